@@ -1,0 +1,230 @@
+//! The command line: `cargo sandbox up`, `env`, `run`, `test`, `bench`, `down`.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+use crate::cluster::foreign_variables;
+use crate::process::run;
+use crate::state::{self, State, workspace};
+use crate::tools::Tools;
+use crate::{bench, output};
+
+/// A real Kubernetes control plane, registry and Flux for k3s-boot, without containers.
+#[derive(Debug, Parser)]
+#[command(name = "cargo sandbox", bin_name = "cargo sandbox")]
+struct Cli {
+    #[command(subcommand)]
+    command: Cmd,
+}
+
+#[derive(Debug, Subcommand)]
+enum Cmd {
+    /// Starts the sandbox in the background; the first time, this builds its tools (about 15 minutes)
+    Up,
+    /// Prints the environment that leads to the running sandbox: `eval "$(cargo sandbox env)"`
+    Env,
+    /// Builds k3s-boot and runs `k3s-boot apps` on the sandbox, which is started if needed
+    Run {
+        /// Ends a running sandbox first, so that the cluster is empty
+        #[arg(long)]
+        fresh: bool,
+        /// More arguments of `k3s-boot apps`
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Runs all tests; they start their own sandboxes
+    Test {
+        /// More arguments of `cargo test`
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Compares `k3s-boot apps` with plain helmfile, each on a fresh cluster
+    Bench {
+        /// How many pairs of runs
+        #[arg(long, default_value_t = 5)]
+        pairs: usize,
+    },
+    /// Ends the sandbox and removes it
+    Down,
+    /// Runs the sandbox in this process
+    #[command(hide = true)]
+    Serve,
+}
+
+/// Runs the command line's command and returns the process' exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::parse().command.execute() {
+        Ok(code) => code,
+        Err(error) => {
+            output::progress(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Cmd {
+    fn execute(self) -> Result<ExitCode> {
+        match self {
+            Self::Up => up(),
+            Self::Env => env(),
+            Self::Run { fresh, arguments } => run_apps(fresh, &arguments),
+            Self::Test { arguments } => test(&arguments),
+            Self::Bench { pairs } => {
+                let tools = install()?;
+                bench::cold(&tools, &build()?, pairs)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Down => {
+                let line = if state::down()? {
+                    "the sandbox is down"
+                } else {
+                    "no sandbox is running"
+                };
+                output::progress(line);
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Serve => state::serve().map(|()| ExitCode::SUCCESS),
+        }
+    }
+}
+
+fn install() -> Result<Tools> {
+    Tools::install(&output::progress)
+}
+
+fn up() -> Result<ExitCode> {
+    let state = start()?;
+    output::progress(&format!(
+        "kubeconfig: {}",
+        state.folder.join("kubeconfig").display()
+    ));
+    output::progress(
+        "next: `cargo sandbox run` for a bootstrap, `eval \"$(cargo sandbox env)\"` to look around",
+    );
+    output::progress("      `cargo sandbox down` ends it");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start() -> Result<State> {
+    let tools = install()?;
+    let started = Instant::now();
+    let (state, new) = state::up(&tools)?;
+    if new {
+        output::progress(&format!(
+            "the sandbox is up, started in {:.1} s",
+            started.elapsed().as_secs_f64()
+        ));
+    } else {
+        output::progress("the sandbox is up");
+    }
+    Ok(state)
+}
+
+fn env() -> Result<ExitCode> {
+    let Some(state) = state::find()? else {
+        bail!("no sandbox is running; `cargo sandbox up` starts one")
+    };
+    for name in foreign_variables() {
+        output::result(&format!("unset {name}"));
+    }
+    for (name, value) in &state.env {
+        output::result(&format!("export {name}={}", quoted(value)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A POSIX shell's single quotes.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+fn run_apps(fresh: bool, arguments: &[OsString]) -> Result<ExitCode> {
+    let program = build()?;
+    if fresh {
+        state::down()?;
+    }
+    let state = start()?;
+    let mut command = Command::new(program);
+    command
+        .arg("apps")
+        .arg("--root")
+        .arg(workspace())
+        .arg("--age-key")
+        .arg(&state.age_key)
+        .args(arguments);
+    for name in foreign_variables().filter(|&name| name != "LOG_LEVEL") {
+        command.env_remove(name);
+    }
+    command.envs(state.env).current_dir(workspace());
+    // In place of this process, so that signals and the exit code are k3s-boot's own.
+    Err(command.exec()).context("cannot run `k3s-boot`")
+}
+
+fn test(arguments: &[OsString]) -> Result<ExitCode> {
+    install()?;
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--locked"]).args(arguments);
+    Err(command.exec()).context("cannot run `cargo`")
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace());
+    command
+}
+
+/// Builds k3s-boot as it is released and returns the program's path.
+fn build() -> Result<PathBuf> {
+    let status = cargo()
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--package",
+            "k3s-boot",
+        ])
+        .status()?;
+    if !status.success() {
+        bail!("cannot build k3s-boot");
+    }
+    let about = run(cargo().args([
+        "metadata",
+        "--format-version=1",
+        "--no-deps",
+        "--offline",
+        "--locked",
+    ]))?;
+    let about: Value = serde_json::from_slice(&about.stdout)?;
+    let target = about["target_directory"]
+        .as_str()
+        .context("`cargo metadata` names no target directory")?;
+    Ok(PathBuf::from(target).join("release/k3s-boot"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        let cli = Cli::parse_from(["sandbox", "run", "--fresh", "--", "--log-level", "debug"]);
+        assert!(matches!(cli.command, Cmd::Run { fresh: true, arguments } if arguments.len() == 2));
+    }
+
+    #[test]
+    fn values_survive_a_shell() {
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}

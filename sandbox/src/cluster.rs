@@ -1,0 +1,405 @@
+//! One sandbox: a cluster, the registry's environment, Flux.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::audit::{AuditEvent, AuditLog, Mark};
+use crate::control_plane::{ADMIN, ControlPlane};
+use crate::flux::{Flux, FluxPlay};
+use crate::git_folder::{GIT_PATH, GIT_REF, GIT_URL, GitFolder, GitSecret, age_key};
+use crate::kube::Client;
+use crate::nodes::{CILIUM_NODE_ARGS, Nodes};
+use crate::process::{Watchdog, run};
+use crate::registry::Registry;
+use crate::stages::{Hold, Stages};
+use crate::tools::Tools;
+
+/// Variables that would lead the programs under test elsewhere.
+const FOREIGN: [&str; 14] = [
+    "HELM_KUBEAPISERVER",
+    "HELM_KUBECAFILE",
+    "HELM_KUBECONTEXT",
+    "HELM_KUBETOKEN",
+    "HELM_NAMESPACE",
+    "HELM_DRIVER",
+    "HELMFILE_ENVIRONMENT",
+    "HELMFILE_CACHE_HOME",
+    "FLUX_GIT_PULL_SECRET",
+    "SOPS_AGE_KEY",
+    "SOPS_AGE_KEY_CMD",
+    "SOPS_AGE_RECIPIENTS",
+    "LOG_LEVEL",
+    "ROOT_DIR",
+];
+
+/// What kind of cluster to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Part of the folder's name, for people.
+    pub name: String,
+    /// The folder to use, which is removed at the end; a temporary one if not given.
+    pub folder: Option<PathBuf>,
+    /// How many nodes there are from the start, called `node-1` and so on.
+    pub nodes: usize,
+    /// What k3s was started with on each node.
+    pub node_args: Vec<String>,
+    /// Whether Flux is played.
+    pub flux: bool,
+    /// A registry to share; one of its own if not given.
+    pub registry: Option<Arc<Registry>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            name: "sandbox".to_owned(),
+            folder: None,
+            nodes: 1,
+            node_args: CILIUM_NODE_ARGS.map(str::to_owned).to_vec(),
+            flux: true,
+            registry: None,
+        }
+    }
+}
+
+/// A running sandbox. Dropping it ends all its processes and removes its folder; so does the end of the process it lives in.
+#[derive(Debug)]
+pub struct Sandbox {
+    tools: Tools,
+    registry: Arc<Registry>,
+    folder: PathBuf,
+    git: GitFolder,
+    audit: AuditLog,
+    client: Client,
+    stages: Mutex<Stages>,
+    nodes: Arc<Nodes>,
+    node_args: Vec<String>,
+    node_count: Mutex<usize>,
+    flux: Option<Flux>,
+    stop: Arc<AtomicBool>,
+    cni: Option<JoinHandle<()>>,
+    plane: Mutex<Option<ControlPlane>>,
+    // Last: it removes the folder.
+    watchdog: Arc<Watchdog>,
+}
+
+impl Sandbox {
+    /// Starts a cluster and waits until it takes requests: seconds, once the tools are built.
+    pub fn start(options: Options) -> Result<Self> {
+        let tools = Tools::install(&|_| {})?;
+        Self::start_with(&tools, options)
+    }
+
+    /// As [`Sandbox::start`], with tools at hand.
+    pub fn start_with(tools: &Tools, options: Options) -> Result<Self> {
+        let folder = match options.folder {
+            Some(folder) => folder,
+            None => tempfile::Builder::new()
+                .prefix(&format!("sandbox-{}-", options.name))
+                .tempdir()?
+                .keep(),
+        };
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+        let watchdog = Watchdog::start(&folder)?;
+        // The registry and the encrypted files do not need the cluster, nor the cluster them.
+        let (plane, rest) = std::thread::scope(|scope| {
+            let rest = scope.spawn(|| -> Result<_> {
+                let recipient = age_key(tools, &folder.join("age.key"))?;
+                age_key(tools, &folder.join("other-age.key"))?;
+                let git = GitFolder::write(tools, &folder.join("git"), &recipient)?;
+                let registry = match options.registry {
+                    Some(registry) => registry,
+                    None => Registry::start(tools)?,
+                };
+                Ok((git, registry))
+            });
+            let plane = ControlPlane::start(tools, &watchdog, &folder.join("cluster"));
+            (plane, rest.join())
+        });
+        let plane = plane?;
+        let (git, registry) = rest.map_err(|_| anyhow::anyhow!("the registry's thread panicked"))??;
+        fs::create_dir_all(folder.join("home"))?;
+        plane.write_kubeconfig(&folder.join("kubeconfig"), ADMIN)?;
+        plane.write_kubeconfig(&folder.join("sandbox.kubeconfig"), "sandbox")?;
+        let client = plane.client("sandbox")?;
+        let nodes = Nodes::new(plane.client("kubelet")?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let flux = if options.flux {
+            Some(Flux::start(tools, &plane, &watchdog, &folder, git.path())?)
+        } else {
+            None
+        };
+        let (played, stopped) = (Arc::clone(&nodes), Arc::clone(&stop));
+        let sandbox = Self {
+            tools: tools.clone(),
+            registry,
+            git,
+            audit: AuditLog::new(plane.audit_log(), client.clone()),
+            stages: Mutex::new(Stages::apply(tools, client.clone())?),
+            client,
+            nodes,
+            node_args: options.node_args,
+            node_count: Mutex::new(0),
+            flux,
+            cni: Some(std::thread::spawn(move || played.play(&stopped))),
+            stop,
+            plane: Mutex::new(Some(plane)),
+            watchdog,
+            folder,
+        };
+        for _ in 0..options.nodes {
+            sandbox.add_node()?;
+        }
+        Ok(sandbox)
+    }
+
+    /// Adds the next node, not ready until Cilium runs on it, and returns its name.
+    pub fn add_node(&self) -> Result<String> {
+        self.add_node_with(&self.node_args)
+    }
+
+    /// As [`Sandbox::add_node`], started with other flags of k3s.
+    pub fn add_node_with(&self, node_args: &[String]) -> Result<String> {
+        let mut count = self.node_count.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = format!("node-{}", *count + 1);
+        self.nodes.add(&name, *count, node_args)?;
+        *count += 1;
+        self.plane()
+            .as_mut()
+            .context("the sandbox has ended")?
+            .wait_for_kubelet(&self.client, &name)?;
+        Ok(name)
+    }
+
+    /// Sets a node's readiness; from then on Cilium no longer changes it.
+    pub fn set_node_ready(&self, name: &str, ready: bool) -> Result<()> {
+        self.nodes.set_ready(name, ready)
+    }
+
+    /// Pods of `namespace` whose names begin with `prefix` and that start after this call never become ready.
+    pub fn hold(&self, namespace: &str, prefix: &str) -> Result<()> {
+        let hold = Hold {
+            namespace: namespace.to_owned(),
+            prefix: prefix.to_owned(),
+        };
+        self.stages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .hold(hold)
+    }
+
+    /// Ends all holds; the pods that were held become ready.
+    pub fn release(&self) -> Result<()> {
+        self.stages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .release()
+    }
+
+    /// Changes how the flux-operator treats `FluxInstances`.
+    pub fn flux_play(&self, play: FluxPlay) {
+        if let Some(flux) = &self.flux {
+            flux.set_play(play);
+        }
+    }
+
+    /// From now on every FluxInstance is Stalled, with this message.
+    pub fn flux_stall(&self, message: &str) {
+        self.flux_play(FluxPlay::Stalls(message.to_owned()));
+    }
+
+    /// Makes the source serve what is in [`Sandbox::git_folder`] now, as after a push; returns the artifact's SHA-256.
+    pub fn push(&self) -> Result<String> {
+        self.flux
+            .as_ref()
+            .context("the sandbox was started without Flux")?
+            .refresh_source()
+    }
+
+    /// Ends the API server; programs get `connection refused`.
+    pub fn api_stop(&self) {
+        if let Some(plane) = self.plane().as_mut() {
+            plane.stop_api_server();
+        }
+    }
+
+    /// Starts the API server again, under its old address, and waits until it is ready.
+    pub fn api_start(&self) -> Result<()> {
+        self.plane()
+            .as_mut()
+            .context("the sandbox has ended")?
+            .start_api_server()
+    }
+
+    /// The audit log's end now: everything answered before this call lies before it.
+    pub fn audit_mark(&self) -> Result<Mark> {
+        self.audit.mark()
+    }
+
+    /// Everything that was asked of the API server since `mark`.
+    pub fn audit_since(&self, mark: Mark) -> Result<Vec<AuditEvent>> {
+        self.audit.since(mark)
+    }
+
+    /// What the program under test changed since `mark` (see [`AuditEvent::is_mutating`]).
+    pub fn mutating_since(&self, mark: Mark) -> Result<Vec<AuditEvent>> {
+        Ok(self
+            .audit_since(mark)?
+            .into_iter()
+            .filter(AuditEvent::is_mutating)
+            .collect())
+    }
+
+    /// The environment that leads helmfile, helm, kubectl, sops and k3s-boot to this sandbox.
+    pub fn env(&self) -> Vec<(String, String)> {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let home = self.home();
+        let path = std::env::var("PATH").unwrap_or_default();
+        [
+            ("PATH", format!("{}:{path}", self.tools.path_dir().display())),
+            ("HOME", text(&home)),
+            ("XDG_CACHE_HOME", text(&home.join(".cache"))),
+            ("XDG_CONFIG_HOME", text(&home.join(".config"))),
+            ("XDG_DATA_HOME", text(&home.join(".local/share"))),
+            ("XDG_STATE_HOME", text(&home.join(".local/state"))),
+            ("KUBECONFIG", text(&self.kubeconfig())),
+            ("HTTPS_PROXY", self.registry.proxy()),
+            ("NO_PROXY", "127.0.0.1,localhost".to_owned()),
+            ("SSL_CERT_FILE", text(self.registry.ca_file())),
+            ("SOPS_AGE_KEY_FILE", text(&self.age_key())),
+            ("K3S_API_HOST", "10.0.0.10".to_owned()),
+            ("FLUX_GIT_URL", GIT_URL.to_owned()),
+            ("FLUX_GIT_REF", GIT_REF.to_owned()),
+            ("FLUX_GIT_PATH", GIT_PATH.to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec()
+    }
+
+    /// A command with [`Sandbox::env`], less what would lead it elsewhere.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        for name in foreign_variables() {
+            command.env_remove(name);
+        }
+        command.envs(self.env());
+        command
+    }
+
+    /// Runs kubectl as the user `sandbox`, whose requests are not counted as the program's under test.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<Output> {
+        run(self
+            .command(self.tools.kubectl())
+            .env("KUBECONFIG", self.folder.join("sandbox.kubeconfig"))
+            .args(arguments))
+    }
+
+    /// An object or list of the API as JSON; `None` if there is none.
+    pub fn get(&self, path: &str) -> Result<Option<Value>> {
+        self.client.get(path)
+    }
+
+    /// All Helm releases, in every state, as `helm list -o json` gives them.
+    pub fn helm_list(&self) -> Result<Vec<Value>> {
+        let output = run(self
+            .command(self.tools.helm())
+            .env("KUBECONFIG", self.folder.join("sandbox.kubeconfig"))
+            .args(["list", "--all-namespaces", "--output", "json"]))?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// The tools.
+    pub fn tools(&self) -> &Tools {
+        &self.tools
+    }
+
+    /// The registry.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The sandbox' folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The home folder of the programs under test; empty at the start.
+    pub fn home(&self) -> PathBuf {
+        self.folder.join("home")
+    }
+
+    /// The kubeconfig of the programs under test.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig")
+    }
+
+    /// The folder that plays the Git repository.
+    pub fn git_folder(&self) -> &Path {
+        self.git.path()
+    }
+
+    /// The Secret that the child Kustomization `cluster-apps` brings.
+    pub fn git_secret(&self) -> &GitSecret {
+        self.git.child()
+    }
+
+    /// The Secret that the root Kustomization itself brings: it shows that the root decrypts.
+    pub fn root_secret(&self) -> &GitSecret {
+        self.git.root()
+    }
+
+    /// The age key for which the Git folder's secrets are encrypted.
+    pub fn age_key(&self) -> PathBuf {
+        self.folder.join("age.key")
+    }
+
+    /// An age key that decrypts nothing.
+    pub fn other_age_key(&self) -> PathBuf {
+        self.folder.join("other-age.key")
+    }
+
+    /// The sandbox' processes, by name and id, the shared registry's as well.
+    pub fn processes(&self) -> Vec<(String, u32)> {
+        let mut all = self
+            .plane()
+            .as_ref()
+            .map(ControlPlane::processes)
+            .unwrap_or_default();
+        all.extend(self.flux.as_ref().map(Flux::processes).unwrap_or_default());
+        all.extend(self.registry.processes());
+        all.push(("watchdog".to_owned(), self.watchdog.pid()));
+        all
+    }
+
+    fn plane(&self) -> MutexGuard<'_, Option<ControlPlane>> {
+        self.plane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(flux) = &self.flux {
+            flux.stop();
+        }
+        // With the API server gone, all watches end.
+        drop(self.plane().take());
+        drop(self.flux.take());
+        if let Some(cni) = self.cni.take() {
+            drop(cni.join());
+        }
+    }
+}
+
+/// Variables of this process that could lead a program under test away from the sandbox.
+pub(crate) fn foreign_variables() -> impl Iterator<Item = &'static str> {
+    FOREIGN.into_iter()
+}

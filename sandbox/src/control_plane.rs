@@ -1,0 +1,401 @@
+//! etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok as plain processes.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use crate::kube::Client;
+use crate::pki::{Authority, Identity, signing_key};
+use crate::process::{Service, Watchdog, wait_for};
+use crate::tools::Tools;
+
+/// The Service network of every sandbox, k3s' default.
+pub const SERVICE_CIDR: &str = "10.43.0.0/16";
+/// The user of the kubeconfig that programs under test get; k3s' admin has the same name.
+pub const ADMIN: &str = "system:admin";
+/// The group that may do everything.
+const MASTERS: &str = "system:masters";
+/// Longest start of the API server; it takes about two seconds on an idle machine.
+const START_LIMIT: Duration = Duration::from_mins(1);
+
+/// etcd's sockets: files of these names in the working folder, so they need no port and have no long path.
+const ETCD: &str = "unix://etcd:1";
+const ETCD_PEER: &str = "unix://etcd:2";
+
+/// Requests that only tell that a component lives are left out; everything else is logged once, when it is answered.
+const AUDIT_POLICY: &str = "\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted, Panic]
+rules:
+  - level: None
+    resources:
+      - group: coordination.k8s.io
+        resources: [leases]
+  - level: Metadata
+";
+
+/// A running control plane.
+#[derive(Debug)]
+pub(crate) struct ControlPlane {
+    // Ended in this order: what calls the API server before the API server.
+    kwok: Option<Service>,
+    scheduler: Option<Service>,
+    controller_manager: Option<Service>,
+    api_server: Option<Service>,
+    etcd: Option<Service>,
+    authority: Authority,
+    tools: Tools,
+    watchdog: Arc<Watchdog>,
+    folder: PathBuf,
+    port: u16,
+}
+
+impl ControlPlane {
+    /// Starts the control plane in `folder` and waits until the API server is ready.
+    pub(crate) fn start(tools: &Tools, watchdog: &Arc<Watchdog>, folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder.join("logs"))?;
+        let mut plane = Self {
+            kwok: None,
+            scheduler: None,
+            controller_manager: None,
+            api_server: None,
+            etcd: None,
+            authority: Authority::new("k3s-server-ca")?,
+            tools: tools.clone(),
+            watchdog: Arc::clone(watchdog),
+            folder: folder.to_owned(),
+            port: free_port()?,
+        };
+        plane.write_files()?;
+        plane.etcd = Some(plane.start_etcd()?);
+        plane.start_api_server()?;
+        let crd = tools.kwok_stage("kwok.x-k8s.io_stages.yaml")?;
+        let client = plane.client("sandbox")?;
+        client.apply_yaml(&crd_path("stages.kwok.x-k8s.io"), &crd)?;
+        plane.start_clients()?;
+        wait_for("the API server to know stages", START_LIMIT, || {
+            // A new kind is not found at first, then asked to be tried again.
+            let (status, _) = client.get_raw("/apis/kwok.x-k8s.io/v1alpha1/stages")?;
+            Ok((status == 200).then_some(()))
+        })?;
+        Ok(plane)
+    }
+
+    /// `https://127.0.0.1:PORT`.
+    pub(crate) fn server(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// A client that goes by the name `user` in the audit log and may do everything.
+    pub(crate) fn client(&self, user: &str) -> Result<Client> {
+        Client::new(
+            &self.server(),
+            self.authority.cert(),
+            &self.authority.client(user, MASTERS)?,
+            user,
+        )
+    }
+
+    /// Writes a kubeconfig for `user`, who may do everything.
+    pub(crate) fn write_kubeconfig(&self, path: &Path, user: &str) -> Result<()> {
+        let identity = self.authority.client(user, MASTERS)?;
+        write_kubeconfig(path, &self.server(), self.authority.cert(), &identity)
+    }
+
+    /// The audit log's path.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.folder.join("logs/audit.log")
+    }
+
+    /// The processes that run now, by name and id.
+    pub(crate) fn processes(&self) -> Vec<(String, u32)> {
+        [
+            &self.etcd,
+            &self.api_server,
+            &self.controller_manager,
+            &self.scheduler,
+            &self.kwok,
+        ]
+        .into_iter()
+        .flatten()
+        .map(|service| (service.name().to_owned(), service.pid()))
+        .collect()
+    }
+
+    /// Waits until kwok has taken over this node: it renews the node's lease.
+    pub(crate) fn wait_for_kubelet(&mut self, client: &Client, node: &str) -> Result<()> {
+        let lease = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}");
+        wait_for("kwok to take over the node", START_LIMIT, || {
+            if let Some(kwok) = &mut self.kwok {
+                kwok.check()?;
+            }
+            client.get(&lease)
+        })
+        .map(drop)
+    }
+
+    /// Takes the API server away; everything else stays.
+    pub(crate) fn stop_api_server(&mut self) {
+        self.api_server = None;
+    }
+
+    /// Starts the API server on the port it had, and the components that do not outlive its absence.
+    pub(crate) fn start_api_server(&mut self) -> Result<()> {
+        let first = self.api_server.is_none() && self.kwok.is_none();
+        let mut tries = 0;
+        let client = loop {
+            let mut service = self.spawn_api_server()?;
+            let client = self.client("sandbox")?;
+            let ready = wait_for("the API server", START_LIMIT, || {
+                service.check()?;
+                let answer = client.get_raw("/readyz");
+                Ok(answer.ok().filter(|(status, _)| *status == 200))
+            });
+            tries += 1;
+            match ready {
+                Ok(_) => {
+                    self.api_server = Some(service);
+                    break client;
+                }
+                // Somebody else took the port between its choice and its use.
+                Err(error) if first && tries < 3 && error.to_string().contains("address already in use") => {
+                    drop(service);
+                    self.port = free_port()?;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        // The namespaces every cluster has are made after the API server calls itself ready.
+        wait_for("the namespace `default`", START_LIMIT, || {
+            client.get("/api/v1/namespaces/default")
+        })?;
+        if !first {
+            self.start_clients()?;
+        }
+        Ok(())
+    }
+
+    fn start_clients(&mut self) -> Result<()> {
+        fn ended(service: &mut Option<Service>) -> bool {
+            service.as_mut().is_none_or(|service| service.ended().is_some())
+        }
+        if ended(&mut self.controller_manager) {
+            self.controller_manager = None;
+            self.controller_manager = Some(self.start_controller_manager()?);
+        }
+        if ended(&mut self.scheduler) {
+            self.scheduler = None;
+            self.scheduler = Some(self.start_scheduler()?);
+        }
+        if ended(&mut self.kwok) {
+            self.kwok = None;
+            self.kwok = Some(self.start_kwok()?);
+        }
+        Ok(())
+    }
+
+    fn write_files(&self) -> Result<()> {
+        let write = |name: &str, text: &str| {
+            let path = self.folder.join(name);
+            fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))
+        };
+        write("ca.crt", self.authority.cert())?;
+        write("audit-policy.yaml", AUDIT_POLICY)?;
+        let (private, public) = signing_key()?;
+        write("service-accounts.key", &private)?;
+        write("service-accounts.pub", &public)?;
+        let names = [
+            "127.0.0.1",
+            "10.43.0.1",
+            "localhost",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+        ];
+        self.authority.server(&names)?.write(&self.folder, "api-server")?;
+        Ok(())
+    }
+
+    fn start_etcd(&self) -> Result<Service> {
+        self.service(
+            "etcd",
+            self.program("etcd")
+                .arg(self.flag("--data-dir=", "etcd-data"))
+                .arg(format!("--listen-client-urls={ETCD}"))
+                .arg(format!("--advertise-client-urls={ETCD}"))
+                .arg(format!("--listen-peer-urls={ETCD_PEER}"))
+                .arg(format!("--initial-advertise-peer-urls={ETCD_PEER}"))
+                .arg(format!("--initial-cluster=default={ETCD_PEER}"))
+                // Nothing here has to survive a power cut.
+                .arg("--unsafe-no-fsync"),
+        )
+    }
+
+    fn spawn_api_server(&self) -> Result<Service> {
+        self.service(
+            "kube-apiserver",
+            self.program("kube-apiserver")
+                .arg(format!("--etcd-servers={ETCD}"))
+                .arg("--bind-address=127.0.0.1")
+                .arg(format!("--secure-port={}", self.port))
+                // The endpoint of the Service `kubernetes` cannot be a loopback address; this one is for documentation.
+                .arg("--advertise-address=192.0.2.10")
+                .arg(format!("--service-cluster-ip-range={SERVICE_CIDR}"))
+                .arg("--authorization-mode=Node,RBAC")
+                .arg(self.flag("--client-ca-file=", "ca.crt"))
+                .arg(self.flag("--tls-cert-file=", "api-server.crt"))
+                .arg(self.flag("--tls-private-key-file=", "api-server.key"))
+                .arg("--service-account-issuer=https://kubernetes.default.svc.cluster.local")
+                .arg(self.flag("--service-account-key-file=", "service-accounts.pub"))
+                .arg(self.flag("--service-account-signing-key-file=", "service-accounts.key"))
+                .arg(self.flag("--audit-policy-file=", "audit-policy.yaml"))
+                .arg(self.flag("--audit-log-path=", "logs/audit.log"))
+                // Blocking: what was answered is in the log.
+                .arg("--audit-log-mode=blocking")
+                .arg("--audit-log-maxsize=0"),
+        )
+    }
+
+    fn start_controller_manager(&self) -> Result<Service> {
+        let kubeconfig = self.component_kubeconfig("system:kube-controller-manager")?;
+        self.service(
+            "kube-controller-manager",
+            self.program("kube-controller-manager")
+                .arg(format!("--kubeconfig={}", kubeconfig.display()))
+                // Without an election it outlives an API server that goes away.
+                .arg("--leader-elect=false")
+                .arg("--secure-port=0")
+                .arg("--allocate-node-cidrs=false")
+                .arg(format!("--service-cluster-ip-range={SERVICE_CIDR}"))
+                .arg(self.flag("--root-ca-file=", "ca.crt"))
+                .arg(self.flag("--service-account-private-key-file=", "service-accounts.key")),
+        )
+    }
+
+    fn start_scheduler(&self) -> Result<Service> {
+        let kubeconfig = self.component_kubeconfig("system:kube-scheduler")?;
+        self.service(
+            "kube-scheduler",
+            self.program("kube-scheduler")
+                .arg(format!("--kubeconfig={}", kubeconfig.display()))
+                .arg("--leader-elect=false")
+                .arg("--secure-port=0"),
+        )
+    }
+
+    fn start_kwok(&self) -> Result<Service> {
+        let kubeconfig = self.component_kubeconfig("kwok")?;
+        self.service(
+            "kwok",
+            Command::new(self.tools.kwok())
+                .arg(format!("--kubeconfig={}", kubeconfig.display()))
+                .arg("--manage-all-nodes=true")
+                .arg("--enable-crds=Stage")
+                .arg("--cidr=10.42.0.0/16")
+                .arg("--node-lease-duration-seconds=40")
+                .env("HOME", &self.folder),
+        )
+    }
+
+    fn component_kubeconfig(&self, user: &str) -> Result<PathBuf> {
+        let path = self.folder.join(format!("{}.kubeconfig", user.replace(':', "-")));
+        self.write_kubeconfig(&path, user)?;
+        Ok(path)
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.tools.kubernetes(name));
+        command.current_dir(&self.folder);
+        command
+    }
+
+    fn flag(&self, flag: &str, file: &str) -> String {
+        format!("{flag}{}", self.folder.join(file).display())
+    }
+
+    fn service(&self, name: &str, command: &mut Command) -> Result<Service> {
+        Service::start(
+            &self.watchdog,
+            name,
+            command,
+            &self.folder.join(format!("logs/{name}.log")),
+        )
+    }
+}
+
+/// The API path of a CRD.
+pub(crate) fn crd_path(name: &str) -> String {
+    format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
+}
+
+/// Writes a kubeconfig as k3s does: cluster, user and context are all called `default`.
+fn write_kubeconfig(path: &Path, server: &str, authority: &str, identity: &Identity) -> Result<()> {
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "default", "cluster": {
+            "server": server,
+            "certificate-authority-data": base64(authority.as_bytes()),
+        }}],
+        "users": [{"name": "default", "user": {
+            "client-certificate-data": base64(identity.cert.as_bytes()),
+            "client-key-data": base64(identity.key.as_bytes()),
+        }}],
+        "contexts": [{"name": "default", "context": {"cluster": "default", "user": "default"}}],
+        "current-context": "default",
+    });
+    let text = serde_yaml::to_string(&config)?;
+    fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// A port that nobody uses now. Several clusters can run side by side.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("cannot find a free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Base64 with padding, RFC 4648 §4.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let block = chunk
+            .iter()
+            .fold(0_u32, |block, &byte| block << 8 | u32::from(byte))
+            << (8 * (3 - chunk.len()));
+        for index in 0..4 {
+            if index > chunk.len() {
+                text.push('=');
+            } else {
+                text.push(char::from(DIGITS[(block >> (18 - 6 * index) & 63) as usize]));
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base64;
+
+    #[test]
+    fn base64_as_in_the_rfc() {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! `cargo sandbox`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sandbox::cli::main()
+}

@@ -1,0 +1,147 @@
+//! A registry that answers for ghcr.io and quay.io, and plays faults.
+
+mod front;
+mod store;
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use tempfile::TempDir;
+
+pub use self::front::Faults;
+use self::front::Front;
+use crate::pki::Authority;
+use crate::process::{Service, Watchdog, wait_for};
+use crate::tools::Tools;
+
+/// The hosts that lead to the registry; every other one is refused.
+pub const HOSTS: [&str; 2] = ["ghcr.io", "quay.io"];
+
+/// A running registry with the project's own charts, behind a proxy. Several clusters may share one.
+#[derive(Debug)]
+pub struct Registry {
+    front: Front,
+    process: Process,
+    ca_file: PathBuf,
+    // Removed last.
+    _folder: TempDir,
+}
+
+impl Registry {
+    /// Starts a registry with all charts. The first start of a set of charts builds and pushes them (seconds).
+    pub fn start(tools: &Tools) -> Result<Arc<Self>> {
+        let storage = store::charts(tools)?;
+        Self::with_storage(tools, &storage)
+    }
+
+    /// Starts a registry over a storage folder, which it does not change.
+    fn with_storage(tools: &Tools, storage: &Path) -> Result<Arc<Self>> {
+        let folder = tempfile::Builder::new().prefix("sandbox-registry-").tempdir()?;
+        let watchdog = Watchdog::start(folder.path())?;
+        let process = Process::start(tools, &watchdog, folder.path(), storage, true)?;
+        let authority = Authority::new("sandbox registry")?;
+        let ca_file = folder.path().join("ca.pem");
+        fs::write(&ca_file, authority.cert())?;
+        let front = Front::start(&authority.server(&HOSTS)?, &process.socket)?;
+        Ok(Arc::new(Self {
+            front,
+            process,
+            ca_file,
+            _folder: folder,
+        }))
+    }
+
+    /// The CONNECT proxy, as `http://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn proxy(&self) -> String {
+        format!("http://{}", self.front.address())
+    }
+
+    /// The file with the certificate that programs must trust (`SSL_CERT_FILE`).
+    #[must_use]
+    pub fn ca_file(&self) -> &Path {
+        &self.ca_file
+    }
+
+    /// What goes wrong, and what was asked.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        self.front.faults()
+    }
+
+    /// The registry's processes, by name and id.
+    #[must_use]
+    pub fn processes(&self) -> Vec<(String, u32)> {
+        let Process {
+            service, watchdog, ..
+        } = &self.process;
+        vec![
+            (service.name().to_owned(), service.pid()),
+            ("registry's watchdog".to_owned(), watchdog.pid()),
+        ]
+    }
+}
+
+/// The `registry` program on a Unix socket: no port to be taken by somebody else.
+#[derive(Debug)]
+struct Process {
+    service: Service,
+    socket: PathBuf,
+    watchdog: Arc<Watchdog>,
+}
+
+impl Process {
+    fn start(
+        tools: &Tools,
+        watchdog: &Arc<Watchdog>,
+        folder: &Path,
+        storage: &Path,
+        read_only: bool,
+    ) -> Result<Self> {
+        let socket = folder.join("registry.sock");
+        let config = folder.join("registry.yaml");
+        let text = json!({
+            "version": "0.1",
+            "log": {"level": "warn", "accesslog": {"disabled": true}},
+            "storage": {
+                "filesystem": {"rootdirectory": storage},
+                "maintenance": {"readonly": {"enabled": read_only}, "uploadpurging": {"enabled": false}},
+            },
+            "http": {"net": "unix", "addr": socket},
+        });
+        fs::write(&config, text.to_string())?;
+        let mut service = Service::start(
+            watchdog,
+            "registry",
+            Command::new(tools.registry())
+                .arg("serve")
+                .arg(&config)
+                .env("OTEL_TRACES_EXPORTER", "none")
+                .current_dir(folder),
+            &folder.join("registry.log"),
+        )?;
+        wait_for("the registry", Duration::from_secs(30), || {
+            service.check()?;
+            Ok(UnixStream::connect(&socket).ok())
+        })?;
+        Ok(Self {
+            service,
+            socket,
+            watchdog: Arc::clone(watchdog),
+        })
+    }
+}
+
+/// A listener on a free port of 127.0.0.1.
+pub(crate) fn listen() -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on 127.0.0.1")?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}

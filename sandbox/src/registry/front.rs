@@ -1,0 +1,326 @@
+//! A CONNECT proxy that ends TLS itself, plays faults, and passes the rest to the registry.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::{HOSTS, listen};
+use crate::pki::Identity;
+
+/// Longest head of a request, in bytes.
+const HEAD_LIMIT: usize = 64 << 10;
+
+/// What goes wrong with the registry. All of it holds for requests that come after the call.
+#[derive(Debug, Default)]
+pub struct Faults {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    delay: Duration,
+    next: Vec<Fault>,
+    held: bool,
+    holding: usize,
+    requests: Vec<String>,
+    ended: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Status(u16),
+    Reset,
+}
+
+impl Faults {
+    /// Every request takes this much longer.
+    pub fn delay(&self, time: Duration) {
+        self.state().delay = time;
+    }
+
+    /// The next `count` requests are answered with this HTTP status.
+    pub fn answer(&self, count: usize, status: u16) {
+        self.state()
+            .next
+            .extend(std::iter::repeat_n(Fault::Status(status), count));
+    }
+
+    /// The connections of the next `count` requests break off without an answer.
+    pub fn reset(&self, count: usize) {
+        self.state().next.extend(std::iter::repeat_n(Fault::Reset, count));
+    }
+
+    /// Requests wait, without an answer, until [`Faults::clear`].
+    pub fn hold(&self) {
+        self.state().held = true;
+    }
+
+    /// Waits until at least one request is held; false if none came in `limit`.
+    pub fn wait_held(&self, limit: Duration) -> bool {
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(self.state(), limit, |state| state.holding == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.holding > 0
+    }
+
+    /// Ends all faults; held requests go on.
+    pub fn clear(&self) {
+        let mut state = self.state();
+        state.delay = Duration::ZERO;
+        state.next.clear();
+        state.held = false;
+        self.changed.notify_all();
+    }
+
+    /// How many requests came so far.
+    pub fn count(&self) -> usize {
+        self.state().requests.len()
+    }
+
+    /// The requests so far, as `METHOD PATH`.
+    pub fn requests(&self) -> Vec<String> {
+        self.state().requests.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a request and says what is to become of it, after as long as it is to take.
+    fn meet(&self, request: &str) -> Option<Fault> {
+        let mut state = self.state();
+        state.requests.push(request.to_owned());
+        let fault = if state.next.is_empty() {
+            None
+        } else {
+            Some(state.next.remove(0))
+        };
+        let delay = state.delay;
+        if state.held {
+            state.holding += 1;
+            self.changed.notify_all();
+            state = self
+                .changed
+                .wait_while(state, |state| state.held && !state.ended)
+                .unwrap_or_else(PoisonError::into_inner);
+            state.holding -= 1;
+        }
+        drop(state);
+        std::thread::sleep(delay);
+        fault
+    }
+
+    fn end(&self) {
+        self.state().ended = true;
+        self.changed.notify_all();
+    }
+}
+
+/// The proxy. Dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Front {
+    address: SocketAddr,
+    faults: Arc<Faults>,
+    stop: Arc<AtomicBool>,
+    accept: Option<JoinHandle<()>>,
+}
+
+impl Front {
+    pub(super) fn start(identity: &Identity, registry: &Path) -> Result<Self> {
+        let (listener, address) = listen()?;
+        let faults = Arc::new(Faults::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let served = Served {
+            tls: Arc::new(tls_config(identity)?),
+            registry: registry.to_owned(),
+            faults: Arc::clone(&faults),
+        };
+        let stopped = Arc::clone(&stop);
+        let accept = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                let Ok(stream) = stream else { continue };
+                let served = served.clone();
+                // A client that goes away in the middle is its own business.
+                std::thread::spawn(move || drop(served.proxy(stream)));
+            }
+        });
+        Ok(Self {
+            address,
+            faults,
+            stop,
+            accept: Some(accept),
+        })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) fn faults(&self) -> &Faults {
+        &self.faults
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.faults.end();
+        // Wakes the thread that waits for connections.
+        drop(TcpStream::connect(self.address));
+        if let Some(accept) = self.accept.take() {
+            drop(accept.join());
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Served {
+    tls: Arc<ServerConfig>,
+    registry: PathBuf,
+    faults: Arc<Faults>,
+}
+
+impl Served {
+    fn proxy(&self, mut stream: TcpStream) -> Result<()> {
+        stream.set_nodelay(true)?;
+        let Some(head) = read_head(&mut stream)? else {
+            return Ok(());
+        };
+        let host = head
+            .strip_prefix("CONNECT ")
+            .and_then(|rest| rest.split(':').next());
+        if !host.is_some_and(|host| HOSTS.contains(&host)) {
+            stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+            return Ok(());
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+        let connection = ServerConnection::new(Arc::clone(&self.tls))?;
+        let mut stream = StreamOwned::new(connection, stream);
+        while let Some(head) = read_head(&mut stream)? {
+            let mut body = vec![0; content_length(&head)?];
+            stream.read_exact(&mut body)?;
+            let request = head.split(' ').take(2).collect::<Vec<_>>().join(" ");
+            match self.faults.meet(&request) {
+                Some(Fault::Reset) => {
+                    drop(stream.sock.shutdown(Shutdown::Both));
+                    return Ok(());
+                }
+                Some(Fault::Status(status)) => {
+                    let answer = format!("HTTP/1.1 {status} Fault\r\nContent-Length: 0\r\n\r\n");
+                    stream.write_all(answer.as_bytes())?;
+                }
+                None => stream.write_all(&self.ask_registry(&head, &body)?)?,
+            }
+            stream.flush()?;
+        }
+        Ok(())
+    }
+
+    /// One request on a connection of its own; the answer is whole when the registry closes it.
+    fn ask_registry(&self, head: &str, body: &[u8]) -> Result<Vec<u8>> {
+        let mut registry = UnixStream::connect(&self.registry)?;
+        let head = with_header(&without_header(head, "connection"), "Connection: close");
+        registry.write_all(head.as_bytes())?;
+        registry.write_all(body)?;
+        let mut answer = Vec::new();
+        registry.read_to_end(&mut answer)?;
+        let end = find_head_end(&answer).context("the registry's answer has no head")?;
+        let head = std::str::from_utf8(&answer[..end])?;
+        // The client may use the connection again.
+        let mut whole = without_header(head, "connection").into_bytes();
+        whole.extend_from_slice(&answer[end..]);
+        Ok(whole)
+    }
+}
+
+fn tls_config(identity: &Identity) -> Result<ServerConfig> {
+    let cert = CertificateDer::from_pem_slice(identity.cert.as_bytes())?;
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![cert], key)?)
+}
+
+/// A head up to and with its empty line, read by the byte so that nothing behind it is taken; `None` at the stream's end.
+fn read_head(stream: &mut impl Read) -> Result<Option<String>> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() > HEAD_LIMIT {
+            bail!("the head of the request is too long");
+        }
+        if stream.read(&mut byte)? == 0 {
+            return Ok(None);
+        }
+        head.push(byte[0]);
+    }
+    Ok(Some(String::from_utf8(head)?))
+}
+
+fn find_head_end(answer: &[u8]) -> Option<usize> {
+    answer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .map(|start| start + 4)
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().skip(1).find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then_some(value.trim())
+    })
+}
+
+fn content_length(head: &str) -> Result<usize> {
+    header(head, "content-length").map_or(Ok(0), |length| Ok(length.parse()?))
+}
+
+fn without_header(head: &str, name: &str) -> String {
+    head.split_inclusive("\r\n")
+        .filter(|line| {
+            line.split_once(':')
+                .is_none_or(|(key, _)| !key.eq_ignore_ascii_case(name))
+        })
+        .collect()
+}
+
+fn with_header(head: &str, header: &str) -> String {
+    format!("{}{header}\r\n\r\n", head.strip_suffix("\r\n").unwrap_or(head))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_rewritten() {
+        let head = "GET / HTTP/1.1\r\nHost: a:443\r\nconnection: keep-alive\r\nContent-Length: 12\r\n\r\n";
+        assert_eq!(content_length(head).unwrap(), 12);
+        let without = without_header(head, "Connection");
+        assert_eq!(
+            without,
+            "GET / HTTP/1.1\r\nHost: a:443\r\nContent-Length: 12\r\n\r\n"
+        );
+        assert_eq!(
+            with_header("GET / HTTP/1.1\r\nA: b\r\n\r\n", "C: d"),
+            "GET / HTTP/1.1\r\nA: b\r\nC: d\r\n\r\n"
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! The registry's storage, filled once for each set of charts.
+
+use std::io::{self, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::{Process, listen};
+use crate::charts::{self, ChartArchive};
+use crate::process::{Watchdog, run};
+use crate::tools::{Tools, cache_dir, rename, staging};
+
+/// The storage folder with all charts, from the cache or made now.
+pub(super) fn charts(tools: &Tools) -> Result<PathBuf> {
+    let cache = cache_dir()?;
+    let storage = cache.join(format!("registry-{}", charts::fingerprint()));
+    if !storage.is_dir() {
+        let folder = tempfile::tempdir()?;
+        let archives = charts::build(folder.path()).context("cannot build the charts")?;
+        let filled = staging(&cache)?;
+        fill(tools, filled.path(), &archives)?;
+        rename(filled, &storage)?;
+    }
+    Ok(storage)
+}
+
+fn fill(tools: &Tools, storage: &Path, archives: &[ChartArchive]) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let watchdog = Watchdog::start(folder.path())?;
+    let process = Process::start(tools, &watchdog, folder.path(), storage, false)?;
+    let (listener, address) = listen()?;
+    let socket = process.socket.clone();
+    std::thread::spawn(move || forward(&listener, &socket));
+    for archive in archives {
+        let (_, path) = archive
+            .repository
+            .split_once('/')
+            .context("a chart's repository has no host")?;
+        run(Command::new(tools.helm())
+            .arg("push")
+            .arg(&archive.file)
+            .arg(format!("oci://{address}/{path}"))
+            .arg("--plain-http")
+            .env("HOME", folder.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("XDG_DATA_HOME")
+            .env_remove("HELM_REGISTRY_CONFIG"))
+        .with_context(|| format!("cannot push {} {}", archive.name, archive.version))?;
+    }
+    Ok(())
+}
+
+/// Leads every connection to the registry's socket, until a connection finds it closed.
+fn forward(listener: &TcpListener, socket: &Path) {
+    for client in listener.incoming() {
+        let Ok(registry) = UnixStream::connect(socket) else {
+            break;
+        };
+        let Ok(client) = client else { continue };
+        // A connection that breaks makes helm fail, and helm says so.
+        std::thread::spawn(move || drop(join(client, registry)));
+    }
+}
+
+fn join(mut client: TcpStream, mut registry: UnixStream) -> io::Result<()> {
+    let (mut from_client, mut to_registry) = (client.try_clone()?, registry.try_clone()?);
+    let up = std::thread::spawn(move || {
+        drop(io::copy(&mut from_client, &mut to_registry));
+        drop(to_registry.shutdown(Shutdown::Write));
+    });
+    io::copy(&mut registry, &mut client)?;
+    client.flush()?;
+    client.shutdown(Shutdown::Both)?;
+    drop(up.join());
+    Ok(())
+}

@@ -1,0 +1,282 @@
+//! Charts are fetched into a staging folder and kept whole or not at all.
+//!
+//! helmfile takes a chart folder in its cache for whole once it holds a `Chart.yaml`, so that a pull that was
+//! interrupted while it unpacked would poison every later run. Therefore helmfile never pulls into the store: it gets
+//! a staging folder in which the stored charts are already there as hard links.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// An OCI chart at an exact version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChartRef {
+    /// The chart as the helmfile names it: `oci://HOST/PATH/NAME`.
+    pub chart: String,
+    /// The version as the helmfile names it.
+    pub version: String,
+}
+
+impl ChartRef {
+    /// Where helmfile looks for the chart below its cache folder (`getOCIChartPath` in helmfile 1.7.4, `pkg/state`).
+    fn place(&self) -> PathBuf {
+        let name = self.chart.replace([':', '.', '&'], "_").replace("//", "_");
+        Path::new(&name).join(&self.version)
+    }
+
+    /// Whether the version names one chart and not a range of them.
+    fn is_exact(&self) -> bool {
+        semver::Version::parse(self.version.trim_start_matches('v')).is_ok()
+    }
+}
+
+/// Says that a chart folder is whole: written beside it after everything else, compared before it is used.
+#[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
+struct Whole {
+    files: u64,
+    bytes: u64,
+}
+
+/// The charts that were fetched by earlier runs.
+#[derive(Clone, Debug)]
+pub struct ChartStore {
+    root: PathBuf,
+}
+
+impl ChartStore {
+    /// A store in this folder, which need not exist.
+    #[must_use]
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The folder, in the layout of helmfile's cache.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// Puts those of the charts that are stored into a staging folder.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be linked or copied.
+    pub fn seed(&self, staging: &Path, charts: &[ChartRef]) -> Result<(), Error> {
+        for chart in charts.iter().filter(|chart| chart.is_exact()) {
+            let from = self.root.join(chart.place());
+            if is_whole(&from) {
+                link_tree(&from, &staging.join(chart.place()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves every chart of a staging folder that is not stored yet into the store.
+    ///
+    /// # Errors
+    ///
+    /// When a folder cannot be moved.
+    pub fn publish(&self, staging: &Path) -> Result<(), Error> {
+        for folder in version_folders(staging) {
+            let Ok(place) = folder.strip_prefix(staging) else {
+                continue;
+            };
+            let target = self.root.join(place);
+            let exact = place
+                .file_name()
+                .and_then(|version| version.to_str())
+                .is_some_and(|version| semver::Version::parse(version.trim_start_matches('v')).is_ok());
+            if exact && is_whole(&target) {
+                continue;
+            }
+            let failed = |source| Error::File {
+                action: "store the chart",
+                path: target.clone(),
+                source,
+            };
+            if let Some(parent) = target.parent() {
+                std::fs::create_dir_all(parent).map_err(failed)?;
+            }
+            if target.exists() {
+                // Not whole, or the newest of a range: out of the way first, for a folder cannot be replaced at once.
+                let old = staging.join(format!("old-{}", rand_name(&target)));
+                std::fs::rename(&target, old).map_err(failed)?;
+            }
+            let whole = measure(&folder).map_err(failed)?;
+            std::fs::rename(&folder, &target).map_err(failed)?;
+            let text = serde_json::to_vec(&whole).map_err(|error| failed(error.into()))?;
+            std::fs::write(marker(&target), text).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// A name for a folder that is moved away, unlike that of any other in the same staging folder.
+fn rand_name(path: &Path) -> String {
+    path.display().to_string().replace('/', "_")
+}
+
+fn marker(folder: &Path) -> PathBuf {
+    let mut name = folder.as_os_str().to_owned();
+    name.push(".whole.json");
+    name.into()
+}
+
+fn is_whole(folder: &Path) -> bool {
+    let stored = std::fs::read(marker(folder))
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Whole>(&text).ok());
+    stored.is_some() && stored == measure(folder).ok()
+}
+
+fn measure(folder: &Path) -> std::io::Result<Whole> {
+    let mut whole = Whole { files: 0, bytes: 0 };
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            let below = measure(&entry.path())?;
+            whole.files += below.files;
+            whole.bytes += below.bytes;
+        } else {
+            whole.files += 1;
+            whole.bytes += entry.metadata()?.len();
+        }
+    }
+    Ok(whole)
+}
+
+fn link_tree(from: &Path, to: &Path) -> Result<(), Error> {
+    let failed = |source| Error::File {
+        action: "link the chart",
+        path: from.to_owned(),
+        source,
+    };
+    std::fs::create_dir_all(to).map_err(failed)?;
+    for entry in std::fs::read_dir(from).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let target = to.join(entry.file_name());
+        if entry.file_type().map_err(failed)?.is_dir() {
+            link_tree(&entry.path(), &target)?;
+        } else if std::fs::hard_link(entry.path(), &target).is_err() {
+            // A file system without hard links.
+            std::fs::copy(entry.path(), &target).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// The folders that hold a chart's folder: `…/VERSION` of `…/VERSION/CHART/Chart.yaml`.
+fn version_folders(staging: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![staging.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let children: Vec<_> = std::fs::read_dir(&folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+            .collect();
+        if children.iter().any(|child| child.join("Chart.yaml").is_file()) {
+            found.push(folder);
+        } else {
+            folders.extend(children);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart() -> ChartRef {
+        ChartRef {
+            chart: "oci://ghcr.io/prometheus-community/charts/crds".to_owned(),
+            version: "19.1.0".to_owned(),
+        }
+    }
+
+    fn write(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn charts_lie_where_helmfile_looks() {
+        assert_eq!(
+            chart().place(),
+            Path::new("oci__ghcr_io/prometheus-community/charts/crds/19.1.0")
+        );
+        let ported = ChartRef {
+            chart: "oci://127.0.0.1:5000/a/b".to_owned(),
+            version: "1.0.0".to_owned(),
+        };
+        assert_eq!(ported.place(), Path::new("oci__127_0_0_1_5000/a/b/1.0.0"));
+    }
+
+    #[test]
+    fn only_whole_charts_are_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ChartStore::new(folder.path().join("store"));
+        let staging = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let first = staging("first");
+        let inside = chart().place().join("crds");
+        write(&first.join(&inside).join("Chart.yaml"), "name: crds\n");
+        write(&first.join(&inside).join("templates/a.yaml"), "a: 1\n");
+        write(&first.join(chart().place().with_extension("lock")), "");
+        store.publish(&first).unwrap();
+
+        let second = staging("second");
+        store.seed(&second, &[chart()]).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(second.join(&inside).join("templates/a.yaml")).unwrap(),
+            "a: 1\n"
+        );
+
+        // A file is missing, as after a loss of power.
+        std::fs::remove_file(store.path().join(&inside).join("templates/a.yaml")).unwrap();
+        let third = staging("third");
+        store.seed(&third, &[chart()]).unwrap();
+        assert!(!third.join(&inside).exists());
+        // Fetched again, it replaces the broken one.
+        write(&third.join(&inside).join("Chart.yaml"), "name: crds\n");
+        write(&third.join(&inside).join("templates/a.yaml"), "a: 2\n");
+        store.publish(&third).unwrap();
+        let fourth = staging("fourth");
+        store.seed(&fourth, &[chart()]).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(fourth.join(&inside).join("templates/a.yaml")).unwrap(),
+            "a: 2\n"
+        );
+    }
+
+    #[test]
+    fn a_range_of_versions_is_never_seeded() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ChartStore::new(folder.path().join("store"));
+        let range = ChartRef {
+            version: "~1.0".to_owned(),
+            ..chart()
+        };
+        write(
+            &folder
+                .path()
+                .join("in")
+                .join(range.place())
+                .join("crds/Chart.yaml"),
+            "name: crds\n",
+        );
+        store.publish(&folder.path().join("in")).unwrap();
+        store
+            .seed(&folder.path().join("out"), std::slice::from_ref(&range))
+            .unwrap();
+        assert!(!folder.path().join("out").join(range.place()).exists());
+    }
+}

@@ -1,0 +1,112 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::logger::Level;
+
+/// Takes a fresh k3s cluster to the point where Flux syncs its Git repository.
+#[derive(Debug, Parser)]
+#[command(name = "k3s-boot", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bootstrap the cluster: preflight, nodes, namespaces, secrets, CRDs, apps, verify, summary
+    ///
+    /// Safe to run again at any time. Nothing is changed before everything that can be checked was checked.
+    Apps(Apps),
+    /// Print the completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Kubeconfig file [env: KUBECONFIG, which may be a list]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Kubeconfig context [default: the current one]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Root of the repository [env: ROOT_DIR] [default: the Git top level]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Least important level to log [env: LOG_LEVEL] [default: info]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<Level>,
+    /// When to colour log lines
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// What to print on stdout; with `json`, the log goes to stderr
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub output: OutputFormat,
+}
+
+/// When log lines are coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What stands on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Log lines
+    Text,
+    /// One JSON document at the end
+    Json,
+}
+
+/// Options of `k3s-boot apps`.
+#[derive(Debug, Args)]
+pub struct Apps {
+    /// Nodes to wait for; they need not be Ready
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub nodes: u32,
+    /// Deadline of the whole run, such as `30m`
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
+    pub timeout: Duration,
+    /// Deadline of one release, unless the helmfile sets a shorter one
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_duration)]
+    pub release_timeout: Duration,
+    /// Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]
+    #[arg(long, value_name = "FILE")]
+    pub age_key: Option<PathBuf>,
+    /// Replace an age key in the cluster that the file does not hold
+    #[arg(long)]
+    pub rotate_age_key: bool,
+    /// Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read
+    #[arg(long)]
+    pub allow_hooks: bool,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration >= Duration::from_secs(1) => Ok(duration),
+        Ok(_) => Err("must be 1s or longer".to_owned()),
+        Err(error) => Err(format!(
+            "{error}; accepted are durations such as `90s`, `15m` or `1h30m`"
+        )),
+    }
+}

@@ -1,0 +1,363 @@
+//! Objects that k3s-boot applies itself: the age key, and what the repository's encrypted files hold.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+
+use super::repository::FLUX_NAMESPACE;
+use crate::age::Selection;
+use crate::check::Finding;
+use crate::fingerprint::{Fingerprint, HashKey};
+use crate::redact::Redactor;
+
+/// The key of the age key in its Secret; kustomize-controller reads every key that ends in `.agekey`.
+pub const AGE_KEY: &str = "age.agekey";
+
+/// Which object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectId {
+    /// Its API version.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace, if it names one.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+impl ObjectId {
+    /// The Secret with the age key.
+    #[must_use]
+    pub fn sops_age() -> Self {
+        Self {
+            api_version: "v1".to_owned(),
+            kind: "Secret".to_owned(),
+            namespace: Some(FLUX_NAMESPACE.to_owned()),
+            name: "sops-age".to_owned(),
+        }
+    }
+
+    /// Reads it from an object.
+    #[must_use]
+    pub fn of(object: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+        Some(Self {
+            api_version: text(object.get("apiVersion")?)?,
+            kind: text(object.get("kind")?)?,
+            namespace: object.pointer("/metadata/namespace").and_then(text),
+            name: object.pointer("/metadata/name").and_then(text)?,
+        })
+    }
+
+    /// Whether it can be looked up on any cluster: other kinds may be unknown before their CRDs are there.
+    #[must_use]
+    pub fn is_core(&self) -> bool {
+        self.api_version == "v1" && (self.kind == "Secret" || self.kind == "ConfigMap")
+    }
+
+    /// `namespace/name`, or `name`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.namespace
+            .iter()
+            .chain([&self.name])
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("/")
+    }
+
+    /// A manifest that holds no more than this.
+    #[must_use]
+    pub fn manifest(&self) -> Value {
+        json!({"apiVersion": self.api_version, "kind": self.kind,
+            "metadata": {"name": self.name, "namespace": self.namespace}})
+    }
+}
+
+/// An object to be applied. Has no `Debug`: it is secret.
+pub struct Object {
+    /// Which one.
+    pub id: ObjectId,
+    /// Its manifest, as JSON.
+    pub manifest: SecretString,
+    /// What it sets.
+    pub fingerprint: Fingerprint,
+    /// Hashes of the age identities in it, if it is the Secret with the age key.
+    pub identities: Vec<u64>,
+    /// The file that it comes from.
+    pub source: PathBuf,
+}
+
+impl Object {
+    fn new(mut manifest: Value, source: &Path, key: &HashKey, redactor: &Redactor) -> Option<Self> {
+        let mut id = ObjectId::of(&manifest)?;
+        if id.namespace.is_none() && id.is_core() {
+            id.namespace = Some(FLUX_NAMESPACE.to_owned());
+            manifest["metadata"]["namespace"] = FLUX_NAMESPACE.into();
+        }
+        if id.kind == "Secret" {
+            let texts = secret_texts(&manifest);
+            redactor.add(texts.iter().map(String::as_str));
+        }
+        Some(Self {
+            fingerprint: key.fingerprint(&manifest),
+            identities: if id == ObjectId::sops_age() {
+                identities(&manifest, key)
+            } else {
+                Vec::new()
+            },
+            manifest: SecretString::from(manifest.to_string()),
+            source: source.to_owned(),
+            id,
+        })
+    }
+
+    /// The Secret with the age key.
+    #[must_use]
+    pub fn sops_age(
+        selection: &Selection,
+        source: &Path,
+        key: &HashKey,
+        redactor: &Redactor,
+    ) -> Option<Self> {
+        let mut manifest = ObjectId::sops_age().manifest();
+        manifest["type"] = "Opaque".into();
+        manifest["data"] = json!({AGE_KEY: STANDARD.encode(selection.text.expose_secret())});
+        Self::new(manifest, source, key, redactor)
+    }
+}
+
+/// The values of a Secret, decoded; those that are no text are left out.
+fn secret_texts(secret: &Value) -> Vec<String> {
+    let map = |name: &str| secret.get(name).and_then(Value::as_object).into_iter().flatten();
+    let plain = map("stringData").filter_map(|(_, value)| value.as_str().map(ToOwned::to_owned));
+    let decoded =
+        map("data").filter_map(|(_, value)| String::from_utf8(STANDARD.decode(value.as_str()?).ok()?).ok());
+    plain.chain(decoded).collect()
+}
+
+/// Hashes of the age identities in a Secret's [`AGE_KEY`].
+#[must_use]
+pub fn identities(secret: &Value, key: &HashKey) -> Vec<u64> {
+    let plain = secret
+        .get("stringData")
+        .and_then(|data| data.get(AGE_KEY))
+        .and_then(Value::as_str);
+    let encoded = secret
+        .get("data")
+        .and_then(|data| data.get(AGE_KEY))
+        .and_then(Value::as_str);
+    let text = plain
+        .map(ToOwned::to_owned)
+        .or_else(|| String::from_utf8(STANDARD.decode(encoded?).ok()?).ok());
+    let text = text.unwrap_or_default();
+    text.lines()
+        .filter(|line| line.starts_with("AGE-"))
+        .map(|line| key.hash(line))
+        .collect()
+}
+
+/// Whether a file named as encrypted is: sops leaves its own `sops:` block at the top level in clear text.
+///
+/// # Errors
+///
+/// It is plain text, or no YAML.
+pub fn check_encrypted(path: &Path, text: &str) -> Result<(), Finding> {
+    let problem = |message: &str| Finding::error("sops", message).with("file", path.display());
+    let mut documents = 0;
+    for document in serde_yaml::Deserializer::from_str(text) {
+        // The parser's message may quote what should be secret.
+        let document = serde_yaml::Value::deserialize(document).map_err(|error| {
+            let line = error.location().map_or(0, |place| place.line());
+            problem("Encrypted file is not valid YAML").with("line", line)
+        })?;
+        if document.is_null() {
+            continue;
+        }
+        documents += 1;
+        if document.get("sops").is_none() {
+            return Err(problem("Encrypted file is plain text").fix(format!(
+                "run `sops encrypt --in-place {}`, and change what it held if it was ever pushed",
+                path.display()
+            )));
+        }
+    }
+    if documents == 0 {
+        Err(problem("Encrypted file is empty"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Reads the objects of a decrypted file.
+///
+/// # Errors
+///
+/// A document that is no object; never tells what stands in it.
+pub fn parse(
+    path: &Path,
+    text: &SecretString,
+    key: &HashKey,
+    redactor: &Redactor,
+) -> Result<Vec<Object>, Finding> {
+    let problem = |reason: String| {
+        Finding::error("sops", "Encrypted file holds no Kubernetes object")
+            .with("file", path.display())
+            .with("reason", reason)
+    };
+    let mut objects = Vec::new();
+    for (index, document) in serde_yaml::Deserializer::from_str(text.expose_secret()).enumerate() {
+        let document = Value::deserialize(document)
+            .map_err(|_| problem(format!("document {} cannot be read as JSON", index + 1)))?;
+        let items = match document.get("items").and_then(Value::as_array) {
+            Some(items) => items.clone(),
+            None if document.is_null() => Vec::new(),
+            None => vec![document],
+        };
+        for item in items {
+            let object = Object::new(item, path, key, redactor);
+            objects.push(object.ok_or_else(|| {
+                problem(format!(
+                    "document {} lacks `apiVersion`, `kind` or `metadata.name`",
+                    index + 1
+                ))
+            })?);
+        }
+    }
+    Ok(objects)
+}
+
+/// Puts all objects together. One that two sources make alike is applied once.
+///
+/// # Errors
+///
+/// Two sources make the same object with other content.
+pub fn merge(objects: impl IntoIterator<Item = Object>) -> Result<Vec<Object>, Vec<Finding>> {
+    let mut merged: Vec<Object> = Vec::new();
+    let mut findings = Vec::new();
+    for object in objects {
+        match merged.iter_mut().find(|known| known.id == object.id) {
+            None => merged.push(object),
+            Some(known) if known.fingerprint.data_differs(&object.fingerprint) => findings.push(
+                Finding::error("secrets", "Two files make the same object with other content")
+                    .with("object", format!("{} {}", object.id.kind, object.id.path()))
+                    .with("file", known.source.display())
+                    .with("other_file", object.source.display())
+                    .fix("keep the right one and remove the other"),
+            ),
+            // The file's may have labels that the one made here lacks.
+            Some(known) => *known = object,
+        }
+    }
+    if findings.is_empty() {
+        Ok(merged)
+    } else {
+        Err(findings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::age;
+
+    fn parsed(text: &str) -> Result<Vec<Object>, Finding> {
+        parse(
+            Path::new("x.sops.yaml"),
+            &SecretString::from(text),
+            &HashKey::default(),
+            &Redactor::default(),
+        )
+    }
+
+    #[test]
+    fn objects_of_a_decrypted_file() {
+        let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: CANARY-SECRET}\n---\n---\n\
+            apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: b, namespace: media}}\n";
+        let redactor = Redactor::default();
+        let objects = parse(
+            Path::new("x"),
+            &SecretString::from(text),
+            &HashKey::default(),
+            &redactor,
+        )
+        .ok()
+        .unwrap();
+        let paths: Vec<_> = objects.iter().map(|object| object.id.path()).collect();
+        assert_eq!(
+            paths,
+            ["flux-system/a", "media/b"],
+            "without a namespace it goes to Flux's"
+        );
+        assert_eq!(redactor.apply("say CANARY-SECRET"), "say [redacted]");
+    }
+
+    #[test]
+    fn errors_tell_no_content() {
+        for text in [
+            "CANARY-SECRET",
+            "kind: CANARY-SECRET\n",
+            "a: [CANARY-SECRET\n",
+            "? [CANARY-SECRET]\n: x\n",
+        ] {
+            let finding = parsed(text).err().unwrap();
+            assert!(!format!("{finding:?}").contains("CANARY"), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn plain_text_is_no_encrypted_file() {
+        let check = |text| check_encrypted(Path::new("bootstrap/x.sops.yaml"), text);
+        assert!(check("a: ENC[AES256]\nsops: {mac: x}\n").is_ok());
+        for (text, message) in [
+            (
+                "kind: Secret\nstringData: {k: CANARY-SECRET}\n",
+                "Encrypted file is plain text",
+            ),
+            (
+                "a: ENC[x]\nsops: {}\n---\nb: CANARY-SECRET\n",
+                "Encrypted file is plain text",
+            ),
+            ("k: [CANARY-SECRET", "Encrypted file is not valid YAML"),
+            ("", "Encrypted file is empty"),
+        ] {
+            let finding = check(text).unwrap_err();
+            assert_eq!(finding.message, message);
+            assert!(!format!("{finding:?}").contains("CANARY"));
+        }
+    }
+
+    #[test]
+    fn the_same_object_from_two_sources() {
+        let key = HashKey::default();
+        let redactor = Redactor::default();
+        let file = age::parse("AGE-PLUGIN-X-1ABCDEF\n").ok().unwrap();
+        let selection = age::select(&file, &std::collections::BTreeSet::new());
+        let ours = || Object::sops_age(&selection, Path::new("age.key"), &key, &redactor).unwrap();
+        let theirs = |value: &str| {
+            let text = format!(
+                "apiVersion: v1\nkind: Secret\nmetadata: {{name: sops-age, namespace: flux-system, labels: {{a: b}}}}\n\
+                 stringData:\n  age.agekey: {value}\n"
+            );
+            parse(Path::new("y"), &SecretString::from(text), &key, &redactor)
+                .ok()
+                .unwrap()
+                .remove(0)
+        };
+        let merged = merge([ours(), theirs("\"AGE-PLUGIN-X-1ABCDEF\\n\"")])
+            .ok()
+            .unwrap();
+        assert_eq!(merged.len(), 1);
+        assert_eq!(merged[0].identities, [key.hash("AGE-PLUGIN-X-1ABCDEF")]);
+        let findings = merge([ours(), theirs("AGE-PLUGIN-X-1OTHER")]).err().unwrap();
+        assert_eq!(
+            findings[0].message,
+            "Two files make the same object with other content"
+        );
+    }
+}

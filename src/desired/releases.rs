@@ -1,0 +1,193 @@
+//! Releases, as `helmfile build --embed-values` prints them.
+
+use serde::Deserialize;
+use serde_yaml::Value;
+
+/// A release of a helmfile. Has no `Debug`: its values may hold secrets.
+pub struct Release {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its chart.
+    pub chart: String,
+    /// Its chart's version; empty for the newest and for local charts.
+    pub version: String,
+    /// What it is installed after, as `namespace/name`.
+    pub needs: Vec<String>,
+    /// Its values, in the order in which they are merged.
+    pub values: Vec<Value>,
+    /// Whether it is wanted; one that is not is uninstalled by `helmfile sync`.
+    pub installed: bool,
+    /// helm's timeout in seconds, if the helmfile sets one.
+    pub timeout: Option<u64>,
+    /// The context that it asks for, if any.
+    pub kube_context: Option<String>,
+}
+
+impl Release {
+    /// `namespace/name`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// A value by its path; the last values file that sets it wins.
+    #[must_use]
+    pub fn value(&self, path: &[&str]) -> Option<&Value> {
+        self.values
+            .iter()
+            .rev()
+            .find_map(|values| path.iter().try_fold(values, |value, key| value.get(key)))
+    }
+}
+
+#[derive(Deserialize)]
+struct State {
+    #[serde(default)]
+    releases: Option<Vec<Raw>>,
+    #[serde(rename = "helmDefaults", default)]
+    defaults: Defaults,
+    #[serde(rename = "renderedvalues", default)]
+    environment: Value,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Defaults {
+    #[serde(default)]
+    timeout: u64,
+    #[serde(default)]
+    kube_context: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Raw {
+    name: String,
+    #[serde(default)]
+    namespace: String,
+    chart: String,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    needs: Vec<String>,
+    #[serde(default)]
+    values: Vec<Value>,
+    #[serde(default)]
+    installed: Option<bool>,
+    #[serde(default)]
+    condition: Option<String>,
+    #[serde(default)]
+    timeout: Option<u64>,
+    #[serde(default)]
+    kube_context: Option<String>,
+}
+
+/// Reads what `helmfile build --embed-values` printed: a document for each state file.
+///
+/// # Errors
+///
+/// Where the output differs from what helmfile 1.7 prints; never tells a value.
+pub fn parse(output: &[u8]) -> Result<Vec<Release>, String> {
+    let text = std::str::from_utf8(output).map_err(|_| "not UTF-8".to_owned())?;
+    let mut releases = Vec::new();
+    for document in serde_yaml::Deserializer::from_str(text) {
+        let state = Option::<State>::deserialize(document).map_err(|error| {
+            let place = error
+                .location()
+                .map(|place| format!("line {}, column {}", place.line(), place.column()));
+            place.unwrap_or_else(|| "not the state that helmfile 1.7 prints".to_owned())
+        })?;
+        let Some(State {
+            releases: raw,
+            defaults,
+            environment,
+        }) = state
+        else {
+            continue;
+        };
+        for raw in raw.into_iter().flatten() {
+            if raw
+                .condition
+                .as_deref()
+                .is_some_and(|condition| !holds(condition, &environment))
+            {
+                continue;
+            }
+            releases.push(Release {
+                namespace: if raw.namespace.is_empty() {
+                    "default".to_owned()
+                } else {
+                    raw.namespace
+                },
+                name: raw.name,
+                chart: raw.chart,
+                version: raw.version,
+                needs: raw.needs,
+                values: raw.values,
+                installed: raw.installed.unwrap_or(true),
+                timeout: raw
+                    .timeout
+                    .or(Some(defaults.timeout).filter(|timeout| *timeout > 0)),
+                kube_context: raw.kube_context.or_else(|| defaults.kube_context.clone()),
+            });
+        }
+    }
+    Ok(releases)
+}
+
+/// A release's `condition` is a path into the environment's values.
+fn holds(condition: &str, environment: &Value) -> bool {
+    let found = condition
+        .split('.')
+        .try_fold(environment, |value, key| value.get(key));
+    found.and_then(Value::as_bool).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // As helmfile 1.7.4 printed it, shortened.
+    const BUILD: &str = "---\n#  Source: /t/01-apps.yaml\n\nfilepath: 01-apps.yaml\nhelmDefaults:\n  wait: true\n  timeout: 99\n\
+        releases:\n  - chart: oci://x/cilium\n    version: 1.18.6\n    name: cilium\n    namespace: kube-system\n    values:\n      - k: 1\n        deep: {a: x}\n      - deep: {a: y}\n\
+        \x20 - chart: ./local\n    name: gone\n    installed: false\n    timeout: 5\n    needs:\n      - kube-system/cilium\n\
+        \x20 - chart: ./local\n    name: off\n    condition: foo.enabled\n\
+        templates: {}\nrenderedvalues:\n  foo:\n    enabled: false\n";
+
+    #[test]
+    fn releases_are_read() {
+        let releases = parse(BUILD.as_bytes()).unwrap();
+        let ids: Vec<_> = releases.iter().map(Release::id).collect();
+        assert_eq!(
+            ids,
+            ["kube-system/cilium", "default/gone"],
+            "a condition that does not hold leaves one out"
+        );
+        let [cilium, gone] = releases.as_slice() else {
+            panic!("two")
+        };
+        assert_eq!((cilium.timeout, gone.timeout), (Some(99), Some(5)));
+        assert_eq!((cilium.installed, gone.installed), (true, false));
+        assert_eq!(gone.needs, ["kube-system/cilium"]);
+        assert_eq!(cilium.value(&["deep", "a"]).and_then(Value::as_str), Some("y"));
+        assert_eq!(cilium.value(&["k"]).and_then(Value::as_u64), Some(1));
+        assert!(cilium.value(&["deep", "b"]).is_none());
+    }
+
+    #[test]
+    fn an_error_tells_the_place_and_no_value() {
+        let error = parse(b"releases:\n  - name: [CANARY-SECRET]\n    chart: x\n")
+            .err()
+            .unwrap();
+        assert!(error.starts_with("line ") && !error.contains("CANARY"), "{error}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_output_makes_it_panic(output: Vec<u8>) {
+            _ = parse(&output);
+        }
+    }
+}

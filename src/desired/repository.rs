@@ -1,0 +1,202 @@
+//! Where a repository keeps things: the layouts that people have.
+
+use std::path::{Path, PathBuf};
+
+use super::Kind;
+use crate::check::Finding;
+
+/// The namespaces of a repository that has no `kubernetes/apps`.
+const NAMESPACES: [&str; 5] = [
+    "kube-system",
+    "cert-manager",
+    "flux-system",
+    "network",
+    "monitoring",
+];
+
+/// Flux's namespace, and that of secrets that name none.
+pub const FLUX_NAMESPACE: &str = "flux-system";
+
+/// Secrets for Flux's variable substitution, as onedr0p/cluster-template keeps them.
+const CLUSTER_SECRETS: &str = "kubernetes/components/sops/cluster-secrets.sops.yaml";
+
+/// Finds the two helmfiles.
+///
+/// # Errors
+///
+/// One or both are not there.
+pub fn helmfiles(root: &Path) -> Result<[(Kind, PathBuf); 2], Vec<Finding>> {
+    let bootstrap = root.join("bootstrap");
+    let layouts = [
+        [
+            (Kind::Crds, "helmfile.d/00-crds.yaml"),
+            (Kind::Apps, "helmfile.d/01-apps.yaml"),
+        ],
+        [
+            (Kind::Crds, "helmfile/crds.yaml"),
+            (Kind::Apps, "helmfile/apps.yaml"),
+        ],
+    ];
+    let find = |name: &str| {
+        let plain = bootstrap.join(name);
+        let template = bootstrap.join(format!("{name}.gotmpl"));
+        [plain, template].into_iter().find(|path| path.is_file())
+    };
+    let layout = layouts
+        .iter()
+        .find(|layout| layout.iter().any(|(_, name)| find(name).is_some()))
+        .unwrap_or(&layouts[0]);
+    let found = layout.map(|(kind, name)| (kind, name, find(name)));
+    if let [(crds, _, Some(first)), (apps, _, Some(second))] = found {
+        return Ok([(crds, first), (apps, second)]);
+    }
+    let missing = found.into_iter().filter(|(_, _, path)| path.is_none());
+    Err(missing
+        .map(|(_, name, _)| {
+            Finding::error("helmfile", "Helmfile not found")
+                .with("file", bootstrap.join(name).display())
+                .fix("run it in your repository, or name its root with --root")
+        })
+        .collect())
+}
+
+/// The encrypted files whose content goes into the cluster, sorted.
+#[must_use]
+pub fn encrypted_files(root: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(root.join("bootstrap"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            // `.sops.yaml` is sops' configuration.
+            !name.starts_with('.') && (name.ends_with(".sops.yaml") || name.ends_with(".sops.yml"))
+        })
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    files.extend(Some(root.join(CLUSTER_SECRETS)).filter(|path| path.is_file()));
+    files
+}
+
+/// The namespaces to be made: the folders of `kubernetes/apps` where that exists, else the seed's five; then Flux's,
+/// and those of the releases.
+#[must_use]
+pub fn namespaces<'a>(root: &Path, releases: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut folders: Vec<_> = std::fs::read_dir(root.join("kubernetes/apps"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| is_namespace(name))
+        .collect();
+    folders.sort();
+    let first = if folders.is_empty() {
+        NAMESPACES.map(ToOwned::to_owned).to_vec()
+    } else {
+        folders
+    };
+    let rest = std::iter::once(FLUX_NAMESPACE)
+        .chain(releases)
+        .map(ToOwned::to_owned);
+    let mut namespaces: Vec<String> = Vec::new();
+    for name in first.into_iter().chain(rest) {
+        if !namespaces.contains(&name) {
+            namespaces.push(name);
+        }
+    }
+    namespaces
+}
+
+/// Whether the API server would take the name (RFC 1123 label).
+fn is_namespace(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty()
+        && name.len() <= 63
+        && name.chars().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = root.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn both_layouts_and_templates_are_found() {
+        let cases: &[&[&str; 2]] = &[
+            &[
+                "bootstrap/helmfile.d/00-crds.yaml",
+                "bootstrap/helmfile.d/01-apps.yaml",
+            ],
+            &[
+                "bootstrap/helmfile.d/00-crds.yaml",
+                "bootstrap/helmfile.d/01-apps.yaml.gotmpl",
+            ],
+            &["bootstrap/helmfile/crds.yaml", "bootstrap/helmfile/apps.yaml"],
+        ];
+        for files in cases {
+            let root = tree(*files);
+            let found = helmfiles(root.path()).unwrap().map(|(_, path)| path);
+            assert_eq!(found, files.map(|file| root.path().join(file)));
+        }
+        let root = tree(&["bootstrap/helmfile/apps.yaml"]);
+        let missing = helmfiles(root.path()).unwrap_err();
+        assert_eq!(missing.len(), 1);
+        assert!(missing[0].pairs[0].1.ends_with("bootstrap/helmfile/crds.yaml"));
+        assert_eq!(helmfiles(tree(&[]).path()).unwrap_err().len(), 2);
+    }
+
+    #[test]
+    fn namespaces_come_from_folders_or_from_the_seed() {
+        let releases = ["kube-system", "observability"];
+        let root = tree(&[]);
+        let names = namespaces(root.path(), releases.into_iter());
+        assert_eq!(
+            names,
+            [
+                "kube-system",
+                "cert-manager",
+                "flux-system",
+                "network",
+                "monitoring",
+                "observability"
+            ]
+        );
+        let root = tree(&[
+            "kubernetes/apps/media/x/ks.yaml",
+            "kubernetes/apps/Bad_Name/x",
+            "kubernetes/apps/readme.md",
+        ]);
+        let names = namespaces(root.path(), releases.into_iter());
+        assert_eq!(names, ["media", "flux-system", "kube-system", "observability"]);
+    }
+
+    #[test]
+    fn encrypted_files_are_those_of_bootstrap() {
+        let files = ["bootstrap/b.sops.yaml", "bootstrap/a.sops.yml", CLUSTER_SECRETS];
+        let others = [
+            "bootstrap/.sops.yaml",
+            "bootstrap/plain.yaml",
+            "kubernetes/x.sops.yaml",
+        ];
+        let root = tree(&[files, others].concat());
+        let found = encrypted_files(root.path());
+        assert_eq!(
+            found,
+            [files[1], files[0], files[2]].map(|file| root.path().join(file))
+        );
+    }
+}

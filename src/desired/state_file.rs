@@ -1,0 +1,364 @@
+//! What can be told of a state file by reading it, before helmfile does: helmfile runs `prepare` hooks and `exec`
+//! even for commands that only read.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize as _;
+use serde_yaml::Value;
+
+use super::Kind;
+use crate::charts::ChartRef;
+use crate::check::Finding;
+
+/// How deep `bases` and `helmfiles` may lead from file to file; a loop among them ends there.
+const DEEPEST: usize = 8;
+
+/// A state file that was read.
+#[derive(Debug)]
+pub struct StateFile {
+    /// Which of the two it is.
+    pub kind: Kind,
+    /// Its path.
+    pub path: PathBuf,
+    /// The charts at exact versions that it names in plain words.
+    pub charts: Vec<ChartRef>,
+    /// Whether it may refer to encrypted files.
+    pub needs_identities: bool,
+}
+
+/// Reads a state file and those that it includes.
+///
+/// # Errors
+///
+/// All that is wrong with it.
+pub fn read(kind: Kind, path: &Path, allow_hooks: bool) -> Result<StateFile, Vec<Finding>> {
+    let mut scan = Scan {
+        allow_hooks,
+        findings: Vec::new(),
+        charts: Vec::new(),
+        needs_identities: false,
+    };
+    scan.file(path, DEEPEST);
+    if scan.findings.is_empty() {
+        let Scan {
+            charts,
+            needs_identities,
+            ..
+        } = scan;
+        Ok(StateFile {
+            kind,
+            path: path.to_owned(),
+            charts,
+            needs_identities,
+        })
+    } else {
+        Err(scan.findings)
+    }
+}
+
+struct Scan {
+    allow_hooks: bool,
+    findings: Vec<Finding>,
+    charts: Vec<ChartRef>,
+    needs_identities: bool,
+}
+
+impl Scan {
+    fn file(&mut self, path: &Path, depth: usize) {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                let finding = Finding::error("helmfile", "Helmfile cannot be read");
+                self.findings
+                    .push(finding.with("file", path.display()).with("reason", error));
+                return;
+            }
+        };
+        self.needs_identities |= refers_to_encrypted(&text) || text.contains("secrets:");
+        if !self.allow_hooks && actions(&text).any(runs_programs) {
+            self.findings.push(refused(path, "exec"));
+        }
+        if path.extension().is_some_and(|extension| extension == "gotmpl") {
+            // Not YAML before it is rendered; rendering is what runs the hooks.
+            let prepares = text
+                .lines()
+                .any(|line| line.contains("prepare") && !line.trim_start().starts_with('#'));
+            if !self.allow_hooks && text.contains("hooks:") && prepares {
+                self.findings.push(refused(path, "a `prepare` hook"));
+            }
+            return;
+        }
+        for document in serde_yaml::Deserializer::from_str(&text) {
+            match Value::deserialize(document) {
+                Ok(document) => self.document(path, &document, depth),
+                Err(error) => {
+                    let line = error.location().map_or(0, |place| place.line());
+                    let finding = Finding::error("helmfile", "Helmfile is not valid YAML");
+                    let finding = finding.with("file", path.display()).with("line", line);
+                    self.findings.push(finding.with("reason", error));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn document(&mut self, path: &Path, document: &Value, depth: usize) {
+        let folder = path.parent().unwrap_or(path);
+        let releases = || sequence(document, "releases");
+        let hooks =
+            sequence(document, "hooks").chain(releases().flat_map(|release| sequence(release, "hooks")));
+        if !self.allow_hooks
+            && hooks
+                .flat_map(|hook| sequence(hook, "events"))
+                .any(|event| event == "prepare")
+        {
+            self.findings.push(refused(path, "a `prepare` hook"));
+        }
+        let args = document
+            .get("helmDefaults")
+            .into_iter()
+            .flat_map(|defaults| sequence(defaults, "args"));
+        let only_for_template = ["--include-crds", "--no-hooks"];
+        if let Some(arg) = args
+            .filter_map(Value::as_str)
+            .find(|arg| only_for_template.contains(arg))
+        {
+            self.findings.push(
+                Finding::error("helmfile", "Helmfile can only be templated")
+                    .with("file", path.display())
+                    .with("reason", format!("`helmDefaults.args` holds `{arg}`, which `helm upgrade` does not know"))
+                    .fix("name charts whose templates hold the CRDs, as the shipped bootstrap/helmfile.d/00-crds.yaml does, and remove `args`"),
+            );
+        }
+        for release in releases() {
+            self.release(path, folder, document, release);
+        }
+        let included = sequence(document, "bases")
+            .chain(sequence(document, "helmfiles"))
+            .filter_map(|entry| entry.as_str().or_else(|| entry.get("path")?.as_str()))
+            .filter(|entry| is_local(entry));
+        for entry in included {
+            let file = folder.join(entry);
+            if depth > 0 && file.is_file() {
+                self.file(&file, depth - 1);
+            }
+        }
+    }
+
+    fn release(&mut self, path: &Path, folder: &Path, document: &Value, release: &Value) {
+        let text = |key| {
+            release
+                .get(key)
+                .and_then(Value::as_str)
+                .filter(|text| !text.contains("{{"))
+        };
+        if let (Some(chart), Some(version)) = (text("chart"), text("version"))
+            && chart.starts_with("oci://")
+        {
+            self.charts.push(ChartRef {
+                chart: chart.to_owned(),
+                version: version.to_owned(),
+            });
+        }
+        // A release may say that a missing file is none of its business.
+        let handler = release
+            .get("missingFileHandler")
+            .or_else(|| document.get("missingFileHandler"));
+        if handler
+            .and_then(Value::as_str)
+            .is_some_and(|handler| handler != "Error")
+        {
+            return;
+        }
+        for file in sequence(release, "values")
+            .filter_map(Value::as_str)
+            .filter(|file| is_local(file))
+        {
+            let place = folder.join(file);
+            if place.exists() {
+                self.needs_identities |=
+                    std::fs::read_to_string(place).is_ok_and(|text| refers_to_encrypted(&text));
+            } else {
+                self.findings.push(missing_values(
+                    path,
+                    release.get("name").and_then(Value::as_str),
+                    file,
+                    folder,
+                ));
+            }
+        }
+    }
+}
+
+/// helmfile decrypts such references itself (vals), with the user's identities.
+fn refers_to_encrypted(text: &str) -> bool {
+    ["ref+sops", "fetchSecretValue", "expandSecretRefs"]
+        .iter()
+        .any(|word| text.contains(word))
+}
+
+/// The finding for a values file that is not there.
+#[must_use]
+pub fn missing_values(helmfile: &Path, release: Option<&str>, file: &str, folder: &Path) -> Finding {
+    let mut finding = Finding::error("helmfile", "Values file not found")
+        .with("helmfile", helmfile.display())
+        .with("values", file)
+        .with("looked_in", folder.display());
+    if let Some(release) = release {
+        finding.pairs.insert(1, ("release", release.to_owned()));
+    }
+    let name = Path::new(file).strip_prefix("./").unwrap_or(Path::new(file));
+    let beside = folder
+        .parent()
+        .map(|parent| parent.join(name))
+        .filter(|path| path.is_file());
+    match beside {
+        Some(_) => finding.fix(format!(
+            "write `../{}`: paths are relative to the helmfile's folder",
+            name.display()
+        )),
+        None => finding,
+    }
+}
+
+fn refused(path: &Path, what: &str) -> Finding {
+    Finding::error("hooks", "Helmfile runs programs when it is only read")
+        .with("file", path.display())
+        .with("found", what)
+        .fix("remove it, or allow it with --allow-hooks")
+}
+
+fn sequence<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(key).and_then(Value::as_sequence).into_iter().flatten()
+}
+
+/// A path of a file on this machine, without wildcards and templates.
+fn is_local(path: &str) -> bool {
+    !path.contains("://") && !path.contains("::") && !path.contains("{{") && !path.contains(['*', '?', '['])
+}
+
+/// What stands between `{{` and `}}`.
+fn actions(text: &str) -> impl Iterator<Item = &str> {
+    text.split("{{")
+        .skip(1)
+        .filter_map(|rest| rest.split("}}").next())
+}
+
+fn runs_programs(action: &str) -> bool {
+    let comment = action.trim_start_matches('-').trim_start().starts_with("/*");
+    let mut words = action.split(|c: char| !c.is_alphanumeric() && c != '_');
+    !comment && words.any(|word| matches!(word, "exec" | "envExec"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(name: &str, text: &str, allow_hooks: bool) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("helmfile.d").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::create_dir_all(folder.path().join("templates")).unwrap();
+        std::fs::write(folder.path().join("templates/values.yaml.gotmpl"), "a: 1\n").unwrap();
+        std::fs::write(&path, text).unwrap();
+        let findings = read(Kind::Apps, &path, allow_hooks).err().unwrap_or_default();
+        findings
+            .iter()
+            .map(|finding| format!("{} {:?}", finding.message, finding.pairs))
+            .collect()
+    }
+
+    #[test]
+    fn programs_in_state_files_are_refused_unless_allowed() {
+        let cases = [
+            (
+                "a.yaml",
+                "hooks:\n- events: [presync, prepare]\n  command: touch\n",
+                true,
+            ),
+            (
+                "a.yaml",
+                "releases:\n- name: a\n  chart: b\n  hooks:\n  - events: [prepare]\n    command: x\n",
+                true,
+            ),
+            (
+                "a.yaml",
+                "releases:\n- name: '{{ exec \"id\" (list) }}'\n  chart: b\n",
+                true,
+            ),
+            (
+                "a.yaml.gotmpl",
+                "releases: {{ exec \"cat\" (list \"x\") }}\n",
+                true,
+            ),
+            ("a.yaml.gotmpl", "hooks:\n- events: [\"prepare\"]\n", true),
+            ("a.yaml", "hooks:\n- events: [presync]\n  command: touch\n", false),
+            ("a.yaml", "releases:\n- name: prepare-exec\n  chart: b\n", false),
+            ("a.yaml.gotmpl", "{{/* exec */}}\nreleases: []\n", false),
+            ("a.yaml.gotmpl", "# hooks: prepare\nreleases: []\n", false),
+        ];
+        for (name, text, refused) in cases {
+            assert_eq!(!findings(name, text, false).is_empty(), refused, "{text}");
+            assert!(findings(name, text, true).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_seeds_path_is_said_with_the_folder_and_the_way_out() {
+        let text =
+            "releases:\n- name: cilium\n  chart: b\n  values: ['./templates/values.yaml.gotmpl', {a: 1}]\n";
+        let found = findings("01-apps.yaml", text, false);
+        assert_eq!(found.len(), 1);
+        for part in [
+            "Values file not found",
+            "cilium",
+            "looked_in",
+            "helmfile.d\"",
+            "`../templates/values.yaml.gotmpl`",
+        ] {
+            assert!(found[0].contains(part), "{part}: {found:?}");
+        }
+        for values in [
+            "['../templates/values.yaml.gotmpl']",
+            "['https://x/y.yaml', 'x/*.yaml', '{{ .A }}']",
+        ] {
+            let text = format!("releases:\n- name: cilium\n  chart: b\n  values: {values}\n");
+            assert!(findings("01-apps.yaml", &text, false).is_empty(), "{values}");
+        }
+        let warned = "releases:\n- name: a\n  chart: b\n  missingFileHandler: Warn\n  values: [none.yaml]\n";
+        assert!(findings("01-apps.yaml", warned, false).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_synced_or_read_is_refused() {
+        let template = "helmDefaults:\n  args: ['--include-crds', '--no-hooks']\nreleases: []\n";
+        assert!(findings("00-crds.yaml", template, false)[0].starts_with("Helmfile can only be templated"));
+        let broken = "releases:\n- name: a\n  needs: ['x'\n  chart: b\n";
+        let found = findings("01-apps.yaml", broken, false);
+        assert!(
+            found[0].contains("not valid YAML") && found[0].contains("(\"line\", \"4\")"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn charts_in_plain_words_are_known_before_helmfile_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        std::fs::write(
+            &path,
+            "releases:\n- {name: a, chart: 'oci://x/a', version: 1.0.0}\n- {name: b, chart: ./b}\n\
+             - {name: c, chart: 'oci://x/{{ .Values.c }}', version: 1.0.0}\n",
+        )
+        .unwrap();
+        let state = read(Kind::Apps, &path, false).unwrap();
+        assert_eq!(
+            state.charts,
+            [ChartRef {
+                chart: "oci://x/a".to_owned(),
+                version: "1.0.0".to_owned()
+            }]
+        );
+        assert!(!state.needs_identities);
+    }
+}

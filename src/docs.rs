@@ -1,0 +1,62 @@
+//! The files that are generated from the command line's definition.
+
+use std::fmt::Write as _;
+
+use clap::CommandFactory as _;
+
+use crate::cli::Cli;
+
+/// The completion script for a shell.
+#[must_use]
+pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "k3s-boot", &mut script);
+    script
+}
+
+/// The manual page, with all commands.
+///
+/// # Errors
+///
+/// Never in practice: it writes into memory.
+pub fn man(command: clap::Command) -> std::io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        let man = clap_mangen::Man::new(sub.clone());
+        page.extend_from_slice(format!(".SH {}\n", sub.get_name().to_uppercase()).as_bytes());
+        man.render_synopsis_section(&mut page)?;
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+    }
+    Ok(page)
+}
+
+/// The reference of the command line, as Markdown.
+#[must_use]
+pub fn reference() -> String {
+    let mut text =
+        "# Command line\n\nGenerated from the program; `cargo test` tells when it is stale.\n".to_owned();
+    let mut command = Cli::command().term_width(100);
+    command.build();
+    let help = command.render_long_help().to_string();
+    _ = write!(text, "\n```text\n{}\n```\n", trimmed(&help));
+    for name in ["apps", "completions", "man"] {
+        if let Some(sub) = command.find_subcommand_mut(name) {
+            let help = sub.render_long_help().to_string();
+            _ = write!(text, "\n## k3s-boot {name}\n\n```text\n{}\n```\n", trimmed(&help));
+        }
+    }
+    text
+}
+
+fn trimmed(help: &str) -> String {
+    help.lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n")
+        .trim()
+        .to_owned()
+}

@@ -1,0 +1,119 @@
+//! The one place that reads the process environment.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+/// The environment k3s-boot was started in, read once.
+///
+/// Hand-written `Debug`: a derived one would print values, and some of them are secrets.
+#[derive(Clone, Default)]
+pub struct Env {
+    vars: BTreeMap<OsString, OsString>,
+    /// The working folder, the base of relative paths.
+    pub cwd: PathBuf,
+    /// Whether standard output is a terminal.
+    pub stdout_is_terminal: bool,
+    /// Whether standard error is a terminal.
+    pub stderr_is_terminal: bool,
+}
+
+impl std::fmt::Debug for Env {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Env")
+            .field("names", &self.vars.keys())
+            .field("cwd", &self.cwd)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Env {
+    /// Reads the environment of this process.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the working folder does not exist any more.
+    pub fn from_process() -> std::io::Result<Self> {
+        Ok(Self {
+            vars: std::env::vars_os().collect(),
+            cwd: std::env::current_dir()?,
+            stdout_is_terminal: std::io::stdout().is_terminal(),
+            stderr_is_terminal: std::io::stderr().is_terminal(),
+        })
+    }
+
+    /// An environment made of the given variables, for tests of what is built on it.
+    pub fn from_vars<I, K, V>(vars: I, cwd: PathBuf) -> Self
+    where
+        I: IntoIterator<Item = (K, V)>,
+        K: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let vars = vars
+            .into_iter()
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect();
+        Self {
+            vars,
+            cwd,
+            ..Self::default()
+        }
+    }
+
+    /// A variable's value; an empty one counts as unset, as for the seed's `check_env` and helmfile's `requiredEnv`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.vars
+            .get(OsStr::new(name))
+            .map(OsString::as_os_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// A variable's value as text; one that is not UTF-8 counts as unset.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(OsStr::to_str)
+    }
+
+    /// A variable's value as an absolute path.
+    #[must_use]
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.get(name).map(|value| self.cwd.join(value))
+    }
+
+    /// All variables.
+    pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.vars
+            .iter()
+            .map(|(key, value)| (key.as_os_str(), value.as_os_str()))
+    }
+
+    /// The user's cache folder for k3s-boot (`XDG_CACHE_HOME`, else `~/.cache`), if either is known.
+    #[must_use]
+    pub fn cache_dir(&self) -> Option<PathBuf> {
+        self.xdg("XDG_CACHE_HOME", ".cache")
+    }
+
+    /// The user's state folder for k3s-boot (`XDG_STATE_HOME`, else `~/.local/state`), if either is known.
+    #[must_use]
+    pub fn state_dir(&self) -> Option<PathBuf> {
+        self.xdg("XDG_STATE_HOME", ".local/state")
+    }
+
+    /// The folder for temporary files (`TMPDIR`, else `/tmp`).
+    #[must_use]
+    pub fn temp_dir(&self) -> PathBuf {
+        self.path("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp"))
+    }
+
+    fn xdg(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        // The base directory specification tells to ignore a relative path.
+        let from_variable = self
+            .get(variable)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute());
+        let base = from_variable.or_else(|| self.path("HOME").map(|home| home.join(below_home)))?;
+        Some(base.join("k3s-boot"))
+    }
+}

@@ -1,0 +1,157 @@
+//! What can go wrong, with an exit code and a way out for each.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::check::Finding;
+use crate::logger::{self, Level};
+use crate::process::ProcessError;
+use crate::process::signals::Stopped;
+
+/// How a run ended that did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Problems found before anything was changed.
+    #[error("preflight failed with {} problems", .0.len())]
+    Preflight(Vec<Finding>),
+    /// A tool could not be run to its end.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A tool said no.
+    #[error("`{command}` failed: {reason}")]
+    Tool {
+        /// The tool and what it was asked for.
+        command: String,
+        /// Its own words.
+        reason: String,
+    },
+    /// A tool's answer has another form than expected.
+    #[error("unexpected answer of `{command}`: {reason}")]
+    Answer {
+        /// The tool and what it was asked for.
+        command: String,
+        /// Where the answer differs.
+        reason: String,
+    },
+    /// A release was not brought to `deployed`.
+    #[error("failed to sync Helm releases")]
+    Release(ReleaseFailure),
+    /// Flux says that it cannot go on.
+    #[error("flux cannot take over: {object}: {reason}")]
+    Flux {
+        /// The object and its state.
+        object: String,
+        /// Flux's own words.
+        reason: String,
+        /// What to type.
+        fix: String,
+    },
+    /// A stage's deadline passed.
+    #[error("stage `{stage}` did not end within {}", humantime::format_duration(*.after))]
+    Deadline {
+        /// The stage.
+        stage: &'static str,
+        /// How long it had.
+        after: Duration,
+        /// What was waited for.
+        waiting_for: String,
+    },
+    /// k3s-boot was told to stop.
+    #[error("interrupted by {0}")]
+    Interrupted(Signal),
+    /// A file of our own could not be read or written.
+    #[error("failed to {action} `{path}`: {source}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+/// A release that failed, in helm's own words.
+#[derive(Debug)]
+pub struct ReleaseFailure {
+    /// `namespace/name`, if helmfile named one.
+    pub release: Option<String>,
+    /// helm's last error, without helmfile's frame.
+    pub reason: String,
+    /// Whether a deadline passed, helm's or ours.
+    pub timed_out: bool,
+}
+
+impl From<Stopped> for Error {
+    fn from(Stopped(signal): Stopped) -> Self {
+        Self::Interrupted(signal)
+    }
+}
+
+impl Error {
+    /// The exit code of a run that ended so (the contract's list: 1, 5, 6, 128+n).
+    #[must_use]
+    pub fn exit_code(&self, changed: bool) -> u8 {
+        match self {
+            Self::Interrupted(signal) | Self::Process(ProcessError::Interrupted { signal }) => {
+                128 + u8::try_from(*signal as i32).unwrap_or(0)
+            }
+            Self::Deadline { .. } | Self::Process(ProcessError::Deadline { .. }) => 6,
+            Self::Release(failure) if failure.timed_out => 6,
+            _ if changed => 5,
+            _ => 1,
+        }
+    }
+
+    /// Says it on the log, with what to type where that is known. `log` is the file with all that the tools said.
+    pub fn report(&self, log: Option<&std::path::Path>) {
+        let log = log.map(|path| ("log", path.display().to_string()));
+        match self {
+            Self::Preflight(findings) => findings.iter().for_each(Finding::log),
+            Self::Release(failure) => {
+                let mut pairs = Vec::new();
+                pairs.extend(failure.release.clone().map(|release| ("release", release)));
+                pairs.push(("reason", failure.reason.clone()));
+                pairs.extend(log);
+                logger::log(Level::Error, "Failed to sync Helm releases", &pairs);
+            }
+            Self::Flux { object, reason, fix } => {
+                let pairs = [
+                    ("object", object.clone()),
+                    ("reason", reason.clone()),
+                    ("fix", fix.clone()),
+                ];
+                logger::log(Level::Error, "Flux cannot take over", &pairs);
+            }
+            Self::Deadline {
+                stage,
+                after,
+                waiting_for,
+            } => {
+                let after = humantime::format_duration(*after).to_string();
+                let mut pairs = vec![
+                    ("stage", (*stage).to_owned()),
+                    ("after", after),
+                    ("waiting_for", waiting_for.clone()),
+                ];
+                pairs.extend(log);
+                logger::log(Level::Error, "Deadline passed", &pairs);
+            }
+            Self::Interrupted(signal) | Self::Process(ProcessError::Interrupted { signal }) => {
+                let fix = "run it again: what is done is kept, the rest is done then";
+                logger::log(
+                    Level::Error,
+                    "Interrupted",
+                    &[("signal", signal.to_string()), ("fix", fix.to_owned())],
+                );
+            }
+            Self::Process(_) | Self::Tool { .. } | Self::Answer { .. } | Self::File { .. } => {
+                let mut pairs = vec![("reason", self.to_string())];
+                pairs.extend(log);
+                logger::log(Level::Error, "Bootstrap failed", &pairs);
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Flux's objects, as far as they tell whether it has taken over.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::cluster::List;
+use crate::error::Error;
+use crate::tools::Toolbox;
+
+const INSTANCES: &str = "fluxinstances.fluxcd.controlplane.io";
+const KUSTOMIZATIONS: &str = "kustomizations.kustomize.toolkit.fluxcd.io";
+
+/// A FluxInstance, a source or a Kustomization.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Resource {
+    /// Its kind.
+    pub kind: String,
+    /// Its name and place.
+    pub metadata: Metadata,
+    /// What it asks for.
+    pub spec: Spec,
+    /// What became of it.
+    pub status: Status,
+}
+
+/// A resource's name and place.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Metadata {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// Its labels; Flux notes there which Kustomization applied it.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What a resource asks for, of all kinds together.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Spec {
+    /// A FluxInstance's source of the cluster's state.
+    pub sync: Option<Sync>,
+    /// Whether reconciling is switched off.
+    pub suspend: bool,
+    /// A source's address.
+    pub url: Option<String>,
+    /// A source's reference.
+    pub r#ref: Option<Reference>,
+    /// The Kustomizations that one waits for.
+    pub depends_on: Vec<Dependency>,
+}
+
+/// A FluxInstance's source of the cluster's state.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Sync {
+    /// `GitRepository`, `OCIRepository` or `Bucket`.
+    pub kind: String,
+    /// Its address.
+    pub url: String,
+    /// The full name of its reference, such as `refs/heads/main`.
+    pub r#ref: Option<String>,
+    /// The name of the objects that are made of it; the namespace's when absent.
+    pub name: Option<String>,
+}
+
+/// A GitRepository's reference.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Reference {
+    /// The full name of a reference.
+    pub name: Option<String>,
+}
+
+/// A Kustomization that another waits for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Dependency {
+    /// Its name.
+    pub name: String,
+    /// Its namespace; that of the one that waits when absent.
+    pub namespace: Option<String>,
+}
+
+/// What became of a resource.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Status {
+    /// The generation that this speaks of.
+    pub observed_generation: i64,
+    /// Its conditions.
+    pub conditions: Vec<Condition>,
+    /// The revision that a Kustomization applied last.
+    pub last_applied_revision: Option<String>,
+    /// The last request to reconcile that was answered.
+    pub last_handled_reconcile_at: Option<String>,
+    /// What a source has fetched.
+    pub artifact: Option<Artifact>,
+}
+
+/// What a source has fetched.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Artifact {
+    /// Its revision, such as `main@sha1:…`.
+    pub revision: String,
+}
+
+/// A condition.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Condition {
+    /// The generation that it speaks of; a FluxInstance tells it here alone.
+    pub observed_generation: i64,
+    /// `Ready`, `Stalled`, …
+    pub r#type: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// A word for it.
+    pub reason: String,
+    /// A sentence for it.
+    pub message: String,
+}
+
+impl Resource {
+    /// `Kind namespace/name`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{} {}/{}", self.kind, self.metadata.namespace, self.metadata.name)
+    }
+
+    /// A condition that speaks of the present spec.
+    #[must_use]
+    pub fn condition(&self, name: &str) -> Option<&Condition> {
+        let found = self
+            .status
+            .conditions
+            .iter()
+            .find(|condition| condition.r#type == name)?;
+        let of = [found.observed_generation, self.status.observed_generation]
+            .into_iter()
+            .find(|of| *of > 0);
+        (of == Some(self.metadata.generation)).then_some(found)
+    }
+
+    /// The status of `Ready`, if it speaks of the present spec.
+    #[must_use]
+    pub fn ready(&self) -> Option<&str> {
+        self.condition("Ready").map(|condition| condition.status.as_str())
+    }
+
+    /// What it says about itself, for people.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self.condition("Ready") {
+            Some(Condition { reason, message, .. }) => format!("{}: {reason}: {message}", self.id()),
+            None => format!("{}: not looked at yet", self.id()),
+        }
+    }
+
+    /// The Kustomization that applied it, as namespace and name.
+    #[must_use]
+    pub fn applied_by(&self) -> Option<(&str, &str)> {
+        let label = |name: &str| {
+            self.metadata
+                .labels
+                .get(&format!("kustomize.toolkit.fluxcd.io/{name}"))
+        };
+        Some((label("namespace")?, label("name")?))
+    }
+}
+
+/// Flux's objects in the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Flux {
+    /// The FluxInstance, if there is one.
+    pub instance: Option<Resource>,
+    /// Sources and Kustomizations; empty as long as the FluxInstance is not Ready.
+    pub resources: Vec<Resource>,
+}
+
+/// The plural of a source's kind, with its group.
+fn sources(kind: &str) -> &'static str {
+    match kind {
+        "OCIRepository" => "ocirepositories.source.toolkit.fluxcd.io",
+        "Bucket" => "buckets.source.toolkit.fluxcd.io",
+        _ => "gitrepositories.source.toolkit.fluxcd.io",
+    }
+}
+
+impl Toolbox {
+    /// Reads Flux's objects.
+    ///
+    /// # Errors
+    ///
+    /// When kubectl fails for another reason than that the cluster does not know the kinds yet.
+    pub async fn observe_flux(&self, known: &Flux) -> Result<Flux, Error> {
+        // Sources and Kustomizations can be asked for only when a FluxInstance has brought their CRDs; kubectl fails
+        // as a whole when it does not know one of several kinds.
+        let ready = known
+            .instance
+            .as_ref()
+            .filter(|instance| instance.ready() == Some("True"));
+        let kinds = match ready.and_then(|instance| instance.spec.sync.as_ref()) {
+            Some(sync) => format!("{INSTANCES},{},{KUSTOMIZATIONS}", sources(&sync.kind)),
+            None => INSTANCES.to_owned(),
+        };
+        let answer = self
+            .kubectl_get::<List<Resource>>(&[&kinds, "--all-namespaces"])
+            .await;
+        let items = match answer {
+            Ok(list) => list.map(|list| list.items).unwrap_or_default(),
+            Err(Error::Tool { reason, .. }) if reason.contains("the server doesn't have a resource type") => {
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        let (instances, resources): (Vec<_>, Vec<_>) = items
+            .into_iter()
+            .partition(|resource| resource.kind == "FluxInstance");
+        Ok(Flux {
+            instance: instances.into_iter().next(),
+            resources,
+        })
+    }
+}

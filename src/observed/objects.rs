@@ -1,0 +1,97 @@
+//! Those of the wanted objects that exist: hashes of what is in them, never the contents.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::desired::objects::{Object, ObjectId, identities};
+use crate::error::Error;
+use crate::fingerprint::{Fingerprint, HashKey};
+use crate::tools::Toolbox;
+
+/// Where client-side apply keeps a second copy of what it applied, of a Secret too.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// An object in the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveObject {
+    /// What it holds.
+    pub fingerprint: Fingerprint,
+    /// Whether client-side apply left a copy in an annotation.
+    pub last_applied: bool,
+    /// The Kustomization of Flux that manages it, as `namespace/name`.
+    pub flux_owner: Option<String>,
+    /// Hashes of the age identities in it, if it is the Secret with the age key.
+    pub identities: Vec<u64>,
+}
+
+impl LiveObject {
+    fn new(object: &Value, key: &HashKey) -> Self {
+        let metadata = |kind: &str, name: &str| object.get("metadata")?.get(kind)?.get(name)?.as_str();
+        let label = |name: &str| metadata("labels", &format!("kustomize.toolkit.fluxcd.io/{name}"));
+        let flux_owner =
+            label("name").map(|name| format!("{}/{name}", label("namespace").unwrap_or_default()));
+        Self {
+            fingerprint: key.fingerprint(object),
+            last_applied: metadata("annotations", LAST_APPLIED).is_some(),
+            flux_owner,
+            identities: identities(object, key),
+        }
+    }
+}
+
+impl Toolbox {
+    /// Reads those of the objects that exist, of the kinds that every cluster knows.
+    ///
+    /// # Errors
+    ///
+    /// When kubectl fails.
+    pub async fn observe_objects(
+        &self,
+        objects: &[Object],
+        key: &HashKey,
+    ) -> Result<BTreeMap<ObjectId, LiveObject>, Error> {
+        let names: Vec<_> = objects
+            .iter()
+            .filter(|object| object.id.is_core())
+            .map(|object| object.id.manifest())
+            .collect();
+        if names.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let manifest = json!({"apiVersion": "v1", "kind": "List", "items": names}).to_string();
+        let answer: Option<Value> = self.kubectl_get_named(manifest).await?;
+        // kubectl gives a single object itself, several as a list.
+        let found = match answer {
+            None => Vec::new(),
+            Some(answer) => match answer.get("items").and_then(Value::as_array) {
+                Some(items) => items.clone(),
+                None => vec![answer],
+            },
+        };
+        Ok(found
+            .iter()
+            .filter_map(|object| Some((ObjectId::of(object)?, LiveObject::new(object, key))))
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_secret() {
+        let key = HashKey::default();
+        let live = LiveObject::new(
+            &json!({"metadata": {"annotations": {LAST_APPLIED: "x"}, "labels": {
+                "kustomize.toolkit.fluxcd.io/name": "cluster", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}},
+                "data": {"age.agekey": "IyBtaW5lCkFHRS1BCkFHRS1CCg=="}}),
+            &key,
+        );
+        assert!(live.last_applied);
+        assert_eq!(live.flux_owner.as_deref(), Some("flux-system/cluster"));
+        assert_eq!(live.identities, [key.hash("AGE-A"), key.hash("AGE-B")]);
+        assert!(!format!("{live:?}").contains("AGE-A"));
+    }
+}

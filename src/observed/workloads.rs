@@ -1,0 +1,131 @@
+//! The workloads of a release that is being synced.
+
+use serde::Deserialize;
+
+use super::cluster::List;
+use crate::error::Error;
+use crate::tools::Toolbox;
+
+/// helm notes the release on every object.
+const RELEASE: &str = "meta.helm.sh/release-name";
+
+#[derive(Deserialize)]
+struct Workload {
+    kind: String,
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    name: String,
+    #[serde(default)]
+    annotations: std::collections::BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Spec {
+    replicas: Option<i64>,
+    completions: Option<i64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    available_replicas: i64,
+    ready_replicas: i64,
+    number_available: i64,
+    desired_number_scheduled: i64,
+    succeeded: i64,
+}
+
+impl Workload {
+    /// `Kind/name have/want`, unless it has all that it wants.
+    fn pending(&self) -> Option<String> {
+        let Self { spec, status, .. } = self;
+        let (have, want) = match self.kind.as_str() {
+            "DaemonSet" => (status.number_available, status.desired_number_scheduled),
+            "StatefulSet" => (status.ready_replicas, spec.replicas.unwrap_or(1)),
+            "Job" => (status.succeeded, spec.completions.unwrap_or(1)),
+            _ => (status.available_replicas, spec.replicas.unwrap_or(1)),
+        };
+        (have < want).then(|| format!("{}/{} {have}/{want}", self.kind, self.metadata.name))
+    }
+}
+
+fn pending(list: &List<Workload>, release: &str) -> Vec<String> {
+    let ours = |workload: &&Workload| {
+        workload
+            .metadata
+            .annotations
+            .get(RELEASE)
+            .is_some_and(|name| name == release)
+    };
+    list.items
+        .iter()
+        .filter(ours)
+        .filter_map(Workload::pending)
+        .collect()
+}
+
+impl Toolbox {
+    /// What of a release is not ready yet, such as `DaemonSet/cilium 0/3`.
+    ///
+    /// # Errors
+    ///
+    /// When kubectl fails.
+    pub async fn pending_workloads(&self, namespace: &str, release: &str) -> Result<Vec<String>, Error> {
+        let kinds = "daemonsets,deployments,statefulsets,jobs";
+        let list: Option<List<Workload>> = self.kubectl_get(&[kinds, "--namespace", namespace]).await?;
+        Ok(list.map(|list| pending(&list, release)).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_missing_of_this_release_is_told() {
+        let workload = |kind: &str, name: &str, release: &str, spec: &str, status: &str| {
+            format!(
+                r#"{{"kind":"{kind}","metadata":{{"name":"{name}","annotations":{{"{RELEASE}":"{release}"}}}},"spec":{spec},"status":{status}}}"#
+            )
+        };
+        let items = [
+            workload(
+                "DaemonSet",
+                "cilium",
+                "cilium",
+                "{}",
+                r#"{"desiredNumberScheduled":3,"numberAvailable":1}"#,
+            ),
+            workload(
+                "Deployment",
+                "cilium-operator",
+                "cilium",
+                r#"{"replicas":2}"#,
+                "{}",
+            ),
+            workload(
+                "Deployment",
+                "done",
+                "cilium",
+                r#"{"replicas":1}"#,
+                r#"{"availableReplicas":1}"#,
+            ),
+            workload("Job", "check", "cilium", "{}", "{}"),
+            workload("Deployment", "coredns", "coredns", r#"{"replicas":1}"#, "{}"),
+        ];
+        let list = serde_json::from_str(&format!(r#"{{"items":[{}]}}"#, items.join(","))).unwrap();
+        let expected = [
+            "DaemonSet/cilium 1/3",
+            "Deployment/cilium-operator 0/2",
+            "Job/check 0/1",
+        ];
+        assert_eq!(pending(&list, "cilium"), expected);
+    }
+}

@@ -1,0 +1,100 @@
+//! Cuts what a tool says into lines, whatever bytes it sends.
+
+/// A longer line is cut: nobody reads it, and it must not fill the memory.
+const LONGEST: usize = 64 * 1024;
+
+/// Collects bytes and gives whole lines: lossy UTF-8, without colours, and of a line that was rewritten by carriage
+/// returns only what was left standing.
+#[derive(Default)]
+pub(super) struct LineSplitter {
+    pending: Vec<u8>,
+}
+
+impl LineSplitter {
+    /// Takes the next bytes; calls `on_line` for every line that they end.
+    pub(super) fn push(&mut self, bytes: &[u8], mut on_line: impl FnMut(&str)) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ended) = match piece.split_last() {
+                Some((b'\n', text)) => (text, true),
+                _ => (piece, false),
+            };
+            let room = LONGEST.saturating_sub(self.pending.len());
+            self.pending.extend_from_slice(&text[..text.len().min(room)]);
+            if ended {
+                on_line(&clean(&self.pending));
+                self.pending.clear();
+            }
+        }
+    }
+}
+
+fn clean(line: &[u8]) -> String {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let standing = line.rsplit(|byte| *byte == b'\r').next().unwrap_or_default();
+    strip_ansi(&String::from_utf8_lossy(standing))
+}
+
+/// Takes out escape sequences: `ESC [ … letter` (colours, cursor) and `ESC ] … BEL` (titles, links).
+fn strip_ansi(text: &str) -> String {
+    if !text.contains('\u{1b}') {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if character != '\u{1b}' {
+            out.push(character);
+            continue;
+        }
+        match characters.next() {
+            Some('[') => _ = characters.find(|c| ('\u{40}'..='\u{7e}').contains(c)),
+            Some(']') => _ = characters.find(|c| *c == '\u{7}' || *c == '\\'),
+            _ => {}
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lines(chunks: &[&[u8]]) -> Vec<String> {
+        let mut splitter = LineSplitter::default();
+        let mut lines = Vec::new();
+        for chunk in chunks {
+            splitter.push(chunk, |line| lines.push(line.to_owned()));
+        }
+        lines
+    }
+
+    #[test]
+    fn cuts_cleans_and_caps() {
+        let cases: &[(&[&[u8]], &[&str])] = &[
+            (&[b"one\ntwo\n"], &["one", "two"]),
+            (&[b"on", b"e\nt", b"wo\n"], &["one", "two"]),
+            (&[b"crlf\r\n"], &["crlf"]),
+            (&[b"10%\r50%\r100%\n"], &["100%"]),
+            (&[b"\x1b[1m\x1b[38;5;87mINFO\x1b[0m done\n"], &["INFO done"]),
+            (&[b"\x1b]8;;http://x\x07link\n"], &["link"]),
+            (&[b"bad \xff byte\n"], &["bad \u{fffd} byte"]),
+            (&[b"no end"], &[]),
+        ];
+        for (chunks, expected) in cases {
+            assert_eq!(lines(chunks), *expected, "{chunks:?}");
+        }
+        let long = [vec![b'x'; LONGEST + 10], b"\n".to_vec()].concat();
+        assert_eq!(lines(&[&long])[0].len(), LONGEST);
+    }
+
+    proptest! {
+        #[test]
+        fn chunk_borders_do_not_matter(bytes: Vec<u8>, at: prop::sample::Index) {
+            let bytes = [bytes, b"\n".to_vec()].concat();
+            let (left, right) = bytes.split_at(at.index(bytes.len()));
+            prop_assert_eq!(lines(&[left, right]), lines(&[&bytes]));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The signals that end a run.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// What the user ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// End what runs in good order.
+    Stop(Signal),
+    /// End it at once; the signal is the one that came first.
+    Kill(Signal),
+}
+
+/// Tells whether and how k3s-boot was told to stop; clones see the same.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    orders: watch::Receiver<Option<Order>>,
+}
+
+/// k3s-boot was told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted by {0}")]
+pub struct Stopped(pub Signal);
+
+impl Stop {
+    /// Never tells to stop; for runs that handle no signals.
+    #[must_use]
+    pub fn never() -> Self {
+        Self {
+            orders: watch::channel(None).1,
+        }
+    }
+
+    /// The signal that came first, if any came.
+    #[must_use]
+    pub fn signal(&self) -> Option<Signal> {
+        match *self.orders.borrow() {
+            Some(Order::Stop(signal) | Order::Kill(signal)) => Some(signal),
+            None => None,
+        }
+    }
+
+    /// Waits for the next order; for ever if none comes.
+    pub async fn changed(&mut self) -> Order {
+        loop {
+            if self.orders.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            if let Some(order) = *self.orders.borrow_and_update() {
+                return order;
+            }
+        }
+    }
+
+    /// Sleeps, unless told to stop.
+    ///
+    /// # Errors
+    ///
+    /// When told to stop, at once.
+    pub async fn sleep(&self, duration: Duration) -> Result<(), Stopped> {
+        let mut stop = self.clone();
+        if let Some(signal) = self.signal() {
+            return Err(Stopped(signal));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(duration) => Ok(()),
+            Order::Stop(signal) | Order::Kill(signal) = stop.changed() => Err(Stopped(signal)),
+        }
+    }
+}
+
+/// Starts to listen for INT, TERM, HUP and TSTP; must be called within a tokio runtime.
+///
+/// # Errors
+///
+/// When the system refuses a handler.
+pub fn listen() -> std::io::Result<Stop> {
+    let (sender, orders) = watch::channel(None);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    // Under nohup, HUP is ignored on purpose.
+    let mut hangup = if is_ignored(Signal::SIGHUP) {
+        None
+    } else {
+        Some(signal(SignalKind::hangup())?)
+    };
+    let mut suspend = signal(SignalKind::from_raw(Signal::SIGTSTP as i32))?;
+    tokio::spawn(async move {
+        let mut first = None;
+        loop {
+            let caught = tokio::select! {
+                _ = interrupt.recv() => Signal::SIGINT,
+                _ = terminate.recv() => Signal::SIGTERM,
+                _ = async { match &mut hangup { Some(hangup) => hangup.recv().await, None => std::future::pending().await } } => Signal::SIGHUP,
+                _ = suspend.recv() => {
+                    // A suspended k3s-boot would neither keep deadlines nor pass a signal on to helm.
+                    tracing::warn!("Cannot be suspended while a bootstrap runs");
+                    continue;
+                }
+            };
+            let order = if let Some(first) = first {
+                tracing::warn!(signal = %caught, "Interrupted again, killing what still runs");
+                Order::Kill(first)
+            } else {
+                first = Some(caught);
+                tracing::warn!(signal = %caught, "Interrupted, ending what runs in good order; once more to kill it");
+                Order::Stop(caught)
+            };
+            if sender.send(Some(order)).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(Stop { orders })
+}
+
+/// Whether this process was started with the signal ignored.
+#[cfg(target_os = "linux")]
+fn is_ignored(signal: Signal) -> bool {
+    // proc(5): `SigIgn` is a mask in hexadecimal, bit 0 for signal 1.
+    let mask = std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+            u64::from_str_radix(line.trim(), 16).ok()
+        });
+    mask.is_some_and(|mask| mask & (1 << (signal as i32 - 1)) != 0)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_ignored(_: Signal) -> bool {
+    false
+}

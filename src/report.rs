@@ -1,0 +1,153 @@
+//! The summary of a run: a line each for people, or one JSON document.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::desired::releases::Release;
+use crate::logger::{self, Level};
+use crate::run::seconds;
+
+/// What a run did.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// `complete`, `no-sync-source` or `failed`.
+    pub result: &'static str,
+    /// The exit code.
+    pub exit_code: u8,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterReport>,
+    /// The stages that began, in their order.
+    pub stages: Vec<StageReport>,
+    /// The releases that were at work, in the order in which they ended.
+    pub releases: Vec<ReleaseReport>,
+    /// What Flux syncs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flux: Option<FluxReport>,
+    /// The whole run, in seconds.
+    pub seconds: f64,
+    /// The file with all that the tools said, kept when the run failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+}
+
+/// A cluster.
+#[derive(Debug, Serialize)]
+pub struct ClusterReport {
+    /// The kubeconfig's context.
+    pub context: String,
+    /// The API server's address.
+    pub server: String,
+    /// The UID of kube-system.
+    pub uid: String,
+    /// How many nodes it has.
+    pub nodes: usize,
+}
+
+/// A stage.
+#[derive(Debug, Serialize)]
+pub struct StageReport {
+    /// `preflight`, `nodes`, `namespaces`, `secrets`, `crds`, `apps` or `verify`.
+    pub name: &'static str,
+    /// Whether it did what it should.
+    pub ok: bool,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// A release.
+#[derive(Debug, Serialize)]
+pub struct ReleaseReport {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its chart's version.
+    pub version: String,
+    /// `synced` or `failed`.
+    pub status: &'static str,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl ReleaseReport {
+    /// A release that was synced.
+    #[must_use]
+    pub fn synced(release: &Release, took: Duration) -> Self {
+        Self {
+            namespace: release.namespace.clone(),
+            name: release.name.clone(),
+            version: release.version.clone(),
+            status: "synced",
+            seconds: rounded(took),
+        }
+    }
+
+    /// A release that failed.
+    #[must_use]
+    pub fn failed(release: &Release, took: Duration) -> Self {
+        Self {
+            status: "failed",
+            ..Self::synced(release, took)
+        }
+    }
+}
+
+/// What Flux syncs.
+#[derive(Debug, Serialize)]
+pub struct FluxReport {
+    /// The repository's address.
+    pub repository: String,
+    /// The revision that was applied.
+    pub revision: String,
+}
+
+/// Milliseconds are enough.
+#[must_use]
+pub fn rounded(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+impl Report {
+    /// Writes the table of stages and releases on the log: names padded, so that the columns stand below each other.
+    pub fn log_summary(&self) {
+        let stages = self.stages.iter().map(|stage| {
+            let result = if stage.ok { "done" } else { "failed" };
+            ("stage", stage.name.to_owned(), None, result, stage.seconds)
+        });
+        let releases = self.releases.iter().map(|release| {
+            let name = format!("{}/{}", release.namespace, release.name);
+            (
+                "release",
+                name,
+                Some(release.version.clone()),
+                release.status,
+                release.seconds,
+            )
+        });
+        for (kind, name, version, result, took) in stages.chain(releases) {
+            let mut pairs = vec![(kind, name)];
+            pairs.extend(version.map(|version| ("version", version)));
+            pairs.push(("result", result.to_owned()));
+            pairs.push(("took", seconds(Duration::from_secs_f64(took))));
+            logger::log(Level::Info, "Summary", &pairs);
+        }
+    }
+
+    /// Prints it as JSON on stdout.
+    ///
+    /// # Errors
+    ///
+    /// When stdout cannot be written.
+    pub fn print(&self) -> std::io::Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        serde_json::to_writer_pretty(&mut stdout, self)?;
+        stdout.write_all(b"\n")?;
+        stdout.flush()
+    }
+}

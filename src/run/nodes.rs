@@ -1,0 +1,49 @@
+//! Stage *nodes*: as many as expected have registered. They need not be Ready: without a CNI no node is.
+
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::observed::cluster::Cluster;
+use crate::run::Waiting;
+use crate::tools::Toolbox;
+
+/// A node takes a minute or two to boot and join.
+const DEADLINE: Duration = Duration::from_mins(10);
+
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Waits until `expected` nodes have registered; `cluster` is what stands now.
+///
+/// # Errors
+///
+/// The deadline passed, kubectl failed, or k3s-boot was told to stop.
+pub async fn wait(tools: &Toolbox, mut cluster: Cluster, expected: usize) -> Result<Cluster, Error> {
+    let after = tools.clock.cap(DEADLINE);
+    let start = Instant::now();
+    let mut waiting = Waiting::new("Waiting for nodes");
+    while cluster.nodes.len() < expected {
+        let waiting_for = format!("{} of {expected} nodes registered", cluster.nodes.len());
+        if start.elapsed() >= after {
+            return Err(Error::Deadline {
+                stage: "nodes",
+                after,
+                waiting_for,
+            });
+        }
+        waiting.say(&[("waiting_for", waiting_for)]);
+        tools.runner.stop().sleep(PAUSE).await?;
+        cluster = tools.observe_cluster().await?;
+    }
+    Ok(cluster)
+}
+
+/// Says what nodes there are.
+pub fn say(cluster: &Cluster) {
+    let waiting_for = cluster.waiting_for();
+    let (nodes, ready) = (cluster.nodes.len(), cluster.ready_nodes());
+    if waiting_for.is_empty() {
+        tracing::info!(nodes = %nodes, ready = %ready, "Nodes registered");
+    } else {
+        tracing::info!(nodes = %nodes, ready = %ready, waiting_for, "Nodes registered");
+    }
+}

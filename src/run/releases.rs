@@ -1,0 +1,259 @@
+//! Stages *crds* and *apps*: a `helmfile sync` each.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::desired::Helmfile;
+use crate::desired::releases::Release;
+use crate::error::{Error, ReleaseFailure};
+use crate::process::ProcessError;
+use crate::report::ReleaseReport;
+use crate::run::{SAY_EVERY, seconds};
+use crate::tools::Toolbox;
+use crate::tools::helmfile::{Progress, parse_failure};
+
+/// helm ends this long before the run does, so that the last word is its reason and not ours.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// What is known of a sync that runs.
+struct Sync<'a> {
+    releases: &'a [Release],
+    running: BTreeMap<String, (&'a Release, Instant)>,
+    pending: BTreeMap<String, String>,
+    done: Vec<ReleaseReport>,
+}
+
+impl<'a> Sync<'a> {
+    fn on_progress(&mut self, progress: Progress) {
+        match progress {
+            Progress::Started { namespace, name } => {
+                let found = self
+                    .releases
+                    .iter()
+                    .find(|release| release.name == name && release.namespace == namespace);
+                if let Some(release) = found {
+                    tracing::info!(release = %release.id(), version = %release.version, "Syncing release");
+                    self.running.insert(release.id(), (release, Instant::now()));
+                }
+            }
+            Progress::Synced { name } => {
+                // helmfile tells the name only; of two that run, the one that began first is meant.
+                let first = self
+                    .running
+                    .values()
+                    .filter(|(release, _)| release.name == name)
+                    .min_by_key(|(_, start)| *start);
+                if let Some((release, start)) = first.copied() {
+                    self.finish(release, start);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, release: &'a Release, start: Instant) {
+        let took = start.elapsed();
+        tracing::info!(release = %release.id(), version = %release.version, took = %seconds(took), "Release synced");
+        self.running.remove(&release.id());
+        self.pending.remove(&release.id());
+        self.done.push(ReleaseReport::synced(release, took));
+    }
+
+    /// The release that was at work when it failed, by the name that helmfile gave, else the first.
+    fn culprit(&self, name: Option<&str>) -> Option<String> {
+        let named = self
+            .running
+            .values()
+            .find(|(release, _)| Some(release.name.as_str()) == name);
+        let found = named.or_else(|| self.running.values().min_by_key(|(_, start)| *start));
+        found
+            .map(|(release, _)| release.id())
+            .or_else(|| name.map(ToOwned::to_owned))
+    }
+
+    fn failure(&self, talk: &str, deadline: Option<Duration>) -> ReleaseFailure {
+        let (name, said) = parse_failure(talk);
+        let release = self.culprit(name.as_deref());
+        let reason = match deadline {
+            None => said,
+            Some(after) => {
+                let pending = release.as_ref().and_then(|release| self.pending.get(release));
+                let pending =
+                    pending.map_or_else(String::new, |pending| format!(", still waiting for {pending}"));
+                format!("the run's deadline passed after {}{pending}", seconds(after))
+            }
+        };
+        let words = ["context deadline exceeded", "timed out waiting for the condition"];
+        let timed_out = deadline.is_some() || words.iter().any(|words| reason.contains(words));
+        ReleaseFailure {
+            release,
+            reason,
+            timed_out,
+        }
+    }
+}
+
+/// helm's timeout for each release: what is left, unless the helmfile sets a shorter one for any of them; then the
+/// helmfile's own hold, for the flag would beat them all.
+fn timeout(releases: &[Release], longest: Duration) -> Option<Duration> {
+    let shorter = |release: &Release| {
+        release
+            .timeout
+            .is_some_and(|seconds| Duration::from_secs(seconds) < longest)
+    };
+    (!releases.iter().any(shorter)).then_some(longest)
+}
+
+/// Syncs a helmfile; gives what became of its releases.
+///
+/// # Errors
+///
+/// The first release that failed, in helm's words; the others of `done` were synced.
+pub async fn run(
+    tools: &Toolbox,
+    helmfile: &Helmfile,
+    charts: &Path,
+    release_timeout: Duration,
+    root: &Path,
+) -> (Vec<ReleaseReport>, Result<(), Error>) {
+    let wanted: Vec<_> = helmfile
+        .releases
+        .iter()
+        .filter(|release| release.installed)
+        .collect();
+    let shown = helmfile.path.strip_prefix(root).unwrap_or(&helmfile.path);
+    tracing::info!(file = %shown.display(), releases = %wanted.len(), "Syncing Helm releases");
+    if wanted.is_empty() {
+        return (Vec::new(), Ok(()));
+    }
+    let sync = RefCell::new(Sync {
+        releases: &helmfile.releases,
+        running: BTreeMap::new(),
+        pending: BTreeMap::new(),
+        done: Vec::new(),
+    });
+    let left = tools.clock.left();
+    let longest = release_timeout
+        .min(left.saturating_sub(MARGIN))
+        .max(Duration::from_secs(1));
+    let timeout = timeout(&helmfile.releases, longest);
+    let syncing = tools.helmfile_sync(
+        &helmfile.path,
+        charts,
+        helmfile.needs_identities,
+        timeout,
+        |progress| {
+            sync.borrow_mut().on_progress(progress);
+        },
+    );
+    let result = {
+        tokio::pin!(syncing);
+        loop {
+            tokio::select! {
+                result = &mut syncing => break result,
+                () = say_what_is_waited_for(tools, &sync) => {}
+            }
+        }
+    };
+    let mut sync = sync.into_inner();
+    let result = match result {
+        Ok(output) if output.success() => Ok(()),
+        Ok(output) => Err(Error::Release(sync.failure(&output.talk, None))),
+        Err(ProcessError::Deadline { talk, .. }) => Err(Error::Release(sync.failure(&talk, Some(left)))),
+        Err(error) => Err(error.into()),
+    };
+    if let Err(Error::Release(ReleaseFailure {
+        release: Some(failed),
+        ..
+    })) = &result
+        && let Some((release, start)) = sync.running.get(failed)
+    {
+        sync.done.push(ReleaseReport::failed(release, start.elapsed()));
+    }
+    (sync.done, result)
+}
+
+/// After a while, says for each release at work what of it is not ready.
+async fn say_what_is_waited_for(tools: &Toolbox, sync: &RefCell<Sync<'_>>) {
+    tokio::time::sleep(SAY_EVERY).await;
+    let running: Vec<_> = sync.borrow().running.values().copied().collect();
+    for (release, start) in running {
+        let elapsed = start.elapsed();
+        // Younger than the interval: its turn comes.
+        if elapsed < SAY_EVERY / 2 {
+            continue;
+        }
+        // The cluster may be away for a while; the next look tells.
+        let pending = tools
+            .pending_workloads(&release.namespace, &release.name)
+            .await
+            .unwrap_or_default()
+            .join(", ");
+        tracing::info!(release = %release.id(), elapsed = %seconds(elapsed), pending, "Waiting for release");
+        if !pending.is_empty() {
+            sync.borrow_mut().pending.insert(release.id(), pending);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::releases::parse;
+
+    fn releases(timeouts: &[Option<u64>]) -> Vec<Release> {
+        let release = |(index, timeout): (usize, &Option<u64>)| {
+            let timeout = timeout.map_or_else(String::new, |timeout| format!(", timeout: {timeout}"));
+            format!("- {{name: r{index}, namespace: n, chart: c{timeout}}}\n")
+        };
+        let text: String = timeouts.iter().enumerate().map(release).collect();
+        parse(format!("releases:\n{text}").as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_shorter_timeout_of_the_helmfile_holds() {
+        let longest = Duration::from_secs(900);
+        assert_eq!(timeout(&releases(&[None, None]), longest), Some(longest));
+        assert_eq!(timeout(&releases(&[None, Some(1800)]), longest), Some(longest));
+        assert_eq!(timeout(&releases(&[None, Some(60)]), longest), None);
+    }
+
+    #[test]
+    fn progress_becomes_a_report_and_a_culprit() {
+        let releases = releases(&[None, None]);
+        let mut sync = Sync {
+            releases: &releases,
+            running: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            done: Vec::new(),
+        };
+        let started = |name: &str| Progress::Started {
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+        };
+        sync.on_progress(started("r0"));
+        sync.on_progress(started("r1"));
+        sync.on_progress(started("stranger"));
+        sync.on_progress(Progress::Synced {
+            name: "r0".to_owned(),
+        });
+        assert_eq!(sync.done.len(), 1);
+        let talk = "in x.yaml: failed processing release r1: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: resource Deployment/n/d not ready. status: InProgress\n  context deadline exceeded\n\nCOMBINED OUTPUT:\n  x\n";
+        let failure = sync.failure(talk, None);
+        assert_eq!(failure.release.as_deref(), Some("n/r1"));
+        assert_eq!(
+            failure.reason,
+            "resource Deployment/n/d not ready. status: InProgress; context deadline exceeded"
+        );
+        assert!(failure.timed_out);
+        sync.pending
+            .insert("n/r1".to_owned(), "Deployment/d 0/1".to_owned());
+        let failure = sync.failure("", Some(Duration::from_secs(60)));
+        assert_eq!(failure.release.as_deref(), Some("n/r1"));
+        assert_eq!(
+            failure.reason,
+            "the run's deadline passed after 1m, still waiting for Deployment/d 0/1"
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! Stage *secrets*: the age key and what the encrypted files hold.
+
+use secrecy::{ExposeSecret as _, SecretSlice};
+
+use crate::desired::objects::{Object, ObjectId};
+use crate::error::Error;
+use crate::plan::ObjectAction;
+use crate::tools::Toolbox;
+
+/// Applies the objects that are not as wanted. They reach kubectl through stdin.
+///
+/// # Errors
+///
+/// When kubectl fails.
+pub async fn run(
+    tools: &Toolbox,
+    objects: &[Object],
+    actions: &[(ObjectId, ObjectAction)],
+) -> Result<(), Error> {
+    tracing::debug!("Applying SOPS secrets");
+    let action = |object: &Object| {
+        actions
+            .iter()
+            .find(|(id, _)| *id == object.id)
+            .map(|(_, action)| action)
+    };
+    let changed: Vec<_> = objects
+        .iter()
+        .filter(|object| matches!(action(object), Some(ObjectAction::Create | ObjectAction::Change)))
+        .map(|object| object.manifest.expose_secret())
+        .collect();
+    if !changed.is_empty() {
+        let list = format!(
+            r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#,
+            changed.join(",")
+        );
+        tools.kubectl_apply(SecretSlice::from(list.into_bytes())).await?;
+    }
+    for object in objects {
+        say(&object.id, action(object));
+    }
+    if objects.is_empty() {
+        tracing::warn!(
+            fix = "put the key that this repository is encrypted for into age.key",
+            "No age key, Flux will not be able to decrypt"
+        );
+    }
+    Ok(())
+}
+
+fn say(id: &ObjectId, action: Option<&ObjectAction>) {
+    let path = id.path();
+    let kind = id.kind.as_str();
+    match action {
+        Some(ObjectAction::Create | ObjectAction::Change) if *id == ObjectId::sops_age() => {
+            tracing::info!(secret = %path, "SOPS age secret applied");
+        }
+        Some(ObjectAction::Create | ObjectAction::Change) if kind == "Secret" => {
+            tracing::info!(secret = %path, "Secret applied");
+        }
+        Some(ObjectAction::Create | ObjectAction::Change) => {
+            tracing::info!(kind, object = %path, "Object applied");
+        }
+        Some(ObjectAction::LeaveToFlux(owner)) => {
+            tracing::info!(kind, object = %path, kustomization = %owner, "Object left to Flux");
+        }
+        Some(ObjectAction::Keep) | None if kind == "Secret" => {
+            tracing::info!(secret = %path, "Secret unchanged");
+        }
+        Some(ObjectAction::Keep) | None => tracing::info!(kind, object = %path, "Object unchanged"),
+    }
+}

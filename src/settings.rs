@@ -1,0 +1,239 @@
+//! Everything the user said, resolved once; all paths are absolute.
+//!
+//! Nothing below reads the environment or the command line.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::check::Finding;
+use crate::cli::{Apps, Color, Global, OutputFormat};
+use crate::env::Env;
+use crate::logger::{Level, LogSettings};
+
+/// The programs that are driven, in the seed's order, and `helm`, which helmfile needs.
+pub const PROGRAMS: [&str; 4] = ["helmfile", "kubectl", "sops", "helm"];
+
+/// The settings of a run of `apps`.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags of the command line, each independent of the others"
+)]
+pub struct Settings {
+    /// The root of the repository.
+    pub root: PathBuf,
+    /// The kubeconfig files, in the order in which kubectl merges them.
+    pub kubeconfig: Vec<PathBuf>,
+    /// The context that was asked for; the current one when absent.
+    pub context: Option<String>,
+    /// The age key that goes into the cluster.
+    pub age_key: PathBuf,
+    /// Whether the user named that file; then it must exist.
+    pub age_key_named: bool,
+    /// The identities for decrypting, if the user named a file.
+    pub sops_age_key_file: Option<PathBuf>,
+    /// Nodes to wait for.
+    pub nodes: usize,
+    /// Deadline of the whole run.
+    pub timeout: Duration,
+    /// Deadline of one release.
+    pub release_timeout: Duration,
+    /// Whether identities in the cluster may vanish.
+    pub rotate_age_key: bool,
+    /// Whether helmfiles may run programs when they are read.
+    pub allow_hooks: bool,
+    /// Whether the report goes to stdout as JSON.
+    pub json: bool,
+    /// The program search path.
+    pub path: Option<OsString>,
+    /// The working folder at the start.
+    pub cwd: PathBuf,
+    /// Where charts and tool versions are kept; without one, nothing is kept.
+    pub cache: Option<PathBuf>,
+    /// Where logs of failed runs are kept.
+    pub state: Option<PathBuf>,
+    /// Where the folder for temporary files is made.
+    pub temp: PathBuf,
+}
+
+impl Settings {
+    /// Resolves flags, environment and defaults.
+    ///
+    /// # Errors
+    ///
+    /// `KUBECONFIG` is not set and no flag stands in for it.
+    pub fn resolve(global: &Global, apps: &Apps, env: &Env) -> Result<Self, Finding> {
+        let kubeconfig = match (&global.kubeconfig, env.get("KUBECONFIG")) {
+            (Some(file), _) => vec![env.cwd.join(file)],
+            // kubectl skips empty parts of the list.
+            (None, Some(list)) => std::env::split_paths(list)
+                .filter(|path| !path.as_os_str().is_empty())
+                .map(|path| env.cwd.join(path))
+                .collect(),
+            (None, None) => Vec::new(),
+        };
+        if kubeconfig.is_empty() {
+            return Err(missing_env(&["KUBECONFIG"]));
+        }
+        let root = match (&global.root, env.path("ROOT_DIR")) {
+            (Some(root), _) => env.cwd.join(root),
+            (None, Some(root)) => root,
+            (None, None) => find_root(&env.cwd),
+        };
+        let age_key = apps.age_key.as_ref().map(|file| env.cwd.join(file));
+        Ok(Self {
+            kubeconfig,
+            context: global.context.clone(),
+            age_key_named: age_key.is_some(),
+            age_key: age_key.unwrap_or_else(|| root.join("age.key")),
+            sops_age_key_file: env.path("SOPS_AGE_KEY_FILE"),
+            nodes: usize::try_from(apps.nodes).unwrap_or(usize::MAX),
+            timeout: apps.timeout,
+            release_timeout: apps.release_timeout,
+            rotate_age_key: apps.rotate_age_key,
+            allow_hooks: apps.allow_hooks,
+            json: global.output == OutputFormat::Json,
+            path: env.get("PATH").map(ToOwned::to_owned),
+            cwd: env.cwd.clone(),
+            cache: env.cache_dir(),
+            state: env.state_dir(),
+            temp: env.temp_dir(),
+            root,
+        })
+    }
+}
+
+/// The finding for variables that must be set, in the seed's words.
+#[must_use]
+pub fn missing_env(names: &[&str]) -> Finding {
+    Finding::error("env", "Missing required env variables").with("envs", names.join(" "))
+}
+
+/// The Git top level above `from`: the nearest folder with a `.git` (a file in a worktree); else `from` itself.
+fn find_root(from: &Path) -> PathBuf {
+    from.ancestors()
+        .find(|folder| folder.join(".git").exists())
+        .unwrap_or(from)
+        .to_owned()
+}
+
+/// Where log lines go and how they look. Also gives a `LOG_LEVEL` that is none, to be warned of.
+#[must_use]
+pub fn log_settings(global: &Global, data_on_stdout: bool, env: &Env) -> (LogSettings, Option<String>) {
+    let (level, unknown) = match (global.log_level, env.get("LOG_LEVEL")) {
+        (Some(level), _) => (level, None),
+        (None, None) => (Level::Info, None),
+        (None, Some(text)) => match text.to_str().and_then(Level::parse) {
+            Some(level) => (level, None),
+            None => (Level::Info, Some(text.to_string_lossy().into_owned())),
+        },
+    };
+    let settings = LogSettings {
+        level,
+        colour_stdout: colour(global.color, env, env.stdout_is_terminal),
+        colour_stderr: colour(global.color, env, env.stderr_is_terminal),
+        stdout_is_data: data_on_stdout || global.output == OutputFormat::Json,
+    };
+    (settings, unknown)
+}
+
+/// The conventions of no-color.org and bixense.com/clicolors, the flag first.
+fn colour(flag: Color, env: &Env, terminal: bool) -> bool {
+    let forced = |name| env.get(name).is_some_and(|value| value != "0");
+    match flag {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto if env.get("NO_COLOR").is_some() => false,
+        Color::Auto if forced("CLICOLOR_FORCE") || forced("FORCE_COLOR") => true,
+        Color::Auto if env.text("CLICOLOR") == Some("0") || env.text("TERM") == Some("dumb") => false,
+        Color::Auto => terminal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn resolve(args: &[&str], vars: &[(&str, &str)], cwd: &Path) -> Result<Settings, Finding> {
+        let cli = Cli::try_parse_from([&["k3s-boot", "apps"], args].concat()).unwrap();
+        let env = Env::from_vars(vars.iter().copied(), cwd.to_owned());
+        let Command::Apps(apps) = &cli.command else {
+            panic!("not apps")
+        };
+        Settings::resolve(&cli.global, apps, &env)
+    }
+
+    #[test]
+    fn paths_become_absolute_and_lists_stay_lists() {
+        let cwd = Path::new("/somewhere");
+        let settings = resolve(&[], &[("KUBECONFIG", "a:/b::c"), ("ROOT_DIR", "repo")], cwd).unwrap();
+        assert_eq!(
+            settings.kubeconfig,
+            ["/somewhere/a", "/b", "/somewhere/c"].map(PathBuf::from)
+        );
+        assert_eq!(settings.root, Path::new("/somewhere/repo"));
+        assert_eq!(settings.age_key, Path::new("/somewhere/repo/age.key"));
+        assert!(!settings.age_key_named);
+        let flags = ["--kubeconfig", "k", "--root", "r", "--age-key", "key"];
+        let settings = resolve(&flags, &[("KUBECONFIG", "a"), ("ROOT_DIR", "repo")], cwd).unwrap();
+        assert_eq!(settings.kubeconfig, [PathBuf::from("/somewhere/k")]);
+        assert_eq!(settings.root, Path::new("/somewhere/r"));
+        assert_eq!(settings.age_key, Path::new("/somewhere/key"));
+    }
+
+    #[test]
+    fn a_missing_kubeconfig_is_said_in_the_seeds_words() {
+        for vars in [&[][..], &[("KUBECONFIG", "")], &[("KUBECONFIG", "::")]] {
+            let finding = resolve(&[], vars, Path::new("/x")).unwrap_err();
+            assert_eq!(finding.message, "Missing required env variables");
+            assert_eq!(finding.pairs, [("envs", "KUBECONFIG".to_owned())]);
+        }
+    }
+
+    #[test]
+    fn the_root_is_found_from_a_subfolder_and_in_a_worktree() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("repo/bootstrap/helmfile.d");
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::create_dir(folder.path().join("repo/.git")).unwrap();
+        assert_eq!(find_root(&deep), folder.path().join("repo"));
+        let worktree = folder.path().join("worktree");
+        std::fs::create_dir_all(worktree.join("sub")).unwrap();
+        std::fs::write(worktree.join(".git"), "gitdir: ../repo/.git/worktrees/worktree\n").unwrap();
+        assert_eq!(find_root(&worktree.join("sub")), worktree);
+    }
+
+    #[test]
+    fn colour_follows_the_conventions() {
+        let cases: &[(Color, &[(&str, &str)], bool, bool)] = &[
+            (Color::Auto, &[], false, false),
+            (Color::Auto, &[], true, true),
+            (Color::Auto, &[("NO_COLOR", "1")], true, false),
+            (Color::Auto, &[("NO_COLOR", "")], true, true),
+            (
+                Color::Auto,
+                &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")],
+                false,
+                false,
+            ),
+            (Color::Auto, &[("CLICOLOR_FORCE", "1")], false, true),
+            (Color::Auto, &[("CLICOLOR_FORCE", "0")], false, false),
+            (Color::Auto, &[("CLICOLOR", "0")], true, false),
+            (Color::Auto, &[("TERM", "dumb")], true, false),
+            (Color::Always, &[("NO_COLOR", "1")], false, true),
+            (Color::Never, &[("CLICOLOR_FORCE", "1")], true, false),
+        ];
+        for (flag, vars, terminal, expected) in cases {
+            let env = Env::from_vars(vars.iter().copied(), PathBuf::from("/"));
+            assert_eq!(
+                colour(*flag, &env, *terminal),
+                *expected,
+                "{flag:?} {vars:?} {terminal}"
+            );
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! helmfile: reading state files, fetching charts, syncing releases.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Toolbox;
+use crate::child_env::AGE_IDENTITIES;
+use crate::error::Error;
+use crate::process::{Invocation, Output, ProcessError, Stream};
+
+/// Fetching charts over a slow line takes long; a registry that does not answer must not hold a bootstrap for ever.
+const FETCH: Duration = Duration::from_mins(5);
+
+/// helm needs time to mark its release after INT.
+const SYNC_GRACE: Duration = Duration::from_secs(30);
+
+/// Why helmfile could not read a state file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BuildError {
+    /// A template asks for a variable that is not set.
+    MissingVariable(String),
+    /// A values file is not there.
+    MissingValues {
+        /// As the helmfile names it.
+        file: String,
+    },
+    /// A chart could not be fetched.
+    Chart {
+        /// The release that wants it.
+        release: String,
+        /// The chart as helm was asked for it.
+        chart: String,
+        /// The version, if one was asked for.
+        version: String,
+        /// helm's words.
+        reason: String,
+    },
+    /// Anything else.
+    Other(String),
+}
+
+/// What `helmfile sync` tells of its progress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// A release is being synced.
+    Started {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// A release of this name was synced.
+    Synced {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Reads a line of `helmfile sync` (helmfile 1.7.4, `pkg/helmexec/exec.go`).
+#[must_use]
+pub fn parse_progress(line: &str) -> Option<Progress> {
+    if let Some(rest) = line.strip_prefix("Upgrading release=") {
+        let (name, rest) = rest.split_once(", chart=")?;
+        let (_, namespace) = rest.rsplit_once(", namespace=")?;
+        return Some(Progress::Started {
+            namespace: namespace.trim().to_owned(),
+            name: name.to_owned(),
+        });
+    }
+    let name = line
+        .strip_prefix("Listing releases matching ^")?
+        .strip_suffix('$')?;
+    Some(Progress::Synced {
+        name: name.to_owned(),
+    })
+}
+
+/// The release and helm's own error in what a failed helmfile said, without helmfile's frame.
+#[must_use]
+pub fn parse_failure(talk: &str) -> (Option<String>, String) {
+    let release =
+        between(talk, "failed processing release ", ":").or_else(|| between(talk, "[release \"", "\""));
+    let reason = helm_error(talk).unwrap_or_else(|| {
+        let said = talk.lines().rev().map(str::trim).find(|line| !line.is_empty());
+        strip_frame(said.unwrap_or("helmfile gave no reason")).to_owned()
+    });
+    (release, reason)
+}
+
+/// The block between `STDERR:` and `COMBINED OUTPUT:`, in one line; from its first `Error:` on.
+fn helm_error(talk: &str) -> Option<String> {
+    let block = &talk[talk.rfind("\nSTDERR:")? + "\nSTDERR:".len()..];
+    let block = block.split("\nCOMBINED OUTPUT:").next()?;
+    let block = block
+        .find("Error: ")
+        .map_or(block, |at| &block[at + "Error: ".len()..]);
+    let lines: Vec<_> = block
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("; "))
+}
+
+fn strip_frame(line: &str) -> &str {
+    let rest = line
+        .strip_prefix("in ")
+        .and_then(|rest| rest.split_once(": "))
+        .map(|(_, rest)| rest);
+    rest.unwrap_or(line).trim_start_matches('[').trim_end_matches(']')
+}
+
+fn between(text: &str, before: &str, after: &str) -> Option<String> {
+    let rest = &text[text.find(before)? + before.len()..];
+    rest.split_once(after).map(|(found, _)| found.to_owned())
+}
+
+/// Reads what a failed `helmfile build` said.
+#[must_use]
+pub fn parse_build_error(talk: &str) -> BuildError {
+    if let Some(name) = between(talk, "required env var `", "` is not set") {
+        return BuildError::MissingVariable(name);
+    }
+    if let Some(file) = between(talk, "values file matching \"", "\" does not exist") {
+        return BuildError::MissingValues { file };
+    }
+    let (release, reason) = parse_failure(talk);
+    // `  1: pull (4 bytes)`, then the chart, then its flags.
+    let args: Vec<_> = talk.lines().filter_map(parse_arg).collect();
+    if let Some(at) = args.iter().position(|arg| *arg == "pull") {
+        let after = |flag: &str| {
+            let at = args.iter().position(|arg| *arg == flag)?;
+            args.get(at + 1).map(|value| (*value).to_owned())
+        };
+        return BuildError::Chart {
+            release: release.unwrap_or_default(),
+            chart: args.get(at + 1).copied().unwrap_or_default().to_owned(),
+            version: after("--version").unwrap_or_default(),
+            reason,
+        };
+    }
+    BuildError::Other(reason)
+}
+
+/// An argument of the command that failed, as helmfile's frame lists them: `  2: oci://… (25 bytes)`.
+fn parse_arg(line: &str) -> Option<&str> {
+    let (number, rest) = line.strip_prefix("  ")?.split_once(": ")?;
+    let (value, size) = rest.rsplit_once(" (")?;
+    (number.parse::<u32>().is_ok() && size.ends_with(" bytes)")).then_some(value)
+}
+
+impl Toolbox {
+    fn helmfile(&self, file: &Path, charts: &Path, args: Vec<OsString>) -> Invocation {
+        let mut all: Vec<OsString> = vec![
+            "--file".into(),
+            file.into(),
+            "--helm-binary".into(),
+            self.programs.helm.clone().into(),
+            "--kube-context".into(),
+            self.target.context.clone().into(),
+        ];
+        if let [kubeconfig] = self.target.files.as_slice() {
+            all.extend(["--kubeconfig".into(), kubeconfig.clone().into_os_string()]);
+        }
+        all.extend(args);
+        Invocation::new("helmfile", &self.programs.helmfile, all).env("HELMFILE_CACHE_HOME", charts)
+    }
+
+    /// Reads a state file: all releases with their rendered values, as YAML. Fetches the charts that are not in
+    /// `charts` yet. `stand_ins` are variables set for this alone.
+    ///
+    /// # Errors
+    ///
+    /// `Ok(Err(_))` with helmfile's reason; `Err(_)` when helmfile could not be run to its end.
+    pub async fn helmfile_build(
+        &self,
+        file: &Path,
+        charts: &Path,
+        identities: bool,
+        stand_ins: &BTreeMap<String, String>,
+    ) -> Result<Result<Vec<u8>, BuildError>, Error> {
+        let args = ["build", "--embed-values"].map(OsString::from).to_vec();
+        let invocation = self.helmfile(file, charts, args).deadline(self.clock.cap(FETCH));
+        let output = self
+            .runner
+            .run(prepare(invocation, identities, stand_ins))
+            .await?;
+        Ok(if output.success() {
+            Ok(output.stdout)
+        } else {
+            Err(parse_build_error(&output.talk))
+        })
+    }
+
+    /// Renders all values of a state file without any chart, to learn what they lack. They go to `folder`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::helmfile_build`].
+    pub async fn helmfile_write_values(
+        &self,
+        file: &Path,
+        folder: &Path,
+        identities: bool,
+        stand_ins: &BTreeMap<String, String>,
+    ) -> Result<Result<(), BuildError>, Error> {
+        let mut template = folder.as_os_str().to_owned();
+        template.push("/{{ .Release.Namespace }}/{{ .Release.Name }}.yaml");
+        let args = vec!["write-values".into(), "--output-file-template".into(), template];
+        let invocation = self.helmfile(file, folder, args).deadline(self.clock.cap(FETCH));
+        let output = self
+            .runner
+            .run(prepare(invocation, identities, stand_ins))
+            .await?;
+        Ok(if output.success() {
+            Ok(())
+        } else {
+            Err(parse_build_error(&output.talk))
+        })
+    }
+
+    /// Syncs a state file's releases. `timeout` is helm's for a release; without one the state file's holds.
+    ///
+    /// # Errors
+    ///
+    /// When helmfile could not be run to its end. That it failed is told by its exit code.
+    pub async fn helmfile_sync(
+        &self,
+        file: &Path,
+        charts: &Path,
+        identities: bool,
+        timeout: Option<Duration>,
+        mut on_progress: impl FnMut(Progress),
+    ) -> Result<Output, ProcessError> {
+        let mut args: Vec<OsString> = vec!["sync".into(), "--hide-notes".into()];
+        if let Some(timeout) = timeout {
+            args.extend(["--timeout".into(), timeout.as_secs().max(1).to_string().into()]);
+        }
+        let mut invocation = self.helmfile(file, charts, args).deadline(self.clock.left());
+        invocation.stdout_is_talk = true;
+        invocation.grace = SYNC_GRACE;
+        let invocation = prepare(invocation, identities, &BTreeMap::new());
+        self.runner
+            .run_watched(invocation, |stream, line| {
+                if stream == Stream::Stderr {
+                    parse_progress(line).into_iter().for_each(&mut on_progress);
+                }
+            })
+            .await
+    }
+}
+
+fn prepare(invocation: Invocation, identities: bool, stand_ins: &BTreeMap<String, String>) -> Invocation {
+    let invocation = stand_ins.iter().fold(invocation, |invocation, (name, value)| {
+        invocation.env(name, value)
+    });
+    if identities {
+        return invocation;
+    }
+    AGE_IDENTITIES
+        .iter()
+        .fold(invocation, |invocation, name| invocation.env_remove(*name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Captured from helmfile 1.7.4 with helm 4.2.4.
+    const PULL: &str = r#"Pulling 127.0.0.1:1/foo/baz:1.2.3
+in /tmp/t/tag.yaml: [release "b": command "/tools/helm" exited with non-zero status:
+
+PATH:
+  /tools/helm
+
+ARGS:
+  0: helm (4 bytes)
+  1: pull (4 bytes)
+  2: oci://127.0.0.1:1/foo/baz (25 bytes)
+  3: --destination (13 bytes)
+  4: /tmp/t/cache/oci__127_0_0_1_1/foo/baz/1.2.3 (43 bytes)
+  5: --untar (7 bytes)
+  6: --version (9 bytes)
+  7: 1.2.3 (5 bytes)
+
+ERROR:
+  exit status 1
+
+EXIT STATUS
+  1
+
+STDERR:
+  Error: failed to perform "FetchReference" on source: dial tcp 127.0.0.1:1: connect: connection refused
+
+COMBINED OUTPUT:
+  Error: failed to perform "FetchReference" on source: dial tcp 127.0.0.1:1: connect: connection refused]
+"#;
+
+    #[test]
+    fn a_chart_that_cannot_be_fetched_is_named() {
+        assert_eq!(
+            parse_build_error(PULL),
+            BuildError::Chart {
+                release: "b".to_owned(),
+                chart: "oci://127.0.0.1:1/foo/baz".to_owned(),
+                version: "1.2.3".to_owned(),
+                reason: "failed to perform \"FetchReference\" on source: dial tcp 127.0.0.1:1: connect: connection refused".to_owned(),
+            }
+        );
+    }
+
+    #[test]
+    fn what_a_state_file_lacks_is_named() {
+        let cases = [
+            (
+                "in /t/01-apps.yaml: failed to render values files \"../templates/values.yaml.gotmpl\": failed to render [../templates/values.yaml.gotmpl], because of template: stringTemplate:2:6: executing \"stringTemplate\" at <requiredEnv \"K3S_API_HOST\">: error calling requiredEnv: required env var `K3S_API_HOST` is not set\n",
+                BuildError::MissingVariable("K3S_API_HOST".to_owned()),
+            ),
+            (
+                "in /t/01-apps.yaml: values file matching \"./templates/values.yaml.gotmpl\" does not exist in \".\"\n",
+                BuildError::MissingValues {
+                    file: "./templates/values.yaml.gotmpl".to_owned(),
+                },
+            ),
+            (
+                "in /t/01-apps.yaml: [failed to parse condition in release cond: environment values field '.foo' not found]\n",
+                BuildError::Other(
+                    "failed to parse condition in release cond: environment values field '.foo' not found"
+                        .to_owned(),
+                ),
+            ),
+            ("", BuildError::Other("helmfile gave no reason".to_owned())),
+        ];
+        for (talk, expected) in cases {
+            assert_eq!(parse_build_error(talk), expected);
+        }
+    }
+
+    #[test]
+    fn progress_is_read_and_nothing_else() {
+        let started = Progress::Started {
+            namespace: "kube-system".to_owned(),
+            name: "cilium".to_owned(),
+        };
+        assert_eq!(
+            parse_progress(
+                "Upgrading release=cilium, chart=/c/oci__quay_io/cilium/1.18.6/cilium, namespace=kube-system"
+            ),
+            Some(started)
+        );
+        let synced = Progress::Synced {
+            name: "cilium".to_owned(),
+        };
+        assert_eq!(parse_progress("Listing releases matching ^cilium$"), Some(synced));
+        for line in [
+            "",
+            "Upgrading release=",
+            "Listing releases matching",
+            "Release \"cilium\" does not exist.",
+        ] {
+            assert_eq!(parse_progress(line), None, "{line}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_words_of_helmfile_make_a_parser_panic(talk: String) {
+            _ = parse_progress(&talk);
+            _ = parse_build_error(&talk);
+            _ = parse_build_error(&format!("{talk}\nSTDERR:{talk}\nCOMBINED OUTPUT:{talk}"));
+            _ = crate::tools::kubectl::parse_versions(talk.as_bytes(), &talk);
+        }
+    }
+}

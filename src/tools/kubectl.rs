@@ -1,0 +1,331 @@
+//! kubectl: reading and changing the cluster.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use secrecy::SecretSlice;
+use semver::Version;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{Toolbox, last_words};
+use crate::check::versions;
+use crate::child_env::AGE_IDENTITIES;
+use crate::desired::releases::Release;
+use crate::error::Error;
+use crate::process::{Invocation, Output, ProcessError};
+
+/// How long one request to the API server may take.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// How long a kubectl may take that makes several requests.
+const PROCESS: Duration = Duration::from_secs(30);
+
+/// Who changed an object, in its managed fields.
+pub const FIELD_MANAGER: &str = "k3s-boot";
+
+/// Client and server version; the server's is missing when it did not answer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// kubectl's.
+    pub client: Option<Version>,
+    /// The server's, as it says it: `v1.36.3+k3s1`.
+    pub server: Result<String, Unanswered>,
+}
+
+/// Why the API server did not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// What kind of reason.
+    pub kind: UnansweredKind,
+    /// kubectl's words.
+    pub reason: String,
+}
+
+/// Kinds of reasons for which an API server does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnansweredKind {
+    /// Nobody answers at its address.
+    Unreachable,
+    /// It does not know us.
+    Unauthorized,
+    /// It knows us, but we may not.
+    Forbidden,
+    /// Its certificate is not the one that the kubeconfig trusts.
+    Untrusted,
+    /// It answers that it is not ready, or something else.
+    Other,
+}
+
+impl Unanswered {
+    /// Reads kubectl's words.
+    #[must_use]
+    pub fn from_words(reason: &str) -> Self {
+        use UnansweredKind::{Forbidden, Other, Unauthorized, Unreachable, Untrusted};
+        let signs: [(UnansweredKind, &[&str]); 4] = [
+            (
+                Untrusted,
+                &["x509:", "certificate signed by unknown", "tls: failed to verify"],
+            ),
+            (
+                Unauthorized,
+                &["Unauthorized", "must be logged in", "provide credentials"],
+            ),
+            (Forbidden, &["Forbidden", "forbidden:"]),
+            (
+                Unreachable,
+                &[
+                    "connection refused",
+                    "was refused",
+                    "no such host",
+                    "no route to host",
+                    "network is unreachable",
+                    "i/o timeout",
+                    "deadline exceeded",
+                    "Client.Timeout",
+                    "connection reset",
+                    "TLS handshake timeout",
+                    "Unable to connect",
+                    "did not end within",
+                    "EOF",
+                ],
+            ),
+        ];
+        let kind = signs
+            .iter()
+            .find(|(_, words)| words.iter().any(|word| reason.contains(word)));
+        Self {
+            kind: kind.map_or(Other, |(kind, _)| *kind),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VersionAnswer {
+    client_version: Option<Info>,
+    server_version: Option<Info>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Info {
+    git_version: String,
+}
+
+/// Reads what `kubectl version -o json` printed; it prints the client's version also when the server is away.
+#[must_use]
+pub fn parse_versions(stdout: &[u8], reason: &str) -> Versions {
+    let answer: Option<VersionAnswer> = serde_json::from_slice(stdout).ok();
+    let (client, server) = answer.map_or((None, None), |answer| {
+        (answer.client_version, answer.server_version)
+    });
+    Versions {
+        client: client.and_then(|info| versions::parse(&info.git_version)),
+        server: server
+            .map(|info| info.git_version)
+            .ok_or_else(|| Unanswered::from_words(reason)),
+    }
+}
+
+impl Toolbox {
+    fn kubectl(&self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Invocation {
+        let mut all: Vec<OsString> = vec!["--context".into(), self.target.context.clone().into()];
+        if let [file] = self.target.files.as_slice() {
+            // The flag takes no list; KUBECONFIG holds it then.
+            all.extend(["--kubeconfig".into(), file.clone().into_os_string()]);
+        }
+        all.push(format!("--request-timeout={}s", REQUEST.as_secs()).into());
+        all.extend(args.into_iter().map(Into::into));
+        let invocation =
+            Invocation::new("kubectl", &self.programs.kubectl, all).deadline(self.clock.cap(PROCESS));
+        AGE_IDENTITIES
+            .iter()
+            .fold(invocation, |invocation, name| invocation.env_remove(*name))
+    }
+
+    /// kubectl's version and the server's.
+    ///
+    /// # Errors
+    ///
+    /// When k3s-boot is told to stop.
+    pub async fn kubectl_version(&self) -> Result<Versions, Error> {
+        match self.runner.run(self.kubectl(["version", "-o", "json"])).await {
+            Ok(output) => Ok(parse_versions(&output.stdout, &last_words(&output))),
+            Err(error @ ProcessError::Interrupted { .. }) => Err(error.into()),
+            Err(error) => Ok(parse_versions(b"", &error.to_string())),
+        }
+    }
+
+    /// Reads objects: `kubectl get ARGS -o json`. Nothing found gives `None`.
+    ///
+    /// # Errors
+    ///
+    /// When kubectl fails, or its answer is not what was asked for. The message never holds what was read.
+    pub async fn kubectl_get<T: DeserializeOwned>(&self, args: &[&str]) -> Result<Option<T>, Error> {
+        let args = [&["get"], args, &["-o", "json", "--ignore-not-found"]].concat();
+        self.read(self.kubectl(args)).await
+    }
+
+    /// Reads the objects that a manifest names; it must hold no more than their names.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::kubectl_get`].
+    pub async fn kubectl_get_named<T: DeserializeOwned>(&self, names: String) -> Result<Option<T>, Error> {
+        let invocation = self.kubectl(["get", "-f", "-", "-o", "json", "--ignore-not-found"]);
+        self.read(invocation.stdin(SecretSlice::from(names.into_bytes())))
+            .await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, invocation: Invocation) -> Result<Option<T>, Error> {
+        let command = invocation.to_string();
+        let output = self.succeed(invocation).await?;
+        if output.stdout.iter().all(u8::is_ascii_whitespace) {
+            return Ok(None);
+        }
+        serde_json::from_slice(&output.stdout)
+            .map(Some)
+            .map_err(|error| Error::Answer {
+                command,
+                reason: format!("line {}, column {}", error.line(), error.column()),
+            })
+    }
+
+    /// Applies a manifest on the server's side, taking over fields that others own.
+    ///
+    /// # Errors
+    ///
+    /// When kubectl fails for any of its objects.
+    pub async fn kubectl_apply(&self, manifest: SecretSlice<u8>) -> Result<(), Error> {
+        let manager = format!("--field-manager={FIELD_MANAGER}");
+        let args = ["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"];
+        self.succeed(self.kubectl(args).stdin(manifest)).await.map(drop)
+    }
+
+    /// Those of the releases that helm has installed, as `namespace/name`.
+    ///
+    /// # Errors
+    ///
+    /// When kubectl fails.
+    pub async fn existing_releases(
+        &self,
+        releases: impl Iterator<Item = &Release>,
+    ) -> Result<Vec<String>, Error> {
+        let mut existing = Vec::new();
+        for release in releases {
+            // helm's storage; the newest revision tells, and an uninstalled one may be kept as history.
+            let selector = format!("owner=helm,name={},status!=uninstalled", release.name);
+            let args = [
+                "get",
+                "secrets",
+                "--namespace",
+                &release.namespace,
+                "--selector",
+                &selector,
+                "-o",
+                "name",
+            ];
+            let output = self.succeed(self.kubectl(args)).await?;
+            if !output.stdout.is_empty() {
+                existing.push(release.id());
+            }
+        }
+        Ok(existing)
+    }
+
+    /// Asks Flux to reconcile a Kustomization now, as `flux reconcile` does; `request` tells the answer apart.
+    ///
+    /// # Errors
+    ///
+    /// When kubectl fails.
+    pub async fn request_reconcile(&self, namespace: &str, name: &str, request: &str) -> Result<(), Error> {
+        let object = format!("kustomizations.kustomize.toolkit.fluxcd.io/{name}");
+        let annotation = format!("reconcile.fluxcd.io/requestedAt={request}");
+        let manager = format!("--field-manager={FIELD_MANAGER}");
+        let args = [
+            "annotate",
+            "--overwrite",
+            "--namespace",
+            namespace,
+            &manager,
+            &object,
+            &annotation,
+        ];
+        self.succeed(self.kubectl(args)).await.map(drop)
+    }
+
+    async fn succeed(&self, invocation: Invocation) -> Result<Output, Error> {
+        let command = invocation.to_string();
+        let output = self.runner.run(invocation).await?;
+        if output.success() {
+            Ok(output)
+        } else {
+            Err(Error::Tool {
+                command,
+                reason: last_words(&output),
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_even_when_the_server_is_away() {
+        let both = br#"{"clientVersion":{"gitVersion":"v1.36.3+k3s1"},"kustomizeVersion":"v5.7.1","serverVersion":{"gitVersion":"v1.36.3+k3s1"}}"#;
+        let versions = parse_versions(both, "");
+        assert_eq!(versions.client.unwrap().to_string(), "1.36.3+k3s1");
+        assert_eq!(versions.server.unwrap(), "v1.36.3+k3s1");
+        let client = br#"{"clientVersion":{"gitVersion":"v1.36.3"}}"#;
+        let versions = parse_versions(client, "The connection to the server 127.0.0.1:6443 was refused");
+        assert!(versions.client.is_some());
+        assert_eq!(versions.server.unwrap_err().kind, UnansweredKind::Unreachable);
+        assert!(parse_versions(b"garbage", "").client.is_none());
+    }
+
+    #[test]
+    fn reasons_of_silence_are_told_apart() {
+        use UnansweredKind::{Forbidden, Other, Unauthorized, Unreachable, Untrusted};
+        let cases = [
+            (
+                "The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?",
+                Unreachable,
+            ),
+            (
+                "Unable to connect to the server: dial tcp: lookup nowhere: no such host",
+                Unreachable,
+            ),
+            (
+                "Unable to connect to the server: net/http: TLS handshake timeout",
+                Unreachable,
+            ),
+            (
+                "Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority",
+                Untrusted,
+            ),
+            (
+                "error: You must be logged in to the server (Unauthorized)",
+                Unauthorized,
+            ),
+            (
+                "error: You must be logged in to the server (the server has asked for the client to provide credentials)",
+                Unauthorized,
+            ),
+            (
+                "Error from server (Forbidden): nodes is forbidden: User \"x\" cannot list",
+                Forbidden,
+            ),
+            (
+                "Error from server (ServiceUnavailable): apiserver not ready",
+                Other,
+            ),
+        ];
+        for (words, kind) in cases {
+            assert_eq!(Unanswered::from_words(words).kind, kind, "{words}");
+        }
+    }
+}

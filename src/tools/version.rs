@@ -1,0 +1,117 @@
+//! The versions of the programs, asked once for each build of a program.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use super::Toolbox;
+use crate::check::versions;
+use crate::child_env::AGE_IDENTITIES;
+use crate::error::Error;
+use crate::process::{Invocation, ProcessError};
+
+const ASK: Duration = Duration::from_secs(20);
+
+/// What was learnt about programs by earlier runs.
+#[derive(Default, Deserialize, Serialize)]
+struct Known(BTreeMap<PathBuf, Build>);
+
+/// A build of a program: another file has another size, time or number.
+#[derive(Clone, Deserialize, PartialEq, Eq, Serialize)]
+struct Build {
+    size: u64,
+    changed: i64,
+    number: u64,
+    version: Version,
+}
+
+impl Toolbox {
+    /// The versions of helmfile, helm and sops (kubectl tells its own with the server's), in that order; `None` for
+    /// one that could not be read. `cache` is the folder in which they are remembered.
+    ///
+    /// # Errors
+    ///
+    /// When k3s-boot is told to stop.
+    pub async fn versions(
+        &self,
+        cache: Option<&Path>,
+    ) -> Result<[(&'static str, Option<Version>); 3], Error> {
+        let file = cache.map(|folder| folder.join("versions.json"));
+        let mut known: Known = file
+            .as_ref()
+            .and_then(|file| std::fs::read(file).ok())
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default();
+        let before = known.0.len();
+        let programs = &self.programs;
+        let (helmfile, helm, sops) = tokio::join!(
+            self.version("helmfile", &programs.helmfile, &["--version"], &known),
+            self.version("helm", &programs.helm, &["version", "--short"], &known),
+            self.version(
+                "sops",
+                &programs.sops,
+                &["--version", "--disable-version-check"],
+                &known
+            ),
+        );
+        let asked = [
+            ("helmfile", &programs.helmfile, helmfile?),
+            ("helm", &programs.helm, helm?),
+            ("sops", &programs.sops, sops?),
+        ];
+        for (_, path, version) in &asked {
+            if let Some((version, build)) = version.clone().zip(build(path)) {
+                known.0.insert((*path).clone(), Build { version, ..build });
+            }
+        }
+        if let Some(file) = file.filter(|_| known.0.len() != before) {
+            // Only saves time next time.
+            _ = std::fs::create_dir_all(file.parent().unwrap_or(&file))
+                .and_then(|()| std::fs::write(&file, serde_json::to_vec(&known)?));
+        }
+        Ok(asked.map(|(name, _, version)| (name, version)))
+    }
+
+    async fn version(
+        &self,
+        tool: &'static str,
+        program: &Path,
+        args: &[&str],
+        known: &Known,
+    ) -> Result<Option<Version>, Error> {
+        if let (Some(known), Some(now)) = (known.0.get(program), build(program))
+            && (Build {
+                version: known.version.clone(),
+                ..now
+            }) == *known
+        {
+            return Ok(Some(known.version.clone()));
+        }
+        let invocation = AGE_IDENTITIES.iter().fold(
+            Invocation::new(tool, program, args).deadline(self.clock.cap(ASK)),
+            |invocation, name| invocation.env_remove(*name),
+        );
+        match self.runner.run(invocation).await {
+            Ok(output) => {
+                let stdout = String::from_utf8_lossy(&output.stdout);
+                Ok(versions::parse(&stdout).or_else(|| versions::parse(&output.talk)))
+            }
+            Err(error @ ProcessError::Interrupted { .. }) => Err(error.into()),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+fn build(program: &Path) -> Option<Build> {
+    let file = std::fs::metadata(program).ok()?;
+    Some(Build {
+        size: file.size(),
+        changed: file.ctime(),
+        number: file.ino(),
+        version: Version::new(0, 0, 0),
+    })
+}

@@ -1,0 +1,124 @@
+//! Keeps what the child processes say: at debug level on the log, and in full in a file that a failure names.
+
+use std::cell::RefCell;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use crate::process::{Invocation, Stream, describe};
+use crate::redact::Redactor;
+
+/// How many older files stay.
+const KEPT: usize = 20;
+
+/// Where the words of the child processes go; clones write to the same file.
+#[derive(Clone)]
+pub struct Transcript {
+    inner: Rc<RefCell<Inner>>,
+    redactor: Redactor,
+}
+
+struct Inner {
+    folder: Option<PathBuf>,
+    file: Option<(PathBuf, File)>,
+    /// Whether opening was tried; a folder that cannot be written is said once and not tried again.
+    tried: bool,
+}
+
+impl Transcript {
+    /// A transcript that makes its file in `folder` when the first line comes; without one it only logs.
+    #[must_use]
+    pub fn new(folder: Option<PathBuf>, redactor: Redactor) -> Self {
+        Self {
+            inner: Rc::new(RefCell::new(Inner {
+                folder,
+                file: None,
+                tried: false,
+            })),
+            redactor,
+        }
+    }
+
+    /// The file, if one was made.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        self.inner.borrow().file.as_ref().map(|(path, _)| path.clone())
+    }
+
+    /// Removes the file: after a run in which nothing failed nobody needs it.
+    pub fn discard(&self) {
+        if let Some((path, _)) = self.inner.borrow_mut().file.take() {
+            _ = std::fs::remove_file(path);
+        }
+    }
+
+    pub(crate) fn started(&self, invocation: &Invocation) {
+        self.write(&format!("$ {invocation}"));
+        tracing::debug!(tool = invocation.tool, command = %invocation, "Running");
+    }
+
+    pub(crate) fn line(&self, tool: &'static str, stream: Stream, line: &str) {
+        self.write(&format!("{tool} {}: {line}", stream.name()));
+        tracing::debug!(tool, stream = stream.name(), line, "Child output");
+    }
+
+    pub(crate) fn ended(&self, tool: &'static str, status: ExitStatus) {
+        self.write(&format!("{tool} ended: {}", describe(status)));
+    }
+
+    fn write(&self, line: &str) {
+        let mut inner = self.inner.borrow_mut();
+        if !inner.tried {
+            inner.tried = true;
+            inner.open();
+        }
+        if let Some((_, file)) = &mut inner.file {
+            let time = humantime::format_rfc3339_millis(SystemTime::now());
+            _ = writeln!(file, "{time} {}", self.redactor.apply(line));
+        }
+    }
+}
+
+impl Inner {
+    fn open(&mut self) {
+        let Some(folder) = &self.folder else { return };
+        match open_in(folder) {
+            Ok(file) => self.file = Some(file),
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), error = %error, "Log file cannot be written");
+            }
+        }
+    }
+}
+
+fn open_in(folder: &Path) -> std::io::Result<(PathBuf, File)> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    remove_old(folder)?;
+    let time = humantime::format_rfc3339_seconds(SystemTime::now())
+        .to_string()
+        .replace([':', '-'], "");
+    let path = folder.join(format!("apps-{time}-{}.log", std::process::id()));
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)?;
+    Ok((path, file))
+}
+
+fn remove_old(folder: &Path) -> std::io::Result<()> {
+    let mut logs: Vec<_> = std::fs::read_dir(folder)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .collect();
+    // The names begin with the time.
+    logs.sort();
+    for path in logs.iter().rev().skip(KEPT) {
+        _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
