@@ -60,22 +60,13 @@ pub fn parse(text: &str) -> Result<KeyFile, KeyError> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let public = public_key(line).map_err(|what| KeyError::Line {
-            line: index + 1,
-            what,
-        })?;
-        identities.push(Identity {
-            secret: SecretString::from(line),
-            public,
-        });
+        let public = public_key(line).map_err(|what| KeyError::Line { line: index + 1, what })?;
+        identities.push(Identity { secret: SecretString::from(line), public });
     }
     if identities.is_empty() {
         return Err(KeyError::Empty);
     }
-    Ok(KeyFile {
-        text: SecretString::from(text),
-        identities,
-    })
+    Ok(KeyFile { text: SecretString::from(text), identities })
 }
 
 /// The public key of an identity line, where it can be told.
@@ -101,9 +92,7 @@ fn public_key(line: &str) -> Result<Option<String>, &'static str> {
     let bytes: [u8; 32] = bytes.try_into().map_err(|_| broken)?;
     let public = PublicKey::from(&StaticSecret::from(bytes));
     let prefix = Hrp::parse("age").map_err(|_| broken)?;
-    bech32::encode::<Bech32>(prefix, public.as_bytes())
-        .map(Some)
-        .map_err(|_| broken)
+    bech32::encode::<Bech32>(prefix, public.as_bytes()).map(Some).map_err(|_| broken)
 }
 
 /// What of a key file goes into the cluster.
@@ -124,33 +113,19 @@ pub fn select(key: &KeyFile, recipients: &BTreeSet<String>) -> Selection {
         Some(public) => recipients.contains(public),
         None => true,
     };
-    let any_known = key
-        .identities
-        .iter()
-        .any(|identity| identity.public.is_some() && is_recipient(&identity));
+    let any_known =
+        key.identities.iter().any(|identity| identity.public.is_some() && is_recipient(&identity));
     let (kept, left_out): (Vec<_>, Vec<_>) = key.identities.iter().partition(is_recipient);
     if key.identities.len() < 2 || left_out.is_empty() || !any_known {
-        let identities = key
-            .identities
-            .iter()
-            .map(|identity| identity.secret.clone())
-            .collect();
-        return Selection {
-            text: key.text.clone(),
-            identities,
-            left_out: Vec::new(),
-        };
+        let identities = key.identities.iter().map(|identity| identity.secret.clone()).collect();
+        return Selection { text: key.text.clone(), identities, left_out: Vec::new() };
     }
-    let text = kept.iter().fold(String::new(), |text, identity| {
-        text + identity.secret.expose_secret() + "\n"
-    });
+    let text =
+        kept.iter().fold(String::new(), |text, identity| text + identity.secret.expose_secret() + "\n");
     Selection {
         text: SecretString::from(text),
         identities: kept.iter().map(|identity| identity.secret.clone()).collect(),
-        left_out: left_out
-            .iter()
-            .filter_map(|identity| identity.public.clone())
-            .collect(),
+        left_out: left_out.iter().filter_map(|identity| identity.public.clone()).collect(),
     }
 }
 
@@ -255,7 +230,7 @@ mod tests {
 
         let selection = select(&key, &set(&[&public_two]));
         assert_eq!(selection.text.expose_secret(), format!("{two}\n"));
-        assert_eq!(selection.left_out, [public_one.clone()]);
+        assert_eq!(selection.left_out, std::slice::from_ref(&public_one));
         assert_eq!(selection.identities.len(), 1);
         for recipients in [set(&[]), set(&[&public_three]), set(&[&public_one, &public_two])] {
             let selection = select(&key, &recipients);
@@ -277,10 +252,7 @@ mod tests {
         };
         let [one, two, three, four, five] = &keys;
         write(".sops.yaml", format!("creation_rules:\n- age: {one},{two}\n"));
-        write(
-            "kubernetes/a.sops.yaml",
-            format!("sops:\n  age:\n  - recipient: {three}\n"),
-        );
+        write("kubernetes/a.sops.yaml", format!("sops:\n  age:\n  - recipient: {three}\n"));
         write(".hidden/b.sops.yaml", four.clone());
         write("plain.yaml", five.clone());
         let found = recipients(folder.path());

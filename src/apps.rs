@@ -5,13 +5,15 @@ use std::time::Instant;
 
 use crate::child_env::{self, ChildEnv};
 use crate::desired::Desired;
+use crate::desired::objects::ObjectId;
 use crate::env::Env;
 use crate::error::Error;
+use crate::plan::ObjectAction;
 use crate::preflight::{self, Files, Ready};
 use crate::process::Runner;
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
-use crate::report::{ClusterReport, FluxReport, Report, StageReport, rounded};
+use crate::report::{ClusterReport, FluxReport, ProblemReport, Report, StageReport, rounded};
 use crate::run::{namespaces, nodes, releases, seconds, secrets};
 use crate::scratch::Scratch;
 use crate::settings::Settings;
@@ -22,14 +24,9 @@ use crate::verify::{self, Asked, Verdict};
 /// Runs the bootstrap and tells how it ended. Everything is on the log then, but the report as JSON.
 pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Stop) -> Report {
     let start = Instant::now();
-    let transcript = Transcript::new(
-        settings.state.as_ref().map(|state| state.join("logs")),
-        redactor.clone(),
-    );
-    let mut run = Run {
-        report: Report::default(),
-        changed: false,
-    };
+    let transcript =
+        Transcript::new(settings.state.as_ref().map(|state| state.join("logs")), redactor.clone());
+    let mut run = Run { report: Report::default(), changed: false };
     let result = Box::pin(bootstrap(settings, env, redactor, stop, &transcript, &mut run)).await;
     let mut report = run.report;
     report.seconds = rounded(start.elapsed());
@@ -43,7 +40,9 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
             report.result = "failed";
             report.exit_code = error.exit_code(run.changed);
             report.error = Some(redactor.apply(&error.to_string()).into_owned());
-            if matches!(error, Error::Preflight(_)) {
+            if let Error::Preflight(findings) = &error {
+                report.problems =
+                    findings.iter().map(|finding| ProblemReport::new(finding, redactor)).collect();
                 // All of it is on the log.
                 transcript.discard();
             }
@@ -87,14 +86,10 @@ fn finish(report: &mut Report, verdict: Verdict, took: &str) {
 fn without_credentials(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme @ ("http" | "https"), rest)) => {
-            let (authority, path) = rest
-                .split_once('/')
-                .map_or((rest, None), |(host, path)| (host, Some(path)));
+            let (authority, path) =
+                rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
             let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            path.map_or_else(
-                || format!("{scheme}://{host}"),
-                |path| format!("{scheme}://{host}/{path}"),
-            )
+            path.map_or_else(|| format!("{scheme}://{host}"), |path| format!("{scheme}://{host}/{path}"))
         }
         _ => url.to_owned(),
     }
@@ -114,11 +109,7 @@ impl Run {
     ) -> Result<T, Error> {
         let start = Instant::now();
         let result = work.await;
-        self.report.stages.push(StageReport {
-            name,
-            ok: result.is_ok(),
-            seconds: rounded(start.elapsed()),
-        });
+        self.report.stages.push(StageReport { name, ok: result.is_ok(), seconds: rounded(start.elapsed()) });
         result
     }
 }
@@ -138,14 +129,7 @@ async fn bootstrap(
     let tools = toolbox(settings, env, &files, &scratch, stop, transcript);
     let preflight = Box::pin(preflight::cluster(&tools, settings, &files, &scratch, redactor));
     let ready = run.stage("preflight", preflight).await?;
-    let Ready {
-        desired,
-        observed,
-        plan,
-        charts,
-        checks,
-        warnings,
-    } = ready;
+    let Ready { desired, observed, plan, charts, waited_for_nodes, checks, warnings } = ready;
     let took = seconds(start.elapsed());
     tracing::info!(checks = %checks, warnings = %warnings, took, "Preflight passed");
     run.report.cluster = Some(ClusterReport {
@@ -155,15 +139,16 @@ async fn bootstrap(
         nodes: observed.cluster.nodes.len(),
     });
     nodes::say(&observed.cluster);
+    run.report.stages.push(StageReport::done("nodes", waited_for_nodes));
 
     run.changed = true;
-    run.stage("namespaces", namespaces::run(&tools, &plan.namespaces))
-        .await?;
-    run.stage("secrets", secrets::run(&tools, &desired.objects, &plan.objects))
-        .await?;
+    run.stage("namespaces", namespaces::run(&tools, &plan.namespaces)).await?;
+    run.stage("secrets", secrets::run(&tools, &desired.objects, &plan.objects)).await?;
     sync(&tools, settings, &desired, charts.path(), run).await?;
-    run.stage("verify", verify::verify(&tools, &Asked::of(&desired)))
-        .await
+    let sops_age = ObjectId::sops_age();
+    let key_changed =
+        plan.objects.iter().any(|(id, action)| *id == sops_age && *action == ObjectAction::Change);
+    run.stage("verify", verify::verify(&tools, &Asked::of(&desired), key_changed)).await
 }
 
 fn toolbox(

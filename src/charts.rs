@@ -91,11 +91,7 @@ impl ChartStore {
             if exact && is_whole(&target) {
                 continue;
             }
-            let failed = |source| Error::File {
-                action: "store the chart",
-                path: target.clone(),
-                source,
-            };
+            let failed = |source| Error::File { action: "store the chart", path: target.clone(), source };
             if let Some(parent) = target.parent() {
                 std::fs::create_dir_all(parent).map_err(failed)?;
             }
@@ -125,9 +121,8 @@ fn marker(folder: &Path) -> PathBuf {
 }
 
 fn is_whole(folder: &Path) -> bool {
-    let stored = std::fs::read(marker(folder))
-        .ok()
-        .and_then(|text| serde_json::from_slice::<Whole>(&text).ok());
+    let stored =
+        std::fs::read(marker(folder)).ok().and_then(|text| serde_json::from_slice::<Whole>(&text).ok());
     stored.is_some() && stored == measure(folder).ok()
 }
 
@@ -148,11 +143,7 @@ fn measure(folder: &Path) -> std::io::Result<Whole> {
 }
 
 fn link_tree(from: &Path, to: &Path) -> Result<(), Error> {
-    let failed = |source| Error::File {
-        action: "link the chart",
-        path: from.to_owned(),
-        source,
-    };
+    let failed = |source| Error::File { action: "link the chart", path: from.to_owned(), source };
     std::fs::create_dir_all(to).map_err(failed)?;
     for entry in std::fs::read_dir(from).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -206,14 +197,8 @@ mod tests {
 
     #[test]
     fn charts_lie_where_helmfile_looks() {
-        assert_eq!(
-            chart().place(),
-            Path::new("oci__ghcr_io/prometheus-community/charts/crds/19.1.0")
-        );
-        let ported = ChartRef {
-            chart: "oci://127.0.0.1:5000/a/b".to_owned(),
-            version: "1.0.0".to_owned(),
-        };
+        assert_eq!(chart().place(), Path::new("oci__ghcr_io/prometheus-community/charts/crds/19.1.0"));
+        let ported = ChartRef { chart: "oci://127.0.0.1:5000/a/b".to_owned(), version: "1.0.0".to_owned() };
         assert_eq!(ported.place(), Path::new("oci__127_0_0_1_5000/a/b/1.0.0"));
     }
 
@@ -235,10 +220,7 @@ mod tests {
 
         let second = staging("second");
         store.seed(&second, &[chart()]).unwrap();
-        assert_eq!(
-            std::fs::read_to_string(second.join(&inside).join("templates/a.yaml")).unwrap(),
-            "a: 1\n"
-        );
+        assert_eq!(std::fs::read_to_string(second.join(&inside).join("templates/a.yaml")).unwrap(), "a: 1\n");
 
         // A file is missing, as after a loss of power.
         std::fs::remove_file(store.path().join(&inside).join("templates/a.yaml")).unwrap();
@@ -251,32 +233,17 @@ mod tests {
         store.publish(&third).unwrap();
         let fourth = staging("fourth");
         store.seed(&fourth, &[chart()]).unwrap();
-        assert_eq!(
-            std::fs::read_to_string(fourth.join(&inside).join("templates/a.yaml")).unwrap(),
-            "a: 2\n"
-        );
+        assert_eq!(std::fs::read_to_string(fourth.join(&inside).join("templates/a.yaml")).unwrap(), "a: 2\n");
     }
 
     #[test]
     fn a_range_of_versions_is_never_seeded() {
         let folder = tempfile::tempdir().unwrap();
         let store = ChartStore::new(folder.path().join("store"));
-        let range = ChartRef {
-            version: "~1.0".to_owned(),
-            ..chart()
-        };
-        write(
-            &folder
-                .path()
-                .join("in")
-                .join(range.place())
-                .join("crds/Chart.yaml"),
-            "name: crds\n",
-        );
+        let range = ChartRef { version: "~1.0".to_owned(), ..chart() };
+        write(&folder.path().join("in").join(range.place()).join("crds/Chart.yaml"), "name: crds\n");
         store.publish(&folder.path().join("in")).unwrap();
-        store
-            .seed(&folder.path().join("out"), std::slice::from_ref(&range))
-            .unwrap();
+        store.seed(&folder.path().join("out"), std::slice::from_ref(&range)).unwrap();
         assert!(!folder.path().join("out").join(range.place()).exists());
     }
 }

@@ -30,21 +30,13 @@ impl Finding {
     /// A finding that stops the run.
     #[must_use]
     pub fn error(rule: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            rule,
-            severity: Severity::Error,
-            message: message.into(),
-            pairs: Vec::new(),
-        }
+        Self { rule, severity: Severity::Error, message: message.into(), pairs: Vec::new() }
     }
 
     /// A finding that does not stop the run.
     #[must_use]
     pub fn warning(rule: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(rule, message)
-        }
+        Self { severity: Severity::Warning, ..Self::error(rule, message) }
     }
 
     /// Adds a detail.
@@ -89,9 +81,6 @@ impl Findings {
     /// How many are warnings.
     #[must_use]
     pub fn warnings(&self) -> usize {
-        self.0
-            .iter()
-            .filter(|finding| finding.severity == Severity::Warning)
-            .count()
+        self.0.iter().filter(|finding| finding.severity == Severity::Warning).count()
     }
 }

@@ -62,10 +62,7 @@ pub fn build(env: &Env, settings: &Settings, target: &Target, temp: &Path) -> Ch
             vars.push((name.to_owned(), value.to_owned()));
         }
     }
-    vars.extend(
-        ours.into_iter()
-            .map(|(name, value)| (OsString::from(name), value)),
-    );
+    vars.extend(ours.into_iter().map(|(name, value)| (OsString::from(name), value)));
     ChildEnv { vars, removed }
 }
 
@@ -86,38 +83,24 @@ fn ours(settings: &Settings, target: &Target, temp: &Path) -> Vec<(&'static str,
         ("HELMFILE_UPGRADE_NOTICE_DISABLED", OsString::from("1")),
         ("SOPS_DISABLE_VERSION_CHECK", OsString::from("true")),
     ];
-    ours.extend(
-        settings
-            .sops_age_key_file
-            .clone()
-            .map(|file| ("SOPS_AGE_KEY_FILE", file.into_os_string())),
-    );
+    // The repository's own key decrypts it, unless the user names other identities.
+    let own = Some(&settings.age_key).filter(|file| file.is_file());
+    let identities = settings.sops_age_key_file.as_ref().or(own);
+    ours.extend(identities.map(|file| ("SOPS_AGE_KEY_FILE", file.clone().into_os_string())));
     ours
 }
 
 /// The values of variables whose names say that they are secret, for the redactor.
 pub fn secrets(env: &Env) -> impl Iterator<Item = &str> {
-    env.iter()
-        .filter(|(name, _)| names_a_secret(name))
-        .filter_map(|(_, value)| value.to_str())
+    env.iter().filter(|(name, _)| names_a_secret(name)).filter_map(|(_, value)| value.to_str())
 }
 
 fn names_a_secret(name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_ascii_uppercase();
     // A file's path is none: it is what an error has to name.
-    let secret = [
-        "TOKEN",
-        "SECRET",
-        "PASSWORD",
-        "PASSPHRASE",
-        "AGE_KEY",
-        "API_KEY",
-        "PRIVATE_KEY",
-    ];
+    let secret = ["TOKEN", "SECRET", "PASSWORD", "PASSPHRASE", "AGE_KEY", "API_KEY", "PRIVATE_KEY"];
     secret.iter().any(|word| name.contains(word))
-        && !["_FILE", "_CMD", "_PATH", "_NAME", "PULL_SECRET"]
-            .iter()
-            .any(|end| name.ends_with(end))
+        && !["_FILE", "_CMD", "_PATH", "_NAME", "PULL_SECRET"].iter().any(|end| name.ends_with(end))
 }
 
 #[cfg(test)]
@@ -126,12 +109,7 @@ mod tests {
 
     #[test]
     fn names_of_secrets() {
-        for name in [
-            "SOPS_AGE_KEY",
-            "GITHUB_TOKEN",
-            "db_password",
-            "AWS_SECRET_ACCESS_KEY",
-        ] {
+        for name in ["SOPS_AGE_KEY", "GITHUB_TOKEN", "db_password", "AWS_SECRET_ACCESS_KEY"] {
             assert!(names_a_secret(OsStr::new(name)), "{name}");
         }
         for name in ["SOPS_AGE_KEY_FILE", "PATH", "KUBECONFIG", "FLUX_GIT_PULL_SECRET"] {
@@ -141,20 +119,10 @@ mod tests {
 
     #[test]
     fn what_leads_elsewhere() {
-        for name in [
-            "HELM_KUBEAPISERVER",
-            "HELM_KUBECONTEXT",
-            "HELM_NAMESPACE",
-            "HELMFILE_KUBE_CONTEXT",
-        ] {
+        for name in ["HELM_KUBEAPISERVER", "HELM_KUBECONTEXT", "HELM_NAMESPACE", "HELMFILE_KUBE_CONTEXT"] {
             assert!(leads_elsewhere(name), "{name}");
         }
-        for name in [
-            "HELM_DRIVER",
-            "HELM_CACHE_HOME",
-            "HELMFILE_ENVIRONMENT",
-            "KUBECONFIG",
-        ] {
+        for name in ["HELM_DRIVER", "HELM_CACHE_HOME", "HELMFILE_ENVIRONMENT", "KUBECONFIG"] {
             assert!(!leads_elsewhere(name), "{name}");
         }
     }

@@ -105,8 +105,6 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration >= Duration::from_secs(1) => Ok(duration),
         Ok(_) => Err("must be 1s or longer".to_owned()),
-        Err(error) => Err(format!(
-            "{error}; accepted are durations such as `90s`, `15m` or `1h30m`"
-        )),
+        Err(error) => Err(format!("{error}; accepted are durations such as `90s`, `15m` or `1h30m`")),
     }
 }

@@ -53,10 +53,5 @@ pub fn reference() -> String {
 }
 
 fn trimmed(help: &str) -> String {
-    help.lines()
-        .map(str::trim_end)
-        .collect::<Vec<_>>()
-        .join("\n")
-        .trim()
-        .to_owned()
+    help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim().to_owned()
 }

@@ -50,24 +50,14 @@ impl Env {
         K: Into<OsString>,
         V: Into<OsString>,
     {
-        let vars = vars
-            .into_iter()
-            .map(|(key, value)| (key.into(), value.into()))
-            .collect();
-        Self {
-            vars,
-            cwd,
-            ..Self::default()
-        }
+        let vars = vars.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        Self { vars, cwd, ..Self::default() }
     }
 
     /// A variable's value; an empty one counts as unset, as for the seed's `check_env` and helmfile's `requiredEnv`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&OsStr> {
-        self.vars
-            .get(OsStr::new(name))
-            .map(OsString::as_os_str)
-            .filter(|value| !value.is_empty())
+        self.vars.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
     /// A variable's value as text; one that is not UTF-8 counts as unset.
@@ -84,9 +74,7 @@ impl Env {
 
     /// All variables.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
-        self.vars
-            .iter()
-            .map(|(key, value)| (key.as_os_str(), value.as_os_str()))
+        self.vars.iter().map(|(key, value)| (key.as_os_str(), value.as_os_str()))
     }
 
     /// The user's cache folder for k3s-boot (`XDG_CACHE_HOME`, else `~/.cache`), if either is known.
@@ -109,10 +97,7 @@ impl Env {
 
     fn xdg(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
         // The base directory specification tells to ignore a relative path.
-        let from_variable = self
-            .get(variable)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute());
+        let from_variable = self.get(variable).map(PathBuf::from).filter(|path| path.is_absolute());
         let base = from_variable.or_else(|| self.path("HOME").map(|home| home.join(below_home)))?;
         Some(base.join("k3s-boot"))
     }

@@ -9,12 +9,13 @@ use crate::check::Finding;
 use crate::logger::{self, Level};
 use crate::process::ProcessError;
 use crate::process::signals::Stopped;
+use crate::run::seconds;
 
 /// How a run ended that did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Problems found before anything was changed.
-    #[error("preflight failed with {} problems", .0.len())]
+    #[error("preflight found {}", .0.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join(", "))]
     Preflight(Vec<Finding>),
     /// A tool could not be run to its end.
     #[error(transparent)]
@@ -36,7 +37,7 @@ pub enum Error {
         reason: String,
     },
     /// A release was not brought to `deployed`.
-    #[error("failed to sync Helm releases")]
+    #[error("failed to sync Helm releases: {}: {}", .0.release.as_deref().unwrap_or("no release named"), .0.reason)]
     Release(ReleaseFailure),
     /// Flux says that it cannot go on.
     #[error("flux cannot take over: {object}: {reason}")]
@@ -49,7 +50,7 @@ pub enum Error {
         fix: String,
     },
     /// A stage's deadline passed.
-    #[error("stage `{stage}` did not end within {}", humantime::format_duration(*.after))]
+    #[error("stage `{stage}` did not end within {}", seconds(*.after))]
     Deadline {
         /// The stage.
         stage: &'static str,
@@ -118,22 +119,13 @@ impl Error {
                 logger::log(Level::Error, "Failed to sync Helm releases", &pairs);
             }
             Self::Flux { object, reason, fix } => {
-                let pairs = [
-                    ("object", object.clone()),
-                    ("reason", reason.clone()),
-                    ("fix", fix.clone()),
-                ];
+                let pairs = [("object", object.clone()), ("reason", reason.clone()), ("fix", fix.clone())];
                 logger::log(Level::Error, "Flux cannot take over", &pairs);
             }
-            Self::Deadline {
-                stage,
-                after,
-                waiting_for,
-            } => {
-                let after = humantime::format_duration(*after).to_string();
+            Self::Deadline { stage, after, waiting_for } => {
                 let mut pairs = vec![
                     ("stage", (*stage).to_owned()),
-                    ("after", after),
+                    ("after", seconds(*after)),
                     ("waiting_for", waiting_for.clone()),
                 ];
                 pairs.extend(log);

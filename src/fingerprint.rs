@@ -55,9 +55,7 @@ fn normalized(object: &Value) -> Value {
     };
     map.remove("status");
     if let Some(Value::Object(texts)) = map.remove("stringData") {
-        let data = map
-            .entry("data")
-            .or_insert_with(|| Value::Object(serde_json::Map::new()));
+        let data = map.entry("data").or_insert_with(|| Value::Object(serde_json::Map::new()));
         if let Some(data) = data.as_object_mut() {
             for (key, text) in texts {
                 let text = text.as_str().map_or_else(|| text.to_string(), ToOwned::to_owned);
@@ -84,9 +82,7 @@ impl Fingerprint {
     pub fn data_differs(&self, other: &Self) -> bool {
         let data = |fields: &Self| {
             let fields = fields.0.iter().filter(|(path, _)| path.starts_with("/data/"));
-            fields
-                .map(|(path, hash)| (path.clone(), *hash))
-                .collect::<Vec<_>>()
+            fields.map(|(path, hash)| (path.clone(), *hash)).collect::<Vec<_>>()
         };
         data(self) != data(other)
     }
@@ -109,10 +105,7 @@ mod tests {
         let changed =
             json!({"kind": "Secret", "metadata": {"name": "a"}, "data": {"k": "dw==", "b": "Yg=="}});
         assert!(!key.fingerprint(&manifest).is_in(&key.fingerprint(&changed)));
-        assert!(
-            key.fingerprint(&manifest)
-                .data_differs(&key.fingerprint(&changed))
-        );
+        assert!(key.fingerprint(&manifest).data_differs(&key.fingerprint(&changed)));
         let list = |items: &[i32]| key.fingerprint(&json!({"l": items}));
         assert!(!list(&[1]).is_in(&list(&[1, 2])), "a longer list is another one");
     }

@@ -69,24 +69,14 @@ pub fn load(files: &[PathBuf], context: Option<&str>) -> Result<(Target, Vec<Pat
             .with("file", names.join(":"))
             .fix("copy /etc/rancher/k3s/k3s.yaml from a server node, put that node's address in it, and name the copy in KUBECONFIG"));
     }
-    let parsed = present
-        .iter()
-        .map(|file| read(file))
-        .collect::<Result<Vec<_>, _>>()?;
+    let parsed = present.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
     let (context, server) = choose(&parsed, context).map_err(|mut problem| {
         let names: Vec<_> = present.iter().map(|file| file.display().to_string()).collect();
         // First, for what mends it comes last.
         problem.pairs.insert(0, ("file", names.join(":")));
         problem
     })?;
-    Ok((
-        Target {
-            files: present,
-            context,
-            server,
-        },
-        missing,
-    ))
+    Ok((Target { files: present, context, server }, missing))
 }
 
 fn read(path: &Path) -> Result<File, Finding> {
@@ -99,11 +89,7 @@ fn read(path: &Path) -> Result<File, Finding> {
     // The parser's own message may quote a value, and this file holds keys.
     serde_yaml::from_str(&text).map_err(|error| {
         problem(match error.location() {
-            Some(place) => format!(
-                "not a kubeconfig: see line {}, column {}",
-                place.line(),
-                place.column()
-            ),
+            Some(place) => format!("not a kubeconfig: see line {}, column {}", place.line(), place.column()),
             None => "not a kubeconfig".to_owned(),
         })
     })
@@ -111,11 +97,8 @@ fn read(path: &Path) -> Result<File, Finding> {
 
 /// The first file that has a thing wins.
 fn choose(files: &[File], wanted: Option<&str>) -> Result<(String, String), Finding> {
-    let current = || {
-        files
-            .iter()
-            .find_map(|file| file.current_context.as_deref().filter(|name| !name.is_empty()))
-    };
+    let current =
+        || files.iter().find_map(|file| file.current_context.as_deref().filter(|name| !name.is_empty()));
     let name = wanted.or_else(current).ok_or_else(|| {
         Finding::error("kubeconfig", "Kubeconfig has no current context")
             .fix("name one with --context, or run `kubectl config use-context NAME`")
@@ -173,31 +156,15 @@ mod tests {
         let path = folder.path().join("config");
         let cases = [
             ("contexts: []\n", None, "Kubeconfig has no current context"),
-            (
-                "current-context: x\n",
-                None,
-                "Kubeconfig does not have the context",
-            ),
-            (
-                &config("c", "c", "https://c"),
-                Some("d"),
-                "Kubeconfig does not have the context",
-            ),
-            (
-                &config("c", "c", ""),
-                None,
-                "Kubeconfig context leads to no server",
-            ),
+            ("current-context: x\n", None, "Kubeconfig does not have the context"),
+            (&config("c", "c", "https://c"), Some("d"), "Kubeconfig does not have the context"),
+            (&config("c", "c", ""), None, "Kubeconfig context leads to no server"),
             ("a: [\n", None, "Kubeconfig file cannot be read"),
             ("contexts: 3\n", None, "Kubeconfig file cannot be read"),
         ];
         for (text, context, expected) in cases {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(
-                load(std::slice::from_ref(&path), context).unwrap_err().message,
-                expected,
-                "{text}"
-            );
+            assert_eq!(load(std::slice::from_ref(&path), context).unwrap_err().message, expected, "{text}");
         }
         assert_eq!(
             load(&[folder.path().join("gone")], None).unwrap_err().message,

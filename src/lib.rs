@@ -57,9 +57,7 @@ pub fn main_impl() -> ExitCode {
     let result = match &cli.command {
         Command::Apps(apps) => run_apps(&cli.global, apps),
         Command::Completions { shell } => print(&docs::completions(*shell)),
-        Command::Man => docs::man(Cli::command())
-            .map_err(Into::into)
-            .and_then(|page| print(&page)),
+        Command::Man => docs::man(Cli::command()).map_err(Into::into).and_then(|page| print(&page)),
     };
     match result {
         Ok(code) => code,
@@ -74,9 +72,7 @@ fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
     match std::io::stdout().lock().write_all(bytes) {
         // Whoever reads has read enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        result => result
-            .map(|()| ExitCode::SUCCESS)
-            .context("failed to write to stdout"),
+        result => result.map(|()| ExitCode::SUCCESS).context("failed to write to stdout"),
     }
 }
 
@@ -86,11 +82,7 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
     let redactor = Redactor::default();
     logger::init(log, redactor.clone());
     if let Some(level) = unknown_level {
-        tracing::warn!(
-            level,
-            accepted = "debug info warn error",
-            "Unknown LOG_LEVEL, taken for info"
-        );
+        tracing::warn!(level, accepted = "debug info warn error", "Unknown LOG_LEVEL, taken for info");
     }
     let settings = match Settings::resolve(global, apps, &env) {
         Ok(settings) => settings,

@@ -98,12 +98,7 @@ pub fn format_line(
 fn paint(line: &mut String, index: u8, colour: bool, text: impl FnOnce(&mut String)) {
     if colour {
         let style = Style::new().color(XtermColors::from(index));
-        _ = write!(
-            line,
-            "{}{}",
-            Style::new().bold().prefix_formatter(),
-            style.prefix_formatter()
-        );
+        _ = write!(line, "{}{}", Style::new().bold().prefix_formatter(), style.prefix_formatter());
         text(line);
         _ = write!(line, "{}", style.suffix_formatter());
     } else {
@@ -147,9 +142,7 @@ struct LogLayer {
 
 /// Makes the log lines of this process go where `settings` say; a second call changes nothing.
 pub fn init(settings: LogSettings, redactor: Redactor) {
-    _ = tracing_subscriber::registry()
-        .with(LogLayer { settings, redactor })
-        .try_init();
+    _ = tracing_subscriber::registry().with(LogLayer { settings, redactor }).try_init();
 }
 
 /// Writes a log line whose keys are known only at run time.
@@ -195,21 +188,11 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let message = self.redactor.apply(&fields.message);
-        let values: Vec<_> = fields
-            .pairs
-            .iter()
-            .map(|(key, value)| (key, self.redactor.apply(value)))
-            .collect();
-        let pairs: Vec<_> = values
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_ref()))
-            .collect();
+        let values: Vec<_> =
+            fields.pairs.iter().map(|(key, value)| (key, self.redactor.apply(value))).collect();
+        let pairs: Vec<_> = values.iter().map(|(key, value)| (key.as_str(), value.as_ref())).collect();
         let to_stderr = level == Level::Error || self.settings.stdout_is_data;
-        let colour = if to_stderr {
-            self.settings.colour_stderr
-        } else {
-            self.settings.colour_stdout
-        };
+        let colour = if to_stderr { self.settings.colour_stderr } else { self.settings.colour_stdout };
         let line = format_line(SystemTime::now(), level, &message, &pairs, colour);
         // One write a line, so that lines do not tear; a closed stream is no reason to end a bootstrap.
         _ = if to_stderr {
@@ -233,8 +216,7 @@ impl Fields {
             "message" => self.message = value,
             "pairs" => {
                 let records = value.split(RECORD).filter_map(|record| record.split_once(UNIT));
-                self.pairs
-                    .extend(records.map(|(key, value)| (key.to_owned(), value.to_owned())));
+                self.pairs.extend(records.map(|(key, value)| (key.to_owned(), value.to_owned())));
             }
             name => self.pairs.push((name.to_owned(), value)),
         }

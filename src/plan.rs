@@ -72,10 +72,7 @@ pub fn plan(desired: &Desired, observed: &Observed, rotate_age_key: bool) -> Res
     findings.extend(observed.unwanted_releases.iter().map(|release| {
         Finding::error("releases", "Release would be uninstalled")
             .with("release", release)
-            .with(
-                "reason",
-                "the helmfile says `installed: false`, and it is installed",
-            )
+            .with("reason", "the helmfile says `installed: false`, and it is installed")
             .fix("remove the release from the helmfile, or uninstall it with helm if that is meant")
     }));
     if !findings.is_empty() {
@@ -88,16 +85,8 @@ pub fn plan(desired: &Desired, observed: &Observed, rotate_age_key: bool) -> Res
             .map(crate::desired::releases::Release::id)
             .collect()
     };
-    let helmfiles = desired
-        .helmfiles
-        .iter()
-        .map(|file| (file.kind, releases(&file.releases)))
-        .collect();
-    Ok(Plan {
-        namespaces,
-        objects,
-        helmfiles,
-    })
+    let helmfiles = desired.helmfiles.iter().map(|file| (file.kind, releases(&file.releases))).collect();
+    Ok(Plan { namespaces, objects, helmfiles })
 }
 
 fn object_action(object: &Object, observed: &Observed) -> ObjectAction {
@@ -116,11 +105,7 @@ fn object_action(object: &Object, observed: &Observed) -> ObjectAction {
 /// What only the identity in the cluster can decrypt would be lost with it.
 fn vanishing_identity(object: &Object, observed: &Observed) -> Option<Finding> {
     let live = observed.objects.get(&object.id)?;
-    let lost = live
-        .identities
-        .iter()
-        .filter(|identity| !object.identities.contains(identity))
-        .count();
+    let lost = live.identities.iter().filter(|identity| !object.identities.contains(identity)).count();
     (lost > 0).then(|| {
         Finding::error("age-key", "Age identity in the cluster would vanish")
             .with("secret", object.id.path())
@@ -137,6 +122,8 @@ mod tests {
 
     use secrecy::SecretString;
 
+    use super::NamespaceAction as Namespace;
+    use super::ObjectAction::{Change, Create, Keep, LeaveToFlux};
     use super::*;
     use crate::desired::objects;
     use crate::fingerprint::HashKey;
@@ -148,15 +135,10 @@ mod tests {
         let text = format!(
             "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: flux-system}}\nstringData: {{age.agekey: {value}}}\n"
         );
-        objects::parse(
-            Path::new("f"),
-            &SecretString::from(text),
-            key,
-            &Redactor::default(),
-        )
-        .ok()
-        .unwrap()
-        .remove(0)
+        objects::parse(Path::new("f"), &SecretString::from(text), key, &Redactor::default())
+            .ok()
+            .unwrap()
+            .remove(0)
     }
 
     fn live(object: &Object) -> LiveObject {
@@ -168,26 +150,17 @@ mod tests {
     }
 
     fn observed(namespaces: &[(&str, &str)], objects: Vec<(ObjectId, LiveObject)>) -> Observed {
-        let namespaces = namespaces
-            .iter()
-            .map(|(name, phase)| ((*name).to_owned(), (*phase).to_owned()))
-            .collect();
+        let namespaces =
+            namespaces.iter().map(|(name, phase)| ((*name).to_owned(), (*phase).to_owned())).collect();
         Observed {
-            cluster: Cluster {
-                namespaces,
-                ..Cluster::default()
-            },
+            cluster: Cluster { namespaces, ..Cluster::default() },
             objects: objects.into_iter().collect::<BTreeMap<_, _>>(),
             unwanted_releases: Vec::new(),
         }
     }
 
     fn desired(objects: Vec<Object>) -> Desired {
-        Desired {
-            namespaces: vec!["a".to_owned(), "b".to_owned()],
-            objects,
-            helmfiles: Vec::new(),
-        }
+        Desired { namespaces: vec!["a".to_owned(), "b".to_owned()], objects, helmfiles: Vec::new() }
     }
 
     #[test]
@@ -199,41 +172,13 @@ mod tests {
         let stands = vec![
             (same.id.clone(), live(&same)),
             (other.id.clone(), live(&changed)),
-            (
-                annotated.id.clone(),
-                LiveObject {
-                    last_applied: true,
-                    ..live(&annotated)
-                },
-            ),
-            (
-                flux.id.clone(),
-                LiveObject {
-                    flux_owner: Some("x/y".to_owned()),
-                    ..live(&changed)
-                },
-            ),
+            (annotated.id.clone(), LiveObject { last_applied: true, ..live(&annotated) }),
+            (flux.id.clone(), LiveObject { flux_owner: Some("x/y".to_owned()), ..live(&changed) }),
         ];
-        let plan = plan(
-            &desired(make().into()),
-            &observed(&[("b", "Active")], stands),
-            false,
-        )
-        .unwrap();
-        use NamespaceAction as Namespace;
-        assert_eq!(
-            plan.namespaces,
-            [
-                ("a".to_owned(), Namespace::Create),
-                ("b".to_owned(), Namespace::Keep)
-            ]
-        );
+        let plan = plan(&desired(make().into()), &observed(&[("b", "Active")], stands), false).unwrap();
+        assert_eq!(plan.namespaces, [("a".to_owned(), Namespace::Create), ("b".to_owned(), Namespace::Keep)]);
         let actions: Vec<_> = plan.objects.into_iter().map(|(_, action)| action).collect();
-        use ObjectAction::{Change, Create, Keep, LeaveToFlux};
-        assert_eq!(
-            actions,
-            [Create, Keep, Change, Change, LeaveToFlux("x/y".to_owned())]
-        );
+        assert_eq!(actions, [Create, Keep, Change, Change, LeaveToFlux("x/y".to_owned())]);
     }
 
     #[test]
@@ -246,10 +191,7 @@ mod tests {
         assert_eq!(findings[0].message, "Age identity in the cluster would vanish");
         assert!(plan(&wanted(), &stands(), true).is_ok());
         let both = desired(vec![secret(&key, "sops-age", "\"AGE-2\\nAGE-1\\n\"")]);
-        assert!(
-            plan(&both, &stands(), false).is_ok(),
-            "one that is added takes nothing away"
-        );
+        assert!(plan(&both, &stands(), false).is_ok(), "one that is added takes nothing away");
     }
 
     #[test]
@@ -261,9 +203,6 @@ mod tests {
             .into_iter()
             .map(|finding| finding.message)
             .collect();
-        assert_eq!(
-            messages,
-            ["Namespace is being deleted", "Release would be uninstalled"]
-        );
+        assert_eq!(messages, ["Namespace is being deleted", "Release would be uninstalled"]);
     }
 }

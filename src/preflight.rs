@@ -3,10 +3,12 @@
 //! What is independent runs side by side, and charts are fetched while nodes are waited for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use secrecy::ExposeSecret;
+use tokio::sync::Notify;
 
 use crate::charts::ChartStore;
 use crate::check::{Finding, Findings, versions};
@@ -54,10 +56,7 @@ pub struct Files {
 pub fn files(settings: &Settings, redactor: &Redactor) -> Result<Files, Vec<Finding>> {
     let programs = programs(settings).map_err(|finding| vec![finding])?;
     let mut findings = Findings::default();
-    let target = findings.keep(kubeconfig::load(
-        &settings.kubeconfig,
-        settings.context.as_deref(),
-    ));
+    let target = findings.keep(kubeconfig::load(&settings.kubeconfig, settings.context.as_deref()));
     let helmfiles = helmfiles(settings, &mut findings);
     let age_key = age_key(settings, redactor, &mut findings);
     let encrypted = repository::encrypted_files(&settings.root);
@@ -77,15 +76,7 @@ pub fn files(settings: &Settings, redactor: &Redactor) -> Result<Files, Vec<Find
             // Four programs, the kubeconfig, and a file each.
             let checks =
                 PROGRAMS.len() + 1 + helmfiles.len() + encrypted.len() + usize::from(age_key.is_some());
-            Ok(Files {
-                programs,
-                target,
-                helmfiles,
-                encrypted,
-                age_key,
-                checks,
-                warnings,
-            })
+            Ok(Files { programs, target, helmfiles, encrypted, age_key, checks, warnings })
         }
         _ => Err(findings.0),
     }
@@ -94,18 +85,12 @@ pub fn files(settings: &Settings, redactor: &Redactor) -> Result<Files, Vec<Find
 fn programs(settings: &Settings) -> Result<Programs, Finding> {
     let find = |name| find_program(name, settings.path.as_deref(), &settings.cwd);
     match PROGRAMS.map(find) {
-        [Some(helmfile), Some(kubectl), Some(sops), Some(helm)] => Ok(Programs {
-            helmfile,
-            kubectl,
-            sops,
-            helm,
-        }),
+        [Some(helmfile), Some(kubectl), Some(sops), Some(helm)] => {
+            Ok(Programs { helmfile, kubectl, sops, helm })
+        }
         found => {
-            let missing = PROGRAMS
-                .iter()
-                .zip(found)
-                .filter(|(_, path)| path.is_none())
-                .map(|(name, _)| *name);
+            let missing =
+                PROGRAMS.iter().zip(found).filter(|(_, path)| path.is_none()).map(|(name, _)| *name);
             let missing: Vec<_> = missing.collect();
             Err(Finding::error("deps", "Missing required deps").with("deps", missing.join(" ")))
         }
@@ -114,9 +99,7 @@ fn programs(settings: &Settings) -> Result<Programs, Finding> {
 
 fn read(path: &Path) -> Result<String, Finding> {
     std::fs::read_to_string(path).map_err(|error| {
-        Finding::error("files", "File cannot be read")
-            .with("file", path.display())
-            .with("reason", error)
+        Finding::error("files", "File cannot be read").with("file", path.display()).with("reason", error)
     })
 }
 
@@ -155,11 +138,7 @@ fn age_key(settings: &Settings, redactor: &Redactor, findings: &mut Findings) ->
     });
     let key = findings.keep(parsed)?;
     // Reading all files of a repository is worth it only when there is something to choose.
-    let recipients = if key.identities.len() > 1 {
-        age::recipients(&settings.root)
-    } else {
-        BTreeSet::new()
-    };
+    let recipients = if key.identities.len() > 1 { age::recipients(&settings.root) } else { BTreeSet::new() };
     let selection = age::select(&key, &recipients);
     if !selection.left_out.is_empty() {
         tracing::info!(
@@ -182,6 +161,8 @@ pub struct Ready {
     pub plan: Plan,
     /// The charts that were fetched.
     pub charts: ChartStore,
+    /// How long nodes were waited for, while other things were checked.
+    pub waited_for_nodes: Duration,
     /// How many things were checked.
     pub checks: usize,
     /// How many of them deserve a look.
@@ -200,15 +181,14 @@ pub async fn cluster(
     scratch: &Scratch,
     redactor: &Redactor,
 ) -> Result<Ready, Error> {
-    let cache = settings
-        .cache
-        .clone()
-        .map_or_else(|| scratch.subfolder("cache"), Ok)?;
+    let cache = settings.cache.clone().map_or_else(|| scratch.subfolder("cache"), Ok)?;
     let charts = ChartStore::new(cache.join("charts"));
     let staging = Scratch::new(&cache.join("staging"))?;
     let key = HashKey::default();
 
-    let api = Box::pin(api(tools, settings));
+    // With a problem in what is there already, waiting for nodes helps nobody.
+    let hopeless = Notify::new();
+    let api = Box::pin(api(tools, settings, &hopeless));
     let work = Box::pin(async {
         let states = &files.helmfiles;
         let builds = async {
@@ -221,25 +201,22 @@ pub async fn cluster(
                 _ => Ok::<_, Error>(Vec::new()),
             }
         };
-        tokio::join!(
+        let (versions, builds, secrets) = tokio::join!(
             tools.versions(settings.cache.as_deref()),
             builds,
             secrets(tools, settings, files, &key, redactor)
-        )
-    });
-    let ((versions, builds, secrets), api) = both(work, api, |(versions, builds, secrets)| {
-        // With a problem in what is there already, waiting for nodes helps nobody.
-        versions.as_ref().is_ok_and(|versions| {
-            versions
-                .iter()
-                .all(|(name, version)| versions::check(name, version.as_ref()).is_ok())
+        );
+        let good = versions.as_ref().is_ok_and(|versions| {
+            versions.iter().all(|(name, version)| versions::check(name, version.as_ref()).is_ok())
         }) && builds.as_ref().is_ok_and(|builds| {
-            builds
-                .iter()
-                .all(|build| build.problems.is_empty() && build.missing.is_empty())
-        }) && secrets.as_ref().is_ok_and(Result::is_ok)
-    })
-    .await;
+            builds.iter().all(|build| build.problems.is_empty() && build.missing.is_empty())
+        }) && secrets.as_ref().is_ok_and(Result::is_ok);
+        if !good {
+            hopeless.notify_one();
+        }
+        (versions, builds, secrets)
+    });
+    let ((versions, builds, secrets), api) = tokio::join!(work, api);
 
     let mut findings = Findings::default();
     let mut checks = files.checks + PROGRAMS.len();
@@ -247,19 +224,13 @@ pub async fn cluster(
     for (name, version) in versions? {
         old |= findings.keep(versions::check(name, version.as_ref())).is_none();
     }
-    let helmfiles = if old {
-        Vec::new()
-    } else {
-        keep_builds(builds?, &mut findings, &mut checks)
-    };
-    let (cluster, answers) = match api {
-        None => (Cluster::default(), true),
-        Some(Ok(Ok(cluster))) => (cluster, true),
-        Some(Ok(Err(problems))) => {
+    let helmfiles = if old { Vec::new() } else { keep_builds(builds?, &mut findings, &mut checks) };
+    let ((cluster, waited_for_nodes), answers) = match api? {
+        Ok(found) => (found, true),
+        Err(problems) => {
             findings.0.extend(problems);
-            (Cluster::default(), false)
+            (Default::default(), false)
         }
-        Some(Err(error)) => return Err(error),
     };
     let (wanted, live) = keep_secrets(secrets?, answers, &mut findings);
     checks += files.encrypted.len() + wanted.len();
@@ -267,78 +238,44 @@ pub async fn cluster(
         return Err(Error::Preflight(findings.0));
     }
 
-    let namespaces = repository::namespaces(
-        &settings.root,
-        helmfiles.iter().flat_map(namespaces_of).map(String::as_str),
-    );
+    let namespaces =
+        repository::namespaces(&settings.root, helmfiles.iter().flat_map(namespaces_of).map(String::as_str));
     checks += namespaces.len();
-    let desired = Desired {
-        namespaces,
-        objects: wanted,
-        helmfiles,
-    };
-    let unwanted_releases = tools
-        .existing_releases(desired.releases().filter(|release| !release.installed))
-        .await?;
-    let observed = Observed {
-        cluster,
-        objects: live,
-        unwanted_releases,
-    };
+    let desired = Desired { namespaces, objects: wanted, helmfiles };
+    let unwanted_releases =
+        tools.existing_releases(desired.releases().filter(|release| !release.installed)).await?;
+    let observed = Observed { cluster, objects: live, unwanted_releases };
     let plan = plan(&desired, &observed, settings.rotate_age_key).map_err(Error::Preflight)?;
     Ok(Ready {
         desired,
         observed,
         plan,
         charts,
+        waited_for_nodes,
         checks,
         warnings: files.warnings + findings.warnings(),
     })
 }
 
 fn namespaces_of(helmfile: &Helmfile) -> impl Iterator<Item = &String> {
-    helmfile
-        .releases
-        .iter()
-        .filter(|release| release.installed)
-        .map(|release| &release.namespace)
-}
-
-/// Runs both; but when the first has ended and is not worth waiting for the second, the second is dropped.
-async fn both<A, B>(
-    first: impl Future<Output = A>,
-    second: impl Future<Output = B>,
-    worth_waiting: impl FnOnce(&A) -> bool,
-) -> (A, Option<B>) {
-    tokio::pin!(first, second);
-    tokio::select! {
-        a = &mut first => {
-            if worth_waiting(&a) {
-                let b = second.await;
-                (a, Some(b))
-            } else {
-                (a, None)
-            }
-        }
-        b = &mut second => (first.await, Some(b)),
-    }
+    helmfile.releases.iter().filter(|release| release.installed).map(|release| &release.namespace)
 }
 
 fn cannot_read(error: &Error) -> Finding {
     Finding::error("api", "Cluster cannot be read").with("reason", error)
 }
 
-/// Asks the API server who it is, and waits for nodes.
-async fn api(tools: &Toolbox, settings: &Settings) -> Result<Result<Cluster, Vec<Finding>>, Error> {
+/// Asks the API server who it is, and waits for nodes unless that is known to be `hopeless`.
+async fn api(
+    tools: &Toolbox,
+    settings: &Settings,
+    hopeless: &Notify,
+) -> Result<Result<(Cluster, Duration), Vec<Finding>>, Error> {
     let (versions, cluster) = tokio::join!(tools.kubectl_version(), tools.observe_cluster());
     let versions = versions?;
     let mut problems = Findings::default();
     problems.keep(versions::check("kubectl", versions.client.as_ref()));
-    let version = problems.keep(
-        versions
-            .server
-            .map_err(|unanswered| no_answer(tools, &unanswered)),
-    );
+    let version = problems.keep(versions.server.map_err(|unanswered| no_answer(tools, &unanswered)));
     let cluster = match cluster {
         Ok(cluster) => cluster,
         Err(error @ (Error::Interrupted(_) | Error::Process(ProcessError::Interrupted { .. }))) => {
@@ -366,7 +303,13 @@ async fn api(tools: &Toolbox, settings: &Settings) -> Result<Result<Cluster, Vec
         uid = %cluster.uid,
         "Target cluster"
     );
-    nodes::wait(tools, cluster, settings.nodes).await.map(Ok)
+    let start = Instant::now();
+    let cluster = tokio::select! {
+        nodes = nodes::wait(tools, cluster, settings.nodes) => nodes?,
+        // The run ends with the problem that made it so; nobody asks for the nodes then.
+        () = hopeless.notified() => Cluster::default(),
+    };
+    Ok(Ok((cluster, start.elapsed())))
 }
 
 fn no_answer(tools: &Toolbox, unanswered: &Unanswered) -> Finding {
@@ -424,14 +367,11 @@ async fn build(
         let result = if render_only {
             // A chart is missing: the values are still to be looked at, which needs none.
             let folder = scratch.subfolder("values")?;
-            let written = tools
-                .helmfile_write_values(&state.path, &folder, state.needs_identities, &stand_ins)
-                .await?;
+            let written =
+                tools.helmfile_write_values(&state.path, &folder, state.needs_identities, &stand_ins).await?;
             written.map(|()| Vec::new())
         } else {
-            tools
-                .helmfile_build(&state.path, &staging, state.needs_identities, &stand_ins)
-                .await?
+            tools.helmfile_build(&state.path, &staging, state.needs_identities, &stand_ins).await?
         };
         match result {
             Err(BuildError::MissingVariable(name)) => {
@@ -465,34 +405,20 @@ async fn build(
             }
         }
     }
-    problems.extend(
-        releases
-            .iter()
-            .filter_map(|release| other_context(release, &tools.target.context)),
-    );
+    problems.extend(releases.iter().filter_map(|release| other_context(release, &tools.target.context)));
     let helmfile = Helmfile {
         kind: state.kind,
         path: state.path.clone(),
         releases,
         needs_identities: state.needs_identities,
     };
-    Ok(Build {
-        helmfile,
-        charts: state.charts.len(),
-        missing: stand_ins.into_keys().collect(),
-        problems,
-    })
+    Ok(Build { helmfile, charts: state.charts.len(), missing: stand_ins.into_keys().collect(), problems })
 }
 
 fn other_context(release: &Release, context: &str) -> Option<Finding> {
     let asked = release.kube_context.as_ref().filter(|asked| *asked != context)?;
     let finding = Finding::error("helmfile", "Release asks for another context");
-    Some(
-        finding
-            .with("release", release.id())
-            .with("kubeContext", asked)
-            .with("context", context),
-    )
+    Some(finding.with("release", release.id()).with("kubeContext", asked).with("context", context))
 }
 
 fn build_finding(state: &StateFile, error: BuildError) -> Finding {
@@ -500,17 +426,16 @@ fn build_finding(state: &StateFile, error: BuildError) -> Finding {
     match error {
         BuildError::MissingVariable(name) => missing_env(&[&name]),
         BuildError::MissingValues { file } => state_file::missing_values(&state.path, None, &file, folder),
-        BuildError::Chart {
-            release,
-            chart,
-            version,
-            reason,
-        } => Finding::error("charts", "Chart cannot be fetched")
-            .with("chart", chart)
-            .with("version", version)
-            .with("release", release)
-            .with("file", state.path.display())
-            .with("reason", reason),
+        BuildError::Chart { release, chart, version, reason } => {
+            let fix = format!("see what `helm show chart {chart} --version {version}` says");
+            Finding::error("charts", "Chart cannot be fetched")
+                .with("chart", chart)
+                .with("version", version)
+                .with("release", release)
+                .with("file", state.path.display())
+                .with("reason", reason)
+                .fix(fix)
+        }
         BuildError::Other(reason) => Finding::error("helmfile", "Helmfile cannot be read")
             .with("file", state.path.display())
             .with("reason", reason),
@@ -545,14 +470,8 @@ fn keep_secrets(
     findings: &mut Findings,
 ) -> (Vec<Object>, BTreeMap<objects::ObjectId, LiveObject>) {
     match secrets {
-        Ok(Secrets {
-            objects,
-            observed: Ok(live),
-        }) => (objects, live),
-        Ok(Secrets {
-            objects,
-            observed: Err(error),
-        }) => {
+        Ok(Secrets { objects, observed: Ok(live) }) => (objects, live),
+        Ok(Secrets { objects, observed: Err(error) }) => {
             findings.0.extend(answers.then(|| cannot_read(&error)));
             (objects, BTreeMap::new())
         }
@@ -582,9 +501,9 @@ async fn secrets(
         redactor.add(selection.identities.iter().map(ExposeSecret::expose_secret));
         objects.extend(Object::sops_age(selection, &settings.age_key, key, redactor));
     }
-    for path in &files.encrypted {
-        let decrypted = tools.sops_decrypt(path).await?;
-        let parsed = decrypted.and_then(|text| objects::parse(path, &text, key, redactor));
+    let decrypting = files.encrypted.iter().map(|path| tools.sops_decrypt(path));
+    for (path, decrypted) in files.encrypted.iter().zip(join_all(decrypting).await) {
+        let parsed = decrypted?.and_then(|text| objects::parse(path, &text, key, redactor));
         objects.extend(findings.keep(parsed).into_iter().flatten());
     }
     if findings.stop() {

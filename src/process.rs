@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::lines::LineSplitter;
 use self::signals::Stop;
+use crate::run::seconds;
 use crate::transcript::Transcript;
 
 /// How long the pipes of an ended tool are still read; something it left behind may hold them open.
@@ -183,7 +184,7 @@ pub enum ProcessError {
         tool: &'static str,
     },
     /// Its deadline passed.
-    #[error("`{tool}` did not end within {}", humantime::format_duration(*.after))]
+    #[error("`{tool}` did not end within {}", seconds(*.after))]
     Deadline {
         /// The tool's name.
         tool: &'static str,
@@ -211,11 +212,7 @@ impl Runner {
     /// A runner whose tools get exactly this environment.
     #[must_use]
     pub fn new(env: Vec<(OsString, OsString)>, stop: Stop, transcript: Transcript) -> Self {
-        Self {
-            env,
-            stop,
-            transcript,
-        }
+        Self { env, stop, transcript }
     }
 
     /// The signals that end this run.
@@ -255,9 +252,7 @@ impl Runner {
             return Err(ProcessError::Interrupted { signal });
         }
         self.transcript.started(&invocation);
-        let mut child = self
-            .spawn(&invocation)
-            .map_err(|source| ProcessError::Spawn { tool, source })?;
+        let mut child = self.spawn(&invocation).map_err(|source| ProcessError::Spawn { tool, source })?;
         let group = Group::of(&child);
         if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), invocation.stdin.take()) {
             // A tool that ends without reading breaks the pipe; its exit code then says why.
@@ -265,11 +260,7 @@ impl Runner {
                 _ = pipe.write_all(bytes.expose_secret()).await;
             });
         }
-        let watch = Watch {
-            runner: self,
-            invocation: &invocation,
-            group: &group,
-        };
+        let watch = Watch { runner: self, invocation: &invocation, group: &group };
         let result = watch.to_the_end(&mut child, on_line).await;
         match &result {
             Ok(output) => self.transcript.ended(tool, output.status),
@@ -286,11 +277,7 @@ impl Runner {
             .args(args)
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .stdin(if invocation.stdin.is_some() {
-                Stdio::piped()
-            } else {
-                Stdio::null()
-            })
+            .stdin(if invocation.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -313,14 +300,8 @@ struct Group {
 
 impl Group {
     fn of(child: &Child) -> Self {
-        let leader = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .map(Pid::from_raw);
-        Self {
-            leader,
-            armed: std::cell::Cell::new(true),
-        }
+        let leader = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        Self { leader, armed: std::cell::Cell::new(true) }
     }
 
     fn signal(&self, signal: Signal) {
@@ -371,20 +352,11 @@ impl Watch<'_> {
         child: &mut Child,
         mut on_line: impl FnMut(Stream, &str),
     ) -> Result<Output, ProcessError> {
-        let Invocation {
-            tool,
-            deadline,
-            grace,
-            stdout_is_talk,
-            ..
-        } = *self.invocation;
+        let Invocation { tool, deadline, grace, stdout_is_talk, .. } = *self.invocation;
         let (sender, mut chunks) = mpsc::channel(16);
         if let Some(stdout) = child.stdout.take() {
-            let wrap: fn(Vec<u8>) -> Chunk = if stdout_is_talk {
-                |bytes| Chunk::Talk(Stream::Stdout, bytes)
-            } else {
-                Chunk::Data
-            };
+            let wrap: fn(Vec<u8>) -> Chunk =
+                if stdout_is_talk { |bytes| Chunk::Talk(Stream::Stdout, bytes) } else { Chunk::Data };
             tokio::spawn(pump(stdout, sender.clone(), wrap));
         }
         if let Some(stderr) = child.stderr.take() {
@@ -453,22 +425,13 @@ impl Watch<'_> {
             on_line(stream, line);
         });
         match (ending, status) {
-            (Some(Ending::Deadline), _) => Err(ProcessError::Deadline {
-                tool,
-                after: deadline,
-                talk: heard.text,
-            }),
+            (Some(Ending::Deadline), _) => {
+                Err(ProcessError::Deadline { tool, after: deadline, talk: heard.text })
+            }
             (Some(Ending::Interrupted(signal)), _) => Err(ProcessError::Interrupted { signal }),
             (Some(Ending::TooMuch), _) => Err(ProcessError::TooMuch { tool }),
-            (None, Some(status)) => Ok(Output {
-                status,
-                stdout: heard.stdout,
-                talk: heard.text,
-            }),
-            (None, None) => Err(ProcessError::Io {
-                tool,
-                source: std::io::ErrorKind::UnexpectedEof.into(),
-            }),
+            (None, Some(status)) => Ok(Output { status, stdout: heard.stdout, talk: heard.text }),
+            (None, None) => Err(ProcessError::Io { tool, source: std::io::ErrorKind::UnexpectedEof.into() }),
         }
     }
 }

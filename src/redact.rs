@@ -38,21 +38,15 @@ impl Redactor {
         let before = inner.patterns.len();
         for secret in secrets {
             let encoded = [STANDARD.encode(secret), STANDARD.encode(secret.trim_end())];
-            for pattern in secret
-                .lines()
-                .map(str::trim)
-                .chain(encoded.iter().map(String::as_str))
-            {
+            for pattern in secret.lines().map(str::trim).chain(encoded.iter().map(String::as_str)) {
                 if pattern.len() >= SHORTEST && !inner.patterns.iter().any(|known| known == pattern) {
                     inner.patterns.push(pattern.to_owned());
                 }
             }
         }
         if inner.patterns.len() > before {
-            inner.matcher = AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .build(&inner.patterns)
-                .ok();
+            inner.matcher =
+                AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&inner.patterns).ok();
         }
     }
 

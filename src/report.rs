@@ -1,12 +1,15 @@
 //! The summary of a run: a line each for people, or one JSON document.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::check::{Finding, Severity};
 use crate::desired::releases::Release;
 use crate::logger::{self, Level};
+use crate::redact::Redactor;
 use crate::run::seconds;
 
 /// What a run did.
@@ -19,6 +22,9 @@ pub struct Report {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The problems that the preflight found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<ProblemReport>,
     /// The cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterReport>,
@@ -60,6 +66,44 @@ pub struct StageReport {
     pub seconds: f64,
 }
 
+impl StageReport {
+    /// A stage that did what it should.
+    #[must_use]
+    pub fn done(name: &'static str, took: Duration) -> Self {
+        Self { name, ok: true, seconds: rounded(took) }
+    }
+}
+
+/// A problem that the preflight found.
+#[derive(Debug, Serialize)]
+pub struct ProblemReport {
+    /// The rule that found it.
+    pub rule: &'static str,
+    /// `warning` or `error`.
+    pub severity: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What was found and where, and what mends it.
+    pub details: BTreeMap<&'static str, String>,
+}
+
+impl ProblemReport {
+    /// A finding, without secrets.
+    #[must_use]
+    pub fn new(finding: &Finding, redactor: &Redactor) -> Self {
+        let clean = |text: &str| redactor.apply(text).into_owned();
+        Self {
+            rule: finding.rule,
+            severity: match finding.severity {
+                Severity::Warning => "warning",
+                Severity::Error => "error",
+            },
+            message: clean(&finding.message),
+            details: finding.pairs.iter().map(|(key, value)| (*key, clean(value))).collect(),
+        }
+    }
+}
+
 /// A release.
 #[derive(Debug, Serialize)]
 pub struct ReleaseReport {
@@ -91,10 +135,7 @@ impl ReleaseReport {
     /// A release that failed.
     #[must_use]
     pub fn failed(release: &Release, took: Duration) -> Self {
-        Self {
-            status: "failed",
-            ..Self::synced(release, took)
-        }
+        Self { status: "failed", ..Self::synced(release, took) }
     }
 }
 
@@ -114,7 +155,7 @@ pub fn rounded(duration: Duration) -> f64 {
 }
 
 impl Report {
-    /// Writes the table of stages and releases on the log: names padded, so that the columns stand below each other.
+    /// Writes the table of stages and releases on the log, a line each.
     pub fn log_summary(&self) {
         let stages = self.stages.iter().map(|stage| {
             let result = if stage.ok { "done" } else { "failed" };
@@ -122,13 +163,7 @@ impl Report {
         });
         let releases = self.releases.iter().map(|release| {
             let name = format!("{}/{}", release.namespace, release.name);
-            (
-                "release",
-                name,
-                Some(release.version.clone()),
-                release.status,
-                release.seconds,
-            )
+            ("release", name, Some(release.version.clone()), release.status, release.seconds)
         });
         for (kind, name, version, result, took) in stages.chain(releases) {
             let mut pairs = vec![(kind, name)];

@@ -24,11 +24,7 @@ impl Waiting {
     #[must_use]
     pub fn new(message: &'static str) -> Self {
         let start = Instant::now();
-        Self {
-            message,
-            start,
-            next: start + SAY_EVERY,
-        }
+        Self { message, start, next: start + SAY_EVERY }
     }
 
     /// Says it, if it is time.
@@ -49,9 +45,7 @@ pub fn seconds(duration: Duration) -> String {
     if duration < Duration::from_mins(1) {
         format!("{:.1}s", duration.as_secs_f64())
     } else {
-        humantime::format_duration(Duration::from_secs(duration.as_secs()))
-            .to_string()
-            .replace(' ', "")
+        humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string().replace(' ', "")
     }
 }
 
@@ -61,13 +55,7 @@ mod tests {
 
     #[test]
     fn times_are_short() {
-        let cases = [
-            (0, "0.0s"),
-            (840, "0.8s"),
-            (59_000, "59.0s"),
-            (139_000, "2m19s"),
-            (3_600_000, "1h"),
-        ];
+        let cases = [(0, "0.0s"), (840, "0.8s"), (59_000, "59.0s"), (139_000, "2m19s"), (3_600_000, "1h")];
         for (millis, expected) in cases {
             assert_eq!(seconds(Duration::from_millis(millis)), expected);
         }

@@ -30,11 +30,7 @@ impl Scratch {
     ///
     /// When the folder cannot be made.
     pub fn new(parent: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::File {
-            action: "make a folder in",
-            path: parent.to_owned(),
-            source,
-        };
+        let failed = |source| Error::File { action: "make a folder in", path: parent.to_owned(), source };
         std::fs::create_dir_all(parent).map_err(failed)?;
         remove_leftovers(parent);
         let folder = tempfile::Builder::new()
@@ -83,10 +79,7 @@ fn remove_leftovers(parent: &Path) {
         let Ok(metadata) = entry.path().symlink_metadata() else {
             continue;
         };
-        let age = metadata
-            .modified()
-            .ok()
-            .and_then(|time| SystemTime::now().duration_since(time).ok());
+        let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time).ok());
         let settled = age.is_some_and(|age| age > SETTLED) || has_content(&entry.path());
         if metadata.is_dir() && metadata.uid() == own && settled && lock(&entry.path()).is_some() {
             _ = std::fs::remove_dir_all(entry.path());

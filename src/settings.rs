@@ -112,10 +112,7 @@ pub fn missing_env(names: &[&str]) -> Finding {
 
 /// The Git top level above `from`: the nearest folder with a `.git` (a file in a worktree); else `from` itself.
 fn find_root(from: &Path) -> PathBuf {
-    from.ancestors()
-        .find(|folder| folder.join(".git").exists())
-        .unwrap_or(from)
-        .to_owned()
+    from.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(from).to_owned()
 }
 
 /// Where log lines go and how they look. Also gives a `LOG_LEVEL` that is none, to be warned of.
@@ -161,9 +158,7 @@ mod tests {
     fn resolve(args: &[&str], vars: &[(&str, &str)], cwd: &Path) -> Result<Settings, Finding> {
         let cli = Cli::try_parse_from([&["k3s-boot", "apps"], args].concat()).unwrap();
         let env = Env::from_vars(vars.iter().copied(), cwd.to_owned());
-        let Command::Apps(apps) = &cli.command else {
-            panic!("not apps")
-        };
+        let Command::Apps(apps) = &cli.command else { panic!("not apps") };
         Settings::resolve(&cli.global, apps, &env)
     }
 
@@ -171,10 +166,7 @@ mod tests {
     fn paths_become_absolute_and_lists_stay_lists() {
         let cwd = Path::new("/somewhere");
         let settings = resolve(&[], &[("KUBECONFIG", "a:/b::c"), ("ROOT_DIR", "repo")], cwd).unwrap();
-        assert_eq!(
-            settings.kubeconfig,
-            ["/somewhere/a", "/b", "/somewhere/c"].map(PathBuf::from)
-        );
+        assert_eq!(settings.kubeconfig, ["/somewhere/a", "/b", "/somewhere/c"].map(PathBuf::from));
         assert_eq!(settings.root, Path::new("/somewhere/repo"));
         assert_eq!(settings.age_key, Path::new("/somewhere/repo/age.key"));
         assert!(!settings.age_key_named);
@@ -209,17 +201,13 @@ mod tests {
 
     #[test]
     fn colour_follows_the_conventions() {
-        let cases: &[(Color, &[(&str, &str)], bool, bool)] = &[
+        type Case<'a> = (Color, &'a [(&'a str, &'a str)], bool, bool);
+        let cases: &[Case<'_>] = &[
             (Color::Auto, &[], false, false),
             (Color::Auto, &[], true, true),
             (Color::Auto, &[("NO_COLOR", "1")], true, false),
             (Color::Auto, &[("NO_COLOR", "")], true, true),
-            (
-                Color::Auto,
-                &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")],
-                false,
-                false,
-            ),
+            (Color::Auto, &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")], false, false),
             (Color::Auto, &[("CLICOLOR_FORCE", "1")], false, true),
             (Color::Auto, &[("CLICOLOR_FORCE", "0")], false, false),
             (Color::Auto, &[("CLICOLOR", "0")], true, false),
@@ -229,11 +217,7 @@ mod tests {
         ];
         for (flag, vars, terminal, expected) in cases {
             let env = Env::from_vars(vars.iter().copied(), PathBuf::from("/"));
-            assert_eq!(
-                colour(*flag, &env, *terminal),
-                *expected,
-                "{flag:?} {vars:?} {terminal}"
-            );
+            assert_eq!(colour(*flag, &env, *terminal), *expected, "{flag:?} {vars:?} {terminal}");
         }
     }
 }

@@ -34,17 +34,13 @@ impl Clock {
     /// A run that ends after this time at the latest.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
-        Self {
-            end: Instant::now() + timeout,
-        }
+        Self { end: Instant::now() + timeout }
     }
 
     /// What is left of the run; never nothing, so that a deadline is said by what waits and not by a failed start.
     #[must_use]
     pub fn left(&self) -> Duration {
-        self.end
-            .saturating_duration_since(Instant::now())
-            .max(Duration::from_millis(1))
+        self.end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
     }
 
     /// A time that does not reach beyond the end of the run.

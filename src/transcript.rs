@@ -33,14 +33,7 @@ impl Transcript {
     /// A transcript that makes its file in `folder` when the first line comes; without one it only logs.
     #[must_use]
     pub fn new(folder: Option<PathBuf>, redactor: Redactor) -> Self {
-        Self {
-            inner: Rc::new(RefCell::new(Inner {
-                folder,
-                file: None,
-                tried: false,
-            })),
-            redactor,
-        }
+        Self { inner: Rc::new(RefCell::new(Inner { folder, file: None, tried: false })), redactor }
     }
 
     /// The file, if one was made.
@@ -98,15 +91,9 @@ impl Inner {
 fn open_in(folder: &Path) -> std::io::Result<(PathBuf, File)> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     remove_old(folder)?;
-    let time = humantime::format_rfc3339_seconds(SystemTime::now())
-        .to_string()
-        .replace([':', '-'], "");
+    let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace([':', '-'], "");
     let path = folder.join(format!("apps-{time}-{}.log", std::process::id()));
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&path)?;
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
     Ok((path, file))
 }
 

@@ -1,11 +1,12 @@
 //! Whether Flux has taken over: a pure judgement, and the waiting for it.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::desired::Desired;
 use crate::error::Error;
 use crate::observed::flux::{Flux, Resource};
+use crate::process::ProcessError;
 use crate::run::Waiting;
 use crate::tools::Toolbox;
 
@@ -57,17 +58,13 @@ impl Asked {
     /// Reads it from the values of the release that makes the FluxInstance.
     #[must_use]
     pub fn of(desired: &Desired) -> Self {
-        let release = desired
-            .releases()
-            .find(|release| release.value(&["instance", "sync", "url"]).is_some());
+        let release =
+            desired.releases().find(|release| release.value(&["instance", "sync", "url"]).is_some());
         let value = |key| {
             let value = release?.value(&["instance", "sync", key])?.as_str()?;
             Some(value.to_owned())
         };
-        Self {
-            url: value("url"),
-            reference: value("ref"),
-        }
+        Self { url: value("url"), reference: value("ref") }
     }
 }
 
@@ -75,35 +72,25 @@ impl Asked {
 #[must_use]
 pub fn judge(flux: &Flux, asked: &Asked) -> Verdict {
     let Some(instance) = &flux.instance else {
-        return Verdict::NoSource {
-            missing: "a FluxInstance".to_owned(),
-        };
+        return Verdict::NoSource { missing: "a FluxInstance".to_owned() };
     };
     if let Some(failed) = stalled(instance) {
         return failed;
     }
     if instance.ready() != Some("True") {
-        return Verdict::Waiting {
-            waiting_for: instance.words(),
-        };
+        return Verdict::Waiting { waiting_for: instance.words() };
     }
     let Some(sync) = &instance.spec.sync else {
-        return Verdict::NoSource {
-            missing: format!("`spec.sync` in {}", instance.id()),
-        };
+        return Verdict::NoSource { missing: format!("`spec.sync` in {}", instance.id()) };
     };
     let namespace = instance.metadata.namespace.as_str();
     let name = sync.name.as_deref().unwrap_or(namespace);
     let find = |kind: &str| {
         let here = |found: &&Resource| found.metadata.namespace == namespace && found.metadata.name == name;
-        flux.resources
-            .iter()
-            .filter(here)
-            .find(|found| found.kind == kind)
+        flux.resources.iter().filter(here).find(|found| found.kind == kind)
     };
-    let absent = |kind: &str| Verdict::Waiting {
-        waiting_for: format!("{kind} {namespace}/{name}: not there yet"),
-    };
+    let absent =
+        |kind: &str| Verdict::Waiting { waiting_for: format!("{kind} {namespace}/{name}: not there yet") };
     let Some(source) = find(&sync.kind) else {
         return absent(&sync.kind);
     };
@@ -116,27 +103,16 @@ pub fn judge(flux: &Flux, asked: &Asked) -> Verdict {
         .or_else(|| trouble(source, false))
         .or_else(|| trouble(root, true))
         .or_else(|| children(root, &flux.resources));
-    let artifact = source
-        .status
-        .artifact
-        .as_ref()
-        .map(|artifact| artifact.revision.clone());
+    let artifact = source.status.artifact.as_ref().map(|artifact| artifact.revision.clone());
     not_yet.unwrap_or_else(|| Verdict::Syncing {
         repository: url.clone(),
-        revision: root
-            .status
-            .last_applied_revision
-            .clone()
-            .or(artifact)
-            .unwrap_or_default(),
+        revision: root.status.last_applied_revision.clone().or(artifact).unwrap_or_default(),
     })
 }
 
 /// A resource that says of itself that it will not go on.
 fn stalled(resource: &Resource) -> Option<Verdict> {
-    let condition = resource
-        .condition("Stalled")
-        .filter(|condition| condition.status == "True")?;
+    let condition = resource.condition("Stalled").filter(|condition| condition.status == "True")?;
     Some(Verdict::Failed {
         object: resource.id(),
         reason: format!("{}: {}", condition.reason, condition.message),
@@ -144,26 +120,15 @@ fn stalled(resource: &Resource) -> Option<Verdict> {
 }
 
 fn wrong_source(source: &Resource, url: &str, reference: Option<&String>) -> Option<Verdict> {
-    let waiting = |what: String| {
-        Some(Verdict::Waiting {
-            waiting_for: format!("{}: {what}", source.id()),
-        })
-    };
+    let waiting = |what: String| Some(Verdict::Waiting { waiting_for: format!("{}: {what}", source.id()) });
     let has = source.spec.url.as_deref().unwrap_or_default();
     if has != url {
         return waiting(format!("has url `{has}`, asked for is `{url}`"));
     }
-    let has = source
-        .spec
-        .r#ref
-        .as_ref()
-        .and_then(|reference| reference.name.as_ref());
+    let has = source.spec.r#ref.as_ref().and_then(|reference| reference.name.as_ref());
     if source.kind == "GitRepository" && reference.is_some() && has != reference {
         let has = has.map_or("none", String::as_str);
-        return waiting(format!(
-            "has ref `{has}`, asked for is `{}`",
-            reference.map_or("", String::as_str)
-        ));
+        return waiting(format!("has ref `{has}`, asked for is `{}`", reference.map_or("", String::as_str)));
     }
     None
 }
@@ -172,9 +137,7 @@ fn wrong_source(source: &Resource, url: &str, reference: Option<&String>) -> Opt
 /// has applied a revision before counts as syncing.
 fn trouble(resource: &Resource, applies: bool) -> Option<Verdict> {
     if resource.spec.suspend {
-        return Some(Verdict::Waiting {
-            waiting_for: format!("{}: it is suspended", resource.id()),
-        });
+        return Some(Verdict::Waiting { waiting_for: format!("{}: it is suspended", resource.id()) });
     }
     if let Some(failed) = stalled(resource).or_else(|| cannot_decrypt(resource)) {
         return Some(failed);
@@ -182,23 +145,17 @@ fn trouble(resource: &Resource, applies: bool) -> Option<Verdict> {
     match resource.ready() {
         Some("True") => None,
         Some("Unknown") if applies && resource.status.last_applied_revision.is_some() => None,
-        _ => Some(Verdict::Waiting {
-            waiting_for: resource.words(),
-        }),
+        _ => Some(Verdict::Waiting { waiting_for: resource.words() }),
     }
 }
 
 /// kustomize-controller's words for a key that does not fit (its `decryptor.go`): `decryption failed for …`,
 /// `failed to import '…' data from … decryption Secret …`, `cannot get … decryption Secret`.
 fn cannot_decrypt(resource: &Resource) -> Option<Verdict> {
-    let condition = resource
-        .condition("Ready")
-        .filter(|condition| condition.status == "False")?;
+    let condition = resource.condition("Ready").filter(|condition| condition.status == "False")?;
     let words = condition.message.to_lowercase();
-    let failed = words.contains("decrypt")
-        && ["failed", "cannot", "error"]
-            .iter()
-            .any(|word| words.contains(word));
+    let failed =
+        words.contains("decrypt") && ["failed", "cannot", "error"].iter().any(|word| words.contains(word));
     failed.then(|| Verdict::Failed {
         object: resource.id(),
         reason: format!("{}: {}", condition.reason, condition.message),
@@ -220,23 +177,14 @@ fn children(root: &Resource, resources: &[Resource]) -> Option<Verdict> {
 }
 
 fn descendants<'a>(root: &'a Resource, resources: &'a [Resource]) -> Vec<&'a Resource> {
-    let key = |resource: &'a Resource| {
-        (
-            resource.metadata.namespace.as_str(),
-            resource.metadata.name.as_str(),
-        )
-    };
+    let key =
+        |resource: &'a Resource| (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
     let mut known = BTreeSet::from([key(root)]);
     let mut found = Vec::new();
     loop {
         let before = found.len();
-        for resource in resources
-            .iter()
-            .filter(|resource| resource.kind == "Kustomization")
-        {
-            let ours = resource
-                .applied_by()
-                .is_some_and(|parent| known.contains(&parent));
+        for resource in resources.iter().filter(|resource| resource.kind == "Kustomization") {
+            let ours = resource.applied_by().is_some_and(|parent| known.contains(&parent));
             if ours && known.insert(key(resource)) {
                 found.push(resource);
             }
@@ -254,9 +202,8 @@ fn child_trouble(child: &Resource, resources: &[Resource]) -> Option<Verdict> {
         return None;
     }
     let trouble = trouble(child, true)?;
-    let waits_for_another = child
-        .condition("Ready")
-        .is_some_and(|ready| ready.reason == "DependencyNotReady");
+    let waits_for_another =
+        child.condition("Ready").is_some_and(|ready| ready.reason == "DependencyNotReady");
     let dependency_is_at_work = || {
         child.spec.depends_on.iter().any(|dependency| {
             let namespace = dependency.namespace.as_ref().unwrap_or(&child.metadata.namespace);
@@ -276,12 +223,8 @@ fn child_trouble(child: &Resource, resources: &[Resource]) -> Option<Verdict> {
 
 /// Whether its objects were applied, and only their health is waited for.
 fn has_applied(resource: &Resource) -> bool {
-    let checking = |reason: &str| {
-        matches!(
-            reason,
-            "HealthCheckFailed" | "Progressing" | "ProgressingWithRetry"
-        )
-    };
+    let checking =
+        |reason: &str| matches!(reason, "HealthCheckFailed" | "Progressing" | "ProgressingWithRetry");
     match resource.condition("Ready") {
         Some(ready) if ready.status == "False" => ready.reason == "HealthCheckFailed",
         Some(ready) => checking(&ready.reason) && resource.status.last_applied_revision.is_some(),
@@ -289,32 +232,38 @@ fn has_applied(resource: &Resource) -> bool {
     }
 }
 
-/// Waits until Flux has taken over, or until it is clear that it will not.
+/// Waits until Flux has taken over, or until it is clear that it will not. When this run has changed the age key, what
+/// Flux said with the old one does not count.
 ///
 /// # Errors
 ///
 /// Flux cannot go on, or the deadline passed.
-pub async fn verify(tools: &Toolbox, asked: &Asked) -> Result<Verdict, Error> {
+pub async fn verify(tools: &Toolbox, asked: &Asked, key_changed: bool) -> Result<Verdict, Error> {
     let after = tools.clock.cap(DEADLINE);
     let start = Instant::now();
+    let passed = || start.elapsed() >= after;
     let mut waiting = Waiting::new("Waiting for Flux");
-    let mut asked_again = BTreeSet::new();
+    let mut last_seen = "what Flux says".to_owned();
+    let mut again = Again::new();
     let mut flux = Flux::default();
     loop {
-        let was_ready = flux.instance.as_ref().and_then(Resource::ready) == Some("True");
-        flux = tools.observe_flux(&flux).await?;
-        let is_ready = flux.instance.as_ref().and_then(Resource::ready) == Some("True");
-        if is_ready && !was_ready {
-            // Only now its sources can be asked for.
-            flux = tools.observe_flux(&flux).await?;
-        }
+        flux = match look(tools, &flux).await {
+            Err(Error::Process(ProcessError::Deadline { .. })) if passed() => {
+                return Err(deadline(after, last_seen));
+            }
+            seen => seen?,
+        };
         let mut verdict = judge(&flux, asked);
-        if let Verdict::Failed { object, reason } = &verdict
-            && !answered_after_us(tools, &flux, object, &mut asked_again).await?
-        {
-            verdict = Verdict::Waiting {
-                waiting_for: format!("{object}: {reason}; asked Flux to try again"),
-            };
+        let doubtful = match &verdict {
+            Verdict::Failed { object, .. } => {
+                kustomizations(&flux).filter(|found| found.id() == *object).collect()
+            }
+            Verdict::Syncing { .. } if key_changed => tree(&flux),
+            _ => Vec::new(),
+        };
+        if let Some(unanswered) = again.first_unanswered(tools, &doubtful).await? {
+            verdict =
+                Verdict::Waiting { waiting_for: format!("{}; asked Flux to look again", unanswered.words()) };
         }
         match verdict {
             Verdict::Failed { object, reason } => {
@@ -322,53 +271,86 @@ pub async fn verify(tools: &Toolbox, asked: &Asked) -> Result<Verdict, Error> {
                 return Err(Error::Flux { object, reason, fix });
             }
             Verdict::Waiting { waiting_for } => {
-                if start.elapsed() >= after {
-                    return Err(Error::Deadline {
-                        stage: "verify",
-                        after,
-                        waiting_for,
-                    });
+                waiting.say(&[("waiting_for", waiting_for.clone())]);
+                let pause = if start.elapsed() < SOON { PAUSE } else { LATER_PAUSE };
+                let left = after.saturating_sub(start.elapsed());
+                tools.runner.stop().sleep(pause.min(left)).await?;
+                if passed() {
+                    return Err(deadline(after, waiting_for));
                 }
-                waiting.say(&[("waiting_for", waiting_for)]);
-                tools
-                    .runner
-                    .stop()
-                    .sleep(if start.elapsed() < SOON {
-                        PAUSE
-                    } else {
-                        LATER_PAUSE
-                    })
-                    .await?;
+                last_seen = waiting_for;
             }
             done => return Ok(done),
         }
     }
 }
 
-/// Whether what a Kustomization says was said after this run asked it. A failure may stand from before the key was
-/// mended, and Flux itself looks again only after its interval of minutes; so it is asked once, as `flux reconcile`
-/// does.
-async fn answered_after_us(
-    tools: &Toolbox,
-    flux: &Flux,
-    object: &str,
-    asked: &mut BTreeSet<String>,
-) -> Result<bool, Error> {
-    let Some(resource) = flux
-        .resources
-        .iter()
-        .find(|found| found.id() == object && found.kind == "Kustomization")
-    else {
-        return Ok(true);
-    };
-    let request = format!("k3s-boot-{}", std::process::id());
-    if asked.insert(object.to_owned()) {
-        tools
-            .request_reconcile(&resource.metadata.namespace, &resource.metadata.name, &request)
-            .await?;
-        return Ok(false);
+fn deadline(after: Duration, waiting_for: String) -> Error {
+    Error::Deadline { stage: "verify", after, waiting_for }
+}
+
+/// Looks at Flux; as soon as it is ready, at its sources too.
+async fn look(tools: &Toolbox, known: &Flux) -> Result<Flux, Error> {
+    let ready = |flux: &Flux| flux.instance.as_ref().and_then(Resource::ready) == Some("True");
+    let flux = tools.observe_flux(known).await?;
+    if ready(&flux) && !ready(known) {
+        // Only now its sources can be asked for.
+        return tools.observe_flux(&flux).await;
     }
-    Ok(resource.status.last_handled_reconcile_at.as_deref() == Some(&request))
+    Ok(flux)
+}
+
+fn kustomizations(flux: &Flux) -> impl Iterator<Item = &Resource> {
+    flux.resources.iter().filter(|found| found.kind == "Kustomization")
+}
+
+/// The root Kustomization and all that came of it, less those that are switched off.
+fn tree(flux: &Flux) -> Vec<&Resource> {
+    let root = flux.instance.as_ref().and_then(|instance| {
+        let namespace = &instance.metadata.namespace;
+        let name = instance.spec.sync.as_ref()?.name.as_ref().unwrap_or(namespace);
+        kustomizations(flux)
+            .find(|found| found.metadata.name == *name && found.metadata.namespace == *namespace)
+    });
+    let children = root.map(|root| descendants(root, &flux.resources)).unwrap_or_default();
+    root.into_iter().chain(children).filter(|found| !found.spec.suspend).collect()
+}
+
+/// What Kustomizations say may be older than this run: a failure from before the key was mended, or a success from
+/// before it was changed. Flux itself looks again only after its interval of minutes, so each is asked once, as `flux
+/// reconcile` does.
+struct Again {
+    /// Unlike that of any other run, for such a one may have been answered already.
+    request: String,
+    asked: BTreeSet<String>,
+}
+
+impl Again {
+    fn new() -> Self {
+        Self {
+            request: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
+            asked: BTreeSet::new(),
+        }
+    }
+
+    /// Asks those that were not asked yet; gives the first that has not answered.
+    async fn first_unanswered<'a>(
+        &mut self,
+        tools: &Toolbox,
+        resources: &[&'a Resource],
+    ) -> Result<Option<&'a Resource>, Error> {
+        let mut unanswered = None;
+        for resource in resources {
+            if self.asked.insert(resource.id()) {
+                let metadata = &resource.metadata;
+                tools.request_reconcile(&metadata.namespace, &metadata.name, &self.request).await?;
+            }
+            if resource.status.last_handled_reconcile_at.as_deref() != Some(&self.request) {
+                unanswered = unanswered.or(Some(*resource));
+            }
+        }
+        Ok(unanswered)
+    }
 }
 
 fn fix(object: &str, reason: &str) -> String {
@@ -377,10 +359,7 @@ fn fix(object: &str, reason: &str) -> String {
     }
     let (kind, path) = object.split_once(' ').unwrap_or((object, ""));
     let (namespace, name) = path.split_once('/').unwrap_or(("", path));
-    format!(
-        "kubectl --namespace {namespace} describe {} {name}",
-        kind.to_lowercase()
-    )
+    format!("kubectl --namespace {namespace} describe {} {name}", kind.to_lowercase())
 }
 
 #[cfg(test)]
@@ -391,7 +370,7 @@ mod tests {
 
     const URL: &str = "ssh://git@example.org/home.git";
 
-    fn resource(kind: &str, name: &str, spec: serde_json::Value, ready: (&str, &str, &str)) -> Resource {
+    fn resource(kind: &str, name: &str, spec: impl serde::Serialize, ready: (&str, &str, &str)) -> Resource {
         let (status, reason, message) = ready;
         serde_json::from_value(json!({
             "kind": kind,
@@ -414,12 +393,7 @@ mod tests {
     }
 
     fn source() -> Resource {
-        resource(
-            "GitRepository",
-            "flux-system",
-            json!({"url": URL, "ref": {"name": "refs/heads/main"}}),
-            OK,
-        )
+        resource("GitRepository", "flux-system", json!({"url": URL, "ref": {"name": "refs/heads/main"}}), OK)
     }
 
     fn root() -> Resource {
@@ -431,29 +405,17 @@ mod tests {
     fn child(name: &str, parent: &str, ready: (&str, &str, &str)) -> Resource {
         let mut child = resource("Kustomization", name, json!({}), ready);
         let label = |name: &str| format!("kustomize.toolkit.fluxcd.io/{name}");
-        child.metadata.labels = [
-            (label("name"), parent.to_owned()),
-            (label("namespace"), "flux-system".to_owned()),
-        ]
-        .into();
+        child.metadata.labels =
+            [(label("name"), parent.to_owned()), (label("namespace"), "flux-system".to_owned())].into();
         child
     }
 
     fn judged(resources: Vec<Resource>) -> Verdict {
-        judge(
-            &Flux {
-                instance: Some(instance()),
-                resources,
-            },
-            &Asked::default(),
-        )
+        judge(&Flux { instance: Some(instance()), resources }, &Asked::default())
     }
 
     fn syncing() -> Verdict {
-        Verdict::Syncing {
-            repository: URL.to_owned(),
-            revision: "main@sha1:1".to_owned(),
-        }
+        Verdict::Syncing { repository: URL.to_owned(), revision: "main@sha1:1".to_owned() }
     }
 
     #[track_caller]
@@ -468,7 +430,7 @@ mod tests {
     fn fails_with(verdict: &Verdict, words: &str) {
         match verdict {
             Verdict::Failed { object, reason } => {
-                assert!(format!("{object} {reason}").contains(words), "{object} {reason}")
+                assert!(format!("{object} {reason}").contains(words), "{object} {reason}");
             }
             other => panic!("{other:?}"),
         }
@@ -477,18 +439,9 @@ mod tests {
     #[test]
     fn syncing_is_said_only_when_all_is_ready() {
         assert_eq!(judged(vec![source(), root()]), syncing());
-        waits_for(
-            &judged(vec![root()]),
-            "GitRepository flux-system/flux-system: not there yet",
-        );
-        waits_for(
-            &judged(vec![source()]),
-            "Kustomization flux-system/flux-system: not there yet",
-        );
-        assert!(matches!(
-            judge(&Flux::default(), &Asked::default()),
-            Verdict::NoSource { .. }
-        ));
+        waits_for(&judged(vec![root()]), "GitRepository flux-system/flux-system: not there yet");
+        waits_for(&judged(vec![source()]), "Kustomization flux-system/flux-system: not there yet");
+        assert!(matches!(judge(&Flux::default(), &Asked::default()), Verdict::NoSource { .. }));
     }
 
     #[test]
@@ -502,43 +455,26 @@ mod tests {
     fn an_instance_without_sync_has_no_source_and_a_stalled_one_fails() {
         let mut without = instance();
         without.spec.sync = None;
-        let flux = Flux {
-            instance: Some(without),
-            resources: Vec::new(),
-        };
+        let flux = Flux { instance: Some(without), resources: Vec::new() };
         let verdict = judge(&flux, &Asked::default());
         assert_eq!(
             verdict,
-            Verdict::NoSource {
-                missing: "`spec.sync` in FluxInstance flux-system/flux".to_owned()
-            }
+            Verdict::NoSource { missing: "`spec.sync` in FluxInstance flux-system/flux".to_owned() }
         );
         let mut stalled = instance();
         stalled.status.conditions = vec![
             serde_json::from_value(json!({"type": "Stalled", "status": "True", "reason": "BuildFailed", "message": "doc is missing path"})).unwrap(),
         ];
         fails_with(
-            &judge(
-                &Flux {
-                    instance: Some(stalled),
-                    resources: Vec::new(),
-                },
-                &Asked::default(),
-            ),
+            &judge(&Flux { instance: Some(stalled), resources: Vec::new() }, &Asked::default()),
             "BuildFailed: doc is missing path",
         );
     }
 
     #[test]
     fn the_source_must_be_the_one_that_was_asked_for() {
-        let asked = Asked {
-            url: Some("https://other".to_owned()),
-            reference: None,
-        };
-        let flux = Flux {
-            instance: Some(instance()),
-            resources: vec![source(), root()],
-        };
+        let asked = Asked { url: Some("https://other".to_owned()), reference: None };
+        let flux = Flux { instance: Some(instance()), resources: vec![source(), root()] };
         waits_for(&judge(&flux, &asked), "asked for is `https://other`");
         let mut branch = source();
         branch.spec.r#ref = None;
@@ -564,25 +500,12 @@ mod tests {
             "BuildFailed",
             "decryption failed for 'secret': Error getting data key: 0 successful groups required",
         );
-        let resources = vec![
-            source(),
-            root(),
-            child("apps", "flux-system", OK),
-            child("deep", "apps", wrong),
-        ];
-        fails_with(
-            &judged(resources),
-            "Kustomization flux-system/deep BuildFailed: decryption failed",
-        );
-        let import = (
-            "False",
-            "BuildFailed",
-            "failed to import 'age.agekey' data from sops decryption Secret",
-        );
-        fails_with(
-            &judged(vec![source(), root(), child("apps", "flux-system", import)]),
-            "failed to import",
-        );
+        let resources =
+            vec![source(), root(), child("apps", "flux-system", OK), child("deep", "apps", wrong)];
+        fails_with(&judged(resources), "Kustomization flux-system/deep BuildFailed: decryption failed");
+        let import =
+            ("False", "BuildFailed", "failed to import 'age.agekey' data from sops decryption Secret");
+        fails_with(&judged(vec![source(), root(), child("apps", "flux-system", import)]), "failed to import");
         let foreign = child("tenant", "somebody-else", wrong);
         assert_eq!(judged(vec![source(), root(), foreign]), syncing());
     }
@@ -590,42 +513,23 @@ mod tests {
     #[test]
     fn what_the_owner_of_the_repository_decides_is_no_trouble() {
         let unhealthy = child("apps", "flux-system", ("False", "HealthCheckFailed", "timeout"));
-        let mut waits = child(
-            "later",
-            "flux-system",
-            ("False", "DependencyNotReady", "dependency not ready"),
-        );
-        waits.spec.depends_on = vec![crate::observed::flux::Dependency {
-            name: "apps".to_owned(),
-            namespace: None,
-        }];
+        let mut waits =
+            child("later", "flux-system", ("False", "DependencyNotReady", "dependency not ready"));
+        waits.spec.depends_on =
+            vec![crate::observed::flux::Dependency { name: "apps".to_owned(), namespace: None }];
         let mut suspended = child("off", "flux-system", ("False", "X", "x"));
         suspended.spec.suspend = true;
-        assert_eq!(
-            judged(vec![
-                source(),
-                root(),
-                unhealthy.clone(),
-                waits.clone(),
-                suspended
-            ]),
-            syncing()
-        );
+        assert_eq!(judged(vec![source(), root(), unhealthy.clone(), waits.clone(), suspended]), syncing());
         // Its dependency is about to be applied, or already Ready: it will be looked at soon.
-        for dependency in [
-            child("apps", "flux-system", OK),
-            child("apps", "flux-system", ("Unknown", "Progressing", "")),
-        ] {
+        for dependency in
+            [child("apps", "flux-system", OK), child("apps", "flux-system", ("Unknown", "Progressing", ""))]
+        {
             waits_for(
                 &judged(vec![source(), root(), dependency, waits.clone()]),
                 "Kustomization flux-system/",
             );
         }
-        let fresh = child(
-            "apps",
-            "flux-system",
-            ("False", "ArtifactFailed", "source not found"),
-        );
+        let fresh = child("apps", "flux-system", ("False", "ArtifactFailed", "source not found"));
         waits_for(&judged(vec![source(), root(), fresh]), "ArtifactFailed");
     }
 }

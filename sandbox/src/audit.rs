@@ -79,9 +79,7 @@ impl AuditEvent {
     /// Whether this was a server-side dry run.
     #[must_use]
     pub fn is_dry_run(&self) -> bool {
-        self.uri
-            .split_once('?')
-            .is_some_and(|(_, query)| query.split('&').any(|pair| pair == "dryRun=All"))
+        self.uri.split_once('?').is_some_and(|(_, query)| query.split('&').any(|pair| pair == "dryRun=All"))
     }
 
     /// Whether the program under test asked (helm, kubectl, helmfile or k3s-boot with the sandbox' kubeconfig), not a component, a
@@ -94,10 +92,8 @@ impl AuditEvent {
     /// Whether the program under test changed something. Reviews of one's own rights are `create` in name only.
     #[must_use]
     pub fn is_mutating(&self) -> bool {
-        let changes = matches!(
-            self.verb.as_str(),
-            "create" | "update" | "patch" | "delete" | "deletecollection"
-        );
+        let changes =
+            matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
         let is_review = self.object_ref.as_ref().is_some_and(|object| {
             object.resource.starts_with("selfsubject") && object.resource.ends_with("reviews")
         });
@@ -133,18 +129,12 @@ impl AuditLog {
     /// Asks for something unique and waits until the log has it.
     fn flush(&self) -> Result<()> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let unique = format!(
-            "/readyz?sandbox={}-{}",
-            std::process::id(),
-            NUMBER.fetch_add(1, Ordering::Relaxed)
-        );
+        let unique =
+            format!("/readyz?sandbox={}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let start = fs::metadata(&self.path).map_or(0, |file| file.len());
         self.client.get_raw(&unique)?;
         wait_for("the audit log", Duration::from_secs(10), || {
-            Ok(parse(&self.path, start)?
-                .iter()
-                .any(|event| event.uri == unique)
-                .then_some(()))
+            Ok(parse(&self.path, start)?.iter().any(|event| event.uri == unique).then_some(()))
         })
     }
 }
@@ -153,10 +143,7 @@ fn parse(path: &Path, from: u64) -> Result<Vec<AuditEvent>> {
     let log = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let new = log.get(usize::try_from(from)?..).unwrap_or_default();
     // A last line without an end is being written just now.
-    let end = new
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(0, |end| end + 1);
+    let end = new.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
     new[..end]
         .split(|&byte| byte == b'\n')
         .filter(|line| !line.is_empty())

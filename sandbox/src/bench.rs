@@ -58,38 +58,23 @@ pub(crate) fn cold(tools: &Tools, program: &Path, pairs: usize) -> Result<()> {
         "median: plain {plain:.2} s, k3s-boot without verify {ours:.2} s, ratio {:.3}",
         ours / plain
     ));
-    output::result(&format!(
-        "peak memory of k3s-boot itself: {:.1} MB",
-        to_megabytes(memory * 1024)
-    ));
+    output::result(&format!("peak memory of k3s-boot itself: {:.1} MB", to_megabytes(memory * 1024)));
     let start = start_time(program)?;
-    output::result(&format!(
-        "start (`--version`), median of {STARTS}: {:.2} ms",
-        start * 1000.0
-    ));
-    output::result(&format!(
-        "release binary: {:.2} MB",
-        to_megabytes(fs::metadata(program)?.len())
-    ));
+    output::result(&format!("start (`--version`), median of {STARTS}: {:.2} ms", start * 1000.0));
+    output::result(&format!("release binary: {:.2} MB", to_megabytes(fs::metadata(program)?.len())));
     Ok(())
 }
 
 fn fresh(tools: &Tools, registry: &Arc<Registry>) -> Result<Sandbox> {
-    let options = Options {
-        name: "bench".to_owned(),
-        registry: Some(Arc::clone(registry)),
-        ..Options::default()
-    };
+    let options =
+        Options { name: "bench".to_owned(), registry: Some(Arc::clone(registry)), ..Options::default() };
     Sandbox::start_with(tools, options)
 }
 
 fn plain_run(tools: &Tools, registry: &Arc<Registry>) -> Result<f64> {
     let sandbox = fresh(tools, registry)?;
     let started = Instant::now();
-    for file in [
-        "bootstrap/helmfile.d/00-crds.yaml",
-        "bootstrap/helmfile.d/01-apps.yaml",
-    ] {
+    for file in ["bootstrap/helmfile.d/00-crds.yaml", "bootstrap/helmfile.d/01-apps.yaml"] {
         run(sandbox
             .command(tools.helmfile())
             .args(["--file", file, "sync", "--hide-notes"])
@@ -112,10 +97,8 @@ fn k3s_boot_run(tools: &Tools, registry: &Arc<Registry>, program: &Path) -> Resu
         .stderr(Stdio::piped())
         .spawn()
         .context("cannot run `k3s-boot`")?;
-    let (mut stdout, mut stderr) = (
-        child.stdout.take().context("no stdout")?,
-        child.stderr.take().context("no stderr")?,
-    );
+    let (mut stdout, mut stderr) =
+        (child.stdout.take().context("no stdout")?, child.stderr.take().context("no stderr")?);
     let said = thread::spawn(move || {
         let mut said = String::new();
         stderr.read_to_string(&mut said).map(|_| said)
@@ -141,18 +124,10 @@ fn k3s_boot_run(tools: &Tools, registry: &Arc<Registry>, program: &Path) -> Resu
     }
     let report: Value =
         serde_json::from_slice(&report).context("the report of `k3s-boot apps` is no JSON")?;
-    let stages = report["stages"]
-        .as_array()
-        .context("the report of `k3s-boot apps` has no `stages`")?;
-    let verify = stages
-        .iter()
-        .filter(|stage| stage["name"] == VERIFY)
-        .filter_map(|stage| stage["seconds"].as_f64());
-    Ok(Run {
-        whole,
-        verify: verify.sum(),
-        memory,
-    })
+    let stages = report["stages"].as_array().context("the report of `k3s-boot apps` has no `stages`")?;
+    let verify =
+        stages.iter().filter(|stage| stage["name"] == VERIFY).filter_map(|stage| stage["seconds"].as_f64());
+    Ok(Run { whole, verify: verify.sum(), memory })
 }
 
 /// `VmHWM` of a process, in KiB.

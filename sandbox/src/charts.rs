@@ -52,14 +52,8 @@ pub struct Chart {
 
 impl Chart {
     /// The names of the charts that `bootstrap/` installs, in its order.
-    pub const NAMES: [&'static str; 6] = [
-        "prometheus-operator-crds",
-        "cilium",
-        "coredns",
-        "cert-manager",
-        "flux-operator",
-        "flux-instance",
-    ];
+    pub const NAMES: [&'static str; 6] =
+        ["prometheus-operator-crds", "cilium", "coredns", "cert-manager", "flux-operator", "flux-instance"];
 
     /// One of the charts of [`Self::NAMES`], as `bootstrap/` asks for it.
     pub fn named(name: &str) -> anyhow::Result<Self> {
@@ -141,11 +135,7 @@ impl Chart {
     }
 
     fn with_files(mut self, files: &[(&str, &str)]) -> Self {
-        self.files.extend(
-            files
-                .iter()
-                .map(|(path, text)| ((*path).to_owned(), (*text).to_owned())),
-        );
+        self.files.extend(files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())));
         self
     }
 
@@ -171,9 +161,7 @@ impl Chart {
         if !self.subcharts.is_empty() {
             push(format_args!("dependencies:\n"));
             for name in self.subcharts {
-                push(format_args!(
-                    "  - name: {name}\n    version: \"0.0.0\"\n    repository: \"\"\n"
-                ));
+                push(format_args!("  - name: {name}\n    version: \"0.0.0\"\n    repository: \"\"\n"));
             }
         }
         out
@@ -182,10 +170,7 @@ impl Chart {
 
 /// Writes the six charts into `dir`, which must exist, and says where each belongs.
 pub fn build(dir: &Path) -> anyhow::Result<Vec<ChartArchive>> {
-    Chart::NAMES
-        .iter()
-        .map(|name| build_one(dir, &Chart::named(name)?))
-        .collect()
+    Chart::NAMES.iter().map(|name| build_one(dir, &Chart::named(name)?)).collect()
 }
 
 /// Writes one chart into `dir`, which must exist. The bytes depend on nothing but the chart.
@@ -207,24 +192,17 @@ pub fn build_one(dir: &Path, chart: &Chart) -> anyhow::Result<ChartArchive> {
 /// It is made from what the charts are made of, for making them takes a moment.
 #[must_use]
 pub fn fingerprint() -> String {
-    let files = FILES
-        .iter()
-        .copied()
-        .flatten()
-        .flat_map(|(path, text)| [*path, *text]);
+    let files = FILES.iter().copied().flatten().flat_map(|(path, text)| [*path, *text]);
     let mut hash = Sha256::new();
     for source in SOURCES.iter().copied().chain(files) {
         // The length, so that no text can pass for the end of one and the beginning of another.
         hash.update(source.len().to_le_bytes());
         hash.update(source);
     }
-    hash.finalize()
-        .iter()
-        .take(8)
-        .fold(String::new(), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+    hash.finalize().iter().take(8).fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
 }
 
 /// The code and the types that charts are made with.
@@ -265,17 +243,10 @@ mod tests {
         let [one, two] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let archives = build(one.path()).unwrap();
         for (a, b) in archives.iter().zip(build(two.path()).unwrap()) {
-            assert_eq!(
-                std::fs::read(&a.file).unwrap(),
-                std::fs::read(&b.file).unwrap(),
-                "{}",
-                a.name
-            );
+            assert_eq!(std::fs::read(&a.file).unwrap(), std::fs::read(&b.file).unwrap(), "{}", a.name);
         }
-        let names: Vec<_> = archives
-            .iter()
-            .map(|a| format!("{}/{}:{}", a.repository, a.name, a.version))
-            .collect();
+        let names: Vec<_> =
+            archives.iter().map(|a| format!("{}/{}:{}", a.repository, a.name, a.version)).collect();
         assert_eq!(
             names,
             [
@@ -292,32 +263,13 @@ mod tests {
     #[test]
     fn a_variant_differs_and_a_vain_replacement_is_an_error() {
         let chart = Chart::named("coredns").unwrap().with_version("1.45.1");
+        assert!(chart.metadata().contains("version: 1.45.1\nappVersion: \"1.13.1\"\n"));
+        let chart = chart.with_replaced("templates/deployment.yaml", "Default", "ClusterFirst").unwrap();
+        assert!(chart.file("templates/deployment.yaml").unwrap().contains("ClusterFirst"));
+        let error = chart.with_replaced("values.yaml", "no such text", "").unwrap_err();
+        assert_eq!(error.to_string(), "`no such text` does not occur in `values.yaml` of chart `coredns`");
         assert!(
-            chart
-                .metadata()
-                .contains("version: 1.45.1\nappVersion: \"1.13.1\"\n")
-        );
-        let chart = chart
-            .with_replaced("templates/deployment.yaml", "Default", "ClusterFirst")
-            .unwrap();
-        assert!(
-            chart
-                .file("templates/deployment.yaml")
-                .unwrap()
-                .contains("ClusterFirst")
-        );
-        let error = chart
-            .with_replaced("values.yaml", "no such text", "")
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "`no such text` does not occur in `values.yaml` of chart `coredns`"
-        );
-        assert!(
-            Chart::named("corednss")
-                .unwrap_err()
-                .to_string()
-                .starts_with("no chart `corednss`; there are")
+            Chart::named("corednss").unwrap_err().to_string().starts_with("no chart `corednss`; there are")
         );
     }
 }

@@ -83,11 +83,7 @@ impl Cmd {
                 Ok(ExitCode::SUCCESS)
             }
             Self::Down => {
-                let line = if state::down()? {
-                    "the sandbox is down"
-                } else {
-                    "no sandbox is running"
-                };
+                let line = if state::down()? { "the sandbox is down" } else { "no sandbox is running" };
                 output::progress(line);
                 Ok(ExitCode::SUCCESS)
             }
@@ -102,10 +98,7 @@ fn install() -> Result<Tools> {
 
 fn up() -> Result<ExitCode> {
     let state = start()?;
-    output::progress(&format!(
-        "kubeconfig: {}",
-        state.folder.join("kubeconfig").display()
-    ));
+    output::progress(&format!("kubeconfig: {}", state.folder.join("kubeconfig").display()));
     output::progress(
         "next: `cargo sandbox run` for a bootstrap, `eval \"$(cargo sandbox env)\"` to look around",
     );
@@ -118,10 +111,7 @@ fn start() -> Result<State> {
     let started = Instant::now();
     let (state, new) = state::up(&tools)?;
     if new {
-        output::progress(&format!(
-            "the sandbox is up, started in {:.1} s",
-            started.elapsed().as_secs_f64()
-        ));
+        output::progress(&format!("the sandbox is up, started in {:.1} s", started.elapsed().as_secs_f64()));
     } else {
         output::progress("the sandbox is up");
     }
@@ -129,16 +119,24 @@ fn start() -> Result<State> {
 }
 
 fn env() -> Result<ExitCode> {
-    let Some(state) = state::find()? else {
-        bail!("no sandbox is running; `cargo sandbox up` starts one")
-    };
+    let Some(state) = state::find()? else { bail!("no sandbox is running; `cargo sandbox up` starts one") };
     for name in foreign_variables() {
         output::result(&format!("unset {name}"));
     }
-    for (name, value) in &state.env {
+    for (name, value) in state.env.iter().chain(&rust_homes()) {
         output::result(&format!("export {name}={}", quoted(value)));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// HOME becomes the sandbox' own; without these, cargo would not find its toolchain in that shell any more.
+fn rust_homes() -> Vec<(String, String)> {
+    let home = |name: &str, folder: &str| {
+        let set = std::env::var(name).ok();
+        let value = set.or_else(|| Some(format!("{}/{folder}", std::env::var("HOME").ok()?)))?;
+        Some((name.to_owned(), value))
+    };
+    [home("CARGO_HOME", ".cargo"), home("RUSTUP_HOME", ".rustup")].into_iter().flatten().collect()
 }
 
 /// A POSIX shell's single quotes.
@@ -153,13 +151,7 @@ fn run_apps(fresh: bool, arguments: &[OsString]) -> Result<ExitCode> {
     }
     let state = start()?;
     let mut command = Command::new(program);
-    command
-        .arg("apps")
-        .arg("--root")
-        .arg(workspace())
-        .arg("--age-key")
-        .arg(&state.age_key)
-        .args(arguments);
+    command.arg("apps").arg("--root").arg(workspace()).arg("--age-key").arg(&state.age_key).args(arguments);
     for name in foreign_variables().filter(|&name| name != "LOG_LEVEL") {
         command.env_remove(name);
     }
@@ -183,30 +175,14 @@ fn cargo() -> Command {
 
 /// Builds k3s-boot as it is released and returns the program's path.
 fn build() -> Result<PathBuf> {
-    let status = cargo()
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--locked",
-            "--package",
-            "k3s-boot",
-        ])
-        .status()?;
+    let status =
+        cargo().args(["build", "--quiet", "--release", "--locked", "--package", "k3s-boot"]).status()?;
     if !status.success() {
         bail!("cannot build k3s-boot");
     }
-    let about = run(cargo().args([
-        "metadata",
-        "--format-version=1",
-        "--no-deps",
-        "--offline",
-        "--locked",
-    ]))?;
+    let about = run(cargo().args(["metadata", "--format-version=1", "--no-deps", "--offline", "--locked"]))?;
     let about: Value = serde_json::from_slice(&about.stdout)?;
-    let target = about["target_directory"]
-        .as_str()
-        .context("`cargo metadata` names no target directory")?;
+    let target = about["target_directory"].as_str().context("`cargo metadata` names no target directory")?;
     Ok(PathBuf::from(target).join("release/k3s-boot"))
 }
 

@@ -102,10 +102,7 @@ impl Sandbox {
     pub fn start_with(tools: &Tools, options: Options) -> Result<Self> {
         let folder = match options.folder {
             Some(folder) => folder,
-            None => tempfile::Builder::new()
-                .prefix(&format!("sandbox-{}-", options.name))
-                .tempdir()?
-                .keep(),
+            None => tempfile::Builder::new().prefix(&format!("sandbox-{}-", options.name)).tempdir()?.keep(),
         };
         fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
         let watchdog = Watchdog::start(&folder)?;
@@ -172,10 +169,7 @@ impl Sandbox {
         let name = format!("node-{}", *count + 1);
         self.nodes.add(&name, *count, node_args)?;
         *count += 1;
-        self.plane()
-            .as_mut()
-            .context("the sandbox has ended")?
-            .wait_for_kubelet(&self.client, &name)?;
+        self.plane().as_mut().context("the sandbox has ended")?.wait_for_kubelet(&self.client, &name)?;
         Ok(name)
     }
 
@@ -186,22 +180,13 @@ impl Sandbox {
 
     /// Pods of `namespace` whose names begin with `prefix` and that start after this call never become ready.
     pub fn hold(&self, namespace: &str, prefix: &str) -> Result<()> {
-        let hold = Hold {
-            namespace: namespace.to_owned(),
-            prefix: prefix.to_owned(),
-        };
-        self.stages
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .hold(hold)
+        let hold = Hold { namespace: namespace.to_owned(), prefix: prefix.to_owned() };
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner).hold(hold)
     }
 
     /// Ends all holds; the pods that were held become ready.
     pub fn release(&self) -> Result<()> {
-        self.stages
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .release()
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner).release()
     }
 
     /// Changes how the flux-operator treats `FluxInstances`.
@@ -218,10 +203,7 @@ impl Sandbox {
 
     /// Makes the source serve what is in [`Sandbox::git_folder`] now, as after a push; returns the artifact's SHA-256.
     pub fn push(&self) -> Result<String> {
-        self.flux
-            .as_ref()
-            .context("the sandbox was started without Flux")?
-            .refresh_source()
+        self.flux.as_ref().context("the sandbox was started without Flux")?.refresh_source()
     }
 
     /// Ends the API server; programs get `connection refused`.
@@ -233,10 +215,7 @@ impl Sandbox {
 
     /// Starts the API server again, under its old address, and waits until it is ready.
     pub fn api_start(&self) -> Result<()> {
-        self.plane()
-            .as_mut()
-            .context("the sandbox has ended")?
-            .start_api_server()
+        self.plane().as_mut().context("the sandbox has ended")?.start_api_server()
     }
 
     /// The audit log's end now: everything answered before this call lies before it.
@@ -251,11 +230,7 @@ impl Sandbox {
 
     /// What the program under test changed since `mark` (see [`AuditEvent::is_mutating`]).
     pub fn mutating_since(&self, mark: Mark) -> Result<Vec<AuditEvent>> {
-        Ok(self
-            .audit_since(mark)?
-            .into_iter()
-            .filter(AuditEvent::is_mutating)
-            .collect())
+        Ok(self.audit_since(mark)?.into_iter().filter(AuditEvent::is_mutating).collect())
     }
 
     /// The environment that leads helmfile, helm, kubectl, sops and k3s-boot to this sandbox.
@@ -368,11 +343,7 @@ impl Sandbox {
 
     /// The sandbox' processes, by name and id, the shared registry's as well.
     pub fn processes(&self) -> Vec<(String, u32)> {
-        let mut all = self
-            .plane()
-            .as_ref()
-            .map(ControlPlane::processes)
-            .unwrap_or_default();
+        let mut all = self.plane().as_ref().map(ControlPlane::processes).unwrap_or_default();
         all.extend(self.flux.as_ref().map(Flux::processes).unwrap_or_default());
         all.extend(self.registry.processes());
         all.push(("watchdog".to_owned(), self.watchdog.pid()));

@@ -95,12 +95,7 @@ impl ControlPlane {
 
     /// A client that goes by the name `user` in the audit log and may do everything.
     pub(crate) fn client(&self, user: &str) -> Result<Client> {
-        Client::new(
-            &self.server(),
-            self.authority.cert(),
-            &self.authority.client(user, MASTERS)?,
-            user,
-        )
+        Client::new(&self.server(), self.authority.cert(), &self.authority.client(user, MASTERS)?, user)
     }
 
     /// Writes a kubeconfig for `user`, who may do everything.
@@ -116,17 +111,11 @@ impl ControlPlane {
 
     /// The processes that run now, by name and id.
     pub(crate) fn processes(&self) -> Vec<(String, u32)> {
-        [
-            &self.etcd,
-            &self.api_server,
-            &self.controller_manager,
-            &self.scheduler,
-            &self.kwok,
-        ]
-        .into_iter()
-        .flatten()
-        .map(|service| (service.name().to_owned(), service.pid()))
-        .collect()
+        [&self.etcd, &self.api_server, &self.controller_manager, &self.scheduler, &self.kwok]
+            .into_iter()
+            .flatten()
+            .map(|service| (service.name().to_owned(), service.pid()))
+            .collect()
     }
 
     /// Waits until kwok has taken over this node: it renews the node's lease.
@@ -173,9 +162,7 @@ impl ControlPlane {
             }
         };
         // The namespaces every cluster has are made after the API server calls itself ready.
-        wait_for("the namespace `default`", START_LIMIT, || {
-            client.get("/api/v1/namespaces/default")
-        })?;
+        wait_for("the namespace `default`", START_LIMIT, || client.get("/api/v1/namespaces/default"))?;
         if !first {
             self.start_clients()?;
         }
@@ -322,12 +309,7 @@ impl ControlPlane {
     }
 
     fn service(&self, name: &str, command: &mut Command) -> Result<Service> {
-        Service::start(
-            &self.watchdog,
-            name,
-            command,
-            &self.folder.join(format!("logs/{name}.log")),
-        )
+        Service::start(&self.watchdog, name, command, &self.folder.join(format!("logs/{name}.log")))
     }
 }
 
@@ -367,10 +349,8 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let block = chunk
-            .iter()
-            .fold(0_u32, |block, &byte| block << 8 | u32::from(byte))
-            << (8 * (3 - chunk.len()));
+        let block =
+            chunk.iter().fold(0_u32, |block, &byte| block << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
         for index in 0..4 {
             if index > chunk.len() {
                 text.push('=');
@@ -388,13 +368,9 @@ mod tests {
 
     #[test]
     fn base64_as_in_the_rfc() {
-        for (plain, coded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
+        for (plain, coded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
     }

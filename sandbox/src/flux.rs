@@ -58,10 +58,7 @@ impl Flux {
     ) -> Result<Self> {
         let account = |name: &str| format!("system:serviceaccount:flux-system:{name}");
         let stop = Arc::new(AtomicBool::new(false));
-        let operator = Arc::new(Operator::new(
-            plane.client(&account("flux-operator"))?,
-            tools.flux_crds()?,
-        ));
+        let operator = Arc::new(Operator::new(plane.client(&account("flux-operator"))?, tools.flux_crds()?));
         let source = Arc::new(Source::start(plane.client(&account("source-controller"))?, git)?);
         let kubeconfig = folder.join("kustomize-controller.kubeconfig");
         plane.write_kubeconfig(&kubeconfig, &account("kustomize-controller"))?;
@@ -71,13 +68,7 @@ impl Flux {
             folder: folder.to_owned(),
             watchdog: Arc::clone(watchdog),
         };
-        let mut flux = Self {
-            stop,
-            operator,
-            source,
-            controller: Arc::default(),
-            threads: Vec::new(),
-        };
+        let mut flux = Self { stop, operator, source, controller: Arc::default(), threads: Vec::new() };
         flux.play(|operator, _, stop| operator.watch_deployment(stop));
         flux.play(|operator, _, stop| operator.watch_instances(stop));
         let slot = Arc::clone(&flux.controller);
@@ -104,10 +95,7 @@ impl Flux {
     /// The processes that run now, by name and id.
     pub(crate) fn processes(&self) -> Vec<(String, u32)> {
         let controller = self.controller.lock().unwrap_or_else(PoisonError::into_inner);
-        controller
-            .iter()
-            .map(|service| (service.name().to_owned(), service.pid()))
-            .collect()
+        controller.iter().map(|service| (service.name().to_owned(), service.pid())).collect()
     }
 
     /// Tells the players to end. They do once the API server is gone or says something.
@@ -115,19 +103,13 @@ impl Flux {
         self.stop.store(true, Ordering::Relaxed);
         self.operator.stop();
         self.source.stop();
-        drop(
-            self.controller
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        drop(self.controller.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     fn play(&mut self, part: impl FnOnce(&Operator, &Source, &AtomicBool) + Send + 'static) {
         let (operator, source) = (Arc::clone(&self.operator), Arc::clone(&self.source));
         let stop = Arc::clone(&self.stop);
-        self.threads
-            .push(std::thread::spawn(move || part(&operator, &source, &stop)));
+        self.threads.push(std::thread::spawn(move || part(&operator, &source, &stop)));
     }
 }
 
@@ -138,12 +120,7 @@ impl Drop for Flux {
             drop(thread.join());
         }
         // The thread above may have started it in the meantime.
-        drop(
-            self.controller
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        drop(self.controller.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -153,12 +130,7 @@ impl Controller {
             &self.watchdog,
             "kustomize-controller",
             Command::new(&self.program)
-                .args([
-                    "--metrics-addr=0",
-                    "--health-addr=0",
-                    "--events-addr=",
-                    "--log-level=info",
-                ])
+                .args(["--metrics-addr=0", "--health-addr=0", "--events-addr=", "--log-level=info"])
                 .env("KUBECONFIG", &self.kubeconfig)
                 .env("RUNTIME_NAMESPACE", "flux-system")
                 .env("TMPDIR", &self.folder)

@@ -84,14 +84,8 @@ impl GitFolder {
         fs::create_dir_all(&apps)?;
         fs::write(root.join("apps.yaml"), CHILD)?;
         fs::write(apps.join("namespace.yaml"), NAMESPACE)?;
-        fs::write(
-            root.join("cluster-secrets.sops.yaml"),
-            folder.root.encrypted(tools, recipient)?,
-        )?;
-        fs::write(
-            apps.join("canary.sops.yaml"),
-            folder.child.encrypted(tools, recipient)?,
-        )?;
+        fs::write(root.join("cluster-secrets.sops.yaml"), folder.root.encrypted(tools, recipient)?)?;
+        fs::write(apps.join("canary.sops.yaml"), folder.child.encrypted(tools, recipient)?)?;
         Ok(folder)
     }
 
@@ -110,24 +104,14 @@ impl GitFolder {
 
 impl GitSecret {
     fn encrypted(&self, tools: &Tools, recipient: &str) -> Result<Vec<u8>> {
-        let Self {
-            namespace,
-            name,
-            key,
-            value,
-        } = self;
+        let Self { namespace, name, key, value } = self;
         let plain = format!(
             "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n  namespace: {namespace}\nstringData:\n  {key}: {value}\n"
         );
         let output = run_with_input(
             Command::new(tools.sops())
                 .args(["--disable-version-check", "encrypt", "--age", recipient])
-                .args([
-                    "--encrypted-regex",
-                    "^(data|stringData)$",
-                    "--filename-override",
-                    "secret.sops.yaml",
-                ])
+                .args(["--encrypted-regex", "^(data|stringData)$", "--filename-override", "secret.sops.yaml"])
                 .current_dir("/"),
             plain.as_bytes(),
         )?;
@@ -139,8 +123,5 @@ impl GitSecret {
 pub(crate) fn age_key(tools: &Tools, path: &Path) -> Result<String> {
     run(Command::new(tools.age_keygen()).arg("-o").arg(path))?;
     let output = run(Command::new(tools.age_keygen()).arg("-y").arg(path))?;
-    Ok(String::from_utf8(output.stdout)
-        .context("`age-keygen` printed no text")?
-        .trim()
-        .to_owned())
+    Ok(String::from_utf8(output.stdout).context("`age-keygen` printed no text")?.trim().to_owned())
 }

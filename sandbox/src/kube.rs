@@ -53,35 +53,19 @@ impl Client {
             .timeout_connect(Some(Duration::from_secs(5)))
             .build()
             .new_agent();
-        Ok(Self {
-            agent,
-            server: server.to_owned(),
-            name: name.to_owned(),
-        })
+        Ok(Self { agent, server: server.to_owned(), name: name.to_owned() })
     }
 
     /// `GET`; `None` if there is no such object or kind.
     pub(crate) fn get(&self, path: &str) -> Result<Option<Value>> {
-        let answer = self
-            .agent
-            .get(self.url(path))
-            .header("User-Agent", &self.name)
-            .call();
+        let answer = self.agent.get(self.url(path)).header("User-Agent", &self.name).call();
         read("GET", path, answer)
     }
 
     /// The body of a `GET` as it is, with its status.
     pub(crate) fn get_raw(&self, path: &str) -> Result<(u16, String)> {
-        let mut answer = self
-            .agent
-            .get(self.url(path))
-            .header("User-Agent", &self.name)
-            .call()?;
-        let body = answer
-            .body_mut()
-            .with_config()
-            .limit(ANSWER_LIMIT)
-            .read_to_string()?;
+        let mut answer = self.agent.get(self.url(path)).header("User-Agent", &self.name).call()?;
+        let body = answer.body_mut().with_config().limit(ANSWER_LIMIT).read_to_string()?;
         Ok((answer.status().as_u16(), body))
     }
 
@@ -156,12 +140,7 @@ impl Client {
                     if kind == "ERROR" {
                         break;
                     }
-                    if seen(Event {
-                        kind,
-                        object: event["object"].take(),
-                    })
-                    .is_break()
-                    {
+                    if seen(Event { kind, object: event["object"].take() }).is_break() {
                         return;
                     }
                 }
@@ -178,18 +157,13 @@ impl Client {
 fn read(verb: &str, path: &str, answer: Result<Response<Body>, ureq::Error>) -> Result<Option<Value>> {
     let mut answer = answer.with_context(|| format!("{verb} `{path}`"))?;
     let status = answer.status();
-    let body = answer
-        .body_mut()
-        .with_config()
-        .limit(ANSWER_LIMIT)
-        .read_to_string()?;
+    let body = answer.body_mut().with_config().limit(ANSWER_LIMIT).read_to_string()?;
     if status.as_u16() == 404 {
         return Ok(None);
     }
     if !status.is_success() {
-        let message = serde_json::from_str::<Value>(&body).map_or(body, |status| {
-            status["message"].as_str().unwrap_or("no message").to_owned()
-        });
+        let message = serde_json::from_str::<Value>(&body)
+            .map_or(body, |status| status["message"].as_str().unwrap_or("no message").to_owned());
         bail!("{verb} `{path}`: {status}: {message}");
     }
     Ok(Some(serde_json::from_str(&body)?))

@@ -42,10 +42,7 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     pub(crate) fn new(client: Client) -> Arc<Self> {
-        Arc::new(Self {
-            client,
-            pinned: Mutex::default(),
-        })
+        Arc::new(Self { client, pinned: Mutex::default() })
     }
 
     /// Adds a server node that has no network yet. `number` gives its address and pod network.
@@ -112,10 +109,7 @@ impl Nodes {
 
     /// Sets a node's readiness for good: Cilium's coming and going no longer changes it.
     pub(crate) fn set_ready(&self, name: &str, ready: bool) -> Result<()> {
-        self.pinned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned());
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         self.write(name, ready)
     }
 
@@ -142,9 +136,7 @@ impl Nodes {
 
     fn write(&self, name: &str, ready: bool) -> Result<()> {
         let path = format!("/api/v1/nodes/{name}/status");
-        self.client
-            .merge(&path, &json!({"status": {"conditions": conditions(ready)}}))
-            .map(drop)
+        self.client.merge(&path, &json!({"status": {"conditions": conditions(ready)}})).map(drop)
     }
 }
 
@@ -167,18 +159,8 @@ fn conditions(ready: bool) -> Value {
             "KubeletHasSufficientMemory",
             "kubelet has sufficient memory available"
         ),
-        condition(
-            "DiskPressure",
-            "False",
-            "KubeletHasNoDiskPressure",
-            "kubelet has no disk pressure"
-        ),
-        condition(
-            "PIDPressure",
-            "False",
-            "KubeletHasSufficientPID",
-            "kubelet has sufficient PID available"
-        ),
+        condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         if ready {
             condition("Ready", "True", "KubeletReady", "kubelet is posting ready status")
         } else {
@@ -188,17 +170,11 @@ fn conditions(ready: bool) -> Value {
 }
 
 fn is_cilium_running(pod: &Value) -> bool {
-    let owned = pod["metadata"]["ownerReferences"]
-        .as_array()
-        .is_some_and(|owners| {
-            owners
-                .iter()
-                .any(|owner| owner["kind"] == "DaemonSet" && owner["name"] == "cilium")
-        });
+    let owned = pod["metadata"]["ownerReferences"].as_array().is_some_and(|owners| {
+        owners.iter().any(|owner| owner["kind"] == "DaemonSet" && owner["name"] == "cilium")
+    });
     let ready = pod["status"]["conditions"].as_array().is_some_and(|conditions| {
-        conditions
-            .iter()
-            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
     });
     owned && ready
 }

@@ -1,9 +1,5 @@
 //! What the command line says.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command-line program's own output"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program's own output")]
 
 /// A line of the result, to stdout.
 pub(crate) fn result(line: &str) {

@@ -42,17 +42,11 @@ impl Authority {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::CrlSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         params.distinguished_name = subject(name, None);
         let cert = params.self_signed(&key)?.pem();
-        Ok(Self {
-            cert,
-            issuer: Issuer::new(params, key),
-        })
+        Ok(Self { cert, issuer: Issuer::new(params, key) })
     }
 
     /// The authority's certificate, PEM.
@@ -78,17 +72,11 @@ impl Authority {
     }
 
     fn sign(&self, mut params: CertificateParams) -> Result<Identity> {
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyEncipherment,
-        ];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let cert = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Identity {
-            cert,
-            key: key.serialize_pem(),
-        })
+        Ok(Identity { cert, key: key.serialize_pem() })
     }
 }
 

@@ -32,10 +32,7 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Resul
 /// Runs a command with no input and returns its output; fails with what it said on stderr if it fails.
 pub(crate) fn run(command: &mut Command) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run `{name}`"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{name}`"))?;
     check(&name, output)
 }
 
@@ -58,27 +55,16 @@ pub(crate) fn run_with_input(command: &mut Command, input: &[u8]) -> Result<Outp
         });
         child.wait_with_output()
     });
-    check(
-        &name,
-        output.with_context(|| format!("cannot wait for `{name}`"))?,
-    )
+    check(&name, output.with_context(|| format!("cannot wait for `{name}`"))?)
 }
 
 fn check(name: &str, output: Output) -> Result<Output> {
     if output.status.success() {
         return Ok(output);
     }
-    let said = if output.stderr.is_empty() {
-        &output.stdout
-    } else {
-        &output.stderr
-    };
+    let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
     let said = String::from_utf8_lossy(said);
-    Err(anyhow!(
-        "`{name}` ended with {}: {}",
-        output.status,
-        tail(&said, 20)
-    ))
+    Err(anyhow!("`{name}` ended with {}: {}", output.status, tail(&said, 20)))
 }
 
 fn tail(text: &str, lines: usize) -> String {
@@ -124,9 +110,7 @@ impl Watchdog {
             .spawn()
             .context("cannot start the sandbox' watchdog")?;
         let pipe = shell.stdin.take();
-        Ok(Arc::new(Self {
-            shell: Mutex::new((shell, pipe)),
-        }))
+        Ok(Arc::new(Self { shell: Mutex::new((shell, pipe)) }))
     }
 
     /// The watchdog's process id.
@@ -178,12 +162,8 @@ impl Service {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        let service = Self {
-            name: name.to_owned(),
-            child,
-            log: log.to_owned(),
-            watchdog: Arc::clone(watchdog),
-        };
+        let service =
+            Self { name: name.to_owned(), child, log: log.to_owned(), watchdog: Arc::clone(watchdog) };
         watchdog.tell("start", service.pid())?;
         Ok(service)
     }
@@ -236,8 +216,7 @@ pub fn is_running(pid: u32) -> bool {
         return false;
     };
     // The name in parentheses may hold anything; the state follows the last one.
-    stat.rsplit_once(") ")
-        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// When a process began, in clock ticks since the machine did: with its id, this names one process for good.

@@ -50,12 +50,7 @@ impl Registry {
         let ca_file = folder.path().join("ca.pem");
         fs::write(&ca_file, authority.cert())?;
         let front = Front::start(&authority.server(&HOSTS)?, &process.socket)?;
-        Ok(Arc::new(Self {
-            front,
-            process,
-            ca_file,
-            _folder: folder,
-        }))
+        Ok(Arc::new(Self { front, process, ca_file, _folder: folder }))
     }
 
     /// The CONNECT proxy, as `http://127.0.0.1:PORT`.
@@ -79,13 +74,8 @@ impl Registry {
     /// The registry's processes, by name and id.
     #[must_use]
     pub fn processes(&self) -> Vec<(String, u32)> {
-        let Process {
-            service, watchdog, ..
-        } = &self.process;
-        vec![
-            (service.name().to_owned(), service.pid()),
-            ("registry's watchdog".to_owned(), watchdog.pid()),
-        ]
+        let Process { service, watchdog, .. } = &self.process;
+        vec![(service.name().to_owned(), service.pid()), ("registry's watchdog".to_owned(), watchdog.pid())]
     }
 }
 
@@ -131,11 +121,7 @@ impl Process {
             service.check()?;
             Ok(UnixStream::connect(&socket).ok())
         })?;
-        Ok(Self {
-            service,
-            socket,
-            watchdog: Arc::clone(watchdog),
-        })
+        Ok(Self { service, socket, watchdog: Arc::clone(watchdog) })
     }
 }
 

@@ -51,11 +51,7 @@ impl Stages {
                 },
             }),
         )?;
-        Ok(Self {
-            client,
-            ready,
-            holds: Vec::new(),
-        })
+        Ok(Self { client, ready, holds: Vec::new() })
     }
 
     /// Pods that begin from now on stay Pending if they match.
@@ -89,9 +85,7 @@ impl Stages {
                 "operator": "DoesNotExist",
             }));
         }
-        self.client
-            .apply(&format!("{STAGES}/pod-ready"), &stage)
-            .map(drop)
+        self.client.apply(&format!("{STAGES}/pod-ready"), &stage).map(drop)
     }
 
     /// kwok looks at a pod again only when it changes.

@@ -41,10 +41,7 @@ struct Process {
 
 impl Process {
     fn of(pid: u32) -> Self {
-        Self {
-            pid,
-            started: started(pid),
-        }
+        Self { pid, started: started(pid) }
     }
 
     fn is_running(&self) -> bool {
@@ -131,19 +128,12 @@ pub(crate) fn down() -> Result<bool> {
 /// Runs the sandbox in this process until it is ended.
 pub(crate) fn serve() -> Result<()> {
     let folder = state_dir()?;
-    let options = Options {
-        name: "up".to_owned(),
-        folder: Some(folder.join("sandbox")),
-        ..Options::default()
-    };
+    let options =
+        Options { name: "up".to_owned(), folder: Some(folder.join("sandbox")), ..Options::default() };
     let sandbox = Sandbox::start(options)?;
     let state = State {
         server: Process::of(std::process::id()),
-        processes: sandbox
-            .processes()
-            .into_iter()
-            .map(|(_, pid)| Process::of(pid))
-            .collect(),
+        processes: sandbox.processes().into_iter().map(|(_, pid)| Process::of(pid)).collect(),
         env: sandbox.env(),
         age_key: sandbox.age_key(),
         folder: sandbox.folder().to_owned(),

@@ -4,11 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Now, as `2026-11-23T08:00:00Z`.
 pub(crate) fn now() -> String {
-    format(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| time.as_secs()),
-    )
+    format(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()))
 }
 
 /// Days to civil date by counting in years that begin in March, so that the leap day is the last one.
@@ -20,11 +16,7 @@ fn format(seconds: u64) -> String {
     let day = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * day + 2) / 153;
     let day = day - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     let year = 400 * era + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")

@@ -36,20 +36,11 @@ struct Tool {
 
 enum Source {
     /// `go install` of these packages.
-    Install {
-        packages: &'static [&'static str],
-        ldflags: &'static str,
-    },
+    Install { packages: &'static [&'static str], ldflags: &'static str },
     /// `go build tool` in `sandbox/go/NAME`: for modules with `replace` lines, which `go install` refuses.
-    Module {
-        folder: &'static str,
-        ldflags: &'static str,
-    },
+    Module { folder: &'static str, ldflags: &'static str },
     /// YAML files from folders of a module.
-    Files {
-        module: &'static str,
-        folders: &'static [&'static str],
-    },
+    Files { module: &'static str, folders: &'static [&'static str] },
 }
 
 const HELM: Tool = Tool {
@@ -66,13 +57,7 @@ const HELM: Tool = Tool {
 const KUBERNETES: Tool = Tool {
     name: "kubernetes",
     version: "1.36.3",
-    files: &[
-        "kube-apiserver",
-        "kube-controller-manager",
-        "kube-scheduler",
-        "kubectl",
-        "etcd",
-    ],
+    files: &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "etcd"],
     probe: Some((&["--version"], KUBERNETES_VERSION)),
     source: Source::Module {
         folder: "kubernetes",
@@ -89,10 +74,7 @@ const KWOK: Tool = Tool {
     version: "0.8.0",
     files: &["kwok"],
     probe: Some((&["--version"], "v0.8.0")),
-    source: Source::Install {
-        packages: &["sigs.k8s.io/kwok/cmd/kwok@v0.8.0"],
-        ldflags: "",
-    },
+    source: Source::Install { packages: &["sigs.k8s.io/kwok/cmd/kwok@v0.8.0"], ldflags: "" },
 };
 
 const SOPS: Tool = Tool {
@@ -100,10 +82,7 @@ const SOPS: Tool = Tool {
     version: "3.13.2",
     files: &["sops"],
     probe: Some((&["--disable-version-check", "--version"], "sops 3.13.2")),
-    source: Source::Install {
-        packages: &["github.com/getsops/sops/v3/cmd/sops@v3.13.2"],
-        ldflags: "",
-    },
+    source: Source::Install { packages: &["github.com/getsops/sops/v3/cmd/sops@v3.13.2"], ldflags: "" },
 };
 
 const AGE: Tool = Tool {
@@ -112,10 +91,7 @@ const AGE: Tool = Tool {
     files: &["age", "age-keygen"],
     probe: Some((&["--version"], "v1.3.1")),
     source: Source::Install {
-        packages: &[
-            "filippo.io/age/cmd/age@v1.3.1",
-            "filippo.io/age/cmd/age-keygen@v1.3.1",
-        ],
+        packages: &["filippo.io/age/cmd/age@v1.3.1", "filippo.io/age/cmd/age-keygen@v1.3.1"],
         ldflags: "",
     },
 };
@@ -137,10 +113,7 @@ const HELMFILE: Tool = Tool {
     version: "1.7.4",
     files: &["helmfile"],
     probe: Some((&["version", "-o", "short"], "1.7.4")),
-    source: Source::Module {
-        folder: "helmfile",
-        ldflags: "-X go.szostok.io/version.version=v1.7.4",
-    },
+    source: Source::Module { folder: "helmfile", ldflags: "-X go.szostok.io/version.version=v1.7.4" },
 };
 
 const KUSTOMIZE_CONTROLLER: Tool = Tool {
@@ -148,10 +121,7 @@ const KUSTOMIZE_CONTROLLER: Tool = Tool {
     version: "1.7.3",
     files: &["kustomize-controller"],
     probe: None,
-    source: Source::Module {
-        folder: "kustomize-controller",
-        ldflags: "",
-    },
+    source: Source::Module { folder: "kustomize-controller", ldflags: "" },
 };
 
 const TASK: Tool = Tool {
@@ -159,10 +129,7 @@ const TASK: Tool = Tool {
     version: "3.53.1",
     files: &["task"],
     probe: Some((&["--version"], "3.53.1")),
-    source: Source::Install {
-        packages: &["github.com/go-task/task/v3/cmd/task@v3.53.1"],
-        ldflags: "",
-    },
+    source: Source::Install { packages: &["github.com/go-task/task/v3/cmd/task@v3.53.1"], ldflags: "" },
 };
 
 /// The other supported major version of Helm; only tests ask for it.
@@ -180,12 +147,7 @@ const HELM_3: Tool = Tool {
 const KWOK_STAGES: Tool = Tool {
     name: "kwok-stages",
     version: "0.8.0",
-    files: &[
-        "pod-ready.yaml",
-        "pod-complete.yaml",
-        "pod-delete.yaml",
-        "kwok.x-k8s.io_stages.yaml",
-    ],
+    files: &["pod-ready.yaml", "pod-complete.yaml", "pod-delete.yaml", "kwok.x-k8s.io_stages.yaml"],
     probe: None,
     source: Source::Files {
         module: "sigs.k8s.io/kwok@v0.8.0",
@@ -274,10 +236,7 @@ impl Tools {
             }
             folders.push(cached);
         }
-        let mut tools = Self {
-            folders,
-            path_dir: PathBuf::new(),
-        };
+        let mut tools = Self { folders, path_dir: PathBuf::new() };
         tools.path_dir = tools.link(&cache)?;
         Ok(tools)
     }
@@ -364,9 +323,7 @@ impl Tools {
     }
 
     fn file(&self, tool: &Tool, file: &str) -> PathBuf {
-        let index = ALL
-            .iter()
-            .position(|&one| std::ptr::eq(one, tool) || one.same_as(tool));
+        let index = ALL.iter().position(|&one| std::ptr::eq(one, tool) || one.same_as(tool));
         self.folders[index.unwrap_or_default()].join(file)
     }
 
@@ -430,11 +387,7 @@ impl Tool {
             }
         }
         name_etcd(staging.path())?;
-        if let Some(missing) = self
-            .files
-            .iter()
-            .find(|file| !staging.path().join(file).is_file())
-        {
+        if let Some(missing) = self.files.iter().find(|file| !staging.path().join(file).is_file()) {
             bail!("the build made no `{missing}`");
         }
         if target.exists() {
@@ -466,15 +419,9 @@ fn go(verb: &str, ldflags: &str) -> Command {
 }
 
 fn download(module: &str) -> Result<PathBuf> {
-    let output = run(Command::new("go")
-        .args(["mod", "download", "-json", module])
-        .current_dir("/"))?;
+    let output = run(Command::new("go").args(["mod", "download", "-json", module]).current_dir("/"))?;
     let about: Value = serde_json::from_slice(&output.stdout)?;
-    Ok(PathBuf::from(
-        about["Dir"]
-            .as_str()
-            .context("`go mod download` named no folder")?,
-    ))
+    Ok(PathBuf::from(about["Dir"].as_str().context("`go mod download` named no folder")?))
 }
 
 fn copy_yaml(from: &Path, to: &Path) -> Result<()> {
@@ -498,23 +445,13 @@ fn on_path(tool: &Tool) -> Option<PathBuf> {
     if !folder.is_absolute() || !tool.is_in(&folder) {
         return None;
     }
-    let output = Command::new(folder.join(first))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    String::from_utf8_lossy(&output.stdout)
-        .contains(version)
-        .then_some(folder)
+    let output = Command::new(folder.join(first)).args(arguments).stdin(Stdio::null()).output().ok()?;
+    String::from_utf8_lossy(&output.stdout).contains(version).then_some(folder)
 }
 
 fn require_go() -> Result<()> {
     let needed = format!("{}.{}.{}", GO.0, GO.1, GO.2);
-    let Ok(output) = Command::new("go")
-        .args(["env", "GOVERSION"])
-        .current_dir("/")
-        .output()
-    else {
+    let Ok(output) = Command::new("go").args(["env", "GOVERSION"]).current_dir("/").output() else {
         bail!(
             "the sandbox builds its tools with Go, and there is no `go` on PATH: install Go {needed} or newer"
         );
@@ -608,13 +545,8 @@ mod tests {
 
     #[test]
     fn every_tool_is_found_under_its_own_folder() {
-        let folders = ALL
-            .iter()
-            .map(|tool| PathBuf::from(format!("/{}-{}", tool.name, tool.version)));
-        let tools = Tools {
-            folders: folders.collect(),
-            path_dir: PathBuf::new(),
-        };
+        let folders = ALL.iter().map(|tool| PathBuf::from(format!("/{}-{}", tool.name, tool.version)));
+        let tools = Tools { folders: folders.collect(), path_dir: PathBuf::new() };
         assert_eq!(tools.helm(), Path::new("/helm-4.2.4/helm"));
         assert_eq!(tools.helm_3(), Path::new("/helm-3.21.4/helm"));
         assert_eq!(tools.kubectl(), Path::new("/kubernetes-1.36.3/kubectl"));

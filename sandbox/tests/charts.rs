@@ -1,11 +1,7 @@
 //! The generated charts, rendered by real helm with the values of the shipped `bootstrap/`: as many objects of each kind
 //! as the real charts give, of the same size, and with the logic that a bootstrap can trip over.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests may panic like the tests"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic like the tests")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,11 +39,7 @@ static LAB: LazyLock<Lab> = LazyLock::new(|| {
         .env("HOME", &dir)
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     std::fs::write(dir.join("prometheus-operator-crds.yaml"), "{}\n").unwrap();
     Lab { dir }
 });
@@ -59,11 +51,7 @@ fn tool(path: &str) -> PathBuf {
         PathBuf::from,
     );
     let file = cache.join("k3s-boot-sandbox/tools").join(path);
-    assert!(
-        file.is_file(),
-        "`{}` is missing: start the sandbox once, it builds its tools",
-        file.display()
-    );
+    assert!(file.is_file(), "`{}` is missing: start the sandbox once, it builds its tools", file.display());
     file
 }
 
@@ -91,11 +79,7 @@ fn archive(name: &str) -> PathBuf {
 /// A chart rendered with the values of `bootstrap/` and `args`.
 fn shipped(name: &str, args: &[&str]) -> Result<String, String> {
     let values = LAB.dir.join(format!("{name}.yaml"));
-    template(
-        name,
-        &archive(name),
-        &[&["--values", values.to_str().unwrap()], args].concat(),
-    )
+    template(name, &archive(name), &[&["--values", values.to_str().unwrap()], args].concat())
 }
 
 /// A chart rendered with its own values and `args`.
@@ -118,11 +102,7 @@ fn kinds(manifest: &str) -> BTreeMap<&str, usize> {
 #[test]
 fn every_chart_renders_what_the_real_one_does() {
     let expected: [Expected; 6] = [
-        (
-            "prometheus-operator-crds",
-            4_000_000,
-            &[("CustomResourceDefinition", 10)],
-        ),
+        ("prometheus-operator-crds", 4_000_000, &[("CustomResourceDefinition", 10)]),
         (
             "cilium",
             65_000,
@@ -214,11 +194,7 @@ fn crds_have_switches() {
     let fewer = plain(name, &["--set", "crds.probes.enabled=false,crds.annotations.a=b"]).unwrap();
     assert_eq!(kinds(&fewer), BTreeMap::from([("CustomResourceDefinition", 9)]));
     assert_eq!(fewer.matches("\n    a: b\n").count(), 9);
-    assert!(
-        !plain("cert-manager", &[])
-            .unwrap()
-            .contains("CustomResourceDefinition")
-    );
+    assert!(!plain("cert-manager", &[]).unwrap().contains("CustomResourceDefinition"));
     let none = plain("flux-operator", &["--set", "installCRDs=false"]).unwrap();
     assert!(!none.contains("CustomResourceDefinition"));
     let kept = plain("flux-operator", &[]).unwrap();
@@ -238,10 +214,7 @@ fn cilium_checks_its_values_as_the_real_one_does() {
     }
     assert!(plain("cilium", &[]).unwrap().contains("  replicas: 2\n"));
     let mistyped = plain("cilium", &["--set", "cgroup.automount.enabled=false"]).unwrap();
-    assert!(
-        mistyped.contains("- name: mount-cgroup"),
-        "an unknown key is accepted and does nothing"
-    );
+    assert!(mistyped.contains("- name: mount-cgroup"), "an unknown key is accepted and does nothing");
     let small = plain("cilium", &["--set", "envoy.enabled=false,hubble.enabled=false"]).unwrap();
     assert!(!small.contains("cilium-envoy") && !kinds(&small).contains_key("Secret"));
 
@@ -250,14 +223,8 @@ fn cilium_checks_its_values_as_the_real_one_does() {
             "kubeProxyReplacement=strict",
             "kubeProxyReplacement must be explicitly set to a valid value (true or false) to continue.",
         ),
-        (
-            "operator.replicas=two",
-            "- at '/operator/replicas': got string, want integer",
-        ),
-        (
-            "prometheus.serviceMonitor.enabled=true",
-            "Service Monitor requires monitoring.coreos.com/v1 CRDs.",
-        ),
+        ("operator.replicas=two", "- at '/operator/replicas': got string, want integer"),
+        ("prometheus.serviceMonitor.enabled=true", "Service Monitor requires monitoring.coreos.com/v1 CRDs."),
     ] {
         let error = plain("cilium", &["--set", value]).unwrap_err();
         assert!(error.contains(message), "{error}");
@@ -269,12 +236,9 @@ fn cilium_checks_its_values_as_the_real_one_does() {
 #[test]
 fn coredns_is_the_cluster_dns_only_when_told() {
     let manifest = shipped("coredns", &[]).unwrap();
-    for part in [
-        "  name: kube-dns\n",
-        "  clusterIP: 10.43.0.10\n",
-        "    k8s-app: \"kube-dns\"\n",
-        "    .:53 {\n",
-    ] {
+    for part in
+        ["  name: kube-dns\n", "  clusterIP: 10.43.0.10\n", "    k8s-app: \"kube-dns\"\n", "    .:53 {\n"]
+    {
         assert!(manifest.contains(part), "{part}");
     }
     let default = plain("coredns", &[]).unwrap();
@@ -286,10 +250,7 @@ fn coredns_is_the_cluster_dns_only_when_told() {
 #[test]
 fn cert_manager_has_a_closed_schema_and_a_hook() {
     let error = plain("cert-manager", &["--set", "crd.enabled=true"]).unwrap_err();
-    assert!(
-        error.contains("additional properties 'crd' not allowed"),
-        "{error}"
-    );
+    assert!(error.contains("additional properties 'crd' not allowed"), "{error}");
     let manifest = shipped("cert-manager", &[]).unwrap();
     assert_eq!(manifest.matches("helm.sh/hook: post-install\n").count(), 4);
     assert_eq!(kinds(&manifest)["Job"], 1);
@@ -311,10 +272,7 @@ fn the_flux_instance_syncs_what_the_environment_names() {
     assert!(!manifest.contains("pullSecret"));
     assert!(!plain("flux-instance", &[]).unwrap().contains("sync:"));
     let error = plain("flux-instance", &["--set", "instance.sync.kind=Git"]).unwrap_err();
-    assert!(
-        error.contains("- at '/instance/sync/kind': value must be one of"),
-        "{error}"
-    );
+    assert!(error.contains("- at '/instance/sync/kind': value must be one of"), "{error}");
 }
 
 #[test]
@@ -323,11 +281,7 @@ fn variants_and_small_charts_render() {
     let newer = Chart::named("coredns")
         .unwrap()
         .with_version("1.45.1")
-        .with_replaced(
-            "templates/deployment.yaml",
-            "dnsPolicy: Default",
-            "dnsPolicy: None",
-        )
+        .with_replaced("templates/deployment.yaml", "dnsPolicy: Default", "dnsPolicy: None")
         .unwrap();
     let newer = charts::build_one(dir.path(), &newer).unwrap();
     let manifest = template("coredns", &newer.file, &[]).unwrap();

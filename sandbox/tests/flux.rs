@@ -16,44 +16,24 @@ const REPOSITORY: &str =
 fn condition(object: &Value, kind: &str) -> Option<(String, String)> {
     let conditions = object["status"]["conditions"].as_array()?;
     let found = conditions.iter().find(|condition| condition["type"] == kind)?;
-    Some((
-        found["status"].as_str()?.to_owned(),
-        found["message"].as_str()?.to_owned(),
-    ))
+    Some((found["status"].as_str()?.to_owned(), found["message"].as_str()?.to_owned()))
 }
 
 fn wait_condition(sandbox: &Sandbox, path: &str, kind: &str, status: &str) -> String {
     let what = format!("{path} to have {kind}={status}");
     wait_for(&what, LIMIT, || {
         let object = sandbox.get(path)?.unwrap_or_default();
-        Ok(condition(&object, kind)
-            .filter(|(found, _)| found == status)
-            .map(|(_, message)| message))
+        Ok(condition(&object, kind).filter(|(found, _)| found == status).map(|(_, message)| message))
     })
     .unwrap()
 }
 
 fn put_age_key(sandbox: &Sandbox, key: &Path) {
     sandbox
-        .kubectl(&[
-            "delete",
-            "secret",
-            "sops-age",
-            "--namespace=flux-system",
-            "--ignore-not-found",
-        ])
+        .kubectl(&["delete", "secret", "sops-age", "--namespace=flux-system", "--ignore-not-found"])
         .unwrap();
     let file = format!("--from-file=age.agekey={}", key.display());
-    sandbox
-        .kubectl(&[
-            "create",
-            "secret",
-            "generic",
-            "sops-age",
-            "--namespace=flux-system",
-            &file,
-        ])
-        .unwrap();
+    sandbox.kubectl(&["create", "secret", "generic", "sops-age", "--namespace=flux-system", &file]).unwrap();
 }
 
 fn exists(sandbox: &Sandbox, secret: &GitSecret) -> bool {
@@ -63,28 +43,15 @@ fn exists(sandbox: &Sandbox, secret: &GitSecret) -> bool {
 
 #[test]
 fn flux_syncs_only_with_the_right_key() {
-    let sandbox = Sandbox::start(Options {
-        name: "flux".to_owned(),
-        ..Options::default()
-    })
-    .unwrap();
+    let sandbox = Sandbox::start(Options { name: "flux".to_owned(), ..Options::default() }).unwrap();
     sandbox.kubectl(&["create", "namespace", "flux-system"]).unwrap();
     put_age_key(&sandbox, &sandbox.other_age_key());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for file in [
-        "bootstrap/helmfile.d/00-crds.yaml",
-        "bootstrap/helmfile.d/01-apps.yaml",
-    ] {
+    for file in ["bootstrap/helmfile.d/00-crds.yaml", "bootstrap/helmfile.d/01-apps.yaml"] {
         let mut helmfile = sandbox.command("helmfile");
-        helmfile
-            .args(["--file", file, "sync", "--hide-notes"])
-            .current_dir(&workspace);
+        helmfile.args(["--file", file, "sync", "--hide-notes"]).current_dir(&workspace);
         let output = helmfile.output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     assert_eq!(sandbox.helm_list().unwrap().len(), 6);
     wait_condition(&sandbox, INSTANCE, "Ready", "True");
@@ -110,22 +77,14 @@ fn flux_syncs_only_with_the_right_key() {
         "True",
     );
     for secret in [sandbox.root_secret(), sandbox.git_secret()] {
-        let template = format!(
-            "--template={{{{ index .data \"{}\" | base64decode }}}}",
-            secret.key
-        );
+        let template = format!("--template={{{{ index .data \"{}\" | base64decode }}}}", secret.key);
         let namespace = format!("--namespace={}", secret.namespace);
-        let output = sandbox
-            .kubectl(&["get", "secret", secret.name, &namespace, &template])
-            .unwrap();
+        let output = sandbox.kubectl(&["get", "secret", secret.name, &namespace, &template]).unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), secret.value);
     }
 
     sandbox.flux_stall("build failed: the test says so");
-    assert_eq!(
-        wait_condition(&sandbox, INSTANCE, "Stalled", "True"),
-        "build failed: the test says so"
-    );
+    assert_eq!(wait_condition(&sandbox, INSTANCE, "Stalled", "True"), "build failed: the test says so");
     sandbox.flux_play(FluxPlay::Works);
     wait_condition(&sandbox, INSTANCE, "Ready", "True");
 
@@ -135,10 +94,7 @@ fn flux_syncs_only_with_the_right_key() {
     std::fs::write(sandbox.git_folder().join("kubernetes/apps/new.yaml"), NEW).unwrap();
     sandbox.push().unwrap();
     assert_ne!(digest(), before);
-    wait_for("what was pushed", LIMIT, || {
-        sandbox.get("/api/v1/namespaces/pushed")
-    })
-    .unwrap();
+    wait_for("what was pushed", LIMIT, || sandbox.get("/api/v1/namespaces/pushed")).unwrap();
 }
 
 const NEW: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: pushed\n";

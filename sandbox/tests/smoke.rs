@@ -10,21 +10,13 @@ const LIMIT: Duration = Duration::from_mins(1);
 
 /// Runs kubectl as the program under test.
 fn kubectl(sandbox: &Sandbox, arguments: &[&str]) -> Output {
-    sandbox
-        .command("kubectl")
-        .args(arguments)
-        .output()
-        .expect("kubectl runs")
+    sandbox.command("kubectl").args(arguments).output().expect("kubectl runs")
 }
 
 #[test]
 fn a_sandbox_from_start_to_end() {
     let started = Instant::now();
-    let sandbox = Sandbox::start(Options {
-        name: "smoke".to_owned(),
-        ..Options::default()
-    })
-    .unwrap();
+    let sandbox = Sandbox::start(Options { name: "smoke".to_owned(), ..Options::default() }).unwrap();
     println!("started in {:?}", started.elapsed());
     the_node_is_as_k3s_leaves_it(&sandbox);
     the_audit_log_shows_changes_of_the_program_under_test(&sandbox);
@@ -38,76 +30,42 @@ fn a_sandbox_from_start_to_end() {
     let ending = Instant::now();
     drop(sandbox);
     println!("ended in {:?}", ending.elapsed());
-    assert!(
-        processes.iter().all(|(_, pid)| !is_running(*pid)),
-        "{processes:?}"
-    );
+    assert!(processes.iter().all(|(_, pid)| !is_running(*pid)), "{processes:?}");
     assert!(!folder.exists());
 }
 
 fn the_node_is_as_k3s_leaves_it(sandbox: &Sandbox) {
-    let node = sandbox
-        .get("/api/v1/nodes/node-1")
-        .unwrap()
-        .expect("there is a node");
-    let conditions = node["status"]["conditions"]
-        .as_array()
-        .expect("it has conditions");
-    let ready = conditions
-        .iter()
-        .find(|condition| condition["type"] == "Ready")
-        .expect("one of them is Ready");
+    let node = sandbox.get("/api/v1/nodes/node-1").unwrap().expect("there is a node");
+    let conditions = node["status"]["conditions"].as_array().expect("it has conditions");
+    let ready =
+        conditions.iter().find(|condition| condition["type"] == "Ready").expect("one of them is Ready");
     assert_eq!(ready["status"], "False");
     assert_eq!(ready["reason"], "KubeletNotReady");
-    assert!(
-        ready["message"]
-            .as_str()
-            .is_some_and(|message| message.ends_with("cni plugin not initialized"))
-    );
+    assert!(ready["message"].as_str().is_some_and(|message| message.ends_with("cni plugin not initialized")));
     let flags = node["metadata"]["annotations"]["k3s.io/node-args"].as_str();
     assert!(flags.is_some_and(|flags| flags.contains(r#""--flannel-backend","none""#)));
-    let service = sandbox
-        .get("/api/v1/namespaces/default/services/kubernetes")
-        .unwrap();
-    assert_eq!(
-        service.expect("there is a Service")["spec"]["clusterIP"],
-        "10.43.0.1"
-    );
+    let service = sandbox.get("/api/v1/namespaces/default/services/kubernetes").unwrap();
+    assert_eq!(service.expect("there is a Service")["spec"]["clusterIP"], "10.43.0.1");
 }
 
 fn the_audit_log_shows_changes_of_the_program_under_test(sandbox: &Sandbox) {
     let mark = sandbox.audit_mark().unwrap();
     assert!(kubectl(sandbox, &["get", "nodes"]).status.success());
-    assert!(
-        kubectl(sandbox, &["auth", "can-i", "create", "pods"])
-            .status
-            .success()
-    );
-    assert!(
-        kubectl(sandbox, &["create", "namespace", "dry", "--dry-run=server"])
-            .status
-            .success()
-    );
-    sandbox
-        .kubectl(&["create", "namespace", "by-the-sandbox"])
-        .unwrap();
+    assert!(kubectl(sandbox, &["auth", "can-i", "create", "pods"]).status.success());
+    assert!(kubectl(sandbox, &["create", "namespace", "dry", "--dry-run=server"]).status.success());
+    sandbox.kubectl(&["create", "namespace", "by-the-sandbox"]).unwrap();
     assert!(sandbox.mutating_since(mark).unwrap().is_empty());
     assert!(kubectl(sandbox, &["create", "namespace", "wet"]).status.success());
     let changes = sandbox.mutating_since(mark).unwrap();
     assert_eq!(changes.len(), 1, "{changes:?}");
-    assert_eq!(
-        changes[0].object_ref.as_ref().map(|object| object.name.as_str()),
-        Some("wet")
-    );
+    assert_eq!(changes[0].object_ref.as_ref().map(|object| object.name.as_str()), Some("wet"));
     assert!(changes[0].user_agent.starts_with("kubectl/"));
 }
 
 fn a_held_workload_gets_ready_when_released(sandbox: &Sandbox) {
     sandbox.hold("default", "stuck-").unwrap();
     for name in ["stuck", "free"] {
-        sandbox
-            .kubectl(&["create", "deployment", name, "--image=none"])
-            .unwrap();
+        sandbox.kubectl(&["create", "deployment", name, "--image=none"]).unwrap();
     }
     let available = |name: &str| {
         let path = format!("/apis/apps/v1/namespaces/default/deployments/{name}");
@@ -124,9 +82,7 @@ fn a_held_workload_gets_ready_when_released(sandbox: &Sandbox) {
 fn charts_come_through_the_proxy_and_faults_show(sandbox: &Sandbox) {
     let pull = |chart: &str, version: &str| {
         let mut command = sandbox.command("helm");
-        command
-            .args(["pull", chart, "--version", version, "--destination"])
-            .arg(sandbox.home());
+        command.args(["pull", chart, "--version", version, "--destination"]).arg(sandbox.home());
         command.output().expect("helm runs")
     };
     let cilium = || pull("oci://quay.io/cilium/charts/cilium", "1.18.6");
@@ -135,18 +91,14 @@ fn charts_come_through_the_proxy_and_faults_show(sandbox: &Sandbox) {
     assert!(!cilium().status.success());
     faults.clear();
 
-    faults.hold();
+    faults.hold_after(0);
     std::thread::scope(|scope| {
         let pulling = scope.spawn(cilium);
         assert!(faults.wait_held(LIMIT));
         assert!(!pulling.is_finished());
         faults.clear();
         let pulled = pulling.join().expect("the pull ends");
-        assert!(
-            pulled.status.success(),
-            "{}",
-            String::from_utf8_lossy(&pulled.stderr)
-        );
+        assert!(pulled.status.success(), "{}", String::from_utf8_lossy(&pulled.stderr));
     });
     assert!(sandbox.home().join("cilium-1.18.6.tgz").is_file());
     assert!(faults.count() > 1);
@@ -169,11 +121,7 @@ fn the_api_server_goes_and_comes_back(sandbox: &Sandbox) {
 fn a_killed_process_leaves_nothing() {
     const INNER: &str = "SANDBOX_SMOKE_INNER";
     if let Some(file) = std::env::var_os(INNER) {
-        let sandbox = Sandbox::start(Options {
-            name: "killed".to_owned(),
-            ..Options::default()
-        })
-        .unwrap();
+        let sandbox = Sandbox::start(Options { name: "killed".to_owned(), ..Options::default() }).unwrap();
         let text = serde_json::to_string(&(sandbox.processes(), sandbox.folder())).unwrap();
         let staging = std::path::Path::new(&file).with_extension("new");
         std::fs::write(&staging, text).unwrap();

@@ -13,24 +13,12 @@ struct Accepted {
 fn accepted(program: &str) -> Accepted {
     match program {
         // 1.7.1 is the first whose `list` and `write-values` need no chart; 2 may change anything.
-        "helmfile" => Accepted {
-            requirement: ">=1.7.1, <2",
-            words: "1.7.1 or later, but not 2",
-        },
-        "helm" => Accepted {
-            requirement: ">=3.18, <5",
-            words: "3.18 or later, or 4",
-        },
+        "helmfile" => Accepted { requirement: ">=1.7.1, <2", words: "1.7.1 or later, but not 2" },
+        "helm" => Accepted { requirement: ">=3.18, <5", words: "3.18 or later, or 4" },
         // `sops decrypt` came with 3.9.
-        "sops" => Accepted {
-            requirement: ">=3.9, <4",
-            words: "3.9 or later, but not 4",
-        },
+        "sops" => Accepted { requirement: ">=3.9, <4", words: "3.9 or later, but not 4" },
         // Server-side apply with a field manager of its own is stable since 1.22; older ones are long out of support.
-        _ => Accepted {
-            requirement: ">=1.28, <2",
-            words: "1.28 or later",
-        },
+        _ => Accepted { requirement: ">=1.28, <2", words: "1.28 or later" },
     }
 }
 
@@ -105,11 +93,7 @@ mod tests {
         ];
         for (program, version, good) in cases {
             let version = Version::parse(version).unwrap();
-            assert_eq!(
-                check(program, Some(&version)).is_ok(),
-                good,
-                "{program} {version}"
-            );
+            assert_eq!(check(program, Some(&version)).is_ok(), good, "{program} {version}");
         }
         assert!(check("helm", None).is_err());
     }

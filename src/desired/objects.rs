@@ -60,15 +60,17 @@ impl ObjectId {
         self.api_version == "v1" && (self.kind == "Secret" || self.kind == "ConfigMap")
     }
 
+    /// Whether every cluster knows its kind: those of Kubernetes itself have a group without a dot or below `k8s.io`.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
+        !group.contains('.') || group.ends_with(".k8s.io")
+    }
+
     /// `namespace/name`, or `name`.
     #[must_use]
     pub fn path(&self) -> String {
-        self.namespace
-            .iter()
-            .chain([&self.name])
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join("/")
+        self.namespace.iter().chain([&self.name]).map(String::as_str).collect::<Vec<_>>().join("/")
     }
 
     /// A manifest that holds no more than this.
@@ -106,11 +108,7 @@ impl Object {
         }
         Some(Self {
             fingerprint: key.fingerprint(&manifest),
-            identities: if id == ObjectId::sops_age() {
-                identities(&manifest, key)
-            } else {
-                Vec::new()
-            },
+            identities: if id == ObjectId::sops_age() { identities(&manifest, key) } else { Vec::new() },
             manifest: SecretString::from(manifest.to_string()),
             source: source.to_owned(),
             id,
@@ -144,22 +142,12 @@ fn secret_texts(secret: &Value) -> Vec<String> {
 /// Hashes of the age identities in a Secret's [`AGE_KEY`].
 #[must_use]
 pub fn identities(secret: &Value, key: &HashKey) -> Vec<u64> {
-    let plain = secret
-        .get("stringData")
-        .and_then(|data| data.get(AGE_KEY))
-        .and_then(Value::as_str);
-    let encoded = secret
-        .get("data")
-        .and_then(|data| data.get(AGE_KEY))
-        .and_then(Value::as_str);
-    let text = plain
-        .map(ToOwned::to_owned)
-        .or_else(|| String::from_utf8(STANDARD.decode(encoded?).ok()?).ok());
+    let plain = secret.get("stringData").and_then(|data| data.get(AGE_KEY)).and_then(Value::as_str);
+    let encoded = secret.get("data").and_then(|data| data.get(AGE_KEY)).and_then(Value::as_str);
+    let text =
+        plain.map(ToOwned::to_owned).or_else(|| String::from_utf8(STANDARD.decode(encoded?).ok()?).ok());
     let text = text.unwrap_or_default();
-    text.lines()
-        .filter(|line| line.starts_with("AGE-"))
-        .map(|line| key.hash(line))
-        .collect()
+    text.lines().filter(|line| line.starts_with("AGE-")).map(|line| key.hash(line)).collect()
 }
 
 /// Whether a file named as encrypted is: sops leaves its own `sops:` block at the top level in clear text.
@@ -187,11 +175,7 @@ pub fn check_encrypted(path: &Path, text: &str) -> Result<(), Finding> {
             )));
         }
     }
-    if documents == 0 {
-        Err(problem("Encrypted file is empty"))
-    } else {
-        Ok(())
-    }
+    if documents == 0 { Err(problem("Encrypted file is empty")) } else { Ok(()) }
 }
 
 /// Reads the objects of a decrypted file.
@@ -220,13 +204,19 @@ pub fn parse(
             None => vec![document],
         };
         for item in items {
-            let object = Object::new(item, path, key, redactor);
-            objects.push(object.ok_or_else(|| {
-                problem(format!(
-                    "document {} lacks `apiVersion`, `kind` or `metadata.name`",
-                    index + 1
-                ))
-            })?);
+            let object = Object::new(item, path, key, redactor).ok_or_else(|| {
+                problem(format!("document {} lacks `apiVersion`, `kind` or `metadata.name`", index + 1))
+            })?;
+            if !object.id.is_built_in() {
+                return Err(Finding::error(
+                    "sops",
+                    "Encrypted file holds an object that a fresh cluster does not know",
+                )
+                .with("file", path.display())
+                .with("kind", format!("{} {}", object.id.api_version, object.id.kind))
+                .fix("leave it to Flux: its CRD may not be there yet when secrets are applied"));
+            }
+            objects.push(object);
         }
     }
     Ok(objects)
@@ -254,11 +244,7 @@ pub fn merge(objects: impl IntoIterator<Item = Object>) -> Result<Vec<Object>, V
             Some(known) => *known = object,
         }
     }
-    if findings.is_empty() {
-        Ok(merged)
-    } else {
-        Err(findings)
-    }
+    if findings.is_empty() { Ok(merged) } else { Err(findings) }
 }
 
 #[cfg(test)]
@@ -267,12 +253,7 @@ mod tests {
     use crate::age;
 
     fn parsed(text: &str) -> Result<Vec<Object>, Finding> {
-        parse(
-            Path::new("x.sops.yaml"),
-            &SecretString::from(text),
-            &HashKey::default(),
-            &Redactor::default(),
-        )
+        parse(Path::new("x.sops.yaml"), &SecretString::from(text), &HashKey::default(), &Redactor::default())
     }
 
     #[test]
@@ -280,31 +261,28 @@ mod tests {
         let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: CANARY-SECRET}\n---\n---\n\
             apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: b, namespace: media}}\n";
         let redactor = Redactor::default();
-        let objects = parse(
-            Path::new("x"),
-            &SecretString::from(text),
-            &HashKey::default(),
-            &redactor,
-        )
-        .ok()
-        .unwrap();
+        let objects =
+            parse(Path::new("x"), &SecretString::from(text), &HashKey::default(), &redactor).ok().unwrap();
         let paths: Vec<_> = objects.iter().map(|object| object.id.path()).collect();
-        assert_eq!(
-            paths,
-            ["flux-system/a", "media/b"],
-            "without a namespace it goes to Flux's"
-        );
+        assert_eq!(paths, ["flux-system/a", "media/b"], "without a namespace it goes to Flux's");
         assert_eq!(redactor.apply("say CANARY-SECRET"), "say [redacted]");
     }
 
     #[test]
+    fn an_object_whose_crd_may_be_missing_is_refused() {
+        let text = |version: &str| format!("apiVersion: {version}\nkind: X\nmetadata: {{name: a}}\n");
+        for version in ["v1", "apps/v1", "rbac.authorization.k8s.io/v1"] {
+            assert!(parsed(&text(version)).is_ok(), "{version}");
+        }
+        let finding = parsed(&text("cert-manager.io/v1")).err().unwrap();
+        assert_eq!(finding.message, "Encrypted file holds an object that a fresh cluster does not know");
+    }
+
+    #[test]
     fn errors_tell_no_content() {
-        for text in [
-            "CANARY-SECRET",
-            "kind: CANARY-SECRET\n",
-            "a: [CANARY-SECRET\n",
-            "? [CANARY-SECRET]\n: x\n",
-        ] {
+        for text in
+            ["CANARY-SECRET", "kind: CANARY-SECRET\n", "a: [CANARY-SECRET\n", "? [CANARY-SECRET]\n: x\n"]
+        {
             let finding = parsed(text).err().unwrap();
             assert!(!format!("{finding:?}").contains("CANARY"), "{finding:?}");
         }
@@ -315,14 +293,8 @@ mod tests {
         let check = |text| check_encrypted(Path::new("bootstrap/x.sops.yaml"), text);
         assert!(check("a: ENC[AES256]\nsops: {mac: x}\n").is_ok());
         for (text, message) in [
-            (
-                "kind: Secret\nstringData: {k: CANARY-SECRET}\n",
-                "Encrypted file is plain text",
-            ),
-            (
-                "a: ENC[x]\nsops: {}\n---\nb: CANARY-SECRET\n",
-                "Encrypted file is plain text",
-            ),
+            ("kind: Secret\nstringData: {k: CANARY-SECRET}\n", "Encrypted file is plain text"),
+            ("a: ENC[x]\nsops: {}\n---\nb: CANARY-SECRET\n", "Encrypted file is plain text"),
             ("k: [CANARY-SECRET", "Encrypted file is not valid YAML"),
             ("", "Encrypted file is empty"),
         ] {
@@ -344,20 +316,12 @@ mod tests {
                 "apiVersion: v1\nkind: Secret\nmetadata: {{name: sops-age, namespace: flux-system, labels: {{a: b}}}}\n\
                  stringData:\n  age.agekey: {value}\n"
             );
-            parse(Path::new("y"), &SecretString::from(text), &key, &redactor)
-                .ok()
-                .unwrap()
-                .remove(0)
+            parse(Path::new("y"), &SecretString::from(text), &key, &redactor).ok().unwrap().remove(0)
         };
-        let merged = merge([ours(), theirs("\"AGE-PLUGIN-X-1ABCDEF\\n\"")])
-            .ok()
-            .unwrap();
+        let merged = merge([ours(), theirs("\"AGE-PLUGIN-X-1ABCDEF\\n\"")]).ok().unwrap();
         assert_eq!(merged.len(), 1);
         assert_eq!(merged[0].identities, [key.hash("AGE-PLUGIN-X-1ABCDEF")]);
         let findings = merge([ours(), theirs("AGE-PLUGIN-X-1OTHER")]).err().unwrap();
-        assert_eq!(
-            findings[0].message,
-            "Two files make the same object with other content"
-        );
+        assert_eq!(findings[0].message, "Two files make the same object with other content");
     }
 }

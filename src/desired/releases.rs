@@ -35,10 +35,7 @@ impl Release {
     /// A value by its path; the last values file that sets it wins.
     #[must_use]
     pub fn value(&self, path: &[&str]) -> Option<&Value> {
-        self.values
-            .iter()
-            .rev()
-            .find_map(|values| path.iter().try_fold(values, |value, key| value.get(key)))
+        self.values.iter().rev().find_map(|values| path.iter().try_fold(values, |value, key| value.get(key)))
     }
 }
 
@@ -94,42 +91,26 @@ pub fn parse(output: &[u8]) -> Result<Vec<Release>, String> {
     let mut releases = Vec::new();
     for document in serde_yaml::Deserializer::from_str(text) {
         let state = Option::<State>::deserialize(document).map_err(|error| {
-            let place = error
-                .location()
-                .map(|place| format!("line {}, column {}", place.line(), place.column()));
+            let place =
+                error.location().map(|place| format!("line {}, column {}", place.line(), place.column()));
             place.unwrap_or_else(|| "not the state that helmfile 1.7 prints".to_owned())
         })?;
-        let Some(State {
-            releases: raw,
-            defaults,
-            environment,
-        }) = state
-        else {
+        let Some(State { releases: raw, defaults, environment }) = state else {
             continue;
         };
         for raw in raw.into_iter().flatten() {
-            if raw
-                .condition
-                .as_deref()
-                .is_some_and(|condition| !holds(condition, &environment))
-            {
+            if raw.condition.as_deref().is_some_and(|condition| !holds(condition, &environment)) {
                 continue;
             }
             releases.push(Release {
-                namespace: if raw.namespace.is_empty() {
-                    "default".to_owned()
-                } else {
-                    raw.namespace
-                },
+                namespace: if raw.namespace.is_empty() { "default".to_owned() } else { raw.namespace },
                 name: raw.name,
                 chart: raw.chart,
                 version: raw.version,
                 needs: raw.needs,
                 values: raw.values,
                 installed: raw.installed.unwrap_or(true),
-                timeout: raw
-                    .timeout
-                    .or(Some(defaults.timeout).filter(|timeout| *timeout > 0)),
+                timeout: raw.timeout.or(Some(defaults.timeout).filter(|timeout| *timeout > 0)),
                 kube_context: raw.kube_context.or_else(|| defaults.kube_context.clone()),
             });
         }
@@ -139,9 +120,7 @@ pub fn parse(output: &[u8]) -> Result<Vec<Release>, String> {
 
 /// A release's `condition` is a path into the environment's values.
 fn holds(condition: &str, environment: &Value) -> bool {
-    let found = condition
-        .split('.')
-        .try_fold(environment, |value, key| value.get(key));
+    let found = condition.split('.').try_fold(environment, |value, key| value.get(key));
     found.and_then(Value::as_bool).unwrap_or(false)
 }
 
@@ -165,9 +144,7 @@ mod tests {
             ["kube-system/cilium", "default/gone"],
             "a condition that does not hold leaves one out"
         );
-        let [cilium, gone] = releases.as_slice() else {
-            panic!("two")
-        };
+        let [cilium, gone] = releases.as_slice() else { panic!("two") };
         assert_eq!((cilium.timeout, gone.timeout), (Some(99), Some(5)));
         assert_eq!((cilium.installed, gone.installed), (true, false));
         assert_eq!(gone.needs, ["kube-system/cilium"]);
@@ -178,9 +155,7 @@ mod tests {
 
     #[test]
     fn an_error_tells_the_place_and_no_value() {
-        let error = parse(b"releases:\n  - name: [CANARY-SECRET]\n    chart: x\n")
-            .err()
-            .unwrap();
+        let error = parse(b"releases:\n  - name: [CANARY-SECRET]\n    chart: x\n").err().unwrap();
         assert!(error.starts_with("line ") && !error.contains("CANARY"), "{error}");
     }
 

@@ -6,13 +6,7 @@ use super::Kind;
 use crate::check::Finding;
 
 /// The namespaces of a repository that has no `kubernetes/apps`.
-const NAMESPACES: [&str; 5] = [
-    "kube-system",
-    "cert-manager",
-    "flux-system",
-    "network",
-    "monitoring",
-];
+const NAMESPACES: [&str; 5] = ["kube-system", "cert-manager", "flux-system", "network", "monitoring"];
 
 /// Flux's namespace, and that of secrets that name none.
 pub const FLUX_NAMESPACE: &str = "flux-system";
@@ -28,14 +22,8 @@ const CLUSTER_SECRETS: &str = "kubernetes/components/sops/cluster-secrets.sops.y
 pub fn helmfiles(root: &Path) -> Result<[(Kind, PathBuf); 2], Vec<Finding>> {
     let bootstrap = root.join("bootstrap");
     let layouts = [
-        [
-            (Kind::Crds, "helmfile.d/00-crds.yaml"),
-            (Kind::Apps, "helmfile.d/01-apps.yaml"),
-        ],
-        [
-            (Kind::Crds, "helmfile/crds.yaml"),
-            (Kind::Apps, "helmfile/apps.yaml"),
-        ],
+        [(Kind::Crds, "helmfile.d/00-crds.yaml"), (Kind::Apps, "helmfile.d/01-apps.yaml")],
+        [(Kind::Crds, "helmfile/crds.yaml"), (Kind::Apps, "helmfile/apps.yaml")],
     ];
     let find = |name: &str| {
         let plain = bootstrap.join(name);
@@ -93,14 +81,8 @@ pub fn namespaces<'a>(root: &Path, releases: impl Iterator<Item = &'a str>) -> V
         .filter(|name| is_namespace(name))
         .collect();
     folders.sort();
-    let first = if folders.is_empty() {
-        NAMESPACES.map(ToOwned::to_owned).to_vec()
-    } else {
-        folders
-    };
-    let rest = std::iter::once(FLUX_NAMESPACE)
-        .chain(releases)
-        .map(ToOwned::to_owned);
+    let first = if folders.is_empty() { NAMESPACES.map(ToOwned::to_owned).to_vec() } else { folders };
+    let rest = std::iter::once(FLUX_NAMESPACE).chain(releases).map(ToOwned::to_owned);
     let mut namespaces: Vec<String> = Vec::new();
     for name in first.into_iter().chain(rest) {
         if !namespaces.contains(&name) {
@@ -137,14 +119,8 @@ mod tests {
     #[test]
     fn both_layouts_and_templates_are_found() {
         let cases: &[&[&str; 2]] = &[
-            &[
-                "bootstrap/helmfile.d/00-crds.yaml",
-                "bootstrap/helmfile.d/01-apps.yaml",
-            ],
-            &[
-                "bootstrap/helmfile.d/00-crds.yaml",
-                "bootstrap/helmfile.d/01-apps.yaml.gotmpl",
-            ],
+            &["bootstrap/helmfile.d/00-crds.yaml", "bootstrap/helmfile.d/01-apps.yaml"],
+            &["bootstrap/helmfile.d/00-crds.yaml", "bootstrap/helmfile.d/01-apps.yaml.gotmpl"],
             &["bootstrap/helmfile/crds.yaml", "bootstrap/helmfile/apps.yaml"],
         ];
         for files in cases {
@@ -166,14 +142,7 @@ mod tests {
         let names = namespaces(root.path(), releases.into_iter());
         assert_eq!(
             names,
-            [
-                "kube-system",
-                "cert-manager",
-                "flux-system",
-                "network",
-                "monitoring",
-                "observability"
-            ]
+            ["kube-system", "cert-manager", "flux-system", "network", "monitoring", "observability"]
         );
         let root = tree(&[
             "kubernetes/apps/media/x/ks.yaml",
@@ -187,16 +156,9 @@ mod tests {
     #[test]
     fn encrypted_files_are_those_of_bootstrap() {
         let files = ["bootstrap/b.sops.yaml", "bootstrap/a.sops.yml", CLUSTER_SECRETS];
-        let others = [
-            "bootstrap/.sops.yaml",
-            "bootstrap/plain.yaml",
-            "kubernetes/x.sops.yaml",
-        ];
+        let others = ["bootstrap/.sops.yaml", "bootstrap/plain.yaml", "kubernetes/x.sops.yaml"];
         let root = tree(&[files, others].concat());
         let found = encrypted_files(root.path());
-        assert_eq!(
-            found,
-            [files[1], files[0], files[2]].map(|file| root.path().join(file))
-        );
+        assert_eq!(found, [files[1], files[0], files[2]].map(|file| root.path().join(file)));
     }
 }

@@ -32,25 +32,11 @@ pub struct StateFile {
 ///
 /// All that is wrong with it.
 pub fn read(kind: Kind, path: &Path, allow_hooks: bool) -> Result<StateFile, Vec<Finding>> {
-    let mut scan = Scan {
-        allow_hooks,
-        findings: Vec::new(),
-        charts: Vec::new(),
-        needs_identities: false,
-    };
+    let mut scan = Scan { allow_hooks, findings: Vec::new(), charts: Vec::new(), needs_identities: false };
     scan.file(path, DEEPEST);
     if scan.findings.is_empty() {
-        let Scan {
-            charts,
-            needs_identities,
-            ..
-        } = scan;
-        Ok(StateFile {
-            kind,
-            path: path.to_owned(),
-            charts,
-            needs_identities,
-        })
+        let Scan { charts, needs_identities, .. } = scan;
+        Ok(StateFile { kind, path: path.to_owned(), charts, needs_identities })
     } else {
         Err(scan.findings)
     }
@@ -69,8 +55,7 @@ impl Scan {
             Ok(text) => text,
             Err(error) => {
                 let finding = Finding::error("helmfile", "Helmfile cannot be read");
-                self.findings
-                    .push(finding.with("file", path.display()).with("reason", error));
+                self.findings.push(finding.with("file", path.display()).with("reason", error));
                 return;
             }
         };
@@ -80,9 +65,8 @@ impl Scan {
         }
         if path.extension().is_some_and(|extension| extension == "gotmpl") {
             // Not YAML before it is rendered; rendering is what runs the hooks.
-            let prepares = text
-                .lines()
-                .any(|line| line.contains("prepare") && !line.trim_start().starts_with('#'));
+            let prepares =
+                text.lines().any(|line| line.contains("prepare") && !line.trim_start().starts_with('#'));
             if !self.allow_hooks && text.contains("hooks:") && prepares {
                 self.findings.push(refused(path, "a `prepare` hook"));
             }
@@ -108,21 +92,13 @@ impl Scan {
         let hooks =
             sequence(document, "hooks").chain(releases().flat_map(|release| sequence(release, "hooks")));
         if !self.allow_hooks
-            && hooks
-                .flat_map(|hook| sequence(hook, "events"))
-                .any(|event| event == "prepare")
+            && hooks.flat_map(|hook| sequence(hook, "events")).any(|event| event == "prepare")
         {
             self.findings.push(refused(path, "a `prepare` hook"));
         }
-        let args = document
-            .get("helmDefaults")
-            .into_iter()
-            .flat_map(|defaults| sequence(defaults, "args"));
+        let args = document.get("helmDefaults").into_iter().flat_map(|defaults| sequence(defaults, "args"));
         let only_for_template = ["--include-crds", "--no-hooks"];
-        if let Some(arg) = args
-            .filter_map(Value::as_str)
-            .find(|arg| only_for_template.contains(arg))
-        {
+        if let Some(arg) = args.filter_map(Value::as_str).find(|arg| only_for_template.contains(arg)) {
             self.findings.push(
                 Finding::error("helmfile", "Helmfile can only be templated")
                     .with("file", path.display())
@@ -146,34 +122,18 @@ impl Scan {
     }
 
     fn release(&mut self, path: &Path, folder: &Path, document: &Value, release: &Value) {
-        let text = |key| {
-            release
-                .get(key)
-                .and_then(Value::as_str)
-                .filter(|text| !text.contains("{{"))
-        };
+        let text = |key| release.get(key).and_then(Value::as_str).filter(|text| !text.contains("{{"));
         if let (Some(chart), Some(version)) = (text("chart"), text("version"))
             && chart.starts_with("oci://")
         {
-            self.charts.push(ChartRef {
-                chart: chart.to_owned(),
-                version: version.to_owned(),
-            });
+            self.charts.push(ChartRef { chart: chart.to_owned(), version: version.to_owned() });
         }
         // A release may say that a missing file is none of its business.
-        let handler = release
-            .get("missingFileHandler")
-            .or_else(|| document.get("missingFileHandler"));
-        if handler
-            .and_then(Value::as_str)
-            .is_some_and(|handler| handler != "Error")
-        {
+        let handler = release.get("missingFileHandler").or_else(|| document.get("missingFileHandler"));
+        if handler.and_then(Value::as_str).is_some_and(|handler| handler != "Error") {
             return;
         }
-        for file in sequence(release, "values")
-            .filter_map(Value::as_str)
-            .filter(|file| is_local(file))
-        {
+        for file in sequence(release, "values").filter_map(Value::as_str).filter(|file| is_local(file)) {
             let place = folder.join(file);
             if place.exists() {
                 self.needs_identities |=
@@ -192,9 +152,7 @@ impl Scan {
 
 /// helmfile decrypts such references itself (vals), with the user's identities.
 fn refers_to_encrypted(text: &str) -> bool {
-    ["ref+sops", "fetchSecretValue", "expandSecretRefs"]
-        .iter()
-        .any(|word| text.contains(word))
+    ["ref+sops", "fetchSecretValue", "expandSecretRefs"].iter().any(|word| text.contains(word))
 }
 
 /// The finding for a values file that is not there.
@@ -208,15 +166,11 @@ pub fn missing_values(helmfile: &Path, release: Option<&str>, file: &str, folder
         finding.pairs.insert(1, ("release", release.to_owned()));
     }
     let name = Path::new(file).strip_prefix("./").unwrap_or(Path::new(file));
-    let beside = folder
-        .parent()
-        .map(|parent| parent.join(name))
-        .filter(|path| path.is_file());
+    let beside = folder.parent().map(|parent| parent.join(name)).filter(|path| path.is_file());
     match beside {
-        Some(_) => finding.fix(format!(
-            "write `../{}`: paths are relative to the helmfile's folder",
-            name.display()
-        )),
+        Some(_) => {
+            finding.fix(format!("write `../{}`: paths are relative to the helmfile's folder", name.display()))
+        }
         None => finding,
     }
 }
@@ -239,9 +193,7 @@ fn is_local(path: &str) -> bool {
 
 /// What stands between `{{` and `}}`.
 fn actions(text: &str) -> impl Iterator<Item = &str> {
-    text.split("{{")
-        .skip(1)
-        .filter_map(|rest| rest.split("}}").next())
+    text.split("{{").skip(1).filter_map(|rest| rest.split("}}").next())
 }
 
 fn runs_programs(action: &str) -> bool {
@@ -262,35 +214,20 @@ mod tests {
         std::fs::write(folder.path().join("templates/values.yaml.gotmpl"), "a: 1\n").unwrap();
         std::fs::write(&path, text).unwrap();
         let findings = read(Kind::Apps, &path, allow_hooks).err().unwrap_or_default();
-        findings
-            .iter()
-            .map(|finding| format!("{} {:?}", finding.message, finding.pairs))
-            .collect()
+        findings.iter().map(|finding| format!("{} {:?}", finding.message, finding.pairs)).collect()
     }
 
     #[test]
     fn programs_in_state_files_are_refused_unless_allowed() {
         let cases = [
-            (
-                "a.yaml",
-                "hooks:\n- events: [presync, prepare]\n  command: touch\n",
-                true,
-            ),
+            ("a.yaml", "hooks:\n- events: [presync, prepare]\n  command: touch\n", true),
             (
                 "a.yaml",
                 "releases:\n- name: a\n  chart: b\n  hooks:\n  - events: [prepare]\n    command: x\n",
                 true,
             ),
-            (
-                "a.yaml",
-                "releases:\n- name: '{{ exec \"id\" (list) }}'\n  chart: b\n",
-                true,
-            ),
-            (
-                "a.yaml.gotmpl",
-                "releases: {{ exec \"cat\" (list \"x\") }}\n",
-                true,
-            ),
+            ("a.yaml", "releases:\n- name: '{{ exec \"id\" (list) }}'\n  chart: b\n", true),
+            ("a.yaml.gotmpl", "releases: {{ exec \"cat\" (list \"x\") }}\n", true),
             ("a.yaml.gotmpl", "hooks:\n- events: [\"prepare\"]\n", true),
             ("a.yaml", "hooks:\n- events: [presync]\n  command: touch\n", false),
             ("a.yaml", "releases:\n- name: prepare-exec\n  chart: b\n", false),
@@ -318,10 +255,8 @@ mod tests {
         ] {
             assert!(found[0].contains(part), "{part}: {found:?}");
         }
-        for values in [
-            "['../templates/values.yaml.gotmpl']",
-            "['https://x/y.yaml', 'x/*.yaml', '{{ .A }}']",
-        ] {
+        for values in ["['../templates/values.yaml.gotmpl']", "['https://x/y.yaml', 'x/*.yaml', '{{ .A }}']"]
+        {
             let text = format!("releases:\n- name: cilium\n  chart: b\n  values: {values}\n");
             assert!(findings("01-apps.yaml", &text, false).is_empty(), "{values}");
         }
@@ -335,10 +270,7 @@ mod tests {
         assert!(findings("00-crds.yaml", template, false)[0].starts_with("Helmfile can only be templated"));
         let broken = "releases:\n- name: a\n  needs: ['x'\n  chart: b\n";
         let found = findings("01-apps.yaml", broken, false);
-        assert!(
-            found[0].contains("not valid YAML") && found[0].contains("(\"line\", \"4\")"),
-            "{found:?}"
-        );
+        assert!(found[0].contains("not valid YAML") && found[0].contains("(\"line\", \"4\")"), "{found:?}");
     }
 
     #[test]
@@ -352,13 +284,7 @@ mod tests {
         )
         .unwrap();
         let state = read(Kind::Apps, &path, false).unwrap();
-        assert_eq!(
-            state.charts,
-            [ChartRef {
-                chart: "oci://x/a".to_owned(),
-                version: "1.0.0".to_owned()
-            }]
-        );
+        assert_eq!(state.charts, [ChartRef { chart: "oci://x/a".to_owned(), version: "1.0.0".to_owned() }]);
         assert!(!state.needs_identities);
     }
 }

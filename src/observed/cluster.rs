@@ -39,12 +39,8 @@ impl Cluster {
     /// What the nodes that are not Ready wait for: `CNI`, or their own words; empty when all are.
     #[must_use]
     pub fn waiting_for(&self) -> String {
-        let mut reasons: Vec<_> = self
-            .nodes
-            .iter()
-            .filter(|node| !node.ready)
-            .map(Node::waiting_for)
-            .collect();
+        let mut reasons: Vec<_> =
+            self.nodes.iter().filter(|node| !node.ready).map(Node::waiting_for).collect();
         reasons.sort();
         reasons.dedup();
         reasons.join(", ")
@@ -59,11 +55,7 @@ impl Node {
         {
             return "CNI".to_owned();
         }
-        if self.message.is_empty() {
-            "its kubelet".to_owned()
-        } else {
-            self.message.clone()
-        }
+        if self.message.is_empty() { "its kubelet".to_owned() } else { self.message.clone() }
     }
 }
 
@@ -107,30 +99,17 @@ struct Condition {
 impl From<List<Item>> for Cluster {
     fn from(list: List<Item>) -> Self {
         let mut cluster = Self::default();
-        for Item {
-            kind,
-            metadata,
-            status,
-        } in list.items
-        {
+        for Item { kind, metadata, status } in list.items {
             if kind == "Namespace" {
                 if metadata.name == "kube-system" {
                     cluster.uid = metadata.uid;
                 }
                 cluster.namespaces.insert(metadata.name, status.phase);
             } else if kind == "Node" {
-                let condition = status
-                    .conditions
-                    .into_iter()
-                    .find(|condition| condition.r#type == "Ready");
-                let (ready, message) = condition.map_or((false, String::new()), |found| {
-                    (found.status == "True", found.message)
-                });
-                cluster.nodes.push(Node {
-                    name: metadata.name,
-                    ready,
-                    message,
-                });
+                let condition = status.conditions.into_iter().find(|condition| condition.r#type == "Ready");
+                let (ready, message) =
+                    condition.map_or((false, String::new()), |found| (found.status == "True", found.message));
+                cluster.nodes.push(Node { name: metadata.name, ready, message });
             }
         }
         cluster

@@ -137,14 +137,8 @@ impl Resource {
     /// A condition that speaks of the present spec.
     #[must_use]
     pub fn condition(&self, name: &str) -> Option<&Condition> {
-        let found = self
-            .status
-            .conditions
-            .iter()
-            .find(|condition| condition.r#type == name)?;
-        let of = [found.observed_generation, self.status.observed_generation]
-            .into_iter()
-            .find(|of| *of > 0);
+        let found = self.status.conditions.iter().find(|condition| condition.r#type == name)?;
+        let of = [found.observed_generation, self.status.observed_generation].into_iter().find(|of| *of > 0);
         (of == Some(self.metadata.generation)).then_some(found)
     }
 
@@ -166,11 +160,7 @@ impl Resource {
     /// The Kustomization that applied it, as namespace and name.
     #[must_use]
     pub fn applied_by(&self) -> Option<(&str, &str)> {
-        let label = |name: &str| {
-            self.metadata
-                .labels
-                .get(&format!("kustomize.toolkit.fluxcd.io/{name}"))
-        };
+        let label = |name: &str| self.metadata.labels.get(&format!("kustomize.toolkit.fluxcd.io/{name}"));
         Some((label("namespace")?, label("name")?))
     }
 }
@@ -202,17 +192,12 @@ impl Toolbox {
     pub async fn observe_flux(&self, known: &Flux) -> Result<Flux, Error> {
         // Sources and Kustomizations can be asked for only when a FluxInstance has brought their CRDs; kubectl fails
         // as a whole when it does not know one of several kinds.
-        let ready = known
-            .instance
-            .as_ref()
-            .filter(|instance| instance.ready() == Some("True"));
+        let ready = known.instance.as_ref().filter(|instance| instance.ready() == Some("True"));
         let kinds = match ready.and_then(|instance| instance.spec.sync.as_ref()) {
             Some(sync) => format!("{INSTANCES},{},{KUSTOMIZATIONS}", sources(&sync.kind)),
             None => INSTANCES.to_owned(),
         };
-        let answer = self
-            .kubectl_get::<List<Resource>>(&[&kinds, "--all-namespaces"])
-            .await;
+        let answer = self.kubectl_get::<List<Resource>>(&[&kinds, "--all-namespaces"]).await;
         let items = match answer {
             Ok(list) => list.map(|list| list.items).unwrap_or_default(),
             Err(Error::Tool { reason, .. }) if reason.contains("the server doesn't have a resource type") => {
@@ -220,12 +205,8 @@ impl Toolbox {
             }
             Err(error) => return Err(error),
         };
-        let (instances, resources): (Vec<_>, Vec<_>) = items
-            .into_iter()
-            .partition(|resource| resource.kind == "FluxInstance");
-        Ok(Flux {
-            instance: instances.into_iter().next(),
-            resources,
-        })
+        let (instances, resources): (Vec<_>, Vec<_>) =
+            items.into_iter().partition(|resource| resource.kind == "FluxInstance");
+        Ok(Flux { instance: instances.into_iter().next(), resources })
     }
 }

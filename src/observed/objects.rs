@@ -51,11 +51,8 @@ impl Toolbox {
         objects: &[Object],
         key: &HashKey,
     ) -> Result<BTreeMap<ObjectId, LiveObject>, Error> {
-        let names: Vec<_> = objects
-            .iter()
-            .filter(|object| object.id.is_core())
-            .map(|object| object.id.manifest())
-            .collect();
+        let names: Vec<_> =
+            objects.iter().filter(|object| object.id.is_core()).map(|object| object.id.manifest()).collect();
         if names.is_empty() {
             return Ok(BTreeMap::new());
         }

@@ -57,18 +57,9 @@ impl Workload {
 }
 
 fn pending(list: &List<Workload>, release: &str) -> Vec<String> {
-    let ours = |workload: &&Workload| {
-        workload
-            .metadata
-            .annotations
-            .get(RELEASE)
-            .is_some_and(|name| name == release)
-    };
-    list.items
-        .iter()
-        .filter(ours)
-        .filter_map(Workload::pending)
-        .collect()
+    let ours =
+        |workload: &&Workload| workload.metadata.annotations.get(RELEASE).is_some_and(|name| name == release);
+    list.items.iter().filter(ours).filter_map(Workload::pending).collect()
 }
 
 impl Toolbox {
@@ -103,29 +94,13 @@ mod tests {
                 "{}",
                 r#"{"desiredNumberScheduled":3,"numberAvailable":1}"#,
             ),
-            workload(
-                "Deployment",
-                "cilium-operator",
-                "cilium",
-                r#"{"replicas":2}"#,
-                "{}",
-            ),
-            workload(
-                "Deployment",
-                "done",
-                "cilium",
-                r#"{"replicas":1}"#,
-                r#"{"availableReplicas":1}"#,
-            ),
+            workload("Deployment", "cilium-operator", "cilium", r#"{"replicas":2}"#, "{}"),
+            workload("Deployment", "done", "cilium", r#"{"replicas":1}"#, r#"{"availableReplicas":1}"#),
             workload("Job", "check", "cilium", "{}", "{}"),
             workload("Deployment", "coredns", "coredns", r#"{"replicas":1}"#, "{}"),
         ];
         let list = serde_json::from_str(&format!(r#"{{"items":[{}]}}"#, items.join(","))).unwrap();
-        let expected = [
-            "DaemonSet/cilium 1/3",
-            "Deployment/cilium-operator 0/2",
-            "Job/check 0/1",
-        ];
+        let expected = ["DaemonSet/cilium 1/3", "Deployment/cilium-operator 0/2", "Job/check 0/1"];
         assert_eq!(pending(&list, "cilium"), expected);
     }
 }

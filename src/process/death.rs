@@ -43,9 +43,7 @@ fn become_tool(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     use std::os::unix::process::CommandExt as _;
 
     // The shell's codes for a program that cannot be run, and for one that was not found.
-    let parent = args
-        .next()
-        .and_then(|parent| parent.to_str()?.parse::<i32>().ok());
+    let parent = args.next().and_then(|parent| parent.to_str()?.parse::<i32>().ok());
     let (Some(parent), Some(program)) = (parent, args.next()) else {
         return ExitCode::from(126);
     };
@@ -58,11 +56,7 @@ fn become_tool(mut args: impl Iterator<Item = OsString>) -> ExitCode {
         return ExitCode::from(130);
     }
     let error = std::process::Command::new(&program).args(args).exec();
-    _ = writeln!(
-        std::io::stderr(),
-        "failed to execute `{}`: {error}",
-        program.to_string_lossy()
-    );
+    _ = writeln!(std::io::stderr(), "failed to execute `{}`: {error}", program.to_string_lossy());
     ExitCode::from(127)
 }
 

@@ -30,9 +30,7 @@ impl Stop {
     /// Never tells to stop; for runs that handle no signals.
     #[must_use]
     pub fn never() -> Self {
-        Self {
-            orders: watch::channel(None).1,
-        }
+        Self { orders: watch::channel(None).1 }
     }
 
     /// The signal that came first, if any came.
@@ -83,11 +81,7 @@ pub fn listen() -> std::io::Result<Stop> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     // Under nohup, HUP is ignored on purpose.
-    let mut hangup = if is_ignored(Signal::SIGHUP) {
-        None
-    } else {
-        Some(signal(SignalKind::hangup())?)
-    };
+    let mut hangup = if is_ignored(Signal::SIGHUP) { None } else { Some(signal(SignalKind::hangup())?) };
     let mut suspend = signal(SignalKind::from_raw(Signal::SIGTSTP as i32))?;
     tokio::spawn(async move {
         let mut first = None;
@@ -122,12 +116,10 @@ pub fn listen() -> std::io::Result<Stop> {
 #[cfg(target_os = "linux")]
 fn is_ignored(signal: Signal) -> bool {
     // proc(5): `SigIgn` is a mask in hexadecimal, bit 0 for signal 1.
-    let mask = std::fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
-            u64::from_str_radix(line.trim(), 16).ok()
-        });
+    let mask = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    });
     mask.is_some_and(|mask| mask & (1 << (signal as i32 - 1)) != 0)
 }
 

@@ -22,9 +22,7 @@ pub async fn run(tools: &Toolbox, namespaces: &[(String, NamespaceAction)]) -> R
     if !items.is_empty() {
         // Applied, not created: somebody may have made one since we looked.
         let manifest = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
-        tools
-            .kubectl_apply(SecretSlice::from(manifest.into_bytes()))
-            .await?;
+        tools.kubectl_apply(SecretSlice::from(manifest.into_bytes())).await?;
     }
     for (namespace, action) in namespaces {
         match action {

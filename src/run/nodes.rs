@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::observed::cluster::Cluster;
+use crate::process::ProcessError;
 use crate::run::Waiting;
 use crate::tools::Toolbox;
 
@@ -21,18 +22,23 @@ pub async fn wait(tools: &Toolbox, mut cluster: Cluster, expected: usize) -> Res
     let after = tools.clock.cap(DEADLINE);
     let start = Instant::now();
     let mut waiting = Waiting::new("Waiting for nodes");
+    let passed = || start.elapsed() >= after;
+    let deadline = |waiting_for| Error::Deadline { stage: "nodes", after, waiting_for };
     while cluster.nodes.len() < expected {
         let waiting_for = format!("{} of {expected} nodes registered", cluster.nodes.len());
-        if start.elapsed() >= after {
-            return Err(Error::Deadline {
-                stage: "nodes",
-                after,
-                waiting_for,
-            });
+        waiting.say(&[("waiting_for", waiting_for.clone())]);
+        let left = after.saturating_sub(start.elapsed());
+        tools.runner.stop().sleep(PAUSE.min(left)).await?;
+        if passed() {
+            return Err(deadline(waiting_for));
         }
-        waiting.say(&[("waiting_for", waiting_for)]);
-        tools.runner.stop().sleep(PAUSE).await?;
-        cluster = tools.observe_cluster().await?;
+        cluster = match tools.observe_cluster().await {
+            // Not kubectl is late, but the nodes are.
+            Err(Error::Process(ProcessError::Deadline { .. })) if passed() => {
+                return Err(deadline(waiting_for));
+            }
+            seen => seen?,
+        };
     }
     Ok(cluster)
 }

@@ -62,14 +62,9 @@ impl<'a> Sync<'a> {
 
     /// The release that was at work when it failed, by the name that helmfile gave, else the first.
     fn culprit(&self, name: Option<&str>) -> Option<String> {
-        let named = self
-            .running
-            .values()
-            .find(|(release, _)| Some(release.name.as_str()) == name);
+        let named = self.running.values().find(|(release, _)| Some(release.name.as_str()) == name);
         let found = named.or_else(|| self.running.values().min_by_key(|(_, start)| *start));
-        found
-            .map(|(release, _)| release.id())
-            .or_else(|| name.map(ToOwned::to_owned))
+        found.map(|(release, _)| release.id()).or_else(|| name.map(ToOwned::to_owned))
     }
 
     fn failure(&self, talk: &str, deadline: Option<Duration>) -> ReleaseFailure {
@@ -86,22 +81,15 @@ impl<'a> Sync<'a> {
         };
         let words = ["context deadline exceeded", "timed out waiting for the condition"];
         let timed_out = deadline.is_some() || words.iter().any(|words| reason.contains(words));
-        ReleaseFailure {
-            release,
-            reason,
-            timed_out,
-        }
+        ReleaseFailure { release, reason, timed_out }
     }
 }
 
 /// helm's timeout for each release: what is left, unless the helmfile sets a shorter one for any of them; then the
 /// helmfile's own hold, for the flag would beat them all.
 fn timeout(releases: &[Release], longest: Duration) -> Option<Duration> {
-    let shorter = |release: &Release| {
-        release
-            .timeout
-            .is_some_and(|seconds| Duration::from_secs(seconds) < longest)
-    };
+    let shorter =
+        |release: &Release| release.timeout.is_some_and(|seconds| Duration::from_secs(seconds) < longest);
     (!releases.iter().any(shorter)).then_some(longest)
 }
 
@@ -117,11 +105,7 @@ pub async fn run(
     release_timeout: Duration,
     root: &Path,
 ) -> (Vec<ReleaseReport>, Result<(), Error>) {
-    let wanted: Vec<_> = helmfile
-        .releases
-        .iter()
-        .filter(|release| release.installed)
-        .collect();
+    let wanted: Vec<_> = helmfile.releases.iter().filter(|release| release.installed).collect();
     let shown = helmfile.path.strip_prefix(root).unwrap_or(&helmfile.path);
     tracing::info!(file = %shown.display(), releases = %wanted.len(), "Syncing Helm releases");
     if wanted.is_empty() {
@@ -134,19 +118,12 @@ pub async fn run(
         done: Vec::new(),
     });
     let left = tools.clock.left();
-    let longest = release_timeout
-        .min(left.saturating_sub(MARGIN))
-        .max(Duration::from_secs(1));
+    let longest = release_timeout.min(left.saturating_sub(MARGIN)).max(Duration::from_secs(1));
     let timeout = timeout(&helmfile.releases, longest);
-    let syncing = tools.helmfile_sync(
-        &helmfile.path,
-        charts,
-        helmfile.needs_identities,
-        timeout,
-        |progress| {
+    let syncing =
+        tools.helmfile_sync(&helmfile.path, charts, helmfile.needs_identities, timeout, |progress| {
             sync.borrow_mut().on_progress(progress);
-        },
-    );
+        });
     let result = {
         tokio::pin!(syncing);
         loop {
@@ -163,10 +140,7 @@ pub async fn run(
         Err(ProcessError::Deadline { talk, .. }) => Err(Error::Release(sync.failure(&talk, Some(left)))),
         Err(error) => Err(error.into()),
     };
-    if let Err(Error::Release(ReleaseFailure {
-        release: Some(failed),
-        ..
-    })) = &result
+    if let Err(Error::Release(ReleaseFailure { release: Some(failed), .. })) = &result
         && let Some((release, start)) = sync.running.get(failed)
     {
         sync.done.push(ReleaseReport::failed(release, start.elapsed()));
@@ -185,11 +159,8 @@ async fn say_what_is_waited_for(tools: &Toolbox, sync: &RefCell<Sync<'_>>) {
             continue;
         }
         // The cluster may be away for a while; the next look tells.
-        let pending = tools
-            .pending_workloads(&release.namespace, &release.name)
-            .await
-            .unwrap_or_default()
-            .join(", ");
+        let pending =
+            tools.pending_workloads(&release.namespace, &release.name).await.unwrap_or_default().join(", ");
         tracing::info!(release = %release.id(), elapsed = %seconds(elapsed), pending, "Waiting for release");
         if !pending.is_empty() {
             sync.borrow_mut().pending.insert(release.id(), pending);
@@ -213,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_shorter_timeout_of_the_helmfile_holds() {
-        let longest = Duration::from_secs(900);
+        let longest = Duration::from_mins(15);
         assert_eq!(timeout(&releases(&[None, None]), longest), Some(longest));
         assert_eq!(timeout(&releases(&[None, Some(1800)]), longest), Some(longest));
         assert_eq!(timeout(&releases(&[None, Some(60)]), longest), None);
@@ -228,16 +199,11 @@ mod tests {
             pending: BTreeMap::new(),
             done: Vec::new(),
         };
-        let started = |name: &str| Progress::Started {
-            namespace: "n".to_owned(),
-            name: name.to_owned(),
-        };
+        let started = |name: &str| Progress::Started { namespace: "n".to_owned(), name: name.to_owned() };
         sync.on_progress(started("r0"));
         sync.on_progress(started("r1"));
         sync.on_progress(started("stranger"));
-        sync.on_progress(Progress::Synced {
-            name: "r0".to_owned(),
-        });
+        sync.on_progress(Progress::Synced { name: "r0".to_owned() });
         assert_eq!(sync.done.len(), 1);
         let talk = "in x.yaml: failed processing release r1: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: resource Deployment/n/d not ready. status: InProgress\n  context deadline exceeded\n\nCOMBINED OUTPUT:\n  x\n";
         let failure = sync.failure(talk, None);
@@ -247,13 +213,9 @@ mod tests {
             "resource Deployment/n/d not ready. status: InProgress; context deadline exceeded"
         );
         assert!(failure.timed_out);
-        sync.pending
-            .insert("n/r1".to_owned(), "Deployment/d 0/1".to_owned());
-        let failure = sync.failure("", Some(Duration::from_secs(60)));
+        sync.pending.insert("n/r1".to_owned(), "Deployment/d 0/1".to_owned());
+        let failure = sync.failure("", Some(Duration::from_mins(1)));
         assert_eq!(failure.release.as_deref(), Some("n/r1"));
-        assert_eq!(
-            failure.reason,
-            "the run's deadline passed after 1m, still waiting for Deployment/d 0/1"
-        );
+        assert_eq!(failure.reason, "the run's deadline passed after 1m, still waiting for Deployment/d 0/1");
     }
 }

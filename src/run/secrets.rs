@@ -18,22 +18,14 @@ pub async fn run(
     actions: &[(ObjectId, ObjectAction)],
 ) -> Result<(), Error> {
     tracing::debug!("Applying SOPS secrets");
-    let action = |object: &Object| {
-        actions
-            .iter()
-            .find(|(id, _)| *id == object.id)
-            .map(|(_, action)| action)
-    };
+    let action = |object: &Object| actions.iter().find(|(id, _)| *id == object.id).map(|(_, action)| action);
     let changed: Vec<_> = objects
         .iter()
         .filter(|object| matches!(action(object), Some(ObjectAction::Create | ObjectAction::Change)))
         .map(|object| object.manifest.expose_secret())
         .collect();
     if !changed.is_empty() {
-        let list = format!(
-            r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#,
-            changed.join(",")
-        );
+        let list = format!(r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#, changed.join(","));
         tools.kubectl_apply(SecretSlice::from(list.into_bytes())).await?;
     }
     for object in objects {

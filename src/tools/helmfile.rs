@@ -64,17 +64,10 @@ pub fn parse_progress(line: &str) -> Option<Progress> {
     if let Some(rest) = line.strip_prefix("Upgrading release=") {
         let (name, rest) = rest.split_once(", chart=")?;
         let (_, namespace) = rest.rsplit_once(", namespace=")?;
-        return Some(Progress::Started {
-            namespace: namespace.trim().to_owned(),
-            name: name.to_owned(),
-        });
+        return Some(Progress::Started { namespace: namespace.trim().to_owned(), name: name.to_owned() });
     }
-    let name = line
-        .strip_prefix("Listing releases matching ^")?
-        .strip_suffix('$')?;
-    Some(Progress::Synced {
-        name: name.to_owned(),
-    })
+    let name = line.strip_prefix("Listing releases matching ^")?.strip_suffix('$')?;
+    Some(Progress::Synced { name: name.to_owned() })
 }
 
 /// The release and helm's own error in what a failed helmfile said, without helmfile's frame.
@@ -93,22 +86,13 @@ pub fn parse_failure(talk: &str) -> (Option<String>, String) {
 fn helm_error(talk: &str) -> Option<String> {
     let block = &talk[talk.rfind("\nSTDERR:")? + "\nSTDERR:".len()..];
     let block = block.split("\nCOMBINED OUTPUT:").next()?;
-    let block = block
-        .find("Error: ")
-        .map_or(block, |at| &block[at + "Error: ".len()..]);
-    let lines: Vec<_> = block
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let block = block.find("Error: ").map_or(block, |at| &block[at + "Error: ".len()..]);
+    let lines: Vec<_> = block.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     (!lines.is_empty()).then(|| lines.join("; "))
 }
 
 fn strip_frame(line: &str) -> &str {
-    let rest = line
-        .strip_prefix("in ")
-        .and_then(|rest| rest.split_once(": "))
-        .map(|(_, rest)| rest);
+    let rest = line.strip_prefix("in ").and_then(|rest| rest.split_once(": ")).map(|(_, rest)| rest);
     rest.unwrap_or(line).trim_start_matches('[').trim_end_matches(']')
 }
 
@@ -183,15 +167,8 @@ impl Toolbox {
     ) -> Result<Result<Vec<u8>, BuildError>, Error> {
         let args = ["build", "--embed-values"].map(OsString::from).to_vec();
         let invocation = self.helmfile(file, charts, args).deadline(self.clock.cap(FETCH));
-        let output = self
-            .runner
-            .run(prepare(invocation, identities, stand_ins))
-            .await?;
-        Ok(if output.success() {
-            Ok(output.stdout)
-        } else {
-            Err(parse_build_error(&output.talk))
-        })
+        let output = self.runner.run(prepare(invocation, identities, stand_ins)).await?;
+        Ok(if output.success() { Ok(output.stdout) } else { Err(parse_build_error(&output.talk)) })
     }
 
     /// Renders all values of a state file without any chart, to learn what they lack. They go to `folder`.
@@ -210,15 +187,8 @@ impl Toolbox {
         template.push("/{{ .Release.Namespace }}/{{ .Release.Name }}.yaml");
         let args = vec!["write-values".into(), "--output-file-template".into(), template];
         let invocation = self.helmfile(file, folder, args).deadline(self.clock.cap(FETCH));
-        let output = self
-            .runner
-            .run(prepare(invocation, identities, stand_ins))
-            .await?;
-        Ok(if output.success() {
-            Ok(())
-        } else {
-            Err(parse_build_error(&output.talk))
-        })
+        let output = self.runner.run(prepare(invocation, identities, stand_ins)).await?;
+        Ok(if output.success() { Ok(()) } else { Err(parse_build_error(&output.talk)) })
     }
 
     /// Syncs a state file's releases. `timeout` is helm's for a release; without one the state file's holds.
@@ -253,15 +223,12 @@ impl Toolbox {
 }
 
 fn prepare(invocation: Invocation, identities: bool, stand_ins: &BTreeMap<String, String>) -> Invocation {
-    let invocation = stand_ins.iter().fold(invocation, |invocation, (name, value)| {
-        invocation.env(name, value)
-    });
+    let invocation =
+        stand_ins.iter().fold(invocation, |invocation, (name, value)| invocation.env(name, value));
     if identities {
         return invocation;
     }
-    AGE_IDENTITIES
-        .iter()
-        .fold(invocation, |invocation, name| invocation.env_remove(*name))
+    AGE_IDENTITIES.iter().fold(invocation, |invocation, name| invocation.env_remove(*name))
 }
 
 #[cfg(test)]
@@ -320,9 +287,7 @@ COMBINED OUTPUT:
             ),
             (
                 "in /t/01-apps.yaml: values file matching \"./templates/values.yaml.gotmpl\" does not exist in \".\"\n",
-                BuildError::MissingValues {
-                    file: "./templates/values.yaml.gotmpl".to_owned(),
-                },
+                BuildError::MissingValues { file: "./templates/values.yaml.gotmpl".to_owned() },
             ),
             (
                 "in /t/01-apps.yaml: [failed to parse condition in release cond: environment values field '.foo' not found]\n",
@@ -340,26 +305,18 @@ COMBINED OUTPUT:
 
     #[test]
     fn progress_is_read_and_nothing_else() {
-        let started = Progress::Started {
-            namespace: "kube-system".to_owned(),
-            name: "cilium".to_owned(),
-        };
+        let started = Progress::Started { namespace: "kube-system".to_owned(), name: "cilium".to_owned() };
         assert_eq!(
             parse_progress(
                 "Upgrading release=cilium, chart=/c/oci__quay_io/cilium/1.18.6/cilium, namespace=kube-system"
             ),
             Some(started)
         );
-        let synced = Progress::Synced {
-            name: "cilium".to_owned(),
-        };
+        let synced = Progress::Synced { name: "cilium".to_owned() };
         assert_eq!(parse_progress("Listing releases matching ^cilium$"), Some(synced));
-        for line in [
-            "",
-            "Upgrading release=",
-            "Listing releases matching",
-            "Release \"cilium\" does not exist.",
-        ] {
+        for line in
+            ["", "Upgrading release=", "Listing releases matching", "Release \"cilium\" does not exist."]
+        {
             assert_eq!(parse_progress(line), None, "{line}");
         }
     }

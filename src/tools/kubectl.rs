@@ -63,14 +63,8 @@ impl Unanswered {
     pub fn from_words(reason: &str) -> Self {
         use UnansweredKind::{Forbidden, Other, Unauthorized, Unreachable, Untrusted};
         let signs: [(UnansweredKind, &[&str]); 4] = [
-            (
-                Untrusted,
-                &["x509:", "certificate signed by unknown", "tls: failed to verify"],
-            ),
-            (
-                Unauthorized,
-                &["Unauthorized", "must be logged in", "provide credentials"],
-            ),
+            (Untrusted, &["x509:", "certificate signed by unknown", "tls: failed to verify"]),
+            (Unauthorized, &["Unauthorized", "must be logged in", "provide credentials"]),
             (Forbidden, &["Forbidden", "forbidden:"]),
             (
                 Unreachable,
@@ -91,13 +85,8 @@ impl Unanswered {
                 ],
             ),
         ];
-        let kind = signs
-            .iter()
-            .find(|(_, words)| words.iter().any(|word| reason.contains(word)));
-        Self {
-            kind: kind.map_or(Other, |(kind, _)| *kind),
-            reason: reason.to_owned(),
-        }
+        let kind = signs.iter().find(|(_, words)| words.iter().any(|word| reason.contains(word)));
+        Self { kind: kind.map_or(Other, |(kind, _)| *kind), reason: reason.to_owned() }
     }
 }
 
@@ -118,14 +107,11 @@ struct Info {
 #[must_use]
 pub fn parse_versions(stdout: &[u8], reason: &str) -> Versions {
     let answer: Option<VersionAnswer> = serde_json::from_slice(stdout).ok();
-    let (client, server) = answer.map_or((None, None), |answer| {
-        (answer.client_version, answer.server_version)
-    });
+    let (client, server) =
+        answer.map_or((None, None), |answer| (answer.client_version, answer.server_version));
     Versions {
         client: client.and_then(|info| versions::parse(&info.git_version)),
-        server: server
-            .map(|info| info.git_version)
-            .ok_or_else(|| Unanswered::from_words(reason)),
+        server: server.map(|info| info.git_version).ok_or_else(|| Unanswered::from_words(reason)),
     }
 }
 
@@ -140,9 +126,7 @@ impl Toolbox {
         all.extend(args.into_iter().map(Into::into));
         let invocation =
             Invocation::new("kubectl", &self.programs.kubectl, all).deadline(self.clock.cap(PROCESS));
-        AGE_IDENTITIES
-            .iter()
-            .fold(invocation, |invocation, name| invocation.env_remove(*name))
+        AGE_IDENTITIES.iter().fold(invocation, |invocation, name| invocation.env_remove(*name))
     }
 
     /// kubectl's version and the server's.
@@ -175,8 +159,7 @@ impl Toolbox {
     /// As [`Self::kubectl_get`].
     pub async fn kubectl_get_named<T: DeserializeOwned>(&self, names: String) -> Result<Option<T>, Error> {
         let invocation = self.kubectl(["get", "-f", "-", "-o", "json", "--ignore-not-found"]);
-        self.read(invocation.stdin(SecretSlice::from(names.into_bytes())))
-            .await
+        self.read(invocation.stdin(SecretSlice::from(names.into_bytes()))).await
     }
 
     async fn read<T: DeserializeOwned>(&self, invocation: Invocation) -> Result<Option<T>, Error> {
@@ -185,12 +168,10 @@ impl Toolbox {
         if output.stdout.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
         }
-        serde_json::from_slice(&output.stdout)
-            .map(Some)
-            .map_err(|error| Error::Answer {
-                command,
-                reason: format!("line {}, column {}", error.line(), error.column()),
-            })
+        serde_json::from_slice(&output.stdout).map(Some).map_err(|error| Error::Answer {
+            command,
+            reason: format!("line {}, column {}", error.line(), error.column()),
+        })
     }
 
     /// Applies a manifest on the server's side, taking over fields that others own.
@@ -217,16 +198,8 @@ impl Toolbox {
         for release in releases {
             // helm's storage; the newest revision tells, and an uninstalled one may be kept as history.
             let selector = format!("owner=helm,name={},status!=uninstalled", release.name);
-            let args = [
-                "get",
-                "secrets",
-                "--namespace",
-                &release.namespace,
-                "--selector",
-                &selector,
-                "-o",
-                "name",
-            ];
+            let args =
+                ["get", "secrets", "--namespace", &release.namespace, "--selector", &selector, "-o", "name"];
             let output = self.succeed(self.kubectl(args)).await?;
             if !output.stdout.is_empty() {
                 existing.push(release.id());
@@ -244,29 +217,14 @@ impl Toolbox {
         let object = format!("kustomizations.kustomize.toolkit.fluxcd.io/{name}");
         let annotation = format!("reconcile.fluxcd.io/requestedAt={request}");
         let manager = format!("--field-manager={FIELD_MANAGER}");
-        let args = [
-            "annotate",
-            "--overwrite",
-            "--namespace",
-            namespace,
-            &manager,
-            &object,
-            &annotation,
-        ];
+        let args = ["annotate", "--overwrite", "--namespace", namespace, &manager, &object, &annotation];
         self.succeed(self.kubectl(args)).await.map(drop)
     }
 
     async fn succeed(&self, invocation: Invocation) -> Result<Output, Error> {
         let command = invocation.to_string();
         let output = self.runner.run(invocation).await?;
-        if output.success() {
-            Ok(output)
-        } else {
-            Err(Error::Tool {
-                command,
-                reason: last_words(&output),
-            })
-        }
+        if output.success() { Ok(output) } else { Err(Error::Tool { command, reason: last_words(&output) }) }
     }
 }
 
@@ -295,34 +253,19 @@ mod tests {
                 "The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?",
                 Unreachable,
             ),
-            (
-                "Unable to connect to the server: dial tcp: lookup nowhere: no such host",
-                Unreachable,
-            ),
-            (
-                "Unable to connect to the server: net/http: TLS handshake timeout",
-                Unreachable,
-            ),
+            ("Unable to connect to the server: dial tcp: lookup nowhere: no such host", Unreachable),
+            ("Unable to connect to the server: net/http: TLS handshake timeout", Unreachable),
             (
                 "Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority",
                 Untrusted,
             ),
-            (
-                "error: You must be logged in to the server (Unauthorized)",
-                Unauthorized,
-            ),
+            ("error: You must be logged in to the server (Unauthorized)", Unauthorized),
             (
                 "error: You must be logged in to the server (the server has asked for the client to provide credentials)",
                 Unauthorized,
             ),
-            (
-                "Error from server (Forbidden): nodes is forbidden: User \"x\" cannot list",
-                Forbidden,
-            ),
-            (
-                "Error from server (ServiceUnavailable): apiserver not ready",
-                Other,
-            ),
+            ("Error from server (Forbidden): nodes is forbidden: User \"x\" cannot list", Forbidden),
+            ("Error from server (ServiceUnavailable): apiserver not ready", Other),
         ];
         for (words, kind) in cases {
             assert_eq!(Unanswered::from_words(words).kind, kind, "{words}");

@@ -42,25 +42,35 @@ fn cannot_decrypt(file: &Path, reason: &str) -> Finding {
         .fix("name the right identities in SOPS_AGE_KEY_FILE, or add your public key to .sops.yaml and run `sops updatekeys` where it can be decrypted")
 }
 
-/// sops prints a long explanation per key group; the lines that tell something are those with `FAILED` or a cause.
+/// sops explains for each recipient, in a block of wrapped lines, what it tried; the first block tells enough, less the
+/// places where it looked. Other failures are told in the last line.
 fn reason(talk: &str) -> String {
-    let telling = |line: &&str| {
-        [
-            "no identity matched",
-            "did not find keys",
-            "failed to",
-            "error",
-            "cannot",
-            "incorrect",
-        ]
-        .iter()
-        .any(|word| line.contains(word))
-    };
-    let line = talk
-        .lines()
-        .map(|line| line.trim().trim_start_matches(['|', '-', ' ']))
-        .rfind(telling);
-    line.or_else(|| talk.lines().next())
-        .unwrap_or("no reason given")
-        .to_owned()
+    let lines = talk.lines().map(str::trim).skip_while(|line| !line.starts_with("- |"));
+    let block = lines.map_while(|line| line.trim_start_matches("- ").strip_prefix('|'));
+    let block = block.map(str::trim).collect::<Vec<_>>().join(" ");
+    let told = block.split(" Did not find keys in").next().unwrap_or_default();
+    let last = || talk.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
+    if told.is_empty() { last().trim().to_owned() } else { told.trim_end_matches('.').to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_told_in_one_line() {
+        // sops 3.13.2, shortened.
+        let wrong_key = "Failed to get the data key required to decrypt the SOPS file.\n\nGroup 0: FAILED\n  age1q2f: FAILED\n\
+            \x20   - | failed to create reader for decrypting sops data key with\n\
+            \x20     | age: identity did not match any of the recipients: incorrect\n\
+            \x20     | identity for recipient block. Did not find keys in locations\n\
+            \x20     | 'SOPS_AGE_KEY', and 'SOPS_AGE_KEY_CMD'.\n\nRecovery failed because no master key was able to decrypt the file.\n";
+        let expected = "failed to create reader for decrypting sops data key with age: identity did not match any of the recipients: incorrect identity for recipient block";
+        assert_eq!(reason(wrong_key), expected);
+        assert_eq!(
+            reason("Error decrypting tree: message authentication failed\n\n"),
+            "Error decrypting tree: message authentication failed"
+        );
+        assert_eq!(reason(""), "no reason given");
+    }
 }

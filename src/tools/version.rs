@@ -51,12 +51,7 @@ impl Toolbox {
         let (helmfile, helm, sops) = tokio::join!(
             self.version("helmfile", &programs.helmfile, &["--version"], &known),
             self.version("helm", &programs.helm, &["version", "--short"], &known),
-            self.version(
-                "sops",
-                &programs.sops,
-                &["--version", "--disable-version-check"],
-                &known
-            ),
+            self.version("sops", &programs.sops, &["--version", "--disable-version-check"], &known),
         );
         let asked = [
             ("helmfile", &programs.helmfile, helmfile?),
@@ -84,17 +79,15 @@ impl Toolbox {
         known: &Known,
     ) -> Result<Option<Version>, Error> {
         if let (Some(known), Some(now)) = (known.0.get(program), build(program))
-            && (Build {
-                version: known.version.clone(),
-                ..now
-            }) == *known
+            && (Build { version: known.version.clone(), ..now }) == *known
         {
             return Ok(Some(known.version.clone()));
         }
-        let invocation = AGE_IDENTITIES.iter().fold(
-            Invocation::new(tool, program, args).deadline(self.clock.cap(ASK)),
-            |invocation, name| invocation.env_remove(*name),
-        );
+        let invocation = AGE_IDENTITIES
+            .iter()
+            .fold(Invocation::new(tool, program, args).deadline(self.clock.cap(ASK)), |invocation, name| {
+                invocation.env_remove(*name)
+            });
         match self.runner.run(invocation).await {
             Ok(output) => {
                 let stdout = String::from_utf8_lossy(&output.stdout);

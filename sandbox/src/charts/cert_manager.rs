@@ -4,30 +4,12 @@ use super::Chart;
 use super::schema::{CORE, Crd, Types};
 
 pub(super) const FILES: &[(&str, &str)] = &[
-    (
-        "templates/_helpers.tpl",
-        include_str!("cert-manager/templates/_helpers.tpl"),
-    ),
-    (
-        "templates/rbac.yaml",
-        include_str!("cert-manager/templates/rbac.yaml"),
-    ),
-    (
-        "templates/startupapicheck.yaml",
-        include_str!("cert-manager/templates/startupapicheck.yaml"),
-    ),
-    (
-        "templates/webhooks.yaml",
-        include_str!("cert-manager/templates/webhooks.yaml"),
-    ),
-    (
-        "templates/workloads.yaml",
-        include_str!("cert-manager/templates/workloads.yaml"),
-    ),
-    (
-        "values.schema.json",
-        include_str!("cert-manager/values.schema.json"),
-    ),
+    ("templates/_helpers.tpl", include_str!("cert-manager/templates/_helpers.tpl")),
+    ("templates/rbac.yaml", include_str!("cert-manager/templates/rbac.yaml")),
+    ("templates/startupapicheck.yaml", include_str!("cert-manager/templates/startupapicheck.yaml")),
+    ("templates/webhooks.yaml", include_str!("cert-manager/templates/webhooks.yaml")),
+    ("templates/workloads.yaml", include_str!("cert-manager/templates/workloads.yaml")),
+    ("values.schema.json", include_str!("cert-manager/values.schema.json")),
     ("values.yaml", include_str!("cert-manager/values.yaml")),
 ];
 
@@ -37,28 +19,14 @@ const GROUP: &str = "cert-manager.io";
 const ACME: &str = "acme.cert-manager.io";
 
 const COLUMNS: &[(&str, &str, &str)] = &[
-    (
-        "Ready",
-        "string",
-        ".status.conditions[?(@.type == \"Ready\")].status",
-    ),
-    (
-        "Status",
-        "string",
-        ".status.conditions[?(@.type == \"Ready\")].message",
-    ),
+    ("Ready", "string", ".status.conditions[?(@.type == \"Ready\")].status"),
+    ("Status", "string", ".status.conditions[?(@.type == \"Ready\")].message"),
     ("Age", "date", ".metadata.creationTimestamp"),
 ];
 
 const CRDS: [Crd; 6] = [
-    Crd {
-        short_names: &["cr", "crs"],
-        ..issued("CertificateRequest", "certificaterequests", 22_000)
-    },
-    Crd {
-        short_names: &["cert", "certs"],
-        ..issued("Certificate", "certificates", 44_000)
-    },
+    Crd { short_names: &["cr", "crs"], ..issued("CertificateRequest", "certificaterequests", 22_000) },
+    Crd { short_names: &["cert", "certs"], ..issued("Certificate", "certificates", 44_000) },
     Crd {
         categories: &["cert-manager", "cert-manager-acme"],
         ..Crd::new(ACME, "v1", "Challenge", "challenges", 292_000)
@@ -69,10 +37,7 @@ const CRDS: [Crd; 6] = [
         short_names: &["ciss"],
         ..issued("ClusterIssuer", "clusterissuers", 310_000)
     },
-    Crd {
-        short_names: &["iss"],
-        ..issued("Issuer", "issuers", 310_000)
-    },
+    Crd { short_names: &["iss"], ..issued("Issuer", "issuers", 310_000) },
     Crd {
         categories: &["cert-manager", "cert-manager-acme"],
         ..Crd::new(ACME, "v1", "Order", "orders", 17_000)
@@ -80,11 +45,7 @@ const CRDS: [Crd; 6] = [
 ];
 
 const fn issued(kind: &'static str, plural: &'static str, size: usize) -> Crd {
-    Crd {
-        categories: &["cert-manager"],
-        columns: COLUMNS,
-        ..Crd::new(GROUP, "v1", kind, plural, size)
-    }
+    Crd { categories: &["cert-manager"], columns: COLUMNS, ..Crd::new(GROUP, "v1", kind, plural, size) }
 }
 
 const METADATA: &str = "  {{- if .Values.crds.keep }}
@@ -97,13 +58,9 @@ const METADATA: &str = "  {{- if .Values.crds.keep }}
 
 pub(super) fn chart() -> anyhow::Result<Chart> {
     let types = Types::parse(&[CORE, TYPES])?;
-    let mut chart = Chart::new(
-        "cert-manager",
-        "v1.19.2",
-        "quay.io/jetstack/charts",
-        "A Helm chart for cert-manager",
-    )
-    .with_files(FILES);
+    let mut chart =
+        Chart::new("cert-manager", "v1.19.2", "quay.io/jetstack/charts", "A Helm chart for cert-manager")
+            .with_files(FILES);
     chart.kube_version = Some("1.22.0-0");
     for crd in &CRDS {
         let body = crd.render(&types, METADATA)?;

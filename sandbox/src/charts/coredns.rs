@@ -3,23 +3,11 @@
 use super::Chart;
 
 pub(super) const FILES: &[(&str, &str)] = &[
-    (
-        "templates/_helpers.tpl",
-        include_str!("coredns/templates/_helpers.tpl"),
-    ),
-    (
-        "templates/configmap.yaml",
-        include_str!("coredns/templates/configmap.yaml"),
-    ),
-    (
-        "templates/deployment.yaml",
-        include_str!("coredns/templates/deployment.yaml"),
-    ),
+    ("templates/_helpers.tpl", include_str!("coredns/templates/_helpers.tpl")),
+    ("templates/configmap.yaml", include_str!("coredns/templates/configmap.yaml")),
+    ("templates/deployment.yaml", include_str!("coredns/templates/deployment.yaml")),
     ("templates/rbac.yaml", include_str!("coredns/templates/rbac.yaml")),
-    (
-        "templates/service.yaml",
-        include_str!("coredns/templates/service.yaml"),
-    ),
+    ("templates/service.yaml", include_str!("coredns/templates/service.yaml")),
     ("values.yaml", include_str!("coredns/values.yaml")),
 ];
 

@@ -3,22 +3,10 @@
 use super::Chart;
 
 pub(super) const FILES: &[(&str, &str)] = &[
-    (
-        "templates/_helpers.tpl",
-        include_str!("flux-instance/templates/_helpers.tpl"),
-    ),
-    (
-        "templates/healthcheck.yaml",
-        include_str!("flux-instance/templates/healthcheck.yaml"),
-    ),
-    (
-        "templates/instance.yaml",
-        include_str!("flux-instance/templates/instance.yaml"),
-    ),
-    (
-        "values.schema.json",
-        include_str!("flux-instance/values.schema.json"),
-    ),
+    ("templates/_helpers.tpl", include_str!("flux-instance/templates/_helpers.tpl")),
+    ("templates/healthcheck.yaml", include_str!("flux-instance/templates/healthcheck.yaml")),
+    ("templates/instance.yaml", include_str!("flux-instance/templates/instance.yaml")),
+    ("values.schema.json", include_str!("flux-instance/values.schema.json")),
     ("values.yaml", include_str!("flux-instance/values.yaml")),
 ];
 

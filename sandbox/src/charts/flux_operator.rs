@@ -4,26 +4,11 @@ use super::Chart;
 use super::schema::{CORE, Crd, Types};
 
 pub(super) const FILES: &[(&str, &str)] = &[
-    (
-        "templates/_helpers.tpl",
-        include_str!("flux-operator/templates/_helpers.tpl"),
-    ),
-    (
-        "templates/deployment.yaml",
-        include_str!("flux-operator/templates/deployment.yaml"),
-    ),
-    (
-        "templates/rbac.yaml",
-        include_str!("flux-operator/templates/rbac.yaml"),
-    ),
-    (
-        "templates/service.yaml",
-        include_str!("flux-operator/templates/service.yaml"),
-    ),
-    (
-        "values.schema.json",
-        include_str!("flux-operator/values.schema.json"),
-    ),
+    ("templates/_helpers.tpl", include_str!("flux-operator/templates/_helpers.tpl")),
+    ("templates/deployment.yaml", include_str!("flux-operator/templates/deployment.yaml")),
+    ("templates/rbac.yaml", include_str!("flux-operator/templates/rbac.yaml")),
+    ("templates/service.yaml", include_str!("flux-operator/templates/service.yaml")),
+    ("values.schema.json", include_str!("flux-operator/values.schema.json")),
     ("values.yaml", include_str!("flux-operator/values.yaml")),
 ];
 
@@ -33,46 +18,24 @@ const GROUP: &str = "fluxcd.controlplane.io";
 
 const STATUS: &[(&str, &str, &str)] = &[
     ("Age", "date", ".metadata.creationTimestamp"),
-    (
-        "Ready",
-        "string",
-        ".status.conditions[?(@.type==\"Ready\")].status",
-    ),
-    (
-        "Status",
-        "string",
-        ".status.conditions[?(@.type==\"Ready\")].message",
-    ),
+    ("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status"),
+    ("Status", "string", ".status.conditions[?(@.type==\"Ready\")].message"),
 ];
 
 const CRDS: [Crd; 4] = [
     Crd {
         columns: &[
             ("Age", "date", ".metadata.creationTimestamp"),
-            (
-                "Ready",
-                "string",
-                ".status.conditions[?(@.type==\"Ready\")].status",
-            ),
-            (
-                "Status",
-                "string",
-                ".status.conditions[?(@.type==\"Ready\")].message",
-            ),
+            ("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status"),
+            ("Status", "string", ".status.conditions[?(@.type==\"Ready\")].message"),
             ("Revision", "string", ".status.lastAttemptedRevision"),
         ],
-        rules: &[(
-            "self.metadata.name == 'flux'",
-            "the only accepted name for a FluxInstance is 'flux'",
-        )],
+        rules: &[("self.metadata.name == 'flux'", "the only accepted name for a FluxInstance is 'flux'")],
         ..Crd::new(GROUP, "v1", "FluxInstance", "fluxinstances", 26_500)
     },
     Crd {
         columns: STATUS,
-        rules: &[(
-            "self.metadata.name == 'flux'",
-            "the only accepted name for a FluxReport is 'flux'",
-        )],
+        rules: &[("self.metadata.name == 'flux'", "the only accepted name for a FluxReport is 'flux'")],
         ..Crd::new(GROUP, "v1", "FluxReport", "fluxreports", 14_000)
     },
     Crd {
@@ -83,13 +46,7 @@ const CRDS: [Crd; 4] = [
     Crd {
         columns: STATUS,
         short_names: &["rsip"],
-        ..Crd::new(
-            GROUP,
-            "v1",
-            "ResourceSetInputProvider",
-            "resourcesetinputproviders",
-            18_500,
-        )
+        ..Crd::new(GROUP, "v1", "ResourceSetInputProvider", "resourcesetinputproviders", 18_500)
     },
 ];
 

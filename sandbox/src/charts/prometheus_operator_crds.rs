@@ -13,50 +13,22 @@ const CRDS: [Crd; 10] = [
         short_names: &["amcfg"],
         ..monitoring("v1alpha1", "AlertmanagerConfig", "alertmanagerconfigs", 486_000)
     },
-    Crd {
-        short_names: &["am"],
-        ..monitoring("v1", "Alertmanager", "alertmanagers", 552_000)
-    },
-    Crd {
-        short_names: &["pmon"],
-        ..monitoring("v1", "PodMonitor", "podmonitors", 82_000)
-    },
-    Crd {
-        short_names: &["prb"],
-        root: Some("MonitorProbe"),
-        ..monitoring("v1", "Probe", "probes", 78_000)
-    },
+    Crd { short_names: &["am"], ..monitoring("v1", "Alertmanager", "alertmanagers", 552_000) },
+    Crd { short_names: &["pmon"], ..monitoring("v1", "PodMonitor", "podmonitors", 82_000) },
+    Crd { short_names: &["prb"], root: Some("MonitorProbe"), ..monitoring("v1", "Probe", "probes", 78_000) },
     Crd {
         short_names: &["promagent"],
         ..monitoring("v1alpha1", "PrometheusAgent", "prometheusagents", 648_000)
     },
-    Crd {
-        short_names: &["prom"],
-        ..monitoring("v1", "Prometheus", "prometheuses", 776_000)
-    },
-    Crd {
-        short_names: &["promrule"],
-        ..monitoring("v1", "PrometheusRule", "prometheusrules", 9_000)
-    },
-    Crd {
-        short_names: &["scfg"],
-        ..monitoring("v1alpha1", "ScrapeConfig", "scrapeconfigs", 718_000)
-    },
-    Crd {
-        short_names: &["smon"],
-        ..monitoring("v1", "ServiceMonitor", "servicemonitors", 86_000)
-    },
-    Crd {
-        short_names: &["ruler"],
-        ..monitoring("v1", "ThanosRuler", "thanosrulers", 550_000)
-    },
+    Crd { short_names: &["prom"], ..monitoring("v1", "Prometheus", "prometheuses", 776_000) },
+    Crd { short_names: &["promrule"], ..monitoring("v1", "PrometheusRule", "prometheusrules", 9_000) },
+    Crd { short_names: &["scfg"], ..monitoring("v1alpha1", "ScrapeConfig", "scrapeconfigs", 718_000) },
+    Crd { short_names: &["smon"], ..monitoring("v1", "ServiceMonitor", "servicemonitors", 86_000) },
+    Crd { short_names: &["ruler"], ..monitoring("v1", "ThanosRuler", "thanosrulers", 550_000) },
 ];
 
 const fn monitoring(version: &'static str, kind: &'static str, plural: &'static str, size: usize) -> Crd {
-    Crd {
-        categories: &["prometheus-operator"],
-        ..Crd::new(GROUP, version, kind, plural, size)
-    }
+    Crd { categories: &["prometheus-operator"], ..Crd::new(GROUP, version, kind, plural, size) }
 }
 
 const METADATA: &str = "  annotations:
@@ -83,18 +55,12 @@ pub(super) fn chart() -> anyhow::Result<Chart> {
     let mut switches = String::new();
     for crd in &CRDS {
         let body = crd.render(&types, METADATA)?;
-        let text = format!(
-            "{{{{- if .Values.{}.enabled }}}}\n---\n{body}{{{{- end }}}}\n",
-            crd.plural
-        );
+        let text = format!("{{{{- if .Values.{}.enabled }}}}\n---\n{body}{{{{- end }}}}\n", crd.plural);
         chart = chart.with_file(&format!("charts/crds/templates/crd-{}.yaml", crd.plural), text);
         switches.extend(["  ", crd.plural, ":\n    enabled: true\n"]);
     }
     Ok(chart
-        .with_file(
-            "values.yaml",
-            format!("crds:\n  # Added to every CRD.\n  annotations: {{}}\n{switches}"),
-        )
+        .with_file("values.yaml", format!("crds:\n  # Added to every CRD.\n  annotations: {{}}\n{switches}"))
         .with_file(
             "charts/crds/Chart.yaml",
             "apiVersion: v2\nname: crds\nversion: 0.0.0\ntype: application\n",

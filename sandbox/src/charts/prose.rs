@@ -184,20 +184,11 @@ pub(super) fn describe(owner: &str, field: &str, place: u64, density: u64) -> Ve
     let hash = mix(0, owner).rotate_left(7) ^ mix(0, field);
     let more = (density + hash % 1024) / 1024;
     let (owner, words) = (words(owner), words(field));
-    let fill = |sentence: &str| {
-        sentence
-            .replace("{F}", field)
-            .replace("{f}", &words)
-            .replace("{o}", &owner)
-    };
+    let fill = |sentence: &str| sentence.replace("{F}", field).replace("{f}", &words).replace("{o}", &owner);
     let mut lines = vec![fill(pick(OPENINGS, hash >> 10))];
     lines.extend((0..more).map(|n| {
         let here = mix(place, field);
-        let thing = [
-            pick(WORDS, (here >> 20) + 37 * n),
-            pick(WORDS, (here >> 30) + 11 * n),
-        ]
-        .join(" ");
+        let thing = [pick(WORDS, (here >> 20) + 37 * n), pick(WORDS, (here >> 30) + 11 * n)].join(" ");
         fill(pick(SENTENCES, (here >> 40) + 7 * n)).replace("{w}", &thing)
     }));
     lines
@@ -225,7 +216,5 @@ fn words(name: &str) -> String {
 /// The place of `name` below `place`; the place of a root is `mix(0, kind)`.
 pub(super) fn mix(place: u64, name: &str) -> u64 {
     let start = place ^ 0xcbf2_9ce4_8422_2325;
-    name.bytes().fold(start, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    name.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -82,11 +82,7 @@ impl Crd {
         let (mut low, mut high) = (0, prose::DENSEST);
         let (least, most) = (at(low)?.len(), at(high)?.len());
         if !(least..=most).contains(&self.size) {
-            bail!(
-                "the schema of `{}` gives {least} to {most} bytes, not {}",
-                self.kind,
-                self.size
-            );
+            bail!("the schema of `{}` gives {least} to {most} bytes, not {}", self.kind, self.size);
         }
         let (mut at_low, mut at_high) = (least, most);
         loop {
@@ -122,17 +118,7 @@ impl Crd {
         out.line(4, &["plural: ", self.plural]);
         out.list(4, "shortNames", self.short_names);
         out.line(4, &["singular: ", &singular]);
-        out.line(
-            2,
-            &[
-                "scope: ",
-                if self.cluster_scoped {
-                    "Cluster"
-                } else {
-                    "Namespaced"
-                },
-            ],
-        );
+        out.line(2, &["scope: ", if self.cluster_scoped { "Cluster" } else { "Namespaced" }]);
         out.line(2, &["versions:"]);
         out.line(2, &["- additionalPrinterColumns:"]);
         for (name, kind, path) in self.columns {
@@ -144,13 +130,9 @@ impl Crd {
         out.line(4, &["schema:"]);
         out.line(6, &["openAPIV3Schema:"]);
         let root = self.root.unwrap_or(self.kind);
-        Writer {
-            types,
-            density,
-            out: &mut out,
-        }
-        .root(root, self)
-        .with_context(|| format!("in the schema of `{}`", self.kind))?;
+        Writer { types, density, out: &mut out }
+            .root(root, self)
+            .with_context(|| format!("in the schema of `{}`", self.kind))?;
         out.line(4, &["served: true"]);
         out.line(4, &["storage: true"]);
         if types.fields(root)?.iter().any(|field| field.name == "status") {
@@ -167,10 +149,7 @@ impl<'a> Types<'a> {
         let mut types: BTreeMap<&str, Vec<Field<'_>>> = BTreeMap::new();
         for text in texts {
             let mut current = None;
-            for line in text
-                .lines()
-                .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
-            {
+            for line in text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
                 let mut tokens = line.split_whitespace();
                 if !line.starts_with(' ') {
                     current = tokens.next();
@@ -186,10 +165,7 @@ impl<'a> Types<'a> {
     }
 
     fn fields(&self, name: &str) -> anyhow::Result<&[Field<'a>]> {
-        self.0
-            .get(name)
-            .map(Vec::as_slice)
-            .with_context(|| format!("no type `{name}`"))
+        self.0.get(name).map(Vec::as_slice).with_context(|| format!("no type `{name}`"))
     }
 }
 
@@ -213,10 +189,7 @@ impl<'a> Field<'a> {
 
 impl<'a> Shape<'a> {
     fn parse(text: &'a str) -> anyhow::Result<Self> {
-        let inner = |open, close| {
-            text.strip_prefix(open)
-                .and_then(|rest: &str| rest.strip_suffix(close))
-        };
+        let inner = |open, close| text.strip_prefix(open).and_then(|rest: &str| rest.strip_suffix(close));
         Ok(if let Some(items) = inner('[', ']') {
             match items.split_once('@') {
                 Some((items, key)) => Self::List(Box::new(Self::parse(items)?), Some(key)),
@@ -339,11 +312,7 @@ impl Writer<'_, '_> {
     }
 
     fn required(&mut self, fields: &[Field<'_>], indent: usize) {
-        let names: Vec<_> = fields
-            .iter()
-            .filter(|field| field.required)
-            .map(|field| field.name)
-            .collect();
+        let names: Vec<_> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
         self.out.list(indent, "required", &names);
     }
 
@@ -385,19 +354,10 @@ impl Writer<'_, '_> {
             "time" => &["format: date-time", "type: string"],
             "duration" => &[DURATION, "type: string"],
             "json" => &["x-kubernetes-preserve-unknown-fields: true"],
-            "intstr" => &[
-                "anyOf:",
-                "- type: integer",
-                "- type: string",
-                "x-kubernetes-int-or-string: true",
-            ],
-            "quantity" => &[
-                "anyOf:",
-                "- type: integer",
-                "- type: string",
-                QUANTITY,
-                "x-kubernetes-int-or-string: true",
-            ],
+            "intstr" => &["anyOf:", "- type: integer", "- type: string", "x-kubernetes-int-or-string: true"],
+            "quantity" => {
+                &["anyOf:", "- type: integer", "- type: string", QUANTITY, "x-kubernetes-int-or-string: true"]
+            }
             _ => {
                 let fields = self.types.fields(name)?;
                 self.out.line(indent, &["properties:"]);
@@ -444,25 +404,16 @@ mod tests {
     #[test]
     fn a_mistake_in_a_type_names_its_place() {
         let error = Types::parse(&["Thing\n  spec:[Spec"]).err().unwrap();
-        assert_eq!(
-            format!("{error:#}"),
-            "in type `Thing`: `spec:[Spec`: `[Spec` is no type"
-        );
+        assert_eq!(format!("{error:#}"), "in type `Thing`: `spec:[Spec`: `[Spec` is no type");
         let types = Types::parse(&["Thing spec:Spec"]).unwrap();
         let error = CRD.render(&types, "").unwrap_err();
-        assert_eq!(
-            format!("{error:#}"),
-            "in the schema of `Thing`: `spec`: no type `Spec`"
-        );
+        assert_eq!(format!("{error:#}"), "in the schema of `Thing`: `spec`: no type `Spec`");
     }
 
     #[test]
     fn a_schema_that_cannot_have_the_size_is_refused() {
         let types = Types::parse(&["Thing spec:string"]).unwrap();
-        let error = Crd { size: 90_000, ..CRD }
-            .render(&types, "")
-            .unwrap_err()
-            .to_string();
+        let error = Crd { size: 90_000, ..CRD }.render(&types, "").unwrap_err().to_string();
         assert!(
             error.starts_with("the schema of `Thing` gives ") && error.ends_with(" bytes, not 90000"),
             "{error}"

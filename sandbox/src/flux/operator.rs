@@ -38,12 +38,7 @@ struct State {
 
 impl Operator {
     pub(super) fn new(client: Client, crds: Vec<String>) -> Self {
-        Self {
-            client,
-            crds,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        }
+        Self { client, crds, state: Mutex::default(), changed: Condvar::new() }
     }
 
     pub(super) fn set_play(&self, play: FluxPlay) {
@@ -83,30 +78,23 @@ impl Operator {
     pub(super) fn watch_instances(&self, stop: &AtomicBool) {
         // A watch on a kind that does not exist would have to ask again and again.
         let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-        self.client.watch(
-            &format!("{path}?fieldSelector=metadata.name%3D{CRD}"),
-            stop,
-            |event| {
-                if is_true(&event.object, "Established") {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            },
-        );
-        self.client
-            .watch("/apis/fluxcd.controlplane.io/v1/fluxinstances", stop, |event| {
-                let mut state = self.state();
-                let uid = &event.object["metadata"]["uid"];
-                state
-                    .instances
-                    .retain(|instance| instance["metadata"]["uid"] != *uid);
-                if event.kind != "DELETED" {
-                    state.instances.push(event.object);
-                    self.reconcile(&mut state);
-                }
+        self.client.watch(&format!("{path}?fieldSelector=metadata.name%3D{CRD}"), stop, |event| {
+            if is_true(&event.object, "Established") {
+                ControlFlow::Break(())
+            } else {
                 ControlFlow::Continue(())
-            });
+            }
+        });
+        self.client.watch("/apis/fluxcd.controlplane.io/v1/fluxinstances", stop, |event| {
+            let mut state = self.state();
+            let uid = &event.object["metadata"]["uid"];
+            state.instances.retain(|instance| instance["metadata"]["uid"] != *uid);
+            if event.kind != "DELETED" {
+                state.instances.push(event.object);
+                self.reconcile(&mut state);
+            }
+            ControlFlow::Continue(())
+        });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -123,12 +111,7 @@ impl Operator {
             }
             let conditions = match &state.play {
                 FluxPlay::NeverReady => {
-                    vec![(
-                        "Ready",
-                        "Unknown",
-                        "Progressing",
-                        "Reconciliation in progress".to_owned(),
-                    )]
+                    vec![("Ready", "Unknown", "Progressing", "Reconciliation in progress".to_owned())]
                 }
                 FluxPlay::Stalls(message) => vec![
                     ("Stalled", "True", "BuildFailed", message.clone()),
@@ -163,15 +146,9 @@ impl Operator {
             return Ok(());
         }
         if sync["kind"] != "GitRepository" {
-            bail!(
-                "the sandbox cannot play a sync of kind `{}`",
-                sync["kind"].as_str().unwrap_or_default()
-            );
+            bail!("the sandbox cannot play a sync of kind `{}`", sync["kind"].as_str().unwrap_or_default());
         }
-        let patches = instance["spec"]["kustomize"]["patches"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
+        let patches = instance["spec"]["kustomize"]["patches"].as_array().cloned().unwrap_or_default();
         for mut object in sync_objects(instance)? {
             patch::apply(&mut object, &patches)?;
             self.client.apply(&path_of(&object)?, &object)?;
@@ -189,11 +166,7 @@ impl Operator {
         }
         let end = Instant::now() + Duration::from_secs(30);
         for path in paths {
-            while !self
-                .client
-                .get(&path)?
-                .is_some_and(|crd| is_true(&crd, "Established"))
-            {
+            while !self.client.get(&path)?.is_some_and(|crd| is_true(&crd, "Established")) {
                 if Instant::now() > end {
                     bail!("`{path}` is not established");
                 }
@@ -225,10 +198,7 @@ impl Operator {
             })
             .collect();
         let mut status = json!({"conditions": conditions, "lastAttemptedRevision": REVISION});
-        if conditions
-            .iter()
-            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-        {
+        if conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True") {
             status["lastAppliedRevision"] = json!(REVISION);
         }
         let path = format!("{}/status", path_of(instance)?);
@@ -240,10 +210,7 @@ impl Operator {
 fn sync_objects(instance: &Value) -> Result<[Value; 2]> {
     let sync = &instance["spec"]["sync"];
     let namespace = &instance["metadata"]["namespace"];
-    let name = sync["name"]
-        .as_str()
-        .filter(|name| !name.is_empty())
-        .or(namespace.as_str());
+    let name = sync["name"].as_str().filter(|name| !name.is_empty()).or(namespace.as_str());
     let name = name.context("the FluxInstance has no namespace")?;
     let metadata = json!({
         "name": name,
@@ -285,12 +252,8 @@ fn sync_objects(instance: &Value) -> Result<[Value; 2]> {
 }
 
 fn path_of(object: &Value) -> Result<String> {
-    let text = |value: &Value| {
-        value
-            .as_str()
-            .map(str::to_owned)
-            .context("an object lacks kind, name or namespace")
-    };
+    let text =
+        |value: &Value| value.as_str().map(str::to_owned).context("an object lacks kind, name or namespace");
     let plural = match object["kind"].as_str() {
         Some("GitRepository") => "gitrepositories",
         Some("Kustomization") => "kustomizations",
@@ -298,19 +261,13 @@ fn path_of(object: &Value) -> Result<String> {
         _ => bail!("an object has no known kind"),
     };
     let metadata = &object["metadata"];
-    let (group, namespace, name) = (
-        text(&object["apiVersion"])?,
-        text(&metadata["namespace"])?,
-        text(&metadata["name"])?,
-    );
+    let (group, namespace, name) =
+        (text(&object["apiVersion"])?, text(&metadata["namespace"])?, text(&metadata["name"])?);
     Ok(format!("/apis/{group}/namespaces/{namespace}/{plural}/{name}"))
 }
 
 pub(super) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"]
-        .as_array()?
-        .iter()
-        .find(|condition| condition["type"] == kind)
+    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
 }
 
 fn is_true(object: &Value, kind: &str) -> bool {

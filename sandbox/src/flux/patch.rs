@@ -26,10 +26,8 @@ pub(super) fn apply(object: &mut Value, patches: &[Value]) -> Result<()> {
 /// What a target leaves out matches everything, as in kustomize; a name is compared as it is.
 fn is_target(target: &Value, object: &Value) -> bool {
     let matches = |wanted: &Value, found: &Value| wanted.is_null() || wanted == "" || wanted == found;
-    let (group, version) = object["apiVersion"]
-        .as_str()
-        .and_then(|of| of.split_once('/'))
-        .unwrap_or_default();
+    let (group, version) =
+        object["apiVersion"].as_str().and_then(|of| of.split_once('/')).unwrap_or_default();
     matches(&target["kind"], &object["kind"])
         && matches(&target["name"], &object["metadata"]["name"])
         && matches(&target["namespace"], &object["metadata"]["namespace"])
@@ -40,9 +38,7 @@ fn is_target(target: &Value, object: &Value) -> bool {
 /// One operation of RFC 6902.
 fn operate(object: &mut Value, operation: &Value) -> Result<()> {
     let path = operation["path"].as_str().context("an operation has no `path`")?;
-    let (parent, key) = path
-        .rsplit_once('/')
-        .with_context(|| format!("`{path}` is no path"))?;
+    let (parent, key) = path.rsplit_once('/').with_context(|| format!("`{path}` is no path"))?;
     let key = key.replace("~1", "/").replace("~0", "~");
     let missing = || format!("doc is missing path: \"{path}\"");
     let parent = object.pointer_mut(parent).with_context(missing)?;

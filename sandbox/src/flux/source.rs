@@ -59,21 +59,17 @@ impl Source {
     }
 
     pub(super) fn watch(&self, stop: &AtomicBool) {
-        self.client.watch(
-            "/apis/source.toolkit.fluxcd.io/v1/gitrepositories",
-            stop,
-            |event| {
-                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                let uid = &event.object["metadata"]["uid"];
-                known.retain(|repository| repository["metadata"]["uid"] != *uid);
-                if event.kind != "DELETED" {
-                    // An API server that is away brings the object again when it is back.
-                    drop(self.reconcile(&event.object));
-                    known.push(event.object);
-                }
-                ControlFlow::Continue(())
-            },
-        );
+        self.client.watch("/apis/source.toolkit.fluxcd.io/v1/gitrepositories", stop, |event| {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let uid = &event.object["metadata"]["uid"];
+            known.retain(|repository| repository["metadata"]["uid"] != *uid);
+            if event.kind != "DELETED" {
+                // An API server that is away brings the object again when it is back.
+                drop(self.reconcile(&event.object));
+                known.push(event.object);
+            }
+            ControlFlow::Continue(())
+        });
     }
 
     /// Reads the folder anew, as after a push, and returns the new artifact's digest.
@@ -104,12 +100,9 @@ impl Source {
         if repository["spec"]["suspend"] == true {
             return Ok(());
         }
-        let name = repository["metadata"]["name"]
-            .as_str()
-            .context("a GitRepository has no name")?;
-        let namespace = repository["metadata"]["namespace"]
-            .as_str()
-            .context("a GitRepository has no namespace")?;
+        let name = repository["metadata"]["name"].as_str().context("a GitRepository has no name")?;
+        let namespace =
+            repository["metadata"]["namespace"].as_str().context("a GitRepository has no namespace")?;
         let generation = &repository["metadata"]["generation"];
         let (artifact, state, reason, message) =
             if let Some((reason, message)) = self.problem(repository, namespace)? {
@@ -126,12 +119,7 @@ impl Source {
                     "lastUpdateTime": artifact.made,
                     "size": artifact.archive.len(),
                 });
-                (
-                    value,
-                    "True",
-                    "Succeeded",
-                    format!("stored artifact for revision '{revision}'"),
-                )
+                (value, "True", "Succeeded", format!("stored artifact for revision '{revision}'"))
             };
         let same = repository["status"]["artifact"] == artifact
             && repository["status"]["observedGeneration"] == *generation
@@ -190,11 +178,7 @@ impl Artifact {
         add(&mut archive, folder, Path::new(""))?;
         let archive = archive.into_inner()?.finish()?;
         let digest = hex(&Sha256::digest(&archive));
-        Ok(Self {
-            archive,
-            digest,
-            made: now(),
-        })
+        Ok(Self { archive, digest, made: now() })
     }
 
     /// Stands for the commit: it changes when the content does.
@@ -203,11 +187,7 @@ impl Artifact {
     }
 
     fn revision(&self) -> String {
-        format!(
-            "{}@sha1:{}",
-            GIT_REF.trim_start_matches("refs/heads/"),
-            self.commit()
-        )
+        format!("{}@sha1:{}", GIT_REF.trim_start_matches("refs/heads/"), self.commit())
     }
 }
 
@@ -234,11 +214,7 @@ fn serve(listener: &TcpListener, artifact: &Mutex<Artifact>, stop: &AtomicBool) 
             break;
         }
         if let Ok(stream) = stream {
-            let archive = artifact
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .archive
-                .clone();
+            let archive = artifact.lock().unwrap_or_else(PoisonError::into_inner).archive.clone();
             // The controller tries again when a connection breaks.
             drop(answer(stream, &archive));
         }

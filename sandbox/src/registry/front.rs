@@ -31,7 +31,8 @@ pub struct Faults {
 struct State {
     delay: Duration,
     next: Vec<Fault>,
-    held: bool,
+    /// How many requests are still answered before all later ones are held.
+    held_after: Option<usize>,
     holding: usize,
     requests: Vec<String>,
     ended: bool,
@@ -51,9 +52,7 @@ impl Faults {
 
     /// The next `count` requests are answered with this HTTP status.
     pub fn answer(&self, count: usize, status: u16) {
-        self.state()
-            .next
-            .extend(std::iter::repeat_n(Fault::Status(status), count));
+        self.state().next.extend(std::iter::repeat_n(Fault::Status(status), count));
     }
 
     /// The connections of the next `count` requests break off without an answer.
@@ -61,9 +60,9 @@ impl Faults {
         self.state().next.extend(std::iter::repeat_n(Fault::Reset, count));
     }
 
-    /// Requests wait, without an answer, until [`Faults::clear`].
-    pub fn hold(&self) {
-        self.state().held = true;
+    /// After so many more, requests wait without an answer until [`Faults::clear`].
+    pub fn hold_after(&self, answered: usize) {
+        self.state().held_after = Some(answered);
     }
 
     /// Waits until at least one request is held; false if none came in `limit`.
@@ -80,8 +79,12 @@ impl Faults {
         let mut state = self.state();
         state.delay = Duration::ZERO;
         state.next.clear();
-        state.held = false;
+        state.held_after = None;
         self.changed.notify_all();
+        // A request of before must not be taken for one that is held next.
+        drop(
+            self.changed.wait_while(state, |state| state.holding > 0).unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     /// How many requests came so far.
@@ -102,20 +105,25 @@ impl Faults {
     fn meet(&self, request: &str) -> Option<Fault> {
         let mut state = self.state();
         state.requests.push(request.to_owned());
-        let fault = if state.next.is_empty() {
-            None
-        } else {
-            Some(state.next.remove(0))
-        };
+        let fault = if state.next.is_empty() { None } else { Some(state.next.remove(0)) };
         let delay = state.delay;
-        if state.held {
+        let held = match &mut state.held_after {
+            None => false,
+            Some(0) => true,
+            Some(answered) => {
+                *answered -= 1;
+                false
+            }
+        };
+        if held {
             state.holding += 1;
             self.changed.notify_all();
             state = self
                 .changed
-                .wait_while(state, |state| state.held && !state.ended)
+                .wait_while(state, |state| state.held_after.is_some() && !state.ended)
                 .unwrap_or_else(PoisonError::into_inner);
             state.holding -= 1;
+            self.changed.notify_all();
         }
         drop(state);
         std::thread::sleep(delay);
@@ -159,12 +167,7 @@ impl Front {
                 std::thread::spawn(move || drop(served.proxy(stream)));
             }
         });
-        Ok(Self {
-            address,
-            faults,
-            stop,
-            accept: Some(accept),
-        })
+        Ok(Self { address, faults, stop, accept: Some(accept) })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -201,9 +204,7 @@ impl Served {
         let Some(head) = read_head(&mut stream)? else {
             return Ok(());
         };
-        let host = head
-            .strip_prefix("CONNECT ")
-            .and_then(|rest| rest.split(':').next());
+        let host = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(':').next());
         if !host.is_some_and(|host| HOSTS.contains(&host)) {
             stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
             return Ok(());
@@ -275,10 +276,7 @@ fn read_head(stream: &mut impl Read) -> Result<Option<String>> {
 }
 
 fn find_head_end(answer: &[u8]) -> Option<usize> {
-    answer
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .map(|start| start + 4)
+    answer.windows(4).position(|window| window == b"\r\n\r\n").map(|start| start + 4)
 }
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
@@ -294,10 +292,7 @@ fn content_length(head: &str) -> Result<usize> {
 
 fn without_header(head: &str, name: &str) -> String {
     head.split_inclusive("\r\n")
-        .filter(|line| {
-            line.split_once(':')
-                .is_none_or(|(key, _)| !key.eq_ignore_ascii_case(name))
-        })
+        .filter(|line| line.split_once(':').is_none_or(|(key, _)| !key.eq_ignore_ascii_case(name)))
         .collect()
 }
 
@@ -314,10 +309,7 @@ mod tests {
         let head = "GET / HTTP/1.1\r\nHost: a:443\r\nconnection: keep-alive\r\nContent-Length: 12\r\n\r\n";
         assert_eq!(content_length(head).unwrap(), 12);
         let without = without_header(head, "Connection");
-        assert_eq!(
-            without,
-            "GET / HTTP/1.1\r\nHost: a:443\r\nContent-Length: 12\r\n\r\n"
-        );
+        assert_eq!(without, "GET / HTTP/1.1\r\nHost: a:443\r\nContent-Length: 12\r\n\r\n");
         assert_eq!(
             with_header("GET / HTTP/1.1\r\nA: b\r\n\r\n", "C: d"),
             "GET / HTTP/1.1\r\nA: b\r\nC: d\r\n\r\n"

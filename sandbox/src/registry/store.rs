@@ -35,10 +35,7 @@ fn fill(tools: &Tools, storage: &Path, archives: &[ChartArchive]) -> Result<()> 
     let socket = process.socket.clone();
     std::thread::spawn(move || forward(&listener, &socket));
     for archive in archives {
-        let (_, path) = archive
-            .repository
-            .split_once('/')
-            .context("a chart's repository has no host")?;
+        let (_, path) = archive.repository.split_once('/').context("a chart's repository has no host")?;
         run(Command::new(tools.helm())
             .arg("push")
             .arg(&archive.file)

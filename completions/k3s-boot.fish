@@ -1,0 +1,93 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_k3s_boot_global_optspecs
+    string join \n kubeconfig= context= root= log-level= color= o/output= h/help V/version
+end
+
+function __fish_k3s_boot_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_k3s_boot_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_k3s_boot_using_subcommand
+    set -l cmd (__fish_k3s_boot_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -l context -d 'Kubeconfig context [default: the current one]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -l log-level -d 'Least important level to log [env: LOG_LEVEL] [default: info]' -r -f -a "debug\t'Everything, also what the child processes say'
+info\t'The steps'
+warn\t'What deserves a look'
+error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
+always\t'Always'
+never\t'Never'"
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
+json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s V -l version -d 'Print version'
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, CRDs, apps, verify, summary'
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "completions" -d 'Print the completion script for a shell'
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "man" -d 'Print the manual page'
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l nodes -d 'Nodes to wait for; they need not be Ready' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l timeout -d 'Deadline of the whole run, such as `30m`' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release-timeout -d 'Deadline of one release, unless the helmfile sets a shorter one' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l context -d 'Kubeconfig context [default: the current one]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l log-level -d 'Least important level to log [env: LOG_LEVEL] [default: info]' -r -f -a "debug\t'Everything, also what the child processes say'
+info\t'The steps'
+warn\t'What deserves a look'
+error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
+always\t'Always'
+never\t'Never'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
+json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l rotate-age-key -d 'Replace an age key in the cluster that the file does not hold'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l allow-hooks -d 'Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l context -d 'Kubeconfig context [default: the current one]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l log-level -d 'Least important level to log [env: LOG_LEVEL] [default: info]' -r -f -a "debug\t'Everything, also what the child processes say'
+info\t'The steps'
+warn\t'What deserves a look'
+error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
+always\t'Always'
+never\t'Never'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
+json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l context -d 'Kubeconfig context [default: the current one]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l log-level -d 'Least important level to log [env: LOG_LEVEL] [default: info]' -r -f -a "debug\t'Everything, also what the child processes say'
+info\t'The steps'
+warn\t'What deserves a look'
+error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
+always\t'Always'
+never\t'Never'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
+json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps completions man help" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, CRDs, apps, verify, summary'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps completions man help" -f -a "completions" -d 'Print the completion script for a shell'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps completions man help" -f -a "man" -d 'Print the manual page'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

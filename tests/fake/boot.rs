@@ -1,0 +1,555 @@
+//! Runs the binary in a world of its own, and checks after every run what must hold whatever happens.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use bech32::{Bech32, Hrp};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::listener::BROKEN;
+use super::scenario;
+use super::support::{assert_log_lines, assert_no_canary, assert_no_canary_in_files, files};
+
+/// Secrets made for one test, which must show nowhere.
+pub(crate) struct Canaries {
+    /// The identity in `age.key`.
+    pub(crate) age: String,
+    /// The identity in `SOPS_AGE_KEY`.
+    pub(crate) age_in_env: String,
+    /// Stands in `bootstrap/github.sops.yaml`, decrypted.
+    pub(crate) decrypted: String,
+    /// The value of `GITHUB_TOKEN`.
+    pub(crate) token: String,
+    /// A value of a release.
+    pub(crate) value: String,
+    /// The token in the kubeconfig.
+    pub(crate) kubeconfig: String,
+}
+
+impl Canaries {
+    fn new() -> Self {
+        let word = |name: &str| {
+            let number = u128::from_le_bytes(random()[..16].try_into().unwrap());
+            format!("CANARY-{name}-{number:032x}")
+        };
+        Self {
+            age: identity(),
+            age_in_env: identity(),
+            decrypted: word("decrypted"),
+            token: word("token"),
+            value: word("value"),
+            kubeconfig: word("kubeconfig"),
+        }
+    }
+
+    fn all(&self) -> Vec<String> {
+        let Self { age, age_in_env, decrypted, token, value, kubeconfig } = self;
+        [age, age_in_env, decrypted, token, value, kubeconfig].map(Clone::clone).to_vec()
+    }
+}
+
+/// A new X25519 identity: any 32 bytes are one.
+pub(crate) fn identity() -> String {
+    bech32::encode_upper::<Bech32>(Hrp::parse("age-secret-key-").unwrap(), &random()).unwrap()
+}
+
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    let mut source = std::fs::File::open("/dev/urandom").unwrap();
+    source.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+/// A repository, a kubeconfig and tools, in which k3s-boot runs.
+#[must_use]
+pub(crate) struct Boot {
+    folder: TempDir,
+    pub(crate) canaries: Canaries,
+    /// More secrets, of one test.
+    more_canaries: Vec<String>,
+    args: Vec<String>,
+    env: BTreeMap<String, String>,
+    rules: Vec<Value>,
+    /// What is started with the program and its arguments after its own, if not the program.
+    starter: Vec<String>,
+    cwd: PathBuf,
+    /// Whether values refer to encrypted files, so that helmfile needs identities too.
+    helmfile_decrypts: bool,
+}
+
+const CRDS: &str = "releases:
+  - name: prometheus-operator-crds
+    namespace: monitoring
+    chart: oci://registry.invalid/charts/prometheus-operator-crds
+    version: 19.1.0
+";
+
+pub(crate) const APPS: &str = "helmDefaults:
+  wait: true
+releases:
+  - name: cilium
+    namespace: kube-system
+    chart: oci://registry.invalid/charts/cilium
+    version: 1.18.6
+    values:
+      - ../templates/values.yaml.gotmpl
+  - name: flux-instance
+    namespace: flux-system
+    chart: oci://registry.invalid/charts/flux-instance
+    version: 0.54.0
+    needs:
+      - kube-system/cilium
+";
+
+impl Boot {
+    /// A world in which a first run goes well.
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let canaries = Canaries::new();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let env = [
+            ("PATH", path("bin")),
+            ("HOME", path("home")),
+            ("XDG_CACHE_HOME", path("cache")),
+            ("XDG_STATE_HOME", path("state")),
+            ("TMPDIR", path("tmp")),
+            ("KUBECONFIG", path("kubeconfig")),
+            ("NO_COLOR", "1".to_owned()),
+            ("GITHUB_TOKEN", canaries.token.clone()),
+            ("SOPS_AGE_KEY", canaries.age_in_env.clone()),
+            ("FAKE_SCENARIO", path("scenario.json")),
+            ("FAKE_TRANSCRIPT", path("transcript")),
+        ];
+        for name in ["bin", "home", "tmp", "root/.git"] {
+            std::fs::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        let fake = fake_tool();
+        for tool in ["helmfile", "kubectl", "sops", "helm"] {
+            // A link, for a program that was just written cannot always be started (ETXTBSY).
+            symlink(&fake, folder.path().join("bin").join(tool)).unwrap();
+        }
+        let boot = Self {
+            more_canaries: Vec::new(),
+            args: vec!["apps".to_owned()],
+            env: env.map(|(name, value)| (name.to_owned(), value)).into(),
+            rules: Vec::new(),
+            starter: Vec::new(),
+            helmfile_decrypts: false,
+            cwd: folder.path().join("root"),
+            folder,
+            canaries,
+        };
+        let kubeconfig = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: default\n\
+             contexts:\n- name: default\n  context: {{cluster: default, user: default}}\n\
+             clusters:\n- name: default\n  cluster: {{server: \"https://10.0.0.10:6443\"}}\n\
+             users:\n- name: default\n  user: {{token: {}}}\n",
+            boot.canaries.kubeconfig
+        );
+        let age_key = format!("# created: today\n{}\n", boot.canaries.age);
+        let encrypted = "apiVersion: v1\nkind: Secret\nstringData: {token: 'ENC[AES256_GCM,data:x]'}\nsops: {mac: 'ENC[x]'}\n";
+        boot.file("../kubeconfig", &kubeconfig)
+            .file("bootstrap/helmfile.d/00-crds.yaml", CRDS)
+            .file("bootstrap/helmfile.d/01-apps.yaml", APPS)
+            .file("bootstrap/templates/values.yaml.gotmpl", "k: 1\n")
+            .file("bootstrap/github.sops.yaml", encrypted)
+            .file("age.key", &age_key)
+    }
+
+    /// Writes a file of the repository.
+    pub(crate) fn file(self, name: &str, text: &str) -> Self {
+        let path = self.path("root").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        self
+    }
+
+    /// Removes a file or link.
+    pub(crate) fn without(self, name: &str) -> Self {
+        std::fs::remove_file(self.path(name)).unwrap();
+        self
+    }
+
+    /// Adds arguments.
+    pub(crate) fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// Sets a variable.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Removes a variable.
+    pub(crate) fn without_env(mut self, name: &str) -> Self {
+        self.env.remove(name);
+        self
+    }
+
+    /// Adds a rule; later ones come first, and those of the first run come last.
+    pub(crate) fn rule(mut self, rule: Value) -> Self {
+        self.rules.insert(0, rule);
+        self
+    }
+
+    /// Adds rules, in their order.
+    pub(crate) fn rules(self, rules: impl IntoIterator<Item = Value, IntoIter: DoubleEndedIterator>) -> Self {
+        rules.into_iter().rev().fold(self, Self::rule)
+    }
+
+    /// Adds a secret that must show nowhere.
+    pub(crate) fn canary(mut self, canary: &str) -> Self {
+        self.more_canaries.push(canary.to_owned());
+        self
+    }
+
+    /// Has the program started by another one.
+    pub(crate) fn started_by(mut self, starter: &[&str]) -> Self {
+        self.starter = starter.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// From now on helmfile may have identities.
+    pub(crate) fn helmfile_decrypts(mut self) -> Self {
+        self.helmfile_decrypts = true;
+        self
+    }
+
+    /// Starts in another folder.
+    pub(crate) fn cwd(mut self, name: &str) -> Self {
+        self.cwd = self.path(name);
+        self
+    }
+
+    /// A path below the folder of this world: `root`, `tmp`, `state`, …
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn all_canaries(&self) -> Vec<String> {
+        [self.canaries.all(), self.more_canaries.clone()].concat()
+    }
+
+    fn command(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_k3s-boot").to_owned();
+        let mut words = [self.starter.as_slice(), &[program], &self.args].concat().into_iter();
+        let mut command = Command::new(words.next().unwrap());
+        command
+            .args(words)
+            .env_clear()
+            .envs(&self.env)
+            .current_dir(&self.cwd)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts the program.
+    #[track_caller]
+    pub(crate) fn start(&self) -> Running<'_> {
+        self.start_with(&[])
+    }
+
+    #[track_caller]
+    fn start_with(&self, env: &[(&str, &str)]) -> Running<'_> {
+        for path in files(self.folder.path()) {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.parent() == Some(self.folder.path())
+                && (name == "transcript" || name.starts_with("scenario."))
+            {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        let rules = [self.rules.clone(), scenario::first_run(&self.canaries)].concat();
+        let scenario = json!({"canaries": self.all_canaries(), "rules": rules});
+        std::fs::write(self.path("scenario.json"), scenario.to_string()).unwrap();
+        std::fs::write(self.path("transcript"), "").unwrap();
+        let mut child = self.command().envs(env.iter().copied()).spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let stdout = std::thread::spawn(move || {
+            let mut all = String::new();
+            loop {
+                let mut line = String::new();
+                if stdout.read_line(&mut line).unwrap() == 0 {
+                    return all;
+                }
+                all.push_str(&line);
+                _ = sender.send(line);
+            }
+        });
+        let mut stderr = child.stderr.take().unwrap();
+        let stderr = std::thread::spawn(move || {
+            let mut all = String::new();
+            stderr.read_to_string(&mut all).unwrap();
+            all
+        });
+        Running { boot: self, child, lines, streams: Some((stdout, stderr)) }
+    }
+
+    /// Runs the program to its end.
+    #[track_caller]
+    pub(crate) fn run(&self) -> Ran {
+        self.start().wait()
+    }
+
+    /// Runs it to the end of a run that was refused: nothing on stdout but lines of what is in order, exit code 1,
+    /// and no call that could change anything. Gives stderr. Runs it at debug level too, where secrets could show.
+    #[track_caller]
+    pub(crate) fn refused(&self) -> String {
+        let debug = self.start_with(&[("LOG_LEVEL", "debug")]).wait();
+        let ran = self.run();
+        for ran in [&debug, &ran] {
+            assert_eq!(ran.code(), 1, "{}{}", ran.stdout, ran.stderr);
+            assert_eq!(ran.mutating(), [""; 0]);
+        }
+        assert_eq!(debug.stderr, ran.stderr);
+        assert!(files(&self.path("state")).is_empty(), "no log of a refused run");
+        for line in ran.stdout.lines() {
+            assert!(line.contains(" INFO Target cluster "), "{line}");
+        }
+        ran.stderr
+    }
+
+    fn finish(&self, status: ExitStatus, stdout: &str, stderr: &str) -> Ran {
+        let canaries = self.all_canaries();
+        assert_no_canary(&canaries, "stdout", stdout.as_bytes());
+        assert_no_canary(&canaries, "stderr", stderr.as_bytes());
+        for place in ["transcript", "home", "tmp", "cache", "state"] {
+            let path = self.path(place);
+            if path.is_file() {
+                assert_no_canary(&canaries, place, &std::fs::read(path).unwrap());
+            } else {
+                assert_no_canary_in_files(&canaries, &path);
+            }
+        }
+        let coloured = self.args.iter().any(|arg| arg == "always");
+        if !coloured {
+            if !self.args.iter().any(|arg| arg == "json") {
+                assert_log_lines(stdout);
+            }
+            assert_log_lines(stderr);
+        }
+        let transcript = std::fs::read_to_string(self.path("transcript")).unwrap();
+        let calls: Vec<Value> = transcript.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for call in &calls {
+            assert_call(call, &self.cwd, self.helmfile_decrypts);
+        }
+        let ran = Ran {
+            status,
+            stdout: self.normalized(stdout),
+            stderr: self.normalized(stderr),
+            calls,
+            folder: self.folder.path().display().to_string(),
+        };
+        let killed = std::os::unix::process::ExitStatusExt::signal(&status).is_some();
+        if !killed {
+            for place in ["tmp", "cache/k3s-boot/staging"] {
+                let left: Vec<_> = std::fs::read_dir(self.path(place))
+                    .into_iter()
+                    .flatten()
+                    .map(|entry| entry.unwrap().path())
+                    .collect();
+                assert!(left.is_empty(), "left over: {left:?}");
+            }
+        }
+        ran
+    }
+
+    /// A text without what differs from run to run: times, durations, paths, names of logs.
+    fn normalized(&self, text: &str) -> String {
+        let folder = self.folder.path().display().to_string();
+        let text = text.replace(&folder, "[TMP]");
+        let lines = text.split_inclusive('\n').map(|line| {
+            let line = match line.split_once(' ') {
+                Some((time, rest)) if time.len() == 20 && time.ends_with('Z') => format!("[TS] {rest}"),
+                _ => line.to_owned(),
+            };
+            let line =
+                ["took", "elapsed", "after", "log"].iter().fold(line, |line, key| without_value(&line, key));
+            ["\"seconds\"", "\"log\""].iter().fold(line, |line, key| without_json_value(&line, key))
+        });
+        lines.collect()
+    }
+}
+
+/// `key="…"` with another value.
+fn without_value(line: &str, key: &str) -> String {
+    let start = format!(" {key}=\"");
+    let Some((before, rest)) = line.split_once(&start) else {
+        return line.to_owned();
+    };
+    let (_, after) = rest.split_once('"').unwrap();
+    format!("{before}{start}[{}]\"{after}", key.to_uppercase())
+}
+
+/// `"key": …` of a pretty JSON document with another value.
+fn without_json_value(line: &str, key: &str) -> String {
+    let Some((before, rest)) = line.split_once(&format!("{key}: ")) else {
+        return line.to_owned();
+    };
+    let comma = if rest.trim_end().ends_with(',') { "," } else { "" };
+    format!("{before}{key}: [...]{comma}\n")
+}
+
+/// What holds for every call of a tool, whatever the test.
+fn assert_call(call: &Value, cwd: &Path, helmfile_decrypts: bool) {
+    assert_eq!(call["known"], true, "a call that no rule fits: {call}");
+    assert_eq!(call["own_group"], true, "{call}");
+    assert_eq!(call["canary_in_argv"], false, "{call}");
+    assert!(call["stdin"] == "null" || call["stdin"] == "pipe", "{call}");
+    assert_eq!(call["cwd"], cwd.display().to_string(), "{call}");
+    // Templates may want a token; an identity is for sops alone.
+    let argv = call["argv"].as_array().unwrap();
+    let decrypts = match call["tool"].as_str() {
+        Some("sops") => argv[0] == "decrypt",
+        Some("helmfile") => helmfile_decrypts && argv[0] != "--version",
+        _ => false,
+    };
+    for secret in call["canary_in_env"].as_array().unwrap() {
+        let allowed = secret == "GITHUB_TOKEN" || (secret == "SOPS_AGE_KEY" && decrypts);
+        assert!(allowed, "{secret} for {} {}", call["tool"], call["argv"]);
+    }
+}
+
+/// The example that plays the tools; it is built with the tests.
+fn fake_tool() -> PathBuf {
+    let folder = Path::new(env!("CARGO_BIN_EXE_k3s-boot")).parent().unwrap();
+    let path = folder.join("examples/fake-tool");
+    assert!(
+        path.is_file(),
+        "`cargo test` builds {}; with `--test fake`, run `cargo build --example fake-tool` before",
+        path.display()
+    );
+    path
+}
+
+/// A run that has not ended. It is killed when the test ends first.
+pub(crate) struct Running<'a> {
+    boot: &'a Boot,
+    child: Child,
+    lines: Receiver<String>,
+    streams: Option<(JoinHandle<String>, JoinHandle<String>)>,
+}
+
+impl Running<'_> {
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+
+    /// Sends a signal to the program alone, not to its group.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Waits for a line on stdout that holds these words.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, words: &str) {
+        loop {
+            let line = self.lines.recv_timeout(BROKEN).expect(words);
+            if line.contains(words) {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the end and checks what must hold after every run.
+    #[track_caller]
+    pub(crate) fn wait(mut self) -> Ran {
+        let broken = Instant::now() + 2 * BROKEN;
+        loop {
+            let left = broken.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end"),
+            }
+        }
+        let (stdout, stderr) = self.streams.take().unwrap();
+        let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
+        let status = self.child.wait().unwrap();
+        self.boot.finish(status, &stdout, &stderr)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // Without effect on one that has ended.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// A run that has ended.
+pub(crate) struct Ran {
+    pub(crate) status: ExitStatus,
+    /// Without what differs from run to run.
+    pub(crate) stdout: String,
+    /// Without what differs from run to run.
+    pub(crate) stderr: String,
+    pub(crate) calls: Vec<Value>,
+    folder: String,
+}
+
+impl Ran {
+    #[track_caller]
+    pub(crate) fn code(&self) -> i32 {
+        self.status.code().expect("an exit code")
+    }
+
+    /// A call as a line: the tool, its arguments, what its stdin was.
+    fn line(&self, call: &Value) -> String {
+        let args: Vec<_> = call["argv"].as_array().unwrap().iter().collect();
+        let args: Vec<_> = args.iter().map(|arg| arg.as_str().unwrap()).collect();
+        let line = format!(
+            "{} {} < {}",
+            call["tool"].as_str().unwrap(),
+            args.join(" "),
+            call["stdin"].as_str().unwrap()
+        );
+        line.replace(&self.folder, "[TMP]")
+    }
+
+    /// The calls that may change something, in their order.
+    pub(crate) fn mutating(&self) -> Vec<String> {
+        let calls = self.calls.iter().filter(|call| is_mutating(call));
+        calls.map(|call| self.line(call)).collect()
+    }
+
+    /// All calls: up to the first change sorted, for they run side by side; from then on in their order.
+    pub(crate) fn transcript(&self) -> String {
+        let first = self.calls.iter().position(is_mutating).unwrap_or(self.calls.len());
+        let (before, after) = self.calls.split_at(first);
+        let mut lines: Vec<_> = before.iter().map(|call| self.line(call)).collect();
+        lines.sort();
+        lines.push("---".to_owned());
+        lines.extend(after.iter().map(|call| self.line(call)));
+        lines.join("\n")
+    }
+
+    /// The calls of a tool with this argument.
+    pub(crate) fn calls_of(&self, tool: &str, arg: &str) -> Vec<&Value> {
+        let wanted = |call: &&Value| {
+            call["tool"] == tool && call["argv"].as_array().unwrap().iter().any(|found| found == arg)
+        };
+        self.calls.iter().filter(wanted).collect()
+    }
+}
+
+fn is_mutating(call: &Value) -> bool {
+    let reading = ["get", "version", "build", "write-values", "decrypt", "--version"];
+    let args = call["argv"].as_array().unwrap();
+    !args.iter().any(|arg| reading.iter().any(|reading| arg == reading))
+}

@@ -1,0 +1,325 @@
+//! Runs that end part-way: why, what to type, and where the rest stands.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::boot::Boot;
+use super::listener::Listener;
+use super::scenario::{self, started, synced};
+use super::support::files;
+
+/// A deadline that passes soon, but on a busy machine too leaves time for all that goes well before: it is taken
+/// from how long a whole run lasts now.
+fn soon() -> Duration {
+    let start = Instant::now();
+    assert_eq!(Boot::new().run().code(), 0);
+    Duration::from_secs(2) + 4 * start.elapsed()
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{}ms", duration.as_millis())
+}
+
+/// helmfile 1.7.4 with helm 4.2.4, when helm says this.
+fn helmfile_failed(release: &str, error: &str) -> String {
+    format!(
+        "in ./01-apps.yaml: failed processing release {release}: command \"/bin/helm\" exited with non-zero status:
+
+PATH:
+  /bin/helm
+
+ARGS:
+  0: helm (4 bytes)
+  1: upgrade (7 bytes)
+  2: --install (9 bytes)
+
+ERROR:
+  exit status 1
+
+EXIT STATUS
+  1
+
+STDERR:
+  level=WARN msg=\"upgrade failed\"
+  Error: {error}
+
+COMBINED OUTPUT:
+  Release \"{release}\" does not exist. Installing it now.
+  Error: {error}
+"
+    )
+}
+
+fn sync_fails(error: &str) -> Boot {
+    let stderr = format!("{}{}", started("kube-system", "cilium"), helmfile_failed("cilium", error));
+    Boot::new()
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}))
+}
+
+#[test]
+fn a_release_fails() {
+    let boot = sync_fails(
+        "UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable",
+    );
+    let ran = boot.run();
+    assert_eq!(ran.code(), 5);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable" log="[LOG]""#);
+    assert_snapshot!(ran.stdout.lines().rev().take(3).collect::<Vec<_>>().join("\n"), @r#"
+    [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
+    [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
+    [TS] INFO Release synced release="monitoring/prometheus-operator-crds" version="19.1.0" took="[TOOK]"
+    "#);
+    let logs = files(&boot.path("state"));
+    assert_eq!(logs.len(), 1);
+    let mode = std::fs::metadata(&logs[0]).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let mode = std::fs::metadata(logs[0].parent().unwrap()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let log = std::fs::read_to_string(&logs[0]).unwrap();
+    assert!(
+        log.contains("helmfile stderr:   level=WARN msg=\"upgrade failed\"\n"),
+        "all that was said: {log}"
+    );
+    assert!(log.contains("helmfile ended: exit code 1\n"), "{log}");
+}
+
+#[test]
+fn a_release_does_not_get_ready_in_time() {
+    let ran = sync_fails("resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1\n  context deadline exceeded").run();
+    assert_eq!(ran.code(), 6);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]""#);
+}
+
+#[test]
+fn helmfile_fails_without_a_word() {
+    let ran =
+        Boot::new().rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 3})).run();
+    assert_eq!(ran.code(), 5);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="helmfile gave no reason" log="[LOG]""#);
+}
+
+#[test]
+fn a_failure_as_json() {
+    let ran = sync_fails("UPGRADE FAILED: no").args(&["--output", "json"]).run();
+    assert_eq!(ran.code(), 5);
+    assert_snapshot!(ran.stdout, @r#"
+    {
+      "result": "failed",
+      "exit_code": 5,
+      "error": "failed to sync Helm releases: kube-system/cilium: UPGRADE FAILED: no",
+      "cluster": {
+        "context": "default",
+        "server": "https://10.0.0.10:6443",
+        "uid": "uid-of-kube-system",
+        "nodes": 1
+      },
+      "stages": [
+        {
+          "name": "preflight",
+          "ok": true,
+          "seconds": [...]
+        },
+        {
+          "name": "nodes",
+          "ok": true,
+          "seconds": [...]
+        },
+        {
+          "name": "namespaces",
+          "ok": true,
+          "seconds": [...]
+        },
+        {
+          "name": "secrets",
+          "ok": true,
+          "seconds": [...]
+        },
+        {
+          "name": "crds",
+          "ok": true,
+          "seconds": [...]
+        },
+        {
+          "name": "apps",
+          "ok": false,
+          "seconds": [...]
+        }
+      ],
+      "releases": [
+        {
+          "namespace": "monitoring",
+          "name": "prometheus-operator-crds",
+          "version": "19.1.0",
+          "status": "synced",
+          "seconds": [...]
+        },
+        {
+          "namespace": "kube-system",
+          "name": "cilium",
+          "version": "1.18.6",
+          "status": "failed",
+          "seconds": [...]
+        }
+      ],
+      "seconds": [...],
+      "log": [...]
+    }
+    "#);
+    let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
+    assert_eq!(report["exit_code"], 5);
+}
+
+#[test]
+fn what_tools_say_is_redacted() {
+    let boot = Boot::new();
+    let said = format!("Error: cannot use {} nor {}", boot.canaries.decrypted, boot.canaries.age);
+    let boot = boot
+        .args(&["--log-level", "debug"])
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1,
+        "stderr": format!("{}{}", started("kube-system", "cilium"), helmfile_failed("cilium", &said))}));
+    let ran = boot.run();
+    assert_eq!(ran.code(), 5);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: cannot use [redacted] nor [redacted]" log="[LOG]""#);
+    let log = std::fs::read_to_string(&files(&boot.path("state"))[0]).unwrap();
+    assert!(log.contains("cannot use [redacted] nor [redacted]"), "{log}");
+}
+
+#[test]
+fn a_secret_that_is_refused_is_not_shown() {
+    let boot = Boot::new()
+        .args(&["--log-level", "debug"])
+        .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "exit": 1, "echo_stdin": true,
+            "stderr": "Error from server (BadRequest): Secret in version \"v1\" cannot be handled\n"}))
+        // The namespaces come first.
+        .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "times": 1}));
+    let ran = boot.run();
+    assert_eq!(ran.code(), 5);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --field-manager=k3s-boot -f -` failed: {\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\",\"data\":{\"age.agekey\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"sops-age\",\"namespace\":\"flux-system\"},\"type\":\"Opaque\"},{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"github\",\"namespace\":\"flux-system\"},\"stringData\":{\"token\":\"[redacted]\"}}]}" log="[LOG]""#);
+    assert_eq!(ran.mutating().len(), 2, "no helmfile after that");
+}
+
+#[test]
+fn namespaces_cannot_be_made() {
+    let ran = Boot::new()
+        .rule(json!({"tool": "kubectl", "args": ["apply"], "exit": 1,
+            "stderr": "Error from server (Forbidden): namespaces is forbidden\n"}))
+        .run();
+    assert_eq!(ran.code(), 5);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --field-manager=k3s-boot -f -` failed: Error from server (Forbidden): namespaces is forbidden" log="[LOG]""#);
+}
+
+#[test]
+fn the_deadline_of_the_run_passes_while_a_release_is_synced() {
+    let listener = Listener::new();
+    let timeout = soon();
+    let boot = Boot::new()
+        .args(&["--timeout", &millis(timeout)])
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
+        "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
+    let running = boot.start();
+    let mut helmfile = listener.accept();
+    assert_eq!(helmfile.rest(), ["INT"], "once, and it ends by itself");
+    let ran = running.wait();
+    assert_eq!(ran.code(), 6);
+    let (before, after) = ran.stderr.split_once("passed after ").unwrap();
+    assert_snapshot!(before, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="the run's deadline"#);
+    assert!(after.ends_with("s\" log=\"[LOG]\" \n"), "{after}");
+    // helm gets what is left, less a margin, so that its reason is the last word if it has one.
+    let sync = ran.calls_of("helmfile", "sync");
+    let args: Vec<_> = sync[1]["argv"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let at = args.iter().position(|arg| *arg == "--timeout").unwrap();
+    let given: u64 = args[at + 1].parse().unwrap();
+    assert!((1..=timeout.as_secs()).contains(&given), "{given}");
+}
+
+#[test]
+fn the_deadline_of_the_run_passes_while_charts_are_fetched() {
+    let listener = Listener::new();
+    let boot = Boot::new()
+        .args(&["--timeout", &millis(soon())])
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "connect": listener.address(), "on_int": "end"}));
+    let running = boot.start();
+    assert_eq!(listener.accept().rest(), ["INT"]);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 6);
+    assert!(ran.mutating().is_empty());
+    let (before, after) = ran.stderr.split_once(" within ").unwrap();
+    assert_snapshot!(before, @r#"[TS] ERROR Bootstrap failed reason="`helmfile` did not end"#);
+    assert_snapshot!(after.split_once('"').unwrap().1, @r#" log="[LOG]""#);
+}
+
+#[test]
+fn too_few_nodes_come_in_time() {
+    let ran = Boot::new().args(&["--nodes", "2", "--timeout", &millis(soon())]).run();
+    assert_eq!(ran.code(), 6);
+    assert!(ran.mutating().is_empty());
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Deadline passed stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" log="[LOG]""#);
+}
+
+#[test]
+fn flux_does_not_get_ready_in_time() {
+    let mut source = scenario::source();
+    source["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "GitOperationFailed",
+        "message": "failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host"}]);
+    let ran = Boot::new()
+        .args(&["--timeout", &millis(soon())])
+        .rules(scenario::flux(&[source, scenario::root()]))
+        .run();
+    assert_eq!(ran.code(), 6);
+    assert!(!ran.stdout.contains("Bootstrap complete!"));
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Deadline passed stage="verify" after="[AFTER]" waiting_for="GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" log="[LOG]""#);
+}
+
+#[test]
+fn flux_says_that_it_is_stalled() {
+    let mut instance = scenario::instance();
+    instance["status"]["conditions"] = json!([
+        {"type": "Ready", "status": "False", "reason": "BuildFailed", "message": "doc is missing path"},
+        {"type": "Stalled", "status": "True", "reason": "BuildFailed", "message": "remove operation does not apply: doc is missing path"}]);
+    let ran = Boot::new().rules(scenario::flux_with(&instance, &[])).run();
+    assert_eq!(ran.code(), 5);
+    assert!(!ran.stdout.contains("Bootstrap complete!"));
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux cannot take over object="FluxInstance flux-system/flux" reason="BuildFailed: remove operation does not apply: doc is missing path" fix="kubectl --namespace flux-system describe fluxinstance flux""#);
+}
+
+#[test]
+fn a_key_that_does_not_decrypt_is_told_when_flux_has_tried_again() {
+    let mut child = scenario::resource(
+        "Kustomization",
+        "apps",
+        &json!({}),
+        &json!({"type": "Ready", "status": "False",
+        "reason": "BuildFailed", "message": "decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0"}),
+    );
+    child["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "flux-system", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"});
+    let objects = |child: &Value| [scenario::source(), scenario::root(), child.clone()];
+    // What it said before this run asked it says nothing about the key of this run.
+    child["status"]["lastHandledReconcileAt"] = "an earlier request".into();
+    let [_, mut before] = scenario::flux(&objects(&child));
+    before["times"] = 2.into();
+    child["status"]["lastHandledReconcileAt"] = "{requested}".into();
+    let [instance, after] = scenario::flux(&objects(&child));
+    let annotate = json!({"tool": "kubectl", "args": ["annotate"]});
+    let ran = Boot::new().rules([before, instance, after, annotate]).run();
+    assert_eq!(ran.code(), 5);
+    assert!(!ran.stdout.contains("Bootstrap complete!"));
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux cannot take over object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" fix="put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key""#);
+    let asked = ran.calls_of("kubectl", "annotate");
+    assert_eq!(asked.len(), 1, "once");
+    let words: Vec<_> = asked[0]["argv"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(words.contains(&"kustomizations.kustomize.toolkit.fluxcd.io/apps"), "{words:?}");
+}
+
+#[test]
+fn the_first_helmfile_fails_and_the_second_is_not_begun() {
+    let ran = Boot::new()
+        .rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 1, "stderr":
+            format!("{}Error: something else\n", synced("monitoring", "prometheus-operator-crds"))}))
+        .run();
+    assert_eq!(ran.code(), 5);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="Error: something else" log="[LOG]""#);
+    assert_eq!(ran.calls_of("helmfile", "sync").len(), 1);
+}

@@ -1,0 +1,418 @@
+//! Runs that go well.
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::boot::Boot;
+use super::scenario;
+
+#[test]
+fn a_first_run() {
+    let boot = Boot::new();
+    let ran = boot.run();
+    assert_snapshot!(ran.stdout, @r#"
+    [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
+    [TS] INFO Preflight passed checks="27" warnings="0" took="[TOOK]" 
+    [TS] INFO Nodes registered nodes="1" ready="0" waiting_for="CNI" 
+    [TS] INFO Namespace exists namespace="kube-system" 
+    [TS] INFO Namespace created namespace="cert-manager" 
+    [TS] INFO Namespace created namespace="flux-system" 
+    [TS] INFO Namespace created namespace="network" 
+    [TS] INFO Namespace created namespace="monitoring" 
+    [TS] INFO SOPS age secret applied secret="flux-system/sops-age" 
+    [TS] INFO Secret applied secret="flux-system/github" 
+    [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/00-crds.yaml" releases="1" 
+    [TS] INFO Syncing release release="monitoring/prometheus-operator-crds" version="19.1.0" 
+    [TS] INFO Release synced release="monitoring/prometheus-operator-crds" version="19.1.0" took="[TOOK]" 
+    [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
+    [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
+    [TS] INFO Release synced release="kube-system/cilium" version="1.18.6" took="[TOOK]" 
+    [TS] INFO Syncing release release="flux-system/flux-instance" version="0.54.0" 
+    [TS] INFO Release synced release="flux-system/flux-instance" version="0.54.0" took="[TOOK]" 
+    [TS] INFO Helm releases synced successfully releases="3" 
+    [TS] INFO Summary stage="preflight" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="nodes" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="namespaces" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="secrets" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="crds" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="apps" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="verify" result="done" took="[TOOK]" 
+    [TS] INFO Summary release="monitoring/prometheus-operator-crds" version="19.1.0" result="synced" took="[TOOK]" 
+    [TS] INFO Summary release="kube-system/cilium" version="1.18.6" result="synced" took="[TOOK]" 
+    [TS] INFO Summary release="flux-system/flux-instance" version="0.54.0" result="synced" took="[TOOK]" 
+    [TS] INFO Bootstrap complete! Flux is now syncing the Git repository repository="ssh://git@example.org/home.git" revision="main@sha1:4b1c" took="[TOOK]"
+    "#);
+    assert_eq!(ran.stderr, "");
+    assert_eq!(ran.code(), 0);
+    assert_snapshot!(ran.transcript(), @"
+    helm version --short < null
+    helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
+    helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
+    helmfile --version < null
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get -f - -o json --ignore-not-found < pipe
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get namespaces,nodes -o json --ignore-not-found < null
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s version -o json < null
+    sops --version --disable-version-check < null
+    sops decrypt [TMP]/root/bootstrap/github.sops.yaml < null
+    ---
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --field-manager=k3s-boot -f - < pipe
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --field-manager=k3s-boot -f - < pipe
+    helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
+    helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get fluxinstances.fluxcd.controlplane.io --all-namespaces -o json --ignore-not-found < null
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get fluxinstances.fluxcd.controlplane.io,gitrepositories.source.toolkit.fluxcd.io,kustomizations.kustomize.toolkit.fluxcd.io --all-namespaces -o json --ignore-not-found < null
+    ");
+    let applied = ran.calls_of("kubectl", "apply");
+    assert!(applied.iter().all(|call| call["stdin_len"].as_u64() > Some(0)));
+    for call in &ran.calls {
+        let env = &call["env"];
+        let path = |name: &str| boot.path(name).display().to_string();
+        assert_eq!(env["KUBECONFIG"], path("kubeconfig"));
+        assert_eq!(env["ROOT_DIR"], path("root"));
+        assert_eq!(env["NO_COLOR"], "1");
+        let temp = env["TMPDIR"].as_str().unwrap();
+        assert!(temp.starts_with(&path("tmp/k3s-boot.")), "{temp}");
+        if let Some(charts) = env["HELMFILE_CACHE_HOME"].as_str() {
+            let sync = call["argv"].as_array().unwrap().iter().any(|arg| arg == "sync");
+            let place = if sync { "cache/k3s-boot/charts" } else { "cache/k3s-boot/staging/k3s-boot." };
+            assert!(charts.starts_with(&path(place)), "{charts}");
+        }
+    }
+    assert!(super::support::files(&boot.path("state")).is_empty(), "no log of a run that went well");
+}
+
+#[test]
+fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
+    let boot = Boot::new();
+    boot.run();
+    let secret = |name: &str, key: &str, value: &str| {
+        use base64::Engine as _;
+        let value = base64::engine::general_purpose::STANDARD.encode(value);
+        json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": name, "namespace": "flux-system"}, "data": {key: value}})
+    };
+    let age_key = std::fs::read_to_string(boot.path("root/age.key")).unwrap();
+    let live =
+        [secret("sops-age", "age.agekey", &age_key), secret("github", "token", &boot.canaries.decrypted)];
+    let namespaces =
+        ["kube-system", "cert-manager", "flux-system", "network", "monitoring"].map(|name| (name, "Active"));
+    let boot = boot.rules([
+        json!({"tool": "kubectl", "args": ["get", "-f", "-"], "stdout": json!({"items": live}).to_string()}),
+        json!({"tool": "kubectl", "args": ["get", "namespaces,nodes"], "stdout": scenario::cluster(&namespaces, 1)}),
+    ]);
+    let ran = boot.run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    assert_snapshot!(ran.stdout, @r#"
+    [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
+    [TS] INFO Preflight passed checks="27" warnings="0" took="[TOOK]" 
+    [TS] INFO Nodes registered nodes="1" ready="0" waiting_for="CNI" 
+    [TS] INFO Namespace exists namespace="kube-system" 
+    [TS] INFO Namespace exists namespace="cert-manager" 
+    [TS] INFO Namespace exists namespace="flux-system" 
+    [TS] INFO Namespace exists namespace="network" 
+    [TS] INFO Namespace exists namespace="monitoring" 
+    [TS] INFO Secret unchanged secret="flux-system/sops-age" 
+    [TS] INFO Secret unchanged secret="flux-system/github" 
+    [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/00-crds.yaml" releases="1" 
+    [TS] INFO Syncing release release="monitoring/prometheus-operator-crds" version="19.1.0" 
+    [TS] INFO Release synced release="monitoring/prometheus-operator-crds" version="19.1.0" took="[TOOK]" 
+    [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
+    [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
+    [TS] INFO Release synced release="kube-system/cilium" version="1.18.6" took="[TOOK]" 
+    [TS] INFO Syncing release release="flux-system/flux-instance" version="0.54.0" 
+    [TS] INFO Release synced release="flux-system/flux-instance" version="0.54.0" took="[TOOK]" 
+    [TS] INFO Helm releases synced successfully releases="3" 
+    [TS] INFO Summary stage="preflight" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="nodes" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="namespaces" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="secrets" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="crds" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="apps" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="verify" result="done" took="[TOOK]" 
+    [TS] INFO Summary release="monitoring/prometheus-operator-crds" version="19.1.0" result="synced" took="[TOOK]" 
+    [TS] INFO Summary release="kube-system/cilium" version="1.18.6" result="synced" took="[TOOK]" 
+    [TS] INFO Summary release="flux-system/flux-instance" version="0.54.0" result="synced" took="[TOOK]" 
+    [TS] INFO Bootstrap complete! Flux is now syncing the Git repository repository="ssh://git@example.org/home.git" revision="main@sha1:4b1c" took="[TOOK]"
+    "#);
+    assert_snapshot!(ran.transcript(), @"
+    helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
+    helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get -f - -o json --ignore-not-found < pipe
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get namespaces,nodes -o json --ignore-not-found < null
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s version -o json < null
+    sops decrypt [TMP]/root/bootstrap/github.sops.yaml < null
+    ---
+    helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
+    helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get fluxinstances.fluxcd.controlplane.io --all-namespaces -o json --ignore-not-found < null
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get fluxinstances.fluxcd.controlplane.io,gitrepositories.source.toolkit.fluxcd.io,kustomizations.kustomize.toolkit.fluxcd.io --all-namespaces -o json --ignore-not-found < null
+    ");
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "the document is shown in full")]
+fn with_json_stdout_is_one_document_and_the_log_is_on_stderr() {
+    let ran = Boot::new().args(&["-o", "json"]).run();
+    assert_eq!(ran.code(), 0);
+    assert_snapshot!(ran.stdout, @r#"
+    {
+      "result": "complete",
+      "exit_code": 0,
+      "cluster": {
+        "context": "default",
+        "server": "https://10.0.0.10:6443",
+        "uid": "uid-of-kube-system",
+        "nodes": 1
+      },
+      "stages": [
+        {
+          "name": "preflight",
+          "ok": true,
+          "seconds": [...]
+        },
+        {
+          "name": "nodes",
+          "ok": true,
+          "seconds": [...]
+        },
+        {
+          "name": "namespaces",
+          "ok": true,
+          "seconds": [...]
+        },
+        {
+          "name": "secrets",
+          "ok": true,
+          "seconds": [...]
+        },
+        {
+          "name": "crds",
+          "ok": true,
+          "seconds": [...]
+        },
+        {
+          "name": "apps",
+          "ok": true,
+          "seconds": [...]
+        },
+        {
+          "name": "verify",
+          "ok": true,
+          "seconds": [...]
+        }
+      ],
+      "releases": [
+        {
+          "namespace": "monitoring",
+          "name": "prometheus-operator-crds",
+          "version": "19.1.0",
+          "status": "synced",
+          "seconds": [...]
+        },
+        {
+          "namespace": "kube-system",
+          "name": "cilium",
+          "version": "1.18.6",
+          "status": "synced",
+          "seconds": [...]
+        },
+        {
+          "namespace": "flux-system",
+          "name": "flux-instance",
+          "version": "0.54.0",
+          "status": "synced",
+          "seconds": [...]
+        }
+      ],
+      "flux": {
+        "repository": "ssh://git@example.org/home.git",
+        "revision": "main@sha1:4b1c"
+      },
+      "seconds": [...]
+    }
+    "#);
+    assert_snapshot!(ran.stderr, @r#"
+    [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
+    [TS] INFO Preflight passed checks="27" warnings="0" took="[TOOK]" 
+    [TS] INFO Nodes registered nodes="1" ready="0" waiting_for="CNI" 
+    [TS] INFO Namespace exists namespace="kube-system" 
+    [TS] INFO Namespace created namespace="cert-manager" 
+    [TS] INFO Namespace created namespace="flux-system" 
+    [TS] INFO Namespace created namespace="network" 
+    [TS] INFO Namespace created namespace="monitoring" 
+    [TS] INFO SOPS age secret applied secret="flux-system/sops-age" 
+    [TS] INFO Secret applied secret="flux-system/github" 
+    [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/00-crds.yaml" releases="1" 
+    [TS] INFO Syncing release release="monitoring/prometheus-operator-crds" version="19.1.0" 
+    [TS] INFO Release synced release="monitoring/prometheus-operator-crds" version="19.1.0" took="[TOOK]" 
+    [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
+    [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
+    [TS] INFO Release synced release="kube-system/cilium" version="1.18.6" took="[TOOK]" 
+    [TS] INFO Syncing release release="flux-system/flux-instance" version="0.54.0" 
+    [TS] INFO Release synced release="flux-system/flux-instance" version="0.54.0" took="[TOOK]" 
+    [TS] INFO Helm releases synced successfully releases="3" 
+    [TS] INFO Summary stage="preflight" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="nodes" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="namespaces" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="secrets" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="crds" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="apps" result="done" took="[TOOK]" 
+    [TS] INFO Summary stage="verify" result="done" took="[TOOK]" 
+    [TS] INFO Summary release="monitoring/prometheus-operator-crds" version="19.1.0" result="synced" took="[TOOK]" 
+    [TS] INFO Summary release="kube-system/cilium" version="1.18.6" result="synced" took="[TOOK]" 
+    [TS] INFO Summary release="flux-system/flux-instance" version="0.54.0" result="synced" took="[TOOK]" 
+    [TS] INFO Bootstrap complete! Flux is now syncing the Git repository repository="ssh://git@example.org/home.git" revision="main@sha1:4b1c" took="[TOOK]"
+    "#);
+}
+
+#[test]
+fn a_run_with_colours_says_the_same() {
+    let plain = Boot::new().run();
+    let coloured = Boot::new().without_env("NO_COLOR").args(&["--color", "always"]).run();
+    let bare = |text: &str| {
+        ["\u{1b}[1m", "\u{1b}[0m", "\u{1b}[38;5;87m", "\u{1b}[38;5;236m"]
+            .iter()
+            .fold(text.to_owned(), |text, code| text.replace(code, ""))
+    };
+    // A coloured duration is not found where it is taken out of a plain line.
+    let without_took = |text: &str| -> Vec<String> {
+        let lines = text
+            .lines()
+            .map(|line| line.split(" took=").next().unwrap().trim_start_matches("[TS] ").to_owned());
+        lines.collect()
+    };
+    assert_eq!(without_took(&bare(&coloured.stdout)), without_took(&plain.stdout));
+    let info = "\u{1b}[1m\u{1b}[38;5;87mINFO\u{1b}[0m ";
+    assert!(
+        coloured.stdout.lines().all(|line| line.starts_with(&format!("[TS] {info}"))),
+        "{}",
+        coloured.stdout
+    );
+    assert_eq!(coloured.code(), 0);
+}
+
+#[test]
+fn no_secret_shows_at_debug_level() {
+    let ran = Boot::new().args(&["--log-level", "debug"]).run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    assert!(
+        ran.stdout.contains(" DEBUG Running tool=\"kubectl\" command=\"kubectl --context default "),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stdout.contains(
+            " DEBUG Child output tool=\"helmfile\" stream=\"stderr\" line=\"Upgrading release=cilium"
+        ),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn relative_paths_become_absolute() {
+    let boot = Boot::new()
+        .env("KUBECONFIG", "../../kubeconfig")
+        .env("SOPS_AGE_KEY_FILE", "../age.key")
+        .cwd("root/bootstrap");
+    let ran = boot.run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    for call in &ran.calls {
+        // As it was given, from where it was given: what it leads to is the same for a tool in any folder.
+        assert_eq!(
+            call["env"]["KUBECONFIG"],
+            boot.path("root/bootstrap/../../kubeconfig").display().to_string()
+        );
+        let key = boot.path("root/bootstrap/../age.key").display().to_string();
+        assert_eq!(call["env"]["SOPS_AGE_KEY_FILE"], key);
+        assert_eq!(call["env"]["ROOT_DIR"], boot.path("root").display().to_string());
+    }
+}
+
+#[test]
+fn helmfile_gets_identities_only_when_values_refer_to_encrypted_files() {
+    let boot = Boot::new()
+        .file("bootstrap/templates/values.yaml.gotmpl", "k: ref+sops://x.sops.yaml#/k\n")
+        .helmfile_decrypts();
+    let ran = boot.run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    let has = |tool: &str, arg: &str| -> Vec<bool> {
+        let calls = ran.calls_of(tool, arg).into_iter();
+        let names = calls.map(|call| call["env_names"].as_array().unwrap());
+        names.map(|names| names.iter().any(|name| name == "SOPS_AGE_KEY")).collect()
+    };
+    // The CRDs' helmfile refers to none, and is synced first.
+    assert_eq!(has("helmfile", "sync"), [false, true]);
+    let mut builds = has("helmfile", "build");
+    builds.sort_unstable();
+    assert_eq!(builds, [false, true]);
+}
+
+#[test]
+fn what_leads_tools_to_another_cluster_is_kept_from_them_and_named() {
+    let elsewhere = [
+        "HELM_KUBEAPISERVER",
+        "HELM_KUBECONTEXT",
+        "HELM_KUBETOKEN",
+        "HELM_NAMESPACE",
+        "HELMFILE_FILE_PATH",
+        "HELMFILE_HELM_BINARY",
+        "HELMFILE_KUBE_CONTEXT",
+        "HELMFILE_NAMESPACE",
+    ];
+    let boot = elsewhere.iter().fold(Boot::new(), |boot, name| boot.env(name, "elsewhere"));
+    let ran = boot
+        .env("HELM_DRIVER", "secret")
+        .env("HELMFILE_ENVIRONMENT", "default")
+        .env("LOG_LEVEL", "warn")
+        .run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    assert_snapshot!(ran.stdout, @r#"[TS] WARN Variables kept from the tools envs="HELMFILE_FILE_PATH HELMFILE_HELM_BINARY HELMFILE_KUBE_CONTEXT HELMFILE_NAMESPACE HELM_KUBEAPISERVER HELM_KUBECONTEXT HELM_KUBETOKEN HELM_NAMESPACE" reason="they could lead to another cluster""#);
+    for call in &ran.calls {
+        let names: Vec<_> = call["env_names"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert!(elsewhere.iter().all(|name| !names.contains(name)), "{names:?}");
+        // Only a setting of ours changes what the tools themselves say.
+        assert!(!names.contains(&"LOG_LEVEL"), "{names:?}");
+        assert!(names.contains(&"HELM_DRIVER") && names.contains(&"HELMFILE_ENVIRONMENT"), "{names:?}");
+    }
+}
+
+#[test]
+fn a_list_of_kubeconfigs_reaches_the_tools_as_a_list() {
+    let boot = Boot::new();
+    let list = format!("{0}/gone:{0}/kubeconfig:{0}/second", boot.path("").display()).replace("//", "/");
+    let boot = boot.file("../second", "apiVersion: v1\nkind: Config\n").env("KUBECONFIG", &list);
+    let ran = boot.run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    let warnings: Vec<_> = ran.stdout.lines().filter(|line| line.contains(" WARN ")).collect();
+    assert_snapshot!(warnings.join("\n"), @r#"[TS] WARN Kubeconfig file of the list not found file="[TMP]/gone""#);
+    let there = format!("{}:{}", boot.path("kubeconfig").display(), boot.path("second").display());
+    for call in &ran.calls {
+        assert_eq!(call["env"]["KUBECONFIG"], there);
+        let args = call["argv"].as_array().unwrap();
+        assert!(!args.iter().any(|arg| arg == "--kubeconfig"), "the flag takes no list: {call}");
+    }
+}
+
+#[test]
+fn without_a_sync_source_it_does_not_say_that_flux_syncs() {
+    let spec = json!({});
+    let instance = scenario::resource("FluxInstance", "flux", &spec, &scenario::ready());
+    let ran = Boot::new().rules(scenario::flux_with(&instance, &[])).run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    assert!(!ran.stdout.contains("Bootstrap complete!"));
+    assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Releases are installed, but Flux has no repository to sync missing="`spec.sync` in FluxInstance flux-system/flux" took="[TOOK]" fix="set `instance.sync` in the values of flux-instance""#);
+}
+
+#[test]
+fn a_tool_that_leaves_a_process_behind_holds_up_nothing() {
+    let listener = super::listener::Listener::new();
+    let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "connect": listener.address(), "grandchild": true,
+        "stderr": scenario::synced("monitoring", "prometheus-operator-crds")}));
+    let running = boot.start();
+    let (first, second) = (listener.accept(), listener.accept());
+    let (tool, mut left) = if first.name == "grandchild" { (second, first) } else { (first, second) };
+    tool.go();
+    let ran = running.wait();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    assert_eq!(left.rest(), [""; 0], "it was killed");
+}

@@ -1,0 +1,88 @@
+//! Where the played tools connect to.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+/// Nothing lasts that long unless something is broken; the test fails then.
+pub(crate) const BROKEN: Duration = Duration::from_mins(1);
+
+/// Takes connections as long as it lives.
+pub(crate) struct Listener {
+    address: SocketAddr,
+    connections: Receiver<TcpStream>,
+}
+
+impl Listener {
+    pub(crate) fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, connections) = mpsc::channel();
+        std::thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                if sender.send(connection).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { address, connections }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next tool that connects, once it has said its name.
+    #[track_caller]
+    pub(crate) fn accept(&self) -> Tool {
+        let connection = self.connections.recv_timeout(BROKEN).expect("a tool that connects");
+        connection.set_read_timeout(Some(BROKEN)).unwrap();
+        let mut tool = Tool { name: String::new(), lines: BufReader::new(connection) };
+        let hello = tool.line().expect("a tool that says its name");
+        hello.split(' ').next().unwrap().clone_into(&mut tool.name);
+        tool
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // The thread notices that nobody takes its connections any more only when one comes.
+        drop(std::mem::replace(&mut self.connections, mpsc::channel().1));
+        _ = TcpStream::connect(self.address);
+    }
+}
+
+/// A played tool at work.
+pub(crate) struct Tool {
+    pub(crate) name: String,
+    lines: BufReader<TcpStream>,
+}
+
+impl Tool {
+    /// The next line that it says; `None` when it has ended.
+    #[track_caller]
+    pub(crate) fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        match self.lines.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(line.trim_end().to_owned()),
+            // A killed process may leave bytes that it never read.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("{} neither speaks nor ends: {error}", self.name),
+        }
+    }
+
+    /// All that it says until it has ended.
+    #[track_caller]
+    pub(crate) fn rest(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.line()).collect()
+    }
+
+    /// Lets it come to its own end, and waits for that.
+    #[track_caller]
+    pub(crate) fn go(mut self) {
+        self.lines.get_mut().write_all(b"go\n").unwrap();
+        assert_eq!(self.rest(), [""; 0], "{} only ends", self.name);
+    }
+}

@@ -1,0 +1,21 @@
+//! The binary with tools that play a script: what it tells whom, and how it ends.
+//!
+//! No test waits for time to pass: tools that have to be at work connect to the test and last until it lets them go.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests end a test by panicking, as the tests themselves do"
+)]
+
+mod boot;
+mod failures;
+mod good;
+mod listener;
+mod log;
+mod printed;
+mod refusals;
+mod scenario;
+mod signals;
+#[path = "../support/mod.rs"]
+mod support;

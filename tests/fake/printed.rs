@@ -1,0 +1,123 @@
+//! What is printed without a bootstrap.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use insta::assert_snapshot;
+
+use super::support::assert_no_canary;
+
+/// Runs the program with nothing in its environment but secrets, which it must not print.
+#[track_caller]
+fn run(args: &[&str]) -> Output {
+    let canary = "CANARY-token-b4a7c3";
+    let output = Command::new(env!("CARGO_BIN_EXE_k3s-boot"))
+        .args(args)
+        .env_clear()
+        .envs(
+            ["KUBECONFIG", "SOPS_AGE_KEY", "SOPS_AGE_KEY_FILE", "GITHUB_TOKEN", "ROOT_DIR", "LOG_LEVEL"]
+                .map(|name| (name, canary)),
+        )
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_no_canary(&[canary.to_owned()], "stdout", &output.stdout);
+    assert_no_canary(&[canary.to_owned()], "stderr", &output.stderr);
+    output
+}
+
+#[track_caller]
+fn printed(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(output.status.success(), "{:?}", output.status);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn file(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+#[test]
+fn completions_and_the_manual_are_those_of_the_repository() {
+    assert_eq!(printed(&["completions", "bash"]), file("completions/k3s-boot.bash"));
+    assert_eq!(printed(&["completions", "zsh"]), file("completions/_k3s-boot"));
+    assert_eq!(printed(&["completions", "fish"]), file("completions/k3s-boot.fish"));
+    assert_eq!(printed(&["man"]), file("man/k3s-boot.1"));
+}
+
+#[test]
+fn the_version() {
+    assert_eq!(printed(&["--version"]), concat!("k3s-boot ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn help_is_that_of_the_reference() {
+    let reference = file("docs/cli.md");
+    for args in [&["--help"][..], &["apps", "--help"], &["help", "apps"]] {
+        let help: Vec<_> = printed(args).lines().map(|line| line.trim_end().to_owned()).collect();
+        assert!(reference.contains(help.join("\n").trim()), "{args:?}");
+    }
+}
+
+#[test]
+fn usage_errors_end_with_2() {
+    let errors = [
+        &[][..],
+        &["app"],
+        &["apps", "--nodes", "0"],
+        &["apps", "--timeout", "soon"],
+        &["apps", "--timeout", "10ms"],
+        &["apps", "--log-level", "verbose"],
+        &["completions", "tcsh"],
+    ];
+    let said = errors.map(|args| {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "{args:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        format!("{args:?}\n{}", if args.is_empty() { "(help)\n" } else { &said })
+    });
+    assert_snapshot!(said.join("\n"), @r#"
+    []
+    (help)
+
+    ["app"]
+    error: unrecognized subcommand 'app'
+
+      tip: a similar subcommand exists: 'apps'
+
+    Usage: k3s-boot [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+
+    ["apps", "--nodes", "0"]
+    error: invalid value '0' for '--nodes <N>': 0 is not in 1..=4294967295
+
+    For more information, try '--help'.
+
+    ["apps", "--timeout", "soon"]
+    error: invalid value 'soon' for '--timeout <DURATION>': expected number at 0; accepted are durations such as `90s`, `15m` or `1h30m`
+
+    For more information, try '--help'.
+
+    ["apps", "--timeout", "10ms"]
+    error: invalid value '10ms' for '--timeout <DURATION>': must be 1s or longer
+
+    For more information, try '--help'.
+
+    ["apps", "--log-level", "verbose"]
+    error: invalid value 'verbose' for '--log-level <LEVEL>'
+      [possible values: debug, info, warn, error]
+
+    For more information, try '--help'.
+
+    ["completions", "tcsh"]
+    error: invalid value 'tcsh' for '<SHELL>'
+      [possible values: bash, elvish, fish, powershell, zsh]
+
+      tip: a similar value exists: 'zsh'
+
+    For more information, try '--help'.
+    "#);
+}

@@ -1,0 +1,399 @@
+//! Everything that ends a run before anything was changed: one clear error, exit code 1.
+
+use insta::assert_snapshot;
+use serde_json::json;
+
+use super::boot::{APPS, Boot, identity};
+use super::scenario;
+
+/// A helmfile with something in front.
+fn apps_with(start: &str) -> String {
+    format!("{start}\n{APPS}")
+}
+
+#[test]
+fn kubeconfig_is_not_set() {
+    assert_snapshot!(Boot::new().without_env("KUBECONFIG").refused(), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG""#);
+    assert_snapshot!(Boot::new().env("KUBECONFIG", "").refused(), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG""#);
+}
+
+#[test]
+fn the_kubeconfig_is_not_there() {
+    let ran = Boot::new().without("kubeconfig").run();
+    assert!(ran.calls.is_empty());
+    assert_snapshot!(Boot::new().without("kubeconfig").refused(), @r#"[TS] ERROR Kubeconfig file not found file="[TMP]/kubeconfig" fix="copy /etc/rancher/k3s/k3s.yaml from a server node, put that node's address in it, and name the copy in KUBECONFIG""#);
+}
+
+#[test]
+fn the_kubeconfig_has_no_such_context() {
+    assert_snapshot!(Boot::new().args(&["--context", "other"]).refused(), @r#"[TS] ERROR Kubeconfig does not have the context file="[TMP]/kubeconfig" context="other" known="default""#);
+    let no_current = Boot::new().file("../kubeconfig", "apiVersion: v1\nkind: Config\ncontexts: []\n");
+    assert_snapshot!(no_current.refused(), @r#"[TS] ERROR Kubeconfig has no current context file="[TMP]/kubeconfig" fix="name one with --context, or run `kubectl config use-context NAME`""#);
+}
+
+#[test]
+fn programs_are_missing() {
+    let boot = Boot::new().without("bin/kubectl").without("bin/sops");
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Missing required deps deps="kubectl sops""#);
+    let all = ["bin/helm", "bin/helmfile"].iter().fold(boot, |boot, name| boot.without(name));
+    assert_snapshot!(all.refused(), @r#"[TS] ERROR Missing required deps deps="helmfile kubectl sops helm""#);
+}
+
+#[test]
+fn programs_are_too_old_or_too_new_or_say_nothing() {
+    let version = |tool: &str, stdout: &str| json!({"tool": tool, "args": [if tool == "helm" { "version" } else { "--version" }], "stdout": stdout});
+    let boot = Boot::new().rules([
+        version("helmfile", "helmfile version v0.171.0\n"),
+        version("helm", "v5.0.0\n"),
+        version("sops", ""),
+    ]);
+    assert_snapshot!(boot.refused(), @r#"
+    [TS] ERROR Version not supported program="helmfile" version="0.171.0" accepted="1.7.1 or later, but not 2" fix="install another helmfile" 
+    [TS] ERROR Version not supported program="helm" version="5.0.0" accepted="3.18 or later, or 4" fix="install another helm" 
+    [TS] ERROR Version cannot be read program="sops" accepted="3.9 or later, but not 4" fix="run `sops version` and see what it says"
+    "#);
+}
+
+#[test]
+fn helmfiles_are_missing() {
+    let boot = Boot::new()
+        .without("root/bootstrap/helmfile.d/00-crds.yaml")
+        .without("root/bootstrap/helmfile.d/01-apps.yaml");
+    assert_snapshot!(boot.refused(), @r#"
+    [TS] ERROR Helmfile not found file="[TMP]/root/bootstrap/helmfile.d/00-crds.yaml" fix="run it in your repository, or name its root with --root" 
+    [TS] ERROR Helmfile not found file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" fix="run it in your repository, or name its root with --root"
+    "#);
+}
+
+#[test]
+fn a_helmfile_is_malformed() {
+    let boot = Boot::new().file("bootstrap/helmfile.d/01-apps.yaml", &APPS.replace("values:", "values: ["));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Helmfile is not valid YAML file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" line="9" reason="did not find expected node content at line 9 column 7, while parsing a flow node""#);
+}
+
+#[test]
+fn the_path_of_the_seed_leads_nowhere() {
+    let boot =
+        Boot::new().file("bootstrap/helmfile.d/01-apps.yaml", &APPS.replace("../templates", "./templates"));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Values file not found helmfile="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" release="cilium" values="./templates/values.yaml.gotmpl" looked_in="[TMP]/root/bootstrap/helmfile.d" fix="write `../templates/values.yaml.gotmpl`: paths are relative to the helmfile's folder""#);
+}
+
+#[test]
+fn helmfile_does_not_find_a_values_file() {
+    let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1,
+        "stderr": "in ./01-apps.yaml: values file matching \"./values/{{ .Release.Name }}.yaml\" does not exist in \".\"\n"}));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Values file not found helmfile="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" values="./values/{{ .Release.Name }}.yaml" looked_in="[TMP]/root/bootstrap/helmfile.d""#);
+}
+
+#[test]
+fn variables_of_both_files_are_missing() {
+    let missing = |file: &str, name: &str| {
+        json!({"tool": "helmfile", "args": [file, "build"], "unless_env": name, "exit": 1, "stderr": format!(
+            "in ./01-apps.yaml: failed to render values files \"../templates/values.yaml.gotmpl\": failed to render [../templates/values.yaml.gotmpl], because of template: stringTemplate:2:6: executing \"stringTemplate\" at <requiredEnv \"{name}\">: error calling requiredEnv: required env var `{name}` is not set\n")})
+    };
+    let boot = Boot::new().rules([
+        missing("*/00-crds.yaml", "CRDS_HOST"),
+        missing("*/01-apps.yaml", "K3S_API_HOST"),
+        missing("*/01-apps.yaml", "FLUX_GIT_URL"),
+        missing("*/01-apps.yaml", "CRDS_HOST"),
+    ]);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Missing required env variables envs="CRDS_HOST FLUX_GIT_URL K3S_API_HOST""#);
+    let one_less = boot.env("K3S_API_HOST", "10.0.0.10").env("CRDS_HOST", "x");
+    assert_snapshot!(one_less.refused(), @r#"[TS] ERROR Missing required env variables envs="FLUX_GIT_URL""#);
+}
+
+#[test]
+fn a_chart_tag_does_not_exist_and_a_variable_is_missing_too() {
+    let pull = "Pulling registry.invalid/charts/cilium:9.9.9
+in ./01-apps.yaml: [release \"cilium\": command \"/bin/helm\" exited with non-zero status:
+
+PATH:
+  /bin/helm
+
+ARGS:
+  0: helm (4 bytes)
+  1: pull (4 bytes)
+  2: oci://registry.invalid/charts/cilium (36 bytes)
+  3: --destination (13 bytes)
+  4: /tmp/x (6 bytes)
+  5: --untar (7 bytes)
+  6: --version (9 bytes)
+  7: 9.9.9 (5 bytes)
+
+ERROR:
+  exit status 1
+
+EXIT STATUS
+  1
+
+STDERR:
+  Error: registry.invalid/charts/cilium:9.9.9: not found
+
+COMBINED OUTPUT:
+  Error: registry.invalid/charts/cilium:9.9.9: not found]
+";
+    let boot = Boot::new().rules([
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1, "stderr": pull}),
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "write-values"]}),
+    ]);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="9.9.9" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="registry.invalid/charts/cilium:9.9.9: not found" fix="see what `helm show chart oci://registry.invalid/charts/cilium --version 9.9.9` says""#);
+    let boot = boot.rule(
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "write-values"], "unless_env": "FLUX_GIT_URL",
+        "exit": 1, "stderr": "error calling requiredEnv: required env var `FLUX_GIT_URL` is not set\n"}),
+    );
+    assert_snapshot!(boot.refused(), @r#"
+    [TS] ERROR Missing required env variables envs="FLUX_GIT_URL" 
+    [TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="9.9.9" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="registry.invalid/charts/cilium:9.9.9: not found" fix="see what `helm show chart oci://registry.invalid/charts/cilium --version 9.9.9` says"
+    "#);
+}
+
+/// A kubectl whose every request fails with these words.
+fn kubectl_that_says(words: &str) -> Boot {
+    Boot::new().rules([
+        json!({"tool": "kubectl", "args": ["version", "-o", "json"], "exit": 1, "stderr": format!("{words}\n"),
+            "stdout": "{\"clientVersion\":{\"gitVersion\":\"v1.36.3\"}}\n"}),
+        json!({"tool": "kubectl", "exit": 1, "stderr": format!(
+            "E1123 08:00:00.000000   12345 memcache.go:265] \"Unhandled Error\" err=\"couldn't get current server API group list\"\n{words}\n")}),
+    ])
+}
+
+#[test]
+fn the_cluster_does_not_answer() {
+    let boot = kubectl_that_says(
+        "The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?",
+    );
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1""#);
+}
+
+#[test]
+fn the_cluster_does_not_know_us() {
+    let boot = kubectl_that_says(
+        "error: You must be logged in to the server (the server has asked for the client to provide credentials)",
+    );
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster does not accept the credentials server="https://10.0.0.10:6443" context="default" reason="error: You must be logged in to the server (the server has asked for the client to provide credentials)" fix="copy the kubeconfig from the server again: it may be that of an earlier installation""#);
+}
+
+#[test]
+fn the_cluster_cannot_be_trusted() {
+    let boot = kubectl_that_says(
+        "Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority",
+    );
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster's certificate is not trusted server="https://10.0.0.10:6443" context="default" reason="Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority" fix="copy the kubeconfig from the server again; if it was reached by another name, add that with --tls-san""#);
+}
+
+#[test]
+fn the_cluster_does_not_let_us() {
+    let boot = Boot::new().rule(json!({"tool": "kubectl", "args": ["get", "namespaces,nodes"], "exit": 1,
+        "stderr": "Error from server (Forbidden): nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope\n"}));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster does not allow this server="https://10.0.0.10:6443" context="default" reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get namespaces,nodes -o json --ignore-not-found` failed: Error from server (Forbidden): nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope" fix="use the kubeconfig of /etc/rancher/k3s/k3s.yaml, which is an administrator's""#);
+}
+
+#[test]
+fn the_age_key_is_broken() {
+    let boot = Boot::new();
+    let good = identity();
+    let broken = format!("{}{}", &good[..good.len() - 1], if good.ends_with('Q') { "P" } else { "Q" });
+    let boot =
+        boot.file("age.key", &format!("# created: today\n{broken}\n")).canary(&broken[..50]).canary(&good);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Age key cannot be used file="[TMP]/root/age.key" reason="line 2 is a broken identity: its checksum or length is wrong" fix="write one with `age-keygen -o age.key`; lines are identities, or comments that start with `#`""#);
+    let boot = Boot::new();
+    let text = format!(" {}\n", boot.canaries.age);
+    assert_snapshot!(boot.file("age.key", &text).refused(), @r#"[TS] ERROR Age key cannot be used file="[TMP]/root/age.key" reason="line 1 begins or ends with white space" fix="write one with `age-keygen -o age.key`; lines are identities, or comments that start with `#`""#);
+    assert_snapshot!(Boot::new().file("age.key", "# nothing\n").refused(), @r#"[TS] ERROR Age key cannot be used file="[TMP]/root/age.key" reason="no line holds an identity; one starts with `AGE-SECRET-KEY-1`" fix="write one with `age-keygen -o age.key`; lines are identities, or comments that start with `#`""#);
+    assert_snapshot!(Boot::new().args(&["--age-key", "none.key"]).refused(), @r#"[TS] ERROR File cannot be read file="[TMP]/root/none.key" reason="No such file or directory (os error 2)""#);
+}
+
+#[test]
+fn an_encrypted_file_is_plain_text() {
+    let boot = Boot::new();
+    let text = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: a}}\nstringData:\n  token: {}\n",
+        boot.canaries.decrypted
+    );
+    assert_snapshot!(boot.file("bootstrap/open.sops.yaml", &text).refused(), @r#"[TS] ERROR Encrypted file is plain text file="[TMP]/root/bootstrap/open.sops.yaml" fix="run `sops encrypt --in-place [TMP]/root/bootstrap/open.sops.yaml`, and change what it held if it was ever pushed""#);
+}
+
+#[test]
+fn an_encrypted_file_cannot_be_decrypted() {
+    let boot = Boot::new().rule(json!({"tool": "sops", "args": ["decrypt"], "exit": 128, "stderr":
+        "Failed to get the data key required to decrypt the SOPS file.
+
+Group 0: FAILED
+  age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj: FAILED
+    - | failed to create reader for decrypting sops data key with
+      | age: no identity matched any of the recipients. Did not find
+      | keys in locations 'SOPS_AGE_SSH_PRIVATE_KEY_FILE',
+      | 'SOPS_AGE_KEY_FILE', and 'SOPS_AGE_KEY_CMD'.
+
+Recovery failed because no master key was able to decrypt the file. In
+order for SOPS to recover the file, at least one key has to be successful,
+but none were.
+"}));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" reason="failed to create reader for decrypting sops data key with age: no identity matched any of the recipients" fix="name the right identities in SOPS_AGE_KEY_FILE, or add your public key to .sops.yaml and run `sops updatekeys` where it can be decrypted""#);
+}
+
+#[test]
+fn what_is_encrypted_is_no_object() {
+    let boot = Boot::new();
+    let text = format!("token: {}\n", boot.canaries.decrypted);
+    let boot = boot.rule(json!({"tool": "sops", "args": ["decrypt"], "stdout": text}));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Encrypted file holds no Kubernetes object file="[TMP]/root/bootstrap/github.sops.yaml" reason="document 1 lacks `apiVersion`, `kind` or `metadata.name`""#);
+}
+
+#[test]
+fn a_file_makes_another_age_secret() {
+    let boot = Boot::new();
+    let other = identity();
+    let text = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: sops-age, namespace: flux-system}}\nstringData:\n  age.agekey: {other}\n"
+    );
+    let boot = boot.canary(&other).rule(json!({"tool": "sops", "args": ["decrypt"], "stdout": text}));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Two files make the same object with other content object="Secret flux-system/sops-age" file="[TMP]/root/age.key" other_file="[TMP]/root/bootstrap/github.sops.yaml" fix="keep the right one and remove the other""#);
+}
+
+#[test]
+fn an_identity_in_the_cluster_would_vanish() {
+    let other = identity();
+    let live = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sops-age", "namespace": "flux-system"},
+        "stringData": {"age.agekey": format!("# old\n{other}\n")}});
+    let boot = Boot::new()
+        .canary(&other)
+        .rule(json!({"tool": "kubectl", "args": ["get", "-f", "-"], "stdout": live.to_string()}));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Age identity in the cluster would vanish secret="flux-system/sops-age" file="[TMP]/root/age.key" identities="1" fix="add the old identity to the file, or replace it with --rotate-age-key""#);
+    // Asked for, it goes; and only what Flux says with the new one counts.
+    let mut root = scenario::root();
+    root["status"]["lastHandledReconcileAt"] = "{requested}".into();
+    let boot = boot
+        .rules(scenario::flux(&[scenario::source(), root]))
+        .rule(json!({"tool": "kubectl", "args": ["annotate"]}));
+    let ran = boot.args(&["--rotate-age-key"]).run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    assert_eq!(ran.calls_of("kubectl", "annotate").len(), 1);
+}
+
+#[test]
+fn a_release_that_exists_is_set_to_not_installed() {
+    let boot = Boot::new();
+    let build = scenario::apps_build(&boot.canaries)
+        .replace("version: 0.54.0\n", "version: 0.54.0\n    installed: false\n");
+    let boot = boot.rules([
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build}),
+        json!({"tool": "kubectl", "args": ["get", "secrets", "-o", "name"], "stdout": "secret/sh.helm.release.v1.flux-instance.v1\n"}),
+    ]);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Release would be uninstalled release="flux-system/flux-instance" reason="the helmfile says `installed: false`, and it is installed" fix="remove the release from the helmfile, or uninstall it with helm if that is meant""#);
+}
+
+#[test]
+fn a_release_asks_for_another_context() {
+    let boot = Boot::new();
+    let build = scenario::apps_build(&boot.canaries)
+        .replace("version: 0.54.0\n", "version: 0.54.0\n    kubeContext: production\n");
+    let boot = boot.rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build}));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Release asks for another context release="flux-system/flux-instance" kubeContext="production" context="default""#);
+}
+
+#[test]
+fn helmfiles_that_run_programs() {
+    let hooks = "hooks:\n  - events: [prepare]\n    command: touch\n";
+    let boot = Boot::new().file("bootstrap/helmfile.d/00-crds.yaml", &format!("{hooks}releases: []\n"));
+    let ran = boot.run();
+    assert!(ran.calls.is_empty(), "helmfile would have run the hook");
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Helmfile runs programs when it is only read file="[TMP]/root/bootstrap/helmfile.d/00-crds.yaml" found="a `prepare` hook" fix="remove it, or allow it with --allow-hooks""#);
+    let boot =
+        Boot::new().file("bootstrap/helmfile.d/01-apps.yaml", &apps_with("# {{ exec \"id\" (list) }}"));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Helmfile runs programs when it is only read file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" found="exec" fix="remove it, or allow it with --allow-hooks""#);
+    let allowed = boot.args(&["--allow-hooks"]).run();
+    assert_eq!((allowed.code(), allowed.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn a_helmfile_can_only_be_templated() {
+    let boot = Boot::new().file(
+        "bootstrap/helmfile.d/00-crds.yaml",
+        "helmDefaults:\n  args: [--include-crds, --no-hooks]\nreleases: []\n",
+    );
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Helmfile can only be templated file="[TMP]/root/bootstrap/helmfile.d/00-crds.yaml" reason="`helmDefaults.args` holds `--include-crds`, which `helm upgrade` does not know" fix="name charts whose templates hold the CRDs, as the shipped bootstrap/helmfile.d/00-crds.yaml does, and remove `args`""#);
+}
+
+#[test]
+fn a_namespace_is_being_deleted() {
+    let namespaces = [("kube-system", "Active"), ("monitoring", "Terminating")];
+    let boot = Boot::new().rule(
+        json!({"tool": "kubectl", "args": ["get", "namespaces,nodes"], "stdout": scenario::cluster(&namespaces, 1)}),
+    );
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Namespace is being deleted namespace="monitoring" fix="wait until it is gone; `kubectl get namespace monitoring -o yaml` tells what holds it""#);
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let boot = kubectl_that_says("Unable to connect to the server: dial tcp: lookup nowhere: no such host").rules([
+        json!({"tool": "helm", "args": ["version"], "stdout": "v3.17.0\n"}),
+        json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "build"], "unless_env": "CRDS_HOST", "exit": 1,
+            "stderr": "required env var `CRDS_HOST` is not set\n"}),
+        json!({"tool": "sops", "args": ["decrypt"], "exit": 128, "stderr": "Failed to get the data key required to decrypt the SOPS file.\n"}),
+    ]);
+    assert_snapshot!(boot.refused(), @r#"
+    [TS] ERROR Version not supported program="helm" version="3.17.0" accepted="3.18 or later, or 4" fix="install another helm" 
+    [TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="Unable to connect to the server: dial tcp: lookup nowhere: no such host" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1" 
+    [TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" reason="Failed to get the data key required to decrypt the SOPS file." fix="name the right identities in SOPS_AGE_KEY_FILE, or add your public key to .sops.yaml and run `sops updatekeys` where it can be decrypted"
+    "#);
+    let files = Boot::new()
+        .file("age.key", "hello\n")
+        .file("bootstrap/helmfile.d/01-apps.yaml", &APPS.replace("../templates", "./templates"))
+        .file("bootstrap/open.sops.yaml", "k: v\n")
+        .without("kubeconfig");
+    assert_snapshot!(files.refused(), @r#"
+    [TS] ERROR Kubeconfig file not found file="[TMP]/kubeconfig" fix="copy /etc/rancher/k3s/k3s.yaml from a server node, put that node's address in it, and name the copy in KUBECONFIG" 
+    [TS] ERROR Values file not found helmfile="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" release="cilium" values="./templates/values.yaml.gotmpl" looked_in="[TMP]/root/bootstrap/helmfile.d" fix="write `../templates/values.yaml.gotmpl`: paths are relative to the helmfile's folder" 
+    [TS] ERROR Age key cannot be used file="[TMP]/root/age.key" reason="line 1 is no age identity; one starts with `AGE-SECRET-KEY-1`, in upper case" fix="write one with `age-keygen -o age.key`; lines are identities, or comments that start with `#`" 
+    [TS] ERROR Encrypted file is plain text file="[TMP]/root/bootstrap/open.sops.yaml" fix="run `sops encrypt --in-place [TMP]/root/bootstrap/open.sops.yaml`, and change what it held if it was ever pushed"
+    "#);
+}
+
+#[test]
+fn answers_of_tools_that_make_no_sense() {
+    let boot = Boot::new()
+        .rule(json!({"tool": "kubectl", "args": ["get", "namespaces,nodes"], "stdout": "{\"items\": 3}"}));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster cannot be read reason="unexpected answer of `kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get namespaces,nodes -o json --ignore-not-found`: line 1, column 11""#);
+    let boot = Boot::new();
+    let text = format!("releases: {}\n", boot.canaries.value);
+    let boot = boot.rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": text}));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Helmfile's state cannot be read file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" place="line 1, column 11""#);
+}
+
+#[test]
+fn a_refusal_as_json() {
+    let boot = kubectl_that_says("error: You must be logged in to the server (Unauthorized)");
+    let ran = boot.args(&["--output", "json"]).run();
+    assert_eq!(ran.code(), 1);
+    assert_snapshot!(ran.stdout, @r#"
+    {
+      "result": "failed",
+      "exit_code": 1,
+      "error": "preflight found Cluster does not accept the credentials",
+      "problems": [
+        {
+          "rule": "api",
+          "severity": "error",
+          "message": "Cluster does not accept the credentials",
+          "details": {
+            "context": "default",
+            "fix": "copy the kubeconfig from the server again: it may be that of an earlier installation",
+            "reason": "error: You must be logged in to the server (Unauthorized)",
+            "server": "https://10.0.0.10:6443"
+          }
+        }
+      ],
+      "stages": [
+        {
+          "name": "preflight",
+          "ok": false,
+          "seconds": [...]
+        }
+      ],
+      "releases": [],
+      "seconds": [...]
+    }
+    "#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster does not accept the credentials server="https://10.0.0.10:6443" context="default" reason="error: You must be logged in to the server (Unauthorized)" fix="copy the kubeconfig from the server again: it may be that of an earlier installation""#);
+}

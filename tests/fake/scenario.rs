@@ -1,0 +1,116 @@
+//! What the played tools say when all is well; tests put rules of their own before these.
+
+use serde_json::{Value, json};
+
+use super::boot::Canaries;
+
+pub(crate) const INSTANCES: &str = "fluxinstances.fluxcd.controlplane.io";
+pub(crate) const FLUX: &str = "fluxinstances.fluxcd.controlplane.io,gitrepositories.source.toolkit.fluxcd.io,kustomizations.kustomize.toolkit.fluxcd.io";
+pub(crate) const URL: &str = "ssh://git@example.org/home.git";
+
+/// A first run on a fresh cluster that goes well.
+pub(crate) fn first_run(canaries: &Canaries) -> Vec<Value> {
+    let mut rules = vec![
+        json!({"tool": "helmfile", "args": ["--version"], "stdout": "helmfile version v1.7.4\n"}),
+        json!({"tool": "helm", "args": ["version", "--short"], "stdout": "v4.2.4\n"}),
+        json!({"tool": "sops", "args": ["--version"], "stdout": "sops 3.13.2\n"}),
+        json!({"tool": "sops", "args": ["decrypt", "*/bootstrap/github.sops.yaml"], "stdout": format!(
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: github\n  namespace: flux-system\nstringData:\n  token: {}\n",
+            canaries.decrypted)}),
+        json!({"tool": "kubectl", "args": ["version", "-o", "json"], "stdout":
+            r#"{"clientVersion":{"gitVersion":"v1.36.3"},"serverVersion":{"gitVersion":"v1.36.3+k3s1"}}"#}),
+        json!({"tool": "kubectl", "args": ["get", "namespaces,nodes"], "stdout": cluster(&[("kube-system", "Active")], 1)}),
+        json!({"tool": "kubectl", "args": ["get", "-f", "-"]}),
+        json!({"tool": "kubectl", "args": ["apply", "--server-side", "-f", "-"], "stdout": "namespace/flux-system serverside-applied\n"}),
+        json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "build"], "stdout": crds_build()}),
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": apps_build(canaries)}),
+        json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"],
+            "stderr": synced("monitoring", "prometheus-operator-crds")}),
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
+            "stderr": format!("{}{}", synced("kube-system", "cilium"), synced("flux-system", "flux-instance"))}),
+    ];
+    rules.extend(flux(&[source(), root()]));
+    rules
+}
+
+/// What kubectl says of namespaces and nodes; the nodes wait for a CNI.
+pub(crate) fn cluster(namespaces: &[(&str, &str)], nodes: usize) -> String {
+    let namespaces = namespaces.iter().map(|(name, phase)| {
+        json!({"kind": "Namespace", "metadata": {"name": name, "uid": format!("uid-of-{name}")}, "status": {"phase": phase}})
+    });
+    let nodes = (1..=nodes).map(|number| {
+        json!({"kind": "Node", "metadata": {"name": format!("node-{number}")}, "status": {"conditions": [
+            {"type": "Ready", "status": "False", "message": "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized"}]}})
+    });
+    json!({"items": namespaces.chain(nodes).collect::<Vec<_>>()}).to_string()
+}
+
+fn crds_build() -> String {
+    "---\n#  Source: 00-crds.yaml\n\nfilepath: 00-crds.yaml\nreleases:\n  \
+     - chart: oci://registry.invalid/charts/prometheus-operator-crds\n    version: 19.1.0\n    \
+     name: prometheus-operator-crds\n    namespace: monitoring\ntemplates: {}\nrenderedvalues: {}\n"
+        .to_owned()
+}
+
+pub(crate) fn apps_build(canaries: &Canaries) -> String {
+    format!(
+        "---\n#  Source: 01-apps.yaml\n\nfilepath: 01-apps.yaml\nhelmDefaults:\n  wait: true\nreleases:\n  \
+         - chart: oci://registry.invalid/charts/cilium\n    version: 1.18.6\n    name: cilium\n    \
+         namespace: kube-system\n    values:\n      - password: {}\n  \
+         - chart: oci://registry.invalid/charts/flux-instance\n    version: 0.54.0\n    name: flux-instance\n    \
+         namespace: flux-system\n    needs:\n      - kube-system/cilium\n    values:\n      \
+         - instance:\n          sync:\n            kind: GitRepository\n            url: {URL}\n            \
+         ref: refs/heads/main\ntemplates: {{}}\nrenderedvalues: {{}}\n",
+        canaries.value
+    )
+}
+
+/// What helmfile says of a release that it syncs.
+pub(crate) fn synced(namespace: &str, name: &str) -> String {
+    format!(
+        "{}Release \"{name}\" does not exist. Installing it now.\n\nListing releases matching ^{name}$\n",
+        started(namespace, name)
+    )
+}
+
+/// What helmfile says of a release that it begins with.
+pub(crate) fn started(namespace: &str, name: &str) -> String {
+    format!("Upgrading release={name}, chart=/charts/{name}, namespace={namespace}\n")
+}
+
+/// What kubectl says of Flux's objects, when it is asked for the FluxInstance alone and for all.
+pub(crate) fn flux(resources: &[Value]) -> [Value; 2] {
+    flux_with(&instance(), resources)
+}
+
+pub(crate) fn flux_with(instance: &Value, resources: &[Value]) -> [Value; 2] {
+    let all = [std::slice::from_ref(instance), resources].concat();
+    [
+        json!({"tool": "kubectl", "args": ["get", INSTANCES], "stdout": json!({"items": [instance]}).to_string()}),
+        json!({"tool": "kubectl", "args": ["get", FLUX], "stdout": json!({"items": all}).to_string()}),
+    ]
+}
+
+/// An object of Flux.
+pub(crate) fn resource(kind: &str, name: &str, spec: &Value, condition: &Value) -> Value {
+    json!({"kind": kind, "metadata": {"name": name, "namespace": "flux-system", "generation": 1}, "spec": spec,
+        "status": {"observedGeneration": 1, "conditions": [condition], "lastAppliedRevision": "main@sha1:4b1c"}})
+}
+
+pub(crate) fn ready() -> Value {
+    json!({"type": "Ready", "status": "True", "reason": "ReconciliationSucceeded", "message": "fine"})
+}
+
+pub(crate) fn instance() -> Value {
+    let spec = json!({"sync": {"kind": "GitRepository", "url": URL, "ref": "refs/heads/main"}});
+    resource("FluxInstance", "flux", &spec, &ready())
+}
+
+pub(crate) fn source() -> Value {
+    let spec = json!({"url": URL, "ref": {"name": "refs/heads/main"}});
+    resource("GitRepository", "flux-system", &spec, &ready())
+}
+
+pub(crate) fn root() -> Value {
+    resource("Kustomization", "flux-system", &json!({}), &ready())
+}

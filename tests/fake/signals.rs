@@ -1,0 +1,255 @@
+//! Signals: what runs is ended in good order, nothing is left behind, and the exit code tells.
+
+use insta::assert_snapshot;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::boot::{Boot, Running};
+use super::listener::Listener;
+use super::scenario::{self, started};
+
+/// A sync that lasts until it is let go or ended.
+fn sync(listener: &Listener, on_int: &str) -> Value {
+    json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(), "on_int": on_int,
+        "stderr": started("kube-system", "cilium")})
+}
+
+#[test]
+fn int_ends_helmfile_in_good_order() {
+    let listener = Listener::new();
+    let boot = Boot::new().rule(sync(&listener, "end"));
+    let running = boot.start();
+    let mut helmfile = listener.accept();
+    running.signal(Signal::SIGINT);
+    assert_eq!(helmfile.rest(), ["INT"], "once");
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then""#);
+    assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Interrupted, ending what runs in good order; once more to kill it signal="SIGINT""#);
+    assert!(ran.calls_of("kubectl", scenario::INSTANCES).is_empty(), "nothing more was begun");
+}
+
+#[test]
+fn a_second_int_kills() {
+    let listener = Listener::new();
+    let boot = Boot::new().rule(sync(&listener, "ignore"));
+    let running = boot.start();
+    let mut helmfile = listener.accept();
+    running.signal(Signal::SIGINT);
+    assert_eq!(helmfile.line().as_deref(), Some("INT"));
+    running.signal(Signal::SIGINT);
+    assert_eq!(helmfile.rest(), [""; 0], "killed");
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then""#);
+    assert!(
+        ran.stdout.ends_with("[TS] WARN Interrupted again, killing what still runs signal=\"SIGINT\" \n"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[track_caller]
+fn ends_with(signal: Signal, code: i32, running: Running<'_>, listener: &Listener) {
+    let mut helmfile = listener.accept();
+    running.signal(signal);
+    assert_eq!(helmfile.rest(), ["INT"], "whatever came, helmfile gets INT");
+    let ran = running.wait();
+    assert_eq!(ran.code(), code);
+    assert!(
+        ran.stderr.contains(&format!("[TS] ERROR Interrupted signal=\"{signal}\" fix=")),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn term_ends_it_too() {
+    let listener = Listener::new();
+    let boot = Boot::new().rule(sync(&listener, "end"));
+    ends_with(Signal::SIGTERM, 143, boot.start(), &listener);
+}
+
+/// Whether this test was itself started with HUP ignored, under `nohup`; what it starts inherits that.
+#[cfg(target_os = "linux")]
+fn hup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() & 1 != 0
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn hup_ends_it_too_but_not_under_nohup() {
+    if hup_is_ignored() {
+        println!("HUP is ignored here, so only the second half is tested");
+    } else {
+        let listener = Listener::new();
+        let boot = Boot::new().rule(sync(&listener, "end"));
+        ends_with(Signal::SIGHUP, 129, boot.start(), &listener);
+    }
+    let listener = Listener::new();
+    let boot = Boot::new().rule(sync(&listener, "end")).started_by(&[
+        "/bin/sh",
+        "-c",
+        "trap '' HUP; exec \"$0\" \"$@\"",
+    ]);
+    let running = boot.start();
+    let helmfile = listener.accept();
+    running.signal(Signal::SIGHUP);
+    // Handled after HUP would have been: of signals that came together, the lowest number is delivered first.
+    running.signal(Signal::SIGTSTP);
+    running.wait_for("Cannot be suspended");
+    helmfile.go();
+    let ran = running.wait();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn a_tool_that_ignores_int_is_killed_after_its_grace() {
+    let listener = Listener::new();
+    let boot = Boot::new().rule(
+        json!({"tool": "sops", "args": ["decrypt"], "connect": listener.address(), "on_int": "ignore"}),
+    );
+    let running = boot.start();
+    let mut sops = listener.accept();
+    running.signal(Signal::SIGINT);
+    assert_eq!(sops.rest(), ["INT"], "then it was killed");
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130);
+    assert!(ran.mutating().is_empty());
+}
+
+#[test]
+fn what_helmfile_left_behind_is_killed() {
+    let listener = Listener::new();
+    let mut rule = sync(&listener, "end");
+    rule["grandchild"] = true.into();
+    let boot = Boot::new().rule(rule);
+    let running = boot.start();
+    let mut tools = [listener.accept(), listener.accept()];
+    tools.sort_by_key(|tool| tool.name == "grandchild");
+    let [mut helmfile, mut grandchild] = tools;
+    running.signal(Signal::SIGINT);
+    assert_eq!(helmfile.rest(), ["INT"]);
+    // The signal went to the group. This one does not end by it and holds the pipes.
+    assert_eq!(grandchild.rest(), ["INT"], "then it was killed");
+    assert_eq!(running.wait().code(), 130);
+}
+
+#[cfg(target_os = "linux")]
+#[track_caller]
+fn killed(rule: &Value, listener: &Listener, leftovers: (usize, usize)) {
+    let mut rule = rule.clone();
+    // What a tool leaves in its folder is not ours to know, and may be secret.
+    rule["leave_file"] = "values: something".into();
+    let boot = Boot::new().rule(rule.clone());
+    let folder = boot.path("");
+    let left = || {
+        let left = |name: &str| std::fs::read_dir(folder.join(name)).unwrap().count();
+        (left("tmp"), left("cache/k3s-boot/staging"))
+    };
+    let running = boot.start();
+    let mut tool = listener.accept();
+    running.signal(Signal::SIGKILL);
+    assert_eq!(tool.rest(), ["INT"], "from the kernel");
+    let ran = running.wait();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ran.status), Some(9));
+    assert_eq!(left(), leftovers);
+    rule["connect"] = Value::Null;
+    rule["leave_file"] = Value::Null;
+    let boot = boot.rule(rule);
+    let ran = boot.run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    assert_eq!(left(), (0, 0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn when_it_is_killed_its_tools_end_and_the_next_run_cleans_up() {
+    let listener = Listener::new();
+    killed(&sync(&listener, "end"), &listener, (1, 0));
+    // While charts are fetched.
+    let build = scenario::first_run(&Boot::new().canaries)
+        .into_iter()
+        .find(|rule| rule["args"] == json!(["*/00-crds.yaml", "build"]));
+    let mut build = build.unwrap();
+    build["connect"] = listener.address().to_string().into();
+    build["on_int"] = "end".into();
+    killed(&build, &listener, (1, 1));
+}
+
+#[test]
+fn int_while_charts_are_fetched_side_by_side() {
+    let listener = Listener::new();
+    let build = |file: &str| json!({"tool": "helmfile", "args": [file, "build"], "connect": listener.address(), "on_int": "end"});
+    let boot = Boot::new().rules([build("*/00-crds.yaml"), build("*/01-apps.yaml")]);
+    let running = boot.start();
+    let mut tools = [listener.accept(), listener.accept()];
+    running.signal(Signal::SIGINT);
+    for tool in &mut tools {
+        assert_eq!(tool.rest(), ["INT"], "once each");
+    }
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130);
+    assert!(ran.mutating().is_empty());
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then""#);
+}
+
+#[test]
+fn int_while_nodes_are_waited_for() {
+    let listener = Listener::new();
+    let none = scenario::cluster(&[("kube-system", "Active")], 0);
+    let boot = Boot::new().rules([
+        json!({"tool": "kubectl", "args": ["get", "namespaces,nodes"], "times": 1, "stdout": none}),
+        json!({"tool": "kubectl", "args": ["get", "namespaces,nodes"], "times": 1, "stdout": none, "connect": listener.address()}),
+        json!({"tool": "kubectl", "args": ["get", "namespaces,nodes"], "stdout": none}),
+    ]);
+    let running = boot.start();
+    // The second look: it waits by now.
+    listener.accept().go();
+    running.signal(Signal::SIGINT);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130);
+    assert!(ran.mutating().is_empty());
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then""#);
+}
+
+#[test]
+fn int_while_flux_is_waited_for() {
+    let listener = Listener::new();
+    let mut instance = scenario::instance();
+    instance["status"]["conditions"] =
+        json!([{"type": "Ready", "status": "Unknown", "reason": "Progressing", "message": "reconciling"}]);
+    let [first, _] = scenario::flux_with(&instance, &[]);
+    let mut second = first.clone();
+    second["connect"] = listener.address().to_string().into();
+    second["times"] = 1.into();
+    let mut once = first.clone();
+    once["times"] = 1.into();
+    let boot = Boot::new().rules([once, second, first]);
+    let running = boot.start();
+    listener.accept().go();
+    running.signal(Signal::SIGINT);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130);
+    assert!(!ran.stdout.contains("Bootstrap complete!"));
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then""#);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn it_cannot_be_suspended() {
+    let listener = Listener::new();
+    let boot = Boot::new().rule(sync(&listener, "end"));
+    let running = boot.start();
+    let helmfile = listener.accept();
+    running.signal(Signal::SIGTSTP);
+    running.wait_for(" WARN Cannot be suspended while a bootstrap runs ");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", running.pid())).unwrap();
+    let state = stat.rsplit_once(") ").unwrap().1.chars().next();
+    assert_ne!(state, Some('T'));
+    helmfile.go();
+    let ran = running.wait();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+}

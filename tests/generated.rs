@@ -1,0 +1,44 @@
+//! The files that are made from the command line's definition are as the program makes them.
+//!
+//! `UPDATE_GENERATED=1 cargo test --test generated` writes them.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests end a test by panicking, as the tests themselves do"
+)]
+
+use std::path::Path;
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+use k3s_boot::cli::Cli;
+use k3s_boot::docs;
+
+#[track_caller]
+fn check(name: &str, made: &[u8]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    if std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1") {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, made).unwrap();
+        return;
+    }
+    let stored = std::fs::read(&path).unwrap_or_default();
+    assert!(stored == made, "{name} is stale: run `UPDATE_GENERATED=1 cargo test --test generated`");
+}
+
+#[test]
+fn the_reference() {
+    check("docs/cli.md", docs::reference().as_bytes());
+}
+
+#[test]
+fn the_manual() {
+    check("man/k3s-boot.1", &docs::man(Cli::command()).unwrap());
+}
+
+#[test]
+fn the_completions() {
+    check("completions/k3s-boot.bash", &docs::completions(Shell::Bash));
+    check("completions/_k3s-boot", &docs::completions(Shell::Zsh));
+    check("completions/k3s-boot.fish", &docs::completions(Shell::Fish));
+}

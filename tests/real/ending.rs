@@ -1,0 +1,102 @@
+//! Releases that do not get ready, and runs that are told to stop: what is left can be mended by the next run.
+
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+
+use super::world::{LIMIT, World, left_running, temp_is_empty, wait_until_gone};
+
+const COREDNS: &str = "Syncing release release=\"kube-system/coredns\"";
+
+fn hold_coredns(world: &World) {
+    world.sandbox.hold("kube-system", "coredns").unwrap();
+}
+
+#[track_caller]
+fn converges(world: &World) {
+    let ran = world.apps(&[]).run();
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.stdout.contains("Bootstrap complete!"));
+    let releases = world.sandbox.helm_list().unwrap();
+    assert_eq!(releases.len(), 6);
+    assert!(releases.iter().all(|release| release["status"] == "deployed"), "{releases:?}");
+}
+
+#[test]
+fn a_release_that_never_gets_ready_ends_at_its_deadline() {
+    let world = World::start("never-ready");
+    hold_coredns(&world);
+    let start = Instant::now();
+    let ran = world.apps(&["--release-timeout", "12s"]).run();
+    assert_eq!(ran.code, Some(6));
+    assert!(start.elapsed() < LIMIT);
+    // What it waits for is said while it waits, and helm's reason at the end.
+    assert!(ran.stdout.contains("Waiting for release release=\"kube-system/coredns\""), "{}", ran.stdout);
+    assert!(ran.stdout.contains("pending=\"Deployment/coredns 0/1\""), "{}", ran.stdout);
+    let [error] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stderr) };
+    for words in [
+        "Failed to sync Helm releases release=\"kube-system/coredns\"",
+        "Deployment/kube-system/coredns",
+        "context deadline exceeded",
+        "log=\"",
+    ] {
+        assert!(error.contains(words), "no `{words}` in {error}");
+    }
+    assert!(!error.contains("ARGS:"), "helmfile's frame: {error}");
+    let log = error.split("log=\"").nth(1).unwrap().split('"').next().unwrap();
+    assert!(std::fs::read_to_string(log).unwrap().contains("context deadline exceeded"));
+
+    // The whole run's deadline, which helm is told too.
+    let ran = world.apps(&["--timeout", "25s"]).run();
+    assert_eq!(ran.code, Some(6));
+    assert!(ran.stderr.contains("release=\"kube-system/coredns\""), "{}", ran.stderr);
+    assert!(left_running(&world).is_empty());
+
+    world.sandbox.release().unwrap();
+    converges(&world);
+}
+
+#[test]
+fn an_interrupt_in_the_middle_of_a_release_leaves_nothing_behind() {
+    let world = World::start("interrupt");
+    hold_coredns(&world);
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
+        let mut running = world.apps(&[]).start();
+        running.wait_for_line(COREDNS);
+        running.signal(signal);
+        running.wait_for_line("Interrupted, ending what runs in good order");
+        let ran = running.finish();
+        assert_eq!(ran.code, Some(code), "{signal}");
+        assert_eq!(left_running(&world), [""; 0]);
+        assert!(temp_is_empty(&world));
+    }
+    // Killed itself, it takes its children with it; helm marks the release, so that the next run can go on.
+    let mut running = world.apps(&[]).start();
+    running.wait_for_line(COREDNS);
+    running.signal(Signal::SIGKILL);
+    assert_eq!(running.finish().code, None);
+    wait_until_gone(&world);
+
+    world.sandbox.release().unwrap();
+    converges(&world);
+    assert!(temp_is_empty(&world), "what the killed run left is removed by the next");
+}
+
+#[test]
+fn an_interrupt_while_charts_are_pulled_poisons_nothing() {
+    let world = World::with_own_registry("pull");
+    let faults = world.sandbox.registry().faults();
+    for after in [0, 3, 7] {
+        // So many requests are answered, the next is held.
+        faults.hold_after(after);
+        let running = world.apps(&[]).start();
+        assert!(faults.wait_held(LIMIT), "no request was held");
+        running.signal(Signal::SIGINT);
+        let ran = running.finish();
+        assert_eq!(ran.code, Some(130));
+        faults.clear();
+        assert_eq!(left_running(&world), [""; 0]);
+        assert!(temp_is_empty(&world));
+    }
+    converges(&world);
+}

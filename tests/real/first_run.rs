@@ -1,0 +1,143 @@
+//! An empty cluster becomes one that Flux syncs, with the shipped, unmodified `bootstrap/`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use super::world::{World, temp_is_empty};
+
+const SECRET: &str = "/api/v1/namespaces/flux-system/secrets/sops-age";
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+fn get(world: &World, path: &str) -> Value {
+    world.sandbox.get(path).unwrap().unwrap_or_else(|| panic!("{path} is not there"))
+}
+
+fn ready(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array().unwrap();
+    conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+fn decoded(secret: &Value, key: &str) -> String {
+    String::from_utf8(STANDARD.decode(secret["data"][key].as_str().unwrap()).unwrap()).unwrap()
+}
+
+#[test]
+fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
+    let world = World::start("first-run");
+
+    // The first run, on a cluster where nothing runs and no node is Ready.
+    let ran = world.apps(&["--log-level", "debug"]).run();
+    assert_eq!(ran.code, Some(0));
+    ran.assert_format();
+    assert_eq!(ran.stderr, "");
+    let last = ran.stdout.lines().last().unwrap();
+    assert!(last.contains("Bootstrap complete! Flux is now syncing the Git repository"), "{last}");
+    for words in [
+        "waiting_for=\"CNI\"",
+        "Namespace exists namespace=\"kube-system\"",
+        "Namespace created namespace=\"monitoring\"",
+        "SOPS age secret applied secret=\"flux-system/sops-age\"",
+        "Helm releases synced successfully releases=\"6\"",
+    ] {
+        assert!(ran.stdout.contains(words), "{words}");
+    }
+    assert!(temp_is_empty(&world));
+    let releases = world.sandbox.helm_list().unwrap();
+    assert_eq!(releases.len(), 6);
+    assert!(releases.iter().all(|release| release["status"] == "deployed"), "{releases:?}");
+    let secret = get(&world, SECRET);
+    assert_eq!(secret["metadata"]["annotations"], Value::Null);
+    assert_eq!(decoded(&secret, "age.agekey"), std::fs::read_to_string(world.sandbox.age_key()).unwrap());
+    let flux = "/apis/fluxcd.controlplane.io/v1/namespaces/flux-system/fluxinstances/flux";
+    assert!(ready(&get(&world, flux)));
+    for from_git in [world.sandbox.git_secret(), world.sandbox.root_secret()] {
+        let path = format!("/api/v1/namespaces/{}/secrets/{}", from_git.namespace, from_git.name);
+        assert_eq!(decoded(&get(&world, &path), from_git.key), from_git.value);
+    }
+
+    // Another key would lose what is encrypted for the old one: refused, and nothing is changed.
+    let other = world.sandbox.other_age_key();
+    let other = other.to_str().unwrap();
+    let mark = world.sandbox.audit_mark().unwrap();
+    let ran = world.apps(&["--age-key", other]).run();
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("Age identity in the cluster would vanish"), "{}", ran.stderr);
+    assert_eq!(world.changes(mark), [""; 0]);
+
+    // Asked for by name it goes in. What Flux said with the old key does not count: it is asked to look again, cannot
+    // decrypt, and what kustomize-controller says is said.
+    let ran = world.apps(&["--age-key", other, "--rotate-age-key"]).run();
+    assert_eq!(ran.code, Some(5), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("Bootstrap complete"));
+    assert!(ran.stderr.contains("Flux cannot take over") && ran.stderr.contains("decrypt"), "{}", ran.stderr);
+
+    // A second copy of the key in an annotation, as `kubectl apply` leaves it, goes away with the next run; and what
+    // Flux said before the key was mended is not taken for its answer.
+    let client_side = world.root.join("client-side.json");
+    let manifest = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": "sops-age", "namespace": "flux-system"},
+        "data": {"age.agekey": STANDARD.encode(std::fs::read(world.sandbox.age_key()).unwrap())}});
+    std::fs::write(&client_side, manifest.to_string()).unwrap();
+    world
+        .sandbox
+        .kubectl(&["apply", "--force-conflicts=false", "-f", client_side.to_str().unwrap()])
+        .unwrap();
+    std::fs::remove_file(&client_side).unwrap();
+    assert!(get(&world, SECRET)["metadata"]["annotations"][LAST_APPLIED].is_string());
+    let ran = world
+        .program("task", &["bootstrap:apps", "--", "-o", "json"])
+        .env("PATH", path_with_the_program(&world))
+        .run();
+    assert_eq!(ran.code, Some(0));
+    assert_eq!(get(&world, SECRET)["metadata"]["annotations"][LAST_APPLIED], Value::Null);
+    assert!(ran.stderr.contains("SOPS age secret applied"));
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["result"], "complete");
+    assert_eq!(report["releases"].as_array().unwrap().len(), 6);
+    let stages: Vec<_> = report["stages"].as_array().unwrap().iter().map(|stage| &stage["name"]).collect();
+    assert_eq!(stages, ["preflight", "nodes", "namespaces", "secrets", "crds", "apps", "verify"]);
+
+    // Once more: nothing of ours differs, and it is said.
+    let ran = world.apps(&[]).run();
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.stdout.contains("Secret unchanged secret=\"flux-system/sops-age\""), "{}", ran.stdout);
+}
+
+#[test]
+fn with_another_key_flux_is_not_said_to_sync() {
+    let world = World::start("wrong-key");
+    let other = world.sandbox.other_age_key();
+    let ran = world.apps(&["--age-key", other.to_str().unwrap()]).run();
+    assert_eq!(ran.code, Some(5));
+    assert!(!ran.stdout.contains("Bootstrap complete"));
+    let [error] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stderr) };
+    for words in
+        ["Flux cannot take over object=\"Kustomization flux-system/flux-system\"", "decrypt", "fix=\""]
+    {
+        assert!(error.contains(words), "no `{words}` in {error}");
+    }
+}
+
+#[test]
+fn helm_3_does_it_too() {
+    let world = World::start("helm-3");
+    let bin = world.root.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(world.sandbox.tools().helm_3(), bin.join("helm")).unwrap();
+    let path = format!("{}:{}", bin.display(), path_with_the_program(&world));
+    let ran = world.apps(&["-o", "json"]).env("PATH", path).run();
+    assert_eq!(ran.code, Some(0));
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["result"], "complete");
+    assert_eq!(report["flux"]["repository"], sandbox::GIT_URL);
+}
+
+/// As a user has it who has installed it; and the Taskfile of this repository.
+fn path_with_the_program(world: &World) -> String {
+    let taskfile = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Taskfile.yaml");
+    std::fs::copy(taskfile, world.root.join("Taskfile.yaml")).unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_k3s-boot")).parent().unwrap();
+    let tools = world.sandbox.tools().path_dir().display();
+    format!("{}:{tools}:{}", program.display(), std::env::var("PATH").unwrap())
+}

@@ -1,0 +1,15 @@
+//! The binary with the real tools on a real control plane.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "helpers of tests end a test by panicking, as the tests themselves do"
+)]
+
+mod ending;
+mod first_run;
+mod refusals;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;

@@ -1,0 +1,219 @@
+//! What is wrong is said before anything is changed: the audit log shows no mutating request.
+
+use std::path::{Path, PathBuf};
+
+use super::world::{Boot, Ran, World};
+
+struct Case<'a> {
+    name: &'a str,
+    /// Words that the one error line must hold.
+    error: &'a [&'a str],
+    run: Ran,
+}
+
+#[test]
+fn nothing_is_changed_when_something_is_wrong() {
+    let world = World::start("refusals");
+    let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
+    let kubeconfig = |name: &str, text: &str| {
+        let path = world.root.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let server = text.lines().find_map(|line| line.trim().strip_prefix("server: ")).unwrap();
+    let down = kubeconfig("down.kubeconfig", &text.replace(server.trim_matches('"'), "https://127.0.0.1:1"));
+    let wrong_ca = kubeconfig("wrong-ca.kubeconfig", &with_ca(&text, world.sandbox.registry().ca_file()));
+    let stranger = kubeconfig("stranger.kubeconfig", &with_token(&text));
+    let mark = world.sandbox.audit_mark().unwrap();
+    let apps = || world.apps(&[]);
+    let mut cases = vec![
+        Case {
+            name: "KUBECONFIG unset",
+            error: &["Missing required env variables envs=\"KUBECONFIG\""],
+            run: apps().env_remove("KUBECONFIG").run(),
+        },
+        Case {
+            name: "kubeconfig missing",
+            error: &["Kubeconfig file not found", "/none"],
+            run: apps().env("KUBECONFIG", "/none").run(),
+        },
+        Case {
+            name: "API down",
+            error: &["Cluster unreachable", "https://127.0.0.1:1", "refused"],
+            run: apps().env("KUBECONFIG", down).run(),
+        },
+        Case {
+            name: "wrong CA",
+            error: &["Cluster's certificate is not trusted", "x509"],
+            run: apps().env("KUBECONFIG", wrong_ca).run(),
+        },
+        Case {
+            name: "unauthorized",
+            error: &["Cluster does not accept the credentials"],
+            run: apps().env("KUBECONFIG", stranger).run(),
+        },
+        Case {
+            name: "two programs missing",
+            error: &["Missing required deps deps=\"kubectl helm\""],
+            run: with_programs(&world, apps(), &["helmfile", "sops"], None).run(),
+        },
+        Case {
+            name: "helmfile too old",
+            error: &["Version not supported program=\"helmfile\" version=\"1.7.0\""],
+            run: with_programs(
+                &world,
+                apps(),
+                &["kubectl", "sops", "helm"],
+                Some(("helmfile", old_helmfile(&world))),
+            )
+            .env("FAKE_SCENARIO", world.root.join("old-helmfile.json"))
+            .env("FAKE_TRANSCRIPT", world.root.join("old-helmfile.jsonl"))
+            .run(),
+        },
+        Case {
+            name: "variable of the last release",
+            error: &["Missing required env variables envs=\"FLUX_GIT_URL\""],
+            run: apps().env_remove("FLUX_GIT_URL").run(),
+        },
+        Case {
+            name: "all variables",
+            error: &["Missing required env variables envs=\"FLUX_GIT_URL K3S_API_HOST\""],
+            run: apps().env_remove("FLUX_GIT_URL").env_remove("K3S_API_HOST").run(),
+        },
+    ];
+    let mut broken = |name, error, change: &dyn Fn()| {
+        change();
+        cases.push(Case { name, error, run: apps().run() });
+        world.restore();
+    };
+    let helmfile = "bootstrap/helmfile.d/01-apps.yaml";
+    broken("malformed helmfile", &["Helmfile is not valid YAML", "01-apps.yaml", "line=\""], &|| {
+        world.replace(helmfile, "needs: ['kube-system/cilium']", "needs: ['kube-system/cilium'");
+    });
+    broken(
+        "the seed's own path",
+        &[
+            "Values file not found",
+            "./templates/values.yaml.gotmpl",
+            "looked_in=",
+            "`../templates/values.yaml.gotmpl`",
+        ],
+        &|| {
+            // All five releases use it; each is told, so leave one.
+            world.write(helmfile, "releases:\n- name: cilium\n  namespace: kube-system\n  chart: oci://quay.io/cilium/charts/cilium\n  version: 1.18.6\n  values: ['./templates/values.yaml.gotmpl']\n");
+        },
+    );
+    broken(
+        "chart tag missing",
+        &[
+            "Chart cannot be fetched chart=\"oci://ghcr.io/coredns/charts/coredns\" version=\"9.9.9\" release=\"coredns\"",
+            "not found",
+        ],
+        &|| {
+            world.replace(helmfile, "version: 1.45.0", "version: 9.9.9");
+        },
+    );
+    broken(
+        "age key with a wrong line",
+        &["Age key cannot be used", "reason=\"line 2 is no age identity"],
+        &|| {
+            world.write("age.key", "# mine\nage-secret-key-canary\n");
+        },
+    );
+    broken(
+        "encrypted file without a key for it",
+        &["Encrypted file cannot be decrypted", "other.sops.yaml"],
+        &|| {
+            encrypt_for_somebody_else(&world, "bootstrap/other.sops.yaml");
+        },
+    );
+    broken("encrypted file in plain text", &["Encrypted file is plain text", "plain.sops.yaml"], &|| {
+        world.write("bootstrap/plain.sops.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n");
+    });
+
+    for Case { name, error, run } in &cases {
+        assert_eq!(run.code, Some(1), "{name}");
+        run.assert_format();
+        assert_eq!(run.stderr.lines().count(), 1, "{name}: one clear error\n{}", run.stderr);
+        for words in *error {
+            assert!(run.stderr.contains(words), "{name}: no `{words}` in {}", run.stderr);
+        }
+    }
+    assert_eq!(world.changes(mark), [""; 0]);
+}
+
+fn with_ca(text: &str, ca: &Path) -> String {
+    use base64::Engine as _;
+    let ca = base64::engine::general_purpose::STANDARD.encode(std::fs::read(ca).unwrap());
+    let line = text.lines().find(|line| line.contains("certificate-authority-data:")).unwrap();
+    let key = line.split_once(':').unwrap().0;
+    text.replace(line, &format!("{key}: {ca}"))
+}
+
+fn with_token(text: &str) -> String {
+    let kept = text
+        .lines()
+        .filter(|line| !line.contains("client-certificate-data") && !line.contains("client-key-data"));
+    kept.map(|line| {
+        let indent = line.len() - line.trim_start().len();
+        if line.trim() == "user:" {
+            format!("{line}\n{}token: wrong\n", " ".repeat(indent + 2))
+        } else {
+            format!("{line}\n")
+        }
+    })
+    .collect()
+}
+
+/// A PATH with only these of the real programs, and perhaps another one.
+fn with_programs<'a>(
+    world: &World,
+    boot: Boot<'a>,
+    names: &[&str],
+    other: Option<(&str, PathBuf)>,
+) -> Boot<'a> {
+    let bin = world.root.join(format!("bin-{}", names.join("-")));
+    std::fs::create_dir_all(&bin).unwrap();
+    let real = names.iter().map(|name| (*name, world.sandbox.tools().path_dir().join(name)));
+    for (name, path) in real.chain(other) {
+        std::os::unix::fs::symlink(path, bin.join(name)).unwrap();
+    }
+    boot.env("PATH", bin)
+}
+
+/// A fake helmfile that says that it is 1.7.0, and fails at everything else.
+fn old_helmfile(world: &World) -> PathBuf {
+    let rule = r#"{"tool": "helmfile", "args": ["--version"], "stdout": "helmfile version v1.7.0\n"}"#;
+    world.write("old-helmfile.json", &format!(r#"{{"canaries": [], "rules": [{rule}]}}"#));
+    Path::new(env!("CARGO_BIN_EXE_k3s-boot")).parent().unwrap().join("examples/fake-tool")
+}
+
+fn encrypt_for_somebody_else(world: &World, file: &str) {
+    let tools = world.sandbox.tools();
+    let output = std::process::Command::new(tools.age_keygen())
+        .arg("-y")
+        .arg(world.sandbox.other_age_key())
+        .output()
+        .unwrap();
+    let recipient = String::from_utf8(output.stdout).unwrap();
+    world.write(
+        file,
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: a-value-for-somebody-else}\n",
+    );
+    let status = world
+        .sandbox
+        .command(tools.sops())
+        .args([
+            "encrypt",
+            "--in-place",
+            "--age",
+            recipient.trim(),
+            "--encrypted-regex",
+            "^(data|stringData)$",
+            file,
+        ])
+        .current_dir(&world.root)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}

@@ -1,0 +1,273 @@
+//! A cluster, a repository and the program, with canaries everywhere.
+
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sandbox::{Mark, Options, Registry, Sandbox, Tools, wait_for};
+use tempfile::TempDir;
+
+use super::support::{assert_log_lines, assert_no_canary, assert_no_canary_in_files};
+
+/// A secret in a variable of the user, which no child's output and no file may show.
+const TOKEN: &str = "ghp_canaryOfTheEnvironment0123456789";
+
+/// Longer than anything here takes on a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_mins(2);
+
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) root: PathBuf,
+    temp: TempDir,
+    canaries: Vec<String>,
+    _folder: TempDir,
+}
+
+fn tools() -> &'static Tools {
+    static TOOLS: OnceLock<Tools> = OnceLock::new();
+    TOOLS.get_or_init(|| Tools::install(&|line| println!("{line}")).unwrap())
+}
+
+/// A registry for all tests that play no faults on it.
+fn registry() -> Arc<Registry> {
+    static REGISTRY: Mutex<Option<Arc<Registry>>> = Mutex::new(None);
+    let mut registry = REGISTRY.lock().unwrap();
+    Arc::clone(registry.get_or_insert_with(|| Registry::start(tools()).unwrap()))
+}
+
+impl World {
+    pub(crate) fn start(name: &str) -> Self {
+        Self::with(Options { registry: Some(registry()), ..options(name) })
+    }
+
+    /// With a registry of its own, to play faults on.
+    pub(crate) fn with_own_registry(name: &str) -> Self {
+        Self::with(options(name))
+    }
+
+    fn with(options: Options) -> Self {
+        let sandbox = Sandbox::start_with(tools(), options).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("repository");
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("bootstrap"), &root.join("bootstrap"));
+        std::fs::create_dir(root.join(".git")).unwrap();
+        std::fs::copy(sandbox.age_key(), root.join("age.key")).unwrap();
+        let identity = |path: PathBuf| {
+            let text = std::fs::read_to_string(path).unwrap();
+            text.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).unwrap().to_owned()
+        };
+        let canaries = vec![
+            TOKEN.to_owned(),
+            identity(sandbox.age_key()),
+            identity(sandbox.other_age_key()),
+            sandbox.git_secret().value.clone(),
+            sandbox.root_secret().value.clone(),
+        ];
+        let temp = tempfile::tempdir().unwrap();
+        Self { sandbox, root, temp, canaries, _folder: folder }
+    }
+
+    /// `k3s-boot apps` in the repository.
+    pub(crate) fn apps(&self, args: &[&str]) -> Boot<'_> {
+        Boot::new(self, env!("CARGO_BIN_EXE_k3s-boot"), &[&["apps"], args].concat())
+    }
+
+    /// Another program in the same environment.
+    pub(crate) fn program(&self, program: &str, args: &[&str]) -> Boot<'_> {
+        Boot::new(self, program, args)
+    }
+
+    pub(crate) fn write(&self, file: &str, text: &str) {
+        let path = self.root.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// Changes a file of the repository.
+    pub(crate) fn replace(&self, file: &str, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.root.join(file)).unwrap();
+        assert!(text.contains(from), "`{from}` is not in {file}");
+        self.write(file, &text.replace(from, to));
+    }
+
+    /// Puts the shipped files and the age key back.
+    pub(crate) fn restore(&self) {
+        std::fs::remove_dir_all(self.root.join("bootstrap")).unwrap();
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("bootstrap"), &self.root.join("bootstrap"));
+        std::fs::copy(self.sandbox.age_key(), self.root.join("age.key")).unwrap();
+    }
+
+    /// What the programs under test have changed in the cluster since `mark`.
+    pub(crate) fn changes(&self, mark: Mark) -> Vec<String> {
+        let changes = self.sandbox.mutating_since(mark).unwrap();
+        changes.iter().map(|event| format!("{} {}", event.verb, event.uri)).collect()
+    }
+}
+
+fn options(name: &str) -> Options {
+    Options { name: name.to_owned(), ..Options::default() }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A program to be run.
+pub(crate) struct Boot<'a> {
+    world: &'a World,
+    command: Command,
+    shown: String,
+}
+
+impl<'a> Boot<'a> {
+    fn new(world: &'a World, program: &str, args: &[&str]) -> Self {
+        let mut command = world.sandbox.command(program);
+        command
+            .args(args)
+            .env("TMPDIR", world.temp.path())
+            .env("GITHUB_TOKEN", TOKEN)
+            .current_dir(&world.root)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self { world, command, shown: args.join(" ") }
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.command.env(name, value.into());
+        self
+    }
+
+    pub(crate) fn env_remove(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(self) -> Ran {
+        self.start().finish()
+    }
+
+    /// Starts it; its lines can be waited for.
+    pub(crate) fn start(mut self) -> Running<'a> {
+        let mut child = self.command.spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let reader = std::thread::spawn(move || {
+            for line in stdout.lines() {
+                _ = sender.send(line.unwrap());
+            }
+        });
+        let mut pipe = child.stderr.take().unwrap();
+        let errors = std::thread::spawn(move || {
+            let mut text = String::new();
+            pipe.read_to_string(&mut text).unwrap();
+            text
+        });
+        Running { world: self.world, shown: self.shown, child, lines, seen: String::new(), reader, errors }
+    }
+}
+
+/// A program that runs.
+pub(crate) struct Running<'a> {
+    world: &'a World,
+    shown: String,
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    seen: String,
+    reader: JoinHandle<()>,
+    errors: JoinHandle<String>,
+}
+
+impl Running<'_> {
+    /// Waits for a line on stdout that holds these words.
+    pub(crate) fn wait_for_line(&mut self, words: &str) {
+        loop {
+            let line =
+                self.lines.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("no `{words}` in:\n{}", self.seen));
+            self.seen.push_str(&line);
+            self.seen.push('\n');
+            if line.contains(words) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Waits for its end and looks for secrets in all that it left.
+    pub(crate) fn finish(mut self) -> Ran {
+        let status = self.child.wait().unwrap();
+        self.reader.join().unwrap();
+        for line in &self.lines {
+            self.seen.push_str(&line);
+            self.seen.push('\n');
+        }
+        let ran = Ran { code: status.code(), stdout: self.seen, stderr: self.errors.join().unwrap() };
+        println!("--- {} → {:?}\n{}{}", self.shown, ran.code, ran.stdout, ran.stderr);
+        let World { canaries, sandbox, temp, .. } = self.world;
+        assert_no_canary(canaries, "stdout", ran.stdout.as_bytes());
+        assert_no_canary(canaries, "stderr", ran.stderr.as_bytes());
+        assert_no_canary_in_files(canaries, &sandbox.home());
+        assert_no_canary_in_files(canaries, temp.path());
+        ran
+    }
+}
+
+/// What a program said.
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Every line has the required format.
+    #[track_caller]
+    pub(crate) fn assert_format(&self) {
+        assert_log_lines(&self.stdout);
+        assert_log_lines(&self.stderr);
+    }
+}
+
+/// Processes of a sandbox' programs under test that still run: those with its kubeconfig among their arguments.
+pub(crate) fn left_running(world: &World) -> Vec<String> {
+    let kubeconfig = world.sandbox.kubeconfig().display().to_string();
+    let mut left = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(command) = std::fs::read_to_string(entry.path().join("cmdline")) else { continue };
+        let mut args = command.split('\0');
+        let program = args.next().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned();
+        let ours = ["helmfile", "helm", "kubectl", "sops", "exe"].contains(&program.as_str());
+        if ours && args.any(|arg| arg == kubeconfig) {
+            left.push(command.replace('\0', " "));
+        }
+    }
+    left
+}
+
+/// Waits until none of them is left.
+pub(crate) fn wait_until_gone(world: &World) {
+    wait_for("the tools to end", LIMIT, || Ok(left_running(world).is_empty().then_some(()))).unwrap();
+}
+
+pub(crate) fn temp_is_empty(world: &World) -> bool {
+    std::fs::read_dir(world.temp.path()).unwrap().next().is_none()
+}

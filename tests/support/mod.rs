@@ -1,0 +1,136 @@
+//! What every test of the binary checks, be the tools fakes or real.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// A log line, read back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// `DEBUG`, `INFO`, `WARN` or `ERROR`.
+    pub(crate) level: String,
+    /// The message, its escapes left as they are.
+    pub(crate) message: String,
+    /// The pairs, their values without escapes.
+    pub(crate) pairs: Vec<(String, String)>,
+}
+
+/// Reads a log line without colours and without its line feed; nothing but what the format allows is accepted.
+pub(crate) fn parse_line(line: &str) -> Result<Line, String> {
+    let wrong = |what: &str| format!("{what} in {line:?}");
+    if line.chars().any(char::is_control) {
+        return Err(wrong("a control character"));
+    }
+    let (time, rest) = line.split_once(' ').ok_or_else(|| wrong("no time"))?;
+    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    if shape != "0000-00-00T00:00:00Z" {
+        return Err(wrong("no time"));
+    }
+    let (level, rest) = rest.split_once(' ').ok_or_else(|| wrong("no level"))?;
+    if !["DEBUG", "INFO", "WARN", "ERROR"].contains(&level) {
+        return Err(wrong("no level"));
+    }
+    let (message, mut rest) = match first_pair(rest) {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let message = message.strip_suffix(' ').ok_or_else(|| wrong("no space after the message"))?;
+    let mut pairs = Vec::new();
+    while !rest.is_empty() {
+        let (key, value) = rest.split_once("=\"").ok_or_else(|| wrong("no pair"))?;
+        let (value, after) = unquote(value).ok_or_else(|| wrong("a value without its end"))?;
+        pairs.push((key.to_owned(), value));
+        rest = after.strip_prefix(' ').ok_or_else(|| wrong("no space after a value"))?;
+    }
+    Ok(Line { level: level.to_owned(), message: message.to_owned(), pairs })
+}
+
+/// Where the first `key="` begins.
+fn first_pair(text: &str) -> Option<usize> {
+    let at = text.find("=\"")?;
+    Some(text[..at].rfind(' ').map_or(0, |space| space + 1))
+}
+
+/// A value up to its closing quote, and what follows that.
+fn unquote(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut rest = text.chars();
+    loop {
+        match rest.next()? {
+            '"' => return Some((value, rest.as_str())),
+            '\\' => match rest.next()? {
+                'n' => value.push('\n'),
+                'r' => value.push('\r'),
+                't' => value.push('\t'),
+                'u' => {
+                    let (hex, after) = rest.as_str().strip_prefix('{')?.split_once('}')?;
+                    value.push(char::from_u32(u32::from_str_radix(hex, 16).ok()?)?);
+                    rest = after.chars();
+                }
+                character @ ('"' | '\\') => value.push(character),
+                _ => return None,
+            },
+            character => value.push(character),
+        }
+    }
+}
+
+/// Every line of a text has the format of the log.
+#[track_caller]
+pub(crate) fn assert_log_lines(text: &str) {
+    assert!(text.is_empty() || text.ends_with('\n'), "the last line has no end: {text}");
+    for line in text.lines() {
+        if let Err(problem) = parse_line(line) {
+            panic!("{problem}");
+        }
+    }
+}
+
+/// A secret as it may show: as it is, and within base64 at each of the three places where it can begin.
+fn shapes(canary: &str) -> Vec<String> {
+    let encoded = (0..3).map(|shift| {
+        let bytes = [&vec![0; shift], canary.as_bytes()].concat();
+        let whole = bytes.len() / 3 * 3;
+        // The characters that also depend on what stands before or after are left out.
+        STANDARD.encode(&bytes[..whole])[[0, 2, 3][shift]..].to_owned()
+    });
+    std::iter::once(canary.to_owned()).chain(encoded).collect()
+}
+
+/// None of the secrets stands in a text, in any shape.
+#[track_caller]
+pub(crate) fn assert_no_canary(canaries: &[String], place: &str, bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for (index, canary) in canaries.iter().enumerate() {
+        for shape in shapes(canary) {
+            assert!(
+                !text.contains(&shape),
+                "secret {index} shows in {place}: {}",
+                text.replace(&shape, "<<<HERE>>>")
+            );
+        }
+    }
+}
+
+/// None of the secrets stands in a file of a folder.
+#[track_caller]
+pub(crate) fn assert_no_canary_in_files(canaries: &[String], folder: &Path) {
+    for path in files(folder) {
+        assert_no_canary(canaries, &path.display().to_string(), &std::fs::read(&path).unwrap());
+    }
+}
+
+/// All files in a folder, however deep; none if there is no folder.
+pub(crate) fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found
+}
