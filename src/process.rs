@@ -4,12 +4,12 @@
 //! KILL to the whole group; when k3s-boot itself is killed it gets INT from the kernel (see [`death`]).
 
 pub mod death;
+mod invocation;
 mod lines;
 pub mod signals;
+mod watch;
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -18,28 +18,18 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use secrecy::{ExposeSecret as _, SecretSlice};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use secrecy::ExposeSecret as _;
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
 
-use self::lines::LineSplitter;
+pub use self::invocation::{GRACE, Invocation};
 use self::signals::Stop;
+use self::watch::Watch;
 use crate::run::seconds;
 use crate::transcript::Transcript;
 
-/// How long the pipes of an ended tool are still read; something it left behind may hold them open.
-const DRAIN: Duration = Duration::from_secs(2);
-
 /// A tool's answer larger than this is refused, so that one that never ends cannot fill the memory.
 const LARGEST_ANSWER: usize = 256 * 1024 * 1024;
-
-/// Of a tool that talks on and on, only the last part is kept in memory; all of it stands in the transcript.
-const LARGEST_TALK: usize = 2 * 1024 * 1024;
-
-/// How long a tool has between INT and KILL, unless its invocation says otherwise.
-pub const GRACE: Duration = Duration::from_secs(5);
 
 /// Which of the two streams a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,85 +48,6 @@ impl Stream {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
         }
-    }
-}
-
-/// A tool to be run, as data.
-pub struct Invocation {
-    /// The tool's name, for messages.
-    pub tool: &'static str,
-    /// The absolute path of its program.
-    pub program: PathBuf,
-    /// The arguments after the program; never a secret.
-    pub args: Vec<OsString>,
-    /// Variables on top of the environment that all tools get; `None` removes one.
-    pub env: BTreeMap<OsString, Option<OsString>>,
-    /// What it reads; nothing when absent.
-    pub stdin: Option<SecretSlice<u8>>,
-    /// Whether what it prints on stdout is talk to be logged; otherwise it is data, which may hold secrets.
-    pub stdout_is_talk: bool,
-    /// How long it may take.
-    pub deadline: Duration,
-    /// How long it has between INT and KILL.
-    pub grace: Duration,
-}
-
-impl Invocation {
-    /// A tool with arguments, stdin null, stdout as data.
-    pub fn new(
-        tool: &'static str,
-        program: impl Into<PathBuf>,
-        args: impl IntoIterator<Item = impl Into<OsString>>,
-    ) -> Self {
-        Self {
-            tool,
-            program: program.into(),
-            args: args.into_iter().map(Into::into).collect(),
-            env: BTreeMap::new(),
-            stdin: None,
-            stdout_is_talk: false,
-            deadline: Duration::from_mins(1),
-            grace: GRACE,
-        }
-    }
-
-    /// Sets how long it may take.
-    #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
-        self
-    }
-
-    /// Sets what it reads on stdin.
-    #[must_use]
-    pub fn stdin(mut self, bytes: SecretSlice<u8>) -> Self {
-        self.stdin = Some(bytes);
-        self
-    }
-
-    /// Sets a variable for this tool alone.
-    #[must_use]
-    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.env.insert(name.into(), Some(value.into()));
-        self
-    }
-
-    /// Keeps a variable from this tool.
-    #[must_use]
-    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
-        self.env.insert(name.into(), None);
-        self
-    }
-}
-
-/// The tool's name and its arguments; never its environment or its stdin.
-impl fmt::Display for Invocation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.tool)?;
-        for arg in &self.args {
-            write!(f, " {}", arg.to_string_lossy())?;
-        }
-        Ok(())
     }
 }
 
@@ -323,169 +234,6 @@ impl Drop for Group {
     fn drop(&mut self) {
         if self.armed.get() {
             self.signal(Signal::SIGKILL);
-        }
-    }
-}
-
-/// Why a tool is being ended before its own end.
-#[derive(Clone, Copy)]
-enum Ending {
-    Deadline,
-    Interrupted(Signal),
-    TooMuch,
-}
-
-enum Chunk {
-    Data(Vec<u8>),
-    Talk(Stream, Vec<u8>),
-}
-
-struct Watch<'a> {
-    runner: &'a Runner,
-    invocation: &'a Invocation,
-    group: &'a Group,
-}
-
-impl Watch<'_> {
-    async fn to_the_end(
-        &self,
-        child: &mut Child,
-        mut on_line: impl FnMut(Stream, &str),
-    ) -> Result<Output, ProcessError> {
-        let Invocation { tool, deadline, grace, stdout_is_talk, .. } = *self.invocation;
-        let (sender, mut chunks) = mpsc::channel(16);
-        if let Some(stdout) = child.stdout.take() {
-            let wrap: fn(Vec<u8>) -> Chunk =
-                if stdout_is_talk { |bytes| Chunk::Talk(Stream::Stdout, bytes) } else { Chunk::Data };
-            tokio::spawn(pump(stdout, sender.clone(), wrap));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(pump(stderr, sender, |bytes| Chunk::Talk(Stream::Stderr, bytes)));
-        }
-        let mut stop = self.runner.stop.clone();
-        let mut heard = Heard::default();
-        let mut status = None;
-        let mut ending: Option<Ending> = None;
-        let mut next = Instant::now() + deadline;
-        let mut open = true;
-        while open || status.is_none() {
-            tokio::select! {
-                chunk = chunks.recv(), if open => match chunk {
-                    Some(Chunk::Data(bytes)) => {
-                        heard.stdout.extend_from_slice(&bytes);
-                        if heard.stdout.len() > LARGEST_ANSWER && ending.is_none() {
-                            ending = Some(Ending::TooMuch);
-                            self.group.signal(Signal::SIGKILL);
-                        }
-                    }
-                    Some(Chunk::Talk(stream, bytes)) => heard.talk(stream, &bytes, |line| {
-                        self.runner.transcript.line(tool, stream, line);
-                        on_line(stream, line);
-                    }),
-                    None => open = false,
-                },
-                ended = child.wait(), if status.is_none() => {
-                    status = Some(ended.map_err(|source| ProcessError::Io { tool, source })?);
-                    next = Instant::now() + DRAIN;
-                }
-                () = sleep_until(next) => {
-                    if status.is_some() || ending.is_some() {
-                        self.group.signal(Signal::SIGKILL);
-                        // What still holds a pipe after KILL is no member of the group: stop reading.
-                        open = open && status.is_none();
-                        next = Instant::now() + DRAIN;
-                    } else {
-                        ending = Some(Ending::Deadline);
-                        self.group.signal(Signal::SIGINT);
-                        next = Instant::now() + grace;
-                    }
-                }
-                order = stop.changed() => match (order, ending) {
-                    (signals::Order::Kill(signal), _) => {
-                        ending = Some(Ending::Interrupted(signal));
-                        self.group.signal(Signal::SIGKILL);
-                    }
-                    (signals::Order::Stop(signal), None) => {
-                        ending = Some(Ending::Interrupted(signal));
-                        self.group.signal(Signal::SIGINT);
-                        if status.is_none() {
-                            next = Instant::now() + grace;
-                        }
-                    }
-                    (signals::Order::Stop(_), Some(_)) => {}
-                },
-            }
-        }
-        if ending.is_some() {
-            // Whatever the leader left behind ends with it.
-            self.group.signal(Signal::SIGKILL);
-        }
-        heard.finish(|stream, line| {
-            self.runner.transcript.line(tool, stream, line);
-            on_line(stream, line);
-        });
-        match (ending, status) {
-            (Some(Ending::Deadline), _) => {
-                Err(ProcessError::Deadline { tool, after: deadline, talk: heard.text })
-            }
-            (Some(Ending::Interrupted(signal)), _) => Err(ProcessError::Interrupted { signal }),
-            (Some(Ending::TooMuch), _) => Err(ProcessError::TooMuch { tool }),
-            (None, Some(status)) => Ok(Output { status, stdout: heard.stdout, talk: heard.text }),
-            (None, None) => Err(ProcessError::Io { tool, source: std::io::ErrorKind::UnexpectedEof.into() }),
-        }
-    }
-}
-
-/// What a tool has said so far.
-#[derive(Default)]
-struct Heard {
-    stdout: Vec<u8>,
-    text: String,
-    out: LineSplitter,
-    err: LineSplitter,
-}
-
-impl Heard {
-    fn talk(&mut self, stream: Stream, bytes: &[u8], mut on_line: impl FnMut(&str)) {
-        let splitter = match stream {
-            Stream::Stdout => &mut self.out,
-            Stream::Stderr => &mut self.err,
-        };
-        let text = &mut self.text;
-        splitter.push(bytes, |line| {
-            if text.len() > LARGEST_TALK {
-                // Errors come last.
-                let from = text.ceil_char_boundary(LARGEST_TALK / 2);
-                text.drain(..from);
-            }
-            text.push_str(line);
-            text.push('\n');
-            on_line(line);
-        });
-    }
-
-    /// A last line may lack its line feed.
-    fn finish(&mut self, mut on_line: impl FnMut(Stream, &str)) {
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            self.talk(stream, b"\n", |line| {
-                if !line.is_empty() {
-                    on_line(stream, line);
-                }
-            });
-        }
-    }
-}
-
-async fn pump(mut pipe: impl AsyncRead + Unpin, sender: mpsc::Sender<Chunk>, wrap: fn(Vec<u8>) -> Chunk) {
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        match pipe.read(&mut buffer).await {
-            Ok(0) | Err(_) => break,
-            Ok(length) => {
-                if sender.send(wrap(buffer[..length].to_vec())).await.is_err() {
-                    break;
-                }
-            }
         }
     }
 }

@@ -204,6 +204,9 @@ pub fn parse(
             None => vec![document],
         };
         for item in items {
+            if let Some(what) = wrong_field(&item) {
+                return Err(problem(format!("document {} {what}", index + 1)));
+            }
             let object = Object::new(item, path, key, redactor).ok_or_else(|| {
                 problem(format!("document {} lacks `apiVersion`, `kind` or `metadata.name`", index + 1))
             })?;
@@ -220,6 +223,34 @@ pub fn parse(
         }
     }
     Ok(objects)
+}
+
+/// What the API server would refuse in a Secret or ConfigMap, or drop in silence. Tells names, never values.
+fn wrong_field(object: &Value) -> Option<String> {
+    let known: &[&str] = match object.get("kind")?.as_str()? {
+        "Secret" => &["apiVersion", "kind", "metadata", "data", "stringData", "type", "immutable"],
+        "ConfigMap" => &["apiVersion", "kind", "metadata", "data", "binaryData", "immutable"],
+        _ => return None,
+    };
+    let fields = object.as_object()?;
+    if let Some(name) = fields.keys().find(|name| !known.contains(&name.as_str())) {
+        return Some(format!("has a field `{name}`; known are {}", known.join(", ")));
+    }
+    let texts =
+        ["data", "stringData", "binaryData"].into_iter().filter_map(|map| Some((map, fields.get(map)?)));
+    for (map, values) in texts.filter(|(_, values)| !values.is_null()) {
+        let Some(values) = values.as_object() else { return Some(format!("has a `{map}` that is no map")) };
+        for (key, value) in values {
+            let Some(text) = value.as_str() else {
+                return Some(format!("has no text in `{map}.{key}`; put it in quotes"));
+            };
+            let encoded = map == "binaryData" || (map == "data" && object["kind"] == "Secret");
+            if encoded && STANDARD.decode(text.replace(['\n', '\r'], "")).is_err() {
+                return Some(format!("has no base64 in `{map}.{key}`; plain text goes into `stringData`"));
+            }
+        }
+    }
+    None
 }
 
 /// Puts all objects together. One that two sources make alike is applied once.
@@ -266,6 +297,25 @@ mod tests {
         let paths: Vec<_> = objects.iter().map(|object| object.id.path()).collect();
         assert_eq!(paths, ["flux-system/a", "media/b"], "without a namespace it goes to Flux's");
         assert_eq!(redactor.apply("say CANARY-SECRET"), "say [redacted]");
+    }
+
+    #[test]
+    fn what_the_server_would_refuse_or_drop_is_found_first() {
+        let secret = |rest: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: a}}\n{rest}\n");
+        for good in ["data: {k: Q0FOQVJZ}", "stringData: {k: v}\ntype: Opaque\nimmutable: true", "data:"] {
+            assert!(parsed(&secret(good)).is_ok(), "{good}");
+        }
+        let cases = [
+            ("stringdata: {k: CANARY}", "document 1 has a field `stringdata`; known are"),
+            ("data: {k: 'CANARY!'}", "document 1 has no base64 in `data.k`"),
+            ("stringData: {port: 8080}", "document 1 has no text in `stringData.port`"),
+            ("data: [CANARY]", "document 1 has a `data` that is no map"),
+        ];
+        for (rest, reason) in cases {
+            let finding = parsed(&secret(rest)).err().unwrap();
+            assert!(finding.pairs[1].1.starts_with(reason), "{finding:?}");
+            assert!(!format!("{finding:?}").contains("CANARY"));
+        }
     }
 
     #[test]

@@ -14,6 +14,22 @@ struct Case<'a> {
 #[test]
 fn nothing_is_changed_when_something_is_wrong() {
     let world = World::start("refusals");
+    let mark = world.sandbox.audit_mark().unwrap();
+    let mut cases = environments(&world);
+    cases.extend(repositories(&world));
+    for Case { name, error, run } in &cases {
+        assert_eq!(run.code, Some(1), "{name}");
+        run.assert_format();
+        assert_eq!(run.stderr.lines().count(), 1, "{name}: one clear error\n{}", run.stderr);
+        for words in *error {
+            assert!(run.stderr.contains(words), "{name}: no `{words}` in {}", run.stderr);
+        }
+    }
+    assert_eq!(world.changes(mark), [""; 0]);
+}
+
+/// What is wrong with the environment, the programs and the cluster.
+fn environments(world: &World) -> Vec<Case<'static>> {
     let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
     let kubeconfig = |name: &str, text: &str| {
         let path = world.root.join(name);
@@ -24,9 +40,8 @@ fn nothing_is_changed_when_something_is_wrong() {
     let down = kubeconfig("down.kubeconfig", &text.replace(server.trim_matches('"'), "https://127.0.0.1:1"));
     let wrong_ca = kubeconfig("wrong-ca.kubeconfig", &with_ca(&text, world.sandbox.registry().ca_file()));
     let stranger = kubeconfig("stranger.kubeconfig", &with_token(&text));
-    let mark = world.sandbox.audit_mark().unwrap();
     let apps = || world.apps(&[]);
-    let mut cases = vec![
+    vec![
         Case {
             name: "KUBECONFIG unset",
             error: &["Missing required env variables envs=\"KUBECONFIG\""],
@@ -55,16 +70,16 @@ fn nothing_is_changed_when_something_is_wrong() {
         Case {
             name: "two programs missing",
             error: &["Missing required deps deps=\"kubectl helm\""],
-            run: with_programs(&world, apps(), &["helmfile", "sops"], None).run(),
+            run: with_programs(world, apps(), &["helmfile", "sops"], None).run(),
         },
         Case {
             name: "helmfile too old",
             error: &["Version not supported program=\"helmfile\" version=\"1.7.0\""],
             run: with_programs(
-                &world,
+                world,
                 apps(),
                 &["kubectl", "sops", "helm"],
-                Some(("helmfile", old_helmfile(&world))),
+                Some(("helmfile", old_helmfile(world))),
             )
             .env("FAKE_SCENARIO", world.root.join("old-helmfile.json"))
             .env("FAKE_TRANSCRIPT", world.root.join("old-helmfile.jsonl"))
@@ -80,10 +95,15 @@ fn nothing_is_changed_when_something_is_wrong() {
             error: &["Missing required env variables envs=\"FLUX_GIT_URL K3S_API_HOST\""],
             run: apps().env_remove("FLUX_GIT_URL").env_remove("K3S_API_HOST").run(),
         },
-    ];
+    ]
+}
+
+/// What is wrong with the repository.
+fn repositories(world: &World) -> Vec<Case<'static>> {
+    let mut cases = Vec::new();
     let mut broken = |name, error, change: &dyn Fn()| {
         change();
-        cases.push(Case { name, error, run: apps().run() });
+        cases.push(Case { name, error, run: world.apps(&[]).run() });
         world.restore();
     };
     let helmfile = "bootstrap/helmfile.d/01-apps.yaml";
@@ -124,22 +144,13 @@ fn nothing_is_changed_when_something_is_wrong() {
         "encrypted file without a key for it",
         &["Encrypted file cannot be decrypted", "other.sops.yaml"],
         &|| {
-            encrypt_for_somebody_else(&world, "bootstrap/other.sops.yaml");
+            encrypt_for_somebody_else(world, "bootstrap/other.sops.yaml");
         },
     );
     broken("encrypted file in plain text", &["Encrypted file is plain text", "plain.sops.yaml"], &|| {
         world.write("bootstrap/plain.sops.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n");
     });
-
-    for Case { name, error, run } in &cases {
-        assert_eq!(run.code, Some(1), "{name}");
-        run.assert_format();
-        assert_eq!(run.stderr.lines().count(), 1, "{name}: one clear error\n{}", run.stderr);
-        for words in *error {
-            assert!(run.stderr.contains(words), "{name}: no `{words}` in {}", run.stderr);
-        }
-    }
-    assert_eq!(world.changes(mark), [""; 0]);
+    cases
 }
 
 fn with_ca(text: &str, ca: &Path) -> String {

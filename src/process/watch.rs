@@ -1,0 +1,182 @@
+//! Reads what a running tool says, and ends it when it is time.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Child;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::lines::LineSplitter;
+use super::{Group, Invocation, LARGEST_ANSWER, Output, ProcessError, Runner, Stream, signals};
+
+/// How long the pipes of an ended tool are still read; something it left behind may hold them open.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Of a tool that talks on and on, only the last part is kept in memory; all of it stands in the transcript.
+const LARGEST_TALK: usize = 2 * 1024 * 1024;
+
+/// Why a tool is being ended before its own end.
+#[derive(Clone, Copy)]
+enum Ending {
+    Deadline,
+    Interrupted(Signal),
+    TooMuch,
+}
+
+enum Chunk {
+    Data(Vec<u8>),
+    Talk(Stream, Vec<u8>),
+}
+
+pub(super) struct Watch<'a> {
+    pub(super) runner: &'a Runner,
+    pub(super) invocation: &'a Invocation,
+    pub(super) group: &'a Group,
+}
+
+impl Watch<'_> {
+    /// Until the tool has ended and its pipes are read.
+    pub(super) async fn to_the_end(
+        &self,
+        child: &mut Child,
+        mut on_line: impl FnMut(Stream, &str),
+    ) -> Result<Output, ProcessError> {
+        let Invocation { tool, deadline, grace, stdout_is_talk, .. } = *self.invocation;
+        let (sender, mut chunks) = mpsc::channel(16);
+        if let Some(stdout) = child.stdout.take() {
+            let wrap: fn(Vec<u8>) -> Chunk =
+                if stdout_is_talk { |bytes| Chunk::Talk(Stream::Stdout, bytes) } else { Chunk::Data };
+            tokio::spawn(pump(stdout, sender.clone(), wrap));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(pump(stderr, sender, |bytes| Chunk::Talk(Stream::Stderr, bytes)));
+        }
+        let mut stop = self.runner.stop.clone();
+        let mut heard = Heard::default();
+        let mut status = None;
+        let mut ending: Option<Ending> = None;
+        let mut next = Instant::now() + deadline;
+        let mut open = true;
+        while open || status.is_none() {
+            tokio::select! {
+                chunk = chunks.recv(), if open => match chunk {
+                    Some(Chunk::Data(bytes)) => {
+                        heard.stdout.extend_from_slice(&bytes);
+                        if heard.stdout.len() > LARGEST_ANSWER && ending.is_none() {
+                            ending = Some(Ending::TooMuch);
+                            self.group.signal(Signal::SIGKILL);
+                        }
+                    }
+                    Some(Chunk::Talk(stream, bytes)) => heard.talk(stream, &bytes, |line| {
+                        self.runner.transcript.line(tool, stream, line);
+                        on_line(stream, line);
+                    }),
+                    None => open = false,
+                },
+                ended = child.wait(), if status.is_none() => {
+                    status = Some(ended.map_err(|source| ProcessError::Io { tool, source })?);
+                    next = Instant::now() + DRAIN;
+                }
+                () = sleep_until(next) => {
+                    if status.is_some() || ending.is_some() {
+                        self.group.signal(Signal::SIGKILL);
+                        // What still holds a pipe after KILL is no member of the group: stop reading.
+                        open = open && status.is_none();
+                        next = Instant::now() + DRAIN;
+                    } else {
+                        ending = Some(Ending::Deadline);
+                        self.group.signal(Signal::SIGINT);
+                        next = Instant::now() + grace;
+                    }
+                }
+                order = stop.changed() => match (order, ending) {
+                    (signals::Order::Kill(signal), _) => {
+                        ending = Some(Ending::Interrupted(signal));
+                        self.group.signal(Signal::SIGKILL);
+                    }
+                    (signals::Order::Stop(signal), None) => {
+                        ending = Some(Ending::Interrupted(signal));
+                        self.group.signal(Signal::SIGINT);
+                        if status.is_none() {
+                            next = Instant::now() + grace;
+                        }
+                    }
+                    (signals::Order::Stop(_), Some(_)) => {}
+                },
+            }
+        }
+        if ending.is_some() {
+            // Whatever the leader left behind ends with it.
+            self.group.signal(Signal::SIGKILL);
+        }
+        heard.finish(|stream, line| {
+            self.runner.transcript.line(tool, stream, line);
+            on_line(stream, line);
+        });
+        match (ending, status) {
+            (Some(Ending::Deadline), _) => {
+                Err(ProcessError::Deadline { tool, after: deadline, talk: heard.text })
+            }
+            (Some(Ending::Interrupted(signal)), _) => Err(ProcessError::Interrupted { signal }),
+            (Some(Ending::TooMuch), _) => Err(ProcessError::TooMuch { tool }),
+            (None, Some(status)) => Ok(Output { status, stdout: heard.stdout, talk: heard.text }),
+            (None, None) => Err(ProcessError::Io { tool, source: std::io::ErrorKind::UnexpectedEof.into() }),
+        }
+    }
+}
+
+/// What a tool has said so far.
+#[derive(Default)]
+struct Heard {
+    stdout: Vec<u8>,
+    text: String,
+    out: LineSplitter,
+    err: LineSplitter,
+}
+
+impl Heard {
+    fn talk(&mut self, stream: Stream, bytes: &[u8], mut on_line: impl FnMut(&str)) {
+        let splitter = match stream {
+            Stream::Stdout => &mut self.out,
+            Stream::Stderr => &mut self.err,
+        };
+        let text = &mut self.text;
+        splitter.push(bytes, |line| {
+            if text.len() > LARGEST_TALK {
+                // Errors come last.
+                let from = text.ceil_char_boundary(LARGEST_TALK / 2);
+                text.drain(..from);
+            }
+            text.push_str(line);
+            text.push('\n');
+            on_line(line);
+        });
+    }
+
+    /// A last line may lack its line feed.
+    fn finish(&mut self, mut on_line: impl FnMut(Stream, &str)) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.talk(stream, b"\n", |line| {
+                if !line.is_empty() {
+                    on_line(stream, line);
+                }
+            });
+        }
+    }
+}
+
+async fn pump(mut pipe: impl AsyncRead + Unpin, sender: mpsc::Sender<Chunk>, wrap: fn(Vec<u8>) -> Chunk) {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        match pipe.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(length) => {
+                if sender.send(wrap(buffer[..length].to_vec())).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+}
