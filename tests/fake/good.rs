@@ -55,8 +55,8 @@ fn a_first_run() {
     sops --version --disable-version-check < null
     sops decrypt [TMP]/root/bootstrap/github.sops.yaml < null
     ---
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --field-manager=k3s-boot -f - < pipe
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --field-manager=k3s-boot -f - < pipe
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
     helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
     helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
     kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get fluxinstances.fluxcd.controlplane.io --all-namespaces -o json --ignore-not-found < null
