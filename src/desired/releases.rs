@@ -21,6 +21,8 @@ pub struct Release {
     pub installed: bool,
     /// helm's timeout in seconds, if the helmfile sets one.
     pub timeout: Option<u64>,
+    /// The address of the repository that its chart comes from, if that is neither a registry nor this machine.
+    pub repository: Option<String>,
     /// The context that it asks for, if any.
     pub kube_context: Option<String>,
 }
@@ -40,7 +42,30 @@ impl Release {
 }
 
 #[derive(Deserialize)]
+struct Repository {
+    name: String,
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    oci: bool,
+    /// Without its credentials it cannot be asked.
+    #[serde(default)]
+    username: String,
+}
+
+impl Repository {
+    /// Whether a chart such as `name/chart` comes from here.
+    fn has(&self, chart: &str) -> bool {
+        !self.oci
+            && self.username.is_empty()
+            && chart.split_once('/').is_some_and(|(name, _)| name == self.name)
+    }
+}
+
+#[derive(Deserialize)]
 struct State {
+    #[serde(default)]
+    repositories: Vec<Repository>,
     #[serde(default)]
     releases: Option<Vec<Raw>>,
     #[serde(rename = "helmDefaults", default)]
@@ -95,7 +120,7 @@ pub fn parse(output: &[u8]) -> Result<Vec<Release>, String> {
                 error.location().map(|place| format!("line {}, column {}", place.line(), place.column()));
             place.unwrap_or_else(|| "not the state that helmfile 1.7 prints".to_owned())
         })?;
-        let Some(State { releases: raw, defaults, environment }) = state else {
+        let Some(State { repositories, releases: raw, defaults, environment }) = state else {
             continue;
         };
         for raw in raw.into_iter().flatten() {
@@ -105,6 +130,7 @@ pub fn parse(output: &[u8]) -> Result<Vec<Release>, String> {
             releases.push(Release {
                 namespace: if raw.namespace.is_empty() { "default".to_owned() } else { raw.namespace },
                 name: raw.name,
+                repository: repositories.iter().find(|one| one.has(&raw.chart)).map(|one| one.url.clone()),
                 chart: raw.chart,
                 version: raw.version,
                 needs: raw.needs,
@@ -151,6 +177,15 @@ mod tests {
         assert_eq!(cilium.value(&["deep", "a"]).and_then(Value::as_str), Some("y"));
         assert_eq!(cilium.value(&["k"]).and_then(Value::as_u64), Some(1));
         assert!(cilium.value(&["deep", "b"]).is_none());
+    }
+
+    #[test]
+    fn charts_of_repositories_know_where_they_come_from() {
+        let text = "repositories:\n- {name: a, url: 'https://a'}\n- {name: r, url: r.io, oci: true}\nreleases:\n\
+            - {name: x, chart: a/x}\n- {name: y, chart: r/y}\n- {name: z, chart: ./a/z}\n";
+        let releases = parse(text.as_bytes()).unwrap();
+        let found: Vec<_> = releases.iter().map(|release| release.repository.as_deref()).collect();
+        assert_eq!(found, [Some("https://a"), None, None]);
     }
 
     #[test]

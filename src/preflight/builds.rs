@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
+
 use crate::charts::ChartStore;
 use crate::check::{Finding, Findings};
 use crate::desired::Helmfile;
@@ -82,6 +84,7 @@ pub(super) async fn build(
             }
         }
     }
+    problems.extend(missing_charts(tools, state, &releases).await?);
     problems.extend(releases.iter().filter_map(|release| other_context(release, &tools.target.context)));
     let helmfile = Helmfile {
         kind: state.kind,
@@ -90,6 +93,28 @@ pub(super) async fn build(
         needs_identities: state.needs_identities,
     };
     Ok(Build { helmfile, charts: state.charts.len(), missing: stand_ins.into_keys().collect(), problems })
+}
+
+/// Charts that are not in their repositories.
+async fn missing_charts(
+    tools: &Toolbox,
+    state: &StateFile,
+    releases: &[Release],
+) -> Result<Vec<Finding>, Error> {
+    let asked = releases.iter().filter(|release| release.installed).filter_map(|release| {
+        let (_, name) = release.chart.split_once('/')?;
+        Some((release, name, release.repository.as_deref()?))
+    });
+    let shown = asked.map(async |(release, name, repository)| {
+        let shown = tools.helm_show_chart(repository, name, &release.version).await?;
+        Ok(shown.err().map(|reason| {
+            let (release, chart, version) =
+                (release.name.clone(), release.chart.clone(), release.version.clone());
+            build_finding(state, BuildError::Chart { release, chart, version, reason })
+        }))
+    });
+    let findings: Result<Vec<_>, Error> = join_all(shown).await.into_iter().collect();
+    Ok(findings?.into_iter().flatten().collect())
 }
 
 fn other_context(release: &Release, context: &str) -> Option<Finding> {

@@ -147,6 +147,21 @@ COMBINED OUTPUT:
     "#);
 }
 
+#[test]
+fn a_chart_is_not_in_its_repository() {
+    let boot = Boot::new();
+    let build = scenario::apps_build(&boot.canaries)
+        .replace("releases:\n", "repositories:\n  - name: cilium\n    url: https://helm.invalid\nreleases:\n")
+        .replace("oci://registry.invalid/charts/cilium", "cilium/cilium");
+    let show = ["show", "chart", "cilium", "--repo", "https://helm.invalid", "--version", "1.18.6"];
+    let words = "Error: chart \"cilium\" version \"1.18.6\" not found in https://helm.invalid repository\n";
+    let boot = boot.rules([
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build}),
+        json!({"tool": "helm", "args": show, "exit": 1, "stderr": words}),
+    ]);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Chart cannot be fetched chart="cilium/cilium" version="1.18.6" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="chart \"cilium\" version \"1.18.6\" not found in https://helm.invalid repository" fix="see what `helm show chart cilium/cilium --version 1.18.6` says""#);
+}
+
 /// A kubectl whose every request fails with these words.
 fn kubectl_that_says(words: &str) -> Boot {
     Boot::new().rules([
