@@ -27,7 +27,7 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
     let transcript =
         Transcript::new(settings.state.as_ref().map(|state| state.join("logs")), redactor.clone());
     let mut run = Run { report: Report::default(), changed: false };
-    let result = Box::pin(bootstrap(settings, env, redactor, stop, &transcript, &mut run)).await;
+    let result = Box::pin(bootstrap(settings, env, redactor, stop.clone(), &transcript, &mut run)).await;
     let mut report = run.report;
     report.seconds = rounded(start.elapsed());
     match result {
@@ -47,7 +47,7 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
                 transcript.discard();
             }
             let log = transcript.path();
-            error.report(log.as_deref());
+            error.report(log.as_deref(), stop.killed());
             report.log = log.map(|path| path.display().to_string());
         }
     }

@@ -1,5 +1,6 @@
 //! What can be found out before anything is changed.
 
+pub mod releases;
 pub mod versions;
 
 use crate::logger::{self, Level};

@@ -85,6 +85,20 @@ pub struct ReleaseFailure {
     pub timed_out: bool,
 }
 
+impl ReleaseFailure {
+    /// What to type, where that is known.
+    fn fix(&self) -> Option<String> {
+        let (namespace, name) = self.release.as_ref()?.split_once('/')?;
+        // helm's words for a release whose last operation was killed, or still runs elsewhere.
+        self.reason.contains("another operation (install/upgrade/rollback) is in progress").then(|| {
+            format!(
+                "if no other run is at work, `helm rollback {name} --namespace {namespace}` unlocks it; a first install is \
+                 unlocked by deleting its newest Secret `sh.helm.release.v1.{name}.v1`"
+            )
+        })
+    }
+}
+
 impl From<Stopped> for Error {
     fn from(Stopped(signal): Stopped) -> Self {
         Self::Interrupted(signal)
@@ -107,7 +121,8 @@ impl Error {
     }
 
     /// Says it on the log, with what to type where that is known. `log` is the file with all that the tools said.
-    pub fn report(&self, log: Option<&std::path::Path>) {
+    /// `killed` tells that the tools were not given time to end in good order.
+    pub fn report(&self, log: Option<&std::path::Path>, killed: bool) {
         let log = log.map(|path| ("log", path.display().to_string()));
         match self {
             Self::Preflight(findings) => findings.iter().for_each(Finding::log),
@@ -116,6 +131,7 @@ impl Error {
                 pairs.extend(failure.release.clone().map(|release| ("release", release)));
                 pairs.push(("reason", failure.reason.clone()));
                 pairs.extend(log);
+                pairs.extend(failure.fix().map(|fix| ("fix", fix)));
                 logger::log(Level::Error, "Failed to sync Helm releases", &pairs);
             }
             Self::Flux { object, reason, fix } => {
@@ -132,7 +148,11 @@ impl Error {
                 logger::log(Level::Error, "Deadline passed", &pairs);
             }
             Self::Interrupted(signal) | Self::Process(ProcessError::Interrupted { signal }) => {
-                let fix = "run it again: what is done is kept, the rest is done then";
+                let fix = if killed {
+                    "see `helm list --all-namespaces --pending`: a release that was killed stays locked, and `helm rollback` unlocks it"
+                } else {
+                    "run it again: what is done is kept, the rest is done then"
+                };
                 logger::log(
                     Level::Error,
                     "Interrupted",

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 pub use self::files::{Files, files};
 use crate::charts::ChartStore;
 use crate::check::{Finding, Findings, versions};
+use crate::desired::objects::ObjectId;
 use crate::desired::{Desired, Helmfile, repository};
 use crate::error::Error;
 use crate::fingerprint::HashKey;
@@ -110,6 +111,14 @@ pub async fn cluster(
     if findings.stop() {
         return Err(Error::Preflight(findings.0));
     }
+    if !wanted.iter().any(|object| object.id == ObjectId::sops_age()) {
+        findings.0.push(
+            Finding::warning("age-key", "No age key, Flux will not be able to decrypt")
+                .with("file", settings.age_key.display())
+                .fix("put the key that this repository is encrypted for there"),
+        );
+    }
+    findings.0.iter().for_each(Finding::log);
 
     let namespaces =
         repository::namespaces(&settings.root, helmfiles.iter().flat_map(namespaces_of).map(String::as_str));

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::cluster::foreign_variables;
 use crate::process::run;
 use crate::state::{self, State, workspace};
-use crate::tools::Tools;
+use crate::tools::{CACHE, Tools, cache_dir};
 use crate::{bench, output};
 
 /// A real Kubernetes control plane, registry and Flux for k3s-boot, without containers.
@@ -123,7 +123,9 @@ fn env() -> Result<ExitCode> {
     for name in foreign_variables() {
         output::result(&format!("unset {name}"));
     }
-    for (name, value) in state.env.iter().chain(&rust_homes()) {
+    // So that `cargo sandbox` finds its sandbox from that shell too.
+    let cache = (CACHE.to_owned(), cache_dir()?.to_string_lossy().into_owned());
+    for (name, value) in state.env.iter().chain(&rust_homes()).chain([&cache]) {
         output::result(&format!("export {name}={}", quoted(value)));
     }
     Ok(ExitCode::SUCCESS)

@@ -510,8 +510,15 @@ pub(crate) fn rename(staging: tempfile::TempDir, target: &Path) -> Result<()> {
     }
 }
 
-/// Where the sandbox keeps what all checkouts share: `$XDG_CACHE_HOME/k3s-boot-sandbox`, else in `~/.cache`.
+/// Names the folder of [`cache_dir`] in a shell whose home is the sandbox' own.
+pub(crate) const CACHE: &str = "K3S_BOOT_SANDBOX_CACHE";
+
+/// Where the sandbox keeps what all checkouts share: `$K3S_BOOT_SANDBOX_CACHE`, else
+/// `$XDG_CACHE_HOME/k3s-boot-sandbox`, else in `~/.cache`.
 pub fn cache_dir() -> Result<PathBuf> {
+    if let Some(folder) = env::var_os(CACHE).filter(|folder| Path::new(folder).is_absolute()) {
+        return Ok(folder.into());
+    }
     let base = match env::var_os("XDG_CACHE_HOME") {
         Some(folder) if Path::new(&folder).is_absolute() => PathBuf::from(folder),
         _ => PathBuf::from(env::var_os("HOME").context("neither `XDG_CACHE_HOME` nor `HOME` is set")?)

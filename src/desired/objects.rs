@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::repository::FLUX_NAMESPACE;
+use super::repository::{FLUX_NAMESPACE, is_subdomain};
 use crate::age::Selection;
 use crate::check::Finding;
 use crate::fingerprint::{Fingerprint, HashKey};
@@ -210,6 +210,12 @@ pub fn parse(
             let object = Object::new(item, path, key, redactor).ok_or_else(|| {
                 problem(format!("document {} lacks `apiVersion`, `kind` or `metadata.name`", index + 1))
             })?;
+            if !is_subdomain(&object.id.name) {
+                return Err(problem(format!(
+                    "document {} has a `metadata.name` that Kubernetes refuses",
+                    index + 1
+                )));
+            }
             if !object.id.is_built_in() {
                 return Err(Finding::error(
                     "sops",
@@ -310,6 +316,10 @@ mod tests {
             ("data: {k: 'CANARY!'}", "document 1 has no base64 in `data.k`"),
             ("stringData: {port: 8080}", "document 1 has no text in `stringData.port`"),
             ("data: [CANARY]", "document 1 has a `data` that is no map"),
+            (
+                "---\napiVersion: v1\nkind: Secret\nmetadata: {name: Bad_Name}",
+                "document 2 has a `metadata.name`",
+            ),
         ];
         for (rest, reason) in cases {
             let finding = parsed(&secret(rest)).err().unwrap();

@@ -92,6 +92,21 @@ pub fn namespaces<'a>(root: &Path, releases: impl Iterator<Item = &'a str>) -> V
     namespaces
 }
 
+/// Whether the API server would take it as the name of an object (RFC 1123 subdomain).
+#[must_use]
+pub fn is_subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_namespace)
+}
+
+/// Folders of `kubernetes/apps` that cannot be namespaces.
+#[must_use]
+pub fn unusable_folders(root: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root.join("kubernetes/apps")).into_iter().flatten().flatten();
+    let folders = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
+    let usable = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(is_namespace);
+    folders.filter(|path| !usable(path)).collect()
+}
+
 /// Whether the API server would take the name (RFC 1123 label).
 fn is_namespace(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';

@@ -79,6 +79,10 @@ fn no_answer(tools: &Toolbox, unanswered: &Unanswered) -> Finding {
             "Cluster's certificate is not trusted",
             "copy the kubeconfig from the server again; if it was reached by another name, add that with --tls-san",
         ),
+        UnansweredKind::Credentials => (
+            "Program that gives the credentials failed",
+            "see `users[].user.exec` in the kubeconfig, and run that program by hand",
+        ),
         UnansweredKind::Other => ("Cluster does not answer as it should", "see the server's log"),
     };
     Finding::error("api", message)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 
 use crate::charts::ChartStore;
-use crate::check::{Finding, Findings};
+use crate::check::{self, Finding, Findings};
 use crate::desired::Helmfile;
 use crate::desired::releases::{self, Release};
 use crate::desired::state_file::{self, StateFile};
@@ -159,6 +159,7 @@ pub(super) fn keep(builds: Vec<Build>, findings: &mut Findings, checks: &mut usi
         .into_iter()
         .map(|build| {
             findings.0.extend(build.problems);
+            findings.0.extend(check::releases::check(&build.helmfile));
             *checks += build.charts + build.helmfile.releases.len();
             build.helmfile
         })

@@ -41,6 +41,11 @@ pub fn files(settings: &Settings, redactor: &Redactor) -> Result<Files, Vec<Find
     for path in &encrypted {
         findings.keep(read(path).and_then(|text| objects::check_encrypted(path, &text)));
     }
+    findings.0.extend(repository::unusable_folders(&settings.root).iter().map(|folder| {
+        Finding::warning("namespaces", "Folder cannot be a namespace")
+            .with("folder", folder.display())
+            .fix("use lower-case letters, digits and `-`")
+    }));
     if let Some((_, missing)) = &target {
         findings.0.extend(missing.iter().map(|file| {
             Finding::warning("kubeconfig", "Kubeconfig file of the list not found")

@@ -1,10 +1,14 @@
 //! The signals that end a run.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+
+/// `timeout` sends its signal to the program and again to its group, and a terminal and a program like `task` between
+/// them both pass on one Ctrl-C: what comes together is one order. Nobody presses a key twice so fast.
+const ONE_PRESS: Duration = Duration::from_millis(200);
 
 /// What the user ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,12 @@ impl Stop {
             Some(Order::Stop(signal) | Order::Kill(signal)) => Some(signal),
             None => None,
         }
+    }
+
+    /// Whether what ran was ended without being given time.
+    #[must_use]
+    pub fn killed(&self) -> bool {
+        matches!(*self.orders.borrow(), Some(Order::Kill(_)))
     }
 
     /// Waits for the next order; for ever if none comes.
@@ -84,7 +94,7 @@ pub fn listen() -> std::io::Result<Stop> {
     let mut hangup = if is_ignored(Signal::SIGHUP) { None } else { Some(signal(SignalKind::hangup())?) };
     let mut suspend = signal(SignalKind::from_raw(Signal::SIGTSTP as i32))?;
     tokio::spawn(async move {
-        let mut first = None;
+        let mut first: Option<(Signal, Instant)> = None;
         loop {
             let caught = tokio::select! {
                 _ = interrupt.recv() => Signal::SIGINT,
@@ -96,11 +106,14 @@ pub fn listen() -> std::io::Result<Stop> {
                     continue;
                 }
             };
-            let order = if let Some(first) = first {
+            let order = if let Some((first, at)) = first {
+                if at.elapsed() < ONE_PRESS {
+                    continue;
+                }
                 tracing::warn!(signal = %caught, "Interrupted again, killing what still runs");
                 Order::Kill(first)
             } else {
-                first = Some(caught);
+                first = Some((caught, Instant::now()));
                 tracing::warn!(signal = %caught, "Interrupted, ending what runs in good order; once more to kill it");
                 Order::Stop(caught)
             };

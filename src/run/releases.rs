@@ -161,8 +161,11 @@ async fn say_what_is_waited_for(tools: &Toolbox, sync: &RefCell<Sync<'_>>) {
         // The cluster may be away for a while; the next look tells.
         let pending =
             tools.pending_workloads(&release.namespace, &release.name).await.unwrap_or_default().join(", ");
-        tracing::info!(release = %release.id(), elapsed = %seconds(elapsed), pending, "Waiting for release");
-        if !pending.is_empty() {
+        if pending.is_empty() {
+            // helm is still applying, or waits for a hook or for custom resources.
+            tracing::info!(release = %release.id(), elapsed = %seconds(elapsed), "Waiting for release");
+        } else {
+            tracing::info!(release = %release.id(), elapsed = %seconds(elapsed), pending, "Waiting for release");
             sync.borrow_mut().pending.insert(release.id(), pending);
         }
     }

@@ -31,12 +31,6 @@ pub async fn run(
     for object in objects {
         say(&object.id, action(object));
     }
-    if objects.is_empty() {
-        tracing::warn!(
-            fix = "put the key that this repository is encrypted for into age.key",
-            "No age key, Flux will not be able to decrypt"
-        );
-    }
     Ok(())
 }
 

@@ -53,6 +53,8 @@ pub enum UnansweredKind {
     Forbidden,
     /// Its certificate is not the one that the kubeconfig trusts.
     Untrusted,
+    /// A program that the kubeconfig names for credentials failed.
+    Credentials,
     /// It answers that it is not ready, or something else.
     Other,
 }
@@ -61,8 +63,9 @@ impl Unanswered {
     /// Reads kubectl's words.
     #[must_use]
     pub fn from_words(reason: &str) -> Self {
-        use UnansweredKind::{Forbidden, Other, Unauthorized, Unreachable, Untrusted};
-        let signs: [(UnansweredKind, &[&str]); 4] = [
+        use UnansweredKind::{Credentials, Forbidden, Other, Unauthorized, Unreachable, Untrusted};
+        let signs: [(UnansweredKind, &[&str]); 5] = [
+            (Credentials, &["getting credentials: exec"]),
             (Untrusted, &["x509:", "certificate signed by unknown", "tls: failed to verify"]),
             (Unauthorized, &["Unauthorized", "must be logged in", "provide credentials"]),
             (Forbidden, &["Forbidden", "forbidden:"]),

@@ -1,0 +1,115 @@
+//! Releases that helmfile or helm would refuse in the middle of a sync.
+
+use std::collections::BTreeSet;
+
+use super::Finding;
+use crate::desired::Helmfile;
+use crate::desired::releases::Release;
+use crate::desired::repository::is_subdomain;
+
+/// Helm's own limit for the name of a release.
+const LONGEST_NAME: usize = 53;
+
+/// All that is wrong with a helmfile's releases.
+#[must_use]
+pub fn check(helmfile: &Helmfile) -> Vec<Finding> {
+    let wanted: Vec<_> = helmfile.releases.iter().filter(|release| release.installed).collect();
+    let mut findings: Vec<_> = wanted.iter().filter_map(|release| single(helmfile, release)).collect();
+    for release in &wanted {
+        let unknown =
+            release.needs.iter().find(|need| !helmfile.releases.iter().any(|other| names(need, other)));
+        findings.extend(unknown.map(|need| {
+            found(helmfile, release, "Release needs one that is not in the helmfile")
+                .with("needs", need)
+                .fix("write it as `namespace/name`, or remove it")
+        }));
+    }
+    if findings.is_empty() {
+        findings.extend(cycle(&wanted).map(|release| {
+            found(helmfile, release, "Releases need each other in a circle")
+                .fix("remove one of their `needs`")
+        }));
+    }
+    findings
+}
+
+fn found(helmfile: &Helmfile, release: &Release, message: &str) -> Finding {
+    Finding::error("releases", message).with("file", helmfile.path.display()).with("release", release.id())
+}
+
+fn single(helmfile: &Helmfile, release: &Release) -> Option<Finding> {
+    let name = &release.name;
+    if !is_subdomain(name) || name.len() > LONGEST_NAME {
+        let fix = format!("use lower-case letters, digits and `-`, at most {LONGEST_NAME} of them");
+        return Some(found(helmfile, release, "Release has a name that Helm refuses").fix(fix));
+    }
+    let local = [".", "/"].iter().any(|start| release.chart.starts_with(start));
+    let path = helmfile.path.parent().map(|folder| folder.join(&release.chart));
+    path.filter(|path| local && !path.exists()).map(|path| {
+        found(helmfile, release, "Chart folder not found")
+            .with("chart", &release.chart)
+            .with("looked_for", path.display())
+            .fix("paths are relative to the helmfile's folder")
+    })
+}
+
+/// Whether an entry of `needs` (`[CONTEXT/]NAMESPACE/NAME`, or a name alone) means the release.
+fn names(need: &str, release: &Release) -> bool {
+    let mut parts = need.rsplit('/');
+    let name = parts.next();
+    name == Some(release.name.as_str()) && parts.next().is_none_or(|namespace| namespace == release.namespace)
+}
+
+/// A release that needs itself by way of others.
+fn cycle<'a>(releases: &[&'a Release]) -> Option<&'a Release> {
+    let mut done: BTreeSet<String> = BTreeSet::new();
+    loop {
+        let ready = |release: &&&Release| {
+            let met = |need: &String| {
+                releases.iter().filter(|other| names(need, other)).all(|other| done.contains(&other.id()))
+            };
+            !done.contains(&release.id()) && release.needs.iter().all(met)
+        };
+        let next: Vec<_> = releases.iter().filter(ready).map(|release| release.id()).collect();
+        if next.is_empty() {
+            return releases.iter().find(|release| !done.contains(&release.id())).copied();
+        }
+        done.extend(next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::Kind;
+    use crate::desired::releases::parse;
+
+    fn messages(releases: &str) -> Vec<String> {
+        let releases = parse(format!("releases:\n{releases}").as_bytes()).unwrap();
+        let path = std::path::PathBuf::from("/repository/bootstrap/helmfile.d/01-apps.yaml");
+        let helmfile = Helmfile { kind: Kind::Apps, path, releases, needs_identities: false };
+        check(&helmfile).into_iter().map(|finding| finding.message).collect()
+    }
+
+    #[test]
+    fn what_would_fail_in_the_middle_is_found_first() {
+        let good = "- {name: a, namespace: x, chart: 'oci://r/a'}\n- {name: b, namespace: x, chart: r/b, needs: [x/a]}\n\
+            - {name: c, namespace: y, chart: r/c, needs: [x/b, a]}\n";
+        assert_eq!(messages(good), [""; 0]);
+        let cases = [
+            (
+                "- {name: b, namespace: x, chart: r/b, needs: [y/a]}\n- {name: a, namespace: x, chart: r/a}\n",
+                "Release needs one that is not in the helmfile",
+            ),
+            (
+                "- {name: a, namespace: x, chart: r/a, needs: [x/b]}\n- {name: b, namespace: x, chart: r/b, needs: [x/a]}\n",
+                "Releases need each other in a circle",
+            ),
+            ("- {name: 'A b', namespace: x, chart: r/a}\n", "Release has a name that Helm refuses"),
+            ("- {name: a, namespace: x, chart: ./charts/nope}\n", "Chart folder not found"),
+        ];
+        for (releases, message) in cases {
+            assert_eq!(messages(releases), [message], "{releases}");
+        }
+    }
+}
