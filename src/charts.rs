@@ -28,8 +28,13 @@ impl ChartRef {
 
     /// Whether the version names one chart and not a range of them.
     fn is_exact(&self) -> bool {
-        semver::Version::parse(self.version.trim_start_matches('v')).is_ok()
+        is_exact(&self.version)
     }
+}
+
+/// Whether a version names one chart and not a range of them.
+fn is_exact(version: &str) -> bool {
+    semver::Version::parse(version.trim_start_matches('v')).is_ok()
 }
 
 /// Says that a chart folder is whole: written beside it after everything else, compared before it is used.
@@ -84,10 +89,7 @@ impl ChartStore {
                 continue;
             };
             let target = self.root.join(place);
-            let exact = place
-                .file_name()
-                .and_then(|version| version.to_str())
-                .is_some_and(|version| semver::Version::parse(version.trim_start_matches('v')).is_ok());
+            let exact = place.file_name().and_then(|version| version.to_str()).is_some_and(is_exact);
             if exact && is_whole(&target) {
                 continue;
             }

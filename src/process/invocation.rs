@@ -71,10 +71,10 @@ impl Invocation {
         self
     }
 
-    /// Keeps a variable from this tool.
+    /// Keeps variables from this tool.
     #[must_use]
-    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
-        self.env.insert(name.into(), None);
+    pub fn without(mut self, names: &[&str]) -> Self {
+        self.env.extend(names.iter().map(|name| (OsString::from(name), None)));
         self
     }
 }

@@ -28,8 +28,7 @@ impl Toolbox {
             args.extend(["--version", version]);
         }
         let invocation = Invocation::new("helm", &self.programs.helm, args).deadline(self.clock.cap(SHOW));
-        let invocation =
-            AGE_IDENTITIES.iter().fold(invocation, |invocation, name| invocation.env_remove(*name));
+        let invocation = invocation.without(&AGE_IDENTITIES);
         let output = self.runner.run(invocation).await?;
         let words = last_words(&output);
         Ok(if output.success() { Ok(()) } else { Err(words.trim_start_matches("Error: ").to_owned()) })

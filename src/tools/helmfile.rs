@@ -228,7 +228,7 @@ fn prepare(invocation: Invocation, identities: bool, stand_ins: &BTreeMap<String
     if identities {
         return invocation;
     }
-    AGE_IDENTITIES.iter().fold(invocation, |invocation, name| invocation.env_remove(*name))
+    invocation.without(&AGE_IDENTITIES)
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ impl Toolbox {
         all.extend(args.into_iter().map(Into::into));
         let invocation =
             Invocation::new("kubectl", &self.programs.kubectl, all).deadline(self.clock.cap(PROCESS));
-        AGE_IDENTITIES.iter().fold(invocation, |invocation, name| invocation.env_remove(*name))
+        invocation.without(&AGE_IDENTITIES)
     }
 
     /// kubectl's version and the server's.

@@ -83,11 +83,8 @@ impl Toolbox {
         {
             return Ok(Some(known.version.clone()));
         }
-        let invocation = AGE_IDENTITIES
-            .iter()
-            .fold(Invocation::new(tool, program, args).deadline(self.clock.cap(ASK)), |invocation, name| {
-                invocation.env_remove(*name)
-            });
+        let invocation =
+            Invocation::new(tool, program, args).deadline(self.clock.cap(ASK)).without(&AGE_IDENTITIES);
         match self.runner.run(invocation).await {
             Ok(output) => {
                 let stdout = String::from_utf8_lossy(&output.stdout);
