@@ -19,8 +19,14 @@ _k3s__boot() {
             k3s__boot,apps)
                 cmd="k3s__boot__subcmd__apps"
                 ;;
+            k3s__boot,check)
+                cmd="k3s__boot__subcmd__check"
+                ;;
             k3s__boot,completions)
                 cmd="k3s__boot__subcmd__completions"
+                ;;
+            k3s__boot,diff)
+                cmd="k3s__boot__subcmd__diff"
                 ;;
             k3s__boot,help)
                 cmd="k3s__boot__subcmd__help"
@@ -31,8 +37,14 @@ _k3s__boot() {
             k3s__boot__subcmd__help,apps)
                 cmd="k3s__boot__subcmd__help__subcmd__apps"
                 ;;
+            k3s__boot__subcmd__help,check)
+                cmd="k3s__boot__subcmd__help__subcmd__check"
+                ;;
             k3s__boot__subcmd__help,completions)
                 cmd="k3s__boot__subcmd__help__subcmd__completions"
+                ;;
+            k3s__boot__subcmd__help,diff)
+                cmd="k3s__boot__subcmd__help__subcmd__diff"
                 ;;
             k3s__boot__subcmd__help,help)
                 cmd="k3s__boot__subcmd__help__subcmd__help"
@@ -47,7 +59,7 @@ _k3s__boot() {
 
     case "${cmd}" in
         k3s__boot)
-            opts="-o -h -V --kubeconfig --context --root --log-level --color --output --help --version apps completions man help"
+            opts="-o -h -V --kubeconfig --context --root --log-level --color --output --help --version apps check diff completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -89,7 +101,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__apps)
-            opts="-o -h --nodes --timeout --release-timeout --age-key --rotate-age-key --allow-hooks --kubeconfig --context --root --log-level --color --output --help"
+            opts="-o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --release-timeout --rotate-age-key --cluster --dry-run --kubeconfig --context --root --log-level --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -103,12 +115,82 @@ _k3s__boot() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --age-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --skip-check)
+                    COMPREPLY=($(compgen -W "env programs versions helmfile hooks releases charts namespaces age-key sops kubeconfig api guard pending ownership flux-owned flux-state plan" -- "${cur}"))
+                    return 0
+                    ;;
                 --release-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cluster)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        k3s__subcmd__boot__subcmd__check)
+            opts="-o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --offline --explain --kubeconfig --context --root --log-level --color --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --nodes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --age-key)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --skip-check)
+                    COMPREPLY=($(compgen -W "env programs versions helmfile hooks releases charts namespaces age-key sops kubeconfig api guard pending ownership flux-owned flux-state plan" -- "${cur}"))
+                    return 0
+                    ;;
+                --explain)
+                    COMPREPLY=($(compgen -W "env programs versions helmfile hooks releases charts namespaces age-key sops kubeconfig api guard pending ownership flux-owned flux-state plan" -- "${cur}"))
                     return 0
                     ;;
                 --kubeconfig)
@@ -188,8 +270,66 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        k3s__subcmd__boot__subcmd__diff)
+            opts="-o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --rotate-age-key --manifests --exit-code --kubeconfig --context --root --log-level --color --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --nodes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --age-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --skip-check)
+                    COMPREPLY=($(compgen -W "env programs versions helmfile hooks releases charts namespaces age-key sops kubeconfig api guard pending ownership flux-owned flux-state plan" -- "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         k3s__subcmd__boot__subcmd__help)
-            opts="apps completions man help"
+            opts="apps check diff completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -216,7 +356,35 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        k3s__subcmd__boot__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         k3s__subcmd__boot__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        k3s__subcmd__boot__subcmd__help__subcmd__diff)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

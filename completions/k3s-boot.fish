@@ -39,13 +39,34 @@ json\t'One JSON document at the end'"
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s V -l version -d 'Print version'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, CRDs, apps, verify, summary'
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "check" -d 'Tell every problem that a bootstrap would have, each with what mends it; changes nothing'
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "diff" -d 'Show what `apps` would do: namespaces, secrets by name, releases with versions and values; changes nothing'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "completions" -d 'Print the completion script for a shell'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "man" -d 'Print the manual page'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l nodes -d 'Nodes to wait for; they need not be Ready' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l timeout -d 'Deadline of the whole run, such as `30m`' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release-timeout -d 'Deadline of one release, unless the helmfile sets a shorter one' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l nodes -d 'Nodes to expect; they need not be Ready [default: 1]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l skip-check -d 'Leave a check out; `k3s-boot check` shows their names' -r -f -a "env\t''
+programs\t''
+versions\t''
+helmfile\t''
+hooks\t''
+releases\t''
+charts\t''
+namespaces\t''
+age-key\t''
+sops\t''
+kubeconfig\t''
+api\t''
+guard\t''
+pending\t''
+ownership\t''
+flux-owned\t''
+flux-state\t''
+plan\t''"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release-timeout -d 'Deadline of one release, unless the helmfile sets a shorter one [default: 15m]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l cluster -d 'UID of kube-system of the cluster that is meant, when nothing else tells that it is the right one' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l context -d 'Kubeconfig context [default: the current one]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
@@ -58,9 +79,105 @@ always\t'Always'
 never\t'Never'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
 json\t'One JSON document at the end'"
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l rotate-age-key -d 'Replace an age key in the cluster that the file does not hold'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l allow-hooks -d 'Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l strict -d 'Take warnings for errors'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l rotate-age-key -d 'Replace an age key in the cluster that the file does not hold'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l dry-run -d 'Show what would be done, as `k3s-boot diff` does, and do nothing'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l nodes -d 'Nodes to expect; they need not be Ready [default: 1]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l skip-check -d 'Leave a check out; `k3s-boot check` shows their names' -r -f -a "env\t''
+programs\t''
+versions\t''
+helmfile\t''
+hooks\t''
+releases\t''
+charts\t''
+namespaces\t''
+age-key\t''
+sops\t''
+kubeconfig\t''
+api\t''
+guard\t''
+pending\t''
+ownership\t''
+flux-owned\t''
+flux-state\t''
+plan\t''"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l explain -d 'Tell why a check matters, and do nothing else' -r -f -a "env\t''
+programs\t''
+versions\t''
+helmfile\t''
+hooks\t''
+releases\t''
+charts\t''
+namespaces\t''
+age-key\t''
+sops\t''
+kubeconfig\t''
+api\t''
+guard\t''
+pending\t''
+ownership\t''
+flux-owned\t''
+flux-state\t''
+plan\t''"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l context -d 'Kubeconfig context [default: the current one]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l log-level -d 'Least important level to log [env: LOG_LEVEL] [default: info]' -r -f -a "debug\t'Everything, also what the child processes say'
+info\t'The steps'
+warn\t'What deserves a look'
+error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
+always\t'Always'
+never\t'Never'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
+json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l allow-hooks -d 'Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l strict -d 'Take warnings for errors'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l offline -d 'Check only what needs no cluster, and contact nothing: for a repository\'s CI'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l nodes -d 'Nodes to expect; they need not be Ready [default: 1]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l skip-check -d 'Leave a check out; `k3s-boot check` shows their names' -r -f -a "env\t''
+programs\t''
+versions\t''
+helmfile\t''
+hooks\t''
+releases\t''
+charts\t''
+namespaces\t''
+age-key\t''
+sops\t''
+kubeconfig\t''
+api\t''
+guard\t''
+pending\t''
+ownership\t''
+flux-owned\t''
+flux-state\t''
+plan\t''"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l context -d 'Kubeconfig context [default: the current one]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l log-level -d 'Least important level to log [env: LOG_LEVEL] [default: info]' -r -f -a "debug\t'Everything, also what the child processes say'
+info\t'The steps'
+warn\t'What deserves a look'
+error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
+always\t'Always'
+never\t'Never'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
+json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l allow-hooks -d 'Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l strict -d 'Take warnings for errors'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l rotate-age-key -d 'Replace an age key in the cluster that the file does not hold'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l manifests -d 'Compare every object that the releases make, too'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l exit-code -d 'End with exit code 7 if anything would be changed'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l context -d 'Kubeconfig context [default: the current one]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
@@ -87,7 +204,9 @@ never\t'Never'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
 json\t'One JSON document at the end'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps completions man help" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, CRDs, apps, verify, summary'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps completions man help" -f -a "completions" -d 'Print the completion script for a shell'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps completions man help" -f -a "man" -d 'Print the manual page'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff completions man help" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, CRDs, apps, verify, summary'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff completions man help" -f -a "check" -d 'Tell every problem that a bootstrap would have, each with what mends it; changes nothing'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff completions man help" -f -a "diff" -d 'Show what `apps` would do: namespaces, secrets by name, releases with versions and values; changes nothing'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff completions man help" -f -a "completions" -d 'Print the completion script for a shell'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff completions man help" -f -a "man" -d 'Print the manual page'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -23,6 +23,20 @@ pub struct Identity {
     pub public: Option<String>,
 }
 
+impl Identity {
+    /// Whether it is a post-quantum one: only sops 3.12 and Flux 2.9 or later read those.
+    #[must_use]
+    pub fn is_post_quantum(&self) -> bool {
+        self.secret.expose_secret().starts_with(POST_QUANTUM)
+    }
+
+    /// Whether a plugin is needed for it, which no controller of Flux has.
+    #[must_use]
+    pub fn is_plugin(&self) -> bool {
+        self.secret.expose_secret().starts_with(PLUGIN)
+    }
+}
+
 /// A key file.
 pub struct KeyFile {
     /// The file as it is.

@@ -26,6 +26,13 @@ impl ChartRef {
         Path::new(&name).join(&self.version)
     }
 
+    /// The chart's own folder below a folder in the layout of helmfile's cache.
+    #[must_use]
+    pub fn folder(&self, root: &Path) -> PathBuf {
+        let name = self.chart.trim_end_matches('/').rsplit('/').next().unwrap_or(&self.chart);
+        root.join(self.place()).join(name)
+    }
+
     /// Whether the version names one chart and not a range of them.
     fn is_exact(&self) -> bool {
         is_exact(&self.version)
@@ -36,6 +43,9 @@ impl ChartRef {
 fn is_exact(version: &str) -> bool {
     semver::Version::parse(version.trim_start_matches('v')).is_ok()
 }
+
+/// How the `Chart.yaml` of a chart begins that stands in for one that is not there.
+const STAND_IN: &str = "# stands in for a chart that is not there\n";
 
 /// Says that a chart folder is whole: written beside it after everything else, compared before it is used.
 #[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -76,6 +86,31 @@ impl ChartStore {
             }
         }
         Ok(())
+    }
+
+    /// Puts an empty chart in the place of each that is not there, so that helmfile reads the rest without it.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written.
+    pub fn stand_in(staging: &Path, charts: &[ChartRef]) -> Result<(), Error> {
+        for chart in charts {
+            let folder = chart.folder(staging);
+            if folder.exists() {
+                continue;
+            }
+            let failed = |source| Error::File { action: "make", path: folder.clone(), source };
+            let text = format!("{STAND_IN}apiVersion: v2\nname: stand-in\nversion: 0.0.0\n");
+            std::fs::create_dir_all(&folder).map_err(failed)?;
+            std::fs::write(folder.join("Chart.yaml"), text).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a chart's folder holds one that stands in for it.
+    #[must_use]
+    pub fn is_stand_in(folder: &Path) -> bool {
+        std::fs::read_to_string(folder.join("Chart.yaml")).is_ok_and(|text| text.starts_with(STAND_IN))
     }
 
     /// Moves every chart of a staging folder that is not stored yet into the store.

@@ -1,17 +1,35 @@
-//! What can be found out before anything is changed.
+//! What can be found out before anything is changed: rules, each a pure function in a file of its own.
 
-pub mod releases;
+pub mod rules;
 pub mod versions;
 
+use crate::desired::Desired;
 use crate::logger::{self, Level};
+use crate::manifests::Manifests;
+use crate::observed::{Live, Observed};
+use crate::settings::Settings;
 
 /// How much a finding weighs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// It is good to know.
+    Info,
     /// It deserves a look.
     Warning,
     /// It makes this bootstrap fail or do harm.
     Error,
+}
+
+impl Severity {
+    /// Its word in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// A problem: what was found, where, and what mends it.
@@ -40,6 +58,12 @@ impl Finding {
         Self { severity: Severity::Warning, ..Self::error(rule, message) }
     }
 
+    /// What is good to know.
+    #[must_use]
+    pub fn info(rule: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Info, ..Self::error(rule, message) }
+    }
+
     /// Adds a detail.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl std::fmt::Display) -> Self {
@@ -56,6 +80,7 @@ impl Finding {
     /// Writes it on the log.
     pub fn log(&self) {
         let level = match self.severity {
+            Severity::Info => Level::Info,
             Severity::Warning => Level::Warn,
             Severity::Error => Level::Error,
         };
@@ -72,16 +97,167 @@ impl Findings {
     pub fn keep<T>(&mut self, result: Result<T, Finding>) -> Option<T> {
         result.map_err(|finding| self.0.push(finding)).ok()
     }
+}
 
-    /// Whether any finding stops the run.
+/// Everything that rules look at. Nothing of it is read from anywhere by a rule itself.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// What the user said.
+    pub settings: &'a Settings,
+    /// What the helmfiles and the repository ask for.
+    pub desired: &'a Desired,
+    /// What stands.
+    pub observed: &'a Observed,
+    /// The manifests of releases that are not as wanted yet.
+    pub manifests: &'a Manifests,
+}
+
+impl Facts<'_> {
+    /// What reading found for this rule: files and answers that could not be read tell so where they are read, for only
+    /// there the line is known.
     #[must_use]
-    pub fn stop(&self) -> bool {
-        self.0.iter().any(|finding| finding.severity == Severity::Error)
+    pub fn told(&self, rule: &str) -> Vec<Finding> {
+        let all = self.desired.problems.iter().chain(&self.observed.problems);
+        all.filter(|finding| finding.rule == rule).cloned().collect()
+    }
+}
+
+/// What a rule says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// All is well, or the rule has nothing to look at here.
+    Ok,
+    /// It could not be found out, for this reason. Never stops anything.
+    Unknown(String),
+    /// Problems, or things that are good to know.
+    Found(Vec<Finding>),
+}
+
+impl From<Vec<Finding>> for Answer {
+    fn from(findings: Vec<Finding>) -> Self {
+        if findings.is_empty() { Self::Ok } else { Self::Found(findings) }
+    }
+}
+
+impl From<Option<Finding>> for Answer {
+    fn from(finding: Option<Finding>) -> Self {
+        Self::from(Vec::from_iter(finding))
+    }
+}
+
+/// What a rule looks at.
+#[derive(Clone, Copy)]
+pub enum Check {
+    /// Files, programs and registries: it runs with `--offline` too.
+    Files(fn(&Facts<'_>) -> Answer),
+    /// The cluster; unknown as long as that does not answer.
+    Cluster(fn(&Facts<'_>, &Live) -> Answer),
+    /// Nodes: as [`Check::Cluster`], and once more when all nodes have registered.
+    Nodes(fn(&Facts<'_>, &Live) -> Answer),
+}
+
+/// Under which heading a rule stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// Variables and programs.
+    Environment,
+    /// Helmfiles, values and charts.
+    Repository,
+    /// The age key and encrypted files.
+    Secrets,
+    /// Which cluster, and by what right.
+    Kubeconfig,
+    /// The API server.
+    Cluster,
+    /// How k3s was started.
+    K3s,
+    /// Nodes and what is to run on them.
+    Nodes,
+    /// Cluster DNS and the API server's address.
+    Dns,
+    /// What Helm and Flux have done already.
+    Releases,
+}
+
+impl Group {
+    /// The heading.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Environment => "Environment",
+            Self::Repository => "Repository",
+            Self::Secrets => "Secrets",
+            Self::Kubeconfig => "Kubeconfig",
+            Self::Cluster => "Cluster",
+            Self::K3s => "k3s",
+            Self::Nodes => "Nodes",
+            Self::Dns => "DNS and API address",
+            Self::Releases => "Helm and Flux",
+        }
+    }
+}
+
+/// A rule.
+pub struct Rule {
+    /// Its name, for `--skip-check` and `--explain`.
+    pub id: &'static str,
+    /// Its heading.
+    pub group: Group,
+    /// What is in order when it finds nothing.
+    pub title: &'static str,
+    /// Why it matters, and where the fact comes from.
+    pub why: &'static str,
+    /// Whether nothing can go on without it, so that it cannot be skipped.
+    pub essential: bool,
+    /// What it looks at.
+    pub check: Check,
+}
+
+/// What became of a rule.
+pub struct Outcome {
+    /// The rule.
+    pub rule: &'static Rule,
+    /// Its answer; none when the user skipped it.
+    pub answer: Option<Answer>,
+}
+
+impl Outcome {
+    /// Whether it found out whether all is well.
+    #[must_use]
+    pub fn answered(&self) -> bool {
+        matches!(self.answer, Some(Answer::Ok | Answer::Found(_)))
     }
 
-    /// How many are warnings.
+    /// What it found.
     #[must_use]
-    pub fn warnings(&self) -> usize {
-        self.0.iter().filter(|finding| finding.severity == Severity::Warning).count()
+    pub fn findings(&self) -> &[Finding] {
+        match &self.answer {
+            Some(Answer::Found(findings)) => findings,
+            _ => &[],
+        }
     }
+
+    /// The heaviest of what it found.
+    #[must_use]
+    pub fn severity(&self) -> Option<Severity> {
+        self.findings().iter().map(|finding| finding.severity).max()
+    }
+}
+
+/// Asks all rules that `wanted` picks.
+#[must_use]
+pub fn run(facts: &Facts<'_>, wanted: impl Fn(&Rule) -> bool) -> Vec<Outcome> {
+    let ask = |rule: &'static Rule| {
+        let answer = match (rule.check, &facts.observed.live) {
+            _ if facts.settings.skip_checks.iter().any(|id| id == rule.id) => None,
+            (Check::Files(check), _) => Some(check(facts)),
+            (Check::Cluster(check) | Check::Nodes(check), Some(live)) => Some(check(facts, live)),
+            (Check::Cluster(_) | Check::Nodes(_), None) if facts.settings.offline => None,
+            (Check::Cluster(_) | Check::Nodes(_), None) => {
+                Some(Answer::Unknown("the cluster does not answer".to_owned()))
+            }
+        };
+        Outcome { rule, answer }
+    };
+    rules::ALL.iter().copied().filter(|rule| wanted(rule)).map(ask).collect()
 }

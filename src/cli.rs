@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::check::rules;
 use crate::logger::Level;
 
 /// Takes a fresh k3s cluster to the point where Flux syncs its Git repository.
@@ -26,6 +27,10 @@ pub enum Command {
     ///
     /// Safe to run again at any time. Nothing is changed before everything that can be checked was checked.
     Apps(Apps),
+    /// Tell every problem that a bootstrap would have, each with what mends it; changes nothing
+    Check(Check),
+    /// Show what `apps` would do: namespaces, secrets by name, releases with versions and values; changes nothing
+    Diff(Diff),
     /// Print the completion script for a shell
     Completions {
         /// The shell
@@ -78,27 +83,82 @@ pub enum OutputFormat {
     Json,
 }
 
-/// Options of `k3s-boot apps`.
-#[derive(Debug, Args)]
-pub struct Apps {
-    /// Nodes to wait for; they need not be Ready
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub nodes: u32,
-    /// Deadline of the whole run, such as `30m`
-    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
-    pub timeout: Duration,
-    /// Deadline of one release, unless the helmfile sets a shorter one
-    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_duration)]
-    pub release_timeout: Duration,
+/// What is looked at, and how strictly: options of every command that checks.
+#[derive(Args, Debug, Default)]
+pub struct Checks {
+    /// Nodes to expect; they need not be Ready [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub nodes: Option<u32>,
+    /// Deadline of the whole run, such as `30m` [default: 30m]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
     /// Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]
     #[arg(long, value_name = "FILE")]
     pub age_key: Option<PathBuf>,
-    /// Replace an age key in the cluster that the file does not hold
-    #[arg(long)]
-    pub rotate_age_key: bool,
     /// Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read
     #[arg(long)]
     pub allow_hooks: bool,
+    /// Leave a check out; `k3s-boot check` shows their names
+    #[arg(long, value_name = "ID", value_parser = rule_id())]
+    pub skip_check: Vec<String>,
+    /// Take warnings for errors
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Options of `k3s-boot apps`.
+#[derive(Args, Debug)]
+pub struct Apps {
+    /// What is looked at.
+    #[command(flatten)]
+    pub checks: Checks,
+    /// Deadline of one release, unless the helmfile sets a shorter one [default: 15m]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub release_timeout: Option<Duration>,
+    /// Replace an age key in the cluster that the file does not hold
+    #[arg(long)]
+    pub rotate_age_key: bool,
+    /// UID of kube-system of the cluster that is meant, when nothing else tells that it is the right one
+    #[arg(long, value_name = "UID")]
+    pub cluster: Option<String>,
+    /// Show what would be done, as `k3s-boot diff` does, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Options of `k3s-boot check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// What is looked at.
+    #[command(flatten)]
+    pub checks: Checks,
+    /// Check only what needs no cluster, and contact nothing: for a repository's CI
+    #[arg(long)]
+    pub offline: bool,
+    /// Tell why a check matters, and do nothing else
+    #[arg(long, value_name = "ID", value_parser = rule_id())]
+    pub explain: Option<String>,
+}
+
+/// Options of `k3s-boot diff`.
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// What is looked at.
+    #[command(flatten)]
+    pub checks: Checks,
+    /// Replace an age key in the cluster that the file does not hold
+    #[arg(long)]
+    pub rotate_age_key: bool,
+    /// Compare every object that the releases make, too
+    #[arg(long)]
+    pub manifests: bool,
+    /// End with exit code 7 if anything would be changed
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+fn rule_id() -> clap::builder::PossibleValuesParser {
+    rules::ALL.iter().map(|rule| clap::builder::PossibleValue::new(rule.id)).collect::<Vec<_>>().into()
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -1,16 +1,27 @@
 //! What the helmfiles and the repository ask for.
 
+pub mod chart;
+pub mod encrypted;
 pub mod objects;
 pub mod releases;
 pub mod repository;
 pub mod state_file;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use self::chart::Chart;
+use self::encrypted::EncryptedFile;
 use self::objects::Object;
 use self::releases::Release;
+use crate::check::Finding;
+use crate::observed::Known;
 
-/// Everything that a bootstrap brings about.
+/// The value that stands for a variable which is demanded and not set, while everything else is looked at. Rules about
+/// such a value have nothing to say.
+pub const STAND_IN: &str = "stand-in.invalid";
+
+/// Everything that a bootstrap brings about, and what of the repository tells whether it will work.
 pub struct Desired {
     /// Namespaces, in the order in which they are made.
     pub namespaces: Vec<String>,
@@ -18,9 +29,73 @@ pub struct Desired {
     pub objects: Vec<Object>,
     /// The helmfiles, in the order in which they are synced.
     pub helmfiles: Vec<Helmfile>,
+    /// The charts that are on this machine, by the `namespace/name` of their releases.
+    pub charts: BTreeMap<String, Chart>,
+    /// The age key that goes into the cluster.
+    pub age_key: Option<AgeKey>,
+    /// The files named as encrypted: those of `bootstrap/`, and those that Git tracks where Flux looks.
+    pub encrypted: Vec<EncryptedFile>,
+    /// The text of the repository's `.sops.yaml`, if it has one.
+    pub sops_config: Option<String>,
+    /// What Git tracks, relative to the root.
+    pub tracked: Known<BTreeSet<PathBuf>>,
+    /// The address of the Git remote `origin`; it may hold credentials.
+    pub origin: Option<String>,
+    /// What reading found for rules (see [`crate::check::Facts::told`]).
+    pub problems: Vec<Finding>,
+}
+
+/// What is known of the age key without telling it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgeKey {
+    /// Its file.
+    pub path: PathBuf,
+    /// The file's mode, the lower nine bits.
+    pub mode: u32,
+    /// The public keys of those of its identities that go into the cluster, where they can be told.
+    pub public: Vec<String>,
+    /// Whether one of them is a post-quantum identity.
+    pub post_quantum: bool,
+    /// Whether one of them is a plugin's.
+    pub plugin: bool,
+}
+
+impl Default for Desired {
+    fn default() -> Self {
+        Self {
+            namespaces: Vec::new(),
+            objects: Vec::new(),
+            helmfiles: Vec::new(),
+            charts: BTreeMap::new(),
+            age_key: None,
+            encrypted: Vec::new(),
+            sops_config: None,
+            tracked: Err("not asked".to_owned()),
+            origin: None,
+            problems: Vec::new(),
+        }
+    }
 }
 
 impl Desired {
+    /// The release of this name that is wanted, in whatever namespace.
+    #[must_use]
+    pub fn release(&self, name: &str) -> Option<&Release> {
+        self.releases().find(|release| release.installed && release.name == name)
+    }
+
+    /// The release whose chart has this name, the last part of its address.
+    #[must_use]
+    pub fn release_of_chart(&self, chart: &str) -> Option<&Release> {
+        self.releases().find(|release| release.installed && release.chart_name() == chart)
+    }
+
+    /// Whether a release brings the cluster's network. It is known by its chart.
+    #[must_use]
+    pub fn cni(&self) -> Option<&Release> {
+        ["cilium", "tigera-operator", "calico"].iter().find_map(|chart| self.release_of_chart(chart))
+    }
+
     /// All releases of all helmfiles.
     pub fn releases(&self) -> impl Iterator<Item = &Release> {
         self.helmfiles.iter().flat_map(|helmfile| &helmfile.releases)

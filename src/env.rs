@@ -13,6 +13,8 @@ pub struct Env {
     vars: BTreeMap<OsString, OsString>,
     /// The working folder, the base of relative paths.
     pub cwd: PathBuf,
+    /// Whether standard input is a terminal.
+    pub stdin_is_terminal: bool,
     /// Whether standard output is a terminal.
     pub stdout_is_terminal: bool,
     /// Whether standard error is a terminal.
@@ -38,6 +40,7 @@ impl Env {
         Ok(Self {
             vars: std::env::vars_os().collect(),
             cwd: std::env::current_dir()?,
+            stdin_is_terminal: std::io::stdin().is_terminal(),
             stdout_is_terminal: std::io::stdout().is_terminal(),
             stderr_is_terminal: std::io::stderr().is_terminal(),
         })

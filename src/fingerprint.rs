@@ -71,10 +71,16 @@ fn normalized(object: &Value) -> Value {
 pub struct Fingerprint(BTreeMap<String, u64>);
 
 impl Fingerprint {
-    /// Whether `live` has every field that this manifest sets, with the same value.
+    /// The fields that this manifest sets and that `live` has not, or with another value: `data.age\\.agekey`.
     #[must_use]
-    pub fn is_in(&self, live: &Self) -> bool {
-        self.0.iter().all(|(path, hash)| live.0.get(path) == Some(hash))
+    pub fn differs_from(&self, live: &Self) -> Vec<String> {
+        let differing = self.0.iter().filter(|(path, hash)| live.0.get(*path) != Some(*hash));
+        let mut names: Vec<_> = differing.map(|(path, _)| path.trim_end_matches("/#").to_owned()).collect();
+        names.dedup();
+        names
+            .into_iter()
+            .map(|path| path.trim_start_matches('/').replace('.', "\\.").replace('/', "."))
+            .collect()
     }
 
     /// Whether the two disagree about a key of the object's data.
@@ -101,13 +107,13 @@ mod tests {
             "stringData": {"k": "v"}, "data": {"b": "Yg=="}});
         let live = json!({"kind": "Secret", "metadata": {"name": "a", "uid": "1"},
             "data": {"k": "dg==", "b": "Yg==", "more": "eA=="}, "type": "Opaque"});
-        assert!(key.fingerprint(&manifest).is_in(&key.fingerprint(&live)));
+        assert!(key.fingerprint(&manifest).differs_from(&key.fingerprint(&live)).is_empty());
         let changed =
             json!({"kind": "Secret", "metadata": {"name": "a"}, "data": {"k": "dw==", "b": "Yg=="}});
-        assert!(!key.fingerprint(&manifest).is_in(&key.fingerprint(&changed)));
         assert!(key.fingerprint(&manifest).data_differs(&key.fingerprint(&changed)));
         let list = |items: &[i32]| key.fingerprint(&json!({"l": items}));
-        assert!(!list(&[1]).is_in(&list(&[1, 2])), "a longer list is another one");
+        assert_eq!(list(&[1]).differs_from(&list(&[1, 2])), ["l"], "a longer list is another one");
+        assert_eq!(key.fingerprint(&manifest).differs_from(&key.fingerprint(&changed)), ["data.k"]);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use crate::check::Finding;
 
-/// The cluster that is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The cluster that is meant; empty when none is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// The kubeconfig files that exist.
     pub files: Vec<PathBuf>,

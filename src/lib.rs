@@ -4,21 +4,23 @@
 //! verified.
 
 pub mod age;
-pub mod apps;
 pub mod charts;
 pub mod check;
 pub mod child_env;
 pub mod cli;
+pub mod commands;
 pub mod desired;
 pub mod docs;
 pub mod env;
 pub mod error;
 pub mod fingerprint;
+pub mod gather;
+pub mod guard;
 pub mod kubeconfig;
 pub mod logger;
+pub mod manifests;
 pub mod observed;
 pub mod plan;
-pub mod preflight;
 pub mod process;
 pub mod redact;
 pub mod report;
@@ -35,8 +37,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::cli::{Apps, Cli, Command, Global};
+use crate::cli::{Apps, Check, Cli, Command, Diff, Global};
 use crate::env::Env;
+use crate::process::signals::Stop;
 use crate::redact::Redactor;
 use crate::settings::Settings;
 
@@ -56,6 +59,8 @@ pub fn main_impl() -> ExitCode {
     };
     let result = match &cli.command {
         Command::Apps(apps) => run_apps(&cli.global, apps),
+        Command::Check(check) => run_check(&cli.global, check),
+        Command::Diff(diff) => run_diff(&cli.global, diff),
         Command::Completions { shell } => print(&docs::completions(*shell)),
         Command::Man => docs::man(Cli::command()).map_err(Into::into).and_then(|page| print(&page)),
     };
@@ -76,32 +81,69 @@ fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
+/// What every command that works begins with: environment, log, secrets to be hidden.
+fn begin(global: &Global, data_on_stdout: bool) -> anyhow::Result<(Env, Redactor)> {
     let env = Env::from_process().context("failed to find the working folder")?;
-    let (log, unknown_level) = settings::log_settings(global, false, &env);
+    let (log, unknown_level) = settings::log_settings(global, data_on_stdout, &env);
     let redactor = Redactor::default();
     logger::init(log, redactor.clone());
     if let Some(level) = unknown_level {
         tracing::warn!(level, accepted = "debug info warn error", "Unknown LOG_LEVEL, taken for info");
     }
-    let settings = match Settings::resolve(global, apps, &env) {
-        Ok(settings) => settings,
-        Err(finding) => {
-            finding.log();
-            return Ok(ExitCode::from(1));
-        }
-    };
-    // One thread: the signal that a child gets at our death is bound to the thread that started it.
+    Ok((env, redactor))
+}
+
+/// Runs to the end in one thread: the signal that a child gets at our death is bound to the thread that started it.
+fn run<T>(work: impl AsyncFnOnce(Stop) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let report = runtime.block_on(async {
+    runtime.block_on(async {
         let stop = process::signals::listen().context("failed to listen for signals")?;
-        anyhow::Ok(apps::apps(&settings, &env, &redactor, stop).await)
-    })?;
+        work(stop).await
+    })
+}
+
+fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
+    let (env, redactor) = begin(global, apps.dry_run)?;
+    let settings = Settings::of_apps(global, apps, &env);
+    if apps.dry_run {
+        let asked = commands::diff::Asked::default();
+        let code =
+            run(async |stop| written(commands::diff::diff(&settings, &env, &redactor, stop, asked).await))?;
+        return Ok(ExitCode::from(code));
+    }
+    let report = run(async |stop| Ok(commands::apps::apps(&settings, &env, &redactor, stop).await))?;
     if settings.json {
         report.print().context("failed to write to stdout")?;
     }
     Ok(ExitCode::from(report.exit_code))
+}
+
+fn run_check(global: &Global, check: &Check) -> anyhow::Result<ExitCode> {
+    if let Some(text) = check.explain.as_deref().and_then(commands::check::explain) {
+        return print(text.as_bytes());
+    }
+    let (env, redactor) = begin(global, true)?;
+    let settings = Settings::of_check(global, check, &env);
+    let code = run(async |stop| written(commands::check::check(&settings, &env, &redactor, stop).await))?;
+    Ok(ExitCode::from(code))
+}
+
+fn run_diff(global: &Global, diff: &Diff) -> anyhow::Result<ExitCode> {
+    let (env, redactor) = begin(global, true)?;
+    let settings = Settings::of_diff(global, diff, &env);
+    let asked = commands::diff::Asked { manifests: diff.manifests, exit_code: diff.exit_code };
+    let code =
+        run(async |stop| written(commands::diff::diff(&settings, &env, &redactor, stop, asked).await))?;
+    Ok(ExitCode::from(code))
+}
+
+/// Whoever reads stdout may have read enough.
+fn written(result: std::io::Result<u8>) -> anyhow::Result<u8> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(0),
+        result => result.context("failed to write to stdout"),
+    }
 }

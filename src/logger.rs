@@ -106,6 +106,14 @@ fn paint(line: &mut String, index: u8, colour: bool, text: impl FnOnce(&mut Stri
     }
 }
 
+/// A text in which no control character is left, so that it cannot forge a line or move the cursor.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    escape(&mut line, text, false);
+    line
+}
+
 fn escape(line: &mut String, text: &str, quoted: bool) {
     for character in text.chars() {
         match character {

@@ -1,23 +1,140 @@
 //! One cheap, read-only picture of the cluster.
 
+pub mod claims;
 pub mod cluster;
+pub mod existence;
 pub mod flux;
+pub mod helm;
+pub mod node;
 pub mod objects;
 pub mod workloads;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
+use semver::Version;
+
+use self::claims::Claims;
 use self::cluster::Cluster;
+use self::helm::{Record, Stored};
 use self::objects::LiveObject;
+use crate::check::Finding;
 use crate::desired::objects::ObjectId;
 
-/// What stands in the cluster.
-#[derive(Debug)]
+/// Something that could be found out, or why it could not.
+pub type Known<T> = Result<T, String>;
+
+/// What stands: on this machine and in the cluster.
+#[derive(Debug, Default)]
 pub struct Observed {
-    /// Nodes, namespaces, identity.
+    /// The programs.
+    pub programs: Vec<Program>,
+    /// The cluster, if it answers.
+    pub live: Option<Live>,
+    /// What reading found for rules (see [`crate::check::Facts::told`]).
+    pub problems: Vec<Finding>,
+}
+
+/// A program.
+#[derive(Debug)]
+pub struct Program {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it is.
+    pub path: Option<PathBuf>,
+    /// Its version; none when it could not be read, unknown when it was not asked.
+    pub version: Known<Option<Version>>,
+}
+
+/// What stands in a cluster that answers.
+#[derive(Debug)]
+pub struct Live {
+    /// The server's version, as it says it: `v1.36.3+k3s1`.
+    pub version: String,
+    /// Nodes, namespaces, workloads, identity.
     pub cluster: Cluster,
+    /// The kinds that custom resource definitions bring, as `plural.group`.
+    pub kinds: Known<BTreeSet<String>>,
+    /// What Flux and k3s' Helm controller have claimed.
+    pub claims: Known<Claims>,
+    /// All Helm releases, by what their newest revision is.
+    pub releases: Known<Vec<Stored>>,
+    /// The newest revisions of the wanted releases in full, by `namespace/name`.
+    pub records: Known<BTreeMap<String, Record>>,
+    /// Which objects of the manifests of releases that are otherwise as wanted are not there, by `namespace/name`; not
+    /// looked at unless a plan is made.
+    pub missing: BTreeMap<String, Known<Vec<String>>>,
     /// Those of the wanted objects that exist.
-    pub objects: BTreeMap<ObjectId, LiveObject>,
-    /// Releases that exist although the helmfiles say `installed: false`, as `namespace/name`.
-    pub unwanted_releases: Vec<String>,
+    pub objects: Known<BTreeMap<ObjectId, LiveObject>>,
+    /// Who owns the objects of releases that are not as wanted and exist already.
+    pub owners: Known<Vec<Owned>>,
+    /// Whether we may do everything.
+    pub may_everything: Known<bool>,
+    /// What the API server says of its own state: `None` when it is ready, else its words.
+    pub not_ready: Known<Option<String>>,
+    /// Why the API server's certificate does not hold for the address that the agents are to use; `None` when it does.
+    pub api_host_refused: Known<Option<String>>,
+    /// What a kubelet tells its pods about DNS.
+    pub kubelet: Known<Kubelet>,
+}
+
+impl Live {
+    /// Whether a custom resource definition brings the kind, by its usual plurals.
+    #[must_use]
+    pub fn knows(&self, kind: &str, api_version: &str) -> bool {
+        let Some((group, _)) = api_version.split_once('/') else { return false };
+        let kind = kind.to_lowercase();
+        let stem = kind.strip_suffix('y').map_or_else(|| kind.clone(), |stem| format!("{stem}ie"));
+        let plurals = [format!("{kind}s"), format!("{kind}es"), format!("{stem}s"), kind];
+        let kinds = self.kinds.as_ref();
+        kinds.is_ok_and(|kinds| plurals.iter().any(|plural| kinds.contains(&format!("{plural}.{group}"))))
+    }
+}
+
+impl Default for Live {
+    /// A cluster of which nothing is known.
+    fn default() -> Self {
+        fn unknown<T>() -> Known<T> {
+            Err("not asked".to_owned())
+        }
+        Self {
+            version: String::new(),
+            cluster: Cluster::default(),
+            kinds: unknown(),
+            claims: unknown(),
+            releases: unknown(),
+            records: unknown(),
+            missing: BTreeMap::new(),
+            objects: unknown(),
+            owners: unknown(),
+            may_everything: unknown(),
+            not_ready: unknown(),
+            api_host_refused: unknown(),
+            kubelet: unknown(),
+        }
+    }
+}
+
+/// An object that exists and that a release would make.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owned {
+    /// The release that would make it.
+    pub release: String,
+    /// Which object.
+    pub id: Option<ObjectId>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What a kubelet tells its pods about DNS (`configz`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kubelet {
+    /// The node that was asked.
+    pub node: String,
+    /// The addresses of the cluster's DNS.
+    pub cluster_dns: Vec<String>,
+    /// The cluster's domain.
+    pub cluster_domain: String,
 }

@@ -1,19 +1,44 @@
 //! What has to be done: a pure function of what is wanted and what stands.
 
+pub mod releases;
+
+use std::collections::BTreeMap;
+
+use self::releases::ReleasePlan;
 use crate::check::Finding;
 use crate::desired::objects::{Object, ObjectId};
+use crate::desired::releases::Release;
 use crate::desired::{Desired, Kind};
-use crate::observed::Observed;
+use crate::observed::Live;
+use crate::observed::objects::LiveObject;
 
 /// What a bootstrap will do.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Plan {
     /// Each wanted namespace, and whether it must be made.
     pub namespaces: Vec<(String, NamespaceAction)>,
     /// Each wanted object and what becomes of it.
     pub objects: Vec<(ObjectId, ObjectAction)>,
-    /// The helmfiles to be synced, with their releases as `namespace/name`.
-    pub helmfiles: Vec<(Kind, Vec<String>)>,
+    /// The helmfiles, with what becomes of their releases.
+    pub helmfiles: Vec<(Kind, Vec<ReleasePlan>)>,
+}
+
+impl Plan {
+    /// What becomes of all releases.
+    pub fn releases(&self) -> impl Iterator<Item = &ReleasePlan> {
+        self.helmfiles.iter().flat_map(|(_, releases)| releases)
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.namespaces.iter().all(|(_, action)| *action != NamespaceAction::Create)
+            && !self
+                .objects
+                .iter()
+                .any(|(_, action)| matches!(action, ObjectAction::Create | ObjectAction::Change(_)))
+            && !self.releases().any(|release| release.action.syncs())
+    }
 }
 
 /// What becomes of a namespace.
@@ -30,8 +55,8 @@ pub enum NamespaceAction {
 pub enum ObjectAction {
     /// It is not there yet, or cannot be looked up before its CRD is there.
     Create,
-    /// It is there, but not as wanted.
-    Change,
+    /// It is there, but not as wanted: these of its fields differ.
+    Change(Vec<String>),
     /// It is as wanted.
     Keep,
     /// A Kustomization of Flux manages it.
@@ -43,18 +68,23 @@ pub enum ObjectAction {
 /// # Errors
 ///
 /// All reasons for which what is wanted must not be brought about.
-pub fn plan(desired: &Desired, observed: &Observed, rotate_age_key: bool) -> Result<Plan, Vec<Finding>> {
+pub fn plan(desired: &Desired, live: Option<&Live>, rotate_age_key: bool) -> Result<Plan, Vec<Finding>> {
+    let unread = |reason: &str| vec![Finding::error("plan", "Cluster cannot be read").with("reason", reason)];
+    let live = live.ok_or_else(|| unread("it does not answer"))?;
+    let objects_there = live.objects.as_ref().map_err(|reason| unread(reason))?;
+    let stored = live.releases.as_ref().map_err(|reason| unread(reason))?;
     let mut findings = Vec::new();
     let mut namespaces = Vec::new();
     for name in &desired.namespaces {
-        let action = match observed.cluster.namespaces.get(name).map(String::as_str) {
+        let action = match live.cluster.namespaces.get(name).map(String::as_str) {
             None => NamespaceAction::Create,
             Some("Terminating") => {
-                findings.push(
-                    Finding::error("namespaces", "Namespace is being deleted").with("namespace", name).fix(format!(
+                findings
+                    .push(Finding::error("plan", "Namespace is being deleted").with("namespace", name).fix(
+                    format!(
                         "wait until it is gone; `kubectl get namespace {name} -o yaml` tells what holds it"
-                    )),
-                );
+                    ),
+                ));
                 continue;
             }
             Some(_) => NamespaceAction::Keep,
@@ -63,14 +93,16 @@ pub fn plan(desired: &Desired, observed: &Observed, rotate_age_key: bool) -> Res
     }
     let mut objects = Vec::new();
     for object in &desired.objects {
-        let action = object_action(object, observed);
-        if action == ObjectAction::Change && !rotate_age_key {
-            findings.extend(vanishing_identity(object, observed));
+        let action = object_action(object, objects_there);
+        if matches!(action, ObjectAction::Change(_)) && !rotate_age_key {
+            findings.extend(vanishing_identity(object, objects_there));
         }
         objects.push((object.id.clone(), action));
     }
-    findings.extend(observed.unwanted_releases.iter().map(|release| {
-        Finding::error("releases", "Release would be uninstalled")
+    let unwanted = desired.releases().filter(|release| !release.installed).map(Release::id);
+    let unwanted = unwanted.filter(|release| stored.iter().any(|stored| stored.id() == *release));
+    findings.extend(unwanted.map(|release| {
+        Finding::error("plan", "Release would be uninstalled")
             .with("release", release)
             .with("reason", "the helmfile says `installed: false`, and it is installed")
             .fix("remove the release from the helmfile, or uninstall it with helm if that is meant")
@@ -78,36 +110,46 @@ pub fn plan(desired: &Desired, observed: &Observed, rotate_age_key: bool) -> Res
     if !findings.is_empty() {
         return Err(findings);
     }
-    let releases = |releases: &[crate::desired::releases::Release]| {
-        releases
-            .iter()
-            .filter(|release| release.installed)
-            .map(crate::desired::releases::Release::id)
-            .collect()
+    let releases = |releases: &[Release]| {
+        let wanted = releases.iter().filter(|release| release.installed);
+        wanted.map(|release| releases::plan(release, desired, live)).collect()
     };
     let helmfiles = desired.helmfiles.iter().map(|file| (file.kind, releases(&file.releases))).collect();
     Ok(Plan { namespaces, objects, helmfiles })
 }
 
-fn object_action(object: &Object, observed: &Observed) -> ObjectAction {
-    let Some(live) = observed.objects.get(&object.id) else {
+/// Whether a release's manifest has to be rendered: what is installed is not this chart with these values.
+#[must_use]
+pub fn needs_rendering(release: &Release, desired: &Desired, live: &Live) -> bool {
+    let Some(record) = live.records.as_ref().ok().and_then(|records| records.get(&release.id())) else {
+        return true;
+    };
+    let version = desired.charts.get(&release.id()).map_or(release.version.as_str(), |chart| &chart.version);
+    record.stored.status != "deployed"
+        || !releases::same_version(&record.version, version)
+        || !releases::changes(&record.values, &release.merged()).is_empty()
+}
+
+fn object_action(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> ObjectAction {
+    let Some(live) = objects.get(&object.id) else {
         return ObjectAction::Create;
     };
     if let Some(owner) = &live.flux_owner {
         return ObjectAction::LeaveToFlux(owner.clone());
     }
-    if object.fingerprint.is_in(&live.fingerprint) && !live.last_applied {
-        return ObjectAction::Keep;
+    let mut differs = object.fingerprint.differs_from(&live.fingerprint);
+    if live.last_applied {
+        differs.push("a copy in an annotation".to_owned());
     }
-    ObjectAction::Change
+    if differs.is_empty() { ObjectAction::Keep } else { ObjectAction::Change(differs) }
 }
 
 /// What only the identity in the cluster can decrypt would be lost with it.
-fn vanishing_identity(object: &Object, observed: &Observed) -> Option<Finding> {
-    let live = observed.objects.get(&object.id)?;
+fn vanishing_identity(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> Option<Finding> {
+    let live = objects.get(&object.id)?;
     let lost = live.identities.iter().filter(|identity| !object.identities.contains(identity)).count();
     (lost > 0).then(|| {
-        Finding::error("age-key", "Age identity in the cluster would vanish")
+        Finding::error("plan", "Age identity in the cluster would vanish")
             .with("secret", object.id.path())
             .with("file", object.source.display())
             .with("identities", lost)
@@ -117,7 +159,6 @@ fn vanishing_identity(object: &Object, observed: &Observed) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::path::Path;
 
     use secrecy::SecretString;
@@ -125,10 +166,10 @@ mod tests {
     use super::NamespaceAction as Namespace;
     use super::ObjectAction::{Change, Create, Keep, LeaveToFlux};
     use super::*;
-    use crate::desired::objects;
+    use crate::desired::releases::parse;
+    use crate::desired::{Helmfile, objects};
     use crate::fingerprint::HashKey;
-    use crate::observed::cluster::Cluster;
-    use crate::observed::objects::LiveObject;
+    use crate::observed::helm::Stored;
     use crate::redact::Redactor;
 
     fn secret(key: &HashKey, name: &str, value: &str) -> Object {
@@ -149,18 +190,18 @@ mod tests {
         }
     }
 
-    fn observed(namespaces: &[(&str, &str)], objects: Vec<(ObjectId, LiveObject)>) -> Observed {
+    fn observed(namespaces: &[(&str, &str)], objects: Vec<(ObjectId, LiveObject)>) -> Live {
         let namespaces =
             namespaces.iter().map(|(name, phase)| ((*name).to_owned(), (*phase).to_owned())).collect();
-        Observed {
-            cluster: Cluster { namespaces, ..Cluster::default() },
-            objects: objects.into_iter().collect::<BTreeMap<_, _>>(),
-            unwanted_releases: Vec::new(),
-        }
+        let mut live = Live::default();
+        live.cluster.namespaces = namespaces;
+        live.objects = Ok(objects.into_iter().collect());
+        live.releases = Ok(Vec::new());
+        live
     }
 
     fn desired(objects: Vec<Object>) -> Desired {
-        Desired { namespaces: vec!["a".to_owned(), "b".to_owned()], objects, helmfiles: Vec::new() }
+        Desired { namespaces: vec!["a".to_owned(), "b".to_owned()], objects, ..Desired::default() }
     }
 
     #[test]
@@ -175,10 +216,12 @@ mod tests {
             (annotated.id.clone(), LiveObject { last_applied: true, ..live(&annotated) }),
             (flux.id.clone(), LiveObject { flux_owner: Some("x/y".to_owned()), ..live(&changed) }),
         ];
-        let plan = plan(&desired(make().into()), &observed(&[("b", "Active")], stands), false).unwrap();
+        let plan = plan(&desired(make().into()), Some(&observed(&[("b", "Active")], stands)), false).unwrap();
         assert_eq!(plan.namespaces, [("a".to_owned(), Namespace::Create), ("b".to_owned(), Namespace::Keep)]);
         let actions: Vec<_> = plan.objects.into_iter().map(|(_, action)| action).collect();
-        assert_eq!(actions, [Create, Keep, Change, Change, LeaveToFlux("x/y".to_owned())]);
+        let changed = Change(vec!["data.age\\.agekey".to_owned()]);
+        let annotated = Change(vec!["a copy in an annotation".to_owned()]);
+        assert_eq!(actions, [Create, Keep, changed, annotated, LeaveToFlux("x/y".to_owned())]);
     }
 
     #[test]
@@ -187,18 +230,23 @@ mod tests {
         let old = secret(&key, "sops-age", "AGE-1");
         let stands = || observed(&[], vec![(old.id.clone(), live(&old))]);
         let wanted = || desired(vec![secret(&key, "sops-age", "AGE-2")]);
-        let findings = plan(&wanted(), &stands(), false).unwrap_err();
+        let findings = plan(&wanted(), Some(&stands()), false).unwrap_err();
         assert_eq!(findings[0].message, "Age identity in the cluster would vanish");
-        assert!(plan(&wanted(), &stands(), true).is_ok());
+        assert!(plan(&wanted(), Some(&stands()), true).is_ok());
         let both = desired(vec![secret(&key, "sops-age", "\"AGE-2\\nAGE-1\\n\"")]);
-        assert!(plan(&both, &stands(), false).is_ok(), "one that is added takes nothing away");
+        assert!(plan(&both, Some(&stands()), false).is_ok(), "one that is added takes nothing away");
     }
 
     #[test]
     fn what_must_not_be_done_is_refused_all_at_once() {
         let mut stands = observed(&[("a", "Terminating")], Vec::new());
-        stands.unwanted_releases = vec!["x/old".to_owned()];
-        let messages: Vec<_> = plan(&desired(Vec::new()), &stands, false)
+        stands.releases =
+            Ok(vec![Stored { namespace: "x".to_owned(), name: "old".to_owned(), ..Stored::default() }]);
+        let releases =
+            parse(b"releases:\n- {name: old, namespace: x, chart: c, installed: false}\n").unwrap();
+        let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
+        let desired = Desired { helmfiles: vec![helmfile], ..desired(Vec::new()) };
+        let messages: Vec<_> = plan(&desired, Some(&stands), false)
             .unwrap_err()
             .into_iter()
             .map(|finding| finding.message)

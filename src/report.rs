@@ -1,14 +1,19 @@
 //! The summary of a run: a line each for people, or one JSON document.
 
+pub mod checks;
+pub mod diff;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::check::{Finding, Severity};
+use crate::check::Finding;
 use crate::desired::releases::Release;
+use crate::kubeconfig::Target;
 use crate::logger::{self, Level};
+use crate::observed::Live;
 use crate::redact::Redactor;
 use crate::run::seconds;
 
@@ -55,6 +60,19 @@ pub struct ClusterReport {
     pub nodes: usize,
 }
 
+impl ClusterReport {
+    /// A cluster that answers.
+    #[must_use]
+    pub fn new(target: &Target, live: &Live) -> Self {
+        Self {
+            context: target.context.clone(),
+            server: target.server.clone(),
+            uid: live.cluster.uid.clone(),
+            nodes: live.cluster.nodes.len(),
+        }
+    }
+}
+
 /// A stage.
 #[derive(Debug, Serialize)]
 pub struct StageReport {
@@ -94,10 +112,7 @@ impl ProblemReport {
         let clean = |text: &str| redactor.apply(text).into_owned();
         Self {
             rule: finding.rule,
-            severity: match finding.severity {
-                Severity::Warning => "warning",
-                Severity::Error => "error",
-            },
+            severity: finding.severity.name(),
             message: clean(&finding.message),
             details: finding.pairs.iter().map(|(key, value)| (*key, clean(value))).collect(),
         }

@@ -1,5 +1,6 @@
 //! Carries out a plan, stage by stage.
 
+pub mod mark;
 pub mod namespaces;
 pub mod nodes;
 pub mod releases;

@@ -7,15 +7,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::check::Finding;
-use crate::cli::{Apps, Color, Global, OutputFormat};
+use crate::cli::{Apps, Check, Checks, Color, Diff, Global, OutputFormat};
 use crate::env::Env;
 use crate::logger::{Level, LogSettings};
 
 /// The programs that are driven, in the seed's order, and `helm`, which helmfile needs.
 pub const PROGRAMS: [&str; 4] = ["helmfile", "kubectl", "sops", "helm"];
 
-/// The settings of a run of `apps`.
-#[derive(Debug)]
+/// Deadline of a whole run, unless the user says otherwise.
+const TIMEOUT: Duration = Duration::from_mins(30);
+
+/// Deadline of one release, unless the user says otherwise.
+const RELEASE_TIMEOUT: Duration = Duration::from_mins(15);
+
+/// The settings of a run.
+#[derive(Debug, Default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "flags of the command line, each independent of the others"
@@ -23,7 +29,7 @@ pub const PROGRAMS: [&str; 4] = ["helmfile", "kubectl", "sops", "helm"];
 pub struct Settings {
     /// The root of the repository.
     pub root: PathBuf,
-    /// The kubeconfig files, in the order in which kubectl merges them.
+    /// The kubeconfig files, in the order in which kubectl merges them; none when the user named none.
     pub kubeconfig: Vec<PathBuf>,
     /// The context that was asked for; the current one when absent.
     pub context: Option<String>,
@@ -43,12 +49,30 @@ pub struct Settings {
     pub rotate_age_key: bool,
     /// Whether helmfiles may run programs when they are read.
     pub allow_hooks: bool,
+    /// The rules that are left out.
+    pub skip_checks: Vec<String>,
+    /// Whether warnings count as errors.
+    pub strict: bool,
+    /// Whether neither the cluster nor anything else may be contacted.
+    pub offline: bool,
+    /// The UID of the cluster that the user names for this run.
+    pub cluster_flag: Option<String>,
+    /// The UID of the cluster that the configuration pins.
+    pub cluster_uid: Option<String>,
+    /// The configuration file, which need not exist.
+    pub config_file: PathBuf,
+    /// Whether stdin and stderr are a terminal, so that a question can be asked.
+    pub can_ask: bool,
     /// Whether the report goes to stdout as JSON.
     pub json: bool,
+    /// Whether text on stdout may be coloured.
+    pub colour: bool,
     /// The program search path.
     pub path: Option<OsString>,
     /// The working folder at the start.
     pub cwd: PathBuf,
+    /// The user's home folder.
+    pub home: Option<PathBuf>,
     /// Where charts and tool versions are kept; without one, nothing is kept.
     pub cache: Option<PathBuf>,
     /// Where logs of failed runs are kept.
@@ -58,12 +82,9 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Resolves flags, environment and defaults.
-    ///
-    /// # Errors
-    ///
-    /// `KUBECONFIG` is not set and no flag stands in for it.
-    pub fn resolve(global: &Global, apps: &Apps, env: &Env) -> Result<Self, Finding> {
+    /// Resolves flags, environment and defaults that hold for every command.
+    #[must_use]
+    pub fn resolve(global: &Global, checks: &Checks, env: &Env) -> Self {
         let kubeconfig = match (&global.kubeconfig, env.get("KUBECONFIG")) {
             (Some(file), _) => vec![env.cwd.join(file)],
             // kubectl skips empty parts of the list.
@@ -73,34 +94,63 @@ impl Settings {
                 .collect(),
             (None, None) => Vec::new(),
         };
-        if kubeconfig.is_empty() {
-            return Err(missing_env(&["KUBECONFIG"]));
-        }
         let root = match (&global.root, env.path("ROOT_DIR")) {
             (Some(root), _) => env.cwd.join(root),
             (None, Some(root)) => root,
             (None, None) => find_root(&env.cwd),
         };
-        let age_key = apps.age_key.as_ref().map(|file| env.cwd.join(file));
-        Ok(Self {
+        let age_key = checks.age_key.as_ref().map(|file| env.cwd.join(file));
+        Self {
             kubeconfig,
             context: global.context.clone(),
             age_key_named: age_key.is_some(),
             age_key: age_key.unwrap_or_else(|| root.join("age.key")),
             sops_age_key_file: env.path("SOPS_AGE_KEY_FILE"),
-            nodes: usize::try_from(apps.nodes).unwrap_or(usize::MAX),
-            timeout: apps.timeout,
-            release_timeout: apps.release_timeout,
-            rotate_age_key: apps.rotate_age_key,
-            allow_hooks: apps.allow_hooks,
+            nodes: usize::try_from(checks.nodes.unwrap_or(1)).unwrap_or(usize::MAX),
+            timeout: checks.timeout.unwrap_or(TIMEOUT),
+            release_timeout: RELEASE_TIMEOUT,
+            rotate_age_key: false,
+            allow_hooks: checks.allow_hooks,
+            skip_checks: checks.skip_check.clone(),
+            strict: checks.strict,
+            offline: false,
+            cluster_flag: None,
+            cluster_uid: None,
+            config_file: root.join("k3s-boot.yaml"),
+            can_ask: env.stdin_is_terminal && env.stderr_is_terminal,
             json: global.output == OutputFormat::Json,
+            colour: colour(global.color, env, env.stdout_is_terminal),
             path: env.get("PATH").map(ToOwned::to_owned),
             cwd: env.cwd.clone(),
+            home: env.path("HOME"),
             cache: env.cache_dir(),
             state: env.state_dir(),
             temp: env.temp_dir(),
             root,
-        })
+        }
+    }
+
+    /// The settings of `apps`.
+    #[must_use]
+    pub fn of_apps(global: &Global, apps: &Apps, env: &Env) -> Self {
+        Self {
+            release_timeout: apps.release_timeout.unwrap_or(RELEASE_TIMEOUT),
+            rotate_age_key: apps.rotate_age_key,
+            cluster_flag: apps.cluster.clone(),
+            ..Self::resolve(global, &apps.checks, env)
+        }
+    }
+
+    /// The settings of `diff`.
+    #[must_use]
+    pub fn of_diff(global: &Global, diff: &Diff, env: &Env) -> Self {
+        Self { rotate_age_key: diff.rotate_age_key, ..Self::resolve(global, &diff.checks, env) }
+    }
+
+    /// The settings of `check`.
+    #[must_use]
+    pub fn of_check(global: &Global, check: &Check, env: &Env) -> Self {
+        Self { offline: check.offline, ..Self::resolve(global, &check.checks, env) }
     }
 }
 
@@ -155,34 +205,32 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
 
-    fn resolve(args: &[&str], vars: &[(&str, &str)], cwd: &Path) -> Result<Settings, Finding> {
+    fn resolve(args: &[&str], vars: &[(&str, &str)], cwd: &Path) -> Settings {
         let cli = Cli::try_parse_from([&["k3s-boot", "apps"], args].concat()).unwrap();
         let env = Env::from_vars(vars.iter().copied(), cwd.to_owned());
         let Command::Apps(apps) = &cli.command else { panic!("not apps") };
-        Settings::resolve(&cli.global, apps, &env)
+        Settings::of_apps(&cli.global, apps, &env)
     }
 
     #[test]
     fn paths_become_absolute_and_lists_stay_lists() {
         let cwd = Path::new("/somewhere");
-        let settings = resolve(&[], &[("KUBECONFIG", "a:/b::c"), ("ROOT_DIR", "repo")], cwd).unwrap();
+        let settings = resolve(&[], &[("KUBECONFIG", "a:/b::c"), ("ROOT_DIR", "repo")], cwd);
         assert_eq!(settings.kubeconfig, ["/somewhere/a", "/b", "/somewhere/c"].map(PathBuf::from));
         assert_eq!(settings.root, Path::new("/somewhere/repo"));
         assert_eq!(settings.age_key, Path::new("/somewhere/repo/age.key"));
         assert!(!settings.age_key_named);
         let flags = ["--kubeconfig", "k", "--root", "r", "--age-key", "key"];
-        let settings = resolve(&flags, &[("KUBECONFIG", "a"), ("ROOT_DIR", "repo")], cwd).unwrap();
+        let settings = resolve(&flags, &[("KUBECONFIG", "a"), ("ROOT_DIR", "repo")], cwd);
         assert_eq!(settings.kubeconfig, [PathBuf::from("/somewhere/k")]);
         assert_eq!(settings.root, Path::new("/somewhere/r"));
         assert_eq!(settings.age_key, Path::new("/somewhere/key"));
     }
 
     #[test]
-    fn a_missing_kubeconfig_is_said_in_the_seeds_words() {
+    fn without_a_kubeconfig_there_is_none() {
         for vars in [&[][..], &[("KUBECONFIG", "")], &[("KUBECONFIG", "::")]] {
-            let finding = resolve(&[], vars, Path::new("/x")).unwrap_err();
-            assert_eq!(finding.message, "Missing required env variables");
-            assert_eq!(finding.pairs, [("envs", "KUBECONFIG".to_owned())]);
+            assert!(resolve(&[], vars, Path::new("/x")).kubeconfig.is_empty());
         }
     }
 

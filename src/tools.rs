@@ -1,5 +1,6 @@
 //! The programs that are driven: one module each, arguments out, parsed types in.
 
+pub mod git;
 pub mod helm;
 pub mod helmfile;
 pub mod kubectl;

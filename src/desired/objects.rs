@@ -271,7 +271,7 @@ pub fn merge(objects: impl IntoIterator<Item = Object>) -> Result<Vec<Object>, V
         match merged.iter_mut().find(|known| known.id == object.id) {
             None => merged.push(object),
             Some(known) if known.fingerprint.data_differs(&object.fingerprint) => findings.push(
-                Finding::error("secrets", "Two files make the same object with other content")
+                Finding::error("sops", "Two files make the same object with other content")
                     .with("object", format!("{} {}", object.id.kind, object.id.path()))
                     .with("file", known.source.display())
                     .with("other_file", object.source.display())

@@ -34,10 +34,38 @@ impl Release {
         format!("{}/{}", self.namespace, self.name)
     }
 
+    /// The chart's name: the last part of its address.
+    #[must_use]
+    pub fn chart_name(&self) -> &str {
+        self.chart.trim_end_matches('/').rsplit('/').next().unwrap_or(&self.chart)
+    }
+
+    /// All values, merged as Helm does: maps key by key, everything else as a whole, the last one wins.
+    #[must_use]
+    pub fn merged(&self) -> serde_json::Value {
+        let mut merged = serde_json::Value::Object(serde_json::Map::new());
+        for values in self.values.iter().filter(|values| !values.is_null()) {
+            // A key that is no string cannot be told in JSON; Helm refuses it too.
+            merge(&mut merged, serde_json::to_value(values).unwrap_or_default());
+        }
+        merged
+    }
+
     /// A value by its path; the last values file that sets it wins.
     #[must_use]
     pub fn value(&self, path: &[&str]) -> Option<&Value> {
         self.values.iter().rev().find_map(|values| path.iter().try_fold(values, |value, key| value.get(key)))
+    }
+}
+
+fn merge(into: &mut serde_json::Value, from: serde_json::Value) {
+    match (into, from) {
+        (serde_json::Value::Object(into), serde_json::Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(serde_json::Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
     }
 }
 
@@ -177,6 +205,8 @@ mod tests {
         assert_eq!(cilium.value(&["deep", "a"]).and_then(Value::as_str), Some("y"));
         assert_eq!(cilium.value(&["k"]).and_then(Value::as_u64), Some(1));
         assert!(cilium.value(&["deep", "b"]).is_none());
+        assert_eq!(cilium.merged(), serde_json::json!({"k": 1, "deep": {"a": "y"}}));
+        assert_eq!((cilium.chart_name(), gone.chart_name()), ("cilium", "local"));
     }
 
     #[test]

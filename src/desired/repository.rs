@@ -55,17 +55,19 @@ pub fn encrypted_files(root: &Path) -> Vec<PathBuf> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter(|entry| {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            // `.sops.yaml` is sops' configuration.
-            !name.starts_with('.') && (name.ends_with(".sops.yaml") || name.ends_with(".sops.yml"))
-        })
         .map(|entry| entry.path())
+        .filter(|path| is_encrypted_name(path))
         .collect();
     files.sort();
     files.extend(Some(root.join(CLUSTER_SECRETS)).filter(|path| path.is_file()));
     files
+}
+
+/// Whether a file's name says that it is encrypted. `.sops.yaml` is sops' configuration.
+#[must_use]
+pub fn is_encrypted_name(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    !name.starts_with('.') && (name.ends_with(".sops.yaml") || name.ends_with(".sops.yml"))
 }
 
 /// The namespaces to be made: the folders of `kubernetes/apps` where that exists, else the seed's five; then Flux's,

@@ -24,29 +24,29 @@ pub struct StateFile {
     pub charts: Vec<ChartRef>,
     /// Whether it may refer to encrypted files.
     pub needs_identities: bool,
+    /// Whether helmfile cannot read it, or must not.
+    pub broken: bool,
+    /// Paths of values files that lead nowhere, each with one that leads to the file that is meant.
+    pub mends: Vec<(String, String)>,
 }
 
-/// Reads a state file and those that it includes.
-///
-/// # Errors
-///
-/// All that is wrong with it.
-pub fn read(kind: Kind, path: &Path, allow_hooks: bool) -> Result<StateFile, Vec<Finding>> {
-    let mut scan = Scan { allow_hooks, findings: Vec::new(), charts: Vec::new(), needs_identities: false };
+/// Reads a state file and those that it includes. Also gives all that is wrong with it.
+#[must_use]
+pub fn read(kind: Kind, path: &Path, allow_hooks: bool) -> (StateFile, Vec<Finding>) {
+    let mut scan = Scan { allow_hooks, ..Scan::default() };
     scan.file(path, DEEPEST);
-    if scan.findings.is_empty() {
-        let Scan { charts, needs_identities, .. } = scan;
-        Ok(StateFile { kind, path: path.to_owned(), charts, needs_identities })
-    } else {
-        Err(scan.findings)
-    }
+    let Scan { findings, charts, needs_identities, broken, mends, .. } = scan;
+    (StateFile { kind, path: path.to_owned(), charts, needs_identities, broken, mends }, findings)
 }
 
+#[derive(Default)]
 struct Scan {
     allow_hooks: bool,
     findings: Vec<Finding>,
     charts: Vec<ChartRef>,
     needs_identities: bool,
+    broken: bool,
+    mends: Vec<(String, String)>,
 }
 
 impl Scan {
@@ -56,19 +56,20 @@ impl Scan {
             Err(error) => {
                 let finding = Finding::error("helmfile", "Helmfile cannot be read");
                 self.findings.push(finding.with("file", path.display()).with("reason", error));
+                self.broken = true;
                 return;
             }
         };
         self.needs_identities |= refers_to_encrypted(&text) || text.contains("secrets:");
         if !self.allow_hooks && actions(&text).any(runs_programs) {
-            self.findings.push(refused(path, "exec"));
+            self.refuse(path, "exec");
         }
         if path.extension().is_some_and(|extension| extension == "gotmpl") {
             // Not YAML before it is rendered; rendering is what runs the hooks.
             let prepares =
                 text.lines().any(|line| line.contains("prepare") && !line.trim_start().starts_with('#'));
             if !self.allow_hooks && text.contains("hooks:") && prepares {
-                self.findings.push(refused(path, "a `prepare` hook"));
+                self.refuse(path, "a `prepare` hook");
             }
             return;
         }
@@ -80,10 +81,21 @@ impl Scan {
                     let finding = Finding::error("helmfile", "Helmfile is not valid YAML");
                     let finding = finding.with("file", path.display()).with("line", line);
                     self.findings.push(finding.with("reason", error));
+                    self.broken = true;
                     return;
                 }
             }
         }
+    }
+
+    fn refuse(&mut self, path: &Path, what: &str) {
+        self.findings.push(
+            Finding::error("hooks", "Helmfile runs programs when it is only read")
+                .with("file", path.display())
+                .with("found", what)
+                .fix("remove it, or allow it with --allow-hooks"),
+        );
+        self.broken = true;
     }
 
     fn document(&mut self, path: &Path, document: &Value, depth: usize) {
@@ -94,7 +106,7 @@ impl Scan {
         if !self.allow_hooks
             && hooks.flat_map(|hook| sequence(hook, "events")).any(|event| event == "prepare")
         {
-            self.findings.push(refused(path, "a `prepare` hook"));
+            self.refuse(path, "a `prepare` hook");
         }
         let args = document.get("helmDefaults").into_iter().flat_map(|defaults| sequence(defaults, "args"));
         let only_for_template = ["--include-crds", "--no-hooks"];
@@ -139,12 +151,12 @@ impl Scan {
                 self.needs_identities |=
                     std::fs::read_to_string(place).is_ok_and(|text| refers_to_encrypted(&text));
             } else {
-                self.findings.push(missing_values(
-                    path,
-                    release.get("name").and_then(Value::as_str),
-                    file,
-                    folder,
-                ));
+                let name = release.get("name").and_then(Value::as_str);
+                self.findings.push(missing_values(path, name, file, folder));
+                match beside(file, folder) {
+                    Some(right) => self.mends.push((file.to_owned(), right)),
+                    None => self.broken = true,
+                }
             }
         }
     }
@@ -165,21 +177,33 @@ pub fn missing_values(helmfile: &Path, release: Option<&str>, file: &str, folder
     if let Some(release) = release {
         finding.pairs.insert(1, ("release", release.to_owned()));
     }
-    let name = Path::new(file).strip_prefix("./").unwrap_or(Path::new(file));
-    let beside = folder.parent().map(|parent| parent.join(name)).filter(|path| path.is_file());
-    match beside {
-        Some(_) => {
-            finding.fix(format!("write `../{}`: paths are relative to the helmfile's folder", name.display()))
-        }
+    match beside(file, folder) {
+        Some(right) => finding.fix(format!("write `{right}`: paths are relative to the helmfile's folder")),
         None => finding,
     }
 }
 
-fn refused(path: &Path, what: &str) -> Finding {
-    Finding::error("hooks", "Helmfile runs programs when it is only read")
-        .with("file", path.display())
-        .with("found", what)
-        .fix("remove it, or allow it with --allow-hooks")
+/// The path that leads to a values file that lies beside the helmfile's folder, as the seed has it.
+fn beside(file: &str, folder: &Path) -> Option<String> {
+    let name = Path::new(file).strip_prefix("./").unwrap_or(Path::new(file));
+    folder.parent()?.join(name).is_file().then(|| format!("../{}", name.display()))
+}
+
+/// The helmfile's text with other paths. One that is the end of another path (`./x` of `../x`) stays.
+#[must_use]
+pub fn mend(text: &str, mends: &[(String, String)]) -> String {
+    mends.iter().fold(text.to_owned(), |text, (wrong, right)| {
+        let mut mended = String::new();
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find(wrong.as_str()) {
+            let (before, found) = rest.split_at(at);
+            mended.push_str(before);
+            let inside = mended.ends_with(['.', '/']);
+            mended.push_str(if inside { wrong } else { right });
+            rest = &found[wrong.len()..];
+        }
+        mended + rest
+    })
 }
 
 fn sequence<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
@@ -213,7 +237,7 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("templates")).unwrap();
         std::fs::write(folder.path().join("templates/values.yaml.gotmpl"), "a: 1\n").unwrap();
         std::fs::write(&path, text).unwrap();
-        let findings = read(Kind::Apps, &path, allow_hooks).err().unwrap_or_default();
+        let (_, findings) = read(Kind::Apps, &path, allow_hooks);
         findings.iter().map(|finding| format!("{} {:?}", finding.message, finding.pairs)).collect()
     }
 
@@ -260,6 +284,11 @@ mod tests {
             let text = format!("releases:\n- name: cilium\n  chart: b\n  values: {values}\n");
             assert!(findings("01-apps.yaml", &text, false).is_empty(), "{values}");
         }
+        let mends = [("./templates/v".to_owned(), "../templates/v".to_owned())];
+        assert_eq!(
+            mend("['./templates/v', '../templates/v']", &mends),
+            "['../templates/v', '../templates/v']"
+        );
         let warned = "releases:\n- name: a\n  chart: b\n  missingFileHandler: Warn\n  values: [none.yaml]\n";
         assert!(findings("01-apps.yaml", warned, false).is_empty());
     }
@@ -283,7 +312,8 @@ mod tests {
              - {name: c, chart: 'oci://x/{{ .Values.c }}', version: 1.0.0}\n",
         )
         .unwrap();
-        let state = read(Kind::Apps, &path, false).unwrap();
+        let (state, findings) = read(Kind::Apps, &path, false);
+        assert!(findings.is_empty() && !state.broken);
         assert_eq!(state.charts, [ChartRef { chart: "oci://x/a".to_owned(), version: "1.0.0".to_owned() }]);
         assert!(!state.needs_identities);
     }

@@ -1,32 +1,82 @@
-//! Nodes, namespaces and the identity of the cluster.
+//! Nodes, namespaces, workloads, Services and the identity of the cluster.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::node::Node;
 use crate::error::Error;
 use crate::tools::Toolbox;
+
+/// The Lease that is this program's lock and carries the mark of the repository.
+pub const LEASE: (&str, &str) = ("kube-system", "k3s-boot");
 
 /// What stands in every cluster.
 #[derive(Debug, Default)]
 pub struct Cluster {
     /// The UID of kube-system: the identity of the cluster.
     pub uid: String,
+    /// When kube-system was made, as RFC 3339.
+    pub created: String,
     /// Each namespace with its phase, `Active` or `Terminating`.
     pub namespaces: BTreeMap<String, String>,
+    /// Namespaces that a Kustomization of Flux applied, with its `namespace/name`.
+    pub namespace_owners: BTreeMap<String, String>,
     /// The nodes.
     pub nodes: Vec<Node>,
+    /// Deployments, DaemonSets and StatefulSets.
+    pub workloads: Vec<Workload>,
+    /// Services.
+    pub services: Vec<Service>,
+    /// When the components of the control plane and the kubelets last renewed their Leases, as RFC 3339.
+    pub leases: Vec<Lease>,
 }
 
-/// A registered node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
+/// A Deployment, DaemonSet or StatefulSet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Whether it is Ready.
-    pub ready: bool,
-    /// What it waits for when it is not.
-    pub message: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// How many of its pods are ready.
+    pub have: i64,
+    /// How many it wants.
+    pub want: i64,
+}
+
+/// A Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its address; `None` for a headless one.
+    pub cluster_ip: Option<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A Lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    /// Its namespace; `kube-node-lease` for a kubelet's.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// When its holder renewed it last, as RFC 3339.
+    pub renewed: Option<String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Cluster {
@@ -45,17 +95,27 @@ impl Cluster {
         reasons.dedup();
         reasons.join(", ")
     }
+
+    /// The servers: nodes that run the control plane.
+    pub fn servers(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.is_server())
+    }
+
+    /// Workloads that somebody runs here: those outside of the namespaces that Kubernetes, k3s and this bootstrap fill.
+    pub fn user_workloads<'a>(&'a self, ours: &'a [String]) -> impl Iterator<Item = &'a Workload> {
+        self.workloads.iter().filter(|workload| {
+            workload.namespace != "kube-system"
+                && !ours.contains(&format!("{}/{}", workload.namespace, workload.name))
+        })
+    }
 }
 
-impl Node {
-    fn waiting_for(&self) -> String {
-        // What a kubelet says before the CNI is installed (k3s-io/k3s#12583); the expected state of a fresh cluster.
-        if self.message.contains("cni plugin not initialized")
-            || self.message.contains("NetworkPluginNotReady")
-        {
-            return "CNI".to_owned();
-        }
-        if self.message.is_empty() { "its kubelet".to_owned() } else { self.message.clone() }
+impl Workload {
+    /// The Helm release that made it, as `namespace/name`.
+    #[must_use]
+    pub fn release(&self) -> Option<String> {
+        let namespace = self.annotations.get("meta.helm.sh/release-namespace")?;
+        Some(format!("{namespace}/{}", self.annotations.get("meta.helm.sh/release-name")?))
     }
 }
 
@@ -66,64 +126,132 @@ pub(super) struct List<T> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Item {
     kind: String,
     metadata: Metadata,
     #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
     status: Status,
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    name: String,
-    #[serde(default)]
-    uid: String,
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Metadata {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) uid: String,
+    pub(super) creation_timestamp: String,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
-struct Status {
-    #[serde(default)]
-    phase: String,
-    #[serde(default)]
-    conditions: Vec<Condition>,
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Spec {
+    pub(super) taints: Vec<super::node::Taint>,
+    #[serde(rename = "podCIDR")]
+    pub(super) pod_cidr: String,
+    #[serde(rename = "podCIDRs")]
+    pub(super) pod_cidrs: Vec<String>,
+    pub(super) unschedulable: bool,
+    replicas: Option<i64>,
+    #[serde(rename = "clusterIP")]
+    cluster_ip: String,
+    renew_time: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Condition {
-    r#type: String,
-    status: String,
-    #[serde(default)]
-    message: String,
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Status {
+    phase: String,
+    pub(super) conditions: Vec<Condition>,
+    pub(super) addresses: Vec<super::node::Address>,
+    pub(super) node_info: super::node::Info,
+    available_replicas: i64,
+    ready_replicas: i64,
+    number_available: i64,
+    desired_number_scheduled: i64,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Condition {
+    pub(super) r#type: String,
+    pub(super) status: String,
+    pub(super) reason: String,
+    pub(super) message: String,
+    pub(super) last_transition_time: String,
 }
 
 impl From<List<Item>> for Cluster {
     fn from(list: List<Item>) -> Self {
         let mut cluster = Self::default();
-        for Item { kind, metadata, status } in list.items {
-            if kind == "Namespace" {
-                if metadata.name == "kube-system" {
-                    cluster.uid = metadata.uid;
+        for Item { kind, metadata, spec, status } in list.items {
+            match kind.as_str() {
+                "Namespace" => cluster.namespace(metadata, status),
+                "Node" => cluster.nodes.push(Node::new(metadata, spec, status)),
+                "Deployment" | "DaemonSet" | "StatefulSet" => {
+                    cluster.workloads.push(workload(kind, metadata, &spec, &status));
                 }
-                cluster.namespaces.insert(metadata.name, status.phase);
-            } else if kind == "Node" {
-                let condition = status.conditions.into_iter().find(|condition| condition.r#type == "Ready");
-                let (ready, message) =
-                    condition.map_or((false, String::new()), |found| (found.status == "True", found.message));
-                cluster.nodes.push(Node { name: metadata.name, ready, message });
+                "Service" => cluster.services.push(Service {
+                    namespace: metadata.namespace,
+                    name: metadata.name,
+                    cluster_ip: Some(spec.cluster_ip)
+                        .filter(|address| !matches!(address.as_str(), "" | "None")),
+                    labels: metadata.labels,
+                    annotations: metadata.annotations,
+                }),
+                "Lease" => cluster.leases.push(Lease {
+                    namespace: metadata.namespace,
+                    name: metadata.name,
+                    renewed: spec.renew_time,
+                    annotations: metadata.annotations,
+                }),
+                _ => {}
             }
         }
         cluster
     }
 }
 
+fn workload(kind: String, metadata: Metadata, spec: &Spec, status: &Status) -> Workload {
+    let (have, want) = match kind.as_str() {
+        "DaemonSet" => (status.number_available, status.desired_number_scheduled),
+        "StatefulSet" => (status.ready_replicas, spec.replicas.unwrap_or(1)),
+        _ => (status.available_replicas, spec.replicas.unwrap_or(1)),
+    };
+    let Metadata { name, namespace, labels, annotations, .. } = metadata;
+    Workload { kind, namespace, name, labels, annotations, have, want }
+}
+
+impl Cluster {
+    fn namespace(&mut self, metadata: Metadata, status: Status) {
+        if metadata.name == "kube-system" {
+            self.uid = metadata.uid;
+            self.created = metadata.creation_timestamp;
+        }
+        let label = |name: &str| metadata.labels.get(&format!("kustomize.toolkit.fluxcd.io/{name}"));
+        if let (Some(namespace), Some(name)) = (label("namespace"), label("name")) {
+            self.namespace_owners.insert(metadata.name.clone(), format!("{namespace}/{name}"));
+        }
+        self.namespaces.insert(metadata.name, status.phase);
+    }
+}
+
+/// What is read at once, in one process.
+const KINDS: &str =
+    "namespaces,nodes,deployments,daemonsets,statefulsets,services,leases.coordination.k8s.io";
+
 impl Toolbox {
-    /// Reads nodes and namespaces.
+    /// Reads what stands in every cluster.
     ///
     /// # Errors
     ///
     /// When kubectl fails.
     pub async fn observe_cluster(&self) -> Result<Cluster, Error> {
-        let list: Option<List<Item>> = self.kubectl_get(&["namespaces,nodes"]).await?;
+        let list: Option<List<Item>> = self.kubectl_get(&[KINDS, "--all-namespaces"]).await?;
         Ok(list.map(Cluster::from).unwrap_or_default())
     }
 }
@@ -133,18 +261,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nodes_without_a_cni_are_told_from_broken_ones() {
-        let list = r#"{"items":[
-            {"kind":"Namespace","metadata":{"name":"kube-system","uid":"7f0c"},"status":{"phase":"Active"}},
-            {"kind":"Namespace","metadata":{"name":"old","uid":"1"},"status":{"phase":"Terminating"}},
-            {"kind":"Node","metadata":{"name":"a"},"status":{"conditions":[
+    fn the_picture_of_a_fresh_cluster() {
+        let list = r#"{"kind":"List","items":[
+            {"kind":"Namespace","metadata":{"name":"kube-system","uid":"7f0c","creationTimestamp":"2026-11-23T08:00:00Z"},"status":{"phase":"Active"}},
+            {"kind":"Namespace","metadata":{"name":"old","labels":{"kustomize.toolkit.fluxcd.io/name":"apps","kustomize.toolkit.fluxcd.io/namespace":"flux-system"}},"status":{"phase":"Terminating"}},
+            {"kind":"Deployment","metadata":{"name":"d","namespace":"media"},"spec":{"replicas":2},"status":{"availableReplicas":1}},
+            {"kind":"Service","metadata":{"name":"kube-dns","namespace":"kube-system"},"spec":{"clusterIP":"10.43.0.10"}},
+            {"kind":"Service","metadata":{"name":"headless","namespace":"media"},"spec":{"clusterIP":"None"}},
+            {"kind":"Lease","metadata":{"name":"a","namespace":"kube-node-lease"},"spec":{"renewTime":"2026-11-23T08:00:00.000000Z"}},
+            {"kind":"Node","metadata":{"name":"a","labels":{"node-role.kubernetes.io/control-plane":"true"}},"status":{"conditions":[
                 {"type":"Ready","status":"False","message":"container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized"}]}},
             {"kind":"Node","metadata":{"name":"b"},"status":{"conditions":[{"type":"Ready","status":"True","message":"ok"}]}},
             {"kind":"Node","metadata":{"name":"c"}}]}"#;
         let cluster = Cluster::from(serde_json::from_str::<List<Item>>(list).unwrap());
-        assert_eq!(cluster.uid, "7f0c");
+        assert_eq!((cluster.uid.as_str(), cluster.created.as_str()), ("7f0c", "2026-11-23T08:00:00Z"));
         assert_eq!(cluster.namespaces["old"], "Terminating");
+        assert_eq!(cluster.namespace_owners["old"], "flux-system/apps");
         assert_eq!((cluster.nodes.len(), cluster.ready_nodes()), (3, 1));
         assert_eq!(cluster.waiting_for(), "CNI, its kubelet");
+        assert_eq!(cluster.servers().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert_eq!((cluster.workloads[0].have, cluster.workloads[0].want), (1, 2));
+        let addresses: Vec<_> =
+            cluster.services.iter().map(|service| service.cluster_ip.as_deref()).collect();
+        assert_eq!(addresses, [Some("10.43.0.10"), None]);
+        assert!(cluster.leases[0].renewed.is_some());
+        let users = |ours: &[String]| cluster.user_workloads(ours).count();
+        assert_eq!((users(&[]), users(&["media/d".to_owned()])), (1, 0));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(answer: Vec<u8>) {
+            _ = serde_json::from_slice::<List<Item>>(&answer).map(Cluster::from);
+        }
     }
 }

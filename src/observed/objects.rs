@@ -56,16 +56,8 @@ impl Toolbox {
         if names.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let manifest = json!({"apiVersion": "v1", "kind": "List", "items": names}).to_string();
-        let answer: Option<Value> = self.kubectl_get_named(manifest).await?;
-        // kubectl gives a single object itself, several as a list.
-        let found = match answer {
-            None => Vec::new(),
-            Some(answer) => match answer.get("items").and_then(Value::as_array) {
-                Some(items) => items.clone(),
-                None => vec![answer],
-            },
-        };
+        let found =
+            self.kubectl_get_objects(&json!({"apiVersion": "v1", "kind": "List", "items": names})).await?;
         Ok(found
             .iter()
             .filter_map(|object| Some((ObjectId::of(object)?, LiveObject::new(object, key))))

@@ -13,34 +13,42 @@ const DEADLINE: Duration = Duration::from_mins(10);
 
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Waits until `expected` nodes have registered; `cluster` is what stands now.
+/// Waits until `expected` nodes have registered; so many were `registered` when the cluster was looked at. Gives how
+/// it stands after the wait, if there was one, and how long that took.
 ///
 /// # Errors
 ///
 /// The deadline passed, kubectl failed, or k3s-boot was told to stop.
-pub async fn wait(tools: &Toolbox, mut cluster: Cluster, expected: usize) -> Result<Cluster, Error> {
+pub async fn wait(
+    tools: &Toolbox,
+    mut registered: usize,
+    expected: usize,
+) -> Result<(Option<Cluster>, Duration), Error> {
     let after = tools.clock.cap(DEADLINE);
     let start = Instant::now();
     let mut waiting = Waiting::new("Waiting for nodes");
+    let mut cluster = None;
     let passed = || start.elapsed() >= after;
     let deadline = |waiting_for| Error::Deadline { stage: "nodes", after, waiting_for };
-    while cluster.nodes.len() < expected {
-        let waiting_for = format!("{} of {expected} nodes registered", cluster.nodes.len());
+    while registered < expected {
+        let waiting_for = format!("{registered} of {expected} nodes registered");
         waiting.say(&[("waiting_for", waiting_for.clone())]);
         let left = after.saturating_sub(start.elapsed());
         tools.runner.stop().sleep(PAUSE.min(left)).await?;
         if passed() {
             return Err(deadline(waiting_for));
         }
-        cluster = match tools.observe_cluster().await {
+        let seen = match tools.observe_cluster().await {
             // Not kubectl is late, but the nodes are.
             Err(Error::Process(ProcessError::Deadline { .. })) if passed() => {
                 return Err(deadline(waiting_for));
             }
             seen => seen?,
         };
+        registered = seen.nodes.len();
+        cluster = Some(seen);
     }
-    Ok(cluster)
+    Ok((cluster, start.elapsed()))
 }
 
 /// Says what nodes there are.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
 use crate::error::{Error, ReleaseFailure};
+use crate::plan::releases::{ReleaseAction, ReleasePlan};
 use crate::process::ProcessError;
 use crate::report::ReleaseReport;
 use crate::run::{SAY_EVERY, seconds};
@@ -101,16 +102,24 @@ fn timeout(releases: &[Release], longest: Duration) -> Option<Duration> {
 pub async fn run(
     tools: &Toolbox,
     helmfile: &Helmfile,
+    plan: &[ReleasePlan],
     charts: &Path,
     release_timeout: Duration,
     root: &Path,
 ) -> (Vec<ReleaseReport>, Result<(), Error>) {
-    let wanted: Vec<_> = helmfile.releases.iter().filter(|release| release.installed).collect();
-    let shown = helmfile.path.strip_prefix(root).unwrap_or(&helmfile.path);
-    tracing::info!(file = %shown.display(), releases = %wanted.len(), "Syncing Helm releases");
-    if wanted.is_empty() {
+    for release in plan {
+        say(release);
+    }
+    let stale: Vec<_> = plan.iter().filter(|release| release.action.syncs()).collect();
+    if stale.is_empty() {
         return (Vec::new(), Ok(()));
     }
+    let shown = helmfile.path.strip_prefix(root).unwrap_or(&helmfile.path);
+    tracing::info!(file = %shown.display(), releases = %stale.len(), "Syncing Helm releases");
+    // A first run is one plain sync.
+    let all = stale.len() == helmfile.releases.len();
+    let selected: Vec<_> =
+        stale.iter().filter(|_| !all).filter_map(|release| release.id.split_once('/')).collect();
     let sync = RefCell::new(Sync {
         releases: &helmfile.releases,
         running: BTreeMap::new(),
@@ -120,10 +129,16 @@ pub async fn run(
     let left = tools.clock.left();
     let longest = release_timeout.min(left.saturating_sub(MARGIN)).max(Duration::from_secs(1));
     let timeout = timeout(&helmfile.releases, longest);
-    let syncing =
-        tools.helmfile_sync(&helmfile.path, charts, helmfile.needs_identities, timeout, |progress| {
+    let syncing = tools.helmfile_sync(
+        &helmfile.path,
+        charts,
+        helmfile.needs_identities,
+        &selected,
+        timeout,
+        |progress| {
             sync.borrow_mut().on_progress(progress);
-        });
+        },
+    );
     let result = {
         tokio::pin!(syncing);
         loop {
@@ -146,6 +161,22 @@ pub async fn run(
         sync.done.push(ReleaseReport::failed(release, start.elapsed()));
     }
     (sync.done, result)
+}
+
+/// Says what does not go without saying.
+fn say(release: &ReleasePlan) {
+    let id = &release.id;
+    let version = &release.to.version;
+    match &release.action {
+        ReleaseAction::Keep => tracing::info!(release = %id, version = %version, "Release unchanged"),
+        ReleaseAction::LeaveTo(owner) => {
+            tracing::info!(release = %id, owner = %owner, "Release left to its owner");
+        }
+        ReleaseAction::Install => {}
+        ReleaseAction::Upgrade | ReleaseAction::Change | ReleaseAction::Repair(_) => {
+            tracing::info!(release = %id, reason = %release.reason(), "Release differs");
+        }
+    }
 }
 
 /// After a while, says for each release at work what of it is not ready.

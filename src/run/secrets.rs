@@ -21,7 +21,7 @@ pub async fn run(
     let action = |object: &Object| actions.iter().find(|(id, _)| *id == object.id).map(|(_, action)| action);
     let changed: Vec<_> = objects
         .iter()
-        .filter(|object| matches!(action(object), Some(ObjectAction::Create | ObjectAction::Change)))
+        .filter(|object| matches!(action(object), Some(ObjectAction::Create | ObjectAction::Change(_))))
         .map(|object| object.manifest.expose_secret())
         .collect();
     if !changed.is_empty() {
@@ -38,13 +38,13 @@ fn say(id: &ObjectId, action: Option<&ObjectAction>) {
     let path = id.path();
     let kind = id.kind.as_str();
     match action {
-        Some(ObjectAction::Create | ObjectAction::Change) if *id == ObjectId::sops_age() => {
+        Some(ObjectAction::Create | ObjectAction::Change(_)) if *id == ObjectId::sops_age() => {
             tracing::info!(secret = %path, "SOPS age secret applied");
         }
-        Some(ObjectAction::Create | ObjectAction::Change) if kind == "Secret" => {
+        Some(ObjectAction::Create | ObjectAction::Change(_)) if kind == "Secret" => {
             tracing::info!(secret = %path, "Secret applied");
         }
-        Some(ObjectAction::Create | ObjectAction::Change) => {
+        Some(ObjectAction::Create | ObjectAction::Change(_)) => {
             tracing::info!(kind, object = %path, "Object applied");
         }
         Some(ObjectAction::LeaveToFlux(owner)) => {

@@ -13,6 +13,9 @@ use crate::process::{Invocation, Output, ProcessError, Stream};
 /// Fetching charts over a slow line takes long; a registry that does not answer must not hold a bootstrap for ever.
 const FETCH: Duration = Duration::from_mins(5);
 
+/// Rendering takes seconds, also for many releases.
+const RENDER: Duration = Duration::from_mins(2);
+
 /// helm needs time to mark its release after INT.
 const SYNC_GRACE: Duration = Duration::from_secs(30);
 
@@ -137,14 +140,11 @@ fn parse_arg(line: &str) -> Option<&str> {
 
 impl Toolbox {
     fn helmfile(&self, file: &Path, charts: &Path, args: Vec<OsString>) -> Invocation {
-        let mut all: Vec<OsString> = vec![
-            "--file".into(),
-            file.into(),
-            "--helm-binary".into(),
-            self.programs.helm.clone().into(),
-            "--kube-context".into(),
-            self.target.context.clone().into(),
-        ];
+        let mut all: Vec<OsString> =
+            vec!["--file".into(), file.into(), "--helm-binary".into(), self.programs.helm.clone().into()];
+        if !self.target.context.is_empty() {
+            all.extend(["--kube-context".into(), self.target.context.clone().into()]);
+        }
         if let [kubeconfig] = self.target.files.as_slice() {
             all.extend(["--kubeconfig".into(), kubeconfig.clone().into_os_string()]);
         }
@@ -153,7 +153,7 @@ impl Toolbox {
     }
 
     /// Reads a state file: all releases with their rendered values, as YAML. Fetches the charts that are not in
-    /// `charts` yet. `stand_ins` are variables set for this alone.
+    /// `charts` yet, unless `offline`. `stand_ins` are variables set for this alone.
     ///
     /// # Errors
     ///
@@ -164,34 +164,51 @@ impl Toolbox {
         charts: &Path,
         identities: bool,
         stand_ins: &BTreeMap<String, String>,
+        offline: bool,
     ) -> Result<Result<Vec<u8>, BuildError>, Error> {
-        let args = ["build", "--embed-values"].map(OsString::from).to_vec();
-        let invocation = self.helmfile(file, charts, args).deadline(self.clock.cap(FETCH));
+        let mut args = ["build", "--embed-values"].map(OsString::from).to_vec();
+        if offline {
+            // Otherwise the index of every repository is fetched.
+            args.insert(0, "--skip-deps".into());
+        }
+        let mut invocation = self.helmfile(file, charts, args).deadline(self.clock.cap(FETCH));
+        if offline {
+            // What is not on this machine is refused at once.
+            let nowhere =
+                ["HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy", "ALL_PROXY", "all_proxy"];
+            invocation = nowhere.iter().fold(invocation, |tool, name| tool.env(*name, "http://127.0.0.1:9"));
+            invocation = invocation.without(&["NO_PROXY", "no_proxy"]);
+        }
         let output = self.runner.run(prepare(invocation, identities, stand_ins)).await?;
         Ok(if output.success() { Ok(output.stdout) } else { Err(parse_build_error(&output.talk)) })
     }
 
-    /// Renders all values of a state file without any chart, to learn what they lack. They go to `folder`.
+    /// Renders the releases of a state file that these selectors pick, into `folder/NAMESPACE/NAME/`. Their charts must
+    /// be in `charts`.
     ///
     /// # Errors
     ///
-    /// As [`Self::helmfile_build`].
-    pub async fn helmfile_write_values(
+    /// `Ok(Err(_))` with helmfile's reason; `Err(_)` when helmfile could not be run to its end.
+    pub async fn helmfile_template(
         &self,
         file: &Path,
-        folder: &Path,
+        charts: &Path,
         identities: bool,
-        stand_ins: &BTreeMap<String, String>,
-    ) -> Result<Result<(), BuildError>, Error> {
+        releases: &[(&str, &str)],
+        folder: &Path,
+    ) -> Result<Result<(), String>, Error> {
+        let mut args = selectors(releases);
         let mut template = folder.as_os_str().to_owned();
-        template.push("/{{ .Release.Namespace }}/{{ .Release.Name }}.yaml");
-        let args = vec!["write-values".into(), "--output-file-template".into(), template];
-        let invocation = self.helmfile(file, folder, args).deadline(self.clock.cap(FETCH));
-        let output = self.runner.run(prepare(invocation, identities, stand_ins)).await?;
-        Ok(if output.success() { Ok(()) } else { Err(parse_build_error(&output.talk)) })
+        template.push("/{{ .Release.Namespace }}/{{ .Release.Name }}");
+        let words = ["template", "--skip-tests", "--no-hooks", "--output-dir-template"];
+        args.extend(words.map(OsString::from));
+        args.push(template);
+        let invocation = self.helmfile(file, charts, args).deadline(self.clock.cap(RENDER));
+        let output = self.runner.run(prepare(invocation, identities, &BTreeMap::new())).await?;
+        Ok(if output.success() { Ok(()) } else { Err(parse_failure(&output.talk).1) })
     }
 
-    /// Syncs a state file's releases. `timeout` is helm's for a release; without one the state file's holds.
+    /// Syncs a state file's releases, or only those that are `selected` by namespace and name. `timeout` is helm's for a release; without one the state file's holds.
     ///
     /// # Errors
     ///
@@ -201,10 +218,12 @@ impl Toolbox {
         file: &Path,
         charts: &Path,
         identities: bool,
+        selected: &[(&str, &str)],
         timeout: Option<Duration>,
         mut on_progress: impl FnMut(Progress),
     ) -> Result<Output, ProcessError> {
-        let mut args: Vec<OsString> = vec!["sync".into(), "--hide-notes".into()];
+        let mut args = selectors(selected);
+        args.extend(["sync".into(), "--hide-notes".into()]);
         if let Some(timeout) = timeout {
             args.extend(["--timeout".into(), timeout.as_secs().max(1).to_string().into()]);
         }
@@ -220,6 +239,14 @@ impl Toolbox {
             })
             .await
     }
+}
+
+/// Options that pick releases by namespace and name.
+fn selectors(releases: &[(&str, &str)]) -> Vec<OsString> {
+    let one = |(namespace, name): &(&str, &str)| {
+        ["--selector".into(), format!("namespace={namespace},name={name}").into()]
+    };
+    releases.iter().flat_map(one).collect()
 }
 
 fn prepare(invocation: Invocation, identities: bool, stand_ins: &BTreeMap<String, String>) -> Invocation {

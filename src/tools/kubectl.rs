@@ -1,5 +1,6 @@
 //! kubectl: reading and changing the cluster.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -7,16 +8,21 @@ use secrecy::SecretSlice;
 use semver::Version;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{Toolbox, last_words};
 use crate::check::versions;
 use crate::child_env::AGE_IDENTITIES;
-use crate::desired::releases::Release;
+use crate::desired::objects::ObjectId;
 use crate::error::Error;
+use crate::observed::Owned;
 use crate::process::{Invocation, Output, ProcessError};
 
 /// How long one request to the API server may take.
 const REQUEST: Duration = Duration::from_secs(10);
+
+/// How long a kubectl may take without whose answer we can go on.
+const SOON: Duration = Duration::from_secs(5);
 
 /// How long a kubectl may take that makes several requests.
 const PROCESS: Duration = Duration::from_secs(30);
@@ -118,6 +124,49 @@ pub fn parse_versions(stdout: &[u8], reason: &str) -> Versions {
     }
 }
 
+/// kubectl gives a single object itself, several as a list.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Owners {
+    List { items: Vec<OwnerItem> },
+    One(OwnerItem),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OwnerItem {
+    api_version: String,
+    kind: String,
+    metadata: OwnerMetadata,
+}
+
+#[derive(Deserialize)]
+struct OwnerMetadata {
+    name: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+impl Owners {
+    fn into_owned(self) -> Vec<Owned> {
+        let items = match self {
+            Self::List { items } => items,
+            Self::One(item) => vec![item],
+        };
+        let owned = items.into_iter().map(|OwnerItem { api_version, kind, metadata }| Owned {
+            release: String::new(),
+            id: Some(ObjectId { api_version, kind, namespace: metadata.namespace, name: metadata.name }),
+            labels: metadata.labels,
+            annotations: metadata.annotations,
+        });
+        owned.collect()
+    }
+}
+
 impl Toolbox {
     fn kubectl(&self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Invocation {
         let mut all: Vec<OsString> = vec!["--context".into(), self.target.context.clone().into()];
@@ -165,6 +214,103 @@ impl Toolbox {
         self.read(invocation.stdin(SecretSlice::from(names.into_bytes()))).await
     }
 
+    /// Reads a table: `kubectl get ARGS` as for people. Of large objects it brings the names alone.
+    ///
+    /// # Errors
+    ///
+    /// When kubectl fails.
+    pub async fn kubectl_get_table(&self, args: &[&str]) -> Result<String, Error> {
+        let args = [&["get"], args, &["--ignore-not-found"]].concat();
+        let output = self.succeed(self.kubectl(args)).await?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Reads a path of the API server. The answer must come soon: nothing depends on it alone. `name` is the name that
+    /// the server's certificate must hold for, if not that of its address.
+    ///
+    /// # Errors
+    ///
+    /// When kubectl fails.
+    pub async fn kubectl_get_raw(&self, path: &str, name: Option<&str>) -> Result<String, Error> {
+        let mut args = vec!["get".to_owned(), "--raw".to_owned(), path.to_owned()];
+        args.extend(name.map(|name| format!("--tls-server-name={name}")));
+        let output = self.succeed(self.kubectl(args).deadline(self.clock.cap(SOON))).await?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Whether we may do everything.
+    ///
+    /// # Errors
+    ///
+    /// When kubectl fails, or says neither yes nor no.
+    pub async fn kubectl_can_everything(&self) -> Result<bool, Error> {
+        let invocation =
+            self.kubectl(["auth", "can-i", "*", "*", "--all-namespaces"]).deadline(self.clock.cap(SOON));
+        let command = invocation.to_string();
+        let output = self.runner.run(invocation).await?;
+        match String::from_utf8_lossy(&output.stdout).trim() {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            _ => Err(Error::Tool { command, reason: last_words(&output) }),
+        }
+    }
+
+    /// Those of the named objects that exist, with their labels and annotations and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::kubectl_get`].
+    pub async fn kubectl_get_owners(&self, names: String) -> Result<Vec<Owned>, Error> {
+        let list: Option<Owners> = self.kubectl_get_named(names).await?;
+        Ok(list.map(Owners::into_owned).unwrap_or_default())
+    }
+
+    /// Those of the named objects that exist, whole. They may hold secrets.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::kubectl_get`].
+    pub async fn kubectl_get_objects(&self, names: &Value) -> Result<Vec<Value>, Error> {
+        let answer: Option<Value> = self.kubectl_get_named(names.to_string()).await?;
+        // kubectl gives a single object itself, several as a list.
+        Ok(match answer {
+            None => Vec::new(),
+            Some(answer) => match answer.get("items").and_then(Value::as_array) {
+                Some(items) => items.clone(),
+                None => vec![answer],
+            },
+        })
+    }
+
+    /// What the API server would make of a list of objects if helm applied it now, and what kubectl said of those that
+    /// it would refuse; nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// When kubectl could not be run to its end.
+    pub async fn kubectl_dry_run(&self, list: SecretSlice<u8>) -> Result<(Vec<Value>, String), Error> {
+        let args = [
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--dry-run=server",
+            "--validate=ignore",
+            "--field-manager=helm",
+            "-o",
+            "json",
+            "-f",
+            "-",
+        ];
+        let output = self.runner.run(self.kubectl(args).stdin(list)).await?;
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let items = match answer.get("items").and_then(Value::as_array) {
+            Some(items) => items.clone(),
+            None if answer.is_null() => Vec::new(),
+            None => vec![answer],
+        };
+        Ok((items, output.talk))
+    }
+
     async fn read<T: DeserializeOwned>(&self, invocation: Invocation) -> Result<Option<T>, Error> {
         let command = invocation.to_string();
         let output = self.succeed(invocation).await?;
@@ -188,29 +334,6 @@ impl Toolbox {
         // second. What is applied here is made here, or was looked at in the preflight.
         let args = ["apply", "--server-side", "--force-conflicts", "--validate=ignore", &manager, "-f", "-"];
         self.succeed(self.kubectl(args).stdin(manifest)).await.map(drop)
-    }
-
-    /// Those of the releases that helm has installed, as `namespace/name`.
-    ///
-    /// # Errors
-    ///
-    /// When kubectl fails.
-    pub async fn existing_releases(
-        &self,
-        releases: impl Iterator<Item = &Release>,
-    ) -> Result<Vec<String>, Error> {
-        let mut existing = Vec::new();
-        for release in releases {
-            // helm's storage; the newest revision tells, and an uninstalled one may be kept as history.
-            let selector = format!("owner=helm,name={},status!=uninstalled", release.name);
-            let args =
-                ["get", "secrets", "--namespace", &release.namespace, "--selector", &selector, "-o", "name"];
-            let output = self.succeed(self.kubectl(args)).await?;
-            if !output.stdout.is_empty() {
-                existing.push(release.id());
-            }
-        }
-        Ok(existing)
     }
 
     /// Asks Flux to reconcile a Kustomization now, as `flux reconcile` does; `request` tells the answer apart.

@@ -12,6 +12,7 @@ use super::Toolbox;
 use crate::check::versions;
 use crate::child_env::AGE_IDENTITIES;
 use crate::error::Error;
+use crate::observed;
 use crate::process::{Invocation, ProcessError};
 
 const ASK: Duration = Duration::from_secs(20);
@@ -39,7 +40,7 @@ impl Toolbox {
     pub async fn versions(
         &self,
         cache: Option<&Path>,
-    ) -> Result<[(&'static str, Option<Version>); 3], Error> {
+    ) -> Result<Vec<(&'static str, observed::Known<Option<Version>>)>, Error> {
         let file = cache.map(|folder| folder.join("versions.json"));
         let mut known: Known = file
             .as_ref()
@@ -68,7 +69,7 @@ impl Toolbox {
             _ = std::fs::create_dir_all(file.parent().unwrap_or(&file))
                 .and_then(|()| std::fs::write(&file, serde_json::to_vec(&known)?));
         }
-        Ok(asked.map(|(name, _, version)| (name, version)))
+        Ok(asked.map(|(name, _, version)| (name, Ok(version))).into())
     }
 
     async fn version(

@@ -42,6 +42,12 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// The repository's address, if one is asked for.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref().filter(|url| !url.is_empty())
+    }
+
     /// Reads it from the values of the release that makes the FluxInstance.
     #[must_use]
     pub fn of(desired: &Desired) -> Self {

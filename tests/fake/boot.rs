@@ -549,7 +549,7 @@ impl Ran {
 }
 
 fn is_mutating(call: &Value) -> bool {
-    let reading = ["get", "version", "build", "write-values", "decrypt", "--version"];
+    let reading = ["get", "auth", "show", "version", "build", "template", "decrypt", "--version"];
     let args = call["argv"].as_array().unwrap();
     !args.iter().any(|arg| reading.iter().any(|reading| arg == reading))
 }

@@ -6,6 +6,9 @@ use super::boot::Canaries;
 
 pub(crate) const INSTANCES: &str = "fluxinstances.fluxcd.controlplane.io";
 pub(crate) const FLUX: &str = "fluxinstances.fluxcd.controlplane.io,gitrepositories.source.toolkit.fluxcd.io,kustomizations.kustomize.toolkit.fluxcd.io";
+/// What is read of every cluster at once.
+pub(crate) const CLUSTER: &str =
+    "namespaces,nodes,deployments,daemonsets,statefulsets,services,leases.coordination.k8s.io";
 pub(crate) const URL: &str = "ssh://git@example.org/home.git";
 
 /// A first run on a fresh cluster that goes well.
@@ -19,7 +22,13 @@ pub(crate) fn first_run(canaries: &Canaries) -> Vec<Value> {
             canaries.decrypted)}),
         json!({"tool": "kubectl", "args": ["version", "-o", "json"], "stdout":
             r#"{"clientVersion":{"gitVersion":"v1.36.3"},"serverVersion":{"gitVersion":"v1.36.3+k3s1"}}"#}),
-        json!({"tool": "kubectl", "args": ["get", "namespaces,nodes"], "stdout": cluster(&[("kube-system", "Active")], 1)}),
+        json!({"tool": "kubectl", "args": ["get", CLUSTER], "stdout": cluster(&[("kube-system", "Active")], 1)}),
+        json!({"tool": "kubectl", "args": ["get", "customresourcedefinitions"]}),
+        json!({"tool": "kubectl", "args": ["get", "secrets", "--show-labels"]}),
+        json!({"tool": "kubectl", "args": ["auth", "can-i"], "stdout": "yes\n"}),
+        json!({"tool": "kubectl", "args": ["get", "--raw", "/readyz"], "stdout": "ok"}),
+        json!({"tool": "kubectl", "args": ["get", "--raw", "*/configz"], "stdout":
+            r#"{"kubeletconfig":{"clusterDNS":["10.43.0.10"],"clusterDomain":"cluster.local"}}"#}),
         json!({"tool": "kubectl", "args": ["get", "-f", "-"]}),
         json!({"tool": "kubectl", "args": ["apply", "--server-side", "-f", "-"], "stdout": "namespace/flux-system serverside-applied\n"}),
         json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "build"], "stdout": crds_build()}),

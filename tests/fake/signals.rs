@@ -215,9 +215,9 @@ fn int_while_nodes_are_waited_for() {
     let listener = Listener::new();
     let none = scenario::cluster(&[("kube-system", "Active")], 0);
     let boot = Boot::new().rules([
-        json!({"tool": "kubectl", "args": ["get", "namespaces,nodes"], "times": 1, "stdout": none}),
-        json!({"tool": "kubectl", "args": ["get", "namespaces,nodes"], "times": 1, "stdout": none, "connect": listener.address()}),
-        json!({"tool": "kubectl", "args": ["get", "namespaces,nodes"], "stdout": none}),
+        json!({"tool": "kubectl", "args": ["get", scenario::CLUSTER], "times": 1, "stdout": none}),
+        json!({"tool": "kubectl", "args": ["get", scenario::CLUSTER], "times": 1, "stdout": none, "connect": listener.address()}),
+        json!({"tool": "kubectl", "args": ["get", scenario::CLUSTER], "stdout": none}),
     ]);
     let running = boot.start();
     // The second look: it waits by now.

@@ -78,6 +78,37 @@ impl World {
         Boot::new(self, env!("CARGO_BIN_EXE_k3s-boot"), &[&["apps"], args].concat())
     }
 
+    /// Another command of k3s-boot in the repository.
+    pub(crate) fn boot(&self, args: &[&str]) -> Boot<'_> {
+        Boot::new(self, env!("CARGO_BIN_EXE_k3s-boot"), args)
+    }
+
+    /// Makes or changes objects, as somebody else than the program under test.
+    #[track_caller]
+    pub(crate) fn apply(&self, manifest: &str) {
+        self.with_manifest(&["apply", "--server-side", "--force-conflicts", "-f"], manifest);
+    }
+
+    /// Removes objects, and waits until they are gone.
+    #[track_caller]
+    pub(crate) fn delete(&self, manifest: &str) {
+        self.with_manifest(&["delete", "--ignore-not-found", "-f"], manifest);
+    }
+
+    #[track_caller]
+    fn with_manifest(&self, args: &[&str], manifest: &str) {
+        let file = self.root.parent().unwrap().join("manifest.yaml");
+        std::fs::write(&file, manifest).unwrap();
+        self.kubectl(&[args, &[&file.display().to_string()]].concat());
+    }
+
+    /// kubectl, as somebody else than the program under test.
+    #[track_caller]
+    pub(crate) fn kubectl(&self, args: &[&str]) {
+        let output = self.sandbox.kubectl(args).unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Another program in the same environment.
     pub(crate) fn program(&self, program: &str, args: &[&str]) -> Boot<'_> {
         Boot::new(self, program, args)
@@ -150,6 +181,11 @@ impl<'a> Boot<'a> {
 
     pub(crate) fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.command.env(name, value.into());
+        self
+    }
+
+    pub(crate) fn arg(mut self, arg: &str) -> Self {
+        self.command.arg(arg);
         self
     }
 

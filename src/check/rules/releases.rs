@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Finding;
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
 use crate::desired::repository::is_subdomain;
@@ -10,9 +10,24 @@ use crate::desired::repository::is_subdomain;
 /// Helm's own limit for the name of a release.
 const LONGEST_NAME: usize = 53;
 
+pub(super) const RULE: Rule = Rule {
+    id: "releases",
+    group: Group::Repository,
+    title: "releases can be synced in their order",
+    why: "helmfile looks at `needs` only among the releases of one file, and finds a name that Helm refuses, a circle or a \
+          chart's folder that is not there when it comes to that release, with the ones before it installed.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let found: Vec<_> =
+        facts.desired.helmfiles.iter().flat_map(of_helmfile).chain(facts.told(RULE.id)).collect();
+    found.into()
+}
+
 /// All that is wrong with a helmfile's releases.
-#[must_use]
-pub fn check(helmfile: &Helmfile) -> Vec<Finding> {
+fn of_helmfile(helmfile: &Helmfile) -> Vec<Finding> {
     let wanted: Vec<_> = helmfile.releases.iter().filter(|release| release.installed).collect();
     let mut findings: Vec<_> = wanted.iter().filter_map(|release| single(helmfile, release)).collect();
     for release in &wanted {
@@ -34,7 +49,7 @@ pub fn check(helmfile: &Helmfile) -> Vec<Finding> {
 }
 
 fn found(helmfile: &Helmfile, release: &Release, message: &str) -> Finding {
-    Finding::error("releases", message).with("file", helmfile.path.display()).with("release", release.id())
+    Finding::error(RULE.id, message).with("file", helmfile.path.display()).with("release", release.id())
 }
 
 fn single(helmfile: &Helmfile, release: &Release) -> Option<Finding> {
@@ -88,7 +103,7 @@ mod tests {
         let releases = parse(format!("releases:\n{releases}").as_bytes()).unwrap();
         let path = std::path::PathBuf::from("/repository/bootstrap/helmfile.d/01-apps.yaml");
         let helmfile = Helmfile { kind: Kind::Apps, path, releases, needs_identities: false };
-        check(&helmfile).into_iter().map(|finding| finding.message).collect()
+        of_helmfile(&helmfile).into_iter().map(|finding| finding.message).collect()
     }
 
     #[test]

@@ -5,40 +5,35 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use secrecy::ExposeSecret;
 
-use super::cannot_read;
 use super::files::Files;
+use super::known;
 use crate::check::{Finding, Findings};
-use crate::desired::objects::{self, Object};
+use crate::desired::objects::{self, Object, ObjectId};
 use crate::error::Error;
 use crate::fingerprint::HashKey;
+use crate::observed::Known;
 use crate::observed::objects::LiveObject;
-use crate::process::ProcessError;
 use crate::redact::Redactor;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 
-/// A cluster that does not answer is told once, by what asked for its version.
+/// What was decrypted, and what of it is in the cluster already.
 pub(super) fn keep(
     secrets: Result<Secrets, Vec<Finding>>,
-    answers: bool,
     findings: &mut Findings,
-) -> (Vec<Object>, BTreeMap<objects::ObjectId, LiveObject>) {
+) -> (Vec<Object>, Known<BTreeMap<ObjectId, LiveObject>>) {
     match secrets {
-        Ok(Secrets { objects, observed: Ok(live) }) => (objects, live),
-        Ok(Secrets { objects, observed: Err(error) }) => {
-            findings.0.extend(answers.then(|| cannot_read(&error)));
-            (objects, BTreeMap::new())
-        }
+        Ok(Secrets { objects, observed }) => (objects, observed),
         Err(problems) => {
             findings.0.extend(problems);
-            (Vec::new(), BTreeMap::new())
+            (Vec::new(), Err("encrypted files cannot be decrypted".to_owned()))
         }
     }
 }
 
 pub(super) struct Secrets {
     objects: Vec<Object>,
-    observed: Result<BTreeMap<objects::ObjectId, LiveObject>, Error>,
+    observed: Known<BTreeMap<ObjectId, LiveObject>>,
 }
 
 /// Decrypts what goes into the cluster, in memory, and looks at what of it is there.
@@ -51,24 +46,32 @@ pub(super) async fn decrypt(
 ) -> Result<Result<Secrets, Vec<Finding>>, Error> {
     let mut objects = Vec::new();
     let mut findings = Findings::default();
-    if let Some(selection) = &files.age_key {
+    if let Some((_, selection)) = &files.age_key {
         redactor.add(selection.identities.iter().map(ExposeSecret::expose_secret));
         objects.extend(Object::sops_age(selection, &settings.age_key, key, redactor));
+    }
+    if settings.offline {
+        // Nothing is decrypted: a repository's CI has no key.
+        return Ok(Ok(Secrets { objects: Vec::new(), observed: Err("not asked".to_owned()) }));
+    }
+    if !files.programs.iter().any(|program| program.name == "sops" && program.path.is_some()) {
+        return Ok(Ok(Secrets { objects, observed: Err("sops is not there".to_owned()) }));
     }
     let decrypting = files.encrypted.iter().map(|path| tools.sops_decrypt(path));
     for (path, decrypted) in files.encrypted.iter().zip(join_all(decrypting).await) {
         let parsed = decrypted?.and_then(|text| objects::parse(path, &text, key, redactor));
         objects.extend(findings.keep(parsed).into_iter().flatten());
     }
-    if findings.stop() {
+    if !findings.0.is_empty() {
         return Ok(Err(findings.0));
     }
     match objects::merge(objects) {
         Err(problems) => Ok(Err(problems)),
         Ok(objects) => {
-            let observed = match tools.observe_objects(&objects, key).await {
-                Err(error @ Error::Process(ProcessError::Interrupted { .. })) => return Err(error),
-                other => other,
+            let observed = if files.target.is_some() {
+                known(tools.observe_objects(&objects, key).await)?
+            } else {
+                Err("no cluster is named".to_owned())
             };
             Ok(Ok(Secrets { objects, observed }))
         }

@@ -1,0 +1,92 @@
+//! No release belongs to Flux or k3s already.
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::releases::Release;
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "flux-owned",
+    group: Group::Releases,
+    title: "it is known which releases belong to Flux or k3s",
+    why: "A release that a HelmRelease of Flux or a HelmChart of k3s manages is left to it, also when that is suspended: two \
+          masters would put the other's chart back for ever, and plain helmfile lowers what Flux has upgraded.",
+    essential: false,
+    check: Check::Cluster(check),
+};
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let claims = match &live.claims {
+        Ok(claims) => claims,
+        Err(reason) => return Answer::Unknown(reason.clone()),
+    };
+    let owned = |release: &Release| {
+        let claim = claims.owner_of(&release.id())?;
+        let finding = Finding::info(RULE.id, "Release is left to its owner")
+            .with("release", release.id())
+            .with("owner", format!("{} {}", claim.kind, claim.owner));
+        Some(if claim.suspended { finding.with("suspended", "yes") } else { finding })
+    };
+    let wanted = facts.desired.releases().filter(|release| release.installed);
+    let mut found: Vec<_> = wanted.filter_map(owned).collect();
+    if claims.controllers
+        && claims.instance.is_none()
+        && facts.desired.release_of_chart("flux-instance").is_some()
+    {
+        found.push(
+            Finding::warning(RULE.id, "Flux runs without a FluxInstance")
+                .with("found", "controllers that `flux bootstrap` or `flux install` has made")
+                .fix("flux-operator takes them over when the FluxInstance names the same namespace and source; see that `instance.sync` names the repository that Flux syncs now"),
+        );
+    }
+    found.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity;
+    use crate::desired::releases::parse;
+    use crate::desired::{Desired, Helmfile, Kind};
+    use crate::manifests::Manifests;
+    use crate::observed::Observed;
+    use crate::observed::claims::{Claim, Claims};
+    use crate::settings::Settings;
+
+    fn answer(claims: Claims) -> Answer {
+        let text = b"releases:\n- {name: cilium, namespace: kube-system, chart: c}\n- {name: flux-instance, namespace: flux-system, chart: 'oci://x/flux-instance'}\n";
+        let helmfile = Helmfile {
+            kind: Kind::Apps,
+            path: "x".into(),
+            releases: parse(text).unwrap(),
+            needs_identities: false,
+        };
+        let desired = Desired { helmfiles: vec![helmfile], ..Desired::default() };
+        let facts = Facts {
+            settings: &Settings::default(),
+            desired: &desired,
+            observed: &Observed::default(),
+            manifests: &Manifests::default(),
+        };
+        check(&facts, &Live { claims: Ok(claims), ..Live::default() })
+    }
+
+    #[test]
+    fn owners_are_told_and_never_stop_a_run() {
+        assert_eq!(answer(Claims::default()), Answer::Ok);
+        let claim = Claim {
+            kind: "HelmRelease".to_owned(),
+            owner: "kube-system/cilium".to_owned(),
+            release: "kube-system/cilium".to_owned(),
+            suspended: true,
+        };
+        let Answer::Found(found) = answer(Claims { helm_releases: vec![claim], ..Claims::default() }) else {
+            panic!()
+        };
+        assert_eq!((found.len(), found[0].severity), (1, Severity::Info));
+        assert_eq!(found[0].pairs[1].1, "HelmRelease kube-system/cilium");
+        let Answer::Found(found) = answer(Claims { controllers: true, ..Claims::default() }) else {
+            panic!()
+        };
+        assert_eq!((found.len(), found[0].severity), (1, Severity::Warning));
+    }
+}

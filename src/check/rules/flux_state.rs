@@ -1,0 +1,82 @@
+//! Flux, where it runs, can go on.
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "flux-state",
+    group: Group::Releases,
+    title: "Flux, where it runs, can go on",
+    why: "A FluxInstance that is Stalled never gets Ready by waiting, and helm's own wait does not look at it (Helm 3 never, \
+          Helm 4 not before its first condition): a bootstrap would look fine and Flux sync nothing.",
+    essential: false,
+    check: Check::Cluster(check),
+};
+
+fn check(_: &Facts<'_>, live: &Live) -> Answer {
+    let claims = match &live.claims {
+        Ok(claims) => claims,
+        Err(reason) => return Answer::Unknown(reason.clone()),
+    };
+    let Some(instance) = &claims.instance else { return Answer::Ok };
+    let mut found = Vec::new();
+    if let Some(stalled) = instance.condition("Stalled").filter(|condition| condition.status == "True") {
+        found.push(
+            Finding::warning(RULE.id, "FluxInstance is stalled")
+                .with("object", instance.id())
+                .with("reason", format!("{}: {}", stalled.reason, stalled.message))
+                .fix("pin `instance.distribution.artifact` to the tag of the operator's own version, or move both charts"),
+        );
+    }
+    if instance.spec.sync.is_none() {
+        found.push(
+            Finding::warning(RULE.id, "Flux has no source to sync")
+                .with("object", instance.id())
+                .fix("set `instance.sync` in the values of flux-instance"),
+        );
+    }
+    found.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::desired::Desired;
+    use crate::manifests::Manifests;
+    use crate::observed::Observed;
+    use crate::observed::claims::Claims;
+    use crate::settings::Settings;
+
+    fn messages(instance: Option<Value>) -> Vec<String> {
+        let instance = instance.map(|instance| serde_json::from_value(instance).unwrap());
+        let live = Live { claims: Ok(Claims { instance, ..Claims::default() }), ..Live::default() };
+        let facts = Facts {
+            settings: &Settings::default(),
+            desired: &Desired::default(),
+            observed: &Observed::default(),
+            manifests: &Manifests::default(),
+        };
+        match check(&facts, &live) {
+            Answer::Found(found) => found.into_iter().map(|finding| finding.message).collect(),
+            answer => {
+                assert_eq!(answer, Answer::Ok);
+                Vec::new()
+            }
+        }
+    }
+
+    #[test]
+    fn what_waiting_does_not_mend_is_told() {
+        let sync = json!({"sync": {"kind": "GitRepository", "url": "ssh://x"}});
+        let instance = |spec: &Value, kind: &str, status: &str| {
+            json!({"kind": "FluxInstance", "metadata": {"name": "flux", "namespace": "flux-system", "generation": 1}, "spec": spec,
+                "status": {"conditions": [{"type": kind, "status": status, "reason": "BuildFailed", "message": "m", "observedGeneration": 1}]}})
+        };
+        assert!(messages(None).is_empty());
+        assert!(messages(Some(instance(&sync, "Ready", "True"))).is_empty());
+        assert_eq!(messages(Some(instance(&sync, "Stalled", "True"))), ["FluxInstance is stalled"]);
+        assert_eq!(messages(Some(instance(&json!({}), "Ready", "True"))), ["Flux has no source to sync"]);
+    }
+}

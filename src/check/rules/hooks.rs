@@ -1,0 +1,16 @@
+//! Helmfiles run no programs when they are read.
+
+use crate::check::{Answer, Check, Facts, Group, Rule};
+
+pub(super) const RULE: Rule = Rule {
+    id: "hooks",
+    group: Group::Repository,
+    title: "helmfiles run no programs when they are read",
+    why: "helmfile runs `prepare` hooks and `exec` on list, build and template too, so that a command that only reads could change the cluster.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    facts.told(RULE.id).into()
+}

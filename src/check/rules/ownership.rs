@@ -1,0 +1,172 @@
+//! What releases would make belongs to nobody else.
+
+use std::collections::BTreeMap;
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::{Live, Owned};
+
+/// What k3s puts on every object of its bundled CoreDNS (facts of k3s' `manifests/coredns.yaml`).
+const K3S_OBJECTSET: &str = "objectset.rio.cattle.io/hash";
+
+pub(super) const RULE: Rule = Rule {
+    id: "ownership",
+    group: Group::Releases,
+    title: "what releases would make belongs to nobody else",
+    why: "Helm refuses to install over an object that it has not made (`invalid ownership metadata`), at the first such \
+          object and in the middle of a bootstrap. Taking ownership of k3s' CoreDNS ends cluster DNS \
+          (fluxcd/helm-controller#1242), so that is never the way out.",
+    essential: false,
+    check: Check::Cluster(check),
+};
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let owners = match &live.owners {
+        Ok(owners) => owners,
+        Err(reason) => return Answer::Unknown(reason.clone()),
+    };
+    let owned = |release: &str| live.claims.as_ref().is_ok_and(|claims| claims.owner_of(release).is_some());
+    let mut strangers: BTreeMap<(&str, String), Vec<String>> = BTreeMap::new();
+    for object in owners.iter().filter(|object| !owned(&object.release)) {
+        if let (Some(owner), Some(id)) = (stranger(object), &object.id) {
+            strangers.entry((&object.release, owner)).or_default().push(format!("{} {}", id.kind, id.path()));
+        }
+    }
+    let mut found: Vec<_> =
+        strangers.into_iter().map(|((release, owner), objects)| finding(release, &owner, &objects)).collect();
+    found.extend(facts.told(RULE.id));
+    if found.is_empty()
+        && let Some((release, reason)) = unrendered(facts)
+    {
+        return Answer::Unknown(format!("{release} cannot be rendered: {reason}"));
+    }
+    found.into()
+}
+
+/// A release whose manifest is not known.
+fn unrendered<'a>(facts: &'a Facts<'_>) -> Option<(&'a str, &'a str)> {
+    facts
+        .manifests
+        .0
+        .iter()
+        .find_map(|(release, objects)| Some((release.as_str(), objects.as_ref().err()?.as_str())))
+}
+
+/// Who owns the object, if that is not the release.
+fn stranger(object: &Owned) -> Option<String> {
+    let annotation = |name: &str| object.annotations.get(&format!("meta.helm.sh/{name}")).map(String::as_str);
+    let label = |name: &str| object.labels.get(name).map(String::as_str);
+    // The bundled CoreDNS has a rule of its own, with a way out that keeps DNS alive.
+    if object.labels.contains_key(K3S_OBJECTSET) {
+        return None;
+    }
+    if let (Some(namespace), Some(name)) = (annotation("release-namespace"), annotation("release-name")) {
+        let release = format!("{namespace}/{name}");
+        let managed = label("app.kubernetes.io/managed-by") == Some("Helm");
+        return (release != object.release || !managed).then(|| {
+            if release == object.release {
+                "nobody: its label `managed-by` is gone".to_owned()
+            } else {
+                format!("Helm release {release}")
+            }
+        });
+    }
+    if let (Some(namespace), Some(name)) =
+        (label("kustomize.toolkit.fluxcd.io/namespace"), label("kustomize.toolkit.fluxcd.io/name"))
+    {
+        return Some(format!("Kustomization {namespace}/{name}"));
+    }
+    Some("nobody that Helm knows".to_owned())
+}
+
+fn finding(release: &str, owner: &str, objects: &[String]) -> Finding {
+    const SHOWN: usize = 8;
+    let mut shown = objects.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if objects.len() > SHOWN {
+        shown = format!("{shown} and {} more", objects.len() - SHOWN);
+    }
+    let finding = Finding::error(RULE.id, "Objects of the release exist and belong to someone else")
+        .with("release", release)
+        .with("objects", shown)
+        .with("owner", owner);
+    if owner.starts_with("Kustomization") {
+        return finding.fix("leave the release to Flux and out of the helmfile");
+    }
+    if owner.starts_with("Helm release") {
+        return finding
+            .fix("give the release in the helmfile the name and namespace of the one that is installed");
+    }
+    finding.fix("delete them if nobody needs them, or leave the release out of the helmfile")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::Desired;
+    use crate::desired::objects::ObjectId;
+    use crate::manifests::Manifests;
+    use crate::observed::Observed;
+    use crate::observed::claims::Claims;
+    use crate::settings::Settings;
+
+    fn owned(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> Owned {
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        Owned {
+            release: "n/r".to_owned(),
+            id: Some(ObjectId {
+                api_version: "apps/v1".to_owned(),
+                kind: "Deployment".to_owned(),
+                namespace: Some("n".to_owned()),
+                name: "d".to_owned(),
+            }),
+            labels: map(labels),
+            annotations: map(annotations),
+        }
+    }
+
+    fn answer(owners: Vec<Owned>, manifests: &Manifests) -> Answer {
+        let live = Live { owners: Ok(owners), claims: Ok(Claims::default()), ..Live::default() };
+        let facts = Facts {
+            settings: &Settings::default(),
+            desired: &Desired::default(),
+            observed: &Observed::default(),
+            manifests,
+        };
+        check(&facts, &live)
+    }
+
+    #[test]
+    fn whose_an_object_is() {
+        let helm = [("app.kubernetes.io/managed-by", "Helm")];
+        let ours = [("meta.helm.sh/release-name", "r"), ("meta.helm.sh/release-namespace", "n")];
+        let theirs = [("meta.helm.sh/release-name", "other"), ("meta.helm.sh/release-namespace", "n")];
+        let flux = [
+            ("kustomize.toolkit.fluxcd.io/name", "apps"),
+            ("kustomize.toolkit.fluxcd.io/namespace", "flux-system"),
+        ];
+        let none = Manifests::default();
+        assert_eq!(answer(vec![owned(&helm, &ours), owned(&[(K3S_OBJECTSET, "x")], &[])], &none), Answer::Ok);
+        let cases = [
+            (owned(&helm, &theirs), "Helm release n/other"),
+            (owned(&[], &ours), "nobody: its label `managed-by` is gone"),
+            (owned(&flux, &[]), "Kustomization flux-system/apps"),
+            (owned(&[], &[]), "nobody that Helm knows"),
+        ];
+        for (object, owner) in cases {
+            let Answer::Found(found) = answer(vec![object], &none) else { panic!("{owner}") };
+            assert_eq!(found[0].pairs[1].1, "Deployment n/d");
+            assert_eq!(found[0].pairs[2].1, owner);
+            assert!(!format!("{found:?}").contains("take-ownership"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_rendered_is_unknown() {
+        let manifests = Manifests(BTreeMap::from([("n/r".to_owned(), Err("no chart".to_owned()))]));
+        assert_eq!(
+            answer(Vec::new(), &manifests),
+            Answer::Unknown("n/r cannot be rendered: no chart".to_owned())
+        );
+    }
+}

@@ -1,0 +1,16 @@
+//! Required programs are there.
+
+use crate::check::{Answer, Check, Facts, Group, Rule};
+
+pub(super) const RULE: Rule = Rule {
+    id: "programs",
+    group: Group::Environment,
+    title: "required programs are there",
+    why: "k3s-boot drives helmfile, kubectl and sops, and helmfile needs helm. One that is missing is found out in the middle of a bootstrap otherwise.",
+    essential: true,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    facts.told(RULE.id).into()
+}

@@ -1,0 +1,16 @@
+//! Encrypted files of bootstrap/ decrypt.
+
+use crate::check::{Answer, Check, Facts, Group, Rule};
+
+pub(super) const RULE: Rule = Rule {
+    id: "sops",
+    group: Group::Secrets,
+    title: "encrypted files of bootstrap/ decrypt",
+    why: "They go into the cluster before Flux is there: a deploy key that cannot be decrypted keeps Flux from its repository.",
+    essential: true,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    facts.told(RULE.id).into()
+}

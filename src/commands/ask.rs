@@ -1,0 +1,44 @@
+//! A question on the terminal.
+
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::error::Error;
+use crate::process::signals::Stop;
+
+/// Between two looks whether something was typed. A thread that blocks in a read could not be ended by a signal.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// An answer is a word.
+const LONGEST: usize = 4096;
+
+/// Asks, and tells whether the answer was `yes` in full: this is no question to be answered by habit.
+///
+/// # Errors
+///
+/// k3s-boot was told to stop.
+pub(super) async fn confirm(question: &str, stop: &Stop) -> Result<bool, Error> {
+    {
+        let mut stderr = std::io::stderr().lock();
+        _ = write!(stderr, "{question} Type `yes` to go on: ");
+        _ = stderr.flush();
+    }
+    let mut answer = Vec::new();
+    while answer.len() < LONGEST && !answer.contains(&b'\n') {
+        let stdin = std::io::stdin();
+        let ready = poll(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO);
+        if matches!(ready, Ok(0)) {
+            stop.sleep(PAUSE).await?;
+            continue;
+        }
+        let mut bytes = [0; 256];
+        match stdin.lock().read(&mut bytes) {
+            Ok(0) | Err(_) => break,
+            Ok(read) => answer.extend_from_slice(&bytes[..read]),
+        }
+    }
+    Ok(String::from_utf8_lossy(&answer).trim() == "yes")
+}

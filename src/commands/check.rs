@@ -1,0 +1,81 @@
+//! `k3s-boot check`: every problem at once, each with what mends it; changes nothing.
+
+use std::io::Write as _;
+use std::time::Instant;
+
+use super::toolbox;
+use crate::check::{self, Outcome, Severity};
+use crate::child_env;
+use crate::env::Env;
+use crate::error::Error;
+use crate::gather::{self, Purpose};
+use crate::process::signals::Stop;
+use crate::redact::Redactor;
+use crate::report::checks::{CheckReport, ChecksReport, text};
+use crate::report::{ClusterReport, rounded};
+use crate::scratch::Scratch;
+use crate::settings::Settings;
+use crate::transcript::Transcript;
+
+/// Checks everything and prints it; gives the exit code.
+///
+/// # Errors
+///
+/// stdout cannot be written.
+pub async fn check(settings: &Settings, env: &Env, redactor: &Redactor, stop: Stop) -> std::io::Result<u8> {
+    let start = Instant::now();
+    let transcript =
+        Transcript::new(settings.state.as_ref().map(|state| state.join("logs")), redactor.clone());
+    let looked = Box::pin(look(settings, env, redactor, stop.clone(), &transcript)).await;
+    transcript.discard();
+    let (outcomes, cluster) = match looked {
+        Ok(looked) => looked,
+        Err(error) => {
+            error.report(None, stop.killed());
+            return Ok(error.exit_code(false));
+        }
+    };
+    let heaviest = outcomes.iter().filter_map(Outcome::severity).max();
+    let (result, failed) = match heaviest {
+        Some(Severity::Error) => ("errors", true),
+        Some(Severity::Warning) => ("warnings", settings.strict),
+        Some(Severity::Info) | None => ("ok", false),
+    };
+    let exit_code = u8::from(failed);
+    let mut stdout = std::io::stdout().lock();
+    if settings.json {
+        let checks = outcomes.iter().map(|outcome| CheckReport::new(outcome, redactor)).collect();
+        let report = ChecksReport { result, exit_code, cluster, checks, seconds: rounded(start.elapsed()) };
+        serde_json::to_writer_pretty(&mut stdout, &report)?;
+        stdout.write_all(b"\n")?;
+    } else {
+        stdout.write_all(text(&outcomes, redactor, start.elapsed(), settings.colour).as_bytes())?;
+    }
+    stdout.flush()?;
+    Ok(exit_code)
+}
+
+async fn look(
+    settings: &Settings,
+    env: &Env,
+    redactor: &Redactor,
+    stop: Stop,
+    transcript: &Transcript,
+) -> Result<(Vec<Outcome>, Option<ClusterReport>), Error> {
+    redactor.add(child_env::secrets(env));
+    let files = gather::files(settings, redactor);
+    let scratch = Scratch::new(&settings.temp)?;
+    let tools = toolbox(settings, env, &files, &scratch, stop, transcript);
+    let picture =
+        Box::pin(gather::gather(&tools, settings, files, &scratch, redactor, Purpose::Check, |_, _| {}))
+            .await?;
+    let cluster = picture.observed.live.as_ref().map(|live| ClusterReport::new(&tools.target, live));
+    Ok((check::run(&picture.facts(settings), |_| true), cluster))
+}
+
+/// Tells why a check matters.
+#[must_use]
+pub fn explain(id: &str) -> Option<String> {
+    let rule = check::rules::ALL.iter().find(|rule| rule.id == id)?;
+    Some(format!("{}: {}\n\n{}\n", rule.id, rule.title, rule.why))
+}

@@ -1,0 +1,186 @@
+//! `k3s-boot diff`, and `apps --dry-run`: what `apps` would do; changes nothing.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use secrecy::SecretSlice;
+use serde_json::{Value, json};
+
+use super::toolbox;
+use crate::check::{self, Finding, Outcome, Severity};
+use crate::child_env;
+use crate::desired::objects::ObjectId;
+use crate::env::Env;
+use crate::error::Error;
+use crate::gather::{self, Picture, Purpose};
+use crate::manifests::diff::{ObjectChange, ObjectDiff, fields};
+use crate::observed::Live;
+use crate::plan::plan;
+use crate::process::signals::Stop;
+use crate::redact::Redactor;
+use crate::report::ClusterReport;
+use crate::report::diff::DiffReport;
+use crate::scratch::Scratch;
+use crate::settings::Settings;
+use crate::tools::Toolbox;
+use crate::transcript::Transcript;
+
+/// What `diff` is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// Whether every object is compared.
+    pub manifests: bool,
+    /// Whether differences give exit code 7.
+    pub exit_code: bool,
+}
+
+/// Prints what `apps` would do; gives the exit code.
+///
+/// # Errors
+///
+/// stdout cannot be written.
+pub async fn diff(
+    settings: &Settings,
+    env: &Env,
+    redactor: &Redactor,
+    stop: Stop,
+    asked: Asked,
+) -> std::io::Result<u8> {
+    let transcript =
+        Transcript::new(settings.state.as_ref().map(|state| state.join("logs")), redactor.clone());
+    let made = Box::pin(make(settings, env, redactor, stop.clone(), &transcript, asked.manifests)).await;
+    transcript.discard();
+    let mut report = match made {
+        Ok(report) => report,
+        Err(error) => {
+            error.report(None, stop.killed());
+            return Ok(error.exit_code(false));
+        }
+    };
+    report.exit_code = if asked.exit_code && report.changes { 7 } else { 0 };
+    let mut stdout = std::io::stdout().lock();
+    if settings.json {
+        serde_json::to_writer_pretty(&mut stdout, &report)?;
+        stdout.write_all(b"\n")?;
+    } else {
+        stdout.write_all(report.text().as_bytes())?;
+    }
+    stdout.flush()?;
+    Ok(report.exit_code)
+}
+
+async fn make(
+    settings: &Settings,
+    env: &Env,
+    redactor: &Redactor,
+    stop: Stop,
+    transcript: &Transcript,
+    manifests: bool,
+) -> Result<DiffReport, Error> {
+    redactor.add(child_env::secrets(env));
+    let files = gather::files(settings, redactor);
+    if gather::stops(&files.problems) {
+        return Err(Error::Preflight(files.problems));
+    }
+    let scratch = Scratch::new(&settings.temp)?;
+    let tools = toolbox(settings, env, &files, &scratch, stop, transcript);
+    let purpose = if manifests { Purpose::Everything } else { Purpose::Plan };
+    let gathering = Box::pin(gather::gather(&tools, settings, files, &scratch, redactor, purpose, |_, _| {}));
+    let picture = gathering.await?;
+    problems(settings, &picture)?;
+    let live = picture.observed.live.as_ref();
+    let plan = plan(&picture.desired, live, settings.rotate_age_key).map_err(Error::Preflight)?;
+    let objects = match live.filter(|_| manifests) {
+        Some(live) => Some(compare(&tools, &picture, live).await?),
+        None => None,
+    };
+    let cluster = live.map(|live| ClusterReport::new(&tools.target, live));
+    Ok(DiffReport::new(&plan, objects.as_deref(), cluster, redactor))
+}
+
+/// What keeps `apps` from doing anything keeps a plan from being true; what may go wrong later is said beside it.
+fn problems(settings: &Settings, picture: &Picture) -> Result<(), Error> {
+    let outcomes = check::run(&picture.facts(settings), |_| true);
+    let worth = |finding: &&Finding| finding.severity >= Severity::Warning;
+    let findings: Vec<_> = outcomes.iter().flat_map(Outcome::findings).filter(worth).cloned().collect();
+    let essential =
+        outcomes.iter().any(|outcome| outcome.rule.essential && outcome.severity() == Some(Severity::Error));
+    if essential {
+        return Err(Error::Preflight(findings));
+    }
+    findings.iter().for_each(Finding::log);
+    Ok(())
+}
+
+/// Compares every object of the rendered manifests with what stands, on the server's side.
+async fn compare(tools: &Toolbox, picture: &Picture, live: &Live) -> Result<Vec<ObjectDiff>, Error> {
+    let mut found = Vec::new();
+    let mut wanted: BTreeMap<ObjectId, (String, Value)> = BTreeMap::new();
+    for (release, objects) in &picture.manifests.0 {
+        match objects {
+            Ok(objects) => {
+                for object in objects {
+                    let Some(mut id) = ObjectId::of(object) else { continue };
+                    let namespace = release.split_once('/').map(|(namespace, _)| namespace.to_owned());
+                    id.namespace = id.namespace.or(namespace);
+                    wanted.insert(id, (release.clone(), object.clone()));
+                }
+            }
+            Err(reason) => found.push(ObjectDiff {
+                release: release.clone(),
+                object: "its objects".to_owned(),
+                secret: false,
+                change: ObjectChange::Unknown(reason.clone()),
+            }),
+        }
+    }
+    let known = |id: &ObjectId| id.is_built_in() || live.knows(&id.kind, &id.api_version);
+    let names: Vec<_> = wanted.keys().filter(|id| known(id)).map(ObjectId::manifest).collect();
+    let standing =
+        tools.kubectl_get_objects(&json!({"apiVersion": "v1", "kind": "List", "items": names})).await?;
+    let standing: BTreeMap<_, _> =
+        standing.into_iter().filter_map(|object| Some((ObjectId::of(&object)?, object))).collect();
+    // What belongs to no namespace was named with that of its release.
+    let stands = |id: &ObjectId| {
+        standing.get(id).or_else(|| standing.get(&ObjectId { namespace: None, ..id.clone() }))
+    };
+    let asked = wanted.iter().filter_map(|(id, (_, object))| Some(as_helm_applies(id, object, stands(id)?)));
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": asked.collect::<Vec<_>>()});
+    let (applied, words) = tools.kubectl_dry_run(SecretSlice::from(list.to_string().into_bytes())).await?;
+    let applied: BTreeMap<_, _> =
+        applied.into_iter().filter_map(|object| Some((ObjectId::of(&object)?, object))).collect();
+    for (id, (release, _)) in &wanted {
+        let change = match stands(id) {
+            None => Some(ObjectChange::Create),
+            Some(live) => match ObjectId::of(live).and_then(|id| applied.get(&id)) {
+                Some(applied) => {
+                    Some(fields(live, applied)).filter(|fields| !fields.is_empty()).map(ObjectChange::Change)
+                }
+                None => Some(ObjectChange::Unknown(refusal(&words, &id.name))),
+            },
+        };
+        found.extend(change.map(|change| ObjectDiff {
+            release: release.clone(),
+            object: format!("{} {}", id.kind, id.path()),
+            secret: id.kind == "Secret",
+            change,
+        }));
+    }
+    Ok(found)
+}
+
+/// The line in which kubectl says why the server refuses an object of this name.
+fn refusal(words: &str, name: &str) -> String {
+    let quoted = format!("\"{name}\"");
+    let line = words.lines().find(|line| line.contains(&quoted)).or_else(|| words.lines().next_back());
+    line.unwrap_or("the server gave no answer").trim().to_owned()
+}
+
+fn as_helm_applies(id: &ObjectId, object: &Value, live: &Value) -> Value {
+    let mut object = object.clone();
+    if live.pointer("/metadata/namespace").is_some() {
+        object["metadata"]["namespace"] = json!(id.namespace);
+    }
+    object["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "Helm".into();
+    object
+}

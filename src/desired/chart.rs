@@ -1,0 +1,146 @@
+//! A chart on this machine: what its files tell without rendering it.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// Templates and values beyond this are not looked at.
+const LARGEST: u64 = 8 * 1024 * 1024;
+
+/// A chart on this machine.
+#[derive(Clone, Debug, Default)]
+pub struct Chart {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The version of what it installs.
+    pub app_version: String,
+    /// The versions of Kubernetes that it asks for.
+    pub kube_version: Option<String>,
+    /// Whether its maintainers call it deprecated.
+    pub deprecated: bool,
+    /// The names, and aliases, of its subcharts.
+    pub subcharts: Vec<String>,
+    /// Its `values.yaml`, with comments.
+    pub values: String,
+    /// Its `values.schema.json`.
+    pub schema: Option<String>,
+    /// All its templates, one after the other.
+    pub templates: String,
+    /// What its own templates are, without those of subcharts (see [`fingerprint`]).
+    pub fingerprint: u64,
+}
+
+/// What templates are, by their paths in the chart: equal for equal ones, in whatever order they come.
+#[must_use]
+pub fn fingerprint(templates: impl IntoIterator<Item = (String, Vec<u8>)>) -> u64 {
+    let all: BTreeMap<_, _> = templates.into_iter().collect();
+    let mut hasher = std::hash::DefaultHasher::new();
+    all.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: String,
+    version: String,
+    #[serde(default)]
+    app_version: Option<serde_yaml::Value>,
+    #[serde(default)]
+    kube_version: Option<String>,
+    #[serde(default)]
+    deprecated: bool,
+    #[serde(default)]
+    dependencies: Option<Vec<Dependency>>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    #[serde(default)]
+    alias: Option<String>,
+}
+
+impl Chart {
+    /// Reads a chart's folder; `None` when it holds none.
+    #[must_use]
+    pub fn read(folder: &Path) -> Option<Self> {
+        let text = read(&folder.join("Chart.yaml"))?;
+        let metadata: Metadata = serde_yaml::from_str(&text).ok()?;
+        let mut files = BTreeMap::new();
+        add_templates(folder, &folder.join("templates"), &mut files);
+        let templates =
+            files.values().map(|text| String::from_utf8_lossy(text).into_owned() + "\n").collect();
+        let dependencies = metadata.dependencies.into_iter().flatten();
+        Some(Self {
+            folder: folder.to_owned(),
+            name: metadata.name,
+            version: metadata.version,
+            app_version: metadata
+                .app_version
+                .and_then(|value| value.as_str().map(ToOwned::to_owned))
+                .unwrap_or_default(),
+            kube_version: metadata.kube_version.filter(|version| !version.is_empty()),
+            deprecated: metadata.deprecated,
+            subcharts: dependencies.flat_map(|one| std::iter::once(one.name).chain(one.alias)).collect(),
+            values: read(&folder.join("values.yaml")).unwrap_or_default(),
+            schema: read(&folder.join("values.schema.json")),
+            templates,
+            fingerprint: fingerprint(files),
+        })
+    }
+}
+
+fn read(path: &Path) -> Option<String> {
+    let small = std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() <= LARGEST);
+    small.then(|| std::fs::read_to_string(path).ok()).flatten()
+}
+
+/// Charts keep their templates in few folders; links are not followed.
+fn add_templates(chart: &Path, folder: &Path, all: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (Ok(kind), path) = (entry.file_type(), entry.path()) else { continue };
+        if kind.is_dir() {
+            add_templates(chart, &path, all);
+        } else if kind.is_file()
+            && entry.metadata().is_ok_and(|file| file.len() <= LARGEST)
+            && let (Ok(name), Ok(bytes)) = (path.strip_prefix(chart), std::fs::read(&path))
+        {
+            all.insert(name.to_string_lossy().into_owned(), bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_becomes_a_chart() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        assert!(Chart::read(folder.path()).is_none());
+        write(
+            "Chart.yaml",
+            "name: a\nversion: 1.0.0\nappVersion: '2'\nkubeVersion: '>=1.21.0-0'\ndependencies:\n- {name: sub, alias: other}\n",
+        );
+        write("values.yaml", "# k: 1\n");
+        write("templates/deep/a.yaml", "{{ .Values.k }}");
+        let chart = Chart::read(folder.path()).unwrap();
+        assert_eq!((chart.name.as_str(), chart.app_version.as_str()), ("a", "2"));
+        assert_eq!(chart.kube_version.as_deref(), Some(">=1.21.0-0"));
+        assert_eq!(chart.subcharts, ["sub", "other"]);
+        assert_eq!((chart.values.as_str(), chart.templates.as_str()), ("# k: 1\n", "{{ .Values.k }}\n"));
+        assert!(chart.schema.is_none());
+    }
+}

@@ -1,0 +1,122 @@
+//! Files that SOPS encrypts: what they tell without being decrypted.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize as _;
+use serde_yaml::Value;
+
+/// An encrypted file is far smaller; what is larger is none of ours.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// A file named as encrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EncryptedFile {
+    /// Its path below the root of the repository.
+    pub path: PathBuf,
+    /// Whether it goes into the cluster with the bootstrap (else Flux decrypts it).
+    pub in_bootstrap: bool,
+    /// What it is.
+    pub state: EncryptedState,
+}
+
+/// What a file named as encrypted is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EncryptedState {
+    /// It cannot be read, or is no YAML: for this reason.
+    #[default]
+    Unreadable,
+    /// It has no `sops:` block: it is plain text.
+    Plain,
+    /// It is encrypted for these age recipients; none when other keys than age protect it.
+    Encrypted {
+        /// The age recipients.
+        age: Vec<String>,
+        /// Whether KMS, PGP or other keys protect it too.
+        others: bool,
+    },
+}
+
+/// Reads what a file named as encrypted tells in clear text.
+#[must_use]
+pub fn read(root: &Path, path: &Path, in_bootstrap: bool) -> EncryptedFile {
+    let full = root.join(path);
+    let small = std::fs::metadata(&full).is_ok_and(|file| file.is_file() && file.len() <= LARGEST);
+    let text = small.then(|| std::fs::read_to_string(&full).ok()).flatten();
+    let state = text.map_or(EncryptedState::Unreadable, |text| state(&text));
+    EncryptedFile { path: path.to_owned(), in_bootstrap, state }
+}
+
+fn state(text: &str) -> EncryptedState {
+    let mut recipients = Vec::new();
+    let mut others = false;
+    let mut documents = 0;
+    for document in serde_yaml::Deserializer::from_str(text) {
+        let Ok(document) = Value::deserialize(document) else {
+            return EncryptedState::Unreadable;
+        };
+        if document.is_null() {
+            continue;
+        }
+        documents += 1;
+        let Some(sops) = document.get("sops") else {
+            return EncryptedState::Plain;
+        };
+        // Key groups (Shamir) hold the same blocks one level deeper.
+        let groups = sequence(sops, "key_groups");
+        for block in std::iter::once(sops).chain(groups) {
+            let found = sequence(block, "age").filter_map(|one| one.get("recipient")?.as_str());
+            recipients.extend(found.map(ToOwned::to_owned));
+            others |= ["kms", "gcp_kms", "azure_kv", "hc_vault", "pgp"]
+                .iter()
+                .any(|key| sequence(block, key).next().is_some());
+        }
+    }
+    if documents == 0 {
+        return EncryptedState::Unreadable;
+    }
+    recipients.sort();
+    recipients.dedup();
+    EncryptedState::Encrypted { age: recipients, others }
+}
+
+fn sequence<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(key).and_then(Value::as_sequence).into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_clear_text_is_read() {
+        let age = |names: &[&str], others| EncryptedState::Encrypted {
+            age: names.iter().map(|name| (*name).to_owned()).collect(),
+            others,
+        };
+        let cases = [
+            (
+                "a: ENC\nsops: {age: [{recipient: age1b, enc: x}, {recipient: age1a}]}\n",
+                age(&["age1a", "age1b"], false),
+            ),
+            ("a: ENC\nsops: {pgp: [{fp: X}], age: null}\n", age(&[], true)),
+            (
+                "sops: {key_groups: [{age: [{recipient: age1a}]}, {hc_vault: [{x: y}]}]}\n",
+                age(&["age1a"], true),
+            ),
+            ("a: 1\n", EncryptedState::Plain),
+            ("sops: {}\n---\na: 1\n", EncryptedState::Plain),
+            ("", EncryptedState::Unreadable),
+            ("a: [\n", EncryptedState::Unreadable),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(state(text), expected, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text: String) {
+            _ = state(&text);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Everything that can be found out before the first change, in one pass: what is wanted, and what stands.
+//!
+//! What is independent runs side by side. Nothing is judged here: what cannot be read becomes a problem that a rule
+//! tells, or an unknown.
+
+mod builds;
+mod cluster;
+mod files;
+mod git;
+mod mended;
+mod renders;
+mod secrets;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+pub use self::files::{Files, files};
+use crate::charts::ChartStore;
+use crate::check::{Facts, Finding, Findings, Severity};
+use crate::desired::{Desired, Helmfile, encrypted, repository};
+use crate::error::Error;
+use crate::fingerprint::HashKey;
+use crate::manifests::Manifests;
+use crate::observed::cluster::Cluster;
+use crate::observed::{Known, Observed, Program};
+use crate::process::ProcessError;
+use crate::redact::Redactor;
+use crate::scratch::Scratch;
+use crate::settings::{Settings, missing_env};
+use crate::tools::Toolbox;
+
+/// What a picture is for; so much of it is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Asking the rules.
+    Check,
+    /// Making a plan too.
+    Plan,
+    /// Comparing every object too.
+    Everything,
+}
+
+/// All that was found out.
+pub struct Picture {
+    /// What is wanted.
+    pub desired: Desired,
+    /// What stands.
+    pub observed: Observed,
+    /// The manifests of releases that are not as wanted.
+    pub manifests: Manifests,
+    /// The charts that were fetched.
+    pub charts: ChartStore,
+}
+
+impl Picture {
+    /// What rules look at.
+    #[must_use]
+    pub fn facts<'a>(&'a self, settings: &'a Settings) -> Facts<'a> {
+        Facts { settings, desired: &self.desired, observed: &self.observed, manifests: &self.manifests }
+    }
+}
+
+/// Finds out all that takes programs, the cluster and the registries. `on_cluster` hears of the cluster as soon as it
+/// has answered.
+///
+/// # Errors
+///
+/// k3s-boot was told to stop, or a folder of its own cannot be made. All else becomes part of the picture.
+pub async fn gather(
+    tools: &Toolbox,
+    settings: &Settings,
+    files: Files,
+    scratch: &Scratch,
+    redactor: &Redactor,
+    purpose: Purpose,
+    on_cluster: impl FnOnce(&str, &Cluster),
+) -> Result<Picture, Error> {
+    let cache = settings.cache.clone().map_or_else(|| scratch.subfolder("cache"), Ok)?;
+    let charts = ChartStore::new(cache.join("charts"));
+    let staging = Scratch::new(&cache.join("staging"))?;
+    let key = HashKey::default();
+
+    let place = builds::Place { tools, settings, charts: &charts, staging: &staging, scratch };
+    let (versions, builds, secrets, git, api) = Box::pin(async {
+        tokio::join!(
+            tools.versions(settings.cache.as_deref()),
+            place.builds(&files.helmfiles),
+            secrets::decrypt(tools, settings, &files, &key, redactor),
+            git::ask(tools, settings),
+            Box::pin(cluster::ask(tools, settings, &files, on_cluster)),
+        )
+    })
+    .await;
+    let (versions, builds, secrets, git, mut api) = (versions?, builds?, secrets?, git?, api?);
+
+    let mut problems = Findings(files.problems);
+    problems.0.append(&mut api.problems);
+    let (objects, live_objects) = secrets::keep(secrets, &mut problems);
+    let missing: BTreeSet<_> = builds.iter().flat_map(|build| &build.missing).map(String::as_str).collect();
+    if !missing.is_empty() {
+        problems.0.push(missing_env(&missing.into_iter().collect::<Vec<_>>()));
+    }
+    let mut helmfiles = Vec::new();
+    for build in builds {
+        problems.0.extend(build.problems);
+        helmfiles.push(build.helmfile);
+    }
+    let namespaces =
+        repository::namespaces(&settings.root, helmfiles.iter().flat_map(namespaces_of).map(String::as_str));
+    let desired = Desired {
+        namespaces,
+        objects,
+        charts: place.charts_of(&helmfiles),
+        helmfiles,
+        age_key: files.age_key.as_ref().map(|(facts, _)| facts.clone()),
+        encrypted: encrypted_files(settings, &files.encrypted, &git.tracked),
+        sops_config: std::fs::read_to_string(settings.root.join(".sops.yaml")).ok(),
+        tracked: git.tracked,
+        origin: git.origin,
+        problems: problems.0,
+    };
+
+    let mut observed =
+        Observed { programs: programs(files.programs, &versions), live: None, problems: Vec::new() };
+    let mut manifests = Manifests::default();
+    if let Some(mut live) = api.live {
+        live.objects = live_objects;
+        cluster::ask_for(tools, &desired, &mut live).await?;
+        let rendering =
+            Box::pin(renders::render(tools, &place, &desired, &live, purpose == Purpose::Everything));
+        let (rendered, missing) = tokio::join!(rendering, cluster::missing(tools, &desired, &live, purpose));
+        (manifests, live.owners) = rendered?;
+        live.missing = missing?;
+        observed.live = Some(live);
+    }
+    Ok(Picture { desired, observed, manifests, charts })
+}
+
+fn programs(found: Vec<Program>, versions: &[(&str, Known<Option<semver::Version>>)]) -> Vec<Program> {
+    let version =
+        |name| versions.iter().find(|(known, _)| *known == name).map(|(_, version)| version.clone());
+    found
+        .into_iter()
+        .map(|program| Program { version: version(program.name).unwrap_or(program.version), ..program })
+        .collect()
+}
+
+fn namespaces_of(helmfile: &Helmfile) -> impl Iterator<Item = &String> {
+    helmfile.releases.iter().filter(|release| release.installed).map(|release| &release.namespace)
+}
+
+/// The files named as encrypted: those of the bootstrap, and those that Git tracks there and where Flux looks.
+fn encrypted_files(
+    settings: &Settings,
+    bootstrap: &[PathBuf],
+    tracked: &Known<BTreeSet<PathBuf>>,
+) -> Vec<encrypted::EncryptedFile> {
+    let own =
+        bootstrap.iter().filter_map(|path| path.strip_prefix(&settings.root).ok()).map(ToOwned::to_owned);
+    let own: BTreeSet<PathBuf> = own.collect();
+    let tracked = tracked.iter().flatten().filter(|path| repository::is_encrypted_name(path));
+    let all: BTreeSet<_> = own.iter().chain(tracked).collect();
+    all.into_iter().map(|path| encrypted::read(&settings.root, path, own.contains(path))).collect()
+}
+
+/// An answer that did not come is unknown; that k3s-boot was told to stop is no answer.
+///
+/// # Errors
+///
+/// k3s-boot was told to stop.
+pub fn known<T>(answer: Result<T, Error>) -> Result<Known<T>, Error> {
+    match answer {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(error @ (Error::Interrupted(_) | Error::Process(ProcessError::Interrupted { .. }))) => Err(error),
+        Err(error) => Ok(Err(error.to_string())),
+    }
+}
+
+/// Whether any of the findings stops a run.
+#[must_use]
+pub fn stops(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Error)
+}

@@ -1,0 +1,253 @@
+//! Asking the cluster: who it is, what stands in it, who owns what.
+
+use std::collections::BTreeMap;
+
+use super::{Files, Purpose, known};
+use crate::check::{Finding, Findings, versions};
+use crate::desired::releases::Release;
+use crate::desired::{Desired, STAND_IN};
+use crate::error::Error;
+use crate::observed::cluster::Cluster;
+use crate::observed::helm::Record;
+use crate::observed::{Known, Kubelet, Live};
+use crate::plan::needs_rendering;
+use crate::process::ProcessError;
+use crate::settings::Settings;
+use crate::tools::Toolbox;
+use crate::tools::kubectl::{Unanswered, UnansweredKind};
+
+/// What the cluster said, and what is wrong with its answer.
+#[derive(Default)]
+pub(super) struct Api {
+    pub(super) live: Option<Live>,
+    pub(super) problems: Vec<Finding>,
+}
+
+/// Asks all that needs no knowledge of what is wanted.
+pub(super) async fn ask(
+    tools: &Toolbox,
+    settings: &Settings,
+    files: &Files,
+    on_cluster: impl FnOnce(&str, &Cluster),
+) -> Result<Api, Error> {
+    let kubectl = files.programs.iter().any(|program| program.name == "kubectl" && program.path.is_some());
+    if settings.offline || files.target.is_none() || !kubectl {
+        return Ok(Api::default());
+    }
+    let (versions, cluster, kinds, releases, may) = tokio::join!(
+        tools.kubectl_version(),
+        tools.observe_cluster(),
+        tools.observe_kinds(),
+        tools.observe_releases(),
+        tools.kubectl_can_everything(),
+    );
+    let versions = versions?;
+    let mut problems = Findings::default();
+    problems.keep(versions::check("kubectl", versions.client.as_ref()));
+    let version = problems.keep(versions.server.map_err(|unanswered| no_answer(tools, &unanswered)));
+    let cluster = match (cluster, &version) {
+        (Ok(cluster), Some(_)) => Some(cluster),
+        (Err(error @ (Error::Interrupted(_) | Error::Process(ProcessError::Interrupted { .. }))), _) => {
+            return Err(error);
+        }
+        (Err(error), Some(_)) => {
+            let unanswered = Unanswered::from_words(&error.to_string());
+            problems.0.push(match unanswered.kind {
+                UnansweredKind::Other => {
+                    Finding::error("api", "Cluster cannot be read").with("reason", error)
+                }
+                _ => no_answer(tools, &unanswered),
+            });
+            None
+        }
+        // A cluster that does not answer is told once.
+        (_, None) => None,
+    };
+    let (Some(version), Some(cluster)) = (version, cluster) else {
+        return Ok(Api { live: None, problems: problems.0 });
+    };
+    on_cluster(&version, &cluster);
+    let kinds = known(kinds)?;
+    let claims = match &kinds {
+        Ok(kinds) => known(tools.observe_claims(kinds, &cluster).await)?,
+        Err(reason) => Err(reason.clone()),
+    };
+    let live = Live {
+        version,
+        cluster,
+        kinds,
+        claims,
+        releases: known(releases)?,
+        may_everything: known(may)?,
+        ..Live::default()
+    };
+    Ok(Api { live: Some(live), problems: problems.0 })
+}
+
+/// Asks what depends on what is wanted.
+pub(super) async fn ask_for(tools: &Toolbox, desired: &Desired, live: &mut Live) -> Result<(), Error> {
+    let (records, ready, kubelet) =
+        tokio::join!(records(tools, desired, live), ready(tools, desired), kubelet(tools, live));
+    live.records = records?;
+    (live.not_ready, live.api_host_refused) = ready?;
+    live.kubelet = kubelet?;
+    Ok(())
+}
+
+/// Which objects of releases that are otherwise as wanted are not there; only a plan needs to know.
+pub(super) async fn missing(
+    tools: &Toolbox,
+    desired: &Desired,
+    live: &Live,
+    purpose: Purpose,
+) -> Result<BTreeMap<String, Known<Vec<String>>>, Error> {
+    let same = |release: &&Release| release.installed && !needs_rendering(release, desired, live);
+    let releases: Vec<_> = desired.releases().filter(same).map(Release::id).collect();
+    if purpose == Purpose::Check || releases.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    match known(tools.observe_missing(live, &releases).await)? {
+        Ok(missing) => Ok(missing),
+        Err(reason) => Ok(releases.into_iter().map(|id| (id, Err(reason.clone()))).collect()),
+    }
+}
+
+async fn records(
+    tools: &Toolbox,
+    desired: &Desired,
+    live: &Live,
+) -> Result<Known<BTreeMap<String, Record>>, Error> {
+    let stored = match &live.releases {
+        Ok(stored) => stored,
+        Err(reason) => return Ok(Err(reason.clone())),
+    };
+    let wanted: Vec<_> =
+        stored.iter().filter(|one| desired.releases().any(|release| release.id() == one.id())).collect();
+    known(tools.observe_records(&wanted).await)
+}
+
+/// Whether the API server is ready, and whether its certificate holds for the address that Cilium's agents are to use:
+/// one question, for the name to be verified can be chosen.
+async fn ready(
+    tools: &Toolbox,
+    desired: &Desired,
+) -> Result<(Known<Option<String>>, Known<Option<String>>), Error> {
+    let host = desired.release_of_chart("cilium").and_then(|cilium| {
+        let host = cilium.value(&["k8sServiceHost"])?.as_str()?;
+        // What is no bare host is told by another rule.
+        let bare = !host.is_empty() && host != STAND_IN && host != "auto" && !host.contains(['/', ' ', '@']);
+        bare.then(|| host.to_owned())
+    });
+    let answer = known(tools.kubectl_get_raw("/readyz", host.as_deref()).await)?;
+    let refused = |words: &str| {
+        words.contains("certificate is valid for") || words.contains("certificate is not valid for")
+    };
+    let certificate = match (&host, &answer) {
+        (None, _) => Err("no `k8sServiceHost` in the values of cilium".to_owned()),
+        (Some(_), Ok(_)) => Ok(None),
+        (Some(_), Err(words)) if refused(words) => Ok(Some(words.clone())),
+        (Some(_), Err(words)) => Err(words.clone()),
+    };
+    let ready = match answer {
+        Ok(_) => Ok(None),
+        // With the kubeconfig's own name it answers, or `kubectl version` would have failed.
+        Err(words) if refused(&words) => Ok(None),
+        // `[-]etcd failed: …` are the answer's own lines.
+        Err(words)
+            if words.contains("readyz")
+                || words.contains("ServiceUnavailable")
+                || words.contains("an error on the server") =>
+        {
+            Ok(Some(words))
+        }
+        Err(words) => Err(words),
+    };
+    Ok((ready, certificate))
+}
+
+/// What the kubelet of the first server says of DNS.
+async fn kubelet(tools: &Toolbox, live: &Live) -> Result<Known<Kubelet>, Error> {
+    let Some(node) = live.cluster.servers().chain(&live.cluster.nodes).next() else {
+        return Ok(Err("no node is registered".to_owned()));
+    };
+    let path = format!("/api/v1/nodes/{}/proxy/configz", node.name);
+    let answer = known(tools.kubectl_get_raw(&path, None).await)?;
+    Ok(answer.and_then(|text| parse_kubelet(&node.name, &text)))
+}
+
+fn parse_kubelet(node: &str, text: &str) -> Known<Kubelet> {
+    let answer: serde_json::Value =
+        serde_json::from_str(text).map_err(|_| format!("the kubelet of `{node}` answers no JSON"))?;
+    let config = answer
+        .get("kubeletconfig")
+        .ok_or_else(|| format!("the kubelet of `{node}` does not tell its configuration"))?;
+    let text = |value: &serde_json::Value| value.as_str().map(ToOwned::to_owned);
+    Ok(Kubelet {
+        node: node.to_owned(),
+        cluster_dns: config
+            .get("clusterDNS")
+            .and_then(|list| list.as_array())
+            .into_iter()
+            .flatten()
+            .filter_map(text)
+            .collect(),
+        cluster_domain: config.get("clusterDomain").and_then(text).unwrap_or_default(),
+    })
+}
+
+fn no_answer(tools: &Toolbox, unanswered: &Unanswered) -> Finding {
+    let (message, fix) = match unanswered.kind {
+        UnansweredKind::Unreachable => (
+            "Cluster unreachable",
+            "see that the server runs, and that the kubeconfig has its address and not 127.0.0.1",
+        ),
+        UnansweredKind::Unauthorized => (
+            "Cluster does not accept the credentials",
+            "copy the kubeconfig from the server again: it may be that of an earlier installation",
+        ),
+        UnansweredKind::Forbidden => (
+            "Cluster does not allow this",
+            "use the kubeconfig of /etc/rancher/k3s/k3s.yaml, which is an administrator's",
+        ),
+        UnansweredKind::Untrusted => (
+            "Cluster's certificate is not trusted",
+            "copy the kubeconfig from the server again; if it was reached by another name, add that with --tls-san",
+        ),
+        UnansweredKind::Credentials => (
+            "Program that gives the credentials failed",
+            "see `users[].user.exec` in the kubeconfig, and run that program by hand",
+        ),
+        UnansweredKind::Other => ("Cluster does not answer as it should", "see the server's log"),
+    };
+    Finding::error("api", message)
+        .with("server", &tools.target.server)
+        .with("context", &tools.target.context)
+        .with("reason", &unanswered.reason)
+        .fix(fix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_kubelet_says_of_dns() {
+        let text =
+            r#"{"kubeletconfig":{"clusterDNS":["10.43.0.10"],"clusterDomain":"cluster.local","other":1}}"#;
+        let kubelet = parse_kubelet("a", text).unwrap();
+        assert_eq!(
+            (kubelet.cluster_dns[0].as_str(), kubelet.cluster_domain.as_str()),
+            ("10.43.0.10", "cluster.local")
+        );
+        for text in ["", "{}", "[1]", r#"{"kind":"Status"}"#] {
+            assert!(parse_kubelet("a", text).is_err(), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(text: String) {
+            _ = parse_kubelet("a", &text);
+        }
+    }
+}

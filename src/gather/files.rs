@@ -1,0 +1,153 @@
+//! What can be checked without starting a program.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::check::{Finding, Findings};
+use crate::desired::state_file::{self, StateFile};
+use crate::desired::{AgeKey, objects, repository};
+use crate::observed::Program;
+use crate::process::find_program;
+use crate::redact::Redactor;
+use crate::settings::{PROGRAMS, Settings, missing_env};
+use crate::{age, kubeconfig};
+
+/// What the files say, before any program runs.
+pub struct Files {
+    /// The programs.
+    pub programs: Vec<Program>,
+    /// The cluster that is meant, if any is.
+    pub target: Option<kubeconfig::Target>,
+    pub(super) helmfiles: Vec<StateFile>,
+    pub(super) encrypted: Vec<PathBuf>,
+    pub(super) age_key: Option<(AgeKey, age::Selection)>,
+    /// What was found to be wrong.
+    pub problems: Vec<Finding>,
+}
+
+/// Finds out all that can be found out without starting a program.
+#[must_use]
+pub fn files(settings: &Settings, redactor: &Redactor) -> Files {
+    let mut findings = Findings::default();
+    let programs = programs(settings, &mut findings);
+    let target = target(settings, &mut findings);
+    let helmfiles = helmfiles(settings, &mut findings);
+    let age_key = age_key(settings, redactor, &mut findings);
+    let mut encrypted = Vec::new();
+    for path in repository::encrypted_files(&settings.root) {
+        let good = findings.keep(read("sops", &path).and_then(|text| objects::check_encrypted(&path, &text)));
+        encrypted.extend(good.map(|()| path));
+    }
+    findings.0.extend(repository::unusable_folders(&settings.root).iter().map(|folder| {
+        Finding::warning("namespaces", "Folder cannot be a namespace")
+            .with("folder", folder.display())
+            .fix("use lower-case letters, digits and `-`")
+    }));
+    Files { programs, target, helmfiles, encrypted, age_key, problems: findings.0 }
+}
+
+fn target(settings: &Settings, findings: &mut Findings) -> Option<kubeconfig::Target> {
+    if settings.offline {
+        return None;
+    }
+    if settings.kubeconfig.is_empty() {
+        findings.0.push(missing_env(&["KUBECONFIG"]));
+        return None;
+    }
+    let (target, missing) =
+        findings.keep(kubeconfig::load(&settings.kubeconfig, settings.context.as_deref()))?;
+    findings.0.extend(missing.iter().map(|file| {
+        Finding::warning("kubeconfig", "Kubeconfig file of the list not found").with("file", file.display())
+    }));
+    Some(target)
+}
+
+fn programs(settings: &Settings, findings: &mut Findings) -> Vec<Program> {
+    let find = |name| Program {
+        name,
+        path: find_program(name, settings.path.as_deref(), &settings.cwd),
+        version: Err("not asked".to_owned()),
+    };
+    let programs = PROGRAMS.map(find);
+    let missing: Vec<_> =
+        programs.iter().filter(|program| program.path.is_none()).map(|program| program.name).collect();
+    if !missing.is_empty() {
+        findings.0.push(Finding::error("programs", "Missing required deps").with("deps", missing.join(" ")));
+    }
+    programs.into()
+}
+
+fn read(rule: &'static str, path: &Path) -> Result<String, Finding> {
+    std::fs::read_to_string(path).map_err(|error| {
+        Finding::error(rule, "File cannot be read").with("file", path.display()).with("reason", error)
+    })
+}
+
+fn helmfiles(settings: &Settings, findings: &mut Findings) -> Vec<StateFile> {
+    let found = match repository::helmfiles(&settings.root) {
+        Ok(found) => found,
+        Err(missing) => {
+            findings.0.extend(missing);
+            return Vec::new();
+        }
+    };
+    let read = |(kind, path): (_, PathBuf)| {
+        let (state, problems) = state_file::read(kind, &path, settings.allow_hooks);
+        findings.0.extend(problems);
+        state
+    };
+    found.into_iter().map(read).collect()
+}
+
+fn age_key(
+    settings: &Settings,
+    redactor: &Redactor,
+    findings: &mut Findings,
+) -> Option<(AgeKey, age::Selection)> {
+    let path = &settings.age_key;
+    if !path.exists() && !settings.age_key_named {
+        // A repository's CI has no key, and shall have none.
+        if !settings.offline {
+            findings.0.push(
+                Finding::warning("age-key", "No age key, Flux will not be able to decrypt")
+                    .with("file", path.display())
+                    .fix("put the key that this repository is encrypted for there"),
+            );
+        }
+        return None;
+    }
+    let parsed = read("age-key", path).and_then(|text| {
+        redactor.add([text.as_str()]);
+        age::parse(&text).map_err(|error| {
+            Finding::error("age-key", "Age key cannot be used")
+                .with("file", path.display())
+                .with("reason", error)
+                .fix("write one with `age-keygen -o age.key`; lines are identities, or comments that start with `#`")
+        })
+    });
+    let key = findings.keep(parsed)?;
+    // Reading all files of a repository is worth it only when there is something to choose.
+    let recipients = if key.identities.len() > 1 { age::recipients(&settings.root) } else { BTreeSet::new() };
+    let selection = age::select(&key, &recipients);
+    if !selection.left_out.is_empty() {
+        tracing::info!(
+            file = %path.display(),
+            left_out = %selection.left_out.join(" "),
+            reason = "no recipient in this repository",
+            "Age identities left out"
+        );
+    }
+    let kept = |identity: &&age::Identity| {
+        identity.public.as_ref().is_none_or(|public| !selection.left_out.contains(public))
+    };
+    let kept: Vec<_> = key.identities.iter().filter(kept).collect();
+    let facts = AgeKey {
+        path: path.clone(),
+        mode: std::fs::metadata(path).map_or(0, |file| file.permissions().mode() & 0o777),
+        public: kept.iter().filter_map(|identity| identity.public.clone()).collect(),
+        post_quantum: kept.iter().any(|identity| identity.is_post_quantum()),
+        plugin: kept.iter().any(|identity| identity.is_plugin()),
+    };
+    Some((facts, selection))
+}

@@ -1,0 +1,136 @@
+//! Rendering the releases that are not as wanted, and looking who owns what they would make.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::builds::Place;
+use super::known;
+use crate::desired::objects::ObjectId;
+use crate::desired::{Desired, Helmfile};
+use crate::error::Error;
+use crate::manifests::{self, Manifests};
+use crate::observed::{Known, Live, Owned};
+use crate::plan::needs_rendering;
+use crate::tools::Toolbox;
+
+/// A rendered file beyond this is no manifest.
+const LARGEST: u64 = 64 * 1024 * 1024;
+
+/// Renders what is not as wanted, and looks at those of its objects that exist.
+pub(super) async fn render(
+    tools: &Toolbox,
+    place: &Place<'_>,
+    desired: &Desired,
+    live: &Live,
+    all: bool,
+) -> Result<(Manifests, Known<Vec<Owned>>), Error> {
+    let rendered =
+        join_all(desired.helmfiles.iter().map(|helmfile| of_helmfile(place, desired, live, helmfile, all)));
+    let mut manifests = Manifests::default();
+    for rendered in rendered.await {
+        manifests.0.extend(rendered?);
+    }
+    let owners = owners(tools, &manifests, live).await?;
+    Ok((manifests, owners))
+}
+
+async fn of_helmfile(
+    place: &Place<'_>,
+    desired: &Desired,
+    live: &Live,
+    helmfile: &Helmfile,
+    all: bool,
+) -> Result<BTreeMap<String, Known<Vec<Value>>>, Error> {
+    let stale: Vec<_> = helmfile
+        .releases
+        .iter()
+        .filter(|release| release.installed && (all || needs_rendering(release, desired, live)))
+        .collect();
+    let (there, absent): (Vec<_>, Vec<_>) =
+        stale.into_iter().partition(|release| desired.charts.contains_key(&release.id()));
+    let mut rendered: BTreeMap<_, _> = absent
+        .iter()
+        .map(|release| (release.id(), Err("its chart is not on this machine".to_owned())))
+        .collect();
+    if there.is_empty() {
+        return Ok(rendered);
+    }
+    let folder = place.scratch.subfolder(&format!("manifests-{}", helmfile.kind.stage()))?;
+    let selectors: Vec<_> =
+        there.iter().map(|release| (release.namespace.as_str(), release.name.as_str())).collect();
+    let charts = place.charts_for(helmfile)?;
+    let done = place.tools.helmfile_template(
+        &helmfile.path,
+        &charts,
+        helmfile.needs_identities,
+        &selectors,
+        &folder,
+    );
+    let done = done.await?;
+    for release in there {
+        let objects = match &done {
+            Ok(()) => read(&folder.join(&release.namespace).join(&release.name)),
+            Err(reason) => Err(reason.clone()),
+        };
+        rendered.insert(release.id(), objects);
+    }
+    // They may hold secrets, and nobody needs the files any more.
+    _ = std::fs::remove_dir_all(&folder);
+    Ok(rendered)
+}
+
+fn read(folder: &Path) -> Known<Vec<Value>> {
+    let mut objects = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if entry.metadata().is_ok_and(|file| file.len() <= LARGEST) {
+                let text = std::fs::read_to_string(entry.path()).map_err(|error| error.to_string())?;
+                objects.extend(manifests::parse(&text)?);
+            }
+        }
+    }
+    Ok(objects)
+}
+
+/// Who owns those of the objects that exist. Only kinds that the cluster knows are asked for: kubectl fails as a whole
+/// otherwise.
+async fn owners(tools: &Toolbox, manifests: &Manifests, live: &Live) -> Result<Known<Vec<Owned>>, Error> {
+    let mut releases: BTreeMap<ObjectId, String> = BTreeMap::new();
+    for (release, object) in manifests.objects() {
+        let Some(mut id) = ObjectId::of(object) else { continue };
+        let namespace = release.split_once('/').map(|(namespace, _)| namespace.to_owned());
+        id.namespace = id.namespace.or(namespace);
+        if id.is_built_in() || live.knows(&id.kind, &id.api_version) {
+            releases.insert(id, release.to_owned());
+        }
+    }
+    if releases.is_empty() {
+        return Ok(Ok(Vec::new()));
+    }
+    let names: Vec<_> = releases.keys().map(ObjectId::manifest).collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": names}).to_string();
+    let answer = known(tools.kubectl_get_owners(list).await)?;
+    Ok(answer.map(|found| {
+        let owned = found.into_iter().map(|owned| {
+            let release = owned.id.as_ref().and_then(|id| {
+                let exact = releases.get(id);
+                // What belongs to no namespace was asked for with that of its release.
+                exact.or_else(|| {
+                    let same = |known: &&ObjectId| {
+                        id.namespace.is_none() && known.kind == id.kind && known.name == id.name
+                    };
+                    releases.keys().find(same).and_then(|known| releases.get(known))
+                })
+            });
+            Owned { release: release.cloned().unwrap_or_default(), ..owned }
+        });
+        owned.collect()
+    }))
+}

@@ -1,0 +1,336 @@
+//! The right cluster? Every kubeconfig of k3s calls its context `default`, so a name tells nothing.
+
+use crate::check::Finding;
+use crate::desired::Desired;
+use crate::observed::Live;
+use crate::observed::cluster::LEASE;
+use crate::settings::Settings;
+use crate::verify::Asked;
+
+/// The annotation, on the Lease of the lock, that names the repository which the cluster was bootstrapped from.
+pub const MARK: &str = "k3s-boot/repository";
+
+/// The mark of a repository without an address.
+const UNNAMED: &str = "unnamed";
+
+/// Whether this is the right cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is, for this reason.
+    Known(&'static str),
+    /// Nothing runs there that could be harmed.
+    Fresh,
+    /// It cannot be told: this runs there.
+    Unknown(Vec<String>),
+    /// It is not.
+    Refused(Finding),
+}
+
+/// An address of a repository without scheme, credentials and `.git`, so that ssh and https lead to the same.
+#[must_use]
+pub fn repository(url: &str) -> String {
+    let url = url.trim();
+    let rest = match url.split_once("://") {
+        Some((_, rest)) => rest.to_owned(),
+        // `git@host:path`, as scp has it.
+        None => url.replacen(':', "/", 1),
+    };
+    let (authority, path) = rest.split_once('/').unwrap_or((&rest, ""));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    // A port belongs to the way there, not to the repository.
+    let host = host.split(':').next().unwrap_or(host).to_lowercase();
+    let path = path.trim_matches('/');
+    let path = path.strip_suffix(".git").unwrap_or(path);
+    if path.is_empty() { host } else { format!("{host}/{path}") }
+}
+
+/// What the mark of this repository says.
+#[must_use]
+pub fn mark(desired: &Desired) -> String {
+    let asked = Asked::of(desired);
+    let url = asked.url().or(desired.origin.as_deref());
+    url.map_or_else(|| UNNAMED.to_owned(), repository)
+}
+
+/// The mark that the cluster carries, if any.
+#[must_use]
+pub fn mark_of(live: &Live) -> Option<&str> {
+    let (namespace, name) = LEASE;
+    let lease =
+        live.cluster.leases.iter().find(|lease| lease.namespace == namespace && lease.name == name)?;
+    lease.annotations.get(MARK).map(String::as_str)
+}
+
+/// Judges it. The order is that of the weight of the evidence: what somebody wrote down comes first.
+#[must_use]
+pub fn judge(settings: &Settings, desired: &Desired, live: &Live) -> Verdict {
+    let uid = live.cluster.uid.as_str();
+    let ours = mark(desired);
+    if let Some(refused) =
+        other_pin(settings, uid).or_else(|| other_mark(live, &ours)).or_else(|| other_flux(desired, live))
+    {
+        return Verdict::Refused(refused);
+    }
+    if settings.cluster_flag.as_deref() == Some(uid) {
+        return Verdict::Known("named with --cluster");
+    }
+    if settings.cluster_uid.as_deref() == Some(uid) {
+        return Verdict::Known("pinned");
+    }
+    if mark_of(live).is_some() {
+        return Verdict::Known("bootstrapped from this repository");
+    }
+    let claims = match &live.claims {
+        Ok(claims) => claims,
+        Err(reason) => return Verdict::Unknown(vec![format!("what Flux owns cannot be read: {reason}")]),
+    };
+    let wanted = Asked::of(desired);
+    let synced = |url: &str| wanted.url().is_some_and(|wanted| repository(wanted) == repository(url));
+    if live_urls(live).iter().any(|url| synced(url)) {
+        return Verdict::Known("synced by Flux from this repository");
+    }
+    let stored = match &live.releases {
+        Ok(stored) => stored,
+        Err(reason) => return Verdict::Unknown(vec![format!("Helm's releases cannot be read: {reason}")]),
+    };
+    let mut runs: Vec<_> = claims.instance.iter().map(crate::observed::flux::Resource::id).collect();
+    if claims.controllers && claims.instance.is_none() {
+        runs.push("Flux without a FluxInstance".to_owned());
+    }
+    let own = |release: &str| claims.helm_charts.iter().any(|chart| chart.release == release);
+    let releases = stored.iter().map(crate::observed::helm::Stored::id).filter(|release| !own(release));
+    runs.extend(releases.map(|release| format!("Helm release {release}")));
+    let workloads = live.cluster.workloads.iter().filter(|workload| workload.namespace != "kube-system");
+    let workloads = workloads.filter(|workload| workload.release().is_none());
+    runs.extend(workloads.map(|one| format!("{} {}/{}", one.kind, one.namespace, one.name)));
+    if runs.is_empty() { Verdict::Fresh } else { Verdict::Unknown(runs) }
+}
+
+fn other_pin(settings: &Settings, uid: &str) -> Option<Finding> {
+    let (pin, from) = match (&settings.cluster_flag, &settings.cluster_uid) {
+        (Some(flag), _) if flag != uid => (flag, "--cluster".to_owned()),
+        (None, Some(pin)) if pin != uid => (pin, settings.config_file.display().to_string()),
+        _ => return None,
+    };
+    let fix = match &settings.cluster_flag {
+        Some(_) => "name the right kubeconfig with KUBECONFIG, or the right UID".to_owned(),
+        None => "name the right kubeconfig with KUBECONFIG; if this is the cluster now, `k3s-boot check --pin --yes` \
+                 writes it down"
+            .to_owned(),
+    };
+    Some(
+        refused("Cluster is not the pinned one")
+            .with("uid", uid)
+            .with("pinned", pin)
+            .with("by", from)
+            .fix(fix),
+    )
+}
+
+fn other_mark(live: &Live, ours: &str) -> Option<Finding> {
+    let mark = mark_of(live).filter(|mark| *mark != ours && *mark != UNNAMED)?;
+    let (namespace, name) = LEASE;
+    Some(
+        refused("Cluster was bootstrapped from another repository")
+            .with("uid", &live.cluster.uid)
+            .with("repository", mark)
+            .with("this_repository", ours)
+            .fix(format!(
+                "name the right kubeconfig with KUBECONFIG; to give this cluster to this repository, `kubectl --namespace {namespace} annotate lease {name} {MARK}-`"
+            )),
+    )
+}
+
+fn other_flux(desired: &Desired, live: &Live) -> Option<Finding> {
+    let asked = Asked::of(desired);
+    let wanted = asked.url()?;
+    let urls = live_urls(live);
+    let other = urls.first().filter(|_| !urls.iter().any(|url| repository(url) == repository(wanted)))?;
+    let patch = format!(r#"{{"spec":{{"sync":{{"url":"{wanted}"}}}}}}"#);
+    Some(
+        refused("Flux syncs another repository into this cluster")
+            .with("uid", &live.cluster.uid)
+            .with("repository", repository(other))
+            .with("this_repository", repository(wanted))
+            .fix(format!(
+                "name the right kubeconfig with KUBECONFIG; if Flux shall move, `kubectl --namespace flux-system patch fluxinstance flux --type merge --patch '{patch}'`"
+            )),
+    )
+}
+
+fn refused(message: &str) -> Finding {
+    Finding::error("guard", message)
+}
+
+/// The addresses that Flux syncs the cluster itself from: of its FluxInstance, else of the source that `flux bootstrap`
+/// makes.
+fn live_urls(live: &Live) -> Vec<&str> {
+    let Ok(claims) = &live.claims else { return Vec::new() };
+    let instance = claims.instance.as_ref().and_then(|instance| instance.spec.sync.as_ref());
+    if let Some(sync) = instance {
+        return vec![sync.url.as_str()];
+    }
+    let root = |source: &&crate::observed::flux::Resource| {
+        source.metadata.namespace == "flux-system" && source.metadata.name == "flux-system"
+    };
+    claims.sources.iter().filter(root).filter_map(|source| source.spec.url.as_deref()).collect()
+}
+
+/// The finding for a cluster of which nobody said that it is the right one.
+#[must_use]
+pub fn unknown(live: &Live, runs: &[String]) -> Finding {
+    let uid = &live.cluster.uid;
+    Finding::error("guard", "Cluster is not known, and something runs there")
+        .with("uid", uid)
+        .with("runs", shortened(runs))
+        .fix(format!(
+            "if this is the right cluster: --cluster {uid}, or `k3s-boot check --pin` to write it down"
+        ))
+}
+
+/// The first few, and how many more.
+#[must_use]
+pub fn shortened(runs: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let first = runs.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if runs.len() > SHOWN { format!("{first} and {} more", runs.len() - SHOWN) } else { first }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::desired::releases::parse;
+    use crate::desired::{Helmfile, Kind};
+    use crate::observed::claims::{Claim, Claims};
+    use crate::observed::cluster::{Lease, Workload};
+    use crate::observed::helm::Stored;
+
+    fn desired(url: &str) -> Desired {
+        let text = format!(
+            "releases:\n- {{name: flux-instance, namespace: flux-system, chart: c, values: [{{instance: {{sync: {{url: '{url}'}}}}}}]}}\n"
+        );
+        let releases = parse(text.as_bytes()).unwrap();
+        let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
+        Desired { helmfiles: vec![helmfile], ..Desired::default() }
+    }
+
+    fn fresh() -> Live {
+        let mut live = Live { claims: Ok(Claims::default()), releases: Ok(Vec::new()), ..Live::default() };
+        "uid-a".clone_into(&mut live.cluster.uid);
+        live
+    }
+
+    fn marked(repository: &str) -> Live {
+        let mut live = fresh();
+        live.cluster.leases = vec![Lease {
+            namespace: LEASE.0.to_owned(),
+            name: LEASE.1.to_owned(),
+            annotations: BTreeMap::from([(MARK.to_owned(), repository.to_owned())]),
+            ..Lease::default()
+        }];
+        live
+    }
+
+    fn instance(url: &str) -> crate::observed::flux::Resource {
+        serde_json::from_value(
+            json!({"kind": "FluxInstance", "metadata": {"name": "flux", "namespace": "flux-system"},
+            "spec": {"sync": {"kind": "GitRepository", "url": url}}}),
+        )
+        .unwrap()
+    }
+
+    const URL: &str = "ssh://git@example.org/me/home.git";
+
+    fn judged(settings: &Settings, live: &Live) -> Verdict {
+        judge(settings, &desired(URL), live)
+    }
+
+    fn message(verdict: &Verdict) -> &str {
+        match verdict {
+            Verdict::Refused(finding) => &finding.message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_repository_has_many_addresses() {
+        let same = [
+            URL,
+            "https://example.org/me/home",
+            "https://me:token@Example.org/me/home.git/",
+            "git@example.org:me/home.git",
+            "ssh://git@example.org:2222/me/home",
+        ];
+        for url in same {
+            assert_eq!(repository(url), "example.org/me/home", "{url}");
+        }
+        assert_ne!(repository("https://example.org/me/other"), repository(URL));
+        assert_eq!(repository(""), "");
+    }
+
+    #[test]
+    fn a_fresh_cluster_passes_and_one_with_something_in_it_is_asked_about() {
+        let settings = Settings::default();
+        assert_eq!(judged(&settings, &fresh()), Verdict::Fresh);
+        let mut own = fresh();
+        let traefik =
+            Stored { namespace: "kube-system".to_owned(), name: "traefik".to_owned(), ..Stored::default() };
+        own.releases = Ok(vec![traefik]);
+        let claim = Claim {
+            kind: "HelmChart".to_owned(),
+            release: "kube-system/traefik".to_owned(),
+            ..Claim::default()
+        };
+        own.claims = Ok(Claims { helm_charts: vec![claim], ..Claims::default() });
+        assert_eq!(judged(&settings, &own), Verdict::Fresh, "k3s' own");
+        own.claims = Ok(Claims::default());
+        assert_eq!(
+            judged(&settings, &own),
+            Verdict::Unknown(vec!["Helm release kube-system/traefik".to_owned()])
+        );
+        let mut users = fresh();
+        users.cluster.workloads = vec![Workload {
+            kind: "Deployment".to_owned(),
+            namespace: "media".to_owned(),
+            name: "player".to_owned(),
+            ..Workload::default()
+        }];
+        assert_eq!(judged(&settings, &users), Verdict::Unknown(vec!["Deployment media/player".to_owned()]));
+        let named = Settings { cluster_flag: Some("uid-a".to_owned()), ..Settings::default() };
+        assert_eq!(judged(&named, &users), Verdict::Known("named with --cluster"));
+        let pinned = Settings { cluster_uid: Some("uid-a".to_owned()), ..Settings::default() };
+        assert_eq!(judged(&pinned, &users), Verdict::Known("pinned"));
+        let unread = Live { claims: Err("no".to_owned()), ..fresh() };
+        assert!(matches!(judged(&settings, &unread), Verdict::Unknown(_)));
+    }
+
+    #[test]
+    fn what_is_written_down_decides() {
+        let settings = Settings::default();
+        assert!(matches!(judged(&settings, &marked("example.org/me/home")), Verdict::Known(_)));
+        assert!(matches!(judged(&settings, &marked(UNNAMED)), Verdict::Known(_)));
+        let other = judged(&settings, &marked("example.org/other"));
+        assert_eq!(message(&other), "Cluster was bootstrapped from another repository");
+        let pinned = Settings { cluster_uid: Some("uid-b".to_owned()), ..Settings::default() };
+        assert_eq!(message(&judged(&pinned, &fresh())), "Cluster is not the pinned one");
+        let named = Settings { cluster_flag: Some("uid-b".to_owned()), ..Settings::default() };
+        assert_eq!(message(&judged(&named, &fresh())), "Cluster is not the pinned one");
+        let claims = |url: &str| Claims { instance: Some(instance(url)), ..Claims::default() };
+        let live = Live { claims: Ok(claims("https://t:CANARY@example.org/me/home")), ..fresh() };
+        assert_eq!(judged(&settings, &live), Verdict::Known("synced by Flux from this repository"));
+        let live = Live { claims: Ok(claims("https://t:CANARY@example.org/other")), ..fresh() };
+        let refused = judged(&settings, &live);
+        assert_eq!(message(&refused), "Flux syncs another repository into this cluster");
+        assert!(!format!("{refused:?}").contains("CANARY"));
+    }
+
+    #[test]
+    fn a_long_list_is_shortened() {
+        let runs: Vec<_> = (0..7).map(|number| format!("x{number}")).collect();
+        assert_eq!(shortened(&runs), "x0, x1, x2, x3, x4 and 2 more");
+    }
+}

@@ -1,0 +1,85 @@
+//! The rendered manifests of releases: a lazy input, for rendering takes a second and most runs need none.
+
+pub mod diff;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use crate::observed::Known;
+
+/// The objects that each release makes, by `namespace/name`; unknown where they could not be rendered. They may hold
+/// secrets, and so have no `Debug`.
+#[derive(Default)]
+pub struct Manifests(pub BTreeMap<String, Known<Vec<Value>>>);
+
+impl Manifests {
+    /// The objects of a release: `None` when it was not rendered.
+    #[must_use]
+    pub fn of(&self, release: &str) -> Option<&Known<Vec<Value>>> {
+        self.0.get(release)
+    }
+
+    /// All objects that are known, each with its release.
+    pub fn objects(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0
+            .iter()
+            .filter_map(|(release, objects)| Some((release.as_str(), objects.as_ref().ok()?)))
+            .flat_map(|(release, objects)| objects.iter().map(move |object| (release, object)))
+    }
+}
+
+/// Reads the documents of a rendered manifest.
+///
+/// # Errors
+///
+/// Which document is no YAML; never tells what stands in it.
+pub fn parse(manifest: &str) -> Known<Vec<Value>> {
+    let mut objects = Vec::new();
+    for (index, document) in serde_yaml::Deserializer::from_str(manifest).enumerate() {
+        let object =
+            Value::deserialize(document).map_err(|_| format!("document {} is no YAML", index + 1))?;
+        match object.get("items").and_then(Value::as_array) {
+            Some(items) => objects.extend(items.iter().cloned()),
+            None if object.get("kind").is_some() => objects.push(object),
+            None => {}
+        }
+    }
+    Ok(objects)
+}
+
+/// The pod specification in an object, if it is a workload.
+#[must_use]
+pub fn pod_spec(object: &Value) -> Option<&Value> {
+    match object.get("kind")?.as_str()? {
+        "Deployment" | "DaemonSet" | "StatefulSet" | "Job" | "ReplicaSet" => {
+            object.pointer("/spec/template/spec")
+        }
+        "CronJob" => object.pointer("/spec/jobTemplate/spec/template/spec"),
+        "Pod" => object.get("spec"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_become_objects() {
+        let text = "---\n# Source: a\nkind: Pod\nspec: {x: 1}\n---\n---\nkind: List\nitems:\n- kind: Job\n  spec: {template: {spec: {y: 2}}}\n---\nfree: text\n";
+        let objects = parse(text).unwrap();
+        assert_eq!(objects.len(), 2);
+        assert_eq!(pod_spec(&objects[0]).unwrap()["x"], 1);
+        assert_eq!(pod_spec(&objects[1]).unwrap()["y"], 2);
+        assert_eq!(parse("a: 1\n---\na: [CANARY\n").unwrap_err(), "document 2 is no YAML");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_manifest_makes_it_panic(text: String) {
+            _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What Flux and k3s' own Helm controller have claimed.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use super::cluster::{Cluster, List};
+use super::flux::{Metadata, Resource, Spec, Status};
+use crate::error::Error;
+use crate::tools::Toolbox;
+
+/// The kinds that tell who owns what, as `plural.group`; those that a cluster does not know are not asked for.
+const KINDS: [&str; 7] = [
+    "fluxinstances.fluxcd.controlplane.io",
+    "gitrepositories.source.toolkit.fluxcd.io",
+    "ocirepositories.source.toolkit.fluxcd.io",
+    "buckets.source.toolkit.fluxcd.io",
+    "kustomizations.kustomize.toolkit.fluxcd.io",
+    "helmreleases.helm.toolkit.fluxcd.io",
+    "helmcharts.helm.cattle.io",
+];
+
+/// What Flux and k3s' own Helm controller have claimed.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// The FluxInstance, if there is one.
+    pub instance: Option<Resource>,
+    /// Flux's sources.
+    pub sources: Vec<Resource>,
+    /// Flux's Kustomizations.
+    pub kustomizations: Vec<Resource>,
+    /// Flux's HelmReleases.
+    pub helm_releases: Vec<Claim>,
+    /// k3s' HelmCharts.
+    pub helm_charts: Vec<Claim>,
+    /// Whether Flux's controllers run.
+    pub controllers: bool,
+}
+
+/// An object that owns a Helm release.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Its kind: `HelmRelease` or `HelmChart`.
+    pub kind: String,
+    /// Its own name, as `namespace/name`.
+    pub owner: String,
+    /// The Helm release, as `namespace/name`.
+    pub release: String,
+    /// Whether it is switched off.
+    pub suspended: bool,
+}
+
+impl Claims {
+    /// What owns a Helm release, if anything does.
+    #[must_use]
+    pub fn owner_of(&self, release: &str) -> Option<&Claim> {
+        self.helm_releases.iter().chain(&self.helm_charts).find(|claim| claim.release == release)
+    }
+}
+
+#[derive(Deserialize)]
+struct Item {
+    kind: String,
+    #[serde(default, rename = "apiVersion")]
+    api_version: String,
+    #[serde(default)]
+    metadata: Metadata,
+    #[serde(default)]
+    spec: ItemSpec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ItemSpec {
+    release_name: Option<String>,
+    target_namespace: Option<String>,
+    storage_namespace: Option<String>,
+    #[serde(flatten)]
+    rest: Spec,
+}
+
+impl From<List<Item>> for Claims {
+    fn from(list: List<Item>) -> Self {
+        let mut claims = Self::default();
+        for Item { kind, api_version, metadata, spec, status } in list.items {
+            let k3s = api_version.starts_with("helm.cattle.io/");
+            match kind.as_str() {
+                "HelmRelease" => claims.helm_releases.push(helm_release(&metadata, spec)),
+                "HelmChart" if k3s => claims.helm_charts.push(helm_chart(&metadata, spec)),
+                _ => {
+                    let resource = Resource { kind, metadata, spec: spec.rest, status };
+                    match resource.kind.as_str() {
+                        "FluxInstance" => claims.instance = Some(resource),
+                        "Kustomization" => claims.kustomizations.push(resource),
+                        "GitRepository" | "OCIRepository" | "Bucket" => claims.sources.push(resource),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        claims
+    }
+}
+
+/// As helm-controller names it: `[TARGET-]NAME` in the storage namespace, shortened with a hash beyond 53 characters
+/// (such a name cannot be told here and stays long).
+fn helm_release(metadata: &Metadata, spec: ItemSpec) -> Claim {
+    let name = spec.release_name.unwrap_or_else(|| match &spec.target_namespace {
+        Some(target) => format!("{target}-{}", metadata.name),
+        None => metadata.name.clone(),
+    });
+    let namespace = spec.storage_namespace.unwrap_or_else(|| metadata.namespace.clone());
+    Claim {
+        kind: "HelmRelease".to_owned(),
+        owner: format!("{}/{}", metadata.namespace, metadata.name),
+        release: format!("{namespace}/{name}"),
+        suspended: spec.rest.suspend,
+    }
+}
+
+fn helm_chart(metadata: &Metadata, spec: ItemSpec) -> Claim {
+    let namespace = spec.target_namespace.filter(|name| !name.is_empty());
+    Claim {
+        kind: "HelmChart".to_owned(),
+        owner: format!("{}/{}", metadata.namespace, metadata.name),
+        release: format!("{}/{}", namespace.as_ref().unwrap_or(&metadata.namespace), metadata.name),
+        suspended: false,
+    }
+}
+
+impl Toolbox {
+    /// Reads what is claimed, of the kinds that the cluster knows.
+    ///
+    /// # Errors
+    ///
+    /// When kubectl fails.
+    pub async fn observe_claims(&self, known: &BTreeSet<String>, cluster: &Cluster) -> Result<Claims, Error> {
+        let kinds: Vec<_> = KINDS.into_iter().filter(|kind| known.contains(*kind)).collect();
+        let mut claims = if kinds.is_empty() {
+            Claims::default()
+        } else {
+            let list: Option<List<Item>> = self.kubectl_get(&[&kinds.join(","), "--all-namespaces"]).await?;
+            list.map(Claims::from).unwrap_or_default()
+        };
+        // `flux install` and the operator label all of Flux so.
+        claims.controllers = cluster.workloads.iter().any(|workload| {
+            workload.labels.get("app.kubernetes.io/part-of").is_some_and(|part| part == "flux")
+        });
+        Ok(claims)
+    }
+
+    /// The kinds that custom resource definitions bring, as `plural.group`: their names, without the definitions.
+    ///
+    /// # Errors
+    ///
+    /// When kubectl fails.
+    pub async fn observe_kinds(&self) -> Result<BTreeSet<String>, Error> {
+        let table = self.kubectl_get_table(&["customresourcedefinitions", "--no-headers"]).await?;
+        Ok(table.lines().filter_map(|line| line.split_whitespace().next()).map(ToOwned::to_owned).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_of_releases_are_found() {
+        let list = r#"{"items":[
+            {"kind":"HelmRelease","apiVersion":"helm.toolkit.fluxcd.io/v2","metadata":{"name":"cilium","namespace":"kube-system"},"spec":{"suspend":true}},
+            {"kind":"HelmRelease","apiVersion":"helm.toolkit.fluxcd.io/v2","metadata":{"name":"a","namespace":"flux-system"},"spec":{"targetNamespace":"media","storageNamespace":"x"}},
+            {"kind":"HelmRelease","apiVersion":"helm.toolkit.fluxcd.io/v2","metadata":{"name":"b","namespace":"flux-system"},"spec":{"releaseName":"bee"}},
+            {"kind":"HelmChart","apiVersion":"helm.cattle.io/v1","metadata":{"name":"traefik","namespace":"kube-system"},"spec":{"targetNamespace":""}},
+            {"kind":"HelmChart","apiVersion":"source.toolkit.fluxcd.io/v1","metadata":{"name":"other","namespace":"flux-system"}},
+            {"kind":"GitRepository","metadata":{"name":"flux-system","namespace":"flux-system"},"spec":{"url":"ssh://x"}},
+            {"kind":"FluxInstance","metadata":{"name":"flux","namespace":"flux-system"}},
+            {"kind":"Kustomization","metadata":{"name":"flux-system","namespace":"flux-system"}}]}"#;
+        let claims = Claims::from(serde_json::from_str::<List<Item>>(list).unwrap());
+        let owner =
+            |release: &str| claims.owner_of(release).map(|claim| (claim.owner.as_str(), claim.suspended));
+        assert_eq!(owner("kube-system/cilium"), Some(("kube-system/cilium", true)));
+        assert_eq!(owner("x/media-a"), Some(("flux-system/a", false)));
+        assert_eq!(owner("flux-system/bee"), Some(("flux-system/b", false)));
+        assert_eq!(owner("kube-system/traefik"), Some(("kube-system/traefik", false)));
+        assert_eq!((owner("flux-system/other"), owner("flux-system/b")), (None, None));
+        assert_eq!((claims.sources.len(), claims.kustomizations.len()), (1, 1));
+        assert!(claims.instance.is_some());
+    }
+}

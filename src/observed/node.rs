@@ -1,0 +1,120 @@
+//! A node: its state, its addresses, and how k3s was started on it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::cluster::{Metadata, Spec, Status};
+
+/// A registered node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Whether it is Ready.
+    pub ready: bool,
+    /// The word for it: `KubeletReady`, `KubeletNotReady`, `NodeStatusUnknown`.
+    pub reason: String,
+    /// What it waits for when it is not Ready.
+    pub message: String,
+    /// When it was registered, as RFC 3339.
+    pub created: String,
+    /// When it last became Ready or stopped being so, as RFC 3339.
+    pub changed: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Its taints.
+    pub taints: Vec<Taint>,
+    /// Whether it is cordoned.
+    pub unschedulable: bool,
+    /// The networks of its pods.
+    pub pod_cidrs: Vec<String>,
+    /// Its addresses and host name.
+    pub addresses: Vec<Address>,
+    /// Its versions.
+    pub info: Info,
+}
+
+/// A taint.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(default)]
+pub struct Taint {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    pub effect: String,
+}
+
+/// An address of a node.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Address {
+    /// `InternalIP`, `ExternalIP`, `Hostname`, …
+    pub r#type: String,
+    /// The address.
+    pub address: String,
+}
+
+/// The versions on a node.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Info {
+    /// The kubelet's, such as `v1.36.3+k3s1`.
+    pub kubelet_version: String,
+    /// The kernel's.
+    pub kernel_version: String,
+}
+
+impl Node {
+    pub(super) fn new(metadata: Metadata, spec: Spec, status: Status) -> Self {
+        let ready =
+            status.conditions.into_iter().find(|condition| condition.r#type == "Ready").unwrap_or_default();
+        let pod_cidrs = if spec.pod_cidrs.is_empty() {
+            Some(spec.pod_cidr).into_iter().filter(|network| !network.is_empty()).collect()
+        } else {
+            spec.pod_cidrs
+        };
+        Self {
+            name: metadata.name,
+            ready: ready.status == "True",
+            reason: ready.reason,
+            message: ready.message,
+            created: metadata.creation_timestamp,
+            changed: ready.last_transition_time,
+            labels: metadata.labels,
+            annotations: metadata.annotations,
+            taints: spec.taints,
+            unschedulable: spec.unschedulable,
+            pod_cidrs,
+            addresses: status.addresses,
+            info: status.node_info,
+        }
+    }
+
+    /// Whether it runs the control plane (k3s sets the label on its servers).
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        ["control-plane", "master"].iter().any(|role| {
+            self.labels.get(&format!("node-role.kubernetes.io/{role}")).is_some_and(|value| value != "false")
+        })
+    }
+
+    /// Whether it waits for nothing but a network, the expected state of a fresh cluster (k3s-io/k3s#12583).
+    #[must_use]
+    pub fn waits_for_cni(&self) -> bool {
+        self.message.contains("cni plugin not initialized") || self.message.contains("NetworkPluginNotReady")
+    }
+
+    /// What it waits for, in few words.
+    #[must_use]
+    pub fn waiting_for(&self) -> String {
+        if self.waits_for_cni() {
+            return "CNI".to_owned();
+        }
+        if self.message.is_empty() { "its kubelet".to_owned() } else { self.message.clone() }
+    }
+}

@@ -1,0 +1,53 @@
+//! git: what it tracks, and where a repository comes from. It is not required: without it that is unknown.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Toolbox, last_words};
+use crate::child_env::AGE_IDENTITIES;
+use crate::error::Error;
+use crate::process::Invocation;
+
+const ASK: Duration = Duration::from_secs(20);
+
+/// A hook that runs k3s-boot sets these; they would lead to another repository than the one asked for.
+const ELSEWHERE: [&str; 4] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"];
+
+impl Toolbox {
+    /// The files that Git tracks, relative to `root`.
+    ///
+    /// # Errors
+    ///
+    /// When git fails.
+    pub async fn git_tracked(&self, git: &Path, root: &Path) -> Result<BTreeSet<PathBuf>, Error> {
+        let names = self.git(git, root, &["ls-files", "-z"]).await?;
+        let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        Ok(names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
+    }
+
+    /// The address of the remote `origin`; it may hold credentials.
+    ///
+    /// # Errors
+    ///
+    /// When git fails, or there is no such remote.
+    pub async fn git_origin(&self, git: &Path, root: &Path) -> Result<String, Error> {
+        let url = self.git(git, root, &["config", "--get", "remote.origin.url"]).await?;
+        Ok(String::from_utf8_lossy(&url).trim().to_owned())
+    }
+
+    async fn git(&self, git: &Path, root: &Path, words: &[&str]) -> Result<Vec<u8>, Error> {
+        let mut args = vec!["--no-optional-locks".as_ref(), "-C".as_ref(), root.as_os_str()];
+        args.extend(words.iter().map(OsStr::new));
+        let invocation = Invocation::new("git", git, args).deadline(self.clock.cap(ASK));
+        let invocation = invocation.without(&AGE_IDENTITIES).without(&ELSEWHERE);
+        let command = invocation.to_string();
+        let output = self.runner.run(invocation).await?;
+        if !output.success() {
+            return Err(Error::Tool { command, reason: last_words(&output) });
+        }
+        Ok(output.stdout)
+    }
+}
