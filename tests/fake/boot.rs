@@ -378,7 +378,7 @@ impl Boot {
                 _ => line.to_owned(),
             };
             let line =
-                ["took", "elapsed", "after", "log"].iter().fold(line, |line, key| without_value(&line, key));
+                ["took", "elapsed", "after", "log", "checks"].iter().fold(line, |line, key| without_value(&line, key));
             ["\"seconds\"", "\"log\""].iter().fold(line, |line, key| without_json_value(&line, key))
         });
         lines.collect()

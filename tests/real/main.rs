@@ -10,6 +10,7 @@
 mod ending;
 mod first_run;
 mod refusals;
+mod states;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

@@ -1,0 +1,275 @@
+//! States that a bootstrap would trip over, set up one by one: `check` names each, and changes nothing.
+
+use super::world::{Boot, Ran, World};
+
+/// A state that is broken.
+struct State<'a> {
+    /// What was done.
+    name: &'a str,
+    /// The rule that tells it.
+    rule: &'a str,
+    /// `✗`, `!`, or `✓` for what is good to know.
+    mark: &'a str,
+    /// Words that must stand in what the rule prints.
+    words: &'a [&'a str],
+}
+
+/// What the states printed, a row each.
+struct Table<'a> {
+    world: &'a World,
+    rows: Vec<String>,
+}
+
+impl<'a> Table<'a> {
+    fn new(world: &'a World) -> Self {
+        Self { world, rows: Vec::new() }
+    }
+
+    /// Sets a state up, checks it, and mends it.
+    #[track_caller]
+    fn state(&mut self, state: &State<'_>, set_up: impl FnOnce(), mend: impl FnOnce()) {
+        let world = self.world;
+        self.state_with(state, set_up, mend, &["check"], |boot| boot.arg("--nodes=1"));
+    }
+
+    #[track_caller]
+    fn state_with(
+        &mut self,
+        state: &State<'_>,
+        set_up: impl FnOnce(),
+        mend: impl FnOnce(),
+        args: &[&str],
+        change: impl FnOnce(Boot<'a>) -> Boot<'a>,
+    ) {
+        set_up();
+        let ran = change(self.world.boot(args)).run();
+        mend();
+        self.told(state, &ran);
+    }
+
+    #[track_caller]
+    fn told(&mut self, state: &State<'_>, ran: &Ran) {
+        let State { name, rule, mark, words } = state;
+        let start = format!("  {mark} {rule}: ");
+        let told = blocks(&ran.stdout).into_iter().filter(|block| block.starts_with(&start)).find(|block| {
+            words.iter().all(|word| block.contains(word))
+        });
+        let told = told.unwrap_or_else(|| panic!("{name}: no `{start}` with {words:?} in\n{}{}", ran.stdout, ran.stderr));
+        let code = if *mark == "✗" { 1 } else { 0 };
+        assert_eq!(ran.code, Some(code), "{name}");
+        let line: Vec<_> = told.lines().map(str::trim).collect();
+        self.rows.push(format!("| `{rule}` | {name} | {} |", line.join(" · ").replace('|', "\\|")));
+    }
+
+    /// Prints the rows, and tells that nothing is left of the states.
+    #[track_caller]
+    fn end(self) {
+        for row in &self.rows {
+            println!("{row}");
+        }
+        println!("states: {}", self.rows.len());
+    }
+}
+
+/// What each rule printed: its line and those below it.
+fn blocks(text: &str) -> Vec<String> {
+    let mut blocks: Vec<String> = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("      ") {
+            if let Some(block) = blocks.last_mut() {
+                block.push('\n');
+                block.push_str(line);
+            }
+        } else {
+            blocks.push(line.to_owned());
+        }
+    }
+    blocks
+}
+
+/// No problem is told of what is in order.
+#[track_caller]
+fn assert_healthy(ran: &Ran) {
+    let marks = ["  ✗ ", "  ! "];
+    let told: Vec<_> = ran.stdout.lines().filter(|line| marks.iter().any(|mark| line.starts_with(mark))).collect();
+    assert_eq!(told, [""; 0], "{}", ran.stdout);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+}
+
+const NODE: &str = "node-1";
+
+fn node_args(world: &World, args: &str) {
+    let change = format!("k3s.io/node-args=[\"server\"{args}]");
+    world.kubectl(&["annotate", "--overwrite", "node", NODE, &change]);
+}
+
+const GOOD_ARGS: &str = r#","--flannel-backend","none","--disable-network-policy","true","--disable-kube-proxy","true","--disable","coredns","--disable","servicelb","--disable","traefik""#;
+
+/// How k3s was started, and what stands in the cluster.
+#[test]
+fn states_of_k3s_and_its_nodes() {
+    let world = World::start("states-of-k3s");
+    let mark = world.sandbox.audit_mark().unwrap();
+    assert_healthy(&world.boot(&["check"]).run());
+    let mut table = Table::new(&world);
+    let good = || node_args(&world, GOOD_ARGS);
+    let without = |args: &str| node_args(&world, &GOOD_ARGS.replace(args, ""));
+    let state = |name, rule, mark, words| State { name, rule, mark, words };
+
+    table.state(
+        &state("flannel still on", "k3s-flannel", "✗", &["flannel-backend: \"none\"", NODE]),
+        || without(r#","--flannel-backend","none""#),
+        good,
+    );
+    table.state(
+        &state("network policy controller still on", "k3s-network-policy", "!", &["disable-network-policy: true"]),
+        || without(r#","--disable-network-policy","true""#),
+        good,
+    );
+    table.state(
+        &state("kube-proxy still on", "k3s-kube-proxy", "!", &["disable-kube-proxy: true"]),
+        || without(r#","--disable-kube-proxy","true""#),
+        good,
+    );
+    table.state(
+        &state("CoreDNS not disabled", "k3s-coredns", "✗", &["coredns"]),
+        || without(r#","--disable","coredns""#),
+        good,
+    );
+    table.state(
+        &state("servicelb and traefik still bundled", "k3s-bundled", "✓", &["servicelb", "traefik"]),
+        || without(r#","--disable","servicelb","--disable","traefik""#),
+        good,
+    );
+    table.state(
+        &state("bundled CoreDNS still there", "coredns-bundled", "✗", &["coredns"]),
+        || world.apply(BUNDLED_COREDNS),
+        || world.delete(BUNDLED_COREDNS),
+    );
+    for row in &table.rows {
+        assert!(!row.contains("take-ownership") && !row.contains("take_ownership"), "{row}");
+    }
+    table.state_with(
+        &state("user workloads, flannel still on", "k3s-flannel", "✗", &["cut"]),
+        || {
+            world.apply(USER_WORKLOAD);
+            without(r#","--flannel-backend","none""#);
+        },
+        || {
+            world.delete(USER_WORKLOAD);
+            good();
+        },
+        &["check"],
+        |boot| boot,
+    );
+    assert!(!table.rows.last().unwrap().contains("flannel-backend: \"none\" ·"), "nothing that cuts the network is ready to paste");
+
+    table.state_with(
+        &state("fewer nodes than expected", "nodes", "!", &["1", "3"]),
+        || {},
+        || {},
+        &["check", "--nodes=3"],
+        |boot| boot,
+    );
+    let taint = |args: &[&str]| world.kubectl(&[&["taint", "node", NODE][..], args].concat());
+    table.state(
+        &state("a taint that nothing tolerates", "taints", "✗", &["dedicated", "NoSchedule"]),
+        || taint(&["dedicated=db:NoSchedule"]),
+        || taint(&["dedicated=db:NoSchedule-"]),
+    );
+    table.state(
+        &state("CriticalAddonsOnly on the only node", "taints", "✗", &["CriticalAddonsOnly", "cilium-operator"]),
+        || taint(&["CriticalAddonsOnly=true:NoExecute"]),
+        || taint(&["CriticalAddonsOnly=true:NoExecute-"]),
+    );
+    let values = "bootstrap/templates/values.yaml.gotmpl";
+    table.state(
+        &state("two operators for one node", "replicas", "✗", &["operator.replicas: 1", "cilium-operator"]),
+        || world.replace(values, "  replicas: 1\n", "  replicas: 2\n"),
+        || world.restore(),
+    );
+    table.state(
+        &state("native routing without the pods' network", "pod-cidr", "✗", &["10.99.0.0/16", "10.42.0.0/24"]),
+        || {
+            world.replace(values, "kubeProxyReplacement: true\n", "kubeProxyReplacement: true\nroutingMode: native\nipv4NativeRoutingCIDR: 10.99.0.0/16\n");
+        },
+        || world.restore(),
+    );
+    table.state(
+        &state("CoreDNS at another address than the kubelet's", "cluster-dns", "!", &["10.43.0.53", "10.43.0.10"]),
+        || world.replace(values, "clusterIP: 10.43.0.10", "clusterIP: 10.43.0.53"),
+        || world.restore(),
+    );
+    table.state(
+        &state("the DNS address is taken", "dns-address", "✗", &["10.43.0.10", "kube-system/squatter"]),
+        || world.apply(SQUATTER),
+        || world.delete(SQUATTER),
+    );
+    let hosts: [(&str, &str, &str, &str, &[&str]); 3] = [
+        ("API host with a scheme", "https://10.0.0.10:6443", "api-host", "✗", &["https://10.0.0.10:6443"]),
+        ("API host that is not in the certificate", "api.example.org", "api-host-cert", "✗", &["api.example.org", "tls-san"]),
+        ("127.0.0.1 without agents is fine, but told offline", "127.0.0.1", "api-host-roles", "", &[]),
+    ];
+    for (name, host, rule, mark, words) in hosts.into_iter().filter(|(.., mark, _)| !mark.is_empty()) {
+        table.state_with(&state(name, rule, mark, words), || {}, || {}, &["check"], |boot| boot.env("K3S_API_HOST", host));
+    }
+    table.end();
+    assert_healthy(&world.boot(&["check"]).run());
+    assert_eq!(world.changes(mark), [""; 0]);
+}
+
+const BUNDLED_COREDNS: &str = "apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: coredns
+  namespace: kube-system
+  labels: {objectset.rio.cattle.io/hash: bce283298811743a0386ab510f2f67ef74240c57}
+data: {Corefile: ''}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: coredns
+  namespace: kube-system
+  labels: {objectset.rio.cattle.io/hash: bce283298811743a0386ab510f2f67ef74240c57, k8s-app: kube-dns}
+spec:
+  replicas: 0
+  selector: {matchLabels: {k8s-app: kube-dns}}
+  template:
+    metadata: {labels: {k8s-app: kube-dns}}
+    spec: {containers: [{name: coredns, image: coredns}]}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: kube-dns
+  namespace: kube-system
+  labels: {objectset.rio.cattle.io/hash: bce283298811743a0386ab510f2f67ef74240c57}
+spec:
+  clusterIP: 10.43.0.10
+  selector: {k8s-app: kube-dns}
+  ports: [{name: dns, port: 53, protocol: UDP}]
+";
+
+const USER_WORKLOAD: &str = "apiVersion: v1
+kind: Namespace
+metadata: {name: media}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: player, namespace: media}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: player}}
+  template:
+    metadata: {labels: {app: player}}
+    spec: {containers: [{name: player, image: player}]}
+";
+
+const SQUATTER: &str = "apiVersion: v1
+kind: Service
+metadata: {name: squatter, namespace: kube-system}
+spec:
+  clusterIP: 10.43.0.10
+  ports: [{port: 80}]
+";
