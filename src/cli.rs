@@ -31,6 +31,15 @@ pub enum Command {
     Check(Check),
     /// Show what `apps` would do: namespaces, secrets by name, releases with versions and values; changes nothing
     Diff(Diff),
+    /// Tell what stands: nodes, releases, Flux's objects, what is not ready and why; changes nothing
+    ///
+    /// It takes kubectl and a kubeconfig, and nothing else. What is not ready is no error: the exit code is 1 only when
+    /// the cluster does not answer or cannot be asked.
+    Status {
+        /// Look again every two seconds until interrupted; with `json`, a line for each change
+        #[arg(long)]
+        watch: bool,
+    },
     /// Print the completion script for a shell
     Completions {
         /// The shell

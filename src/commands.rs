@@ -4,6 +4,7 @@ pub mod apps;
 mod ask;
 pub mod check;
 pub mod diff;
+pub mod status;
 
 use crate::child_env::{self, ChildEnv};
 use crate::env::Env;

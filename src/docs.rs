@@ -43,7 +43,7 @@ pub fn reference() -> String {
     command.build();
     let help = command.render_long_help().to_string();
     _ = write!(text, "\n```text\n{}\n```\n", trimmed(&help));
-    for name in ["apps", "check", "diff", "completions", "man"] {
+    for name in ["apps", "check", "diff", "status", "completions", "man"] {
         if let Some(sub) = command.find_subcommand_mut(name) {
             let help = sub.render_long_help().to_string();
             _ = write!(text, "\n## k3s-boot {name}\n\n```text\n{}\n```\n", trimmed(&help));

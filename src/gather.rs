@@ -10,11 +10,13 @@ mod git;
 mod mended;
 mod renders;
 mod secrets;
+mod standing;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-pub use self::files::{Files, files};
+pub use self::files::{Files, files, files_for_looking};
+pub use self::standing::{Named, Standing, standing};
 use crate::charts::ChartStore;
 use crate::check::{Facts, Finding, Findings, Severity};
 use crate::desired::{Desired, Helmfile, encrypted, repository};

@@ -61,6 +61,7 @@ pub fn main_impl() -> ExitCode {
         Command::Apps(apps) => run_apps(&cli.global, apps),
         Command::Check(check) => run_check(&cli.global, check),
         Command::Diff(diff) => run_diff(&cli.global, diff),
+        Command::Status { watch } => run_status(&cli.global, *watch),
         Command::Completions { shell } => print(&docs::completions(*shell)),
         Command::Man => docs::man(Cli::command()).map_err(Into::into).and_then(|page| print(&page)),
     };
@@ -137,6 +138,14 @@ fn run_diff(global: &Global, diff: &Diff) -> anyhow::Result<ExitCode> {
     let asked = commands::diff::Asked { manifests: diff.manifests, exit_code: diff.exit_code };
     let code =
         run(async |stop| written(commands::diff::diff(&settings, &env, &redactor, stop, asked).await))?;
+    Ok(ExitCode::from(code))
+}
+
+fn run_status(global: &Global, watch: bool) -> anyhow::Result<ExitCode> {
+    let (env, redactor) = begin(global, true)?;
+    let settings = Settings::of_status(global, &env);
+    let code =
+        run(async |stop| written(commands::status::status(&settings, &env, &redactor, stop, watch).await))?;
     Ok(ExitCode::from(code))
 }
 

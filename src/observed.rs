@@ -2,6 +2,7 @@
 
 pub mod claims;
 pub mod cluster;
+pub mod events;
 pub mod existence;
 pub mod flux;
 pub mod helm;

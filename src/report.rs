@@ -2,6 +2,7 @@
 
 pub mod checks;
 pub mod diff;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

@@ -147,6 +147,12 @@ impl Settings {
         Self { rotate_age_key: diff.rotate_age_key, ..Self::resolve(global, &diff.checks, env) }
     }
 
+    /// The settings of `status`.
+    #[must_use]
+    pub fn of_status(global: &Global, env: &Env) -> Self {
+        Self::resolve(global, &Checks::default(), env)
+    }
+
     /// The settings of `check`.
     #[must_use]
     pub fn of_check(global: &Global, check: &Check, env: &Env) -> Self {

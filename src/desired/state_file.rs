@@ -28,6 +28,10 @@ pub struct StateFile {
     pub broken: bool,
     /// Paths of values files that lead nowhere, each with one that leads to the file that is meant.
     pub mends: Vec<(String, String)>,
+    /// The namespace and name of each release that it names in plain words.
+    pub releases: Vec<(String, String)>,
+    /// Whether it may name more releases than that.
+    pub partial: bool,
 }
 
 /// Reads a state file and those that it includes. Also gives all that is wrong with it.
@@ -35,11 +39,13 @@ pub struct StateFile {
 pub fn read(kind: Kind, path: &Path, allow_hooks: bool) -> (StateFile, Vec<Finding>) {
     let mut scan = Scan { allow_hooks, ..Scan::default() };
     scan.file(path, DEEPEST);
-    let Scan { findings, charts, needs_identities, broken, mends, .. } = scan;
-    (StateFile { kind, path: path.to_owned(), charts, needs_identities, broken, mends }, findings)
+    let Scan { findings, charts, needs_identities, broken, mends, releases, partial, .. } = scan;
+    let path = path.to_owned();
+    (StateFile { kind, path, charts, needs_identities, broken, mends, releases, partial }, findings)
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one is asked for, the others are found out one by one")]
 struct Scan {
     allow_hooks: bool,
     findings: Vec<Finding>,
@@ -47,6 +53,8 @@ struct Scan {
     needs_identities: bool,
     broken: bool,
     mends: Vec<(String, String)>,
+    releases: Vec<(String, String)>,
+    partial: bool,
 }
 
 impl Scan {
@@ -57,6 +65,7 @@ impl Scan {
                 let finding = Finding::error("helmfile", "Helmfile cannot be read");
                 self.findings.push(finding.with("file", path.display()).with("reason", error));
                 self.broken = true;
+                self.partial = true;
                 return;
             }
         };
@@ -71,6 +80,7 @@ impl Scan {
             if !self.allow_hooks && text.contains("hooks:") && prepares {
                 self.refuse(path, "a `prepare` hook");
             }
+            self.partial |= text.contains("releases:");
             return;
         }
         for document in serde_yaml::Deserializer::from_str(&text) {
@@ -82,6 +92,7 @@ impl Scan {
                     let finding = finding.with("file", path.display()).with("line", line);
                     self.findings.push(finding.with("reason", error));
                     self.broken = true;
+                    self.partial = true;
                     return;
                 }
             }
@@ -121,14 +132,12 @@ impl Scan {
         for release in releases() {
             self.release(path, folder, document, release);
         }
-        let included = sequence(document, "bases")
-            .chain(sequence(document, "helmfiles"))
-            .filter_map(|entry| entry.as_str().or_else(|| entry.get("path")?.as_str()))
-            .filter(|entry| is_local(entry));
-        for entry in included {
-            let file = folder.join(entry);
-            if depth > 0 && file.is_file() {
-                self.file(&file, depth - 1);
+        for entry in sequence(document, "bases").chain(sequence(document, "helmfiles")) {
+            let path = entry.as_str().or_else(|| entry.get("path")?.as_str()).filter(|path| is_local(path));
+            let file = path.map(|path| folder.join(path)).filter(|file| depth > 0 && file.is_file());
+            match file {
+                Some(file) => self.file(&file, depth - 1),
+                None => self.partial = true,
             }
         }
     }
@@ -139,6 +148,11 @@ impl Scan {
             && chart.starts_with("oci://")
         {
             self.charts.push(ChartRef { chart: chart.to_owned(), version: version.to_owned() });
+        }
+        let namespace = if release.get("namespace").is_some() { text("namespace") } else { Some("default") };
+        match (namespace, text("name")) {
+            (Some(namespace), Some(name)) => self.releases.push((namespace.to_owned(), name.to_owned())),
+            _ => self.partial = true,
         }
         // A release may say that a missing file is none of its business.
         let handler = release.get("missingFileHandler").or_else(|| document.get("missingFileHandler"));
@@ -316,5 +330,31 @@ mod tests {
         assert!(findings.is_empty() && !state.broken);
         assert_eq!(state.charts, [ChartRef { chart: "oci://x/a".to_owned(), version: "1.0.0".to_owned() }]);
         assert!(!state.needs_identities);
+    }
+
+    #[test]
+    fn releases_in_plain_words_are_known_without_helmfile() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let (state, _) = read(Kind::Apps, &path, true);
+            let names: Vec<_> =
+                state.releases.iter().map(|(space, name)| format!("{space}/{name}")).collect();
+            (names.join(" "), state.partial)
+        };
+        let plain = "releases:\n- {name: a, namespace: x, chart: c}\n- {name: b, chart: c}\n";
+        assert_eq!(named("a.yaml", plain), ("x/a default/b".to_owned(), false));
+        assert_eq!(named("b.yaml", "helmfiles: [a.yaml]\n"), ("x/a default/b".to_owned(), false));
+        let partial = [
+            ("c.yaml", "helmfiles: ['*/a.yaml']\n"),
+            ("d.yaml", "releases:\n- {name: a, namespace: '{{ .Namespace }}', chart: c}\n"),
+            ("e.yaml", "releases: [\n"),
+            ("f.yaml.gotmpl", plain),
+        ];
+        for (name, text) in partial {
+            assert_eq!(named(name, text), (String::new(), true), "{name}");
+        }
+        assert_eq!(named("g.yaml.gotmpl", "environments: {}\n"), (String::new(), false));
     }
 }

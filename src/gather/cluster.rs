@@ -1,14 +1,15 @@
 //! Asking the cluster: who it is, what stands in it, who owns what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Files, Purpose, known};
 use crate::check::{Finding, Findings, versions};
 use crate::desired::releases::Release;
 use crate::desired::{Desired, STAND_IN};
 use crate::error::Error;
+use crate::observed::claims::Claims;
 use crate::observed::cluster::Cluster;
-use crate::observed::helm::Record;
+use crate::observed::helm::{Record, Stored};
 use crate::observed::{Known, Kubelet, Live};
 use crate::plan::needs_rendering;
 use crate::process::ProcessError;
@@ -44,34 +45,12 @@ pub(super) async fn ask(
     let versions = versions?;
     let mut problems = Findings::default();
     problems.keep(versions::check("kubectl", versions.client.as_ref()));
-    let version = problems.keep(versions.server.map_err(|unanswered| no_answer(tools, &unanswered)));
-    let cluster = match (cluster, &version) {
-        (Ok(cluster), Some(_)) => Some(cluster),
-        (Err(error @ (Error::Interrupted(_) | Error::Process(ProcessError::Interrupted { .. }))), _) => {
-            return Err(error);
-        }
-        (Err(error), Some(_)) => {
-            let unanswered = Unanswered::from_words(&error.to_string());
-            problems.0.push(match unanswered.kind {
-                UnansweredKind::Other => {
-                    Finding::error("api", "Cluster cannot be read").with("reason", error)
-                }
-                _ => no_answer(tools, &unanswered),
-            });
-            None
-        }
-        // A cluster that does not answer is told once.
-        (_, None) => None,
-    };
-    let (Some(version), Some(cluster)) = (version, cluster) else {
+    let Some((version, cluster)) = answer(tools, versions.server, cluster, &mut problems)? else {
         return Ok(Api { live: None, problems: problems.0 });
     };
     on_cluster(&version, &cluster);
     let kinds = known(kinds)?;
-    let claims = match &kinds {
-        Ok(kinds) => known(tools.observe_claims(kinds, &cluster).await)?,
-        Err(reason) => Err(reason.clone()),
-    };
+    let claims = claims(tools, &kinds, &cluster).await?;
     let live = Live {
         version,
         cluster,
@@ -82,6 +61,46 @@ pub(super) async fn ask(
         ..Live::default()
     };
     Ok(Api { live: Some(live), problems: problems.0 })
+}
+
+/// The server's version and what stands in every cluster; none, and a problem, when the cluster does not answer.
+pub(super) fn answer(
+    tools: &Toolbox,
+    version: Result<String, Unanswered>,
+    cluster: Result<Cluster, Error>,
+    problems: &mut Findings,
+) -> Result<Option<(String, Cluster)>, Error> {
+    let version = problems.keep(version.map_err(|unanswered| no_answer(tools, &unanswered)));
+    match (cluster, version) {
+        (Ok(cluster), Some(version)) => Ok(Some((version, cluster))),
+        (Err(error @ (Error::Interrupted(_) | Error::Process(ProcessError::Interrupted { .. }))), _) => {
+            Err(error)
+        }
+        (Err(error), Some(_)) => {
+            let unanswered = Unanswered::from_words(&error.to_string());
+            problems.0.push(match unanswered.kind {
+                UnansweredKind::Other => {
+                    Finding::error("api", "Cluster cannot be read").with("reason", error)
+                }
+                _ => no_answer(tools, &unanswered),
+            });
+            Ok(None)
+        }
+        // A cluster that does not answer is told once.
+        (_, None) => Ok(None),
+    }
+}
+
+/// What is claimed, of the kinds that the cluster knows.
+pub(super) async fn claims(
+    tools: &Toolbox,
+    kinds: &Known<BTreeSet<String>>,
+    cluster: &Cluster,
+) -> Result<Known<Claims>, Error> {
+    match kinds {
+        Ok(kinds) => known(tools.observe_claims(kinds, cluster).await),
+        Err(reason) => Ok(Err(reason.clone())),
+    }
 }
 
 /// Asks what depends on what is wanted.
@@ -117,12 +136,20 @@ async fn records(
     desired: &Desired,
     live: &Live,
 ) -> Result<Known<BTreeMap<String, Record>>, Error> {
-    let stored = match &live.releases {
+    records_of(tools, &live.releases, |id| desired.releases().any(|release| release.id() == id)).await
+}
+
+/// The records of those of the releases that are wanted, by `namespace/name`.
+pub(super) async fn records_of(
+    tools: &Toolbox,
+    stored: &Known<Vec<Stored>>,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Known<BTreeMap<String, Record>>, Error> {
+    let stored = match stored {
         Ok(stored) => stored,
         Err(reason) => return Ok(Err(reason.clone())),
     };
-    let wanted: Vec<_> =
-        stored.iter().filter(|one| desired.releases().any(|release| release.id() == one.id())).collect();
+    let wanted: Vec<_> = stored.iter().filter(|one| wanted(&one.id())).collect();
     known(tools.observe_records(&wanted).await)
 }
 

@@ -26,11 +26,31 @@ pub struct Files {
     pub problems: Vec<Finding>,
 }
 
+/// Finds out what is needed to look at the cluster and nothing else: kubectl and the kubeconfig.
+#[must_use]
+pub fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Files {
+    let mut findings = Findings::default();
+    let programs = programs(settings, &["kubectl"], &mut findings);
+    let target = target(settings, &mut findings);
+    // Not needed; but should it stand in what the cluster says, nobody shall see it.
+    if let Ok(text) = std::fs::read_to_string(&settings.age_key) {
+        redactor.add([text.as_str()]);
+    }
+    Files {
+        programs,
+        target,
+        helmfiles: Vec::new(),
+        encrypted: Vec::new(),
+        age_key: None,
+        problems: findings.0,
+    }
+}
+
 /// Finds out all that can be found out without starting a program.
 #[must_use]
 pub fn files(settings: &Settings, redactor: &Redactor) -> Files {
     let mut findings = Findings::default();
-    let programs = programs(settings, &mut findings);
+    let programs = programs(settings, &PROGRAMS, &mut findings);
     let target = target(settings, &mut findings);
     let helmfiles = helmfiles(settings, &mut findings);
     let age_key = age_key(settings, redactor, &mut findings);
@@ -63,19 +83,19 @@ fn target(settings: &Settings, findings: &mut Findings) -> Option<kubeconfig::Ta
     Some(target)
 }
 
-fn programs(settings: &Settings, findings: &mut Findings) -> Vec<Program> {
-    let find = |name| Program {
+fn programs(settings: &Settings, names: &[&'static str], findings: &mut Findings) -> Vec<Program> {
+    let find = |name: &&'static str| Program {
         name,
         path: find_program(name, settings.path.as_deref(), &settings.cwd),
         version: Err("not asked".to_owned()),
     };
-    let programs = PROGRAMS.map(find);
+    let programs: Vec<_> = names.iter().map(find).collect();
     let missing: Vec<_> =
         programs.iter().filter(|program| program.path.is_none()).map(|program| program.name).collect();
     if !missing.is_empty() {
         findings.0.push(Finding::error("programs", "Missing required deps").with("deps", missing.join(" ")));
     }
-    programs.into()
+    programs
 }
 
 fn read(rule: &'static str, path: &Path) -> Result<String, Finding> {

@@ -31,6 +31,8 @@ pub struct Claims {
     pub kustomizations: Vec<Resource>,
     /// Flux's HelmReleases.
     pub helm_releases: Vec<Claim>,
+    /// What became of each of them.
+    pub helm_resources: Vec<Resource>,
     /// k3s' HelmCharts.
     pub helm_charts: Vec<Claim>,
     /// Whether Flux's controllers run.
@@ -87,7 +89,11 @@ impl From<List<Item>> for Claims {
         for Item { kind, api_version, metadata, spec, status } in list.items {
             let k3s = api_version.starts_with("helm.cattle.io/");
             match kind.as_str() {
-                "HelmRelease" => claims.helm_releases.push(helm_release(&metadata, spec)),
+                "HelmRelease" => {
+                    let (claim, rest) = helm_release(&metadata, spec);
+                    claims.helm_releases.push(claim);
+                    claims.helm_resources.push(Resource { kind, metadata, spec: rest, status });
+                }
                 "HelmChart" if k3s => claims.helm_charts.push(helm_chart(&metadata, spec)),
                 _ => {
                     let resource = Resource { kind, metadata, spec: spec.rest, status };
@@ -106,18 +112,19 @@ impl From<List<Item>> for Claims {
 
 /// As helm-controller names it: `[TARGET-]NAME` in the storage namespace, shortened with a hash beyond 53 characters
 /// (such a name cannot be told here and stays long).
-fn helm_release(metadata: &Metadata, spec: ItemSpec) -> Claim {
+fn helm_release(metadata: &Metadata, spec: ItemSpec) -> (Claim, Spec) {
     let name = spec.release_name.unwrap_or_else(|| match &spec.target_namespace {
         Some(target) => format!("{target}-{}", metadata.name),
         None => metadata.name.clone(),
     });
     let namespace = spec.storage_namespace.unwrap_or_else(|| metadata.namespace.clone());
-    Claim {
+    let claim = Claim {
         kind: "HelmRelease".to_owned(),
         owner: format!("{}/{}", metadata.namespace, metadata.name),
         release: format!("{namespace}/{name}"),
         suspended: spec.rest.suspend,
-    }
+    };
+    (claim, spec.rest)
 }
 
 fn helm_chart(metadata: &Metadata, spec: ItemSpec) -> Claim {
@@ -186,6 +193,8 @@ mod tests {
         assert_eq!(owner("kube-system/traefik"), Some(("kube-system/traefik", false)));
         assert_eq!((owner("flux-system/other"), owner("flux-system/b")), (None, None));
         assert_eq!((claims.sources.len(), claims.kustomizations.len()), (1, 1));
+        assert_eq!(claims.helm_resources[0].id(), "HelmRelease kube-system/cilium");
+        assert!(claims.helm_resources[0].spec.suspend);
         assert!(claims.instance.is_some());
     }
 }

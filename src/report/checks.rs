@@ -157,7 +157,8 @@ fn add(text: &mut String, outcome: &Outcome, redactor: &Redactor, colour: bool) 
     }
 }
 
-fn mark(severity: Option<Severity>, colour: bool) -> String {
+/// The sign of a severity; of none that all is well.
+pub(super) fn mark(severity: Option<Severity>, colour: bool) -> String {
     match severity {
         None | Some(Severity::Info) => paint("✓", 87, colour),
         Some(Severity::Warning) => paint("!", 192, colour),
@@ -166,7 +167,7 @@ fn mark(severity: Option<Severity>, colour: bool) -> String {
 }
 
 /// The colours of the log's levels.
-fn paint(sign: &str, index: u8, colour: bool) -> String {
+pub(super) fn paint(sign: &str, index: u8, colour: bool) -> String {
     if colour { sign.bold().color(XtermColors::from(index)).to_string() } else { sign.to_owned() }
 }
 

@@ -17,5 +17,6 @@ mod printed;
 mod refusals;
 mod scenario;
 mod signals;
+mod status;
 #[path = "../support/mod.rs"]
 mod support;

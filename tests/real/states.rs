@@ -51,10 +51,13 @@ impl<'a> Table<'a> {
     fn told(&mut self, state: &State<'_>, ran: &Ran) {
         let State { name, rule, mark, words } = state;
         let start = format!("  {mark} {rule}: ");
-        let told = blocks(&ran.stdout).into_iter().filter(|block| block.starts_with(&start)).find(|block| {
-            words.iter().all(|word| block.contains(word))
+        let told = blocks(&ran.stdout)
+            .into_iter()
+            .filter(|block| block.starts_with(&start))
+            .find(|block| words.iter().all(|word| block.contains(word)));
+        let told = told.unwrap_or_else(|| {
+            panic!("{name}: no `{start}` with {words:?} in\n{}{}", ran.stdout, ran.stderr)
         });
-        let told = told.unwrap_or_else(|| panic!("{name}: no `{start}` with {words:?} in\n{}{}", ran.stdout, ran.stderr));
         let code = if *mark == "✗" { 1 } else { 0 };
         assert_eq!(ran.code, Some(code), "{name}");
         let line: Vec<_> = told.lines().map(str::trim).collect();
@@ -91,7 +94,8 @@ fn blocks(text: &str) -> Vec<String> {
 #[track_caller]
 fn assert_healthy(ran: &Ran) {
     let marks = ["  ✗ ", "  ! "];
-    let told: Vec<_> = ran.stdout.lines().filter(|line| marks.iter().any(|mark| line.starts_with(mark))).collect();
+    let told: Vec<_> =
+        ran.stdout.lines().filter(|line| marks.iter().any(|mark| line.starts_with(mark))).collect();
     assert_eq!(told, [""; 0], "{}", ran.stdout);
     assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
 }
@@ -122,7 +126,12 @@ fn states_of_k3s_and_its_nodes() {
         good,
     );
     table.state(
-        &state("network policy controller still on", "k3s-network-policy", "!", &["disable-network-policy: true"]),
+        &state(
+            "network policy controller still on",
+            "k3s-network-policy",
+            "!",
+            &["disable-network-policy: true"],
+        ),
         || without(r#","--disable-network-policy","true""#),
         good,
     );
@@ -162,7 +171,10 @@ fn states_of_k3s_and_its_nodes() {
         &["check"],
         |boot| boot,
     );
-    assert!(!table.rows.last().unwrap().contains("flannel-backend: \"none\" ·"), "nothing that cuts the network is ready to paste");
+    assert!(
+        !table.rows.last().unwrap().contains("flannel-backend: \"none\" ·"),
+        "nothing that cuts the network is ready to paste"
+    );
 
     table.state_with(
         &state("fewer nodes than expected", "nodes", "!", &["1", "3"]),
@@ -178,7 +190,12 @@ fn states_of_k3s_and_its_nodes() {
         || taint(&["dedicated=db:NoSchedule-"]),
     );
     table.state(
-        &state("CriticalAddonsOnly on the only node", "taints", "✗", &["CriticalAddonsOnly", "cilium-operator"]),
+        &state(
+            "CriticalAddonsOnly on the only node",
+            "taints",
+            "✗",
+            &["CriticalAddonsOnly", "cilium-operator"],
+        ),
         || taint(&["CriticalAddonsOnly=true:NoExecute"]),
         || taint(&["CriticalAddonsOnly=true:NoExecute-"]),
     );
@@ -189,14 +206,28 @@ fn states_of_k3s_and_its_nodes() {
         || world.restore(),
     );
     table.state(
-        &state("native routing without the pods' network", "pod-cidr", "✗", &["10.99.0.0/16", "10.42.0.0/24"]),
+        &state(
+            "native routing without the pods' network",
+            "pod-cidr",
+            "✗",
+            &["10.99.0.0/16", "10.42.0.0/24"],
+        ),
         || {
-            world.replace(values, "kubeProxyReplacement: true\n", "kubeProxyReplacement: true\nroutingMode: native\nipv4NativeRoutingCIDR: 10.99.0.0/16\n");
+            world.replace(
+                values,
+                "kubeProxyReplacement: true\n",
+                "kubeProxyReplacement: true\nroutingMode: native\nipv4NativeRoutingCIDR: 10.99.0.0/16\n",
+            );
         },
         || world.restore(),
     );
     table.state(
-        &state("CoreDNS at another address than the kubelet's", "cluster-dns", "!", &["10.43.0.53", "10.43.0.10"]),
+        &state(
+            "CoreDNS at another address than the kubelet's",
+            "cluster-dns",
+            "!",
+            &["10.43.0.53", "10.43.0.10"],
+        ),
         || world.replace(values, "clusterIP: 10.43.0.10", "clusterIP: 10.43.0.53"),
         || world.restore(),
     );
@@ -207,11 +238,23 @@ fn states_of_k3s_and_its_nodes() {
     );
     let hosts: [(&str, &str, &str, &str, &[&str]); 3] = [
         ("API host with a scheme", "https://10.0.0.10:6443", "api-host", "✗", &["https://10.0.0.10:6443"]),
-        ("API host that is not in the certificate", "api.example.org", "api-host-cert", "✗", &["api.example.org", "tls-san"]),
+        (
+            "API host that is not in the certificate",
+            "api.example.org",
+            "api-host-cert",
+            "✗",
+            &["api.example.org", "tls-san"],
+        ),
         ("127.0.0.1 without agents is fine, but told offline", "127.0.0.1", "api-host-roles", "", &[]),
     ];
     for (name, host, rule, mark, words) in hosts.into_iter().filter(|(.., mark, _)| !mark.is_empty()) {
-        table.state_with(&state(name, rule, mark, words), || {}, || {}, &["check"], |boot| boot.env("K3S_API_HOST", host));
+        table.state_with(
+            &state(name, rule, mark, words),
+            || {},
+            || {},
+            &["check"],
+            |boot| boot.env("K3S_API_HOST", host),
+        );
     }
     table.end();
     assert_healthy(&world.boot(&["check"]).run());

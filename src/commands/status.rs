@@ -1,0 +1,218 @@
+//! `k3s-boot status`: what stands; changes nothing.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use super::toolbox;
+use crate::check::Finding;
+use crate::child_env;
+use crate::env::Env;
+use crate::error::Error;
+use crate::gather::{self, Named};
+use crate::process::ProcessError;
+use crate::process::signals::Stop;
+use crate::redact::Redactor;
+use crate::report::status::{Seen, StatusReport, View, text};
+use crate::scratch::Scratch;
+use crate::settings::Settings;
+use crate::tools::{Clock, Toolbox};
+use crate::transcript::Transcript;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long the sentences of others may be on a terminal.
+const LONGEST: usize = 100;
+
+/// Looks, once or again and again, and prints what stands; gives the exit code.
+///
+/// # Errors
+///
+/// stdout cannot be written.
+pub async fn status(
+    settings: &Settings,
+    env: &Env,
+    redactor: &Redactor,
+    stop: Stop,
+    watch: bool,
+) -> std::io::Result<u8> {
+    redactor.add(child_env::secrets(env));
+    let mut screen = Screen::new(settings, env, watch);
+    let error = match Box::pin(run(settings, env, redactor, stop.clone(), &mut screen)).await {
+        Ok(written) => return written.map(|()| 0),
+        Err(error) => error,
+    };
+    let exit_code = error.exit_code(false);
+    if is_interruption(&error) {
+        // Whoever watches ends it so: that is no failure to be explained.
+        if !watch {
+            error.report(None, stop.killed());
+        }
+        return Ok(exit_code);
+    }
+    error.report(None, stop.killed());
+    screen.show_failure(&error, redactor)?;
+    Ok(exit_code)
+}
+
+fn is_interruption(error: &Error) -> bool {
+    matches!(error, Error::Interrupted(_) | Error::Process(ProcessError::Interrupted { .. }))
+}
+
+async fn run(
+    settings: &Settings,
+    env: &Env,
+    redactor: &Redactor,
+    stop: Stop,
+    screen: &mut Screen,
+) -> Result<std::io::Result<()>, Error> {
+    let files = gather::files_for_looking(settings, redactor);
+    if gather::stops(&files.problems) {
+        return Err(Error::Preflight(files.problems));
+    }
+    files.problems.iter().for_each(Finding::log);
+    let scratch = Scratch::new(&settings.temp)?;
+    // Nothing is kept of what kubectl says: it may run for days.
+    let transcript = Transcript::new(None, redactor.clone());
+    let mut tools = toolbox(settings, env, &files, &scratch, stop, &transcript);
+    let named = Named::read(settings);
+    let mut lost: Option<Vec<Finding>> = None;
+    let mut answered = false;
+    loop {
+        tools.clock = Clock::new(settings.timeout);
+        let shown = match look(&tools, &named, redactor).await {
+            Ok(report) => {
+                (answered, lost) = (true, None);
+                screen.show(&report)
+            }
+            // A cluster that was there may come back.
+            Err(error) if answered && screen.watch && !is_interruption(&error) => {
+                if let Error::Preflight(findings) = &error
+                    && lost.as_ref() != Some(findings)
+                {
+                    error.report(None, false);
+                    lost = Some(findings.clone());
+                }
+                screen.show_failure(&error, redactor)
+            }
+            Err(error) => return Err(error),
+        };
+        if shown.is_err() || !screen.watch {
+            return Ok(shown);
+        }
+        tools.runner.stop().sleep(PAUSE).await?;
+    }
+}
+
+async fn look(tools: &Toolbox, named: &Named, redactor: &Redactor) -> Result<StatusReport, Error> {
+    let standing = Box::pin(gather::standing(tools, named)).await?;
+    Ok(StatusReport::new(&Seen { target: &tools.target, standing: &standing, named }, redactor))
+}
+
+/// Where reports are shown.
+struct Screen {
+    json: bool,
+    watch: bool,
+    view: View,
+    /// Whether what is shown can be overwritten.
+    rewritable: bool,
+    /// What was shown last.
+    last: Option<String>,
+}
+
+impl Screen {
+    fn new(settings: &Settings, env: &Env, watch: bool) -> Self {
+        let terminal = env.stdout_is_terminal;
+        Self {
+            json: settings.json,
+            watch,
+            view: View { colour: settings.colour, longest: terminal.then_some(LONGEST) },
+            rewritable: watch && terminal && !settings.json && env.text("TERM") != Some("dumb"),
+            last: None,
+        }
+    }
+
+    fn show(&mut self, report: &StatusReport) -> std::io::Result<()> {
+        let Some(frame) = self.frame(report)? else { return Ok(()) };
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(frame.as_bytes())?;
+        stdout.flush()
+    }
+
+    /// People read the log.
+    fn show_failure(&mut self, error: &Error, redactor: &Redactor) -> std::io::Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let findings = match error {
+            Error::Preflight(findings) => findings.clone(),
+            other => vec![Finding::error("files", other.to_string())],
+        };
+        self.show(&StatusReport::failed(&findings, error.exit_code(false), redactor))
+    }
+
+    /// What is to be written: nothing when it is shown already.
+    fn frame(&mut self, report: &StatusReport) -> std::io::Result<Option<String>> {
+        let document = match (self.json, self.watch) {
+            (false, _) => text(report, self.view),
+            (true, false) => serde_json::to_string_pretty(report)? + "\n",
+            (true, true) => serde_json::to_string(report)? + "\n",
+        };
+        if self.rewritable {
+            // Home, each line over the old one, then nothing below: clearing it all first would flicker.
+            let first = if self.last.is_none() { "\u{1b}[2J" } else { "" };
+            let frame = format!("{first}\u{1b}[H{}\u{1b}[J", document.replace('\n', "\u{1b}[K\n"));
+            self.last = Some(document);
+            return Ok(Some(frame));
+        }
+        if self.last.as_ref() == Some(&document) {
+            return Ok(None);
+        }
+        let between = if self.last.is_some() && !self.json { "\n" } else { "" };
+        let frame = format!("{between}{document}");
+        self.last = Some(document);
+        Ok(Some(frame))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn screen(json: bool, terminal: bool) -> Screen {
+        let mut env = Env::from_vars([("TERM", "xterm")], "/".into());
+        env.stdout_is_terminal = terminal;
+        Screen::new(&Settings { json, ..Settings::default() }, &env, true)
+    }
+
+    fn failed(reason: &str) -> StatusReport {
+        StatusReport::failed(&[Finding::error("api", reason)], 1, &Redactor::default())
+    }
+
+    #[test]
+    fn a_document_is_written_when_it_changed() {
+        let mut screen = screen(true, true);
+        let lines: Vec<_> = ["a", "a", "b"].map(|reason| screen.frame(&failed(reason)).unwrap()).into();
+        assert_eq!(lines[1], None);
+        for line in [&lines[0], &lines[2]] {
+            let line = line.as_ref().unwrap();
+            assert!(line.ends_with("}\n") && line.matches('\n').count() == 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_is_written_over() {
+        let mut screen = screen(false, true);
+        let frames = ["a", "a"].map(|reason| screen.frame(&failed(reason)).unwrap().unwrap());
+        assert!(frames[0].starts_with("\u{1b}[2J\u{1b}[H"));
+        assert!(frames[1].starts_with("\u{1b}[H") && frames[1].ends_with("\u{1b}[K\n\u{1b}[J"));
+    }
+
+    #[test]
+    fn documents_for_people_stand_apart() {
+        let mut screen = screen(false, false);
+        let first = screen.frame(&failed("a")).unwrap().unwrap();
+        assert!(!first.contains('\u{1b}'));
+        assert_eq!(screen.frame(&failed("b")).unwrap().map(|text| text.starts_with("\n\n")), Some(true));
+    }
+}

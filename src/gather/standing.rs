@@ -1,0 +1,89 @@
+//! What `k3s-boot status` tells of: the cluster alone, whatever is wanted.
+
+use super::{cluster, known};
+use crate::check::Findings;
+use crate::desired::repository;
+use crate::desired::state_file;
+use crate::error::Error;
+use crate::observed::cluster::Cluster;
+use crate::observed::events::Event;
+use crate::observed::{Known, Live};
+use crate::settings::Settings;
+use crate::tools::Toolbox;
+
+/// What stands, and what the cluster has warned of.
+#[derive(Debug)]
+pub struct Standing {
+    /// The cluster.
+    pub live: Live,
+    /// Its warnings; not asked for as long as all workloads have what they want.
+    pub warnings: Known<Vec<Event>>,
+}
+
+/// The releases that the helmfiles name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Each as `namespace/name`, in their order.
+    pub releases: Vec<String>,
+    /// Why there may be more.
+    pub unknown: Option<String>,
+}
+
+impl Named {
+    /// Reads the helmfiles without helmfile.
+    #[must_use]
+    pub fn read(settings: &Settings) -> Self {
+        let Ok(found) = repository::helmfiles(&settings.root) else {
+            let folder = settings.root.join("bootstrap");
+            let unknown = Some(format!("no helmfiles in `{}`", folder.display()));
+            return Self { releases: Vec::new(), unknown };
+        };
+        let mut named = Self::default();
+        for (kind, path) in found {
+            // Hooks are run by helmfile, which is not.
+            let (state, _) = state_file::read(kind, &path, true);
+            named
+                .releases
+                .extend(state.releases.iter().map(|(namespace, name)| format!("{namespace}/{name}")));
+            if state.partial {
+                let reason = format!("`{}` does not tell all its releases in plain words", path.display());
+                named.unknown = named.unknown.or(Some(reason));
+            }
+        }
+        named
+    }
+}
+
+/// Asks the cluster. Changes nothing.
+///
+/// # Errors
+///
+/// The cluster does not answer, or k3s-boot was told to stop.
+pub async fn standing(tools: &Toolbox, named: &Named) -> Result<Standing, Error> {
+    let (versions, answer, kinds, releases) = tokio::join!(
+        tools.kubectl_version(),
+        tools.observe_cluster(),
+        tools.observe_kinds(),
+        tools.observe_releases(),
+    );
+    let mut problems = Findings::default();
+    let Some((version, cluster)) = cluster::answer(tools, versions?.server, answer, &mut problems)? else {
+        return Err(Error::Preflight(problems.0));
+    };
+    let (kinds, releases) = (known(kinds)?, known(releases)?);
+    let (claims, records, warnings) = tokio::join!(
+        cluster::claims(tools, &kinds, &cluster),
+        cluster::records_of(tools, &releases, |id| named.releases.iter().any(|name| name == id)),
+        warnings(tools, &cluster),
+    );
+    let (claims, records, warnings) = (claims?, records?, warnings?);
+    let live = Live { version, cluster, kinds, claims, releases, records, ..Live::default() };
+    Ok(Standing { live, warnings })
+}
+
+async fn warnings(tools: &Toolbox, cluster: &Cluster) -> Result<Known<Vec<Event>>, Error> {
+    if cluster.workloads.iter().all(|workload| workload.have >= workload.want) {
+        return Ok(Ok(Vec::new()));
+    }
+    known(tools.observe_warnings().await)
+}

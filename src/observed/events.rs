@@ -1,0 +1,191 @@
+//! What the cluster has warned of lately.
+
+use serde::Deserialize;
+
+use super::cluster::{List, Workload};
+use crate::error::Error;
+use crate::tools::Toolbox;
+
+/// A warning about an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// The object's kind.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// A word for what happened: `FailedScheduling`, `BackOff`, …
+    pub reason: String,
+    /// A sentence for it.
+    pub message: String,
+    /// How often it happened.
+    pub count: u64,
+    /// When it happened last, as RFC 3339.
+    pub last: String,
+}
+
+impl Event {
+    /// Whether it is about this workload or one of its pods: what a controller makes is called `NAME-SUFFIX`, and no
+    /// suffix holds a hyphen.
+    #[must_use]
+    pub fn is_about(&self, workload: &Workload) -> bool {
+        if self.namespace != workload.namespace {
+            return false;
+        }
+        if self.kind == workload.kind {
+            return self.name == workload.name;
+        }
+        let suffixes = match (workload.kind.as_str(), self.kind.as_str()) {
+            ("Deployment", "ReplicaSet") | ("DaemonSet" | "StatefulSet", "Pod") => 1,
+            ("Deployment", "Pod") => 2,
+            _ => return false,
+        };
+        let rest = self.name.strip_prefix(&workload.name).and_then(|rest| rest.strip_prefix('-'));
+        rest.is_some_and(|rest| rest.split('-').count() == suffixes)
+    }
+}
+
+/// The last warning about a workload or one of its pods.
+#[must_use]
+pub fn last_about<'a>(events: &'a [Event], workload: &Workload) -> Option<&'a Event> {
+    events.iter().filter(|event| event.is_about(workload)).max_by(|one, other| one.last.cmp(&other.last))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Item {
+    metadata: Metadata,
+    involved_object: Involved,
+    reason: Option<String>,
+    message: Option<String>,
+    count: Option<u64>,
+    first_timestamp: Option<String>,
+    last_timestamp: Option<String>,
+    event_time: Option<String>,
+    series: Option<Series>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata {
+    creation_timestamp: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Involved {
+    kind: Option<String>,
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Series {
+    count: Option<u64>,
+    last_observed_time: Option<String>,
+}
+
+impl From<Item> for Event {
+    fn from(item: Item) -> Self {
+        let series = item.series.unwrap_or_default();
+        let last = series
+            .last_observed_time
+            .or(item.last_timestamp)
+            .or(item.event_time)
+            .or(item.first_timestamp)
+            .or(item.metadata.creation_timestamp);
+        Self {
+            kind: item.involved_object.kind.unwrap_or_default(),
+            namespace: item.involved_object.namespace.unwrap_or_default(),
+            name: item.involved_object.name.unwrap_or_default(),
+            reason: item.reason.unwrap_or_default(),
+            message: item.message.unwrap_or_default(),
+            count: series.count.or(item.count).unwrap_or(1),
+            last: last.unwrap_or_default(),
+        }
+    }
+}
+
+impl Toolbox {
+    /// The warnings that the cluster still keeps, an hour's worth.
+    ///
+    /// # Errors
+    ///
+    /// When kubectl fails.
+    pub async fn observe_warnings(&self) -> Result<Vec<Event>, Error> {
+        let args = ["events", "--all-namespaces", "--field-selector", "type=Warning"];
+        let list: Option<List<Item>> = self.kubectl_get(&args).await?;
+        Ok(list.map(|list| list.items.into_iter().map(Event::from).collect()).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workload(kind: &str, name: &str) -> Workload {
+        Workload {
+            kind: kind.to_owned(),
+            namespace: "kube-system".to_owned(),
+            name: name.to_owned(),
+            ..Workload::default()
+        }
+    }
+
+    fn event(kind: &str, name: &str) -> Event {
+        Event {
+            kind: kind.to_owned(),
+            namespace: "kube-system".to_owned(),
+            name: name.to_owned(),
+            ..Event::default()
+        }
+    }
+
+    #[test]
+    fn whom_a_warning_is_about() {
+        let cases = [
+            ("DaemonSet", "cilium", "DaemonSet", "cilium", true),
+            ("DaemonSet", "cilium", "Pod", "cilium-x2x4z", true),
+            ("DaemonSet", "cilium", "Pod", "cilium-operator-6f5d4c-x2x4z", false),
+            ("DaemonSet", "cilium", "Pod", "ciliumx-x2x4z", false),
+            ("DaemonSet", "cilium", "Node", "cilium", false),
+            ("Deployment", "cilium-operator", "Pod", "cilium-operator-6f5d4c-x2x4z", true),
+            ("Deployment", "cilium-operator", "ReplicaSet", "cilium-operator-6f5d4c", true),
+            ("Deployment", "cilium", "ReplicaSet", "cilium-operator-6f5d4c", false),
+            ("Deployment", "cilium", "Pod", "cilium-operator-6f5d4c-x2x4z", false),
+            ("StatefulSet", "db", "Pod", "db-0", true),
+        ];
+        for (kind, name, of, object, expected) in cases {
+            let found = event(of, object).is_about(&workload(kind, name));
+            assert_eq!(found, expected, "{kind} {name}: {of} {object}");
+        }
+        let elsewhere = Event { namespace: "media".to_owned(), ..event("Pod", "cilium-x2x4z") };
+        assert!(!elsewhere.is_about(&workload("DaemonSet", "cilium")));
+    }
+
+    #[test]
+    fn the_last_warning_counts() {
+        let list = r#"{"items":[
+            {"involvedObject":{"kind":"Pod","namespace":"kube-system","name":"cilium-a"},"reason":"BackOff","message":"new","count":7,"lastTimestamp":"2026-11-23T08:01:00Z"},
+            {"involvedObject":{"kind":"Pod","namespace":"kube-system","name":"cilium-b"},"reason":"Failed","message":"old","lastTimestamp":null,"eventTime":"2026-11-23T08:00:00.000000Z"},
+            {"involvedObject":{"kind":"Pod","namespace":"kube-system","name":"other-b"},"reason":"Failed","series":{"count":2,"lastObservedTime":"2026-11-23T09:00:00.000000Z"}},
+            {}]}"#;
+        let parsed: List<Item> = serde_json::from_str(list).unwrap();
+        let events: Vec<_> = parsed.items.into_iter().map(Event::from).collect();
+        let newest = last_about(&events, &workload("DaemonSet", "cilium")).unwrap();
+        assert_eq!((newest.reason.as_str(), newest.count), ("BackOff", 7));
+        assert_eq!((events[2].count, events[3].count), (2, 1));
+        assert_eq!(last_about(&events, &workload("DaemonSet", "none")), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(answer: Vec<u8>) {
+            _ = serde_json::from_slice::<List<Item>>(&answer).map(|list| {
+                list.items.into_iter().map(Event::from).collect::<Vec<_>>()
+            });
+        }
+    }
+}

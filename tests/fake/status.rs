@@ -1,0 +1,395 @@
+//! `k3s-boot status`: what stands, for people and as JSON.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use insta::assert_snapshot;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::boot::{Boot, Ran};
+use super::listener::Listener;
+use super::scenario;
+use super::support::files;
+
+const CLUSTER: &str =
+    "namespaces,nodes,deployments,daemonsets,statefulsets,services,leases.coordination.k8s.io";
+const STORED: &str = "owner=helm,status!=superseded";
+const RECORDS: &str = "owner=helm,status!=superseded,name in (cilium,flux-instance,prometheus-operator-crds)";
+
+/// What kubectl says when asked with these arguments.
+fn kubectl(args: &[&str], stdout: impl Into<String>) -> Value {
+    json!({"tool": "kubectl", "args": args, "stdout": stdout.into()})
+}
+
+fn kubectl_fails(args: &[&str], words: &str) -> Value {
+    json!({"tool": "kubectl", "args": args, "exit": 1, "stderr": format!("{words}\n")})
+}
+
+fn workload(kind: &str, id: &str, release: &str, status: &Value) -> Value {
+    let (namespace, name) = id.split_once('/').unwrap();
+    let (release_namespace, release) = release.split_once('/').unwrap();
+    json!({"kind": kind, "spec": {"replicas": 1}, "status": status, "metadata": {"namespace": namespace, "name": name,
+        "annotations": {"meta.helm.sh/release-namespace": release_namespace, "meta.helm.sh/release-name": release}}})
+}
+
+/// A cluster with one node, and this many of cilium's pods.
+fn cluster(ready_pods: u32) -> Value {
+    let node = json!({"kind": "Node", "metadata": {"name": "node-1", "labels": {"node-role.kubernetes.io/control-plane": "true"}},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kubeletVersion": "v1.36.3+k3s1"},
+            "addresses": [{"type": "InternalIP", "address": "10.0.0.10"}]}});
+    let namespace = json!({"kind": "Namespace", "status": {"phase": "Active"},
+        "metadata": {"name": "kube-system", "uid": "7f0c", "creationTimestamp": "2026-11-23T08:00:00Z"}});
+    let pods = json!({"desiredNumberScheduled": 1, "numberAvailable": ready_pods});
+    let cilium = workload("DaemonSet", "kube-system/cilium", "kube-system/cilium", &pods);
+    kubectl(&["get", CLUSTER, "--all-namespaces"], json!({"items": [namespace, node, cilium]}).to_string())
+}
+
+/// The table of releases; each with its status and revision.
+fn releases(rows: &[(&str, &str, u32)]) -> Value {
+    let rows = rows.iter().map(|(id, status, revision)| {
+        let (namespace, name) = id.split_once('/').unwrap();
+        format!(
+            "{namespace}   sh.helm.release.v1.{name}.v{revision}   helm.sh/release.v1   1   2d   \
+             modifiedAt=1763900000,name={name},owner=helm,status={status},version={revision}\n"
+        )
+    });
+    kubectl(&["get", "secrets", STORED, "--show-labels"], rows.collect::<String>())
+}
+
+const INSTALLED: [(&str, &str, u32); 3] = [
+    ("flux-system/flux-instance", "deployed", 1),
+    ("kube-system/cilium", "deployed", 2),
+    ("monitoring/prometheus-operator-crds", "deployed", 1),
+];
+
+/// The records of the installed releases, with a secret value in each.
+fn records(secret: &str) -> Value {
+    let items = INSTALLED.map(|(id, status, revision)| {
+        let (namespace, name) = id.split_once('/').unwrap();
+        let record = json!({"name": name, "namespace": namespace, "version": revision, "info": {"status": status},
+            "chart": {"metadata": {"name": name, "version": "1.2.3"}}, "config": {"password": secret}});
+        let labels = json!({"name": name, "version": revision.to_string(), "status": status});
+        json!({"kind": "Secret", "metadata": {"namespace": namespace, "name": "x", "labels": labels},
+            "data": {"release": STANDARD.encode(STANDARD.encode(record.to_string()))}})
+    });
+    kubectl(&["get", "secrets", RECORDS, "-o", "json"], json!({"items": items}).to_string())
+}
+
+fn flux(root: &Value) -> Value {
+    let items = [scenario::instance(), scenario::source(), root.clone()];
+    kubectl(&["get", scenario::FLUX], json!({"items": items}).to_string())
+}
+
+/// A cluster that stands: bootstrapped, and synced by Flux.
+fn standing() -> Boot {
+    let boot = Boot::of("status");
+    let kinds = scenario::FLUX.split(',').map(|kind| format!("{kind}   2026-11-23T08:00:00Z\n"));
+    let records = records(&boot.canaries.value);
+    boot.rules([
+        cluster(1),
+        kubectl(&["get", "customresourcedefinitions", "--no-headers"], kinds.collect::<String>()),
+        releases(&INSTALLED),
+        records,
+        flux(&scenario::root()),
+    ])
+}
+
+/// Whatever stands, nothing is changed or left behind, and no tool but kubectl runs.
+#[track_caller]
+fn told(boot: &Boot) -> Ran {
+    let ran = boot.run();
+    assert_eq!(ran.mutating(), [""; 0]);
+    assert!(ran.calls.iter().all(|call| call["tool"] == "kubectl"));
+    for place in ["home", "tmp", "cache", "state"] {
+        let left = files(&boot.path(place));
+        assert!(left.is_empty(), "left over: {left:?}");
+    }
+    ran
+}
+
+/// What is told of a state in which something is to be said, from the releases on.
+#[track_caller]
+fn from_releases_on(boot: &Boot) -> String {
+    let ran = told(boot);
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.stdout.split_once("\nReleases\n").unwrap().1.to_owned()
+}
+
+#[test]
+fn a_cluster_that_stands() {
+    let ran = told(&standing());
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    assert_snapshot!(ran.stdout, @"
+    Cluster default
+      https://10.0.0.10:6443, v1.36.3+k3s1
+      uid 7f0c, made 2026-11-23T08:00:00Z
+
+    Nodes
+      ✓ node-1  server  v1.36.3+k3s1  10.0.0.10
+
+    Releases
+      ✓ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  deployed  revision 1  helmfile
+      ✓ kube-system/cilium                   cilium 1.2.3                    deployed  revision 2  helmfile
+      ✓ flux-system/flux-instance            flux-instance 1.2.3             deployed  revision 1  helmfile
+
+    Flux
+      ✓ FluxInstance   flux-system/flux         fine
+      ✓ GitRepository  flux-system/flux-system  fine
+      ✓ Kustomization  flux-system/flux-system  fine
+
+    All that stands is ready
+    ");
+    assert_snapshot!(ran.transcript(), @"
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get customresourcedefinitions --no-headers --ignore-not-found < null
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get fluxinstances.fluxcd.controlplane.io,gitrepositories.source.toolkit.fluxcd.io,kustomizations.kustomize.toolkit.fluxcd.io --all-namespaces -o json --ignore-not-found < null
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get namespaces,nodes,deployments,daemonsets,statefulsets,services,leases.coordination.k8s.io --all-namespaces -o json --ignore-not-found < null
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get secrets --all-namespaces --selector owner=helm,status!=superseded --show-labels --no-headers --ignore-not-found < null
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get secrets --all-namespaces --selector owner=helm,status!=superseded,name in (cilium,flux-instance,prometheus-operator-crds) -o json --ignore-not-found < null
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s version -o json < null
+    ---
+    ");
+}
+
+#[test]
+fn the_same_as_json() {
+    let ran = told(&standing().args(&["-o", "json"]));
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&report["result"], &report["exit_code"]), (&json!("ready"), &json!(0)));
+    assert_eq!(report["cluster"]["uid"], "7f0c");
+    assert_eq!(report["releases"][0]["name"], "prometheus-operator-crds", "in the order of the helmfiles");
+    assert_eq!(
+        report["releases"][1],
+        json!({"namespace": "kube-system", "name": "cilium", "chart": "cilium", "version": "1.2.3", "status": "deployed",
+            "revision": 2, "owner": "helmfile", "in_helmfile": true, "ready": true})
+    );
+    assert_eq!(report["flux"][2]["revision"], "main@sha1:4b1c");
+    assert_eq!((&report["problems"], &report["unknown"]), (&json!([]), &json!([])));
+}
+
+#[test]
+fn other_programs_and_files_need_not_be_there() {
+    let boot = ["bin/helmfile", "bin/helm", "bin/sops", "root/age.key", "root/bootstrap/github.sops.yaml"]
+        .iter()
+        .fold(standing(), |boot, name| boot.without(name));
+    assert!(from_releases_on(&boot).ends_with("\nAll that stands is ready\n"));
+    // Elsewhere nobody knows what the helmfiles name, and no record is read.
+    let boot = boot.without("root/bootstrap/helmfile.d/00-crds.yaml");
+    assert_snapshot!(from_releases_on(&boot), @"
+      ✓ flux-system/flux-instance            deployed  revision 1  unknown
+      ✓ kube-system/cilium                   deployed  revision 2  unknown
+      ✓ monitoring/prometheus-operator-crds  deployed  revision 1  unknown
+
+    Flux
+      ✓ FluxInstance   flux-system/flux         fine
+      ✓ GitRepository  flux-system/flux-system  fine
+      ✓ Kustomization  flux-system/flux-system  fine
+
+    ? helmfiles unknown: no helmfiles in `[TMP]/root/bootstrap`
+
+    All that stands is ready
+    ");
+    let ran = told(&boot.without("bin/kubectl"));
+    assert_eq!((ran.code(), ran.stdout.as_str()), (1, ""));
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Missing required deps deps="kubectl""#);
+}
+
+#[test]
+fn a_workload_that_is_not_ready_with_its_last_warning() {
+    let boot = standing();
+    let warning = |pod: &str, message: &str, last: &str| {
+        json!({"involvedObject": {"kind": "Pod", "namespace": "kube-system", "name": pod}, "reason": "Failed",
+            "message": message, "lastTimestamp": last, "count": 3})
+    };
+    let message = format!("pull with {} failed\nfor ever", boot.canaries.token);
+    let warnings = [
+        warning("cilium-x2x4z", &message, "2026-11-23T09:00:00Z"),
+        warning("cilium-x2x4z", "an old one", "2026-11-23T08:00:00Z"),
+        warning("cilium-operator-6f5d-x2x4z", "of another", "2026-11-23T10:00:00Z"),
+    ];
+    let boot = boot.rules([
+        cluster(0),
+        kubectl(
+            &["get", "events", "--field-selector", "type=Warning"],
+            json!({"items": warnings}).to_string(),
+        ),
+    ]);
+    assert_snapshot!(from_releases_on(&boot), @r#"
+      ✓ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  deployed  revision 1  helmfile
+      ✗ kube-system/cilium                   cilium 1.2.3                    deployed  revision 2  helmfile
+      ✓ flux-system/flux-instance            flux-instance 1.2.3             deployed  revision 1  helmfile
+
+    Flux
+      ✓ FluxInstance   flux-system/flux         fine
+      ✓ GitRepository  flux-system/flux-system  fine
+      ✓ Kustomization  flux-system/flux-system  fine
+
+    Problems
+      ✗ Release kube-system/cilium: DaemonSet kube-system/cilium 0/1 ready: Failed: pull with [redacted] failed\nfor ever
+    "#);
+    let json = boot.args(&["-o", "json"]).run();
+    assert!(json.stdout.contains("pull with [redacted] failed"), "{}", json.stdout);
+}
+
+#[test]
+fn releases_that_hang_or_failed() {
+    let mut rows = INSTALLED;
+    rows[0].1 = "pending-install";
+    rows[2].1 = "failed";
+    let boot = standing().rule(releases(&rows));
+    assert_snapshot!(from_releases_on(&boot), @"
+      ✗ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  failed           revision 1  helmfile
+      ✓ kube-system/cilium                   cilium 1.2.3                    deployed         revision 2  helmfile
+      ✗ flux-system/flux-instance            flux-instance 1.2.3             pending-install  revision 1  helmfile
+
+    Flux
+      ✓ FluxInstance   flux-system/flux         fine
+      ✓ GitRepository  flux-system/flux-system  fine
+      ✓ Kustomization  flux-system/flux-system  fine
+
+    Problems
+      ✗ Release monitoring/prometheus-operator-crds: failed
+      ✗ Release flux-system/flux-instance: pending-install since 2025-11-23T12:13:20Z
+    ");
+}
+
+#[test]
+fn a_kustomization_that_fails() {
+    let failed =
+        json!({"type": "Ready", "status": "False", "reason": "BuildFailed", "message": "no such file"});
+    let root = scenario::resource("Kustomization", "flux-system", &json!({}), &failed);
+    let suspended = scenario::resource("Kustomization", "media", &json!({"suspend": true}), &failed);
+    let items = [scenario::instance(), scenario::source(), root, suspended];
+    let boot = standing().rule(kubectl(&["get", scenario::FLUX], json!({"items": items}).to_string()));
+    assert_snapshot!(from_releases_on(&boot), @"
+      ✓ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  deployed  revision 1  helmfile
+      ✓ kube-system/cilium                   cilium 1.2.3                    deployed  revision 2  helmfile
+      ✓ flux-system/flux-instance            flux-instance 1.2.3             deployed  revision 1  helmfile
+
+    Flux
+      ✓ FluxInstance   flux-system/flux         fine
+      ✓ GitRepository  flux-system/flux-system  fine
+      ✗ Kustomization  flux-system/flux-system  BuildFailed
+      ! Kustomization  flux-system/media        suspended
+
+    Problems
+      ✗ Kustomization flux-system/flux-system: BuildFailed: no such file
+      ! Kustomization flux-system/media: suspended
+    ");
+}
+
+#[test]
+fn what_cannot_be_read_is_unknown() {
+    let refused = "Error from server (Forbidden): secrets is forbidden";
+    let boot = standing().rules([
+        kubectl_fails(&["get", "secrets"], refused),
+        kubectl_fails(&["get", "customresourcedefinitions"], "Error from server: etcd is slow"),
+    ]);
+    assert_snapshot!(from_releases_on(&boot), @"
+      ? unknown: `kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get secrets --all-namespaces --selector owner=helm,status!=superseded --show-labels --no-headers --ignore-not-found` failed: Error from server (Forbidden): secrets is forbidden
+
+    Flux
+      ? unknown: `kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get customresourcedefinitions --no-headers --ignore-not-found` failed: Error from server: etcd is slow
+    ");
+}
+
+/// A cluster that answers nobody.
+fn unreachable() -> [Value; 2] {
+    let words =
+        "The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?";
+    let mut version = kubectl_fails(&["version", "-o", "json"], words);
+    version["stdout"] = "{\"clientVersion\":{\"gitVersion\":\"v1.36.3\"}}\n".into();
+    [version, kubectl_fails(&[], words)]
+}
+
+#[test]
+fn the_cluster_does_not_answer() {
+    let boot = Boot::of("status").rules(unreachable());
+    let ran = told(&boot);
+    assert_eq!((ran.code(), ran.stdout.as_str()), (1, ""));
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1""#);
+    let boot = boot.args(&["-o", "json"]);
+    let json = told(&boot);
+    assert_eq!((json.code(), json.stderr), (1, ran.stderr));
+    assert_snapshot!(json.stdout, @r#"
+    {
+      "result": "failed",
+      "exit_code": 1,
+      "cluster": null,
+      "nodes": [],
+      "releases": null,
+      "flux": null,
+      "workloads": [],
+      "problems": [
+        {
+          "severity": "error",
+          "object": "api",
+          "reason": "Cluster unreachable: The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?"
+        }
+      ],
+      "unknown": []
+    }
+    "#);
+    assert_eq!(told(&boot.args(&["--watch"])).code(), 1, "what never was there is not waited for");
+}
+
+#[test]
+fn the_kubeconfig_cannot_be_used() {
+    let said = |boot: &Boot| {
+        let ran = told(boot);
+        assert_eq!((ran.code(), ran.stdout.as_str(), ran.calls.len()), (1, "", 0));
+        ran.stderr
+    };
+    assert_snapshot!(said(&standing().without_env("KUBECONFIG")), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG""#);
+    assert_snapshot!(said(&standing().args(&["--context", "other"])), @r#"[TS] ERROR Kubeconfig does not have the context file="[TMP]/kubeconfig" context="other" known="default""#);
+}
+
+#[test]
+fn nothing_shows_at_debug_level() {
+    let ran = told(&standing().env("LOG_LEVEL", "debug"));
+    assert_eq!(ran.code(), 0);
+    assert!(ran.stderr.contains("DEBUG Running "), "{}", ran.stderr);
+}
+
+#[test]
+fn int_ends_a_look_and_a_watch() {
+    let listener = Listener::new();
+    let mut slow = cluster(1);
+    slow["connect"] = listener.address().to_string().into();
+    slow["on_int"] = "end".into();
+    let boot = standing().rule(slow);
+    let running = boot.start();
+    let mut tool = listener.accept();
+    running.signal(Signal::SIGINT);
+    assert_eq!(tool.rest(), ["INT"]);
+    assert_eq!(running.wait().code(), 130);
+
+    let boot = standing().args(&["--watch"]);
+    let running = boot.start();
+    running.wait_for("All that stands is ready");
+    running.signal(Signal::SIGINT);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130);
+    assert!(!ran.stdout.contains('\u{1b}'), "no terminal");
+    assert_snapshot!(ran.stderr, @r#"[TS] WARN Interrupted, ending what runs in good order; once more to kill it signal="SIGINT""#);
+}
+
+#[test]
+fn a_watch_tells_what_changed_and_outlives_the_api_server() {
+    let answers = standing();
+    let [mut away, _] = unreachable();
+    away["times"] = 1.into();
+    let mut version = kubectl(
+        &["version", "-o", "json"],
+        r#"{"clientVersion":{"gitVersion":"v1.36.3"},"serverVersion":{"gitVersion":"v1.36.3+k3s1"}}"#,
+    );
+    version["times"] = 1.into();
+    let boot = answers.rules([version, away]).args(&["--watch", "--output", "json"]);
+    let running = boot.start();
+    running.wait_for(r#"{"result":"ready","exit_code":0,"#);
+    running.wait_for(r#"{"result":"failed","exit_code":1,"#);
+    running.wait_for(r#"{"result":"ready","exit_code":0,"#);
+    running.signal(Signal::SIGINT);
+    let ran = running.wait();
+    assert_eq!((ran.code(), ran.stdout.lines().count()), (130, 3));
+}
