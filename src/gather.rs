@@ -86,14 +86,14 @@ pub async fn gather(
     let (versions, builds, secrets, git, api) = Box::pin(async {
         tokio::join!(
             tools.versions(settings.cache.as_deref()),
-            place.builds(&files.helmfiles),
+            Box::pin(builds_and_ready(&place, &files)),
             secrets::decrypt(tools, settings, &files, &key, redactor),
             git::ask(tools, settings),
             Box::pin(cluster::ask(tools, settings, &files, on_cluster)),
         )
     })
     .await;
-    let (versions, builds, secrets, git, mut api) = (versions?, builds?, secrets?, git?, api?);
+    let (versions, (builds, ready), secrets, git, mut api) = (versions?, builds?, secrets?, git?, api?);
 
     let mut problems = Findings(files.problems);
     problems.0.append(&mut api.problems);
@@ -127,7 +127,10 @@ pub async fn gather(
     let mut manifests = Manifests::default();
     if let Some(mut live) = api.live {
         live.objects = live_objects;
-        cluster::ask_for(tools, &desired, &mut live).await?;
+        if let Some(ready) = ready {
+            (live.not_ready, live.api_host_refused) = (ready.not_ready, ready.api_host_refused);
+        }
+        cluster::other_records(tools, &desired, &mut live).await?;
         let rendering =
             Box::pin(renders::render(tools, &place, &desired, &live, purpose == Purpose::Everything));
         let (rendered, missing) = tokio::join!(rendering, cluster::missing(tools, &desired, &live, purpose));
@@ -136,6 +139,20 @@ pub async fn gather(
         observed.live = Some(live);
     }
     Ok(Picture { desired, observed, manifests, charts })
+}
+
+/// Reads the helmfiles, and then asks for what depends on a value of theirs.
+async fn builds_and_ready(
+    place: &builds::Place<'_>,
+    files: &Files,
+) -> Result<(Vec<builds::Build>, Option<cluster::Ready>), Error> {
+    let builds = place.builds(&files.helmfiles).await?;
+    if !cluster::is_asked(place.settings, files) {
+        return Ok((builds, None));
+    }
+    let releases = builds.iter().flat_map(|build| &build.helmfile.releases);
+    let ready = cluster::ready(place.tools, releases).await?;
+    Ok((builds, Some(ready)))
 }
 
 fn programs(found: Vec<Program>, versions: &[(&str, Known<Option<semver::Version>>)]) -> Vec<Program> {

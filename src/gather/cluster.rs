@@ -31,8 +31,7 @@ pub(super) async fn ask(
     files: &Files,
     on_cluster: impl FnOnce(&str, &Cluster),
 ) -> Result<Api, Error> {
-    let kubectl = files.programs.iter().any(|program| program.name == "kubectl" && program.path.is_some());
-    if settings.offline || files.target.is_none() || !kubectl {
+    if !is_asked(settings, files) {
         return Ok(Api::default());
     }
     let (versions, cluster, kinds, releases, may) = tokio::join!(
@@ -50,17 +49,35 @@ pub(super) async fn ask(
     };
     on_cluster(&version, &cluster);
     let kinds = known(kinds)?;
-    let claims = claims(tools, &kinds, &cluster).await?;
+    let releases = known(releases)?;
+    // What the helmfiles name in plain words need not wait until helmfile has read them.
+    let named = |id: &str| {
+        let mut named = files.helmfiles.iter().flat_map(|state| &state.releases);
+        named.any(|(namespace, name)| id.split_once('/') == Some((namespace, name)))
+    };
+    let (claims, kubelet, records) = tokio::join!(
+        claims(tools, &kinds, &cluster),
+        kubelet(tools, &cluster),
+        records_of(tools, &releases, named),
+    );
     let live = Live {
         version,
         cluster,
         kinds,
-        claims,
-        releases: known(releases)?,
+        claims: claims?,
+        releases,
+        records: records?,
+        kubelet: kubelet?,
         may_everything: known(may)?,
         ..Live::default()
     };
     Ok(Api { live: Some(live), problems: problems.0 })
+}
+
+/// Whether there is a cluster to be asked.
+pub(super) fn is_asked(settings: &Settings, files: &Files) -> bool {
+    let kubectl = files.programs.iter().any(|program| program.name == "kubectl" && program.path.is_some());
+    !settings.offline && files.target.is_some() && kubectl
 }
 
 /// The server's version and what stands in every cluster; none, and a problem, when the cluster does not answer.
@@ -103,13 +120,14 @@ pub(super) async fn claims(
     }
 }
 
-/// Asks what depends on what is wanted.
-pub(super) async fn ask_for(tools: &Toolbox, desired: &Desired, live: &mut Live) -> Result<(), Error> {
-    let (records, ready, kubelet) =
-        tokio::join!(records(tools, desired, live), ready(tools, desired), kubelet(tools, live));
-    live.records = records?;
-    (live.not_ready, live.api_host_refused) = ready?;
-    live.kubelet = kubelet?;
+/// Reads the records of those of the wanted releases that the helmfiles do not name in plain words.
+pub(super) async fn other_records(tools: &Toolbox, desired: &Desired, live: &mut Live) -> Result<(), Error> {
+    let Ok(known) = &mut live.records else { return Ok(()) };
+    let wanted = |id: &str| !known.contains_key(id) && desired.releases().any(|release| release.id() == id);
+    match records_of(tools, &live.releases, wanted).await? {
+        Ok(others) => known.extend(others),
+        Err(reason) => live.records = Err(reason),
+    }
     Ok(())
 }
 
@@ -131,14 +149,6 @@ pub(super) async fn missing(
     }
 }
 
-async fn records(
-    tools: &Toolbox,
-    desired: &Desired,
-    live: &Live,
-) -> Result<Known<BTreeMap<String, Record>>, Error> {
-    records_of(tools, &live.releases, |id| desired.releases().any(|release| release.id() == id)).await
-}
-
 /// The records of those of the releases that are wanted, by `namespace/name`.
 pub(super) async fn records_of(
     tools: &Toolbox,
@@ -153,13 +163,18 @@ pub(super) async fn records_of(
     known(tools.observe_records(&wanted).await)
 }
 
+/// What the API server says of itself.
+pub(super) struct Ready {
+    pub(super) not_ready: Known<Option<String>>,
+    pub(super) api_host_refused: Known<Option<String>>,
+}
+
 /// Whether the API server is ready, and whether its certificate holds for the address that Cilium's agents are to use:
 /// one question, for the name to be verified can be chosen.
-async fn ready(
-    tools: &Toolbox,
-    desired: &Desired,
-) -> Result<(Known<Option<String>>, Known<Option<String>>), Error> {
-    let host = desired.release_of_chart("cilium").and_then(|cilium| {
+pub(super) async fn ready(tools: &Toolbox, releases: impl Iterator<Item = &Release>) -> Result<Ready, Error> {
+    let mut releases = releases;
+    let cilium = releases.find(|release| release.installed && release.chart_name() == "cilium");
+    let host = cilium.and_then(|cilium| {
         let host = cilium.value(&["k8sServiceHost"])?.as_str()?;
         // What is no bare host is told by another rule.
         let bare = !host.is_empty() && host != STAND_IN && host != "auto" && !host.contains(['/', ' ', '@']);
@@ -189,12 +204,12 @@ async fn ready(
         }
         Err(words) => Err(words),
     };
-    Ok((ready, certificate))
+    Ok(Ready { not_ready: ready, api_host_refused: certificate })
 }
 
 /// What the kubelet of the first server says of DNS.
-async fn kubelet(tools: &Toolbox, live: &Live) -> Result<Known<Kubelet>, Error> {
-    let Some(node) = live.cluster.servers().chain(&live.cluster.nodes).next() else {
+async fn kubelet(tools: &Toolbox, cluster: &Cluster) -> Result<Known<Kubelet>, Error> {
+    let Some(node) = cluster.servers().chain(&cluster.nodes).next() else {
         return Ok(Err("no node is registered".to_owned()));
     };
     let path = format!("/api/v1/nodes/{}/proxy/configz", node.name);
