@@ -130,6 +130,9 @@ pub struct Apps {
     /// UID of kube-system of the cluster that is meant, when nothing else tells that it is the right one
     #[arg(long, value_name = "UID")]
     pub cluster: Option<String>,
+    /// Answer yes to questions; but whether this is the right cluster is answered with --cluster alone
+    #[arg(short, long)]
+    pub yes: bool,
     /// Show what would be done, as `k3s-boot diff` does, and do nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -9,6 +9,7 @@
 )]
 
 mod boot;
+mod checks;
 mod failures;
 mod good;
 mod listener;

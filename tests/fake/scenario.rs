@@ -1,5 +1,7 @@
 //! What the played tools say when all is well; tests put rules of their own before these.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::boot::Canaries;
@@ -52,6 +54,18 @@ pub(crate) fn cluster(namespaces: &[(&str, &str)], nodes: usize) -> String {
             {"type": "Ready", "status": "False", "message": "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized"}]}})
     });
     json!({"items": namespaces.chain(nodes).collect::<Vec<_>>()}).to_string()
+}
+
+/// What kubectl says of the Secret that helm keeps a release in, in a list.
+pub(crate) fn record(name: &str, namespace: &str, status: &str, version: &str, values: &Value) -> String {
+    let release = json!({"name": name, "namespace": namespace, "version": 3, "info": {"status": status},
+        "chart": {"metadata": {"name": name, "version": version}}, "config": values, "manifest": ""});
+    // helm 3.0 did not compress it, and newer ones read that still.
+    let data = STANDARD.encode(STANDARD.encode(release.to_string()));
+    let labels = json!({"owner": "helm", "name": name, "status": status, "version": "3"});
+    json!({"items": [{"kind": "Secret", "metadata": {"name": "x", "namespace": namespace, "labels": labels},
+        "data": {"release": data}}]})
+    .to_string()
 }
 
 fn crds_build() -> String {

@@ -1,0 +1,201 @@
+//! `check`, `diff` and the guard, with tools that play a script.
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::boot::{Boot, Ran};
+use super::scenario;
+
+/// A cluster with these objects beside what every cluster has.
+fn cluster_with(objects: &[Value]) -> Value {
+    let mut cluster: Value =
+        serde_json::from_str(&scenario::cluster(&[("kube-system", "Active")], 1)).unwrap();
+    cluster["items"].as_array_mut().unwrap().extend_from_slice(objects);
+    json!({"tool": "kubectl", "args": ["get", scenario::CLUSTER], "stdout": cluster.to_string()})
+}
+
+fn workload() -> Value {
+    json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "player", "namespace": "media"}, "spec": {"replicas": 1}})
+}
+
+fn marked(repository: &str) -> Value {
+    json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "k3s-boot", "namespace": "kube-system",
+        "annotations": {"k3s-boot/repository": repository}}})
+}
+
+/// What a check printed of a rule: its line and those below it.
+#[track_caller]
+fn told(ran: &Ran, rule: &str) -> String {
+    let start = format!(" {rule}: ");
+    let mut lines = ran.stdout.lines().skip_while(|line| !line.contains(&start));
+    let first = lines.next().unwrap_or_else(|| panic!("no `{rule}` in\n{}{}", ran.stdout, ran.stderr));
+    let below = lines.take_while(|line| line.starts_with("      "));
+    std::iter::once(first).chain(below).collect::<Vec<_>>().join("\n")
+}
+
+#[track_caller]
+fn checks(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", ran.stdout, ran.stderr))
+}
+
+fn status_of<'a>(report: &'a Value, rule: &str) -> &'a str {
+    let all = report["checks"].as_array().unwrap();
+    all.iter().find(|check| check["id"] == rule).unwrap()["status"].as_str().unwrap()
+}
+
+#[test]
+fn everything_is_asked_and_nothing_is_changed() {
+    let ran = Boot::of("check").run();
+    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(ran.mutating(), [""; 0]);
+    assert!(ran.stdout.starts_with("Environment\n  ✓ "), "{}", ran.stdout);
+    for (tool, arg) in
+        [("kubectl", "version"), ("kubectl", "can-i"), ("helmfile", "build"), ("sops", "decrypt")]
+    {
+        assert!(!ran.calls_of(tool, arg).is_empty(), "{tool} {arg}");
+    }
+    let again = Boot::of("check").args(&["-o", "json"]).run();
+    let report = checks(&again);
+    assert_eq!(report["cluster"]["uid"], "uid-of-kube-system");
+    assert_eq!((report["exit_code"].as_i64(), status_of(&report, "api")), (Some(0), "ok"));
+}
+
+#[test]
+fn problems_are_told_together_and_one_can_be_skipped() {
+    let broken = || {
+        Boot::of("check").file("age.key", "nonsense\n").rules([
+            json!({"tool": "helm", "args": ["version"], "stdout": "v3.17.0\n"}),
+            json!({"tool": "kubectl", "args": ["auth", "can-i"], "stdout": "no\n", "exit": 1}),
+        ])
+    };
+    let ran = broken().run();
+    assert_eq!(ran.code(), 1);
+    assert_snapshot!(told(&ran, "versions"), @r#"
+      ✗ versions: Version not supported
+          program: helm
+          version: 3.17.0
+          accepted: 3.18 or later, or 4
+          fix: install another helm
+    "#);
+    assert!(told(&ran, "age-key").contains("reason: line 1 is no age identity"));
+    assert!(told(&ran, "rights").starts_with("  ✗ "));
+    let report = checks(&broken().args(&["-o", "json", "--skip-check", "versions"]).run());
+    assert_eq!((status_of(&report, "versions"), status_of(&report, "age-key")), ("skipped", "error"));
+    assert_eq!((report["result"].as_str(), report["exit_code"].as_i64()), (Some("errors"), Some(1)));
+}
+
+#[test]
+fn a_warning_stops_only_a_strict_run() {
+    let warned = |command: &str, args: &[&str]| {
+        Boot::of(command).without("root/age.key").without("root/bootstrap/github.sops.yaml").args(args).run()
+    };
+    assert_eq!(warned("check", &[]).code(), 0);
+    assert_eq!(warned("check", &["--strict"]).code(), 1);
+    let stopped = warned("apps", &["--strict"]);
+    assert_eq!((stopped.code(), stopped.mutating()), (1, Vec::new()));
+    assert!(stopped.stderr.contains("No age key"), "{}", stopped.stderr);
+}
+
+#[test]
+fn offline_nothing_is_contacted() {
+    let ran = Boot::of("check").args(&["--offline"]).without_env("KUBECONFIG").without("root/age.key").run();
+    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+    let tools: Vec<_> = ran.calls.iter().map(|call| call["tool"].as_str().unwrap()).collect();
+    assert!(!tools.contains(&"kubectl"), "{tools:?}");
+    assert!(ran.calls_of("sops", "decrypt").is_empty());
+    for call in ran.calls_of("helmfile", "build") {
+        assert!(call["argv"].as_array().unwrap().contains(&"--skip-deps".into()), "{call}");
+    }
+    assert!(ran.stdout.contains("not asked"), "{}", ran.stdout);
+}
+
+#[test]
+fn every_rule_can_tell_why_it_matters() {
+    let ran = Boot::of("check").args(&["--explain", "guard"]).run();
+    assert!(
+        ran.stdout.starts_with("guard: the cluster is the right one\n\nEvery kubeconfig of k3s"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.calls.is_empty());
+}
+
+#[test]
+fn a_cluster_that_nobody_knows_is_not_touched() {
+    let ran = Boot::new().args(&["--yes"]).rule(cluster_with(&[workload()])).run();
+    assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
+    assert_snapshot!(ran.stderr, @"");
+    let named =
+        Boot::new().args(&["--cluster", "uid-of-kube-system"]).rule(cluster_with(&[workload()])).run();
+    assert_eq!(named.code(), 0, "{}", named.stderr);
+    let wrong = Boot::new().args(&["--cluster", "another"]).run();
+    assert_eq!((wrong.code(), wrong.mutating()), (1, Vec::new()));
+    assert_snapshot!(wrong.stderr, @"");
+    let ran = Boot::of("check").rule(cluster_with(&[workload()])).run();
+    assert_eq!(ran.code(), 0, "a check may look at any cluster");
+    assert!(told(&ran, "guard").starts_with("  ! guard: Cluster is not known"), "{}", told(&ran, "guard"));
+}
+
+#[test]
+fn a_cluster_of_another_repository_is_not_touched() {
+    let other = Boot::new().rule(cluster_with(&[marked("example.org/other")])).run();
+    assert_eq!((other.code(), other.mutating()), (1, Vec::new()));
+    assert_snapshot!(other.stderr, @"");
+    let ours = Boot::new().rule(cluster_with(&[marked("example.org/home"), workload()])).run();
+    assert_eq!(ours.code(), 0, "{}", ours.stderr);
+    assert_eq!(ours.calls_of("kubectl", "apply").len(), 2, "namespaces and secrets; the mark stands already");
+}
+
+#[test]
+fn a_diff_tells_what_would_be_done_and_no_secret() {
+    let boot = Boot::of("diff");
+    let record = scenario::record(
+        "cilium",
+        "kube-system",
+        "deployed",
+        "1.18.5",
+        &json!({"password": boot.canaries.value, "gone": 1}),
+    );
+    let boot = boot.rules([
+        json!({"tool": "kubectl", "args": ["get", "secrets", "--show-labels"], "stdout":
+            "kube-system   sh.helm.release.v1.cilium.v3   helm.sh/release.v1   1   2d   name=cilium,owner=helm,status=deployed,version=3\n"}),
+        json!({"tool": "kubectl", "args": ["get", "secrets", "-o", "json"], "stdout": record}),
+    ]);
+    let ran = boot.run();
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert_eq!(ran.mutating(), [""; 0]);
+    assert_snapshot!(ran.stdout, @"");
+    let ran = boot.args(&["--exit-code", "-o", "json"]).run();
+    assert_eq!(ran.code(), 7);
+    let report = checks(&ran);
+    assert_eq!((report["changes"].as_bool(), report["exit_code"].as_i64()), (Some(true), Some(7)));
+    assert_eq!(report["releases"][1]["old_version"], "1.18.5");
+}
+
+#[test]
+fn a_dry_run_is_the_same_plan() {
+    let diff = Boot::of("diff").run();
+    let dry = Boot::new().args(&["--dry-run"]).run();
+    assert_eq!((dry.code(), dry.mutating()), (0, Vec::new()));
+    assert_eq!(diff.stdout, dry.stdout);
+}
+
+/// Whatever the tools say, a check ends, with a reason and without a panic.
+#[test]
+fn hostile_answers() {
+    let garbage =
+        ["\u{0}\u{1}garbage\u{1b}[31m\n", "[[[[", "{\"items\":[{\"kind\":1}]}", "{}", &"[".repeat(100_000)];
+    for text in garbage {
+        for (tool, args) in [
+            ("kubectl", vec!["get"]),
+            ("kubectl", vec!["version"]),
+            ("kubectl", vec!["auth"]),
+            ("helmfile", vec!["build"]),
+            ("sops", vec!["decrypt"]),
+        ] {
+            let ran = Boot::of("check").rule(json!({"tool": tool, "args": args, "stdout": text})).run();
+            assert!(ran.code() <= 1, "{tool} {args:?}: {}", ran.stderr);
+            assert!(!ran.stderr.contains("panicked") && !ran.stdout.contains('\u{1b}'), "{tool} {args:?}");
+        }
+    }
+}
