@@ -1,5 +1,7 @@
 //! What can be found out before anything is changed: rules, each a pure function in a file of its own.
 
+#[cfg(test)]
+mod fixture;
 pub mod rules;
 pub mod versions;
 

@@ -6,14 +6,18 @@ pub mod objects;
 pub mod releases;
 pub mod repository;
 pub mod state_file;
+pub mod synced;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+
+use semver::Version;
 
 use self::chart::Chart;
 use self::encrypted::EncryptedFile;
 use self::objects::Object;
 use self::releases::Release;
+use self::synced::Synced;
 use crate::check::Finding;
 use crate::observed::Known;
 
@@ -41,6 +45,8 @@ pub struct Desired {
     pub tracked: Known<BTreeSet<PathBuf>>,
     /// The address of the Git remote `origin`; it may hold credentials.
     pub origin: Option<String>,
+    /// What Flux is to apply of the repository.
+    pub synced: Known<Synced>,
     /// What reading found for rules (see [`crate::check::Facts::told`]).
     pub problems: Vec<Finding>,
 }
@@ -72,6 +78,7 @@ impl Default for Desired {
             sops_config: None,
             tracked: Err("not asked".to_owned()),
             origin: None,
+            synced: Err("not asked".to_owned()),
             problems: Vec::new(),
         }
     }
@@ -88,6 +95,33 @@ impl Desired {
     #[must_use]
     pub fn release_of_chart(&self, chart: &str) -> Option<&Release> {
         self.releases().find(|release| release.installed && release.chart_name() == chart)
+    }
+
+    /// All releases that are wanted and whose chart has this name.
+    pub fn releases_of_chart<'a>(&'a self, chart: &'a str) -> impl Iterator<Item = &'a Release> {
+        self.releases().filter(move |release| release.installed && release.chart_name() == chart)
+    }
+
+    /// The version of a release's chart, where it is told: by the helmfile, or by the chart on this machine.
+    #[must_use]
+    pub fn chart_version(&self, release: &Release) -> Option<Version> {
+        let parse = |text: &str| Version::parse(text.trim_start_matches('v')).ok();
+        parse(&release.version).or_else(|| parse(&self.charts.get(&release.id())?.version))
+    }
+
+    /// The values with which a release is made: those of its chart, where that is on this machine, with its own on top.
+    #[must_use]
+    pub fn values(&self, release: &Release) -> serde_json::Value {
+        let defaults = self.charts.get(&release.id()).and_then(|chart| chart.defaults().ok());
+        let mut values = defaults.unwrap_or_default();
+        releases::merge(&mut values, release.merged());
+        values
+    }
+
+    /// The encrypted files that are meant for the cluster: those of the bootstrap, and those that Flux is to apply.
+    pub fn for_cluster(&self) -> impl Iterator<Item = &EncryptedFile> {
+        let synced = |file: &EncryptedFile| self.synced.as_ref().is_ok_and(|synced| synced.has(&file.path));
+        self.encrypted.iter().filter(move |file| file.in_bootstrap || synced(file))
     }
 
     /// Whether a release brings the cluster's network. It is known by its chart.

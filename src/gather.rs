@@ -14,12 +14,13 @@ mod standing;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 pub use self::files::{Files, files, files_for_looking};
 pub use self::standing::{Named, Standing, standing};
 use crate::charts::ChartStore;
 use crate::check::{Facts, Finding, Findings, Severity};
-use crate::desired::{Desired, Helmfile, encrypted, repository};
+use crate::desired::{Desired, Helmfile, encrypted, repository, synced};
 use crate::error::Error;
 use crate::fingerprint::HashKey;
 use crate::manifests::Manifests;
@@ -109,6 +110,10 @@ pub async fn gather(
     }
     let namespaces =
         repository::namespaces(&settings.root, helmfiles.iter().flat_map(namespaces_of).map(String::as_str));
+    let synced = sync_path(&helmfiles).and_then(|path| match &git.tracked {
+        Ok(tracked) => Ok(synced::read(&settings.root, path, tracked)),
+        Err(reason) => Err(reason.clone()),
+    });
     let desired = Desired {
         namespaces,
         objects,
@@ -119,11 +124,16 @@ pub async fn gather(
         sops_config: std::fs::read_to_string(settings.root.join(".sops.yaml")).ok(),
         tracked: git.tracked,
         origin: git.origin,
+        synced,
         problems: problems.0,
     };
 
-    let mut observed =
-        Observed { programs: programs(files.programs, &versions), live: None, problems: Vec::new() };
+    let mut observed = Observed {
+        now: SystemTime::now(),
+        programs: programs(files.programs, &versions),
+        target: files.target,
+        ..Observed::default()
+    };
     let mut manifests = Manifests::default();
     if let Some(mut live) = api.live {
         live.objects = live_objects;
@@ -180,6 +190,19 @@ fn encrypted_files(
     let tracked = tracked.iter().flatten().filter(|path| repository::is_encrypted_name(path));
     let all: BTreeSet<_> = own.iter().chain(tracked).collect();
     all.into_iter().map(|path| encrypted::read(&settings.root, path, own.contains(path))).collect()
+}
+
+/// The folder of the repository that Flux is to apply.
+fn sync_path(helmfiles: &[Helmfile]) -> Known<&str> {
+    let releases = helmfiles.iter().flat_map(|helmfile| &helmfile.releases);
+    let path = releases
+        .filter(|release| release.installed && release.chart_name() == "flux-instance")
+        .filter(|release| {
+            // Only a Git repository can be this one.
+            release.value(&["instance", "sync", "kind"]).is_none_or(|kind| kind == "GitRepository")
+        })
+        .find_map(|release| release.value(&["instance", "sync", "path"])?.as_str());
+    path.ok_or_else(|| "no release says what Flux is to apply".to_owned())
 }
 
 /// An answer that did not come is unknown; that k3s-boot was told to stop is no answer.

@@ -1,10 +1,18 @@
 //! Which cluster is meant: the kubeconfig files, merged as kubectl merges them.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use x509_parser::pem::parse_x509_pem;
 
 use crate::check::Finding;
+use crate::observed::Known;
+
+/// The last second of the year 9999, the last that a certificate can name.
+const LATEST: u64 = 253_402_300_799;
 
 /// The cluster that is meant; empty when none is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +23,17 @@ pub struct Target {
     pub context: String,
     /// The API server's address.
     pub server: String,
+    /// When its client certificate holds; `None` when it has none.
+    pub certificate: Option<Known<Validity>>,
+}
+
+/// When a certificate holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Its first second.
+    pub from: SystemTime,
+    /// Its last second.
+    pub until: SystemTime,
 }
 
 #[derive(Deserialize)]
@@ -26,6 +45,8 @@ struct File {
     contexts: Option<Vec<NamedContext>>,
     #[serde(default)]
     clusters: Option<Vec<NamedCluster>>,
+    #[serde(default)]
+    users: Option<Vec<NamedUser>>,
 }
 
 #[derive(Deserialize)]
@@ -39,6 +60,8 @@ struct NamedContext {
 struct Context {
     #[serde(default)]
     cluster: String,
+    #[serde(default)]
+    user: String,
 }
 
 #[derive(Deserialize)]
@@ -52,6 +75,21 @@ struct NamedCluster {
 struct Cluster {
     #[serde(default)]
     server: String,
+}
+
+#[derive(Deserialize)]
+struct NamedUser {
+    name: String,
+    #[serde(default)]
+    user: Option<User>,
+}
+
+/// Of a user only the certificate is read, never the key or a token.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct User {
+    client_certificate: Option<PathBuf>,
+    client_certificate_data: Option<String>,
 }
 
 /// Reads the files and finds the context. Also gives the files of the list that do not exist, when others do:
@@ -70,13 +108,17 @@ pub fn load(files: &[PathBuf], context: Option<&str>) -> Result<(Target, Vec<Pat
             .fix("copy /etc/rancher/k3s/k3s.yaml from a server node, put that node's address in it, and name the copy in KUBECONFIG"));
     }
     let parsed = present.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-    let (context, server) = choose(&parsed, context).map_err(|mut problem| {
+    let Choice { context, server, user } = choose(&parsed, context).map_err(|mut problem| {
         let names: Vec<_> = present.iter().map(|file| file.display().to_string()).collect();
         // First, for what mends it comes last.
         problem.pairs.insert(0, ("file", names.join(":")));
         problem
     })?;
-    Ok((Target { files: present, context, server }, missing))
+    let certificate = parsed.iter().zip(&present).find_map(|(file, path)| {
+        let named = file.users.iter().flatten().find(|named| named.name == user)?;
+        Some(named.user.as_ref().and_then(|user| certificate(user, path)))
+    });
+    Ok((Target { files: present, context, server, certificate: certificate.flatten() }, missing))
 }
 
 fn read(path: &Path) -> Result<File, Finding> {
@@ -95,8 +137,42 @@ fn read(path: &Path) -> Result<File, Finding> {
     })
 }
 
+/// When a user's certificate holds; `None` when it has none. `kubeconfig` is the file that names it.
+fn certificate(user: &User, kubeconfig: &Path) -> Option<Known<Validity>> {
+    let pem = match (&user.client_certificate_data, &user.client_certificate) {
+        (Some(data), _) if !data.is_empty() => {
+            STANDARD.decode(data).map_err(|_| "client-certificate-data is no base64".to_owned())
+        }
+        (_, Some(path)) if !path.as_os_str().is_empty() => {
+            let path = kubeconfig.parent().unwrap_or(kubeconfig).join(path);
+            std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))
+        }
+        _ => return None,
+    };
+    Some(pem.and_then(|pem| validity(&pem)))
+}
+
+/// When the first certificate of a PEM file holds; those of its issuers follow it.
+fn validity(pem: &[u8]) -> Known<Validity> {
+    let broken = "the client certificate is no X.509 certificate";
+    let (_, pem) = parse_x509_pem(pem).map_err(|_| broken.to_owned())?;
+    let certificate = pem.parse_x509().map_err(|_| broken.to_owned())?;
+    let time = |seconds: i64| {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0).min(LATEST))
+    };
+    let validity = certificate.validity();
+    Ok(Validity { from: time(validity.not_before.timestamp()), until: time(validity.not_after.timestamp()) })
+}
+
+/// What the context leads to.
+struct Choice {
+    context: String,
+    server: String,
+    user: String,
+}
+
 /// The first file that has a thing wins.
-fn choose(files: &[File], wanted: Option<&str>) -> Result<(String, String), Finding> {
+fn choose(files: &[File], wanted: Option<&str>) -> Result<Choice, Finding> {
     let current =
         || files.iter().find_map(|file| file.current_context.as_deref().filter(|name| !name.is_empty()));
     let name = wanted.or_else(current).ok_or_else(|| {
@@ -121,7 +197,7 @@ fn choose(files: &[File], wanted: Option<&str>) -> Result<(String, String), Find
                 .with("context", name)
                 .with("cluster", &context.context.cluster)
         })?;
-    Ok((name.to_owned(), server))
+    Ok(Choice { context: name.to_owned(), server, user: context.context.user.clone() })
 }
 
 #[cfg(test)]
@@ -170,6 +246,38 @@ mod tests {
             load(&[folder.path().join("gone")], None).unwrap_err().message,
             "Kubeconfig file not found"
         );
+    }
+
+    #[test]
+    fn the_dates_of_the_client_certificate_are_read() {
+        // From 2026-01-01 to 2027-01-01; its key was never kept.
+        let pem = include_str!("../tests/fixtures/client.pem");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        std::fs::write(folder.path().join("client.crt"), pem).unwrap();
+        let read = |user: &str| {
+            let users = format!("users:\n- name: c\n  user: {user}\n");
+            std::fs::write(&path, config("c", "c", "https://c") + &users).unwrap();
+            load(std::slice::from_ref(&path), None).unwrap().0.certificate
+        };
+        let validity = Validity {
+            from: humantime::parse_rfc3339("2026-01-01T00:00:00Z").unwrap(),
+            until: humantime::parse_rfc3339("2027-01-01T00:00:00Z").unwrap(),
+        };
+        // k3s puts the certificate of its authority behind the client's.
+        let data = STANDARD.encode(pem.to_owned() + pem);
+        assert_eq!(read(&format!("{{client-certificate-data: {data}}}")), Some(Ok(validity)));
+        assert_eq!(read("{client-certificate: client.crt}"), Some(Ok(validity)));
+        for none in ["{token: x}", "null", "{client-certificate-data: ''}"] {
+            assert_eq!(read(none), None, "{none}");
+        }
+        for broken in [
+            "{client-certificate-data: '%'}",
+            "{client-certificate-data: QQ==}",
+            "{client-certificate: gone.crt}",
+        ] {
+            assert!(read(broken).unwrap().is_err(), "{broken}");
+        }
     }
 
     #[test]

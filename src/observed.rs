@@ -12,6 +12,7 @@ pub mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use semver::Version;
 
@@ -21,19 +22,37 @@ use self::helm::{Record, Stored};
 use self::objects::LiveObject;
 use crate::check::Finding;
 use crate::desired::objects::ObjectId;
+use crate::kubeconfig::Target;
 
 /// Something that could be found out, or why it could not.
 pub type Known<T> = Result<T, String>;
 
 /// What stands: on this machine and in the cluster.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Observed {
+    /// When it was looked at, by this machine's clock.
+    pub now: SystemTime,
     /// The programs.
     pub programs: Vec<Program>,
+    /// The cluster that is meant, if any is.
+    pub target: Option<Target>,
     /// The cluster, if it answers.
     pub live: Option<Live>,
     /// What reading found for rules (see [`crate::check::Facts::told`]).
     pub problems: Vec<Finding>,
+}
+
+impl Default for Observed {
+    /// Nothing was looked at.
+    fn default() -> Self {
+        Self {
+            now: SystemTime::UNIX_EPOCH,
+            programs: Vec::new(),
+            target: None,
+            live: None,
+            problems: Vec::new(),
+        }
+    }
 }
 
 /// A program.

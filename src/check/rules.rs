@@ -1,23 +1,41 @@
 //! All rules, a file each, in the order in which they are told.
 
 mod age_key;
+mod age_key_flux;
+mod age_key_git;
+mod age_key_mode;
 mod api;
+mod api_port;
+mod cert_manager_crds;
 mod chart_login;
 mod charts;
+mod cilium_values;
+mod coredns_values;
 mod env;
+mod flux_decryption;
 mod flux_owned;
+mod flux_pair;
 mod flux_state;
+mod flux_sync;
 mod guard;
 mod helmfile;
 mod hooks;
 mod kubeconfig;
+mod kubeconfig_cert;
+mod mirror;
 mod namespaces;
+mod old_script;
 mod ownership;
 mod pending;
+mod placeholders;
 mod plan;
 mod programs;
 mod releases;
 mod sops;
+mod sops_plain;
+mod sops_recipients;
+mod sops_rules;
+mod values_keys;
 mod versions;
 
 use super::Rule;
@@ -34,14 +52,33 @@ pub const ALL: &[&Rule] = &[
     &releases::RULE,
     &charts::RULE,
     &chart_login::RULE,
+    &mirror::RULE,
+    &flux_pair::RULE,
+    &placeholders::RULE,
+    &values_keys::RULE,
+    &cilium_values::RULE,
+    &cert_manager_crds::RULE,
+    &flux_sync::RULE,
+    &flux_decryption::RULE,
     &namespaces::RULE,
+    &old_script::RULE,
     // Secrets
     &age_key::RULE,
+    &age_key_mode::RULE,
+    &age_key_git::RULE,
+    &age_key_flux::RULE,
     &sops::RULE,
+    &sops_plain::RULE,
+    &sops_recipients::RULE,
+    &sops_rules::RULE,
     // Kubeconfig
     &kubeconfig::RULE,
+    &kubeconfig_cert::RULE,
     &api::RULE,
     &guard::RULE,
+    // DNS and API address
+    &coredns_values::RULE,
+    &api_port::RULE,
     // Helm and Flux
     &pending::RULE,
     &ownership::RULE,

@@ -1,7 +1,12 @@
 //! A chart on this machine: what its files tell without rendering it.
 
+pub mod comments;
+pub mod reads;
+pub mod schema;
+
 use std::collections::BTreeMap;
 use std::hash::{Hash as _, Hasher as _};
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -34,6 +39,8 @@ pub struct Chart {
     pub templates: String,
     /// What its own templates are, without those of subcharts (see [`fingerprint`]).
     pub fingerprint: u64,
+    /// Whether templates of other charts may read its values: of libraries, or of subcharts that are not there.
+    pub read_by_others: bool,
 }
 
 /// What templates are, by their paths in the chart: equal for equal ones, in whatever order they come.
@@ -77,7 +84,9 @@ impl Chart {
         add_templates(folder, &folder.join("templates"), &mut files);
         let templates =
             files.values().map(|text| String::from_utf8_lossy(text).into_owned() + "\n").collect();
-        let dependencies = metadata.dependencies.into_iter().flatten();
+        let dependencies: Vec<_> = metadata.dependencies.into_iter().flatten().collect();
+        let read_by_others =
+            dependencies.iter().any(|one| !is_application(&folder.join("charts").join(&one.name)));
         Some(Self {
             folder: folder.to_owned(),
             name: metadata.name,
@@ -88,13 +97,40 @@ impl Chart {
                 .unwrap_or_default(),
             kube_version: metadata.kube_version.filter(|version| !version.is_empty()),
             deprecated: metadata.deprecated,
-            subcharts: dependencies.flat_map(|one| std::iter::once(one.name).chain(one.alias)).collect(),
+            subcharts: dependencies
+                .into_iter()
+                .flat_map(|one| std::iter::once(one.name).chain(one.alias))
+                .collect(),
             values: read(&folder.join("values.yaml")).unwrap_or_default(),
             schema: read(&folder.join("values.schema.json")),
             templates,
             fingerprint: fingerprint(files),
+            read_by_others,
         })
     }
+
+    /// Its own values.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be read.
+    pub fn defaults(&self) -> Result<serde_json::Value, String> {
+        serde_yaml::from_str(&self.values)
+            .map_err(|_| format!("values.yaml of the chart {} is no YAML", self.name))
+    }
+
+    /// Whether its templates and values were read in full.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.values.is_empty() && (self.templates.len() as u64) < LARGEST
+    }
+}
+
+/// Whether a folder holds a subchart that reads its own values only.
+fn is_application(folder: &Path) -> bool {
+    let metadata = read(&folder.join("Chart.yaml"))
+        .and_then(|text| serde_yaml::from_str::<serde_yaml::Value>(&text).ok());
+    metadata.is_some_and(|metadata| metadata.get("type").is_none_or(|kind| kind != "library"))
 }
 
 fn read(path: &Path) -> Option<String> {
@@ -140,6 +176,11 @@ mod tests {
         assert_eq!((chart.name.as_str(), chart.app_version.as_str()), ("a", "2"));
         assert_eq!(chart.kube_version.as_deref(), Some(">=1.21.0-0"));
         assert_eq!(chart.subcharts, ["sub", "other"]);
+        assert!(chart.read_by_others, "the subchart is not there");
+        write("charts/sub/Chart.yaml", "name: sub\nversion: 1.0.0\n");
+        assert!(!Chart::read(folder.path()).unwrap().read_by_others);
+        write("charts/sub/Chart.yaml", "name: sub\nversion: 1.0.0\ntype: library\n");
+        assert!(Chart::read(folder.path()).unwrap().read_by_others);
         assert_eq!((chart.values.as_str(), chart.templates.as_str()), ("# k: 1\n", "{{ .Values.k }}\n"));
         assert!(chart.schema.is_none());
     }

@@ -58,7 +58,8 @@ impl Release {
     }
 }
 
-fn merge(into: &mut serde_json::Value, from: serde_json::Value) {
+/// Merges values as Helm does: maps key by key, everything else as a whole.
+pub(super) fn merge(into: &mut serde_json::Value, from: serde_json::Value) {
     match (into, from) {
         (serde_json::Value::Object(into), serde_json::Value::Object(from)) => {
             for (key, value) in from {

@@ -64,7 +64,24 @@ pub fn files(settings: &Settings, redactor: &Redactor) -> Files {
             .with("folder", folder.display())
             .fix("use lower-case letters, digits and `-`")
     }));
+    findings.0.extend(old_scripts(settings));
     Files { programs, target, helmfiles, encrypted, age_key, problems: findings.0 }
+}
+
+/// The script that k3s-boot replaces, where it still lies. Others of its name are known by what they do.
+fn old_scripts(settings: &Settings) -> Vec<Finding> {
+    let places = ["bootstrap/scripts/bootstrap-apps.sh", "scripts/bootstrap-apps.sh"];
+    let read = |place: &&str| {
+        let text = std::fs::read_to_string(settings.root.join(place)).ok()?;
+        let syncs = text.contains("helmfile") && text.contains("01-apps.yaml");
+        (syncs && !text.contains("00-crds")).then(|| {
+            Finding::warning("old-script", "Old bootstrap script is still there")
+                .with("file", place)
+                .with("lacks", "00-crds.yaml, encrypted files, a look at whether Flux syncs")
+                .fix(format!("git rm {place}  # and run `k3s-boot apps` in its place"))
+        })
+    };
+    places.iter().filter_map(read).collect()
 }
 
 fn target(settings: &Settings, findings: &mut Findings) -> Option<kubeconfig::Target> {
@@ -170,4 +187,26 @@ fn age_key(
         plugin: kept.iter().any(|identity| identity.is_plugin()),
     };
     Some((facts, selection))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_script_is_known_by_what_it_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings { root: folder.path().to_owned(), ..Settings::default() };
+        let path = folder.path().join("scripts/bootstrap-apps.sh");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let found = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            old_scripts(&settings).len()
+        };
+        assert_eq!(found("helmfile --file \"${ROOT_DIR}/bootstrap/helmfile.d/01-apps.yaml\" sync\n"), 1);
+        assert_eq!(found("helmfile -f 00-crds.yaml template; helmfile -f 01-apps.yaml sync\n"), 0);
+        assert_eq!(found("exec k3s-boot apps\n"), 0);
+        std::fs::remove_file(&path).unwrap();
+        assert!(old_scripts(&settings).is_empty());
+    }
 }

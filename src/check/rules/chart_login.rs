@@ -15,3 +15,18 @@ pub(super) const RULE: Rule = Rule {
 fn check(facts: &Facts<'_>) -> Answer {
     facts.told(RULE.id).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Finding;
+    use crate::check::fixture::World;
+
+    #[test]
+    fn what_was_found_when_charts_were_fetched_is_told() {
+        let mut world = World::shipped();
+        world.says(&RULE, &[]);
+        world.desired.problems.push(Finding::error("chart-login", "Login keeps a public chart away"));
+        world.says(&RULE, &["error Login keeps a public chart away"]);
+    }
+}

@@ -160,6 +160,7 @@ impl World {
             files: Vec::new(),
             context: "default".to_owned(),
             server: "https://10.0.0.1:6443".to_owned(),
+            ..Target::default()
         };
         let seen = Seen { target: &target, standing: &self.standing, named: &self.named };
         StatusReport::new(&seen, &self.redactor)

@@ -1,0 +1,167 @@
+//! What tests of rules need: facts made by hand, and those of the shipped `bootstrap/` with the sandbox's charts.
+
+use std::path::{Path, PathBuf};
+
+use super::{Answer, Check, Facts, Rule};
+use crate::desired::chart::Chart;
+use crate::desired::releases::parse;
+use crate::desired::{Desired, Helmfile, Kind};
+use crate::manifests::Manifests;
+use crate::observed::Observed;
+use crate::settings::Settings;
+
+/// All that rules look at.
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) settings: Settings,
+    pub(crate) desired: Desired,
+    pub(crate) observed: Observed,
+    pub(crate) manifests: Manifests,
+}
+
+impl World {
+    /// Nothing but these releases, in the second helmfile: the items of its `releases`, as YAML.
+    pub(crate) fn of(releases: &str) -> Self {
+        let mut world = Self::default();
+        world.settings.root = PathBuf::from("/repository");
+        world.add(Kind::Apps, releases);
+        world
+    }
+
+    /// Nothing but a release with these values, as YAML in one line or indented by six.
+    pub(crate) fn with_values(chart: &str, version: &str, values: &str) -> Self {
+        let id = format!("name: {chart}, namespace: a, chart: 'oci://r.io/{chart}', version: '{version}'");
+        let fields = id.replace(", ", "\n  ");
+        Self::of(&format!("- {fields}\n  values:\n    - {values}\n"))
+    }
+
+    /// Adds a helmfile.
+    pub(crate) fn add(&mut self, kind: Kind, releases: &str) {
+        let path = PathBuf::from(format!("/repository/bootstrap/helmfile.d/{}.yaml", kind.stage()));
+        let releases = parse(format!("releases:\n{releases}").as_bytes()).unwrap();
+        self.desired.helmfiles.push(Helmfile { kind, path, releases, needs_identities: false });
+    }
+
+    /// The shipped `bootstrap/`, with the charts that the sandbox has for it.
+    pub(crate) fn shipped() -> Self {
+        let mut world = Self {
+            settings: Settings { root: "/repository".into(), ..Settings::default() },
+            ..Self::default()
+        };
+        for (kind, file) in [(Kind::Crds, "00-crds.yaml"), (Kind::Apps, "01-apps.yaml")] {
+            let text = std::fs::read_to_string(root().join("bootstrap/helmfile.d").join(file)).unwrap();
+            let mut releases = parse(text.replace("values:", "unread:").as_bytes()).unwrap();
+            for release in &mut releases {
+                release.values = vec![serde_yaml::from_str(&shipped_values(&release.name)).unwrap()];
+            }
+            let path = root().join("bootstrap/helmfile.d").join(file);
+            world.desired.helmfiles.push(Helmfile { kind, path, releases, needs_identities: false });
+        }
+        world.add_charts();
+        world
+    }
+
+    /// Puts the sandbox's charts on this machine, for the releases that have one of their names.
+    pub(crate) fn add_charts(&mut self) {
+        let releases = self.desired.releases();
+        let charts: Vec<_> = releases
+            .filter_map(|release| Some((release.id(), chart(release.chart_name(), &release.version)?)))
+            .collect();
+        self.desired.charts.extend(charts);
+    }
+
+    pub(crate) fn ask(&self, rule: &Rule) -> Answer {
+        let facts = Facts {
+            settings: &self.settings,
+            desired: &self.desired,
+            observed: &self.observed,
+            manifests: &self.manifests,
+        };
+        match (rule.check, &self.observed.live) {
+            (Check::Files(check), _) => check(&facts),
+            (Check::Cluster(check) | Check::Nodes(check), Some(live)) => check(&facts, live),
+            _ => Answer::Unknown("the cluster does not answer".to_owned()),
+        }
+    }
+
+    /// What a rule finds, each as `severity message`; an unknown as `unknown reason`.
+    #[track_caller]
+    pub(crate) fn says(&self, rule: &Rule, expected: &[&str]) {
+        let said: Vec<_> = match self.ask(rule) {
+            Answer::Ok => Vec::new(),
+            Answer::Unknown(reason) => vec![format!("unknown {reason}")],
+            Answer::Found(findings) => findings
+                .iter()
+                .map(|finding| {
+                    assert_eq!(finding.rule, rule.id);
+                    assert!(!finding.message.ends_with('.'));
+                    format!("{} {}", finding.severity.name(), finding.message)
+                })
+                .collect(),
+        };
+        assert_eq!(said, expected);
+    }
+
+    /// The detail of the first thing that a rule finds.
+    #[track_caller]
+    pub(crate) fn detail(&self, rule: &Rule, key: &str) -> String {
+        let Answer::Found(findings) = self.ask(rule) else { panic!("{} finds nothing", rule.id) };
+        findings[0]
+            .pairs
+            .iter()
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| value.clone())
+            .unwrap_or_default()
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A chart of the sandbox.
+pub(crate) fn chart(name: &str, version: &str) -> Option<Chart> {
+    let folder = root().join("sandbox/src/charts").join(name);
+    let values = std::fs::read_to_string(folder.join("values.yaml")).ok()?;
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder.join("templates")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let templates = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    Some(Chart {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        values,
+        schema: std::fs::read_to_string(folder.join("values.schema.json")).ok(),
+        templates,
+        folder,
+        ..Chart::default()
+    })
+}
+
+/// What the shipped template gives for a release on a machine where all its variables are set. The template is simple
+/// enough that it needs no template engine.
+fn shipped_values(release: &str) -> String {
+    let text = std::fs::read_to_string(root().join("bootstrap/templates/values.yaml.gotmpl")).unwrap();
+    let start = text.find(&format!("if eq $release \"{release}\""));
+    let Some(section) = start.map(|start| &text[start..]) else { return "{}".to_owned() };
+    let section = section.split_once("}}\n").unwrap().1;
+    let section = section.split("{{- else").next().unwrap();
+    let mut values = String::new();
+    for line in section.lines().filter(|line| !line.trim_start().starts_with("{{-")) {
+        let line = match line.split_once("{{") {
+            Some((before, action)) if action.contains("6444") => format!("{before}6444"),
+            Some((before, action)) if action.contains("$host") => format!("{before}127.0.0.1"),
+            Some((before, action)) if action.contains("_URL") => {
+                format!("{before}ssh://git@example.org/home.git")
+            }
+            Some((before, action)) if action.contains("_REF") => format!("{before}refs/heads/main"),
+            Some((before, action)) if action.contains("_PATH") => format!("{before}kubernetes/flux/cluster"),
+            Some((before, action)) if action.trim_start().starts_with('.') => format!("{before}deploy-key"),
+            Some(_) => panic!("the template has grown: {line}"),
+            None => line.to_owned(),
+        };
+        values += &line;
+        values.push('\n');
+    }
+    values
+}

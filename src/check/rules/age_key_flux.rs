@@ -1,0 +1,184 @@
+//! sops and Flux can read this kind of age key.
+
+use semver::Version;
+use serde_json::Value;
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+use crate::desired::encrypted::EncryptedState;
+use crate::desired::{AgeKey, Desired};
+
+/// The first sops that reads post-quantum identities.
+const SOPS: Version = Version::new(3, 12, 0);
+
+/// The first minor of Flux 2 that does.
+const FLUX_MINOR: u64 = 9;
+
+/// The last operator whose own manifests are known to hold an older one (2.7.5).
+const OLD_OPERATOR: Version = Version::new(0, 37, 1);
+
+pub(super) const RULE: Rule = Rule {
+    id: "age-key-flux",
+    group: Group::Secrets,
+    title: "sops and Flux can read this kind of age key",
+    why: "Post-quantum identities take sops 3.12 and Flux 2.9 (kustomize-controller 1.9) or later, and no controller of Flux \
+          has an age plugin: Flux says so only when it decrypts for the first time.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let Some(key) = &facts.desired.age_key else {
+        return Answer::Ok;
+    };
+    let found = [plugin(facts.desired, key), sops(facts, key), flux(facts.desired, key)];
+    found.into_iter().flatten().collect::<Vec<_>>().into()
+}
+
+fn encrypted(desired: &Desired, in_bootstrap: bool) -> bool {
+    desired.for_cluster().any(|file| {
+        file.in_bootstrap == in_bootstrap
+            && matches!(&file.state, EncryptedState::Encrypted { age, .. } if !age.is_empty())
+    })
+}
+
+/// Harm where the key is needed, else only a look ahead.
+fn found(message: &str, key: &AgeKey, needed: bool) -> Finding {
+    let severity = if needed { Severity::Error } else { Severity::Warning };
+    Finding { severity, ..Finding::error(RULE.id, message) }.with("file", key.path.display())
+}
+
+fn plugin(desired: &Desired, key: &AgeKey) -> Option<Finding> {
+    let only = key.public.is_empty() && !key.post_quantum;
+    key.plugin.then(|| {
+        found("Flux cannot use the age key of a plugin", key, only && encrypted(desired, false))
+            .fix("make a key for Flux with `age-keygen`, put its public key in .sops.yaml, and run `sops updatekeys` on every encrypted file")
+    })
+}
+
+fn sops(facts: &Facts<'_>, key: &AgeKey) -> Option<Finding> {
+    let program = facts.observed.programs.iter().find(|program| program.name == "sops")?;
+    let version = program.version.as_ref().ok()?.as_ref()?;
+    // Pre-releases count as what they lead to.
+    let plain = Version::new(version.major, version.minor, version.patch);
+    (key.post_quantum && plain < SOPS).then(|| {
+        found("sops cannot read a post-quantum age key", key, encrypted(facts.desired, true))
+            .with("sops", version)
+            .fix("install sops 3.12 or later")
+    })
+}
+
+fn flux(desired: &Desired, key: &AgeKey) -> Option<Finding> {
+    let version = pinned(desired).filter(|_| key.post_quantum)?;
+    Some(
+        found("Flux cannot read a post-quantum age key", key, encrypted(desired, false))
+            .with("flux", version)
+            .fix(
+                "move flux-operator, flux-instance and instance.distribution to a Flux of 2.9 or later, or make a key \
+                 with `age-keygen` (without `-pq`)",
+            ),
+    )
+}
+
+/// The version of Flux that is pinned, if it is known to be too old.
+fn pinned(desired: &Desired) -> Option<String> {
+    let values = desired.release_of_chart("flux-instance")?.merged();
+    let distribution = values.pointer("/instance/distribution")?;
+    let version = match distribution.get("version") {
+        Some(Value::String(version)) => version.clone(),
+        Some(Value::Number(version)) => version.to_string(),
+        _ => String::new(),
+    };
+    let minor = version.trim_start_matches(['v', '=', '~']).strip_prefix("2.").map(|rest| {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..digits].parse::<u64>()
+    });
+    if let Some(Ok(minor)) = minor {
+        return (minor < FLUX_MINOR).then_some(version);
+    }
+    let artifact = distribution.get("artifact")?.as_str()?;
+    let tag = artifact.split_once("/flux-operator-manifests:v").map(|(_, tag)| tag)?;
+    let operator = Version::parse(tag.split('@').next()?).ok()?;
+    (operator <= OLD_OPERATOR).then(|| format!("that of flux-operator {operator}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+    use crate::desired::encrypted::EncryptedFile;
+    use crate::desired::synced::Synced;
+    use crate::observed::Program;
+
+    fn world(distribution: &str, key: AgeKey) -> World {
+        let values = format!("{{instance: {{distribution: {{{distribution}}}}}}}");
+        let mut world = World::with_values("flux-instance", "0.37.1", &values);
+        world.desired.age_key = Some(key);
+        world.desired.synced = Ok(Synced { path: "k".into(), ..Synced::default() });
+        for (path, in_bootstrap) in [("k/a.sops.yaml", false), ("bootstrap/b.sops.yaml", true)] {
+            let state = EncryptedState::Encrypted { age: vec!["age1".to_owned()], others: false };
+            world.desired.encrypted.push(EncryptedFile { path: path.into(), in_bootstrap, state });
+        }
+        world
+    }
+
+    fn post_quantum() -> AgeKey {
+        AgeKey { post_quantum: true, ..AgeKey::default() }
+    }
+
+    #[test]
+    fn an_ordinary_key_is_read_everywhere() {
+        let mut shipped = World::shipped();
+        shipped.says(&RULE, &[]);
+        let key = AgeKey { public: vec!["age1a".to_owned()], ..AgeKey::default() };
+        shipped.desired.age_key = Some(key);
+        shipped.says(&RULE, &[]);
+    }
+
+    #[test]
+    fn a_post_quantum_key_needs_a_new_flux() {
+        let message = "Flux cannot read a post-quantum age key";
+        let error = format!("error {message}");
+        let artifact = |tag: &str| {
+            format!("artifact: 'oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:{tag}'")
+        };
+        for (distribution, too_old) in [
+            ("version: 2.7.x", true),
+            ("version: 2.8", true),
+            ("version: 2.9.x", false),
+            ("version: 2.x", false),
+            (artifact("v0.37.1").as_str(), true),
+            (artifact("v0.58.1").as_str(), false),
+            (artifact("latest").as_str(), false),
+            ("", false),
+        ] {
+            let expected: &[&str] = if too_old { &[&error] } else { &[] };
+            world(distribution, post_quantum()).says(&RULE, expected);
+        }
+        let mut idle = world("version: 2.7.x", post_quantum());
+        idle.desired.encrypted.clear();
+        idle.says(&RULE, &[&format!("warning {message}")]);
+    }
+
+    #[test]
+    fn a_post_quantum_key_needs_a_new_sops() {
+        let mut world = world("", post_quantum());
+        let message = "error sops cannot read a post-quantum age key";
+        for (version, expected) in [
+            (Ok(Some(Version::new(3, 11, 0))), &[message] as &[&str]),
+            (Ok(Some(Version::new(3, 12, 0))), &[]),
+            (Ok(None), &[]),
+            (Err("not asked".to_owned()), &[]),
+        ] {
+            world.observed.programs = vec![Program { name: "sops", path: None, version }];
+            world.says(&RULE, expected);
+        }
+    }
+
+    #[test]
+    fn no_controller_has_a_plugin() {
+        let key = AgeKey { plugin: true, ..AgeKey::default() };
+        world("", key.clone()).says(&RULE, &["error Flux cannot use the age key of a plugin"]);
+        let beside = AgeKey { public: vec!["age1a".to_owned()], ..key };
+        world("", beside).says(&RULE, &["warning Flux cannot use the age key of a plugin"]);
+    }
+}

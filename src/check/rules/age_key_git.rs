@@ -1,0 +1,62 @@
+//! The age key is not in Git.
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+
+pub(super) const RULE: Rule = Rule {
+    id: "age-key-git",
+    group: Group::Secrets,
+    title: "the age key is not in Git",
+    why: "An age key that was pushed is known to everybody who can read the repository, for ever: its history keeps it after \
+          the file was removed.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let Some(key) = &facts.desired.age_key else {
+        return Answer::Ok;
+    };
+    // What lies elsewhere is not in this repository.
+    let Ok(path) = key.path.strip_prefix(&facts.settings.root) else {
+        return Answer::Ok;
+    };
+    let tracked = match &facts.desired.tracked {
+        Ok(tracked) => tracked.contains(path),
+        Err(reason) => return Answer::Unknown(reason.clone()),
+    };
+    let found = tracked.then(|| {
+        let path = path.display();
+        Finding::error(RULE.id, "Age key is in Git").with("file", key.path.display()).fix(format!(
+            "git rm --cached {path} && echo /{path} >> .gitignore\n\
+             and, for its history keeps it: make another with `age-keygen`, put its public key in .sops.yaml, \
+             run `sops updatekeys` on every encrypted file, and change the secrets themselves"
+        ))
+    });
+    found.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+    use crate::desired::AgeKey;
+
+    #[test]
+    fn a_tracked_key_is_an_error() {
+        let mut world = World::shipped();
+        world.says(&RULE, &[]);
+        world.desired.age_key = Some(AgeKey { path: "/repository/age.key".into(), ..AgeKey::default() });
+        world.says(&RULE, &["unknown not asked"]);
+        world.desired.tracked = Ok(["README.md".into(), "age.key.sops.yaml".into()].into());
+        world.says(&RULE, &[]);
+        world.desired.tracked = Ok(["age.key".into()].into());
+        world.says(&RULE, &["error Age key is in Git"]);
+        assert!(
+            world
+                .detail(&RULE, "fix")
+                .starts_with("git rm --cached age.key && echo /age.key >> .gitignore\n")
+        );
+        world.desired.age_key = Some(AgeKey { path: "/elsewhere/age.key".into(), ..AgeKey::default() });
+        world.says(&RULE, &[]);
+    }
+}

@@ -1,0 +1,46 @@
+//! Nobody else can read the age key.
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+
+/// What group and others may do.
+const OTHERS: u32 = 0o077;
+
+pub(super) const RULE: Rule = Rule {
+    id: "age-key-mode",
+    group: Group::Secrets,
+    title: "nobody else can read the age key",
+    why: "Who reads the age key reads every secret of the repository, also those of its history; age-keygen writes it with \
+          mode 0600.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let open = facts.desired.age_key.as_ref().filter(|key| key.mode & OTHERS != 0);
+    let found = open.map(|key| {
+        Finding::warning(RULE.id, "Age key can be read by others")
+            .with("file", key.path.display())
+            .with("mode", format!("{:04o}", key.mode))
+            .fix(format!("chmod 600 {}", key.path.display()))
+    });
+    found.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+    use crate::desired::AgeKey;
+
+    #[test]
+    fn only_the_owner_may_read_it() {
+        let mut world = World::shipped();
+        world.says(&RULE, &[]);
+        for (mode, expected) in [(0o600, 0), (0o400, 0), (0o700, 0), (0o640, 1), (0o644, 1), (0o604, 1)] {
+            world.desired.age_key = Some(AgeKey { path: "/r/age.key".into(), mode, ..AgeKey::default() });
+            world.says(&RULE, &["warning Age key can be read by others"][..expected]);
+        }
+        assert_eq!(world.detail(&RULE, "mode"), "0604");
+        assert_eq!(world.detail(&RULE, "fix"), "chmod 600 /r/age.key");
+    }
+}

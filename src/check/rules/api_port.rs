@@ -1,0 +1,79 @@
+//! Cilium reaches the API server at a port where k3s answers.
+
+use serde_json::Value;
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+use crate::desired::STAND_IN;
+
+pub(super) const RULE: Rule = Rule {
+    id: "api-port",
+    group: Group::Dns,
+    title: "Cilium is given a port where k3s answers",
+    why: "On every k3s node 127.0.0.1:6444 answers: the API server itself on servers, the client load balancer on agents \
+          (k3s-io/k3s#3026). 127.0.0.1:6443 answers on servers only, and at other addresses it is 6443.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let Some(release) = facts.desired.release_of_chart("cilium") else {
+        return Answer::Ok;
+    };
+    let values = release.merged();
+    let text = |key: &str| match values.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
+    };
+    let (host, port) = (text("k8sServiceHost"), text("k8sServicePort"));
+    if host.is_empty() || host == STAND_IN || host == "auto" || port == STAND_IN {
+        return Answer::Ok;
+    }
+    let local = matches!(host.as_str(), "127.0.0.1" | "localhost" | "::1");
+    let (severity, message, right) = match (local, port.as_str()) {
+        (true, "6444") | (false, "6443") => return Answer::Ok,
+        (true, "6443") => (Severity::Warning, "API server answers at this port on servers only", 6444),
+        (true, _) => (Severity::Warning, "API server does not answer at this port", 6444),
+        (false, "6444") => (Severity::Warning, "API server answers at this port on its own node only", 6443),
+        (false, "") => (Severity::Warning, "Cilium is not told the API server's port", 6443),
+        // A load balancer, or k3s itself (`https-listen-port`), may be at any.
+        (false, _) => (Severity::Info, "API server is expected at a port that is not k3s' default", 6443),
+    };
+    let finding = Finding::warning(RULE.id, message)
+        .with("release", release.id())
+        .with("k8sServiceHost", host)
+        .with("k8sServicePort", port)
+        .fix(format!("k8sServicePort: {right}"));
+    Answer::Found(vec![Finding { severity, ..finding }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+
+    #[test]
+    fn the_port_fits_the_host() {
+        World::shipped().says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://r/a'}\n").says(&RULE, &[]);
+        let cases = [
+            ("127.0.0.1", "6444", ""),
+            ("127.0.0.1", "'6444'", ""),
+            ("10.0.0.1", "6443", ""),
+            ("stand-in.invalid", "6444", ""),
+            ("''", "6443", ""),
+            ("auto", "''", ""),
+            ("127.0.0.1", "6443", "warning API server answers at this port on servers only"),
+            ("localhost", "7445", "warning API server does not answer at this port"),
+            ("127.0.0.1", "''", "warning API server does not answer at this port"),
+            ("10.0.0.1", "6444", "warning API server answers at this port on its own node only"),
+            ("10.0.0.1", "''", "warning Cilium is not told the API server's port"),
+            ("10.0.0.1", "443", "info API server is expected at a port that is not k3s' default"),
+        ];
+        for (host, port, expected) in cases {
+            let values = format!("{{k8sServiceHost: {host}, k8sServicePort: {port}}}");
+            let expected: Vec<_> = Some(expected).filter(|text| !text.is_empty()).into_iter().collect();
+            World::with_values("cilium", "1.18.6", &values).says(&RULE, &expected);
+        }
+    }
+}

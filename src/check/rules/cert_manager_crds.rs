@@ -1,0 +1,127 @@
+//! Something brings cert-manager's custom resource definitions.
+
+use serde_json::Value;
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+use crate::desired::releases::Release;
+
+const KIND: &str = "certificates.cert-manager.io";
+
+pub(super) const RULE: Rule = Rule {
+    id: "cert-manager-crds",
+    group: Group::Repository,
+    title: "cert-manager's CRDs come from somewhere",
+    why: "The chart leaves its CRDs out by default (`crds.enabled: false`); without them its controller crashes again and \
+          again, and its own check of the API (startupapicheck) fails the release.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let desired = facts.desired;
+    let Some(release) = desired.release_of_chart("cert-manager") else {
+        return Answer::Ok;
+    };
+    let live = facts.observed.live.as_ref().and_then(|live| live.kinds.as_ref().ok());
+    if desired.releases_of_chart("cert-manager").any(|release| brings_them(&desired.values(release)))
+        || live.is_some_and(|kinds| kinds.contains(KIND))
+        || is_rendered(facts)
+    {
+        return Answer::Ok;
+    }
+    let severity = match others(facts, release) {
+        Others::Theirs => return Answer::Ok,
+        Others::Perhaps => Severity::Warning,
+        Others::None => Severity::Error,
+    };
+    let finding = Finding::error(RULE.id, "Nothing brings cert-manager's CRDs")
+        .with("release", release.id())
+        .with("key", "crds.enabled")
+        .fix("crds:\n  enabled: true");
+    Answer::Found(vec![Finding { severity, ..finding }])
+}
+
+fn brings_them(values: &Value) -> bool {
+    [values.pointer("/crds/enabled"), values.get("installCRDs")].contains(&Some(&Value::Bool(true)))
+}
+
+/// Whether a release that was rendered makes them.
+fn is_rendered(facts: &Facts<'_>) -> bool {
+    facts.manifests.objects().any(|(_, object)| {
+        object.get("kind").is_some_and(|kind| kind == "CustomResourceDefinition")
+            && object.pointer("/metadata/name").is_some_and(|name| name == KIND)
+    })
+}
+
+/// Whether another release brings CRDs.
+enum Others {
+    None,
+    /// By its name it is one of CRDs, but not whose.
+    Perhaps,
+    Theirs,
+}
+
+fn others(facts: &Facts<'_>, release: &Release) -> Others {
+    let wanted = facts.desired.releases().filter(|other| other.installed && other.id() != release.id());
+    // Those of which it is known that they bring others.
+    let wanted = wanted.filter(|other| !other.chart_name().starts_with("prometheus-operator"));
+    let mut found = Others::None;
+    for other in wanted {
+        let about = |word: &str| other.name.contains(word) || other.chart.contains(word);
+        if about("crd") && about("cert-manager") {
+            return Others::Theirs;
+        }
+        if about("crd") {
+            found = Others::Perhaps;
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+    use crate::desired::Kind;
+    use crate::observed::Live;
+
+    const FOUND: &str = "Nothing brings cert-manager's CRDs";
+
+    fn world(values: &str) -> World {
+        World::with_values("cert-manager", "v1.19.2", values)
+    }
+
+    #[test]
+    fn the_chart_brings_them_when_told() {
+        World::shipped().says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://r/a'}\n").says(&RULE, &[]);
+        world("{crds: {enabled: true}}").says(&RULE, &[]);
+        world("{installCRDs: true}").says(&RULE, &[]);
+        for values in ["{}", "{crds: {enabled: false}}", "{crds: {keep: true}}"] {
+            world(values).says(&RULE, &[&format!("error {FOUND}")]);
+        }
+    }
+
+    #[test]
+    fn others_may_bring_them() {
+        let with = |release: &str| {
+            let mut world = world("{}");
+            world.add(Kind::Crds, &format!("- {{{release}}}\n"));
+            world
+        };
+        let own = "name: cert-manager, namespace: x, chart: 'oci://r/cert-manager', values: [{crds: {enabled: true}}]";
+        with(own).says(&RULE, &[]);
+        with("name: cert-manager-crds, chart: ./crds").says(&RULE, &[]);
+        with("name: crds, chart: ./all").says(&RULE, &[&format!("warning {FOUND}")]);
+        with("name: prometheus-operator-crds, chart: 'oci://r/prometheus-operator-crds'")
+            .says(&RULE, &[&format!("error {FOUND}")]);
+
+        let mut there = world("{}");
+        there.observed.live = Some(Live { kinds: Ok([KIND.to_owned()].into()), ..Live::default() });
+        there.says(&RULE, &[]);
+        let mut rendered = world("{}");
+        let object = serde_json::json!({"kind": "CustomResourceDefinition", "metadata": {"name": KIND}});
+        rendered.manifests.0.insert("x/crds".to_owned(), Ok(vec![object]));
+        rendered.says(&RULE, &[]);
+    }
+}

@@ -1,0 +1,112 @@
+//! Cilium's values fit k3s.
+
+use semver::Version;
+use serde_json::Value;
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::STAND_IN;
+use crate::desired::releases::Release;
+
+/// From here on the chart refuses what older ones took for `kubeProxyReplacement`.
+const REFUSES: Version = Version::new(1, 18, 0);
+
+pub(super) const RULE: Rule = Rule {
+    id: "cilium-values",
+    group: Group::Repository,
+    title: "Cilium's values fit k3s",
+    why: "Cilium's default address pool is 10.0.0.0/8, in which k3s' pods (10.42.0.0/16) and Services (10.43.0.0/16) lie too; \
+          `ipam.mode: kubernetes` takes each node's own podCIDR. The chart 1.18 fails on a kubeProxyReplacement that is \
+          neither true nor false.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let Some(release) = facts.desired.release_of_chart("cilium") else {
+        return Answer::Ok;
+    };
+    let values = release.merged();
+    let version = facts.desired.chart_version(release);
+    let found = pool(release, &values).into_iter().chain(replacement(release, &values, version.as_ref()));
+    found.collect::<Vec<_>>().into()
+}
+
+/// A pool that the user chose himself may be a good one.
+fn pool(release: &Release, values: &Value) -> Option<Finding> {
+    let mode = values.pointer("/ipam/mode").and_then(Value::as_str).unwrap_or("cluster-pool");
+    let pool = values.pointer("/ipam/operator/clusterPoolIPv4PodCIDRList");
+    let own_pool = pool.is_some_and(|pool| !matches!(pool, Value::Null) && *pool != Value::Array(Vec::new()));
+    (mode == "cluster-pool" && !own_pool).then(|| {
+        Finding::warning(RULE.id, "Cilium's default address pool overlaps k3s' networks")
+            .with("release", release.id())
+            .with("key", "ipam.mode")
+            .with("pool", "10.0.0.0/8")
+            .fix("ipam:\n  mode: kubernetes")
+    })
+}
+
+fn replacement(release: &Release, values: &Value, version: Option<&Version>) -> Option<Finding> {
+    let value = match values.get("kubeProxyReplacement")? {
+        Value::Bool(_) | Value::Null => return None,
+        Value::String(text) if matches!(text.as_str(), "true" | "false" | "" | STAND_IN) => return None,
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let message = "Cilium's kubeProxyReplacement is neither true nor false";
+    let finding = if version.is_some_and(|version| *version >= REFUSES) {
+        Finding::error(RULE.id, message)
+    } else {
+        Finding::warning(RULE.id, message)
+    };
+    Some(
+        finding
+            .with("release", release.id())
+            .with("key", "kubeProxyReplacement")
+            .with("value", value)
+            .fix("kubeProxyReplacement: true"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+
+    const POOL: &str = "warning Cilium's default address pool overlaps k3s' networks";
+
+    #[test]
+    fn the_address_pool() {
+        World::shipped().says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://r/a'}\n").says(&RULE, &[]);
+        for (values, expected) in [
+            ("{}", &[POOL] as &[&str]),
+            ("{ipam: {mode: cluster-pool}}", &[POOL]),
+            ("{ipam: {mode: kubernetes}}", &[]),
+            ("{ipam: {mode: multi-pool}}", &[]),
+            ("{ipam: {operator: {clusterPoolIPv4PodCIDRList: ['10.42.0.0/16']}}}", &[]),
+            ("{ipam: {operator: {clusterPoolIPv4PodCIDRList: []}}}", &[POOL]),
+        ] {
+            World::with_values("cilium", "1.18.6", values).says(&RULE, expected);
+        }
+    }
+
+    #[test]
+    fn the_replacement_of_kube_proxy() {
+        let message = "Cilium's kubeProxyReplacement is neither true nor false";
+        let world = |version: &str, value: &str| {
+            World::with_values(
+                "cilium",
+                version,
+                &format!("{{ipam: {{mode: kubernetes}}, kubeProxyReplacement: {value}}}"),
+            )
+        };
+        for value in ["true", "false", "'true'", "null", "stand-in.invalid"] {
+            world("1.18.6", value).says(&RULE, &[]);
+        }
+        for value in ["strict", "partial", "1", "'True'"] {
+            world("1.18.6", value).says(&RULE, &[&format!("error {message}")]);
+        }
+        world("1.14.0", "strict").says(&RULE, &[&format!("warning {message}")]);
+        world(">=1", "strict").says(&RULE, &[&format!("warning {message}")]);
+    }
+}

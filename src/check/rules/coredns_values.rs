@@ -1,0 +1,165 @@
+//! The Service of the own CoreDNS is the one that pods ask.
+
+use serde_json::Value;
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+use crate::desired::releases::Release;
+
+/// Where the cluster's DNS lives.
+const NAMESPACE: &str = "kube-system";
+
+pub(super) const RULE: Rule = Rule {
+    id: "coredns-values",
+    group: Group::Dns,
+    title: "CoreDNS answers where pods ask",
+    why: "The kubelet sends every pod to one address, 10.43.0.10 on k3s; the chart's default is a Service `coredns` with \
+          any address, so that no pod has DNS. Its default service account is `default`, which may not read Services, and \
+          monitoring and network policies look for the name and the label `kube-dns`.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let Some(release) = facts.desired.release_of_chart("coredns") else {
+        return Answer::Ok;
+    };
+    let values = facts.desired.values(release);
+    // A CoreDNS for the local network is none of the cluster's.
+    if release.namespace != NAMESPACE || values.get("isClusterService") == Some(&Value::Bool(false)) {
+        return Answer::Ok;
+    }
+    let found = [
+        address(facts, release, &values),
+        name(release, &values),
+        account(release, &values),
+        label(release, &values),
+    ];
+    found.into_iter().flatten().collect::<Vec<_>>().into()
+}
+
+fn text<'a>(values: &'a Value, path: &str) -> &'a str {
+    values.pointer(path).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn found(release: &Release, severity: Severity, message: &str, key: &str, fix: &str) -> Finding {
+    Finding { severity, ..Finding::warning(RULE.id, message) }
+        .with("release", release.id())
+        .with("key", key)
+        .fix(fix)
+}
+
+fn address(facts: &Facts<'_>, release: &Release, values: &Value) -> Option<Finding> {
+    let one = text(values, "/service/clusterIP");
+    let several = values.pointer("/service/clusterIPs").and_then(Value::as_array);
+    if (!one.is_empty() && one != "None") || several.is_some_and(|addresses| !addresses.is_empty()) {
+        return None;
+    }
+    // Where another CoreDNS answers, as k3s' own, pods keep theirs.
+    let severity = if others_answer(facts, release) { Severity::Warning } else { Severity::Error };
+    let fix = "service:\n  name: kube-dns\n  clusterIP: 10.43.0.10  # the kubelets' clusterDNS";
+    Some(found(release, severity, "CoreDNS has no fixed address", "service.clusterIP", fix))
+}
+
+/// Whether a Service for the cluster's DNS stands that is not this release's.
+fn others_answer(facts: &Facts<'_>, release: &Release) -> bool {
+    let services = facts.observed.live.iter().flat_map(|live| &live.cluster.services);
+    services.filter(|service| service.namespace == NAMESPACE && service.name == "kube-dns").any(|service| {
+        service.cluster_ip.is_some()
+            && service.annotations.get("meta.helm.sh/release-name") != Some(&release.name)
+    })
+}
+
+fn name(release: &Release, values: &Value) -> Option<Finding> {
+    (text(values, "/service/name") != "kube-dns").then(|| {
+        let fix = "service:\n  name: kube-dns";
+        found(release, Severity::Warning, "CoreDNS' Service is not called kube-dns", "service.name", fix)
+    })
+}
+
+fn account(release: &Release, values: &Value) -> Option<Finding> {
+    let made = values.pointer("/serviceAccount/create") == Some(&Value::Bool(true));
+    (!made && text(values, "/serviceAccount/name").is_empty()).then(|| {
+        let fix = "serviceAccount:\n  create: true";
+        found(
+            release,
+            Severity::Warning,
+            "CoreDNS has no service account of its own",
+            "serviceAccount.create",
+            fix,
+        )
+    })
+}
+
+fn label(release: &Release, values: &Value) -> Option<Finding> {
+    (text(values, "/k8sAppLabelOverride") != "kube-dns").then(|| {
+        let fix = "k8sAppLabelOverride: kube-dns";
+        found(
+            release,
+            Severity::Warning,
+            "CoreDNS' pods are not labelled kube-dns",
+            "k8sAppLabelOverride",
+            fix,
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+    use crate::observed::Live;
+    use crate::observed::cluster::Service;
+
+    const ADDRESS: &str = "CoreDNS has no fixed address";
+    const GOOD: &str = "service: {name: kube-dns, clusterIP: 10.43.0.10}, serviceAccount: {create: true}, k8sAppLabelOverride: kube-dns";
+
+    fn world(namespace: &str, values: &str) -> World {
+        World::of(&format!(
+            "- {{name: coredns, namespace: {namespace}, chart: 'oci://r/coredns', version: 1.45.0, values: [{{{values}}}]}}\n"
+        ))
+    }
+
+    #[test]
+    fn the_service_is_the_one_that_pods_ask() {
+        World::shipped().says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://r/a'}\n").says(&RULE, &[]);
+        world("kube-system", GOOD).says(&RULE, &[]);
+        world("network", "").says(&RULE, &[]);
+        world("kube-system", "isClusterService: false").says(&RULE, &[]);
+        world("kube-system", &GOOD.replace("clusterIP: 10.43.0.10", "clusterIPs: [10.43.0.10]"))
+            .says(&RULE, &[]);
+        world("kube-system", &GOOD.replace("create: true", "name: mine")).says(&RULE, &[]);
+        world("kube-system", "").says(
+            &RULE,
+            &[
+                &format!("error {ADDRESS}"),
+                "warning CoreDNS' Service is not called kube-dns",
+                "warning CoreDNS has no service account of its own",
+                "warning CoreDNS' pods are not labelled kube-dns",
+            ],
+        );
+        let mistyped = GOOD.replace("clusterIP:", "clusterIp:");
+        world("kube-system", &mistyped).says(&RULE, &[&format!("error {ADDRESS}")]);
+    }
+
+    #[test]
+    fn beside_the_bundled_one_it_is_no_harm() {
+        let mut world = world("kube-system", &GOOD.replace(", clusterIP: 10.43.0.10", ""));
+        world.says(&RULE, &[&format!("error {ADDRESS}")]);
+        let service = Service {
+            namespace: "kube-system".to_owned(),
+            name: "kube-dns".to_owned(),
+            cluster_ip: Some("10.43.0.10".to_owned()),
+            ..Service::default()
+        };
+        let mut live = Live::default();
+        live.cluster.services.push(service);
+        world.observed.live = Some(live);
+        world.says(&RULE, &[&format!("warning {ADDRESS}")]);
+        let live = world.observed.live.as_mut().unwrap();
+        live.cluster.services[0]
+            .annotations
+            .insert("meta.helm.sh/release-name".to_owned(), "coredns".to_owned());
+        world.says(&RULE, &[&format!("error {ADDRESS}")]);
+    }
+}

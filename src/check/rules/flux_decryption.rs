@@ -1,0 +1,139 @@
+//! Flux decrypts what it applies.
+
+use serde_json::Value;
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::encrypted::EncryptedState;
+
+pub(super) const RULE: Rule = Rule {
+    id: "flux-decryption",
+    group: Group::Repository,
+    title: "Flux decrypts what it applies",
+    why: "The Kustomization that flux-operator makes of `sync` has no `spec.decryption`: without a patch the age key is never \
+          used, and encrypted Secrets are applied as they stand in Git, or refused.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+const FIX: &str = "instance:
+  kustomize:
+    patches:
+      - target:
+          kind: Kustomization
+        patch: |
+          - op: add
+            path: /spec/decryption
+            value:
+              provider: sops
+              secretRef:
+                name: sops-age";
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let desired = facts.desired;
+    let Some(release) = desired.release_of_chart("flux-instance") else {
+        return Answer::Ok;
+    };
+    let values = release.merged();
+    let synced = desired.synced.as_ref();
+    if patches_decryption(&values) || synced.is_ok_and(|synced| synced.decrypts) {
+        return Answer::Ok;
+    }
+    // Where nothing is said to be synced yet, it may be anything.
+    let url = values.pointer("/instance/sync/url").and_then(Value::as_str).unwrap_or_default();
+    let encrypted = desired.encrypted.iter().find(|file| {
+        matches!(file.state, EncryptedState::Encrypted { .. })
+            && synced.map_or(url.is_empty(), |synced| synced.has(&file.path))
+    });
+    let reason = match (encrypted, &desired.age_key) {
+        (Some(file), _) => ("encrypted", file.path.display()),
+        (None, Some(key)) => ("age_key", key.path.display()),
+        (None, None) => return Answer::Ok,
+    };
+    match synced {
+        // The repository's own Kustomizations may do it.
+        Err(unknown) if encrypted.is_none() && !url.is_empty() => Answer::Unknown(unknown.clone()),
+        _ => Answer::Found(vec![
+            Finding::warning(RULE.id, "Flux does not decrypt")
+                .with("release", release.id())
+                .with(reason.0, reason.1)
+                .with("key", "instance.kustomize.patches")
+                .fix(FIX),
+        ]),
+    }
+}
+
+/// Whether a patch adds it, or gives the controller a key for all Kustomizations that ask for it.
+fn patches_decryption(values: &Value) -> bool {
+    let patches = values.pointer("/instance/kustomize/patches").and_then(Value::as_array);
+    patches.into_iter().flatten().any(|patch| {
+        let text = patch.get("patch").and_then(Value::as_str).unwrap_or_default();
+        text.contains("decryption")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+    use crate::desired::AgeKey;
+    use crate::desired::encrypted::EncryptedFile;
+    use crate::desired::synced::Synced;
+
+    const FOUND: &str = "warning Flux does not decrypt";
+
+    fn world(patches: &str) -> World {
+        let values =
+            format!("{{instance: {{sync: {{url: x, ref: y, path: k}}, kustomize: {{patches: {patches}}}}}}}");
+        let mut world = World::with_values("flux-instance", "0.37.1", &values);
+        world.desired.age_key = Some(AgeKey::default());
+        world.desired.synced = Ok(Synced { path: "k".into(), ..Synced::default() });
+        world
+    }
+
+    #[test]
+    fn a_patch_or_the_repository_itself_asks_for_it() {
+        let mut shipped = World::shipped();
+        shipped.desired.age_key = Some(AgeKey::default());
+        shipped.desired.synced = Ok(Synced::default());
+        shipped.says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://r/a'}\n").says(&RULE, &[]);
+        world("[{patch: 'path: /spec/decryption'}]").says(&RULE, &[]);
+        world("[]").says(&RULE, &[FOUND]);
+        world("[{patch: 'path: /spec/wait'}]").says(&RULE, &[FOUND]);
+        let mut own = world("[]");
+        own.desired.synced = Ok(Synced { decrypts: true, ..Synced::default() });
+        own.says(&RULE, &[]);
+    }
+
+    #[test]
+    fn nothing_to_decrypt_is_no_problem() {
+        let mut world = world("[]");
+        world.desired.age_key = None;
+        world.says(&RULE, &[]);
+        let state = EncryptedState::Encrypted { age: vec!["age1a".to_owned()], others: false };
+        world.desired.encrypted.push(EncryptedFile {
+            path: "k/a.sops.yaml".into(),
+            in_bootstrap: false,
+            state,
+        });
+        world.says(&RULE, &[FOUND]);
+        assert_eq!(world.detail(&RULE, "encrypted"), "k/a.sops.yaml");
+        world.desired.encrypted[0].path = "elsewhere/a.sops.yaml".into();
+        world.says(&RULE, &[]);
+    }
+
+    #[test]
+    fn it_is_told_before_anything_is_synced() {
+        let mut world = World::with_values("flux-instance", "0.37.1", "{}");
+        world.says(&RULE, &[]);
+        world.desired.age_key = Some(AgeKey::default());
+        world.says(&RULE, &[FOUND]);
+    }
+
+    #[test]
+    fn what_the_repository_does_may_be_unknown() {
+        let mut world = world("[]");
+        world.desired.synced = Err("git is not there".to_owned());
+        world.says(&RULE, &["unknown git is not there"]);
+    }
+}

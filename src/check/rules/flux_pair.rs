@@ -1,0 +1,204 @@
+//! flux-operator and flux-instance are one pair, and Flux' manifests are the operator's own.
+
+use semver::Version;
+use serde_json::Value;
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::STAND_IN;
+use crate::desired::releases::Release;
+
+/// The first operator that builds any Flux: older ones fail with 2.9 and later, to which `latest` has moved.
+const GUARDED: Version = Version::new(0, 54, 0);
+
+/// The newest minor of Flux 2 that operators before [`GUARDED`] build.
+const NEWEST_BUILT: u64 = 8;
+
+const MANIFESTS: &str = "oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests";
+
+pub(super) const RULE: Rule = Rule {
+    id: "flux-pair",
+    group: Group::Repository,
+    title: "flux-operator and flux-instance fit together",
+    why: "An operator before 0.54.0 cannot build Flux 2.9, which `flux-operator-manifests:latest` holds since 2026-06-30: \
+          the FluxInstance is Stalled for ever with `doc is missing path: \"/spec/versions/1/schema…` (fluxcd/flux2#5965), \
+          while Helm calls the release deployed.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let desired = facts.desired;
+    let (Some(operator), Some(instance)) =
+        (desired.release_of_chart("flux-operator"), desired.release_of_chart("flux-instance"))
+    else {
+        return Answer::Ok;
+    };
+    let Some(version) = desired.chart_version(operator) else {
+        return Answer::Unknown(format!("the version of {} is not known", operator.chart));
+    };
+    let mut findings = Vec::new();
+    if let Some(other) = desired.chart_version(instance).filter(|other| *other != version) {
+        findings.push(
+            Finding::warning(RULE.id, "Charts flux-operator and flux-instance differ in version")
+                .with("flux_operator", &version)
+                .with("flux_instance", other)
+                .fix(format!("version: {version}  # of the release {}", instance.id())),
+        );
+    }
+    let values = desired.values(instance);
+    let distribution = values.pointer("/instance/distribution").unwrap_or(&Value::Null);
+    findings.extend(manifests(&version, instance, distribution));
+    findings.into()
+}
+
+/// What is wrong with the manifests that the operator is to build.
+fn manifests(operator: &Version, instance: &Release, distribution: &Value) -> Option<Finding> {
+    let artifact = text(distribution, "artifact");
+    if artifact.contains(STAND_IN) {
+        return None;
+    }
+    let found = |finding: Finding| {
+        finding
+            .with("release", instance.id())
+            .with("artifact", if artifact.is_empty() { "the default, `latest`" } else { artifact })
+            .with("flux_operator", operator)
+            .fix(format!("instance:\n  distribution:\n    artifact: {MANIFESTS}:v{operator}"))
+    };
+    match tag(artifact) {
+        Some("latest") if *operator >= GUARDED => None,
+        Some("latest") => match minor(&version(distribution)) {
+            Minor::Pinned(minor) if minor <= NEWEST_BUILT => None,
+            Minor::Unclear => {
+                Some(found(Finding::warning(RULE.id, "Flux' manifests may be too new for the operator")))
+            }
+            Minor::Pinned(_) | Minor::Newest => {
+                Some(found(Finding::error(RULE.id, "Flux' manifests are too new for the operator")))
+            }
+        },
+        Some(tag) if tag.trim_start_matches('v') != operator.to_string() => {
+            Some(found(Finding::warning(RULE.id, "Flux' manifests are those of another operator")))
+        }
+        _ => None,
+    }
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The version of Flux that is asked for; `2.7` without quotes is a number.
+fn version(distribution: &Value) -> String {
+    match distribution.get("version") {
+        Some(Value::String(version)) => version.clone(),
+        Some(Value::Number(version)) => version.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// The tag of the manifests; none when a digest pins them, or when they are not the operator's.
+fn tag(artifact: &str) -> Option<&str> {
+    if artifact.is_empty() {
+        return Some("latest");
+    }
+    let (name, digest) =
+        artifact.split_once('@').map_or((artifact, None), |(name, digest)| (name, Some(digest)));
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let (image, tag) = last.split_once(':').map_or((last, None), |(image, tag)| (image, Some(tag)));
+    match (image, tag) {
+        ("flux-operator-manifests", Some(tag)) if tag != "latest" || digest.is_none() => Some(tag),
+        ("flux-operator-manifests", None) if digest.is_none() => Some("latest"),
+        _ => None,
+    }
+}
+
+/// Which minor of Flux 2 is asked for.
+enum Minor {
+    Pinned(u64),
+    Newest,
+    Unclear,
+}
+
+/// `2.7.x`, `2.7.5` and `2.7` pin a minor; `2.x`, the chart's default, is the newest; other ranges are not judged.
+fn minor(version: &str) -> Minor {
+    if version.is_empty() || matches!(version, "2.x" | "2.*" | "2" | "*" | "x") {
+        return Minor::Newest;
+    }
+    let mut parts = version.trim_start_matches(['v', '=', '~', ' ']).split('.');
+    let (major, minor) = (parts.next(), parts.next().and_then(|minor| minor.parse().ok()));
+    let plain = parts.all(|part| part == "x" || part == "*" || part.parse::<u64>().is_ok());
+    match (major, minor) {
+        (Some("2"), Some(minor)) if plain => Minor::Pinned(minor),
+        _ => Minor::Unclear,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+
+    fn world(operator: &str, instance: &str, distribution: &str) -> World {
+        World::of(&format!(
+            "- {{name: flux-operator, chart: 'oci://r/flux-operator', version: {operator}}}\n\
+             - {{name: flux-instance, chart: 'oci://r/flux-instance', version: {instance}, \
+             values: [{{instance: {{distribution: {{{distribution}}}}}}}]}}\n"
+        ))
+    }
+
+    const TOO_NEW: &str = "error Flux' manifests are too new for the operator";
+    const UNCLEAR: &str = "warning Flux' manifests may be too new for the operator";
+    const OTHER: &str = "warning Flux' manifests are those of another operator";
+    const DIFFER: &str = "warning Charts flux-operator and flux-instance differ in version";
+
+    #[test]
+    fn the_pair_and_its_manifests() {
+        World::shipped().says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://r/flux-operator'}\n").says(&RULE, &[]);
+        let own = "artifact: 'oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:v0.37.1'";
+        let latest = "artifact: 'oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:latest'";
+        let cases: [(&str, &str, &str, &[&str]); 17] = [
+            ("0.37.1", "0.37.1", own, &[]),
+            ("0.37.1", "0.37.1", "", &[TOO_NEW]),
+            ("0.37.1", "0.37.1", latest, &[TOO_NEW]),
+            ("0.37.1", "0.37.1", "version: 2.x", &[TOO_NEW]),
+            ("0.37.1", "0.37.1", "version: 2.9.x", &[TOO_NEW]),
+            ("0.37.1", "0.37.1", "version: 2.7.x", &[]),
+            ("0.37.1", "0.37.1", "version: '=2.7.5'", &[]),
+            ("0.37.1", "0.37.1", "version: 2.7", &[]),
+            ("0.37.1", "0.37.1", "version: '>=2.7 <2.9'", &[UNCLEAR]),
+            ("0.58.1", "0.58.1", "", &[]),
+            ("0.38.1", "0.38.1", own, &[OTHER]),
+            ("0.37.1", "0.36.0", own, &[DIFFER]),
+            ("0.36.0", "0.37.1", "", &[DIFFER, TOO_NEW]),
+            (
+                "0.37.1",
+                "0.37.1",
+                "artifact: 'oci://harbor.example/flux-operator-manifests:v0.30.0'",
+                &[OTHER],
+            ),
+            ("0.37.1", "0.37.1", "artifact: 'oci://harbor.example/mine:latest'", &[]),
+            ("0.37.1", "0.37.1", "artifact: 'oci://x:5000/flux-operator-manifests:latest@sha256:00'", &[]),
+            ("0.37.1", "0.37.1", "artifact: stand-in.invalid", &[]),
+        ];
+        for (operator, instance, distribution, expected) in cases {
+            let world = world(operator, instance, distribution);
+            println!("{operator} {instance} {distribution}");
+            world.says(&RULE, expected);
+        }
+        let fix = world("0.37.1", "0.37.1", "").detail(&RULE, "fix");
+        assert!(
+            fix.ends_with("artifact: oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:v0.37.1")
+        );
+    }
+
+    #[test]
+    fn a_version_that_is_not_told_is_unknown_unless_the_chart_is_here() {
+        let mut world = world("'>=0'", "'>=0'", "");
+        world.says(&RULE, &["unknown the version of oci://r/flux-operator is not known"]);
+        for name in ["flux-operator", "flux-instance"] {
+            let chart = crate::check::fixture::chart(name, "0.37.1").unwrap();
+            world.desired.charts.insert(format!("default/{name}"), chart);
+        }
+        world.says(&RULE, &[TOO_NEW]);
+    }
+}

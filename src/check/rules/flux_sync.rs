@@ -1,0 +1,68 @@
+//! Flux is told what to sync.
+
+use serde_json::Value;
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+
+pub(super) const RULE: Rule = Rule {
+    id: "flux-sync",
+    group: Group::Repository,
+    title: "Flux is told what to sync",
+    why: "Without `instance.sync.url` a FluxInstance gets Ready and syncs nothing. With it, the chart renders an absent \
+          `ref` or `path` as null.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let Some(release) = facts.desired.release_of_chart("flux-instance") else {
+        return Answer::Ok;
+    };
+    let values = facts.desired.values(release);
+    let sync = values.pointer("/instance/sync").unwrap_or(&Value::Null);
+    let text = |key: &str| sync.get(key).and_then(Value::as_str).unwrap_or_default();
+    let found = |message: &str| Finding::warning(RULE.id, message).with("release", release.id());
+    if text("url").is_empty() {
+        let fix = "instance:\n  sync:\n    kind: GitRepository\n    url: https://github.com/ME/home.git\n    \
+                   ref: refs/heads/main\n    path: kubernetes/flux/cluster\n    pullSecret: SECRET  # of a private repository";
+        let found = found("Flux is not told what to sync");
+        return Answer::Found(vec![found.with("key", "instance.sync.url").fix(fix)]);
+    }
+    // A bucket has no references.
+    let needed = [("ref", "refs/heads/main"), ("path", "kubernetes/flux/cluster")];
+    let needed = needed.into_iter().filter(|(key, _)| text(key).is_empty());
+    let needed = needed.filter(|(key, _)| *key == "path" || text("kind") != "Bucket");
+    let findings = needed.map(|(key, example)| {
+        found("Flux' source is not told in full")
+            .with("key", format!("instance.sync.{key}"))
+            .fix(format!("instance:\n  sync:\n    {key}: {example}"))
+    });
+    findings.collect::<Vec<_>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+
+    #[test]
+    fn what_is_to_be_synced() {
+        World::shipped().says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://r/a'}\n").says(&RULE, &[]);
+        let nothing = "warning Flux is not told what to sync";
+        let half = "warning Flux' source is not told in full";
+        let cases: [(&str, &[&str]); 8] = [
+            ("{}", &[nothing]),
+            ("{instance: {sync: {}}}", &[nothing]),
+            ("{instance: {sync: {url: ''}}}", &[nothing]),
+            ("{instance: {sync: {url: stand-in.invalid, ref: x, path: y}}}", &[]),
+            ("{instance: {sync: {url: x}}}", &[half, half]),
+            ("{instance: {sync: {url: x, ref: y}}}", &[half]),
+            ("{instance: {sync: {url: x, path: y}}}", &[half]),
+            ("{instance: {sync: {kind: Bucket, url: x, path: y}}}", &[]),
+        ];
+        for (values, expected) in cases {
+            World::with_values("flux-instance", "0.37.1", values).says(&RULE, expected);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The kubeconfig's client certificate holds.
+
+use std::time::{Duration, SystemTime};
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+
+/// This long before its end it is time to look after it.
+const SOON: Duration = Duration::from_hours(14 * 24);
+
+const RENEW: &str = "sudo systemctl restart k3s  # on a server: k3s renews what ends within 120 days\n\
+                     and copy /etc/rancher/k3s/k3s.yaml from there once more";
+
+pub(super) const RULE: Rule = Rule {
+    id: "kubeconfig-cert",
+    group: Group::Kubeconfig,
+    title: "the kubeconfig's certificate holds",
+    why: "k3s' client certificates end after a year. k3s renews them when it starts, within 120 days of their end, and writes \
+          /etc/rancher/k3s/k3s.yaml anew; a copy stays as it is (k3s-io/k3s#8914).",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let certificate = facts.observed.target.as_ref().and_then(|target| target.certificate.as_ref());
+    let validity = match certificate {
+        None => return Answer::Ok,
+        Some(Err(reason)) => return Answer::Unknown(reason.clone()),
+        Some(Ok(validity)) => validity,
+    };
+    let now = facts.observed.now;
+    let found = if now > validity.until {
+        Some((Severity::Error, "Kubeconfig's certificate has expired", RENEW))
+    } else if now < validity.from {
+        let fix = "set the clock of this machine, and of the server that made it";
+        Some((Severity::Error, "Kubeconfig's certificate is not valid yet", fix))
+    } else if now + SOON > validity.until {
+        Some((Severity::Warning, "Kubeconfig's certificate expires soon", RENEW))
+    } else {
+        None
+    };
+    found
+        .map(|(severity, message, fix)| {
+            // An API server that answers has taken it: then it is this machine's clock that is wrong.
+            let taken = facts.observed.live.is_some();
+            let severity = if taken { severity.min(Severity::Warning) } else { severity };
+            Finding { severity, ..Finding::error(RULE.id, message) }
+                .with("from", date(validity.from))
+                .with("until", date(validity.until))
+                .with("now", date(now))
+                .fix(fix)
+        })
+        .into()
+}
+
+fn date(time: SystemTime) -> humantime::Rfc3339Timestamp {
+    humantime::format_rfc3339_seconds(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+    use crate::kubeconfig::{Target, Validity};
+    use crate::observed::{Known, Live};
+
+    fn time(text: &str) -> SystemTime {
+        humantime::parse_rfc3339(text).unwrap()
+    }
+
+    fn world(now: &str, certificate: Option<Known<Validity>>) -> World {
+        let mut world = World::shipped();
+        world.observed.now = time(now);
+        world.observed.target = Some(Target { certificate, ..Target::default() });
+        world
+    }
+
+    fn year() -> Validity {
+        Validity { from: time("2026-01-01T00:00:00Z"), until: time("2027-01-01T00:00:00Z") }
+    }
+
+    #[test]
+    fn the_certificate_must_hold_today() {
+        World::shipped().says(&RULE, &[]);
+        world("2026-06-01T00:00:00Z", None).says(&RULE, &[]);
+        world("2026-06-01T00:00:00Z", Some(Ok(year()))).says(&RULE, &[]);
+        world("2026-12-17T00:00:00Z", Some(Ok(year()))).says(&RULE, &[]);
+        world("2026-12-19T00:00:00Z", Some(Ok(year())))
+            .says(&RULE, &["warning Kubeconfig's certificate expires soon"]);
+        let expired = "Kubeconfig's certificate has expired";
+        let mut late = world("2027-01-01T00:00:01Z", Some(Ok(year())));
+        late.says(&RULE, &[&format!("error {expired}")]);
+        assert_eq!(late.detail(&RULE, "until"), "2027-01-01T00:00:00Z");
+        late.observed.live = Some(Live::default());
+        late.says(&RULE, &[&format!("warning {expired}")]);
+        world("2025-12-31T23:59:59Z", Some(Ok(year())))
+            .says(&RULE, &["error Kubeconfig's certificate is not valid yet"]);
+        world("2026-06-01T00:00:00Z", Some(Err("no PEM".to_owned()))).says(&RULE, &["unknown no PEM"]);
+    }
+}

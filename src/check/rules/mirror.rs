@@ -1,0 +1,61 @@
+//! Charts come from where they are maintained.
+
+use semver::Version;
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::releases::Release;
+
+/// The mirror's chart, and where it is maintained.
+const MIRROR: &str = "/charts-mirror/cilium";
+const ORIGIN: &str = "oci://quay.io/cilium/charts/cilium";
+
+/// The first version that is known to be at its origin.
+const FIRST: Version = Version::new(1, 18, 6);
+
+pub(super) const RULE: Rule = Rule {
+    id: "mirror",
+    group: Group::Repository,
+    title: "charts come from where they are maintained",
+    why: "home-operations/charts-mirror deprecated cilium on 2026-01-13 (#388) and removes its images six months later: \
+          an old pin then ends with `MANIFEST_UNKNOWN` on a fresh cluster.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let wanted = facts.desired.releases().filter(|release| release.installed);
+    wanted.filter(|release| release.chart.ends_with(MIRROR)).map(found).collect::<Vec<_>>().into()
+}
+
+fn found(release: &Release) -> Finding {
+    let pinned = Version::parse(release.version.trim_start_matches('v')).ok();
+    let version = pinned.filter(|version| *version >= FIRST).unwrap_or(FIRST);
+    Finding::warning(RULE.id, "Chart comes from a deprecated mirror")
+        .with("release", release.id())
+        .with("chart", &release.chart)
+        .with("version", &release.version)
+        .fix(format!("chart: {ORIGIN}\nversion: {version}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+
+    fn world(version: &str) -> World {
+        let chart = "oci://ghcr.io/home-operations/charts-mirror/cilium";
+        World::of(&format!("- {{name: cilium, chart: '{chart}', version: {version}}}\n"))
+    }
+
+    #[test]
+    fn the_mirror_of_cilium_is_told() {
+        World::shipped().says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://ghcr.io/home-operations/charts-mirror/other'}\n")
+            .says(&RULE, &[]);
+        for (version, fixed) in [("1.18.5", "1.18.6"), ("1.19.4", "1.19.4"), ("1.18.x", "1.18.6")] {
+            let world = world(version);
+            world.says(&RULE, &["warning Chart comes from a deprecated mirror"]);
+            assert_eq!(world.detail(&RULE, "fix"), format!("chart: {ORIGIN}\nversion: {fixed}"));
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The script that k3s-boot replaces is gone.
+
+use crate::check::{Answer, Check, Facts, Group, Rule};
+
+pub(super) const RULE: Rule = Rule {
+    id: "old-script",
+    group: Group::Repository,
+    title: "the old bootstrap script is gone",
+    why: "bootstrap-apps.sh never runs 00-crds.yaml, never uses sops, and says success without looking whether Flux syncs: \
+          who runs it by habit gets half a cluster.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    facts.told(RULE.id).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Finding;
+    use crate::check::fixture::World;
+
+    #[test]
+    fn what_reading_found_is_told() {
+        let mut world = World::shipped();
+        world.says(&RULE, &[]);
+        world.desired.problems.push(Finding::warning("old-script", "Old bootstrap script is still there"));
+        world.says(&RULE, &["warning Old bootstrap script is still there"]);
+    }
+}

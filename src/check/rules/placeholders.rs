@@ -1,0 +1,157 @@
+//! No `${VAR}` is left in values.
+
+use serde_json::Value;
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::releases::Release;
+
+/// Below keys with these words in them stand programs, and manifests for others: who runs or applies them replaces
+/// variables too.
+const OF_OTHERS: [&str; 12] = [
+    "patch",
+    "manifest",
+    "objects",
+    "resources",
+    "extradeploy",
+    "configmap",
+    "command",
+    "args",
+    "script",
+    "env",
+    "lifecycle",
+    "containers",
+];
+
+pub(super) const RULE: Rule = Rule {
+    id: "placeholders",
+    group: Group::Repository,
+    title: "no ${VAR} is left in values",
+    why: "`${VAR}` is Flux' substitution (`postBuild.substitute`), which works on what Flux applies. helmfile does not know \
+          it: values that were copied from a HelmRelease go to the chart as they are.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let wanted = facts.desired.releases().filter(|release| release.installed);
+    wanted.flat_map(of_release).collect::<Vec<_>>().into()
+}
+
+fn of_release(release: &Release) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    look(&release.merged(), &mut Vec::new(), &mut |path, variable| {
+        findings.push(
+            Finding::warning(RULE.id, "Placeholder is left in values")
+                .with("release", release.id())
+                .with("key", path)
+                .with("placeholder", format!("${{{variable}}}"))
+                .fix(format!(
+                    "{{{{ requiredEnv \"{variable}\" | quote }}}}  # in a values file that ends in .gotmpl"
+                )),
+        );
+    });
+    findings
+}
+
+fn look(value: &Value, path: &mut Vec<String>, found: &mut impl FnMut(String, &str)) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map.iter().filter(|(key, _)| !is_of_others(key)) {
+                path.push(key.clone());
+                look(value, path, found);
+                path.pop();
+            }
+        }
+        Value::Array(list) => {
+            for (index, value) in list.iter().enumerate() {
+                path.push(index.to_string());
+                look(value, path, found);
+                path.pop();
+            }
+        }
+        Value::String(text) if !is_program(text) => {
+            if let Some(variable) = placeholder(text) {
+                found(path.join("."), variable);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_of_others(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    OF_OTHERS.iter().any(|word| key.contains(word))
+}
+
+/// Whether the text is a script, a manifest or a document of some program.
+fn is_program(text: &str) -> bool {
+    let start = text.trim_start();
+    text.contains('\n')
+        && (start.starts_with(['#', '{', '[', '<']) || text.contains("apiVersion:") || text.contains("$("))
+}
+
+/// The name of the first variable that stands there as `${NAME}` or `${NAME:=default}`; `$${NAME}` is escaped.
+fn placeholder(text: &str) -> Option<&str> {
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, after) = (&rest[..at], &rest[at + 2..]);
+        let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+        let (name, tail) = after.split_at(end);
+        let closed = tail.starts_with('}') || tail.starts_with([':', '-', '=']) && tail.contains('}');
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if is_name && closed && !before.ends_with('$') {
+            return Some(name);
+        }
+        rest = after;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+
+    #[test]
+    fn placeholders_are_found_with_their_place() {
+        World::shipped().says(&RULE, &[]);
+        let world = World::with_values(
+            "coredns",
+            "1.45.0",
+            "{service: {clusterIP: '${CLUSTER_DNS}'}, servers: [{zones: [{zone: 'a.${SECRET_DOMAIN:=x}.'}]}]}",
+        );
+        let found = "warning Placeholder is left in values";
+        world.says(&RULE, &[found, found]);
+        assert_eq!(world.detail(&RULE, "key"), "servers.0.zones.0.zone");
+        assert_eq!(world.detail(&RULE, "placeholder"), "${SECRET_DOMAIN}");
+        assert!(world.detail(&RULE, "fix").starts_with("{{ requiredEnv \"SECRET_DOMAIN\" | quote }}"));
+    }
+
+    #[test]
+    fn what_others_replace_is_no_placeholder() {
+        for values in [
+            "{a: '$${VAR}'}",
+            "{a: '$VAR'}",
+            "{a: '${}'}",
+            "{a: '${1}'}",
+            "{a: '${VAR'}",
+            "{a: '{$VAR}'}",
+            "{a: '%{VAR}'}",
+            "{instance: {kustomize: {patches: [{patch: 'x: ${VAR}'}]}}}",
+            "{extraObjects: [{kind: ConfigMap, data: {a: '${VAR}'}}]}",
+            "{extraEnv: [{name: A, value: '${VAR}'}]}",
+            "{initContainers: [{image: '${VAR}'}]}",
+            "{a: \"#!/bin/sh\\necho ${VAR}\"}",
+            "{a: \"apiVersion: v1\\nkind: ConfigMap\\ndata: {a: ${VAR}}\"}",
+        ] {
+            World::with_values("a", "1.0.0", values).says(&RULE, &[]);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text: String) {
+            _ = placeholder(&text);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Files named as encrypted are.
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::encrypted::EncryptedState;
+
+pub(super) const RULE: Rule = Rule {
+    id: "sops-plain",
+    group: Group::Secrets,
+    title: "files named as encrypted are",
+    why: "A `*.sops.yaml` without a `sops:` block is a secret in plain text, and Git keeps it.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    // Those of the bootstrap are told by the rule that they are to decrypt.
+    let others = facts.desired.encrypted.iter().filter(|file| !file.in_bootstrap);
+    let plain = others.filter(|file| file.state == EncryptedState::Plain).map(|file| {
+        Finding::warning(RULE.id, "File named as encrypted is plain text")
+            .with("file", file.path.display())
+            .fix(format!(
+                "sops encrypt --in-place {0} && git add {0}\nand change what was secret in it",
+                file.path.display()
+            ))
+    });
+    plain.collect::<Vec<_>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+    use crate::desired::encrypted::EncryptedFile;
+
+    #[test]
+    fn plain_text_is_told_once() {
+        let mut world = World::shipped();
+        world.says(&RULE, &[]);
+        let encrypted = EncryptedState::Encrypted { age: Vec::new(), others: true };
+        let file = |state, in_bootstrap| EncryptedFile { path: "k/a.sops.yaml".into(), in_bootstrap, state };
+        world.desired.encrypted = vec![
+            file(encrypted, false),
+            file(EncryptedState::Unreadable, false),
+            file(EncryptedState::Plain, true),
+        ];
+        world.says(&RULE, &[]);
+        world.desired.encrypted.push(file(EncryptedState::Plain, false));
+        world.says(&RULE, &["warning File named as encrypted is plain text"]);
+        assert!(world.detail(&RULE, "fix").starts_with("sops encrypt --in-place k/a.sops.yaml && git add"));
+    }
+}

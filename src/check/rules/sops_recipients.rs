@@ -1,0 +1,153 @@
+//! The age key is a recipient of what it is to decrypt.
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+use crate::desired::encrypted::{EncryptedFile, EncryptedState};
+use crate::desired::{AgeKey, Desired};
+
+/// More files than this are counted only.
+const MOST_TOLD: usize = 8;
+
+pub(super) const RULE: Rule = Rule {
+    id: "sops-recipients",
+    group: Group::Secrets,
+    title: "the age key is a recipient of the encrypted files",
+    why: "What the age key in the cluster cannot decrypt keeps Flux' Kustomization from getting Ready. The recipients stand in \
+          each file in clear text, so that this is known without decrypting anything.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let mut files = facts.desired.for_cluster().filter_map(|file| Some((file, recipients(file)?))).peekable();
+    let Some(key) = &facts.desired.age_key else {
+        let reason = "there is no age key here".to_owned();
+        return if files.peek().is_some() { Answer::Unknown(reason) } else { Answer::Ok };
+    };
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+    for (file, recipients) in files.filter(|(_, recipients)| !is_among(key, recipients)) {
+        if keeps_flux(facts.desired, file) { &mut errors } else { &mut warnings }.push((file, recipients));
+    }
+    let found = [(Severity::Error, errors), (Severity::Warning, warnings)];
+    found.iter().filter_map(|(severity, files)| report(*severity, key, files)).collect::<Vec<_>>().into()
+}
+
+/// The age recipients of a file that has any.
+fn recipients(file: &EncryptedFile) -> Option<&[String]> {
+    match &file.state {
+        EncryptedState::Encrypted { age, .. } if !age.is_empty() => Some(age),
+        _ => None,
+    }
+}
+
+/// Whether the key is among them, or may be: of other kinds of identities the public keys cannot be told.
+fn is_among(key: &AgeKey, recipients: &[String]) -> bool {
+    let may_be_other = |recipient: &String| recipient.len() != "age1".len() + 58;
+    recipients.iter().any(|recipient| {
+        key.public.contains(recipient) || ((key.post_quantum || key.plugin) && may_be_other(recipient))
+    })
+}
+
+/// Whether Flux' own Kustomization surely fails: the file is its, and no other kind of key protects it.
+fn keeps_flux(desired: &Desired, file: &EncryptedFile) -> bool {
+    let others = matches!(file.state, EncryptedState::Encrypted { others: true, .. });
+    let own = desired.synced.as_ref().is_ok_and(|synced| file.path.starts_with(&synced.path));
+    own && !others && !file.in_bootstrap
+}
+
+fn report(severity: Severity, key: &AgeKey, files: &[(&EncryptedFile, &[String])]) -> Option<Finding> {
+    let (_, recipients) = files.first()?;
+    let names: Vec<_> = files.iter().map(|(file, _)| file.path.display().to_string()).collect();
+    let mut told = names[..names.len().min(MOST_TOLD)].join(" ");
+    if names.len() > MOST_TOLD {
+        told = format!("{told} and {} more", names.len() - MOST_TOLD);
+    }
+    let finding = Finding::error(RULE.id, "Age key is no recipient of encrypted files")
+        .with("age_key", key.path.display())
+        .with("public", key.public.join(" "))
+        .with("files", told)
+        .with("recipients", recipients.join(" "))
+        .fix(format!(
+            "put the key of a recipient in {}, or add {} to .sops.yaml and run\nsops updatekeys --yes FILE  # for each",
+            key.path.display(),
+            key.public.first().map_or("its public key", String::as_str),
+        ));
+    Some(Finding { severity, ..finding })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+    use crate::desired::synced::Synced;
+
+    const MESSAGE: &str = "Age key is no recipient of encrypted files";
+
+    fn public(letter: char) -> String {
+        format!("age1{}", letter.to_string().repeat(58))
+    }
+
+    fn world(files: &[(&str, bool, &[char], bool)]) -> World {
+        let mut world = World::shipped();
+        world.desired.age_key = Some(AgeKey {
+            path: "/repository/age.key".into(),
+            public: vec![public('m')],
+            ..AgeKey::default()
+        });
+        world.desired.synced =
+            Ok(Synced { path: "k/flux".into(), further: ["k/apps".into()].into(), decrypts: false });
+        for (path, in_bootstrap, recipients, others) in files {
+            let age = recipients.iter().map(|letter| public(*letter)).collect();
+            let state = EncryptedState::Encrypted { age, others: *others };
+            world.desired.encrypted.push(EncryptedFile {
+                path: path.into(),
+                in_bootstrap: *in_bootstrap,
+                state,
+            });
+        }
+        world
+    }
+
+    #[test]
+    fn the_key_must_be_among_the_recipients() {
+        World::shipped().says(&RULE, &[]);
+        let good = [
+            ("k/flux/a.sops.yaml", false, &['x', 'm'] as &[char], false),
+            ("bootstrap/a.sops.yaml", true, &['m'], false),
+            ("k/flux/kms.sops.yaml", false, &[], true),
+            ("elsewhere/a.sops.yaml", false, &['x'], false),
+        ];
+        world(&good).says(&RULE, &[]);
+        let (error, warning) = (format!("error {MESSAGE}"), format!("warning {MESSAGE}"));
+        world(&[("k/flux/a.sops.yaml", false, &['x'], false)]).says(&RULE, &[&error]);
+        world(&[("k/flux/a.sops.yaml", false, &['x'], true)]).says(&RULE, &[&warning]);
+        world(&[("k/apps/a.sops.yaml", false, &['x'], false)]).says(&RULE, &[&warning]);
+        world(&[("bootstrap/a.sops.yaml", true, &['x'], false)]).says(&RULE, &[&warning]);
+    }
+
+    #[test]
+    fn many_files_are_one_finding() {
+        let names: Vec<_> = (0..10).map(|number| format!("k/flux/{number}.sops.yaml")).collect();
+        let files: Vec<_> =
+            names.iter().map(|name| (name.as_str(), false, &['x'] as &[char], false)).collect();
+        let world = world(&files);
+        world.says(&RULE, &[&format!("error {MESSAGE}")]);
+        assert!(world.detail(&RULE, "files").ends_with("k/flux/7.sops.yaml and 2 more"));
+        assert_eq!(world.detail(&RULE, "recipients"), public('x'));
+        assert!(world.detail(&RULE, "fix").contains(&public('m')));
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_not_judged() {
+        let mut world = world(&[("k/flux/a.sops.yaml", false, &['x'], false)]);
+        world.desired.age_key = None;
+        world.says(&RULE, &["unknown there is no age key here"]);
+        world.desired.age_key = Some(AgeKey { post_quantum: true, ..AgeKey::default() });
+        world.says(&RULE, &[&format!("error {MESSAGE}")]);
+        let age = vec!["age1pq1xyz".to_owned()];
+        world.desired.encrypted[0].state = EncryptedState::Encrypted { age, others: false };
+        world.says(&RULE, &[]);
+        world.desired.encrypted.clear();
+        world.desired.age_key = None;
+        world.says(&RULE, &[]);
+    }
+}

@@ -1,0 +1,180 @@
+//! `.sops.yaml` names the age key for what it is to decrypt.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use regex::Regex;
+use serde_yaml::Value;
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::encrypted::EncryptedState;
+
+pub(super) const RULE: Rule = Rule {
+    id: "sops-rules",
+    group: Group::Secrets,
+    title: ".sops.yaml names the age key",
+    why: "The first creation rule whose path_regex matches says for whom a file is encrypted: what the next `sops encrypt` or \
+          `sops updatekeys` writes, Flux could not decrypt.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+/// A creation rule.
+struct Creation {
+    /// `None` matches every file.
+    path: Option<Regex>,
+    age: Vec<String>,
+}
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let (Some(text), Some(key)) = (&facts.desired.sops_config, &facts.desired.age_key) else {
+        return Answer::Ok;
+    };
+    if key.public.is_empty() {
+        return Answer::Unknown("the public key of the age key cannot be told".to_owned());
+    }
+    let creations = match creations(text) {
+        Ok(creations) if creations.is_empty() => return Answer::Ok,
+        Ok(creations) => creations,
+        Err(reason) => return Answer::Unknown(reason),
+    };
+    let mut wrong: BTreeMap<Option<usize>, Vec<&Path>> = BTreeMap::new();
+    for file in facts.desired.for_cluster().filter(|file| is_for_age(&file.state)) {
+        let path = file.path.to_string_lossy();
+        let matches = |creation: &Creation| creation.path.as_ref().is_none_or(|regex| regex.is_match(&path));
+        let first = creations.iter().position(matches);
+        // A rule without age is for other kinds of keys.
+        let names_it = first.and_then(|index| creations.get(index)).is_some_and(|creation| {
+            creation.age.is_empty() || creation.age.iter().any(|recipient| key.public.contains(recipient))
+        });
+        if !names_it {
+            wrong.entry(first).or_default().push(&file.path);
+        }
+    }
+    let own = key.public.join(",");
+    wrong.iter().map(|(rule, files)| report(*rule, &creations, files, &own)).collect::<Vec<_>>().into()
+}
+
+fn is_for_age(state: &EncryptedState) -> bool {
+    matches!(state, EncryptedState::Encrypted { age, .. } if !age.is_empty())
+}
+
+fn report(rule: Option<usize>, creations: &[Creation], files: &[&Path], own: &str) -> Finding {
+    let message = match rule {
+        Some(_) => "Creation rule of .sops.yaml does not name the age key",
+        None => "No creation rule of .sops.yaml matches an encrypted file",
+    };
+    let mut finding = Finding::warning(RULE.id, message);
+    if let Some(creation) = rule.and_then(|index| creations.get(index)) {
+        let path = creation.path.as_ref().map_or("every path", Regex::as_str);
+        finding = finding.with("path_regex", path).with("age", creation.age.join(","));
+    }
+    let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    let fix = match rule {
+        Some(_) => format!("add {own} to `age` of that rule"),
+        None => format!("add a rule for it:\n- path_regex: …\n  age: {own}"),
+    };
+    finding.with("files", names.join(" ")).fix(fix)
+}
+
+/// The creation rules, in their order.
+fn creations(text: &str) -> Result<Vec<Creation>, String> {
+    let config: Value = serde_yaml::from_str(text).map_err(|_| ".sops.yaml is no YAML".to_owned())?;
+    let rules = config.get("creation_rules").and_then(Value::as_sequence);
+    rules.into_iter().flatten().map(creation).collect()
+}
+
+fn creation(rule: &Value) -> Result<Creation, String> {
+    let pattern = rule.get("path_regex").and_then(Value::as_str).filter(|pattern| !pattern.is_empty());
+    let path = pattern.map(Regex::new).transpose();
+    let path = path.map_err(|_| "a path_regex of .sops.yaml is not understood here".to_owned())?;
+    let mut age = Vec::new();
+    add_keys(rule, &mut age);
+    for group in rule.get("key_groups").and_then(Value::as_sequence).into_iter().flatten() {
+        add_keys(group, &mut age);
+        for merged in group.get("merge").and_then(Value::as_sequence).into_iter().flatten() {
+            add_keys(merged, &mut age);
+        }
+    }
+    Ok(Creation { path, age })
+}
+
+/// `age` is a text with commas, or a list.
+fn add_keys(holder: &Value, keys: &mut Vec<String>) {
+    let texts: Vec<&str> = match holder.get("age") {
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Sequence(list)) => list.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let each = texts.into_iter().flat_map(|text| text.split(',')).map(str::trim);
+    keys.extend(each.filter(|key| !key.is_empty()).map(ToOwned::to_owned));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+    use crate::desired::AgeKey;
+    use crate::desired::encrypted::EncryptedFile;
+    use crate::desired::synced::Synced;
+
+    const NOT_NAMED: &str = "warning Creation rule of .sops.yaml does not name the age key";
+    const NO_RULE: &str = "warning No creation rule of .sops.yaml matches an encrypted file";
+
+    fn world(config: &str) -> World {
+        let mut world = World::shipped();
+        world.desired.age_key = Some(AgeKey { public: vec!["age1me".to_owned()], ..AgeKey::default() });
+        world.desired.synced = Ok(Synced { path: "kubernetes".into(), ..Synced::default() });
+        for (path, in_bootstrap) in [("bootstrap/a.sops.yaml", true), ("kubernetes/b.sops.yaml", false)] {
+            let state = EncryptedState::Encrypted { age: vec!["age1me".to_owned()], others: false };
+            world.desired.encrypted.push(EncryptedFile { path: path.into(), in_bootstrap, state });
+        }
+        world.desired.sops_config = Some(config.to_owned());
+        world
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_counts() {
+        let mut shipped = World::shipped();
+        shipped.says(&RULE, &[]);
+        shipped.desired.sops_config = Some("creation_rules: [{age: age1other}]".to_owned());
+        shipped.says(&RULE, &[]);
+        let cases: [(&str, &[&str]); 14] = [
+            ("creation_rules: [{age: age1me}]", &[]),
+            ("creation_rules: [{age: 'age1other, age1me'}]", &[]),
+            ("creation_rules: [{age: [age1other, age1me]}]", &[]),
+            ("creation_rules: [{key_groups: [{age: [age1me]}]}]", &[]),
+            ("creation_rules: [{key_groups: [{merge: [{age: [age1me]}]}]}]", &[]),
+            ("creation_rules: [{pgp: X}]", &[]),
+            ("creation_rules: []", &[]),
+            ("{}", &[]),
+            ("creation_rules: [{age: age1other}]", &[NOT_NAMED]),
+            ("creation_rules: [{path_regex: '^talos/', age: age1other}, {age: age1me}]", &[]),
+            ("creation_rules: [{path_regex: 'bootstrap/', age: age1other}, {age: age1me}]", &[NOT_NAMED]),
+            ("creation_rules: [{path_regex: '(bootstrap|kubernetes)/.*\\.sops\\.ya?ml', age: age1me}]", &[]),
+            ("creation_rules: [{path_regex: '^bootstrap/', age: age1me}]", &[NO_RULE]),
+            (
+                "creation_rules: [{path_regex: '^bootstrap/', age: age1other}, {path_regex: k, age: age1other}]",
+                &[NOT_NAMED, NOT_NAMED],
+            ),
+        ];
+        for (config, expected) in cases {
+            world(config).says(&RULE, expected);
+        }
+        let world = world("creation_rules: [{path_regex: 'bootstrap/', age: age1other}, {age: age1me}]");
+        assert_eq!(world.detail(&RULE, "files"), "bootstrap/a.sops.yaml");
+        assert_eq!(world.detail(&RULE, "fix"), "add age1me to `age` of that rule");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown() {
+        world("creation_rules: [").says(&RULE, &["unknown .sops.yaml is no YAML"]);
+        world("creation_rules: [{path_regex: '('}]")
+            .says(&RULE, &["unknown a path_regex of .sops.yaml is not understood here"]);
+        let mut world = world("creation_rules: [{age: age1other}]");
+        world.desired.age_key = Some(AgeKey { post_quantum: true, ..AgeKey::default() });
+        world.says(&RULE, &["unknown the public key of the age key cannot be told"]);
+        world.desired.age_key = None;
+        world.says(&RULE, &[]);
+    }
+}

@@ -1,0 +1,328 @@
+//! Keys of values are known to their charts.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::chart::comments::{self, Commented};
+use crate::desired::chart::reads::Reads;
+use crate::desired::chart::{Chart, schema};
+use crate::desired::releases::Release;
+
+/// More siblings than this help nobody.
+const MOST_TOLD: usize = 12;
+
+pub(super) const RULE: Rule = Rule {
+    id: "values-keys",
+    group: Group::Repository,
+    title: "keys of values are known to their charts",
+    why: "Helm takes any key, and one that no template reads is a setting that is not made: `cgroup.automount` of cilium is \
+          `cgroup.autoMount`, `serviceMonitor.enabled` of flux-operator is `serviceMonitor.create`, `service.clusterIp` of \
+          coredns is `service.clusterIP`. A chart with a closed schema refuses it.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let mut findings = Vec::new();
+    let mut unknown = Vec::new();
+    for release in facts.desired.releases().filter(|release| release.installed) {
+        let Value::Object(values) = release.merged() else { continue };
+        match facts.desired.charts.get(&release.id()) {
+            _ if values.is_empty() => {}
+            None => unknown.push(format!("chart {} is not on this machine", release.chart_name())),
+            // What a library or an unseen subchart reads cannot be told.
+            Some(chart) if chart.read_by_others || !chart.is_whole() => {}
+            Some(chart) => match chart.defaults() {
+                Ok(Value::Object(defaults)) => {
+                    findings.extend(of_release(release, chart, &values, &defaults));
+                }
+                Ok(_) => {}
+                Err(reason) => unknown.push(reason),
+            },
+        }
+    }
+    if findings.is_empty() && !unknown.is_empty() {
+        return Answer::Unknown(unknown.join(", "));
+    }
+    findings.into()
+}
+
+/// A key for which the chart has no default.
+struct Extra<'a> {
+    parent: Vec<String>,
+    key: &'a str,
+    /// The chart's defaults beside it.
+    siblings: &'a Map<String, Value>,
+}
+
+fn of_release(
+    release: &Release,
+    chart: &Chart,
+    values: &Map<String, Value>,
+    defaults: &Map<String, Value>,
+) -> Vec<Finding> {
+    let mut extras = Vec::new();
+    collect(values, defaults, &mut Vec::new(), &mut extras);
+    extras.retain(|extra| !extra.parent.is_empty() || !is_reserved(chart, extra.key));
+    if extras.is_empty() {
+        // As good as always: then nothing of the chart is read.
+        return Vec::new();
+    }
+    let schema =
+        chart.schema.as_ref().and_then(|schema| serde_json::from_str(schema).ok()).unwrap_or_default();
+    // Values may be templates themselves, which read other values.
+    let mut templates = chart.templates.clone();
+    add_templates(&Value::Object(values.clone()), &mut templates);
+    let known = Known { schema, reads: Reads::of(&templates), commented: comments::read(&chart.values) };
+    extras.iter().filter_map(|extra| known.judge(release, extra)).collect()
+}
+
+/// Collects what differs from the chart's defaults in its keys. Where the default is no map, or an empty one, anything
+/// may stand; a null takes a default away.
+fn collect<'a>(
+    values: &'a Map<String, Value>,
+    defaults: &'a Map<String, Value>,
+    path: &mut Vec<String>,
+    extras: &mut Vec<Extra<'a>>,
+) {
+    for (key, value) in values.iter().filter(|(_, value)| !value.is_null()) {
+        match (value, defaults.get(key)) {
+            (_, None) => extras.push(Extra { parent: path.clone(), key, siblings: defaults }),
+            (Value::Object(values), Some(Value::Object(defaults))) if !defaults.is_empty() => {
+                path.push(key.clone());
+                collect(values, defaults, path, extras);
+                path.pop();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What at the top belongs to others: to all charts, to a subchart, or to YAML anchors.
+fn is_reserved(chart: &Chart, key: &str) -> bool {
+    key == "global"
+        || key == chart.name
+        || chart.subcharts.iter().any(|subchart| subchart == key)
+        || key.starts_with("x-")
+        || key.starts_with(['_', '.'])
+}
+
+fn add_templates(value: &Value, templates: &mut String) {
+    match value {
+        Value::String(text) if text.contains("{{") => {
+            templates.push('\n');
+            templates.push_str(text);
+        }
+        Value::Array(list) => list.iter().for_each(|value| add_templates(value, templates)),
+        Value::Object(map) => map.values().for_each(|value| add_templates(value, templates)),
+        _ => {}
+    }
+}
+
+/// What tells which keys a chart knows besides those with a default.
+struct Known<'a> {
+    schema: Value,
+    reads: Reads<'a>,
+    commented: Commented,
+}
+
+impl Known<'_> {
+    fn judge(&self, release: &Release, extra: &Extra<'_>) -> Option<Finding> {
+        let Extra { parent, key, siblings } = extra;
+        let place = schema::look(&self.schema, parent);
+        let commented = self.commented.get(parent);
+        if place.free || place.keys.contains(key) {
+            return None;
+        }
+        if !place.closed
+            && (commented.is_some_and(|keys| keys.contains(*key)) || self.reads.may_read(parent, key))
+        {
+            return None;
+        }
+        let finding = if place.closed {
+            Finding::error(RULE.id, "Chart refuses a values key")
+        } else {
+            Finding::warning(RULE.id, "Values key has no effect")
+        };
+        let path = |key: &str| [parent.as_slice(), &[key.to_owned()]].concat().join(".");
+        let finding = finding.with("release", release.id()).with("key", path(key));
+        let mut known: BTreeSet<&str> = siblings.keys().map(String::as_str).collect();
+        known.extend(&place.keys);
+        known.extend(self.reads.keys(parent));
+        let with_comments = known.iter().copied().chain(commented.into_iter().flatten().map(String::as_str));
+        Some(match meant(key, with_comments, siblings) {
+            Some(meant) => {
+                finding.with("meant", path(meant)).fix(format!("write `{meant}` instead of `{key}`"))
+            }
+            None => finding.with("known", listed(&known)).fix("remove it"),
+        })
+    }
+}
+
+fn listed(known: &BTreeSet<&str>) -> String {
+    let mut names: Vec<_> = known.iter().take(MOST_TOLD).copied().collect();
+    if known.len() > MOST_TOLD {
+        names.push("…");
+    }
+    names.join(" ")
+}
+
+/// The key that was meant: the same but for case, one with few other letters, or, for a switch, the only one beside it.
+fn meant<'a>(
+    key: &str,
+    known: impl Iterator<Item = &'a str>,
+    siblings: &'a Map<String, Value>,
+) -> Option<&'a str> {
+    let lower = key.to_lowercase();
+    let most = (key.len() / 3).min(2);
+    let distance = |other: &str| strsim::osa_distance(&lower, &other.to_lowercase());
+    let nearest = known.map(|other| (distance(other), other)).min();
+    let nearest = nearest.filter(|(distance, _)| *distance <= most).map(|(_, other)| other);
+    nearest.or_else(|| {
+        let mut switches = siblings.iter().filter(|(_, value)| value.is_boolean());
+        let only = switches.next().filter(|_| key == "enabled" && switches.next().is_none());
+        only.map(|(name, _)| name.as_str())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::World;
+
+    const NO_EFFECT: &str = "warning Values key has no effect";
+
+    fn world(chart: &str, values: &str) -> World {
+        let mut world = World::with_values(chart, "1.0.0", values);
+        world.add_charts();
+        world
+    }
+
+    #[test]
+    fn the_shipped_values_are_known() {
+        let mut world = World::shipped();
+        let known = ["cilium", "coredns", "cert-manager", "flux-operator", "flux-instance"];
+        assert_eq!(
+            known.map(|name| world.desired.charts.values().any(|chart| chart.name == name)),
+            [true; 5]
+        );
+        world.says(&RULE, &[]);
+        world.desired.charts.clear();
+        let Answer::Unknown(reason) = world.ask(&RULE) else { panic!() };
+        assert!(reason.starts_with("chart cilium is not on this machine, chart coredns"), "{reason}");
+    }
+
+    #[test]
+    fn silent_keys_are_found_with_what_was_meant() {
+        let cases = [
+            ("cilium", "{cgroup: {automount: {enabled: false}}}", "cgroup.automount", "cgroup.autoMount"),
+            (
+                "flux-operator",
+                "{serviceMonitor: {enabled: true}}",
+                "serviceMonitor.enabled",
+                "serviceMonitor.create",
+            ),
+            ("coredns", "{service: {clusterIp: 10.43.0.10}}", "service.clusterIp", "service.clusterIP"),
+            ("coredns", "{replicaCounts: 2}", "replicaCounts", "replicaCount"),
+            ("coredns", "{k8sAppLabelOveride: kube-dns}", "k8sAppLabelOveride", "k8sAppLabelOverride"),
+            ("cilium", "{operator: {replica: 1}}", "operator.replica", "operator.replicas"),
+            ("flux-instance", "{instance: {sync: {urls: x}}}", "instance.sync.urls", "instance.sync.url"),
+        ];
+        for (chart, values, key, meant) in cases {
+            let world = world(chart, values);
+            println!("{chart} {key}");
+            world.says(&RULE, &[NO_EFFECT]);
+            assert_eq!(world.detail(&RULE, "key"), key);
+            assert_eq!(world.detail(&RULE, "meant"), meant);
+        }
+        let far = world("flux-operator", "{serviceMonitor: {flavour: x}}");
+        far.says(&RULE, &[NO_EFFECT]);
+        assert_eq!(far.detail(&RULE, "known"), "create interval labels scrapeTimeout");
+        assert_eq!(far.detail(&RULE, "fix"), "remove it");
+    }
+
+    #[test]
+    fn a_closed_schema_refuses() {
+        let world = world("cert-manager", "{crds: {enabled: true}, installCRD: true}");
+        world.says(&RULE, &["error Chart refuses a values key"]);
+        assert_eq!(world.detail(&RULE, "meant"), "installCRDs");
+    }
+
+    // What people have (facts §2), on charts that know it only by comments, schema or templates.
+    const CILIUM: &str = "{autoDirectNodeRoutes: true, routingMode: native, ipv4NativeRoutingCIDR: 10.42.0.0/16, \
+        bpf: {masquerade: true, preallocateMaps: true, datapathMode: netkit}, bandwidthManager: {enabled: true, bbr: true}, \
+        cgroup: {autoMount: {enabled: false}, hostRoot: /sys/fs/cgroup}, cluster: {id: 1, name: main}, \
+        cni: {exclusive: false, binPath: /x}, devices: eth+, endpointRoutes: {enabled: true}, \
+        envoy: {enabled: false, rollOutPods: true, prometheus: {serviceMonitor: {enabled: true}}}, \
+        gatewayAPI: {enabled: true, gatewayClass: {create: 'true'}}, \
+        hubble: {enabled: false, relay: {enabled: true, prometheus: {serviceMonitor: {enabled: true}}}, ui: {enabled: true}}, \
+        ipam: {mode: kubernetes}, ipv6: {enabled: false}, k8sServiceHost: 127.0.0.1, k8sServicePort: 6444, \
+        kubeProxyReplacement: true, l2announcements: {enabled: true}, bgpControlPlane: {enabled: true}, \
+        loadBalancer: {algorithm: maglev, mode: dsr}, localRedirectPolicy: true, localRedirectPolicies: {enabled: true}, \
+        operator: {replicas: 1, rollOutPods: true, resources: {limits: {memory: 1Gi}}, tolerations: [{operator: Exists}], \
+        prometheus: {enabled: true, serviceMonitor: {enabled: true}}}, \
+        prometheus: {enabled: true, serviceMonitor: {enabled: true, trustCRDsExist: true}}, rollOutCiliumPods: true, \
+        resources: {requests: {cpu: 1}}, affinity: {nodeAffinity: {x: y}}, nodeSelector: {a: b}, \
+        podAnnotations: {a: b}, updateStrategy: {rollingUpdate: {maxSurge: 1}}, \
+        securityContext: {privileged: true, capabilities: {ciliumAgent: [CHOWN], cleanCiliumState: [NET_ADMIN]}}, \
+        global: {x: y}, x-anchor: {a: b}, debug: {enabled: null, unknown: null}}";
+    const COREDNS: &str = "{fullnameOverride: coredns, image: {repository: x, tag: y, digest: null}, \
+        k8sAppLabelOverride: kube-dns, serviceAccount: {create: true}, service: {name: kube-dns, clusterIP: 10.43.0.10, \
+        clusterIPs: [10.43.0.10], loadBalancerIP: x}, replicaCount: 2, servers: [{zones: [{zone: ., scheme: 'dns://', \
+        use_tcp: true}], port: 53, unheard: of}], affinity: {nodeAffinity: {x: y}}, tolerations: [{key: x}], \
+        livenessProbe: {enabled: false}, podAnnotations: {a: b}, deployment: {annotations: {a: b}, selector: {x: y}}, \
+        extraConfig: {import: {parameters: x}}, resources: {limits: {ephemeral-storage: 1Gi}}, \
+        securityContext: {runAsUser: 1}, prometheus: {monitor: {enabled: true, selector: {a: b}}}}";
+    const FLUX_OPERATOR: &str = "{serviceMonitor: {create: true, interval: 1m, labels: {a: b}}, web: {enabled: false, \
+        networkPolicy: {create: false}}, tolerations: [{key: x}], hostNetwork: true, livenessProbe: {failureThreshold: 3}, \
+        resources: {requests: {memory: 1Gi}}, securityContext: {runAsUser: 1}, nodeSelector: {a: b}}";
+    const FLUX_INSTANCE: &str = "{instance: {distribution: {artifact: x, variant: y, imagePullSecret: z}, components: [a], \
+        cluster: {networkPolicy: false, type: kubernetes}, commonMetadata: {labels: {a: b}}, storage: {class: x, size: 1Gi}, \
+        sync: {kind: GitRepository, url: x, ref: y, path: z, pullSecret: a, provider: b}, \
+        kustomize: {patches: [{patch: x, target: {kind: Deployment}}]}}, healthcheck: {enabled: true, timeout: 10m}}";
+    const CERT_MANAGER: &str = "{crds: {enabled: true, keep: true}, replicaCount: 1, dns01RecursiveNameservers: x, \
+        dns01RecursiveNameserversOnly: true, prometheus: {enabled: true, servicemonitor: {enabled: true}}, \
+        config: {enableGatewayAPI: true}, startupapicheck: {timeout: 5m}}";
+
+    #[test]
+    fn what_people_have_is_known() {
+        for (chart, values) in [
+            ("cilium", CILIUM),
+            ("coredns", COREDNS),
+            ("flux-operator", FLUX_OPERATOR),
+            ("flux-instance", FLUX_INSTANCE),
+            ("cert-manager", CERT_MANAGER),
+        ] {
+            world(chart, values).says(&RULE, &[]);
+        }
+    }
+
+    #[test]
+    fn what_others_read_is_not_judged() {
+        let chart = |templates: &str| Chart {
+            name: "a".to_owned(),
+            version: "1.0.0".to_owned(),
+            values: "a: {b: 1}\n".to_owned(),
+            templates: templates.to_owned(),
+            subcharts: vec!["redis".to_owned()],
+            ..Chart::default()
+        };
+        let world = |values: &str, chart: Chart| {
+            let mut world = World::with_values("a", "1.0.0", values);
+            world.desired.charts.insert("a/a".to_owned(), chart);
+            world
+        };
+        world("{x: 1}", chart("")).says(&RULE, &[NO_EFFECT]);
+        world("{redis: {x: 1}, global: {x: 1}, a: {b: {c: 1}}}", chart("")).says(&RULE, &[]);
+        world("{controllers: {x: 1}}", Chart { read_by_others: true, ..chart("") }).says(&RULE, &[]);
+        world("{x: 1, a: {b: '{{ .Values.x }}'}}", chart("")).says(&RULE, &[]);
+        world("{x: 1}", Chart { values: String::new(), ..chart("") }).says(&RULE, &[]);
+        world("{x: 1}", Chart { values: "a: [".to_owned(), ..chart("") })
+            .says(&RULE, &["unknown values.yaml of the chart a is no YAML"]);
+        world("{}", chart("")).says(&RULE, &[]);
+        World::with_values("gone", "1.0.0", "{x: 1}")
+            .says(&RULE, &["unknown chart gone is not on this machine"]);
+    }
+}

@@ -1,0 +1,160 @@
+//! What Flux is to apply of the repository: the folder of its own Kustomization, and what that leads to.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize as _;
+use serde_yaml::Value;
+
+/// A Kustomization is far smaller.
+const LARGEST: u64 = 1024 * 1024;
+
+/// What Flux is to apply of the repository. Paths are below its root.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    /// The folder of Flux's own Kustomization.
+    pub path: PathBuf,
+    /// Folders and files that others lead to: Flux's Kustomizations by their path, kustomize's by what they list.
+    pub further: BTreeSet<PathBuf>,
+    /// Whether one of Flux's Kustomizations in there decrypts what it applies.
+    pub decrypts: bool,
+}
+
+impl Synced {
+    /// Whether Flux is to apply the file, as far as paths tell.
+    #[must_use]
+    pub fn has(&self, file: &Path) -> bool {
+        file.starts_with(&self.path) || self.further.iter().any(|place| file.starts_with(place))
+    }
+}
+
+/// Reads what the tracked files tell, from Flux's own folder on.
+#[must_use]
+pub fn read(root: &Path, path: &str, tracked: &BTreeSet<PathBuf>) -> Synced {
+    let mut synced = Synced { path: below(Path::new(""), path).unwrap_or_default(), ..Synced::default() };
+    let mut seen: BTreeSet<&Path> = BTreeSet::new();
+    let mut places = vec![synced.path.clone()];
+    while let Some(place) = places.pop() {
+        let files = tracked.iter().filter(|file| file.starts_with(&place) && is_yaml(file));
+        for file in files.filter(|file| seen.insert(file)).collect::<Vec<_>>() {
+            for document in documents(&root.join(file)) {
+                synced.decrypts |= is_flux(&document) && decrypts(&document);
+                let found = led_to(file, &document).into_iter().filter(|place| !synced.has(place));
+                for place in found.collect::<Vec<_>>() {
+                    places.push(place.clone());
+                    synced.further.insert(place);
+                }
+            }
+        }
+    }
+    synced
+}
+
+/// Where a Kustomization leads to: Flux's by its path, kustomize's by the folders and files that it lists.
+fn led_to(file: &Path, document: &Value) -> Vec<PathBuf> {
+    if is_flux(document) {
+        let path = document.get("spec").and_then(|spec| spec.get("path")?.as_str());
+        // Without a path it would be the whole repository, which may hold other clusters too.
+        return path.and_then(|path| below(Path::new(""), path)).into_iter().collect();
+    }
+    let is_kustomize = file.file_stem().is_some_and(|name| name == "kustomization");
+    let lists = ["resources", "components"].into_iter().filter(|_| is_kustomize);
+    let entries =
+        lists.filter_map(|key| document.get(key)?.as_sequence()).flatten().filter_map(Value::as_str);
+    let folder = file.parent().unwrap_or(file);
+    entries.filter(|entry| !entry.contains("://")).filter_map(|entry| below(folder, entry)).collect()
+}
+
+/// A path in the repository, without `.` and `..`; none for the root itself and for what lies outside.
+fn below(folder: &Path, path: &str) -> Option<PathBuf> {
+    let mut found = folder.to_owned();
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(part) => found.push(part),
+            Component::ParentDir if !found.pop() => return None,
+            // Flux takes `/a` for `./a`.
+            Component::ParentDir | Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    Some(found).filter(|found| !found.as_os_str().is_empty())
+}
+
+fn is_yaml(file: &Path) -> bool {
+    file.extension().is_some_and(|end| end == "yaml" || end == "yml")
+}
+
+fn is_flux(document: &Value) -> bool {
+    let version = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    version.starts_with("kustomize.toolkit.fluxcd.io/")
+        && document.get("kind").is_some_and(|kind| kind == "Kustomization")
+}
+
+fn decrypts(document: &Value) -> bool {
+    document.get("spec").and_then(|spec| spec.get("decryption")?.get("provider")).is_some()
+}
+
+/// The documents of a file, if it can be one that leads on.
+fn documents(path: &Path) -> Vec<Value> {
+    let small = std::fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() <= LARGEST);
+    let text = small.then(|| std::fs::read_to_string(path).ok()).flatten().unwrap_or_default();
+    // Most files are something else; parsing them all would take longer than everything else.
+    if !text.contains("kustomize.toolkit.fluxcd.io/")
+        && !text.contains("resources:")
+        && !text.contains("components:")
+    {
+        return Vec::new();
+    }
+    serde_yaml::Deserializer::from_str(&text)
+        .map_while(|document| Value::deserialize(document).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kustomizations_lead_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let flux = |path: &str, more: &str| {
+            format!(
+                "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nspec: {{path: {path}{more}}}\n"
+            )
+        };
+        let files = [
+            ("kubernetes/flux/cluster/ks.yaml", flux("./kubernetes/apps", ", decryption: {provider: sops}")),
+            (
+                "kubernetes/apps/default/kustomization.yaml",
+                "components: [../../components/sops]\nresources: ['https://x/y', ./ks.yaml]\n".to_owned(),
+            ),
+            ("kubernetes/apps/default/ks.yaml", flux("./kubernetes/apps/default/echo/app", "")),
+            ("kubernetes/other/ks.yaml", flux("./elsewhere", "")),
+            ("kubernetes/apps/broken.yaml", "resources: [\n".to_owned()),
+            (
+                "kubernetes/apps/loop/kustomization.yaml",
+                "resources: [., ../loop, ../../../../x]\n".to_owned(),
+            ),
+        ];
+        for (name, text) in &files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let tracked: BTreeSet<PathBuf> = files.iter().map(|(name, _)| PathBuf::from(name)).collect();
+        let synced = read(folder.path(), "./kubernetes/flux/cluster", &tracked);
+        assert_eq!(synced.path, Path::new("kubernetes/flux/cluster"));
+        assert!(synced.decrypts);
+        let further: Vec<_> = synced.further.iter().map(|path| path.display().to_string()).collect();
+        assert_eq!(further, ["kubernetes/apps", "kubernetes/components/sops"]);
+        assert!(synced.has(Path::new("kubernetes/components/sops/a.sops.yaml")));
+        assert!(!synced.has(Path::new("kubernetes/other/a.sops.yaml")));
+        assert!(!read(folder.path(), "kubernetes/other", &tracked).decrypts);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_path_makes_it_panic(path: String) {
+            _ = below(Path::new("a/b"), &path);
+        }
+    }
+}
