@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::check::rules;
+use crate::check::{Rule, rules};
 use crate::logger::Level;
 
 /// Takes a fresh k3s cluster to the point where Flux syncs its Git repository.
@@ -61,6 +61,9 @@ pub struct Global {
     /// Root of the repository [env: ROOT_DIR] [default: the Git top level]
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
+    /// Configuration file [default: ROOT/k3s-boot.yaml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Least important level to log [env: LOG_LEVEL] [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<Level>,
@@ -108,7 +111,7 @@ pub struct Checks {
     #[arg(long)]
     pub allow_hooks: bool,
     /// Leave a check out; `k3s-boot check` shows their names
-    #[arg(long, value_name = "ID", value_parser = rule_id())]
+    #[arg(long, value_name = "ID", value_parser = rule_id(rules::skippable()))]
     pub skip_check: Vec<String>,
     /// Take warnings for errors
     #[arg(long)]
@@ -148,7 +151,7 @@ pub struct Check {
     #[arg(long)]
     pub offline: bool,
     /// Tell why a check matters, and do nothing else
-    #[arg(long, value_name = "ID", value_parser = rule_id())]
+    #[arg(long, value_name = "ID", value_parser = rule_id(rules::ALL.iter().copied()))]
     pub explain: Option<String>,
 }
 
@@ -169,14 +172,23 @@ pub struct Diff {
     pub exit_code: bool,
 }
 
-fn rule_id() -> clap::builder::PossibleValuesParser {
-    rules::ALL.iter().map(|rule| clap::builder::PossibleValue::new(rule.id)).collect::<Vec<_>>().into()
+fn rule_id(rules: impl Iterator<Item = &'static Rule>) -> clap::builder::PossibleValuesParser {
+    rules.map(|rule| clap::builder::PossibleValue::new(rule.id)).collect::<Vec<_>>().into()
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+/// No bootstrap takes longer, and the clock ends somewhere.
+const LONGEST: Duration = Duration::from_hours(7 * 24);
+
+/// Reads a duration of the command line or the configuration.
+///
+/// # Errors
+///
+/// It is none, or shorter or longer than makes sense.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(duration) if duration >= Duration::from_secs(1) => Ok(duration),
-        Ok(_) => Err("must be 1s or longer".to_owned()),
+        Ok(duration) if duration < Duration::from_secs(1) => Err("must be 1s or longer".to_owned()),
+        Ok(duration) if duration > LONGEST => Err("must be 7days or shorter".to_owned()),
+        Ok(duration) => Ok(duration),
         Err(error) => Err(format!("{error}; accepted are durations such as `90s`, `15m` or `1h30m`")),
     }
 }

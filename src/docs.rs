@@ -1,10 +1,12 @@
-//! The files that are generated from the command line's definition.
+//! The files that are generated from the definitions of the command line and the configuration.
 
 use std::fmt::Write as _;
 
 use clap::CommandFactory as _;
+use schemars::generate::SchemaSettings;
 
 use crate::cli::Cli;
+use crate::config::Config;
 
 /// The completion script for a shell.
 #[must_use]
@@ -50,6 +52,17 @@ pub fn reference() -> String {
         }
     }
     text
+}
+
+/// The JSON schema of the configuration file, for editors.
+///
+/// # Errors
+///
+/// Never in practice: it writes into memory.
+pub fn config_schema() -> serde_json::Result<String> {
+    let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let schema = settings.into_generator().into_root_schema_for::<Config>();
+    serde_json::to_string_pretty(&schema).map(|text| text + "\n")
 }
 
 fn trimmed(help: &str) -> String {

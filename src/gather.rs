@@ -108,8 +108,8 @@ pub async fn gather(
         problems.0.extend(build.problems);
         helmfiles.push(build.helmfile);
     }
-    let namespaces =
-        repository::namespaces(&settings.root, helmfiles.iter().flat_map(namespaces_of).map(String::as_str));
+    let of_releases = helmfiles.iter().flat_map(namespaces_of).map(String::as_str);
+    let namespaces = repository::namespaces(&settings.root, settings.namespaces.as_deref(), of_releases);
     let synced = sync_path(&helmfiles).and_then(|path| match &git.tracked {
         Ok(tracked) => Ok(synced::read(&settings.root, path, tracked)),
         Err(reason) => Err(reason.clone()),
@@ -184,8 +184,8 @@ fn encrypted_files(
     bootstrap: &[PathBuf],
     tracked: &Known<BTreeSet<PathBuf>>,
 ) -> Vec<encrypted::EncryptedFile> {
-    let own =
-        bootstrap.iter().filter_map(|path| path.strip_prefix(&settings.root).ok()).map(ToOwned::to_owned);
+    let below = |path: &PathBuf| path.strip_prefix(&settings.root).unwrap_or(path).to_owned();
+    let own = bootstrap.iter().map(below);
     let own: BTreeSet<PathBuf> = own.collect();
     let tracked = tracked.iter().flatten().filter(|path| repository::is_encrypted_name(path));
     let all: BTreeSet<_> = own.iter().chain(tracked).collect();

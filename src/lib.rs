@@ -9,6 +9,7 @@ pub mod check;
 pub mod child_env;
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod desired;
 pub mod docs;
 pub mod env;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::check::Finding;
 use crate::cli::{Apps, Check, Checks, Color, Diff, Global, OutputFormat};
+use crate::config::{self, Config, Text, Timeout};
 use crate::env::Env;
 use crate::logger::{Level, LogSettings};
 
@@ -20,6 +21,22 @@ const TIMEOUT: Duration = Duration::from_mins(30);
 /// Deadline of one release, unless the user says otherwise.
 const RELEASE_TIMEOUT: Duration = Duration::from_mins(15);
 
+/// Deadline of waiting for nodes, unless the user says otherwise: a node takes a minute or two to boot and join.
+const NODES_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// Deadline of waiting for Flux, unless the user says otherwise: it fetches and applies a repository within seconds;
+/// pulling its images over a slow line takes minutes.
+const VERIFY_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// The helmfiles that the user named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HelmfilePaths {
+    /// The one for custom resource definitions.
+    pub crds: Option<PathBuf>,
+    /// The one for everything else.
+    pub apps: Option<PathBuf>,
+}
+
 /// The settings of a run.
 #[derive(Debug, Default)]
 #[expect(
@@ -29,22 +46,38 @@ const RELEASE_TIMEOUT: Duration = Duration::from_mins(15);
 pub struct Settings {
     /// The root of the repository.
     pub root: PathBuf,
+    /// The configuration file, whether it is there or not.
+    pub config_file: PathBuf,
+    /// What is wrong with it; then the rest of it holds.
+    pub config_problems: Vec<Finding>,
+    /// The UID of the only cluster that may be bootstrapped, if the configuration names one.
+    pub cluster_uid: Option<String>,
     /// The kubeconfig files, in the order in which kubectl merges them; none when the user named none.
     pub kubeconfig: Vec<PathBuf>,
     /// The context that was asked for; the current one when absent.
     pub context: Option<String>,
     /// The age key that goes into the cluster.
     pub age_key: PathBuf,
-    /// Whether the user named that file; then it must exist.
+    /// Whether that file must exist, for the user named it.
     pub age_key_named: bool,
     /// The identities for decrypting, if the user named a file.
     pub sops_age_key_file: Option<PathBuf>,
     /// Nodes to wait for.
     pub nodes: usize,
+    /// The namespaces to be made instead of those found.
+    pub namespaces: Option<Vec<String>>,
+    /// The encrypted files whose objects go into the cluster, instead of those found.
+    pub secret_files: Option<Vec<PathBuf>>,
+    /// The helmfiles instead of those found.
+    pub helmfiles: HelmfilePaths,
     /// Deadline of the whole run.
     pub timeout: Duration,
     /// Deadline of one release.
     pub release_timeout: Duration,
+    /// Deadline of waiting for nodes.
+    pub nodes_timeout: Duration,
+    /// Deadline of waiting for Flux.
+    pub verify_timeout: Duration,
     /// Whether identities in the cluster may vanish.
     pub rotate_age_key: bool,
     /// Whether helmfiles may run programs when they are read.
@@ -57,10 +90,6 @@ pub struct Settings {
     pub offline: bool,
     /// The UID of the cluster that the user names for this run.
     pub cluster_flag: Option<String>,
-    /// The UID of the cluster that the configuration pins.
-    pub cluster_uid: Option<String>,
-    /// The configuration file, which need not exist.
-    pub config_file: PathBuf,
     /// Whether stdin and stderr are a terminal, so that a question can be asked.
     pub can_ask: bool,
     /// Whether the report goes to stdout as JSON.
@@ -82,7 +111,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Resolves flags, environment and defaults that hold for every command.
+    /// Resolves flags, environment, configuration and defaults that hold for every command.
     #[must_use]
     pub fn resolve(global: &Global, checks: &Checks, env: &Env) -> Self {
         let kubeconfig = match (&global.kubeconfig, env.get("KUBECONFIG")) {
@@ -99,24 +128,40 @@ impl Settings {
             (None, Some(root)) => root,
             (None, None) => find_root(&env.cwd),
         };
+        let config_file =
+            global.config.as_ref().map_or_else(|| root.join(config::FILE), |file| env.cwd.join(file));
+        let (config, config_problems) = config::load(&config_file, global.config.is_some());
+        let below = |Text(config::File(path)): &Text<config::File>| root.join(path);
         let age_key = checks.age_key.as_ref().map(|file| env.cwd.join(file));
+        let age_key = age_key.or_else(|| config.secrets.age_key.as_ref().map(below));
+        let time = |configured: &Option<Text<Timeout>>| configured.as_ref().map(|Text(Timeout(time))| *time);
+        let nodes = checks.nodes.or(config.nodes.map(|nodes| nodes.0)).unwrap_or(1);
         Self {
+            config_file,
+            config_problems,
+            cluster_uid: config.cluster.uid.as_ref().map(|Text(uid)| uid.0.clone()),
             kubeconfig,
             context: global.context.clone(),
             age_key_named: age_key.is_some(),
             age_key: age_key.unwrap_or_else(|| root.join("age.key")),
             sops_age_key_file: env.path("SOPS_AGE_KEY_FILE"),
-            nodes: usize::try_from(checks.nodes.unwrap_or(1)).unwrap_or(usize::MAX),
-            timeout: checks.timeout.unwrap_or(TIMEOUT),
-            release_timeout: RELEASE_TIMEOUT,
+            nodes: usize::try_from(nodes).unwrap_or(usize::MAX),
+            namespaces: namespaces(&config),
+            secret_files: config.secrets.files.as_ref().map(|files| once(files.iter().map(below))),
+            helmfiles: HelmfilePaths {
+                crds: config.helmfiles.crds.as_ref().map(below),
+                apps: config.helmfiles.apps.as_ref().map(below),
+            },
+            timeout: checks.timeout.or(time(&config.timeouts.total)).unwrap_or(TIMEOUT),
+            release_timeout: time(&config.timeouts.release).unwrap_or(RELEASE_TIMEOUT),
+            nodes_timeout: time(&config.timeouts.nodes).unwrap_or(NODES_TIMEOUT),
+            verify_timeout: time(&config.timeouts.verify).unwrap_or(VERIFY_TIMEOUT),
             rotate_age_key: false,
             allow_hooks: checks.allow_hooks,
-            skip_checks: checks.skip_check.clone(),
+            skip_checks: skip_checks(checks, &config),
             strict: checks.strict,
             offline: false,
             cluster_flag: None,
-            cluster_uid: None,
-            config_file: root.join("k3s-boot.yaml"),
             can_ask: env.stdin_is_terminal && env.stderr_is_terminal,
             json: global.output == OutputFormat::Json,
             colour: colour(global.color, env, env.stdout_is_terminal),
@@ -133,11 +178,12 @@ impl Settings {
     /// The settings of `apps`.
     #[must_use]
     pub fn of_apps(global: &Global, apps: &Apps, env: &Env) -> Self {
+        let settings = Self::resolve(global, &apps.checks, env);
         Self {
-            release_timeout: apps.release_timeout.unwrap_or(RELEASE_TIMEOUT),
+            release_timeout: apps.release_timeout.unwrap_or(settings.release_timeout),
             rotate_age_key: apps.rotate_age_key,
             cluster_flag: apps.cluster.clone(),
-            ..Self::resolve(global, &apps.checks, env)
+            ..settings
         }
     }
 
@@ -156,8 +202,32 @@ impl Settings {
     /// The settings of `check`.
     #[must_use]
     pub fn of_check(global: &Global, check: &Check, env: &Env) -> Self {
-        Self { offline: check.offline, ..Self::resolve(global, &check.checks, env) }
+        let settings = Self::resolve(global, &check.checks, env);
+        // A repository's CI has no key, even if the configuration tells where it lies elsewhere.
+        let age_key_named = settings.age_key_named && (!check.offline || check.checks.age_key.is_some());
+        Self { offline: check.offline, age_key_named, ..settings }
     }
+}
+
+fn namespaces(config: &Config) -> Option<Vec<String>> {
+    let names = config.namespaces.as_ref()?;
+    Some(once(names.iter().map(|Text(name)| name.0.clone())))
+}
+
+fn skip_checks(checks: &Checks, config: &Config) -> Vec<String> {
+    let configured = config.skip_checks.iter().flatten().map(|Text(check)| check.0.to_owned());
+    once(checks.skip_check.iter().cloned().chain(configured))
+}
+
+/// In order, each once.
+fn once<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut kept = Vec::new();
+    for item in items {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    kept
 }
 
 /// The finding for variables that must be set, in the seed's words.
@@ -251,6 +321,77 @@ mod tests {
         std::fs::create_dir_all(worktree.join("sub")).unwrap();
         std::fs::write(worktree.join(".git"), "gitdir: ../repo/.git/worktrees/worktree\n").unwrap();
         assert_eq!(find_root(&worktree.join("sub")), worktree);
+    }
+
+    #[test]
+    fn flags_come_before_the_configuration_and_that_before_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let text = "cluster: {uid: 7F0C1B2A-0000-4000-8000-00000000abcd}\nnodes: 3\nnamespaces: [a, b, a]\nsecrets: {ageKey: k, \
+                    files: [x, x, /y]}\nhelmfiles: {apps: h/apps.yaml}\ntimeouts: {total: 1h, release: 2h, nodes: 3h, verify: \
+                    4h}\nskipChecks: [hooks, versions]\n";
+        let other = root.join("other.yaml");
+        std::fs::write(&other, text).unwrap();
+        let hours = Duration::from_hours;
+
+        let settings = resolve(&[], &[], root);
+        assert_eq!(settings.config_file, root.join("k3s-boot.yaml"));
+        assert_eq!((settings.nodes, settings.cluster_uid), (1, None));
+        assert_eq!((settings.timeout, settings.release_timeout), (TIMEOUT, RELEASE_TIMEOUT));
+        assert_eq!((settings.nodes_timeout, settings.verify_timeout), (NODES_TIMEOUT, VERIFY_TIMEOUT));
+        assert_eq!((settings.namespaces, settings.secret_files), (None, None));
+        assert_eq!(settings.helmfiles, HelmfilePaths::default());
+
+        let settings = resolve(&["--config", "other.yaml", "--root", "r"], &[], root);
+        assert_eq!((settings.config_file, settings.config_problems), (other, Vec::new()));
+        assert_eq!(settings.cluster_uid.as_deref(), Some("7f0c1b2a-0000-4000-8000-00000000abcd"));
+        assert_eq!((settings.nodes, settings.timeout, settings.release_timeout), (3, hours(1), hours(2)));
+        assert_eq!((settings.nodes_timeout, settings.verify_timeout), (hours(3), hours(4)));
+        assert_eq!(settings.namespaces, Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!((settings.age_key, settings.age_key_named), (root.join("r/k"), true));
+        assert_eq!(settings.secret_files, Some(vec![root.join("r/x"), PathBuf::from("/y")]));
+        assert_eq!(settings.helmfiles.apps, Some(root.join("r/h/apps.yaml")));
+        assert_eq!(settings.skip_checks, ["hooks", "versions"]);
+
+        std::fs::write(root.join("k3s-boot.yaml"), text).unwrap();
+        let flags =
+            ["--nodes=2", "--timeout=5h", "--release-timeout=6h", "--age-key=f", "--skip-check=versions"];
+        let settings = resolve(&flags, &[], root);
+        assert_eq!((settings.nodes, settings.timeout, settings.release_timeout), (2, hours(5), hours(6)));
+        assert_eq!(settings.age_key, root.join("f"));
+        assert_eq!(settings.skip_checks, ["versions", "hooks"]);
+    }
+
+    #[test]
+    fn a_missing_configuration_is_a_problem_only_if_it_was_named() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(resolve(&[], &[], folder.path()).config_problems, Vec::new());
+        let problems = resolve(&["--config", "x.yaml"], &[], folder.path()).config_problems;
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].pairs[0].1, folder.path().join("x.yaml").display().to_string());
+    }
+
+    #[test]
+    fn a_repository_s_ci_needs_no_age_key() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("k3s-boot.yaml"), "secrets: {ageKey: k}\n").unwrap();
+        for (flags, named) in
+            [(&[][..], true), (&["--offline"], false), (&["--offline", "--age-key=k"], true)]
+        {
+            let cli = Cli::try_parse_from([&["k3s-boot", "check"], flags].concat()).unwrap();
+            let env = Env::from_vars([("X", "Y")], folder.path().to_owned());
+            let Command::Check(check) = &cli.command else { panic!("not check") };
+            assert_eq!(Settings::of_check(&cli.global, check, &env).age_key_named, named, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn essential_checks_cannot_be_left_out() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["k3s-boot", "check"], args].concat());
+        assert!(parse(&["--skip-check", "versions"]).is_ok());
+        assert_eq!(parse(&["--skip-check", "config"]).unwrap_err().exit_code(), 2);
+        assert!(parse(&["--explain", "config"]).is_ok());
+        assert_eq!(parse(&["--timeout", "300000000000y"]).unwrap_err().exit_code(), 2);
     }
 
     #[test]

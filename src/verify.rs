@@ -13,9 +13,6 @@ use crate::process::ProcessError;
 use crate::run::Waiting;
 use crate::tools::Toolbox;
 
-/// Flux fetches and applies a repository within seconds; pulling its images over a slow line takes minutes.
-const DEADLINE: Duration = Duration::from_mins(10);
-
 /// Between two looks at Flux, at first and after [`SOON`].
 const PAUSE: Duration = Duration::from_millis(500);
 const LATER_PAUSE: Duration = Duration::from_secs(2);
@@ -27,8 +24,13 @@ const SOON: Duration = Duration::from_mins(1);
 /// # Errors
 ///
 /// Flux cannot go on, or the deadline passed.
-pub async fn verify(tools: &Toolbox, asked: &Asked, key_changed: bool) -> Result<Verdict, Error> {
-    let after = tools.clock.cap(DEADLINE);
+pub async fn verify(
+    tools: &Toolbox,
+    asked: &Asked,
+    key_changed: bool,
+    deadline: Duration,
+) -> Result<Verdict, Error> {
+    let after = tools.clock.cap(deadline);
     let start = Instant::now();
     let passed = || start.elapsed() >= after;
     let mut waiting = Waiting::new("Waiting for Flux");
@@ -38,7 +40,7 @@ pub async fn verify(tools: &Toolbox, asked: &Asked, key_changed: bool) -> Result
     loop {
         flux = match look(tools, &flux).await {
             Err(Error::Process(ProcessError::Deadline { .. })) if passed() => {
-                return Err(deadline(after, last_seen));
+                return Err(late(after, last_seen));
             }
             seen => seen?,
         };
@@ -65,7 +67,7 @@ pub async fn verify(tools: &Toolbox, asked: &Asked, key_changed: bool) -> Result
                 let left = after.saturating_sub(start.elapsed());
                 tools.runner.stop().sleep(pause.min(left)).await?;
                 if passed() {
-                    return Err(deadline(after, waiting_for));
+                    return Err(late(after, waiting_for));
                 }
                 last_seen = waiting_for;
             }
@@ -74,7 +76,7 @@ pub async fn verify(tools: &Toolbox, asked: &Asked, key_changed: bool) -> Result
     }
 }
 
-fn deadline(after: Duration, waiting_for: String) -> Error {
+fn late(after: Duration, waiting_for: String) -> Error {
     Error::Deadline { stage: "verify", after, waiting_for }
 }
 

@@ -1,4 +1,4 @@
-//! The files that are made from the command line's definition are as the program makes them.
+//! The files that are made from the definitions of the command line and the configuration are as the program makes them.
 //!
 //! `UPDATE_GENERATED=1 cargo test --test generated` writes them.
 
@@ -29,6 +29,11 @@ fn check(name: &str, made: &[u8]) {
 #[test]
 fn the_reference() {
     check("docs/cli.md", docs::reference().as_bytes());
+}
+
+#[test]
+fn the_schema() {
+    check("docs/k3s-boot.schema.json", docs::config_schema().unwrap().as_bytes());
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod cert_manager_crds;
 mod chart_login;
 mod charts;
 mod cilium_values;
+mod config;
 mod coredns_values;
 mod env;
 mod flux_decryption;
@@ -43,6 +44,7 @@ use super::Rule;
 /// All rules, in the order in which they are told; those of a group stand together.
 pub const ALL: &[&Rule] = &[
     // Environment
+    &config::RULE,
     &env::RULE,
     &programs::RULE,
     &versions::RULE,
@@ -86,6 +88,11 @@ pub const ALL: &[&Rule] = &[
     &flux_state::RULE,
     &plan::RULE,
 ];
+
+/// The rules that the user may leave out.
+pub fn skippable() -> impl Iterator<Item = &'static Rule> {
+    ALL.iter().copied().filter(|rule| !rule.essential)
+}
 
 #[cfg(test)]
 mod tests {

@@ -154,7 +154,9 @@ async fn bootstrap(
             releases = %plan.releases().count(),
             "Nothing to change"
         );
-        return run.stage("verify", verify::verify(&tools, &Asked::of(&desired), false)).await;
+        return run
+            .stage("verify", verify::verify(&tools, &Asked::of(&desired), false, settings.verify_timeout))
+            .await;
     }
     run.changed = true;
     let ours = guard::mark(&desired);
@@ -167,7 +169,8 @@ async fn bootstrap(
     let sops_age = ObjectId::sops_age();
     let key_changed =
         plan.objects.iter().any(|(id, action)| *id == sops_age && matches!(action, ObjectAction::Change(_)));
-    run.stage("verify", verify::verify(&tools, &Asked::of(&desired), key_changed)).await
+    let asked = Asked::of(&desired);
+    run.stage("verify", verify::verify(&tools, &asked, key_changed, settings.verify_timeout)).await
 }
 
 /// What a preflight that passed has found out.
@@ -194,7 +197,7 @@ async fn preflight(
     };
     let mut waiting = Box::pin(async {
         match told.await {
-            Ok(registered) => nodes::wait(tools, registered, settings.nodes).await,
+            Ok(registered) => nodes::wait(tools, registered, settings.nodes, settings.nodes_timeout).await,
             // The cluster does not answer: a rule says so.
             Err(_) => std::future::pending().await,
         }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Kind;
 use crate::check::Finding;
+use crate::settings::HelmfilePaths;
 
 /// The namespaces of a repository that has no `kubernetes/apps`.
 const NAMESPACES: [&str; 5] = ["kube-system", "cert-manager", "flux-system", "network", "monitoring"];
@@ -14,12 +15,12 @@ pub const FLUX_NAMESPACE: &str = "flux-system";
 /// Secrets for Flux's variable substitution, as onedr0p/cluster-template keeps them.
 const CLUSTER_SECRETS: &str = "kubernetes/components/sops/cluster-secrets.sops.yaml";
 
-/// Finds the two helmfiles.
+/// Finds the two helmfiles, those that the user did not name.
 ///
 /// # Errors
 ///
 /// One or both are not there.
-pub fn helmfiles(root: &Path) -> Result<[(Kind, PathBuf); 2], Vec<Finding>> {
+pub fn helmfiles(root: &Path, named: &HelmfilePaths) -> Result<[(Kind, PathBuf); 2], Vec<Finding>> {
     let bootstrap = root.join("bootstrap");
     let layouts = [
         [(Kind::Crds, "helmfile.d/00-crds.yaml"), (Kind::Apps, "helmfile.d/01-apps.yaml")],
@@ -34,16 +35,23 @@ pub fn helmfiles(root: &Path) -> Result<[(Kind, PathBuf); 2], Vec<Finding>> {
         .iter()
         .find(|layout| layout.iter().any(|(_, name)| find(name).is_some()))
         .unwrap_or(&layouts[0]);
-    let found = layout.map(|(kind, name)| (kind, name, find(name)));
+    let found = layout.map(|(kind, name)| {
+        let named = match kind {
+            Kind::Crds => &named.crds,
+            Kind::Apps => &named.apps,
+        };
+        (kind, name, named.clone().or_else(|| find(name)))
+    });
     if let [(crds, _, Some(first)), (apps, _, Some(second))] = found {
         return Ok([(crds, first), (apps, second)]);
     }
     let missing = found.into_iter().filter(|(_, _, path)| path.is_none());
     Err(missing
-        .map(|(_, name, _)| {
+        .map(|(kind, name, _)| {
+            let fix = "run it in your repository, or name its root with --root";
             Finding::error("helmfile", "Helmfile not found")
                 .with("file", bootstrap.join(name).display())
-                .fix("run it in your repository, or name its root with --root")
+                .fix(format!("{fix}, or name the file in k3s-boot.yaml with `helmfiles.{}`", kind.stage()))
         })
         .collect())
 }
@@ -70,10 +78,26 @@ pub fn is_encrypted_name(path: &Path) -> bool {
     !name.starts_with('.') && (name.ends_with(".sops.yaml") || name.ends_with(".sops.yml"))
 }
 
-/// The namespaces to be made: the folders of `kubernetes/apps` where that exists, else the seed's five; then Flux's,
-/// and those of the releases.
+/// The namespaces to be made: those that the user named, else the folders of `kubernetes/apps` where that exists, else
+/// the seed's five; then Flux's, and those of the releases.
 #[must_use]
-pub fn namespaces<'a>(root: &Path, releases: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub fn namespaces<'a>(
+    root: &Path,
+    named: Option<&[String]>,
+    releases: impl Iterator<Item = &'a str>,
+) -> Vec<String> {
+    let first = named.map_or_else(|| found_namespaces(root), <[String]>::to_vec);
+    let rest = std::iter::once(FLUX_NAMESPACE).chain(releases).map(ToOwned::to_owned);
+    let mut namespaces: Vec<String> = Vec::new();
+    for name in first.into_iter().chain(rest) {
+        if !namespaces.contains(&name) {
+            namespaces.push(name);
+        }
+    }
+    namespaces
+}
+
+fn found_namespaces(root: &Path) -> Vec<String> {
     let mut folders: Vec<_> = std::fs::read_dir(root.join("kubernetes/apps"))
         .into_iter()
         .flatten()
@@ -83,15 +107,7 @@ pub fn namespaces<'a>(root: &Path, releases: impl Iterator<Item = &'a str>) -> V
         .filter(|name| is_namespace(name))
         .collect();
     folders.sort();
-    let first = if folders.is_empty() { NAMESPACES.map(ToOwned::to_owned).to_vec() } else { folders };
-    let rest = std::iter::once(FLUX_NAMESPACE).chain(releases).map(ToOwned::to_owned);
-    let mut namespaces: Vec<String> = Vec::new();
-    for name in first.into_iter().chain(rest) {
-        if !namespaces.contains(&name) {
-            namespaces.push(name);
-        }
-    }
-    namespaces
+    if folders.is_empty() { NAMESPACES.map(ToOwned::to_owned).to_vec() } else { folders }
 }
 
 /// Whether the API server would take it as the name of an object (RFC 1123 subdomain).
@@ -110,7 +126,8 @@ pub fn unusable_folders(root: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether the API server would take the name (RFC 1123 label).
-fn is_namespace(name: &str) -> bool {
+#[must_use]
+pub fn is_namespace(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     !name.is_empty()
         && name.len() <= 63
@@ -142,21 +159,33 @@ mod tests {
         ];
         for files in cases {
             let root = tree(*files);
-            let found = helmfiles(root.path()).unwrap().map(|(_, path)| path);
+            let found = helmfiles(root.path(), &HelmfilePaths::default()).unwrap().map(|(_, path)| path);
             assert_eq!(found, files.map(|file| root.path().join(file)));
         }
         let root = tree(&["bootstrap/helmfile/apps.yaml"]);
-        let missing = helmfiles(root.path()).unwrap_err();
+        let missing = helmfiles(root.path(), &HelmfilePaths::default()).unwrap_err();
         assert_eq!(missing.len(), 1);
         assert!(missing[0].pairs[0].1.ends_with("bootstrap/helmfile/crds.yaml"));
-        assert_eq!(helmfiles(tree(&[]).path()).unwrap_err().len(), 2);
+        assert_eq!(helmfiles(tree(&[]).path(), &HelmfilePaths::default()).unwrap_err().len(), 2);
+    }
+
+    #[test]
+    fn a_helmfile_that_is_named_is_taken() {
+        let root = tree(&["bootstrap/helmfile/apps.yaml"]);
+        let (crds, apps) = (root.path().join("x/crds.yaml"), root.path().join("y.yaml"));
+        let mut paths = HelmfilePaths { crds: Some(crds.clone()), apps: None };
+        let found = helmfiles(root.path(), &paths).unwrap().map(|(_, path)| path);
+        assert_eq!(found, [crds.clone(), root.path().join("bootstrap/helmfile/apps.yaml")]);
+        paths.apps = Some(apps.clone());
+        let found = helmfiles(tree(&[]).path(), &paths).unwrap().map(|(_, path)| path);
+        assert_eq!(found, [crds, apps]);
     }
 
     #[test]
     fn namespaces_come_from_folders_or_from_the_seed() {
         let releases = ["kube-system", "observability"];
         let root = tree(&[]);
-        let names = namespaces(root.path(), releases.into_iter());
+        let names = namespaces(root.path(), None, releases.into_iter());
         assert_eq!(
             names,
             ["kube-system", "cert-manager", "flux-system", "network", "monitoring", "observability"]
@@ -166,8 +195,11 @@ mod tests {
             "kubernetes/apps/Bad_Name/x",
             "kubernetes/apps/readme.md",
         ]);
-        let names = namespaces(root.path(), releases.into_iter());
+        let names = namespaces(root.path(), None, releases.into_iter());
         assert_eq!(names, ["media", "flux-system", "kube-system", "observability"]);
+        let own = ["home".to_owned(), "kube-system".to_owned()];
+        let names = namespaces(root.path(), Some(&own), releases.into_iter());
+        assert_eq!(names, ["home", "kube-system", "flux-system", "observability"]);
     }
 
     #[test]

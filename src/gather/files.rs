@@ -49,21 +49,24 @@ pub fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Files {
 /// Finds out all that can be found out without starting a program.
 #[must_use]
 pub fn files(settings: &Settings, redactor: &Redactor) -> Files {
-    let mut findings = Findings::default();
+    let mut findings = Findings(settings.config_problems.clone());
     let programs = programs(settings, &PROGRAMS, &mut findings);
     let target = target(settings, &mut findings);
     let helmfiles = helmfiles(settings, &mut findings);
     let age_key = age_key(settings, redactor, &mut findings);
     let mut encrypted = Vec::new();
-    for path in repository::encrypted_files(&settings.root) {
+    let named = settings.secret_files.clone();
+    for path in named.unwrap_or_else(|| repository::encrypted_files(&settings.root)) {
         let good = findings.keep(read("sops", &path).and_then(|text| objects::check_encrypted(&path, &text)));
         encrypted.extend(good.map(|()| path));
     }
-    findings.0.extend(repository::unusable_folders(&settings.root).iter().map(|folder| {
-        Finding::warning("namespaces", "Folder cannot be a namespace")
-            .with("folder", folder.display())
-            .fix("use lower-case letters, digits and `-`")
-    }));
+    if settings.namespaces.is_none() {
+        findings.0.extend(repository::unusable_folders(&settings.root).iter().map(|folder| {
+            Finding::warning("namespaces", "Folder cannot be a namespace")
+                .with("folder", folder.display())
+                .fix("use lower-case letters, digits and `-`")
+        }));
+    }
     findings.0.extend(old_scripts(settings));
     Files { programs, target, helmfiles, encrypted, age_key, problems: findings.0 }
 }
@@ -122,7 +125,7 @@ fn read(rule: &'static str, path: &Path) -> Result<String, Finding> {
 }
 
 fn helmfiles(settings: &Settings, findings: &mut Findings) -> Vec<StateFile> {
-    let found = match repository::helmfiles(&settings.root) {
+    let found = match repository::helmfiles(&settings.root, &settings.helmfiles) {
         Ok(found) => found,
         Err(missing) => {
             findings.0.extend(missing);

@@ -33,7 +33,7 @@ impl Named {
     /// Reads the helmfiles without helmfile.
     #[must_use]
     pub fn read(settings: &Settings) -> Self {
-        let Ok(found) = repository::helmfiles(&settings.root) else {
+        let Ok(found) = repository::helmfiles(&settings.root, &settings.helmfiles) else {
             let folder = settings.root.join("bootstrap");
             let unknown = Some(format!("no helmfiles in `{}`", folder.display()));
             return Self { releases: Vec::new(), unknown };

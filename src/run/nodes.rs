@@ -8,9 +8,6 @@ use crate::process::ProcessError;
 use crate::run::Waiting;
 use crate::tools::Toolbox;
 
-/// A node takes a minute or two to boot and join.
-const DEADLINE: Duration = Duration::from_mins(10);
-
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Waits until `expected` nodes have registered; so many were `registered` when the cluster was looked at. Gives how
@@ -23,25 +20,26 @@ pub async fn wait(
     tools: &Toolbox,
     mut registered: usize,
     expected: usize,
+    deadline: Duration,
 ) -> Result<(Option<Cluster>, Duration), Error> {
-    let after = tools.clock.cap(DEADLINE);
+    let after = tools.clock.cap(deadline);
     let start = Instant::now();
     let mut waiting = Waiting::new("Waiting for nodes");
     let mut cluster = None;
     let passed = || start.elapsed() >= after;
-    let deadline = |waiting_for| Error::Deadline { stage: "nodes", after, waiting_for };
+    let late = |waiting_for| Error::Deadline { stage: "nodes", after, waiting_for };
     while registered < expected {
         let waiting_for = format!("{registered} of {expected} nodes registered");
         waiting.say(&[("waiting_for", waiting_for.clone())]);
         let left = after.saturating_sub(start.elapsed());
         tools.runner.stop().sleep(PAUSE.min(left)).await?;
         if passed() {
-            return Err(deadline(waiting_for));
+            return Err(late(waiting_for));
         }
         let seen = match tools.observe_cluster().await {
             // Not kubectl is late, but the nodes are.
             Err(Error::Process(ProcessError::Deadline { .. })) if passed() => {
-                return Err(deadline(waiting_for));
+                return Err(late(waiting_for));
             }
             seen => seen?,
         };

@@ -1,0 +1,16 @@
+//! The configuration file can be read.
+
+use crate::check::{Answer, Check, Facts, Group, Rule};
+
+pub(super) const RULE: Rule = Rule {
+    id: "config",
+    group: Group::Environment,
+    title: "k3s-boot.yaml can be read, if there is one",
+    why: "It says which cluster this repository belongs to, and what differs from the usual. A key that is misspelt would be ignored without a word, and with it a pin that guards another cluster.",
+    essential: true,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    facts.told(RULE.id).into()
+}
