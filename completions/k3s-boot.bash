@@ -34,6 +34,9 @@ _k3s__boot() {
             k3s__boot,man)
                 cmd="k3s__boot__subcmd__man"
                 ;;
+            k3s__boot,status)
+                cmd="k3s__boot__subcmd__status"
+                ;;
             k3s__boot__subcmd__help,apps)
                 cmd="k3s__boot__subcmd__help__subcmd__apps"
                 ;;
@@ -52,6 +55,9 @@ _k3s__boot() {
             k3s__boot__subcmd__help,man)
                 cmd="k3s__boot__subcmd__help__subcmd__man"
                 ;;
+            k3s__boot__subcmd__help,status)
+                cmd="k3s__boot__subcmd__help__subcmd__status"
+                ;;
             *)
                 ;;
         esac
@@ -59,7 +65,7 @@ _k3s__boot() {
 
     case "${cmd}" in
         k3s__boot)
-            opts="-o -h -V --kubeconfig --context --root --log-level --color --output --help --version apps check diff completions man help"
+            opts="-o -h -V --kubeconfig --context --root --config --log-level --color --output --help --version apps check diff status completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -74,6 +80,10 @@ _k3s__boot() {
                     return 0
                     ;;
                 --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -101,7 +111,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__apps)
-            opts="-o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --release-timeout --rotate-age-key --cluster --dry-run --kubeconfig --context --root --log-level --color --output --help"
+            opts="-y -o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --release-timeout --rotate-age-key --cluster --yes --dry-run --kubeconfig --context --root --config --log-level --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -120,7 +130,7 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "env programs versions helmfile hooks releases charts namespaces age-key sops kubeconfig api guard pending ownership flux-owned flux-state plan" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions hooks releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned flux-state" -- "${cur}"))
                     return 0
                     ;;
                 --release-timeout)
@@ -140,6 +150,10 @@ _k3s__boot() {
                     return 0
                     ;;
                 --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -167,7 +181,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__check)
-            opts="-o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --offline --explain --kubeconfig --context --root --log-level --color --output --help"
+            opts="-o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --offline --explain --kubeconfig --context --root --config --log-level --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -186,11 +200,11 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "env programs versions helmfile hooks releases charts namespaces age-key sops kubeconfig api guard pending ownership flux-owned flux-state plan" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions hooks releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned flux-state" -- "${cur}"))
                     return 0
                     ;;
                 --explain)
-                    COMPREPLY=($(compgen -W "env programs versions helmfile hooks releases charts namespaces age-key sops kubeconfig api guard pending ownership flux-owned flux-state plan" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "config env programs versions helmfile hooks releases charts chart-login mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key age-key-mode age-key-git age-key-flux sops sops-plain sops-recipients sops-rules kubeconfig kubeconfig-cert api guard api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned flux-state plan" -- "${cur}"))
                     return 0
                     ;;
                 --kubeconfig)
@@ -202,6 +216,10 @@ _k3s__boot() {
                     return 0
                     ;;
                 --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -229,7 +247,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__completions)
-            opts="-o -h --kubeconfig --context --root --log-level --color --output --help bash elvish fish powershell zsh"
+            opts="-o -h --kubeconfig --context --root --config --log-level --color --output --help bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -244,6 +262,10 @@ _k3s__boot() {
                     return 0
                     ;;
                 --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -271,7 +293,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__diff)
-            opts="-o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --rotate-age-key --manifests --exit-code --kubeconfig --context --root --log-level --color --output --help"
+            opts="-o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --rotate-age-key --manifests --exit-code --kubeconfig --context --root --config --log-level --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -290,7 +312,7 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "env programs versions helmfile hooks releases charts namespaces age-key sops kubeconfig api guard pending ownership flux-owned flux-state plan" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions hooks releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned flux-state" -- "${cur}"))
                     return 0
                     ;;
                 --kubeconfig)
@@ -302,6 +324,10 @@ _k3s__boot() {
                     return 0
                     ;;
                 --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -329,7 +355,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__help)
-            opts="apps check diff completions man help"
+            opts="apps check diff status completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -426,8 +452,22 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        k3s__subcmd__boot__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         k3s__subcmd__boot__subcmd__man)
-            opts="-o -h --kubeconfig --context --root --log-level --color --output --help"
+            opts="-o -h --kubeconfig --context --root --config --log-level --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -442,6 +482,56 @@ _k3s__boot() {
                     return 0
                     ;;
                 --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        k3s__subcmd__boot__subcmd__status)
+            opts="-o -h --watch --kubeconfig --context --root --config --log-level --color --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,8 +1,13 @@
 //! What can be found out before anything is changed: rules, each a pure function in a file of its own.
 
+mod address;
 #[cfg(test)]
 mod fixture;
+mod k3s;
 pub mod rules;
+mod scheduling;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod versions;
 
 use crate::desired::Desired;

@@ -14,7 +14,6 @@ mod standing;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 pub use self::files::{Files, files, files_for_looking};
 pub use self::standing::{Named, Standing, standing};
@@ -129,7 +128,7 @@ pub async fn gather(
     };
 
     let mut observed = Observed {
-        now: SystemTime::now(),
+        now: api.now,
         programs: programs(files.programs, &versions),
         target: files.target,
         ..Observed::default()

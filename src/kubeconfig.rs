@@ -21,6 +21,8 @@ pub struct Target {
     pub files: Vec<PathBuf>,
     /// The context.
     pub context: String,
+    /// The name under which the kubeconfig has the cluster.
+    pub cluster: String,
     /// The API server's address.
     pub server: String,
     /// When its client certificate holds; `None` when it has none.
@@ -108,7 +110,7 @@ pub fn load(files: &[PathBuf], context: Option<&str>) -> Result<(Target, Vec<Pat
             .fix("copy /etc/rancher/k3s/k3s.yaml from a server node, put that node's address in it, and name the copy in KUBECONFIG"));
     }
     let parsed = present.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-    let Choice { context, server, user } = choose(&parsed, context).map_err(|mut problem| {
+    let Choice { context, cluster, server, user } = choose(&parsed, context).map_err(|mut problem| {
         let names: Vec<_> = present.iter().map(|file| file.display().to_string()).collect();
         // First, for what mends it comes last.
         problem.pairs.insert(0, ("file", names.join(":")));
@@ -118,7 +120,7 @@ pub fn load(files: &[PathBuf], context: Option<&str>) -> Result<(Target, Vec<Pat
         let named = file.users.iter().flatten().find(|named| named.name == user)?;
         Some(named.user.as_ref().and_then(|user| certificate(user, path)))
     });
-    Ok((Target { files: present, context, server, certificate: certificate.flatten() }, missing))
+    Ok((Target { files: present, context, cluster, server, certificate: certificate.flatten() }, missing))
 }
 
 fn read(path: &Path) -> Result<File, Finding> {
@@ -167,6 +169,7 @@ fn validity(pem: &[u8]) -> Known<Validity> {
 /// What the context leads to.
 struct Choice {
     context: String,
+    cluster: String,
     server: String,
     user: String,
 }
@@ -197,7 +200,12 @@ fn choose(files: &[File], wanted: Option<&str>) -> Result<Choice, Finding> {
                 .with("context", name)
                 .with("cluster", &context.context.cluster)
         })?;
-    Ok(Choice { context: name.to_owned(), server, user: context.context.user.clone() })
+    Ok(Choice {
+        context: name.to_owned(),
+        cluster: context.context.cluster.clone(),
+        server,
+        user: context.context.user.clone(),
+    })
 }
 
 #[cfg(test)]
@@ -220,7 +228,7 @@ mod tests {
         std::fs::write(path("b"), config("other", "default", "https://b:6443")).unwrap();
         let files = [path("gone"), path("a"), path("b")];
         let (target, missing) = load(&files, None).unwrap();
-        assert_eq!(target.context, "default");
+        assert_eq!((target.context.as_str(), target.cluster.as_str()), ("default", "default"));
         assert_eq!(target.server, "https://a:6443");
         assert_eq!(target.files, [path("a"), path("b")]);
         assert_eq!(missing, [path("gone")]);

@@ -6,6 +6,7 @@ pub mod events;
 pub mod existence;
 pub mod flux;
 pub mod helm;
+pub mod k3s;
 pub mod node;
 pub mod objects;
 pub mod workloads;
@@ -30,7 +31,7 @@ pub type Known<T> = Result<T, String>;
 /// What stands: on this machine and in the cluster.
 #[derive(Debug)]
 pub struct Observed {
-    /// When it was looked at, by this machine's clock.
+    /// This machine's time when the cluster had answered; 1970 when nothing was looked at.
     pub now: SystemTime,
     /// The programs.
     pub programs: Vec<Program>,
@@ -108,6 +109,13 @@ impl Live {
         let plurals = [format!("{kind}s"), format!("{kind}es"), format!("{stem}s"), kind];
         let kinds = self.kinds.as_ref();
         kinds.is_ok_and(|kinds| plurals.iter().any(|plural| kinds.contains(&format!("{plural}.{group}"))))
+    }
+
+    /// Whether Helm has installed a release, by its `namespace/name`, and that went well; false when it is not known.
+    #[must_use]
+    pub fn is_deployed(&self, release: &str) -> bool {
+        let deployed = |one: &Stored| one.id() == release && one.status == "deployed";
+        self.releases.as_ref().is_ok_and(|releases| releases.iter().any(deployed))
     }
 }
 

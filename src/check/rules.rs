@@ -5,13 +5,21 @@ mod age_key_flux;
 mod age_key_git;
 mod age_key_mode;
 mod api;
+mod api_host;
+mod api_host_cert;
+mod api_host_roles;
 mod api_port;
+mod api_ready;
 mod cert_manager_crds;
 mod chart_login;
 mod charts;
 mod cilium_values;
+mod clock;
+mod cluster_dns;
 mod config;
+mod coredns_bundled;
 mod coredns_values;
+mod dns_address;
 mod env;
 mod flux_decryption;
 mod flux_owned;
@@ -21,21 +29,35 @@ mod flux_sync;
 mod guard;
 mod helmfile;
 mod hooks;
+mod k3s;
+mod k3s_bundled;
+mod k3s_coredns;
+mod k3s_flannel;
+mod k3s_kube_proxy;
+mod k3s_network_policy;
+mod k3s_servers;
+mod kube_version;
 mod kubeconfig;
 mod kubeconfig_cert;
 mod mirror;
 mod namespaces;
+mod nodes;
+mod nodes_ready;
 mod old_script;
 mod ownership;
 mod pending;
 mod placeholders;
 mod plan;
+mod pod_cidr;
 mod programs;
 mod releases;
+mod replicas;
+mod rights;
 mod sops;
 mod sops_plain;
 mod sops_recipients;
 mod sops_rules;
+mod taints;
 mod values_keys;
 mod versions;
 
@@ -78,9 +100,34 @@ pub const ALL: &[&Rule] = &[
     &kubeconfig_cert::RULE,
     &api::RULE,
     &guard::RULE,
+    // Cluster
+    &api_ready::RULE,
+    &k3s::RULE,
+    &kube_version::RULE,
+    &rights::RULE,
+    &clock::RULE,
+    // k3s
+    &k3s_flannel::RULE,
+    &k3s_network_policy::RULE,
+    &k3s_kube_proxy::RULE,
+    &k3s_coredns::RULE,
+    &k3s_servers::RULE,
+    &k3s_bundled::RULE,
+    &coredns_bundled::RULE,
+    // Nodes
+    &nodes::RULE,
+    &nodes_ready::RULE,
+    &taints::RULE,
+    &replicas::RULE,
+    &pod_cidr::RULE,
     // DNS and API address
     &coredns_values::RULE,
     &api_port::RULE,
+    &cluster_dns::RULE,
+    &dns_address::RULE,
+    &api_host::RULE,
+    &api_host_cert::RULE,
+    &api_host_roles::RULE,
     // Helm and Flux
     &pending::RULE,
     &ownership::RULE,

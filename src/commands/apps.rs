@@ -213,7 +213,10 @@ async fn preflight(
     };
     drop(gathering);
     // Whether it is the right cluster is asked last, when nothing else is in the way.
-    let judged = judge(settings, &picture, |rule| rule.id != "guard")?;
+    // Nodes that are still to come are waited for, and told of when all are there.
+    let registered = picture.observed.live.as_ref().map_or(0, |live| live.cluster.nodes.len());
+    let complete = registered >= settings.nodes;
+    let judged = judge(settings, &picture, |rule| rule.id != "guard" && (complete || !is_about_nodes(rule)))?;
     // With a problem in what is there already, waiting for nodes would help nobody.
     let (cluster, took) = match waited {
         Some(nodes) => nodes?,
@@ -221,7 +224,7 @@ async fn preflight(
     };
     if let (Some(cluster), Some(live)) = (cluster, &mut picture.observed.live) {
         live.cluster = cluster;
-        judge(settings, &picture, |rule| matches!(rule.check, check::Check::Nodes(_)))?;
+        judge(settings, &picture, is_about_nodes)?;
     }
     guard(settings, tools, &picture).await?;
     let live = picture.observed.live.as_ref();
@@ -263,6 +266,10 @@ async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Resul
     }
 }
 
+fn is_about_nodes(rule: &Rule) -> bool {
+    matches!(rule.check, check::Check::Nodes(_))
+}
+
 /// How many rules answered, and how many of them found something that deserves a look.
 struct Judged {
     checks: usize,
@@ -277,9 +284,11 @@ fn judge(settings: &Settings, picture: &Picture, wanted: impl Fn(&Rule) -> bool)
     let warnings = counts(Severity::Warning);
     let told = |finding: &&&Finding| finding.severity >= Severity::Warning;
     if counts(Severity::Error) > 0 || (settings.strict && warnings > 0) {
-        return Err(Error::Preflight(
-            findings.iter().filter(told).map(|finding| (*finding).clone()).collect(),
-        ));
+        let weigh = |finding: &&Finding| {
+            let severity = if settings.strict { Severity::Error } else { finding.severity };
+            Finding { severity, ..(*finding).clone() }
+        };
+        return Err(Error::Preflight(findings.iter().filter(told).map(weigh).collect()));
     }
     findings.iter().filter(told).for_each(|finding| finding.log());
     let checks = outcomes.iter().filter(|outcome| outcome.answered()).count();

@@ -146,7 +146,7 @@ impl Screen {
         }
         let findings = match error {
             Error::Preflight(findings) => findings.clone(),
-            other => vec![Finding::error("files", other.to_string())],
+            other => vec![Finding::error("api", other.to_string())],
         };
         self.show(&StatusReport::failed(&findings, error.exit_code(false), redactor))
     }

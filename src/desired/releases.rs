@@ -51,6 +51,23 @@ impl Release {
         merged
     }
 
+    /// A value in words, as Helm writes it; `None` when it is not set, or more than one word.
+    #[must_use]
+    pub fn text(&self, path: &[&str]) -> Option<String> {
+        match self.value(path)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Bool(value) => Some(value.to_string()),
+            Value::Number(value) => Some(value.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Whether a value stands for a variable that is not set, so that nothing can be said of it.
+    #[must_use]
+    pub fn is_open(&self, path: &[&str]) -> bool {
+        self.value(path).and_then(Value::as_str).is_some_and(|text| text.contains(super::STAND_IN))
+    }
+
     /// A value by its path; the last values file that sets it wins.
     #[must_use]
     pub fn value(&self, path: &[&str]) -> Option<&Value> {
@@ -206,6 +223,9 @@ mod tests {
         assert_eq!(cilium.value(&["deep", "a"]).and_then(Value::as_str), Some("y"));
         assert_eq!(cilium.value(&["k"]).and_then(Value::as_u64), Some(1));
         assert!(cilium.value(&["deep", "b"]).is_none());
+        assert_eq!(cilium.text(&["k"]).as_deref(), Some("1"));
+        assert_eq!(cilium.text(&["deep"]), None);
+        assert!(!cilium.is_open(&["deep", "a"]));
         assert_eq!(cilium.merged(), serde_json::json!({"k": 1, "deep": {"a": "y"}}));
         assert_eq!((cilium.chart_name(), gone.chart_name()), ("cilium", "local"));
     }

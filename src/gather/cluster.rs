@@ -1,12 +1,15 @@
 //! Asking the cluster: who it is, what stands in it, who owns what.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::SystemTime;
 
 use super::{Files, Purpose, known};
 use crate::check::{Finding, Findings, versions};
 use crate::desired::releases::Release;
 use crate::desired::{Desired, STAND_IN};
 use crate::error::Error;
+use crate::kubeconfig::Target;
 use crate::observed::claims::Claims;
 use crate::observed::cluster::Cluster;
 use crate::observed::helm::{Record, Stored};
@@ -18,10 +21,11 @@ use crate::tools::Toolbox;
 use crate::tools::kubectl::{Unanswered, UnansweredKind};
 
 /// What the cluster said, and what is wrong with its answer.
-#[derive(Default)]
 pub(super) struct Api {
     pub(super) live: Option<Live>,
     pub(super) problems: Vec<Finding>,
+    /// When it had said what stands: charts may take a minute to come, and leases would look old then.
+    pub(super) now: SystemTime,
 }
 
 /// Asks all that needs no knowledge of what is wanted.
@@ -32,11 +36,15 @@ pub(super) async fn ask(
     on_cluster: impl FnOnce(&str, &Cluster),
 ) -> Result<Api, Error> {
     if !is_asked(settings, files) {
-        return Ok(Api::default());
+        return Ok(Api { live: None, problems: Vec::new(), now: SystemTime::now() });
     }
-    let (versions, cluster, kinds, releases, may) = tokio::join!(
+    let cluster = async {
+        let cluster = tools.observe_cluster().await;
+        (cluster, SystemTime::now())
+    };
+    let (versions, (cluster, now), kinds, releases, may) = tokio::join!(
         tools.kubectl_version(),
-        tools.observe_cluster(),
+        cluster,
         tools.observe_kinds(),
         tools.observe_releases(),
         tools.kubectl_can_everything(),
@@ -45,7 +53,7 @@ pub(super) async fn ask(
     let mut problems = Findings::default();
     problems.keep(versions::check("kubectl", versions.client.as_ref()));
     let Some((version, cluster)) = answer(tools, versions.server, cluster, &mut problems)? else {
-        return Ok(Api { live: None, problems: problems.0 });
+        return Ok(Api { live: None, problems: problems.0, now });
     };
     on_cluster(&version, &cluster);
     let kinds = known(kinds)?;
@@ -71,7 +79,7 @@ pub(super) async fn ask(
         may_everything: known(may)?,
         ..Live::default()
     };
-    Ok(Api { live: Some(live), problems: problems.0 })
+    Ok(Api { live: Some(live), problems: problems.0, now })
 }
 
 /// Whether there is a cluster to be asked.
@@ -261,6 +269,10 @@ fn no_answer(tools: &Toolbox, unanswered: &Unanswered) -> Finding {
         ),
         UnansweredKind::Other => ("Cluster does not answer as it should", "see the server's log"),
     };
+    let fix = Some(&tools.target)
+        .filter(|_| unanswered.kind == UnansweredKind::Unreachable)
+        .and_then(off_the_node)
+        .unwrap_or_else(|| fix.to_owned());
     Finding::error("api", message)
         .with("server", &tools.target.server)
         .with("context", &tools.target.context)
@@ -268,9 +280,61 @@ fn no_answer(tools: &Toolbox, unanswered: &Unanswered) -> Finding {
         .fix(fix)
 }
 
+/// The kubeconfig that k3s writes names 127.0.0.1, and is copied to other machines.
+fn off_the_node(target: &Target) -> Option<String> {
+    let (scheme, rest) = target.server.split_once("://")?;
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (host, port)
+        }
+        _ => (authority, "6443"),
+    };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    if host != "localhost" && !address.is_ok_and(|address| address.is_loopback()) {
+        return None;
+    }
+    // Of several files, kubectl finds the one that has the cluster.
+    let file = match target.files.as_slice() {
+        [file] => format!(" --kubeconfig={}", file.display()),
+        _ => String::new(),
+    };
+    Some(format!(
+        "the kubeconfig of k3s names {host}, which works on the node itself only; name a server's address:\n\
+         kubectl config set-cluster {}{file} --server={scheme}://SERVER:{port}",
+        target.cluster
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_of_the_node_itself_is_changed() {
+        let target = |server: &str| Target {
+            files: vec!["/k/config".into()],
+            context: "home".to_owned(),
+            cluster: "default".to_owned(),
+            server: server.to_owned(),
+            certificate: None,
+        };
+        for (server, port) in [
+            ("https://127.0.0.1:6443", "6443"),
+            ("https://localhost", "6443"),
+            ("https://[::1]:7443/x", "7443"),
+            ("https://127.0.0.1:1", "1"),
+        ] {
+            let fix = off_the_node(&target(server)).unwrap();
+            let command = format!(
+                "kubectl config set-cluster default --kubeconfig=/k/config --server=https://SERVER:{port}"
+            );
+            assert_eq!(fix.lines().last(), Some(command.as_str()), "{server}");
+        }
+        for server in ["https://10.0.0.10:6443", "https://127.example.org", "", "https://[fd00::1]:6443"] {
+            assert_eq!(off_the_node(&target(server)), None, "{server}");
+        }
+    }
 
     #[test]
     fn what_a_kubelet_says_of_dns() {

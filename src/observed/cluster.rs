@@ -11,6 +11,9 @@ use crate::tools::Toolbox;
 /// The Lease that is this program's lock and carries the mark of the repository.
 pub const LEASE: (&str, &str) = ("kube-system", "k3s-boot");
 
+/// Namespaces that Kubernetes, k3s and Flux fill.
+const SYSTEM_NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "flux-system"];
+
 /// What stands in every cluster.
 #[derive(Debug, Default)]
 pub struct Cluster {
@@ -101,11 +104,13 @@ impl Cluster {
         self.nodes.iter().filter(|node| node.is_server())
     }
 
-    /// Workloads that somebody runs here: those outside of the namespaces that Kubernetes, k3s and this bootstrap fill.
-    pub fn user_workloads<'a>(&'a self, ours: &'a [String]) -> impl Iterator<Item = &'a Workload> {
+    /// Workloads that somebody runs here: neither Kubernetes, k3s or Flux themselves, nor made by one of these releases
+    /// (`namespace/name`). What else runs in a namespace of the bootstrap is somebody's too.
+    pub fn user_workloads<'a>(&'a self, releases: &'a [String]) -> impl Iterator<Item = &'a Workload> {
         self.workloads.iter().filter(|workload| {
-            workload.namespace != "kube-system"
-                && !ours.contains(&format!("{}/{}", workload.namespace, workload.name))
+            !SYSTEM_NAMESPACES.contains(&workload.namespace.as_str())
+                && workload.labels.get("app.kubernetes.io/part-of").is_none_or(|part| part != "flux")
+                && workload.release().is_none_or(|release| !releases.contains(&release))
         })
     }
 }
@@ -114,9 +119,21 @@ impl Workload {
     /// The Helm release that made it, as `namespace/name`.
     #[must_use]
     pub fn release(&self) -> Option<String> {
-        let namespace = self.annotations.get("meta.helm.sh/release-namespace")?;
-        Some(format!("{namespace}/{}", self.annotations.get("meta.helm.sh/release-name")?))
+        release(&self.annotations)
     }
+}
+
+impl Service {
+    /// The Helm release that made it, as `namespace/name`.
+    #[must_use]
+    pub fn release(&self) -> Option<String> {
+        release(&self.annotations)
+    }
+}
+
+fn release(annotations: &BTreeMap<String, String>) -> Option<String> {
+    let namespace = annotations.get("meta.helm.sh/release-namespace")?;
+    Some(format!("{namespace}/{}", annotations.get("meta.helm.sh/release-name")?))
 }
 
 #[derive(Deserialize)]
@@ -285,8 +302,45 @@ mod tests {
             cluster.services.iter().map(|service| service.cluster_ip.as_deref()).collect();
         assert_eq!(addresses, [Some("10.43.0.10"), None]);
         assert!(cluster.leases[0].renewed.is_some());
-        let users = |ours: &[String]| cluster.user_workloads(ours).count();
-        assert_eq!((users(&[]), users(&["media/d".to_owned()])), (1, 0));
+    }
+
+    #[test]
+    fn what_somebody_runs_is_told_from_what_belongs_to_the_cluster() {
+        let workload = |namespace: &str, label: Option<(&str, &str)>, release: Option<&str>| {
+            let map = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+            Workload {
+                namespace: namespace.to_owned(),
+                labels: label.map(|(key, value)| map(key, value)).into_iter().collect(),
+                annotations: release
+                    .and_then(|release| release.split_once('/'))
+                    .map(|(namespace, name)| {
+                        [
+                            map("meta.helm.sh/release-namespace", namespace),
+                            map("meta.helm.sh/release-name", name),
+                        ]
+                    })
+                    .into_iter()
+                    .flatten()
+                    .collect(),
+                ..Workload::default()
+            }
+        };
+        let releases = ["cert-manager/cert-manager".to_owned()];
+        let cases = [
+            (workload("kube-system", None, None), false),
+            (workload("flux-system", None, None), false),
+            (workload("gitops", Some(("app.kubernetes.io/part-of", "flux")), None), false),
+            (workload("cert-manager", None, Some("cert-manager/cert-manager")), false),
+            (workload("cert-manager", None, None), true),
+            (workload("media", None, Some("media/plex")), true),
+            // Applied by Flux, and somebody's all the same.
+            (workload("media", Some(("kustomize.toolkit.fluxcd.io/name", "apps")), None), true),
+        ];
+        for (workload, expected) in cases {
+            let cluster = Cluster { workloads: vec![workload], ..Cluster::default() };
+            let found = cluster.user_workloads(&releases).count() == 1;
+            assert_eq!(found, expected, "{:?}", cluster.workloads);
+        }
     }
 
     proptest::proptest! {

@@ -181,16 +181,22 @@ pub fn changes(old: &Value, new: &Value) -> Vec<ValueChange> {
     found
 }
 
-fn compare(found: &mut Vec<ValueChange>, path: String, old: Option<&Value>, new: Option<&Value>) {
+fn compare<'a>(found: &mut Vec<ValueChange>, path: String, old: Option<&'a Value>, new: Option<&'a Value>) {
     let is_empty = |value: Option<&Value>| match value {
         None | Some(Value::Null) => true,
         Some(Value::Object(map)) => map.is_empty(),
         Some(_) => false,
     };
-    // A map that is not set is one without keys; so each key is told by its own path.
+    let none = serde_json::Map::new();
+    let map = |value: Option<&'a Value>| match value {
+        Some(Value::Object(map)) => Some(map),
+        _ => None,
+    };
     match (old, new) {
         (old, new) if is_empty(old) && is_empty(new) => {}
-        (Some(Value::Object(old)), Some(Value::Object(new))) => {
+        // A map that is not set is one without keys; so each key is told by its own path.
+        (old, new) if (map(old).is_some() || is_empty(old)) && (map(new).is_some() || is_empty(new)) => {
+            let (old, new) = (map(old).unwrap_or(&none), map(new).unwrap_or(&none));
             let keys: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
             for key in keys {
                 // A key that holds dots is one key: as Helm's `--set` has it.
@@ -316,7 +322,7 @@ mod tests {
             json!({"a": {"b": 2}, "list": [1, {"x": 3}], "same": "s", "dotted.key": 2, "new": {"k": "v"}});
         let found = changes(&old, &new);
         let paths: Vec<_> = found.iter().map(|change| change.path.as_str()).collect();
-        assert_eq!(paths, ["a.b", "a.gone", "dotted\\.key", "list", "new"]);
+        assert_eq!(paths, ["a.b", "a.gone", "dotted\\.key", "list", "new.k"]);
         assert_eq!((found[1].old.clone(), found[1].new.clone()), (Some(json!(true)), None));
     }
 }

@@ -1,8 +1,9 @@
 //! Runs the binary in a world of its own, and checks after every run what must hold whatever happens.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, Read};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -163,6 +164,13 @@ impl Boot {
             .file("bootstrap/templates/values.yaml.gotmpl", "k: 1\n")
             .file("bootstrap/github.sops.yaml", encrypted)
             .file("age.key", &age_key)
+            .mode("age.key", 0o600)
+    }
+
+    /// Sets the mode of a file of the repository.
+    fn mode(self, name: &str, mode: u32) -> Self {
+        std::fs::set_permissions(self.path("root").join(name), Permissions::from_mode(mode)).unwrap();
+        self
     }
 
     /// The same world for another command.
@@ -344,7 +352,8 @@ impl Boot {
         }
         let coloured = self.args.iter().any(|arg| arg == "always");
         if !coloured {
-            if self.args[0] == "apps" && !self.args.iter().any(|arg| arg == "json") {
+            let data = ["json", "--dry-run"];
+            if self.args[0] == "apps" && !self.args.iter().any(|arg| data.contains(&arg.as_str())) {
                 assert_log_lines(stdout);
             }
             assert_log_lines(stderr);

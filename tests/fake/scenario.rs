@@ -79,11 +79,11 @@ pub(crate) fn apps_build(canaries: &Canaries) -> String {
     format!(
         "---\n#  Source: 01-apps.yaml\n\nfilepath: 01-apps.yaml\nhelmDefaults:\n  wait: true\nreleases:\n  \
          - chart: oci://registry.invalid/charts/cilium\n    version: 1.18.6\n    name: cilium\n    \
-         namespace: kube-system\n    values:\n      - password: {}\n  \
+         namespace: kube-system\n    values:\n      - password: {}\n        ipam:\n          mode: kubernetes\n  \
          - chart: oci://registry.invalid/charts/flux-instance\n    version: 0.54.0\n    name: flux-instance\n    \
          namespace: flux-system\n    needs:\n      - kube-system/cilium\n    values:\n      \
          - instance:\n          sync:\n            kind: GitRepository\n            url: {URL}\n            \
-         ref: refs/heads/main\ntemplates: {{}}\nrenderedvalues: {{}}\n",
+         ref: refs/heads/main\n            path: kubernetes/flux/cluster\ntemplates: {{}}\nrenderedvalues: {{}}\n",
         canaries.value
     )
 }

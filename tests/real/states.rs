@@ -28,8 +28,7 @@ impl<'a> Table<'a> {
     /// Sets a state up, checks it, and mends it.
     #[track_caller]
     fn state(&mut self, state: &State<'_>, set_up: impl FnOnce(), mend: impl FnOnce()) {
-        let world = self.world;
-        self.state_with(state, set_up, mend, &["check"], |boot| boot.arg("--nodes=1"));
+        self.state_with(state, set_up, mend, &["check"], |boot| boot);
     }
 
     #[track_caller]
@@ -58,8 +57,7 @@ impl<'a> Table<'a> {
         let told = told.unwrap_or_else(|| {
             panic!("{name}: no `{start}` with {words:?} in\n{}{}", ran.stdout, ran.stderr)
         });
-        let code = if *mark == "✗" { 1 } else { 0 };
-        assert_eq!(ran.code, Some(code), "{name}");
+        assert_eq!(ran.code, Some(i32::from(*mark == "✗")), "{name}");
         let line: Vec<_> = told.lines().map(str::trim).collect();
         self.rows.push(format!("| `{rule}` | {name} | {} |", line.join(" · ").replace('|', "\\|")));
     }

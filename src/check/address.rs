@@ -1,0 +1,94 @@
+//! Addresses in values: the cluster's DNS, and the API server's.
+
+use std::net::IpAddr;
+
+use serde_yaml::Value;
+
+use crate::desired::releases::Release;
+
+/// The value of cilium that says where its agents find the API server.
+pub(super) const API_HOST: &[&str] = &["k8sServiceHost"];
+
+/// Its port.
+pub(super) const API_PORT: &[&str] = &["k8sServicePort"];
+
+/// The address that a release of coredns asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum DnsAddress {
+    /// This one.
+    Fixed(String),
+    /// Whichever it gets.
+    Any,
+    /// It depends on a variable that is not set.
+    Open,
+}
+
+impl DnsAddress {
+    pub(super) fn of(coredns: &Release) -> Self {
+        let list = coredns.value(&["service", "clusterIPs"]).and_then(|list| list.get(0));
+        let one = coredns.value(&["service", "clusterIP"]).filter(|address| address.as_str() != Some(""));
+        match one.or(list).and_then(Value::as_str) {
+            Some(text) if text.contains(crate::desired::STAND_IN) => Self::Open,
+            Some(text) => Self::Fixed(text.to_owned()),
+            None => Self::Any,
+        }
+    }
+}
+
+/// Whether a host means the machine itself.
+pub(super) fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether it is an address or a name and nothing else: no scheme, port or path.
+pub(super) fn is_bare_host(host: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    };
+    host.parse::<IpAddr>().is_ok() || host.strip_suffix('.').unwrap_or(host).split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::World;
+
+    #[test]
+    fn bare_hosts_are_told_from_addresses_with_more() {
+        for host in ["10.0.0.10", "fd00::10", "api.home.lan", "node-1", "api.lan."] {
+            assert!(is_bare_host(host), "{host}");
+        }
+        let others = [
+            "",
+            "https://10.0.0.10",
+            "10.0.0.10:6443",
+            "[fd00::10]",
+            "api.lan/x",
+            "a b",
+            " a",
+            "a@b",
+            "..",
+            "api.lan\n",
+        ];
+        for host in others {
+            assert!(!is_bare_host(host), "{host:?}");
+        }
+        assert!(is_loopback("127.0.0.1") && is_loopback("localhost") && is_loopback("::1"));
+        assert!(!is_loopback("10.0.0.1") && !is_loopback("api.lan"));
+    }
+
+    #[test]
+    fn the_address_of_dns_is_read() {
+        let of = |values: &str| {
+            let mut world = World::healthy();
+            world.release("coredns").values.clear();
+            world.values("coredns", values);
+            DnsAddress::of(world.release("coredns"))
+        };
+        assert_eq!(of("service: {clusterIP: 10.43.0.10}"), DnsAddress::Fixed("10.43.0.10".to_owned()));
+        assert_eq!(of("service: {clusterIPs: [10.43.0.10]}"), DnsAddress::Fixed("10.43.0.10".to_owned()));
+        assert_eq!(of("service: {clusterIP: ''}"), DnsAddress::Any);
+        assert_eq!(of("{}"), DnsAddress::Any);
+        assert_eq!(of("service: {clusterIP: stand-in.invalid}"), DnsAddress::Open);
+    }
+}

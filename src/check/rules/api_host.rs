@@ -1,0 +1,140 @@
+//! The API server's address for Cilium is a bare host.
+
+use crate::check::address::{API_HOST, is_bare_host};
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::releases::Release;
+
+pub(super) const RULE: Rule = Rule {
+    id: "api-host",
+    group: Group::Dns,
+    title: "the API server's address in the values of cilium is a bare host",
+    why: "Cilium's agents take `k8sServiceHost` for a host and nothing else; the chart accepts an address with scheme or port, and \
+          then no agent reaches the API server. Without kube-proxy they have no other way to it.",
+    essential: false,
+    check: Check::Files(check),
+};
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let Some(cilium) = facts.desired.release_of_chart("cilium") else { return Answer::Ok };
+    // A helmfile that could not be rendered has no values at all.
+    if cilium.values.is_empty() || cilium.is_open(API_HOST) || cilium.is_open(&["kubeProxyReplacement"]) {
+        return Answer::Ok;
+    }
+    let host = cilium.text(API_HOST).unwrap_or_default();
+    let replaces = cilium.text(&["kubeProxyReplacement"]).is_some_and(|value| value == "true");
+    let finding = if host.is_empty() {
+        (replaces && !is_told_otherwise(cilium)).then(|| missing(facts, cilium))
+    } else if host == "auto" {
+        Some(
+            Finding::error(RULE.id, "API server's address cannot be found by itself in k3s")
+                .with("release", cilium.id())
+                .with("k8s_service_host", host)
+                .fix(fix("127.0.0.1", "6444")),
+        )
+    } else if is_bare_host(&host) {
+        None
+    } else {
+        let (bare, port) = bare(&host).unwrap_or(("HOST", "6443"));
+        Some(
+            Finding::error(RULE.id, "API server's address in the values of cilium is no bare host")
+                .with("release", cilium.id())
+                .with("k8s_service_host", &host)
+                .fix(fix(bare, port)),
+        )
+    };
+    finding.into()
+}
+
+/// Newer charts can be told in two more ways.
+fn is_told_otherwise(cilium: &Release) -> bool {
+    let others: [&[&str]; 2] = [&["k8s", "apiServerURLs"], &["k8sServiceHostRef", "name"]];
+    others.iter().any(|path| cilium.text(path).is_some_and(|text| !text.is_empty()))
+}
+
+fn missing(facts: &Facts<'_>, cilium: &Release) -> Finding {
+    let message = "Cilium replaces kube-proxy, and is not told where the API server is";
+    // kube-proxy that runs all the same shows the way.
+    let proxied = facts
+        .observed
+        .live
+        .iter()
+        .flat_map(|live| live.cluster.servers())
+        .any(|node| node.k3s().is_some_and(|args| !args.is_on("disable-kube-proxy")));
+    let finding = if proxied { Finding::warning(RULE.id, message) } else { Finding::error(RULE.id, message) };
+    finding.with("release", cilium.id()).fix(fix("127.0.0.1", "6444"))
+}
+
+/// What stands in an address with scheme, port or path: its host, and its port.
+fn bare(address: &str) -> Option<(&str, &str)> {
+    let address = address.trim();
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = rest.split('/').next()?;
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => (host, port),
+        _ => (authority, "6443"),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    is_bare_host(host).then_some((host, port))
+}
+
+fn fix(host: &str, port: &str) -> String {
+    format!(
+        "# in the values of cilium; in the shipped ones, the variable K3S_API_HOST\nk8sServiceHost: {host}\nk8sServicePort: {port}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::{Error, Warning};
+    use crate::check::testing::World;
+
+    fn with(values: &str) -> World {
+        let mut world = World::healthy();
+        world.values("cilium", values);
+        world
+    }
+
+    #[test]
+    fn only_a_bare_host_is_accepted() {
+        assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
+        for host in ["127.0.0.1", "api.lan", "fd00::10", "stand-in.invalid", "https://stand-in.invalid"] {
+            assert_eq!(with(&format!("k8sServiceHost: '{host}'")).ask(&RULE), Answer::Ok, "{host}");
+        }
+        let message = "API server's address in the values of cilium is no bare host";
+        let cases = [
+            ("https://10.0.0.10:6443", "\nk8sServiceHost: 10.0.0.10\nk8sServicePort: 6443"),
+            ("10.0.0.10:7443", "\nk8sServiceHost: 10.0.0.10\nk8sServicePort: 7443"),
+            ("api.lan/", "\nk8sServiceHost: api.lan\nk8sServicePort: 6443"),
+            (" api.lan", "\nk8sServiceHost: api.lan\nk8sServicePort: 6443"),
+            ("[fd00::10]:6443", "\nk8sServiceHost: fd00::10\nk8sServicePort: 6443"),
+            ("a b", "\nk8sServiceHost: HOST\nk8sServicePort: 6443"),
+        ];
+        for (host, fix) in cases {
+            let world = with(&format!("k8sServiceHost: '{host}'"));
+            assert_eq!(world.found(&RULE), [(Error, message.to_owned())], "{host}");
+            assert!(world.pair(&RULE, "fix").ends_with(fix), "{host}");
+        }
+    }
+
+    #[test]
+    fn without_one_the_agents_need_kube_proxy() {
+        let message = "Cilium replaces kube-proxy, and is not told where the API server is";
+        let mut world = with("k8sServiceHost: ''");
+        assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
+        world.server("a", &["server"]);
+        assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
+        world.values("cilium", "kubeProxyReplacement: false");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert_eq!(with("k8sServiceHost: auto").found(&RULE)[0].0, Error);
+        let urls = "{k8sServiceHost: '', k8s: {apiServerURLs: 'https://10.0.0.10:6443'}}";
+        assert_eq!(with(urls).ask(&RULE), Answer::Ok);
+        let mut world = World::healthy();
+        world.release("cilium").values.clear();
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.without("cilium");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+    }
+}

@@ -1,0 +1,98 @@
+//! The API server's certificate holds for the address that Cilium uses.
+
+use crate::check::address::API_HOST;
+use crate::check::k3s::Servers;
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "api-host-cert",
+    group: Group::Dns,
+    title: "the API server's certificate holds for the address in the values of cilium",
+    why: "Cilium's agents verify the certificate as every client does; a virtual address or a name of its own is in it only after \
+          it was given with `tls-san` (k3s-io/k3s#9257).",
+    essential: false,
+    check: Check::Cluster(check),
+};
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let cilium = facts.desired.release_of_chart("cilium");
+    let host = cilium.filter(|cilium| !cilium.is_open(API_HOST)).and_then(|cilium| cilium.text(API_HOST));
+    let Some(host) = host.filter(|host| !host.is_empty()) else { return Answer::Ok };
+    match &live.api_host_refused {
+        Ok(None) => Answer::Ok,
+        Ok(Some(words)) => Some(
+            Finding::error(
+                RULE.id,
+                "API server's certificate does not hold for the address in the values of cilium",
+            )
+            .with("k8s_service_host", &host)
+            .with("reason", words)
+            .fix(fix(live, &host)),
+        )
+        .into(),
+        Err(reason) => Answer::Unknown(reason.clone()),
+    }
+}
+
+/// The names that each server has, and this one.
+fn fix(live: &Live, host: &str) -> String {
+    let lines = |names: &mut dyn Iterator<Item = String>| {
+        let items: Vec<_> = names.map(|name| format!("\n  - {name:?}")).collect();
+        format!("tls-san:{}", items.concat())
+    };
+    let servers = Servers::of(live);
+    let lacks = servers.lacking(|args| {
+        let mut names = args.list("tls-san");
+        names.insert(host.to_owned()).then(|| lines(&mut names.into_iter()))
+    });
+    if lacks.is_empty() {
+        let block = lines(&mut std::iter::once(host.to_owned()));
+        return format!(
+            "# /etc/rancher/k3s/config.yaml on all servers\n{block}\n# then there: systemctl restart k3s"
+        );
+    }
+    servers.fix(&lacks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::Error;
+    use crate::check::testing::World;
+
+    fn refused() -> World {
+        let mut world = World::healthy();
+        let words =
+            "tls: failed to verify certificate: x509: certificate is valid for 127.0.0.1, not 10.0.0.10";
+        world.live_mut().api_host_refused = Ok(Some(words.to_owned()));
+        world
+    }
+
+    #[test]
+    fn a_name_that_is_not_in_it_is_an_error() {
+        assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
+        let mut world = refused();
+        let message = "API server's certificate does not hold for the address in the values of cilium";
+        assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
+        let fix = "# /etc/rancher/k3s/config.yaml on a\ntls-san:\n  - \"10.0.0.10\"\n# then there: systemctl restart k3s";
+        assert_eq!(world.pair(&RULE, "fix"), fix);
+        world.server("a", &["server", "--tls-san", "api.lan"]);
+        assert!(world.pair(&RULE, "fix").contains("tls-san:\n  - \"10.0.0.10\"\n  - \"api.lan\"\n"));
+        world.server("a", &[]).annotations.clear();
+        assert!(
+            world.pair(&RULE, "fix").starts_with("# /etc/rancher/k3s/config.yaml on all servers\ntls-san:\n")
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_unknown() {
+        let mut world = World::healthy();
+        world.live_mut().api_host_refused = Err("no answer".to_owned());
+        assert_eq!(world.ask(&RULE), Answer::Unknown("no answer".to_owned()));
+        world.values("cilium", "k8sServiceHost: stand-in.invalid");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.without("cilium");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+    }
+}

@@ -1,0 +1,113 @@
+//! Every node reaches the API server at the address that Cilium uses.
+
+use crate::check::address::{API_HOST, API_PORT, is_loopback};
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "api-host-roles",
+    group: Group::Dns,
+    title: "every node reaches the API server at the address in the values of cilium",
+    why: "On port 6443 of the node itself only servers answer; on port 6444 k3s answers on every node, on agents with its own load \
+          balancer (k3s-io/k3s#3026). With the address of one server of several, all nodes depend on that one.",
+    essential: false,
+    check: Check::Nodes(check),
+};
+
+/// The port on which only servers answer.
+const SERVERS_ONLY: &str = "6443";
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let cilium = facts.desired.release_of_chart("cilium");
+    let Some(cilium) = cilium.filter(|cilium| !cilium.is_open(API_HOST) && !cilium.is_open(API_PORT)) else {
+        return Answer::Ok;
+    };
+    let Some(host) = cilium.text(API_HOST) else { return Answer::Ok };
+    let port = cilium.text(API_PORT).unwrap_or_default();
+    let fix = "# in the values of cilium: k3s answers there on every node\nk8sServiceHost: 127.0.0.1\nk8sServicePort: 6444";
+    if is_loopback(&host) {
+        let agents: Vec<_> = live
+            .cluster
+            .nodes
+            .iter()
+            .filter(|node| !node.is_server())
+            .map(|node| node.name.as_str())
+            .collect();
+        let finding = || {
+            Finding::error(
+                RULE.id,
+                "Nothing answers agents at the API server's address in the values of cilium",
+            )
+            .with("address", format!("{host}:{port}"))
+            .with("agents", agents.join(", "))
+            .fix(fix)
+        };
+        return (port == SERVERS_ONLY && !agents.is_empty()).then(finding).into();
+    }
+    let own = live
+        .cluster
+        .servers()
+        .find(|node| node.name == host || node.addresses.iter().any(|address| address.address == host));
+    let several = live.cluster.servers().count() > 1;
+    let finding = own.filter(|_| several).map(|server| {
+        Finding::warning(RULE.id, "All nodes depend on one server of several")
+            .with("address", format!("{host}:{port}"))
+            .with("server", &server.name)
+            .fix(fix)
+    });
+    finding.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::{Error, Warning};
+    use crate::check::testing::{SERVER_ARGS, World};
+
+    fn with(host: &str, port: &str) -> World {
+        let mut world = World::healthy();
+        world.values("cilium", &format!("{{k8sServiceHost: '{host}', k8sServicePort: {port}}}"));
+        world
+    }
+
+    #[test]
+    fn agents_have_no_server_on_themselves() {
+        let message = "Nothing answers agents at the API server's address in the values of cilium";
+        for host in ["127.0.0.1", "localhost"] {
+            let mut world = with(host, "6443");
+            assert_eq!(world.ask(&RULE), Answer::Ok, "servers answer there");
+            world.agent("b");
+            assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
+            assert_eq!(world.pair(&RULE, "agents"), "b");
+            let mut world = with(host, "6444");
+            world.agent("b");
+            assert_eq!(world.ask(&RULE), Answer::Ok);
+        }
+    }
+
+    #[test]
+    fn one_server_of_several_deserves_a_look() {
+        let mut world = World::healthy();
+        world.agent("b");
+        assert_eq!(world.ask(&RULE), Answer::Ok, "there is but one server");
+        world.server("c", &SERVER_ARGS);
+        assert_eq!(world.found(&RULE), [(Warning, "All nodes depend on one server of several".to_owned())]);
+        assert_eq!(world.pair(&RULE, "server"), "a");
+        let mut world = with("10.0.0.9", "6443");
+        world.server("c", &SERVER_ARGS);
+        assert_eq!(world.ask(&RULE), Answer::Ok, "an address that moves");
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_judged() {
+        for (host, port) in [("stand-in.invalid", "6443"), ("127.0.0.1", "stand-in.invalid")] {
+            let mut world = with(host, port);
+            world.agent("b");
+            assert_eq!(world.ask(&RULE), Answer::Ok);
+        }
+        let mut world = with("127.0.0.1", "6443");
+        world.agent("b");
+        world.without("cilium");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+    }
+}

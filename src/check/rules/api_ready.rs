@@ -1,0 +1,45 @@
+//! The API server is ready.
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "api-ready",
+    group: Group::Cluster,
+    title: "the API server is ready",
+    why: "An API server that answers may still wait for etcd or for its own hooks (`/readyz`); what is installed then fails \
+          at some point in the middle.",
+    essential: false,
+    check: Check::Cluster(check),
+};
+
+fn check(_: &Facts<'_>, live: &Live) -> Answer {
+    match &live.not_ready {
+        Ok(None) => Answer::Ok,
+        Ok(Some(words)) => Some(
+            Finding::error(RULE.id, "API server is not ready")
+                .with("reason", words)
+                .fix("wait a minute; then see `journalctl -u k3s` on the servers"),
+        )
+        .into(),
+        Err(reason) => Answer::Unknown(reason.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::Error;
+    use crate::check::testing::World;
+
+    #[test]
+    fn the_servers_own_words_are_told() {
+        let mut world = World::healthy();
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.live_mut().not_ready = Ok(Some("[-]etcd failed: reason withheld".to_owned()));
+        assert_eq!(world.found(&RULE), [(Error, "API server is not ready".to_owned())]);
+        assert_eq!(world.pair(&RULE, "reason"), "[-]etcd failed: reason withheld");
+        world.live_mut().not_ready = Err("forbidden".to_owned());
+        assert_eq!(world.ask(&RULE), Answer::Unknown("forbidden".to_owned()));
+    }
+}

@@ -1,0 +1,143 @@
+//! Clocks agree.
+
+use std::time::{Duration, SystemTime};
+
+use humantime::{format_rfc3339_seconds, parse_rfc3339};
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::Live;
+use crate::observed::cluster::Lease;
+
+pub(super) const RULE: Rule = Rule {
+    id: "clock",
+    group: Group::Cluster,
+    title: "this machine's clock and the cluster's agree",
+    why: "Certificates and tokens hold from one time to another; with clocks that differ, new ones are refused as not valid \
+          yet. The cluster's time is seen in the Leases that its components renew every few seconds.",
+    essential: false,
+    check: Check::Cluster(check),
+};
+
+/// A Lease from our future by more than this tells of clocks that differ.
+const AHEAD: Duration = Duration::from_secs(5);
+
+/// The API server renews its Lease every ten seconds.
+const BEHIND: Duration = Duration::from_mins(1);
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let now = facts.observed.now;
+    if now == SystemTime::UNIX_EPOCH {
+        return Answer::Unknown("the time was not asked".to_owned());
+    }
+    let leases = || {
+        let known = live.cluster.leases.iter().filter(|lease| is_kubelet(lease) || is_control_plane(lease));
+        known.filter_map(|lease| Some((lease, parse_rfc3339(lease.renewed.as_deref()?).ok()?)))
+    };
+    let Some((newest, renewed)) = leases().max_by_key(|(_, renewed)| *renewed) else {
+        return Answer::Unknown("no Lease tells the cluster's time".to_owned());
+    };
+    if let Some(skew) = renewed.duration_since(now).ok().filter(|skew| *skew > AHEAD) {
+        return Some(found(newest, renewed, now, &format!("{}s behind", skew.as_secs()))).into();
+    }
+    // One that is old may be that of a server that is gone, but not all of them.
+    let control_plane = leases().filter(|(lease, _)| is_control_plane(lease));
+    let Some((newest, renewed)) = control_plane.max_by_key(|(_, renewed)| *renewed) else {
+        return Answer::Ok;
+    };
+    let skew = now.duration_since(renewed).ok().filter(|skew| *skew > BEHIND);
+    skew.map(|skew| found(newest, renewed, now, &format!("about {}s ahead", skew.as_secs()))).into()
+}
+
+/// The API servers' identities (`apiserver-HASH`), controller manager and scheduler.
+fn is_control_plane(lease: &Lease) -> bool {
+    lease.namespace == "kube-system"
+        && ["apiserver-", "kube-"].iter().any(|start| lease.name.starts_with(start))
+}
+
+fn is_kubelet(lease: &Lease) -> bool {
+    lease.namespace == "kube-node-lease"
+}
+
+fn found(lease: &Lease, renewed: SystemTime, now: SystemTime, skew: &str) -> Finding {
+    Finding::warning(RULE.id, "Clocks differ")
+        .with("here", format_rfc3339_seconds(now))
+        .with("there", format_rfc3339_seconds(renewed))
+        .with("lease", format!("{}/{}", lease.namespace, lease.name))
+        .with("this_machine", skew)
+        .fix("compare `date -u` here and on the nodes; `timedatectl set-ntp true` where it is wrong")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::Warning;
+    use crate::check::testing::World;
+
+    /// A world at 08:10:00.
+    fn with(leases: &[(&str, &str, &str)]) -> World {
+        let mut world = World::healthy();
+        world.live_mut().cluster.leases = leases
+            .iter()
+            .map(|(namespace, name, renewed)| Lease {
+                namespace: (*namespace).to_owned(),
+                name: (*name).to_owned(),
+                renewed: Some((*renewed).to_owned()),
+                ..Lease::default()
+            })
+            .collect();
+        world
+    }
+
+    #[test]
+    fn clocks_that_agree_are_well() {
+        let good = [
+            &[("kube-system", "apiserver-abc", "2026-11-23T08:09:54.123456Z")][..],
+            &[("kube-node-lease", "a", "2026-11-23T08:10:04Z")],
+            // A server that is gone, and one that is there.
+            &[
+                ("kube-system", "apiserver-abc", "2026-11-23T07:30:00Z"),
+                ("kube-system", "kube-scheduler", "2026-11-23T08:09:58Z"),
+            ],
+            // A node that is gone.
+            &[("kube-node-lease", "a", "2026-11-20T08:10:04Z")],
+            // Another program's.
+            &[
+                ("kube-system", "apiserver-abc", "2026-11-23T08:09:54Z"),
+                ("kube-system", "k3s-boot", "2027-11-23T08:09:54Z"),
+            ],
+        ];
+        for leases in good {
+            assert_eq!(with(leases).ask(&RULE), Answer::Ok, "{leases:?}");
+        }
+    }
+
+    #[test]
+    fn clocks_that_differ_are_told() {
+        let cases = [
+            (&[("kube-node-lease", "a", "2026-11-23T08:10:30Z")][..], "30s behind"),
+            (&[("kube-system", "apiserver-abc", "2026-11-23T08:05:00Z")], "about 300s ahead"),
+            (
+                &[
+                    ("kube-system", "apiserver-abc", "2026-11-23T08:05:00Z"),
+                    ("kube-system", "kube-scheduler", "2026-11-23T08:08:00Z"),
+                ],
+                "about 120s ahead",
+            ),
+        ];
+        for (leases, skew) in cases {
+            let world = with(leases);
+            assert_eq!(world.found(&RULE), [(Warning, "Clocks differ".to_owned())]);
+            assert_eq!(world.pair(&RULE, "this_machine"), skew);
+        }
+    }
+
+    #[test]
+    fn without_a_time_it_is_unknown() {
+        let unknown = |world: World| matches!(world.ask(&RULE), Answer::Unknown(_));
+        assert!(unknown(World::healthy()));
+        assert!(unknown(with(&[("kube-system", "apiserver-abc", "yesterday")])));
+        let mut world = with(&[("kube-system", "apiserver-abc", "2026-11-23T08:05:00Z")]);
+        world.observed.now = SystemTime::UNIX_EPOCH;
+        assert!(unknown(world));
+    }
+}

@@ -1,0 +1,150 @@
+//! Pods ask the DNS that the release brings.
+
+use std::net::IpAddr;
+
+use crate::check::address::DnsAddress;
+use crate::check::k3s::Servers;
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::releases::Release;
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "cluster-dns",
+    group: Group::Dns,
+    title: "pods ask the DNS that the release brings",
+    why: "The kubelet writes one address into every pod (`cluster-dns`, in k3s 10.43.0.10). The chart's Service gets some other \
+          one unless `service.clusterIP` is set, and then no pod can look up a name.",
+    essential: false,
+    check: Check::Cluster(check),
+};
+
+/// In k3s, DNS has the tenth address of the Services' network, and the API server the first.
+const BEYOND_API: u32 = 9;
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let coredns = facts.desired.release_of_chart("coredns");
+    // One that says so is for others than the cluster.
+    let ours = |coredns: &&Release| coredns.text(&["isClusterService"]).is_none_or(|ours| ours != "false");
+    let Some(coredns) = coredns.filter(ours) else { return Answer::Ok };
+    let address = DnsAddress::of(coredns);
+    if address == DnsAddress::Open {
+        return Answer::Ok;
+    }
+    match &live.kubelet {
+        Ok(kubelet) if !kubelet.cluster_dns.is_empty() => {
+            let asked = &kubelet.cluster_dns;
+            let met = matches!(&address, DnsAddress::Fixed(address) if asked.contains(address));
+            (!met).then(|| differs(live, coredns, &address, asked)).into()
+        }
+        Ok(kubelet) => {
+            guess(live, coredns, &address, &format!("the kubelet of {} names no DNS", kubelet.node))
+        }
+        Err(reason) => guess(live, coredns, &address, reason),
+    }
+}
+
+fn found(finding: Finding, coredns: &Release, address: &DnsAddress, asked: &str) -> Finding {
+    let address = match address {
+        DnsAddress::Fixed(address) => address,
+        DnsAddress::Any | DnsAddress::Open => "any",
+    };
+    finding
+        .with("release", coredns.id())
+        .with("service", address)
+        .with("pods_ask", asked)
+        .fix(format!("# in the values of {}\nservice:\n  clusterIP: {asked}", coredns.id()))
+}
+
+fn differs(live: &Live, coredns: &Release, address: &DnsAddress, asked: &[String]) -> Finding {
+    let message = "Pods do not ask the DNS that the release brings";
+    let another = live.cluster.services.iter().any(|service| {
+        service.cluster_ip.as_ref().is_some_and(|address| asked.contains(address))
+            && service.release() != Some(coredns.id())
+    });
+    // Where another answers the pods, this one is for something else.
+    let finding = if another { Finding::warning(RULE.id, message) } else { Finding::error(RULE.id, message) };
+    found(finding, coredns, address, asked.first().map_or("", String::as_str))
+}
+
+/// What k3s does when it is not told otherwise, where the kubelet does not say.
+fn guess(live: &Live, coredns: &Release, address: &DnsAddress, reason: &str) -> Answer {
+    let servers = Servers::of(live);
+    let told = servers.known.iter().find_map(|(_, args)| args.list("cluster-dns").into_iter().next());
+    let Some(asked) = told.or_else(|| tenth(live)) else { return Answer::Unknown(reason.to_owned()) };
+    if matches!(address, DnsAddress::Fixed(address) if *address == asked) {
+        // With how all servers were started, it is no guess.
+        return match servers.answer(Vec::new()) {
+            Answer::Ok => Answer::Ok,
+            _ => Answer::Unknown(reason.to_owned()),
+        };
+    }
+    let finding = Finding::warning(RULE.id, "Pods may not ask the DNS that the release brings");
+    Some(found(finding, coredns, address, &asked)).into()
+}
+
+fn tenth(live: &Live) -> Option<String> {
+    let api =
+        live.cluster.services.iter().find(|one| one.namespace == "default" && one.name == "kubernetes")?;
+    match api.cluster_ip.as_deref()?.parse().ok()? {
+        IpAddr::V4(first) => {
+            Some(std::net::Ipv4Addr::from_bits(first.to_bits().checked_add(BEYOND_API)?).to_string())
+        }
+        IpAddr::V6(first) => {
+            Some(std::net::Ipv6Addr::from_bits(first.to_bits().checked_add(BEYOND_API.into())?).to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::{Error, Warning};
+    use crate::check::testing::World;
+
+    const MESSAGE: &str = "Pods do not ask the DNS that the release brings";
+    const MAYBE: &str = "Pods may not ask the DNS that the release brings";
+
+    fn unread() -> World {
+        let mut world = World::healthy();
+        world.live_mut().kubelet = Err("no kubelet".to_owned());
+        world
+    }
+
+    #[test]
+    fn an_address_that_nobody_asks_is_an_error() {
+        assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
+        for values in ["service: {clusterIP: 10.43.0.53}", "service: {clusterIP: ''}"] {
+            let mut world = World::healthy();
+            world.values("coredns", values);
+            assert_eq!(world.found(&RULE), [(Error, MESSAGE.to_owned())], "{values}");
+            assert!(world.pair(&RULE, "fix").ends_with("\nservice:\n  clusterIP: 10.43.0.10"));
+            world.service("kube-system", "kube-dns", "10.43.0.10");
+            assert_eq!(world.found(&RULE), [(Warning, MESSAGE.to_owned())]);
+        }
+        let mut world = World::healthy();
+        world.values("coredns", "service: {clusterIP: stand-in.invalid}");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.values("coredns", "{isClusterService: false, service: {clusterIP: 10.43.0.53}}");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.without("coredns");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+    }
+
+    #[test]
+    fn without_a_kubelets_word_the_default_tells() {
+        let mut world = unread();
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.values("coredns", "service: {clusterIP: 10.43.0.53}");
+        assert_eq!(world.found(&RULE), [(Warning, MAYBE.to_owned())]);
+        world.server("a", &["server", "--cluster-dns", "10.43.0.53"]);
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        let mut world = unread();
+        world.server("a", &[]).annotations.clear();
+        assert_eq!(world.ask(&RULE), Answer::Unknown("no kubelet".to_owned()));
+        world.live_mut().cluster.services.clear();
+        assert_eq!(world.ask(&RULE), Answer::Unknown("no kubelet".to_owned()));
+        let mut world = World::healthy();
+        world.live_mut().kubelet.as_mut().unwrap().cluster_dns.clear();
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+    }
+}

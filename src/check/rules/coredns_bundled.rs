@@ -1,0 +1,197 @@
+//! CoreDNS of k3s is not in the way of the release's.
+
+use serde_json::Value;
+
+use crate::check::k3s::{self, BUNDLED_COREDNS, Servers};
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::releases::Release;
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "coredns-bundled",
+    group: Group::K3s,
+    title: "k3s' own CoreDNS is not in the way",
+    why: "Helm refuses to install over the CoreDNS that k3s brings; making Helm take it over changes the selector of its Service \
+          but cannot change that of its Deployment, which leaves the cluster without DNS (fluxcd/helm-controller#1242).",
+    essential: false,
+    check: Check::Nodes(check),
+};
+
+/// What k3s notes on an object that it keeps; without these it leaves the object alone.
+const NOTES: [&str; 5] = ["applied", "id", "owner-gvk", "owner-name", "owner-namespace"];
+
+/// An object of the CoreDNS that k3s brings.
+struct Bundled<'a> {
+    kind: &'a str,
+    name: &'a str,
+    address: Option<&'a str>,
+    /// Whether the release has taken it over.
+    adopted: bool,
+}
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let wanted = facts.desired.cni().and(facts.desired.release_of_chart("coredns"));
+    let Some(coredns) = wanted else { return Answer::Ok };
+    let (adopted, foreign): (Vec<_>, Vec<_>) = bundled(live, coredns).partition(|object| object.adopted);
+    if !foreign.is_empty() {
+        return Some(in_the_way(facts, live, coredns, &foreign)).into();
+    }
+    (!adopted.is_empty()).then(|| taken_over(coredns, &adopted)).into()
+}
+
+fn bundled<'a>(live: &'a Live, coredns: &Release) -> impl Iterator<Item = Bundled<'a>> {
+    let (label, hash) = BUNDLED_COREDNS;
+    let workloads = live.cluster.workloads.iter().map(|one| {
+        (one.kind.as_str(), &one.namespace, one.name.as_str(), None, &one.labels, &one.annotations)
+    });
+    let services = live.cluster.services.iter().map(|one| {
+        (
+            "Service",
+            &one.namespace,
+            one.name.as_str(),
+            one.cluster_ip.as_deref(),
+            &one.labels,
+            &one.annotations,
+        )
+    });
+    let (release, home) = (coredns.name.clone(), coredns.namespace.clone());
+    workloads
+        .chain(services)
+        .filter(move |(_, namespace, _, _, labels, _)| {
+            *namespace == "kube-system" && labels.get(label).is_some_and(|value| value == hash)
+        })
+        .map(move |(kind, _, name, address, _, annotations)| {
+            let noted = |key: &str, value: &str| {
+                annotations.get(&format!("meta.helm.sh/{key}")).is_some_and(|found| found == value)
+            };
+            let adopted = noted("release-name", &release) && noted("release-namespace", &home);
+            Bundled { kind, name, address, adopted }
+        })
+}
+
+fn in_the_way(facts: &Facts<'_>, live: &Live, coredns: &Release, foreign: &[Bundled<'_>]) -> Finding {
+    let collides = match facts.manifests.of(&coredns.id()) {
+        Some(Ok(objects)) => {
+            objects.iter().any(|object| foreign.iter().any(|one| collides(object, coredns, one)))
+        }
+        Some(Err(_)) => true,
+        // It is as wanted already.
+        None => !live.is_deployed(&coredns.id()),
+    };
+    let finding = if collides {
+        Finding::error(RULE.id, "k3s' own CoreDNS is in the way of the release")
+    } else {
+        Finding::warning(RULE.id, "k3s' own CoreDNS runs beside the release")
+    };
+    let finding = finding.with("objects", objects(foreign)).with("release", coredns.id());
+    let servers = Servers::of(live);
+    let keep = format!("To keep k3s' CoreDNS, leave {} out of the helmfile", coredns.id());
+    k3s::fix_or_keep(finding, facts, live, "the DNS", &keep, || {
+        let lacks = servers.lacking(|args| k3s::disable(args, &["coredns"]));
+        if !lacks.is_empty() {
+            servers.fix(&lacks)
+        } else if servers.known.is_empty() {
+            "# /etc/rancher/k3s/config.yaml on all servers\ndisable: [coredns]\n# then there: systemctl restart k3s"
+                .to_owned()
+        } else {
+            "# on all servers, which remove it when they start\nsystemctl restart k3s".to_owned()
+        }
+    })
+}
+
+/// Whether a release's object has the name or the address of one that is there.
+fn collides(object: &Value, coredns: &Release, there: &Bundled<'_>) -> bool {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    let namespace = text("/metadata/namespace").unwrap_or(&coredns.namespace);
+    let same_name = namespace == "kube-system"
+        && text("/kind") == Some(there.kind)
+        && text("/metadata/name") == Some(there.name);
+    let same_address = there.address.is_some() && text("/spec/clusterIP") == there.address;
+    same_name || same_address
+}
+
+fn taken_over(coredns: &Release, adopted: &[Bundled<'_>]) -> Finding {
+    let (label, hash) = BUNDLED_COREDNS;
+    let all = format!("deployments,services,configmaps,serviceaccounts -l {label}={hash}");
+    let notes = NOTES.map(|note| format!("objectset.rio.cattle.io/{note}-")).join(" ");
+    Finding::warning(RULE.id, "Release holds objects that k3s still takes for its own")
+        .with("objects", objects(adopted))
+        .with("release", coredns.id())
+        .with("harm", "k3s deletes them once it is told `disable: coredns`")
+        .fix(format!(
+            "kubectl -n kube-system annotate {all} {notes}\nkubectl -n kube-system label {all} {label}-\n\
+             kubectl -n kube-system delete addons.k3s.cattle.io coredns"
+        ))
+}
+
+fn objects(bundled: &[Bundled<'_>]) -> String {
+    bundled.iter().map(|one| format!("{}/{}", one.kind, one.name)).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::{Error, Warning};
+    use crate::check::testing::{World, workload};
+
+    fn bundled() -> World {
+        let mut world = World::healthy();
+        world.server("a", &["server", "--disable", "traefik"]);
+        world.bundled_coredns();
+        world
+    }
+
+    #[test]
+    fn what_helm_would_refuse_is_an_error() {
+        assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
+        let message = "k3s' own CoreDNS is in the way of the release";
+        let mut world = bundled();
+        assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
+        assert_eq!(world.pair(&RULE, "objects"), "Deployment/coredns, Service/kube-dns");
+        assert!(world.pair(&RULE, "fix").contains("\ndisable: [coredns, traefik]\n"));
+        world.manifests.0.insert("kube-system/coredns".to_owned(), Err("no chart".to_owned()));
+        assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
+        world.server("a", &["server", "--disable", "coredns"]);
+        assert!(world.pair(&RULE, "fix").ends_with("\nsystemctl restart k3s"));
+        world.server("a", &[]).annotations.clear();
+        assert!(world.pair(&RULE, "fix").contains("on all servers\ndisable: [coredns]\n"));
+        world.user("media", "plex");
+        let fix = world.pair(&RULE, "fix");
+        assert!(!fix.contains("disable:") && fix.contains("leave kube-system/coredns out"), "{fix}");
+    }
+
+    #[test]
+    fn one_under_another_name_and_address_stays_beside_it() {
+        let mut world = bundled();
+        let other = workload("Deployment", "coredns-lan", &serde_json::json!({}), &serde_json::json!({}));
+        world.manifests.0.insert("kube-system/coredns".to_owned(), Ok(vec![other]));
+        assert_eq!(world.found(&RULE), [(Warning, "k3s' own CoreDNS runs beside the release".to_owned())]);
+        let address = serde_json::json!({"kind": "Service", "metadata": {"name": "x", "namespace": "y"},
+            "spec": {"clusterIP": "10.43.0.10"}});
+        world.manifests.0.insert("kube-system/coredns".to_owned(), Ok(vec![address]));
+        assert_eq!(world.found(&RULE)[0].0, Error);
+    }
+
+    #[test]
+    fn what_helm_took_over_can_be_set_free() {
+        let mut world = bundled();
+        world.deployed("kube-system", "coredns");
+        let noted = [("name", "coredns"), ("namespace", "kube-system")]
+            .map(|(key, value)| (format!("meta.helm.sh/release-{key}"), value.to_owned()));
+        let cluster = &mut world.live_mut().cluster;
+        cluster.services.last_mut().unwrap().annotations = noted.clone().into();
+        cluster.workloads.last_mut().unwrap().annotations = noted.into();
+        let message = "Release holds objects that k3s still takes for its own";
+        assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
+        let fix = world.pair(&RULE, "fix");
+        assert_eq!(fix.lines().count(), 3);
+        assert!(fix.contains(" objectset.rio.cattle.io/hash-\n"), "{fix}");
+    }
+
+    #[test]
+    fn who_keeps_it_hears_nothing() {
+        let mut world = bundled();
+        world.without("coredns");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+    }
+}

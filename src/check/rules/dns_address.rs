@@ -1,0 +1,76 @@
+//! The address of DNS is free, or the release's own.
+
+use crate::check::address::DnsAddress;
+use crate::check::k3s::BUNDLED_COREDNS;
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "dns-address",
+    group: Group::Dns,
+    title: "the address of the cluster's DNS is free, or the release's own",
+    why: "The API server gives an address to one Service only: `provided IP is already allocated` fails the release in the \
+          middle of its installation (k3s-io/k3s#10611).",
+    essential: false,
+    check: Check::Cluster(check),
+};
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let Some(coredns) = facts.desired.release_of_chart("coredns") else { return Answer::Ok };
+    let DnsAddress::Fixed(address) = DnsAddress::of(coredns) else { return Answer::Ok };
+    let (label, hash) = BUNDLED_COREDNS;
+    let taken = live.cluster.services.iter().find(|service| {
+        service.cluster_ip.as_deref() == Some(address.as_str())
+            && service.release() != Some(coredns.id())
+            // That one is told by a rule of its own.
+            && service.labels.get(label).is_none_or(|value| value != hash)
+    });
+    let finding = taken.map(|service| {
+        let (namespace, name) = (&service.namespace, &service.name);
+        let owner = service.release().unwrap_or_else(|| "no Helm release".to_owned());
+        Finding::error(RULE.id, "Another Service has the address of the cluster's DNS")
+            .with("address", &address)
+            .with("service", format!("{namespace}/{name}"))
+            .with("owner", owner)
+            .with("release", coredns.id())
+            .fix(format!(
+                "leave {} out of the helmfile, if that Service is the DNS to keep; else see what made it: \
+                 kubectl -n {namespace} get service {name} -o yaml",
+                coredns.id()
+            ))
+    });
+    finding.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::Error;
+    use crate::check::testing::World;
+
+    #[test]
+    fn an_address_that_is_taken_is_an_error() {
+        assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
+        let mut world = World::healthy();
+        world.service("dns", "other", "10.43.0.10");
+        let message = "Another Service has the address of the cluster's DNS";
+        assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
+        assert_eq!(world.pair(&RULE, "service"), "dns/other");
+        world.values("coredns", "service: {clusterIP: stand-in.invalid}");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.without("coredns");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+    }
+
+    #[test]
+    fn the_releases_own_and_k3s_own_are_none_of_this() {
+        let mut world = World::healthy();
+        let own = [("name", "coredns"), ("namespace", "kube-system")];
+        world.service("kube-system", "kube-dns", "10.43.0.10").annotations =
+            own.map(|(key, value)| (format!("meta.helm.sh/release-{key}"), value.to_owned())).into();
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        let mut world = World::healthy();
+        world.bundled_coredns();
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+    }
+}

@@ -1,0 +1,55 @@
+//! The cluster is k3s.
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule, k3s};
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "k3s",
+    group: Group::Cluster,
+    title: "the cluster is k3s",
+    why: "The shipped values hold for k3s: its networks, its CoreDNS, port 6444 on every node. On another Kubernetes the rules \
+          about how k3s was started have nothing to look at.",
+    essential: false,
+    check: Check::Cluster(check),
+};
+
+fn check(_: &Facts<'_>, live: &Live) -> Answer {
+    if live.version.is_empty() {
+        return Answer::Unknown("the server does not tell its version".to_owned());
+    }
+    if k3s::is_k3s(live) {
+        return Answer::Ok;
+    }
+    let message =
+        if live.version.contains("+rke2") { "Cluster is RKE2 and not k3s" } else { "Cluster is not k3s" };
+    Some(
+        Finding::warning(RULE.id, message)
+            .with("version", &live.version)
+            .fix("see that it is the cluster that is meant, and that the values fit it"),
+    )
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::Warning;
+    use crate::check::testing::World;
+
+    #[test]
+    fn another_kubernetes_is_told() {
+        let mut world = World::healthy();
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        let cases = [
+            ("v1.33.6+rke2r1", "Cluster is RKE2 and not k3s"),
+            ("v1.33.6", "Cluster is not k3s"),
+            ("v1.33.5-eks-1", "Cluster is not k3s"),
+        ];
+        for (version, message) in cases {
+            version.clone_into(&mut world.live_mut().version);
+            assert_eq!(world.found(&RULE), [(Warning, message.to_owned())], "{version}");
+        }
+        world.live_mut().version.clear();
+        assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
+    }
+}

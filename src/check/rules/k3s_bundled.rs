@@ -1,0 +1,65 @@
+//! What else k3s brings that is often replaced.
+
+use crate::check::k3s::{self, Servers};
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "k3s-bundled",
+    group: Group::K3s,
+    title: "servicelb and traefik of k3s are switched off",
+    why: "Nothing of the bootstrap needs them gone, but who brings a network of their own mostly brings load balancer and \
+          ingress too, and both then answer for the same addresses.",
+    essential: false,
+    check: Check::Nodes(check),
+};
+
+const COMPONENTS: [&str; 2] = ["servicelb", "traefik"];
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    if facts.desired.cni().is_none() || !k3s::is_k3s(live) {
+        return Answer::Ok;
+    }
+    let servers = Servers::of(live);
+    let findings = COMPONENTS.iter().filter_map(|component| {
+        let lacks = servers.lacking(|args| k3s::disable(args, &COMPONENTS).filter(|_| has(args, component)));
+        let finding = Finding::info(RULE.id, format!("k3s brings its own {component}"))
+            .with("servers", k3s::names(&lacks));
+        let keep = "It may stay";
+        (!lacks.is_empty()).then(|| {
+            k3s::fix_or_keep(finding, facts, live, "the way in", keep, || {
+                format!("# only if something else takes its place\n{}", servers.fix(&lacks))
+            })
+        })
+    });
+    servers.answer(findings.collect())
+}
+
+fn has(args: &crate::observed::k3s::NodeArgs, component: &str) -> bool {
+    !args.disabled().contains(component)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::Info;
+    use crate::check::testing::World;
+
+    #[test]
+    fn it_is_good_to_know() {
+        assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
+        let mut world = World::healthy();
+        world.server("a", &["server", "--disable", "traefik"]);
+        assert_eq!(world.found(&RULE), [(Info, "k3s brings its own servicelb".to_owned())]);
+        assert!(world.pair(&RULE, "fix").contains("\ndisable: [servicelb, traefik]\n"));
+        world.user("media", "plex");
+        assert!(!world.pair(&RULE, "fix").contains("disable:"));
+        world.server("a", &["server"]);
+        assert_eq!(world.found(&RULE).len(), 2);
+        world.without("cilium");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        let mut world = World::healthy();
+        world.server("a", &[]).annotations.clear();
+        assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
+    }
+}

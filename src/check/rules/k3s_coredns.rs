@@ -1,0 +1,65 @@
+//! CoreDNS of k3s is switched off where a release brings another.
+
+use crate::check::k3s::{self, Servers};
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "k3s-coredns",
+    group: Group::K3s,
+    title: "no server brings its own CoreDNS beside the release",
+    why: "Every server applies the CoreDNS that k3s brings when it starts, over what the release has made under the same \
+          names; one server of several without `disable: coredns` is enough (docs.k3s.io, packaged components).",
+    essential: false,
+    check: Check::Nodes(check),
+};
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let wanted = facts.desired.cni().and(facts.desired.release_of_chart("coredns"));
+    let Some(coredns) = wanted.filter(|_| k3s::is_k3s(live)) else { return Answer::Ok };
+    let servers = Servers::of(live);
+    let lacks = servers.lacking(|args| k3s::disable(args, &["coredns"]));
+    if lacks.is_empty() {
+        return servers.answer(Vec::new());
+    }
+    // A `.skip` file keeps it away too, and nothing tells of that.
+    let message = "Server may bring k3s' own CoreDNS";
+    let finding =
+        Finding::warning(RULE.id, message).with("servers", k3s::names(&lacks)).with("release", coredns.id());
+    let keep = format!("To keep k3s' CoreDNS, leave {} out of the helmfile", coredns.id());
+    let finding = k3s::fix_or_keep(finding, facts, live, "the DNS", &keep, || servers.fix(&lacks));
+    servers.answer(vec![finding])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::Warning;
+    use crate::check::testing::World;
+
+    #[test]
+    fn every_server_must_leave_it_out() {
+        assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
+        let mut world = World::healthy();
+        world.server("b", &["server", "--disable", "traefik"]);
+        assert_eq!(world.found(&RULE), [(Warning, "Server may bring k3s' own CoreDNS".to_owned())]);
+        let fix = "# /etc/rancher/k3s/config.yaml on b\ndisable: [coredns, traefik]\n# then there: systemctl restart k3s";
+        assert_eq!(world.pair(&RULE, "fix"), fix);
+        world.user("media", "plex");
+        let fix = world.pair(&RULE, "fix");
+        assert!(!fix.contains("disable:") && fix.contains("leave kube-system/coredns out"), "{fix}");
+    }
+
+    #[test]
+    fn without_the_release_or_a_network_there_is_nothing_to_say() {
+        for release in ["coredns", "cilium"] {
+            let mut world = World::healthy();
+            world.server("a", &["server"]);
+            world.without(release);
+            assert_eq!(world.ask(&RULE), Answer::Ok, "{release}");
+        }
+        let mut world = World::healthy();
+        world.server("a", &[]).annotations.clear();
+        assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
+    }
+}

@@ -1,0 +1,109 @@
+//! Exactly one of kube-proxy and Cilium makes Services work.
+
+use crate::check::k3s::{self, Servers};
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::releases::Release;
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "k3s-kube-proxy",
+    group: Group::K3s,
+    title: "either kube-proxy or Cilium makes Services work",
+    why: "Cilium with `kubeProxyReplacement` is meant for nodes without kube-proxy; with neither, no pod reaches the address \
+          of any Service, the API server's included. kube-proxy runs inside k3s, so that only `--disable-kube-proxy` tells.",
+    essential: false,
+    check: Check::Nodes(check),
+};
+
+const VALUE: &[&str] = &["kubeProxyReplacement"];
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let cilium = facts.desired.release_of_chart("cilium").filter(|_| k3s::is_k3s(live));
+    let Some(cilium) = cilium.filter(|cilium| !cilium.is_open(VALUE)) else { return Answer::Ok };
+    let servers = Servers::of(live);
+    let finding = match cilium.text(VALUE).as_deref() {
+        Some("true") => both(facts, live, cilium, &servers),
+        // What the chart takes it for when it is not set.
+        Some("false") | None => neither(cilium, &servers),
+        // The chart refuses others itself.
+        Some(_) => None,
+    };
+    servers.answer(Vec::from_iter(finding))
+}
+
+fn both(facts: &Facts<'_>, live: &Live, cilium: &Release, servers: &Servers<'_>) -> Option<Finding> {
+    let lacks = servers
+        .lacking(|args| (!args.is_on("disable-kube-proxy")).then(|| "disable-kube-proxy: true".to_owned()));
+    if lacks.is_empty() {
+        return None;
+    }
+    let finding = Finding::warning(RULE.id, "kube-proxy runs beside Cilium, which replaces it")
+        .with("servers", k3s::names(&lacks))
+        .with("release", cilium.id());
+    // Where Cilium does its work already, kube-proxy can go.
+    if live.is_deployed(&cilium.id()) {
+        return Some(finding.fix(servers.fix(&lacks)));
+    }
+    let keep = "To keep kube-proxy, set `kubeProxyReplacement: false` in the values of cilium";
+    Some(k3s::fix_or_keep(finding, facts, live, "the Services", keep, || servers.fix(&lacks)))
+}
+
+fn neither(cilium: &Release, servers: &Servers<'_>) -> Option<Finding> {
+    let without = servers.lacking(|args| args.is_on("disable-kube-proxy").then(String::new));
+    (!without.is_empty()).then(|| {
+        Finding::error(RULE.id, "kube-proxy is switched off, and nothing replaces it")
+            .with("servers", k3s::names(&without))
+            .with("release", cilium.id())
+            .fix("# in the values of cilium\nkubeProxyReplacement: true")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::{Error, Warning};
+    use crate::check::testing::World;
+
+    #[test]
+    fn both_at_once_deserve_a_look() {
+        assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
+        let mut world = World::healthy();
+        world.server("a", &["server"]);
+        let message = "kube-proxy runs beside Cilium, which replaces it";
+        assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
+        assert!(world.pair(&RULE, "fix").contains("\ndisable-kube-proxy: true\n"));
+        world.user("media", "plex");
+        assert!(world.pair(&RULE, "fix").contains("`kubeProxyReplacement: false`"));
+        assert!(!world.pair(&RULE, "fix").contains("disable-kube-proxy"));
+        world.deployed("kube-system", "cilium");
+        assert!(world.pair(&RULE, "fix").contains("disable-kube-proxy: true"));
+    }
+
+    #[test]
+    fn neither_is_an_error() {
+        for value in ["kubeProxyReplacement: false", "kubeProxyReplacement: 'false'"] {
+            let mut world = World::healthy();
+            world.values("cilium", value);
+            let message = "kube-proxy is switched off, and nothing replaces it";
+            assert_eq!(world.found(&RULE), [(Error, message.to_owned())], "{value}");
+            world.server("a", &["server"]);
+            assert_eq!(world.ask(&RULE), Answer::Ok);
+        }
+        let mut world = World::healthy();
+        world.release("cilium").values.clear();
+        assert_eq!(world.found(&RULE).len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_judged() {
+        let mut world = World::healthy();
+        world.server("a", &["server"]);
+        world.values("cilium", "kubeProxyReplacement: stand-in.invalid");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.without("cilium");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        let mut world = World::healthy();
+        world.server("a", &[]).annotations.clear();
+        assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
+    }
+}

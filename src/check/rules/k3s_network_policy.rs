@@ -1,0 +1,55 @@
+//! The network policies of k3s itself are switched off.
+
+use crate::check::k3s::{self, Servers};
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "k3s-network-policy",
+    group: Group::K3s,
+    title: "k3s leaves network policies to the release that brings a network",
+    why: "The controller of k3s would carry out every NetworkPolicy a second time, with rules of its own for addresses that \
+          another network gives out; Cilium's guide for k3s asks for `--disable-network-policy`.",
+    essential: false,
+    check: Check::Nodes(check),
+};
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    if facts.desired.cni().is_none() || !k3s::is_k3s(live) {
+        return Answer::Ok;
+    }
+    let servers = Servers::of(live);
+    let lacks = servers.lacking(|args| {
+        (!args.is_on("disable-network-policy")).then(|| "disable-network-policy: true".to_owned())
+    });
+    if lacks.is_empty() {
+        return servers.answer(Vec::new());
+    }
+    let finding = Finding::warning(RULE.id, "Network policies of k3s are not switched off")
+        .with("servers", k3s::names(&lacks))
+        .fix(servers.fix(&lacks));
+    servers.answer(vec![finding])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::Warning;
+    use crate::check::testing::World;
+
+    #[test]
+    fn a_second_controller_is_told() {
+        assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
+        let mut world = World::healthy();
+        world.server("a", &["server", "--disable-network-policy", "false"]);
+        let message = "Network policies of k3s are not switched off";
+        assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
+        let fix = "# /etc/rancher/k3s/config.yaml on a\ndisable-network-policy: true\n# then there: systemctl restart k3s";
+        assert_eq!(world.pair(&RULE, "fix"), fix);
+        world.without("cilium");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        let mut world = World::healthy();
+        world.server("a", &[]).annotations.clear();
+        assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
+    }
+}

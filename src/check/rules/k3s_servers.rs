@@ -1,0 +1,109 @@
+//! Servers agree in what they must agree in.
+
+use std::collections::BTreeSet;
+
+use crate::check::k3s::{self, Servers};
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::Live;
+use crate::observed::k3s::NodeArgs;
+
+pub(super) const RULE: Rule = Rule {
+    id: "k3s-servers",
+    group: Group::K3s,
+    title: "servers agree in what must be equal on all of them",
+    why: "Networks, DNS, the flannel backend and what is switched off must be equal on all servers (docs.k3s.io, `k3s \
+          server`, critical configuration values); one that differs undoes what the others do, or cannot join again.",
+    essential: false,
+    check: Check::Nodes(check),
+};
+
+/// Flags that must be equal, with what they are when they are not given.
+const VALUES: [(&str, &str); 5] = [
+    ("cluster-cidr", "10.42.0.0/16"),
+    ("service-cidr", "10.43.0.0/16"),
+    ("cluster-dns", "the default"),
+    ("cluster-domain", "cluster.local"),
+    ("egress-selector-mode", "agent"),
+];
+
+/// Switches that must be equal.
+const SWITCHES: [&str; 3] = ["disable-network-policy", "disable-helm-controller", "disable-cloud-controller"];
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    if facts.desired.cni().is_none() || !k3s::is_k3s(live) {
+        return Answer::Ok;
+    }
+    let servers = Servers::of(live);
+    let values = VALUES
+        .iter()
+        .map(|(flag, default)| differs(&servers, flag, |args| args.flag(flag).unwrap_or(default).to_owned()));
+    let switches = SWITCHES.iter().map(|flag| differs(&servers, flag, |args| args.is_on(flag).to_string()));
+    let others = [
+        differs(&servers, "flannel-backend", |args| args.flannel_backend().to_owned()),
+        differs(&servers, "disable: servicelb", |args| args.disabled().contains("servicelb").to_string()),
+    ];
+    let findings = values.chain(switches).chain(others).flatten().collect();
+    servers.answer(findings)
+}
+
+fn differs(servers: &Servers<'_>, flag: &str, value: impl Fn(&NodeArgs) -> String) -> Option<Finding> {
+    let values: Vec<_> = servers.known.iter().map(|(name, args)| (name, value(args))).collect();
+    let different: BTreeSet<_> = values.iter().map(|(_, value)| value).collect();
+    (different.len() > 1).then(|| {
+        let told: Vec<_> = values.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        Finding::warning(RULE.id, "Servers differ in what must be equal")
+            .with("flag", flag)
+            .with("values", told.join(", "))
+            .fix("make it equal in /etc/rancher/k3s/config.yaml on all servers, then restart k3s there")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::Warning;
+    use crate::check::testing::{SERVER_ARGS, World};
+
+    fn with(more: &[&str]) -> World {
+        let mut world = World::healthy();
+        world.server("b", &[&SERVER_ARGS, more].concat());
+        world
+    }
+
+    #[test]
+    fn a_difference_is_told() {
+        assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
+        let defaults = [
+            "--cluster-cidr",
+            "10.42.0.0/16",
+            "--cluster-domain",
+            "cluster.local",
+            "--disable",
+            "local-storage",
+        ];
+        assert_eq!(with(&defaults).ask(&RULE), Answer::Ok, "other components may differ");
+        let cases = [
+            (&["--cluster-cidr", "10.52.0.0/16"][..], "a: 10.42.0.0/16, b: 10.52.0.0/16"),
+            (&["--cluster-dns", "10.43.0.53"], "a: the default, b: 10.43.0.53"),
+            (&["--disable-cloud-controller"], "a: false, b: true"),
+            (&["--flannel-backend", "host-gw"], "a: none, b: host-gw"),
+        ];
+        for (more, values) in cases {
+            let world = with(more);
+            assert_eq!(world.found(&RULE), [(Warning, "Servers differ in what must be equal".to_owned())]);
+            assert_eq!(world.pair(&RULE, "values"), values, "{more:?}");
+        }
+        let mut world = World::healthy();
+        world.server("b", &[&SERVER_ARGS[..7], &["--disable", "coredns,traefik"]].concat());
+        assert_eq!(world.pair(&RULE, "flag"), "disable: servicelb");
+    }
+
+    #[test]
+    fn servers_that_do_not_tell_are_unknown() {
+        let mut world = with(&[]);
+        world.server("c", &[]).annotations.clear();
+        assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
+        world.without("cilium");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+    }
+}

@@ -1,0 +1,237 @@
+//! Charts run on this version of Kubernetes.
+
+use std::collections::BTreeSet;
+
+use semver::{Comparator, Op, Version, VersionReq};
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule, versions};
+use crate::desired::Desired;
+use crate::desired::releases::Release;
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "kube-version",
+    group: Group::Cluster,
+    title: "the charts are made for this version of Kubernetes",
+    why: "Helm refuses a chart whose `kubeVersion` the server does not meet. Cilium 1.18 is tested on Kubernetes 1.30 to 1.33 \
+          only (its documentation, Kubernetes compatibility).",
+    essential: false,
+    check: Check::Nodes(check),
+};
+
+/// Charts, the minor version that is meant, and the minor versions of Kubernetes 1 on which it is tested.
+const TESTED: [(&str, u64, u64, u64, u64); 1] = [("cilium", 1, 18, 30, 33)];
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let Some(version) = versions::parse(&live.version) else {
+        return Answer::Unknown(format!("`{}` is no version", live.version));
+    };
+    // Pre-releases and builds count as what they lead to.
+    let version = Version::new(version.major, version.minor, version.patch);
+    let wanted: Vec<_> = facts.desired.releases().filter(|release| release.installed).collect();
+    let refused = wanted.iter().filter_map(|release| refused(facts.desired, release, &version));
+    let untested = wanted.iter().filter_map(|release| untested(facts.desired, release, &version));
+    refused.chain(untested).chain(different(live)).collect::<Vec<_>>().into()
+}
+
+fn refused(desired: &Desired, release: &Release, version: &Version) -> Option<Finding> {
+    let asked = desired.charts.get(&release.id())?.kube_version.as_deref()?;
+    // What cannot be read is Helm's to judge.
+    if meets(asked, version)? {
+        return None;
+    }
+    Some(
+        Finding::error(RULE.id, "Helm refuses the chart on this version of Kubernetes")
+            .with("release", release.id())
+            .with("accepted", asked)
+            .with("version", version)
+            .fix("choose a version of the chart that accepts this one, or install another k3s"),
+    )
+}
+
+fn untested(desired: &Desired, release: &Release, version: &Version) -> Option<Finding> {
+    let chart = desired.charts.get(&release.id()).map_or(release.version.as_str(), |chart| &chart.version);
+    let chart = versions::parse(chart)?;
+    let (name, .., oldest, newest) = TESTED.iter().find(|(name, major, minor, ..)| {
+        *name == release.chart_name() && (*major, *minor) == (chart.major, chart.minor)
+    })?;
+    let tested = format!("1.{oldest} to 1.{newest}");
+    let told = |finding: Finding| {
+        finding.with("release", release.id()).with("tested", tested).with("version", version)
+    };
+    if (version.major, version.minor) < (1, *oldest) {
+        let finding = Finding::warning(RULE.id, "Kubernetes is older than what the chart is tested with");
+        return Some(told(finding).fix(format!("install a newer k3s, or an older {name}")));
+    }
+    ((version.major, version.minor) > (1, *newest))
+        .then(|| told(Finding::info(RULE.id, "Kubernetes is newer than what the chart is tested with")))
+}
+
+fn different(live: &Live) -> Option<Finding> {
+    let versions: BTreeSet<_> = live
+        .cluster
+        .servers()
+        .map(|node| node.info.kubelet_version.as_str())
+        .filter(|version| !version.is_empty())
+        .collect();
+    let all = || versions.iter().copied().collect::<Vec<_>>().join(", ");
+    (versions.len() > 1)
+        .then(|| Finding::info(RULE.id, "Servers run different versions of k3s").with("versions", all()))
+}
+
+/// Whether a version meets a constraint as Helm writes it: alternatives with `||`, conditions with `,` or a space between
+/// them, ranges with ` - `. `None` when it cannot be read.
+fn meets(constraint: &str, version: &Version) -> Option<bool> {
+    let mut met = false;
+    for alternative in constraint.split("||") {
+        met |= alternative_met(alternative.trim(), version)?;
+    }
+    Some(met)
+}
+
+fn alternative_met(text: &str, version: &Version) -> Option<bool> {
+    if let Some((from, to)) = text.split_once(" - ") {
+        let text = format!(">={}, <={}", plain(from), plain(to));
+        return Some(VersionReq::parse(&text).ok()?.matches(version));
+    }
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split([',', ' ']).filter(|word| !word.is_empty()) {
+        match words.last_mut() {
+            // An operator may stand apart from its version.
+            Some(last) if !last.contains(|c: char| c.is_ascii_digit() || "xX*".contains(c)) => {
+                last.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    let mut met = true;
+    for word in &words {
+        met &= condition_met(word, version)?;
+    }
+    (!words.is_empty()).then_some(met)
+}
+
+fn condition_met(word: &str, version: &Version) -> Option<bool> {
+    let start = word.find(|c: char| c.is_ascii_digit() || "vxX*".contains(c))?;
+    let (operator, operand) = word.split_at(start);
+    let operand = plain(operand);
+    if operand == "*" {
+        return Some(operator != "!=");
+    }
+    let (operator, not) = match operator {
+        // Without an operator it means this very version.
+        "" | "=" => ("=", false),
+        "!=" => ("=", true),
+        "=>" => (">=", false),
+        "=<" => ("<=", false),
+        "~>" => ("~", false),
+        known => (known, false),
+    };
+    let comparator = Comparator::parse(&format!("{operator}{operand}")).ok()?;
+    // Of pre-releases, Helm's `-0` means "and those too"; no pre-release gets here.
+    let comparator = match comparator.op {
+        Op::Exact if !comparator.pre.is_empty() => return None,
+        _ => comparator,
+    };
+    Some(comparator.matches(version) != not)
+}
+
+/// A version without the marks that only Helm knows.
+fn plain(version: &str) -> String {
+    let version = version.trim().trim_start_matches('v').replace(['x', 'X'], "*");
+    if version.starts_with('*') { "*".to_owned() } else { version }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::{Error, Info, Warning};
+    use crate::check::testing::World;
+    use crate::desired::chart::Chart;
+
+    #[test]
+    fn constraints_mean_what_helm_takes_them_for() {
+        let cases = [
+            (">= 1.21.0-0", "1.33.6", Some(true)),
+            (">=1.22.0-0", "1.21.9", Some(false)),
+            (">= 1.21.0-0 < 1.34.0-0", "1.34.0", Some(false)),
+            (">= 1.21, < 1.34", "1.33.6", Some(true)),
+            ("1.33.6", "1.33.6", Some(true)),
+            ("1.33.6", "1.33.7", Some(false)),
+            ("1.33.x", "1.33.7", Some(true)),
+            ("1.30 - 1.32", "1.32.9", Some(true)),
+            ("1.30 - 1.32", "1.33.0", Some(false)),
+            ("^1.19.0", "1.33.6", Some(true)),
+            ("~1.32.0 || ~1.33.0", "1.33.6", Some(true)),
+            ("~1.31.0 || ~1.32.0", "1.33.6", Some(false)),
+            ("!=1.33.6", "1.33.6", Some(false)),
+            ("*", "1.33.6", Some(true)),
+            ("", "1.33.6", None),
+            ("?", "1.33.6", None),
+            (">= twelve", "1.33.6", None),
+            ("1.21.0-0", "1.33.6", None),
+        ];
+        for (constraint, version, expected) in cases {
+            assert_eq!(
+                meets(constraint, &Version::parse(version).unwrap()),
+                expected,
+                "{constraint} {version}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_helm_refuses_is_an_error() {
+        let mut world = World::healthy();
+        let chart = |constraint: &str| Chart {
+            kube_version: Some(constraint.to_owned()),
+            version: "v1.19.2".to_owned(),
+            ..Chart::default()
+        };
+        world.desired.charts.insert("cert-manager/cert-manager".to_owned(), chart(">= 1.22.0-0"));
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.desired.charts.insert("cert-manager/cert-manager".to_owned(), chart("<1.33"));
+        let message = "Helm refuses the chart on this version of Kubernetes";
+        assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
+        world.without("cert-manager");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+    }
+
+    #[test]
+    fn what_is_not_tested_deserves_a_look_or_is_good_to_know() {
+        let mut world = World::healthy();
+        let cases = [
+            ("v1.29.15+k3s1", Warning, "Kubernetes is older than what the chart is tested with"),
+            ("v1.36.3+k3s1", Info, "Kubernetes is newer than what the chart is tested with"),
+        ];
+        for (version, severity, message) in cases {
+            version.clone_into(&mut world.live_mut().version);
+            assert_eq!(world.found(&RULE), [(severity, message.to_owned())]);
+        }
+        "v1.30.0+k3s1".clone_into(&mut world.live_mut().version);
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        "1.19.4".clone_into(&mut world.release("cilium").version);
+        "v1.36.3+k3s1".clone_into(&mut world.live_mut().version);
+        assert_eq!(world.ask(&RULE), Answer::Ok, "of others nothing is known");
+        "newest".clone_into(&mut world.live_mut().version);
+        assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
+    }
+
+    #[test]
+    fn servers_of_different_versions_are_good_to_know() {
+        let mut world = World::healthy();
+        "v1.32.1+k3s1".clone_into(&mut world.agent("agent").info.kubelet_version);
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        "v1.33.5+k3s1".clone_into(&mut world.server("b", &["server"]).info.kubelet_version);
+        assert_eq!(world.found(&RULE), [(Info, "Servers run different versions of k3s".to_owned())]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_constraint_makes_it_panic(text: String, near in "[<>=~^!vxX*0-9.,| -]{0,20}") {
+            for constraint in [text, near] {
+                _ = meets(&constraint, &Version::new(1, 33, 6));
+            }
+        }
+    }
+}

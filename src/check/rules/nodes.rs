@@ -1,0 +1,48 @@
+//! As many nodes as are expected.
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "nodes",
+    group: Group::Nodes,
+    title: "as many nodes have registered as are expected",
+    why: "A bootstrap waits for the nodes that are expected (`--nodes`, else one), and ends without a change when they do not \
+          come.",
+    essential: false,
+    check: Check::Nodes(check),
+};
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let (registered, expected) = (live.cluster.nodes.len(), facts.settings.nodes);
+    let finding = || {
+        Finding::warning(RULE.id, "Fewer nodes have registered than are expected")
+            .with("registered", registered)
+            .with("expected", expected)
+            .fix("see `systemctl status k3s` (on agents `k3s-agent`) on those that are missing, or lower --nodes")
+    };
+    (registered < expected).then(finding).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::Warning;
+    use crate::check::testing::World;
+
+    #[test]
+    fn nodes_that_are_missing_are_told() {
+        let mut world = World::healthy();
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.settings.nodes = 2;
+        assert_eq!(
+            world.found(&RULE),
+            [(Warning, "Fewer nodes have registered than are expected".to_owned())]
+        );
+        world.agent("b");
+        world.agent("c");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.live_mut().cluster.nodes.clear();
+        assert_eq!(world.pair(&RULE, "registered"), "0");
+    }
+}

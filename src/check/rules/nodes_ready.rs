@@ -1,0 +1,141 @@
+//! Nodes wait for nothing but a network.
+
+use std::time::{Duration, SystemTime};
+
+use humantime::parse_rfc3339;
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+use crate::observed::Live;
+use crate::observed::node::Node;
+
+pub(super) const RULE: Rule = Rule {
+    id: "nodes-ready",
+    group: Group::Nodes,
+    title: "nodes are Ready, or wait for a network alone",
+    why: "A fresh node without a network is NotReady with `cni plugin not initialized` (k3s-io/k3s#12583), which the bootstrap \
+          mends. One that is NotReady for another reason stays so, and Cilium's agent on it is waited for in vain.",
+    essential: false,
+    check: Check::Nodes(check),
+};
+
+/// A node says other things in its first minute.
+const SOON: Duration = Duration::from_mins(1);
+
+/// A node that stopped being Ready so long after it registered was Ready before.
+const LATER: Duration = Duration::from_mins(2);
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let mut findings = Vec::new();
+    for node in &live.cluster.nodes {
+        findings.extend(not_ready(facts, node));
+        if node.unschedulable {
+            findings.push(
+                Finding::warning(RULE.id, "Node is cordoned")
+                    .with("node", &node.name)
+                    .fix(format!("kubectl uncordon {}", node.name)),
+            );
+        }
+    }
+    findings.into()
+}
+
+fn not_ready(facts: &Facts<'_>, node: &Node) -> Option<Finding> {
+    if node.ready {
+        return None;
+    }
+    if node.waits_for_cni() {
+        // A network may also come from a chart that is not known as one, or from k3s a second later.
+        // And of helmfiles that cannot be read nothing is known.
+        let read = ["helmfile", "hooks"].iter().all(|rule| facts.told(rule).is_empty());
+        return (read && facts.desired.cni().is_none()).then(|| {
+            Finding::warning(RULE.id, "Node waits for a network, and no release is known to bring one")
+                .with("node", &node.name)
+                .fix("install one with the bootstrap, or let k3s bring flannel")
+        });
+    }
+    let (severity, message) = if was_ready(node) {
+        (Severity::Warning, "Node is no longer Ready")
+    } else if is_new(node, facts.observed.now) {
+        (Severity::Warning, "Node is not Ready yet")
+    } else {
+        (Severity::Error, "Node is not Ready, and not for want of a network")
+    };
+    let finding = Finding { severity, ..Finding::error(RULE.id, message) }
+        .with("node", &node.name)
+        .with("reason", format!("{}: {}", node.reason, node.waiting_for()))
+        .fix(format!("kubectl describe node {}; then see `journalctl -u k3s` there", node.name));
+    Some(finding)
+}
+
+fn was_ready(node: &Node) -> bool {
+    let after = || {
+        let (changed, created) = (parse_rfc3339(&node.changed).ok()?, parse_rfc3339(&node.created).ok()?);
+        changed.duration_since(created).ok()
+    };
+    node.reason == "NodeStatusUnknown" || after().is_some_and(|after| after > LATER)
+}
+
+/// Whether it has just registered, or it is not known when.
+fn is_new(node: &Node, now: SystemTime) -> bool {
+    let age = parse_rfc3339(&node.created).ok().and_then(|created| now.duration_since(created).ok());
+    node.reason.is_empty() || age.is_none_or(|age| age < SOON)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::{Error, Warning};
+    use crate::check::testing::World;
+
+    fn broken(reason: &str, changed: &str) -> World {
+        let mut world = World::healthy();
+        let node = &mut world.live_mut().cluster.nodes[0];
+        reason.clone_into(&mut node.reason);
+        changed.clone_into(&mut node.changed);
+        "PLEG is not healthy".clone_into(&mut node.message);
+        world
+    }
+
+    #[test]
+    fn a_node_that_waits_for_a_network_or_nothing_is_well() {
+        let mut world = World::healthy();
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.live_mut().cluster.nodes[0].ready = true;
+        world.without("cilium");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.live_mut().cluster.nodes[0].ready = false;
+        let message = "Node waits for a network, and no release is known to bring one";
+        assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
+    }
+
+    #[test]
+    fn another_reason_is_an_error_unless_it_passes() {
+        let created = "2026-11-23T08:00:00Z";
+        let error = "Node is not Ready, and not for want of a network";
+        let cases = [
+            ("KubeletNotReady", created, Error, error),
+            ("KubeletNotReady", "2026-11-23T08:01:00Z", Error, error),
+            ("KubeletNotReady", "2026-11-23T08:09:00Z", Warning, "Node is no longer Ready"),
+            ("NodeStatusUnknown", created, Warning, "Node is no longer Ready"),
+            ("", created, Warning, "Node is not Ready yet"),
+        ];
+        for (reason, changed, severity, message) in cases {
+            let found = broken(reason, changed).found(&RULE);
+            assert_eq!(found, [(severity, message.to_owned())], "{reason} {changed}");
+        }
+        let mut world = broken("KubeletNotReady", created);
+        assert_eq!(world.pair(&RULE, "reason"), "KubeletNotReady: PLEG is not healthy");
+        world.observed.now = parse_rfc3339("2026-11-23T08:00:10Z").unwrap();
+        assert_eq!(world.found(&RULE), [(Warning, "Node is not Ready yet".to_owned())]);
+        world.observed.now = SystemTime::UNIX_EPOCH;
+        assert_eq!(world.found(&RULE), [(Warning, "Node is not Ready yet".to_owned())]);
+    }
+
+    #[test]
+    fn a_cordoned_node_deserves_a_look() {
+        let mut world = World::healthy();
+        world.live_mut().cluster.nodes[0].unschedulable = true;
+        assert_eq!(world.found(&RULE), [(Warning, "Node is cordoned".to_owned())]);
+        assert_eq!(world.pair(&RULE, "fix"), "kubectl uncordon a");
+    }
+}

@@ -1,0 +1,228 @@
+//! Cilium's values fit the networks of pods and Services.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde_yaml::Value;
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::STAND_IN;
+use crate::desired::releases::Release;
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "pod-cidr",
+    group: Group::Nodes,
+    title: "cilium's values fit the networks of pods and Services",
+    why: "Cilium's default pool, 10.0.0.0/8, holds the networks of k3s (10.42.0.0/16 and 10.43.0.0/16). With native routing its \
+          agents do not start without `ipv4NativeRoutingCIDR`, and hide pods beyond it behind their node's address.",
+    essential: false,
+    check: Check::Nodes(check),
+};
+
+const MODE: &[&str] = &["ipam", "mode"];
+const POOLS: &[&str] = &["ipam", "operator", "clusterPoolIPv4PodCIDRList"];
+const NATIVE: &[&str] = &["ipv4NativeRoutingCIDR"];
+
+/// What the chart takes when no pool is set.
+const DEFAULT_POOL: &str = "10.0.0.0/8";
+
+/// The network of pods in k3s when it is not told another.
+const DEFAULT_PODS: &str = "10.42.0.0/16";
+
+/// What is known of addresses.
+struct Networks<'a> {
+    /// The networks of the nodes' pods, each with its node.
+    nodes: Vec<(&'a str, IpNet)>,
+    /// The API server's address among Services.
+    service: Option<IpAddr>,
+}
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let Some(cilium) = facts.desired.release_of_chart("cilium") else { return Answer::Ok };
+    if [MODE, NATIVE, &["routingMode"]].iter().any(|path| cilium.is_open(path)) {
+        return Answer::Ok;
+    }
+    let networks = Networks::of(live);
+    let mode = cilium.text(MODE).filter(|mode| !mode.is_empty()).unwrap_or_else(|| "cluster-pool".to_owned());
+    let findings: Vec<_> = match mode.as_str() {
+        "cluster-pool" => {
+            let pools = pools(cilium);
+            let overlap = pools.iter().find_map(|pool| overlap(cilium, *pool, &networks));
+            let pools: Vec<_> = pools.into_iter().map(|pool| ("a pool", pool)).collect();
+            overlap.into_iter().chain(native(live, cilium, &pools)).collect()
+        }
+        "kubernetes" => native(live, cilium, &networks.nodes).into_iter().collect(),
+        // Others, such as those of clouds, have rules of their own.
+        _ => Vec::new(),
+    };
+    if findings.is_empty()
+        && let Some(node) = live.cluster.nodes.iter().find(|node| node.pod_cidrs.is_empty())
+    {
+        return Answer::Unknown(format!("node {} has no pod network yet", node.name));
+    }
+    findings.into()
+}
+
+impl<'a> Networks<'a> {
+    fn of(live: &'a Live) -> Self {
+        let cluster = &live.cluster;
+        let nodes = cluster.nodes.iter().flat_map(|node| {
+            node.pod_cidrs.iter().filter_map(|network| Some((node.name.as_str(), network.parse().ok()?)))
+        });
+        let api = cluster.services.iter().find(|one| one.namespace == "default" && one.name == "kubernetes");
+        let service = api.and_then(|api| api.cluster_ip.as_deref()?.parse().ok());
+        Self { nodes: nodes.collect(), service }
+    }
+}
+
+fn pools(cilium: &Release) -> Vec<IpNet> {
+    let read = |value: &Value| value.as_str().filter(|text| !text.contains(STAND_IN))?.parse().ok();
+    match cilium.value(POOLS) {
+        None | Some(Value::Null) => DEFAULT_POOL.parse().ok().into_iter().collect(),
+        Some(Value::Sequence(pools)) => pools.iter().filter_map(read).collect(),
+        Some(pool) => read(pool).into_iter().collect(),
+    }
+}
+
+fn overlap(cilium: &Release, pool: IpNet, networks: &Networks<'_>) -> Option<Finding> {
+    let overlaps = |network: &IpNet| pool.contains(&network.network()) || network.contains(&pool.network());
+    let with = match networks.nodes.iter().find(|(_, network)| overlaps(network)) {
+        Some((node, network)) => format!("{network}, the pods of node {node}"),
+        None => networks
+            .service
+            .filter(|address| pool.contains(address))
+            .map(|address| format!("the Services' network, which has {address}"))?,
+    };
+    Some(
+        Finding::warning(RULE.id, "Cilium's pool overlaps a network of the cluster")
+            .with("release", cilium.id())
+            .with("pool", pool)
+            .with("overlaps", with)
+            .fix("# in the values of cilium\nipam:\n  mode: kubernetes"),
+    )
+}
+
+/// Whether what native routing reaches has all pods in it.
+fn native(live: &Live, cilium: &Release, pods: &[(&str, IpNet)]) -> Option<Finding> {
+    let is = |path: &[&str], value: &str| cilium.text(path).is_some_and(|text| text == value);
+    if !is(&["routingMode"], "native") || is(&["ipv4", "enabled"], "false") {
+        return None;
+    }
+    let fix = |live| format!("# in the values of cilium\nipv4NativeRoutingCIDR: {}", wanted(live, pods));
+    let Some(text) = cilium.text(NATIVE).filter(|text| !text.is_empty()) else {
+        let needless = is(&["enableIPv4Masquerade"], "false")
+            || is(&["ipMasqAgent", "enabled"], "true")
+            || cilium.value(&["extraConfig", "ipv4-native-routing-cidr"]).is_some();
+        return (!needless).then(|| {
+            Finding::error(RULE.id, "Cilium's agents do not start without `ipv4NativeRoutingCIDR`")
+                .with("release", cilium.id())
+                .with("routing_mode", "native")
+                .fix(fix(live))
+        });
+    };
+    let native: IpNet = text.parse().ok()?;
+    let outside = |(_, network): &&(&str, IpNet)| {
+        network.network().is_ipv4()
+            && !(native.contains(&network.network()) && native.contains(&network.broadcast()))
+    };
+    let (whose, network) = pods.iter().find(outside)?;
+    Some(
+        Finding::warning(RULE.id, "Pods are beyond what Cilium routes natively")
+            .with("release", cilium.id())
+            .with("native", native)
+            .with("pods", format!("{network} ({whose})"))
+            .fix(fix(live)),
+    )
+}
+
+/// The network that has all pods in it.
+fn wanted(live: &Live, pods: &[(&str, IpNet)]) -> String {
+    let told = live.cluster.servers().find_map(|node| node.k3s()?.list("cluster-cidr").into_iter().next());
+    let told = told.as_deref().unwrap_or(DEFAULT_PODS);
+    let inside = |network: &IpNet| told.parse::<IpNet>().is_ok_and(|told| told.contains(network));
+    match pods
+        .iter()
+        .map(|(_, network)| network)
+        .filter(|network| network.network().is_ipv4())
+        .collect::<Vec<_>>()
+    {
+        pods if pods.iter().all(|network| inside(network)) => told.to_owned(),
+        pods => pods.first().map_or_else(|| told.to_owned(), ToString::to_string),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::{Error, Warning};
+    use crate::check::testing::World;
+
+    fn with(values: &str) -> World {
+        let mut world = World::healthy();
+        world.values("cilium", values);
+        world
+    }
+
+    #[test]
+    fn a_pool_of_its_own_must_not_overlap() {
+        assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
+        let message = "Cilium's pool overlaps a network of the cluster";
+        let pool = |pool: &str| {
+            with(&format!("ipam: {{mode: cluster-pool, operator: {{clusterPoolIPv4PodCIDRList: {pool}}}}}"))
+        };
+        let mut plain = World::healthy();
+        plain.release("cilium").values.clear();
+        let bad = [
+            (plain, "10.42.0.0/24, the pods of node a"),
+            (with("ipam: {mode: cluster-pool}"), "10.42.0.0/24, the pods of node a"),
+            (pool("[10.52.0.0/16, 10.42.0.0/16]"), "10.42.0.0/24, the pods of node a"),
+            (pool("10.42.0.0/16"), "10.42.0.0/24, the pods of node a"),
+            (pool("[10.43.0.0/16]"), "the Services' network, which has 10.43.0.1"),
+        ];
+        for (world, overlaps) in bad {
+            assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
+            assert_eq!(world.pair(&RULE, "overlaps"), overlaps);
+        }
+        for good in ["[10.52.0.0/16]", "[stand-in.invalid]", "['fd00::/48']"] {
+            assert_eq!(pool(good).ask(&RULE), Answer::Ok, "{good}");
+        }
+    }
+
+    #[test]
+    fn native_routing_has_all_pods_in_it() {
+        let good = [
+            "{routingMode: native, ipv4NativeRoutingCIDR: 10.42.0.0/16}",
+            "{routingMode: native, ipv4NativeRoutingCIDR: 10.0.0.0/8}",
+            "{routingMode: native, enableIPv4Masquerade: false}",
+            "{routingMode: native, extraConfig: {ipv4-native-routing-cidr: 10.42.0.0/16}}",
+            "{routingMode: tunnel, ipv4NativeRoutingCIDR: 10.52.0.0/16}",
+            "{routingMode: native, ipv4NativeRoutingCIDR: stand-in.invalid}",
+            "{routingMode: native, ipam: {mode: eni}}",
+        ];
+        for values in good {
+            assert_eq!(with(values).ask(&RULE), Answer::Ok, "{values}");
+        }
+        let world = with("{routingMode: native, ipv4NativeRoutingCIDR: 10.52.0.0/16}");
+        assert_eq!(world.found(&RULE), [(Warning, "Pods are beyond what Cilium routes natively".to_owned())]);
+        assert!(world.pair(&RULE, "fix").ends_with("\nipv4NativeRoutingCIDR: 10.42.0.0/16"));
+        let mut world = with("{routingMode: native}");
+        let message = "Cilium's agents do not start without `ipv4NativeRoutingCIDR`";
+        assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
+        world.server("a", &["server", "--cluster-cidr", "10.0.0.0/12"]).pod_cidrs =
+            vec!["10.1.2.0/24".to_owned()];
+        assert!(world.pair(&RULE, "fix").ends_with("\nipv4NativeRoutingCIDR: 10.0.0.0/12"));
+        let values = "{routingMode: native, ipv4NativeRoutingCIDR: 10.42.0.0/16, ipam: {mode: cluster-pool, \
+            operator: {clusterPoolIPv4PodCIDRList: [10.52.0.0/16]}}}";
+        assert_eq!(with(values).pair(&RULE, "pods"), "10.52.0.0/16 (a pool)");
+    }
+
+    #[test]
+    fn without_networks_it_is_unknown() {
+        let mut world = World::healthy();
+        world.live_mut().cluster.nodes[0].pod_cidrs.clear();
+        assert_eq!(world.ask(&RULE), Answer::Unknown("node a has no pod network yet".to_owned()));
+        world.without("cilium");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+    }
+}

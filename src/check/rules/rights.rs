@@ -1,0 +1,44 @@
+//! We may do everything.
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::Live;
+
+pub(super) const RULE: Rule = Rule {
+    id: "rights",
+    group: Group::Cluster,
+    title: "the kubeconfig's user is an administrator",
+    why: "Charts bring cluster roles, webhooks and custom resource definitions, and Flux gets all rights; who has fewer cannot \
+          hand them out.",
+    essential: false,
+    check: Check::Cluster(check),
+};
+
+fn check(_: &Facts<'_>, live: &Live) -> Answer {
+    match &live.may_everything {
+        Ok(true) => Answer::Ok,
+        Ok(false) => Some(
+            Finding::error(RULE.id, "Kubeconfig's user is no administrator")
+                .with("asked", "kubectl auth can-i '*' '*' --all-namespaces")
+                .fix("use the kubeconfig of /etc/rancher/k3s/k3s.yaml, which is an administrator's"),
+        )
+        .into(),
+        Err(reason) => Answer::Unknown(reason.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::Error;
+    use crate::check::testing::World;
+
+    #[test]
+    fn fewer_rights_are_an_error() {
+        let mut world = World::healthy();
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.live_mut().may_everything = Ok(false);
+        assert_eq!(world.found(&RULE), [(Error, "Kubeconfig's user is no administrator".to_owned())]);
+        world.live_mut().may_everything = Err("no answer".to_owned());
+        assert_eq!(world.ask(&RULE), Answer::Unknown("no answer".to_owned()));
+    }
+}

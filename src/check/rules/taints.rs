@@ -1,0 +1,228 @@
+//! Every workload finds a node that takes it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity, scheduling};
+use crate::observed::Live;
+use crate::observed::node::{Node, Taint};
+
+pub(super) const RULE: Rule = Rule {
+    id: "taints",
+    group: Group::Nodes,
+    title: "every workload finds a node that takes it",
+    why: "A pod that tolerates no node's taints stays Pending and its release is never ready. Most charts tolerate nothing, \
+          and cilium-operator since 1.18 no longer everything (cilium/cilium#40475, vitobotta/hetzner-k3s#744).",
+    essential: false,
+    check: Check::Nodes(check),
+};
+
+/// Why no node takes some workloads of a release, and what mends it for them.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Refused<'a> {
+    severity: Severity,
+    release: &'a str,
+    taints: Vec<&'a Taint>,
+    fix: String,
+}
+
+/// What holds for a workload: nothing, or why no node takes it.
+enum Place<'n> {
+    Some,
+    Labels,
+    Taints(Vec<&'n Taint>),
+}
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let nodes = &live.cluster.nodes;
+    let mut tainted: BTreeMap<Refused<'_>, Vec<String>> = BTreeMap::new();
+    let mut findings = Vec::new();
+    for (release, object, pod) in scheduling::workloads(facts) {
+        let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+        match place(nodes, pod) {
+            Place::Some => {}
+            // One for nodes of another kind.
+            Place::Labels if kind == "DaemonSet" => {}
+            Place::Labels => findings.push(without_labels(severity(kind), release, object, pod)),
+            Place::Taints(taints) => {
+                let fix = tolerations(pod, &taints);
+                let refused = Refused { severity: severity(kind), release, taints, fix };
+                tainted.entry(refused).or_default().push(scheduling::name(object));
+            }
+        }
+    }
+    findings.extend(tainted.into_iter().map(|(refused, workloads)| refused.finding(&workloads.join(", "))));
+    if findings.is_empty() {
+        return scheduling::unknown(facts);
+    }
+    // One that is still to come may take them.
+    let expected = facts.settings.nodes;
+    if nodes.len() < expected.max(1) {
+        return Answer::Unknown(format!("{} of {expected} nodes have registered", nodes.len()));
+    }
+    Answer::Found(findings)
+}
+
+/// helm waits for neither: a `DaemonSet` that no node takes counts as ready.
+fn severity(kind: &str) -> Severity {
+    if matches!(kind, "DaemonSet" | "CronJob") { Severity::Warning } else { Severity::Error }
+}
+
+fn place<'n>(nodes: &'n [Node], pod: &Value) -> Place<'n> {
+    let fitting = nodes.iter().filter(|node| scheduling::has_labels(node, pod));
+    // The node for which the least is missing.
+    match fitting.map(|node| scheduling::refusals(node, pod)).min_by_key(Vec::len) {
+        None => Place::Labels,
+        Some(taints) if taints.is_empty() => Place::Some,
+        Some(taints) => Place::Taints(taints),
+    }
+}
+
+fn found(severity: Severity, message: &str) -> Finding {
+    Finding { severity, ..Finding::error(RULE.id, message) }
+}
+
+impl Refused<'_> {
+    fn finding(&self, workloads: &str) -> Finding {
+        let Self { severity, release, taints, fix } = self;
+        let told = |taint: &&Taint| {
+            let Taint { key, value, effect } = taint;
+            if value.is_empty() { format!("{key}:{effect}") } else { format!("{key}={value}:{effect}") }
+        };
+        found(*severity, "No node takes a workload, for its taints")
+            .with("release", release)
+            .with("workloads", workloads)
+            .with("taints", taints.iter().map(told).collect::<Vec<_>>().join(", "))
+            .fix(format!("# in the values of {release}, for {workloads}\n{fix}"))
+    }
+}
+
+/// All that a pod has to tolerate: what it does already too, for Helm replaces a list as a whole.
+fn tolerations(pod: &Value, taints: &[&Taint]) -> String {
+    let already = pod.get("tolerations").and_then(Value::as_array).into_iter().flatten().cloned();
+    let missing = taints.iter().map(|Taint { key, value, effect }| match value.as_str() {
+        "" => json!({"key": key, "operator": "Exists", "effect": effect}),
+        value => json!({"key": key, "operator": "Equal", "value": value, "effect": effect}),
+    });
+    let list = json!({"tolerations": already.chain(missing).collect::<Vec<_>>()});
+    serde_yaml::to_string(&list).unwrap_or_default().trim_end().to_owned()
+}
+
+fn without_labels(severity: Severity, release: &str, object: &Value, pod: &Value) -> Finding {
+    let selector = pod.get("nodeSelector").and_then(Value::as_object).into_iter().flatten();
+    let labels: Vec<_> =
+        selector.filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?))).collect();
+    let affinity = pod.pointer("/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution");
+    let finding = found(severity, "No node has the labels that a workload asks for")
+        .with("release", release)
+        .with("workload", scheduling::name(object));
+    match affinity {
+        Some(affinity) => finding
+            .with("node_selector", labels.join(" "))
+            .with("node_affinity", affinity)
+            .fix("label a node so, or change `nodeSelector` and `affinity` in the values"),
+        None => finding
+            .with("node_selector", labels.join(" "))
+            .fix(format!("kubectl label node NODE {}", labels.join(" "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity::{Error, Warning};
+    use crate::check::testing::{World, taint, workload};
+
+    const REFUSED: &str = "No node takes a workload, for its taints";
+
+    fn dedicated() -> World {
+        let mut world = World::healthy();
+        let taints = &mut world.live_mut().cluster.nodes[0].taints;
+        taints.push(taint("CriticalAddonsOnly", "true", "NoExecute"));
+        world
+    }
+
+    fn only(object: Value) -> World {
+        let mut world = World::healthy();
+        world.manifests.0.clear();
+        world.manifests.0.insert("x/y".to_owned(), Ok(vec![object]));
+        world
+    }
+
+    #[test]
+    fn what_no_node_takes_is_told_by_release() {
+        assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
+        let mut world = dedicated();
+        let Answer::Found(found) = world.ask(&RULE) else { panic!("found nothing") };
+        let told: Vec<_> = found
+            .iter()
+            .map(|one| {
+                assert_eq!((one.severity, one.message.as_str()), (Error, REFUSED));
+                (one.pairs[0].1.as_str(), one.pairs[1].1.as_str())
+            })
+            .collect();
+        let expected = [
+            (
+                "cert-manager/cert-manager",
+                "Deployment/cert-manager, Deployment/cert-manager-webhook, Job/cert-manager-startupapicheck",
+            ),
+            ("flux-system/flux-operator", "Deployment/flux-operator"),
+            ("kube-system/cilium", "Deployment/cilium-operator"),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(world.pair(&RULE, "taints"), "CriticalAddonsOnly=true:NoExecute");
+        let new = "- effect: NoExecute\n  key: CriticalAddonsOnly\n  operator: Equal\n  value: 'true'";
+        assert!(world.pair(&RULE, "fix").ends_with(&format!("\ntolerations:\n{new}")));
+        let kept = "- effect: NoSchedule\n  key: node-role.kubernetes.io/control-plane\n  operator: Exists";
+        let fix = &found[2].pairs.last().unwrap().1;
+        assert!(fix.ends_with(&format!("\ntolerations:\n{kept}\n{new}")), "{fix}");
+        world.agent("b");
+        assert_eq!(world.ask(&RULE), Answer::Ok, "the agent takes them");
+    }
+
+    #[test]
+    fn a_node_to_come_may_take_them() {
+        let mut world = dedicated();
+        world.settings.nodes = 2;
+        assert_eq!(world.ask(&RULE), Answer::Unknown("1 of 2 nodes have registered".to_owned()));
+        world.live_mut().cluster.nodes.clear();
+        assert_eq!(world.ask(&RULE), Answer::Unknown("0 of 2 nodes have registered".to_owned()));
+    }
+
+    #[test]
+    fn what_helm_does_not_wait_for_deserves_a_look() {
+        let mut world = only(workload("DaemonSet", "x", &json!({}), &json!({})));
+        world.live_mut().cluster.nodes[0].taints.push(taint("k", "", "NoSchedule"));
+        assert_eq!(world.found(&RULE), [(Warning, REFUSED.to_owned())]);
+        assert!(world.pair(&RULE, "fix").ends_with("\n- effect: NoSchedule\n  key: k\n  operator: Exists"));
+        let windows = json!({"nodeSelector": {"kubernetes.io/os": "windows"}});
+        assert_eq!(only(workload("DaemonSet", "x", &json!({}), &windows)).ask(&RULE), Answer::Ok);
+        let off = workload("Deployment", "x", &json!({"replicas": 0}), &windows);
+        assert_eq!(only(off).ask(&RULE), Answer::Ok);
+    }
+
+    #[test]
+    fn labels_that_no_node_has_are_told() {
+        let message = "No node has the labels that a workload asks for";
+        let pod = json!({"nodeSelector": {"gpu": "yes"}});
+        let world = only(workload("Deployment", "x", &json!({}), &pod));
+        assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
+        assert_eq!(world.pair(&RULE, "fix"), "kubectl label node NODE gpu=yes");
+        let pod = json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}]}}}});
+        let world = only(workload("StatefulSet", "x", &json!({}), &pod));
+        assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
+        assert!(world.pair(&RULE, "node_affinity").contains("gpu"));
+    }
+
+    #[test]
+    fn manifests_that_are_not_known_are_unknown_unless_something_was_found() {
+        let mut world = World::healthy();
+        world.manifests.0.insert("a/b".to_owned(), Err("no chart".to_owned()));
+        assert_eq!(world.ask(&RULE), Answer::Unknown("a/b could not be rendered: no chart".to_owned()));
+        let mut world = dedicated();
+        world.manifests.0.insert("a/b".to_owned(), Err("no chart".to_owned()));
+        assert_eq!(world.found(&RULE).len(), 3);
+    }
+}

@@ -1,0 +1,206 @@
+//! Which nodes take a pod: taints and tolerations, labels and selectors, as the scheduler reads them.
+//!
+//! What is not understood counts as met: a rule must not stop a bootstrap for it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Answer, Facts};
+use crate::observed::node::{Node, Taint};
+
+/// Taints with keys of these come and go by themselves: with readiness, with Cilium's agent, with the cloud provider.
+const PASSING: [&str; 3] = ["node.kubernetes.io/", "node.cilium.io/", "node.cloudprovider.kubernetes.io/"];
+
+/// Hooks that run when a release is installed or upgraded.
+const HOOKS: [&str; 5] = ["pre-install", "post-install", "pre-upgrade", "post-upgrade", "crd-install"];
+
+/// The workloads that the wanted releases bring about, each with its release and pod specification. Those that run
+/// nowhere or only later are left out.
+pub(super) fn workloads<'a>(
+    facts: &Facts<'a>,
+) -> impl Iterator<Item = (&'a str, &'a Value, &'a Value)> + use<'a> {
+    facts.manifests.objects().filter_map(|(release, object)| {
+        let pod = crate::manifests::pod_spec(object)?;
+        let placed = pod.get("nodeName").is_some_and(|name| !name.is_null());
+        let none = object.pointer("/spec/replicas").and_then(Value::as_u64) == Some(0);
+        (!placed && !none && runs_now(object)).then_some((release, object, pod))
+    })
+}
+
+/// What cannot be told of manifests that are not known.
+pub(super) fn unknown(facts: &Facts<'_>) -> Answer {
+    let unknown =
+        facts.manifests.0.iter().find_map(|(release, objects)| Some((release, objects.as_ref().err()?)));
+    match unknown {
+        Some((release, reason)) => Answer::Unknown(format!("{release} could not be rendered: {reason}")),
+        None => Answer::Ok,
+    }
+}
+
+/// `Kind/name`.
+pub(super) fn name(object: &Value) -> String {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    format!("{}/{}", text("/kind"), text("/metadata/name"))
+}
+
+/// A test runs when it is asked for, and what cleans up when the release goes.
+fn runs_now(object: &Value) -> bool {
+    let hook = object.pointer("/metadata/annotations").and_then(|all| all.get("helm.sh/hook"));
+    let hook = hook.and_then(Value::as_str);
+    hook.is_none_or(|hooks| hooks.split(',').any(|hook| HOOKS.contains(&hook.trim())))
+}
+
+/// The taints for which a node does not take a pod.
+pub(super) fn refusals<'n>(node: &'n Node, pod: &Value) -> Vec<&'n Taint> {
+    let tolerations = || pod.get("tolerations").and_then(Value::as_array).into_iter().flatten();
+    node.taints
+        .iter()
+        .filter(|taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute"))
+        .filter(|taint| !PASSING.iter().any(|start| taint.key.starts_with(start)))
+        .filter(|taint| !tolerations().any(|toleration| tolerates(toleration, taint)))
+        .collect()
+}
+
+fn tolerates(toleration: &Value, taint: &Taint) -> bool {
+    let text = |key: &str| toleration.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (key, effect) = (text("key"), text("effect"));
+    let meant = (effect.is_empty() || effect == taint.effect) && (key.is_empty() || key == taint.key);
+    meant
+        && match text("operator") {
+            "" | "Equal" => !key.is_empty() && text("value") == taint.value,
+            _ => true,
+        }
+}
+
+/// Whether a node has the labels that a pod asks for.
+pub(super) fn has_labels(node: &Node, pod: &Value) -> bool {
+    let selector = pod.get("nodeSelector").and_then(Value::as_object).into_iter().flatten();
+    let selected =
+        selector.into_iter().all(|(key, value)| node.labels.get(key).map(String::as_str) == value.as_str());
+    let terms = pod
+        .pointer("/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms")
+        .and_then(Value::as_array);
+    selected && terms.is_none_or(|terms| terms.iter().any(|term| is_term(node, term)))
+}
+
+fn is_term(node: &Node, term: &Value) -> bool {
+    let list = |key: &str| term.get(key).and_then(Value::as_array).into_iter().flatten();
+    let mut conditions = 0;
+    let labels = list("matchExpressions").map(|condition| holds(condition, &node.labels));
+    let fields = list("matchFields").map(|condition| {
+        let fields = BTreeMap::from([("metadata.name".to_owned(), node.name.clone())]);
+        holds(condition, &fields)
+    });
+    let all = labels.chain(fields).inspect(|_| conditions += 1).all(|one| one);
+    // An empty term means no node.
+    all && conditions > 0
+}
+
+/// Whether a selector of labels means these.
+pub(super) fn selects(selector: &Value, labels: &BTreeMap<String, String>) -> bool {
+    let wanted = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
+    let conditions = selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
+    // None means nothing, an empty one everything.
+    selector.is_object()
+        && wanted.into_iter().all(|(key, value)| labels.get(key).map(String::as_str) == value.as_str())
+        && conditions.into_iter().all(|condition| holds(condition, labels))
+}
+
+fn holds(condition: &Value, labels: &BTreeMap<String, String>) -> bool {
+    let text = |key: &str| condition.get(key).and_then(Value::as_str).unwrap_or_default();
+    let values = || condition.get("values").and_then(Value::as_array).into_iter().flatten();
+    let value = labels.get(text("key"));
+    let is_listed = |value: &String| values().any(|listed| listed.as_str() == Some(value.as_str()));
+    let number = |text: &str| text.parse::<i64>().ok();
+    let compared = || {
+        let wanted = values().next().and_then(Value::as_str).and_then(number)?;
+        Some(value.and_then(|value| number(value))?.cmp(&wanted))
+    };
+    match text("operator") {
+        "In" => value.is_some_and(is_listed),
+        "NotIn" => !value.is_some_and(is_listed),
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => compared().is_some_and(std::cmp::Ordering::is_gt),
+        "Lt" => compared().is_some_and(std::cmp::Ordering::is_lt),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::check::testing::taint;
+
+    fn node(labels: &[(&str, &str)], taints: Vec<Taint>) -> Node {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Node { name: "a".to_owned(), labels, taints, ..Node::default() }
+    }
+
+    #[test]
+    fn tolerations_are_read_as_the_scheduler_does() {
+        let tainted = node(&[], vec![taint("k", "v", "NoSchedule")]);
+        let cases = [
+            (json!([]), false),
+            (json!([{"operator": "Exists"}]), true),
+            (json!([{"key": "k", "operator": "Exists"}]), true),
+            (json!([{"key": "k", "value": "v"}]), true),
+            (json!([{"key": "k", "operator": "Equal", "value": "v", "effect": "NoSchedule"}]), true),
+            (json!([{"key": "k", "operator": "Equal", "value": "w"}]), false),
+            (json!([{"key": "k", "value": "v", "effect": "NoExecute"}]), false),
+            (json!([{"key": "other", "operator": "Exists"}]), false),
+            (json!([{"value": "v"}]), false),
+            (json!([{"key": "k", "operator": "Later"}]), true),
+        ];
+        for (tolerations, expected) in cases {
+            let pod = json!({"tolerations": tolerations});
+            assert_eq!(refusals(&tainted, &pod).is_empty(), expected, "{pod}");
+        }
+        let passing = [
+            taint("node.kubernetes.io/not-ready", "", "NoSchedule"),
+            taint("node.cilium.io/agent-not-ready", "", "NoExecute"),
+            taint("node.cloudprovider.kubernetes.io/uninitialized", "true", "NoSchedule"),
+            taint("k", "v", "PreferNoSchedule"),
+        ];
+        assert!(refusals(&node(&[], passing.into()), &json!({})).is_empty());
+    }
+
+    #[test]
+    fn labels_are_selected_as_the_scheduler_does() {
+        let node = node(&[("os", "linux"), ("size", "4")], Vec::new());
+        let term = |key: &str, operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
+        let cases = [
+            (json!([term("os", "In", &["linux", "x"])]), true),
+            (json!([term("os", "NotIn", &["linux"])]), false),
+            (json!([term("gpu", "NotIn", &["x"])]), true),
+            (json!([term("gpu", "Exists", &[]), term("os", "Exists", &[])]), true),
+            (json!([term("os", "DoesNotExist", &[])]), false),
+            (json!([term("size", "Gt", &["3"])]), true),
+            (json!([term("size", "Lt", &["3"])]), false),
+            (json!([term("size", "Later", &["3"])]), true),
+            (json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["a"]}]}]), true),
+            (json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]}]), false),
+            (json!([{}]), false),
+        ];
+        for (terms, expected) in cases {
+            let pod = json!({"affinity": {"nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}});
+            assert_eq!(has_labels(&node, &pod), expected, "{pod}");
+        }
+        assert!(has_labels(&node, &json!({"nodeSelector": {"os": "linux"}})));
+        assert!(!has_labels(&node, &json!({"nodeSelector": {"os": "linux", "gpu": "yes"}})));
+        assert!(has_labels(&node, &json!({"nodeSelector": null, "affinity": null})));
+        assert!(selects(&json!({}), &node.labels) && !selects(&Value::Null, &node.labels));
+        assert!(!selects(&json!({"matchLabels": {"os": "x"}}), &node.labels));
+    }
+
+    #[test]
+    fn only_what_runs_now_is_looked_at() {
+        let with = |hook: &str| json!({"metadata": {"annotations": {"helm.sh/hook": hook}}});
+        assert!(runs_now(&json!({})) && runs_now(&with("post-install, post-upgrade")));
+        assert!(!runs_now(&with("test")) && !runs_now(&with("pre-delete")));
+    }
+}

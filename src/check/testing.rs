@@ -1,0 +1,323 @@
+//! What tests of rules look at: a healthy cluster that waits for the shipped bootstrap, to be broken by each test.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{Answer, Check, Facts, Rule, Severity};
+use crate::desired::releases::{Release, parse};
+use crate::desired::{Desired, Helmfile, Kind};
+use crate::manifests::Manifests;
+use crate::observed::claims::Claims;
+use crate::observed::cluster::{Service, Workload};
+use crate::observed::helm::Stored;
+use crate::observed::k3s::NODE_ARGS;
+use crate::observed::node::{Address, Info, Node, Taint};
+use crate::observed::{Kubelet, Live, Observed};
+use crate::settings::Settings;
+
+/// How k3s is to be started for the shipped bootstrap.
+pub(crate) const SERVER_ARGS: [&str; 9] = [
+    "server",
+    "--flannel-backend",
+    "none",
+    "--disable-network-policy",
+    "true",
+    "--disable-kube-proxy",
+    "true",
+    "--disable",
+    "coredns,servicelb,traefik",
+];
+
+/// What the kubelet says without a network.
+const NO_CNI: &str = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
+                      message:Network plugin returns error: cni plugin not initialized";
+
+/// All that rules look at.
+pub(crate) struct World {
+    pub(crate) settings: Settings,
+    pub(crate) desired: Desired,
+    pub(crate) observed: Observed,
+    pub(crate) manifests: Manifests,
+}
+
+impl World {
+    /// A fresh cluster with one server, and the bootstrap that is shipped.
+    pub(crate) fn healthy() -> Self {
+        let helmfiles = [
+            (Kind::Crds, "00-crds.yaml", include_str!("../../bootstrap/helmfile.d/00-crds.yaml")),
+            (Kind::Apps, "01-apps.yaml", include_str!("../../bootstrap/helmfile.d/01-apps.yaml")),
+        ];
+        let helmfiles = helmfiles.map(|(kind, name, text)| Helmfile {
+            kind,
+            path: format!("/repository/bootstrap/helmfile.d/{name}").into(),
+            releases: parse(text.as_bytes()).unwrap().into_iter().map(with_shipped_values).collect(),
+            needs_identities: false,
+        });
+        let mut world = Self {
+            settings: Settings { nodes: 1, ..Settings::default() },
+            desired: Desired { helmfiles: helmfiles.into(), ..Desired::default() },
+            observed: Observed { live: Some(live()), ..Observed::default() },
+            manifests: Manifests::default(),
+        };
+        world.observed.now = humantime::parse_rfc3339("2026-11-23T08:10:00Z").unwrap();
+        world.server("a", &SERVER_ARGS);
+        for (release, objects) in shipped_manifests() {
+            world.manifests.0.insert(release.to_owned(), Ok(objects));
+        }
+        world
+    }
+
+    pub(crate) fn facts(&self) -> Facts<'_> {
+        let Self { settings, desired, observed, manifests } = self;
+        Facts { settings, desired, observed, manifests }
+    }
+
+    pub(crate) fn live(&self) -> &Live {
+        self.observed.live.as_ref().unwrap()
+    }
+
+    pub(crate) fn live_mut(&mut self) -> &mut Live {
+        self.observed.live.as_mut().unwrap()
+    }
+
+    pub(crate) fn ask(&self, rule: &Rule) -> Answer {
+        match rule.check {
+            Check::Files(check) => check(&self.facts()),
+            Check::Cluster(check) | Check::Nodes(check) => check(&self.facts(), self.live()),
+        }
+    }
+
+    /// What a rule finds: severity and message of each finding.
+    pub(crate) fn found(&self, rule: &Rule) -> Vec<(Severity, String)> {
+        match self.ask(rule) {
+            Answer::Found(found) => found.into_iter().map(|one| (one.severity, one.message)).collect(),
+            answer => panic!("{} found nothing: {answer:?}", rule.id),
+        }
+    }
+
+    /// A detail of a rule's first finding.
+    pub(crate) fn pair(&self, rule: &Rule, key: &str) -> String {
+        let Answer::Found(found) = self.ask(rule) else { panic!("{} found nothing", rule.id) };
+        let pair = found[0].pairs.iter().find(|(name, _)| *name == key);
+        pair.unwrap_or_else(|| panic!("no {key} in {found:?}")).1.clone()
+    }
+
+    /// Sets a server, waiting for a network.
+    pub(crate) fn server(&mut self, name: &str, args: &[&str]) -> &mut Node {
+        let node = self.agent(name);
+        node.labels.insert("node-role.kubernetes.io/control-plane".to_owned(), "true".to_owned());
+        node.annotations.insert(NODE_ARGS.to_owned(), serde_json::to_string(args).unwrap());
+        node
+    }
+
+    /// Sets an agent, waiting for a network.
+    pub(crate) fn agent(&mut self, name: &str) -> &mut Node {
+        let nodes = &mut self.live_mut().cluster.nodes;
+        nodes.retain(|node| node.name != name);
+        nodes.push(node(name, nodes.len()));
+        nodes.last_mut().unwrap()
+    }
+
+    /// Adds values to a release, the last ones.
+    pub(crate) fn values(&mut self, release: &str, values: &str) {
+        self.release(release).values.push(serde_yaml::from_str(values).unwrap());
+    }
+
+    pub(crate) fn release(&mut self, name: &str) -> &mut Release {
+        let mut releases = self.desired.helmfiles.iter_mut().flat_map(|helmfile| &mut helmfile.releases);
+        releases.find(|release| release.name == name).unwrap()
+    }
+
+    /// Leaves a release out.
+    pub(crate) fn without(&mut self, release: &str) {
+        self.release(release).installed = false;
+    }
+
+    /// Has a release installed already.
+    pub(crate) fn deployed(&mut self, namespace: &str, name: &str) {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        let stored = Stored { namespace, name, status: "deployed".to_owned(), ..Stored::default() };
+        self.manifests.0.remove(&stored.id());
+        self.live_mut().releases.as_mut().unwrap().push(stored);
+    }
+
+    /// Runs something of the user's.
+    pub(crate) fn user(&mut self, namespace: &str, name: &str) {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        let workload = Workload { kind: "Deployment".to_owned(), namespace, name, ..Workload::default() };
+        self.live_mut().cluster.workloads.push(workload);
+    }
+
+    pub(crate) fn service(&mut self, namespace: &str, name: &str, address: &str) -> &mut Service {
+        let services = &mut self.live_mut().cluster.services;
+        services.push(Service {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            cluster_ip: Some(address.to_owned()),
+            ..Service::default()
+        });
+        services.last_mut().unwrap()
+    }
+
+    /// Has k3s' own CoreDNS run.
+    pub(crate) fn bundled_coredns(&mut self) {
+        let label = || super::k3s::BUNDLED_COREDNS;
+        let labels = || [(label().0.to_owned(), label().1.to_owned())].into();
+        self.service("kube-system", "kube-dns", "10.43.0.10").labels = labels();
+        self.user("kube-system", "coredns");
+        self.live_mut().cluster.workloads.last_mut().unwrap().labels = labels();
+    }
+}
+
+pub(crate) fn taint(key: &str, value: &str, effect: &str) -> Taint {
+    Taint { key: key.to_owned(), value: value.to_owned(), effect: effect.to_owned() }
+}
+
+fn live() -> Live {
+    let mut live = Live {
+        version: "v1.33.6+k3s1".to_owned(),
+        releases: Ok(Vec::new()),
+        records: Ok(BTreeMap::new()),
+        objects: Ok(BTreeMap::new()),
+        owners: Ok(Vec::new()),
+        claims: Ok(Claims::default()),
+        may_everything: Ok(true),
+        not_ready: Ok(None),
+        api_host_refused: Ok(None),
+        kubelet: Ok(Kubelet {
+            node: "a".to_owned(),
+            cluster_dns: vec!["10.43.0.10".to_owned()],
+            cluster_domain: "cluster.local".to_owned(),
+        }),
+        ..Live::default()
+    };
+    live.cluster.services.push(Service {
+        namespace: "default".to_owned(),
+        name: "kubernetes".to_owned(),
+        cluster_ip: Some("10.43.0.1".to_owned()),
+        ..Service::default()
+    });
+    live
+}
+
+fn node(name: &str, number: usize) -> Node {
+    let address =
+        |kind: &str, address: &str| Address { r#type: kind.to_owned(), address: address.to_owned() };
+    let labels = [("kubernetes.io/hostname", name), ("kubernetes.io/os", "linux")];
+    Node {
+        name: name.to_owned(),
+        reason: "KubeletNotReady".to_owned(),
+        message: NO_CNI.to_owned(),
+        created: "2026-11-23T08:00:00Z".to_owned(),
+        changed: "2026-11-23T08:00:00Z".to_owned(),
+        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        taints: vec![taint("node.kubernetes.io/not-ready", "", "NoSchedule")],
+        pod_cidrs: vec![format!("10.42.{number}.0/24")],
+        addresses: vec![address("InternalIP", &format!("10.0.0.{}", 10 + number)), address("Hostname", name)],
+        info: Info { kubelet_version: "v1.33.6+k3s1".to_owned(), ..Info::default() },
+        ..Node::default()
+    }
+}
+
+/// The values that the shipped template gives a release: what stands between its name and the next one, with the
+/// expressions replaced that no YAML parser knows.
+fn with_shipped_values(release: Release) -> Release {
+    let template = include_str!("../../bootstrap/templates/values.yaml.gotmpl");
+    let start = format!("if eq $release \"{}\" }}}}", release.name);
+    let section = template.split_once(&start).map_or("", |(_, rest)| rest);
+    let section = section.split("{{- else").next().unwrap_or_default();
+    let lines = section.lines().filter(|line| !line.trim_start().starts_with("{{"));
+    let text: String = lines
+        .map(|line| match line.split_once("{{") {
+            Some((before, expression)) if expression.contains("$host | quote") => {
+                format!("{before}10.0.0.10\n")
+            }
+            Some((before, expression)) if expression.contains("6444") => format!("{before}6443\n"),
+            Some((before, _)) => format!("{before}replaced\n"),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    let values = serde_yaml::from_str(&text).unwrap();
+    Release { values: vec![values], ..release }
+}
+
+/// A workload with a pod specification.
+pub(crate) fn workload(kind: &str, name: &str, spec: &Value, pod: &Value) -> Value {
+    let mut object = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    object["spec"]["template"] = json!({"metadata": {"labels": {"name": name}}, "spec": pod});
+    object
+}
+
+/// What the shipped charts make of the shipped values, as far as scheduling goes.
+fn shipped_manifests() -> Vec<(&'static str, Vec<Value>)> {
+    let control_plane =
+        json!({"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"});
+    let apart = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"labelSelector": {"matchLabels": {"name": "cilium-operator"}}, "topologyKey": "kubernetes.io/hostname"}]}});
+    let linux = json!({"kubernetes.io/os": "linux"});
+    let plain =
+        |name: &str| workload("Deployment", name, &json!({"replicas": 1}), &json!({"nodeSelector": linux}));
+    let mut check =
+        workload("Job", "cert-manager-startupapicheck", &json!({}), &json!({"nodeSelector": linux}));
+    check["metadata"]["annotations"] = json!({"helm.sh/hook": "post-install"});
+    vec![
+        (
+            "kube-system/cilium",
+            vec![
+                workload(
+                    "DaemonSet",
+                    "cilium",
+                    &json!({}),
+                    &json!({"tolerations": [{"operator": "Exists"}], "nodeSelector": linux}),
+                ),
+                workload(
+                    "Deployment",
+                    "cilium-operator",
+                    &json!({"replicas": 1}),
+                    &json!({"tolerations": [control_plane], "affinity": apart, "nodeSelector": linux}),
+                ),
+            ],
+        ),
+        (
+            "kube-system/coredns",
+            vec![
+                workload(
+                    "Deployment",
+                    "coredns",
+                    &json!({}),
+                    &json!({"tolerations": [{"key": "CriticalAddonsOnly", "operator": "Exists"}, control_plane]}),
+                ),
+                json!({"kind": "Service", "metadata": {"name": "kube-dns", "namespace": "kube-system"}, "spec": {"clusterIP": "10.43.0.10"}}),
+            ],
+        ),
+        ("cert-manager/cert-manager", vec![plain("cert-manager"), plain("cert-manager-webhook"), check]),
+        ("flux-system/flux-operator", vec![plain("flux-operator")]),
+        ("flux-system/flux-instance", vec![json!({"kind": "FluxInstance", "metadata": {"name": "flux"}})]),
+    ]
+}
+
+#[test]
+fn the_shipped_values_are_read() {
+    let world = World::healthy();
+    let value = |release: &str, path: &[&str]| world.desired.release(release).unwrap().text(path);
+    assert_eq!(value("cilium", &["k8sServiceHost"]).as_deref(), Some("10.0.0.10"));
+    assert_eq!(value("cilium", &["k8sServicePort"]).as_deref(), Some("6443"));
+    assert_eq!(value("coredns", &["service", "clusterIP"]).as_deref(), Some("10.43.0.10"));
+    assert!(value("flux-instance", &["instance", "sync", "url"]).is_some());
+}
+
+#[test]
+fn the_shipped_bootstrap_raises_no_alarm_on_a_healthy_cluster() {
+    let mut world = World::healthy();
+    // Several servers and an agent, behind an address that moves.
+    world.values("cilium", "k8sServiceHost: api.home.lan");
+    world.server("b", &SERVER_ARGS);
+    world.server("c", &SERVER_ARGS);
+    world.agent("d");
+    for rule in super::rules::ALL {
+        if matches!(rule.check, Check::Cluster(_) | Check::Nodes(_)) || rule.group == super::Group::Dns {
+            assert!(!matches!(world.ask(rule), Answer::Found(_)), "{}", rule.id);
+        }
+    }
+}
