@@ -18,7 +18,7 @@ use std::path::PathBuf;
 pub use self::files::{Files, files, files_for_looking};
 pub use self::standing::{Named, Standing, standing};
 use crate::charts::ChartStore;
-use crate::check::{Facts, Finding, Findings, Severity};
+use crate::check::{Facts, Finding, Findings, Severity, versions};
 use crate::desired::{Desired, Helmfile, encrypted, repository, synced};
 use crate::error::Error;
 use crate::fingerprint::HashKey;
@@ -103,8 +103,15 @@ pub async fn gather(
         problems.0.push(missing_env(&missing.into_iter().collect::<Vec<_>>()));
     }
     let mut helmfiles = Vec::new();
+    // What a helmfile or helm of a version that is not accepted says about files is not worth telling.
+    let old = versions.iter().any(|(name, version)| {
+        let version = version.as_ref().map(Option::as_ref);
+        version.is_ok_and(|version| *name != "sops" && versions::check(name, version).is_err())
+    });
     for build in builds {
-        problems.0.extend(build.problems);
+        if !old {
+            problems.0.extend(build.problems);
+        }
         helmfiles.push(build.helmfile);
     }
     let of_releases = helmfiles.iter().flat_map(namespaces_of).map(String::as_str);
@@ -213,6 +220,8 @@ pub fn known<T>(answer: Result<T, Error>) -> Result<Known<T>, Error> {
     match answer {
         Ok(answer) => Ok(Ok(answer)),
         Err(error @ (Error::Interrupted(_) | Error::Process(ProcessError::Interrupted { .. }))) => Err(error),
+        // The tool's own words; what it was asked for stands in the transcript.
+        Err(Error::Tool { reason, .. }) => Ok(Err(reason)),
         Err(error) => Ok(Err(error.to_string())),
     }
 }

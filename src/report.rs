@@ -15,6 +15,7 @@ use crate::desired::releases::Release;
 use crate::kubeconfig::Target;
 use crate::logger::{self, Level};
 use crate::observed::Live;
+use crate::plan::releases::{ReleaseAction, ReleasePlan};
 use crate::redact::Redactor;
 use crate::run::seconds;
 
@@ -36,7 +37,7 @@ pub struct Report {
     pub cluster: Option<ClusterReport>,
     /// The stages that began, in their order.
     pub stages: Vec<StageReport>,
-    /// The releases that were at work, in the order in which they ended.
+    /// The releases: first those that were left alone, then those that were at work, in the order in which they ended.
     pub releases: Vec<ReleaseReport>,
     /// What Flux syncs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,7 +130,7 @@ pub struct ReleaseReport {
     pub name: String,
     /// Its chart's version.
     pub version: String,
-    /// `synced` or `failed`.
+    /// `synced`, `failed`, `unchanged` or `skipped`.
     pub status: &'static str,
     /// How long it took.
     pub seconds: f64,
@@ -146,6 +147,24 @@ impl ReleaseReport {
             status: "synced",
             seconds: rounded(took),
         }
+    }
+
+    /// A release that is not synced: it is as wanted, or something else owns it.
+    #[must_use]
+    pub fn kept(plan: &ReleasePlan) -> Option<Self> {
+        let status = match plan.action {
+            ReleaseAction::Keep => "unchanged",
+            ReleaseAction::LeaveTo(_) => "skipped",
+            _ => return None,
+        };
+        let (namespace, name) = plan.id.split_once('/')?;
+        Some(Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            version: plan.to.version.clone(),
+            status,
+            seconds: 0.0,
+        })
     }
 
     /// A release that failed.

@@ -200,6 +200,8 @@ impl ControlPlane {
         write("service-accounts.pub", &public)?;
         let names = [
             "127.0.0.1",
+            // k3s writes the addresses of its servers into it.
+            "10.0.0.10",
             "10.43.0.1",
             "localhost",
             "kubernetes",

@@ -20,7 +20,7 @@ use crate::observed::cluster::Cluster;
 use crate::plan::{ObjectAction, Plan, plan};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
-use crate::report::{ClusterReport, FluxReport, ProblemReport, Report, StageReport, rounded};
+use crate::report::{ClusterReport, FluxReport, ProblemReport, ReleaseReport, Report, StageReport, rounded};
 use crate::run::{mark, namespaces, nodes, releases, seconds, secrets};
 use crate::scratch::Scratch;
 use crate::settings::Settings;
@@ -147,6 +147,7 @@ async fn bootstrap(
     }
     run.report.stages.push(StageReport::done("nodes", waited));
 
+    run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
     if plan.is_empty() {
         tracing::info!(
             namespaces = %plan.namespaces.len(),

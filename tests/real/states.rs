@@ -100,12 +100,20 @@ fn assert_healthy(ran: &Ran) {
 
 const NODE: &str = "node-1";
 
+const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
+
+const GOOD_ARGS: &str = r#","--flannel-backend","none","--disable-network-policy","true","--disable-kube-proxy","true","--disable","coredns","--disable","servicelb","--disable","traefik""#;
+
 fn node_args(world: &World, args: &str) {
     let change = format!("k3s.io/node-args=[\"server\"{args}]");
     world.kubectl(&["annotate", "--overwrite", "node", NODE, &change]);
 }
 
-const GOOD_ARGS: &str = r#","--flannel-backend","none","--disable-network-policy","true","--disable-kube-proxy","true","--disable","coredns","--disable","servicelb","--disable","traefik""#;
+fn state<'a>(name: &'a str, rule: &'a str, mark: &'a str, words: &'a [&'a str]) -> State<'a> {
+    State { name, rule, mark, words }
+}
+
+fn none() {}
 
 /// How k3s was started, and what stands in the cluster.
 #[test]
@@ -114,40 +122,52 @@ fn states_of_k3s_and_its_nodes() {
     let mark = world.sandbox.audit_mark().unwrap();
     assert_healthy(&world.boot(&["check"]).run());
     let mut table = Table::new(&world);
-    let good = || node_args(&world, GOOD_ARGS);
-    let without = |args: &str| node_args(&world, &GOOD_ARGS.replace(args, ""));
-    let state = |name, rule, mark, words| State { name, rule, mark, words };
+    k3s(&mut table);
+    nodes(&mut table);
+    addresses(&mut table);
+    table.end();
+    assert_healthy(&world.boot(&["check"]).run());
+    assert_eq!(world.changes(mark), [""; 0]);
+}
 
-    table.state(
-        &state("flannel still on", "k3s-flannel", "✗", &["flannel-backend: \"none\"", NODE]),
-        || without(r#","--flannel-backend","none""#),
-        good,
-    );
-    table.state(
-        &state(
+fn k3s(table: &mut Table<'_>) {
+    let world = table.world;
+    let good = || node_args(world, GOOD_ARGS);
+    let without = |args: &str| node_args(world, &GOOD_ARGS.replace(args, ""));
+    let states: [(&str, &str, &str, &[&str], &str); 5] = [
+        (
+            "flannel still on",
+            "k3s-flannel",
+            "✗",
+            &["flannel-backend: \"none\"", NODE],
+            r#","--flannel-backend","none""#,
+        ),
+        (
             "network policy controller still on",
             "k3s-network-policy",
             "!",
             &["disable-network-policy: true"],
+            r#","--disable-network-policy","true""#,
         ),
-        || without(r#","--disable-network-policy","true""#),
-        good,
-    );
-    table.state(
-        &state("kube-proxy still on", "k3s-kube-proxy", "!", &["disable-kube-proxy: true"]),
-        || without(r#","--disable-kube-proxy","true""#),
-        good,
-    );
-    table.state(
-        &state("CoreDNS not disabled", "k3s-coredns", "✗", &["coredns"]),
-        || without(r#","--disable","coredns""#),
-        good,
-    );
-    table.state(
-        &state("servicelb and traefik still bundled", "k3s-bundled", "✓", &["servicelb", "traefik"]),
-        || without(r#","--disable","servicelb","--disable","traefik""#),
-        good,
-    );
+        (
+            "kube-proxy still on",
+            "k3s-kube-proxy",
+            "!",
+            &["disable-kube-proxy: true"],
+            r#","--disable-kube-proxy","true""#,
+        ),
+        ("CoreDNS not disabled", "k3s-coredns", "!", &["coredns"], r#","--disable","coredns""#),
+        (
+            "servicelb and traefik still bundled",
+            "k3s-bundled",
+            "✓",
+            &["servicelb", "traefik"],
+            r#","--disable","servicelb","--disable","traefik""#,
+        ),
+    ];
+    for (name, rule, mark, words, args) in states {
+        table.state(&state(name, rule, mark, words), || without(args), good);
+    }
     table.state(
         &state("bundled CoreDNS still there", "coredns-bundled", "✗", &["coredns"]),
         || world.apply(BUNDLED_COREDNS),
@@ -156,29 +176,30 @@ fn states_of_k3s_and_its_nodes() {
     for row in &table.rows {
         assert!(!row.contains("take-ownership") && !row.contains("take_ownership"), "{row}");
     }
-    table.state_with(
-        &state("user workloads, flannel still on", "k3s-flannel", "✗", &["cut"]),
-        || {
-            world.apply(USER_WORKLOAD);
-            without(r#","--flannel-backend","none""#);
-        },
-        || {
-            world.delete(USER_WORKLOAD);
-            good();
-        },
-        &["check"],
-        |boot| boot,
-    );
+    let flannel = || {
+        world.apply(USER_WORKLOAD);
+        without(r#","--flannel-backend","none""#);
+    };
+    let mend = || {
+        world.delete(USER_WORKLOAD);
+        good();
+    };
+    table.state(&state("flannel still on, with user workloads", "k3s-flannel", "✗", &["cut"]), flannel, mend);
+    let row = table.rows.last().unwrap();
     assert!(
-        !table.rows.last().unwrap().contains("flannel-backend: \"none\" ·"),
-        "nothing that cuts the network is ready to paste"
+        !row.contains("· flannel-backend: \"none\""),
+        "nothing that cuts the network is ready to paste: {row}"
     );
+}
 
+fn nodes(table: &mut Table<'_>) {
+    let world = table.world;
+    let args = ["check", "--nodes=3"];
     table.state_with(
         &state("fewer nodes than expected", "nodes", "!", &["1", "3"]),
-        || {},
-        || {},
-        &["check", "--nodes=3"],
+        none,
+        none,
+        &args,
         |boot| boot,
     );
     let taint = |args: &[&str]| world.kubectl(&[&["taint", "node", NODE][..], args].concat());
@@ -197,28 +218,66 @@ fn states_of_k3s_and_its_nodes() {
         || taint(&["CriticalAddonsOnly=true:NoExecute"]),
         || taint(&["CriticalAddonsOnly=true:NoExecute-"]),
     );
-    let values = "bootstrap/templates/values.yaml.gotmpl";
     table.state(
-        &state("two operators for one node", "replicas", "✗", &["operator.replicas: 1", "cilium-operator"]),
-        || world.replace(values, "  replicas: 1\n", "  replicas: 2\n"),
+        &state("two operators for one node", "replicas", "✗", &["replicas: 1", "cilium-operator"]),
+        || world.replace(VALUES, "  replicas: 1\n", "  replicas: 2\n"),
         || world.restore(),
     );
+    let routing = "kubeProxyReplacement: true\nroutingMode: native\n";
     table.state(
         &state(
             "native routing without the pods' network",
             "pod-cidr",
-            "✗",
+            "!",
             &["10.99.0.0/16", "10.42.0.0/24"],
         ),
         || {
             world.replace(
-                values,
+                VALUES,
                 "kubeProxyReplacement: true\n",
-                "kubeProxyReplacement: true\nroutingMode: native\nipv4NativeRoutingCIDR: 10.99.0.0/16\n",
+                &format!("{routing}ipv4NativeRoutingCIDR: 10.99.0.0/16\n"),
             );
         },
         || world.restore(),
     );
+    table.state(
+        &state("native routing without any network", "pod-cidr", "✗", &["ipv4NativeRoutingCIDR"]),
+        || world.replace(VALUES, "kubeProxyReplacement: true\n", routing),
+        || world.restore(),
+    );
+    let kubelet = |message: &str| {
+        let patch = serde_json::json!({"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "KubeletNotReady",
+            "message": message, "lastTransitionTime": "2026-11-23T00:00:00Z"}]}});
+        let patch = patch.to_string();
+        world.kubectl(&[
+            "patch",
+            "node",
+            NODE,
+            "--subresource=status",
+            "--type=strategic",
+            "--patch",
+            &patch,
+        ]);
+    };
+    table.state(
+        &state(
+            "NotReady for another reason, in its first minute",
+            "nodes-ready",
+            "!",
+            &["PLEG is not healthy"],
+        ),
+        || kubelet("PLEG is not healthy"),
+        || kubelet("Network plugin returns error: cni plugin not initialized"),
+    );
+    table.state(
+        &state("a cordoned node", "nodes-ready", "!", &[NODE]),
+        || world.kubectl(&["cordon", NODE]),
+        || world.kubectl(&["uncordon", NODE]),
+    );
+}
+
+fn addresses(table: &mut Table<'_>) {
+    let world = table.world;
     table.state(
         &state(
             "CoreDNS at another address than the kubelet's",
@@ -226,7 +285,7 @@ fn states_of_k3s_and_its_nodes() {
             "!",
             &["10.43.0.53", "10.43.0.10"],
         ),
-        || world.replace(values, "clusterIP: 10.43.0.10", "clusterIP: 10.43.0.53"),
+        || world.replace(VALUES, "clusterIP: 10.43.0.10", "clusterIP: 10.43.0.53"),
         || world.restore(),
     );
     table.state(
@@ -234,29 +293,20 @@ fn states_of_k3s_and_its_nodes() {
         || world.apply(SQUATTER),
         || world.delete(SQUATTER),
     );
-    let hosts: [(&str, &str, &str, &str, &[&str]); 3] = [
-        ("API host with a scheme", "https://10.0.0.10:6443", "api-host", "✗", &["https://10.0.0.10:6443"]),
+    let hosts: [(&str, &str, &str, &[&str]); 2] = [
+        ("API host with a scheme", "https://10.0.0.10:6443", "api-host", &["https://10.0.0.10:6443"]),
         (
             "API host that is not in the certificate",
             "api.example.org",
             "api-host-cert",
-            "✗",
             &["api.example.org", "tls-san"],
         ),
-        ("127.0.0.1 without agents is fine, but told offline", "127.0.0.1", "api-host-roles", "", &[]),
     ];
-    for (name, host, rule, mark, words) in hosts.into_iter().filter(|(.., mark, _)| !mark.is_empty()) {
-        table.state_with(
-            &state(name, rule, mark, words),
-            || {},
-            || {},
-            &["check"],
-            |boot| boot.env("K3S_API_HOST", host),
-        );
+    for (name, host, rule, words) in hosts {
+        table.state_with(&state(name, rule, "✗", words), none, none, &["check"], |boot| {
+            boot.env("K3S_API_HOST", host)
+        });
     }
-    table.end();
-    assert_healthy(&world.boot(&["check"]).run());
-    assert_eq!(world.changes(mark), [""; 0]);
 }
 
 const BUNDLED_COREDNS: &str = "apiVersion: v1

@@ -56,8 +56,10 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("repository");
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("bootstrap"), &root.join("bootstrap"));
-        std::fs::create_dir(root.join(".git")).unwrap();
         std::fs::copy(sandbox.age_key(), root.join("age.key")).unwrap();
+        for args in [&["init", "--quiet"][..], &["add", "bootstrap"]] {
+            assert!(Command::new("git").arg("-C").arg(&root).args(args).status().unwrap().success());
+        }
         let identity = |path: PathBuf| {
             let text = std::fs::read_to_string(path).unwrap();
             text.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).unwrap().to_owned()
@@ -181,11 +183,6 @@ impl<'a> Boot<'a> {
 
     pub(crate) fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.command.env(name, value.into());
-        self
-    }
-
-    pub(crate) fn arg(mut self, arg: &str) -> Self {
-        self.command.arg(arg);
         self
     }
 
