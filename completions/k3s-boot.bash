@@ -181,7 +181,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__check)
-            opts="-o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --offline --explain --kubeconfig --context --root --config --log-level --color --output --help"
+            opts="-y -o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --offline --pin --yes --explain --kubeconfig --context --root --config --log-level --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -245,6 +245,8 @@ json\t'One JSON document at the end'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l allow-hooks -d 'Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l strict -d 'Take warnings for errors'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l offline -d 'Check only what needs no cluster, and contact nothing: for a repository\'s CI'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l pin -d 'Write the cluster\'s UID into k3s-boot.yaml: it is the only one then that this repository bootstraps'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s y -l yes -d 'With --pin, replace another cluster\'s UID'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l nodes -d 'Nodes to expect; they need not be Ready [default: 1]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r

@@ -150,6 +150,12 @@ pub struct Check {
     /// Check only what needs no cluster, and contact nothing: for a repository's CI
     #[arg(long)]
     pub offline: bool,
+    /// Write the cluster's UID into k3s-boot.yaml: it is the only one then that this repository bootstraps
+    #[arg(long, conflicts_with = "offline")]
+    pub pin: bool,
+    /// With --pin, replace another cluster's UID
+    #[arg(short, long, requires = "pin")]
+    pub yes: bool,
     /// Tell why a check matters, and do nothing else
     #[arg(long, value_name = "ID", value_parser = rule_id(rules::ALL.iter().copied()))]
     pub explain: Option<String>,

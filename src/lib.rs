@@ -129,7 +129,8 @@ fn run_check(global: &Global, check: &Check) -> anyhow::Result<ExitCode> {
     }
     let (env, redactor) = begin(global, true)?;
     let settings = Settings::of_check(global, check, &env);
-    let code = run(async |stop| written(commands::check::check(&settings, &env, &redactor, stop).await))?;
+    let code =
+        run(async |stop| written(commands::check::check(&settings, &env, &redactor, stop, check.pin).await))?;
     Ok(ExitCode::from(code))
 }
 

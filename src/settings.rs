@@ -205,7 +205,9 @@ impl Settings {
         let settings = Self::resolve(global, &check.checks, env);
         // A repository's CI has no key, even if the configuration tells where it lies elsewhere.
         let age_key_named = settings.age_key_named && (!check.offline || check.checks.age_key.is_some());
-        Self { offline: check.offline, age_key_named, ..settings }
+        // Another cluster's UID is to be replaced, so it no longer stands in the way.
+        let cluster_uid = settings.cluster_uid.clone().filter(|_| !(check.pin && check.yes));
+        Self { offline: check.offline, age_key_named, cluster_uid, ..settings }
     }
 }
 

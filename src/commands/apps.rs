@@ -1,7 +1,7 @@
 //! `k3s-boot apps`: the bootstrap.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::gather::{self, Files, Picture, Purpose};
 use crate::guard;
 use crate::kubeconfig::Target;
+use crate::logger::{self, Level};
 use crate::observed::cluster::Cluster;
 use crate::plan::{ObjectAction, Plan, plan};
 use crate::process::signals::Stop;
@@ -297,14 +298,15 @@ fn judge(settings: &Settings, picture: &Picture, wanted: impl Fn(&Rule) -> bool)
 }
 
 fn say_target(target: &Target, version: &str, cluster: &Cluster) {
-    tracing::info!(
-        context = %target.context,
-        server = %target.server,
-        version = %version,
-        nodes = %cluster.nodes.len(),
-        uid = %cluster.uid,
-        "Target cluster"
-    );
+    let mut pairs = vec![
+        ("context", target.context.clone()),
+        ("server", target.server.clone()),
+        ("version", version.to_owned()),
+        ("nodes", cluster.nodes.len().to_string()),
+        ("uid", cluster.uid.clone()),
+    ];
+    pairs.extend(cluster.age(SystemTime::now()).map(|age| ("age", age)));
+    logger::log(Level::Info, "Target cluster", &pairs);
 }
 
 async fn sync(

@@ -4,11 +4,13 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use super::toolbox;
-use crate::check::{self, Outcome, Severity};
+use crate::check::{self, Finding, Outcome, Severity};
 use crate::child_env;
+use crate::config::{self, Pinned};
 use crate::env::Env;
 use crate::error::Error;
 use crate::gather::{self, Purpose};
+use crate::logger::{self, Level};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
 use crate::report::checks::{CheckReport, ChecksReport, text};
@@ -22,7 +24,13 @@ use crate::transcript::Transcript;
 /// # Errors
 ///
 /// stdout cannot be written.
-pub async fn check(settings: &Settings, env: &Env, redactor: &Redactor, stop: Stop) -> std::io::Result<u8> {
+pub async fn check(
+    settings: &Settings,
+    env: &Env,
+    redactor: &Redactor,
+    stop: Stop,
+    pinned: bool,
+) -> std::io::Result<u8> {
     let start = Instant::now();
     let transcript =
         Transcript::new(settings.state.as_ref().map(|state| state.join("logs")), redactor.clone());
@@ -41,6 +49,7 @@ pub async fn check(settings: &Settings, env: &Env, redactor: &Redactor, stop: St
         Some(Severity::Warning) => ("warnings", settings.strict),
         Some(Severity::Info) | None => ("ok", false),
     };
+    let failed = failed || (pinned && !pin(settings, &outcomes, cluster.as_ref()));
     let exit_code = u8::from(failed);
     let mut stdout = std::io::stdout().lock();
     if settings.json {
@@ -71,6 +80,31 @@ async fn look(
             .await?;
     let cluster = picture.observed.live.as_ref().map(|live| ClusterReport::new(&tools.target, live));
     Ok((check::run(&picture.facts(settings), |_| true), cluster))
+}
+
+/// Writes down that this is the cluster, unless the guard has a reason against it. Tells whether it stands there now.
+fn pin(settings: &Settings, outcomes: &[Outcome], cluster: Option<&ClusterReport>) -> bool {
+    let refused =
+        |outcome: &Outcome| outcome.rule.id == "guard" && outcome.severity() == Some(Severity::Error);
+    let Some(cluster) = cluster.filter(|_| !outcomes.iter().any(refused)) else {
+        tracing::error!(file = %settings.config_file.display(), "Cluster is not pinned");
+        return false;
+    };
+    match config::pin(&settings.config_file, &cluster.uid) {
+        Ok(pinned) => {
+            let message = match pinned {
+                Pinned::Created | Pinned::Changed => "Cluster pinned",
+                Pinned::Unchanged => "Cluster is pinned already",
+            };
+            let file = settings.config_file.display().to_string();
+            logger::log(Level::Info, message, &[("uid", cluster.uid.clone()), ("file", file)]);
+            true
+        }
+        Err(findings) => {
+            findings.iter().for_each(Finding::log);
+            false
+        }
+    }
 }
 
 /// Tells why a check matters.

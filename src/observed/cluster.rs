@@ -1,6 +1,7 @@
 //! Nodes, namespaces, workloads, Services and the identity of the cluster.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
@@ -83,6 +84,19 @@ pub struct Lease {
 }
 
 impl Cluster {
+    /// How old it is, for people: `3m`, `5h`, `12days`. None when that is not known.
+    #[must_use]
+    pub fn age(&self, now: SystemTime) -> Option<String> {
+        let age = now.duration_since(humantime::parse_rfc3339(&self.created).ok()?).ok()?.as_secs();
+        let whole = match age {
+            0..60 => age,
+            60..3600 => age - age % 60,
+            3600..86_400 => age - age % 3600,
+            _ => age - age % 86_400,
+        };
+        Some(humantime::format_duration(Duration::from_secs(whole)).to_string().replace(' ', ""))
+    }
+
     /// How many nodes are Ready.
     #[must_use]
     pub fn ready_nodes(&self) -> usize {
@@ -292,6 +306,12 @@ mod tests {
             {"kind":"Node","metadata":{"name":"c"}}]}"#;
         let cluster = Cluster::from(serde_json::from_str::<List<Item>>(list).unwrap());
         assert_eq!((cluster.uid.as_str(), cluster.created.as_str()), ("7f0c", "2026-11-23T08:00:00Z"));
+        let later = |seconds| {
+            humantime::parse_rfc3339("2026-11-23T08:00:00Z").unwrap() + Duration::from_secs(seconds)
+        };
+        let ages = [5, 125, 7_300, 90_000].map(|seconds| cluster.age(later(seconds)).unwrap());
+        assert_eq!(ages, ["5s", "2m", "2h", "1day"]);
+        assert_eq!(Cluster::default().age(later(0)), None);
         assert_eq!(cluster.namespaces["old"], "Terminating");
         assert_eq!(cluster.namespace_owners["old"], "flux-system/apps");
         assert_eq!((cluster.nodes.len(), cluster.ready_nodes()), (3, 1));

@@ -149,6 +149,30 @@ fn a_cluster_of_another_repository_is_not_touched() {
 }
 
 #[test]
+fn a_pin_is_written_and_holds() {
+    let uid = "7f0c2a9e-1111-4222-8333-123456789abc";
+    let cluster = scenario::cluster(&[("kube-system", "Active")], 1).replace("uid-of-kube-system", uid);
+    let rule = json!({"tool": "kubectl", "args": ["get", scenario::CLUSTER], "stdout": cluster});
+    let boot = Boot::of("check").args(&["--pin"]).rule(rule.clone());
+    let ran = boot.run();
+    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.contains("Cluster pinned"), "{}", ran.stderr);
+    let written = std::fs::read_to_string(boot.path("root/k3s-boot.yaml")).unwrap();
+    assert!(written.contains(&format!("uid: {uid}")), "{written}");
+    let text = written.replace(uid, "00000000-1111-4222-8333-123456789abc");
+    let other = |command: &str| Boot::of(command).file("k3s-boot.yaml", &text).rule(rule.clone());
+    let apps = other("apps").run();
+    assert_eq!((apps.code(), apps.mutating()), (1, Vec::new()));
+    assert!(apps.stderr.contains("Cluster is not the pinned one"), "{}", apps.stderr);
+    let kept = other("check").args(&["--pin"]);
+    assert_eq!(kept.run().code(), 1);
+    assert_eq!(std::fs::read_to_string(kept.path("root/k3s-boot.yaml")).unwrap(), text);
+    let replaced = other("check").args(&["--pin", "--yes"]);
+    assert_eq!(replaced.run().code(), 0);
+    assert!(std::fs::read_to_string(replaced.path("root/k3s-boot.yaml")).unwrap().contains(uid));
+}
+
+#[test]
 fn a_diff_tells_what_would_be_done_and_no_secret() {
     let boot = Boot::of("diff").canary("CANARY-of-before");
     let record = scenario::record(
