@@ -130,7 +130,7 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "versions hooks releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned flux-state" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned flux-state" -- "${cur}"))
                     return 0
                     ;;
                 --release-timeout)
@@ -200,7 +200,7 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "versions hooks releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned flux-state" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned flux-state" -- "${cur}"))
                     return 0
                     ;;
                 --explain)
@@ -312,7 +312,7 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "versions hooks releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned flux-state" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned flux-state" -- "${cur}"))
                     return 0
                     ;;
                 --kubeconfig)

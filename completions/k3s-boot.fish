@@ -50,7 +50,6 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l nodes -d 'Nod
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l skip-check -d 'Leave a check out; `k3s-boot check` shows their names' -r -f -a "versions\t''
-hooks\t''
 releases\t''
 mirror\t''
 flux-pair\t''
@@ -122,7 +121,6 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l nodes -d 'No
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l skip-check -d 'Leave a check out; `k3s-boot check` shows their names' -r -f -a "versions\t''
-hooks\t''
 releases\t''
 mirror\t''
 flux-pair\t''
@@ -252,7 +250,6 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l nodes -d 'Nod
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l skip-check -d 'Leave a check out; `k3s-boot check` shows their names' -r -f -a "versions\t''
-hooks\t''
 releases\t''
 mirror\t''
 flux-pair\t''

@@ -3,10 +3,16 @@
 use std::fmt::Write as _;
 
 use clap::CommandFactory as _;
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
+use crate::check::{Check, rules};
 use crate::cli::Cli;
 use crate::config::Config;
+use crate::report::Report;
+use crate::report::checks::ChecksReport;
+use crate::report::diff::DiffReport;
+use crate::report::status::StatusReport;
 
 /// The completion script for a shell.
 #[must_use]
@@ -54,14 +60,57 @@ pub fn reference() -> String {
     text
 }
 
+/// The checks with their reasons, as Markdown.
+#[must_use]
+pub fn checks() -> String {
+    let mut text = "# Checks\n\nWhat `k3s-boot check` looks at, and `k3s-boot apps` before it changes anything. Generated from the \
+                    program; `cargo test` tells when it is stale.\n\n\
+                    An *error* (✗) is what makes this bootstrap fail or do harm: it stops `apps` and gives exit code 1. A *warning* (!) \
+                    deserves a look and does so only with `--strict`. What could not be read is *unknown* (?) and never stops anything. \
+                    `--skip-check ID` leaves a check out, `skipChecks` in k3s-boot.yaml for good; those marked \\* cannot be left out.\n"
+        .to_owned();
+    let mut group = None;
+    for rule in rules::ALL {
+        if group != Some(rule.group) {
+            group = Some(rule.group);
+            _ = write!(text, "\n## {}\n", rule.group.title());
+        }
+        let star = if rule.essential { " \\*" } else { "" };
+        let place = match rule.check {
+            Check::Files(_) => "",
+            Check::Cluster(_) | Check::Nodes(_) => " Needs the cluster.",
+        };
+        _ = write!(text, "\n### `{}`{star}: {}\n\n{}{place}\n", rule.id, rule.title, rule.why);
+    }
+    text
+}
+
 /// The JSON schema of the configuration file, for editors.
 ///
 /// # Errors
 ///
 /// Never in practice: it writes into memory.
 pub fn config_schema() -> serde_json::Result<String> {
+    schema::<Config>()
+}
+
+/// The JSON schemas of what commands print with `-o json`, by the command's name.
+///
+/// # Errors
+///
+/// Never in practice: it writes into memory.
+pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 4]> {
+    Ok([
+        ("apps", schema::<Report>()?),
+        ("check", schema::<ChecksReport>()?),
+        ("diff", schema::<DiffReport>()?),
+        ("status", schema::<StatusReport>()?),
+    ])
+}
+
+fn schema<T: JsonSchema>() -> serde_json::Result<String> {
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
-    let schema = settings.into_generator().into_root_schema_for::<Config>();
+    let schema = settings.into_generator().into_root_schema_for::<T>();
     serde_json::to_string_pretty(&schema).map(|text| text + "\n")
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::check::Finding;
@@ -20,7 +21,7 @@ use crate::redact::Redactor;
 use crate::run::seconds;
 
 /// What a run did.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, JsonSchema, Serialize)]
 pub struct Report {
     /// `complete`, `no-sync-source` or `failed`.
     pub result: &'static str,
@@ -50,7 +51,7 @@ pub struct Report {
 }
 
 /// A cluster.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct ClusterReport {
     /// The kubeconfig's context.
     pub context: String,
@@ -76,7 +77,7 @@ impl ClusterReport {
 }
 
 /// A stage.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct StageReport {
     /// `preflight`, `nodes`, `namespaces`, `secrets`, `crds`, `apps` or `verify`.
     pub name: &'static str,
@@ -95,7 +96,7 @@ impl StageReport {
 }
 
 /// A problem that the preflight found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct ProblemReport {
     /// The rule that found it.
     pub rule: &'static str,
@@ -122,7 +123,7 @@ impl ProblemReport {
 }
 
 /// A release.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct ReleaseReport {
     /// Its namespace.
     pub namespace: String,
@@ -175,7 +176,7 @@ impl ReleaseReport {
 }
 
 /// What Flux syncs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct FluxReport {
     /// The repository's address.
     pub repository: String,

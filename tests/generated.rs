@@ -37,6 +37,18 @@ fn the_schema() {
 }
 
 #[test]
+fn the_schemas_of_reports() {
+    for (command, schema) in docs::report_schemas().unwrap() {
+        check(&format!("docs/{command}.schema.json"), schema.as_bytes());
+    }
+}
+
+#[test]
+fn the_checks() {
+    check("docs/checks.md", docs::checks().as_bytes());
+}
+
+#[test]
 fn the_manual() {
     check("man/k3s-boot.1", &docs::man(Cli::command()).unwrap());
 }

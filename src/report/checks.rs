@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use owo_colors::{OwoColorize as _, XtermColors};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ClusterReport;
@@ -14,7 +15,7 @@ use crate::redact::Redactor;
 use crate::run::seconds;
 
 /// The result of `k3s-boot check`, as `-o json` prints it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct ChecksReport {
     /// `ok`, `warnings` or `errors`.
     pub result: &'static str,
@@ -30,7 +31,7 @@ pub struct ChecksReport {
 }
 
 /// A check.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct CheckReport {
     /// Its name.
     pub id: &'static str,
@@ -49,7 +50,7 @@ pub struct CheckReport {
 }
 
 /// What a check found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct CheckProblem {
     /// `info`, `warning` or `error`.
     pub severity: &'static str,

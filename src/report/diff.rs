@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use crate::plan::{NamespaceAction, ObjectAction, Plan};
 use crate::redact::{REDACTED, Redactor};
 
 /// What `apps` would do, as `-o json` prints it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct DiffReport {
     /// Whether `apps` would change anything.
     pub changes: bool,
@@ -34,7 +35,7 @@ pub struct DiffReport {
 }
 
 /// A namespace.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct NamespaceDiff {
     /// Its name.
     pub name: String,
@@ -43,7 +44,7 @@ pub struct NamespaceDiff {
 }
 
 /// An object of an encrypted file; never its contents.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct SecretDiff {
     /// Its kind.
     pub kind: String,
@@ -60,7 +61,7 @@ pub struct SecretDiff {
 }
 
 /// A release.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct ReleaseDiff {
     /// Its namespace.
     pub namespace: String,
@@ -83,7 +84,7 @@ pub struct ReleaseDiff {
 }
 
 /// A value that differs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct ValueDiff {
     /// Where, as in `operator.replicas`.
     pub path: String,
@@ -96,7 +97,7 @@ pub struct ValueDiff {
 }
 
 /// An object of a release.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct ManifestDiff {
     /// The release.
     pub release: String,

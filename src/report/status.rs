@@ -5,6 +5,7 @@ mod text;
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use self::problems::{StatusProblem, Unknown};
@@ -25,7 +26,7 @@ use crate::redact::Redactor;
 const LAST_SECOND: u64 = 253_402_300_799;
 
 /// The result of `k3s-boot status`, as `-o json` prints it. Times are RFC 3339.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct StatusReport {
     /// `ready` when all that stands is ready, but for what was stopped on purpose; `not-ready`; `unknown` when releases or
     /// Flux could not be read; `failed` when the cluster does not answer.
@@ -49,7 +50,7 @@ pub struct StatusReport {
 }
 
 /// The cluster.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct ClusterStatus {
     /// The kubeconfig's context.
     pub context: String,
@@ -64,7 +65,7 @@ pub struct ClusterStatus {
 }
 
 /// A node.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct NodeStatus {
     /// Its name.
     pub name: String,
@@ -87,7 +88,7 @@ pub struct NodeStatus {
 }
 
 /// A Helm release.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct ReleaseStatus {
     /// Its namespace.
     pub namespace: String,
@@ -119,7 +120,7 @@ pub struct ReleaseStatus {
 }
 
 /// A workload that is not ready.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Unready {
     /// The workload, as `KIND NAMESPACE/NAME`.
     pub object: String,
@@ -133,7 +134,7 @@ pub struct Unready {
 }
 
 /// A warning.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct EventStatus {
     /// What it is about, as `KIND NAMESPACE/NAME`.
     pub object: String,
@@ -148,7 +149,7 @@ pub struct EventStatus {
 }
 
 /// An object of Flux.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct FluxStatus {
     /// Its kind.
     pub kind: String,

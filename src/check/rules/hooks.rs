@@ -7,7 +7,7 @@ pub(super) const RULE: Rule = Rule {
     group: Group::Repository,
     title: "helmfiles run no programs when they are read",
     why: "helmfile runs `prepare` hooks and `exec` on list, build and template too, so that a command that only reads could change the cluster.",
-    essential: false,
+    essential: true,
     check: Check::Files(check),
 };
 

@@ -1,5 +1,6 @@
 //! What is not ready and why, the most important first; and what could not be found out.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{EventStatus, FluxStatus, NodeStatus, ReleaseStatus, Seen, StatusReport, Unready, reason};
@@ -7,7 +8,7 @@ use crate::check::{Finding, Severity};
 use crate::redact::Redactor;
 
 /// Something that is not ready.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct StatusProblem {
     /// `warning` or `error`.
     pub severity: &'static str,
@@ -18,7 +19,7 @@ pub struct StatusProblem {
 }
 
 /// Something that could not be found out.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Unknown {
     /// `releases`, `flux`, `charts`, `warnings` or `helmfiles`.
     pub what: &'static str,
