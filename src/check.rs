@@ -155,6 +155,8 @@ impl From<Option<Finding>> for Answer {
 /// What a rule looks at.
 #[derive(Clone, Copy)]
 pub enum Check {
+    /// Nothing of its own: it tells what reading found (see [`Facts::told`]).
+    Told,
     /// Files, programs and registries: it runs with `--offline` too.
     Files(fn(&Facts<'_>) -> Answer),
     /// The cluster; unknown as long as that does not answer.
@@ -220,6 +222,27 @@ pub struct Rule {
     pub check: Check,
 }
 
+impl Rule {
+    /// Whether it has nothing to look at without a cluster.
+    #[must_use]
+    pub fn needs_cluster(&self) -> bool {
+        matches!(self.check, Check::Cluster(_) | Check::Nodes(_))
+    }
+
+    /// Asks it.
+    #[must_use]
+    pub fn ask(&self, facts: &Facts<'_>) -> Answer {
+        match (self.check, &facts.observed.live) {
+            (Check::Told, _) => facts.told(self.id).into(),
+            (Check::Files(check), _) => check(facts),
+            (Check::Cluster(check) | Check::Nodes(check), Some(live)) => check(facts, live),
+            (Check::Cluster(_) | Check::Nodes(_), None) => {
+                Answer::Unknown("the cluster does not answer".to_owned())
+            }
+        }
+    }
+}
+
 /// What became of a rule.
 pub struct Outcome {
     /// The rule.
@@ -254,17 +277,11 @@ impl Outcome {
 /// Asks all rules that `wanted` picks.
 #[must_use]
 pub fn run(facts: &Facts<'_>, wanted: impl Fn(&Rule) -> bool) -> Vec<Outcome> {
+    let settings = facts.settings;
     let ask = |rule: &'static Rule| {
-        let answer = match (rule.check, &facts.observed.live) {
-            _ if facts.settings.skip_checks.iter().any(|id| id == rule.id) => None,
-            (Check::Files(check), _) => Some(check(facts)),
-            (Check::Cluster(check) | Check::Nodes(check), Some(live)) => Some(check(facts, live)),
-            (Check::Cluster(_) | Check::Nodes(_), None) if facts.settings.offline => None,
-            (Check::Cluster(_) | Check::Nodes(_), None) => {
-                Some(Answer::Unknown("the cluster does not answer".to_owned()))
-            }
-        };
-        Outcome { rule, answer }
+        let skipped = settings.skip_checks.iter().any(|id| id == rule.id);
+        let no_cluster = settings.offline && rule.needs_cluster();
+        Outcome { rule, answer: (!skipped && !no_cluster).then(|| rule.ask(facts)) }
     };
     rules::ALL.iter().copied().filter(|rule| wanted(rule)).map(ask).collect()
 }

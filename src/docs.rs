@@ -6,7 +6,7 @@ use clap::CommandFactory as _;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
-use crate::check::{Check, rules};
+use crate::check::rules;
 use crate::cli::Cli;
 use crate::config::Config;
 use crate::report::Report;
@@ -76,10 +76,7 @@ pub fn checks() -> String {
             _ = write!(text, "\n## {}\n", rule.group.title());
         }
         let star = if rule.essential { " \\*" } else { "" };
-        let place = match rule.check {
-            Check::Files(_) => "",
-            Check::Cluster(_) | Check::Nodes(_) => " Needs the cluster.",
-        };
+        let place = if rule.needs_cluster() { " Needs the cluster." } else { "" };
         _ = write!(text, "\n### `{}`{star}: {}\n\n{}{place}\n", rule.id, rule.title, rule.why);
     }
     text

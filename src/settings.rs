@@ -331,7 +331,7 @@ mod tests {
         let root = folder.path();
         let text = "cluster: {uid: 7F0C1B2A-0000-4000-8000-00000000abcd}\nnodes: 3\nnamespaces: [a, b, a]\nsecrets: {ageKey: k, \
                     files: [x, x, /y]}\nhelmfiles: {apps: h/apps.yaml}\ntimeouts: {total: 1h, release: 2h, nodes: 3h, verify: \
-                    4h}\nskipChecks: [hooks, versions]\n";
+                    4h}\nskipChecks: [rights, versions]\n";
         let other = root.join("other.yaml");
         std::fs::write(&other, text).unwrap();
         let hours = Duration::from_hours;
@@ -353,7 +353,7 @@ mod tests {
         assert_eq!((settings.age_key, settings.age_key_named), (root.join("r/k"), true));
         assert_eq!(settings.secret_files, Some(vec![root.join("r/x"), PathBuf::from("/y")]));
         assert_eq!(settings.helmfiles.apps, Some(root.join("r/h/apps.yaml")));
-        assert_eq!(settings.skip_checks, ["hooks", "versions"]);
+        assert_eq!(settings.skip_checks, ["rights", "versions"]);
 
         std::fs::write(root.join("k3s-boot.yaml"), text).unwrap();
         let flags =
@@ -361,7 +361,7 @@ mod tests {
         let settings = resolve(&flags, &[], root);
         assert_eq!((settings.nodes, settings.timeout, settings.release_timeout), (2, hours(5), hours(6)));
         assert_eq!(settings.age_key, root.join("f"));
-        assert_eq!(settings.skip_checks, ["versions", "hooks"]);
+        assert_eq!(settings.skip_checks, ["versions", "rights"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Answer, Check, Facts, Rule};
+use super::{Answer, Facts, Rule};
 use crate::desired::chart::Chart;
 use crate::desired::releases::parse;
 use crate::desired::{Desired, Helmfile, Kind};
@@ -77,11 +77,7 @@ impl World {
             observed: &self.observed,
             manifests: &self.manifests,
         };
-        match (rule.check, &self.observed.live) {
-            (Check::Files(check), _) => check(&facts),
-            (Check::Cluster(check) | Check::Nodes(check), Some(live)) => check(&facts, live),
-            _ => Answer::Unknown("the cluster does not answer".to_owned()),
-        }
+        rule.ask(&facts)
     }
 
     /// What a rule finds, each as `severity message`; an unknown as `unknown reason`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Check, Facts, Rule, Severity};
+use super::{Answer, Facts, Rule, Severity};
 use crate::desired::releases::{Release, parse};
 use crate::desired::{Desired, Helmfile, Kind};
 use crate::manifests::Manifests;
@@ -82,10 +82,7 @@ impl World {
     }
 
     pub(crate) fn ask(&self, rule: &Rule) -> Answer {
-        match rule.check {
-            Check::Files(check) => check(&self.facts()),
-            Check::Cluster(check) | Check::Nodes(check) => check(&self.facts(), self.live()),
-        }
+        rule.ask(&self.facts())
     }
 
     /// What a rule finds: severity and message of each finding.
@@ -316,7 +313,7 @@ fn the_shipped_bootstrap_raises_no_alarm_on_a_healthy_cluster() {
     world.server("c", &SERVER_ARGS);
     world.agent("d");
     for rule in super::rules::ALL {
-        if matches!(rule.check, Check::Cluster(_) | Check::Nodes(_)) || rule.group == super::Group::Dns {
+        if rule.needs_cluster() || rule.group == super::Group::Dns {
             assert!(!matches!(world.ask(rule), Answer::Found(_)), "{}", rule.id);
         }
     }
