@@ -72,6 +72,8 @@ pub fn plan(desired: &Desired, live: Option<&Live>, rotate_age_key: bool) -> Res
     let unread = |reason: &str| vec![Finding::error("plan", "Cluster cannot be read").with("reason", reason)];
     let live = live.ok_or_else(|| unread("it does not answer"))?;
     let objects_there = live.objects.as_ref().map_err(|reason| unread(reason))?;
+    // What may be somebody else's is not touched.
+    live.claims.as_ref().map_err(|reason| unread(reason))?;
     let stored = live.releases.as_ref().map_err(|reason| unread(reason))?;
     let mut findings = Vec::new();
     let mut namespaces = Vec::new();
@@ -169,6 +171,7 @@ mod tests {
     use crate::desired::releases::parse;
     use crate::desired::{Helmfile, objects};
     use crate::fingerprint::HashKey;
+    use crate::observed::claims::Claims;
     use crate::observed::helm::Stored;
     use crate::redact::Redactor;
 
@@ -197,6 +200,7 @@ mod tests {
         live.cluster.namespaces = namespaces;
         live.objects = Ok(objects.into_iter().collect());
         live.releases = Ok(Vec::new());
+        live.claims = Ok(Claims::default());
         live
     }
 
@@ -235,6 +239,25 @@ mod tests {
         assert!(plan(&wanted(), Some(&stands()), true).is_ok());
         let both = desired(vec![secret(&key, "sops-age", "\"AGE-2\\nAGE-1\\n\"")]);
         assert!(plan(&both, Some(&stands()), false).is_ok(), "one that is added takes nothing away");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_changed() {
+        let read = || observed(&[], Vec::new());
+        let no = || "no".to_owned();
+        let cases = [
+            Live { claims: Err(no()), ..read() },
+            Live { releases: Err(no()), ..read() },
+            Live { objects: Err(no()), ..read() },
+        ];
+        for live in &cases {
+            assert_eq!(
+                plan(&desired(Vec::new()), Some(live), false).unwrap_err()[0].message,
+                "Cluster cannot be read"
+            );
+        }
+        assert!(plan(&desired(Vec::new()), None, false).is_err());
+        assert!(plan(&desired(Vec::new()), Some(&read()), false).is_ok());
     }
 
     #[test]
