@@ -1,4 +1,4 @@
-//! `cargo sandbox bench`: a cold bootstrap by k3s-boot against helmfile alone.
+//! `cargo sandbox bench`: a cold bootstrap by k3s-boot against helmfile alone, and the commands that only look.
 
 use std::fs;
 use std::io::Read as _;
@@ -20,6 +20,8 @@ use crate::tools::Tools;
 
 /// How often `--version` is run.
 const STARTS: usize = 50;
+/// How often a command that only looks is run.
+const LOOKS: usize = 9;
 /// Time between two looks at the program's memory; the kernel keeps the peak in between.
 const MEMORY_STEP: Duration = Duration::from_millis(20);
 /// The stage that plain helmfile has not.
@@ -63,6 +65,43 @@ pub(crate) fn cold(tools: &Tools, program: &Path, pairs: usize) -> Result<()> {
     output::result(&format!("start (`--version`), median of {STARTS}: {:.2} ms", start * 1000.0));
     output::result(&format!("release binary: {:.2} MB", to_megabytes(fs::metadata(program)?.len())));
     Ok(())
+}
+
+/// Times the commands that only look, each nine times: on an empty cluster, and on one that was bootstrapped. The charts
+/// are there already.
+pub(crate) fn looks(tools: &Tools, program: &Path) -> Result<()> {
+    let sandbox = fresh(tools, &Registry::start(tools)?)?;
+    output::result("medians of nine, charts cached           s  changing requests");
+    // The first one fetches the charts.
+    look(&sandbox, program, &["check"])?;
+    looked(&sandbox, program, "empty cluster", &["check"])?;
+    look(&sandbox, program, &["apps"])?;
+    let commands: [&[&str]; 6] =
+        [&["check"], &["check", "--offline"], &["diff"], &["diff", "--manifests"], &["status"], &["apps"]];
+    for command in commands {
+        looked(&sandbox, program, "six releases", command)?;
+    }
+    Ok(())
+}
+
+fn looked(sandbox: &Sandbox, program: &Path, cluster: &str, command: &[&str]) -> Result<()> {
+    let mark = sandbox.audit_mark()?;
+    let times: Result<Vec<_>> = (0..LOOKS).map(|_| look(sandbox, program, command)).collect();
+    let changes = sandbox.mutating_since(mark)?.len();
+    let name = format!("{cluster}: {}", command.join(" "));
+    output::result(&format!("{name:<36}  {:.2}  {changes:>17}", median(&mut times?)?));
+    Ok(())
+}
+
+fn look(sandbox: &Sandbox, program: &Path, command: &[&str]) -> Result<f64> {
+    let started = Instant::now();
+    let mut process = sandbox.command(program);
+    process.args(command).arg("--root").arg(workspace());
+    if command != ["status"] {
+        process.arg("--age-key").arg(sandbox.age_key());
+    }
+    run(&mut process)?;
+    Ok(started.elapsed().as_secs_f64())
 }
 
 fn fresh(tools: &Tools, registry: &Arc<Registry>) -> Result<Sandbox> {

@@ -79,7 +79,11 @@ impl Cmd {
             Self::Test { arguments } => test(&arguments),
             Self::Bench { pairs } => {
                 let tools = install()?;
-                bench::cold(&tools, &build()?, pairs)?;
+                let program = build()?;
+                bench::looks(&tools, &program)?;
+                if pairs > 0 {
+                    bench::cold(&tools, &program, pairs)?;
+                }
                 Ok(ExitCode::SUCCESS)
             }
             Self::Down => {
