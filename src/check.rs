@@ -157,8 +157,10 @@ impl From<Option<Finding>> for Answer {
 pub enum Check {
     /// Nothing of its own: it tells what reading found (see [`Facts::told`]).
     Told,
-    /// Files, programs and registries: it runs with `--offline` too.
+    /// Files, programs and charts: it runs with `--offline` too.
     Files(fn(&Facts<'_>) -> Answer),
+    /// What leads to a cluster or a registry: not asked with `--offline`, for nothing of it is looked at then.
+    Online(fn(&Facts<'_>) -> Answer),
     /// The cluster; unknown as long as that does not answer.
     Cluster(fn(&Facts<'_>, &Live) -> Answer),
     /// Nodes: as [`Check::Cluster`], and once more when all nodes have registered.
@@ -229,12 +231,18 @@ impl Rule {
         matches!(self.check, Check::Cluster(_) | Check::Nodes(_))
     }
 
+    /// Whether it has something to look at with `--offline`.
+    #[must_use]
+    pub fn works_offline(&self) -> bool {
+        !self.needs_cluster() && !matches!(self.check, Check::Online(_))
+    }
+
     /// Asks it.
     #[must_use]
     pub fn ask(&self, facts: &Facts<'_>) -> Answer {
         match (self.check, &facts.observed.live) {
             (Check::Told, _) => facts.told(self.id).into(),
-            (Check::Files(check), _) => check(facts),
+            (Check::Files(check) | Check::Online(check), _) => check(facts),
             (Check::Cluster(check) | Check::Nodes(check), Some(live)) => check(facts, live),
             (Check::Cluster(_) | Check::Nodes(_), None) => {
                 Answer::Unknown("the cluster does not answer".to_owned())
@@ -280,8 +288,8 @@ pub fn run(facts: &Facts<'_>, wanted: impl Fn(&Rule) -> bool) -> Vec<Outcome> {
     let settings = facts.settings;
     let ask = |rule: &'static Rule| {
         let skipped = settings.skip_checks.iter().any(|id| id == rule.id);
-        let no_cluster = settings.offline && rule.needs_cluster();
-        Outcome { rule, answer: (!skipped && !no_cluster).then(|| rule.ask(facts)) }
+        let idle = settings.offline && !rule.works_offline();
+        Outcome { rule, answer: (!skipped && !idle).then(|| rule.ask(facts)) }
     };
     rules::ALL.iter().copied().filter(|rule| wanted(rule)).map(ask).collect()
 }

@@ -188,6 +188,7 @@ fn choose(files: &[File], wanted: Option<&str>) -> Result<Choice, Finding> {
         Finding::error("kubeconfig", "Kubeconfig does not have the context")
             .with("context", name)
             .with("known", known.join(" "))
+            .fix("name one of them with --context")
     })?;
     let server = files
         .iter()

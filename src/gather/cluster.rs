@@ -102,10 +102,15 @@ pub(super) fn answer(
             Err(error)
         }
         (Err(error), Some(_)) => {
-            let unanswered = Unanswered::from_words(&error.to_string());
+            // The tool's own words; what it was asked for stands in the transcript.
+            let words = match error {
+                Error::Tool { reason, .. } => reason,
+                error => error.to_string(),
+            };
+            let unanswered = Unanswered::from_words(&words);
             problems.0.push(match unanswered.kind {
                 UnansweredKind::Other => {
-                    Finding::error("api", "Cluster cannot be read").with("reason", error)
+                    Finding::error("api", "Cluster cannot be read").with("reason", words)
                 }
                 _ => no_answer(tools, &unanswered),
             });

@@ -98,7 +98,9 @@ fn target(settings: &Settings, findings: &mut Findings) -> Option<kubeconfig::Ta
     let (target, missing) =
         findings.keep(kubeconfig::load(&settings.kubeconfig, settings.context.as_deref()))?;
     findings.0.extend(missing.iter().map(|file| {
-        Finding::warning("kubeconfig", "Kubeconfig file of the list not found").with("file", file.display())
+        Finding::warning("kubeconfig", "Kubeconfig file of the list not found")
+            .with("file", file.display())
+            .fix("take it out of KUBECONFIG")
     }));
     Some(target)
 }

@@ -397,7 +397,7 @@ fn a_list_of_kubeconfigs_reaches_the_tools_as_a_list() {
     let ran = boot.run();
     assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
     let warnings: Vec<_> = ran.stdout.lines().filter(|line| line.contains(" WARN ")).collect();
-    assert_snapshot!(warnings.join("\n"), @r#"[TS] WARN Kubeconfig file of the list not found file="[TMP]/gone""#);
+    assert_snapshot!(warnings.join("\n"), @r#"[TS] WARN Kubeconfig file of the list not found file="[TMP]/gone" fix="take it out of KUBECONFIG""#);
     let there = format!("{}:{}", boot.path("kubeconfig").display(), boot.path("second").display());
     for call in &ran.calls {
         assert_eq!(call["env"]["KUBECONFIG"], there);

@@ -341,7 +341,7 @@ fn the_kubeconfig_cannot_be_used() {
         ran.stderr
     };
     assert_snapshot!(said(&standing().without_env("KUBECONFIG")), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG""#);
-    assert_snapshot!(said(&standing().args(&["--context", "other"])), @r#"[TS] ERROR Kubeconfig does not have the context file="[TMP]/kubeconfig" context="other" known="default""#);
+    assert_snapshot!(said(&standing().args(&["--context", "other"])), @r#"[TS] ERROR Kubeconfig does not have the context file="[TMP]/kubeconfig" context="other" known="default" fix="name one of them with --context""#);
 }
 
 #[test]

@@ -10,7 +10,10 @@
 mod ending;
 mod first_run;
 mod refusals;
+mod repositories;
+mod seed;
 mod states;
 #[path = "../support/mod.rs"]
 mod support;
+mod table;
 mod world;

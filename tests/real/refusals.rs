@@ -39,7 +39,7 @@ fn environments(world: &World) -> Vec<Case<'static>> {
     let server = text.lines().find_map(|line| line.trim().strip_prefix("server: ")).unwrap();
     let down = kubeconfig("down.kubeconfig", &text.replace(server.trim_matches('"'), "https://127.0.0.1:1"));
     let wrong_ca = kubeconfig("wrong-ca.kubeconfig", &with_ca(&text, world.sandbox.registry().ca_file()));
-    let stranger = kubeconfig("stranger.kubeconfig", &with_token(&text));
+    let stranger = kubeconfig("stranger.kubeconfig", &with_token(&text, "wrong"));
     let apps = || world.apps(&[]);
     vec![
         Case {
@@ -144,7 +144,7 @@ fn repositories(world: &World) -> Vec<Case<'static>> {
         "encrypted file without a key for it",
         &["Encrypted file cannot be decrypted", "other.sops.yaml"],
         &|| {
-            encrypt_for_somebody_else(world, "bootstrap/other.sops.yaml");
+            world.encrypt("bootstrap/other.sops.yaml", &world.sandbox.other_age_key());
         },
     );
     broken("encrypted file in plain text", &["Encrypted file is plain text", "plain.sops.yaml"], &|| {
@@ -153,7 +153,7 @@ fn repositories(world: &World) -> Vec<Case<'static>> {
     cases
 }
 
-fn with_ca(text: &str, ca: &Path) -> String {
+pub(crate) fn with_ca(text: &str, ca: &Path) -> String {
     use base64::Engine as _;
     let ca = base64::engine::general_purpose::STANDARD.encode(std::fs::read(ca).unwrap());
     let line = text.lines().find(|line| line.contains("certificate-authority-data:")).unwrap();
@@ -161,14 +161,14 @@ fn with_ca(text: &str, ca: &Path) -> String {
     text.replace(line, &format!("{key}: {ca}"))
 }
 
-fn with_token(text: &str) -> String {
+pub(crate) fn with_token(text: &str, token: &str) -> String {
     let kept = text
         .lines()
         .filter(|line| !line.contains("client-certificate-data") && !line.contains("client-key-data"));
     kept.map(|line| {
         let indent = line.len() - line.trim_start().len();
         if line.trim() == "user:" {
-            format!("{line}\n{}token: wrong\n", " ".repeat(indent + 2))
+            format!("{line}\n{}token: {token}\n", " ".repeat(indent + 2))
         } else {
             format!("{line}\n")
         }
@@ -177,7 +177,7 @@ fn with_token(text: &str) -> String {
 }
 
 /// A PATH with only these of the real programs, and perhaps another one.
-fn with_programs<'a>(
+pub(crate) fn with_programs<'a>(
     world: &World,
     boot: Boot<'a>,
     names: &[&str],
@@ -193,38 +193,8 @@ fn with_programs<'a>(
 }
 
 /// A fake helmfile that says that it is 1.7.0, and fails at everything else.
-fn old_helmfile(world: &World) -> PathBuf {
+pub(crate) fn old_helmfile(world: &World) -> PathBuf {
     let rule = r#"{"tool": "helmfile", "args": ["--version"], "stdout": "helmfile version v1.7.0\n"}"#;
     world.write("old-helmfile.json", &format!(r#"{{"canaries": [], "rules": [{rule}]}}"#));
     Path::new(env!("CARGO_BIN_EXE_k3s-boot")).parent().unwrap().join("examples/fake-tool")
-}
-
-fn encrypt_for_somebody_else(world: &World, file: &str) {
-    let tools = world.sandbox.tools();
-    let output = std::process::Command::new(tools.age_keygen())
-        .arg("-y")
-        .arg(world.sandbox.other_age_key())
-        .output()
-        .unwrap();
-    let recipient = String::from_utf8(output.stdout).unwrap();
-    world.write(
-        file,
-        "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: a-value-for-somebody-else}\n",
-    );
-    let status = world
-        .sandbox
-        .command(tools.sops())
-        .args([
-            "encrypt",
-            "--in-place",
-            "--age",
-            recipient.trim(),
-            "--encrypted-regex",
-            "^(data|stringData)$",
-            file,
-        ])
-        .current_dir(&world.root)
-        .status()
-        .unwrap();
-    assert!(status.success());
 }

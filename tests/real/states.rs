@@ -1,102 +1,7 @@
 //! States that a bootstrap would trip over, set up one by one: `check` names each, and changes nothing.
 
-use super::world::{Boot, Ran, World};
-
-/// A state that is broken.
-struct State<'a> {
-    /// What was done.
-    name: &'a str,
-    /// The rule that tells it.
-    rule: &'a str,
-    /// `✗`, `!`, or `✓` for what is good to know.
-    mark: &'a str,
-    /// Words that must stand in what the rule prints.
-    words: &'a [&'a str],
-}
-
-/// What the states printed, a row each.
-struct Table<'a> {
-    world: &'a World,
-    rows: Vec<String>,
-}
-
-impl<'a> Table<'a> {
-    fn new(world: &'a World) -> Self {
-        Self { world, rows: Vec::new() }
-    }
-
-    /// Sets a state up, checks it, and mends it.
-    #[track_caller]
-    fn state(&mut self, state: &State<'_>, set_up: impl FnOnce(), mend: impl FnOnce()) {
-        self.state_with(state, set_up, mend, &["check"], |boot| boot);
-    }
-
-    #[track_caller]
-    fn state_with(
-        &mut self,
-        state: &State<'_>,
-        set_up: impl FnOnce(),
-        mend: impl FnOnce(),
-        args: &[&str],
-        change: impl FnOnce(Boot<'a>) -> Boot<'a>,
-    ) {
-        set_up();
-        let ran = change(self.world.boot(args)).run();
-        mend();
-        self.told(state, &ran);
-    }
-
-    #[track_caller]
-    fn told(&mut self, state: &State<'_>, ran: &Ran) {
-        let State { name, rule, mark, words } = state;
-        let start = format!("  {mark} {rule}: ");
-        let told = blocks(&ran.stdout)
-            .into_iter()
-            .filter(|block| block.starts_with(&start))
-            .find(|block| words.iter().all(|word| block.contains(word)));
-        let told = told.unwrap_or_else(|| {
-            panic!("{name}: no `{start}` with {words:?} in\n{}{}", ran.stdout, ran.stderr)
-        });
-        assert_eq!(ran.code, Some(i32::from(*mark == "✗")), "{name}");
-        let line: Vec<_> = told.lines().map(str::trim).collect();
-        self.rows.push(format!("| `{rule}` | {name} | {} |", line.join(" · ").replace('|', "\\|")));
-    }
-
-    /// Prints the rows, and tells that nothing is left of the states.
-    #[track_caller]
-    fn end(self) {
-        for row in &self.rows {
-            println!("{row}");
-        }
-        println!("states: {}", self.rows.len());
-    }
-}
-
-/// What each rule printed: its line and those below it.
-fn blocks(text: &str) -> Vec<String> {
-    let mut blocks: Vec<String> = Vec::new();
-    for line in text.lines() {
-        if line.starts_with("      ") {
-            if let Some(block) = blocks.last_mut() {
-                block.push('\n');
-                block.push_str(line);
-            }
-        } else {
-            blocks.push(line.to_owned());
-        }
-    }
-    blocks
-}
-
-/// No problem is told of what is in order.
-#[track_caller]
-fn assert_healthy(ran: &Ran) {
-    let marks = ["  ✗ ", "  ! "];
-    let told: Vec<_> =
-        ran.stdout.lines().filter(|line| marks.iter().any(|mark| line.starts_with(mark))).collect();
-    assert_eq!(told, [""; 0], "{}", ran.stdout);
-    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
-}
+use super::table::{Table, assert_healthy, none, state};
+use super::world::World;
 
 const NODE: &str = "node-1";
 
@@ -109,12 +14,6 @@ fn node_args(world: &World, args: &str) {
     world.kubectl(&["annotate", "--overwrite", "node", NODE, &change]);
 }
 
-fn state<'a>(name: &'a str, rule: &'a str, mark: &'a str, words: &'a [&'a str]) -> State<'a> {
-    State { name, rule, mark, words }
-}
-
-fn none() {}
-
 /// How k3s was started, and what stands in the cluster.
 #[test]
 fn states_of_k3s_and_its_nodes() {
@@ -122,6 +21,8 @@ fn states_of_k3s_and_its_nodes() {
     let mark = world.sandbox.audit_mark().unwrap();
     assert_healthy(&world.boot(&["check"]).run());
     let mut table = Table::new(&world);
+    // As long as the node is young.
+    first_minute(&mut table);
     k3s(&mut table);
     nodes(&mut table);
     addresses(&mut table);
@@ -192,6 +93,34 @@ fn k3s(table: &mut Table<'_>) {
     );
 }
 
+fn first_minute(table: &mut Table<'_>) {
+    let world = table.world;
+    let kubelet = |message: &str| {
+        let patch = serde_json::json!({"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "KubeletNotReady",
+            "message": message, "lastTransitionTime": "2026-11-23T00:00:00Z"}]}});
+        let patch = patch.to_string();
+        world.kubectl(&[
+            "patch",
+            "node",
+            NODE,
+            "--subresource=status",
+            "--type=strategic",
+            "--patch",
+            &patch,
+        ]);
+    };
+    table.state(
+        &state(
+            "NotReady for another reason, in its first minute",
+            "nodes-ready",
+            "!",
+            &["PLEG is not healthy"],
+        ),
+        || kubelet("PLEG is not healthy"),
+        || kubelet("Network plugin returns error: cni plugin not initialized"),
+    );
+}
+
 fn nodes(table: &mut Table<'_>) {
     let world = table.world;
     let args = ["check", "--nodes=3"];
@@ -244,30 +173,6 @@ fn nodes(table: &mut Table<'_>) {
         &state("native routing without any network", "pod-cidr", "✗", &["ipv4NativeRoutingCIDR"]),
         || world.replace(VALUES, "kubeProxyReplacement: true\n", routing),
         || world.restore(),
-    );
-    let kubelet = |message: &str| {
-        let patch = serde_json::json!({"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "KubeletNotReady",
-            "message": message, "lastTransitionTime": "2026-11-23T00:00:00Z"}]}});
-        let patch = patch.to_string();
-        world.kubectl(&[
-            "patch",
-            "node",
-            NODE,
-            "--subresource=status",
-            "--type=strategic",
-            "--patch",
-            &patch,
-        ]);
-    };
-    table.state(
-        &state(
-            "NotReady for another reason, in its first minute",
-            "nodes-ready",
-            "!",
-            &["PLEG is not healthy"],
-        ),
-        || kubelet("PLEG is not healthy"),
-        || kubelet("Network plugin returns error: cni plugin not initialized"),
     );
     table.state(
         &state("a cordoned node", "nodes-ready", "!", &[NODE]),

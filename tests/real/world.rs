@@ -58,7 +58,7 @@ impl World {
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("bootstrap"), &root.join("bootstrap"));
         std::fs::copy(sandbox.age_key(), root.join("age.key")).unwrap();
         for args in [&["init", "--quiet"][..], &["add", "bootstrap"]] {
-            assert!(Command::new("git").arg("-C").arg(&root).args(args).status().unwrap().success());
+            run(Command::new("git"), args, &root);
         }
         let identity = |path: PathBuf| {
             let text = std::fs::read_to_string(path).unwrap();
@@ -136,6 +136,33 @@ impl World {
         std::fs::copy(self.sandbox.age_key(), self.root.join("age.key")).unwrap();
     }
 
+    /// Writes a Secret, encrypted for an age key.
+    #[track_caller]
+    pub(crate) fn encrypt(&self, file: &str, key: &Path) {
+        self.write(
+            file,
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: a-value-of-a-secret}\n",
+        );
+        let sops = self.sandbox.command(self.sandbox.tools().sops());
+        let recipient = self.recipient(key);
+        let args =
+            ["encrypt", "--in-place", "--age", &recipient, "--encrypted-regex", "^(data|stringData)$", file];
+        run(sops, &args, &self.root);
+    }
+
+    /// The public key of an age key.
+    #[track_caller]
+    pub(crate) fn recipient(&self, key: &Path) -> String {
+        let keygen = Command::new(self.sandbox.tools().age_keygen());
+        run(keygen, &["-y", &key.display().to_string()], &self.root).trim().to_owned()
+    }
+
+    /// git in the repository.
+    #[track_caller]
+    pub(crate) fn git(&self, args: &[&str]) {
+        run(Command::new("git"), args, &self.root);
+    }
+
     /// What the programs under test have changed in the cluster since `mark`.
     pub(crate) fn changes(&self, mark: Mark) -> Vec<String> {
         let changes = self.sandbox.mutating_since(mark).unwrap();
@@ -147,7 +174,15 @@ fn options(name: &str) -> Options {
     Options { name: name.to_owned(), ..Options::default() }
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Runs a program that must succeed, and gives what it prints.
+#[track_caller]
+fn run(mut command: Command, args: &[&str], folder: &Path) -> String {
+    let output = command.args(args).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

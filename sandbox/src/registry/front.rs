@@ -20,6 +20,10 @@ use crate::pki::Identity;
 /// Longest head of a request, in bytes.
 const HEAD_LIMIT: usize = 64 << 10;
 
+/// Where everybody gets a token, and the token.
+const TOKEN_PATH: &str = "/token";
+const TOKEN: &str = "anonymous";
+
 /// What goes wrong with the registry. All of it holds for requests that come after the call.
 #[derive(Debug, Default)]
 pub struct Faults {
@@ -34,6 +38,8 @@ struct State {
     /// How many requests are still answered before all later ones are held.
     held_after: Option<usize>,
     holding: usize,
+    /// The status that a login gets.
+    refused_login: Option<u16>,
     requests: Vec<String>,
     ended: bool,
 }
@@ -65,6 +71,12 @@ impl Faults {
         self.state().held_after = Some(answered);
     }
 
+    /// From now on a token is needed, as at ghcr.io: everybody gets one for public charts, but who asks for it with a
+    /// login gets this HTTP status.
+    pub fn refuse_logins(&self, status: u16) {
+        self.state().refused_login = Some(status);
+    }
+
     /// Waits until at least one request is held; false if none came in `limit`.
     pub fn wait_held(&self, limit: Duration) -> bool {
         let (state, _) = self
@@ -80,6 +92,7 @@ impl Faults {
         state.delay = Duration::ZERO;
         state.next.clear();
         state.held_after = None;
+        state.refused_login = None;
         self.changed.notify_all();
         // A request of before must not be taken for one that is held next.
         drop(
@@ -128,6 +141,33 @@ impl Faults {
         drop(state);
         std::thread::sleep(delay);
         fault
+    }
+
+    /// The answer to a request that has no token yet, or wants one; `None` when nothing is in its way.
+    fn gate(&self, head: &str) -> Option<String> {
+        let status = self.state().refused_login?;
+        let authorization = header(head, "authorization");
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        if path.starts_with(TOKEN_PATH) {
+            return Some(match authorization {
+                None => {
+                    let body = format!(r#"{{"token": "{TOKEN}"}}"#);
+                    let length = body.len();
+                    format!(
+                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+                    )
+                }
+                Some(_) => format!("HTTP/1.1 {status} Fault\r\nContent-Length: 0\r\n\r\n"),
+            });
+        }
+        if authorization.and_then(|text| text.strip_prefix("Bearer ")) == Some(TOKEN) {
+            return None;
+        }
+        let host = header(head, "host").unwrap_or_default();
+        Some(format!(
+            "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"https://{host}{TOKEN_PATH}\",service=\"{host}\"\r\n\
+             Content-Length: 0\r\n\r\n"
+        ))
     }
 
     fn end(&self) {
@@ -225,7 +265,10 @@ impl Served {
                     let answer = format!("HTTP/1.1 {status} Fault\r\nContent-Length: 0\r\n\r\n");
                     stream.write_all(answer.as_bytes())?;
                 }
-                None => stream.write_all(&self.ask_registry(&head, &body)?)?,
+                None => match self.faults.gate(&head) {
+                    Some(answer) => stream.write_all(answer.as_bytes())?,
+                    None => stream.write_all(&self.ask_registry(&head, &body)?)?,
+                },
             }
             stream.flush()?;
         }
@@ -303,6 +346,24 @@ fn with_header(head: &str, header: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_gets_no_token_and_everybody_else_does() {
+        let faults = Faults::default();
+        let ask = |path: &str, authorization: &str| {
+            let head = format!("GET {path} HTTP/1.1\r\nHost: ghcr.io\r\n{authorization}\r\n");
+            faults.gate(&head).map(|answer| answer.lines().next().unwrap_or_default().to_owned())
+        };
+        assert_eq!(ask("/v2/", ""), None);
+        faults.refuse_logins(403);
+        assert_eq!(ask("/v2/", "").as_deref(), Some("HTTP/1.1 401 Unauthorized"));
+        assert_eq!(ask("/token?scope=a", "").as_deref(), Some("HTTP/1.1 200 OK"));
+        let login = "Authorization: Basic b2xk\r\n";
+        assert_eq!(ask("/token?scope=a", login).as_deref(), Some("HTTP/1.1 403 Fault"));
+        assert_eq!(ask("/v2/", "Authorization: Bearer anonymous\r\n"), None);
+        faults.clear();
+        assert_eq!(ask("/v2/", ""), None);
+    }
 
     #[test]
     fn heads_are_rewritten() {

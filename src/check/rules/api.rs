@@ -1,6 +1,6 @@
 //! The API server answers.
 
-use crate::check::{Check, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "api",
@@ -8,5 +8,33 @@ pub(super) const RULE: Rule = Rule {
     title: "the API server answers",
     why: "Unreachable, unauthorized and untrusted have different cures; after a re-installation the old kubeconfig is refused.",
     essential: true,
-    check: Check::Told,
+    check: Check::Online(check),
 };
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let told = facts.told(RULE.id);
+    if told.is_empty() && facts.observed.live.is_none() {
+        return Answer::Unknown("no cluster was asked".to_owned());
+    }
+    told.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Finding;
+    use crate::check::fixture::World;
+    use crate::observed::Live;
+
+    #[test]
+    fn only_one_that_was_asked_answers() {
+        let mut world = World::shipped();
+        world.observed.live = None;
+        world.says(&RULE, &["unknown no cluster was asked"]);
+        world.desired.problems.push(Finding::error("api", "Cluster unreachable"));
+        world.says(&RULE, &["error Cluster unreachable"]);
+        world.desired.problems.clear();
+        world.observed.live = Some(Live::default());
+        world.says(&RULE, &[]);
+    }
+}

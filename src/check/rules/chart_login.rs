@@ -1,6 +1,6 @@
 //! No stale login keeps a public chart away.
 
-use crate::check::{Check, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "chart-login",
@@ -9,8 +9,12 @@ pub(super) const RULE: Rule = Rule {
     why: "A registry answers 401 or 403 to a login that has expired, even for a chart that everybody may read; \
           `helm registry login` and `docker login` both leave one behind.",
     essential: true,
-    check: Check::Told,
+    check: Check::Online(check),
 };
+
+fn check(facts: &Facts<'_>) -> Answer {
+    facts.told(RULE.id).into()
+}
 
 #[cfg(test)]
 mod tests {

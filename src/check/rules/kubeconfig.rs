@@ -1,6 +1,6 @@
 //! The kubeconfig leads to a cluster.
 
-use crate::check::{Check, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "kubeconfig",
@@ -8,5 +8,32 @@ pub(super) const RULE: Rule = Rule {
     title: "the kubeconfig leads to a cluster",
     why: "A kubeconfig file that does not exist is no error for kubectl and helm: they use `localhost:8080` without a word. Every context of k3s is called `default`.",
     essential: true,
-    check: Check::Told,
+    check: Check::Online(check),
 };
+
+fn check(facts: &Facts<'_>) -> Answer {
+    let told = facts.told(RULE.id);
+    if told.is_empty() && facts.observed.target.is_none() {
+        return Answer::Unknown("no kubeconfig is named".to_owned());
+    }
+    told.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Finding;
+    use crate::check::fixture::World;
+    use crate::kubeconfig::Target;
+
+    #[test]
+    fn a_kubeconfig_that_is_not_named_leads_nowhere() {
+        let mut world = World::shipped();
+        world.says(&RULE, &["unknown no kubeconfig is named"]);
+        world.observed.target = Some(Target::default());
+        world.says(&RULE, &[]);
+        world.observed.target = None;
+        world.desired.problems.push(Finding::error("kubeconfig", "Kubeconfig file not found"));
+        world.says(&RULE, &["error Kubeconfig file not found"]);
+    }
+}

@@ -17,7 +17,7 @@ pub(super) const RULE: Rule = Rule {
     why: "k3s' client certificates end after a year. k3s renews them when it starts, within 120 days of their end, and writes \
           /etc/rancher/k3s/k3s.yaml anew; a copy stays as it is (k3s-io/k3s#8914).",
     essential: false,
-    check: Check::Files(check),
+    check: Check::Online(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

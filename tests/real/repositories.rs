@@ -1,0 +1,679 @@
+//! States of the environment, the repository, its secrets and the kubeconfig, set up one by one: `check` names each,
+//! with `--offline` where no cluster is needed.
+
+use std::path::PathBuf;
+
+use super::refusals::{old_helmfile, with_ca, with_programs, with_token};
+use super::table::{Table, assert_healthy, none, state};
+use super::world::{Boot, World};
+
+const OFFLINE: [&str; 2] = ["check", "--offline"];
+const APPS: &str = "bootstrap/helmfile.d/01-apps.yaml";
+const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
+
+/// Where Flux looks, as the sandbox' variables say.
+const SYNCED: &str = "kubernetes/flux/cluster/secret.sops.yaml";
+
+/// The operator's own manifests, in the values of flux-instance.
+const ARTIFACT: &str = "artifact: oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:v0.37.1";
+
+/// A text of a file that is replaced by another.
+struct Edit {
+    name: &'static str,
+    rule: &'static str,
+    mark: &'static str,
+    words: &'static [&'static str],
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+}
+
+#[test]
+fn states_of_the_repository_and_what_leads_to_the_cluster() {
+    let world = World::with_own_registry("states-of-files");
+    let mark = world.sandbox.audit_mark().unwrap();
+    // Brings all charts, so that keys can be compared with theirs.
+    assert_healthy(&world.boot(&["check"]).run());
+    let offline = world.sandbox.audit_mark().unwrap();
+    let requests = world.sandbox.registry().faults().count();
+    assert_healthy(&world.boot(&OFFLINE).run());
+    let mut table = Table::new(&world);
+    programs(&mut table);
+    for edit in HELMFILES.iter().chain(VALUES_OF_RELEASES) {
+        edited(&mut table, edit);
+    }
+    repository(&mut table);
+    age_keys(&mut table);
+    encrypted_files(&mut table);
+    assert_eq!(world.sandbox.registry().faults().count(), requests, "offline, no registry is asked");
+    let asked = world.sandbox.audit_since(offline).unwrap();
+    assert!(!asked.iter().any(sandbox::AuditEvent::is_from_admin), "offline, no cluster is asked");
+    charts(&mut table);
+    kubeconfigs(&mut table);
+    clusters(&mut table);
+    table.end();
+    assert_healthy(&world.boot(&["check"]).run());
+    assert_healthy(&world.boot(&OFFLINE).run());
+    assert_eq!(world.changes(mark), [""; 0]);
+}
+
+/// A state for which no cluster is needed.
+#[track_caller]
+fn offline(table: &mut Table<'_>, told: [&str; 3], words: &[&str], set_up: impl FnOnce()) {
+    let [name, rule, mark] = told;
+    let world = table.world;
+    table.state_with(&state(name, rule, mark, words), set_up, || clean(world), &OFFLINE, |boot| boot);
+}
+
+/// A state that another environment is.
+#[track_caller]
+fn run_with<'a>(
+    table: &mut Table<'a>,
+    told: [&str; 3],
+    words: &[&str],
+    args: &[&str],
+    change: impl FnOnce(Boot<'a>) -> Boot<'a>,
+) {
+    let [name, rule, mark] = told;
+    table.state_with(&state(name, rule, mark, words), none, none, args, change);
+}
+
+#[track_caller]
+fn edited(table: &mut Table<'_>, edit: &Edit) {
+    let world = table.world;
+    let Edit { name, rule, mark, words, file, from, to } = edit;
+    offline(table, [name, rule, mark], words, || world.replace(file, from, to));
+}
+
+/// Puts the repository back as it was.
+fn clean(world: &World) {
+    world.restore();
+    for file in [".sops.yaml", "k3s-boot.yaml"] {
+        _ = std::fs::remove_file(world.root.join(file));
+    }
+    for folder in ["kubernetes", "scripts"] {
+        _ = std::fs::remove_dir_all(world.root.join(folder));
+    }
+    let added = ["age.key", ".sops.yaml", "kubernetes", "bootstrap/other.sops.yaml"];
+    world.git(&[&["rm", "-r", "--quiet", "--cached", "--ignore-unmatch", "--"][..], &added].concat());
+}
+
+/// What is wrong with variables and programs.
+fn programs(table: &mut Table<'_>) {
+    let world = table.world;
+    let last = ["variable of the last release missing", "env", "✗"];
+    run_with(table, last, &["FLUX_GIT_URL"], &OFFLINE, |boot| boot.env_remove("FLUX_GIT_URL"));
+    let both = ["variables of the first and of the last release missing", "env", "✗"];
+    run_with(table, both, &["FLUX_GIT_URL K3S_API_HOST"], &OFFLINE, |boot| {
+        boot.env_remove("FLUX_GIT_URL").env_remove("K3S_API_HOST")
+    });
+    let missing = ["a program missing", "programs", "✗"];
+    run_with(table, missing, &["deps: sops"], &OFFLINE, |boot| {
+        with_programs(world, boot, &["helmfile", "kubectl", "helm"], None)
+    });
+    let old = ["helmfile too old", "versions", "✗"];
+    run_with(table, old, &["helmfile", "1.7.0", "1.7.1 or later"], &OFFLINE, |boot| {
+        with_programs(world, boot, &["kubectl", "sops", "helm"], Some(("helmfile", old_helmfile(world))))
+            .env("FAKE_SCENARIO", world.root.join("old-helmfile.json"))
+            .env("FAKE_TRANSCRIPT", world.root.join("old-helmfile.jsonl"))
+    });
+    let address = ["API host with the port of another address", "api-port", "!"];
+    run_with(table, address, &["k8sServicePort: 6444"], &OFFLINE, |boot| {
+        world.replace(VALUES, "{{ if eq $host \"127.0.0.1\" }}6444{{ else }}6443{{ end }}", "6443");
+        boot.env("K3S_API_HOST", "127.0.0.1")
+    });
+    clean(world);
+}
+
+const HELMFILES: &[Edit] = &[
+    Edit {
+        name: "helmfile that is no YAML",
+        rule: "helmfile",
+        mark: "✗",
+        words: &["not valid YAML", "01-apps.yaml", "line: "],
+        file: APPS,
+        from: "needs: ['kube-system/cilium']",
+        to: "needs: ['kube-system/cilium'",
+    },
+    Edit {
+        name: "values path of the seed",
+        rule: "helmfile",
+        mark: "✗",
+        words: &[
+            "Values file not found",
+            "./templates/values.yaml.gotmpl",
+            "`../templates/values.yaml.gotmpl`",
+        ],
+        file: APPS,
+        from: "'../templates/",
+        to: "'./templates/",
+    },
+    Edit {
+        name: "template that does not render",
+        rule: "helmfile",
+        mark: "✗",
+        words: &["Helmfile cannot be read", "01-apps.yaml", "values.yaml.gotmpl"],
+        file: VALUES,
+        from: "{{- $release := .Release.Name -}}",
+        to: "{{- $release := .Release.Nome -}}",
+    },
+    Edit {
+        name: "`prepare` hook",
+        rule: "hooks",
+        mark: "✗",
+        words: &["`prepare` hook", "--allow-hooks"],
+        file: APPS,
+        from: "  - name: coredns\n",
+        to: "  - name: coredns\n    hooks: [{events: [prepare], command: touch, args: [hook-ran]}]\n",
+    },
+    Edit {
+        name: "`needs` that names no release",
+        rule: "releases",
+        mark: "✗",
+        words: &["needs: kube-system/celium", "release: kube-system/coredns"],
+        file: APPS,
+        from: "kube-system/cilium",
+        to: "kube-system/celium",
+    },
+    Edit {
+        name: "`needs` in a circle",
+        rule: "releases",
+        mark: "✗",
+        words: &["circle", "remove one of their `needs`"],
+        file: APPS,
+        from: "    version: 1.18.6\n",
+        to: "    version: 1.18.6\n    needs: ['flux-system/flux-instance']\n",
+    },
+    Edit {
+        name: "release with a name that Helm refuses",
+        rule: "releases",
+        mark: "✗",
+        words: &["name that Helm refuses", "kube-system/Coredns"],
+        file: APPS,
+        from: "- name: coredns",
+        to: "- name: Coredns",
+    },
+    Edit {
+        name: "chart folder that is not there",
+        rule: "releases",
+        mark: "✗",
+        words: &["Chart folder not found", "looked_for: ", "bootstrap/helmfile.d/"],
+        file: APPS,
+        from: "oci://ghcr.io/coredns/charts/coredns",
+        to: "./charts/coredns",
+    },
+    Edit {
+        name: "deprecated mirror",
+        rule: "mirror",
+        mark: "!",
+        words: &["deprecated mirror", "chart: oci://quay.io/cilium/charts/cilium", "version: 1.18.6"],
+        file: APPS,
+        from: "oci://quay.io/cilium/charts/cilium\n    version: 1.18.6",
+        to: "oci://ghcr.io/home-operations/charts-mirror/cilium\n    version: 1.18.5",
+    },
+    Edit {
+        name: "Flux pair of two versions",
+        rule: "flux-pair",
+        mark: "!",
+        words: &["flux_operator: 0.37.1", "flux_instance: 0.38.0", "version: 0.37.1"],
+        file: APPS,
+        from: "charts/flux-instance\n    version: 0.37.1",
+        to: "charts/flux-instance\n    version: 0.38.0",
+    },
+    Edit {
+        name: "chart that is not on this machine",
+        rule: "charts",
+        mark: "?",
+        words: &["no registry is asked", "coredns 1.45.9"],
+        file: APPS,
+        from: "version: 1.45.0",
+        to: "version: 1.45.9",
+    },
+];
+
+const VALUES_OF_RELEASES: &[Edit] = &[
+    Edit {
+        name: "Flux' manifests not pinned",
+        rule: "flux-pair",
+        mark: "✗",
+        words: &[
+            "too new for the operator",
+            "artifact: oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:latest",
+            "v0.37.1",
+        ],
+        file: VALUES,
+        from: ARTIFACT,
+        to: "variant: upstream-alpine",
+    },
+    Edit {
+        name: "Flux' manifests of another operator",
+        rule: "flux-pair",
+        mark: "!",
+        words: &["those of another operator", "flux-operator-manifests:v0.37.1"],
+        file: VALUES,
+        from: "manifests:v0.37.1",
+        to: "manifests:v0.36.0",
+    },
+    Edit {
+        name: "placeholder of Flux left",
+        rule: "placeholders",
+        mark: "!",
+        words: &["${SECRET_DOMAIN}", "key: priorityClassName", "requiredEnv \"SECRET_DOMAIN\""],
+        file: VALUES,
+        from: "priorityClassName: system-cluster-critical",
+        to: "priorityClassName: a.${SECRET_DOMAIN}",
+    },
+    Edit {
+        name: "`cgroup.automount` of cilium",
+        rule: "values-keys",
+        mark: "!",
+        words: &["key: cgroup.automount", "meant: cgroup.autoMount", "write `autoMount`"],
+        file: VALUES,
+        from: "rollOutCiliumPods: true",
+        to: "cgroup: {automount: {enabled: false}}",
+    },
+    Edit {
+        name: "`serviceMonitor.enabled` of flux-operator",
+        rule: "values-keys",
+        mark: "!",
+        words: &["key: serviceMonitor.enabled", "meant: serviceMonitor.create", "write `create`"],
+        file: VALUES,
+        from: "  create: false",
+        to: "  enabled: false",
+    },
+    Edit {
+        name: "`service.clusterIp` of coredns",
+        rule: "values-keys",
+        mark: "!",
+        words: &["key: service.clusterIp", "meant: service.clusterIP", "write `clusterIP`"],
+        file: VALUES,
+        from: "  clusterIP: 10.43.0.10",
+        to: "  clusterIP: 10.43.0.10\n  clusterIp: 10.43.0.10",
+    },
+    Edit {
+        name: "a key that a closed schema refuses",
+        rule: "values-keys",
+        mark: "✗",
+        words: &["Chart refuses", "key: crds.enable", "meant: crds.enabled"],
+        file: VALUES,
+        from: "crds:\n  enabled: true",
+        to: "crds:\n  enabled: true\n  enable: true",
+    },
+    Edit {
+        name: "cilium with its own address pool",
+        rule: "cilium-values",
+        mark: "!",
+        words: &["pool: 10.0.0.0/8", "mode: kubernetes"],
+        file: VALUES,
+        from: "  mode: kubernetes",
+        to: "  mode: cluster-pool",
+    },
+    Edit {
+        name: "kubeProxyReplacement: strict",
+        rule: "cilium-values",
+        mark: "✗",
+        words: &["value: strict", "kubeProxyReplacement: true"],
+        file: VALUES,
+        from: "kubeProxyReplacement: true",
+        to: "kubeProxyReplacement: strict",
+    },
+    Edit {
+        name: "coredns without the name kube-dns",
+        rule: "coredns-values",
+        mark: "!",
+        words: &["key: service.name", "name: kube-dns"],
+        file: VALUES,
+        from: "  name: kube-dns\n",
+        to: "",
+    },
+    Edit {
+        name: "coredns without an address",
+        rule: "coredns-values",
+        mark: "✗",
+        words: &["key: service.clusterIP", "clusterIP: 10.43.0.10"],
+        file: VALUES,
+        from: "  clusterIP: 10.43.0.10\n",
+        to: "",
+    },
+    Edit {
+        name: "coredns without a service account",
+        rule: "coredns-values",
+        mark: "!",
+        words: &["key: serviceAccount.create", "create: true"],
+        file: VALUES,
+        from: "serviceAccount:\n  create: true",
+        to: "serviceAccount:\n  create: false",
+    },
+    Edit {
+        name: "coredns without the label kube-dns",
+        rule: "coredns-values",
+        mark: "!",
+        words: &["key: k8sAppLabelOverride", "k8sAppLabelOverride: kube-dns"],
+        file: VALUES,
+        from: "k8sAppLabelOverride: kube-dns\n",
+        to: "",
+    },
+    Edit {
+        name: "cert-manager without CRDs",
+        rule: "cert-manager-crds",
+        mark: "✗",
+        words: &["key: crds.enabled", "crds:", "enabled: true"],
+        file: VALUES,
+        from: "crds:\n  enabled: true",
+        to: "crds:\n  enabled: false",
+    },
+    Edit {
+        name: "Flux not told what to sync",
+        rule: "flux-sync",
+        mark: "!",
+        words: &["not told what to sync", "url: https://", "pullSecret"],
+        file: VALUES,
+        from: "    url: {{ requiredEnv \"FLUX_GIT_URL\" | quote }}\n",
+        to: "",
+    },
+    Edit {
+        name: "Flux told half of what to sync",
+        rule: "flux-sync",
+        mark: "!",
+        words: &["not told in full", "key: instance.sync.ref", "ref: refs/heads/main"],
+        file: VALUES,
+        from: "    ref: {{ env \"FLUX_GIT_REF\" | default \"refs/heads/main\" | quote }}\n",
+        to: "",
+    },
+    Edit {
+        name: "Flux without decryption",
+        rule: "flux-decryption",
+        mark: "!",
+        words: &["age_key: ", "instance.kustomize.patches", "path: /spec/decryption", "name: sops-age"],
+        file: VALUES,
+        from: "path: /spec/decryption",
+        to: "path: /spec/prune",
+    },
+    Edit {
+        name: "API port that is that of 127.0.0.1",
+        rule: "api-port",
+        mark: "!",
+        words: &["k8sServiceHost: 10.0.0.10", "k8sServicePort: 6443"],
+        file: VALUES,
+        from: "{{ if eq $host \"127.0.0.1\" }}6444{{ else }}6443{{ end }}",
+        to: "6444",
+    },
+    Edit {
+        name: "API host with a scheme and a port",
+        rule: "api-host",
+        mark: "✗",
+        words: &["no bare host", "k8sServiceHost: 10.0.0.10"],
+        file: VALUES,
+        from: "k8sServiceHost: {{ $host | quote }}",
+        to: "k8sServiceHost: https://10.0.0.10:6443",
+    },
+];
+
+/// What is wrong with other files of the repository.
+fn repository(table: &mut Table<'_>) {
+    let world = table.world;
+    offline(table, ["helmfile not there", "helmfile", "✗"], &["Helmfile not found", "--root"], || {
+        std::fs::remove_file(world.root.join(APPS)).unwrap();
+    });
+    offline(table, ["the old script", "old-script", "!"], &["scripts/bootstrap-apps.sh", "git rm"], || {
+        let script = include_str!("../fixtures/seed/scripts/bootstrap-apps.sh");
+        world.write("scripts/bootstrap-apps.sh", script);
+    });
+    offline(
+        table,
+        ["folder that cannot be a namespace", "namespaces", "!"],
+        &["kubernetes/apps/Media"],
+        || world.write("kubernetes/apps/Media/kustomization.yaml", "resources: []\n"),
+    );
+    offline(
+        table,
+        ["k3s-boot.yaml with an unknown key", "config", "✗"],
+        &["node", "nodes", "line"],
+        || {
+            world.write("k3s-boot.yaml", "node: 3\n");
+        },
+    );
+    assert!(!world.root.join("hook-ran").exists(), "no hook ran");
+}
+
+/// What is wrong with the age key.
+fn age_keys(table: &mut Table<'_>) {
+    let world = table.world;
+    let key = world.root.join("age.key");
+    offline(table, ["age key with a wrong line", "age-key", "✗"], &["line 2 is no age identity"], || {
+        world.write("age.key", "# mine\nage-secret-key-canary\n");
+    });
+    offline(table, ["age key that others can read", "age-key-mode", "!"], &["0644", "chmod 600"], || {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    });
+    offline(table, ["age key in Git", "age-key-git", "✗"], &["git rm --cached age.key", "history"], || {
+        world.git(&["add", "--force", "age.key"]);
+    });
+    let words = ["post-quantum", "flux: that of flux-operator 0.37.1", "2.9"];
+    offline(table, ["post-quantum key, Flux 2.7", "age-key-flux", "!"], &words, || post_quantum(world));
+    let words = ["post-quantum", "flux: 2.7.x", "2.9"];
+    let told = ["post-quantum key, Flux 2.7, and a file that it encrypts", "age-key-flux", "✗"];
+    offline(table, told, &words, || {
+        world.replace(VALUES, ARTIFACT, &format!("version: 2.7.x\n    {ARTIFACT}"));
+        post_quantum(world);
+        world.encrypt(SYNCED, &key);
+        world.git(&["add", SYNCED]);
+    });
+}
+
+/// Another age key in the repository, of the kind that only newer programs read.
+fn post_quantum(world: &World) {
+    let key = world.root.join("age.key");
+    std::fs::remove_file(&key).unwrap();
+    let key = key.display().to_string();
+    let keygen = world.sandbox.tools().age_keygen();
+    let made = world.program(&keygen.display().to_string(), &["-pq", "-o", &key]).run();
+    assert_eq!(made.code, Some(0));
+}
+
+/// What is wrong with encrypted files and with the rules for them.
+fn encrypted_files(table: &mut Table<'_>) {
+    let world = table.world;
+    let own = world.sandbox.age_key();
+    let other = world.sandbox.other_age_key();
+    let plain = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n";
+    offline(
+        table,
+        ["plain file of the bootstrap", "sops", "✗"],
+        &["plain text", "plain.sops.yaml"],
+        || {
+            world.write("bootstrap/plain.sops.yaml", plain);
+        },
+    );
+    offline(table, ["plain file in Git", "sops-plain", "!"], &[SYNCED, "sops encrypt --in-place"], || {
+        world.write(SYNCED, plain);
+        world.git(&["add", SYNCED]);
+    });
+    let recipients = [world.recipient(&own), world.recipient(&other)];
+    let words = [SYNCED, &recipients[0], &recipients[1], "sops updatekeys"];
+    let told = ["Flux' file encrypted for somebody else", "sops-recipients", "✗"];
+    offline(table, told, &words, || {
+        world.encrypt(SYNCED, &other);
+        world.git(&["add", SYNCED]);
+    });
+    let told = ["file of the bootstrap encrypted for somebody else", "sops-recipients", "!"];
+    offline(table, told, &["bootstrap/other.sops.yaml"], || {
+        world.encrypt("bootstrap/other.sops.yaml", &other);
+    });
+    let rule = format!("creation_rules:\n- path_regex: kubernetes/.*\n  age: {}\n", recipients[1]);
+    let told = ["file of the bootstrap that is not decrypted offline", "sops", "?"];
+    offline(table, told, &["nothing is decrypted"], || world.encrypt("bootstrap/other.sops.yaml", &own));
+    let told = ["rule of .sops.yaml without the key", "sops-rules", "!"];
+    offline(table, told, &["does not name the age key", "kubernetes/.*", &recipients[0]], || {
+        world.encrypt(SYNCED, &own);
+        world.write(".sops.yaml", &rule);
+        world.git(&["add", SYNCED]);
+    });
+    let told = ["no rule of .sops.yaml for a file", "sops-rules", "!"];
+    offline(table, told, &["No creation rule", SYNCED], || {
+        world.encrypt(SYNCED, &own);
+        world.write(".sops.yaml", &rule.replace("kubernetes", "clusters"));
+        world.git(&["add", SYNCED]);
+    });
+}
+
+/// What registries tell.
+fn charts(table: &mut Table<'_>) {
+    let world = table.world;
+    let words = ["oci://ghcr.io/coredns/charts/coredns", "version: 9.9.9", "not found", "helm show chart"];
+    table.state(
+        &state("chart tag that is gone", "charts", "✗", &words),
+        || world.replace(APPS, "version: 1.45.0", "version: 9.9.9"),
+        || world.restore(),
+    );
+    // The registries want a token now, and ghcr.io gives none to who asks with this login.
+    let login = r#"{"auths": {"ghcr.io": {"auth": "bWU6b2xkLXBhc3N3b3Jk"}}}"#;
+    let home = world.sandbox.home();
+    let places = [
+        ("stale login of helm", ".config/helm/registry/config.json"),
+        ("stale login of docker", ".docker/config.json"),
+    ];
+    for (name, place) in places {
+        let file = home.join(place);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, login).unwrap();
+        let faults = world.sandbox.registry().faults();
+        let words = ["public chart", "403", "helm registry logout ghcr.io; docker logout ghcr.io"];
+        table.state_with(
+            &state(name, "chart-login", "✗", &words),
+            || faults.refuse_logins(403),
+            || faults.clear(),
+            &["check"],
+            |boot| boot.env("XDG_CACHE_HOME", world.root.join(format!("cache-{}", name.replace(' ', "-")))),
+        );
+        std::fs::remove_file(file).unwrap();
+    }
+    let row = table.rows.last().unwrap();
+    assert!(!row.contains("quay.io") && !row.contains("old-password"), "{row}");
+}
+
+/// A kubeconfig beside the sandbox' own.
+fn kubeconfig(world: &World, name: &str, text: &str) -> PathBuf {
+    let path = world.root.join(format!("{name}.kubeconfig"));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// What is wrong with the kubeconfig itself.
+fn kubeconfigs(table: &mut Table<'_>) {
+    let world = table.world;
+    let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
+    let check = ["check"];
+    run_with(table, ["KUBECONFIG unset", "env", "✗"], &["envs: KUBECONFIG"], &check, |boot| {
+        boot.env_remove("KUBECONFIG")
+    });
+    let words = ["file: /none", "/etc/rancher/k3s/k3s.yaml"];
+    run_with(table, ["kubeconfig missing", "kubeconfig", "✗"], &words, &check, |boot| {
+        boot.env("KUBECONFIG", "/none")
+    });
+    let one = format!("{}:/none", world.sandbox.kubeconfig().display());
+    run_with(
+        table,
+        ["one kubeconfig of two missing", "kubeconfig", "!"],
+        &["file: /none", "take it out of KUBECONFIG"],
+        &check,
+        |boot| boot.env("KUBECONFIG", one),
+    );
+    let unknown = ["context unknown", "kubeconfig", "✗"];
+    run_with(
+        table,
+        unknown,
+        &["context: prod", "known: default", "--context"],
+        &["check", "--context=prod"],
+        |boot| boot,
+    );
+    let without = text.replace("current-context:", "other-context:");
+    let without = kubeconfig(world, "without", &without);
+    let told = ["no current context", "kubeconfig", "✗"];
+    run_with(table, told, &["no current context", "--context"], &check, |boot| {
+        boot.env("KUBECONFIG", without)
+    });
+    let broken = kubeconfig(world, "broken", "contexts: [\n");
+    let told = ["kubeconfig that is no YAML", "kubeconfig", "✗"];
+    run_with(table, told, &["not a kubeconfig: see line"], &check, |boot| boot.env("KUBECONFIG", broken));
+}
+
+/// What the API server says to others than its administrator.
+fn clusters(table: &mut Table<'_>) {
+    let world = table.world;
+    let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
+    let server = text.lines().find_map(|line| line.trim().strip_prefix("server: ")).unwrap();
+    let down = text.replace(server.trim_matches('"'), "https://127.0.0.1:1");
+    let states: [(&str, &[&str], PathBuf); 3] = [
+        (
+            "API unreachable, by the node's own 127.0.0.1",
+            &["Cluster unreachable", "https://127.0.0.1:1", "kubectl config set-cluster"],
+            kubeconfig(world, "down", &down),
+        ),
+        (
+            "credentials that are not known",
+            &["does not accept the credentials", "copy the kubeconfig from the server again"],
+            kubeconfig(world, "stranger", &with_token(&text, "wrong")),
+        ),
+        (
+            "authority that is not trusted",
+            &["certificate is not trusted", "x509"],
+            kubeconfig(world, "wrong-ca", &with_ca(&text, world.sandbox.registry().ca_file())),
+        ),
+    ];
+    for (name, words, path) in states {
+        run_with(table, [name, "api", "✗"], words, &["check"], |boot| boot.env("KUBECONFIG", path));
+    }
+    // Who may read everything but secrets, and who may read everything.
+    world.apply(USERS);
+    let token = |user: &str| {
+        let output = world.sandbox.kubectl(&["create", "token", user, "--namespace=default"]).unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let tokens = ["viewer", "reader"].map(token);
+    let states: [(&str, &str, &[&str]); 2] = [
+        ("user who may only view", "api", &["Cluster does not allow this", "administrator"]),
+        ("user who may only read", "rights", &["no administrator", "kubectl auth can-i '*' '*'"]),
+    ];
+    for ((name, rule, words), token) in states.into_iter().zip(&tokens) {
+        let path = kubeconfig(world, rule, &with_token(&text, token));
+        run_with(table, [name, rule, "✗"], words, &["check"], |boot| boot.env("KUBECONFIG", path));
+    }
+    for row in &table.rows {
+        assert!(tokens.iter().all(|token| !row.contains(token.as_str())), "{row}");
+        assert!(
+            !row.contains("reason: `kubectl"),
+            "the words of kubectl, and not what it was asked for: {row}"
+        );
+    }
+    world.delete(USERS);
+}
+
+const USERS: &str = "apiVersion: v1
+kind: ServiceAccount
+metadata: {name: viewer, namespace: default}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: reader, namespace: default}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: reader}
+rules:
+- {apiGroups: ['*'], resources: ['*'], verbs: [get, list, watch]}
+- {nonResourceURLs: ['*'], verbs: [get]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: reader}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: reader}
+subjects: [{kind: ServiceAccount, name: reader, namespace: default}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: viewer}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
+subjects: [{kind: ServiceAccount, name: viewer, namespace: default}]
+";

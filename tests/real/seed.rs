@@ -1,0 +1,131 @@
+//! The seed's own files, verbatim: one `check --offline` names every fault of theirs that files tell, and contacts nothing.
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::table::blocks;
+use super::world::{Ran, World, copy};
+
+/// A fault: the rule that tells it, its mark, and words of what it prints.
+type Fault = (&'static str, &'static str, &'static [&'static str]);
+
+const FAULTS: &[Fault] = &[
+    (
+        "helmfile",
+        "✗",
+        &[
+            "Values file not found",
+            "./templates/values.yaml.gotmpl",
+            "write `../templates/values.yaml.gotmpl`",
+        ],
+    ),
+    (
+        "old-script",
+        "!",
+        &["scripts/bootstrap-apps.sh", "00-crds.yaml", "encrypted files", "whether Flux syncs"],
+    ),
+    (
+        "mirror",
+        "!",
+        &["charts-mirror/cilium", "1.18.5", "chart: oci://quay.io/cilium/charts/cilium", "version: 1.18.6"],
+    ),
+    ("flux-pair", "✗", &["too new for the operator", "latest", "flux-operator-manifests:v0.37.1"]),
+    ("coredns-values", "✗", &["service.clusterIP", "clusterIP: 10.43.0.10"]),
+    ("coredns-values", "!", &["service.name", "name: kube-dns"]),
+    ("coredns-values", "!", &["serviceAccount.create", "create: true"]),
+    ("coredns-values", "!", &["k8sAppLabelOverride: kube-dns"]),
+    ("cilium-values", "!", &["ipam.mode", "mode: kubernetes"]),
+    ("flux-sync", "!", &["instance.sync.url", "pullSecret"]),
+    ("flux-decryption", "!", &["age.key", "path: /spec/decryption", "name: sops-age"]),
+];
+
+/// What is wrong with the seed's port where the API server is at 127.0.0.1.
+const PORT: Fault = ("api-port", "!", &["k8sServiceHost: 127.0.0.1", "k8sServicePort: 6444"]);
+
+/// The releases with the seed's path.
+const WRONG_PATHS: usize = 5;
+
+#[test]
+fn the_seeds_own_files_tell_all_their_faults() {
+    let world = World::with_own_registry("seed");
+    // The charts that the seed has in common with the shipped files.
+    assert_eq!(world.boot(&["check"]).run().code, Some(0));
+    std::fs::remove_dir_all(world.root.join("bootstrap")).unwrap();
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/seed"), &world.root);
+    world.git(&["add", "--all", "bootstrap", "scripts"]);
+    let mark = world.sandbox.audit_mark().unwrap();
+    let requests = world.sandbox.registry().faults().requests();
+    let called = world.root.join("kubectl-was-called");
+    let path = path_that_notes_kubectl(&world, &called);
+    let check = || world.boot(&["check", "--offline"]).env("PATH", path.clone());
+    let local = || check().env("K3S_API_HOST", "127.0.0.1");
+
+    let with_port = [FAULTS, &[PORT]].concat();
+    // With charts at hand, with none, and without the variable that the templates demand.
+    let ran = local().run();
+    assert_told(&ran, &with_port);
+    assert_unknown(&ran, "charts", &["cilium 1.18.5"], &["coredns 1.45.0"]);
+    assert_unknown(&ran, "values-keys", &["chart cilium is not on this machine"], &[]);
+    let empty = world.root.join("empty-cache");
+    let ran = local().env("XDG_CACHE_HOME", &empty).run();
+    assert_told(&ran, &with_port);
+    let all = ["prometheus-operator-crds 19.1.0", "cilium 1.18.5", "coredns 1.45.0", "cert-manager v1.19.2"];
+    assert_unknown(
+        &ran,
+        "charts",
+        &[&all[..], &["flux-operator 0.37.1", "flux-instance 0.37.1"]].concat(),
+        &[],
+    );
+    let ran = check().env_remove("K3S_API_HOST").run();
+    let with_variable: Fault = ("env", "✗", &["envs: K3S_API_HOST"]);
+    assert_told(&ran, &[FAULTS, &[with_variable]].concat());
+
+    assert_eq!(world.sandbox.registry().faults().requests(), requests, "no registry was asked");
+    let asked = world.sandbox.audit_since(mark).unwrap();
+    let asked: Vec<_> = asked.iter().filter(|event| event.is_from_admin()).map(|event| &event.uri).collect();
+    assert_eq!(asked, [""; 0], "no cluster was asked");
+    assert!(!called.exists(), "kubectl ran: {}", std::fs::read_to_string(called).unwrap());
+    assert!(!empty.join("k3s-boot/charts").exists(), "what stands in for charts is not kept");
+}
+
+/// All of them are told, and nothing else.
+#[track_caller]
+fn assert_told(ran: &Ran, faults: &[Fault]) {
+    assert_eq!(ran.code, Some(1));
+    assert!(!ran.stdout.contains("the API server answers"), "what was not asked is not told");
+    let blocks = blocks(&ran.stdout);
+    for (rule, mark, words) in faults {
+        let start = format!("  {mark} {rule}: ");
+        let told = blocks
+            .iter()
+            .any(|block| block.starts_with(&start) && words.iter().all(|word| block.contains(word)));
+        assert!(told, "no `{start}` with {words:?} in\n{}", ran.stdout);
+    }
+    let told: Vec<_> =
+        blocks.iter().filter(|block| block.starts_with("  ✗ ") || block.starts_with("  ! ")).collect();
+    // The path is told for each release.
+    assert_eq!(told.len(), faults.len() + WRONG_PATHS - 1, "{}", ran.stdout);
+}
+
+/// A rule says that it cannot tell, and names what it lacks.
+#[track_caller]
+fn assert_unknown(ran: &Ran, rule: &str, words: &[&str], others: &[&str]) {
+    let start = format!("  ? {rule}: unknown whether ");
+    let blocks = blocks(&ran.stdout);
+    let block = blocks.iter().find(|block| block.starts_with(&start));
+    let block = block.unwrap_or_else(|| panic!("no `{start}` in\n{}", ran.stdout));
+    assert!(words.iter().all(|word| block.contains(word)), "no {words:?} in {block}");
+    assert!(!others.iter().any(|word| block.contains(word)), "{others:?} in {block}");
+}
+
+/// A search path whose kubectl leaves a file.
+fn path_that_notes_kubectl(world: &World, called: &Path) -> OsString {
+    let bin = world.root.parent().unwrap().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let kubectl = bin.join("kubectl");
+    std::fs::write(&kubectl, format!("#!/bin/sh\necho \"$@\" >> '{}'\nexit 1\n", called.display())).unwrap();
+    std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (_, path) = world.sandbox.env().into_iter().find(|(name, _)| name == "PATH").unwrap();
+    format!("{}:{path}", bin.display()).into()
+}

@@ -1,0 +1,105 @@
+//! A table of broken states: what `check` printed about each.
+
+use super::world::{Boot, Ran, World};
+
+/// A state that is broken.
+pub(crate) struct State<'a> {
+    /// What was done.
+    pub(crate) name: &'a str,
+    /// The rule that tells it.
+    pub(crate) rule: &'a str,
+    /// `✗`, `!`, or `✓` for what is good to know.
+    pub(crate) mark: &'a str,
+    /// Words that must stand in what the rule prints.
+    pub(crate) words: &'a [&'a str],
+}
+
+/// What the states printed, a row each.
+pub(crate) struct Table<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) rows: Vec<String>,
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn new(world: &'a World) -> Self {
+        Self { world, rows: Vec::new() }
+    }
+
+    /// Sets a state up, checks it, and mends it.
+    #[track_caller]
+    pub(crate) fn state(&mut self, state: &State<'_>, set_up: impl FnOnce(), mend: impl FnOnce()) {
+        self.state_with(state, set_up, mend, &["check"], |boot| boot);
+    }
+
+    #[track_caller]
+    pub(crate) fn state_with(
+        &mut self,
+        state: &State<'_>,
+        set_up: impl FnOnce(),
+        mend: impl FnOnce(),
+        args: &[&str],
+        change: impl FnOnce(Boot<'a>) -> Boot<'a>,
+    ) {
+        set_up();
+        let ran = change(self.world.boot(args)).run();
+        mend();
+        self.told(state, &ran);
+    }
+
+    #[track_caller]
+    fn told(&mut self, state: &State<'_>, ran: &Ran) {
+        let State { name, rule, mark, words } = state;
+        let start = format!("  {mark} {rule}: ");
+        let told = blocks(&ran.stdout)
+            .into_iter()
+            .filter(|block| block.starts_with(&start))
+            .find(|block| words.iter().all(|word| block.contains(word)));
+        let told = told.unwrap_or_else(|| {
+            panic!("{name}: no `{start}` with {words:?} in\n{}{}", ran.stdout, ran.stderr)
+        });
+        assert_eq!(ran.code, Some(i32::from(*mark == "✗")), "{name}");
+        let line: Vec<_> = told.lines().map(str::trim).collect();
+        self.rows.push(format!("| `{rule}` | {name} | {} |", line.join(" · ").replace('|', "\\|")));
+    }
+
+    /// Prints the rows, and tells that nothing is left of the states.
+    #[track_caller]
+    pub(crate) fn end(self) {
+        for row in &self.rows {
+            println!("{row}");
+        }
+        println!("states: {}", self.rows.len());
+    }
+}
+
+/// What each rule printed: its line and those below it.
+pub(crate) fn blocks(text: &str) -> Vec<String> {
+    let mut blocks: Vec<String> = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("      ") {
+            if let Some(block) = blocks.last_mut() {
+                block.push('\n');
+                block.push_str(line);
+            }
+        } else {
+            blocks.push(line.to_owned());
+        }
+    }
+    blocks
+}
+
+/// No problem is told of what is in order.
+#[track_caller]
+pub(crate) fn assert_healthy(ran: &Ran) {
+    let marks = ["  ✗ ", "  ! "];
+    let told: Vec<_> =
+        ran.stdout.lines().filter(|line| marks.iter().any(|mark| line.starts_with(mark))).collect();
+    assert_eq!(told, [""; 0], "{}", ran.stdout);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+}
+
+pub(crate) fn state<'a>(name: &'a str, rule: &'a str, mark: &'a str, words: &'a [&'a str]) -> State<'a> {
+    State { name, rule, mark, words }
+}
+
+pub(crate) fn none() {}
