@@ -4,7 +4,7 @@
 //! notes every call in the file named in `FAKE_TRANSCRIPT`. It is an example so that it is built for the tests but
 //! never installed.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is there to print what a tool would")]
+#![expect(clippy::print_stderr, reason = "it is there to print what a tool would")]
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::mpsc::{self, Sender};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::{SigSet, Signal};
 use serde::Deserialize;
 use serde_json::json;
@@ -52,6 +54,12 @@ struct Rule {
     stdout: String,
     #[serde(default)]
     stderr: String,
+    /// Printed on stdout before that: any bytes, in base64.
+    #[serde(default)]
+    bytes: String,
+    /// How many times more it prints all that; the largest number is for ever.
+    #[serde(default)]
+    again: u64,
     #[serde(default)]
     exit: u8,
     /// Prints what it reads on stderr, as a tool does that complains about it.
@@ -114,8 +122,12 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn play(tool: &str, rule: &Rule, stdin: &[u8]) -> Result<ExitCode, Box<dyn Error>> {
-    print!("{}", rule.stdout.replace("{requested}", &requested()?));
-    eprint!("{}", rule.stderr);
+    let mut stdout = STANDARD.decode(&rule.bytes)?;
+    stdout.extend_from_slice(rule.stdout.replace("{requested}", &requested()?).as_bytes());
+    for _ in 0..=rule.again.min(u64::MAX - 1) {
+        std::io::stdout().write_all(&stdout)?;
+        std::io::stderr().write_all(rule.stderr.as_bytes())?;
+    }
     std::io::stdout().flush()?;
     if rule.echo_stdin {
         eprintln!("{}", String::from_utf8_lossy(stdin));

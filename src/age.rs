@@ -11,6 +11,8 @@ use bech32::{Bech32, Hrp};
 use secrecy::{ExposeSecret as _, SecretString};
 use x25519_dalek::{PublicKey, StaticSecret};
 
+use crate::files::{self, Entry};
+
 const X25519: &str = "AGE-SECRET-KEY-1";
 const POST_QUANTUM: &str = "AGE-SECRET-KEY-PQ-1";
 const PLUGIN: &str = "AGE-PLUGIN-";
@@ -155,21 +157,14 @@ fn recipients_in(text: &str) -> impl Iterator<Item = &str> {
 /// Hidden folders are not entered (but `.sops.yaml` is read), links are not followed.
 #[must_use]
 pub fn recipients(root: &Path) -> BTreeSet<String> {
+    let enters = |entry: &Entry| !entry.name().starts_with('.') && entry.name() != "node_modules";
     let mut found = BTreeSet::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_dir() && !name.starts_with('.') && name != "node_modules" {
-                folders.push(entry.path());
-            } else if kind.is_file()
-                && (name.ends_with(".sops.yaml") || name.ends_with(".sops.yml"))
-                && let Ok(text) = std::fs::read_to_string(entry.path())
-            {
-                found.extend(recipients_in(&text).map(ToOwned::to_owned));
-            }
+    for entry in files::walk(root, enters).filter(|entry| entry.kind.is_file()) {
+        let name = entry.name();
+        if (name.ends_with(".sops.yaml") || name.ends_with(".sops.yml"))
+            && let Ok(text) = files::text(&entry.path, files::LARGEST)
+        {
+            found.extend(recipients_in(&text).map(ToOwned::to_owned));
         }
     }
     found
@@ -271,5 +266,14 @@ mod tests {
         write("plain.yaml", five.clone());
         let found = recipients(folder.path());
         assert_eq!(found, [one, two, three].into_iter().cloned().collect());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_key_file_makes_it_panic(text: String, data in "[A-Z0-9ac-z]{0,70}") {
+            _ = parse(&text);
+            _ = parse(&format!("AGE-SECRET-KEY-1{data}"));
+            _ = recipients_in(&text).count();
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::files;
 
 /// An OCI chart at an exact version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +111,7 @@ impl ChartStore {
     /// Whether a chart's folder holds one that stands in for it.
     #[must_use]
     pub fn is_stand_in(folder: &Path) -> bool {
-        std::fs::read_to_string(folder.join("Chart.yaml")).is_ok_and(|text| text.starts_with(STAND_IN))
+        files::text(&folder.join("Chart.yaml"), files::LARGEST).is_ok_and(|text| text.starts_with(STAND_IN))
     }
 
     /// Moves every chart of a staging folder that is not stored yet into the store.
@@ -158,8 +159,9 @@ fn marker(folder: &Path) -> PathBuf {
 }
 
 fn is_whole(folder: &Path) -> bool {
-    let stored =
-        std::fs::read(marker(folder)).ok().and_then(|text| serde_json::from_slice::<Whole>(&text).ok());
+    let stored = files::bytes(&marker(folder), files::LARGEST)
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Whole>(&text).ok());
     stored.is_some() && stored == measure(folder).ok()
 }
 
@@ -200,13 +202,9 @@ fn version_folders(staging: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![staging.to_owned()];
     while let Some(folder) = folders.pop() {
-        let children: Vec<_> = std::fs::read_dir(&folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.is_dir())
-            .collect();
+        // A link in a chart may lead anywhere, in circles too.
+        let children = files::read_folder(&folder).filter(|entry| entry.kind.is_dir());
+        let children: Vec<_> = children.map(|entry| entry.path).collect();
         if children.iter().any(|child| child.join("Chart.yaml").is_file()) {
             found.push(folder);
         } else {

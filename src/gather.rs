@@ -21,6 +21,7 @@ use crate::charts::ChartStore;
 use crate::check::{Facts, Finding, Findings, Severity, versions};
 use crate::desired::{Desired, Helmfile, encrypted, repository, synced};
 use crate::error::Error;
+use crate::files::LARGEST;
 use crate::fingerprint::HashKey;
 use crate::manifests::Manifests;
 use crate::observed::cluster::Cluster;
@@ -129,7 +130,7 @@ pub async fn gather(
         helmfiles,
         age_key: files.age_key.as_ref().map(|(facts, _)| facts.clone()),
         encrypted: encrypted_files(settings, &files.encrypted, &git.tracked),
-        sops_config: std::fs::read_to_string(settings.root.join(".sops.yaml")).ok(),
+        sops_config: crate::files::text(&settings.root.join(".sops.yaml"), LARGEST).ok(),
         tracked: git.tracked,
         origin: git.origin,
         synced,

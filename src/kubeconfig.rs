@@ -9,7 +9,9 @@ use serde::Deserialize;
 use x509_parser::pem::parse_x509_pem;
 
 use crate::check::Finding;
+use crate::files;
 use crate::observed::Known;
+use crate::yaml;
 
 /// The last second of the year 9999, the last that a certificate can name.
 const LATEST: u64 = 253_402_300_799;
@@ -129,11 +131,11 @@ fn read(path: &Path) -> Result<File, Finding> {
             .with("file", path.display())
             .with("reason", reason)
     };
-    let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
+    let text = files::text(path, files::LARGEST).map_err(|error| problem(error.to_string()))?;
     // The parser's own message may quote a value, and this file holds keys.
-    serde_yaml::from_str(&text).map_err(|error| {
-        problem(match error.location() {
-            Some(place) => format!("not a kubeconfig: see line {}, column {}", place.line(), place.column()),
+    yaml::parse(&text, yaml::WRITTEN).map_err(|trouble| {
+        problem(match trouble.place() {
+            Some(place) => format!("not a kubeconfig: see {place}"),
             None => "not a kubeconfig".to_owned(),
         })
     })
@@ -147,7 +149,7 @@ fn certificate(user: &User, kubeconfig: &Path) -> Option<Known<Validity>> {
         }
         (_, Some(path)) if !path.as_os_str().is_empty() => {
             let path = kubeconfig.parent().unwrap_or(kubeconfig).join(path);
-            std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))
+            files::bytes(&path, files::LARGEST).map_err(|error| format!("{}: {error}", path.display()))
         }
         _ => return None,
     };
@@ -296,5 +298,18 @@ mod tests {
         std::fs::write(&path, "contexts: CANARY-SECRET\n").unwrap();
         let finding = load(std::slice::from_ref(&path), None).unwrap_err();
         assert!(!format!("{finding:?}").contains("CANARY-SECRET"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_makes_it_panic(bytes: Vec<u8>, inside: Vec<u8>) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("config");
+            std::fs::write(&path, &bytes).unwrap();
+            _ = load(std::slice::from_ref(&path), None);
+            _ = validity(&bytes);
+            let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(inside));
+            _ = validity(pem.as_bytes());
+        }
     }
 }

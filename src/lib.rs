@@ -14,6 +14,7 @@ pub mod desired;
 pub mod docs;
 pub mod env;
 pub mod error;
+pub mod files;
 pub mod fingerprint;
 pub mod gather;
 pub mod guard;
@@ -31,6 +32,7 @@ pub mod settings;
 pub mod tools;
 pub mod transcript;
 pub mod verify;
+pub mod yaml;
 
 use std::io::Write as _;
 use std::process::ExitCode;

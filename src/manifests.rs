@@ -4,10 +4,10 @@ pub mod diff;
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::observed::Known;
+use crate::yaml::{self, PRINTED};
 
 /// The objects that each release makes, by `namespace/name`; unknown where they could not be rendered. They may hold
 /// secrets, and so have no `Debug`.
@@ -37,9 +37,11 @@ impl Manifests {
 /// Which document is no YAML; never tells what stands in it.
 pub fn parse(manifest: &str) -> Known<Vec<Value>> {
     let mut objects = Vec::new();
-    for (index, document) in serde_yaml::Deserializer::from_str(manifest).enumerate() {
-        let object =
-            Value::deserialize(document).map_err(|_| format!("document {} is no YAML", index + 1))?;
+    for (index, document) in yaml::documents::<Value>(manifest, PRINTED).enumerate() {
+        let object = document.map_err(|trouble| {
+            let reason = if trouble.is_refused() { trouble.quiet("") } else { "no YAML".to_owned() };
+            format!("document {} is {reason}", index + 1)
+        })?;
         match object.get("items").and_then(Value::as_array) {
             Some(items) => objects.extend(items.iter().cloned()),
             None if object.get("kind").is_some() => objects.push(object),

@@ -9,6 +9,8 @@ pub mod helm;
 pub mod k3s;
 pub mod node;
 pub mod objects;
+#[cfg(test)]
+pub(crate) mod odd;
 pub mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};

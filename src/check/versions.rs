@@ -97,4 +97,12 @@ mod tests {
         }
         assert!(check("helm", None).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text: String, near in "[v0-9.+,\" a-]*") {
+            _ = parse(&text);
+            _ = parse(&near);
+        }
+    }
 }

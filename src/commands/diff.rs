@@ -181,6 +181,28 @@ fn as_helm_applies(id: &ObjectId, object: &Value, live: &Value) -> Value {
     if live.pointer("/metadata/namespace").is_some() {
         object["metadata"]["namespace"] = json!(id.namespace);
     }
-    object["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "Helm".into();
+    let labels = &mut object["metadata"]["labels"];
+    if !labels.is_object() {
+        // The server refuses anything else, and so would the next line.
+        *labels = json!({});
+    }
+    labels["app.kubernetes.io/managed-by"] = "Helm".into();
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn no_rendered_object_makes_it_panic(odd in crate::observed::odd::odd(
+            r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a","namespace":"b","labels":{"c":"d"}},"spec":{"ports":[{"port":1}]}}"#)) {
+            if let Some(id) = ObjectId::of(&odd) {
+                let applied = as_helm_applies(&id, &odd, &json!({"metadata": {"namespace": "b"}}));
+                assert_eq!(applied["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
+                _ = fields(&odd, &applied);
+            }
+        }
+    }
 }

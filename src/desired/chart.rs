@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// Templates and values beyond this are not looked at.
-const LARGEST: u64 = 8 * 1024 * 1024;
+use crate::files::{self, Entry, LARGEST};
+use crate::yaml::{self, PRINTED, WRITTEN};
+
+/// The templates of the largest charts have 5 MB.
+const MOST_TEMPLATES: u64 = 64 * 1024 * 1024;
 
 /// A chart on this machine.
 #[derive(Clone, Debug, Default)]
@@ -79,9 +82,9 @@ impl Chart {
     #[must_use]
     pub fn read(folder: &Path) -> Option<Self> {
         let text = read(&folder.join("Chart.yaml"))?;
-        let metadata: Metadata = serde_yaml::from_str(&text).ok()?;
+        let metadata: Metadata = yaml::parse(&text, WRITTEN).ok()?;
         let mut files = BTreeMap::new();
-        add_templates(folder, &folder.join("templates"), &mut files);
+        add_templates(folder, &mut files);
         let templates =
             files.values().map(|text| String::from_utf8_lossy(text).into_owned() + "\n").collect();
         let dependencies: Vec<_> = metadata.dependencies.into_iter().flatten().collect();
@@ -115,7 +118,7 @@ impl Chart {
     ///
     /// Why they cannot be read.
     pub fn defaults(&self) -> Result<serde_json::Value, String> {
-        serde_yaml::from_str(&self.values)
+        yaml::parse(&self.values, PRINTED)
             .map_err(|_| format!("values.yaml of the chart {} is no YAML", self.name))
     }
 
@@ -129,25 +132,22 @@ impl Chart {
 /// Whether a folder holds a subchart that reads its own values only.
 fn is_application(folder: &Path) -> bool {
     let metadata = read(&folder.join("Chart.yaml"))
-        .and_then(|text| serde_yaml::from_str::<serde_yaml::Value>(&text).ok());
+        .and_then(|text| yaml::parse::<serde_yaml::Value>(&text, WRITTEN).ok());
     metadata.is_some_and(|metadata| metadata.get("type").is_none_or(|kind| kind != "library"))
 }
 
 fn read(path: &Path) -> Option<String> {
-    let small = std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() <= LARGEST);
-    small.then(|| std::fs::read_to_string(path).ok()).flatten()
+    files::text(path, LARGEST).ok()
 }
 
 /// Charts keep their templates in few folders; links are not followed.
-fn add_templates(chart: &Path, folder: &Path, all: &mut BTreeMap<String, Vec<u8>>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let (Ok(kind), path) = (entry.file_type(), entry.path()) else { continue };
-        if kind.is_dir() {
-            add_templates(chart, &path, all);
-        } else if kind.is_file()
-            && entry.metadata().is_ok_and(|file| file.len() <= LARGEST)
-            && let (Ok(name), Ok(bytes)) = (path.strip_prefix(chart), std::fs::read(&path))
+fn add_templates(chart: &Path, all: &mut BTreeMap<String, Vec<u8>>) {
+    let mut left = MOST_TEMPLATES;
+    for Entry { path, kind } in files::walk(&chart.join("templates"), |_| true) {
+        if kind.is_file()
+            && let (Ok(name), Ok(bytes)) = (path.strip_prefix(chart), files::bytes(&path, LARGEST.min(left)))
         {
+            left -= bytes.len() as u64;
             all.insert(name.to_string_lossy().into_owned(), bytes);
         }
     }

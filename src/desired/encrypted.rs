@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize as _;
 use serde_yaml::Value;
 
-/// An encrypted file is far smaller; what is larger is none of ours.
-const LARGEST: u64 = 16 * 1024 * 1024;
+use crate::files;
+use crate::yaml::{self, PRINTED};
 
 /// A file named as encrypted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,9 +38,7 @@ pub enum EncryptedState {
 /// Reads what a file named as encrypted tells in clear text.
 #[must_use]
 pub fn read(root: &Path, path: &Path, in_bootstrap: bool) -> EncryptedFile {
-    let full = root.join(path);
-    let small = std::fs::metadata(&full).is_ok_and(|file| file.is_file() && file.len() <= LARGEST);
-    let text = small.then(|| std::fs::read_to_string(&full).ok()).flatten();
+    let text = files::text(&root.join(path), files::LARGEST);
     let state = text.map_or(EncryptedState::Unreadable, |text| state(&text));
     EncryptedFile { path: path.to_owned(), in_bootstrap, state }
 }
@@ -50,8 +47,8 @@ fn state(text: &str) -> EncryptedState {
     let mut recipients = Vec::new();
     let mut others = false;
     let mut documents = 0;
-    for document in serde_yaml::Deserializer::from_str(text) {
-        let Ok(document) = Value::deserialize(document) else {
+    for document in yaml::documents::<Value>(text, PRINTED) {
+        let Ok(document) = document else {
             return EncryptedState::Unreadable;
         };
         if document.is_null() {

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::repository::{FLUX_NAMESPACE, is_subdomain};
@@ -13,6 +12,7 @@ use crate::age::Selection;
 use crate::check::Finding;
 use crate::fingerprint::{Fingerprint, HashKey};
 use crate::redact::Redactor;
+use crate::yaml::{self, PRINTED};
 
 /// The key of the age key in its Secret; kustomize-controller reads every key that ends in `.agekey`.
 pub const AGE_KEY: &str = "age.agekey";
@@ -158,11 +158,14 @@ pub fn identities(secret: &Value, key: &HashKey) -> Vec<u64> {
 pub fn check_encrypted(path: &Path, text: &str) -> Result<(), Finding> {
     let problem = |message: &str| Finding::error("sops", message).with("file", path.display());
     let mut documents = 0;
-    for document in serde_yaml::Deserializer::from_str(text) {
+    for document in yaml::documents::<serde_yaml::Value>(text, PRINTED) {
         // The parser's message may quote what should be secret.
-        let document = serde_yaml::Value::deserialize(document).map_err(|error| {
-            let line = error.location().map_or(0, |place| place.line());
-            problem("Encrypted file is not valid YAML").with("line", line)
+        let document = document.map_err(|trouble| {
+            let finding = problem("Encrypted file is not valid YAML");
+            match trouble.line {
+                Some(line) if !trouble.is_refused() => finding.with("line", line),
+                _ => finding.with("reason", trouble.quiet("no place is known")),
+            }
         })?;
         if document.is_null() {
             continue;
@@ -195,9 +198,12 @@ pub fn parse(
             .with("reason", reason)
     };
     let mut objects = Vec::new();
-    for (index, document) in serde_yaml::Deserializer::from_str(text.expose_secret()).enumerate() {
-        let document = Value::deserialize(document)
-            .map_err(|_| problem(format!("document {} cannot be read as JSON", index + 1)))?;
+    for (index, document) in yaml::documents::<Value>(text.expose_secret(), PRINTED).enumerate() {
+        let document = document.map_err(|trouble| {
+            let reason =
+                if trouble.is_refused() { trouble.quiet("") } else { "cannot be read as JSON".to_owned() };
+            problem(format!("document {} {reason}", index + 1))
+        })?;
         let items = match document.get("items").and_then(Value::as_array) {
             Some(items) => items.clone(),
             None if document.is_null() => Vec::new(),
@@ -383,5 +389,16 @@ mod tests {
         assert_eq!(merged[0].identities, [key.hash("AGE-PLUGIN-X-1ABCDEF")]);
         let findings = merge([ours(), theirs("AGE-PLUGIN-X-1OTHER")]).err().unwrap();
         assert_eq!(findings[0].message, "Two files make the same object with other content");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_decrypted_makes_it_panic(text: String, odd in crate::observed::odd::odd(
+            r#"{"items":[{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b"},"data":{"a":"QQ=="},"stringData":{"x":"y"},"type":"Opaque"}]}"#)) {
+            for text in [text, odd.to_string()] {
+                _ = check_encrypted(Path::new("a"), &text);
+                _ = super::parse(Path::new("a"), &text.into(), &HashKey::default(), &Redactor::default());
+            }
+        }
     }
 }

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_yaml::Value;
 
+use crate::yaml::{self, PRINTED};
+
 /// A release of a helmfile. Has no `Debug`: its values may hold secrets.
 pub struct Release {
     /// Its namespace.
@@ -160,13 +162,9 @@ struct Raw {
 pub fn parse(output: &[u8]) -> Result<Vec<Release>, String> {
     let text = std::str::from_utf8(output).map_err(|_| "not UTF-8".to_owned())?;
     let mut releases = Vec::new();
-    for document in serde_yaml::Deserializer::from_str(text) {
-        let state = Option::<State>::deserialize(document).map_err(|error| {
-            let place =
-                error.location().map(|place| format!("line {}, column {}", place.line(), place.column()));
-            place.unwrap_or_else(|| "not the state that helmfile 1.7 prints".to_owned())
-        })?;
-        let Some(State { repositories, releases: raw, defaults, environment }) = state else {
+    for document in yaml::documents::<Option<State>>(text, PRINTED) {
+        let document = document.map_err(|trouble| trouble.quiet("not the state that helmfile 1.7 prints"));
+        let Some(State { repositories, releases: raw, defaults, environment }) = document? else {
             continue;
         };
         for raw in raw.into_iter().flatten() {
@@ -247,8 +245,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_output_makes_it_panic(output: Vec<u8>) {
+        fn no_output_makes_it_panic(output: Vec<u8>, odd in crate::observed::odd::odd(
+            r#"{"repositories":[{"name":"a","url":"x"}],"helmDefaults":{"timeout":1,"kubeContext":"c"},"renderedvalues":{"f":{"enabled":true}},"releases":
+            [{"name":"a","namespace":"b","chart":"a/c","version":"1","needs":["x"],"values":[{"k":{"l":1}}],"installed":true,"condition":"f.enabled","timeout":1}]}"#)) {
             _ = parse(&output);
+            for release in parse(odd.to_string().as_bytes()).into_iter().flatten() {
+                _ = (release.id(), release.merged(), release.text(&["k", "l"]), release.chart_name().len());
+            }
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Where a repository keeps things: the layouts that people have.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::Kind;
 use crate::check::Finding;
+use crate::files;
 use crate::settings::HelmfilePaths;
 
 /// The namespaces of a repository that has no `kubernetes/apps`.
@@ -59,13 +61,8 @@ pub fn helmfiles(root: &Path, named: &HelmfilePaths) -> Result<[(Kind, PathBuf);
 /// The encrypted files whose content goes into the cluster, sorted.
 #[must_use]
 pub fn encrypted_files(root: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = std::fs::read_dir(root.join("bootstrap"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| is_encrypted_name(path))
-        .collect();
+    let files = files::read_folder(&root.join("bootstrap")).map(|entry| entry.path);
+    let mut files: Vec<_> = files.filter(|path| is_encrypted_name(path)).collect();
     files.sort();
     files.extend(Some(root.join(CLUSTER_SECRETS)).filter(|path| path.is_file()));
     files
@@ -88,26 +85,21 @@ pub fn namespaces<'a>(
 ) -> Vec<String> {
     let first = named.map_or_else(|| found_namespaces(root), <[String]>::to_vec);
     let rest = std::iter::once(FLUX_NAMESPACE).chain(releases).map(ToOwned::to_owned);
-    let mut namespaces: Vec<String> = Vec::new();
-    for name in first.into_iter().chain(rest) {
-        if !namespaces.contains(&name) {
-            namespaces.push(name);
-        }
-    }
-    namespaces
+    let mut seen = BTreeSet::new();
+    first.into_iter().chain(rest).filter(|name| seen.insert(name.clone())).collect()
 }
 
 fn found_namespaces(root: &Path) -> Vec<String> {
-    let mut folders: Vec<_> = std::fs::read_dir(root.join("kubernetes/apps"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.path().is_dir())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| is_namespace(name))
-        .collect();
+    let folders = app_folders(root).filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    let mut folders: Vec<_> = folders.filter(|name| is_namespace(name)).collect();
     folders.sort();
     if folders.is_empty() { NAMESPACES.map(ToOwned::to_owned).to_vec() } else { folders }
+}
+
+/// The folders of `kubernetes/apps`, and links to folders.
+fn app_folders(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = files::read_folder(&root.join("kubernetes/apps")).collect::<Vec<_>>();
+    entries.into_iter().map(|entry| entry.path).filter(|path| path.is_dir())
 }
 
 /// Whether the API server would take it as the name of an object (RFC 1123 subdomain).
@@ -119,10 +111,10 @@ pub fn is_subdomain(name: &str) -> bool {
 /// Folders of `kubernetes/apps` that cannot be namespaces.
 #[must_use]
 pub fn unusable_folders(root: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(root.join("kubernetes/apps")).into_iter().flatten().flatten();
-    let folders = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
     let usable = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(is_namespace);
-    folders.filter(|path| !usable(path)).collect()
+    let mut folders: Vec<_> = app_folders(root).filter(|path| !usable(path)).collect();
+    folders.sort();
+    folders
 }
 
 /// Whether the API server would take the name (RFC 1123 label).

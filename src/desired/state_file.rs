@@ -3,15 +3,19 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize as _;
 use serde_yaml::Value;
 
 use super::Kind;
 use crate::charts::ChartRef;
 use crate::check::Finding;
+use crate::files;
+use crate::yaml::{self, WRITTEN};
 
 /// How deep `bases` and `helmfiles` may lead from file to file; a loop among them ends there.
 const DEEPEST: usize = 8;
+
+/// How many files they may lead to in all: files that include each other several times would never end.
+const MOST: usize = 256;
 
 /// A state file that was read.
 #[derive(Debug)]
@@ -37,7 +41,7 @@ pub struct StateFile {
 /// Reads a state file and those that it includes. Also gives all that is wrong with it.
 #[must_use]
 pub fn read(kind: Kind, path: &Path, allow_hooks: bool) -> (StateFile, Vec<Finding>) {
-    let mut scan = Scan { allow_hooks, ..Scan::default() };
+    let mut scan = Scan { allow_hooks, left: MOST, ..Scan::default() };
     scan.file(path, DEEPEST);
     let Scan { findings, charts, needs_identities, broken, mends, releases, partial, .. } = scan;
     let path = path.to_owned();
@@ -48,6 +52,8 @@ pub fn read(kind: Kind, path: &Path, allow_hooks: bool) -> (StateFile, Vec<Findi
 #[expect(clippy::struct_excessive_bools, reason = "one is asked for, the others are found out one by one")]
 struct Scan {
     allow_hooks: bool,
+    /// How many more files are read.
+    left: usize,
     findings: Vec<Finding>,
     charts: Vec<ChartRef>,
     needs_identities: bool,
@@ -59,7 +65,8 @@ struct Scan {
 
 impl Scan {
     fn file(&mut self, path: &Path, depth: usize) {
-        let text = match std::fs::read_to_string(path) {
+        self.left = self.left.saturating_sub(1);
+        let text = match files::text(path, files::LARGEST) {
             Ok(text) => text,
             Err(error) => {
                 let finding = Finding::error("helmfile", "Helmfile cannot be read");
@@ -83,14 +90,14 @@ impl Scan {
             self.partial |= text.contains("releases:");
             return;
         }
-        for document in serde_yaml::Deserializer::from_str(&text) {
-            match Value::deserialize(document) {
+        for document in yaml::documents::<Value>(&text, WRITTEN) {
+            match document {
                 Ok(document) => self.document(path, &document, depth),
-                Err(error) => {
-                    let line = error.location().map_or(0, |place| place.line());
+                Err(trouble) => {
                     let finding = Finding::error("helmfile", "Helmfile is not valid YAML");
-                    let finding = finding.with("file", path.display()).with("line", line);
-                    self.findings.push(finding.with("reason", error));
+                    let mut finding = finding.with("file", path.display());
+                    finding.pairs.extend(trouble.line.map(|line| ("line", line.to_string())));
+                    self.findings.push(finding.with("reason", trouble));
                     self.broken = true;
                     self.partial = true;
                     return;
@@ -134,7 +141,9 @@ impl Scan {
         }
         for entry in sequence(document, "bases").chain(sequence(document, "helmfiles")) {
             let path = entry.as_str().or_else(|| entry.get("path")?.as_str()).filter(|path| is_local(path));
-            let file = path.map(|path| folder.join(path)).filter(|file| depth > 0 && file.is_file());
+            let file = path
+                .map(|path| folder.join(path))
+                .filter(|file| depth > 0 && self.left > 0 && file.is_file());
             match file {
                 Some(file) => self.file(&file, depth - 1),
                 None => self.partial = true,
@@ -162,8 +171,16 @@ impl Scan {
         for file in sequence(release, "values").filter_map(Value::as_str).filter(|file| is_local(file)) {
             let place = folder.join(file);
             if place.exists() {
-                self.needs_identities |=
-                    std::fs::read_to_string(place).is_ok_and(|text| refers_to_encrypted(&text));
+                match files::text(&place, files::LARGEST) {
+                    Ok(text) => self.needs_identities |= refers_to_encrypted(&text),
+                    Err(error) => {
+                        let finding = Finding::error("helmfile", "Values file cannot be read");
+                        let finding = finding.with("helmfile", path.display());
+                        self.findings.push(finding.with("values", place.display()).with("reason", error));
+                        // helmfile would wait for a pipe, and read a device for ever.
+                        self.broken = true;
+                    }
+                }
             } else {
                 let name = release.get("name").and_then(Value::as_str);
                 self.findings.push(missing_values(path, name, file, folder));

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-use serde::Deserialize as _;
 use serde_yaml::Value;
+
+use crate::files;
+use crate::yaml;
 
 /// A Kustomization is far smaller.
 const LARGEST: u64 = 1024 * 1024;
@@ -24,7 +26,7 @@ impl Synced {
     /// Whether Flux is to apply the file, as far as paths tell.
     #[must_use]
     pub fn has(&self, file: &Path) -> bool {
-        file.starts_with(&self.path) || self.further.iter().any(|place| file.starts_with(place))
+        file.starts_with(&self.path) || file.ancestors().any(|place| self.further.contains(place))
     }
 }
 
@@ -35,7 +37,9 @@ pub fn read(root: &Path, path: &str, tracked: &BTreeSet<PathBuf>) -> Synced {
     let mut seen: BTreeSet<&Path> = BTreeSet::new();
     let mut places = vec![synced.path.clone()];
     while let Some(place) = places.pop() {
-        let files = tracked.iter().filter(|file| file.starts_with(&place) && is_yaml(file));
+        // Paths are sorted part by part, so those below a folder stand together.
+        let below = tracked.range(place.clone()..).take_while(|file| file.starts_with(&place));
+        let files = below.map(PathBuf::as_path).filter(|file| is_yaml(file));
         for file in files.filter(|file| seen.insert(file)).collect::<Vec<_>>() {
             for document in documents(&root.join(file)) {
                 synced.decrypts |= is_flux(&document) && decrypts(&document);
@@ -95,8 +99,8 @@ fn decrypts(document: &Value) -> bool {
 
 /// The documents of a file, if it can be one that leads on.
 fn documents(path: &Path) -> Vec<Value> {
-    let small = std::fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() <= LARGEST);
-    let text = small.then(|| std::fs::read_to_string(path).ok()).flatten().unwrap_or_default();
+    let is_file = std::fs::symlink_metadata(path).is_ok_and(|file| file.is_file());
+    let text = is_file.then(|| files::text(path, LARGEST).ok()).flatten().unwrap_or_default();
     // Most files are something else; parsing them all would take longer than everything else.
     if !text.contains("kustomize.toolkit.fluxcd.io/")
         && !text.contains("resources:")
@@ -104,9 +108,7 @@ fn documents(path: &Path) -> Vec<Value> {
     {
         return Vec::new();
     }
-    serde_yaml::Deserializer::from_str(&text)
-        .map_while(|document| Value::deserialize(document).ok())
-        .collect()
+    yaml::documents(&text, yaml::WRITTEN).map_while(Result::ok).collect()
 }
 
 #[cfg(test)]

@@ -73,11 +73,15 @@ impl Place<'_> {
             return Ok(build);
         }
         let mended = if state.mends.is_empty() {
-            None
+            state.path.clone()
         } else {
-            mended::copy(state, &self.settings.root, self.scratch)?
+            match mended::copy(state, &self.settings.root, self.scratch)? {
+                Some(mended) => mended,
+                // helmfile would only say once more which paths are wrong.
+                None => return Ok(build),
+            }
         };
-        let path = mended.as_ref().unwrap_or(&state.path);
+        let path = mended.as_path();
         let staging = self.staging.subfolder(state.kind.stage())?;
         self.charts.seed(&staging, &state.charts)?;
         if self.settings.offline {

@@ -357,8 +357,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(text: String) {
+        fn no_answer_makes_it_panic(text: String, odd in crate::observed::odd::odd(
+            r#"{"kubeletconfig":{"clusterDNS":["10.43.0.10"],"clusterDomain":"cluster.local"}}"#)) {
             _ = parse_kubelet("a", &text);
+            _ = parse_kubelet("a", &odd.to_string());
         }
     }
 }

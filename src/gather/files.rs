@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 use crate::check::{Finding, Findings};
 use crate::desired::state_file::{self, StateFile};
 use crate::desired::{AgeKey, objects, repository};
+use crate::files::LARGEST;
 use crate::observed::Program;
 use crate::process::find_program;
 use crate::redact::Redactor;
 use crate::settings::{PROGRAMS, Settings, missing_env};
-use crate::{age, kubeconfig};
+use crate::{age, files, kubeconfig};
+
+/// Of many things of a kind that are wrong, the first ones are told.
+const MOST_TOLD: usize = 20;
 
 /// What the files say, before any program runs.
 pub struct Files {
@@ -33,7 +37,7 @@ pub fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Files {
     let programs = programs(settings, &["kubectl"], &mut findings);
     let target = target(settings, &mut findings);
     // Not needed; but should it stand in what the cluster says, nobody shall see it.
-    if let Ok(text) = std::fs::read_to_string(&settings.age_key) {
+    if let Ok(text) = files::text(&settings.age_key, LARGEST) {
         redactor.add([text.as_str()]);
     }
     Files {
@@ -61,10 +65,13 @@ pub fn files(settings: &Settings, redactor: &Redactor) -> Files {
         encrypted.extend(good.map(|()| path));
     }
     if settings.namespaces.is_none() {
-        findings.0.extend(repository::unusable_folders(&settings.root).iter().map(|folder| {
-            Finding::warning("namespaces", "Folder cannot be a namespace")
-                .with("folder", folder.display())
-                .fix("use lower-case letters, digits and `-`")
+        let unusable = repository::unusable_folders(&settings.root);
+        findings.0.extend(unusable.iter().take(MOST_TOLD).map(|folder| {
+            let finding = Finding::warning("namespaces", "Folder cannot be a namespace")
+                .with("folder", folder.display());
+            let more = unusable.len().saturating_sub(MOST_TOLD);
+            let finding = if more > 0 { finding.with("and_more", more) } else { finding };
+            finding.fix("use lower-case letters, digits and `-`")
         }));
     }
     findings.0.extend(old_scripts(settings));
@@ -75,7 +82,7 @@ pub fn files(settings: &Settings, redactor: &Redactor) -> Files {
 fn old_scripts(settings: &Settings) -> Vec<Finding> {
     let places = ["bootstrap/scripts/bootstrap-apps.sh", "scripts/bootstrap-apps.sh"];
     let read = |place: &&str| {
-        let text = std::fs::read_to_string(settings.root.join(place)).ok()?;
+        let text = files::text(&settings.root.join(place), LARGEST).ok()?;
         let syncs = text.contains("helmfile") && text.contains("01-apps.yaml");
         (syncs && !text.contains("00-crds")).then(|| {
             Finding::warning("old-script", "Old bootstrap script is still there")
@@ -121,7 +128,7 @@ fn programs(settings: &Settings, names: &[&'static str], findings: &mut Findings
 }
 
 fn read(rule: &'static str, path: &Path) -> Result<String, Finding> {
-    std::fs::read_to_string(path).map_err(|error| {
+    files::text(path, LARGEST).map_err(|error| {
         Finding::error(rule, "File cannot be read").with("file", path.display()).with("reason", error)
     })
 }

@@ -11,13 +11,11 @@ use super::known;
 use crate::desired::objects::ObjectId;
 use crate::desired::{Desired, Helmfile};
 use crate::error::Error;
+use crate::files;
 use crate::manifests::{self, Manifests};
 use crate::observed::{Known, Live, Owned};
 use crate::plan::needs_rendering;
 use crate::tools::Toolbox;
-
-/// A rendered file beyond this is no manifest.
-const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// Renders what is not as wanted, and looks at those of its objects that exist.
 pub(super) async fn render(
@@ -84,17 +82,10 @@ async fn of_helmfile(
 
 fn read(folder: &Path) -> Known<Vec<Value>> {
     let mut objects = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_dir() {
-                folders.push(entry.path());
-            } else if entry.metadata().is_ok_and(|file| file.len() <= LARGEST) {
-                let text = std::fs::read_to_string(entry.path()).map_err(|error| error.to_string())?;
-                objects.extend(manifests::parse(&text)?);
-            }
-        }
+    for entry in files::walk(folder, |_| true).filter(|entry| !entry.kind.is_dir()) {
+        let text = files::text(&entry.path, files::LARGEST);
+        let text = text.map_err(|error| format!("{}: {error}", entry.name()))?;
+        objects.extend(manifests::parse(&text).map_err(|error| format!("{}: {error}", entry.name()))?);
     }
     Ok(objects)
 }

@@ -173,9 +173,7 @@ impl Toolbox {
 mod tests {
     use super::*;
 
-    #[test]
-    fn owners_of_releases_are_found() {
-        let list = r#"{"items":[
+    const LIST: &str = r#"{"items":[
             {"kind":"HelmRelease","apiVersion":"helm.toolkit.fluxcd.io/v2","metadata":{"name":"cilium","namespace":"kube-system"},"spec":{"suspend":true}},
             {"kind":"HelmRelease","apiVersion":"helm.toolkit.fluxcd.io/v2","metadata":{"name":"a","namespace":"flux-system"},"spec":{"targetNamespace":"media","storageNamespace":"x"}},
             {"kind":"HelmRelease","apiVersion":"helm.toolkit.fluxcd.io/v2","metadata":{"name":"b","namespace":"flux-system"},"spec":{"releaseName":"bee"}},
@@ -184,7 +182,10 @@ mod tests {
             {"kind":"GitRepository","metadata":{"name":"flux-system","namespace":"flux-system"},"spec":{"url":"ssh://x"}},
             {"kind":"FluxInstance","metadata":{"name":"flux","namespace":"flux-system"}},
             {"kind":"Kustomization","metadata":{"name":"flux-system","namespace":"flux-system"}}]}"#;
-        let claims = Claims::from(serde_json::from_str::<List<Item>>(list).unwrap());
+
+    #[test]
+    fn owners_of_releases_are_found() {
+        let claims = Claims::from(serde_json::from_str::<List<Item>>(LIST).unwrap());
         let owner =
             |release: &str| claims.owner_of(release).map(|claim| (claim.owner.as_str(), claim.suspended));
         assert_eq!(owner("kube-system/cilium"), Some(("kube-system/cilium", true)));
@@ -196,5 +197,13 @@ mod tests {
         assert_eq!(claims.helm_resources[0].id(), "HelmRelease kube-system/cilium");
         assert!(claims.helm_resources[0].spec.suspend);
         assert!(claims.instance.is_some());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::observed::odd::odd(LIST)) {
+            _ = serde_json::from_slice::<List<Item>>(&answer).map(Claims::from);
+            _ = serde_json::from_value::<List<Item>>(odd).map(Claims::from);
+        }
     }
 }

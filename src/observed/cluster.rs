@@ -291,9 +291,7 @@ impl Toolbox {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_picture_of_a_fresh_cluster() {
-        let list = r#"{"kind":"List","items":[
+    const LIST: &str = r#"{"kind":"List","items":[
             {"kind":"Namespace","metadata":{"name":"kube-system","uid":"7f0c","creationTimestamp":"2026-11-23T08:00:00Z"},"status":{"phase":"Active"}},
             {"kind":"Namespace","metadata":{"name":"old","labels":{"kustomize.toolkit.fluxcd.io/name":"apps","kustomize.toolkit.fluxcd.io/namespace":"flux-system"}},"status":{"phase":"Terminating"}},
             {"kind":"Deployment","metadata":{"name":"d","namespace":"media"},"spec":{"replicas":2},"status":{"availableReplicas":1}},
@@ -304,7 +302,10 @@ mod tests {
                 {"type":"Ready","status":"False","message":"container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized"}]}},
             {"kind":"Node","metadata":{"name":"b"},"status":{"conditions":[{"type":"Ready","status":"True","message":"ok"}]}},
             {"kind":"Node","metadata":{"name":"c"}}]}"#;
-        let cluster = Cluster::from(serde_json::from_str::<List<Item>>(list).unwrap());
+
+    #[test]
+    fn the_picture_of_a_fresh_cluster() {
+        let cluster = Cluster::from(serde_json::from_str::<List<Item>>(LIST).unwrap());
         assert_eq!((cluster.uid.as_str(), cluster.created.as_str()), ("7f0c", "2026-11-23T08:00:00Z"));
         let later = |seconds| {
             humantime::parse_rfc3339("2026-11-23T08:00:00Z").unwrap() + Duration::from_secs(seconds)
@@ -365,8 +366,12 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(answer: Vec<u8>) {
+        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::observed::odd::odd(LIST)) {
             _ = serde_json::from_slice::<List<Item>>(&answer).map(Cluster::from);
+            if let Ok(cluster) = serde_json::from_value::<List<Item>>(odd).map(Cluster::from) {
+                _ = (cluster.ready_nodes(), cluster.waiting_for());
+                _ = cluster.servers().count();
+            }
         }
     }
 }

@@ -210,3 +210,25 @@ impl Toolbox {
         Ok(Flux { instance: instances.into_iter().next(), resources })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = r#"{"items":[{"kind":"FluxInstance","metadata":{"name":"flux","namespace":"flux-system","generation":2,"labels":{"a":"b"}},
+        "spec":{"sync":{"kind":"GitRepository","url":"ssh://x","ref":"refs/heads/main","name":"x"},"suspend":false,"ref":{"name":"x"},"dependsOn":[{"name":"a","namespace":"b"}]},
+        "status":{"observedGeneration":2,"conditions":[{"observedGeneration":2,"type":"Ready","status":"True","reason":"x","message":"y"}],
+            "lastAppliedRevision":"main@sha1:1","lastHandledReconcileAt":"x","artifact":{"revision":"main@sha1:1"}}}]}"#;
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::observed::odd::odd(LIST)) {
+            _ = serde_json::from_slice::<List<Resource>>(&answer).map(drop);
+            if let Ok(list) = serde_json::from_value::<List<Resource>>(odd) {
+                for resource in &list.items {
+                    _ = (resource.id(), resource.ready().is_some());
+                }
+            }
+        }
+    }
+}

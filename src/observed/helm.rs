@@ -253,6 +253,10 @@ mod tests {
 
     use super::*;
 
+    const RECORD: &str = r#"{"name":"cilium","namespace":"kube-system","version":2,"info":{"status":"deployed","last_deployed":"2026-11-23T08:00:00Z","description":"Upgrade complete"},
+            "chart":{"metadata":{"name":"cilium","version":"1.18.6","appVersion":"1.18.6"},"templates":[{"name":"x","data":"eA=="}]},
+            "config":{"k":"CANARY"},"manifest":"---\nkind: X\n"}"#;
+
     fn pack(json: &str) -> String {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(json.as_bytes()).unwrap();
@@ -261,10 +265,7 @@ mod tests {
 
     #[test]
     fn a_record_is_unpacked() {
-        let json = r#"{"name":"cilium","namespace":"kube-system","version":2,"info":{"status":"deployed","last_deployed":"2026-11-23T08:00:00Z","description":"Upgrade complete"},
-            "chart":{"metadata":{"name":"cilium","version":"1.18.6","appVersion":"1.18.6"},"templates":[{"name":"x","data":"eA=="}]},
-            "config":{"k":"CANARY"},"manifest":"---\nkind: X\n"}"#;
-        let record = unpack(&pack(json)).unwrap();
+        let record = unpack(&pack(RECORD)).unwrap();
         assert_eq!((record.stored.id().as_str(), record.stored.revision), ("kube-system/cilium", 2));
         assert_eq!((record.chart.as_str(), record.version.as_str()), ("cilium", "1.18.6"));
         assert_eq!(record.values["k"], "CANARY");
@@ -301,7 +302,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_table_and_no_record_makes_it_panic(table: String, data: Vec<u8>) {
+        fn no_table_and_no_record_makes_it_panic(table: String, data: Vec<u8>, odd in crate::observed::odd::odd(RECORD)) {
+            _ = unpack(&pack(&odd.to_string()));
             _ = parse_table(&table);
             _ = unpack(&STANDARD.encode(STANDARD.encode(&data)));
             _ = unpack(&String::from_utf8_lossy(&data));

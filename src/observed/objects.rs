@@ -83,4 +83,13 @@ mod tests {
         assert_eq!(live.identities, [key.hash("AGE-A"), key.hash("AGE-B")]);
         assert!(!format!("{live:?}").contains("AGE-A"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_object_makes_it_panic(odd in crate::observed::odd::odd(r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b",
+            "annotations":{"a":"b"},"labels":{"kustomize.toolkit.fluxcd.io/name":"c"}},"data":{"age.agekey":"IyBt"},"stringData":{"x":"y"}}"#)) {
+            _ = LiveObject::new(&odd, &HashKey::default());
+            _ = ObjectId::of(&odd).map(|id| (id.path(), id.is_built_in()));
+        }
+    }
 }

@@ -103,4 +103,12 @@ mod tests {
         let expected = ["DaemonSet/cilium 1/3", "Deployment/cilium-operator 0/2", "Job/check 0/1"];
         assert_eq!(pending(&list, "cilium"), expected);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(odd in crate::observed::odd::odd(r#"{"items":[{"kind":"Job","metadata":{"name":"a",
+            "annotations":{"meta.helm.sh/release-name":"x"}},"spec":{"completions":2},"status":{"succeeded":1}}]}"#)) {
+            _ = serde_json::from_value(odd).map(|list| pending(&list, "x"));
+        }
+    }
 }

@@ -16,6 +16,13 @@ const ASK: Duration = Duration::from_secs(20);
 /// A hook that runs k3s-boot sets these; they would lead to another repository than the one asked for.
 const ELSEWHERE: [&str; 4] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"];
 
+/// Reads what `git ls-files -z` prints; a name is any bytes but 0.
+#[must_use]
+pub fn parse_tracked(names: &[u8]) -> BTreeSet<PathBuf> {
+    let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect()
+}
+
 impl Toolbox {
     /// The files that Git tracks, relative to `root`.
     ///
@@ -24,8 +31,7 @@ impl Toolbox {
     /// When git fails.
     pub async fn git_tracked(&self, git: &Path, root: &Path) -> Result<BTreeSet<PathBuf>, Error> {
         let names = self.git(git, root, &["ls-files", "-z"]).await?;
-        let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-        Ok(names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
+        Ok(parse_tracked(&names))
     }
 
     /// The address of the remote `origin`; it may hold credentials.
@@ -49,5 +55,24 @@ impl Toolbox {
             return Err(Error::Tool { command, reason: last_words(&output) });
         }
         Ok(output.stdout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_may_be_any_bytes() {
+        let found = parse_tracked(b"b\xff.yaml\0a\nb\0\0c");
+        let names: Vec<_> = found.iter().map(|path| path.as_os_str().as_bytes()).collect();
+        assert_eq!(names, [&b"a\nb"[..], b"b\xff.yaml", b"c"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_names_make_it_panic(names: Vec<u8>) {
+            _ = parse_tracked(&names);
+        }
     }
 }

@@ -399,4 +399,16 @@ mod tests {
             assert_eq!(Unanswered::from_words(words).kind, kind, "{words}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(answer: Vec<u8>, words: String, version: String, odd in crate::observed::odd::odd(
+            r#"{"items":[{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b","labels":{"c":"d"},"annotations":{}}}]}"#)) {
+            _ = serde_json::from_value::<Owners>(odd).map(Owners::into_owned);
+            _ = parse_versions(&answer, &words);
+            let said = serde_json::json!({"serverVersion": {"gitVersion": version}, "clientVersion": {"gitVersion": words}});
+            _ = parse_versions(said.to_string().as_bytes(), &words);
+            _ = serde_json::from_slice::<Owners>(&answer).map(Owners::into_owned);
+        }
+    }
 }

@@ -73,4 +73,12 @@ mod tests {
         );
         assert_eq!(reason(""), "no reason given");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_words_of_sops_make_it_panic(talk: String, block in "(\\n|  - \\| |    \\| |word|ä| Did not find keys in|\\.)*") {
+            _ = reason(&talk);
+            _ = reason(&block);
+        }
+    }
 }

@@ -12,6 +12,7 @@ use super::Toolbox;
 use crate::check::versions;
 use crate::child_env::AGE_IDENTITIES;
 use crate::error::Error;
+use crate::files;
 use crate::observed;
 use crate::process::{Invocation, ProcessError};
 
@@ -44,7 +45,7 @@ impl Toolbox {
         let file = cache.map(|folder| folder.join("versions.json"));
         let mut known: Known = file
             .as_ref()
-            .and_then(|file| std::fs::read(file).ok())
+            .and_then(|file| files::bytes(file, files::LARGEST).ok())
             .and_then(|text| serde_json::from_slice(&text).ok())
             .unwrap_or_default();
         let before = known.0.len();

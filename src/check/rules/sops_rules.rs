@@ -8,6 +8,7 @@ use serde_yaml::Value;
 
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::desired::encrypted::EncryptedState;
+use crate::yaml::{self, WRITTEN};
 
 pub(super) const RULE: Rule = Rule {
     id: "sops-rules",
@@ -79,7 +80,10 @@ fn report(rule: Option<usize>, creations: &[Creation], files: &[&Path], own: &st
 
 /// The creation rules, in their order.
 fn creations(text: &str) -> Result<Vec<Creation>, String> {
-    let config: Value = serde_yaml::from_str(text).map_err(|_| ".sops.yaml is no YAML".to_owned())?;
+    let config: Value = yaml::parse(text, WRITTEN).map_err(|trouble| {
+        let reason = if trouble.is_refused() { trouble.quiet("") } else { "no YAML".to_owned() };
+        format!(".sops.yaml is {reason}")
+    })?;
     let rules = config.get("creation_rules").and_then(Value::as_sequence);
     rules.into_iter().flatten().map(creation).collect()
 }

@@ -5,12 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The commented keys, by the path of the map in which they may stand.
 pub type Commented = BTreeMap<Vec<String>, BTreeSet<String>>;
 
+/// The values of the largest charts have some thousand lines.
+const MOST: usize = 100_000;
+
+const DEEPEST: usize = 32;
+
 /// Reads the comments. A comment may be indented anyhow, so that its key counts wherever it may be meant.
 #[must_use]
 pub fn read(values: &str) -> Commented {
     let mut found = Commented::new();
     let mut open: Vec<(usize, &str)> = Vec::new();
-    for line in values.lines() {
+    for line in values.lines().take(MOST) {
         let text = line.trim_start_matches(' ');
         let indent = line.len() - text.len();
         if let Some(comment) = text.strip_prefix('#') {
@@ -24,7 +29,10 @@ pub fn read(values: &str) -> Commented {
             }
         } else if let Some(key) = key(text) {
             open.retain(|(other, _)| *other < indent);
-            open.push((indent, key));
+            // Deeper ones are paid for by every comment, and set by nobody.
+            if open.len() < DEEPEST {
+                open.push((indent, key));
+            }
         }
     }
     found
@@ -57,7 +65,7 @@ fn documented(comment: &str) -> Option<&str> {
 }
 
 fn add(found: &mut Commented, path: &str) {
-    let parts: Vec<_> = path.split('.').map(ToOwned::to_owned).collect();
+    let parts: Vec<_> = path.split('.').map(ToOwned::to_owned).take(DEEPEST).collect();
     for depth in 0..parts.len() {
         found.entry(parts[..depth].to_vec()).or_default().insert(parts[depth].clone());
     }
