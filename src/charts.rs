@@ -189,9 +189,14 @@ fn link_tree(from: &Path, to: &Path) -> Result<(), Error> {
         let target = to.join(entry.file_name());
         if entry.file_type().map_err(failed)?.is_dir() {
             link_tree(&entry.path(), &target)?;
-        } else if std::fs::hard_link(entry.path(), &target).is_err() {
+            continue;
+        }
+        match std::fs::hard_link(entry.path(), &target) {
+            Ok(()) => {}
+            // Two releases have this chart. To copy a file over a link to itself would empty both.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             // A file system without hard links.
-            std::fs::copy(entry.path(), &target).map_err(failed)?;
+            Err(_) => _ = std::fs::copy(entry.path(), &target).map_err(failed)?,
         }
     }
     Ok(())
@@ -269,6 +274,20 @@ mod tests {
         let fourth = staging("fourth");
         store.seed(&fourth, &[chart()]).unwrap();
         assert_eq!(std::fs::read_to_string(fourth.join(&inside).join("templates/a.yaml")).unwrap(), "a: 2\n");
+    }
+
+    #[test]
+    fn a_chart_of_two_releases_stays_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ChartStore::new(folder.path().join("store"));
+        let file = chart().place().join("crds/Chart.yaml");
+        write(&folder.path().join("in").join(&file), "name: crds\n");
+        store.publish(&folder.path().join("in")).unwrap();
+        let staging = folder.path().join("out");
+        store.seed(&staging, &[chart(), chart()]).unwrap();
+        for root in [store.path(), &staging] {
+            assert_eq!(std::fs::read_to_string(root.join(&file)).unwrap(), "name: crds\n");
+        }
     }
 
     #[test]

@@ -48,7 +48,8 @@ impl HashKey {
 }
 
 /// A Secret's `stringData` is write-only: the API server puts it into `data`.
-fn normalized(object: &Value) -> Value {
+#[must_use]
+pub fn normalized(object: &Value) -> Value {
     let mut object = object.clone();
     let Some(map) = object.as_object_mut() else {
         return object;
@@ -81,6 +82,12 @@ impl Fingerprint {
             .into_iter()
             .map(|path| path.trim_start_matches('/').replace('.', "\\.").replace('/', "."))
             .collect()
+    }
+
+    /// Whether it sets this key of the object's data.
+    #[must_use]
+    pub fn sets(&self, key: &str) -> bool {
+        self.0.contains_key(&format!("/data/{key}"))
     }
 
     /// Whether the two disagree about a key of the object's data.

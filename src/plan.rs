@@ -140,6 +140,8 @@ fn object_action(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> O
         return ObjectAction::LeaveToFlux(owner.clone());
     }
     let mut differs = object.fingerprint.differs_from(&live.fingerprint);
+    let gone = live.ours.iter().filter(|key| !object.fingerprint.sets(key));
+    differs.extend(gone.map(|key| format!("data.{}", key.replace('.', "\\."))));
     if live.last_applied {
         differs.push("a copy in an annotation".to_owned());
     }
@@ -211,21 +213,25 @@ mod tests {
     #[test]
     fn only_what_differs_is_done() {
         let key = HashKey::default();
-        let make = || ["new", "same", "other", "annotated", "flux"].map(|name| secret(&key, name, "AGE-1"));
-        let [_, same, other, annotated, flux] = make();
+        let names = ["new", "same", "other", "annotated", "flux", "less"];
+        let make = || names.map(|name| secret(&key, name, "AGE-1"));
+        let [_, same, other, annotated, flux, less] = make();
+        let ours = ["age.agekey", "old.key"].map(ToOwned::to_owned).to_vec();
         let changed = secret(&key, "other", "AGE-2");
         let stands = vec![
             (same.id.clone(), live(&same)),
             (other.id.clone(), live(&changed)),
             (annotated.id.clone(), LiveObject { last_applied: true, ..live(&annotated) }),
             (flux.id.clone(), LiveObject { flux_owner: Some("x/y".to_owned()), ..live(&changed) }),
+            (less.id.clone(), LiveObject { ours, ..live(&less) }),
         ];
         let plan = plan(&desired(make().into()), Some(&observed(&[("b", "Active")], stands)), false).unwrap();
         assert_eq!(plan.namespaces, [("a".to_owned(), Namespace::Create), ("b".to_owned(), Namespace::Keep)]);
         let actions: Vec<_> = plan.objects.into_iter().map(|(_, action)| action).collect();
         let changed = Change(vec!["data.age\\.agekey".to_owned()]);
         let annotated = Change(vec!["a copy in an annotation".to_owned()]);
-        assert_eq!(actions, [Create, Keep, changed, annotated, LeaveToFlux("x/y".to_owned())]);
+        let less = Change(vec!["data.old\\.key".to_owned()]);
+        assert_eq!(actions, [Create, Keep, changed, annotated, LeaveToFlux("x/y".to_owned()), less]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 pub use self::front::Faults;
 use self::front::Front;
+use crate::charts::Chart;
 use crate::pki::Authority;
 use crate::process::{Service, Watchdog, wait_for};
 use crate::tools::Tools;
@@ -38,12 +39,19 @@ impl Registry {
     /// Starts a registry with all charts. The first start of a set of charts builds and pushes them (seconds).
     pub fn start(tools: &Tools) -> Result<Arc<Self>> {
         let storage = store::charts(tools)?;
-        Self::with_storage(tools, &storage)
+        Self::with_storage(tools, &storage, own_folder()?)
+    }
+
+    /// Starts a registry with all charts and these, which no other registry gets.
+    pub fn start_with(tools: &Tools, more: &[Chart]) -> Result<Arc<Self>> {
+        let folder = own_folder()?;
+        let storage = folder.path().join("storage");
+        store::with(tools, &storage, more)?;
+        Self::with_storage(tools, &storage, folder)
     }
 
     /// Starts a registry over a storage folder, which it does not change.
-    fn with_storage(tools: &Tools, storage: &Path) -> Result<Arc<Self>> {
-        let folder = tempfile::Builder::new().prefix("sandbox-registry-").tempdir()?;
+    fn with_storage(tools: &Tools, storage: &Path, folder: TempDir) -> Result<Arc<Self>> {
         let watchdog = Watchdog::start(folder.path())?;
         let process = Process::start(tools, &watchdog, folder.path(), storage, true)?;
         let authority = Authority::new("sandbox registry")?;
@@ -123,6 +131,10 @@ impl Process {
         })?;
         Ok(Self { service, socket, watchdog: Arc::clone(watchdog) })
     }
+}
+
+fn own_folder() -> Result<TempDir> {
+    Ok(tempfile::Builder::new().prefix("sandbox-registry-").tempdir()?)
 }
 
 /// A listener on a free port of 127.0.0.1.

@@ -144,7 +144,9 @@ async fn compare(tools: &Toolbox, picture: &Picture, live: &Live) -> Result<Vec<
     let stands = |id: &ObjectId| {
         standing.get(id).or_else(|| standing.get(&ObjectId { namespace: None, ..id.clone() }))
     };
-    let asked = wanted.iter().filter_map(|(id, (_, object))| Some(as_helm_applies(id, object, stands(id)?)));
+    let asked = wanted
+        .iter()
+        .filter_map(|(id, (release, object))| Some(as_helm_applies(id, release, object, stands(id)?)));
     let list = json!({"apiVersion": "v1", "kind": "List", "items": asked.collect::<Vec<_>>()});
     let (applied, words) = tools.kubectl_dry_run(SecretSlice::from(list.to_string().into_bytes())).await?;
     let applied: BTreeMap<_, _> =
@@ -159,9 +161,10 @@ async fn compare(tools: &Toolbox, picture: &Picture, live: &Live) -> Result<Vec<
                 None => Some(ObjectChange::Unknown(refusal(&words, &id.name))),
             },
         };
+        let path = stands(id).and_then(ObjectId::of).map_or_else(|| id.path(), |standing| standing.path());
         found.extend(change.map(|change| ObjectDiff {
             release: release.clone(),
-            object: format!("{} {}", id.kind, id.path()),
+            object: format!("{} {path}", id.kind),
             secret: id.kind == "Secret",
             change,
         }));
@@ -176,17 +179,26 @@ fn refusal(words: &str, name: &str) -> String {
     line.unwrap_or("the server gave no answer").trim().to_owned()
 }
 
-fn as_helm_applies(id: &ObjectId, object: &Value, live: &Value) -> Value {
+/// Helm adds a label and two annotations of its own; the server would take them away if they were left out.
+fn as_helm_applies(id: &ObjectId, release: &str, object: &Value, live: &Value) -> Value {
     let mut object = object.clone();
     if live.pointer("/metadata/namespace").is_some() {
         object["metadata"]["namespace"] = json!(id.namespace);
     }
-    let labels = &mut object["metadata"]["labels"];
-    if !labels.is_object() {
-        // The server refuses anything else, and so would the next line.
-        *labels = json!({});
+    let (namespace, name) = release.split_once('/').unwrap_or(("", release));
+    let own = [
+        ("labels", "app.kubernetes.io/managed-by", "Helm"),
+        ("annotations", "meta.helm.sh/release-name", name),
+        ("annotations", "meta.helm.sh/release-namespace", namespace),
+    ];
+    for (field, key, value) in own {
+        let metadata = &mut object["metadata"][field];
+        // A template may leave either empty.
+        if !metadata.is_object() {
+            *metadata = json!({});
+        }
+        metadata[key] = value.into();
     }
-    labels["app.kubernetes.io/managed-by"] = "Helm".into();
     object
 }
 
@@ -199,10 +211,24 @@ mod tests {
         fn no_rendered_object_makes_it_panic(odd in crate::observed::odd::odd(
             r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a","namespace":"b","labels":{"c":"d"}},"spec":{"ports":[{"port":1}]}}"#)) {
             if let Some(id) = ObjectId::of(&odd) {
-                let applied = as_helm_applies(&id, &odd, &json!({"metadata": {"namespace": "b"}}));
+                let applied = as_helm_applies(&id, "b/r", &odd, &json!({"metadata": {"namespace": "b"}}));
                 assert_eq!(applied["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
                 _ = fields(&odd, &applied);
             }
         }
+    }
+
+    #[test]
+    fn what_helm_adds_is_added() {
+        let object =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "labels": null}});
+        let id = ObjectId { namespace: Some("n".to_owned()), ..ObjectId::of(&object).unwrap() };
+        let live = json!({"metadata": {"namespace": "n"}});
+        let metadata = as_helm_applies(&id, "n/r", &object, &live)["metadata"].clone();
+        let expected = json!({"name": "c", "namespace": "n", "labels": {"app.kubernetes.io/managed-by": "Helm"},
+            "annotations": {"meta.helm.sh/release-name": "r", "meta.helm.sh/release-namespace": "n"}});
+        assert_eq!(metadata, expected);
+        let cluster_wide = as_helm_applies(&id, "n/r", &object, &json!({"metadata": {}}));
+        assert!(cluster_wide["metadata"].get("namespace").is_none());
     }
 }

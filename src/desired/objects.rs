@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::repository::{FLUX_NAMESPACE, is_subdomain};
 use crate::age::Selection;
 use crate::check::Finding;
-use crate::fingerprint::{Fingerprint, HashKey};
+use crate::fingerprint::{Fingerprint, HashKey, normalized};
 use crate::redact::Redactor;
 use crate::yaml::{self, PRINTED};
 
@@ -105,6 +105,8 @@ impl Object {
         if id.kind == "Secret" {
             let texts = secret_texts(&manifest);
             redactor.add(texts.iter().map(String::as_str));
+            // A key that was applied as `stringData` would stay when the file no longer has it: nobody owns it then.
+            manifest = normalized(&manifest);
         }
         Some(Self {
             fingerprint: key.fingerprint(&manifest),

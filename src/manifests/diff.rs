@@ -34,7 +34,11 @@ const OWN: [&str; 5] = ["managedFields", "resourceVersion", "generation", "creat
 /// The fields that would differ: `applied` is what the server would make of the object.
 #[must_use]
 pub fn fields(live: &Value, applied: &Value) -> Vec<ValueChange> {
-    changes(&without_own(live), &without_own(applied))
+    let mut changes = changes(&without_own(live), &without_own(applied));
+    // In an object, null is as good as nothing.
+    let is_null = |value: &Option<Value>| value.as_ref().is_none_or(Value::is_null);
+    changes.retain(|change| !is_null(&change.old) || !is_null(&change.new));
+    changes
 }
 
 fn without_own(object: &Value) -> Value {
@@ -57,7 +61,7 @@ mod tests {
     #[test]
     fn only_what_the_manifest_would_change_is_told() {
         let live = json!({"metadata": {"name": "a", "resourceVersion": "1", "generation": 1, "labels": {"x": "1"}}, "spec": {"replicas": 1}, "status": {"x": 1}});
-        let same = json!({"metadata": {"name": "a", "resourceVersion": "1", "generation": 2, "labels": {"x": "1"}}, "spec": {"replicas": 1}});
+        let same = json!({"metadata": {"name": "a", "resourceVersion": "1", "generation": 2, "labels": {"x": "1"}}, "spec": {"replicas": 1, "selector": null}});
         assert!(fields(&live, &same).is_empty());
         let other = json!({"metadata": {"name": "a", "labels": {"x": "2"}}, "spec": {"replicas": 2}});
         let paths: Vec<_> = fields(&live, &other).into_iter().map(|change| change.path).collect();

@@ -63,6 +63,8 @@ pub struct Record {
     pub description: String,
     /// The user's values.
     pub values: Value,
+    /// The chart's own values.
+    pub defaults: Value,
     /// The rendered manifest.
     pub manifest: String,
     /// What the chart's own templates are (see [`crate::desired::chart::fingerprint`]).
@@ -104,6 +106,7 @@ struct Chart {
     metadata: ChartMetadata,
     /// Go writes an empty list as null.
     templates: Option<Vec<Template>>,
+    values: Value,
 }
 
 #[derive(Default, Deserialize)]
@@ -170,6 +173,7 @@ pub fn unpack(data: &str) -> Result<Record, String> {
         deployed: release.info.last_deployed,
         description: release.info.description,
         values: release.config,
+        defaults: release.chart.values,
         manifest: release.manifest,
     })
 }

@@ -8,6 +8,7 @@ use crate::desired::objects::{Object, ObjectId, identities};
 use crate::error::Error;
 use crate::fingerprint::{Fingerprint, HashKey};
 use crate::tools::Toolbox;
+use crate::tools::kubectl::FIELD_MANAGER;
 
 /// Where client-side apply keeps a second copy of what it applied, of a Secret too.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -17,6 +18,8 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub struct LiveObject {
     /// What it holds.
     pub fingerprint: Fingerprint,
+    /// The keys of its data that k3s-boot set: those that the manifest no longer has go away with the next apply.
+    pub ours: Vec<String>,
     /// Whether client-side apply left a copy in an annotation.
     pub last_applied: bool,
     /// The Kustomization of Flux that manages it, as `namespace/name`.
@@ -33,11 +36,22 @@ impl LiveObject {
             label("name").map(|name| format!("{}/{name}", label("namespace").unwrap_or_default()));
         Self {
             fingerprint: key.fingerprint(object),
+            ours: ours(object),
             last_applied: metadata("annotations", LAST_APPLIED).is_some(),
             flux_owner,
             identities: identities(object, key),
         }
     }
+}
+
+/// The keys of its data that k3s-boot applied, as the API server notes.
+fn ours(object: &Value) -> Vec<String> {
+    let managers = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let is_ours = |one: &&Value| one["manager"] == FIELD_MANAGER && one["operation"] == "Apply";
+    let data =
+        managers.into_iter().flatten().filter(is_ours).filter_map(|one| one.pointer("/fieldsV1/f:data"));
+    let keys = data.filter_map(Value::as_object).flat_map(|data| data.keys());
+    keys.filter_map(|key| key.strip_prefix("f:")).map(ToOwned::to_owned).collect()
 }
 
 impl Toolbox {
@@ -74,11 +88,15 @@ mod tests {
         let key = HashKey::default();
         let live = LiveObject::new(
             &json!({"metadata": {"annotations": {LAST_APPLIED: "x"}, "labels": {
-                "kustomize.toolkit.fluxcd.io/name": "cluster", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}},
+                "kustomize.toolkit.fluxcd.io/name": "cluster", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"},
+                "managedFields": [
+                    {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:data": {"f:other": {}}}},
+                    {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:data": {".": {}, "f:age.agekey": {}}}}]},
                 "data": {"age.agekey": "IyBtaW5lCkFHRS1BCkFHRS1CCg=="}}),
             &key,
         );
         assert!(live.last_applied);
+        assert_eq!(live.ours, ["age.agekey"]);
         assert_eq!(live.flux_owner.as_deref(), Some("flux-system/cluster"));
         assert_eq!(live.identities, [key.hash("AGE-A"), key.hash("AGE-B")]);
         assert!(!format!("{live:?}").contains("AGE-A"));

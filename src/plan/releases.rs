@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::desired::Desired;
+use crate::desired::chart::Chart;
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::helm::Record;
@@ -148,6 +149,9 @@ fn action(
         Some(chart) if chart.fingerprint != record.templates => {
             return repair("its chart's templates differ");
         }
+        Some(chart) if !release.chart.starts_with("oci://") && other_defaults(chart, record) => {
+            return repair("its chart's own values differ");
+        }
         Some(_) => {}
     }
     match live.missing.get(&id) {
@@ -163,6 +167,20 @@ fn action(
     }
 }
 
+/// Whether a chart of the repository has other values of its own, under the same version. Helm changes those of a chart
+/// with subcharts before it stores them.
+fn other_defaults(chart: &Chart, record: &Record) -> bool {
+    let Ok(defaults) = chart.defaults() else { return false };
+    // Helm reads `on` and `0o17` as YAML 1.1 has them, and we as texts: no reason to sync for ever.
+    let is_dialect = |change: &ValueChange| {
+        matches!(
+            (&change.old, &change.new),
+            (Some(Value::Bool(_) | Value::Number(_)), Some(Value::String(_)))
+        )
+    };
+    chart.subcharts.is_empty() && !changes(&record.defaults, &defaults).iter().all(is_dialect)
+}
+
 fn repair(reason: &str) -> ReleaseAction {
     ReleaseAction::Repair(reason.to_owned())
 }
@@ -176,14 +194,17 @@ pub fn same_version(one: &str, other: &str) -> bool {
 /// The values that differ, by their paths.
 #[must_use]
 pub fn changes(old: &Value, new: &Value) -> Vec<ValueChange> {
+    // A release without values has null for all of them.
+    let [old, new] = [old, new].map(|values| Some(values).filter(|values| !values.is_null()));
     let mut found = Vec::new();
-    compare(&mut found, String::new(), Some(old), Some(new));
+    compare(&mut found, String::new(), old, new);
     found
 }
 
 fn compare<'a>(found: &mut Vec<ValueChange>, path: String, old: Option<&'a Value>, new: Option<&'a Value>) {
+    // To set nothing is not to set null: that takes a default of the chart away.
     let is_empty = |value: Option<&Value>| match value {
-        None | Some(Value::Null) => true,
+        None => true,
         Some(Value::Object(map)) => map.is_empty(),
         Some(_) => false,
     };
@@ -232,7 +253,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::desired::chart::Chart;
     use crate::desired::releases::parse;
     use crate::observed::claims::{Claim, Claims};
     use crate::observed::helm::Stored;
@@ -316,13 +336,34 @@ mod tests {
     }
 
     #[test]
+    fn defaults_of_a_chart_in_the_repository_count() {
+        let text = "releases:\n- {name: r, namespace: n, chart: ../charts/c, values: [{a: {b: 1}}]}\n";
+        let release = parse(text.as_bytes()).unwrap().remove(0);
+        let action = |values: &str, subchart: Option<&str>| {
+            let mut desired = desired();
+            let chart = desired.charts.get_mut("n/r").unwrap();
+            values.clone_into(&mut chart.values);
+            chart.subcharts.extend(subchart.map(ToOwned::to_owned));
+            let mut live = live();
+            live.records.as_mut().unwrap().get_mut("n/r").unwrap().defaults = json!({"on": true, "n": 1});
+            plan(&release, &desired, &live).action
+        };
+        assert_eq!(action("on: true\nn: 1.0\n", None), ReleaseAction::Keep);
+        assert_eq!(action("on: yes\nn: 1\n", None), ReleaseAction::Keep);
+        assert_eq!(action("on: true\nn: 2\n", None), repair("its chart's own values differ"));
+        assert_eq!(action("on: true\nn: 2\n", Some("sub")), ReleaseAction::Keep);
+    }
+
+    #[test]
     fn values_are_told_by_their_paths() {
         let old = json!({"a": {"b": 1, "gone": true}, "list": [1, {"x": 2}], "same": "s", "dotted.key": 1, "n": null});
         let new =
             json!({"a": {"b": 2}, "list": [1, {"x": 3}], "same": "s", "dotted.key": 2, "new": {"k": "v"}});
         let found = changes(&old, &new);
         let paths: Vec<_> = found.iter().map(|change| change.path.as_str()).collect();
-        assert_eq!(paths, ["a.b", "a.gone", "dotted\\.key", "list", "new.k"]);
+        assert_eq!(paths, ["a.b", "a.gone", "dotted\\.key", "list", "n", "new.k"]);
         assert_eq!((found[1].old.clone(), found[1].new.clone()), (Some(json!(true)), None));
+        assert!(changes(&Value::Null, &json!({"empty": {}})).is_empty());
+        assert!(changes(&json!({"n": null}), &json!({"n": null})).is_empty());
     }
 }

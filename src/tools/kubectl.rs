@@ -265,13 +265,15 @@ impl Toolbox {
         Ok(list.map(Owners::into_owned).unwrap_or_default())
     }
 
-    /// Those of the named objects that exist, whole. They may hold secrets.
+    /// Those of the named objects that exist, whole, and with who set which field. They may hold secrets.
     ///
     /// # Errors
     ///
     /// As [`Self::kubectl_get`].
     pub async fn kubectl_get_objects(&self, names: &Value) -> Result<Vec<Value>, Error> {
-        let answer: Option<Value> = self.kubectl_get_named(names.to_string()).await?;
+        let args = ["get", "-f", "-", "-o", "json", "--ignore-not-found", "--show-managed-fields"];
+        let names = SecretSlice::from(names.to_string().into_bytes());
+        let answer: Option<Value> = self.read(self.kubectl(args).stdin(names)).await?;
         // kubectl gives a single object itself, several as a list.
         Ok(match answer {
             None => Vec::new(),

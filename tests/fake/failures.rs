@@ -197,7 +197,7 @@ fn a_secret_that_is_refused_is_not_shown() {
         .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "times": 2}));
     let ran = boot.run();
     assert_eq!(ran.code(), 5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: {\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\",\"data\":{\"age.agekey\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"sops-age\",\"namespace\":\"flux-system\"},\"type\":\"Opaque\"},{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"github\",\"namespace\":\"flux-system\"},\"stringData\":{\"token\":\"[redacted]\"}}]}" log="[LOG]""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: {\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\",\"data\":{\"age.agekey\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"sops-age\",\"namespace\":\"flux-system\"},\"type\":\"Opaque\"},{\"apiVersion\":\"v1\",\"data\":{\"token\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"github\",\"namespace\":\"flux-system\"}}]}" log="[LOG]""#);
     assert_eq!(ran.mutating().len(), 3, "no helmfile after that");
 }
 

@@ -52,7 +52,7 @@ fn a_first_run() {
     kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s auth can-i * * --all-namespaces < null
     kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get --raw /api/v1/nodes/node-1/proxy/configz < null
     kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get --raw /readyz < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get -f - -o json --ignore-not-found < pipe
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get -f - -o json --ignore-not-found --show-managed-fields < pipe
     kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get customresourcedefinitions --no-headers --ignore-not-found < null
     kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get namespaces,nodes,deployments,daemonsets,statefulsets,services,leases.coordination.k8s.io --all-namespaces -o json --ignore-not-found < null
     kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get secrets --all-namespaces --selector owner=helm,status!=superseded --show-labels --no-headers --ignore-not-found < null
@@ -145,7 +145,7 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
     kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s auth can-i * * --all-namespaces < null
     kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get --raw /api/v1/nodes/node-1/proxy/configz < null
     kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get --raw /readyz < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get -f - -o json --ignore-not-found < pipe
+    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get -f - -o json --ignore-not-found --show-managed-fields < pipe
     kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get customresourcedefinitions --no-headers --ignore-not-found < null
     kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get namespaces,nodes,deployments,daemonsets,statefulsets,services,leases.coordination.k8s.io --all-namespaces -o json --ignore-not-found < null
     kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get secrets --all-namespaces --selector owner=helm,status!=superseded --show-labels --no-headers --ignore-not-found < null

@@ -7,6 +7,7 @@
     reason = "helpers of tests end a test by panicking, as the tests themselves do"
 )]
 
+mod changes;
 mod ending;
 mod first_run;
 mod refusals;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sandbox::charts::Chart;
 use sandbox::{Mark, Options, Registry, Sandbox, Tools, wait_for};
 use tempfile::TempDir;
 
@@ -49,6 +50,17 @@ impl World {
     /// With a registry of its own, to play faults on.
     pub(crate) fn with_own_registry(name: &str) -> Self {
         Self::with(options(name))
+    }
+
+    /// With a registry that has these charts too.
+    pub(crate) fn with_charts(name: &str, charts: &[Chart]) -> Self {
+        let registry = Registry::start_with(tools(), charts).unwrap();
+        Self::with(Options { registry: Some(registry), ..options(name) })
+    }
+
+    /// From now on this is looked for as well.
+    pub(crate) fn add_canary(&mut self, canary: &str) {
+        self.canaries.push(canary.to_owned());
     }
 
     fn with(options: Options) -> Self {

@@ -78,6 +78,7 @@ fn record(stored: &Stored, version: &str) -> (String, Record) {
         deployed: String::new(),
         description: "Release failed: context deadline exceeded".to_owned(),
         values: serde_json::Value::Null,
+        defaults: serde_json::Value::Null,
         manifest: String::new(),
         templates: 0,
     };

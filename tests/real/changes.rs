@@ -1,0 +1,141 @@
+//! What `diff` says is what `apps` then does: changes of every kind, picked by a generator, on one cluster.
+
+mod effect;
+mod kinds;
+mod repository;
+
+use serde_json::Value;
+
+use self::effect::{State, objects, planned};
+use self::kinds::{Change, KINDS};
+use self::repository::{CANARY, CHARTS, Repository, VERSIONS, chart};
+use super::world::World;
+
+const SEED: u64 = 20_261_123;
+
+fn world() -> World {
+    let versions = CHARTS.iter().flat_map(|name| VERSIONS.map(|version| chart(name).with_version(version)));
+    let mut world = World::with_charts("changes", &versions.collect::<Vec<_>>());
+    world.add_canary(CANARY);
+    world.sandbox.set_node_ready("node-1", true).unwrap();
+    world
+}
+
+#[track_caller]
+fn assert_nothing_to_change(world: &World) {
+    let ran = world.boot(&["diff", "--exit-code"]).run();
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(ran.stdout.lines().last(), Some("Nothing to change"), "{}", ran.stdout);
+}
+
+#[test]
+fn what_diff_says_is_what_apps_does() {
+    let seed = std::env::var("CHANGES_SEED").map_or(SEED, |seed| seed.parse().unwrap());
+    println!("seed: {seed}");
+    let world = world();
+    let mut repository = Repository::new(&world, seed);
+    let ran = world.apps(&[]).run();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_nothing_to_change(&world);
+    manifests(&mut repository);
+
+    let mut kinds = KINDS.to_vec();
+    repository.random.shuffle(&mut kinds);
+    let mut rows = Vec::new();
+    let mut state = State::default();
+    for kind in kinds {
+        let change = kind(&mut repository);
+        repository.write();
+        println!("=== {}", change.what);
+        let number = rows.len() + 1;
+        let (row, after) = prove(&world, number, &change, &state);
+        rows.push(row);
+        state = after;
+    }
+    for row in &rows {
+        println!("{row}");
+    }
+}
+
+/// Plans a change and makes it; gives its row of the table, and what stands then.
+#[track_caller]
+fn prove(world: &World, number: usize, change: &Change, known: &State) -> (String, State) {
+    let what = &change.what;
+    let before = State::read(world, known);
+    let mark = world.sandbox.audit_mark().unwrap();
+    let ran = world.boot(&["diff", "--output", "json", "--exit-code"]).run();
+    let (code, nothing) = if change.expected.is_empty() { (0, true) } else { (7, false) };
+    assert_eq!(ran.code, Some(code), "{what}");
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["changes"], !nothing, "{what}");
+    let (plan, words) = planned(&report);
+    assert_eq!(plan, change.expected, "{what}: the plan");
+    let words = words.join("; ");
+    for wanted in &change.words {
+        assert!(words.contains(wanted), "{what}: no `{wanted}` in {words}");
+    }
+    assert_eq!(world.changes(mark), [""; 0], "{what}: a plan changes nothing");
+
+    let ran = world.apps(&[]).run();
+    assert_eq!(ran.code, Some(0), "{what}: {}", ran.stderr);
+    let after = State::read(world, &before);
+    let (effect, revisions) = before.effect(&after);
+    assert_eq!(effect, plan, "{what}: the effect");
+    assert!(after.releases.values().all(|release| release.status == "deployed"), "{what}");
+    if nothing {
+        assert_eq!(world.changes(mark), [""; 0], "{what}");
+    }
+    assert_nothing_to_change(world);
+    let or_nothing = |text: String| if text.is_empty() { "nothing".to_owned() } else { text };
+    let seen = or_nothing([effect, revisions].concat().join("; "));
+    (format!("| {number} | {what} | {} | {seen} |", or_nothing(words)), after)
+}
+
+/// With `--manifests` each object and field is told, and nothing else; and `apps --dry-run` says what `diff` says.
+fn manifests(repository: &mut Repository<'_>) {
+    let world = repository.world;
+    let release = &mut repository.releases[1];
+    let (id, name) = (release.id(), release.name.clone());
+    release.values["settings"]["color"] = "green".into();
+    release.values["auth"]["password"] = format!("{CANARY}other").into();
+    repository.write();
+
+    let mark = world.sandbox.audit_mark().unwrap();
+    let ran = world.boot(&["diff", "--manifests", "--output", "json"]).run();
+    assert_eq!(ran.code, Some(0));
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let hidden = "[hidden]";
+    let expected = serde_json::json!([
+        {"release": id, "object": format!("ConfigMap {id}"), "action": "change",
+            "fields": [{"path": "data.color", "old": "red", "new": "green"}]},
+        {"release": id, "object": format!("Secret {id}"), "action": "change",
+            "fields": [{"path": "data.password", "old": hidden, "new": hidden}]},
+    ]);
+    assert_eq!(report["manifests"], expected, "{}", ran.stdout);
+    let told = world.boot(&["diff"]).run();
+    let dry = world.apps(&["--dry-run"]).run();
+    assert_eq!((dry.code, dry.stdout.as_str()), (told.code, told.stdout.as_str()));
+    assert!(told.stdout.contains(&format!("~ change {id} ")), "{}", told.stdout);
+    assert_eq!(world.changes(mark), [""; 0]);
+
+    let kinds = "configmaps,secrets,services,serviceaccounts,deployments.apps";
+    let of_release = |objects: Vec<Value>| {
+        let ours = move |object: &Value| {
+            object["metadata"]["annotations"]["meta.helm.sh/release-name"] == name.as_str()
+        };
+        objects.into_iter().filter(ours).collect::<Vec<_>>()
+    };
+    let before = of_release.clone()(objects(world, kinds));
+    assert_eq!(world.apps(&[]).run().code, Some(0));
+    let after = of_release(objects(world, kinds));
+    assert_eq!(before.len(), 5);
+    let mut changed = Vec::new();
+    for (old, new) in before.iter().zip(&after) {
+        let same = ["data", "spec"].iter().all(|field| old[*field] == new[*field]);
+        if !same {
+            changed.push(old["kind"].as_str().unwrap());
+        }
+    }
+    assert_eq!(changed, ["ConfigMap", "Secret"]);
+    assert_nothing_to_change(world);
+}

@@ -1,0 +1,246 @@
+//! What a plan says and what became of the cluster, in the same words, so that they can be compared. The second is read
+//! with kubectl and helm, without k3s-boot.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::super::world::World;
+
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What of a cluster a bootstrap can change.
+#[derive(Default)]
+pub(super) struct State {
+    namespaces: BTreeSet<String>,
+    secrets: BTreeMap<String, Secret>,
+    pub(super) releases: BTreeMap<String, Release>,
+}
+
+/// A Secret that no Helm release brings.
+#[derive(PartialEq)]
+struct Secret {
+    /// A hash of each value.
+    keys: BTreeMap<String, String>,
+    /// Whether client-side apply left a copy in an annotation.
+    copied: bool,
+}
+
+/// A Helm release, as helm tells it.
+#[derive(Clone, PartialEq)]
+pub(super) struct Release {
+    pub(super) revision: u64,
+    pub(super) status: String,
+    chart: String,
+    version: String,
+    values: Value,
+}
+
+impl State {
+    /// Reads it; what a revision's values are never changes, so that those of `known` need not be read again.
+    pub(super) fn read(world: &World, known: &Self) -> Self {
+        let namespaces = objects(world, "namespaces").into_iter().map(|one| text(&one["metadata"]["name"]));
+        let secrets = objects(world, "secrets");
+        let ours = |secret: &&Value| {
+            let of_helm = secret["type"] == "helm.sh/release.v1";
+            !of_helm && secret["metadata"]["annotations"]["meta.helm.sh/release-name"].is_null()
+        };
+        let secrets =
+            secrets.iter().filter(ours).map(|secret| (id(&secret["metadata"]), Secret::new(secret)));
+        let releases = world.sandbox.helm_list().unwrap();
+        let releases = releases.iter().map(|release| {
+            let id = id(release);
+            let revision = text(&release["revision"]).parse().unwrap();
+            let status = text(&release["status"]);
+            let old = known.releases.get(&id).filter(|old| old.revision == revision);
+            let values = old.map_or_else(|| values(world, &id), |old| old.values.clone());
+            let chart = text(&release["chart"]);
+            let (chart, version) = chart.rsplit_once('-').unwrap();
+            let (chart, version) = (chart.to_owned(), version.to_owned());
+            (id, Release { revision, status, chart, version, values })
+        });
+        Self { namespaces: namespaces.collect(), secrets: secrets.collect(), releases: releases.collect() }
+    }
+
+    /// What became of it: a line for each thing, and the numbers of revisions for people.
+    pub(super) fn effect(&self, after: &Self) -> (Vec<String>, Vec<String>) {
+        let mut lines = Vec::new();
+        let (old, new) = (&self.namespaces, &after.namespaces);
+        lines.extend(new.difference(old).map(|name| format!("namespace {name} created")));
+        lines.extend(old.difference(new).map(|name| format!("namespace {name} gone")));
+        for id in union(&self.secrets, &after.secrets) {
+            lines.extend(secret_effect(&id, self.secrets.get(&id), after.secrets.get(&id)));
+        }
+        let mut revisions = Vec::new();
+        for id in union(&self.releases, &after.releases) {
+            let (old, new) = (self.releases.get(&id), after.releases.get(&id));
+            if old != new {
+                let number = |release: Option<&Release>| release.map_or(0, |release| release.revision);
+                revisions.push(format!("{id} revision {} → {}", number(old), number(new)));
+                lines.push(release_effect(&id, old, new));
+            }
+        }
+        lines.sort();
+        (lines, revisions)
+    }
+}
+
+fn union<T>(old: &BTreeMap<String, T>, new: &BTreeMap<String, T>) -> BTreeSet<String> {
+    old.keys().chain(new.keys()).cloned().collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+fn id(metadata: &Value) -> String {
+    format!("{}/{}", text(&metadata["namespace"]), text(&metadata["name"]))
+}
+
+/// All objects of these kinds.
+pub(super) fn objects(world: &World, kinds: &str) -> Vec<Value> {
+    let output = world.sandbox.kubectl(&["get", kinds, "--all-namespaces", "--output", "json"]).unwrap();
+    let mut list: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_value(list["items"].take()).unwrap()
+}
+
+/// helm, as somebody else than the program under test.
+pub(super) fn helm(world: &World, args: &[&str]) -> std::process::Output {
+    let kubeconfig = world.sandbox.folder().join("sandbox.kubeconfig");
+    let mut command = world.sandbox.command(world.sandbox.tools().helm());
+    command.env("KUBECONFIG", kubeconfig).args(args).output().unwrap()
+}
+
+fn values(world: &World, id: &str) -> Value {
+    let (namespace, name) = id.split_once('/').unwrap();
+    let output = helm(world, &["get", "values", name, "--namespace", namespace, "--output", "json"]);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+impl Secret {
+    fn new(secret: &Value) -> Self {
+        let data = secret["data"].as_object().into_iter().flatten();
+        let hash = |value: &Value| format!("{:x}", Sha256::digest(value.as_str().unwrap()));
+        Self {
+            keys: data.map(|(key, value)| (key.clone(), hash(value))).collect(),
+            copied: !secret["metadata"]["annotations"][LAST_APPLIED].is_null(),
+        }
+    }
+}
+
+fn secret_effect(id: &str, old: Option<&Secret>, new: Option<&Secret>) -> Option<String> {
+    let (old, new) = match (old, new) {
+        (None, _) => return Some(format!("Secret {id} created")),
+        (_, None) => return Some(format!("Secret {id} gone")),
+        (Some(old), Some(new)) if old == new => return None,
+        (Some(old), Some(new)) => (old, new),
+    };
+    let differs = |key: &String| old.keys.get(key) != new.keys.get(key);
+    let keys = union(&old.keys, &new.keys).into_iter().filter(differs);
+    let mut fields: Vec<_> = keys.map(|key| format!("data.{}", key.replace('.', "\\."))).collect();
+    if old.copied != new.copied {
+        fields.push("a copy in an annotation".to_owned());
+    }
+    Some(secret_line(id, &fields))
+}
+
+/// A Secret of which these fields change.
+pub(super) fn secret_line(id: &str, fields: &[String]) -> String {
+    format!("Secret {id} changed: {}", fields.join(", "))
+}
+
+fn release_effect(id: &str, old: Option<&Release>, new: Option<&Release>) -> String {
+    match (old, new) {
+        (None, Some(new)) if new.revision == 1 => installed(id, &new.chart, &new.version),
+        (Some(old), Some(new)) if new.revision == old.revision + 1 => {
+            let (was, is) = (leaves(&old.values), leaves(&new.values));
+            let differs = |path: &String| was.get(path) != is.get(path);
+            let paths = union(&was, &is).into_iter().filter(differs);
+            let values = paths.map(|path| value_line(&path, was.get(&path), is.get(&path)));
+            synced(id, (&old.version, &new.version), &values.collect::<Vec<_>>())
+        }
+        _ => format!("release {id} in another way"),
+    }
+}
+
+/// A release that is new.
+pub(super) fn installed(id: &str, chart: &str, version: &str) -> String {
+    format!("release {id} installed: {chart} {version}")
+}
+
+/// A release that gets a new revision, and what of it differs.
+pub(super) fn synced(id: &str, (old, new): (&str, &str), values: &[String]) -> String {
+    let version = (old != new).then(|| format!("version {old} → {new}"));
+    let differs: Vec<_> = version.iter().chain(values).map(String::as_str).collect();
+    [&[format!("release {id} synced").as_str()], &differs[..]].concat().join("; ")
+}
+
+/// A value that differs.
+pub(super) fn value_line(path: &str, old: Option<&Value>, new: Option<&Value>) -> String {
+    let show = |value: Option<&Value>| match value {
+        None => "(not set)".to_owned(),
+        Some(_) if path.contains("password") => "\"[hidden]\"".to_owned(),
+        Some(value) => value.to_string(),
+    };
+    format!("{path}: {} → {}", show(old), show(new))
+}
+
+/// The values by their paths; lists are values as a whole.
+fn leaves(values: &Value) -> BTreeMap<String, Value> {
+    fn add(found: &mut BTreeMap<String, Value>, path: &str, value: &Value) {
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let key = key.replace('.', "\\.");
+                    let below = if path.is_empty() { key } else { format!("{path}.{key}") };
+                    add(found, &below, value);
+                }
+            }
+            value => _ = found.insert(path.to_owned(), value.clone()),
+        }
+    }
+    let mut found = BTreeMap::new();
+    if !values.is_null() {
+        add(&mut found, "", values);
+    }
+    found
+}
+
+/// What `diff -o json` says: the same lines, and its own words for people.
+pub(super) fn planned(report: &Value) -> (Vec<String>, Vec<String>) {
+    let list = |name: &str| report[name].as_array().unwrap().clone();
+    let texts = |value: &Value| -> Vec<String> { value.as_array().into_iter().flatten().map(text).collect() };
+    let (mut lines, mut words) = (Vec::new(), Vec::new());
+    for one in list("namespaces").iter().filter(|one| one["action"] != "unchanged") {
+        lines.push(format!("namespace {} created", text(&one["name"])));
+        words.push(format!("{} namespace {}", text(&one["action"]), text(&one["name"])));
+    }
+    for one in list("objects").iter().filter(|one| one["action"] != "unchanged") {
+        let (kind, name, fields) = (text(&one["kind"]), text(&one["name"]), texts(&one["fields"]));
+        match one["action"].as_str().unwrap() {
+            "create" => lines.push(format!("{kind} {name} created")),
+            "change" => lines.push(secret_line(&name, &fields)),
+            other => assert_eq!(other, "skip"),
+        }
+        words.push(format!("{} {kind} {name} {}", text(&one["action"]), fields.join(", ")));
+    }
+    for one in list("releases").iter().filter(|one| one["action"] != "unchanged") {
+        let id = id(one);
+        let new = text(&one["new_version"]);
+        match one["action"].as_str().unwrap() {
+            "install" => lines.push(installed(&id, &text(&one["chart"]), &new)),
+            "upgrade" | "change" | "repair" => {
+                let values = one["values"].as_array().into_iter().flatten();
+                let values =
+                    values.map(|value| value_line(&text(&value["path"]), value.get("old"), value.get("new")));
+                let old = text(&one["old_version"]);
+                lines.push(synced(&id, (&old, &new), &values.collect::<Vec<_>>()));
+            }
+            other => assert_eq!(other, "skip"),
+        }
+        words.push(format!("{} {id}: {}", text(&one["action"]), text(&one["reason"])));
+    }
+    lines.sort();
+    (lines, words)
+}
