@@ -90,9 +90,22 @@ fn ours(settings: &Settings, target: &Target, temp: &Path) -> Vec<(&'static str,
     ours
 }
 
-/// The values of variables whose names say that they are secret, for the redactor.
+/// The values of variables whose names say that they are secret, and the credentials of addresses, for the redactor.
 pub fn secrets(env: &Env) -> impl Iterator<Item = &str> {
-    env.iter().filter(|(name, _)| names_a_secret(name)).filter_map(|(_, value)| value.to_str())
+    env.iter().filter_map(|(name, value)| {
+        let value = value.to_str()?;
+        if names_a_secret(name) { Some(value) } else { credentials(value) }
+    })
+}
+
+/// The password of an address such as `https://user:password@host/path`, or a token alone.
+fn credentials(value: &str) -> Option<&str> {
+    let (scheme, rest) = value.split_once("://")?;
+    let (user, _) = rest.split('/').next()?.rsplit_once('@')?;
+    match user.split_once(':') {
+        Some((_, password)) => Some(password),
+        None => Some(user).filter(|_| scheme.starts_with("http")),
+    }
 }
 
 fn names_a_secret(name: &OsStr) -> bool {
@@ -114,6 +127,22 @@ mod tests {
         }
         for name in ["SOPS_AGE_KEY_FILE", "PATH", "KUBECONFIG", "FLUX_GIT_PULL_SECRET"] {
             assert!(!names_a_secret(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn credentials_of_addresses() {
+        let cases = [
+            ("https://me:CANARY@host/a", Some("CANARY")),
+            ("https://CANARY@host", Some("CANARY")),
+            ("http://me:CAN@ARY@proxy:3128/", Some("CAN@ARY")),
+            ("ssh://git@host/a.git", None),
+            ("https://host/a@b", None),
+            ("git@host:a", None),
+            ("", None),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(credentials(value), expected, "{value}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The right cluster? Every kubeconfig of k3s calls its context `default`, so a name tells nothing.
 
 use crate::check::Finding;
-use crate::desired::Desired;
+use crate::desired::{Desired, STAND_IN};
 use crate::observed::Live;
 use crate::observed::cluster::LEASE;
 use crate::settings::Settings;
@@ -44,6 +44,20 @@ pub fn repository(url: &str) -> String {
     if path.is_empty() { host } else { format!("{host}/{path}") }
 }
 
+/// `https://user:token@host/…` without what stands before the host.
+#[must_use]
+pub fn without_credentials(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => {
+            let (authority, path) =
+                rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            path.map_or_else(|| format!("{scheme}://{host}"), |path| format!("{scheme}://{host}/{path}"))
+        }
+        _ => url.to_owned(),
+    }
+}
+
 /// What the mark of this repository says.
 #[must_use]
 pub fn mark(desired: &Desired) -> String {
@@ -61,14 +75,20 @@ pub fn mark_of(live: &Live) -> Option<&str> {
     lease.annotations.get(MARK).map(String::as_str)
 }
 
+/// Whether it cannot be told which repository this is, for a variable that its address needs is not set.
+#[must_use]
+pub fn is_open(desired: &Desired) -> bool {
+    Asked::of(desired).url().is_some_and(|url| url.contains(STAND_IN))
+}
+
 /// Judges it. The order is that of the weight of the evidence: what somebody wrote down comes first.
 #[must_use]
 pub fn judge(settings: &Settings, desired: &Desired, live: &Live) -> Verdict {
     let uid = live.cluster.uid.as_str();
     let ours = mark(desired);
-    if let Some(refused) =
-        other_pin(settings, uid).or_else(|| other_mark(live, &ours)).or_else(|| other_flux(desired, live))
-    {
+    let open = is_open(desired);
+    let other = || other_mark(live, &ours).or_else(|| other_flux(desired, live)).filter(|_| !open);
+    if let Some(refused) = other_pin(settings, uid).or_else(other) {
         return Verdict::Refused(refused);
     }
     if settings.cluster_flag.as_deref() == Some(uid) {
@@ -77,7 +97,7 @@ pub fn judge(settings: &Settings, desired: &Desired, live: &Live) -> Verdict {
     if settings.cluster_uid.as_deref() == Some(uid) {
         return Verdict::Known("pinned");
     }
-    if mark_of(live).is_some() {
+    if mark_of(live).is_some() && !open {
         return Verdict::Known("bootstrapped from this repository");
     }
     let claims = match &live.claims {
@@ -146,7 +166,8 @@ fn other_flux(desired: &Desired, live: &Live) -> Option<Finding> {
     let wanted = asked.url()?;
     let urls = live_urls(live);
     let other = urls.first().filter(|_| !urls.iter().any(|url| repository(url) == repository(wanted)))?;
-    let patch = format!(r#"{{"spec":{{"sync":{{"url":"{wanted}"}}}}}}"#);
+    let url = without_credentials(wanted);
+    let patch = format!(r#"{{"spec":{{"sync":{{"url":"{url}"}}}}}}"#);
     Some(
         refused("Flux syncs another repository into this cluster")
             .with("uid", &live.cluster.uid)
@@ -273,6 +294,26 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_shown_without_credentials() {
+        let cases = [
+            ("https://user:CANARY@host/a/b.git", "https://host/a/b.git"),
+            ("https://host/a@b.git", "https://host/a@b.git"),
+            ("https://t@host", "https://host"),
+            ("ssh://git@example.org/home.git", "ssh://git@example.org/home.git"),
+            ("oci://ghcr.io/x", "oci://ghcr.io/x"),
+        ];
+        for (url, shown) in cases {
+            assert_eq!(without_credentials(url), shown);
+        }
+        let claims = Claims { instance: Some(instance("https://example.org/other")), ..Claims::default() };
+        let live = Live { claims: Ok(claims), ..fresh() };
+        let desired = desired("https://me:CANARY@example.org/me/home.git");
+        let refused = judge(&Settings::default(), &desired, &live);
+        assert!(message(&refused).contains("another repository"));
+        assert!(!format!("{refused:?}").contains("CANARY"), "{refused:?}");
+    }
+
+    #[test]
     fn a_fresh_cluster_passes_and_one_with_something_in_it_is_asked_about() {
         let settings = Settings::default();
         assert_eq!(judged(&settings, &fresh()), Verdict::Fresh);
@@ -326,6 +367,19 @@ mod tests {
         let refused = judged(&settings, &live);
         assert_eq!(message(&refused), "Flux syncs another repository into this cluster");
         assert!(!format!("{refused:?}").contains("CANARY"));
+    }
+
+    #[test]
+    fn an_address_that_is_not_known_yet_is_no_other_one() {
+        let settings = Settings::default();
+        let open = desired(STAND_IN);
+        assert_eq!(judge(&settings, &open, &fresh()), Verdict::Fresh);
+        let mut marked = marked("example.org/me/home");
+        let claims = Claims { instance: Some(instance(URL)), ..Claims::default() };
+        marked.claims = Ok(claims);
+        assert!(matches!(judge(&settings, &open, &marked), Verdict::Unknown(_)));
+        let pinned = Settings { cluster_uid: Some("uid-b".to_owned()), ..Settings::default() };
+        assert_eq!(message(&judge(&pinned, &open, &marked)), "Cluster is not the pinned one");
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn finish(report: &mut Report, verdict: Verdict, took: &str) {
     match verdict {
         Verdict::Syncing { repository, revision } => {
             report.result = "complete";
-            let repository = without_credentials(&repository);
+            let repository = guard::without_credentials(&repository);
             tracing::info!(
                 repository,
                 revision,
@@ -87,19 +87,6 @@ fn finish(report: &mut Report, verdict: Verdict, took: &str) {
                 "Releases are installed, but Flux has no repository to sync"
             );
         }
-    }
-}
-
-/// `https://user:token@host/…` without what stands before the host.
-fn without_credentials(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme @ ("http" | "https"), rest)) => {
-            let (authority, path) =
-                rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            path.map_or_else(|| format!("{scheme}://{host}"), |path| format!("{scheme}://{host}/{path}"))
-        }
-        _ => url.to_owned(),
     }
 }
 
@@ -214,7 +201,13 @@ async fn preflight(
         }
     };
     drop(gathering);
-    // Whether it is the right cluster is asked last, when nothing else is in the way.
+    // What else is wrong with another cluster is nothing to mend, nor to wait for.
+    if let Some(live) = &picture.observed.live
+        && let guard::Verdict::Refused(finding) = guard::judge(settings, &picture.desired, live)
+    {
+        return Err(Error::Preflight(vec![finding]));
+    }
+    // Whether an unknown one is the right one is asked last, when nothing else is in the way.
     // Nodes that are still to come are waited for, and told of when all are there.
     let registered = picture.observed.live.as_ref().map_or(0, |live| live.cluster.nodes.len());
     let complete = registered >= settings.nodes;
@@ -240,7 +233,7 @@ async fn preflight(
     Ok(Ready { picture, plan, waited: took })
 }
 
-/// Lets only the right cluster pass. The rules have refused a wrong one already.
+/// Lets only the right cluster pass.
 async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Result<(), Error> {
     let Some(live) = &picture.observed.live else { return Ok(()) };
     match guard::judge(settings, &picture.desired, live) {
@@ -334,23 +327,4 @@ async fn sync(
     }
     tracing::info!(releases = %synced, "Helm releases synced successfully");
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_shown_without_credentials() {
-        let cases = [
-            ("https://user:CANARY@host/a/b.git", "https://host/a/b.git"),
-            ("https://host/a@b.git", "https://host/a@b.git"),
-            ("https://t@host", "https://host"),
-            ("ssh://git@example.org/home.git", "ssh://git@example.org/home.git"),
-            ("oci://ghcr.io/x", "oci://ghcr.io/x"),
-        ];
-        for (url, shown) in cases {
-            assert_eq!(without_credentials(url), shown);
-        }
-    }
 }

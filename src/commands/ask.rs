@@ -23,7 +23,8 @@ const LONGEST: usize = 4096;
 pub(super) async fn confirm(question: &str, stop: &Stop) -> Result<bool, Error> {
     {
         let mut stderr = std::io::stderr().lock();
-        _ = write!(stderr, "{question} Type `yes` to go on: ");
+        // As a whole: what is typed meanwhile must not stand in the middle of it.
+        _ = stderr.write_all(format!("{question} Type `yes` to go on: ").as_bytes());
         _ = stderr.flush();
     }
     let mut answer = Vec::new();

@@ -159,13 +159,15 @@ fn shown(path: &str, value: &Value, redactor: &Redactor) -> Value {
     }
 }
 
-/// `https://user:password@host` is told without what stands before the host.
+/// `https://user:password@host` and `https://token@host` are told without what stands before the host.
 fn without_credentials(text: &str) -> String {
     match text.split_once("://") {
         Some((scheme, rest)) if scheme.len() < 12 => {
             let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
             match authority.rsplit_once('@') {
-                Some((user, host)) if user.contains(':') => format!("{scheme}://{HIDDEN}@{host}{path}"),
+                Some((user, host)) if user.contains(':') || scheme.starts_with("http") => {
+                    format!("{scheme}://{HIDDEN}@{host}{path}")
+                }
                 _ => text.to_owned(),
             }
         }

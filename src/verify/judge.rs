@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::desired::Desired;
+use crate::guard::without_credentials;
 use crate::observed::flux::{Flux, Resource};
 
 /// What Flux's objects say.
@@ -116,6 +117,7 @@ fn wrong_source(source: &Resource, url: &str, reference: Option<&String>) -> Opt
     let waiting = |what: String| Some(Verdict::Waiting { waiting_for: format!("{}: {what}", source.id()) });
     let has = source.spec.url.as_deref().unwrap_or_default();
     if has != url {
+        let (has, url) = (without_credentials(has), without_credentials(url));
         return waiting(format!("has url `{has}`, asked for is `{url}`"));
     }
     let has = source.spec.r#ref.as_ref().and_then(|reference| reference.name.as_ref());

@@ -10,9 +10,11 @@
 mod changes;
 mod ending;
 mod first_run;
+mod guard;
 mod refusals;
 mod repositories;
 mod seed;
+mod standing;
 mod states;
 #[path = "../support/mod.rs"]
 mod support;

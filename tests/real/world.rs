@@ -87,6 +87,11 @@ impl World {
         Self { sandbox, root, temp, canaries, _folder: folder }
     }
 
+    /// Another secret, which nothing may show from now on.
+    pub(crate) fn plant(&mut self, canary: &str) {
+        self.canaries.push(canary.to_owned());
+    }
+
     /// `k3s-boot apps` in the repository.
     pub(crate) fn apps(&self, args: &[&str]) -> Boot<'_> {
         Boot::new(self, env!("CARGO_BIN_EXE_k3s-boot"), &[&["apps"], args].concat())
@@ -235,6 +240,12 @@ impl<'a> Boot<'a> {
 
     pub(crate) fn env_remove(mut self, name: &str) -> Self {
         self.command.env_remove(name);
+        self
+    }
+
+    /// What it reads.
+    pub(crate) fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.command.stdin(stdin);
         self
     }
 

@@ -160,7 +160,7 @@ impl Source {
                 format!("failed to checkout and determine revision: unable to clone '{url}': {why}");
             Ok(Some(("GitOperationFailed", message)))
         };
-        if url != GIT_URL {
+        if !is_home(url) {
             return failed("authentication required: Repository not found.");
         }
         let reference = spec["ref"]["name"].as_str().unwrap_or_default();
@@ -169,6 +169,15 @@ impl Source {
         }
         Ok(None)
     }
+}
+
+/// Whether an address leads to the repository that is served, with whatever credentials, by https or ssh.
+fn is_home(url: &str) -> bool {
+    let place = |url: &str| {
+        let (_, rest) = url.split_once("://")?;
+        Some(rest.rsplit_once('@').map_or(rest, |(_, rest)| rest).to_owned())
+    };
+    place(url) == place(GIT_URL)
 }
 
 impl Artifact {

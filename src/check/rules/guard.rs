@@ -19,6 +19,9 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     match guard::judge(facts.settings, facts.desired, live) {
         Verdict::Known(_) | Verdict::Fresh => Answer::Ok,
         Verdict::Refused(finding) => Answer::Found(vec![finding]),
+        Verdict::Unknown(_) if guard::is_open(facts.desired) => {
+            Answer::Unknown("a variable that the repository's address needs is not set".to_owned())
+        }
         Verdict::Unknown(runs) => {
             let finding = guard::unknown(live, &runs);
             Answer::Found(vec![Finding { severity: crate::check::Severity::Warning, ..finding }])

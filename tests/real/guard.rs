@@ -1,0 +1,325 @@
+//! Two clusters, both with context `default`: only the right one is ever changed.
+
+use std::io::{PipeWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::world::{Boot, Ran, Running, World};
+
+/// A token in the address of a repository; nothing may show it.
+const TOKEN: &str = "glpat-canaryOfTheAddress987654321";
+
+/// The repository of both sandboxes, as a mark names it.
+const HOME: &str = "git.sandbox.test/home";
+
+/// The address of A's repository where it is not to be the same as B's.
+const OTHER_URL: &str = "ssh://git@git.example.org/me/other.git";
+
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot";
+
+/// The repository of `a`, and the cluster of `b`.
+struct Pair {
+    a: World,
+    b: World,
+    uid_a: String,
+    uid_b: String,
+}
+
+#[test]
+fn only_the_right_cluster_is_changed() {
+    let mut pair = Pair {
+        a: World::start("guard-a"),
+        b: World::start("guard-b"),
+        uid_a: String::new(),
+        uid_b: String::new(),
+    };
+    pair.b.plant(TOKEN);
+    (pair.uid_a, pair.uid_b) = (uid(&pair.a), uid(&pair.b));
+    for world in [&pair.a, &pair.b] {
+        let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
+        assert!(
+            text.contains("current-context: default") || text.contains("current-context: \"default\""),
+            "both are called alike"
+        );
+    }
+    let mark = pair.b.sandbox.audit_mark().unwrap();
+    another_pin(&pair);
+    another_mark(&pair);
+    user_workloads(&pair);
+    assert_eq!(pair.b.changes(mark), [""; 0], "of all that was refused");
+    variables_that_lead_elsewhere(&pair);
+    answered_yes(&pair);
+    another_clone(&pair);
+    another_flux(&pair);
+}
+
+fn uid(world: &World) -> String {
+    let namespace = world.sandbox.get("/api/v1/namespaces/kube-system").unwrap().unwrap();
+    namespace["metadata"]["uid"].as_str().unwrap().to_owned()
+}
+
+fn mark_of(world: &World) -> String {
+    let lease = world.sandbox.get(LEASE).unwrap().unwrap_or(Value::Null);
+    lease["metadata"]["annotations"]["k3s-boot/repository"].as_str().unwrap_or("none").to_owned()
+}
+
+impl Pair {
+    /// A command from A's repository, with B's kubeconfig. For once they are not the same repository.
+    fn boot(&self, args: &[&str]) -> Boot<'_> {
+        self.a.boot(args).env("KUBECONFIG", self.b.sandbox.kubeconfig()).env("FLUX_GIT_URL", OTHER_URL)
+    }
+
+    /// One clear error, and nothing has changed in B.
+    #[track_caller]
+    fn refused(&self, args: &[&str], words: &[&str]) {
+        let mark = self.b.sandbox.audit_mark().unwrap();
+        let ran = self.boot(&[&["apps"], args].concat()).run();
+        self.is_refused(&ran, words);
+        ran.assert_format();
+        assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+        assert_eq!(self.b.changes(mark), [""; 0], "{args:?}");
+    }
+
+    #[track_caller]
+    fn is_refused(&self, ran: &Ran, words: &[&str]) {
+        assert_eq!(ran.code, Some(1));
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        let errors: Vec<_> = said.lines().filter(|line| line.contains(" ERROR ")).collect();
+        let [error] = errors[..] else { panic!("{said}") };
+        for words in [&[self.uid_b.as_str(), "fix=\""], words].concat() {
+            assert!(error.contains(words), "no `{words}` in {error}");
+        }
+        assert!(!said.contains("Preflight passed"), "{said}");
+    }
+
+    /// `check` tells it, without a change.
+    #[track_caller]
+    fn checked(&self, mark: &str, message: &str) {
+        let begin = self.b.sandbox.audit_mark().unwrap();
+        let ran = self.boot(&["check"]).run();
+        let line = format!("  {mark} guard: {message}");
+        assert!(ran.stdout.lines().any(|found| found == line), "no `{line}` in\n{}", ran.stdout);
+        assert_eq!(ran.code, Some(i32::from(mark == "✗")));
+        assert_eq!(self.b.changes(begin), [""; 0]);
+        println!("| `guard` | {message} | {} |", line.trim());
+    }
+
+    /// `apps` on a terminal, stopped where it asks; what is written to the second is typed.
+    fn on_terminal<'a>(&self, world: &'a World, env: &[(&str, &str)]) -> (Running<'a>, PipeWriter) {
+        let (stdin, keyboard) = std::io::pipe().unwrap();
+        let command = format!("exec {} --color never apps", env!("CARGO_BIN_EXE_k3s-boot"));
+        let mut boot = world
+            .program("script", &["--quiet", "--return", "--command", &command, "/dev/null"])
+            .env("SHELL", "/bin/sh")
+            .env("KUBECONFIG", self.b.sandbox.kubeconfig())
+            .stdin(stdin);
+        for (name, value) in env {
+            boot = boot.env(name, *value);
+        }
+        let mut running = boot.start();
+        // The question follows at once, and ends without a line's end.
+        running.wait_for_line("WARN Cluster is not known, and something runs there");
+        (running, keyboard)
+    }
+}
+
+fn another_pin(pair: &Pair) {
+    pair.a.write("k3s-boot.yaml", &format!("cluster:\n  uid: {}\n", pair.uid_a));
+    let words = ["Cluster is not the pinned one", &pair.uid_a, "k3s-boot.yaml"];
+    pair.refused(&[], &words);
+    pair.refused(&["--yes"], &words);
+    pair.checked("✗", "Cluster is not the pinned one");
+    std::fs::remove_file(pair.a.root.join("k3s-boot.yaml")).unwrap();
+}
+
+fn another_mark(pair: &Pair) {
+    let lease = "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata:\n  name: k3s-boot\n  namespace: kube-system\n  \
+                 annotations: {k3s-boot/repository: git.sandbox.test/home}\n";
+    pair.b.apply(lease);
+    let words = [
+        "Cluster was bootstrapped from another repository",
+        HOME,
+        "annotate lease k3s-boot k3s-boot/repository-",
+    ];
+    pair.refused(&[], &words);
+    pair.refused(&["--yes"], &words);
+    // To name the cluster tells that it is meant, and not whose it is.
+    pair.refused(&["--cluster", &pair.uid_b], &words);
+    pair.checked("✗", "Cluster was bootstrapped from another repository");
+    pair.b.delete(lease);
+}
+
+fn user_workloads(pair: &Pair) {
+    pair.b.apply(USER_WORKLOAD);
+    let runs = "Deployment media/player";
+    let named = format!("--cluster {}", pair.uid_b);
+    let words = ["Cluster is not known, and something runs there", runs, &named];
+    pair.refused(&[], &words);
+    pair.refused(&["--yes"], &words);
+    pair.refused(&["--cluster", &pair.uid_a], &["Cluster is not the pinned one", &pair.uid_a, "--cluster"]);
+    pair.checked("!", "Cluster is not known, and something runs there");
+
+    // An answer counts on a terminal alone.
+    let mark = pair.b.sandbox.audit_mark().unwrap();
+    let (stdin, mut pipe) = std::io::pipe().unwrap();
+    pipe.write_all(b"yes\n").unwrap();
+    drop(pipe);
+    pair.is_refused(&pair.boot(&["apps"]).stdin(stdin).run(), &words);
+    for answer in ["no\n", "y\n", "\n", "\u{4}"] {
+        let (running, mut keyboard) = pair.on_terminal(&pair.a, &[]);
+        keyboard.write_all(answer.as_bytes()).unwrap();
+        let ran = running.finish();
+        assert!(
+            ran.stdout.contains("Is this the cluster to be bootstrapped? Type `yes` to go on: "),
+            "{}",
+            ran.stdout
+        );
+        pair.is_refused(&ran, &words);
+    }
+    let (running, mut keyboard) = pair.on_terminal(&pair.a, &[]);
+    keyboard.write_all(b"\x03").unwrap();
+    let ran = running.finish();
+    assert_eq!(ran.code, Some(130), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("Preflight passed"), "{}", ran.stdout);
+    assert_eq!(pair.b.changes(mark), [""; 0]);
+}
+
+/// Variables that would lead helm, helmfile or kubectl to B, while the kubeconfig leads to A.
+fn variables_that_lead_elsewhere(pair: &Pair) {
+    let server = server(&pair.b);
+    let both = format!("{}:{}", pair.a.sandbox.kubeconfig().display(), renamed_kubeconfig(pair).display());
+    let variables = [
+        ("HELM_KUBEAPISERVER", server.as_str()),
+        ("HELM_KUBECONTEXT", "elsewhere"),
+        ("HELM_NAMESPACE", "media"),
+        ("HELMFILE_KUBE_CONTEXT", "elsewhere"),
+        ("KUBERNETES_MASTER", &server),
+    ];
+    let asked_of_b = |mark| {
+        let events = pair.b.sandbox.audit_since(mark).unwrap();
+        events
+            .into_iter()
+            .filter(sandbox::AuditEvent::is_from_admin)
+            .map(|event| event.uri)
+            .collect::<Vec<_>>()
+    };
+    // The trap is a real one: helm itself is led to B.
+    let mark = pair.b.sandbox.audit_mark().unwrap();
+    let helm = pair.a.sandbox.tools().helm();
+    let list = pair.a.program(helm.to_str().unwrap(), &["list", "--all-namespaces"]);
+    let ran = list.env("KUBECONFIG", &both).env("HELM_KUBECONTEXT", "elsewhere").run();
+    assert_eq!(ran.code, Some(0));
+    assert_ne!(asked_of_b(mark), [""; 0], "helm was led to B");
+
+    let mark = pair.b.sandbox.audit_mark().unwrap();
+    for (args, changes) in [(&["check"][..], false), (&["apps"], true)] {
+        let begin = pair.a.sandbox.audit_mark().unwrap();
+        let boot = pair.a.boot(args).env("KUBECONFIG", &both);
+        let ran = variables.iter().fold(boot, |boot, (name, value)| boot.env(name, *value)).run();
+        assert_eq!(ran.code, Some(0));
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        let warning = said.lines().find(|line| line.contains("WARN Variables kept from the tools"));
+        let warning = warning.unwrap_or_else(|| panic!("{said}"));
+        for (name, _) in variables {
+            assert!(warning.contains(name), "no {name} in {warning}");
+        }
+        assert_eq!(!pair.a.changes(begin).is_empty(), changes, "{args:?}");
+    }
+    assert_eq!(asked_of_b(mark), [""; 0], "B was not even asked");
+    assert_eq!(mark_of(&pair.a), HOME);
+    assert_eq!(pair.a.sandbox.helm_list().unwrap().len(), 6);
+}
+
+fn answered_yes(pair: &Pair) {
+    let url = format!("https://me:{TOKEN}@{HOME}.git");
+    let (mut running, mut keyboard) = pair.on_terminal(&pair.b, &[("FLUX_GIT_URL", &url)]);
+    keyboard.write_all(b"yes\n").unwrap();
+    running.wait_for_line("INFO Preflight passed");
+    let ran = running.finish();
+    assert_eq!(ran.code, Some(0), "{}", ran.stdout);
+    assert_eq!(mark_of(&pair.b), HOME);
+}
+
+/// Another clone has the same repository under another address.
+fn another_clone(pair: &Pair) {
+    let b = &pair.b;
+    let clone = b.root.parent().unwrap().join("clone");
+    let copied = std::process::Command::new("cp").arg("-R").arg(&b.root).arg(&clone).status().unwrap();
+    assert!(copied.success());
+    let clone = clone.to_str().unwrap();
+    let ssh = format!("ssh://git@{HOME}.git");
+    let mark = b.sandbox.audit_mark().unwrap();
+    for args in [
+        &["check", "--root", clone][..],
+        &["diff", "--root", clone],
+        &["diff", "--manifests", "--root", clone],
+    ] {
+        let ran = b.boot(args).env("FLUX_GIT_URL", &ssh).run();
+        assert_eq!(ran.code, Some(0), "{args:?}");
+        assert!(!ran.stdout.contains("guard:"), "{}", ran.stdout);
+    }
+    assert_eq!(b.changes(mark), [""; 0]);
+    let ran = b.apps(&["--root", clone]).env("FLUX_GIT_URL", &ssh).run();
+    assert_eq!(ran.code, Some(0));
+    assert_eq!(mark_of(b), HOME);
+    // What is not known yet is no other repository.
+    let ran = b.boot(&["check", "--root", clone]).env_remove("FLUX_GIT_URL").run();
+    assert!(ran.stdout.contains("  ? guard:") && !ran.stdout.contains("  ✗ guard:"), "{}", ran.stdout);
+}
+
+fn another_flux(pair: &Pair) {
+    // With its mark, and without.
+    let mark = ["Cluster was bootstrapped from another repository", HOME];
+    pair.refused(&[], &mark);
+    pair.b.kubectl(&["annotate", "--namespace", "kube-system", "lease", "k3s-boot", "k3s-boot/repository-"]);
+    let words =
+        ["Flux syncs another repository into this cluster", HOME, "patch fluxinstance flux", OTHER_URL];
+    pair.refused(&[], &words);
+    pair.refused(&["--yes"], &words);
+    pair.refused(&["--cluster", &pair.uid_b], &words);
+    pair.checked("✗", "Flux syncs another repository into this cluster");
+    // The same, with credentials in our own address: the line that moves Flux tells them neither.
+    let url = format!("https://me:{TOKEN}@git.example.org/me/third.git");
+    let begin = pair.b.sandbox.audit_mark().unwrap();
+    let ran = pair.b.apps(&[]).env("FLUX_GIT_URL", url).run();
+    pair.is_refused(&ran, &["Flux syncs another repository", "https://git.example.org/me/third.git"]);
+    assert_eq!(pair.b.changes(begin), [""; 0]);
+}
+
+fn server(world: &World) -> String {
+    let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
+    let server = text.lines().find_map(|line| line.trim().strip_prefix("server: ")).unwrap();
+    server.trim_matches('"').to_owned()
+}
+
+/// B's kubeconfig under other names, to stand beside A's.
+fn renamed_kubeconfig(pair: &Pair) -> PathBuf {
+    let view = ["config", "view", "--raw", "--output", "json"];
+    let kubectl = pair.b.sandbox.tools().kubectl();
+    let output = pair.b.sandbox.command(kubectl).args(view).output().unwrap();
+    let mut config: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for list in ["clusters", "contexts", "users"] {
+        config[list][0]["name"] = "elsewhere".into();
+    }
+    config["contexts"][0]["context"] = serde_json::json!({"cluster": "elsewhere", "user": "elsewhere"});
+    config["current-context"] = "elsewhere".into();
+    let file = Path::new(&pair.a.root).parent().unwrap().join("elsewhere.kubeconfig");
+    std::fs::write(&file, config.to_string()).unwrap();
+    file
+}
+
+const USER_WORKLOAD: &str = "apiVersion: v1
+kind: Namespace
+metadata: {name: media}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: player, namespace: media}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: player}}
+  template:
+    metadata: {labels: {app: player}}
+    spec: {containers: [{name: player, image: player}]}
+";

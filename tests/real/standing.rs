@@ -1,0 +1,461 @@
+//! States of Helm and Flux: `check` names each, and none stands in the way of a healthy cluster.
+
+use std::io::{Read as _, Write as _};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+use super::world::{Ran, World, temp_is_empty};
+
+const CILIUM: (&str, &str) = ("kube-system", "cilium");
+const COREDNS: (&str, &str) = ("kube-system", "coredns");
+const INSTANCE: &str = "/apis/fluxcd.controlplane.io/v1/namespaces/flux-system/fluxinstances/flux";
+const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
+
+/// A state that is told: its name, the rule, `✗`, `!` or `✓`, and words that must stand in what the rule prints.
+type State<'a> = (&'a str, &'a str, &'a str, &'a [&'a str]);
+
+#[test]
+fn states_of_helm_and_flux() {
+    let world = World::start("standing");
+    let mut rows = Vec::new();
+    before(&world, &mut rows);
+    let ran = world.apps(&[]).run();
+    assert_eq!(ran.code, Some(0));
+    healthy(&world);
+    let mark = world.sandbox.audit_mark().unwrap();
+    locked(&world, &mut rows);
+    owned(&world, &mut rows);
+    flux(&world, &mut rows);
+    destroying(&world, &mut rows);
+    assert_eq!(world.changes(mark), [""; 0]);
+    healthy(&world);
+    what_a_helm_release_owns_is_left_alone(&world);
+    for row in &rows {
+        println!("{row}");
+    }
+    println!("states: {}", rows.len());
+}
+
+/// Sets a state up, checks it, and mends it.
+#[track_caller]
+fn told(
+    world: &World,
+    rows: &mut Vec<String>,
+    state: &State<'_>,
+    set_up: impl FnOnce(),
+    mend: impl FnOnce(),
+) {
+    let (name, rule, mark, words) = state;
+    set_up();
+    let ran = world.boot(&["check"]).run();
+    mend();
+    let start = format!("  {mark} {rule}: ");
+    let blocks = blocks(&ran.stdout);
+    let mut found = blocks.iter().filter(|block| block.starts_with(&start));
+    let block = found.find(|block| words.iter().all(|word| block.contains(word)));
+    let block = block.unwrap_or_else(|| panic!("{name}: no `{start}` with {words:?}"));
+    assert_eq!(ran.code, Some(i32::from(*mark == "✗")), "{name}");
+    assert!(!ran.stdout.contains("take-ownership"), "{name}");
+    let line: Vec<_> = block.lines().map(str::trim).collect();
+    rows.push(format!("| `{rule}` | {name} | {} |", line.join(" · ").replace('|', "\\|")));
+}
+
+/// What each rule printed: its line and those below it.
+fn blocks(text: &str) -> Vec<String> {
+    let mut blocks: Vec<String> = Vec::new();
+    for line in text.lines() {
+        match blocks.last_mut() {
+            Some(block) if line.starts_with("      ") => *block = format!("{block}\n{line}"),
+            _ => blocks.push(line.to_owned()),
+        }
+    }
+    blocks
+}
+
+#[track_caller]
+fn problems(ran: &Ran) -> Vec<&str> {
+    ran.stdout.lines().filter(|line| line.starts_with("  ✗ ") || line.starts_with("  ! ")).collect()
+}
+
+/// A healthy cluster passes with no false alarm, and looking changes nothing and leaves nothing.
+fn healthy(world: &World) {
+    let mark = world.sandbox.audit_mark().unwrap();
+    let check = world.boot(&["check", "--strict"]).run();
+    assert_eq!(problems(&check), [""; 0]);
+    assert_eq!(check.code, Some(0), "{}", check.stderr);
+    assert!(temp_is_empty(world), "after check");
+    let status = world.boot(&["status"]).run();
+    assert_eq!((status.code, status.stderr.as_str()), (Some(0), ""));
+    assert_eq!(status.stdout.lines().last(), Some("All that stands is ready"), "{}", status.stdout);
+    assert!(temp_is_empty(world), "after status");
+    let diff = world.boot(&["diff", "--exit-code"]).run();
+    assert_eq!((diff.code, diff.stderr.as_str()), (Some(0), ""));
+    assert_eq!(diff.stdout.lines().last(), Some("Nothing to change"), "{}", diff.stdout);
+    assert!(temp_is_empty(world), "after diff");
+    let asked = world.sandbox.audit_since(mark).unwrap();
+    let asked = asked.iter().filter(|event| event.is_from_admin()).count();
+    let changes = world.changes(mark);
+    println!("check, status and diff: {asked} requests, {} of them mutating", changes.len());
+    assert!(asked > 0);
+    assert_eq!(changes, [""; 0]);
+}
+
+/// Before the bootstrap, when every release would still be installed.
+fn before(world: &World, rows: &mut Vec<String>) {
+    let mark = world.sandbox.audit_mark().unwrap();
+    let map = |metadata: Value| {
+        let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "cilium-config", "namespace": "kube-system"}});
+        object["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
+        object.to_string()
+    };
+    let annotations = |namespace: &str, name: &str| json!({"meta.helm.sh/release-name": name, "meta.helm.sh/release-namespace": namespace});
+    let helm = json!({"app.kubernetes.io/managed-by": "Helm"});
+    let flux = json!({"kustomize.toolkit.fluxcd.io/name": "infra", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"});
+    let objects: [(&str, &[&str], String); 4] = [
+        ("an object made by hand", &["owner: nobody that Helm knows"], map(json!({}))),
+        (
+            "an object of another Helm release",
+            &["owner: Helm release media/net"],
+            map(json!({"labels": helm, "annotations": annotations("media", "net")})),
+        ),
+        (
+            "an object of a Kustomization",
+            &["owner: Kustomization flux-system/infra", "leave the release to Flux"],
+            map(json!({"labels": flux})),
+        ),
+        (
+            "an object without Helm's label",
+            &["owner: nobody: its label `managed-by` is gone"],
+            map(json!({"annotations": annotations("kube-system", "cilium")})),
+        ),
+    ];
+    for (name, words, object) in objects {
+        let words = [&["release: kube-system/cilium", "ConfigMap kube-system/cilium-config"], words].concat();
+        told(
+            world,
+            rows,
+            &(name, "ownership", "✗", &words),
+            || world.apply(&object),
+            || world.delete(&object),
+        );
+    }
+    told(
+        world,
+        rows,
+        &("k3s' own CoreDNS", "coredns-bundled", "✗", &["Deployment/coredns", "Service/kube-dns"]),
+        || world.apply(BUNDLED),
+        || world.delete(BUNDLED),
+    );
+    told(
+        world,
+        rows,
+        &("Flux without a FluxInstance", "flux-owned", "!", &["Flux runs without a FluxInstance"]),
+        || world.apply(CONTROLLER),
+        || world.delete(CONTROLLER),
+    );
+    let terminating = json!({"apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": "monitoring", "finalizers": ["example.org/held"]}});
+    told(
+        world,
+        rows,
+        &(
+            "a namespace that is being deleted",
+            "plan",
+            "✗",
+            &["Namespace is being deleted", "namespace: monitoring"],
+        ),
+        || {
+            world.apply(&terminating.to_string());
+            world.kubectl(&["delete", "namespace", "monitoring", "--wait=false"]);
+        },
+        || {
+            let free = r#"{"metadata": {"finalizers": null}}"#;
+            world.kubectl(&["patch", "namespace", "monitoring", "--type=merge", "--patch", free]);
+            world.kubectl(&["wait", "--for=delete", "namespace/monitoring", "--timeout=60s"]);
+        },
+    );
+    assert_eq!(world.changes(mark), [""; 0]);
+}
+
+/// An operation of helm that never ended: its name, the release, the revision and its status, and words that tell of it.
+type Operation<'a> = (&'a str, (&'a str, &'a str), u64, &'a str, &'a [&'a str]);
+
+/// Releases with an operation that never ended.
+fn locked(world: &World, rows: &mut Vec<String>) {
+    let operations: [Operation<'_>; 4] = [
+        (
+            "a first install that never ended",
+            COREDNS,
+            1,
+            "pending-install",
+            &["kubectl --namespace kube-system delete secret sh.helm.release.v1.coredns.v1"],
+        ),
+        (
+            "an upgrade that never ended",
+            CILIUM,
+            2,
+            "pending-upgrade",
+            &["helm rollback cilium --namespace kube-system"],
+        ),
+        ("a rollback that never ended", CILIUM, 2, "pending-rollback", &["helm rollback cilium"]),
+        ("an uninstall that never ended", COREDNS, 1, "uninstalling", &["release: kube-system/coredns"]),
+    ];
+    for (name, release, revision, status, words) in operations {
+        let record = record(world, release);
+        let changed = rewritten(&record, revision, status);
+        let told_status = format!("status: {status}");
+        let words = [&["Release is locked", &told_status], words].concat();
+        told(
+            world,
+            rows,
+            &(name, "pending", "✗", &words),
+            || world.apply(&changed.to_string()),
+            || {
+                world.delete(&changed.to_string());
+                world.apply(&record.to_string());
+            },
+        );
+    }
+}
+
+/// Releases that something else manages.
+fn owned(world: &World, rows: &mut Vec<String>) {
+    let helm_release = |suspend: bool| {
+        json!({"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
+            "metadata": {"name": "cilium", "namespace": "kube-system"}, "spec": {"suspend": suspend}})
+    };
+    let chart = json!({"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart",
+        "metadata": {"name": "coredns", "namespace": "kube-system"}, "spec": {"chart": "coredns"}});
+    let states: [State<'_>; 3] = [
+        ("a release of a HelmRelease", "flux-owned", "✓", &["owner: HelmRelease kube-system/cilium"]),
+        (
+            "a release of a suspended HelmRelease",
+            "flux-owned",
+            "✓",
+            &["owner: HelmRelease kube-system/cilium", "suspended: yes"],
+        ),
+        ("a release of k3s' HelmChart", "flux-owned", "✓", &["owner: HelmChart kube-system/coredns"]),
+    ];
+    let objects = [helm_release(false), helm_release(true), chart];
+    define(world, "helmreleases", "HelmRelease", "helm.toolkit.fluxcd.io", "v2");
+    define(world, "helmcharts", "HelmChart", "helm.cattle.io", "v1");
+    for (state, object) in states.iter().zip(objects) {
+        let object = object.to_string();
+        told(world, rows, state, || world.apply(&object), || world.delete(&object));
+    }
+}
+
+fn flux(world: &World, rows: &mut Vec<String>) {
+    let ready = || {
+        world.kubectl(&[
+            "wait",
+            "--for=condition=Ready",
+            "fluxinstance/flux",
+            "-n",
+            "flux-system",
+            "--timeout=60s",
+        ]);
+    };
+    let sync = world.sandbox.get(INSTANCE).unwrap().unwrap()["spec"]["sync"].clone();
+    let patch = |sync: &Value| {
+        let patch = json!({"spec": {"sync": sync}}).to_string();
+        world.kubectl(&[
+            "patch",
+            "fluxinstance",
+            "flux",
+            "-n",
+            "flux-system",
+            "--type=merge",
+            "--patch",
+            &patch,
+        ]);
+        ready();
+    };
+    told(
+        world,
+        rows,
+        &(
+            "a FluxInstance that is stalled",
+            "flux-state",
+            "!",
+            &["FluxInstance is stalled", "BuildFailed: no such artifact"],
+        ),
+        || world.sandbox.flux_stall("no such artifact"),
+        || {
+            world.sandbox.flux_play(sandbox::FluxPlay::Works);
+            ready();
+        },
+    );
+    told(
+        world,
+        rows,
+        &("a FluxInstance without a source", "flux-state", "!", &["Flux has no source to sync"]),
+        || patch(&Value::Null),
+        || patch(&sync),
+    );
+}
+
+/// What is asked for and would destroy something.
+fn destroying(world: &World, rows: &mut Vec<String>) {
+    told(
+        world,
+        rows,
+        &(
+            "`installed: false` for a release that is installed",
+            "plan",
+            "✗",
+            &["Release would be uninstalled", "release: monitoring/prometheus-operator-crds"],
+        ),
+        || {
+            world.replace(
+                "bootstrap/helmfile.d/00-crds.yaml",
+                "version: 19.1.0\n",
+                "version: 19.1.0\n    installed: false\n",
+            );
+        },
+        || world.restore(),
+    );
+    told(
+        world,
+        rows,
+        &(
+            "an age key without the identity in the cluster",
+            "plan",
+            "✗",
+            &["Age identity in the cluster would vanish", "secret: flux-system/sops-age"],
+        ),
+        || _ = std::fs::copy(world.sandbox.other_age_key(), world.root.join("age.key")).unwrap(),
+        || world.restore(),
+    );
+}
+
+/// Both releases would be changed; the one that a HelmRelease owns is not touched.
+fn what_a_helm_release_owns_is_left_alone(world: &World) {
+    world.apply(
+        r#"{"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
+            "metadata": {"name": "cilium", "namespace": "kube-system"}, "spec": {"suspend": false}}"#,
+    );
+    world.replace(VALUES, "rollOutCiliumPods: true", "rollOutCiliumPods: false");
+    world.replace(
+        VALUES,
+        "priorityClassName: system-cluster-critical",
+        "priorityClassName: system-node-critical",
+    );
+    let diff = world.boot(&["diff"]).run();
+    assert!(diff.stdout.contains("HelmRelease kube-system/cilium"), "{}", diff.stdout);
+    let mark = world.sandbox.audit_mark().unwrap();
+    let ran = world.apps(&[]).run();
+    assert_eq!(ran.code, Some(0));
+    let said = ran.stdout.lines().find(|line| line.contains("HelmRelease kube-system/cilium"));
+    println!("apps says: {}", said.unwrap_or("nothing"));
+    assert!(said.is_some(), "{}", ran.stdout);
+    let changes = world.changes(mark);
+    let of = |name: &str| {
+        changes.iter().filter(|change| change.contains(&format!("sh.helm.release.v1.{name}."))).count()
+    };
+    println!("writes to Helm's records: cilium {}, coredns {}", of("cilium"), of("coredns"));
+    assert_eq!(of("cilium"), 0);
+    assert!(of("coredns") > 0, "{changes:?}");
+    assert_eq!(changes.iter().filter(|change| change.contains("cilium")).count(), 0, "{changes:?}");
+}
+
+/// Makes the API server know a kind.
+fn define(world: &World, plural: &str, kind: &str, group: &str, version: &str) {
+    let name = format!("{plural}.{group}");
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    world.apply(
+        &json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": name},
+            "spec": {"group": group, "scope": "Namespaced", "names": {"plural": plural, "kind": kind},
+                "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}})
+        .to_string(),
+    );
+    world.kubectl(&["wait", "--for=condition=Established", &format!("crd/{name}"), "--timeout=60s"]);
+}
+
+/// Helm's record of the first revision of a release, as it can be applied again.
+fn record(world: &World, (namespace, name): (&str, &str)) -> Value {
+    let path = format!("/api/v1/namespaces/{namespace}/secrets/sh.helm.release.v1.{name}.v1");
+    let secret = world.sandbox.get(&path).unwrap().unwrap();
+    let metadata = &secret["metadata"];
+    json!({"apiVersion": "v1", "kind": "Secret", "type": secret["type"], "data": secret["data"],
+        "metadata": {"name": metadata["name"], "namespace": metadata["namespace"], "labels": metadata["labels"]}})
+}
+
+/// The record as helm has it during an operation.
+fn rewritten(record: &Value, revision: u64, status: &str) -> Value {
+    let packed = STANDARD.decode(record["data"]["release"].as_str().unwrap()).unwrap();
+    let packed = STANDARD.decode(packed).unwrap();
+    let mut text = String::new();
+    GzDecoder::new(packed.as_slice()).read_to_string(&mut text).unwrap();
+    let mut release: Value = serde_json::from_str(&text).unwrap();
+    release["info"]["status"] = status.into();
+    release["version"] = revision.into();
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(release.to_string().as_bytes()).unwrap();
+    let mut changed = record.clone();
+    changed["data"]["release"] = STANDARD.encode(STANDARD.encode(encoder.finish().unwrap())).into();
+    let name = changed["metadata"]["labels"]["name"].as_str().unwrap().to_owned();
+    changed["metadata"]["name"] = format!("sh.helm.release.v1.{name}.v{revision}").into();
+    changed["metadata"]["labels"]["status"] = status.into();
+    changed["metadata"]["labels"]["version"] = revision.to_string().into();
+    changed
+}
+
+const BUNDLED: &str = "apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: coredns
+  namespace: kube-system
+  labels: {objectset.rio.cattle.io/hash: bce283298811743a0386ab510f2f67ef74240c57}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: coredns
+  namespace: kube-system
+  labels: {objectset.rio.cattle.io/hash: bce283298811743a0386ab510f2f67ef74240c57, k8s-app: kube-dns}
+spec:
+  replicas: 0
+  selector: {matchLabels: {k8s-app: kube-dns}}
+  template:
+    metadata: {labels: {k8s-app: kube-dns}}
+    spec: {containers: [{name: coredns, image: coredns}]}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: kube-dns
+  namespace: kube-system
+  labels: {objectset.rio.cattle.io/hash: bce283298811743a0386ab510f2f67ef74240c57}
+spec:
+  clusterIP: 10.43.0.10
+  selector: {k8s-app: kube-dns}
+  ports: [{name: dns, port: 53, protocol: UDP}]
+";
+
+/// As `flux install` makes it.
+const CONTROLLER: &str = "apiVersion: v1
+kind: Namespace
+metadata:
+  name: flux-system
+  labels: {app.kubernetes.io/part-of: flux}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: source-controller
+  namespace: flux-system
+  labels: {app.kubernetes.io/part-of: flux}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: source-controller}}
+  template:
+    metadata: {labels: {app: source-controller}}
+    spec: {containers: [{name: manager, image: source-controller}]}
+";
