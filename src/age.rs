@@ -13,6 +13,9 @@ use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::files::{self, Entry};
 
+/// The size of a file with identities; a post-quantum one has some kilobytes.
+pub const LARGEST: u64 = 64 * 1024;
+
 const X25519: &str = "AGE-SECRET-KEY-1";
 const POST_QUANTUM: &str = "AGE-SECRET-KEY-PQ-1";
 const PLUGIN: &str = "AGE-PLUGIN-";

@@ -1,6 +1,7 @@
 //! Takes secret values out of text before anybody sees it.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
 
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -22,6 +23,8 @@ pub struct Redactor {
 #[derive(Default)]
 struct Inner {
     patterns: Vec<String>,
+    /// The same, for a secret may have many thousand lines.
+    known: HashSet<String>,
     matcher: Option<AhoCorasick>,
 }
 
@@ -39,7 +42,7 @@ impl Redactor {
         for secret in secrets {
             let encoded = [STANDARD.encode(secret), STANDARD.encode(secret.trim_end())];
             for pattern in secret.lines().map(str::trim).chain(encoded.iter().map(String::as_str)) {
-                if pattern.len() >= SHORTEST && !inner.patterns.iter().any(|known| known == pattern) {
+                if pattern.len() >= SHORTEST && inner.known.insert(pattern.to_owned()) {
                     inner.patterns.push(pattern.to_owned());
                 }
             }

@@ -12,6 +12,9 @@ use std::time::SystemTime;
 use crate::process::{Invocation, Stream, describe};
 use crate::redact::Redactor;
 
+/// A tool that talks on and on must not fill the disk.
+const LARGEST: usize = 64 * 1024 * 1024;
+
 /// How many older files stay.
 const KEPT: usize = 20;
 
@@ -27,13 +30,18 @@ struct Inner {
     file: Option<(PathBuf, File)>,
     /// Whether opening was tried; a folder that cannot be written is said once and not tried again.
     tried: bool,
+    /// How many bytes are in the file.
+    written: usize,
 }
 
 impl Transcript {
     /// A transcript that makes its file in `folder` when the first line comes; without one it only logs.
     #[must_use]
     pub fn new(folder: Option<PathBuf>, redactor: Redactor) -> Self {
-        Self { inner: Rc::new(RefCell::new(Inner { folder, file: None, tried: false })), redactor }
+        Self {
+            inner: Rc::new(RefCell::new(Inner { folder, file: None, tried: false, written: 0 })),
+            redactor,
+        }
     }
 
     /// The file, if one was made.
@@ -69,10 +77,15 @@ impl Transcript {
             inner.tried = true;
             inner.open();
         }
-        if let Some((_, file)) = &mut inner.file {
-            let time = humantime::format_rfc3339_millis(SystemTime::now());
-            _ = writeln!(file, "{time} {}", self.redactor.apply(line));
+        let Inner { file: Some((_, file)), written, .. } = &mut *inner else { return };
+        if *written > LARGEST {
+            return;
         }
+        let line = self.redactor.apply(line);
+        *written += line.len();
+        let line = if *written > LARGEST { "more was said than is kept" } else { &line };
+        let time = humantime::format_rfc3339_millis(SystemTime::now());
+        _ = writeln!(file, "{time} {line}");
     }
 }
 

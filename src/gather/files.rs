@@ -37,7 +37,7 @@ pub fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Files {
     let programs = programs(settings, &["kubectl"], &mut findings);
     let target = target(settings, &mut findings);
     // Not needed; but should it stand in what the cluster says, nobody shall see it.
-    if let Ok(text) = files::text(&settings.age_key, LARGEST) {
+    if let Ok(text) = files::text(&settings.age_key, age::LARGEST) {
         redactor.add([text.as_str()]);
     }
     Files {
@@ -61,7 +61,8 @@ pub fn files(settings: &Settings, redactor: &Redactor) -> Files {
     let mut encrypted = Vec::new();
     let named = settings.secret_files.clone();
     for path in named.unwrap_or_else(|| repository::encrypted_files(&settings.root)) {
-        let good = findings.keep(read("sops", &path).and_then(|text| objects::check_encrypted(&path, &text)));
+        let good = findings
+            .keep(read("sops", &path, LARGEST).and_then(|text| objects::check_encrypted(&path, &text)));
         encrypted.extend(good.map(|()| path));
     }
     if settings.namespaces.is_none() {
@@ -127,8 +128,8 @@ fn programs(settings: &Settings, names: &[&'static str], findings: &mut Findings
     programs
 }
 
-fn read(rule: &'static str, path: &Path) -> Result<String, Finding> {
-    files::text(path, LARGEST).map_err(|error| {
+fn read(rule: &'static str, path: &Path, largest: u64) -> Result<String, Finding> {
+    files::text(path, largest).map_err(|error| {
         Finding::error(rule, "File cannot be read").with("file", path.display()).with("reason", error)
     })
 }
@@ -166,7 +167,7 @@ fn age_key(
         }
         return None;
     }
-    let parsed = read("age-key", path).and_then(|text| {
+    let parsed = read("age-key", path, age::LARGEST).and_then(|text| {
         redactor.add([text.as_str()]);
         age::parse(&text).map_err(|error| {
             Finding::error("age-key", "Age key cannot be used")

@@ -12,6 +12,7 @@ mod boot;
 mod checks;
 mod failures;
 mod good;
+mod hostile;
 mod listener;
 mod log;
 mod printed;

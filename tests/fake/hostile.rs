@@ -1,0 +1,330 @@
+//! Whatever lies in a repository and whatever programs print: a clear error in time, and no panic.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use serde_json::{Value, json};
+
+use super::boot::{APPS, Boot, Ran, identity};
+use super::listener::{BROKEN, Listener};
+
+/// The commands that read the repository.
+const COMMANDS: [&[&str]; 4] = [&["check"], &["check", "--offline"], &["diff"], &["apps"]];
+
+const FOR_EVER: u64 = u64::MAX;
+
+fn command(words: &[&str]) -> Boot {
+    Boot::of(words[0]).args(&words[1..])
+}
+
+/// Runs it, and checks what holds whatever was read.
+#[track_caller]
+fn run(boot: &Boot, what: &str) -> Ran {
+    let start = Instant::now();
+    let ran = boot.run();
+    // Far more than it needs; the tests share the machine.
+    assert!(start.elapsed() < BROKEN, "{what}: {:?}", start.elapsed());
+    let said = [ran.stdout.as_str(), &ran.stderr].concat();
+    assert!(!said.contains("panicked"), "{what}: {said}");
+    assert!(!said.contains('\u{1b}'), "{what}: {said:?}");
+    assert_eq!(left_behind(boot), [""; 0], "{what}");
+    ran
+}
+
+/// The played tools of this world that still run.
+fn left_behind(boot: &Boot) -> Vec<String> {
+    let scenario = format!("FAKE_SCENARIO={}", boot.path("scenario.json").display());
+    let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    let ours = processes.filter(|process| {
+        let environment = std::fs::read(process.join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == scenario.as_bytes())
+    });
+    ours.map(|process| std::fs::read_to_string(process.join("cmdline")).unwrap_or_default()).collect()
+}
+
+/// What lies where a file should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Broken,
+    Large,
+    Deep,
+    Wide,
+    Aliases,
+    Binary,
+    NotUtf8,
+    Loop,
+    Pipe,
+    Folder,
+    Device,
+}
+
+impl Content {
+    const ALL: [Self; 11] = {
+        use Content::{Aliases, Binary, Broken, Deep, Device, Folder, Large, Loop, NotUtf8, Pipe, Wide};
+        [Broken, Large, Deep, Wide, Aliases, Binary, NotUtf8, Loop, Pipe, Folder, Device]
+    };
+
+    /// Whether it is text, so that only who reads YAML finds something wrong with it.
+    fn is_text(self) -> bool {
+        matches!(self, Self::Broken | Self::Deep | Self::Wide | Self::Aliases)
+    }
+
+    fn put(self, path: &Path) {
+        _ = std::fs::remove_file(path);
+        let aliases = format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(1000), "*a,".repeat(20_000));
+        let bytes = match self {
+            Self::Broken => b"a: [\n\x1b[31m: }\n".to_vec(),
+            Self::Large => "a: words and more\n# of them\n".repeat(400_000).into_bytes(),
+            Self::Deep => "{a: ".repeat(1 << 18).into_bytes(),
+            Self::Wide => "- []\n".repeat(1 << 19).into_bytes(),
+            Self::Aliases => aliases.into_bytes(),
+            Self::Binary => (0..=u8::MAX).cycle().take(1 << 16).collect(),
+            Self::NotUtf8 => b"a: \xff\xfe\n".to_vec(),
+            Self::Loop => return symlink(path.file_name().unwrap(), path).unwrap(),
+            Self::Pipe => return mkfifo(path, Mode::S_IRWXU).unwrap(),
+            Self::Folder => return std::fs::create_dir(path).unwrap(),
+            Self::Device => return symlink("/dev/zero", path).unwrap(),
+        };
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+/// Puts everything hostile where a file is and runs all commands. `fails` tells whether that is an error, which then
+/// names the file.
+#[track_caller]
+fn in_place_of(name: &str, fails: fn(&[&str], Content) -> bool) {
+    for content in Content::ALL {
+        for words in COMMANDS {
+            let boot = command(words);
+            content.put(&boot.path("root").join(name));
+            let what = format!("{name} {content:?} {words:?}");
+            let ran = run(&boot, &what);
+            let said = [ran.stdout.as_str(), &ran.stderr].concat();
+            assert_eq!(ran.code(), i32::from(fails(words, content)), "{what}: {said}");
+            if ran.code() == 1 {
+                let file = Path::new(name).file_name().unwrap().to_str().unwrap();
+                assert!(said.contains(file), "{what}: {said}");
+                assert_eq!(ran.mutating(), [""; 0], "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hostile_helmfile() {
+    in_place_of("bootstrap/helmfile.d/01-apps.yaml", |_, _| true);
+}
+
+#[test]
+fn a_hostile_values_file() {
+    // What its text means is told by helmfile, which renders it first.
+    in_place_of("bootstrap/templates/values.yaml.gotmpl", |_, content| !content.is_text());
+}
+
+#[test]
+fn a_hostile_encrypted_file() {
+    in_place_of("bootstrap/github.sops.yaml", |_, _| true);
+}
+
+#[test]
+fn a_hostile_age_key() {
+    // One that leads nowhere is not there, which is a warning.
+    in_place_of("age.key", |_, content| content != Content::Loop);
+}
+
+#[test]
+fn a_hostile_configuration() {
+    in_place_of("k3s-boot.yaml", |_, _| true);
+}
+
+#[test]
+fn a_hostile_configuration_of_sops() {
+    in_place_of(".sops.yaml", |_, _| false);
+}
+
+#[test]
+fn a_hostile_kubeconfig() {
+    in_place_of("../kubeconfig", |words, _| !words.contains(&"--offline"));
+}
+
+#[test]
+fn helmfiles_that_include_each_other() {
+    let every = "helmfiles:\n".to_owned() + &"- path: 01-apps.yaml\n".repeat(100);
+    for words in COMMANDS {
+        let boot = command(words).file("bootstrap/helmfile.d/01-apps.yaml", &(APPS.to_owned() + &every));
+        assert_eq!(run(&boot, "a loop").code(), 0);
+    }
+}
+
+#[test]
+fn folders_without_an_end() {
+    for words in COMMANDS {
+        let boot = command(words);
+        let root = boot.path("root");
+        // Two identities, so that recipients are looked for in the whole repository; a wrong path, so that a copy is made.
+        let key = std::fs::read_to_string(root.join("age.key")).unwrap() + &identity() + "\n";
+        let apps = APPS.replace("../templates/", "./templates/");
+        let boot = boot.file("age.key", &key).file("bootstrap/helmfile.d/01-apps.yaml", &apps);
+        std::fs::create_dir_all(root.join("kubernetes/apps/media")).unwrap();
+        for folder in ["", "bootstrap", "bootstrap/helmfile.d", "kubernetes/apps", "kubernetes/apps/media"] {
+            let folder = root.join(folder);
+            symlink("..", folder.join("up")).unwrap();
+            symlink(&root, folder.join("root")).unwrap();
+            symlink("self.sops.yaml", folder.join("self.sops.yml")).unwrap();
+            symlink("self.sops.yml", folder.join("self.sops.yaml")).unwrap();
+            mkfifo(&folder.join("pipe"), Mode::S_IRWXU).unwrap();
+            let odd = |name: &[u8]| folder.join(OsStr::from_bytes(name));
+            std::fs::write(odd(b"\xff\x1b[31m.sops.yaml"), "a: 1\n").unwrap();
+            std::fs::create_dir(odd(b"\xff\x1b[31m")).unwrap();
+        }
+        let ran = run(&boot, &format!("{words:?}"));
+        let said = [ran.stdout.as_str(), &ran.stderr].concat();
+        assert_eq!(ran.code(), 1, "{said}");
+        for part in ["Values file not found", "self.sops.yaml", "Encrypted file is plain text"] {
+            assert!(said.contains(part), "{words:?} {part}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_hundred_thousand_files() {
+    let boot = Boot::of("check");
+    let root = boot.path("root");
+    let key = std::fs::read_to_string(root.join("age.key")).unwrap() + &identity() + "\n";
+    let boot = boot.file("age.key", &key);
+    let folder = root.join("kubernetes/flux/cluster");
+    std::fs::create_dir_all(&folder).unwrap();
+    let names: Vec<_> = (0..100_000).map(|number| format!("kubernetes/flux/cluster/{number}.yaml")).collect();
+    for name in &names {
+        std::fs::File::create_new(root.join(name)).unwrap();
+    }
+    let listed: Vec<_> = names.iter().map(|name| format!("../../other/{name}")).collect();
+    let list = format!("resources: [{}]\n", listed.join(", "));
+    let boot = boot.file("kubernetes/flux/cluster/kustomization.yaml", &list[..1_000_000.min(list.len())]);
+    let all = [names.as_slice(), &["kubernetes/flux/cluster/kustomization.yaml".to_owned()]].concat();
+    let boot = with_git(boot).rules([
+        json!({"tool": "git", "args": ["ls-files"], "stdout": all.join("\0")}),
+        json!({"tool": "git", "args": ["config"], "stdout": "ssh://git@example.org/home.git\n"}),
+    ]);
+    let ran = run(&boot, "many files");
+    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+}
+
+/// The same world with a played git.
+fn with_git(boot: Boot) -> Boot {
+    let fake = std::fs::read_link(boot.path("bin/helm")).unwrap();
+    symlink(fake, boot.path("bin/git")).unwrap();
+    boot
+}
+
+/// What the tools are asked for; each can be played otherwise.
+const ASKED: [(&str, &[&str]); 16] = [
+    ("kubectl", &["version"]),
+    ("kubectl", &["get", super::scenario::CLUSTER]),
+    ("kubectl", &["get", "customresourcedefinitions"]),
+    ("kubectl", &["get", "--show-labels"]),
+    ("kubectl", &["auth"]),
+    ("kubectl", &["get", "/readyz"]),
+    ("kubectl", &["get", "*/configz"]),
+    ("kubectl", &["get", "-f", "-"]),
+    ("helmfile", &["--version"]),
+    ("helmfile", &["*/01-apps.yaml", "build"]),
+    ("helm", &["version"]),
+    ("sops", &["--version"]),
+    ("sops", &["decrypt"]),
+    ("git", &["ls-files"]),
+    ("git", &["config"]),
+    ("kubectl", &[]),
+];
+
+/// A world in which every tool that is asked for this acts so.
+fn playing(words: &[&str], (tool, args): (&str, &[&str]), how: Value) -> Boot {
+    let mut rule = json!({"tool": tool, "args": args});
+    let (Value::Object(rule_map), Value::Object(how)) = (&mut rule, how) else { panic!("maps") };
+    rule_map.extend(how);
+    with_git(command(words)).rule(json!({"tool": "git"})).rule(rule)
+}
+
+#[test]
+fn tools_that_print_garbage() {
+    let bytes = |bytes: &[u8]| STANDARD.encode(bytes);
+    let ansi = "\u{1b}[31m\u{1b}]0;title\u{7}\u{9b}31m\r\u{8}\u{0}red\u{1b}";
+    let cases = [
+        json!({"bytes": bytes(b"\xff\xfe\x00\x1b[31m\x80")}),
+        json!({"bytes": bytes(b"\xff\x1b[31m\x80"), "exit": 1}),
+        json!({"stdout": ansi, "stderr": ansi, "exit": 1}),
+        json!({"stdout": json!({"items": [{"kind": ansi, "metadata": {"name": ansi, "namespace": ansi}, "spec": {}, "status": {}}],
+            "serverVersion": {"gitVersion": ansi}, "clientVersion": {"gitVersion": ansi}}).to_string()}),
+        json!({"stdout": "[".repeat(100_000), "stderr": "[".repeat(100_000), "exit": 3}),
+        json!({"stdout": "{\"items\":[null]}"}),
+    ];
+    for asked in ASKED {
+        for how in &cases {
+            // Nodes that nobody can name are waited for.
+            for words in [&["check"][..], &["apps", "--timeout", "3s"]] {
+                let what = format!("{asked:?} {words:?} {how:.80}");
+                let ran = run(&playing(words, asked, how.clone()), &what);
+                assert!(
+                    [0, 1, 5, 6].contains(&ran.code()),
+                    "{what}: {} {}{}",
+                    ran.code(),
+                    ran.stdout,
+                    ran.stderr
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn tools_that_print_too_much() {
+    // 300 MB, and without an end: on stdout, and on stderr as lines and as one line.
+    let line = format!("{}\n", "words and more \u{1b}[31m".repeat(200));
+    let cases = [
+        json!({"stdout": line, "again": 300_000_000 / line.len()}),
+        json!({"stdout": line, "again": FOR_EVER}),
+        json!({"stderr": line, "again": FOR_EVER}),
+        json!({"stderr": line.trim_end(), "again": FOR_EVER}),
+    ];
+    for asked in [ASKED[1], ASKED[9]] {
+        for how in &cases {
+            let what = format!("{asked:?} {how:.40} {}", how["again"]);
+            let boot = playing(&["check", "--timeout", "3s"], asked, how.clone());
+            let ran = run(&boot, &what);
+            let said = [ran.stdout.as_str(), &ran.stderr].concat();
+            let clear = ["printed more than", "did not end within", "Deadline passed"];
+            assert!(clear.iter().any(|words| said.contains(words)), "{what}: {said}");
+            assert!([1, 6].contains(&ran.code()), "{what}: {said}");
+        }
+    }
+}
+
+#[test]
+fn tools_that_hang() {
+    for asked in [ASKED[1], ASKED[5], ASKED[9], ASKED[12], ASKED[13], ASKED[15]] {
+        for words in [&["check"][..], &["apps"]] {
+            let listener = Listener::new();
+            let boot = playing(words, asked, json!({"connect": listener.address(), "on_int": "end"}));
+            let boot = boot.file("k3s-boot.yaml", "timeouts: {total: 2s}\n");
+            let what = format!("{asked:?} {words:?}");
+            let ran = run(&boot, &what);
+            let said = [ran.stdout.as_str(), &ran.stderr].concat();
+            // What the API server says of itself is only good to know, and git is not required.
+            let needed = asked.0 != "git" && asked.1 != ["get", "/readyz"];
+            if needed {
+                let clear = ["did not end within", "Deadline passed"];
+                assert!(clear.iter().any(|words| said.contains(words)), "{what}: {said}");
+                assert!([1, 6].contains(&ran.code()), "{what}: {} {said}", ran.code());
+            } else {
+                assert!([0, 1, 6].contains(&ran.code()), "{what}: {} {said}", ran.code());
+            }
+        }
+    }
+}
