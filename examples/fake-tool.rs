@@ -105,7 +105,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     }
     let args: Vec<_> = args.collect();
     let scenario_path = PathBuf::from(std::env::var("FAKE_SCENARIO")?);
-    let scenario: Scenario = serde_json::from_reader(File::open(&scenario_path)?)?;
+    let scenario: Scenario = serde_json::from_slice(&std::fs::read(&scenario_path)?)?;
     let stdin = read_stdin()?;
     let rule = find(&scenario.rules, tool, &args, &scenario_path)?;
     let entry = entry(tool, &args, &stdin, &scenario.canaries, rule.is_some())?;

@@ -106,6 +106,12 @@ impl From<Stopped> for Error {
 }
 
 impl Error {
+    /// Whether it is no answer at all: k3s-boot was told to stop.
+    #[must_use]
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, Self::Interrupted(_) | Self::Process(ProcessError::Interrupted { .. }))
+    }
+
     /// The exit code of a run that ended so (the contract's list: 1, 5, 6, 128+n).
     #[must_use]
     pub fn exit_code(&self, changed: bool) -> u8 {

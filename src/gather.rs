@@ -26,7 +26,6 @@ use crate::fingerprint::HashKey;
 use crate::manifests::Manifests;
 use crate::observed::cluster::Cluster;
 use crate::observed::{Known, Observed, Program};
-use crate::process::ProcessError;
 use crate::redact::Redactor;
 use crate::scratch::Scratch;
 use crate::settings::{Settings, missing_env};
@@ -222,7 +221,7 @@ fn sync_path(helmfiles: &[Helmfile]) -> Known<&str> {
 pub fn known<T>(answer: Result<T, Error>) -> Result<Known<T>, Error> {
     match answer {
         Ok(answer) => Ok(Ok(answer)),
-        Err(error @ (Error::Interrupted(_) | Error::Process(ProcessError::Interrupted { .. }))) => Err(error),
+        Err(error) if error.is_interruption() => Err(error),
         // The tool's own words; what it was asked for stands in the transcript.
         Err(Error::Tool { reason, .. }) => Ok(Err(reason)),
         Err(error) => Ok(Err(error.to_string())),

@@ -95,7 +95,7 @@ pub enum ProcessError {
         tool: &'static str,
     },
     /// Its deadline passed.
-    #[error("`{tool}` did not end within {}", seconds(*.after))]
+    #[error("{}", late(tool, *.after))]
     Deadline {
         /// The tool's name.
         tool: &'static str,
@@ -110,6 +110,14 @@ pub enum ProcessError {
         /// The first signal that came.
         signal: Signal,
     },
+}
+
+/// A tool that gets no time at all is not what was slow: what came before it was.
+fn late(tool: &str, after: Duration) -> String {
+    if after < Duration::from_millis(50) {
+        return format!("no time was left for `{tool}`");
+    }
+    format!("`{tool}` did not end within {}", seconds(after))
 }
 
 /// Starts tools: knows the environment that they get and the signals that end them.

@@ -9,7 +9,6 @@ use crate::child_env;
 use crate::env::Env;
 use crate::error::Error;
 use crate::gather::{self, Named};
-use crate::process::ProcessError;
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
 use crate::report::status::{Seen, StatusReport, View, text};
@@ -43,7 +42,7 @@ pub async fn status(
         Err(error) => error,
     };
     let exit_code = error.exit_code(false);
-    if is_interruption(&error) {
+    if error.is_interruption() {
         // Whoever watches ends it so: that is no failure to be explained.
         if !watch {
             error.report(None, stop.killed());
@@ -53,10 +52,6 @@ pub async fn status(
     error.report(None, stop.killed());
     screen.show_failure(&error, redactor)?;
     Ok(exit_code)
-}
-
-fn is_interruption(error: &Error) -> bool {
-    matches!(error, Error::Interrupted(_) | Error::Process(ProcessError::Interrupted { .. }))
 }
 
 async fn run(
@@ -86,7 +81,7 @@ async fn run(
                 screen.show(&report)
             }
             // A cluster that was there may come back.
-            Err(error) if answered && screen.watch && !is_interruption(&error) => {
+            Err(error) if answered && screen.watch && !error.is_interruption() => {
                 if let Error::Preflight(findings) = &error
                     && lost.as_ref() != Some(findings)
                 {

@@ -15,7 +15,6 @@ use crate::observed::cluster::Cluster;
 use crate::observed::helm::{Record, Stored};
 use crate::observed::{Known, Kubelet, Live};
 use crate::plan::needs_rendering;
-use crate::process::ProcessError;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 use crate::tools::kubectl::{Unanswered, UnansweredKind};
@@ -98,9 +97,7 @@ pub(super) fn answer(
     let version = problems.keep(version.map_err(|unanswered| no_answer(tools, &unanswered)));
     match (cluster, version) {
         (Ok(cluster), Some(version)) => Ok(Some((version, cluster))),
-        (Err(error @ (Error::Interrupted(_) | Error::Process(ProcessError::Interrupted { .. }))), _) => {
-            Err(error)
-        }
+        (Err(error), _) if error.is_interruption() => Err(error),
         (Err(error), Some(_)) => {
             // The tool's own words; what it was asked for stands in the transcript.
             let words = match error {

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -252,35 +252,45 @@ fn playing(words: &[&str], (tool, args): (&str, &[&str]), how: Value) -> Boot {
     with_git(command(words)).rule(json!({"tool": "git"})).rule(rule)
 }
 
+/// For everything that tools are asked for; side by side, for most of it is waiting.
+fn for_each_asked(test: impl Fn((&str, &[&str])) + Sync) {
+    for some in ASKED.chunks(4) {
+        std::thread::scope(|scope| {
+            for asked in some {
+                scope.spawn(|| test(*asked));
+            }
+        });
+    }
+}
+
 #[test]
 fn tools_that_print_garbage() {
     let bytes = |bytes: &[u8]| STANDARD.encode(bytes);
     let ansi = "\u{1b}[31m\u{1b}]0;title\u{7}\u{9b}31m\r\u{8}\u{0}red\u{1b}";
+    let named =
+        json!({"kind": "Node", "metadata": {"name": ansi, "namespace": ansi}, "spec": {}, "status": {}});
+    let version = json!({"gitVersion": ansi});
+    let answer = json!({"items": [named], "serverVersion": version, "clientVersion": version});
     let cases = [
         json!({"bytes": bytes(b"\xff\xfe\x00\x1b[31m\x80")}),
-        json!({"bytes": bytes(b"\xff\x1b[31m\x80"), "exit": 1}),
-        json!({"stdout": ansi, "stderr": ansi, "exit": 1}),
-        json!({"stdout": json!({"items": [{"kind": ansi, "metadata": {"name": ansi, "namespace": ansi}, "spec": {}, "status": {}}],
-            "serverVersion": {"gitVersion": ansi}, "clientVersion": {"gitVersion": ansi}}).to_string()}),
+        json!({"bytes": bytes(b"\xff\x1b[31m\x80"), "stderr": ansi, "exit": 1}),
+        json!({"stdout": answer.to_string(), "stderr": ansi}),
         json!({"stdout": "[".repeat(100_000), "stderr": "[".repeat(100_000), "exit": 3}),
         json!({"stdout": "{\"items\":[null]}"}),
     ];
-    for asked in ASKED {
-        for how in &cases {
+    let commands: [&[&str]; 4] = [&["check"], &["check", "-o", "json"], &["apps"], &["status"]];
+    for_each_asked(|asked| {
+        // `status` asks kubectl alone.
+        let commands = &commands[..if asked.0 == "kubectl" { 4 } else { 3 }];
+        for (how, words) in cases.iter().flat_map(|how| commands.iter().map(move |words| (how, words))) {
+            let what = format!("{asked:?} {words:?} {:.80}", how.to_string());
             // Nodes that nobody can name are waited for.
-            for words in [&["check"][..], &["apps", "--timeout", "3s"]] {
-                let what = format!("{asked:?} {words:?} {how:.80}");
-                let ran = run(&playing(words, asked, how.clone()), &what);
-                assert!(
-                    [0, 1, 5, 6].contains(&ran.code()),
-                    "{what}: {} {}{}",
-                    ran.code(),
-                    ran.stdout,
-                    ran.stderr
-                );
-            }
+            let boot = playing(words, asked, how.clone()).file("k3s-boot.yaml", "timeouts: {total: 5s}\n");
+            let ran = run(&boot, &what);
+            let said = [ran.stdout.as_str(), &ran.stderr].concat();
+            assert!([0, 1, 5, 6].contains(&ran.code()), "{what}: {} {said}", ran.code());
         }
-    }
+    });
 }
 
 #[test]
@@ -293,38 +303,62 @@ fn tools_that_print_too_much() {
         json!({"stderr": line, "again": FOR_EVER}),
         json!({"stderr": line.trim_end(), "again": FOR_EVER}),
     ];
-    for asked in [ASKED[1], ASKED[9]] {
+    for asked in [ASKED[1], ASKED[9], ASKED[13]] {
         for how in &cases {
-            let what = format!("{asked:?} {how:.40} {}", how["again"]);
-            let boot = playing(&["check", "--timeout", "3s"], asked, how.clone());
-            let ran = run(&boot, &what);
+            let what = format!("{asked:?} {}", how["again"]);
+            let ran = run(&playing(&["check", "--timeout", "3s"], asked, how.clone()), &what);
             let said = [ran.stdout.as_str(), &ran.stderr].concat();
-            let clear = ["printed more than", "did not end within", "Deadline passed"];
+            let clear = ["printed more than 268435456 bytes", "did not end within"];
             assert!(clear.iter().any(|words| said.contains(words)), "{what}: {said}");
-            assert!([1, 6].contains(&ran.code()), "{what}: {said}");
+            // Without git some things are unknown, and nothing is wrong.
+            let codes: &[i32] = if asked.0 == "git" { &[0] } else { &[1, 6] };
+            assert!(codes.contains(&ran.code()), "{what}: {} {said}", ran.code());
         }
     }
 }
 
 #[test]
 fn tools_that_hang() {
-    for asked in [ASKED[1], ASKED[5], ASKED[9], ASKED[12], ASKED[13], ASKED[15]] {
-        for words in [&["check"][..], &["apps"]] {
-            let listener = Listener::new();
-            let boot = playing(words, asked, json!({"connect": listener.address(), "on_int": "end"}));
-            let boot = boot.file("k3s-boot.yaml", "timeouts: {total: 2s}\n");
+    let commands: [&[&str]; 4] = [&["check"], &["diff"], &["apps"], &["status"]];
+    for_each_asked(|asked| {
+        let listener = Listener::new();
+        for words in &commands[..if asked.0 == "kubectl" { 4 } else { 3 }] {
             let what = format!("{asked:?} {words:?}");
+            let how = json!({"connect": listener.address()});
+            // `status` has no flag for it.
+            let boot = playing(words, asked, how).file("k3s-boot.yaml", "timeouts: {total: 2s}\n");
+            let start = Instant::now();
             let ran = run(&boot, &what);
+            assert!(start.elapsed() < Duration::from_secs(20), "{what}: {:?}", start.elapsed());
             let said = [ran.stdout.as_str(), &ran.stderr].concat();
-            // What the API server says of itself is only good to know, and git is not required.
-            let needed = asked.0 != "git" && asked.1 != ["get", "/readyz"];
+            // What is only good to know is unknown then. On a busy machine others come too late as well.
+            let needed = match (asked.0, asked.1.last()) {
+                ("kubectl", None | Some(&"version" | &super::scenario::CLUSTER))
+                | ("helmfile", Some(&"build"))
+                | ("sops", Some(&"decrypt")) => true,
+                // Nothing is changed once the time of the run is over.
+                _ => words[0] == "apps",
+            };
+            let codes: &[i32] = if needed { &[1, 6] } else { &[0, 1, 6] };
+            assert!(codes.contains(&ran.code()), "{what}: {} {said}", ran.code());
             if needed {
-                let clear = ["did not end within", "Deadline passed"];
+                let clear = [
+                    "did not end within",
+                    "no time was left for",
+                    "Version cannot be read",
+                    "Cluster is not known",
+                ];
                 assert!(clear.iter().any(|words| said.contains(words)), "{what}: {said}");
-                assert!([1, 6].contains(&ran.code()), "{what}: {} {said}", ran.code());
-            } else {
-                assert!([0, 1, 6].contains(&ran.code()), "{what}: {} {said}", ran.code());
+                assert_eq!(ran.calls_of("helmfile", "sync").len(), 0, "{what}");
             }
         }
-    }
+    });
+}
+
+#[test]
+fn a_tool_that_ignores_its_end() {
+    let listener = Listener::new();
+    let how = json!({"connect": listener.address(), "on_int": "ignore", "grandchild": true});
+    let boot = playing(&["check", "--timeout", "2s"], ("kubectl", &["version"]), how);
+    assert_eq!(run(&boot, "ignores INT").code(), 1);
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::manifests::USER_WORKLOAD;
 use super::world::{Boot, Ran, Running, World};
 
 /// A token in the address of a repository; nothing may show it.
@@ -308,18 +309,3 @@ fn renamed_kubeconfig(pair: &Pair) -> PathBuf {
     std::fs::write(&file, config.to_string()).unwrap();
     file
 }
-
-const USER_WORKLOAD: &str = "apiVersion: v1
-kind: Namespace
-metadata: {name: media}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: player, namespace: media}
-spec:
-  replicas: 0
-  selector: {matchLabels: {app: player}}
-  template:
-    metadata: {labels: {app: player}}
-    spec: {containers: [{name: player, image: player}]}
-";

@@ -9,6 +9,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
+use super::manifests::BUNDLED_COREDNS;
 use super::world::{Ran, World, temp_is_empty};
 
 const CILIUM: (&str, &str) = ("kube-system", "cilium");
@@ -149,8 +150,8 @@ fn before(world: &World, rows: &mut Vec<String>) {
         world,
         rows,
         &("k3s' own CoreDNS", "coredns-bundled", "✗", &["Deployment/coredns", "Service/kube-dns"]),
-        || world.apply(BUNDLED),
-        || world.delete(BUNDLED),
+        || world.apply(BUNDLED_COREDNS),
+        || world.delete(BUNDLED_COREDNS),
     );
     told(
         world,
@@ -406,38 +407,6 @@ fn rewritten(record: &Value, revision: u64, status: &str) -> Value {
     changed["metadata"]["labels"]["version"] = revision.to_string().into();
     changed
 }
-
-const BUNDLED: &str = "apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: coredns
-  namespace: kube-system
-  labels: {objectset.rio.cattle.io/hash: bce283298811743a0386ab510f2f67ef74240c57}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: coredns
-  namespace: kube-system
-  labels: {objectset.rio.cattle.io/hash: bce283298811743a0386ab510f2f67ef74240c57, k8s-app: kube-dns}
-spec:
-  replicas: 0
-  selector: {matchLabels: {k8s-app: kube-dns}}
-  template:
-    metadata: {labels: {k8s-app: kube-dns}}
-    spec: {containers: [{name: coredns, image: coredns}]}
----
-apiVersion: v1
-kind: Service
-metadata:
-  name: kube-dns
-  namespace: kube-system
-  labels: {objectset.rio.cattle.io/hash: bce283298811743a0386ab510f2f67ef74240c57}
-spec:
-  clusterIP: 10.43.0.10
-  selector: {k8s-app: kube-dns}
-  ports: [{name: dns, port: 53, protocol: UDP}]
-";
 
 /// As `flux install` makes it.
 const CONTROLLER: &str = "apiVersion: v1
