@@ -13,6 +13,7 @@ use crate::process::Runner;
 use crate::process::signals::Stop;
 use crate::scratch::Scratch;
 use crate::settings::Settings;
+use crate::tools::api::Api;
 use crate::tools::{Clock, Programs, Toolbox};
 use crate::transcript::Transcript;
 
@@ -45,5 +46,6 @@ fn toolbox(
         programs,
         target,
         clock: Clock::new(settings.timeout),
+        api: Api::new(scratch.path()),
     }
 }

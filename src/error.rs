@@ -28,6 +28,24 @@ pub enum Error {
         /// Its own words.
         reason: String,
     },
+    /// The API server said no, or kubectl could not ask it.
+    #[error("`{request}` failed: {reason}")]
+    Api {
+        /// What was asked: `GET /api/v1/nodes`.
+        request: String,
+        /// The HTTP status of the answer, if there was one.
+        status: Option<u16>,
+        /// The API server's own words, or kubectl's.
+        reason: String,
+    },
+    /// The API server did not answer in time.
+    #[error("`{request}` was not answered within {}", seconds(*.after))]
+    Unanswered {
+        /// What was asked.
+        request: String,
+        /// How long it had.
+        after: Duration,
+    },
     /// A tool's answer has another form than expected.
     #[error("unexpected answer of `{command}`: {reason}")]
     Answer {
@@ -112,6 +130,12 @@ impl Error {
         matches!(self, Self::Interrupted(_) | Self::Process(ProcessError::Interrupted { .. }))
     }
 
+    /// Whether something did not answer in the time that it had.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        matches!(self, Self::Unanswered { .. } | Self::Process(ProcessError::Deadline { .. }))
+    }
+
     /// The exit code of a run that ended so (the contract's list: 1, 5, 6, 128+n).
     #[must_use]
     pub fn exit_code(&self, changed: bool) -> u8 {
@@ -119,7 +143,8 @@ impl Error {
             Self::Interrupted(signal) | Self::Process(ProcessError::Interrupted { signal }) => {
                 128 + u8::try_from(*signal as i32).unwrap_or(0)
             }
-            Self::Deadline { .. } | Self::Process(ProcessError::Deadline { .. }) => 6,
+            Self::Deadline { .. } => 6,
+            _ if self.is_late() => 6,
             Self::Release(failure) if failure.timed_out => 6,
             _ if changed => 5,
             _ => 1,
@@ -165,7 +190,12 @@ impl Error {
                     &[("signal", signal.to_string()), ("fix", fix.to_owned())],
                 );
             }
-            Self::Process(_) | Self::Tool { .. } | Self::Answer { .. } | Self::File { .. } => {
+            Self::Process(_)
+            | Self::Tool { .. }
+            | Self::Api { .. }
+            | Self::Unanswered { .. }
+            | Self::Answer { .. }
+            | Self::File { .. } => {
                 let mut pairs = vec![("reason", self.to_string())];
                 pairs.extend(log);
                 logger::log(Level::Error, "Bootstrap failed", &pairs);

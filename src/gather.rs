@@ -85,7 +85,7 @@ pub async fn gather(
     let place = builds::Place { tools, settings, charts: &charts, staging: &staging, scratch };
     let (versions, builds, secrets, git, api) = Box::pin(async {
         tokio::join!(
-            tools.versions(settings.cache.as_deref()),
+            tools.versions(settings.cache.as_deref(), settings.offline),
             Box::pin(builds_and_ready(&place, &files)),
             secrets::decrypt(tools, settings, &files, &key, redactor),
             git::ask(tools, settings),
@@ -223,7 +223,7 @@ pub fn known<T>(answer: Result<T, Error>) -> Result<Known<T>, Error> {
         Ok(answer) => Ok(Ok(answer)),
         Err(error) if error.is_interruption() => Err(error),
         // The tool's own words; what it was asked for stands in the transcript.
-        Err(Error::Tool { reason, .. }) => Ok(Err(reason)),
+        Err(Error::Tool { reason, .. } | Error::Api { reason, .. }) => Ok(Err(reason)),
         Err(error) => Ok(Err(error.to_string())),
     }
 }

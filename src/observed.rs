@@ -6,14 +6,16 @@ pub mod events;
 pub mod existence;
 pub mod flux;
 pub mod helm;
+pub mod inventory;
 pub mod k3s;
+pub mod kinds;
 pub mod node;
 pub mod objects;
 #[cfg(test)]
 pub(crate) mod odd;
 pub mod workloads;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -22,6 +24,8 @@ use semver::Version;
 use self::claims::Claims;
 use self::cluster::Cluster;
 use self::helm::{Record, Stored};
+use self::inventory::Meta;
+use self::kinds::Kinds;
 use self::objects::LiveObject;
 use crate::check::Finding;
 use crate::desired::objects::ObjectId;
@@ -76,8 +80,8 @@ pub struct Live {
     pub version: String,
     /// Nodes, namespaces, workloads, identity.
     pub cluster: Cluster,
-    /// The kinds that custom resource definitions bring, as `plural.group`.
-    pub kinds: Known<BTreeSet<String>>,
+    /// The kinds that the API server knows.
+    pub kinds: Known<Kinds>,
     /// What Flux and k3s' Helm controller have claimed.
     pub claims: Known<Claims>,
     /// All Helm releases, by what their newest revision is.
@@ -102,17 +106,6 @@ pub struct Live {
 }
 
 impl Live {
-    /// Whether a custom resource definition brings the kind, by its usual plurals.
-    #[must_use]
-    pub fn knows(&self, kind: &str, api_version: &str) -> bool {
-        let Some((group, _)) = api_version.split_once('/') else { return false };
-        let kind = kind.to_lowercase();
-        let stem = kind.strip_suffix('y').map_or_else(|| kind.clone(), |stem| format!("{stem}ie"));
-        let plurals = [format!("{kind}s"), format!("{kind}es"), format!("{stem}s"), kind];
-        let kinds = self.kinds.as_ref();
-        kinds.is_ok_and(|kinds| plurals.iter().any(|plural| kinds.contains(&format!("{plural}.{group}"))))
-    }
-
     /// Whether Helm has installed a release, by its `namespace/name`, and that went well; false when it is not known.
     #[must_use]
     pub fn is_deployed(&self, release: &str) -> bool {
@@ -151,11 +144,9 @@ pub struct Owned {
     /// The release that would make it.
     pub release: String,
     /// Which object.
-    pub id: Option<ObjectId>,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Its annotations.
-    pub annotations: BTreeMap<String, String>,
+    pub id: ObjectId,
+    /// What the cluster notes about it.
+    pub meta: Meta,
 }
 
 /// What a kubelet tells its pods about DNS (`configz`).

@@ -6,6 +6,7 @@
 pub mod death;
 mod invocation;
 mod lines;
+mod service;
 pub mod signals;
 mod watch;
 
@@ -23,6 +24,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
 pub use self::invocation::{GRACE, Invocation};
+pub use self::service::Service;
 use self::signals::Stop;
 use self::watch::Watch;
 use crate::run::seconds;
@@ -230,6 +232,17 @@ impl Group {
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(error) => tracing::debug!(signal = %signal, error = %error, "Signal not delivered"),
             }
+        }
+    }
+
+    /// Kills it and waits until its leader is gone, which takes a moment.
+    fn end(&self) {
+        self.signal(Signal::SIGKILL);
+        #[cfg(target_os = "linux")]
+        if let Some(leader) = self.leader {
+            use nix::sys::wait::{Id, WaitPidFlag, waitid};
+            // Whoever watches it takes its status.
+            _ = waitid(Id::Pid(leader), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The programs that are driven: one module each, arguments out, parsed types in.
 
+pub mod api;
 pub mod git;
 pub mod helm;
 pub mod helmfile;
@@ -10,6 +11,7 @@ pub mod version;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use self::api::Api;
 use crate::kubeconfig::Target;
 use crate::process::{Output, Runner, describe};
 
@@ -62,6 +64,8 @@ pub struct Toolbox {
     pub target: Target,
     /// The end of the run.
     pub clock: Clock,
+    /// The way to the API server.
+    pub api: Api,
 }
 
 /// Why a tool failed, in its own words: its last line, for the ones before it are often noise.

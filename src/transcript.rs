@@ -1,12 +1,11 @@
 //! Keeps what the child processes say: at debug level on the log, and in full in a file that a failure names.
 
-use std::cell::RefCell;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::process::{Invocation, Stream, describe};
@@ -21,7 +20,7 @@ const KEPT: usize = 20;
 /// Where the words of the child processes go; clones write to the same file.
 #[derive(Clone)]
 pub struct Transcript {
-    inner: Rc<RefCell<Inner>>,
+    inner: Arc<Mutex<Inner>>,
     redactor: Redactor,
 }
 
@@ -38,21 +37,18 @@ impl Transcript {
     /// A transcript that makes its file in `folder` when the first line comes; without one it only logs.
     #[must_use]
     pub fn new(folder: Option<PathBuf>, redactor: Redactor) -> Self {
-        Self {
-            inner: Rc::new(RefCell::new(Inner { folder, file: None, tried: false, written: 0 })),
-            redactor,
-        }
+        Self { inner: Arc::new(Mutex::new(Inner { folder, file: None, tried: false, written: 0 })), redactor }
     }
 
     /// The file, if one was made.
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {
-        self.inner.borrow().file.as_ref().map(|(path, _)| path.clone())
+        self.inner().file.as_ref().map(|(path, _)| path.clone())
     }
 
     /// Removes the file: after a run in which nothing failed nobody needs it.
     pub fn discard(&self) {
-        if let Some((path, _)) = self.inner.borrow_mut().file.take() {
+        if let Some((path, _)) = self.inner().file.take() {
             _ = std::fs::remove_file(path);
         }
     }
@@ -67,12 +63,21 @@ impl Transcript {
         tracing::debug!(tool, stream = stream.name(), line, "Child output");
     }
 
+    pub(crate) fn asked(&self, request: &str, answer: &str, milliseconds: u128) {
+        self.write(&format!("api {request}: {answer}, {milliseconds} ms"));
+        tracing::debug!(request, answer, took = %format_args!("{milliseconds}ms"), "Asked the API server");
+    }
+
     pub(crate) fn ended(&self, tool: &'static str, status: ExitStatus) {
         self.write(&format!("{tool} ended: {}", describe(status)));
     }
 
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn write(&self, line: &str) {
-        let mut inner = self.inner.borrow_mut();
+        let mut inner = self.inner();
         if !inner.tried {
             inner.tried = true;
             inner.open();

@@ -5,13 +5,16 @@ mod judge;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde_json::json;
+
 use self::judge::descendants;
 pub use self::judge::{Asked, Verdict, judge};
 use crate::error::Error;
 use crate::observed::flux::{Flux, Resource};
-use crate::process::ProcessError;
 use crate::run::Waiting;
 use crate::tools::Toolbox;
+use crate::tools::api::{Call, segment};
+use crate::tools::kubectl::FIELD_MANAGER;
 
 /// Between two looks at Flux, at first and after [`SOON`].
 const PAUSE: Duration = Duration::from_millis(500);
@@ -36,12 +39,9 @@ pub async fn verify(
     let mut waiting = Waiting::new("Waiting for Flux");
     let mut last_seen = "what Flux says".to_owned();
     let mut again = Again::new();
-    let mut flux = Flux::default();
     loop {
-        flux = match look(tools, &flux).await {
-            Err(Error::Process(ProcessError::Deadline { .. })) if passed() => {
-                return Err(late(after, last_seen));
-            }
+        let flux = match tools.observe_flux().await {
+            Err(error) if error.is_late() && passed() => return Err(late(after, last_seen)),
             seen => seen?,
         };
         let mut verdict = judge(&flux, asked);
@@ -78,17 +78,6 @@ pub async fn verify(
 
 fn late(after: Duration, waiting_for: String) -> Error {
     Error::Deadline { stage: "verify", after, waiting_for }
-}
-
-/// Looks at Flux; as soon as it is ready, at its sources too.
-async fn look(tools: &Toolbox, known: &Flux) -> Result<Flux, Error> {
-    let ready = |flux: &Flux| flux.instance.as_ref().and_then(Resource::ready) == Some("True");
-    let flux = tools.observe_flux(known).await?;
-    if ready(&flux) && !ready(known) {
-        // Only now its sources can be asked for.
-        return tools.observe_flux(&flux).await;
-    }
-    Ok(flux)
 }
 
 fn kustomizations(flux: &Flux) -> impl Iterator<Item = &Resource> {
@@ -134,7 +123,14 @@ impl Again {
         for resource in resources {
             if self.asked.insert(resource.id()) {
                 let metadata = &resource.metadata;
-                tools.request_reconcile(&metadata.namespace, &metadata.name, &self.request).await?;
+                let (namespace, name) = (segment(&metadata.namespace), segment(&metadata.name));
+                // As `flux reconcile` does.
+                let path = format!(
+                    "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{namespace}/kustomizations/{name}?fieldManager={FIELD_MANAGER}"
+                );
+                let note =
+                    json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": self.request}}});
+                tools.ask(Call::merge(&path, &note)).await?.good()?;
             }
             if resource.status.last_handled_reconcile_at.as_deref() != Some(&self.request) {
                 unanswered = unanswered.or(Some(*resource));

@@ -134,16 +134,11 @@ async fn compare(tools: &Toolbox, picture: &Picture, live: &Live) -> Result<Vec<
             }),
         }
     }
-    let known = |id: &ObjectId| id.is_built_in() || live.knows(&id.kind, &id.api_version);
-    let names: Vec<_> = wanted.keys().filter(|id| known(id)).map(ObjectId::manifest).collect();
-    let standing =
-        tools.kubectl_get_objects(&json!({"apiVersion": "v1", "kind": "List", "items": names})).await?;
-    let standing: BTreeMap<_, _> =
-        standing.into_iter().filter_map(|object| Some((ObjectId::of(&object)?, object))).collect();
-    // What belongs to no namespace was named with that of its release.
-    let stands = |id: &ObjectId| {
-        standing.get(id).or_else(|| standing.get(&ObjectId { namespace: None, ..id.clone() }))
+    let standing = match &live.kinds {
+        Ok(kinds) => tools.observe_whole(kinds, wanted.keys()).await?,
+        Err(_) => BTreeMap::new(),
     };
+    let stands = |id: &ObjectId| standing.get(id);
     let asked = wanted
         .iter()
         .filter_map(|(id, (release, object))| Some(as_helm_applies(id, release, object, stands(id)?)));

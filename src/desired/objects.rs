@@ -18,7 +18,7 @@ use crate::yaml::{self, PRINTED};
 pub const AGE_KEY: &str = "age.agekey";
 
 /// Which object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectId {
     /// Its API version.
     pub api_version: String,
@@ -71,6 +71,12 @@ impl ObjectId {
     #[must_use]
     pub fn path(&self) -> String {
         self.namespace.iter().chain([&self.name]).map(String::as_str).collect::<Vec<_>>().join("/")
+    }
+
+    /// `Kind namespace/name`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        format!("{} {}", self.kind, self.path())
     }
 
     /// A manifest that holds no more than this.

@@ -1,11 +1,14 @@
 //! Asking the cluster: who it is, what stands in it, who owns what.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use serde::Deserialize;
+use serde_json::json;
+
 use super::{Files, Purpose, known};
-use crate::check::{Finding, Findings, versions};
+use crate::check::{Finding, Findings};
 use crate::desired::releases::Release;
 use crate::desired::{Desired, STAND_IN};
 use crate::error::Error;
@@ -13,10 +16,12 @@ use crate::kubeconfig::Target;
 use crate::observed::claims::Claims;
 use crate::observed::cluster::Cluster;
 use crate::observed::helm::{Record, Stored};
+use crate::observed::kinds::Kinds;
 use crate::observed::{Known, Kubelet, Live};
 use crate::plan::needs_rendering;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
+use crate::tools::api::{Answer, Call, segment};
 use crate::tools::kubectl::{Unanswered, UnansweredKind};
 
 /// What the cluster said, and what is wrong with its answer.
@@ -41,17 +46,15 @@ pub(super) async fn ask(
         let cluster = tools.observe_cluster().await;
         (cluster, SystemTime::now())
     };
-    let (versions, (cluster, now), kinds, releases, may) = tokio::join!(
-        tools.kubectl_version(),
+    let (version, (cluster, now), kinds, releases, may) = tokio::join!(
+        tools.server_version(),
         cluster,
         tools.observe_kinds(),
         tools.observe_releases(),
-        tools.kubectl_can_everything(),
+        may_everything(tools),
     );
-    let versions = versions?;
     let mut problems = Findings::default();
-    problems.keep(versions::check("kubectl", versions.client.as_ref()));
-    let Some((version, cluster)) = answer(tools, versions.server, cluster, &mut problems)? else {
+    let Some((version, cluster)) = answer(tools, version, cluster, &mut problems)? else {
         return Ok(Api { live: None, problems: problems.0, now });
     };
     on_cluster(&version, &cluster);
@@ -90,38 +93,50 @@ pub(super) fn is_asked(settings: &Settings, files: &Files) -> bool {
 /// The server's version and what stands in every cluster; none, and a problem, when the cluster does not answer.
 pub(super) fn answer(
     tools: &Toolbox,
-    version: Result<String, Unanswered>,
+    version: Result<String, Error>,
     cluster: Result<Cluster, Error>,
     problems: &mut Findings,
 ) -> Result<Option<(String, Cluster)>, Error> {
-    let version = problems.keep(version.map_err(|unanswered| no_answer(tools, &unanswered)));
-    match (cluster, version) {
-        (Ok(cluster), Some(version)) => Ok(Some((version, cluster))),
-        (Err(error), _) if error.is_interruption() => Err(error),
-        (Err(error), Some(_)) => {
-            // The tool's own words; what it was asked for stands in the transcript.
-            let words = match error {
-                Error::Tool { reason, .. } => reason,
-                error => error.to_string(),
-            };
-            let unanswered = Unanswered::from_words(&words);
-            problems.0.push(match unanswered.kind {
-                UnansweredKind::Other => {
-                    Finding::error("api", "Cluster cannot be read").with("reason", words)
-                }
-                _ => no_answer(tools, &unanswered),
-            });
-            Ok(None)
-        }
-        // A cluster that does not answer is told once.
-        (_, None) => Ok(None),
+    let (answered, error) = match (version, cluster) {
+        (Ok(version), Ok(cluster)) => return Ok(Some((version, cluster))),
+        (Err(error), _) => (false, error),
+        (Ok(_), Err(error)) => (true, error),
+    };
+    if error.is_interruption() {
+        return Err(error);
     }
+    let unanswered = Unanswered::of(&error);
+    problems.0.push(if answered && unanswered.kind == UnansweredKind::Other {
+        Finding::error("api", "Cluster cannot be read").with("reason", unanswered.reason)
+    } else {
+        no_answer(tools, &unanswered)
+    });
+    Ok(None)
+}
+
+/// Whether we may do everything.
+async fn may_everything(tools: &Toolbox) -> Result<bool, Error> {
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"verb": "*", "group": "*", "resource": "*"}}});
+    let call = Call::create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).soon();
+    let answer: Review = tools.ask(call).await?.read()?;
+    Ok(answer.status.allowed)
+}
+
+#[derive(Deserialize)]
+struct Review {
+    status: ReviewStatus,
+}
+
+#[derive(Deserialize)]
+struct ReviewStatus {
+    allowed: bool,
 }
 
 /// What is claimed, of the kinds that the cluster knows.
 pub(super) async fn claims(
     tools: &Toolbox,
-    kinds: &Known<BTreeSet<String>>,
+    kinds: &Known<Kinds>,
     cluster: &Cluster,
 ) -> Result<Known<Claims>, Error> {
     match kinds {
@@ -190,18 +205,21 @@ pub(super) async fn ready(tools: &Toolbox, releases: impl Iterator<Item = &Relea
         let bare = !host.is_empty() && host != STAND_IN && host != "auto" && !host.contains(['/', ' ', '@']);
         bare.then(|| host.to_owned())
     });
-    let answer = known(tools.kubectl_get_raw("/readyz", host.as_deref()).await)?;
+    let answer = match &host {
+        Some(host) => known(tools.kubectl_readyz_as(host).await)?,
+        None => known(tools.ask(Call::get("/readyz").soon()).await.and_then(Answer::good))?.map(drop),
+    };
     let refused = |words: &str| {
         words.contains("certificate is valid for") || words.contains("certificate is not valid for")
     };
     let certificate = match (&host, &answer) {
         (None, _) => Err("no `k8sServiceHost` in the values of cilium".to_owned()),
-        (Some(_), Ok(_)) => Ok(None),
+        (Some(_), Ok(())) => Ok(None),
         (Some(_), Err(words)) if refused(words) => Ok(Some(words.clone())),
         (Some(_), Err(words)) => Err(words.clone()),
     };
     let ready = match answer {
-        Ok(_) => Ok(None),
+        Ok(()) => Ok(None),
         // With the kubeconfig's own name it answers, or `kubectl version` would have failed.
         Err(words) if refused(&words) => Ok(None),
         // `[-]etcd failed: …` are the answer's own lines.
@@ -222,14 +240,14 @@ async fn kubelet(tools: &Toolbox, cluster: &Cluster) -> Result<Known<Kubelet>, E
     let Some(node) = cluster.servers().chain(&cluster.nodes).next() else {
         return Ok(Err("no node is registered".to_owned()));
     };
-    let path = format!("/api/v1/nodes/{}/proxy/configz", node.name);
-    let answer = known(tools.kubectl_get_raw(&path, None).await)?;
-    Ok(answer.and_then(|text| parse_kubelet(&node.name, &text)))
+    let path = format!("/api/v1/nodes/{}/proxy/configz", segment(&node.name));
+    let answer = known(tools.ask(Call::get(&path).soon()).await.and_then(Answer::good))?;
+    Ok(answer.and_then(|bytes| parse_kubelet(&node.name, &bytes)))
 }
 
-fn parse_kubelet(node: &str, text: &str) -> Known<Kubelet> {
+fn parse_kubelet(node: &str, answer: &[u8]) -> Known<Kubelet> {
     let answer: serde_json::Value =
-        serde_json::from_str(text).map_err(|_| format!("the kubelet of `{node}` answers no JSON"))?;
+        serde_json::from_slice(answer).map_err(|_| format!("the kubelet of `{node}` answers no JSON"))?;
     let config = answer
         .get("kubeletconfig")
         .ok_or_else(|| format!("the kubelet of `{node}` does not tell its configuration"))?;
@@ -342,13 +360,13 @@ mod tests {
     fn what_a_kubelet_says_of_dns() {
         let text =
             r#"{"kubeletconfig":{"clusterDNS":["10.43.0.10"],"clusterDomain":"cluster.local","other":1}}"#;
-        let kubelet = parse_kubelet("a", text).unwrap();
+        let kubelet = parse_kubelet("a", text.as_bytes()).unwrap();
         assert_eq!(
             (kubelet.cluster_dns[0].as_str(), kubelet.cluster_domain.as_str()),
             ("10.43.0.10", "cluster.local")
         );
         for text in ["", "{}", "[1]", r#"{"kind":"Status"}"#] {
-            assert!(parse_kubelet("a", text).is_err(), "{text}");
+            assert!(parse_kubelet("a", text.as_bytes()).is_err(), "{text}");
         }
     }
 
@@ -356,8 +374,8 @@ mod tests {
         #[test]
         fn no_answer_makes_it_panic(text: String, odd in crate::observed::odd::odd(
             r#"{"kubeletconfig":{"clusterDNS":["10.43.0.10"],"clusterDomain":"cluster.local"}}"#)) {
-            _ = parse_kubelet("a", &text);
-            _ = parse_kubelet("a", &odd.to_string());
+            _ = parse_kubelet("a", text.as_bytes());
+            _ = parse_kubelet("a", odd.to_string().as_bytes());
         }
     }
 }

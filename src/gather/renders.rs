@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::builds::Place;
 use super::known;
@@ -13,6 +13,7 @@ use crate::desired::{Desired, Helmfile};
 use crate::error::Error;
 use crate::files;
 use crate::manifests::{self, Manifests};
+use crate::observed::inventory::Which;
 use crate::observed::{Known, Live, Owned};
 use crate::plan::needs_rendering;
 use crate::tools::Toolbox;
@@ -90,37 +91,25 @@ fn read(folder: &Path) -> Known<Vec<Value>> {
     Ok(objects)
 }
 
-/// Who owns those of the objects that exist. Only kinds that the cluster knows are asked for: kubectl fails as a whole
-/// otherwise.
+/// Who owns those of the objects that exist.
 async fn owners(tools: &Toolbox, manifests: &Manifests, live: &Live) -> Result<Known<Vec<Owned>>, Error> {
-    let mut releases: BTreeMap<ObjectId, String> = BTreeMap::new();
-    for (release, object) in manifests.objects() {
-        let Some(mut id) = ObjectId::of(object) else { continue };
+    let kinds = match &live.kinds {
+        Ok(kinds) => kinds,
+        Err(reason) => return Ok(Err(reason.clone())),
+    };
+    let made = manifests.objects().filter_map(|(release, object)| {
+        let id = ObjectId::of(object)?;
         let namespace = release.split_once('/').map(|(namespace, _)| namespace.to_owned());
-        id.namespace = id.namespace.or(namespace);
-        if id.is_built_in() || live.knows(&id.kind, &id.api_version) {
-            releases.insert(id, release.to_owned());
-        }
-    }
-    if releases.is_empty() {
-        return Ok(Ok(Vec::new()));
-    }
-    let names: Vec<_> = releases.keys().map(ObjectId::manifest).collect();
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": names}).to_string();
-    let answer = known(tools.kubectl_get_owners(list).await)?;
-    Ok(answer.map(|found| {
-        let owned = found.into_iter().map(|owned| {
-            let release = owned.id.as_ref().and_then(|id| {
-                let exact = releases.get(id);
-                // What belongs to no namespace was asked for with that of its release.
-                exact.or_else(|| {
-                    let same = |known: &&ObjectId| {
-                        id.namespace.is_none() && known.kind == id.kind && known.name == id.name
-                    };
-                    releases.keys().find(same).and_then(|known| releases.get(known))
-                })
-            });
-            Owned { release: release.cloned().unwrap_or_default(), ..owned }
+        Some((ObjectId { namespace: id.namespace.or(namespace), ..id }, release.to_owned()))
+    });
+    let made: BTreeMap<_, _> = made.collect();
+    let there = known(tools.observe_inventory(kinds, made.keys(), Which::All).await)?;
+    Ok(there.map(|there| {
+        let owned = made.into_iter().filter_map(|(id, release)| {
+            let meta = there.find(&id)?.clone();
+            // What belongs to no namespace was looked for with that of its release.
+            let namespace = Some(meta.namespace.clone()).filter(|namespace| !namespace.is_empty());
+            Some(Owned { release, id: ObjectId { namespace, ..id }, meta })
         });
         owned.collect()
     }))

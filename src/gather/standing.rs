@@ -60,14 +60,14 @@ impl Named {
 ///
 /// The cluster does not answer, or k3s-boot was told to stop.
 pub async fn standing(tools: &Toolbox, named: &Named) -> Result<Standing, Error> {
-    let (versions, answer, kinds, releases) = tokio::join!(
-        tools.kubectl_version(),
+    let (version, answer, kinds, releases) = tokio::join!(
+        tools.server_version(),
         tools.observe_cluster(),
         tools.observe_kinds(),
         tools.observe_releases(),
     );
     let mut problems = Findings::default();
-    let Some((version, cluster)) = cluster::answer(tools, versions?.server, answer, &mut problems)? else {
+    let Some((version, cluster)) = cluster::answer(tools, version, answer, &mut problems)? else {
         return Err(Error::Preflight(problems.0));
     };
     let (kinds, releases) = (known(kinds)?, known(releases)?);

@@ -1,11 +1,11 @@
 //! What Flux and k3s' own Helm controller have claimed.
 
-use std::collections::BTreeSet;
-
+use futures_util::future::join_all;
 use serde::Deserialize;
 
-use super::cluster::{Cluster, List};
+use super::cluster::Cluster;
 use super::flux::{Metadata, Resource, Spec, Status};
+use super::kinds::Kinds;
 use crate::error::Error;
 use crate::tools::Toolbox;
 
@@ -62,6 +62,7 @@ impl Claims {
 
 #[derive(Deserialize)]
 struct Item {
+    #[serde(default)]
     kind: String,
     #[serde(default, rename = "apiVersion")]
     api_version: String,
@@ -83,10 +84,10 @@ struct ItemSpec {
     rest: Spec,
 }
 
-impl From<List<Item>> for Claims {
-    fn from(list: List<Item>) -> Self {
+impl FromIterator<Item> for Claims {
+    fn from_iter<T: IntoIterator<Item = Item>>(items: T) -> Self {
         let mut claims = Self::default();
-        for Item { kind, api_version, metadata, spec, status } in list.items {
+        for Item { kind, api_version, metadata, spec, status } in items {
             let k3s = api_version.starts_with("helm.cattle.io/");
             match kind.as_str() {
                 "HelmRelease" => {
@@ -142,36 +143,26 @@ impl Toolbox {
     ///
     /// # Errors
     ///
-    /// When kubectl fails.
-    pub async fn observe_claims(&self, known: &BTreeSet<String>, cluster: &Cluster) -> Result<Claims, Error> {
-        let kinds: Vec<_> = KINDS.into_iter().filter(|kind| known.contains(*kind)).collect();
-        let mut claims = if kinds.is_empty() {
-            Claims::default()
-        } else {
-            let list: Option<List<Item>> = self.kubectl_get(&[&kinds.join(","), "--all-namespaces"]).await?;
-            list.map(Claims::from).unwrap_or_default()
-        };
+    /// When the API server does not answer.
+    pub async fn observe_claims(&self, kinds: &Kinds, cluster: &Cluster) -> Result<Claims, Error> {
+        let lists = KINDS.iter().filter_map(|name| kinds.named(name)).map(async |resource| {
+            let items: Vec<Item> = self.api_list(&resource.path(None)).await?;
+            Ok(items)
+        });
+        let lists: Result<Vec<_>, Error> = join_all(lists).await.into_iter().collect();
+        let mut claims: Claims = lists?.into_iter().flatten().collect();
         // `flux install` and the operator label all of Flux so.
         claims.controllers = cluster.workloads.iter().any(|workload| {
             workload.labels.get("app.kubernetes.io/part-of").is_some_and(|part| part == "flux")
         });
         Ok(claims)
     }
-
-    /// The kinds that custom resource definitions bring, as `plural.group`: their names, without the definitions.
-    ///
-    /// # Errors
-    ///
-    /// When kubectl fails.
-    pub async fn observe_kinds(&self) -> Result<BTreeSet<String>, Error> {
-        let table = self.kubectl_get_table(&["customresourcedefinitions", "--no-headers"]).await?;
-        Ok(table.lines().filter_map(|line| line.split_whitespace().next()).map(ToOwned::to_owned).collect())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::api::List;
 
     const LIST: &str = r#"{"items":[
             {"kind":"HelmRelease","apiVersion":"helm.toolkit.fluxcd.io/v2","metadata":{"name":"cilium","namespace":"kube-system"},"spec":{"suspend":true}},
@@ -185,7 +176,7 @@ mod tests {
 
     #[test]
     fn owners_of_releases_are_found() {
-        let claims = Claims::from(serde_json::from_str::<List<Item>>(LIST).unwrap());
+        let claims: Claims = serde_json::from_str::<List<Item>>(LIST).unwrap().items.into_iter().collect();
         let owner =
             |release: &str| claims.owner_of(release).map(|claim| (claim.owner.as_str(), claim.suspended));
         assert_eq!(owner("kube-system/cilium"), Some(("kube-system/cilium", true)));
@@ -202,8 +193,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::observed::odd::odd(LIST)) {
-            _ = serde_json::from_slice::<List<Item>>(&answer).map(Claims::from);
-            _ = serde_json::from_value::<List<Item>>(odd).map(Claims::from);
+            let claims = |list: List<Item>| list.items.into_iter().collect::<Claims>();
+            _ = serde_json::from_slice(&answer).map(claims);
+            _ = serde_json::from_value(odd).map(claims);
         }
     }
 }

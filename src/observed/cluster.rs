@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use serde::Deserialize;
 
 use super::node::Node;
 use crate::error::Error;
 use crate::tools::Toolbox;
+use crate::tools::api::Call;
 
 /// The Lease that is this program's lock and carries the mark of the repository.
 pub const LEASE: (&str, &str) = ("kube-system", "k3s-boot");
@@ -150,15 +152,11 @@ fn release(annotations: &BTreeMap<String, String>) -> Option<String> {
     Some(format!("{namespace}/{}", annotations.get("meta.helm.sh/release-name")?))
 }
 
-#[derive(Deserialize)]
-pub(super) struct List<T> {
-    #[serde(default = "Vec::new")]
-    pub(super) items: Vec<T>,
-}
-
+/// An object of any of the kinds. In a list of one kind, the objects do not name it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Item {
+    #[serde(default)]
     kind: String,
     metadata: Metadata,
     #[serde(default)]
@@ -216,10 +214,10 @@ pub(super) struct Condition {
     pub(super) last_transition_time: String,
 }
 
-impl From<List<Item>> for Cluster {
-    fn from(list: List<Item>) -> Self {
+impl FromIterator<Item> for Cluster {
+    fn from_iter<T: IntoIterator<Item = Item>>(items: T) -> Self {
         let mut cluster = Self::default();
-        for Item { kind, metadata, spec, status } in list.items {
+        for Item { kind, metadata, spec, status } in items {
             match kind.as_str() {
                 "Namespace" => cluster.namespace(metadata, status),
                 "Node" => cluster.nodes.push(Node::new(metadata, spec, status)),
@@ -271,25 +269,53 @@ impl Cluster {
     }
 }
 
-/// What is read at once, in one process.
-const KINDS: &str =
-    "namespaces,nodes,deployments,daemonsets,statefulsets,services,leases.coordination.k8s.io";
+/// What is read, side by side.
+const LISTS: [(&str, &str); 7] = [
+    ("Namespace", "/api/v1/namespaces"),
+    ("Node", "/api/v1/nodes"),
+    ("Deployment", "/apis/apps/v1/deployments"),
+    ("DaemonSet", "/apis/apps/v1/daemonsets"),
+    ("StatefulSet", "/apis/apps/v1/statefulsets"),
+    ("Service", "/api/v1/services"),
+    ("Lease", "/apis/coordination.k8s.io/v1/leases"),
+];
 
 impl Toolbox {
     /// Reads what stands in every cluster.
     ///
     /// # Errors
     ///
-    /// When kubectl fails.
+    /// When the API server does not answer.
     pub async fn observe_cluster(&self) -> Result<Cluster, Error> {
-        let list: Option<List<Item>> = self.kubectl_get(&[KINDS, "--all-namespaces"]).await?;
-        Ok(list.map(Cluster::from).unwrap_or_default())
+        let lists = LISTS.map(async |(kind, path)| {
+            let items: Vec<Item> = self.api_list(path).await?;
+            Ok(items.into_iter().map(move |item| Item { kind: kind.to_owned(), ..item }))
+        });
+        let lists: Result<Vec<_>, Error> = join_all(lists).await.into_iter().collect();
+        Ok(lists?.into_iter().flatten().collect())
     }
+
+    /// The server's version, as it says it: `v1.36.3+k3s1`.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not answer.
+    pub async fn server_version(&self) -> Result<String, Error> {
+        let version: ServerVersion = self.ask(Call::get("/version")).await?.read()?;
+        Ok(version.git_version)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServerVersion {
+    git_version: String,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::api::List;
 
     const LIST: &str = r#"{"kind":"List","items":[
             {"kind":"Namespace","metadata":{"name":"kube-system","uid":"7f0c","creationTimestamp":"2026-11-23T08:00:00Z"},"status":{"phase":"Active"}},
@@ -305,7 +331,7 @@ mod tests {
 
     #[test]
     fn the_picture_of_a_fresh_cluster() {
-        let cluster = Cluster::from(serde_json::from_str::<List<Item>>(LIST).unwrap());
+        let cluster: Cluster = serde_json::from_str::<List<Item>>(LIST).unwrap().items.into_iter().collect();
         assert_eq!((cluster.uid.as_str(), cluster.created.as_str()), ("7f0c", "2026-11-23T08:00:00Z"));
         let later = |seconds| {
             humantime::parse_rfc3339("2026-11-23T08:00:00Z").unwrap() + Duration::from_secs(seconds)
@@ -367,8 +393,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::observed::odd::odd(LIST)) {
-            _ = serde_json::from_slice::<List<Item>>(&answer).map(Cluster::from);
-            if let Ok(cluster) = serde_json::from_value::<List<Item>>(odd).map(Cluster::from) {
+            let cluster = |list: List<Item>| list.items.into_iter().collect::<Cluster>();
+            _ = serde_json::from_slice(&answer).map(cluster);
+            if let Ok(cluster) = serde_json::from_value(odd).map(cluster) {
                 _ = (cluster.ready_nodes(), cluster.waiting_for());
                 _ = cluster.servers().count();
             }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::cluster::{List, Workload};
+use super::cluster::Workload;
 use crate::error::Error;
 use crate::tools::Toolbox;
 
@@ -113,17 +113,17 @@ impl Toolbox {
     ///
     /// # Errors
     ///
-    /// When kubectl fails.
+    /// When the API server does not answer.
     pub async fn observe_warnings(&self) -> Result<Vec<Event>, Error> {
-        let args = ["events", "--all-namespaces", "--field-selector", "type=Warning"];
-        let list: Option<List<Item>> = self.kubectl_get(&args).await?;
-        Ok(list.map(|list| list.items.into_iter().map(Event::from).collect()).unwrap_or_default())
+        let items: Vec<Item> = self.api_list("/api/v1/events?fieldSelector=type%3DWarning").await?;
+        Ok(items.into_iter().map(Event::from).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::api::List;
 
     const LIST: &str = r#"{"items":[
             {"involvedObject":{"kind":"Pod","namespace":"kube-system","name":"cilium-a"},"reason":"BackOff","message":"new","count":7,"lastTimestamp":"2026-11-23T08:01:00Z"},

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
 use serde::Deserialize;
 
-use super::cluster::List;
 use crate::error::Error;
 use crate::tools::Toolbox;
-
-const INSTANCES: &str = "fluxinstances.fluxcd.controlplane.io";
-const KUSTOMIZATIONS: &str = "kustomizations.kustomize.toolkit.fluxcd.io";
 
 /// A FluxInstance, a source or a Kustomization.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -170,16 +167,24 @@ impl Resource {
 pub struct Flux {
     /// The FluxInstance, if there is one.
     pub instance: Option<Resource>,
-    /// Sources and Kustomizations; empty as long as the FluxInstance is not Ready.
+    /// Sources and Kustomizations.
     pub resources: Vec<Resource>,
 }
 
-/// The plural of a source's kind, with its group.
-fn sources(kind: &str) -> &'static str {
-    match kind {
-        "OCIRepository" => "ocirepositories.source.toolkit.fluxcd.io",
-        "Bucket" => "buckets.source.toolkit.fluxcd.io",
-        _ => "gitrepositories.source.toolkit.fluxcd.io",
+/// What is read of Flux, as `plural.group`; kinds that a cluster does not know yet have no objects.
+const KINDS: [&str; 5] = [
+    "fluxinstances.fluxcd.controlplane.io",
+    "gitrepositories.source.toolkit.fluxcd.io",
+    "ocirepositories.source.toolkit.fluxcd.io",
+    "buckets.source.toolkit.fluxcd.io",
+    "kustomizations.kustomize.toolkit.fluxcd.io",
+];
+
+impl FromIterator<Resource> for Flux {
+    fn from_iter<T: IntoIterator<Item = Resource>>(resources: T) -> Self {
+        let (instances, resources): (Vec<_>, Vec<_>) =
+            resources.into_iter().partition(|resource| resource.kind == "FluxInstance");
+        Self { instance: instances.into_iter().next(), resources }
     }
 }
 
@@ -188,32 +193,22 @@ impl Toolbox {
     ///
     /// # Errors
     ///
-    /// When kubectl fails for another reason than that the cluster does not know the kinds yet.
-    pub async fn observe_flux(&self, known: &Flux) -> Result<Flux, Error> {
-        // Sources and Kustomizations can be asked for only when a FluxInstance has brought their CRDs; kubectl fails
-        // as a whole when it does not know one of several kinds.
-        let ready = known.instance.as_ref().filter(|instance| instance.ready() == Some("True"));
-        let kinds = match ready.and_then(|instance| instance.spec.sync.as_ref()) {
-            Some(sync) => format!("{INSTANCES},{},{KUSTOMIZATIONS}", sources(&sync.kind)),
-            None => INSTANCES.to_owned(),
-        };
-        let answer = self.kubectl_get::<List<Resource>>(&[&kinds, "--all-namespaces"]).await;
-        let items = match answer {
-            Ok(list) => list.map(|list| list.items).unwrap_or_default(),
-            Err(Error::Tool { reason, .. }) if reason.contains("the server doesn't have a resource type") => {
-                Vec::new()
-            }
-            Err(error) => return Err(error),
-        };
-        let (instances, resources): (Vec<_>, Vec<_>) =
-            items.into_iter().partition(|resource| resource.kind == "FluxInstance");
-        Ok(Flux { instance: instances.into_iter().next(), resources })
+    /// When the API server does not answer.
+    pub async fn observe_flux(&self) -> Result<Flux, Error> {
+        let kinds = self.observe_kinds().await?;
+        let lists = KINDS.iter().filter_map(|name| kinds.named(name)).map(async |resource| {
+            let found: Vec<Resource> = self.api_list(&resource.path(None)).await?;
+            Ok(found)
+        });
+        let lists: Result<Vec<_>, Error> = join_all(lists).await.into_iter().collect();
+        Ok(lists?.into_iter().flatten().collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::api::List;
 
     const LIST: &str = r#"{"items":[{"kind":"FluxInstance","metadata":{"name":"flux","namespace":"flux-system","generation":2,"labels":{"a":"b"}},
         "spec":{"sync":{"kind":"GitRepository","url":"ssh://x","ref":"refs/heads/main","name":"x"},"suspend":false,"ref":{"name":"x"},"dependsOn":[{"name":"a","namespace":"b"}]},

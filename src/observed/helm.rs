@@ -9,10 +9,14 @@ use flate2::read::GzDecoder;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::cluster::List;
+use super::inventory::{Meta, Partial};
 use crate::desired::chart::fingerprint;
 use crate::error::Error;
 use crate::tools::Toolbox;
+use crate::tools::api::{Call, List, METADATA, segment};
+
+/// Where helm keeps its records, less what picks them.
+const RECORDS: &str = "/api/v1/secrets?labelSelector=";
 
 /// A record is at most 1 MiB as stored; one that grows beyond this when unpacked is none.
 const LARGEST_RECORD: u64 = 64 * 1024 * 1024;
@@ -178,24 +182,16 @@ pub fn unpack(data: &str) -> Result<Record, String> {
     })
 }
 
-/// Reads the table that `kubectl get secrets -A --show-labels --no-headers` prints; keeps the newest revision of each.
-#[must_use]
-pub fn parse_table(table: &str) -> Vec<Stored> {
+/// The newest revision of each release, from the labels of their records.
+fn newest(records: impl IntoIterator<Item = Meta>) -> Vec<Stored> {
     let mut newest: BTreeMap<(String, String), Stored> = BTreeMap::new();
-    for line in table.lines() {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let (Some(namespace), Some(labels)) = (words.first(), words.last()) else { continue };
-        let labels: BTreeMap<_, _> = labels.split(',').filter_map(|label| label.split_once('=')).collect();
-        let (Some(name), Some(status)) = (labels.get("name"), labels.get("status")) else { continue };
-        let Some(revision) = labels.get("version").and_then(|version| version.parse().ok()) else { continue };
-        let modified = ["modifiedAt", "createdAt"].iter().find_map(|key| labels.get(key)?.parse().ok());
-        let stored = Stored {
-            namespace: (*namespace).to_owned(),
-            name: (*name).to_owned(),
-            status: (*status).to_owned(),
-            revision,
-            modified,
-        };
+    for Meta { namespace, labels, .. } in records {
+        let label = |name: &str| labels.get(name).map(String::as_str);
+        let (Some(name), Some(status)) = (label("name"), label("status")) else { continue };
+        let Some(revision) = label("version").and_then(|version| version.parse().ok()) else { continue };
+        let modified = ["modifiedAt", "createdAt"].iter().find_map(|key| label(key)?.parse().ok());
+        let stored =
+            Stored { name: name.to_owned(), status: status.to_owned(), revision, modified, namespace };
         let key = (stored.namespace.clone(), stored.name.clone());
         if newest.get(&key).is_none_or(|known| known.revision < revision) {
             newest.insert(key, stored);
@@ -209,19 +205,18 @@ impl Toolbox {
     ///
     /// # Errors
     ///
-    /// When kubectl fails.
+    /// When the API server does not answer.
     pub async fn observe_releases(&self) -> Result<Vec<Stored>, Error> {
-        let selector = "owner=helm,status!=superseded";
-        let args = ["secrets", "--all-namespaces", "--selector", selector, "--show-labels", "--no-headers"];
-        let table = self.kubectl_get_table(&args).await?;
-        Ok(parse_table(&table))
+        let path = format!("{RECORDS}{}", segment("owner=helm,status!=superseded"));
+        let list: Option<List<Partial>> = self.api_read(Call::get(&path).accept(METADATA)).await?;
+        Ok(newest(list.into_iter().flat_map(|list| list.items).map(|record| record.metadata)))
     }
 
     /// The newest revisions of these releases in full, by `namespace/name`. One that cannot be read is left out.
     ///
     /// # Errors
     ///
-    /// When kubectl fails.
+    /// When the API server does not answer.
     pub async fn observe_records(&self, releases: &[&Stored]) -> Result<BTreeMap<String, Record>, Error> {
         if releases.is_empty() {
             return Ok(BTreeMap::new());
@@ -230,10 +225,9 @@ impl Toolbox {
         names.sort_unstable();
         names.dedup();
         let selector = format!("owner=helm,status!=superseded,name in ({})", names.join(","));
-        let args = ["secrets", "--all-namespaces", "--selector", &selector];
-        let list: Option<List<Secret>> = self.kubectl_get(&args).await?;
+        let path = format!("{RECORDS}{}", segment(&selector));
         let mut records = BTreeMap::new();
-        for secret in list.into_iter().flat_map(|list| list.items) {
+        for secret in self.api_list::<Secret>(&path).await? {
             let label = |name: &str| secret.metadata.labels.get(name).map(String::as_str).unwrap_or_default();
             let revision: u64 = label("version").parse().unwrap_or_default();
             let wanted = releases.iter().find(|stored| {
@@ -282,22 +276,24 @@ mod tests {
         }
     }
 
+    const LABELS: &str = r#"{"namespace":"kube-system","labels":{"name":"cilium","owner":"helm","status":"deployed","version":"9","modifiedAt":"1763900000"}}"#;
+
     #[test]
     fn the_newest_revision_counts() {
-        let line = |name: &str, status: &str, version: u64| {
-            format!(
-                "kube-system   sh.helm.release.v1.{name}.v{version}   helm.sh/release.v1   1      2d    modifiedAt=1763900000,name={name},owner=helm,status={status},version={version}\n"
-            )
+        let record = |name: &str, status: &str, version: u64| {
+            let mut meta: Meta = serde_json::from_str(LABELS).unwrap();
+            let labels =
+                [("name", name), ("status", status)].map(|(key, value)| (key.to_owned(), value.to_owned()));
+            meta.labels.extend(labels);
+            meta.labels.insert("version".to_owned(), version.to_string());
+            meta
         };
-        let table = [
-            line("cilium", "deployed", 9),
-            line("cilium", "pending-upgrade", 10),
-            line("gone", "uninstalled", 1),
-            "garbage\n".to_owned(),
-            String::new(),
-        ]
-        .concat();
-        let stored = parse_table(&table);
+        let stored = newest([
+            record("cilium", "deployed", 9),
+            record("cilium", "pending-upgrade", 10),
+            record("gone", "uninstalled", 1),
+            Meta::default(),
+        ]);
         assert_eq!(stored.len(), 1);
         assert_eq!((stored[0].id().as_str(), stored[0].revision), ("kube-system/cilium", 10));
         assert!(stored[0].is_pending());
@@ -306,9 +302,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_table_and_no_record_makes_it_panic(table: String, data: Vec<u8>, odd in crate::observed::odd::odd(RECORD)) {
+        fn no_record_makes_it_panic(data: Vec<u8>, odd in crate::observed::odd::odd(RECORD), labels in crate::observed::odd::odd(LABELS)) {
             _ = unpack(&pack(&odd.to_string()));
-            _ = parse_table(&table);
+            _ = serde_json::from_value(labels).map(|meta: Meta| newest([meta]));
             _ = unpack(&STANDARD.encode(STANDARD.encode(&data)));
             _ = unpack(&String::from_utf8_lossy(&data));
         }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use futures_util::future::join_all;
+use serde_json::Value;
 
+use super::kinds::Kinds;
 use crate::desired::objects::{Object, ObjectId, identities};
 use crate::error::Error;
 use crate::fingerprint::{Fingerprint, HashKey};
@@ -59,28 +61,43 @@ impl Toolbox {
     ///
     /// # Errors
     ///
-    /// When kubectl fails.
+    /// When the API server does not answer.
     pub async fn observe_objects(
         &self,
         objects: &[Object],
         key: &HashKey,
     ) -> Result<BTreeMap<ObjectId, LiveObject>, Error> {
-        let names: Vec<_> =
-            objects.iter().filter(|object| object.id.is_core()).map(|object| object.id.manifest()).collect();
-        if names.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let found =
-            self.kubectl_get_objects(&json!({"apiVersion": "v1", "kind": "List", "items": names})).await?;
-        Ok(found
-            .iter()
-            .filter_map(|object| Some((ObjectId::of(object)?, LiveObject::new(object, key))))
-            .collect())
+        let kinds = Kinds::core();
+        let core = objects.iter().filter(|object| object.id.is_core());
+        let found = self.observe_whole(&kinds, core.map(|object| &object.id)).await?;
+        Ok(found.into_iter().map(|(id, object)| (id, LiveObject::new(&object, key))).collect())
+    }
+
+    /// Those of the objects that exist, whole, and with who set which field. They may hold secrets. Kinds that are not
+    /// among `kinds` have none.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not answer.
+    pub async fn observe_whole<'a>(
+        &self,
+        kinds: &Kinds,
+        objects: impl Iterator<Item = &'a ObjectId>,
+    ) -> Result<BTreeMap<ObjectId, Value>, Error> {
+        let asked = objects.filter_map(|id| {
+            let resource = kinds.of(&id.kind, &id.api_version)?;
+            let path = resource.object(id.namespace.as_deref(), &id.name);
+            Some(async move { Ok::<_, Error>((id.clone(), self.api_get(&path).await?)) })
+        });
+        let found: Result<Vec<(_, Option<Value>)>, _> = join_all(asked).await.into_iter().collect();
+        Ok(found?.into_iter().filter_map(|(id, object)| Some((id, object?))).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -1,16 +1,18 @@
 //! The workloads of a release that is being synced.
 
+use futures_util::future::join_all;
 use serde::Deserialize;
 
-use super::cluster::List;
 use crate::error::Error;
 use crate::tools::Toolbox;
+use crate::tools::api::segment;
 
 /// helm notes the release on every object.
 const RELEASE: &str = "meta.helm.sh/release-name";
 
 #[derive(Deserialize)]
 struct Workload {
+    #[serde(default)]
     kind: String,
     metadata: Metadata,
     #[serde(default)]
@@ -56,22 +58,34 @@ impl Workload {
     }
 }
 
-fn pending(list: &List<Workload>, release: &str) -> Vec<String> {
+fn pending(workloads: &[Workload], release: &str) -> Vec<String> {
     let ours =
         |workload: &&Workload| workload.metadata.annotations.get(RELEASE).is_some_and(|name| name == release);
-    list.items.iter().filter(ours).filter_map(Workload::pending).collect()
+    workloads.iter().filter(ours).filter_map(Workload::pending).collect()
 }
+
+/// What a release is waited for with.
+const LISTS: [(&str, &str); 4] = [
+    ("DaemonSet", "/apis/apps/v1/namespaces/{}/daemonsets"),
+    ("Deployment", "/apis/apps/v1/namespaces/{}/deployments"),
+    ("StatefulSet", "/apis/apps/v1/namespaces/{}/statefulsets"),
+    ("Job", "/apis/batch/v1/namespaces/{}/jobs"),
+];
 
 impl Toolbox {
     /// What of a release is not ready yet, such as `DaemonSet/cilium 0/3`.
     ///
     /// # Errors
     ///
-    /// When kubectl fails.
+    /// When the API server does not answer.
     pub async fn pending_workloads(&self, namespace: &str, release: &str) -> Result<Vec<String>, Error> {
-        let kinds = "daemonsets,deployments,statefulsets,jobs";
-        let list: Option<List<Workload>> = self.kubectl_get(&[kinds, "--namespace", namespace]).await?;
-        Ok(list.map(|list| pending(&list, release)).unwrap_or_default())
+        let lists = LISTS.map(async |(kind, path)| {
+            let path = path.replace("{}", &segment(namespace));
+            let found: Vec<Workload> = self.api_list(&path).await?;
+            Ok(found.into_iter().map(move |found| Workload { kind: kind.to_owned(), ..found }))
+        });
+        let lists: Result<Vec<_>, Error> = join_all(lists).await.into_iter().collect();
+        Ok(pending(&lists?.into_iter().flatten().collect::<Vec<_>>(), release))
     }
 }
 
@@ -99,16 +113,16 @@ mod tests {
             workload("Job", "check", "cilium", "{}", "{}"),
             workload("Deployment", "coredns", "coredns", r#"{"replicas":1}"#, "{}"),
         ];
-        let list = serde_json::from_str(&format!(r#"{{"items":[{}]}}"#, items.join(","))).unwrap();
+        let list: Vec<Workload> = serde_json::from_str(&format!("[{}]", items.join(","))).unwrap();
         let expected = ["DaemonSet/cilium 1/3", "Deployment/cilium-operator 0/2", "Job/check 0/1"];
         assert_eq!(pending(&list, "cilium"), expected);
     }
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(odd in crate::observed::odd::odd(r#"{"items":[{"kind":"Job","metadata":{"name":"a",
-            "annotations":{"meta.helm.sh/release-name":"x"}},"spec":{"completions":2},"status":{"succeeded":1}}]}"#)) {
-            _ = serde_json::from_value(odd).map(|list| pending(&list, "x"));
+        fn no_answer_makes_it_panic(odd in crate::observed::odd::odd(r#"[{"kind":"Job","metadata":{"name":"a",
+            "annotations":{"meta.helm.sh/release-name":"x"}},"spec":{"completions":2},"status":{"succeeded":1}}]"#)) {
+            _ = serde_json::from_value(odd).map(|list: Vec<Workload>| pending(&list, "x"));
         }
     }
 }

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::observed::cluster::Cluster;
-use crate::process::ProcessError;
 use crate::run::Waiting;
 use crate::tools::Toolbox;
 
@@ -38,9 +37,7 @@ pub async fn wait(
         }
         let seen = match tools.observe_cluster().await {
             // Not kubectl is late, but the nodes are.
-            Err(Error::Process(ProcessError::Deadline { .. })) if passed() => {
-                return Err(late(waiting_for));
-            }
+            Err(error) if error.is_late() && passed() => return Err(late(waiting_for)),
             seen => seen?,
         };
         registered = seen.nodes.len();

@@ -358,7 +358,6 @@ COMBINED OUTPUT:
             _ = parse_progress(&talk);
             _ = parse_build_error(&talk);
             _ = parse_build_error(&format!("{talk}\nSTDERR:{talk}\nCOMBINED OUTPUT:{talk}"));
-            _ = crate::tools::kubectl::parse_versions(talk.as_bytes(), &talk);
         }
     }
 }

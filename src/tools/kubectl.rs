@@ -1,22 +1,15 @@
-//! kubectl: reading and changing the cluster.
+//! kubectl: changing the cluster. Reading it goes through [`super::api`].
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
 use secrecy::SecretSlice;
-use semver::Version;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Toolbox, last_words};
-use crate::check::versions;
 use crate::child_env::AGE_IDENTITIES;
-use crate::desired::objects::ObjectId;
 use crate::error::Error;
-use crate::observed::Owned;
-use crate::process::{Invocation, Output, ProcessError};
+use crate::process::{Invocation, Output};
 
 /// How long one request to the API server may take.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -30,21 +23,12 @@ const PROCESS: Duration = Duration::from_secs(30);
 /// Who changed an object, in its managed fields.
 pub const FIELD_MANAGER: &str = "k3s-boot";
 
-/// Client and server version; the server's is missing when it did not answer.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Versions {
-    /// kubectl's.
-    pub client: Option<Version>,
-    /// The server's, as it says it: `v1.36.3+k3s1`.
-    pub server: Result<String, Unanswered>,
-}
-
 /// Why the API server did not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unanswered {
     /// What kind of reason.
     pub kind: UnansweredKind,
-    /// kubectl's words.
+    /// The words of the API server, or kubectl's.
     pub reason: String,
 }
 
@@ -66,7 +50,24 @@ pub enum UnansweredKind {
 }
 
 impl Unanswered {
-    /// Reads kubectl's words.
+    /// Why a request was not answered.
+    #[must_use]
+    pub fn of(error: &Error) -> Self {
+        let kind = match error {
+            Error::Api { status: Some(401), .. } => Some(UnansweredKind::Unauthorized),
+            Error::Api { status: Some(403), .. } => Some(UnansweredKind::Forbidden),
+            error if error.is_late() => Some(UnansweredKind::Unreachable),
+            _ => None,
+        };
+        // The words alone; what was asked for stands in the transcript.
+        let found = match error {
+            Error::Api { reason, .. } | Error::Tool { reason, .. } => Self::from_words(reason),
+            error => Self::from_words(&error.to_string()),
+        };
+        Self { kind: kind.unwrap_or(found.kind), ..found }
+    }
+
+    /// Reads the words of kubectl, or of the API server.
     #[must_use]
     pub fn from_words(reason: &str) -> Self {
         use UnansweredKind::{Credentials, Forbidden, Other, Unauthorized, Unreachable, Untrusted};
@@ -99,189 +100,34 @@ impl Unanswered {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct VersionAnswer {
-    client_version: Option<Info>,
-    server_version: Option<Info>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Info {
-    git_version: String,
-}
-
-/// Reads what `kubectl version -o json` printed; it prints the client's version also when the server is away.
-#[must_use]
-pub fn parse_versions(stdout: &[u8], reason: &str) -> Versions {
-    let answer: Option<VersionAnswer> = serde_json::from_slice(stdout).ok();
-    let (client, server) =
-        answer.map_or((None, None), |answer| (answer.client_version, answer.server_version));
-    Versions {
-        client: client.and_then(|info| versions::parse(&info.git_version)),
-        server: server.map(|info| info.git_version).ok_or_else(|| Unanswered::from_words(reason)),
-    }
-}
-
-/// kubectl gives a single object itself, several as a list.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Owners {
-    List { items: Vec<OwnerItem> },
-    One(OwnerItem),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OwnerItem {
-    api_version: String,
-    kind: String,
-    metadata: OwnerMetadata,
-}
-
-#[derive(Deserialize)]
-struct OwnerMetadata {
-    name: String,
-    #[serde(default)]
-    namespace: Option<String>,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-}
-
-impl Owners {
-    fn into_owned(self) -> Vec<Owned> {
-        let items = match self {
-            Self::List { items } => items,
-            Self::One(item) => vec![item],
-        };
-        let owned = items.into_iter().map(|OwnerItem { api_version, kind, metadata }| Owned {
-            release: String::new(),
-            id: Some(ObjectId { api_version, kind, namespace: metadata.namespace, name: metadata.name }),
-            labels: metadata.labels,
-            annotations: metadata.annotations,
-        });
-        owned.collect()
-    }
-}
-
 impl Toolbox {
-    fn kubectl(&self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Invocation {
+    /// kubectl with what leads it to the cluster.
+    pub(super) fn kubectl_alone(&self, args: impl IntoIterator<Item = OsString>) -> Invocation {
         let mut all: Vec<OsString> = vec!["--context".into(), self.target.context.clone().into()];
         if let [file] = self.target.files.as_slice() {
             // The flag takes no list; KUBECONFIG holds it then.
             all.extend(["--kubeconfig".into(), file.clone().into_os_string()]);
         }
-        all.push(format!("--request-timeout={}s", REQUEST.as_secs()).into());
-        all.extend(args.into_iter().map(Into::into));
-        let invocation =
-            Invocation::new("kubectl", &self.programs.kubectl, all).deadline(self.clock.cap(PROCESS));
-        invocation.without(&AGE_IDENTITIES)
+        all.extend(args);
+        Invocation::new("kubectl", &self.programs.kubectl, all).without(&AGE_IDENTITIES)
     }
 
-    /// kubectl's version and the server's.
-    ///
-    /// # Errors
-    ///
-    /// When k3s-boot is told to stop.
-    pub async fn kubectl_version(&self) -> Result<Versions, Error> {
-        match self.runner.run(self.kubectl(["version", "-o", "json"])).await {
-            Ok(output) => Ok(parse_versions(&output.stdout, &last_words(&output))),
-            Err(error @ ProcessError::Interrupted { .. }) => Err(error.into()),
-            Err(error) => Ok(parse_versions(b"", &error.to_string())),
-        }
+    fn kubectl(&self, args: &[&str]) -> Invocation {
+        let timeout = format!("--request-timeout={}s", REQUEST.as_secs()).into();
+        let args = std::iter::once(timeout).chain(args.iter().map(OsString::from));
+        self.kubectl_alone(args).deadline(self.clock.cap(PROCESS))
     }
 
-    /// Reads objects: `kubectl get ARGS -o json`. Nothing found gives `None`.
-    ///
-    /// # Errors
-    ///
-    /// When kubectl fails, or its answer is not what was asked for. The message never holds what was read.
-    pub async fn kubectl_get<T: DeserializeOwned>(&self, args: &[&str]) -> Result<Option<T>, Error> {
-        let args = [&["get"], args, &["-o", "json", "--ignore-not-found"]].concat();
-        self.read(self.kubectl(args)).await
-    }
-
-    /// Reads the objects that a manifest names; it must hold no more than their names.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::kubectl_get`].
-    pub async fn kubectl_get_named<T: DeserializeOwned>(&self, names: String) -> Result<Option<T>, Error> {
-        let invocation = self.kubectl(["get", "-f", "-", "-o", "json", "--ignore-not-found"]);
-        self.read(invocation.stdin(SecretSlice::from(names.into_bytes()))).await
-    }
-
-    /// Reads a table: `kubectl get ARGS` as for people. Of large objects it brings the names alone.
+    /// Whether the API server says that it is ready, to somebody who expects its certificate to hold for `name`. The
+    /// answer must come soon: nothing depends on it alone.
     ///
     /// # Errors
     ///
     /// When kubectl fails.
-    pub async fn kubectl_get_table(&self, args: &[&str]) -> Result<String, Error> {
-        let args = [&["get"], args, &["--ignore-not-found"]].concat();
-        let output = self.succeed(self.kubectl(args)).await?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// Reads a path of the API server. The answer must come soon: nothing depends on it alone. `name` is the name that
-    /// the server's certificate must hold for, if not that of its address.
-    ///
-    /// # Errors
-    ///
-    /// When kubectl fails.
-    pub async fn kubectl_get_raw(&self, path: &str, name: Option<&str>) -> Result<String, Error> {
-        let mut args = vec!["get".to_owned(), "--raw".to_owned(), path.to_owned()];
-        args.extend(name.map(|name| format!("--tls-server-name={name}")));
-        let output = self.succeed(self.kubectl(args).deadline(self.clock.cap(SOON))).await?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// Whether we may do everything.
-    ///
-    /// # Errors
-    ///
-    /// When kubectl fails, or says neither yes nor no.
-    pub async fn kubectl_can_everything(&self) -> Result<bool, Error> {
-        let invocation =
-            self.kubectl(["auth", "can-i", "*", "*", "--all-namespaces"]).deadline(self.clock.cap(SOON));
-        let command = invocation.to_string();
-        let output = self.runner.run(invocation).await?;
-        match String::from_utf8_lossy(&output.stdout).trim() {
-            "yes" => Ok(true),
-            "no" => Ok(false),
-            _ => Err(Error::Tool { command, reason: last_words(&output) }),
-        }
-    }
-
-    /// Those of the named objects that exist, with their labels and annotations and nothing else.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::kubectl_get`].
-    pub async fn kubectl_get_owners(&self, names: String) -> Result<Vec<Owned>, Error> {
-        let list: Option<Owners> = self.kubectl_get_named(names).await?;
-        Ok(list.map(Owners::into_owned).unwrap_or_default())
-    }
-
-    /// Those of the named objects that exist, whole, and with who set which field. They may hold secrets.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::kubectl_get`].
-    pub async fn kubectl_get_objects(&self, names: &Value) -> Result<Vec<Value>, Error> {
-        let args = ["get", "-f", "-", "-o", "json", "--ignore-not-found", "--show-managed-fields"];
-        let names = SecretSlice::from(names.to_string().into_bytes());
-        let answer: Option<Value> = self.read(self.kubectl(args).stdin(names)).await?;
-        // kubectl gives a single object itself, several as a list.
-        Ok(match answer {
-            None => Vec::new(),
-            Some(answer) => match answer.get("items").and_then(Value::as_array) {
-                Some(items) => items.clone(),
-                None => vec![answer],
-            },
-        })
+    pub async fn kubectl_readyz_as(&self, name: &str) -> Result<(), Error> {
+        let name = format!("--tls-server-name={name}");
+        let asked = self.kubectl(&["get", "--raw", "/readyz", &name]).deadline(self.clock.cap(SOON));
+        self.succeed(asked).await.map(drop)
     }
 
     /// What the API server would make of a list of objects if helm applied it now, and what kubectl said of those that
@@ -303,7 +149,7 @@ impl Toolbox {
             "-f",
             "-",
         ];
-        let output = self.runner.run(self.kubectl(args).stdin(list)).await?;
+        let output = self.runner.run(self.kubectl(&args).stdin(list)).await?;
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         let items = match answer.get("items").and_then(Value::as_array) {
             Some(items) => items.clone(),
@@ -311,18 +157,6 @@ impl Toolbox {
             None => vec![answer],
         };
         Ok((items, output.talk))
-    }
-
-    async fn read<T: DeserializeOwned>(&self, invocation: Invocation) -> Result<Option<T>, Error> {
-        let command = invocation.to_string();
-        let output = self.succeed(invocation).await?;
-        if output.stdout.iter().all(u8::is_ascii_whitespace) {
-            return Ok(None);
-        }
-        serde_json::from_slice(&output.stdout).map(Some).map_err(|error| Error::Answer {
-            command,
-            reason: format!("line {}, column {}", error.line(), error.column()),
-        })
     }
 
     /// Applies a manifest on the server's side, taking over fields that others own.
@@ -335,20 +169,7 @@ impl Toolbox {
         // Without validation: it would ask for the whole OpenAPI document, for which a fresh API server needs half a
         // second. What is applied here is made here, or was looked at in the preflight.
         let args = ["apply", "--server-side", "--force-conflicts", "--validate=ignore", &manager, "-f", "-"];
-        self.succeed(self.kubectl(args).stdin(manifest)).await.map(drop)
-    }
-
-    /// Asks Flux to reconcile a Kustomization now, as `flux reconcile` does; `request` tells the answer apart.
-    ///
-    /// # Errors
-    ///
-    /// When kubectl fails.
-    pub async fn request_reconcile(&self, namespace: &str, name: &str, request: &str) -> Result<(), Error> {
-        let object = format!("kustomizations.kustomize.toolkit.fluxcd.io/{name}");
-        let annotation = format!("reconcile.fluxcd.io/requestedAt={request}");
-        let manager = format!("--field-manager={FIELD_MANAGER}");
-        let args = ["annotate", "--overwrite", "--namespace", namespace, &manager, &object, &annotation];
-        self.succeed(self.kubectl(args)).await.map(drop)
+        self.succeed(self.kubectl(&args).stdin(manifest)).await.map(drop)
     }
 
     async fn succeed(&self, invocation: Invocation) -> Result<Output, Error> {
@@ -361,19 +182,6 @@ impl Toolbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_are_read_even_when_the_server_is_away() {
-        let both = br#"{"clientVersion":{"gitVersion":"v1.36.3+k3s1"},"kustomizeVersion":"v5.7.1","serverVersion":{"gitVersion":"v1.36.3+k3s1"}}"#;
-        let versions = parse_versions(both, "");
-        assert_eq!(versions.client.unwrap().to_string(), "1.36.3+k3s1");
-        assert_eq!(versions.server.unwrap(), "v1.36.3+k3s1");
-        let client = br#"{"clientVersion":{"gitVersion":"v1.36.3"}}"#;
-        let versions = parse_versions(client, "The connection to the server 127.0.0.1:6443 was refused");
-        assert!(versions.client.is_some());
-        assert_eq!(versions.server.unwrap_err().kind, UnansweredKind::Unreachable);
-        assert!(parse_versions(b"garbage", "").client.is_none());
-    }
 
     #[test]
     fn reasons_of_silence_are_told_apart() {
@@ -404,13 +212,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(answer: Vec<u8>, words: String, version: String, odd in crate::observed::odd::odd(
-            r#"{"items":[{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b","labels":{"c":"d"},"annotations":{}}}]}"#)) {
-            _ = serde_json::from_value::<Owners>(odd).map(Owners::into_owned);
-            _ = parse_versions(&answer, &words);
-            let said = serde_json::json!({"serverVersion": {"gitVersion": version}, "clientVersion": {"gitVersion": words}});
-            _ = parse_versions(said.to_string().as_bytes(), &words);
-            _ = serde_json::from_slice::<Owners>(&answer).map(Owners::into_owned);
+        fn no_words_make_it_panic(words: String) {
+            _ = Unanswered::from_words(&words);
         }
     }
 }

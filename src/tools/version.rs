@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -32,8 +33,8 @@ struct Build {
 }
 
 impl Toolbox {
-    /// The versions of helmfile, helm and sops (kubectl tells its own with the server's), in that order; `None` for
-    /// one that could not be read. `cache` is the folder in which they are remembered.
+    /// The versions of the programs; `None` for one that could not be read. `cache` is the folder in which they are
+    /// remembered. kubectl is for a cluster alone, so it is not asked with `offline`.
     ///
     /// # Errors
     ///
@@ -41,6 +42,7 @@ impl Toolbox {
     pub async fn versions(
         &self,
         cache: Option<&Path>,
+        offline: bool,
     ) -> Result<Vec<(&'static str, observed::Known<Option<Version>>)>, Error> {
         let file = cache.map(|folder| folder.join("versions.json"));
         let mut known: Known = file
@@ -50,16 +52,18 @@ impl Toolbox {
             .unwrap_or_default();
         let before = known.0.len();
         let programs = &self.programs;
-        let (helmfile, helm, sops) = tokio::join!(
-            self.version("helmfile", &programs.helmfile, &["--version"], &known),
-            self.version("helm", &programs.helm, &["version", "--short"], &known),
-            self.version("sops", &programs.sops, &["--version", "--disable-version-check"], &known),
-        );
-        let asked = [
-            ("helmfile", &programs.helmfile, helmfile?),
-            ("helm", &programs.helm, helm?),
-            ("sops", &programs.sops, sops?),
+        let asked: [(_, _, &[&str]); 4] = [
+            ("helmfile", &programs.helmfile, &["--version"]),
+            ("kubectl", &programs.kubectl, &["version", "--client"]),
+            ("sops", &programs.sops, &["--version", "--disable-version-check"]),
+            ("helm", &programs.helm, &["version", "--short"]),
         ];
+        let asked = asked.iter().filter(|(tool, ..)| !(offline && *tool == "kubectl"));
+        let asking = asked.map(async |(tool, program, args)| {
+            let version = self.version(tool, program, args, &known).await?;
+            Ok((*tool, *program, version))
+        });
+        let asked: Vec<_> = join_all(asking).await.into_iter().collect::<Result<_, Error>>()?;
         for (_, path, version) in &asked {
             if let Some((version, build)) = version.clone().zip(build(path)) {
                 known.0.insert((*path).clone(), Build { version, ..build });
@@ -70,7 +74,7 @@ impl Toolbox {
             _ = std::fs::create_dir_all(file.parent().unwrap_or(&file))
                 .and_then(|()| std::fs::write(&file, serde_json::to_vec(&known)?));
         }
-        Ok(asked.map(|(name, _, version)| (name, Ok(version))).into())
+        Ok(asked.into_iter().map(|(name, _, version)| (name, Ok(version))).collect())
     }
 
     async fn version(

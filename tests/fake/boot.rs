@@ -80,6 +80,10 @@ pub(crate) struct Boot {
     args: Vec<String>,
     env: BTreeMap<String, String>,
     rules: Vec<Value>,
+    /// What stands in the cluster.
+    objects: Vec<Value>,
+    /// What stands there once the apps were synced.
+    flux: Vec<Value>,
     /// What is started with the program and its arguments after its own, if not the program.
     starter: Vec<String>,
     cwd: PathBuf,
@@ -143,6 +147,8 @@ impl Boot {
             args: vec!["apps".to_owned()],
             env: env.map(|(name, value)| (name.to_owned(), value)).into(),
             rules: Vec::new(),
+            objects: scenario::cluster(&[("kube-system", "Active")], 1),
+            flux: vec![scenario::instance(), scenario::source(), scenario::root()],
             starter: Vec::new(),
             helmfile_decrypts: false,
             cwd: folder.path().join("root"),
@@ -223,6 +229,36 @@ impl Boot {
         rules.into_iter().rev().fold(self, Self::rule)
     }
 
+    /// These objects stand in the cluster too, or instead of those of their names.
+    pub(crate) fn objects(mut self, objects: impl IntoIterator<Item = Value>) -> Self {
+        let id = |object: &Value| {
+            let metadata = &object["metadata"];
+            [&object["kind"], &metadata["namespace"], &metadata["name"]].map(Clone::clone)
+        };
+        for object in objects {
+            self.objects.retain(|known| id(known) != id(&object));
+            self.objects.push(object);
+        }
+        self
+    }
+
+    /// No object of this kind stands in the cluster.
+    pub(crate) fn without_objects(mut self, kind: &str) -> Self {
+        self.objects.retain(|object| object["kind"] != kind);
+        self
+    }
+
+    /// Beside the FluxInstance, these are the objects of Flux that come of the releases.
+    pub(crate) fn flux(self, resources: &[Value]) -> Self {
+        self.flux_with(&scenario::instance(), resources)
+    }
+
+    /// As [`Self::flux`], with another FluxInstance.
+    pub(crate) fn flux_with(mut self, instance: &Value, resources: &[Value]) -> Self {
+        self.flux = [std::slice::from_ref(instance), resources].concat();
+        self
+    }
+
     /// Adds a secret that must show nowhere.
     pub(crate) fn canary(mut self, canary: &str) -> Self {
         self.more_canaries.push(canary.to_owned());
@@ -288,7 +324,11 @@ impl Boot {
             }
         }
         let rules = [self.rules.clone(), scenario::first_run(&self.canaries)].concat();
-        let scenario = json!({"canaries": self.all_canaries(), "rules": rules});
+        let objects = self.objects.iter().map(|object| json!({"object": object}));
+        let synced = ["*/01-apps.yaml", "sync"];
+        let flux = self.flux.iter().map(|object| json!({"object": object, "after": synced}));
+        let objects: Vec<_> = objects.chain(flux).collect();
+        let scenario = json!({"canaries": self.all_canaries(), "rules": rules, "objects": objects});
         std::fs::write(self.path("scenario.json"), scenario.to_string()).unwrap();
         std::fs::write(self.path("transcript"), "").unwrap();
         let mut child = self.command().envs(env.iter().copied()).spawn().unwrap();
@@ -536,7 +576,12 @@ impl Ran {
             args.join(" "),
             call["stdin"].as_str().unwrap()
         );
-        line.replace(&self.folder, "[TMP]")
+        let line = line.replace(&self.folder, "[TMP]");
+        // The folder of a run has another name each time.
+        match line.split_once("/k3s-boot.") {
+            Some((before, rest)) => format!("{before}/k3s-boot.[RUN]/{}", rest.split_once('/').unwrap().1),
+            None => line,
+        }
     }
 
     /// The calls that may change something, in their order.
@@ -545,14 +590,15 @@ impl Ran {
         calls.map(|call| self.line(call)).collect()
     }
 
-    /// All calls: up to the first change sorted, for they run side by side; from then on in their order.
+    /// All calls: the changes in their order, and what is read between two of them sorted, for it is read side by side.
     pub(crate) fn transcript(&self) -> String {
-        let first = self.calls.iter().position(is_mutating).unwrap_or(self.calls.len());
-        let (before, after) = self.calls.split_at(first);
-        let mut lines: Vec<_> = before.iter().map(|call| self.line(call)).collect();
-        lines.sort();
-        lines.push("---".to_owned());
-        lines.extend(after.iter().map(|call| self.line(call)));
+        let mut lines = Vec::new();
+        for calls in self.calls.chunk_by(|one, other| !is_mutating(one) && !is_mutating(other)) {
+            let mut some: Vec<_> = calls.iter().map(|call| self.line(call)).collect();
+            some.sort();
+            let mark = if is_mutating(&calls[0]) { "!" } else { " " };
+            lines.extend(some.into_iter().map(|line| format!("{mark} {line}")));
+        }
         lines.join("\n")
     }
 
@@ -566,7 +612,8 @@ impl Ran {
 }
 
 fn is_mutating(call: &Value) -> bool {
-    let reading = ["get", "auth", "show", "version", "build", "template", "decrypt", "--version"];
+    let reading = ["GET", "get", "proxy", "show", "version", "build", "template", "decrypt", "--version"];
     let args = call["argv"].as_array().unwrap();
-    !args.iter().any(|arg| reading.iter().any(|reading| arg == reading))
+    let is_review = |arg: &Value| arg.as_str().is_some_and(|arg| arg.ends_with("accessreviews"));
+    !args.iter().any(|arg| is_review(arg) || reading.iter().any(|reading| arg == reading))
 }

@@ -6,13 +6,8 @@ use serde_json::{Value, json};
 use super::boot::{Boot, Ran};
 use super::scenario;
 
-/// A cluster with these objects beside what every cluster has.
-fn cluster_with(objects: &[Value]) -> Value {
-    let mut cluster: Value =
-        serde_json::from_str(&scenario::cluster(&[("kube-system", "Active")], 1)).unwrap();
-    cluster["items"].as_array_mut().unwrap().extend_from_slice(objects);
-    json!({"tool": "kubectl", "args": ["get", scenario::CLUSTER], "stdout": cluster.to_string()})
-}
+/// Where one asks what one may do.
+const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 
 fn workload() -> Value {
     json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "player", "namespace": "media"}, "spec": {"replicas": 1}})
@@ -51,9 +46,13 @@ fn everything_is_asked_and_nothing_is_changed() {
     assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
     assert_eq!(ran.mutating(), [""; 0]);
     assert!(ran.stdout.starts_with("Environment\n  ✓ "), "{}", ran.stdout);
-    for (tool, arg) in
-        [("kubectl", "version"), ("kubectl", "can-i"), ("helmfile", "build"), ("sops", "decrypt")]
-    {
+    for (tool, arg) in [
+        ("kubectl", "version"),
+        ("api", "/version"),
+        ("api", REVIEWS),
+        ("helmfile", "build"),
+        ("sops", "decrypt"),
+    ] {
         assert!(!ran.calls_of(tool, arg).is_empty(), "{tool} {arg}");
     }
     let again = Boot::of("check").args(&["-o", "json"]).run();
@@ -67,7 +66,7 @@ fn problems_are_told_together_and_one_can_be_skipped() {
     let broken = || {
         Boot::of("check").file("age.key", "nonsense\n").rules([
             json!({"tool": "helm", "args": ["version"], "stdout": "v3.17.0\n"}),
-            json!({"tool": "kubectl", "args": ["auth", "can-i"], "stdout": "no\n", "exit": 1}),
+            json!({"tool": "api", "args": [REVIEWS], "stdout": r#"{"status":{"allowed":false}}"#}),
         ])
     };
     let ran = broken().run();
@@ -124,26 +123,25 @@ fn every_rule_can_tell_why_it_matters() {
 
 #[test]
 fn a_cluster_that_nobody_knows_is_not_touched() {
-    let ran = Boot::new().args(&["--yes"]).rule(cluster_with(&[workload()])).run();
+    let ran = Boot::new().args(&["--yes"]).objects([workload()]).run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster is not known, and something runs there uid="uid-of-kube-system" runs="Deployment media/player" fix="if this is the right cluster: --cluster uid-of-kube-system, or `k3s-boot check --pin` to write it down""#);
-    let named =
-        Boot::new().args(&["--cluster", "uid-of-kube-system"]).rule(cluster_with(&[workload()])).run();
+    let named = Boot::new().args(&["--cluster", "uid-of-kube-system"]).objects([workload()]).run();
     assert_eq!(named.code(), 0, "{}", named.stderr);
     let wrong = Boot::new().args(&["--cluster", "another"]).run();
     assert_eq!((wrong.code(), wrong.mutating()), (1, Vec::new()));
     assert_snapshot!(wrong.stderr, @r#"[TS] ERROR Cluster is not the pinned one uid="uid-of-kube-system" pinned="another" by="--cluster" fix="name the right kubeconfig with KUBECONFIG, or the right UID""#);
-    let ran = Boot::of("check").rule(cluster_with(&[workload()])).run();
+    let ran = Boot::of("check").objects([workload()]).run();
     assert_eq!(ran.code(), 0, "a check may look at any cluster");
     assert!(told(&ran, "guard").starts_with("  ! guard: Cluster is not known"), "{}", told(&ran, "guard"));
 }
 
 #[test]
 fn a_cluster_of_another_repository_is_not_touched() {
-    let other = Boot::new().rule(cluster_with(&[marked("example.org/other")])).run();
+    let other = Boot::new().objects([marked("example.org/other")]).run();
     assert_eq!((other.code(), other.mutating()), (1, Vec::new()));
     assert_snapshot!(other.stderr, @r#"[TS] ERROR Cluster was bootstrapped from another repository uid="uid-of-kube-system" repository="example.org/other" this_repository="example.org/home" fix="name the right kubeconfig with KUBECONFIG; to give this cluster to this repository, `kubectl --namespace kube-system annotate lease k3s-boot k3s-boot/repository-`""#);
-    let ours = Boot::new().rule(cluster_with(&[marked("example.org/home"), workload()])).run();
+    let ours = Boot::new().objects([marked("example.org/home"), workload()]).run();
     assert_eq!(ours.code(), 0, "{}", ours.stderr);
     assert_eq!(ours.calls_of("kubectl", "apply").len(), 2, "namespaces and secrets; the mark stands already");
 }
@@ -151,16 +149,16 @@ fn a_cluster_of_another_repository_is_not_touched() {
 #[test]
 fn a_pin_is_written_and_holds() {
     let uid = "7f0c2a9e-1111-4222-8333-123456789abc";
-    let cluster = scenario::cluster(&[("kube-system", "Active")], 1).replace("uid-of-kube-system", uid);
-    let rule = json!({"tool": "kubectl", "args": ["get", scenario::CLUSTER], "stdout": cluster});
-    let boot = Boot::of("check").args(&["--pin"]).rule(rule.clone());
+    let mut cluster = scenario::cluster(&[("kube-system", "Active")], 1);
+    cluster[0]["metadata"]["uid"] = uid.into();
+    let boot = Boot::of("check").args(&["--pin"]).objects(cluster.clone());
     let ran = boot.run();
     assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
     assert!(ran.stderr.contains("Cluster pinned"), "{}", ran.stderr);
     let written = std::fs::read_to_string(boot.path("root/k3s-boot.yaml")).unwrap();
     assert!(written.contains(&format!("uid: {uid}")), "{written}");
     let text = written.replace(uid, "00000000-1111-4222-8333-123456789abc");
-    let other = |command: &str| Boot::of(command).file("k3s-boot.yaml", &text).rule(rule.clone());
+    let other = |command: &str| Boot::of(command).file("k3s-boot.yaml", &text).objects(cluster.clone());
     let apps = other("apps").run();
     assert_eq!((apps.code(), apps.mutating()), (1, Vec::new()));
     assert!(apps.stderr.contains("Cluster is not the pinned one"), "{}", apps.stderr);
@@ -182,11 +180,7 @@ fn a_diff_tells_what_would_be_done_and_no_secret() {
         "1.18.5",
         &json!({"password": "CANARY-of-before", "gone": 1}),
     );
-    let boot = boot.rules([
-        json!({"tool": "kubectl", "args": ["get", "secrets", "--show-labels"], "stdout":
-            "kube-system   sh.helm.release.v1.cilium.v3   helm.sh/release.v1   1   2d   name=cilium,owner=helm,status=deployed,version=3\n"}),
-        json!({"tool": "kubectl", "args": ["get", "secrets", "-o", "json"], "stdout": record}),
-    ]);
+    let boot = boot.objects([record]);
     let ran = boot.run();
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
     assert_eq!(ran.mutating(), [""; 0]);
@@ -234,9 +228,11 @@ fn hostile_answers() {
         ["\u{0}\u{1}garbage\u{1b}[31m\n", "[[[[", "{\"items\":[{\"kind\":1}]}", "{}", &"[".repeat(100_000)];
     for text in garbage {
         for (tool, args) in [
-            ("kubectl", vec!["get"]),
+            ("api", vec!["GET"]),
+            ("api", vec!["/version"]),
+            ("api", vec![REVIEWS]),
             ("kubectl", vec!["version"]),
-            ("kubectl", vec!["auth"]),
+            ("kubectl", vec!["proxy"]),
             ("helmfile", vec!["build"]),
             ("sops", vec!["decrypt"]),
         ] {

@@ -44,30 +44,40 @@ fn a_first_run() {
     "#);
     assert_eq!(ran.stderr, "");
     assert_eq!(ran.code(), 0);
-    assert_snapshot!(ran.transcript(), @r#"
-    helm version --short < null
-    helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
-    helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
-    helmfile --version < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s auth can-i * * --all-namespaces < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get --raw /api/v1/nodes/node-1/proxy/configz < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get --raw /readyz < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get -f - -o json --ignore-not-found --show-managed-fields < pipe
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get customresourcedefinitions --no-headers --ignore-not-found < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get namespaces,nodes,deployments,daemonsets,statefulsets,services,leases.coordination.k8s.io --all-namespaces -o json --ignore-not-found < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get secrets --all-namespaces --selector owner=helm,status!=superseded --show-labels --no-headers --ignore-not-found < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s version -o json < null
-    sops --version --disable-version-check < null
-    sops decrypt [TMP]/root/bootstrap/github.sops.yaml < null
-    ---
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
-    helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
-    helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get fluxinstances.fluxcd.controlplane.io --all-namespaces -o json --ignore-not-found < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get fluxinstances.fluxcd.controlplane.io,gitrepositories.source.toolkit.fluxcd.io,kustomizations.kustomize.toolkit.fluxcd.io --all-namespaces -o json --ignore-not-found < null
-    "#);
+    assert_snapshot!(ran.transcript(), @"
+      api GET /api/v1/namespaces < null
+      api GET /api/v1/namespaces/flux-system/secrets/github < null
+      api GET /api/v1/namespaces/flux-system/secrets/sops-age < null
+      api GET /api/v1/nodes < null
+      api GET /api/v1/nodes/node-1/proxy/configz < null
+      api GET /api/v1/secrets?labelSelector=owner%3Dhelm%2Cstatus%21%3Dsuperseded < null
+      api GET /api/v1/services < null
+      api GET /apis < null
+      api GET /apis/apps/v1/daemonsets < null
+      api GET /apis/apps/v1/deployments < null
+      api GET /apis/apps/v1/statefulsets < null
+      api GET /apis/coordination.k8s.io/v1/leases < null
+      api GET /readyz < null
+      api GET /version < null
+      api POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews < pipe
+      helm version --short < null
+      helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
+      helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
+      helmfile --version < null
+      kubectl --context default --kubeconfig [TMP]/kubeconfig proxy --unix-socket=[TMP]/tmp/k3s-boot.[RUN]/api.sock < null
+      kubectl version --client < null
+      sops --version --disable-version-check < null
+      sops decrypt [TMP]/root/bootstrap/github.sops.yaml < null
+    ! kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
+    ! kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
+    ! kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
+    ! helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
+    ! helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
+      api GET /apis < null
+      api GET /apis/fluxcd.controlplane.io/v1/fluxinstances < null
+      api GET /apis/kustomize.toolkit.fluxcd.io/v1/kustomizations < null
+      api GET /apis/source.toolkit.fluxcd.io/v1/gitrepositories < null
+    ");
     let applied = ran.calls_of("kubectl", "apply");
     assert!(applied.iter().all(|call| call["stdin_len"].as_u64() > Some(0)));
     for call in &ran.calls {
@@ -101,10 +111,7 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
         [secret("sops-age", "age.agekey", &age_key), secret("github", "token", &boot.canaries.decrypted)];
     let namespaces =
         ["kube-system", "cert-manager", "flux-system", "network", "monitoring"].map(|name| (name, "Active"));
-    let boot = boot.rules([
-        json!({"tool": "kubectl", "args": ["get", "-f", "-"], "stdout": json!({"items": live}).to_string()}),
-        json!({"tool": "kubectl", "args": ["get", scenario::CLUSTER], "stdout": scenario::cluster(&namespaces, 1)}),
-    ]);
+    let boot = boot.objects(live).objects(scenario::cluster(&namespaces, 1));
     let ran = boot.run();
     assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
     assert_snapshot!(ran.stdout, @r#"
@@ -139,25 +146,34 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
     [TS] INFO Summary release="flux-system/flux-instance" version="0.54.0" result="synced" took="[TOOK]" 
     [TS] INFO Bootstrap complete! Flux is now syncing the Git repository repository="ssh://git@example.org/home.git" revision="main@sha1:4b1c" took="[TOOK]"
     "#);
-    assert_snapshot!(ran.transcript(), @r#"
-    helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
-    helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s auth can-i * * --all-namespaces < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get --raw /api/v1/nodes/node-1/proxy/configz < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get --raw /readyz < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get -f - -o json --ignore-not-found --show-managed-fields < pipe
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get customresourcedefinitions --no-headers --ignore-not-found < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get namespaces,nodes,deployments,daemonsets,statefulsets,services,leases.coordination.k8s.io --all-namespaces -o json --ignore-not-found < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get secrets --all-namespaces --selector owner=helm,status!=superseded --show-labels --no-headers --ignore-not-found < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s version -o json < null
-    sops decrypt [TMP]/root/bootstrap/github.sops.yaml < null
-    ---
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
-    helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
-    helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get fluxinstances.fluxcd.controlplane.io --all-namespaces -o json --ignore-not-found < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get fluxinstances.fluxcd.controlplane.io,gitrepositories.source.toolkit.fluxcd.io,kustomizations.kustomize.toolkit.fluxcd.io --all-namespaces -o json --ignore-not-found < null
-    "#);
+    assert_snapshot!(ran.transcript(), @"
+      api GET /api/v1/namespaces < null
+      api GET /api/v1/namespaces/flux-system/secrets/github < null
+      api GET /api/v1/namespaces/flux-system/secrets/sops-age < null
+      api GET /api/v1/nodes < null
+      api GET /api/v1/nodes/node-1/proxy/configz < null
+      api GET /api/v1/secrets?labelSelector=owner%3Dhelm%2Cstatus%21%3Dsuperseded < null
+      api GET /api/v1/services < null
+      api GET /apis < null
+      api GET /apis/apps/v1/daemonsets < null
+      api GET /apis/apps/v1/deployments < null
+      api GET /apis/apps/v1/statefulsets < null
+      api GET /apis/coordination.k8s.io/v1/leases < null
+      api GET /readyz < null
+      api GET /version < null
+      api POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews < pipe
+      helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
+      helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
+      kubectl --context default --kubeconfig [TMP]/kubeconfig proxy --unix-socket=[TMP]/tmp/k3s-boot.[RUN]/api.sock < null
+      sops decrypt [TMP]/root/bootstrap/github.sops.yaml < null
+    ! kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
+    ! helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
+    ! helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
+      api GET /apis < null
+      api GET /apis/fluxcd.controlplane.io/v1/fluxinstances < null
+      api GET /apis/kustomize.toolkit.fluxcd.io/v1/kustomizations < null
+      api GET /apis/source.toolkit.fluxcd.io/v1/gitrepositories < null
+    ");
 }
 
 #[test]
@@ -410,7 +426,7 @@ fn a_list_of_kubeconfigs_reaches_the_tools_as_a_list() {
 fn without_a_sync_source_it_does_not_say_that_flux_syncs() {
     let spec = json!({});
     let instance = scenario::resource("FluxInstance", "flux", &spec, &scenario::ready());
-    let ran = Boot::new().rules(scenario::flux_with(&instance, &[])).run();
+    let ran = Boot::new().flux_with(&instance, &[]).run();
     assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Releases are installed, but Flux has no repository to sync missing="`spec.sync` in FluxInstance flux-system/flux" took="[TOOK]" fix="set `instance.sync` in the values of flux-instance""#);

@@ -225,15 +225,17 @@ fn with_git(boot: Boot) -> Boot {
 }
 
 /// What the tools are asked for; each can be played otherwise.
-const ASKED: [(&str, &[&str]); 16] = [
+const ASKED: [(&str, &[&str]); 18] = [
     ("kubectl", &["version"]),
-    ("kubectl", &["get", super::scenario::CLUSTER]),
-    ("kubectl", &["get", "customresourcedefinitions"]),
-    ("kubectl", &["get", "--show-labels"]),
-    ("kubectl", &["auth"]),
-    ("kubectl", &["get", "/readyz"]),
-    ("kubectl", &["get", "*/configz"]),
-    ("kubectl", &["get", "-f", "-"]),
+    ("kubectl", &["proxy"]),
+    ("api", &["/version"]),
+    ("api", &["/api/v1/nodes"]),
+    ("api", &["/apis"]),
+    ("api", &["/api/v1/secrets?*"]),
+    ("api", &["*/selfsubjectaccessreviews"]),
+    ("api", &["/readyz"]),
+    ("api", &["*/configz"]),
+    ("api", &["*/secrets/sops-age"]),
     ("helmfile", &["--version"]),
     ("helmfile", &["*/01-apps.yaml", "build"]),
     ("helm", &["version"]),
@@ -241,8 +243,13 @@ const ASKED: [(&str, &[&str]); 16] = [
     ("sops", &["decrypt"]),
     ("git", &["ls-files"]),
     ("git", &["config"]),
-    ("kubectl", &[]),
+    ("api", &[]),
 ];
+
+/// Whether `status` asks it too.
+fn is_of_status((tool, args): (&str, &[&str])) -> bool {
+    tool == "api" || args == ["proxy"]
+}
 
 /// A world in which every tool that is asked for this acts so.
 fn playing(words: &[&str], (tool, args): (&str, &[&str]), how: Value) -> Boot {
@@ -280,8 +287,7 @@ fn tools_that_print_garbage() {
     ];
     let commands: [&[&str]; 4] = [&["check"], &["check", "-o", "json"], &["apps"], &["status"]];
     for_each_asked(|asked| {
-        // `status` asks kubectl alone.
-        let commands = &commands[..if asked.0 == "kubectl" { 4 } else { 3 }];
+        let commands = &commands[..if is_of_status(asked) { 4 } else { 3 }];
         for (how, words) in cases.iter().flat_map(|how| commands.iter().map(move |words| (how, words))) {
             let what = format!("{asked:?} {words:?} {:.80}", how.to_string());
             // Nodes that nobody can name are waited for.
@@ -303,12 +309,19 @@ fn tools_that_print_too_much() {
         json!({"stderr": line, "again": FOR_EVER}),
         json!({"stderr": line.trim_end(), "again": FOR_EVER}),
     ];
-    for asked in [ASKED[1], ASKED[9], ASKED[13]] {
-        for how in &cases {
+    let asked: [(&str, &[&str]); 4] = [
+        ("kubectl", &["proxy"]),
+        ("api", &["/api/v1/nodes"]),
+        ("helmfile", &["*/01-apps.yaml", "build"]),
+        ("git", &["ls-files"]),
+    ];
+    for asked in asked {
+        // An answer has no stderr.
+        for how in &cases[..if asked.0 == "api" { 2 } else { 4 }] {
             let what = format!("{asked:?} {}", how["again"]);
             let ran = run(&playing(&["check", "--timeout", "3s"], asked, how.clone()), &what);
             let said = [ran.stdout.as_str(), &ran.stderr].concat();
-            let clear = ["printed more than 268435456 bytes", "did not end within"];
+            let clear = ["more than 268435456 bytes", "did not end within", "was not answered within"];
             assert!(clear.iter().any(|words| said.contains(words)), "{what}: {said}");
             // Without git some things are unknown, and nothing is wrong.
             let codes: &[i32] = if asked.0 == "git" { &[0] } else { &[1, 6] };
@@ -322,7 +335,7 @@ fn tools_that_hang() {
     let commands: [&[&str]; 4] = [&["check"], &["diff"], &["apps"], &["status"]];
     for_each_asked(|asked| {
         let listener = Listener::new();
-        for words in &commands[..if asked.0 == "kubectl" { 4 } else { 3 }] {
+        for words in &commands[..if is_of_status(asked) { 4 } else { 3 }] {
             let what = format!("{asked:?} {words:?}");
             let how = json!({"connect": listener.address()});
             // `status` has no flag for it.
@@ -333,7 +346,8 @@ fn tools_that_hang() {
             let said = [ran.stdout.as_str(), &ran.stderr].concat();
             // What is only good to know is unknown then. On a busy machine others come too late as well.
             let needed = match (asked.0, asked.1.last()) {
-                ("kubectl", None | Some(&"version" | &super::scenario::CLUSTER))
+                ("kubectl", Some(&"proxy"))
+                | ("api", None | Some(&"/version" | &"/api/v1/nodes"))
                 | ("helmfile", Some(&"build"))
                 | ("sops", Some(&"decrypt")) => true,
                 // Nothing is changed once the time of the run is over.
@@ -344,6 +358,7 @@ fn tools_that_hang() {
             if needed {
                 let clear = [
                     "did not end within",
+                    "was not answered within",
                     "no time was left for",
                     "Version cannot be read",
                     "Cluster is not known",

@@ -163,45 +163,43 @@ fn a_chart_is_not_in_its_repository() {
     assert_snapshot!(boot.refused(), @r#"[TS] ERROR Chart cannot be fetched chart="cilium/cilium" version="1.18.6" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="chart \"cilium\" version \"1.18.6\" not found in https://helm.invalid repository" fix="see what `helm show chart cilium/cilium --version 1.18.6` says""#);
 }
 
-/// A kubectl whose every request fails with these words.
+/// A kubectl that cannot ask the API server, for this reason.
 fn kubectl_that_says(words: &str) -> Boot {
-    Boot::new().rules([
-        json!({"tool": "kubectl", "args": ["version", "-o", "json"], "exit": 1, "stderr": format!("{words}\n"),
-            "stdout": "{\"clientVersion\":{\"gitVersion\":\"v1.36.3\"}}\n"}),
-        json!({"tool": "kubectl", "exit": 1, "stderr": format!(
-            "E1123 08:00:00.000000   12345 memcache.go:265] \"Unhandled Error\" err=\"couldn't get current server API group list\"\n{words}\n")}),
-    ])
+    Boot::new().rule(json!({"tool": "api", "status": 500, "stdout": format!("{words}\n")}))
+}
+
+/// An API server that answers so.
+fn api_server_that_says(status: u16, words: &str) -> Boot {
+    let answer = json!({"kind": "Status", "status": "Failure", "message": words, "code": status});
+    Boot::new().rule(json!({"tool": "api", "status": status, "stdout": answer.to_string()}))
 }
 
 #[test]
 fn the_cluster_does_not_answer() {
-    let boot = kubectl_that_says(
-        "The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?",
-    );
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1""#);
+    let boot = kubectl_that_says("dial tcp 10.0.0.10:6443: connect: connection refused");
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp 10.0.0.10:6443: connect: connection refused" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1""#);
 }
 
 #[test]
 fn the_cluster_does_not_know_us() {
-    let boot = kubectl_that_says(
-        "error: You must be logged in to the server (the server has asked for the client to provide credentials)",
-    );
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster does not accept the credentials server="https://10.0.0.10:6443" context="default" reason="error: You must be logged in to the server (the server has asked for the client to provide credentials)" fix="copy the kubeconfig from the server again: it may be that of an earlier installation""#);
+    let boot = api_server_that_says(401, "Unauthorized");
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster does not accept the credentials server="https://10.0.0.10:6443" context="default" reason="Unauthorized" fix="copy the kubeconfig from the server again: it may be that of an earlier installation""#);
 }
 
 #[test]
 fn the_cluster_cannot_be_trusted() {
-    let boot = kubectl_that_says(
-        "Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority",
-    );
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster's certificate is not trusted server="https://10.0.0.10:6443" context="default" reason="Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority" fix="copy the kubeconfig from the server again; if it was reached by another name, add that with --tls-san""#);
+    let boot =
+        kubectl_that_says("tls: failed to verify certificate: x509: certificate signed by unknown authority");
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster's certificate is not trusted server="https://10.0.0.10:6443" context="default" reason="tls: failed to verify certificate: x509: certificate signed by unknown authority" fix="copy the kubeconfig from the server again; if it was reached by another name, add that with --tls-san""#);
 }
 
 #[test]
 fn the_cluster_does_not_let_us() {
-    let boot = Boot::new().rule(json!({"tool": "kubectl", "args": ["get", scenario::CLUSTER], "exit": 1,
-        "stderr": "Error from server (Forbidden): nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope\n"}));
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster does not allow this server="https://10.0.0.10:6443" context="default" reason="Error from server (Forbidden): nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope" fix="use the kubeconfig of /etc/rancher/k3s/k3s.yaml, which is an administrator's""#);
+    let boot = api_server_that_says(
+        403,
+        "nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope",
+    );
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster does not allow this server="https://10.0.0.10:6443" context="default" reason="nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope" fix="use the kubeconfig of /etc/rancher/k3s/k3s.yaml, which is an administrator's""#);
 }
 
 #[test]
@@ -272,19 +270,15 @@ fn an_identity_in_the_cluster_would_vanish() {
     let other = identity();
     let live = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sops-age", "namespace": "flux-system"},
         "stringData": {"age.agekey": format!("# old\n{other}\n")}});
-    let boot = Boot::new()
-        .canary(&other)
-        .rule(json!({"tool": "kubectl", "args": ["get", "-f", "-"], "stdout": live.to_string()}));
+    let boot = Boot::new().canary(&other).objects([live]);
     assert_snapshot!(boot.refused(), @r#"[TS] ERROR Age identity in the cluster would vanish secret="flux-system/sops-age" file="[TMP]/root/age.key" identities="1" fix="add the old identity to the file, or replace it with --rotate-age-key""#);
     // Asked for, it goes; and only what Flux says with the new one counts.
     let mut root = scenario::root();
     root["status"]["lastHandledReconcileAt"] = "{requested}".into();
-    let boot = boot
-        .rules(scenario::flux(&[scenario::source(), root]))
-        .rule(json!({"tool": "kubectl", "args": ["annotate"]}));
+    let boot = boot.flux(&[scenario::source(), root]);
     let ran = boot.args(&["--rotate-age-key"]).run();
     assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
-    assert_eq!(ran.calls_of("kubectl", "annotate").len(), 1);
+    assert_eq!(ran.calls_of("api", "PATCH").len(), 1);
 }
 
 #[test]
@@ -292,12 +286,10 @@ fn a_release_that_exists_is_set_to_not_installed() {
     let boot = Boot::new();
     let build = scenario::apps_build(&boot.canaries)
         .replace("version: 0.54.0\n", "version: 0.54.0\n    installed: false\n");
-    let boot = boot.rules([
-        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build}),
-        json!({"tool": "kubectl", "args": ["get", "secrets", "--show-labels"], "stdout":
-            "flux-system   sh.helm.release.v1.flux-instance.v1   helm.sh/release.v1   1   2d   name=flux-instance,owner=helm,status=deployed,version=1\n"}),
-        json!({"tool": "kubectl", "args": ["get", "secrets", "-o", "json"]}),
-    ]);
+    let record = scenario::record("flux-instance", "flux-system", "deployed", "0.54.0", &json!({}));
+    let boot = boot
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build}))
+        .objects([record]);
     assert_snapshot!(boot.refused(), @r#"[TS] ERROR Release would be uninstalled release="flux-system/flux-instance" reason="the helmfile says `installed: false`, and it is installed" fix="remove the release from the helmfile, or uninstall it with helm if that is meant""#);
 }
 
@@ -336,15 +328,13 @@ fn a_helmfile_can_only_be_templated() {
 #[test]
 fn a_namespace_is_being_deleted() {
     let namespaces = [("kube-system", "Active"), ("monitoring", "Terminating")];
-    let boot = Boot::new().rule(
-        json!({"tool": "kubectl", "args": ["get", scenario::CLUSTER], "stdout": scenario::cluster(&namespaces, 1)}),
-    );
+    let boot = Boot::new().objects(scenario::cluster(&namespaces, 1));
     assert_snapshot!(boot.refused(), @r#"[TS] ERROR Namespace is being deleted namespace="monitoring" fix="wait until it is gone; `kubectl get namespace monitoring -o yaml` tells what holds it""#);
 }
 
 #[test]
 fn all_problems_are_told_at_once() {
-    let boot = kubectl_that_says("Unable to connect to the server: dial tcp: lookup nowhere: no such host").rules([
+    let boot = kubectl_that_says("dial tcp: lookup nowhere: no such host").rules([
         json!({"tool": "helm", "args": ["version"], "stdout": "v3.17.0\n"}),
         json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "build"], "unless_env": "CRDS_HOST", "exit": 1,
             "stderr": "required env var `CRDS_HOST` is not set\n"}),
@@ -354,7 +344,7 @@ fn all_problems_are_told_at_once() {
     [TS] ERROR Missing required env variables envs="CRDS_HOST" 
     [TS] ERROR Version not supported program="helm" version="3.17.0" accepted="3.18 or later, or 4" fix="install another helm" 
     [TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" reason="Failed to get the data key required to decrypt the SOPS file." fix="name the right identities in SOPS_AGE_KEY_FILE, or add your public key to .sops.yaml and run `sops updatekeys` where it can be decrypted" 
-    [TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="Unable to connect to the server: dial tcp: lookup nowhere: no such host" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1"
+    [TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp: lookup nowhere: no such host" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1"
     "#);
     let files = Boot::new()
         .file("age.key", "hello\n")
@@ -371,9 +361,9 @@ fn all_problems_are_told_at_once() {
 
 #[test]
 fn answers_of_tools_that_make_no_sense() {
-    let boot = Boot::new()
-        .rule(json!({"tool": "kubectl", "args": ["get", scenario::CLUSTER], "stdout": "{\"items\": 3}"}));
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster cannot be read reason="unexpected answer of `kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get namespaces,nodes,deployments,daemonsets,statefulsets,services,leases.coordination.k8s.io --all-namespaces -o json --ignore-not-found`: line 1, column 11""#);
+    let boot =
+        Boot::new().rule(json!({"tool": "api", "args": ["/api/v1/nodes"], "stdout": "{\"items\": 3}"}));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster cannot be read reason="unexpected answer of `GET /api/v1/nodes`: line 1, column 11""#);
     let boot = Boot::new();
     let text = format!("releases: {}\n", boot.canaries.value);
     let boot = boot.rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": text}));

@@ -6,32 +6,23 @@ use serde_json::{Value, json};
 
 use super::boot::Canaries;
 
-pub(crate) const INSTANCES: &str = "fluxinstances.fluxcd.controlplane.io";
-pub(crate) const FLUX: &str = "fluxinstances.fluxcd.controlplane.io,gitrepositories.source.toolkit.fluxcd.io,kustomizations.kustomize.toolkit.fluxcd.io";
-/// What is read of every cluster at once.
-pub(crate) const CLUSTER: &str =
-    "namespaces,nodes,deployments,daemonsets,statefulsets,services,leases.coordination.k8s.io";
 pub(crate) const URL: &str = "ssh://git@example.org/home.git";
 
-/// A first run on a fresh cluster that goes well.
+/// What tools say in a first run on a fresh cluster that goes well.
 pub(crate) fn first_run(canaries: &Canaries) -> Vec<Value> {
-    let mut rules = vec![
+    vec![
         json!({"tool": "helmfile", "args": ["--version"], "stdout": "helmfile version v1.7.4\n"}),
         json!({"tool": "helm", "args": ["version", "--short"], "stdout": "v4.2.4\n"}),
         json!({"tool": "sops", "args": ["--version"], "stdout": "sops 3.13.2\n"}),
         json!({"tool": "sops", "args": ["decrypt", "*/bootstrap/github.sops.yaml"], "stdout": format!(
             "apiVersion: v1\nkind: Secret\nmetadata:\n  name: github\n  namespace: flux-system\nstringData:\n  token: {}\n",
             canaries.decrypted)}),
-        json!({"tool": "kubectl", "args": ["version", "-o", "json"], "stdout":
-            r#"{"clientVersion":{"gitVersion":"v1.36.3"},"serverVersion":{"gitVersion":"v1.36.3+k3s1"}}"#}),
-        json!({"tool": "kubectl", "args": ["get", CLUSTER], "stdout": cluster(&[("kube-system", "Active")], 1)}),
-        json!({"tool": "kubectl", "args": ["get", "customresourcedefinitions"]}),
-        json!({"tool": "kubectl", "args": ["get", "secrets", "--show-labels"]}),
-        json!({"tool": "kubectl", "args": ["auth", "can-i"], "stdout": "yes\n"}),
-        json!({"tool": "kubectl", "args": ["get", "--raw", "/readyz"], "stdout": "ok"}),
-        json!({"tool": "kubectl", "args": ["get", "--raw", "*/configz"], "stdout":
+        json!({"tool": "kubectl", "args": ["version", "--client"], "stdout": "Client Version: v1.36.3\nKustomize Version: v5.7.1\n"}),
+        json!({"tool": "api", "args": ["GET", "/version"], "stdout": r#"{"gitVersion":"v1.36.3+k3s1"}"#}),
+        json!({"tool": "api", "args": ["POST", "*/selfsubjectaccessreviews"], "stdout": r#"{"status":{"allowed":true}}"#}),
+        json!({"tool": "api", "args": ["GET", "/readyz"], "stdout": "ok"}),
+        json!({"tool": "api", "args": ["GET", "*/configz"], "stdout":
             r#"{"kubeletconfig":{"clusterDNS":["10.43.0.10"],"clusterDomain":"cluster.local"}}"#}),
-        json!({"tool": "kubectl", "args": ["get", "-f", "-"]}),
         json!({"tool": "kubectl", "args": ["apply", "--server-side", "-f", "-"], "stdout": "namespace/flux-system serverside-applied\n"}),
         json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "build"], "stdout": crds_build()}),
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": apps_build(canaries)}),
@@ -39,13 +30,11 @@ pub(crate) fn first_run(canaries: &Canaries) -> Vec<Value> {
             "stderr": synced("monitoring", "prometheus-operator-crds")}),
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
             "stderr": format!("{}{}", synced("kube-system", "cilium"), synced("flux-system", "flux-instance"))}),
-    ];
-    rules.extend(flux(&[source(), root()]));
-    rules
+    ]
 }
 
-/// What kubectl says of namespaces and nodes; the nodes wait for a CNI.
-pub(crate) fn cluster(namespaces: &[(&str, &str)], nodes: usize) -> String {
+/// Namespaces and nodes; the nodes wait for a CNI.
+pub(crate) fn cluster(namespaces: &[(&str, &str)], nodes: usize) -> Vec<Value> {
     let namespaces = namespaces.iter().map(|(name, phase)| {
         json!({"kind": "Namespace", "metadata": {"name": name, "uid": format!("uid-of-{name}")}, "status": {"phase": phase}})
     });
@@ -53,19 +42,19 @@ pub(crate) fn cluster(namespaces: &[(&str, &str)], nodes: usize) -> String {
         json!({"kind": "Node", "metadata": {"name": format!("node-{number}")}, "status": {"conditions": [
             {"type": "Ready", "status": "False", "message": "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized"}]}})
     });
-    json!({"items": namespaces.chain(nodes).collect::<Vec<_>>()}).to_string()
+    namespaces.chain(nodes).collect()
 }
 
-/// What kubectl says of the Secret that helm keeps a release in, in a list.
-pub(crate) fn record(name: &str, namespace: &str, status: &str, version: &str, values: &Value) -> String {
+/// The Secret that helm keeps a release in.
+pub(crate) fn record(name: &str, namespace: &str, status: &str, version: &str, values: &Value) -> Value {
     let release = json!({"name": name, "namespace": namespace, "version": 3, "info": {"status": status},
         "chart": {"metadata": {"name": name, "version": version}}, "config": values, "manifest": ""});
     // helm 3.0 did not compress it, and newer ones read that still.
     let data = STANDARD.encode(STANDARD.encode(release.to_string()));
     let labels = json!({"owner": "helm", "name": name, "status": status, "version": "3"});
-    json!({"items": [{"kind": "Secret", "metadata": {"name": "x", "namespace": namespace, "labels": labels},
-        "data": {"release": data}}]})
-    .to_string()
+    let metadata =
+        json!({"name": format!("sh.helm.release.v1.{name}.v3"), "namespace": namespace, "labels": labels});
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"release": data}})
 }
 
 fn crds_build() -> String {
@@ -101,22 +90,14 @@ pub(crate) fn started(namespace: &str, name: &str) -> String {
     format!("Upgrading release={name}, chart=/charts/{name}, namespace={namespace}\n")
 }
 
-/// What kubectl says of Flux's objects, when it is asked for the FluxInstance alone and for all.
-pub(crate) fn flux(resources: &[Value]) -> [Value; 2] {
-    flux_with(&instance(), resources)
-}
-
-pub(crate) fn flux_with(instance: &Value, resources: &[Value]) -> [Value; 2] {
-    let all = [std::slice::from_ref(instance), resources].concat();
-    [
-        json!({"tool": "kubectl", "args": ["get", INSTANCES], "stdout": json!({"items": [instance]}).to_string()}),
-        json!({"tool": "kubectl", "args": ["get", FLUX], "stdout": json!({"items": all}).to_string()}),
-    ]
-}
-
 /// An object of Flux.
 pub(crate) fn resource(kind: &str, name: &str, spec: &Value, condition: &Value) -> Value {
-    json!({"kind": kind, "metadata": {"name": name, "namespace": "flux-system", "generation": 1}, "spec": spec,
+    let api_version = match kind {
+        "FluxInstance" => "fluxcd.controlplane.io/v1",
+        "Kustomization" => "kustomize.toolkit.fluxcd.io/v1",
+        _ => "source.toolkit.fluxcd.io/v1",
+    };
+    json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": "flux-system", "generation": 1}, "spec": spec,
         "status": {"observedGeneration": 1, "conditions": [condition], "lastAppliedRevision": "main@sha1:4b1c"}})
 }
 

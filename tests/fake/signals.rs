@@ -11,6 +11,8 @@ use super::boot::{Boot, Running};
 use super::listener::Listener;
 use super::scenario::{self, started};
 
+const INSTANCES: &str = "/apis/fluxcd.controlplane.io/v1/fluxinstances";
+
 /// A sync that lasts until it is let go or ended.
 fn sync(listener: &Listener, on_int: &str) -> Value {
     json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(), "on_int": on_int,
@@ -29,7 +31,7 @@ fn int_ends_helmfile_in_good_order() {
     assert_eq!(ran.code(), 130);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then""#);
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Interrupted, ending what runs in good order; once more to kill it signal="SIGINT""#);
-    assert!(ran.calls_of("kubectl", scenario::INSTANCES).is_empty(), "nothing more was begun");
+    assert!(ran.calls_of("api", INSTANCES).is_empty(), "nothing more was begun");
 }
 
 #[test]
@@ -213,11 +215,9 @@ fn int_while_charts_are_fetched_side_by_side() {
 #[test]
 fn int_while_nodes_are_waited_for() {
     let listener = Listener::new();
-    let none = scenario::cluster(&[("kube-system", "Active")], 0);
-    let boot = Boot::new().rules([
-        json!({"tool": "kubectl", "args": ["get", scenario::CLUSTER], "times": 1, "stdout": none}),
-        json!({"tool": "kubectl", "args": ["get", scenario::CLUSTER], "times": 1, "stdout": none, "connect": listener.address()}),
-        json!({"tool": "kubectl", "args": ["get", scenario::CLUSTER], "stdout": none}),
+    let boot = Boot::new().without_objects("Node").rules([
+        json!({"tool": "api", "args": ["/api/v1/nodes"], "times": 1}),
+        json!({"tool": "api", "args": ["/api/v1/nodes"], "times": 1, "connect": listener.address()}),
     ]);
     let running = boot.start();
     // The second look: it waits by now.
@@ -235,13 +235,10 @@ fn int_while_flux_is_waited_for() {
     let mut instance = scenario::instance();
     instance["status"]["conditions"] =
         json!([{"type": "Ready", "status": "Unknown", "reason": "Progressing", "message": "reconciling"}]);
-    let [first, _] = scenario::flux_with(&instance, &[]);
-    let mut second = first.clone();
-    second["connect"] = listener.address().to_string().into();
-    second["times"] = 1.into();
-    let mut once = first.clone();
-    once["times"] = 1.into();
-    let boot = Boot::new().rules([once, second, first]);
+    let boot = Boot::new().flux_with(&instance, &[]).rules([
+        json!({"tool": "api", "args": ["*/fluxinstances"], "times": 1}),
+        json!({"tool": "api", "args": ["*/fluxinstances"], "times": 1, "connect": listener.address()}),
+    ]);
     let running = boot.start();
     listener.accept().go();
     running.signal(Signal::SIGINT);

@@ -11,18 +11,10 @@ use super::listener::Listener;
 use super::scenario;
 use super::support::files;
 
-const CLUSTER: &str =
-    "namespaces,nodes,deployments,daemonsets,statefulsets,services,leases.coordination.k8s.io";
-const STORED: &str = "owner=helm,status!=superseded";
-const RECORDS: &str = "owner=helm,status!=superseded,name in (cilium,flux-instance,prometheus-operator-crds)";
-
-/// What kubectl says when asked with these arguments.
-fn kubectl(args: &[&str], stdout: impl Into<String>) -> Value {
-    json!({"tool": "kubectl", "args": args, "stdout": stdout.into()})
-}
-
-fn kubectl_fails(args: &[&str], words: &str) -> Value {
-    json!({"tool": "kubectl", "args": args, "exit": 1, "stderr": format!("{words}\n")})
+/// Every request for this fails so, as the API server says it.
+fn fails(args: &[&str], status: u16, words: &str) -> Value {
+    let answer = json!({"kind": "Status", "message": words, "code": status});
+    json!({"tool": "api", "args": args, "status": status, "stdout": answer.to_string()})
 }
 
 fn workload(kind: &str, id: &str, release: &str, status: &Value) -> Value {
@@ -33,7 +25,7 @@ fn workload(kind: &str, id: &str, release: &str, status: &Value) -> Value {
 }
 
 /// A cluster with one node, and this many of cilium's pods.
-fn cluster(ready_pods: u32) -> Value {
+fn cluster(ready_pods: u32) -> [Value; 3] {
     let node = json!({"kind": "Node", "metadata": {"name": "node-1", "labels": {"node-role.kubernetes.io/control-plane": "true"}},
         "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kubeletVersion": "v1.36.3+k3s1"},
             "addresses": [{"type": "InternalIP", "address": "10.0.0.10"}]}});
@@ -41,19 +33,7 @@ fn cluster(ready_pods: u32) -> Value {
         "metadata": {"name": "kube-system", "uid": "7f0c", "creationTimestamp": "2026-11-23T08:00:00Z"}});
     let pods = json!({"desiredNumberScheduled": 1, "numberAvailable": ready_pods});
     let cilium = workload("DaemonSet", "kube-system/cilium", "kube-system/cilium", &pods);
-    kubectl(&["get", CLUSTER, "--all-namespaces"], json!({"items": [namespace, node, cilium]}).to_string())
-}
-
-/// The table of releases; each with its status and revision.
-fn releases(rows: &[(&str, &str, u32)]) -> Value {
-    let rows = rows.iter().map(|(id, status, revision)| {
-        let (namespace, name) = id.split_once('/').unwrap();
-        format!(
-            "{namespace}   sh.helm.release.v1.{name}.v{revision}   helm.sh/release.v1   1   2d   \
-             modifiedAt=1763900000,name={name},owner=helm,status={status},version={revision}\n"
-        )
-    });
-    kubectl(&["get", "secrets", STORED, "--show-labels"], rows.collect::<String>())
+    [namespace, node, cilium]
 }
 
 const INSTALLED: [(&str, &str, u32); 3] = [
@@ -62,36 +42,30 @@ const INSTALLED: [(&str, &str, u32); 3] = [
     ("monitoring/prometheus-operator-crds", "deployed", 1),
 ];
 
-/// The records of the installed releases, with a secret value in each.
-fn records(secret: &str) -> Value {
-    let items = INSTALLED.map(|(id, status, revision)| {
+/// The records of these releases, with a secret value in each.
+fn records<'a>(installed: &'a [(&str, &str, u32)], secret: &'a str) -> impl Iterator<Item = Value> + 'a {
+    installed.iter().map(move |(id, status, revision)| {
         let (namespace, name) = id.split_once('/').unwrap();
         let record = json!({"name": name, "namespace": namespace, "version": revision, "info": {"status": status},
             "chart": {"metadata": {"name": name, "version": "1.2.3"}}, "config": {"password": secret}});
-        let labels = json!({"name": name, "version": revision.to_string(), "status": status});
-        json!({"kind": "Secret", "metadata": {"namespace": namespace, "name": "x", "labels": labels},
+        let labels = json!({"owner": "helm", "name": name, "version": revision.to_string(), "status": status,
+            "modifiedAt": "1763900000"});
+        let metadata = json!({"namespace": namespace, "name": format!("sh.helm.release.v1.{name}.v{revision}"), "labels": labels});
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata,
             "data": {"release": STANDARD.encode(STANDARD.encode(record.to_string()))}})
-    });
-    kubectl(&["get", "secrets", RECORDS, "-o", "json"], json!({"items": items}).to_string())
+    })
 }
 
-fn flux(root: &Value) -> Value {
-    let items = [scenario::instance(), scenario::source(), root.clone()];
-    kubectl(&["get", scenario::FLUX], json!({"items": items}).to_string())
+/// Flux's objects.
+fn flux(root: Value) -> [Value; 3] {
+    [scenario::instance(), scenario::source(), root]
 }
 
 /// A cluster that stands: bootstrapped, and synced by Flux.
 fn standing() -> Boot {
     let boot = Boot::of("status");
-    let kinds = scenario::FLUX.split(',').map(|kind| format!("{kind}   2026-11-23T08:00:00Z\n"));
-    let records = records(&boot.canaries.value);
-    boot.rules([
-        cluster(1),
-        kubectl(&["get", "customresourcedefinitions", "--no-headers"], kinds.collect::<String>()),
-        releases(&INSTALLED),
-        records,
-        flux(&scenario::root()),
-    ])
+    let secret = boot.canaries.value.clone();
+    boot.objects(cluster(1)).objects(records(&INSTALLED, &secret)).objects(flux(scenario::root()))
 }
 
 /// Whatever stands, nothing is changed or left behind, and no tool but kubectl runs.
@@ -99,7 +73,7 @@ fn standing() -> Boot {
 fn told(boot: &Boot) -> Ran {
     let ran = boot.run();
     assert_eq!(ran.mutating(), [""; 0]);
-    assert!(ran.calls.iter().all(|call| call["tool"] == "kubectl"));
+    assert!(ran.calls.iter().all(|call| call["tool"] == "kubectl" || call["tool"] == "api"));
     for place in ["home", "tmp", "cache", "state"] {
         let left = files(&boot.path(place));
         assert!(left.is_empty(), "left over: {left:?}");
@@ -140,13 +114,21 @@ fn a_cluster_that_stands() {
     All that stands is ready
     ");
     assert_snapshot!(ran.transcript(), @"
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get customresourcedefinitions --no-headers --ignore-not-found < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get fluxinstances.fluxcd.controlplane.io,gitrepositories.source.toolkit.fluxcd.io,kustomizations.kustomize.toolkit.fluxcd.io --all-namespaces -o json --ignore-not-found < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get namespaces,nodes,deployments,daemonsets,statefulsets,services,leases.coordination.k8s.io --all-namespaces -o json --ignore-not-found < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get secrets --all-namespaces --selector owner=helm,status!=superseded --show-labels --no-headers --ignore-not-found < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s get secrets --all-namespaces --selector owner=helm,status!=superseded,name in (cilium,flux-instance,prometheus-operator-crds) -o json --ignore-not-found < null
-    kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s version -o json < null
-    ---
+    api GET /api/v1/namespaces < null
+    api GET /api/v1/nodes < null
+    api GET /api/v1/secrets?labelSelector=owner%3Dhelm%2Cstatus%21%3Dsuperseded < null
+    api GET /api/v1/secrets?labelSelector=owner%3Dhelm%2Cstatus%21%3Dsuperseded%2Cname%20in%20%28cilium%2Cflux-instance%2Cprometheus-operator-crds%29 < null
+    api GET /api/v1/services < null
+    api GET /apis < null
+    api GET /apis/apps/v1/daemonsets < null
+    api GET /apis/apps/v1/deployments < null
+    api GET /apis/apps/v1/statefulsets < null
+    api GET /apis/coordination.k8s.io/v1/leases < null
+    api GET /apis/fluxcd.controlplane.io/v1/fluxinstances < null
+    api GET /apis/kustomize.toolkit.fluxcd.io/v1/kustomizations < null
+    api GET /apis/source.toolkit.fluxcd.io/v1/gitrepositories < null
+    api GET /version < null
+    kubectl --context default --kubeconfig [TMP]/kubeconfig proxy --unix-socket=[TMP]/tmp/k3s-boot.[RUN]/api.sock < null
     ");
 }
 
@@ -198,7 +180,8 @@ fn other_programs_and_files_need_not_be_there() {
 fn a_workload_that_is_not_ready_with_its_last_warning() {
     let boot = standing();
     let warning = |pod: &str, message: &str, last: &str| {
-        json!({"involvedObject": {"kind": "Pod", "namespace": "kube-system", "name": pod}, "reason": "Failed",
+        json!({"apiVersion": "v1", "kind": "Event", "metadata": {"namespace": "kube-system", "name": last},
+            "involvedObject": {"kind": "Pod", "namespace": "kube-system", "name": pod}, "reason": "Failed",
             "message": message, "lastTimestamp": last, "count": 3})
     };
     let message = format!("pull with {} failed\nfor ever", boot.canaries.token);
@@ -207,13 +190,7 @@ fn a_workload_that_is_not_ready_with_its_last_warning() {
         warning("cilium-x2x4z", "an old one", "2026-11-23T08:00:00Z"),
         warning("cilium-operator-6f5d-x2x4z", "of another", "2026-11-23T10:00:00Z"),
     ];
-    let boot = boot.rules([
-        cluster(0),
-        kubectl(
-            &["get", "events", "--field-selector", "type=Warning"],
-            json!({"items": warnings}).to_string(),
-        ),
-    ]);
+    let boot = boot.objects(cluster(0)).objects(warnings);
     assert_snapshot!(from_releases_on(&boot), @r#"
       ✓ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  deployed  revision 1  helmfile
       ✗ kube-system/cilium                   cilium 1.2.3                    deployed  revision 2  helmfile
@@ -236,7 +213,9 @@ fn releases_that_hang_or_failed() {
     let mut rows = INSTALLED;
     rows[0].1 = "pending-install";
     rows[2].1 = "failed";
-    let boot = standing().rule(releases(&rows));
+    let boot = standing();
+    let secret = boot.canaries.value.clone();
+    let boot = boot.objects(records(&rows, &secret));
     assert_snapshot!(from_releases_on(&boot), @"
       ✗ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  failed           revision 1  helmfile
       ✓ kube-system/cilium                   cilium 1.2.3                    deployed         revision 2  helmfile
@@ -259,8 +238,7 @@ fn a_kustomization_that_fails() {
         json!({"type": "Ready", "status": "False", "reason": "BuildFailed", "message": "no such file"});
     let root = scenario::resource("Kustomization", "flux-system", &json!({}), &failed);
     let suspended = scenario::resource("Kustomization", "media", &json!({"suspend": true}), &failed);
-    let items = [scenario::instance(), scenario::source(), root, suspended];
-    let boot = standing().rule(kubectl(&["get", scenario::FLUX], json!({"items": items}).to_string()));
+    let boot = standing().objects(flux(root)).objects([suspended]);
     assert_snapshot!(from_releases_on(&boot), @"
       ✓ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  deployed  revision 1  helmfile
       ✓ kube-system/cilium                   cilium 1.2.3                    deployed  revision 2  helmfile
@@ -280,34 +258,29 @@ fn a_kustomization_that_fails() {
 
 #[test]
 fn what_cannot_be_read_is_unknown() {
-    let refused = "Error from server (Forbidden): secrets is forbidden";
     let boot = standing().rules([
-        kubectl_fails(&["get", "secrets"], refused),
-        kubectl_fails(&["get", "customresourcedefinitions"], "Error from server: etcd is slow"),
+        fails(&["/api/v1/secrets*"], 403, "secrets is forbidden"),
+        fails(&["/apis"], 500, "etcd is slow"),
     ]);
     assert_snapshot!(from_releases_on(&boot), @r#"
-      ? unknown: Error from server (Forbidden): secrets is forbidden
+      ? unknown: secrets is forbidden
 
     Flux
-      ? unknown: Error from server: etcd is slow
+      ? unknown: etcd is slow
     "#);
 }
 
 /// A cluster that answers nobody.
-fn unreachable() -> [Value; 2] {
-    let words =
-        "The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?";
-    let mut version = kubectl_fails(&["version", "-o", "json"], words);
-    version["stdout"] = "{\"clientVersion\":{\"gitVersion\":\"v1.36.3\"}}\n".into();
-    [version, kubectl_fails(&[], words)]
+fn unreachable() -> Value {
+    json!({"tool": "api", "status": 500, "stdout": "dial tcp 10.0.0.10:6443: connect: connection refused\n"})
 }
 
 #[test]
 fn the_cluster_does_not_answer() {
-    let boot = Boot::of("status").rules(unreachable());
+    let boot = Boot::of("status").rule(unreachable());
     let ran = told(&boot);
     assert_eq!((ran.code(), ran.stdout.as_str()), (1, ""));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp 10.0.0.10:6443: connect: connection refused" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1""#);
     let boot = boot.args(&["-o", "json"]);
     let json = told(&boot);
     assert_eq!((json.code(), json.stderr), (1, ran.stderr));
@@ -324,7 +297,7 @@ fn the_cluster_does_not_answer() {
         {
           "severity": "error",
           "object": "api",
-          "reason": "Cluster unreachable: The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?"
+          "reason": "Cluster unreachable: dial tcp 10.0.0.10:6443: connect: connection refused"
         }
       ],
       "unknown": []
@@ -354,14 +327,12 @@ fn nothing_shows_at_debug_level() {
 #[test]
 fn int_ends_a_look_and_a_watch() {
     let listener = Listener::new();
-    let mut slow = cluster(1);
-    slow["connect"] = listener.address().to_string().into();
-    slow["on_int"] = "end".into();
+    let slow = json!({"tool": "api", "args": ["/api/v1/nodes"], "connect": listener.address()});
     let boot = standing().rule(slow);
     let running = boot.start();
     let mut tool = listener.accept();
     running.signal(Signal::SIGINT);
-    assert_eq!(tool.rest(), ["INT"]);
+    assert_eq!(tool.rest(), [""; 0]);
     assert_eq!(running.wait().code(), 130);
 
     let boot = standing().args(&["--watch"]);
@@ -376,15 +347,14 @@ fn int_ends_a_look_and_a_watch() {
 
 #[test]
 fn a_watch_tells_what_changed_and_outlives_the_api_server() {
-    let answers = standing();
-    let [mut away, _] = unreachable();
-    away["times"] = 1.into();
-    let mut version = kubectl(
-        &["version", "-o", "json"],
-        r#"{"clientVersion":{"gitVersion":"v1.36.3"},"serverVersion":{"gitVersion":"v1.36.3+k3s1"}}"#,
-    );
-    version["times"] = 1.into();
-    let boot = answers.rules([version, away]).args(&["--watch", "--output", "json"]);
+    let version = |mut rule: Value| {
+        rule["args"] = json!(["/version"]);
+        rule["times"] = 1.into();
+        rule
+    };
+    let answers = json!({"tool": "api", "stdout": r#"{"gitVersion":"v1.36.3+k3s1"}"#});
+    let boot = standing().rules([version(answers), version(unreachable())]);
+    let boot = boot.args(&["--watch", "--output", "json"]);
     let running = boot.start();
     running.wait_for(r#"{"result":"ready","exit_code":0,"#);
     running.wait_for(r#"{"result":"failed","exit_code":1,"#);

@@ -24,7 +24,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     };
     let live = facts.observed.live.as_ref().and_then(|live| live.kinds.as_ref().ok());
     if desired.releases_of_chart("cert-manager").any(|release| brings_them(&desired.values(release)))
-        || live.is_some_and(|kinds| kinds.contains(KIND))
+        || live.is_some_and(|kinds| kinds.named(KIND).is_some())
         || is_rendered(facts)
     {
         return Answer::Ok;
@@ -84,6 +84,7 @@ mod tests {
     use crate::check::fixture::World;
     use crate::desired::Kind;
     use crate::observed::Live;
+    use crate::observed::kinds::{Kinds, Resource};
 
     const FOUND: &str = "Nothing brings cert-manager's CRDs";
 
@@ -117,7 +118,11 @@ mod tests {
             .says(&RULE, &[&format!("error {FOUND}")]);
 
         let mut there = world("{}");
-        there.observed.live = Some(Live { kinds: Ok([KIND.to_owned()].into()), ..Live::default() });
+        let mut kinds = Kinds::default();
+        let (plural, group) = KIND.split_once('.').unwrap();
+        let resource = Resource { plural: plural.to_owned(), group: group.to_owned(), ..Resource::default() };
+        kinds.add("Certificate", resource);
+        there.observed.live = Some(Live { kinds: Ok(kinds), ..Live::default() });
         there.says(&RULE, &[]);
         let mut rendered = world("{}");
         let object = serde_json::json!({"kind": "CustomResourceDefinition", "metadata": {"name": KIND}});

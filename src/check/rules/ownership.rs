@@ -27,8 +27,8 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let owned = |release: &str| live.claims.as_ref().is_ok_and(|claims| claims.owner_of(release).is_some());
     let mut strangers: BTreeMap<(&str, String), Vec<String>> = BTreeMap::new();
     for object in owners.iter().filter(|object| !owned(&object.release)) {
-        if let (Some(owner), Some(id)) = (stranger(object), &object.id) {
-            strangers.entry((&object.release, owner)).or_default().push(format!("{} {}", id.kind, id.path()));
+        if let Some(owner) = stranger(object) {
+            strangers.entry((&object.release, owner)).or_default().push(object.id.words());
         }
     }
     let mut found: Vec<_> =
@@ -53,14 +53,12 @@ fn unrendered<'a>(facts: &'a Facts<'_>) -> Option<(&'a str, &'a str)> {
 
 /// Who owns the object, if that is not the release.
 fn stranger(object: &Owned) -> Option<String> {
-    let annotation = |name: &str| object.annotations.get(&format!("meta.helm.sh/{name}")).map(String::as_str);
-    let label = |name: &str| object.labels.get(name).map(String::as_str);
+    let label = |name: &str| object.meta.labels.get(name).map(String::as_str);
     // The bundled CoreDNS has a rule of its own, with a way out that keeps DNS alive.
-    if object.labels.contains_key(K3S_OBJECTSET) {
+    if object.meta.labels.contains_key(K3S_OBJECTSET) {
         return None;
     }
-    if let (Some(namespace), Some(name)) = (annotation("release-namespace"), annotation("release-name")) {
-        let release = format!("{namespace}/{name}");
+    if let Some(release) = object.meta.release() {
         let managed = label("app.kubernetes.io/managed-by") == Some("Helm");
         return (release != object.release || !managed).then(|| {
             if release == object.release {
@@ -106,6 +104,7 @@ mod tests {
     use crate::manifests::Manifests;
     use crate::observed::Observed;
     use crate::observed::claims::Claims;
+    use crate::observed::inventory::Meta;
     use crate::settings::Settings;
 
     fn owned(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> Owned {
@@ -114,14 +113,13 @@ mod tests {
         };
         Owned {
             release: "n/r".to_owned(),
-            id: Some(ObjectId {
+            id: ObjectId {
                 api_version: "apps/v1".to_owned(),
                 kind: "Deployment".to_owned(),
                 namespace: Some("n".to_owned()),
                 name: "d".to_owned(),
-            }),
-            labels: map(labels),
-            annotations: map(annotations),
+            },
+            meta: Meta { labels: map(labels), annotations: map(annotations), ..Meta::default() },
         }
     }
 

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
 use serde_json::json;
@@ -8,6 +8,7 @@ use crate::observed::Live;
 use crate::observed::claims::Claim;
 use crate::observed::cluster::Cluster;
 use crate::observed::helm::Record;
+use crate::observed::kinds::Kinds;
 use crate::observed::node::{Address, Info};
 
 struct World {
@@ -133,7 +134,7 @@ impl World {
         let live = Live {
             version: "v1.36.3+k3s1".to_owned(),
             cluster,
-            kinds: Ok(BTreeSet::new()),
+            kinds: Ok(Kinds::default()),
             claims: Ok(claims),
             releases: Ok(releases.into()),
             records: Ok(records.into()),

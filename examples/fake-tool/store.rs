@@ -1,0 +1,264 @@
+//! The objects that a played API server has.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+
+use crate::notes::noted;
+use crate::scenario::{Scenario, Stands, holds};
+
+/// Kinds that every cluster knows: group, version, kind, plural, whether in namespaces.
+const BUILT_IN: [(&str, &str, &str, &str, bool); 11] = [
+    ("apps", "v1", "DaemonSet", "daemonsets", true),
+    ("apps", "v1", "Deployment", "deployments", true),
+    ("apps", "v1", "StatefulSet", "statefulsets", true),
+    ("batch", "v1", "Job", "jobs", true),
+    ("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", false),
+    ("coordination.k8s.io", "v1", "Lease", "leases", true),
+    ("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", false),
+    ("rbac.authorization.k8s.io", "v1", "Role", "roles", true),
+    ("", "v1", "Namespace", "namespaces", false),
+    ("", "v1", "Node", "nodes", false),
+    ("", "v1", "Service", "services", true),
+];
+
+/// The objects, and what became of them since.
+pub(crate) struct Store {
+    stands: Vec<Stands>,
+    /// What was written, by its path; nothing for what was deleted.
+    written: Mutex<BTreeMap<String, Option<Value>>>,
+}
+
+/// An answer: its status and its body.
+pub(crate) type Answer = (u16, String);
+
+impl Store {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        Self { stands: scenario.objects.clone(), written: Mutex::default() }
+    }
+
+    /// Answers a request.
+    pub(crate) fn answer(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer, Box<dyn Error>> {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        match method {
+            "GET" if path == "/apis" => Ok((200, self.discovery()?.to_string())),
+            "GET" => self.read(path, query),
+            _ => self.write(method, path, body),
+        }
+    }
+
+    /// The objects that stand now, each with its path.
+    fn now(&self) -> Result<BTreeMap<String, Value>, Box<dyn Error>> {
+        let calls = noted()?;
+        let made = |wanted: &Vec<String>| {
+            calls.iter().any(|call| {
+                let args = call["argv"].as_array().into_iter().flatten();
+                let args: Vec<_> = args.filter_map(Value::as_str).map(ToOwned::to_owned).collect();
+                holds(&args, wanted)
+            })
+        };
+        let standing = self.stands.iter().filter(|stands| stands.after.as_ref().is_none_or(made));
+        let mut now: BTreeMap<_, _> =
+            standing.map(|stands| (path_of(&stands.object), stands.object.clone())).collect();
+        for (path, object) in self.written.lock().map_err(|_| "poisoned")?.iter() {
+            match object {
+                Some(object) => now.insert(path.clone(), object.clone()),
+                None => now.remove(path),
+            };
+        }
+        Ok(now)
+    }
+
+    fn read(&self, path: &str, query: &str) -> Result<Answer, Box<dyn Error>> {
+        let now = self.now()?;
+        if let Some(object) = now.get(path) {
+            return Ok((200, object.to_string()));
+        }
+        let below = |found: &str| {
+            // `/api/v1/secrets` has all of `/api/v1/namespaces/*/secrets/*`.
+            let mut words: Vec<_> = found.split('/').collect();
+            words.pop();
+            let list = words.join("/");
+            let everywhere = list
+                .split_once("/namespaces/")
+                .and_then(|(root, rest)| Some(format!("{root}/{}", rest.split_once('/')?.1)));
+            list == path || everywhere.as_deref() == Some(path)
+        };
+        // `/api/v1/nodes` is a list and `/api/v1/nodes/x` is none; below `/apis` there is the group too.
+        if path.split('/').count() % 2 == usize::from(path.starts_with("/api/")) {
+            return Ok((404, json!({"kind": "Status", "message": "not found"}).to_string()));
+        }
+        let selector = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector="));
+        let selector = selector.map(decoded).unwrap_or_default();
+        let items: Vec<_> = now
+            .iter()
+            .filter(|(found, object)| below(found) && selected(object, &selector))
+            .map(|(_, object)| object)
+            .collect();
+        Ok((200, json!({"items": items}).to_string()))
+    }
+
+    fn write(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer, Box<dyn Error>> {
+        let mut now = self.now()?;
+        let mut body: Value = serde_json::from_slice(body)?;
+        let path = match (method, body["metadata"]["name"].as_str()) {
+            ("POST", Some(name)) => format!("{path}/{name}"),
+            _ => path.to_owned(),
+        };
+        let before = now.remove(&path);
+        let refused = |status: u16, message: &str| {
+            Ok((status, json!({"kind": "Status", "code": status, "message": message}).to_string()))
+        };
+        let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().map(ToOwned::to_owned);
+        let mut written = self.written.lock().map_err(|_| "poisoned")?;
+        match (method, before) {
+            // A review is answered by a rule.
+            ("POST", Some(_)) => refused(409, "already exists"),
+            ("PUT", Some(before)) if version(&body).is_some() && version(&body) != version(&before) => {
+                refused(409, "the object has been modified")
+            }
+            ("POST" | "PUT", _) => {
+                body["metadata"]["resourceVersion"] = (written.len() + 1000).to_string().into();
+                written.insert(path, Some(body.clone()));
+                Ok((200, body.to_string()))
+            }
+            ("DELETE", Some(_)) => {
+                written.insert(path, None);
+                Ok((200, json!({"kind": "Status", "status": "Success"}).to_string()))
+            }
+            ("PATCH", Some(mut object)) => {
+                merge(&mut object, body);
+                written.insert(path, Some(object.clone()));
+                Ok((200, object.to_string()))
+            }
+            _ => refused(404, "not found"),
+        }
+    }
+
+    /// All kinds, those of the objects that stand among them.
+    fn discovery(&self) -> Result<Value, Box<dyn Error>> {
+        let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        let mut add = |group: &str, version: &str, kind: &str, plural: &str, namespaced: bool| {
+            let scope = if namespaced { "Namespaced" } else { "Cluster" };
+            let resource = json!({"resource": plural, "responseKind": {"kind": kind}, "scope": scope});
+            groups
+                .entry(group.to_owned())
+                .or_default()
+                .push(json!({"version": version, "resources": [resource]}));
+        };
+        for (group, version, kind, plural, namespaced) in BUILT_IN {
+            if !group.is_empty() {
+                add(group, version, kind, plural, namespaced);
+            }
+        }
+        for object in self.now()?.values() {
+            let (group, version) = group_of(object);
+            let kind = object["kind"].as_str().unwrap_or_default();
+            let known = BUILT_IN.iter().any(|(_, _, known, ..)| *known == kind);
+            if !known && !group.is_empty() {
+                let namespaced = object["metadata"]["namespace"].is_string();
+                add(group, version, kind, &plural(kind), namespaced);
+            }
+        }
+        let groups =
+            groups.iter().map(|(name, versions)| json!({"metadata": {"name": name}, "versions": versions}));
+        Ok(json!({"kind": "APIGroupDiscoveryList", "items": groups.collect::<Vec<_>>()}))
+    }
+}
+
+fn group_of(object: &Value) -> (&str, &str) {
+    let version = object["apiVersion"].as_str().unwrap_or("v1");
+    version.split_once('/').unwrap_or(("", version))
+}
+
+fn plural(kind: &str) -> String {
+    let kind = kind.to_lowercase();
+    match kind.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{kind}s"),
+    }
+}
+
+/// The path of an object. Those of Kubernetes itself may lack their `apiVersion`.
+fn path_of(object: &Value) -> String {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let built_in = BUILT_IN.iter().find(|(_, _, known, ..)| *known == kind);
+    let (group, version) = match built_in {
+        Some((group, version, ..)) => (*group, *version),
+        None => group_of(object),
+    };
+    let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    match object["metadata"]["namespace"].as_str() {
+        Some(namespace) => format!("{root}/namespaces/{namespace}/{}/{name}", plural(kind)),
+        None => format!("{root}/{}/{name}", plural(kind)),
+    }
+}
+
+/// Whether an object's labels fit a selector such as `a=b,c!=d,e in (f,g)`.
+fn selected(object: &Value, selector: &str) -> bool {
+    let label = |name: &str| object["metadata"]["labels"][name.trim()].as_str();
+    let mut rest = selector;
+    while !rest.is_empty() {
+        let (term, others) = match rest.find(" in (") {
+            Some(at) if !rest[..at].contains(',') => {
+                let end = rest.find(')').map_or(rest.len(), |end| end + 1);
+                (&rest[..end], rest[end..].trim_start_matches(','))
+            }
+            _ => rest.split_once(',').unwrap_or((rest, "")),
+        };
+        let fits = if let Some((name, values)) = term.split_once(" in (") {
+            label(name).is_some_and(|value| values.trim_end_matches(')').split(',').any(|one| one == value))
+        } else if let Some((name, value)) = term.split_once("!=") {
+            label(name) != Some(value)
+        } else if let Some((name, value)) = term.split_once('=') {
+            label(name) == Some(value)
+        } else {
+            label(term).is_some()
+        };
+        if !fits {
+            return false;
+        }
+        rest = others;
+    }
+    true
+}
+
+/// What stands for other characters in a query.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex =
+            (*first == b'%').then(|| after.get(..2)).flatten().and_then(|hex| std::str::from_utf8(hex).ok());
+        if let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            bytes.push(byte);
+            rest = &after[2..];
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// As a JSON merge patch does.
+fn merge(into: &mut Value, from: Value) {
+    match from {
+        Value::Object(fields) => {
+            if !into.is_object() {
+                *into = json!({});
+            }
+            for (name, value) in fields {
+                if value.is_null() {
+                    _ = into.as_object_mut().map(|into| into.remove(&name));
+                } else {
+                    merge(&mut into[&name], value);
+                }
+            }
+        }
+        other => *into = other,
+    }
+}

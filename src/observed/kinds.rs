@@ -1,0 +1,233 @@
+//! The kinds that an API server knows, and where their objects are.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::error::Error;
+use crate::tools::Toolbox;
+use crate::tools::api::{Call, DISCOVERY, segment};
+
+/// The kinds that an API server knows, those of charts among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kinds(BTreeMap<(String, String), Resource>);
+
+/// Where the objects of a kind are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resource {
+    /// The group; empty for the oldest kinds.
+    pub group: String,
+    /// The version that the server prefers.
+    pub version: String,
+    /// The plural, as in paths.
+    pub plural: String,
+    /// Whether its objects are in namespaces.
+    pub namespaced: bool,
+}
+
+/// Kinds of the group without a name, which has a discovery of its own and has not changed for years.
+const CORE: [(&str, &str, bool); 14] = [
+    ("ConfigMap", "configmaps", true),
+    ("Endpoints", "endpoints", true),
+    ("Event", "events", true),
+    ("LimitRange", "limitranges", true),
+    ("Namespace", "namespaces", false),
+    ("Node", "nodes", false),
+    ("PersistentVolume", "persistentvolumes", false),
+    ("PersistentVolumeClaim", "persistentvolumeclaims", true),
+    ("Pod", "pods", true),
+    ("ReplicationController", "replicationcontrollers", true),
+    ("ResourceQuota", "resourcequotas", true),
+    ("Secret", "secrets", true),
+    ("Service", "services", true),
+    ("ServiceAccount", "serviceaccounts", true),
+];
+
+impl Resource {
+    /// The path of all of its objects, or of those of a namespace.
+    #[must_use]
+    pub fn path(&self, namespace: Option<&str>) -> String {
+        let Self { group, version, plural, namespaced } = self;
+        let root =
+            if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        match namespace.filter(|_| *namespaced) {
+            Some(namespace) => format!("{root}/namespaces/{}/{plural}", segment(namespace)),
+            None => format!("{root}/{plural}"),
+        }
+    }
+
+    /// The path of one object.
+    #[must_use]
+    pub fn object(&self, namespace: Option<&str>, name: &str) -> String {
+        format!("{}/{}", self.path(namespace), segment(name))
+    }
+}
+
+impl Kinds {
+    /// The kinds of every cluster that have no group.
+    #[must_use]
+    pub fn core() -> Self {
+        let kinds = CORE.map(|(kind, plural, namespaced)| {
+            let resource = Resource {
+                group: String::new(),
+                version: "v1".to_owned(),
+                plural: plural.to_owned(),
+                namespaced,
+            };
+            ((String::new(), kind.to_owned()), resource)
+        });
+        Self(kinds.into())
+    }
+
+    /// Adds a kind.
+    pub fn add(&mut self, kind: &str, resource: Resource) {
+        self.0.entry((resource.group.clone(), kind.to_owned())).or_insert(resource);
+    }
+
+    /// Where the objects of a kind are, by the `apiVersion` of one; of whatever version.
+    #[must_use]
+    pub fn of(&self, kind: &str, api_version: &str) -> Option<&Resource> {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        self.0.get(&(group.to_owned(), kind.to_owned()))
+    }
+
+    /// Where the objects are of what is called `plural.group`.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Resource> {
+        let (plural, group) = name.split_once('.').unwrap_or((name, ""));
+        self.0.values().find(|resource| resource.plural == plural && resource.group == group)
+    }
+}
+
+#[derive(Deserialize)]
+struct Discovery {
+    #[serde(default)]
+    items: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    metadata: Metadata,
+    #[serde(default)]
+    versions: Vec<Version>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: String,
+    #[serde(default)]
+    resources: Vec<Found>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Found {
+    resource: String,
+    response_kind: Option<ResponseKind>,
+    #[serde(default)]
+    scope: String,
+}
+
+#[derive(Deserialize)]
+struct ResponseKind {
+    kind: String,
+}
+
+impl From<Discovery> for Kinds {
+    fn from(discovery: Discovery) -> Self {
+        let mut kinds = Self::core();
+        for Group { metadata: Metadata { name: group }, versions } in discovery.items {
+            // The versions come in the order of the server's preference.
+            for Version { version, resources } in versions {
+                for Found { resource: plural, response_kind, scope } in resources {
+                    let Some(ResponseKind { kind }) = response_kind else { continue };
+                    let resource = Resource {
+                        group: group.clone(),
+                        version: version.clone(),
+                        plural,
+                        namespaced: scope == "Namespaced",
+                    };
+                    kinds.add(&kind, resource);
+                }
+            }
+        }
+        kinds
+    }
+}
+
+impl Toolbox {
+    /// The kinds that the API server knows.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or is older than 1.27 and tells its kinds one group at a time.
+    pub async fn observe_kinds(&self) -> Result<Kinds, Error> {
+        let discovery: Discovery = self.ask(Call::get("/apis").accept(DISCOVERY)).await?.read()?;
+        Ok(discovery.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // As Kubernetes 1.36 answers, shortened.
+    const DISCOVERY: &str = r#"{"kind":"APIGroupDiscoveryList","items":[
+        {"metadata":{"name":"apps"},"versions":[{"version":"v1","resources":[
+            {"resource":"deployments","responseKind":{"group":"apps","version":"v1","kind":"Deployment"},"scope":"Namespaced","verbs":["get"]}]}]},
+        {"metadata":{"name":"source.toolkit.fluxcd.io"},"versions":[
+            {"version":"v1","resources":[{"resource":"gitrepositories","responseKind":{"kind":"GitRepository"},"scope":"Namespaced"}]},
+            {"version":"v1beta2","resources":[{"resource":"gitrepositories","responseKind":{"kind":"GitRepository"},"scope":"Namespaced"},
+                {"resource":"buckets","responseKind":{"kind":"Bucket"},"scope":"Namespaced"}]}]},
+        {"metadata":{"name":"rbac.authorization.k8s.io"},"versions":[{"version":"v1","resources":[
+            {"resource":"clusterroles","responseKind":{"kind":"ClusterRole"},"scope":"Cluster"}, {"resource":"odd"}]}]}]}"#;
+
+    fn kinds() -> Kinds {
+        serde_json::from_str::<Discovery>(DISCOVERY).unwrap().into()
+    }
+
+    #[test]
+    fn every_kind_has_its_path() {
+        let kinds = kinds();
+        let path = |kind: &str, version: &str, namespace| Some(kinds.of(kind, version)?.path(namespace));
+        let cases = [
+            ("Deployment", "apps/v1", Some("n"), "/apis/apps/v1/namespaces/n/deployments"),
+            ("Deployment", "apps/v1", None, "/apis/apps/v1/deployments"),
+            (
+                "ClusterRole",
+                "rbac.authorization.k8s.io/v1",
+                Some("n"),
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+            ),
+            ("Secret", "v1", Some("n"), "/api/v1/namespaces/n/secrets"),
+            // The version that the server prefers, whatever a manifest names.
+            (
+                "GitRepository",
+                "source.toolkit.fluxcd.io/v1beta2",
+                None,
+                "/apis/source.toolkit.fluxcd.io/v1/gitrepositories",
+            ),
+            ("Bucket", "source.toolkit.fluxcd.io/v1", None, "/apis/source.toolkit.fluxcd.io/v1beta2/buckets"),
+        ];
+        for (kind, version, namespace, expected) in cases {
+            assert_eq!(path(kind, version, namespace).as_deref(), Some(expected), "{kind}");
+        }
+        assert_eq!(path("ServiceMonitor", "monitoring.coreos.com/v1", None), None);
+        assert!(kinds.named("gitrepositories.source.toolkit.fluxcd.io").is_some());
+        assert!(kinds.named("secrets").is_some() && kinds.named("fluxinstances.x").is_none());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::observed::odd::odd(DISCOVERY)) {
+            _ = serde_json::from_slice::<Discovery>(&answer).map(Kinds::from);
+            _ = serde_json::from_value::<Discovery>(odd).map(Kinds::from);
+        }
+    }
+}

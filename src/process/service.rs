@@ -1,0 +1,145 @@
+//! A tool that runs beside others for as long as it is needed.
+
+use std::process::ExitStatus;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Child;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::lines::LineSplitter;
+use super::signals::{Order, Stop};
+use super::{Group, Invocation, Output, ProcessError, Runner, Stream};
+use crate::transcript::Transcript;
+
+/// A tool that runs beside others. Dropping it ends it at once: it must have nothing to finish.
+pub struct Service {
+    state: watch::Receiver<State>,
+    group: Group,
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if self.has_ended() {
+            // Its number may be another's by now.
+            self.group.disarm();
+        } else {
+            self.group.end();
+        }
+    }
+}
+
+impl Service {
+    /// Whether it has ended by itself.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(*self.state.borrow(), State::Ended(..))
+    }
+}
+
+/// What is known of it.
+#[derive(Clone)]
+enum State {
+    /// It has not said yet that it is ready.
+    Starting,
+    /// It has.
+    Ready,
+    /// It has ended, and this is what it said last.
+    Ended(Option<ExitStatus>, String),
+}
+
+impl Runner {
+    /// Starts a tool and waits for the line with which it says that it is ready: the one that begins so. A tool that
+    /// ends before that is told by its output.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started, when its deadline for getting ready passes, or when k3s-boot is told to stop.
+    pub async fn serve(
+        &self,
+        invocation: Invocation,
+        ready: &'static str,
+    ) -> Result<Result<Service, Output>, ProcessError> {
+        let Invocation { tool, deadline, .. } = invocation;
+        self.transcript.started(&invocation);
+        let child = self.spawn(&invocation).map_err(|source| ProcessError::Spawn { tool, source })?;
+        let group = Group::of(&child);
+        let (sender, state) = watch::channel(State::Starting);
+        tokio::spawn(attend(child, tool, ready, self.transcript.clone(), sender));
+        let service = Service { state, group };
+        let mut stop: Stop = self.stop.clone();
+        let mut state = service.state.clone();
+        let started = async {
+            let known = state.wait_for(|state| !matches!(state, State::Starting)).await;
+            known.map_or(State::Ended(None, String::new()), |state| state.clone())
+        };
+        tokio::select! {
+            state = timeout(deadline, started) => match state {
+                Ok(State::Ended(Some(status), talk)) => Ok(Err(Output { status, stdout: Vec::new(), talk })),
+                Ok(State::Ended(None, _)) => {
+                    let source = std::io::ErrorKind::UnexpectedEof.into();
+                    Err(ProcessError::Io { tool, source })
+                }
+                Ok(State::Starting | State::Ready) => Ok(Ok(service)),
+                Err(_) => Err(ProcessError::Deadline { tool, after: deadline, talk: String::new() }),
+            },
+            Order::Stop(signal) | Order::Kill(signal) = stop.changed() => {
+                Err(ProcessError::Interrupted { signal })
+            }
+        }
+    }
+}
+
+/// Reads what it says until it ends.
+async fn attend(
+    mut child: Child,
+    tool: &'static str,
+    ready: &'static str,
+    transcript: Transcript,
+    state: watch::Sender<State>,
+) {
+    let last = std::sync::Mutex::new(String::new());
+    let heard = |stream, line: &str| {
+        transcript.line(tool, stream, line);
+        if line.starts_with(ready) {
+            // Only the first time it is news.
+            state.send_if_modified(|state| {
+                matches!(state, State::Starting) && {
+                    *state = State::Ready;
+                    true
+                }
+            });
+        } else if let Ok(mut last) = last.lock() {
+            line.clone_into(&mut last);
+        }
+    };
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let read = async {
+        tokio::join!(
+            lines(stdout, |line| heard(Stream::Stdout, line)),
+            lines(stderr, |line| heard(Stream::Stderr, line)),
+        );
+    };
+    let (status, ()) = tokio::join!(child.wait(), read);
+    if let Ok(status) = status {
+        transcript.ended(tool, status);
+    }
+    let last = last.lock().map(|last| last.clone()).unwrap_or_default();
+    _ = state.send(State::Ended(status.ok(), last));
+}
+
+async fn lines(pipe: Option<impl AsyncRead + Unpin>, on_line: impl Fn(&str)) {
+    let Some(mut pipe) = pipe else { return };
+    let mut splitter = LineSplitter::default();
+    let mut buffer = vec![0; 4096];
+    while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
+        splitter.push(&buffer[..length], &on_line);
+    }
+    // A last line may lack its line feed.
+    splitter.push(b"\n", |line| {
+        if !line.is_empty() {
+            on_line(line);
+        }
+    });
+}

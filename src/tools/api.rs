@@ -1,0 +1,492 @@
+//! The API server, asked through one `kubectl proxy`.
+//!
+//! A kubectl for each question costs 50 ms of processor time, mostly for starting it. One that passes requests on costs
+//! that once, and gives what kubectl has no words for: objects without their contents, writing on the condition that
+//! nobody else has written, deleting what was looked at and nothing newer. kubeconfig, certificates and programs that
+//! give credentials stay kubectl's. It listens on a socket in the run's own folder of mode 0700.
+
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex, Semaphore};
+
+use super::{Toolbox, last_words};
+use crate::error::Error;
+use crate::process::signals::Order;
+use crate::process::{ProcessError, Service};
+
+/// How long one request to the API server may take.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// How long a request is made again and again while the API server asks for that: a kind that was just made is not there
+/// at once (`storage is (re)initializing`).
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// How long a request may take without whose answer we can go on.
+const SOON: Duration = Duration::from_secs(5);
+
+/// How long kubectl may take to get ready: it reads the kubeconfig and opens the socket.
+const START: Duration = Duration::from_secs(10);
+
+/// The line with which `kubectl proxy` says that it listens (`pkg/cmd/proxy` of kubectl 1.36).
+const READY: &str = "Starting to serve on ";
+
+/// How many requests are under way at once; each is a connection to kubectl.
+const SIDE_BY_SIDE: usize = 24;
+
+/// An answer larger than this is refused, so that one that never ends cannot fill the memory.
+const LARGEST_ANSWER: usize = 256 * 1024 * 1024;
+
+/// Whole objects.
+pub const WHOLE: &str = "application/json";
+
+/// Of each object of a list its metadata alone: name, labels, versions, who set which field.
+pub const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
+/// All kinds that the server knows, in one answer (aggregated discovery: beta since 1.27, stable since 1.30).
+pub const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+                             application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+
+/// What stands for itself in a part of a path or of a query.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+
+/// A name as a part of a path, or a value in a query.
+#[must_use]
+pub fn segment(text: &str) -> String {
+    utf8_percent_encode(text, PLAIN).to_string()
+}
+
+/// The way to the API server.
+pub struct Api {
+    /// The folder of the socket.
+    folder: PathBuf,
+    proxy: Mutex<Option<Proxy>>,
+    /// Room for requests side by side.
+    room: Semaphore,
+}
+
+/// A `kubectl proxy` that runs.
+struct Proxy {
+    service: Service,
+    address: Address,
+}
+
+/// The socket in its folder.
+const SOCKET: &str = "api.sock";
+
+/// The address of a socket is shorter than its path may be (`sun_path` of unix(7) has 108 bytes, macOS' 104).
+const LONGEST_ADDRESS: usize = 103;
+
+/// Where the socket is, for both ends.
+struct Address {
+    path: PathBuf,
+    /// Leads there by a short path, while it is open.
+    _folder: Option<File>,
+}
+
+impl Address {
+    fn new(folder: &Path) -> std::io::Result<Self> {
+        let path = folder.join(SOCKET);
+        if path.as_os_str().len() <= LONGEST_ADDRESS {
+            return Ok(Self { path, _folder: None });
+        }
+        let open = File::open(folder)?;
+        let own = std::process::id();
+        let path = PathBuf::from(format!("/proc/{own}/fd/{}/{SOCKET}", open.as_raw_fd()));
+        Ok(Self { path, _folder: Some(open) })
+    }
+}
+
+impl Api {
+    /// A way that is opened with the first request; its socket lies in this folder.
+    #[must_use]
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), proxy: Mutex::new(None), room: Semaphore::new(SIDE_BY_SIDE) }
+    }
+}
+
+/// A request to the API server.
+pub struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    accept: &'static str,
+    body: Option<(&'static str, Vec<u8>)>,
+    within: Duration,
+    /// Whether it is given up when k3s-boot is told to stop.
+    stops: bool,
+}
+
+impl<'a> Call<'a> {
+    /// Reads `path`, which has its query in it.
+    #[must_use]
+    pub fn get(path: &'a str) -> Self {
+        Self { method: Method::GET, path, accept: WHOLE, body: None, within: REQUEST, stops: true }
+    }
+
+    /// Makes an object in the list `path`.
+    #[must_use]
+    pub fn create(path: &'a str, object: &Value) -> Self {
+        Self { method: Method::POST, body: Some((WHOLE, object.to_string().into_bytes())), ..Self::get(path) }
+    }
+
+    /// Replaces the object `path`, which must still have the version that `object` names.
+    #[must_use]
+    pub fn replace(path: &'a str, object: &Value) -> Self {
+        Self { method: Method::PUT, ..Self::create(path, object) }
+    }
+
+    /// Changes the fields of the object `path` that `change` names.
+    #[must_use]
+    pub fn merge(path: &'a str, change: &Value) -> Self {
+        let body = Some(("application/merge-patch+json", change.to_string().into_bytes()));
+        Self { method: Method::PATCH, body, ..Self::get(path) }
+    }
+
+    /// Deletes the object `path`, on the conditions that `options` name.
+    #[must_use]
+    pub fn delete(path: &'a str, options: &Value) -> Self {
+        Self { method: Method::DELETE, ..Self::create(path, options) }
+    }
+
+    /// Asks for another form of the answer.
+    #[must_use]
+    pub fn accept(mut self, accept: &'static str) -> Self {
+        self.accept = accept;
+        self
+    }
+
+    /// The answer must come soon: nothing depends on it alone.
+    #[must_use]
+    pub fn soon(mut self) -> Self {
+        self.within = SOON;
+        self
+    }
+
+    /// It is made even when k3s-boot was told to stop: what it does belongs to the end.
+    #[must_use]
+    pub fn to_the_end(mut self) -> Self {
+        self.stops = false;
+        self
+    }
+}
+
+/// `GET /api/v1/nodes`.
+impl std::fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}
+
+/// What the API server answered.
+pub struct Answer {
+    request: String,
+    status: u16,
+    body: Vec<u8>,
+    /// When to ask again, of an answer that says so.
+    again: Option<Duration>,
+}
+
+impl Answer {
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The body of a good answer; `None` when there is no such object or kind.
+    ///
+    /// # Errors
+    ///
+    /// The API server said no.
+    pub fn found(self) -> Result<Option<Vec<u8>>, Error> {
+        match self.status {
+            404 => Ok(None),
+            _ => self.good().map(Some),
+        }
+    }
+
+    /// The body of a good answer.
+    ///
+    /// # Errors
+    ///
+    /// The API server said no.
+    pub fn good(self) -> Result<Vec<u8>, Error> {
+        let Self { request, status, body, .. } = self;
+        if (200..300).contains(&status) {
+            return Ok(body);
+        }
+        Err(Error::Api { request, status: Some(status), reason: words(status, &body) })
+    }
+
+    /// Reads the body of a good answer.
+    ///
+    /// # Errors
+    ///
+    /// The API server said no, or something unexpected. The message never holds what was read.
+    pub fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let command = self.request.clone();
+        parse(command, &self.good()?)
+    }
+}
+
+/// The API server's reason, or that of kubectl when it could not ask: plain text then.
+fn words(status: u16, body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Status {
+        message: String,
+    }
+    if let Ok(Status { message }) = serde_json::from_slice(body)
+        && !message.is_empty()
+    {
+        return message;
+    }
+    let text = String::from_utf8_lossy(body);
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty());
+    line.map_or_else(|| format!("HTTP status {status}"), ToOwned::to_owned)
+}
+
+fn parse<T: DeserializeOwned>(command: String, body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| Error::Answer {
+        command,
+        reason: format!("line {}, column {}", error.line(), error.column()),
+    })
+}
+
+/// A list of objects; kinds that a cluster does not know have none.
+#[derive(Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
+pub struct List<T> {
+    /// The objects.
+    #[serde(default = "Vec::new", deserialize_with = "or_none")]
+    pub items: Vec<T>,
+}
+
+/// Go writes an empty list as null.
+fn or_none<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl Toolbox {
+    /// Reads an object, or a list as such; `None` when there is no such object or kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::ask`]; also when the answer is not what was asked for.
+    pub async fn api_get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Error> {
+        self.api_read(Call::get(path)).await
+    }
+
+    /// As [`Self::api_get`], for any request.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::api_get`].
+    pub async fn api_read<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<Option<T>, Error> {
+        let command = call.to_string();
+        match self.ask(call).await?.found()? {
+            Some(body) => parse(command, &body).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads the objects of a list; none when there is no such kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::api_get`].
+    pub async fn api_list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Error> {
+        let list: Option<List<T>> = self.api_get(path).await?;
+        Ok(list.map(|list| list.items).unwrap_or_default())
+    }
+
+    /// Asks the API server. That it said no is told by the answer.
+    ///
+    /// # Errors
+    ///
+    /// It did not answer in time, kubectl could not ask it, or k3s-boot was told to stop.
+    pub async fn ask(&self, call: Call<'_>) -> Result<Answer, Error> {
+        let start = Instant::now();
+        loop {
+            let answer = self.ask_once(&call).await?;
+            // As client-go does: it was not looked at, so it is no change that could be made twice.
+            match answer.again {
+                Some(pause) if start.elapsed() + pause < self.clock.cap(LONGEST) => {
+                    if call.stops {
+                        self.runner.stop().sleep(pause).await?;
+                    } else {
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+                _ => return Ok(answer),
+            }
+        }
+    }
+
+    async fn ask_once(&self, call: &Call<'_>) -> Result<Answer, Error> {
+        let request = call.to_string();
+        let start = Instant::now();
+        let (within, stops) = (self.clock.cap(call.within), call.stops);
+        let mut stop = self.runner.stop().clone();
+        if let Some(signal) = stop.signal().filter(|_| stops) {
+            return Err(Error::Interrupted(signal));
+        }
+        let asked = async {
+            tokio::select! {
+                answer = Box::pin(self.send(call)) => answer,
+                Order::Stop(signal) | Order::Kill(signal) = stop.changed(), if stops => {
+                    Err(Error::Interrupted(signal))
+                }
+            }
+        };
+        let answer = tokio::time::timeout(within, asked)
+            .await
+            .unwrap_or_else(|_| Err(Error::Unanswered { request: request.clone(), after: within }));
+        let took = start.elapsed().as_millis();
+        let told = match &answer {
+            Ok(Answer { status, body, .. }) => format!("{status}, {} bytes", body.len()),
+            Err(error) => error.to_string(),
+        };
+        self.runner.transcript().asked(&request, &told, took);
+        answer
+    }
+
+    async fn send(&self, call: &Call<'_>) -> Result<Answer, Error> {
+        let request = call.to_string();
+        let failed = |reason: String| Error::Api { request: request.clone(), status: None, reason };
+        // Never closed.
+        let _room = self.api.room.acquire().await;
+        let stream = self.connect().await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        // Ends when the answer was read, or nobody waits for it any more.
+        tokio::spawn(connection);
+        let (content_type, body) = call.body.clone().unwrap_or((WHOLE, Vec::new()));
+        let message = Request::builder()
+            .method(call.method.clone())
+            .uri(call.path)
+            .header(HOST, "localhost")
+            .header(USER_AGENT, concat!("k3s-boot/", env!("CARGO_PKG_VERSION")))
+            .header(ACCEPT, call.accept)
+            .header(CONTENT_TYPE, content_type)
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| failed(error.to_string()))?;
+        let answer = sender.send_request(message).await.map_err(|error| failed(error.to_string()))?;
+        let status = answer.status().as_u16();
+        let again = answer.headers().get(RETRY_AFTER).filter(|_| status == 429 || status >= 500);
+        let again = again.and_then(|seconds| seconds.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+        let mut incoming = answer.into_body();
+        let mut body = Vec::new();
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|error| failed(error.to_string()))?;
+            if let Some(data) = frame.data_ref() {
+                body.extend_from_slice(data);
+            }
+            if body.len() > LARGEST_ANSWER {
+                return Err(failed(format!("the answer has more than {LARGEST_ANSWER} bytes")));
+            }
+        }
+        Ok(Answer { request, status, body, again })
+    }
+
+    /// Connects to kubectl, which is started first when it does not run.
+    async fn connect(&self) -> Result<UnixStream, Error> {
+        let mut proxy = self.api.proxy.lock().await;
+        if let Some(running) = proxy.as_ref().filter(|proxy| !proxy.service.has_ended())
+            && let Ok(stream) = running.connect().await
+        {
+            return Ok(stream);
+        }
+        // One that ended is started again: what ended it may be over.
+        *proxy = None;
+        let started = self.start_proxy().await?;
+        let failed = |source| Error::Process(ProcessError::Io { tool: "kubectl", source });
+        let stream = started.connect().await.map_err(failed)?;
+        *proxy = Some(started);
+        Ok(stream)
+    }
+
+    async fn start_proxy(&self) -> Result<Proxy, Error> {
+        let address = Address::new(&self.api.folder).map_err(|source| Error::File {
+            action: "open",
+            path: self.api.folder.clone(),
+            source,
+        })?;
+        // Of one that was killed.
+        _ = std::fs::remove_file(&address.path);
+        let mut argument = std::ffi::OsString::from("--unix-socket=");
+        argument.push(&address.path);
+        let invocation = self.kubectl_alone(["proxy".into(), argument]).deadline(self.clock.cap(START));
+        let command = invocation.to_string();
+        match self.runner.serve(invocation, READY).await? {
+            Ok(service) => Ok(Proxy { service, address }),
+            Err(output) => Err(Error::Tool { command, reason: last_words(&output) }),
+        }
+    }
+}
+
+impl Proxy {
+    async fn connect(&self) -> std::io::Result<UnixStream> {
+        UnixStream::connect(&self.address.path).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_the_server_s_or_kubectl_s_own() {
+        let status =
+            br#"{"kind":"Status","message":"nodes is forbidden: User \"x\" cannot list","code":403}"#;
+        assert_eq!(words(403, status), "nodes is forbidden: User \"x\" cannot list");
+        assert_eq!(
+            words(500, b"dial tcp 127.0.0.1:1: connect: connection refused\n"),
+            "dial tcp 127.0.0.1:1: connect: connection refused"
+        );
+        assert_eq!(words(502, b" \n"), "HTTP status 502");
+        assert_eq!(words(500, b"{\"message\":\"\"}"), "{\"message\":\"\"}");
+    }
+
+    #[test]
+    fn what_is_not_there_is_none_and_what_is_refused_an_error() {
+        let answer = |status, body: &str| Answer {
+            request: "GET /x".to_owned(),
+            status,
+            body: body.as_bytes().to_vec(),
+            again: None,
+        };
+        assert!(answer(404, "").found().unwrap().is_none());
+        assert_eq!(answer(200, "x").found().unwrap().unwrap(), b"x");
+        assert_eq!(answer(404, "no").good().unwrap_err().to_string(), "`GET /x` failed: no");
+        let error = answer(200, "{\"a\": CANARY}").read::<Value>().unwrap_err().to_string();
+        assert_eq!(error, "unexpected answer of `GET /x`: line 1, column 7");
+    }
+
+    #[test]
+    fn a_list_may_be_null() {
+        for (text, count) in [("{}", 0), (r#"{"items":null}"#, 0), (r#"{"items":[1]}"#, 1)] {
+            assert_eq!(serde_json::from_str::<List<i64>>(text).unwrap().items.len(), count, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(status: u16, body: Vec<u8>) {
+            _ = words(status, &body);
+            _ = Answer { request: String::new(), status, body, again: None }.read::<Value>();
+        }
+    }
+}
