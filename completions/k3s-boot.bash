@@ -34,6 +34,9 @@ _k3s__boot() {
             k3s__boot,man)
                 cmd="k3s__boot__subcmd__man"
                 ;;
+            k3s__boot,recover)
+                cmd="k3s__boot__subcmd__recover"
+                ;;
             k3s__boot,status)
                 cmd="k3s__boot__subcmd__status"
                 ;;
@@ -55,6 +58,9 @@ _k3s__boot() {
             k3s__boot__subcmd__help,man)
                 cmd="k3s__boot__subcmd__help__subcmd__man"
                 ;;
+            k3s__boot__subcmd__help,recover)
+                cmd="k3s__boot__subcmd__help__subcmd__recover"
+                ;;
             k3s__boot__subcmd__help,status)
                 cmd="k3s__boot__subcmd__help__subcmd__status"
                 ;;
@@ -65,7 +71,7 @@ _k3s__boot() {
 
     case "${cmd}" in
         k3s__boot)
-            opts="-o -h -V --kubeconfig --context --root --config --log-level --color --output --help --version apps check diff status completions man help"
+            opts="-o -h -V --kubeconfig --context --root --config --log-level --color --output --help --version apps check diff status recover completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -111,7 +117,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__apps)
-            opts="-y -o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --release-timeout --rotate-age-key --cluster --yes --dry-run --kubeconfig --context --root --config --log-level --color --output --help"
+            opts="-y -o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --only --from --skip --release-timeout --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --wait-lock --cluster --yes --dry-run --list --kubeconfig --context --root --config --log-level --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -130,10 +136,50 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "versions releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned flux-state" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles ownership flux-owned newer drift flux-state" -- "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -W "nodes namespaces secrets crds apps verify" -- "${cur}"))
+                    return 0
+                    ;;
+                --from)
+                    COMPREPLY=($(compgen -W "nodes namespaces secrets crds apps verify" -- "${cur}"))
+                    return 0
+                    ;;
+                --skip)
+                    COMPREPLY=($(compgen -W "nodes namespaces secrets crds apps verify" -- "${cur}"))
                     return 0
                     ;;
                 --release-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --release)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --skip-release)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --take)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --downgrade)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fix-drift)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --uninstall)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --wait-lock)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -200,11 +246,11 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "versions releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned flux-state" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles ownership flux-owned newer drift flux-state" -- "${cur}"))
                     return 0
                     ;;
                 --explain)
-                    COMPREPLY=($(compgen -W "config env programs versions helmfile hooks releases charts chart-login mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key age-key-mode age-key-git age-key-flux sops sops-plain sops-recipients sops-rules kubeconfig kubeconfig-cert api guard api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned flux-state plan" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "config env programs versions helmfile hooks releases charts chart-login mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key age-key-mode age-key-git age-key-flux sops sops-plain sops-recipients sops-rules kubeconfig kubeconfig-cert api guard api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned newer drift flux-state plan" -- "${cur}"))
                     return 0
                     ;;
                 --kubeconfig)
@@ -293,7 +339,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__diff)
-            opts="-o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --rotate-age-key --manifests --exit-code --kubeconfig --context --root --config --log-level --color --output --help"
+            opts="-o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --manifests --exit-code --kubeconfig --context --root --config --log-level --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -312,7 +358,31 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "versions releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles pending ownership flux-owned flux-state" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles ownership flux-owned newer drift flux-state" -- "${cur}"))
+                    return 0
+                    ;;
+                --release)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --skip-release)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --take)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --downgrade)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fix-drift)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --uninstall)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --kubeconfig)
@@ -355,7 +425,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__help)
-            opts="apps check diff status completions man help"
+            opts="apps check diff status recover completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -452,6 +522,20 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        k3s__subcmd__boot__subcmd__help__subcmd__recover)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         k3s__subcmd__boot__subcmd__help__subcmd__status)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -473,6 +557,60 @@ _k3s__boot() {
                 return 0
             fi
             case "${prev}" in
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        k3s__subcmd__boot__subcmd__recover)
+            opts="-y -o -h --force --cluster --wait-lock --yes --kubeconfig --context --root --config --log-level --color --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --cluster)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --wait-lock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --kubeconfig)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -43,6 +43,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "apps" -d 'Bootstr
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "check" -d 'Tell every problem that a bootstrap would have, each with what mends it; changes nothing'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "diff" -d 'Show what `apps` would do: namespaces, secrets by name, releases with versions and values; changes nothing'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "status" -d 'Tell what stands: nodes, releases, Flux\'s objects, what is not ready and why; changes nothing'
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "recover" -d 'Unlock releases that an operation of Helm left `pending-*`; asks first'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "completions" -d 'Print the completion script for a shell'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "man" -d 'Print the manual page'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -92,11 +93,37 @@ dns-address\t''
 api-host\t''
 api-host-cert\t''
 api-host-roles\t''
-pending\t''
 ownership\t''
 flux-owned\t''
+newer\t''
+drift\t''
 flux-state\t''"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l only -d 'Do this stage and no other' -r -f -a "nodes\t'Wait until the nodes have registered'
+namespaces\t'Make the namespaces'
+secrets\t'Apply the age key and the other secrets'
+crds\t'Sync the helmfile for custom resource definitions'
+apps\t'Sync the helmfile for everything else'
+verify\t'Wait until Flux has taken over'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l from -d 'Begin with this stage' -r -f -a "nodes\t'Wait until the nodes have registered'
+namespaces\t'Make the namespaces'
+secrets\t'Apply the age key and the other secrets'
+crds\t'Sync the helmfile for custom resource definitions'
+apps\t'Sync the helmfile for everything else'
+verify\t'Wait until Flux has taken over'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l skip -d 'Leave this stage out' -r -f -a "nodes\t'Wait until the nodes have registered'
+namespaces\t'Make the namespaces'
+secrets\t'Apply the age key and the other secrets'
+crds\t'Sync the helmfile for custom resource definitions'
+apps\t'Sync the helmfile for everything else'
+verify\t'Wait until Flux has taken over'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release-timeout -d 'Deadline of one release, unless the helmfile sets a shorter one [default: 15m]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release -d 'Sync this release and what it needs that is not installed, and no other' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l skip-release -d 'Leave this release out; what needs it is synced all the same' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l take -d 'With --force, sync this release although Flux or k3s owns it' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l downgrade -d 'Lower this release to the version of the helmfile, although a newer one is installed' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l fix-drift -d 'Put fields of this release back that somebody has changed in the cluster' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l uninstall -d 'Remove this release, for which the helmfile says `installed: false`' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l wait-lock -d 'How long to wait for another run to end [default: as long as it takes to see that it lives, 15s]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l cluster -d 'UID of kube-system of the cluster that is meant, when nothing else tells that it is the right one' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l context -d 'Kubeconfig context [default: the current one]' -r
@@ -113,9 +140,11 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s o -l output -
 json\t'One JSON document at the end'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l allow-hooks -d 'Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l strict -d 'Take warnings for errors'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l force -d 'Sync what is as wanted too, but nothing that somebody else owns'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l rotate-age-key -d 'Replace an age key in the cluster that the file does not hold'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s y -l yes -d 'Answer yes to questions; but whether this is the right cluster is answered with --cluster alone'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l dry-run -d 'Show what would be done, as `k3s-boot diff` does, and do nothing'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l list -d 'List the stages and the releases of each, without asking the cluster, and do nothing'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l nodes -d 'Nodes to expect; they need not be Ready [default: 1]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r
@@ -163,9 +192,10 @@ dns-address\t''
 api-host\t''
 api-host-cert\t''
 api-host-roles\t''
-pending\t''
 ownership\t''
 flux-owned\t''
+newer\t''
+drift\t''
 flux-state\t''"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l explain -d 'Tell why a check matters, and do nothing else' -r -f -a "config\t''
 env\t''
@@ -225,6 +255,8 @@ api-host-roles\t''
 pending\t''
 ownership\t''
 flux-owned\t''
+newer\t''
+drift\t''
 flux-state\t''
 plan\t''"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
@@ -292,10 +324,17 @@ dns-address\t''
 api-host\t''
 api-host-cert\t''
 api-host-roles\t''
-pending\t''
 ownership\t''
 flux-owned\t''
+newer\t''
+drift\t''
 flux-state\t''"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l release -d 'Sync this release and what it needs that is not installed, and no other' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l skip-release -d 'Leave this release out; what needs it is synced all the same' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l take -d 'With --force, sync this release although Flux or k3s owns it' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l downgrade -d 'Lower this release to the version of the helmfile, although a newer one is installed' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l fix-drift -d 'Put fields of this release back that somebody has changed in the cluster' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l uninstall -d 'Remove this release, for which the helmfile says `installed: false`' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l context -d 'Kubeconfig context [default: the current one]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
@@ -311,6 +350,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -s o -l output -
 json\t'One JSON document at the end'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l allow-hooks -d 'Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l strict -d 'Take warnings for errors'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l force -d 'Sync what is as wanted too, but nothing that somebody else owns'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l rotate-age-key -d 'Replace an age key in the cluster that the file does not hold'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l manifests -d 'Compare every object that the releases make, too'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l exit-code -d 'End with exit code 7 if anything would be changed'
@@ -330,6 +370,24 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -s o -l output
 json\t'One JSON document at the end'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -l watch -d 'Look again every two seconds until interrupted; with `json`, a line for each change'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l cluster -d 'UID of kube-system of the cluster that is meant' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l wait-lock -d 'How long to wait for another run to end [default: as long as it takes to see that it lives, 15s]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l context -d 'Kubeconfig context [default: the current one]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l config -d 'Configuration file [default: ROOT/k3s-boot.yaml, if it is there]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l log-level -d 'Least important level to log [env: LOG_LEVEL] [default: info]' -r -f -a "debug\t'Everything, also what the child processes say'
+info\t'The steps'
+warn\t'What deserves a look'
+error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
+always\t'Always'
+never\t'Never'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
+json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l force -d 'Unlock releases too whose operation may still be at work, for it is younger than its timeout'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s y -l yes -d 'Answer yes to the question'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l context -d 'Kubeconfig context [default: the current one]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
@@ -358,10 +416,11 @@ never\t'Never'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
 json\t'One JSON document at the end'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status completions man help" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, CRDs, apps, verify, summary'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status completions man help" -f -a "check" -d 'Tell every problem that a bootstrap would have, each with what mends it; changes nothing'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status completions man help" -f -a "diff" -d 'Show what `apps` would do: namespaces, secrets by name, releases with versions and values; changes nothing'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status completions man help" -f -a "status" -d 'Tell what stands: nodes, releases, Flux\'s objects, what is not ready and why; changes nothing'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status completions man help" -f -a "completions" -d 'Print the completion script for a shell'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status completions man help" -f -a "man" -d 'Print the manual page'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, CRDs, apps, verify, summary'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "check" -d 'Tell every problem that a bootstrap would have, each with what mends it; changes nothing'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "diff" -d 'Show what `apps` would do: namespaces, secrets by name, releases with versions and values; changes nothing'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "status" -d 'Tell what stands: nodes, releases, Flux\'s objects, what is not ready and why; changes nothing'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "recover" -d 'Unlock releases that an operation of Helm left `pending-*`; asks first'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "completions" -d 'Print the completion script for a shell'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "man" -d 'Print the manual page'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 use crate::files;
@@ -51,9 +52,44 @@ const STAND_IN: &str = "# stands in for a chart that is not there\n";
 /// Says that a chart folder is whole: written beside it after everything else, compared before it is used.
 #[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
 struct Whole {
+    #[serde(flatten)]
+    size: Size,
+    /// See [`digest`].
+    digest: String,
+}
+
+/// How much is in a folder: what is lost in a loss of power shows here.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+struct Size {
     files: u64,
     bytes: u64,
 }
+
+/// What is in all files of a chart's folder, subcharts included: equal for equal charts, whoever reads them and when.
+///
+/// # Errors
+///
+/// When a file cannot be read.
+pub fn digest(folder: &Path) -> std::io::Result<String> {
+    let mut all: Vec<_> = files::walk(folder, |_| true).filter(|entry| !entry.kind.is_dir()).collect();
+    all.sort_by(|one, other| one.path.cmp(&other.path));
+    let mut hasher = Sha256::new();
+    for entry in all {
+        let name = entry.path.strip_prefix(folder).unwrap_or(&entry.path).as_os_str().as_encoded_bytes();
+        let bytes = files::bytes(&entry.path, files::LARGEST).map_err(files::Unreadable::into_io)?;
+        // With their lengths, so that no two charts read the same.
+        for part in [name, &bytes] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    }
+    let mut hash = format!("{:x}", hasher.finalize());
+    hash.truncate(DIGEST);
+    Ok(hash)
+}
+
+/// So many hexadecimal digits of SHA-256 tell charts apart.
+const DIGEST: usize = 32;
 
 /// The charts that were fetched by earlier runs.
 #[derive(Clone, Debug)]
@@ -72,6 +108,12 @@ impl ChartStore {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.root
+    }
+
+    /// The digest of a chart that was stored, as it was when it came.
+    #[must_use]
+    pub fn digest(&self, chart: &ChartRef) -> Option<String> {
+        read_marker(&self.root.join(chart.place())).map(|whole| whole.digest)
     }
 
     /// Puts those of the charts that are stored into a staging folder.
@@ -138,7 +180,10 @@ impl ChartStore {
                 let old = staging.join(format!("old-{}", rand_name(&target)));
                 std::fs::rename(&target, old).map_err(failed)?;
             }
-            let whole = measure(&folder).map_err(failed)?;
+            // The folder is that of a version; below it is the chart's own, of which the digest is.
+            let chart = version_chart(&folder).unwrap_or_else(|| folder.clone());
+            let whole =
+                Whole { size: measure(&folder).map_err(failed)?, digest: digest(&chart).map_err(failed)? };
             std::fs::rename(&folder, &target).map_err(failed)?;
             let text = serde_json::to_vec(&whole).map_err(|error| failed(error.into()))?;
             std::fs::write(marker(&target), text).map_err(failed)?;
@@ -158,15 +203,24 @@ fn marker(folder: &Path) -> PathBuf {
     name.into()
 }
 
-fn is_whole(folder: &Path) -> bool {
-    let stored = files::bytes(&marker(folder), files::LARGEST)
-        .ok()
-        .and_then(|text| serde_json::from_slice::<Whole>(&text).ok());
-    stored.is_some() && stored == measure(folder).ok()
+fn read_marker(folder: &Path) -> Option<Whole> {
+    let text = files::bytes(&marker(folder), files::LARGEST).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
-fn measure(folder: &Path) -> std::io::Result<Whole> {
-    let mut whole = Whole { files: 0, bytes: 0 };
+fn is_whole(folder: &Path) -> bool {
+    let stored = read_marker(folder);
+    stored.is_some() && stored.map(|whole| whole.size) == measure(folder).ok()
+}
+
+/// The folder of the chart in that of its version.
+fn version_chart(folder: &Path) -> Option<PathBuf> {
+    let mut below = files::read_folder(folder).map(|entry| entry.path);
+    below.find(|path| path.join("Chart.yaml").is_file())
+}
+
+fn measure(folder: &Path) -> std::io::Result<Size> {
+    let mut whole = Size::default();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

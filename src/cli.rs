@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::check::{Rule, rules};
 use crate::logger::Level;
+use crate::plan::wishes::Wishes;
+use crate::stages::{LeftOut, Stage};
 
 /// Takes a fresh k3s cluster to the point where Flux syncs its Git repository.
 #[derive(Debug, Parser)]
@@ -40,6 +42,12 @@ pub enum Command {
         #[arg(long)]
         watch: bool,
     },
+    /// Unlock releases that an operation of Helm left `pending-*`; asks first
+    ///
+    /// helm refuses every operation on a release while its newest revision is pending. That revision is taken away and
+    /// nothing else: what it has made stays, and the next `apps` syncs it. What a run of `apps` that has ended left locked is
+    /// unlocked by the next one without this. It takes kubectl and a kubeconfig, and nothing else.
+    Recover(Recover),
     /// Print the completion script for a shell
     Completions {
         /// The shell
@@ -118,18 +126,73 @@ pub struct Checks {
     pub strict: bool,
 }
 
+/// What is asked for by name, and what is left out: options of every command that makes a plan. A release is named as
+/// NAME or NAMESPACE/NAME.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Releases and secrets")]
+pub struct Asked {
+    /// Sync this release and what it needs that is not installed, and no other
+    #[arg(long, value_name = "NAME")]
+    pub release: Vec<String>,
+    /// Leave this release out; what needs it is synced all the same
+    #[arg(long, value_name = "NAME")]
+    pub skip_release: Vec<String>,
+    /// Sync what is as wanted too, but nothing that somebody else owns
+    #[arg(long)]
+    pub force: bool,
+    /// With --force, sync this release although Flux or k3s owns it
+    #[arg(long, value_name = "NAME", requires = "force")]
+    pub take: Vec<String>,
+    /// Lower this release to the version of the helmfile, although a newer one is installed
+    #[arg(long, value_name = "NAME")]
+    pub downgrade: Vec<String>,
+    /// Put fields of this release back that somebody has changed in the cluster
+    #[arg(long, value_name = "NAME")]
+    pub fix_drift: Vec<String>,
+    /// Remove this release, for which the helmfile says `installed: false`
+    #[arg(long, value_name = "NAME")]
+    pub uninstall: Vec<String>,
+    /// Replace an age key in the cluster that the file does not hold
+    #[arg(long)]
+    pub rotate_age_key: bool,
+}
+
+impl Asked {
+    /// The same on top of what the configuration says.
+    #[must_use]
+    pub fn of(&self, configured: Wishes) -> Wishes {
+        Wishes {
+            rotate_age_key: self.rotate_age_key,
+            force: self.force,
+            take: self.take.clone(),
+            downgrade: self.downgrade.clone(),
+            fix_drift: self.fix_drift.clone(),
+            uninstall: self.uninstall.clone(),
+            releases: self.release.clone(),
+            skip_releases: [configured.skip_releases.as_slice(), &self.skip_release].concat(),
+            ..configured
+        }
+    }
+}
+
 /// Options of `k3s-boot apps`.
 #[derive(Args, Debug)]
 pub struct Apps {
     /// What is looked at.
     #[command(flatten)]
     pub checks: Checks,
+    /// Which stages are done.
+    #[command(flatten)]
+    pub stages: Stages,
     /// Deadline of one release, unless the helmfile sets a shorter one [default: 15m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub release_timeout: Option<Duration>,
-    /// Replace an age key in the cluster that the file does not hold
-    #[arg(long)]
-    pub rotate_age_key: bool,
+    /// What is done that would not be done without being asked.
+    #[command(flatten)]
+    pub wishes: Asked,
+    /// How long to wait for another run to end [default: as long as it takes to see that it lives, 15s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub wait_lock: Option<Duration>,
     /// UID of kube-system of the cluster that is meant, when nothing else tells that it is the right one
     #[arg(long, value_name = "UID")]
     pub cluster: Option<String>,
@@ -139,6 +202,32 @@ pub struct Apps {
     /// Show what would be done, as `k3s-boot diff` does, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// List the stages and the releases of each, without asking the cluster, and do nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    pub list: bool,
+}
+
+/// Which stages are done: all, unless some are named. The preflight is never left out.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Stages")]
+pub struct Stages {
+    /// Do this stage and no other
+    #[arg(long, value_name = "STAGE", conflicts_with = "from")]
+    pub only: Vec<Stage>,
+    /// Begin with this stage
+    #[arg(long, value_name = "STAGE")]
+    pub from: Option<Stage>,
+    /// Leave this stage out
+    #[arg(long, value_name = "STAGE")]
+    pub skip: Vec<Stage>,
+}
+
+impl Stages {
+    /// Those that are left out.
+    #[must_use]
+    pub fn left_out(&self) -> LeftOut {
+        LeftOut::of(&self.only, self.from, &self.skip)
+    }
 }
 
 /// Options of `k3s-boot check`.
@@ -167,15 +256,34 @@ pub struct Diff {
     /// What is looked at.
     #[command(flatten)]
     pub checks: Checks,
-    /// Replace an age key in the cluster that the file does not hold
-    #[arg(long)]
-    pub rotate_age_key: bool,
+    /// What is done that would not be done without being asked.
+    #[command(flatten)]
+    pub wishes: Asked,
     /// Compare every object that the releases make, too
     #[arg(long)]
     pub manifests: bool,
     /// End with exit code 7 if anything would be changed
     #[arg(long)]
     pub exit_code: bool,
+}
+
+/// Options of `k3s-boot recover`.
+#[derive(Args, Debug, Default)]
+pub struct Recover {
+    /// The releases, as NAME or NAMESPACE/NAME [default: all that are locked]
+    pub releases: Vec<String>,
+    /// Unlock releases too whose operation may still be at work, for it is younger than its timeout
+    #[arg(long)]
+    pub force: bool,
+    /// UID of kube-system of the cluster that is meant
+    #[arg(long, value_name = "UID")]
+    pub cluster: Option<String>,
+    /// How long to wait for another run to end [default: as long as it takes to see that it lives, 15s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub wait_lock: Option<Duration>,
+    /// Answer yes to the question
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 fn rule_id(rules: impl Iterator<Item = &'static Rule>) -> clap::builder::PossibleValuesParser {

@@ -4,6 +4,7 @@ pub mod apps;
 mod ask;
 pub mod check;
 pub mod diff;
+pub mod recover;
 pub mod status;
 
 use crate::child_env::{self, ChildEnv};

@@ -19,7 +19,7 @@ use self::read::{Fault, What};
 use self::tree::{Broken, Step, Tree};
 use crate::check::{Finding, rules};
 use crate::cli::parse_duration;
-use crate::desired::repository::is_namespace;
+use crate::desired::repository::{is_namespace, is_subdomain};
 
 /// The file's name in the root of a repository.
 pub const FILE: &str = "k3s-boot.yaml";
@@ -54,6 +54,8 @@ pub struct Config {
     /// How long things may take: durations such as `90s`, `15m` or `1h30m`.
     #[schemars(with = "Option<Timeouts>")]
     pub timeouts: Timeouts,
+    /// Releases of the helmfiles to leave out, as `name` or `namespace/name`, such as `coredns` where k3s keeps its own.
+    pub skip_releases: Option<Vec<Text<ReleaseName>>>,
     /// Checks to leave out; `k3s-boot check` shows their names.
     pub skip_checks: Option<Vec<Text<SkippedCheck>>>,
 }
@@ -133,6 +135,10 @@ pub struct Uid(pub String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace(pub String);
 
+/// The name of a release, with or without its namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseName(pub String);
+
 /// A path as it is written, relative to the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File(pub PathBuf);
@@ -170,6 +176,32 @@ impl Word for Namespace {
 
     fn schema() -> Schema {
         json_schema!({"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"})
+    }
+}
+
+impl Config {
+    /// The releases to leave out.
+    #[must_use]
+    pub fn skip_releases(&self) -> Vec<String> {
+        self.skip_releases.iter().flatten().map(|Text(name)| name.0.clone()).collect()
+    }
+}
+
+impl Word for ReleaseName {
+    const ACCEPTED: &'static str = "the name of a release, as `name` or `namespace/name`";
+
+    fn parse<E: de::Error>(text: &str) -> Result<Self, E> {
+        let (namespace, name) =
+            text.split_once('/').map_or((None, text), |(namespace, name)| (Some(namespace), name));
+        if namespace.is_none_or(is_namespace) && name.len() <= 53 && is_subdomain(name) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(E::custom(Self::ACCEPTED))
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({"type": "string", "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"})
     }
 }
 
@@ -467,7 +499,7 @@ mod tests {
         let text = format!(
             "cluster:\n  uid: {}\nnodes: 3\nnamespaces: [kube-system, &n media, *n]\nsecrets:\n  ageKey: ../age.key\n  \
              files: [bootstrap/x.sops.yaml]\nhelmfiles:\n  crds: a.yaml\n  apps: /b.yaml\ntimeouts:\n  total: 1h 30m\n  \
-             release: 90s\n  nodes: 1m\n  verify: 7d\nskipChecks: [versions]\n",
+             release: 90s\n  nodes: 1m\n  verify: 7d\nskipReleases: [kube-system/coredns]\nskipChecks: [versions]\n",
             UID.to_uppercase()
         );
         let file = |path: &str| Text(File(path.into()));
@@ -488,6 +520,7 @@ mod tests {
                 nodes: time(60),
                 verify: time(604_800),
             },
+            skip_releases: Some(vec![Text(ReleaseName("kube-system/coredns".to_owned()))]),
             skip_checks: Some(vec![Text(SkippedCheck("versions"))]),
         };
         assert_eq!(good(&text), expected);
@@ -526,11 +559,11 @@ mod tests {
         let cases = [
             (
                 "node: 3\n",
-                "line=1 field=node accepted=cluster nodes namespaces secrets helmfiles timeouts skipChecks fix=did you mean `nodes`?",
+                "line=1 field=node accepted=cluster nodes namespaces secrets helmfiles timeouts skipReleases skipChecks fix=did you mean `nodes`?",
             ),
             (
                 "# x\nskip-checks: []\n",
-                "line=2 field=skip-checks accepted=cluster nodes namespaces secrets helmfiles timeouts skipChecks fix=did you mean `skipChecks`?",
+                "line=2 field=skip-checks accepted=cluster nodes namespaces secrets helmfiles timeouts skipReleases skipChecks fix=did you mean `skipChecks`?",
             ),
             ("cluster:\n  uuid: x\n", "line=2 field=cluster.uuid accepted=uid fix=did you mean `uid`?"),
             (
@@ -547,11 +580,11 @@ mod tests {
             ),
             (
                 "<<: {nodes: 3}\n",
-                "line=1 field=<< accepted=cluster nodes namespaces secrets helmfiles timeouts skipChecks",
+                "line=1 field=<< accepted=cluster nodes namespaces secrets helmfiles timeouts skipReleases skipChecks",
             ),
             (
                 "1: 2\n",
-                "line=1 field=1 accepted=cluster nodes namespaces secrets helmfiles timeouts skipChecks",
+                "line=1 field=1 accepted=cluster nodes namespaces secrets helmfiles timeouts skipReleases skipChecks",
             ),
         ];
         for (text, expected) in cases {

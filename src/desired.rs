@@ -20,6 +20,7 @@ use self::releases::Release;
 use self::synced::Synced;
 use crate::check::Finding;
 use crate::observed::Known;
+use crate::stages::Stage;
 
 /// The value that stands for a variable which is demanded and not set, while everything else is looked at. Rules about
 /// such a value have nothing to say.
@@ -88,18 +89,18 @@ impl Desired {
     /// The release of this name that is wanted, in whatever namespace.
     #[must_use]
     pub fn release(&self, name: &str) -> Option<&Release> {
-        self.releases().find(|release| release.installed && release.name == name)
+        self.releases().find(|release| release.is_wanted() && release.name == name)
     }
 
     /// The release whose chart has this name, the last part of its address.
     #[must_use]
     pub fn release_of_chart(&self, chart: &str) -> Option<&Release> {
-        self.releases().find(|release| release.installed && release.chart_name() == chart)
+        self.releases().find(|release| release.is_wanted() && release.chart_name() == chart)
     }
 
     /// All releases that are wanted and whose chart has this name.
     pub fn releases_of_chart<'a>(&'a self, chart: &'a str) -> impl Iterator<Item = &'a Release> {
-        self.releases().filter(move |release| release.installed && release.chart_name() == chart)
+        self.releases().filter(move |release| release.is_wanted() && release.chart_name() == chart)
     }
 
     /// The version of a release's chart, where it is told: by the helmfile, or by the chart on this machine.
@@ -122,6 +123,12 @@ impl Desired {
     pub fn for_cluster(&self) -> impl Iterator<Item = &EncryptedFile> {
         let synced = |file: &EncryptedFile| self.synced.as_ref().is_ok_and(|synced| synced.has(&file.path));
         self.encrypted.iter().filter(move |file| file.in_bootstrap || synced(file))
+    }
+
+    /// The release of a DNS that the user leaves out, for k3s brings its own.
+    #[must_use]
+    pub fn dns_left_out(&self) -> Option<&Release> {
+        self.releases().find(|release| release.left_out && release.chart_name() == "coredns")
     }
 
     /// Whether a release brings the cluster's network. It is known by its chart.
@@ -148,10 +155,10 @@ pub enum Kind {
 impl Kind {
     /// The stage in which it is synced.
     #[must_use]
-    pub fn stage(self) -> &'static str {
+    pub fn stage(self) -> Stage {
         match self {
-            Self::Crds => "crds",
-            Self::Apps => "apps",
+            Self::Crds => Stage::Crds,
+            Self::Apps => Stage::Apps,
         }
     }
 }

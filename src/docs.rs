@@ -12,6 +12,8 @@ use crate::config::Config;
 use crate::report::Report;
 use crate::report::checks::ChecksReport;
 use crate::report::diff::DiffReport;
+use crate::report::list::StagesReport;
+use crate::report::recover::RecoverReport;
 use crate::report::status::StatusReport;
 
 /// The completion script for a shell.
@@ -96,11 +98,13 @@ pub fn config_schema() -> serde_json::Result<String> {
 /// # Errors
 ///
 /// Never in practice: it writes into memory.
-pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 4]> {
+pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 6]> {
     Ok([
         ("apps", schema::<Report>()?),
+        ("apps-list", schema::<StagesReport>()?),
         ("check", schema::<ChecksReport>()?),
         ("diff", schema::<DiffReport>()?),
+        ("recover", schema::<RecoverReport>()?),
         ("status", schema::<StatusReport>()?),
     ])
 }

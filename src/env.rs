@@ -11,6 +11,8 @@ use std::path::PathBuf;
 #[derive(Clone, Default)]
 pub struct Env {
     vars: BTreeMap<OsString, OsString>,
+    /// The command line, less the program.
+    pub args: Vec<OsString>,
     /// The working folder, the base of relative paths.
     pub cwd: PathBuf,
     /// Whether standard input is a terminal.
@@ -39,6 +41,7 @@ impl Env {
     pub fn from_process() -> std::io::Result<Self> {
         Ok(Self {
             vars: std::env::vars_os().collect(),
+            args: std::env::args_os().skip(1).collect(),
             cwd: std::env::current_dir()?,
             stdin_is_terminal: std::io::stdin().is_terminal(),
             stdout_is_terminal: std::io::stdout().is_terminal(),

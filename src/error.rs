@@ -1,14 +1,12 @@
 //! What can go wrong, with an exit code and a way out for each.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use nix::sys::signal::Signal;
 
 use crate::check::Finding;
 use crate::logger::{self, Level};
 use crate::process::ProcessError;
-use crate::process::signals::Stopped;
+use crate::process::signals::{Cause, Stopped};
 use crate::run::seconds;
 
 /// How a run ended that did not do what it was asked for.
@@ -77,9 +75,17 @@ pub enum Error {
         /// What was waited for.
         waiting_for: String,
     },
+    /// Another run is at work on this cluster.
+    #[error("another run holds the lock: {holder}")]
+    Locked {
+        /// Its host and process.
+        holder: String,
+        /// Since when, as RFC 3339.
+        since: String,
+    },
     /// k3s-boot was told to stop.
     #[error("interrupted by {0}")]
-    Interrupted(Signal),
+    Interrupted(Cause),
     /// A file of our own could not be read or written.
     #[error("failed to {action} `{path}`: {source}")]
     File {
@@ -108,18 +114,20 @@ impl ReleaseFailure {
     fn fix(&self) -> Option<String> {
         let (namespace, name) = self.release.as_ref()?.split_once('/')?;
         // helm's words for a release whose last operation was killed, or still runs elsewhere.
-        self.reason.contains("another operation (install/upgrade/rollback) is in progress").then(|| {
-            format!(
-                "if no other run is at work, `helm rollback {name} --namespace {namespace}` unlocks it; a first install is \
-                 unlocked by deleting its newest Secret `sh.helm.release.v1.{name}.v1`"
-            )
+        if self.reason.contains("another operation (install/upgrade/rollback) is in progress") {
+            return Some("if no other run is at work, `k3s-boot recover` unlocks it".to_owned());
+        }
+        // helm 4, which applies on the server's side.
+        let conflict = self.reason.contains("conflict") && self.reason.contains(": .");
+        conflict.then(|| {
+            format!("somebody changed fields that helm sets; --fix-drift {namespace}/{name} puts them back")
         })
     }
 }
 
 impl From<Stopped> for Error {
-    fn from(Stopped(signal): Stopped) -> Self {
-        Self::Interrupted(signal)
+    fn from(Stopped(cause): Stopped) -> Self {
+        Self::Interrupted(cause)
     }
 }
 
@@ -140,9 +148,11 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self, changed: bool) -> u8 {
         match self {
-            Self::Interrupted(signal) | Self::Process(ProcessError::Interrupted { signal }) => {
-                128 + u8::try_from(*signal as i32).unwrap_or(0)
-            }
+            Self::Locked { .. } => 8,
+            Self::Interrupted(cause) | Self::Process(ProcessError::Interrupted { cause }) => match cause {
+                Cause::Signal(signal) => 128 + u8::try_from(*signal as i32).unwrap_or(0),
+                Cause::LostLock => 8,
+            },
             Self::Deadline { .. } => 6,
             _ if self.is_late() => 6,
             Self::Release(failure) if failure.timed_out => 6,
@@ -151,55 +161,82 @@ impl Error {
         }
     }
 
-    /// Says it on the log, with what to type where that is known. `log` is the file with all that the tools said.
-    /// `killed` tells that the tools were not given time to end in good order.
-    pub fn report(&self, log: Option<&std::path::Path>, killed: bool) {
-        let log = log.map(|path| ("log", path.display().to_string()));
+    /// Says it on the log, with what to type where that is known.
+    pub fn report(&self, end: &End<'_>) {
+        if let Self::Preflight(findings) = self {
+            findings.iter().for_each(Finding::log);
+            return;
+        }
+        let (message, mut pairs) = self.words(end.killed);
+        // What to type is the last word.
+        let fix = pairs.iter().position(|(key, _)| *key == "fix").map(|at| pairs.remove(at));
+        pairs.extend(
+            end.log.filter(|_| !self.is_interruption()).map(|path| ("log", path.display().to_string())),
+        );
+        pairs.extend(fix);
+        pairs.extend(end.go_on.clone().map(|command| ("go_on", command)));
+        logger::log(Level::Error, message, &pairs);
+    }
+
+    /// Its message, and what is known.
+    fn words(&self, killed: bool) -> (&'static str, Vec<(&'static str, String)>) {
         match self {
-            Self::Preflight(findings) => findings.iter().for_each(Finding::log),
             Self::Release(failure) => {
                 let mut pairs = Vec::new();
                 pairs.extend(failure.release.clone().map(|release| ("release", release)));
                 pairs.push(("reason", failure.reason.clone()));
-                pairs.extend(log);
                 pairs.extend(failure.fix().map(|fix| ("fix", fix)));
-                logger::log(Level::Error, "Failed to sync Helm releases", &pairs);
+                ("Failed to sync Helm releases", pairs)
             }
             Self::Flux { object, reason, fix } => {
-                let pairs = [("object", object.clone()), ("reason", reason.clone()), ("fix", fix.clone())];
-                logger::log(Level::Error, "Flux cannot take over", &pairs);
+                let pairs = [("object", object), ("reason", reason), ("fix", fix)];
+                ("Flux cannot take over", pairs.map(|(key, value)| (key, value.clone())).into())
             }
             Self::Deadline { stage, after, waiting_for } => {
-                let mut pairs = vec![
-                    ("stage", (*stage).to_owned()),
-                    ("after", seconds(*after)),
-                    ("waiting_for", waiting_for.clone()),
-                ];
-                pairs.extend(log);
-                logger::log(Level::Error, "Deadline passed", &pairs);
+                let stage = (*stage).to_owned();
+                let pairs =
+                    [("stage", stage), ("after", seconds(*after)), ("waiting_for", waiting_for.clone())];
+                ("Deadline passed", pairs.into())
             }
-            Self::Interrupted(signal) | Self::Process(ProcessError::Interrupted { signal }) => {
+            Self::Locked { holder, since } => {
+                let fix = "wait until it has ended, or for that long with --wait-lock".to_owned();
+                (
+                    "Another run is at work",
+                    vec![("holder", holder.clone()), ("since", since.clone()), ("fix", fix)],
+                )
+            }
+            Self::Interrupted(Cause::LostLock)
+            | Self::Process(ProcessError::Interrupted { cause: Cause::LostLock }) => {
+                let fix = "wait until the run that has it now has ended, and run it again".to_owned();
+                ("Lock lost", vec![("fix", fix)])
+            }
+            Self::Interrupted(Cause::Signal(signal))
+            | Self::Process(ProcessError::Interrupted { cause: Cause::Signal(signal) }) => {
                 let fix = if killed {
-                    "see `helm list --all-namespaces --pending`: a release that was killed stays locked, and `helm rollback` unlocks it"
+                    "run it again: a release that was killed is unlocked and synced then"
                 } else {
                     "run it again: what is done is kept, the rest is done then"
                 };
-                logger::log(
-                    Level::Error,
-                    "Interrupted",
-                    &[("signal", signal.to_string()), ("fix", fix.to_owned())],
-                );
+                ("Interrupted", vec![("signal", signal.to_string()), ("fix", fix.to_owned())])
             }
-            Self::Process(_)
+            Self::Preflight(_)
+            | Self::Process(_)
             | Self::Tool { .. }
             | Self::Api { .. }
             | Self::Unanswered { .. }
             | Self::Answer { .. }
-            | Self::File { .. } => {
-                let mut pairs = vec![("reason", self.to_string())];
-                pairs.extend(log);
-                logger::log(Level::Error, "Bootstrap failed", &pairs);
-            }
+            | Self::File { .. } => ("Bootstrap failed", vec![("reason", self.to_string())]),
         }
     }
+}
+
+/// What is known of how a run ended, beside its error.
+#[derive(Default)]
+pub struct End<'a> {
+    /// The file with all that the tools said.
+    pub log: Option<&'a Path>,
+    /// Whether the tools were not given time to end in good order.
+    pub killed: bool,
+    /// The command that goes on from there.
+    pub go_on: Option<String>,
 }

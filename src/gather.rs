@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use self::files::{Files, files, files_for_looking};
-pub use self::standing::{Named, Standing, standing};
+pub use self::standing::{Named, Standing, locks, standing};
 use crate::charts::ChartStore;
 use crate::check::{Facts, Finding, Findings, Severity, versions};
 use crate::desired::{Desired, Helmfile, encrypted, repository, synced};
@@ -26,6 +26,7 @@ use crate::fingerprint::HashKey;
 use crate::manifests::Manifests;
 use crate::observed::cluster::Cluster;
 use crate::observed::{Known, Observed, Program};
+use crate::plan::{needs_rendering, plan};
 use crate::redact::Redactor;
 use crate::scratch::Scratch;
 use crate::settings::{Settings, missing_env};
@@ -34,10 +35,10 @@ use crate::tools::Toolbox;
 /// What a picture is for; so much of it is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Asking the rules.
-    Check,
-    /// Making a plan too.
+    /// Making a plan, and asking the rules whether it can be carried out: with nothing to do, less is looked at.
     Plan,
+    /// Asking the rules, whatever there is to do.
+    Check,
     /// Comparing every object too.
     Everything,
 }
@@ -86,14 +87,14 @@ pub async fn gather(
     let (versions, builds, secrets, git, api) = Box::pin(async {
         tokio::join!(
             tools.versions(settings.cache.as_deref(), settings.offline),
-            Box::pin(builds_and_ready(&place, &files)),
+            Box::pin(place.builds(&files.helmfiles)),
             secrets::decrypt(tools, settings, &files, &key, redactor),
             git::ask(tools, settings),
             Box::pin(cluster::ask(tools, settings, &files, on_cluster)),
         )
     })
     .await;
-    let (versions, (builds, ready), secrets, git, mut api) = (versions?, builds?, secrets?, git?, api?);
+    let (versions, builds, secrets, git, mut api) = (versions?, builds?, secrets?, git?, api?);
 
     let mut problems = Findings(files.problems);
     problems.0.append(&mut api.problems);
@@ -145,32 +146,32 @@ pub async fn gather(
     let mut manifests = Manifests::default();
     if let Some(mut live) = api.live {
         live.objects = live_objects;
-        if let Some(ready) = ready {
-            (live.not_ready, live.api_host_refused) = (ready.not_ready, ready.api_host_refused);
-        }
         cluster::other_records(tools, &desired, &mut live).await?;
+        let wishes = &settings.wishes;
+        let changes = purpose != Purpose::Plan
+            || desired.releases().any(|release| needs_rendering(release, &desired, &live, wishes));
         let rendering =
             Box::pin(renders::render(tools, &place, &desired, &live, purpose == Purpose::Everything));
-        let (rendered, missing) = tokio::join!(rendering, cluster::missing(tools, &desired, &live, purpose));
+        let (rendered, standing, fitness) = tokio::join!(
+            rendering,
+            Box::pin(cluster::standing(tools, &desired, &live, wishes)),
+            Box::pin(cluster::fitness(tools, &desired, &live.cluster, changes)),
+        );
         (manifests, live.owners) = rendered?;
-        live.missing = missing?;
+        live.standing = standing?;
+        let fitness = match fitness? {
+            None if plan(&desired, Some(&live), wishes, observed.now).is_ok_and(|plan| plan.is_empty()) => {
+                None
+            }
+            None => cluster::fitness(tools, &desired, &live.cluster, true).await?,
+            known => known,
+        };
+        if let Some(fitness) = fitness {
+            fitness.tell(&mut live);
+        }
         observed.live = Some(live);
     }
     Ok(Picture { desired, observed, manifests, charts })
-}
-
-/// Reads the helmfiles, and then asks for what depends on a value of theirs.
-async fn builds_and_ready(
-    place: &builds::Place<'_>,
-    files: &Files,
-) -> Result<(Vec<builds::Build>, Option<cluster::Ready>), Error> {
-    let builds = place.builds(&files.helmfiles).await?;
-    if !cluster::is_asked(place.settings, files) {
-        return Ok((builds, None));
-    }
-    let releases = builds.iter().flat_map(|build| &build.helmfile.releases);
-    let ready = cluster::ready(place.tools, releases).await?;
-    Ok((builds, Some(ready)))
 }
 
 fn programs(found: Vec<Program>, versions: &[(&str, Known<Option<semver::Version>>)]) -> Vec<Program> {
@@ -183,7 +184,7 @@ fn programs(found: Vec<Program>, versions: &[(&str, Known<Option<semver::Version
 }
 
 fn namespaces_of(helmfile: &Helmfile) -> impl Iterator<Item = &String> {
-    helmfile.releases.iter().filter(|release| release.installed).map(|release| &release.namespace)
+    helmfile.releases.iter().filter(|release| release.is_wanted()).map(|release| &release.namespace)
 }
 
 /// The files named as encrypted: those of the bootstrap, and those that Git tracks there and where Flux looks.
@@ -204,7 +205,7 @@ fn encrypted_files(
 fn sync_path(helmfiles: &[Helmfile]) -> Known<&str> {
     let releases = helmfiles.iter().flat_map(|helmfile| &helmfile.releases);
     let path = releases
-        .filter(|release| release.installed && release.chart_name() == "flux-instance")
+        .filter(|release| release.is_wanted() && release.chart_name() == "flux-instance")
         .filter(|release| {
             // Only a Git repository can be this one.
             release.value(&["instance", "sync", "kind"]).is_none_or(|kind| kind == "GitRepository")

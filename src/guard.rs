@@ -69,10 +69,7 @@ pub fn mark(desired: &Desired) -> String {
 /// The mark that the cluster carries, if any.
 #[must_use]
 pub fn mark_of(live: &Live) -> Option<&str> {
-    let (namespace, name) = LEASE;
-    let lease =
-        live.cluster.leases.iter().find(|lease| lease.namespace == namespace && lease.name == name)?;
-    lease.annotations.get(MARK).map(String::as_str)
+    live.cluster.lock()?.annotations.get(MARK).map(String::as_str)
 }
 
 /// Whether it cannot be told which repository this is, for a variable that its address needs is not set.
@@ -126,7 +123,9 @@ pub fn judge(settings: &Settings, desired: &Desired, live: &Live) -> Verdict {
     if runs.is_empty() { Verdict::Fresh } else { Verdict::Unknown(runs) }
 }
 
-fn other_pin(settings: &Settings, uid: &str) -> Option<Finding> {
+/// Why a cluster with this UID is not the one that the user has named or pinned.
+#[must_use]
+pub fn other_pin(settings: &Settings, uid: &str) -> Option<Finding> {
     let (pin, from) = match (&settings.cluster_flag, &settings.cluster_uid) {
         (Some(flag), _) if flag != uid => (flag, "--cluster".to_owned()),
         (None, Some(pin)) if pin != uid => (pin, settings.config_file.display().to_string()),
@@ -227,8 +226,9 @@ mod tests {
     use crate::desired::releases::parse;
     use crate::desired::{Helmfile, Kind};
     use crate::observed::claims::{Claim, Claims};
-    use crate::observed::cluster::{Lease, Workload};
+    use crate::observed::cluster::Lease;
     use crate::observed::helm::Stored;
+    use crate::observed::workloads::Workload;
 
     fn desired(url: &str) -> Desired {
         let text = format!(

@@ -21,14 +21,17 @@ pub mod guard;
 pub mod kubeconfig;
 pub mod logger;
 pub mod manifests;
+pub mod notes;
 pub mod observed;
 pub mod plan;
 pub mod process;
+pub mod recovery;
 pub mod redact;
 pub mod report;
 pub mod run;
 pub mod scratch;
 pub mod settings;
+pub mod stages;
 pub mod tools;
 pub mod transcript;
 pub mod verify;
@@ -38,9 +41,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::cli::{Apps, Check, Cli, Command, Diff, Global};
+use crate::cli::{Apps, Check, Cli, Command, Diff, Global, Recover};
 use crate::env::Env;
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
@@ -65,6 +69,7 @@ pub fn main_impl() -> ExitCode {
         Command::Check(check) => run_check(&cli.global, check),
         Command::Diff(diff) => run_diff(&cli.global, diff),
         Command::Status { watch } => run_status(&cli.global, *watch),
+        Command::Recover(recover) => run_recover(&cli.global, recover),
         Command::Completions { shell } => print(&docs::completions(*shell)),
         Command::Man => docs::man(Cli::command()).map_err(Into::into).and_then(|page| print(&page)),
     };
@@ -110,8 +115,19 @@ fn run<T>(work: impl AsyncFnOnce(Stop) -> anyhow::Result<T>) -> anyhow::Result<T
 }
 
 fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
-    let (env, redactor) = begin(global, apps.dry_run)?;
+    if apps.stages.left_out().is_all() {
+        let error = Cli::command().error(
+            ErrorKind::ValueValidation,
+            "no stage is left: `--only`, `--from` and `--skip` leave out all of them",
+        );
+        _ = error.print();
+        return Ok(ExitCode::from(2));
+    }
+    let (env, redactor) = begin(global, apps.dry_run || apps.list)?;
     let settings = Settings::of_apps(global, apps, &env);
+    if apps.list {
+        return Ok(ExitCode::from(written(commands::apps::list(&settings))?));
+    }
     if apps.dry_run {
         let asked = commands::diff::Asked::default();
         let code =
@@ -142,6 +158,15 @@ fn run_diff(global: &Global, diff: &Diff) -> anyhow::Result<ExitCode> {
     let asked = commands::diff::Asked { manifests: diff.manifests, exit_code: diff.exit_code };
     let code =
         run(async |stop| written(commands::diff::diff(&settings, &env, &redactor, stop, asked).await))?;
+    Ok(ExitCode::from(code))
+}
+
+fn run_recover(global: &Global, recover: &Recover) -> anyhow::Result<ExitCode> {
+    let (env, redactor) = begin(global, false)?;
+    let settings = Settings::of_recover(global, recover, &env);
+    let code = run(async |stop| {
+        written(commands::recover::recover(&settings, recover, &env, &redactor, stop).await)
+    })?;
     Ok(ExitCode::from(code))
 }
 

@@ -1,6 +1,8 @@
 //! The rendered manifests of releases: a lazy input, for rendering takes a second and most runs need none.
 
 pub mod diff;
+pub mod drift;
+pub mod stored;
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,6 @@
 pub mod claims;
 pub mod cluster;
 pub mod events;
-pub mod existence;
 pub mod flux;
 pub mod helm;
 pub mod inventory;
@@ -13,6 +12,7 @@ pub mod node;
 pub mod objects;
 #[cfg(test)]
 pub(crate) mod odd;
+pub mod standing;
 pub mod workloads;
 
 use std::collections::BTreeMap;
@@ -24,12 +24,16 @@ use semver::Version;
 use self::claims::Claims;
 use self::cluster::Cluster;
 use self::helm::{Record, Stored};
+use self::inventory::Inventory;
 use self::inventory::Meta;
 use self::kinds::Kinds;
 use self::objects::LiveObject;
+use self::standing::Standing;
 use crate::check::Finding;
 use crate::desired::objects::ObjectId;
 use crate::kubeconfig::Target;
+use crate::notes::Notes;
+use crate::process::own::Fate;
 
 /// Something that could be found out, or why it could not.
 pub type Known<T> = Result<T, String>;
@@ -88,9 +92,12 @@ pub struct Live {
     pub releases: Known<Vec<Stored>>,
     /// The newest revisions of the wanted releases in full, by `namespace/name`.
     pub records: Known<BTreeMap<String, Record>>,
-    /// Which objects of the manifests of releases that are otherwise as wanted are not there, by `namespace/name`; not
-    /// looked at unless a plan is made.
-    pub missing: BTreeMap<String, Known<Vec<String>>>,
+    /// How the objects of releases that are otherwise as wanted stand, by `namespace/name`.
+    pub standing: BTreeMap<String, Known<Standing>>,
+    /// What earlier runs noted.
+    pub notes: Notes,
+    /// What became of the runs that have left releases locked, by their identities.
+    pub runs: BTreeMap<String, Fate>,
     /// Those of the wanted objects that exist.
     pub objects: Known<BTreeMap<ObjectId, LiveObject>>,
     /// Who owns the objects of releases that are not as wanted and exist already.
@@ -106,6 +113,16 @@ pub struct Live {
 }
 
 impl Live {
+    /// What objects there are, of the kinds that were read already.
+    #[must_use]
+    pub fn inventory(&self) -> Inventory {
+        let mut inventory = self.cluster.inventory.clone();
+        if let Ok(claims) = &self.claims {
+            inventory.extend(claims.inventory.clone());
+        }
+        inventory
+    }
+
     /// Whether Helm has installed a release, by its `namespace/name`, and that went well; false when it is not known.
     #[must_use]
     pub fn is_deployed(&self, release: &str) -> bool {
@@ -127,7 +144,9 @@ impl Default for Live {
             claims: unknown(),
             releases: unknown(),
             records: unknown(),
-            missing: BTreeMap::new(),
+            standing: BTreeMap::new(),
+            notes: Notes::default(),
+            runs: BTreeMap::new(),
             objects: unknown(),
             owners: unknown(),
             may_everything: unknown(),
@@ -143,6 +162,8 @@ impl Default for Live {
 pub struct Owned {
     /// The release that would make it.
     pub release: String,
+    /// How many objects that one would make.
+    pub among: usize,
     /// Which object.
     pub id: ObjectId,
     /// What the cluster notes about it.

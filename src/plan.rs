@@ -1,16 +1,22 @@
 //! What has to be done: a pure function of what is wanted and what stands.
 
 pub mod releases;
+pub mod wishes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
-use self::releases::ReleasePlan;
+use self::releases::{ReleaseAction, ReleasePlan};
+use self::wishes::Wishes;
 use crate::check::Finding;
 use crate::desired::objects::{Object, ObjectId};
 use crate::desired::releases::Release;
 use crate::desired::{Desired, Kind};
 use crate::observed::Live;
+use crate::observed::helm::Stored;
 use crate::observed::objects::LiveObject;
+use crate::recovery::{self, Origin};
+use crate::stages::Stage;
 
 /// What a bootstrap will do.
 #[derive(Debug, PartialEq)]
@@ -21,6 +27,19 @@ pub struct Plan {
     pub objects: Vec<(ObjectId, ObjectAction)>,
     /// The helmfiles, with what becomes of their releases.
     pub helmfiles: Vec<(Kind, Vec<ReleasePlan>)>,
+    /// The releases that are unlocked before they are synced.
+    pub unlocks: Vec<Unlock>,
+}
+
+/// A release whose operation is over and has left it locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlock {
+    /// Its newest revision.
+    pub stored: Stored,
+    /// The run that began the operation (see [`crate::process::own::Identity`]).
+    pub run: String,
+    /// The host of the run that began the operation.
+    pub by: String,
 }
 
 impl Plan {
@@ -68,7 +87,12 @@ pub enum ObjectAction {
 /// # Errors
 ///
 /// All reasons for which what is wanted must not be brought about.
-pub fn plan(desired: &Desired, live: Option<&Live>, rotate_age_key: bool) -> Result<Plan, Vec<Finding>> {
+pub fn plan(
+    desired: &Desired,
+    live: Option<&Live>,
+    wishes: &Wishes,
+    now: SystemTime,
+) -> Result<Plan, Vec<Finding>> {
     let unread = |reason: &str| vec![Finding::error("plan", "Cluster cannot be read").with("reason", reason)];
     let live = live.ok_or_else(|| unread("it does not answer"))?;
     let objects_there = live.objects.as_ref().map_err(|reason| unread(reason))?;
@@ -77,7 +101,8 @@ pub fn plan(desired: &Desired, live: Option<&Live>, rotate_age_key: bool) -> Res
     let stored = live.releases.as_ref().map_err(|reason| unread(reason))?;
     let mut findings = Vec::new();
     let mut namespaces = Vec::new();
-    for name in &desired.namespaces {
+    let wanted_namespaces = desired.namespaces.iter().filter(|_| !wishes.stages.has(Stage::Namespaces));
+    for name in wanted_namespaces {
         let action = match live.cluster.namespaces.get(name).map(String::as_str) {
             None => NamespaceAction::Create,
             Some("Terminating") => {
@@ -94,42 +119,123 @@ pub fn plan(desired: &Desired, live: Option<&Live>, rotate_age_key: bool) -> Res
         namespaces.push((name.clone(), action));
     }
     let mut objects = Vec::new();
-    for object in &desired.objects {
+    let wanted_objects = desired.objects.iter().filter(|_| !wishes.stages.has(Stage::Secrets));
+    for object in wanted_objects {
         let action = object_action(object, objects_there);
-        if matches!(action, ObjectAction::Change(_)) && !rotate_age_key {
+        if action == ObjectAction::Create && wishes.stages.has(Stage::Namespaces) {
+            findings.extend(no_namespace(object, live));
+        }
+        if matches!(action, ObjectAction::Change(_)) && !wishes.rotate_age_key {
             findings.extend(vanishing_identity(object, objects_there));
         }
         objects.push((object.id.clone(), action));
     }
-    let unwanted = desired.releases().filter(|release| !release.installed).map(Release::id);
-    let unwanted = unwanted.filter(|release| stored.iter().any(|stored| stored.id() == *release));
-    findings.extend(unwanted.map(|release| {
+    let is_stored = |id: &str| stored.iter().any(|stored| stored.id() == id);
+    let unwanted = desired.releases().filter(|release| !release.installed && is_stored(&release.id()));
+    let (removed, kept): (Vec<_>, Vec<_>) =
+        unwanted.map(Release::id).partition(|id| wishes::names(&wishes.uninstall, id));
+    findings.extend(kept.into_iter().map(|release| {
         Finding::error("plan", "Release would be uninstalled")
-            .with("release", release)
+            .with("release", &release)
             .with("reason", "the helmfile says `installed: false`, and it is installed")
-            .fix("remove the release from the helmfile, or uninstall it with helm if that is meant")
+            .fix(format!("remove the release from the helmfile, or let it go with --uninstall {release}"))
     }));
+    findings.extend(unknown_names(desired, wishes));
     if !findings.is_empty() {
         return Err(findings);
     }
-    let releases = |releases: &[Release]| {
-        let wanted = releases.iter().filter(|release| release.installed);
-        wanted.map(|release| releases::plan(release, desired, live)).collect()
+    let asked = asked_for(desired, stored, wishes);
+    let releases = |kind: Kind, releases: &[Release]| {
+        let wanted = releases.iter().filter(|release| release.installed || removed.contains(&release.id()));
+        let plan = |release: &Release| {
+            let mut plan = releases::plan(release, desired, live, wishes);
+            if !release.installed {
+                plan.action = ReleaseAction::Uninstall;
+            } else if asked.as_ref().is_some_and(|asked| !asked.contains(&plan.id)) {
+                plan.action = ReleaseAction::Skip("not asked for");
+            }
+            if wishes.stages.has(kind.stage()) {
+                plan.action = ReleaseAction::Skip("its stage is left out");
+            }
+            plan
+        };
+        wanted.map(plan).collect::<Vec<_>>()
     };
-    let helmfiles = desired.helmfiles.iter().map(|file| (file.kind, releases(&file.releases))).collect();
-    Ok(Plan { namespaces, objects, helmfiles })
+    let helmfiles: Vec<_> =
+        desired.helmfiles.iter().map(|file| (file.kind, releases(file.kind, &file.releases))).collect();
+    let synced = helmfiles.iter().flat_map(|(_, releases)| releases).filter(|release| release.action.syncs());
+    let locked =
+        synced.filter_map(|release| stored.iter().find(|one| one.is_pending() && one.id() == release.id));
+    let unlocks = locked.filter_map(|stored| match recovery::origin(stored, live, now) {
+        Origin::Ended(by) => {
+            let operation = live.notes.operation(&stored.id(), stored.revision)?;
+            Some(Unlock { stored: stored.clone(), run: operation.run.clone(), by })
+        }
+        // A rule stops the run, or the lock does.
+        Origin::AtWork(_) | Origin::Until(..) | Origin::Unknown => None,
+    });
+    let unlocks = unlocks.collect();
+    Ok(Plan { namespaces, objects, helmfiles, unlocks })
 }
 
-/// Whether a release's manifest has to be rendered: what is installed is not this chart with these values.
+/// An object cannot be made in a namespace that is not there, and that is not to be made.
+fn no_namespace(object: &Object, live: &Live) -> Option<Finding> {
+    let namespace = object.id.namespace.as_ref()?;
+    (!live.cluster.namespaces.contains_key(namespace)).then(|| {
+        Finding::error("plan", "Namespace is missing")
+            .with("namespace", namespace)
+            .with("object", object.id.words())
+            .fix("do not leave out the stage `namespaces`")
+    })
+}
+
+/// Names that the user gave and that no release has.
+fn unknown_names(desired: &Desired, wishes: &Wishes) -> Vec<Finding> {
+    let known: Vec<_> = desired.releases().map(Release::id).collect();
+    let unknown = wishes.names().filter(|(_, name)| !known.iter().any(|id| wishes::is_named(name, id)));
+    unknown
+        .map(|(flag, name)| {
+            Finding::error("plan", "Release is not in the helmfiles")
+                .with("release", name)
+                .with("by", flag)
+                .with("accepted", known.join(" "))
+        })
+        .collect()
+}
+
+/// The releases that are asked for by name, with what they need and what is not installed; `None` for all.
+fn asked_for(desired: &Desired, stored: &[Stored], wishes: &Wishes) -> Option<BTreeSet<String>> {
+    if wishes.releases.is_empty() {
+        return None;
+    }
+    let named = desired.releases().map(Release::id).filter(|id| wishes::names(&wishes.releases, id));
+    let mut asked: BTreeSet<_> = named.collect();
+    let mut left: Vec<_> = asked.iter().cloned().collect();
+    while let Some(id) = left.pop() {
+        let needs =
+            desired.releases().filter(|release| release.id() == id).flat_map(|release| &release.needs);
+        for need in needs {
+            let is_there = stored.iter().any(|one| one.id() == *need && one.status == "deployed");
+            if !is_there && asked.insert(need.clone()) {
+                left.push(need.clone());
+            }
+        }
+    }
+    Some(asked)
+}
+
+/// Whether a release's manifest has to be rendered: it is to be made, and what is installed is not this chart with these
+/// values.
 #[must_use]
-pub fn needs_rendering(release: &Release, desired: &Desired, live: &Live) -> bool {
+pub fn needs_rendering(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) -> bool {
     let Some(record) = live.records.as_ref().ok().and_then(|records| records.get(&release.id())) else {
-        return true;
+        return !releases::is_left(release, desired, live, wishes);
     };
     let version = desired.charts.get(&release.id()).map_or(release.version.as_str(), |chart| &chart.version);
-    record.stored.status != "deployed"
-        || !releases::same_version(&record.version, version)
-        || !releases::changes(&record.values, &release.merged()).is_empty()
+    let same = record.stored.status == "deployed"
+        && releases::same_version(&record.version, version)
+        && releases::changes(&record.values, &release.merged()).is_empty();
+    !same && !releases::is_left(release, desired, live, wishes)
 }
 
 fn object_action(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> ObjectAction {
@@ -173,8 +279,9 @@ mod tests {
     use crate::desired::releases::parse;
     use crate::desired::{Helmfile, objects};
     use crate::fingerprint::HashKey;
+    use crate::notes::Operation;
     use crate::observed::claims::Claims;
-    use crate::observed::helm::Stored;
+    use crate::process::own::Fate;
     use crate::redact::Redactor;
 
     fn secret(key: &HashKey, name: &str, value: &str) -> Object {
@@ -206,6 +313,10 @@ mod tests {
         live
     }
 
+    fn planned(desired: &Desired, live: &Live, wishes: &Wishes) -> Result<Plan, Vec<Finding>> {
+        plan(desired, Some(live), wishes, SystemTime::UNIX_EPOCH)
+    }
+
     fn desired(objects: Vec<Object>) -> Desired {
         Desired { namespaces: vec!["a".to_owned(), "b".to_owned()], objects, ..Desired::default() }
     }
@@ -225,7 +336,9 @@ mod tests {
             (flux.id.clone(), LiveObject { flux_owner: Some("x/y".to_owned()), ..live(&changed) }),
             (less.id.clone(), LiveObject { ours, ..live(&less) }),
         ];
-        let plan = plan(&desired(make().into()), Some(&observed(&[("b", "Active")], stands)), false).unwrap();
+        let plan =
+            planned(&desired(make().into()), &observed(&[("b", "Active")], stands), &Wishes::default())
+                .unwrap();
         assert_eq!(plan.namespaces, [("a".to_owned(), Namespace::Create), ("b".to_owned(), Namespace::Keep)]);
         let actions: Vec<_> = plan.objects.into_iter().map(|(_, action)| action).collect();
         let changed = Change(vec!["data.age\\.agekey".to_owned()]);
@@ -240,11 +353,15 @@ mod tests {
         let old = secret(&key, "sops-age", "AGE-1");
         let stands = || observed(&[], vec![(old.id.clone(), live(&old))]);
         let wanted = || desired(vec![secret(&key, "sops-age", "AGE-2")]);
-        let findings = plan(&wanted(), Some(&stands()), false).unwrap_err();
+        let rotate = Wishes { rotate_age_key: true, ..Wishes::default() };
+        let findings = planned(&wanted(), &stands(), &Wishes::default()).unwrap_err();
         assert_eq!(findings[0].message, "Age identity in the cluster would vanish");
-        assert!(plan(&wanted(), Some(&stands()), true).is_ok());
+        assert!(planned(&wanted(), &stands(), &rotate).is_ok());
         let both = desired(vec![secret(&key, "sops-age", "\"AGE-2\\nAGE-1\\n\"")]);
-        assert!(plan(&both, Some(&stands()), false).is_ok(), "one that is added takes nothing away");
+        assert!(
+            planned(&both, &stands(), &Wishes::default()).is_ok(),
+            "one that is added takes nothing away"
+        );
     }
 
     #[test]
@@ -258,12 +375,12 @@ mod tests {
         ];
         for live in &cases {
             assert_eq!(
-                plan(&desired(Vec::new()), Some(live), false).unwrap_err()[0].message,
+                planned(&desired(Vec::new()), live, &Wishes::default()).unwrap_err()[0].message,
                 "Cluster cannot be read"
             );
         }
-        assert!(plan(&desired(Vec::new()), None, false).is_err());
-        assert!(plan(&desired(Vec::new()), Some(&read()), false).is_ok());
+        assert!(plan(&desired(Vec::new()), None, &Wishes::default(), SystemTime::now()).is_err());
+        assert!(planned(&desired(Vec::new()), &read(), &Wishes::default()).is_ok());
     }
 
     #[test]
@@ -275,11 +392,74 @@ mod tests {
             parse(b"releases:\n- {name: old, namespace: x, chart: c, installed: false}\n").unwrap();
         let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
         let desired = Desired { helmfiles: vec![helmfile], ..desired(Vec::new()) };
-        let messages: Vec<_> = plan(&desired, Some(&stands), false)
+        let messages: Vec<_> = planned(&desired, &stands, &Wishes::default())
             .unwrap_err()
             .into_iter()
             .map(|finding| finding.message)
             .collect();
         assert_eq!(messages, ["Namespace is being deleted", "Release would be uninstalled"]);
+    }
+
+    /// Three releases of which the last two need the one before.
+    fn chain() -> Desired {
+        let text = b"releases:\n- {name: a, namespace: n, chart: c}\n- {name: b, namespace: n, chart: c, needs: [n/a]}\n\
+            - {name: c, namespace: n, chart: c, needs: [context/n/b]}\n";
+        let releases = parse(text).unwrap();
+        let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
+        Desired { helmfiles: vec![helmfile], ..Desired::default() }
+    }
+
+    fn stored(name: &str, status: &str) -> Stored {
+        let own = ToOwned::to_owned;
+        Stored { namespace: own("n"), name: own(name), status: own(status), revision: 1, ..Stored::default() }
+    }
+
+    #[test]
+    fn what_is_asked_for_brings_what_it_needs_and_is_missing() {
+        let synced = |installed: &[&str], name: &str| {
+            let mut live = observed(&[], Vec::new());
+            live.releases = Ok(installed.iter().map(|name| stored(name, "deployed")).collect());
+            live.records = Ok(BTreeMap::new());
+            let wishes = Wishes { releases: vec![name.to_owned()], ..Wishes::default() };
+            let plan = planned(&chain(), &live, &wishes).unwrap();
+            let synced = plan.releases().filter(|release| release.action.syncs());
+            synced.map(|release| release.id.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(synced(&[], "c"), ["n/a", "n/b", "n/c"]);
+        assert_eq!(synced(&["a"], "n/c"), ["n/b", "n/c"]);
+        assert_eq!(synced(&["b"], "c"), ["n/c"], "what that needs was there when it was installed");
+        assert_eq!(synced(&[], "a"), ["n/a"]);
+        let wishes = Wishes { downgrade: vec!["z".to_owned()], ..Wishes::default() };
+        let unknown = planned(&chain(), &observed(&[], Vec::new()), &wishes).unwrap_err();
+        assert_eq!(unknown[0].message, "Release is not in the helmfiles");
+        assert_eq!(unknown[0].pairs[2].1, "n/a n/b n/c");
+    }
+
+    #[test]
+    fn what_a_run_left_locked_is_unlocked() {
+        let mut live = observed(&[], Vec::new());
+        live.releases = Ok(vec![stored("a", "pending-install"), stored("b", "pending-install")]);
+        live.records = Ok(BTreeMap::new());
+        let operation = Operation { run: "host/x".to_owned(), ..Operation::default() };
+        live.notes.operations.insert("n/a".to_owned(), operation);
+        live.runs.insert("host/x".to_owned(), Fate::Gone);
+        let plan = planned(&chain(), &live, &Wishes::default()).unwrap();
+        let unlocked: Vec<_> = plan.unlocks.iter().map(|unlock| unlock.stored.id()).collect();
+        assert_eq!(unlocked, ["n/a"], "of the other nobody knows who locked it");
+    }
+
+    #[test]
+    fn a_release_that_is_not_wanted_goes_only_when_asked() {
+        let mut desired = chain();
+        desired.helmfiles[0].releases[0].installed = false;
+        let mut live = observed(&[], Vec::new());
+        live.releases = Ok(vec![stored("a", "deployed")]);
+        live.records = Ok(BTreeMap::new());
+        let wishes = Wishes { uninstall: vec!["a".to_owned()], ..Wishes::default() };
+        let plan = planned(&desired, &live, &wishes).unwrap();
+        assert_eq!(plan.releases().next().unwrap().action, ReleaseAction::Uninstall);
+        live.releases = Ok(Vec::new());
+        let plan = planned(&desired, &live, &Wishes::default()).unwrap();
+        assert_eq!(plan.releases().count(), 2, "what is not there need not go");
     }
 }

@@ -6,6 +6,7 @@
 pub mod death;
 mod invocation;
 mod lines;
+pub mod own;
 mod service;
 pub mod signals;
 mod watch;
@@ -25,7 +26,7 @@ use tokio::process::{Child, Command};
 
 pub use self::invocation::{GRACE, Invocation};
 pub use self::service::Service;
-use self::signals::Stop;
+use self::signals::{Cause, Stop};
 use self::watch::Watch;
 use crate::run::seconds;
 use crate::transcript::Transcript;
@@ -107,10 +108,10 @@ pub enum ProcessError {
         talk: String,
     },
     /// k3s-boot was told to stop.
-    #[error("interrupted by {signal}")]
+    #[error("interrupted by {cause}")]
     Interrupted {
-        /// The first signal that came.
-        signal: Signal,
+        /// What came first.
+        cause: Cause,
     },
 }
 
@@ -169,8 +170,8 @@ impl Runner {
         on_line: impl FnMut(Stream, &str),
     ) -> Result<Output, ProcessError> {
         let tool = invocation.tool;
-        if let Some(signal) = self.stop.signal() {
-            return Err(ProcessError::Interrupted { signal });
+        if let Some(cause) = self.stop.cause() {
+            return Err(ProcessError::Interrupted { cause });
         }
         self.transcript.started(&invocation);
         let mut child = self.spawn(&invocation).map_err(|source| ProcessError::Spawn { tool, source })?;
@@ -233,6 +234,11 @@ impl Group {
                 Err(error) => tracing::debug!(signal = %signal, error = %error, "Signal not delivered"),
             }
         }
+    }
+
+    /// Whether any process of it still runs.
+    fn is_there(&self) -> bool {
+        self.leader.is_some_and(|leader| killpg(leader, None).is_ok())
     }
 
     /// Kills it and waits until its leader is gone, which takes a moment.

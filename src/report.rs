@@ -2,6 +2,8 @@
 
 pub mod checks;
 pub mod diff;
+pub mod list;
+pub mod recover;
 pub mod status;
 
 use std::collections::BTreeMap;
@@ -131,7 +133,7 @@ pub struct ReleaseReport {
     pub name: String,
     /// Its chart's version.
     pub version: String,
-    /// `synced`, `failed`, `unchanged` or `skipped`.
+    /// `synced`, `failed`, `unchanged`, `newer` or `skipped`.
     pub status: &'static str,
     /// How long it took.
     pub seconds: f64,
@@ -155,7 +157,8 @@ impl ReleaseReport {
     pub fn kept(plan: &ReleasePlan) -> Option<Self> {
         let status = match plan.action {
             ReleaseAction::Keep => "unchanged",
-            ReleaseAction::LeaveTo(_) => "skipped",
+            ReleaseAction::Newer => "newer",
+            ReleaseAction::LeaveTo(_) | ReleaseAction::Skip(_) => "skipped",
             _ => return None,
         };
         let (namespace, name) = plan.id.split_once('/')?;
@@ -166,6 +169,12 @@ impl ReleaseReport {
             status,
             seconds: 0.0,
         })
+    }
+
+    /// `namespace/name`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
     }
 
     /// A release that failed.

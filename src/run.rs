@@ -1,10 +1,14 @@
 //! Carries out a plan, stage by stage.
 
-pub mod mark;
+pub mod dns;
+pub mod lock;
 pub mod namespaces;
 pub mod nodes;
+pub mod note;
 pub mod releases;
 pub mod secrets;
+pub mod sync;
+pub mod unlock;
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +22,7 @@ pub struct Waiting {
     message: &'static str,
     start: Instant,
     next: Instant,
+    said: bool,
 }
 
 impl Waiting {
@@ -25,7 +30,15 @@ impl Waiting {
     #[must_use]
     pub fn new(message: &'static str) -> Self {
         let start = Instant::now();
-        Self { message, start, next: start + SAY_EVERY }
+        Self { message, start, next: start + SAY_EVERY, said: false }
+    }
+
+    /// Says it the first time, and then if it is time.
+    pub fn say_at_once(&mut self, pairs: &[(&'static str, String)]) {
+        if !std::mem::replace(&mut self.said, true) {
+            self.next = Instant::now();
+        }
+        self.say(pairs);
     }
 
     /// Says it, if it is time.

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::check::Finding;
-use crate::cli::{Apps, Check, Checks, Color, Diff, Global, OutputFormat};
+use crate::cli::{Apps, Check, Checks, Color, Diff, Global, OutputFormat, Recover};
 use crate::config::{self, Config, Text, Timeout};
 use crate::env::Env;
 use crate::logger::{Level, LogSettings};
+use crate::plan::wishes::Wishes;
 
 /// The programs that are driven, in the seed's order, and `helm`, which helmfile needs.
 pub const PROGRAMS: [&str; 4] = ["helmfile", "kubectl", "sops", "helm"];
@@ -78,14 +79,16 @@ pub struct Settings {
     pub nodes_timeout: Duration,
     /// Deadline of waiting for Flux.
     pub verify_timeout: Duration,
-    /// Whether identities in the cluster may vanish.
-    pub rotate_age_key: bool,
+    /// What the user asks of the run beyond what is safe to be done without being asked.
+    pub wishes: Wishes,
     /// Whether helmfiles may run programs when they are read.
     pub allow_hooks: bool,
     /// The rules that are left out.
     pub skip_checks: Vec<String>,
     /// Whether warnings count as errors.
     pub strict: bool,
+    /// How long another run is waited for, at least.
+    pub wait_lock: Duration,
     /// Whether neither the cluster nor anything else may be contacted.
     pub offline: bool,
     /// The UID of the cluster that the user names for this run.
@@ -96,6 +99,8 @@ pub struct Settings {
     pub json: bool,
     /// Whether text on stdout may be coloured.
     pub colour: bool,
+    /// The command line, less the program; for what is said of it.
+    pub command: Vec<String>,
     /// The program search path.
     pub path: Option<OsString>,
     /// The working folder at the start.
@@ -156,15 +161,21 @@ impl Settings {
             release_timeout: time(&config.timeouts.release).unwrap_or(RELEASE_TIMEOUT),
             nodes_timeout: time(&config.timeouts.nodes).unwrap_or(NODES_TIMEOUT),
             verify_timeout: time(&config.timeouts.verify).unwrap_or(VERIFY_TIMEOUT),
-            rotate_age_key: false,
+            wishes: Wishes {
+                skip_releases: config.skip_releases(),
+                helm_driver: helm_driver(env),
+                ..Wishes::default()
+            },
             allow_hooks: checks.allow_hooks,
             skip_checks: skip_checks(checks, &config),
             strict: checks.strict,
+            wait_lock: Duration::ZERO,
             offline: false,
             cluster_flag: None,
             can_ask: env.stdin_is_terminal && env.stderr_is_terminal,
             json: global.output == OutputFormat::Json,
             colour: colour(global.color, env, env.stdout_is_terminal),
+            command: env.args.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             path: env.get("PATH").map(ToOwned::to_owned),
             cwd: env.cwd.clone(),
             home: env.path("HOME"),
@@ -181,7 +192,8 @@ impl Settings {
         let settings = Self::resolve(global, &apps.checks, env);
         Self {
             release_timeout: apps.release_timeout.unwrap_or(settings.release_timeout),
-            rotate_age_key: apps.rotate_age_key,
+            wishes: Wishes { stages: apps.stages.left_out(), ..apps.wishes.of(settings.wishes) },
+            wait_lock: apps.wait_lock.unwrap_or_default(),
             cluster_flag: apps.cluster.clone(),
             ..settings
         }
@@ -190,7 +202,18 @@ impl Settings {
     /// The settings of `diff`.
     #[must_use]
     pub fn of_diff(global: &Global, diff: &Diff, env: &Env) -> Self {
-        Self { rotate_age_key: diff.rotate_age_key, ..Self::resolve(global, &diff.checks, env) }
+        let settings = Self::resolve(global, &diff.checks, env);
+        Self { wishes: diff.wishes.of(settings.wishes), ..settings }
+    }
+
+    /// The settings of `recover`.
+    #[must_use]
+    pub fn of_recover(global: &Global, recover: &Recover, env: &Env) -> Self {
+        Self {
+            cluster_flag: recover.cluster.clone(),
+            wait_lock: recover.wait_lock.unwrap_or_default(),
+            ..Self::resolve(global, &Checks::default(), env)
+        }
     }
 
     /// The settings of `status`.
@@ -214,6 +237,12 @@ impl Settings {
 fn namespaces(config: &Config) -> Option<Vec<String>> {
     let names = config.namespaces.as_ref()?;
     Some(once(names.iter().map(|Text(name)| name.0.clone())))
+}
+
+/// Where helm keeps its records, if not in Secrets (helm's `docs/topics/advanced.md`).
+fn helm_driver(env: &Env) -> Option<String> {
+    let driver = env.get("HELM_DRIVER")?.to_string_lossy().into_owned();
+    (!["", "secret", "secrets"].contains(&driver.as_str())).then_some(driver)
 }
 
 fn skip_checks(checks: &Checks, config: &Config) -> Vec<String> {

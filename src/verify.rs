@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
-use self::judge::descendants;
 pub use self::judge::{Asked, Verdict, judge};
+use self::judge::{descendants, root};
 use crate::error::Error;
+use crate::observed::claims::Claims;
 use crate::observed::flux::{Flux, Resource};
 use crate::run::Waiting;
 use crate::tools::Toolbox;
@@ -21,8 +22,15 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LATER_PAUSE: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_mins(1);
 
+/// What Flux's objects said when the cluster was looked at.
+#[must_use]
+pub fn seen(claims: &Claims) -> Flux {
+    let resources = claims.sources.iter().chain(&claims.kustomizations).cloned().collect();
+    Flux { instance: claims.instance.clone(), resources }
+}
+
 /// Waits until Flux has taken over, or until it is clear that it will not. When this run has changed the age key, what
-/// Flux said with the old one does not count.
+/// Flux said with the old one does not count. What was `seen` just before is judged first.
 ///
 /// # Errors
 ///
@@ -32,6 +40,7 @@ pub async fn verify(
     asked: &Asked,
     key_changed: bool,
     deadline: Duration,
+    seen: Option<Flux>,
 ) -> Result<Verdict, Error> {
     let after = tools.clock.cap(deadline);
     let start = Instant::now();
@@ -39,10 +48,14 @@ pub async fn verify(
     let mut waiting = Waiting::new("Waiting for Flux");
     let mut last_seen = "what Flux says".to_owned();
     let mut again = Again::new();
+    let mut known = seen;
     loop {
-        let flux = match tools.observe_flux().await {
-            Err(error) if error.is_late() && passed() => return Err(late(after, last_seen)),
-            seen => seen?,
+        let flux = match known.take() {
+            Some(flux) => flux,
+            None => match tools.observe_flux().await {
+                Err(error) if error.is_late() && passed() => return Err(late(after, last_seen)),
+                seen => seen?,
+            },
         };
         let mut verdict = judge(&flux, asked);
         let doubtful = match &verdict {
@@ -86,11 +99,9 @@ fn kustomizations(flux: &Flux) -> impl Iterator<Item = &Resource> {
 
 /// The root Kustomization and all that came of it, less those that are switched off.
 fn tree(flux: &Flux) -> Vec<&Resource> {
-    let root = flux.instance.as_ref().and_then(|instance| {
-        let namespace = &instance.metadata.namespace;
-        let name = instance.spec.sync.as_ref()?.name.as_ref().unwrap_or(namespace);
+    let root = root(flux).and_then(|(namespace, name)| {
         kustomizations(flux)
-            .find(|found| found.metadata.name == *name && found.metadata.namespace == *namespace)
+            .find(|found| found.metadata.name == name && found.metadata.namespace == namespace)
     });
     let children = root.map(|root| descendants(root, &flux.resources)).unwrap_or_default();
     root.into_iter().chain(children).filter(|found| !found.spec.suspend).collect()

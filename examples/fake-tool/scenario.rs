@@ -29,6 +29,9 @@ pub(crate) struct Stands {
     pub(crate) object: Value,
     /// Only once such a call was made.
     pub(crate) after: Option<Vec<String>>,
+    /// Somebody writes it again and again.
+    #[serde(default)]
+    pub(crate) lives: bool,
 }
 
 #[derive(Deserialize)]

@@ -61,7 +61,7 @@ impl Store {
         };
         let standing = self.stands.iter().filter(|stands| stands.after.as_ref().is_none_or(made));
         let mut now: BTreeMap<_, _> =
-            standing.map(|stands| (path_of(&stands.object), stands.object.clone())).collect();
+            standing.map(|stands| (path_of(&stands.object), with_version(stands, calls.len()))).collect();
         for (path, object) in self.written.lock().map_err(|_| "poisoned")?.iter() {
             match object {
                 Some(object) => now.insert(path.clone(), object.clone()),
@@ -120,7 +120,8 @@ impl Store {
                 refused(409, "the object has been modified")
             }
             ("POST" | "PUT", _) => {
-                body["metadata"]["resourceVersion"] = (written.len() + 1000).to_string().into();
+                let last = written.values().flatten().filter_map(|object| version(object)?.parse().ok());
+                body["metadata"]["resourceVersion"] = (last.max().unwrap_or(1000_u64) + 1).to_string().into();
                 written.insert(path, Some(body.clone()));
                 Ok((200, body.to_string()))
             }
@@ -166,6 +167,18 @@ impl Store {
             groups.iter().map(|(name, versions)| json!({"metadata": {"name": name}, "versions": versions}));
         Ok(json!({"kind": "APIGroupDiscoveryList", "items": groups.collect::<Vec<_>>()}))
     }
+}
+
+/// Every object has a version, whatever the scenario tells; that of one that lives is another with every call.
+fn with_version(stands: &Stands, calls: usize) -> Value {
+    let mut object = stands.object.clone();
+    let version = &mut object["metadata"]["resourceVersion"];
+    if stands.lives {
+        *version = calls.to_string().into();
+    } else if version.is_null() {
+        *version = "1".into();
+    }
+    object
 }
 
 fn group_of(object: &Value) -> (&str, &str) {

@@ -37,7 +37,7 @@ impl World {
 
     /// Adds a helmfile.
     pub(crate) fn add(&mut self, kind: Kind, releases: &str) {
-        let path = PathBuf::from(format!("/repository/bootstrap/helmfile.d/{}.yaml", kind.stage()));
+        let path = PathBuf::from(format!("/repository/bootstrap/helmfile.d/{}.yaml", kind.stage().name()));
         let releases = parse(format!("releases:\n{releases}").as_bytes()).unwrap();
         self.desired.helmfiles.push(Helmfile { kind, path, releases, needs_identities: false });
     }

@@ -20,6 +20,7 @@ mod config;
 mod coredns_bundled;
 mod coredns_values;
 mod dns_address;
+mod drift;
 mod env;
 mod flux_decryption;
 mod flux_owned;
@@ -41,6 +42,7 @@ mod kubeconfig;
 mod kubeconfig_cert;
 mod mirror;
 mod namespaces;
+mod newer;
 mod nodes;
 mod nodes_ready;
 mod old_script;
@@ -132,6 +134,8 @@ pub const ALL: &[&Rule] = &[
     &pending::RULE,
     &ownership::RULE,
     &flux_owned::RULE,
+    &newer::RULE,
+    &drift::RULE,
     &flux_state::RULE,
     &plan::RULE,
 ];

@@ -9,10 +9,11 @@ use crate::desired::releases::{Release, parse};
 use crate::desired::{Desired, Helmfile, Kind};
 use crate::manifests::Manifests;
 use crate::observed::claims::Claims;
-use crate::observed::cluster::{Service, Workload};
+use crate::observed::cluster::Service;
 use crate::observed::helm::Stored;
 use crate::observed::k3s::NODE_ARGS;
 use crate::observed::node::{Address, Info, Node, Taint};
+use crate::observed::workloads::Workload;
 use crate::observed::{Kubelet, Live, Observed};
 use crate::settings::Settings;
 
@@ -163,7 +164,9 @@ impl World {
         let labels = || [(label().0.to_owned(), label().1.to_owned())].into();
         self.service("kube-system", "kube-dns", "10.43.0.10").labels = labels();
         self.user("kube-system", "coredns");
-        self.live_mut().cluster.workloads.last_mut().unwrap().labels = labels();
+        let deployment = self.live_mut().cluster.workloads.last_mut().unwrap();
+        deployment.labels = labels();
+        deployment.labels.insert("k8s-app".to_owned(), "kube-dns".to_owned());
     }
 }
 

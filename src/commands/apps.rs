@@ -1,33 +1,43 @@
 //! `k3s-boot apps`: the bootstrap.
 
+mod list;
+mod preflight;
+
 use std::future::Future;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::oneshot;
-
-use super::ask::confirm;
+pub use self::list::list;
+use self::preflight::{Ready, preflight};
 use super::toolbox;
-use crate::check::{self, Finding, Outcome, Rule, Severity};
 use crate::child_env;
-use crate::desired::Desired;
 use crate::desired::objects::ObjectId;
 use crate::env::Env;
-use crate::error::Error;
-use crate::gather::{self, Files, Picture, Purpose};
+use crate::error::{End, Error};
+use crate::gather::{self, Files, Picture};
 use crate::guard;
-use crate::kubeconfig::Target;
-use crate::logger::{self, Level};
-use crate::observed::cluster::Cluster;
-use crate::plan::{ObjectAction, Plan, plan};
+use crate::notes::Notes;
+use crate::observed::Live;
+use crate::observed::workloads::pending;
+use crate::plan::releases::ReleaseAction;
+use crate::plan::{ObjectAction, Plan};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
 use crate::report::{ClusterReport, FluxReport, ProblemReport, ReleaseReport, Report, StageReport, rounded};
-use crate::run::{mark, namespaces, nodes, releases, seconds, secrets};
+use crate::run::lock::Lock;
+use crate::run::sync::Sync;
+use crate::run::{dns, namespaces, nodes, note, seconds, secrets, unlock};
 use crate::scratch::Scratch;
 use crate::settings::Settings;
+use crate::stages::Stage;
 use crate::tools::Toolbox;
 use crate::transcript::Transcript;
 use crate::verify::{self, Asked, Verdict};
+
+/// What was seen longer ago is looked at again under the lock: others than k3s-boot change a cluster too.
+const FRESH: Duration = Duration::from_mins(1);
+
+/// How long noting what was done may take; the next run only has to look at more without it.
+const NOTING: Duration = Duration::from_secs(8);
 
 /// Runs the bootstrap and tells how it ended. Everything is on the log then, but the report as JSON.
 pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Stop) -> Report {
@@ -36,17 +46,20 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
         Transcript::new(settings.state.as_ref().map(|state| state.join("logs")), redactor.clone());
     let mut run = Run { report: Report::default(), changed: false };
     let result = Box::pin(bootstrap(settings, env, redactor, stop.clone(), &transcript, &mut run)).await;
-    let mut report = run.report;
+    let Run { mut report, changed } = run;
     report.seconds = rounded(start.elapsed());
     match result {
         Ok(verdict) => {
-            report.log_summary();
-            finish(&mut report, verdict, &seconds(start.elapsed()));
+            // Where nothing was done, there is nothing to sum up.
+            if changed {
+                report.log_summary();
+            }
+            finish(&mut report, settings, verdict, &seconds(start.elapsed()));
             transcript.discard();
         }
         Err(error) => {
             report.result = "failed";
-            report.exit_code = error.exit_code(run.changed);
+            report.exit_code = error.exit_code(changed);
             report.error = Some(redactor.apply(&error.to_string()).into_owned());
             if let Error::Preflight(findings) = &error {
                 report.problems =
@@ -55,16 +68,42 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
                 transcript.discard();
             }
             let log = transcript.path();
-            error.report(log.as_deref(), stop.killed());
+            // What did not begin is begun by the same command.
+            let failed = report.stages.last().filter(|stage| !stage.ok);
+            let stage =
+                failed.and_then(|failed| Stage::ALL.into_iter().find(|one| one.name() == failed.name));
+            let go_on = stage.and_then(|stage| go_on(&settings.command, stage));
+            error.report(&End { log: log.as_deref(), killed: stop.killed(), go_on });
             report.log = log.map(|path| path.display().to_string());
         }
     }
     report
 }
 
-fn finish(report: &mut Report, verdict: Verdict, took: &str) {
+/// The command that goes on with a stage: this one, from there.
+fn go_on(command: &[String], stage: Stage) -> Option<String> {
+    let mut words = vec!["k3s-boot".to_owned()];
+    // What was asked for alone is asked for alone once more.
+    let only = command.iter().any(|word| word == "--only" || word.starts_with("--only="));
+    let mut from = false;
+    for word in command {
+        if std::mem::take(&mut from) || word.starts_with("--from=") {
+            continue;
+        }
+        from = word == "--from";
+        if !from {
+            words.push(word.clone());
+        }
+    }
+    if !only {
+        words.extend(["--from", stage.name()].map(ToOwned::to_owned));
+    }
+    shlex::try_join(words.iter().map(String::as_str)).ok()
+}
+
+fn finish(report: &mut Report, settings: &Settings, verdict: Option<Verdict>, took: &str) {
     match verdict {
-        Verdict::Syncing { repository, revision } => {
+        Some(Verdict::Syncing { repository, revision }) => {
             report.result = "complete";
             let repository = guard::without_credentials(&repository);
             tracing::info!(
@@ -76,9 +115,11 @@ fn finish(report: &mut Report, verdict: Verdict, took: &str) {
             report.flux = Some(FluxReport { repository, revision });
         }
         // `verify` ends with nothing else.
-        Verdict::NoSource { missing }
-        | Verdict::Waiting { waiting_for: missing }
-        | Verdict::Failed { reason: missing, .. } => {
+        Some(
+            Verdict::NoSource { missing }
+            | Verdict::Waiting { waiting_for: missing }
+            | Verdict::Failed { reason: missing, .. },
+        ) => {
             report.result = "no-sync-source";
             tracing::warn!(
                 missing,
@@ -86,6 +127,12 @@ fn finish(report: &mut Report, verdict: Verdict, took: &str) {
                 fix = "set `instance.sync` in the values of flux-instance",
                 "Releases are installed, but Flux has no repository to sync"
             );
+        }
+        None => {
+            report.result = "partial";
+            let left_out = Stage::ALL.into_iter().filter(|stage| settings.wishes.stages.has(*stage));
+            let left_out: Vec<_> = left_out.map(Stage::name).collect();
+            tracing::info!(left_out = %left_out.join(" "), took, "Stages done; whether Flux syncs was not looked at");
         }
     }
 }
@@ -109,6 +156,14 @@ impl Run {
     }
 }
 
+/// What holds for a whole run.
+struct Boot<'a> {
+    settings: &'a Settings,
+    tools: &'a Toolbox,
+    scratch: &'a Scratch,
+    redactor: &'a Redactor,
+}
+
 async fn bootstrap(
     settings: &Settings,
     env: &Env,
@@ -116,8 +171,7 @@ async fn bootstrap(
     stop: Stop,
     transcript: &Transcript,
     run: &mut Run,
-) -> Result<Verdict, Error> {
-    let start = Instant::now();
+) -> Result<Option<Verdict>, Error> {
     redactor.add(child_env::secrets(env));
     let files = gather::files(settings, redactor);
     // Nothing is started when the files alone tell that it would be in vain.
@@ -126,205 +180,194 @@ async fn bootstrap(
     }
     let scratch = Scratch::new(&settings.temp)?;
     let tools = toolbox(settings, env, &files, &scratch, stop, transcript);
-    let preflight = Box::pin(preflight(&tools, settings, files, &scratch, redactor, start));
-    let Ready { picture: Picture { desired, observed, charts, .. }, plan, waited } =
-        run.stage("preflight", preflight).await?;
-    if let Some(live) = &observed.live {
+    let boot = Boot { settings, tools: &tools, scratch: &scratch, redactor };
+    let ready = run.stage("preflight", boot.preflight(files, false)).await?;
+    if let Some(live) = &ready.picture.observed.live {
         run.report.cluster = Some(ClusterReport::new(&tools.target, live));
-        nodes::say(&live.cluster);
+        if !ready.plan.is_empty() {
+            nodes::say(&live.cluster);
+        }
     }
-    run.report.stages.push(StageReport::done("nodes", waited));
+    if !settings.wishes.stages.has(Stage::Nodes) {
+        run.report.stages.push(StageReport::done(Stage::Nodes.name(), ready.waited));
+    }
+    match ready.picture.observed.live.as_ref().filter(|_| !ready.plan.is_empty()) {
+        Some(live) => {
+            let desired = &ready.picture.desired;
+            let now = SystemTime::now();
+            let notes = note::before(&ready.plan, desired, live, settings.release_timeout, now);
+            let mark = guard::mark(desired);
+            let seen = live.cluster.lock();
+            let (lock, alone) =
+                Lock::acquire(&tools, seen, &notes, &[(guard::MARK, &mark)], settings.wait_lock).await?;
+            boot.locked(ready, notes, lock, alone, run).await
+        }
+        None => boot.unchanged(&ready, run).await,
+    }
+}
 
-    run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
-    if plan.is_empty() {
+impl Boot<'_> {
+    async fn preflight(&self, files: Files, again: bool) -> Result<Ready, Error> {
+        let Self { settings, tools, scratch, redactor } = self;
+        Box::pin(preflight(tools, settings, files, scratch, redactor, again)).await
+    }
+
+    /// There is nothing to change; tells whether Flux has taken over.
+    async fn unchanged(&self, ready: &Ready, run: &mut Run) -> Result<Option<Verdict>, Error> {
+        let Ready { picture, plan, .. } = ready;
+        run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
         tracing::info!(
             namespaces = %plan.namespaces.len(),
             secrets = %plan.objects.len(),
             releases = %plan.releases().count(),
             "Nothing to change"
         );
-        return run
-            .stage("verify", verify::verify(&tools, &Asked::of(&desired), false, settings.verify_timeout))
-            .await;
+        self.verify(picture, plan, true, run).await
     }
-    run.changed = true;
-    let ours = guard::mark(&desired);
-    if observed.live.as_ref().and_then(guard::mark_of) != Some(&ours) {
-        mark::run(&tools, &ours).await?;
-    }
-    run.stage("namespaces", namespaces::run(&tools, &plan.namespaces)).await?;
-    run.stage("secrets", secrets::run(&tools, &desired.objects, &plan.objects)).await?;
-    sync(&tools, settings, &desired, &plan, charts.path(), run).await?;
-    let sops_age = ObjectId::sops_age();
-    let key_changed =
-        plan.objects.iter().any(|(id, action)| *id == sops_age && matches!(action, ObjectAction::Change(_)));
-    let asked = Asked::of(&desired);
-    run.stage("verify", verify::verify(&tools, &asked, key_changed, settings.verify_timeout)).await
-}
 
-/// What a preflight that passed has found out.
-struct Ready {
-    picture: Picture,
-    plan: Plan,
-    /// How long nodes were waited for, while other things were checked.
-    waited: Duration,
-}
-
-/// Finds out everything, waits for nodes meanwhile, asks the rules, and makes the plan.
-async fn preflight(
-    tools: &Toolbox,
-    settings: &Settings,
-    files: Files,
-    scratch: &Scratch,
-    redactor: &Redactor,
-    start: Instant,
-) -> Result<Ready, Error> {
-    let (tell, told) = oneshot::channel();
-    let on_cluster = |version: &str, cluster: &Cluster| {
-        say_target(&tools.target, version, cluster);
-        _ = tell.send(cluster.nodes.len());
-    };
-    let mut waiting = Box::pin(async {
-        match told.await {
-            Ok(registered) => nodes::wait(tools, registered, settings.nodes, settings.nodes_timeout).await,
-            // The cluster does not answer: a rule says so.
-            Err(_) => std::future::pending().await,
-        }
-    });
-    let mut gathering =
-        Box::pin(gather::gather(tools, settings, files, scratch, redactor, Purpose::Plan, on_cluster));
-    let mut waited = None;
-    let mut picture = loop {
-        tokio::select! {
-            picture = &mut gathering => break picture?,
-            nodes = &mut waiting, if waited.is_none() => waited = Some(nodes),
-        }
-    };
-    drop(gathering);
-    // What else is wrong with another cluster is nothing to mend, nor to wait for.
-    if let Some(live) = &picture.observed.live
-        && let guard::Verdict::Refused(finding) = guard::judge(settings, &picture.desired, live)
-    {
-        return Err(Error::Preflight(vec![finding]));
-    }
-    // Whether an unknown one is the right one is asked last, when nothing else is in the way.
-    // Nodes that are still to come are waited for, and told of when all are there.
-    let registered = picture.observed.live.as_ref().map_or(0, |live| live.cluster.nodes.len());
-    let complete = registered >= settings.nodes;
-    let judged = judge(settings, &picture, |rule| rule.id != "guard" && (complete || !is_about_nodes(rule)))?;
-    // With a problem in what is there already, waiting for nodes would help nobody.
-    let (cluster, took) = match waited {
-        Some(nodes) => nodes?,
-        None => waiting.await?,
-    };
-    if let (Some(cluster), Some(live)) = (cluster, &mut picture.observed.live) {
-        live.cluster = cluster;
-        judge(settings, &picture, is_about_nodes)?;
-    }
-    guard(settings, tools, &picture).await?;
-    let live = picture.observed.live.as_ref();
-    let plan = plan(&picture.desired, live, settings.rotate_age_key).map_err(Error::Preflight)?;
-    tracing::info!(
-        checks = %judged.checks,
-        warnings = %judged.warnings,
-        took = %seconds(start.elapsed()),
-        "Preflight passed"
-    );
-    Ok(Ready { picture, plan, waited: took })
-}
-
-/// Lets only the right cluster pass.
-async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Result<(), Error> {
-    let Some(live) = &picture.observed.live else { return Ok(()) };
-    match guard::judge(settings, &picture.desired, live) {
-        guard::Verdict::Known(_) | guard::Verdict::Fresh => Ok(()),
-        guard::Verdict::Refused(finding) => Err(Error::Preflight(vec![finding])),
-        guard::Verdict::Unknown(runs) => {
-            let unknown = guard::unknown(live, &runs);
-            if !settings.can_ask {
-                return Err(Error::Preflight(vec![unknown]));
+    /// Carries out the plan, as long as the lock is ours, and lets go of it. `alone` tells whether no other run had it since
+    /// the cluster was looked at.
+    async fn locked(
+        &self,
+        ready: Ready,
+        notes: Notes,
+        lock: Lock<'_>,
+        alone: bool,
+        run: &mut Run,
+    ) -> Result<Option<Verdict>, Error> {
+        let (mut ready, mut notes) = (ready, notes);
+        let work = Box::pin(async {
+            if !alone || ready.began.elapsed() > FRESH {
+                tracing::info!("Looking again at what may have changed meanwhile");
+                let files = gather::files(self.settings, self.redactor);
+                ready = run.stage("preflight", self.preflight(files, true)).await?;
+                if let (false, Some(live)) = (ready.plan.is_empty(), &ready.picture.observed.live) {
+                    let (plan, desired) = (&ready.plan, &ready.picture.desired);
+                    let now = SystemTime::now();
+                    notes = note::before(plan, desired, live, self.settings.release_timeout, now);
+                    lock.note(&notes).await?;
+                }
             }
-            let (server, uid, nodes) = (&tools.target.server, &live.cluster.uid, live.cluster.nodes.len());
-            tracing::warn!(
-                server = %server,
-                uid = %uid,
-                nodes = %nodes,
-                runs = %guard::shortened(&runs),
-                "Cluster is not known, and something runs there"
-            );
-            let stop = tools.runner.stop();
-            if confirm("Is this the cluster to be bootstrapped?", stop).await? {
-                return Ok(());
+            if !ready.plan.is_empty() {
+                self.work(&ready, &notes, &lock, run).await?;
             }
-            Err(Error::Preflight(vec![unknown]))
+            Ok(())
+        });
+        let result = lock.during(work).await;
+        if let Err(error) = result {
+            lock.release(None).await;
+            return Err(error);
         }
-    }
-}
-
-fn is_about_nodes(rule: &Rule) -> bool {
-    matches!(rule.check, check::Check::Nodes(_))
-}
-
-/// How many rules answered, and how many of them found something that deserves a look.
-struct Judged {
-    checks: usize,
-    warnings: usize,
-}
-
-/// Asks the rules; says warnings.
-fn judge(settings: &Settings, picture: &Picture, wanted: impl Fn(&Rule) -> bool) -> Result<Judged, Error> {
-    let outcomes = check::run(&picture.facts(settings), wanted);
-    let findings: Vec<_> = outcomes.iter().flat_map(Outcome::findings).collect();
-    let counts = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let warnings = counts(Severity::Warning);
-    let told = |finding: &&&Finding| finding.severity >= Severity::Warning;
-    if counts(Severity::Error) > 0 || (settings.strict && warnings > 0) {
-        let weigh = |finding: &&Finding| {
-            let severity = if settings.strict { Severity::Error } else { finding.severity };
-            Finding { severity, ..(*finding).clone() }
+        if ready.plan.is_empty() {
+            lock.release(None).await;
+            return self.unchanged(&ready, run).await;
+        }
+        // Nobody has to wait for Flux to start the next run.
+        let close = async {
+            let after = note::after(self.tools, &ready.plan, &ready.picture.desired, notes);
+            let after = tokio::time::timeout(NOTING, after).await;
+            lock.release(after.ok().and_then(Result::ok).as_ref()).await;
         };
-        return Err(Error::Preflight(findings.iter().filter(told).map(weigh).collect()));
+        let (verdict, ()) = tokio::join!(self.verify(&ready.picture, &ready.plan, false, run), close);
+        verdict
     }
-    findings.iter().filter(told).for_each(|finding| finding.log());
-    let checks = outcomes.iter().filter(|outcome| outcome.answered()).count();
-    Ok(Judged { checks, warnings })
-}
 
-fn say_target(target: &Target, version: &str, cluster: &Cluster) {
-    let mut pairs = vec![
-        ("context", target.context.clone()),
-        ("server", target.server.clone()),
-        ("version", version.to_owned()),
-        ("nodes", cluster.nodes.len().to_string()),
-        ("uid", cluster.uid.clone()),
-    ];
-    pairs.extend(cluster.age(SystemTime::now()).map(|age| ("age", age)));
-    logger::log(Level::Info, "Target cluster", &pairs);
-}
+    async fn work(&self, ready: &Ready, notes: &Notes, lock: &Lock<'_>, run: &mut Run) -> Result<(), Error> {
+        let Ready { picture: Picture { desired, charts, observed, .. }, plan, .. } = ready;
+        let left_out = &self.settings.wishes.stages;
+        run.changed = true;
+        run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
+        say_unready(plan, observed.live.as_ref());
+        unlock::run(self.tools, &plan.unlocks).await?;
+        if !left_out.has(Stage::Namespaces) {
+            let work = namespaces::run(self.tools, &plan.namespaces);
+            run.stage(Stage::Namespaces.name(), work).await?;
+        }
+        if !left_out.has(Stage::Secrets) {
+            let work = secrets::run(self.tools, &desired.objects, &plan.objects);
+            run.stage(Stage::Secrets.name(), work).await?;
+        }
+        let (tools, settings) = (self.tools, self.settings);
+        let sync = Sync { tools, settings, desired, lock, notes, charts: charts.path() };
+        let mut synced = 0;
+        for (helmfile, (kind, releases)) in desired.helmfiles.iter().zip(&plan.helmfiles) {
+            if left_out.has(kind.stage()) {
+                continue;
+            }
+            let mut done = Vec::new();
+            let work = sync.helmfile(helmfile, releases, &mut done);
+            let result = run.stage(kind.stage().name(), work).await;
+            synced += done.len();
+            run.report.releases.extend(done);
+            result?;
+        }
+        if synced > 0 {
+            tracing::info!(releases = %synced, "Helm releases synced successfully");
+        }
+        Ok(())
+    }
 
-async fn sync(
-    tools: &Toolbox,
-    settings: &Settings,
-    desired: &Desired,
-    plan: &Plan,
-    charts: &std::path::Path,
-    run: &mut Run,
-) -> Result<(), Error> {
-    let mut synced = 0;
-    for (helmfile, (_, releases)) in desired.helmfiles.iter().zip(&plan.helmfiles) {
-        let mut done = Vec::new();
+    /// Waits until Flux has taken over, and the DNS of k3s answers where that stays; nothing is told when that stage is
+    /// left out. What was seen before holds when nothing was changed since.
+    async fn verify(
+        &self,
+        picture: &Picture,
+        plan: &Plan,
+        unchanged: bool,
+        run: &mut Run,
+    ) -> Result<Option<Verdict>, Error> {
+        if self.settings.wishes.stages.has(Stage::Verify) {
+            return Ok(None);
+        }
+        let (tools, deadline) = (self.tools, self.settings.verify_timeout);
+        let desired = &picture.desired;
+        let live = picture.observed.live.as_ref().filter(|_| unchanged);
+        say_unready(plan, live);
         let work = async {
-            let (releases, result) =
-                releases::run(tools, helmfile, releases, charts, settings.release_timeout, &settings.root)
-                    .await;
-            done = releases;
-            result
+            if desired.dns_left_out().is_some() {
+                let seen = live.map(|live| live.cluster.workloads.as_slice()).unwrap_or_default();
+                dns::wait(tools, Stage::Verify.name(), seen, deadline).await?;
+            }
+            let seen = live.and_then(|live| live.claims.as_ref().ok()).map(verify::seen);
+            verify::verify(tools, &Asked::of(desired), key_changed(plan), deadline, seen).await
         };
-        let result = run.stage(helmfile.kind.stage(), work).await;
-        synced += done.len();
-        run.report.releases.extend(done);
-        result?;
+        run.stage(Stage::Verify.name(), work).await.map(Some)
     }
-    tracing::info!(releases = %synced, "Helm releases synced successfully");
-    Ok(())
+}
+
+/// Whether the run replaces the age key.
+fn key_changed(plan: &Plan) -> bool {
+    let sops_age = ObjectId::sops_age();
+    let changes = |(id, action): &(ObjectId, ObjectAction)| {
+        *id == sops_age && matches!(action, ObjectAction::Change(_))
+    };
+    plan.objects.iter().any(changes)
+}
+
+/// Warns of releases that are as wanted and not ready: no reason to sync them, for that would wait for what does not come.
+fn say_unready(plan: &Plan, live: Option<&Live>) {
+    let Some(live) = live else { return };
+    for release in plan.releases().filter(|release| release.action == ReleaseAction::Keep) {
+        let pending = pending(&live.cluster.workloads, &release.id).join(", ");
+        if !pending.is_empty() {
+            tracing::warn!(release = %release.id, pending, "Release not ready");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_command_goes_on() {
+        let go_on = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+            go_on(&words, Stage::Apps).unwrap()
+        };
+        assert_eq!(go_on(&["apps"]), "k3s-boot apps --from apps");
+        let words = ["apps", "--from", "crds", "--root", "my repo", "--from=nodes", "--skip", "nodes"];
+        assert_eq!(go_on(&words), "k3s-boot apps --root 'my repo' --skip nodes --from apps");
+        assert_eq!(go_on(&["apps", "--only", "apps"]), "k3s-boot apps --only apps");
+    }
 }

@@ -8,7 +8,7 @@ use crate::check::{self, Finding, Outcome, Severity};
 use crate::child_env;
 use crate::config::{self, Pinned};
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{End, Error};
 use crate::gather::{self, Purpose};
 use crate::logger::{self, Level};
 use crate::process::signals::Stop;
@@ -39,7 +39,7 @@ pub async fn check(
     let (outcomes, cluster) = match looked {
         Ok(looked) => looked,
         Err(error) => {
-            error.report(None, stop.killed());
+            error.report(&End { killed: stop.killed(), ..End::default() });
             return Ok(error.exit_code(false));
         }
     };

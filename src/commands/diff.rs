@@ -11,9 +11,9 @@ use crate::check::{self, Finding, Outcome, Severity};
 use crate::child_env;
 use crate::desired::objects::ObjectId;
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{End, Error};
 use crate::gather::{self, Picture, Purpose};
-use crate::manifests::diff::{ObjectChange, ObjectDiff, fields};
+use crate::manifests::diff::{ObjectChange, ObjectDiff, as_helm_applies, fields};
 use crate::observed::Live;
 use crate::plan::plan;
 use crate::process::signals::Stop;
@@ -53,7 +53,7 @@ pub async fn diff(
     let mut report = match made {
         Ok(report) => report,
         Err(error) => {
-            error.report(None, stop.killed());
+            error.report(&End { killed: stop.killed(), ..End::default() });
             return Ok(error.exit_code(false));
         }
     };
@@ -89,7 +89,8 @@ async fn make(
     let picture = gathering.await?;
     problems(settings, &picture)?;
     let live = picture.observed.live.as_ref();
-    let plan = plan(&picture.desired, live, settings.rotate_age_key).map_err(Error::Preflight)?;
+    let plan =
+        plan(&picture.desired, live, &settings.wishes, picture.observed.now).map_err(Error::Preflight)?;
     let objects = match live.filter(|_| manifests) {
         Some(live) => Some(compare(&tools, &picture, live).await?),
         None => None,
@@ -172,58 +173,4 @@ fn refusal(words: &str, name: &str) -> String {
     let quoted = format!("\"{name}\"");
     let line = words.lines().find(|line| line.contains(&quoted)).or_else(|| words.lines().next_back());
     line.unwrap_or("the server gave no answer").trim().to_owned()
-}
-
-/// Helm adds a label and two annotations of its own; the server would take them away if they were left out.
-fn as_helm_applies(id: &ObjectId, release: &str, object: &Value, live: &Value) -> Value {
-    let mut object = object.clone();
-    if live.pointer("/metadata/namespace").is_some() {
-        object["metadata"]["namespace"] = json!(id.namespace);
-    }
-    let (namespace, name) = release.split_once('/').unwrap_or(("", release));
-    let own = [
-        ("labels", "app.kubernetes.io/managed-by", "Helm"),
-        ("annotations", "meta.helm.sh/release-name", name),
-        ("annotations", "meta.helm.sh/release-namespace", namespace),
-    ];
-    for (field, key, value) in own {
-        let metadata = &mut object["metadata"][field];
-        // A template may leave either empty.
-        if !metadata.is_object() {
-            *metadata = json!({});
-        }
-        metadata[key] = value.into();
-    }
-    object
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    proptest::proptest! {
-        #[test]
-        fn no_rendered_object_makes_it_panic(odd in crate::observed::odd::odd(
-            r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a","namespace":"b","labels":{"c":"d"}},"spec":{"ports":[{"port":1}]}}"#)) {
-            if let Some(id) = ObjectId::of(&odd) {
-                let applied = as_helm_applies(&id, "b/r", &odd, &json!({"metadata": {"namespace": "b"}}));
-                assert_eq!(applied["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
-                _ = fields(&odd, &applied);
-            }
-        }
-    }
-
-    #[test]
-    fn what_helm_adds_is_added() {
-        let object =
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "labels": null}});
-        let id = ObjectId { namespace: Some("n".to_owned()), ..ObjectId::of(&object).unwrap() };
-        let live = json!({"metadata": {"namespace": "n"}});
-        let metadata = as_helm_applies(&id, "n/r", &object, &live)["metadata"].clone();
-        let expected = json!({"name": "c", "namespace": "n", "labels": {"app.kubernetes.io/managed-by": "Helm"},
-            "annotations": {"meta.helm.sh/release-name": "r", "meta.helm.sh/release-namespace": "n"}});
-        assert_eq!(metadata, expected);
-        let cluster_wide = as_helm_applies(&id, "n/r", &object, &json!({"metadata": {}}));
-        assert!(cluster_wide["metadata"].get("namespace").is_none());
-    }
 }

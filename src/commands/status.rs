@@ -7,7 +7,7 @@ use super::toolbox;
 use crate::check::Finding;
 use crate::child_env;
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{End, Error};
 use crate::gather::{self, Named};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
@@ -45,11 +45,11 @@ pub async fn status(
     if error.is_interruption() {
         // Whoever watches ends it so: that is no failure to be explained.
         if !watch {
-            error.report(None, stop.killed());
+            error.report(&End { killed: stop.killed(), ..End::default() });
         }
         return Ok(exit_code);
     }
-    error.report(None, stop.killed());
+    error.report(&End { killed: stop.killed(), ..End::default() });
     screen.show_failure(&error, redactor)?;
     Ok(exit_code)
 }
@@ -85,7 +85,7 @@ async fn run(
                 if let Error::Preflight(findings) = &error
                     && lost.as_ref() != Some(findings)
                 {
-                    error.report(None, false);
+                    error.report(&End::default());
                     lost = Some(findings.clone());
                 }
                 screen.show_failure(&error, redactor)

@@ -1,21 +1,18 @@
 //! A chart on this machine: what its files tell without rendering it.
 
 pub mod comments;
+pub mod content;
 pub mod reads;
 pub mod schema;
 
 use std::collections::BTreeMap;
-use std::hash::{Hash as _, Hasher as _};
-
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::files::{self, Entry, LARGEST};
+use self::content::Content;
+use crate::files::{self, LARGEST};
 use crate::yaml::{self, PRINTED, WRITTEN};
-
-/// The templates of the largest charts have 5 MB.
-const MOST_TEMPLATES: u64 = 64 * 1024 * 1024;
 
 /// A chart on this machine.
 #[derive(Clone, Debug, Default)]
@@ -34,25 +31,21 @@ pub struct Chart {
     pub deprecated: bool,
     /// The names, and aliases, of its subcharts.
     pub subcharts: Vec<String>,
+    /// Whether it has any: they may lie there without being named.
+    pub has_subcharts: bool,
     /// Its `values.yaml`, with comments.
     pub values: String,
     /// Its `values.schema.json`.
     pub schema: Option<String>,
     /// All its templates, one after the other.
     pub templates: String,
-    /// What its own templates are, without those of subcharts (see [`fingerprint`]).
-    pub fingerprint: u64,
+    /// What is in its files, but for those of subcharts.
+    pub content: Content,
+    /// What is in all of its files, subcharts included: equal for equal charts, whoever reads them (see
+    /// [`crate::charts::digest`]).
+    pub digest: Option<String>,
     /// Whether templates of other charts may read its values: of libraries, or of subcharts that are not there.
     pub read_by_others: bool,
-}
-
-/// What templates are, by their paths in the chart: equal for equal ones, in whatever order they come.
-#[must_use]
-pub fn fingerprint(templates: impl IntoIterator<Item = (String, Vec<u8>)>) -> u64 {
-    let all: BTreeMap<_, _> = templates.into_iter().collect();
-    let mut hasher = std::hash::DefaultHasher::new();
-    all.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[derive(Deserialize)]
@@ -78,15 +71,18 @@ struct Dependency {
 }
 
 impl Chart {
-    /// Reads a chart's folder; `None` when it holds none.
+    /// Reads a chart's folder; `None` when it holds none. Its digest is told by who keeps it.
     #[must_use]
     pub fn read(folder: &Path) -> Option<Self> {
         let text = read(&folder.join("Chart.yaml"))?;
         let metadata: Metadata = yaml::parse(&text, WRITTEN).ok()?;
         let mut files = BTreeMap::new();
-        add_templates(folder, &mut files);
-        let templates =
-            files.values().map(|text| String::from_utf8_lossy(text).into_owned() + "\n").collect();
+        let content = Content::read(folder, |name, bytes| _ = files.insert(name.to_owned(), bytes));
+        let mut templates = String::new();
+        for (_, bytes) in files {
+            templates.push_str(&String::from_utf8_lossy(&bytes));
+            templates.push('\n');
+        }
         let dependencies: Vec<_> = metadata.dependencies.into_iter().flatten().collect();
         let read_by_others =
             dependencies.iter().any(|one| !is_application(&folder.join("charts").join(&one.name)));
@@ -100,6 +96,8 @@ impl Chart {
                 .unwrap_or_default(),
             kube_version: metadata.kube_version.filter(|version| !version.is_empty()),
             deprecated: metadata.deprecated,
+            has_subcharts: !dependencies.is_empty()
+                || files::read_folder(&folder.join("charts")).next().is_some(),
             subcharts: dependencies
                 .into_iter()
                 .flat_map(|one| std::iter::once(one.name).chain(one.alias))
@@ -107,7 +105,8 @@ impl Chart {
             values: read(&folder.join("values.yaml")).unwrap_or_default(),
             schema: read(&folder.join("values.schema.json")),
             templates,
-            fingerprint: fingerprint(files),
+            content,
+            digest: None,
             read_by_others,
         })
     }
@@ -138,19 +137,6 @@ fn is_application(folder: &Path) -> bool {
 
 fn read(path: &Path) -> Option<String> {
     files::text(path, LARGEST).ok()
-}
-
-/// Charts keep their templates in few folders; links are not followed.
-fn add_templates(chart: &Path, all: &mut BTreeMap<String, Vec<u8>>) {
-    let mut left = MOST_TEMPLATES;
-    for Entry { path, kind } in files::walk(&chart.join("templates"), |_| true) {
-        if kind.is_file()
-            && let (Ok(name), Ok(bytes)) = (path.strip_prefix(chart), files::bytes(&path, LARGEST.min(left)))
-        {
-            left -= bytes.len() as u64;
-            all.insert(name.to_string_lossy().into_owned(), bytes);
-        }
-    }
 }
 
 #[cfg(test)]

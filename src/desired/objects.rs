@@ -54,6 +54,18 @@ impl ObjectId {
         })
     }
 
+    /// The group of its kind; empty for the oldest ones.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// The version of its kind.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
+    }
+
     /// Whether it can be looked up on any cluster: other kinds may be unknown before their CRDs are there.
     #[must_use]
     pub fn is_core(&self) -> bool {
@@ -63,7 +75,7 @@ impl ObjectId {
     /// Whether every cluster knows its kind: those of Kubernetes itself have a group without a dot or below `k8s.io`.
     #[must_use]
     pub fn is_built_in(&self) -> bool {
-        let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
+        let group = self.group();
         !group.contains('.') || group.ends_with(".k8s.io")
     }
 

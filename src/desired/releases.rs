@@ -1,5 +1,7 @@
 //! Releases, as `helmfile build --embed-values` prints them.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_yaml::Value;
 
@@ -21,19 +23,45 @@ pub struct Release {
     pub values: Vec<Value>,
     /// Whether it is wanted; one that is not is uninstalled by `helmfile sync`.
     pub installed: bool,
+    /// Whether the user leaves it out.
+    pub left_out: bool,
     /// helm's timeout in seconds, if the helmfile sets one.
     pub timeout: Option<u64>,
     /// The address of the repository that its chart comes from, if that is neither a registry nor this machine.
     pub repository: Option<String>,
     /// The context that it asks for, if any.
     pub kube_context: Option<String>,
+    /// What of helmfile's own it uses that changes what is installed, so that chart and values do not tell it.
+    pub unsafe_features: Vec<String>,
 }
+
+/// Keys of a release that change what is installed in ways that its chart and values do not tell (helmfile 1.7.4,
+/// `pkg/state/state.go`).
+const UNSAFE: [&str; 11] = [
+    "dependencies",
+    "forceNamespace",
+    "jsonPatches",
+    "postRenderer",
+    "reuseValues",
+    "secrets",
+    "set",
+    "setString",
+    "setTemplate",
+    "strategicMergePatches",
+    "transformers",
+];
 
 impl Release {
     /// `namespace/name`.
     #[must_use]
     pub fn id(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whether it is to be there when all is done.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.installed && !self.left_out
     }
 
     /// The chart's name: the last part of its address.
@@ -129,6 +157,8 @@ struct Defaults {
     timeout: u64,
     #[serde(default)]
     kube_context: Option<String>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -152,6 +182,8 @@ struct Raw {
     timeout: Option<u64>,
     #[serde(default)]
     kube_context: Option<String>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
 
 /// Reads what `helmfile build --embed-values` printed: a document for each state file.
@@ -171,21 +203,51 @@ pub fn parse(output: &[u8]) -> Result<Vec<Release>, String> {
             if raw.condition.as_deref().is_some_and(|condition| !holds(condition, &environment)) {
                 continue;
             }
+            let namespace = if raw.namespace.is_empty() { "default".to_owned() } else { raw.namespace };
             releases.push(Release {
-                namespace: if raw.namespace.is_empty() { "default".to_owned() } else { raw.namespace },
+                needs: raw.needs.iter().map(|need| needed(need, &namespace)).collect(),
+                namespace,
                 name: raw.name,
                 repository: repositories.iter().find(|one| one.has(&raw.chart)).map(|one| one.url.clone()),
                 chart: raw.chart,
                 version: raw.version,
-                needs: raw.needs,
                 values: raw.values,
                 installed: raw.installed.unwrap_or(true),
+                left_out: false,
                 timeout: raw.timeout.or(Some(defaults.timeout).filter(|timeout| *timeout > 0)),
                 kube_context: raw.kube_context.or_else(|| defaults.kube_context.clone()),
+                unsafe_features: unsafe_features(&raw.others, &defaults.others),
             });
         }
     }
     Ok(releases)
+}
+
+/// What a release needs, as `namespace/name`. In full it is `context/namespace/name`, and without a namespace it is in the
+/// release's own (helmfile 1.7.4, `pkg/state/state.go`).
+fn needed(need: &str, namespace: &str) -> String {
+    let mut parts = need.rsplitn(3, '/');
+    let (name, within) = (parts.next().unwrap_or_default(), parts.next().unwrap_or(namespace));
+    format!("{within}/{name}")
+}
+
+/// Those of the keys that are set, by the release itself or for all.
+fn unsafe_features(release: &BTreeMap<String, Value>, defaults: &BTreeMap<String, Value>) -> Vec<String> {
+    let is_set = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Sequence(items) => !items.is_empty(),
+        Value::Mapping(fields) => !fields.is_empty(),
+        _ => true,
+    };
+    let is_used = |key: &&&str| [release, defaults].iter().any(|keys| keys.get(**key).is_some_and(is_set));
+    let mut used: Vec<_> = UNSAFE.iter().filter(is_used).map(|key| (*key).to_owned()).collect();
+    // helmfile has made a chart of something else, or of a chart and something else.
+    let path = release.get("chartPath").and_then(Value::as_str).unwrap_or_default();
+    if used.is_empty() && path.contains("/chartify") {
+        used.push("chart".to_owned());
+    }
+    used
 }
 
 /// A release's `condition` is a path into the environment's values.

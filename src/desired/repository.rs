@@ -51,9 +51,9 @@ pub fn helmfiles(root: &Path, named: &HelmfilePaths) -> Result<[(Kind, PathBuf);
     Err(missing
         .map(|(kind, name, _)| {
             let fix = "run it in your repository, or name its root with --root";
-            Finding::error("helmfile", "Helmfile not found")
-                .with("file", bootstrap.join(name).display())
-                .fix(format!("{fix}, or name the file in k3s-boot.yaml with `helmfiles.{}`", kind.stage()))
+            Finding::error("helmfile", "Helmfile not found").with("file", bootstrap.join(name).display()).fix(
+                format!("{fix}, or name the file in k3s-boot.yaml with `helmfiles.{}`", kind.stage().name()),
+            )
         })
         .collect())
 }

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use futures_util::future::join_all;
 
 use super::mended;
-use crate::charts::{ChartRef, ChartStore};
+use crate::charts::{self, ChartRef, ChartStore};
 use crate::check::Finding;
 use crate::desired::chart::Chart;
 use crate::desired::releases::{self, Release};
 use crate::desired::state_file::{self, StateFile};
 use crate::desired::{Helmfile, STAND_IN};
 use crate::error::Error;
+use crate::plan::wishes::names;
 use crate::scratch::Scratch;
 use crate::settings::{Settings, missing_env};
 use crate::tools::Toolbox;
@@ -46,7 +47,7 @@ impl Place<'_> {
 
     /// The folder in which a helmfile's charts are, be they kept or not.
     pub(super) fn charts_for(&self, helmfile: &Helmfile) -> Result<PathBuf, Error> {
-        let staging = self.staging.subfolder(helmfile.kind.stage())?;
+        let staging = self.staging.subfolder(helmfile.kind.stage().name())?;
         // What was published is no longer there.
         let refs = helmfile
             .releases
@@ -82,17 +83,21 @@ impl Place<'_> {
             }
         };
         let path = mended.as_path();
-        let staging = self.staging.subfolder(state.kind.stage())?;
+        let staging = self.staging.subfolder(state.kind.stage().name())?;
         self.charts.seed(&staging, &state.charts)?;
         if self.settings.offline {
             ChartStore::stand_in(&staging, &state.charts)?;
         }
+        let mut all_charts = false;
         if let Some((output, whole)) = self.read(state, path, &staging, &mut build).await? {
-            if whole && !self.settings.offline {
-                self.charts.publish(&staging)?;
-            }
+            all_charts = whole;
             match releases::parse(&output) {
-                Ok(parsed) => build.helmfile.releases = parsed,
+                Ok(mut parsed) => {
+                    for release in &mut parsed {
+                        release.left_out = names(&self.settings.wishes.skip_releases, &release.id());
+                    }
+                    build.helmfile.releases = parsed;
+                }
                 Err(place) => build.problems.push(
                     Finding::error("helmfile", "Helmfile's state cannot be read")
                         .with("file", state.path.display())
@@ -104,9 +109,11 @@ impl Place<'_> {
         let releases = &build.helmfile.releases;
         let mut problems: Vec<_> =
             releases.iter().filter_map(|release| other_context(release, context)).collect();
-        if !self.settings.offline {
-            problems.extend(missing_charts(self.tools, state, releases).await?);
+        let missing = self.classic_charts(state, releases, &staging).await?;
+        if all_charts && missing.is_empty() && !self.settings.offline {
+            self.charts.publish(&staging)?;
         }
+        problems.extend(missing);
         build.problems.extend(problems);
         Ok(build)
     }
@@ -163,6 +170,38 @@ impl Place<'_> {
         Ok(None)
     }
 
+    /// Fetches the charts of repositories that are no registries: helmfile fetches those when it syncs, which is late to
+    /// learn that one is not there.
+    async fn classic_charts(
+        &self,
+        state: &StateFile,
+        releases: &[Release],
+        staging: &Path,
+    ) -> Result<Vec<Finding>, Error> {
+        let wanted = releases.iter().filter(|release| release.installed);
+        let classic =
+            wanted.filter_map(|release| Some((release, release.repository.as_deref()?, chart_of(release)?)));
+        let classic: Vec<_> = classic.collect();
+        let refs: Vec<_> = classic.iter().map(|(_, _, chart)| chart.clone()).collect();
+        self.charts.seed(staging, &refs)?;
+        let missing = classic.into_iter().filter(|(_, _, chart)| !chart.folder(staging).is_dir());
+        if self.settings.offline {
+            return Ok(Vec::new());
+        }
+        let fetched = missing.map(async |(release, repository, chart)| {
+            let folder = chart.folder(staging);
+            let into = folder.parent().unwrap_or(staging);
+            let version = &release.version;
+            let fetched = self.tools.helm_pull(repository, release.chart_name(), version, into).await?;
+            Ok(fetched.err().map(|reason| {
+                let show = format!("{} --repo {repository}", release.chart_name());
+                missing_chart(state, &release.name, &release.chart, version, &reason, &show)
+            }))
+        });
+        let findings: Result<Vec<_>, Error> = join_all(fetched).await.into_iter().collect();
+        Ok(findings?.into_iter().flatten().collect())
+    }
+
     /// A chart that a registry refuses although it is public: a stale login is in the way.
     async fn chart_finding(&self, state: &StateFile, error: BuildError) -> Result<Finding, Error> {
         if let BuildError::Chart { release, chart, version, reason } = &error
@@ -188,23 +227,40 @@ impl Place<'_> {
         for helmfile in helmfiles {
             let below = helmfile.path.parent().unwrap_or(&helmfile.path);
             for release in helmfile.releases.iter().filter(|release| release.installed) {
-                let chart = ChartRef { chart: release.chart.clone(), version: release.version.clone() };
-                let folder = if release.chart.starts_with("oci://") {
-                    let staging = self.staging.path().join(helmfile.kind.stage());
-                    [self.charts.path(), &staging]
-                        .map(|root| chart.folder(root))
-                        .into_iter()
-                        .find(|folder| folder.is_dir() && !ChartStore::is_stand_in(folder))
-                } else {
-                    Some(below.join(&release.chart))
+                let chart = chart_of(release);
+                let folder = match &chart {
+                    Some(chart) => {
+                        let staging = self.staging.path().join(helmfile.kind.stage().name());
+                        [self.charts.path(), &staging]
+                            .map(|root| chart.folder(root))
+                            .into_iter()
+                            .find(|folder| folder.is_dir() && !ChartStore::is_stand_in(folder))
+                    }
+                    None => Some(below.join(&release.chart)),
                 };
-                charts.extend(
-                    folder.and_then(|folder| Chart::read(&folder)).map(|chart| (release.id(), chart)),
-                );
+                let Some(folder) = folder else { continue };
+                let Some(read) = Chart::read(&folder) else { continue };
+                // That of one that was stored was taken when it came.
+                let stored = chart.filter(|_| folder.starts_with(self.charts.path()));
+                let digest = match stored.and_then(|chart| self.charts.digest(&chart)) {
+                    None => charts::digest(&folder).ok(),
+                    stored => stored,
+                };
+                charts.insert(release.id(), Chart { digest, ..read });
             }
         }
         charts
     }
+}
+
+/// The chart of a release, unless it lies in the repository or comes from where only the user may look.
+fn chart_of(release: &Release) -> Option<ChartRef> {
+    let chart = match &release.repository {
+        Some(repository) => format!("{}/{}", repository.trim_end_matches('/'), release.chart_name()),
+        None if release.chart.starts_with("oci://") => release.chart.clone(),
+        None => return None,
+    };
+    Some(ChartRef { chart, version: release.version.clone() })
 }
 
 /// Whether a registry's answer is about one chart, so that others are worth asking for.
@@ -219,28 +275,6 @@ fn is_refused(reason: &str) -> bool {
     ["401", "403", "unauthorized", "denied", "forbidden"].iter().any(|word| reason.contains(word))
 }
 
-/// Charts that are not in their repositories.
-async fn missing_charts(
-    tools: &Toolbox,
-    state: &StateFile,
-    releases: &[Release],
-) -> Result<Vec<Finding>, Error> {
-    let asked = releases.iter().filter(|release| release.installed).filter_map(|release| {
-        let (_, name) = release.chart.split_once('/')?;
-        Some((release, name, release.repository.as_deref()?))
-    });
-    let shown = asked.map(async |(release, name, repository)| {
-        let shown = tools.helm_show_chart(repository, name, &release.version).await?;
-        Ok(shown.err().map(|reason| {
-            let (release, chart, version) =
-                (release.name.clone(), release.chart.clone(), release.version.clone());
-            build_finding(state, BuildError::Chart { release, chart, version, reason })
-        }))
-    });
-    let findings: Result<Vec<_>, Error> = join_all(shown).await.into_iter().collect();
-    Ok(findings?.into_iter().flatten().collect())
-}
-
 fn other_context(release: &Release, context: &str) -> Option<Finding> {
     let asked = release.kube_context.as_ref().filter(|asked| *asked != context)?;
     let finding = Finding::error("helmfile", "Release asks for another context");
@@ -253,17 +287,29 @@ fn build_finding(state: &StateFile, error: BuildError) -> Finding {
         BuildError::MissingVariable(name) => missing_env(&[&name]),
         BuildError::MissingValues { file } => state_file::missing_values(&state.path, None, &file, folder),
         BuildError::Chart { release, chart, version, reason } => {
-            let fix = format!("see what `helm show chart {chart} --version {version}` says");
-            Finding::error("charts", "Chart cannot be fetched")
-                .with("chart", chart)
-                .with("version", version)
-                .with("release", release)
-                .with("file", state.path.display())
-                .with("reason", reason)
-                .fix(fix)
+            missing_chart(state, &release, &chart, &version, &reason, &chart)
         }
         BuildError::Other(reason) => Finding::error("helmfile", "Helmfile cannot be read")
             .with("file", state.path.display())
             .with("reason", reason),
     }
+}
+
+/// `show` is what helm has to be asked for to say so once more.
+fn missing_chart(
+    state: &StateFile,
+    release: &str,
+    chart: &str,
+    version: &str,
+    reason: &str,
+    show: &str,
+) -> Finding {
+    let version_flag = if version.is_empty() { String::new() } else { format!(" --version {version}") };
+    Finding::error("charts", "Chart cannot be fetched")
+        .with("chart", chart)
+        .with("version", version)
+        .with("release", release)
+        .with("file", state.path.display())
+        .with("reason", reason)
+        .fix(format!("see what `helm show chart {show}{version_flag}` says"))
 }

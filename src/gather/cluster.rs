@@ -7,18 +7,24 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Files, Purpose, known};
+use super::{Files, known};
 use crate::check::{Finding, Findings};
 use crate::desired::releases::Release;
 use crate::desired::{Desired, STAND_IN};
 use crate::error::Error;
 use crate::kubeconfig::Target;
+use crate::notes::Notes;
 use crate::observed::claims::Claims;
 use crate::observed::cluster::Cluster;
 use crate::observed::helm::{Record, Stored};
 use crate::observed::kinds::Kinds;
+use crate::observed::standing::Standing;
 use crate::observed::{Known, Kubelet, Live};
 use crate::plan::needs_rendering;
+use crate::plan::releases::is_left;
+use crate::plan::wishes::Wishes;
+use crate::process::own::{Fate, Identity};
+use crate::recovery;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 use crate::tools::api::{Answer, Call, segment};
@@ -42,18 +48,23 @@ pub(super) async fn ask(
     if !is_asked(settings, files) {
         return Ok(Api { live: None, problems: Vec::new(), now: SystemTime::now() });
     }
-    let cluster = async {
-        let cluster = tools.observe_cluster().await;
-        (cluster, SystemTime::now())
+    let mut problems = Findings::default();
+    let leases = match tools.observe_leases().await {
+        Ok(leases) => leases,
+        // The others would not be answered either, and take time for that.
+        Err(error) => {
+            answer(tools, Err(error), Ok(Cluster::default()), &mut problems)?;
+            return Ok(Api { live: None, problems: problems.0, now: SystemTime::now() });
+        }
     };
-    let (version, (cluster, now), kinds, releases, may) = tokio::join!(
+    let (version, cluster, kinds, releases) = tokio::join!(
         tools.server_version(),
-        cluster,
+        tools.observe_cluster(),
         tools.observe_kinds(),
         tools.observe_releases(),
-        may_everything(tools),
     );
-    let mut problems = Findings::default();
+    let now = SystemTime::now();
+    let cluster = cluster.map(|cluster| Cluster { leases, ..cluster });
     let Some((version, cluster)) = answer(tools, version, cluster, &mut problems)? else {
         return Ok(Api { live: None, problems: problems.0, now });
     };
@@ -65,20 +76,18 @@ pub(super) async fn ask(
         let mut named = files.helmfiles.iter().flat_map(|state| &state.releases);
         named.any(|(namespace, name)| id.split_once('/') == Some((namespace, name)))
     };
-    let (claims, kubelet, records) = tokio::join!(
-        claims(tools, &kinds, &cluster),
-        kubelet(tools, &cluster),
-        records_of(tools, &releases, named),
-    );
+    let (claims, records) =
+        tokio::join!(claims(tools, &kinds, &cluster), records_of(tools, &releases, named));
+    let (notes, runs) = noted(&cluster, &releases);
     let live = Live {
+        runs,
+        notes,
         version,
         cluster,
         kinds,
         claims: claims?,
         releases,
         records: records?,
-        kubelet: kubelet?,
-        may_everything: known(may)?,
         ..Live::default()
     };
     Ok(Api { live: Some(live), problems: problems.0, now })
@@ -156,22 +165,35 @@ pub(super) async fn other_records(tools: &Toolbox, desired: &Desired, live: &mut
     Ok(())
 }
 
-/// Which objects of releases that are otherwise as wanted are not there; only a plan needs to know.
-pub(super) async fn missing(
+/// How the objects of releases that are otherwise as wanted stand.
+pub(super) async fn standing(
     tools: &Toolbox,
     desired: &Desired,
     live: &Live,
-    purpose: Purpose,
-) -> Result<BTreeMap<String, Known<Vec<String>>>, Error> {
-    let same = |release: &&Release| release.installed && !needs_rendering(release, desired, live);
-    let releases: Vec<_> = desired.releases().filter(same).map(Release::id).collect();
-    if purpose == Purpose::Check || releases.is_empty() {
+    wishes: &Wishes,
+) -> Result<BTreeMap<String, Known<Standing>>, Error> {
+    let looks = |release: &&Release| {
+        let left = is_left(release, desired, live, wishes);
+        release.installed && !left && !needs_rendering(release, desired, live, wishes)
+    };
+    let releases: Vec<_> = desired.releases().filter(looks).map(Release::id).collect();
+    if releases.is_empty() {
         return Ok(BTreeMap::new());
     }
-    match known(tools.observe_missing(live, &releases).await)? {
-        Ok(missing) => Ok(missing),
+    match known(tools.observe_standing(live, &releases, true).await)? {
+        Ok(standing) => Ok(standing),
         Err(reason) => Ok(releases.into_iter().map(|id| (id, Err(reason.clone()))).collect()),
     }
+}
+
+/// What earlier runs noted, and what became of those that have left releases locked.
+pub(super) fn noted(cluster: &Cluster, releases: &Known<Vec<Stored>>) -> (Notes, BTreeMap<String, Fate>) {
+    let notes = cluster.lock().map(|lease| Notes::of(&lease.annotations)).unwrap_or_default();
+    let own = Identity::own();
+    let runs = recovery::runs(releases.as_deref().unwrap_or_default(), &notes.operations);
+    let fate = |run: &str| Identity::parse(run).map_or(Fate::Elsewhere, |identity| identity.fate(&own));
+    let fates = runs.into_iter().map(|run| (run.to_owned(), fate(run))).collect();
+    (notes, fates)
 }
 
 /// The records of those of the releases that are wanted, by `namespace/name`.
@@ -188,17 +210,47 @@ pub(super) async fn records_of(
     known(tools.observe_records(&wanted).await)
 }
 
+/// Whether the cluster is fit to be changed: what nobody needs to know when there is nothing to change.
+pub(super) struct Fitness {
+    may_everything: Known<bool>,
+    kubelet: Known<Kubelet>,
+    ready: Ready,
+}
+
+impl Fitness {
+    pub(super) fn tell(self, live: &mut Live) {
+        live.may_everything = self.may_everything;
+        live.kubelet = self.kubelet;
+        (live.not_ready, live.api_host_refused) = (self.ready.not_ready, self.ready.api_host_refused);
+    }
+}
+
+/// Whether the cluster is fit to be changed, if that is `asked`.
+pub(super) async fn fitness(
+    tools: &Toolbox,
+    desired: &Desired,
+    cluster: &Cluster,
+    asked: bool,
+) -> Result<Option<Fitness>, Error> {
+    if !asked {
+        return Ok(None);
+    }
+    let (may, kubelet, ready) =
+        tokio::join!(may_everything(tools), kubelet(tools, cluster), ready(tools, desired.releases()));
+    Ok(Some(Fitness { may_everything: known(may)?, kubelet: kubelet?, ready: ready? }))
+}
+
 /// What the API server says of itself.
-pub(super) struct Ready {
-    pub(super) not_ready: Known<Option<String>>,
-    pub(super) api_host_refused: Known<Option<String>>,
+struct Ready {
+    not_ready: Known<Option<String>>,
+    api_host_refused: Known<Option<String>>,
 }
 
 /// Whether the API server is ready, and whether its certificate holds for the address that Cilium's agents are to use:
 /// one question, for the name to be verified can be chosen.
-pub(super) async fn ready(tools: &Toolbox, releases: impl Iterator<Item = &Release>) -> Result<Ready, Error> {
+async fn ready(tools: &Toolbox, releases: impl Iterator<Item = &Release>) -> Result<Ready, Error> {
     let mut releases = releases;
-    let cilium = releases.find(|release| release.installed && release.chart_name() == "cilium");
+    let cilium = releases.find(|release| release.is_wanted() && release.chart_name() == "cilium");
     let host = cilium.and_then(|cilium| {
         let host = cilium.value(&["k8sServiceHost"])?.as_str()?;
         // What is no bare host is told by another rule.
@@ -206,9 +258,17 @@ pub(super) async fn ready(tools: &Toolbox, releases: impl Iterator<Item = &Relea
         bare.then(|| host.to_owned())
     });
     let answer = match &host {
-        Some(host) => known(tools.kubectl_readyz_as(host).await)?,
-        None => known(tools.ask(Call::get("/readyz").soon()).await.and_then(Answer::good))?.map(drop),
+        Some(host) => tools.kubectl_readyz_as(host).await,
+        None => tools.ask(Call::get("/readyz").soon()).await.and_then(Answer::good).map(drop),
     };
+    // That says nothing of it.
+    if let Err(error) = &answer
+        && error.is_late()
+    {
+        let unknown = || Err(error.to_string());
+        return Ok(Ready { not_ready: unknown(), api_host_refused: unknown() });
+    }
+    let answer = known(answer)?;
     let refused = |words: &str| {
         words.contains("certificate is valid for") || words.contains("certificate is not valid for")
     };

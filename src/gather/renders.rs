@@ -16,6 +16,7 @@ use crate::manifests::{self, Manifests};
 use crate::observed::inventory::Which;
 use crate::observed::{Known, Live, Owned};
 use crate::plan::needs_rendering;
+use crate::plan::releases::is_left;
 use crate::tools::Toolbox;
 
 /// Renders what is not as wanted, and looks at those of its objects that exist.
@@ -43,10 +44,12 @@ async fn of_helmfile(
     helmfile: &Helmfile,
     all: bool,
 ) -> Result<BTreeMap<String, Known<Vec<Value>>>, Error> {
+    let wishes = &place.settings.wishes;
     let stale: Vec<_> = helmfile
         .releases
         .iter()
-        .filter(|release| release.installed && (all || needs_rendering(release, desired, live)))
+        .filter(|release| release.installed && !is_left(release, desired, live, wishes))
+        .filter(|release| all || needs_rendering(release, desired, live, wishes))
         .collect();
     let (there, absent): (Vec<_>, Vec<_>) =
         stale.into_iter().partition(|release| desired.charts.contains_key(&release.id()));
@@ -57,7 +60,7 @@ async fn of_helmfile(
     if there.is_empty() {
         return Ok(rendered);
     }
-    let folder = place.scratch.subfolder(&format!("manifests-{}", helmfile.kind.stage()))?;
+    let folder = place.scratch.subfolder(&format!("manifests-{}", helmfile.kind.stage().name()))?;
     let selectors: Vec<_> =
         there.iter().map(|release| (release.namespace.as_str(), release.name.as_str())).collect();
     let charts = place.charts_for(helmfile)?;
@@ -103,13 +106,19 @@ async fn owners(tools: &Toolbox, manifests: &Manifests, live: &Live) -> Result<K
         Some((ObjectId { namespace: id.namespace.or(namespace), ..id }, release.to_owned()))
     });
     let made: BTreeMap<_, _> = made.collect();
-    let there = known(tools.observe_inventory(kinds, made.keys(), Which::All).await)?;
+    let there =
+        known(tools.observe_inventory(kinds, made.keys(), Which::All, live.cluster.inventory.clone()).await)?;
+    let mut among: BTreeMap<String, usize> = BTreeMap::new();
+    for release in made.values() {
+        *among.entry(release.clone()).or_default() += 1;
+    }
     Ok(there.map(|there| {
         let owned = made.into_iter().filter_map(|(id, release)| {
             let meta = there.find(&id)?.clone();
             // What belongs to no namespace was looked for with that of its release.
             let namespace = Some(meta.namespace.clone()).filter(|namespace| !namespace.is_empty());
-            Some(Owned { release, id: ObjectId { namespace, ..id }, meta })
+            let among = among.get(&release).copied().unwrap_or_default();
+            Some(Owned { release, among, id: ObjectId { namespace, ..id }, meta })
         });
         owned.collect()
     }))

@@ -81,6 +81,33 @@ pub async fn standing(tools: &Toolbox, named: &Named) -> Result<Standing, Error>
     Ok(Standing { live, warnings })
 }
 
+/// What tells of locked releases whether they can be unlocked.
+///
+/// # Errors
+///
+/// The cluster does not answer, or k3s-boot was told to stop.
+pub async fn locks(tools: &Toolbox) -> Result<Live, Error> {
+    let leases = tools.observe_leases().await;
+    let (version, answer, kinds, releases) = tokio::join!(
+        tools.server_version(),
+        tools.observe_cluster(),
+        tools.observe_kinds(),
+        tools.observe_releases(),
+    );
+    let mut problems = Findings::default();
+    let answer = match (leases, answer) {
+        (Ok(leases), Ok(cluster)) => Ok(Cluster { leases, ..cluster }),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    };
+    let Some((version, cluster)) = cluster::answer(tools, version, answer, &mut problems)? else {
+        return Err(Error::Preflight(problems.0));
+    };
+    let (kinds, releases) = (known(kinds)?, known(releases)?);
+    let claims = cluster::claims(tools, &kinds, &cluster).await?;
+    let (notes, runs) = cluster::noted(&cluster, &releases);
+    Ok(Live { version, cluster, kinds, claims, releases, notes, runs, ..Live::default() })
+}
+
 async fn warnings(tools: &Toolbox, cluster: &Cluster) -> Result<Known<Vec<Event>>, Error> {
     if cluster.workloads.iter().all(|workload| workload.have >= workload.want) {
         return Ok(Ok(Vec::new()));

@@ -1,7 +1,8 @@
 //! What the API server would make of a manifest, against what stands.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::desired::objects::ObjectId;
 use crate::plan::releases::{ValueChange, changes};
 
 /// An object that would be made or changed.
@@ -52,6 +53,30 @@ fn without_own(object: &Value) -> Value {
     object
 }
 
+/// Helm adds a label and two annotations of its own; the server would take them away if they were left out.
+#[must_use]
+pub fn as_helm_applies(id: &ObjectId, release: &str, object: &Value, live: &Value) -> Value {
+    let mut object = object.clone();
+    if live.pointer("/metadata/namespace").is_some() {
+        object["metadata"]["namespace"] = json!(id.namespace);
+    }
+    let (namespace, name) = release.split_once('/').unwrap_or(("", release));
+    let own = [
+        ("labels", "app.kubernetes.io/managed-by", "Helm"),
+        ("annotations", "meta.helm.sh/release-name", name),
+        ("annotations", "meta.helm.sh/release-namespace", namespace),
+    ];
+    for (field, key, value) in own {
+        let metadata = &mut object["metadata"][field];
+        // A template may leave either empty.
+        if !metadata.is_object() {
+            *metadata = json!({});
+        }
+        metadata[key] = value.into();
+    }
+    object
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -66,5 +91,31 @@ mod tests {
         let other = json!({"metadata": {"name": "a", "labels": {"x": "2"}}, "spec": {"replicas": 2}});
         let paths: Vec<_> = fields(&live, &other).into_iter().map(|change| change.path).collect();
         assert_eq!(paths, ["metadata.labels.x", "spec.replicas"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_rendered_object_makes_it_panic(odd in crate::observed::odd::odd(
+            r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a","namespace":"b","labels":{"c":"d"}},"spec":{"ports":[{"port":1}]}}"#)) {
+            if let Some(id) = ObjectId::of(&odd) {
+                let applied = as_helm_applies(&id, "b/r", &odd, &json!({"metadata": {"namespace": "b"}}));
+                assert_eq!(applied["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
+                _ = fields(&odd, &applied);
+            }
+        }
+    }
+
+    #[test]
+    fn what_helm_adds_is_added() {
+        let object =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "labels": null}});
+        let id = ObjectId { namespace: Some("n".to_owned()), ..ObjectId::of(&object).unwrap() };
+        let live = json!({"metadata": {"namespace": "n"}});
+        let metadata = as_helm_applies(&id, "n/r", &object, &live)["metadata"].clone();
+        let expected = json!({"name": "c", "namespace": "n", "labels": {"app.kubernetes.io/managed-by": "Helm"},
+            "annotations": {"meta.helm.sh/release-name": "r", "meta.helm.sh/release-namespace": "n"}});
+        assert_eq!(metadata, expected);
+        let cluster_wide = as_helm_applies(&id, "n/r", &object, &json!({"metadata": {}}));
+        assert!(cluster_wide["metadata"].get("namespace").is_none());
     }
 }

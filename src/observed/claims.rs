@@ -2,9 +2,11 @@
 
 use futures_util::future::join_all;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use super::cluster::Cluster;
-use super::flux::{Metadata, Resource, Spec, Status};
+use super::flux::{Resource, Spec, Status};
+use super::inventory::{Inventory, Meta};
 use super::kinds::Kinds;
 use crate::error::Error;
 use crate::tools::Toolbox;
@@ -37,6 +39,8 @@ pub struct Claims {
     pub helm_charts: Vec<Claim>,
     /// Whether Flux's controllers run.
     pub controllers: bool,
+    /// The same objects, by what the API server notes about each.
+    pub inventory: Inventory,
 }
 
 /// An object that owns a Helm release.
@@ -53,6 +57,12 @@ pub struct Claim {
 }
 
 impl Claims {
+    /// Whether Flux runs as `flux bootstrap` or `flux install` have made it.
+    #[must_use]
+    pub fn has_flux_alone(&self) -> bool {
+        self.controllers && self.instance.is_none()
+    }
+
     /// What owns a Helm release, if anything does.
     #[must_use]
     pub fn owner_of(&self, release: &str) -> Option<&Claim> {
@@ -67,7 +77,7 @@ struct Item {
     #[serde(default, rename = "apiVersion")]
     api_version: String,
     #[serde(default)]
-    metadata: Metadata,
+    metadata: Meta,
     #[serde(default)]
     spec: ItemSpec,
     #[serde(default)]
@@ -80,6 +90,7 @@ struct ItemSpec {
     release_name: Option<String>,
     target_namespace: Option<String>,
     storage_namespace: Option<String>,
+    kube_config: Option<serde::de::IgnoredAny>,
     #[serde(flatten)]
     rest: Spec,
 }
@@ -91,8 +102,10 @@ impl FromIterator<Item> for Claims {
             let k3s = api_version.starts_with("helm.cattle.io/");
             match kind.as_str() {
                 "HelmRelease" => {
+                    // One with a kubeconfig of its own is about another cluster.
+                    let here = spec.kube_config.is_none();
                     let (claim, rest) = helm_release(&metadata, spec);
-                    claims.helm_releases.push(claim);
+                    claims.helm_releases.extend(Some(claim).filter(|_| here));
                     claims.helm_resources.push(Resource { kind, metadata, spec: rest, status });
                 }
                 "HelmChart" if k3s => claims.helm_charts.push(helm_chart(&metadata, spec)),
@@ -111,13 +124,13 @@ impl FromIterator<Item> for Claims {
     }
 }
 
-/// As helm-controller names it: `[TARGET-]NAME` in the storage namespace, shortened with a hash beyond 53 characters
-/// (such a name cannot be told here and stays long).
-fn helm_release(metadata: &Metadata, spec: ItemSpec) -> (Claim, Spec) {
+/// As helm-controller names it: `[TARGET-]NAME` in the storage namespace.
+fn helm_release(metadata: &Meta, spec: ItemSpec) -> (Claim, Spec) {
     let name = spec.release_name.unwrap_or_else(|| match &spec.target_namespace {
         Some(target) => format!("{target}-{}", metadata.name),
         None => metadata.name.clone(),
     });
+    let name = shortened(&name);
     let namespace = spec.storage_namespace.unwrap_or_else(|| metadata.namespace.clone());
     let claim = Claim {
         kind: "HelmRelease".to_owned(),
@@ -128,7 +141,22 @@ fn helm_release(metadata: &Metadata, spec: ItemSpec) -> (Claim, Spec) {
     (claim, spec.rest)
 }
 
-fn helm_chart(metadata: &Metadata, spec: ItemSpec) -> Claim {
+/// As helm-controller shortens what is too long for the name of a release (`internal/release/name.go`): what is cut off
+/// is told by a hash of the whole.
+fn shortened(name: &str) -> String {
+    if name.len() <= LONGEST_NAME {
+        return name.to_owned();
+    }
+    let hash = format!("{:x}", Sha256::digest(name));
+    let kept = name.floor_char_boundary(LONGEST_NAME - HASH - 1);
+    format!("{}-{}", &name[..kept], &hash[..HASH])
+}
+
+/// The longest name of a Helm release, and how much of a hash stands in one that was shortened.
+const LONGEST_NAME: usize = 53;
+const HASH: usize = 12;
+
+fn helm_chart(metadata: &Meta, spec: ItemSpec) -> Claim {
     let namespace = spec.target_namespace.filter(|name| !name.is_empty());
     Claim {
         kind: "HelmChart".to_owned(),
@@ -145,12 +173,18 @@ impl Toolbox {
     ///
     /// When the API server does not answer.
     pub async fn observe_claims(&self, kinds: &Kinds, cluster: &Cluster) -> Result<Claims, Error> {
-        let lists = KINDS.iter().filter_map(|name| kinds.named(name)).map(async |resource| {
+        let lists = KINDS.iter().filter_map(|name| kinds.named(name)).map(async |(kind, resource)| {
             let items: Vec<Item> = self.api_list(&resource.path(None)).await?;
-            Ok(items)
+            Ok((&resource.group, kind, items))
         });
         let lists: Result<Vec<_>, Error> = join_all(lists).await.into_iter().collect();
-        let mut claims: Claims = lists?.into_iter().flatten().collect();
+        let lists = lists?;
+        let mut inventory = Inventory::default();
+        for (group, kind, items) in &lists {
+            inventory.add(group, kind, items.iter().map(|item| item.metadata.clone()));
+        }
+        let mut claims: Claims = lists.into_iter().flat_map(|(_, _, items)| items).collect();
+        claims.inventory = inventory;
         // `flux install` and the operator label all of Flux so.
         claims.controllers = cluster.workloads.iter().any(|workload| {
             workload.labels.get("app.kubernetes.io/part-of").is_some_and(|part| part == "flux")
@@ -168,6 +202,7 @@ mod tests {
             {"kind":"HelmRelease","apiVersion":"helm.toolkit.fluxcd.io/v2","metadata":{"name":"cilium","namespace":"kube-system"},"spec":{"suspend":true}},
             {"kind":"HelmRelease","apiVersion":"helm.toolkit.fluxcd.io/v2","metadata":{"name":"a","namespace":"flux-system"},"spec":{"targetNamespace":"media","storageNamespace":"x"}},
             {"kind":"HelmRelease","apiVersion":"helm.toolkit.fluxcd.io/v2","metadata":{"name":"b","namespace":"flux-system"},"spec":{"releaseName":"bee"}},
+            {"kind":"HelmRelease","apiVersion":"helm.toolkit.fluxcd.io/v2","metadata":{"name":"far","namespace":"x"},"spec":{"kubeConfig":{"secretRef":{"name":"k"}}}},
             {"kind":"HelmChart","apiVersion":"helm.cattle.io/v1","metadata":{"name":"traefik","namespace":"kube-system"},"spec":{"targetNamespace":""}},
             {"kind":"HelmChart","apiVersion":"source.toolkit.fluxcd.io/v1","metadata":{"name":"other","namespace":"flux-system"}},
             {"kind":"GitRepository","metadata":{"name":"flux-system","namespace":"flux-system"},"spec":{"url":"ssh://x"}},

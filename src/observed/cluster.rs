@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 use serde::Deserialize;
 
+use super::inventory::{Inventory, Meta};
 use super::node::Node;
+use super::workloads::Workload;
 use crate::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::Call;
@@ -36,25 +38,8 @@ pub struct Cluster {
     pub services: Vec<Service>,
     /// When the components of the control plane and the kubelets last renewed their Leases, as RFC 3339.
     pub leases: Vec<Lease>,
-}
-
-/// A Deployment, DaemonSet or StatefulSet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Workload {
-    /// Its kind.
-    pub kind: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Its annotations.
-    pub annotations: BTreeMap<String, String>,
-    /// How many of its pods are ready.
-    pub have: i64,
-    /// How many it wants.
-    pub want: i64,
+    /// The same namespaces, workloads and Services, by what the API server notes about each.
+    pub inventory: Inventory,
 }
 
 /// A Service.
@@ -81,6 +66,16 @@ pub struct Lease {
     pub name: String,
     /// When its holder renewed it last, as RFC 3339.
     pub renewed: Option<String>,
+    /// Since when its holder has it, as RFC 3339.
+    pub acquired: Option<String>,
+    /// Who holds it; empty for nobody.
+    pub holder: String,
+    /// How often it went from one holder to another.
+    pub transitions: i64,
+    /// Changes with every write.
+    pub resource_version: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
 }
@@ -97,6 +92,13 @@ impl Cluster {
             _ => age - age % 86_400,
         };
         Some(humantime::format_duration(Duration::from_secs(whole)).to_string().replace(' ', ""))
+    }
+
+    /// The Lease that is the lock of runs, if there is one yet.
+    #[must_use]
+    pub fn lock(&self) -> Option<&Lease> {
+        let (namespace, name) = LEASE;
+        self.leases.iter().find(|lease| lease.namespace == namespace && lease.name == name)
     }
 
     /// How many nodes are Ready.
@@ -131,14 +133,6 @@ impl Cluster {
     }
 }
 
-impl Workload {
-    /// The Helm release that made it, as `namespace/name`.
-    #[must_use]
-    pub fn release(&self) -> Option<String> {
-        release(&self.annotations)
-    }
-}
-
 impl Service {
     /// The Helm release that made it, as `namespace/name`.
     #[must_use]
@@ -147,7 +141,7 @@ impl Service {
     }
 }
 
-fn release(annotations: &BTreeMap<String, String>) -> Option<String> {
+pub(super) fn release(annotations: &BTreeMap<String, String>) -> Option<String> {
     let namespace = annotations.get("meta.helm.sh/release-namespace")?;
     Some(format!("{namespace}/{}", annotations.get("meta.helm.sh/release-name")?))
 }
@@ -155,25 +149,14 @@ fn release(annotations: &BTreeMap<String, String>) -> Option<String> {
 /// An object of any of the kinds. In a list of one kind, the objects do not name it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Item {
+pub(super) struct Item {
     #[serde(default)]
-    kind: String,
-    metadata: Metadata,
+    pub(super) kind: String,
+    pub(super) metadata: Meta,
     #[serde(default)]
-    spec: Spec,
+    pub(super) spec: Spec,
     #[serde(default)]
-    status: Status,
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct Metadata {
-    pub(super) name: String,
-    pub(super) namespace: String,
-    pub(super) uid: String,
-    pub(super) creation_timestamp: String,
-    pub(super) labels: BTreeMap<String, String>,
-    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) status: Status,
 }
 
 #[derive(Default, Deserialize)]
@@ -185,10 +168,14 @@ pub(super) struct Spec {
     #[serde(rename = "podCIDRs")]
     pub(super) pod_cidrs: Vec<String>,
     pub(super) unschedulable: bool,
-    replicas: Option<i64>,
+    pub(super) replicas: Option<i64>,
+    pub(super) completions: Option<i64>,
     #[serde(rename = "clusterIP")]
     cluster_ip: String,
     renew_time: Option<String>,
+    acquire_time: Option<String>,
+    holder_identity: Option<String>,
+    lease_transitions: Option<i64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -198,10 +185,11 @@ pub(super) struct Status {
     pub(super) conditions: Vec<Condition>,
     pub(super) addresses: Vec<super::node::Address>,
     pub(super) node_info: super::node::Info,
-    available_replicas: i64,
-    ready_replicas: i64,
-    number_available: i64,
-    desired_number_scheduled: i64,
+    pub(super) available_replicas: i64,
+    pub(super) ready_replicas: i64,
+    pub(super) number_available: i64,
+    pub(super) desired_number_scheduled: i64,
+    pub(super) succeeded: i64,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -222,7 +210,7 @@ impl FromIterator<Item> for Cluster {
                 "Namespace" => cluster.namespace(metadata, status),
                 "Node" => cluster.nodes.push(Node::new(metadata, spec, status)),
                 "Deployment" | "DaemonSet" | "StatefulSet" => {
-                    cluster.workloads.push(workload(kind, metadata, &spec, &status));
+                    cluster.workloads.push(Workload::new(kind, metadata, &spec, &status));
                 }
                 "Service" => cluster.services.push(Service {
                     namespace: metadata.namespace,
@@ -236,6 +224,11 @@ impl FromIterator<Item> for Cluster {
                     namespace: metadata.namespace,
                     name: metadata.name,
                     renewed: spec.renew_time,
+                    acquired: spec.acquire_time,
+                    holder: spec.holder_identity.unwrap_or_default(),
+                    transitions: spec.lease_transitions.unwrap_or_default(),
+                    resource_version: metadata.resource_version,
+                    labels: metadata.labels,
                     annotations: metadata.annotations,
                 }),
                 _ => {}
@@ -245,18 +238,8 @@ impl FromIterator<Item> for Cluster {
     }
 }
 
-fn workload(kind: String, metadata: Metadata, spec: &Spec, status: &Status) -> Workload {
-    let (have, want) = match kind.as_str() {
-        "DaemonSet" => (status.number_available, status.desired_number_scheduled),
-        "StatefulSet" => (status.ready_replicas, spec.replicas.unwrap_or(1)),
-        _ => (status.available_replicas, spec.replicas.unwrap_or(1)),
-    };
-    let Metadata { name, namespace, labels, annotations, .. } = metadata;
-    Workload { kind, namespace, name, labels, annotations, have, want }
-}
-
 impl Cluster {
-    fn namespace(&mut self, metadata: Metadata, status: Status) {
+    fn namespace(&mut self, metadata: Meta, status: Status) {
         if metadata.name == "kube-system" {
             self.uid = metadata.uid;
             self.created = metadata.creation_timestamp;
@@ -270,29 +253,50 @@ impl Cluster {
 }
 
 /// What is read, side by side.
-const LISTS: [(&str, &str); 7] = [
-    ("Namespace", "/api/v1/namespaces"),
-    ("Node", "/api/v1/nodes"),
-    ("Deployment", "/apis/apps/v1/deployments"),
-    ("DaemonSet", "/apis/apps/v1/daemonsets"),
-    ("StatefulSet", "/apis/apps/v1/statefulsets"),
-    ("Service", "/api/v1/services"),
-    ("Lease", "/apis/coordination.k8s.io/v1/leases"),
+const LISTS: [(&str, &str, &str); 6] = [
+    ("", "Namespace", "/api/v1/namespaces"),
+    ("", "Node", "/api/v1/nodes"),
+    ("apps", "Deployment", "/apis/apps/v1/deployments"),
+    ("apps", "DaemonSet", "/apis/apps/v1/daemonsets"),
+    ("apps", "StatefulSet", "/apis/apps/v1/statefulsets"),
+    ("", "Service", "/api/v1/services"),
 ];
 
+const LEASES: &str = "/apis/coordination.k8s.io/v1/leases";
+
 impl Toolbox {
-    /// Reads what stands in every cluster.
+    /// Reads the Leases. Whoever wants to change something of what is read reads them first: as long as the one that is
+    /// the lock of runs does not change, no other run has changed anything since.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not answer.
+    pub async fn observe_leases(&self) -> Result<Vec<Lease>, Error> {
+        let items: Vec<Item> = self.api_list(LEASES).await?;
+        let items = items.into_iter().map(|item| Item { kind: "Lease".to_owned(), ..item });
+        Ok(items.collect::<Cluster>().leases)
+    }
+
+    /// Reads what stands in every cluster, but the Leases.
     ///
     /// # Errors
     ///
     /// When the API server does not answer.
     pub async fn observe_cluster(&self) -> Result<Cluster, Error> {
-        let lists = LISTS.map(async |(kind, path)| {
+        let lists = LISTS.map(async |(group, kind, path)| {
             let items: Vec<Item> = self.api_list(path).await?;
-            Ok(items.into_iter().map(move |item| Item { kind: kind.to_owned(), ..item }))
+            Ok((group, kind, items))
         });
         let lists: Result<Vec<_>, Error> = join_all(lists).await.into_iter().collect();
-        Ok(lists?.into_iter().flatten().collect())
+        let lists = lists?;
+        let mut inventory = Inventory::default();
+        for (group, kind, items) in &lists {
+            inventory.add(group, kind, items.iter().map(|item| item.metadata.clone()));
+        }
+        let items = lists.into_iter().flat_map(|(_, kind, items)| {
+            items.into_iter().map(move |item| Item { kind: kind.to_owned(), ..item })
+        });
+        Ok(Cluster { inventory, ..items.collect() })
     }
 
     /// The server's version, as it says it: `v1.36.3+k3s1`.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::cluster::Workload;
+use super::workloads::Workload;
 use crate::error::Error;
 use crate::tools::Toolbox;
 

@@ -1,10 +1,9 @@
 //! Flux's objects, as far as they tell whether it has taken over.
 
-use std::collections::BTreeMap;
-
 use futures_util::future::join_all;
 use serde::Deserialize;
 
+use super::inventory::Meta;
 use crate::error::Error;
 use crate::tools::Toolbox;
 
@@ -15,25 +14,11 @@ pub struct Resource {
     /// Its kind.
     pub kind: String,
     /// Its name and place.
-    pub metadata: Metadata,
+    pub metadata: Meta,
     /// What it asks for.
     pub spec: Spec,
     /// What became of it.
     pub status: Status,
-}
-
-/// A resource's name and place.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Metadata {
-    /// Its name.
-    pub name: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// The generation of its spec.
-    pub generation: i64,
-    /// Its labels; Flux notes there which Kustomization applied it.
-    pub labels: BTreeMap<String, String>,
 }
 
 /// What a resource asks for, of all kinds together.
@@ -196,7 +181,7 @@ impl Toolbox {
     /// When the API server does not answer.
     pub async fn observe_flux(&self) -> Result<Flux, Error> {
         let kinds = self.observe_kinds().await?;
-        let lists = KINDS.iter().filter_map(|name| kinds.named(name)).map(async |resource| {
+        let lists = KINDS.iter().filter_map(|name| kinds.named(name)).map(async |(_, resource)| {
             let found: Vec<Resource> = self.api_list(&resource.path(None)).await?;
             Ok(found)
         });

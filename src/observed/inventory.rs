@@ -28,6 +28,8 @@ pub struct Meta {
     pub generation: i64,
     /// Changes with everything that is written to it, its status too.
     pub resource_version: String,
+    /// When it was made, as RFC 3339.
+    pub creation_timestamp: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Its annotations.
@@ -61,14 +63,25 @@ pub(super) struct Partial {
 /// What objects there are, of some kinds.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
+    /// The kinds of which all is known, each with its group.
+    whole: BTreeSet<(String, String)>,
     objects: BTreeMap<(String, String, String, String), Meta>,
 }
 
 impl Inventory {
-    /// Adds an object.
-    pub fn add(&mut self, group: &str, kind: &str, meta: Meta) {
-        let key = (group.to_owned(), kind.to_owned(), meta.namespace.clone(), meta.name.clone());
-        self.objects.insert(key, meta);
+    /// Adds all objects of a kind.
+    pub fn add(&mut self, group: &str, kind: &str, objects: impl IntoIterator<Item = Meta>) {
+        self.whole.insert((group.to_owned(), kind.to_owned()));
+        for meta in objects {
+            let key = (group.to_owned(), kind.to_owned(), meta.namespace.clone(), meta.name.clone());
+            self.objects.insert(key, meta);
+        }
+    }
+
+    /// Adds all that another one knows.
+    pub fn extend(&mut self, other: Self) {
+        self.whole.extend(other.whole);
+        self.objects.extend(other.objects);
     }
 
     /// Finds an object. What belongs to no namespace is found whatever namespace is named.
@@ -83,7 +96,8 @@ impl Inventory {
 }
 
 impl Toolbox {
-    /// Reads what objects there are of the kinds of these ones. Kinds that the cluster does not know have none.
+    /// Reads what objects there are of the kinds of these ones, but those that are `known` already. Kinds that the
+    /// cluster does not know have none.
     ///
     /// # Errors
     ///
@@ -93,21 +107,19 @@ impl Toolbox {
         kinds: &Kinds,
         objects: impl Iterator<Item = &'a ObjectId>,
         which: Which,
+        known: Inventory,
     ) -> Result<Inventory, Error> {
-        let wanted: BTreeSet<(&str, &str)> = objects
-            .map(|id| (id.kind.as_str(), id.api_version.split_once('/').map_or("", |(group, _)| group)))
-            .collect();
-        let lists = wanted.into_iter().filter_map(|(kind, group)| {
-            let resource = kinds.of(kind, &format!("{group}/"))?;
-            Some(async move { Ok::<_, Error>((kind, group, self.list_metadata(resource, which).await?)) })
+        let wanted: BTreeSet<_> = objects.map(|id| (id.group().to_owned(), id.kind.clone())).collect();
+        let lists = wanted.difference(&known.whole).filter_map(|(group, kind)| {
+            let resource = kinds.of(kind, group)?;
+            Some(async move { Ok::<_, Error>((group, kind, self.list_metadata(resource, which).await?)) })
         });
+        let lists: Result<Vec<_>, _> = join_all(lists).await.into_iter().collect();
         let mut inventory = Inventory::default();
-        for list in join_all(lists).await {
-            let (kind, group, found) = list?;
-            for meta in found {
-                inventory.add(group, kind, meta);
-            }
+        for (group, kind, found) in lists? {
+            inventory.add(group, kind, found);
         }
+        inventory.extend(known);
         Ok(inventory)
     }
 

@@ -61,6 +61,12 @@ impl Resource {
     pub fn object(&self, namespace: Option<&str>, name: &str) -> String {
         format!("{}/{}", self.path(namespace), segment(name))
     }
+
+    /// The path of one object, as another version of its kind.
+    #[must_use]
+    pub fn object_in(&self, version: &str, namespace: Option<&str>, name: &str) -> String {
+        Self { version: version.to_owned(), ..self.clone() }.object(namespace, name)
+    }
 }
 
 impl Kinds {
@@ -84,18 +90,18 @@ impl Kinds {
         self.0.entry((resource.group.clone(), kind.to_owned())).or_insert(resource);
     }
 
-    /// Where the objects of a kind are, by the `apiVersion` of one; of whatever version.
+    /// Where the objects of a kind are.
     #[must_use]
-    pub fn of(&self, kind: &str, api_version: &str) -> Option<&Resource> {
-        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    pub fn of(&self, kind: &str, group: &str) -> Option<&Resource> {
         self.0.get(&(group.to_owned(), kind.to_owned()))
     }
 
-    /// Where the objects are of what is called `plural.group`.
+    /// The kind that is called `plural.group`, and where its objects are.
     #[must_use]
-    pub fn named(&self, name: &str) -> Option<&Resource> {
+    pub fn named(&self, name: &str) -> Option<(&str, &Resource)> {
         let (plural, group) = name.split_once('.').unwrap_or((name, ""));
-        self.0.values().find(|resource| resource.plural == plural && resource.group == group)
+        let mut all = self.0.iter().map(|((_, kind), resource)| (kind.as_str(), resource));
+        all.find(|(_, resource)| resource.plural == plural && resource.group == group)
     }
 }
 
@@ -195,30 +201,30 @@ mod tests {
     #[test]
     fn every_kind_has_its_path() {
         let kinds = kinds();
-        let path = |kind: &str, version: &str, namespace| Some(kinds.of(kind, version)?.path(namespace));
+        let path = |kind: &str, group: &str, namespace| Some(kinds.of(kind, group)?.path(namespace));
         let cases = [
-            ("Deployment", "apps/v1", Some("n"), "/apis/apps/v1/namespaces/n/deployments"),
-            ("Deployment", "apps/v1", None, "/apis/apps/v1/deployments"),
+            ("Deployment", "apps", Some("n"), "/apis/apps/v1/namespaces/n/deployments"),
+            ("Deployment", "apps", None, "/apis/apps/v1/deployments"),
             (
                 "ClusterRole",
-                "rbac.authorization.k8s.io/v1",
+                "rbac.authorization.k8s.io",
                 Some("n"),
                 "/apis/rbac.authorization.k8s.io/v1/clusterroles",
             ),
-            ("Secret", "v1", Some("n"), "/api/v1/namespaces/n/secrets"),
-            // The version that the server prefers, whatever a manifest names.
+            ("Secret", "", Some("n"), "/api/v1/namespaces/n/secrets"),
+            // In the version that the server prefers.
             (
                 "GitRepository",
-                "source.toolkit.fluxcd.io/v1beta2",
+                "source.toolkit.fluxcd.io",
                 None,
                 "/apis/source.toolkit.fluxcd.io/v1/gitrepositories",
             ),
-            ("Bucket", "source.toolkit.fluxcd.io/v1", None, "/apis/source.toolkit.fluxcd.io/v1beta2/buckets"),
+            ("Bucket", "source.toolkit.fluxcd.io", None, "/apis/source.toolkit.fluxcd.io/v1beta2/buckets"),
         ];
-        for (kind, version, namespace, expected) in cases {
-            assert_eq!(path(kind, version, namespace).as_deref(), Some(expected), "{kind}");
+        for (kind, group, namespace, expected) in cases {
+            assert_eq!(path(kind, group, namespace).as_deref(), Some(expected), "{kind}");
         }
-        assert_eq!(path("ServiceMonitor", "monitoring.coreos.com/v1", None), None);
+        assert_eq!(path("ServiceMonitor", "monitoring.coreos.com", None), None);
         assert!(kinds.named("gitrepositories.source.toolkit.fluxcd.io").is_some());
         assert!(kinds.named("secrets").is_some() && kinds.named("fluxinstances.x").is_none());
     }

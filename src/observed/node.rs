@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::cluster::{Metadata, Spec, Status};
+use super::cluster::{Spec, Status};
+use super::inventory::Meta;
 
 /// A registered node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub struct Info {
 }
 
 impl Node {
-    pub(super) fn new(metadata: Metadata, spec: Spec, status: Status) -> Self {
+    pub(super) fn new(metadata: Meta, spec: Spec, status: Status) -> Self {
         let ready =
             status.conditions.into_iter().find(|condition| condition.r#type == "Ready").unwrap_or_default();
         let pod_cidrs = if spec.pod_cidrs.is_empty() {

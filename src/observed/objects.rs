@@ -85,7 +85,7 @@ impl Toolbox {
         objects: impl Iterator<Item = &'a ObjectId>,
     ) -> Result<BTreeMap<ObjectId, Value>, Error> {
         let asked = objects.filter_map(|id| {
-            let resource = kinds.of(&id.kind, &id.api_version)?;
+            let resource = kinds.of(&id.kind, id.group())?;
             let path = resource.object(id.namespace.as_deref(), &id.name);
             Some(async move { Ok::<_, Error>((id.clone(), self.api_get(&path).await?)) })
         });

@@ -1,70 +1,69 @@
-//! The workloads of a release that is being synced.
+//! Workloads: what runs pods, and whether as many are ready as it wants.
+
+use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use serde::Deserialize;
 
+use super::cluster::{Item, Spec, Status, release};
+use super::inventory::Meta;
 use crate::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::segment;
 
-/// helm notes the release on every object.
-const RELEASE: &str = "meta.helm.sh/release-name";
-
-#[derive(Deserialize)]
-struct Workload {
-    #[serde(default)]
-    kind: String,
-    metadata: Metadata,
-    #[serde(default)]
-    spec: Spec,
-    #[serde(default)]
-    status: Status,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    name: String,
-    #[serde(default)]
-    annotations: std::collections::BTreeMap<String, String>,
-}
-
-#[derive(Default, Deserialize)]
-struct Spec {
-    replicas: Option<i64>,
-    completions: Option<i64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Status {
-    available_replicas: i64,
-    ready_replicas: i64,
-    number_available: i64,
-    desired_number_scheduled: i64,
-    succeeded: i64,
+/// A Deployment, DaemonSet or StatefulSet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// How many of its pods are ready.
+    pub have: i64,
+    /// How many it wants.
+    pub want: i64,
 }
 
 impl Workload {
-    /// `Kind/name have/want`, unless it has all that it wants.
-    fn pending(&self) -> Option<String> {
-        let Self { spec, status, .. } = self;
-        let (have, want) = match self.kind.as_str() {
+    pub(super) fn new(kind: String, metadata: Meta, spec: &Spec, status: &Status) -> Self {
+        let (have, want) = match kind.as_str() {
             "DaemonSet" => (status.number_available, status.desired_number_scheduled),
             "StatefulSet" => (status.ready_replicas, spec.replicas.unwrap_or(1)),
             "Job" => (status.succeeded, spec.completions.unwrap_or(1)),
             _ => (status.available_replicas, spec.replicas.unwrap_or(1)),
         };
-        (have < want).then(|| format!("{}/{} {have}/{want}", self.kind, self.metadata.name))
+        let Meta { name, namespace, labels, annotations, .. } = metadata;
+        Self { kind, namespace, name, labels, annotations, have, want }
+    }
+
+    /// The Helm release that made it, as `namespace/name`.
+    #[must_use]
+    pub fn release(&self) -> Option<String> {
+        release(&self.annotations)
+    }
+
+    /// Such as `DaemonSet/cilium 0/3`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Self { kind, name, have, want, .. } = self;
+        format!("{kind}/{name} {have}/{want}")
     }
 }
 
-fn pending(workloads: &[Workload], release: &str) -> Vec<String> {
-    let ours =
-        |workload: &&Workload| workload.metadata.annotations.get(RELEASE).is_some_and(|name| name == release);
-    workloads.iter().filter(ours).filter_map(Workload::pending).collect()
+/// What of a release (`namespace/name`) is not ready, such as `DaemonSet/cilium 0/3`.
+#[must_use]
+pub fn pending(workloads: &[Workload], release: &str) -> Vec<String> {
+    let ours = |workload: &&Workload| workload.release().as_deref() == Some(release);
+    let pending = workloads.iter().filter(ours).filter(|workload| workload.have < workload.want);
+    pending.map(Workload::words).collect()
 }
 
-/// What a release is waited for with.
+/// What runs pods.
 const LISTS: [(&str, &str); 4] = [
     ("DaemonSet", "/apis/apps/v1/namespaces/{}/daemonsets"),
     ("Deployment", "/apis/apps/v1/namespaces/{}/deployments"),
@@ -73,19 +72,22 @@ const LISTS: [(&str, &str); 4] = [
 ];
 
 impl Toolbox {
-    /// What of a release is not ready yet, such as `DaemonSet/cilium 0/3`.
+    /// What runs pods in a namespace.
     ///
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn pending_workloads(&self, namespace: &str, release: &str) -> Result<Vec<String>, Error> {
+    pub async fn observe_workloads(&self, namespace: &str) -> Result<Vec<Workload>, Error> {
         let lists = LISTS.map(async |(kind, path)| {
             let path = path.replace("{}", &segment(namespace));
-            let found: Vec<Workload> = self.api_list(&path).await?;
-            Ok(found.into_iter().map(move |found| Workload { kind: kind.to_owned(), ..found }))
+            let found: Vec<Item> = self.api_list(&path).await?;
+            let workload = |Item { metadata, spec, status, .. }: Item| {
+                Workload::new(kind.to_owned(), metadata, &spec, &status)
+            };
+            Ok(found.into_iter().map(workload).collect::<Vec<_>>())
         });
         let lists: Result<Vec<_>, Error> = join_all(lists).await.into_iter().collect();
-        Ok(pending(&lists?.into_iter().flatten().collect::<Vec<_>>(), release))
+        Ok(lists?.into_iter().flatten().collect())
     }
 }
 
@@ -93,14 +95,23 @@ impl Toolbox {
 mod tests {
     use super::*;
 
+    fn read(item: serde_json::Value) -> serde_json::Result<Workload> {
+        let Item { kind, metadata, spec, status } = serde_json::from_value(item)?;
+        Ok(Workload::new(kind, metadata, &spec, &status))
+    }
+
     #[test]
     fn only_what_is_missing_of_this_release_is_told() {
         let workload = |kind: &str, name: &str, release: &str, spec: &str, status: &str| {
-            format!(
-                r#"{{"kind":"{kind}","metadata":{{"name":"{name}","annotations":{{"{RELEASE}":"{release}"}}}},"spec":{spec},"status":{status}}}"#
-            )
+            let notes = format!(
+                r#"{{"meta.helm.sh/release-name":"{release}","meta.helm.sh/release-namespace":"kube-system"}}"#
+            );
+            let text = format!(
+                r#"{{"kind":"{kind}","metadata":{{"name":"{name}","annotations":{notes}}},"spec":{spec},"status":{status}}}"#
+            );
+            read(serde_json::from_str(&text).unwrap()).unwrap()
         };
-        let items = [
+        let list = [
             workload(
                 "DaemonSet",
                 "cilium",
@@ -113,16 +124,17 @@ mod tests {
             workload("Job", "check", "cilium", "{}", "{}"),
             workload("Deployment", "coredns", "coredns", r#"{"replicas":1}"#, "{}"),
         ];
-        let list: Vec<Workload> = serde_json::from_str(&format!("[{}]", items.join(","))).unwrap();
         let expected = ["DaemonSet/cilium 1/3", "Deployment/cilium-operator 0/2", "Job/check 0/1"];
-        assert_eq!(pending(&list, "cilium"), expected);
+        assert_eq!(pending(&list, "kube-system/cilium"), expected);
+        assert!(pending(&list, "default/cilium").is_empty());
     }
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(odd in crate::observed::odd::odd(r#"[{"kind":"Job","metadata":{"name":"a",
-            "annotations":{"meta.helm.sh/release-name":"x"}},"spec":{"completions":2},"status":{"succeeded":1}}]"#)) {
-            _ = serde_json::from_value(odd).map(|list: Vec<Workload>| pending(&list, "x"));
+        fn no_answer_makes_it_panic(odd in crate::observed::odd::odd(r#"{"kind":"Job","metadata":{"name":"a",
+            "annotations":{"meta.helm.sh/release-name":"x","meta.helm.sh/release-namespace":"y"}},
+            "spec":{"completions":2},"status":{"succeeded":1}}"#)) {
+            _ = read(odd).map(|workload| pending(&[workload], "y/x"));
         }
     }
 }

@@ -1,12 +1,16 @@
-//! What becomes of a release: decided in this order: somebody else owns it, it is new, it differs, it is as wanted.
+//! What becomes of a release. It is decided in this order: it is left out, somebody else owns it, it is new, it is newer
+//! than wanted, it differs, it is as wanted.
 
+use semver::Version;
 use serde_json::Value;
 
+use super::wishes::{Wishes, names};
 use crate::desired::Desired;
 use crate::desired::chart::Chart;
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::helm::Record;
+use crate::observed::standing::{Standing, flux_owner};
 
 /// What becomes of a release, and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +25,17 @@ pub struct ReleasePlan {
     pub to: ChartVersion,
     /// The values that differ.
     pub values: Vec<ValueChange>,
+    /// Over what helm goes that would stop it.
+    pub over: Over,
+}
+
+/// What of others would stop helm, and is gone over, for the user has named the release.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Over {
+    /// Fields that others have changed are put back.
+    pub fields: bool,
+    /// Objects that are others' become the release's.
+    pub owners: bool,
 }
 
 /// A chart's name and version.
@@ -43,10 +58,16 @@ pub enum ReleaseAction {
     Change,
     /// It is synced for another reason.
     Repair(String),
+    /// It is removed: the helmfile says `installed: false`, and the user that it may go.
+    Uninstall,
     /// It is as wanted.
     Keep,
+    /// What is installed is newer than what is wanted.
+    Newer,
     /// Something else owns it: `HelmRelease namespace/name`.
     LeaveTo(String),
+    /// The user leaves it out, for this reason.
+    Skip(&'static str),
 }
 
 impl ReleasePlan {
@@ -68,8 +89,14 @@ impl ReleasePlan {
             }
             (ReleaseAction::Upgrade | ReleaseAction::Change, _) => values(),
             (ReleaseAction::Repair(reason), _) => reason.clone(),
+            (ReleaseAction::Uninstall, _) => "the helmfile says `installed: false`".to_owned(),
             (ReleaseAction::Keep, _) => "unchanged".to_owned(),
+            (ReleaseAction::Newer, from) => {
+                let version = from.as_ref().map_or("", |from| &from.version);
+                format!("{version} is installed, which is newer")
+            }
             (ReleaseAction::LeaveTo(owner), _) => format!("left to {owner}"),
+            (ReleaseAction::Skip(reason), _) => (*reason).to_owned(),
         }
     }
 }
@@ -78,7 +105,7 @@ impl ReleaseAction {
     /// Whether helmfile syncs it.
     #[must_use]
     pub fn syncs(&self) -> bool {
-        !matches!(self, Self::Keep | Self::LeaveTo(_))
+        !matches!(self, Self::Keep | Self::Newer | Self::LeaveTo(_) | Self::Skip(_))
     }
 }
 
@@ -101,15 +128,25 @@ impl std::fmt::Debug for ValueChange {
 
 /// Decides it.
 #[must_use]
-pub fn plan(release: &Release, desired: &Desired, live: &Live) -> ReleasePlan {
+pub fn plan(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) -> ReleasePlan {
     let id = release.id();
     let to = wanted(release, desired);
     let record = live.records.as_ref().ok().and_then(|records| records.get(&id));
     let from =
         record.map(|record| ChartVersion { chart: record.chart.clone(), version: record.version.clone() });
     let values = record.map(|record| changes(&record.values, &release.merged())).unwrap_or_default();
-    let action = action(release, desired, live, record, &to, &values);
-    ReleasePlan { id, action, from, to, values }
+    let decided = Decision { release, desired, live, wishes, record, to: &to, values: &values }.action(&id);
+    let action = match decided {
+        ReleaseAction::Keep if wishes.force => repair("asked for with --force"),
+        decided => decided,
+    };
+    let mut owners = live.owners.as_ref().ok().into_iter().flatten();
+    let over = Over {
+        // helm 3 and what it has installed know no conflicts.
+        fields: names(&wishes.fix_drift, &id) && record.is_some_and(|record| record.server_side),
+        owners: wishes.takes(&id) && owners.any(|object| object.release == id),
+    };
+    ReleasePlan { id, action, from, to, values, over }
 }
 
 fn wanted(release: &Release, desired: &Desired) -> ChartVersion {
@@ -119,56 +156,159 @@ fn wanted(release: &Release, desired: &Desired) -> ChartVersion {
     }
 }
 
-fn action(
-    release: &Release,
-    desired: &Desired,
-    live: &Live,
-    record: Option<&Record>,
-    to: &ChartVersion,
-    values: &[ValueChange],
-) -> ReleaseAction {
+/// Who owns a release, if that is somebody else: `HelmRelease namespace/name`. It is told by the claims of Flux and k3s,
+/// or by the labels that Flux gives to all that it makes.
+#[must_use]
+pub fn owner(release: &Release, live: &Live) -> Option<String> {
     let id = release.id();
-    if let Some(claim) = live.claims.as_ref().ok().and_then(|claims| claims.owner_of(&id)) {
-        return ReleaseAction::LeaveTo(format!("{} {}", claim.kind, claim.owner));
+    let claims = live.claims.as_ref().ok()?;
+    if let Some(claim) = claims.owner_of(&id) {
+        return Some(format!("{} {}", claim.kind, claim.owner));
     }
-    let stored = live.releases.as_ref().is_ok_and(|stored| stored.iter().any(|one| one.id() == id));
-    let Some(record) = record else {
-        return if stored { repair("its record cannot be read") } else { ReleaseAction::Install };
+    let standing = live.standing.get(&id).and_then(|standing| standing.as_ref().ok());
+    let of_standing = || standing.and_then(|standing| standing.owner.clone());
+    let owners = live.owners.as_ref().ok();
+    let of_rendered = || {
+        let objects: Vec<_> = owners.into_iter().flatten().filter(|object| object.release == id).collect();
+        let mut found = objects.iter().filter_map(|object| flux_owner(&object.meta));
+        let of_helm = found.clone().find(|owner| owner.starts_with("HelmRelease "));
+        // A Kustomization that has all that the release would make is in its place. What it has only a part of would be
+        // missed if nobody made the rest: that is for the user to decide.
+        let among = objects.first().map(|object| object.among);
+        of_helm.or_else(|| found.next().filter(|_| among == Some(found.count() + 1)))
     };
-    if record.chart != to.chart || !same_version(&record.version, &to.version) {
-        return ReleaseAction::Upgrade;
-    }
-    if record.stored.status != "deployed" {
-        return ReleaseAction::Repair(format!("its last revision is {}", record.stored.status));
-    }
-    if !values.is_empty() {
-        return ReleaseAction::Change;
-    }
-    match desired.charts.get(&id) {
-        None => return repair("its chart is not on this machine, so that it cannot be compared"),
-        Some(chart) if chart.fingerprint != record.templates => {
-            return repair("its chart's templates differ");
+    // What `flux bootstrap` or `flux install` has made is not the operator's to take over.
+    let is_flux = ["flux-operator", "flux-instance"].contains(&release.chart_name());
+    let alone = || (is_flux && claims.has_flux_alone()).then(|| FLUX_ALONE.to_owned());
+    of_standing().or_else(of_rendered).or_else(alone)
+}
+
+/// Whether a release is left alone, whatever differs: the user leaves it out, somebody else owns it, or it is newer.
+#[must_use]
+pub fn is_left(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) -> bool {
+    let id = release.id();
+    let record = || live.records.as_ref().ok().and_then(|records| records.get(&id));
+    let is_newer = |record: &Record| {
+        let to = wanted(release, desired);
+        record.chart == to.chart && is_newer(&record.version, &to.version) && !names(&wishes.downgrade, &id)
+    };
+    release.left_out
+        || (owner(release, live).is_some() && !wishes.takes(&id))
+        || record().is_some_and(is_newer)
+}
+
+/// The owner of Flux' own releases where it was installed without its operator.
+pub const FLUX_ALONE: &str = "Flux, which runs without a FluxInstance";
+
+/// Everything that decides what becomes of a release.
+struct Decision<'a> {
+    release: &'a Release,
+    desired: &'a Desired,
+    live: &'a Live,
+    wishes: &'a Wishes,
+    record: Option<&'a Record>,
+    to: &'a ChartVersion,
+    values: &'a [ValueChange],
+}
+
+impl Decision<'_> {
+    fn action(&self, id: &str) -> ReleaseAction {
+        let Self { release, live, wishes, to, .. } = *self;
+        if release.left_out {
+            return ReleaseAction::Skip("--skip-release");
         }
-        Some(chart) if !release.chart.starts_with("oci://") && other_defaults(chart, record) => {
-            return repair("its chart's own values differ");
+        if let Some(owner) = owner(release, live).filter(|_| !wishes.takes(id)) {
+            return ReleaseAction::LeaveTo(owner);
         }
-        Some(_) => {}
+        if let Some(driver) = &wishes.helm_driver {
+            return ReleaseAction::Repair(format!(
+                "helm keeps its records in `{driver}`, so that they cannot be compared"
+            ));
+        }
+        let stored = live.releases.as_ref().is_ok_and(|stored| stored.iter().any(|one| one.id() == id));
+        let Some(record) = self.record else {
+            return if stored { repair("its record cannot be read") } else { ReleaseAction::Install };
+        };
+        if record.stored.is_pending() {
+            return ReleaseAction::Repair(format!("its last operation left it {}", record.stored.status));
+        }
+        if record.chart == to.chart && is_newer(&record.version, &to.version) && !names(&wishes.downgrade, id)
+        {
+            return ReleaseAction::Newer;
+        }
+        if record.chart != to.chart || !same_version(&record.version, &to.version) {
+            return ReleaseAction::Upgrade;
+        }
+        if record.stored.status != "deployed" {
+            return ReleaseAction::Repair(format!("its last revision is {}", record.stored.status));
+        }
+        if !self.values.is_empty() {
+            return if let [feature, ..] = release.unsafe_features.as_slice() {
+                ReleaseAction::Repair(unsafe_feature(feature))
+            } else {
+                ReleaseAction::Change
+            };
+        }
+        if let Some(reason) = self.other_content(id, record) {
+            return ReleaseAction::Repair(reason);
+        }
+        match live.standing.get(id) {
+            Some(Ok(standing)) => self.objects(id, standing),
+            Some(Err(reason)) => ReleaseAction::Repair(reason.clone()),
+            None => repair("its objects were not looked at"),
+        }
     }
-    match live.missing.get(&id) {
-        Some(Ok(missing)) => match missing.as_slice() {
-            [] => ReleaseAction::Keep,
-            [first, rest @ ..] => {
-                let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-                ReleaseAction::Repair(format!("missing: {first}{more}"))
+
+    /// Why what is installed is not this chart, or not surely.
+    fn other_content(&self, id: &str, record: &Record) -> Option<String> {
+        if let [feature, ..] = self.release.unsafe_features.as_slice() {
+            return Some(unsafe_feature(feature));
+        }
+        let Some(chart) = self.desired.charts.get(id) else {
+            return Some("its chart is not on this machine, so that it cannot be compared".to_owned());
+        };
+        let noted = self.live.notes.synced(id, record.stored.revision).map(|noted| &noted.chart);
+        if noted.is_some() && noted == chart.digest.as_ref() {
+            return None;
+        }
+        if let Some(file) = chart.content.difference(&record.content) {
+            return Some(format!("its chart differs: {file}"));
+        }
+        if other_defaults(chart, record) {
+            return Some("its chart's own values differ".to_owned());
+        }
+        match (chart.has_subcharts, noted) {
+            (false, _) => None,
+            (true, Some(_)) => Some("its chart's subcharts differ".to_owned()),
+            (true, None) => {
+                Some("its chart's subcharts cannot be compared: no run has noted them".to_owned())
             }
-        },
-        Some(Err(reason)) => ReleaseAction::Repair(reason.clone()),
-        None => repair("its objects were not looked at"),
+        }
+    }
+
+    fn objects(&self, id: &str, standing: &Standing) -> ReleaseAction {
+        let more = |count: usize| if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+        if let Some(first) = standing.missing.first() {
+            return ReleaseAction::Repair(format!("missing: {first}{}", more(standing.missing.len())));
+        }
+        match standing.drift.first() {
+            Some(first) if names(&self.wishes.fix_drift, id) => ReleaseAction::Repair(format!(
+                "changed by hand: {} {}{}",
+                first.object,
+                first.path,
+                more(standing.drift.len())
+            )),
+            _ => ReleaseAction::Keep,
+        }
     }
 }
 
-/// Whether a chart of the repository has other values of its own, under the same version. Helm changes those of a chart
-/// with subcharts before it stores them.
+fn unsafe_feature(feature: &str) -> String {
+    format!("`{feature}` in the helmfile changes what is installed in ways that cannot be compared")
+}
+
+/// Whether a chart has other values of its own, under the same version. Helm changes those of a chart with subcharts
+/// before it stores them.
 fn other_defaults(chart: &Chart, record: &Record) -> bool {
     let Ok(defaults) = chart.defaults() else { return false };
     // Helm reads `on` and `0o17` as YAML 1.1 has them, and we as texts: no reason to sync for ever.
@@ -178,7 +318,7 @@ fn other_defaults(chart: &Chart, record: &Record) -> bool {
             (Some(Value::Bool(_) | Value::Number(_)), Some(Value::String(_)))
         )
     };
-    chart.subcharts.is_empty() && !changes(&record.defaults, &defaults).iter().all(is_dialect)
+    !chart.has_subcharts && !changes(&record.defaults, &defaults).iter().all(is_dialect)
 }
 
 fn repair(reason: &str) -> ReleaseAction {
@@ -189,6 +329,13 @@ fn repair(reason: &str) -> ReleaseAction {
 #[must_use]
 pub fn same_version(one: &str, other: &str) -> bool {
     one.trim_start_matches('v') == other.trim_start_matches('v')
+}
+
+/// Whether one version is later than another; only exact versions can be told.
+#[must_use]
+pub fn is_newer(one: &str, other: &str) -> bool {
+    let parse = |text: &str| Version::parse(text.trim_start_matches('v'));
+    matches!((parse(one), parse(other)), (Ok(one), Ok(other)) if one.cmp_precedence(&other).is_gt())
 }
 
 /// The values that differ, by their paths.
@@ -254,8 +401,11 @@ mod tests {
 
     use super::*;
     use crate::desired::releases::parse;
+    use crate::notes::Synced;
+    use crate::observed::Owned;
     use crate::observed::claims::{Claim, Claims};
     use crate::observed::helm::Stored;
+    use crate::observed::standing::Drift;
 
     fn release() -> Release {
         parse(b"releases:\n- {name: r, namespace: n, chart: 'oci://x/c', version: 1.0.0, values: [{a: {b: 1}}]}\n")
@@ -264,7 +414,8 @@ mod tests {
     }
 
     fn desired() -> Desired {
-        let chart = Chart { name: "c".to_owned(), version: "1.0.0".to_owned(), ..Chart::default() };
+        let digest = Some("d".to_owned());
+        let chart = Chart { name: "c".to_owned(), version: "1.0.0".to_owned(), digest, ..Chart::default() };
         Desired { charts: BTreeMap::from([("n/r".to_owned(), chart)]), ..Desired::default() }
     }
 
@@ -275,7 +426,7 @@ mod tests {
             name: "r".to_owned(),
             status: "deployed".to_owned(),
             revision: 1,
-            modified: None,
+            ..Stored::default()
         };
         let record = Record {
             stored: stored.clone(),
@@ -288,70 +439,210 @@ mod tests {
             releases: Ok(vec![stored]),
             records: Ok(BTreeMap::from([("n/r".to_owned(), record)])),
             claims: Ok(Claims::default()),
-            missing: BTreeMap::from([("n/r".to_owned(), Ok(Vec::new()))]),
+            standing: BTreeMap::from([("n/r".to_owned(), Ok(Standing::default()))]),
             ..Live::default()
         }
     }
 
+    fn record(live: &mut Live) -> &mut Record {
+        live.records.as_mut().unwrap().get_mut("n/r").unwrap()
+    }
+
+    fn standing(live: &mut Live) -> &mut Standing {
+        live.standing.get_mut("n/r").unwrap().as_mut().unwrap()
+    }
+
+    fn action(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) -> ReleaseAction {
+        plan(release, desired, live, wishes).action
+    }
+
+    /// What becomes of the release when the cluster is otherwise.
+    fn with(change: impl FnOnce(&mut Live)) -> ReleaseAction {
+        let mut live = live();
+        change(&mut live);
+        action(&release(), &desired(), &live, &Wishes::default())
+    }
+
+    fn wishes(change: impl FnOnce(&mut Wishes)) -> Wishes {
+        let mut wishes = Wishes::default();
+        change(&mut wishes);
+        wishes
+    }
+
     #[test]
-    fn what_is_as_wanted_is_kept() {
-        assert_eq!(plan(&release(), &desired(), &live()).action, ReleaseAction::Keep);
+    fn what_is_as_wanted_is_kept_unless_it_is_forced() {
+        assert_eq!(with(|_| {}), ReleaseAction::Keep);
+        let force = wishes(|wishes| wishes.force = true);
+        assert_eq!(action(&release(), &desired(), &live(), &force), repair("asked for with --force"));
     }
 
     #[test]
     fn what_differs_is_synced_for_its_reason() {
-        fn with(change: impl FnOnce(&mut Live, &mut Record)) -> ReleaseAction {
-            let mut live = live();
-            let mut records = live.records.unwrap();
-            let mut record = records.remove("n/r").unwrap();
-            live.records = Err(String::new());
-            change(&mut live, &mut record);
-            records.insert("n/r".to_owned(), record);
-            live.records = Ok(records);
-            plan(&release(), &desired(), &live).action
-        }
-        assert_eq!(with(|_, record| "0.9.0".clone_into(&mut record.version)), ReleaseAction::Upgrade);
-        assert_eq!(with(|_, record| "other".clone_into(&mut record.chart)), ReleaseAction::Upgrade);
-        assert_eq!(with(|_, record| record.values = json!({})), ReleaseAction::Change);
-        let failed = with(|_, record| "failed".clone_into(&mut record.stored.status));
+        assert_eq!(with(|live| "0.9.0".clone_into(&mut record(live).version)), ReleaseAction::Upgrade);
+        assert_eq!(with(|live| "other".clone_into(&mut record(live).chart)), ReleaseAction::Upgrade);
+        assert_eq!(with(|live| record(live).values = json!({})), ReleaseAction::Change);
+        let failed = with(|live| "failed".clone_into(&mut record(live).stored.status));
         assert_eq!(failed, repair("its last revision is failed"));
-        assert_eq!(with(|_, record| record.templates = 7), repair("its chart's templates differ"));
-        let missing = with(|live, _| {
-            live.missing.insert("n/r".to_owned(), Ok(vec!["Deployment n/d".to_owned(), "x".to_owned()]));
-        });
+        let missing = with(|live| standing(live).missing = vec!["Deployment n/d".to_owned(), "x".to_owned()]);
         assert_eq!(missing, repair("missing: Deployment n/d and 1 more"));
+        let fresh = with(|live| (live.releases, live.records) = (Ok(Vec::new()), Ok(BTreeMap::new())));
+        assert_eq!(fresh, ReleaseAction::Install);
+        assert_eq!(with(|live| live.records = Ok(BTreeMap::new())), repair("its record cannot be read"));
+        let unread = with(|live| _ = live.standing.insert("n/r".to_owned(), Err("no YAML".to_owned())));
+        assert_eq!(unread, repair("no YAML"));
+        let driver = wishes(|wishes| wishes.helm_driver = Some("sql".to_owned()));
+        let reason = "helm keeps its records in `sql`, so that they cannot be compared";
+        assert_eq!(action(&release(), &desired(), &live(), &driver), repair(reason));
+    }
+
+    #[test]
+    fn the_content_of_a_chart_is_compared_by_what_is_noted_or_stored() {
+        let other = |change: &dyn Fn(&mut Chart, &mut Live)| {
+            let (mut desired, mut live) = (desired(), live());
+            change(desired.charts.get_mut("n/r").unwrap(), &mut live);
+            action(&release(), &desired, &live, &Wishes::default())
+        };
+        let note = |live: &mut Live, chart: &str, revision| {
+            let noted = Synced { revision, chart: chart.to_owned(), ..Synced::default() };
+            live.notes.releases.insert("n/r".to_owned(), noted);
+        };
+        let file = |chart: &mut Chart| chart.content.add("templates/a.yaml", b"a");
+        assert_eq!(other(&|chart, _| file(chart)), repair("its chart differs: templates/a.yaml"));
+        assert_eq!(
+            other(&|chart, live| {
+                file(chart);
+                note(live, "d", 1);
+            }),
+            ReleaseAction::Keep
+        );
+        let defaults = |chart: &mut Chart| "k: 1\n".clone_into(&mut chart.values);
+        assert_eq!(other(&|chart, _| defaults(chart)), repair("its chart's own values differ"));
+        let unnoted = "its chart's subcharts cannot be compared: no run has noted them";
+        assert_eq!(other(&|chart, _| chart.has_subcharts = true), repair(unnoted));
+        assert_eq!(
+            other(&|chart, live| {
+                chart.has_subcharts = true;
+                note(live, "d", 1);
+            }),
+            ReleaseAction::Keep
+        );
+        assert_eq!(
+            other(&|chart, live| {
+                chart.has_subcharts = true;
+                note(live, "d", 2);
+            }),
+            repair(unnoted)
+        );
+        let subcharts = other(&|chart, live| {
+            chart.has_subcharts = true;
+            note(live, "x", 1);
+        });
+        assert_eq!(subcharts, repair("its chart's subcharts differ"));
+        let mut patched = release();
+        patched.unsafe_features = vec!["set".to_owned()];
+        let doubt = repair("`set` in the helmfile changes what is installed in ways that cannot be compared");
+        assert_eq!(action(&patched, &desired(), &live(), &Wishes::default()), doubt);
+    }
+
+    #[test]
+    fn what_is_newer_stays_unless_it_is_lowered() {
+        let newer = || {
+            let mut live = live();
+            "1.0.1".clone_into(&mut record(&mut live).version);
+            live
+        };
+        assert_eq!(action(&release(), &desired(), &newer(), &Wishes::default()), ReleaseAction::Newer);
+        let lower = wishes(|wishes| wishes.downgrade = vec!["r".to_owned()]);
+        assert_eq!(action(&release(), &desired(), &newer(), &lower), ReleaseAction::Upgrade);
+        let force = wishes(|wishes| wishes.force = true);
+        assert_eq!(action(&release(), &desired(), &newer(), &force), ReleaseAction::Newer);
+        assert!(is_newer("v1.10.0", "1.9.0") && is_newer("1.0.0", "1.0.0-rc.1"));
+        assert!(!is_newer("1.0.0+a", "1.0.0+b") && !is_newer("1.0.0", "~1") && !is_newer("1.0.0", "v1.0.0"));
+    }
+
+    #[test]
+    fn what_somebody_else_owns_is_left_unless_it_is_taken() {
         let claim = Claim {
             kind: "HelmRelease".to_owned(),
             owner: "n/r".to_owned(),
             release: "n/r".to_owned(),
             suspended: true,
         };
-        let owned =
-            with(|live, _| live.claims = Ok(Claims { helm_releases: vec![claim], ..Claims::default() }));
-        assert_eq!(owned, ReleaseAction::LeaveTo("HelmRelease n/r".to_owned()));
-        let fresh = Live { releases: Ok(Vec::new()), records: Ok(BTreeMap::new()), ..live() };
-        assert_eq!(plan(&release(), &desired(), &fresh).action, ReleaseAction::Install);
-        let unread = Live { records: Ok(BTreeMap::new()), ..live() };
-        assert_eq!(plan(&release(), &desired(), &unread).action, repair("its record cannot be read"));
+        let mut owned = live();
+        owned.claims = Ok(Claims { helm_releases: vec![claim], ..Claims::default() });
+        "0.9.0".clone_into(&mut record(&mut owned).version);
+        let left = ReleaseAction::LeaveTo("HelmRelease n/r".to_owned());
+        let decided = |wishes: &Wishes| action(&release(), &desired(), &owned, wishes);
+        assert_eq!(decided(&Wishes::default()), left);
+        assert_eq!(decided(&wishes(|wishes| wishes.force = true)), left);
+        let take = |wishes: &mut Wishes| (wishes.force, wishes.take) = (true, vec!["r".to_owned()]);
+        assert_eq!(decided(&wishes(take)), ReleaseAction::Upgrade);
+        let labelled = with(|live| standing(live).owner = Some("Kustomization a/b".to_owned()));
+        assert_eq!(labelled, ReleaseAction::LeaveTo("Kustomization a/b".to_owned()));
+        let mut object = Owned { release: "n/r".to_owned(), ..Owned::default() };
+        for name in ["name", "namespace"] {
+            object.meta.labels.insert(format!("helm.toolkit.fluxcd.io/{name}"), "x".to_owned());
+        }
+        let rendered = with(|live| live.owners = Ok(vec![object.clone()]));
+        assert_eq!(rendered, ReleaseAction::LeaveTo("HelmRelease x/x".to_owned()));
+        object.meta.labels = ["name", "namespace"]
+            .map(|name| (format!("kustomize.toolkit.fluxcd.io/{name}"), "x".to_owned()))
+            .into();
+        let among = |among| {
+            let object = Owned { among, ..object.clone() };
+            with(|live| live.owners = Ok(vec![object.clone(), object]))
+        };
+        assert_eq!(among(2), ReleaseAction::LeaveTo("Kustomization x/x".to_owned()));
+        assert_eq!(among(3), ReleaseAction::Keep, "a rule tells of the others");
+        let text = "releases:\n- {name: f, namespace: n, chart: 'oci://x/flux-operator'}\n";
+        let flux = parse(text.as_bytes()).unwrap().remove(0);
+        let mut alone = live();
+        alone.claims = Ok(Claims { controllers: true, ..Claims::default() });
+        let decided = action(&flux, &Desired::default(), &alone, &Wishes::default());
+        assert_eq!(decided, ReleaseAction::LeaveTo(FLUX_ALONE.to_owned()));
     }
 
     #[test]
-    fn defaults_of_a_chart_in_the_repository_count() {
-        let text = "releases:\n- {name: r, namespace: n, chart: ../charts/c, values: [{a: {b: 1}}]}\n";
-        let release = parse(text.as_bytes()).unwrap().remove(0);
-        let action = |values: &str, subchart: Option<&str>| {
+    fn what_somebody_changed_is_put_back_only_when_asked() {
+        let drift = Drift { object: "Deployment n/d".to_owned(), path: "spec.x".to_owned(), by: None };
+        let mut drifted = live();
+        standing(&mut drifted).drift = vec![drift];
+        assert_eq!(action(&release(), &desired(), &drifted, &Wishes::default()), ReleaseAction::Keep);
+        let fix = wishes(|wishes| wishes.fix_drift = vec!["n/r".to_owned()]);
+        let planned = plan(&release(), &desired(), &drifted, &fix);
+        assert_eq!(planned.action, repair("changed by hand: Deployment n/d spec.x"));
+        assert!(!planned.over.fields, "helm 3 knows no conflicts");
+        record(&mut drifted).server_side = true;
+        assert!(plan(&release(), &desired(), &drifted, &fix).over.fields);
+    }
+
+    #[test]
+    fn what_is_left_out_is_left_out_whatever_it_is() {
+        let mut release = release();
+        release.left_out = true;
+        let fresh = Live { releases: Ok(Vec::new()), records: Ok(BTreeMap::new()), ..live() };
+        for live in [fresh, live()] {
+            let decided = action(&release, &desired(), &live, &Wishes::default());
+            assert_eq!(decided, ReleaseAction::Skip("--skip-release"));
+        }
+    }
+
+    #[test]
+    fn defaults_of_a_chart_count() {
+        let action = |values: &str, subchart: bool| {
             let mut desired = desired();
             let chart = desired.charts.get_mut("n/r").unwrap();
             values.clone_into(&mut chart.values);
-            chart.subcharts.extend(subchart.map(ToOwned::to_owned));
+            chart.has_subcharts = subchart;
             let mut live = live();
-            live.records.as_mut().unwrap().get_mut("n/r").unwrap().defaults = json!({"on": true, "n": 1});
-            plan(&release, &desired, &live).action
+            record(&mut live).defaults = json!({"on": true, "n": 1});
+            let differs = other_defaults(&desired.charts["n/r"], record(&mut live));
+            (plan(&release(), &desired, &live, &Wishes::default()).action, differs)
         };
-        assert_eq!(action("on: true\nn: 1.0\n", None), ReleaseAction::Keep);
-        assert_eq!(action("on: yes\nn: 1\n", None), ReleaseAction::Keep);
-        assert_eq!(action("on: true\nn: 2\n", None), repair("its chart's own values differ"));
-        assert_eq!(action("on: true\nn: 2\n", Some("sub")), ReleaseAction::Keep);
+        assert_eq!(action("on: true\nn: 1.0\n", false), (ReleaseAction::Keep, false));
+        assert_eq!(action("on: yes\nn: 1\n", false), (ReleaseAction::Keep, false));
+        assert_eq!(action("on: true\nn: 2\n", false), (repair("its chart's own values differ"), true));
+        assert!(!action("on: true\nn: 2\n", true).1, "helm changes those of a chart with subcharts");
     }
 
     #[test]

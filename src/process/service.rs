@@ -84,8 +84,8 @@ impl Runner {
                 Ok(State::Starting | State::Ready) => Ok(Ok(service)),
                 Err(_) => Err(ProcessError::Deadline { tool, after: deadline, talk: String::new() }),
             },
-            Order::Stop(signal) | Order::Kill(signal) = stop.changed() => {
-                Err(ProcessError::Interrupted { signal })
+            Order::Stop(cause) | Order::Kill(cause) = stop.changed() => {
+                Err(ProcessError::Interrupted { cause })
             }
         }
     }

@@ -1,5 +1,6 @@
-//! The signals that end a run.
+//! What ends a run before its own end: signals, and the loss of its lock.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -10,38 +11,67 @@ use tokio::sync::watch;
 /// them both pass on one Ctrl-C: what comes together is one order. Nobody presses a key twice so fast.
 const ONE_PRESS: Duration = Duration::from_millis(200);
 
-/// What the user ordered.
+/// Why a run is to end before its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The user said so.
+    Signal(Signal),
+    /// Another run has the lock now.
+    LostLock,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(signal) => signal.fmt(f),
+            Self::LostLock => f.write_str("the loss of the lock"),
+        }
+    }
+}
+
+/// What was ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// End what runs in good order.
-    Stop(Signal),
-    /// End it at once; the signal is the one that came first.
-    Kill(Signal),
+    Stop(Cause),
+    /// End it at once; the cause is the one that came first.
+    Kill(Cause),
 }
 
 /// Tells whether and how k3s-boot was told to stop; clones see the same.
 #[derive(Clone, Debug)]
 pub struct Stop {
     orders: watch::Receiver<Option<Order>>,
+    sender: watch::Sender<Option<Order>>,
 }
 
 /// k3s-boot was told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted by {0}")]
-pub struct Stopped(pub Signal);
+pub struct Stopped(pub Cause);
 
 impl Stop {
     /// Never tells to stop; for runs that handle no signals.
     #[must_use]
     pub fn never() -> Self {
-        Self { orders: watch::channel(None).1 }
+        let (sender, orders) = watch::channel(None);
+        Self { orders, sender }
     }
 
-    /// The signal that came first, if any came.
+    /// Ends the run in good order, unless it is told to end already.
+    pub fn raise(&self, cause: Cause) {
+        self.sender.send_if_modified(|order| {
+            let first = order.is_none();
+            *order = order.or(Some(Order::Stop(cause)));
+            first
+        });
+    }
+
+    /// What came first, if anything came.
     #[must_use]
-    pub fn signal(&self) -> Option<Signal> {
+    pub fn cause(&self) -> Option<Cause> {
         match *self.orders.borrow() {
-            Some(Order::Stop(signal) | Order::Kill(signal)) => Some(signal),
+            Some(Order::Stop(cause) | Order::Kill(cause)) => Some(cause),
             None => None,
         }
     }
@@ -71,12 +101,12 @@ impl Stop {
     /// When told to stop, at once.
     pub async fn sleep(&self, duration: Duration) -> Result<(), Stopped> {
         let mut stop = self.clone();
-        if let Some(signal) = self.signal() {
-            return Err(Stopped(signal));
+        if let Some(cause) = self.cause() {
+            return Err(Stopped(cause));
         }
         tokio::select! {
             () = tokio::time::sleep(duration) => Ok(()),
-            Order::Stop(signal) | Order::Kill(signal) = stop.changed() => Err(Stopped(signal)),
+            Order::Stop(cause) | Order::Kill(cause) = stop.changed() => Err(Stopped(cause)),
         }
     }
 }
@@ -93,6 +123,7 @@ pub fn listen() -> std::io::Result<Stop> {
     // Under nohup, HUP is ignored on purpose.
     let mut hangup = if is_ignored(Signal::SIGHUP) { None } else { Some(signal(SignalKind::hangup())?) };
     let mut suspend = signal(SignalKind::from_raw(Signal::SIGTSTP as i32))?;
+    let stop = Stop { orders, sender: sender.clone() };
     tokio::spawn(async move {
         let mut first: Option<(Signal, Instant)> = None;
         loop {
@@ -111,18 +142,18 @@ pub fn listen() -> std::io::Result<Stop> {
                     continue;
                 }
                 tracing::warn!(signal = %caught, "Interrupted again, killing what still runs");
-                Order::Kill(first)
+                Order::Kill(Cause::Signal(first))
             } else {
                 first = Some((caught, Instant::now()));
                 tracing::warn!(signal = %caught, "Interrupted, ending what runs in good order; once more to kill it");
-                Order::Stop(caught)
+                Order::Stop(Cause::Signal(caught))
             };
             if sender.send(Some(order)).is_err() {
                 return;
             }
         }
     });
-    Ok(Stop { orders })
+    Ok(stop)
 }
 
 /// Whether this process was started with the signal ignored.

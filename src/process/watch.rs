@@ -1,18 +1,23 @@
 //! Reads what a running tool says, and ends it when it is time.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Child;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::lines::LineSplitter;
+use super::signals::Cause;
 use super::{Group, Invocation, LARGEST_ANSWER, Output, ProcessError, Runner, Stream, signals};
 
 /// How long the pipes of an ended tool are still read; something it left behind may hold them open.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// Between two looks whether the last process of a group has ended, which nothing tells.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Of a tool that talks on and on, only the last part is kept in memory; all of it stands in the transcript.
 const LARGEST_TALK: usize = 2 * 1024 * 1024;
@@ -21,7 +26,7 @@ const LARGEST_TALK: usize = 2 * 1024 * 1024;
 #[derive(Clone, Copy)]
 enum Ending {
     Deadline,
-    Interrupted(Signal),
+    Interrupted(Cause),
     TooMuch,
 }
 
@@ -92,12 +97,12 @@ impl Watch<'_> {
                     }
                 }
                 order = stop.changed() => match (order, ending) {
-                    (signals::Order::Kill(signal), _) => {
-                        ending = Some(Ending::Interrupted(signal));
+                    (signals::Order::Kill(cause), _) => {
+                        ending = Some(Ending::Interrupted(cause));
                         self.group.signal(Signal::SIGKILL);
                     }
-                    (signals::Order::Stop(signal), None) => {
-                        ending = Some(Ending::Interrupted(signal));
+                    (signals::Order::Stop(cause), None) => {
+                        ending = Some(Ending::Interrupted(cause));
                         self.group.signal(Signal::SIGINT);
                         if status.is_none() {
                             next = Instant::now() + grace;
@@ -107,7 +112,15 @@ impl Watch<'_> {
                 },
             }
         }
-        if ending.is_some() {
+        if ending.is_none() && status.is_some_and(|status| status.signal().is_some()) {
+            // Somebody killed it: what it has started (helm, by helmfile) still runs, and is asked to end as it would.
+            self.group.signal(Signal::SIGINT);
+            let until = Instant::now() + grace;
+            while self.group.is_there() && Instant::now() < until && !self.runner.stop.killed() {
+                sleep(LOOK).await;
+            }
+        }
+        if ending.is_some() || status.is_some_and(|status| !status.success()) {
             // Whatever the leader left behind ends with it.
             self.group.signal(Signal::SIGKILL);
         }
@@ -119,7 +132,7 @@ impl Watch<'_> {
             (Some(Ending::Deadline), _) => {
                 Err(ProcessError::Deadline { tool, after: deadline, talk: heard.text })
             }
-            (Some(Ending::Interrupted(signal)), _) => Err(ProcessError::Interrupted { signal }),
+            (Some(Ending::Interrupted(cause)), _) => Err(ProcessError::Interrupted { cause }),
             (Some(Ending::TooMuch), _) => Err(ProcessError::TooMuch { tool }),
             (None, Some(status)) => Ok(Output { status, stdout: heard.stdout, talk: heard.text }),
             (None, None) => Err(ProcessError::Io { tool, source: std::io::ErrorKind::UnexpectedEof.into() }),

@@ -67,7 +67,7 @@ pub struct ReleaseDiff {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// `install`, `upgrade`, `change`, `repair`, `unchanged` or `skip`.
+    /// `install`, `upgrade`, `change`, `repair`, `remove`, `unchanged` or `skip`.
     pub action: &'static str,
     /// Why.
     pub reason: String,
@@ -190,8 +190,9 @@ impl ReleaseDiff {
             ReleaseAction::Upgrade => "upgrade",
             ReleaseAction::Change => "change",
             ReleaseAction::Repair(_) => "repair",
+            ReleaseAction::Uninstall => "remove",
             ReleaseAction::Keep => "unchanged",
-            ReleaseAction::LeaveTo(_) => "skip",
+            ReleaseAction::Newer | ReleaseAction::LeaveTo(_) | ReleaseAction::Skip(_) => "skip",
         };
         let values = if plan.action.syncs() { plan.values.as_slice() } else { &[] };
         Self {
@@ -301,7 +302,7 @@ impl ReleaseDiff {
     fn lines(&self) -> (String, &'static str, Vec<String>) {
         let Self { namespace, name, new_version, .. } = self;
         let version = match &self.old_version {
-            Some(old) if old != new_version => format!("{old} → {new_version}"),
+            Some(old) if old != new_version && self.action != "skip" => format!("{old} → {new_version}"),
             _ => new_version.clone(),
         };
         // The versions tell an upgrade, and the values a change.
@@ -339,6 +340,7 @@ fn section(text: &mut String, title: &str, lines: &[(String, &str, Vec<String>)]
         let (sign, word) = match *action {
             "create" => ("+", "create"),
             "install" => ("+", "install"),
+            "remove" => ("-", "remove"),
             "skip" => ("!", "skip"),
             "unknown" => ("?", "unknown"),
             other => ("~", other),

@@ -3,8 +3,6 @@
 mod problems;
 mod text;
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -15,15 +13,12 @@ use crate::gather::{Named, Standing};
 use crate::kubeconfig::Target;
 use crate::observed::Known;
 use crate::observed::claims::Claims;
-use crate::observed::cluster::Workload;
 use crate::observed::events::{Event, last_about};
 use crate::observed::flux::Resource;
 use crate::observed::helm::Stored;
 use crate::observed::node::Node;
+use crate::observed::workloads::Workload;
 use crate::redact::Redactor;
-
-/// The last second of the year 9999; RFC 3339 has no later one.
-const LAST_SECOND: u64 = 253_402_300_799;
 
 /// The result of `k3s-boot status`, as `-o json` prints it. Times are RFC 3339.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
@@ -297,7 +292,7 @@ impl<C: Fn(&str) -> String> Make<'_, C> {
             revision: stored.revision,
             owner: self.owner(&id, in_helmfile),
             in_helmfile,
-            pending_since: stored.modified.filter(|_| stored.is_pending()).and_then(rfc3339),
+            pending_since: stored.since().filter(|_| stored.is_pending()),
             description: description.filter(|text| !text.is_empty()).map(&self.clean),
             ready: stored.status == "deployed" && unready.is_none(),
             unready,
@@ -394,11 +389,6 @@ fn labelled_chart(workload: &Workload) -> Option<(String, String)> {
         let number = version.strip_prefix('v').unwrap_or(version);
         semver::Version::parse(number).ok().map(|_| (name.to_owned(), version.to_owned()))
     })
-}
-
-fn rfc3339(seconds: u64) -> Option<String> {
-    let time = UNIX_EPOCH + Duration::from_secs(Some(seconds).filter(|seconds| *seconds <= LAST_SECOND)?);
-    Some(humantime::format_rfc3339_seconds(time).to_string())
 }
 
 /// Why something could not be found out, if so.

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
 use crate::error::{Error, ReleaseFailure};
-use crate::plan::releases::{ReleaseAction, ReleasePlan};
+use crate::observed::workloads::pending;
+use crate::plan::releases::{Over, ReleaseAction, ReleasePlan};
 use crate::process::ProcessError;
 use crate::report::ReleaseReport;
 use crate::run::{SAY_EVERY, seconds};
 use crate::tools::Toolbox;
-use crate::tools::helmfile::{Progress, parse_failure};
+use crate::tools::helmfile::{Progress, SyncOptions, parse_failure};
 
 /// helm ends this long before the run does, so that the last word is its reason and not ours.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -94,7 +95,18 @@ fn timeout(releases: &[Release], longest: Duration) -> Option<Duration> {
     (!releases.iter().any(shorter)).then_some(longest)
 }
 
-/// Syncs a helmfile; gives what became of its releases.
+/// How a helmfile is synced.
+#[derive(Clone, Copy)]
+pub struct How<'a> {
+    /// The folder of its charts.
+    pub charts: &'a Path,
+    /// helm's time for each release.
+    pub release_timeout: Duration,
+    /// Over what helm goes that would stop it.
+    pub over: Over,
+}
+
+/// Syncs these releases (`namespace/name`) of a helmfile; gives what became of them.
 ///
 /// # Errors
 ///
@@ -102,24 +114,12 @@ fn timeout(releases: &[Release], longest: Duration) -> Option<Duration> {
 pub async fn run(
     tools: &Toolbox,
     helmfile: &Helmfile,
-    plan: &[ReleasePlan],
-    charts: &Path,
-    release_timeout: Duration,
-    root: &Path,
+    wanted: &[&str],
+    how: How<'_>,
 ) -> (Vec<ReleaseReport>, Result<(), Error>) {
-    for release in plan {
-        say(release);
-    }
-    let stale: Vec<_> = plan.iter().filter(|release| release.action.syncs()).collect();
-    if stale.is_empty() {
-        return (Vec::new(), Ok(()));
-    }
-    let shown = helmfile.path.strip_prefix(root).unwrap_or(&helmfile.path);
-    tracing::info!(file = %shown.display(), releases = %stale.len(), "Syncing Helm releases");
     // A first run is one plain sync.
-    let all = stale.len() == helmfile.releases.len();
-    let selected: Vec<_> =
-        stale.iter().filter(|_| !all).filter_map(|release| release.id.split_once('/')).collect();
+    let all = wanted.len() == helmfile.releases.len();
+    let selected: Vec<_> = wanted.iter().filter(|_| !all).filter_map(|id| id.split_once('/')).collect();
     let sync = RefCell::new(Sync {
         releases: &helmfile.releases,
         running: BTreeMap::new(),
@@ -127,18 +127,13 @@ pub async fn run(
         done: Vec::new(),
     });
     let left = tools.clock.left();
-    let longest = release_timeout.min(left.saturating_sub(MARGIN)).max(Duration::from_secs(1));
+    let longest = how.release_timeout.min(left.saturating_sub(MARGIN)).max(Duration::from_secs(1));
     let timeout = timeout(&helmfile.releases, longest);
-    let syncing = tools.helmfile_sync(
-        &helmfile.path,
-        charts,
-        helmfile.needs_identities,
-        &selected,
-        timeout,
-        |progress| {
-            sync.borrow_mut().on_progress(progress);
-        },
-    );
+    let options =
+        SyncOptions { identities: helmfile.needs_identities, selected: &selected, timeout, over: how.over };
+    let syncing = tools.helmfile_sync(&helmfile.path, how.charts, options, |progress| {
+        sync.borrow_mut().on_progress(progress);
+    });
     let result = {
         tokio::pin!(syncing);
         loop {
@@ -164,7 +159,7 @@ pub async fn run(
 }
 
 /// Says what does not go without saying.
-fn say(release: &ReleasePlan) {
+pub fn say(release: &ReleasePlan) {
     let id = &release.id;
     let version = &release.to.version;
     match &release.action {
@@ -172,8 +167,13 @@ fn say(release: &ReleasePlan) {
         ReleaseAction::LeaveTo(owner) => {
             tracing::info!(release = %id, owner = %owner, "Release left to its owner");
         }
-        ReleaseAction::Install => {}
-        ReleaseAction::Upgrade | ReleaseAction::Change | ReleaseAction::Repair(_) => {
+        ReleaseAction::Skip(reason) => tracing::info!(release = %id, reason, "Release left out"),
+        // A rule has warned of it.
+        ReleaseAction::Newer | ReleaseAction::Install => {}
+        ReleaseAction::Upgrade
+        | ReleaseAction::Change
+        | ReleaseAction::Repair(_)
+        | ReleaseAction::Uninstall => {
             tracing::info!(release = %id, reason = %release.reason(), "Release differs");
         }
     }
@@ -190,8 +190,8 @@ async fn say_what_is_waited_for(tools: &Toolbox, sync: &RefCell<Sync<'_>>) {
             continue;
         }
         // The cluster may be away for a while; the next look tells.
-        let pending =
-            tools.pending_workloads(&release.namespace, &release.name).await.unwrap_or_default().join(", ");
+        let workloads = tools.observe_workloads(&release.namespace).await.unwrap_or_default();
+        let pending = pending(&workloads, &release.id()).join(", ");
         if pending.is_empty() {
             // helm is still applying, or waits for a hook or for custom resources.
             tracing::info!(release = %release.id(), elapsed = %seconds(elapsed), "Waiting for release");

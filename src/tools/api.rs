@@ -55,6 +55,9 @@ pub const WHOLE: &str = "application/json";
 /// Of each object of a list its metadata alone: name, labels, versions, who set which field.
 pub const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
+/// The same of one object.
+pub const METADATA_OF_ONE: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
 /// All kinds that the server knows, in one answer (aggregated discovery: beta since 1.27, stable since 1.30).
 pub const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
                              application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
@@ -151,6 +154,14 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn merge(path: &'a str, change: &Value) -> Self {
         let body = Some(("application/merge-patch+json", change.to_string().into_bytes()));
+        Self { method: Method::PATCH, body, ..Self::get(path) }
+    }
+
+    /// Applies an object at its own `path`, as `kubectl apply --server-side` does.
+    #[must_use]
+    pub fn apply(path: &'a str, object: &Value) -> Self {
+        // JSON is YAML.
+        let body = Some(("application/apply-patch+yaml", object.to_string().into_bytes()));
         Self { method: Method::PATCH, body, ..Self::get(path) }
     }
 
@@ -257,7 +268,12 @@ fn words(status: u16, body: &[u8]) -> String {
     line.map_or_else(|| format!("HTTP status {status}"), ToOwned::to_owned)
 }
 
-fn parse<T: DeserializeOwned>(command: String, body: &[u8]) -> Result<T, Error> {
+/// Reads what was answered to `command`, borrowing from it where that suffices.
+///
+/// # Errors
+///
+/// It is something unexpected. The message never holds what was read.
+pub fn parse<'a, T: Deserialize<'a>>(command: String, body: &'a [u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|error| Error::Answer {
         command,
         reason: format!("line {}, column {}", error.line(), error.column()),
@@ -339,14 +355,14 @@ impl Toolbox {
         let start = Instant::now();
         let (within, stops) = (self.clock.cap(call.within), call.stops);
         let mut stop = self.runner.stop().clone();
-        if let Some(signal) = stop.signal().filter(|_| stops) {
-            return Err(Error::Interrupted(signal));
+        if let Some(cause) = stop.cause().filter(|_| stops) {
+            return Err(Error::Interrupted(cause));
         }
         let asked = async {
             tokio::select! {
                 answer = Box::pin(self.send(call)) => answer,
-                Order::Stop(signal) | Order::Kill(signal) = stop.changed(), if stops => {
-                    Err(Error::Interrupted(signal))
+                Order::Stop(cause) | Order::Kill(cause) = stop.changed(), if stops => {
+                    Err(Error::Interrupted(cause))
                 }
             }
         };

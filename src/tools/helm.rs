@@ -1,5 +1,6 @@
-//! helm: looking at charts of repositories that are no registries.
+//! helm: charts that helmfile does not fetch when it reads a state file.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,33 +10,35 @@ use crate::error::Error;
 use crate::process::Invocation;
 
 /// The index of a large repository has many megabytes.
-const SHOW: Duration = Duration::from_mins(2);
+const ASK: Duration = Duration::from_mins(2);
 
 impl Toolbox {
-    /// Whether a chart is in a repository at this version. `helmfile build` fetches charts from OCI registries only; those
-    /// of other repositories come when they are synced, which is late to learn that one is not there.
+    /// Fetches a chart from a repository that is no registry, and unpacks it into a folder below `into`.
     ///
     /// # Errors
     ///
     /// `Ok(Err(_))` with helm's reason; `Err(_)` when helm could not be run to its end.
-    pub async fn helm_show_chart(
+    pub async fn helm_pull(
         &self,
         repository: &str,
         chart: &str,
         version: &str,
+        into: &Path,
     ) -> Result<Result<(), String>, Error> {
-        let mut args = vec!["show", "chart", chart, "--repo", repository];
+        let mut args: Vec<OsString> =
+            ["pull", chart, "--repo", repository, "--untar", "--untardir"].map(OsString::from).to_vec();
+        args.push(into.into());
         if !version.is_empty() {
-            args.extend(["--version", version]);
+            args.extend(["--version".into(), version.into()]);
         }
-        self.helm_show(Invocation::new("helm", &self.programs.helm, args)).await
+        self.helm_ask(Invocation::new("helm", &self.programs.helm, args)).await
     }
 
     /// Whether a chart is in its registry for somebody without any login; `nobody` is an empty folder.
     ///
     /// # Errors
     ///
-    /// As [`Self::helm_show_chart`].
+    /// As [`Self::helm_pull`].
     pub async fn helm_show_chart_as_nobody(
         &self,
         chart: &str,
@@ -49,11 +52,11 @@ impl Toolbox {
         let invocation = Invocation::new("helm", &self.programs.helm, args)
             .env("HELM_REGISTRY_CONFIG", nobody.join("registry.json"))
             .env("DOCKER_CONFIG", nobody);
-        self.helm_show(invocation).await
+        self.helm_ask(invocation).await
     }
 
-    async fn helm_show(&self, invocation: Invocation) -> Result<Result<(), String>, Error> {
-        let invocation = invocation.deadline(self.clock.cap(SHOW)).without(&AGE_IDENTITIES);
+    async fn helm_ask(&self, invocation: Invocation) -> Result<Result<(), String>, Error> {
+        let invocation = invocation.deadline(self.clock.cap(ASK)).without(&AGE_IDENTITIES);
         let output = self.runner.run(invocation).await?;
         let words = last_words(&output);
         Ok(if output.success() { Ok(()) } else { Err(words.trim_start_matches("Error: ").to_owned()) })

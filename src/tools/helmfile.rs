@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Toolbox;
 use crate::child_env::AGE_IDENTITIES;
 use crate::error::Error;
+use crate::plan::releases::Over;
 use crate::process::{Invocation, Output, ProcessError, Stream};
 
 /// Fetching charts over a slow line takes long; a registry that does not answer must not hold a bootstrap for ever.
@@ -208,7 +209,7 @@ impl Toolbox {
         Ok(if output.success() { Ok(()) } else { Err(parse_failure(&output.talk).1) })
     }
 
-    /// Syncs a state file's releases, or only those that are `selected` by namespace and name. `timeout` is helm's for a release; without one the state file's holds.
+    /// Syncs a state file's releases.
     ///
     /// # Errors
     ///
@@ -217,20 +218,24 @@ impl Toolbox {
         &self,
         file: &Path,
         charts: &Path,
-        identities: bool,
-        selected: &[(&str, &str)],
-        timeout: Option<Duration>,
+        options: SyncOptions<'_>,
         mut on_progress: impl FnMut(Progress),
     ) -> Result<Output, ProcessError> {
-        let mut args = selectors(selected);
+        let mut args = selectors(options.selected);
         args.extend(["sync".into(), "--hide-notes".into()]);
-        if let Some(timeout) = timeout {
+        if let Some(timeout) = options.timeout {
             args.extend(["--timeout".into(), timeout.as_secs().max(1).to_string().into()]);
+        }
+        if options.over.fields {
+            args.extend(["--sync-args".into(), "--force-conflicts".into()]);
+        }
+        if options.over.owners {
+            args.push("--take-ownership".into());
         }
         let mut invocation = self.helmfile(file, charts, args).deadline(self.clock.left());
         invocation.stdout_is_talk = true;
         invocation.grace = SYNC_GRACE;
-        let invocation = prepare(invocation, identities, &BTreeMap::new());
+        let invocation = prepare(invocation, options.identities, &BTreeMap::new());
         self.runner
             .run_watched(invocation, |stream, line| {
                 if stream == Stream::Stderr {
@@ -239,6 +244,19 @@ impl Toolbox {
             })
             .await
     }
+}
+
+/// How a state file is synced.
+#[derive(Clone, Copy, Debug)]
+pub struct SyncOptions<'a> {
+    /// Whether its values refer to encrypted files.
+    pub identities: bool,
+    /// The namespaces and names of the releases that are synced; all when empty.
+    pub selected: &'a [(&'a str, &'a str)],
+    /// helm's timeout for a release; without one the state file's holds.
+    pub timeout: Option<Duration>,
+    /// Over what helm goes that would stop it.
+    pub over: Over,
 }
 
 /// Options that pick releases by namespace and name.

@@ -62,44 +62,64 @@ impl Asked {
     }
 }
 
+/// The name, of `flux bootstrap`'s choice, of what it makes for its repository, and of their namespace.
+const ALONE: &str = "flux-system";
+
+/// The namespace and name of the source and the Kustomization for the cluster itself: those of the FluxInstance, else those
+/// that `flux bootstrap` makes.
+pub(super) fn root(flux: &Flux) -> Option<(&str, &str)> {
+    let Some(instance) = &flux.instance else {
+        let made = |found: &Resource| {
+            found.kind == "Kustomization" && found.metadata.name == ALONE && found.metadata.namespace == ALONE
+        };
+        return flux.resources.iter().any(made).then_some((ALONE, ALONE));
+    };
+    let namespace = instance.metadata.namespace.as_str();
+    Some((namespace, instance.spec.sync.as_ref()?.name.as_deref().unwrap_or(namespace)))
+}
+
 /// Judges what Flux's objects say.
 #[must_use]
 pub fn judge(flux: &Flux, asked: &Asked) -> Verdict {
-    let Some(instance) = &flux.instance else {
-        return Verdict::NoSource { missing: "a FluxInstance".to_owned() };
-    };
-    if let Some(failed) = stalled(instance) {
+    let instance = flux.instance.as_ref();
+    if let Some(failed) = instance.and_then(stalled) {
         return failed;
     }
-    if instance.ready() != Some("True") {
+    if let Some(instance) = instance.filter(|instance| instance.ready() != Some("True")) {
         return Verdict::Waiting { waiting_for: instance.words() };
     }
-    let Some(sync) = &instance.spec.sync else {
-        return Verdict::NoSource { missing: format!("`spec.sync` in {}", instance.id()) };
+    let Some((namespace, name)) = root(flux) else {
+        let missing = match instance {
+            Some(instance) => format!("`spec.sync` in {}", instance.id()),
+            None => "a FluxInstance".to_owned(),
+        };
+        return Verdict::NoSource { missing };
     };
-    let namespace = instance.metadata.namespace.as_str();
-    let name = sync.name.as_deref().unwrap_or(namespace);
+    let sync = instance.and_then(|instance| instance.spec.sync.as_ref());
     let find = |kind: &str| {
         let here = |found: &&Resource| found.metadata.namespace == namespace && found.metadata.name == name;
         flux.resources.iter().filter(here).find(|found| found.kind == kind)
     };
     let absent =
         |kind: &str| Verdict::Waiting { waiting_for: format!("{kind} {namespace}/{name}: not there yet") };
-    let Some(source) = find(&sync.kind) else {
-        return absent(&sync.kind);
+    let kind = sync.map_or("GitRepository", |sync| &sync.kind);
+    let Some(source) = find(kind) else {
+        return absent(kind);
     };
     let Some(root) = find("Kustomization") else {
         return absent("Kustomization");
     };
-    let url = asked.url.as_ref().unwrap_or(&sync.url);
-    let reference = asked.reference.as_ref().or(sync.r#ref.as_ref());
-    let not_yet = wrong_source(source, url, reference)
+    let has = source.spec.url.clone().unwrap_or_default();
+    let url = asked.url.as_ref().or(sync.map(|sync| &sync.url)).unwrap_or(&has);
+    // Where there is no FluxInstance, nobody but Flux itself chooses the branch, and how it gets to the repository.
+    let not_yet = sync
+        .and_then(|sync| wrong_source(source, url, asked.reference.as_ref().or(sync.r#ref.as_ref())))
         .or_else(|| trouble(source, false))
         .or_else(|| trouble(root, true))
         .or_else(|| children(root, &flux.resources));
     let artifact = source.status.artifact.as_ref().map(|artifact| artifact.revision.clone());
     not_yet.unwrap_or_else(|| Verdict::Syncing {
-        repository: url.clone(),
+        repository: if sync.is_some() { url.clone() } else { has.clone() },
         revision: root.status.last_applied_revision.clone().or(artifact).unwrap_or_default(),
     })
 }
@@ -334,6 +354,23 @@ mod tests {
             &judge(&Flux { instance: Some(stalled), resources: Vec::new() }, &Asked::default()),
             "BuildFailed: doc is missing path",
         );
+    }
+
+    #[test]
+    fn flux_may_run_without_an_instance() {
+        let flux = |resources| Flux { instance: None, resources };
+        let mut branch = source();
+        branch.spec.r#ref = None;
+        let asked =
+            Asked { url: Some("https://example.org/home".to_owned()), reference: Some("x".to_owned()) };
+        assert_eq!(judge(&flux(vec![branch.clone(), root()]), &asked), syncing());
+        waits_for(
+            &judge(&flux(vec![root()]), &asked),
+            "GitRepository flux-system/flux-system: not there yet",
+        );
+        let mut other = root();
+        "apps".clone_into(&mut other.metadata.name);
+        assert!(matches!(judge(&flux(vec![branch, other]), &asked), Verdict::NoSource { .. }));
     }
 
     #[test]

@@ -142,7 +142,7 @@ fn a_cluster_of_another_repository_is_not_touched() {
     assert_eq!((other.code(), other.mutating()), (1, Vec::new()));
     assert_snapshot!(other.stderr, @r#"[TS] ERROR Cluster was bootstrapped from another repository uid="uid-of-kube-system" repository="example.org/other" this_repository="example.org/home" fix="name the right kubeconfig with KUBECONFIG; to give this cluster to this repository, `kubectl --namespace kube-system annotate lease k3s-boot k3s-boot/repository-`""#);
     let ours = Boot::new().objects([marked("example.org/home"), workload()]).run();
-    assert_eq!(ours.code(), 0, "{}", ours.stderr);
+    assert_eq!(ours.code(), 0, "{} {}", ours.stderr, ours.transcript());
     assert_eq!(ours.calls_of("kubectl", "apply").len(), 2, "namespaces and secrets; the mark stands already");
 }
 

@@ -66,7 +66,7 @@ fn a_release_fails() {
     );
     let ran = boot.run();
     assert_eq!(ran.code(), 5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable" log="[LOG]""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable" log="[LOG]" go_on="k3s-boot apps --from apps""#);
     assert_snapshot!(ran.stdout.lines().rev().take(3).collect::<Vec<_>>().join("\n"), @r#"
     [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
     [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
@@ -90,7 +90,7 @@ fn a_release_fails() {
 fn a_release_does_not_get_ready_in_time() {
     let ran = sync_fails("resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1\n  context deadline exceeded").run();
     assert_eq!(ran.code(), 6);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]" go_on="k3s-boot apps --from apps""#);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn helmfile_fails_without_a_word() {
     let ran =
         Boot::new().rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 3})).run();
     assert_eq!(ran.code(), 5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="helmfile gave no reason" log="[LOG]""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="helmfile gave no reason" log="[LOG]" go_on="k3s-boot apps --from crds""#);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn what_tools_say_is_redacted() {
         "stderr": format!("{}{}", started("kube-system", "cilium"), helmfile_failed("cilium", &said))}));
     let ran = boot.run();
     assert_eq!(ran.code(), 5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: cannot use [redacted] nor [redacted]" log="[LOG]""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: cannot use [redacted] nor [redacted]" log="[LOG]" go_on="k3s-boot apps --log-level debug --from apps""#);
     let log = std::fs::read_to_string(&files(&boot.path("state"))[0]).unwrap();
     assert!(log.contains("cannot use [redacted] nor [redacted]"), "{log}");
 }
@@ -193,12 +193,12 @@ fn a_secret_that_is_refused_is_not_shown() {
         .args(&["--log-level", "debug"])
         .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "exit": 1, "echo_stdin": true,
             "stderr": "Error from server (BadRequest): Secret in version \"v1\" cannot be handled\n"}))
-        // The mark and the namespaces come first.
-        .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "times": 2}));
+        // The namespaces come first.
+        .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "times": 1}));
     let ran = boot.run();
     assert_eq!(ran.code(), 5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: {\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\",\"data\":{\"age.agekey\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"sops-age\",\"namespace\":\"flux-system\"},\"type\":\"Opaque\"},{\"apiVersion\":\"v1\",\"data\":{\"token\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"github\",\"namespace\":\"flux-system\"}}]}" log="[LOG]""#);
-    assert_eq!(ran.mutating().len(), 3, "no helmfile after that");
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: {\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\",\"data\":{\"age.agekey\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"sops-age\",\"namespace\":\"flux-system\"},\"type\":\"Opaque\"},{\"apiVersion\":\"v1\",\"data\":{\"token\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"github\",\"namespace\":\"flux-system\"}}]}" log="[LOG]" go_on="k3s-boot apps --log-level debug --from secrets""#);
+    assert_eq!(ran.mutating().len(), 4, "the lock, and no helmfile after that");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn namespaces_cannot_be_made() {
             "stderr": "Error from server (Forbidden): namespaces is forbidden\n"}))
         .run();
     assert_eq!(ran.code(), 5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: Error from server (Forbidden): namespaces is forbidden" log="[LOG]""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: Error from server (Forbidden): namespaces is forbidden" log="[LOG]" go_on="k3s-boot apps --from namespaces""#);
 }
 
 #[test]
@@ -224,9 +224,11 @@ fn the_deadline_of_the_run_passes_while_a_release_is_synced() {
     assert_eq!(helmfile.rest(), ["INT"], "once, and it ends by itself");
     let ran = running.wait();
     assert_eq!(ran.code(), 6);
-    let (before, after) = ran.stderr.split_once("passed after ").unwrap();
+    let (before, after) = ran.stderr.split_once("passed after ").unwrap_or_else(|| panic!("{}", ran.stderr));
     assert_snapshot!(before, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="the run's deadline"#);
-    assert!(after.ends_with("s\" log=\"[LOG]\" \n"), "{after}");
+    let (_, after) = after.split_once("s\" ").unwrap_or_else(|| panic!("{after}"));
+    let go_on = format!("k3s-boot apps --timeout {} --from apps", millis(timeout));
+    assert_eq!(after, format!("log=\"[LOG]\" go_on=\"{go_on}\" \n"));
     // helm gets what is left, less a margin, so that its reason is the last word if it has one.
     let sync = ran.calls_of("helmfile", "sync");
     let args: Vec<_> = sync[1]["argv"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
@@ -264,10 +266,11 @@ fn flux_does_not_get_ready_in_time() {
     let mut source = scenario::source();
     source["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "GitOperationFailed",
         "message": "failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host"}]);
-    let ran = Boot::new().args(&["--timeout", &millis(soon())]).flux(&[source, scenario::root()]).run();
+    let timeout = millis(soon());
+    let ran = Boot::new().args(&["--timeout", &timeout]).flux(&[source, scenario::root()]).run();
     assert_eq!(ran.code(), 6);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Deadline passed stage="verify" after="[AFTER]" waiting_for="GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" log="[LOG]""#);
+    assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Deadline passed stage="verify" after="[AFTER]" waiting_for="GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" log="[LOG]" go_on="k3s-boot apps --timeout [TIMEOUT] --from verify""#);
 }
 
 #[test]
@@ -279,7 +282,7 @@ fn flux_says_that_it_is_stalled() {
     let ran = Boot::new().flux_with(&instance, &[]).run();
     assert_eq!(ran.code(), 5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux cannot take over object="FluxInstance flux-system/flux" reason="BuildFailed: remove operation does not apply: doc is missing path" fix="kubectl --namespace flux-system describe fluxinstance flux""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux cannot take over object="FluxInstance flux-system/flux" reason="BuildFailed: remove operation does not apply: doc is missing path" log="[LOG]" fix="kubectl --namespace flux-system describe fluxinstance flux" go_on="k3s-boot apps --from verify""#);
 }
 
 #[test]
@@ -297,7 +300,7 @@ fn a_key_that_does_not_decrypt_is_told_when_flux_has_tried_again() {
     let ran = Boot::new().flux(&[scenario::source(), scenario::root(), child]).run();
     assert_eq!(ran.code(), 5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux cannot take over object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" fix="put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux cannot take over object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key" go_on="k3s-boot apps --from verify""#);
     let asked = ran.calls_of("api", "PATCH");
     assert_eq!(asked.len(), 1, "once");
     let path = asked[0]["argv"][1].as_str().unwrap();
@@ -312,6 +315,6 @@ fn the_first_helmfile_fails_and_the_second_is_not_begun() {
             format!("{}Error: something else\n", synced("monitoring", "prometheus-operator-crds"))}))
         .run();
     assert_eq!(ran.code(), 5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="Error: something else" log="[LOG]""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="Error: something else" log="[LOG]" go_on="k3s-boot apps --from crds""#);
     assert_eq!(ran.calls_of("helmfile", "sync").len(), 1);
 }

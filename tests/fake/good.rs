@@ -68,15 +68,18 @@ fn a_first_run() {
       kubectl version --client < null
       sops --version --disable-version-check < null
       sops decrypt [TMP]/root/bootstrap/github.sops.yaml < null
-    ! kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
+    ! api POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases < pipe
     ! kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
     ! kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
+      api GET /api/v1/secrets?labelSelector=owner%3Dhelm%2Cstatus%21%3Dsuperseded < null
+      api GET /apis < null
       api GET /apis < null
       api GET /apis/fluxcd.controlplane.io/v1/fluxinstances < null
       api GET /apis/kustomize.toolkit.fluxcd.io/v1/kustomizations < null
       api GET /apis/source.toolkit.fluxcd.io/v1/gitrepositories < null
+    ! api PUT /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot < pipe
     ");
     let applied = ran.calls_of("kubectl", "apply");
     assert!(applied.iter().all(|call| call["stdin_len"].as_u64() > Some(0)));
@@ -166,13 +169,16 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
       helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
       kubectl --context default --kubeconfig [TMP]/kubeconfig proxy --unix-socket=[TMP]/tmp/k3s-boot.[RUN]/api.sock < null
       sops decrypt [TMP]/root/bootstrap/github.sops.yaml < null
-    ! kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
+    ! api POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases < pipe
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
+      api GET /api/v1/secrets?labelSelector=owner%3Dhelm%2Cstatus%21%3Dsuperseded < null
+      api GET /apis < null
       api GET /apis < null
       api GET /apis/fluxcd.controlplane.io/v1/fluxinstances < null
       api GET /apis/kustomize.toolkit.fluxcd.io/v1/kustomizations < null
       api GET /apis/source.toolkit.fluxcd.io/v1/gitrepositories < null
+    ! api PUT /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot < pipe
     ");
 }
 

@@ -14,11 +14,14 @@ mod failures;
 mod good;
 mod hostile;
 mod listener;
+mod lock;
 mod log;
 mod printed;
+mod recover;
 mod refusals;
 mod scenario;
 mod signals;
+mod stages;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;

@@ -154,13 +154,13 @@ fn a_chart_is_not_in_its_repository() {
     let build = scenario::apps_build(&boot.canaries)
         .replace("releases:\n", "repositories:\n  - name: cilium\n    url: https://helm.invalid\nreleases:\n")
         .replace("oci://registry.invalid/charts/cilium", "cilium/cilium");
-    let show = ["show", "chart", "cilium", "--repo", "https://helm.invalid", "--version", "1.18.6"];
+    let pull = ["pull", "cilium", "--repo", "https://helm.invalid", "--version", "1.18.6"];
     let words = "Error: chart \"cilium\" version \"1.18.6\" not found in https://helm.invalid repository\n";
     let boot = boot.rules([
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build}),
-        json!({"tool": "helm", "args": show, "exit": 1, "stderr": words}),
+        json!({"tool": "helm", "args": pull, "exit": 1, "stderr": words}),
     ]);
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Chart cannot be fetched chart="cilium/cilium" version="1.18.6" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="chart \"cilium\" version \"1.18.6\" not found in https://helm.invalid repository" fix="see what `helm show chart cilium/cilium --version 1.18.6` says""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Chart cannot be fetched chart="cilium/cilium" version="1.18.6" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="chart \"cilium\" version \"1.18.6\" not found in https://helm.invalid repository" fix="see what `helm show chart cilium --repo https://helm.invalid --version 1.18.6` says""#);
 }
 
 /// A kubectl that cannot ask the API server, for this reason.
@@ -290,7 +290,7 @@ fn a_release_that_exists_is_set_to_not_installed() {
     let boot = boot
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build}))
         .objects([record]);
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Release would be uninstalled release="flux-system/flux-instance" reason="the helmfile says `installed: false`, and it is installed" fix="remove the release from the helmfile, or uninstall it with helm if that is meant""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Release would be uninstalled release="flux-system/flux-instance" reason="the helmfile says `installed: false`, and it is installed" fix="remove the release from the helmfile, or let it go with --uninstall flux-system/flux-instance""#);
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn int_ends_helmfile_in_good_order() {
     assert_eq!(helmfile.rest(), ["INT"], "once");
     let ran = running.wait();
     assert_eq!(ran.code(), 130);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then" go_on="k3s-boot apps --from apps""#);
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Interrupted, ending what runs in good order; once more to kill it signal="SIGINT""#);
     assert!(ran.calls_of("api", INSTANCES).is_empty(), "nothing more was begun");
 }
@@ -57,7 +57,7 @@ fn a_second_int_kills() {
     });
     let ran = running.wait();
     assert_eq!(ran.code(), 130);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="see `helm list --all-namespaces --pending`: a release that was killed stays locked, and `helm rollback` unlocks it""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: a release that was killed is unlocked and synced then" go_on="k3s-boot apps --from apps""#);
     assert!(
         ran.stdout.contains("[TS] WARN Interrupted again, killing what still runs signal=\"SIGINT\" \n"),
         "{}",
@@ -245,7 +245,7 @@ fn int_while_flux_is_waited_for() {
     let ran = running.wait();
     assert_eq!(ran.code(), 130);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then" go_on="k3s-boot apps --from verify""#);
 }
 
 #[cfg(target_os = "linux")]

@@ -123,7 +123,6 @@ fn a_cluster_that_stands() {
     api GET /apis/apps/v1/daemonsets < null
     api GET /apis/apps/v1/deployments < null
     api GET /apis/apps/v1/statefulsets < null
-    api GET /apis/coordination.k8s.io/v1/leases < null
     api GET /apis/fluxcd.controlplane.io/v1/fluxinstances < null
     api GET /apis/kustomize.toolkit.fluxcd.io/v1/kustomizations < null
     api GET /apis/source.toolkit.fluxcd.io/v1/gitrepositories < null

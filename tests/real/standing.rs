@@ -127,7 +127,10 @@ fn before(world: &World, rows: &mut Vec<String>) {
         ),
         (
             "an object of a Kustomization",
-            &["owner: Kustomization flux-system/infra", "leave the release to Flux"],
+            &[
+                "owner: Kustomization flux-system/infra",
+                "leave the release to Flux with --skip-release kube-system/cilium",
+            ],
             map(json!({"labels": flux})),
         ),
         (
@@ -156,7 +159,12 @@ fn before(world: &World, rows: &mut Vec<String>) {
     told(
         world,
         rows,
-        &("Flux without a FluxInstance", "flux-owned", "!", &["Flux runs without a FluxInstance"]),
+        &(
+            "Flux without a FluxInstance",
+            "flux-owned",
+            "✓",
+            &["release: flux-system/flux-instance", "owner: Flux, which runs without a FluxInstance"],
+        ),
         || world.apply(CONTROLLER),
         || world.delete(CONTROLLER),
     );
@@ -184,34 +192,20 @@ fn before(world: &World, rows: &mut Vec<String>) {
     assert_eq!(world.changes(mark), [""; 0]);
 }
 
-/// An operation of helm that never ended: its name, the release, the revision and its status, and words that tell of it.
-type Operation<'a> = (&'a str, (&'a str, &'a str), u64, &'a str, &'a [&'a str]);
-
 /// Releases with an operation that never ended.
 fn locked(world: &World, rows: &mut Vec<String>) {
-    let operations: [Operation<'_>; 4] = [
-        (
-            "a first install that never ended",
-            COREDNS,
-            1,
-            "pending-install",
-            &["kubectl --namespace kube-system delete secret sh.helm.release.v1.coredns.v1"],
-        ),
-        (
-            "an upgrade that never ended",
-            CILIUM,
-            2,
-            "pending-upgrade",
-            &["helm rollback cilium --namespace kube-system"],
-        ),
-        ("a rollback that never ended", CILIUM, 2, "pending-rollback", &["helm rollback cilium"]),
-        ("an uninstall that never ended", COREDNS, 1, "uninstalling", &["release: kube-system/coredns"]),
+    let operations = [
+        ("a first install that never ended", COREDNS, 1, "pending-install"),
+        ("an upgrade that never ended", CILIUM, 2, "pending-upgrade"),
+        ("a rollback that never ended", CILIUM, 2, "pending-rollback"),
+        ("an uninstall that never ended", COREDNS, 1, "uninstalling"),
     ];
-    for (name, release, revision, status, words) in operations {
+    for (name, release, revision, status) in operations {
         let record = record(world, release);
         let changed = rewritten(&record, revision, status);
         let told_status = format!("status: {status}");
-        let words = [&["Release is locked", &told_status], words].concat();
+        let named = format!("release: {}/{}", release.0, release.1);
+        let words = ["Release is locked", &told_status, &named, "fix: k3s-boot recover"];
         told(
             world,
             rows,

@@ -62,7 +62,7 @@ enum Others {
 }
 
 fn others(facts: &Facts<'_>, release: &Release) -> Others {
-    let wanted = facts.desired.releases().filter(|other| other.installed && other.id() != release.id());
+    let wanted = facts.desired.releases().filter(|other| other.is_wanted() && other.id() != release.id());
     // Those of which it is known that they bring others.
     let wanted = wanted.filter(|other| !other.chart_name().starts_with("prometheus-operator"));
     let mut found = Others::None;

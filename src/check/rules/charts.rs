@@ -22,7 +22,7 @@ fn check(facts: &Facts<'_>) -> Answer {
 
 /// The charts of registries that are not on this machine.
 fn not_here(facts: &Facts<'_>) -> Vec<String> {
-    let wanted = facts.desired.releases().filter(|release| release.installed);
+    let wanted = facts.desired.releases().filter(|release| release.is_wanted());
     let missing = wanted.filter(|release| {
         release.chart.starts_with("oci://") && !facts.desired.charts.contains_key(&release.id())
     });

@@ -6,6 +6,7 @@ use crate::check::k3s::{self, BUNDLED_COREDNS, Servers};
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
+use crate::run::dns;
 
 pub(super) const RULE: Rule = Rule {
     id: "coredns-bundled",
@@ -30,6 +31,10 @@ struct Bundled<'a> {
 }
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    if let Some(left_out) = facts.desired.dns_left_out() {
+        let there = dns::of(&live.cluster.workloads).next().is_some();
+        return (!there).then(|| no_dns(left_out)).into();
+    }
     let wanted = facts.desired.cni().and(facts.desired.release_of_chart("coredns"));
     let Some(coredns) = wanted else { return Answer::Ok };
     let (adopted, foreign): (Vec<_>, Vec<_>) = bundled(live, coredns).partition(|object| object.adopted);
@@ -37,6 +42,15 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return Some(in_the_way(facts, live, coredns, &foreign)).into();
     }
     (!adopted.is_empty()).then(|| taken_over(coredns, &adopted)).into()
+}
+
+fn no_dns(left_out: &Release) -> Finding {
+    Finding::error(RULE.id, "DNS is left out, and k3s brings none").with("release", left_out.id()).fix(
+        format!(
+            "do not leave {} out, or take `coredns` from `disable` in the configuration of all servers",
+            left_out.id()
+        ),
+    )
 }
 
 fn bundled<'a>(live: &'a Live, coredns: &Release) -> impl Iterator<Item = Bundled<'a>> {
@@ -85,7 +99,7 @@ fn in_the_way(facts: &Facts<'_>, live: &Live, coredns: &Release, foreign: &[Bund
     };
     let finding = finding.with("objects", objects(foreign)).with("release", coredns.id());
     let servers = Servers::of(live);
-    let keep = format!("To keep k3s' CoreDNS, leave {} out of the helmfile", coredns.id());
+    let keep = format!("To keep k3s' CoreDNS: --skip-release {}", coredns.id());
     k3s::fix_or_keep(finding, facts, live, "the DNS", &keep, || {
         let lacks = servers.lacking(|args| k3s::disable(args, &["coredns"]));
         if !lacks.is_empty() {
@@ -157,7 +171,17 @@ mod tests {
         assert!(world.pair(&RULE, "fix").contains("on all servers\ndisable: [coredns]\n"));
         world.user("media", "plex");
         let fix = world.pair(&RULE, "fix");
-        assert!(!fix.contains("disable:") && fix.contains("leave kube-system/coredns out"), "{fix}");
+        assert!(!fix.contains("disable:") && fix.contains("--skip-release kube-system/coredns"), "{fix}");
+    }
+
+    #[test]
+    fn one_that_is_left_out_must_be_there() {
+        let mut world = World::healthy();
+        let coredns = world.desired.helmfiles.iter_mut().flat_map(|helmfile| &mut helmfile.releases);
+        coredns.filter(|release| release.name == "coredns").for_each(|release| release.left_out = true);
+        assert_eq!(world.found(&RULE), [(Error, "DNS is left out, and k3s brings none".to_owned())]);
+        world.bundled_coredns();
+        assert_eq!(world.ask(&RULE), Answer::Ok);
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
             .with("owner", owner)
             .with("release", coredns.id())
             .fix(format!(
-                "leave {} out of the helmfile, if that Service is the DNS to keep; else see what made it: \
+                "--skip-release {}, if that Service is the DNS to keep; else see what made it: \
                  kubectl -n {namespace} get service {name} -o yaml",
                 coredns.id()
             ))

@@ -3,6 +3,7 @@
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
+use crate::plan::releases::owner;
 
 pub(super) const RULE: Rule = Rule {
     id: "flux-owned",
@@ -20,25 +21,18 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Err(reason) => return Answer::Unknown(reason.clone()),
     };
     let owned = |release: &Release| {
-        let claim = claims.owner_of(&release.id())?;
-        let finding = Finding::info(RULE.id, "Release is left to its owner")
-            .with("release", release.id())
-            .with("owner", format!("{} {}", claim.kind, claim.owner));
-        Some(if claim.suspended { finding.with("suspended", "yes") } else { finding })
+        let owner = owner(release, live)?;
+        let suspended = claims.owner_of(&release.id()).is_some_and(|claim| claim.suspended);
+        let finding = if facts.settings.wishes.takes(&release.id()) {
+            Finding::warning(RULE.id, "Release is taken from its owner")
+        } else {
+            Finding::info(RULE.id, "Release is left to its owner")
+        };
+        let finding = finding.with("release", release.id()).with("owner", &owner);
+        Some(if suspended { finding.with("suspended", "yes") } else { finding })
     };
-    let wanted = facts.desired.releases().filter(|release| release.installed);
-    let mut found: Vec<_> = wanted.filter_map(owned).collect();
-    if claims.controllers
-        && claims.instance.is_none()
-        && facts.desired.release_of_chart("flux-instance").is_some()
-    {
-        found.push(
-            Finding::warning(RULE.id, "Flux runs without a FluxInstance")
-                .with("found", "controllers that `flux bootstrap` or `flux install` has made")
-                .fix("flux-operator takes them over when the FluxInstance names the same namespace and source; see that `instance.sync` names the repository that Flux syncs now"),
-        );
-    }
-    found.into()
+    let wanted = facts.desired.releases().filter(|release| release.is_wanted());
+    wanted.filter_map(owned).collect::<Vec<_>>().into()
 }
 
 #[cfg(test)]
@@ -87,6 +81,7 @@ mod tests {
         let Answer::Found(found) = answer(Claims { controllers: true, ..Claims::default() }) else {
             panic!()
         };
-        assert_eq!((found.len(), found[0].severity), (1, Severity::Warning));
+        assert_eq!((found.len(), found[0].severity), (1, Severity::Info));
+        assert_eq!(found[0].pairs[0].1, "flux-system/flux-instance", "not the operator's to take over");
     }
 }

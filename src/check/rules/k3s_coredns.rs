@@ -26,7 +26,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let message = "Server may bring k3s' own CoreDNS";
     let finding =
         Finding::warning(RULE.id, message).with("servers", k3s::names(&lacks)).with("release", coredns.id());
-    let keep = format!("To keep k3s' CoreDNS, leave {} out of the helmfile", coredns.id());
+    let keep = format!("To keep k3s' CoreDNS: --skip-release {}", coredns.id());
     let finding = k3s::fix_or_keep(finding, facts, live, "the DNS", &keep, || servers.fix(&lacks));
     servers.answer(vec![finding])
 }
@@ -47,7 +47,7 @@ mod tests {
         assert_eq!(world.pair(&RULE, "fix"), fix);
         world.user("media", "plex");
         let fix = world.pair(&RULE, "fix");
-        assert!(!fix.contains("disable:") && fix.contains("leave kube-system/coredns out"), "{fix}");
+        assert!(!fix.contains("disable:") && fix.contains("--skip-release kube-system/coredns"), "{fix}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     };
     // Pre-releases and builds count as what they lead to.
     let version = Version::new(version.major, version.minor, version.patch);
-    let wanted: Vec<_> = facts.desired.releases().filter(|release| release.installed).collect();
+    let wanted: Vec<_> = facts.desired.releases().filter(|release| release.is_wanted()).collect();
     let refused = wanted.iter().filter_map(|release| refused(facts.desired, release, &version));
     let untested = wanted.iter().filter_map(|release| untested(facts.desired, release, &version));
     refused.chain(untested).chain(different(live)).collect::<Vec<_>>().into()

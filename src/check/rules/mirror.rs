@@ -23,7 +23,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let wanted = facts.desired.releases().filter(|release| release.installed);
+    let wanted = facts.desired.releases().filter(|release| release.is_wanted());
     wanted.filter(|release| release.chart.ends_with(MIRROR)).map(found).collect::<Vec<_>>().into()
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::observed::{Live, Owned};
+use crate::plan::releases::owner;
 
 /// What k3s puts on every object of its bundled CoreDNS (facts of k3s' `manifests/coredns.yaml`).
 const K3S_OBJECTSET: &str = "objectset.rio.cattle.io/hash";
@@ -24,15 +25,21 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Ok(owners) => owners,
         Err(reason) => return Answer::Unknown(reason.clone()),
     };
-    let owned = |release: &str| live.claims.as_ref().is_ok_and(|claims| claims.owner_of(release).is_some());
+    let owned = |id: &str| {
+        let release = facts.desired.releases().find(|release| release.id() == id);
+        release.is_some_and(|release| owner(release, live).is_some())
+    };
     let mut strangers: BTreeMap<(&str, String), Vec<String>> = BTreeMap::new();
     for object in owners.iter().filter(|object| !owned(&object.release)) {
         if let Some(owner) = stranger(object) {
             strangers.entry((&object.release, owner)).or_default().push(object.id.words());
         }
     }
-    let mut found: Vec<_> =
-        strangers.into_iter().map(|((release, owner), objects)| finding(release, &owner, &objects)).collect();
+    let strangers = strangers.into_iter().map(|((release, owner), objects)| {
+        let taken = facts.settings.wishes.takes(release);
+        finding(release, &owner, &objects, taken)
+    });
+    let mut found: Vec<_> = strangers.collect();
     found.extend(facts.told(RULE.id));
     if found.is_empty()
         && let Some((release, reason)) = unrendered(facts)
@@ -76,35 +83,46 @@ fn stranger(object: &Owned) -> Option<String> {
     Some("nobody that Helm knows".to_owned())
 }
 
-fn finding(release: &str, owner: &str, objects: &[String]) -> Finding {
+fn finding(release: &str, owner: &str, objects: &[String], taken: bool) -> Finding {
     const SHOWN: usize = 8;
     let mut shown = objects.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     if objects.len() > SHOWN {
         shown = format!("{shown} and {} more", objects.len() - SHOWN);
     }
-    let finding = Finding::error(RULE.id, "Objects of the release exist and belong to someone else")
-        .with("release", release)
-        .with("objects", shown)
-        .with("owner", owner);
+    let finding = if taken {
+        Finding::warning(RULE.id, "Objects become the release's, and belong to someone else")
+    } else {
+        Finding::error(RULE.id, "Objects of the release exist and belong to someone else")
+    };
+    let finding = finding.with("release", release).with("objects", shown).with("owner", owner);
+    if taken {
+        return finding;
+    }
     if owner.starts_with("Kustomization") {
-        return finding.fix("leave the release to Flux and out of the helmfile");
+        return finding.fix(format!(
+            "leave the release to Flux with --skip-release {release}, or take it with --force --take {release}"
+        ));
     }
     if owner.starts_with("Helm release") {
         return finding
             .fix("give the release in the helmfile the name and namespace of the one that is installed");
     }
-    finding.fix("delete them if nobody needs them, or leave the release out of the helmfile")
+    finding.fix(format!(
+        "delete them if nobody needs them, take them with --force --take {release}, or leave the release out of the helmfile"
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::Severity;
     use crate::desired::Desired;
     use crate::desired::objects::ObjectId;
     use crate::manifests::Manifests;
     use crate::observed::Observed;
     use crate::observed::claims::Claims;
     use crate::observed::inventory::Meta;
+    use crate::plan::wishes::Wishes;
     use crate::settings::Settings;
 
     fn owned(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> Owned {
@@ -113,6 +131,7 @@ mod tests {
         };
         Owned {
             release: "n/r".to_owned(),
+            among: 2,
             id: ObjectId {
                 api_version: "apps/v1".to_owned(),
                 kind: "Deployment".to_owned(),
@@ -124,9 +143,13 @@ mod tests {
     }
 
     fn answer(owners: Vec<Owned>, manifests: &Manifests) -> Answer {
+        wished(owners, manifests, Wishes::default())
+    }
+
+    fn wished(owners: Vec<Owned>, manifests: &Manifests, wishes: Wishes) -> Answer {
         let live = Live { owners: Ok(owners), claims: Ok(Claims::default()), ..Live::default() };
         let facts = Facts {
-            settings: &Settings::default(),
+            settings: &Settings { wishes, ..Settings::default() },
             desired: &Desired::default(),
             observed: &Observed::default(),
             manifests,
@@ -155,8 +178,10 @@ mod tests {
             let Answer::Found(found) = answer(vec![object], &none) else { panic!("{owner}") };
             assert_eq!(found[0].pairs[1].1, "Deployment n/d");
             assert_eq!(found[0].pairs[2].1, owner);
-            assert!(!format!("{found:?}").contains("take-ownership"));
         }
+        let take = Wishes { force: true, take: vec!["r".to_owned()], ..Wishes::default() };
+        let Answer::Found(found) = wished(vec![owned(&[], &[])], &none, take) else { panic!() };
+        assert_eq!((found.len(), found[0].severity), (1, Severity::Warning));
     }
 
     #[test]

@@ -1,16 +1,20 @@
-//! No release is locked.
+//! No release is locked, or it is known how it gets unlocked.
 
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::helm::Stored;
+use crate::plan::releases::{is_left, owner};
+use crate::recovery::{Origin, origin};
 
 pub(super) const RULE: Rule = Rule {
     id: "pending",
     group: Group::Releases,
     title: "no release is locked by an operation that never ended",
     why: "helm notes `pending-install` or `pending-upgrade` before it begins, and refuses every further operation while \
-          that stands: after a kill, a power cut or a lost API server it stands for ever (helm/helm#7476).",
-    essential: false,
+          that stands: after a kill, a power cut or a lost API server it stands for ever (helm/helm#7476). What a run of \
+          k3s-boot left so is unlocked by the next one; of what somebody else began nobody knows whether it is over.",
+    essential: true,
     check: Check::Cluster(check),
 };
 
@@ -19,56 +23,72 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Ok(stored) => stored,
         Err(reason) => return Answer::Unknown(reason.clone()),
     };
-    let wanted =
-        |one: &&Stored| facts.desired.releases().any(|release| release.installed && release.id() == one.id());
-    let owned = |one: &&Stored| live.claims.as_ref().is_ok_and(|claims| claims.owner_of(&one.id()).is_some());
-    let pending = stored.iter().filter(|one| one.is_pending()).filter(wanted);
-    // What Flux owns is Flux's to mend.
-    pending.filter(|one| !owned(one)).map(found).collect::<Vec<_>>().into()
+    let wanted = facts.desired.releases().filter(|release| release.is_wanted());
+    let locked = wanted.filter_map(|release| {
+        let stored = stored.iter().find(|one| one.is_pending() && one.id() == release.id())?;
+        finding(facts, live, release, stored)
+    });
+    locked.collect::<Vec<_>>().into()
 }
 
-fn found(stored: &Stored) -> Finding {
-    let Stored { namespace, name, status, revision, .. } = stored;
-    let mut finding =
-        Finding::error(RULE.id, "Release is locked").with("release", stored.id()).with("status", status);
-    if let Some(time) = stored.modified {
-        let since = std::time::UNIX_EPOCH + std::time::Duration::from_secs(time);
-        finding = finding.with("since", humantime::format_rfc3339_seconds(since));
+fn finding(facts: &Facts<'_>, live: &Live, release: &Release, stored: &Stored) -> Option<Finding> {
+    let with = |finding: Finding| {
+        let finding = finding.with("release", stored.id()).with("status", &stored.status);
+        match stored.since() {
+            Some(since) => finding.with("since", since),
+            None => finding,
+        }
+    };
+    if let Some(owner) = owner(release, live)
+        && let Some(claim) = owner.strip_prefix("HelmRelease ")
+    {
+        let (namespace, name) = claim.split_once('/').unwrap_or(("flux-system", claim));
+        // What Flux owns is Flux's to mend.
+        return Some(
+            with(Finding::info(RULE.id, "Release is locked, and left to its owner"))
+                .with("owner", &owner)
+                .fix(format!("flux reconcile helmrelease {name} --namespace {namespace} --force")),
+        );
     }
-    // The objects stay, and the next sync adopts them; uninstalling would take the network away.
-    finding.fix(if *revision == 1 {
-        format!("if no other run is at work: kubectl --namespace {namespace} delete secret sh.helm.release.v1.{name}.v1")
-    } else {
-        format!("if no other run is at work: helm rollback {name} --namespace {namespace}")
+    if is_left(release, facts.desired, live, &facts.settings.wishes) {
+        return None;
+    }
+    Some(match origin(stored, live, facts.observed.now) {
+        Origin::Ended(host) => {
+            with(Finding::info(RULE.id, "Release is locked by a run that has ended, and gets unlocked"))
+                .with("host", host)
+        }
+        Origin::AtWork(host) => {
+            with(Finding::info(RULE.id, "Release is being synced by another run")).with("host", host)
+        }
+        Origin::Until(host, until) => {
+            with(Finding::error(RULE.id, "Release may still be synced by a run elsewhere"))
+                .with("host", host)
+                .with("until", humantime::format_rfc3339_seconds(until))
+                .fix("wait until then, or, if that run has ended: k3s-boot recover --force")
+        }
+        Origin::Unknown => with(Finding::error(RULE.id, "Release is locked, and nobody knows by whom"))
+            .fix("k3s-boot recover  # if nothing else is at work"),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
+    use crate::check::Severity;
     use crate::desired::releases::parse;
     use crate::desired::{Desired, Helmfile, Kind};
     use crate::manifests::Manifests;
+    use crate::notes::Operation;
     use crate::observed::Observed;
     use crate::observed::claims::{Claim, Claims};
+    use crate::process::own::Fate;
     use crate::settings::Settings;
 
     fn answer(status: &str, revision: u64, claims: Claims) -> Answer {
-        let releases = parse(b"releases:\n- {name: r, namespace: n, chart: c}\n").unwrap();
-        let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
-        let desired = Desired { helmfiles: vec![helmfile], ..Desired::default() };
-        let stored = |name: &str| Stored {
-            namespace: "n".to_owned(),
-            name: name.to_owned(),
-            status: status.to_owned(),
-            revision,
-            modified: Some(1_763_900_000),
-        };
-        let live = Live {
-            releases: Ok(vec![stored("r"), stored("stranger")]),
-            claims: Ok(claims),
-            ..Live::default()
-        };
+        let (desired, live) = world(status, revision, claims);
         let facts = Facts {
             settings: &Settings::default(),
             desired: &desired,
@@ -78,23 +98,52 @@ mod tests {
         check(&facts, &live)
     }
 
+    fn world(status: &str, revision: u64, claims: Claims) -> (Desired, Live) {
+        let releases = parse(b"releases:\n- {name: r, namespace: n, chart: c}\n").unwrap();
+        let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
+        let desired = Desired { helmfiles: vec![helmfile], ..Desired::default() };
+        let stored = |name: &str| Stored {
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+            status: status.to_owned(),
+            revision,
+            modified: Some(1_763_900_000),
+            ..Stored::default()
+        };
+        let live = Live {
+            releases: Ok(vec![stored("r"), stored("stranger")]),
+            claims: Ok(claims),
+            ..Live::default()
+        };
+        (desired, live)
+    }
+
     #[test]
     fn only_ours_and_only_what_is_locked() {
         for good in ["deployed", "failed", "superseded"] {
             assert_eq!(answer(good, 1, Claims::default()), Answer::Ok);
         }
-        let fix = |status: &str, revision| match answer(status, revision, Claims::default()) {
-            Answer::Found(found) if found.len() == 1 => found[0].pairs.last().unwrap().1.clone(),
+        let found = |answer: Answer| match answer {
+            Answer::Found(mut found) if found.len() == 1 => found.remove(0),
             other => panic!("{other:?}"),
         };
-        assert!(
-            fix("pending-install", 1)
-                .ends_with("kubectl --namespace n delete secret sh.helm.release.v1.r.v1")
+        let unknown = found(answer("pending-install", 1, Claims::default()));
+        assert_eq!(
+            (unknown.severity, unknown.pairs.last().unwrap().1.as_str()),
+            (Severity::Error, "k3s-boot recover  # if nothing else is at work")
         );
-        assert!(fix("pending-upgrade", 2).ends_with("helm rollback r --namespace n"));
-        let claim = Claim { release: "n/r".to_owned(), ..Claim::default() };
+        let claim = Claim {
+            kind: "HelmRelease".to_owned(),
+            owner: "apps/x".to_owned(),
+            release: "n/r".to_owned(),
+            ..Claim::default()
+        };
         let flux = Claims { helm_releases: vec![claim], ..Claims::default() };
-        assert_eq!(answer("pending-upgrade", 2, flux), Answer::Ok);
+        let left = found(answer("pending-upgrade", 2, flux));
+        assert_eq!(
+            (left.severity, left.pairs.last().unwrap().1.as_str()),
+            (Severity::Info, "flux reconcile helmrelease x --namespace apps --force",)
+        );
         assert!(matches!(
             check(
                 &Facts {
@@ -107,5 +156,30 @@ mod tests {
             ),
             Answer::Unknown(_)
         ));
+    }
+
+    #[test]
+    fn what_a_run_left_is_told_by_what_became_of_it() {
+        let operation = Operation { run: "host/x".to_owned(), after: 0, began: 0, timeout: 900 };
+        let told = |fate, now| {
+            let (_, mut live) = world("pending-install", 1, Claims::default());
+            live.notes.operations.insert("n/r".to_owned(), operation.clone());
+            live.runs.insert("host/x".to_owned(), fate);
+            let (desired, _) = world("", 1, Claims::default());
+            let observed = Observed { now: UNIX_EPOCH + Duration::from_secs(now), ..Observed::default() };
+            let (settings, manifests) = (Settings::default(), Manifests::default());
+            let facts =
+                Facts { settings: &settings, desired: &desired, observed: &observed, manifests: &manifests };
+            match check(&facts, &live) {
+                Answer::Found(found) => (found[0].severity, found[0].message.clone()),
+                other => panic!("{other:?}"),
+            }
+        };
+        let ended =
+            (Severity::Info, "Release is locked by a run that has ended, and gets unlocked".to_owned());
+        assert_eq!(told(Fate::Gone, 0), ended);
+        assert_eq!(told(Fate::Elsewhere, 1_763_900_000 + 900), ended);
+        let young = told(Fate::Elsewhere, 1_763_900_000 + 899);
+        assert_eq!(young, (Severity::Error, "Release may still be synced by a run elsewhere".to_owned()));
     }
 }

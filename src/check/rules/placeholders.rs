@@ -33,7 +33,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let wanted = facts.desired.releases().filter(|release| release.installed);
+    let wanted = facts.desired.releases().filter(|release| release.is_wanted());
     wanted.flat_map(of_release).collect::<Vec<_>>().into()
 }
 

@@ -15,5 +15,8 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    plan(facts.desired, Some(live), facts.settings.rotate_age_key).err().unwrap_or_default().into()
+    plan(facts.desired, Some(live), &facts.settings.wishes, facts.observed.now)
+        .err()
+        .unwrap_or_default()
+        .into()
 }

@@ -32,7 +32,7 @@ fn of_helmfile(helmfile: &Helmfile) -> Vec<Finding> {
     let mut findings: Vec<_> = wanted.iter().filter_map(|release| single(helmfile, release)).collect();
     for release in &wanted {
         let unknown =
-            release.needs.iter().find(|need| !helmfile.releases.iter().any(|other| names(need, other)));
+            release.needs.iter().find(|need| !helmfile.releases.iter().any(|other| other.id() == **need));
         findings.extend(unknown.map(|need| {
             found(helmfile, release, "Release needs one that is not in the helmfile")
                 .with("needs", need)
@@ -68,20 +68,13 @@ fn single(helmfile: &Helmfile, release: &Release) -> Option<Finding> {
     })
 }
 
-/// Whether an entry of `needs` (`[CONTEXT/]NAMESPACE/NAME`, or a name alone) means the release.
-fn names(need: &str, release: &Release) -> bool {
-    let mut parts = need.rsplit('/');
-    let name = parts.next();
-    name == Some(release.name.as_str()) && parts.next().is_none_or(|namespace| namespace == release.namespace)
-}
-
 /// A release that needs itself by way of others.
 fn cycle<'a>(releases: &[&'a Release]) -> Option<&'a Release> {
     let mut done: BTreeSet<String> = BTreeSet::new();
     loop {
         let ready = |release: &&&Release| {
             let met = |need: &String| {
-                releases.iter().filter(|other| names(need, other)).all(|other| done.contains(&other.id()))
+                releases.iter().filter(|other| other.id() == *need).all(|other| done.contains(&other.id()))
             };
             !done.contains(&release.id()) && release.needs.iter().all(met)
         };
@@ -109,11 +102,15 @@ mod tests {
     #[test]
     fn what_would_fail_in_the_middle_is_found_first() {
         let good = "- {name: a, namespace: x, chart: 'oci://r/a'}\n- {name: b, namespace: x, chart: r/b, needs: [x/a]}\n\
-            - {name: c, namespace: y, chart: r/c, needs: [x/b, a]}\n";
+            - {name: c, namespace: x, chart: r/c, needs: [context/x/b, a]}\n";
         assert_eq!(messages(good), [""; 0]);
         let cases = [
             (
                 "- {name: b, namespace: x, chart: r/b, needs: [y/a]}\n- {name: a, namespace: x, chart: r/a}\n",
+                "Release needs one that is not in the helmfile",
+            ),
+            (
+                "- {name: b, namespace: y, chart: r/b, needs: [a]}\n- {name: a, namespace: x, chart: r/a}\n",
                 "Release needs one that is not in the helmfile",
             ),
             (

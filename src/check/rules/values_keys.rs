@@ -27,7 +27,7 @@ pub(super) const RULE: Rule = Rule {
 fn check(facts: &Facts<'_>) -> Answer {
     let mut findings = Vec::new();
     let mut unknown = Vec::new();
-    for release in facts.desired.releases().filter(|release| release.installed) {
+    for release in facts.desired.releases().filter(|release| release.is_wanted()) {
         let Value::Object(values) = release.merged() else { continue };
         match facts.desired.charts.get(&release.id()) {
             _ if values.is_empty() => {}

@@ -67,6 +67,7 @@ fn stored(id: &str) -> Stored {
         status: "deployed".to_owned(),
         revision: 1,
         modified: Some(1_763_900_000),
+        ..Stored::default()
     }
 }
 
@@ -75,13 +76,8 @@ fn record(stored: &Stored, version: &str) -> (String, Record) {
         stored: stored.clone(),
         chart: stored.name.clone(),
         version: version.to_owned(),
-        app_version: String::new(),
-        deployed: String::new(),
         description: "Release failed: context deadline exceeded".to_owned(),
-        values: serde_json::Value::Null,
-        defaults: serde_json::Value::Null,
-        manifest: String::new(),
-        templates: 0,
+        ..Record::default()
     };
     (stored.id(), record)
 }
@@ -558,6 +554,7 @@ fn charts_are_read_from_labels() {
     );
     assert_eq!(chart("a-1.0.0_b7").as_deref(), Some("a 1.0.0+b7"));
     assert_eq!((chart("nothing"), chart("-"), chart("ä-1")), (None, None, None));
-    assert_eq!(rfc3339(u64::MAX), None);
-    assert_eq!(rfc3339(1_763_900_000).as_deref(), Some("2025-11-23T12:13:20Z"));
+    let since = |modified| Stored { modified: Some(modified), ..Stored::default() }.since();
+    assert_eq!(since(u64::MAX), None);
+    assert_eq!(since(1_763_900_000).as_deref(), Some("2025-11-23T12:13:20Z"));
 }

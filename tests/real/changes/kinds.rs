@@ -337,7 +337,7 @@ fn local_template(repository: &mut Repository<'_>) -> Change {
     repository.write_local(MORE, 1);
     let expected = synced("home/own", ("1.0.0", "1.0.0"), &[]);
     Change::new("a template of the chart in the repository changed, its version not", vec![expected])
-        .with("its chart's templates differ")
+        .with("its chart differs: templates/")
 }
 
 fn local_defaults(repository: &mut Repository<'_>) -> Change {

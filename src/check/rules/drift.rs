@@ -1,0 +1,73 @@
+//! Nobody has changed what Helm has made.
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::Live;
+use crate::observed::standing::Drift;
+use crate::plan::wishes::names;
+
+pub(super) const RULE: Rule = Rule {
+    id: "drift",
+    group: Group::Releases,
+    title: "nobody has changed what Helm has made",
+    why: "A field that somebody changed in the cluster stays as it is until the release changes, and then helm puts it back \
+          or fails with a conflict. It may have been changed for a reason, so it is put back only when that is asked for. \
+          What an autoscaler or a controller sets is meant to differ.",
+    essential: false,
+    check: Check::Cluster(check),
+};
+
+/// So many fields of a release are told.
+const TOLD: usize = 5;
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let mended = |release: &str| names(&facts.settings.wishes.fix_drift, release);
+    let standing = live.standing.iter().filter(|(release, _)| !mended(release));
+    let drifted = standing.filter_map(|(release, standing)| {
+        let drift = &standing.as_ref().ok()?.drift;
+        (!drift.is_empty()).then(|| finding(release, drift))
+    });
+    drifted.collect::<Vec<_>>().into()
+}
+
+fn finding(release: &str, drift: &[Drift]) -> Finding {
+    let field = |one: &Drift| {
+        let by = one.by.as_ref().map_or_else(|| "taken away".to_owned(), |by| format!("by {by}"));
+        format!("{} {} ({by})", one.object, one.path)
+    };
+    let mut fields = drift.iter().take(TOLD).map(field).collect::<Vec<_>>().join(", ");
+    if drift.len() > TOLD {
+        fields = format!("{fields} and {} more", drift.len() - TOLD);
+    }
+    Finding::warning(RULE.id, "Release was changed in the cluster")
+        .with("release", release)
+        .with("fields", fields)
+        .fix(format!("k3s-boot apps --fix-drift {release}  # puts them back"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity;
+    use crate::check::testing::World;
+    use crate::observed::standing::Standing;
+
+    #[test]
+    fn what_was_changed_is_told_unless_it_is_put_back() {
+        let mut world = World::healthy();
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        let drift = |path: &str, by: Option<&str>| Drift {
+            object: "Deployment n/d".to_owned(),
+            path: path.to_owned(),
+            by: by.map(ToOwned::to_owned),
+        };
+        let drift = vec![drift("spec.replicas", Some("kubectl")), drift("spec.x", None)];
+        let standing = Standing { drift, ..Standing::default() };
+        world.live_mut().standing.insert("kube-system/coredns".to_owned(), Ok(standing));
+        let message = "Release was changed in the cluster".to_owned();
+        assert_eq!(world.found(&RULE), [(Severity::Warning, message)]);
+        let expected = "Deployment n/d spec.replicas (by kubectl), Deployment n/d spec.x (taken away)";
+        assert_eq!(world.pair(&RULE, "fields"), expected);
+        world.settings.wishes.fix_drift = vec!["coredns".to_owned()];
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+    }
+}

@@ -1,0 +1,54 @@
+//! Nothing that is installed is newer than what is wanted.
+
+use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::Live;
+use crate::plan::releases::{ReleaseAction, plan};
+
+pub(super) const RULE: Rule = Rule {
+    id: "newer",
+    group: Group::Releases,
+    title: "nothing that is installed is newer than what is wanted",
+    why: "After `cilium install`, a hand upgrade or `flux bootstrap` the cluster runs a newer version than the helmfile \
+          names. Lowering it can lose what the newer one has written, so it stays until that is asked for.",
+    essential: false,
+    check: Check::Cluster(check),
+};
+
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
+    let wanted = facts.desired.releases().filter(|release| release.is_wanted());
+    let plans = wanted.map(|release| plan(release, facts.desired, live, &facts.settings.wishes));
+    let newer = plans.filter(|plan| plan.action == ReleaseAction::Newer);
+    let told = newer.map(|plan| {
+        let name = plan.id.split_once('/').map_or(plan.id.as_str(), |(_, name)| name);
+        Finding::warning(RULE.id, "Release is newer in the cluster than in the helmfile")
+            .with("release", &plan.id)
+            .with("installed", plan.from.map(|from| from.version).unwrap_or_default())
+            .with("wanted", &plan.to.version)
+            .fix(format!("version: the installed one, in the helmfile; or lower it with --downgrade {name}"))
+    });
+    told.collect::<Vec<_>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::check::Severity;
+    use crate::check::testing::World;
+    use crate::observed::helm::Record;
+
+    #[test]
+    fn what_is_newer_is_told_unless_it_is_lowered() {
+        let mut world = World::healthy();
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+        let release = world.desired.release("coredns").unwrap();
+        let (id, chart) = (release.id(), release.chart_name().to_owned());
+        let record = Record { chart, version: "99.0.0".to_owned(), ..Record::default() };
+        world.live_mut().records = Ok(BTreeMap::from([(id, record)]));
+        let message = "Release is newer in the cluster than in the helmfile".to_owned();
+        assert_eq!(world.found(&RULE), [(Severity::Warning, message)]);
+        world.settings.wishes.downgrade = vec!["coredns".to_owned()];
+        assert_eq!(world.ask(&RULE), Answer::Ok);
+    }
+}

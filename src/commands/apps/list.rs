@@ -1,0 +1,78 @@
+//! `k3s-boot apps --list`: the stages and what each is about, as the files tell; the cluster is not asked.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use crate::check::Finding;
+use crate::desired::repository;
+use crate::desired::state_file::{self, StateFile};
+use crate::report::list::{ListedStage, StagesReport};
+use crate::settings::Settings;
+use crate::stages::Stage;
+
+/// Prints them; gives the exit code.
+///
+/// # Errors
+///
+/// stdout cannot be written.
+pub fn list(settings: &Settings) -> std::io::Result<u8> {
+    let (found, mut problems) = match repository::helmfiles(&settings.root, &settings.helmfiles) {
+        Ok(found) => (found.into(), Vec::new()),
+        Err(problems) => (Vec::new(), problems),
+    };
+    problems.extend(settings.config_problems.iter().cloned());
+    if !problems.is_empty() {
+        problems.iter().for_each(Finding::log);
+        return Ok(1);
+    }
+    // helmfile, which would run its hooks, is not started.
+    let read = |(kind, path): (_, PathBuf)| state_file::read(kind, &path, true).0;
+    let helmfiles: Vec<_> = found.into_iter().map(read).collect();
+    let report = StagesReport {
+        stages: Stage::ALL.into_iter().map(|stage| listed(settings, &helmfiles, stage)).collect(),
+    };
+    let mut stdout = std::io::stdout().lock();
+    if settings.json {
+        serde_json::to_writer_pretty(&mut stdout, &report)?;
+        stdout.write_all(b"\n")?;
+    } else {
+        stdout.write_all(report.text().as_bytes())?;
+    }
+    stdout.flush()?;
+    Ok(0)
+}
+
+fn listed(settings: &Settings, helmfiles: &[StateFile], stage: Stage) -> ListedStage {
+    let mut unknown = None;
+    let mut reason = |helmfile: &StateFile| {
+        let shown = helmfile.path.strip_prefix(&settings.root).unwrap_or(&helmfile.path);
+        let words = format!("`{}` does not tell all its releases in plain words", shown.display());
+        unknown.get_or_insert(words);
+    };
+    let items = match stage {
+        Stage::Nodes | Stage::Verify => Vec::new(),
+        Stage::Namespaces => {
+            let of_releases = helmfiles.iter().flat_map(|helmfile| &helmfile.releases);
+            let of_releases = of_releases.map(|(namespace, _)| namespace.as_str());
+            helmfiles.iter().filter(|helmfile| helmfile.partial).for_each(&mut reason);
+            repository::namespaces(&settings.root, settings.namespaces.as_deref(), of_releases)
+        }
+        Stage::Secrets => {
+            let files = settings.secret_files.clone();
+            let files = files.unwrap_or_else(|| repository::encrypted_files(&settings.root));
+            let key = settings.age_key.clone();
+            let shown = |path: PathBuf| {
+                path.strip_prefix(&settings.root).map_or_else(|_| path.clone(), std::path::Path::to_owned)
+            };
+            std::iter::once(key).chain(files).map(|path| shown(path).display().to_string()).collect()
+        }
+        Stage::Crds | Stage::Apps => {
+            let of_stage = helmfiles.iter().filter(|helmfile| helmfile.kind.stage() == stage);
+            let of_stage: Vec<_> = of_stage.collect();
+            of_stage.iter().filter(|helmfile| helmfile.partial).for_each(|helmfile| reason(helmfile));
+            let releases = of_stage.iter().flat_map(|helmfile| &helmfile.releases);
+            releases.map(|(namespace, name)| format!("{namespace}/{name}")).collect()
+        }
+    };
+    ListedStage { name: stage.name(), left_out: settings.wishes.stages.has(stage), items, unknown }
+}

@@ -1,0 +1,176 @@
+//! Stage *preflight*, and *nodes* beside it: everything is found out, nothing is changed.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::oneshot;
+
+use crate::check::{self, Finding, Outcome, Rule, Severity};
+use crate::commands::ask::confirm;
+use crate::error::Error;
+use crate::gather::{self, Files, Picture, Purpose};
+use crate::guard;
+use crate::kubeconfig::Target;
+use crate::logger::{self, Level};
+use crate::observed::cluster::Cluster;
+use crate::plan::{Plan, plan};
+use crate::redact::Redactor;
+use crate::run::{nodes, seconds};
+use crate::scratch::Scratch;
+use crate::settings::Settings;
+use crate::stages::Stage;
+use crate::tools::Toolbox;
+
+/// What a preflight that passed has found out.
+pub(super) struct Ready {
+    pub(super) picture: Picture,
+    pub(super) plan: Plan,
+    /// When it began: all that was seen is younger.
+    pub(super) began: Instant,
+    /// How long nodes were waited for, while other things were checked.
+    pub(super) waited: Duration,
+}
+
+/// Finds out everything, waits for nodes meanwhile, asks the rules, and makes the plan. The second time, nothing is said
+/// of what was said already.
+pub(super) async fn preflight(
+    tools: &Toolbox,
+    settings: &Settings,
+    files: Files,
+    scratch: &Scratch,
+    redactor: &Redactor,
+    again: bool,
+) -> Result<Ready, Error> {
+    let start = Instant::now();
+    let expected = if settings.wishes.stages.has(Stage::Nodes) { 0 } else { settings.nodes };
+    let (tell, told) = oneshot::channel();
+    let on_cluster = |version: &str, cluster: &Cluster| {
+        if !again {
+            say_target(&tools.target, version, cluster);
+        }
+        _ = tell.send(cluster.nodes.len());
+    };
+    let mut waiting = Box::pin(async {
+        match told.await {
+            Ok(registered) => nodes::wait(tools, registered, expected, settings.nodes_timeout).await,
+            // The cluster does not answer: a rule says so.
+            Err(_) => std::future::pending().await,
+        }
+    });
+    let mut gathering =
+        Box::pin(gather::gather(tools, settings, files, scratch, redactor, Purpose::Plan, on_cluster));
+    let mut waited = None;
+    let mut picture = loop {
+        tokio::select! {
+            picture = &mut gathering => break picture?,
+            nodes = &mut waiting, if waited.is_none() => waited = Some(nodes),
+        }
+    };
+    drop(gathering);
+    // What else is wrong with another cluster is nothing to mend, nor to wait for.
+    if let Some(live) = &picture.observed.live
+        && let guard::Verdict::Refused(finding) = guard::judge(settings, &picture.desired, live)
+    {
+        return Err(Error::Preflight(vec![finding]));
+    }
+    // Whether an unknown one is the right one is asked last, when nothing else is in the way.
+    // Nodes that are still to come are waited for, and told of when all are there.
+    let registered = picture.observed.live.as_ref().map_or(0, |live| live.cluster.nodes.len());
+    let complete = registered >= expected;
+    let due = |rule: &Rule| rule.id != "guard" && (complete || !is_about_nodes(rule));
+    let judged = judge(settings, &picture, due, again)?;
+    // With a problem in what is there already, waiting for nodes would help nobody.
+    let (cluster, took) = match waited {
+        Some(nodes) => nodes?,
+        None => waiting.await?,
+    };
+    if let (Some(cluster), Some(live)) = (cluster, &mut picture.observed.live) {
+        let leases = std::mem::take(&mut live.cluster.leases);
+        live.cluster = Cluster { leases, ..cluster };
+        judge(settings, &picture, is_about_nodes, again)?;
+    }
+    guard(settings, tools, &picture).await?;
+    let live = picture.observed.live.as_ref();
+    let plan =
+        plan(&picture.desired, live, &settings.wishes, picture.observed.now).map_err(Error::Preflight)?;
+    tracing::info!(
+        checks = %judged.checks,
+        warnings = %judged.warnings,
+        took = %seconds(start.elapsed()),
+        "Preflight passed"
+    );
+    Ok(Ready { picture, plan, began: start, waited: took })
+}
+
+/// Lets only the right cluster pass.
+async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Result<(), Error> {
+    let Some(live) = &picture.observed.live else { return Ok(()) };
+    match guard::judge(settings, &picture.desired, live) {
+        guard::Verdict::Known(_) | guard::Verdict::Fresh => Ok(()),
+        guard::Verdict::Refused(finding) => Err(Error::Preflight(vec![finding])),
+        guard::Verdict::Unknown(runs) => {
+            let unknown = guard::unknown(live, &runs);
+            if !settings.can_ask {
+                return Err(Error::Preflight(vec![unknown]));
+            }
+            let (server, uid, nodes) = (&tools.target.server, &live.cluster.uid, live.cluster.nodes.len());
+            tracing::warn!(
+                server = %server,
+                uid = %uid,
+                nodes = %nodes,
+                runs = %guard::shortened(&runs),
+                "Cluster is not known, and something runs there"
+            );
+            let stop = tools.runner.stop();
+            if confirm("Is this the cluster to be bootstrapped?", stop).await? {
+                return Ok(());
+            }
+            Err(Error::Preflight(vec![unknown]))
+        }
+    }
+}
+
+fn is_about_nodes(rule: &Rule) -> bool {
+    matches!(rule.check, check::Check::Nodes(_))
+}
+
+/// How many rules answered, and how many of them found something that deserves a look.
+struct Judged {
+    checks: usize,
+    warnings: usize,
+}
+
+/// Asks the rules; says warnings.
+fn judge(
+    settings: &Settings,
+    picture: &Picture,
+    wanted: impl Fn(&Rule) -> bool,
+    again: bool,
+) -> Result<Judged, Error> {
+    let outcomes = check::run(&picture.facts(settings), wanted);
+    let findings: Vec<_> = outcomes.iter().flat_map(Outcome::findings).collect();
+    let counts = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let warnings = counts(Severity::Warning);
+    let told = |finding: &&&Finding| finding.severity >= Severity::Warning;
+    if counts(Severity::Error) > 0 || (settings.strict && warnings > 0) {
+        let weigh = |finding: &&Finding| {
+            let severity = if settings.strict { Severity::Error } else { finding.severity };
+            Finding { severity, ..(*finding).clone() }
+        };
+        return Err(Error::Preflight(findings.iter().filter(told).map(weigh).collect()));
+    }
+    findings.iter().filter(told).filter(|_| !again).for_each(|finding| finding.log());
+    let checks = outcomes.iter().filter(|outcome| outcome.answered()).count();
+    Ok(Judged { checks, warnings })
+}
+
+fn say_target(target: &Target, version: &str, cluster: &Cluster) {
+    let mut pairs = vec![
+        ("context", target.context.clone()),
+        ("server", target.server.clone()),
+        ("version", version.to_owned()),
+        ("nodes", cluster.nodes.len().to_string()),
+        ("uid", cluster.uid.clone()),
+    ];
+    pairs.extend(cluster.age(SystemTime::now()).map(|age| ("age", age)));
+    logger::log(Level::Info, "Target cluster", &pairs);
+}

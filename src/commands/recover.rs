@@ -1,0 +1,189 @@
+//! `k3s-boot recover`: unlocks releases that an operation of Helm has left locked; asks first.
+
+use std::time::SystemTime;
+
+use super::ask::confirm;
+use super::toolbox;
+use crate::check::Finding;
+use crate::child_env;
+use crate::cli::Recover;
+use crate::env::Env;
+use crate::error::{End, Error};
+use crate::gather;
+use crate::guard;
+use crate::logger::{self, Level};
+use crate::observed::Live;
+use crate::plan::wishes::is_named;
+use crate::process::own::Identity;
+use crate::process::signals::Stop;
+use crate::recovery::{Left, Locked, judge};
+use crate::redact::Redactor;
+use crate::report::recover::{LockedReport, RecoverReport};
+use crate::run::lock::{Lock, end_tools};
+use crate::run::unlock::release;
+use crate::scratch::Scratch;
+use crate::settings::Settings;
+use crate::tools::Toolbox;
+use crate::transcript::Transcript;
+
+/// Tells of locked releases, asks, and unlocks them; gives the exit code.
+///
+/// # Errors
+///
+/// stdout cannot be written.
+pub async fn recover(
+    settings: &Settings,
+    asked: &Recover,
+    env: &Env,
+    redactor: &Redactor,
+    stop: Stop,
+) -> std::io::Result<u8> {
+    let transcript =
+        Transcript::new(settings.state.as_ref().map(|state| state.join("logs")), redactor.clone());
+    redactor.add(child_env::secrets(env));
+    let mut report = RecoverReport::default();
+    let work = work(settings, asked, env, redactor, stop.clone(), &transcript, &mut report);
+    match Box::pin(work).await {
+        Ok(()) => {
+            let others = |one: &&LockedReport| !one.unlocked;
+            let left = report.releases.iter().filter(others).count();
+            report.result = if left == 0 { "unlocked" } else { "left" };
+            report.exit_code = u8::from(left > 0);
+            transcript.discard();
+        }
+        Err(error) => {
+            report.result = "failed";
+            report.exit_code = error.exit_code(report.releases.iter().any(|one| one.unlocked));
+            report.error = Some(redactor.apply(&error.to_string()).into_owned());
+            error.report(&End { log: transcript.path().as_deref(), killed: stop.killed(), go_on: None });
+        }
+    }
+    if settings.json {
+        report.print()?;
+    }
+    Ok(report.exit_code)
+}
+
+async fn work(
+    settings: &Settings,
+    asked: &Recover,
+    env: &Env,
+    redactor: &Redactor,
+    stop: Stop,
+    transcript: &Transcript,
+    report: &mut RecoverReport,
+) -> Result<(), Error> {
+    let files = gather::files_for_looking(settings, redactor);
+    let problems = [files.problems.clone(), driver(settings)].concat();
+    if gather::stops(&problems) {
+        return Err(Error::Preflight(problems));
+    }
+    problems.iter().for_each(Finding::log);
+    let scratch = Scratch::new(&settings.temp)?;
+    let tools = toolbox(settings, env, &files, &scratch, stop, transcript);
+    let live = gather::locks(&tools).await?;
+    if let Some(other) = guard::other_pin(settings, &live.cluster.uid) {
+        return Err(Error::Preflight(vec![other]));
+    }
+    let longest = settings.release_timeout;
+    let unread = |reason: String| {
+        Error::Preflight(vec![Finding::error("plan", "Cluster cannot be read").with("reason", reason)])
+    };
+    let mut locked = judge(&live, longest, asked.force, SystemTime::now()).map_err(unread)?;
+    if !asked.releases.is_empty() {
+        locked.retain(|one| asked.releases.iter().any(|name| is_named(name, &one.stored.id())));
+    }
+    logger::log(
+        Level::Info,
+        "Target cluster",
+        &[
+            ("context", tools.target.context.clone()),
+            ("server", tools.target.server.clone()),
+            ("uid", live.cluster.uid.clone()),
+        ],
+    );
+    locked.iter().for_each(say);
+    // What something else owns is nobody's to mend here.
+    let ours = locked.iter().filter(|one| !matches!(one.left, Some(Left::ToOwner(_))));
+    report.releases = ours.map(LockedReport::new).collect();
+    let unlockable: Vec<_> = locked.iter().filter(|one| one.left.is_none()).collect();
+    if unlockable.is_empty() {
+        if report.releases.is_empty() {
+            tracing::info!("No release is locked that could be unlocked");
+        }
+        return Ok(());
+    }
+    if !asked.yes && !confirmed(settings, &tools, &unlockable).await? {
+        return Err(Error::Preflight(vec![
+            Finding::error("pending", "Nothing was unlocked").fix("answer `yes`, or say it with --yes"),
+        ]));
+    }
+    unlock(settings, &tools, &live, &unlockable, report).await?;
+    tracing::info!(next = "k3s-boot apps", "Releases unlocked are synced by the next run");
+    Ok(())
+}
+
+/// Where helm keeps its records elsewhere, there is nothing to be seen of them.
+fn driver(settings: &Settings) -> Vec<Finding> {
+    let finding = settings.wishes.helm_driver.as_ref().map(|driver| {
+        Finding::error("env", "Releases cannot be seen")
+            .with("reason", format!("HELM_DRIVER is `{driver}`"))
+            .fix("unset HELM_DRIVER, if helm keeps its records in Secrets")
+    });
+    finding.into_iter().collect()
+}
+
+fn say(locked: &Locked) {
+    let Locked { stored, by, left, .. } = locked;
+    let mut pairs = vec![("release", stored.id()), ("status", stored.status.clone())];
+    pairs.extend(stored.since().map(|since| ("since", since)));
+    pairs.push(("locked_by", by.clone()));
+    pairs.extend(left.iter().flat_map(|left| [("left", left.reason()), ("fix", left.fix())]));
+    let revision = stored.revision;
+    let will = || ("will", format!("take revision {revision} away, and leave what it has made"));
+    pairs.extend(left.is_none().then(will));
+    logger::log(Level::Warn, "Release locked", &pairs);
+}
+
+async fn confirmed(settings: &Settings, tools: &Toolbox, locked: &[&Locked]) -> Result<bool, Error> {
+    if !settings.can_ask {
+        return Ok(false);
+    }
+    let count = locked.len();
+    let what = if count == 1 { "this release".to_owned() } else { format!("these {count} releases") };
+    confirm(&format!("Is nothing at work on {what}, and shall they be unlocked?"), tools.runner.stop()).await
+}
+
+async fn unlock(
+    settings: &Settings,
+    tools: &Toolbox,
+    live: &Live,
+    locked: &[&Locked],
+    report: &mut RecoverReport,
+) -> Result<(), Error> {
+    let mut notes = live.notes.clone();
+    let (lock, _) = Lock::acquire(tools, live.cluster.lock(), &notes, &[], settings.wait_lock).await?;
+    let work = async {
+        for Locked { stored, run, .. } in locked {
+            let id = stored.id();
+            if let Some(run) = run.as_deref().and_then(Identity::parse) {
+                end_tools(tools, &run).await?;
+            }
+            if release(tools, stored).await? {
+                tracing::info!(release = %id, status = %stored.status, "Release unlocked");
+                notes.operations.remove(&id);
+                report
+                    .releases
+                    .iter_mut()
+                    .filter(|one| one.release == id)
+                    .for_each(|one| one.unlocked = true);
+            } else {
+                tracing::warn!(release = %id, "Release has changed meanwhile, and is left");
+            }
+        }
+        Ok(())
+    };
+    let result = lock.during(work).await;
+    lock.release(Some(&notes)).await;
+    result
+}

@@ -1,0 +1,113 @@
+//! What runs note about themselves, as annotations of the Lease that is their lock.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What a run noted of the releases that it synced, so that the next one need not look at all of each.
+pub const RELEASES: &str = "k3s-boot/releases";
+
+/// What a run is about to do with releases: one that is left locked is known by it.
+pub const OPERATIONS: &str = "k3s-boot/operations";
+
+/// What earlier runs noted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Of releases, by `namespace/name`.
+    pub releases: BTreeMap<String, Synced>,
+    /// Of operations, by the `namespace/name` of their release.
+    pub operations: BTreeMap<String, Operation>,
+}
+
+/// What was noted of a release after its sync.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Synced {
+    /// The revision that it is true of.
+    pub revision: u64,
+    /// The chart (see [`crate::charts::digest`]).
+    pub chart: String,
+    /// Its objects (see [`crate::observed::standing::stamp`]), in the order of the manifest.
+    pub objects: String,
+}
+
+/// An operation that was begun.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Operation {
+    /// The run (see [`crate::process::own::Identity`]).
+    pub run: String,
+    /// The revision before; 0 for none.
+    pub after: u64,
+    /// When the run noted it, in seconds since 1970 by its machine's clock.
+    pub began: u64,
+    /// helm's timeout, in seconds.
+    pub timeout: u64,
+}
+
+impl Notes {
+    /// Reads the annotations of a Lease. What somebody made unreadable is as good as not noted.
+    #[must_use]
+    pub fn of(annotations: &BTreeMap<String, String>) -> Self {
+        fn read<T: Default + for<'de> Deserialize<'de>>(text: Option<&String>) -> T {
+            text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+        }
+        Self { releases: read(annotations.get(RELEASES)), operations: read(annotations.get(OPERATIONS)) }
+    }
+
+    /// Writes them into the annotations of a Lease.
+    pub fn write(&self, annotations: &mut BTreeMap<String, String>) {
+        let mut write = |name: &str, empty: bool, text: serde_json::Result<String>| match text {
+            Ok(text) if !empty => _ = annotations.insert(name.to_owned(), text),
+            _ => _ = annotations.remove(name),
+        };
+        write(RELEASES, self.releases.is_empty(), serde_json::to_string(&self.releases));
+        write(OPERATIONS, self.operations.is_empty(), serde_json::to_string(&self.operations));
+    }
+
+    /// What was noted of a release at this revision.
+    #[must_use]
+    pub fn synced(&self, release: &str, revision: u64) -> Option<&Synced> {
+        self.releases.get(release).filter(|noted| noted.revision == revision)
+    }
+
+    /// The operation that led to this revision of a release.
+    #[must_use]
+    pub fn operation(&self, release: &str, revision: u64) -> Option<&Operation> {
+        self.operations.get(release).filter(|operation| operation.after.checked_add(1) == Some(revision))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_read_as_they_were_written() {
+        let synced = Synced { revision: 3, chart: "c".to_owned(), objects: "o".to_owned() };
+        let operation = Operation { run: "r".to_owned(), after: 3, began: 1, timeout: 900 };
+        let notes = Notes {
+            releases: [("n/r".to_owned(), synced.clone())].into(),
+            operations: [("n/r".to_owned(), operation.clone())].into(),
+        };
+        let mut annotations = BTreeMap::from([("other".to_owned(), "x".to_owned())]);
+        notes.write(&mut annotations);
+        assert_eq!((annotations.len(), Notes::of(&annotations)), (3, notes.clone()));
+        assert_eq!((notes.synced("n/r", 3), notes.synced("n/r", 4)), (Some(&synced), None));
+        assert_eq!((notes.operation("n/r", 4), notes.operation("n/r", 3)), (Some(&operation), None));
+        Notes::default().write(&mut annotations);
+        assert_eq!(annotations.len(), 1, "what is empty is not noted");
+        let garbage = BTreeMap::from([RELEASES, OPERATIONS].map(|name| (name.to_owned(), "[".to_owned())));
+        assert_eq!(Notes::of(&garbage), Notes::default());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_annotation_makes_it_panic(text: String, odd in crate::observed::odd::odd(
+            r#"{"n/r":{"revision":3,"chart":"c","objects":"o","run":"r","after":3,"began":1,"timeout":900}}"#)) {
+            for text in [text, odd.to_string()] {
+                let annotations = BTreeMap::from([RELEASES, OPERATIONS].map(|name| (name.to_owned(), text.clone())));
+                let notes = Notes::of(&annotations);
+                _ = (notes.synced("n/r", 3), notes.operation("n/r", 4));
+            }
+        }
+    }
+}

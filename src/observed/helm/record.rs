@@ -1,0 +1,307 @@
+//! A record of Helm: all that it notes of a revision.
+
+use std::borrow::Cow;
+use std::io::Read as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::GzDecoder;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::Stored;
+use crate::desired::chart::content::Content;
+use crate::desired::objects::ObjectId;
+use crate::manifests::stored::{Made, objects};
+use crate::observed::Known;
+use crate::observed::inventory::Meta;
+
+/// A record is at most 1 MiB as stored; one that grows beyond this when unpacked is none.
+const LARGEST: u64 = 64 * 1024 * 1024;
+
+/// The newest revision of a release in full. No `Debug` of its values: they may hold secrets.
+pub struct Record {
+    /// What its labels tell.
+    pub stored: Stored,
+    /// The chart's name.
+    pub chart: String,
+    /// The chart's version.
+    pub version: String,
+    /// The version of what the chart installs.
+    pub app_version: String,
+    /// When it was deployed, as RFC 3339.
+    pub deployed: String,
+    /// What helm noted about it.
+    pub description: String,
+    /// The user's values.
+    pub values: Value,
+    /// The chart's own values.
+    pub defaults: Value,
+    /// The objects of its manifest, in their order. One that names no namespace has that of the release, also if it belongs
+    /// to none.
+    pub objects: Known<Vec<ObjectId>>,
+    /// All of it as helm has packed it: what is seldom needed is unpacked once more then.
+    pub packed: Packed,
+    /// What is in the chart's files, but for those of subcharts, which helm does not store.
+    pub content: Content,
+    /// Whether helm has applied it on the server's side, so that fields of others are conflicts.
+    pub server_side: bool,
+}
+
+/// A record as helm has packed it: gzip, JSON.
+#[derive(Default)]
+pub struct Packed(Vec<u8>);
+
+impl Default for Record {
+    /// Nothing is known of it.
+    fn default() -> Self {
+        Self {
+            stored: Stored::default(),
+            chart: String::new(),
+            version: String::new(),
+            app_version: String::new(),
+            deployed: String::new(),
+            description: String::new(),
+            values: Value::Null,
+            defaults: Value::Null,
+            objects: Ok(Vec::new()),
+            packed: Packed::default(),
+            content: Content::default(),
+            server_side: false,
+        }
+    }
+}
+
+impl Record {
+    /// Those of its objects in full that stand at these places; the others need not be read.
+    ///
+    /// # Errors
+    ///
+    /// The manifest cannot be read.
+    pub fn whole(&self, places: &[usize]) -> Known<Vec<Value>> {
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bytes = inflate(&self.packed.0)?;
+        let release = read(&bytes)?;
+        let made = release.made()?;
+        let one = |place: &usize| {
+            made.get(*place).and_then(Made::object).ok_or_else(|| "its manifest cannot be read".to_owned())
+        };
+        places.iter().map(one).collect()
+    }
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Record");
+        shown.field("stored", &self.stored).field("chart", &self.chart).field("version", &self.version);
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// What helm notes of a release. What is not kept is borrowed: a record has megabytes.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Release<'a> {
+    name: String,
+    namespace: String,
+    version: u64,
+    info: Info,
+    #[serde(borrow)]
+    chart: Chart<'a>,
+    config: Value,
+    #[serde(borrow)]
+    manifest: Option<&'a RawValue>,
+    /// `ssa` or `csa`; helm 3 does not note it.
+    apply_method: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Info {
+    status: String,
+    last_deployed: String,
+    description: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Chart<'a> {
+    metadata: ChartMetadata,
+    /// Go writes an empty list as null.
+    #[serde(borrow)]
+    templates: Option<Vec<File<'a>>>,
+    #[serde(borrow)]
+    files: Option<Vec<File<'a>>>,
+    values: Value,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct File<'a> {
+    name: String,
+    #[serde(borrow)]
+    data: Base64<'a>,
+}
+
+impl Release<'_> {
+    fn made(&self) -> Known<Vec<Made<'_>>> {
+        let text = self.manifest.map_or("", RawValue::get);
+        let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        objects(text.unwrap_or_default())
+    }
+}
+
+/// Bytes as Go writes them: base64, or null for none.
+#[derive(Default)]
+pub(super) struct Base64<'a>(pub(super) Cow<'a, str>);
+
+impl Base64<'_> {
+    fn decode(&self) -> Result<Vec<u8>, String> {
+        STANDARD.decode(self.0.as_bytes()).map_err(|_| "not base64".to_owned())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Base64<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words;
+        impl<'de> Visitor<'de> for Words {
+            type Value = Cow<'de, str>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("base64")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(text))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(text.to_owned()))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(""))
+            }
+        }
+        deserializer.deserialize_any(Words).map(Base64)
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ChartMetadata {
+    name: String,
+    version: String,
+    app_version: String,
+}
+
+/// Unpacks a record: base64 of the API, base64 of helm, gzip, JSON.
+///
+/// # Errors
+///
+/// In what it is not one; never tells what stands in it.
+pub fn unpack(data: &str) -> Result<Record, String> {
+    let decode = |bytes: &[u8]| STANDARD.decode(bytes).map_err(|_| "not base64".to_owned());
+    let packed = decode(&decode(data.as_bytes())?)?;
+    let bytes = inflate(&packed)?;
+    let release = read(&bytes)?;
+    let ids = release.made().map(|made| {
+        let namespace = Some(&release.namespace).filter(|namespace| !namespace.is_empty());
+        let id = |id: ObjectId| ObjectId { namespace: id.namespace.or(namespace.cloned()), ..id };
+        made.into_iter().map(|made| id(made.id)).collect()
+    });
+    let mut content = Content::default();
+    for File { name, data } in release.chart.templates.into_iter().chain(release.chart.files).flatten() {
+        content.add(name, &data.decode()?);
+    }
+    Ok(Record {
+        content,
+        stored: Stored {
+            namespace: release.namespace,
+            name: release.name,
+            status: release.info.status,
+            revision: release.version,
+            modified: None,
+            secret: Meta::default(),
+        },
+        chart: release.chart.metadata.name,
+        version: release.chart.metadata.version,
+        app_version: release.chart.metadata.app_version,
+        deployed: release.info.last_deployed,
+        description: release.info.description,
+        values: release.config,
+        server_side: release.apply_method == "ssa",
+        defaults: release.chart.values,
+        objects: ids,
+        packed: Packed(packed),
+    })
+}
+
+fn read(bytes: &[u8]) -> Result<Release<'_>, String> {
+    serde_json::from_slice(bytes).map_err(|_| "not a release of Helm 3 or 4".to_owned())
+}
+
+fn inflate(packed: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    if !packed.starts_with(&[0x1f, 0x8b]) {
+        // helm 3.0 stored it so, and reads it still.
+        return Ok(Cow::Borrowed(packed));
+    }
+    // RFC 1952: the last four bytes tell the size, which only spares growing.
+    let size = packed.last_chunk().map_or(0, |size| u64::from(u32::from_le_bytes(*size)));
+    let mut bytes = Vec::with_capacity(usize::try_from(size.min(LARGEST)).unwrap_or_default());
+    let mut decoder = GzDecoder::new(packed).take(LARGEST + 1);
+    decoder.read_to_end(&mut bytes).map_err(|_| "not gzip".to_owned())?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(format!("larger than {LARGEST} bytes"));
+    }
+    Ok(Cow::Owned(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    const RECORD: &str = r#"{"name":"cilium","namespace":"kube-system","version":2,"info":{"status":"deployed","last_deployed":"2026-11-23T08:00:00Z","description":"Upgrade complete"},
+            "chart":{"metadata":{"name":"cilium","version":"1.18.6","appVersion":"1.18.6"},"templates":[{"name":"x","data":"eA=="}]},
+            "config":{"k":"CANARY"},"manifest":"---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\ndata: {a: b}\n---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: y\n"}"#;
+
+    fn pack(json: &str) -> String {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(json.as_bytes()).unwrap();
+        STANDARD.encode(STANDARD.encode(encoder.finish().unwrap()))
+    }
+
+    #[test]
+    fn a_record_is_unpacked() {
+        let record = unpack(&pack(RECORD)).unwrap();
+        assert_eq!((record.stored.id().as_str(), record.stored.revision), ("kube-system/cilium", 2));
+        assert_eq!((record.chart.as_str(), record.version.as_str()), ("cilium", "1.18.6"));
+        assert_eq!(record.values["k"], "CANARY");
+        assert!(!format!("{record:?}").contains("CANARY"));
+        let ids: Vec<_> = record.objects.as_ref().unwrap().iter().map(ObjectId::words).collect();
+        assert_eq!(ids, ["ConfigMap kube-system/x", "Namespace kube-system/y"]);
+        assert_eq!(record.whole(&[0]).unwrap()[0]["data"]["a"], "b");
+        assert!(record.whole(&[2]).is_err());
+        let empty =
+            r#"{"name":"a","chart":{"metadata":{"name":"a","version":"1"},"templates":null},"config":null}"#;
+        assert!(unpack(&pack(empty)).is_ok());
+        for broken in ["", "!", &STANDARD.encode("!"), &pack("1"), &pack("{")] {
+            assert!(unpack(broken).is_err(), "{broken}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_record_makes_it_panic(data: Vec<u8>, odd in crate::observed::odd::odd(RECORD)) {
+            _ = unpack(&pack(&odd.to_string())).map(|record| record.whole(&[0]));
+            _ = unpack(&STANDARD.encode(STANDARD.encode(&data)));
+            _ = unpack(&String::from_utf8_lossy(&data));
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! How the objects of installed releases stand: whether all are there, with the fields that helm set.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::inventory::{Inventory, Meta, Partial, Which};
+use super::kinds::Kinds;
+use super::{Known, Live};
+use crate::desired::objects::ObjectId;
+use crate::error::Error;
+use crate::fingerprint::normalized;
+use crate::manifests::diff::{as_helm_applies, fields};
+use crate::manifests::drift::{Cause, Difference, differences};
+use crate::notes::Synced;
+use crate::tools::Toolbox;
+use crate::tools::api::{Call, METADATA_OF_ONE, WHOLE, segment};
+
+/// How the objects of a release stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Those that are not there.
+    pub missing: Vec<String>,
+    /// Fields that somebody changed.
+    pub drift: Vec<Drift>,
+    /// Who manages it, by the labels that Flux gives to all that it makes: `HelmRelease namespace/name`.
+    pub owner: Option<String>,
+    /// What is noted of its objects after a sync, so that the next run need not look at them (see [`stamp`]).
+    pub stamps: String,
+}
+
+/// A field that somebody changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drift {
+    /// `Kind namespace/name`.
+    pub object: String,
+    /// Where in it.
+    pub path: String,
+    /// Who: `kubectl-edit`; nobody when the field was taken away.
+    pub by: Option<String>,
+}
+
+/// Tells whether what somebody wants of an object was changed: a short hash of which object it is and of what is counted
+/// or noted when it is written to. Equal to every build of k3s-boot.
+#[must_use]
+pub fn stamp(meta: &Meta) -> String {
+    let Meta { uid, generation, resource_version, labels, annotations, .. } = meta;
+    let mut hasher = Sha256::new();
+    hasher.update(uid);
+    if *generation > 0 {
+        hasher.update(generation.to_le_bytes());
+        for (name, value) in labels.iter().chain(annotations) {
+            for part in [name, value] {
+                hasher.update((part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+        }
+    } else {
+        // Kinds without a spec of their own are written to by nobody but those who want them otherwise.
+        hasher.update(resource_version);
+    }
+    let mut hash = format!("{:x}", hasher.finalize());
+    hash.truncate(STAMP);
+    hash
+}
+
+/// So many hexadecimal digits of a hash tell one write from the next.
+const STAMP: usize = 8;
+
+/// Who manages an object of this release, by the labels that Flux gives it.
+#[must_use]
+pub fn flux_owner(meta: &Meta) -> Option<String> {
+    let label = |group: &str, name: &str| meta.labels.get(&format!("{group}.toolkit.fluxcd.io/{name}"));
+    let kinds = [("helm", "HelmRelease"), ("kustomize", "Kustomization")];
+    kinds.into_iter().find_map(|(group, kind)| {
+        Some(format!("{kind} {}/{}", label(group, "namespace")?, label(group, "name")?))
+    })
+}
+
+impl Toolbox {
+    /// Looks at the objects of these releases (`namespace/name`), as their records have them; at what somebody changed of
+    /// them only if `drift` is asked for.
+    ///
+    /// # Errors
+    ///
+    /// k3s-boot was told to stop, or the API server does not answer.
+    pub async fn observe_standing(
+        &self,
+        live: &Live,
+        releases: &[String],
+        drift: bool,
+    ) -> Result<BTreeMap<String, Known<Standing>>, Error> {
+        let (Ok(records), Ok(kinds)) = (&live.records, &live.kinds) else { return Ok(BTreeMap::new()) };
+        let wanted = || releases.iter().filter_map(|release| Some((release, records.get(release)?)));
+        let all = wanted().filter_map(|(_, record)| record.objects.as_ref().ok()).flatten();
+        let inventory = self.observe_inventory(kinds, all, Which::Helms, live.inventory()).await?;
+        let looked = wanted().map(async |(release, record)| {
+            let objects = match &record.objects {
+                Ok(objects) => objects,
+                Err(reason) => return Ok((release.clone(), Err(reason.clone()))),
+            };
+            let noted = live.notes.synced(release, record.stored.revision);
+            let (mut standing, doubtful) = self.standing(kinds, &inventory, objects, noted).await?;
+            // What Flux manages may differ from helm's record as it likes.
+            if drift && standing.owner.is_none() && standing.missing.is_empty() {
+                let manifests = match record.whole(&doubtful) {
+                    Ok(manifests) => manifests,
+                    Err(reason) => return Ok((release.clone(), Err(reason))),
+                };
+                let doubtful = doubtful.iter().map(|place| &objects[*place]).zip(&manifests);
+                let drift = doubtful.map(|(id, manifest)| self.drift(kinds, release, id, manifest));
+                let drift: Result<Vec<_>, Error> = join_all(drift).await.into_iter().collect();
+                standing.drift = drift?.into_iter().flatten().collect();
+            }
+            Ok((release.clone(), Ok(standing)))
+        });
+        join_all(looked).await.into_iter().collect()
+    }
+
+    /// Looks at the metadata of a release's objects. Tells which of them are not as `noted` after its last sync.
+    async fn standing(
+        &self,
+        kinds: &Kinds,
+        inventory: &Inventory,
+        objects: &[ObjectId],
+        noted: Option<&Synced>,
+    ) -> Result<(Standing, Vec<usize>), Error> {
+        let metas = objects.iter().map(async |id| match inventory.find(id) {
+            Some(meta) => Ok(Some(meta.clone())),
+            // Somebody may have taken helm's label from it.
+            None => self.metadata(kinds, id).await,
+        });
+        let metas: Result<Vec<_>, Error> = join_all(metas).await.into_iter().collect();
+        let metas = metas?;
+        let mut standing = Standing::default();
+        let mut doubtful = Vec::new();
+        for (index, (id, meta)) in objects.iter().zip(&metas).enumerate() {
+            let Some(meta) = meta else {
+                standing.missing.push(id.words());
+                continue;
+            };
+            standing.owner = standing.owner.or_else(|| flux_owner(meta));
+            let stamp = stamp(meta);
+            let at = index * stamp.len();
+            if noted.and_then(|noted| noted.objects.get(at..at + stamp.len())) != Some(&stamp) {
+                doubtful.push(index);
+            }
+            standing.stamps.push_str(&stamp);
+        }
+        Ok((standing, doubtful))
+    }
+
+    async fn metadata(&self, kinds: &Kinds, id: &ObjectId) -> Result<Option<Meta>, Error> {
+        let Some(resource) = kinds.of(&id.kind, id.group()) else { return Ok(None) };
+        let path = resource.object(id.namespace.as_deref(), &id.name);
+        let found: Option<Partial> = self.api_read(Call::get(&path).accept(METADATA_OF_ONE)).await?;
+        Ok(found.map(|found| found.metadata))
+    }
+
+    /// The fields of an object that somebody changed.
+    async fn drift(
+        &self,
+        kinds: &Kinds,
+        release: &str,
+        id: &ObjectId,
+        manifest: &Value,
+    ) -> Result<Vec<Drift>, Error> {
+        let Some(resource) = kinds.of(&id.kind, id.group()) else { return Ok(Vec::new()) };
+        // In the version of the manifest: another one may have other fields.
+        let path = resource.object_in(id.version(), id.namespace.as_deref(), &id.name);
+        let Some(live) = self.api_get::<Value>(&path).await? else { return Ok(Vec::new()) };
+        let manifest = if id.kind == "Secret" { normalized(manifest) } else { manifest.clone() };
+        let mut found = differences(&manifest, &live);
+        if found.iter().any(|one| one.cause == Cause::Nobody) {
+            let applied = self.dry_run(&path, &as_helm_applies(id, release, &manifest, &live)).await?;
+            let would_change = applied.map(|applied| fields(&live, &applied)).unwrap_or_default();
+            found.retain(|one| {
+                one.cause != Cause::Nobody
+                    || would_change.iter().any(|change| {
+                        one.path.starts_with(&change.path) || change.path.starts_with(&one.path)
+                    })
+            });
+        }
+        let told = |Difference { path, cause }| Drift {
+            object: id.words(),
+            path,
+            by: match cause {
+                Cause::Set(name) => Some(name),
+                Cause::Nobody => None,
+            },
+        };
+        Ok(found.into_iter().map(told).collect())
+    }
+
+    /// What the API server would make of an object if helm applied it now; `None` if it would refuse it. Nothing is
+    /// changed.
+    async fn dry_run(&self, path: &str, object: &Value) -> Result<Option<Value>, Error> {
+        let query = segment("helm");
+        let path = format!("{path}?dryRun=All&force=true&fieldManager={query}");
+        let answer = self.ask(Call::apply(&path, object).accept(WHOLE)).await?;
+        if answer.status() >= 300 { Ok(None) } else { answer.read().map(Some) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(generation: i64, version: &str, label: &str) -> Meta {
+        Meta {
+            uid: "u".to_owned(),
+            generation,
+            resource_version: version.to_owned(),
+            labels: [("l".to_owned(), label.to_owned())].into(),
+            ..Meta::default()
+        }
+    }
+
+    #[test]
+    fn a_stamp_tells_a_changed_wish_from_a_changed_state() {
+        assert_eq!(stamp(&meta(1, "7", "a")), stamp(&meta(1, "8", "a")), "its status was written");
+        assert_ne!(stamp(&meta(1, "7", "a")), stamp(&meta(2, "7", "a")));
+        assert_ne!(stamp(&meta(1, "7", "a")), stamp(&meta(1, "7", "b")));
+        assert_ne!(stamp(&meta(0, "7", "a")), stamp(&meta(0, "8", "a")));
+        // What one build notes, the next one reads.
+        assert_eq!(stamp(&meta(1, "7", "a")), "54f1d698");
+    }
+
+    #[test]
+    fn flux_labels_what_it_makes() {
+        let labelled = |group: &str| {
+            let label = |name: &str| (format!("{group}.toolkit.fluxcd.io/{name}"), format!("x-{name}"));
+            Meta { labels: [label("name"), label("namespace")].into(), ..Meta::default() }
+        };
+        assert_eq!(flux_owner(&labelled("helm")).as_deref(), Some("HelmRelease x-namespace/x-name"));
+        assert_eq!(flux_owner(&labelled("kustomize")).as_deref(), Some("Kustomization x-namespace/x-name"));
+        assert_eq!(flux_owner(&meta(1, "1", "a")), None);
+    }
+}

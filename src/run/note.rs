@@ -1,0 +1,122 @@
+//! What a run notes about itself on its lock: before releases are synced, and after.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::desired::Desired;
+use crate::error::Error;
+use crate::notes::{Notes, Operation, Synced};
+use crate::observed::Live;
+use crate::observed::helm::Stored;
+use crate::observed::standing::Standing;
+use crate::plan::Plan;
+use crate::plan::releases::ReleaseAction;
+use crate::process::own::Identity;
+use crate::tools::Toolbox;
+
+/// What is noted before the plan is carried out: which releases are about to be synced, and what is known of those that
+/// stay as they are. `longest` is the time that an operation may take.
+#[must_use]
+pub fn before(plan: &Plan, desired: &Desired, live: &Live, longest: Duration, now: SystemTime) -> Notes {
+    let stored = live.releases.as_deref().unwrap_or_default();
+    let find = |id: &str| stored.iter().find(|one| one.id() == id);
+    let mut notes = live.notes.clone();
+    // What became of these operations is known.
+    notes.operations.retain(|id, _| {
+        find(id).is_some_and(|one| one.is_pending() && live.notes.operation(id, one.revision).is_some())
+    });
+    notes.releases.retain(|id, _| find(id).is_some());
+    for release in plan.releases() {
+        let found = find(&release.id);
+        if release.action == ReleaseAction::Keep
+            && let (Some(Ok(standing)), Some(stored)) = (live.standing.get(&release.id), found)
+        {
+            notes.releases.extend(synced(desired, stored, standing));
+        }
+    }
+    let longest = |id: &str| {
+        let own = desired.releases().find(|release| release.id() == id).and_then(|release| release.timeout);
+        own.unwrap_or_default().max(longest.as_secs())
+    };
+    let stored = stored.iter().map(|one| {
+        // What is left locked is unlocked first.
+        (one.id(), if one.is_pending() { one.revision.saturating_sub(1) } else { one.revision })
+    });
+    begin(&mut notes, ids(plan), &stored.collect(), longest, now);
+    notes
+}
+
+/// Notes that releases are about to be synced, as they are `stored`, which takes `longest` seconds at most.
+fn begin<'a>(
+    notes: &mut Notes,
+    releases: impl Iterator<Item = &'a str>,
+    stored: &BTreeMap<String, u64>,
+    longest: impl Fn(&str) -> u64,
+    now: SystemTime,
+) {
+    let began = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let run = Identity::own().to_string();
+    notes.operations.extend(releases.map(|id| {
+        let after = stored.get(id).copied().unwrap_or_default();
+        (id.to_owned(), Operation { run: run.clone(), after, began, timeout: longest(id) })
+    }));
+}
+
+/// The same, once more, for releases of which an operation was noted already, and that stand otherwise by now.
+pub fn again(notes: &mut Notes, stored: &[Stored], now: SystemTime) {
+    let own = Identity::own().to_string();
+    let ours: BTreeMap<_, _> = notes
+        .operations
+        .iter()
+        .filter(|(_, operation)| operation.run == own)
+        .map(|(id, operation)| (id.clone(), operation.timeout))
+        .collect();
+    let stored = stored.iter().map(|one| (one.id(), one.revision)).collect();
+    let longest = |id: &str| ours.get(id).copied().unwrap_or_default();
+    begin(notes, ours.keys().map(String::as_str), &stored, longest, now);
+}
+
+/// The releases that are synced.
+fn ids(plan: &Plan) -> impl Iterator<Item = &str> {
+    let synced = plan.releases().filter(|release| release.action.syncs());
+    synced.filter(|release| release.action != ReleaseAction::Uninstall).map(|release| release.id.as_str())
+}
+
+/// What is noted of a release, unless some of its objects are not there.
+fn synced(desired: &Desired, stored: &Stored, standing: &Standing) -> Option<(String, Synced)> {
+    let id = stored.id();
+    let chart = desired.charts.get(&id)?.digest.clone()?;
+    // What somebody changed is looked at again by the next run.
+    let whole = standing.missing.is_empty() && standing.drift.is_empty();
+    let objects = if whole { standing.stamps.clone() } else { String::new() };
+    Some((id, Synced { revision: stored.revision, chart, objects }))
+}
+
+/// What is noted after the plan was carried out.
+///
+/// # Errors
+///
+/// The API server does not answer, or k3s-boot was told to stop.
+pub async fn after(
+    tools: &Toolbox,
+    plan: &Plan,
+    desired: &Desired,
+    mut notes: Notes,
+) -> Result<Notes, Error> {
+    let (kinds, releases) = tokio::join!(tools.observe_kinds(), tools.observe_releases());
+    let releases = releases?;
+    let ids: Vec<_> = ids(plan).map(ToOwned::to_owned).collect();
+    let done: Vec<_> =
+        releases.iter().filter(|one| one.status == "deployed" && ids.contains(&one.id())).collect();
+    let records = tools.observe_records(&done).await?;
+    let live = Live { kinds: Ok(kinds?), records: Ok(records), ..Live::default() };
+    let standing = tools.observe_standing(&live, &ids, false).await?;
+    for stored in done {
+        let id = stored.id();
+        notes.operations.remove(&id);
+        if let Some(Ok(standing)) = standing.get(&id) {
+            notes.releases.extend(synced(desired, stored, standing));
+        }
+    }
+    Ok(notes)
+}

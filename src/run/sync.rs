@@ -1,0 +1,206 @@
+//! Stages *crds* and *apps*: which releases of a helmfile are synced when, and what follows when one fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::lock::Lock;
+use super::releases::{How, run, say};
+use super::{dns, note, unlock};
+use crate::desired::releases::Release;
+use crate::desired::{Desired, Helmfile};
+use crate::error::{Error, ReleaseFailure};
+use crate::notes::Notes;
+use crate::observed::helm::Stored;
+use crate::plan::releases::{Over, ReleasePlan};
+use crate::process::own::Identity;
+use crate::recovery::host;
+use crate::report::ReleaseReport;
+use crate::settings::Settings;
+use crate::tools::Toolbox;
+
+/// How often a helmfile is synced in one run at most.
+const ROUNDS: u32 = 3;
+
+/// Everything that syncing a helmfile takes.
+pub struct Sync<'a> {
+    /// The programs.
+    pub tools: &'a Toolbox,
+    /// The settings.
+    pub settings: &'a Settings,
+    /// What is wanted.
+    pub desired: &'a Desired,
+    /// The lock, on which operations are noted.
+    pub lock: &'a Lock<'a>,
+    /// What is noted there.
+    pub notes: &'a Notes,
+    /// The folder of the charts.
+    pub charts: &'a Path,
+}
+
+/// Releases that are synced together.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Step<'a> {
+    releases: Vec<&'a str>,
+    /// Over what helm goes that would stop it.
+    over: Over,
+    /// Whether the DNS of k3s is waited for first.
+    after_dns: bool,
+}
+
+/// The steps in which a helmfile's releases are synced: one, unless something comes between them.
+fn steps<'a>(helmfile: &Helmfile, plan: &'a [ReleasePlan], dns: Option<&str>) -> Vec<Step<'a>> {
+    let late = dns.map(|dns| dependents(&helmfile.releases, dns)).unwrap_or_default();
+    let mut steps: BTreeMap<(bool, Over), Vec<&'a str>> = BTreeMap::new();
+    for release in plan.iter().filter(|release| release.action.syncs()) {
+        steps.entry((late.contains(&release.id), release.over)).or_default().push(&release.id);
+    }
+    let step = |((after_dns, over), releases)| Step { releases, over, after_dns };
+    steps.into_iter().map(step).collect()
+}
+
+/// The releases that need this one, or one that does.
+fn dependents(releases: &[Release], needed: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut left = vec![needed.to_owned()];
+    while let Some(needed) = left.pop() {
+        let waiting = releases.iter().filter(|release| release.needs.contains(&needed)).map(Release::id);
+        left.extend(waiting.filter(|id| found.insert(id.clone())));
+    }
+    found
+}
+
+impl Sync<'_> {
+    /// Syncs a helmfile's releases; `done` tells what became of them.
+    ///
+    /// # Errors
+    ///
+    /// The first release that failed, in helm's words.
+    pub async fn helmfile(
+        &self,
+        helmfile: &Helmfile,
+        plan: &[ReleasePlan],
+        done: &mut Vec<ReleaseReport>,
+    ) -> Result<(), Error> {
+        plan.iter().for_each(say);
+        let steps = steps(helmfile, plan, self.desired.dns_left_out().map(Release::id).as_deref());
+        let count: usize = steps.iter().map(|step| step.releases.len()).sum();
+        if count > 0 {
+            let root = &self.settings.root;
+            let shown = helmfile.path.strip_prefix(root).unwrap_or(&helmfile.path);
+            tracing::info!(file = %shown.display(), releases = %count, "Syncing Helm releases");
+        }
+        for step in &steps {
+            if step.after_dns {
+                dns::wait(self.tools, helmfile.kind.stage().name(), &[], self.settings.release_timeout)
+                    .await?;
+            }
+            self.step(helmfile, step, done).await?;
+        }
+        Ok(())
+    }
+
+    async fn step(
+        &self,
+        helmfile: &Helmfile,
+        step: &Step<'_>,
+        done: &mut Vec<ReleaseReport>,
+    ) -> Result<(), Error> {
+        let how =
+            How { charts: self.charts, release_timeout: self.settings.release_timeout, over: step.over };
+        let mut wanted = step.releases.clone();
+        let mut round = 1;
+        loop {
+            let (reports, result) = run(self.tools, helmfile, &wanted, how).await;
+            let synced = |id: &str| reports.iter().any(|one| one.status == "synced" && one.id() == id);
+            wanted.retain(|id| !synced(id));
+            let mends = match &result {
+                Err(Error::Release(failure)) if round < ROUNDS => match self.mend(failure).await {
+                    Ok(mends) => mends,
+                    Err(error) if error.is_interruption() => return Err(error),
+                    // The failure itself is worth more than why it could not be looked into.
+                    Err(_) => false,
+                },
+                _ => false,
+            };
+            // One that is tried again has not failed yet.
+            done.extend(reports.into_iter().filter(|report| !mends || report.status == "synced"));
+            if !mends {
+                return result;
+            }
+            round += 1;
+        }
+    }
+
+    /// Mends what can be mended after a failure: a release that helm left locked when it was killed, which this run has
+    /// begun and nobody else. Tells whether it is worth trying again.
+    async fn mend(&self, failure: &ReleaseFailure) -> Result<bool, Error> {
+        let Some(id) = &failure.release else { return Ok(false) };
+        let stored = self.tools.observe_releases().await?;
+        let Some(locked) = stored.iter().find(|one| one.is_pending() && one.id() == *id) else {
+            return Ok(false);
+        };
+        let own = Identity::own().to_string();
+        let ours = self.notes.operation(id, locked.revision).is_some_and(|operation| operation.run == own);
+        if !ours || !unlock::release(self.tools, locked).await? {
+            return Ok(false);
+        }
+        tracing::warn!(release = %id, status = %locked.status, left_by = %host(&own), reason = %failure.reason, "Release unlocked, trying again");
+        let left: Vec<Stored> = self.tools.observe_releases().await?;
+        let mut notes = self.notes.clone();
+        note::again(&mut notes, &left, SystemTime::now());
+        self.lock.note(&notes).await?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::Kind;
+    use crate::desired::releases::parse;
+    use crate::plan::releases::{ChartVersion, ReleaseAction};
+
+    fn helmfile() -> Helmfile {
+        let text = b"releases:\n- {name: cni, namespace: n, chart: c}\n\
+            - {name: dns, namespace: n, chart: c/coredns, needs: [cni]}\n\
+            - {name: a, namespace: n, chart: c, needs: [n/dns]}\n- {name: b, namespace: n, chart: c, needs: [x/n/a]}\n\
+            - {name: other, namespace: n, chart: c, needs: [n/cni]}\n";
+        let releases = parse(text).unwrap();
+        Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false }
+    }
+
+    fn planned(helmfile: &Helmfile) -> Vec<ReleasePlan> {
+        let plan = |release: &Release| ReleasePlan {
+            id: release.id(),
+            action: ReleaseAction::Install,
+            from: None,
+            to: ChartVersion::default(),
+            values: Vec::new(),
+            over: Over::default(),
+        };
+        helmfile.releases.iter().map(plan).collect()
+    }
+
+    #[test]
+    fn all_at_once_unless_something_comes_between() {
+        let helmfile = helmfile();
+        let mut plan = planned(&helmfile);
+        let all = steps(&helmfile, &plan, None);
+        assert_eq!((all.len(), all[0].releases.len()), (1, 5));
+        plan[1].action = ReleaseAction::Skip("--skip-release");
+        plan[4].over.fields = true;
+        let steps = steps(&helmfile, &plan, Some("n/dns"));
+        let step = |releases: &[&'static str], fields, after_dns| Step {
+            releases: releases.to_vec(),
+            over: Over { fields, owners: false },
+            after_dns,
+        };
+        let expected = [
+            step(&["n/cni"], false, false),
+            step(&["n/other"], true, false),
+            step(&["n/a", "n/b"], false, true),
+        ];
+        assert_eq!(steps, expected);
+    }
+}

@@ -1,0 +1,89 @@
+//! The stages of a bootstrap, and which of them are done.
+
+use std::collections::BTreeSet;
+
+use clap::ValueEnum;
+
+/// A stage that can be left out; the preflight, the guard and the lock cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Stage {
+    /// Wait until the nodes have registered
+    Nodes,
+    /// Make the namespaces
+    Namespaces,
+    /// Apply the age key and the other secrets
+    Secrets,
+    /// Sync the helmfile for custom resource definitions
+    Crds,
+    /// Sync the helmfile for everything else
+    Apps,
+    /// Wait until Flux has taken over
+    Verify,
+}
+
+impl Stage {
+    /// All of them, in their order.
+    pub const ALL: [Self; 6] =
+        [Self::Nodes, Self::Namespaces, Self::Secrets, Self::Crds, Self::Apps, Self::Verify];
+
+    /// Its name, on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nodes => "nodes",
+            Self::Namespaces => "namespaces",
+            Self::Secrets => "secrets",
+            Self::Crds => "crds",
+            Self::Apps => "apps",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// The stages that are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut(BTreeSet<Stage>);
+
+impl LeftOut {
+    /// What these flags leave out. An empty `only` means all.
+    #[must_use]
+    pub fn of(only: &[Stage], from: Option<Stage>, skip: &[Stage]) -> Self {
+        let wanted = |stage: &Stage| {
+            (only.is_empty() || only.contains(stage))
+                && from.is_none_or(|from| *stage >= from)
+                && !skip.contains(stage)
+        };
+        Self(Stage::ALL.into_iter().filter(|stage| !wanted(stage)).collect())
+    }
+
+    /// Whether a stage is left out.
+    #[must_use]
+    pub fn has(&self, stage: Stage) -> bool {
+        self.0.contains(&stage)
+    }
+
+    /// Whether no stage is left.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.0.len() == Stage::ALL.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_leave_stages_out() {
+        let left = |only: &[Stage], from, skip: &[Stage]| {
+            let left = LeftOut::of(only, from, skip);
+            Stage::ALL.into_iter().filter(|stage| !left.has(*stage)).map(Stage::name).collect::<Vec<_>>()
+        };
+        assert_eq!(left(&[], None, &[]), Stage::ALL.map(Stage::name));
+        assert_eq!(left(&[Stage::Secrets, Stage::Verify], None, &[]), ["secrets", "verify"]);
+        assert_eq!(left(&[], Some(Stage::Crds), &[Stage::Apps]), ["crds", "verify"]);
+        assert!(left(&[Stage::Apps], None, &[Stage::Apps]).is_empty());
+        assert!(LeftOut::of(&[Stage::Apps], None, &[Stage::Apps]).is_all());
+        assert_eq!(LeftOut::of(&[], None, &[]), LeftOut::default());
+    }
+}

@@ -1,0 +1,153 @@
+//! One run at a time for a cluster, and what a run that was killed has left.
+
+use insta::assert_snapshot;
+use k3s_boot::process::own::Identity;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::boot::{Boot, Ran};
+use super::listener::Listener;
+use super::scenario::{record, started};
+
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot";
+
+/// The lock, held by this run.
+pub(crate) fn lease(holder: &str) -> Value {
+    json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1",
+        "metadata": {"name": "k3s-boot", "namespace": "kube-system"},
+        "spec": {"holderIdentity": holder, "acquireTime": "2026-11-23T08:00:00.000000Z"}})
+}
+
+/// A run of another machine.
+pub(crate) const ELSEWHERE: &str = "laptop/boot/1/4711/99";
+
+/// A run of this machine that has ended.
+pub(crate) fn gone() -> String {
+    let own = Identity::own().to_string();
+    let (before, _) = own.rsplit_once('/').unwrap();
+    format!("{before}/1")
+}
+
+/// The lock, free, with the note that this run was about to sync a release, which had this revision before.
+pub(crate) fn noted(run: &str, release: &str, after: u64) -> Value {
+    let mut lease = lease("");
+    let operation = json!({release: {"run": run, "after": after, "began": 1, "timeout": 900}});
+    lease["metadata"]["annotations"] =
+        json!({"k3s-boot/operations": operation.to_string(), "k3s-boot/repository": "example.org/home"});
+    lease
+}
+
+fn complete(ran: &Ran) {
+    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("Bootstrap complete!"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_run_that_lives_is_waited_for_and_told() {
+    let ran = Boot::new().object_that_lives(&lease(ELSEWHERE)).run();
+    assert_eq!(ran.code(), 8);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Another run is at work holder="laptop, process 4711" since="2026-11-23T08:00:00.000000Z" log="[LOG]" fix="wait until it has ended, or for that long with --wait-lock""#);
+    let waits = "[TS] INFO Waiting for another run elapsed=\"[ELAPSED]\" holder=\"laptop, process 4711\" since=\"2026-11-23T08:00:00.000000Z\" \n";
+    assert!(ran.stdout.contains(waits), "{}", ran.stdout);
+    assert_eq!(ran.mutating(), [""; 0]);
+}
+
+#[test]
+fn a_lock_that_stands_still_is_taken() {
+    let ran = Boot::new().objects([lease(ELSEWHERE)]).run();
+    complete(&ran);
+    assert!(ran.stdout.contains("Looking again at what may have changed meanwhile"), "{}", ran.stdout);
+}
+
+#[test]
+fn the_lock_of_a_process_that_has_ended_is_taken_at_once() {
+    let ran = Boot::new().objects([lease(&gone())]).run();
+    complete(&ran);
+    assert!(!ran.stdout.contains("Waiting for another run"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("Looking again"), "nobody has changed anything since: {}", ran.stdout);
+}
+
+#[test]
+fn a_run_that_loses_its_lock_ends() {
+    let listener = Listener::new();
+    let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
+        "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
+    let running = boot.start();
+    let mut helmfile = listener.accept();
+    let mine = running.ask("GET", LEASE, "");
+    let mut lease: Value = serde_json::from_str(&mine).unwrap();
+    assert!(
+        lease["spec"]["holderIdentity"].as_str().unwrap().contains(&running.pid().to_string()),
+        "{lease}"
+    );
+    lease["spec"]["holderIdentity"] = ELSEWHERE.into();
+    running.ask("PUT", LEASE, &lease.to_string());
+    assert_eq!(helmfile.rest(), ["INT"], "once, and it ends by itself");
+    let ran = running.wait();
+    assert_eq!(ran.code(), 8);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Lock lost fix="wait until the run that has it now has ended, and run it again" go_on="k3s-boot apps --from apps""#);
+    assert!(ran.stdout.contains("[TS] WARN Another run has taken the lock, ending what runs in good order"));
+}
+
+#[test]
+fn what_a_run_that_was_killed_left_locked_is_unlocked() {
+    let locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
+    let boot = Boot::new().objects([locked.clone(), noted(&gone(), "kube-system/cilium", 2)]);
+    let ran = boot.run();
+    complete(&ran);
+    let said = ran.stdout.lines().find(|line| line.contains("Release unlocked")).unwrap();
+    let host = Identity::own().host;
+    assert_eq!(
+        said.replace(&host, "[HOST]"),
+        "[TS] INFO Release unlocked release=\"kube-system/cilium\" status=\"pending-install\" left_by=\"[HOST]\" "
+    );
+    let changes = ran.mutating();
+    let at = |words: &str| changes.iter().position(|call| call.contains(words)).expect(words);
+    let deleted = at("DELETE /api/v1/namespaces/kube-system/secrets/sh.helm.release.v1.cilium.v3");
+    assert!(at("/leases") < deleted && deleted < at("helmfile"), "{changes:?}");
+
+    // Of another operation nobody knows anything.
+    let other = Boot::new().objects([locked, noted(&gone(), "kube-system/cilium", 1)]);
+    assert_snapshot!(other.refused(), @r#"[TS] ERROR Release is locked, and nobody knows by whom release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if nothing else is at work""#);
+}
+
+#[test]
+fn what_a_run_elsewhere_may_still_be_at_is_left() {
+    let mut locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
+    // Later than anything.
+    locked["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
+    let boot = Boot::new().objects([locked, noted(ELSEWHERE, "kube-system/cilium", 2)]);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Release may still be synced by a run elsewhere release="kube-system/cilium" status="pending-install" since="2096-10-02T07:06:40Z" host="laptop" until="2096-10-02T07:21:40Z" fix="wait until then, or, if that run has ended: k3s-boot recover --force""#);
+}
+
+#[test]
+fn a_helm_that_was_killed_is_tried_again() {
+    let locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
+    let mut locked: Value = locked;
+    locked["metadata"]["labels"]["version"] = "1".into();
+    let killed = "in ./01-apps.yaml: failed processing release cilium: command \"helm\" exited with non-zero status:\n\nERROR:\n  signal: killed\n";
+    let boot = Boot::new()
+        .object_after(&locked, &["*/01-apps.yaml", "sync"])
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "times": 1, "exit": 1,
+            "stderr": format!("{}{killed}", started("kube-system", "cilium"))}));
+    let ran = boot.run();
+    complete(&ran);
+    let said = ran.stdout.lines().find(|line| line.contains("trying again")).unwrap();
+    assert!(said.contains("[TS] WARN Release unlocked, trying again release=\"kube-system/cilium\" status=\"pending-install\""), "{said}");
+    assert_eq!(ran.calls_of("helmfile", "sync").len(), 3);
+}
+
+#[test]
+fn a_lock_is_let_go_of_at_every_end() {
+    let listener = Listener::new();
+    let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
+        "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
+    let running = boot.start();
+    let mut helmfile = listener.accept();
+    running.signal(Signal::SIGINT);
+    assert_eq!(helmfile.rest(), ["INT"]);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130);
+    let last = ran.mutating().pop().unwrap();
+    assert!(last.starts_with("api PUT") && last.contains("/leases/k3s-boot"), "{last}");
+}

@@ -1,0 +1,99 @@
+//! `k3s-boot recover`.
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::boot::Boot;
+use super::lock::{ELSEWHERE, gone, lease, noted};
+use super::scenario::record;
+
+/// A release that is locked since the beginning of the century.
+fn locked(name: &str) -> Value {
+    let mut locked = record(name, "kube-system", "pending-upgrade", "1.18.6", &Value::Null);
+    locked["metadata"]["labels"]["modifiedAt"] = "978307200".into();
+    locked
+}
+
+fn young(name: &str) -> Value {
+    let mut young = locked(name);
+    young["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
+    young
+}
+
+#[test]
+fn what_is_locked_is_told_and_left_until_somebody_says_yes() {
+    let boot = Boot::of("recover").objects([locked("cilium"), young("coredns")]);
+    let ran = boot.run();
+    assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
+    assert_snapshot!(ran.stdout, @r#"
+    [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" uid="uid-of-kube-system" 
+    [TS] WARN Release locked release="kube-system/cilium" status="pending-upgrade" since="2001-01-01T00:00:00Z" locked_by="unknown" will="take revision 3 away, and leave what it has made" 
+    [TS] WARN Release locked release="kube-system/coredns" status="pending-upgrade" since="2096-10-02T07:06:40Z" locked_by="unknown" left="the operation may still run until 2096-10-02T07:21:40Z" fix="wait, or, if nothing is at work, use --force"
+    "#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Nothing was unlocked fix="answer `yes`, or say it with --yes""#);
+    let ran = boot.args(&["--yes"]).run();
+    assert_eq!(ran.code(), 1, "one is left");
+    assert_snapshot!(ran.mutating().join("\n"), @"
+    api POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases < pipe
+    api DELETE /api/v1/namespaces/kube-system/secrets/sh.helm.release.v1.cilium.v3 < pipe
+    api PUT /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot < pipe
+    ");
+    assert_snapshot!(ran.stdout.lines().skip(3).collect::<Vec<_>>().join("\n"), @r#"
+    [TS] INFO Release unlocked release="kube-system/cilium" status="pending-upgrade" 
+    [TS] INFO Releases unlocked are synced by the next run next="k3s-boot apps"
+    "#);
+}
+
+#[test]
+fn what_may_still_be_at_work_is_unlocked_only_by_force() {
+    let boot = || Boot::of("recover").objects([young("coredns"), noted(ELSEWHERE, "kube-system/coredns", 2)]);
+    let ran = boot().args(&["--yes", "coredns"]).run();
+    assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
+    let ran = boot().args(&["--yes", "--force"]).run();
+    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.mutating()[1].contains("DELETE"), "{:?}", ran.mutating());
+    let ran = boot().args(&["--yes", "--force", "other"]).run();
+    assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()));
+}
+
+#[test]
+fn what_a_run_that_has_ended_left_is_unlocked_however_young() {
+    let boot = Boot::of("recover").objects([young("coredns"), noted(&gone(), "kube-system/coredns", 2)]);
+    let ran = boot.args(&["--yes", "-o", "json"]).run();
+    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&report["result"], &report["releases"][0]["unlocked"]), (&json!("unlocked"), &json!(true)));
+}
+
+#[test]
+fn what_flux_owns_is_left_to_it() {
+    let owner = json!({"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
+        "metadata": {"name": "net", "namespace": "infra"},
+        "spec": {"releaseName": "cilium", "storageNamespace": "kube-system", "suspend": true}});
+    let ran = Boot::of("recover").args(&["--yes", "--force"]).objects([locked("cilium"), owner]).run();
+    assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()));
+    assert_snapshot!(ran.stdout, @r#"
+    [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" uid="uid-of-kube-system" 
+    [TS] WARN Release locked release="kube-system/cilium" status="pending-upgrade" since="2001-01-01T00:00:00Z" locked_by="unknown" left="HelmRelease infra/net owns it" fix="flux reconcile helmrelease net --namespace infra --force" 
+    [TS] INFO No release is locked that could be unlocked
+    "#);
+}
+
+#[test]
+fn nothing_is_locked() {
+    let ran = Boot::of("recover").run();
+    assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()));
+    assert!(ran.stdout.contains("No release is locked"), "{}", ran.stdout);
+}
+
+#[test]
+fn it_takes_the_lock_and_the_right_cluster() {
+    let boot = Boot::of("recover").args(&["--yes"]).objects([locked("cilium")]);
+    let ran = boot.object_that_lives(&lease(ELSEWHERE)).run();
+    assert_eq!((ran.code(), ran.mutating()), (8, Vec::new()));
+    let ran = Boot::of("recover").args(&["--yes", "--cluster", "other"]).objects([locked("cilium")]).run();
+    assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
+    assert!(ran.stderr.contains("Cluster is not the pinned one"), "{}", ran.stderr);
+    let elsewhere = Boot::of("recover").env("HELM_DRIVER", "configmap").run();
+    assert_eq!((elsewhere.code(), elsewhere.calls.len()), (1, 0));
+}

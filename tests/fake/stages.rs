@@ -1,0 +1,131 @@
+//! Choosing stages and releases.
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::boot::{Boot, Ran};
+
+/// The tools that may have changed something, and of helmfile the releases that it was asked for.
+fn changes(ran: &Ran) -> Vec<String> {
+    let calls = ran.mutating();
+    let told = calls.iter().filter(|call| !call.starts_with("api ")).map(|call| {
+        let words: Vec<_> = call.split(' ').collect();
+        let picked = words.iter().filter(|word| word.starts_with("namespace="));
+        let picked: Vec<_> = picked.map(|word| word.split("name=").last().unwrap()).collect();
+        let file = if call.contains("00-crds") {
+            " crds"
+        } else if call.contains("01-apps") {
+            " apps"
+        } else {
+            ""
+        };
+        format!("{}{file} {}", words[0], picked.join(" ")).trim().to_owned()
+    });
+    told.collect()
+}
+
+fn namespaces(boot: Boot) -> Boot {
+    let namespace = |name: &str| json!({"kind": "Namespace", "metadata": {"name": name, "uid": name}, "status": {"phase": "Active"}});
+    boot.objects(["flux-system", "cert-manager", "network", "monitoring"].map(namespace))
+}
+
+#[test]
+fn stages_are_chosen() {
+    let cases: [(&[&str], &[&str]); 5] = [
+        (&["--only", "namespaces"], &["kubectl"]),
+        (&["--only", "secrets", "--only", "crds"], &["kubectl", "helmfile crds"]),
+        (&["--from", "apps"], &["helmfile apps"]),
+        (&["--skip", "apps", "--skip", "verify"], &["kubectl", "helmfile crds"]),
+        (&["--from", "secrets", "--skip", "secrets"], &["helmfile crds", "helmfile apps"]),
+    ];
+    for (args, expected) in cases {
+        // Without its namespace no secret can be applied.
+        let boot = Boot::new().args(args);
+        let ran = if args == ["--only", "namespaces"] { boot.run() } else { namespaces(boot).run() };
+        assert_eq!(ran.code(), 0, "{args:?}: {}{}", ran.stdout, ran.stderr);
+        assert_eq!(changes(&ran), expected, "{args:?}");
+        let verified = ran.stdout.contains("Bootstrap complete!");
+        let left_out = args.contains(&"verify") || args[0] == "--only";
+        assert_eq!(verified, !left_out, "{args:?}: {}", ran.stdout);
+    }
+}
+
+#[test]
+fn what_is_left_out_is_told() {
+    let ran = Boot::new().args(&["--only", "namespaces"]).run();
+    assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] INFO Stages done; whether Flux syncs was not looked at left_out="nodes secrets crds apps verify" took="[TOOK]""#);
+    let ran = Boot::new().args(&["--only", "namespaces", "-o", "json"]).run();
+    let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
+    assert_eq!(report["result"], "partial");
+    let stages: Vec<_> = report["stages"].as_array().unwrap().iter().map(|stage| &stage["name"]).collect();
+    assert_eq!(stages, ["preflight", "namespaces"]);
+}
+
+#[test]
+fn a_stage_that_needs_one_that_is_left_out_is_refused() {
+    let boot = Boot::new().args(&["--only", "secrets"]);
+    assert_snapshot!(boot.refused(), @r#"
+    [TS] ERROR Namespace is missing namespace="flux-system" object="Secret flux-system/sops-age" fix="do not leave out the stage `namespaces`" 
+    [TS] ERROR Namespace is missing namespace="flux-system" object="Secret flux-system/github" fix="do not leave out the stage `namespaces`"
+    "#);
+}
+
+#[test]
+fn no_stage_is_left() {
+    let ran = Boot::new().args(&["--only", "apps", "--skip", "apps"]).run();
+    assert_eq!((ran.code(), ran.calls.len()), (2, 0));
+    assert!(ran.stderr.contains("no stage is left"), "{}", ran.stderr);
+    for stage in ["preflight", "guard", "lock", "x"] {
+        let ran = Boot::new().args(&["--skip", stage]).run();
+        assert_eq!((ran.code(), ran.calls.len()), (2, 0), "{stage}");
+        assert!(ran.stderr.contains("namespaces, secrets, crds, apps, verify"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn the_stages_are_listed_without_a_cluster() {
+    let ran = Boot::new().args(&["--list", "--from", "crds"]).without_env("KUBECONFIG").run();
+    assert_eq!((ran.code(), ran.calls.len()), (0, 0), "{}", ran.stderr);
+    assert_snapshot!(ran.stdout, @"
+    nodes (left out)
+    namespaces (left out)
+      kube-system
+      cert-manager
+      flux-system
+      network
+      monitoring
+    secrets (left out)
+      age.key
+      bootstrap/github.sops.yaml
+    crds
+      monitoring/prometheus-operator-crds
+    apps
+      kube-system/cilium
+      flux-system/flux-instance
+    verify
+    ");
+    let ran = Boot::new().args(&["--list", "-o", "json"]).run();
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let apps = &report["stages"][4];
+    assert_eq!(apps["items"], json!(["kube-system/cilium", "flux-system/flux-instance"]));
+    let boot = Boot::new().args(&["--list"]).without("root/bootstrap/helmfile.d/01-apps.yaml");
+    let ran = boot.run();
+    assert_eq!((ran.code(), ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.contains("Helmfile not found"), "{}", ran.stderr);
+}
+
+#[test]
+fn releases_are_chosen() {
+    let synced = |args: &[&str]| {
+        let ran = Boot::new().args(args).run();
+        assert_eq!(ran.code(), 0, "{args:?}: {}{}", ran.stdout, ran.stderr);
+        let changes = changes(&ran);
+        changes.into_iter().filter(|call| call.starts_with("helmfile")).collect::<Vec<_>>()
+    };
+    assert_eq!(synced(&["--release", "cilium", "--skip", "verify"]), ["helmfile apps cilium"]);
+    // What it needs and is not installed comes with it.
+    assert_eq!(synced(&["--release", "flux-system/flux-instance"]), ["helmfile apps"]);
+    assert_eq!(synced(&["--skip-release", "cilium"]), ["helmfile crds", "helmfile apps flux-instance"]);
+    let unknown = Boot::new().args(&["--release", "nobody"]);
+    assert_snapshot!(unknown.refused(), @r#"[TS] ERROR Release is not in the helmfiles release="nobody" by="--release" accepted="monitoring/prometheus-operator-crds kube-system/cilium flux-system/flux-instance""#);
+}
