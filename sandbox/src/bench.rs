@@ -186,7 +186,8 @@ fn start_time(program: &Path) -> Result<f64> {
     median(&mut times)
 }
 
-fn median(values: &mut [f64]) -> Result<f64> {
+/// The middle of some values, which get sorted.
+pub(crate) fn median(values: &mut [f64]) -> Result<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match (values.get(middle), values.len() % 2) {

@@ -1,4 +1,4 @@
-//! The command line: `cargo sandbox up`, `env`, `run`, `test`, `bench`, `down`.
+//! The command line: `cargo sandbox up`, `env`, `run`, `test`, `bench`, `kills`, `down`.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use serde_json::Value;
 
 use crate::cluster::foreign_variables;
+use crate::kills::{self, Campaign};
 use crate::process::run;
 use crate::state::{self, State, workspace};
 use crate::tools::{CACHE, Tools, cache_dir};
@@ -51,6 +52,22 @@ enum Cmd {
         #[arg(long, default_value_t = 5)]
         pairs: usize,
     },
+    /// Ends `k3s-boot apps` at random moments and checks that the next run mends everything: a power cut in first runs and in
+    /// upgrades, and signals to k3s-boot alone
+    Kills {
+        /// The same seed gives the same moments
+        #[arg(long, default_value_t = 20_261_124)]
+        seed: u64,
+        /// Power cuts in first runs
+        #[arg(long, default_value_t = 100)]
+        first: usize,
+        /// Power cuts in upgrades
+        #[arg(long, default_value_t = 50)]
+        upgrades: usize,
+        /// Of each of INT, TERM, HUP and KILL, to k3s-boot alone
+        #[arg(long, default_value_t = 25)]
+        signals: usize,
+    },
     /// Ends the sandbox and removes it
     Down,
     /// Runs the sandbox in this process
@@ -84,6 +101,11 @@ impl Cmd {
                 if pairs > 0 {
                     bench::cold(&tools, &program, pairs)?;
                 }
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Kills { seed, first, upgrades, signals } => {
+                let campaign = Campaign { seed, first, upgrades, signals };
+                kills::run(&install()?, &build()?, &campaign, &output::result)?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Down => {

@@ -14,12 +14,13 @@ use std::time::Instant;
 use bech32::{Bech32, Hrp};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sandbox::files;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::listener::BROKEN;
 use super::scenario;
-use super::support::{assert_log_lines, assert_no_canary, assert_no_canary_in_files, files};
+use super::support::{assert_log_lines, assert_no_canary, assert_no_canary_in_files};
 
 /// Secrets made for one test, which must show nowhere.
 pub(crate) struct Canaries {
@@ -331,7 +332,7 @@ impl Boot {
 
     #[track_caller]
     fn start_with(&self, env: &[(&str, &str)]) -> Running<'_> {
-        for path in files(self.folder.path()) {
+        for path in files(self.folder.path()).unwrap() {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.parent() == Some(self.folder.path())
                 && (name == "transcript" || name.starts_with("scenario."))
@@ -387,7 +388,7 @@ impl Boot {
             assert_eq!(ran.mutating(), [""; 0]);
         }
         assert_eq!(debug.stderr, ran.stderr);
-        assert!(files(&self.path("state")).is_empty(), "no log of a refused run");
+        assert!(files(&self.path("state")).unwrap().is_empty(), "no log of a refused run");
         for line in ran.stdout.lines() {
             assert!(line.contains(" INFO Target cluster "), "{line}");
         }

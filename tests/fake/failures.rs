@@ -4,12 +4,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
+use sandbox::files;
 use serde_json::{Value, json};
 
 use super::boot::Boot;
 use super::listener::Listener;
 use super::scenario::{self, started, synced};
-use super::support::files;
 
 /// A deadline that passes soon, but on a busy machine too leaves time for all that goes well before: it is taken
 /// from how long a whole run lasts now.
@@ -72,7 +72,7 @@ fn a_release_fails() {
     [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
     [TS] INFO Release synced release="monitoring/prometheus-operator-crds" version="19.1.0" took="[TOOK]"
     "#);
-    let logs = files(&boot.path("state"));
+    let logs = files(&boot.path("state")).unwrap();
     assert_eq!(logs.len(), 1);
     let mode = std::fs::metadata(&logs[0]).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -183,7 +183,7 @@ fn what_tools_say_is_redacted() {
     let ran = boot.run();
     assert_eq!(ran.code(), 5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: cannot use [redacted] nor [redacted]" log="[LOG]" go_on="k3s-boot apps --log-level debug --from apps""#);
-    let log = std::fs::read_to_string(&files(&boot.path("state"))[0]).unwrap();
+    let log = std::fs::read_to_string(&files(&boot.path("state")).unwrap()[0]).unwrap();
     assert!(log.contains("cannot use [redacted] nor [redacted]"), "{log}");
 }
 

@@ -97,7 +97,7 @@ fn a_first_run() {
             assert!(charts.starts_with(&path(place)), "{charts}");
         }
     }
-    assert!(super::support::files(&boot.path("state")).is_empty(), "no log of a run that went well");
+    assert!(sandbox::files(&boot.path("state")).unwrap().is_empty(), "no log of a run that went well");
 }
 
 #[test]

@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use insta::assert_snapshot;
 use nix::sys::signal::Signal;
+use sandbox::files;
 use serde_json::{Value, json};
 
 use super::boot::{Boot, Ran};
 use super::listener::Listener;
 use super::scenario;
-use super::support::files;
 
 /// Every request for this fails so, as the API server says it.
 fn fails(args: &[&str], status: u16, words: &str) -> Value {
@@ -75,7 +75,7 @@ fn told(boot: &Boot) -> Ran {
     assert_eq!(ran.mutating(), [""; 0]);
     assert!(ran.calls.iter().all(|call| call["tool"] == "kubectl" || call["tool"] == "api"));
     for place in ["home", "tmp", "cache", "state"] {
-        let left = files(&boot.path(place));
+        let left = files(&boot.path(place)).unwrap();
         assert!(left.is_empty(), "left over: {left:?}");
     }
     ran

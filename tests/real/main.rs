@@ -11,6 +11,7 @@ mod changes;
 mod ending;
 mod first_run;
 mod guard;
+mod kills;
 mod manifests;
 mod refusals;
 mod repositories;

@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use sandbox::copy_folder;
+
 use super::table::blocks;
-use super::world::{Ran, World, copy};
+use super::world::{Ran, World};
 
 /// A fault: the rule that tells it, its mark, and words of what it prints.
 type Fault = (&'static str, &'static str, &'static [&'static str]);
@@ -52,7 +54,7 @@ fn the_seeds_own_files_tell_all_their_faults() {
     // The charts that the seed has in common with the shipped files.
     assert_eq!(world.boot(&["check"]).run().code, Some(0));
     std::fs::remove_dir_all(world.root.join("bootstrap")).unwrap();
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/seed"), &world.root);
+    copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/seed"), &world.root).unwrap();
     world.git(&["add", "--all", "bootstrap", "scripts"]);
     let mark = world.sandbox.audit_mark().unwrap();
     let requests = world.sandbox.registry().faults().requests();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sandbox::charts::Chart;
-use sandbox::{Mark, Options, Registry, Sandbox, Tools, wait_for};
+use sandbox::{Mark, Options, Registry, Sandbox, Tools, copy_folder, wait_for};
 use tempfile::TempDir;
 
 use super::support::{assert_log_lines, assert_no_canary, assert_no_canary_in_files};
@@ -30,7 +30,7 @@ pub(crate) struct World {
     _folder: TempDir,
 }
 
-fn tools() -> &'static Tools {
+pub(crate) fn tools() -> &'static Tools {
     static TOOLS: OnceLock<Tools> = OnceLock::new();
     TOOLS.get_or_init(|| Tools::install(&|line| println!("{line}")).unwrap())
 }
@@ -67,7 +67,8 @@ impl World {
         let sandbox = Sandbox::start_with(tools(), options).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("repository");
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("bootstrap"), &root.join("bootstrap"));
+        copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("bootstrap"), &root.join("bootstrap"))
+            .unwrap();
         std::fs::copy(sandbox.age_key(), root.join("age.key")).unwrap();
         for args in [&["init", "--quiet"][..], &["add", "bootstrap"]] {
             run(Command::new("git"), args, &root);
@@ -149,7 +150,8 @@ impl World {
     /// Puts the shipped files and the age key back.
     pub(crate) fn restore(&self) {
         std::fs::remove_dir_all(self.root.join("bootstrap")).unwrap();
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("bootstrap"), &self.root.join("bootstrap"));
+        copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("bootstrap"), &self.root.join("bootstrap"))
+            .unwrap();
         std::fs::copy(self.sandbox.age_key(), self.root.join("age.key")).unwrap();
     }
 
@@ -197,19 +199,6 @@ fn run(mut command: Command, args: &[&str], folder: &Path) -> String {
     let output = command.args(args).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
-}
-
-pub(crate) fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 /// A program to be run.

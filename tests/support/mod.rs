@@ -1,10 +1,8 @@
 //! What every test of the binary checks, be the tools fakes or real.
 
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use sandbox::{files, shapes};
 
 /// A log line, read back.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,17 +86,6 @@ pub(crate) fn assert_log_lines(text: &str) {
     }
 }
 
-/// A secret as it may show: as it is, and within base64 at each of the three places where it can begin.
-fn shapes(canary: &str) -> Vec<String> {
-    let encoded = (0..3).map(|shift| {
-        let bytes = [&vec![0; shift], canary.as_bytes()].concat();
-        let whole = bytes.len() / 3 * 3;
-        // The characters that also depend on what stands before or after are left out.
-        STANDARD.encode(&bytes[..whole])[[0, 2, 3][shift]..].to_owned()
-    });
-    std::iter::once(canary.to_owned()).chain(encoded).collect()
-}
-
 /// None of the secrets stands in a text, in any shape.
 #[track_caller]
 pub(crate) fn assert_no_canary(canaries: &[String], place: &str, bytes: &[u8]) {
@@ -117,23 +104,7 @@ pub(crate) fn assert_no_canary(canaries: &[String], place: &str, bytes: &[u8]) {
 /// None of the secrets stands in a file of a folder.
 #[track_caller]
 pub(crate) fn assert_no_canary_in_files(canaries: &[String], folder: &Path) {
-    for path in files(folder) {
+    for path in files(folder).unwrap() {
         assert_no_canary(canaries, &path.display().to_string(), &std::fs::read(&path).unwrap());
     }
-}
-
-/// All files in a folder, however deep; none if there is no folder.
-pub(crate) fn files(folder: &Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten() {
-        let entry = entry.unwrap();
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            found.extend(files(&entry.path()));
-        } else if !kind.is_socket() {
-            // Nothing is kept in a socket.
-            found.push(entry.path());
-        }
-    }
-    found
 }

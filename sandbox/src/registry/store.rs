@@ -1,6 +1,5 @@
 //! The registry's storage, filled once for each set of charts.
 
-use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -11,6 +10,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Process, listen};
 use crate::charts::{self, Chart, ChartArchive};
+use crate::folder::copy_folder;
 use crate::process::{Watchdog, run};
 use crate::tools::{Tools, cache_dir, rename, staging};
 
@@ -30,24 +30,10 @@ pub(super) fn charts(tools: &Tools) -> Result<PathBuf> {
 
 /// Makes a storage folder with all charts and these.
 pub(super) fn with(tools: &Tools, storage: &Path, more: &[Chart]) -> Result<()> {
-    copy(&charts(tools)?, storage).context("cannot copy the registry's storage")?;
+    copy_folder(&charts(tools)?, storage)?;
     let folder = tempfile::tempdir()?;
     let archives: Result<Vec<_>> = more.iter().map(|chart| charts::build_one(folder.path(), chart)).collect();
     fill(tools, storage, &archives?)
-}
-
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 fn fill(tools: &Tools, storage: &Path, archives: &[ChartArchive]) -> Result<()> {

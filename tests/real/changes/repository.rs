@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sandbox::Random;
 use sandbox::charts::Chart;
 use serde_json::{Value, json};
 
@@ -41,26 +42,6 @@ pub(super) fn chart(name: &str) -> Chart {
         .unwrap()
         .with_file("templates/secret.yaml", SECRET)
         .with_file("values.yaml", values + "list: []\nnested: {}\nnote: hello\nauth: {}\n")
-}
-
-/// A generator of numbers (splitmix64): the same ones for the same seed, on every machine.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        usize::try_from(z % end as u64).unwrap()
-    }
-
-    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last + 1));
-        }
-    }
 }
 
 /// A release of a helmfile.
@@ -153,7 +134,7 @@ impl<'a> Repository<'a> {
         let releases = releases.map(|((id, chart), port)| Release::new(id, chart, values(port))).collect();
         let mut repository = Self {
             world,
-            random: Random(seed),
+            random: Random::new(seed),
             releases,
             secrets: BTreeMap::new(),
             folders: vec!["home".to_owned(), "media".to_owned()],

@@ -1,0 +1,185 @@
+//! The kill campaign: `k3s-boot apps` is ended at random moments, and the next run has to mend everything by itself.
+
+mod ending;
+mod site;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use nix::sys::signal::Signal;
+
+use self::ending::Way;
+use self::site::{Mended, Site};
+use crate::bench::median;
+use crate::charts::Chart;
+use crate::random::Random;
+use crate::registry::Registry;
+use crate::tools::Tools;
+
+/// The charts of which there are newer versions, and the parts of their versions before the last number.
+const UPGRADED: [(&str, &str, usize); 4] = [
+    ("prometheus-operator-crds", "19.1.", 0),
+    ("cilium", "1.18.", 6),
+    ("coredns", "1.45.", 0),
+    ("cert-manager", "v1.19.", 2),
+];
+
+/// How often k3s-boot is ended, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Campaign {
+    /// Of the random moments: the same seed gives the same ones, as fractions of what a run takes.
+    pub seed: u64,
+    /// Power cuts in a first run: k3s-boot and all its descendants are killed at one instant.
+    pub first: usize,
+    /// Power cuts in an upgrade of all releases.
+    pub upgrades: usize,
+    /// Of each of INT, TERM, HUP and KILL, to k3s-boot alone, in first runs and in upgrades by turns.
+    pub signals: usize,
+}
+
+/// What is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Work {
+    First,
+    Upgrade,
+}
+
+/// A kill.
+#[derive(Clone, Copy, Debug)]
+struct Kill {
+    work: Work,
+    way: Way,
+    /// The moment, as a fraction of what the work takes.
+    at: f64,
+}
+
+/// What became of kills of one kind.
+#[derive(Default)]
+struct Outcome {
+    /// How many runs were ended; one that is over before its moment does not count.
+    ended: usize,
+    converged: usize,
+    /// What the ended runs had said last, and how often.
+    during: BTreeMap<String, usize>,
+    /// Seconds of the next runs.
+    next: Vec<f64>,
+}
+
+/// Runs a campaign, telling each line of its table; fails if a single kill was not mended.
+///
+/// A kill's cluster is used for upgrades after it, as long as nothing went wrong there.
+pub fn run(tools: &Tools, program: &Path, campaign: &Campaign, tell: &dyn Fn(&str)) -> Result<()> {
+    let (mut firsts, mut upgrades) = campaign.kills();
+    // The first cluster is upgraded once more, to see how long that takes.
+    let rounds = 1 + upgrades.len().div_ceil(firsts.len().max(1));
+    let registry = Registry::start_with(tools, &newer(rounds)?)?;
+    let start = || Site::start(tools, program, &registry);
+
+    let mut site = start()?;
+    let usual = [site.first_run()?, site.upgraded()?];
+    let [first, upgrade] = usual.map(|time| time.as_secs_f64());
+    tell(&format!("a first run takes {first:.1} s, an upgrade {upgrade:.1} s"));
+    let mut outcomes: BTreeMap<_, Outcome> = BTreeMap::new();
+    let mut failures = Vec::new();
+    loop {
+        let next = if site.is_up() && site.upgrades() < rounds { upgrades.pop() } else { None };
+        let kill = if let Some(kill) = next {
+            kill
+        } else if firsts.is_empty() && upgrades.is_empty() {
+            break;
+        } else {
+            site = start()?;
+            let Some(kill) = firsts.pop() else {
+                site.first_run()?;
+                continue;
+            };
+            kill
+        };
+        let moment = usual[usize::from(kill.work == Work::Upgrade)].mul_f64(kill.at);
+        let outcome = outcomes.entry((kill.work, kill.way.name())).or_default();
+        match site.end_and_mend(&kill, moment) {
+            Ok(Some(mended)) => outcome.add(mended),
+            // It was over before its moment: once more, at an earlier one.
+            Ok(None) => {
+                let list = if kill.work == Work::First { &mut firsts } else { &mut upgrades };
+                list.push(Kill { at: kill.at * 0.9, ..kill });
+            }
+            Err(error) => {
+                outcome.ended += 1;
+                let (work, way) = (kill.work.name(), kill.way.name());
+                let words = format!("{work}, {way}, after {:.2} s: {error:#}", moment.as_secs_f64());
+                tell(&format!("not mended: {words}"));
+                failures.push(words);
+                site.give_up();
+            }
+        }
+    }
+    tell("| run | ended by | times | converged | next run | it was at |");
+    tell("|---|---|---|---|---|---|");
+    for ((work, way), outcome) in &mut outcomes {
+        tell(&outcome.row(*work, way));
+    }
+    if failures.is_empty() {
+        return Ok(());
+    }
+    bail!("{} kills were not mended:\n{}", failures.len(), failures.join("\n"))
+}
+
+impl Campaign {
+    /// The kills of first runs and those of upgrades.
+    fn kills(&self) -> (Vec<Kill>, Vec<Kill>) {
+        let mut random = Random::new(self.seed);
+        // Nearly to the end: the last moments are those in which a run is over already on a day when it is quicker.
+        let mut kill = |work, way| Kill { work, way, at: random.fraction() * 0.97 };
+        let mut firsts: Vec<_> = (0..self.first).map(|_| kill(Work::First, Way::PowerCut)).collect();
+        let mut upgrades: Vec<_> = (0..self.upgrades).map(|_| kill(Work::Upgrade, Way::PowerCut)).collect();
+        let ways = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGKILL].map(Way::Alone);
+        for (number, way) in (0..self.signals).flat_map(|_| ways).enumerate() {
+            // By turns for each way.
+            if (number + number / ways.len()) % 2 == 0 {
+                firsts.push(kill(Work::First, way));
+            } else {
+                upgrades.push(kill(Work::Upgrade, way));
+            }
+        }
+        random.shuffle(&mut firsts);
+        random.shuffle(&mut upgrades);
+        (firsts, upgrades)
+    }
+}
+
+/// The charts as they are after `rounds` upgrades, and after each before.
+fn newer(rounds: usize) -> Result<Vec<Chart>> {
+    let versions = (1..=rounds)
+        .flat_map(|round| UPGRADED.map(|(name, start, last)| (name, format!("{start}{}", last + round))));
+    versions.map(|(name, version)| Ok(Chart::named(name)?.with_version(&version))).collect()
+}
+
+impl Work {
+    fn name(self) -> &'static str {
+        match self {
+            Self::First => "first run",
+            Self::Upgrade => "upgrade",
+        }
+    }
+}
+
+impl Outcome {
+    fn add(&mut self, mended: Mended) {
+        self.ended += 1;
+        self.converged += 1;
+        *self.during.entry(mended.during).or_default() += 1;
+        self.next.push(mended.next.as_secs_f64());
+    }
+
+    fn row(&mut self, work: Work, way: &str) -> String {
+        let during: Vec<_> = self.during.iter().map(|(words, count)| format!("{words} {count}")).collect();
+        let next = median(&mut self.next).map_or_else(
+            |_| "-".to_owned(),
+            |median| format!("{median:.1} s, at most {:.1} s", self.next.iter().copied().fold(0.0, f64::max)),
+        );
+        let (work, ended, converged) = (work.name(), self.ended, self.converged);
+        format!("| {work} | {way} | {ended} | {converged} | {next} | {} |", during.join(", "))
+    }
+}

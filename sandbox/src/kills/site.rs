@@ -1,0 +1,277 @@
+//! A cluster and a repository in which k3s-boot is ended.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::ending::{Way, running};
+use super::{Kill, UPGRADED, Work};
+use crate::cluster::{Options, Sandbox};
+use crate::folder::{copy_folder, files};
+use crate::process::{run, wait_for};
+use crate::registry::Registry;
+use crate::secrets::leaks;
+use crate::state::workspace;
+use crate::tools::Tools;
+
+/// Longer than any run takes on a busy machine.
+const LIMIT: Duration = Duration::from_mins(4);
+/// How long the tools of a killed k3s-boot may take to end in good order.
+const GRACE: Duration = Duration::from_mins(1);
+/// Time between two looks whether a run is over before its moment.
+const STEP: Duration = Duration::from_millis(2);
+
+const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
+/// Lines of the values behind which an upgrade puts one of its own, so that every pod is replaced.
+const MARKED: [(&str, &str); 5] = [
+    ("rollOutCiliumPods: true\n", "podAnnotations"),
+    ("priorityClassName: system-cluster-critical\n", "podAnnotations"),
+    ("crds:\n  enabled: true\n", "podAnnotations"),
+    ("serviceMonitor:\n  create: false\n", "podAnnotations"),
+    ("{{- else if eq $release \"flux-instance\" }}\n", "commonAnnotations"),
+];
+
+/// A fresh cluster, a repository and a folder for temporary files.
+pub(super) struct Site {
+    sandbox: Sandbox,
+    program: PathBuf,
+    folder: TempDir,
+    secrets: Vec<String>,
+    /// Whether it was bootstrapped, with no fault.
+    up: bool,
+    upgrades: usize,
+}
+
+/// How a kill was mended.
+pub(super) struct Mended {
+    /// What the ended run had said last.
+    pub(super) during: String,
+    /// How long the next run took.
+    pub(super) next: Duration,
+}
+
+impl Site {
+    pub(super) fn start(tools: &Tools, program: &Path, registry: &Arc<Registry>) -> Result<Self> {
+        let options =
+            Options { name: "kills".to_owned(), registry: Some(Arc::clone(registry)), ..Options::default() };
+        let sandbox = Sandbox::start_with(tools, options)?;
+        let folder = tempfile::Builder::new().prefix("sandbox-kills-").tempdir()?;
+        let root = folder.path().join("repository");
+        copy_folder(&workspace().join("bootstrap"), &root.join("bootstrap"))?;
+        fs::copy(sandbox.age_key(), root.join("age.key"))?;
+        fs::create_dir(folder.path().join("tmp"))?;
+        for args in [&["init", "--quiet"][..], &["add", "bootstrap"]] {
+            run(Command::new("git").args(args).current_dir(&root))?;
+        }
+        let key = fs::read_to_string(sandbox.age_key())?;
+        let identity = key
+            .lines()
+            .find(|line| line.starts_with("AGE-SECRET-KEY-1"))
+            .context("no identity in the age key")?;
+        let secrets = vec![
+            identity.to_owned(),
+            sandbox.git_secret().value.clone(),
+            sandbox.root_secret().value.clone(),
+        ];
+        Ok(Self { sandbox, program: program.to_owned(), folder, secrets, up: false, upgrades: 0 })
+    }
+
+    /// Whether releases can be upgraded.
+    pub(super) fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// How many upgrades there were.
+    pub(super) fn upgrades(&self) -> usize {
+        self.upgrades
+    }
+
+    /// After a fault, the cluster is not used any more.
+    pub(super) fn give_up(&mut self) {
+        self.up = false;
+    }
+
+    /// A first run that nothing ends, and how long it takes.
+    pub(super) fn first_run(&mut self) -> Result<Duration> {
+        let took = self.converge()?;
+        self.up = true;
+        Ok(took)
+    }
+
+    /// An upgrade that nothing ends, and how long it takes.
+    pub(super) fn upgraded(&mut self) -> Result<Duration> {
+        self.upgrade()?;
+        self.converge()
+    }
+
+    /// Ends a run at its moment and checks that the next one mends everything; `None` if it was over before.
+    pub(super) fn end_and_mend(&mut self, kill: &Kill, moment: Duration) -> Result<Option<Mended>> {
+        if kill.work == Work::Upgrade {
+            self.upgrade()?;
+        }
+        let said = self.folder.path().join("said");
+        let started = Instant::now();
+        let mut child = self.apps(&said)?;
+        while started.elapsed() < moment {
+            if let Some(status) = child.try_wait()? {
+                ensure!(status.success(), "the run that was to be ended failed: {}", text(&said)?);
+                self.up = true;
+                return Ok(None);
+            }
+            std::thread::sleep(STEP);
+        }
+        let home = self.sandbox.home();
+        kill.way.end(child.id(), &home)?;
+        let status = child.wait()?;
+        let text = text(&said)?;
+        if let Way::Alone(signal) = kill.way {
+            self.ended_well(signal, status).with_context(|| text.clone())?;
+        }
+        let next = self.converge().with_context(|| format!("the run that was ended said\n{text}"))?;
+        self.up = true;
+        Ok(Some(Mended { during: stage(&text), next }))
+    }
+
+    /// After a signal to k3s-boot alone: the exit code tells of it, and no process is left.
+    fn ended_well(&self, signal: Signal, status: ExitStatus) -> Result<()> {
+        let home = self.sandbox.home();
+        if signal == Signal::SIGKILL {
+            return wait_for("the tools of a killed k3s-boot to end", GRACE, || {
+                Ok(running(&home)?.is_empty().then_some(()))
+            });
+        }
+        ensure!(running(&home)?.is_empty(), "after {signal}, processes are left");
+        // It may have been over just then.
+        let code = status.code();
+        ensure!(
+            code == Some(128 + signal as i32) || code == Some(0),
+            "after {signal}, it ended with {status}"
+        );
+        self.clean()
+    }
+
+    /// Runs `apps` to its end, with no help, and checks that everything is as it should be.
+    fn converge(&self) -> Result<Duration> {
+        let said = self.folder.path().join("next");
+        let started = Instant::now();
+        let mut child = self.apps(&said)?;
+        let status = wait_for("k3s-boot apps", LIMIT, || Ok(child.try_wait()?))?;
+        let took = started.elapsed();
+        let text = text(&said)?;
+        ensure!(
+            status.success() && text.contains("Bootstrap complete!"),
+            "the next run ended with {status}:\n{text}"
+        );
+        let releases = self.sandbox.helm_list()?;
+        let deployed = releases.iter().filter(|release| release["status"] == "deployed").count();
+        ensure!((deployed, releases.len()) == (6, 6), "releases are not deployed: {releases:?}\n{text}");
+        let diff = self.command("diff").arg("--exit-code").output()?;
+        ensure!(
+            diff.status.success(),
+            "something is left to change: {}",
+            String::from_utf8_lossy(&diff.stdout)
+        );
+        ensure!(running(&self.sandbox.home())?.is_empty(), "processes are left");
+        self.clean()?;
+        Ok(took)
+    }
+
+    /// No temporary file is left, and no secret in any file.
+    fn clean(&self) -> Result<()> {
+        let temporary = self.folder.path().join("tmp");
+        let left = files(&temporary)?;
+        ensure!(left.is_empty(), "files are left: {left:?}");
+        for folder in [&self.sandbox.home(), &temporary] {
+            let leaks = leaks(&self.secrets, folder)?;
+            ensure!(leaks.is_empty(), "secrets are left in {leaks:?}");
+        }
+        Ok(())
+    }
+
+    /// What the repository asks for becomes newer: four charts, and values of all releases but the CRDs'.
+    fn upgrade(&mut self) -> Result<()> {
+        let shipped = workspace();
+        let root = self.folder.path().join("repository");
+        self.upgrades += 1;
+        for file in ["bootstrap/helmfile.d/00-crds.yaml", "bootstrap/helmfile.d/01-apps.yaml"] {
+            let mut text = fs::read_to_string(shipped.join(file))?;
+            for (_, start, last) in UPGRADED {
+                text = text.replace(
+                    &format!("version: {start}{last}\n"),
+                    &format!("version: {start}{}\n", last + self.upgrades),
+                );
+            }
+            fs::write(root.join(file), text)?;
+        }
+        let mut values = fs::read_to_string(shipped.join(VALUES))?;
+        for (line, key) in MARKED {
+            ensure!(values.contains(line), "`{}` is not in {VALUES}", line.trim());
+            values = values.replace(line, &format!("{line}{key}: {{round: \"{}\"}}\n", self.upgrades));
+        }
+        fs::write(root.join(VALUES), values)?;
+        Ok(())
+    }
+
+    fn apps(&self, said: &Path) -> Result<Child> {
+        let file = File::create(said)?;
+        let mut command = self.command("apps");
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        command.spawn().context("cannot run `k3s-boot`")
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = self.sandbox.command(&self.program);
+        command
+            .arg(name)
+            .current_dir(self.folder.path().join("repository"))
+            .env("TMPDIR", self.folder.path().join("tmp"));
+        command
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // What is left after a fault holds the cluster's files.
+        for pid in running(&self.sandbox.home()).unwrap_or_default() {
+            drop(Way::Alone(Signal::SIGKILL).end(pid, &self.sandbox.home()));
+        }
+    }
+}
+
+fn text(file: &Path) -> Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(file)?).into_owned())
+}
+
+/// Where a run was when it said its last line.
+fn stage(said: &str) -> String {
+    let last = said.lines().rev().find(|line| line.contains(" INFO "));
+    let message = last.and_then(|line| line.split_once(" INFO ")).map_or("", |(_, rest)| rest);
+    let release = message.split_once("release=\"").and_then(|(_, rest)| rest.split('"').next());
+    match (release, message.split_once("=\"")) {
+        (Some(release), _) => release.to_owned(),
+        (None, Some((words, _))) => words.rsplit_once(' ').map_or(words, |(words, _)| words).to_owned(),
+        (None, None) if message.is_empty() => "start".to_owned(),
+        (None, None) => message.trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stage;
+
+    #[test]
+    fn a_run_says_where_it_is() {
+        assert_eq!(stage(""), "start");
+        assert_eq!(stage("T INFO Preflight passed checks=\"58\" took=\"1s\" \n"), "Preflight passed");
+        assert_eq!(
+            stage("T INFO Syncing release release=\"a/b\" version=\"1\" \nT WARN x y=\"z\" \n"),
+            "a/b"
+        );
+    }
+}
