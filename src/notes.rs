@@ -41,6 +41,9 @@ pub struct Operation {
     pub began: u64,
     /// helm's timeout, in seconds.
     pub timeout: u64,
+    /// The chart (see [`crate::charts::digest`]), if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<String>,
 }
 
 impl Notes {
@@ -69,6 +72,13 @@ impl Notes {
         self.releases.get(release).filter(|noted| noted.revision == revision)
     }
 
+    /// The chart of a release at this revision: noted after its sync, or before, by a run that did not get to its end.
+    #[must_use]
+    pub fn chart(&self, release: &str, revision: u64) -> Option<&String> {
+        let synced = self.synced(release, revision).map(|noted| &noted.chart);
+        synced.or_else(|| self.operation(release, revision)?.chart.as_ref())
+    }
+
     /// The operation that led to this revision of a release.
     #[must_use]
     pub fn operation(&self, release: &str, revision: u64) -> Option<&Operation> {
@@ -83,7 +93,8 @@ mod tests {
     #[test]
     fn notes_are_read_as_they_were_written() {
         let synced = Synced { revision: 3, chart: "c".to_owned(), objects: "o".to_owned() };
-        let operation = Operation { run: "r".to_owned(), after: 3, began: 1, timeout: 900 };
+        let chart = Some("new".to_owned());
+        let operation = Operation { run: "r".to_owned(), after: 3, began: 1, timeout: 900, chart };
         let notes = Notes {
             releases: [("n/r".to_owned(), synced.clone())].into(),
             operations: [("n/r".to_owned(), operation.clone())].into(),
@@ -93,6 +104,8 @@ mod tests {
         assert_eq!((annotations.len(), Notes::of(&annotations)), (3, notes.clone()));
         assert_eq!((notes.synced("n/r", 3), notes.synced("n/r", 4)), (Some(&synced), None));
         assert_eq!((notes.operation("n/r", 4), notes.operation("n/r", 3)), (Some(&operation), None));
+        let charts = [3, 4, 5].map(|revision| notes.chart("n/r", revision).map(String::as_str));
+        assert_eq!(charts, [Some("c"), Some("new"), None]);
         Notes::default().write(&mut annotations);
         assert_eq!(annotations.len(), 1, "what is empty is not noted");
         let garbage = BTreeMap::from([RELEASES, OPERATIONS].map(|name| (name.to_owned(), "[".to_owned())));

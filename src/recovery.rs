@@ -163,7 +163,8 @@ mod tests {
     use crate::observed::cluster::{LEASE, Lease};
 
     fn live(holder: &str, fate: Option<Fate>) -> Live {
-        let operation = Operation { run: "host/x".to_owned(), after: 1, began: 1000, timeout: 900 };
+        let operation =
+            Operation { run: "host/x".to_owned(), after: 1, began: 1000, timeout: 900, chart: None };
         let mut live = Live {
             notes: Notes { operations: [("n/r".to_owned(), operation)].into(), ..Notes::default() },
             runs: fate.map(|fate| ("host/x".to_owned(), fate)).into_iter().collect(),

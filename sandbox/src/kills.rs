@@ -6,7 +6,7 @@ mod site;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use self::ending::Way;
@@ -103,7 +103,9 @@ pub fn run(tools: &Tools, program: &Path, campaign: &Campaign, tell: &dyn Fn(&st
             // It was over before its moment: once more, at an earlier one.
             Ok(None) => {
                 let list = if kill.work == Work::First { &mut firsts } else { &mut upgrades };
-                list.push(Kill { at: kill.at * 0.9, ..kill });
+                let (way, at) = (kill.way.name(), kill.at * 0.9);
+                ensure!(at > 0.01, "{way} never ends it");
+                list.push(Kill { at, ..kill });
             }
             Err(error) => {
                 outcome.ended += 1;

@@ -267,7 +267,7 @@ impl Decision<'_> {
         let Some(chart) = self.desired.charts.get(id) else {
             return Some("its chart is not on this machine, so that it cannot be compared".to_owned());
         };
-        let noted = self.live.notes.synced(id, record.stored.revision).map(|noted| &noted.chart);
+        let noted = self.live.notes.chart(id, record.stored.revision);
         if noted.is_some() && noted == chart.digest.as_ref() {
             return None;
         }

@@ -21,16 +21,17 @@ pub fn before(plan: &Plan, desired: &Desired, live: &Live, longest: Duration, no
     let stored = live.releases.as_deref().unwrap_or_default();
     let find = |id: &str| stored.iter().find(|one| one.id() == id);
     let mut notes = live.notes.clone();
-    // What became of these operations is known.
-    notes.operations.retain(|id, _| {
-        find(id).is_some_and(|one| one.is_pending() && live.notes.operation(id, one.revision).is_some())
-    });
+    // Others were never begun, or are long over.
+    notes
+        .operations
+        .retain(|id, _| find(id).is_some_and(|one| live.notes.operation(id, one.revision).is_some()));
     notes.releases.retain(|id, _| find(id).is_some());
     for release in plan.releases() {
         let found = find(&release.id);
         if release.action == ReleaseAction::Keep
             && let (Some(Ok(standing)), Some(stored)) = (live.standing.get(&release.id), found)
         {
+            notes.operations.remove(&release.id);
             notes.releases.extend(synced(desired, stored, standing));
         }
     }
@@ -42,38 +43,34 @@ pub fn before(plan: &Plan, desired: &Desired, live: &Live, longest: Duration, no
         // What is left locked is unlocked first.
         (one.id(), if one.is_pending() { one.revision.saturating_sub(1) } else { one.revision })
     });
-    begin(&mut notes, ids(plan), &stored.collect(), longest, now);
+    let stored: BTreeMap<_, _> = stored.collect();
+    let chart = |id: &str| desired.charts.get(id).and_then(|chart| chart.digest.clone());
+    let (run, began) = (Identity::own().to_string(), seconds(now));
+    notes.operations.extend(ids(plan).map(|id| {
+        let after = stored.get(id).copied().unwrap_or_default();
+        (id.to_owned(), Operation { run: run.clone(), after, began, timeout: longest(id), chart: chart(id) })
+    }));
     notes
 }
 
-/// Notes that releases are about to be synced, as they are `stored`, which takes `longest` seconds at most.
-fn begin<'a>(
-    notes: &mut Notes,
-    releases: impl Iterator<Item = &'a str>,
-    stored: &BTreeMap<String, u64>,
-    longest: impl Fn(&str) -> u64,
-    now: SystemTime,
-) {
-    let began = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let run = Identity::own().to_string();
-    notes.operations.extend(releases.map(|id| {
-        let after = stored.get(id).copied().unwrap_or_default();
-        (id.to_owned(), Operation { run: run.clone(), after, began, timeout: longest(id) })
-    }));
+/// Seconds since 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// The same, once more, for releases of which an operation was noted already, and that stand otherwise by now.
 pub fn again(notes: &mut Notes, stored: &[Stored], now: SystemTime) {
     let own = Identity::own().to_string();
-    let ours: BTreeMap<_, _> = notes
-        .operations
-        .iter()
-        .filter(|(_, operation)| operation.run == own)
-        .map(|(id, operation)| (id.clone(), operation.timeout))
-        .collect();
-    let stored = stored.iter().map(|one| (one.id(), one.revision)).collect();
-    let longest = |id: &str| ours.get(id).copied().unwrap_or_default();
-    begin(notes, ours.keys().map(String::as_str), &stored, longest, now);
+    let stored: BTreeMap<_, _> = stored.iter().map(|one| (one.id(), one)).collect();
+    for (id, operation) in notes.operations.iter_mut().filter(|(_, operation)| operation.run == own) {
+        let stored = stored.get(id);
+        let is_done =
+            stored.is_some_and(|one| one.status == "deployed" && one.revision == operation.after + 1);
+        if !is_done {
+            operation.after = stored.map_or(0, |one| one.revision);
+            operation.began = seconds(now);
+        }
+    }
 }
 
 /// The releases that are synced.

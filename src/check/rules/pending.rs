@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_a_run_left_is_told_by_what_became_of_it() {
-        let operation = Operation { run: "host/x".to_owned(), after: 0, began: 0, timeout: 900 };
+        let operation = Operation { run: "host/x".to_owned(), after: 0, began: 0, timeout: 900, chart: None };
         let told = |fate, now| {
             let (_, mut live) = world("pending-install", 1, Claims::default());
             live.notes.operations.insert("n/r".to_owned(), operation.clone());
