@@ -4,6 +4,7 @@
 //! interrupted while it unpacked would poison every later run. Therefore helmfile never pulls into the store: it gets
 //! a staging folder in which the stored charts are already there as hard links.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -91,6 +92,9 @@ pub fn digest(folder: &Path) -> std::io::Result<String> {
 /// So many hexadecimal digits of SHA-256 tell charts apart.
 const DIGEST: usize = 32;
 
+/// The file that is locked while the store is read or changed.
+const LOCK: &str = ".lock";
+
 /// The charts that were fetched by earlier runs.
 #[derive(Clone, Debug)]
 pub struct ChartStore {
@@ -116,12 +120,21 @@ impl ChartStore {
         read_marker(&self.root.join(chart.place())).map(|whole| whole.digest)
     }
 
+    /// Keeps other runs from the store as long as it lives; they may be at another cluster. A cache that cannot be written
+    /// is not changed by them either.
+    fn lock(&self) -> Option<File> {
+        std::fs::create_dir_all(&self.root).ok()?;
+        let file = File::create(self.root.join(LOCK)).ok()?;
+        file.lock().ok().map(|()| file)
+    }
+
     /// Puts those of the charts that are stored into a staging folder.
     ///
     /// # Errors
     ///
     /// When a file cannot be linked or copied.
     pub fn seed(&self, staging: &Path, charts: &[ChartRef]) -> Result<(), Error> {
+        let _lock = self.lock();
         for chart in charts.iter().filter(|chart| chart.is_exact()) {
             let from = self.root.join(chart.place());
             if is_whole(&from) {
@@ -162,6 +175,7 @@ impl ChartStore {
     ///
     /// When a folder cannot be moved.
     pub fn publish(&self, staging: &Path) -> Result<(), Error> {
+        let _lock = self.lock();
         for folder in version_folders(staging) {
             let Ok(place) = folder.strip_prefix(staging) else {
                 continue;
@@ -328,6 +342,27 @@ mod tests {
         let fourth = staging("fourth");
         store.seed(&fourth, &[chart()]).unwrap();
         assert_eq!(std::fs::read_to_string(fourth.join(&inside).join("templates/a.yaml")).unwrap(), "a: 2\n");
+    }
+
+    #[test]
+    fn two_runs_that_store_one_chart_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ChartStore::new(folder.path().join("store"));
+        let names: Vec<_> = (0..8).map(|number| folder.path().join(number.to_string())).collect();
+        std::thread::scope(|scope| {
+            for staging in &names {
+                scope.spawn(|| {
+                    let file = staging.join(chart().place()).join("crds/Chart.yaml");
+                    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                    std::fs::write(&file, "name: crds").unwrap();
+                    store.publish(staging).unwrap();
+                    let seeded = staging.join("again");
+                    store.seed(&seeded, &[chart()]).unwrap();
+                    let again = seeded.join(chart().place()).join("crds/Chart.yaml");
+                    assert_eq!(std::fs::read_to_string(again).unwrap(), "name: crds");
+                });
+            }
+        });
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::process::signals::Stop;
 use crate::redact::Redactor;
 use crate::report::{ClusterReport, FluxReport, ProblemReport, ReleaseReport, Report, StageReport, rounded};
 use crate::run::lock::Lock;
+use crate::run::releases::say;
 use crate::run::sync::Sync;
 use crate::run::{dns, namespaces, nodes, note, seconds, secrets, unlock};
 use crate::scratch::Scratch;
@@ -216,6 +217,8 @@ impl Boot<'_> {
     async fn unchanged(&self, ready: &Ready, run: &mut Run) -> Result<Option<Verdict>, Error> {
         let Ready { picture, plan, .. } = ready;
         run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
+        // What is left to others is not as wanted by anybody here.
+        plan.releases().filter(|release| release.action != ReleaseAction::Keep).for_each(say);
         tracing::info!(
             namespaces = %plan.namespaces.len(),
             secrets = %plan.objects.len(),

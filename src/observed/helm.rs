@@ -63,6 +63,9 @@ struct Secret<'a> {
     data: BTreeMap<String, Base64<'a>>,
 }
 
+/// The status of a revision that a later one has taken the place of. After a crash it may be that of the newest.
+const SUPERSEDED: &str = "superseded";
+
 /// The newest revision of each release, from the labels of their records.
 fn newest(records: impl IntoIterator<Item = Meta>) -> Vec<Stored> {
     let mut newest: BTreeMap<(String, String), Stored> = BTreeMap::new();
@@ -95,7 +98,7 @@ impl Toolbox {
     ///
     /// When the API server does not answer.
     pub async fn observe_releases(&self) -> Result<Vec<Stored>, Error> {
-        let path = format!("{RECORDS}{}", segment("owner=helm,status!=superseded"));
+        let path = format!("{RECORDS}{}", segment("owner=helm"));
         let list: Option<List<Partial>> = self.api_read(Call::get(&path).accept(METADATA)).await?;
         Ok(newest(list.into_iter().flat_map(|list| list.items).map(|record| record.metadata)))
     }
@@ -112,7 +115,13 @@ impl Toolbox {
         let mut names: Vec<_> = releases.iter().map(|stored| stored.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
-        let selector = format!("owner=helm,status!=superseded,name in ({})", names.join(","));
+        // Old revisions are as large as the newest, and seldom the newest themselves.
+        let old = if releases.iter().any(|stored| stored.status == SUPERSEDED) {
+            ""
+        } else {
+            "status!=superseded,"
+        };
+        let selector = format!("owner=helm,{old}name in ({})", names.join(","));
         let path = format!("{RECORDS}{}", segment(&selector));
         let Some(answer) = self.ask(Call::get(&path)).await?.found()? else { return Ok(BTreeMap::new()) };
         let list: List<Secret<'_>> = parse(path, &answer)?;
@@ -128,7 +137,13 @@ impl Toolbox {
             if let (Some(stored), Some(data)) = (wanted, secret.data.get("release"))
                 && let Ok(mut record) = unpack(&data.0)
             {
+                // helm reads its status there, and writes the label apart from it: interrupted just when a release was
+                // done, it has left the one failed and the other deployed.
+                let status = std::mem::take(&mut record.stored.status);
                 record.stored = (*stored).clone();
+                if !status.is_empty() {
+                    record.stored.status = status;
+                }
                 records.insert(stored.id(), record);
             }
         }

@@ -15,6 +15,7 @@ mod kills;
 mod manifests;
 mod refusals;
 mod repositories;
+mod second_run;
 mod seed;
 mod standing;
 mod states;

@@ -201,7 +201,7 @@ fn locked(world: &World, rows: &mut Vec<String>) {
         ("an uninstall that never ended", COREDNS, 1, "uninstalling"),
     ];
     for (name, release, revision, status) in operations {
-        let record = record(world, release);
+        let record = record(world, release, 1);
         let changed = rewritten(&record, revision, status);
         let told_status = format!("status: {status}");
         let named = format!("release: {}/{}", release.0, release.1);
@@ -361,7 +361,7 @@ fn what_a_helm_release_owns_is_left_alone(world: &World) {
 }
 
 /// Makes the API server know a kind.
-fn define(world: &World, plural: &str, kind: &str, group: &str, version: &str) {
+pub(super) fn define(world: &World, plural: &str, kind: &str, group: &str, version: &str) {
     let name = format!("{plural}.{group}");
     let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     world.apply(
@@ -373,9 +373,9 @@ fn define(world: &World, plural: &str, kind: &str, group: &str, version: &str) {
     world.kubectl(&["wait", "--for=condition=Established", &format!("crd/{name}"), "--timeout=60s"]);
 }
 
-/// Helm's record of the first revision of a release, as it can be applied again.
-fn record(world: &World, (namespace, name): (&str, &str)) -> Value {
-    let path = format!("/api/v1/namespaces/{namespace}/secrets/sh.helm.release.v1.{name}.v1");
+/// Helm's record of a revision of a release, as it can be applied again.
+pub(super) fn record(world: &World, (namespace, name): (&str, &str), revision: u64) -> Value {
+    let path = format!("/api/v1/namespaces/{namespace}/secrets/sh.helm.release.v1.{name}.v{revision}");
     let secret = world.sandbox.get(&path).unwrap().unwrap();
     let metadata = &secret["metadata"];
     json!({"apiVersion": "v1", "kind": "Secret", "type": secret["type"], "data": secret["data"],
@@ -383,7 +383,7 @@ fn record(world: &World, (namespace, name): (&str, &str)) -> Value {
 }
 
 /// The record as helm has it during an operation.
-fn rewritten(record: &Value, revision: u64, status: &str) -> Value {
+pub(super) fn rewritten(record: &Value, revision: u64, status: &str) -> Value {
     let packed = STANDARD.decode(record["data"]["release"].as_str().unwrap()).unwrap();
     let packed = STANDARD.decode(packed).unwrap();
     let mut text = String::new();

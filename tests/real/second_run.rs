@@ -1,0 +1,404 @@
+//! A second run on a bootstrapped cluster: what it mends, what it leaves alone, and who it makes way for.
+
+use sandbox::Mark;
+use sandbox::charts::Chart;
+use serde_json::{Value, json};
+
+use super::manifests::BUNDLED_COREDNS;
+use super::standing::{define, record, rewritten};
+use super::states::{GOOD_ARGS, node_args};
+use super::world::{Ran, Running, World};
+
+const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
+const COREDNS: &str = "oci://ghcr.io/coredns/charts/coredns";
+const CILIUM: &str = "oci://quay.io/cilium/charts/cilium";
+const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/kube-system/deployments/coredns";
+const WEBHOOK: &str =
+    "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/cert-manager-webhook";
+
+fn newer() -> [Chart; 2] {
+    [("coredns", "1.45.1"), ("cilium", "1.18.7")]
+        .map(|(name, version)| Chart::named(name).unwrap().with_version(version))
+}
+
+/// A bootstrapped cluster whose registry also has newer charts.
+fn bootstrapped(name: &str) -> World {
+    let world = World::with_charts(name, &newer());
+    assert_eq!(world.apps(&[]).run().code, Some(0));
+    world
+}
+
+/// helm as somebody uses it by hand.
+#[track_caller]
+fn helm(world: &World, args: &[&str]) {
+    let kubeconfig = world.sandbox.folder().join("sandbox.kubeconfig");
+    let ran = world.program("helm", args).env("KUBECONFIG", kubeconfig).run();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+}
+
+/// The revision of each release.
+fn revisions(world: &World) -> Vec<(String, u64)> {
+    let list = world.sandbox.helm_list().unwrap();
+    let revision = |release: &Value| {
+        let number = release["revision"].as_str().unwrap().parse().unwrap();
+        (release["name"].as_str().unwrap().to_owned(), number)
+    };
+    list.iter().map(revision).collect()
+}
+
+fn revision_of(world: &World, release: &str) -> u64 {
+    revisions(world).into_iter().find(|(name, _)| name == release).unwrap().1
+}
+
+/// The releases that have got new revisions.
+fn synced(before: &[(String, u64)], after: &[(String, u64)]) -> Vec<String> {
+    let new = after.iter().filter(|release| !before.contains(release));
+    new.map(|(name, _)| name.clone()).collect()
+}
+
+#[track_caller]
+fn says(ran: &Ran, words: &[&str]) {
+    for word in words {
+        assert!(ran.stdout.contains(word), "no `{word}` in {}", ran.stdout);
+    }
+}
+
+/// A run leaves everything as it is, whatever there is to tell.
+#[track_caller]
+fn leaves_alone(world: &World, name: &str, words: &[&str]) {
+    let mark = world.sandbox.audit_mark().unwrap();
+    let ran = world.apps(&[]).run();
+    assert_eq!(ran.code, Some(0), "{name}: {}", ran.stderr);
+    assert_eq!(world.changes(mark), [""; 0], "{name}");
+    says(&ran, &[words, &["Nothing to change", "Bootstrap complete!"]].concat());
+    println!("| {name} | nothing |");
+}
+
+/// A run syncs these releases and no other, and the next one none.
+#[track_caller]
+fn syncs(world: &World, name: &str, args: &[&str], releases: &[&str], words: &[&str]) {
+    let before = revisions(world);
+    let mark = world.sandbox.audit_mark().unwrap();
+    let ran = world.apps(args).run();
+    assert_eq!(ran.code, Some(0), "{name}: {}", ran.stderr);
+    says(&ran, words);
+    let is_deployed = |release: &Value| release["status"] == "deployed";
+    assert!(world.sandbox.helm_list().unwrap().iter().all(is_deployed), "{name}");
+    assert_eq!(synced(&before, &revisions(world)), releases, "{name}");
+    only_of(world, mark, releases);
+    println!("| {name} | {} |", releases.join(", "));
+}
+
+/// Of Helm's records, only those of these releases were written.
+#[track_caller]
+fn only_of(world: &World, mark: Mark, releases: &[&str]) {
+    let of =
+        |change: &str| releases.iter().any(|name| change.contains(&format!("sh.helm.release.v1.{name}.")));
+    let changes = world.changes(mark);
+    let others = changes.iter().filter(|change| change.contains("sh.helm.release.v1.") && !of(change));
+    assert_eq!(others.collect::<Vec<_>>(), [""; 0]);
+}
+
+fn get(world: &World, path: &str) -> Value {
+    world.sandbox.get(path).unwrap().unwrap_or_else(|| panic!("{path} is not there"))
+}
+
+#[test]
+fn what_differs_is_synced_and_nothing_else() {
+    let world = bootstrapped("differs");
+    leaves_alone(&world, "nothing differs", &[]);
+
+    world.kubectl(&["delete", "deployment/coredns", "--namespace", "kube-system"]);
+    syncs(&world, "an object deleted", &[], &["coredns"], &["missing: Deployment kube-system/coredns"]);
+
+    let by_hand = r#"{"spec": {"template": {"spec": {"priorityClassName": "system-node-critical"}}}}"#;
+    world.kubectl(&["patch", "deployment/coredns", "--namespace", "kube-system", "--patch", by_hand]);
+    let field = "Deployment kube-system/coredns spec.template.spec.priorityClassName (by kubectl-patch)";
+    leaves_alone(&world, "a field changed by hand", &["WARN Release was changed in the cluster", field]);
+    let args = ["--fix-drift", "coredns"];
+    syncs(&world, "the same with --fix-drift", &args, &["coredns"], &["changed by hand: Deployment"]);
+    let class = &get(&world, DEPLOYMENT)["spec"]["template"]["spec"]["priorityClassName"];
+    assert_eq!(class, "system-cluster-critical");
+
+    world.replace(VALUES, "  replicas: 1\n", "  replicas: 2\n");
+    world.sandbox.add_node().unwrap();
+    syncs(&world, "a value changed", &[], &["cilium"], &["values changed: operator.replicas"]);
+
+    // Under the same version, helm installs another chart than the registry's.
+    let folder = tempfile::tempdir().unwrap();
+    let chart = Chart::named("coredns").unwrap();
+    let service = format!("{}# by hand\n", chart.file("templates/service.yaml").unwrap());
+    let other =
+        sandbox::charts::build_one(folder.path(), &chart.with_file("templates/service.yaml", service));
+    let file = other.unwrap().file.display().to_string();
+    let upgrade = ["upgrade", "coredns", &file, "--namespace", "kube-system", "--reuse-values"];
+    helm(&world, &upgrade);
+    let words = ["its chart differs: templates/service.yaml"];
+    syncs(&world, "a chart's content changed under its version", &[], &["coredns"], &words);
+
+    let failing = [&upgrade[..], &["--wait", "--timeout", "1ms"]].concat();
+    let kubeconfig = world.sandbox.folder().join("sandbox.kubeconfig");
+    let ran = world.program("helm", &failing).env("KUBECONFIG", kubeconfig).run();
+    assert_ne!(ran.code, Some(0));
+    syncs(&world, "a release that failed", &[], &["coredns"], &["its last revision is failed"]);
+
+    // helm, interrupted just when it was done, writes the one and the other.
+    let revision = revision_of(&world, "coredns");
+    let last = record(&world, ("kube-system", "coredns"), revision);
+    let mut torn = rewritten(&last, revision, "failed");
+    torn["metadata"]["labels"]["status"] = "deployed".into();
+    world.apply(&torn.to_string());
+    syncs(&world, "a release that failed, and is labelled deployed", &[], &["coredns"], &["is failed"]);
+
+    // Old revisions that are superseded are nothing unusual, a last one that is superseded is.
+    let revision = revision_of(&world, "coredns");
+    assert!(revision > 5, "{revision}");
+    let last = record(&world, ("kube-system", "coredns"), revision);
+    world.apply(&rewritten(&last, revision + 1, "superseded").to_string());
+    let words = ["its last revision is superseded"];
+    syncs(&world, "a history that is superseded", &[], &["coredns"], &words);
+
+    let before = revisions(&world);
+    let ran = world.apps(&["--force"]).run();
+    assert_eq!(ran.code, Some(0));
+    says(&ran, &["asked for with --force"]);
+    assert_eq!(synced(&before, &revisions(&world)).len(), 6);
+    leaves_alone(&world, "after all of it", &[]);
+}
+
+#[test]
+fn what_only_looks_different_is_left_alone() {
+    let world = bootstrapped("left-alone");
+
+    let bundle = r#"[{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "Y2E="}]"#;
+    let name = "validatingwebhookconfiguration/cert-manager-webhook";
+    world.kubectl(&["patch", name, "--type=json", "--patch", bundle, "--field-manager=cainjector"]);
+    world.kubectl(&["annotate", name, "example.org/seen=yes", "--field-manager=somebody"]);
+    leaves_alone(&world, "fields of another manager", &[]);
+    assert_eq!(get(&world, WEBHOOK)["webhooks"][0]["clientConfig"]["caBundle"], "Y2E=");
+
+    let upgrade = [
+        "upgrade",
+        "coredns",
+        COREDNS,
+        "--namespace",
+        "kube-system",
+        "--reuse-values",
+        "--version",
+        "1.45.1",
+    ];
+    helm(&world, &upgrade);
+    let words = ["Release is newer in the cluster than in the helmfile", "--downgrade coredns"];
+    leaves_alone(&world, "a newer chart", &words);
+    let before = revisions(&world);
+    let ran = world.apps(&["--force"]).run();
+    assert_eq!(ran.code, Some(0));
+    assert!(!synced(&before, &revisions(&world)).contains(&"coredns".to_owned()), "not with --force alone");
+    let args = ["--downgrade", "coredns"];
+    syncs(&world, "the same with --downgrade", &args, &["coredns"], &["version 1.45.1 → 1.45.0"]);
+
+    define(&world, "helmcharts", "HelmChart", "helm.cattle.io", "v1");
+    let chart = r#"{"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart",
+        "metadata": {"name": "coredns", "namespace": "kube-system"}, "spec": {"chart": "coredns"}}"#;
+    world.apply(chart);
+    world.replace(VALUES, "system-cluster-critical", "system-node-critical");
+    leaves_alone(&world, "a release of a HelmChart", &["HelmChart kube-system/coredns"]);
+    world.delete(chart);
+    world.restore();
+
+    // Without metrics it still keeps the least number of replicas.
+    world.kubectl(&["autoscale", "deployment/coredns", "--namespace", "kube-system", "--min=3", "--max=5"]);
+    let three =
+        ["wait", "deployment/coredns", "--namespace", "kube-system", "--for=jsonpath={.spec.replicas}=3"];
+    world.kubectl(&[&three[..], &["--timeout=90s"]].concat());
+    leaves_alone(&world, "an autoscaler's replicas", &[]);
+    assert_eq!(get(&world, DEPLOYMENT)["spec"]["replicas"], 3);
+
+    world.sandbox.set_node_ready("node-1", false).unwrap();
+    world.kubectl(&[
+        "wait",
+        "--for=condition=Available=false",
+        "deployment/coredns",
+        "-n",
+        "kube-system",
+        "--timeout=90s",
+    ]);
+    leaves_alone(&world, "a node switched off", &["WARN Release not ready", "Deployment/coredns 0/"]);
+    world.sandbox.set_node_ready("node-1", true).unwrap();
+}
+
+/// Flux runs a newer Cilium than the helmfile names.
+#[test]
+fn what_flux_has_upgraded_is_left_to_it() {
+    let world = bootstrapped("flux-owned");
+    define(&world, "helmreleases", "HelmRelease", "helm.toolkit.fluxcd.io", "v2");
+    let release = r#"{"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
+        "metadata": {"name": "net", "namespace": "infra"},
+        "spec": {"releaseName": "cilium", "storageNamespace": "kube-system", "suspend": true}}"#;
+    world.kubectl(&["create", "namespace", "infra"]);
+    world.apply(release);
+    helm(
+        &world,
+        &["upgrade", "cilium", CILIUM, "--namespace", "kube-system", "--reuse-values", "--version", "1.18.7"],
+    );
+    let owner = "HelmRelease infra/net";
+    leaves_alone(&world, "a newer release of Flux's", &[owner]);
+
+    // Also when its values differ, with --force, and when an operation of Flux's hangs.
+    world.replace(VALUES, "rollOutCiliumPods: true", "rollOutCiliumPods: false");
+    let mark = world.sandbox.audit_mark().unwrap();
+    let ran = world.apps(&["--force"]).run();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    says(&ran, &[owner]);
+    let changes = world.changes(mark);
+    let cilium: Vec<_> = changes.iter().filter(|change| change.contains("cilium")).collect();
+    println!("audit log, --force: {} changes, of cilium {}:", changes.len(), cilium.len());
+    for change in &changes {
+        println!("  {change}");
+    }
+    assert!(!changes.is_empty());
+    assert_eq!(cilium, [""; 0]);
+
+    let last = record(&world, ("kube-system", "cilium"), 2);
+    let hanging = rewritten(&last, 3, "pending-upgrade").to_string();
+    world.apply(&hanging);
+    leaves_alone(
+        &world,
+        "an operation of Flux's that hangs",
+        &["flux reconcile helmrelease net --namespace infra --force"],
+    );
+    let ran = world.boot(&["recover", "--yes"]).run();
+    assert_eq!(ran.code, Some(0));
+    assert!(
+        world
+            .sandbox
+            .get("/api/v1/namespaces/kube-system/secrets/sh.helm.release.v1.cilium.v3")
+            .unwrap()
+            .is_some()
+    );
+    world.delete(&hanging);
+
+    // Named, it is taken.
+    let args = ["--force", "--take", "cilium", "--downgrade", "cilium", "--only", "apps"];
+    let ran = world.apps(&args).run();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let cilium =
+        world.sandbox.helm_list().unwrap().into_iter().find(|release| release["name"] == "cilium").unwrap();
+    assert_eq!((cilium["chart"].as_str(), cilium["revision"].as_str()), (Some("cilium-1.18.6"), Some("3")));
+}
+
+/// A release that is locked, nobody knows by whom, is mended by `recover`, without an uninstall.
+#[test]
+fn a_release_that_somebody_left_locked_is_unlocked() {
+    let world = bootstrapped("locked");
+    for (name, status) in [("cilium", "pending-upgrade"), ("coredns", "pending-rollback")] {
+        let locked = rewritten(&record(&world, ("kube-system", name), 1), 2, status);
+        world.apply(&locked.to_string());
+    }
+    let ran = world.apps(&[]).run();
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("k3s-boot recover"), "{}", ran.stderr);
+    // Just now: it may still be at work.
+    let mark = world.sandbox.audit_mark().unwrap();
+    let ran = world.boot(&["recover", "--yes"]).run();
+    assert_eq!(ran.code, Some(1));
+    says(&ran, &["left=\"the operation may still run", "--force"]);
+    assert_eq!(world.changes(mark), [""; 0]);
+    let daemon_set = "/apis/apps/v1/namespaces/kube-system/daemonsets/cilium";
+    let uid = get(&world, daemon_set)["metadata"]["uid"].clone();
+    let ran = world.boot(&["recover", "--force", "--yes", "-o", "json"]).run();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["releases"].as_array().map(Vec::len), Some(2), "{report}");
+    let ran = world.apps(&[]).run();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(revisions(&world).len(), 6);
+    assert_eq!(get(&world, daemon_set)["metadata"]["uid"], uid, "never uninstalled");
+    leaves_alone(&world, "after recover", &[]);
+}
+
+/// Ten at once: one works, the others wait and find nothing to do, or end with 8.
+#[test]
+fn ten_at_once_do_what_one_does() {
+    let world = World::start("ten");
+    let mut running: Vec<Running<'_>> = (0..10).map(|_| world.apps(&[]).start()).collect();
+    let ran: Vec<_> = running.drain(..).map(Running::finish).collect();
+    let with = |code: i32| ran.iter().filter(|ran| ran.code == Some(code)).count();
+    let worked = ran.iter().filter(|ran| ran.stdout.contains("Helm releases synced successfully")).count();
+    let nothing =
+        ran.iter().filter(|ran| ran.code == Some(0) && ran.stdout.contains("Nothing to change")).count();
+    println!("worked {worked}, ended with 8 {}, found nothing to do {nothing}", with(8));
+    assert_eq!((worked, with(8) + nothing), (1, 9));
+    assert!(revisions(&world).iter().all(|(_, revision)| *revision == 1), "{:?}", revisions(&world));
+    assert_eq!(revisions(&world).len(), 6);
+    for refused in ran.iter().filter(|ran| ran.code == Some(8)) {
+        assert!(
+            refused.stderr.contains("holder=\"") && refused.stderr.contains("since=\""),
+            "{}",
+            refused.stderr
+        );
+    }
+    leaves_alone(&world, "after ten at once", &[]);
+}
+
+/// k3s keeps its CoreDNS, and what needs the release still goes in.
+#[test]
+fn the_bundled_coredns_may_stay() {
+    let world = World::start("bundled");
+    node_args(&world, &GOOD_ARGS.replace(r#","--disable","coredns""#, ""));
+    world.apply(&BUNDLED_COREDNS.replace("replicas: 0", "replicas: 1"));
+    let mark = world.sandbox.audit_mark().unwrap();
+    let refused = world.apps(&[]).run();
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("--skip-release"), "{}", refused.stderr);
+    assert_eq!(world.changes(mark), [""; 0]);
+    let ran = world.apps(&["--skip-release", "coredns"]).run();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    says(&ran, &["Bootstrap complete!"]);
+    assert_eq!(revisions(&world).len(), 5);
+    let touched = world.changes(mark).into_iter().filter(|change| change.contains("coredns")).count();
+    assert_eq!(touched, 0);
+    // What the configuration says holds for every run.
+    world.write("k3s-boot.yaml", "skipReleases: [coredns]\n");
+    leaves_alone(&world, "without CoreDNS", &[]);
+    let diff = world.boot(&["diff", "-o", "json"]).run();
+    let report: Value = serde_json::from_str(&diff.stdout).unwrap();
+    let skipped = json!("--skip-release");
+    assert!(report["releases"].as_array().unwrap().iter().any(|one| one["reason"] == skipped), "{report}");
+}
+
+/// Stages one by one come to the same as all of them.
+#[test]
+fn stages_can_be_chosen() {
+    let world = World::start("stages");
+    let run = |args: &[&str], code| {
+        let ran = world.apps(args).run();
+        assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.stderr);
+        ran
+    };
+    let count = || world.sandbox.helm_list().unwrap().len();
+    run(&["--only", "namespaces"], 0);
+    assert_eq!(count(), 0);
+    let missing = world.sandbox.get("/api/v1/namespaces/flux-system/secrets/sops-age").unwrap();
+    assert!(missing.is_none() && world.sandbox.get("/api/v1/namespaces/flux-system").unwrap().is_some());
+    run(&["--skip", "apps", "--skip", "verify"], 0);
+    assert_eq!(count(), 1);
+    // With what it needs.
+    run(&["--release", "coredns", "--skip", "verify"], 0);
+    assert_eq!(
+        revisions(&world).iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["cilium", "coredns", "prometheus-operator-crds"]
+    );
+    world.sandbox.hold("cert-manager", "cert-manager").unwrap();
+    let failed = run(&["--release-timeout", "5s"], 6);
+    assert!(
+        failed.stderr.contains("go_on=\"k3s-boot apps --release-timeout 5s --from apps\""),
+        "{}",
+        failed.stderr
+    );
+    world.sandbox.release().unwrap();
+    let ran = run(&["--from", "apps"], 0);
+    says(&ran, &["Bootstrap complete!"]);
+    assert_eq!(revisions(&world).len(), 6);
+    leaves_alone(&world, "after stages one by one", &[]);
+}
