@@ -99,7 +99,12 @@ pub fn run(tools: &Tools, program: &Path, campaign: &Campaign, tell: &dyn Fn(&st
         let moment = usual[usize::from(kill.work == Work::Upgrade)].mul_f64(kill.at);
         let outcome = outcomes.entry((kill.work, kill.way.name())).or_default();
         match site.end_and_mend(&kill, moment) {
-            Ok(Some(mended)) => outcome.add(mended),
+            Ok(Some(mended)) => {
+                let (work, way, at) = (kill.work.name(), kill.way.name(), moment.as_secs_f64());
+                let (during, next) = (&mended.during, mended.next.as_secs_f64());
+                tell(&format!("{work}, {way}, after {at:.2} s, at {during}: mended in {next:.1} s"));
+                outcome.add(mended);
+            }
             // It was over before its moment: once more, at an earlier one.
             Ok(None) => {
                 let list = if kill.work == Work::First { &mut firsts } else { &mut upgrades };
