@@ -50,7 +50,7 @@ fn a_first_run() {
       api GET /api/v1/namespaces/flux-system/secrets/sops-age < null
       api GET /api/v1/nodes < null
       api GET /api/v1/nodes/node-1/proxy/configz < null
-      api GET /api/v1/secrets?labelSelector=owner%3Dhelm%2Cstatus%21%3Dsuperseded < null
+      api GET /api/v1/secrets?labelSelector=owner%3Dhelm < null
       api GET /api/v1/services < null
       api GET /apis < null
       api GET /apis/apps/v1/daemonsets < null
@@ -73,7 +73,7 @@ fn a_first_run() {
     ! kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
-      api GET /api/v1/secrets?labelSelector=owner%3Dhelm%2Cstatus%21%3Dsuperseded < null
+      api GET /api/v1/secrets?labelSelector=owner%3Dhelm < null
       api GET /apis < null
       api GET /apis < null
       api GET /apis/fluxcd.controlplane.io/v1/fluxinstances < null
@@ -155,7 +155,7 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
       api GET /api/v1/namespaces/flux-system/secrets/sops-age < null
       api GET /api/v1/nodes < null
       api GET /api/v1/nodes/node-1/proxy/configz < null
-      api GET /api/v1/secrets?labelSelector=owner%3Dhelm%2Cstatus%21%3Dsuperseded < null
+      api GET /api/v1/secrets?labelSelector=owner%3Dhelm < null
       api GET /api/v1/services < null
       api GET /apis < null
       api GET /apis/apps/v1/daemonsets < null
@@ -172,7 +172,7 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
     ! api POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases < pipe
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
-      api GET /api/v1/secrets?labelSelector=owner%3Dhelm%2Cstatus%21%3Dsuperseded < null
+      api GET /api/v1/secrets?labelSelector=owner%3Dhelm < null
       api GET /apis < null
       api GET /apis < null
       api GET /apis/fluxcd.controlplane.io/v1/fluxinstances < null

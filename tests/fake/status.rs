@@ -116,7 +116,7 @@ fn a_cluster_that_stands() {
     assert_snapshot!(ran.transcript(), @"
     api GET /api/v1/namespaces < null
     api GET /api/v1/nodes < null
-    api GET /api/v1/secrets?labelSelector=owner%3Dhelm%2Cstatus%21%3Dsuperseded < null
+    api GET /api/v1/secrets?labelSelector=owner%3Dhelm < null
     api GET /api/v1/secrets?labelSelector=owner%3Dhelm%2Cstatus%21%3Dsuperseded%2Cname%20in%20%28cilium%2Cflux-instance%2Cprometheus-operator-crds%29 < null
     api GET /api/v1/services < null
     api GET /apis < null
