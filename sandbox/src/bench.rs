@@ -1,179 +1,216 @@
-//! `cargo sandbox bench`: a cold bootstrap by k3s-boot against helmfile alone, and the commands that only look.
+//! `cargo sandbox bench`: k3s-boot against plain helmfile, both in one go, and the table that the README carries.
+
+mod many;
+mod measure;
 
 use std::fs;
-use std::io::Read as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::thread;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use anyhow::{Result, bail, ensure};
+use clap::ValueEnum;
 
-use crate::cluster::{Options, Sandbox};
+use self::measure::{Cost, Place};
 use crate::output;
 use crate::process::run;
 use crate::registry::Registry;
-use crate::state::workspace;
 use crate::tools::Tools;
 
 /// How often `--version` is run.
 const STARTS: usize = 50;
-/// How often a command that only looks is run.
+/// How often a run that changes nothing is run.
 const LOOKS: usize = 9;
-/// Time between two looks at the program's memory; the kernel keeps the peak in between.
-const MEMORY_STEP: Duration = Duration::from_millis(20);
-/// The stage that plain helmfile has not.
-const VERIFY: &str = "verify";
+/// How often plain helmfile syncs what is as wanted already, and how often one value is changed.
+const SYNCS: usize = 3;
+/// What is added to each request to a slow registry.
+const SLOW: Duration = Duration::from_millis(300);
+/// The release of which a value is changed, and where in the values.
+const VALUE: (&str, &str) = ("bootstrap/templates/values.yaml.gotmpl", "rollOutCiliumPods: true\n");
 
-/// One run of k3s-boot.
-struct Run {
-    /// Seconds from start to end.
-    whole: f64,
-    /// Seconds of the stage that waits for Flux.
-    verify: f64,
-    /// Peak memory of the process itself, in KiB.
-    memory: u64,
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Case {
+    /// A first run
+    Cold,
+    /// A first run with a registry that takes 0.3 s more for each request
+    Slow,
+    /// A run with nothing to do
+    Second,
+    /// A run after one value was changed
+    Value,
+    /// A run with nothing to do, with 5, 10, 25 and 50 releases; the last with 200 namespaces
+    Many,
+    /// The commands that change nothing, and the program itself
+    Looks,
 }
 
-/// Runs `pairs` pairs of cold bootstraps in turn and prints them.
-pub(crate) fn cold(tools: &Tools, program: &Path, pairs: usize) -> Result<()> {
-    let registry = Registry::start(tools)?;
-    output::result("pair  plain s  k3s-boot s  verify s  without verify s  peak MB");
-    let (mut plain, mut ours, mut memory) = (Vec::new(), Vec::new(), 0);
-    for pair in 1..=pairs {
-        let alone = plain_run(tools, &registry)?;
-        let run = k3s_boot_run(tools, &registry, program)?;
-        let without = run.whole - run.verify;
-        let megabytes = to_megabytes(run.memory * 1024);
-        output::result(&format!(
-            "{pair:>4}  {alone:>7.2}  {:>10.2}  {:>8.2}  {without:>16.2}  {megabytes:>7.1}",
-            run.whole, run.verify
-        ));
-        plain.push(alone);
-        ours.push(without);
-        memory = memory.max(run.memory);
-    }
-    let (plain, ours) = (median(&mut plain)?, median(&mut ours)?);
-    output::result(&format!(
-        "median: plain {plain:.2} s, k3s-boot without verify {ours:.2} s, ratio {:.3}",
-        ours / plain
-    ));
-    output::result(&format!("peak memory of k3s-boot itself: {:.1} MB", to_megabytes(memory * 1024)));
-    let start = start_time(program)?;
-    output::result(&format!("start (`--version`), median of {STARTS}: {:.2} ms", start * 1000.0));
-    output::result(&format!("release binary: {:.2} MB", to_megabytes(fs::metadata(program)?.len())));
-    Ok(())
+/// One line of the table: medians, and the most of requests and memory.
+struct Row {
+    what: String,
+    plain: Option<Cost>,
+    ours: Cost,
+    /// Whether the wait for Flux, which plain helmfile has not, is left out.
+    without_verify: bool,
 }
 
-/// Times the commands that only look, each nine times: on an empty cluster, and on one that was bootstrapped. The charts
-/// are there already.
-pub(crate) fn looks(tools: &Tools, program: &Path) -> Result<()> {
-    let sandbox = fresh(tools, &Registry::start(tools)?)?;
-    output::result("medians of nine, charts cached           s  changing requests");
-    // The first one fetches the charts.
-    look(&sandbox, program, &["check"])?;
-    looked(&sandbox, program, "empty cluster", &["check"])?;
-    look(&sandbox, program, &["apps"])?;
-    let commands: [&[&str]; 6] =
-        [&["check"], &["check", "--offline"], &["diff"], &["diff", "--manifests"], &["status"], &["apps"]];
-    for command in commands {
-        looked(&sandbox, program, "six releases", command)?;
-    }
-    Ok(())
-}
-
-fn looked(sandbox: &Sandbox, program: &Path, cluster: &str, command: &[&str]) -> Result<()> {
-    let mark = sandbox.audit_mark()?;
-    let times: Result<Vec<_>> = (0..LOOKS).map(|_| look(sandbox, program, command)).collect();
-    let changes = sandbox.mutating_since(mark)?.len();
-    let name = format!("{cluster}: {}", command.join(" "));
-    output::result(&format!("{name:<36}  {:.2}  {changes:>17}", median(&mut times?)?));
-    Ok(())
-}
-
-fn look(sandbox: &Sandbox, program: &Path, command: &[&str]) -> Result<f64> {
-    let started = Instant::now();
-    let mut process = sandbox.command(program);
-    process.args(command).arg("--root").arg(workspace());
-    if command != ["status"] {
-        process.arg("--age-key").arg(sandbox.age_key());
-    }
-    run(&mut process)?;
-    Ok(started.elapsed().as_secs_f64())
-}
-
-fn fresh(tools: &Tools, registry: &Arc<Registry>) -> Result<Sandbox> {
-    let options =
-        Options { name: "bench".to_owned(), registry: Some(Arc::clone(registry)), ..Options::default() };
-    Sandbox::start_with(tools, options)
-}
-
-fn plain_run(tools: &Tools, registry: &Arc<Registry>) -> Result<f64> {
-    let sandbox = fresh(tools, registry)?;
-    let started = Instant::now();
-    for file in ["bootstrap/helmfile.d/00-crds.yaml", "bootstrap/helmfile.d/01-apps.yaml"] {
-        run(sandbox
-            .command(tools.helmfile())
-            .args(["--file", file, "sync", "--hide-notes"])
-            .current_dir(workspace()))?;
-    }
-    Ok(started.elapsed().as_secs_f64())
-}
-
-fn k3s_boot_run(tools: &Tools, registry: &Arc<Registry>, program: &Path) -> Result<Run> {
-    let sandbox = fresh(tools, registry)?;
-    let started = Instant::now();
-    let mut child = sandbox
-        .command(program)
-        .args(["apps", "--output", "json", "--root"])
-        .arg(workspace())
-        .arg("--age-key")
-        .arg(sandbox.age_key())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("cannot run `k3s-boot`")?;
-    let (mut stdout, mut stderr) =
-        (child.stdout.take().context("no stdout")?, child.stderr.take().context("no stderr")?);
-    let said = thread::spawn(move || {
-        let mut said = String::new();
-        stderr.read_to_string(&mut said).map(|_| said)
-    });
-    let pid = child.id();
-    let report = thread::spawn(move || {
-        let mut report = Vec::new();
-        stdout.read_to_end(&mut report).map(|_| report)
-    });
-    let mut memory = 0;
-    let status = loop {
-        memory = peak_memory(pid).unwrap_or(0).max(memory);
-        if let Some(status) = child.try_wait()? {
-            break status;
+/// Measures these cases; first runs in `pairs` pairs, by turns.
+pub(crate) fn bench(tools: &Tools, program: &Path, cases: &[Case], pairs: usize) -> Result<()> {
+    let mut rows = Vec::new();
+    for case in cases {
+        match case {
+            Case::Cold => rows.push(cold(tools, program, pairs, Duration::ZERO)?),
+            Case::Slow => rows.push(cold(tools, program, pairs.min(SYNCS), SLOW)?),
+            Case::Second => rows.push(second(tools, program)?),
+            Case::Value => rows.push(value(tools, program)?),
+            Case::Many => rows.extend(many(tools, program)?),
+            Case::Looks => looks(tools, program)?,
         }
-        thread::sleep(MEMORY_STEP);
-    };
-    let whole = started.elapsed().as_secs_f64();
-    let joined = |_| anyhow::anyhow!("a reader of k3s-boot's output panicked");
-    let (report, said) = (report.join().map_err(joined)??, said.join().map_err(joined)??);
-    if !status.success() {
-        bail!("`k3s-boot apps` ended with {status}: {}", said.trim());
     }
-    let report: Value =
-        serde_json::from_slice(&report).context("the report of `k3s-boot apps` is no JSON")?;
-    let stages = report["stages"].as_array().context("the report of `k3s-boot apps` has no `stages`")?;
-    let verify =
-        stages.iter().filter(|stage| stage["name"] == VERIFY).filter_map(|stage| stage["seconds"].as_f64());
-    Ok(Run { whole, verify: verify.sum(), memory })
+    output::result(
+        "| | plain `helmfile sync`, twice | `k3s-boot apps` | ratio | changing requests | all requests | peak memory |",
+    );
+    output::result("|---|---|---|---|---|---|---|");
+    for row in &rows {
+        output::result(&row.text());
+    }
+    Ok(())
 }
 
-/// `VmHWM` of a process, in KiB.
-fn peak_memory(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
+impl Row {
+    fn text(&self) -> String {
+        let Self { what, ours, .. } = self;
+        let seconds = if self.without_verify { ours.seconds - ours.verify } else { ours.seconds };
+        let memory = to_megabytes(ours.memory);
+        let plain = |show: &dyn Fn(&Cost) -> String| self.plain.as_ref().map_or_else(|| "-".to_owned(), show);
+        format!(
+            "| {what} | {} | {seconds:.2} s | {} | {} → {} | {} → {} | {memory:.1} MB |",
+            plain(&|cost| format!("{:.2} s", cost.seconds)),
+            plain(&|cost| ratio(seconds, cost.seconds)),
+            plain(&|cost| cost.mutating.to_string()),
+            ours.mutating,
+            plain(&|cost| cost.requests.to_string()),
+            ours.requests,
+        )
+    }
+}
+
+/// Small ratios are easier read the other way round.
+fn ratio(ours: f64, plain: f64) -> String {
+    let ratio = ours / plain;
+    if ratio < 0.2 { format!("{ratio:.3} ({:.0} times faster)", 1.0 / ratio) } else { format!("{ratio:.2}") }
+}
+
+/// First runs, each on a fresh cluster.
+fn cold(tools: &Tools, program: &Path, pairs: usize, delay: Duration) -> Result<Row> {
+    let registry = Registry::start(tools)?;
+    registry.faults().delay(delay);
+    let (mut plain, mut ours) = (Vec::new(), Vec::new());
+    for pair in 1..=pairs {
+        plain.push(Place::fresh(tools, &registry, program)?.plain()?);
+        ours.push(Place::fresh(tools, &registry, program)?.apps()?);
+        let (one, other) = (plain[pair - 1], ours[pair - 1]);
+        output::progress(&format!(
+            "pair {pair}: plain {:.2} s, k3s-boot {:.2} s of which {:.2} s wait for Flux",
+            one.seconds, other.seconds, other.verify
+        ));
+    }
+    let mut what = "first run, the wait for Flux apart".to_owned();
+    if delay > Duration::ZERO {
+        what = format!("the same with {} s more for each request to a registry", delay.as_secs_f64());
+    }
+    Ok(Row { what, plain: Some(middle(&plain)?), ours: middle(&ours)?, without_verify: true })
+}
+
+/// A cluster that k3s-boot has bootstrapped.
+fn bootstrapped(tools: &Tools, program: &Path) -> Result<Place> {
+    let place = Place::fresh(tools, &Registry::start(tools)?, program)?;
+    place.apps()?;
+    Ok(place)
+}
+
+fn second(tools: &Tools, program: &Path) -> Result<Row> {
+    let place = bootstrapped(tools, program)?;
+    let before = place.revisions()?;
+    let ours = times(LOOKS, || place.apps())?;
+    ensure!(place.revisions()? == before, "a run with nothing to do has made a revision");
+    // Afterwards, for it makes new revisions.
+    let plain = times(SYNCS, || place.plain())?;
+    let what = "second run, nothing to do".to_owned();
+    Ok(Row { what, plain: Some(plain), ours, without_verify: false })
+}
+
+fn value(tools: &Tools, program: &Path) -> Result<Row> {
+    let place = bootstrapped(tools, program)?;
+    let (file, line) = VALUE;
+    let mut round = 0;
+    let mut change = || {
+        round += 1;
+        place.checkout.change(file, &[(line, format!("{line}podAnnotations: {{round: \"{round}\"}}\n"))])
+    };
+    let ours = times(SYNCS, || {
+        let before = place.revisions()?;
+        change()?;
+        let cost = place.apps()?;
+        let after = place.revisions()?;
+        let new: Vec<_> = after.iter().filter(|revision| !before.contains(revision)).collect();
+        ensure!(new.len() == 1, "releases with new revisions: {new:?}");
+        Ok(cost)
+    })?;
+    let plain = times(SYNCS, || {
+        change()?;
+        place.plain()
+    })?;
+    let what = "one value changed".to_owned();
+    Ok(Row { what, plain: Some(plain), ours, without_verify: false })
+}
+
+fn many(tools: &Tools, program: &Path) -> Result<Vec<Row>> {
+    let registry = Registry::start_with(tools, &[many::chart()])?;
+    let place = Place::fresh(tools, &registry, program)?;
+    let mut rows = Vec::new();
+    for (releases, namespaces) in [(5, 5), (10, 5), (25, 5), (50, 200)] {
+        many::write(&place.checkout, releases, namespaces)?;
+        place.apps()?;
+        let ours = times(LOOKS, || place.apps())?;
+        ensure!(ours.mutating == 0, "a run with nothing to do has changed something");
+        let plain = times(1, || place.plain())?;
+        // What plain helmfile has synced is noted again.
+        place.apps()?;
+        let what = format!("nothing to do, {releases} small releases, {namespaces} namespaces");
+        rows.push(Row { what, plain: Some(plain), ours, without_verify: false });
+    }
+    Ok(rows)
+}
+
+/// Times the commands that only look, on an empty cluster and on one that was bootstrapped. The charts are there already.
+fn looks(tools: &Tools, program: &Path) -> Result<()> {
+    let place = Place::fresh(tools, &Registry::start(tools)?, program)?;
+    output::result("| medians of nine, charts cached | | changing requests |");
+    output::result("|---|---|---|");
+    let looked = |cluster: &str, command: &[&str]| {
+        let cost = times(LOOKS, || place.look(command))?;
+        let name = command.join(" ");
+        output::result(&format!("| {cluster}: `{name}` | {:.2} s | {} |", cost.seconds, cost.mutating));
+        anyhow::Ok(())
+    };
+    // The first one fetches the charts.
+    place.look(&["check"])?;
+    looked("empty cluster", &["check"])?;
+    place.apps()?;
+    let commands: [&[&str]; 5] =
+        [&["check"], &["check", "--offline"], &["diff"], &["diff", "--manifests"], &["status"]];
+    for command in commands {
+        looked("six releases", command)?;
+    }
+    let start = start_time(program)?;
+    output::result(&format!("| start (`--version`), median of {STARTS} | {:.2} ms | |", start * 1000.0));
+    output::result(&format!(
+        "| size of the program | {:.2} MB | |",
+        to_megabytes(fs::metadata(program)?.len())
+    ));
+    output::result("");
+    Ok(())
 }
 
 fn start_time(program: &Path) -> Result<f64> {
@@ -184,6 +221,25 @@ fn start_time(program: &Path) -> Result<f64> {
         times.push(started.elapsed().as_secs_f64());
     }
     median(&mut times)
+}
+
+/// The middle of so many runs.
+fn times(count: usize, mut work: impl FnMut() -> Result<Cost>) -> Result<Cost> {
+    let costs: Result<Vec<_>> = (0..count).map(|_| work()).collect();
+    middle(&costs?)
+}
+
+/// Medians of times, and the most of everything else.
+fn middle(costs: &[Cost]) -> Result<Cost> {
+    let median = |of: fn(&Cost) -> f64| median(&mut costs.iter().map(of).collect::<Vec<_>>());
+    let most = |of: fn(&Cost) -> usize| costs.iter().map(of).max().unwrap_or_default();
+    Ok(Cost {
+        seconds: median(|cost| cost.seconds)?,
+        verify: median(|cost| cost.verify)?,
+        mutating: most(|cost| cost.mutating),
+        requests: most(|cost| cost.requests),
+        memory: costs.iter().map(|cost| cost.memory).max().unwrap_or_default(),
+    })
 }
 
 /// The middle of some values, which get sorted.
@@ -204,12 +260,18 @@ fn to_megabytes(bytes: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::median;
+    use super::{median, ratio};
 
     #[test]
     fn the_median_is_the_middle() {
         assert!((median(&mut [3.0, 1.0, 2.0]).unwrap() - 2.0).abs() < 1e-9);
         assert!((median(&mut [4.0, 1.0, 2.0, 3.0]).unwrap() - 2.5).abs() < 1e-9);
         assert!(median(&mut []).is_err());
+    }
+
+    #[test]
+    fn ratios_are_easy_to_read() {
+        assert_eq!(ratio(11.0, 10.0), "1.10");
+        assert_eq!(ratio(1.0, 40.0), "0.025 (40 times faster)");
     }
 }

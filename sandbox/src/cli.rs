@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum as _};
 use serde_json::Value;
 
 use crate::cluster::foreign_variables;
@@ -46,11 +46,13 @@ enum Cmd {
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
-    /// Compares `k3s-boot apps` with plain helmfile, each on a fresh cluster
+    /// Compares `k3s-boot apps` with plain helmfile in one go, and prints the table of the README
     Bench {
-        /// How many pairs of runs
+        /// How many pairs of first runs
         #[arg(long, default_value_t = 5)]
         pairs: usize,
+        /// What is measured [default: all]
+        cases: Vec<bench::Case>,
     },
     /// Ends `k3s-boot apps` at random moments and checks that the next run mends everything: a power cut in first runs and in
     /// upgrades, and signals to k3s-boot alone
@@ -94,13 +96,9 @@ impl Cmd {
             Self::Env => env(),
             Self::Run { fresh, arguments } => run_apps(fresh, &arguments),
             Self::Test { arguments } => test(&arguments),
-            Self::Bench { pairs } => {
-                let tools = install()?;
-                let program = build()?;
-                bench::looks(&tools, &program)?;
-                if pairs > 0 {
-                    bench::cold(&tools, &program, pairs)?;
-                }
+            Self::Bench { pairs, cases } => {
+                let cases = if cases.is_empty() { bench::Case::value_variants().to_vec() } else { cases };
+                bench::bench(&install()?, &build()?, &cases, pairs)?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Kills { seed, first, upgrades, signals } => {

@@ -7,6 +7,7 @@
 mod audit;
 mod bench;
 pub mod charts;
+mod checkout;
 pub mod cli;
 mod cluster;
 mod control_plane;

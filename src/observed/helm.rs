@@ -3,6 +3,7 @@
 mod record;
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
@@ -45,8 +46,15 @@ impl Stored {
     pub fn since(&self) -> Option<String> {
         // The last second of the year 9999; nobody's clock says more.
         let seconds = self.modified.filter(|seconds| *seconds <= 253_402_300_799)?;
-        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let time = UNIX_EPOCH + Duration::from_secs(seconds);
         Some(humantime::format_rfc3339_seconds(time).to_string())
+    }
+
+    /// How long ago its record was written last. By two clocks, which may differ.
+    #[must_use]
+    pub fn age(&self, now: SystemTime) -> Option<Duration> {
+        let written = UNIX_EPOCH.checked_add(Duration::from_secs(self.modified?))?;
+        now.duration_since(written).ok()
     }
 
     /// Whether an operation has begun and not ended.

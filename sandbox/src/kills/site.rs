@@ -8,16 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
-use tempfile::TempDir;
 
 use super::ending::{Way, running};
 use super::{Kill, UPGRADED, Work};
+use crate::checkout::Checkout;
 use crate::cluster::{Options, Sandbox};
-use crate::folder::{copy_folder, files};
-use crate::process::{run, wait_for};
+use crate::folder::files;
+use crate::process::wait_for;
 use crate::registry::Registry;
 use crate::secrets::leaks;
-use crate::state::workspace;
 use crate::tools::Tools;
 
 /// Longer than any run takes on a busy machine.
@@ -41,7 +40,7 @@ const MARKED: [(&str, &str); 5] = [
 pub(super) struct Site {
     sandbox: Sandbox,
     program: PathBuf,
-    folder: TempDir,
+    checkout: Checkout,
     secrets: Vec<String>,
     /// Whether it was bootstrapped, with no fault.
     up: bool,
@@ -61,14 +60,7 @@ impl Site {
         let options =
             Options { name: "kills".to_owned(), registry: Some(Arc::clone(registry)), ..Options::default() };
         let sandbox = Sandbox::start_with(tools, options)?;
-        let folder = tempfile::Builder::new().prefix("sandbox-kills-").tempdir()?;
-        let root = folder.path().join("repository");
-        copy_folder(&workspace().join("bootstrap"), &root.join("bootstrap"))?;
-        fs::copy(sandbox.age_key(), root.join("age.key"))?;
-        fs::create_dir(folder.path().join("tmp"))?;
-        for args in [&["init", "--quiet"][..], &["add", "bootstrap"]] {
-            run(Command::new("git").args(args).current_dir(&root))?;
-        }
+        let checkout = Checkout::new(&sandbox)?;
         let key = fs::read_to_string(sandbox.age_key())?;
         let identity = key
             .lines()
@@ -79,7 +71,7 @@ impl Site {
             sandbox.git_secret().value.clone(),
             sandbox.root_secret().value.clone(),
         ];
-        Ok(Self { sandbox, program: program.to_owned(), folder, secrets, up: false, upgrades: 0 })
+        Ok(Self { sandbox, program: program.to_owned(), checkout, secrets, up: false, upgrades: 0 })
     }
 
     /// Whether releases can be upgraded.
@@ -115,7 +107,7 @@ impl Site {
         if kill.work == Work::Upgrade {
             self.upgrade()?;
         }
-        let said = self.folder.path().join("said");
+        let said = self.checkout.folder().join("said");
         let started = Instant::now();
         let mut child = self.apps(&said)?;
         while started.elapsed() < moment {
@@ -158,7 +150,7 @@ impl Site {
 
     /// Runs `apps` to its end, with no help, and checks that everything is as it should be.
     fn converge(&self) -> Result<Duration> {
-        let said = self.folder.path().join("next");
+        let said = self.checkout.folder().join("next");
         let started = Instant::now();
         let mut child = self.apps(&said)?;
         let status = wait_for("k3s-boot apps", LIMIT, || Ok(child.try_wait()?))?;
@@ -184,7 +176,7 @@ impl Site {
 
     /// No temporary file is left, and no secret in any file.
     fn clean(&self) -> Result<()> {
-        let temporary = self.folder.path().join("tmp");
+        let temporary = self.checkout.temp();
         let left = files(&temporary)?;
         ensure!(left.is_empty(), "files are left: {left:?}");
         for folder in [&self.sandbox.home(), &temporary] {
@@ -196,26 +188,17 @@ impl Site {
 
     /// What the repository asks for becomes newer: four charts, and values of all releases but the CRDs'.
     fn upgrade(&mut self) -> Result<()> {
-        let shipped = workspace();
-        let root = self.folder.path().join("repository");
         self.upgrades += 1;
-        for file in ["bootstrap/helmfile.d/00-crds.yaml", "bootstrap/helmfile.d/01-apps.yaml"] {
-            let mut text = fs::read_to_string(shipped.join(file))?;
-            for (_, start, last) in UPGRADED {
-                text = text.replace(
-                    &format!("version: {start}{last}\n"),
-                    &format!("version: {start}{}\n", last + self.upgrades),
-                );
-            }
-            fs::write(root.join(file), text)?;
-        }
-        let mut values = fs::read_to_string(shipped.join(VALUES))?;
-        for (line, key) in MARKED {
-            ensure!(values.contains(line), "`{}` is not in {VALUES}", line.trim());
-            values = values.replace(line, &format!("{line}{key}: {{round: \"{}\"}}\n", self.upgrades));
-        }
-        fs::write(root.join(VALUES), values)?;
-        Ok(())
+        let round = self.upgrades;
+        let newer = |(_, start, last): (&str, &'static str, usize)| {
+            (format!("version: {start}{last}\n"), format!("version: {start}{}\n", last + round))
+        };
+        let versions = UPGRADED.map(newer);
+        let versions: Vec<_> = versions.iter().map(|(from, to)| (from.as_str(), to.clone())).collect();
+        self.checkout.change("bootstrap/helmfile.d/00-crds.yaml", &versions[..1])?;
+        self.checkout.change("bootstrap/helmfile.d/01-apps.yaml", &versions[1..])?;
+        let marked = MARKED.map(|(line, key)| (line, format!("{line}{key}: {{round: \"{round}\"}}\n")));
+        self.checkout.change(VALUES, &marked)
     }
 
     fn apps(&self, said: &Path) -> Result<Child> {
@@ -226,11 +209,8 @@ impl Site {
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = self.sandbox.command(&self.program);
-        command
-            .arg(name)
-            .current_dir(self.folder.path().join("repository"))
-            .env("TMPDIR", self.folder.path().join("tmp"));
+        let mut command = self.checkout.command(&self.sandbox, &self.program);
+        command.arg(name);
         command
     }
 }

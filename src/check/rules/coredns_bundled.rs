@@ -101,16 +101,20 @@ fn in_the_way(facts: &Facts<'_>, live: &Live, coredns: &Release, foreign: &[Bund
     let servers = Servers::of(live);
     let keep = format!("To keep k3s' CoreDNS: --skip-release {}", coredns.id());
     k3s::fix_or_keep(finding, facts, live, "the DNS", &keep, || {
-        let lacks = servers.lacking(|args| k3s::disable(args, &["coredns"]));
-        if !lacks.is_empty() {
-            servers.fix(&lacks)
-        } else if servers.known.is_empty() {
-            "# /etc/rancher/k3s/config.yaml on all servers\ndisable: [coredns]\n# then there: systemctl restart k3s"
-                .to_owned()
-        } else {
-            "# on all servers, which remove it when they start\nsystemctl restart k3s".to_owned()
-        }
+        format!("{}\n# or keep it: k3s-boot apps --skip-release {}", switch_off(&servers), coredns.id())
     })
+}
+
+fn switch_off(servers: &Servers<'_>) -> String {
+    let lacks = servers.lacking(|args| k3s::disable(args, &["coredns"]));
+    if !lacks.is_empty() {
+        servers.fix(&lacks)
+    } else if servers.known.is_empty() {
+        "# /etc/rancher/k3s/config.yaml on all servers\ndisable: [coredns]\n# then there: systemctl restart k3s"
+                .to_owned()
+    } else {
+        "# on all servers, which remove it when they start\nsystemctl restart k3s".to_owned()
+    }
 }
 
 /// Whether a release's object has the name or the address of one that is there.
@@ -166,7 +170,8 @@ mod tests {
         world.manifests.0.insert("kube-system/coredns".to_owned(), Err("no chart".to_owned()));
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         world.server("a", &["server", "--disable", "coredns"]);
-        assert!(world.pair(&RULE, "fix").ends_with("\nsystemctl restart k3s"));
+        let keep = "\n# or keep it: k3s-boot apps --skip-release kube-system/coredns";
+        assert!(world.pair(&RULE, "fix").ends_with(&format!("\nsystemctl restart k3s{keep}")));
         world.server("a", &[]).annotations.clear();
         assert!(world.pair(&RULE, "fix").contains("on all servers\ndisable: [coredns]\n"));
         world.user("media", "plex");

@@ -1,5 +1,7 @@
 //! No release is locked, or it is known how it gets unlocked.
 
+use std::time::Duration;
+
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
@@ -17,6 +19,11 @@ pub(super) const RULE: Rule = Rule {
     essential: true,
     check: Check::Cluster(check),
 };
+
+/// How long helm-controller gives an operation, unless a HelmRelease says otherwise.
+///
+/// Source: <https://fluxcd.io/flux/components/helm/helmreleases/#timeout>
+const FLUX_TIMEOUT: Duration = Duration::from_mins(5);
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let stored = match &live.releases {
@@ -43,9 +50,11 @@ fn finding(facts: &Facts<'_>, live: &Live, release: &Release, stored: &Stored) -
         && let Some(claim) = owner.strip_prefix("HelmRelease ")
     {
         let (namespace, name) = claim.split_once('/').unwrap_or(("flux-system", claim));
-        // What Flux owns is Flux's to mend.
+        // What Flux owns is Flux's to mend, and mostly it is just at work.
+        let young = stored.age(facts.observed.now).is_some_and(|age| age < FLUX_TIMEOUT);
+        let finding = if young { Finding::info } else { Finding::warning };
         return Some(
-            with(Finding::info(RULE.id, "Release is locked, and left to its owner"))
+            with(finding(RULE.id, "Release is locked, and left to its owner"))
                 .with("owner", &owner)
                 .fix(format!("flux reconcile helmrelease {name} --namespace {namespace} --force")),
         );
@@ -74,7 +83,7 @@ fn finding(facts: &Facts<'_>, live: &Live, release: &Release, stored: &Stored) -
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
     use crate::check::Severity;
@@ -139,11 +148,21 @@ mod tests {
             ..Claim::default()
         };
         let flux = Claims { helm_releases: vec![claim], ..Claims::default() };
-        let left = found(answer("pending-upgrade", 2, flux));
-        assert_eq!(
-            (left.severity, left.pairs.last().unwrap().1.as_str()),
-            (Severity::Info, "flux reconcile helmrelease x --namespace apps --force",)
-        );
+        for (age, severity) in [(299, Severity::Info), (301, Severity::Warning)] {
+            let (desired, live) = world("pending-upgrade", 2, flux.clone());
+            let now = UNIX_EPOCH + Duration::from_secs(1_763_900_000 + age);
+            let facts = Facts {
+                settings: &Settings::default(),
+                desired: &desired,
+                observed: &Observed { now, ..Observed::default() },
+                manifests: &Manifests::default(),
+            };
+            let left = found(check(&facts, &live));
+            assert_eq!(
+                (left.severity, left.pairs.last().unwrap().1.as_str()),
+                (severity, "flux reconcile helmrelease x --namespace apps --force")
+            );
+        }
         assert!(matches!(
             check(
                 &Facts {
