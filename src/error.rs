@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::check::Finding;
+use crate::diagnose::known::Diagnosis;
 use crate::logger::{self, Level};
 use crate::process::ProcessError;
 use crate::process::signals::{Cause, Stopped};
@@ -54,7 +55,7 @@ pub enum Error {
     },
     /// A release was not brought to `deployed`.
     #[error("failed to sync Helm releases: {}: {}", .0.release.as_deref().unwrap_or("no release named"), .0.reason)]
-    Release(ReleaseFailure),
+    Release(Box<ReleaseFailure>),
     /// Flux says that it cannot go on.
     #[error("flux cannot take over: {object}: {reason}")]
     Flux {
@@ -107,22 +108,8 @@ pub struct ReleaseFailure {
     pub reason: String,
     /// Whether a deadline passed, helm's or ours.
     pub timed_out: bool,
-}
-
-impl ReleaseFailure {
-    /// What to type, where that is known.
-    fn fix(&self) -> Option<String> {
-        let (namespace, name) = self.release.as_ref()?.split_once('/')?;
-        // helm's words for a release whose last operation was killed, or still runs elsewhere.
-        if self.reason.contains("another operation (install/upgrade/rollback) is in progress") {
-            return Some("if no other run is at work, `k3s-boot recover` unlocks it".to_owned());
-        }
-        // helm 4, which applies on the server's side.
-        let conflict = self.reason.contains("conflict") && self.reason.contains(": .");
-        conflict.then(|| {
-            format!("somebody changed fields that helm sets; --fix-drift {namespace}/{name} puts them back")
-        })
-    }
+    /// What is behind it, as far as that is known.
+    pub diagnosis: Diagnosis,
 }
 
 impl From<Stopped> for Error {
@@ -183,9 +170,16 @@ impl Error {
         match self {
             Self::Release(failure) => {
                 let mut pairs = Vec::new();
+                let Diagnosis { object, state, cause, fix, last_words } = &failure.diagnosis;
                 pairs.extend(failure.release.clone().map(|release| ("release", release)));
+                pairs.extend(object.clone().map(|object| ("object", object)));
+                pairs.extend(state.clone().map(|state| ("state", state)));
                 pairs.push(("reason", failure.reason.clone()));
-                pairs.extend(failure.fix().map(|fix| ("fix", fix)));
+                pairs.extend(cause.map(|cause| ("cause", cause.to_owned())));
+                pairs.extend(
+                    Some(last_words.join("\n")).filter(|said| !said.is_empty()).map(|said| ("said", said)),
+                );
+                pairs.extend(fix.clone().map(|fix| ("fix", fix)));
                 ("Failed to sync Helm releases", pairs)
             }
             Self::Flux { object, reason, fix } => {

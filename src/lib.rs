@@ -11,6 +11,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod desired;
+pub mod diagnose;
 pub mod docs;
 pub mod env;
 pub mod error;

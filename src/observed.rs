@@ -12,6 +12,7 @@ pub mod node;
 pub mod objects;
 #[cfg(test)]
 pub(crate) mod odd;
+pub mod pods;
 pub mod standing;
 pub mod workloads;
 

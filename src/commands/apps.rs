@@ -22,7 +22,9 @@ use crate::plan::releases::ReleaseAction;
 use crate::plan::{ObjectAction, Plan};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
-use crate::report::{ClusterReport, FluxReport, ProblemReport, ReleaseReport, Report, StageReport, rounded};
+use crate::report::{
+    ClusterReport, FailureReport, FluxReport, ProblemReport, ReleaseReport, Report, StageReport, rounded,
+};
 use crate::run::lock::Lock;
 use crate::run::releases::say;
 use crate::run::sync::Sync;
@@ -67,6 +69,9 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
                     findings.iter().map(|finding| ProblemReport::new(finding, redactor)).collect();
                 // All of it is on the log.
                 transcript.discard();
+            }
+            if let Error::Release(failure) = &error {
+                report.failure = Some(FailureReport::new(failure, redactor));
             }
             let log = transcript.path();
             // What did not begin is begun by the same command.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
+use crate::diagnose::known::Diagnosis;
 use crate::error::{Error, ReleaseFailure};
 use crate::observed::workloads::pending;
 use crate::plan::releases::{Over, ReleaseAction, ReleasePlan};
@@ -83,7 +84,7 @@ impl<'a> Sync<'a> {
         };
         let words = ["context deadline exceeded", "timed out waiting for the condition"];
         let timed_out = deadline.is_some() || words.iter().any(|words| reason.contains(words));
-        ReleaseFailure { release, reason, timed_out }
+        ReleaseFailure { release, reason, timed_out, diagnosis: Diagnosis::default() }
     }
 }
 
@@ -146,11 +147,14 @@ pub async fn run(
     let mut sync = sync.into_inner();
     let result = match result {
         Ok(output) if output.success() => Ok(()),
-        Ok(output) => Err(Error::Release(sync.failure(&output.talk, None))),
-        Err(ProcessError::Deadline { talk, .. }) => Err(Error::Release(sync.failure(&talk, Some(left)))),
+        Ok(output) => Err(Error::Release(Box::new(sync.failure(&output.talk, None)))),
+        Err(ProcessError::Deadline { talk, .. }) => {
+            Err(Error::Release(Box::new(sync.failure(&talk, Some(left)))))
+        }
         Err(error) => Err(error.into()),
     };
-    if let Err(Error::Release(ReleaseFailure { release: Some(failed), .. })) = &result
+    if let Err(Error::Release(failure)) = &result
+        && let Some(failed) = &failure.release
         && let Some((release, start)) = sync.running.get(failed)
     {
         sync.done.push(ReleaseReport::failed(release, start.elapsed()));

@@ -9,6 +9,7 @@ use super::releases::{How, run, say};
 use super::{dns, note, unlock};
 use crate::desired::releases::Release;
 use crate::desired::{Desired, Helmfile};
+use crate::diagnose::look::behind;
 use crate::error::{Error, ReleaseFailure};
 use crate::notes::Notes;
 use crate::observed::helm::Stored;
@@ -126,7 +127,13 @@ impl Sync<'_> {
             // One that is tried again has not failed yet.
             done.extend(reports.into_iter().filter(|report| !mends || report.status == "synced"));
             if !mends {
-                return result;
+                return match result {
+                    Err(Error::Release(mut failure)) => {
+                        failure.diagnosis = behind(self.tools, &failure).await;
+                        Err(Error::Release(failure))
+                    }
+                    other => other,
+                };
             }
             round += 1;
         }

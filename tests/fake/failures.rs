@@ -66,7 +66,7 @@ fn a_release_fails() {
     );
     let ran = boot.run();
     assert_eq!(ran.code(), 5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable" log="[LOG]" go_on="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable" cause="the field cannot be changed of an object that exists, and the chart wants another value" log="[LOG]" fix="delete the named object, and run it again: helm makes it anew" go_on="k3s-boot apps --from apps""#);
     assert_snapshot!(ran.stdout.lines().rev().take(3).collect::<Vec<_>>().join("\n"), @r#"
     [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
     [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
@@ -93,6 +93,49 @@ fn a_release_does_not_get_ready_in_time() {
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]" go_on="k3s-boot apps --from apps""#);
 }
 
+/// What stands when a release waits in vain: a Deployment of it, and its pod in some state.
+fn waiting_pod(status: &Value) -> [Value; 2] {
+    let notes =
+        json!({"meta.helm.sh/release-name": "cilium", "meta.helm.sh/release-namespace": "kube-system"});
+    let namespace = "kube-system";
+    [
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1}, "status": {},
+            "metadata": {"name": "cilium-operator", "namespace": namespace, "annotations": notes}}),
+        json!({"apiVersion": "v1", "kind": "Pod", "status": status,
+            "metadata": {"name": "cilium-operator-6f5d4c-x2x4z", "namespace": namespace}}),
+    ]
+}
+
+#[test]
+fn the_pod_that_a_release_waits_for_in_vain_is_named() {
+    let late = "resource Deployment/kube-system/cilium-operator not ready. status: InProgress\n  context deadline exceeded";
+    let taint = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
+        "message": "0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}."}]});
+    let ran = sync_fails(late).objects(waiting_pod(&taint)).run();
+    assert_eq!(ran.code(), 6);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}." reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress; context deadline exceeded" cause="every node has a taint that the pod does not tolerate" log="[LOG]" fix="add a toleration in the values, or remove the taint: kubectl taint nodes --all KEY-" go_on="k3s-boot apps --from apps""#);
+    let crash = json!({"phase": "Running", "containerStatuses": [{"name": "operator", "restartCount": 4,
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}},
+        "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}]});
+    let words = json!({"tool": "api", "args": ["GET", "/api/v1/namespaces/kube-system/pods/cilium-operator-6f5d4c-x2x4z/log?*"],
+        "stdout": "level=info starting\nlevel=fatal no such flag\n"});
+    let ran = sync_fails(late).rule(words).objects(waiting_pod(&crash)).args(&["-o", "json"]).run();
+    let (_, failure) = ran.stdout.split_once("\"failure\": ").unwrap();
+    assert_snapshot!(failure.split("\n  },").next().unwrap(), @r#"
+    {
+        "release": "kube-system/cilium",
+        "object": "Pod kube-system/cilium-operator-6f5d4c-x2x4z",
+        "state": "container operator: CrashLoopBackOff: back-off 40s restarting failed container, ended with exit code 1 (Error), 4 restarts",
+        "reason": "resource Deployment/kube-system/cilium-operator not ready. status: InProgress; context deadline exceeded",
+        "cause": "its container ends again and again",
+        "fix": "kubectl -n kube-system logs cilium-operator-6f5d4c-x2x4z --previous  # its last words",
+        "said": [
+          "level=info starting",
+          "level=fatal no such flag"
+        ]
+    "#);
+}
+
 #[test]
 fn helmfile_fails_without_a_word() {
     let ran =
@@ -110,6 +153,10 @@ fn a_failure_as_json() {
       "result": "failed",
       "exit_code": 5,
       "error": "failed to sync Helm releases: kube-system/cilium: UPGRADE FAILED: no",
+      "failure": {
+        "release": "kube-system/cilium",
+        "reason": "UPGRADE FAILED: no"
+      },
       "cluster": {
         "context": "default",
         "server": "https://10.0.0.10:6443",

@@ -153,7 +153,8 @@ impl Site {
         let said = self.checkout.folder().join("next");
         let started = Instant::now();
         let mut child = self.apps(&said)?;
-        let status = wait_for("k3s-boot apps", LIMIT, || Ok(child.try_wait()?))?;
+        let ended = wait_for("k3s-boot apps", LIMIT, || Ok(child.try_wait()?));
+        let status = ended.with_context(|| self.standing_still(&said))?;
         let took = started.elapsed();
         let text = text(&said)?;
         ensure!(
@@ -172,6 +173,23 @@ impl Site {
         ensure!(running(&self.sandbox.home())?.is_empty(), "processes are left");
         self.clean()?;
         Ok(took)
+    }
+
+    /// What a run that does not end has said, what it waits for, and what is not ready.
+    fn standing_still(&self, said: &Path) -> String {
+        let mut words = text(said).unwrap_or_default();
+        for pid in running(&self.sandbox.home()).unwrap_or_default() {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words = format!("{words}{pid}: {}\n", String::from_utf8_lossy(&command).replace('\0', " "));
+        }
+        for kinds in ["nodes,pods,jobs", "fluxinstances,gitrepositories,kustomizations"] {
+            let output = self.sandbox.kubectl(&["get", kinds, "--all-namespaces", "--output", "wide"]);
+            words.push_str(&output.map_or_else(
+                |error| format!("{error:#}\n"),
+                |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+            ));
+        }
+        words
     }
 
     /// No temporary file is left, and no secret in any file.

@@ -1,0 +1,6 @@
+//! What is behind a failure: the object, its state, the cause, and what mends it.
+
+pub mod known;
+pub mod look;
+pub mod pods;
+mod table;

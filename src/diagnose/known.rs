@@ -1,0 +1,230 @@
+//! Known failures, told by the words that helm, the API server or a kubelet has for them.
+
+use super::table::TABLE;
+
+/// A known failure.
+#[derive(Debug)]
+pub struct Known {
+    /// Its name, which tests and reports use.
+    pub id: &'static str,
+    /// Words that tell it, in lower case: all words of one of these groups.
+    pub(super) words: &'static [&'static [&'static str]],
+    /// Why it is so.
+    pub cause: &'static str,
+    /// What mends it; `{release}`, `{namespace}` and `{name}` stand for the release, `{pod}` for the pod that is told.
+    pub(super) fix: &'static str,
+}
+
+impl Known {
+    /// What mends it for a release (`namespace/name`) and, where there is one, a pod of it.
+    #[must_use]
+    pub fn fix(&self, release: &str, pod: Option<&str>) -> String {
+        let (namespace, name) = release.split_once('/').unwrap_or(("default", release));
+        self.fix
+            .replace("{release}", release)
+            .replace("{namespace}", namespace)
+            .replace("{name}", name)
+            .replace("{pod}", pod.unwrap_or("POD"))
+    }
+}
+
+/// The failure that these words tell of; the more special one of two.
+#[must_use]
+pub fn find(words: &str) -> Option<&'static Known> {
+    let words = words.to_lowercase();
+    let all = |group: &&[&str]| group.iter().all(|word| words.contains(word));
+    TABLE.iter().find(|known| known.words.iter().any(all))
+}
+
+/// What is behind a failure.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// The object that stands in the way: `Pod namespace/name`.
+    pub object: Option<String>,
+    /// Its state, in the cluster's words.
+    pub state: Option<String>,
+    /// Why it is so.
+    pub cause: Option<&'static str>,
+    /// What mends it.
+    pub fix: Option<String>,
+    /// The last lines of a crashed container.
+    pub last_words: Vec<String>,
+}
+
+impl Diagnosis {
+    /// What is known of such a failure of a release (`namespace/name`), and of a pod of it.
+    #[must_use]
+    pub fn known(release: &str, pod: Option<&str>, known: &Known) -> Self {
+        Self { cause: Some(known.cause), fix: Some(known.fix(release, pod)), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_line_of_the_table_is_sound() {
+        let ids: BTreeSet<_> = TABLE.iter().map(|known| known.id).collect();
+        assert_eq!(ids.len(), TABLE.len(), "a name for each");
+        for known in TABLE {
+            let all: Vec<_> = known.words.iter().flat_map(|group| group.iter()).collect();
+            assert!(!all.is_empty() && known.words.iter().all(|group| !group.is_empty()), "{}", known.id);
+            assert!(all.iter().all(|word| word.to_lowercase() == **word), "{}", known.id);
+            assert!(!known.cause.is_empty() && !known.fix("a/b", None).contains('{'), "{}", known.id);
+        }
+    }
+
+    /// Words as the tools had them; most were seen on the sandbox, the others are from their sources.
+    const SAID: &[(&str, &str)] = &[
+        (
+            "coredns-bundled",
+            "UPGRADE FAILED: Unable to continue with install: Deployment \"coredns\" in namespace \"kube-system\" exists and cannot be imported into the current release: invalid ownership metadata; label validation error: key \"app.kubernetes.io/managed-by\" must equal \"Helm\"",
+        ),
+        (
+            "ownership",
+            "Unable to continue with install: ConfigMap \"cilium-config\" in namespace \"kube-system\" exists and cannot be imported into the current release: invalid ownership metadata",
+        ),
+        (
+            "service-address",
+            "Service \"kube-dns\" is invalid: spec.clusterIPs: Invalid value: [\"10.43.0.10\"]: failed to allocate IP 10.43.0.10: provided IP is already allocated",
+        ),
+        (
+            "immutable",
+            "cannot patch \"coredns\" with kind Deployment: Deployment.apps \"coredns\" is invalid: spec.selector: Invalid value: {}: field is immutable",
+        ),
+        (
+            "crd-missing",
+            "resource mapping not found for name: \"flux-operator\" namespace: \"flux-system\" from \"\": no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"; ensure CRDs are installed first",
+        ),
+        (
+            "chart-gone",
+            "Error response from registry: manifest unknown: quay.io/cilium/charts/cilium:1.18.99: not found",
+        ),
+        (
+            "registry-denied",
+            "GET \"https://ghcr.io/v2/x/manifests/1\": response status code 403: denied: denied",
+        ),
+        (
+            "registry-denied",
+            "failed to authorize: failed to fetch oauth token: unexpected status: 403 Forbidden",
+        ),
+        (
+            "rate-limit",
+            "Failed to pull image \"docker.io/x\": toomanyrequests: You have reached your pull rate limit",
+        ),
+        ("rate-limit", "response status code 429: Too Many Requests"),
+        (
+            "registry-down",
+            "GET \"https://ghcr.io/v2/x/manifests/1\": response status code 503: Service Unavailable",
+        ),
+        (
+            "clock",
+            "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 2020-01-01T00:00:00Z is before 2026-11-24T00:00:00Z",
+        ),
+        (
+            "certificate",
+            "Get \"https://ghcr.io/v2/\": tls: failed to verify certificate: x509: certificate signed by unknown authority",
+        ),
+        ("locked", "UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress"),
+        (
+            "startupapicheck",
+            "INSTALLATION FAILED: failed post-install: 1 error occurred: * job cert-manager-startupapicheck failed: BackoffLimitExceeded",
+        ),
+        (
+            "webhook",
+            "Internal error occurred: failed calling webhook \"webhook.cert-manager.io\": failed to call webhook: Post \"https://cert-manager-webhook.cert-manager.svc:443/validate?timeout=30s\": no endpoints available for service \"cert-manager-webhook\"",
+        ),
+        (
+            "values-schema",
+            "values don't meet the specifications of the schema(s) in the following chart(s): flux-instance: - at '/instance/sync/kind': value must be one of",
+        ),
+        ("template", "execution error at (cilium/templates/validate.yaml:3:4): k8sServiceHost is required"),
+        (
+            "template",
+            "template: small/templates/all.yaml:7:20: executing \"small/templates/all.yaml\" at <.Values.a.b>: nil pointer evaluating interface {}.b",
+        ),
+        (
+            "quota",
+            "pods \"x\" is forbidden: exceeded quota: small, requested: pods=1, used: pods=5, limited: pods=5",
+        ),
+        (
+            "pod-security",
+            "pods \"cilium-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)",
+        ),
+        (
+            "terminating",
+            "configmaps \"x\" is forbidden: unable to create new content in namespace media because it is being terminated",
+        ),
+        (
+            "record-too-large",
+            "create: failed to create: Secret \"sh.helm.release.v1.x.v1\" is invalid: data: Too long: may not be more than 1048576 bytes",
+        ),
+        ("disk-full", "write /tmp/k3s-boot-x/values.yaml: no space left on device"),
+        ("etcd", "etcdserver: leader changed"),
+        (
+            "api-gone",
+            "Kubernetes cluster unreachable: Get \"https://10.0.0.10:6443/version\": dial tcp 10.0.0.10:6443: connect: connection refused",
+        ),
+        ("killed", "command \"/usr/bin/helm\" exited with non-zero status: signal: killed"),
+        (
+            "conflict",
+            "Apply failed with 1 conflict: conflict with \"kubectl\" with subresource \"scale\" using apps/v1: .spec.replicas",
+        ),
+        ("logged-out", "the server has asked for the client to provide credentials"),
+        (
+            "anti-affinity",
+            "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.",
+        ),
+        (
+            "host-port",
+            "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports.",
+        ),
+        ("taint", "0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}."),
+        (
+            "node-not-ready",
+            "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }.",
+        ),
+        ("cpu", "0/1 nodes are available: 1 Insufficient cpu."),
+        ("memory", "0/1 nodes are available: 1 Insufficient memory."),
+        ("volume", "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."),
+        ("node-selector", "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."),
+        (
+            "image-missing",
+            "ErrImagePull: rpc error: code = NotFound desc = failed to pull and unpack image \"quay.io/cilium/cilium:v9\": quay.io/cilium/cilium:v9: not found",
+        ),
+        (
+            "image-denied",
+            "ImagePullBackOff: Back-off pulling image \"ghcr.io/x/y:1\": ErrImagePull: failed to authorize: 403 Forbidden",
+        ),
+        ("image", "ImagePullBackOff: Back-off pulling image \"ghcr.io/x/y:1\""),
+        ("crash-loop", "CrashLoopBackOff: back-off 40s restarting failed container=main pod=x"),
+        ("memory-limit", "CrashLoopBackOff: OOMKilled, exit code 137"),
+        ("config-missing", "CreateContainerConfigError: secret \"nowhere\" not found"),
+        (
+            "cni",
+            "FailedCreatePodSandBox: Failed to create pod sandbox: plugin type=\"cilium-cni\" failed (add): unable to connect to Cilium agent",
+        ),
+        ("readiness", "Unhealthy: Readiness probe failed: HTTP probe failed with statuscode: 503"),
+    ];
+
+    #[test]
+    fn what_tools_say_is_known() {
+        for (id, said) in SAID {
+            assert_eq!(find(said).map(|known| known.id), Some(*id), "{said}");
+        }
+        let covered: BTreeSet<_> = SAID.iter().map(|(id, _)| *id).collect();
+        let all: BTreeSet<_> = TABLE.iter().map(|known| known.id).collect();
+        assert_eq!(covered, all, "a test for each");
+        assert!(find("context deadline exceeded").is_none());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_words_make_it_panic(words: String, release: String) {
+            _ = find(&words).map(|known| known.fix(&release, Some(&words)));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Which pod is in a bad state, and what it says of it.
+
+use crate::observed::events::Event;
+use crate::observed::pods::{Container, Pod};
+
+/// A pod in a bad state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// `Pod namespace/name`.
+    pub object: String,
+    /// Its state, in the words of the scheduler, the kubelet or the last warning about it.
+    pub state: String,
+    /// The container whose last words tell more.
+    pub crashed: Option<String>,
+}
+
+/// The worst of the pods, if any of them is in a bad state: the one that is the furthest from running.
+#[must_use]
+pub fn worst<'a>(pods: impl IntoIterator<Item = &'a Pod>, events: &[Event]) -> Option<Trouble> {
+    let troubles = pods.into_iter().filter_map(|pod| trouble(pod, events));
+    troubles.min_by_key(|(rank, _)| *rank).map(|(_, trouble)| trouble)
+}
+
+/// What is wrong with a pod; the less it has got to, the lower the number.
+fn trouble(pod: &Pod, events: &[Event]) -> Option<(u8, Trouble)> {
+    if pod.ready {
+        return None;
+    }
+    let with = |state: String, crashed: Option<&Container>| Trouble {
+        object: format!("Pod {}/{}", pod.namespace, pod.name),
+        state,
+        crashed: crashed.map(|container| container.name.clone()),
+    };
+    if let Some(message) = &pod.unschedulable {
+        return Some((0, with(message.clone(), None)));
+    }
+    if let Some(container) = pod.containers.iter().find(|one| one.waiting.as_deref().is_some_and(is_bad)) {
+        let crashed = container.ended.as_ref().map(|_| container);
+        return Some((1, with(container_state(container, last_warning(pod, events)), crashed)));
+    }
+    let failed = |one: &&Container| !one.ready && one.ended.as_ref().is_some_and(|(code, _)| *code != 0);
+    if let Some(container) = pod.containers.iter().find(failed) {
+        return Some((2, with(container_state(container, None), Some(container))));
+    }
+    let warning = last_warning(pod, events)?;
+    Some((3, with(format!("{}: {}", warning.reason, warning.message), None)))
+}
+
+/// A container that waits for nothing but its turn is well.
+fn is_bad(reason: &str) -> bool {
+    !matches!(reason, "" | "ContainerCreating" | "PodInitializing")
+}
+
+fn container_state(container: &Container, warning: Option<&Event>) -> String {
+    let Container { name, init, waiting, message, ended, restarts, .. } = container;
+    let kind = if *init { "init container" } else { "container" };
+    let mut state = format!("{kind} {name}");
+    if let Some(waiting) = waiting {
+        state = format!("{state}: {waiting}");
+        // A back-off tells only that there was something before.
+        let said = warning.filter(|warning| warning.reason == "Failed").map(|warning| &warning.message);
+        let said = said.filter(|_| waiting.ends_with("BackOff") && ended.is_none()).unwrap_or(message);
+        if !said.is_empty() {
+            state = format!("{state}: {said}");
+        }
+    }
+    if let Some((code, reason)) = ended.as_ref().filter(|(code, _)| *code != 0) {
+        state = format!("{state}, ended with exit code {code} ({reason}), {restarts} restarts");
+    }
+    state
+}
+
+fn last_warning<'a>(pod: &Pod, events: &'a [Event]) -> Option<&'a Event> {
+    let of =
+        |event: &&Event| event.kind == "Pod" && event.namespace == pod.namespace && event.name == pod.name;
+    events.iter().filter(of).max_by(|one, other| one.last.cmp(&other.last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::known::find;
+
+    fn pod(name: &str) -> Pod {
+        Pod { namespace: "n".to_owned(), name: name.to_owned(), ..Pod::default() }
+    }
+
+    fn waiting(reason: &str, message: &str) -> Container {
+        Container {
+            name: "main".to_owned(),
+            waiting: Some(reason.to_owned()),
+            message: message.to_owned(),
+            ..Container::default()
+        }
+    }
+
+    fn told(pod: &Pod, events: &[Event]) -> (String, &'static str) {
+        let trouble = worst([pod], events).unwrap();
+        let known = find(&trouble.state).map_or("", |known| known.id);
+        (trouble.state, known)
+    }
+
+    #[test]
+    fn the_state_is_told_and_known() {
+        let unschedulable = Some("0/1 nodes are available: 1 Insufficient cpu.".to_owned());
+        let none = Pod { unschedulable, ..pod("a") };
+        assert_eq!(told(&none, &[]).1, "cpu");
+        let image =
+            Pod { containers: vec![waiting("ImagePullBackOff", "Back-off pulling image")], ..pod("b") };
+        assert_eq!(told(&image, &[]).1, "image");
+        let event = |reason: &str, message: &str| Event {
+            kind: "Pod".to_owned(),
+            namespace: "n".to_owned(),
+            name: "b".to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            ..Event::default()
+        };
+        let failed = event("Failed", "Failed to pull image: ErrImagePull: v9: not found");
+        assert_eq!(told(&image, &[failed]).1, "image-missing");
+        let mut container = waiting("CrashLoopBackOff", "back-off 40s");
+        container.ended = Some((1, "Error".to_owned()));
+        container.init = true;
+        container.restarts = 4;
+        let crash = Pod { containers: vec![container], ..pod("c") };
+        let expected =
+            "init container main: CrashLoopBackOff: back-off 40s, ended with exit code 1 (Error), 4 restarts";
+        assert_eq!(told(&crash, &[]), (expected.to_owned(), "crash-loop"));
+        assert_eq!(worst([&crash], &[]).unwrap().crashed.as_deref(), Some("main"));
+        let unready = event("Unhealthy", "Readiness probe failed: 503");
+        assert_eq!(told(&pod("b"), &[unready]).1, "readiness");
+        let creating = Pod { containers: vec![waiting("ContainerCreating", "")], ..pod("d") };
+        assert_eq!(worst([&creating, &Pod { ready: true, ..crash.clone() }], &[]), None);
+        assert_eq!(worst([&crash, &none], &[]).unwrap().object, "Pod n/a", "the furthest from running");
+    }
+}

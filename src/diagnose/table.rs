@@ -1,0 +1,294 @@
+//! The table of known failures, special ones before general ones.
+
+use super::known::Known;
+
+pub(super) const TABLE: &[Known] = &[
+    // What helm and the API server say.
+    Known {
+        id: "coredns-bundled",
+        words: &[&["invalid ownership metadata", "coredns", "kube-system"]],
+        cause: "k3s' own CoreDNS has the name already",
+        fix: "add `coredns` to `disable` in /etc/rancher/k3s/config.yaml on all servers and restart k3s there; or keep it: \
+              k3s-boot apps --skip-release {release}",
+    },
+    Known {
+        id: "ownership",
+        words: &[&["invalid ownership metadata"]],
+        cause: "the object is there already, and does not belong to this release",
+        fix: "k3s-boot check  # tells whose it is; delete it, or hand it over: k3s-boot apps --force --take {release}",
+    },
+    Known {
+        id: "service-address",
+        words: &[&["provided ip is already allocated"]],
+        cause: "another Service has the address already",
+        fix: "kubectl get services --all-namespaces  # delete that Service, or change `clusterIP` in the values",
+    },
+    Known {
+        id: "immutable",
+        words: &[&["field is immutable"]],
+        cause: "the field cannot be changed of an object that exists, and the chart wants another value",
+        fix: "delete the named object, and run it again: helm makes it anew",
+    },
+    Known {
+        id: "crd-missing",
+        words: &[
+            &["no matches for kind"],
+            &["ensure crds are installed first"],
+            &["requires monitoring.coreos.com/v1 crds"],
+        ],
+        cause: "the cluster does not know that kind: its CRD is not installed",
+        fix: "install the CRDs in 00-crds.yaml, or switch off what uses them in the values (such as `serviceMonitor`)",
+    },
+    Known {
+        id: "locked",
+        words: &[&["another operation (install/upgrade/rollback) is in progress"]],
+        cause: "an earlier operation on the release has not ended, or was killed",
+        fix: "if no other run is at work, `k3s-boot recover` unlocks it",
+    },
+    Known {
+        id: "startupapicheck",
+        words: &[&["startupapicheck"]],
+        cause: "cert-manager's webhook did not answer in time: its pods, the DNS or the network are not ready",
+        fix: "kubectl -n {namespace} get pods  # and run it again when they are ready",
+    },
+    Known {
+        id: "webhook",
+        words: &[
+            &["failed calling webhook"],
+            &["failed to call webhook"],
+            &["no endpoints available for service"],
+        ],
+        cause: "the API server asks a webhook whose pods are not ready or cannot be reached",
+        fix: "run it again when the webhook's pods are ready; delete its webhook configuration if nothing of it is left",
+    },
+    Known {
+        id: "values-schema",
+        words: &[&["values don't meet the specifications of the schema"]],
+        cause: "a value is not what the chart's schema allows",
+        fix: "correct the value that is named; `helm show values CHART` tells what there is",
+    },
+    Known {
+        id: "template",
+        words: &[&["execution error at ("], &["template: ", "executing "], &["parse error at ("]],
+        cause: "a template of the chart does not work with these values",
+        fix: "set or correct the value that the message names",
+    },
+    Known {
+        id: "quota",
+        words: &[&["exceeded quota"]],
+        cause: "a ResourceQuota of the namespace is used up",
+        fix: "kubectl -n {namespace} describe resourcequota  # raise it",
+    },
+    Known {
+        id: "pod-security",
+        words: &[&["violates podsecurity"]],
+        cause: "the namespace's PodSecurity level forbids what the pod needs",
+        fix: "kubectl label --overwrite namespace {namespace} pod-security.kubernetes.io/enforce=privileged",
+    },
+    Known {
+        id: "terminating",
+        words: &[&["because it is being terminated"]],
+        cause: "the namespace is being deleted",
+        fix: "wait until it is gone, and run it again; `kubectl get namespace {namespace} -o yaml` tells what it waits for",
+    },
+    Known {
+        id: "record-too-large",
+        words: &[&["too long", "sh.helm.release"]],
+        cause: "the chart and its manifest are larger than a Secret may be, so helm cannot store the release",
+        fix: "use a smaller chart, or split it",
+    },
+    Known {
+        id: "disk-full",
+        words: &[&["no space left on device"]],
+        cause: "a disk of this machine is full",
+        fix: "df -h /tmp ~  # make room, or set TMPDIR",
+    },
+    Known {
+        id: "etcd",
+        words: &[&["etcdserver: leader changed"], &["etcdserver: request timed out"]],
+        cause: "etcd has just lost its leader, or its disk is too slow",
+        fix: "run it again",
+    },
+    Known {
+        id: "conflict",
+        words: &[&["conflict with", "using", ": ."]],
+        cause: "somebody else has set fields that the chart sets",
+        fix: "k3s-boot apps --fix-drift {release}  # puts them back",
+    },
+    Known {
+        id: "logged-out",
+        words: &[&["asked for the client to provide credentials"], &["you must be logged in to the server"]],
+        cause: "the kubeconfig is that of another cluster, or of one that was installed anew",
+        fix: "copy /etc/rancher/k3s/k3s.yaml from a server again",
+    },
+    Known {
+        id: "killed",
+        words: &[&["signal: killed"]],
+        cause: "the system has killed a program, mostly for want of memory",
+        fix: "dmesg | tail  # and run it again with more memory",
+    },
+    // What pods wait for.
+    Known {
+        id: "anti-affinity",
+        words: &[
+            &["didn't match pod anti-affinity rules"],
+            &["didn't satisfy existing pods anti-affinity rules"],
+        ],
+        cause: "its replicas must not share a node, and there are not nodes enough",
+        fix: "set fewer replicas in the values (cilium: `operator.replicas: 1`), or add a node",
+    },
+    Known {
+        id: "host-port",
+        words: &[&["didn't have free ports for the requested pod ports"]],
+        cause: "another pod uses the same port of the node, or a second replica of the same",
+        fix: "set fewer replicas in the values (cilium: `operator.replicas: 1`), or add a node",
+    },
+    Known {
+        id: "node-not-ready",
+        words: &[
+            &["untolerated taint {node.kubernetes.io/not-ready"],
+            &["untolerated taint {node.kubernetes.io/unreachable"],
+        ],
+        cause: "no node is ready: one is off, or there is no network plugin yet",
+        fix: "kubectl describe nodes  # the condition Ready tells why",
+    },
+    Known {
+        id: "taint",
+        words: &[&["untolerated taint"]],
+        cause: "every node has a taint that the pod does not tolerate",
+        fix: "add a toleration in the values, or remove the taint: kubectl taint nodes --all KEY-",
+    },
+    Known {
+        id: "volume",
+        words: &[&["unbound immediate persistentvolumeclaims"]],
+        cause: "its volume is not there: no StorageClass makes it",
+        fix: "kubectl -n {namespace} get pvc; kubectl get storageclass  # k3s brings `local-path` unless it is disabled",
+    },
+    Known {
+        id: "node-selector",
+        words: &[&["didn't match pod's node affinity/selector"]],
+        cause: "no node has the labels that the pod asks for",
+        fix: "correct `nodeSelector` or `affinity` in the values, or label a node",
+    },
+    Known {
+        id: "cpu",
+        words: &[&["insufficient cpu"]],
+        cause: "no node has the processor time left that the pod asks for",
+        fix: "lower `resources.requests.cpu` in the values, or add a node",
+    },
+    Known {
+        id: "memory",
+        words: &[&["insufficient memory"]],
+        cause: "no node has the memory left that the pod asks for",
+        fix: "lower `resources.requests.memory` in the values, or add a node",
+    },
+    Known {
+        id: "memory-limit",
+        words: &[&["oomkilled"]],
+        cause: "its container needs more memory than its limit",
+        fix: "raise `resources.limits.memory` in the values",
+    },
+    Known {
+        id: "config-missing",
+        words: &[&["createcontainerconfigerror"], &["createcontainererror"], &["failedmount"]],
+        cause: "a Secret, ConfigMap or volume that its container needs is not there",
+        fix: "make what the message names",
+    },
+    Known {
+        id: "cni",
+        words: &[&["failedcreatepodsandbox"], &["cni plugin not initialized"]],
+        cause: "the network plugin of its node does not work",
+        fix: "kubectl -n kube-system get pods -l k8s-app=cilium -o wide  # that of the node must be ready",
+    },
+    // Both images and charts come from registries.
+    Known {
+        id: "rate-limit",
+        words: &[&["toomanyrequests"], &["too many requests"], &["status code 429"]],
+        cause: "the registry wants fewer requests",
+        fix: "wait, or log in to the registry",
+    },
+    Known {
+        id: "image-denied",
+        words: &[
+            &["errimagepull", "403"],
+            &["imagepullbackoff", "403"],
+            &["errimagepull", "401"],
+            &["errimagepull", "denied"],
+        ],
+        cause: "the registry does not give the image to this node",
+        fix: "make it public, or name a pull secret in the values (`imagePullSecrets`)",
+    },
+    Known {
+        id: "image-missing",
+        words: &[
+            &["errimagepull", "not found"],
+            &["imagepullbackoff", "not found"],
+            &["errimagepull", "manifest unknown"],
+        ],
+        cause: "the registry has no such image or tag",
+        fix: "correct the image's tag in the values, or the chart's version",
+    },
+    Known {
+        id: "image",
+        words: &[&["errimagepull"], &["imagepullbackoff"], &["invalidimagename"]],
+        cause: "its node cannot pull the image",
+        fix: "kubectl -n {namespace} describe pods  # its events tell why",
+    },
+    Known {
+        id: "crash-loop",
+        words: &[&["crashloopbackoff"]],
+        cause: "its container ends again and again",
+        fix: "kubectl -n {namespace} logs {pod} --previous  # its last words",
+    },
+    Known {
+        id: "readiness",
+        words: &[&["readiness probe failed"], &["startup probe failed"]],
+        cause: "its container runs, and does not say that it is ready",
+        fix: "kubectl -n {namespace} logs {pod}  # tells what it waits for",
+    },
+    Known {
+        id: "clock",
+        words: &[&["certificate has expired or is not yet valid"]],
+        cause: "a certificate has expired, or a clock is wrong",
+        fix: "date  # on this machine and on the servers",
+    },
+    Known {
+        id: "certificate",
+        words: &[&["x509:"]],
+        cause: "the certificate is not that of the server, or nobody here trusts who signed it",
+        fix: "check the address, the proxy, and SSL_CERT_FILE",
+    },
+    Known {
+        id: "chart-gone",
+        words: &[&["manifest unknown"], &["manifest_unknown"]],
+        cause: "the registry has no such chart or version",
+        fix: "correct `chart` or `version` of {release} in the helmfile",
+    },
+    Known {
+        id: "registry-denied",
+        words: &[
+            &["denied: denied"],
+            &["failed to fetch oauth token"],
+            &["status code 401"],
+            &["status code 403"],
+        ],
+        cause: "the registry refuses the login that is stored here, or wants one",
+        fix: "helm registry logout HOST; docker logout HOST  # public charts need no login",
+    },
+    Known {
+        id: "registry-down",
+        words: &[&["status code 500"], &["status code 502"], &["status code 503"], &["status code 504"]],
+        cause: "the registry has trouble of its own",
+        fix: "run it again later",
+    },
+    Known {
+        id: "api-gone",
+        words: &[
+            &["kubernetes cluster unreachable"],
+            &["connect: connection refused"],
+            &["connection reset by peer"],
+        ],
+        cause: "the API server went away in the middle: it restarts, or its server is down",
+        fix: "run it again when `kubectl get --raw /readyz` says ok",
+    },
+];

@@ -1,0 +1,179 @@
+//! Pods: what each of them waits for.
+
+use serde::Deserialize;
+
+use crate::error::Error;
+use crate::tools::Toolbox;
+use crate::tools::api::segment;
+
+/// A pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Why no node takes it, in the scheduler's words.
+    pub unschedulable: Option<String>,
+    /// Whether all of its containers are ready, or it has done its work.
+    pub ready: bool,
+    /// Its containers, those that run before the others first.
+    pub containers: Vec<Container>,
+}
+
+/// A container of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// Whether it runs before the others.
+    pub init: bool,
+    /// What it waits for, in one word: `ImagePullBackOff`.
+    pub waiting: Option<String>,
+    /// And in a sentence.
+    pub message: String,
+    /// How it ended last: its exit code and, in one word, why.
+    pub ended: Option<(i64, String)>,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// Whether it is ready.
+    pub ready: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Item {
+    metadata: Metadata,
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    namespace: String,
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    phase: String,
+    conditions: Vec<Condition>,
+    init_container_statuses: Vec<ContainerStatus>,
+    container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    message: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ContainerStatus {
+    name: String,
+    ready: bool,
+    restart_count: u64,
+    state: State,
+    last_state: State,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct State {
+    waiting: Option<Waiting>,
+    terminated: Option<Terminated>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Waiting {
+    reason: String,
+    message: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Terminated {
+    exit_code: i64,
+    reason: String,
+}
+
+impl ContainerStatus {
+    fn read(self, init: bool) -> Container {
+        let (waiting, message) = match self.state.waiting {
+            Some(Waiting { reason, message }) => (Some(reason), message),
+            None => (None, String::new()),
+        };
+        let ended = self.state.terminated.or(self.last_state.terminated);
+        Container {
+            name: self.name,
+            init,
+            waiting,
+            message,
+            ended: ended.map(|ended| (ended.exit_code, ended.reason)),
+            restarts: self.restart_count,
+            ready: self.ready,
+        }
+    }
+}
+
+impl From<Item> for Pod {
+    fn from(Item { metadata, status }: Item) -> Self {
+        let of = |kind: &str| status.conditions.iter().find(|condition| condition.kind == kind);
+        let unschedulable = of("PodScheduled").filter(|one| one.status == "False");
+        let unschedulable = unschedulable.map(|one| one.message.clone());
+        let ready = status.phase == "Succeeded" || of("Ready").is_some_and(|one| one.status == "True");
+        let read =
+            |statuses: Vec<ContainerStatus>, init| statuses.into_iter().map(move |status| status.read(init));
+        let containers = read(status.init_container_statuses, true);
+        let containers = containers.chain(read(status.container_statuses, false)).collect();
+        Self { namespace: metadata.namespace, name: metadata.name, unschedulable, ready, containers }
+    }
+}
+
+impl Toolbox {
+    /// The pods of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not answer.
+    pub async fn observe_pods(&self, namespace: &str) -> Result<Vec<Pod>, Error> {
+        let path = format!("/api/v1/namespaces/{}/pods", segment(namespace));
+        let items: Vec<Item> = self.api_list(&path).await?;
+        Ok(items.into_iter().map(Pod::from).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POD: &str = r#"{"metadata":{"namespace":"n","name":"p"},"status":{"phase":"Pending","conditions":[
+        {"type":"PodScheduled","status":"False","message":"0/1 nodes"},{"type":"Ready","status":"False"}],
+        "initContainerStatuses":[{"name":"i","state":{"terminated":{"exitCode":0,"reason":"Completed"}},"ready":true}],
+        "containerStatuses":[{"name":"c","restartCount":3,"state":{"waiting":{"reason":"CrashLoopBackOff","message":"back-off"}},
+            "lastState":{"terminated":{"exitCode":137,"reason":"OOMKilled"}}}]}}"#;
+
+    #[test]
+    fn what_a_pod_waits_for_is_read() {
+        let pod: Pod = serde_json::from_str::<Item>(POD).unwrap().into();
+        assert_eq!((pod.unschedulable.as_deref(), pod.ready), (Some("0/1 nodes"), false));
+        let [init, main] = &pod.containers[..] else { panic!() };
+        assert!(init.init && init.ready && !main.init);
+        assert_eq!((main.waiting.as_deref(), main.restarts), (Some("CrashLoopBackOff"), 3));
+        assert_eq!(main.ended, Some((137, "OOMKilled".to_owned())));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::observed::odd::odd(POD)) {
+            _ = serde_json::from_slice(&answer).map(|item: Item| Pod::from(item));
+            _ = serde_json::from_value(odd).map(|item: Item| Pod::from(item));
+        }
+    }
+}
