@@ -134,7 +134,7 @@ impl ChartStore {
     ///
     /// When a file cannot be linked or copied.
     pub fn seed(&self, staging: &Path, charts: &[ChartRef]) -> Result<(), Error> {
-        let _lock = self.lock();
+        let _lock = if self.root.is_dir() { self.lock() } else { None };
         for chart in charts.iter().filter(|chart| chart.is_exact()) {
             let from = self.root.join(chart.place());
             if is_whole(&from) {
@@ -175,8 +175,10 @@ impl ChartStore {
     ///
     /// When a folder cannot be moved.
     pub fn publish(&self, staging: &Path) -> Result<(), Error> {
-        let _lock = self.lock();
-        for folder in version_folders(staging) {
+        let folders = version_folders(staging);
+        // Where there is nothing to store, no store is made.
+        let _lock = if folders.is_empty() { None } else { self.lock() };
+        for folder in folders {
             let Ok(place) = folder.strip_prefix(staging) else {
                 continue;
             };
