@@ -137,7 +137,7 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
     }
     let report = run(async |stop| Ok(commands::apps::apps(&settings, &env, &redactor, stop).await))?;
     if settings.json {
-        report.print().context("failed to write to stdout")?;
+        report::print(&report).context("failed to write to stdout")?;
     }
     Ok(ExitCode::from(report.exit_code))
 }

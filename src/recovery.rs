@@ -98,8 +98,7 @@ pub fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime) -> Kn
                 ("a run on this machine".to_owned(), Some(Left::AtWork))
             }
             Origin::Unknown => {
-                let modified = stored.modified.and_then(|at| UNIX_EPOCH.checked_add(Duration::from_secs(at)));
-                let until = modified.and_then(|at| at.checked_add(longest));
+                let until = stored.written().and_then(|at| at.checked_add(longest));
                 let young = until.is_none_or(|until| now < until) && !force;
                 ("unknown".to_owned(), young.then_some(Left::TooYoung(until)))
             }

@@ -24,6 +24,29 @@ use crate::plan::releases::{ReleaseAction, ReleasePlan};
 use crate::redact::Redactor;
 use crate::run::seconds;
 
+/// Prints a report on stdout as JSON.
+///
+/// # Errors
+///
+/// When stdout cannot be written.
+pub fn print(report: &impl Serialize) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut stdout, report)?;
+    stdout.write_all(b"\n")?;
+    stdout.flush()
+}
+
+/// Prints a report's words for people on stdout.
+///
+/// # Errors
+///
+/// When stdout cannot be written.
+pub fn print_text(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
 /// What a run did.
 #[derive(Debug, Default, JsonSchema, Serialize)]
 pub struct Report {
@@ -265,17 +288,5 @@ impl Report {
             pairs.push(("took", seconds(Duration::from_secs_f64(took))));
             logger::log(Level::Info, "Summary", &pairs);
         }
-    }
-
-    /// Prints it as JSON on stdout.
-    ///
-    /// # Errors
-    ///
-    /// When stdout cannot be written.
-    pub fn print(&self) -> std::io::Result<()> {
-        let mut stdout = std::io::stdout().lock();
-        serde_json::to_writer_pretty(&mut stdout, self)?;
-        stdout.write_all(b"\n")?;
-        stdout.flush()
     }
 }

@@ -341,6 +341,18 @@ impl Sandbox {
         self.folder.join("other-age.key")
     }
 
+    /// What no output and no file of a program under test may show: the identities of both age keys, and what the
+    /// encrypted files of the Git folder hold.
+    pub fn secrets(&self) -> Result<Vec<String>> {
+        let mut secrets = vec![self.git_secret().value.clone(), self.root_secret().value.clone()];
+        for key in [self.age_key(), self.other_age_key()] {
+            let text = fs::read_to_string(&key)?;
+            let identity = text.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1"));
+            secrets.push(identity.with_context(|| format!("no identity in `{}`", key.display()))?.to_owned());
+        }
+        Ok(secrets)
+    }
+
     /// The sandbox' processes, by name and id, the shared registry's as well.
     pub fn processes(&self) -> Vec<(String, u32)> {
         let mut all = self.plane().as_ref().map(ControlPlane::processes).unwrap_or_default();

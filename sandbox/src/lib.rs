@@ -29,6 +29,7 @@ mod time;
 mod tools;
 
 pub use crate::audit::{AuditEvent, AuditStatus, AuditUser, Mark, ObjectRef};
+pub use crate::checkout::Checkout;
 pub use crate::cluster::{Options, Sandbox};
 pub use crate::control_plane::{ADMIN, SERVICE_CIDR};
 pub use crate::flux::FluxPlay;

@@ -1,6 +1,5 @@
 //! `k3s-boot check`: every problem at once, each with what mends it; changes nothing.
 
-use std::io::Write as _;
 use std::time::Instant;
 
 use super::toolbox;
@@ -13,6 +12,7 @@ use crate::gather::{self, Purpose};
 use crate::logger::{self, Level};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
+use crate::report;
 use crate::report::checks::{CheckReport, ChecksReport, text};
 use crate::report::{ClusterReport, rounded};
 use crate::scratch::Scratch;
@@ -51,16 +51,13 @@ pub async fn check(
     };
     let failed = failed || (pinned && !pin(settings, &outcomes, cluster.as_ref()));
     let exit_code = u8::from(failed);
-    let mut stdout = std::io::stdout().lock();
     if settings.json {
         let checks = outcomes.iter().map(|outcome| CheckReport::new(outcome, redactor)).collect();
         let report = ChecksReport { result, exit_code, cluster, checks, seconds: rounded(start.elapsed()) };
-        serde_json::to_writer_pretty(&mut stdout, &report)?;
-        stdout.write_all(b"\n")?;
+        report::print(&report)?;
     } else {
-        stdout.write_all(text(&outcomes, redactor, start.elapsed(), settings.colour).as_bytes())?;
+        report::print_text(&text(&outcomes, redactor, start.elapsed(), settings.colour))?;
     }
-    stdout.flush()?;
     Ok(exit_code)
 }
 

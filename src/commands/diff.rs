@@ -1,7 +1,6 @@
 //! `k3s-boot diff`, and `apps --dry-run`: what `apps` would do; changes nothing.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
 use secrecy::SecretSlice;
 use serde_json::{Value, json};
@@ -18,8 +17,8 @@ use crate::observed::Live;
 use crate::plan::plan;
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
-use crate::report::ClusterReport;
 use crate::report::diff::DiffReport;
+use crate::report::{self, ClusterReport};
 use crate::scratch::Scratch;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
@@ -58,14 +57,11 @@ pub async fn diff(
         }
     };
     report.exit_code = if asked.exit_code && report.changes { 7 } else { 0 };
-    let mut stdout = std::io::stdout().lock();
     if settings.json {
-        serde_json::to_writer_pretty(&mut stdout, &report)?;
-        stdout.write_all(b"\n")?;
+        report::print(&report)?;
     } else {
-        stdout.write_all(report.text().as_bytes())?;
+        report::print_text(&report.text())?;
     }
-    stdout.flush()?;
     Ok(report.exit_code)
 }
 

@@ -18,6 +18,7 @@ use crate::process::own::Identity;
 use crate::process::signals::Stop;
 use crate::recovery::{Left, Locked, judge};
 use crate::redact::Redactor;
+use crate::report;
 use crate::report::recover::{LockedReport, RecoverReport};
 use crate::run::lock::{Lock, end_tools};
 use crate::run::unlock::release;
@@ -59,7 +60,7 @@ pub async fn recover(
         }
     }
     if settings.json {
-        report.print()?;
+        report::print(&report)?;
     }
     Ok(report.exit_code)
 }

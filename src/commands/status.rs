@@ -1,6 +1,5 @@
 //! `k3s-boot status`: what stands; changes nothing.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use super::toolbox;
@@ -11,6 +10,7 @@ use crate::error::{End, Error};
 use crate::gather::{self, Named};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
+use crate::report;
 use crate::report::status::{Seen, StatusReport, View, text};
 use crate::scratch::Scratch;
 use crate::settings::Settings;
@@ -129,9 +129,7 @@ impl Screen {
 
     fn show(&mut self, report: &StatusReport) -> std::io::Result<()> {
         let Some(frame) = self.frame(report)? else { return Ok(()) };
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(frame.as_bytes())?;
-        stdout.flush()
+        report::print_text(&frame)
     }
 
     /// People read the log.

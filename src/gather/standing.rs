@@ -5,8 +5,10 @@ use crate::check::Findings;
 use crate::desired::repository;
 use crate::desired::state_file;
 use crate::error::Error;
-use crate::observed::cluster::Cluster;
+use crate::observed::cluster::{Cluster, Lease};
 use crate::observed::events::Event;
+use crate::observed::helm::Stored;
+use crate::observed::kinds::Kinds;
 use crate::observed::{Known, Live};
 use crate::settings::Settings;
 use crate::tools::Toolbox;
@@ -60,17 +62,7 @@ impl Named {
 ///
 /// The cluster does not answer, or k3s-boot was told to stop.
 pub async fn standing(tools: &Toolbox, named: &Named) -> Result<Standing, Error> {
-    let (version, answer, kinds, releases) = tokio::join!(
-        tools.server_version(),
-        tools.observe_cluster(),
-        tools.observe_kinds(),
-        tools.observe_releases(),
-    );
-    let mut problems = Findings::default();
-    let Some((version, cluster)) = cluster::answer(tools, version, answer, &mut problems)? else {
-        return Err(Error::Preflight(problems.0));
-    };
-    let (kinds, releases) = (known(kinds)?, known(releases)?);
+    let Seen { version, cluster, kinds, releases } = look(tools, None).await?;
     let (claims, records, warnings) = tokio::join!(
         cluster::claims(tools, &kinds, &cluster),
         cluster::records_of(tools, &releases, |id| named.releases.iter().any(|name| name == id)),
@@ -88,24 +80,37 @@ pub async fn standing(tools: &Toolbox, named: &Named) -> Result<Standing, Error>
 /// The cluster does not answer, or k3s-boot was told to stop.
 pub async fn locks(tools: &Toolbox) -> Result<Live, Error> {
     let leases = tools.observe_leases().await;
+    let Seen { version, cluster, kinds, releases } = look(tools, Some(leases)).await?;
+    let claims = cluster::claims(tools, &kinds, &cluster).await?;
+    let (notes, runs) = cluster::noted(&cluster, &releases);
+    Ok(Live { version, cluster, kinds, claims, releases, notes, runs, ..Live::default() })
+}
+
+/// What is asked of every cluster.
+struct Seen {
+    version: String,
+    cluster: Cluster,
+    kinds: Known<Kinds>,
+    releases: Known<Vec<Stored>>,
+}
+
+/// Asks the cluster; `leases` are part of it where somebody asked for them.
+async fn look(tools: &Toolbox, leases: Option<Result<Vec<Lease>, Error>>) -> Result<Seen, Error> {
     let (version, answer, kinds, releases) = tokio::join!(
         tools.server_version(),
         tools.observe_cluster(),
         tools.observe_kinds(),
         tools.observe_releases(),
     );
-    let mut problems = Findings::default();
-    let answer = match (leases, answer) {
-        (Ok(leases), Ok(cluster)) => Ok(Cluster { leases, ..cluster }),
+    let answer = match (leases.transpose(), answer) {
+        (Ok(leases), Ok(cluster)) => Ok(Cluster { leases: leases.unwrap_or_default(), ..cluster }),
         (Err(error), _) | (_, Err(error)) => Err(error),
     };
+    let mut problems = Findings::default();
     let Some((version, cluster)) = cluster::answer(tools, version, answer, &mut problems)? else {
         return Err(Error::Preflight(problems.0));
     };
-    let (kinds, releases) = (known(kinds)?, known(releases)?);
-    let claims = cluster::claims(tools, &kinds, &cluster).await?;
-    let (notes, runs) = cluster::noted(&cluster, &releases);
-    Ok(Live { version, cluster, kinds, claims, releases, notes, runs, ..Live::default() })
+    Ok(Seen { version, cluster, kinds: known(kinds)?, releases: known(releases)? })
 }
 
 async fn warnings(tools: &Toolbox, cluster: &Cluster) -> Result<Known<Vec<Event>>, Error> {

@@ -50,11 +50,16 @@ impl Stored {
         Some(humantime::format_rfc3339_seconds(time).to_string())
     }
 
+    /// When its record was written last.
+    #[must_use]
+    pub fn written(&self) -> Option<SystemTime> {
+        UNIX_EPOCH.checked_add(Duration::from_secs(self.modified?))
+    }
+
     /// How long ago its record was written last. By two clocks, which may differ.
     #[must_use]
     pub fn age(&self, now: SystemTime) -> Option<Duration> {
-        let written = UNIX_EPOCH.checked_add(Duration::from_secs(self.modified?))?;
-        now.duration_since(written).ok()
+        now.duration_since(self.written()?).ok()
     }
 
     /// Whether an operation has begun and not ended.

@@ -1,7 +1,5 @@
 //! What `k3s-boot recover` prints as JSON.
 
-use std::io::Write as _;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -56,19 +54,5 @@ impl LockedReport {
             unlocked: false,
             left: left.as_ref().map(crate::recovery::Left::reason),
         }
-    }
-}
-
-impl RecoverReport {
-    /// Prints it on stdout.
-    ///
-    /// # Errors
-    ///
-    /// When stdout cannot be written.
-    pub fn print(&self) -> std::io::Result<()> {
-        let mut stdout = std::io::stdout().lock();
-        serde_json::to_writer_pretty(&mut stdout, self)?;
-        stdout.write_all(b"\n")?;
-        stdout.flush()
     }
 }

@@ -16,7 +16,7 @@ const SEED: u64 = 20_261_123;
 fn world() -> World {
     let versions = CHARTS.iter().flat_map(|name| VERSIONS.map(|version| chart(name).with_version(version)));
     let mut world = World::with_charts("changes", &versions.collect::<Vec<_>>());
-    world.add_canary(CANARY);
+    world.plant(CANARY);
     world.sandbox.set_node_ready("node-1", true).unwrap();
     world
 }

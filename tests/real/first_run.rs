@@ -9,10 +9,6 @@ use super::world::{World, temp_is_empty};
 const SECRET: &str = "/api/v1/namespaces/flux-system/secrets/sops-age";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-fn get(world: &World, path: &str) -> Value {
-    world.sandbox.get(path).unwrap().unwrap_or_else(|| panic!("{path} is not there"))
-}
-
 fn ready(object: &Value) -> bool {
     let conditions = object["status"]["conditions"].as_array().unwrap();
     conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
@@ -46,14 +42,14 @@ fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
     let releases = world.sandbox.helm_list().unwrap();
     assert_eq!(releases.len(), 6);
     assert!(releases.iter().all(|release| release["status"] == "deployed"), "{releases:?}");
-    let secret = get(&world, SECRET);
+    let secret = world.get(SECRET);
     assert_eq!(secret["metadata"]["annotations"], Value::Null);
     assert_eq!(decoded(&secret, "age.agekey"), std::fs::read_to_string(world.sandbox.age_key()).unwrap());
     let flux = "/apis/fluxcd.controlplane.io/v1/namespaces/flux-system/fluxinstances/flux";
-    assert!(ready(&get(&world, flux)));
+    assert!(ready(&world.get(flux)));
     for from_git in [world.sandbox.git_secret(), world.sandbox.root_secret()] {
         let path = format!("/api/v1/namespaces/{}/secrets/{}", from_git.namespace, from_git.name);
-        assert_eq!(decoded(&get(&world, &path), from_git.key), from_git.value);
+        assert_eq!(decoded(&world.get(&path), from_git.key), from_git.value);
     }
 
     // Another key would lose what is encrypted for the old one: refused, and nothing is changed.
@@ -84,13 +80,13 @@ fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
         .kubectl(&["apply", "--force-conflicts=false", "-f", client_side.to_str().unwrap()])
         .unwrap();
     std::fs::remove_file(&client_side).unwrap();
-    assert!(get(&world, SECRET)["metadata"]["annotations"][LAST_APPLIED].is_string());
+    assert!(world.get(SECRET)["metadata"]["annotations"][LAST_APPLIED].is_string());
     let ran = world
         .program("task", &["bootstrap:apps", "--", "-o", "json"])
         .env("PATH", path_with_the_program(&world))
         .run();
     assert_eq!(ran.code, Some(0));
-    assert_eq!(get(&world, SECRET)["metadata"]["annotations"][LAST_APPLIED], Value::Null);
+    assert_eq!(world.get(SECRET)["metadata"]["annotations"][LAST_APPLIED], Value::Null);
     assert!(ran.stderr.contains("SOPS age secret applied"));
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(report["result"], "complete");

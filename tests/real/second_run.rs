@@ -28,12 +28,11 @@ fn bootstrapped(name: &str) -> World {
     world
 }
 
-/// helm as somebody uses it by hand.
+/// An operation of helm by hand that goes well.
 #[track_caller]
 fn helm(world: &World, args: &[&str]) {
-    let kubeconfig = world.sandbox.folder().join("sandbox.kubeconfig");
-    let ran = world.program("helm", args).env("KUBECONFIG", kubeconfig).run();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let output = world.helm(args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The revision of each release.
@@ -99,10 +98,6 @@ fn only_of(world: &World, mark: Mark, releases: &[&str]) {
     assert_eq!(others.collect::<Vec<_>>(), [""; 0]);
 }
 
-fn get(world: &World, path: &str) -> Value {
-    world.sandbox.get(path).unwrap().unwrap_or_else(|| panic!("{path} is not there"))
-}
-
 #[test]
 fn what_differs_is_synced_and_nothing_else() {
     let world = bootstrapped("differs");
@@ -117,7 +112,7 @@ fn what_differs_is_synced_and_nothing_else() {
     leaves_alone(&world, "a field changed by hand", &["WARN Release was changed in the cluster", field]);
     let args = ["--fix-drift", "coredns"];
     syncs(&world, "the same with --fix-drift", &args, &["coredns"], &["changed by hand: Deployment"]);
-    let class = &get(&world, DEPLOYMENT)["spec"]["template"]["spec"]["priorityClassName"];
+    let class = &world.get(DEPLOYMENT)["spec"]["template"]["spec"]["priorityClassName"];
     assert_eq!(class, "system-cluster-critical");
 
     world.replace(VALUES, "  replicas: 1\n", "  replicas: 2\n");
@@ -137,9 +132,7 @@ fn what_differs_is_synced_and_nothing_else() {
     syncs(&world, "a chart's content changed under its version", &[], &["coredns"], &words);
 
     let failing = [&upgrade[..], &["--wait", "--timeout", "1ms"]].concat();
-    let kubeconfig = world.sandbox.folder().join("sandbox.kubeconfig");
-    let ran = world.program("helm", &failing).env("KUBECONFIG", kubeconfig).run();
-    assert_ne!(ran.code, Some(0));
+    assert!(!world.helm(&failing).status.success());
     syncs(&world, "a release that failed", &[], &["coredns"], &["its last revision is failed"]);
 
     // helm, interrupted just when it was done, writes the one and the other.
@@ -175,7 +168,7 @@ fn what_only_looks_different_is_left_alone() {
     world.kubectl(&["patch", name, "--type=json", "--patch", bundle, "--field-manager=cainjector"]);
     world.kubectl(&["annotate", name, "example.org/seen=yes", "--field-manager=somebody"]);
     leaves_alone(&world, "fields of another manager", &[]);
-    assert_eq!(get(&world, WEBHOOK)["webhooks"][0]["clientConfig"]["caBundle"], "Y2E=");
+    assert_eq!(world.get(WEBHOOK)["webhooks"][0]["clientConfig"]["caBundle"], "Y2E=");
 
     let upgrade = [
         "upgrade",
@@ -212,7 +205,7 @@ fn what_only_looks_different_is_left_alone() {
         ["wait", "deployment/coredns", "--namespace", "kube-system", "--for=jsonpath={.spec.replicas}=3"];
     world.kubectl(&[&three[..], &["--timeout=90s"]].concat());
     leaves_alone(&world, "an autoscaler's replicas", &[]);
-    assert_eq!(get(&world, DEPLOYMENT)["spec"]["replicas"], 3);
+    assert_eq!(world.get(DEPLOYMENT)["spec"]["replicas"], 3);
 
     // The pods of a node that is switched off are made anew, and find no other.
     world.sandbox.set_node_ready("node-1", false).unwrap();
@@ -305,7 +298,7 @@ fn a_release_that_somebody_left_locked_is_unlocked() {
     says(&ran, &["left=\"the operation may still run", "--force"]);
     assert_eq!(world.changes(mark), [""; 0]);
     let daemon_set = "/apis/apps/v1/namespaces/kube-system/daemonsets/cilium";
-    let uid = get(&world, daemon_set)["metadata"]["uid"].clone();
+    let uid = world.get(daemon_set)["metadata"]["uid"].clone();
     let ran = world.boot(&["recover", "--force", "--yes", "-o", "json"]).run();
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
@@ -313,7 +306,7 @@ fn a_release_that_somebody_left_locked_is_unlocked() {
     let ran = world.apps(&[]).run();
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(revisions(&world).len(), 6);
-    assert_eq!(get(&world, daemon_set)["metadata"]["uid"], uid, "never uninstalled");
+    assert_eq!(world.get(daemon_set)["metadata"]["uid"], uid, "never uninstalled");
     leaves_alone(&world, "after recover", &[]);
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sandbox::charts::Chart;
-use sandbox::{Mark, Options, Registry, Sandbox, Tools, copy_folder, wait_for};
-use tempfile::TempDir;
+use sandbox::{Checkout, Mark, Options, Registry, Sandbox, Tools, wait_for};
+use serde_json::Value;
 
 use super::support::{assert_log_lines, assert_no_canary, assert_no_canary_in_files};
 
@@ -25,9 +25,8 @@ pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) root: PathBuf,
-    temp: TempDir,
+    checkout: Checkout,
     canaries: Vec<String>,
-    _folder: TempDir,
 }
 
 pub(crate) fn tools() -> &'static Tools {
@@ -58,34 +57,11 @@ impl World {
         Self::with(Options { registry: Some(registry), ..options(name) })
     }
 
-    /// From now on this is looked for as well.
-    pub(crate) fn add_canary(&mut self, canary: &str) {
-        self.canaries.push(canary.to_owned());
-    }
-
     fn with(options: Options) -> Self {
         let sandbox = Sandbox::start_with(tools(), options).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("repository");
-        copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("bootstrap"), &root.join("bootstrap"))
-            .unwrap();
-        std::fs::copy(sandbox.age_key(), root.join("age.key")).unwrap();
-        for args in [&["init", "--quiet"][..], &["add", "bootstrap"]] {
-            run(Command::new("git"), args, &root);
-        }
-        let identity = |path: PathBuf| {
-            let text = std::fs::read_to_string(path).unwrap();
-            text.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).unwrap().to_owned()
-        };
-        let canaries = vec![
-            TOKEN.to_owned(),
-            identity(sandbox.age_key()),
-            identity(sandbox.other_age_key()),
-            sandbox.git_secret().value.clone(),
-            sandbox.root_secret().value.clone(),
-        ];
-        let temp = tempfile::tempdir().unwrap();
-        Self { sandbox, root, temp, canaries, _folder: folder }
+        let checkout = Checkout::new(&sandbox).unwrap();
+        let canaries = [vec![TOKEN.to_owned()], sandbox.secrets().unwrap()].concat();
+        Self { sandbox, root: checkout.root(), checkout, canaries }
     }
 
     /// Another secret, which nothing may show from now on.
@@ -122,6 +98,20 @@ impl World {
         self.kubectl(&[args, &[&file.display().to_string()]].concat());
     }
 
+    /// An object of the API, which must be there.
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str) -> Value {
+        self.sandbox.get(path).unwrap().unwrap_or_else(|| panic!("{path} is not there"))
+    }
+
+    /// helm, as somebody else than the program under test.
+    #[track_caller]
+    pub(crate) fn helm(&self, args: &[&str]) -> Output {
+        let kubeconfig = self.sandbox.folder().join("sandbox.kubeconfig");
+        let mut command = self.sandbox.command(self.sandbox.tools().helm());
+        command.env("KUBECONFIG", kubeconfig).args(args).output().unwrap()
+    }
+
     /// kubectl, as somebody else than the program under test.
     #[track_caller]
     pub(crate) fn kubectl(&self, args: &[&str]) {
@@ -135,9 +125,7 @@ impl World {
     }
 
     pub(crate) fn write(&self, file: &str, text: &str) {
-        let path = self.root.join(file);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        self.checkout.write(file, text).unwrap();
     }
 
     /// Changes a file of the repository.
@@ -149,10 +137,7 @@ impl World {
 
     /// Puts the shipped files and the age key back.
     pub(crate) fn restore(&self) {
-        std::fs::remove_dir_all(self.root.join("bootstrap")).unwrap();
-        copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("bootstrap"), &self.root.join("bootstrap"))
-            .unwrap();
-        std::fs::copy(self.sandbox.age_key(), self.root.join("age.key")).unwrap();
+        self.checkout.ship(&self.sandbox).unwrap();
     }
 
     /// Writes a Secret, encrypted for an age key.
@@ -210,12 +195,10 @@ pub(crate) struct Boot<'a> {
 
 impl<'a> Boot<'a> {
     fn new(world: &'a World, program: &str, args: &[&str]) -> Self {
-        let mut command = world.sandbox.command(program);
+        let mut command = world.checkout.command(&world.sandbox, Path::new(program));
         command
             .args(args)
-            .env("TMPDIR", world.temp.path())
             .env("GITHUB_TOKEN", TOKEN)
-            .current_dir(&world.root)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -302,11 +285,11 @@ impl Running<'_> {
         }
         let ran = Ran { code: status.code(), stdout: self.seen, stderr: self.errors.join().unwrap() };
         println!("--- {} → {:?}\n{}{}", self.shown, ran.code, ran.stdout, ran.stderr);
-        let World { canaries, sandbox, temp, .. } = self.world;
+        let World { canaries, sandbox, checkout, .. } = self.world;
         assert_no_canary(canaries, "stdout", ran.stdout.as_bytes());
         assert_no_canary(canaries, "stderr", ran.stderr.as_bytes());
         assert_no_canary_in_files(canaries, &sandbox.home());
-        assert_no_canary_in_files(canaries, temp.path());
+        assert_no_canary_in_files(canaries, &checkout.temp());
         ran
     }
 }
@@ -349,5 +332,5 @@ pub(crate) fn wait_until_gone(world: &World) {
 }
 
 pub(crate) fn temp_is_empty(world: &World) -> bool {
-    std::fs::read_dir(world.temp.path()).unwrap().next().is_none()
+    std::fs::read_dir(world.checkout.temp()).unwrap().next().is_none()
 }

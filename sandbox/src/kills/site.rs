@@ -61,16 +61,7 @@ impl Site {
             Options { name: "kills".to_owned(), registry: Some(Arc::clone(registry)), ..Options::default() };
         let sandbox = Sandbox::start_with(tools, options)?;
         let checkout = Checkout::new(&sandbox)?;
-        let key = fs::read_to_string(sandbox.age_key())?;
-        let identity = key
-            .lines()
-            .find(|line| line.starts_with("AGE-SECRET-KEY-1"))
-            .context("no identity in the age key")?;
-        let secrets = vec![
-            identity.to_owned(),
-            sandbox.git_secret().value.clone(),
-            sandbox.root_secret().value.clone(),
-        ];
+        let secrets = sandbox.secrets()?;
         Ok(Self { sandbox, program: program.to_owned(), checkout, secrets, up: false, upgrades: 0 })
     }
 

@@ -7,7 +7,7 @@ use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::helm::Stored;
 use crate::plan::releases::{is_left, owner};
-use crate::recovery::{Origin, origin};
+use crate::recovery::{Left, Origin, origin};
 
 pub(super) const RULE: Rule = Rule {
     id: "pending",
@@ -46,17 +46,14 @@ fn finding(facts: &Facts<'_>, live: &Live, release: &Release, stored: &Stored) -
             None => finding,
         }
     };
-    if let Some(owner) = owner(release, live)
-        && let Some(claim) = owner.strip_prefix("HelmRelease ")
-    {
-        let (namespace, name) = claim.split_once('/').unwrap_or(("flux-system", claim));
+    if let Some(owner) = owner(release, live).filter(|owner| owner.starts_with("HelmRelease ")) {
         // What Flux owns is Flux's to mend, and mostly it is just at work.
         let young = stored.age(facts.observed.now).is_some_and(|age| age < FLUX_TIMEOUT);
         let finding = if young { Finding::info } else { Finding::warning };
         return Some(
             with(finding(RULE.id, "Release is locked, and left to its owner"))
                 .with("owner", &owner)
-                .fix(format!("flux reconcile helmrelease {name} --namespace {namespace} --force")),
+                .fix(Left::ToOwner(owner).fix()),
         );
     }
     if is_left(release, facts.desired, live, &facts.settings.wishes) {

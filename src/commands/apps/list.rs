@@ -1,11 +1,11 @@
 //! `k3s-boot apps --list`: the stages and what each is about, as the files tell; the cluster is not asked.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use crate::check::Finding;
 use crate::desired::repository;
 use crate::desired::state_file::{self, StateFile};
+use crate::report;
 use crate::report::list::{ListedStage, StagesReport};
 use crate::settings::Settings;
 use crate::stages::Stage;
@@ -31,14 +31,11 @@ pub fn list(settings: &Settings) -> std::io::Result<u8> {
     let report = StagesReport {
         stages: Stage::ALL.into_iter().map(|stage| listed(settings, &helmfiles, stage)).collect(),
     };
-    let mut stdout = std::io::stdout().lock();
     if settings.json {
-        serde_json::to_writer_pretty(&mut stdout, &report)?;
-        stdout.write_all(b"\n")?;
+        report::print(&report)?;
     } else {
-        stdout.write_all(report.text().as_bytes())?;
+        report::print_text(&report.text())?;
     }
-    stdout.flush()?;
     Ok(0)
 }
 

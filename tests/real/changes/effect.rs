@@ -105,16 +105,9 @@ pub(super) fn objects(world: &World, kinds: &str) -> Vec<Value> {
     serde_json::from_value(list["items"].take()).unwrap()
 }
 
-/// helm, as somebody else than the program under test.
-pub(super) fn helm(world: &World, args: &[&str]) -> std::process::Output {
-    let kubeconfig = world.sandbox.folder().join("sandbox.kubeconfig");
-    let mut command = world.sandbox.command(world.sandbox.tools().helm());
-    command.env("KUBECONFIG", kubeconfig).args(args).output().unwrap()
-}
-
 fn values(world: &World, id: &str) -> Value {
     let (namespace, name) = id.split_once('/').unwrap();
-    let output = helm(world, &["get", "values", name, "--namespace", namespace, "--output", "json"]);
+    let output = world.helm(&["get", "values", name, "--namespace", namespace, "--output", "json"]);
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::effect::{helm, installed, secret_line, synced, value_line};
+use super::effect::{installed, secret_line, synced, value_line};
 use super::repository::{CHARTS, Release, Repository, VERSIONS};
 
 /// A change that was made.
@@ -285,7 +285,7 @@ fn release_uninstalled(repository: &mut Repository<'_>) -> Change {
     let index = repository.pick(any);
     let release = &repository.releases[index];
     let output =
-        helm(repository.world, &["uninstall", &release.name, "--namespace", &release.namespace, "--wait"]);
+        repository.world.helm(&["uninstall", &release.name, "--namespace", &release.namespace, "--wait"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let expected = installed(&release.id(), release.chart_name(), &release.version);
     Change::new(format!("{} uninstalled with helm", release.id()), vec![expected])

@@ -251,7 +251,7 @@ impl<'a> Repository<'a> {
         let version: &[&str] = if release.chart.is_some() { &["--version", &release.version] } else { &[] };
         let args = ["upgrade", &release.name, &chart, "--namespace", &release.namespace, "--reuse-values"];
         let args = [&args[..], version, &["--wait", "--timeout", "1ms"]].concat();
-        let output = super::effect::helm(self.world, &args);
+        let output = self.world.helm(&args);
         assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 }
