@@ -67,6 +67,9 @@ pub(crate) fn bench(tools: &Tools, program: &Path, cases: &[Case], pairs: usize)
             Case::Looks => looks(tools, program)?,
         }
     }
+    if rows.is_empty() {
+        return Ok(());
+    }
     output::result(
         "| | plain `helmfile sync`, twice | `k3s-boot apps` | ratio | changing requests | all requests | peak memory |",
     );
