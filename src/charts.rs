@@ -37,7 +37,8 @@ impl ChartRef {
     }
 
     /// Whether the version names one chart and not a range of them.
-    fn is_exact(&self) -> bool {
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
         is_exact(&self.version)
     }
 }
@@ -163,6 +164,22 @@ impl ChartStore {
         Ok(())
     }
 
+    /// Moves a chart from one folder in the layout of helmfile's cache to another, in the place of what stands in for it;
+    /// nothing is done when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When a folder cannot be moved.
+    pub fn replace_stand_in(staging: &Path, chart: &ChartRef, fetched: &Path) -> Result<(), Error> {
+        let (from, to) = (chart.folder(fetched), chart.folder(staging));
+        if !from.is_dir() {
+            return Ok(());
+        }
+        let failed = |source| Error::File { action: "store the chart", path: to.clone(), source };
+        std::fs::remove_dir_all(&to).map_err(failed)?;
+        std::fs::rename(&from, &to).map_err(failed)
+    }
+
     /// Whether a chart's folder holds one that stands in for it.
     #[must_use]
     pub fn is_stand_in(folder: &Path) -> bool {
@@ -182,6 +199,11 @@ impl ChartStore {
             let Ok(place) = folder.strip_prefix(staging) else {
                 continue;
             };
+            // The folder is that of a version; below it is the chart's own, of which the digest is.
+            let chart = version_chart(&folder).unwrap_or_else(|| folder.clone());
+            if Self::is_stand_in(&chart) {
+                continue;
+            }
             let target = self.root.join(place);
             let exact = place.file_name().and_then(|version| version.to_str()).is_some_and(is_exact);
             if exact && is_whole(&target) {
@@ -196,8 +218,6 @@ impl ChartStore {
                 let old = staging.join(format!("old-{}", rand_name(&target)));
                 std::fs::rename(&target, old).map_err(failed)?;
             }
-            // The folder is that of a version; below it is the chart's own, of which the digest is.
-            let chart = version_chart(&folder).unwrap_or_else(|| folder.clone());
             let whole =
                 Whole { size: measure(&folder).map_err(failed)?, digest: digest(&chart).map_err(failed)? };
             std::fs::rename(&folder, &target).map_err(failed)?;

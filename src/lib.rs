@@ -3,6 +3,7 @@
 //! The way of the data is told in `ARCHITECTURE.md`: settings, desired and observed make a plan, which is run and
 //! verified.
 
+pub mod again;
 pub mod age;
 pub mod charts;
 pub mod check;

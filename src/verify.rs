@@ -2,7 +2,7 @@
 
 mod judge;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
@@ -21,6 +21,10 @@ use crate::tools::kubectl::FIELD_MANAGER;
 const PAUSE: Duration = Duration::from_millis(500);
 const LATER_PAUSE: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_mins(1);
+
+/// How long a Kustomization may have failed before Flux is asked to look again; doubled each time, up to [`SELDOM`].
+const FAILED_FOR: Duration = Duration::from_secs(10);
+const SELDOM: Duration = Duration::from_mins(1);
 
 /// What Flux's objects said when the cluster was looked at.
 #[must_use]
@@ -47,7 +51,7 @@ pub async fn verify(
     let passed = || start.elapsed() >= after;
     let mut waiting = Waiting::new("Waiting for Flux");
     let mut last_seen = "what Flux says".to_owned();
-    let mut again = Again::new();
+    let mut again = Again::default();
     let mut known = seen;
     loop {
         let flux = match known.take() {
@@ -75,6 +79,7 @@ pub async fn verify(
                 return Err(Error::Flux { object, reason, fix });
             }
             Verdict::Waiting { waiting_for } => {
+                again.ask_failed(tools, &tree(&flux)).await?;
                 waiting.say(&[("waiting_for", waiting_for.clone())]);
                 let pause = if start.elapsed() < SOON { PAUSE } else { LATER_PAUSE };
                 let left = after.saturating_sub(start.elapsed());
@@ -109,21 +114,39 @@ fn tree(flux: &Flux) -> Vec<&Resource> {
 
 /// What Kustomizations say may be older than this run: a failure from before the key was mended, or a success from
 /// before it was changed. Flux itself looks again only after its interval of minutes, so each is asked once, as `flux
-/// reconcile` does.
+/// reconcile` does; and one that goes on failing now and then, for what it lacked may be there by now.
+#[derive(Default)]
 struct Again {
-    /// Unlike that of any other run, for such a one may have been answered already.
-    request: String,
-    asked: BTreeSet<String>,
+    asked: BTreeMap<String, Request>,
+    /// Since when they have failed or were asked last, and for how long they are left alone from then on.
+    failed: BTreeMap<String, (Instant, Duration)>,
+}
+
+/// What a Kustomization was asked with: unlike that of any other run, for such a one may have been answered already.
+struct Request(String);
+
+impl Request {
+    fn new() -> Self {
+        Self(humantime::format_rfc3339_nanos(SystemTime::now()).to_string())
+    }
+
+    /// Asks, as `flux reconcile` does.
+    async fn ask(&self, tools: &Toolbox, resource: &Resource) -> Result<(), Error> {
+        let metadata = &resource.metadata;
+        let (namespace, name) = (segment(&metadata.namespace), segment(&metadata.name));
+        let path = format!(
+            "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{namespace}/kustomizations/{name}?fieldManager={FIELD_MANAGER}"
+        );
+        let note = json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": self.0}}});
+        tools.ask(Call::merge(&path, &note)).await?.good().map(drop)
+    }
+
+    fn is_answered(&self, resource: &Resource) -> bool {
+        resource.status.last_handled_reconcile_at.as_ref() == Some(&self.0)
+    }
 }
 
 impl Again {
-    fn new() -> Self {
-        Self {
-            request: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
-            asked: BTreeSet::new(),
-        }
-    }
-
     /// Asks those that were not asked yet; gives the first that has not answered.
     async fn first_unanswered<'a>(
         &mut self,
@@ -132,22 +155,42 @@ impl Again {
     ) -> Result<Option<&'a Resource>, Error> {
         let mut unanswered = None;
         for resource in resources {
-            if self.asked.insert(resource.id()) {
-                let metadata = &resource.metadata;
-                let (namespace, name) = (segment(&metadata.namespace), segment(&metadata.name));
-                // As `flux reconcile` does.
-                let path = format!(
-                    "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{namespace}/kustomizations/{name}?fieldManager={FIELD_MANAGER}"
-                );
-                let note =
-                    json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": self.request}}});
-                tools.ask(Call::merge(&path, &note)).await?.good()?;
+            let id = resource.id();
+            if !self.asked.contains_key(&id) {
+                let request = Request::new();
+                request.ask(tools, resource).await?;
+                self.asked.insert(id.clone(), request);
             }
-            if resource.status.last_handled_reconcile_at.as_deref() != Some(&self.request) {
+            let answered = self.asked.get(&id).is_some_and(|request| request.is_answered(resource));
+            if !answered {
                 unanswered = unanswered.or(Some(*resource));
             }
         }
         Ok(unanswered)
+    }
+
+    /// Asks those that have failed for a while, unless they wait for another, of whose end Flux tells them.
+    async fn ask_failed(&mut self, tools: &Toolbox, resources: &[&Resource]) -> Result<(), Error> {
+        for resource in resources {
+            let id = resource.id();
+            let failed = resource
+                .condition("Ready")
+                .is_some_and(|ready| ready.status == "False" && ready.reason != "DependencyNotReady");
+            if !failed {
+                self.failed.remove(&id);
+                continue;
+            }
+            let (since, pause) = self.failed.entry(id.clone()).or_insert((Instant::now(), FAILED_FOR));
+            if since.elapsed() < *pause {
+                continue;
+            }
+            (*since, *pause) = (Instant::now(), (*pause * 2).min(SELDOM));
+            tracing::info!(waiting_for = %resource.words(), "Asking Flux to look again");
+            let request = Request::new();
+            request.ask(tools, resource).await?;
+            self.asked.insert(id, request);
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -15,8 +15,10 @@ use crate::pki::Identity;
 
 /// Longest answer that is read, in bytes.
 const ANSWER_LIMIT: u64 = 64 << 20;
-/// Pause before a watch is started anew after the API server went away.
+/// Pause before a watch is started anew after the API server went away, and before a change is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// How long a change is tried again. A kind that is established is not served at once: its storage answers 404 or 429 first.
+const UNSERVED: Duration = Duration::from_secs(20);
 
 /// A client with one user's certificate.
 #[derive(Clone, Debug)]
@@ -92,22 +94,30 @@ impl Client {
     pub(crate) fn apply_yaml(&self, path: &str, yaml: &str) -> Result<Value> {
         let separator = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{separator}fieldManager={}&force=true", self.name);
-        self.patch_as("application/apply-patch+yaml", &path, yaml)
+        self.patch_as("application/apply-patch+yaml", &path, yaml, &[404, 429, 503])
     }
 
     /// JSON merge patch.
     pub(crate) fn merge(&self, path: &str, change: &Value) -> Result<Value> {
-        self.patch_as("application/merge-patch+json", path, &change.to_string())
+        self.patch_as("application/merge-patch+json", path, &change.to_string(), &[429, 503])
     }
 
-    fn patch_as(&self, content_type: &str, path: &str, body: &str) -> Result<Value> {
-        let answer = self
-            .agent
-            .patch(self.url(path))
-            .header("User-Agent", &self.name)
-            .content_type(content_type)
-            .send(body);
-        read("PATCH", path, answer)?.with_context(|| format!("PATCH `{path}`: not found"))
+    /// Tries again for a while after an answer with one of the statuses `unserved`.
+    fn patch_as(&self, content_type: &str, path: &str, body: &str, unserved: &[u16]) -> Result<Value> {
+        let end = Instant::now() + UNSERVED;
+        loop {
+            let answer = self
+                .agent
+                .patch(self.url(path))
+                .header("User-Agent", &self.name)
+                .content_type(content_type)
+                .send(body);
+            let again = answer.as_ref().is_ok_and(|answer| unserved.contains(&answer.status().as_u16()));
+            if !again || Instant::now() > end {
+                return read("PATCH", path, answer)?.with_context(|| format!("PATCH `{path}`: not found"));
+            }
+            std::thread::sleep(RETRY);
+        }
     }
 
     /// Watches `path` until `stop` is set or `seen` breaks, beginning with what is there now.

@@ -36,6 +36,15 @@ pub fn find(words: &str) -> Option<&'static Known> {
     TABLE.iter().find(|known| known.words.iter().any(all))
 }
 
+/// Failures that may be over by themselves in seconds, so that trying again helps.
+const PASSING: [&str; 6] = ["rate-limit", "registry-down", "registry-gone", "api-gone", "etcd", "webhook"];
+
+/// Whether what these words tell of may be over by itself in seconds.
+#[must_use]
+pub fn passes(words: &str) -> bool {
+    find(words).is_some_and(|known| PASSING.contains(&known.id))
+}
+
 /// What is behind a failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnosis {
@@ -119,6 +128,14 @@ mod tests {
         (
             "registry-down",
             "GET \"https://ghcr.io/v2/x/manifests/1\": response status code 503: Service Unavailable",
+        ),
+        (
+            "registry-gone",
+            "failed to do request: Head \"https://ghcr.io/v2/x/manifests/1\": read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer",
+        ),
+        (
+            "registry-gone",
+            "failed to perform \"FetchReference\" on source: dial tcp 127.0.0.1:1: connect: connection refused",
         ),
         (
             "clock",
@@ -219,6 +236,14 @@ mod tests {
         let all: BTreeSet<_> = TABLE.iter().map(|known| known.id).collect();
         assert_eq!(covered, all, "a test for each");
         assert!(find("context deadline exceeded").is_none());
+    }
+
+    #[test]
+    fn only_what_is_over_by_itself_is_tried_again() {
+        let ids: BTreeSet<_> = TABLE.iter().map(|known| known.id).collect();
+        assert!(PASSING.iter().all(|id| ids.contains(id)));
+        assert!(passes("response status code 503: Service Unavailable"));
+        assert!(!passes("conflict with \"kubectl\" using apps/v1: .spec.replicas") && !passes("exit code 1"));
     }
 
     proptest::proptest! {

@@ -282,6 +282,18 @@ pub(super) const TABLE: &[Known] = &[
         fix: "run it again later",
     },
     Known {
+        id: "registry-gone",
+        words: &[
+            &["/v2/", "dial tcp"],
+            &["/v2/", "connection reset by peer"],
+            &["/v2/", "eof"],
+            &["/v2/", "timeout"],
+            &["fetchreference", "dial tcp"],
+        ],
+        cause: "the registry cannot be reached, or does not answer in time",
+        fix: "check the network of this machine, and its proxy (HTTPS_PROXY)",
+    },
+    Known {
         id: "api-gone",
         words: &[
             &["kubernetes cluster unreachable"],

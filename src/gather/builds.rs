@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use futures_util::future::join_all;
 
 use super::mended;
+use crate::again::Again;
 use crate::charts::{self, ChartRef, ChartStore};
 use crate::check::Finding;
 use crate::desired::chart::Chart;
@@ -21,6 +22,9 @@ use crate::tools::helmfile::BuildError;
 
 /// A template that demands more variables, or a helmfile with more charts that are not there, is in a loop.
 const MOST_ROUNDS: usize = 64;
+
+/// How often a chart is asked for again when the registry has trouble of its own.
+const FETCHED_AGAIN: usize = 3;
 
 /// What became of reading a helmfile.
 pub(super) struct Build {
@@ -85,11 +89,25 @@ impl Place<'_> {
         let path = mended.as_path();
         let staging = self.staging.subfolder(state.kind.stage().name())?;
         self.charts.seed(&staging, &state.charts)?;
-        if self.settings.offline {
-            ChartStore::stand_in(&staging, &state.charts)?;
+        let offline = self.settings.offline;
+        let plain = state.charts.iter().filter(|chart| offline || chart.is_exact());
+        let absent: BTreeSet<_> = plain.filter(|chart| !chart.folder(&staging).exists()).cloned().collect();
+        let absent: Vec<_> = absent.into_iter().collect();
+        // helmfile reads without them, and would fetch two at a time.
+        ChartStore::stand_in(&staging, &absent)?;
+        let fetched = self.staging.subfolder(&format!("{}-fetched", state.kind.stage().name()))?;
+        let fetch = join_all(absent.iter().filter(|_| !offline).map(|chart| self.fetch(chart, &fetched)));
+        let read = self.read(state, path, &staging, &mut build);
+        let (results, read) = tokio::join!(Box::pin(fetch), Box::pin(read));
+        let mut unfetched = Vec::new();
+        for (chart, result) in absent.iter().zip(results) {
+            match result? {
+                Ok(()) => ChartStore::replace_stand_in(&staging, chart, &fetched)?,
+                Err(reason) => unfetched.push((chart.clone(), reason)),
+            }
         }
         let mut all_charts = false;
-        if let Some((output, whole)) = self.read(state, path, &staging, &mut build).await? {
+        if let Some((output, whole)) = read? {
             all_charts = whole;
             match releases::parse(&output) {
                 Ok(mut parsed) => {
@@ -109,13 +127,60 @@ impl Place<'_> {
         let releases = &build.helmfile.releases;
         let mut problems: Vec<_> =
             releases.iter().filter_map(|release| other_context(release, context)).collect();
-        let missing = self.classic_charts(state, releases, &staging).await?;
-        if all_charts && missing.is_empty() && !self.settings.offline {
+        let mut missing = self.classic_charts(state, releases, &staging).await?;
+        if all_charts && missing.is_empty() && !offline {
             self.charts.publish(&staging)?;
         }
+        missing.extend(self.unfetched(state, releases, unfetched).await?);
         problems.extend(missing);
         build.problems.extend(problems);
         Ok(build)
+    }
+
+    /// Fetches a chart into a folder in the layout of helmfile's cache; gives helm's reason when that failed.
+    async fn fetch(&self, chart: &ChartRef, folder: &Path) -> Result<Result<(), String>, Error> {
+        let into = chart.folder(folder);
+        let into = into.parent().unwrap_or(folder);
+        let mut again = Again::times(FETCHED_AGAIN);
+        loop {
+            let reason = match self.tools.helm_pull_oci(&chart.chart, &chart.version, into).await? {
+                Ok(()) => return Ok(Ok(())),
+                Err(reason) => reason,
+            };
+            let pairs = [("chart", chart.chart.clone()), ("version", chart.version.clone())];
+            let stop = self.tools.runner.stop();
+            if !again.after(stop, "Chart cannot be fetched, trying again", &pairs, &reason).await? {
+                return Ok(Err(reason));
+            }
+        }
+    }
+
+    /// What is wrong when charts could not be fetched. Those that no release needs are not missed.
+    async fn unfetched(
+        &self,
+        state: &StateFile,
+        releases: &[Release],
+        unfetched: Vec<(ChartRef, String)>,
+    ) -> Result<Vec<Finding>, Error> {
+        let mut findings = Vec::new();
+        let mut away = false;
+        for (ChartRef { chart, version }, reason) in unfetched {
+            let needs = |release: &&Release| {
+                release.installed && release.chart == chart && release.version == version
+            };
+            let release = releases.iter().find(needs).map(|release| release.name.clone());
+            if release.is_none() && !releases.is_empty() {
+                continue;
+            }
+            // The registry is away, or the way to it: once is enough.
+            if !is_about_one(&reason) && std::mem::replace(&mut away, true) {
+                continue;
+            }
+            let release = release.unwrap_or_default();
+            let error = BuildError::Chart { release, chart, version, reason };
+            findings.push(self.chart_finding(state, error).await?);
+        }
+        Ok(findings)
     }
 
     /// What helmfile prints, and whether every chart is there. helmfile stops at the first thing that is missing: to

@@ -34,6 +34,23 @@ impl Toolbox {
         self.helm_ask(Invocation::new("helm", &self.programs.helm, args)).await
     }
 
+    /// Fetches a chart from a registry, and unpacks it into a folder below `into`, as helmfile does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::helm_pull`].
+    pub async fn helm_pull_oci(
+        &self,
+        chart: &str,
+        version: &str,
+        into: &Path,
+    ) -> Result<Result<(), String>, Error> {
+        let mut args: Vec<OsString> =
+            ["pull", chart, "--version", version, "--untar", "--destination"].map(OsString::from).to_vec();
+        args.push(into.into());
+        self.helm_ask(Invocation::new("helm", &self.programs.helm, args)).await
+    }
+
     /// Whether a chart is in its registry for somebody without any login; `nobody` is an empty folder.
     ///
     /// # Errors

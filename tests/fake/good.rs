@@ -60,6 +60,9 @@ fn a_first_run() {
       api GET /readyz < null
       api GET /version < null
       api POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews < pipe
+      helm pull oci://registry.invalid/charts/cilium --version 1.18.6 --untar --destination [TMP]/cache/k3s-boot/staging/k3s-boot.[RUN]/apps-fetched/oci__registry_invalid/charts/cilium/1.18.6 < null
+      helm pull oci://registry.invalid/charts/flux-instance --version 0.54.0 --untar --destination [TMP]/cache/k3s-boot/staging/k3s-boot.[RUN]/apps-fetched/oci__registry_invalid/charts/flux-instance/0.54.0 < null
+      helm pull oci://registry.invalid/charts/prometheus-operator-crds --version 19.1.0 --untar --destination [TMP]/cache/k3s-boot/staging/k3s-boot.[RUN]/crds-fetched/oci__registry_invalid/charts/prometheus-operator-crds/19.1.0 < null
       helm version --short < null
       helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
       helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
@@ -165,6 +168,9 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
       api GET /readyz < null
       api GET /version < null
       api POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews < pipe
+      helm pull oci://registry.invalid/charts/cilium --version 1.18.6 --untar --destination [TMP]/cache/k3s-boot/staging/k3s-boot.[RUN]/apps-fetched/oci__registry_invalid/charts/cilium/1.18.6 < null
+      helm pull oci://registry.invalid/charts/flux-instance --version 0.54.0 --untar --destination [TMP]/cache/k3s-boot/staging/k3s-boot.[RUN]/apps-fetched/oci__registry_invalid/charts/flux-instance/0.54.0 < null
+      helm pull oci://registry.invalid/charts/prometheus-operator-crds --version 19.1.0 --untar --destination [TMP]/cache/k3s-boot/staging/k3s-boot.[RUN]/crds-fetched/oci__registry_invalid/charts/prometheus-operator-crds/19.1.0 < null
       helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
       helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig build --embed-values < null
       kubectl --context default --kubeconfig [TMP]/kubeconfig proxy --unix-socket=[TMP]/tmp/k3s-boot.[RUN]/api.sock < null

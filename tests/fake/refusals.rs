@@ -149,6 +149,27 @@ COMBINED OUTPUT:
 }
 
 #[test]
+fn a_registry_with_trouble_is_asked_again_and_one_without_a_chart_is_not() {
+    let pull = ["pull", "oci://registry.invalid/charts/cilium"];
+    let words = "Error: GET \"https://registry.invalid/v2/charts/cilium/manifests/1.18.6\": response status code 503: Service Unavailable\n";
+    let boot =
+        Boot::new().rule(json!({"tool": "helm", "args": pull, "times": 3, "exit": 1, "stderr": words}));
+    let ran = boot.run();
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    let tries = ran.stdout.lines().filter(|line| line.contains("Chart cannot be fetched, trying again"));
+    let tries: Vec<_> = tries.collect();
+    assert_eq!(tries.len(), 3, "{}", ran.stdout);
+    assert!(
+        tries.iter().all(|line| line.contains("cause=\"the registry has trouble of its own\"")),
+        "{tries:?}"
+    );
+
+    let words = "Error: registry.invalid/charts/cilium:1.18.6: not found\n";
+    let boot = Boot::new().rule(json!({"tool": "helm", "args": pull, "exit": 1, "stderr": words}));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="1.18.6" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="registry.invalid/charts/cilium:1.18.6: not found" fix="see what `helm show chart oci://registry.invalid/charts/cilium --version 1.18.6` says""#);
+}
+
+#[test]
 fn a_chart_is_not_in_its_repository() {
     let boot = Boot::new();
     let build = scenario::apps_build(&boot.canaries)

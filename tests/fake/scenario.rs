@@ -13,6 +13,8 @@ pub(crate) fn first_run(canaries: &Canaries) -> Vec<Value> {
     vec![
         json!({"tool": "helmfile", "args": ["--version"], "stdout": "helmfile version v1.7.4\n"}),
         json!({"tool": "helm", "args": ["version", "--short"], "stdout": "v4.2.4\n"}),
+        // No chart comes; helmfile's words are played as if it had.
+        json!({"tool": "helm", "args": ["pull"]}),
         json!({"tool": "sops", "args": ["--version"], "stdout": "sops 3.13.2\n"}),
         json!({"tool": "sops", "args": ["decrypt", "*/bootstrap/github.sops.yaml"], "stdout": format!(
             "apiVersion: v1\nkind: Secret\nmetadata:\n  name: github\n  namespace: flux-system\nstringData:\n  token: {}\n",
