@@ -1,6 +1,7 @@
-//! Nodes as k3s makes them, and the CNI's part: a node becomes Ready when Cilium runs on it.
+//! Nodes as k3s makes them, the CNI's part: a node becomes Ready when Cilium runs on it; and of the kubelet's what kwok does
+//! not do: a pod that somebody else has marked unready is marked again as it is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,8 +37,8 @@ const NO_CNI: &str = "container runtime network not ready: NetworkReady=false re
 #[derive(Debug)]
 pub(crate) struct Nodes {
     client: Client,
-    /// Nodes whose readiness a test decides.
-    pinned: Mutex<HashSet<String>>,
+    /// Nodes whose readiness a test decides, and what it is.
+    pinned: Mutex<HashMap<String, bool>>,
 }
 
 impl Nodes {
@@ -109,29 +110,69 @@ impl Nodes {
 
     /// Sets a node's readiness for good: Cilium's coming and going no longer changes it.
     pub(crate) fn set_ready(&self, name: &str, ready: bool) -> Result<()> {
-        self.pinned.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
-        self.write(name, ready)
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), ready);
+        self.write(name, ready)?;
+        if ready {
+            let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{name}");
+            let pods = self.client.get(&path)?.unwrap_or_default();
+            for pod in pods["items"].as_array().into_iter().flatten() {
+                self.tell_readiness(pod);
+            }
+        }
+        Ok(())
     }
 
-    /// Plays the CNI until `stop` is set.
+    fn pinned(&self, node: &str) -> Option<bool> {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner).get(node).copied()
+    }
+
+    /// Plays the CNI and the kubelets until `stop` is set.
     pub(crate) fn play(&self, stop: &AtomicBool) {
-        let path = "/api/v1/namespaces/kube-system/pods";
         let mut ready = HashSet::new();
-        self.client.watch(path, stop, |Event { kind, object }| {
-            let Some(node) = object["spec"]["nodeName"].as_str() else {
+        self.client.watch("/api/v1/pods", stop, |Event { kind, object }| {
+            let Some(node) = object["spec"]["nodeName"].as_str().filter(|_| kind != "DELETED") else {
                 return ControlFlow::Continue(());
             };
-            if kind != "DELETED"
-                && is_cilium_running(&object)
-                && !self.pinned.lock().unwrap_or_else(PoisonError::into_inner).contains(node)
+            if is_cilium_running(&object)
+                && self.pinned(node).is_none()
                 && ready.insert(node.to_owned())
                 // An API server that goes away in between brings the event again.
                 && self.write(node, true).is_err()
             {
                 ready.remove(node);
             }
+            if self.pinned(node) != Some(false) {
+                self.tell_readiness(&object);
+            }
             ControlFlow::Continue(())
         });
+    }
+
+    /// The controller manager marks pods of a node that is not Ready as unready, also one that has just become ready there, as
+    /// Cilium's does. A kubelet then says once more how it is; kwok does not.
+    fn tell_readiness(&self, pod: &Value) {
+        let is = |kind: &str, status: &str| {
+            pod["status"]["conditions"].as_array().is_some_and(|conditions| {
+                conditions.iter().any(|condition| condition["type"] == kind && condition["status"] == status)
+            })
+        };
+        let ends = !pod["metadata"]["deletionTimestamp"].is_null();
+        if ends || !is("ContainersReady", "True") || !is("Ready", "False") {
+            return;
+        }
+        let mut conditions = pod["status"]["conditions"].clone();
+        for condition in conditions.as_array_mut().into_iter().flatten() {
+            if condition["type"] == "Ready" {
+                condition["status"] = "True".into();
+                condition["lastTransitionTime"] = crate::time::now().into();
+            }
+        }
+        let part = |name: &str| pod["metadata"][name].as_str().unwrap_or_default();
+        let path = format!("/api/v1/namespaces/{}/pods/{}/status", part("namespace"), part("name"));
+        let version = &pod["metadata"]["resourceVersion"];
+        let change = json!({"metadata": {"resourceVersion": version}, "status": {"conditions": conditions}});
+        // One that has changed meanwhile brings an event of its own.
+        drop(self.client.merge(&path, &change));
     }
 
     fn write(&self, name: &str, ready: bool) -> Result<()> {
@@ -170,9 +211,10 @@ fn conditions(ready: bool) -> Value {
 }
 
 fn is_cilium_running(pod: &Value) -> bool {
-    let owned = pod["metadata"]["ownerReferences"].as_array().is_some_and(|owners| {
-        owners.iter().any(|owner| owner["kind"] == "DaemonSet" && owner["name"] == "cilium")
-    });
+    let owned = pod["metadata"]["namespace"] == "kube-system"
+        && pod["metadata"]["ownerReferences"].as_array().is_some_and(|owners| {
+            owners.iter().any(|owner| owner["kind"] == "DaemonSet" && owner["name"] == "cilium")
+        });
     let ready = pod["status"]["conditions"].as_array().is_some_and(|conditions| {
         conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
     });
