@@ -117,7 +117,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__apps)
-            opts="-y -o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --only --from --skip --release-timeout --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --wait-lock --cluster --yes --dry-run --list --kubeconfig --context --root --config --log-level --color --output --help"
+            opts="-y -o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --only --from --skip --release-timeout --fail-fast --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --wait-lock --cluster --yes --dry-run --list --kubeconfig --context --root --config --log-level --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -140,6 +140,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s o -l output -
 json\t'One JSON document at the end'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l allow-hooks -d 'Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l strict -d 'Take warnings for errors'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l fail-fast -d 'End as soon as a pod cannot be placed, an image not be pulled, or a container crashes again and again; such things often mend by themselves while a cluster comes up, so that they are only warned of otherwise'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l force -d 'Sync what is as wanted too, but nothing that somebody else owns'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l rotate-age-key -d 'Replace an age key in the cluster that the file does not hold'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s y -l yes -d 'Answer yes to questions; but whether this is the right cluster is answered with --cluster alone'

@@ -177,6 +177,7 @@ impl Asked {
 
 /// Options of `k3s-boot apps`.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "flags that have nothing to do with each other")]
 pub struct Apps {
     /// What is looked at.
     #[command(flatten)]
@@ -187,6 +188,10 @@ pub struct Apps {
     /// Deadline of one release, unless the helmfile sets a shorter one [default: 15m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub release_timeout: Option<Duration>,
+    /// End as soon as a pod cannot be placed, an image not be pulled, or a container crashes again and again; such things often
+    /// mend by themselves while a cluster comes up, so that they are only warned of otherwise
+    #[arg(long)]
+    pub fail_fast: bool,
     /// What is done that would not be done without being asked.
     #[command(flatten)]
     pub wishes: Asked,

@@ -3,4 +3,5 @@
 pub mod known;
 pub mod look;
 pub mod pods;
+pub mod release;
 mod table;

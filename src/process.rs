@@ -107,6 +107,14 @@ pub enum ProcessError {
         /// What it had said until then.
         talk: String,
     },
+    /// It was ended, for what it waited for will not come.
+    #[error("`{tool}` waited in vain")]
+    InVain {
+        /// The tool's name.
+        tool: &'static str,
+        /// What it had said until then.
+        talk: String,
+    },
     /// k3s-boot was told to stop.
     #[error("interrupted by {cause}")]
     Interrupted {

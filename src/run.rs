@@ -9,6 +9,7 @@ pub mod releases;
 pub mod secrets;
 pub mod sync;
 pub mod unlock;
+mod watch;
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ pub const SAY_EVERY: Duration = Duration::from_secs(10);
 pub struct Waiting {
     message: &'static str,
     start: Instant,
+    /// How long it goes on at most.
+    deadline: Option<Duration>,
     next: Instant,
     said: bool,
 }
@@ -30,7 +33,13 @@ impl Waiting {
     #[must_use]
     pub fn new(message: &'static str) -> Self {
         let start = Instant::now();
-        Self { message, start, next: start + SAY_EVERY, said: false }
+        Self { message, start, deadline: None, next: start + SAY_EVERY, said: false }
+    }
+
+    /// Says too how much is left of this time when it comes to its end.
+    #[must_use]
+    pub fn within(self, deadline: Duration) -> Self {
+        Self { deadline: Some(deadline), ..self }
     }
 
     /// Says it the first time, and then if it is time.
@@ -46,11 +55,20 @@ impl Waiting {
         let now = Instant::now();
         if now >= self.next {
             self.next = now + SAY_EVERY;
-            let mut all = vec![("elapsed", seconds(self.start.elapsed()))];
+            let elapsed = self.start.elapsed();
+            let mut all = vec![("elapsed", seconds(elapsed))];
             all.extend_from_slice(pairs);
+            all.extend(self.deadline.and_then(|deadline| left(deadline, elapsed)).map(|left| ("left", left)));
             logger::log(Level::Info, self.message, &all);
         }
     }
+}
+
+/// What is left of a deadline, once that is worth knowing: a quarter of it, or a minute.
+#[must_use]
+pub fn left(deadline: Duration, elapsed: Duration) -> Option<String> {
+    let left = deadline.saturating_sub(elapsed);
+    (left <= deadline / 4 || left <= Duration::from_mins(1)).then(|| seconds(left))
 }
 
 /// A time for people: `0.8s`, `42.0s`, `2m19s`.
@@ -66,6 +84,15 @@ pub fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_deadline_is_told() {
+        let minutes = |count| Duration::from_mins(count);
+        assert_eq!(left(minutes(20), minutes(10)), None);
+        assert_eq!(left(minutes(20), minutes(15)).as_deref(), Some("5m"));
+        assert_eq!(left(minutes(2), minutes(1)).as_deref(), Some("1m"));
+        assert_eq!(left(minutes(1), minutes(2)).as_deref(), Some("0.0s"));
+    }
 
     #[test]
     fn times_are_short() {

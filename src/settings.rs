@@ -81,6 +81,8 @@ pub struct Settings {
     pub verify_timeout: Duration,
     /// What the user asks of the run beyond what is safe to be done without being asked.
     pub wishes: Wishes,
+    /// Whether the run ends when a release is held up by what seldom mends.
+    pub fail_fast: bool,
     /// Whether helmfiles may run programs when they are read.
     pub allow_hooks: bool,
     /// The rules that are left out.
@@ -166,6 +168,7 @@ impl Settings {
                 helm_driver: helm_driver(env),
                 ..Wishes::default()
             },
+            fail_fast: false,
             allow_hooks: checks.allow_hooks,
             skip_checks: skip_checks(checks, &config),
             strict: checks.strict,
@@ -193,6 +196,7 @@ impl Settings {
         Self {
             release_timeout: apps.release_timeout.unwrap_or(settings.release_timeout),
             wishes: Wishes { stages: apps.stages.left_out(), ..apps.wishes.of(settings.wishes) },
+            fail_fast: apps.fail_fast,
             wait_lock: apps.wait_lock.unwrap_or_default(),
             cluster_flag: apps.cluster.clone(),
             ..settings

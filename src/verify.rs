@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
-pub use self::judge::{Asked, Verdict, judge};
+pub use self::judge::{Asked, Verdict, judge, stalled_instance};
 use self::judge::{descendants, root};
 use crate::error::Error;
 use crate::observed::claims::Claims;
@@ -49,7 +49,7 @@ pub async fn verify(
     let after = tools.clock.cap(deadline);
     let start = Instant::now();
     let passed = || start.elapsed() >= after;
-    let mut waiting = Waiting::new("Waiting for Flux");
+    let mut waiting = Waiting::new("Waiting for Flux").within(after);
     let mut last_seen = "what Flux says".to_owned();
     let mut again = Again::default();
     let mut known = seen;

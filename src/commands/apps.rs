@@ -257,7 +257,7 @@ impl Boot<'_> {
                 }
             }
             if !ready.plan.is_empty() {
-                self.work(&ready, &notes, &lock, run).await?;
+                Box::pin(self.work(&ready, &notes, &lock, run)).await?;
             }
             Ok(())
         });
@@ -284,6 +284,7 @@ impl Boot<'_> {
         let Ready { picture: Picture { desired, charts, observed, .. }, plan, .. } = ready;
         let left_out = &self.settings.wishes.stages;
         run.changed = true;
+        self.tools.be_patient();
         run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
         say_unready(plan, observed.live.as_ref());
         unlock::run(self.tools, &plan.unlocks).await?;
@@ -303,7 +304,7 @@ impl Boot<'_> {
                 continue;
             }
             let mut done = Vec::new();
-            let work = sync.helmfile(helmfile, releases, &mut done);
+            let work = Box::pin(sync.helmfile(helmfile, releases, &mut done));
             let result = run.stage(kind.stage().name(), work).await;
             synced += done.len();
             run.report.releases.extend(done);

@@ -37,7 +37,17 @@ pub fn find(words: &str) -> Option<&'static Known> {
 }
 
 /// Failures that may be over by themselves in seconds, so that trying again helps.
-const PASSING: [&str; 6] = ["rate-limit", "registry-down", "registry-gone", "api-gone", "etcd", "webhook"];
+const PASSING: [&str; 7] =
+    ["rate-limit", "registry-down", "registry-gone", "api-gone", "etcd", "webhook", "raced"];
+
+/// Failures that no waiting mends: the cluster refuses what the chart makes.
+const LASTING: [&str; 2] = ["pod-security", "refused"];
+
+/// Whether waiting surely does not mend what these words tell of.
+#[must_use]
+pub fn lasts(words: &str) -> bool {
+    find(words).is_some_and(|known| LASTING.contains(&known.id))
+}
 
 /// Whether what these words tell of may be over by itself in seconds.
 #[must_use]
@@ -61,6 +71,16 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
+    /// For a log line.
+    #[must_use]
+    pub fn pairs(self) -> Vec<(&'static str, String)> {
+        let Self { object, state, cause, fix, last_words } = self;
+        let said = Some(last_words.join("\n")).filter(|said| !said.is_empty());
+        let cause = cause.map(ToOwned::to_owned);
+        let all = [("object", object), ("state", state), ("cause", cause), ("said", said), ("fix", fix)];
+        all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
+
     /// What is known of such a failure of a release (`namespace/name`), and of a pod of it.
     #[must_use]
     pub fn known(release: &str, pod: Option<&str>, known: &Known) -> Self {
@@ -185,6 +205,10 @@ mod tests {
             "api-gone",
             "Kubernetes cluster unreachable: Get \"https://10.0.0.10:6443/version\": dial tcp 10.0.0.10:6443: connect: connection refused",
         ),
+        (
+            "raced",
+            "Operation cannot be fulfilled on deployments.apps \"cilium-operator\": the object has been modified; please apply your changes to the latest version and try again",
+        ),
         ("killed", "command \"/usr/bin/helm\" exited with non-zero status: signal: killed"),
         (
             "conflict",
@@ -224,6 +248,11 @@ mod tests {
             "cni",
             "FailedCreatePodSandBox: Failed to create pod sandbox: plugin type=\"cilium-cni\" failed (add): unable to connect to Cilium agent",
         ),
+        ("node-down", "NodeNotReady: Kubelet stopped posting node status."),
+        (
+            "refused",
+            "FailedCreate: Error creating: admission webhook \"validate.kyverno.svc-fail\" denied the request: policy Pod/x for resource violation",
+        ),
         ("readiness", "Unhealthy: Readiness probe failed: HTTP probe failed with statuscode: 503"),
     ];
 
@@ -241,7 +270,7 @@ mod tests {
     #[test]
     fn only_what_is_over_by_itself_is_tried_again() {
         let ids: BTreeSet<_> = TABLE.iter().map(|known| known.id).collect();
-        assert!(PASSING.iter().all(|id| ids.contains(id)));
+        assert!(PASSING.iter().chain(&LASTING).all(|id| ids.contains(id)));
         assert!(passes("response status code 503: Service Unavailable"));
         assert!(!passes("conflict with \"kubectl\" using apps/v1: .spec.replicas") && !passes("exit code 1"));
     }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::known::{Diagnosis, find};
-use super::pods::{Trouble, worst};
+use super::pods::{Stage, Trouble};
+use super::release::in_the_way;
 use crate::error::{Error, ReleaseFailure};
-use crate::observed::events::{Event, last_about};
+use crate::observed::events::Event;
+use crate::observed::pods::Pod;
 use crate::observed::workloads::Workload;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, segment};
@@ -31,49 +33,80 @@ pub async fn behind(tools: &Toolbox, failure: &ReleaseFailure) -> Diagnosis {
 }
 
 async fn look(tools: &Toolbox, release: &str) -> Result<Option<Diagnosis>, Error> {
-    let namespace = release.split_once('/').map_or("default", |(namespace, _)| namespace);
-    let (workloads, pods, events) = tokio::join!(
-        tools.observe_workloads(namespace),
-        tools.observe_pods(namespace),
-        tools.observe_warnings()
-    );
-    let (workloads, pods, events) = (workloads?, pods?, events?);
-    let ours = |workload: &&Workload| workload.release().as_deref() == Some(release);
-    let lacking: Vec<_> = workloads.iter().filter(ours).filter(|one| one.have < one.want).collect();
-    let of_ours = |namespace: &str, name: &str| {
-        let event = Event {
-            kind: "Pod".to_owned(),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            ..Event::default()
-        };
-        lacking.iter().any(|workload| event.is_about(workload))
-    };
-    let pods = pods.iter().filter(|pod| of_ours(&pod.namespace, &pod.name));
-    if let Some(trouble) = worst(pods, &events) {
-        let pod = trouble.object.split_once('/').map(|(_, pod)| pod);
-        let known = find(&trouble.state).map(|known| Diagnosis::known(release, pod, known));
-        let mut diagnosis = known.unwrap_or_default();
-        diagnosis.last_words = last_words(tools, namespace, &trouble).await;
-        diagnosis.object = Some(trouble.object);
-        diagnosis.state = Some(trouble.state);
-        return Ok(Some(diagnosis));
+    let seen = Seen::of(tools, release).await?;
+    let troubles = in_the_way(release, &seen.workloads, &seen.pods, &seen.events);
+    if let Some(trouble) = troubles.into_iter().next() {
+        return Ok(Some(told(tools, release, trouble).await));
     }
-    // There may be no pod at all: a quota, or an admission that refuses it, is told of the workload.
-    let told = lacking.iter().find_map(|workload| Some((*workload, last_about(&events, workload)?)));
-    let Some((workload, event)) = told else {
-        let object = lacking.first().map(|workload| workload.words());
-        return Ok(object.map(|object| Diagnosis { object: Some(object), ..Diagnosis::default() }));
-    };
-    let state = format!("{}: {}", event.reason, event.message);
-    let known = find(&state).map(|known| Diagnosis::known(release, None, known)).unwrap_or_default();
-    let object = format!("{} {}/{}", workload.kind, workload.namespace, workload.name);
-    Ok(Some(Diagnosis { object: Some(object), state: Some(state), ..known }))
+    if let Some(trouble) = node_down(tools, release, &seen).await? {
+        return Ok(Some(told(tools, release, trouble).await));
+    }
+    let lacking = seen.workloads.iter().find(|one| one.is_of(release) && one.have < one.want);
+    Ok(lacking.map(|workload| Diagnosis { object: Some(workload.words()), ..Diagnosis::default() }))
+}
+
+/// What stands in the namespace of a release.
+pub struct Seen {
+    /// What runs pods.
+    pub workloads: Vec<Workload>,
+    /// Pods.
+    pub pods: Vec<Pod>,
+    /// What the cluster has warned of lately.
+    pub events: Vec<Event>,
+}
+
+impl Seen {
+    /// Looks.
+    ///
+    /// # Errors
+    ///
+    /// The API server does not answer.
+    pub async fn of(tools: &Toolbox, release: &str) -> Result<Self, Error> {
+        let namespace = release.split_once('/').map_or("default", |(namespace, _)| namespace);
+        let (workloads, pods, events) = tokio::join!(
+            tools.observe_workloads(namespace),
+            tools.observe_pods(namespace),
+            tools.observe_warnings_in(namespace)
+        );
+        Ok(Self { workloads: workloads?, pods: pods?, events: events? })
+    }
+}
+
+/// A node that is not ready and has a pod of the release that is not ready either.
+///
+/// # Errors
+///
+/// The API server does not answer.
+pub async fn node_down(tools: &Toolbox, release: &str, seen: &Seen) -> Result<Option<Trouble>, Error> {
+    let lacking = seen.workloads.iter().filter(|one| one.is_of(release) && one.have < one.want);
+    let lacking: Vec<_> = lacking.collect();
+    let ours = |pod: &&Pod| !pod.ready && lacking.iter().any(|workload| workload.has_pod(pod));
+    let nodes: Vec<_> = seen.pods.iter().filter(ours).filter_map(|pod| pod.node.as_deref()).collect();
+    if nodes.is_empty() {
+        return Ok(None);
+    }
+    let observed = tools.observe_nodes().await?;
+    let down = observed.iter().find(|node| !node.ready && nodes.contains(&node.name.as_str()));
+    Ok(down.map(|node| Trouble {
+        object: format!("Node {}", node.name),
+        stage: Stage::Node,
+        state: format!("NodeNotReady: {}", node.message),
+        crashed: None,
+    }))
+}
+
+/// What is known of a trouble, with the last words of what has crashed.
+pub async fn told(tools: &Toolbox, release: &str, trouble: Trouble) -> Diagnosis {
+    let known = find(&trouble.state).map(|known| Diagnosis::known(release, trouble.pod(), known));
+    let namespace = release.split_once('/').map_or("default", |(namespace, _)| namespace);
+    let last_words = last_words(tools, namespace, &trouble).await;
+    let (object, state) = (Some(trouble.object), Some(trouble.state));
+    Diagnosis { object, state, last_words, ..known.unwrap_or_default() }
 }
 
 /// The last lines of the container that crashed; none where the kubelet does not give them.
 async fn last_words(tools: &Toolbox, namespace: &str, trouble: &Trouble) -> Vec<String> {
-    let (Some(container), Some((_, pod))) = (&trouble.crashed, trouble.object.split_once('/')) else {
+    let (Some(container), Some(pod)) = (&trouble.crashed, trouble.pod()) else {
         return Vec::new();
     };
     let [namespace, pod, container] = [namespace, pod, container].map(segment);

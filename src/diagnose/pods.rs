@@ -3,47 +3,81 @@
 use crate::observed::events::Event;
 use crate::observed::pods::{Container, Pod};
 
-/// A pod in a bad state.
+/// What is wrong with an object: the less it has got to, the lower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// No node takes the pod.
+    Unplaced,
+    /// A container cannot be started.
+    Unstarted,
+    /// There is no pod, for the API server refuses it.
+    Refused,
+    /// A container has ended, and should not have.
+    Ended,
+    /// The node on which it is does not answer.
+    Node,
+    /// Somebody has warned of it.
+    Warned,
+    /// It runs, and does not say that it is ready.
+    Unready,
+}
+
+/// An object in a bad state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// `Pod namespace/name`.
     pub object: String,
+    /// What is wrong with it.
+    pub stage: Stage,
     /// Its state, in the words of the scheduler, the kubelet or the last warning about it.
     pub state: String,
     /// The container whose last words tell more.
     pub crashed: Option<String>,
 }
 
+impl Trouble {
+    /// The name of the pod, if it is one.
+    #[must_use]
+    pub fn pod(&self) -> Option<&str> {
+        self.object.strip_prefix("Pod ")?.split_once('/').map(|(_, name)| name)
+    }
+}
+
 /// The worst of the pods, if any of them is in a bad state: the one that is the furthest from running.
 #[must_use]
 pub fn worst<'a>(pods: impl IntoIterator<Item = &'a Pod>, events: &[Event]) -> Option<Trouble> {
     let troubles = pods.into_iter().filter_map(|pod| trouble(pod, events));
-    troubles.min_by_key(|(rank, _)| *rank).map(|(_, trouble)| trouble)
+    troubles.min_by_key(|trouble| trouble.stage)
 }
 
-/// What is wrong with a pod; the less it has got to, the lower the number.
-fn trouble(pod: &Pod, events: &[Event]) -> Option<(u8, Trouble)> {
+/// What is wrong with a pod.
+fn trouble(pod: &Pod, events: &[Event]) -> Option<Trouble> {
     if pod.ready {
         return None;
     }
-    let with = |state: String, crashed: Option<&Container>| Trouble {
+    let with = |stage, state: String, crashed: Option<&Container>| Trouble {
         object: format!("Pod {}/{}", pod.namespace, pod.name),
+        stage,
         state,
         crashed: crashed.map(|container| container.name.clone()),
     };
     if let Some(message) = &pod.unschedulable {
-        return Some((0, with(message.clone(), None)));
+        return Some(with(Stage::Unplaced, message.clone(), None));
     }
     if let Some(container) = pod.containers.iter().find(|one| one.waiting.as_deref().is_some_and(is_bad)) {
         let crashed = container.ended.as_ref().map(|_| container);
-        return Some((1, with(container_state(container, last_warning(pod, events)), crashed)));
+        let state = container_state(container, last_warning(pod, events));
+        return Some(with(Stage::Unstarted, state, crashed));
     }
     let failed = |one: &&Container| !one.ready && one.ended.as_ref().is_some_and(|(code, _)| *code != 0);
     if let Some(container) = pod.containers.iter().find(failed) {
-        return Some((2, with(container_state(container, None), Some(container))));
+        return Some(with(Stage::Ended, container_state(container, None), Some(container)));
     }
-    let warning = last_warning(pod, events)?;
-    Some((3, with(format!("{}: {}", warning.reason, warning.message), None)))
+    if let Some(warning) = last_warning(pod, events) {
+        return Some(with(Stage::Warned, format!("{}: {}", warning.reason, warning.message), None));
+    }
+    let unready = pod.containers.iter().find(|one| one.running && !one.ready && !one.init)?;
+    Some(with(Stage::Unready, format!("container {}: runs, and is not ready", unready.name), None))
 }
 
 /// A container that waits for nothing but its turn is well.

@@ -86,6 +86,15 @@ pub(super) const TABLE: &[Known] = &[
         fix: "kubectl label --overwrite namespace {namespace} pod-security.kubernetes.io/enforce=privileged",
     },
     Known {
+        id: "refused",
+        words: &[
+            &["admission webhook", "denied the request"],
+            &["validatingadmissionpolicy", "denied request"],
+        ],
+        cause: "a policy of the cluster forbids the object",
+        fix: "change what the message names in the values, or the policy",
+    },
+    Known {
         id: "terminating",
         words: &[&["because it is being terminated"]],
         cause: "the namespace is being deleted",
@@ -114,6 +123,12 @@ pub(super) const TABLE: &[Known] = &[
         words: &[&["conflict with", "using", ": ."]],
         cause: "somebody else has set fields that the chart sets",
         fix: "k3s-boot apps --fix-drift {release}  # puts them back",
+    },
+    Known {
+        id: "raced",
+        words: &[&["the object has been modified", "apply your changes to the latest version"]],
+        cause: "somebody else has written the object at the same moment",
+        fix: "run it again",
     },
     Known {
         id: "logged-out",
@@ -200,6 +215,12 @@ pub(super) const TABLE: &[Known] = &[
         cause: "the network plugin of its node does not work",
         fix: "kubectl -n kube-system get pods -l k8s-app=cilium -o wide  # that of the node must be ready",
     },
+    Known {
+        id: "node-down",
+        words: &[&["nodenotready"]],
+        cause: "its node does not answer: it is off, or its k3s does not run",
+        fix: "kubectl describe nodes  # and `journalctl -u k3s -u k3s-agent` on that node",
+    },
     // Both images and charts come from registries.
     Known {
         id: "rate-limit",
@@ -242,7 +263,7 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         id: "readiness",
-        words: &[&["readiness probe failed"], &["startup probe failed"]],
+        words: &[&["readiness probe failed"], &["startup probe failed"], &["runs, and is not ready"]],
         cause: "its container runs, and does not say that it is ready",
         fix: "kubectl -n {namespace} logs {pod}  # tells what it waits for",
     },
@@ -298,6 +319,7 @@ pub(super) const TABLE: &[Known] = &[
         words: &[
             &["kubernetes cluster unreachable"],
             &["connect: connection refused"],
+            &["was refused - did you specify the right host or port"],
             &["connection reset by peer"],
         ],
         cause: "the API server went away in the middle: it restarts, or its server is down",

@@ -299,6 +299,17 @@ impl Toolbox {
         Ok(Cluster { inventory, ..items.collect() })
     }
 
+    /// The nodes alone.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not answer.
+    pub async fn observe_nodes(&self) -> Result<Vec<Node>, Error> {
+        let items: Vec<Item> = self.api_list("/api/v1/nodes").await?;
+        let node = |Item { metadata, spec, status, .. }: Item| Node::new(metadata, spec, status);
+        Ok(items.into_iter().map(node).collect())
+    }
+
     /// The server's version, as it says it: `v1.36.3+k3s1`.
     ///
     /// # Errors

@@ -2,9 +2,11 @@
 
 use serde::Deserialize;
 
+use super::pods::Pod;
 use super::workloads::Workload;
 use crate::error::Error;
 use crate::tools::Toolbox;
+use crate::tools::api::segment;
 
 /// A warning about an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,12 +39,26 @@ impl Event {
             return self.name == workload.name;
         }
         let suffixes = match (workload.kind.as_str(), self.kind.as_str()) {
-            ("Deployment", "ReplicaSet") | ("DaemonSet" | "StatefulSet", "Pod") => 1,
+            ("Deployment", "ReplicaSet") | ("DaemonSet" | "StatefulSet" | "Job", "Pod") => 1,
             ("Deployment", "Pod") => 2,
             _ => return false,
         };
         let rest = self.name.strip_prefix(&workload.name).and_then(|rest| rest.strip_prefix('-'));
         rest.is_some_and(|rest| rest.split('-').count() == suffixes)
+    }
+}
+
+impl Workload {
+    /// Whether this is one of its pods, by its name.
+    #[must_use]
+    pub fn has_pod(&self, pod: &Pod) -> bool {
+        let named = Event {
+            kind: "Pod".to_owned(),
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            ..Event::default()
+        };
+        named.is_about(self)
     }
 }
 
@@ -115,7 +131,20 @@ impl Toolbox {
     ///
     /// When the API server does not answer.
     pub async fn observe_warnings(&self) -> Result<Vec<Event>, Error> {
-        let items: Vec<Item> = self.api_list("/api/v1/events?fieldSelector=type%3DWarning").await?;
+        self.warnings("/api/v1/events").await
+    }
+
+    /// Those about objects of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not answer.
+    pub async fn observe_warnings_in(&self, namespace: &str) -> Result<Vec<Event>, Error> {
+        self.warnings(&format!("/api/v1/namespaces/{}/events", segment(namespace))).await
+    }
+
+    async fn warnings(&self, list: &str) -> Result<Vec<Event>, Error> {
+        let items: Vec<Item> = self.api_list(&format!("{list}?fieldSelector=type%3DWarning")).await?;
         Ok(items.into_iter().map(Event::from).collect())
     }
 }

@@ -13,6 +13,8 @@ pub struct Pod {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// The node on which it is.
+    pub node: Option<String>,
     /// Why no node takes it, in the scheduler's words.
     pub unschedulable: Option<String>,
     /// Whether all of its containers are ready, or it has done its work.
@@ -36,6 +38,8 @@ pub struct Container {
     pub ended: Option<(i64, String)>,
     /// How often it was started again.
     pub restarts: u64,
+    /// Whether it runs.
+    pub running: bool,
     /// Whether it is ready.
     pub ready: bool,
 }
@@ -44,7 +48,14 @@ pub struct Container {
 #[serde(default)]
 struct Item {
     metadata: Metadata,
+    spec: Spec,
     status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec {
+    node_name: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -86,8 +97,12 @@ struct ContainerStatus {
 #[serde(default)]
 struct State {
     waiting: Option<Waiting>,
+    running: Option<Running>,
     terminated: Option<Terminated>,
 }
+
+#[derive(Default, Deserialize)]
+struct Running {}
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -117,13 +132,14 @@ impl ContainerStatus {
             message,
             ended: ended.map(|ended| (ended.exit_code, ended.reason)),
             restarts: self.restart_count,
+            running: self.state.running.is_some(),
             ready: self.ready,
         }
     }
 }
 
 impl From<Item> for Pod {
-    fn from(Item { metadata, status }: Item) -> Self {
+    fn from(Item { metadata, spec, status }: Item) -> Self {
         let of = |kind: &str| status.conditions.iter().find(|condition| condition.kind == kind);
         let unschedulable = of("PodScheduled").filter(|one| one.status == "False");
         let unschedulable = unschedulable.map(|one| one.message.clone());
@@ -132,7 +148,8 @@ impl From<Item> for Pod {
             |statuses: Vec<ContainerStatus>, init| statuses.into_iter().map(move |status| status.read(init));
         let containers = read(status.init_container_statuses, true);
         let containers = containers.chain(read(status.container_statuses, false)).collect();
-        Self { namespace: metadata.namespace, name: metadata.name, unschedulable, ready, containers }
+        let Metadata { namespace, name } = metadata;
+        Self { namespace, name, node: spec.node_name, unschedulable, ready, containers }
     }
 }
 

@@ -47,6 +47,19 @@ impl Workload {
         release(&self.annotations)
     }
 
+    /// Whether it is part of this Helm release (`namespace/name`), or a hook of it: helm notes nothing on hooks, so those
+    /// are known by the labels that charts give them.
+    #[must_use]
+    pub fn is_of(&self, release: &str) -> bool {
+        if let Some(of) = self.release() {
+            return of == release;
+        }
+        let Some((namespace, name)) = release.split_once('/') else { return false };
+        let hook = self.annotations.contains_key("helm.sh/hook");
+        let instance = self.labels.get("app.kubernetes.io/instance").is_some_and(|instance| instance == name);
+        hook && self.namespace == namespace && instance
+    }
+
     /// Such as `DaemonSet/cilium 0/3`.
     #[must_use]
     pub fn words(&self) -> String {
@@ -58,8 +71,10 @@ impl Workload {
 /// What of a release (`namespace/name`) is not ready, such as `DaemonSet/cilium 0/3`.
 #[must_use]
 pub fn pending(workloads: &[Workload], release: &str) -> Vec<String> {
-    let ours = |workload: &&Workload| workload.release().as_deref() == Some(release);
-    let pending = workloads.iter().filter(ours).filter(|workload| workload.have < workload.want);
+    let pending = workloads
+        .iter()
+        .filter(|workload| workload.is_of(release))
+        .filter(|workload| workload.have < workload.want);
     pending.map(Workload::words).collect()
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretSlice;
+use tokio::sync::watch;
 
 /// How long a tool has between INT and KILL, unless its invocation says otherwise.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -29,6 +30,8 @@ pub struct Invocation {
     pub deadline: Duration,
     /// How long it has between INT and KILL.
     pub grace: Duration,
+    /// Says when it is in vain: it is ended then.
+    pub in_vain: Option<watch::Receiver<bool>>,
 }
 
 impl Invocation {
@@ -47,6 +50,7 @@ impl Invocation {
             stdout_is_talk: false,
             deadline: Duration::from_mins(1),
             grace: GRACE,
+            in_vain: None,
         }
     }
 

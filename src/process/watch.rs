@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Child;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::lines::LineSplitter;
@@ -27,6 +27,7 @@ const LARGEST_TALK: usize = 2 * 1024 * 1024;
 enum Ending {
     Deadline,
     Interrupted(Cause),
+    InVain,
     TooMuch,
 }
 
@@ -59,6 +60,7 @@ impl Watch<'_> {
             tokio::spawn(pump(stderr, sender, |bytes| Chunk::Talk(Stream::Stderr, bytes)));
         }
         let mut stop = self.runner.stop.clone();
+        let mut in_vain = self.invocation.in_vain.clone();
         let mut heard = Heard::default();
         let mut status = None;
         let mut ending: Option<Ending> = None;
@@ -95,6 +97,11 @@ impl Watch<'_> {
                         self.group.signal(Signal::SIGINT);
                         next = Instant::now() + grace;
                     }
+                }
+                () = is_in_vain(&mut in_vain), if ending.is_none() && status.is_none() => {
+                    ending = Some(Ending::InVain);
+                    self.group.signal(Signal::SIGINT);
+                    next = Instant::now() + grace;
                 }
                 order = stop.changed() => match (order, ending) {
                     (signals::Order::Kill(cause), _) => {
@@ -133,6 +140,7 @@ impl Watch<'_> {
                 Err(ProcessError::Deadline { tool, after: deadline, talk: heard.text })
             }
             (Some(Ending::Interrupted(cause)), _) => Err(ProcessError::Interrupted { cause }),
+            (Some(Ending::InVain), _) => Err(ProcessError::InVain { tool, talk: heard.text }),
             (Some(Ending::TooMuch), _) => Err(ProcessError::TooMuch { tool }),
             (None, Some(status)) => Ok(Output { status, stdout: heard.stdout, talk: heard.text }),
             (None, None) => Err(ProcessError::Io { tool, source: std::io::ErrorKind::UnexpectedEof.into() }),
@@ -177,6 +185,14 @@ impl Heard {
                 }
             });
         }
+    }
+}
+
+/// Until somebody says so.
+async fn is_in_vain(said: &mut Option<watch::Receiver<bool>>) {
+    let Some(said) = said else { return std::future::pending().await };
+    if said.wait_for(|said| *said).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -44,7 +44,7 @@ pub async fn wait(
 ) -> Result<(), Error> {
     let after = tools.clock.cap(deadline);
     let start = Instant::now();
-    let mut waiting = Waiting::new("Waiting for the DNS of k3s");
+    let mut waiting = Waiting::new("Waiting for the DNS of k3s").within(after);
     let mut pending = pending(seen);
     while let Some(waiting_for) = pending {
         waiting.say(&[("waiting_for", waiting_for.clone())]);

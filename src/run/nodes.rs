@@ -23,7 +23,7 @@ pub async fn wait(
 ) -> Result<(Option<Cluster>, Duration), Error> {
     let after = tools.clock.cap(deadline);
     let start = Instant::now();
-    let mut waiting = Waiting::new("Waiting for nodes");
+    let mut waiting = Waiting::new("Waiting for nodes").within(after);
     let mut cluster = None;
     let passed = || start.elapsed() >= after;
     let late = |waiting_for| Error::Deadline { stage: "nodes", after, waiting_for };

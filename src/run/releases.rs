@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
 use crate::diagnose::known::Diagnosis;
 use crate::error::{Error, ReleaseFailure};
-use crate::observed::workloads::pending;
 use crate::plan::releases::{Over, ReleaseAction, ReleasePlan};
 use crate::process::ProcessError;
 use crate::report::ReleaseReport;
-use crate::run::{SAY_EVERY, seconds};
+use crate::run::seconds;
+use crate::run::watch::{AtWork, Watcher};
 use crate::tools::Toolbox;
 use crate::tools::helmfile::{Progress, SyncOptions, parse_failure};
 
@@ -24,7 +26,6 @@ const MARGIN: Duration = Duration::from_secs(5);
 struct Sync<'a> {
     releases: &'a [Release],
     running: BTreeMap<String, (&'a Release, Instant)>,
-    pending: BTreeMap<String, String>,
     done: Vec<ReleaseReport>,
 }
 
@@ -59,8 +60,17 @@ impl<'a> Sync<'a> {
         let took = start.elapsed();
         tracing::info!(release = %release.id(), version = %release.version, took = %seconds(took), "Release synced");
         self.running.remove(&release.id());
-        self.pending.remove(&release.id());
         self.done.push(ReleaseReport::synced(release, took));
+    }
+
+    /// What runs, and how long helm waits for each at most.
+    fn at_work(&self, longest: Duration) -> Vec<AtWork<'a>> {
+        let one = |(release, since): &(&'a Release, Instant)| AtWork {
+            release,
+            since: *since,
+            deadline: release.timeout.map_or(longest, |seconds| longest.min(Duration::from_secs(seconds))),
+        };
+        self.running.values().map(one).collect()
     }
 
     /// The release that was at work when it failed, by the name that helmfile gave, else the first.
@@ -70,13 +80,19 @@ impl<'a> Sync<'a> {
         found.map(|(release, _)| release.id()).or_else(|| name.map(ToOwned::to_owned))
     }
 
-    fn failure(&self, talk: &str, deadline: Option<Duration>) -> ReleaseFailure {
+    /// `pending` tells what of a release is not ready.
+    fn failure(
+        &self,
+        talk: &str,
+        deadline: Option<Duration>,
+        pending: impl Fn(&str) -> Option<String>,
+    ) -> ReleaseFailure {
         let (name, said) = parse_failure(talk);
         let release = self.culprit(name.as_deref());
         let reason = match deadline {
             None => said,
             Some(after) => {
-                let pending = release.as_ref().and_then(|release| self.pending.get(release));
+                let pending = release.as_deref().and_then(pending).filter(|pending| !pending.is_empty());
                 let pending =
                     pending.map_or_else(String::new, |pending| format!(", still waiting for {pending}"));
                 format!("the run's deadline passed after {}{pending}", seconds(after))
@@ -105,6 +121,8 @@ pub struct How<'a> {
     pub release_timeout: Duration,
     /// Over what helm goes that would stop it.
     pub over: Over,
+    /// Whether it ends when a release is held up by what seldom mends.
+    pub fail_fast: bool,
 }
 
 /// Syncs these releases (`namespace/name`) of a helmfile; gives what became of them.
@@ -121,35 +139,51 @@ pub async fn run(
     // A first run is one plain sync.
     let all = wanted.len() == helmfile.releases.len();
     let selected: Vec<_> = wanted.iter().filter(|_| !all).filter_map(|id| id.split_once('/')).collect();
-    let sync = RefCell::new(Sync {
-        releases: &helmfile.releases,
-        running: BTreeMap::new(),
-        pending: BTreeMap::new(),
-        done: Vec::new(),
-    });
+    let sync =
+        RefCell::new(Sync { releases: &helmfile.releases, running: BTreeMap::new(), done: Vec::new() });
     let left = tools.clock.left();
     let longest = how.release_timeout.min(left.saturating_sub(MARGIN)).max(Duration::from_secs(1));
     let timeout = timeout(&helmfile.releases, longest);
-    let options =
-        SyncOptions { identities: helmfile.needs_identities, selected: &selected, timeout, over: how.over };
+    let (end, in_vain) = watch::channel(false);
+    let options = SyncOptions {
+        identities: helmfile.needs_identities,
+        selected: &selected,
+        timeout,
+        over: how.over,
+        in_vain,
+    };
     let syncing = tools.helmfile_sync(&helmfile.path, how.charts, options, |progress| {
         sync.borrow_mut().on_progress(progress);
     });
+    let watcher = Watcher::new(tools, how.fail_fast);
+    let mut hopeless = None;
     let result = {
         tokio::pin!(syncing);
+        let at_work = || sync.borrow().at_work(longest);
+        let watching = watcher.keep(at_work);
+        tokio::pin!(watching);
         loop {
             tokio::select! {
                 result = &mut syncing => break result,
-                () = say_what_is_waited_for(tools, &sync) => {}
+                found = &mut watching, if hopeless.is_none() => {
+                    tracing::info!(release = %found.0, "Ending what runs, for the release waits in vain");
+                    hopeless = Some(found);
+                    end.send_replace(true);
+                }
             }
         }
     };
     let mut sync = sync.into_inner();
+    let failure = |talk: &str, deadline| sync.failure(talk, deadline, |release| watcher.pending(release));
     let result = match result {
         Ok(output) if output.success() => Ok(()),
-        Ok(output) => Err(Error::Release(Box::new(sync.failure(&output.talk, None)))),
-        Err(ProcessError::Deadline { talk, .. }) => {
-            Err(Error::Release(Box::new(sync.failure(&talk, Some(left)))))
+        Ok(output) => Err(Error::Release(Box::new(failure(&output.talk, None)))),
+        Err(ProcessError::Deadline { talk, .. }) => Err(Error::Release(Box::new(failure(&talk, Some(left))))),
+        Err(ProcessError::InVain { .. }) => {
+            let (release, diagnosis) = hopeless.unwrap_or_default();
+            let reason = "it waits for what does not come, and was ended".to_owned();
+            let release = Some(release);
+            Err(Error::Release(Box::new(ReleaseFailure { release, reason, timed_out: false, diagnosis })))
         }
         Err(error) => Err(error.into()),
     };
@@ -183,29 +217,6 @@ pub fn say(release: &ReleasePlan) {
     }
 }
 
-/// After a while, says for each release at work what of it is not ready.
-async fn say_what_is_waited_for(tools: &Toolbox, sync: &RefCell<Sync<'_>>) {
-    tokio::time::sleep(SAY_EVERY).await;
-    let running: Vec<_> = sync.borrow().running.values().copied().collect();
-    for (release, start) in running {
-        let elapsed = start.elapsed();
-        // Younger than the interval: its turn comes.
-        if elapsed < SAY_EVERY / 2 {
-            continue;
-        }
-        // The cluster may be away for a while; the next look tells.
-        let workloads = tools.observe_workloads(&release.namespace).await.unwrap_or_default();
-        let pending = pending(&workloads, &release.id()).join(", ");
-        if pending.is_empty() {
-            // helm is still applying, or waits for a hook or for custom resources.
-            tracing::info!(release = %release.id(), elapsed = %seconds(elapsed), "Waiting for release");
-        } else {
-            tracing::info!(release = %release.id(), elapsed = %seconds(elapsed), pending, "Waiting for release");
-            sync.borrow_mut().pending.insert(release.id(), pending);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,12 +242,7 @@ mod tests {
     #[test]
     fn progress_becomes_a_report_and_a_culprit() {
         let releases = releases(&[None, None]);
-        let mut sync = Sync {
-            releases: &releases,
-            running: BTreeMap::new(),
-            pending: BTreeMap::new(),
-            done: Vec::new(),
-        };
+        let mut sync = Sync { releases: &releases, running: BTreeMap::new(), done: Vec::new() };
         let started = |name: &str| Progress::Started { namespace: "n".to_owned(), name: name.to_owned() };
         sync.on_progress(started("r0"));
         sync.on_progress(started("r1"));
@@ -244,15 +250,16 @@ mod tests {
         sync.on_progress(Progress::Synced { name: "r0".to_owned() });
         assert_eq!(sync.done.len(), 1);
         let talk = "in x.yaml: failed processing release r1: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: resource Deployment/n/d not ready. status: InProgress\n  context deadline exceeded\n\nCOMBINED OUTPUT:\n  x\n";
-        let failure = sync.failure(talk, None);
+        let nothing = |_: &str| None;
+        let failure = sync.failure(talk, None, nothing);
         assert_eq!(failure.release.as_deref(), Some("n/r1"));
         assert_eq!(
             failure.reason,
             "resource Deployment/n/d not ready. status: InProgress; context deadline exceeded"
         );
         assert!(failure.timed_out);
-        sync.pending.insert("n/r1".to_owned(), "Deployment/d 0/1".to_owned());
-        let failure = sync.failure("", Some(Duration::from_mins(1)));
+        let pending = |release: &str| (release == "n/r1").then(|| "Deployment/d 0/1".to_owned());
+        let failure = sync.failure("", Some(Duration::from_mins(1)), pending);
         assert_eq!(failure.release.as_deref(), Some("n/r1"));
         assert_eq!(failure.reason, "the run's deadline passed after 1m, still waiting for Deployment/d 0/1");
     }

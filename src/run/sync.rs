@@ -7,8 +7,10 @@ use std::time::SystemTime;
 use super::lock::Lock;
 use super::releases::{How, run, say};
 use super::{dns, note, unlock};
+use crate::again::Again;
 use crate::desired::releases::Release;
 use crate::desired::{Desired, Helmfile};
+use crate::diagnose::known::Diagnosis;
 use crate::diagnose::look::behind;
 use crate::error::{Error, ReleaseFailure};
 use crate::notes::Notes;
@@ -19,9 +21,13 @@ use crate::recovery::host;
 use crate::report::ReleaseReport;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
+use crate::tools::api::Call;
 
-/// How often a helmfile is synced in one run at most.
+/// How often releases are synced in one run at most when helm left one of them locked.
 const ROUNDS: u32 = 3;
+
+/// How often they are synced again after what may be over by itself.
+const AGAIN: usize = 5;
 
 /// Everything that syncing a helmfile takes.
 pub struct Sync<'a> {
@@ -107,8 +113,13 @@ impl Sync<'_> {
         step: &Step<'_>,
         done: &mut Vec<ReleaseReport>,
     ) -> Result<(), Error> {
-        let how =
-            How { charts: self.charts, release_timeout: self.settings.release_timeout, over: step.over };
+        let how = How {
+            charts: self.charts,
+            release_timeout: self.settings.release_timeout,
+            over: step.over,
+            fail_fast: self.settings.fail_fast,
+        };
+        let mut again = Again::times(AGAIN);
         let mut wanted = step.releases.clone();
         let mut round = 1;
         loop {
@@ -116,19 +127,22 @@ impl Sync<'_> {
             let synced = |id: &str| reports.iter().any(|one| one.status == "synced" && one.id() == id);
             wanted.retain(|id| !synced(id));
             let mends = match &result {
-                Err(Error::Release(failure)) if round < ROUNDS => match self.mend(failure).await {
-                    Ok(mends) => mends,
-                    Err(error) if error.is_interruption() => return Err(error),
-                    // The failure itself is worth more than why it could not be looked into.
-                    Err(_) => false,
-                },
+                Err(Error::Release(failure)) => {
+                    let passes = !failure.timed_out && self.passes(failure, &mut again).await?;
+                    match self.mend(failure, passes, round < ROUNDS).await {
+                        Ok(mends) => mends,
+                        Err(error) if error.is_interruption() => return Err(error),
+                        // The failure itself is worth more than why it could not be looked into.
+                        Err(_) => false,
+                    }
+                }
                 _ => false,
             };
             // One that is tried again has not failed yet.
             done.extend(reports.into_iter().filter(|report| !mends || report.status == "synced"));
             if !mends {
                 return match result {
-                    Err(Error::Release(mut failure)) => {
+                    Err(Error::Release(mut failure)) if failure.diagnosis == Diagnosis::default() => {
                         failure.diagnosis = behind(self.tools, &failure).await;
                         Err(Error::Release(failure))
                     }
@@ -139,13 +153,28 @@ impl Sync<'_> {
         }
     }
 
-    /// Mends what can be mended after a failure: a release that helm left locked when it was killed, which this run has
-    /// begun and nobody else. Tells whether it is worth trying again.
-    async fn mend(&self, failure: &ReleaseFailure) -> Result<bool, Error> {
-        let Some(id) = &failure.release else { return Ok(false) };
+    /// Whether a failure may be over by itself; then a pause has passed, and the API server answers.
+    async fn passes(&self, failure: &ReleaseFailure, again: &mut Again) -> Result<bool, Error> {
+        let release = failure.release.iter().map(|release| ("release", release.clone()));
+        let release: Vec<_> = release.collect();
+        let stop = self.tools.runner.stop();
+        let passes = again
+            .after(stop, "Failed to sync Helm releases, trying again", &release, &failure.reason)
+            .await?;
+        if passes {
+            self.tools.ask(Call::get("/readyz")).await?;
+        }
+        Ok(passes)
+    }
+
+    /// Mends what can be mended after a failure: a release that helm left locked when it was killed or cut off, which this
+    /// run has begun and nobody else. Tells whether it is worth trying again: when that was in the way and `more` tries are
+    /// left, or when what was in the way `passes` by itself.
+    async fn mend(&self, failure: &ReleaseFailure, passes: bool, more: bool) -> Result<bool, Error> {
+        let Some(id) = failure.release.as_ref().filter(|_| passes || more) else { return Ok(passes) };
         let stored = self.tools.observe_releases().await?;
         let Some(locked) = stored.iter().find(|one| one.is_pending() && one.id() == *id) else {
-            return Ok(false);
+            return Ok(passes);
         };
         let own = Identity::own().to_string();
         let ours = self.notes.operation(id, locked.revision).is_some_and(|operation| operation.run == own);

@@ -5,15 +5,18 @@
 //! nobody else has written, deleting what was looked at and nothing newer. kubeconfig, certificates and programs that
 //! give credentials stay kubectl's. It listens on a socket in the run's own folder of mode 0700.
 
+mod away;
+mod watch;
+
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
-use hyper::{Method, Request};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
@@ -22,6 +25,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, Semaphore};
 
+use self::away::Away;
 use super::{Toolbox, last_words};
 use crate::error::Error;
 use crate::process::signals::Order;
@@ -78,6 +82,8 @@ pub struct Api {
     proxy: Mutex<Option<Proxy>>,
     /// Room for requests side by side.
     room: Semaphore,
+    /// What is known of an API server that does not answer.
+    away: Away,
 }
 
 /// A `kubectl proxy` that runs.
@@ -116,7 +122,12 @@ impl Api {
     /// A way that is opened with the first request; its socket lies in this folder.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), proxy: Mutex::new(None), room: Semaphore::new(SIDE_BY_SIDE) }
+        Self {
+            folder: folder.to_owned(),
+            proxy: Mutex::new(None),
+            room: Semaphore::new(SIDE_BY_SIDE),
+            away: Away::default(),
+        }
     }
 }
 
@@ -335,17 +346,21 @@ impl Toolbox {
     pub async fn ask(&self, call: Call<'_>) -> Result<Answer, Error> {
         let start = Instant::now();
         loop {
-            let answer = self.ask_once(&call).await?;
-            // As client-go does: it was not looked at, so it is no change that could be made twice.
-            match answer.again {
-                Some(pause) if start.elapsed() + pause < self.clock.cap(LONGEST) => {
-                    if call.stops {
-                        self.runner.stop().sleep(pause).await?;
-                    } else {
-                        tokio::time::sleep(pause).await;
-                    }
+            let answer = self.ask_once(&call).await;
+            let pause = match &answer {
+                // As client-go does: it was not looked at, so it is no change that could be made twice.
+                Ok(Answer { again: Some(pause), .. })
+                    if start.elapsed() + *pause < self.clock.cap(LONGEST) =>
+                {
+                    Some(*pause)
                 }
-                _ => return Ok(answer),
+                answer => self.api.away.pause(answer, start.elapsed()),
+            };
+            let Some(pause) = pause else { return answer };
+            if call.stops {
+                self.runner.stop().sleep(pause).await?;
+            } else {
+                tokio::time::sleep(pause).await;
             }
         }
     }
@@ -383,6 +398,28 @@ impl Toolbox {
         let failed = |reason: String| Error::Api { request: request.clone(), status: None, reason };
         // Never closed.
         let _room = self.api.room.acquire().await;
+        let answer = self.open(call).await?;
+        let status = answer.status().as_u16();
+        let again = answer.headers().get(RETRY_AFTER).filter(|_| status == 429 || status >= 500);
+        let again = again.and_then(|seconds| seconds.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+        let mut incoming = answer.into_body();
+        let mut body = Vec::new();
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|error| failed(error.to_string()))?;
+            if let Some(data) = frame.data_ref() {
+                body.extend_from_slice(data);
+            }
+            if body.len() > LARGEST_ANSWER {
+                return Err(failed(format!("the answer has more than {LARGEST_ANSWER} bytes")));
+            }
+        }
+        Ok(Answer { request, status, body, again })
+    }
+
+    /// Makes a request, and gives the answer as soon as its head is there.
+    async fn open(&self, call: &Call<'_>) -> Result<Response<Incoming>, Error> {
+        let request = call.to_string();
+        let failed = |reason: String| Error::Api { request: request.clone(), status: None, reason };
         let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -399,22 +436,7 @@ impl Toolbox {
             .header(CONTENT_TYPE, content_type)
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| failed(error.to_string()))?;
-        let answer = sender.send_request(message).await.map_err(|error| failed(error.to_string()))?;
-        let status = answer.status().as_u16();
-        let again = answer.headers().get(RETRY_AFTER).filter(|_| status == 429 || status >= 500);
-        let again = again.and_then(|seconds| seconds.to_str().ok()?.parse().ok()).map(Duration::from_secs);
-        let mut incoming = answer.into_body();
-        let mut body = Vec::new();
-        while let Some(frame) = incoming.frame().await {
-            let frame = frame.map_err(|error| failed(error.to_string()))?;
-            if let Some(data) = frame.data_ref() {
-                body.extend_from_slice(data);
-            }
-            if body.len() > LARGEST_ANSWER {
-                return Err(failed(format!("the answer has more than {LARGEST_ANSWER} bytes")));
-            }
-        }
-        Ok(Answer { request, status, body, again })
+        sender.send_request(message).await.map_err(|error| failed(error.to_string()))
     }
 
     /// Connects to kubectl, which is started first when it does not run.

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::Toolbox;
 use crate::child_env::AGE_IDENTITIES;
 use crate::error::Error;
@@ -235,6 +237,7 @@ impl Toolbox {
         let mut invocation = self.helmfile(file, charts, args).deadline(self.clock.left());
         invocation.stdout_is_talk = true;
         invocation.grace = SYNC_GRACE;
+        invocation.in_vain = Some(options.in_vain);
         let invocation = prepare(invocation, options.identities, &BTreeMap::new());
         self.runner
             .run_watched(invocation, |stream, line| {
@@ -247,7 +250,7 @@ impl Toolbox {
 }
 
 /// How a state file is synced.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SyncOptions<'a> {
     /// Whether its values refer to encrypted files.
     pub identities: bool,
@@ -257,6 +260,8 @@ pub struct SyncOptions<'a> {
     pub timeout: Option<Duration>,
     /// Over what helm goes that would stop it.
     pub over: Over,
+    /// Says when it waits in vain: it is ended then.
+    pub in_vain: watch::Receiver<bool>,
 }
 
 /// Options that pick releases by namespace and name.

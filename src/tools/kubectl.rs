@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use secrecy::SecretSlice;
+use secrecy::{ExposeSecret as _, SecretSlice};
 use serde_json::Value;
 
 use super::{Toolbox, last_words};
+use crate::again::Again;
 use crate::child_env::AGE_IDENTITIES;
 use crate::error::Error;
 use crate::process::{Invocation, Output};
@@ -19,6 +20,9 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// How long a kubectl may take that makes several requests.
 const PROCESS: Duration = Duration::from_secs(30);
+
+/// How often objects are applied again: an API server that restarts is away for some 20 seconds.
+const APPLIED_AGAIN: usize = 7;
 
 /// Who changed an object, in its managed fields.
 pub const FIELD_MANAGER: &str = "k3s-boot";
@@ -169,7 +173,18 @@ impl Toolbox {
         // Without validation: it would ask for the whole OpenAPI document, for which a fresh API server needs half a
         // second. What is applied here is made here, or was looked at in the preflight.
         let args = ["apply", "--server-side", "--force-conflicts", "--validate=ignore", &manager, "-f", "-"];
-        self.succeed(self.kubectl(&args).stdin(manifest)).await.map(drop)
+        let mut again = Again::times(APPLIED_AGAIN);
+        loop {
+            let stdin = SecretSlice::from(manifest.expose_secret().to_vec());
+            let result = self.succeed(self.kubectl(&args).stdin(stdin)).await;
+            let Err(Error::Tool { reason, .. }) = &result else { return result.map(drop) };
+            if !again
+                .after(self.runner.stop(), "Objects cannot be applied, trying again", &[], reason)
+                .await?
+            {
+                return result.map(drop);
+            }
+        }
     }
 
     async fn succeed(&self, invocation: Invocation) -> Result<Output, Error> {

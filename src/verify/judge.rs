@@ -124,6 +124,15 @@ pub fn judge(flux: &Flux, asked: &Asked) -> Verdict {
     })
 }
 
+/// A FluxInstance that says of itself that it will not go on, and its words.
+#[must_use]
+pub fn stalled_instance(flux: &Flux) -> Option<(String, String)> {
+    match stalled(flux.instance.as_ref()?)? {
+        Verdict::Failed { object, reason } => Some((object, reason)),
+        _ => None,
+    }
+}
+
 /// A resource that says of itself that it will not go on.
 fn stalled(resource: &Resource) -> Option<Verdict> {
     let condition = resource.condition("Stalled").filter(|condition| condition.status == "True")?;

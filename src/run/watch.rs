@@ -1,0 +1,237 @@
+//! Watching releases while helm syncs them: a bad state is warned of when it is seen, not at helm's deadline.
+//!
+//! Two watches tell that a pod or a warning has changed, and nothing of what; then it is looked at, at most every second or
+//! so. With nothing going on, nothing is asked.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::{SAY_EVERY, seconds};
+use crate::desired::releases::Release;
+use crate::diagnose::known::{Diagnosis, find, lasts};
+use crate::diagnose::look::{Seen, node_down, told};
+use crate::diagnose::pods::{Stage, Trouble};
+use crate::diagnose::release::in_the_way;
+use crate::error::Error;
+use crate::observed::workloads::pending;
+use crate::tools::Toolbox;
+use crate::verify::stalled_instance;
+
+/// What has just begun is not looked at.
+const YOUNG: Duration = Duration::from_secs(2);
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(1500);
+
+/// A release that helm works at.
+#[derive(Clone, Copy)]
+pub(super) struct AtWork<'a> {
+    pub(super) release: &'a Release,
+    pub(super) since: Instant,
+    /// How long helm waits for it.
+    pub(super) deadline: Duration,
+}
+
+/// What is seen of releases at work.
+pub(super) struct Watcher<'a> {
+    tools: &'a Toolbox,
+    fail_fast: bool,
+    woken: Notify,
+    /// Since when a trouble is there, by release and trouble.
+    troubles: RefCell<BTreeMap<(String, String), Instant>>,
+    warned: RefCell<BTreeSet<(String, String)>>,
+    /// What of each release is not ready.
+    pending: RefCell<BTreeMap<String, String>>,
+    /// When it was last said what is waited for.
+    said: Cell<Instant>,
+}
+
+impl<'a> Watcher<'a> {
+    pub(super) fn new(tools: &'a Toolbox, fail_fast: bool) -> Self {
+        Self {
+            tools,
+            fail_fast,
+            woken: Notify::new(),
+            troubles: RefCell::default(),
+            warned: RefCell::default(),
+            pending: RefCell::default(),
+            said: Cell::new(Instant::now()),
+        }
+    }
+
+    /// What of a release was not ready when it was last looked at.
+    pub(super) fn pending(&self, release: &str) -> Option<String> {
+        self.pending.borrow().get(release).cloned()
+    }
+
+    /// Watches until one of the releases that are at work waits in vain; for ever if none does.
+    pub(super) async fn keep(&self, at_work: impl Fn() -> Vec<AtWork<'a>>) -> (String, Diagnosis) {
+        let wake = || self.woken.notify_one();
+        tokio::select! {
+            never = self.tools.watch("/api/v1/pods", wake) => match never {},
+            never = self.tools.watch("/api/v1/events?fieldSelector=type%3DWarning", wake) => match never {},
+            found = self.look_again_and_again(at_work) => found,
+        }
+    }
+
+    async fn look_again_and_again(&self, at_work: impl Fn() -> Vec<AtWork<'a>>) -> (String, Diagnosis) {
+        let mut unsettled = false;
+        loop {
+            let until_said = SAY_EVERY.saturating_sub(self.said.get().elapsed());
+            tokio::select! {
+                () = self.woken.notified() => {}
+                () = sleep(if unsettled { PAUSE } else { until_said }) => {}
+            }
+            let due = self.said.get().elapsed() >= SAY_EVERY;
+            unsettled = false;
+            for one in at_work() {
+                if one.since.elapsed() < YOUNG {
+                    unsettled = true;
+                    continue;
+                }
+                // The cluster may be away for a while; the next look tells.
+                match self.look(one, due).await {
+                    Ok(Look::InVain(diagnosis)) => return (one.release.id(), diagnosis),
+                    Ok(Look::Unsettled) => unsettled = true,
+                    Ok(Look::Settled) | Err(_) => {}
+                }
+            }
+            if due {
+                self.said.set(Instant::now());
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn look(&self, one: AtWork<'a>, due: bool) -> Result<Look, Error> {
+        let id = one.release.id();
+        let seen = Seen::of(self.tools, &id).await?;
+        let pending = pending(&seen.workloads, &id).join(", ");
+        if due {
+            say(&id, one, &pending);
+        }
+        let mut troubles = in_the_way(&id, &seen.workloads, &seen.pods, &seen.events);
+        if !pending.is_empty() && troubles.iter().all(|trouble| trouble.stage >= Stage::Warned) {
+            troubles.extend(node_down(self.tools, &id, &seen).await?);
+        }
+        self.pending.borrow_mut().insert(id.clone(), pending);
+        if one.release.chart_name() == "flux-instance"
+            && let Some((object, state)) = stalled_instance(&self.tools.observe_flux().await?)
+        {
+            let stalled = Trouble { object, stage: Stage::Refused, state, crashed: None };
+            return Ok(Look::InVain(told(self.tools, &id, stalled).await));
+        }
+        let mut unsettled = false;
+        let mut there = BTreeSet::new();
+        for trouble in troubles {
+            let key = (id.clone(), key(&trouble));
+            there.insert(key.clone());
+            if self.warned.borrow().contains(&key) {
+                continue;
+            }
+            let since = *self.troubles.borrow_mut().entry(key.clone()).or_insert_with(Instant::now);
+            if since.elapsed() < grace(&trouble) {
+                unsettled = true;
+                continue;
+            }
+            let ends = lasts(&trouble.state) || (self.fail_fast && seldom_mends(&trouble));
+            let diagnosis = told(self.tools, &id, trouble).await;
+            if ends {
+                return Ok(Look::InVain(diagnosis));
+            }
+            warn(&id, diagnosis);
+            self.warned.borrow_mut().insert(key);
+        }
+        // What is over begins anew when it comes again.
+        self.troubles.borrow_mut().retain(|key, _| key.0 != id || there.contains(key));
+        Ok(if unsettled { Look::Unsettled } else { Look::Settled })
+    }
+}
+
+/// What a look has found.
+enum Look {
+    /// Nothing that has not been said.
+    Settled,
+    /// Something that is said if it is still there soon.
+    Unsettled,
+    /// The release waits in vain.
+    InVain(Diagnosis),
+}
+
+/// By what a trouble is the same when it is seen again, although its words count on, and its pod is replaced.
+fn key(trouble: &Trouble) -> String {
+    let known = find(&trouble.state).map(|known| known.id);
+    // Less what a controller has added to its name.
+    let object = trouble.object.rsplit_once('-').map_or(trouble.object.as_str(), |(object, _)| object);
+    format!("{object} {}", known.map_or_else(|| format!("{:?}", trouble.stage), ToOwned::to_owned))
+}
+
+/// How long a trouble is there before it is worth a warning: much of it is over by itself while a cluster comes up.
+fn grace(trouble: &Trouble) -> Duration {
+    // Before there is a network, no node is ready.
+    let waits_for_network =
+        find(&trouble.state).is_some_and(|known| ["node-not-ready", "node-down", "cni"].contains(&known.id));
+    Duration::from_secs(match trouble.stage {
+        _ if waits_for_network => 10,
+        Stage::Unstarted => 0,
+        Stage::Unplaced | Stage::Refused | Stage::Ended => 2,
+        Stage::Node | Stage::Warned => 8,
+        Stage::Unready => 12,
+    })
+}
+
+/// Whether a trouble often stays: what `--fail-fast` ends.
+fn seldom_mends(trouble: &Trouble) -> bool {
+    matches!(trouble.stage, Stage::Unplaced | Stage::Unstarted | Stage::Ended | Stage::Refused)
+}
+
+fn warn(release: &str, diagnosis: Diagnosis) {
+    let mut pairs = vec![("release", release.to_owned())];
+    pairs.extend(diagnosis.pairs());
+    crate::logger::log(crate::logger::Level::Warn, "Release is held up", &pairs);
+}
+
+/// Says what is waited for. helm may still be applying, or wait for a hook or for custom resources.
+fn say(release: &str, one: AtWork<'_>, pending: &str) {
+    let elapsed = one.since.elapsed();
+    let mut pairs = vec![("release", release.to_owned()), ("elapsed", seconds(elapsed))];
+    pairs.extend(
+        Some(pending).filter(|pending| !pending.is_empty()).map(|pending| ("pending", pending.to_owned())),
+    );
+    pairs.extend(super::left(one.deadline, elapsed).map(|left| ("left", left)));
+    crate::logger::log(crate::logger::Level::Info, "Waiting for release", &pairs);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trouble(object: &str, stage: Stage, words: &str) -> Trouble {
+        Trouble { object: object.to_owned(), stage, state: words.to_owned(), crashed: None }
+    }
+
+    #[test]
+    fn a_trouble_is_known_again() {
+        let crash = |pod: &str, count: u32| {
+            let state =
+                format!("container main: CrashLoopBackOff, ended with exit code 1 (Error), {count} restarts");
+            key(&trouble(pod, Stage::Unstarted, &state))
+        };
+        assert_eq!(crash("Pod n/cilium-abcde", 1), crash("Pod n/cilium-fghij", 2));
+        let other = key(&trouble("Pod n/cilium-abcde", Stage::Unplaced, "1 Insufficient cpu."));
+        assert_ne!(crash("Pod n/cilium-abcde", 1), other);
+    }
+
+    #[test]
+    fn what_is_over_soon_is_not_warned_of() {
+        let wait = |stage, state: &str| grace(&trouble("Pod n/a-b", stage, state)).as_secs();
+        assert_eq!(wait(Stage::Unstarted, "container main: ImagePullBackOff"), 0);
+        assert_eq!(wait(Stage::Unplaced, "1 Insufficient cpu."), 2);
+        assert_eq!(wait(Stage::Unplaced, "untolerated taint {node.kubernetes.io/not-ready: }"), 10);
+        assert!(wait(Stage::Unready, "container main: runs, and is not ready") > 10);
+    }
+}

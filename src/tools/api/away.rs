@@ -1,0 +1,88 @@
+//! An API server that goes away in the middle of a run: k3s restarts, or etcd chooses a leader.
+//!
+//! Before anything was changed, that is told at once. Later, what was begun is worth waiting for: each request is then made
+//! again for a while. All of them may be: a change carries its own condition, or says the same once more.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use super::{Answer, Toolbox, words};
+use crate::diagnose::known::passes;
+use crate::error::Error;
+use crate::run::seconds;
+
+/// How long an API server may be away in the middle of a run.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is known of it.
+#[derive(Default)]
+pub(super) struct Away {
+    /// Whether it is waited for.
+    patient: Cell<bool>,
+    /// Since when it does not answer.
+    since: Cell<Option<Instant>>,
+}
+
+impl Away {
+    /// How long to wait before the request is made again, which has gone on for so long and was answered so; `None` when it
+    /// is not to be.
+    pub(super) fn pause(&self, answer: &Result<Answer, Error>, elapsed: Duration) -> Option<Duration> {
+        let reason = match answer {
+            Ok(answer) if answer.status < 500 => None,
+            Ok(answer) => Some(words(answer.status, &answer.body)).filter(|words| {
+                // kubectl says 502 when it cannot reach the server.
+                matches!(answer.status, 502..=504) || passes(words)
+            }),
+            Err(Error::Api { status: None, reason, .. }) => Some(reason.clone()),
+            Err(error @ Error::Unanswered { .. }) => Some(error.to_string()),
+            Err(_) => return None,
+        };
+        let Some(reason) = reason else {
+            if let Some(since) = self.since.take() {
+                tracing::info!(away = %seconds(since.elapsed()), "API server answers again");
+            }
+            return None;
+        };
+        if !self.patient.get() || elapsed > LONGEST {
+            return None;
+        }
+        if self.since.get().is_none() {
+            self.since.set(Some(Instant::now()));
+            tracing::warn!(reason, "API server does not answer, trying again");
+        }
+        Some(PAUSE)
+    }
+}
+
+impl Toolbox {
+    /// From now on an API server that goes away is waited for, a minute at most.
+    pub fn be_patient(&self) {
+        self.api.away.patient.set(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_waited_for_once_that_is_worth_it() {
+        let away = Away::default();
+        let answer = |status, body: &str| {
+            Ok(Answer { request: String::new(), status, body: body.as_bytes().to_vec(), again: None })
+        };
+        let gone = answer(502, "dial tcp 10.0.0.1:6443: connect: connection refused");
+        assert_eq!(away.pause(&gone, Duration::ZERO), None);
+        away.patient.set(true);
+        assert_eq!(away.pause(&gone, Duration::ZERO), Some(PAUSE));
+        assert!(away.since.get().is_some());
+        assert_eq!(away.pause(&answer(500, "etcdserver: leader changed"), Duration::ZERO), Some(PAUSE));
+        assert_eq!(away.pause(&answer(500, "out of order"), Duration::ZERO), None);
+        assert_eq!(away.pause(&gone, LONGEST * 2), None);
+        assert_eq!(away.pause(&answer(200, ""), Duration::ZERO), None);
+        assert!(away.since.get().is_none());
+    }
+}
