@@ -22,9 +22,8 @@ use crate::plan::releases::ReleaseAction;
 use crate::plan::{ObjectAction, Plan};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
-use crate::report::{
-    ClusterReport, FailureReport, FluxReport, ProblemReport, ReleaseReport, Report, StageReport, rounded,
-};
+use crate::report::failure::FailureReport;
+use crate::report::{ClusterReport, FluxReport, ProblemReport, ReleaseReport, Report, StageReport, rounded};
 use crate::run::lock::Lock;
 use crate::run::releases::say;
 use crate::run::sync::Sync;
@@ -70,16 +69,15 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
                 // All of it is on the log.
                 transcript.discard();
             }
-            if let Error::Release(failure) = &error {
-                report.failure = Some(FailureReport::new(failure, redactor));
-            }
             let log = transcript.path();
             // What did not begin is begun by the same command.
             let failed = report.stages.last().filter(|stage| !stage.ok);
             let stage =
                 failed.and_then(|failed| Stage::ALL.into_iter().find(|one| one.name() == failed.name));
             let go_on = stage.and_then(|stage| go_on(&settings.command, stage));
-            error.report(&End { log: log.as_deref(), killed: stop.killed(), go_on });
+            let end = End { log: log.as_deref(), killed: stop.killed(), go_on };
+            error.report(&end);
+            report.failure = Some(FailureReport::new(&error, &end, redactor));
             report.log = log.map(|path| path.display().to_string());
         }
     }

@@ -447,7 +447,7 @@ impl Boot {
     /// A text without what differs from run to run: times, durations, paths, names of logs.
     fn normalized(&self, text: &str) -> String {
         let folder = self.folder.path().display().to_string();
-        let text = text.replace(&folder, "[TMP]");
+        let text = without_logs(&text.replace(&folder, "[TMP]"));
         let lines = text.split_inclusive('\n').map(|line| {
             let line = match line.split_once(' ') {
                 Some((time, rest)) if time.len() == 20 && time.ends_with('Z') => format!("[TS] {rest}"),
@@ -460,6 +460,16 @@ impl Boot {
         });
         lines.collect()
     }
+}
+
+/// A text with one name for all logs, each of which has another one.
+fn without_logs(text: &str) -> String {
+    let folder = "[TMP]/state/k3s-boot/logs/";
+    let mut parts = text.split(folder);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + folder + "[LOG]" + part.split_once(".log").map_or(part, |(_, rest)| rest)
+    })
 }
 
 /// `key="…"` with another value.
