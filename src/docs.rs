@@ -9,6 +9,7 @@ use schemars::generate::SchemaSettings;
 use crate::check::rules;
 use crate::cli::Cli;
 use crate::config::Config;
+use crate::logger::json::LogLine;
 use crate::report::Report;
 use crate::report::checks::ChecksReport;
 use crate::report::diff::DiffReport;
@@ -93,12 +94,12 @@ pub fn config_schema() -> serde_json::Result<String> {
     schema::<Config>(SchemaSettings::draft07())
 }
 
-/// The JSON schemas of what commands print with `-o json`, by the command's name.
+/// The JSON schemas of what commands print with `-o json`, by the command's name, and of a log line.
 ///
 /// # Errors
 ///
 /// Never in practice: it writes into memory.
-pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 6]> {
+pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 7]> {
     // What may be left out when it is written is not required, other than for what is read.
     let written = || SchemaSettings::draft07().for_serialize();
     Ok([
@@ -106,6 +107,7 @@ pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 6]> {
         ("apps-list", schema::<StagesReport>(written())?),
         ("check", schema::<ChecksReport>(written())?),
         ("diff", schema::<DiffReport>(written())?),
+        ("log", schema::<LogLine<'_>>(written())?),
         ("recover", schema::<RecoverReport>(written())?),
         ("status", schema::<StatusReport>(written())?),
     ])

@@ -77,7 +77,13 @@ pub fn main_impl() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            _ = writeln!(std::io::stderr(), "k3s-boot: {error:#}");
+            let reason = format!("{error:#}");
+            if tracing::enabled!(tracing::Level::ERROR) {
+                tracing::error!(reason, "Run failed");
+            } else {
+                // There is no log yet.
+                _ = writeln!(std::io::stderr(), "k3s-boot: {}", logger::escaped(&reason));
+            }
             ExitCode::FAILURE
         }
     }

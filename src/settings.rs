@@ -10,7 +10,7 @@ use crate::check::Finding;
 use crate::cli::{Apps, Check, Checks, Color, Diff, Global, OutputFormat, Recover};
 use crate::config::{self, Config, Text, Timeout};
 use crate::env::Env;
-use crate::logger::{Level, LogSettings};
+use crate::logger::{Level, LogFormat, LogSettings};
 use crate::plan::wishes::Wishes;
 
 /// The programs that are driven, in the seed's order, and `helm`, which helmfile needs.
@@ -172,7 +172,8 @@ impl Settings {
             wait_lock: Duration::ZERO,
             offline: false,
             cluster_flag: None,
-            can_ask: env.stdin_is_terminal && env.stderr_is_terminal,
+            // A question is no line of a log for machines.
+            can_ask: env.stdin_is_terminal && env.stderr_is_terminal && global.log_format == LogFormat::Text,
             json: global.output == OutputFormat::Json,
             colour: colour(global.color, env, env.stdout_is_terminal),
             command: env.args.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
@@ -285,6 +286,7 @@ pub fn log_settings(global: &Global, data_on_stdout: bool, env: &Env) -> (LogSet
     };
     let settings = LogSettings {
         level,
+        format: global.log_format,
         colour_stdout: colour(global.color, env, env.stdout_is_terminal),
         colour_stderr: colour(global.color, env, env.stderr_is_terminal),
         stdout_is_data: data_on_stdout || global.output == OutputFormat::Json,

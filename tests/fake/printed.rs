@@ -69,6 +69,7 @@ fn usage_errors_end_with_2() {
         &["apps", "--timeout", "soon"],
         &["apps", "--timeout", "10ms"],
         &["apps", "--log-level", "verbose"],
+        &["apps", "--log-format", "yaml"],
         &["completions", "tcsh"],
     ];
     let said = errors.map(|args| {
@@ -109,6 +110,12 @@ fn usage_errors_end_with_2() {
     ["apps", "--log-level", "verbose"]
     error: invalid value 'verbose' for '--log-level <LEVEL>'
       [possible values: debug, info, warn, error]
+
+    For more information, try '--help'.
+
+    ["apps", "--log-format", "yaml"]
+    error: invalid value 'yaml' for '--log-format <FORMAT>'
+      [possible values: text, json]
 
     For more information, try '--help'.
 
