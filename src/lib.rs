@@ -3,6 +3,7 @@
 //! The way of the data is told in `ARCHITECTURE.md`: settings, desired and observed make a plan, which is run and
 //! verified.
 
+pub mod actions;
 pub mod age;
 pub mod charts;
 pub mod check;
@@ -45,6 +46,7 @@ use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 
+use crate::actions::Guard;
 use crate::cli::{Apps, Check, Cli, Command, Diff, Global, Recover};
 use crate::env::Env;
 use crate::process::signals::Stop;
@@ -61,7 +63,7 @@ pub fn main_impl() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are errors too, with exit code 0.
-            _ = error.print();
+            print_usage(&error);
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -86,6 +88,18 @@ pub fn main_impl() -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Tells what is wrong with the command line. It repeats words of it, and a workflow of GitHub Actions may have put there
+/// what somebody else wrote.
+fn print_usage(error: &clap::Error) {
+    let text = error.render().to_string();
+    let guarded = Guard::On.text(text.clone());
+    if guarded == text {
+        _ = error.print();
+    } else {
+        _ = std::io::stderr().write_all(guarded.as_bytes());
     }
 }
 
@@ -127,7 +141,7 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
             ErrorKind::ValueValidation,
             "no stage is left: `--only`, `--from` and `--skip` leave out all of them",
         );
-        _ = error.print();
+        print_usage(&error);
         return Ok(ExitCode::from(2));
     }
     let (env, redactor) = begin(global, apps.dry_run || apps.list)?;
@@ -143,7 +157,7 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
     }
     let report = run(async |stop| Ok(commands::apps::apps(&settings, &env, &redactor, stop).await))?;
     if settings.json {
-        report::print(&report).context("failed to write to stdout")?;
+        report::print(&report, settings.guard).context("failed to write to stdout")?;
     }
     Ok(ExitCode::from(report.exit_code))
 }

@@ -13,6 +13,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::actions::Guard;
 use crate::redact::Redactor;
 
 /// How log lines look.
@@ -166,6 +167,8 @@ pub struct LogSettings {
     pub colour_stderr: bool,
     /// Standard output carries data, so that all lines go to standard error.
     pub stdout_is_data: bool,
+    /// Whether GitHub's runner reads them.
+    pub guard: Guard,
 }
 
 struct LogLayer {
@@ -228,8 +231,8 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         let colour = if to_stderr { self.settings.colour_stderr } else { self.settings.colour_stdout };
         let now = SystemTime::now();
         let line = match self.settings.format {
-            LogFormat::Text => format_line(now, level, &message, &pairs, colour),
-            LogFormat::Json => json::format_line(now, level, &message, &pairs),
+            LogFormat::Text => self.settings.guard.text(format_line(now, level, &message, &pairs, colour)),
+            LogFormat::Json => self.settings.guard.json(json::format_line(now, level, &message, &pairs)),
         };
         // One write a line, so that lines do not tear; a closed stream is no reason to end a bootstrap.
         _ = if to_stderr {

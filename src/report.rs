@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::failure::FailureReport;
+use crate::actions::Guard;
 use crate::check::Finding;
 use crate::desired::releases::Release;
 use crate::kubeconfig::Target;
@@ -29,11 +30,17 @@ use crate::run::seconds;
 /// # Errors
 ///
 /// When stdout cannot be written.
-pub fn print(report: &impl Serialize) -> std::io::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut stdout, report)?;
-    stdout.write_all(b"\n")?;
-    stdout.flush()
+pub fn print(report: &impl Serialize, guard: Guard) -> std::io::Result<()> {
+    print_json(serde_json::to_string_pretty(report)? + "\n", guard)
+}
+
+/// Prints lines of JSON on stdout.
+///
+/// # Errors
+///
+/// When stdout cannot be written.
+pub fn print_json(json: String, guard: Guard) -> std::io::Result<()> {
+    write(&guard.json(json))
 }
 
 /// Prints a report's words for people on stdout.
@@ -41,7 +48,11 @@ pub fn print(report: &impl Serialize) -> std::io::Result<()> {
 /// # Errors
 ///
 /// When stdout cannot be written.
-pub fn print_text(text: &str) -> std::io::Result<()> {
+pub fn print_text(text: String, guard: Guard) -> std::io::Result<()> {
+    write(&guard.text(text))
+}
+
+fn write(text: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()

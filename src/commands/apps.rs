@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub use self::list::list;
 use self::preflight::{Ready, preflight};
 use super::toolbox;
+use crate::actions::Actions;
 use crate::child_env;
 use crate::desired::objects::ObjectId;
 use crate::env::Env;
@@ -46,9 +47,9 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
     let start = Instant::now();
     let transcript =
         Transcript::new(settings.state.as_ref().map(|state| state.join("logs")), redactor.clone());
-    let mut run = Run { report: Report::default(), changed: false };
+    let mut run = Run { report: Report::default(), changed: false, actions: settings.actions.clone() };
     let result = Box::pin(bootstrap(settings, env, redactor, stop.clone(), &transcript, &mut run)).await;
-    let Run { mut report, changed } = run;
+    let Run { mut report, changed, .. } = run;
     report.seconds = rounded(start.elapsed());
     match result {
         Ok(verdict) => {
@@ -80,6 +81,9 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
             report.failure = Some(FailureReport::new(&error, &end, redactor));
             report.log = log.map(|path| path.display().to_string());
         }
+    }
+    if let Some(actions) = &settings.actions {
+        actions.tell(&report);
     }
     report
 }
@@ -145,6 +149,8 @@ struct Run {
     report: Report,
     /// Whether anything may have been changed in the cluster.
     changed: bool,
+    /// Whom stages are told as groups.
+    actions: Option<Actions>,
 }
 
 impl Run {
@@ -154,7 +160,9 @@ impl Run {
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let start = Instant::now();
+        let group = self.actions.as_ref().map(|actions| actions.group(name));
         let result = work.await;
+        drop(group);
         self.report.stages.push(StageReport { name, ok: result.is_ok(), seconds: rounded(start.elapsed()) });
         result
     }
@@ -189,6 +197,8 @@ async fn bootstrap(
     if let Some(live) = &ready.picture.observed.live {
         run.report.cluster = Some(ClusterReport::new(&tools.target, live));
         if !ready.plan.is_empty() {
+            let told = run.actions.as_ref().filter(|_| !settings.wishes.stages.has(Stage::Nodes));
+            let _group = told.map(|actions| actions.group(Stage::Nodes.name()));
             nodes::say(&live.cluster);
         }
     }

@@ -60,7 +60,7 @@ pub async fn recover(
         }
     }
     if settings.json {
-        report::print(&report)?;
+        report::print(&report, settings.guard)?;
     }
     Ok(report.exit_code)
 }

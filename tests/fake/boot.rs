@@ -20,6 +20,7 @@ use tempfile::TempDir;
 
 use super::listener::BROKEN;
 use super::scenario;
+use super::streams::{assert_json_lines, assert_own_commands, without_commands};
 use super::support::{assert_log_lines, assert_no_canary, assert_no_canary_in_files};
 
 /// Secrets made for one test, which must show nowhere.
@@ -330,8 +331,8 @@ impl Boot {
         self.start_with(&[])
     }
 
-    #[track_caller]
-    fn start_with(&self, env: &[(&str, &str)]) -> Running<'_> {
+    /// Writes down what the tools play, and forgets what they played.
+    fn prepare(&self) {
         for path in files(self.folder.path()).unwrap() {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.parent() == Some(self.folder.path())
@@ -348,6 +349,11 @@ impl Boot {
         let scenario = json!({"canaries": self.all_canaries(), "rules": rules, "objects": objects});
         std::fs::write(self.path("scenario.json"), scenario.to_string()).unwrap();
         std::fs::write(self.path("transcript"), "").unwrap();
+    }
+
+    #[track_caller]
+    fn start_with(&self, env: &[(&str, &str)]) -> Running<'_> {
+        self.prepare();
         let mut child = self.command().envs(env.iter().copied()).spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -399,7 +405,7 @@ impl Boot {
         let canaries = self.all_canaries();
         assert_no_canary(&canaries, "stdout", stdout.as_bytes());
         assert_no_canary(&canaries, "stderr", stderr.as_bytes());
-        for place in ["transcript", "home", "tmp", "cache", "state"] {
+        for place in ["transcript", "home", "tmp", "cache", "state", "summary.md"] {
             let path = self.path(place);
             if path.is_file() {
                 assert_no_canary(&canaries, place, &std::fs::read(path).unwrap());
@@ -407,15 +413,22 @@ impl Boot {
                 assert_no_canary_in_files(&canaries, &path);
             }
         }
-        let coloured = self.args.iter().any(|arg| arg == "always");
-        if !coloured {
-            let data = ["json", "--dry-run", "--list"];
-            if self.args[0] == "apps" && !self.args.iter().any(|arg| data.contains(&arg.as_str())) {
-                assert_log_lines(stdout);
+        let in_actions = self.env.get("GITHUB_ACTIONS").is_some_and(|value| value == "true");
+        if in_actions {
+            assert_own_commands([stdout, stderr].concat().as_str());
+        }
+        let has = |words: &[&str]| self.args.windows(words.len()).any(|args| args == words);
+        let lines = if has(&["--log-format", "json"]) { assert_json_lines } else { assert_log_lines };
+        if !has(&["always"]) {
+            let told = |text: &str| lines(&if in_actions { without_commands(text) } else { text.to_owned() });
+            let data =
+                has(&["-o", "json"]) || has(&["--output", "json"]) || has(&["--dry-run"]) || has(&["--list"]);
+            if self.args[0] == "apps" && !data {
+                told(stdout);
             }
             // What is wrong with the command line is told before there is a log.
             if status.code() != Some(2) {
-                assert_log_lines(stderr);
+                told(stderr);
             }
         }
         let transcript = std::fs::read_to_string(self.path("transcript")).unwrap();
