@@ -157,7 +157,8 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
     }
     let report = run(async |stop| Ok(commands::apps::apps(&settings, &env, &redactor, stop).await))?;
     if settings.json {
-        report::print(&report, settings.guard).context("failed to write to stdout")?;
+        // The run has ended as it has, whether or not anybody still reads how.
+        written(report::print(&report, settings.guard).map(|()| 0))?;
     }
     Ok(ExitCode::from(report.exit_code))
 }

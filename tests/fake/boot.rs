@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use bech32::{Bech32, Hrp};
+use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sandbox::files;
@@ -375,6 +376,32 @@ impl Boot {
             all
         });
         Running { boot: self, child, lines, streams: Some((stdout, stderr)) }
+    }
+
+    /// Runs the program to its end with another stdout, of which nothing is read.
+    #[track_caller]
+    pub(crate) fn run_into(&self, stdout: impl Into<Stdio>) -> Ran {
+        self.prepare();
+        let output = self.command().stdout(stdout).spawn().unwrap().wait_with_output().unwrap();
+        self.finish(output.status, "", &String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// Runs the program to its end on a terminal of this width; what that shows stands in `stdout`, with its escapes.
+    #[track_caller]
+    pub(crate) fn run_on_terminal(&self, columns: u16) -> Ran {
+        self.prepare();
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(Some(&size), None).unwrap();
+        let mut command = self.command();
+        let end = || Stdio::from(slave.try_clone().unwrap());
+        let mut child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        drop((command, slave));
+        let mut shown = Vec::new();
+        // A terminal that nobody writes to any more ends with an error.
+        _ = std::fs::File::from(master).read_to_end(&mut shown);
+        let status = child.wait().unwrap();
+        let shown = String::from_utf8(shown).unwrap().replace("\r\n", "\n");
+        self.finish(status, &shown, "")
     }
 
     /// Runs the program to its end.

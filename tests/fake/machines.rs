@@ -293,6 +293,18 @@ fn a_failing_run_in_actions() {
 }
 
 #[test]
+fn no_secret_gets_into_an_annotation_or_a_summary() {
+    let boot = in_actions(Boot::new());
+    let stderr = format!("{}Error: with {} too\n", started("kube-system", "cilium"), boot.canaries.token);
+    let boot = boot
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}));
+    // That it shows nowhere is looked at after every run.
+    let ran = boot.run();
+    assert!(ran.stdout.contains("%0AError: with [redacted] too%0A"), "{}", ran.stdout);
+    assert!(summary(&boot).contains("- Reason: `Error: with [redacted] too`\n"), "{}", summary(&boot));
+}
+
+#[test]
 fn data_on_stdout_in_actions() {
     let plain = hostile().args(&["-o", "json"]).run();
     let ran = in_actions(hostile()).args(&["-o", "json", "--log-level", "debug"]).run();

@@ -27,3 +27,4 @@ mod status;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;
