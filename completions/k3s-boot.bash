@@ -71,7 +71,7 @@ _k3s__boot() {
 
     case "${cmd}" in
         k3s__boot)
-            opts="-o -h -V --kubeconfig --context --root --config --log-level --color --output --help --version apps check diff status recover completions man help"
+            opts="-o -h -V --kubeconfig --context --root --config --log-level --log-format --color --output --help --version apps check diff status recover completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -97,6 +97,10 @@ _k3s__boot() {
                     COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
                     return 0
                     ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -117,7 +121,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__apps)
-            opts="-y -o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --only --from --skip --release-timeout --fail-fast --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --wait-lock --cluster --yes --dry-run --list --kubeconfig --context --root --config --log-level --color --output --help"
+            opts="-y -o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --only --from --skip --release-timeout --fail-fast --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --wait-lock --cluster --yes --dry-run --list --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -207,6 +211,10 @@ _k3s__boot() {
                     COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
                     return 0
                     ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -227,7 +235,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__check)
-            opts="-y -o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --offline --pin --yes --explain --kubeconfig --context --root --config --log-level --color --output --help"
+            opts="-y -o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --offline --pin --yes --explain --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -273,6 +281,10 @@ _k3s__boot() {
                     COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
                     return 0
                     ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -293,7 +305,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__completions)
-            opts="-o -h --kubeconfig --context --root --config --log-level --color --output --help bash elvish fish powershell zsh"
+            opts="-o -h --kubeconfig --context --root --config --log-level --log-format --color --output --help bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -319,6 +331,10 @@ _k3s__boot() {
                     COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
                     return 0
                     ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -339,7 +355,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__diff)
-            opts="-o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --manifests --exit-code --kubeconfig --context --root --config --log-level --color --output --help"
+            opts="-o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --manifests --exit-code --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -403,6 +419,10 @@ _k3s__boot() {
                     ;;
                 --log-level)
                     COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
                     ;;
                 --color)
@@ -551,7 +571,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__man)
-            opts="-o -h --kubeconfig --context --root --config --log-level --color --output --help"
+            opts="-o -h --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -577,6 +597,10 @@ _k3s__boot() {
                     COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
                     return 0
                     ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -597,7 +621,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__recover)
-            opts="-y -o -h --force --cluster --wait-lock --yes --kubeconfig --context --root --config --log-level --color --output --help"
+            opts="-y -o -h --force --cluster --wait-lock --yes --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -631,6 +655,10 @@ _k3s__boot() {
                     COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
                     return 0
                     ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -651,7 +679,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__status)
-            opts="-o -h --watch --kubeconfig --context --root --config --log-level --color --output --help"
+            opts="-o -h --watch --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -675,6 +703,10 @@ _k3s__boot() {
                     ;;
                 --log-level)
                     COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
                     ;;
                 --color)

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_k3s_boot_global_optspecs
-    string join \n kubeconfig= context= root= config= log-level= color= o/output= h/help V/version
+    string join \n kubeconfig= context= root= config= log-level= log-format= color= o/output= h/help V/version
 end
 
 function __fish_k3s_boot_needs_command
@@ -32,6 +32,8 @@ complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -l log-level -d 'Least i
 info\t'The steps'
 warn\t'What deserves a look'
 error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -l log-format -d 'How log lines look; with `json`, each is an object (docs/log.schema.json) without colours' -r -f -a "text\t'Lines for people, those of the seed'
+json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
@@ -133,6 +135,8 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l log-level -d 
 info\t'The steps'
 warn\t'What deserves a look'
 error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l log-format -d 'How log lines look; with `json`, each is an object (docs/log.schema.json) without colours' -r -f -a "text\t'Lines for people, those of the seed'
+json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
@@ -268,6 +272,8 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l log-level -d
 info\t'The steps'
 warn\t'What deserves a look'
 error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l log-format -d 'How log lines look; with `json`, each is an object (docs/log.schema.json) without colours' -r -f -a "text\t'Lines for people, those of the seed'
+json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
@@ -344,6 +350,8 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l log-level -d 
 info\t'The steps'
 warn\t'What deserves a look'
 error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l log-format -d 'How log lines look; with `json`, each is an object (docs/log.schema.json) without colours' -r -f -a "text\t'Lines for people, those of the seed'
+json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
@@ -364,6 +372,8 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -l log-level -
 info\t'The steps'
 warn\t'What deserves a look'
 error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -l log-format -d 'How log lines look; with `json`, each is an object (docs/log.schema.json) without colours' -r -f -a "text\t'Lines for people, those of the seed'
+json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
@@ -381,6 +391,8 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l log-level 
 info\t'The steps'
 warn\t'What deserves a look'
 error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l log-format -d 'How log lines look; with `json`, each is an object (docs/log.schema.json) without colours' -r -f -a "text\t'Lines for people, those of the seed'
+json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
@@ -397,6 +409,8 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l log-le
 info\t'The steps'
 warn\t'What deserves a look'
 error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l log-format -d 'How log lines look; with `json`, each is an object (docs/log.schema.json) without colours' -r -f -a "text\t'Lines for people, those of the seed'
+json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
@@ -411,6 +425,8 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l log-level -d '
 info\t'The steps'
 warn\t'What deserves a look'
 error\t'What ended the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l log-format -d 'How log lines look; with `json`, each is an object (docs/log.schema.json) without colours' -r -f -a "text\t'Lines for people, those of the seed'
+json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::check::{Rule, rules};
-use crate::logger::Level;
+use crate::logger::{Level, LogFormat};
 use crate::plan::wishes::Wishes;
 use crate::stages::{LeftOut, Stage};
 
@@ -75,6 +75,9 @@ pub struct Global {
     /// Least important level to log [env: LOG_LEVEL] [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<Level>,
+    /// How log lines look; with `json`, each is an object (docs/log.schema.json) without colours
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
     /// When to colour log lines
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,

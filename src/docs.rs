@@ -9,6 +9,7 @@ use schemars::generate::SchemaSettings;
 use crate::check::rules;
 use crate::cli::Cli;
 use crate::config::Config;
+use crate::logger::json::LogLine;
 use crate::report::Report;
 use crate::report::checks::ChecksReport;
 use crate::report::diff::DiffReport;
@@ -90,27 +91,30 @@ pub fn checks() -> String {
 ///
 /// Never in practice: it writes into memory.
 pub fn config_schema() -> serde_json::Result<String> {
-    schema::<Config>()
+    schema::<Config>(SchemaSettings::draft07())
 }
 
-/// The JSON schemas of what commands print with `-o json`, by the command's name.
+/// The JSON schemas of what commands print with `-o json`, by the command's name, and of a log line.
 ///
 /// # Errors
 ///
 /// Never in practice: it writes into memory.
-pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 6]> {
+pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 7]> {
+    // What may be left out when it is written is not required, other than for what is read.
+    let written = || SchemaSettings::draft07().for_serialize();
     Ok([
-        ("apps", schema::<Report>()?),
-        ("apps-list", schema::<StagesReport>()?),
-        ("check", schema::<ChecksReport>()?),
-        ("diff", schema::<DiffReport>()?),
-        ("recover", schema::<RecoverReport>()?),
-        ("status", schema::<StatusReport>()?),
+        ("apps", schema::<Report>(written())?),
+        ("apps-list", schema::<StagesReport>(written())?),
+        ("check", schema::<ChecksReport>(written())?),
+        ("diff", schema::<DiffReport>(written())?),
+        ("log", schema::<LogLine<'_>>(written())?),
+        ("recover", schema::<RecoverReport>(written())?),
+        ("status", schema::<StatusReport>(written())?),
     ])
 }
 
-fn schema<T: JsonSchema>() -> serde_json::Result<String> {
-    let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+fn schema<T: JsonSchema>(settings: SchemaSettings) -> serde_json::Result<String> {
+    let settings = settings.with(|settings| settings.inline_subschemas = true);
     let schema = settings.into_generator().into_root_schema_for::<T>();
     serde_json::to_string_pretty(&schema).map(|text| text + "\n")
 }

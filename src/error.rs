@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::check::Finding;
-use crate::diagnose::known::Diagnosis;
+use crate::diagnose::known::{Diagnosis, Known, find};
 use crate::logger::{self, Level};
 use crate::process::ProcessError;
 use crate::process::signals::{Cause, Stopped};
@@ -166,7 +166,7 @@ impl Error {
     }
 
     /// Its message, and what is known.
-    fn words(&self, killed: bool) -> (&'static str, Vec<(&'static str, String)>) {
+    pub(crate) fn words(&self, killed: bool) -> (&'static str, Vec<(&'static str, String)>) {
         match self {
             Self::Release(failure) => {
                 let mut pairs = Vec::new();
@@ -219,7 +219,14 @@ impl Error {
             | Self::Api { .. }
             | Self::Unanswered { .. }
             | Self::Answer { .. }
-            | Self::File { .. } => ("Bootstrap failed", vec![("reason", self.to_string())]),
+            | Self::File { .. } => {
+                let reason = self.to_string();
+                let known = find(&reason);
+                let mut pairs = vec![("reason", reason)];
+                pairs.extend(known.map(|known| ("cause", known.cause.to_owned())));
+                pairs.extend(known.and_then(Known::general_fix).map(|fix| ("fix", fix.to_owned())));
+                ("Bootstrap failed", pairs)
+            }
         }
     }
 }

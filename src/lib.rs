@@ -3,6 +3,7 @@
 //! The way of the data is told in `ARCHITECTURE.md`: settings, desired and observed make a plan, which is run and
 //! verified.
 
+pub mod actions;
 pub mod again;
 pub mod age;
 pub mod charts;
@@ -46,6 +47,7 @@ use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 
+use crate::actions::Guard;
 use crate::cli::{Apps, Check, Cli, Command, Diff, Global, Recover};
 use crate::env::Env;
 use crate::process::signals::Stop;
@@ -62,7 +64,7 @@ pub fn main_impl() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are errors too, with exit code 0.
-            _ = error.print();
+            print_usage(&error);
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -78,9 +80,27 @@ pub fn main_impl() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            _ = writeln!(std::io::stderr(), "k3s-boot: {error:#}");
+            let reason = format!("{error:#}");
+            if tracing::enabled!(tracing::Level::ERROR) {
+                tracing::error!(reason, "Run failed");
+            } else {
+                // There is no log yet.
+                _ = writeln!(std::io::stderr(), "k3s-boot: {}", logger::escaped(&reason));
+            }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Tells what is wrong with the command line. It repeats words of it, and a workflow of GitHub Actions may have put there
+/// what somebody else wrote.
+fn print_usage(error: &clap::Error) {
+    let text = error.render().to_string();
+    let guarded = Guard::On.text(text.clone());
+    if guarded == text {
+        _ = error.print();
+    } else {
+        _ = std::io::stderr().write_all(guarded.as_bytes());
     }
 }
 
@@ -122,7 +142,7 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
             ErrorKind::ValueValidation,
             "no stage is left: `--only`, `--from` and `--skip` leave out all of them",
         );
-        _ = error.print();
+        print_usage(&error);
         return Ok(ExitCode::from(2));
     }
     let (env, redactor) = begin(global, apps.dry_run || apps.list)?;
@@ -138,7 +158,8 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
     }
     let report = run(async |stop| Ok(commands::apps::apps(&settings, &env, &redactor, stop).await))?;
     if settings.json {
-        report::print(&report).context("failed to write to stdout")?;
+        // The run has ended as it has, whether or not anybody still reads how.
+        written(report::print(&report, settings.guard).map(|()| 0))?;
     }
     Ok(ExitCode::from(report.exit_code))
 }

@@ -1,4 +1,6 @@
-//! The log lines: one pure function makes their bytes, tracing only feeds it.
+//! The log lines: a pure function for each format makes their bytes, tracing only feeds it.
+
+pub mod json;
 
 use std::fmt::{Debug, Write as _};
 use std::io::Write as _;
@@ -11,7 +13,18 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::actions::Guard;
 use crate::redact::Redactor;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people, those of the seed
+    #[default]
+    Text,
+    /// One JSON object a line, for machines
+    Json,
+}
 
 /// The four levels of the format, least important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -36,6 +49,17 @@ impl Level {
             "warn" => Some(Self::Warn),
             "error" => Some(Self::Error),
             _ => None,
+        }
+    }
+
+    /// Its word on the command line and in JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
         }
     }
 
@@ -135,12 +159,16 @@ fn escape(line: &mut String, text: &str, quoted: bool) {
 pub struct LogSettings {
     /// The least important level that is shown.
     pub level: Level,
+    /// How they look.
+    pub format: LogFormat,
     /// Whether lines on standard output are coloured.
     pub colour_stdout: bool,
     /// Whether lines on standard error are coloured.
     pub colour_stderr: bool,
     /// Standard output carries data, so that all lines go to standard error.
     pub stdout_is_data: bool,
+    /// Whether GitHub's runner reads them.
+    pub guard: Guard,
 }
 
 struct LogLayer {
@@ -201,7 +229,11 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         let pairs: Vec<_> = values.iter().map(|(key, value)| (key.as_str(), value.as_ref())).collect();
         let to_stderr = level == Level::Error || self.settings.stdout_is_data;
         let colour = if to_stderr { self.settings.colour_stderr } else { self.settings.colour_stdout };
-        let line = format_line(SystemTime::now(), level, &message, &pairs, colour);
+        let now = SystemTime::now();
+        let line = match self.settings.format {
+            LogFormat::Text => self.settings.guard.text(format_line(now, level, &message, &pairs, colour)),
+            LogFormat::Json => self.settings.guard.json(json::format_line(now, level, &message, &pairs)),
+        };
         // One write a line, so that lines do not tear; a closed stream is no reason to end a bootstrap.
         _ = if to_stderr {
             std::io::stderr().lock().write_all(line.as_bytes())

@@ -2,6 +2,7 @@
 
 pub mod checks;
 pub mod diff;
+pub mod failure;
 pub mod list;
 pub mod recover;
 pub mod status;
@@ -13,10 +14,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use self::failure::FailureReport;
+use crate::actions::Guard;
 use crate::check::Finding;
 use crate::desired::releases::Release;
-use crate::diagnose::known::Diagnosis;
-use crate::error::ReleaseFailure;
 use crate::kubeconfig::Target;
 use crate::logger::{self, Level};
 use crate::observed::Live;
@@ -29,11 +30,17 @@ use crate::run::seconds;
 /// # Errors
 ///
 /// When stdout cannot be written.
-pub fn print(report: &impl Serialize) -> std::io::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut stdout, report)?;
-    stdout.write_all(b"\n")?;
-    stdout.flush()
+pub fn print(report: &impl Serialize, guard: Guard) -> std::io::Result<()> {
+    print_json(serde_json::to_string_pretty(report)? + "\n", guard)
+}
+
+/// Prints lines of JSON on stdout.
+///
+/// # Errors
+///
+/// When stdout cannot be written.
+pub fn print_json(json: String, guard: Guard) -> std::io::Result<()> {
+    write(&guard.json(json))
 }
 
 /// Prints a report's words for people on stdout.
@@ -41,7 +48,11 @@ pub fn print(report: &impl Serialize) -> std::io::Result<()> {
 /// # Errors
 ///
 /// When stdout cannot be written.
-pub fn print_text(text: &str) -> std::io::Result<()> {
+pub fn print_text(text: String, guard: Guard) -> std::io::Result<()> {
+    write(&guard.text(text))
+}
+
+fn write(text: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
@@ -57,7 +68,7 @@ pub struct Report {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What is behind the failure of a release.
+    /// What is behind a failure; there whenever `result` is `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureReport>,
     /// The problems that the preflight found.
@@ -78,49 +89,6 @@ pub struct Report {
     /// The file with all that the tools said, kept when the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
-}
-
-/// A release that failed.
-#[derive(Debug, JsonSchema, Serialize)]
-pub struct FailureReport {
-    /// The release, as `namespace/name`, if helmfile named one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub release: Option<String>,
-    /// The object that stands in the way.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub object: Option<String>,
-    /// Its state, in the cluster's words.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
-    /// helm's own words.
-    pub reason: String,
-    /// Why it is so, where that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cause: Option<&'static str>,
-    /// What mends it, where that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<String>,
-    /// The last lines of a crashed container.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub said: Vec<String>,
-}
-
-impl FailureReport {
-    /// What is known of a failure, without secrets.
-    #[must_use]
-    pub fn new(failure: &ReleaseFailure, redactor: &Redactor) -> Self {
-        let clean = |text: &String| redactor.apply(text).into_owned();
-        let Diagnosis { object, state, cause, fix, last_words } = &failure.diagnosis;
-        Self {
-            release: failure.release.clone(),
-            object: object.clone(),
-            state: state.as_ref().map(clean),
-            reason: clean(&failure.reason),
-            cause: *cause,
-            fix: fix.clone(),
-            said: last_words.iter().map(clean).collect(),
-        }
-    }
 }
 
 /// A cluster.

@@ -6,11 +6,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::actions::{Actions, Guard};
 use crate::check::Finding;
 use crate::cli::{Apps, Check, Checks, Color, Diff, Global, OutputFormat, Recover};
 use crate::config::{self, Config, Text, Timeout};
 use crate::env::Env;
-use crate::logger::{Level, LogSettings};
+use crate::logger::{Level, LogFormat, LogSettings};
 use crate::plan::wishes::Wishes;
 
 /// The programs that are driven, in the seed's order, and `helm`, which helmfile needs.
@@ -101,6 +102,10 @@ pub struct Settings {
     pub json: bool,
     /// Whether text on stdout may be coloured.
     pub colour: bool,
+    /// Whether GitHub's runner reads what is printed.
+    pub guard: Guard,
+    /// How the runner is told of what happens, when the log is for people.
+    pub actions: Option<Actions>,
     /// The command line, less the program; for what is said of it.
     pub command: Vec<String>,
     /// The program search path.
@@ -142,6 +147,7 @@ impl Settings {
         let age_key = checks.age_key.as_ref().map(|file| env.cwd.join(file));
         let age_key = age_key.or_else(|| config.secrets.age_key.as_ref().map(below));
         let time = |configured: &Option<Text<Timeout>>| configured.as_ref().map(|Text(Timeout(time))| *time);
+        let (json, log_is_text) = (global.output == OutputFormat::Json, global.log_format == LogFormat::Text);
         let nodes = checks.nodes.or(config.nodes.map(|nodes| nodes.0)).unwrap_or(1);
         Self {
             config_file,
@@ -175,9 +181,13 @@ impl Settings {
             wait_lock: Duration::ZERO,
             offline: false,
             cluster_flag: None,
-            can_ask: env.stdin_is_terminal && env.stderr_is_terminal,
-            json: global.output == OutputFormat::Json,
+            // A question is no line of a log for machines.
+            can_ask: env.stdin_is_terminal && env.stderr_is_terminal && log_is_text,
+            json,
             colour: colour(global.color, env, env.stdout_is_terminal),
+            guard: guard(env),
+            actions: (guard(env) == Guard::On && log_is_text)
+                .then(|| Actions::new(json, env.path("GITHUB_STEP_SUMMARY"))),
             command: env.args.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             path: env.get("PATH").map(ToOwned::to_owned),
             cwd: env.cwd.clone(),
@@ -276,6 +286,11 @@ fn find_root(from: &Path) -> PathBuf {
     from.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(from).to_owned()
 }
 
+/// Whether a runner of GitHub Actions reads what is printed (its documentation of default environment variables).
+fn guard(env: &Env) -> Guard {
+    if env.text("GITHUB_ACTIONS") == Some("true") { Guard::On } else { Guard::Off }
+}
+
 /// Where log lines go and how they look. Also gives a `LOG_LEVEL` that is none, to be warned of.
 #[must_use]
 pub fn log_settings(global: &Global, data_on_stdout: bool, env: &Env) -> (LogSettings, Option<String>) {
@@ -289,9 +304,11 @@ pub fn log_settings(global: &Global, data_on_stdout: bool, env: &Env) -> (LogSet
     };
     let settings = LogSettings {
         level,
+        format: global.log_format,
         colour_stdout: colour(global.color, env, env.stdout_is_terminal),
         colour_stderr: colour(global.color, env, env.stderr_is_terminal),
         stdout_is_data: data_on_stdout || global.output == OutputFormat::Json,
+        guard: guard(env),
     };
     (settings, unknown)
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub use self::list::list;
 use self::preflight::{Ready, preflight};
 use super::toolbox;
+use crate::actions::Actions;
 use crate::child_env;
 use crate::desired::objects::ObjectId;
 use crate::env::Env;
@@ -22,9 +23,8 @@ use crate::plan::releases::ReleaseAction;
 use crate::plan::{ObjectAction, Plan};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
-use crate::report::{
-    ClusterReport, FailureReport, FluxReport, ProblemReport, ReleaseReport, Report, StageReport, rounded,
-};
+use crate::report::failure::FailureReport;
+use crate::report::{ClusterReport, FluxReport, ProblemReport, ReleaseReport, Report, StageReport, rounded};
 use crate::run::lock::Lock;
 use crate::run::releases::say;
 use crate::run::sync::Sync;
@@ -47,9 +47,9 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
     let start = Instant::now();
     let transcript =
         Transcript::new(settings.state.as_ref().map(|state| state.join("logs")), redactor.clone());
-    let mut run = Run { report: Report::default(), changed: false };
+    let mut run = Run { report: Report::default(), changed: false, actions: settings.actions.clone() };
     let result = Box::pin(bootstrap(settings, env, redactor, stop.clone(), &transcript, &mut run)).await;
-    let Run { mut report, changed } = run;
+    let Run { mut report, changed, .. } = run;
     report.seconds = rounded(start.elapsed());
     match result {
         Ok(verdict) => {
@@ -70,18 +70,20 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
                 // All of it is on the log.
                 transcript.discard();
             }
-            if let Error::Release(failure) = &error {
-                report.failure = Some(FailureReport::new(failure, redactor));
-            }
             let log = transcript.path();
             // What did not begin is begun by the same command.
             let failed = report.stages.last().filter(|stage| !stage.ok);
             let stage =
                 failed.and_then(|failed| Stage::ALL.into_iter().find(|one| one.name() == failed.name));
             let go_on = stage.and_then(|stage| go_on(&settings.command, stage));
-            error.report(&End { log: log.as_deref(), killed: stop.killed(), go_on });
+            let end = End { log: log.as_deref(), killed: stop.killed(), go_on };
+            error.report(&end);
+            report.failure = Some(FailureReport::new(&error, &end, redactor));
             report.log = log.map(|path| path.display().to_string());
         }
+    }
+    if let Some(actions) = &settings.actions {
+        actions.tell(&report);
     }
     report
 }
@@ -147,6 +149,8 @@ struct Run {
     report: Report,
     /// Whether anything may have been changed in the cluster.
     changed: bool,
+    /// Whom stages are told as groups.
+    actions: Option<Actions>,
 }
 
 impl Run {
@@ -156,7 +160,9 @@ impl Run {
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let start = Instant::now();
+        let group = self.actions.as_ref().map(|actions| actions.group(name));
         let result = work.await;
+        drop(group);
         self.report.stages.push(StageReport { name, ok: result.is_ok(), seconds: rounded(start.elapsed()) });
         result
     }
@@ -191,6 +197,8 @@ async fn bootstrap(
     if let Some(live) = &ready.picture.observed.live {
         run.report.cluster = Some(ClusterReport::new(&tools.target, live));
         if !ready.plan.is_empty() {
+            let told = run.actions.as_ref().filter(|_| !settings.wishes.stages.has(Stage::Nodes));
+            let _group = told.map(|actions| actions.group(Stage::Nodes.name()));
             nodes::say(&live.cluster);
         }
     }

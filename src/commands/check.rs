@@ -54,9 +54,9 @@ pub async fn check(
     if settings.json {
         let checks = outcomes.iter().map(|outcome| CheckReport::new(outcome, redactor)).collect();
         let report = ChecksReport { result, exit_code, cluster, checks, seconds: rounded(start.elapsed()) };
-        report::print(&report)?;
+        report::print(&report, settings.guard)?;
     } else {
-        report::print_text(&text(&outcomes, redactor, start.elapsed(), settings.colour))?;
+        report::print_text(text(&outcomes, redactor, start.elapsed(), settings.colour), settings.guard)?;
     }
     Ok(exit_code)
 }

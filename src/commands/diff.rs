@@ -58,9 +58,9 @@ pub async fn diff(
     };
     report.exit_code = if asked.exit_code && report.changes { 7 } else { 0 };
     if settings.json {
-        report::print(&report)?;
+        report::print(&report, settings.guard)?;
     } else {
-        report::print_text(&report.text())?;
+        report::print_text(report.text(), settings.guard)?;
     }
     Ok(report.exit_code)
 }

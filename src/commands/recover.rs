@@ -60,7 +60,11 @@ pub async fn recover(
         }
     }
     if settings.json {
-        report::print(&report)?;
+        match report::print(&report, settings.guard) {
+            // The run has ended as it has, whether or not anybody still reads how.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+            printed => printed?,
+        }
     }
     Ok(report.exit_code)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::toolbox;
+use crate::actions::Guard;
 use crate::check::Finding;
 use crate::child_env;
 use crate::env::Env;
@@ -107,6 +108,7 @@ async fn look(tools: &Toolbox, named: &Named, redactor: &Redactor) -> Result<Sta
 /// Where reports are shown.
 struct Screen {
     json: bool,
+    guard: Guard,
     watch: bool,
     view: View,
     /// Whether what is shown can be overwritten.
@@ -120,6 +122,7 @@ impl Screen {
         let terminal = env.stdout_is_terminal;
         Self {
             json: settings.json,
+            guard: settings.guard,
             watch,
             view: View { colour: settings.colour, longest: terminal.then_some(LONGEST) },
             rewritable: watch && terminal && !settings.json && env.text("TERM") != Some("dumb"),
@@ -129,7 +132,7 @@ impl Screen {
 
     fn show(&mut self, report: &StatusReport) -> std::io::Result<()> {
         let Some(frame) = self.frame(report)? else { return Ok(()) };
-        report::print_text(&frame)
+        if self.json { report::print_json(frame, self.guard) } else { report::print_text(frame, self.guard) }
     }
 
     /// People read the log.

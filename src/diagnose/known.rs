@@ -16,6 +16,12 @@ pub struct Known {
 }
 
 impl Known {
+    /// What mends it where it is no release's, if that is told without one.
+    #[must_use]
+    pub fn general_fix(&self) -> Option<&'static str> {
+        Some(self.fix).filter(|fix| !fix.contains('{'))
+    }
+
     /// What mends it for a release (`namespace/name`) and, where there is one, a pod of it.
     #[must_use]
     pub fn fix(&self, release: &str, pod: Option<&str>) -> String {

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use bech32::{Bech32, Hrp};
+use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sandbox::files;
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 
 use super::listener::BROKEN;
 use super::scenario;
+use super::streams::{assert_json_lines, assert_own_commands, without_commands};
 use super::support::{assert_log_lines, assert_no_canary, assert_no_canary_in_files};
 
 /// Secrets made for one test, which must show nowhere.
@@ -330,8 +332,8 @@ impl Boot {
         self.start_with(&[])
     }
 
-    #[track_caller]
-    fn start_with(&self, env: &[(&str, &str)]) -> Running<'_> {
+    /// Writes down what the tools play, and forgets what they played.
+    fn prepare(&self) {
         for path in files(self.folder.path()).unwrap() {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.parent() == Some(self.folder.path())
@@ -348,6 +350,11 @@ impl Boot {
         let scenario = json!({"canaries": self.all_canaries(), "rules": rules, "objects": objects});
         std::fs::write(self.path("scenario.json"), scenario.to_string()).unwrap();
         std::fs::write(self.path("transcript"), "").unwrap();
+    }
+
+    #[track_caller]
+    fn start_with(&self, env: &[(&str, &str)]) -> Running<'_> {
+        self.prepare();
         let mut child = self.command().envs(env.iter().copied()).spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -369,6 +376,32 @@ impl Boot {
             all
         });
         Running { boot: self, child, lines, streams: Some((stdout, stderr)) }
+    }
+
+    /// Runs the program to its end with another stdout, of which nothing is read.
+    #[track_caller]
+    pub(crate) fn run_into(&self, stdout: impl Into<Stdio>) -> Ran {
+        self.prepare();
+        let output = self.command().stdout(stdout).spawn().unwrap().wait_with_output().unwrap();
+        self.finish(output.status, "", &String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// Runs the program to its end on a terminal of this width; what that shows stands in `stdout`, with its escapes.
+    #[track_caller]
+    pub(crate) fn run_on_terminal(&self, columns: u16) -> Ran {
+        self.prepare();
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(Some(&size), None).unwrap();
+        let mut command = self.command();
+        let end = || Stdio::from(slave.try_clone().unwrap());
+        let mut child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        drop((command, slave));
+        let mut shown = Vec::new();
+        // A terminal that nobody writes to any more ends with an error.
+        _ = std::fs::File::from(master).read_to_end(&mut shown);
+        let status = child.wait().unwrap();
+        let shown = String::from_utf8(shown).unwrap().replace("\r\n", "\n");
+        self.finish(status, &shown, "")
     }
 
     /// Runs the program to its end.
@@ -399,7 +432,7 @@ impl Boot {
         let canaries = self.all_canaries();
         assert_no_canary(&canaries, "stdout", stdout.as_bytes());
         assert_no_canary(&canaries, "stderr", stderr.as_bytes());
-        for place in ["transcript", "home", "tmp", "cache", "state"] {
+        for place in ["transcript", "home", "tmp", "cache", "state", "summary.md"] {
             let path = self.path(place);
             if path.is_file() {
                 assert_no_canary(&canaries, place, &std::fs::read(path).unwrap());
@@ -407,15 +440,22 @@ impl Boot {
                 assert_no_canary_in_files(&canaries, &path);
             }
         }
-        let coloured = self.args.iter().any(|arg| arg == "always");
-        if !coloured {
-            let data = ["json", "--dry-run", "--list"];
-            if self.args[0] == "apps" && !self.args.iter().any(|arg| data.contains(&arg.as_str())) {
-                assert_log_lines(stdout);
+        let in_actions = self.env.get("GITHUB_ACTIONS").is_some_and(|value| value == "true");
+        if in_actions {
+            assert_own_commands([stdout, stderr].concat().as_str());
+        }
+        let has = |words: &[&str]| self.args.windows(words.len()).any(|args| args == words);
+        let lines = if has(&["--log-format", "json"]) { assert_json_lines } else { assert_log_lines };
+        if !has(&["always"]) {
+            let told = |text: &str| lines(&if in_actions { without_commands(text) } else { text.to_owned() });
+            let data =
+                has(&["-o", "json"]) || has(&["--output", "json"]) || has(&["--dry-run"]) || has(&["--list"]);
+            if self.args[0] == "apps" && !data {
+                told(stdout);
             }
             // What is wrong with the command line is told before there is a log.
             if status.code() != Some(2) {
-                assert_log_lines(stderr);
+                told(stderr);
             }
         }
         let transcript = std::fs::read_to_string(self.path("transcript")).unwrap();
@@ -447,7 +487,7 @@ impl Boot {
     /// A text without what differs from run to run: times, durations, paths, names of logs.
     fn normalized(&self, text: &str) -> String {
         let folder = self.folder.path().display().to_string();
-        let text = text.replace(&folder, "[TMP]");
+        let text = without_logs(&text.replace(&folder, "[TMP]"));
         let lines = text.split_inclusive('\n').map(|line| {
             let line = match line.split_once(' ') {
                 Some((time, rest)) if time.len() == 20 && time.ends_with('Z') => format!("[TS] {rest}"),
@@ -460,6 +500,16 @@ impl Boot {
         });
         lines.collect()
     }
+}
+
+/// A text with one name for all logs, each of which has another one.
+fn without_logs(text: &str) -> String {
+    let folder = "[TMP]/state/k3s-boot/logs/";
+    let mut parts = text.split(folder);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + folder + "[LOG]" + part.split_once(".log").map_or(part, |(_, rest)| rest)
+    })
 }
 
 /// `key="…"` with another value.

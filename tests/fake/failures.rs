@@ -123,12 +123,16 @@ fn the_pod_that_a_release_waits_for_in_vain_is_named() {
     let (_, failure) = ran.stdout.split_once("\"failure\": ").unwrap();
     assert_snapshot!(failure.split("\n  },").next().unwrap(), @r#"
     {
+        "class": "release",
+        "message": "Failed to sync Helm releases",
+        "culprit": "Pod kube-system/cilium-operator-6f5d4c-x2x4z",
+        "cause": "its container ends again and again",
+        "fix": "kubectl -n kube-system logs cilium-operator-6f5d4c-x2x4z --previous  # its last words",
+        "reason": "resource Deployment/kube-system/cilium-operator not ready. status: InProgress; context deadline exceeded",
+        "go_on": "k3s-boot apps -o json --from apps",
         "release": "kube-system/cilium",
         "object": "Pod kube-system/cilium-operator-6f5d4c-x2x4z",
         "state": "container operator: CrashLoopBackOff: back-off 40s restarting failed container, ended with exit code 1 (Error), 4 restarts",
-        "reason": "resource Deployment/kube-system/cilium-operator not ready. status: InProgress; context deadline exceeded",
-        "cause": "its container ends again and again",
-        "fix": "kubectl -n kube-system logs cilium-operator-6f5d4c-x2x4z --previous  # its last words",
         "said": [
           "level=info starting",
           "level=fatal no such flag"
@@ -154,8 +158,14 @@ fn a_failure_as_json() {
       "exit_code": 5,
       "error": "failed to sync Helm releases: kube-system/cilium: UPGRADE FAILED: no",
       "failure": {
-        "release": "kube-system/cilium",
-        "reason": "UPGRADE FAILED: no"
+        "class": "release",
+        "message": "Failed to sync Helm releases",
+        "culprit": "kube-system/cilium",
+        "cause": "UPGRADE FAILED: no",
+        "fix": "read [TMP]/state/k3s-boot/logs/[LOG], which has all that the tools said; mend what it tells, and run it again",
+        "reason": "UPGRADE FAILED: no",
+        "go_on": "k3s-boot apps --output json --from apps",
+        "release": "kube-system/cilium"
       },
       "cluster": {
         "context": "default",

@@ -16,6 +16,7 @@ mod hostile;
 mod listener;
 mod lock;
 mod log;
+mod machines;
 mod printed;
 mod recover;
 mod refusals;
@@ -23,5 +24,7 @@ mod scenario;
 mod signals;
 mod stages;
 mod status;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;

@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use insta::assert_snapshot;
 
+use super::streams::runner_commands;
 use super::support::assert_no_canary;
 
 /// Runs the program with nothing in its environment but secrets, which it must not print.
@@ -69,6 +70,7 @@ fn usage_errors_end_with_2() {
         &["apps", "--timeout", "soon"],
         &["apps", "--timeout", "10ms"],
         &["apps", "--log-level", "verbose"],
+        &["apps", "--log-format", "yaml"],
         &["completions", "tcsh"],
     ];
     let said = errors.map(|args| {
@@ -112,6 +114,12 @@ fn usage_errors_end_with_2() {
 
     For more information, try '--help'.
 
+    ["apps", "--log-format", "yaml"]
+    error: invalid value 'yaml' for '--log-format <FORMAT>'
+      [possible values: text, json]
+
+    For more information, try '--help'.
+
     ["completions", "tcsh"]
     error: invalid value 'tcsh' for '<SHELL>'
       [possible values: bash, elvish, fish, powershell, zsh]
@@ -120,4 +128,17 @@ fn usage_errors_end_with_2() {
 
     For more information, try '--help'.
     "#);
+}
+
+/// A workflow may pass on what somebody else wrote.
+#[test]
+fn words_of_the_command_line_are_no_commands_of_a_runner() {
+    let hostile = "x\n::error::a\n \u{2003}::add-path::b\ny ##[add-path]c";
+    for args in [&["apps", "--only", hostile][..], &["apps", "--nodes", hostile], &[hostile]] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(runner_commands(&said), [""; 0], "{said}");
+        assert!(said.contains("x\n"), "it tells what is wrong: {said}");
+    }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::boot::Boot;
 use super::lock::{ELSEWHERE, gone, lease, noted};
 use super::scenario::record;
+use super::terminal::closed;
 
 /// A release that is locked since the beginning of the century.
 fn locked(name: &str) -> Value {
@@ -42,6 +43,15 @@ fn what_is_locked_is_told_and_left_until_somebody_says_yes() {
     [TS] INFO Release unlocked release="kube-system/cilium" status="pending-upgrade" 
     [TS] INFO Releases unlocked are synced by the next run next="k3s-boot apps"
     "#);
+}
+
+#[test]
+fn it_ends_as_it_does_when_nobody_reads_the_report() {
+    let boot = Boot::of("recover").objects([locked("cilium")]).args(&["-o", "json"]);
+    assert_eq!(boot.run_into(closed()).code(), 1);
+    let ran = boot.args(&["--yes"]).run_into(closed());
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert!(ran.mutating()[1].contains("DELETE"), "{:?}", ran.mutating());
 }
 
 #[test]

@@ -401,6 +401,14 @@ fn a_refusal_as_json() {
       "result": "failed",
       "exit_code": 1,
       "error": "preflight found Cluster does not accept the credentials",
+      "failure": {
+        "class": "preflight",
+        "message": "Preflight found problems",
+        "culprit": "api",
+        "cause": "Cluster does not accept the credentials (server: https://10.0.0.10:6443, context: default, reason: error: You must be logged in to the server (Unauthorized))",
+        "fix": "copy the kubeconfig from the server again: it may be that of an earlier installation",
+        "reason": "Cluster does not accept the credentials (server: https://10.0.0.10:6443, context: default, reason: error: You must be logged in to the server (Unauthorized))"
+      },
       "problems": [
         {
           "rule": "api",

@@ -32,9 +32,9 @@ pub fn list(settings: &Settings) -> std::io::Result<u8> {
         stages: Stage::ALL.into_iter().map(|stage| listed(settings, &helmfiles, stage)).collect(),
     };
     if settings.json {
-        report::print(&report)?;
+        report::print(&report, settings.guard)?;
     } else {
-        report::print_text(&report.text())?;
+        report::print_text(report.text(), settings.guard)?;
     }
     Ok(0)
 }

@@ -1,0 +1,342 @@
+//! Why a run failed, in one shape for every class of failure.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::check::{Finding, Severity};
+use crate::error::{End, Error};
+use crate::observed::cluster::LEASE;
+use crate::process::ProcessError;
+use crate::process::signals::Cause;
+use crate::redact::Redactor;
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// The preflight found problems, which stand in `problems`; nothing was changed.
+    Preflight,
+    /// A release failed, also by helm's own timeout.
+    Release,
+    /// Flux says that it cannot go on.
+    Flux,
+    /// A deadline passed: of the run, of a stage, or of a request.
+    Deadline,
+    /// Another run holds the lock, or has taken it.
+    Lock,
+    /// The API server refused, or kubectl could not ask it.
+    Api,
+    /// A program could not be run, said no, or gave an answer of another form than expected.
+    Tool,
+    /// A file of k3s-boot's own could not be read or written.
+    File,
+    /// k3s-boot was told to stop by a signal.
+    Interrupted,
+}
+
+/// A failure. Whatever its class, it has a culprit, a cause and a fix.
+#[derive(Debug, JsonSchema, Serialize)]
+pub struct FailureReport {
+    /// What kind of failure it is.
+    pub class: Class,
+    /// What happened, as the log says it.
+    pub message: &'static str,
+    /// What stands in the way: the object or release that failed, the request or program that was refused, what was waited
+    /// for, who holds the lock, the file, the signal, or the checks that found problems.
+    pub culprit: String,
+    /// Why it is so: the cause, where it is a known failure, else the same as `reason`.
+    pub cause: String,
+    /// What mends it, or what to look at where that is not known.
+    pub fix: String,
+    /// The words of whoever failed: helm, Flux, a program, the API server, the system or k3s-boot itself.
+    pub reason: String,
+    /// The command that goes on from there, unless nothing was begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub go_on: Option<String>,
+    /// Class `release`: the release, as `namespace/name`, if helmfile named one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// Class `release` and `flux`: the object that stands in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// Class `release`: its state, in the cluster's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Class `release`: the last lines of a crashed container.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub said: Vec<String>,
+}
+
+impl FailureReport {
+    /// What is known of a failure, without secrets.
+    #[must_use]
+    pub fn new(error: &Error, end: &End<'_>, redactor: &Redactor) -> Self {
+        let clean = |text: &str| redactor.apply(text).into_owned();
+        let (message, pairs) = match error {
+            Error::Preflight(findings) => ("Preflight found problems", told(findings)),
+            other => other.words(end.killed),
+        };
+        let pair = |key: &str| {
+            let found = pairs.iter().find(|(known, value)| *known == key && !value.is_empty());
+            found.map(|(_, value)| clean(value))
+        };
+        let reason = match error {
+            // Who said it is the culprit.
+            Error::Tool { reason, .. } | Error::Api { reason, .. } | Error::Answer { reason, .. } => {
+                clean(reason)
+            }
+            other => pair("reason").unwrap_or_else(|| clean(&other.to_string())),
+        };
+        let said = match error {
+            Error::Release(failure) => failure.diagnosis.last_words.iter().map(|line| clean(line)).collect(),
+            _ => Vec::new(),
+        };
+        Self {
+            class: class(error),
+            message,
+            culprit: clean(&culprit(error)),
+            cause: pair("cause").unwrap_or_else(|| reason.clone()),
+            fix: pair("fix").unwrap_or_else(|| clean(&look(error, end))),
+            reason,
+            go_on: end.go_on.as_deref().map(clean),
+            release: pair("release"),
+            object: pair("object"),
+            state: pair("state"),
+            said,
+        }
+    }
+}
+
+fn class(error: &Error) -> Class {
+    match error {
+        Error::Preflight(_) => Class::Preflight,
+        Error::Release(_) => Class::Release,
+        Error::Flux { .. } => Class::Flux,
+        Error::Deadline { .. } | Error::Unanswered { .. } | Error::Process(ProcessError::Deadline { .. }) => {
+            Class::Deadline
+        }
+        Error::Locked { .. }
+        | Error::Interrupted(Cause::LostLock)
+        | Error::Process(ProcessError::Interrupted { cause: Cause::LostLock }) => Class::Lock,
+        Error::Interrupted(Cause::Signal(_))
+        | Error::Process(ProcessError::Interrupted { cause: Cause::Signal(_) }) => Class::Interrupted,
+        Error::Api { .. } => Class::Api,
+        Error::Tool { .. }
+        | Error::Answer { .. }
+        | Error::Process(
+            ProcessError::Spawn { .. }
+            | ProcessError::Io { .. }
+            | ProcessError::InVain { .. }
+            | ProcessError::TooMuch { .. },
+        ) => Class::Tool,
+        Error::File { .. } => Class::File,
+    }
+}
+
+fn culprit(error: &Error) -> String {
+    match error {
+        Error::Preflight(findings) => {
+            let mut rules = Vec::new();
+            for finding in errors(findings) {
+                if !rules.contains(&finding.rule) {
+                    rules.push(finding.rule);
+                }
+            }
+            rules.join(", ")
+        }
+        Error::Release(failure) => {
+            let named = failure.diagnosis.object.as_ref().or(failure.release.as_ref());
+            named.cloned().unwrap_or_else(|| "helmfile".to_owned())
+        }
+        Error::Flux { object, .. } => object.clone(),
+        Error::Deadline { waiting_for, .. } => waiting_for.clone(),
+        Error::Unanswered { request, .. } | Error::Api { request, .. } => request.clone(),
+        Error::Locked { holder, .. } => holder.clone(),
+        Error::Tool { command, .. } | Error::Answer { command, .. } => command.clone(),
+        Error::File { path, .. } => path.display().to_string(),
+        Error::Interrupted(cause) | Error::Process(ProcessError::Interrupted { cause }) => match cause {
+            Cause::Signal(signal) => signal.to_string(),
+            Cause::LostLock => format!("Lease {}/{}", LEASE.0, LEASE.1),
+        },
+        Error::Process(
+            ProcessError::Spawn { tool, .. }
+            | ProcessError::Io { tool, .. }
+            | ProcessError::InVain { tool, .. }
+            | ProcessError::TooMuch { tool }
+            | ProcessError::Deadline { tool, .. },
+        ) => (*tool).to_owned(),
+    }
+}
+
+/// What stopped it; where `strict` made errors of warnings, they are.
+fn errors(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
+    findings.iter().filter(|finding| finding.severity == Severity::Error)
+}
+
+/// All problems in one reason, and what mends them, in the order in which they are on the log.
+fn told(findings: &[Finding]) -> Vec<(&'static str, String)> {
+    let fixes = errors(findings).flat_map(|finding| &finding.pairs).filter(|(key, _)| *key == "fix");
+    let fixes: Vec<_> = fixes.map(|(_, fix)| fix.as_str()).collect();
+    let reasons = errors(findings).map(|finding| {
+        let details = finding.pairs.iter().filter(|(key, _)| *key != "fix");
+        let details: Vec<_> = details.map(|(key, value)| format!("{key}: {value}")).collect();
+        if details.is_empty() {
+            finding.message.clone()
+        } else {
+            format!("{} ({})", finding.message, details.join(", "))
+        }
+    });
+    vec![("reason", reasons.collect::<Vec<_>>().join("; ")), ("fix", fixes.join("\n"))]
+}
+
+/// What to look at where nobody knows what mends it.
+fn look(error: &Error, end: &End<'_>) -> String {
+    match (class(error), end.log) {
+        (Class::Preflight, _) => {
+            "k3s-boot check  # tells every problem; `k3s-boot check --explain ID` why it matters".to_owned()
+        }
+        (Class::Deadline, _) => {
+            "k3s-boot status  # tells what is not ready and why; run it again, with more --timeout if it only takes long"
+                .to_owned()
+        }
+        (_, Some(log)) => {
+            format!("read {}, which has all that the tools said; mend what it tells, and run it again", log.display())
+        }
+        (_, None) => "run it again with --log-level debug, which shows what the tools say".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use nix::sys::signal::Signal;
+
+    use super::*;
+    use crate::diagnose::known::Diagnosis;
+    use crate::error::ReleaseFailure;
+
+    /// An error of each kind: its class, its culprit.
+    fn all() -> Vec<(Error, Class, &'static str)> {
+        let text = ToOwned::to_owned;
+        let broken = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        let after = Duration::from_secs(2);
+        let failure = |release: Option<&str>, object: Option<&str>| {
+            let diagnosis = Diagnosis { object: object.map(text), ..Diagnosis::default() };
+            let release = release.map(text);
+            Error::Release(Box::new(ReleaseFailure {
+                release,
+                reason: text("no"),
+                timed_out: false,
+                diagnosis,
+            }))
+        };
+        let findings = vec![
+            Finding::warning("versions", "Odd version"),
+            Finding::error("programs", "Missing required deps").with("deps", "helmfile"),
+            Finding::error("env", "Missing required env variables").with("envs", "A").fix("export A"),
+            Finding::error("env", "Another"),
+        ];
+        vec![
+            (Error::Preflight(findings), Class::Preflight, "programs, env"),
+            (failure(Some("a/b"), Some("Pod a/b-1")), Class::Release, "Pod a/b-1"),
+            (failure(Some("a/b"), None), Class::Release, "a/b"),
+            (failure(None, None), Class::Release, "helmfile"),
+            (
+                Error::Flux { object: text("GitRepository a/b"), reason: text("no"), fix: text("mend it") },
+                Class::Flux,
+                "GitRepository a/b",
+            ),
+            (
+                Error::Deadline { stage: "verify", after, waiting_for: text("FluxInstance a/b") },
+                Class::Deadline,
+                "FluxInstance a/b",
+            ),
+            (Error::Unanswered { request: text("GET /x"), after }, Class::Deadline, "GET /x"),
+            (
+                ProcessError::Deadline { tool: "helmfile", after, talk: text("") }.into(),
+                Class::Deadline,
+                "helmfile",
+            ),
+            (Error::Locked { holder: text("host 12"), since: text("then") }, Class::Lock, "host 12"),
+            (Error::Interrupted(Cause::LostLock), Class::Lock, "Lease kube-system/k3s-boot"),
+            (
+                ProcessError::Interrupted { cause: Cause::Signal(Signal::SIGTERM) }.into(),
+                Class::Interrupted,
+                "SIGTERM",
+            ),
+            (
+                Error::Api {
+                    request: text("GET /x"),
+                    status: Some(500),
+                    reason: text("etcdserver: leader changed"),
+                },
+                Class::Api,
+                "GET /x",
+            ),
+            (
+                Error::Tool { command: text("kubectl apply"), reason: text("no") },
+                Class::Tool,
+                "kubectl apply",
+            ),
+            (
+                Error::Answer { command: text("helmfile build"), reason: text("odd") },
+                Class::Tool,
+                "helmfile build",
+            ),
+            (ProcessError::Spawn { tool: "sops", source: broken() }.into(), Class::Tool, "sops"),
+            (ProcessError::Io { tool: "sops", source: broken() }.into(), Class::Tool, "sops"),
+            (ProcessError::TooMuch { tool: "sops" }.into(), Class::Tool, "sops"),
+            (Error::File { action: "read", path: "/a/b".into(), source: broken() }, Class::File, "/a/b"),
+        ]
+    }
+
+    #[test]
+    fn every_failure_has_a_culprit_a_cause_and_a_fix() {
+        let log = Path::new("/state/x.log");
+        for end in
+            [End::default(), End { log: Some(log), killed: true, go_on: Some("k3s-boot apps".to_owned()) }]
+        {
+            for (error, class, culprit) in all() {
+                let report = FailureReport::new(&error, &end, &Redactor::default());
+                assert_eq!((report.class, report.culprit.as_str()), (class, culprit), "{error:?}");
+                for text in [report.message, &report.cause, &report.fix, &report.reason] {
+                    assert!(!text.is_empty(), "{report:?}");
+                }
+                assert_eq!(report.go_on, end.go_on);
+            }
+        }
+    }
+
+    #[test]
+    fn a_known_cause_is_told_and_else_the_reason() {
+        let all = all();
+        let report = |at: usize| FailureReport::new(&all[at].0, &End::default(), &Redactor::default());
+        let api = all.iter().position(|(_, class, _)| *class == Class::Api).unwrap();
+        assert_eq!(report(api).reason, "etcdserver: leader changed");
+        assert_eq!(report(api).fix, "run it again");
+        assert_ne!(report(api).cause, report(api).reason);
+        assert_eq!(report(3).cause, "no");
+        let preflight = report(0);
+        assert_eq!(
+            preflight.cause,
+            "Missing required deps (deps: helmfile); Missing required env variables (envs: A); Another"
+        );
+        assert_eq!(preflight.fix, "export A");
+    }
+
+    #[test]
+    fn no_secret_is_told() {
+        let redactor = Redactor::default();
+        redactor.add(["CANARY-secret"]);
+        let error = Error::Flux {
+            object: "x CANARY-secret".to_owned(),
+            reason: "CANARY-secret".to_owned(),
+            fix: "type CANARY-secret".to_owned(),
+        };
+        let end = End { go_on: Some("k3s-boot apps CANARY-secret".to_owned()), ..End::default() };
+        let report = FailureReport::new(&error, &end, &redactor);
+        assert!(!format!("{report:?}").contains("CANARY"), "{report:?}");
+    }
+}

@@ -1,0 +1,378 @@
+//! What machines read: the log as JSON, the report of a failure, and what a runner of GitHub Actions is told.
+
+use insta::assert_snapshot;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::boot::{Boot, Ran};
+use super::listener::Listener;
+use super::scenario::{self, started};
+use super::streams::runner_commands;
+
+/// What a tool may say to be taken for k3s-boot or its user.
+const HOSTILE: &str = "::set-env name=PATH::/evil\n \u{2003}::add-path::/evil\nx ##[add-mask]y\n::stop-commands::z\n\
+    {\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",\"message\":\"forged\",\"fields\":{}}\n\
+    a\u{2028}::error::b\u{85}::error::c\r::error::d\n::endgroup::\n``` <b> | x\n";
+
+/// The apps cannot be synced, and the tool has hostile words for it.
+fn hostile() -> Boot {
+    let stderr = format!("{}{HOSTILE}Error: ::error::e ##[error]f\n", started("kube-system", "cilium"));
+    Boot::new()
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}))
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn messages(lines: &[Value]) -> String {
+    let line =
+        |line: &Value| format!("{} {}", line["level"].as_str().unwrap(), line["message"].as_str().unwrap());
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_good_run_as_json_lines() {
+    let ran = Boot::new().args(&["--log-format", "json", "--color", "always"]).run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    let lines = lines(&ran.stdout);
+    let text = Boot::new().run();
+    assert_eq!(lines.len(), text.stdout.lines().count(), "line for line as in the text format");
+    assert_snapshot!(messages(&lines[..4]), @"
+    info Target cluster
+    info Preflight passed
+    info Nodes registered
+    info Namespace exists
+    ");
+    let last = lines.last().unwrap();
+    assert_eq!(last["message"], "Bootstrap complete! Flux is now syncing the Git repository");
+    assert_eq!(last["fields"]["repository"], "ssh://git@example.org/home.git");
+}
+
+#[test]
+fn a_failing_run_as_json_lines() {
+    for level in ["debug", "warn"] {
+        let ran = hostile().args(&["--log-format", "json", "--log-level", level]).run();
+        assert_eq!(ran.code(), 5);
+        let errors = lines(&ran.stderr);
+        assert_eq!(messages(&errors), "error Failed to sync Helm releases");
+        let reason = errors[0]["fields"]["reason"].as_str().unwrap();
+        assert!(reason.contains("::error::e ##[error]f"), "nobody looks for commands here: {reason}");
+        let told = lines(&ran.stdout);
+        assert!(!messages(&told).contains("forged"));
+        let said = |line: &&Value| line["message"] == "Child output";
+        assert_eq!(told.iter().any(|line| said(&line)), level == "debug");
+        assert!(level == "debug" || told.is_empty(), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn json_lines_of_other_runs() {
+    let refused = Boot::new().without("kubeconfig").args(&["--log-format", "json"]).run();
+    assert_eq!((refused.code(), refused.stdout.as_str()), (1, ""));
+    assert_eq!(lines(&refused.stderr)[0]["fields"]["file"], "[TMP]/kubeconfig");
+    let both = Boot::new().env("LOG_LEVEL", "loud").args(&["--log-format", "json", "-o", "json"]).run();
+    assert_eq!(both.code(), 0);
+    assert!(both.stdout.starts_with("{\n  \"result\": \"complete\""), "{}", both.stdout);
+    assert_eq!(lines(&both.stderr)[0]["fields"]["accepted"], "debug info warn error");
+    let check = Boot::of("check").without("kubeconfig").args(&["--log-format", "json"]).run();
+    assert!(check.stdout.starts_with("Environment\n"), "reports stay what they are: {}", check.stdout);
+}
+
+/// The failure that is reported when such a run ends with this exit code.
+#[track_caller]
+fn failure(boot: Boot, code: i32) -> Value {
+    failure_of(&boot.args(&["-o", "json"]).run(), code)
+}
+
+#[track_caller]
+fn failure_of(ran: &Ran, code: i32) -> Value {
+    assert_eq!(ran.code(), code, "{}{}", ran.stdout, ran.stderr);
+    let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
+    assert_eq!(report["result"], "failed");
+    let failure = &report["failure"];
+    for key in ["class", "message", "culprit", "cause", "fix", "reason"] {
+        assert!(failure[key].as_str().is_some_and(|text| !text.is_empty()), "{key}: {failure}");
+    }
+    failure.clone()
+}
+
+fn told(failure: &Value) -> String {
+    let keys = ["class", "culprit", "cause", "fix"];
+    let line = |key| format!("{key}: {}", failure[key].as_str().unwrap());
+    keys.map(line).join("\n")
+}
+
+#[test]
+fn every_class_of_failure_is_reported_alike() {
+    assert_snapshot!(told(&failure(Boot::new().without("bin/sops").without_env("KUBECONFIG"), 1)), @"
+    class: preflight
+    culprit: programs, env
+    cause: Missing required deps (deps: sops); Missing required env variables (envs: KUBECONFIG)
+    fix: k3s-boot check  # tells every problem; `k3s-boot check --explain ID` why it matters
+    ");
+    let words = json!({"kind": "Status", "message": "etcdserver: leader changed", "code": 500}).to_string();
+    let api = json!({"tool": "api", "args": ["POST", "*/namespaces/kube-system/leases"], "status": 500, "stdout": words});
+    assert_snapshot!(told(&failure(Boot::new().rule(api), 1)), @"
+    class: api
+    culprit: POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases
+    cause: etcd has just lost its leader, or its disk is too slow
+    fix: run it again
+    ");
+    let forbidden = json!({"tool": "kubectl", "args": ["apply"], "exit": 1,
+        "stderr": "Error from server (Forbidden): namespaces is forbidden\n"});
+    assert_snapshot!(told(&failure(Boot::new().rule(forbidden), 5)), @"
+    class: tool
+    culprit: kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -
+    cause: Error from server (Forbidden): namespaces is forbidden
+    fix: read [TMP]/state/k3s-boot/logs/[LOG], which has all that the tools said; mend what it tells, and run it again
+    ");
+    let mut instance = scenario::instance();
+    instance["status"]["conditions"] = json!([
+        {"type": "Stalled", "status": "True", "reason": "BuildFailed", "message": "doc is missing path"}]);
+    assert_snapshot!(told(&failure(Boot::new().flux_with(&instance, &[]), 5)), @"
+    class: flux
+    culprit: FluxInstance flux-system/flux
+    cause: BuildFailed: doc is missing path
+    fix: kubectl --namespace flux-system describe fluxinstance flux
+    ");
+    let failed = failure(hostile(), 5);
+    assert_eq!((&failed["class"], &failed["culprit"]), (&json!("release"), &json!("kube-system/cilium")));
+    assert_eq!(failed["go_on"], "k3s-boot apps -o json --from apps");
+    let nodes = Boot::new().args(&["--nodes", "2"]).file("k3s-boot.yaml", "timeouts: {nodes: 1s}\n");
+    assert_snapshot!(told(&failure(nodes, 6)), @"
+    class: deadline
+    culprit: 1 of 2 nodes registered
+    cause: stage `nodes` did not end within 1.0s
+    fix: k3s-boot status  # tells what is not ready and why; run it again, with more --timeout if it only takes long
+    ");
+    let listener = Listener::new();
+    let boot = Boot::new()
+        .args(&["-o", "json"])
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
+        "connect": listener.address(), "on_int": "end"}));
+    let running = boot.start();
+    let mut helmfile = listener.accept();
+    running.signal(Signal::SIGTERM);
+    assert_eq!(helmfile.rest(), ["INT"]);
+    assert_snapshot!(told(&failure_of(&running.wait(), 143)), @"
+    class: interrupted
+    culprit: SIGTERM
+    cause: interrupted by SIGTERM
+    fix: run it again: what is done is kept, the rest is done then
+    ");
+}
+
+/// A world in which a runner of GitHub Actions starts it.
+fn in_actions(boot: Boot) -> Boot {
+    let summary = boot.path("summary.md").display().to_string();
+    boot.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &summary)
+}
+
+/// The step's summary, without what differs from run to run.
+fn summary(boot: &Boot) -> String {
+    let text = std::fs::read_to_string(boot.path("summary.md")).unwrap();
+    let word = |word: &str| {
+        let bare = word.trim_end_matches([',', '.']);
+        let is_time = bare.strip_suffix('s').is_some_and(|number| number.parse::<f64>().is_ok());
+        let is_log = bare.contains("/k3s-boot/logs/");
+        match (is_time, is_log) {
+            (true, _) => word.replace(bare, "[TOOK]"),
+            (_, true) => "[LOG]".to_owned(),
+            _ => word.to_owned(),
+        }
+    };
+    let lines = text.lines().map(|line| line.split(' ').map(word).collect::<Vec<_>>().join(" "));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The groups in their order, each with the number of lines in it, and what stands outside of them.
+fn groups(ran: &Ran) -> Vec<String> {
+    let mut told = Vec::new();
+    let mut group: Option<(&str, usize)> = None;
+    for line in ran.stdout.lines() {
+        match (line.strip_prefix("::group::"), &mut group) {
+            (Some(name), None) => group = Some((name, 0)),
+            (Some(name), Some(_)) => panic!("{name} in another group"),
+            (None, Some((name, lines))) if line == "::endgroup::" => {
+                told.push(format!("{name} {lines}"));
+                group = None;
+            }
+            (None, Some((_, lines))) => *lines += 1,
+            (None, None) => {
+                let word = line.split(' ').take(3).collect::<Vec<_>>().join(" ");
+                told.push(word.replace("[TS] ", "- "));
+            }
+        }
+    }
+    assert_eq!(group, None, "every group has its end");
+    told.dedup();
+    told
+}
+
+#[test]
+fn a_good_run_in_actions() {
+    let boot = in_actions(Boot::new());
+    let ran = boot.run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    assert_snapshot!(groups(&ran).join("\n"), @"
+    preflight 2
+    nodes 1
+    namespaces 5
+    secrets 2
+    crds 3
+    apps 5
+    - INFO Helm
+    verify 0
+    - INFO Summary
+    - INFO Bootstrap
+    ");
+    assert_snapshot!(summary(&boot), @"
+    ## k3s-boot: complete
+
+    Flux syncs `ssh://git@example.org/home.git` at `main@sha1:4b1c`, after [TOOK].
+
+    Cluster `default` at `https://10.0.0.10:6443`, UID `uid-of-kube-system`, nodes: 1.
+
+    | release | version | result | took |
+    |---|---|---|---:|
+    | `monitoring/prometheus-operator-crds` | `19.1.0` | synced | [TOOK] |
+    | `kube-system/cilium` | `1.18.6` | synced | [TOOK] |
+    | `flux-system/flux-instance` | `0.54.0` | synced | [TOOK] |
+    ");
+    // Another step of the same file, with nothing to do, comes below.
+    let first = std::fs::read_to_string(boot.path("summary.md")).unwrap();
+    boot.run();
+    assert!(std::fs::read_to_string(boot.path("summary.md")).unwrap().starts_with(&first));
+}
+
+#[test]
+fn a_failing_run_in_actions() {
+    for level in ["debug", "info"] {
+        let boot = in_actions(hostile()).args(&["--log-level", level]);
+        let ran = boot.run();
+        assert_eq!(ran.code(), 5);
+        let all = [ran.stdout.as_str(), &ran.stderr].concat();
+        let commands = runner_commands(&all);
+        assert_eq!(commands.iter().filter(|name| **name == "error").count(), 1, "{all}");
+        assert_eq!(commands.last(), Some(&"error"), "after the groups: {all}");
+        assert_eq!(commands.len(), 2 * 6 + 1, "groups, and one error: {all}");
+        if level == "info" {
+            assert_snapshot!(ran.stdout.lines().last().unwrap(), @r"::error title=k3s-boot%3A Failed to sync Helm releases::kube-system/cilium%0AError: ::error::e ##\u{5b}error]f%0Afix: read [TMP]/state/k3s-boot/logs/[LOG], which has all that the tools said; mend what it tells, and run it again");
+            assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: ::error::e ##\u{5b}error]f" log="[LOG]" go_on="k3s-boot apps --log-level info --from apps""#);
+            assert_snapshot!(summary(&boot), @"
+            ## k3s-boot: failed
+
+            Failed to sync Helm releases, after [TOOK].
+
+            Cluster `default` at `https://10.0.0.10:6443`, UID `uid-of-kube-system`, nodes: 1.
+
+            - Release: `kube-system/cilium`
+            - Reason: `Error: ::error::e ##[error]f`
+            - Log: [LOG]
+
+            What mends it:
+
+            ```text
+            read [LOG] which has all that the tools said; mend what it tells, and run it again
+            ```
+
+            What goes on from there:
+
+            ```text
+            k3s-boot apps --log-level info --from apps
+            ```
+
+            | release | version | result | took |
+            |---|---|---|---:|
+            | `monitoring/prometheus-operator-crds` | `19.1.0` | synced | [TOOK] |
+            | `kube-system/cilium` | `1.18.6` | failed | [TOOK] |
+            ");
+        }
+    }
+}
+
+#[test]
+fn no_secret_gets_into_an_annotation_or_a_summary() {
+    let boot = in_actions(Boot::new());
+    let stderr = format!("{}Error: with {} too\n", started("kube-system", "cilium"), boot.canaries.token);
+    let boot = boot
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}));
+    // That it shows nowhere is looked at after every run.
+    let ran = boot.run();
+    assert!(ran.stdout.contains("%0AError: with [redacted] too%0A"), "{}", ran.stdout);
+    assert!(summary(&boot).contains("- Reason: `Error: with [redacted] too`\n"), "{}", summary(&boot));
+}
+
+#[test]
+fn data_on_stdout_in_actions() {
+    let plain = hostile().args(&["-o", "json"]).run();
+    let ran = in_actions(hostile()).args(&["-o", "json", "--log-level", "debug"]).run();
+    assert_eq!(ran.code(), 5);
+    let read = |text: &str| -> Value { serde_json::from_str(&text.replace("[...]", "0")).unwrap() };
+    let (report, expected) = (read(&ran.stdout), read(&plain.stdout));
+    assert_eq!(report["failure"]["reason"], expected["failure"]["reason"], "the same for whoever parses it");
+    assert_eq!(runner_commands(&ran.stdout), [""; 0], "commands go to stderr");
+    assert_eq!(runner_commands(&ran.stderr).iter().filter(|name| **name == "error").count(), 1);
+    let json = in_actions(hostile()).args(&["--log-format", "json", "--log-level", "debug"]);
+    let ran = json.run();
+    assert_eq!(
+        runner_commands(&[ran.stdout.as_str(), &ran.stderr].concat()),
+        [""; 0],
+        "nor is it told of anything"
+    );
+    assert!(!json.path("summary.md").exists());
+}
+
+#[test]
+fn a_summary_that_cannot_be_written_fails_nothing() {
+    let boot = in_actions(Boot::new());
+    std::fs::create_dir(boot.path("summary.md")).unwrap();
+    let ran = boot.run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Step summary not written file="[TMP]/summary.md" error="Is a directory (os error 21)""#);
+    let none = Boot::new().env("GITHUB_ACTIONS", "true").run();
+    assert_eq!((none.code(), none.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn elsewhere_nobody_is_told() {
+    let plain = Boot::new().run();
+    for value in ["", "false", "1"] {
+        let boot = in_actions(Boot::new()).env("GITHUB_ACTIONS", value);
+        assert_eq!(boot.run().stdout, plain.stdout);
+        assert!(!boot.path("summary.md").exists());
+    }
+}
+
+#[test]
+fn reports_in_actions_hold_no_commands() {
+    let words = HOSTILE.replace('\u{85}', "");
+    let mut source = scenario::source();
+    source["status"]["conditions"] =
+        json!([{"type": "Ready", "status": "False", "reason": words, "message": words}]);
+    let node = json!({"kind": "Node", "metadata": {"name": "##[error]node"},
+        "status": {"conditions": [{"type": "Ready", "status": "False", "reason": words, "message": words}]}});
+    let values = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1, "stderr": words});
+    for args in [
+        &["status"][..],
+        &["status", "-o", "json"],
+        &["check"],
+        &["check", "-o", "json"],
+        &["diff"],
+        &["apps", "--list"],
+    ] {
+        let mut boot = in_actions(Boot::of(args[0])).args(&args[1..]).objects([source.clone(), node.clone()]);
+        if args[0] == "check" {
+            boot = boot.rule(values.clone());
+        }
+        let plain = boot.run();
+        let ran = boot.env("GITHUB_ACTIONS", "").run();
+        let all = |ran: &Ran| [ran.stdout.as_str(), &ran.stderr].concat();
+        assert_eq!(runner_commands(&all(&plain)), [""; 0], "{args:?}");
+        assert_eq!(plain.code(), ran.code(), "{args:?}");
+        if args[0] == "status" || args[0] == "check" {
+            assert_ne!(runner_commands(&all(&ran)), [""; 0], "{args:?} is hostile elsewhere: {}", all(&ran));
+        }
+    }
+}

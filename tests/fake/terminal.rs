@@ -1,0 +1,146 @@
+//! Where the output goes: nowhere, to no terminal, to a narrow one.
+
+use insta::assert_snapshot;
+use serde_json::json;
+
+use super::boot::Boot;
+use super::scenario::{self, started};
+
+/// A pipe of which nobody reads.
+pub(crate) fn closed() -> std::io::PipeWriter {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer
+}
+
+#[test]
+fn a_bootstrap_goes_on_when_nobody_reads() {
+    let plain = Boot::new().run();
+    for args in [&[][..], &["--log-level", "debug"], &["--log-format", "json"], &["-o", "json"]] {
+        let ran = Boot::new().args(args).run_into(closed());
+        assert_eq!(ran.code(), 0, "{args:?} {}", ran.stderr);
+        assert_eq!(ran.mutating(), plain.mutating(), "{args:?}");
+        assert!(!ran.stderr.contains("ERROR"), "{args:?} {}", ran.stderr);
+    }
+    let failing = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1});
+    let ran = Boot::new().rule(failing).args(&["-o", "json"]).run_into(closed());
+    assert_eq!(ran.code(), 5, "it ends as it would: {}", ran.stderr);
+}
+
+#[test]
+fn commands_that_print_data_end_quietly_when_nobody_reads() {
+    for args in [
+        &["status"][..],
+        &["status", "-o", "json"],
+        &["status", "--watch"],
+        &["check"],
+        &["check", "-o", "json"],
+        &["check", "--explain", "programs"],
+        &["diff"],
+        &["apps", "--dry-run"],
+        &["apps", "--list"],
+        &["completions", "bash"],
+        &["man"],
+    ] {
+        let ran = Boot::of(args[0]).args(&args[1..]).run_into(closed());
+        assert_eq!(ran.code(), 0, "{args:?} {}", ran.stderr);
+        assert!(!ran.stderr.contains("ERROR") && !ran.stderr.contains("stdout"), "{args:?} {}", ran.stderr);
+    }
+}
+
+#[test]
+fn all_streams_may_be_closed() {
+    let plain = Boot::new().run();
+    let shell = |redirections: &str| format!("exec \"$0\" \"$@\" {redirections}");
+    for redirections in ["<&-", "<&- >&-", "<&- >&- 2>&-"] {
+        // Without a terminal that could be opened, too.
+        let script = shell(redirections);
+        let ran = Boot::new().started_by(&["/usr/bin/setsid", "--wait", "/bin/sh", "-c", &script]).run();
+        assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""), "{redirections}");
+        assert_eq!(ran.mutating(), plain.mutating(), "{redirections}");
+    }
+    // A question that cannot be asked is answered with no.
+    let script = shell("<&-");
+    let workload = json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "player", "namespace": "media"}});
+    let ran = Boot::new()
+        .objects([workload])
+        .started_by(&["/usr/bin/setsid", "--wait", "/bin/sh", "-c", &script])
+        .run();
+    assert_eq!(ran.code(), 1);
+    assert!(ran.stderr.contains("--cluster uid-of-kube-system"), "{}", ran.stderr);
+    assert_eq!(ran.mutating(), [""; 0]);
+}
+
+#[test]
+fn colours_follow_the_terminal_and_the_conventions() {
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], bool, bool);
+    let cases: &[Case<'_>] = &[
+        (&[], &[], true, true),
+        (&[], &[], false, false),
+        (&[], &[("NO_COLOR", "1")], true, false),
+        (&[], &[("NO_COLOR", "")], true, true),
+        (&[], &[("CLICOLOR_FORCE", "1")], false, true),
+        (&[], &[("CLICOLOR_FORCE", "0")], false, false),
+        (&[], &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")], true, false),
+        (&[], &[("CLICOLOR", "0")], true, false),
+        (&[], &[("TERM", "dumb")], true, false),
+        (&[], &[("TERM", "dumb"), ("CLICOLOR_FORCE", "1")], true, true),
+        (&["--color", "never"], &[("CLICOLOR_FORCE", "1")], true, false),
+        (&["--color", "always"], &[("NO_COLOR", "1")], false, true),
+    ];
+    for (args, vars, terminal, coloured) in cases {
+        for command in ["check", "status"] {
+            let boot = Boot::of(command).args(args).without_env("NO_COLOR").env("TERM", "xterm-256color");
+            let boot = vars.iter().fold(boot, |boot, (name, value)| boot.env(name, value));
+            let ran = if *terminal { boot.run_on_terminal(80) } else { boot.run() };
+            assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+            assert_eq!(ran.stdout.contains('\u{1b}'), *coloured, "{command} {args:?} {vars:?} {terminal}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_told() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let ran = Boot::of("status").run_into(full());
+    assert_eq!(ran.code(), 1);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Run failed reason="failed to write to stdout: No space left on device (os error 28)""#);
+    let ran = Boot::new().run_into(full());
+    assert_eq!(
+        (ran.code(), ran.stderr.as_str()),
+        (0, ""),
+        "lines of the log are no reason to end a bootstrap"
+    );
+}
+
+/// Lines are left to the terminal to wrap: what it wraps itself can be copied from it as it was, and a log line stays one.
+#[test]
+fn a_narrow_terminal_changes_nothing() {
+    let mut source = scenario::source();
+    source["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "GitOperationFailed",
+        "message": "failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host"}]);
+    for command in ["status", "check", "diff"] {
+        let boot = Boot::of(command).env("TERM", "xterm").objects([source.clone()]);
+        let [narrow, wide] = [40, 200].map(|columns| boot.run_on_terminal(columns));
+        let untimed = |text: &str| text.rsplit_once(", in ").map_or(text, |(text, _)| text).to_owned();
+        assert_eq!(untimed(&narrow.stdout), untimed(&wide.stdout), "{command}");
+        assert_eq!(narrow.code(), wide.code());
+        assert!(
+            !narrow.stdout.contains('\u{1b}') && narrow.stdout.lines().any(|line| line.chars().count() > 40)
+        );
+    }
+    let stderr =
+        format!("{}Error: {}\n", started("kube-system", "cilium"), "context deadline exceeded ".repeat(20));
+    let ran = Boot::new()
+        .env("TERM", "dumb")
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}))
+        .run_on_terminal(40);
+    assert_eq!(ran.code(), 6);
+    let error = ran.stdout.lines().last().unwrap();
+    assert!(
+        error.starts_with("[TS] ERROR Failed to sync Helm releases release=\"kube-system/cilium\" "),
+        "{error}"
+    );
+    assert!(error.ends_with(" go_on=\"k3s-boot apps --from apps\" "), "{error}");
+    assert!(!ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
+}
