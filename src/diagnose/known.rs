@@ -112,6 +112,15 @@ mod tests {
             "chart-gone",
             "Error response from registry: manifest unknown: quay.io/cilium/charts/cilium:1.18.99: not found",
         ),
+        ("chart-gone", "chart cannot be fetched: ghcr.io/coredns/charts/coredns:1.45.999: not found"),
+        (
+            "registry-broken",
+            "chart cannot be fetched: failed to perform \"FetchReference\" on source: Get \"https://ghcr.io/v2/x/manifests/1\": read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer",
+        ),
+        (
+            "registry-broken",
+            "chart cannot be fetched: failed to perform \"FetchReference\" on source: Get \"https://ghcr.io/v2/x/manifests/1\": EOF",
+        ),
         (
             "registry-denied",
             "GET \"https://ghcr.io/v2/x/manifests/1\": response status code 403: denied: denied",
@@ -194,6 +203,10 @@ mod tests {
         (
             "anti-affinity",
             "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.",
+        ),
+        (
+            "pod-affinity",
+            "0/1 nodes are available: 1 node(s) didn't match pod affinity rules. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
         ),
         (
             "host-port",

@@ -3,6 +3,18 @@
 use super::known::Known;
 
 pub(super) const TABLE: &[Known] = &[
+    // What registries do when a chart is fetched.
+    Known {
+        id: "registry-broken",
+        words: &[
+            &["chart cannot be fetched", "connection reset"],
+            &["chart cannot be fetched", ": eof"],
+            &["chart cannot be fetched", "connection refused"],
+            &["chart cannot be fetched", "timeout"],
+        ],
+        cause: "the connection to the registry broke off, or never came about",
+        fix: "run it again; if it stays, see to the network, HTTPS_PROXY and a firewall between here and the registry",
+    },
     // What helm and the API server say.
     Known {
         id: "coredns-bundled",
@@ -138,6 +150,12 @@ pub(super) const TABLE: &[Known] = &[
         fix: "set fewer replicas in the values (cilium: `operator.replicas: 1`), or add a node",
     },
     Known {
+        id: "pod-affinity",
+        words: &[&["didn't match pod affinity rules"]],
+        cause: "it has to run beside another pod, which does not run yet",
+        fix: "kubectl -n {namespace} get pods -o wide  # see to the other pod first",
+    },
+    Known {
         id: "host-port",
         words: &[&["didn't have free ports for the requested pod ports"]],
         cause: "another pod uses the same port of the node, or a second replica of the same",
@@ -260,7 +278,7 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         id: "chart-gone",
-        words: &[&["manifest unknown"], &["manifest_unknown"]],
+        words: &[&["manifest unknown"], &["manifest_unknown"], &["chart cannot be fetched", "not found"]],
         cause: "the registry has no such chart or version",
         fix: "correct `chart` or `version` of {release} in the helmfile",
     },

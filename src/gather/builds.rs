@@ -13,6 +13,7 @@ use crate::desired::chart::Chart;
 use crate::desired::releases::{self, Release};
 use crate::desired::state_file::{self, StateFile};
 use crate::desired::{Helmfile, STAND_IN};
+use crate::diagnose::known::find;
 use crate::error::Error;
 use crate::plan::wishes::names;
 use crate::scratch::Scratch;
@@ -370,11 +371,15 @@ fn missing_chart(
     show: &str,
 ) -> Finding {
     let version_flag = if version.is_empty() { String::new() } else { format!(" --version {version}") };
-    Finding::error("charts", "Chart cannot be fetched")
+    let finding = Finding::error("charts", "Chart cannot be fetched")
         .with("chart", chart)
         .with("version", version)
         .with("release", release)
         .with("file", state.path.display())
-        .with("reason", reason)
-        .fix(format!("see what `helm show chart {show}{version_flag}` says"))
+        .with("reason", reason);
+    // The same words of helm mean something else where it speaks to the cluster.
+    match find(&format!("chart cannot be fetched: {reason}")) {
+        Some(known) => finding.with("cause", known.cause).fix(known.fix(release, None)),
+        None => finding.fix(format!("see what `helm show chart {show}{version_flag}` says")),
+    }
 }
