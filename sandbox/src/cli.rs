@@ -84,6 +84,10 @@ enum Cmd {
         /// Leaves plain helmfile out
         #[arg(long)]
         without_plain: bool,
+        /// All on one cluster, which has to converge only at the end: for faults that show before anything was changed, and for
+        /// others in the order of their releases
+        #[arg(long, requires = "only")]
+        one_cluster: bool,
         /// A k3s-boot that is built already
         #[arg(long, value_name = "FILE")]
         program: Option<PathBuf>,
@@ -128,8 +132,8 @@ impl Cmd {
                 faults::list().iter().for_each(|line| output::result(line));
                 Ok(ExitCode::SUCCESS)
             }
-            Self::Faults { only, without_plain, program, .. } => {
-                let campaign = FaultCampaign { only, plain: !without_plain, one_cluster: false };
+            Self::Faults { only, without_plain, one_cluster, program, .. } => {
+                let campaign = FaultCampaign { only, plain: !without_plain, one_cluster };
                 let program = program.map_or_else(build, |program| Ok(program.canonicalize()?))?;
                 faults::run(&install()?, &program, &campaign, &output::result)?;
                 Ok(ExitCode::SUCCESS)
