@@ -4,3 +4,4 @@ pub mod known;
 pub mod look;
 pub mod pods;
 mod table;
+pub mod taints;

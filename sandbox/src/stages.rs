@@ -32,10 +32,10 @@ pub(crate) struct PodPlay {
 pub(crate) enum PodState {
     /// Its containers wait, for a reason and with a message.
     Waiting(&'static str, &'static str),
-    /// Its containers end with exit code 1, again and again.
-    Crashing,
-    /// Its first init container does.
-    InitCrashing,
+    /// Its containers have ended with exit code 1 and were started again, so many times.
+    Crashing(u32),
+    /// The same of its init containers.
+    InitCrashing(u32),
     /// Its containers run, and are not ready.
     Unready,
 }
@@ -171,8 +171,8 @@ impl PodState {
                 let state = json!({"waiting": {"reason": reason, "message": message}}).to_string();
                 ("containers", state, "{}", 0)
             }
-            Self::Crashing => ("containers", crashed.to_owned(), last, 4),
-            Self::InitCrashing => ("initContainers", crashed.to_owned(), last, 4),
+            Self::Crashing(restarts) => ("containers", crashed.to_owned(), last, restarts),
+            Self::InitCrashing(restarts) => ("initContainers", crashed.to_owned(), last, restarts),
             Self::Unready => {
                 ("containers", r#"{"running": {"startedAt": {{ Now | Quote }}}}"#.to_owned(), "{}", 0)
             }

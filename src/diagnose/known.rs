@@ -114,14 +114,6 @@ mod tests {
         ),
         ("chart-gone", "chart cannot be fetched: ghcr.io/coredns/charts/coredns:1.45.999: not found"),
         (
-            "registry-broken",
-            "chart cannot be fetched: failed to perform \"FetchReference\" on source: Get \"https://ghcr.io/v2/x/manifests/1\": read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer",
-        ),
-        (
-            "registry-broken",
-            "chart cannot be fetched: failed to perform \"FetchReference\" on source: Get \"https://ghcr.io/v2/x/manifests/1\": EOF",
-        ),
-        (
             "registry-denied",
             "GET \"https://ghcr.io/v2/x/manifests/1\": response status code 403: denied: denied",
         ),
@@ -187,6 +179,11 @@ mod tests {
         (
             "record-too-large",
             "create: failed to create: Secret \"sh.helm.release.v1.x.v1\" is invalid: data: Too long: may not be more than 1048576 bytes",
+        ),
+        ("record-too-large", "create: failed to create: Request entity too large: limit is 3145728"),
+        (
+            "conflict",
+            "conflict occurred while applying object kube-system/coredns apps/v1, Kind=Deployment: Apply failed with 3 conflicts: conflicts with \"kubectl\":; - .spec.replicas; - .spec.selector",
         ),
         ("disk-full", "write /tmp/k3s-boot-x/values.yaml: no space left on device"),
         ("etcd", "etcdserver: leader changed"),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::known::{Diagnosis, find};
 use super::pods::{Trouble, worst};
+use super::taints;
 use crate::error::{Error, ReleaseFailure};
 use crate::observed::events::{Event, last_about};
 use crate::observed::workloads::Workload;
@@ -50,7 +51,10 @@ async fn look(tools: &Toolbox, release: &str) -> Result<Option<Diagnosis>, Error
         lacking.iter().any(|workload| event.is_about(workload))
     };
     let pods = pods.iter().filter(|pod| of_ours(&pod.namespace, &pod.name));
-    if let Some(trouble) = worst(pods, &events) {
+    if let Some(mut trouble) = worst(pods, &events) {
+        if taints::are_unnamed(&trouble.state) {
+            trouble.state = taints::named(&trouble.state, &tools.observe_nodes().await.unwrap_or_default());
+        }
         let pod = trouble.object.split_once('/').map(|(_, pod)| pod);
         let known = find(&trouble.state).map(|known| Diagnosis::known(release, pod, known));
         let mut diagnosis = known.unwrap_or_default();

@@ -3,18 +3,6 @@
 use super::known::Known;
 
 pub(super) const TABLE: &[Known] = &[
-    // What registries do when a chart is fetched.
-    Known {
-        id: "registry-broken",
-        words: &[
-            &["chart cannot be fetched", "connection reset"],
-            &["chart cannot be fetched", ": eof"],
-            &["chart cannot be fetched", "connection refused"],
-            &["chart cannot be fetched", "timeout"],
-        ],
-        cause: "the connection to the registry broke off, or never came about",
-        fix: "run it again; if it stays, see to the network, HTTPS_PROXY and a firewall between here and the registry",
-    },
     // What helm and the API server say.
     Known {
         id: "coredns-bundled",
@@ -105,7 +93,7 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         id: "record-too-large",
-        words: &[&["too long", "sh.helm.release"]],
+        words: &[&["too long", "sh.helm.release"], &["request entity too large"]],
         cause: "the chart and its manifest are larger than a Secret may be, so helm cannot store the release",
         fix: "use a smaller chart, or split it",
     },
@@ -123,7 +111,7 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         id: "conflict",
-        words: &[&["conflict with", "using", ": ."]],
+        words: &[&["conflict with", "using", ": ."], &["apply failed with", "conflicts with \""]],
         cause: "somebody else has set fields that the chart sets",
         fix: "k3s-boot apps --fix-drift {release}  # puts them back",
     },

@@ -277,6 +277,17 @@ impl Toolbox {
         Ok(items.collect::<Cluster>().leases)
     }
 
+    /// Reads the nodes.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not answer.
+    pub async fn observe_nodes(&self) -> Result<Vec<Node>, Error> {
+        let items: Vec<Item> = self.api_list("/api/v1/nodes").await?;
+        let items = items.into_iter().map(|item| Item { kind: "Node".to_owned(), ..item });
+        Ok(items.collect::<Cluster>().nodes)
+    }
+
     /// Reads what stands in every cluster, but the Leases.
     ///
     /// # Errors

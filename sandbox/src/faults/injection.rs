@@ -40,6 +40,8 @@ pub(super) enum When {
 pub(super) enum Injection {
     /// Objects that are there.
     Objects(&'static str),
+    /// Objects that are there, with fields that Helm itself has set.
+    HelmObjects(&'static str),
     /// Calls of kubectl that make it wrong, and those that make it right.
     Kubectl(&'static [&'static [&'static str]], &'static [&'static [&'static str]]),
     /// Texts in the values, and what stands there instead.
@@ -105,6 +107,10 @@ impl Injection {
         let faults = sandbox.registry().faults();
         match *self {
             Self::Objects(manifest) => apply(site, manifest)?,
+            Self::HelmObjects(manifest) => {
+                let args = ["apply", "--server-side", "--field-manager=helm", "--filename"];
+                with_manifest(site, &args, manifest)?;
+            }
             Self::Kubectl(calls, _) => kubectl(site, calls)?,
             Self::Values(changes) => change(site, VALUES, changes)?,
             Self::File(file, changes) => change(site, file, changes)?,
@@ -153,7 +159,7 @@ impl Injection {
     pub(super) fn lift(&self, site: &Site) -> Result<()> {
         let Site { sandbox, checkout, .. } = site;
         match *self {
-            Self::Objects(manifest) => delete(site, manifest)?,
+            Self::Objects(manifest) | Self::HelmObjects(manifest) => delete(site, manifest)?,
             Self::Kubectl(_, calls) => kubectl(site, calls)?,
             Self::Values(_) | Self::File(..) | Self::LargeChart(_) | Self::OtherKey => {
                 checkout.ship(sandbox)?

@@ -12,7 +12,7 @@ use anyhow::Result;
 pub(super) struct Expected {
     /// Its exit code; 0 where it repairs the fault itself.
     pub(super) code: i32,
-    /// Words that name the object.
+    /// Words that name the object; none where nobody gets to see the fault.
     pub(super) culprit: &'static str,
     /// Words, all of which tell the cause.
     pub(super) cause: &'static [&'static str],
@@ -45,9 +45,9 @@ pub(super) struct Told {
 /// What of the expected was told on a line that names the object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    pub(super) culprit: bool,
-    pub(super) cause: bool,
-    /// `None` where nothing has to be done.
+    /// These are `None` where there is nothing to tell.
+    pub(super) culprit: Option<bool>,
+    pub(super) cause: Option<bool>,
     pub(super) fix: Option<bool>,
 }
 
@@ -73,10 +73,11 @@ pub(super) fn judge(told: &Told, expected: &Expected) -> Verdict {
     let Expected { code, culprit, cause, fix } = *expected;
     let naming = || told.lines.iter().filter(|(_, line)| line.contains(culprit));
     let causes = |line: &str| cause.iter().all(|words| line.contains(words));
-    let named = naming().find(|(_, line)| causes(line)).map(|(after, _)| *after);
+    let seen = !culprit.is_empty();
+    let named = naming().find(|(_, line)| seen && causes(line)).map(|(after, _)| *after);
     let found = Found {
-        culprit: naming().next().is_some(),
-        cause: named.is_some(),
+        culprit: seen.then(|| naming().next().is_some()),
+        cause: seen.then_some(named.is_some()),
         fix: (!fix.is_empty()).then(|| naming().any(|(_, line)| line.contains(fix))),
     };
     let mut problems = Vec::new();
@@ -91,9 +92,9 @@ pub(super) fn judge(told: &Told, expected: &Expected) -> Verdict {
     for (what, found, words) in [
         ("object", found.culprit, culprit.to_owned()),
         ("cause", found.cause, cause.join("`, `")),
-        ("cure", found.fix != Some(false), fix.to_owned()),
+        ("cure", found.fix, fix.to_owned()),
     ] {
-        if !found {
+        if found == Some(false) {
             problems.push(format!("the {what} was not told: no `{words}`"));
         }
     }
@@ -149,7 +150,7 @@ mod tests {
         );
         let verdict = judge(&told, &EXPECTED);
         assert_eq!(verdict.named, Some(Duration::from_secs(3)));
-        assert_eq!(verdict.found, Found { culprit: true, cause: true, fix: Some(true) });
+        assert_eq!(verdict.found, Found { culprit: Some(true), cause: Some(true), fix: Some(true) });
         assert_eq!(verdict.problems, [""; 0]);
     }
 

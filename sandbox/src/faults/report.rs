@@ -73,7 +73,7 @@ impl Row {
 
     pub(super) fn text(&self) -> String {
         let Self { name, what, code, found, .. } = self;
-        let mark = |found: bool| if found { "✓" } else { "✗" };
+        let mark = |found: Option<bool>| found.map_or("-", |found| if found { "✓" } else { "✗" });
         let code = code.map_or_else(|| "-".to_owned(), |code| code.to_string());
         let named = self.named.map_or_else(|| "-".to_owned(), seconds);
         let (ended, names) = match &self.plain {
@@ -84,8 +84,7 @@ impl Row {
             }
         };
         let ratio = self.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}"));
-        let (culprit, cause) = (mark(found.culprit), mark(found.cause));
-        let fix = found.fix.map_or("-", mark);
+        let (culprit, cause, fix) = (mark(found.culprit), mark(found.cause), mark(found.fix));
         format!(
             "| {what} (`{name}`) | {code} | {culprit} | {cause} | {fix} | {named} | {ended} | {names} | {ratio} |"
         )
@@ -139,7 +138,7 @@ mod tests {
     use super::*;
 
     fn row(name: &'static str, named: u64, plain: Plain, code: i32) -> Row {
-        let found = Found { culprit: true, cause: true, fix: Some(true) };
+        let found = Found { culprit: Some(true), cause: Some(true), fix: Some(true) };
         let told = Told { code: Some(6), ..Told::default() };
         let mut row = Row::new(name, "something", &told, Some(Duration::from_secs(named)), found, Vec::new());
         let lines = vec![(Duration::ZERO, "Deployment/x not ready".to_owned())];
