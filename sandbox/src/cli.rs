@@ -129,7 +129,9 @@ impl Cmd {
                 Ok(ExitCode::SUCCESS)
             }
             Self::Faults { list: true, .. } => {
-                faults::list().iter().for_each(|line| output::result(line));
+                for line in faults::list() {
+                    output::result(&line);
+                }
                 Ok(ExitCode::SUCCESS)
             }
             Self::Faults { only, without_plain, one_cluster, program, .. } => {

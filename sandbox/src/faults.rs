@@ -59,7 +59,9 @@ pub fn run(tools: &Tools, program: &Path, campaign: &FaultCampaign, tell: &dyn F
     let logs = tempfile::Builder::new().prefix("sandbox-faults-").tempdir()?.keep();
     let player = Player { tools, program, logs };
     tell(&format!("what was said is in {}", player.logs.display()));
-    head().iter().for_each(|line| tell(line));
+    for line in head() {
+        tell(line);
+    }
     let mut rows = Vec::new();
     let mut shared = None;
     if campaign.one_cluster {
@@ -75,7 +77,9 @@ pub fn run(tools: &Tools, program: &Path, campaign: &FaultCampaign, tell: &dyn F
         row.problems().for_each(|problem| tell(&format!("  {}: {problem}", fault.name)));
         rows.push(row);
     }
-    summary(&rows).iter().for_each(|line| tell(line));
+    for line in summary(&rows) {
+        tell(&line);
+    }
     if let Some(stand) = shared {
         stand.converge(&[]).context("after all faults were lifted")?;
     }

@@ -188,6 +188,22 @@ mod tests {
         ("disk-full", "write /tmp/k3s-boot-x/values.yaml: no space left on device"),
         ("etcd", "etcdserver: leader changed"),
         (
+            "etcd",
+            "server-side apply failed for object cert-manager/cert-manager-webhook apps/v1, Kind=Deployment: request declared a Content-Length of 2512 but only wrote 0 bytes",
+        ),
+        (
+            "flux-pair",
+            "BuildFailed: build failed: add operation does not apply: doc is missing path: \"/spec/versions/1/schema/openAPIV3Schema/properties/spec\": missing value",
+        ),
+        (
+            "git-denied",
+            "failed to checkout and determine revision: unable to clone 'ssh://git@example.org/home.git': ssh: handshake failed: ssh: unable to authenticate, attempted methods [none publickey], no supported methods remain",
+        ),
+        (
+            "git-denied",
+            "GitRepository flux-system/flux-system: AuthenticationFailed: failed to get secret 'flux-system/deploy-key': secrets \"deploy-key\" not found",
+        ),
+        (
             "api-gone",
             "Kubernetes cluster unreachable: Get \"https://10.0.0.10:6443/version\": dial tcp 10.0.0.10:6443: connect: connection refused",
         ),

@@ -105,7 +105,12 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         id: "etcd",
-        words: &[&["etcdserver: leader changed"], &["etcdserver: request timed out"]],
+        // The last: Helm 4 tries such a request again by itself, with nothing in it (helm 4.2.4).
+        words: &[
+            &["etcdserver: leader changed"],
+            &["etcdserver: request timed out"],
+            &["request declared a content-length", "but only wrote 0 bytes"],
+        ],
         cause: "etcd has just lost its leader, or its disk is too slow",
         fix: "run it again",
     },
@@ -126,6 +131,24 @@ pub(super) const TABLE: &[Known] = &[
         words: &[&["signal: killed"]],
         cause: "the system has killed a program, mostly for want of memory",
         fix: "dmesg | tail  # and run it again with more memory",
+    },
+    // What Flux says.
+    Known {
+        id: "flux-pair",
+        words: &[&["doc is missing path", "/spec/versions/"]],
+        cause: "flux-operator is older than the Flux that it shall install",
+        fix: "pin `instance.distribution.artifact` in the values to flux-operator's own version, or move both charts together",
+    },
+    Known {
+        id: "git-denied",
+        words: &[
+            &["unable to authenticate"],
+            &["unable to clone", "authentication required"],
+            &["unable to clone", "invalid credentials"],
+            &["failed to get secret", "gitrepository"],
+        ],
+        cause: "the Git server refuses the key or password that Flux has, or Flux has none",
+        fix: "put the deploy key into bootstrap/*.sops.yaml as a Secret of flux-system, name it in FLUX_GIT_PULL_SECRET, and run it again",
     },
     // What pods wait for.
     Known {

@@ -41,7 +41,7 @@ const fn unpulled(message: &'static str) -> PodPlay {
     PodPlay { state: PodState::Waiting("ErrImagePull", message), warning: ("Failed", message) }
 }
 
-/// Helm repairs it itself, without a word.
+/// It is repaired at once, without a word: by helm, or by starting a program again.
 const REPAIRED: Expected = expect(0, "", &[], "");
 
 const CRASH: (&str, &str) = ("BackOff", "Back-off restarting failed container");
@@ -357,7 +357,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "webhook",
         "webhook without endpoints",
         &[
-            Injection::Kubectl(&[&["create", "namespace", "cert-manager"]], &[]),
+            Injection::Namespace("cert-manager"),
             Injection::Objects(
                 "apiVersion: v1\nkind: Service\nmetadata: {name: absent, namespace: default}\n\
                  spec: {ports: [{port: 443}]}\n---\n\
@@ -395,7 +395,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "quota",
         "quota used up",
         &[
-            Injection::Kubectl(&[&["create", "namespace", "cert-manager"]], &[]),
+            Injection::Namespace("cert-manager"),
             Injection::Objects(
                 "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: small, namespace: cert-manager}\n\
                  spec: {hard: {pods: \"0\"}}\n",
@@ -486,14 +486,14 @@ pub(super) const FAULTS: &[Fault] = &[
     fault(
         "schema",
         "value that the chart's schema forbids",
-        &[Injection::Values(&[("crds:\n  enabled: true\n", "crds:\n  enabled: often\n")])],
+        &[Injection::Values(&[("crds:\n  enabled: true\n", "crds:\n  enabled: true\nreplicaCount: many\n")])],
         expect(
             1,
             "cert-manager/cert-manager",
-            &["a value is not what the chart's schema allows", "/crds/enabled"],
+            &["a value is not what the chart's schema allows", "/replicaCount"],
             "correct the value that is named",
         ),
-        Plain::Fails("/crds/enabled"),
+        Plain::Fails("/replicaCount"),
     ),
     fault(
         "schema-key",
@@ -600,7 +600,7 @@ pub(super) const FAULTS: &[Fault] = &[
             "api-away",
             "API server away for 20 s in mid-run",
             &[Injection::ApiAway(Duration::from_secs(20))],
-            expect(0, "https://127.0.0.1:", &["refused"], ""),
+            expect(0, "kube-system/cilium", &["the API server went away in the middle"], ""),
             Plain::Fails("https://127.0.0.1:"),
         )
     },
@@ -610,7 +610,7 @@ pub(super) const FAULTS: &[Fault] = &[
             "api-frozen",
             "API server answers nothing for 20 s in mid-run",
             &[Injection::ApiFrozen(Duration::from_secs(20))],
-            expect(0, "not answer", &["API"], ""),
+            expect(0, "/leases/k3s-boot", &["was not answered within"], ""),
             Plain::Passes("https://127.0.0.1:"),
         )
     },
@@ -618,7 +618,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "api-slow",
         "API server takes 2 s for each new workload",
         &[
-            Injection::Kubectl(&[&["create", "namespace", "cert-manager"]], &[]),
+            Injection::Namespace("cert-manager"),
             Injection::Refused(
                 "cert-manager",
                 &["deployments", "serviceaccounts", "services"],
@@ -632,7 +632,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "etcd-leader",
         "etcd changes its leader",
         &[
-            Injection::Kubectl(&[&["create", "namespace", "cert-manager"]], &[]),
+            Injection::Namespace("cert-manager"),
             Injection::Refused(
                 "cert-manager",
                 &["deployments"],
@@ -663,7 +663,7 @@ pub(super) const FAULTS: &[Fault] = &[
             "kubectl-killed",
             "kubectl is killed by the system",
             &[Injection::Killed("kubectl", "proxy")],
-            expect(0, "kubectl", &["signal: 9"], ""),
+            REPAIRED,
             Plain::Unmet,
         )
     },
@@ -681,7 +681,12 @@ pub(super) const FAULTS: &[Fault] = &[
         &[Injection::Stalled(
             "build failed: add operation does not apply: doc is missing path: \"/spec/versions/1/schema\": missing value",
         )],
-        expect(5, "FluxInstance flux-system/flux", &["BuildFailed", "doc is missing path"], "flux-operator"),
+        expect(
+            5,
+            "FluxInstance flux-system/flux",
+            &["BuildFailed", "flux-operator is older than the Flux that it shall install"],
+            "pin `instance.distribution.artifact`",
+        ),
         Plain::Blind,
     ),
     Fault {
@@ -696,7 +701,7 @@ pub(super) const FAULTS: &[Fault] = &[
             expect(
                 6,
                 "GitRepository flux-system/flux-system",
-                &["unable to authenticate"],
+                &["the Git server refuses the key or password that Flux has"],
                 "FLUX_GIT_PULL_SECRET",
             ),
             Plain::Blind,

@@ -38,6 +38,8 @@ pub(super) enum When {
 
 /// Something that goes wrong.
 pub(super) enum Injection {
+    /// A namespace that is there, and stays.
+    Namespace(&'static str),
     /// Objects that are there.
     Objects(&'static str),
     /// Objects that are there, with fields that Helm itself has set.
@@ -106,6 +108,12 @@ impl Injection {
         let Site { sandbox, checkout, .. } = site;
         let faults = sandbox.registry().faults();
         match *self {
+            Self::Namespace(name) => {
+                apply(
+                    site,
+                    &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}).to_string(),
+                )?;
+            }
             Self::Objects(manifest) => apply(site, manifest)?,
             Self::HelmObjects(manifest) => {
                 let args = ["apply", "--server-side", "--field-manager=helm", "--filename"];
@@ -162,7 +170,7 @@ impl Injection {
             Self::Objects(manifest) | Self::HelmObjects(manifest) => delete(site, manifest)?,
             Self::Kubectl(_, calls) => kubectl(site, calls)?,
             Self::Values(_) | Self::File(..) | Self::LargeChart(_) | Self::OtherKey => {
-                checkout.ship(sandbox)?
+                checkout.ship(sandbox)?;
             }
             Self::Pods(..) => sandbox.release()?,
             Self::RegistryAnswers(..)
@@ -178,8 +186,12 @@ impl Injection {
             Self::Pending(namespace, name) => delete(site, &pending(namespace, name)?)?,
             Self::Stalled(_) => sandbox.flux_play(FluxPlay::Works),
             Self::GitLocked(_) => sandbox.lock_git(None)?,
-            // They are over by themselves.
-            Self::ApiAway(_) | Self::ApiFrozen(_) | Self::Killed(..) | Self::FullDisk(_) => {}
+            // They are over by themselves, or harm nobody.
+            Self::Namespace(_)
+            | Self::ApiAway(_)
+            | Self::ApiFrozen(_)
+            | Self::Killed(..)
+            | Self::FullDisk(_) => {}
         }
         Ok(())
     }

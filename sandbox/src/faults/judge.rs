@@ -134,7 +134,7 @@ mod tests {
 
     fn told(code: i32, lines: &[(u64, &str)]) -> Told {
         let lines = lines.iter().map(|(after, line)| (Duration::from_secs(*after), (*line).to_owned()));
-        Told { lines: lines.collect(), code: Some(code), took: Duration::from_secs(60) }
+        Told { lines: lines.collect(), code: Some(code), took: Duration::from_mins(1) }
     }
 
     #[test]

@@ -54,12 +54,12 @@ impl Row {
     /// Adds how plain helmfile did on the same fault.
     pub(super) fn meet_plain(&mut self, expected: Plain, told: &Told) {
         let passed = told.code == Some(0);
-        let (passes, names) = match expected {
+        let (expects_success, names) = match expected {
             Plain::Fails(object) => (false, told.says(object)),
             Plain::Passes(object) => (true, told.says(object)),
             Plain::Blind | Plain::Unmet => (true, false),
         };
-        if passes != passed {
+        if expects_success != passed {
             self.problems.push(format!("plain helmfile ended with {:?}", told.code));
         }
         let blind = expected == Plain::Blind;
@@ -75,7 +75,7 @@ impl Row {
         let Self { name, what, code, found, .. } = self;
         let mark = |found: Option<bool>| found.map_or("-", |found| if found { "✓" } else { "✗" });
         let code = code.map_or_else(|| "-".to_owned(), |code| code.to_string());
-        let named = self.named.map_or_else(|| "-".to_owned(), seconds);
+        let after = self.named.map_or_else(|| "-".to_owned(), seconds);
         let (ended, names) = match &self.plain {
             None => ("-".to_owned(), "-"),
             Some(plain) => {
@@ -86,7 +86,7 @@ impl Row {
         let ratio = self.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}"));
         let (culprit, cause, fix) = (mark(found.culprit), mark(found.cause), mark(found.fix));
         format!(
-            "| {what} (`{name}`) | {code} | {culprit} | {cause} | {fix} | {named} | {ended} | {names} | {ratio} |"
+            "| {what} (`{name}`) | {code} | {culprit} | {cause} | {fix} | {after} | {ended} | {names} | {ratio} |"
         )
     }
 
@@ -142,7 +142,7 @@ mod tests {
         let told = Told { code: Some(6), ..Told::default() };
         let mut row = Row::new(name, "something", &told, Some(Duration::from_secs(named)), found, Vec::new());
         let lines = vec![(Duration::ZERO, "Deployment/x not ready".to_owned())];
-        row.meet_plain(plain, &Told { lines, code: Some(code), took: Duration::from_secs(60) });
+        row.meet_plain(plain, &Told { lines, code: Some(code), took: Duration::from_mins(1) });
         row
     }
 

@@ -102,7 +102,7 @@ fn run(site: &Site, commands: Vec<Command>, room: Option<&str>) -> Result<Told> 
     let mut told = Told::default();
     for command in commands {
         let mut command = match room {
-            Some(size) => with_room(&command, size),
+            Some(room) => in_small_folder(&command, room),
             None => command,
         };
         command.env("GITHUB_TOKEN", TOKEN).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -142,7 +142,7 @@ fn listen(pipe: Option<impl Read>, started: Instant, lines: &Mutex<Vec<(Duration
 }
 
 /// The same command, with so much room for temporary files. It takes no rights but those of a user namespace.
-fn with_room(command: &Command, size: &str) -> Command {
+fn in_small_folder(command: &Command, size: &str) -> Command {
     let mut small = Command::new("unshare");
     small.args(["--map-root-user", "--mount", "/bin/sh", "-c", SMALL, "sh", size]);
     small.arg(command.get_program()).args(command.get_args());
