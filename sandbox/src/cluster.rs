@@ -127,7 +127,7 @@ impl Sandbox {
         plane.write_kubeconfig(&folder.join("kubeconfig"), ADMIN)?;
         plane.write_kubeconfig(&folder.join("sandbox.kubeconfig"), "sandbox")?;
         let client = plane.client("sandbox")?;
-        let nodes = Nodes::new(plane.client("kubelet")?);
+        let nodes = Nodes::new(plane.client("kubelet")?, plane.kubelet_port());
         let stop = Arc::new(AtomicBool::new(false));
         let flux = if options.flux {
             Some(Flux::start(tools, &plane, &watchdog, &folder, git.path())?)
@@ -140,7 +140,7 @@ impl Sandbox {
             registry,
             git,
             audit: AuditLog::new(plane.audit_log(), client.clone()),
-            stages: Mutex::new(Stages::apply(tools, client.clone())?),
+            stages: Mutex::new(Stages::apply(tools, client.clone(), &folder)?),
             client,
             nodes,
             node_args: options.node_args,

@@ -1,5 +1,8 @@
 //! What kwok does to pods, and how tests make pods stay unready.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
@@ -7,6 +10,7 @@ use crate::kube::Client;
 use crate::tools::Tools;
 
 const STAGES: &str = "/apis/kwok.x-k8s.io/v1alpha1/stages";
+const LOGS: &str = "/apis/kwok.x-k8s.io/v1alpha1/clusterlogs";
 /// What the stages of [`PodPlay`]s are called, before their number.
 const PLAYED: &str = "pod-played";
 
@@ -25,6 +29,8 @@ pub(crate) struct PodPlay {
     pub(crate) state: PodState,
     /// The kubelet's warning about it: a word and a sentence.
     pub(crate) warning: (&'static str, &'static str),
+    /// What the containers have said, if anything.
+    pub(crate) said: &'static str,
 }
 
 /// Where a pod on a node stands still.
@@ -44,13 +50,15 @@ pub(crate) enum PodState {
 #[derive(Debug)]
 pub(crate) struct Stages {
     client: Client,
+    /// For what containers have said.
+    folder: PathBuf,
     ready: Value,
     holds: Vec<Hold>,
 }
 
 impl Stages {
     /// Applies kwok's own stages: pods become ready, pods of Jobs succeed, deleted pods go.
-    pub(crate) fn apply(tools: &Tools, client: Client) -> Result<Self> {
+    pub(crate) fn apply(tools: &Tools, client: Client, folder: &Path) -> Result<Self> {
         let mut ready = Value::Null;
         for name in ["pod-ready", "pod-complete", "pod-delete"] {
             let stage: Value = serde_yaml::from_str(&tools.kwok_stage(&format!("{name}.yaml"))?)
@@ -76,23 +84,31 @@ impl Stages {
                 },
             }),
         )?;
-        Ok(Self { client, ready, holds: Vec::new() })
+        Ok(Self { client, folder: folder.to_owned(), ready, holds: Vec::new() })
     }
 
     /// Pods that begin from now on do not get ready if they match.
     pub(crate) fn hold(&mut self, hold: Hold) -> Result<()> {
         let name = format!("{PLAYED}-{}", self.holds.len() + 1);
-        let played = hold.play.map(|play| stage(&name, &hold, &play));
+        let played = hold.play.map(|play| (stage(&name, &hold, &play), hold.namespace.clone(), play.said));
         self.holds.push(hold);
         self.update()?;
-        played.map_or(Ok(()), |stage| self.client.apply(&format!("{STAGES}/{name}"), &stage).map(drop))
+        let Some((stage, namespace, said)) = played else { return Ok(()) };
+        if !said.is_empty() {
+            let file = self.folder.join(format!("{name}.log"));
+            fs::write(&file, said)?;
+            self.client.apply(&format!("{LOGS}/{name}"), &logs(&name, &namespace, &file))?;
+        }
+        self.client.apply(&format!("{STAGES}/{name}"), &stage).map(drop)
     }
 
     /// Ends all holds; pods that were held become ready.
     pub(crate) fn release(&mut self) -> Result<()> {
         let holds = std::mem::take(&mut self.holds);
         for (index, _) in holds.iter().enumerate().filter(|(_, hold)| hold.play.is_some()) {
-            self.client.delete(&format!("{STAGES}/{PLAYED}-{}", index + 1))?;
+            for kind in [STAGES, LOGS] {
+                self.client.delete(&format!("{kind}/{PLAYED}-{}", index + 1))?;
+            }
         }
         self.update()?;
         for hold in holds {
@@ -157,6 +173,20 @@ fn stage(name: &str, hold: &Hold, play: &PodPlay) -> Value {
                 "event": {"type": "Warning", "reason": reason, "message": message},
                 "statusTemplate": play.state.template(),
             },
+        },
+    })
+}
+
+/// What all containers of a namespace have said, now and before they were started again.
+fn logs(name: &str, namespace: &str, file: &Path) -> Value {
+    // kwok's log files are the kubelet's: each line has its time and stream.
+    json!({
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "ClusterLogs",
+        "metadata": {"name": name},
+        "spec": {
+            "selector": {"matchNamespaces": [namespace]},
+            "logs": [{"logsFile": file, "previousLogsFile": file}],
         },
     })
 }

@@ -26,7 +26,7 @@ const fn expect(
     cause: &'static [&'static str],
     fix: &'static str,
 ) -> Expected {
-    Expected { code, culprit, cause, fix }
+    Expected { code, culprit, cause, fix, also: "" }
 }
 
 const HELMFILE: &str = "bootstrap/helmfile.d/01-apps.yaml";
@@ -38,13 +38,16 @@ const COREDNS: &str = "priorityClassName: system-cluster-critical\n";
 
 /// The kubelet's words about an image that it cannot pull.
 const fn unpulled(message: &'static str) -> PodPlay {
-    PodPlay { state: PodState::Waiting("ErrImagePull", message), warning: ("Failed", message) }
+    PodPlay { state: PodState::Waiting("ErrImagePull", message), warning: ("Failed", message), said: "" }
 }
 
 /// It is repaired at once, without a word: by helm, or by starting a program again.
 const REPAIRED: Expected = expect(0, "", &[], "");
 
 const CRASH: (&str, &str) = ("BackOff", "Back-off restarting failed container");
+/// A container's log as the kubelet keeps it.
+const CRASHED: &str = "2026-11-25T20:00:00Z stdout F level=info starting\n\
+                       2026-11-25T20:00:01Z stderr F flag provided but not defined: -no-such-flag\n";
 const CHART: &str = "chart=\"oci://";
 
 pub(super) const FAULTS: &[Fault] = &[
@@ -201,14 +204,17 @@ pub(super) const FAULTS: &[Fault] = &[
         &[Injection::Pods(
             "flux-system",
             "flux-operator",
-            PodPlay { state: PodState::Crashing(4), warning: CRASH },
+            PodPlay { state: PodState::Crashing(4), warning: CRASH, said: CRASHED },
         )],
-        expect(
-            6,
-            "Pod flux-system/flux-operator-",
-            &["its container ends again and again", "exit code 1"],
-            "kubectl -n flux-system logs flux-operator-",
-        ),
+        Expected {
+            also: "flag provided but not defined: -no-such-flag",
+            ..expect(
+                6,
+                "Pod flux-system/flux-operator-",
+                &["its container ends again and again", "exit code 1"],
+                "kubectl -n flux-system logs flux-operator-",
+            )
+        },
         Plain::Fails("Deployment/flux-system/flux-operator"),
     ),
     fault(
@@ -220,6 +226,7 @@ pub(super) const FAULTS: &[Fault] = &[
             PodPlay {
                 state: PodState::Unready,
                 warning: ("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503"),
+                said: "",
             },
         )],
         expect(
@@ -236,7 +243,7 @@ pub(super) const FAULTS: &[Fault] = &[
         &[Injection::Pods(
             "kube-system",
             "cilium-",
-            PodPlay { state: PodState::InitCrashing(4), warning: CRASH },
+            PodPlay { state: PodState::InitCrashing(4), warning: CRASH, said: "" },
         )],
         expect(
             6,
@@ -259,6 +266,7 @@ pub(super) const FAULTS: &[Fault] = &[
                     "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox \
                      \"0\": plugin type=\"cilium-cni\" failed (add): unable to connect to Cilium agent",
                 ),
+                said: "",
             },
         )],
         expect(
@@ -275,7 +283,7 @@ pub(super) const FAULTS: &[Fault] = &[
         &[Injection::Pods(
             "cert-manager",
             "cert-manager-startupapicheck",
-            PodPlay { state: PodState::Crashing(1), warning: CRASH },
+            PodPlay { state: PodState::Crashing(1), warning: CRASH, said: "" },
         )],
         expect(
             6,
@@ -510,7 +518,7 @@ pub(super) const FAULTS: &[Fault] = &[
             "rollOutCiliumPods: true\nhubble: {enabled: true, relay: {enabled: false}, ui: {enabled: true}}\n",
         )])],
         expect(
-            1,
+            5,
             "kube-system/cilium",
             &["a template of the chart does not work with these values", "hubble.relay.enabled"],
             "set or correct the value that the message names",
@@ -683,11 +691,11 @@ pub(super) const FAULTS: &[Fault] = &[
         )],
         expect(
             5,
-            "FluxInstance flux-system/flux",
-            &["BuildFailed", "flux-operator is older than the Flux that it shall install"],
+            "FluxInstance",
+            &["doc is missing path", "flux-operator is older than the Flux that it shall install"],
             "pin `instance.distribution.artifact`",
         ),
-        Plain::Blind,
+        Plain::Perhaps("FluxInstance/flux-system/flux"),
     ),
     Fault {
         args: &["--timeout", "90s"],

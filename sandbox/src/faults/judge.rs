@@ -18,6 +18,8 @@ pub(super) struct Expected {
     pub(super) cause: &'static [&'static str],
     /// Words that tell the cure; none where nothing has to be done.
     pub(super) fix: &'static str,
+    /// More words that it says at some time.
+    pub(super) also: &'static str,
 }
 
 /// What is expected of plain helmfile.
@@ -27,6 +29,8 @@ pub(super) enum Plain {
     Fails(&'static str),
     /// It goes through, and these words would name the object.
     Passes(&'static str),
+    /// It fails or goes through, by chance; if it fails, these words would name the object.
+    Perhaps(&'static str),
     /// It cannot see the fault: it says success.
     Blind,
     /// The fault is not one of helmfile's: it concerns what only k3s-boot does.
@@ -70,7 +74,7 @@ const NEVER: [&str; 5] = [
 ];
 
 pub(super) fn judge(told: &Told, expected: &Expected) -> Verdict {
-    let Expected { code, culprit, cause, fix } = *expected;
+    let Expected { code, culprit, cause, fix, also } = *expected;
     let naming = || told.lines.iter().filter(|(_, line)| line.contains(culprit));
     let causes = |line: &str| cause.iter().all(|words| line.contains(words));
     let seen = !culprit.is_empty();
@@ -97,6 +101,9 @@ pub(super) fn judge(told: &Told, expected: &Expected) -> Verdict {
         if found == Some(false) {
             problems.push(format!("the {what} was not told: no `{words}`"));
         }
+    }
+    if !told.says(also) {
+        problems.push(format!("it did not say `{also}`"));
     }
     for words in NEVER {
         if told.lines.iter().any(|(_, line)| line.contains(words)) {
@@ -129,8 +136,13 @@ impl Told {
 mod tests {
     use super::*;
 
-    const EXPECTED: Expected =
-        Expected { code: 6, culprit: "Pod a/b", cause: &["untolerated taint"], fix: "kubectl taint" };
+    const EXPECTED: Expected = Expected {
+        code: 6,
+        culprit: "Pod a/b",
+        cause: &["untolerated taint"],
+        fix: "kubectl taint",
+        also: "",
+    };
 
     fn told(code: i32, lines: &[(u64, &str)]) -> Told {
         let lines = lines.iter().map(|(after, line)| (Duration::from_secs(*after), (*line).to_owned()));
