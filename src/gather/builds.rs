@@ -163,7 +163,7 @@ impl Place<'_> {
         releases: &[Release],
         unfetched: Vec<(ChartRef, String)>,
     ) -> Result<Vec<Finding>, Error> {
-        let mut findings = Vec::new();
+        let mut errors = Vec::new();
         let mut away = false;
         for (ChartRef { chart, version }, reason) in unfetched {
             let needs = |release: &&Release| {
@@ -178,10 +178,10 @@ impl Place<'_> {
                 continue;
             }
             let release = release.unwrap_or_default();
-            let error = BuildError::Chart { release, chart, version, reason };
-            findings.push(self.chart_finding(state, error).await?);
+            errors.push(BuildError::Chart { release, chart, version, reason });
         }
-        Ok(findings)
+        let findings = errors.into_iter().map(|error| self.chart_finding(state, error));
+        join_all(findings).await.into_iter().collect()
     }
 
     /// What helmfile prints, and whether every chart is there. helmfile stops at the first thing that is missing: to

@@ -425,7 +425,7 @@ pub(super) const FAULTS: &[Fault] = &[
             &[&["label", "namespace", "kube-system", "pod-security.kubernetes.io/enforce-"]],
         )],
         expect(
-            6,
+            5,
             "kube-system/cilium",
             &["the namespace's PodSecurity level forbids what the pod needs"],
             "pod-security.kubernetes.io/enforce=privileged",
