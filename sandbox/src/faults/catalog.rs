@@ -575,8 +575,8 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     fault(
         "registry-slow",
-        "registry takes 3 s more for each request",
-        &[Injection::RegistrySlow(Duration::from_secs(3))],
+        "registry takes 5 s more for each request",
+        &[Injection::RegistrySlow(Duration::from_secs(5))],
         expect(0, "charts", &["Waiting"], ""),
         Plain::Passes("oci://"),
     ),

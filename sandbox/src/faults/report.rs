@@ -106,7 +106,8 @@ impl Row {
 
 /// What follows from the table.
 pub(super) fn summary(rows: &[Row]) -> Vec<String> {
-    let mut lines = Vec::new();
+    let wrong = rows.iter().filter(|row| !row.problems.is_empty()).count();
+    let mut lines = vec![format!("{} faults, {wrong} not as expected", rows.len())];
     let ratios: Vec<_> = rows.iter().filter_map(Row::ratio).collect();
     if let Ok(median) = median(&mut ratios.clone()) {
         lines.push(format!("median ratio of {}: {median:.1}", ratios.len()));
@@ -160,6 +161,7 @@ mod tests {
             "| something (`unseen`) | 6 | ✓ | ✓ | ✓ | 9.0 s | 60.0 s (went through) | no | - |"
         );
         let expected = [
+            "3 faults, 0 not as expected",
             "median ratio of 2: 5.5",
             "worst difference: +1.0 s (`late`)",
             "plain helmfile cannot see: `unseen`",
