@@ -5,3 +5,4 @@ pub mod look;
 pub mod pods;
 pub mod release;
 mod table;
+pub mod taints;

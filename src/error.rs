@@ -183,14 +183,20 @@ impl Error {
                 ("Failed to sync Helm releases", pairs)
             }
             Self::Flux { object, reason, fix } => {
-                let pairs = [("object", object), ("reason", reason), ("fix", fix)];
-                ("Flux cannot take over", pairs.map(|(key, value)| (key, value.clone())).into())
+                let mut pairs = vec![("object", object.clone()), ("reason", reason.clone())];
+                pairs.extend(find(reason).map(|known| ("cause", known.cause.to_owned())));
+                pairs.push(("fix", fix.clone()));
+                ("Flux cannot take over", pairs)
             }
             Self::Deadline { stage, after, waiting_for } => {
                 let stage = (*stage).to_owned();
-                let pairs =
-                    [("stage", stage), ("after", seconds(*after)), ("waiting_for", waiting_for.clone())];
-                ("Deadline passed", pairs.into())
+                let mut pairs =
+                    vec![("stage", stage), ("after", seconds(*after)), ("waiting_for", waiting_for.clone())];
+                if let Some(known) = find(waiting_for) {
+                    pairs.push(("cause", known.cause.to_owned()));
+                    pairs.push(("fix", known.fix("", None)));
+                }
+                ("Deadline passed", pairs)
             }
             Self::Locked { holder, since } => {
                 let fix = "wait until it has ended, or for that long with --wait-lock".to_owned();

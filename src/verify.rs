@@ -9,6 +9,7 @@ use serde_json::json;
 
 pub use self::judge::{Asked, Verdict, judge, stalled_instance};
 use self::judge::{descendants, root};
+use crate::diagnose::known::find;
 use crate::error::Error;
 use crate::observed::claims::Claims;
 use crate::observed::flux::{Flux, Resource};
@@ -199,6 +200,9 @@ fn fix(object: &str, reason: &str) -> String {
         return "put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key".to_owned();
     }
     let (kind, path) = object.split_once(' ').unwrap_or((object, ""));
+    if let Some(known) = find(reason) {
+        return known.fix(path, None);
+    }
     let (namespace, name) = path.split_once('/').unwrap_or(("", path));
     format!("kubectl --namespace {namespace} describe {} {name}", kind.to_lowercase())
 }

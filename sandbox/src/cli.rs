@@ -1,4 +1,4 @@
-//! The command line: `cargo sandbox up`, `env`, `run`, `test`, `bench`, `kills`, `down`.
+//! The command line: `cargo sandbox up`, `env`, `run`, `test`, `bench`, `kills`, `faults`, `down`.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum as _};
 use serde_json::Value;
 
 use crate::cluster::foreign_variables;
+use crate::faults::{self, FaultCampaign};
 use crate::kills::{self, Campaign};
 use crate::process::run;
 use crate::state::{self, State, workspace};
@@ -70,6 +71,27 @@ enum Cmd {
         #[arg(long, default_value_t = 25)]
         signals: usize,
     },
+    /// Injects whatever goes wrong with a bootstrap, one fault after the other, into `k3s-boot apps` and into plain helmfile at
+    /// the same time; checks what k3s-boot says of each, and that the next run converges once the fault is lifted. About a
+    /// minute and a half each; several campaigns may run side by side
+    Faults {
+        /// Names of faults [default: all]
+        #[arg(long, num_args = 1.., value_name = "NAME")]
+        only: Vec<String>,
+        /// Prints the names, and does nothing else
+        #[arg(long)]
+        list: bool,
+        /// Leaves plain helmfile out
+        #[arg(long)]
+        without_plain: bool,
+        /// All on one cluster, which has to converge only at the end: for faults that show before anything was changed, and for
+        /// others in the order of their releases
+        #[arg(long, requires = "only")]
+        one_cluster: bool,
+        /// A k3s-boot that is built already
+        #[arg(long, value_name = "FILE")]
+        program: Option<PathBuf>,
+    },
     /// Ends the sandbox and removes it
     Down,
     /// Runs the sandbox in this process
@@ -104,6 +126,18 @@ impl Cmd {
             Self::Kills { seed, first, upgrades, signals } => {
                 let campaign = Campaign { seed, first, upgrades, signals };
                 kills::run(&install()?, &build()?, &campaign, &output::result)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Faults { list: true, .. } => {
+                for line in faults::list() {
+                    output::result(&line);
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Faults { only, without_plain, one_cluster, program, .. } => {
+                let campaign = FaultCampaign { only, plain: !without_plain, one_cluster };
+                let program = program.map_or_else(build, |program| Ok(program.canonicalize()?))?;
+                faults::run(&install()?, &program, &campaign, &output::result)?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Down => {

@@ -127,7 +127,7 @@ impl Sandbox {
         plane.write_kubeconfig(&folder.join("kubeconfig"), ADMIN)?;
         plane.write_kubeconfig(&folder.join("sandbox.kubeconfig"), "sandbox")?;
         let client = plane.client("sandbox")?;
-        let nodes = Nodes::new(plane.client("kubelet")?);
+        let nodes = Nodes::new(plane.client("kubelet")?, plane.kubelet_port());
         let stop = Arc::new(AtomicBool::new(false));
         let flux = if options.flux {
             Some(Flux::start(tools, &plane, &watchdog, &folder, git.path())?)
@@ -140,7 +140,7 @@ impl Sandbox {
             registry,
             git,
             audit: AuditLog::new(plane.audit_log(), client.clone()),
-            stages: Mutex::new(Stages::apply(tools, client.clone())?),
+            stages: Mutex::new(Stages::apply(tools, client.clone(), &folder)?),
             client,
             nodes,
             node_args: options.node_args,
@@ -180,7 +180,11 @@ impl Sandbox {
 
     /// Pods of `namespace` whose names begin with `prefix` and that start after this call never become ready.
     pub fn hold(&self, namespace: &str, prefix: &str) -> Result<()> {
-        let hold = Hold { namespace: namespace.to_owned(), prefix: prefix.to_owned() };
+        self.hold_with(Hold { namespace: namespace.to_owned(), prefix: prefix.to_owned(), play: None })
+    }
+
+    /// As [`Sandbox::hold`], and something may become of the pods.
+    pub(crate) fn hold_with(&self, hold: Hold) -> Result<()> {
         self.stages.lock().unwrap_or_else(PoisonError::into_inner).hold(hold)
     }
 
@@ -199,6 +203,11 @@ impl Sandbox {
     /// From now on every FluxInstance is Stalled, with this message.
     pub fn flux_stall(&self, message: &str) {
         self.flux_play(FluxPlay::Stalls(message.to_owned()));
+    }
+
+    /// From now on the Git server refuses the credentials, with this message, or lets everybody in.
+    pub(crate) fn lock_git(&self, message: Option<&str>) -> Result<()> {
+        self.flux.as_ref().map_or(Ok(()), |flux| flux.lock_source(message))
     }
 
     /// Makes the source serve what is in [`Sandbox::git_folder`] now, as after a push; returns the artifact's SHA-256.

@@ -55,6 +55,8 @@ pub(crate) struct ControlPlane {
     watchdog: Arc<Watchdog>,
     folder: PathBuf,
     port: u16,
+    /// Where kwok plays the kubelet's server, which gives the logs of containers.
+    kubelet_port: u16,
 }
 
 impl ControlPlane {
@@ -72,13 +74,16 @@ impl ControlPlane {
             watchdog: Arc::clone(watchdog),
             folder: folder.to_owned(),
             port: free_port()?,
+            kubelet_port: free_port()?,
         };
         plane.write_files()?;
         plane.etcd = Some(plane.start_etcd()?);
         plane.start_api_server()?;
-        let crd = tools.kwok_stage("kwok.x-k8s.io_stages.yaml")?;
         let client = plane.client("sandbox")?;
-        client.apply_yaml(&crd_path("stages.kwok.x-k8s.io"), &crd)?;
+        for kind in ["stages", "clusterlogs"] {
+            let crd = tools.kwok_stage(&format!("kwok.x-k8s.io_{kind}.yaml"))?;
+            client.apply_yaml(&crd_path(&format!("{kind}.kwok.x-k8s.io")), &crd)?;
+        }
         plane.start_clients()?;
         wait_for("the API server to know stages", START_LIMIT, || {
             // A new kind is not found at first, then asked to be tried again.
@@ -102,6 +107,11 @@ impl ControlPlane {
     pub(crate) fn write_kubeconfig(&self, path: &Path, user: &str) -> Result<()> {
         let identity = self.authority.client(user, MASTERS)?;
         write_kubeconfig(path, &self.server(), self.authority.cert(), &identity)
+    }
+
+    /// The port at 127.0.0.1 on which the API server finds the kubelet of all nodes.
+    pub(crate) fn kubelet_port(&self) -> u16 {
+        self.kubelet_port
     }
 
     /// The audit log's path.
@@ -239,6 +249,8 @@ impl ControlPlane {
                 .arg("--advertise-address=192.0.2.10")
                 .arg(format!("--service-cluster-ip-range={SERVICE_CIDR}"))
                 .arg("--authorization-mode=Node,RBAC")
+                // Nobody answers at the addresses that nodes have.
+                .arg("--kubelet-preferred-address-types=ExternalDNS")
                 .arg(self.flag("--client-ca-file=", "ca.crt"))
                 .arg(self.flag("--tls-cert-file=", "api-server.crt"))
                 .arg(self.flag("--tls-private-key-file=", "api-server.key"))
@@ -287,7 +299,10 @@ impl ControlPlane {
             Command::new(self.tools.kwok())
                 .arg(format!("--kubeconfig={}", kubeconfig.display()))
                 .arg("--manage-all-nodes=true")
-                .arg("--enable-crds=Stage")
+                .arg("--enable-crds=Stage,ClusterLogs")
+                .arg(format!("--server-address=127.0.0.1:{}", self.kubelet_port))
+                .arg(self.flag("--tls-cert-file=", "api-server.crt"))
+                .arg(self.flag("--tls-private-key-file=", "api-server.key"))
                 .arg("--cidr=10.42.0.0/16")
                 .arg("--node-lease-duration-seconds=40")
                 .env("HOME", &self.folder),

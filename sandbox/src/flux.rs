@@ -92,6 +92,11 @@ impl Flux {
         self.source.refresh()
     }
 
+    /// What the Git server says to whoever wants to read the repository; `None` lets everybody in.
+    pub(crate) fn lock_source(&self, message: Option<&str>) -> Result<()> {
+        self.source.lock(message)
+    }
+
     /// The processes that run now, by name and id.
     pub(crate) fn processes(&self) -> Vec<(String, u32)> {
         let controller = self.controller.lock().unwrap_or_else(PoisonError::into_inner);

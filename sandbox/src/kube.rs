@@ -102,6 +102,12 @@ impl Client {
         self.patch_as("application/merge-patch+json", path, &change.to_string(), &[429, 503])
     }
 
+    /// `DELETE`; an object that is not there is no error.
+    pub(crate) fn delete(&self, path: &str) -> Result<()> {
+        let answer = self.agent.delete(self.url(path)).header("User-Agent", &self.name).call();
+        read("DELETE", path, answer).map(drop)
+    }
+
     /// Tries again for a while after an answer with one of the statuses `unserved`.
     fn patch_as(&self, content_type: &str, path: &str, body: &str, unserved: &[u16]) -> Result<Value> {
         let end = Instant::now() + UNSERVED;

@@ -37,13 +37,15 @@ const NO_CNI: &str = "container runtime network not ready: NetworkReady=false re
 #[derive(Debug)]
 pub(crate) struct Nodes {
     client: Client,
+    /// Where the API server finds the kubelet.
+    kubelet_port: u16,
     /// Nodes whose readiness a test decides, and what it is.
     pinned: Mutex<HashMap<String, bool>>,
 }
 
 impl Nodes {
-    pub(crate) fn new(client: Client) -> Arc<Self> {
-        Arc::new(Self { client, pinned: Mutex::default() })
+    pub(crate) fn new(client: Client, kubelet_port: u16) -> Arc<Self> {
+        Arc::new(Self { client, kubelet_port, pinned: Mutex::default() })
     }
 
     /// Adds a server node that has no network yet. `number` gives its address and pod network.
@@ -87,10 +89,12 @@ impl Nodes {
                 "addresses": [
                     {"type": "InternalIP", "address": address},
                     {"type": "Hostname", "address": hostname},
+                    {"type": "ExternalDNS", "address": "localhost"},
                 ],
                 "allocatable": {"cpu": "64", "memory": "256Gi", "pods": "1000"},
                 "capacity": {"cpu": "64", "memory": "256Gi", "pods": "1000"},
                 "conditions": conditions(false),
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": self.kubelet_port}},
                 "nodeInfo": {
                     "architecture": "amd64",
                     "bootID": "",

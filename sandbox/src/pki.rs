@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
 /// A certificate with its key, in files and in memory.
@@ -56,10 +56,13 @@ impl Authority {
 
     /// A server certificate for these names and addresses.
     pub(crate) fn server(&self, names: &[&str]) -> Result<Identity> {
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let mut params = CertificateParams::new(names)?;
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        params.distinguished_name = subject("sandbox", None);
+        self.sign(server(names)?)
+    }
+
+    /// As [`Self::server`], valid from the year 3000 on.
+    pub(crate) fn future_server(&self, names: &[&str]) -> Result<Identity> {
+        let mut params = server(names)?;
+        params.not_before = date_time_ymd(3000, 1, 1);
         self.sign(params)
     }
 
@@ -78,6 +81,14 @@ impl Authority {
         let cert = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Identity { cert, key: key.serialize_pem() })
     }
+}
+
+fn server(names: &[&str]) -> Result<CertificateParams> {
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let mut params = CertificateParams::new(names)?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.distinguished_name = subject("sandbox", None);
+    Ok(params)
 }
 
 fn subject(name: &str, group: Option<&str>) -> DistinguishedName {

@@ -30,6 +30,7 @@ pub const HOSTS: [&str; 2] = ["ghcr.io", "quay.io"];
 pub struct Registry {
     front: Front,
     process: Process,
+    authority: Authority,
     ca_file: PathBuf,
     // Removed last.
     _folder: TempDir,
@@ -58,7 +59,7 @@ impl Registry {
         let ca_file = folder.path().join("ca.pem");
         fs::write(&ca_file, authority.cert())?;
         let front = Front::start(&authority.server(&HOSTS)?, &process.socket)?;
-        Ok(Arc::new(Self { front, process, ca_file, _folder: folder }))
+        Ok(Arc::new(Self { front, process, authority, ca_file, _folder: folder }))
     }
 
     /// The CONNECT proxy, as `http://127.0.0.1:PORT`.
@@ -77,6 +78,16 @@ impl Registry {
     #[must_use]
     pub fn faults(&self) -> &Faults {
         self.front.faults()
+    }
+
+    /// New connections see a certificate that nobody trusts, until [`Faults::clear`].
+    pub fn show_strange_certificate(&self) -> Result<()> {
+        self.faults().show(&Authority::new("somebody else")?.server(&HOSTS)?)
+    }
+
+    /// New connections see a certificate that is not yet valid, as where a clock is wrong, until [`Faults::clear`].
+    pub fn show_future_certificate(&self) -> Result<()> {
+        self.faults().show(&self.authority.future_server(&HOSTS)?)
     }
 
     /// The registry's processes, by name and id.

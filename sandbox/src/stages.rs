@@ -1,5 +1,8 @@
 //! What kwok does to pods, and how tests make pods stay unready.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
@@ -7,25 +10,55 @@ use crate::kube::Client;
 use crate::tools::Tools;
 
 const STAGES: &str = "/apis/kwok.x-k8s.io/v1alpha1/stages";
+const LOGS: &str = "/apis/kwok.x-k8s.io/v1alpha1/clusterlogs";
+/// What the stages of [`PodPlay`]s are called, before their number.
+const PLAYED: &str = "pod-played";
 
-/// Pods of one namespace whose names begin alike.
+/// Pods of one namespace whose names begin alike, and do not get ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hold {
     pub(crate) namespace: String,
     pub(crate) prefix: String,
+    /// What becomes of them instead; they stay as the scheduler leaves them if nothing does.
+    pub(crate) play: Option<PodPlay>,
+}
+
+/// A bad state of pods, in the kubelet's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PodPlay {
+    pub(crate) state: PodState,
+    /// The kubelet's warning about it: a word and a sentence.
+    pub(crate) warning: (&'static str, &'static str),
+    /// What the containers have said, if anything.
+    pub(crate) said: &'static str,
+}
+
+/// Where a pod on a node stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PodState {
+    /// Its containers wait, for a reason and with a message.
+    Waiting(&'static str, &'static str),
+    /// Its containers have ended with exit code 1 and were started again, so many times.
+    Crashing(u32),
+    /// The same of its init containers.
+    InitCrashing(u32),
+    /// Its containers run, and are not ready.
+    Unready,
 }
 
 /// The stages in the cluster.
 #[derive(Debug)]
 pub(crate) struct Stages {
     client: Client,
+    /// For what containers have said.
+    folder: PathBuf,
     ready: Value,
     holds: Vec<Hold>,
 }
 
 impl Stages {
     /// Applies kwok's own stages: pods become ready, pods of Jobs succeed, deleted pods go.
-    pub(crate) fn apply(tools: &Tools, client: Client) -> Result<Self> {
+    pub(crate) fn apply(tools: &Tools, client: Client, folder: &Path) -> Result<Self> {
         let mut ready = Value::Null;
         for name in ["pod-ready", "pod-complete", "pod-delete"] {
             let stage: Value = serde_yaml::from_str(&tools.kwok_stage(&format!("{name}.yaml"))?)
@@ -51,18 +84,32 @@ impl Stages {
                 },
             }),
         )?;
-        Ok(Self { client, ready, holds: Vec::new() })
+        Ok(Self { client, folder: folder.to_owned(), ready, holds: Vec::new() })
     }
 
-    /// Pods that begin from now on stay Pending if they match.
+    /// Pods that begin from now on do not get ready if they match.
     pub(crate) fn hold(&mut self, hold: Hold) -> Result<()> {
+        let name = format!("{PLAYED}-{}", self.holds.len() + 1);
+        let played = hold.play.map(|play| (stage(&name, &hold, &play), hold.namespace.clone(), play.said));
         self.holds.push(hold);
-        self.update()
+        self.update()?;
+        let Some((stage, namespace, said)) = played else { return Ok(()) };
+        if !said.is_empty() {
+            let file = self.folder.join(format!("{name}.log"));
+            fs::write(&file, said)?;
+            self.client.apply(&format!("{LOGS}/{name}"), &logs(&name, &namespace, &file))?;
+        }
+        self.client.apply(&format!("{STAGES}/{name}"), &stage).map(drop)
     }
 
     /// Ends all holds; pods that were held become ready.
     pub(crate) fn release(&mut self) -> Result<()> {
         let holds = std::mem::take(&mut self.holds);
+        for (index, _) in holds.iter().enumerate().filter(|(_, hold)| hold.play.is_some()) {
+            for kind in [STAGES, LOGS] {
+                self.client.delete(&format!("{kind}/{PLAYED}-{}", index + 1))?;
+            }
+        }
         self.update()?;
         for hold in holds {
             self.touch(&hold)?;
@@ -75,15 +122,8 @@ impl Stages {
         let expressions = stage["spec"]["selector"]["matchExpressions"]
             .as_array_mut()
             .context("the stage `pod-ready` has no `matchExpressions`")?;
-        for Hold { namespace, prefix } in &self.holds {
-            expressions.push(json!({
-                "key": format!(
-                    ".metadata | select((.namespace == {}) and (.name | startswith({}))) | .name",
-                    json!(namespace),
-                    json!(prefix)
-                ),
-                "operator": "DoesNotExist",
-            }));
+        for hold in &self.holds {
+            expressions.push(json!({"key": hold.names(), "operator": "DoesNotExist"}));
         }
         self.client.apply(&format!("{STAGES}/pod-ready"), &stage).map(drop)
     }
@@ -100,5 +140,81 @@ impl Stages {
             }
         }
         Ok(())
+    }
+}
+
+impl Hold {
+    /// The jq expression that gives the name of a pod that matches, and nothing for any other.
+    fn names(&self) -> String {
+        format!(
+            ".metadata | select((.namespace == {}) and (.name | startswith({}))) | .name",
+            json!(self.namespace),
+            json!(self.prefix)
+        )
+    }
+}
+
+/// The stage that brings pods into a state, once, when a node has them. The phase stays Pending, so that the stage
+/// `pod-ready` takes them when it may: kwok's own stages look at nothing else.
+fn stage(name: &str, hold: &Hold, play: &PodPlay) -> Value {
+    let (reason, message) = play.warning;
+    json!({
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "Stage",
+        "metadata": {"name": name},
+        "spec": {
+            "resourceRef": {"apiGroup": "v1", "kind": "Pod"},
+            "selector": {"matchExpressions": [
+                {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"},
+                {"key": ".status.startTime", "operator": "DoesNotExist"},
+                {"key": hold.names(), "operator": "Exists"},
+            ]},
+            "next": {
+                "event": {"type": "Warning", "reason": reason, "message": message},
+                "statusTemplate": play.state.template(),
+            },
+        },
+    })
+}
+
+/// What all containers of a namespace have said, now and before they were started again.
+fn logs(name: &str, namespace: &str, file: &Path) -> Value {
+    // kwok's log files are the kubelet's: each line has its time and stream.
+    json!({
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "ClusterLogs",
+        "metadata": {"name": name},
+        "spec": {
+            "selector": {"matchNamespaces": [namespace]},
+            "logs": [{"logsFile": file, "previousLogsFile": file}],
+        },
+    })
+}
+
+impl PodState {
+    /// The status, as a template of kwok.
+    fn template(self) -> String {
+        let crashed = r#"{"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}}"#;
+        let last = r#"{"terminated": {"exitCode": 1, "reason": "Error"}}"#;
+        let (of, state, last, restarts) = match self {
+            Self::Waiting(reason, message) => {
+                let state = json!({"waiting": {"reason": reason, "message": message}}).to_string();
+                ("containers", state, "{}", 0)
+            }
+            Self::Crashing(restarts) => ("containers", crashed.to_owned(), last, restarts),
+            Self::InitCrashing(restarts) => ("initContainers", crashed.to_owned(), last, restarts),
+            Self::Unready => {
+                ("containers", r#"{"running": {"startedAt": {{ Now | Quote }}}}"#.to_owned(), "{}", 0)
+            }
+        };
+        let statuses = if of == "containers" { "containerStatuses" } else { "initContainerStatuses" };
+        format!(
+            "startTime: {{{{ Now | Quote }}}}\n\
+             {statuses}:\n\
+             {{{{ range .spec.{of} }}}}\n\
+             - image: {{{{ .image | Quote }}}}\n  name: {{{{ .name | Quote }}}}\n  ready: false\n  \
+             restartCount: {restarts}\n  state: {state}\n  lastState: {last}\n\
+             {{{{ end }}}}\n"
+        )
     }
 }

@@ -53,6 +53,7 @@ mod plan;
 mod pod_cidr;
 mod programs;
 mod releases;
+mod renders;
 mod replicas;
 mod rights;
 mod sops;
@@ -131,6 +132,7 @@ pub const ALL: &[&Rule] = &[
     &api_host_cert::RULE,
     &api_host_roles::RULE,
     // Helm and Flux
+    &renders::RULE,
     &pending::RULE,
     &ownership::RULE,
     &flux_owned::RULE,

@@ -138,6 +138,7 @@ mod tests {
             "chart-gone",
             "Error response from registry: manifest unknown: quay.io/cilium/charts/cilium:1.18.99: not found",
         ),
+        ("chart-gone", "chart cannot be fetched: ghcr.io/coredns/charts/coredns:1.45.999: not found"),
         (
             "registry-denied",
             "GET \"https://ghcr.io/v2/x/manifests/1\": response status code 403: denied: denied",
@@ -205,8 +206,29 @@ mod tests {
             "record-too-large",
             "create: failed to create: Secret \"sh.helm.release.v1.x.v1\" is invalid: data: Too long: may not be more than 1048576 bytes",
         ),
+        ("record-too-large", "create: failed to create: Request entity too large: limit is 3145728"),
+        (
+            "conflict",
+            "conflict occurred while applying object kube-system/coredns apps/v1, Kind=Deployment: Apply failed with 3 conflicts: conflicts with \"kubectl\":; - .spec.replicas; - .spec.selector",
+        ),
         ("disk-full", "write /tmp/k3s-boot-x/values.yaml: no space left on device"),
         ("etcd", "etcdserver: leader changed"),
+        (
+            "etcd",
+            "server-side apply failed for object cert-manager/cert-manager-webhook apps/v1, Kind=Deployment: request declared a Content-Length of 2512 but only wrote 0 bytes",
+        ),
+        (
+            "flux-pair",
+            "BuildFailed: build failed: add operation does not apply: doc is missing path: \"/spec/versions/1/schema/openAPIV3Schema/properties/spec\": missing value",
+        ),
+        (
+            "git-denied",
+            "failed to checkout and determine revision: unable to clone 'ssh://git@example.org/home.git': ssh: handshake failed: ssh: unable to authenticate, attempted methods [none publickey], no supported methods remain",
+        ),
+        (
+            "git-denied",
+            "GitRepository flux-system/flux-system: AuthenticationFailed: failed to get secret 'flux-system/deploy-key': secrets \"deploy-key\" not found",
+        ),
         (
             "api-gone",
             "Kubernetes cluster unreachable: Get \"https://10.0.0.10:6443/version\": dial tcp 10.0.0.10:6443: connect: connection refused",
@@ -224,6 +246,10 @@ mod tests {
         (
             "anti-affinity",
             "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.",
+        ),
+        (
+            "pod-affinity",
+            "0/1 nodes are available: 1 node(s) didn't match pod affinity rules. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
         ),
         (
             "host-port",

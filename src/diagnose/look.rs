@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::known::{Diagnosis, find};
 use super::pods::{Stage, Trouble};
 use super::release::in_the_way;
+use super::taints;
 use crate::error::{Error, ReleaseFailure};
 use crate::observed::events::Event;
 use crate::observed::pods::Pod;
@@ -34,11 +35,7 @@ pub async fn behind(tools: &Toolbox, failure: &ReleaseFailure) -> Diagnosis {
 
 async fn look(tools: &Toolbox, release: &str) -> Result<Option<Diagnosis>, Error> {
     let seen = Seen::of(tools, release).await?;
-    let troubles = in_the_way(release, &seen.workloads, &seen.pods, &seen.events);
-    if let Some(trouble) = troubles.into_iter().next() {
-        return Ok(Some(told(tools, release, trouble).await));
-    }
-    if let Some(trouble) = node_down(tools, release, &seen).await? {
+    if let Some(trouble) = seen.troubles(tools, release).await?.into_iter().next() {
         return Ok(Some(told(tools, release, trouble).await));
     }
     let lacking = seen.workloads.iter().find(|one| one.is_of(release) && one.have < one.want);
@@ -70,29 +67,42 @@ impl Seen {
         );
         Ok(Self { workloads: workloads?, pods: pods?, events: events? })
     }
-}
 
-/// A node that is not ready and has a pod of the release that is not ready either.
-///
-/// # Errors
-///
-/// The API server does not answer.
-pub async fn node_down(tools: &Toolbox, release: &str, seen: &Seen) -> Result<Option<Trouble>, Error> {
-    let lacking = seen.workloads.iter().filter(|one| one.is_of(release) && one.have < one.want);
-    let lacking: Vec<_> = lacking.collect();
-    let ours = |pod: &&Pod| !pod.ready && lacking.iter().any(|workload| workload.has_pod(pod));
-    let nodes: Vec<_> = seen.pods.iter().filter(ours).filter_map(|pod| pod.node.as_deref()).collect();
-    if nodes.is_empty() {
-        return Ok(None);
+    /// What is in the way of the release, the worst first; the nodes are asked where only they can tell.
+    ///
+    /// # Errors
+    ///
+    /// The API server does not answer.
+    pub async fn troubles(&self, tools: &Toolbox, release: &str) -> Result<Vec<Trouble>, Error> {
+        let mut troubles = in_the_way(release, &self.workloads, &self.pods, &self.events);
+        let unnamed = troubles.iter().any(|trouble| taints::are_unnamed(&trouble.state));
+        let vague = troubles.iter().all(|trouble| trouble.stage >= Stage::Warned);
+        let waiting = if vague { self.nodes_of_waiting(release) } else { Vec::new() };
+        if !unnamed && waiting.is_empty() {
+            return Ok(troubles);
+        }
+        let nodes = tools.observe_nodes().await?;
+        for trouble in troubles.iter_mut().filter(|trouble| taints::are_unnamed(&trouble.state)) {
+            trouble.state = taints::named(&trouble.state, &nodes);
+        }
+        let down = nodes.iter().find(|node| !node.ready && waiting.contains(&node.name.as_str()));
+        troubles.extend(down.map(|node| Trouble {
+            object: format!("Node {}", node.name),
+            stage: Stage::Node,
+            state: format!("NodeNotReady: {}", node.message),
+            crashed: None,
+        }));
+        troubles.sort_by_key(|trouble| trouble.stage);
+        Ok(troubles)
     }
-    let observed = tools.observe_nodes().await?;
-    let down = observed.iter().find(|node| !node.ready && nodes.contains(&node.name.as_str()));
-    Ok(down.map(|node| Trouble {
-        object: format!("Node {}", node.name),
-        stage: Stage::Node,
-        state: format!("NodeNotReady: {}", node.message),
-        crashed: None,
-    }))
+
+    /// The nodes of those of its pods that are not ready.
+    fn nodes_of_waiting(&self, release: &str) -> Vec<&str> {
+        let lacking = self.workloads.iter().filter(|one| one.is_of(release) && one.have < one.want);
+        let lacking: Vec<_> = lacking.collect();
+        let ours = |pod: &&Pod| !pod.ready && lacking.iter().any(|workload| workload.has_pod(pod));
+        self.pods.iter().filter(ours).filter_map(|pod| pod.node.as_deref()).collect()
+    }
 }
 
 /// What is known of a trouble, with the last words of what has crashed.

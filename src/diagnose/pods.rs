@@ -20,6 +20,8 @@ pub enum Stage {
     Warned,
     /// It runs, and does not say that it is ready.
     Unready,
+    /// It has to run beside a pod that does not run yet.
+    Follows,
 }
 
 /// An object in a bad state.
@@ -43,6 +45,9 @@ impl Trouble {
     }
 }
 
+/// The scheduler's words about a pod that has to run beside one which does not run yet.
+const FOLLOWS: &str = "didn't match pod affinity rules";
+
 /// The worst of the pods, if any of them is in a bad state: the one that is the furthest from running.
 #[must_use]
 pub fn worst<'a>(pods: impl IntoIterator<Item = &'a Pod>, events: &[Event]) -> Option<Trouble> {
@@ -62,7 +67,9 @@ fn trouble(pod: &Pod, events: &[Event]) -> Option<Trouble> {
         crashed: crashed.map(|container| container.name.clone()),
     };
     if let Some(message) = &pod.unschedulable {
-        return Some(with(Stage::Unplaced, message.clone(), None));
+        // One that only has to run beside another tells nothing of what that waits for.
+        let stage = if message.contains(FOLLOWS) { Stage::Follows } else { Stage::Unplaced };
+        return Some(with(stage, message.clone(), None));
     }
     if let Some(container) = pod.containers.iter().find(|one| one.waiting.as_deref().is_some_and(is_bad)) {
         let crashed = container.ended.as_ref().map(|_| container);
@@ -166,5 +173,10 @@ mod tests {
         let creating = Pod { containers: vec![waiting("ContainerCreating", "")], ..pod("d") };
         assert_eq!(worst([&creating, &Pod { ready: true, ..crash.clone() }], &[]), None);
         assert_eq!(worst([&crash, &none], &[]).unwrap().object, "Pod n/a", "the furthest from running");
+        let beside = Some("0/1 nodes are available: 1 node(s) didn't match pod affinity rules.".to_owned());
+        let follower = Pod { unschedulable: beside, ..pod("a-follower") };
+        assert_eq!(told(&follower, &[]).1, "pod-affinity");
+        assert_eq!(worst([&follower, &none], &[]).unwrap().object, "Pod n/a", "not who follows another");
+        assert_eq!(worst([&follower, &crash], &[]).unwrap().object, "Pod n/c");
     }
 }

@@ -102,7 +102,7 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         id: "record-too-large",
-        words: &[&["too long", "sh.helm.release"]],
+        words: &[&["too long", "sh.helm.release"], &["request entity too large"]],
         cause: "the chart and its manifest are larger than a Secret may be, so helm cannot store the release",
         fix: "use a smaller chart, or split it",
     },
@@ -114,13 +114,18 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         id: "etcd",
-        words: &[&["etcdserver: leader changed"], &["etcdserver: request timed out"]],
+        // The last: Helm 4 tries such a request again by itself, with nothing in it (helm 4.2.4).
+        words: &[
+            &["etcdserver: leader changed"],
+            &["etcdserver: request timed out"],
+            &["request declared a content-length", "but only wrote 0 bytes"],
+        ],
         cause: "etcd has just lost its leader, or its disk is too slow",
         fix: "run it again",
     },
     Known {
         id: "conflict",
-        words: &[&["conflict with", "using", ": ."]],
+        words: &[&["conflict with", "using", ": ."], &["apply failed with", "conflicts with \""]],
         cause: "somebody else has set fields that the chart sets",
         fix: "k3s-boot apps --fix-drift {release}  # puts them back",
     },
@@ -142,6 +147,24 @@ pub(super) const TABLE: &[Known] = &[
         cause: "the system has killed a program, mostly for want of memory",
         fix: "dmesg | tail  # and run it again with more memory",
     },
+    // What Flux says.
+    Known {
+        id: "flux-pair",
+        words: &[&["doc is missing path", "/spec/versions/"]],
+        cause: "flux-operator is older than the Flux that it shall install",
+        fix: "pin `instance.distribution.artifact` in the values to flux-operator's own version, or move both charts together",
+    },
+    Known {
+        id: "git-denied",
+        words: &[
+            &["unable to authenticate"],
+            &["unable to clone", "authentication required"],
+            &["unable to clone", "invalid credentials"],
+            &["failed to get secret", "gitrepository"],
+        ],
+        cause: "the Git server refuses the key or password that Flux has, or Flux has none",
+        fix: "put the deploy key into bootstrap/*.sops.yaml as a Secret of flux-system, name it in FLUX_GIT_PULL_SECRET, and run it again",
+    },
     // What pods wait for.
     Known {
         id: "anti-affinity",
@@ -151,6 +174,12 @@ pub(super) const TABLE: &[Known] = &[
         ],
         cause: "its replicas must not share a node, and there are not nodes enough",
         fix: "set fewer replicas in the values (cilium: `operator.replicas: 1`), or add a node",
+    },
+    Known {
+        id: "pod-affinity",
+        words: &[&["didn't match pod affinity rules"]],
+        cause: "it has to run beside another pod, which does not run yet",
+        fix: "kubectl -n {namespace} get pods -o wide  # see to the other pod first",
     },
     Known {
         id: "host-port",
@@ -281,7 +310,7 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         id: "chart-gone",
-        words: &[&["manifest unknown"], &["manifest_unknown"]],
+        words: &[&["manifest unknown"], &["manifest_unknown"], &["chart cannot be fetched", "not found"]],
         cause: "the registry has no such chart or version",
         fix: "correct `chart` or `version` of {release} in the helmfile",
     },

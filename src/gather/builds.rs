@@ -13,6 +13,7 @@ use crate::desired::chart::Chart;
 use crate::desired::releases::{self, Release};
 use crate::desired::state_file::{self, StateFile};
 use crate::desired::{Helmfile, STAND_IN};
+use crate::diagnose::known::find;
 use crate::error::Error;
 use crate::plan::wishes::names;
 use crate::scratch::Scratch;
@@ -162,7 +163,7 @@ impl Place<'_> {
         releases: &[Release],
         unfetched: Vec<(ChartRef, String)>,
     ) -> Result<Vec<Finding>, Error> {
-        let mut findings = Vec::new();
+        let mut errors = Vec::new();
         let mut away = false;
         for (ChartRef { chart, version }, reason) in unfetched {
             let needs = |release: &&Release| {
@@ -177,10 +178,10 @@ impl Place<'_> {
                 continue;
             }
             let release = release.unwrap_or_default();
-            let error = BuildError::Chart { release, chart, version, reason };
-            findings.push(self.chart_finding(state, error).await?);
+            errors.push(BuildError::Chart { release, chart, version, reason });
         }
-        Ok(findings)
+        let findings = errors.into_iter().map(|error| self.chart_finding(state, error));
+        join_all(findings).await.into_iter().collect()
     }
 
     /// What helmfile prints, and whether every chart is there. helmfile stops at the first thing that is missing: to
@@ -370,11 +371,15 @@ fn missing_chart(
     show: &str,
 ) -> Finding {
     let version_flag = if version.is_empty() { String::new() } else { format!(" --version {version}") };
-    Finding::error("charts", "Chart cannot be fetched")
+    let finding = Finding::error("charts", "Chart cannot be fetched")
         .with("chart", chart)
         .with("version", version)
         .with("release", release)
         .with("file", state.path.display())
-        .with("reason", reason)
-        .fix(format!("see what `helm show chart {show}{version_flag}` says"))
+        .with("reason", reason);
+    // The same words of helm mean something else where it speaks to the cluster.
+    match find(&format!("chart cannot be fetched: {reason}")) {
+        Some(known) => finding.with("cause", known.cause).fix(known.fix(release, None)),
+        None => finding.fix(format!("see what `helm show chart {show}{version_flag}` says")),
+    }
 }

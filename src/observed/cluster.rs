@@ -277,6 +277,17 @@ impl Toolbox {
         Ok(items.collect::<Cluster>().leases)
     }
 
+    /// Reads the nodes.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not answer.
+    pub async fn observe_nodes(&self) -> Result<Vec<Node>, Error> {
+        let items: Vec<Item> = self.api_list("/api/v1/nodes").await?;
+        let items = items.into_iter().map(|item| Item { kind: "Node".to_owned(), ..item });
+        Ok(items.collect::<Cluster>().nodes)
+    }
+
     /// Reads what stands in every cluster, but the Leases.
     ///
     /// # Errors
@@ -297,17 +308,6 @@ impl Toolbox {
             items.into_iter().map(move |item| Item { kind: kind.to_owned(), ..item })
         });
         Ok(Cluster { inventory, ..items.collect() })
-    }
-
-    /// The nodes alone.
-    ///
-    /// # Errors
-    ///
-    /// When the API server does not answer.
-    pub async fn observe_nodes(&self) -> Result<Vec<Node>, Error> {
-        let items: Vec<Item> = self.api_list("/api/v1/nodes").await?;
-        let node = |Item { metadata, spec, status, .. }: Item| Node::new(metadata, spec, status);
-        Ok(items.into_iter().map(node).collect())
     }
 
     /// The server's version, as it says it: `v1.36.3+k3s1`.

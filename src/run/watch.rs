@@ -13,9 +13,8 @@ use tokio::time::sleep;
 use super::{SAY_EVERY, seconds};
 use crate::desired::releases::Release;
 use crate::diagnose::known::{Diagnosis, find, lasts};
-use crate::diagnose::look::{Seen, node_down, told};
+use crate::diagnose::look::{Seen, told};
 use crate::diagnose::pods::{Stage, Trouble};
-use crate::diagnose::release::in_the_way;
 use crate::error::Error;
 use crate::observed::workloads::pending;
 use crate::tools::Toolbox;
@@ -114,10 +113,7 @@ impl<'a> Watcher<'a> {
         if due {
             say(&id, one, &pending);
         }
-        let mut troubles = in_the_way(&id, &seen.workloads, &seen.pods, &seen.events);
-        if !pending.is_empty() && troubles.iter().all(|trouble| trouble.stage >= Stage::Warned) {
-            troubles.extend(node_down(self.tools, &id, &seen).await?);
-        }
+        let troubles = seen.troubles(self.tools, &id).await?;
         self.pending.borrow_mut().insert(id.clone(), pending);
         if one.release.chart_name() == "flux-instance"
             && let Some((object, state)) = stalled_instance(&self.tools.observe_flux().await?)
@@ -180,7 +176,7 @@ fn grace(trouble: &Trouble) -> Duration {
         Stage::Unstarted => 0,
         Stage::Unplaced | Stage::Refused | Stage::Ended => 2,
         Stage::Node | Stage::Warned => 8,
-        Stage::Unready => 12,
+        Stage::Unready | Stage::Follows => 12,
     })
 }
 

@@ -81,11 +81,17 @@ pub fn parse_progress(line: &str) -> Option<Progress> {
 pub fn parse_failure(talk: &str) -> (Option<String>, String) {
     let release =
         between(talk, "failed processing release ", ":").or_else(|| between(talk, "[release \"", "\""));
-    let reason = helm_error(talk).unwrap_or_else(|| {
+    let reason = killed(talk).or_else(|| helm_error(talk)).unwrap_or_else(|| {
         let said = talk.lines().rev().map(str::trim).find(|line| !line.is_empty());
         strip_frame(said.unwrap_or("helmfile gave no reason")).to_owned()
     });
     (release, reason)
+}
+
+/// The signal that has ended helm, which then has had no last word.
+fn killed(talk: &str) -> Option<String> {
+    let block = talk.split("\nERROR:\n").last()?.lines().next()?.trim();
+    block.starts_with("signal: ").then(|| format!("helm ended: {block}"))
 }
 
 /// The block between `STDERR:` and `COMBINED OUTPUT:`, in one line; from its first `Error:` on.
@@ -351,6 +357,16 @@ COMBINED OUTPUT:
         for (talk, expected) in cases {
             assert_eq!(parse_build_error(talk), expected);
         }
+    }
+
+    /// helmfile 1.7.4 when helm 4.2.4 was killed.
+    #[test]
+    fn a_helm_that_was_killed_has_no_last_word() {
+        let talk = "in ./01-apps.yaml: failed processing release cilium: command \"/bin/helm\" exited with non-zero \
+                    status:\n\nPATH:\n  /bin/helm\n\nERROR:\n  signal: killed\n\nEXIT STATUS\n  -1\n\nCOMBINED OUTPUT:\n  \
+                    Release \"cilium\" does not exist. Installing it now.\n";
+        let expected = (Some("cilium".to_owned()), "helm ended: signal: killed".to_owned());
+        assert_eq!(parse_failure(talk), expected);
     }
 
     #[test]

@@ -136,7 +136,7 @@ COMBINED OUTPUT:
     let boot = Boot::new().rule(
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "times": 1, "exit": 1, "stderr": pull}),
     );
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="9.9.9" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="registry.invalid/charts/cilium:9.9.9: not found" fix="see what `helm show chart oci://registry.invalid/charts/cilium --version 9.9.9` says""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="9.9.9" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="registry.invalid/charts/cilium:9.9.9: not found" cause="the registry has no such chart or version" fix="correct `chart` or `version` of cilium in the helmfile""#);
     let boot = Boot::new().rules([
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "times": 1, "exit": 1, "stderr": pull}),
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "unless_env": "FLUX_GIT_URL",
@@ -144,7 +144,7 @@ COMBINED OUTPUT:
     ]);
     assert_snapshot!(boot.refused(), @r#"
     [TS] ERROR Missing required env variables envs="FLUX_GIT_URL" 
-    [TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="9.9.9" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="registry.invalid/charts/cilium:9.9.9: not found" fix="see what `helm show chart oci://registry.invalid/charts/cilium --version 9.9.9` says"
+    [TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="9.9.9" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="registry.invalid/charts/cilium:9.9.9: not found" cause="the registry has no such chart or version" fix="correct `chart` or `version` of cilium in the helmfile"
     "#);
 }
 
@@ -181,7 +181,7 @@ fn a_chart_is_not_in_its_repository() {
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build}),
         json!({"tool": "helm", "args": pull, "exit": 1, "stderr": words}),
     ]);
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Chart cannot be fetched chart="cilium/cilium" version="1.18.6" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="chart \"cilium\" version \"1.18.6\" not found in https://helm.invalid repository" fix="see what `helm show chart cilium --repo https://helm.invalid --version 1.18.6` says""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Chart cannot be fetched chart="cilium/cilium" version="1.18.6" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="chart \"cilium\" version \"1.18.6\" not found in https://helm.invalid repository" cause="the registry has no such chart or version" fix="correct `chart` or `version` of cilium in the helmfile""#);
 }
 
 /// A kubectl that cannot ask the API server, for this reason.

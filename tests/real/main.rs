@@ -9,6 +9,7 @@
 
 mod changes;
 mod ending;
+mod faults;
 mod first_run;
 mod guard;
 mod kills;

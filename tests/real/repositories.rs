@@ -521,7 +521,12 @@ fn encrypted_files(table: &mut Table<'_>) {
 /// What registries tell.
 fn charts(table: &mut Table<'_>) {
     let world = table.world;
-    let words = ["oci://ghcr.io/coredns/charts/coredns", "version: 9.9.9", "not found", "helm show chart"];
+    let words = [
+        "oci://ghcr.io/coredns/charts/coredns",
+        "version: 9.9.9",
+        "not found",
+        "correct `chart` or `version`",
+    ];
     table.state(
         &state("chart tag that is gone", "charts", "✗", &words),
         || world.replace(APPS, "version: 1.45.0", "version: 9.9.9"),

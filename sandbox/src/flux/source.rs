@@ -29,6 +29,8 @@ pub(super) struct Source {
     address: SocketAddr,
     artifact: Arc<Mutex<Artifact>>,
     known: Mutex<Vec<Value>>,
+    /// Why nobody gets in, in source-controller's words.
+    locked: Mutex<Option<String>>,
     stop: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -53,6 +55,7 @@ impl Source {
             address,
             artifact,
             known: Mutex::default(),
+            locked: Mutex::default(),
             stop,
             thread: Mutex::new(Some(thread)),
         })
@@ -77,10 +80,19 @@ impl Source {
         let artifact = Artifact::of(&self.folder)?;
         let digest = artifact.digest.clone();
         *self.artifact() = artifact;
-        for repository in self.known.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            self.reconcile(repository)?;
-        }
+        self.look()?;
         Ok(digest)
+    }
+
+    /// From now on the Git server refuses the credentials, with this message, or lets everybody in.
+    pub(super) fn lock(&self, message: Option<&str>) -> Result<()> {
+        *self.locked.lock().unwrap_or_else(PoisonError::into_inner) = message.map(str::to_owned);
+        self.look()
+    }
+
+    fn look(&self) -> Result<()> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().try_for_each(|repository| self.reconcile(repository))
     }
 
     pub(super) fn stop(&self) {
@@ -145,6 +157,9 @@ impl Source {
 
     /// Why the repository cannot be read, in source-controller's words.
     fn problem(&self, repository: &Value, namespace: &str) -> Result<Option<(&'static str, String)>> {
+        if let Some(message) = &*self.locked.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(Some(("GitOperationFailed", message.clone())));
+        }
         let spec = &repository["spec"];
         if let Some(secret) = spec["secretRef"]["name"].as_str() {
             let path = format!("/api/v1/namespaces/{namespace}/secrets/{secret}");

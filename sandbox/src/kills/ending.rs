@@ -1,15 +1,12 @@
 //! Ways to end k3s-boot.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use anyhow::Result;
+use nix::sys::signal::Signal;
 
-use crate::process::is_running;
+use crate::site::{running, send};
 
 /// How k3s-boot is ended.
 #[derive(Clone, Copy, Debug)]
@@ -59,27 +56,4 @@ fn freeze(k3s_boot: u32, home: &Path) -> Result<BTreeSet<u32>> {
             frozen.insert(pid);
         }
     }
-}
-
-fn send(pid: u32, signal: Signal) -> Result<()> {
-    match kill(Pid::from_raw(i32::try_from(pid)?), signal) {
-        // Gone by itself.
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("cannot send {signal} to {pid}")),
-    }
-}
-
-/// The processes that run with this home folder: all programs under test of one sandbox, whoever is their parent by now.
-pub(super) fn running(home: &Path) -> Result<Vec<u32>> {
-    let variable = format!("HOME={}", home.display()).into_bytes();
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        // One that is gone by now, or is somebody else's, is none.
-        let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { continue };
-        if environment.split(|&byte| byte == 0).any(|one| one == variable) && is_running(pid) {
-            found.push(pid);
-        }
-    }
-    Ok(found)
 }

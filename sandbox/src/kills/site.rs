@@ -1,26 +1,22 @@
 //! A cluster and a repository in which k3s-boot is ended.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::ending::{Way, running};
+use super::ending::Way;
 use super::{Kill, UPGRADED, Work};
-use crate::checkout::Checkout;
-use crate::cluster::{Options, Sandbox};
-use crate::folder::files;
+use crate::cluster::Options;
 use crate::process::wait_for;
 use crate::registry::Registry;
-use crate::secrets::leaks;
+use crate::site::{self, text};
 use crate::tools::Tools;
 
-/// Longer than any run takes on a busy machine.
-const LIMIT: Duration = Duration::from_mins(4);
 /// How long the tools of a killed k3s-boot may take to end in good order.
 const GRACE: Duration = Duration::from_mins(1);
 /// Time between two looks whether a run is over before its moment.
@@ -36,12 +32,9 @@ const MARKED: [(&str, &str); 5] = [
     ("{{- else if eq $release \"flux-instance\" }}\n", "commonAnnotations"),
 ];
 
-/// A fresh cluster, a repository and a folder for temporary files.
+/// A fresh cluster and a repository.
 pub(super) struct Site {
-    sandbox: Sandbox,
-    program: PathBuf,
-    checkout: Checkout,
-    secrets: Vec<String>,
+    place: site::Site,
     /// Whether it was bootstrapped, with no fault.
     up: bool,
     upgrades: usize,
@@ -59,10 +52,7 @@ impl Site {
     pub(super) fn start(tools: &Tools, program: &Path, registry: &Arc<Registry>) -> Result<Self> {
         let options =
             Options { name: "kills".to_owned(), registry: Some(Arc::clone(registry)), ..Options::default() };
-        let sandbox = Sandbox::start_with(tools, options)?;
-        let checkout = Checkout::new(&sandbox)?;
-        let secrets = sandbox.secrets()?;
-        Ok(Self { sandbox, program: program.to_owned(), checkout, secrets, up: false, upgrades: 0 })
+        Ok(Self { place: site::Site::start(tools, program, options)?, up: false, upgrades: 0 })
     }
 
     /// Whether releases can be upgraded.
@@ -82,7 +72,7 @@ impl Site {
 
     /// A first run that nothing ends, and how long it takes.
     pub(super) fn first_run(&mut self) -> Result<Duration> {
-        let took = self.converge()?;
+        let took = self.place.converge(&[])?;
         self.up = true;
         Ok(took)
     }
@@ -90,7 +80,7 @@ impl Site {
     /// An upgrade that nothing ends, and how long it takes.
     pub(super) fn upgraded(&mut self) -> Result<Duration> {
         self.upgrade()?;
-        self.converge()
+        self.place.converge(&[])
     }
 
     /// Ends a run at its moment and checks that the next one mends everything; `None` if it was over before.
@@ -98,7 +88,7 @@ impl Site {
         if kill.work == Work::Upgrade {
             self.upgrade()?;
         }
-        let said = self.checkout.folder().join("said");
+        let said = self.place.checkout.folder().join("said");
         let started = Instant::now();
         let mut child = self.apps(&said)?;
         while started.elapsed() < moment {
@@ -109,8 +99,7 @@ impl Site {
             }
             std::thread::sleep(STEP);
         }
-        let home = self.sandbox.home();
-        kill.way.end(child.id(), &home)?;
+        kill.way.end(child.id(), &self.place.sandbox.home())?;
         let status = child.wait()?;
         let text = text(&said)?;
         if status.success() {
@@ -122,77 +111,21 @@ impl Site {
         if let Way::Alone(signal) = kill.way {
             self.ended_well(signal, status).with_context(|| text.clone())?;
         }
-        let next = self.converge().with_context(|| format!("the run that was ended said\n{text}"))?;
+        let next =
+            self.place.converge(&[]).with_context(|| format!("the run that was ended said\n{text}"))?;
         self.up = true;
         Ok(Some(Mended { during: stage(&text), next }))
     }
 
     /// After a signal to k3s-boot alone: the exit code tells of it, and no process is left.
     fn ended_well(&self, signal: Signal, status: ExitStatus) -> Result<()> {
-        let home = self.sandbox.home();
         if signal == Signal::SIGKILL {
-            let gone = || Ok(running(&home)?.is_empty().then_some(()));
+            let gone = || Ok(self.place.running()?.is_empty().then_some(()));
             return wait_for("the tools of a killed k3s-boot to end", GRACE, gone);
         }
-        ensure!(running(&home)?.is_empty(), "after {signal}, processes are left");
+        ensure!(self.place.running()?.is_empty(), "after {signal}, processes are left");
         ensure!(status.code() == Some(128 + signal as i32), "after {signal}, it ended with {status}");
-        self.clean()
-    }
-
-    /// Runs `apps` to its end, with no help, and checks that everything is as it should be.
-    fn converge(&self) -> Result<Duration> {
-        let said = self.checkout.folder().join("next");
-        let started = Instant::now();
-        let mut child = self.apps(&said)?;
-        let ended = wait_for("k3s-boot apps", LIMIT, || Ok(child.try_wait()?));
-        let status = ended.with_context(|| self.standing_still(&said))?;
-        let took = started.elapsed();
-        let text = text(&said)?;
-        ensure!(
-            status.success() && text.contains("Bootstrap complete!"),
-            "the next run ended with {status}:\n{text}"
-        );
-        let releases = self.sandbox.helm_list()?;
-        let deployed = releases.iter().filter(|release| release["status"] == "deployed").count();
-        ensure!((deployed, releases.len()) == (6, 6), "releases are not deployed: {releases:?}\n{text}");
-        let diff = self.command("diff").arg("--exit-code").output()?;
-        ensure!(
-            diff.status.success(),
-            "something is left to change: {}",
-            String::from_utf8_lossy(&diff.stdout)
-        );
-        ensure!(running(&self.sandbox.home())?.is_empty(), "processes are left");
-        self.clean()?;
-        Ok(took)
-    }
-
-    /// What a run that does not end has said, what it waits for, and what is not ready.
-    fn standing_still(&self, said: &Path) -> String {
-        let mut words = text(said).unwrap_or_default();
-        for pid in running(&self.sandbox.home()).unwrap_or_default() {
-            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            words = format!("{words}{pid}: {}\n", String::from_utf8_lossy(&command).replace('\0', " "));
-        }
-        for kinds in ["nodes,pods,jobs", "fluxinstances,gitrepositories,kustomizations"] {
-            let output = self.sandbox.kubectl(&["get", kinds, "--all-namespaces", "--output", "wide"]);
-            words.push_str(&output.map_or_else(
-                |error| format!("{error:#}\n"),
-                |output| String::from_utf8_lossy(&output.stdout).into_owned(),
-            ));
-        }
-        words
-    }
-
-    /// No temporary file is left, and no secret in any file.
-    fn clean(&self) -> Result<()> {
-        let temporary = self.checkout.temp();
-        let left = files(&temporary)?;
-        ensure!(left.is_empty(), "files are left: {left:?}");
-        for folder in [&self.sandbox.home(), &temporary] {
-            let leaks = leaks(&self.secrets, folder)?;
-            ensure!(leaks.is_empty(), "secrets are left in {leaks:?}");
-        }
-        Ok(())
+        self.place.clean()
     }
 
     /// What the repository asks for becomes newer: four charts, and values of all releases but the CRDs'.
@@ -204,37 +137,18 @@ impl Site {
         };
         let versions = UPGRADED.map(newer);
         let versions: Vec<_> = versions.iter().map(|(from, to)| (from.as_str(), to.clone())).collect();
-        self.checkout.change("bootstrap/helmfile.d/00-crds.yaml", &versions[..1])?;
-        self.checkout.change("bootstrap/helmfile.d/01-apps.yaml", &versions[1..])?;
+        self.place.checkout.change("bootstrap/helmfile.d/00-crds.yaml", &versions[..1])?;
+        self.place.checkout.change("bootstrap/helmfile.d/01-apps.yaml", &versions[1..])?;
         let marked = MARKED.map(|(line, key)| (line, format!("{line}{key}: {{round: \"{round}\"}}\n")));
-        self.checkout.change(VALUES, &marked)
+        self.place.checkout.change(VALUES, &marked)
     }
 
     fn apps(&self, said: &Path) -> Result<Child> {
         let file = File::create(said)?;
-        let mut command = self.command("apps");
+        let mut command = self.place.command("apps");
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         command.spawn().context("cannot run `k3s-boot`")
     }
-
-    fn command(&self, name: &str) -> Command {
-        let mut command = self.checkout.command(&self.sandbox, &self.program);
-        command.arg(name);
-        command
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        // What is left after a fault holds the cluster's files.
-        for pid in running(&self.sandbox.home()).unwrap_or_default() {
-            drop(Way::Alone(Signal::SIGKILL).end(pid, &self.sandbox.home()));
-        }
-    }
-}
-
-fn text(file: &Path) -> Result<String> {
-    Ok(String::from_utf8_lossy(&fs::read(file)?).into_owned())
 }
 
 /// Where a run was when it said its last line.

@@ -1,6 +1,6 @@
 //! A CONNECT proxy that ends TLS itself, plays faults, and passes the rest to the registry.
 
-use std::io::{Read, Write};
+use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use anyhow::{Context as _, Result};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::{HOSTS, listen};
+use crate::http::{content_length, header, read_head, tls_config};
 use crate::pki::Identity;
-
-/// Longest head of a request, in bytes.
-const HEAD_LIMIT: usize = 64 << 10;
 
 /// Where everybody gets a token, and the token.
 const TOKEN_PATH: &str = "/token";
@@ -35,6 +31,10 @@ pub struct Faults {
 struct State {
     delay: Duration,
     next: Vec<Fault>,
+    /// What becomes of all requests.
+    always: Option<Fault>,
+    /// The certificate that is shown instead of the right one.
+    shown: Option<Arc<ServerConfig>>,
     /// How many requests are still answered before all later ones are held.
     held_after: Option<usize>,
     holding: usize,
@@ -66,6 +66,22 @@ impl Faults {
         self.state().next.extend(std::iter::repeat_n(Fault::Reset, count));
     }
 
+    /// All requests are answered with this HTTP status until [`Faults::clear`].
+    pub fn answer_all(&self, status: u16) {
+        self.state().always = Some(Fault::Status(status));
+    }
+
+    /// The connections of all requests break off without an answer until [`Faults::clear`].
+    pub fn reset_all(&self) {
+        self.state().always = Some(Fault::Reset);
+    }
+
+    /// New connections see this certificate until [`Faults::clear`].
+    pub(super) fn show(&self, identity: &Identity) -> Result<()> {
+        self.state().shown = Some(Arc::new(tls_config(identity)?));
+        Ok(())
+    }
+
     /// After so many more, requests wait without an answer until [`Faults::clear`].
     pub fn hold_after(&self, answered: usize) {
         self.state().held_after = Some(answered);
@@ -91,6 +107,8 @@ impl Faults {
         let mut state = self.state();
         state.delay = Duration::ZERO;
         state.next.clear();
+        state.always = None;
+        state.shown = None;
         state.held_after = None;
         state.refused_login = None;
         self.changed.notify_all();
@@ -118,7 +136,7 @@ impl Faults {
     fn meet(&self, request: &str) -> Option<Fault> {
         let mut state = self.state();
         state.requests.push(request.to_owned());
-        let fault = if state.next.is_empty() { None } else { Some(state.next.remove(0)) };
+        let fault = if state.next.is_empty() { state.always } else { Some(state.next.remove(0)) };
         let delay = state.delay;
         let held = match &mut state.held_after {
             None => false,
@@ -250,7 +268,8 @@ impl Served {
             return Ok(());
         }
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-        let connection = ServerConnection::new(Arc::clone(&self.tls))?;
+        let shown = self.faults.state().shown.clone();
+        let connection = ServerConnection::new(shown.unwrap_or_else(|| Arc::clone(&self.tls)))?;
         let mut stream = StreamOwned::new(connection, stream);
         while let Some(head) = read_head(&mut stream)? {
             let mut body = vec![0; content_length(&head)?];
@@ -292,45 +311,8 @@ impl Served {
     }
 }
 
-fn tls_config(identity: &Identity) -> Result<ServerConfig> {
-    let cert = CertificateDer::from_pem_slice(identity.cert.as_bytes())?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![cert], key)?)
-}
-
-/// A head up to and with its empty line, read by the byte so that nothing behind it is taken; `None` at the stream's end.
-fn read_head(stream: &mut impl Read) -> Result<Option<String>> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        if head.len() > HEAD_LIMIT {
-            bail!("the head of the request is too long");
-        }
-        if stream.read(&mut byte)? == 0 {
-            return Ok(None);
-        }
-        head.push(byte[0]);
-    }
-    Ok(Some(String::from_utf8(head)?))
-}
-
 fn find_head_end(answer: &[u8]) -> Option<usize> {
     answer.windows(4).position(|window| window == b"\r\n\r\n").map(|start| start + 4)
-}
-
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().skip(1).find_map(|line| {
-        let (key, value) = line.split_once(':')?;
-        key.eq_ignore_ascii_case(name).then_some(value.trim())
-    })
-}
-
-fn content_length(head: &str) -> Result<usize> {
-    header(head, "content-length").map_or(Ok(0), |length| Ok(length.parse()?))
 }
 
 fn without_header(head: &str, name: &str) -> String {
