@@ -69,6 +69,10 @@ impl<'a> Watcher<'a> {
 
     /// Watches until one of the releases that are at work waits in vain; for ever if none does.
     pub(super) async fn keep(&self, at_work: impl Fn() -> Vec<AtWork<'a>>) -> (String, Diagnosis) {
+        // Most releases are done before there is anything to see.
+        while at_work().iter().all(|one| one.since.elapsed() < YOUNG) {
+            sleep(PAUSE / 3).await;
+        }
         let wake = || self.woken.notify_one();
         tokio::select! {
             never = self.tools.watch("/api/v1/pods", wake) => match never {},

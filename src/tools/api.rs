@@ -354,7 +354,11 @@ impl Toolbox {
                 {
                     Some(*pause)
                 }
-                answer => self.api.away.pause(answer, start.elapsed()),
+                answer => self
+                    .api
+                    .away
+                    .pause(answer, start.elapsed())
+                    .filter(|pause| *pause * 2 < self.clock.left()),
             };
             let Some(pause) = pause else { return answer };
             if call.stops {
