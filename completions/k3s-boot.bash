@@ -121,7 +121,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__apps)
-            opts="-y -o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --only --from --skip --release-timeout --fail-fast --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --wait-lock --cluster --yes --dry-run --list --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-y -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --only --from --skip --release-timeout --nodes-timeout --verify-timeout --fail-fast --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --wait-lock --cluster --yes --dry-run --list --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -132,6 +132,10 @@ _k3s__boot() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --request-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -156,6 +160,14 @@ _k3s__boot() {
                     return 0
                     ;;
                 --release-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --nodes-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --verify-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -235,7 +247,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__check)
-            opts="-y -o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --offline --pin --yes --explain --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-y -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --offline --pin --yes --explain --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -246,6 +258,10 @@ _k3s__boot() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --request-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -355,7 +371,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__diff)
-            opts="-o -h --nodes --timeout --age-key --allow-hooks --skip-check --strict --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --manifests --exit-code --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --manifests --exit-code --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -366,6 +382,10 @@ _k3s__boot() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --request-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -51,6 +51,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "man" -d 'Print th
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l nodes -d 'Nodes to expect; they need not be Ready [default: 1]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l request-timeout -d 'Deadline of one request to the API server [default: 10s]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l skip-check -d 'Leave a check out; `k3s-boot check` shows their names' -r -f -a "versions\t''
 releases\t''
@@ -120,6 +121,8 @@ crds\t'Sync the helmfile for custom resource definitions'
 apps\t'Sync the helmfile for everything else'
 verify\t'Wait until Flux has taken over'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release-timeout -d 'Deadline of one release, unless the helmfile sets a shorter one [default: 15m]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l nodes-timeout -d 'Deadline of waiting for nodes to register [default: 10m]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l verify-timeout -d 'Deadline of waiting for Flux to sync [default: 10m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release -d 'Sync this release and what it needs that is not installed, and no other' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l skip-release -d 'Leave this release out; what needs it is synced all the same' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l take -d 'With --force, sync this release although Flux or k3s owns it' -r
@@ -154,6 +157,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l list -d 'List
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l nodes -d 'Nodes to expect; they need not be Ready [default: 1]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l request-timeout -d 'Deadline of one request to the API server [default: 10s]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l skip-check -d 'Leave a check out; `k3s-boot check` shows their names' -r -f -a "versions\t''
 releases\t''
@@ -290,6 +294,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s y -l yes -d 
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l nodes -d 'Nodes to expect; they need not be Ready [default: 1]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l request-timeout -d 'Deadline of one request to the API server [default: 10s]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l skip-check -d 'Leave a check out; `k3s-boot check` shows their names' -r -f -a "versions\t''
 releases\t''

@@ -115,6 +115,9 @@ pub struct Checks {
     /// Deadline of the whole run, such as `30m` [default: 30m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
+    /// Deadline of one request to the API server [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub request_timeout: Option<Duration>,
     /// Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]
     #[arg(long, value_name = "FILE")]
     pub age_key: Option<PathBuf>,
@@ -191,6 +194,12 @@ pub struct Apps {
     /// Deadline of one release, unless the helmfile sets a shorter one [default: 15m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub release_timeout: Option<Duration>,
+    /// Deadline of waiting for nodes to register [default: 10m]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub nodes_timeout: Option<Duration>,
+    /// Deadline of waiting for Flux to sync [default: 10m]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub verify_timeout: Option<Duration>,
     /// End as soon as a pod cannot be placed, an image not be pulled, or a container crashes again and again; such things often
     /// mend by themselves while a cluster comes up, so that they are only warned of otherwise
     #[arg(long)]

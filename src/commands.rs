@@ -47,6 +47,7 @@ fn toolbox(
         programs,
         target,
         clock: Clock::new(settings.timeout),
+        request_timeout: settings.request_timeout,
         api: Api::new(scratch.path()),
     }
 }

@@ -97,6 +97,8 @@ pub struct Timeouts {
     pub total: Option<Text<Timeout>>,
     /// One release, unless the helmfile sets a shorter one. Default: 15m.
     pub release: Option<Text<Timeout>>,
+    /// One request to the API server. Default: 10s.
+    pub request: Option<Text<Timeout>>,
     /// Waiting for nodes to register. Default: 10m.
     pub nodes: Option<Text<Timeout>>,
     /// Waiting for Flux to sync. Default: 10m.
@@ -499,7 +501,7 @@ mod tests {
         let text = format!(
             "cluster:\n  uid: {}\nnodes: 3\nnamespaces: [kube-system, &n media, *n]\nsecrets:\n  ageKey: ../age.key\n  \
              files: [bootstrap/x.sops.yaml]\nhelmfiles:\n  crds: a.yaml\n  apps: /b.yaml\ntimeouts:\n  total: 1h 30m\n  \
-             release: 90s\n  nodes: 1m\n  verify: 7d\nskipReleases: [kube-system/coredns]\nskipChecks: [versions]\n",
+             release: 90s\n  request: 5s\n  nodes: 1m\n  verify: 7d\nskipReleases: [kube-system/coredns]\nskipChecks: [versions]\n",
             UID.to_uppercase()
         );
         let file = |path: &str| Text(File(path.into()));
@@ -517,6 +519,7 @@ mod tests {
             timeouts: Timeouts {
                 total: time(5400),
                 release: time(90),
+                request: time(5),
                 nodes: time(60),
                 verify: time(604_800),
             },
@@ -576,7 +579,7 @@ mod tests {
             ),
             (
                 "timeouts:\n  total: 1h\n  whatever: 1h\n",
-                "line=3 field=timeouts.whatever accepted=total release nodes verify",
+                "line=3 field=timeouts.whatever accepted=total release request nodes verify",
             ),
             (
                 "<<: {nodes: 3}\n",

@@ -22,6 +22,7 @@ pub mod fingerprint;
 pub mod gather;
 pub mod guard;
 pub mod kubeconfig;
+pub mod live;
 pub mod logger;
 pub mod manifests;
 pub mod notes;
@@ -156,7 +157,12 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
             run(async |stop| written(commands::diff::diff(&settings, &env, &redactor, stop, asked).await))?;
         return Ok(ExitCode::from(code));
     }
-    let report = run(async |stop| Ok(commands::apps::apps(&settings, &env, &redactor, stop).await))?;
+    if settings.live {
+        live::begin();
+    }
+    let report = run(async |stop| Ok(commands::apps::apps(&settings, &env, &redactor, stop).await));
+    live::end();
+    let report = report?;
     if settings.json {
         // The run has ended as it has, whether or not anybody still reads how.
         written(report::print(&report, settings.guard).map(|()| 0))?;

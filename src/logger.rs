@@ -14,6 +14,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::actions::Guard;
+use crate::live;
 use crate::redact::Redactor;
 
 /// How log lines look.
@@ -235,12 +236,13 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             LogFormat::Json => self.settings.guard.json(json::format_line(now, level, &message, &pairs)),
         };
         // One write a line, so that lines do not tear; a closed stream is no reason to end a bootstrap.
-        _ = if to_stderr {
-            std::io::stderr().lock().write_all(line.as_bytes())
-        } else {
+        _ = live::beside(|| {
+            if to_stderr {
+                return std::io::stderr().lock().write_all(line.as_bytes());
+            }
             let mut stdout = std::io::stdout().lock();
             stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush())
-        };
+        });
     }
 }
 

@@ -13,6 +13,7 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
+use crate::live;
 use crate::logger::{self, Level};
 
 /// How often a wait says what it waits for.
@@ -38,8 +39,9 @@ impl Waiting {
 
     /// Says too how much is left of this time when it comes to its end.
     #[must_use]
-    pub fn within(self, deadline: Duration) -> Self {
-        Self { deadline: Some(deadline), ..self }
+    pub fn within(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
     }
 
     /// Says it the first time, and then if it is time.
@@ -53,14 +55,29 @@ impl Waiting {
     /// Says it, if it is time.
     pub fn say(&mut self, pairs: &[(&'static str, String)]) {
         let now = Instant::now();
+        let elapsed = self.start.elapsed();
+        let left = self.deadline.and_then(|deadline| left(deadline, elapsed));
+        let words = || {
+            let mut values: Vec<_> = pairs.iter().map(|(_, value)| value.clone()).collect();
+            values.extend(left.iter().map(|left| format!("{left} left")));
+            format!("{}: {}", self.message, values.join(", "))
+        };
+        if live::show(self.message, words) {
+            return;
+        }
         if now >= self.next {
             self.next = now + SAY_EVERY;
-            let elapsed = self.start.elapsed();
             let mut all = vec![("elapsed", seconds(elapsed))];
             all.extend_from_slice(pairs);
-            all.extend(self.deadline.and_then(|deadline| left(deadline, elapsed)).map(|left| ("left", left)));
+            all.extend(left.map(|left| ("left", left)));
             logger::log(Level::Info, self.message, &all);
         }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        live::done(self.message);
     }
 }
 

@@ -23,6 +23,9 @@ const TIMEOUT: Duration = Duration::from_mins(30);
 /// Deadline of one release, unless the user says otherwise.
 const RELEASE_TIMEOUT: Duration = Duration::from_mins(15);
 
+/// Deadline of one request to the API server, unless the user says otherwise: it answers in milliseconds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Deadline of waiting for nodes, unless the user says otherwise: a node takes a minute or two to boot and join.
 const NODES_TIMEOUT: Duration = Duration::from_mins(10);
 
@@ -76,6 +79,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Deadline of one release.
     pub release_timeout: Duration,
+    /// Deadline of one request to the API server.
+    pub request_timeout: Duration,
     /// Deadline of waiting for nodes.
     pub nodes_timeout: Duration,
     /// Deadline of waiting for Flux.
@@ -100,6 +105,8 @@ pub struct Settings {
     pub can_ask: bool,
     /// Whether the report goes to stdout as JSON.
     pub json: bool,
+    /// Whether a picture of what is waited for is drawn on stderr.
+    pub live: bool,
     /// Whether text on stdout may be coloured.
     pub colour: bool,
     /// Whether GitHub's runner reads what is printed.
@@ -167,6 +174,10 @@ impl Settings {
             },
             timeout: checks.timeout.or(time(&config.timeouts.total)).unwrap_or(TIMEOUT),
             release_timeout: time(&config.timeouts.release).unwrap_or(RELEASE_TIMEOUT),
+            request_timeout: checks
+                .request_timeout
+                .or(time(&config.timeouts.request))
+                .unwrap_or(REQUEST_TIMEOUT),
             nodes_timeout: time(&config.timeouts.nodes).unwrap_or(NODES_TIMEOUT),
             verify_timeout: time(&config.timeouts.verify).unwrap_or(VERIFY_TIMEOUT),
             wishes: Wishes {
@@ -184,6 +195,7 @@ impl Settings {
             // A question is no line of a log for machines.
             can_ask: env.stdin_is_terminal && env.stderr_is_terminal && log_is_text,
             json,
+            live: live(global, env),
             colour: colour(global.color, env, env.stdout_is_terminal),
             guard: guard(env),
             actions: (guard(env) == Guard::On && log_is_text)
@@ -206,6 +218,8 @@ impl Settings {
         Self {
             release_timeout: apps.release_timeout.unwrap_or(settings.release_timeout),
             wishes: Wishes { stages: apps.stages.left_out(), ..apps.wishes.of(settings.wishes) },
+            nodes_timeout: apps.nodes_timeout.unwrap_or(settings.nodes_timeout),
+            verify_timeout: apps.verify_timeout.unwrap_or(settings.verify_timeout),
             fail_fast: apps.fail_fast,
             wait_lock: apps.wait_lock.unwrap_or_default(),
             cluster_flag: apps.cluster.clone(),
@@ -289,6 +303,17 @@ fn find_root(from: &Path) -> PathBuf {
 /// Whether a runner of GitHub Actions reads what is printed (its documentation of default environment variables).
 fn guard(env: &Env) -> Guard {
     if env.text("GITHUB_ACTIONS") == Some("true") { Guard::On } else { Guard::Off }
+}
+
+/// Whether a picture may be drawn: only between lines for people that nobody keeps.
+fn live(global: &Global, env: &Env) -> bool {
+    let (log, _) = log_settings(global, false, env);
+    let terminal = env.stderr_is_terminal && (env.stdout_is_terminal || log.stdout_is_data) && !is_dumb(env);
+    terminal && log.format == LogFormat::Text && log.level == Level::Info && log.guard == Guard::Off
+}
+
+fn is_dumb(env: &Env) -> bool {
+    matches!(env.text("TERM"), None | Some("" | "dumb"))
 }
 
 /// Where log lines go and how they look. Also gives a `LOG_LEVEL` that is none, to be warned of.
@@ -381,7 +406,7 @@ mod tests {
         let root = folder.path();
         let text = "cluster: {uid: 7F0C1B2A-0000-4000-8000-00000000abcd}\nnodes: 3\nnamespaces: [a, b, a]\nsecrets: {ageKey: k, \
                     files: [x, x, /y]}\nhelmfiles: {apps: h/apps.yaml}\ntimeouts: {total: 1h, release: 2h, nodes: 3h, verify: \
-                    4h}\nskipChecks: [rights, versions]\n";
+                    4h, request: 5h}\nskipChecks: [rights, versions]\n";
         let other = root.join("other.yaml");
         std::fs::write(&other, text).unwrap();
         let hours = Duration::from_hours;
@@ -391,6 +416,7 @@ mod tests {
         assert_eq!((settings.nodes, settings.cluster_uid), (1, None));
         assert_eq!((settings.timeout, settings.release_timeout), (TIMEOUT, RELEASE_TIMEOUT));
         assert_eq!((settings.nodes_timeout, settings.verify_timeout), (NODES_TIMEOUT, VERIFY_TIMEOUT));
+        assert_eq!(settings.request_timeout, REQUEST_TIMEOUT);
         assert_eq!((settings.namespaces, settings.secret_files), (None, None));
         assert_eq!(settings.helmfiles, HelmfilePaths::default());
 
@@ -399,6 +425,7 @@ mod tests {
         assert_eq!(settings.cluster_uid.as_deref(), Some("7f0c1b2a-0000-4000-8000-00000000abcd"));
         assert_eq!((settings.nodes, settings.timeout, settings.release_timeout), (3, hours(1), hours(2)));
         assert_eq!((settings.nodes_timeout, settings.verify_timeout), (hours(3), hours(4)));
+        assert_eq!(settings.request_timeout, hours(5));
         assert_eq!(settings.namespaces, Some(vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!((settings.age_key, settings.age_key_named), (root.join("r/k"), true));
         assert_eq!(settings.secret_files, Some(vec![root.join("r/x"), PathBuf::from("/y")]));

@@ -64,6 +64,8 @@ pub struct Toolbox {
     pub target: Target,
     /// The end of the run.
     pub clock: Clock,
+    /// How long one request to the API server may take.
+    pub request_timeout: Duration,
     /// The way to the API server.
     pub api: Api,
 }

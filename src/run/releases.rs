@@ -11,6 +11,7 @@ use crate::desired::Helmfile;
 use crate::desired::releases::Release;
 use crate::diagnose::known::Diagnosis;
 use crate::error::{Error, ReleaseFailure};
+use crate::live;
 use crate::plan::releases::{Over, ReleaseAction, ReleasePlan};
 use crate::process::ProcessError;
 use crate::report::ReleaseReport;
@@ -40,6 +41,7 @@ impl<'a> Sync<'a> {
                 if let Some(release) = found {
                     tracing::info!(release = %release.id(), version = %release.version, "Syncing release");
                     self.running.insert(release.id(), (release, Instant::now()));
+                    live::show(&release.id(), || release.id());
                 }
             }
             Progress::Synced { name } => {
@@ -60,6 +62,7 @@ impl<'a> Sync<'a> {
         let took = start.elapsed();
         tracing::info!(release = %release.id(), version = %release.version, took = %seconds(took), "Release synced");
         self.running.remove(&release.id());
+        live::done(&release.id());
         self.done.push(ReleaseReport::synced(release, took));
     }
 
@@ -174,6 +177,7 @@ pub async fn run(
         }
     };
     let mut sync = sync.into_inner();
+    sync.running.keys().for_each(|release| live::done(release));
     let failure = |talk: &str, deadline| sync.failure(talk, deadline, |release| watcher.pending(release));
     let result = match result {
         Ok(output) if output.success() => Ok(()),

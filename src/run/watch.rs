@@ -16,6 +16,8 @@ use crate::diagnose::known::{Diagnosis, find, lasts};
 use crate::diagnose::look::{Seen, told};
 use crate::diagnose::pods::{Stage, Trouble};
 use crate::error::Error;
+use crate::live;
+use crate::logger::{self, Level};
 use crate::observed::workloads::pending;
 use crate::tools::Toolbox;
 use crate::verify::stalled_instance;
@@ -114,9 +116,7 @@ impl<'a> Watcher<'a> {
         let id = one.release.id();
         let seen = Seen::of(self.tools, &id).await?;
         let pending = pending(&seen.workloads, &id).join(", ");
-        if due {
-            say(&id, one, &pending);
-        }
+        say(&id, one, &pending, due);
         let troubles = seen.troubles(self.tools, &id).await?;
         self.pending.borrow_mut().insert(id.clone(), pending);
         if one.release.chart_name() == "flux-instance"
@@ -192,18 +192,29 @@ fn seldom_mends(trouble: &Trouble) -> bool {
 fn warn(release: &str, diagnosis: Diagnosis) {
     let mut pairs = vec![("release", release.to_owned())];
     pairs.extend(diagnosis.pairs());
-    crate::logger::log(crate::logger::Level::Warn, "Release is held up", &pairs);
+    logger::log(Level::Warn, "Release is held up", &pairs);
 }
 
-/// Says what is waited for. helm may still be applying, or wait for a hook or for custom resources.
-fn say(release: &str, one: AtWork<'_>, pending: &str) {
+/// Says what is waited for: on the live picture, or on a line when that is `due`. helm may still be applying, or wait for a
+/// hook or for custom resources.
+fn say(release: &str, one: AtWork<'_>, pending: &str, due: bool) {
     let elapsed = one.since.elapsed();
+    let left = super::left(one.deadline, elapsed);
+    let pending = Some(pending).filter(|pending| !pending.is_empty());
+    if live::show(release, || words(release, pending, left.as_deref())) || !due {
+        return;
+    }
     let mut pairs = vec![("release", release.to_owned()), ("elapsed", seconds(elapsed))];
-    pairs.extend(
-        Some(pending).filter(|pending| !pending.is_empty()).map(|pending| ("pending", pending.to_owned())),
-    );
-    pairs.extend(super::left(one.deadline, elapsed).map(|left| ("left", left)));
-    crate::logger::log(crate::logger::Level::Info, "Waiting for release", &pairs);
+    pairs.extend(pending.map(|pending| ("pending", pending.to_owned())));
+    pairs.extend(left.map(|left| ("left", left)));
+    logger::log(Level::Info, "Waiting for release", &pairs);
+}
+
+/// A line of the live picture.
+fn words(release: &str, pending: Option<&str>, left: Option<&str>) -> String {
+    let pending = pending.map(|pending| format!(": {pending}")).unwrap_or_default();
+    let left = left.map(|left| format!(", {left} left")).unwrap_or_default();
+    format!("{release}{pending}{left}")
 }
 
 #[cfg(test)]

@@ -31,9 +31,6 @@ use crate::error::Error;
 use crate::process::signals::Order;
 use crate::process::{ProcessError, Service};
 
-/// How long one request to the API server may take.
-const REQUEST: Duration = Duration::from_secs(10);
-
 /// How long a request is made again and again while the API server asks for that: a kind that was just made is not there
 /// at once (`storage is (re)initializing`).
 const LONGEST: Duration = Duration::from_secs(30);
@@ -137,7 +134,8 @@ pub struct Call<'a> {
     path: &'a str,
     accept: &'static str,
     body: Option<(&'static str, Vec<u8>)>,
-    within: Duration,
+    /// How long it may take, if not as long as any.
+    within: Option<Duration>,
     /// Whether it is given up when k3s-boot is told to stop.
     stops: bool,
 }
@@ -146,7 +144,7 @@ impl<'a> Call<'a> {
     /// Reads `path`, which has its query in it.
     #[must_use]
     pub fn get(path: &'a str) -> Self {
-        Self { method: Method::GET, path, accept: WHOLE, body: None, within: REQUEST, stops: true }
+        Self { method: Method::GET, path, accept: WHOLE, body: None, within: None, stops: true }
     }
 
     /// Makes an object in the list `path`.
@@ -192,7 +190,7 @@ impl<'a> Call<'a> {
     /// The answer must come soon: nothing depends on it alone.
     #[must_use]
     pub fn soon(mut self) -> Self {
-        self.within = SOON;
+        self.within = Some(SOON);
         self
     }
 
@@ -372,7 +370,8 @@ impl Toolbox {
     async fn ask_once(&self, call: &Call<'_>) -> Result<Answer, Error> {
         let request = call.to_string();
         let start = Instant::now();
-        let (within, stops) = (self.clock.cap(call.within), call.stops);
+        let within = call.within.map_or(self.request_timeout, |within| within.min(self.request_timeout));
+        let (within, stops) = (self.clock.cap(within), call.stops);
         let mut stop = self.runner.stop().clone();
         if let Some(cause) = stop.cause().filter(|_| stops) {
             return Err(Error::Interrupted(cause));

@@ -12,14 +12,11 @@ use crate::child_env::AGE_IDENTITIES;
 use crate::error::Error;
 use crate::process::{Invocation, Output};
 
-/// How long one request to the API server may take.
-const REQUEST: Duration = Duration::from_secs(10);
-
 /// How long a kubectl may take without whose answer we can go on.
 const SOON: Duration = Duration::from_secs(5);
 
-/// How long a kubectl may take that makes several requests.
-const PROCESS: Duration = Duration::from_secs(30);
+/// So many times as long as one request a kubectl may take that makes several.
+const REQUESTS: u32 = 3;
 
 /// How often objects are applied again: an API server that restarts is away for some 20 seconds.
 const APPLIED_AGAIN: usize = 7;
@@ -117,9 +114,9 @@ impl Toolbox {
     }
 
     fn kubectl(&self, args: &[&str]) -> Invocation {
-        let timeout = format!("--request-timeout={}s", REQUEST.as_secs()).into();
+        let timeout = format!("--request-timeout={}s", self.request_timeout.as_secs()).into();
         let args = std::iter::once(timeout).chain(args.iter().map(OsString::from));
-        self.kubectl_alone(args).deadline(self.clock.cap(PROCESS))
+        self.kubectl_alone(args).deadline(self.clock.cap(self.request_timeout * REQUESTS))
     }
 
     /// Whether the API server says that it is ready, to somebody who expects its certificate to hold for `name`. The

@@ -389,19 +389,32 @@ impl Boot {
     /// Runs the program to its end on a terminal of this width; what that shows stands in `stdout`, with its escapes.
     #[track_caller]
     pub(crate) fn run_on_terminal(&self, columns: u16) -> Ran {
+        let (status, shown) = self.start_on_terminal(24, columns).rest();
+        self.finish(status, &shown, "")
+    }
+
+    /// Starts the program on a terminal of this size.
+    #[track_caller]
+    pub(crate) fn start_on_terminal(&self, rows: u16, columns: u16) -> OnTerminal<'_> {
         self.prepare();
-        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(Some(&size), None).unwrap();
         let mut command = self.command();
         let end = || Stdio::from(slave.try_clone().unwrap());
-        let mut child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-        drop((command, slave));
-        let mut shown = Vec::new();
-        // A terminal that nobody writes to any more ends with an error.
-        _ = std::fs::File::from(master).read_to_end(&mut shown);
-        let status = child.wait().unwrap();
-        let shown = String::from_utf8(shown).unwrap().replace("\r\n", "\n");
-        self.finish(status, &shown, "")
+        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        let (sender, bytes) = mpsc::channel();
+        let mut master = std::fs::File::from(master);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // A terminal that nobody writes to any more ends with an error.
+            while let Ok(length @ 1..) = master.read(&mut buffer) {
+                if sender.send(buffer[..length].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        let screen = vt100::Parser::new(rows, columns, 0);
+        OnTerminal { boot: self, child, bytes, shown: Vec::new(), screen }
     }
 
     /// Runs the program to its end.
@@ -561,6 +574,66 @@ fn fake_tool() -> PathBuf {
         path.display()
     );
     path
+}
+
+/// A run on a terminal that has not ended. It is killed when the test ends first.
+pub(crate) struct OnTerminal<'a> {
+    boot: &'a Boot,
+    child: Child,
+    bytes: Receiver<Vec<u8>>,
+    shown: Vec<u8>,
+    screen: vt100::Parser,
+}
+
+impl OnTerminal<'_> {
+    /// What is on the screen once that is as wanted, without what differs from run to run.
+    #[track_caller]
+    pub(crate) fn frame(&mut self, is_wanted: impl Fn(&str) -> bool) -> String {
+        let broken = Instant::now() + BROKEN;
+        loop {
+            let frame = self.boot.normalized(&self.screen.screen().contents());
+            if is_wanted(&frame) {
+                return frame;
+            }
+            let left = broken.saturating_duration_since(Instant::now());
+            let bytes = self.bytes.recv_timeout(left);
+            let bytes = bytes.unwrap_or_else(|_| panic!("it does not come, the screen shows:\n{frame}"));
+            self.take(&bytes);
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.screen.process(bytes);
+        self.shown.extend_from_slice(bytes);
+    }
+
+    /// Waits for the end and checks what must hold after every run. `stdout` is what the screen shows then.
+    #[track_caller]
+    pub(crate) fn wait(mut self) -> Ran {
+        let (status, shown) = self.rest();
+        // With a picture in between, it is no sequence of lines.
+        assert_no_canary(&self.boot.all_canaries(), "the terminal", shown.as_bytes());
+        let screen = self.boot.normalized(&self.screen.screen().contents());
+        Ran { stdout: screen, ..self.boot.finish(status, "", "") }
+    }
+
+    /// All that it shows until its end.
+    #[track_caller]
+    fn rest(&mut self) -> (ExitStatus, String) {
+        while let Ok(bytes) = self.bytes.recv_timeout(2 * BROKEN) {
+            self.take(&bytes);
+        }
+        let status = self.child.wait().unwrap();
+        (status, String::from_utf8(std::mem::take(&mut self.shown)).unwrap().replace("\r\n", "\n"))
+    }
+}
+
+impl Drop for OnTerminal<'_> {
+    fn drop(&mut self) {
+        // Without effect on one that has ended.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
 }
 
 /// A run that has not ended. It is killed when the test ends first.

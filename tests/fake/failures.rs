@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::boot::Boot;
 use super::listener::Listener;
-use super::scenario::{self, started, synced};
+use super::scenario::{self, started, synced, waiting_pod};
 
 /// A deadline that passes soon, but on a busy machine too leaves time for all that goes well before: it is taken
 /// from how long a whole run lasts now.
@@ -91,19 +91,6 @@ fn a_release_does_not_get_ready_in_time() {
     let ran = sync_fails("resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1\n  context deadline exceeded").run();
     assert_eq!(ran.code(), 6);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]" go_on="k3s-boot apps --from apps""#);
-}
-
-/// What stands when a release waits in vain: a Deployment of it, and its pod in some state.
-fn waiting_pod(status: &Value) -> [Value; 2] {
-    let notes =
-        json!({"meta.helm.sh/release-name": "cilium", "meta.helm.sh/release-namespace": "kube-system"});
-    let namespace = "kube-system";
-    [
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1}, "status": {},
-            "metadata": {"name": "cilium-operator", "namespace": namespace, "annotations": notes}}),
-        json!({"apiVersion": "v1", "kind": "Pod", "status": status,
-            "metadata": {"name": "cilium-operator-6f5d4c-x2x4z", "namespace": namespace}}),
-    ]
 }
 
 #[test]
@@ -374,4 +361,39 @@ fn the_first_helmfile_fails_and_the_second_is_not_begun() {
     assert_eq!(ran.code(), 5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="Error: something else" log="[LOG]" go_on="k3s-boot apps --from crds""#);
     assert_eq!(ran.calls_of("helmfile", "sync").len(), 1);
+}
+
+#[test]
+fn what_holds_a_release_up_is_said_while_helm_still_waits() {
+    let pull = json!({"phase": "Pending", "containerStatuses": [{"name": "operator",
+        "state": {"waiting": {"reason": "ErrImagePull", "message": "quay.io/x:1: not found"}}}]});
+    let listener = Listener::new();
+    let boot = Boot::new().objects(waiting_pod(&pull)).rule(json!({"tool": "helmfile",
+        "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(), "stderr": started("kube-system", "cilium")}));
+    let running = boot.start();
+    let helmfile = listener.accept();
+    running.wait_for("Release is held up");
+    helmfile.go();
+    let ran = running.wait();
+    assert_eq!(ran.code(), 0);
+    let warned: Vec<_> = ran.stdout.lines().filter(|line| line.contains("held up")).collect();
+    assert_eq!(warned.len(), 1, "once: {}", ran.stdout);
+    assert_snapshot!(warned[0], @r#"[TS] WARN Release is held up release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="container operator: ErrImagePull: quay.io/x:1: not found" cause="the registry has no such image or tag" fix="correct the image's tag in the values, or the chart's version""#);
+}
+
+#[test]
+fn what_no_waiting_mends_ends_the_run_at_once() {
+    let refused = json!({"kind": "Event", "type": "Warning", "reason": "FailedCreate",
+        "metadata": {"name": "refused", "namespace": "kube-system"},
+        "involvedObject": {"kind": "Deployment", "namespace": "kube-system", "name": "cilium-operator"},
+        "message": "Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)"});
+    let listener = Listener::new();
+    let [workload, _] = waiting_pod(&json!({}));
+    let boot = Boot::new().objects([workload, refused]).rule(json!({"tool": "helmfile", "on_int": "end",
+        "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(), "stderr": started("kube-system", "cilium")}));
+    let running = boot.start();
+    assert_eq!(listener.accept().rest(), ["INT"]);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 5);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" reason="it waits for what does not come, and was ended" cause="the namespace's PodSecurity level forbids what the pod needs" log="[LOG]" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged" go_on="k3s-boot apps --from apps""#);
 }

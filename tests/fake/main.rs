@@ -11,6 +11,7 @@
 mod boot;
 mod checks;
 mod failures;
+mod frames;
 mod good;
 mod hostile;
 mod listener;

@@ -120,3 +120,16 @@ pub(crate) fn source() -> Value {
 pub(crate) fn root() -> Value {
     resource("Kustomization", "flux-system", &json!({}), &ready())
 }
+
+/// What stands when a release waits in vain: a Deployment of it, and its pod in some state.
+pub(crate) fn waiting_pod(status: &Value) -> [Value; 2] {
+    let notes =
+        json!({"meta.helm.sh/release-name": "cilium", "meta.helm.sh/release-namespace": "kube-system"});
+    let namespace = "kube-system";
+    [
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1}, "status": {},
+            "metadata": {"name": "cilium-operator", "namespace": namespace, "annotations": notes}}),
+        json!({"apiVersion": "v1", "kind": "Pod", "status": status,
+            "metadata": {"name": "cilium-operator-6f5d4c-x2x4z", "namespace": namespace}}),
+    ]
+}

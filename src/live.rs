@@ -1,0 +1,78 @@
+//! The live picture on a terminal: a line for each thing that is waited for, below the log lines.
+//!
+//! It is drawn by a thread of its own, which starts nothing: programs are started by the first one, to which the kernel binds
+//! the signal that they get when it dies.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::logger::escaped;
+
+/// How often the time on a line goes on.
+const TICK: Duration = Duration::from_millis(500);
+
+/// A turning sign that every font has, the time since the wait began, and what is waited for, cut at the edge.
+const LINE: &str = "{spinner} {elapsed:>4} {wide_msg}";
+
+static PICTURE: Mutex<Option<Picture>> = Mutex::new(None);
+
+struct Picture {
+    all: MultiProgress,
+    lines: BTreeMap<String, ProgressBar>,
+}
+
+fn picture() -> MutexGuard<'static, Option<Picture>> {
+    PICTURE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on there is one, on stderr.
+pub fn begin() {
+    *picture() = Some(Picture { all: MultiProgress::new(), lines: BTreeMap::new() });
+}
+
+/// Takes it off the screen for good.
+pub fn end() {
+    if let Some(Picture { all, lines }) = picture().take() {
+        lines.values().for_each(ProgressBar::finish_and_clear);
+        _ = all.clear();
+    }
+}
+
+/// Shows a line under this name, or changes it. Tells whether there is a picture: otherwise a log line has to do.
+pub fn show(name: &str, text: impl FnOnce() -> String) -> bool {
+    let mut picture = picture();
+    let Some(Picture { all, lines }) = picture.as_mut() else { return false };
+    let text = escaped(&text());
+    if let Some(line) = lines.get(name) {
+        line.set_message(text);
+        return true;
+    }
+    let line = all.add(ProgressBar::new_spinner().with_message(text));
+    if let Ok(style) = ProgressStyle::with_template(LINE) {
+        line.set_style(style.tick_chars("-\\|/ "));
+    }
+    line.enable_steady_tick(TICK);
+    lines.insert(name.to_owned(), line);
+    true
+}
+
+/// Takes a line away.
+pub fn done(name: &str) {
+    if let Some(Picture { all, lines }) = picture().as_mut()
+        && let Some(line) = lines.remove(name)
+    {
+        line.finish_and_clear();
+        all.remove(&line);
+    }
+}
+
+/// Writes something to the terminal, with the picture out of the way.
+pub fn beside<T>(write: impl FnOnce() -> T) -> T {
+    match picture().as_ref() {
+        Some(Picture { all, .. }) => all.suspend(write),
+        None => write(),
+    }
+}

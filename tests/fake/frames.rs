@@ -1,0 +1,110 @@
+//! What a terminal shows, frame by frame.
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::boot::Boot;
+use super::listener::Listener;
+use super::scenario::{started, waiting_pod};
+
+/// Without what turns and counts.
+fn still(frame: &str) -> String {
+    let line = |line: &str| {
+        let rest = line.strip_prefix(['-', '\\', '|', '/', ' ']).unwrap_or(line);
+        match rest.trim_start().split_once("s ") {
+            Some((seconds, rest)) if seconds.parse::<u32>().is_ok() => format!("* [N]s {rest}"),
+            _ => line.to_owned(),
+        }
+    };
+    frame.lines().map(line).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+}
+
+/// A sync of the apps at which cilium is at work until the test lets it go.
+fn at_work(listener: &Listener, pod: &Value) -> Boot {
+    let sync = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(),
+        "on_int": "end", "stderr": started("kube-system", "cilium")});
+    Boot::new().rule(sync).objects(waiting_pod(pod)).env("TERM", "xterm").env("NO_COLOR", "1")
+}
+
+fn no_image() -> Value {
+    json!({"phase": "Pending", "containerStatuses": [{"name": "operator",
+        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"quay.io/x:1\": ErrImagePull: not found"}}}]})
+}
+
+#[test]
+fn a_good_run() {
+    let listener = Listener::new();
+    let boot = at_work(&listener, &json!({"phase": "Pending"}));
+    let mut terminal = boot.start_on_terminal(24, 100);
+    let helmfile = listener.accept();
+    let frame = terminal.frame(|frame| frame.contains("cilium: Deployment/cilium-operator 0/1"));
+    assert_snapshot!(still(&frame), @r#"
+    [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
+    [TS] INFO Preflight passed checks="[CHECKS]" warnings="0" took="[TOOK]" 
+    [TS] INFO Nodes registered nodes="1" ready="0" waiting_for="CNI" 
+    [TS] INFO Namespace exists namespace="kube-system" 
+    [TS] INFO Namespace created namespace="cert-manager" 
+    [TS] INFO Namespace created namespace="flux-system" 
+    [TS] INFO Namespace created namespace="network" 
+    [TS] INFO Namespace created namespace="monitoring" 
+    [TS] INFO SOPS age secret applied secret="flux-system/sops-age" 
+    [TS] INFO Secret applied secret="flux-system/github" 
+    [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/00-crds.yaml" releases="1" 
+    [TS] INFO Syncing release release="monitoring/prometheus-operator-crds" version="19.1.0" 
+    [TS] INFO Release synced release="monitoring/prometheus-operator-crds" version="19.1.0" took="[TOOK]" 
+    [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
+    [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
+    * [N]s kube-system/cilium: Deployment/cilium-operator 0/1
+    "#);
+    helmfile.go();
+    let ran = terminal.wait();
+    assert_eq!(ran.code(), 0);
+    let screen = still(&ran.stdout);
+    assert!(!screen.contains("[N]s"), "the picture is gone: {screen}");
+    assert!(screen.lines().last().unwrap().contains("Bootstrap complete!"), "{screen}");
+}
+
+#[test]
+fn a_failing_run() {
+    let listener = Listener::new();
+    let boot = at_work(&listener, &no_image()).args(&["--fail-fast"]);
+    let terminal = boot.start_on_terminal(40, 100);
+    let mut helmfile = listener.accept();
+    assert_eq!(helmfile.rest(), ["INT"]);
+    let ran = terminal.wait();
+    assert_eq!(ran.code(), 5);
+    assert_snapshot!(still(&ran.stdout), @r#"
+    [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
+    [TS] INFO Preflight passed checks="[CHECKS]" warnings="0" took="[TOOK]" 
+    [TS] INFO Nodes registered nodes="1" ready="0" waiting_for="CNI" 
+    [TS] INFO Namespace exists namespace="kube-system" 
+    [TS] INFO Namespace created namespace="cert-manager" 
+    [TS] INFO Namespace created namespace="flux-system" 
+    [TS] INFO Namespace created namespace="network" 
+    [TS] INFO Namespace created namespace="monitoring" 
+    [TS] INFO SOPS age secret applied secret="flux-system/sops-age" 
+    [TS] INFO Secret applied secret="flux-system/github" 
+    [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/00-crds.yaml" releases="1" 
+    [TS] INFO Syncing release release="monitoring/prometheus-operator-crds" version="19.1.0" 
+    [TS] INFO Release synced release="monitoring/prometheus-operator-crds" version="19.1.0" took="[TOOK]" 
+    [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
+    [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
+    [TS] INFO Ending what runs, for the release waits in vain release="kube-system/cilium" 
+    [TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="container operator: ImagePullBackOff: Back-off pulling image \"quay.io/x:1\": ErrImagePull: not found" reason="it waits for what does not come, and was ended" cause="the registry has no such image or tag" log="[LOG]" fix="correct the image's tag in the values, or the chart's version" go_on="k3s-boot apps --fail-fast --from apps"
+    "#);
+}
+
+#[test]
+fn a_narrow_terminal_cuts_the_picture_and_nothing_else() {
+    let listener = Listener::new();
+    let boot = at_work(&listener, &json!({"phase": "Pending"}));
+    let mut terminal = boot.start_on_terminal(60, 40);
+    let helmfile = listener.accept();
+    let frame = terminal.frame(|frame| frame.contains("cilium: Deployment/"));
+    let picture = still(&frame);
+    assert_snapshot!(picture.lines().last().unwrap(), @"* [N]s kube-system/cilium: Deployment/ci");
+    helmfile.go();
+    let ran = terminal.wait();
+    assert_eq!(ran.code(), 0);
+    assert!(!ran.stdout.contains("Deployment/"), "the picture is gone: {}", ran.stdout);
+}
