@@ -57,12 +57,15 @@ pub(crate) struct ControlPlane {
     port: u16,
     /// Where kwok plays the kubelet's server, which gives the logs of containers.
     kubelet_port: u16,
+    /// Keeps that port from everybody else until kwok has it.
+    kubelet: Option<TcpListener>,
 }
 
 impl ControlPlane {
     /// Starts the control plane in `folder` and waits until the API server is ready.
     pub(crate) fn start(tools: &Tools, watchdog: &Arc<Watchdog>, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder.join("logs"))?;
+        let kubelet = TcpListener::bind(("127.0.0.1", 0)).context("cannot find a free port")?;
         let mut plane = Self {
             kwok: None,
             scheduler: None,
@@ -74,7 +77,8 @@ impl ControlPlane {
             watchdog: Arc::clone(watchdog),
             folder: folder.to_owned(),
             port: free_port()?,
-            kubelet_port: free_port()?,
+            kubelet_port: kubelet.local_addr()?.port(),
+            kubelet: Some(kubelet),
         };
         plane.write_files()?;
         plane.etcd = Some(plane.start_etcd()?);
@@ -193,6 +197,7 @@ impl ControlPlane {
         }
         if ended(&mut self.kwok) {
             self.kwok = None;
+            self.kubelet = None;
             self.kwok = Some(self.start_kwok()?);
         }
         Ok(())

@@ -2,15 +2,21 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::kube::Client;
+use crate::process::wait_for;
 use crate::tools::Tools;
 
 const STAGES: &str = "/apis/kwok.x-k8s.io/v1alpha1/stages";
 const LOGS: &str = "/apis/kwok.x-k8s.io/v1alpha1/clusterlogs";
+/// Longer than kwok takes to make pods ready on a busy machine.
+const TAKEN: Duration = Duration::from_mins(1);
+/// Time for kwok to take a pod before it is shown to it again.
+const AGAIN: Duration = Duration::from_millis(300);
 /// What the stages of [`PodPlay`]s are called, before their number.
 const PLAYED: &str = "pod-played";
 
@@ -112,7 +118,16 @@ impl Stages {
         }
         self.update()?;
         for hold in holds {
-            self.touch(&hold)?;
+            // kwok may see that a pod has changed before it knows that the stage has.
+            let mut round = 0;
+            wait_for("kwok to take pods that were held", TAKEN, || {
+                round += 1;
+                let left = self.touch(&hold, round)?;
+                if left {
+                    std::thread::sleep(AGAIN);
+                }
+                Ok((!left).then_some(()))
+            })?;
         }
         Ok(())
     }
@@ -128,18 +143,25 @@ impl Stages {
         self.client.apply(&format!("{STAGES}/pod-ready"), &stage).map(drop)
     }
 
-    /// kwok looks at a pod again only when it changes.
-    fn touch(&self, hold: &Hold) -> Result<()> {
+    /// kwok looks at a pod again only when it changes. Tells whether there is one that it has not taken yet.
+    fn touch(&self, hold: &Hold, round: usize) -> Result<bool> {
         let path = format!("/api/v1/namespaces/{}/pods", hold.namespace);
         let pods = self.client.get(&path)?.unwrap_or_default();
+        let mut left = false;
         for pod in pods["items"].as_array().into_iter().flatten() {
             let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-            if name.starts_with(&hold.prefix) {
-                let change = json!({"metadata": {"annotations": {"sandbox/released": "true"}}});
-                self.client.merge(&format!("{path}/{name}"), &change)?;
+            let waits = name.starts_with(&hold.prefix)
+                && pod["status"]["phase"] == "Pending"
+                && pod["spec"]["nodeName"].is_string()
+                && pod["metadata"]["deletionTimestamp"].is_null();
+            if waits {
+                left = true;
+                let change = json!({"metadata": {"annotations": {"sandbox/released": round.to_string()}}});
+                // One that is gone by now is not there when it is looked for again.
+                drop(self.client.merge(&format!("{path}/{name}"), &change));
             }
         }
-        Ok(())
+        Ok(left)
     }
 }
 

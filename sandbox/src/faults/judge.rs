@@ -119,6 +119,12 @@ impl Told {
         self.lines.iter().any(|(_, line)| line.contains(words))
     }
 
+    /// When the last line before this moment was said that holds these words.
+    pub(super) fn last_before(&self, moment: Duration, words: &str) -> Option<Duration> {
+        let before = self.lines.iter().filter(|(after, line)| *after <= moment && line.contains(words));
+        before.map(|(after, _)| *after).max()
+    }
+
     /// Writes it into a folder, under the name of who said it.
     pub(super) fn write(&self, folder: &Path, who: &str) -> Result<()> {
         fs::create_dir_all(folder)?;

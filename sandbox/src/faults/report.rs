@@ -5,12 +5,17 @@ use std::time::Duration;
 use super::judge::{Found, Plain, Told};
 use crate::bench::median;
 
+/// What k3s-boot and helmfile say when helm begins a release.
+const BEGUN: (&str, &str) = ("Syncing release release=", "Upgrading release=");
+
 /// A fault's line.
 pub(super) struct Row {
     pub(super) name: &'static str,
     what: &'static str,
     code: Option<i32>,
     named: Option<Duration>,
+    /// How much of that time had passed when helm began the release, if it had begun one.
+    began: Option<Duration>,
     found: Found,
     plain: Option<Other>,
     problems: Vec<String>,
@@ -19,6 +24,8 @@ pub(super) struct Row {
 /// How plain helmfile did.
 struct Other {
     ended: Duration,
+    /// When helm began the last release.
+    began: Option<Duration>,
     names: bool,
     /// Whether it could not see the fault.
     blind: bool,
@@ -43,7 +50,8 @@ impl Row {
         found: Found,
         problems: Vec<String>,
     ) -> Self {
-        Self { name, what, code: told.code, named, found, plain: None, problems }
+        let began = named.and_then(|named| told.last_before(named, BEGUN.0));
+        Self { name, what, code: told.code, named, began, found, plain: None, problems }
     }
 
     /// A fault that could not be played.
@@ -64,7 +72,8 @@ impl Row {
             self.problems.push(format!("plain helmfile ended with {:?}", told.code));
         }
         let blind = expected == Plain::Blind || (passed && matches!(expected, Plain::Perhaps(_)));
-        self.plain = Some(Other { ended: told.took, names, blind, passed });
+        let began = told.last_before(told.took, BEGUN.1);
+        self.plain = Some(Other { ended: told.took, began, names, blind, passed });
     }
 
     /// Whatever was not as expected.
@@ -97,6 +106,13 @@ impl Row {
         Some(plain.ended.as_secs_f64() / self.named?.as_secs_f64().max(0.01))
     }
 
+    /// The same, counted from when helm began the release: what comes before it takes both the same time.
+    fn ratio_of_release(&self) -> Option<f64> {
+        let plain = self.plain.as_ref().filter(|plain| !plain.passed)?;
+        let (ours, theirs) = (self.named?.checked_sub(self.began?)?, plain.ended.checked_sub(plain.began?)?);
+        Some(theirs.as_secs_f64() / ours.as_secs_f64().max(0.01))
+    }
+
     /// How many seconds later it was named than plain helmfile failed; less than nothing if sooner.
     fn later(&self) -> Option<f64> {
         let plain = self.plain.as_ref().filter(|plain| !plain.passed)?;
@@ -111,6 +127,10 @@ pub(super) fn summary(rows: &[Row]) -> Vec<String> {
     let ratios: Vec<_> = rows.iter().filter_map(Row::ratio).collect();
     if let Ok(median) = median(&mut ratios.clone()) {
         lines.push(format!("median ratio of {}: {median:.1}", ratios.len()));
+    }
+    let of_release: Vec<_> = rows.iter().filter_map(Row::ratio_of_release).collect();
+    if let Ok(median) = median(&mut of_release.clone()) {
+        lines.push(format!("counted from when helm began the release, of {}: {median:.1}", of_release.len()));
     }
     let later = rows.iter().filter_map(|row| Some((row.later()?, row.name)));
     if let Some((later, name)) = later.max_by(|one, other| one.0.total_cmp(&other.0)) {
@@ -141,9 +161,11 @@ mod tests {
 
     fn row(name: &'static str, named: u64, plain: Plain, code: i32) -> Row {
         let found = Found { culprit: Some(true), cause: Some(true), fix: Some(true) };
-        let told = Told { code: Some(6), ..Told::default() };
+        let lines = vec![(Duration::from_secs(5), "INFO Syncing release release=\"a/x\"".to_owned())];
+        let told = Told { lines, code: Some(6), ..Told::default() };
         let mut row = Row::new(name, "something", &told, Some(Duration::from_secs(named)), found, Vec::new());
-        let lines = vec![(Duration::ZERO, "Deployment/x not ready".to_owned())];
+        let begun = (Duration::from_secs(10), "Upgrading release=x, chart=y".to_owned());
+        let lines = vec![(Duration::ZERO, "Deployment/x not ready".to_owned()), begun];
         row.meet_plain(plain, &Told { lines, code: Some(code), took: Duration::from_mins(1) });
         row
     }
@@ -163,6 +185,7 @@ mod tests {
         let expected = [
             "3 faults, 0 not as expected",
             "median ratio of 2: 5.5",
+            "counted from when helm began the release, of 2: 25.4",
             "worst difference: +1.0 s (`late`)",
             "plain helmfile cannot see: `unseen`",
         ];
