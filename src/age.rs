@@ -273,8 +273,15 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_key_file_makes_it_panic(text: String, data in "[A-Z0-9ac-z]{0,70}") {
-            _ = parse(&text);
+        fn no_key_file_makes_it_panic(text: String, data in "[A-Z0-9ac-z]{0,70}", near in crate::observed::odd::near(&[
+            "# created: 2026-11-23T08:00:00Z\n# public key: age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj\n\
+             AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n",
+            "AGE-SECRET-KEY-PQ-1XYZ\r\nAGE-PLUGIN-YUBIKEY-1XYZ\n",
+        ])) {
+            for text in [&text, &near] {
+                let all = |key: &KeyFile| select(key, &recipients_in(text).map(ToOwned::to_owned).collect()).left_out.len();
+                _ = parse(text).map(|key| all(&key));
+            }
             _ = parse(&format!("AGE-SECRET-KEY-1{data}"));
             _ = recipients_in(&text).count();
         }

@@ -411,4 +411,18 @@ mod tests {
         store.seed(&folder.path().join("out"), std::slice::from_ref(&range)).unwrap();
         assert!(!folder.path().join("out").join(range.place()).exists());
     }
+
+    proptest::proptest! {
+        #![proptest_config(crate::observed::odd::fewer())]
+
+        #[test]
+        fn no_reference_and_no_marker_makes_it_panic(chart in crate::observed::odd::near(&["oci://ghcr.io:443/a/charts/b&c/", "repo/chart"]), version: String,
+            marker in crate::observed::odd::near(&[r#"{"files":12,"bytes":34567,"digest":"0123456789abcdef"}"#])) {
+            let chart = ChartRef { chart, version };
+            _ = (chart.folder(Path::new("/c")), chart.is_exact());
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(super::marker(&folder.path().join("x")), &marker).unwrap();
+            _ = read_marker(&folder.path().join("x"));
+        }
+    }
 }

@@ -157,4 +157,11 @@ mod tests {
             assert!(!leads_elsewhere(name), "{name}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_value_makes_it_panic(near in crate::observed::odd::near(&["https://me:CAN@ARY@host:3128/a@b", "ssh://git@host/a.git"])) {
+            _ = credentials(&near);
+        }
+    }
 }

@@ -127,4 +127,15 @@ mod tests {
     fn another_run_has_other_hashes() {
         assert_ne!(HashKey::default().hash("x"), HashKey::default().hash("x"));
     }
+
+    const SECRET: &str = r#"{"kind":"Secret","metadata":{"name":"a","creationTimestamp":null},"stringData":{"k":"v"},"data":{"b":"Yg=="},"status":{"a":[1]}}"#;
+
+    proptest::proptest! {
+        #[test]
+        fn no_object_makes_it_panic(manifest in crate::observed::odd::odd(SECRET), live in crate::observed::odd::odd(SECRET)) {
+            let key = HashKey::default();
+            let (manifest, live) = (key.fingerprint(&manifest), key.fingerprint(&live));
+            _ = (manifest.differs_from(&live), manifest.data_differs(&live), manifest.sets("k"));
+        }
+    }
 }

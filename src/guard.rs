@@ -387,4 +387,15 @@ mod tests {
         let runs: Vec<_> = (0..7).map(|number| format!("x{number}")).collect();
         assert_eq!(shortened(&runs), "x0, x1, x2, x3, x4 and 2 more");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_address_makes_it_panic(text: String, near in crate::observed::odd::near(&[
+            "https://me:CANARY@Example.org:8443/me/home.git/?a=b#c", "git@example.org:me/home.git", "ssh://git@[::1]:22/home", "oci://x/y",
+        ])) {
+            for url in [text, near] {
+                _ = (repository(&url), without_credentials(&url));
+            }
+        }
+    }
 }

@@ -10,11 +10,8 @@ use x509_parser::pem::parse_x509_pem;
 
 use crate::check::Finding;
 use crate::files;
-use crate::observed::Known;
+use crate::observed::{Known, LATEST};
 use crate::yaml;
-
-/// The last second of the year 9999, the last that a certificate can name.
-const LATEST: u64 = 253_402_300_799;
 
 /// The cluster that is meant; empty when none is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -213,7 +210,11 @@ fn choose(files: &[File], wanted: Option<&str>) -> Result<Choice, Finding> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::any;
+    use proptest::sample::Index;
+
     use super::*;
+    use crate::observed::odd::near;
 
     fn config(current: &str, name: &str, server: &str) -> String {
         format!(
@@ -300,16 +301,46 @@ mod tests {
         assert!(!format!("{finding:?}").contains("CANARY-SECRET"));
     }
 
+    const KUBECONFIG: &[&str] = &[
+        "apiVersion: v1\nkind: Config\ncurrent-context: default\npreferences: {}\nclusters:\n- cluster:\n    certificate-authority-data: QQ==\n    \
+         server: https://127.0.0.1:6443\n  name: default\ncontexts:\n- context:\n    cluster: default\n    user: default\n  name: default\n\
+         users:\n- name: default\n  user:\n    client-certificate-data: LS0tLS1CRUdJTg==\n    client-key-data: QQ==\n",
+        r#"{"contexts": [{"name": "a", "context": {"cluster": "b", "user": "c", "namespace": null}}], "current-context": "a",
+            "clusters": [{"name": "b", "cluster": {"server": "https://b"}}], "users": [{"name": "c", "user": {"client-certificate": "c.crt"}}]}"#,
+    ];
+
+    fn pem(der: &[u8]) -> String {
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))
+    }
+
     proptest::proptest! {
+        #![proptest_config(crate::observed::odd::fewer())]
+
         #[test]
-        fn no_file_makes_it_panic(bytes: Vec<u8>, inside: Vec<u8>) {
+        fn no_file_makes_it_panic(bytes: Vec<u8>, text in near(KUBECONFIG), context: Option<String>) {
             let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("config");
-            std::fs::write(&path, &bytes).unwrap();
-            _ = load(std::slice::from_ref(&path), None);
-            _ = validity(&bytes);
-            let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(inside));
-            _ = validity(pem.as_bytes());
+            let files = ["bytes", "text"].map(|name| folder.path().join(name));
+            std::fs::write(&files[0], &bytes).unwrap();
+            std::fs::write(&files[1], &text).unwrap();
+            _ = load(&files, context.as_deref());
+            _ = load(&files[1..], None);
+        }
+
+        #[test]
+        fn no_certificate_makes_it_panic(inside: Vec<u8>, changes in proptest::collection::vec((any::<Index>(), any::<u8>()), 1..4),
+            text in near(&[include_str!("../tests/fixtures/client.pem")])) {
+            _ = validity(text.as_bytes());
+            _ = validity(pem(&inside).as_bytes());
+            let (_, good) = parse_x509_pem(include_bytes!("../tests/fixtures/client.pem")).unwrap();
+            let mut der = good.contents;
+            for (at, byte) in changes {
+                *at.get_mut(&mut der) = byte;
+            }
+            if let Ok(Validity { from, until }) = validity(pem(&der).as_bytes()) {
+                for time in [from, until] {
+                    _ = humantime::format_rfc3339_seconds(time).to_string();
+                }
+            }
         }
     }
 }

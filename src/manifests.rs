@@ -82,8 +82,15 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_manifest_makes_it_panic(text: String) {
-            _ = parse(&text);
+        fn no_manifest_makes_it_panic(text: String, near in crate::observed::odd::near(&[
+            "---\n# Source: a/templates/x.yaml\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: \"d\"\n  namespace: n\n  annotations: {a: 'b'}\nspec:\n  \
+             template:\n    spec:\n      containers:\n      - args: [\"-x\"]\n        command: |\n          ---\n          end\n---\n---\nkind: List\nitems:\n- kind: Job\n  spec: {template: {spec: {y: 2}}}\n",
+            "{apiVersion: v1, kind: Service, metadata: {name: s}}\n---\n# only a comment\n---\nkind: ConfigMap\napiVersion: v1\nmetadata: &m {name: c}\ndata: *m\n",
+        ])) {
+            for text in [text, near] {
+                let objects = parse(&text).unwrap_or_default();
+                _ = objects.iter().filter_map(pod_spec).count();
+            }
         }
     }
 }

@@ -39,6 +39,9 @@ use crate::process::own::Fate;
 /// Something that could be found out, or why it could not.
 pub type Known<T> = Result<T, String>;
 
+/// The last second that can be written as RFC 3339, in seconds since 1970: of the year 9999.
+pub const LATEST: u64 = 253_402_300_799;
+
 /// What stands: on this machine and in the cluster.
 #[derive(Debug)]
 pub struct Observed {

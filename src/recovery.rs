@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::notes::Operation;
 use crate::observed::helm::Stored;
-use crate::observed::{Known, Live};
+use crate::observed::{Known, LATEST, Live};
 use crate::process::own::Fate;
 
 /// What is known of the operation that locks a release.
@@ -98,7 +98,7 @@ pub fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime) -> Kn
                 ("a run on this machine".to_owned(), Some(Left::AtWork))
             }
             Origin::Unknown => {
-                let until = stored.written().and_then(|at| at.checked_add(longest));
+                let until = stored.modified.and_then(|at| at.checked_add(longest.as_secs())).and_then(at);
                 let young = until.is_none_or(|until| now < until) && !force;
                 ("unknown".to_owned(), young.then_some(Left::TooYoung(until)))
             }
@@ -130,15 +130,18 @@ pub fn origin(stored: &Stored, live: &Live, now: SystemTime) -> Origin {
         Some(Fate::Alive) | None => Origin::Unknown,
         Some(Fate::Elsewhere) => {
             let began = stored.modified.unwrap_or(operation.began).max(operation.began);
-            let until = began.checked_add(operation.timeout).map(Duration::from_secs);
-            match until.and_then(|until| UNIX_EPOCH.checked_add(until)) {
+            match began.checked_add(operation.timeout).and_then(at) {
                 Some(until) if now < until => Origin::Until(by, until),
                 Some(_) => Origin::Ended(by),
-                // Nobody's clock says that.
                 None => Origin::Unknown,
             }
         }
     }
+}
+
+/// A time in seconds since 1970; none for what nobody's clock says, and nobody can write.
+fn at(seconds: u64) -> Option<SystemTime> {
+    (seconds <= LATEST).then(|| UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 /// The host in a run's identity.
@@ -242,8 +245,35 @@ mod tests {
         assert_eq!(origin(&elsewhere, 1910), Origin::Ended(by()));
         let odd = Stored { modified: Some(u64::MAX - 1), ..stored.clone() };
         assert_eq!(super::origin(&odd, &elsewhere, at(9999)), Origin::Unknown);
+        // What cannot be written as a time is not told as one.
+        for modified in [LATEST - 899, LATEST, LATEST + 1] {
+            let late = Stored { modified: Some(modified), ..stored.clone() };
+            assert_eq!(super::origin(&late, &elsewhere, at(9999)), Origin::Unknown);
+            let nobody_s =
+                Live { releases: Ok(vec![late]), claims: Ok(Claims::default()), ..Live::default() };
+            let judged = judge(&nobody_s, Duration::from_mins(15), false, at(9999)).unwrap();
+            assert_eq!(judged[0].left, Some(Left::TooYoung(None)));
+        }
         let other = Stored { revision: 3, ..stored.clone() };
         assert_eq!(super::origin(&other, &elsewhere, at(9999)), Origin::Unknown, "another operation");
         assert_eq!(runs(&[stored], &elsewhere.notes.operations), ["host/x"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_times_make_it_panic(modified: Option<u64>, near_modified in LATEST - 1000..LATEST + 1000, began: u64, timeout: u64, run in "host/x|.{0,9}",
+            force: bool, now in 0..LATEST) {
+            for (modified, began, timeout) in [(modified, began, timeout), (Some(near_modified), near_modified, timeout % 1000)] {
+                let stored =
+                    Stored { namespace: "n".to_owned(), name: "r".to_owned(), status: "pending-upgrade".to_owned(), revision: 2, modified, ..Stored::default() };
+                let mut live = live("other", Some(Fate::Elsewhere));
+                live.notes.operations.values_mut().for_each(|one| *one = Operation { run: run.clone(), after: 1, began, timeout, chart: None });
+                live.claims = Ok(Claims::default());
+                live.releases = Ok(vec![stored]);
+                for one in judge(&live, Duration::from_mins(15), force, UNIX_EPOCH + Duration::from_secs(now)).unwrap() {
+                    _ = (one.stored.since(), one.left.map(|left| (left.reason(), left.fix())));
+                }
+            }
+        }
     }
 }

@@ -389,7 +389,17 @@ mod tests {
     const PIECES: &str = "(a|b c|: |:|- |-|\n|\n  |\n    |\n- |\\[|\\]|\\{|\\}|, |,|'|''|\"|\\\\|\\\\\"|# | #|#|\\|\n|\\|2-\n|>\n|&x |\\*x |!t |!<\\[> |\\? |\\?|---\n|\\.\\.\\.\n|--- |\t|\r\n|%A b\n|ä|\u{85}|\u{2028}|\u{feff}){0,16}";
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn no_text_that_people_write_makes_it_panic(text in crate::observed::odd::near(&[
+            "# a\na: &x\n  b: [1, {c: 'd'}]\n  <<: *x\ne: |-\n  text\n   more\n? f\n: !!str \"g\\n\"\n",
+            "%YAML 1.2\n%TAG !a! tag:example.org,2026:\n---\n- !a!b {a: 1, b: [2, 3]}\n- >2\n    folded\n\n  text\n...\n---\n- *x\n",
+        ])) {
+            _ = all(&text);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 16 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
 
         #[test]
         fn no_text_makes_it_panic(text in ".*|[\\[\\]{}:,&*!|>'\"%@`#?a \n-]*") {

@@ -91,4 +91,11 @@ mod tests {
         assert_eq!(of("{}"), DnsAddress::Any);
         assert_eq!(of("service: {clusterIP: stand-in.invalid}"), DnsAddress::Open);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_host_makes_it_panic(near in crate::observed::odd::near(&["10.0.0.10", "https://api.example.org:6443/x", "[fe80::1%eth0]", "localhost."])) {
+            _ = (is_bare_host(&near), is_loopback(&near));
+        }
+    }
 }

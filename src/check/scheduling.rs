@@ -203,4 +203,19 @@ mod tests {
         assert!(runs_now(&json!({})) && runs_now(&with("post-install, post-upgrade")));
         assert!(!runs_now(&with("test")) && !runs_now(&with("pre-delete")));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_object_makes_it_panic(odd in crate::observed::odd::odd(r#"{"kind":"Deployment","metadata":{"name":"a","annotations":{"helm.sh/hook":"post-install, test"}},
+            "spec":{"replicas":1,"selector":{"matchLabels":{"os":"linux"},"matchExpressions":[{"key":"size","operator":"Gt","values":["3"]}]},"template":{"spec":{
+                "tolerations":[{"key":"k","operator":"Equal","value":"v","effect":"NoSchedule"}],"nodeSelector":{"os":"linux"},
+                "affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[
+                    {"matchExpressions":[{"key":"os","operator":"In","values":["linux"]}],"matchFields":[{"key":"metadata.name","operator":"NotIn","values":["b"]}]}]}}}}}}}"#)) {
+            let node = node(&[("os", "linux"), ("size", "4")], vec![taint("k", "v", "NoSchedule")]);
+            _ = (name(&odd), runs_now(&odd));
+            let Some(pod) = crate::manifests::pod_spec(&odd) else { return Ok(()) };
+            _ = (refusals(&node, pod), has_labels(&node, pod));
+            _ = odd.pointer("/spec/selector").map(|selector| selects(selector, &node.labels));
+        }
+    }
 }

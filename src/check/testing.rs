@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Answer, Facts, Rule, Severity};
@@ -13,6 +14,7 @@ use crate::observed::cluster::Service;
 use crate::observed::helm::Stored;
 use crate::observed::k3s::NODE_ARGS;
 use crate::observed::node::{Address, Info, Node, Taint};
+use crate::observed::odd::{fewer, near, odd};
 use crate::observed::workloads::Workload;
 use crate::observed::{Kubelet, Live, Observed};
 use crate::settings::Settings;
@@ -318,6 +320,37 @@ fn the_shipped_bootstrap_raises_no_alarm_on_a_healthy_cluster() {
     for rule in super::rules::ALL {
         if rule.needs_cluster() || rule.group == super::Group::Dns {
             assert!(!matches!(world.ask(rule), Answer::Found(_)), "{}", rule.id);
+        }
+    }
+}
+
+/// What a helmfile and charts may make of values and objects, for the rules that look into them.
+fn odd_release() -> impl Strategy<Value = (String, Value, Value)> {
+    let mut world = World::healthy();
+    let mut releases = Vec::new();
+    for (id, objects) in std::mem::take(&mut world.manifests.0) {
+        let name = id.split_once('/').unwrap().1;
+        let values = serde_json::to_string(&world.release(name).values[0]).unwrap();
+        let objects = Value::Array(objects.unwrap()).to_string();
+        releases.push((Just(name.to_owned()), odd(&values), odd(&objects)).boxed());
+    }
+    proptest::strategy::Union::new(releases)
+}
+
+proptest! {
+    #![proptest_config(fewer())]
+
+    #[test]
+    fn no_values_and_no_objects_make_a_rule_panic((name, values, objects) in odd_release(), version in near(&["v1.33.6+k3s1"])) {
+        let mut world = World::healthy();
+        let release = world.release(&name);
+        release.values = vec![serde_yaml::to_value(values).unwrap()];
+        let id = release.id();
+        let objects = objects.as_array().cloned();
+        world.manifests.0.insert(id, objects.ok_or_else(|| "no list".to_owned()));
+        world.live_mut().version = version;
+        for rule in super::rules::ALL {
+            _ = world.ask(rule);
         }
     }
 }

@@ -100,7 +100,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text: String, near in "[v0-9.+,\" a-]*") {
+        fn no_text_makes_it_panic(text: String, near in "[v0-9.+,\" a-]*",
+            captured in crate::observed::odd::near(&["helmfile version v1.7.4\n", "v3.18.6+gb76a950\n", "Client Version: v1.36.3+k3s1\nKustomize Version: v5.7.1\n",
+                "sops 3.13.2 (latest)\n"])) {
+            _ = parse(&captured);
             _ = parse(&text);
             _ = parse(&near);
         }

@@ -289,6 +289,18 @@ mod tests {
 
     proptest::proptest! {
         #[test]
+        fn no_file_that_people_write_makes_it_panic(text in crate::observed::odd::near(&[
+            "# mine\ncluster:\n  uid: 7f0c1b2a-0000-4000-8000-00000000abcd # old\nnodes: 3\n", "cluster:\n", "{cluster: {uid: ~}, nodes: 3}\n",
+            "nodes: 3\r\ncluster: null\r\n",
+        ])) {
+            if let Ok(new) = pinned(&text) {
+                let (config, problems) = parse(Path::new("/x"), &new.replace("@B", B));
+                proptest::prop_assert_eq!(problems, Vec::new());
+                proptest::prop_assert_eq!(config.cluster.uid, Some(Text(Uid(B.to_owned()))));
+            }
+        }
+
+        #[test]
         fn it_never_panics_and_never_breaks_a_file(text in "(cluster|uid|nodes|: |\\{|\\}|\n|  |~|#|3|,|\r\n|ä|-|'|\"|&a |\\*a)*") {
             if let Ok(new) = pinned(&text) {
                 let (config, problems) = parse(Path::new("/x"), &new.replace("@B", B));

@@ -361,7 +361,11 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in ".*|[\\[\\]{}:,&*!|>'\"%@`#?a \n-]*") {
+        fn no_text_makes_it_panic(text in ".*|[\\[\\]{}:,&*!|>'\"%@`#?a \n-]*", near in crate::observed::odd::near(&[
+            "a: &x [1, {b: 2}]\nc: *x\nd: |\n  text\n? e\n: !!str f\n", "%YAML 1.2\n---\n- {a: 1, b: [2, 3]}\n- 'x'\n...\n",
+        ])) {
+            _ = parse(&near);
+            _ = place(&near, &[Step::Key("a".to_owned()), Step::Index(0)]);
             _ = parse(&text);
             _ = place(&text, &[Step::Key("a".to_owned()), Step::Index(0)]);
         }

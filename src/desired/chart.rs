@@ -170,4 +170,21 @@ mod tests {
         assert_eq!((chart.values.as_str(), chart.templates.as_str()), ("# k: 1\n", "{{ .Values.k }}\n"));
         assert!(chart.schema.is_none());
     }
+
+    proptest::proptest! {
+        #![proptest_config(crate::observed::odd::fewer())]
+
+        #[test]
+        fn no_chart_makes_it_panic(metadata in crate::observed::odd::near(&[
+            "apiVersion: v2\nname: a\nversion: 1.0.0\nappVersion: '2'\nkubeVersion: '>=1.21.0-0'\ndeprecated: false\ntype: application\n\
+             dependencies:\n- {name: sub, alias: other, repository: 'oci://x'}\n",
+        ]), values in crate::observed::odd::near(&["# k: 1\nlist: [a]\nmap: &m {b: 1}\nother: *m\n"])) {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("Chart.yaml"), metadata).unwrap();
+            std::fs::write(folder.path().join("values.yaml"), values).unwrap();
+            if let Some(chart) = Chart::read(folder.path()) {
+                _ = (chart.defaults(), chart.is_whole());
+            }
+        }
+    }
 }

@@ -112,8 +112,14 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text: String) {
+        fn no_text_makes_it_panic(text: String, near in crate::observed::odd::near(&[
+            "apiVersion: v1\nkind: Secret\nstringData:\n    k: ENC[AES256_GCM,data:x,iv:y,tag:z,type:str]\nsops:\n    age:\n        - recipient: age1q\n          \
+             enc: |\n            -----BEGIN AGE ENCRYPTED FILE-----\n            QQ==\n            -----END AGE ENCRYPTED FILE-----\n    \
+             lastmodified: \"2026-11-23T08:00:00Z\"\n    encrypted_regex: ^(data|stringData)$\n    version: 3.13.2\n",
+            "sops: {key_groups: [{age: [{recipient: age1a}]}, {hc_vault: [{x: y}], pgp: null}]}\n---\na: 1\n",
+        ])) {
             _ = state(&text);
+            _ = state(&near);
         }
     }
 }

@@ -413,9 +413,11 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn nothing_decrypted_makes_it_panic(text: String, odd in crate::observed::odd::odd(
+        fn nothing_decrypted_makes_it_panic(text: String, near in crate::observed::odd::near(&[
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\n  namespace: b\nstringData: {x: y}\ntype: Opaque\nsops: {age: []}\n---\nkind: List\nitems:\n- {kind: ConfigMap}\n",
+        ]), odd in crate::observed::odd::odd(
             r#"{"items":[{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b"},"data":{"a":"QQ=="},"stringData":{"x":"y"},"type":"Opaque"}]}"#)) {
-            for text in [text, odd.to_string()] {
+            for text in [text, near, odd.to_string()] {
                 _ = check_encrypted(Path::new("a"), &text);
                 _ = super::parse(Path::new("a"), &text.into(), &HashKey::default(), &Redactor::default());
             }

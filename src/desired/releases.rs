@@ -307,10 +307,14 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_output_makes_it_panic(output: Vec<u8>, odd in crate::observed::odd::odd(
+        fn no_output_makes_it_panic(output: Vec<u8>, near in crate::observed::odd::near(&[
+            "---\n#  Source: /t/01-apps.yaml\n\nfilepath: 01-apps.yaml\nhelmDefaults:\n  timeout: 900\nrepositories: []\nreleases:\n- chart: oci://a/b\n  version: 1.0.0\n  \
+             name: a\n  namespace: b\n  needs: [b/c]\n  values:\n  - image: {tag: &t v1}\n    other: *t\n  installed: false\ntemplates: {}\nrenderedvalues: {}\n",
+        ]), odd in crate::observed::odd::odd(
             r#"{"repositories":[{"name":"a","url":"x"}],"helmDefaults":{"timeout":1,"kubeContext":"c"},"renderedvalues":{"f":{"enabled":true}},"releases":
             [{"name":"a","namespace":"b","chart":"a/c","version":"1","needs":["x"],"values":[{"k":{"l":1}}],"installed":true,"condition":"f.enabled","timeout":1}]}"#)) {
             _ = parse(&output);
+            _ = parse(near.as_bytes());
             for release in parse(odd.to_string().as_bytes()).into_iter().flatten() {
                 _ = (release.id(), release.merged(), release.text(&["k", "l"]), release.chart_name().len());
             }

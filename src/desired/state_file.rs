@@ -374,4 +374,28 @@ mod tests {
         }
         assert_eq!(named("g.yaml.gotmpl", "environments: {}\n"), (String::new(), false));
     }
+
+    const FILES: &[&str] = &[
+        include_str!("../../bootstrap/helmfile.d/00-crds.yaml"),
+        "helmDefaults: {args: [--include-crds], timeout: 1}\nhooks:\n- {events: [prepare], command: x}\nbases: [base.yaml]\nhelmfiles:\n- path: 01-apps.yaml\n\
+         releases:\n- name: a\n  namespace: b\n  chart: oci://c/d\n  version: 1.0.0\n  values: ['./templates/values.yaml.gotmpl', none.yaml]\n  missingFileHandler: Warn\n  \
+         hooks: [{events: [presync, prepare]}]\n",
+        "{{ range $i := until 3 }}\n- name: {{ exec \"id\" (list) }}\n{{- end }}{{/* exec */}}\n---\nhooks:\n- events: [\"prepare\"]\n",
+    ];
+
+    proptest::proptest! {
+        #![proptest_config(crate::observed::odd::fewer())]
+
+        #[test]
+        fn no_state_file_makes_it_panic(text in crate::observed::odd::near(FILES), allow_hooks: bool) {
+            for name in ["01-apps.yaml", "01-apps.yaml.gotmpl"] {
+                _ = findings(name, &text, allow_hooks);
+            }
+        }
+
+        #[test]
+        fn no_path_to_mend_makes_it_panic(text in crate::observed::odd::near(FILES), wrong in "\\./t?|ä|[.]{1,3}", right: String) {
+            _ = mend(&text, &[(wrong, right)]);
+        }
+    }
 }

@@ -155,8 +155,21 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_path_makes_it_panic(path: String) {
+        fn no_path_makes_it_panic(path: String, near in crate::observed::odd::near(&["./kubernetes/apps/../flux", "/a//b/."])) {
             _ = below(Path::new("a/b"), &path);
+            _ = below(Path::new("a/b"), &near);
+        }
+
+        #[test]
+        fn no_kustomization_makes_it_panic(text in crate::observed::odd::near(&[
+            "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec:\n  path: ./kubernetes/apps\n  \
+             decryption: {provider: sops, secretRef: {name: sops-age}}\n",
+            "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\ncomponents: [../../components/sops]\nresources:\n- https://x/y\n- ./ks.yaml\n",
+        ])) {
+            for document in yaml::documents(&text, yaml::WRITTEN).map_while(Result::ok) {
+                _ = (is_flux(&document), decrypts(&document));
+                _ = led_to(Path::new("kubernetes/kustomization.yaml"), &document);
+            }
         }
     }
 }

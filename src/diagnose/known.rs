@@ -309,8 +309,15 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_words_make_it_panic(words: String, release: String) {
-            _ = find(&words).map(|known| known.fix(&release, Some(&words)));
+        fn no_words_make_it_panic(words: String, release: String, near in crate::observed::odd::near(&[
+            "cannot patch \"cilium-operator\" with kind Deployment: Deployment.apps \"cilium-operator\" is invalid: spec.selector: Invalid value: field is immutable",
+            "0/1 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {a: b}. preemption: 0/1 nodes are available",
+            "failed calling webhook \"webhook.cert-manager.io\": failed to call webhook: Post \"https://x.svc:443/mutate?timeout=30s\": no endpoints available for service \"x\"",
+            "container c: ImagePullBackOff: Back-off pulling image \"a:b\": ErrImagePull: not found: İ",
+        ])) {
+            for words in [&words, &near] {
+                _ = find(words).map(|known| known.fix(&release, Some(words)));
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use self::record::Base64;
 pub use self::record::{Record, unpack};
+use super::LATEST;
 use super::inventory::{Meta, Partial};
 use crate::error::Error;
 use crate::tools::Toolbox;
@@ -44,16 +45,14 @@ impl Stored {
     /// When its record was written last, as RFC 3339.
     #[must_use]
     pub fn since(&self) -> Option<String> {
-        // The last second of the year 9999; nobody's clock says more.
-        let seconds = self.modified.filter(|seconds| *seconds <= 253_402_300_799)?;
-        let time = UNIX_EPOCH + Duration::from_secs(seconds);
-        Some(humantime::format_rfc3339_seconds(time).to_string())
+        Some(humantime::format_rfc3339_seconds(self.written()?).to_string())
     }
 
-    /// When its record was written last.
+    /// When its record was written last; nobody's clock says more than [`LATEST`].
     #[must_use]
     pub fn written(&self) -> Option<SystemTime> {
-        UNIX_EPOCH.checked_add(Duration::from_secs(self.modified?))
+        let seconds = self.modified.filter(|seconds| *seconds <= LATEST)?;
+        Some(UNIX_EPOCH + Duration::from_secs(seconds))
     }
 
     /// How long ago its record was written last. By two clocks, which may differ.

@@ -152,10 +152,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_annotation_makes_it_panic(text: String, words: Vec<String>) {
-            for annotation in [text, serde_json::to_string(&words).unwrap()] {
+        fn no_annotation_makes_it_panic(text: String, words: Vec<String>, near in crate::observed::odd::near(&[
+            r#"["server","--flannel-backend","none","--disable","servicelb, traefik","--cluster-cidr=10.42.0.0/16","--tls-san","a,b","-x=1","--no-flannel"]"#,
+        ])) {
+            for annotation in [text, serde_json::to_string(&words).unwrap(), near] {
                 if let Some(args) = NodeArgs::parse(&annotation) {
                     _ = (args.disabled(), args.is_on("disable"), args.flannel_backend().len());
+                    _ = (args.list("cluster-cidr"), args.list("tls-san"));
                 }
             }
         }

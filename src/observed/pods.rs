@@ -169,6 +169,9 @@ impl Toolbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnose::known::find;
+    use crate::diagnose::pods::worst;
+    use crate::observed::events::Event;
 
     const POD: &str = r#"{"metadata":{"namespace":"n","name":"p"},"status":{"phase":"Pending","conditions":[
         {"type":"PodScheduled","status":"False","message":"0/1 nodes"},{"type":"Ready","status":"False"}],
@@ -190,7 +193,10 @@ mod tests {
         #[test]
         fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::observed::odd::odd(POD)) {
             _ = serde_json::from_slice(&answer).map(|item: Item| Pod::from(item));
-            _ = serde_json::from_value(odd).map(|item: Item| Pod::from(item));
+            if let Ok(pod) = serde_json::from_value(odd).map(|item: Item| Pod::from(item)) {
+                let event = Event { kind: "Pod".to_owned(), namespace: "n".to_owned(), name: "p".to_owned(), ..Event::default() };
+                _ = worst([&pod], &[event]).map(|trouble| find(&trouble.state).map(|known| known.fix(&trouble.object, None)));
+            }
         }
     }
 }

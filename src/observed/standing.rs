@@ -238,4 +238,16 @@ mod tests {
         assert_eq!(flux_owner(&labelled("kustomize")).as_deref(), Some("Kustomization x-namespace/x-name"));
         assert_eq!(flux_owner(&meta(1, "1", "a")), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_metadata_make_it_panic(odd in crate::observed::odd::odd(r#"{"metadata":{"name":"a","namespace":"b","uid":"7f0c","generation":2,"resourceVersion":"17",
+            "creationTimestamp":"2026-11-23T08:00:00Z","labels":{"helm.toolkit.fluxcd.io/name":"x","helm.toolkit.fluxcd.io/namespace":"y"},
+            "annotations":{"meta.helm.sh/release-name":"x","meta.helm.sh/release-namespace":"y"}}}"#)) {
+            if let Ok(Partial { metadata }) = serde_json::from_value(odd) {
+                proptest::prop_assert_eq!(stamp(&metadata).len(), STAMP);
+                _ = (flux_owner(&metadata), metadata.release());
+            }
+        }
+    }
 }

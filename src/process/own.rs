@@ -103,7 +103,11 @@ pub fn kill(pid: u32) {
 
 /// When a process was started; none when there is no such process, or only what is left of one that ended.
 fn start(pid: u32) -> Option<String> {
-    let text = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?;
+    started(&std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?)
+}
+
+/// The same, by the system's table.
+fn started(text: &str) -> Option<String> {
     // proc_pid_stat(5): the name, in parentheses, may hold anything; the state is the third field, the start the 22nd.
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();
@@ -156,9 +160,12 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text: String, near in "[a/0-9]*") {
-            _ = Identity::parse(&text);
-            _ = Identity::parse(&near);
+        fn no_text_makes_it_panic(text: String, near in "[a/0-9]*", stat in crate::observed::odd::near(&[
+            "4711 (k3s ) boot) S 1 4711 4711 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 9035114 2 3 18446744073709551615 0 0\n",
+            "4711 (helm) Z 1 4711 4711 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 9035114 0 0\n",
+        ])) {
+            _ = (Identity::parse(&text), Identity::parse(&near), Identity::parse(&stat));
+            _ = (started(&text), started(&stat));
         }
     }
 }

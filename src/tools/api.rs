@@ -525,9 +525,14 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(status: u16, body: Vec<u8>) {
-            _ = words(status, &body);
-            _ = Answer { request: String::new(), status, body, again: None }.read::<Value>();
+        fn no_answer_makes_it_panic(status: u16, body: Vec<u8>, near in crate::observed::odd::near(&[
+            r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"nodes \"a\" is forbidden","reason":"Forbidden","details":{"name":"a","retryAfterSeconds":1},"code":403}"#,
+            "<html><body>502 Bad Gateway</body></html>\n",
+        ])) {
+            for body in [body, near.into_bytes()] {
+                _ = words(status, &body);
+                _ = Answer { request: String::new(), status, body, again: None }.read::<Value>();
+            }
         }
     }
 }

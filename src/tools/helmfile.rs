@@ -389,6 +389,18 @@ COMBINED OUTPUT:
 
     proptest::proptest! {
         #[test]
+        fn no_captured_words_of_helmfile_make_a_parser_panic(talk in crate::observed::odd::near(&[
+            PULL,
+            "in /t/01-apps.yaml: failed to render values files \"a\": at <requiredEnv \"K\">: error calling requiredEnv: required env var `K` is not set\n",
+            "in /t/01-apps.yaml: [failed processing release cilium: command \"/helm\" exited with non-zero status: values file matching \"./x\" does not exist in \".\"]\n",
+            "Upgrading release=cilium, chart=/c/cilium, namespace=kube-system\nListing releases matching ^cilium$\ncilium\tkube-system\t1\n\nUPDATED RELEASES:\nNAME\n",
+        ])) {
+            _ = talk.lines().filter_map(parse_progress).count();
+            _ = parse_build_error(&talk);
+            _ = parse_failure(&talk);
+        }
+
+        #[test]
         fn no_words_of_helmfile_make_a_parser_panic(talk: String, frame in
             "(\n|  1: |pull| \\(4 bytes\\)|--version|STDERR:|COMBINED OUTPUT:|Error: |in |: |\\[release \"|\"|failed processing release |required env var `|` is not set|values file matching \"|\" does not exist|Upgrading release=|, chart=|, namespace=|ä|\\[|\\])*") {
             _ = frame.lines().filter_map(parse_progress).count();

@@ -111,3 +111,16 @@ fn build(program: &Path) -> Option<Build> {
         version: Version::new(0, 0, 0),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn no_notes_make_it_panic(odd in crate::observed::odd::odd(
+            r#"{"/usr/bin/helm":{"size":58000000,"changed":1763900000,"number":42,"version":"4.2.4"}}"#)) {
+            _ = serde_json::from_value::<Known>(odd);
+        }
+    }
+}

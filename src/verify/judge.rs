@@ -258,9 +258,12 @@ fn has_applied(resource: &Resource) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
     use serde_json::json;
 
     use super::*;
+    use crate::observed::odd::odd;
 
     const URL: &str = "ssh://git@example.org/home.git";
 
@@ -442,5 +445,33 @@ mod tests {
         }
         let fresh = child("apps", "flux-system", ("False", "ArtifactFailed", "source not found"));
         waits_for(&judged(vec![source(), root(), fresh]), "ArtifactFailed");
+    }
+
+    fn odd_resource() -> impl Strategy<Value = Resource> {
+        let name = || "[ab]|flux-system".prop_map(|name| json!(name));
+        let label = |name: &str| format!("kustomize.toolkit.fluxcd.io/{name}");
+        let reasons =
+            &["Succeeded", "BuildFailed", "DependencyNotReady", "HealthCheckFailed", "Progressing"][..];
+        let ready = (select(&["True", "False", "Unknown"][..]), select(reasons), ".{0,40}|decrypt", 0..3_i64);
+        (select(&["Kustomization", "GitRepository", "OCIRepository"][..]), name(), name(), name(), ready, any::<bool>()).prop_flat_map(
+            move |(kind, name, parent, needed, (status, reason, message, seen), suspend)| {
+                let resource = json!({"kind": kind, "metadata": {"name": name, "namespace": "flux-system", "generation": 1,
+                        "labels": {label("name"): parent, label("namespace"): "flux-system"}},
+                    "spec": {"suspend": suspend, "url": URL, "dependsOn": [{"name": needed}], "ref": {"name": "refs/heads/main"}},
+                    "status": {"observedGeneration": seen, "lastAppliedRevision": "main@sha1:1", "artifact": {"revision": "x"},
+                        "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message}]}});
+                odd(&resource.to_string()).prop_map(move |odd| {
+                    serde_json::from_value(odd).unwrap_or_else(|_| serde_json::from_value(resource.clone()).unwrap())
+                })
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn no_objects_make_it_panic(resources in proptest::collection::vec(odd_resource(), 0..8), with_instance: bool, url: Option<String>) {
+            let flux = Flux { instance: with_instance.then(instance), resources };
+            _ = judge(&flux, &Asked { url, reference: None });
+        }
     }
 }

@@ -150,8 +150,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text: String) {
+        fn no_text_makes_it_panic(text: String, near in crate::observed::odd::near(&["a.${SECRET_DOMAIN:=x}.$${VAR} ${} ${1} ${VAR"])) {
             _ = placeholder(&text);
+            _ = placeholder(&near);
         }
     }
 }

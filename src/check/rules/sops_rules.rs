@@ -181,4 +181,14 @@ mod tests {
         world.desired.age_key = None;
         world.says(&RULE, &[]);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_rules_make_it_panic(text in crate::observed::odd::near(&[
+            "creation_rules:\n  - path_regex: (bootstrap|kubernetes)/.*\\.sops\\.ya?ml\n    encrypted_regex: ^(data|stringData)$\n    age: age1other, age1me\n  \
+             - key_groups: [{age: [age1me], merge: [{age: [age1me]}]}]\nstores: {yaml: {indent: 2}}\n",
+        ])) {
+            _ = creations(&text);
+        }
+    }
 }

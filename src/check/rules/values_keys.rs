@@ -191,6 +191,7 @@ fn meant<'a>(
 mod tests {
     use super::*;
     use crate::check::fixture::World;
+    use crate::observed::odd::{near, odd};
 
     const NO_EFFECT: &str = "warning Values key has no effect";
 
@@ -324,5 +325,22 @@ mod tests {
         world("{}", chart("")).says(&RULE, &[]);
         World::with_values("gone", "1.0.0", "{x: 1}")
             .says(&RULE, &["unknown chart gone is not on this machine"]);
+    }
+
+    const VALUES: &str =
+        r#"{"a":{"enabled":true,"b":{"c":1,"d":[]}},"e":{"f":{"g":"{{ .Values.a.b }}"}},"x-h":{},"Fe":"x"}"#;
+
+    proptest::proptest! {
+        #![proptest_config(crate::observed::odd::fewer())]
+
+        #[test]
+        fn no_values_and_no_chart_make_it_panic(values in odd(VALUES), defaults in odd(VALUES), commented in near(&["# a:\n#   c: 1\ne:\n  # f: {}\n"]),
+            schema in odd(r##"{"properties":{"a":{"$ref":"#/$defs/0"},"e":{"additionalProperties":false,"properties":{"f":{}}}},"$defs":[{"properties":{"b":{}}}]}"##),
+            templates in near(&["{{ with .Values.a }}{{ toYaml .b }}{{ end }}{{ get .Values \"e\" }}"])) {
+            let (Value::Object(values), Value::Object(defaults)) = (values, defaults) else { return Ok(()) };
+            let chart = Chart { schema: Some(schema.to_string()), values: commented, templates, ..Chart::default() };
+            let world = World::with_values("a", "1.0.0", "{}");
+            _ = of_release(world.desired.releases().next().unwrap(), &chart, &values, &defaults);
+        }
     }
 }

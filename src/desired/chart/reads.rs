@@ -102,8 +102,8 @@ fn starts_with(path: &[&str], start: &[String]) -> bool {
 /// A block that is open.
 #[derive(Default)]
 struct Block {
-    /// Whether the dot means something else in it.
-    rebinds: bool,
+    /// Which block, from 1, says what the dot means in it: itself, or one around it; 0 for none.
+    dot_of: usize,
     /// What the dot means, if it is a part of the values.
     dot: Vec<Place>,
 }
@@ -171,9 +171,11 @@ impl<'a> Reader<'a> {
             }
         }
         match keyword {
-            "if" => self.blocks.push(Block::default()),
-            "with" => self.blocks.push(Block { rebinds: true, dot: places }),
-            "range" | "define" | "block" => self.blocks.push(Block { rebinds: true, dot: Vec::new() }),
+            "if" => self.blocks.push(Block { dot_of: self.dot_of(), dot: Vec::new() }),
+            "with" => self.blocks.push(Block { dot_of: self.blocks.len() + 1, dot: places }),
+            "range" | "define" | "block" => {
+                self.blocks.push(Block { dot_of: self.blocks.len() + 1, dot: Vec::new() });
+            }
             "else" => self.blocks.last_mut().into_iter().for_each(|block| block.dot.extend(&places)),
             _ => {}
         }
@@ -209,12 +211,18 @@ impl<'a> Reader<'a> {
         places
     }
 
+    /// Which block, from 1, says what the dot means here.
+    fn dot_of(&self) -> usize {
+        self.blocks.last().map_or(0, |block| block.dot_of)
+    }
+
+    /// Notes that what a variable or the dot means is passed on. Once is enough: it is not looked at again.
     fn pass_on(&mut self, variable: Option<&'a str>) {
         let places = match variable {
-            Some(name) => self.variables.get(name).cloned(),
-            None => self.blocks.iter().rev().find(|block| block.rebinds).map(|block| block.dot.clone()),
+            Some(name) => self.variables.get_mut(name),
+            None => self.dot_of().checked_sub(1).and_then(|at| Some(&mut self.blocks.get_mut(at)?.dot)),
         };
-        for Place { absolute, index, child } in places.unwrap_or_default() {
+        for Place { absolute, index, child } in places.map(std::mem::take).unwrap_or_default() {
             let list = if absolute { &mut self.reads.absolute } else { &mut self.reads.relative };
             if let Some(one) = list.get_mut(index) {
                 if child {
@@ -239,10 +247,14 @@ enum Token<'a> {
     Assign,
 }
 
+/// So many actions without an end are looked at: each is looked for up to the end of the text.
+const ENDLESS: usize = 64;
+
 /// The insides of all actions, without comments.
 fn actions(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut rest = text;
+    let mut endless = 0;
     while let Some(start) = rest.find("{{") {
         let inside = &rest[start + 2..];
         let is_comment = inside.trim_start_matches('-').trim_start().starts_with("/*");
@@ -251,6 +263,12 @@ fn actions(text: &str) -> Vec<&str> {
             found.push(&inside[..end]);
         }
         // One without an end is no action, but a text of something else.
+        endless += usize::from(end.is_none());
+        if endless > ENDLESS {
+            // Rather too much is taken for read than too little.
+            found.push(inside);
+            break;
+        }
         rest = &inside[end.unwrap_or(0)..];
     }
     found
@@ -402,9 +420,34 @@ mod tests {
         assert_eq!(named.keys(&["a".to_owned()]).collect::<Vec<_>>(), ["b", "c"]);
     }
 
+    #[test]
+    fn what_is_long_takes_no_longer_than_its_length() {
+        let many = 100_000;
+        let long = [
+            "{{ \"".repeat(many),
+            "{{/*".repeat(many),
+            "{{ if .a }}".repeat(many) + &"{{ . }}".repeat(many),
+            "{{ $a := .b }}".repeat(many) + &"{{ $a }}".repeat(many),
+            format!("{{{{ with {} }}}}{}", ".a ".repeat(many), "{{ . }}".repeat(many)),
+        ];
+        for text in long {
+            let start = std::time::Instant::now();
+            _ = may_read(&text, "a.b");
+            let took = start.elapsed();
+            assert!(took < std::time::Duration::from_secs(10), "{}: {took:?}", &text[..16]);
+        }
+        let odd = "{{ \"".repeat(ENDLESS + 1);
+        assert!(may_read(&format!("{odd}{{{{ .Values.a.b }}}}"), "a.b"));
+    }
+
     proptest::proptest! {
         #[test]
-        fn no_template_makes_it_panic(text: String, inside in "[-.$a-c=\"`(){}| ü\\\\]*") {
+        fn no_template_makes_it_panic(text: String, inside in "[-.$a-c=\"`(){}| ü\\\\]*", near in crate::observed::odd::near(&[
+            "{{- define \"x.y\" -}}{{/* .Values.a */}}{{ $c := .Values.a | default (dict \"b\" 1) }}{{ toYaml $c.b | nindent 4 }}{{- end }}\n",
+            "{{ with get .Values.a $name }}{{ if and .b (not $.Values.a.c) }}{{ . }}{{ else if `x` }}{{ tpl (toYaml .) $ }}{{ end }}{{ end }}\n",
+            "{{ range $k, $v := .Values.a }}{{ $k }}: {{ index $v.b 0 }}{{ end }}{{ include \"x.y\" .root.Values }}\n",
+        ])) {
+            _ = may_read(&near, "a.b");
             _ = may_read(&text, "a.b");
             _ = may_read(&format!("{{{{{inside}}}}}{{{{{inside}"), "a.b");
         }

@@ -4,9 +4,6 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// A reference that leads to references without end is cut off here.
-const DEEPEST: usize = 16;
-
 /// What the schema says of a map.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Place<'a> {
@@ -21,10 +18,9 @@ pub struct Place<'a> {
 /// Looks up a map.
 #[must_use]
 pub fn look<'a>(schema: &'a Value, path: &[String]) -> Place<'a> {
-    let mut nodes = alternatives(schema, schema, DEEPEST);
+    let mut nodes = alternatives(schema, [schema]);
     for key in path {
-        let next = nodes.iter().filter_map(|node| node.get("properties")?.get(key));
-        nodes = next.flat_map(|node| alternatives(schema, node, DEEPEST)).collect();
+        nodes = alternatives(schema, nodes.iter().filter_map(|node| node.get("properties")?.get(key)));
     }
     let properties = nodes.iter().filter_map(|node| node.get("properties")?.as_object());
     let is_schema = |value: &Value| value.as_object().is_some_and(|schema| !schema.is_empty());
@@ -44,17 +40,25 @@ pub fn look<'a>(schema: &'a Value, path: &[String]) -> Place<'a> {
     }
 }
 
-/// The schema behind a reference, and those that it combines.
-fn alternatives<'a>(root: &'a Value, node: &'a Value, depth: usize) -> Vec<&'a Value> {
-    let Some(depth) = depth.checked_sub(1) else {
-        return Vec::new();
-    };
-    if let Some(reference) = node.get("$ref").and_then(Value::as_str) {
-        let target = reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
-        return target.map(|target| alternatives(root, target, depth)).unwrap_or_default();
+/// The schemas behind references, and those that they combine, each once: one may lead to itself by many ways.
+fn alternatives<'a>(root: &'a Value, nodes: impl IntoIterator<Item = &'a Value>) -> Vec<&'a Value> {
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    let mut left: Vec<_> = nodes.into_iter().collect();
+    left.reverse();
+    while let Some(node) = left.pop() {
+        if !seen.insert(std::ptr::from_ref(node)) {
+            continue;
+        }
+        if let Some(reference) = node.get("$ref").and_then(Value::as_str) {
+            left.extend(reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer)));
+            continue;
+        }
+        found.push(node);
+        let combined = ["allOf", "anyOf", "oneOf"].iter().filter_map(|key| node.get(key)?.as_array());
+        left.extend(combined.flatten().rev());
     }
-    let combined = ["allOf", "anyOf", "oneOf"].iter().filter_map(|key| node.get(key)?.as_array()).flatten();
-    std::iter::once(node).chain(combined.flat_map(|node| alternatives(root, node, depth))).collect()
+    found
 }
 
 #[cfg(test)]
@@ -88,5 +92,19 @@ mod tests {
             assert_eq!(place(name), Place::default(), "{name}");
         }
         assert_eq!(look(&schema, &[]).keys.len(), 6);
+        // Without a look at what was seen, these would be more than 30^8 ways.
+        let many = vec![json!({"$ref": "#"}); 30];
+        let knot = json!({"allOf": many, "anyOf": many, "properties": {"a": {"oneOf": many}}});
+        assert_eq!(look(&knot, &vec!["a".to_owned(); 30]).keys, ["a"].into());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_schema_makes_it_panic(schema in crate::observed::odd::odd(r##"{"$ref": "#/$defs/v", "$defs": {"v": {"properties": {
+            "a": {"additionalProperties": false, "properties": {"a": {"$ref": "#/$defs/w/0"}}}, "b": {"patternProperties": {"x": {"type": "null"}}}}},
+            "w": [{"allOf": [{"$ref": "#"}, {"anyOf": [{"$ref": "#/$defs/v"}]}]}, {"oneOf": [{}]}]}}"##),
+            path in proptest::collection::vec("[ab]?", 0..6)) {
+            _ = look(&schema, &path);
+        }
     }
 }

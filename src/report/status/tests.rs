@@ -558,3 +558,11 @@ fn charts_are_read_from_labels() {
     assert_eq!(since(u64::MAX), None);
     assert_eq!(since(1_763_900_000).as_deref(), Some("2025-11-23T12:13:20Z"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_label_of_a_chart_makes_it_panic(label in crate::observed::odd::near(&["cert-manager-v1.19.2", "a-b-1.0.0_build-1"])) {
+        let labels = [("helm.sh/chart".to_owned(), label)].into();
+        _ = labelled_chart(&Workload { labels, ..Workload::default() });
+    }
+}
