@@ -14,7 +14,7 @@ use super::{Kill, UPGRADED, Work};
 use crate::checkout::Checkout;
 use crate::cluster::{Options, Sandbox};
 use crate::folder::files;
-use crate::process::wait_for;
+use crate::process::{GARBAGE, wait_for};
 use crate::registry::Registry;
 use crate::secrets::leaks;
 use crate::tools::Tools;
@@ -219,7 +219,7 @@ impl Site {
 
     fn command(&self, name: &str) -> Command {
         let mut command = self.checkout.command(&self.sandbox, &self.program);
-        command.arg(name);
+        command.arg(name).env(GARBAGE.0, GARBAGE.1);
         command
     }
 }
