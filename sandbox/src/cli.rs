@@ -1,6 +1,7 @@
 //! The command line: `cargo sandbox up`, `env`, `run`, `test`, `bench`, `kills`, `faults`, `down`.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -17,6 +18,9 @@ use crate::process::run;
 use crate::state::{self, State, workspace};
 use crate::tools::{CACHE, Tools, cache_dir};
 use crate::{bench, output};
+
+/// How many tests of a program run side by side, for `cargo test`.
+const THREADS: &str = "RUST_TEST_THREADS";
 
 /// A real Kubernetes control plane, registry and Flux for k3s-boot, without containers.
 #[derive(Debug, Parser)]
@@ -223,6 +227,11 @@ fn run_apps(fresh: bool, arguments: &[OsString]) -> Result<ExitCode> {
 fn test(arguments: &[OsString]) -> Result<ExitCode> {
     install()?;
     let mut command = cargo();
+    if std::env::var_os(THREADS).is_none() {
+        // One more than there are processors: each waits for its cluster a part of the time.
+        let threads = std::thread::available_parallelism().map_or(2, NonZero::get) + 1;
+        command.env(THREADS, threads.to_string());
+    }
     command.args(["test", "--workspace", "--locked"]).args(arguments);
     Err(command.exec()).context("cannot run `cargo`")
 }

@@ -42,7 +42,7 @@ pub use crate::folder::{copy_folder, files};
 pub use crate::git_folder::{GIT_PATH, GIT_REF, GIT_URL, GitSecret};
 pub use crate::kills::{Campaign, run as run_campaign};
 pub use crate::nodes::CILIUM_NODE_ARGS;
-pub use crate::process::{is_running, wait_for};
+pub use crate::process::{GARBAGE, is_running, wait_for};
 pub use crate::random::Random;
 pub use crate::registry::{Faults, HOSTS, Registry};
 pub use crate::secrets::shapes;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sandbox::charts::Chart;
-use sandbox::{Checkout, Mark, Options, Registry, Sandbox, Tools, wait_for};
+use sandbox::{Checkout, GARBAGE, Mark, Options, Registry, Sandbox, Tools, wait_for};
 use serde_json::Value;
 
 use super::support::{assert_log_lines, assert_no_canary, assert_no_canary_in_files};
@@ -199,6 +199,7 @@ impl<'a> Boot<'a> {
         command
             .args(args)
             .env("GITHUB_TOKEN", TOKEN)
+            .env(GARBAGE.0, GARBAGE.1)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

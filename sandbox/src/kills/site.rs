@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use super::ending::Way;
 use super::{Kill, UPGRADED, Work};
 use crate::cluster::Options;
-use crate::process::wait_for;
+use crate::process::{GARBAGE, wait_for};
 use crate::registry::Registry;
 use crate::site::{self, text};
 use crate::tools::Tools;
@@ -146,7 +146,7 @@ impl Site {
     fn apps(&self, said: &Path) -> Result<Child> {
         let file = File::create(said)?;
         let mut command = self.place.command("apps");
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).env(GARBAGE.0, GARBAGE.1);
         command.spawn().context("cannot run `k3s-boot`")
     }
 }
