@@ -36,6 +36,10 @@ const CHANGE_OUTPUT: [&str; 9] = [
 /// Identities for decrypting: secrets that only sops needs, and helmfile where values refer to encrypted files.
 pub const AGE_IDENTITIES: [&str; 2] = ["SOPS_AGE_KEY", "SOPS_AGE_KEY_CMD"];
 
+/// All tools are Go programs that live for seconds. Collecting garbage takes an eighth of helm's time, and comes four times less
+/// often so, unless memory runs short (<https://go.dev/doc/gc-guide>).
+const QUICK: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "512MiB")];
+
 /// An environment for tools.
 #[derive(Debug)]
 pub struct ChildEnv {
@@ -63,6 +67,9 @@ pub fn build(env: &Env, settings: &Settings, target: &Target, temp: &Path) -> Ch
             vars.push((name.to_owned(), value.to_owned()));
         }
     }
+    // The user's own hold.
+    let quick = QUICK.iter().filter(|(name, _)| env.get(name).is_none());
+    vars.extend(quick.map(|(name, value)| (OsString::from(name), OsString::from(value))));
     vars.extend(ours.into_iter().map(|(name, value)| (OsString::from(name), value)));
     ChildEnv { vars, removed }
 }
@@ -120,7 +127,10 @@ fn names_a_secret(name: &OsStr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::cli::{Checks, Cli};
 
     #[test]
     fn names_of_secrets() {
@@ -146,6 +156,20 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(credentials(value), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn tools_are_quick_unless_the_user_says_otherwise() {
+        let folder = Path::new("/nowhere");
+        let of = |vars: &[(&str, &str)]| {
+            let env = Env::from_vars(vars.iter().copied(), folder.into());
+            let cli = Cli::try_parse_from(["k3s-boot", "check"]).unwrap();
+            let settings = Settings::resolve(&cli.global, &Checks::default(), &env);
+            let vars = build(&env, &settings, &Target::default(), folder).vars;
+            vars.into_iter().filter(|(name, _)| name == "GOGC").map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[]), ["400"]);
+        assert_eq!(of(&[("GOGC", "50")]), ["50"]);
     }
 
     #[test]

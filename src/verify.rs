@@ -2,7 +2,7 @@
 
 mod judge;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
@@ -11,6 +11,7 @@ pub use self::judge::{Asked, Verdict, judge, stalled_instance};
 use self::judge::{descendants, root};
 use crate::diagnose::known::find;
 use crate::error::Error;
+use crate::logger::{self, Level};
 use crate::observed::claims::Claims;
 use crate::observed::flux::{Flux, Resource};
 use crate::run::Waiting;
@@ -22,6 +23,9 @@ use crate::tools::kubectl::FIELD_MANAGER;
 const PAUSE: Duration = Duration::from_millis(500);
 const LATER_PAUSE: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_mins(1);
+
+/// How long a failure lasts before it is warned of.
+const HELD_UP: Duration = Duration::from_secs(4);
 
 /// How long a Kustomization may have failed before Flux is asked to look again; doubled each time, up to [`SELDOM`].
 const FAILED_FOR: Duration = Duration::from_secs(10);
@@ -53,6 +57,7 @@ pub async fn verify(
     let mut waiting = Waiting::new("Waiting for Flux").within(after);
     let mut last_seen = "what Flux says".to_owned();
     let mut again = Again::default();
+    let mut failing = Failing::default();
     let mut known = seen;
     loop {
         let flux = match known.take() {
@@ -80,6 +85,7 @@ pub async fn verify(
                 return Err(Error::Flux { object, reason, fix });
             }
             Verdict::Waiting { waiting_for } => {
+                failing.warn(&flux);
                 again.ask_failed(tools, &tree(&flux)).await?;
                 waiting.say(&[("waiting_for", waiting_for.clone())]);
                 let pause = if start.elapsed() < SOON { PAUSE } else { LATER_PAUSE };
@@ -111,6 +117,38 @@ fn tree(flux: &Flux) -> Vec<&Resource> {
     });
     let children = root.map(|root| descendants(root, &flux.resources)).unwrap_or_default();
     root.into_iter().chain(children).filter(|found| !found.spec.suspend).collect()
+}
+
+/// What says that it has failed, and for a while: it is warned of once, long before the deadline. Much of it is over by itself,
+/// as when a Kustomization is looked at before its source is there.
+#[derive(Default)]
+struct Failing {
+    since: BTreeMap<String, Instant>,
+    warned: BTreeSet<String>,
+}
+
+impl Failing {
+    fn warn(&mut self, flux: &Flux) {
+        for resource in flux.instance.iter().chain(&flux.resources) {
+            let failed = resource.condition("Ready").filter(|ready| ready.status == "False");
+            let Some(ready) = failed.filter(|ready| ready.reason != "DependencyNotReady") else {
+                self.since.remove(&resource.id());
+                continue;
+            };
+            let id = resource.id();
+            let since = self.since.entry(id.clone()).or_insert_with(Instant::now);
+            if since.elapsed() < HELD_UP || !self.warned.insert(id.clone()) {
+                continue;
+            }
+            let state = format!("{}: {}", ready.reason, ready.message);
+            let fix = fix(&id, &state);
+            let cause = find(&state).map(|known| ("cause", known.cause.to_owned()));
+            let mut pairs = vec![("object", id), ("state", state)];
+            pairs.extend(cause);
+            pairs.push(("fix", fix));
+            logger::log(Level::Warn, "Flux is held up", &pairs);
+        }
+    }
 }
 
 /// What Kustomizations say may be older than this run: a failure from before the key was mended, or a success from

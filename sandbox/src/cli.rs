@@ -1,4 +1,4 @@
-//! The command line: `cargo sandbox up`, `env`, `run`, `test`, `bench`, `kills`, `faults`, `down`.
+//! The command line: `cargo sandbox up`, `env`, `run`, `test`, `bench`, `kills`, `faults`, `picture`, `down`.
 
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -17,7 +17,7 @@ use crate::kills::{self, Campaign};
 use crate::process::run;
 use crate::state::{self, State, workspace};
 use crate::tools::{CACHE, Tools, cache_dir};
-use crate::{bench, output};
+use crate::{bench, output, picture};
 
 /// How many tests of a program run side by side, for `cargo test`.
 const THREADS: &str = "RUST_TEST_THREADS";
@@ -96,6 +96,8 @@ enum Cmd {
         #[arg(long, value_name = "FILE")]
         program: Option<PathBuf>,
     },
+    /// Runs `k3s-boot apps` on a terminal and a fresh cluster, and writes what is seen to the picture that the README shows
+    Picture,
     /// Ends the sandbox and removes it
     Down,
     /// Runs the sandbox in this process
@@ -142,6 +144,10 @@ impl Cmd {
                 let campaign = FaultCampaign { only, plain: !without_plain, one_cluster };
                 let program = program.map_or_else(build, |program| Ok(program.canonicalize()?))?;
                 faults::run(&install()?, &program, &campaign, &output::result)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Picture => {
+                picture::picture(&install()?, &build()?, &workspace().join("docs/run.svg"))?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Down => {

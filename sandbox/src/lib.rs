@@ -20,6 +20,7 @@ mod kills;
 mod kube;
 mod nodes;
 mod output;
+mod picture;
 mod pki;
 mod process;
 mod random;

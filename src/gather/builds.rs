@@ -1,7 +1,9 @@
 //! Reading the helmfiles with all their values, and fetching their charts.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
@@ -16,6 +18,7 @@ use crate::desired::{Helmfile, STAND_IN};
 use crate::diagnose::known::find;
 use crate::error::Error;
 use crate::plan::wishes::names;
+use crate::run::Waiting;
 use crate::scratch::Scratch;
 use crate::settings::{Settings, missing_env};
 use crate::tools::Toolbox;
@@ -26,6 +29,9 @@ const MOST_ROUNDS: usize = 64;
 
 /// How often a chart is asked for again when the registry has trouble of its own.
 const FETCHED_AGAIN: usize = 3;
+
+/// How often it is looked which charts are still waited for.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What became of reading a helmfile.
 pub(super) struct Build {
@@ -97,7 +103,7 @@ impl Place<'_> {
         // helmfile reads without them, and would fetch two at a time.
         ChartStore::stand_in(&staging, &absent)?;
         let fetched = self.staging.subfolder(&format!("{}-fetched", state.kind.stage().name()))?;
-        let fetch = join_all(absent.iter().filter(|_| !offline).map(|chart| self.fetch(chart, &fetched)));
+        let fetch = self.fetch_all(if offline { &[] } else { &absent }, &fetched);
         let read = self.read(state, path, &staging, &mut build);
         let (results, read) = tokio::join!(Box::pin(fetch), Box::pin(read));
         let mut unfetched = Vec::new();
@@ -136,6 +142,28 @@ impl Place<'_> {
         problems.extend(missing);
         build.problems.extend(problems);
         Ok(build)
+    }
+
+    /// Fetches charts side by side, and says which are waited for when that takes long.
+    async fn fetch_all(&self, charts: &[ChartRef], folder: &Path) -> Vec<Result<Result<(), String>, Error>> {
+        let left = RefCell::new(charts.iter().collect::<BTreeSet<_>>());
+        let fetches = charts.iter().map(async |chart| {
+            let result = self.fetch(chart, folder).await;
+            left.borrow_mut().remove(chart);
+            result
+        });
+        let fetching = join_all(fetches);
+        tokio::pin!(fetching);
+        let mut waiting = Waiting::new("Waiting for charts");
+        loop {
+            tokio::select! {
+                results = &mut fetching => return results,
+                () = tokio::time::sleep(LOOK) => {
+                    let names: Vec<_> = left.borrow().iter().map(|chart| chart.chart.clone()).collect();
+                    waiting.say(&[("waiting_for", names.join(", "))]);
+                }
+            }
+        }
     }
 
     /// Fetches a chart into a folder in the layout of helmfile's cache; gives helm's reason when that failed.

@@ -1,0 +1,118 @@
+//! `cargo sandbox picture`: a real first run on a terminal, as the picture that the README shows.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::pty::{OpenptyResult, Winsize, openpty};
+use vt100::{Color, Parser, Screen};
+
+use crate::cluster::Options;
+use crate::site::Site;
+use crate::tools::Tools;
+
+/// The terminal's size, in characters. Lines that are longer go on in the next row.
+const COLUMNS: u16 = 132;
+const ROWS: u16 = 120;
+/// The size of a character, in pixels.
+const WIDTH: f64 = 7.2;
+const HEIGHT: f64 = 16.0;
+const MARGIN: f64 = 12.0;
+const FOREGROUND: &str = "#d0d0d0";
+const BACKGROUND: &str = "#1c1c1c";
+
+/// Runs `k3s-boot apps` on a fresh cluster and writes what the terminal shows at its end.
+pub(crate) fn picture(tools: &Tools, program: &Path, file: &Path) -> Result<()> {
+    let site = Site::start(tools, program, Options { name: "picture".to_owned(), ..Options::default() })?;
+    let window = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
+    let OpenptyResult { master, slave } = openpty(Some(&window), None)?;
+    let mut command = site.command("apps");
+    command.env("TERM", "xterm-256color").env_remove("NO_COLOR").env_remove("GITHUB_ACTIONS");
+    let end = || slave.try_clone().map(Stdio::from);
+    let mut child =
+        command.stdin(end()?).stdout(end()?).stderr(end()?).spawn().context("cannot run `k3s-boot`")?;
+    drop((command, slave));
+    let mut shown = Vec::new();
+    // A terminal that nobody writes to any more ends with an error.
+    _ = File::from(master).read_to_end(&mut shown);
+    let status = child.wait()?;
+    let mut terminal = Parser::new(ROWS, COLUMNS, 0);
+    terminal.process(&shown);
+    ensure!(status.success(), "the run failed:\n{}", terminal.screen().contents());
+    fs::write(file, svg(terminal.screen())).with_context(|| format!("cannot write `{}`", file.display()))
+}
+
+/// The screen as a picture, as far down as it is written on.
+fn svg(screen: &Screen) -> String {
+    let used = screen.rows(0, COLUMNS).collect::<Vec<_>>();
+    let rows = used.iter().rposition(|row| !row.trim().is_empty()).map_or(0, |last| last + 1);
+    let (width, height) = (
+        f64::from(COLUMNS) * WIDTH + 2.0 * MARGIN,
+        f64::from(u16::try_from(rows).unwrap_or(ROWS)) * HEIGHT + 2.0 * MARGIN,
+    );
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"ui-monospace, Menlo, Consolas, monospace\" font-size=\"12\">\n\
+         <rect width=\"100%\" height=\"100%\" rx=\"6\" fill=\"{BACKGROUND}\"/>\n"
+    );
+    for row in 0..u16::try_from(rows).unwrap_or(ROWS) {
+        let y = MARGIN + (f64::from(row) + 0.8) * HEIGHT;
+        _ = write!(svg, "<text x=\"{MARGIN}\" y=\"{y}\" xml:space=\"preserve\">");
+        let mut look = None;
+        let written = used.get(usize::from(row)).map_or(0, |row| row.trim_end().chars().count());
+        for column in 0..u16::try_from(written).unwrap_or(COLUMNS) {
+            let Some(cell) = screen.cell(row, column) else { continue };
+            let new = (colour(cell.fgcolor()), cell.bold());
+            if look.as_ref() != Some(&new) {
+                svg.push_str(if look.is_some() { "</tspan>" } else { "" });
+                let weight = if new.1 { " font-weight=\"bold\"" } else { "" };
+                _ = write!(svg, "<tspan fill=\"{}\"{weight}>", new.0);
+                look = Some(new);
+            }
+            match cell.contents() {
+                "" => svg.push(' '),
+                "&" => svg.push_str("&amp;"),
+                "<" => svg.push_str("&lt;"),
+                other => svg.push_str(other),
+            }
+        }
+        svg.push_str(if look.is_some() { "</tspan></text>\n" } else { "</text>\n" });
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+/// A colour of xterm's 256: a cube of six steps each, then greys.
+fn colour(colour: Color) -> String {
+    match colour {
+        Color::Idx(index @ 16..=231) => {
+            let step = |value: u8| if value == 0 { 0 } else { 55 + 40 * value };
+            let index = index - 16;
+            format!("#{:02x}{:02x}{:02x}", step(index / 36), step(index / 6 % 6), step(index % 6))
+        }
+        Color::Idx(index @ 232..) => {
+            // The seed's keys are nearly as dark as the ground.
+            let grey = (8 + 10 * (index - 232)).max(110);
+            format!("#{grey:02x}{grey:02x}{grey:02x}")
+        }
+        _ => FOREGROUND.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{colour, svg};
+
+    #[test]
+    fn a_screen_becomes_a_picture() {
+        let mut terminal = vt100::Parser::new(super::ROWS, super::COLUMNS, 0);
+        terminal.process(b"\x1b[1m\x1b[38;5;87mINFO\x1b[0m a<b & c\r\nlast");
+        let svg = svg(terminal.screen());
+        assert!(svg.contains("<tspan fill=\"#5fffff\" font-weight=\"bold\">INFO</tspan>"), "{svg}");
+        assert!(svg.contains(" a&lt;b &amp; c"), "{svg}");
+        assert_eq!(svg.matches("<text").count(), 2);
+        assert_eq!(colour(vt100::Color::Idx(232)), "#6e6e6e");
+    }
+}
