@@ -397,3 +397,18 @@ fn what_no_waiting_mends_ends_the_run_at_once() {
     assert_eq!(ran.code(), 5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" reason="it waits for what does not come, and was ended" cause="the namespace's PodSecurity level forbids what the pod needs" log="[LOG]" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged" go_on="k3s-boot apps --from apps""#);
 }
+
+#[test]
+fn a_webhook_that_is_up_a_moment_later_fails_nothing() {
+    let webhook = "failed calling webhook \"webhook.cert-manager.io\": no endpoints available for service \"cert-manager-webhook\"";
+    let talk = format!(
+        "{}in x.yaml: failed processing release cilium: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: UPGRADE FAILED: {webhook}\n\nCOMBINED OUTPUT:\n  x\n",
+        started("kube-system", "cilium")
+    );
+    let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "times": 2, "exit": 1, "stderr": talk}));
+    let ran = boot.run();
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    let tries = ran.stdout.lines().filter(|line| line.contains("Failed to sync Helm releases, trying again"));
+    assert_eq!(tries.count(), 2, "{}", ran.stdout);
+    assert_eq!(ran.calls_of("helmfile", "sync").len(), 4, "the CRDs, and the apps three times");
+}

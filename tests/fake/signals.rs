@@ -213,6 +213,51 @@ fn int_while_charts_are_fetched_side_by_side() {
 }
 
 #[test]
+fn int_while_secrets_are_decrypted() {
+    let listener = Listener::new();
+    let boot = Boot::new().rule(json!({"tool": "sops", "args": ["decrypt", "*/bootstrap/github.sops.yaml"],
+        "connect": listener.address(), "on_int": "end"}));
+    let running = boot.start();
+    let mut sops = listener.accept();
+    running.signal(Signal::SIGINT);
+    assert_eq!(sops.rest(), ["INT"]);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130);
+    assert_eq!(ran.mutating(), [""; 0]);
+}
+
+#[test]
+fn int_while_a_registry_is_given_time() {
+    let words = "Error: GET \"https://registry.invalid/v2/charts/cilium/manifests/1.18.6\": response status code 503: Service Unavailable\n";
+    let boot = Boot::new()
+        .rule(json!({"tool": "helm", "args": ["pull", "oci://registry.invalid/charts/cilium"],
+        "exit": 1, "stderr": words}));
+    let running = boot.start();
+    running.wait_for("Chart cannot be fetched, trying again");
+    running.signal(Signal::SIGINT);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130);
+    assert_eq!(ran.mutating(), [""; 0]);
+}
+
+#[test]
+fn int_before_releases_are_synced_again() {
+    let webhook = "Internal error occurred: failed calling webhook \"webhook.cert-manager.io\": no endpoints available for service \"cert-manager-webhook\"";
+    let talk = format!(
+        "{}in x.yaml: failed processing release cilium: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: UPGRADE FAILED: {webhook}\n\nCOMBINED OUTPUT:\n  x\n",
+        started("kube-system", "cilium")
+    );
+    let boot = Boot::new()
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": talk}));
+    let running = boot.start();
+    running.wait_for("Failed to sync Helm releases, trying again");
+    running.signal(Signal::SIGINT);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130);
+    assert!(ran.stdout.contains("cause=\"the API server asks a webhook"), "{}", ran.stdout);
+}
+
+#[test]
 fn int_while_nodes_are_waited_for() {
     let listener = Listener::new();
     let boot = Boot::new().without_objects("Node").rules([
