@@ -2,6 +2,7 @@
 
 mod many;
 mod measure;
+mod wait;
 
 use std::fs;
 use std::path::Path;
@@ -41,6 +42,8 @@ pub(crate) enum Case {
     Value,
     /// A run with nothing to do, with 5, 10, 25 and 50 releases; the last with 200 namespaces
     Many,
+    /// A wait of five minutes for a release
+    Wait,
     /// The commands that change nothing, and the program itself
     Looks,
 }
@@ -64,6 +67,7 @@ pub(crate) fn bench(tools: &Tools, program: &Path, cases: &[Case], pairs: usize)
             Case::Second => rows.push(second(tools, program)?),
             Case::Value => rows.push(value(tools, program)?),
             Case::Many => rows.extend(many(tools, program)?),
+            Case::Wait => wait::wait(tools, program)?,
             Case::Looks => looks(tools, program)?,
         }
     }

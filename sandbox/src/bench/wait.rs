@@ -1,0 +1,94 @@
+//! What a wait costs: k3s-boot and its kubectl while a release does not get ready.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::measure::Place;
+use crate::output;
+use crate::process::wait_for;
+use crate::registry::Registry;
+use crate::site::{LIMIT, text};
+use crate::tools::Tools;
+
+/// The release that has to wait, and the pods of it.
+const RELEASE: &str = "kube-system/coredns";
+const PODS: (&str, &str) = ("kube-system", "coredns");
+/// From its beginning until it does nothing but wait.
+const SETTLED: Duration = Duration::from_secs(30);
+/// How long is measured.
+const MEASURED: Duration = Duration::from_mins(5);
+
+/// In which Linux counts processor time for programs, each second (`USER_HZ`, time(7)).
+const TICKS: f64 = 100.0;
+
+/// Measures it and prints what it cost.
+pub(super) fn wait(tools: &Tools, program: &Path) -> Result<()> {
+    let place = Place::fresh(tools, &Registry::start(tools)?, program)?;
+    place.sandbox.hold(PODS.0, PODS.1)?;
+    let said = place.checkout.folder().join("said");
+    let file = File::create(&said)?;
+    let mut command = place.checkout.command(&place.sandbox, program);
+    command
+        .args(["apps", "--release-timeout", "20m"])
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file);
+    let mut child = command.spawn().context("cannot run `k3s-boot`")?;
+    let begun = format!("Syncing release release=\"{RELEASE}\"");
+    wait_for("the release that has to wait", LIMIT, || Ok(text(&said)?.contains(&begun).then_some(())))?;
+    sleep(SETTLED);
+    let pids = [vec![child.id()], kubectls(child.id())?];
+    let before = pids.each_ref().map(|pids| seconds(pids));
+    sleep(MEASURED);
+    let after = pids.each_ref().map(|pids| seconds(pids));
+    let memory = resident(child.id()).context("k3s-boot is gone")?;
+    output::result(&format!(
+        "| {} minutes of waiting for a release | processor | memory |",
+        MEASURED.as_secs() / 60
+    ));
+    output::result("|---|---|---|");
+    let percent = |index: usize| 100.0 * (after[index] - before[index]) / MEASURED.as_secs_f64();
+    output::result(&format!(
+        "| k3s-boot | {:.2} % of a core | {:.1} MB |",
+        percent(0),
+        super::to_megabytes(memory)
+    ));
+    output::result(&format!("| its kubectl ({}) | {:.2} % of a core | |", pids[1].len(), percent(1)));
+    output::result("");
+    place.sandbox.release()?;
+    let status = wait_for("k3s-boot apps", LIMIT, || Ok(child.try_wait()?))?;
+    ensure!(status.success(), "it ended with {status}:\n{}", text(&said)?);
+    Ok(())
+}
+
+/// The processor time of processes, in seconds (proc(5), fields 14 and 15 of `stat`).
+fn seconds(pids: &[u32]) -> f64 {
+    let ticks = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        Some(fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?)
+    };
+    pids.iter().filter_map(ticks).sum::<f64>() / TICKS
+}
+
+/// The kubectl that this process has started.
+fn kubectls(pid: u32) -> Result<Vec<u32>> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let is_kubectl = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "kubectl")
+    };
+    Ok(children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(is_kubectl).collect())
+}
+
+/// The memory that a process has now, in bytes.
+fn resident(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
