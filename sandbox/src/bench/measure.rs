@@ -113,9 +113,9 @@ impl Place {
             let mut report = Vec::new();
             stdout.read_to_end(&mut report).map(|_| report)
         });
-        let mut memory = 0;
+        let mut peak = 0;
         let status = loop {
-            memory = peak_memory(pid).unwrap_or(0).max(memory);
+            peak = memory(pid, "VmHWM:").unwrap_or(0).max(peak);
             if let Some(status) = child.try_wait()? {
                 break status;
             }
@@ -132,7 +132,7 @@ impl Place {
         let stages = report["stages"].as_array().context("the report of `k3s-boot apps` has no `stages`")?;
         let of_flux = stages.iter().filter(|stage| stage["name"] == VERIFY);
         let verify = of_flux.filter_map(|stage| stage["seconds"].as_f64()).sum();
-        Ok(Cost { seconds, verify, memory, ..Cost::default() })
+        Ok(Cost { seconds, verify, memory: peak, ..Cost::default() })
     }
 
     /// The revisions of all releases, one after the other.
@@ -142,10 +142,10 @@ impl Place {
     }
 }
 
-/// `VmHWM` of a process, in bytes.
-fn peak_memory(pid: u32) -> Option<u64> {
+/// What a process has of memory, in bytes: `VmHWM:` is the most, `VmRSS:` what it has now (proc(5)).
+pub(super) fn memory(pid: u32, field: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
 }

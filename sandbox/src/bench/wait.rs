@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::measure::Place;
+use super::measure::{Place, memory};
 use crate::output;
 use crate::process::wait_for;
 use crate::registry::Registry;
@@ -46,7 +46,7 @@ pub(super) fn wait(tools: &Tools, program: &Path) -> Result<()> {
     let before = pids.each_ref().map(|pids| seconds(pids));
     sleep(MEASURED);
     let after = pids.each_ref().map(|pids| seconds(pids));
-    let memory = resident(child.id()).context("k3s-boot is gone")?;
+    let resident = memory(child.id(), "VmRSS:").context("k3s-boot is gone")?;
     output::result(&format!(
         "| {} minutes of waiting for a release | processor | memory |",
         MEASURED.as_secs() / 60
@@ -56,7 +56,7 @@ pub(super) fn wait(tools: &Tools, program: &Path) -> Result<()> {
     output::result(&format!(
         "| k3s-boot | {:.2} % of a core | {:.1} MB |",
         percent(0),
-        super::to_megabytes(memory)
+        super::to_megabytes(resident)
     ));
     output::result(&format!("| its kubectl ({}) | {:.2} % of a core | |", pids[1].len(), percent(1)));
     output::result("");
@@ -83,12 +83,4 @@ fn kubectls(pid: u32) -> Result<Vec<u32>> {
         fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "kubectl")
     };
     Ok(children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(is_kubectl).collect())
-}
-
-/// The memory that a process has now, in bytes.
-fn resident(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib * 1024)
 }
