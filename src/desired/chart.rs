@@ -111,6 +111,13 @@ impl Chart {
         })
     }
 
+    /// Forgets its texts; what is known of it stays.
+    pub fn forget_texts(&mut self) {
+        self.values = String::new();
+        self.templates = String::new();
+        self.schema = None;
+    }
+
     /// Its own values.
     ///
     /// # Errors

@@ -166,7 +166,7 @@ fn a_registry_with_trouble_is_asked_again_and_one_without_a_chart_is_not() {
 
     let words = "Error: registry.invalid/charts/cilium:1.18.6: not found\n";
     let boot = Boot::new().rule(json!({"tool": "helm", "args": pull, "exit": 1, "stderr": words}));
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="1.18.6" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="registry.invalid/charts/cilium:1.18.6: not found" fix="see what `helm show chart oci://registry.invalid/charts/cilium --version 1.18.6` says""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="1.18.6" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="registry.invalid/charts/cilium:1.18.6: not found" cause="the registry has no such chart or version" fix="correct `chart` or `version` of cilium in the helmfile""#);
 }
 
 #[test]

@@ -6,11 +6,13 @@ use tokio::sync::oneshot;
 
 use crate::check::{self, Finding, Outcome, Rule, Severity};
 use crate::commands::ask::confirm;
+use crate::desired::chart::Chart;
 use crate::error::Error;
 use crate::gather::{self, Files, Picture, Purpose};
 use crate::guard;
 use crate::kubeconfig::Target;
 use crate::logger::{self, Level};
+use crate::manifests::Manifests;
 use crate::observed::cluster::Cluster;
 use crate::plan::{Plan, plan};
 use crate::redact::Redactor;
@@ -98,6 +100,9 @@ pub(super) async fn preflight(
         took = %seconds(start.elapsed()),
         "Preflight passed"
     );
+    // What was looked at for the rules alone takes more memory than all the rest, and a run may wait for long.
+    picture.manifests = Manifests::default();
+    picture.desired.charts.values_mut().for_each(Chart::forget_texts);
     Ok(Ready { picture, plan, began: start, waited: took })
 }
 
