@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 
-use crate::diagnose::known::{find, passes};
+use crate::diagnose::known::find;
 use crate::logger::{self, Level};
 use crate::process::signals::{Stop, Stopped};
 use crate::run::seconds;
@@ -45,14 +45,14 @@ impl Again {
         pairs: &[(&'static str, String)],
         words: &str,
     ) -> Result<bool, Stopped> {
-        if !passes(words) {
-            return Ok(false);
-        }
+        let Some(known) = find(words).filter(|known| known.passes()) else { return Ok(false) };
         let Some(pause) = self.pauses.next() else { return Ok(false) };
         let mut all = pairs.to_vec();
-        all.push(("reason", words.to_owned()));
-        all.extend(find(words).map(|known| ("cause", known.cause.to_owned())));
-        all.push(("again_in", seconds(pause)));
+        all.extend([
+            ("reason", words.to_owned()),
+            ("cause", known.cause.to_owned()),
+            ("again_in", seconds(pause)),
+        ]);
         logger::log(Level::Warn, message, &all);
         stop.sleep(pause).await?;
         Ok(true)

@@ -169,17 +169,9 @@ impl Error {
     pub(crate) fn words(&self, killed: bool) -> (&'static str, Vec<(&'static str, String)>) {
         match self {
             Self::Release(failure) => {
-                let mut pairs = Vec::new();
-                let Diagnosis { object, state, cause, fix, last_words } = &failure.diagnosis;
-                pairs.extend(failure.release.clone().map(|release| ("release", release)));
-                pairs.extend(object.clone().map(|object| ("object", object)));
-                pairs.extend(state.clone().map(|state| ("state", state)));
-                pairs.push(("reason", failure.reason.clone()));
-                pairs.extend(cause.map(|cause| ("cause", cause.to_owned())));
-                pairs.extend(
-                    Some(last_words.join("\n")).filter(|said| !said.is_empty()).map(|said| ("said", said)),
-                );
-                pairs.extend(fix.clone().map(|fix| ("fix", fix)));
+                let release = failure.release.clone().map(|release| ("release", release));
+                let diagnosis = failure.diagnosis.clone().pairs(Some(failure.reason.clone()));
+                let pairs = release.into_iter().chain(diagnosis).collect();
                 ("Failed to sync Helm releases", pairs)
             }
             Self::Flux { object, reason, fix } => {
@@ -192,10 +184,7 @@ impl Error {
                 let stage = (*stage).to_owned();
                 let mut pairs =
                     vec![("stage", stage), ("after", seconds(*after)), ("waiting_for", waiting_for.clone())];
-                if let Some(known) = find(waiting_for) {
-                    pairs.push(("cause", known.cause.to_owned()));
-                    pairs.push(("fix", known.fix("", None)));
-                }
+                pairs.extend(known(waiting_for));
                 ("Deadline passed", pairs)
             }
             Self::Locked { holder, since } => {
@@ -227,14 +216,19 @@ impl Error {
             | Self::Answer { .. }
             | Self::File { .. } => {
                 let reason = self.to_string();
-                let known = find(&reason);
-                let mut pairs = vec![("reason", reason)];
-                pairs.extend(known.map(|known| ("cause", known.cause.to_owned())));
-                pairs.extend(known.and_then(Known::general_fix).map(|fix| ("fix", fix.to_owned())));
-                ("Bootstrap failed", pairs)
+                let known = known(&reason);
+                ("Bootstrap failed", std::iter::once(("reason", reason)).chain(known).collect())
             }
         }
     }
+}
+
+/// Cause and fix of what these words tell of, where it is no release's.
+fn known(words: &str) -> impl Iterator<Item = (&'static str, String)> + use<> {
+    let known = find(words);
+    let cause = known.map(|known| ("cause", known.cause.to_owned()));
+    let fix = known.and_then(Known::general_fix).map(|fix| ("fix", fix.to_owned()));
+    cause.into_iter().chain(fix)
 }
 
 /// What is known of how a run ended, beside its error.

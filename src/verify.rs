@@ -9,11 +9,11 @@ use serde_json::json;
 
 pub use self::judge::{Asked, Verdict, judge, stalled_instance};
 use self::judge::{descendants, root};
-use crate::diagnose::known::find;
+use crate::diagnose::known::{Diagnosis, find};
 use crate::error::Error;
 use crate::logger::{self, Level};
 use crate::observed::claims::Claims;
-use crate::observed::flux::{Flux, Resource};
+use crate::observed::flux::{Condition, Flux, Resource};
 use crate::run::Waiting;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, segment};
@@ -119,6 +119,12 @@ fn tree(flux: &Flux) -> Vec<&Resource> {
     root.into_iter().chain(children).filter(|found| !found.spec.suspend).collect()
 }
 
+/// Why a resource has failed, if it has; one that waits for another has not, for Flux tells it of that one's end.
+fn failed(resource: &Resource) -> Option<&Condition> {
+    let ready = resource.condition("Ready").filter(|ready| ready.status == "False");
+    ready.filter(|ready| ready.reason != "DependencyNotReady")
+}
+
 /// What says that it has failed, and for a while: it is warned of once, long before the deadline. Much of it is over by itself,
 /// as when a Kustomization is looked at before its source is there.
 #[derive(Default)]
@@ -130,23 +136,24 @@ struct Failing {
 impl Failing {
     fn warn(&mut self, flux: &Flux) {
         for resource in flux.instance.iter().chain(&flux.resources) {
-            let failed = resource.condition("Ready").filter(|ready| ready.status == "False");
-            let Some(ready) = failed.filter(|ready| ready.reason != "DependencyNotReady") else {
-                self.since.remove(&resource.id());
+            let id = resource.id();
+            let Some(ready) = failed(resource) else {
+                self.since.remove(&id);
                 continue;
             };
-            let id = resource.id();
             let since = self.since.entry(id.clone()).or_insert_with(Instant::now);
             if since.elapsed() < HELD_UP || !self.warned.insert(id.clone()) {
                 continue;
             }
             let state = format!("{}: {}", ready.reason, ready.message);
-            let fix = fix(&id, &state);
-            let cause = find(&state).map(|known| ("cause", known.cause.to_owned()));
-            let mut pairs = vec![("object", id), ("state", state)];
-            pairs.extend(cause);
-            pairs.push(("fix", fix));
-            logger::log(Level::Warn, "Flux is held up", &pairs);
+            let diagnosis = Diagnosis {
+                cause: find(&state).map(|known| known.cause),
+                fix: Some(fix(&id, &state)),
+                object: Some(id),
+                state: Some(state),
+                last_words: Vec::new(),
+            };
+            logger::log(Level::Warn, "Flux is held up", &diagnosis.pairs(None));
         }
     }
 }
@@ -208,14 +215,11 @@ impl Again {
         Ok(unanswered)
     }
 
-    /// Asks those that have failed for a while, unless they wait for another, of whose end Flux tells them.
+    /// Asks those that have failed for a while.
     async fn ask_failed(&mut self, tools: &Toolbox, resources: &[&Resource]) -> Result<(), Error> {
         for resource in resources {
             let id = resource.id();
-            let failed = resource
-                .condition("Ready")
-                .is_some_and(|ready| ready.status == "False" && ready.reason != "DependencyNotReady");
-            if !failed {
+            if failed(resource).is_none() {
                 self.failed.remove(&id);
                 continue;
             }

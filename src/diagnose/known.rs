@@ -16,6 +16,18 @@ pub struct Known {
 }
 
 impl Known {
+    /// Whether waiting surely does not mend it.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        LASTING.contains(&self.id)
+    }
+
+    /// Whether it may be over by itself in seconds.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        PASSING.contains(&self.id)
+    }
+
     /// What mends it where it is no release's, if that is told without one.
     #[must_use]
     pub fn general_fix(&self) -> Option<&'static str> {
@@ -49,18 +61,6 @@ const PASSING: [&str; 7] =
 /// Failures that no waiting mends: the cluster refuses what the chart makes.
 const LASTING: [&str; 2] = ["pod-security", "refused"];
 
-/// Whether waiting surely does not mend what these words tell of.
-#[must_use]
-pub fn lasts(words: &str) -> bool {
-    find(words).is_some_and(|known| LASTING.contains(&known.id))
-}
-
-/// Whether what these words tell of may be over by itself in seconds.
-#[must_use]
-pub fn passes(words: &str) -> bool {
-    find(words).is_some_and(|known| PASSING.contains(&known.id))
-}
-
 /// What is behind a failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnosis {
@@ -77,13 +77,20 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// For a log line.
+    /// For a log line; with the words of whoever failed, if somebody did.
     #[must_use]
-    pub fn pairs(self) -> Vec<(&'static str, String)> {
+    pub fn pairs(self, reason: Option<String>) -> Vec<(&'static str, String)> {
         let Self { object, state, cause, fix, last_words } = self;
         let said = Some(last_words.join("\n")).filter(|said| !said.is_empty());
         let cause = cause.map(ToOwned::to_owned);
-        let all = [("object", object), ("state", state), ("cause", cause), ("said", said), ("fix", fix)];
+        let all = [
+            ("object", object),
+            ("state", state),
+            ("reason", reason),
+            ("cause", cause),
+            ("said", said),
+            ("fix", fix),
+        ];
         all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     }
 
@@ -303,6 +310,7 @@ mod tests {
     fn only_what_is_over_by_itself_is_tried_again() {
         let ids: BTreeSet<_> = TABLE.iter().map(|known| known.id).collect();
         assert!(PASSING.iter().chain(&LASTING).all(|id| ids.contains(id)));
+        let passes = |words| find(words).is_some_and(Known::passes);
         assert!(passes("response status code 503: Service Unavailable"));
         assert!(!passes("conflict with \"kubectl\" using apps/v1: .spec.replicas") && !passes("exit code 1"));
     }

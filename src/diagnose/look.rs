@@ -9,7 +9,7 @@ use super::taints;
 use crate::error::{Error, ReleaseFailure};
 use crate::observed::events::Event;
 use crate::observed::pods::Pod;
-use crate::observed::workloads::Workload;
+use crate::observed::workloads::{Workload, lacking};
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, segment};
 
@@ -38,8 +38,8 @@ async fn look(tools: &Toolbox, release: &str) -> Result<Option<Diagnosis>, Error
     if let Some(trouble) = seen.troubles(tools, release).await?.into_iter().next() {
         return Ok(Some(told(tools, release, trouble).await));
     }
-    let lacking = seen.workloads.iter().find(|one| one.is_of(release) && one.have < one.want);
-    Ok(lacking.map(|workload| Diagnosis { object: Some(workload.words()), ..Diagnosis::default() }))
+    let first = lacking(&seen.workloads, release).next();
+    Ok(first.map(|workload| Diagnosis { object: Some(workload.words()), ..Diagnosis::default() }))
 }
 
 /// What stands in the namespace of a release.
@@ -59,7 +59,7 @@ impl Seen {
     ///
     /// The API server does not answer.
     pub async fn of(tools: &Toolbox, release: &str) -> Result<Self, Error> {
-        let namespace = release.split_once('/').map_or("default", |(namespace, _)| namespace);
+        let namespace = namespace_of(release);
         let (workloads, pods, events) = tokio::join!(
             tools.observe_workloads(namespace),
             tools.observe_pods(namespace),
@@ -98,8 +98,7 @@ impl Seen {
 
     /// The nodes of those of its pods that are not ready.
     fn nodes_of_waiting(&self, release: &str) -> Vec<&str> {
-        let lacking = self.workloads.iter().filter(|one| one.is_of(release) && one.have < one.want);
-        let lacking: Vec<_> = lacking.collect();
+        let lacking: Vec<_> = lacking(&self.workloads, release).collect();
         let ours = |pod: &&Pod| !pod.ready && lacking.iter().any(|workload| workload.has_pod(pod));
         self.pods.iter().filter(ours).filter_map(|pod| pod.node.as_deref()).collect()
     }
@@ -108,10 +107,13 @@ impl Seen {
 /// What is known of a trouble, with the last words of what has crashed.
 pub async fn told(tools: &Toolbox, release: &str, trouble: Trouble) -> Diagnosis {
     let known = find(&trouble.state).map(|known| Diagnosis::known(release, trouble.pod(), known));
-    let namespace = release.split_once('/').map_or("default", |(namespace, _)| namespace);
-    let last_words = last_words(tools, namespace, &trouble).await;
+    let last_words = last_words(tools, namespace_of(release), &trouble).await;
     let (object, state) = (Some(trouble.object), Some(trouble.state));
     Diagnosis { object, state, last_words, ..known.unwrap_or_default() }
+}
+
+fn namespace_of(release: &str) -> &str {
+    release.split_once('/').map_or("default", |(namespace, _)| namespace)
 }
 
 /// The last lines of the container that crashed; none where the kubelet does not give them.

@@ -3,14 +3,14 @@
 use super::pods::{Stage, Trouble, worst};
 use crate::observed::events::{Event, last_about};
 use crate::observed::pods::Pod;
-use crate::observed::workloads::Workload;
+use crate::observed::workloads::{Workload, lacking};
 
 /// What is in the way of a release (`namespace/name`), the worst first: of each of its workloads that lacks pods the worst
 /// pod, or what the cluster says of the workload itself.
 #[must_use]
 pub fn in_the_way(release: &str, workloads: &[Workload], pods: &[Pod], events: &[Event]) -> Vec<Trouble> {
-    let lacking = workloads.iter().filter(|one| one.is_of(release) && one.have < one.want);
-    let mut troubles: Vec<_> = lacking.filter_map(|workload| of_workload(workload, pods, events)).collect();
+    let troubles = lacking(workloads, release).filter_map(|workload| of_workload(workload, pods, events));
+    let mut troubles: Vec<_> = troubles.collect();
     troubles.sort_by_key(|trouble| trouble.stage);
     troubles
 }

@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use super::pods::Pod;
 use super::workloads::Workload;
 use crate::error::Error;
 use crate::tools::Toolbox;
@@ -28,37 +27,10 @@ pub struct Event {
 }
 
 impl Event {
-    /// Whether it is about this workload or one of its pods: what a controller makes is called `NAME-SUFFIX`, and no
-    /// suffix holds a hyphen.
+    /// Whether it is about this workload or one of its pods.
     #[must_use]
     pub fn is_about(&self, workload: &Workload) -> bool {
-        if self.namespace != workload.namespace {
-            return false;
-        }
-        if self.kind == workload.kind {
-            return self.name == workload.name;
-        }
-        let suffixes = match (workload.kind.as_str(), self.kind.as_str()) {
-            ("Deployment", "ReplicaSet") | ("DaemonSet" | "StatefulSet" | "Job", "Pod") => 1,
-            ("Deployment", "Pod") => 2,
-            _ => return false,
-        };
-        let rest = self.name.strip_prefix(&workload.name).and_then(|rest| rest.strip_prefix('-'));
-        rest.is_some_and(|rest| rest.split('-').count() == suffixes)
-    }
-}
-
-impl Workload {
-    /// Whether this is one of its pods, by its name.
-    #[must_use]
-    pub fn has_pod(&self, pod: &Pod) -> bool {
-        let named = Event {
-            kind: "Pod".to_owned(),
-            namespace: pod.namespace.clone(),
-            name: pod.name.clone(),
-            ..Event::default()
-        };
-        named.is_about(self)
+        workload.is_or_made(&self.kind, &self.namespace, &self.name)
     }
 }
 

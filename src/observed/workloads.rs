@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 
 use super::cluster::{Item, Spec, Status, release};
 use super::inventory::Meta;
+use super::pods::Pod;
 use crate::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::segment;
@@ -47,6 +48,31 @@ impl Workload {
         release(&self.annotations)
     }
 
+    /// Whether an object is this workload or one that was made for it, by its name: what a controller makes is called
+    /// `NAME-SUFFIX`, and no suffix holds a hyphen.
+    #[must_use]
+    pub fn is_or_made(&self, kind: &str, namespace: &str, name: &str) -> bool {
+        if namespace != self.namespace {
+            return false;
+        }
+        if kind == self.kind {
+            return name == self.name;
+        }
+        let suffixes = match (self.kind.as_str(), kind) {
+            ("Deployment", "ReplicaSet") | ("DaemonSet" | "StatefulSet" | "Job", "Pod") => 1,
+            ("Deployment", "Pod") => 2,
+            _ => return false,
+        };
+        let rest = name.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('-'));
+        rest.is_some_and(|rest| rest.split('-').count() == suffixes)
+    }
+
+    /// Whether this is one of its pods, by its name.
+    #[must_use]
+    pub fn has_pod(&self, pod: &Pod) -> bool {
+        self.is_or_made("Pod", &pod.namespace, &pod.name)
+    }
+
     /// Whether it is part of this Helm release (`namespace/name`), or a hook of it: helm notes nothing on hooks, so those
     /// are known by the labels that charts give them.
     #[must_use]
@@ -68,14 +94,15 @@ impl Workload {
     }
 }
 
+/// The workloads of a release (`namespace/name`) that lack pods.
+pub fn lacking<'a>(workloads: &'a [Workload], release: &'a str) -> impl Iterator<Item = &'a Workload> {
+    workloads.iter().filter(move |workload| workload.is_of(release) && workload.have < workload.want)
+}
+
 /// What of a release (`namespace/name`) is not ready, such as `DaemonSet/cilium 0/3`.
 #[must_use]
 pub fn pending(workloads: &[Workload], release: &str) -> Vec<String> {
-    let pending = workloads
-        .iter()
-        .filter(|workload| workload.is_of(release))
-        .filter(|workload| workload.have < workload.want);
-    pending.map(Workload::words).collect()
+    lacking(workloads, release).map(Workload::words).collect()
 }
 
 /// What runs pods.

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::{SAY_EVERY, seconds};
 use crate::desired::releases::Release;
-use crate::diagnose::known::{Diagnosis, find, lasts};
+use crate::diagnose::known::{Diagnosis, Known, find};
 use crate::diagnose::look::{Seen, told};
 use crate::diagnose::pods::{Stage, Trouble};
 use crate::error::Error;
@@ -138,7 +138,8 @@ impl<'a> Watcher<'a> {
                 unsettled = true;
                 continue;
             }
-            let ends = lasts(&trouble.state) || (self.fail_fast && seldom_mends(&trouble));
+            let ends =
+                find(&trouble.state).is_some_and(Known::lasts) || (self.fail_fast && seldom_mends(&trouble));
             let diagnosis = told(self.tools, &id, trouble).await;
             if ends {
                 return Ok(Look::InVain(diagnosis));
@@ -191,7 +192,7 @@ fn seldom_mends(trouble: &Trouble) -> bool {
 
 fn warn(release: &str, diagnosis: Diagnosis) {
     let mut pairs = vec![("release", release.to_owned())];
-    pairs.extend(diagnosis.pairs());
+    pairs.extend(diagnosis.pairs(None));
     logger::log(Level::Warn, "Release is held up", &pairs);
 }
 

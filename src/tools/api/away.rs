@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::{Answer, Toolbox, words};
-use crate::diagnose::known::passes;
+use crate::diagnose::known::{Known, find};
 use crate::error::Error;
 use crate::run::seconds;
 
@@ -34,7 +34,7 @@ impl Away {
             Ok(answer) if answer.status < 500 => None,
             Ok(answer) => Some(words(answer.status, &answer.body)).filter(|words| {
                 // kubectl says 502 when it cannot reach the server.
-                matches!(answer.status, 502..=504) || passes(words)
+                matches!(answer.status, 502..=504) || find(words).is_some_and(Known::passes)
             }),
             Err(Error::Api { status: None, reason, .. }) => Some(reason.clone()),
             Err(error @ Error::Unanswered { .. }) => Some(error.to_string()),
