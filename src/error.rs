@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::check::Finding;
 use crate::diagnose::known::{Diagnosis, Known, find};
 use crate::logger::{self, Level};
-use crate::process::ProcessError;
 use crate::process::signals::{Cause, Stopped};
+use crate::process::{ProcessError, late};
 use crate::run::seconds;
 
 /// How a run ended that did not do what it was asked for.
@@ -38,7 +38,7 @@ pub enum Error {
         reason: String,
     },
     /// The API server did not answer in time.
-    #[error("`{request}` was not answered within {}", seconds(*.after))]
+    #[error("{}", late(request, "was not answered", *.after))]
     Unanswered {
         /// What was asked.
         request: String,

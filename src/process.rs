@@ -98,7 +98,7 @@ pub enum ProcessError {
         tool: &'static str,
     },
     /// Its deadline passed.
-    #[error("{}", late(tool, *.after))]
+    #[error("{}", late(tool, "did not end", *.after))]
     Deadline {
         /// The tool's name.
         tool: &'static str,
@@ -123,12 +123,14 @@ pub enum ProcessError {
     },
 }
 
-/// A tool that gets no time at all is not what was slow: what came before it was.
-fn late(tool: &str, after: Duration) -> String {
+/// What is said of a tool or a request that was too late, which `missed` what was waited for. One that gets no time at all is
+/// not what was slow: what came before it was.
+#[must_use]
+pub fn late(what: &str, missed: &str, after: Duration) -> String {
     if after < Duration::from_millis(50) {
-        return format!("no time was left for `{tool}`");
+        return format!("no time was left for `{what}`");
     }
-    format!("`{tool}` did not end within {}", seconds(after))
+    format!("`{what}` {missed} within {}", seconds(after))
 }
 
 /// Starts tools: knows the environment that they get and the signals that end them.
@@ -180,6 +182,9 @@ impl Runner {
         let tool = invocation.tool;
         if let Some(cause) = self.stop.cause() {
             return Err(ProcessError::Interrupted { cause });
+        }
+        if invocation.deadline.is_zero() {
+            return Err(ProcessError::Deadline { tool, after: Duration::ZERO, talk: String::new() });
         }
         self.transcript.started(&invocation);
         let mut child = self.spawn(&invocation).map_err(|source| ProcessError::Spawn { tool, source })?;

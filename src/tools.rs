@@ -8,6 +8,7 @@ pub mod kubectl;
 pub mod sops;
 pub mod version;
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -28,23 +29,32 @@ pub struct Programs {
     pub helm: PathBuf,
 }
 
+/// What belongs to the end of a run has so long, even when the run has used up its own time.
+const WIND_UP: Duration = Duration::from_secs(5);
+
 /// The end of the whole run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Clock {
-    end: Instant,
+    end: Cell<Instant>,
 }
 
 impl Clock {
     /// A run that ends after this time at the latest.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
-        Self { end: Instant::now() + timeout }
+        Self { end: Cell::new(Instant::now() + timeout) }
     }
 
-    /// What is left of the run; never nothing, so that a deadline is said by what waits and not by a failed start.
+    /// What is left of the run. Where that is nothing, nothing more is begun.
     #[must_use]
     pub fn left(&self) -> Duration {
-        self.end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+        self.end.get().saturating_duration_since(Instant::now())
+    }
+
+    /// Gives what is still to be done at the end of a run a time of its own: finding out why it failed, and letting go of
+    /// the lock.
+    pub fn wind_up(&self) {
+        self.end.set(self.end.get().max(Instant::now() + WIND_UP));
     }
 
     /// A time that does not reach beyond the end of the run.

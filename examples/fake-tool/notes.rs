@@ -50,9 +50,10 @@ pub(crate) fn note(
     if tool == "api" && !brought.bytes.is_empty() {
         entry["body"] = serde_json::from_slice(brought.bytes)?;
     }
-    // One write, so that calls side by side do not tear each other's lines.
+    // One write, so that calls side by side do not tear each other's lines; with an end before it, for one that was killed
+    // while it wrote has torn its own.
     let mut file = OpenOptions::new().create(true).append(true).open(std::env::var("FAKE_TRANSCRIPT")?)?;
-    Ok(file.write_all(format!("{entry}\n").as_bytes())?)
+    Ok(file.write_all(format!("\n{entry}\n").as_bytes())?)
 }
 
 /// All calls that were noted so far.

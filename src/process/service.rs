@@ -62,6 +62,9 @@ impl Runner {
         ready: &'static str,
     ) -> Result<Result<Service, Output>, ProcessError> {
         let Invocation { tool, deadline, .. } = invocation;
+        if deadline.is_zero() {
+            return Err(ProcessError::Deadline { tool, after: deadline, talk: String::new() });
+        }
         self.transcript.started(&invocation);
         let child = self.spawn(&invocation).map_err(|source| ProcessError::Spawn { tool, source })?;
         let group = Group::of(&child);

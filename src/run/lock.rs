@@ -192,6 +192,7 @@ impl<'a> Lock<'a> {
                 notes.write(&mut held.annotations);
             }
         }
+        self.tools.clock.wind_up();
         let released = tokio::time::timeout(RELEASE, self.write(true)).await;
         if !matches!(released, Ok(Ok(Written::Done))) {
             // It expires.

@@ -182,7 +182,10 @@ pub async fn run(
     let result = match result {
         Ok(output) if output.success() => Ok(()),
         Ok(output) => Err(Error::Release(Box::new(failure(&output.talk, None)))),
-        Err(ProcessError::Deadline { talk, .. }) => Err(Error::Release(Box::new(failure(&talk, Some(left))))),
+        // With no time left it was not even begun.
+        Err(ProcessError::Deadline { talk, after, .. }) if !after.is_zero() => {
+            Err(Error::Release(Box::new(failure(&talk, Some(after)))))
+        }
         Err(ProcessError::InVain { .. }) => {
             let (release, diagnosis) = hopeless.unwrap_or_default();
             let reason = "it waits for what does not come, and was ended".to_owned();

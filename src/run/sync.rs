@@ -143,6 +143,7 @@ impl Sync<'_> {
             if !mends {
                 return match result {
                     Err(Error::Release(mut failure)) if failure.diagnosis == Diagnosis::default() => {
+                        self.tools.clock.wind_up();
                         failure.diagnosis = behind(self.tools, &failure).await;
                         Err(Error::Release(failure))
                     }

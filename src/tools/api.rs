@@ -377,6 +377,9 @@ impl Toolbox {
         if let Some(cause) = stop.cause().filter(|_| stops) {
             return Err(Error::Interrupted(cause));
         }
+        if within.is_zero() {
+            return Err(Error::Unanswered { request, after: within });
+        }
         let asked = async {
             tokio::select! {
                 answer = Box::pin(self.send(call)) => answer,
