@@ -26,6 +26,15 @@ use crate::stages::Stage;
 /// such a value have nothing to say.
 pub const STAND_IN: &str = "stand-in.invalid";
 
+/// The charts that bring a cluster its network.
+const NETWORKS: [&str; 3] = ["cilium", "tigera-operator", "calico"];
+
+/// Whether a chart, by its name, brings a cluster its network.
+#[must_use]
+pub fn brings_network(chart: &str) -> bool {
+    NETWORKS.contains(&chart)
+}
+
 /// Everything that a bootstrap brings about, and what of the repository tells whether it will work.
 pub struct Desired {
     /// Namespaces, in the order in which they are made.
@@ -134,7 +143,7 @@ impl Desired {
     /// Whether a release brings the cluster's network. It is known by its chart.
     #[must_use]
     pub fn cni(&self) -> Option<&Release> {
-        ["cilium", "tigera-operator", "calico"].iter().find_map(|chart| self.release_of_chart(chart))
+        NETWORKS.iter().find_map(|chart| self.release_of_chart(chart))
     }
 
     /// All releases of all helmfiles.

@@ -249,6 +249,9 @@ mod tests {
             "conflict",
             "Apply failed with 1 conflict: conflict with \"kubectl\" with subresource \"scale\" using apps/v1: .spec.replicas",
         ),
+        ("load-balancer", "LoadBalancer without an address"),
+        ("volume", "PersistentVolumeClaim not bound"),
+        ("volume", "ProvisioningFailed: storageclass.storage.k8s.io \"fast\" not found"),
         ("logged-out", "the server has asked for the client to provide credentials"),
         (
             "anti-affinity",

@@ -204,9 +204,19 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         id: "volume",
-        words: &[&["unbound immediate persistentvolumeclaims"]],
+        words: &[
+            &["unbound immediate persistentvolumeclaims"],
+            &["persistentvolumeclaim not bound"],
+            &["provisioningfailed"],
+        ],
         cause: "its volume is not there: no StorageClass makes it",
         fix: "kubectl -n {namespace} get pvc; kubectl get storageclass  # k3s brings `local-path` unless it is disabled",
+    },
+    Known {
+        id: "load-balancer",
+        words: &[&["loadbalancer without an address"]],
+        cause: "nothing gives Services of type LoadBalancer an address: k3s' servicelb is disabled, and no other does",
+        fix: "install what gives addresses first (such as an address pool of Cilium), or set another type of Service in the values",
     },
     Known {
         id: "node-selector",

@@ -172,6 +172,7 @@ pub(super) struct Spec {
     pub(super) completions: Option<i64>,
     #[serde(rename = "clusterIP")]
     cluster_ip: String,
+    pub(super) r#type: String,
     renew_time: Option<String>,
     acquire_time: Option<String>,
     holder_identity: Option<String>,
@@ -181,7 +182,8 @@ pub(super) struct Spec {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Status {
-    phase: String,
+    pub(super) phase: String,
+    pub(super) load_balancer: LoadBalancer,
     pub(super) conditions: Vec<Condition>,
     pub(super) addresses: Vec<super::node::Address>,
     pub(super) node_info: super::node::Info,
@@ -190,6 +192,12 @@ pub(super) struct Status {
     pub(super) number_available: i64,
     pub(super) desired_number_scheduled: i64,
     pub(super) succeeded: i64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LoadBalancer {
+    pub(super) ingress: Vec<serde::de::IgnoredAny>,
 }
 
 #[derive(Clone, Default, Deserialize)]

@@ -1,4 +1,4 @@
-//! Workloads: what runs pods, and whether as many are ready as it wants.
+//! Workloads: what runs pods, and whether as many are ready as it wants; and what else a release waits for.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,10 @@ use crate::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::segment;
 
-/// A Deployment, DaemonSet or StatefulSet.
+/// A Deployment, DaemonSet, StatefulSet or Job; or a Service that wants an address of a load balancer or a
+/// `PersistentVolumeClaim` that wants a volume, for which helm waits as it does for pods.
+///
+/// Source: `status.Compute` of <https://github.com/fluxcd/cli-utils>, which helm 4 waits with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
     /// Its kind.
@@ -24,9 +27,9 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
-    /// How many of its pods are ready.
+    /// How many of its pods are ready; of addresses or volumes, whether it has one.
     pub have: i64,
-    /// How many it wants.
+    /// How many it wants; 0 where nothing has to be waited for.
     pub want: i64,
 }
 
@@ -36,6 +39,11 @@ impl Workload {
             "DaemonSet" => (status.number_available, status.desired_number_scheduled),
             "StatefulSet" => (status.ready_replicas, spec.replicas.unwrap_or(1)),
             "Job" => (status.succeeded, spec.completions.unwrap_or(1)),
+            SERVICE => {
+                let has_address = !status.load_balancer.ingress.is_empty();
+                (has_address.into(), (spec.r#type == "LoadBalancer").into())
+            }
+            CLAIM => ((status.phase == "Bound").into(), 1),
             _ => (status.available_replicas, spec.replicas.unwrap_or(1)),
         };
         let Meta { name, namespace, labels, annotations, .. } = metadata;
@@ -105,16 +113,24 @@ pub fn pending(workloads: &[Workload], release: &str) -> Vec<String> {
     lacking(workloads, release).map(Workload::words).collect()
 }
 
-/// What runs pods.
-const LISTS: [(&str, &str); 4] = [
+/// What may want an address.
+pub const SERVICE: &str = "Service";
+
+/// What wants a volume.
+pub const CLAIM: &str = "PersistentVolumeClaim";
+
+/// What is waited for.
+const LISTS: [(&str, &str); 6] = [
     ("DaemonSet", "/apis/apps/v1/namespaces/{}/daemonsets"),
     ("Deployment", "/apis/apps/v1/namespaces/{}/deployments"),
     ("StatefulSet", "/apis/apps/v1/namespaces/{}/statefulsets"),
     ("Job", "/apis/batch/v1/namespaces/{}/jobs"),
+    (SERVICE, "/api/v1/namespaces/{}/services"),
+    (CLAIM, "/api/v1/namespaces/{}/persistentvolumeclaims"),
 ];
 
 impl Toolbox {
-    /// What runs pods in a namespace.
+    /// What a release in this namespace may wait for.
     ///
     /// # Errors
     ///

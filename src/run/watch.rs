@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::{SAY_EVERY, seconds};
+use crate::desired::brings_network;
 use crate::desired::releases::Release;
 use crate::diagnose::known::{Diagnosis, Known, find};
 use crate::diagnose::look::{Seen, told};
@@ -23,10 +24,10 @@ use crate::tools::Toolbox;
 use crate::verify::stalled_instance;
 
 /// What has just begun is not looked at.
-const YOUNG: Duration = Duration::from_secs(2);
+const YOUNG: Duration = Duration::from_millis(1500);
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(1500);
+/// Between two looks at least.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A release that helm works at.
 #[derive(Clone, Copy)]
@@ -73,7 +74,7 @@ impl<'a> Watcher<'a> {
     pub(super) async fn keep(&self, at_work: impl Fn() -> Vec<AtWork<'a>>) -> (String, Diagnosis) {
         // Most releases are done before there is anything to see.
         while at_work().iter().all(|one| one.since.elapsed() < YOUNG) {
-            sleep(PAUSE / 3).await;
+            sleep(YOUNG / 3).await;
         }
         let wake = || self.woken.notify_one();
         tokio::select! {
@@ -84,24 +85,29 @@ impl<'a> Watcher<'a> {
     }
 
     async fn look_again_and_again(&self, at_work: impl Fn() -> Vec<AtWork<'a>>) -> (String, Diagnosis) {
-        let mut unsettled = false;
+        // When what was seen is worth a warning if it is still there.
+        let mut unsettled: Option<Instant> = None;
         loop {
             let until_said = SAY_EVERY.saturating_sub(self.said.get().elapsed());
+            let next = unsettled.map_or(until_said, |then| then.saturating_duration_since(Instant::now()));
             tokio::select! {
                 () = self.woken.notified() => {}
-                () = sleep(if unsettled { PAUSE } else { until_said }) => {}
+                () = sleep(next.min(until_said)) => {}
             }
             let due = self.said.get().elapsed() >= SAY_EVERY;
-            unsettled = false;
-            for one in at_work() {
-                if one.since.elapsed() < YOUNG {
-                    unsettled = true;
+            unsettled = None;
+            let at_work = at_work();
+            let network_comes = at_work.iter().any(|one| brings_network(one.release.chart_name()));
+            for one in at_work {
+                let young = one.since + YOUNG;
+                if Instant::now() < young {
+                    unsettled = Some(sooner(unsettled, young));
                     continue;
                 }
                 // The cluster may be away for a while; the next look tells.
-                match self.look(one, due).await {
+                match self.look(one, due, network_comes).await {
                     Ok(Look::InVain(diagnosis)) => return (one.release.id(), diagnosis),
-                    Ok(Look::Unsettled) => unsettled = true,
+                    Ok(Look::Unsettled(then)) => unsettled = Some(sooner(unsettled, then)),
                     Ok(Look::Settled) | Err(_) => {}
                 }
             }
@@ -112,7 +118,7 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    async fn look(&self, one: AtWork<'a>, due: bool) -> Result<Look, Error> {
+    async fn look(&self, one: AtWork<'a>, due: bool, network_comes: bool) -> Result<Look, Error> {
         let id = one.release.id();
         let seen = Seen::of(self.tools, &id).await?;
         let pending = pending(&seen.workloads, &id).join(", ");
@@ -125,7 +131,7 @@ impl<'a> Watcher<'a> {
             let stalled = Trouble { object, stage: Stage::Refused, state, crashed: None };
             return Ok(Look::InVain(told(self.tools, &id, stalled).await));
         }
-        let mut unsettled = false;
+        let mut unsettled = None;
         let mut there = BTreeSet::new();
         for trouble in troubles {
             let key = (id.clone(), key(&trouble));
@@ -134,8 +140,9 @@ impl<'a> Watcher<'a> {
                 continue;
             }
             let since = *self.troubles.borrow_mut().entry(key.clone()).or_insert_with(Instant::now);
-            if since.elapsed() < grace(&trouble) {
-                unsettled = true;
+            let worth_a_warning = since + grace(&trouble, network_comes);
+            if Instant::now() < worth_a_warning {
+                unsettled = Some(sooner(unsettled, worth_a_warning));
                 continue;
             }
             let ends =
@@ -149,16 +156,20 @@ impl<'a> Watcher<'a> {
         }
         // What is over begins anew when it comes again.
         self.troubles.borrow_mut().retain(|key, _| key.0 != id || there.contains(key));
-        Ok(if unsettled { Look::Unsettled } else { Look::Settled })
+        Ok(unsettled.map_or(Look::Settled, Look::Unsettled))
     }
+}
+
+fn sooner(one: Option<Instant>, other: Instant) -> Instant {
+    one.map_or(other, |one| one.min(other))
 }
 
 /// What a look has found.
 enum Look {
     /// Nothing that has not been said.
     Settled,
-    /// Something that is said if it is still there soon.
-    Unsettled,
+    /// Something that is said if it is still there then.
+    Unsettled(Instant),
     /// The release waits in vain.
     InVain(Diagnosis),
 }
@@ -172,12 +183,18 @@ fn key(trouble: &Trouble) -> String {
 }
 
 /// How long a trouble is there before it is worth a warning: much of it is over by itself while a cluster comes up.
-fn grace(trouble: &Trouble) -> Duration {
-    // Before there is a network, no node is ready.
+/// `network_comes` tells whether the network is one of the releases at work: until it is there, no node is ready.
+fn grace(trouble: &Trouble, network_comes: bool) -> Duration {
     let waits_for_network =
         find(&trouble.state).is_some_and(|known| ["node-not-ready", "node-down", "cni"].contains(&known.id));
     Duration::from_secs(match trouble.stage {
-        _ if waits_for_network => 10,
+        _ if waits_for_network => {
+            if network_comes {
+                10
+            } else {
+                3
+            }
+        }
         Stage::Unstarted => 0,
         Stage::Unplaced | Stage::Refused | Stage::Ended => 2,
         Stage::Node | Stage::Warned => 8,
@@ -240,10 +257,12 @@ mod tests {
 
     #[test]
     fn what_is_over_soon_is_not_warned_of() {
-        let wait = |stage, state: &str| grace(&trouble("Pod n/a-b", stage, state)).as_secs();
+        let wait = |stage, state: &str| grace(&trouble("Pod n/a-b", stage, state), true).as_secs();
         assert_eq!(wait(Stage::Unstarted, "container main: ImagePullBackOff"), 0);
         assert_eq!(wait(Stage::Unplaced, "1 Insufficient cpu."), 2);
-        assert_eq!(wait(Stage::Unplaced, "untolerated taint {node.kubernetes.io/not-ready: }"), 10);
+        let no_node = "untolerated taint {node.kubernetes.io/not-ready: }";
+        assert_eq!(wait(Stage::Unplaced, no_node), 10);
+        assert_eq!(grace(&trouble("Pod n/a-b", Stage::Unplaced, no_node), false).as_secs(), 3);
         assert!(wait(Stage::Unready, "container main: runs, and is not ready") > 10);
     }
 }
