@@ -238,12 +238,12 @@ impl Again {
 }
 
 fn fix(object: &str, reason: &str) -> String {
-    if reason.to_lowercase().contains("decrypt") {
-        return "put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key".to_owned();
-    }
     let (kind, path) = object.split_once(' ').unwrap_or((object, ""));
     if let Some(known) = find(reason) {
         return known.fix(path, None);
+    }
+    if reason.to_lowercase().contains("decrypt") {
+        return "put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key".to_owned();
     }
     let (namespace, name) = path.split_once('/').unwrap_or(("", path));
     format!("kubectl --namespace {namespace} describe {} {name}", kind.to_lowercase())

@@ -249,6 +249,10 @@ mod tests {
             "conflict",
             "Apply failed with 1 conflict: conflict with \"kubectl\" with subresource \"scale\" using apps/v1: .spec.replicas",
         ),
+        (
+            "age-key-missing",
+            "Kustomization flux-system/flux-system: BuildFailed: failed to get decryption Secret 'flux-system/sops-age': secrets \"sops-age\" not found",
+        ),
         ("load-balancer", "LoadBalancer without an address"),
         ("volume", "PersistentVolumeClaim not bound"),
         ("volume", "ProvisioningFailed: storageclass.storage.k8s.io \"fast\" not found"),

@@ -165,6 +165,12 @@ pub(super) const TABLE: &[Known] = &[
         cause: "the Git server refuses the key or password that Flux has, or Flux has none",
         fix: "put the deploy key into bootstrap/*.sops.yaml as a Secret of flux-system, name it in FLUX_GIT_PULL_SECRET, and run it again",
     },
+    Known {
+        id: "age-key-missing",
+        words: &[&["secrets \"sops-age\" not found"]],
+        cause: "Flux wants the age key, and the cluster has none",
+        fix: "put the key that this repository is encrypted for into age.key, and run it again",
+    },
     // What pods wait for.
     Known {
         id: "anti-affinity",
