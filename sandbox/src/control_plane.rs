@@ -149,7 +149,8 @@ impl ControlPlane {
         self.api_server = None;
     }
 
-    /// Starts the API server on the port it had, and the components that do not outlive its absence.
+    /// Starts the API server on the port it had, and anew what is one process with it in k3s: left alone, the controllers
+    /// would stay away for up to another minute.
     pub(crate) fn start_api_server(&mut self) -> Result<()> {
         let first = self.api_server.is_none() && self.kwok.is_none();
         let mut tries = 0;
@@ -184,18 +185,13 @@ impl ControlPlane {
     }
 
     fn start_clients(&mut self) -> Result<()> {
-        fn ended(service: &mut Option<Service>) -> bool {
-            service.as_mut().is_none_or(|service| service.ended().is_some())
-        }
-        if ended(&mut self.controller_manager) {
-            self.controller_manager = None;
-            self.controller_manager = Some(self.start_controller_manager()?);
-        }
-        if ended(&mut self.scheduler) {
-            self.scheduler = None;
-            self.scheduler = Some(self.start_scheduler()?);
-        }
-        if ended(&mut self.kwok) {
+        // Each is ended before the next of its kind begins.
+        self.controller_manager = None;
+        self.controller_manager = Some(self.start_controller_manager()?);
+        self.scheduler = None;
+        self.scheduler = Some(self.start_scheduler()?);
+        // A kubelet outlives it.
+        if self.kwok.as_mut().is_none_or(|kwok| kwok.ended().is_some()) {
             self.kwok = None;
             self.kubelet = None;
             self.kwok = Some(self.start_kwok()?);
@@ -276,7 +272,7 @@ impl ControlPlane {
             "kube-controller-manager",
             self.program("kube-controller-manager")
                 .arg(format!("--kubeconfig={}", kubeconfig.display()))
-                // Without an election it outlives an API server that goes away.
+                // There is no other.
                 .arg("--leader-elect=false")
                 .arg("--secure-port=0")
                 .arg("--allocate-node-cidrs=false")

@@ -149,6 +149,11 @@ mod tests {
         Report { seconds: 139.0, cluster: Some(cluster), releases, ..Report::default() }
     }
 
+    /// Snapshots keep no empty line at the start.
+    fn shown(report: &Report) -> String {
+        text(report).strip_prefix('\n').unwrap().to_owned()
+    }
+
     #[test]
     fn a_good_run() {
         let flux = FluxReport {
@@ -156,7 +161,7 @@ mod tests {
             revision: "main@sha1:4b".to_owned(),
         };
         let report = Report { result: "complete", flux: Some(flux), ..report() };
-        assert_snapshot!(text(&report), @r"
+        assert_snapshot!(shown(&report), @r"
         ## k3s-boot: complete
 
         Flux syncs `ssh://git@example.org/home.git` at `main@sha1:4b`, after 2m19s.
@@ -187,7 +192,7 @@ mod tests {
         };
         let log = Some("/state/x.log".to_owned());
         let report = Report { result: "failed", failure: Some(failure), log, ..report() };
-        assert_snapshot!(text(&report), @r"
+        assert_snapshot!(shown(&report), @r"
         ## k3s-boot: failed
 
         Failed to sync Helm releases, after 2m19s.

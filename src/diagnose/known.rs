@@ -253,7 +253,6 @@ mod tests {
             "age-key-missing",
             "Kustomization flux-system/flux-system: BuildFailed: failed to get decryption Secret 'flux-system/sops-age': secrets \"sops-age\" not found",
         ),
-        ("load-balancer", "LoadBalancer without an address"),
         ("volume", "PersistentVolumeClaim not bound"),
         ("volume", "ProvisioningFailed: storageclass.storage.k8s.io \"fast\" not found"),
         ("logged-out", "the server has asked for the client to provide credentials"),

@@ -3,7 +3,7 @@
 use super::pods::{Stage, Trouble, worst};
 use crate::observed::events::{Event, last_about};
 use crate::observed::pods::Pod;
-use crate::observed::workloads::{CLAIM, SERVICE, Workload, lacking};
+use crate::observed::workloads::{CLAIM, Workload, lacking};
 
 /// What is in the way of a release (`namespace/name`), the worst first: of each of its workloads that lacks pods the worst
 /// pod, or what the cluster says of the workload itself.
@@ -22,17 +22,13 @@ fn of_workload(workload: &Workload, pods: &[Pod], events: &[Event]) -> Option<Tr
     // There may be no pod at all: a quota, or an admission that refuses it, is told of the workload.
     let event = last_about(events, workload);
     let said = event.map(|event| format!("{}: {}", event.reason, event.message));
-    // Where nothing gives addresses or volumes, nothing warns of it either.
-    let unsaid = match workload.kind.as_str() {
-        SERVICE => Some("LoadBalancer without an address"),
-        CLAIM => Some("PersistentVolumeClaim not bound"),
-        _ => None,
-    };
+    // Where nothing gives volumes, nothing warns of it either.
+    let unsaid = (workload.kind == CLAIM).then(|| format!("{CLAIM} not bound"));
     let refused = event.is_some_and(|event| event.reason == "FailedCreate");
     Some(Trouble {
         object: format!("{} {}/{}", workload.kind, workload.namespace, workload.name),
         stage: if refused { Stage::Refused } else { Stage::Warned },
-        state: said.or_else(|| unsaid.map(ToOwned::to_owned))?,
+        state: said.or(unsaid)?,
         crashed: None,
     })
 }
@@ -81,8 +77,8 @@ mod tests {
     }
 
     #[test]
-    fn what_gets_no_address_and_no_volume_is_told() {
-        let workloads = [workload(SERVICE, "ingress"), workload(CLAIM, "data")];
+    fn a_claim_that_gets_no_volume_is_told() {
+        let workloads = [workload(CLAIM, "data")];
         let failed = Event {
             kind: CLAIM.to_owned(),
             namespace: "n".to_owned(),
@@ -95,10 +91,9 @@ mod tests {
             let told = in_the_way("n/cilium", &workloads, &[], events);
             told.into_iter().map(|one| format!("{}: {}", one.object, one.state)).collect::<Vec<_>>()
         };
-        let address = "Service n/ingress: LoadBalancer without an address";
-        let volume = "PersistentVolumeClaim n/data: ";
-        assert_eq!(told(&[]), [address, &format!("{volume}PersistentVolumeClaim not bound")]);
-        let said = format!("{volume}ProvisioningFailed: storageclass.storage.k8s.io \"fast\" not found");
-        assert_eq!(told(&[failed]), [address, &said]);
+        let claim = "PersistentVolumeClaim n/data: ";
+        assert_eq!(told(&[]), [format!("{claim}PersistentVolumeClaim not bound")]);
+        let said = "ProvisioningFailed: storageclass.storage.k8s.io \"fast\" not found";
+        assert_eq!(told(&[failed]), [format!("{claim}{said}")]);
     }
 }

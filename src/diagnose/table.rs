@@ -219,12 +219,6 @@ pub(super) const TABLE: &[Known] = &[
         fix: "kubectl -n {namespace} get pvc; kubectl get storageclass  # k3s brings `local-path` unless it is disabled",
     },
     Known {
-        id: "load-balancer",
-        words: &[&["loadbalancer without an address"]],
-        cause: "nothing gives Services of type LoadBalancer an address: k3s' servicelb is disabled, and no other does",
-        fix: "install what gives addresses first (such as an address pool of Cilium), or set another type of Service in the values",
-    },
-    Known {
         id: "node-selector",
         words: &[&["didn't match pod's node affinity/selector"]],
         cause: "no node has the labels that the pod asks for",

@@ -172,7 +172,6 @@ pub(super) struct Spec {
     pub(super) completions: Option<i64>,
     #[serde(rename = "clusterIP")]
     cluster_ip: String,
-    pub(super) r#type: String,
     renew_time: Option<String>,
     acquire_time: Option<String>,
     holder_identity: Option<String>,
@@ -183,7 +182,6 @@ pub(super) struct Spec {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Status {
     pub(super) phase: String,
-    pub(super) load_balancer: LoadBalancer,
     pub(super) conditions: Vec<Condition>,
     pub(super) addresses: Vec<super::node::Address>,
     pub(super) node_info: super::node::Info,
@@ -192,12 +190,6 @@ pub(super) struct Status {
     pub(super) number_available: i64,
     pub(super) desired_number_scheduled: i64,
     pub(super) succeeded: i64,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct LoadBalancer {
-    pub(super) ingress: Vec<serde::de::IgnoredAny>,
 }
 
 #[derive(Clone, Default, Deserialize)]

@@ -1,4 +1,4 @@
-//! Workloads: what runs pods, and whether as many are ready as it wants; and what else a release waits for.
+//! Workloads: what runs pods, and whether as many are ready as it wants; and claims of volumes, for which a release waits too.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::segment;
 
-/// A Deployment, DaemonSet, StatefulSet or Job; or a Service that wants an address of a load balancer or a
-/// `PersistentVolumeClaim` that wants a volume, for which helm waits as it does for pods.
+/// A Deployment, DaemonSet, StatefulSet or Job; or a `PersistentVolumeClaim`, for which helm waits as it does for pods. It
+/// does not wait for the address of a load balancer.
 ///
 /// Source: `status.Compute` of <https://github.com/fluxcd/cli-utils>, which helm 4 waits with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,9 +27,9 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
-    /// How many of its pods are ready; of addresses or volumes, whether it has one.
+    /// How many of its pods are ready; of a claim, whether it has its volume.
     pub have: i64,
-    /// How many it wants; 0 where nothing has to be waited for.
+    /// How many it wants.
     pub want: i64,
 }
 
@@ -39,10 +39,6 @@ impl Workload {
             "DaemonSet" => (status.number_available, status.desired_number_scheduled),
             "StatefulSet" => (status.ready_replicas, spec.replicas.unwrap_or(1)),
             "Job" => (status.succeeded, spec.completions.unwrap_or(1)),
-            SERVICE => {
-                let has_address = !status.load_balancer.ingress.is_empty();
-                (has_address.into(), (spec.r#type == "LoadBalancer").into())
-            }
             CLAIM => ((status.phase == "Bound").into(), 1),
             _ => (status.available_replicas, spec.replicas.unwrap_or(1)),
         };
@@ -113,19 +109,15 @@ pub fn pending(workloads: &[Workload], release: &str) -> Vec<String> {
     lacking(workloads, release).map(Workload::words).collect()
 }
 
-/// What may want an address.
-pub const SERVICE: &str = "Service";
-
 /// What wants a volume.
 pub const CLAIM: &str = "PersistentVolumeClaim";
 
 /// What is waited for.
-const LISTS: [(&str, &str); 6] = [
+const LISTS: [(&str, &str); 5] = [
     ("DaemonSet", "/apis/apps/v1/namespaces/{}/daemonsets"),
     ("Deployment", "/apis/apps/v1/namespaces/{}/deployments"),
     ("StatefulSet", "/apis/apps/v1/namespaces/{}/statefulsets"),
     ("Job", "/apis/batch/v1/namespaces/{}/jobs"),
-    (SERVICE, "/api/v1/namespaces/{}/services"),
     (CLAIM, "/api/v1/namespaces/{}/persistentvolumeclaims"),
 ];
 

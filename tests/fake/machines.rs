@@ -182,6 +182,8 @@ fn summary(boot: &Boot) -> String {
             _ => word.to_owned(),
         }
     };
+    // Snapshots keep no empty line at the start, which sets it apart from what stands above it.
+    let text = text.strip_prefix('\n').unwrap_or_else(|| panic!("{text}"));
     let lines = text.lines().map(|line| line.split(' ').map(word).collect::<Vec<_>>().join(" "));
     lines.collect::<Vec<_>>().join("\n")
 }

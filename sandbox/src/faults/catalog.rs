@@ -138,22 +138,6 @@ pub(super) const FAULTS: &[Fault] = &[
         ),
         Plain::Fails("Deployment/kube-system/coredns"),
     ),
-    // What nobody gives.
-    fault(
-        "load-balancer",
-        "no address for a LoadBalancer",
-        &[Injection::Values(&[(
-            COREDNS,
-            "priorityClassName: system-cluster-critical\nserviceType: LoadBalancer\n",
-        )])],
-        expect(
-            6,
-            "Service kube-system/kube-dns",
-            &["nothing gives Services of type LoadBalancer an address"],
-            "install what gives addresses first",
-        ),
-        Plain::Fails("Service/kube-system/kube-dns"),
-    ),
     // What the kubelet cannot run.
     fault(
         "image-missing",
