@@ -75,9 +75,9 @@ enum Cmd {
         #[arg(long, default_value_t = 25)]
         signals: usize,
     },
-    /// Injects whatever goes wrong with a bootstrap, one fault after the other, into `k3s-boot apps` and into plain helmfile at
-    /// the same time; checks what k3s-boot says of each, and that the next run converges once the fault is lifted. About a
-    /// minute and a half each; several campaigns may run side by side
+    /// Injects whatever goes wrong with a bootstrap, one fault after the other, into `k3s-boot apps` and then into plain
+    /// helmfile; checks what k3s-boot says of each, and that the next run converges once the fault is lifted. About two
+    /// minutes each; times are right only if nothing else runs
     Faults {
         /// Names of faults [default: all]
         #[arg(long, num_args = 1.., value_name = "NAME")]
