@@ -285,5 +285,12 @@ mod tests {
             _ = parse(&format!("AGE-SECRET-KEY-1{data}"));
             _ = recipients_in(&text).count();
         }
+
+        /// With a right checksum, which no text has by chance.
+        #[test]
+        fn no_identity_of_another_length_makes_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
+            let line = bech32::encode_upper::<Bech32>(Hrp::parse("AGE-SECRET-KEY-").unwrap(), &bytes).unwrap();
+            assert_eq!(parse(&line).is_ok(), bytes.len() == 32, "{line}");
+        }
     }
 }

@@ -422,5 +422,13 @@ mod tests {
                 _ = super::parse(Path::new("a"), &text.into(), &HashKey::default(), &Redactor::default());
             }
         }
+
+        /// What is encoded well and is no text.
+        #[test]
+        fn no_bytes_of_a_secret_make_it_panic(bytes: Vec<u8>, key in "[a-z.]{0,9}|age.agekey") {
+            let data = serde_json::json!({key: STANDARD.encode(&bytes)});
+            let secret = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": "b"}, "data": data});
+            _ = super::parse(Path::new("a"), &secret.to_string().into(), &HashKey::default(), &Redactor::default());
+        }
     }
 }
