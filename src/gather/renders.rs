@@ -74,7 +74,7 @@ async fn of_helmfile(
     let done = done.await?;
     for release in there {
         let objects = match &done {
-            Ok(()) => read(&folder.join(&release.namespace).join(&release.name)),
+            Ok(()) => read(&folder.join(&release.namespace).join(&release.name), all),
             Err(reason) => Err(reason.clone()),
         };
         rendered.insert(release.id(), objects);
@@ -84,14 +84,31 @@ async fn of_helmfile(
     Ok(rendered)
 }
 
-fn read(folder: &Path) -> Known<Vec<Value>> {
+/// Reads manifests. Unless all is wanted of them, schemas are left out: no rule looks at those, and they take more memory
+/// than all the rest.
+fn read(folder: &Path, all: bool) -> Known<Vec<Value>> {
     let mut objects = Vec::new();
     for entry in files::walk(folder, |_| true).filter(|entry| !entry.kind.is_dir()) {
         let text = files::text(&entry.path, files::LARGEST);
         let text = text.map_err(|error| format!("{}: {error}", entry.name()))?;
-        objects.extend(manifests::parse(&text).map_err(|error| format!("{}: {error}", entry.name()))?);
+        let mut parsed = manifests::parse(&text).map_err(|error| format!("{}: {error}", entry.name()))?;
+        if !all {
+            parsed.iter_mut().for_each(forget_schemas);
+        }
+        objects.append(&mut parsed);
     }
     Ok(objects)
+}
+
+/// Takes the schemas out of a `CustomResourceDefinition`.
+fn forget_schemas(object: &mut Value) {
+    if object["kind"] == "CustomResourceDefinition"
+        && let Some(versions) = object.pointer_mut("/spec/versions").and_then(Value::as_array_mut)
+    {
+        for version in versions.iter_mut().filter_map(Value::as_object_mut) {
+            version.remove("schema");
+        }
+    }
 }
 
 /// Who owns those of the objects that exist.
