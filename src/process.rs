@@ -183,12 +183,7 @@ impl Runner {
         if let Some(cause) = self.stop.cause() {
             return Err(ProcessError::Interrupted { cause });
         }
-        if invocation.deadline.is_zero() {
-            return Err(ProcessError::Deadline { tool, after: Duration::ZERO, talk: String::new() });
-        }
-        self.transcript.started(&invocation);
-        let mut child = self.spawn(&invocation).map_err(|source| ProcessError::Spawn { tool, source })?;
-        let group = Group::of(&child);
+        let (mut child, group) = self.begin(&invocation)?;
         if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), invocation.stdin.take()) {
             // A tool that ends without reading breaks the pipe; its exit code then says why.
             tokio::spawn(async move {
@@ -203,6 +198,18 @@ impl Runner {
         }
         group.disarm();
         result
+    }
+
+    /// Starts a tool, unless it has no time at all.
+    fn begin(&self, invocation: &Invocation) -> Result<(Child, Group), ProcessError> {
+        let Invocation { tool, deadline, .. } = *invocation;
+        if deadline.is_zero() {
+            return Err(ProcessError::Deadline { tool, after: deadline, talk: String::new() });
+        }
+        self.transcript.started(invocation);
+        let child = self.spawn(invocation).map_err(|source| ProcessError::Spawn { tool, source })?;
+        let group = Group::of(&child);
+        Ok((child, group))
     }
 
     fn spawn(&self, invocation: &Invocation) -> std::io::Result<Child> {

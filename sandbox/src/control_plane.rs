@@ -88,12 +88,13 @@ impl ControlPlane {
             let crd = tools.kwok_stage(&format!("kwok.x-k8s.io_{kind}.yaml"))?;
             client.apply_yaml(&crd_path(&format!("{kind}.kwok.x-k8s.io")), &crd)?;
         }
-        plane.start_clients()?;
+        // kwok that asks too early asks again after pauses that grow.
         wait_for("the API server to know stages", START_LIMIT, || {
             // A new kind is not found at first, then asked to be tried again.
             let (status, _) = client.get_raw("/apis/kwok.x-k8s.io/v1alpha1/stages")?;
             Ok((status == 200).then_some(()))
         })?;
+        plane.start_clients()?;
         Ok(plane)
     }
 

@@ -62,12 +62,7 @@ impl Runner {
         ready: &'static str,
     ) -> Result<Result<Service, Output>, ProcessError> {
         let Invocation { tool, deadline, .. } = invocation;
-        if deadline.is_zero() {
-            return Err(ProcessError::Deadline { tool, after: deadline, talk: String::new() });
-        }
-        self.transcript.started(&invocation);
-        let child = self.spawn(&invocation).map_err(|source| ProcessError::Spawn { tool, source })?;
-        let group = Group::of(&child);
+        let (child, group) = self.begin(&invocation)?;
         let (sender, state) = watch::channel(State::Starting);
         tokio::spawn(attend(child, tool, ready, self.transcript.clone(), sender));
         let service = Service { state, group };

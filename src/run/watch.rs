@@ -188,13 +188,8 @@ fn grace(trouble: &Trouble, network_comes: bool) -> Duration {
     let waits_for_network =
         find(&trouble.state).is_some_and(|known| ["node-not-ready", "node-down", "cni"].contains(&known.id));
     Duration::from_secs(match trouble.stage {
-        _ if waits_for_network => {
-            if network_comes {
-                10
-            } else {
-                3
-            }
-        }
+        _ if waits_for_network && network_comes => 10,
+        _ if waits_for_network => 3,
         Stage::Unstarted => 0,
         Stage::Unplaced | Stage::Refused | Stage::Ended => 2,
         Stage::Node | Stage::Warned => 8,

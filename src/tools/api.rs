@@ -354,10 +354,7 @@ impl Toolbox {
                 }
                 // Whose answer we can do without is not waited for: it may be a kubelet that is away.
                 _ if call.within.is_some() => None,
-                answer => {
-                    let pause = self.api.away.pause(answer, start.elapsed());
-                    pause.filter(|pause| *pause * 2 < self.clock.left())
-                }
+                answer => self.api.away.pause(answer, start.elapsed(), self.clock.left()),
             };
             let Some(pause) = pause else { return answer };
             if call.stops {

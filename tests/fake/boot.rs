@@ -544,7 +544,6 @@ fn without_json_value(line: &str, key: &str) -> String {
     format!("{before}{key}: [...]{comma}\n")
 }
 
-/// What holds for every call of a tool, whatever the test.
 /// A call that was noted; none where the line has no end, for what wrote it was killed.
 fn noted(line: &str) -> Option<Value> {
     match serde_json::from_str(line) {
@@ -554,6 +553,7 @@ fn noted(line: &str) -> Option<Value> {
     }
 }
 
+/// What holds for every call of a tool, whatever the test.
 fn assert_call(call: &Value, cwd: &Path, helmfile_decrypts: bool) {
     assert_eq!(call["known"], true, "a call that no rule fits: {call}");
     assert_eq!(call["own_group"], true, "{call}");
@@ -754,6 +754,11 @@ impl Ran {
     pub(crate) fn mutating(&self) -> Vec<String> {
         let calls = self.calls.iter().filter(|call| is_mutating(call));
         calls.map(|call| self.line(call)).collect()
+    }
+
+    /// Whether the last change was to let go of the lock.
+    pub(crate) fn let_go_of_the_lock(&self) -> bool {
+        self.calls.iter().rfind(|call| is_mutating(call)).is_some_and(is_release)
     }
 
     /// All calls: the changes in their order, and what is read between two of them sorted, for it is read side by side.

@@ -277,8 +277,7 @@ fn the_deadline_of_the_run_passes_while_a_release_is_synced() {
     assert_snapshot!(before, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="0/1 nodes are available: 1 Insufficient cpu." reason="the run's deadline"#);
     let (_, after) = after.split_once('s').unwrap_or_else(|| panic!("{after}"));
     assert_snapshot!(after, @r#", still waiting for Deployment/cilium-operator 0/1" cause="no node has the processor time left that the pod asks for" log="[LOG]" fix="lower `resources.requests.cpu` in the values, or add a node" go_on="k3s-boot apps --timeout [TIMEOUT] --from apps""#);
-    let last = ran.mutating().pop().unwrap();
-    assert!(last.starts_with("api PUT") && last.contains("/leases/k3s-boot"), "{last}");
+    assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
     // helm gets what is left, less a margin, so that its reason is the last word if it has one.
     let sync = ran.calls_of("helmfile", "sync");
     let args: Vec<_> = sync[1]["argv"].as_array().unwrap().iter().filter_map(Value::as_str).collect();

@@ -148,6 +148,5 @@ fn a_lock_is_let_go_of_at_every_end() {
     assert_eq!(helmfile.rest(), ["INT"]);
     let ran = running.wait();
     assert_eq!(ran.code(), 130);
-    let last = ran.mutating().pop().unwrap();
-    assert!(last.starts_with("api PUT") && last.contains("/leases/k3s-boot"), "{last}");
+    assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
 }

@@ -28,8 +28,13 @@ pub(super) struct Away {
 
 impl Away {
     /// How long to wait before the request is made again, which has gone on for so long and was answered so; `None` when it
-    /// is not to be.
-    pub(super) fn pause(&self, answer: &Result<Answer, Error>, elapsed: Duration) -> Option<Duration> {
+    /// is not to be, for one because too little is `left` of the run.
+    pub(super) fn pause(
+        &self,
+        answer: &Result<Answer, Error>,
+        elapsed: Duration,
+        left: Duration,
+    ) -> Option<Duration> {
         let reason = match answer {
             Ok(answer) if answer.status < 500 => None,
             Ok(answer) => Some(words(answer.status, &answer.body)).filter(|words| {
@@ -46,7 +51,7 @@ impl Away {
             }
             return None;
         };
-        if !self.patient.get() || elapsed > LONGEST {
+        if !self.patient.get() || elapsed > LONGEST || left <= PAUSE * 2 {
             return None;
         }
         if self.since.get().is_none() {
@@ -74,15 +79,18 @@ mod tests {
         let answer = |status, body: &str| {
             Ok(Answer { request: String::new(), status, body: body.as_bytes().to_vec(), again: None })
         };
+        let pause = |answer: &_, elapsed| away.pause(answer, elapsed, LONGEST);
         let gone = answer(502, "dial tcp 10.0.0.1:6443: connect: connection refused");
-        assert_eq!(away.pause(&gone, Duration::ZERO), None);
+        assert_eq!(pause(&gone, Duration::ZERO), None);
         away.patient.set(true);
-        assert_eq!(away.pause(&gone, Duration::ZERO), Some(PAUSE));
+        assert_eq!(pause(&gone, Duration::ZERO), Some(PAUSE));
         assert!(away.since.get().is_some());
-        assert_eq!(away.pause(&answer(500, "etcdserver: leader changed"), Duration::ZERO), Some(PAUSE));
-        assert_eq!(away.pause(&answer(500, "out of order"), Duration::ZERO), None);
-        assert_eq!(away.pause(&gone, LONGEST * 2), None);
-        assert_eq!(away.pause(&answer(200, ""), Duration::ZERO), None);
+        assert_eq!(pause(&answer(500, "etcdserver: leader changed"), Duration::ZERO), Some(PAUSE));
+        assert_eq!(pause(&answer(500, "out of order"), Duration::ZERO), None);
+        assert_eq!(pause(&gone, LONGEST * 2), None);
+        assert_eq!(pause(&answer(200, ""), Duration::ZERO), None);
         assert!(away.since.get().is_none());
+        assert_eq!(away.pause(&gone, Duration::ZERO, PAUSE), None);
+        assert!(away.since.get().is_none(), "nothing is said of what is not tried again");
     }
 }
