@@ -44,6 +44,8 @@ pub(super) struct Told {
     /// The exit code; none if it was ended, by a signal or because it did not end.
     pub(super) code: Option<i32>,
     pub(super) took: Duration,
+    /// When the fault came about, since its start; zero for one that was there before.
+    pub(super) came: Duration,
 }
 
 /// What of the expected was told on a line that names the object.
@@ -133,6 +135,9 @@ impl Told {
             writeln!(text, "{:7.2} {line}", after.as_secs_f64())?;
         }
         writeln!(text, "{:7.2} ended: {:?}", self.took.as_secs_f64(), self.code)?;
+        if !self.came.is_zero() {
+            writeln!(text, "{:7.2} the fault had come about", self.came.as_secs_f64())?;
+        }
         fs::write(folder.join(format!("{who}.log")), text)?;
         Ok(())
     }
@@ -152,7 +157,7 @@ mod tests {
 
     fn told(code: i32, lines: &[(u64, &str)]) -> Told {
         let lines = lines.iter().map(|(after, line)| (Duration::from_secs(*after), (*line).to_owned()));
-        Told { lines: lines.collect(), code: Some(code), took: Duration::from_mins(1) }
+        Told { lines: lines.collect(), code: Some(code), took: Duration::from_mins(1), came: Duration::ZERO }
     }
 
     #[test]

@@ -13,9 +13,10 @@ pub(super) struct Row {
     pub(super) name: &'static str,
     what: &'static str,
     code: Option<i32>,
+    /// Counted from when both the run and the fault had begun.
     named: Option<Duration>,
-    /// How much of that time had passed when helm began the release, if it had begun one.
-    began: Option<Duration>,
+    /// The same, counted from when helm began the release, if it had begun one.
+    named_in_release: Option<Duration>,
     found: Found,
     plain: Option<Other>,
     problems: Vec<String>,
@@ -23,9 +24,9 @@ pub(super) struct Row {
 
 /// How plain helmfile did.
 struct Other {
+    /// Counted as for k3s-boot.
     ended: Duration,
-    /// When helm began the last release.
-    began: Option<Duration>,
+    ended_in_release: Option<Duration>,
     names: bool,
     /// Whether it could not see the fault.
     blind: bool,
@@ -50,8 +51,9 @@ impl Row {
         found: Found,
         problems: Vec<String>,
     ) -> Self {
-        let began = named.and_then(|named| told.last_before(named, BEGUN.0));
-        Self { name, what, code: told.code, named, began, found, plain: None, problems }
+        let named_in_release = named.and_then(|named| in_release(told, named, BEGUN.0));
+        let named = named.map(|named| named.saturating_sub(told.came));
+        Self { name, what, code: told.code, named, named_in_release, found, plain: None, problems }
     }
 
     /// A fault that could not be played.
@@ -72,8 +74,13 @@ impl Row {
             self.problems.push(format!("plain helmfile ended with {:?}", told.code));
         }
         let blind = expected == Plain::Blind || (passed && matches!(expected, Plain::Perhaps(_)));
-        let began = told.last_before(told.took, BEGUN.1);
-        self.plain = Some(Other { ended: told.took, began, names, blind, passed });
+        self.plain = Some(Other {
+            ended: told.took.saturating_sub(told.came),
+            ended_in_release: in_release(told, told.took, BEGUN.1),
+            names,
+            blind,
+            passed,
+        });
     }
 
     /// Whatever was not as expected.
@@ -109,8 +116,7 @@ impl Row {
     /// The same, counted from when helm began the release: what comes before it takes both the same time.
     fn ratio_of_release(&self) -> Option<f64> {
         let plain = self.plain.as_ref().filter(|plain| !plain.passed)?;
-        let (ours, theirs) = (self.named?.checked_sub(self.began?)?, plain.ended.checked_sub(plain.began?)?);
-        Some(theirs.as_secs_f64() / ours.as_secs_f64().max(0.01))
+        Some(plain.ended_in_release?.as_secs_f64() / self.named_in_release?.as_secs_f64().max(0.01))
     }
 
     /// How many seconds later it was named than plain helmfile failed; less than nothing if sooner.
@@ -151,6 +157,11 @@ pub(super) fn summary(rows: &[Row]) -> Vec<String> {
     lines
 }
 
+/// How long before this moment helm began a release; `words` tell of that.
+fn in_release(told: &Told, moment: Duration, words: &str) -> Option<Duration> {
+    moment.checked_sub(told.last_before(moment, words)?)
+}
+
 fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
@@ -166,7 +177,8 @@ mod tests {
         let mut row = Row::new(name, "something", &told, Some(Duration::from_secs(named)), found, Vec::new());
         let begun = (Duration::from_secs(10), "Upgrading release=x, chart=y".to_owned());
         let lines = vec![(Duration::ZERO, "Deployment/x not ready".to_owned()), begun];
-        row.meet_plain(plain, &Told { lines, code: Some(code), took: Duration::from_mins(1) });
+        let told = Told { lines, code: Some(code), took: Duration::from_mins(1), ..Told::default() };
+        row.meet_plain(plain, &told);
         row
     }
 
@@ -192,5 +204,16 @@ mod tests {
         assert_eq!(summary(&rows), expected);
         assert!(rows.iter().all(|row| row.problems().next().is_none()));
         assert_eq!(row("x", 1, Plain::Fails("x"), 0).problems().count(), 1);
+    }
+
+    #[test]
+    fn a_fault_that_comes_in_mid_run_is_counted_from_then() {
+        let told =
+            |came, took| Told { code: Some(6), came: Duration::from_secs(came), took, ..Told::default() };
+        let named = Some(Duration::from_secs(14));
+        let mut row =
+            Row::new("late", "late", &told(10, Duration::ZERO), named, Found::default(), Vec::new());
+        row.meet_plain(Plain::Fails(""), &told(8, Duration::from_secs(28)));
+        assert_eq!((row.ratio(), row.later()), (Some(5.0), Some(-16.0)));
     }
 }

@@ -51,21 +51,25 @@ impl Stand {
         }
         let room = fault.injections.iter().find_map(Injection::room);
         let over = AtomicBool::new(false);
-        let (told, webhooks) = std::thread::scope(|scope| {
+        let started = Instant::now();
+        let (told, late) = std::thread::scope(|scope| {
             let late = matches!(fault.when, When::Release(..)).then(|| {
                 scope.spawn(|| {
                     let comes = fault.when.wait(site, &|| over.load(Ordering::Relaxed));
-                    if comes { inject(site, fault) } else { Ok(Vec::new()) }
+                    let came = started.elapsed();
+                    anyhow::Ok((came, if comes { inject(site, fault)? } else { Vec::new() }))
                 })
             });
-            let told = run(site, commands(site), room);
+            let told = run(site, commands(site), room, started);
             over.store(true, Ordering::Relaxed);
             (told, late.map(std::thread::ScopedJoinHandle::join))
         });
-        if let Some(webhooks) = webhooks {
-            self.webhooks = webhooks.map_err(|_| anyhow::anyhow!("the thread of the fault panicked"))??;
+        let mut told = told?;
+        if let Some(late) = late {
+            (told.came, self.webhooks) =
+                late.map_err(|_| anyhow::anyhow!("the thread of the fault panicked"))??;
         }
-        told
+        Ok(told)
     }
 
     /// Makes everything right again.
@@ -96,8 +100,7 @@ fn inject(site: &Site, fault: &Fault) -> Result<Vec<Webhook>> {
 }
 
 /// Runs the commands, noting when each line was said.
-fn run(site: &Site, commands: Vec<Command>, room: Option<&str>) -> Result<Told> {
-    let started = Instant::now();
+fn run(site: &Site, commands: Vec<Command>, room: Option<&str>, started: Instant) -> Result<Told> {
     let lines = Mutex::new(Vec::new());
     let mut told = Told::default();
     for command in commands {
