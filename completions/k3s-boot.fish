@@ -37,8 +37,8 @@ json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
-complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
-json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'For people'
+json\t'One JSON document; one a line with `status --watch`'"
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s V -l version -d 'Print version'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, CRDs, apps, verify, summary'
@@ -53,7 +53,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l nodes -d 'Nod
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l request-timeout -d 'Deadline of one request to the API server [default: 10s]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l skip-check -d 'Leave a check out; `k3s-boot check` shows their names' -r -f -a "versions\t''
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l skip-check -d 'Leave a check out; docs/checks.md has their names' -r -f -a "versions\t''
 releases\t''
 mirror\t''
 flux-pair\t''
@@ -123,13 +123,13 @@ verify\t'Wait until Flux has taken over'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release-timeout -d 'Deadline of one release, unless the helmfile sets a shorter one [default: 15m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l nodes-timeout -d 'Deadline of waiting for nodes to register [default: 10m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l verify-timeout -d 'Deadline of waiting for Flux to sync [default: 10m]' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release -d 'Sync this release and what it needs that is not installed, and no other' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release -d 'Sync this release (NAME or NAMESPACE/NAME; more than once for more) and what it needs that is not installed, and no other' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l skip-release -d 'Leave this release out; what needs it is synced all the same' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l take -d 'With --force, sync this release although Flux or k3s owns it' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l downgrade -d 'Lower this release to the version of the helmfile, although a newer one is installed' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l fix-drift -d 'Put fields of this release back that somebody has changed in the cluster' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l fix-drift -d 'Set fields of this release back that somebody has changed in the cluster' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l uninstall -d 'Remove this release, for which the helmfile says `installed: false`' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l wait-lock -d 'How long to wait for another run to end [default: as long as it takes to see that it lives, 15s]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l wait-lock -d 'How long to wait for another run to end; at least until it is seen that it lives [default: 15s]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l cluster -d 'UID of kube-system of the cluster that is meant, when nothing else tells that it is the right one' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l context -d 'Kubeconfig context [default: the current one]' -r
@@ -144,13 +144,13 @@ json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
-json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'For people'
+json\t'One JSON document; one a line with `status --watch`'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l allow-hooks -d 'Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l strict -d 'Take warnings for errors'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l strict -d 'Treat warnings as errors'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l fail-fast -d 'End as soon as a pod cannot be placed, an image not be pulled, or a container crashes again and again; such things often mend by themselves while a cluster comes up, so that they are only warned of otherwise'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l force -d 'Sync what is as wanted too, but nothing that somebody else owns'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l rotate-age-key -d 'Replace an age key in the cluster that the file does not hold'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l force -d 'Sync releases that are as wanted, too; never those that Flux or k3s owns'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l rotate-age-key -d 'Replace the age key in the cluster, although the key file does not hold it'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s y -l yes -d 'Answer yes to questions; but whether this is the right cluster is answered with --cluster alone'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l dry-run -d 'Show what would be done, as `k3s-boot diff` does, and do nothing'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l list -d 'List the stages and the releases of each, without asking the cluster, and do nothing'
@@ -159,7 +159,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l nodes -d 'No
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l request-timeout -d 'Deadline of one request to the API server [default: 10s]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l skip-check -d 'Leave a check out; `k3s-boot check` shows their names' -r -f -a "versions\t''
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l skip-check -d 'Leave a check out; docs/checks.md has their names' -r -f -a "versions\t''
 releases\t''
 mirror\t''
 flux-pair\t''
@@ -284,10 +284,10 @@ json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
-json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'For people'
+json\t'One JSON document; one a line with `status --watch`'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l allow-hooks -d 'Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l strict -d 'Take warnings for errors'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l strict -d 'Treat warnings as errors'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l offline -d 'Check only what needs no cluster, and contact nothing: for a repository\'s CI'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l pin -d 'Write the cluster\'s UID into k3s-boot.yaml: it is the only one then that this repository bootstraps'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s y -l yes -d 'With --pin, replace another cluster\'s UID'
@@ -296,7 +296,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l nodes -d 'Nod
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l request-timeout -d 'Deadline of one request to the API server [default: 10s]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l skip-check -d 'Leave a check out; `k3s-boot check` shows their names' -r -f -a "versions\t''
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l skip-check -d 'Leave a check out; docs/checks.md has their names' -r -f -a "versions\t''
 releases\t''
 mirror\t''
 flux-pair\t''
@@ -345,11 +345,11 @@ flux-owned\t''
 newer\t''
 drift\t''
 flux-state\t''"
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l release -d 'Sync this release and what it needs that is not installed, and no other' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l release -d 'Sync this release (NAME or NAMESPACE/NAME; more than once for more) and what it needs that is not installed, and no other' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l skip-release -d 'Leave this release out; what needs it is synced all the same' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l take -d 'With --force, sync this release although Flux or k3s owns it' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l downgrade -d 'Lower this release to the version of the helmfile, although a newer one is installed' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l fix-drift -d 'Put fields of this release back that somebody has changed in the cluster' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l fix-drift -d 'Set fields of this release back that somebody has changed in the cluster' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l uninstall -d 'Remove this release, for which the helmfile says `installed: false`' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l context -d 'Kubeconfig context [default: the current one]' -r
@@ -364,12 +364,12 @@ json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
-json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'For people'
+json\t'One JSON document; one a line with `status --watch`'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l allow-hooks -d 'Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l strict -d 'Take warnings for errors'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l force -d 'Sync what is as wanted too, but nothing that somebody else owns'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l rotate-age-key -d 'Replace an age key in the cluster that the file does not hold'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l strict -d 'Treat warnings as errors'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l force -d 'Sync releases that are as wanted, too; never those that Flux or k3s owns'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l rotate-age-key -d 'Replace the age key in the cluster, although the key file does not hold it'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l manifests -d 'Compare every object that the releases make, too'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l exit-code -d 'End with exit code 7 if anything would be changed'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -386,12 +386,12 @@ json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
-json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'For people'
+json\t'One JSON document; one a line with `status --watch`'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -l watch -d 'Look again every two seconds until interrupted; with `json`, a line for each change'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l cluster -d 'UID of kube-system of the cluster that is meant' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l wait-lock -d 'How long to wait for another run to end [default: as long as it takes to see that it lives, 15s]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l wait-lock -d 'How long to wait for another run to end; at least until it is seen that it lives [default: 15s]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l context -d 'Kubeconfig context [default: the current one]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
@@ -405,8 +405,8 @@ json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
-json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'For people'
+json\t'One JSON document; one a line with `status --watch`'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l force -d 'Unlock releases too whose operation may still be at work, for it is younger than its timeout'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s y -l yes -d 'Answer yes to the question'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -423,8 +423,8 @@ json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
-json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'For people'
+json\t'One JSON document; one a line with `status --watch`'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l context -d 'Kubeconfig context [default: the current one]' -r
@@ -439,8 +439,8 @@ json\t'One JSON object a line, for machines'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l color -d 'When to colour log lines' -r -f -a "auto\t'On a terminal, as `NO_COLOR`, `CLICOLOR_FORCE` and `TERM` allow'
 always\t'Always'
 never\t'Never'"
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Log lines'
-json\t'One JSON document at the end'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s o -l output -d 'What to print on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'For people'
+json\t'One JSON document; one a line with `status --watch`'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, CRDs, apps, verify, summary'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "check" -d 'Tell every problem that a bootstrap would have, each with what mends it; changes nothing'

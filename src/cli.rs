@@ -100,9 +100,9 @@ pub enum Color {
 /// What stands on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
-    /// Log lines
+    /// For people
     Text,
-    /// One JSON document at the end
+    /// One JSON document; one a line with `status --watch`
     Json,
 }
 
@@ -124,10 +124,10 @@ pub struct Checks {
     /// Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read
     #[arg(long)]
     pub allow_hooks: bool,
-    /// Leave a check out; `k3s-boot check` shows their names
+    /// Leave a check out; docs/checks.md has their names
     #[arg(long, value_name = "ID", value_parser = rule_id(rules::skippable()))]
     pub skip_check: Vec<String>,
-    /// Take warnings for errors
+    /// Treat warnings as errors
     #[arg(long)]
     pub strict: bool,
 }
@@ -137,13 +137,13 @@ pub struct Checks {
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Releases and secrets")]
 pub struct Asked {
-    /// Sync this release and what it needs that is not installed, and no other
+    /// Sync this release (NAME or NAMESPACE/NAME; more than once for more) and what it needs that is not installed, and no other
     #[arg(long, value_name = "NAME")]
     pub release: Vec<String>,
     /// Leave this release out; what needs it is synced all the same
     #[arg(long, value_name = "NAME")]
     pub skip_release: Vec<String>,
-    /// Sync what is as wanted too, but nothing that somebody else owns
+    /// Sync releases that are as wanted, too; never those that Flux or k3s owns
     #[arg(long)]
     pub force: bool,
     /// With --force, sync this release although Flux or k3s owns it
@@ -152,13 +152,13 @@ pub struct Asked {
     /// Lower this release to the version of the helmfile, although a newer one is installed
     #[arg(long, value_name = "NAME")]
     pub downgrade: Vec<String>,
-    /// Put fields of this release back that somebody has changed in the cluster
+    /// Set fields of this release back that somebody has changed in the cluster
     #[arg(long, value_name = "NAME")]
     pub fix_drift: Vec<String>,
     /// Remove this release, for which the helmfile says `installed: false`
     #[arg(long, value_name = "NAME")]
     pub uninstall: Vec<String>,
-    /// Replace an age key in the cluster that the file does not hold
+    /// Replace the age key in the cluster, although the key file does not hold it
     #[arg(long)]
     pub rotate_age_key: bool,
 }
@@ -207,7 +207,7 @@ pub struct Apps {
     /// What is done that would not be done without being asked.
     #[command(flatten)]
     pub wishes: Asked,
-    /// How long to wait for another run to end [default: as long as it takes to see that it lives, 15s]
+    /// How long to wait for another run to end; at least until it is seen that it lives [default: 15s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub wait_lock: Option<Duration>,
     /// UID of kube-system of the cluster that is meant, when nothing else tells that it is the right one
@@ -295,7 +295,7 @@ pub struct Recover {
     /// UID of kube-system of the cluster that is meant
     #[arg(long, value_name = "UID")]
     pub cluster: Option<String>,
-    /// How long to wait for another run to end [default: as long as it takes to see that it lives, 15s]
+    /// How long to wait for another run to end; at least until it is seen that it lives [default: 15s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub wait_lock: Option<Duration>,
     /// Answer yes to the question

@@ -54,11 +54,9 @@ pub fn reference() -> String {
     command.build();
     let help = command.render_long_help().to_string();
     _ = write!(text, "\n```text\n{}\n```\n", trimmed(&help));
-    for name in ["apps", "check", "diff", "status", "completions", "man"] {
-        if let Some(sub) = command.find_subcommand_mut(name) {
-            let help = sub.render_long_help().to_string();
-            _ = write!(text, "\n## k3s-boot {name}\n\n```text\n{}\n```\n", trimmed(&help));
-        }
+    for sub in command.get_subcommands_mut().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+        let help = sub.render_long_help().to_string();
+        _ = write!(text, "\n## k3s-boot {}\n\n```text\n{}\n```\n", sub.get_name(), trimmed(&help));
     }
     text
 }

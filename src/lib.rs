@@ -106,11 +106,8 @@ fn print_usage(error: &clap::Error) {
 }
 
 fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
-    match std::io::stdout().lock().write_all(bytes) {
-        // Whoever reads has read enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        result => result.map(|()| ExitCode::SUCCESS).context("failed to write to stdout"),
-    }
+    let printed = report::read_or_not(std::io::stdout().lock().write_all(bytes));
+    printed.map(|()| ExitCode::SUCCESS).context("failed to write to stdout")
 }
 
 /// What every command that works begins with: environment, log, secrets to be hidden.
@@ -120,7 +117,7 @@ fn begin(global: &Global, data_on_stdout: bool) -> anyhow::Result<(Env, Redactor
     let redactor = Redactor::default();
     logger::init(log, redactor.clone());
     if let Some(level) = unknown_level {
-        tracing::warn!(level, accepted = "debug info warn error", "Unknown LOG_LEVEL, taken for info");
+        tracing::warn!(level, accepted = "debug info warn error", "Unknown LOG_LEVEL, using info");
     }
     Ok((env, redactor))
 }
@@ -164,8 +161,7 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
     live::end();
     let report = report?;
     if settings.json {
-        // The run has ended as it has, whether or not anybody still reads how.
-        written(report::print(&report, settings.guard).map(|()| 0))?;
+        report::print(&report, settings.guard).context("failed to write to stdout")?;
     }
     Ok(ExitCode::from(report.exit_code))
 }
@@ -207,10 +203,7 @@ fn run_status(global: &Global, watch: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// Whoever reads stdout may have read enough.
+/// An exit code, unless what has to be said could not be written.
 fn written(result: std::io::Result<u8>) -> anyhow::Result<u8> {
-    match result {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(0),
-        result => result.context("failed to write to stdout"),
-    }
+    result.context("failed to write to stdout")
 }

@@ -18,6 +18,7 @@ use self::failure::FailureReport;
 use crate::actions::Guard;
 use crate::check::Finding;
 use crate::desired::releases::Release;
+use crate::error::Error;
 use crate::kubeconfig::Target;
 use crate::logger::{self, Level};
 use crate::observed::Live;
@@ -29,27 +30,48 @@ use crate::run::seconds;
 ///
 /// # Errors
 ///
-/// When stdout cannot be written.
+/// When stdout cannot be written, other than because nobody reads it any more.
 pub fn print(report: &impl Serialize, guard: Guard) -> std::io::Result<()> {
-    print_json(serde_json::to_string_pretty(report)? + "\n", guard)
-}
-
-/// Prints lines of JSON on stdout.
-///
-/// # Errors
-///
-/// When stdout cannot be written.
-pub fn print_json(json: String, guard: Guard) -> std::io::Result<()> {
-    write(&guard.json(json))
+    read_or_not(print_json(serde_json::to_string_pretty(report)? + "\n", guard))
 }
 
 /// Prints a report's words for people on stdout.
 ///
 /// # Errors
 ///
-/// When stdout cannot be written.
+/// As [`print`].
 pub fn print_text(text: String, guard: Guard) -> std::io::Result<()> {
+    read_or_not(print_words(text, guard))
+}
+
+/// Prints lines of JSON on stdout.
+///
+/// # Errors
+///
+/// When stdout cannot be written, also because nobody reads it any more.
+pub fn print_json(json: String, guard: Guard) -> std::io::Result<()> {
+    write(&guard.json(json))
+}
+
+/// Prints words for people on stdout.
+///
+/// # Errors
+///
+/// As [`print_json`].
+pub fn print_words(text: String, guard: Guard) -> std::io::Result<()> {
     write(&guard.text(text))
+}
+
+/// A command has ended as it has, whether or not anybody still reads how.
+///
+/// # Errors
+///
+/// Whatever else went wrong with printing.
+pub fn read_or_not(printed: std::io::Result<()>) -> std::io::Result<()> {
+    match printed {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
 }
 
 fn write(text: &str) -> std::io::Result<()> {
@@ -61,7 +83,7 @@ fn write(text: &str) -> std::io::Result<()> {
 /// What a run did.
 #[derive(Debug, Default, JsonSchema, Serialize)]
 pub struct Report {
-    /// `complete`, `no-sync-source` or `failed`.
+    /// `complete`; `no-sync-source` when Flux has nothing to sync; `partial` when the stage verify was left out; `failed`.
     pub result: &'static str,
     /// The exit code.
     pub exit_code: u8,
@@ -150,9 +172,18 @@ pub struct ProblemReport {
 }
 
 impl ProblemReport {
-    /// A finding, without secrets.
+    /// What the preflight found, if that is why a command failed; without secrets.
     #[must_use]
-    pub fn new(finding: &Finding, redactor: &Redactor) -> Self {
+    pub fn all(error: &Error, redactor: &Redactor) -> Vec<Self> {
+        match error {
+            Error::Preflight(findings) => {
+                findings.iter().map(|finding| Self::new(finding, redactor)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn new(finding: &Finding, redactor: &Redactor) -> Self {
         let clean = |text: &str| redactor.apply(text).into_owned();
         Self {
             rule: finding.rule,

@@ -64,9 +64,8 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
             report.result = "failed";
             report.exit_code = error.exit_code(changed);
             report.error = Some(redactor.apply(&error.to_string()).into_owned());
-            if let Error::Preflight(findings) = &error {
-                report.problems =
-                    findings.iter().map(|finding| ProblemReport::new(finding, redactor)).collect();
+            report.problems = ProblemReport::all(&error, redactor);
+            if let Error::Preflight(_) = &error {
                 // All of it is on the log.
                 transcript.discard();
             }
@@ -214,7 +213,7 @@ async fn bootstrap(
             let seen = live.cluster.lock();
             let (lock, alone) =
                 Lock::acquire(&tools, seen, &notes, &[(guard::MARK, &mark)], settings.wait_lock).await?;
-            boot.locked(ready, notes, lock, alone, run).await
+            Box::pin(boot.locked(ready, notes, lock, alone, run)).await
         }
         None => boot.unchanged(&ready, run).await,
     }

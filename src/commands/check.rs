@@ -14,6 +14,7 @@ use crate::process::signals::Stop;
 use crate::redact::Redactor;
 use crate::report;
 use crate::report::checks::{CheckReport, ChecksReport, text};
+use crate::report::failure::FailureReport;
 use crate::report::{ClusterReport, rounded};
 use crate::scratch::Scratch;
 use crate::settings::Settings;
@@ -39,8 +40,17 @@ pub async fn check(
     let (outcomes, cluster) = match looked {
         Ok(looked) => looked,
         Err(error) => {
-            error.report(&End { killed: stop.killed(), ..End::default() });
-            return Ok(error.exit_code(false));
+            let end = End { killed: stop.killed(), ..End::default() };
+            error.report(&end);
+            let exit_code = error.exit_code(false);
+            if settings.json {
+                let failure = Some(FailureReport::new(&error, &end, redactor));
+                let seconds = rounded(start.elapsed());
+                let (result, cluster, checks) = ("failed", None, Vec::new());
+                let report = ChecksReport { result, exit_code, failure, cluster, checks, seconds };
+                report::print(&report, settings.guard)?;
+            }
+            return Ok(exit_code);
         }
     };
     let heaviest = outcomes.iter().filter_map(Outcome::severity).max();
@@ -53,7 +63,14 @@ pub async fn check(
     let exit_code = u8::from(failed);
     if settings.json {
         let checks = outcomes.iter().map(|outcome| CheckReport::new(outcome, redactor)).collect();
-        let report = ChecksReport { result, exit_code, cluster, checks, seconds: rounded(start.elapsed()) };
+        let report = ChecksReport {
+            result,
+            exit_code,
+            failure: None,
+            cluster,
+            checks,
+            seconds: rounded(start.elapsed()),
+        };
         report::print(&report, settings.guard)?;
     } else {
         report::print_text(text(&outcomes, redactor, start.elapsed(), settings.colour), settings.guard)?;

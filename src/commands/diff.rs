@@ -48,18 +48,26 @@ pub async fn diff(
     let transcript =
         Transcript::new(settings.state.as_ref().map(|state| state.join("logs")), redactor.clone());
     let made = Box::pin(make(settings, env, redactor, stop.clone(), &transcript, asked.manifests)).await;
-    transcript.discard();
-    let mut report = match made {
-        Ok(report) => report,
+    let report = match made {
+        Ok(report) => {
+            transcript.discard();
+            let exit_code = if asked.exit_code && report.changes() { 7 } else { 0 };
+            DiffReport { exit_code, ..report }
+        }
         Err(error) => {
-            error.report(&End { killed: stop.killed(), ..End::default() });
-            return Ok(error.exit_code(false));
+            if let Error::Preflight(_) = &error {
+                // All of it is on the log.
+                transcript.discard();
+            }
+            let log = transcript.path();
+            let end = End { log: log.as_deref(), killed: stop.killed(), go_on: None };
+            error.report(&end);
+            DiffReport::failed(&error, &end, redactor)
         }
     };
-    report.exit_code = if asked.exit_code && report.changes { 7 } else { 0 };
     if settings.json {
         report::print(&report, settings.guard)?;
-    } else {
+    } else if report.failure.is_none() {
         report::print_text(report.text(), settings.guard)?;
     }
     Ok(report.exit_code)

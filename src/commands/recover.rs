@@ -18,8 +18,9 @@ use crate::process::own::Identity;
 use crate::process::signals::Stop;
 use crate::recovery::{Left, Locked, judge};
 use crate::redact::Redactor;
-use crate::report;
+use crate::report::failure::FailureReport;
 use crate::report::recover::{LockedReport, RecoverReport};
+use crate::report::{self, ProblemReport};
 use crate::run::lock::{Lock, end_tools};
 use crate::run::unlock::release;
 use crate::scratch::Scratch;
@@ -56,15 +57,15 @@ pub async fn recover(
             report.result = "failed";
             report.exit_code = error.exit_code(report.releases.iter().any(|one| one.unlocked));
             report.error = Some(redactor.apply(&error.to_string()).into_owned());
-            error.report(&End { log: transcript.path().as_deref(), killed: stop.killed(), go_on: None });
+            let log = transcript.path();
+            let end = End { log: log.as_deref(), killed: stop.killed(), go_on: None };
+            error.report(&end);
+            report.failure = Some(FailureReport::new(&error, &end, redactor));
+            report.problems = ProblemReport::all(&error, redactor);
         }
     }
     if settings.json {
-        match report::print(&report, settings.guard) {
-            // The run has ended as it has, whether or not anybody still reads how.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-            printed => printed?,
-        }
+        report::print(&report, settings.guard)?;
     }
     Ok(report.exit_code)
 }
@@ -155,8 +156,9 @@ async fn confirmed(settings: &Settings, tools: &Toolbox, locked: &[&Locked]) -> 
         return Ok(false);
     }
     let count = locked.len();
-    let what = if count == 1 { "this release".to_owned() } else { format!("these {count} releases") };
-    confirm(&format!("Is nothing at work on {what}, and shall they be unlocked?"), tools.runner.stop()).await
+    let what = if count == 1 { "the release".to_owned() } else { format!("the {count} releases") };
+    let question = format!("Unlock {what}? Say yes only if no helm or Flux is at work there.");
+    confirm(&question, tools.runner.stop()).await
 }
 
 async fn unlock(

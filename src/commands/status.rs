@@ -39,7 +39,7 @@ pub async fn status(
     redactor.add(child_env::secrets(env));
     let mut screen = Screen::new(settings, env, watch);
     let error = match Box::pin(run(settings, env, redactor, stop.clone(), &mut screen)).await {
-        Ok(written) => return written.map(|()| 0),
+        Ok(written) => return report::read_or_not(written).map(|()| 0),
         Err(error) => error,
     };
     let exit_code = error.exit_code(false);
@@ -51,7 +51,7 @@ pub async fn status(
         return Ok(exit_code);
     }
     error.report(&End { killed: stop.killed(), ..End::default() });
-    screen.show_failure(&error, redactor)?;
+    report::read_or_not(screen.show_failure(&error, redactor))?;
     Ok(exit_code)
 }
 
@@ -132,7 +132,7 @@ impl Screen {
 
     fn show(&mut self, report: &StatusReport) -> std::io::Result<()> {
         let Some(frame) = self.frame(report)? else { return Ok(()) };
-        if self.json { report::print_json(frame, self.guard) } else { report::print_text(frame, self.guard) }
+        if self.json { report::print_json(frame, self.guard) } else { report::print_words(frame, self.guard) }
     }
 
     /// People read the log.

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ClusterReport;
+use super::failure::FailureReport;
 use crate::check::{Answer, Finding, Group, Outcome, Severity};
 use crate::logger::escaped;
 use crate::redact::Redactor;
@@ -17,10 +18,13 @@ use crate::run::seconds;
 /// The result of `k3s-boot check`, as `-o json` prints it.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct ChecksReport {
-    /// `ok`, `warnings` or `errors`.
+    /// `ok`, `warnings` or `errors`; `failed` when it could not be carried out.
     pub result: &'static str,
     /// The exit code.
     pub exit_code: u8,
+    /// What is behind a failure; there whenever `result` is `failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureReport>,
     /// The cluster, if it answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterReport>,

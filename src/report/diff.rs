@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::ClusterReport;
+use super::failure::FailureReport;
+use super::{ClusterReport, ProblemReport};
+use crate::error::{End, Error};
 use crate::logger::escaped;
 use crate::manifests::diff::{ObjectChange, ObjectDiff};
 use crate::plan::releases::{ReleaseAction, ReleasePlan, ValueChange};
@@ -14,12 +16,19 @@ use crate::plan::{NamespaceAction, ObjectAction, Plan};
 use crate::redact::{REDACTED, Redactor};
 
 /// What `apps` would do, as `-o json` prints it.
-#[derive(Debug, JsonSchema, Serialize)]
+#[derive(Debug, Default, JsonSchema, Serialize)]
 pub struct DiffReport {
-    /// Whether `apps` would change anything.
-    pub changes: bool,
+    /// Whether `apps` would change anything; not there when that could not be found out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<bool>,
     /// The exit code.
     pub exit_code: u8,
+    /// Why it could not be found out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureReport>,
+    /// The problems that keep `apps` from doing anything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<ProblemReport>,
     /// The cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterReport>,
@@ -258,15 +267,32 @@ impl DiffReport {
             SecretDiff { kind: id.kind.clone(), name: id.path(), action, fields, reason }
         });
         Self {
-            changes: !plan.is_empty(),
-            exit_code: 0,
+            changes: Some(!plan.is_empty()),
             cluster,
             namespaces: namespaces.collect(),
             objects: objects.collect(),
             releases: plan.releases().map(|release| ReleaseDiff::new(release, redactor)).collect(),
             manifests: manifests
                 .map(|all| all.iter().map(|diff| ManifestDiff::new(diff, redactor)).collect()),
+            ..Self::default()
         }
+    }
+
+    /// Tells why it could not be found out, without secrets.
+    #[must_use]
+    pub fn failed(error: &Error, end: &End<'_>, redactor: &Redactor) -> Self {
+        Self {
+            exit_code: error.exit_code(false),
+            failure: Some(FailureReport::new(error, end, redactor)),
+            problems: ProblemReport::all(error, redactor),
+            ..Self::default()
+        }
+    }
+
+    /// Whether `apps` would change anything, as far as that is known.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        self.changes == Some(true)
     }
 
     /// What people read: a line for each thing that would change, and how many stay as they are.
@@ -293,7 +319,7 @@ impl DiffReport {
             });
             section(&mut text, "Objects", &objects.collect::<Vec<_>>());
         }
-        text.push_str(if self.changes { "`k3s-boot apps` would do this\n" } else { "Nothing to change\n" });
+        text.push_str(if self.changes() { "`k3s-boot apps` would do this\n" } else { "Nothing to change\n" });
         text
     }
 }

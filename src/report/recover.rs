@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::ProblemReport;
+use super::failure::FailureReport;
 use crate::recovery::Locked;
 
 /// What was done about locked releases.
@@ -15,6 +17,12 @@ pub struct RecoverReport {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What is behind a failure; there whenever `result` is `failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureReport>,
+    /// The problems that were found before anything was changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<ProblemReport>,
     /// The releases that were locked.
     pub releases: Vec<LockedReport>,
 }

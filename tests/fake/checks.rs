@@ -130,7 +130,7 @@ fn a_cluster_that_nobody_knows_is_not_touched() {
     assert_eq!(named.code(), 0, "{}", named.stderr);
     let wrong = Boot::new().args(&["--cluster", "another"]).run();
     assert_eq!((wrong.code(), wrong.mutating()), (1, Vec::new()));
-    assert_snapshot!(wrong.stderr, @r#"[TS] ERROR Cluster is not the pinned one uid="uid-of-kube-system" pinned="another" by="--cluster" fix="name the right kubeconfig with KUBECONFIG, or the right UID""#);
+    assert_snapshot!(wrong.stderr, @r#"[TS] ERROR Cluster is not the one that --cluster names uid="uid-of-kube-system" named="another" fix="name the right kubeconfig with KUBECONFIG, or the right UID with --cluster""#);
     let ran = Boot::of("check").objects([workload()]).run();
     assert_eq!(ran.code(), 0, "a check may look at any cluster");
     assert!(told(&ran, "guard").starts_with("  ! guard: Cluster is not known"), "{}", told(&ran, "guard"));
@@ -211,6 +211,21 @@ fn a_diff_tells_what_would_be_done_and_no_secret() {
     let report = checks(&ran);
     assert_eq!((report["changes"].as_bool(), report["exit_code"].as_i64()), (Some(true), Some(7)));
     assert_eq!(report["releases"][1]["old_version"], "1.18.5");
+}
+
+#[test]
+fn a_plan_that_cannot_be_made_is_a_document_too() {
+    let broken =
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1, "stderr": "boom"});
+    let boot = Boot::of("diff").args(&["-o", "json", "--exit-code"]);
+    let ran = boot.rule(broken).run();
+    assert_eq!(ran.code(), 1);
+    let report = checks(&ran);
+    assert_eq!(report["changes"], Value::Null, "nobody knows");
+    assert_eq!(report["exit_code"], 1);
+    assert_eq!(report["failure"]["class"], "preflight");
+    assert_eq!(report["problems"][0]["details"]["reason"], "boom");
+    assert!(ran.stderr.contains("Helmfile cannot be read"), "{}", ran.stderr);
 }
 
 #[test]

@@ -55,6 +55,16 @@ fn it_ends_as_it_does_when_nobody_reads_the_report() {
 }
 
 #[test]
+fn a_refusal_is_told_in_the_report() {
+    let ran = Boot::of("recover").args(&["-o", "json"]).objects([locked("cilium")]).run();
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.code(), &report["result"]), (1, &json!("failed")));
+    assert_eq!(report["failure"]["class"], "preflight");
+    assert_eq!(report["problems"][0]["message"], "Nothing was unlocked");
+    assert_eq!(report["releases"][0]["unlocked"], false);
+}
+
+#[test]
 fn what_may_still_be_at_work_is_unlocked_only_by_force() {
     let boot = || Boot::of("recover").objects([young("coredns"), noted(ELSEWHERE, "kube-system/coredns", 2)]);
     let ran = boot().args(&["--yes", "coredns"]).run();
@@ -103,7 +113,13 @@ fn it_takes_the_lock_and_the_right_cluster() {
     assert_eq!((ran.code(), ran.mutating()), (8, Vec::new()));
     let ran = Boot::of("recover").args(&["--yes", "--cluster", "other"]).objects([locked("cilium")]).run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
-    assert!(ran.stderr.contains("Cluster is not the pinned one"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Cluster is not the one that --cluster names"), "{}", ran.stderr);
+    let ran = Boot::of("recover")
+        .args(&["--yes"])
+        .file("k3s-boot.yaml", "clustr: {uid: other}\n")
+        .objects([locked("cilium")])
+        .run();
+    assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()), "whose pin cannot be read");
     let elsewhere = Boot::of("recover").env("HELM_DRIVER", "configmap").run();
     assert_eq!((elsewhere.code(), elsewhere.calls.len()), (1, 0));
 }

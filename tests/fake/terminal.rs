@@ -49,6 +49,31 @@ fn commands_that_print_data_end_quietly_when_nobody_reads() {
 }
 
 #[test]
+fn exit_codes_are_the_same_when_nobody_reads() {
+    let broken =
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1, "stderr": "boom"});
+    for args in [
+        &["check"][..],
+        &["check", "-o", "json"],
+        &["diff"],
+        &["diff", "-o", "json"],
+        &["diff", "--exit-code"],
+        &["status", "-o", "json"],
+    ] {
+        let mut boot = Boot::of(args[0]).args(&args[1..]);
+        match args {
+            ["status", ..] => boot = boot.rule(json!({"tool": "kubectl", "args": ["proxy"], "exit": 1})),
+            [.., "--exit-code"] => {}
+            _ => boot = boot.rule(broken.clone()),
+        }
+        let read = boot.run();
+        let unread = boot.run_into(closed());
+        assert_ne!(read.code(), 0, "{args:?} {}", read.stdout);
+        assert_eq!(read.code(), unread.code(), "{args:?} {}", unread.stderr);
+    }
+}
+
+#[test]
 fn all_streams_may_be_closed() {
     let plain = Boot::new().run();
     let shell = |redirections: &str| format!("exec \"$0\" \"$@\" {redirections}");
