@@ -126,24 +126,17 @@ pub fn judge(settings: &Settings, desired: &Desired, live: &Live) -> Verdict {
 /// Why a cluster with this UID is not the one that the user has named or pinned.
 #[must_use]
 pub fn other_pin(settings: &Settings, uid: &str) -> Option<Finding> {
-    let (pin, from) = match (&settings.cluster_flag, &settings.cluster_uid) {
-        (Some(flag), _) if flag != uid => (flag, "--cluster".to_owned()),
-        (None, Some(pin)) if pin != uid => (pin, settings.config_file.display().to_string()),
-        _ => return None,
-    };
-    let fix = match &settings.cluster_flag {
-        Some(_) => "name the right kubeconfig with KUBECONFIG, or the right UID".to_owned(),
-        None => "name the right kubeconfig with KUBECONFIG; if this is the cluster now, `k3s-boot check --pin --yes` \
-                 writes it down"
-            .to_owned(),
-    };
-    Some(
-        refused("Cluster is not the pinned one")
-            .with("uid", uid)
-            .with("pinned", pin)
-            .with("by", from)
-            .fix(fix),
-    )
+    let other = |named: &Option<String>| named.clone().filter(|named| named != uid);
+    if let Some(named) = other(&settings.cluster_flag) {
+        let fix = "name the right kubeconfig with KUBECONFIG, or the right UID with --cluster";
+        let finding = refused("Cluster is not the one that --cluster names");
+        return Some(finding.with("uid", uid).with("named", named).fix(fix));
+    }
+    let pin = other(&settings.cluster_uid)?;
+    let finding = refused("Cluster is not the pinned one").with("uid", uid).with("pinned", pin);
+    Some(finding.with("by", settings.config_file.display()).fix(
+        "name the right kubeconfig with KUBECONFIG; if this is the cluster now, `k3s-boot check --pin --yes` writes it down",
+    ))
 }
 
 fn other_mark(live: &Live, ours: &str) -> Option<Finding> {
@@ -359,7 +352,9 @@ mod tests {
         let pinned = Settings { cluster_uid: Some("uid-b".to_owned()), ..Settings::default() };
         assert_eq!(message(&judged(&pinned, &fresh())), "Cluster is not the pinned one");
         let named = Settings { cluster_flag: Some("uid-b".to_owned()), ..Settings::default() };
-        assert_eq!(message(&judged(&named, &fresh())), "Cluster is not the pinned one");
+        assert_eq!(message(&judged(&named, &fresh())), "Cluster is not the one that --cluster names");
+        let both = Settings { cluster_flag: Some("uid-a".to_owned()), ..pinned };
+        assert_eq!(message(&judged(&both, &fresh())), "Cluster is not the pinned one", "a flag is no pin");
         let claims = |url: &str| Claims { instance: Some(instance(url)), ..Claims::default() };
         let live = Live { claims: Ok(claims("https://t:CANARY@example.org/me/home")), ..fresh() };
         assert_eq!(judged(&settings, &live), Verdict::Known("synced by Flux from this repository"));

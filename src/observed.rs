@@ -181,6 +181,4 @@ pub struct Kubelet {
     pub node: String,
     /// The addresses of the cluster's DNS.
     pub cluster_dns: Vec<String>,
-    /// The cluster's domain.
-    pub cluster_domain: String,
 }

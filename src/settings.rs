@@ -119,8 +119,6 @@ pub struct Settings {
     pub path: Option<OsString>,
     /// The working folder at the start.
     pub cwd: PathBuf,
-    /// The user's home folder.
-    pub home: Option<PathBuf>,
     /// Where charts and tool versions are kept; without one, nothing is kept.
     pub cache: Option<PathBuf>,
     /// Where logs of failed runs are kept.
@@ -203,7 +201,6 @@ impl Settings {
             command: env.args.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             path: env.get("PATH").map(ToOwned::to_owned),
             cwd: env.cwd.clone(),
-            home: env.path("HOME"),
             cache: env.cache_dir(),
             state: env.state_dir(),
             temp: env.temp_dir(),

@@ -187,11 +187,7 @@ fn live() -> Live {
         may_everything: Ok(true),
         not_ready: Ok(None),
         api_host_refused: Ok(None),
-        kubelet: Ok(Kubelet {
-            node: "a".to_owned(),
-            cluster_dns: vec!["10.43.0.10".to_owned()],
-            cluster_domain: "cluster.local".to_owned(),
-        }),
+        kubelet: Ok(Kubelet { node: "a".to_owned(), cluster_dns: vec!["10.43.0.10".to_owned()] }),
         ..Live::default()
     };
     live.cluster.services.push(Service {
@@ -217,7 +213,7 @@ fn node(name: &str, number: usize) -> Node {
         taints: vec![taint("node.kubernetes.io/not-ready", "", "NoSchedule")],
         pod_cidrs: vec![format!("10.42.{number}.0/24")],
         addresses: vec![address("InternalIP", &format!("10.0.0.{}", 10 + number)), address("Hostname", name)],
-        info: Info { kubelet_version: "v1.33.6+k3s1".to_owned(), ..Info::default() },
+        info: Info { kubelet_version: "v1.33.6+k3s1".to_owned() },
         ..Node::default()
     }
 }

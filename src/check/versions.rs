@@ -12,7 +12,7 @@ struct Accepted {
 
 fn accepted(program: &str) -> Accepted {
     match program {
-        // 1.7.1 is the first whose `list` and `write-values` need no chart; 2 may change anything.
+        // Older ones were never tried; 2 may change anything.
         "helmfile" => Accepted { requirement: ">=1.7.1, <2", words: "1.7.1 or later, but not 2" },
         "helm" => Accepted { requirement: ">=3.18, <5", words: "3.18 or later, or 4" },
         // `sops decrypt` came with 3.9.

@@ -23,8 +23,6 @@ pub struct Chart {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// The version of what it installs.
-    pub app_version: String,
     /// The versions of Kubernetes that it asks for.
     pub kube_version: Option<String>,
     /// Whether its maintainers call it deprecated.
@@ -53,8 +51,6 @@ pub struct Chart {
 struct Metadata {
     name: String,
     version: String,
-    #[serde(default)]
-    app_version: Option<serde_yaml::Value>,
     #[serde(default)]
     kube_version: Option<String>,
     #[serde(default)]
@@ -90,10 +86,6 @@ impl Chart {
             folder: folder.to_owned(),
             name: metadata.name,
             version: metadata.version,
-            app_version: metadata
-                .app_version
-                .and_then(|value| value.as_str().map(ToOwned::to_owned))
-                .unwrap_or_default(),
             kube_version: metadata.kube_version.filter(|version| !version.is_empty()),
             deprecated: metadata.deprecated,
             has_subcharts: !dependencies.is_empty()
@@ -166,7 +158,7 @@ mod tests {
         write("values.yaml", "# k: 1\n");
         write("templates/deep/a.yaml", "{{ .Values.k }}");
         let chart = Chart::read(folder.path()).unwrap();
-        assert_eq!((chart.name.as_str(), chart.app_version.as_str()), ("a", "2"));
+        assert_eq!(chart.name, "a");
         assert_eq!(chart.kube_version.as_deref(), Some(">=1.21.0-0"));
         assert_eq!(chart.subcharts, ["sub", "other"]);
         assert!(chart.read_by_others, "the subchart is not there");

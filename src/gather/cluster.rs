@@ -321,7 +321,6 @@ fn parse_kubelet(node: &str, answer: &[u8]) -> Known<Kubelet> {
             .flatten()
             .filter_map(text)
             .collect(),
-        cluster_domain: config.get("clusterDomain").and_then(text).unwrap_or_default(),
     })
 }
 
@@ -421,10 +420,7 @@ mod tests {
         let text =
             r#"{"kubeletconfig":{"clusterDNS":["10.43.0.10"],"clusterDomain":"cluster.local","other":1}}"#;
         let kubelet = parse_kubelet("a", text.as_bytes()).unwrap();
-        assert_eq!(
-            (kubelet.cluster_dns[0].as_str(), kubelet.cluster_domain.as_str()),
-            ("10.43.0.10", "cluster.local")
-        );
+        assert_eq!(kubelet.cluster_dns, ["10.43.0.10"]);
         for text in ["", "{}", "[1]", r#"{"kind":"Status"}"#] {
             assert!(parse_kubelet("a", text.as_bytes()).is_err(), "{text}");
         }

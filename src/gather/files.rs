@@ -33,7 +33,8 @@ pub struct Files {
 /// Finds out what is needed to look at the cluster and nothing else: kubectl and the kubeconfig.
 #[must_use]
 pub fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Files {
-    let mut findings = Findings::default();
+    // A configuration that cannot be read may name another cluster.
+    let mut findings = Findings(settings.config_problems.clone());
     let programs = programs(settings, &["kubectl"], &mut findings);
     let target = target(settings, &mut findings);
     // Not needed; but should it stand in what the cluster says, nobody shall see it.

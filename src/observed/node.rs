@@ -66,8 +66,6 @@ pub struct Address {
 pub struct Info {
     /// The kubelet's, such as `v1.36.3+k3s1`.
     pub kubelet_version: String,
-    /// The kernel's.
-    pub kernel_version: String,
 }
 
 impl Node {

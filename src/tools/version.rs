@@ -20,7 +20,7 @@ use crate::process::{Invocation, ProcessError};
 const ASK: Duration = Duration::from_secs(20);
 
 /// What was learnt about programs by earlier runs.
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Clone, Default, Deserialize, PartialEq, Eq, Serialize)]
 struct Known(BTreeMap<PathBuf, Build>);
 
 /// A build of a program: another file has another size, time or number.
@@ -50,7 +50,7 @@ impl Toolbox {
             .and_then(|file| files::bytes(file, files::LARGEST).ok())
             .and_then(|text| serde_json::from_slice(&text).ok())
             .unwrap_or_default();
-        let before = known.0.len();
+        let before = known.clone();
         let programs = &self.programs;
         let asked: [(_, _, &[&str]); 4] = [
             ("helmfile", &programs.helmfile, &["--version"]),
@@ -69,7 +69,7 @@ impl Toolbox {
                 known.0.insert((*path).clone(), Build { version, ..build });
             }
         }
-        if let Some(file) = file.filter(|_| known.0.len() != before) {
+        if let Some(file) = file.filter(|_| known != before) {
             // Only saves time next time.
             _ = std::fs::create_dir_all(file.parent().unwrap_or(&file))
                 .and_then(|()| std::fs::write(&file, serde_json::to_vec(&known)?));

@@ -158,7 +158,10 @@ fn user_workloads(pair: &Pair) {
     let words = ["Cluster is not known, and something runs there", runs, &named];
     pair.refused(&[], &words);
     pair.refused(&["--yes"], &words);
-    pair.refused(&["--cluster", &pair.uid_a], &["Cluster is not the pinned one", &pair.uid_a, "--cluster"]);
+    pair.refused(
+        &["--cluster", &pair.uid_a],
+        &["Cluster is not the one that --cluster names", &pair.uid_a, "--cluster"],
+    );
     pair.checked("!", "Cluster is not known, and something runs there");
 
     // An answer counts on a terminal alone.

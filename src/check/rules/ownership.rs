@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::check::k3s::BUNDLED_COREDNS;
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::observed::{Live, Owned};
 use crate::plan::releases::owner;
 
-/// What k3s puts on every object of its bundled CoreDNS (facts of k3s' `manifests/coredns.yaml`).
-const K3S_OBJECTSET: &str = "objectset.rio.cattle.io/hash";
+/// The annotation that names the add-on, on every object that k3s has made of its `server/manifests` (k3s,
+/// `pkg/deploy/controller.go`).
+const ADD_ON: &str = "objectset.rio.cattle.io/owner-name";
 
 pub(super) const RULE: Rule = Rule {
     id: "ownership",
@@ -39,8 +41,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         let taken = facts.settings.wishes.takes(release);
         finding(release, &owner, &objects, taken)
     });
-    let mut found: Vec<_> = strangers.collect();
-    found.extend(facts.told(RULE.id));
+    let found: Vec<_> = strangers.collect();
     if found.is_empty()
         && let Some((release, reason)) = unrendered(facts)
     {
@@ -62,7 +63,7 @@ fn unrendered<'a>(facts: &'a Facts<'_>) -> Option<(&'a str, &'a str)> {
 fn stranger(object: &Owned) -> Option<String> {
     let label = |name: &str| object.meta.labels.get(name).map(String::as_str);
     // The bundled CoreDNS has a rule of its own, with a way out that keeps DNS alive.
-    if object.meta.labels.contains_key(K3S_OBJECTSET) {
+    if label(BUNDLED_COREDNS.0) == Some(BUNDLED_COREDNS.1) {
         return None;
     }
     if let Some(release) = object.meta.release() {
@@ -80,8 +81,14 @@ fn stranger(object: &Owned) -> Option<String> {
     {
         return Some(format!("Kustomization {namespace}/{name}"));
     }
+    if let Some(name) = object.meta.annotations.get(ADD_ON) {
+        return Some(format!("{K3S}{name}"));
+    }
     Some("nobody that Helm knows".to_owned())
 }
+
+/// What the name of an add-on follows.
+const K3S: &str = "k3s' add-on ";
 
 fn finding(release: &str, owner: &str, objects: &[String], taken: bool) -> Finding {
     const SHOWN: usize = 8;
@@ -100,15 +107,21 @@ fn finding(release: &str, owner: &str, objects: &[String], taken: bool) -> Findi
     }
     if owner.starts_with("Kustomization") {
         return finding.fix(format!(
-            "leave the release to Flux with --skip-release {release}, or take it with --force --take {release}"
+            "leave the release to Flux with --skip-release {release}, or take it with --release {release} --force --take {release}"
         ));
     }
     if owner.starts_with("Helm release") {
         return finding
             .fix("give the release in the helmfile the name and namespace of the one that is installed");
     }
+    if let Some(name) = owner.strip_prefix(K3S) {
+        return finding.fix(format!(
+            "leave the release out with --skip-release {release}, or take the add-on away: `disable: [{name}]` in \
+             /etc/rancher/k3s/config.yaml on all servers, then restart k3s there"
+        ));
+    }
     finding.fix(format!(
-        "delete them if nobody needs them, take them with --force --take {release}, or leave the release out of the helmfile"
+        "delete them if nobody needs them, take them with --release {release} --force --take {release}, or leave the release out of the helmfile"
     ))
 }
 
@@ -167,8 +180,10 @@ mod tests {
             ("kustomize.toolkit.fluxcd.io/namespace", "flux-system"),
         ];
         let none = Manifests::default();
-        assert_eq!(answer(vec![owned(&helm, &ours), owned(&[(K3S_OBJECTSET, "x")], &[])], &none), Answer::Ok);
+        assert_eq!(answer(vec![owned(&helm, &ours), owned(&[BUNDLED_COREDNS], &[])], &none), Answer::Ok);
+        let add_on = owned(&[(BUNDLED_COREDNS.0, "another")], &[(ADD_ON, "metrics-server")]);
         let cases = [
+            (add_on, "k3s' add-on metrics-server"),
             (owned(&helm, &theirs), "Helm release n/other"),
             (owned(&[], &ours), "nobody: its label `managed-by` is gone"),
             (owned(&flux, &[]), "Kustomization flux-system/apps"),

@@ -21,9 +21,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let found: Vec<_> =
-        facts.desired.helmfiles.iter().flat_map(of_helmfile).chain(facts.told(RULE.id)).collect();
-    found.into()
+    facts.desired.helmfiles.iter().flat_map(of_helmfile).collect::<Vec<_>>().into()
 }
 
 /// All that is wrong with a helmfile's releases.

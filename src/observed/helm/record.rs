@@ -29,10 +29,6 @@ pub struct Record {
     pub chart: String,
     /// The chart's version.
     pub version: String,
-    /// The version of what the chart installs.
-    pub app_version: String,
-    /// When it was deployed, as RFC 3339.
-    pub deployed: String,
     /// What helm noted about it.
     pub description: String,
     /// The user's values.
@@ -61,8 +57,6 @@ impl Default for Record {
             stored: Stored::default(),
             chart: String::new(),
             version: String::new(),
-            app_version: String::new(),
-            deployed: String::new(),
             description: String::new(),
             values: Value::Null,
             defaults: Value::Null,
@@ -123,7 +117,6 @@ struct Release<'a> {
 #[serde(default)]
 struct Info {
     status: String,
-    last_deployed: String,
     description: String,
 }
 
@@ -196,7 +189,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Base64<'a> {
 struct ChartMetadata {
     name: String,
     version: String,
-    app_version: String,
 }
 
 /// Unpacks a record: base64 of the API, base64 of helm, gzip, JSON.
@@ -230,8 +222,6 @@ pub fn unpack(data: &str) -> Result<Record, String> {
         },
         chart: release.chart.metadata.name,
         version: release.chart.metadata.version,
-        app_version: release.chart.metadata.app_version,
-        deployed: release.info.last_deployed,
         description: release.info.description,
         values: release.config,
         server_side: release.apply_method == "ssa",
