@@ -166,16 +166,23 @@ impl Place<'_> {
         }
     }
 
-    /// Fetches a chart into a folder in the layout of helmfile's cache; gives helm's reason when that failed.
+    /// Fetches a chart from a registry into a folder in the layout of helmfile's cache; gives helm's reason when that failed.
     async fn fetch(&self, chart: &ChartRef, folder: &Path) -> Result<Result<(), String>, Error> {
         let into = chart.folder(folder);
         let into = into.parent().unwrap_or(folder);
+        self.fetch_by(chart, async || self.tools.helm_pull_oci(&chart.chart, &chart.version, into).await)
+            .await
+    }
+
+    /// Fetches a chart, again when what is in the way may be over by itself; gives helm's reason when that failed.
+    async fn fetch_by(
+        &self,
+        chart: &ChartRef,
+        pull: impl AsyncFn() -> Result<Result<(), String>, Error>,
+    ) -> Result<Result<(), String>, Error> {
         let mut again = Again::times(FETCHED_AGAIN);
         loop {
-            let reason = match self.tools.helm_pull_oci(&chart.chart, &chart.version, into).await? {
-                Ok(()) => return Ok(Ok(())),
-                Err(reason) => reason,
-            };
+            let Err(reason) = pull().await? else { return Ok(Ok(())) };
             let pairs = [("chart", chart.chart.clone()), ("version", chart.version.clone())];
             let stop = self.tools.runner.stop();
             if !again.after(stop, "Chart cannot be fetched, trying again", &pairs, &reason).await? {
@@ -286,8 +293,8 @@ impl Place<'_> {
             let folder = chart.folder(staging);
             let into = folder.parent().unwrap_or(staging);
             let version = &release.version;
-            let fetched = self.tools.helm_pull(repository, release.chart_name(), version, into).await?;
-            Ok(fetched.err().map(|reason| {
+            let pull = async || self.tools.helm_pull(repository, release.chart_name(), version, into).await;
+            Ok(self.fetch_by(&chart, pull).await?.err().map(|reason| {
                 let show = format!("{} --repo {repository}", release.chart_name());
                 missing_chart(state, &release.name, &release.chart, version, &reason, &show)
             }))
@@ -366,7 +373,9 @@ fn is_about_one(reason: &str) -> bool {
 
 fn is_refused(reason: &str) -> bool {
     let reason = reason.to_lowercase();
-    ["401", "403", "unauthorized", "denied", "forbidden"].iter().any(|word| reason.contains(word))
+    ["status code 401", "status code 403", "unauthorized", "denied", "forbidden"]
+        .iter()
+        .any(|word| reason.contains(word))
 }
 
 fn other_context(release: &Release, context: &str) -> Option<Finding> {
