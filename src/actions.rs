@@ -226,6 +226,7 @@ mod tests {
             release: None,
             object: None,
             state: None,
+            warnings: Vec::new(),
             said: Vec::new(),
         }
     }

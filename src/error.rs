@@ -176,7 +176,8 @@ impl Error {
             }
             Self::Flux { object, reason, fix } => {
                 let mut pairs = vec![("object", object.clone()), ("reason", reason.clone())];
-                pairs.extend(find(reason).map(|known| ("cause", known.cause.to_owned())));
+                let known = find(&format!("{object}: {reason}"));
+                pairs.extend(known.map(|known| ("cause", known.cause.to_owned())));
                 pairs.push(("fix", fix.clone()));
                 ("Flux cannot take over", pairs)
             }

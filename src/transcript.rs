@@ -68,6 +68,11 @@ impl Transcript {
         tracing::debug!(request, answer, took = %format_args!("{milliseconds}ms"), "Asked the API server");
     }
 
+    /// What was seen of an object that stands in the way.
+    pub(crate) fn seen<'a>(&self, object: &str, words: impl Iterator<Item = &'a str>) {
+        words.for_each(|words| self.write(&format!("seen {object}: {words}")));
+    }
+
     pub(crate) fn ended(&self, tool: &'static str, status: ExitStatus) {
         self.write(&format!("{tool} ended: {}", describe(status)));
     }

@@ -9,7 +9,9 @@ use serde_json::json;
 
 pub use self::judge::{Asked, Verdict, judge, stalled_instance};
 use self::judge::{descendants, root};
-use crate::diagnose::known::{Diagnosis, find};
+use crate::diagnose::known::{Diagnosis, Known, find};
+use crate::diagnose::look::{Seen, told};
+use crate::diagnose::pods::Stage;
 use crate::error::Error;
 use crate::logger::{self, Level};
 use crate::observed::claims::Claims;
@@ -86,6 +88,7 @@ pub async fn verify(
             }
             Verdict::Waiting { waiting_for } => {
                 failing.warn(&flux);
+                failing.look_at_controllers(tools, &flux).await;
                 again.ask_failed(tools, &tree(&flux)).await?;
                 waiting.say(&[("waiting_for", waiting_for.clone())]);
                 let pause = if start.elapsed() < SOON { PAUSE } else { LATER_PAUSE };
@@ -131,9 +134,37 @@ fn failed(resource: &Resource) -> Option<&Condition> {
 struct Failing {
     since: BTreeMap<String, Instant>,
     warned: BTreeSet<String>,
+    /// When the controllers were looked at last.
+    looked: Option<Instant>,
 }
 
 impl Failing {
+    /// Whether this is so for a while, and not warned of yet.
+    fn is_news(&mut self, what: &str) -> bool {
+        let since = self.since.entry(what.to_owned()).or_insert_with(Instant::now);
+        since.elapsed() >= HELD_UP && self.warned.insert(what.to_owned())
+    }
+
+    /// Looks at the pods of Flux while its instance is not ready: nobody else tells why they do not run.
+    async fn look_at_controllers(&mut self, tools: &Toolbox, flux: &Flux) {
+        let waits = |instance: &&Resource| instance.ready() != Some("True");
+        let Some(instance) = flux.instance.as_ref().filter(waits) else { return };
+        if self.looked.is_some_and(|looked| looked.elapsed() < LATER_PAUSE) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let release = format!("{}/{}", instance.metadata.namespace, instance.metadata.name);
+        // What cannot be read is not told; the next look tells.
+        let Ok(seen) = Seen::of(tools, &release).await else { return };
+        // Those that run may still get ready.
+        for trouble in seen.troubles_of_flux("").into_iter().filter(|trouble| trouble.stage < Stage::Node) {
+            if self.is_news(&format!("{} {:?}", trouble.object, trouble.stage)) {
+                let diagnosis = told(tools, &release, trouble, &seen.events).await;
+                logger::log(Level::Warn, "Flux is held up", &diagnosis.pairs(None));
+            }
+        }
+    }
+
     fn warn(&mut self, flux: &Flux) {
         for resource in flux.instance.iter().chain(&flux.resources) {
             let id = resource.id();
@@ -141,17 +172,16 @@ impl Failing {
                 self.since.remove(&id);
                 continue;
             };
-            let since = self.since.entry(id.clone()).or_insert_with(Instant::now);
-            if since.elapsed() < HELD_UP || !self.warned.insert(id.clone()) {
+            if !self.is_news(&id) {
                 continue;
             }
             let state = format!("{}: {}", ready.reason, ready.message);
             let diagnosis = Diagnosis {
-                cause: find(&state).map(|known| known.cause),
+                cause: find(&format!("{id}: {state}")).map(|known| known.cause),
                 fix: Some(fix(&id, &state)),
                 object: Some(id),
                 state: Some(state),
-                last_words: Vec::new(),
+                ..Diagnosis::default()
             };
             logger::log(Level::Warn, "Flux is held up", &diagnosis.pairs(None));
         }
@@ -239,11 +269,9 @@ impl Again {
 
 fn fix(object: &str, reason: &str) -> String {
     let (kind, path) = object.split_once(' ').unwrap_or((object, ""));
-    if let Some(known) = find(reason) {
-        return known.fix(path, None);
-    }
-    if reason.to_lowercase().contains("decrypt") {
-        return "put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key".to_owned();
+    // It is no release: a cure that is told with the name of one is none.
+    if let Some(fix) = find(&format!("{object}: {reason}")).and_then(Known::general_fix) {
+        return fix.to_owned();
     }
     let (namespace, name) = path.split_once('/').unwrap_or(("", path));
     format!("kubectl --namespace {namespace} describe {} {name}", kind.to_lowercase())

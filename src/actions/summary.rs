@@ -66,6 +66,9 @@ fn add_failure(text: &mut String, failure: &FailureReport, report: &Report) {
     if let Some(command) = &failure.go_on {
         _ = writeln!(text, "\nWhat goes on from there:\n\n{}", block(command));
     }
+    if !failure.warnings.is_empty() {
+        _ = writeln!(text, "\nWhat the cluster has warned of:\n\n{}", block(&failure.warnings.join("\n")));
+    }
     if !failure.said.is_empty() {
         _ = writeln!(text, "\nThe container's last words:\n\n{}", block(&failure.said.join("\n")));
     }
@@ -188,6 +191,7 @@ mod tests {
             release: Some("a/c".to_owned()),
             object: Some("Pod a/c-1".to_owned()),
             state: Some("CrashLoopBackOff".to_owned()),
+            warnings: Vec::new(),
             said: vec!["last words".to_owned()],
         };
         let log = Some("/state/x.log".to_owned());
@@ -252,6 +256,7 @@ mod tests {
             release: None,
             object: None,
             state: None,
+            warnings: Vec::new(),
             said: Vec::new(),
         };
         let problems = (0..500).map(problem).collect();

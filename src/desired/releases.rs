@@ -1,6 +1,7 @@
 //! Releases, as `helmfile build --embed-values` prints them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_yaml::Value;
@@ -56,6 +57,12 @@ impl Release {
     #[must_use]
     pub fn id(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whether the helmfile gives helm less time for it than this.
+    #[must_use]
+    pub fn is_shorter_than(&self, longest: Duration) -> bool {
+        self.timeout.is_some_and(|seconds| Duration::from_secs(seconds) < longest)
     }
 
     /// Whether it is to be there when all is done.

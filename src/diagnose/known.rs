@@ -49,14 +49,26 @@ impl Known {
 /// The failure that these words tell of; the more special one of two.
 #[must_use]
 pub fn find(words: &str) -> Option<&'static Known> {
-    let words = words.to_lowercase();
+    let words = without_api_paths(&words.to_lowercase());
     let all = |group: &&[&str]| group.iter().all(|word| words.contains(word));
     TABLE.iter().find(|known| known.words.iter().any(all))
 }
 
+/// The same words without paths of the API server's: `/v2/` of a registry stands in some of them.
+fn without_api_paths(words: &str) -> String {
+    let mut left = String::with_capacity(words.len());
+    let mut rest = words;
+    while let Some((before, path)) = rest.split_once("/apis/") {
+        left.push_str(before);
+        rest = path.find([' ', '"', '?']).map_or("", |end| &path[end..]);
+    }
+    left.push_str(rest);
+    left
+}
+
 /// Failures that may be over by themselves in seconds, so that trying again helps.
-const PASSING: [&str; 7] =
-    ["rate-limit", "registry-down", "registry-gone", "api-gone", "etcd", "webhook", "raced"];
+const PASSING: [&str; 8] =
+    ["rate-limit", "registry-down", "registry-gone", "api-gone", "api-busy", "etcd", "webhook", "raced"];
 
 /// Failures that no waiting mends: the cluster refuses what the chart makes.
 const LASTING: [&str; 2] = ["pod-security", "refused"];
@@ -72,22 +84,49 @@ pub struct Diagnosis {
     pub cause: Option<&'static str>,
     /// What mends it.
     pub fix: Option<String>,
+    /// What else the cluster has warned of about the object, the last first.
+    pub warnings: Vec<String>,
     /// The last lines of a crashed container.
     pub last_words: Vec<String>,
+}
+
+/// So many bytes of one thing are told on the log: all of a failure shall be on one screen. The whole is in the file.
+const MOST_TOLD: usize = 600;
+
+/// So many bytes of a crashed container's last lines, from their end.
+const MOST_SAID: usize = 2000;
+
+/// The beginning of a text that is too long for the log.
+fn beginning(text: String) -> String {
+    if text.len() <= MOST_TOLD {
+        return text;
+    }
+    format!("{}…", &text[..text.floor_char_boundary(MOST_TOLD)])
+}
+
+/// The end of a text that is too long for the log.
+fn end(text: String) -> String {
+    if text.len() <= MOST_SAID {
+        return text;
+    }
+    format!("…{}", &text[text.ceil_char_boundary(text.len() - MOST_SAID)..])
 }
 
 impl Diagnosis {
     /// For a log line; with the words of whoever failed, if somebody did.
     #[must_use]
     pub fn pairs(self, reason: Option<String>) -> Vec<(&'static str, String)> {
-        let Self { object, state, cause, fix, last_words } = self;
-        let said = Some(last_words.join("\n")).filter(|said| !said.is_empty());
+        let Self { object, state, cause, fix, warnings, last_words } = self;
+        let joined = |lines: Vec<String>| Some(lines.join("\n")).filter(|lines| !lines.is_empty());
+        let (warned, said) = (joined(warnings).map(beginning), joined(last_words).map(end));
+        let (state, reason) = (state.map(beginning), reason.map(beginning));
         let cause = cause.map(ToOwned::to_owned);
         let all = [
             ("object", object),
             ("state", state),
             ("reason", reason),
             ("cause", cause),
+            ("warned", warned),
             ("said", said),
             ("fix", fix),
         ];
@@ -254,7 +293,8 @@ mod tests {
             "Kustomization flux-system/flux-system: BuildFailed: failed to get decryption Secret 'flux-system/sops-age': secrets \"sops-age\" not found",
         ),
         ("volume", "PersistentVolumeClaim not bound"),
-        ("volume", "ProvisioningFailed: storageclass.storage.k8s.io \"fast\" not found"),
+        ("volume", "ProvisioningFailed: failed to provision volume: rpc error: code = DeadlineExceeded"),
+        ("storage-class", "ProvisioningFailed: storageclass.storage.k8s.io \"fast\" not found"),
         ("logged-out", "the server has asked for the client to provide credentials"),
         (
             "anti-affinity",
@@ -275,6 +315,10 @@ mod tests {
         ),
         ("cpu", "0/1 nodes are available: 1 Insufficient cpu."),
         ("memory", "0/1 nodes are available: 1 Insufficient memory."),
+        (
+            "storage-class",
+            "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.; there is no StorageClass",
+        ),
         ("volume", "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."),
         ("node-selector", "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."),
         (
@@ -299,6 +343,68 @@ mod tests {
             "FailedCreate: Error creating: admission webhook \"validate.kyverno.svc-fail\" denied the request: policy Pod/x for resource violation",
         ),
         ("readiness", "Unhealthy: Readiness probe failed: HTTP probe failed with statuscode: 503"),
+        (
+            "readiness",
+            "Unhealthy: Liveness probe failed: Get \"http://10.42.0.7:8080/\": dial tcp 10.42.0.7:8080: connect: connection refused",
+        ),
+        (
+            "node-disk",
+            "container c: ErrImagePull: failed to pull and unpack image \"x:1\": write /var/lib/rancher/k3s/agent/containerd/x: no space left on device",
+        ),
+        (
+            "api-certificate",
+            "Kubernetes cluster unreachable: Get \"https://10.0.0.10:6443/version\": tls: failed to verify certificate: x509: certificate signed by unknown authority",
+        ),
+        (
+            "api-certificate",
+            "Kubernetes cluster unreachable: Get \"https://k3s.example.org:6443/version\": tls: failed to verify certificate: x509: certificate is valid for kubernetes, kubernetes.default, not k3s.example.org",
+        ),
+        (
+            "api-busy",
+            "the server has received too many requests and has asked us to try again later (get deployments.apps cilium-operator)",
+        ),
+        (
+            "api-gone",
+            "failed to get CustomResource: Get \"https://10.0.0.10:6443/apis/cilium.io/v2/ciliumnodes\": dial tcp 10.0.0.10:6443: connect: connection refused",
+        ),
+        (
+            "git-gone",
+            "GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to clone 'https://git.example.org/home.git': dial tcp 10.0.0.3:443: connect: connection refused",
+        ),
+        (
+            "age-key-wrong",
+            "Kustomization flux-system/apps: BuildFailed: decryption failed for 'cluster-secrets': failed to decrypt and format 'media/cluster-secrets' Secret data: cannot get sops data key",
+        ),
+        (
+            "node-pressure",
+            "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/disk-pressure: }.",
+        ),
+        (
+            "node-uninitialized",
+            "0/1 nodes are available: 1 node(s) had untolerated taint {node.cloudprovider.kubernetes.io/uninitialized: true}.",
+        ),
+        ("node-cordoned", "0/1 nodes are available: 1 node(s) were unschedulable."),
+        (
+            "node-not-ready",
+            "0/3 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }, 2 Insufficient cpu.",
+        ),
+        (
+            "image-missing",
+            "ErrImagePull: quay.io/cilium/cilium:v9@sha256:9d401a4037dc18e1c7ec9fa22c4a4d0d59dbd8ba33aa3ba0d4c9d0a0f2e14032: not found",
+        ),
+        (
+            "image-missing",
+            "container cert-manager-startupapicheck: ImagePullBackOff: Back-off pulling image \"quay.io/jetstack/x:9\": ErrImagePull: quay.io/jetstack/x:9: not found",
+        ),
+        (
+            "unmade",
+            "container mount-bpf-fs: CreateContainerError: path \"/sys/fs/bpf\" is mounted on \"/sys\" but it is not a shared mount",
+        ),
+        (
+            "sandbox",
+            "FailedCreatePodSandBox: Failed to create pod sandbox: rpc error: code = Unknown desc = failed to get sandbox image \"rancher/mirrored-pause:3.6\"",
+        ),
+        ("ended", "container main, ended with exit code 2 (Error), 0 restarts"),
     ];
 
     #[test]

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
+
 use super::known::{Diagnosis, find};
-use super::pods::{Stage, Trouble};
-use super::release::in_the_way;
+use super::pods::{Stage, Trouble, Warnings};
+use super::release::{in_the_way, of_workload};
 use super::taints;
 use crate::error::{Error, ReleaseFailure};
 use crate::observed::events::Event;
@@ -19,8 +21,18 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// So many of a crashed container's last lines are told.
 const LINES: usize = 20;
 
-/// Finds out what is behind a failure: by helm's words, or by the pods that are not ready. What cannot be read is not told.
-pub async fn behind(tools: &Toolbox, failure: &ReleaseFailure) -> Diagnosis {
+/// And so many bytes of them are read at most.
+const BYTES: usize = 64 * 1024;
+
+/// So many further warnings about an object are told.
+const WARNINGS: usize = 3;
+
+/// The label of Flux's own controllers (fluxcd/flux2, `manifests/install`).
+const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "flux");
+
+/// Finds out what is behind a failure: by helm's words, or by the pods that are not ready. What cannot be read is not told;
+/// nor what the cluster has warned of until `before` (RFC 3339, by its own clock).
+pub async fn behind(tools: &Toolbox, failure: &ReleaseFailure, before: &str) -> Diagnosis {
     let Some(release) = &failure.release else {
         return find(&failure.reason).map(|known| Diagnosis::known("", None, known)).unwrap_or_default();
     };
@@ -29,14 +41,18 @@ pub async fn behind(tools: &Toolbox, failure: &ReleaseFailure) -> Diagnosis {
     if let Some(diagnosis) = by_words.as_ref().filter(|_| !failure.timed_out) {
         return diagnosis.clone();
     }
-    let looked = tokio::time::timeout(LONGEST, look(tools, release)).await;
+    let looked = tokio::time::timeout(LONGEST, look(tools, release, before)).await;
     looked.ok().and_then(Result::ok).flatten().or(by_words).unwrap_or_default()
 }
 
-async fn look(tools: &Toolbox, release: &str) -> Result<Option<Diagnosis>, Error> {
+async fn look(tools: &Toolbox, release: &str, before: &str) -> Result<Option<Diagnosis>, Error> {
     let seen = Seen::of(tools, release).await?;
-    if let Some(trouble) = seen.troubles(tools, release).await?.into_iter().next() {
-        return Ok(Some(told(tools, release, trouble).await));
+    let mut troubles = seen.troubles(tools, release, before).await?;
+    if troubles.is_empty() {
+        troubles = seen.troubles_of_flux(before);
+    }
+    if let Some(trouble) = troubles.into_iter().next() {
+        return Ok(Some(told(tools, release, trouble, &seen.events).await));
     }
     let first = lacking(&seen.workloads, release).next();
     Ok(first.map(|workload| Diagnosis { object: Some(workload.words()), ..Diagnosis::default() }))
@@ -68,13 +84,26 @@ impl Seen {
         Ok(Self { workloads: workloads?, pods: pods?, events: events? })
     }
 
-    /// What is in the way of the release, the worst first; the nodes are asked where only they can tell.
+    /// What is in the way of the release, the worst first; the nodes are asked where only they can tell. Warnings until
+    /// `before` are not of now.
     ///
     /// # Errors
     ///
     /// The API server does not answer.
-    pub async fn troubles(&self, tools: &Toolbox, release: &str) -> Result<Vec<Trouble>, Error> {
-        let mut troubles = in_the_way(release, &self.workloads, &self.pods, &self.events);
+    pub async fn troubles(
+        &self,
+        tools: &Toolbox,
+        release: &str,
+        before: &str,
+    ) -> Result<Vec<Trouble>, Error> {
+        let warnings = Warnings { events: &self.events, before };
+        let mut troubles = in_the_way(release, &self.workloads, &self.pods, warnings);
+        let lacks_volume = |trouble: &Trouble| find(&trouble.state).is_some_and(|known| known.id == "volume");
+        if troubles.iter().any(lacks_volume) && !tools.has_storage_class().await? {
+            for trouble in troubles.iter_mut().filter(|trouble| lacks_volume(trouble)) {
+                trouble.state.push_str("; there is no StorageClass");
+            }
+        }
         let unnamed = troubles.iter().any(|trouble| taints::are_unnamed(&trouble.state));
         let vague = troubles.iter().all(|trouble| trouble.stage >= Stage::Warned);
         let waiting = if vague { self.nodes_of_waiting(release) } else { Vec::new() };
@@ -83,7 +112,9 @@ impl Seen {
         }
         let nodes = tools.observe_nodes().await?;
         for trouble in troubles.iter_mut().filter(|trouble| taints::are_unnamed(&trouble.state)) {
-            trouble.state = taints::named(&trouble.state, &nodes);
+            let pod = self.pods.iter().find(|pod| trouble.is_of(pod));
+            let tolerations = pod.map(|pod| pod.tolerations.as_slice()).unwrap_or_default();
+            trouble.state = taints::named(&trouble.state, &nodes, tolerations);
         }
         let down = nodes.iter().find(|node| !node.ready && waiting.contains(&node.name.as_str()));
         troubles.extend(down.map(|node| Trouble {
@@ -96,6 +127,21 @@ impl Seen {
         Ok(troubles)
     }
 
+    /// What is in the way of Flux's own controllers, which no release has made: flux-operator has. The worst first.
+    #[must_use]
+    pub fn troubles_of_flux(&self, before: &str) -> Vec<Trouble> {
+        let warnings = Warnings { events: &self.events, before };
+        let of_flux = self.workloads.iter().filter(|workload| {
+            workload.labels.get(PART_OF.0).is_some_and(|part_of| part_of == PART_OF.1)
+                && workload.release().is_none()
+                && workload.have < workload.want
+        });
+        let mut troubles: Vec<_> =
+            of_flux.filter_map(|workload| of_workload(workload, &self.pods, warnings)).collect();
+        troubles.sort_by_key(|trouble| trouble.stage);
+        troubles
+    }
+
     /// The nodes of those of its pods that are not ready.
     fn nodes_of_waiting(&self, release: &str) -> Vec<&str> {
         let lacking: Vec<_> = lacking(&self.workloads, release).collect();
@@ -104,12 +150,43 @@ impl Seen {
     }
 }
 
-/// What is known of a trouble, with the last words of what has crashed.
-pub async fn told(tools: &Toolbox, release: &str, trouble: Trouble) -> Diagnosis {
+/// What is known of a trouble, with what else the cluster has warned of about it, and the last words of what has crashed.
+/// All of it is in the transcript, however long.
+pub async fn told(tools: &Toolbox, release: &str, trouble: Trouble, events: &[Event]) -> Diagnosis {
     let known = find(&trouble.state).map(|known| Diagnosis::known(release, trouble.pod(), known));
+    let warnings = warnings_about(&trouble, events);
     let last_words = last_words(tools, namespace_of(release), &trouble).await;
-    let (object, state) = (Some(trouble.object), Some(trouble.state));
-    Diagnosis { object, state, last_words, ..known.unwrap_or_default() }
+    let Trouble { object, state, .. } = trouble;
+    let seen = std::iter::once(&state).chain(&warnings).chain(&last_words);
+    tools.runner.transcript().seen(&object, seen.map(String::as_str));
+    let (object, state) = (Some(object), Some(state));
+    Diagnosis { object, state, warnings, last_words, ..known.unwrap_or_default() }
+}
+
+/// What the cluster has warned of last about the object of a trouble, less what its state tells already.
+fn warnings_about(trouble: &Trouble, events: &[Event]) -> Vec<String> {
+    let about =
+        |event: &&Event| trouble.object == format!("{} {}/{}", event.kind, event.namespace, event.name);
+    let mut about: Vec<_> = events
+        .iter()
+        .filter(about)
+        .filter(|event| !event.message.is_empty() && !trouble.state.contains(&event.message))
+        .collect();
+    about.sort_by(|one, other| other.last.cmp(&one.last));
+    let words = |event: &Event| {
+        let times = if event.count > 1 { format!(" (x{})", event.count) } else { String::new() };
+        format!("{}: {}{times}", event.reason, event.message)
+    };
+    about.into_iter().take(WARNINGS).map(words).collect()
+}
+
+impl Toolbox {
+    /// Whether there is any `StorageClass`.
+    async fn has_storage_class(&self) -> Result<bool, Error> {
+        let classes: Vec<IgnoredAny> =
+            self.api_list("/apis/storage.k8s.io/v1/storageclasses?limit=1").await?;
+        Ok(!classes.is_empty())
+    }
 }
 
 fn namespace_of(release: &str) -> &str {
@@ -123,7 +200,7 @@ async fn last_words(tools: &Toolbox, namespace: &str, trouble: &Trouble) -> Vec<
     };
     let [namespace, pod, container] = [namespace, pod, container].map(segment);
     let path = format!(
-        "/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}&previous=true&tailLines={LINES}"
+        "/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}&previous=true&tailLines={LINES}&limitBytes={BYTES}"
     );
     let answer = match tools.ask(Call::get(&path).soon()).await {
         Ok(answer) => answer.found(),

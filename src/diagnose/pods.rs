@@ -38,6 +38,12 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// Whether it is one of this pod.
+    #[must_use]
+    pub fn is_of(&self, pod: &Pod) -> bool {
+        self.object == object(pod)
+    }
+
     /// The name of the pod, if it is one.
     #[must_use]
     pub fn pod(&self) -> Option<&str> {
@@ -45,23 +51,43 @@ impl Trouble {
     }
 }
 
+fn object(pod: &Pod) -> String {
+    format!("Pod {}/{}", pod.namespace, pod.name)
+}
+
 /// The scheduler's words about a pod that has to run beside one which does not run yet.
 const FOLLOWS: &str = "didn't match pod affinity rules";
 
+/// What the cluster has warned of, and what of that is old.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Warnings<'a> {
+    /// All warnings.
+    pub events: &'a [Event],
+    /// When the last one came before the release was begun, as RFC 3339; a state that was over then tells nothing of now.
+    pub before: &'a str,
+}
+
+impl<'a> Warnings<'a> {
+    /// Those that came since.
+    pub fn of_now(self) -> impl Iterator<Item = &'a Event> {
+        self.events.iter().filter(move |event| event.last.is_empty() || event.last.as_str() > self.before)
+    }
+}
+
 /// The worst of the pods, if any of them is in a bad state: the one that is the furthest from running.
 #[must_use]
-pub fn worst<'a>(pods: impl IntoIterator<Item = &'a Pod>, events: &[Event]) -> Option<Trouble> {
-    let troubles = pods.into_iter().filter_map(|pod| trouble(pod, events));
+pub fn worst<'a>(pods: impl IntoIterator<Item = &'a Pod>, warnings: Warnings<'_>) -> Option<Trouble> {
+    let troubles = pods.into_iter().filter_map(|pod| trouble(pod, warnings));
     troubles.min_by_key(|trouble| trouble.stage)
 }
 
 /// What is wrong with a pod.
-fn trouble(pod: &Pod, events: &[Event]) -> Option<Trouble> {
+fn trouble(pod: &Pod, warnings: Warnings<'_>) -> Option<Trouble> {
     if pod.ready {
         return None;
     }
     let with = |stage, state: String, crashed: Option<&Container>| Trouble {
-        object: format!("Pod {}/{}", pod.namespace, pod.name),
+        object: object(pod),
         stage,
         state,
         crashed: crashed.map(|container| container.name.clone()),
@@ -73,14 +99,14 @@ fn trouble(pod: &Pod, events: &[Event]) -> Option<Trouble> {
     }
     if let Some(container) = pod.containers.iter().find(|one| one.waiting.as_deref().is_some_and(is_bad)) {
         let crashed = container.ended.as_ref().map(|_| container);
-        let state = container_state(container, last_warning(pod, events));
+        let state = container_state(container, pull_error(pod, warnings.events));
         return Some(with(Stage::Unstarted, state, crashed));
     }
     let failed = |one: &&Container| !one.ready && one.ended.as_ref().is_some_and(|(code, _)| *code != 0);
     if let Some(container) = pod.containers.iter().find(failed) {
         return Some(with(Stage::Ended, container_state(container, None), Some(container)));
     }
-    if let Some(warning) = last_warning(pod, events) {
+    if let Some(warning) = last_warning(pod, warnings.of_now()) {
         return Some(with(Stage::Warned, format!("{}: {}", warning.reason, warning.message), None));
     }
     let unready = pod.containers.iter().find(|one| one.running && !one.ready && !one.init)?;
@@ -92,15 +118,16 @@ fn is_bad(reason: &str) -> bool {
     !matches!(reason, "" | "ContainerCreating" | "PodInitializing")
 }
 
-fn container_state(container: &Container, warning: Option<&Event>) -> String {
+/// `pull_error` is why its image could not be pulled, as far as an event tells.
+fn container_state(container: &Container, pull_error: Option<&Event>) -> String {
     let Container { name, init, waiting, message, ended, restarts, .. } = container;
     let kind = if *init { "init container" } else { "container" };
     let mut state = format!("{kind} {name}");
     if let Some(waiting) = waiting {
         state = format!("{state}: {waiting}");
-        // A back-off tells only that there was something before.
-        let said = warning.filter(|warning| warning.reason == "Failed").map(|warning| &warning.message);
-        let said = said.filter(|_| waiting.ends_with("BackOff") && ended.is_none()).unwrap_or(message);
+        // Since Kubernetes 1.31 a back-off tells what was before; until then it told only that there was something.
+        let untold = waiting == "ImagePullBackOff" && !message.contains("ErrImagePull");
+        let said = pull_error.filter(|_| untold).map_or(message, |event| &event.message);
         if !said.is_empty() {
             state = format!("{state}: {said}");
         }
@@ -111,10 +138,25 @@ fn container_state(container: &Container, warning: Option<&Event>) -> String {
     state
 }
 
-fn last_warning<'a>(pod: &Pod, events: &'a [Event]) -> Option<&'a Event> {
-    let of =
-        |event: &&Event| event.kind == "Pod" && event.namespace == pod.namespace && event.name == pod.name;
-    events.iter().filter(of).max_by(|one, other| one.last.cmp(&other.last))
+/// The kubelet's words are `Failed to pull image "…": …`, and then, of the same reason, `Error: ImagePullBackOff` again and
+/// again (Kubernetes 1.36, `pkg/kubelet/images/image_manager.go` and `kuberuntime_container.go`).
+fn pull_error<'a>(pod: &Pod, events: &'a [Event]) -> Option<&'a Event> {
+    let tells = |event: &&Event| event.reason == "Failed" && !event.message.starts_with("Error: ");
+    latest(events.iter().filter(tells).filter(|event| is_about(event, pod)))
+}
+
+fn last_warning<'a>(pod: &Pod, events: impl Iterator<Item = &'a Event>) -> Option<&'a Event> {
+    // What kept it from a node is over once it has one.
+    let over = |event: &&Event| event.reason == "FailedScheduling" && pod.node.is_some();
+    latest(events.filter(|event| is_about(event, pod) && !over(event)))
+}
+
+fn is_about(event: &Event, pod: &Pod) -> bool {
+    event.kind == "Pod" && event.namespace == pod.namespace && event.name == pod.name
+}
+
+fn latest<'a>(events: impl Iterator<Item = &'a Event>) -> Option<&'a Event> {
+    events.max_by(|one, other| one.last.cmp(&other.last))
 }
 
 #[cfg(test)]
@@ -136,7 +178,7 @@ mod tests {
     }
 
     fn told(pod: &Pod, events: &[Event]) -> (String, &'static str) {
-        let trouble = worst([pod], events).unwrap();
+        let trouble = worst([pod], Warnings { events, before: "" }).unwrap();
         let known = find(&trouble.state).map_or("", |known| known.id);
         (trouble.state, known)
     }
@@ -149,16 +191,21 @@ mod tests {
         let image =
             Pod { containers: vec![waiting("ImagePullBackOff", "Back-off pulling image")], ..pod("b") };
         assert_eq!(told(&image, &[]).1, "image");
-        let event = |reason: &str, message: &str| Event {
+        let event = |reason: &str, message: &str, last: &str| Event {
             kind: "Pod".to_owned(),
             namespace: "n".to_owned(),
             name: "b".to_owned(),
             reason: reason.to_owned(),
             message: message.to_owned(),
+            last: last.to_owned(),
             ..Event::default()
         };
-        let failed = event("Failed", "Failed to pull image: ErrImagePull: v9: not found");
-        assert_eq!(told(&image, &[failed]).1, "image-missing");
+        let failed = event("Failed", "Failed to pull image: v9: not found", "1");
+        let again = event("Failed", "Error: ImagePullBackOff", "2");
+        assert_eq!(told(&image, &[failed.clone(), again.clone()]).1, "image-missing");
+        let message = "Back-off pulling image \"x\": ErrImagePull: failed to authorize: 403 Forbidden";
+        let telling = Pod { containers: vec![waiting("ImagePullBackOff", message)], ..pod("b") };
+        assert_eq!(told(&telling, &[failed, again]).1, "image-denied");
         let mut container = waiting("CrashLoopBackOff", "back-off 40s");
         container.ended = Some((1, "Error".to_owned()));
         container.init = true;
@@ -167,16 +214,29 @@ mod tests {
         let expected =
             "init container main: CrashLoopBackOff: back-off 40s, ended with exit code 1 (Error), 4 restarts";
         assert_eq!(told(&crash, &[]), (expected.to_owned(), "crash-loop"));
-        assert_eq!(worst([&crash], &[]).unwrap().crashed.as_deref(), Some("main"));
-        let unready = event("Unhealthy", "Readiness probe failed: 503");
-        assert_eq!(told(&pod("b"), &[unready]).1, "readiness");
+        assert_eq!(worst([&crash], Warnings::default()).unwrap().crashed.as_deref(), Some("main"));
+        let unready = event("Unhealthy", "Readiness probe failed: 503", "3");
+        assert_eq!(told(&pod("b"), std::slice::from_ref(&unready)).1, "readiness");
+        let old = Warnings { events: &[unready], before: "3" };
+        assert_eq!(worst([&pod("b")], old), None, "it was so before the release was begun");
+        let unplaced = event("FailedScheduling", "no node", "4");
+        let placed = Pod { node: Some("node-1".to_owned()), ..pod("b") };
+        assert_eq!(worst([&placed], Warnings { events: &[unplaced], before: "" }), None);
         let creating = Pod { containers: vec![waiting("ContainerCreating", "")], ..pod("d") };
-        assert_eq!(worst([&creating, &Pod { ready: true, ..crash.clone() }], &[]), None);
-        assert_eq!(worst([&crash, &none], &[]).unwrap().object, "Pod n/a", "the furthest from running");
+        assert_eq!(worst([&creating, &Pod { ready: true, ..crash.clone() }], Warnings::default()), None);
+        assert_eq!(
+            worst([&crash, &none], Warnings::default()).unwrap().object,
+            "Pod n/a",
+            "the furthest from running"
+        );
         let beside = Some("0/1 nodes are available: 1 node(s) didn't match pod affinity rules.".to_owned());
         let follower = Pod { unschedulable: beside, ..pod("a-follower") };
         assert_eq!(told(&follower, &[]).1, "pod-affinity");
-        assert_eq!(worst([&follower, &none], &[]).unwrap().object, "Pod n/a", "not who follows another");
-        assert_eq!(worst([&follower, &crash], &[]).unwrap().object, "Pod n/c");
+        assert_eq!(
+            worst([&follower, &none], Warnings::default()).unwrap().object,
+            "Pod n/a",
+            "not who follows another"
+        );
+        assert_eq!(worst([&follower, &crash], Warnings::default()).unwrap().object, "Pod n/c");
     }
 }

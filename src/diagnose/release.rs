@@ -1,26 +1,39 @@
 //! What is in the way of a release: a pure judgement of what was seen.
 
-use super::pods::{Stage, Trouble, worst};
-use crate::observed::events::{Event, last_about};
+use super::pods::{Stage, Trouble, Warnings, worst};
+use crate::observed::events::Event;
 use crate::observed::pods::Pod;
 use crate::observed::workloads::{CLAIM, Workload, lacking};
 
 /// What is in the way of a release (`namespace/name`), the worst first: of each of its workloads that lacks pods the worst
 /// pod, or what the cluster says of the workload itself.
 #[must_use]
-pub fn in_the_way(release: &str, workloads: &[Workload], pods: &[Pod], events: &[Event]) -> Vec<Trouble> {
-    let troubles = lacking(workloads, release).filter_map(|workload| of_workload(workload, pods, events));
+pub fn in_the_way(
+    release: &str,
+    workloads: &[Workload],
+    pods: &[Pod],
+    warnings: Warnings<'_>,
+) -> Vec<Trouble> {
+    let troubles = lacking(workloads, release).filter_map(|workload| of_workload(workload, pods, warnings));
     let mut troubles: Vec<_> = troubles.collect();
     troubles.sort_by_key(|trouble| trouble.stage);
     troubles
 }
 
-fn of_workload(workload: &Workload, pods: &[Pod], events: &[Event]) -> Option<Trouble> {
-    if let Some(trouble) = worst(pods.iter().filter(|pod| workload.has_pod(pod)), events) {
+/// What is wrong with one of its pods, or with itself.
+#[must_use]
+pub fn of_workload(workload: &Workload, pods: &[Pod], warnings: Warnings<'_>) -> Option<Trouble> {
+    // Whatever else failed is replaced by now, and only its name is left.
+    let counts = |pod: &&Pod| !pod.leaving && (!pod.failed || workload.kind == "Job");
+    let pods: Vec<_> = pods.iter().filter(|pod| workload.has_pod(pod)).filter(counts).collect();
+    if let Some(trouble) = worst(pods.iter().copied(), warnings) {
         return Some(trouble);
     }
-    // There may be no pod at all: a quota, or an admission that refuses it, is told of the workload.
-    let event = last_about(events, workload);
+    // There may be no pod at all: a quota, or an admission that refuses it, is told of the workload. Once all pods are
+    // there, that is over.
+    let complete = i64::try_from(pods.len()).is_ok_and(|there| there >= workload.want);
+    let about = |event: &&Event| event.is_about(workload) && !(complete && event.reason == "FailedCreate");
+    let event = warnings.of_now().filter(about).max_by(|one, other| one.last.cmp(&other.last));
     let said = event.map(|event| format!("{}: {}", event.reason, event.message));
     // Where nothing gives volumes, nothing warns of it either.
     let unsaid = (workload.kind == CLAIM).then(|| format!("{CLAIM} not bound"));
@@ -64,16 +77,27 @@ mod tests {
             name: "cilium".to_owned(),
             reason: "FailedCreate".to_owned(),
             message: "exceeded quota".to_owned(),
+            last: "2026-11-26T08:00:00Z".to_owned(),
             ..Event::default()
         };
+        let refused = [refused];
+        let warnings = |before| Warnings { events: &refused, before };
         let done = Workload { have: 1, ..workload("Deployment", "other") };
         let workloads = [workload("DaemonSet", "cilium"), workload("Deployment", "cilium-operator"), done];
-        let told = in_the_way("n/cilium", &workloads, &[unplaced, strange], &[refused]);
+        let told = in_the_way("n/cilium", &workloads, &[unplaced, strange], warnings(""));
         let told: Vec<_> = told.iter().map(|one| (one.object.as_str(), one.stage)).collect();
         let expected =
             [("Pod n/cilium-operator-6f5d4c-x2x4z", Stage::Unplaced), ("DaemonSet n/cilium", Stage::Refused)];
         assert_eq!(told, expected);
-        assert!(in_the_way("n/other", &workloads, &[], &[]).is_empty());
+        assert!(in_the_way("n/other", &workloads, &[], Warnings::default()).is_empty());
+        let told =
+            |pods: &[Pod], before| in_the_way("n/cilium", &workloads[..1], pods, warnings(before)).len();
+        assert_eq!(told(&[], "2026-11-26T07:59:59Z"), 1);
+        assert_eq!(told(&[], "2026-11-26T08:00:00Z"), 0, "it was so before the release was begun");
+        let comes = Pod { owner: Some(("DaemonSet".to_owned(), "cilium".to_owned())), ..pod("c-x2x4z") };
+        assert_eq!(told(std::slice::from_ref(&comes), ""), 0, "its pod is there");
+        let leaving = Pod { leaving: true, ..comes };
+        assert_eq!(told(&[leaving], ""), 1, "an old one is not");
     }
 
     #[test]
@@ -85,10 +109,11 @@ mod tests {
             name: "data".to_owned(),
             reason: "ProvisioningFailed".to_owned(),
             message: "storageclass.storage.k8s.io \"fast\" not found".to_owned(),
+            last: "2026-11-26T08:00:00Z".to_owned(),
             ..Event::default()
         };
         let told = |events: &[Event]| {
-            let told = in_the_way("n/cilium", &workloads, &[], events);
+            let told = in_the_way("n/cilium", &workloads, &[], Warnings { events, before: "" });
             told.into_iter().map(|one| format!("{}: {}", one.object, one.state)).collect::<Vec<_>>()
         };
         let claim = "PersistentVolumeClaim n/data: ";

@@ -15,7 +15,7 @@ pub(super) const TABLE: &[Known] = &[
         id: "ownership",
         words: &[&["invalid ownership metadata"]],
         cause: "the object is there already, and does not belong to this release",
-        fix: "k3s-boot check  # tells whose it is; delete it, or hand it over: k3s-boot apps --force --take {release}",
+        fix: "k3s-boot check  # tells whose it is; delete it, or hand it over: k3s-boot apps --release {release} --force --take {release}",
     },
     Known {
         id: "service-address",
@@ -27,7 +27,8 @@ pub(super) const TABLE: &[Known] = &[
         id: "immutable",
         words: &[&["field is immutable"]],
         cause: "the field cannot be changed of an object that exists, and the chart wants another value",
-        fix: "delete the named object, and run it again: helm makes it anew",
+        fix: "delete the named object, and run it again: helm makes it anew; but not a CRD or a claim, with which all goes \
+              that is in it",
     },
     Known {
         id: "crd-missing",
@@ -47,7 +48,11 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         id: "startupapicheck",
-        words: &[&["startupapicheck"]],
+        words: &[
+            &["failed post-install", "startupapicheck"],
+            &["startupapicheck", "crashloopbackoff"],
+            &["startupapicheck", "ended with exit code 1 "],
+        ],
         cause: "cert-manager's webhook did not answer in time: its pods, the DNS or the network are not ready",
         fix: "kubectl -n {namespace} get pods  # and run it again when they are ready",
     },
@@ -107,6 +112,16 @@ pub(super) const TABLE: &[Known] = &[
         fix: "use a smaller chart, or split it",
     },
     Known {
+        id: "node-disk",
+        words: &[
+            &["errimagepull", "no space left on device"],
+            &["failed to pull image", "no space left on device"],
+            &["failedcreatepodsandbox", "no space left on device"],
+        ],
+        cause: "a disk of its node is full",
+        fix: "df -h /var/lib/rancher  # on that node; make room there",
+    },
+    Known {
         id: "disk-full",
         words: &[&["no space left on device"]],
         cause: "a disk of this machine is full",
@@ -142,6 +157,26 @@ pub(super) const TABLE: &[Known] = &[
         fix: "copy /etc/rancher/k3s/k3s.yaml from a server again",
     },
     Known {
+        id: "api-certificate",
+        words: &[
+            &["kubernetes cluster unreachable", "x509:", "certificate signed by unknown authority"],
+            &["kubernetes cluster unreachable", "x509:", "certificate is valid for"],
+            &["kubernetes cluster unreachable", "x509:", "doesn't contain any ip sans"],
+        ],
+        cause: "the kubeconfig is that of another cluster, or its address is none that the API server's certificate names",
+        fix: "copy /etc/rancher/k3s/k3s.yaml from a server again; a further address goes into `tls-san` in \
+              /etc/rancher/k3s/config.yaml on all servers",
+    },
+    Known {
+        id: "api-busy",
+        words: &[
+            &["the server has received too many requests"],
+            &["the server is currently unable to handle the request"],
+        ],
+        cause: "the API server, or a part of it, has more to do than it can",
+        fix: "kubectl get apiservices  # all must be Available; then run it again",
+    },
+    Known {
         id: "killed",
         words: &[&["signal: killed"]],
         cause: "the system has killed a program, mostly for want of memory",
@@ -166,12 +201,65 @@ pub(super) const TABLE: &[Known] = &[
         fix: "put the deploy key into bootstrap/*.sops.yaml as a Secret of flux-system, name it in FLUX_GIT_PULL_SECRET, and run it again",
     },
     Known {
+        id: "git-gone",
+        words: &[&["unable to clone"], &["unable to list remote"]],
+        cause: "Flux cannot read the Git repository: its address or branch is wrong, or the server cannot be reached from pods",
+        fix: "check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of pods",
+    },
+    Known {
         id: "age-key-missing",
-        words: &[&["secrets \"sops-age\" not found"]],
+        words: &[
+            &["secrets \"sops-age\" not found"],
+            &["failed to get decryption secret"],
+            &["cannot get", "decryption secret"],
+        ],
         cause: "Flux wants the age key, and the cluster has none",
         fix: "put the key that this repository is encrypted for into age.key, and run it again",
     },
-    // What pods wait for.
+    Known {
+        id: "age-key-wrong",
+        words: &[
+            &["decryption failed"],
+            &["failed to decrypt"],
+            &["cannot get sops data key"],
+            &["failed to import", "decryption secret"],
+        ],
+        cause: "the age key that Flux has is none that the file is encrypted for",
+        fix: "put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key",
+    },
+    // What pods wait for. Where a node is still to come, it may take what the others do not.
+    Known {
+        id: "node-not-ready",
+        words: &[
+            &["{node.kubernetes.io/not-ready"],
+            &["{node.kubernetes.io/unreachable"],
+            &["{node.kubernetes.io/network-unavailable"],
+        ],
+        cause: "no node is ready that could take it: one is off, or there is no network plugin yet",
+        fix: "kubectl describe nodes  # the condition Ready tells why",
+    },
+    Known {
+        id: "node-pressure",
+        words: &[
+            &["{node.kubernetes.io/disk-pressure"],
+            &["{node.kubernetes.io/memory-pressure"],
+            &["{node.kubernetes.io/pid-pressure"],
+        ],
+        cause: "a node has no disk, memory or process numbers left, and takes nothing new",
+        fix: "kubectl describe nodes  # the conditions tell of what; make room there, and the taint goes by itself",
+    },
+    Known {
+        id: "node-uninitialized",
+        words: &[&["{node.cloudprovider.kubernetes.io/uninitialized"]],
+        cause: "a node waits for a cloud controller to make itself known to it",
+        fix: "do not disable that of k3s (`disable-cloud-controller`), or install the one that the kubelet was told of",
+    },
+    Known {
+        id: "node-cordoned",
+        words: &[&["{node.kubernetes.io/unschedulable"], &["node(s) were unschedulable"]],
+        cause: "a node was cordoned, and takes nothing new",
+        fix: "kubectl get nodes; kubectl uncordon NODE",
+    },
     Known {
         id: "anti-affinity",
         words: &[
@@ -194,19 +282,10 @@ pub(super) const TABLE: &[Known] = &[
         fix: "set fewer replicas in the values (cilium: `operator.replicas: 1`), or add a node",
     },
     Known {
-        id: "node-not-ready",
-        words: &[
-            &["untolerated taint {node.kubernetes.io/not-ready"],
-            &["untolerated taint {node.kubernetes.io/unreachable"],
-        ],
-        cause: "no node is ready: one is off, or there is no network plugin yet",
-        fix: "kubectl describe nodes  # the condition Ready tells why",
-    },
-    Known {
-        id: "taint",
-        words: &[&["untolerated taint"]],
-        cause: "every node has a taint that the pod does not tolerate",
-        fix: "add a toleration in the values, or remove the taint: kubectl taint nodes --all KEY-",
+        id: "storage-class",
+        words: &[&["there is no storageclass"], &["storageclass.storage.k8s.io", "not found"]],
+        cause: "its volume is not there: no StorageClass makes it",
+        fix: "kubectl -n {namespace} get pvc; kubectl get storageclass  # k3s brings `local-path` unless it is disabled",
     },
     Known {
         id: "volume",
@@ -215,8 +294,8 @@ pub(super) const TABLE: &[Known] = &[
             &["persistentvolumeclaim not bound"],
             &["provisioningfailed"],
         ],
-        cause: "its volume is not there: no StorageClass makes it",
-        fix: "kubectl -n {namespace} get pvc; kubectl get storageclass  # k3s brings `local-path` unless it is disabled",
+        cause: "its volume is not there yet",
+        fix: "kubectl -n {namespace} describe pvc  # tells what it waits for",
     },
     Known {
         id: "node-selector",
@@ -237,6 +316,12 @@ pub(super) const TABLE: &[Known] = &[
         fix: "lower `resources.requests.memory` in the values, or add a node",
     },
     Known {
+        id: "taint",
+        words: &[&["untolerated taint"]],
+        cause: "every node has a taint that the pod does not tolerate",
+        fix: "add a toleration in the values, or remove the taint: kubectl taint nodes --all KEY-",
+    },
+    Known {
         id: "memory-limit",
         words: &[&["oomkilled"]],
         cause: "its container needs more memory than its limit",
@@ -244,13 +329,24 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         id: "config-missing",
-        words: &[&["createcontainerconfigerror"], &["createcontainererror"], &["failedmount"]],
+        words: &[&["createcontainerconfigerror"], &["failedmount"]],
         cause: "a Secret, ConfigMap or volume that its container needs is not there",
         fix: "make what the message names",
     },
     Known {
+        id: "unmade",
+        words: &[&["createcontainererror"], &["runcontainererror"], &["starterror"], &["containercannotrun"]],
+        cause: "its node cannot make or start the container",
+        fix: "kubectl -n {namespace} describe pod {pod}  # its events tell why: a command, a mount or a device that is not there",
+    },
+    Known {
         id: "cni",
-        words: &[&["failedcreatepodsandbox"], &["cni plugin not initialized"]],
+        words: &[
+            &["failedcreatepodsandbox", "network"],
+            &["failedcreatepodsandbox", "cni"],
+            &["failedcreatepodsandbox", "plugin type"],
+            &["cni plugin not initialized"],
+        ],
         cause: "the network plugin of its node does not work",
         fix: "kubectl -n kube-system get pods -l k8s-app=cilium -o wide  # that of the node must be ready",
     },
@@ -259,6 +355,12 @@ pub(super) const TABLE: &[Known] = &[
         words: &[&["nodenotready"]],
         cause: "its node does not answer: it is off, or its k3s does not run",
         fix: "kubectl describe nodes  # and `journalctl -u k3s -u k3s-agent` on that node",
+    },
+    Known {
+        id: "sandbox",
+        words: &[&["failedcreatepodsandbox"]],
+        cause: "its node cannot make the pod",
+        fix: "kubectl -n {namespace} describe pod {pod}  # and `journalctl -u k3s -u k3s-agent` on that node",
     },
     // Both images and charts come from registries.
     Known {
@@ -270,10 +372,14 @@ pub(super) const TABLE: &[Known] = &[
     Known {
         id: "image-denied",
         words: &[
-            &["errimagepull", "403"],
-            &["imagepullbackoff", "403"],
-            &["errimagepull", "401"],
+            &["errimagepull", "403 forbidden"],
+            &["errimagepull", "401 unauthorized"],
             &["errimagepull", "denied"],
+            &["errimagepull", "authorization failed"],
+            &["imagepullbackoff", "403 forbidden"],
+            &["imagepullbackoff", "401 unauthorized"],
+            &["imagepullbackoff", "denied"],
+            &["imagepullbackoff", "authorization failed"],
         ],
         cause: "the registry does not give the image to this node",
         fix: "make it public, or name a pull secret in the values (`imagePullSecrets`)",
@@ -301,8 +407,19 @@ pub(super) const TABLE: &[Known] = &[
         fix: "kubectl -n {namespace} logs {pod} --previous  # its last words",
     },
     Known {
+        id: "ended",
+        words: &[&["ended with exit code"]],
+        cause: "its container has ended with an error",
+        fix: "kubectl -n {namespace} logs {pod} --previous  # its last words",
+    },
+    Known {
         id: "readiness",
-        words: &[&["readiness probe failed"], &["startup probe failed"], &["runs, and is not ready"]],
+        words: &[
+            &["readiness probe failed"],
+            &["startup probe failed"],
+            &["liveness probe failed"],
+            &["runs, and is not ready"],
+        ],
         cause: "its container runs, and does not say that it is ready",
         fix: "kubectl -n {namespace} logs {pod}  # tells what it waits for",
     },
@@ -333,7 +450,7 @@ pub(super) const TABLE: &[Known] = &[
             &["status code 403"],
         ],
         cause: "the registry refuses the login that is stored here, or wants one",
-        fix: "helm registry logout HOST; docker logout HOST  # public charts need no login",
+        fix: "helm registry logout HOST; docker logout HOST  # for a public chart; a private one: helm registry login HOST",
     },
     Known {
         id: "registry-down",

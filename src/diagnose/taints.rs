@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::observed::node::Node;
+use crate::observed::node::{Node, Taint};
+use crate::observed::pods::Toleration;
 
 /// The scheduler's words.
 const UNNAMED: &str = "untolerated taint(s)";
@@ -14,28 +15,32 @@ pub fn are_unnamed(state: &str) -> bool {
     state.contains(UNNAMED)
 }
 
-/// The same words, with the taints of the nodes in them; those that Kubernetes sets itself come last, for some pods tolerate
-/// them and nobody else's.
+/// The same words, with the taints of the nodes in them that a pod does not tolerate. Those that Kubernetes sets and takes
+/// away itself count only on nodes that have no others.
 #[must_use]
-pub fn named(state: &str, nodes: &[Node]) -> String {
-    let taints = nodes.iter().flat_map(|node| &node.taints);
-    let keeps_away = taints.filter(|taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute"));
-    let words = |key: &str, value: &str| format!("{{{key}: {value}}}");
-    let taints: BTreeSet<_> = keeps_away
-        .map(|taint| (taint.key.starts_with("node.kubernetes.io/"), words(&taint.key, &taint.value)))
-        .collect();
-    let taints: Vec<_> = taints.into_iter().map(|(_, words)| words).collect();
+pub fn named(state: &str, nodes: &[Node], tolerations: &[Toleration]) -> String {
+    let taints = nodes.iter().flat_map(|node| untolerated(node, tolerations));
+    let taints: BTreeSet<_> = taints.map(|taint| format!("{{{}: {}}}", taint.key, taint.value)).collect();
+    let taints: Vec<_> = taints.into_iter().collect();
     if taints.is_empty() {
         return state.to_owned();
     }
     state.replace(UNNAMED, &format!("untolerated taint {}", taints.join(", ")))
 }
 
+fn untolerated<'a>(node: &'a Node, tolerations: &[Toleration]) -> Vec<&'a Taint> {
+    let keeps_away = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
+    let untolerated = |taint: &&Taint| !tolerations.iter().any(|one| one.covers(taint));
+    let taints: Vec<_> = node.taints.iter().filter(keeps_away).filter(untolerated).collect();
+    let (own, others): (Vec<_>, Vec<_>) =
+        taints.into_iter().partition(|taint| taint.key.starts_with("node.kubernetes.io/"));
+    if others.is_empty() { own } else { others }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnose::known::find;
-    use crate::observed::node::Taint;
 
     fn node(taints: &[(&str, &str, &str)]) -> Node {
         let taint = |(key, value, effect): &(&str, &str, &str)| Taint {
@@ -55,6 +60,7 @@ mod tests {
         let away = named(
             state,
             &[node(&[not_ready, ("node.kubernetes.io/not-ready", "", "NoExecute")]), node(&[not_ready])],
+            &[],
         );
         assert_eq!(
             away,
@@ -64,9 +70,15 @@ mod tests {
         let gpu = named(
             state,
             &[node(&[not_ready, ("gpu", "yes", "NoSchedule"), ("soft", "", "PreferNoSchedule")])],
+            &[],
         );
-        assert!(gpu.contains("untolerated taint {gpu: yes}, {node.kubernetes.io/not-ready: }."), "{gpu}");
+        assert!(gpu.contains("untolerated taint {gpu: yes}."), "{gpu}");
         assert_eq!(find(&gpu).unwrap().id, "taint");
-        assert_eq!(named(state, &[]), state);
+        assert_eq!(named(state, &[], &[]), state);
+        let control_plane = ("node-role.kubernetes.io/control-plane", "", "NoSchedule");
+        let key = control_plane.0.to_owned();
+        let tolerates = [Toleration { key, operator: "Exists".to_owned(), ..Toleration::default() }];
+        let left = named(state, &[node(&[control_plane, not_ready])], &tolerates);
+        assert_eq!(find(&left).unwrap().id, "node-not-ready", "{left}");
     }
 }

@@ -28,8 +28,6 @@ pub struct Cluster {
     pub created: String,
     /// Each namespace with its phase, `Active` or `Terminating`.
     pub namespaces: BTreeMap<String, String>,
-    /// Namespaces that a Kustomization of Flux applied, with its `namespace/name`.
-    pub namespace_owners: BTreeMap<String, String>,
     /// The nodes.
     pub nodes: Vec<Node>,
     /// Deployments, DaemonSets and StatefulSets.
@@ -170,6 +168,7 @@ pub(super) struct Spec {
     pub(super) unschedulable: bool,
     pub(super) replicas: Option<i64>,
     pub(super) completions: Option<i64>,
+    pub(super) update_strategy: UpdateStrategy,
     #[serde(rename = "clusterIP")]
     cluster_ip: String,
     renew_time: Option<String>,
@@ -189,7 +188,33 @@ pub(super) struct Status {
     pub(super) ready_replicas: i64,
     pub(super) number_available: i64,
     pub(super) desired_number_scheduled: i64,
+    pub(super) current_number_scheduled: i64,
+    pub(super) updated_number_scheduled: i64,
+    pub(super) replicas: i64,
+    pub(super) updated_replicas: i64,
+    pub(super) observed_generation: i64,
     pub(super) succeeded: i64,
+}
+
+/// How pods are replaced when what is wanted changes.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct UpdateStrategy {
+    r#type: String,
+    rolling_update: RollingUpdate,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RollingUpdate {
+    partition: Option<i64>,
+}
+
+impl UpdateStrategy {
+    /// Whether all pods are replaced, one after the other, and not some or none.
+    pub(super) fn rolls(&self) -> bool {
+        self.r#type != "OnDelete" && self.rolling_update.partition.unwrap_or(0) == 0
+    }
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -243,10 +268,6 @@ impl Cluster {
         if metadata.name == "kube-system" {
             self.uid = metadata.uid;
             self.created = metadata.creation_timestamp;
-        }
-        let label = |name: &str| metadata.labels.get(&format!("kustomize.toolkit.fluxcd.io/{name}"));
-        if let (Some(namespace), Some(name)) = (label("namespace"), label("name")) {
-            self.namespace_owners.insert(metadata.name.clone(), format!("{namespace}/{name}"));
         }
         self.namespaces.insert(metadata.name, status.phase);
     }
@@ -360,7 +381,6 @@ mod tests {
         assert_eq!(ages, ["5s", "2m", "2h", "1day"]);
         assert_eq!(Cluster::default().age(later(0)), None);
         assert_eq!(cluster.namespaces["old"], "Terminating");
-        assert_eq!(cluster.namespace_owners["old"], "flux-system/apps");
         assert_eq!((cluster.nodes.len(), cluster.ready_nodes()), (3, 1));
         assert_eq!(cluster.waiting_for(), "CNI, its kubelet");
         assert_eq!(cluster.servers().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["a"]);

@@ -40,6 +40,12 @@ pub fn last_about<'a>(events: &'a [Event], workload: &Workload) -> Option<&'a Ev
     events.iter().filter(|event| event.is_about(workload)).max_by(|one, other| one.last.cmp(&other.last))
 }
 
+/// When the cluster warned last, as RFC 3339; empty when it has not. What is newer is told by its clock, not by ours.
+#[must_use]
+pub fn newest(events: &[Event]) -> String {
+    events.iter().map(|event| event.last.as_str()).max().unwrap_or_default().to_owned()
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Item {

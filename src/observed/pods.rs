@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::node::Taint;
 use crate::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::segment;
@@ -19,8 +20,41 @@ pub struct Pod {
     pub unschedulable: Option<String>,
     /// Whether all of its containers are ready, or it has done its work.
     pub ready: bool,
+    /// Whether it is being deleted.
+    pub leaving: bool,
+    /// Whether it has ended and does not begin again: a Job's pod that failed, or one that was evicted.
+    pub failed: bool,
+    /// The kind and name of the controller that made it.
+    pub owner: Option<(String, String)>,
+    /// The taints that it tolerates.
+    pub tolerations: Vec<Toleration>,
     /// Its containers, those that run before the others first.
     pub containers: Vec<Container>,
+}
+
+/// Taints that a pod tolerates.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Toleration {
+    /// The key; any if empty.
+    pub key: String,
+    /// `Exists`, else the value counts too.
+    pub operator: String,
+    /// The value.
+    pub value: String,
+    /// The effect; any if empty.
+    pub effect: String,
+}
+
+impl Toleration {
+    /// Whether it is one of this taint (`ToleratesTaint` of k8s.io/api/core/v1).
+    #[must_use]
+    pub fn covers(&self, taint: &Taint) -> bool {
+        let or_any = |own: &str, other: &str| own.is_empty() || own == other;
+        or_any(&self.effect, &taint.effect)
+            && or_any(&self.key, &taint.key)
+            && (self.operator == "Exists" || self.value == taint.value)
+    }
 }
 
 /// A container of a pod.
@@ -56,13 +90,24 @@ struct Item {
 #[serde(default, rename_all = "camelCase")]
 struct Spec {
     node_name: Option<String>,
+    tolerations: Vec<Toleration>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata {
+    namespace: String,
+    name: String,
+    deletion_timestamp: Option<String>,
+    owner_references: Vec<Owner>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Metadata {
-    namespace: String,
+struct Owner {
+    kind: String,
     name: String,
+    controller: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -148,8 +193,21 @@ impl From<Item> for Pod {
             |statuses: Vec<ContainerStatus>, init| statuses.into_iter().map(move |status| status.read(init));
         let containers = read(status.init_container_statuses, true);
         let containers = containers.chain(read(status.container_statuses, false)).collect();
-        let Metadata { namespace, name } = metadata;
-        Self { namespace, name, node: spec.node_name, unschedulable, ready, containers }
+        let failed = status.phase == "Failed";
+        let Metadata { namespace, name, deletion_timestamp, owner_references } = metadata;
+        let owner = owner_references.into_iter().find(|owner| owner.controller);
+        Self {
+            namespace,
+            name,
+            node: spec.node_name,
+            unschedulable,
+            ready,
+            leaving: deletion_timestamp.is_some(),
+            failed,
+            owner: owner.map(|owner| (owner.kind, owner.name)),
+            tolerations: spec.tolerations,
+            containers,
+        }
     }
 }
 
@@ -170,10 +228,11 @@ impl Toolbox {
 mod tests {
     use super::*;
     use crate::diagnose::known::find;
-    use crate::diagnose::pods::worst;
+    use crate::diagnose::pods::{Warnings, worst};
     use crate::observed::events::Event;
 
-    const POD: &str = r#"{"metadata":{"namespace":"n","name":"p"},"status":{"phase":"Pending","conditions":[
+    const POD: &str = r#"{"metadata":{"namespace":"n","name":"p","ownerReferences":[{"kind":"ReplicaSet","name":"r","controller":true}]},
+        "spec":{"tolerations":[{"key":"k","operator":"Exists"}]},"status":{"phase":"Pending","conditions":[
         {"type":"PodScheduled","status":"False","message":"0/1 nodes"},{"type":"Ready","status":"False"}],
         "initContainerStatuses":[{"name":"i","state":{"terminated":{"exitCode":0,"reason":"Completed"}},"ready":true}],
         "containerStatuses":[{"name":"c","restartCount":3,"state":{"waiting":{"reason":"CrashLoopBackOff","message":"back-off"}},
@@ -183,10 +242,33 @@ mod tests {
     fn what_a_pod_waits_for_is_read() {
         let pod: Pod = serde_json::from_str::<Item>(POD).unwrap().into();
         assert_eq!((pod.unschedulable.as_deref(), pod.ready), (Some("0/1 nodes"), false));
+        assert_eq!(pod.owner, Some(("ReplicaSet".to_owned(), "r".to_owned())));
+        assert!(!pod.leaving && !pod.failed);
         let [init, main] = &pod.containers[..] else { panic!() };
         assert!(init.init && init.ready && !main.init);
         assert_eq!((main.waiting.as_deref(), main.restarts), (Some("CrashLoopBackOff"), 3));
         assert_eq!(main.ended, Some((137, "OOMKilled".to_owned())));
+    }
+
+    #[test]
+    fn which_taints_are_tolerated() {
+        let taint = |key: &str, value: &str, effect: &str| Taint {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            effect: effect.to_owned(),
+        };
+        let gpu = taint("gpu", "yes", "NoSchedule");
+        let read = |text: &str| serde_json::from_str::<Toleration>(text).unwrap();
+        for (text, covers) in [
+            (r#"{"operator":"Exists"}"#, true),
+            (r#"{"key":"gpu","operator":"Exists"}"#, true),
+            (r#"{"key":"gpu","value":"yes"}"#, true),
+            (r#"{"key":"gpu","operator":"Equal","value":"no"}"#, false),
+            (r#"{"key":"gpu","operator":"Exists","effect":"NoExecute"}"#, false),
+            (r#"{"key":"other","operator":"Exists"}"#, false),
+        ] {
+            assert_eq!(read(text).covers(&gpu), covers, "{text}");
+        }
     }
 
     proptest::proptest! {
@@ -195,7 +277,7 @@ mod tests {
             _ = serde_json::from_slice(&answer).map(|item: Item| Pod::from(item));
             if let Ok(pod) = serde_json::from_value(odd).map(|item: Item| Pod::from(item)) {
                 let event = Event { kind: "Pod".to_owned(), namespace: "n".to_owned(), name: "p".to_owned(), ..Event::default() };
-                _ = worst([&pod], &[event]).map(|trouble| find(&trouble.state).map(|known| known.fix(&trouble.object, None)));
+                _ = worst([&pod], Warnings { events: &[event], before: "" }).map(|trouble| find(&trouble.state).map(|known| known.fix(&trouble.object, None)));
             }
         }
     }

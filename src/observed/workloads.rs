@@ -27,7 +27,7 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
-    /// How many of its pods are ready; of a claim, whether it has its volume.
+    /// How many of its pods are ready and as wanted now, not as they were before; of a claim, whether it has its volume.
     pub have: i64,
     /// How many it wants.
     pub want: i64,
@@ -35,13 +35,26 @@ pub struct Workload {
 
 impl Workload {
     pub(super) fn new(kind: String, metadata: Meta, spec: &Spec, status: &Status) -> Self {
+        let replicas = spec.replicas.unwrap_or(1);
+        // Pods that are there and not of the wanted kind.
+        let old = |all: i64, updated: i64| (all - updated).max(0);
         let (have, want) = match kind.as_str() {
-            "DaemonSet" => (status.number_available, status.desired_number_scheduled),
-            "StatefulSet" => (status.ready_replicas, spec.replicas.unwrap_or(1)),
+            "DaemonSet" => {
+                let old = old(status.current_number_scheduled, status.updated_number_scheduled);
+                (status.number_available - old, status.desired_number_scheduled)
+            }
+            "StatefulSet" if spec.update_strategy.rolls() => {
+                (status.ready_replicas - old(status.replicas, status.updated_replicas), replicas)
+            }
+            "StatefulSet" => (status.ready_replicas, replicas),
             "Job" => (status.succeeded, spec.completions.unwrap_or(1)),
             CLAIM => ((status.phase == "Bound").into(), 1),
-            _ => (status.available_replicas, spec.replicas.unwrap_or(1)),
+            _ => (status.available_replicas - old(status.replicas, status.updated_replicas), replicas),
         };
+        // What its controller has not looked at yet tells of what was wanted before.
+        let seen =
+            matches!(kind.as_str(), "Job" | CLAIM) || status.observed_generation >= metadata.generation;
+        let have = if seen { have.max(0) } else { 0 };
         let Meta { name, namespace, labels, annotations, .. } = metadata;
         Self { kind, namespace, name, labels, annotations, have, want }
     }
@@ -71,10 +84,13 @@ impl Workload {
         rest.is_some_and(|rest| rest.split('-').count() == suffixes)
     }
 
-    /// Whether this is one of its pods, by its name.
+    /// Whether this is one of its pods: by who made it, and by its name where that is not told.
     #[must_use]
     pub fn has_pod(&self, pod: &Pod) -> bool {
-        self.is_or_made("Pod", &pod.namespace, &pod.name)
+        match &pod.owner {
+            Some((kind, name)) => self.is_or_made(kind, &pod.namespace, name),
+            None => self.is_or_made("Pod", &pod.namespace, &pod.name),
+        }
     }
 
     /// Whether it is part of this Helm release (`namespace/name`), or a hook of it: helm notes nothing on hooks, so those
@@ -177,6 +193,33 @@ mod tests {
         let expected = ["DaemonSet/cilium 1/3", "Deployment/cilium-operator 0/2", "Job/check 0/1"];
         assert_eq!(pending(&list, "kube-system/cilium"), expected);
         assert!(pending(&list, "default/cilium").is_empty());
+    }
+
+    #[test]
+    fn only_pods_that_are_as_wanted_now_count() {
+        let have = |kind: &str, spec: &str, status: &str| {
+            let text = format!(
+                r#"{{"kind":"{kind}","metadata":{{"name":"a","generation":2}},"spec":{spec},"status":{status}}}"#
+            );
+            read(serde_json::from_str(&text).unwrap()).unwrap().have
+        };
+        let one = r#"{"replicas":1}"#;
+        // The old pod is available, the new one does not come up.
+        let stuck = r#"{"observedGeneration":2,"replicas":2,"updatedReplicas":1,"availableReplicas":1}"#;
+        assert_eq!(have("Deployment", one, stuck), 0);
+        let done = r#"{"observedGeneration":2,"replicas":1,"updatedReplicas":1,"availableReplicas":1}"#;
+        assert_eq!(have("Deployment", one, done), 1);
+        let unseen = r#"{"observedGeneration":1,"replicas":1,"updatedReplicas":1,"availableReplicas":1}"#;
+        assert_eq!(have("Deployment", one, unseen), 0);
+        let rolling = r#"{"observedGeneration":2,"desiredNumberScheduled":3,"currentNumberScheduled":3,"updatedNumberScheduled":1,"numberAvailable":3}"#;
+        assert_eq!(have("DaemonSet", "{}", rolling), 1);
+        let old = r#"{"observedGeneration":2,"replicas":3,"updatedReplicas":1,"readyReplicas":3}"#;
+        assert_eq!(have("StatefulSet", r#"{"replicas":3}"#, old), 1);
+        let on_delete = r#"{"replicas":3,"updateStrategy":{"type":"OnDelete"}}"#;
+        assert_eq!(have("StatefulSet", on_delete, old), 3);
+        let partition =
+            r#"{"replicas":3,"updateStrategy":{"type":"RollingUpdate","rollingUpdate":{"partition":2}}}"#;
+        assert_eq!(have("StatefulSet", partition, old), 3);
     }
 
     proptest::proptest! {

@@ -94,6 +94,13 @@ impl Stop {
         }
     }
 
+    /// Waits for the order to end at once what runs.
+    pub async fn until_killed(mut self) {
+        while !self.killed() {
+            self.changed().await;
+        }
+    }
+
     /// Sleeps, unless told to stop.
     ///
     /// # Errors
@@ -133,7 +140,7 @@ pub fn listen() -> std::io::Result<Stop> {
                 _ = async { match &mut hangup { Some(hangup) => hangup.recv().await, None => std::future::pending().await } } => Signal::SIGHUP,
                 _ = suspend.recv() => {
                     // A suspended k3s-boot would neither keep deadlines nor pass a signal on to helm.
-                    tracing::warn!("Cannot be suspended while a bootstrap runs");
+                    tracing::warn!("Cannot be suspended, Ctrl-C ends it");
                     continue;
                 }
             };

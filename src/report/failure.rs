@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::check::{Finding, Severity};
+use crate::diagnose::known::Diagnosis;
 use crate::error::{End, Error};
 use crate::observed::cluster::LEASE;
 use crate::process::ProcessError;
@@ -62,6 +63,9 @@ pub struct FailureReport {
     /// Class `release`: its state, in the cluster's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// Class `release`: what else the cluster has warned of about the object, the last first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Class `release`: the last lines of a crashed container.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub said: Vec<String>,
@@ -81,16 +85,19 @@ impl FailureReport {
             found.map(|(_, value)| clean(value))
         };
         let reason = match error {
+            // On the log it may be cut.
+            Error::Release(failure) => clean(&failure.reason),
             // Who said it is the culprit.
             Error::Tool { reason, .. } | Error::Api { reason, .. } | Error::Answer { reason, .. } => {
                 clean(reason)
             }
             other => pair("reason").unwrap_or_else(|| clean(&other.to_string())),
         };
-        let said = match error {
-            Error::Release(failure) => failure.diagnosis.last_words.iter().map(|line| clean(line)).collect(),
-            _ => Vec::new(),
+        let Diagnosis { state, warnings, last_words, .. } = match error {
+            Error::Release(failure) => failure.diagnosis.clone(),
+            _ => Diagnosis::default(),
         };
+        let clean_all = |lines: Vec<String>| lines.iter().map(|line| clean(line)).collect();
         Self {
             class: class(error),
             message,
@@ -101,8 +108,9 @@ impl FailureReport {
             go_on: end.go_on.as_deref().map(clean),
             release: pair("release"),
             object: pair("object"),
-            state: pair("state"),
-            said,
+            state: state.map(|state| clean(&state)),
+            warnings: clean_all(warnings),
+            said: clean_all(last_words),
         }
     }
 }
@@ -214,7 +222,6 @@ mod tests {
     use nix::sys::signal::Signal;
 
     use super::*;
-    use crate::diagnose::known::Diagnosis;
     use crate::error::ReleaseFailure;
 
     /// An error of each kind: its class, its culprit.

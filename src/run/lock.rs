@@ -32,6 +32,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long the end of a run may take to let go of it.
 const RELEASE: Duration = Duration::from_secs(5);
 
+/// And when what ran was killed.
+const HASTY_RELEASE: Duration = Duration::from_secs(1);
+
 /// Starting a program takes less.
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -183,7 +186,8 @@ impl<'a> Lock<'a> {
         self.renew().await.map(drop)
     }
 
-    /// Lets go of it, with what is to be noted for the next run.
+    /// Lets go of it, with what is to be noted for the next run. Who says twice that it shall end does not wait for that: it
+    /// expires.
     pub async fn release(self, notes: Option<&Notes>) {
         {
             let mut held = self.held.borrow_mut();
@@ -193,9 +197,13 @@ impl<'a> Lock<'a> {
             }
         }
         self.tools.clock.wind_up();
-        let released = tokio::time::timeout(RELEASE, self.write(true)).await;
-        if !matches!(released, Ok(Ok(Written::Done))) {
-            // It expires.
+        let stop = self.tools.runner.stop();
+        let longest = if stop.killed() { HASTY_RELEASE } else { RELEASE };
+        let released = tokio::select! {
+            released = tokio::time::timeout(longest, self.write(true)) => matches!(released, Ok(Ok(Written::Done))),
+            () = stop.clone().until_killed(), if !stop.killed() => false,
+        };
+        if !released {
             tracing::debug!("Lock could not be released");
         }
     }

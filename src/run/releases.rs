@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
-use crate::diagnose::known::Diagnosis;
+use crate::diagnose::known::{Diagnosis, Known, find};
 use crate::error::{Error, ReleaseFailure};
 use crate::live;
 use crate::plan::releases::{Over, ReleaseAction, ReleasePlan};
@@ -101,18 +101,22 @@ impl<'a> Sync<'a> {
                 format!("the run's deadline passed after {}{pending}", seconds(after))
             }
         };
-        let words = ["context deadline exceeded", "timed out waiting for the condition"];
-        let timed_out = deadline.is_some() || words.iter().any(|words| reason.contains(words));
+        let timed_out = deadline.is_some() || waited_out(&reason);
         ReleaseFailure { release, reason, timed_out, diagnosis: Diagnosis::default() }
     }
 }
 
+/// Whether helm says that its own time was over. A request that got no answer in its time may be tried again.
+fn waited_out(reason: &str) -> bool {
+    let words = ["context deadline exceeded", "timed out waiting for the condition"];
+    words.iter().any(|words| reason.contains(words)) && !find(reason).is_some_and(Known::passes)
+}
+
 /// helm's timeout for each release: what is left, unless the helmfile sets a shorter one for any of them; then the
 /// helmfile's own hold, for the flag would beat them all.
-fn timeout(releases: &[Release], longest: Duration) -> Option<Duration> {
-    let shorter =
-        |release: &Release| release.timeout.is_some_and(|seconds| Duration::from_secs(seconds) < longest);
-    (!releases.iter().any(shorter)).then_some(longest)
+fn timeout<'a>(releases: impl IntoIterator<Item = &'a Release>, longest: Duration) -> Option<Duration> {
+    let shorter = releases.into_iter().any(|release| release.is_shorter_than(longest));
+    (!shorter).then_some(longest)
 }
 
 /// How a helmfile is synced.
@@ -126,6 +130,8 @@ pub struct How<'a> {
     pub over: Over,
     /// Whether it ends when a release is held up by what seldom mends.
     pub fail_fast: bool,
+    /// Until when what the cluster has warned of is not of this run, as RFC 3339 by its own clock.
+    pub before: &'a str,
 }
 
 /// Syncs these releases (`namespace/name`) of a helmfile; gives what became of them.
@@ -146,7 +152,8 @@ pub async fn run(
         RefCell::new(Sync { releases: &helmfile.releases, running: BTreeMap::new(), done: Vec::new() });
     let left = tools.clock.left();
     let longest = how.release_timeout.min(left.saturating_sub(MARGIN)).max(Duration::from_secs(1));
-    let timeout = timeout(&helmfile.releases, longest);
+    let ours = helmfile.releases.iter().filter(|release| wanted.contains(&release.id().as_str()));
+    let timeout = timeout(ours, longest);
     let (end, in_vain) = watch::channel(false);
     let options = SyncOptions {
         identities: helmfile.needs_identities,
@@ -158,7 +165,7 @@ pub async fn run(
     let syncing = tools.helmfile_sync(&helmfile.path, how.charts, options, |progress| {
         sync.borrow_mut().on_progress(progress);
     });
-    let watcher = Watcher::new(tools, how.fail_fast);
+    let watcher = Watcher::new(tools, how.fail_fast, how.before);
     let mut hopeless = None;
     let result = {
         tokio::pin!(syncing);
@@ -169,7 +176,7 @@ pub async fn run(
             tokio::select! {
                 result = &mut syncing => break result,
                 found = &mut watching, if hopeless.is_none() => {
-                    tracing::info!(release = %found.0, "Ending what runs, for the release waits in vain");
+                    tracing::info!(release = %found.0, "Ending helmfile, for waiting does not mend the release");
                     hopeless = Some(found);
                     end.send_replace(true);
                 }
@@ -188,7 +195,7 @@ pub async fn run(
         }
         Err(ProcessError::InVain { .. }) => {
             let (release, diagnosis) = hopeless.unwrap_or_default();
-            let reason = "it waits for what does not come, and was ended".to_owned();
+            let reason = "it was ended early, for waiting does not mend it".to_owned();
             let release = Some(release);
             Err(Error::Release(Box::new(ReleaseFailure { release, reason, timed_out: false, diagnosis })))
         }
@@ -244,6 +251,17 @@ mod tests {
         assert_eq!(timeout(&releases(&[None, None]), longest), Some(longest));
         assert_eq!(timeout(&releases(&[None, Some(1800)]), longest), Some(longest));
         assert_eq!(timeout(&releases(&[None, Some(60)]), longest), None);
+    }
+
+    #[test]
+    fn a_request_that_is_late_is_not_helms_time() {
+        assert!(waited_out(
+            "resource Deployment/n/d not ready. status: InProgress; context deadline exceeded"
+        ));
+        assert!(!waited_out(
+            "Internal error occurred: failed calling webhook \"webhook.cert-manager.io\": failed to call webhook: Post \
+             \"https://cert-manager-webhook.cert-manager.svc:443/validate?timeout=30s\": context deadline exceeded"
+        ));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Stages *crds* and *apps*: which releases of a helmfile are synced when, and what follows when one fails.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::lock::Lock;
 use super::releases::{How, run, say};
@@ -14,6 +14,7 @@ use crate::diagnose::known::Diagnosis;
 use crate::diagnose::look::behind;
 use crate::error::{Error, ReleaseFailure};
 use crate::notes::Notes;
+use crate::observed::events::newest;
 use crate::observed::helm::Stored;
 use crate::plan::releases::{Over, ReleasePlan};
 use crate::process::own::Identity;
@@ -55,15 +56,54 @@ struct Step<'a> {
     after_dns: bool,
 }
 
-/// The steps in which a helmfile's releases are synced: one, unless something comes between them.
-fn steps<'a>(helmfile: &Helmfile, plan: &'a [ReleasePlan], dns: Option<&str>) -> Vec<Step<'a>> {
+/// The steps in which a helmfile's releases are synced: one, unless something comes between them, or helm needs other
+/// flags for some of them. None begins before what it needs; `longest` is helm's time for a release.
+fn steps<'a>(
+    helmfile: &Helmfile,
+    plan: &'a [ReleasePlan],
+    dns: Option<&str>,
+    longest: Duration,
+) -> Vec<Step<'a>> {
     let late = dns.map(|dns| dependents(&helmfile.releases, dns)).unwrap_or_default();
-    let mut steps: BTreeMap<(bool, Over), Vec<&'a str>> = BTreeMap::new();
-    for release in plan.iter().filter(|release| release.action.syncs()) {
-        steps.entry((late.contains(&release.id), release.over)).or_default().push(&release.id);
+    let release = |id: &str| helmfile.releases.iter().find(|release| release.id() == id);
+    let kind = |planned: &ReleasePlan| {
+        let shorter = release(&planned.id).is_some_and(|release| release.is_shorter_than(longest));
+        (late.contains(&planned.id), planned.over, shorter)
+    };
+    let mut left: Vec<_> = plan.iter().filter(|planned| planned.action.syncs()).collect();
+    let mut steps = Vec::new();
+    while !left.is_empty() {
+        let needs = |planned: &ReleasePlan| release(&planned.id).map_or(&[][..], |one| one.needs.as_slice());
+        let kinds: BTreeSet<_> = left.iter().map(|planned| kind(planned)).collect();
+        let may_begin = kinds.into_iter().map(|kind_of_step| {
+            let mut picked: Vec<&'a str> = Vec::new();
+            loop {
+                let waits =
+                    |id: &String| left.iter().any(|other| other.id == *id) && !picked.contains(&id.as_str());
+                let next = left.iter().find(|planned| {
+                    kind(planned) == kind_of_step
+                        && !picked.contains(&planned.id.as_str())
+                        && !needs(planned).iter().any(waits)
+                });
+                match next {
+                    Some(next) => picked.push(&next.id),
+                    None => break (kind_of_step, picked),
+                }
+            }
+        });
+        let most = may_begin.max_by_key(|((late, ..), picked)| (!picked.is_empty(), !late, picked.len()));
+        let Some(((after_dns, over, _), mut picked)) = most else { break };
+        if picked.is_empty() {
+            // They need each other; helmfile has words for that.
+            picked = left.iter().map(|planned| planned.id.as_str()).collect();
+        }
+        // In the order of the helmfile.
+        let releases: Vec<_> =
+            left.iter().map(|planned| planned.id.as_str()).filter(|id| picked.contains(id)).collect();
+        left.retain(|planned| !picked.contains(&planned.id.as_str()));
+        steps.push(Step { releases, over, after_dns });
     }
-    let step = |((after_dns, over), releases)| Step { releases, over, after_dns };
-    steps.into_iter().map(step).collect()
+    steps
 }
 
 /// The releases that need this one, or one that does.
@@ -90,7 +130,12 @@ impl Sync<'_> {
         done: &mut Vec<ReleaseReport>,
     ) -> Result<(), Error> {
         plan.iter().for_each(say);
-        let steps = steps(helmfile, plan, self.desired.dns_left_out().map(Release::id).as_deref());
+        let steps = steps(
+            helmfile,
+            plan,
+            self.desired.dns_left_out().map(Release::id).as_deref(),
+            self.settings.release_timeout,
+        );
         let count: usize = steps.iter().map(|step| step.releases.len()).sum();
         if count > 0 {
             let root = &self.settings.root;
@@ -113,11 +158,14 @@ impl Sync<'_> {
         step: &Step<'_>,
         done: &mut Vec<ReleaseReport>,
     ) -> Result<(), Error> {
+        // Where that cannot be read, nothing is old.
+        let before = self.tools.observe_warnings().await.map(|events| newest(&events)).unwrap_or_default();
         let how = How {
             charts: self.charts,
             release_timeout: self.settings.release_timeout,
             over: step.over,
             fail_fast: self.settings.fail_fast,
+            before: &before,
         };
         let mut again = Again::times(AGAIN);
         let mut wanted = step.releases.clone();
@@ -128,10 +176,16 @@ impl Sync<'_> {
             wanted.retain(|id| !synced(id));
             let mends = match &result {
                 Err(Error::Release(failure)) => {
-                    let passes = !failure.timed_out && self.passes(failure, &mut again).await?;
-                    match self.mend(failure, passes, round < ROUNDS).await {
+                    let mends = async {
+                        let passes = !failure.timed_out && self.passes(failure, &mut again).await?;
+                        self.mend(failure, passes, round < ROUNDS).await
+                    };
+                    match mends.await {
                         Ok(mends) => mends,
-                        Err(error) if error.is_interruption() => return Err(error),
+                        Err(error) if error.is_interruption() => {
+                            done.extend(reports);
+                            return Err(error);
+                        }
                         // The failure itself is worth more than why it could not be looked into.
                         Err(_) => false,
                     }
@@ -144,7 +198,7 @@ impl Sync<'_> {
                 return match result {
                     Err(Error::Release(mut failure)) if failure.diagnosis == Diagnosis::default() => {
                         self.tools.clock.wind_up();
-                        failure.diagnosis = behind(self.tools, &failure).await;
+                        failure.diagnosis = behind(self.tools, &failure, &before).await;
                         Err(Error::Release(failure))
                     }
                     other => other,
@@ -163,7 +217,7 @@ impl Sync<'_> {
             .after(stop, "Failed to sync Helm releases, trying again", &release, &failure.reason)
             .await?;
         if passes {
-            self.tools.ask(Call::get("/readyz")).await?;
+            self.tools.ask(Call::get("/readyz")).await?.good()?;
         }
         Ok(passes)
     }
@@ -223,11 +277,12 @@ mod tests {
     fn all_at_once_unless_something_comes_between() {
         let helmfile = helmfile();
         let mut plan = planned(&helmfile);
-        let all = steps(&helmfile, &plan, None);
+        let long = Duration::from_mins(15);
+        let all = steps(&helmfile, &plan, None, long);
         assert_eq!((all.len(), all[0].releases.len()), (1, 5));
         plan[1].action = ReleaseAction::Skip("--skip-release");
         plan[4].over.fields = true;
-        let steps = steps(&helmfile, &plan, Some("n/dns"));
+        let steps = steps(&helmfile, &plan, Some("n/dns"), long);
         let step = |releases: &[&'static str], fields, after_dns| Step {
             releases: releases.to_vec(),
             over: Over { fields, owners: false },
@@ -239,5 +294,17 @@ mod tests {
             step(&["n/a", "n/b"], false, true),
         ];
         assert_eq!(steps, expected);
+    }
+
+    #[test]
+    fn those_with_a_time_of_their_own_are_synced_apart_and_in_order() {
+        let text = b"releases:\n- {name: a, namespace: n, chart: c}\n- {name: b, namespace: n, chart: c, timeout: 60, needs: [a]}\n\
+            - {name: d, namespace: n, chart: c, needs: [b]}\n- {name: e, namespace: n, chart: c, timeout: 7200}\n";
+        let releases = parse(text).unwrap();
+        let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
+        let plan = planned(&helmfile);
+        let steps = steps(&helmfile, &plan, None, Duration::from_mins(15));
+        let steps: Vec<_> = steps.into_iter().map(|step| step.releases).collect();
+        assert_eq!(steps, [vec!["n/a", "n/e"], vec!["n/b"], vec!["n/d"]]);
     }
 }

@@ -29,6 +29,9 @@ const YOUNG: Duration = Duration::from_millis(1500);
 /// Between two looks at least.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The chart whose release waits for what flux-operator makes of it.
+const FLUX: &str = "flux-instance";
+
 /// A release that helm works at.
 #[derive(Clone, Copy)]
 pub(super) struct AtWork<'a> {
@@ -42,6 +45,8 @@ pub(super) struct AtWork<'a> {
 pub(super) struct Watcher<'a> {
     tools: &'a Toolbox,
     fail_fast: bool,
+    /// Until when what the cluster has warned of is not of this run, as RFC 3339 by its own clock.
+    before: &'a str,
     woken: Notify,
     /// Since when a trouble is there, by release and trouble.
     troubles: RefCell<BTreeMap<(String, String), Instant>>,
@@ -53,10 +58,11 @@ pub(super) struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    pub(super) fn new(tools: &'a Toolbox, fail_fast: bool) -> Self {
+    pub(super) fn new(tools: &'a Toolbox, fail_fast: bool, before: &'a str) -> Self {
         Self {
             tools,
             fail_fast,
+            before,
             woken: Notify::new(),
             troubles: RefCell::default(),
             warned: RefCell::default(),
@@ -123,13 +129,16 @@ impl<'a> Watcher<'a> {
         let seen = Seen::of(self.tools, &id).await?;
         let pending = pending(&seen.workloads, &id).join(", ");
         say(&id, one, &pending, due);
-        let troubles = seen.troubles(self.tools, &id).await?;
+        let mut troubles = seen.troubles(self.tools, &id, self.before).await?;
         self.pending.borrow_mut().insert(id.clone(), pending);
-        if one.release.chart_name() == "flux-instance"
+        if one.release.chart_name() == FLUX
             && let Some((object, state)) = stalled_instance(&self.tools.observe_flux().await?)
         {
             let stalled = Trouble { object, stage: Stage::Refused, state, crashed: None };
-            return Ok(Look::InVain(told(self.tools, &id, stalled).await));
+            return Ok(Look::InVain(told(self.tools, &id, stalled, &seen.events).await));
+        }
+        if one.release.chart_name() == FLUX {
+            troubles.extend(seen.troubles_of_flux(self.before));
         }
         let mut unsettled = None;
         let mut there = BTreeSet::new();
@@ -147,7 +156,7 @@ impl<'a> Watcher<'a> {
             }
             let ends =
                 find(&trouble.state).is_some_and(Known::lasts) || (self.fail_fast && seldom_mends(&trouble));
-            let diagnosis = told(self.tools, &id, trouble).await;
+            let diagnosis = told(self.tools, &id, trouble, &seen.events).await;
             if ends {
                 return Ok(Look::InVain(diagnosis));
             }
@@ -183,23 +192,31 @@ fn key(trouble: &Trouble) -> String {
 }
 
 /// How long a trouble is there before it is worth a warning: much of it is over by itself while a cluster comes up.
-/// `network_comes` tells whether the network is one of the releases at work: until it is there, no node is ready.
+/// `network_comes` tells whether the network is one of the releases at work: until it is there, no node is ready, and its
+/// images are large.
 fn grace(trouble: &Trouble, network_comes: bool) -> Duration {
-    let waits_for_network =
-        find(&trouble.state).is_some_and(|known| ["node-not-ready", "node-down", "cni"].contains(&known.id));
+    let known = find(&trouble.state).map_or("", |known| known.id);
     Duration::from_secs(match trouble.stage {
-        _ if waits_for_network && network_comes => 10,
-        _ if waits_for_network => 3,
+        _ if waits_for_network(trouble) && network_comes => 60,
+        _ if waits_for_network(trouble) => 3,
+        // Programs take their time to get ready, and warn of it meanwhile; so do those that make volumes.
+        _ if known == "readiness" || known == "volume" => 20,
         Stage::Unstarted => 0,
         Stage::Unplaced | Stage::Refused | Stage::Ended => 2,
         Stage::Node | Stage::Warned => 8,
-        Stage::Unready | Stage::Follows => 12,
+        Stage::Unready | Stage::Follows => 20,
     })
 }
 
-/// Whether a trouble often stays: what `--fail-fast` ends.
+/// Whether it may be over when the network works and nodes are ready.
+fn waits_for_network(trouble: &Trouble) -> bool {
+    find(&trouble.state).is_some_and(|known| ["node-not-ready", "node-down", "cni"].contains(&known.id))
+}
+
+/// Whether a trouble often stays: what `--fail-fast` ends. A container that has ended once is started again.
 fn seldom_mends(trouble: &Trouble) -> bool {
-    matches!(trouble.stage, Stage::Unplaced | Stage::Unstarted | Stage::Ended | Stage::Refused)
+    matches!(trouble.stage, Stage::Unplaced | Stage::Unstarted | Stage::Refused)
+        && !waits_for_network(trouble)
 }
 
 fn warn(release: &str, diagnosis: Diagnosis) {
@@ -256,8 +273,11 @@ mod tests {
         assert_eq!(wait(Stage::Unstarted, "container main: ImagePullBackOff"), 0);
         assert_eq!(wait(Stage::Unplaced, "1 Insufficient cpu."), 2);
         let no_node = "untolerated taint {node.kubernetes.io/not-ready: }";
-        assert_eq!(wait(Stage::Unplaced, no_node), 10);
+        assert_eq!(wait(Stage::Unplaced, no_node), 60);
         assert_eq!(grace(&trouble("Pod n/a-b", Stage::Unplaced, no_node), false).as_secs(), 3);
         assert!(wait(Stage::Unready, "container main: runs, and is not ready") > 10);
+        assert!(wait(Stage::Warned, "Unhealthy: Startup probe failed: connection refused") > 10);
+        assert!(!seldom_mends(&trouble("Pod n/a-b", Stage::Unplaced, no_node)));
+        assert!(seldom_mends(&trouble("Pod n/a-b", Stage::Unplaced, "1 Insufficient cpu.")));
     }
 }

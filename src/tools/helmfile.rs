@@ -79,6 +79,7 @@ pub fn parse_progress(line: &str) -> Option<Progress> {
 /// The release and helm's own error in what a failed helmfile said, without helmfile's frame.
 #[must_use]
 pub fn parse_failure(talk: &str) -> (Option<String>, String) {
+    let talk = first_of_several(talk);
     let release =
         between(talk, "failed processing release ", ":").or_else(|| between(talk, "[release \"", "\""));
     let reason = killed(talk).or_else(|| helm_error(talk)).unwrap_or_else(|| {
@@ -86,6 +87,14 @@ pub fn parse_failure(talk: &str) -> (Option<String>, String) {
         strip_frame(said.unwrap_or("helmfile gave no reason")).to_owned()
     });
     (release, reason)
+}
+
+/// What was said of the first release, when several have failed side by side (helmfile 1.7.4, `Error.Error` in
+/// `pkg/app/app.go`).
+fn first_of_several(talk: &str) -> &str {
+    let Some(at) = talk.rfind("errors:\nerr 0: ") else { return talk };
+    let all = &talk[at..];
+    all.split_once("\nerr 1: ").map_or(all, |(first, _)| first)
 }
 
 /// The signal that has ended helm, which then has had no last word.
@@ -385,6 +394,21 @@ COMBINED OUTPUT:
         {
             assert_eq!(parse_progress(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn of_several_that_failed_the_first_is_told() {
+        let one = |name: &str, words: &str| {
+            format!(
+                "failed processing release {name}: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: {words}\n\nCOMBINED OUTPUT:\n  x"
+            )
+        };
+        let talk = format!(
+            "in ./x.yaml: 2 errors:\nerr 0: {}\nerr 1: {}\n",
+            one("a", "first words"),
+            one("b", "other words")
+        );
+        assert_eq!(parse_failure(&talk), (Some("a".to_owned()), "first words".to_owned()));
     }
 
     proptest::proptest! {

@@ -66,7 +66,7 @@ fn a_release_fails() {
     );
     let ran = boot.run();
     assert_eq!(ran.code(), 5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable" cause="the field cannot be changed of an object that exists, and the chart wants another value" log="[LOG]" fix="delete the named object, and run it again: helm makes it anew" go_on="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable" cause="the field cannot be changed of an object that exists, and the chart wants another value" log="[LOG]" fix="delete the named object, and run it again: helm makes it anew; but not a CRD or a claim, with which all goes that is in it" go_on="k3s-boot apps --from apps""#);
     assert_snapshot!(ran.stdout.lines().rev().take(3).collect::<Vec<_>>().join("\n"), @r#"
     [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
     [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
@@ -319,7 +319,7 @@ fn flux_does_not_get_ready_in_time() {
     let ran = Boot::new().args(&["--timeout", &timeout]).flux(&[source, scenario::root()]).run();
     assert_eq!(ran.code(), 6);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Deadline passed stage="verify" after="[AFTER]" waiting_for="GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" log="[LOG]" go_on="k3s-boot apps --timeout [TIMEOUT] --from verify""#);
+    assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Deadline passed stage="verify" after="[AFTER]" waiting_for="GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" cause="Flux cannot read the Git repository: its address or branch is wrong, or the server cannot be reached from pods" log="[LOG]" fix="check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of pods" go_on="k3s-boot apps --timeout [TIMEOUT] --from verify""#);
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn a_key_that_does_not_decrypt_is_told_when_flux_has_tried_again() {
     let ran = Boot::new().flux(&[scenario::source(), scenario::root(), child]).run();
     assert_eq!(ran.code(), 5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux cannot take over object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key" go_on="k3s-boot apps --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux cannot take over object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" cause="the age key that Flux has is none that the file is encrypted for" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key" go_on="k3s-boot apps --from verify""#);
     let asked = ran.calls_of("api", "PATCH");
     assert_eq!(asked.len(), 1, "once");
     let path = asked[0]["argv"][1].as_str().unwrap();
@@ -400,7 +400,7 @@ fn what_no_waiting_mends_ends_the_run_at_once() {
     assert_eq!(listener.accept().rest(), ["INT"]);
     let ran = running.wait();
     assert_eq!(ran.code(), 5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" reason="it waits for what does not come, and was ended" cause="the namespace's PodSecurity level forbids what the pod needs" log="[LOG]" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged" go_on="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" reason="it was ended early, for waiting does not mend it" cause="the namespace's PodSecurity level forbids what the pod needs" log="[LOG]" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged" go_on="k3s-boot apps --from apps""#);
 }
 
 #[test]

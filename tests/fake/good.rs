@@ -74,7 +74,9 @@ fn a_first_run() {
     ! api POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases < pipe
     ! kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
     ! kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
+      api GET /api/v1/events?fieldSelector=type%3DWarning < null
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
+      api GET /api/v1/events?fieldSelector=type%3DWarning < null
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
       api GET /api/v1/secrets?labelSelector=owner%3Dhelm < null
       api GET /apis < null
@@ -176,7 +178,9 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
       kubectl --context default --kubeconfig [TMP]/kubeconfig proxy --unix-socket=[TMP]/tmp/k3s-boot.[RUN]/api.sock < null
       sops decrypt [TMP]/root/bootstrap/github.sops.yaml < null
     ! api POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases < pipe
+      api GET /api/v1/events?fieldSelector=type%3DWarning < null
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
+      api GET /api/v1/events?fieldSelector=type%3DWarning < null
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
       api GET /api/v1/secrets?labelSelector=owner%3Dhelm < null
       api GET /apis < null

@@ -89,7 +89,7 @@ fn levels_are_filtered_as_the_seed_does() {
 fn an_unknown_level_is_warned_of() {
     let ran = Boot::new().env("LOG_LEVEL", "verbose").run();
     assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
-    assert_snapshot!(ran.stdout.lines().next().unwrap(), @r#"[TS] WARN Unknown LOG_LEVEL, taken for info level="verbose" accepted="debug info warn error""#);
+    assert_snapshot!(ran.stdout.lines().next().unwrap(), @r#"[TS] WARN Unknown LOG_LEVEL, using info level="verbose" accepted="debug info warn error""#);
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! Signals: what runs is ended in good order, nothing is left behind, and the exit code tells.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
-use super::boot::{Boot, Running};
+use super::boot::{Boot, Ran, Running};
 use super::listener::Listener;
+use super::lock::{ELSEWHERE, lease};
 use super::scenario::{self, started};
 
 const INSTANCES: &str = "/apis/fluxcd.controlplane.io/v1/fluxinstances";
@@ -34,35 +35,116 @@ fn int_ends_helmfile_in_good_order() {
     assert!(ran.calls_of("api", INSTANCES).is_empty(), "nothing more was begun");
 }
 
-#[test]
-fn a_second_int_kills() {
-    let listener = Listener::new();
-    let boot = Boot::new().rule(sync(&listener, "ignore"));
-    let running = boot.start();
-    let mut helmfile = listener.accept();
-    running.signal(Signal::SIGINT);
-    assert_eq!(helmfile.line().as_deref(), Some("INT"));
-    // What comes within the same moment counts as one, so it is sent until it is taken.
-    let (pid, killed) = (running.pid(), AtomicBool::new(false));
+/// Sends INT until `over`: what comes within the same moment counts as one.
+fn insist<T>(running: &Running<'_>, over: impl FnOnce() -> T) -> T {
+    let (pid, taken) = (running.pid(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !killed.load(Ordering::Relaxed) {
-                kill(pid, Signal::SIGINT).unwrap();
+            while !taken.load(Ordering::Relaxed) {
+                // It may have ended already.
+                _ = kill(pid, Signal::SIGINT);
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
-        let rest = helmfile.rest();
-        killed.store(true, Ordering::Relaxed);
-        assert_eq!(rest, [""; 0], "killed");
-    });
+        let result = over();
+        taken.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+/// The first INT ends a tool in good order; this one does not end by it, and is killed by the second.
+#[track_caller]
+fn killed_by_the_second(mut rule: Value) -> Ran {
+    let listener = Listener::new();
+    rule["connect"] = listener.address().to_string().into();
+    rule["on_int"] = "ignore".into();
+    let boot = Boot::new().rule(rule);
+    let running = boot.start();
+    let mut tool = listener.accept();
+    running.signal(Signal::SIGINT);
+    assert_eq!(tool.line().as_deref(), Some("INT"));
+    assert_eq!(insist(&running, || tool.rest()), [""; 0], "killed");
     let ran = running.wait();
     assert_eq!(ran.code(), 130);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: a release that was killed is unlocked and synced then" go_on="k3s-boot apps --from apps""#);
     assert!(
         ran.stdout.contains("[TS] WARN Interrupted again, killing what still runs signal=\"SIGINT\" \n"),
         "{}",
         ran.stdout
     );
+    ran
+}
+
+#[test]
+fn a_second_int_kills_in_every_stage() {
+    for rule in [
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"]}),
+        json!({"tool": "helm", "args": ["pull", "oci://registry.invalid/charts/cilium"]}),
+        json!({"tool": "sops", "args": ["decrypt", "*/bootstrap/github.sops.yaml"]}),
+    ] {
+        let ran = killed_by_the_second(rule.clone());
+        assert_eq!(ran.mutating(), [""; 0], "{rule}");
+    }
+    for rule in [
+        json!({"tool": "kubectl", "args": ["apply"]}),
+        json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"]}),
+    ] {
+        let ran = killed_by_the_second(rule.clone());
+        assert!(ran.stderr.contains("go_on="), "{rule}: {}", ran.stderr);
+    }
+}
+
+/// Letting go of the lock may take some seconds; who insists does not wait for that.
+#[test]
+fn a_second_int_does_not_wait_for_the_lock() {
+    let (listener, lock) = (Listener::new(), Listener::new());
+    let boot = Boot::new().rules([
+        sync(&listener, "end"),
+        json!({"tool": "api", "args": ["PUT", "*/leases/k3s-boot"], "connect": lock.address()}),
+    ]);
+    let running = boot.start();
+    let mut helmfile = listener.accept();
+    running.signal(Signal::SIGINT);
+    assert_eq!(helmfile.rest(), ["INT"]);
+    let mut release = lock.accept();
+    let began = Instant::now();
+    insist(&running, || release.rest());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_eq!(running.wait().code(), 130);
+}
+
+#[test]
+fn int_while_another_run_is_waited_for() {
+    let boot = Boot::new().object_that_lives(&lease(ELSEWHERE));
+    let running = boot.start();
+    running.wait_for("Waiting for another run");
+    running.signal(Signal::SIGINT);
+    let ran = running.wait();
+    assert_eq!((ran.code(), ran.mutating()), (130, Vec::new()));
+}
+
+#[test]
+fn int_while_the_api_server_is_away() {
+    let words = "dial tcp 10.0.0.10:6443: connect: connection refused\n";
+    let mut instance = scenario::instance();
+    instance["status"]["conditions"] =
+        json!([{"type": "Ready", "status": "Unknown", "reason": "Progressing", "message": "reconciling"}]);
+    let boot = Boot::new().flux_with(&instance, &[]).rules([
+        json!({"tool": "api", "args": ["*/fluxinstances"], "times": 1}),
+        json!({"tool": "api", "args": ["*/fluxinstances"], "status": 502, "stdout": words}),
+    ]);
+    let running = boot.start();
+    running.wait_for("API server does not answer, trying again");
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.wait().code(), 130);
+}
+
+#[test]
+fn a_second_int_kills() {
+    let args = ["*/01-apps.yaml", "sync"];
+    let ran = killed_by_the_second(
+        json!({"tool": "helmfile", "args": args, "stderr": started("kube-system", "cilium")}),
+    );
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: a release that was killed is unlocked and synced then" go_on="k3s-boot apps --from apps""#);
 }
 
 #[track_caller]
@@ -301,7 +383,7 @@ fn it_cannot_be_suspended() {
     let running = boot.start();
     let helmfile = listener.accept();
     running.signal(Signal::SIGTSTP);
-    running.wait_for(" WARN Cannot be suspended while a bootstrap runs ");
+    running.wait_for(" WARN Cannot be suspended, Ctrl-C ends it ");
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", running.pid())).unwrap();
     let state = stat.rsplit_once(") ").unwrap().1.chars().next();
     assert_ne!(state, Some('T'));
