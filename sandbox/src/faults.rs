@@ -28,6 +28,8 @@ struct Fault {
     injections: &'static [Injection],
     /// From when on.
     when: When,
+    /// Whether all was well once before: what it meets is an upgrade.
+    upgrade: bool,
     /// More arguments of `k3s-boot apps`.
     args: &'static [&'static str],
     /// More arguments of the run after the fault was lifted.

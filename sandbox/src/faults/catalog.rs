@@ -17,7 +17,8 @@ const fn fault(
     expected: Expected,
     plain: Plain,
 ) -> Fault {
-    Fault { name, what, injections, when: When::Before, args: &[], next: &[], expected, plain }
+    let (when, args, next) = (When::Before, &[], &[]);
+    Fault { name, what, injections, when, upgrade: false, args, next, expected, plain }
 }
 
 const fn expect(
@@ -158,6 +159,33 @@ pub(super) const FAULTS: &[Fault] = &[
         ),
         Plain::Fails("cilium-operator"),
     ),
+    Fault {
+        upgrade: true,
+        ..fault(
+            "image-missing-upgrade",
+            "the same in an upgrade, while the old pod still runs",
+            &[
+                Injection::Values(&[(
+                    "  create: false\n",
+                    "  create: false\npodAnnotations: {upgraded: \"yes\"}\n",
+                )]),
+                Injection::Pods(
+                    "flux-system",
+                    "flux-operator",
+                    unpulled(
+                        "failed to pull and unpack image \"ghcr.io/x/flux-operator:v9\": ghcr.io/x/flux-operator:v9: not found",
+                    ),
+                ),
+            ],
+            expect(
+                6,
+                "Pod flux-system/flux-operator-",
+                &["the registry has no such image or tag"],
+                "correct the image's tag in the values",
+            ),
+            Plain::Fails("Deployment/flux-system/flux-operator"),
+        )
+    },
     fault(
         "image-denied",
         "image denied (403)",
@@ -302,7 +330,7 @@ pub(super) const FAULTS: &[Fault] = &[
             expect(
                 6,
                 "Pod ",
-                &["no node is ready: one is off, or there is no network plugin yet"],
+                &["no node is ready that could take it: one is off, or there is no network plugin yet"],
                 "kubectl describe nodes",
             ),
             Plain::Fails("cert-manager/cert-manager"),

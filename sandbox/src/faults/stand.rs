@@ -46,6 +46,9 @@ impl Stand {
         commands: impl FnOnce(&Site) -> Vec<Command>,
     ) -> Result<Told> {
         let site = &self.site;
+        if fault.upgrade {
+            self.converge(&[]).context("what is to be upgraded")?;
+        }
         if let When::Before = fault.when {
             self.webhooks = inject(site, fault)?;
         }
