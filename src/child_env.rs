@@ -7,6 +7,7 @@ use crate::env::Env;
 use crate::kubeconfig::Target;
 use crate::process::own::{self, Identity};
 use crate::settings::Settings;
+use crate::url::Url;
 
 /// These choose cluster, namespace, file or binary, and would beat what we pass explicitly; they are removed and
 /// named. (`HELM_KUBEAPISERVER` beats `--kubeconfig`: tried with helm 4.2.)
@@ -103,18 +104,8 @@ fn ours(settings: &Settings, target: &Target, temp: &Path) -> Vec<(&'static str,
 pub fn secrets(env: &Env) -> impl Iterator<Item = &str> {
     env.iter().filter_map(|(name, value)| {
         let value = value.to_str()?;
-        if names_a_secret(name) { Some(value) } else { credentials(value) }
+        if names_a_secret(name) { Some(value) } else { Url::parse(value)?.secret() }
     })
-}
-
-/// The password of an address such as `https://user:password@host/path`, or a token alone.
-fn credentials(value: &str) -> Option<&str> {
-    let (scheme, rest) = value.split_once("://")?;
-    let (user, _) = rest.split('/').next()?.rsplit_once('@')?;
-    match user.split_once(':') {
-        Some((_, password)) => Some(password),
-        None => Some(user).filter(|_| scheme.starts_with("http")),
-    }
 }
 
 fn names_a_secret(name: &OsStr) -> bool {
@@ -154,7 +145,7 @@ mod tests {
             ("", None),
         ];
         for (value, expected) in cases {
-            assert_eq!(credentials(value), expected, "{value}");
+            assert_eq!(Url::parse(value).and_then(Url::secret), expected, "{value}");
         }
     }
 
@@ -185,7 +176,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_value_makes_it_panic(near in crate::observed::odd::near(&["https://me:CAN@ARY@host:3128/a@b", "ssh://git@host/a.git"])) {
-            _ = credentials(&near);
+            _ = Url::parse(&near).and_then(Url::secret);
         }
     }
 }

@@ -38,6 +38,7 @@ pub mod settings;
 pub mod stages;
 pub mod tools;
 pub mod transcript;
+pub mod url;
 pub mod verify;
 pub mod yaml;
 

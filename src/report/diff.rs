@@ -14,6 +14,7 @@ use crate::manifests::diff::{ObjectChange, ObjectDiff};
 use crate::plan::releases::{ReleaseAction, ReleasePlan, ValueChange};
 use crate::plan::{NamespaceAction, ObjectAction, Plan};
 use crate::redact::{REDACTED, Redactor};
+use crate::url::Url;
 
 /// What `apps` would do, as `-o json` prints it.
 #[derive(Debug, Default, JsonSchema, Serialize)]
@@ -168,18 +169,10 @@ fn shown(path: &str, value: &Value, redactor: &Redactor) -> Value {
     }
 }
 
-/// `https://user:password@host` and `https://token@host` are told without what stands before the host.
+/// An address is told without its credentials, and so that it can be seen that there are some.
 fn without_credentials(text: &str) -> String {
-    match text.split_once("://") {
-        Some((scheme, rest)) if scheme.len() < 12 => {
-            let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-            match authority.rsplit_once('@') {
-                Some((user, host)) if user.contains(':') || scheme.starts_with("http") => {
-                    format!("{scheme}://{HIDDEN}@{host}{path}")
-                }
-                _ => text.to_owned(),
-            }
-        }
+    match Url::parse(text) {
+        Some(url) if url.secret().is_some() => format!("{}://{HIDDEN}@{}", url.scheme, url.rest),
         _ => text.to_owned(),
     }
 }

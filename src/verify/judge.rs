@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::desired::Desired;
-use crate::guard::without_credentials;
 use crate::observed::flux::{Flux, Resource};
+use crate::url::without_credentials;
 
 /// What Flux's objects say.
 #[derive(Clone, Debug, PartialEq, Eq)]
