@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::logger::escaped;
 
@@ -66,6 +66,27 @@ pub fn done(name: &str) {
     {
         line.finish_and_clear();
         all.remove(&line);
+    }
+}
+
+/// Keeps the picture off the screen until it is dropped, as while a question is asked.
+#[must_use]
+pub struct Hidden(());
+
+/// Takes the picture off the screen for a while.
+pub fn hide() -> Hidden {
+    if let Some(Picture { all, .. }) = picture().as_ref() {
+        _ = all.clear();
+        all.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    Hidden(())
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if let Some(Picture { all, .. }) = picture().as_ref() {
+            all.set_draw_target(ProgressDrawTarget::stderr());
+        }
     }
 }
 

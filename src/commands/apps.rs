@@ -16,6 +16,7 @@ use crate::env::Env;
 use crate::error::{End, Error};
 use crate::gather::{self, Files, Picture};
 use crate::guard;
+use crate::live;
 use crate::notes::Notes;
 use crate::observed::Live;
 use crate::observed::workloads::pending;
@@ -34,6 +35,7 @@ use crate::settings::Settings;
 use crate::stages::Stage;
 use crate::tools::Toolbox;
 use crate::transcript::Transcript;
+use crate::url::without_credentials;
 use crate::verify::{self, Asked, Verdict};
 
 /// What was seen longer ago is looked at again under the lock: others than k3s-boot change a cluster too.
@@ -112,7 +114,7 @@ fn finish(report: &mut Report, settings: &Settings, verdict: Option<Verdict>, to
     match verdict {
         Some(Verdict::Syncing { repository, revision }) => {
             report.result = "complete";
-            let repository = guard::without_credentials(&repository);
+            let repository = without_credentials(&repository);
             tracing::info!(
                 repository,
                 revision,
@@ -160,7 +162,10 @@ impl Run {
     ) -> Result<T, Error> {
         let start = Instant::now();
         let group = self.actions.as_ref().map(|actions| actions.group(name));
+        let line = format!("stage {name}");
+        live::show(&line, || line.clone());
         let result = work.await;
+        live::done(&line);
         drop(group);
         self.report.stages.push(StageReport { name, ok: result.is_ok(), seconds: rounded(start.elapsed()) });
         result

@@ -7,16 +7,22 @@ use super::boot::Boot;
 use super::listener::Listener;
 use super::scenario::{started, waiting_pod};
 
-/// Without what turns and counts.
-fn still(frame: &str) -> String {
-    let line = |line: &str| {
-        let rest = line.strip_prefix(['-', '\\', '|', '/', ' ']).unwrap_or(line);
-        match rest.trim_start().split_once("s ") {
-            Some((seconds, rest)) if seconds.parse::<u32>().is_ok() => format!("* [N]s {rest}"),
-            _ => line.to_owned(),
-        }
+/// Without what turns and counts. What fills a line of the terminal to its end is one with the next for the terminal.
+fn still(frame: &str, columns: usize) -> String {
+    let is_moving = |line: &str| {
+        let rest = line.strip_prefix(['-', '\\', '|', '/', ' '])?;
+        let (seconds, rest) = rest.trim_start().split_once("s ")?;
+        seconds.parse::<u32>().is_ok().then(|| format!("* [N]s {}", rest.trim_end()))
     };
-    frame.lines().map(line).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+    let line = |line: &str| {
+        if is_moving(line).is_none() {
+            return vec![line.to_owned()];
+        }
+        let all: Vec<_> = line.chars().collect();
+        let rows = all.chunks(columns).map(String::from_iter);
+        rows.map(|row| is_moving(&row).unwrap_or(row)).collect()
+    };
+    frame.lines().flat_map(line).collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }
 
 /// A sync of the apps at which cilium is at work until the test lets it go.
@@ -38,7 +44,7 @@ fn a_good_run() {
     let mut terminal = boot.start_on_terminal(24, 100);
     let helmfile = listener.accept();
     let frame = terminal.frame(|frame| frame.contains("cilium: Deployment/cilium-operator 0/1"));
-    assert_snapshot!(still(&frame), @r#"
+    assert_snapshot!(still(&frame, 100), @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
     [TS] INFO Preflight passed checks="[CHECKS]" warnings="0" took="[TOOK]" 
     [TS] INFO Nodes registered nodes="1" ready="0" waiting_for="CNI" 
@@ -54,12 +60,13 @@ fn a_good_run() {
     [TS] INFO Release synced release="monitoring/prometheus-operator-crds" version="19.1.0" took="[TOOK]" 
     [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
     [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
+    * [N]s stage apps
     * [N]s kube-system/cilium: Deployment/cilium-operator 0/1
     "#);
     helmfile.go();
     let ran = terminal.wait();
     assert_eq!(ran.code(), 0);
-    let screen = still(&ran.stdout);
+    let screen = still(&ran.stdout, 100);
     assert!(!screen.contains("[N]s"), "the picture is gone: {screen}");
     assert!(screen.lines().last().unwrap().contains("Bootstrap complete!"), "{screen}");
 }
@@ -73,7 +80,7 @@ fn a_failing_run() {
     assert_eq!(helmfile.rest(), ["INT"]);
     let ran = terminal.wait();
     assert_eq!(ran.code(), 5);
-    assert_snapshot!(still(&ran.stdout), @r#"
+    assert_snapshot!(still(&ran.stdout, 100), @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
     [TS] INFO Preflight passed checks="[CHECKS]" warnings="0" took="[TOOK]" 
     [TS] INFO Nodes registered nodes="1" ready="0" waiting_for="CNI" 
@@ -101,7 +108,7 @@ fn a_narrow_terminal_cuts_the_picture_and_nothing_else() {
     let mut terminal = boot.start_on_terminal(60, 40);
     let helmfile = listener.accept();
     let frame = terminal.frame(|frame| frame.contains("cilium: Deployment/"));
-    let picture = still(&frame);
+    let picture = still(&frame, 40);
     assert_snapshot!(picture.lines().last().unwrap(), @"* [N]s kube-system/cilium: Deployment/ci");
     helmfile.go();
     let ran = terminal.wait();
