@@ -5,7 +5,7 @@ use super::table::TABLE;
 /// A known failure.
 #[derive(Debug)]
 pub struct Known {
-    /// Its name, which tests and reports use.
+    /// Its name.
     pub id: &'static str,
     /// Words that tell it, in lower case: all words of one of these groups.
     pub(super) words: &'static [&'static [&'static str]],

@@ -29,10 +29,13 @@ pub fn of_workload(workload: &Workload, pods: &[Pod], warnings: Warnings<'_>) ->
     if let Some(trouble) = worst(pods.iter().copied(), warnings) {
         return Some(trouble);
     }
-    // There may be no pod at all: a quota, or an admission that refuses it, is told of the workload. Once all pods are
-    // there, that is over.
-    let complete = i64::try_from(pods.len()).is_ok_and(|there| there >= workload.want);
-    let about = |event: &&Event| event.is_about(workload) && !(complete && event.reason == "FailedCreate");
+    // There may be no pod at all: a quota, or an admission that refuses it, is told of the workload. Once all pods that it
+    // lacks are there, that is over. What was said of a pod that is gone is over, too.
+    let coming = pods.iter().filter(|pod| !pod.ready).count();
+    let complete = i64::try_from(coming).is_ok_and(|coming| coming >= workload.want - workload.have);
+    let about = |event: &&Event| {
+        event.kind != "Pod" && event.is_about(workload) && !(complete && event.reason == "FailedCreate")
+    };
     let event = warnings.of_now().filter(about).max_by(|one, other| one.last.cmp(&other.last));
     let said = event.map(|event| format!("{}: {}", event.reason, event.message));
     // Where nothing gives volumes, nothing warns of it either.
@@ -96,8 +99,10 @@ mod tests {
         assert_eq!(told(&[], "2026-11-26T08:00:00Z"), 0, "it was so before the release was begun");
         let comes = Pod { owner: Some(("DaemonSet".to_owned(), "cilium".to_owned())), ..pod("c-x2x4z") };
         assert_eq!(told(std::slice::from_ref(&comes), ""), 0, "its pod is there");
+        let ready = Pod { ready: true, ..comes.clone() };
+        assert_eq!(told(&[ready], ""), 1, "one that is to be replaced is not the new one");
         let leaving = Pod { leaving: true, ..comes };
-        assert_eq!(told(&[leaving], ""), 1, "an old one is not");
+        assert_eq!(told(&[leaving], ""), 1, "nor is one that goes");
     }
 
     #[test]

@@ -403,6 +403,34 @@ fn what_no_waiting_mends_ends_the_run_at_once() {
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" reason="it was ended early, for waiting does not mend it" cause="the namespace's PodSecurity level forbids what the pod needs" log="[LOG]" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged" go_on="k3s-boot apps --from apps""#);
 }
 
+/// It was so in an earlier run: the cluster keeps its words for an hour.
+#[test]
+fn what_was_refused_before_does_not_end_the_run() {
+    let time = "2026-11-23T07:59:00Z";
+    let refused = json!({"kind": "Event", "type": "Warning", "reason": "FailedCreate", "lastTimestamp": time,
+        "metadata": {"name": "refused", "namespace": "kube-system"},
+        "involvedObject": {"kind": "Deployment", "namespace": "kube-system", "name": "cilium-operator"},
+        "message": "Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)"});
+    let listener = Listener::new();
+    let [workload, _] = waiting_pod(&json!({}));
+    let events = "/api/v1/namespaces/kube-system/events?fieldSelector=type%3DWarning";
+    let sync = Listener::new();
+    let boot = Boot::new().objects([workload, refused]).rules([
+        json!({"tool": "api", "args": [events], "times": 1}),
+        json!({"tool": "api", "args": [events], "times": 1, "connect": listener.address()}),
+        json!({"tool": "helmfile", "on_int": "end", "args": ["*/01-apps.yaml", "sync"], "connect": sync.address(),
+            "stderr": started("kube-system", "cilium")}),
+    ]);
+    let running = boot.start();
+    let helmfile = sync.accept();
+    // The second look, at which such a thing is told when it is of now.
+    listener.accept().go();
+    helmfile.go();
+    let ran = running.wait();
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert!(!ran.stdout.contains("Release is held up"), "{}", ran.stdout);
+}
+
 #[test]
 fn a_webhook_that_is_up_a_moment_later_fails_nothing() {
     let webhook = "failed calling webhook \"webhook.cert-manager.io\": no endpoints available for service \"cert-manager-webhook\"";

@@ -375,6 +375,30 @@ fn int_while_flux_is_waited_for() {
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then" go_on="k3s-boot apps --from verify""#);
 }
 
+#[test]
+fn a_controller_of_flux_that_does_not_start_is_named_while_flux_is_waited_for() {
+    let mut instance = scenario::instance();
+    instance["status"]["conditions"] =
+        json!([{"type": "Ready", "status": "Unknown", "reason": "Progressing", "message": "reconciling"}]);
+    let labels = json!({"app.kubernetes.io/part-of": "flux"});
+    let controller = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1}, "status": {},
+        "metadata": {"name": "source-controller", "namespace": "flux-system", "labels": labels}});
+    let message = "Back-off pulling image \"ghcr.io/x:1\": ErrImagePull: ghcr.io/x:1: not found";
+    let state = json!({"waiting": {"reason": "ImagePullBackOff", "message": message}});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "status": {"containerStatuses": [{"name": "manager", "state": state}]},
+        "metadata": {"name": "source-controller-6f5d4c-x2x4z", "namespace": "flux-system"}});
+    let sync = ["*/01-apps.yaml", "sync"];
+    let boot =
+        Boot::new().object_after(&controller, &sync).object_after(&pod, &sync).flux_with(&instance, &[]);
+    let running = boot.start();
+    running.wait_for("Flux is held up");
+    running.signal(Signal::SIGINT);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130);
+    let said = ran.stdout.lines().find(|line| line.contains("Flux is held up")).unwrap();
+    assert_snapshot!(said, @r#"[TS] WARN Flux is held up object="Pod flux-system/source-controller-6f5d4c-x2x4z" state="container manager: ImagePullBackOff: Back-off pulling image \"ghcr.io/x:1\": ErrImagePull: ghcr.io/x:1: not found" cause="the registry has no such image or tag" fix="correct the image's tag in the values, or the chart's version" "#);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn it_cannot_be_suspended() {
