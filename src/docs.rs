@@ -77,7 +77,11 @@ pub fn checks() -> String {
             _ = write!(text, "\n## {}\n", rule.group.title());
         }
         let star = if rule.essential { " \\*" } else { "" };
-        let place = if rule.needs_cluster() { " Needs the cluster." } else { "" };
+        let place = match (rule.needs_cluster(), rule.works_offline()) {
+            (true, _) => " Needs the cluster.",
+            (false, false) => " Is left out with `--offline`.",
+            (false, true) => "",
+        };
         _ = write!(text, "\n### `{}`{star}: {}\n\n{}{place}\n", rule.id, rule.title, rule.why);
     }
     text

@@ -131,7 +131,7 @@ impl Error {
         matches!(self, Self::Unanswered { .. } | Self::Process(ProcessError::Deadline { .. }))
     }
 
-    /// The exit code of a run that ended so (the contract's list: 1, 5, 6, 128+n).
+    /// The exit code of a run that ended so (the contract's list: 1, 5, 6, 8, 128+n).
     #[must_use]
     pub fn exit_code(&self, changed: bool) -> u8 {
         match self {

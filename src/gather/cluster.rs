@@ -280,7 +280,7 @@ async fn ready(tools: &Toolbox, releases: impl Iterator<Item = &Release>) -> Res
     };
     let ready = match answer {
         Ok(()) => Ok(None),
-        // With the kubeconfig's own name it answers, or `kubectl version` would have failed.
+        // With the kubeconfig's own name it answers, or `/version` would not have been read.
         Err(words) if refused(&words) => Ok(None),
         // `[-]etcd failed: …` are the answer's own lines.
         Err(words)

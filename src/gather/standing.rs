@@ -1,4 +1,4 @@
-//! What `k3s-boot status` tells of: the cluster alone, whatever is wanted.
+//! What `k3s-boot status` and `recover` look at: the cluster alone, whatever is wanted.
 
 use super::{cluster, known};
 use crate::check::Findings;

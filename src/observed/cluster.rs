@@ -34,7 +34,7 @@ pub struct Cluster {
     pub workloads: Vec<Workload>,
     /// Services.
     pub services: Vec<Service>,
-    /// When the components of the control plane and the kubelets last renewed their Leases, as RFC 3339.
+    /// The Leases: our lock, and those that the components of the control plane and the kubelets renew.
     pub leases: Vec<Lease>,
     /// The same namespaces, workloads and Services, by what the API server notes about each.
     pub inventory: Inventory,

@@ -1,4 +1,4 @@
-//! helm: charts that helmfile does not fetch when it reads a state file.
+//! helm: fetching charts side by side, also those that helmfile does not fetch when it reads a state file.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! No release belongs to Flux or k3s already.
+//! Which releases Flux or k3s owns already.
 
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::desired::releases::Release;
