@@ -99,7 +99,8 @@ impl Seen {
         let warnings = Warnings { events: &self.events, before };
         let mut troubles = in_the_way(release, &self.workloads, &self.pods, warnings);
         let lacks_volume = |trouble: &Trouble| find(&trouble.state).is_some_and(|known| known.id == "volume");
-        if troubles.iter().any(lacks_volume) && !tools.has_storage_class().await? {
+        // Where that may not be read, the rest is worth telling.
+        if troubles.iter().any(lacks_volume) && !tools.has_storage_class().await.unwrap_or(true) {
             for trouble in troubles.iter_mut().filter(|trouble| lacks_volume(trouble)) {
                 trouble.state.push_str("; there is no StorageClass");
             }

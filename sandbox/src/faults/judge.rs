@@ -84,7 +84,8 @@ pub(super) fn judge(told: &Told, expected: &Expected) -> Verdict {
     let found = Found {
         culprit: seen.then(|| naming().next().is_some()),
         cause: seen.then_some(named.is_some()),
-        fix: (!fix.is_empty()).then(|| naming().any(|(_, line)| line.contains(fix))),
+        // The cure belongs to the cause.
+        fix: (!fix.is_empty()).then(|| naming().any(|(_, line)| causes(line) && line.contains(fix))),
     };
     let mut problems = Vec::new();
     if told.code != Some(code) {
