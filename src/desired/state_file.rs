@@ -1,6 +1,7 @@
 //! What can be told of a state file by reading it, before helmfile does: helmfile runs `prepare` hooks and `exec`
 //! even for commands that only read.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
@@ -26,6 +27,8 @@ pub struct StateFile {
     pub path: PathBuf,
     /// The charts at exact versions that it names in plain words.
     pub charts: Vec<ChartRef>,
+    /// Those among them of releases that may be left out: by a condition, or `installed`.
+    pub optional: BTreeSet<ChartRef>,
     /// Whether it may refer to encrypted files.
     pub needs_identities: bool,
     /// Whether helmfile cannot read it, or must not.
@@ -43,9 +46,9 @@ pub struct StateFile {
 pub fn read(kind: Kind, path: &Path, allow_hooks: bool) -> (StateFile, Vec<Finding>) {
     let mut scan = Scan { allow_hooks, left: MOST, ..Scan::default() };
     scan.file(path, DEEPEST);
-    let Scan { findings, charts, needs_identities, broken, mends, releases, partial, .. } = scan;
+    let Scan { findings, charts, optional, needs_identities, broken, mends, releases, partial, .. } = scan;
     let path = path.to_owned();
-    (StateFile { kind, path, charts, needs_identities, broken, mends, releases, partial }, findings)
+    (StateFile { kind, path, charts, optional, needs_identities, broken, mends, releases, partial }, findings)
 }
 
 #[derive(Default)]
@@ -56,6 +59,7 @@ struct Scan {
     left: usize,
     findings: Vec<Finding>,
     charts: Vec<ChartRef>,
+    optional: BTreeSet<ChartRef>,
     needs_identities: bool,
     broken: bool,
     mends: Vec<(String, String)>,
@@ -156,7 +160,13 @@ impl Scan {
         if let (Some(chart), Some(version)) = (text("chart"), text("version"))
             && chart.starts_with("oci://")
         {
-            self.charts.push(ChartRef { chart: chart.to_owned(), version: version.to_owned() });
+            let chart = ChartRef { chart: chart.to_owned(), version: version.to_owned() };
+            let installed =
+                release.get("installed").is_none_or(|installed| installed.as_bool() == Some(true));
+            if !installed || release.get("condition").is_some() {
+                self.optional.insert(chart.clone());
+            }
+            self.charts.push(chart);
         }
         let namespace = if release.get("namespace").is_some() { text("namespace") } else { Some("default") };
         match (namespace, text("name")) {
@@ -340,12 +350,16 @@ mod tests {
         std::fs::write(
             &path,
             "releases:\n- {name: a, chart: 'oci://x/a', version: 1.0.0}\n- {name: b, chart: ./b}\n\
-             - {name: c, chart: 'oci://x/{{ .Values.c }}', version: 1.0.0}\n",
+             - {name: c, chart: 'oci://x/{{ .Values.c }}', version: 1.0.0}\n\
+             - {name: d, chart: 'oci://x/d', version: 1.0.0, condition: d.enabled}\n\
+             - {name: e, chart: 'oci://x/e', version: 1.0.0, installed: false}\n",
         )
         .unwrap();
         let (state, findings) = read(Kind::Apps, &path, false);
         assert!(findings.is_empty() && !state.broken);
-        assert_eq!(state.charts, [ChartRef { chart: "oci://x/a".to_owned(), version: "1.0.0".to_owned() }]);
+        let chart = |name: &str| ChartRef { chart: format!("oci://x/{name}"), version: "1.0.0".to_owned() };
+        assert_eq!(state.charts, [chart("a"), chart("d"), chart("e")]);
+        assert_eq!(state.optional, BTreeSet::from([chart("d"), chart("e")]));
         assert!(!state.needs_identities);
     }
 

@@ -17,6 +17,7 @@ use crate::desired::state_file::{self, StateFile};
 use crate::desired::{Helmfile, STAND_IN};
 use crate::diagnose::known::find;
 use crate::error::Error;
+use crate::logger::{self, Level};
 use crate::plan::wishes::names;
 use crate::run::Waiting;
 use crate::scratch::Scratch;
@@ -103,7 +104,7 @@ impl Place<'_> {
         // helmfile reads without them, and would fetch two at a time.
         ChartStore::stand_in(&staging, &absent)?;
         let fetched = self.staging.subfolder(&format!("{}-fetched", state.kind.stage().name()))?;
-        let fetch = self.fetch_all(if offline { &[] } else { &absent }, &fetched);
+        let fetch = self.fetch_all(if offline { &[] } else { &absent }, &state.optional, &fetched);
         let read = self.read(state, path, &staging, &mut build);
         let (results, read) = tokio::join!(Box::pin(fetch), Box::pin(read));
         let mut unfetched = Vec::new();
@@ -144,12 +145,25 @@ impl Place<'_> {
         Ok(build)
     }
 
-    /// Fetches charts side by side, and says which are waited for when that takes long.
-    async fn fetch_all(&self, charts: &[ChartRef], folder: &Path) -> Vec<Result<Result<(), String>, Error>> {
+    /// Fetches charts side by side, and says which are waited for when that takes long. One that is not there is told at once:
+    /// the others, and what they are for, may take their time.
+    async fn fetch_all(
+        &self,
+        charts: &[ChartRef],
+        optional: &BTreeSet<ChartRef>,
+        folder: &Path,
+    ) -> Vec<Result<Result<(), String>, Error>> {
         let left = RefCell::new(charts.iter().collect::<BTreeSet<_>>());
         let fetches = charts.iter().map(async |chart| {
             let result = self.fetch(chart, folder).await;
             left.borrow_mut().remove(chart);
+            if let Ok(Err(reason)) = &result
+                && is_about_one(reason)
+                && !is_refused(reason)
+                && !optional.contains(chart)
+            {
+                say_missing(chart, reason);
+            }
             result
         });
         let fetching = join_all(fetches);
@@ -362,6 +376,18 @@ fn chart_of(release: &Release) -> Option<ChartRef> {
         None => return None,
     };
     Some(ChartRef { chart, version: release.version.clone() })
+}
+
+/// Says that a registry does not have a chart, before it is known which release needs it.
+fn say_missing(ChartRef { chart, version }: &ChartRef, reason: &str) {
+    let known = find(&format!("chart cannot be fetched: {reason}"));
+    let mut pairs =
+        vec![("chart", chart.clone()), ("version", version.clone()), ("reason", reason.to_owned())];
+    if let Some(known) = known {
+        let name = chart.rsplit('/').next().unwrap_or(chart);
+        pairs.extend([("cause", known.cause.to_owned()), ("fix", known.fix(name, None))]);
+    }
+    logger::log(Level::Warn, "Chart not found, looking for what else is wrong", &pairs);
 }
 
 /// Whether a registry's answer is about one chart, so that others are worth asking for.

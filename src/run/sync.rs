@@ -217,7 +217,8 @@ impl Sync<'_> {
             .after(stop, "Failed to sync Helm releases, trying again", &release, &failure.reason)
             .await?;
         if passes {
-            self.tools.ask(Call::get("/readyz")).await?.good()?;
+            // One that has just begun again says no for a while, and takes requests.
+            self.tools.ask(Call::get("/readyz")).await?;
         }
         Ok(passes)
     }
