@@ -1,6 +1,6 @@
 //! Which pod is in a bad state, and what it says of it.
 
-use crate::observed::events::Event;
+use crate::observed::events::{Event, latest};
 use crate::observed::pods::{Container, Pod};
 
 /// What is wrong with an object: the less it has got to, the lower.
@@ -153,10 +153,6 @@ fn last_warning<'a>(pod: &Pod, events: impl Iterator<Item = &'a Event>) -> Optio
 
 fn is_about(event: &Event, pod: &Pod) -> bool {
     event.kind == "Pod" && event.namespace == pod.namespace && event.name == pod.name
-}
-
-fn latest<'a>(events: impl Iterator<Item = &'a Event>) -> Option<&'a Event> {
-    events.max_by(|one, other| one.last.cmp(&other.last))
 }
 
 #[cfg(test)]

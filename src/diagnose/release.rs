@@ -1,7 +1,7 @@
 //! What is in the way of a release: a pure judgement of what was seen.
 
 use super::pods::{Stage, Trouble, Warnings, worst};
-use crate::observed::events::Event;
+use crate::observed::events::{Event, latest};
 use crate::observed::pods::Pod;
 use crate::observed::workloads::{CLAIM, Workload, lacking};
 
@@ -36,7 +36,7 @@ pub fn of_workload(workload: &Workload, pods: &[Pod], warnings: Warnings<'_>) ->
     let about = |event: &&Event| {
         event.kind != "Pod" && event.is_about(workload) && !(complete && event.reason == "FailedCreate")
     };
-    let event = warnings.of_now().filter(about).max_by(|one, other| one.last.cmp(&other.last));
+    let event = latest(warnings.of_now().filter(about));
     let said = event.map(|event| format!("{}: {}", event.reason, event.message));
     // Where nothing gives volumes, nothing warns of it either.
     let unsaid = (workload.kind == CLAIM).then(|| format!("{CLAIM} not bound"));

@@ -37,7 +37,12 @@ impl Event {
 /// The last warning about a workload or one of its pods.
 #[must_use]
 pub fn last_about<'a>(events: &'a [Event], workload: &Workload) -> Option<&'a Event> {
-    events.iter().filter(|event| event.is_about(workload)).max_by(|one, other| one.last.cmp(&other.last))
+    latest(events.iter().filter(|event| event.is_about(workload)))
+}
+
+/// The one that came last.
+pub fn latest<'a>(events: impl Iterator<Item = &'a Event>) -> Option<&'a Event> {
+    events.max_by(|one, other| one.last.cmp(&other.last))
 }
 
 /// When the cluster warned last, as RFC 3339; empty when it has not. What is newer is told by its clock, not by ours.

@@ -131,13 +131,11 @@ impl<'a> Watcher<'a> {
         say(&id, one, &pending, due);
         let mut troubles = seen.troubles(self.tools, &id, self.before).await?;
         self.pending.borrow_mut().insert(id.clone(), pending);
-        if one.release.chart_name() == FLUX
-            && let Some((object, state)) = stalled_instance(&self.tools.observe_flux().await?)
-        {
-            let stalled = Trouble { object, stage: Stage::Refused, state, crashed: None };
-            return Ok(Look::InVain(told(self.tools, &id, stalled, &seen.events).await));
-        }
         if one.release.chart_name() == FLUX {
+            if let Some((object, state)) = stalled_instance(&self.tools.observe_flux().await?) {
+                let stalled = Trouble { object, stage: Stage::Refused, state, crashed: None };
+                return Ok(Look::InVain(told(self.tools, &id, stalled, &seen.events).await));
+            }
             troubles.extend(seen.troubles_of_flux(self.before));
         }
         let mut unsettled = None;
