@@ -50,13 +50,15 @@ pub struct Finding {
     pub message: String,
     /// What was found and where.
     pub pairs: Vec<(&'static str, String)>,
+    /// Whether it is on the log already.
+    pub told: bool,
 }
 
 impl Finding {
     /// A finding that stops the run.
     #[must_use]
     pub fn error(rule: &'static str, message: impl Into<String>) -> Self {
-        Self { rule, severity: Severity::Error, message: message.into(), pairs: Vec::new() }
+        Self { rule, severity: Severity::Error, message: message.into(), pairs: Vec::new(), told: false }
     }
 
     /// A finding that does not stop the run.

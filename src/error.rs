@@ -151,7 +151,7 @@ impl Error {
     /// Says it on the log, with what to type where that is known.
     pub fn report(&self, end: &End<'_>) {
         if let Self::Preflight(findings) = self {
-            findings.iter().for_each(Finding::log);
+            findings.iter().filter(|finding| !finding.told).for_each(Finding::log);
             return;
         }
         let (message, mut pairs) = self.words(end.killed);

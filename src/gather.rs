@@ -14,6 +14,7 @@ mod standing;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 pub use self::files::{Files, files, files_for_looking};
 pub use self::standing::{Named, Standing, locks, standing};
@@ -25,7 +26,7 @@ use crate::files::LARGEST;
 use crate::fingerprint::HashKey;
 use crate::manifests::Manifests;
 use crate::observed::cluster::Cluster;
-use crate::observed::{Known, Observed, Program};
+use crate::observed::{Known, Live, Observed, Program};
 use crate::plan::{needs_rendering, plan};
 use crate::redact::Redactor;
 use crate::scratch::Scratch;
@@ -42,6 +43,18 @@ pub enum Purpose {
     /// Comparing every object too.
     Everything,
 }
+
+/// Who hears of what was found out before all is.
+pub trait Listener {
+    /// The cluster has answered: its version, and what stands in it.
+    fn cluster(&mut self, _version: &str, _cluster: &Cluster) {}
+
+    /// All is known but what takes rendering (see [`crate::check::rules::is_settled`]).
+    fn facts(&mut self, _facts: &Facts<'_>) {}
+}
+
+/// Nobody.
+impl Listener for () {}
 
 /// All that was found out.
 pub struct Picture {
@@ -63,8 +76,7 @@ impl Picture {
     }
 }
 
-/// Finds out all that takes programs, the cluster and the registries. `on_cluster` hears of the cluster as soon as it
-/// has answered.
+/// Finds out all that takes programs, the cluster and the registries.
 ///
 /// # Errors
 ///
@@ -76,7 +88,7 @@ pub async fn gather(
     scratch: &Scratch,
     redactor: &Redactor,
     purpose: Purpose,
-    on_cluster: impl FnOnce(&str, &Cluster),
+    listener: &mut impl Listener,
 ) -> Result<Picture, Error> {
     let cache = settings.cache.clone().map_or_else(|| scratch.subfolder("cache"), Ok)?;
     let charts = ChartStore::new(cache.join("charts"));
@@ -90,7 +102,7 @@ pub async fn gather(
             Box::pin(place.builds(&files.helmfiles)),
             secrets::decrypt(tools, settings, &files, &key, redactor),
             git::ask(tools, settings),
-            Box::pin(cluster::ask(tools, settings, &files, on_cluster)),
+            Box::pin(cluster::ask(tools, settings, &files, listener)),
         )
     })
     .await;
@@ -147,31 +159,44 @@ pub async fn gather(
     if let Some(mut live) = api.live {
         live.objects = live_objects;
         cluster::other_records(tools, &desired, &mut live).await?;
-        let wishes = &settings.wishes;
-        let changes = purpose != Purpose::Plan
-            || desired.releases().any(|release| needs_rendering(release, &desired, &live, wishes));
-        let rendering =
-            Box::pin(renders::render(tools, &place, &desired, &live, purpose == Purpose::Everything));
-        let (rendered, standing, fitness) = tokio::join!(
-            rendering,
-            Box::pin(cluster::standing(tools, &desired, &live, wishes)),
-            Box::pin(cluster::fitness(tools, &desired, &live.cluster, changes)),
-        );
-        (manifests, live.owners) = rendered?;
-        live.standing = standing?;
-        let fitness = match fitness? {
-            None if plan(&desired, Some(&live), wishes, observed.now).is_ok_and(|plan| plan.is_empty()) => {
-                None
-            }
-            None => cluster::fitness(tools, &desired, &live.cluster, true).await?,
-            known => known,
-        };
-        if let Some(fitness) = fitness {
-            fitness.tell(&mut live);
-        }
         observed.live = Some(live);
+        listener.facts(&Facts { settings, desired: &desired, observed: &observed, manifests: &manifests });
+    }
+    if let Some(live) = &mut observed.live {
+        manifests = Box::pin(closer(tools, &place, &desired, live, observed.now, purpose)).await?;
     }
     Ok(Picture { desired, observed, manifests, charts })
+}
+
+/// Renders what is not as wanted, and looks at all that depends on what there is to do.
+async fn closer(
+    tools: &Toolbox,
+    place: &builds::Place<'_>,
+    desired: &Desired,
+    live: &mut Live,
+    now: SystemTime,
+    purpose: Purpose,
+) -> Result<Manifests, Error> {
+    let wishes = &place.settings.wishes;
+    let changes = purpose != Purpose::Plan
+        || desired.releases().any(|release| needs_rendering(release, desired, live, wishes));
+    let (rendered, standing, fitness) = tokio::join!(
+        Box::pin(renders::render(tools, place, desired, live, purpose == Purpose::Everything)),
+        Box::pin(cluster::standing(tools, desired, live, wishes)),
+        Box::pin(cluster::fitness(tools, desired, &live.cluster, changes)),
+    );
+    let (manifests, owners) = rendered?;
+    live.owners = owners;
+    live.standing = standing?;
+    let fitness = match fitness? {
+        None if plan(desired, Some(live), wishes, now).is_ok_and(|plan| plan.is_empty()) => None,
+        None => cluster::fitness(tools, desired, &live.cluster, true).await?,
+        known => known,
+    };
+    if let Some(fitness) = fitness {
+        fitness.tell(live);
+    }
+    Ok(manifests)
 }
 
 fn programs(found: Vec<Program>, versions: &[(&str, Known<Option<semver::Version>>)]) -> Vec<Program> {

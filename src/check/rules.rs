@@ -65,6 +65,7 @@ mod values_keys;
 mod versions;
 
 use super::Rule;
+use crate::observed::Live;
 
 /// All rules, in the order in which they are told; those of a group stand together.
 pub const ALL: &[&Rule] = &[
@@ -142,6 +143,35 @@ pub const ALL: &[&Rule] = &[
     &plan::RULE,
 ];
 
+/// These ask what releases would make, who owns what is there of it, or whether the cluster is fit to be changed: all of
+/// that is known last.
+const LATE: &[&Rule] = &[
+    &cert_manager_crds::RULE,
+    &api_ready::RULE,
+    &rights::RULE,
+    &taints::RULE,
+    &replicas::RULE,
+    &cluster_dns::RULE,
+    &api_host_cert::RULE,
+    &renders::RULE,
+    &ownership::RULE,
+    &drift::RULE,
+];
+
+/// These ask who owns a release. Only Flux tells that by the labels of what a release would make.
+const OF_OWNERS: &[&Rule] = &[&pending::RULE, &flux_owned::RULE, &newer::RULE];
+
+/// Whether what a rule says before anything is rendered still holds when all is known.
+#[must_use]
+pub fn is_settled(rule: &Rule, live: &Live) -> bool {
+    let among = |rules: &[&Rule]| rules.iter().any(|one| one.id == rule.id);
+    let flux = || {
+        let kinds = ["helmreleases.helm.toolkit.fluxcd.io", "kustomizations.kustomize.toolkit.fluxcd.io"];
+        live.kinds.as_ref().map_or(true, |known| kinds.iter().any(|kind| known.named(kind).is_some()))
+    };
+    !(among(LATE) || among(OF_OWNERS) && flux())
+}
+
 /// The rules that the user may leave out.
 pub fn skippable() -> impl Iterator<Item = &'static Rule> {
     ALL.iter().copied().filter(|rule| !rule.essential)
@@ -152,6 +182,114 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::check::testing::{self, World};
+    use crate::manifests::Manifests;
+    use crate::observed::helm::{Record, Stored};
+    use crate::observed::inventory::Meta;
+    use crate::observed::kinds::{Kinds, Resource};
+    use crate::observed::standing::{Drift, Standing};
+    use crate::observed::{Kubelet, Owned};
+
+    /// A healthy cluster with something wrong of which the rules know only when all is looked at.
+    fn late_troubles() -> Vec<World> {
+        let taint = testing::taint("CriticalAddonsOnly", "true", "NoExecute");
+        let meta = |labels: [(&str, &str); 2]| Meta {
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            ..Meta::default()
+        };
+        let owned = |release: &str, meta: Meta| Owned {
+            release: release.to_owned(),
+            among: 1,
+            meta,
+            ..Owned::default()
+        };
+        let cilium = "kube-system/cilium";
+        let flux = [("helm.toolkit.fluxcd.io/name", "net"), ("helm.toolkit.fluxcd.io/namespace", "infra")];
+        let with = |change: &dyn Fn(&mut World)| {
+            let mut world = World::healthy();
+            change(&mut world);
+            world
+        };
+        vec![
+            with(&|world| world.live_mut().cluster.nodes[0].taints.push(taint.clone())),
+            with(&|world| {
+                let objects = world.manifests.0.get_mut(cilium).unwrap().as_mut().unwrap();
+                objects[1]["spec"]["replicas"] = 2.into();
+            }),
+            with(&|world| {
+                let reason = "values don't meet the specifications of the schema(s)".to_owned();
+                world.manifests.0.insert(cilium.to_owned(), Err(reason));
+            }),
+            with(&|world| {
+                world.values("cert-manager", "crds: {enabled: false}");
+                let object = serde_json::json!({"kind": "CustomResourceDefinition",
+                    "metadata": {"name": "certificates.cert-manager.io"}});
+                world.manifests.0.insert("x/crds".to_owned(), Ok(vec![object]));
+            }),
+            with(&|world| {
+                let drift =
+                    Drift { object: "Deployment n/d".to_owned(), path: "spec.x".to_owned(), by: None };
+                let standing = Standing { drift: vec![drift], ..Standing::default() };
+                world.live_mut().standing.insert("kube-system/coredns".to_owned(), Ok(standing));
+            }),
+            with(&|world| {
+                let live = world.live_mut();
+                live.may_everything = Ok(false);
+                live.not_ready = Ok(Some("[-]etcd failed".to_owned()));
+                live.api_host_refused = Ok(Some("certificate is valid for a".to_owned()));
+                live.kubelet =
+                    Ok(Kubelet { node: "a".to_owned(), cluster_dns: vec!["10.43.0.99".to_owned()] });
+                live.owners = Ok(vec![owned(cilium, Meta::default())]);
+            }),
+            with(&|world| {
+                let live = world.live_mut();
+                live.owners = Ok(vec![owned(cilium, meta(flux))]);
+                live.kinds = Ok(flux_kinds());
+                let pending = Stored {
+                    namespace: "kube-system".to_owned(),
+                    name: "cilium".to_owned(),
+                    status: "pending-install".to_owned(),
+                    ..Stored::default()
+                };
+                live.releases = Ok(vec![pending]);
+                let record =
+                    Record { chart: "cilium".to_owned(), version: "99.0.0".to_owned(), ..Record::default() };
+                live.records = Ok([(cilium.to_owned(), record)].into());
+            }),
+        ]
+    }
+
+    fn flux_kinds() -> Kinds {
+        let mut kinds = Kinds::default();
+        let (plural, group) = ("helmreleases".to_owned(), "helm.toolkit.fluxcd.io".to_owned());
+        kinds.add("HelmRelease", Resource { group, plural, ..Resource::default() });
+        kinds
+    }
+
+    /// What is told early cannot be taken back, and what could be told early is not to wait.
+    #[test]
+    fn a_settled_answer_stays_as_it_is() {
+        let mut changing = BTreeSet::new();
+        for world in late_troubles() {
+            let late = ALL.iter().map(|rule| world.ask(rule));
+            let late: Vec<_> = late.collect();
+            let mut early = World { manifests: Manifests::default(), ..world };
+            let live = early.live_mut();
+            let none = Live::default();
+            (live.owners, live.standing, live.kubelet) = (none.owners, none.standing, none.kubelet);
+            live.may_everything = none.may_everything;
+            (live.not_ready, live.api_host_refused) = (none.not_ready, none.api_host_refused);
+            for (rule, late) in ALL.iter().zip(late) {
+                let settled = is_settled(rule, early.live());
+                if early.ask(rule) != late {
+                    assert!(!settled, "{}: {late:?}", rule.id);
+                    changing.insert(rule.id);
+                }
+            }
+        }
+        let known: BTreeSet<_> = LATE.iter().chain(OF_OWNERS).map(|rule| rule.id).collect();
+        assert_eq!(changing, known);
+    }
 
     /// A finding that no rule tells would be lost.
     #[test]

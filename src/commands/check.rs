@@ -90,7 +90,7 @@ async fn look(
     let scratch = Scratch::new(&settings.temp)?;
     let tools = toolbox(settings, env, &files, &scratch, stop, transcript);
     let picture =
-        Box::pin(gather::gather(&tools, settings, files, &scratch, redactor, Purpose::Check, |_, _| {}))
+        Box::pin(gather::gather(&tools, settings, files, &scratch, redactor, Purpose::Check, &mut ()))
             .await?;
     let cluster = picture.observed.live.as_ref().map(|live| ClusterReport::new(&tools.target, live));
     Ok((check::run(&picture.facts(settings), |_| true), cluster))

@@ -89,8 +89,8 @@ async fn make(
     let scratch = Scratch::new(&settings.temp)?;
     let tools = toolbox(settings, env, &files, &scratch, stop, transcript);
     let purpose = if manifests { Purpose::Everything } else { Purpose::Plan };
-    let gathering = Box::pin(gather::gather(&tools, settings, files, &scratch, redactor, purpose, |_, _| {}));
-    let picture = gathering.await?;
+    let picture =
+        Box::pin(gather::gather(&tools, settings, files, &scratch, redactor, purpose, &mut ())).await?;
     problems(settings, &picture)?;
     let live = picture.observed.live.as_ref();
     let plan =

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Files, known};
+use super::{Files, Listener, known};
 use crate::check::{Finding, Findings};
 use crate::desired::releases::Release;
 use crate::desired::{Desired, STAND_IN};
@@ -43,7 +43,7 @@ pub(super) async fn ask(
     tools: &Toolbox,
     settings: &Settings,
     files: &Files,
-    on_cluster: impl FnOnce(&str, &Cluster),
+    listener: &mut impl Listener,
 ) -> Result<Api, Error> {
     if !is_asked(settings, files) {
         return Ok(Api { live: None, problems: Vec::new(), now: SystemTime::now() });
@@ -68,7 +68,7 @@ pub(super) async fn ask(
     let Some((version, cluster)) = answer(tools, version, cluster, &mut problems)? else {
         return Ok(Api { live: None, problems: problems.0, now });
     };
-    on_cluster(&version, &cluster);
+    listener.cluster(&version, &cluster);
     let kinds = known(kinds)?;
     let releases = known(releases)?;
     // What the helmfiles name in plain words need not wait until helmfile has read them.

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -357,24 +357,8 @@ impl Boot {
         self.prepare();
         let mut child = self.command().envs(env.iter().copied()).spawn().unwrap();
         let (sender, lines) = mpsc::channel();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let stdout = std::thread::spawn(move || {
-            let mut all = String::new();
-            loop {
-                let mut line = String::new();
-                if stdout.read_line(&mut line).unwrap() == 0 {
-                    return all;
-                }
-                all.push_str(&line);
-                _ = sender.send(line);
-            }
-        });
-        let mut stderr = child.stderr.take().unwrap();
-        let stderr = std::thread::spawn(move || {
-            let mut all = String::new();
-            stderr.read_to_string(&mut all).unwrap();
-            all
-        });
+        let stdout = read(child.stdout.take().unwrap(), sender.clone());
+        let stderr = read(child.stderr.take().unwrap(), sender);
         Running { boot: self, child, lines, streams: Some((stdout, stderr)) }
     }
 
@@ -646,6 +630,21 @@ impl Drop for OnTerminal<'_> {
     }
 }
 
+/// Reads a stream to its end, and passes each line on as it comes.
+fn read(stream: impl Read + Send + 'static, lines: Sender<String>) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let (mut stream, mut all) = (BufReader::new(stream), String::new());
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).unwrap() == 0 {
+                return all;
+            }
+            all.push_str(&line);
+            _ = lines.send(line);
+        }
+    })
+}
+
 /// A run that has not ended. It is killed when the test ends first.
 pub(crate) struct Running<'a> {
     boot: &'a Boot,
@@ -678,7 +677,7 @@ impl Running<'_> {
         kill(self.pid(), signal).unwrap();
     }
 
-    /// Waits for a line on stdout that holds these words.
+    /// Waits for a line that holds these words.
     #[track_caller]
     pub(crate) fn wait_for(&self, words: &str) {
         loop {

@@ -1,10 +1,11 @@
 //! Everything that ends a run before anything was changed: one clear error, exit code 1.
 
 use insta::assert_snapshot;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::boot::{APPS, Boot, identity};
-use super::scenario;
+use super::listener::Listener;
+use super::scenario::{self, record};
 
 /// A helmfile with something in front.
 fn apps_with(start: &str) -> String {
@@ -434,4 +435,28 @@ fn a_refusal_as_json() {
     }
     "#);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster does not accept the credentials server="https://10.0.0.10:6443" context="default" reason="error: You must be logged in to the server (Unauthorized)" fix="copy the kubeconfig from the server again: it may be that of an earlier installation""#);
+}
+
+#[test]
+fn what_is_known_for_good_is_told_before_the_rest_is() {
+    let listener = Listener::new();
+    let boot = Boot::new()
+        .objects([record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null)])
+        .args(&["--strict", "-o", "json"])
+        .rule(json!({"tool": "api", "args": ["POST", "*/selfsubjectaccessreviews"], "connect": listener.address(),
+            "stdout": r#"{"status":{"allowed":false}}"#}));
+    let running = boot.start();
+    let last_question = listener.accept();
+    running.wait_for("Release is locked, and nobody knows by whom");
+    last_question.go();
+    let ran = running.wait();
+    assert_eq!(ran.code(), 1);
+    // Once each, in one order everywhere.
+    assert_snapshot!(ran.stderr, @r#"
+    [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
+    [TS] ERROR Release is locked, and nobody knows by whom release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if nothing else is at work" 
+    [TS] ERROR Kubeconfig's user is no administrator asked="kubectl auth can-i '*' '*' --all-namespaces" fix="use the kubeconfig of /etc/rancher/k3s/k3s.yaml, which is an administrator's"
+    "#);
+    let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
+    assert_eq!(report["failure"]["culprit"], "pending, rights");
 }

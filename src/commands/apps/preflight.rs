@@ -4,11 +4,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
-use crate::check::{self, Finding, Outcome, Rule, Severity};
+use crate::check::rules::is_settled;
+use crate::check::{self, Facts, Finding, Outcome, Rule, Severity};
 use crate::commands::ask::confirm;
 use crate::desired::chart::Chart;
 use crate::error::Error;
-use crate::gather::{self, Files, Picture, Purpose};
+use crate::gather::{self, Files, Listener, Picture, Purpose};
 use crate::guard;
 use crate::kubeconfig::Target;
 use crate::logger::{self, Level};
@@ -45,12 +46,8 @@ pub(super) async fn preflight(
     let start = Instant::now();
     let expected = if settings.wishes.stages.has(Stage::Nodes) { 0 } else { settings.nodes };
     let (tell, told) = oneshot::channel();
-    let on_cluster = |version: &str, cluster: &Cluster| {
-        if !again {
-            say_target(&tools.target, version, cluster);
-        }
-        _ = tell.send(cluster.nodes.len());
-    };
+    let mut listener =
+        Told { target: &tools.target, expected, again, nodes: Some(tell), problems: Vec::new() };
     let mut waiting = Box::pin(async {
         match told.await {
             Ok(registered) => nodes::wait(tools, registered, expected, settings.nodes_timeout).await,
@@ -59,7 +56,7 @@ pub(super) async fn preflight(
         }
     });
     let mut gathering =
-        Box::pin(gather::gather(tools, settings, files, scratch, redactor, Purpose::Plan, on_cluster));
+        Box::pin(gather::gather(tools, settings, files, scratch, redactor, Purpose::Plan, &mut listener));
     let mut waited = None;
     let mut picture = loop {
         tokio::select! {
@@ -68,18 +65,15 @@ pub(super) async fn preflight(
         }
     };
     drop(gathering);
+    let told = listener.problems;
     // What else is wrong with another cluster is nothing to mend, nor to wait for.
     if let Some(live) = &picture.observed.live
         && let guard::Verdict::Refused(finding) = guard::judge(settings, &picture.desired, live)
     {
         return Err(Error::Preflight(vec![finding]));
     }
-    // Whether an unknown one is the right one is asked last, when nothing else is in the way.
-    // Nodes that are still to come are waited for, and told of when all are there.
     let registered = picture.observed.live.as_ref().map_or(0, |live| live.cluster.nodes.len());
-    let complete = registered >= expected;
-    let due = |rule: &Rule| rule.id != "guard" && (complete || !is_about_nodes(rule));
-    let judged = judge(settings, &picture, due, again)?;
+    let judged = judge(settings, &picture, |rule| is_due(rule, registered >= expected), again, &told)?;
     // With a problem in what is there already, waiting for nodes would help nobody.
     let (cluster, took) = match waited {
         Some(nodes) => nodes?,
@@ -88,7 +82,7 @@ pub(super) async fn preflight(
     if let (Some(cluster), Some(live)) = (cluster, &mut picture.observed.live) {
         let leases = std::mem::take(&mut live.cluster.leases);
         live.cluster = Cluster { leases, ..cluster };
-        judge(settings, &picture, is_about_nodes, again)?;
+        judge(settings, &picture, is_about_nodes, again, &told)?;
     }
     guard(settings, tools, &picture).await?;
     let live = picture.observed.live.as_ref();
@@ -104,6 +98,48 @@ pub(super) async fn preflight(
     picture.manifests = Manifests::default();
     picture.desired.charts.values_mut().for_each(Chart::forget_texts);
     Ok(Ready { picture, plan, began: start, waited: took })
+}
+
+/// Tells what is known while the rest is still being found out: the cluster, and what stops the run whatever the rest is.
+struct Told<'a> {
+    target: &'a Target,
+    /// How many nodes there are to be.
+    expected: usize,
+    again: bool,
+    /// Who waits for the number of registered nodes.
+    nodes: Option<oneshot::Sender<usize>>,
+    /// The problems that were told.
+    problems: Vec<Finding>,
+}
+
+impl Listener for Told<'_> {
+    fn cluster(&mut self, version: &str, cluster: &Cluster) {
+        if !self.again {
+            say_target(self.target, version, cluster);
+        }
+        if let Some(nodes) = self.nodes.take() {
+            _ = nodes.send(cluster.nodes.len());
+        }
+    }
+
+    fn facts(&mut self, facts: &Facts<'_>) {
+        let Some(live) = &facts.observed.live else { return };
+        if let guard::Verdict::Refused(_) = guard::judge(facts.settings, facts.desired, live) {
+            return;
+        }
+        let complete = live.cluster.nodes.len() >= self.expected;
+        let due = |rule: &Rule| is_due(rule, complete) && is_settled(rule, live);
+        let found = check::run(facts, due).into_iter().flat_map(|outcome| outcome.findings().to_vec());
+        let found = found.map(|finding| weighed(finding, facts.settings.strict));
+        self.problems.extend(found.filter(|finding| finding.severity == Severity::Error));
+        self.problems.iter().for_each(Finding::log);
+    }
+}
+
+/// Whether a rule is to be asked. Whether an unknown cluster is the right one is asked last, when nothing else is in the
+/// way; nodes that are still to come are waited for, and told of when the number is `complete`.
+fn is_due(rule: &Rule, complete: bool) -> bool {
+    rule.id != "guard" && (complete || !is_about_nodes(rule))
 }
 
 /// Lets only the right cluster pass.
@@ -144,28 +180,38 @@ struct Judged {
     warnings: usize,
 }
 
-/// Asks the rules; says warnings.
+/// Asks the rules; says warnings. `told` are the problems that are on the log.
 fn judge(
     settings: &Settings,
     picture: &Picture,
     wanted: impl Fn(&Rule) -> bool,
     again: bool,
+    told: &[Finding],
 ) -> Result<Judged, Error> {
     let outcomes = check::run(&picture.facts(settings), wanted);
-    let findings: Vec<_> = outcomes.iter().flat_map(Outcome::findings).collect();
-    let counts = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let warnings = counts(Severity::Warning);
-    let told = |finding: &&&Finding| finding.severity >= Severity::Warning;
-    if counts(Severity::Error) > 0 || (settings.strict && warnings > 0) {
-        let weigh = |finding: &&Finding| {
-            let severity = if settings.strict { Severity::Error } else { finding.severity };
-            Finding { severity, ..(*finding).clone() }
-        };
-        return Err(Error::Preflight(findings.iter().filter(told).map(weigh).collect()));
+    let findings = outcomes.iter().flat_map(Outcome::findings);
+    let findings = findings.map(|finding| weighed(finding.clone(), settings.strict));
+    let mut findings: Vec<_> = findings.filter(|finding| finding.severity >= Severity::Warning).collect();
+    if gather::stops(&findings) {
+        for finding in &mut findings {
+            finding.told = told.contains(finding);
+        }
+        // As they are on the log.
+        findings.sort_by_key(|finding| !finding.told);
+        return Err(Error::Preflight(findings));
     }
-    findings.iter().filter(told).filter(|_| !again).for_each(|finding| finding.log());
+    findings.iter().filter(|_| !again).for_each(Finding::log);
     let checks = outcomes.iter().filter(|outcome| outcome.answered()).count();
-    Ok(Judged { checks, warnings })
+    Ok(Judged { checks, warnings: findings.len() })
+}
+
+/// A finding as heavy as the user has it: where `strict`, a warning stops a run.
+fn weighed(finding: Finding, strict: bool) -> Finding {
+    let severity = match finding.severity {
+        Severity::Warning if strict => Severity::Error,
+        severity => severity,
+    };
+    Finding { severity, ..finding }
 }
 
 fn say_target(target: &Target, version: &str, cluster: &Cluster) {
