@@ -7,16 +7,55 @@ pub mod diff;
 pub mod recover;
 pub mod status;
 
+use std::path::PathBuf;
+
 use crate::child_env::{self, ChildEnv};
 use crate::env::Env;
+use crate::error::{End, Error};
 use crate::gather::Files;
 use crate::process::Runner;
 use crate::process::signals::Stop;
+use crate::redact::Redactor;
+use crate::report::failure::FailureReport;
 use crate::scratch::Scratch;
 use crate::settings::Settings;
 use crate::tools::api::Api;
 use crate::tools::{Clock, Programs, Toolbox};
 use crate::transcript::Transcript;
+
+/// Where the words of the tools of a command go.
+fn transcript(settings: &Settings, command: &'static str, redactor: &Redactor) -> Transcript {
+    let folder = settings.state.as_ref().map(|state| state.join("logs"));
+    Transcript::new(folder, command, redactor.clone())
+}
+
+/// What a command that failed tells.
+struct Failed {
+    /// For reports.
+    failure: FailureReport,
+    /// The file with all that the tools said.
+    log: Option<PathBuf>,
+}
+
+impl Failed {
+    /// Says on the log how a command failed. `go_on` is the command that goes on from there.
+    fn say(
+        error: &Error,
+        transcript: &Transcript,
+        stop: &Stop,
+        go_on: Option<String>,
+        redactor: &Redactor,
+    ) -> Self {
+        if let Error::Preflight(_) = error {
+            // All of it is on the log.
+            transcript.discard();
+        }
+        let log = transcript.path();
+        let end = End { log: log.as_deref(), killed: stop.killed(), go_on };
+        error.report(&end);
+        Self { failure: FailureReport::new(error, &end, redactor), log }
+    }
+}
 
 /// Everything needed to run tools. A program that is not there cannot be started; a rule says so.
 fn toolbox(

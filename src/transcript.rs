@@ -26,6 +26,8 @@ pub struct Transcript {
 
 struct Inner {
     folder: Option<PathBuf>,
+    /// What the file is of: the name of the command.
+    command: &'static str,
     file: Option<(PathBuf, File)>,
     /// Whether opening was tried; a folder that cannot be written is said once and not tried again.
     tried: bool,
@@ -34,10 +36,11 @@ struct Inner {
 }
 
 impl Transcript {
-    /// A transcript that makes its file in `folder` when the first line comes; without one it only logs.
+    /// A transcript of a command that makes its file in `folder` when the first line comes; without one it only logs.
     #[must_use]
-    pub fn new(folder: Option<PathBuf>, redactor: Redactor) -> Self {
-        Self { inner: Arc::new(Mutex::new(Inner { folder, file: None, tried: false, written: 0 })), redactor }
+    pub fn new(folder: Option<PathBuf>, command: &'static str, redactor: Redactor) -> Self {
+        let inner = Inner { folder, command, file: None, tried: false, written: 0 };
+        Self { inner: Arc::new(Mutex::new(inner)), redactor }
     }
 
     /// The file, if one was made.
@@ -102,7 +105,7 @@ impl Transcript {
 impl Inner {
     fn open(&mut self) {
         let Some(folder) = &self.folder else { return };
-        match open_in(folder) {
+        match open_in(folder, self.command) {
             Ok(file) => self.file = Some(file),
             Err(error) => {
                 tracing::warn!(folder = %folder.display(), error = %error, "Log file cannot be written");
@@ -111,13 +114,19 @@ impl Inner {
     }
 }
 
-fn open_in(folder: &Path) -> std::io::Result<(PathBuf, File)> {
+fn open_in(folder: &Path, command: &str) -> std::io::Result<(PathBuf, File)> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     remove_old(folder)?;
     let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace([':', '-'], "");
-    let path = folder.join(format!("apps-{time}-{}.log", std::process::id()));
+    let path = folder.join(format!("{command}-{time}-{}.log", std::process::id()));
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
     Ok((path, file))
+}
+
+/// The time in a log's name, which follows the command.
+fn begun(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    name.split_once('-').map(|(_, time)| time.to_owned())
 }
 
 fn remove_old(folder: &Path) -> std::io::Result<()> {
@@ -125,10 +134,29 @@ fn remove_old(folder: &Path) -> std::io::Result<()> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
         .collect();
-    // The names begin with the time.
-    logs.sort();
+    logs.sort_by_key(|path| begun(path));
     for path in logs.iter().rev().skip(KEPT) {
         _ = std::fs::remove_file(path);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_logs_go_whatever_command_they_are_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = |index: usize| {
+            let command = if index.is_multiple_of(2) { "apps" } else { "recover" };
+            folder.path().join(format!("{command}-2026112{index:02}Z-7.log"))
+        };
+        for index in 0..KEPT + 3 {
+            std::fs::write(log(index), "").unwrap();
+        }
+        remove_old(folder.path()).unwrap();
+        let left: Vec<_> = (0..KEPT + 3).filter(|index| log(*index).exists()).collect();
+        assert_eq!(left, (3..KEPT + 3).collect::<Vec<_>>());
+    }
 }

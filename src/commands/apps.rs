@@ -8,12 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use self::list::list;
 use self::preflight::{Ready, preflight};
-use super::toolbox;
+use super::{Failed, toolbox, transcript};
 use crate::actions::Actions;
 use crate::child_env;
 use crate::desired::objects::ObjectId;
 use crate::env::Env;
-use crate::error::{End, Error};
+use crate::error::Error;
 use crate::gather::{self, Files, Picture};
 use crate::guard;
 use crate::live;
@@ -24,7 +24,6 @@ use crate::plan::releases::ReleaseAction;
 use crate::plan::{ObjectAction, Plan};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
-use crate::report::failure::FailureReport;
 use crate::report::{ClusterReport, FluxReport, ProblemReport, ReleaseReport, Report, StageReport, rounded};
 use crate::run::lock::Lock;
 use crate::run::releases::say;
@@ -47,8 +46,7 @@ const NOTING: Duration = Duration::from_secs(8);
 /// Runs the bootstrap and tells how it ended. Everything is on the log then, but the report as JSON.
 pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Stop) -> Report {
     let start = Instant::now();
-    let transcript =
-        Transcript::new(settings.state.as_ref().map(|state| state.join("logs")), redactor.clone());
+    let transcript = transcript(settings, "apps", redactor);
     let mut run = Run { report: Report::default(), changed: false, actions: settings.actions.clone() };
     let result = Box::pin(bootstrap(settings, env, redactor, stop.clone(), &transcript, &mut run)).await;
     let Run { mut report, changed, .. } = run;
@@ -67,19 +65,13 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
             report.exit_code = error.exit_code(changed);
             report.error = Some(redactor.apply(&error.to_string()).into_owned());
             report.problems = ProblemReport::all(&error, redactor);
-            if let Error::Preflight(_) = &error {
-                // All of it is on the log.
-                transcript.discard();
-            }
-            let log = transcript.path();
             // What did not begin is begun by the same command.
             let failed = report.stages.last().filter(|stage| !stage.ok);
             let stage =
                 failed.and_then(|failed| Stage::ALL.into_iter().find(|one| one.name() == failed.name));
             let go_on = stage.and_then(|stage| go_on(&settings.command, stage));
-            let end = End { log: log.as_deref(), killed: stop.killed(), go_on };
-            error.report(&end);
-            report.failure = Some(FailureReport::new(&error, &end, redactor));
+            let Failed { failure, log } = Failed::say(&error, &transcript, &stop, go_on, redactor);
+            report.failure = Some(failure);
             report.log = log.map(|path| path.display().to_string());
         }
     }

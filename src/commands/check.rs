@@ -2,19 +2,18 @@
 
 use std::time::Instant;
 
-use super::toolbox;
+use super::{Failed, toolbox, transcript};
 use crate::check::{self, Finding, Outcome, Severity};
 use crate::child_env;
 use crate::config::{self, Pinned};
 use crate::env::Env;
-use crate::error::{End, Error};
+use crate::error::Error;
 use crate::gather::{self, Purpose};
 use crate::logger::{self, Level};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
 use crate::report;
 use crate::report::checks::{CheckReport, ChecksReport, text};
-use crate::report::failure::FailureReport;
 use crate::report::{ClusterReport, rounded};
 use crate::scratch::Scratch;
 use crate::settings::Settings;
@@ -33,18 +32,18 @@ pub async fn check(
     pinned: bool,
 ) -> std::io::Result<u8> {
     let start = Instant::now();
-    let transcript =
-        Transcript::new(settings.state.as_ref().map(|state| state.join("logs")), redactor.clone());
+    let transcript = transcript(settings, "check", redactor);
     let looked = Box::pin(look(settings, env, redactor, stop.clone(), &transcript)).await;
-    transcript.discard();
     let (outcomes, cluster) = match looked {
-        Ok(looked) => looked,
+        Ok(looked) => {
+            transcript.discard();
+            looked
+        }
         Err(error) => {
-            let end = End { killed: stop.killed(), ..End::default() };
-            error.report(&end);
+            let Failed { failure, .. } = Failed::say(&error, &transcript, &stop, None, redactor);
             let exit_code = error.exit_code(false);
             if settings.json {
-                let failure = Some(FailureReport::new(&error, &end, redactor));
+                let failure = Some(failure);
                 let seconds = rounded(start.elapsed());
                 let (result, cluster, checks) = ("failed", None, Vec::new());
                 let report = ChecksReport { result, exit_code, failure, cluster, checks, seconds };

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use secrecy::SecretSlice;
 use serde_json::{Value, json};
 
-use super::toolbox;
+use super::{Failed, toolbox, transcript};
 use crate::check::{self, Finding, Outcome, Severity};
 use crate::child_env;
 use crate::desired::objects::ObjectId;
 use crate::env::Env;
-use crate::error::{End, Error};
+use crate::error::Error;
 use crate::gather::{self, Picture, Purpose};
 use crate::manifests::diff::{ObjectChange, ObjectDiff, as_helm_applies, fields};
 use crate::observed::Live;
@@ -45,8 +45,7 @@ pub async fn diff(
     stop: Stop,
     asked: Asked,
 ) -> std::io::Result<u8> {
-    let transcript =
-        Transcript::new(settings.state.as_ref().map(|state| state.join("logs")), redactor.clone());
+    let transcript = transcript(settings, "diff", redactor);
     let made = Box::pin(make(settings, env, redactor, stop.clone(), &transcript, asked.manifests)).await;
     let report = match made {
         Ok(report) => {
@@ -55,14 +54,8 @@ pub async fn diff(
             DiffReport { exit_code, ..report }
         }
         Err(error) => {
-            if let Error::Preflight(_) = &error {
-                // All of it is on the log.
-                transcript.discard();
-            }
-            let log = transcript.path();
-            let end = End { log: log.as_deref(), killed: stop.killed(), go_on: None };
-            error.report(&end);
-            DiffReport::failed(&error, &end, redactor)
+            let Failed { failure, .. } = Failed::say(&error, &transcript, &stop, None, redactor);
+            DiffReport::failed(&error, failure, redactor)
         }
     };
     if settings.json {

@@ -3,12 +3,12 @@
 use std::time::SystemTime;
 
 use super::ask::confirm;
-use super::toolbox;
+use super::{Failed, toolbox, transcript};
 use crate::check::Finding;
 use crate::child_env;
 use crate::cli::Recover;
 use crate::env::Env;
-use crate::error::{End, Error};
+use crate::error::Error;
 use crate::gather;
 use crate::guard;
 use crate::logger::{self, Level};
@@ -18,7 +18,6 @@ use crate::process::own::Identity;
 use crate::process::signals::Stop;
 use crate::recovery::{Left, Locked, judge};
 use crate::redact::Redactor;
-use crate::report::failure::FailureReport;
 use crate::report::recover::{LockedReport, RecoverReport};
 use crate::report::{self, ProblemReport};
 use crate::run::lock::{Lock, end_tools};
@@ -40,8 +39,7 @@ pub async fn recover(
     redactor: &Redactor,
     stop: Stop,
 ) -> std::io::Result<u8> {
-    let transcript =
-        Transcript::new(settings.state.as_ref().map(|state| state.join("logs")), redactor.clone());
+    let transcript = transcript(settings, "recover", redactor);
     redactor.add(child_env::secrets(env));
     let mut report = RecoverReport::default();
     let work = work(settings, asked, env, redactor, stop.clone(), &transcript, &mut report);
@@ -57,10 +55,8 @@ pub async fn recover(
             report.result = "failed";
             report.exit_code = error.exit_code(report.releases.iter().any(|one| one.unlocked));
             report.error = Some(redactor.apply(&error.to_string()).into_owned());
-            let log = transcript.path();
-            let end = End { log: log.as_deref(), killed: stop.killed(), go_on: None };
-            error.report(&end);
-            report.failure = Some(FailureReport::new(&error, &end, redactor));
+            let Failed { failure, .. } = Failed::say(&error, &transcript, &stop, None, redactor);
+            report.failure = Some(failure);
             report.problems = ProblemReport::all(&error, redactor);
         }
     }

@@ -69,7 +69,7 @@ async fn run(
     files.problems.iter().for_each(Finding::log);
     let scratch = Scratch::new(&settings.temp)?;
     // Nothing is kept of what kubectl says: it may run for days.
-    let transcript = Transcript::new(None, redactor.clone());
+    let transcript = Transcript::new(None, "status", redactor.clone());
     let mut tools = toolbox(settings, env, &files, &scratch, stop, &transcript);
     let named = Named::read(settings);
     let mut lost: Option<Vec<Finding>> = None;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::failure::FailureReport;
 use super::{ClusterReport, ProblemReport};
-use crate::error::{End, Error};
+use crate::error::Error;
 use crate::logger::escaped;
 use crate::manifests::diff::{ObjectChange, ObjectDiff};
 use crate::plan::releases::{ReleaseAction, ReleasePlan, ValueChange};
@@ -273,10 +273,10 @@ impl DiffReport {
 
     /// Tells why it could not be found out, without secrets.
     #[must_use]
-    pub fn failed(error: &Error, end: &End<'_>, redactor: &Redactor) -> Self {
+    pub fn failed(error: &Error, failure: FailureReport, redactor: &Redactor) -> Self {
         Self {
             exit_code: error.exit_code(false),
-            failure: Some(FailureReport::new(error, end, redactor)),
+            failure: Some(failure),
             problems: ProblemReport::all(error, redactor),
             ..Self::default()
         }
