@@ -199,12 +199,13 @@ impl<'a> Lock<'a> {
         self.tools.clock.wind_up();
         let stop = self.tools.runner.stop();
         let longest = if stop.killed() { HASTY_RELEASE } else { RELEASE };
-        let released = tokio::select! {
-            released = tokio::time::timeout(longest, self.write(true)) => matches!(released, Ok(Ok(Written::Done))),
-            () = stop.clone().until_killed(), if !stop.killed() => false,
-        };
-        if !released {
-            tracing::debug!("Lock could not be released");
+        tokio::select! {
+            released = tokio::time::timeout(longest, self.write(true)) => {
+                if !matches!(released, Ok(Ok(Written::Done))) {
+                    tracing::debug!("Lock could not be released");
+                }
+            }
+            () = stop.clone().until_killed(), if !stop.killed() => tracing::debug!("Lock is left to expire"),
         }
     }
 

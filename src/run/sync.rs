@@ -56,54 +56,58 @@ struct Step<'a> {
     after_dns: bool,
 }
 
+/// By what releases can be synced together: whether they wait for the DNS of k3s, over what helm goes, and whether they have
+/// a shorter time than the others.
+type Way = (bool, Over, bool);
+
+/// Releases that are still to be synced, in the order of the helmfile, each with its way and what it needs.
+type Left<'a> = Vec<(&'a str, Way, &'a [String])>;
+
 /// The steps in which a helmfile's releases are synced: one, unless something comes between them, or helm needs other
 /// flags for some of them. None begins before what it needs; `longest` is helm's time for a release.
 fn steps<'a>(
-    helmfile: &Helmfile,
+    helmfile: &'a Helmfile,
     plan: &'a [ReleasePlan],
     dns: Option<&str>,
     longest: Duration,
 ) -> Vec<Step<'a>> {
     let late = dns.map(|dns| dependents(&helmfile.releases, dns)).unwrap_or_default();
-    let release = |id: &str| helmfile.releases.iter().find(|release| release.id() == id);
-    let kind = |planned: &ReleasePlan| {
-        let shorter = release(&planned.id).is_some_and(|release| release.is_shorter_than(longest));
-        (late.contains(&planned.id), planned.over, shorter)
-    };
-    let mut left: Vec<_> = plan.iter().filter(|planned| planned.action.syncs()).collect();
+    let mut left: Left<'_> = Vec::new();
+    for planned in plan.iter().filter(|planned| planned.action.syncs()) {
+        let release = helmfile.releases.iter().find(|release| release.id() == planned.id);
+        let shorter = release.is_some_and(|release| release.is_shorter_than(longest));
+        let needs = release.map_or(&[][..], |release| release.needs.as_slice());
+        left.push((planned.id.as_str(), (late.contains(&planned.id), planned.over, shorter), needs));
+    }
     let mut steps = Vec::new();
     while !left.is_empty() {
-        let needs = |planned: &ReleasePlan| release(&planned.id).map_or(&[][..], |one| one.needs.as_slice());
-        let kinds: BTreeSet<_> = left.iter().map(|planned| kind(planned)).collect();
-        let may_begin = kinds.into_iter().map(|kind_of_step| {
-            let mut picked: Vec<&'a str> = Vec::new();
-            loop {
-                let waits =
-                    |id: &String| left.iter().any(|other| other.id == *id) && !picked.contains(&id.as_str());
-                let next = left.iter().find(|planned| {
-                    kind(planned) == kind_of_step
-                        && !picked.contains(&planned.id.as_str())
-                        && !needs(planned).iter().any(waits)
-                });
-                match next {
-                    Some(next) => picked.push(&next.id),
-                    None => break (kind_of_step, picked),
-                }
-            }
-        });
+        let ways: BTreeSet<_> = left.iter().map(|(_, way, _)| *way).collect();
+        let may_begin = ways.into_iter().map(|way| (way, ready(&left, way)));
         let most = may_begin.max_by_key(|((late, ..), picked)| (!picked.is_empty(), !late, picked.len()));
         let Some(((after_dns, over, _), mut picked)) = most else { break };
         if picked.is_empty() {
             // They need each other; helmfile has words for that.
-            picked = left.iter().map(|planned| planned.id.as_str()).collect();
+            picked = left.iter().map(|(id, ..)| *id).collect();
         }
-        // In the order of the helmfile.
-        let releases: Vec<_> =
-            left.iter().map(|planned| planned.id.as_str()).filter(|id| picked.contains(id)).collect();
-        left.retain(|planned| !picked.contains(&planned.id.as_str()));
-        steps.push(Step { releases, over, after_dns });
+        left.retain(|(id, ..)| !picked.contains(id));
+        steps.push(Step { releases: picked, over, after_dns });
     }
     steps
+}
+
+/// Those that can be synced this way now, for what they need is not left, or among them.
+fn ready<'a>(left: &Left<'a>, way: Way) -> Vec<&'a str> {
+    let mut picked = BTreeSet::new();
+    loop {
+        let waits = |need: &String| left.iter().any(|(id, ..)| id == need) && !picked.contains(need.as_str());
+        let next = left
+            .iter()
+            .find(|(id, its_way, needs)| *its_way == way && !picked.contains(id) && !needs.iter().any(waits));
+        let Some((next, ..)) = next else { break };
+        picked.insert(*next);
+    }
+    // In the order of the helmfile.
+    left.iter().map(|(id, ..)| *id).filter(|id| picked.contains(id)).collect()
 }
 
 /// The releases that need this one, or one that does.

@@ -147,13 +147,13 @@ impl<'a> Watcher<'a> {
                 continue;
             }
             let since = *self.troubles.borrow_mut().entry(key.clone()).or_insert_with(Instant::now);
-            let worth_a_warning = since + grace(&trouble, network_comes);
+            let known = find(&trouble.state);
+            let worth_a_warning = since + grace(trouble.stage, known, network_comes);
             if Instant::now() < worth_a_warning {
                 unsettled = Some(sooner(unsettled, worth_a_warning));
                 continue;
             }
-            let ends =
-                find(&trouble.state).is_some_and(Known::lasts) || (self.fail_fast && seldom_mends(&trouble));
+            let ends = known.is_some_and(Known::lasts) || (self.fail_fast && seldom_mends(&trouble, known));
             let diagnosis = told(self.tools, &id, trouble, &seen.events).await;
             if ends {
                 return Ok(Look::InVain(diagnosis));
@@ -192,11 +192,11 @@ fn key(trouble: &Trouble) -> String {
 /// How long a trouble is there before it is worth a warning: much of it is over by itself while a cluster comes up.
 /// `network_comes` tells whether the network is one of the releases at work: until it is there, no node is ready, and its
 /// images are large.
-fn grace(trouble: &Trouble, network_comes: bool) -> Duration {
-    let known = find(&trouble.state).map_or("", |known| known.id);
-    Duration::from_secs(match trouble.stage {
-        _ if waits_for_network(trouble) && network_comes => 60,
-        _ if waits_for_network(trouble) => 3,
+fn grace(stage: Stage, known: Option<&Known>, network_comes: bool) -> Duration {
+    let known = known.map_or("", |known| known.id);
+    Duration::from_secs(match stage {
+        _ if waits_for_network(known) && network_comes => 60,
+        _ if waits_for_network(known) => 3,
         // Programs take their time to get ready, and warn of it meanwhile; so do those that make volumes.
         _ if known == "readiness" || known == "volume" => 20,
         Stage::Unstarted => 0,
@@ -206,15 +206,15 @@ fn grace(trouble: &Trouble, network_comes: bool) -> Duration {
     })
 }
 
-/// Whether it may be over when the network works and nodes are ready.
-fn waits_for_network(trouble: &Trouble) -> bool {
-    find(&trouble.state).is_some_and(|known| ["node-not-ready", "node-down", "cni"].contains(&known.id))
+/// Whether a known failure may be over when the network works and nodes are ready.
+fn waits_for_network(known: &str) -> bool {
+    ["node-not-ready", "node-down", "cni"].contains(&known)
 }
 
 /// Whether a trouble often stays: what `--fail-fast` ends. A container that has ended once is started again.
-fn seldom_mends(trouble: &Trouble) -> bool {
+fn seldom_mends(trouble: &Trouble, known: Option<&Known>) -> bool {
     matches!(trouble.stage, Stage::Unplaced | Stage::Unstarted | Stage::Refused)
-        && !waits_for_network(trouble)
+        && !known.is_some_and(|known| waits_for_network(known.id))
 }
 
 fn warn(release: &str, diagnosis: Diagnosis) {
@@ -267,15 +267,17 @@ mod tests {
 
     #[test]
     fn what_is_over_soon_is_not_warned_of() {
-        let wait = |stage, state: &str| grace(&trouble("Pod n/a-b", stage, state), true).as_secs();
+        let wait = |stage, state: &str| grace(stage, find(state), true).as_secs();
         assert_eq!(wait(Stage::Unstarted, "container main: ImagePullBackOff"), 0);
         assert_eq!(wait(Stage::Unplaced, "1 Insufficient cpu."), 2);
         let no_node = "untolerated taint {node.kubernetes.io/not-ready: }";
         assert_eq!(wait(Stage::Unplaced, no_node), 60);
-        assert_eq!(grace(&trouble("Pod n/a-b", Stage::Unplaced, no_node), false).as_secs(), 3);
+        assert_eq!(grace(Stage::Unplaced, find(no_node), false).as_secs(), 3);
         assert!(wait(Stage::Unready, "container main: runs, and is not ready") > 10);
         assert!(wait(Stage::Warned, "Unhealthy: Startup probe failed: connection refused") > 10);
-        assert!(!seldom_mends(&trouble("Pod n/a-b", Stage::Unplaced, no_node)));
-        assert!(seldom_mends(&trouble("Pod n/a-b", Stage::Unplaced, "1 Insufficient cpu.")));
+        let seldom_mends =
+            |state| super::seldom_mends(&trouble("Pod n/a-b", Stage::Unplaced, state), find(state));
+        assert!(!seldom_mends(no_node));
+        assert!(seldom_mends("1 Insufficient cpu."));
     }
 }
