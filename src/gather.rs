@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 pub use self::files::{Files, files, files_for_looking};
-pub use self::standing::{Named, Standing, locks, standing};
+pub use self::standing::{Named, Snapshot, locks, standing};
 use crate::charts::ChartStore;
 use crate::check::{Facts, Finding, Findings, Severity, versions};
 use crate::desired::{Desired, Helmfile, encrypted, repository, synced};

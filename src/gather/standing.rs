@@ -15,7 +15,7 @@ use crate::tools::Toolbox;
 
 /// What stands, and what the cluster has warned of.
 #[derive(Debug)]
-pub struct Standing {
+pub struct Snapshot {
     /// The cluster.
     pub live: Live,
     /// Its warnings; not asked for as long as all workloads have what they want.
@@ -61,7 +61,7 @@ impl Named {
 /// # Errors
 ///
 /// The cluster does not answer, or k3s-boot was told to stop.
-pub async fn standing(tools: &Toolbox, named: &Named) -> Result<Standing, Error> {
+pub async fn standing(tools: &Toolbox, named: &Named) -> Result<Snapshot, Error> {
     let Seen { version, cluster, kinds, releases } = look(tools, None).await?;
     let (claims, records, warnings) = tokio::join!(
         cluster::claims(tools, &kinds, &cluster),
@@ -70,7 +70,7 @@ pub async fn standing(tools: &Toolbox, named: &Named) -> Result<Standing, Error>
     );
     let (claims, records, warnings) = (claims?, records?, warnings?);
     let live = Live { version, cluster, kinds, claims, releases, records, ..Live::default() };
-    Ok(Standing { live, warnings })
+    Ok(Snapshot { live, warnings })
 }
 
 /// What tells of locked releases whether they can be unlocked.

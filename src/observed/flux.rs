@@ -142,9 +142,20 @@ impl Resource {
     /// The Kustomization that applied it, as namespace and name.
     #[must_use]
     pub fn applied_by(&self) -> Option<(&str, &str)> {
-        let label = |name: &str| self.metadata.labels.get(&format!("kustomize.toolkit.fluxcd.io/{name}"));
-        Some((label("namespace")?, label("name")?))
+        made_by(KUSTOMIZE, |label| self.metadata.labels.get(label).map(String::as_str))
     }
+}
+
+/// The controller of HelmReleases, as labels name it.
+pub const HELM: &str = "helm";
+
+/// The controller of Kustomizations, as labels name it.
+pub const KUSTOMIZE: &str = "kustomize";
+
+/// Namespace and name of what a controller of Flux has made an object for: it marks all that it makes with both.
+pub fn made_by<'a>(controller: &str, label: impl Fn(&str) -> Option<&'a str>) -> Option<(&'a str, &'a str)> {
+    let label = |what: &str| label(&format!("{controller}.toolkit.fluxcd.io/{what}"));
+    Some((label("namespace")?, label("name")?))
 }
 
 /// Flux's objects in the cluster.

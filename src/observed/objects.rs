@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use serde_json::Value;
 
+use super::flux::{KUSTOMIZE, made_by};
 use super::kinds::Kinds;
 use crate::desired::objects::{Object, ObjectId, identities};
 use crate::error::Error;
@@ -33,14 +34,12 @@ pub struct LiveObject {
 impl LiveObject {
     fn new(object: &Value, key: &HashKey) -> Self {
         let metadata = |kind: &str, name: &str| object.get("metadata")?.get(kind)?.get(name)?.as_str();
-        let label = |name: &str| metadata("labels", &format!("kustomize.toolkit.fluxcd.io/{name}"));
-        let flux_owner =
-            label("name").map(|name| format!("{}/{name}", label("namespace").unwrap_or_default()));
+        let flux_owner = made_by(KUSTOMIZE, |label| metadata("labels", label));
         Self {
             fingerprint: key.fingerprint(object),
             ours: ours(object),
             last_applied: metadata("annotations", LAST_APPLIED).is_some(),
-            flux_owner,
+            flux_owner: flux_owner.map(|(namespace, name)| format!("{namespace}/{name}")),
             identities: identities(object, key),
         }
     }

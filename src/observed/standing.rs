@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::flux::{HELM, KUSTOMIZE, made_by};
 use super::inventory::{Inventory, Meta, Partial, Which};
 use super::kinds::Kinds;
 use super::{Known, Live};
@@ -72,10 +73,10 @@ const STAMP: usize = 8;
 /// Who manages an object of this release, by the labels that Flux gives it.
 #[must_use]
 pub fn flux_owner(meta: &Meta) -> Option<String> {
-    let label = |group: &str, name: &str| meta.labels.get(&format!("{group}.toolkit.fluxcd.io/{name}"));
-    let kinds = [("helm", "HelmRelease"), ("kustomize", "Kustomization")];
-    kinds.into_iter().find_map(|(group, kind)| {
-        Some(format!("{kind} {}/{}", label(group, "namespace")?, label(group, "name")?))
+    let kinds = [(HELM, "HelmRelease"), (KUSTOMIZE, "Kustomization")];
+    kinds.into_iter().find_map(|(controller, kind)| {
+        let (namespace, name) = made_by(controller, |label| meta.labels.get(label).map(String::as_str))?;
+        Some(format!("{kind} {namespace}/{name}"))
     })
 }
 

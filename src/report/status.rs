@@ -9,7 +9,7 @@ use serde::Serialize;
 pub use self::problems::{StatusProblem, Unknown};
 pub use self::text::{View, text};
 use crate::check::Finding;
-use crate::gather::{Named, Standing};
+use crate::gather::{Named, Snapshot};
 use crate::kubeconfig::Target;
 use crate::observed::Known;
 use crate::observed::claims::Claims;
@@ -171,7 +171,7 @@ pub struct Seen<'a> {
     /// Which cluster was asked.
     pub target: &'a Target,
     /// Its answer.
-    pub standing: &'a Standing,
+    pub standing: &'a Snapshot,
     /// What the helmfiles name.
     pub named: &'a Named,
 }

@@ -393,7 +393,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         name: "API port that is that of 127.0.0.1",
         rule: "api-port",
         mark: "!",
-        words: &["k8sServiceHost: 10.0.0.10", "k8sServicePort: 6443"],
+        words: &["k8s_service_host: 10.0.0.10", "k8sServicePort: 6443"],
         file: VALUES,
         from: "{{ if eq $host \"127.0.0.1\" }}6444{{ else }}6443{{ end }}",
         to: "6444",

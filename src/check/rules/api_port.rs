@@ -1,7 +1,6 @@
 //! Cilium reaches the API server at a port where k3s answers.
 
-use serde_json::Value;
-
+use crate::check::address::{API_HOST, API_PORT};
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
 use crate::desired::STAND_IN;
 
@@ -19,13 +18,8 @@ fn check(facts: &Facts<'_>) -> Answer {
     let Some(release) = facts.desired.release_of_chart("cilium") else {
         return Answer::Ok;
     };
-    let values = release.merged();
-    let text = |key: &str| match values.get(key) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Number(number)) => number.to_string(),
-        _ => String::new(),
-    };
-    let (host, port) = (text("k8sServiceHost"), text("k8sServicePort"));
+    let text = |path| release.text(path).unwrap_or_default();
+    let (host, port) = (text(API_HOST), text(API_PORT));
     if host.is_empty() || host == STAND_IN || host == "auto" || port == STAND_IN {
         return Answer::Ok;
     }
@@ -41,8 +35,8 @@ fn check(facts: &Facts<'_>) -> Answer {
     };
     let finding = Finding::warning(RULE.id, message)
         .with("release", release.id())
-        .with("k8sServiceHost", host)
-        .with("k8sServicePort", port)
+        .with("k8s_service_host", host)
+        .with("k8s_service_port", port)
         .fix(format!("k8sServicePort: {right}"));
     Answer::Found(vec![Finding { severity, ..finding }])
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::check::k3s::BUNDLED_COREDNS;
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::observed::standing::flux_owner;
 use crate::observed::{Live, Owned};
 use crate::plan::releases::owner;
 
@@ -76,10 +77,8 @@ fn stranger(object: &Owned) -> Option<String> {
             }
         });
     }
-    if let (Some(namespace), Some(name)) =
-        (label("kustomize.toolkit.fluxcd.io/namespace"), label("kustomize.toolkit.fluxcd.io/name"))
-    {
-        return Some(format!("Kustomization {namespace}/{name}"));
+    if let Some(owner) = flux_owner(&object.meta) {
+        return Some(owner);
     }
     if let Some(name) = object.meta.annotations.get(ADD_ON) {
         return Some(format!("{K3S}{name}"));

@@ -12,7 +12,7 @@ use crate::observed::kinds::Kinds;
 use crate::observed::node::{Address, Info};
 
 struct World {
-    standing: Standing,
+    standing: Snapshot,
     named: Named,
     redactor: Redactor,
 }
@@ -138,7 +138,7 @@ impl World {
         };
         let named = ["kube-system/cilium", "kube-system/coredns", "flux-system/flux-instance"];
         Self {
-            standing: Standing { live, warnings: Ok(Vec::new()) },
+            standing: Snapshot { live, warnings: Ok(Vec::new()) },
             named: Named { releases: named.map(ToOwned::to_owned).into(), unknown: None },
             redactor: Redactor::default(),
         }
