@@ -43,7 +43,7 @@ const FAULTS: &[Fault] = &[
 ];
 
 /// What is wrong with the seed's port where the API server is at 127.0.0.1.
-const PORT: Fault = ("api-port", "!", &["k8sServiceHost: 127.0.0.1", "k8sServicePort: 6444"]);
+const PORT: Fault = ("api-port", "!", &["k8s_service_host: 127.0.0.1", "k8sServicePort: 6444"]);
 
 /// The releases with the seed's path.
 const WRONG_PATHS: usize = 5;
