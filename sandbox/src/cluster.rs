@@ -169,8 +169,22 @@ impl Sandbox {
         let name = format!("node-{}", *count + 1);
         self.nodes.add(&name, *count, node_args)?;
         *count += 1;
-        self.plane().as_mut().context("the sandbox has ended")?.wait_for_kubelet(&self.client, &name)?;
+        self.settle(&name)?;
         Ok(name)
+    }
+
+    fn settle(&self, node: &str) -> Result<()> {
+        let alive = || self.plane().as_mut().context("the sandbox has ended")?.check_kubelet();
+        self.stages().settle(node, alive).with_context(|| match self.plane().as_ref() {
+            Some(plane) => format!("kwok said at last: {}", plane.kubelet_said()),
+            None => "the sandbox has ended".to_owned(),
+        })
+    }
+
+    /// As [`Sandbox::settle`], when what kwok has to do has changed; without a node there is nothing that it could do.
+    fn settle_all(&self) -> Result<()> {
+        let any = *self.node_count.lock().unwrap_or_else(PoisonError::into_inner) > 0;
+        if any { self.settle("node-1") } else { Ok(()) }
     }
 
     /// Sets a node's readiness; from then on Cilium no longer changes it.
@@ -178,19 +192,23 @@ impl Sandbox {
         self.nodes.set_ready(name, ready)
     }
 
-    /// Pods of `namespace` whose names begin with `prefix` and that start after this call never become ready.
+    /// Pods of `namespace` whose names begin with `prefix` and that start after this call never become ready. Returns when the
+    /// kubelet goes by it.
     pub fn hold(&self, namespace: &str, prefix: &str) -> Result<()> {
         self.hold_with(Hold { namespace: namespace.to_owned(), prefix: prefix.to_owned(), play: None })
     }
 
     /// As [`Sandbox::hold`], and something may become of the pods.
     pub(crate) fn hold_with(&self, hold: Hold) -> Result<()> {
-        self.stages.lock().unwrap_or_else(PoisonError::into_inner).hold(hold)
+        self.stages().hold(hold)?;
+        self.settle_all()
     }
 
     /// Ends all holds; the pods that were held become ready.
     pub fn release(&self) -> Result<()> {
-        self.stages.lock().unwrap_or_else(PoisonError::into_inner).release()
+        let held = self.stages().release()?;
+        self.settle_all()?;
+        held.iter().try_for_each(|hold| self.stages().take(hold))
     }
 
     /// Changes how the flux-operator treats `FluxInstances`.
@@ -369,6 +387,10 @@ impl Sandbox {
         all.extend(self.registry.processes());
         all.push(("watchdog".to_owned(), self.watchdog.pid()));
         all
+    }
+
+    fn stages(&self) -> MutexGuard<'_, Stages> {
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn plane(&self) -> MutexGuard<'_, Option<ControlPlane>> {

@@ -133,16 +133,14 @@ impl ControlPlane {
             .collect()
     }
 
-    /// Waits until kwok has taken over this node: it renews the node's lease.
-    pub(crate) fn wait_for_kubelet(&mut self, client: &Client, node: &str) -> Result<()> {
-        let lease = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}");
-        wait_for("kwok to take over the node", START_LIMIT, || {
-            if let Some(kwok) = &mut self.kwok {
-                kwok.check()?;
-            }
-            client.get(&lease)
-        })
-        .map(drop)
+    /// Fails if kwok has ended.
+    pub(crate) fn check_kubelet(&mut self) -> Result<()> {
+        self.kwok.as_mut().map_or(Ok(()), Service::check)
+    }
+
+    /// The last lines of kwok's log.
+    pub(crate) fn kubelet_said(&self) -> String {
+        self.kwok.as_ref().map(Service::said).unwrap_or_default()
     }
 
     /// Takes the API server away; everything else stays.

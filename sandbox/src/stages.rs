@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -15,8 +15,14 @@ const STAGES: &str = "/apis/kwok.x-k8s.io/v1alpha1/stages";
 const LOGS: &str = "/apis/kwok.x-k8s.io/v1alpha1/clusterlogs";
 /// Longer than kwok takes to make pods ready on a busy machine.
 const TAKEN: Duration = Duration::from_mins(1);
-/// Time for kwok to take a pod before it is shown to it again.
+/// Time for kwok to take a pod, or to answer, before it is asked again.
 const AGAIN: Duration = Duration::from_millis(300);
+/// The stage by which kwok answers.
+const ANSWERS: &str = "node-answers";
+/// The annotation of nodes that kwok is asked by.
+const ASKED: &str = "sandbox/asked";
+/// The annotation of nodes that kwok answers by.
+const ANSWERED: &str = "sandbox/answered";
 /// What the stages of [`PodPlay`]s are called, before their number.
 const PLAYED: &str = "pod-played";
 
@@ -60,6 +66,8 @@ pub(crate) struct Stages {
     folder: PathBuf,
     ready: Value,
     holds: Vec<Hold>,
+    /// How often kwok was asked.
+    asked: u64,
 }
 
 impl Stages {
@@ -74,23 +82,53 @@ impl Stages {
                 ready = stage;
             }
         }
-        // kwok looks after nodes, and so after the pods on them, only if there is a stage for nodes. This one never
-        // matches: the sandbox itself says how its nodes are.
-        let never = json!([{"key": ".metadata.name", "operator": "In", "values": ["none"]}]);
-        client.apply(
-            &format!("{STAGES}/node-untouched"),
-            &json!({
-                "apiVersion": "kwok.x-k8s.io/v1alpha1",
-                "kind": "Stage",
-                "metadata": {"name": "node-untouched"},
-                "spec": {
-                    "resourceRef": {"apiGroup": "v1", "kind": "Node"},
-                    "selector": {"matchExpressions": never},
-                    "next": {"statusTemplate": "{}"},
-                },
-            }),
-        )?;
-        Ok(Self { client, folder: folder.to_owned(), ready, holds: Vec::new() })
+        Ok(Self { client, folder: folder.to_owned(), ready, holds: Vec::new(), asked: 0 })
+    }
+
+    /// Waits until kwok goes by the stages as they are now, and looks after this node; `alive` fails if it has ended.
+    ///
+    /// kwok keeps what it has read of its stages under a version that may be newer, and then knows no better until the next
+    /// change (0.8.0, `pkg/config/resources/cache.go`): that befalls one change in a thousand. It learns of stages in the
+    /// order of their changes, so once it goes by one that was written after all others, it goes by those too.
+    pub(crate) fn settle(&mut self, node: &str, mut alive: impl FnMut() -> Result<()>) -> Result<()> {
+        let path = format!("/api/v1/nodes/{node}");
+        let first = self.asked + 1;
+        let mut asked: Option<Instant> = None;
+        wait_for("kwok to go by its stages", TAKEN, || {
+            alive()?;
+            if asked.is_none_or(|asked| asked.elapsed() > AGAIN) {
+                self.ask(&path)?;
+                asked = Some(Instant::now());
+            }
+            let node = self.client.get(&path)?.unwrap_or_default();
+            let answer =
+                node["metadata"]["annotations"][ANSWERED].as_str().and_then(|text| text.parse().ok());
+            Ok(answer.filter(|answer: &u64| *answer >= first).map(drop))
+        })
+    }
+
+    /// kwok looks after nodes, and so after the pods on them, only if there is a stage for nodes. This is the only one: the
+    /// sandbox itself says how its nodes are.
+    fn ask(&mut self, node: &str) -> Result<()> {
+        self.asked += 1;
+        let asked = self.asked.to_string();
+        let stage = json!({
+            "apiVersion": "kwok.x-k8s.io/v1alpha1",
+            "kind": "Stage",
+            "metadata": {"name": ANSWERS},
+            "spec": {
+                "resourceRef": {"apiGroup": "v1", "kind": "Node"},
+                "selector": {"matchExpressions": [
+                    {"key": format!(".metadata.annotations[{ANSWERED:?}]"), "operator": "NotIn", "values": [asked]},
+                ]},
+                "next": {"patches": [
+                    {"type": "merge", "template": json!({"metadata": {"annotations": {ANSWERED: asked}}}).to_string()},
+                ]},
+            },
+        });
+        self.client.apply(&format!("{STAGES}/{ANSWERS}"), &stage)?;
+        // It looks at a node again only when that changes.
+        self.client.merge(node, &json!({"metadata": {"annotations": {ASKED: asked}}})).map(drop)
     }
 
     /// Pods that begin from now on do not get ready if they match.
@@ -108,8 +146,8 @@ impl Stages {
         self.client.apply(&format!("{STAGES}/{name}"), &stage).map(drop)
     }
 
-    /// Ends all holds; pods that were held become ready.
-    pub(crate) fn release(&mut self) -> Result<()> {
+    /// Ends all holds, and returns them.
+    pub(crate) fn release(&mut self) -> Result<Vec<Hold>> {
         let holds = std::mem::take(&mut self.holds);
         for (index, _) in holds.iter().enumerate().filter(|(_, hold)| hold.play.is_some()) {
             for kind in [STAGES, LOGS] {
@@ -117,19 +155,20 @@ impl Stages {
             }
         }
         self.update()?;
-        for hold in holds {
-            // kwok may see that a pod has changed before it knows that the stage has.
-            let mut round = 0;
-            wait_for("kwok to take pods that were held", TAKEN, || {
-                round += 1;
-                let left = self.touch(&hold, round)?;
-                if left {
-                    std::thread::sleep(AGAIN);
-                }
-                Ok((!left).then_some(()))
-            })?;
-        }
-        Ok(())
+        Ok(holds)
+    }
+
+    /// Waits until kwok has taken the pods that were held.
+    pub(crate) fn take(&self, hold: &Hold) -> Result<()> {
+        let mut round = 0;
+        wait_for("kwok to take pods that were held", TAKEN, || {
+            round += 1;
+            let left = self.touch(hold, round)?;
+            if left {
+                std::thread::sleep(AGAIN);
+            }
+            Ok((!left).then_some(()))
+        })
     }
 
     fn update(&self) -> Result<()> {
