@@ -317,7 +317,7 @@ mod tests {
         ("memory", "0/1 nodes are available: 1 Insufficient memory."),
         (
             "storage-class",
-            "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.; there is no StorageClass",
+            "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims; there is no StorageClass",
         ),
         ("volume", "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."),
         ("node-selector", "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."),

@@ -98,24 +98,30 @@ impl Seen {
     ) -> Result<Vec<Trouble>, Error> {
         let warnings = Warnings { events: &self.events, before };
         let mut troubles = in_the_way(release, &self.workloads, &self.pods, warnings);
-        let lacks_volume = |trouble: &Trouble| find(&trouble.state).is_some_and(|known| known.id == "volume");
+        let is = |trouble: &Trouble, id| find(&trouble.state).is_some_and(|known| known.id == id);
+        let lacks_volume = |trouble: &Trouble| is(trouble, "volume");
         // Where that may not be read, the rest is worth telling.
         if troubles.iter().any(lacks_volume) && !tools.has_storage_class().await.unwrap_or(true) {
             for trouble in troubles.iter_mut().filter(|trouble| lacks_volume(trouble)) {
-                trouble.state.push_str("; there is no StorageClass");
+                trouble.add("there is no StorageClass");
             }
         }
-        let unnamed = troubles.iter().any(|trouble| taints::are_unnamed(&trouble.state));
+        // Until Kubernetes 1.33 the scheduler's words are known as they are.
+        let lacks_node = |trouble: &Trouble| is(trouble, "node-not-ready");
+        let open = |trouble: &Trouble| taints::are_unnamed(&trouble.state) || lacks_node(trouble);
         let vague = troubles.iter().all(|trouble| trouble.stage >= Stage::Warned);
         let waiting = if vague { self.nodes_of_waiting(release) } else { Vec::new() };
-        if !unnamed && waiting.is_empty() {
+        if !troubles.iter().any(open) && waiting.is_empty() {
             return Ok(troubles);
         }
         let nodes = tools.observe_nodes().await?;
-        for trouble in troubles.iter_mut().filter(|trouble| taints::are_unnamed(&trouble.state)) {
+        for trouble in troubles.iter_mut().filter(|trouble| open(trouble)) {
             let pod = self.pods.iter().find(|pod| trouble.is_of(pod));
             let tolerations = pod.map(|pod| pod.tolerations.as_slice()).unwrap_or_default();
             trouble.state = taints::named(&trouble.state, &nodes, tolerations);
+            if let Some(unready) = taints::unready(&nodes).filter(|_| lacks_node(trouble)) {
+                trouble.add(&unready);
+            }
         }
         let down = nodes.iter().find(|node| !node.ready && waiting.contains(&node.name.as_str()));
         troubles.extend(down.map(|node| Trouble {
@@ -168,9 +174,12 @@ pub async fn told(tools: &Toolbox, release: &str, trouble: Trouble, events: &[Ev
 fn warnings_about(trouble: &Trouble, events: &[Event]) -> Vec<String> {
     let about =
         |event: &&Event| trouble.object == format!("{} {}/{}", event.kind, event.namespace, event.name);
+    // What the scheduler says is the state itself, in more words.
+    let placing = matches!(trouble.stage, Stage::Unplaced | Stage::Follows);
     let mut about: Vec<_> = events
         .iter()
         .filter(about)
+        .filter(|event| !(placing && event.reason == "FailedScheduling"))
         .filter(|event| !event.message.is_empty() && !trouble.state.contains(&event.message))
         .collect();
     about.sort_by(|one, other| other.last.cmp(&one.last));

@@ -49,6 +49,13 @@ impl Trouble {
     pub fn pod(&self) -> Option<&str> {
         self.object.strip_prefix("Pod ")?.split_once('/').map(|(_, name)| name)
     }
+
+    /// Tells more of its state.
+    pub fn add(&mut self, words: &str) {
+        self.state.truncate(self.state.trim_end_matches('.').len());
+        self.state.push_str("; ");
+        self.state.push_str(words);
+    }
 }
 
 fn object(pod: &Pod) -> String {

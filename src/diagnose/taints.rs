@@ -28,6 +28,18 @@ pub fn named(state: &str, nodes: &[Node], tolerations: &[Toleration]) -> String 
     state.replace(UNNAMED, &format!("untolerated taint {}", taints.join(", ")))
 }
 
+/// Which nodes are not ready, and why; nothing if all are.
+#[must_use]
+pub fn unready(nodes: &[Node]) -> Option<String> {
+    let mut unready = nodes.iter().filter(|node| !node.ready);
+    let first = unready.next()?;
+    let words = format!("not ready: {} ({}: {})", first.name, first.reason, first.waiting_for());
+    Some(match unready.count() {
+        0 => words,
+        more => format!("{words} and {more} more"),
+    })
+}
+
 fn untolerated<'a>(node: &'a Node, tolerations: &[Toleration]) -> Vec<&'a Taint> {
     let keeps_away = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
     let untolerated = |taint: &&Taint| !tolerations.iter().any(|one| one.covers(taint));
@@ -80,5 +92,26 @@ mod tests {
         let tolerates = [Toleration { key, operator: "Exists".to_owned(), ..Toleration::default() }];
         let left = named(state, &[node(&[control_plane, not_ready])], &tolerates);
         assert_eq!(find(&left).unwrap().id, "node-not-ready", "{left}");
+    }
+
+    #[test]
+    fn nodes_that_are_not_ready_are_named() {
+        let node = |name: &str, ready, reason: &str, message: &str| Node {
+            name: name.to_owned(),
+            ready,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            ..Node::default()
+        };
+        let well = node("a", true, "KubeletReady", "kubelet is posting ready status");
+        let off = node("b", false, "NodeStatusUnknown", "Kubelet stopped posting node status.");
+        let bare = node("c", false, "KubeletNotReady", "cni plugin not initialized");
+        assert_eq!(unready(&[]), None);
+        assert_eq!(unready(std::slice::from_ref(&well)), None);
+        assert_eq!(unready(&[well, bare.clone()]).unwrap(), "not ready: c (KubeletNotReady: CNI)");
+        assert_eq!(
+            unready(&[off, bare]).unwrap(),
+            "not ready: b (NodeStatusUnknown: Kubelet stopped posting node status.) and 1 more"
+        );
     }
 }

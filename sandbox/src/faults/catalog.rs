@@ -330,7 +330,10 @@ pub(super) const FAULTS: &[Fault] = &[
             expect(
                 6,
                 "Pod ",
-                &["no node is ready that could take it: one is off, or there is no network plugin yet"],
+                &[
+                    "no node is ready that could take it: one is off, or there is no network plugin yet",
+                    "not ready: node-1 (KubeletNotReady: CNI)",
+                ],
                 "kubectl describe nodes",
             ),
             Plain::Fails("cert-manager/cert-manager"),
