@@ -66,6 +66,8 @@ mod versions;
 
 use super::Rule;
 use crate::observed::Live;
+use crate::observed::claims::HELM_RELEASES;
+use crate::observed::flux::KUSTOMIZATIONS;
 
 /// All rules, in the order in which they are told; those of a group stand together.
 pub const ALL: &[&Rule] = &[
@@ -166,7 +168,7 @@ const OF_OWNERS: &[&Rule] = &[&pending::RULE, &flux_owned::RULE, &newer::RULE];
 pub fn is_settled(rule: &Rule, live: &Live) -> bool {
     let among = |rules: &[&Rule]| rules.iter().any(|one| one.id == rule.id);
     let flux = || {
-        let kinds = ["helmreleases.helm.toolkit.fluxcd.io", "kustomizations.kustomize.toolkit.fluxcd.io"];
+        let kinds = [HELM_RELEASES, KUSTOMIZATIONS];
         live.kinds.as_ref().map_or(true, |known| kinds.iter().any(|kind| known.named(kind).is_some()))
     };
     !(among(LATE) || among(OF_OWNERS) && flux())

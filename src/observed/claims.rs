@@ -5,22 +5,17 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::cluster::Cluster;
-use super::flux::{Resource, Spec, Status};
+use super::flux::{self, Resource, Spec, Status};
 use super::inventory::{Inventory, Meta};
 use super::kinds::Kinds;
 use crate::error::Error;
 use crate::tools::Toolbox;
 
-/// The kinds that tell who owns what, as `plural.group`; those that a cluster does not know are not asked for.
-const KINDS: [&str; 7] = [
-    "fluxinstances.fluxcd.controlplane.io",
-    "gitrepositories.source.toolkit.fluxcd.io",
-    "ocirepositories.source.toolkit.fluxcd.io",
-    "buckets.source.toolkit.fluxcd.io",
-    "kustomizations.kustomize.toolkit.fluxcd.io",
-    "helmreleases.helm.toolkit.fluxcd.io",
-    "helmcharts.helm.cattle.io",
-];
+/// HelmReleases, as `plural.group`.
+pub const HELM_RELEASES: &str = "helmreleases.helm.toolkit.fluxcd.io";
+
+/// The charts of k3s' own Helm controller.
+const HELM_CHARTS: &str = "helmcharts.helm.cattle.io";
 
 /// What Flux and k3s' own Helm controller have claimed.
 #[derive(Clone, Debug, Default)]
@@ -173,7 +168,9 @@ impl Toolbox {
     ///
     /// When the API server does not answer.
     pub async fn observe_claims(&self, kinds: &Kinds, cluster: &Cluster) -> Result<Claims, Error> {
-        let lists = KINDS.iter().filter_map(|name| kinds.named(name)).map(async |(kind, resource)| {
+        // Those that a cluster does not know are not asked for.
+        let names = flux::KINDS.into_iter().chain([HELM_RELEASES, HELM_CHARTS]);
+        let lists = names.filter_map(|name| kinds.named(name)).map(async |(kind, resource)| {
             let items: Vec<Item> = self.api_list(&resource.path(None)).await?;
             Ok((&resource.group, kind, items))
         });

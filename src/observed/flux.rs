@@ -167,13 +167,16 @@ pub struct Flux {
     pub resources: Vec<Resource>,
 }
 
+/// Kustomizations, as `plural.group`.
+pub const KUSTOMIZATIONS: &str = "kustomizations.kustomize.toolkit.fluxcd.io";
+
 /// What is read of Flux, as `plural.group`; kinds that a cluster does not know yet have no objects.
-const KINDS: [&str; 5] = [
+pub const KINDS: [&str; 5] = [
     "fluxinstances.fluxcd.controlplane.io",
     "gitrepositories.source.toolkit.fluxcd.io",
     "ocirepositories.source.toolkit.fluxcd.io",
     "buckets.source.toolkit.fluxcd.io",
-    "kustomizations.kustomize.toolkit.fluxcd.io",
+    KUSTOMIZATIONS,
 ];
 
 impl FromIterator<Resource> for Flux {
