@@ -14,6 +14,9 @@ pub const MARK: &str = "k3s-boot/repository";
 /// The mark of a repository without an address.
 const UNNAMED: &str = "unnamed";
 
+/// The rules that tell of helmfiles which cannot be read.
+const READING: [&str; 3] = ["helmfile", "hooks", "env"];
+
 /// Whether this is the right cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -59,10 +62,12 @@ pub fn mark_of(live: &Live) -> Option<&str> {
     live.cluster.lock()?.annotations.get(MARK).map(String::as_str)
 }
 
-/// Whether it cannot be told which repository this is, for a variable that its address needs is not set.
+/// Whether it cannot be told which repository this is: a variable that its address needs is not set, or the helmfile that
+/// holds it cannot be read.
 #[must_use]
 pub fn is_open(desired: &Desired) -> bool {
-    Asked::of(desired).url().is_some_and(|url| url.contains(STAND_IN))
+    let unread = || desired.problems.iter().any(|problem| READING.contains(&problem.rule));
+    Asked::of(desired).url().map_or_else(unread, |url| url.contains(STAND_IN))
 }
 
 /// Judges it. The order is that of the weight of the evidence: what somebody wrote down comes first.
@@ -352,6 +357,17 @@ mod tests {
         assert!(matches!(judge(&settings, &open, &marked), Verdict::Unknown(_)));
         let pinned = Settings { cluster_uid: Some("uid-b".to_owned()), ..Settings::default() };
         assert_eq!(message(&judge(&pinned, &open, &marked)), "Cluster is not the pinned one");
+        let unread = Desired {
+            problems: vec![Finding::error("helmfile", "Helmfile cannot be read")],
+            origin: Some("https://example.org/a/fork".to_owned()),
+            ..Desired::default()
+        };
+        assert!(matches!(judge(&settings, &unread, &marked), Verdict::Unknown(_)));
+        let read = Desired { problems: Vec::new(), ..unread };
+        assert_eq!(
+            message(&judge(&settings, &read, &marked)),
+            "Cluster was bootstrapped from another repository"
+        );
     }
 
     #[test]

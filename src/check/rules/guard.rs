@@ -20,7 +20,9 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Verdict::Known(_) | Verdict::Fresh => Answer::Ok,
         Verdict::Refused(finding) => Answer::Found(vec![finding]),
         Verdict::Unknown(_) if guard::is_open(facts.desired) => {
-            Answer::Unknown("a variable that the repository's address needs is not set".to_owned())
+            let reason =
+                "the repository's address is not known: a variable is not set, or a helmfile cannot be read";
+            Answer::Unknown(reason.to_owned())
         }
         Verdict::Unknown(runs) => {
             let finding = guard::unknown(live, &runs);
