@@ -1,8 +1,10 @@
 //! What is behind a failure: the object, its state, the cause, and what mends it.
 
+pub mod gone;
 pub mod known;
 pub mod look;
 pub mod pods;
 pub mod release;
 mod table;
 pub mod taints;
+pub mod webhooks;

@@ -9,6 +9,7 @@ use crate::logger::{self, Level};
 use crate::process::signals::{Cause, Stopped};
 use crate::process::{ProcessError, late};
 use crate::run::seconds;
+use crate::stages::Stage;
 
 /// How a run ended that did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -148,6 +149,17 @@ impl Error {
         }
     }
 
+    /// The stage that has to be done again to mend it, where that is not the one that failed, and the flag that this needs.
+    #[must_use]
+    pub fn mended_by(&self) -> Option<(Stage, Option<&'static str>)> {
+        let Self::Flux { object, reason, .. } = self else { return None };
+        match find(&format!("{object}: {reason}"))?.id {
+            "age-key-missing" => Some((Stage::Secrets, None)),
+            "age-key-wrong" => Some((Stage::Secrets, Some("--rotate-age-key"))),
+            _ => None,
+        }
+    }
+
     /// Says it on the log, with what to type where that is known.
     pub fn report(&self, end: &End<'_>) {
         if let Self::Preflight(findings) = self {
@@ -171,7 +183,10 @@ impl Error {
             Self::Release(failure) => {
                 let release = failure.release.clone().map(|release| ("release", release));
                 let diagnosis = failure.diagnosis.clone().pairs(Some(failure.reason.clone()));
-                let pairs = release.into_iter().chain(diagnosis).collect();
+                let mut pairs: Vec<_> = release.into_iter().chain(diagnosis).collect();
+                if failure.timed_out && pairs.iter().all(|(key, _)| *key != "fix") {
+                    pairs.push(("fix", more_time("apps").to_owned()));
+                }
                 ("Failed to sync Helm releases", pairs)
             }
             Self::Flux { object, reason, fix } => {
@@ -182,10 +197,15 @@ impl Error {
                 ("Flux cannot take over", pairs)
             }
             Self::Deadline { stage, after, waiting_for } => {
-                let stage = (*stage).to_owned();
-                let mut pairs =
-                    vec![("stage", stage), ("after", seconds(*after)), ("waiting_for", waiting_for.clone())];
+                let mut pairs = vec![
+                    ("stage", (*stage).to_owned()),
+                    ("after", seconds(*after)),
+                    ("waiting_for", waiting_for.clone()),
+                ];
                 pairs.extend(known(waiting_for));
+                if pairs.iter().all(|(key, _)| *key != "fix") {
+                    pairs.push(("fix", more_time(stage).to_owned()));
+                }
                 ("Deadline passed", pairs)
             }
             Self::Locked { holder, since } => {
@@ -221,6 +241,17 @@ impl Error {
                 ("Bootstrap failed", std::iter::once(("reason", reason)).chain(known).collect())
             }
         }
+    }
+}
+
+/// What helps a stage whose deadline passed.
+fn more_time(stage: &str) -> &'static str {
+    match stage {
+        "nodes" => {
+            "start k3s on the nodes that are missing, or lower --nodes; --nodes-timeout gives them more time"
+        }
+        "verify" => "k3s-boot status  # tells what is not ready and why; --verify-timeout gives it more time",
+        _ => "k3s-boot status  # tells what is not ready and why; --release-timeout gives it more time",
     }
 }
 

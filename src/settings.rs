@@ -289,7 +289,10 @@ fn once<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
 /// The finding for variables that must be set, in the seed's words.
 #[must_use]
 pub fn missing_env(names: &[&str]) -> Finding {
-    Finding::error("env", "Missing required env variables").with("envs", names.join(" "))
+    let values: Vec<_> = names.iter().map(|name| format!("{name}=...")).collect();
+    Finding::error("env", "Missing required env variables")
+        .with("envs", names.join(" "))
+        .fix(format!("export {}", values.join(" ")))
 }
 
 /// The Git top level above `from`: the nearest folder with a `.git` (a file in a worktree); else `from` itself.

@@ -12,6 +12,7 @@ use super::{Failed, toolbox, transcript};
 use crate::actions::Actions;
 use crate::child_env;
 use crate::desired::objects::ObjectId;
+use crate::diagnose::webhooks;
 use crate::env::Env;
 use crate::error::Error;
 use crate::gather::{self, Files, Picture};
@@ -69,7 +70,10 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
             let failed = report.stages.last().filter(|stage| !stage.ok);
             let stage =
                 failed.and_then(|failed| Stage::ALL.into_iter().find(|one| one.name() == failed.name));
-            let go_on = stage.and_then(|stage| go_on(&settings.command, stage));
+            let go_on = match error.mended_by() {
+                Some((stage, flag)) => go_on_earlier(&settings.command, stage, flag),
+                None => stage.and_then(|stage| go_on(&settings.command, stage)),
+            };
             let Failed { failure, log } = Failed::say(&error, &transcript, &stop, go_on, redactor);
             report.failure = Some(failure);
             report.log = log.map(|path| path.display().to_string());
@@ -83,23 +87,42 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
 
 /// The command that goes on with a stage: this one, from there.
 fn go_on(command: &[String], stage: Stage) -> Option<String> {
-    let mut words = vec!["k3s-boot".to_owned()];
+    let mut words = without(command, &["--from"]);
     // What was asked for alone is asked for alone once more.
-    let only = command.iter().any(|word| word == "--only" || word.starts_with("--only="));
-    let mut from = false;
-    for word in command {
-        if std::mem::take(&mut from) || word.starts_with("--from=") {
-            continue;
-        }
-        from = word == "--from";
-        if !from {
-            words.push(word.clone());
+    if !command.iter().any(|word| is_option(word, "--only")) {
+        words.extend(["--from", stage.name()]);
+    }
+    joined(&words)
+}
+
+/// The command that does a stage again which may have been left out, with a flag that it needs.
+fn go_on_earlier(command: &[String], stage: Stage, flag: Option<&str>) -> Option<String> {
+    let mut words = without(command, &["--from", "--only", "--skip"]);
+    words.extend(flag.filter(|flag| !words.contains(flag)));
+    words.extend(["--from", stage.name()]);
+    joined(&words)
+}
+
+/// The words of a command without some of its options and their values.
+fn without<'a>(command: &'a [String], options: &[&str]) -> Vec<&'a str> {
+    let mut left = Vec::new();
+    let mut words = command.iter();
+    while let Some(word) = words.next() {
+        if options.contains(&word.as_str()) {
+            words.next();
+        } else if !options.iter().any(|option| is_option(word, option)) {
+            left.push(word.as_str());
         }
     }
-    if !only {
-        words.extend(["--from", stage.name()].map(ToOwned::to_owned));
-    }
-    shlex::try_join(words.iter().map(String::as_str)).ok()
+    left
+}
+
+fn is_option(word: &str, option: &str) -> bool {
+    word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+}
+
+fn joined(words: &[&str]) -> Option<String> {
+    shlex::try_join(std::iter::once("k3s-boot").chain(words.iter().copied())).ok()
 }
 
 fn finish(report: &mut Report, settings: &Settings, verdict: Option<Verdict>, took: &str) {
@@ -189,34 +212,43 @@ async fn bootstrap(
     let scratch = Scratch::new(&settings.temp)?;
     let tools = toolbox(settings, env, &files, &scratch, stop, transcript);
     let boot = Boot { settings, tools: &tools, scratch: &scratch, redactor };
-    let ready = run.stage("preflight", boot.preflight(files, false)).await?;
-    if let Some(live) = &ready.picture.observed.live {
-        run.report.cluster = Some(ClusterReport::new(&tools.target, live));
-        if !ready.plan.is_empty() {
-            let told = run.actions.as_ref().filter(|_| !settings.wishes.stages.has(Stage::Nodes));
-            let _group = told.map(|actions| actions.group(Stage::Nodes.name()));
-            nodes::say(&live.cluster);
-        }
-    }
-    if !settings.wishes.stages.has(Stage::Nodes) {
-        run.report.stages.push(StageReport::done(Stage::Nodes.name(), ready.waited));
-    }
-    match ready.picture.observed.live.as_ref().filter(|_| !ready.plan.is_empty()) {
-        Some(live) => {
-            let desired = &ready.picture.desired;
-            let now = SystemTime::now();
-            let notes = note::before(&ready.plan, desired, live, settings.release_timeout, now);
-            let mark = guard::mark(desired);
-            let seen = live.cluster.lock();
-            let (lock, alone) =
-                Lock::acquire(&tools, seen, &notes, &[(guard::MARK, &mark)], settings.wait_lock).await?;
-            Box::pin(boot.locked(ready, notes, lock, alone, run)).await
-        }
-        None => boot.unchanged(&ready, run).await,
+    match Box::pin(boot.all(files, run)).await {
+        Err(error) => Err(webhooks::named(&tools, error).await),
+        done => done,
     }
 }
 
 impl Boot<'_> {
+    /// All stages, one after the other.
+    async fn all(&self, files: Files, run: &mut Run) -> Result<Option<Verdict>, Error> {
+        let Self { settings, tools, .. } = self;
+        let ready = run.stage("preflight", self.preflight(files, false)).await?;
+        if let Some(live) = &ready.picture.observed.live {
+            run.report.cluster = Some(ClusterReport::new(&tools.target, live));
+            if !ready.plan.is_empty() {
+                let told = run.actions.as_ref().filter(|_| !settings.wishes.stages.has(Stage::Nodes));
+                let _group = told.map(|actions| actions.group(Stage::Nodes.name()));
+                nodes::say(&live.cluster);
+            }
+        }
+        if !settings.wishes.stages.has(Stage::Nodes) {
+            run.report.stages.push(StageReport::done(Stage::Nodes.name(), ready.waited));
+        }
+        match ready.picture.observed.live.as_ref().filter(|_| !ready.plan.is_empty()) {
+            Some(live) => {
+                let desired = &ready.picture.desired;
+                let now = SystemTime::now();
+                let notes = note::before(&ready.plan, desired, live, settings.release_timeout, now);
+                let mark = guard::mark(desired);
+                let seen = live.cluster.lock();
+                let (lock, alone) =
+                    Lock::acquire(tools, seen, &notes, &[(guard::MARK, &mark)], settings.wait_lock).await?;
+                Box::pin(self.locked(ready, notes, lock, alone, run)).await
+            }
+            None => self.unchanged(&ready, run).await,
+        }
+    }
+
     async fn preflight(&self, files: Files, again: bool) -> Result<Ready, Error> {
         let Self { settings, tools, scratch, redactor } = self;
         Box::pin(preflight(tools, settings, files, scratch, redactor, again)).await
@@ -382,5 +414,23 @@ mod tests {
         let words = ["apps", "--from", "crds", "--root", "my repo", "--from=nodes", "--skip", "nodes"];
         assert_eq!(go_on(&words), "k3s-boot apps --root 'my repo' --skip nodes --from apps");
         assert_eq!(go_on(&["apps", "--only", "apps"]), "k3s-boot apps --only apps");
+    }
+
+    #[test]
+    fn a_wrong_key_is_put_there_before_flux_is_asked_again() {
+        let error = |reason: &str| Error::Flux {
+            object: "Kustomization flux-system/flux-system".to_owned(),
+            reason: reason.to_owned(),
+            fix: String::new(),
+        };
+        let (stage, flag) = error("BuildFailed: cannot get sops data key").mended_by().unwrap();
+        let go_on = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+            go_on_earlier(&words, stage, flag).unwrap()
+        };
+        assert_eq!(go_on(&["apps"]), "k3s-boot apps --rotate-age-key --from secrets");
+        let words = ["apps", "--rotate-age-key", "--from", "verify", "--skip=crds", "--timeout", "9m"];
+        assert_eq!(go_on(&words), "k3s-boot apps --rotate-age-key --timeout 9m --from secrets");
+        assert!(error("GitOperationFailed: unable to clone").mended_by().is_none());
     }
 }

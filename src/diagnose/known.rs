@@ -161,6 +161,23 @@ mod tests {
     /// Words as the tools had them; most were seen on the sandbox, the others are from their sources.
     const SAID: &[(&str, &str)] = &[
         (
+            "quota-unset",
+            "FailedCreate: pods \"cert-manager-webhook-6f\" is forbidden: failed quota: q2: must specify limits.memory for: cert-manager-webhook; requests.cpu for: cert-manager-webhook",
+        ),
+        (
+            "limit-range",
+            "FailedCreate: pods \"coredns-5d\" is forbidden: minimum memory usage per Container is 1Gi, but request is 32Mi",
+        ),
+        (
+            "limit-range",
+            "FailedCreate: pods \"coredns-5d\" is forbidden: [maximum cpu usage per Pod is 1, but limit is 2, memory max limit to request ratio per Container is 2, but provided ratio is 4.000000]",
+        ),
+        (
+            "gone",
+            "resource Deployment/cert-manager/cert-manager-webhook not ready. status: NotFound, message: Resource not found; context deadline exceeded",
+        ),
+        ("killed", "helmfile ended with signal: 9 (SIGKILL)"),
+        (
             "coredns-bundled",
             "UPGRADE FAILED: Unable to continue with install: Deployment \"coredns\" in namespace \"kube-system\" exists and cannot be imported into the current release: invalid ownership metadata; label validation error: key \"app.kubernetes.io/managed-by\" must equal \"Helm\"",
         ),

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use super::known::{Diagnosis, find};
 use super::pods::{Stage, Trouble, Warnings};
 use super::release::{in_the_way, of_workload};
-use super::taints;
+use super::{taints, webhooks};
 use crate::error::{Error, ReleaseFailure};
 use crate::observed::events::Event;
 use crate::observed::pods::Pod;
@@ -39,10 +39,19 @@ pub async fn behind(tools: &Toolbox, failure: &ReleaseFailure, before: &str) -> 
     let by_words = find(&failure.reason).map(|known| Diagnosis::known(release, None, known));
     // Unless it waited in vain, helm has said what it is.
     if let Some(diagnosis) = by_words.as_ref().filter(|_| !failure.timed_out) {
-        return diagnosis.clone();
+        return Diagnosis { object: webhooks::behind(tools, &failure.reason).await, ..diagnosis.clone() };
     }
     let looked = tokio::time::timeout(LONGEST, look(tools, release, before)).await;
-    looked.ok().and_then(Result::ok).flatten().or(by_words).unwrap_or_default()
+    let by_words = || Diagnosis { object: waited_for(&failure.reason), ..by_words.unwrap_or_default() };
+    looked.ok().and_then(Result::ok).flatten().unwrap_or_else(by_words)
+}
+
+/// The first object that helm says it has waited for (Helm 4.2.4 and 3.21.4: `resource KIND/NAMESPACE/NAME not ready`).
+fn waited_for(reason: &str) -> Option<String> {
+    let (_, rest) = reason.split_once("resource ")?;
+    let (object, _) = rest.split_once(" not ready")?;
+    let (kind, name) = object.split_once('/').filter(|_| !object.contains(' '))?;
+    Some(format!("{kind} {name}"))
 }
 
 async fn look(tools: &Toolbox, release: &str, before: &str) -> Result<Option<Diagnosis>, Error> {
@@ -174,12 +183,16 @@ pub async fn told(tools: &Toolbox, release: &str, trouble: Trouble, events: &[Ev
 fn warnings_about(trouble: &Trouble, events: &[Event]) -> Vec<String> {
     let about =
         |event: &&Event| trouble.object == format!("{} {}/{}", event.kind, event.namespace, event.name);
-    // What the scheduler says is the state itself, in more words.
+    // What the scheduler says is the state itself, in more words; and one refusal is like the other, but for a pod's name.
     let placing = matches!(trouble.stage, Stage::Unplaced | Stage::Follows);
+    let told = |event: &Event| {
+        placing && event.reason == "FailedScheduling"
+            || trouble.stage == Stage::Refused && trouble.state.starts_with(&format!("{}: ", event.reason))
+    };
     let mut about: Vec<_> = events
         .iter()
         .filter(about)
-        .filter(|event| !(placing && event.reason == "FailedScheduling"))
+        .filter(|event| !told(event))
         .filter(|event| !event.message.is_empty() && !trouble.state.contains(&event.message))
         .collect();
     about.sort_by(|one, other| other.last.cmp(&one.last));

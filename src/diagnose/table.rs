@@ -79,6 +79,18 @@ pub(super) const TABLE: &[Known] = &[
         fix: "set or correct the value that the message names",
     },
     Known {
+        id: "quota-unset",
+        words: &[&["failed quota", "must specify"]],
+        cause: "a ResourceQuota of the namespace wants requests or limits that the pod does not have",
+        fix: "set what the message names below `resources` in the values, or defaults for all with a LimitRange in {namespace}",
+    },
+    Known {
+        id: "limit-range",
+        words: &[&["minimum", "usage per"], &["maximum", "usage per"], &["max limit to request ratio per"]],
+        cause: "a LimitRange of the namespace forbids what the pod asks for",
+        fix: "kubectl -n {namespace} describe limitrange  # change that, or `resources` in the values",
+    },
+    Known {
         id: "quota",
         words: &[&["exceeded quota"]],
         cause: "a ResourceQuota of the namespace is used up",
@@ -178,7 +190,7 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         id: "killed",
-        words: &[&["signal: killed"]],
+        words: &[&["signal: killed"], &["signal: 9 (sigkill)"]],
         cause: "the system has killed a program, mostly for want of memory",
         fix: "dmesg | tail  # and run it again with more memory",
     },
@@ -332,6 +344,12 @@ pub(super) const TABLE: &[Known] = &[
         words: &[&["createcontainerconfigerror"], &["failedmount"]],
         cause: "a Secret, ConfigMap or volume that its container needs is not there",
         fix: "make what the message names",
+    },
+    Known {
+        id: "gone",
+        words: &[&["status: notfound", "resource not found"], &["it was deleted after it had been made"]],
+        cause: "it was deleted while the release was being installed",
+        fix: "run it again: what is missing is made anew",
     },
     Known {
         id: "unmade",

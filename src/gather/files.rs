@@ -124,9 +124,24 @@ fn programs(settings: &Settings, names: &[&'static str], findings: &mut Findings
     let missing: Vec<_> =
         programs.iter().filter(|program| program.path.is_none()).map(|program| program.name).collect();
     if !missing.is_empty() {
-        findings.0.push(Finding::error("programs", "Missing required deps").with("deps", missing.join(" ")));
+        let from: Vec<_> = missing.iter().map(|name| format!("{name} ({})", home(name))).collect();
+        findings.0.push(
+            Finding::error("programs", "Missing required deps")
+                .with("deps", missing.join(" "))
+                .fix(format!("install {}, or put it on PATH", from.join(", "))),
+        );
     }
     programs
+}
+
+/// Where a program is told of by those who make it.
+fn home(program: &str) -> &'static str {
+    match program {
+        "helmfile" => "https://helmfile.readthedocs.io",
+        "kubectl" => "https://kubernetes.io/docs/tasks/tools/",
+        "sops" => "https://getsops.io",
+        _ => "https://helm.sh",
+    }
 }
 
 fn read(rule: &'static str, path: &Path, largest: u64) -> Result<String, Finding> {

@@ -97,18 +97,19 @@ impl FailureReport {
             Error::Release(failure) => failure.diagnosis.clone(),
             _ => Diagnosis::default(),
         };
+        let state = state.map(|state| clean(&state));
         let clean_all = |lines: Vec<String>| lines.iter().map(|line| clean(line)).collect();
         Self {
             class: class(error),
             message,
             culprit: clean(&culprit(error)),
-            cause: pair("cause").unwrap_or_else(|| reason.clone()),
+            cause: pair("cause").or_else(|| state.clone()).unwrap_or_else(|| reason.clone()),
             fix: pair("fix").unwrap_or_else(|| clean(&look(error, end))),
             reason,
             go_on: end.go_on.as_deref().map(clean),
             release: pair("release"),
             object: pair("object"),
-            state: state.map(|state| clean(&state)),
+            state,
             warnings: clean_all(warnings),
             said: clean_all(last_words),
         }

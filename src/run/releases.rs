@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -188,7 +189,18 @@ pub async fn run(
     let failure = |talk: &str, deadline| sync.failure(talk, deadline, |release| watcher.pending(release));
     let result = match result {
         Ok(output) if output.success() => Ok(()),
-        Ok(output) => Err(Error::Release(Box::new(failure(&output.talk, None)))),
+        Ok(output) => {
+            let mut failure = failure(&output.talk, None);
+            // It has had no last word.
+            if output.status.signal().is_some() {
+                failure.reason = format!("helmfile ended with {}", output.status);
+            }
+            if failure.timed_out && longest < how.release_timeout {
+                let left = seconds(longest);
+                failure.reason = format!("the run's deadline left it {left}: {}", failure.reason);
+            }
+            Err(Error::Release(Box::new(failure)))
+        }
         // With no time left it was not even begun.
         Err(ProcessError::Deadline { talk, after, .. }) if !after.is_zero() => {
             Err(Error::Release(Box::new(failure(&talk, Some(after)))))

@@ -12,6 +12,7 @@ use crate::desired::releases::Release;
 use crate::desired::{Desired, Helmfile};
 use crate::diagnose::known::Diagnosis;
 use crate::diagnose::look::behind;
+use crate::diagnose::webhooks;
 use crate::error::{Error, ReleaseFailure};
 use crate::notes::Notes;
 use crate::observed::events::newest;
@@ -215,7 +216,8 @@ impl Sync<'_> {
     /// Whether a failure may be over by itself; then a pause has passed, and the API server answers.
     async fn passes(&self, failure: &ReleaseFailure, again: &mut Again) -> Result<bool, Error> {
         let release = failure.release.iter().map(|release| ("release", release.clone()));
-        let release: Vec<_> = release.collect();
+        let object = webhooks::behind(self.tools, &failure.reason).await;
+        let release: Vec<_> = release.chain(object.map(|object| ("object", object))).collect();
         let stop = self.tools.runner.stop();
         let passes = again
             .after(stop, "Failed to sync Helm releases, trying again", &release, &failure.reason)

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::{SAY_EVERY, seconds};
 use crate::desired::brings_network;
 use crate::desired::releases::Release;
+use crate::diagnose::gone::Lacked;
 use crate::diagnose::known::{Diagnosis, Known, find};
 use crate::diagnose::look::{Seen, told};
 use crate::diagnose::pods::{Stage, Trouble};
@@ -53,6 +54,7 @@ pub(super) struct Watcher<'a> {
     warned: RefCell<BTreeSet<(String, String)>>,
     /// What of each release is not ready.
     pending: RefCell<BTreeMap<String, String>>,
+    lacked: RefCell<Lacked>,
     /// When it was last said what is waited for.
     said: Cell<Instant>,
 }
@@ -67,6 +69,7 @@ impl<'a> Watcher<'a> {
             troubles: RefCell::default(),
             warned: RefCell::default(),
             pending: RefCell::default(),
+            lacked: RefCell::default(),
             said: Cell::new(Instant::now()),
         }
     }
@@ -130,6 +133,7 @@ impl<'a> Watcher<'a> {
         let pending = pending(&seen.workloads, &id).join(", ");
         say(&id, one, &pending, due);
         let mut troubles = seen.troubles(self.tools, &id, self.before).await?;
+        troubles.extend(self.lacked.borrow_mut().gone(&id, &seen.workloads));
         self.pending.borrow_mut().insert(id.clone(), pending);
         if one.release.chart_name() == FLUX {
             if let Some((object, state)) = stalled_instance(&self.tools.observe_flux().await?) {

@@ -90,7 +90,7 @@ fn a_release_fails() {
 fn a_release_does_not_get_ready_in_time() {
     let ran = sync_fails("resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1\n  context deadline exceeded").run();
     assert_eq!(ran.code(), 6);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]" go_on="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]" fix="k3s-boot status  # tells what is not ready and why; --release-timeout gives it more time" go_on="k3s-boot apps --from apps""#);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn too_few_nodes_come_in_time() {
     let ran = Boot::new().args(&["--nodes", "2", "--timeout", &millis(soon())]).run();
     assert_eq!(ran.code(), 6);
     assert!(ran.mutating().is_empty());
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Deadline passed stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" log="[LOG]""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Deadline passed stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" log="[LOG]" fix="start k3s on the nodes that are missing, or lower --nodes; --nodes-timeout gives them more time""#);
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn a_key_that_does_not_decrypt_is_told_when_flux_has_tried_again() {
     let ran = Boot::new().flux(&[scenario::source(), scenario::root(), child]).run();
     assert_eq!(ran.code(), 5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux cannot take over object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" cause="the age key that Flux has is none that the file is encrypted for" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key" go_on="k3s-boot apps --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux cannot take over object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" cause="the age key that Flux has is none that the file is encrypted for" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key" go_on="k3s-boot apps --rotate-age-key --from secrets""#);
     let asked = ran.calls_of("api", "PATCH");
     assert_eq!(asked.len(), 1, "once");
     let path = asked[0]["argv"][1].as_str().unwrap();

@@ -109,7 +109,8 @@ fn every_class_of_failure_is_reported_alike() {
     class: preflight
     culprit: programs, env
     cause: Missing required deps (deps: sops); Missing required env variables (envs: KUBECONFIG)
-    fix: k3s-boot check  # tells every problem; `k3s-boot check --explain ID` why it matters
+    fix: install sops (https://getsops.io), or put it on PATH
+    export KUBECONFIG=...
     ");
     let words = json!({"kind": "Status", "message": "etcdserver: leader changed", "code": 500}).to_string();
     let api = json!({"tool": "api", "args": ["POST", "*/namespaces/kube-system/leases"], "status": 500, "stdout": words});
@@ -144,7 +145,7 @@ fn every_class_of_failure_is_reported_alike() {
     class: deadline
     culprit: 1 of 2 nodes registered
     cause: stage `nodes` did not end within 1.0s
-    fix: k3s-boot status  # tells what is not ready and why; run it again, with more --timeout if it only takes long
+    fix: start k3s on the nodes that are missing, or lower --nodes; --nodes-timeout gives them more time
     ");
     let listener = Listener::new();
     let boot = Boot::new()

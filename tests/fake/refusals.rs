@@ -14,8 +14,8 @@ fn apps_with(start: &str) -> String {
 
 #[test]
 fn kubeconfig_is_not_set() {
-    assert_snapshot!(Boot::new().without_env("KUBECONFIG").refused(), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG""#);
-    assert_snapshot!(Boot::new().env("KUBECONFIG", "").refused(), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG""#);
+    assert_snapshot!(Boot::new().without_env("KUBECONFIG").refused(), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG" fix="export KUBECONFIG=...""#);
+    assert_snapshot!(Boot::new().env("KUBECONFIG", "").refused(), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG" fix="export KUBECONFIG=...""#);
 }
 
 #[test]
@@ -35,9 +35,9 @@ fn the_kubeconfig_has_no_such_context() {
 #[test]
 fn programs_are_missing() {
     let boot = Boot::new().without("bin/kubectl").without("bin/sops");
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Missing required deps deps="kubectl sops""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Missing required deps deps="kubectl sops" fix="install kubectl (https://kubernetes.io/docs/tasks/tools/), sops (https://getsops.io), or put it on PATH""#);
     let all = ["bin/helm", "bin/helmfile"].iter().fold(boot, |boot, name| boot.without(name));
-    assert_snapshot!(all.refused(), @r#"[TS] ERROR Missing required deps deps="helmfile kubectl sops helm""#);
+    assert_snapshot!(all.refused(), @r#"[TS] ERROR Missing required deps deps="helmfile kubectl sops helm" fix="install helmfile (https://helmfile.readthedocs.io), kubectl (https://kubernetes.io/docs/tasks/tools/), sops (https://getsops.io), helm (https://helm.sh), or put it on PATH""#);
 }
 
 #[test]
@@ -98,9 +98,9 @@ fn variables_of_both_files_are_missing() {
         missing("*/01-apps.yaml", "FLUX_GIT_URL"),
         missing("*/01-apps.yaml", "CRDS_HOST"),
     ]);
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Missing required env variables envs="CRDS_HOST FLUX_GIT_URL K3S_API_HOST""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Missing required env variables envs="CRDS_HOST FLUX_GIT_URL K3S_API_HOST" fix="export CRDS_HOST=... FLUX_GIT_URL=... K3S_API_HOST=...""#);
     let one_less = boot.env("K3S_API_HOST", "10.0.0.10").env("CRDS_HOST", "x");
-    assert_snapshot!(one_less.refused(), @r#"[TS] ERROR Missing required env variables envs="FLUX_GIT_URL""#);
+    assert_snapshot!(one_less.refused(), @r#"[TS] ERROR Missing required env variables envs="FLUX_GIT_URL" fix="export FLUX_GIT_URL=...""#);
 }
 
 #[test]
@@ -144,7 +144,7 @@ COMBINED OUTPUT:
         "exit": 1, "stderr": "error calling requiredEnv: required env var `FLUX_GIT_URL` is not set\n"}),
     ]);
     assert_snapshot!(boot.refused(), @r#"
-    [TS] ERROR Missing required env variables envs="FLUX_GIT_URL" 
+    [TS] ERROR Missing required env variables envs="FLUX_GIT_URL" fix="export FLUX_GIT_URL=..." 
     [TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="9.9.9" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="registry.invalid/charts/cilium:9.9.9: not found" cause="the registry has no such chart or version" fix="correct `chart` or `version` of cilium in the helmfile"
     "#);
 }
@@ -363,7 +363,7 @@ fn all_problems_are_told_at_once() {
         json!({"tool": "sops", "args": ["decrypt"], "exit": 128, "stderr": "Failed to get the data key required to decrypt the SOPS file.\n"}),
     ]);
     assert_snapshot!(boot.refused(), @r#"
-    [TS] ERROR Missing required env variables envs="CRDS_HOST" 
+    [TS] ERROR Missing required env variables envs="CRDS_HOST" fix="export CRDS_HOST=..." 
     [TS] ERROR Version not supported program="helm" version="3.17.0" accepted="3.18 or later, or 4" fix="install another helm" 
     [TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" reason="Failed to get the data key required to decrypt the SOPS file." fix="name the right identities in SOPS_AGE_KEY_FILE, or add your public key to .sops.yaml and run `sops updatekeys` where it can be decrypted" 
     [TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp: lookup nowhere: no such host" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1"

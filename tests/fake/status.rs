@@ -172,7 +172,7 @@ fn other_programs_and_files_need_not_be_there() {
     ");
     let ran = told(&boot.without("bin/kubectl"));
     assert_eq!((ran.code(), ran.stdout.as_str()), (1, ""));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Missing required deps deps="kubectl""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Missing required deps deps="kubectl" fix="install kubectl (https://kubernetes.io/docs/tasks/tools/), or put it on PATH""#);
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn the_kubeconfig_cannot_be_used() {
         assert_eq!((ran.code(), ran.stdout.as_str(), ran.calls.len()), (1, "", 0));
         ran.stderr
     };
-    assert_snapshot!(said(&standing().without_env("KUBECONFIG")), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG""#);
+    assert_snapshot!(said(&standing().without_env("KUBECONFIG")), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG" fix="export KUBECONFIG=...""#);
     assert_snapshot!(said(&standing().args(&["--context", "other"])), @r#"[TS] ERROR Kubeconfig does not have the context file="[TMP]/kubeconfig" context="other" known="default" fix="name one of them with --context""#);
 }
 

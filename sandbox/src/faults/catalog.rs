@@ -409,7 +409,7 @@ pub(super) const FAULTS: &[Fault] = &[
         ],
         expect(
             5,
-            "absent",
+            "ValidatingWebhookConfiguration absent",
             &["the API server asks a webhook whose pods are not ready or cannot be reached"],
             "run it again when the webhook's pods are ready",
         ),
