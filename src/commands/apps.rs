@@ -12,12 +12,14 @@ use super::{Failed, toolbox, transcript};
 use crate::actions::Actions;
 use crate::child_env;
 use crate::desired::objects::ObjectId;
+use crate::diagnose::look::of_kept;
 use crate::diagnose::webhooks;
 use crate::env::Env;
 use crate::error::Error;
 use crate::gather::{self, Files, Picture};
 use crate::guard;
 use crate::live;
+use crate::logger::{self, Level};
 use crate::notes::Notes;
 use crate::observed::Live;
 use crate::observed::workloads::pending;
@@ -322,7 +324,7 @@ impl Boot<'_> {
         run.changed = true;
         self.tools.be_patient();
         run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
-        say_unready(plan, observed.live.as_ref());
+        say_unready(self.tools, plan, observed.live.as_ref()).await;
         unlock::run(self.tools, &plan.unlocks).await?;
         if !left_out.has(Stage::Namespaces) {
             let work = namespaces::run(self.tools, &plan.namespaces);
@@ -367,7 +369,7 @@ impl Boot<'_> {
         let (tools, deadline) = (self.tools, self.settings.verify_timeout);
         let desired = &picture.desired;
         let live = picture.observed.live.as_ref().filter(|_| unchanged);
-        say_unready(plan, live);
+        say_unready(self.tools, plan, live).await;
         let work = async {
             if desired.dns_left_out().is_some() {
                 let seen = live.map(|live| live.cluster.workloads.as_slice()).unwrap_or_default();
@@ -390,12 +392,14 @@ fn key_changed(plan: &Plan) -> bool {
 }
 
 /// Warns of releases that are as wanted and not ready: no reason to sync them, for that would wait for what does not come.
-fn say_unready(plan: &Plan, live: Option<&Live>) {
+async fn say_unready(tools: &Toolbox, plan: &Plan, live: Option<&Live>) {
     let Some(live) = live else { return };
     for release in plan.releases().filter(|release| release.action == ReleaseAction::Keep) {
         let pending = pending(&live.cluster.workloads, &release.id).join(", ");
         if !pending.is_empty() {
-            tracing::warn!(release = %release.id, pending, "Release not ready");
+            let mut pairs = vec![("release", release.id.clone()), ("pending", pending)];
+            pairs.extend(of_kept(tools, &release.id).await.pairs(None));
+            logger::log(Level::Warn, "Release not ready", &pairs);
         }
     }
 }

@@ -54,6 +54,21 @@ fn waited_for(reason: &str) -> Option<String> {
     Some(format!("{kind} {name}"))
 }
 
+/// What is in the way of a release that nobody works at; nothing where that cannot be told.
+pub async fn of_kept(tools: &Toolbox, release: &str) -> Diagnosis {
+    let looked = tokio::time::timeout(LONGEST, worst(tools, release)).await;
+    looked.ok().and_then(Result::ok).flatten().unwrap_or_default()
+}
+
+async fn worst(tools: &Toolbox, release: &str) -> Result<Option<Diagnosis>, Error> {
+    let seen = Seen::of(tools, release).await?;
+    let trouble = seen.troubles(tools, release, "").await?.into_iter().next();
+    Ok(match trouble {
+        Some(trouble) => Some(told(tools, release, trouble, &seen.events).await),
+        None => None,
+    })
+}
+
 async fn look(tools: &Toolbox, release: &str, before: &str) -> Result<Option<Diagnosis>, Error> {
     let seen = Seen::of(tools, release).await?;
     let mut troubles = seen.troubles(tools, release, before).await?;

@@ -418,9 +418,20 @@ fn build_finding(state: &StateFile, error: BuildError) -> Finding {
         BuildError::Chart { release, chart, version, reason } => {
             missing_chart(state, &release, &chart, &version, &reason, &chart)
         }
-        BuildError::Other(reason) => Finding::error("helmfile", "Helmfile cannot be read")
-            .with("file", state.path.display())
-            .with("reason", reason),
+        BuildError::Other(reason) => {
+            // The helmfile itself was read before, unless it is a template.
+            let rendered = reason.starts_with("yaml: ");
+            let finding = Finding::error("helmfile", "Helmfile cannot be read")
+                .with("file", state.path.display())
+                .with("reason", reason);
+            if rendered {
+                finding.fix(
+                    "mend a values file that it names: the line is one of what that becomes when it is rendered",
+                )
+            } else {
+                finding
+            }
+        }
     }
 }
 

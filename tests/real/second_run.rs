@@ -213,7 +213,11 @@ fn what_only_looks_different_is_left_alone() {
     world.kubectl(&["delete", "pod", "--namespace", "kube-system", "--selector", "k8s-app=kube-dns"]);
     let gone = ["wait", "deployment/coredns", "-n", "kube-system", "--for=condition=Available=false"];
     world.kubectl(&[&gone[..], &["--timeout=90s"]].concat());
-    leaves_alone(&world, "a node switched off", &["WARN Release not ready", "Deployment/coredns 0/"]);
+    leaves_alone(
+        &world,
+        "a node switched off",
+        &["WARN Release not ready", "Deployment/coredns 0/", "kubectl describe nodes"],
+    );
     world.sandbox.release().unwrap();
     world.sandbox.set_node_ready("node-1", true).unwrap();
 }
