@@ -4,24 +4,32 @@
 //! the signal that they get when it dies.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 
 use crate::logger::escaped;
+use crate::run::near;
 
 /// How often the time on a line goes on.
 const TICK: Duration = Duration::from_millis(500);
 
-/// A turning sign that every font has, the time since the wait began, and what is waited for, cut at the edge.
-const LINE: &str = "{spinner} {elapsed:>4} {wide_msg}";
+/// A turning sign that every font has, the time since the wait began and what is left of it, and what is waited for, cut at
+/// the edge.
+const LINE: &str = "{spinner} {elapsed:>4}{left} {wide_msg}";
+
+/// When a wait began, and how long it goes on at most.
+pub type Bound = (Instant, Duration);
 
 static PICTURE: Mutex<Option<Picture>> = Mutex::new(None);
 
 struct Picture {
     all: MultiProgress,
-    lines: BTreeMap<String, ProgressBar>,
+    lines: BTreeMap<String, (ProgressBar, Option<Bound>)>,
 }
 
 fn picture() -> MutexGuard<'static, Option<Picture>> {
@@ -36,33 +44,49 @@ pub fn begin() {
 /// Takes it off the screen for good.
 pub fn end() {
     if let Some(Picture { all, lines }) = picture().take() {
-        lines.values().for_each(ProgressBar::finish_and_clear);
+        for (line, _) in lines.values() {
+            line.finish_and_clear();
+        }
         _ = all.clear();
     }
 }
 
-/// Shows a line under this name, or changes it. Tells whether there is a picture: otherwise a log line has to do.
-pub fn show(name: &str, text: impl FnOnce() -> String) -> bool {
+/// Shows a line under this name, or changes it; what is left of its time goes on by itself. Tells whether there is a picture:
+/// otherwise a log line has to do.
+pub fn show(name: &str, bound: Option<Bound>, text: impl FnOnce() -> String) -> bool {
     let mut picture = picture();
     let Some(Picture { all, lines }) = picture.as_mut() else { return false };
     let text = escaped(&text());
-    if let Some(line) = lines.get(name) {
+    if let Some((line, known)) = lines.get_mut(name) {
+        if *known != bound {
+            *known = bound;
+            set_style(line, bound);
+        }
         line.set_message(text);
         return true;
     }
     let line = all.add(ProgressBar::new_spinner().with_message(text));
-    if let Ok(style) = ProgressStyle::with_template(LINE) {
-        line.set_style(style.tick_chars("-\\|/ "));
-    }
+    set_style(&line, bound);
     line.enable_steady_tick(TICK);
-    lines.insert(name.to_owned(), line);
+    lines.insert(name.to_owned(), (line, bound));
     true
+}
+
+fn set_style(line: &ProgressBar, bound: Option<Bound>) {
+    let left = move |_: &ProgressState, words: &mut dyn Write| {
+        if let Some(left) = bound.and_then(|(start, deadline)| near(deadline, start.elapsed())) {
+            _ = write!(words, " ({:#} left)", HumanDuration(left));
+        }
+    };
+    if let Ok(style) = ProgressStyle::with_template(LINE) {
+        line.set_style(style.tick_chars("-\\|/ ").with_key("left", left));
+    }
 }
 
 /// Takes a line away.
 pub fn done(name: &str) {
     if let Some(Picture { all, lines }) = picture().as_mut()
-        && let Some(line) = lines.remove(name)
+        && let Some((line, _)) = lines.remove(name)
     {
         line.finish_and_clear();
         all.remove(&line);

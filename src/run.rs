@@ -58,11 +58,10 @@ impl Waiting {
         let elapsed = self.start.elapsed();
         let left = self.deadline.and_then(|deadline| left(deadline, elapsed));
         let words = || {
-            let mut values: Vec<_> = pairs.iter().map(|(_, value)| value.clone()).collect();
-            values.extend(left.iter().map(|left| format!("{left} left")));
+            let values: Vec<_> = pairs.iter().map(|(_, value)| value.as_str()).collect();
             format!("{}: {}", self.message, values.join(", "))
         };
-        if live::show(self.message, words) {
+        if live::show(self.message, self.deadline.map(|deadline| (self.start, deadline)), words) {
             return;
         }
         if now >= self.next {
@@ -83,9 +82,15 @@ impl Drop for Waiting {
 
 /// What is left of a deadline, once that is worth knowing: a quarter of it, or a minute.
 #[must_use]
-pub fn left(deadline: Duration, elapsed: Duration) -> Option<String> {
+pub fn near(deadline: Duration, elapsed: Duration) -> Option<Duration> {
     let left = deadline.saturating_sub(elapsed);
-    (left <= deadline / 4 || left <= Duration::from_mins(1)).then(|| seconds(left))
+    (left <= deadline / 4 || left <= Duration::from_mins(1)).then_some(left)
+}
+
+/// The same in words.
+#[must_use]
+pub fn left(deadline: Duration, elapsed: Duration) -> Option<String> {
+    near(deadline, elapsed).map(seconds)
 }
 
 /// A time for people: `0.8s`, `42.0s`, `2m19s`.

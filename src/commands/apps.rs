@@ -180,7 +180,7 @@ impl Run {
         let start = Instant::now();
         let group = self.actions.as_ref().map(|actions| actions.group(name));
         let line = format!("stage {name}");
-        live::show(&line, || line.clone());
+        live::show(&line, None, || line.clone());
         let result = work.await;
         live::done(&line);
         drop(group);

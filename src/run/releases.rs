@@ -42,7 +42,7 @@ impl<'a> Sync<'a> {
                 if let Some(release) = found {
                     tracing::info!(release = %release.id(), version = %release.version, "Syncing release");
                     self.running.insert(release.id(), (release, Instant::now()));
-                    live::show(&release.id(), || release.id());
+                    live::show(&release.id(), None, || release.id());
                 }
             }
             Progress::Synced { name } => {

@@ -233,7 +233,7 @@ fn say(release: &str, one: AtWork<'_>, pending: &str, due: bool) {
     let elapsed = one.since.elapsed();
     let left = super::left(one.deadline, elapsed);
     let pending = Some(pending).filter(|pending| !pending.is_empty());
-    if live::show(release, || words(release, pending, left.as_deref())) || !due {
+    if live::show(release, Some((one.since, one.deadline)), || words(release, pending)) || !due {
         return;
     }
     let mut pairs = vec![("release", release.to_owned()), ("elapsed", seconds(elapsed))];
@@ -243,10 +243,9 @@ fn say(release: &str, one: AtWork<'_>, pending: &str, due: bool) {
 }
 
 /// A line of the live picture.
-fn words(release: &str, pending: Option<&str>, left: Option<&str>) -> String {
+fn words(release: &str, pending: Option<&str>) -> String {
     let pending = pending.map(|pending| format!(": {pending}")).unwrap_or_default();
-    let left = left.map(|left| format!(", {left} left")).unwrap_or_default();
-    format!("{release}{pending}{left}")
+    format!("{release}{pending}")
 }
 
 #[cfg(test)]

@@ -12,7 +12,12 @@ fn still(frame: &str, columns: usize) -> String {
     let is_moving = |line: &str| {
         let rest = line.strip_prefix(['-', '\\', '|', '/', ' '])?;
         let (seconds, rest) = rest.trim_start().split_once("s ")?;
-        seconds.parse::<u32>().is_ok().then(|| format!("* [N]s {}", rest.trim_end()))
+        seconds.parse::<u32>().ok()?;
+        let counted = rest.strip_prefix('(').and_then(|rest| rest.split_once("s left) "));
+        Some(match counted {
+            Some((_, rest)) => format!("* [N]s ([N]s left) {}", rest.trim_end()),
+            None => format!("* [N]s {}", rest.trim_end()),
+        })
     };
     let line = |line: &str| {
         if is_moving(line).is_none() {
@@ -99,6 +104,31 @@ fn a_failing_run() {
     [TS] INFO Ending helmfile, for waiting does not mend the release release="kube-system/cilium" 
     [TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="container operator: ImagePullBackOff: Back-off pulling image \"quay.io/x:1\": ErrImagePull: not found" reason="it was ended early, for waiting does not mend it" cause="the registry has no such image or tag" log="[LOG]" fix="correct the image's tag in the values, or the chart's version" go_on="k3s-boot apps --fail-fast --from apps"
     "#);
+}
+
+#[test]
+fn what_is_left_of_the_time_goes_on_by_itself() {
+    let listener = Listener::new();
+    let boot = at_work(&listener, &json!({"phase": "Pending"})).args(&["--release-timeout", "50s"]);
+    let mut terminal = boot.start_on_terminal(24, 60);
+    let helmfile = listener.accept();
+    let mut seen = Vec::new();
+    // Nothing changes in the cluster meanwhile, so nothing is looked at again.
+    while seen.len() < 3 {
+        let known = seen.clone();
+        let left = |frame: &str| {
+            let (before, _) =
+                frame.lines().find(|line| line.contains("cilium: Deployment/"))?.split_once("s left)")?;
+            let (_, left) = before.rsplit_once('(')?;
+            left.parse::<u32>().ok().filter(|left| !known.contains(left))
+        };
+        let frame = terminal.frame(|frame| left(frame).is_some());
+        seen.push(left(&frame).unwrap());
+    }
+    assert!(seen.is_sorted_by(|one, next| one > next), "{seen:?}");
+    assert!(seen[0] - seen[2] < 10, "more often than the cluster is looked at: {seen:?}");
+    helmfile.go();
+    assert_eq!(terminal.wait().code(), 0);
 }
 
 #[test]
