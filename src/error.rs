@@ -248,10 +248,14 @@ impl Error {
 fn more_time(stage: &str) -> &'static str {
     match stage {
         "nodes" => {
-            "start k3s on the nodes that are missing, or lower --nodes; --nodes-timeout gives them more time"
+            "start k3s on the nodes that are missing, or lower --nodes; --nodes-timeout, and --timeout for all, give them more time"
         }
-        "verify" => "k3s-boot status  # tells what is not ready and why; --verify-timeout gives it more time",
-        _ => "k3s-boot status  # tells what is not ready and why; --release-timeout gives it more time",
+        "verify" => {
+            "k3s-boot status  # tells what is not ready and why; --verify-timeout, and --timeout for all, give it more time"
+        }
+        _ => {
+            "k3s-boot status  # tells what is not ready and why; --release-timeout, and --timeout for all, give it more time"
+        }
     }
 }
 

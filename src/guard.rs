@@ -4,6 +4,7 @@ use crate::check::Finding;
 use crate::desired::{Desired, STAND_IN};
 use crate::observed::Live;
 use crate::observed::cluster::LEASE;
+use crate::observed::workloads::Workload;
 use crate::settings::Settings;
 use crate::url::without_credentials;
 use crate::verify::Asked;
@@ -111,7 +112,7 @@ pub fn judge(settings: &Settings, desired: &Desired, live: &Live) -> Verdict {
     runs.extend(releases.map(|release| format!("Helm release {release}")));
     let workloads = live.cluster.workloads.iter().filter(|workload| workload.namespace != "kube-system");
     let workloads = workloads.filter(|workload| workload.release().is_none());
-    runs.extend(workloads.map(|one| format!("{} {}/{}", one.kind, one.namespace, one.name)));
+    runs.extend(workloads.map(Workload::object));
     if runs.is_empty() { Verdict::Fresh } else { Verdict::Unknown(runs) }
 }
 
@@ -213,7 +214,6 @@ mod tests {
     use crate::observed::claims::{Claim, Claims};
     use crate::observed::cluster::Lease;
     use crate::observed::helm::Stored;
-    use crate::observed::workloads::Workload;
 
     fn desired(url: &str) -> Desired {
         let text = format!(

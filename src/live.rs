@@ -13,7 +13,6 @@ use indicatif::{
 };
 
 use crate::logger::escaped;
-use crate::run::near;
 
 /// How often the time on a line goes on.
 const TICK: Duration = Duration::from_millis(500);
@@ -81,6 +80,13 @@ fn set_style(line: &ProgressBar, bound: Option<Bound>) {
     if let Ok(style) = ProgressStyle::with_template(LINE) {
         line.set_style(style.tick_chars("-\\|/ ").with_key("left", left));
     }
+}
+
+/// What is left of a deadline, once that is worth knowing: a quarter of it, or a minute.
+#[must_use]
+pub fn near(deadline: Duration, elapsed: Duration) -> Option<Duration> {
+    let left = deadline.saturating_sub(elapsed);
+    (left <= deadline / 4 || left <= Duration::from_mins(1)).then_some(left)
 }
 
 /// Takes a line away.

@@ -80,17 +80,10 @@ impl Drop for Waiting {
     }
 }
 
-/// What is left of a deadline, once that is worth knowing: a quarter of it, or a minute.
-#[must_use]
-pub fn near(deadline: Duration, elapsed: Duration) -> Option<Duration> {
-    let left = deadline.saturating_sub(elapsed);
-    (left <= deadline / 4 || left <= Duration::from_mins(1)).then_some(left)
-}
-
-/// The same in words.
+/// What is left of a deadline, once that is worth knowing, in words.
 #[must_use]
 pub fn left(deadline: Duration, elapsed: Duration) -> Option<String> {
-    near(deadline, elapsed).map(seconds)
+    live::near(deadline, elapsed).map(seconds)
 }
 
 /// A time for people: `0.8s`, `42.0s`, `2m19s`.

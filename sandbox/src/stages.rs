@@ -112,20 +112,12 @@ impl Stages {
     fn ask(&mut self, node: &str) -> Result<()> {
         self.asked += 1;
         let asked = self.asked.to_string();
-        let stage = json!({
-            "apiVersion": "kwok.x-k8s.io/v1alpha1",
-            "kind": "Stage",
-            "metadata": {"name": ANSWERS},
-            "spec": {
-                "resourceRef": {"apiGroup": "v1", "kind": "Node"},
-                "selector": {"matchExpressions": [
-                    {"key": format!(".metadata.annotations[{ANSWERED:?}]"), "operator": "NotIn", "values": [asked]},
-                ]},
-                "next": {"patches": [
-                    {"type": "merge", "template": json!({"metadata": {"annotations": {ANSWERED: asked}}}).to_string()},
-                ]},
-            },
-        });
+        let unanswered = json!([
+            {"key": format!(".metadata.annotations[{ANSWERED:?}]"), "operator": "NotIn", "values": [asked]},
+        ]);
+        let template = json!({"metadata": {"annotations": {ANSWERED: asked}}}).to_string();
+        let answer = json!({"patches": [{"type": "merge", "template": template}]});
+        let stage = stage(ANSWERS, "Node", &unanswered, &answer);
         self.client.apply(&format!("{STAGES}/{ANSWERS}"), &stage)?;
         // It looks at a node again only when that changes.
         self.client.merge(node, &json!({"metadata": {"annotations": {ASKED: asked}}})).map(drop)
@@ -134,7 +126,8 @@ impl Stages {
     /// Pods that begin from now on do not get ready if they match.
     pub(crate) fn hold(&mut self, hold: Hold) -> Result<()> {
         let name = format!("{PLAYED}-{}", self.holds.len() + 1);
-        let played = hold.play.map(|play| (stage(&name, &hold, &play), hold.namespace.clone(), play.said));
+        let played =
+            hold.play.map(|play| (played_stage(&name, &hold, &play), hold.namespace.clone(), play.said));
         self.holds.push(hold);
         self.update()?;
         let Some((stage, namespace, said)) = played else { return Ok(()) };
@@ -217,23 +210,30 @@ impl Hold {
 
 /// The stage that brings pods into a state, once, when a node has them. The phase stays Pending, so that the stage
 /// `pod-ready` takes them when it may: kwok's own stages look at nothing else.
-fn stage(name: &str, hold: &Hold, play: &PodPlay) -> Value {
+fn played_stage(name: &str, hold: &Hold, play: &PodPlay) -> Value {
     let (reason, message) = play.warning;
+    let matches = json!([
+        {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"},
+        {"key": ".status.startTime", "operator": "DoesNotExist"},
+        {"key": hold.names(), "operator": "Exists"},
+    ]);
+    let next = json!({
+        "event": {"type": "Warning", "reason": reason, "message": message},
+        "statusTemplate": play.state.template(),
+    });
+    stage(name, "Pod", &matches, &next)
+}
+
+/// What happens `next` to those objects of a kind that match all expressions.
+fn stage(name: &str, kind: &str, expressions: &Value, next: &Value) -> Value {
     json!({
         "apiVersion": "kwok.x-k8s.io/v1alpha1",
         "kind": "Stage",
         "metadata": {"name": name},
         "spec": {
-            "resourceRef": {"apiGroup": "v1", "kind": "Pod"},
-            "selector": {"matchExpressions": [
-                {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"},
-                {"key": ".status.startTime", "operator": "DoesNotExist"},
-                {"key": hold.names(), "operator": "Exists"},
-            ]},
-            "next": {
-                "event": {"type": "Warning", "reason": reason, "message": message},
-                "statusTemplate": play.state.template(),
-            },
+            "resourceRef": {"apiGroup": "v1", "kind": kind},
+            "selector": {"matchExpressions": expressions},
+            "next": next,
         },
     })
 }

@@ -15,8 +15,7 @@ pub struct Lacked(BTreeMap<String, BTreeSet<String>>);
 impl Lacked {
     /// What of a release (`namespace/name`) is gone, by the workloads that are in its namespace now.
     pub fn gone(&mut self, release: &str, workloads: &[Workload]) -> Vec<Trouble> {
-        let object = |one: &Workload| format!("{} {}/{}", one.kind, one.namespace, one.name);
-        let there: BTreeSet<_> = workloads.iter().map(object).collect();
+        let there: BTreeSet<_> = workloads.iter().map(Workload::object).collect();
         let lacked = self.0.entry(release.to_owned()).or_default();
         lacked.retain(|one| !there.contains(one));
         let troubles = lacked.iter().map(|one| Trouble {
@@ -27,7 +26,7 @@ impl Lacked {
         });
         let troubles = troubles.collect();
         let lasting = lacking(workloads, release).filter(|one| LASTING.contains(&one.kind.as_str()));
-        lacked.extend(lasting.map(object));
+        lacked.extend(lasting.map(Workload::object));
         troubles
     }
 }

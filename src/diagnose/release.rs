@@ -42,7 +42,7 @@ pub fn of_workload(workload: &Workload, pods: &[Pod], warnings: Warnings<'_>) ->
     let unsaid = (workload.kind == CLAIM).then(|| format!("{CLAIM} not bound"));
     let refused = event.is_some_and(|event| event.reason == "FailedCreate");
     Some(Trouble {
-        object: format!("{} {}/{}", workload.kind, workload.namespace, workload.name),
+        object: workload.object(),
         stage: if refused { Stage::Refused } else { Stage::Warned },
         state: said.or(unsaid)?,
         crashed: None,

@@ -106,6 +106,12 @@ impl Workload {
         hook && self.namespace == namespace && instance
     }
 
+    /// Such as `DaemonSet kube-system/cilium`.
+    #[must_use]
+    pub fn object(&self) -> String {
+        format!("{} {}/{}", self.kind, self.namespace, self.name)
+    }
+
     /// Such as `DaemonSet/cilium 0/3`.
     #[must_use]
     pub fn words(&self) -> String {

@@ -324,7 +324,7 @@ impl<C: Fn(&str) -> String> Make<'_, C> {
     fn unready(&self, workload: &Workload) -> Unready {
         let warnings = self.seen.standing.warnings.as_deref().unwrap_or_default();
         Unready {
-            object: format!("{} {}/{}", workload.kind, workload.namespace, workload.name),
+            object: workload.object(),
             have: workload.have,
             want: workload.want,
             event: last_about(warnings, workload).map(|event| self.event(event)),

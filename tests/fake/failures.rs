@@ -90,7 +90,7 @@ fn a_release_fails() {
 fn a_release_does_not_get_ready_in_time() {
     let ran = sync_fails("resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1\n  context deadline exceeded").run();
     assert_eq!(ran.code(), 6);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]" fix="k3s-boot status  # tells what is not ready and why; --release-timeout gives it more time" go_on="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]" fix="k3s-boot status  # tells what is not ready and why; --release-timeout, and --timeout for all, give it more time" go_on="k3s-boot apps --from apps""#);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn too_few_nodes_come_in_time() {
     let ran = Boot::new().args(&["--nodes", "2", "--timeout", &millis(soon())]).run();
     assert_eq!(ran.code(), 6);
     assert!(ran.mutating().is_empty());
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Deadline passed stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" log="[LOG]" fix="start k3s on the nodes that are missing, or lower --nodes; --nodes-timeout gives them more time""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Deadline passed stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" log="[LOG]" fix="start k3s on the nodes that are missing, or lower --nodes; --nodes-timeout, and --timeout for all, give them more time""#);
 }
 
 #[test]
