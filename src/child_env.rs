@@ -9,8 +9,8 @@ use crate::process::own::{self, Identity};
 use crate::settings::Settings;
 use crate::url::Url;
 
-/// These choose cluster, namespace, file or binary, and would beat what we pass explicitly; they are removed and
-/// named. (`HELM_KUBEAPISERVER` beats `--kubeconfig`: tried with helm 4.2.)
+/// These choose cluster, namespace, file or binary, and would beat what is passed explicitly; they are dropped and
+/// logged. (`HELM_KUBEAPISERVER` beats `--kubeconfig`: tried with helm 4.2.)
 const LEAD_ELSEWHERE: [&str; 7] = [
     "HELM_NAMESPACE",
     "HELMFILE_FILE_PATH",
@@ -21,17 +21,25 @@ const LEAD_ELSEWHERE: [&str; 7] = [
     "KUBERNETES_MASTER",
 ];
 
-/// These change what the tools print or make them ask; nothing is lost with them, so they go without a word.
-const CHANGE_OUTPUT: [&str; 9] = [
+/// These are dropped without a log line. Some change what the tools print or make them ask. Those that Kubernetes sets in a
+/// pod make client-go take the pod's own namespace for a context that names none (client-go 0.36,
+/// `tools/clientcmd/client_config.go`).
+const DROPPED: [&str; 14] = [
+    // At its higher levels the AWS SDK of helmfile logs requests with all that is in them.
+    "AWS_SDK_GO_LOG_LEVEL",
     "CLICOLOR_FORCE",
     "FORCE_COLOR",
     "HELM_DEBUG",
+    "HELMFILE_AWS_SDK_LOG_LEVEL",
     "HELMFILE_CACHE_HOME",
     "HELMFILE_DEBUG",
     "HELMFILE_INTERACTIVE",
     "HELMFILE_LOG_LEVEL",
     "HELMFILE_QUIET",
+    "KUBERNETES_SERVICE_HOST",
+    "KUBERNETES_SERVICE_PORT",
     "LOG_LEVEL",
+    "POD_NAMESPACE",
 ];
 
 /// Identities for decrypting: secrets that only sops needs, and helmfile where values refer to encrypted files.
@@ -54,17 +62,23 @@ fn leads_elsewhere(name: &str) -> bool {
     LEAD_ELSEWHERE.contains(&name) || name.starts_with("HELM_KUBE")
 }
 
-/// Builds it. Temporary files go to `temp`.
+/// Builds it. Temporary files go to `temp`; `current_context` is the kubeconfig file that selects the target's context.
 #[must_use]
-pub fn build(env: &Env, settings: &Settings, target: &Target, temp: &Path) -> ChildEnv {
+pub fn build(
+    env: &Env,
+    settings: &Settings,
+    target: &Target,
+    temp: &Path,
+    current_context: &Path,
+) -> ChildEnv {
     let mut removed = Vec::new();
-    let ours = ours(settings, target, temp);
+    let ours = ours(settings, target, temp, current_context);
     let mut vars = Vec::new();
     for (name, value) in env.iter() {
         let text = name.to_string_lossy();
         if leads_elsewhere(&text) {
             removed.push(text.into_owned());
-        } else if !CHANGE_OUTPUT.contains(&text.as_ref()) && !ours.iter().any(|(known, _)| *known == text) {
+        } else if !DROPPED.contains(&text.as_ref()) && !ours.iter().any(|(known, _)| *known == text) {
             vars.push((name.to_owned(), value.to_owned()));
         }
     }
@@ -75,18 +89,27 @@ pub fn build(env: &Env, settings: &Settings, target: &Target, temp: &Path) -> Ch
     ChildEnv { vars, removed }
 }
 
-fn ours(settings: &Settings, target: &Target, temp: &Path) -> Vec<(&'static str, OsString)> {
-    let mut kubeconfig = OsString::new();
+fn ours(
+    settings: &Settings,
+    target: &Target,
+    temp: &Path,
+    current_context: &Path,
+) -> Vec<(&'static str, OsString)> {
+    // Of a list, the first file that names a current context wins, also for hooks that call plain `kubectl` or `helm`.
+    let mut kubeconfig = current_context.as_os_str().to_owned();
     for file in &target.files {
-        if !kubeconfig.is_empty() {
-            kubeconfig.push(":");
-        }
+        kubeconfig.push(":");
         kubeconfig.push(file);
     }
     let mut ours = vec![
         ("KUBECONFIG", kubeconfig),
+        // Preferences in the user's home change what commands do (kubectl 1.34 and later; the second one before that).
+        ("KUBERC", OsString::from("off")),
+        ("KUBECTL_KUBERC", OsString::from("false")),
         ("ROOT_DIR", settings.root.clone().into_os_string()),
         ("TMPDIR", temp.as_os_str().to_owned()),
+        // helmfile writes rendered values there, which may be secret.
+        ("HELMFILE_TEMPDIR", temp.as_os_str().to_owned()),
         ("NO_COLOR", OsString::from("1")),
         (own::RUN, OsString::from(Identity::own().to_string())),
         // Both programs would ask a server for their newest version.
@@ -156,7 +179,7 @@ mod tests {
             let env = Env::from_vars(vars.iter().copied(), folder.into());
             let cli = Cli::try_parse_from(["k3s-boot", "check"]).unwrap();
             let settings = Settings::resolve(&cli.global, &Checks::default(), &env);
-            let vars = build(&env, &settings, &Target::default(), folder).vars;
+            let vars = build(&env, &settings, &Target::default(), folder, folder).vars;
             vars.into_iter().filter(|(name, _)| name == "GOGC").map(|(_, value)| value).collect::<Vec<_>>()
         };
         assert_eq!(of(&[]), ["400"]);

@@ -58,6 +58,10 @@ impl Failed {
 }
 
 /// Everything needed to run tools. A program that is not there cannot be started; a rule says so.
+///
+/// # Errors
+///
+/// A file of the run's own folder cannot be written.
 fn toolbox(
     settings: &Settings,
     env: &Env,
@@ -65,11 +69,13 @@ fn toolbox(
     scratch: &Scratch,
     stop: Stop,
     transcript: &Transcript,
-) -> Toolbox {
+) -> Result<Toolbox, Error> {
     let target = files.target.clone().unwrap_or_default();
-    let ChildEnv { vars, removed } = child_env::build(env, settings, &target, scratch.path());
+    let current_context = target.write_current_context(scratch.path())?;
+    let ChildEnv { vars, removed } =
+        child_env::build(env, settings, &target, scratch.path(), &current_context);
     if !removed.is_empty() {
-        tracing::warn!(envs = %removed.join(" "), reason = "they could lead to another cluster", "Variables kept from the tools");
+        tracing::warn!(envs = %removed.join(" "), reason = "they could select another cluster", "Ignoring environment variables");
     }
     let path = |name: &str| {
         let found = files.programs.iter().find(|program| program.name == name);
@@ -81,12 +87,12 @@ fn toolbox(
         sops: path("sops"),
         helm: path("helm"),
     };
-    Toolbox {
+    Ok(Toolbox {
         runner: Runner::new(vars, stop, transcript.clone()),
         programs,
         target,
         clock: Clock::new(settings.timeout),
         request_timeout: settings.request_timeout,
         api: Api::new(scratch.path()),
-    }
+    })
 }

@@ -6,9 +6,11 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde_json::json;
 use x509_parser::pem::parse_x509_pem;
 
 use crate::check::Finding;
+use crate::error::Error;
 use crate::files;
 use crate::observed::{Known, LATEST};
 use crate::yaml;
@@ -26,6 +28,23 @@ pub struct Target {
     pub server: String,
     /// When its client certificate holds; `None` when it has none.
     pub certificate: Option<Known<Validity>>,
+}
+
+impl Target {
+    /// Writes a kubeconfig that holds nothing but the name of the current context, and no credentials: in front of the
+    /// user's own files it makes the target the current context of every program that reads them.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn write_current_context(&self, folder: &Path) -> Result<PathBuf, Error> {
+        let path = folder.join("current-context.yaml");
+        let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": self.context});
+        match std::fs::write(&path, config.to_string()) {
+            Ok(()) => Ok(path),
+            Err(source) => Err(Error::File { action: "write", path, source }),
+        }
+    }
 }
 
 /// When a certificate holds.

@@ -9,8 +9,16 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// These lead the tools somewhere, so the tests look at their values.
-const SHOWN: [&str; 6] =
-    ["HELMFILE_CACHE_HOME", "KUBECONFIG", "NO_COLOR", "ROOT_DIR", "SOPS_AGE_KEY_FILE", "TMPDIR"];
+const SHOWN: [&str; 8] = [
+    "HELMFILE_CACHE_HOME",
+    "HELMFILE_TEMPDIR",
+    "KUBECONFIG",
+    "KUBERC",
+    "NO_COLOR",
+    "ROOT_DIR",
+    "SOPS_AGE_KEY_FILE",
+    "TMPDIR",
+];
 
 /// What a call brings besides its arguments.
 pub(crate) struct Brought<'a> {
@@ -32,12 +40,16 @@ pub(crate) fn note(
     let canary_in_env: Vec<_> =
         env.iter().filter(|(_, value)| holds_canary(value)).map(|(name, _)| name).collect();
     let shown: BTreeMap<_, _> = SHOWN.iter().map(|name| (name, env.get(*name))).collect();
+    // Of a list of kubeconfigs, the first one that names a current context wins.
+    let first_kubeconfig = env.get("KUBECONFIG").and_then(|list| list.split(':').next());
+    let first_kubeconfig = first_kubeconfig.and_then(|path| std::fs::read_to_string(path).ok());
     let pid = nix::unistd::getpid();
     let mut entry = json!({
         "tool": tool,
         "argv": args,
         "cwd": std::env::current_dir()?,
         "env": shown,
+        "first_kubeconfig": first_kubeconfig,
         "env_names": env.keys().collect::<Vec<_>>(),
         "canary_in_argv": args.iter().any(|arg| holds_canary(arg)),
         "canary_in_env": canary_in_env,

@@ -87,7 +87,7 @@ async fn look(
     redactor.add(child_env::secrets(env));
     let files = gather::files(settings, redactor);
     let scratch = Scratch::new(&settings.temp)?;
-    let tools = toolbox(settings, env, &files, &scratch, stop, transcript);
+    let tools = toolbox(settings, env, &files, &scratch, stop, transcript)?;
     let picture =
         Box::pin(gather::gather(&tools, settings, files, &scratch, redactor, Purpose::Check, &mut ()))
             .await?;

@@ -80,7 +80,7 @@ async fn make(
         return Err(Error::Preflight(files.problems));
     }
     let scratch = Scratch::new(&settings.temp)?;
-    let tools = toolbox(settings, env, &files, &scratch, stop, transcript);
+    let tools = toolbox(settings, env, &files, &scratch, stop, transcript)?;
     let purpose = if manifests { Purpose::Everything } else { Purpose::Plan };
     let picture =
         Box::pin(gather::gather(&tools, settings, files, &scratch, redactor, purpose, &mut ())).await?;

@@ -82,7 +82,7 @@ async fn work(
     }
     problems.iter().for_each(Finding::log);
     let scratch = Scratch::new(&settings.temp)?;
-    let tools = toolbox(settings, env, &files, &scratch, stop, transcript);
+    let tools = toolbox(settings, env, &files, &scratch, stop, transcript)?;
     let live = gather::locks(&tools).await?;
     if let Some(other) = guard::other_pin(settings, &live.cluster.uid) {
         return Err(Error::Preflight(vec![other]));

@@ -70,7 +70,7 @@ async fn run(
     let scratch = Scratch::new(&settings.temp)?;
     // Nothing is kept of what kubectl says: it may run for days.
     let transcript = Transcript::new(None, "status", redactor.clone());
-    let mut tools = toolbox(settings, env, &files, &scratch, stop, &transcript);
+    let mut tools = toolbox(settings, env, &files, &scratch, stop, &transcript)?;
     let named = Named::read(settings);
     let mut lost: Option<Vec<Finding>> = None;
     let mut answered = false;

@@ -91,7 +91,9 @@ fn a_first_run() {
     for call in &ran.calls {
         let env = &call["env"];
         let path = |name: &str| boot.path(name).display().to_string();
-        assert_eq!(env["KUBECONFIG"], path("kubeconfig"));
+        assert_eq!(kubeconfigs(call), [path("kubeconfig")]);
+        assert_eq!(env["KUBERC"], "off");
+        assert_eq!(env["HELMFILE_TEMPDIR"], env["TMPDIR"]);
         assert_eq!(env["ROOT_DIR"], path("root"));
         assert_eq!(env["NO_COLOR"], "1");
         let temp = env["TMPDIR"].as_str().unwrap();
@@ -353,6 +355,16 @@ fn no_secret_shows_at_debug_level() {
     );
 }
 
+/// The user's kubeconfig files that a tool got. In front of them there is one that makes the target the current context, and
+/// holds nothing else.
+#[track_caller]
+fn kubeconfigs(call: &Value) -> Vec<String> {
+    let list = call["env"]["KUBECONFIG"].as_str().unwrap();
+    let first: Value = serde_json::from_str(call["first_kubeconfig"].as_str().unwrap()).unwrap();
+    assert_eq!(first, json!({"apiVersion": "v1", "kind": "Config", "current-context": "default"}), "{call}");
+    list.split(':').skip(1).map(ToOwned::to_owned).collect()
+}
+
 #[test]
 fn relative_paths_become_absolute() {
     let boot = Boot::new()
@@ -363,10 +375,8 @@ fn relative_paths_become_absolute() {
     assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
     for call in &ran.calls {
         // As it was given, from where it was given: what it leads to is the same for a tool in any folder.
-        assert_eq!(
-            call["env"]["KUBECONFIG"],
-            boot.path("root/bootstrap/../../kubeconfig").display().to_string()
-        );
+        let kubeconfig = boot.path("root/bootstrap/../../kubeconfig").display().to_string();
+        assert_eq!(kubeconfigs(call), [kubeconfig]);
         let key = boot.path("root/bootstrap/../age.key").display().to_string();
         assert_eq!(call["env"]["SOPS_AGE_KEY_FILE"], key);
         assert_eq!(call["env"]["ROOT_DIR"], boot.path("root").display().to_string());
@@ -404,17 +414,20 @@ fn what_leads_tools_to_another_cluster_is_kept_from_them_and_named() {
         "HELMFILE_KUBE_CONTEXT",
         "HELMFILE_NAMESPACE",
     ];
-    let boot = elsewhere.iter().fold(Boot::new(), |boot, name| boot.env(name, "elsewhere"));
+    // These are dropped without a word: they are set by a pod's kubelet, or print what is secret.
+    let dropped =
+        ["KUBERNETES_SERVICE_HOST", "POD_NAMESPACE", "HELMFILE_AWS_SDK_LOG_LEVEL", "AWS_SDK_GO_LOG_LEVEL"];
+    let boot = elsewhere.iter().chain(&dropped).fold(Boot::new(), |boot, name| boot.env(name, "elsewhere"));
     let ran = boot
         .env("HELM_DRIVER", "secret")
         .env("HELMFILE_ENVIRONMENT", "default")
         .env("LOG_LEVEL", "warn")
         .run();
     assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
-    assert_snapshot!(ran.stdout, @r#"[TS] WARN Variables kept from the tools envs="HELMFILE_FILE_PATH HELMFILE_HELM_BINARY HELMFILE_KUBE_CONTEXT HELMFILE_NAMESPACE HELM_KUBEAPISERVER HELM_KUBECONTEXT HELM_KUBETOKEN HELM_NAMESPACE" reason="they could lead to another cluster""#);
+    assert_snapshot!(ran.stdout, @r#"[TS] WARN Ignoring environment variables envs="HELMFILE_FILE_PATH HELMFILE_HELM_BINARY HELMFILE_KUBE_CONTEXT HELMFILE_NAMESPACE HELM_KUBEAPISERVER HELM_KUBECONTEXT HELM_KUBETOKEN HELM_NAMESPACE" reason="they could select another cluster""#);
     for call in &ran.calls {
         let names: Vec<_> = call["env_names"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-        assert!(elsewhere.iter().all(|name| !names.contains(name)), "{names:?}");
+        assert!(elsewhere.iter().chain(&dropped).all(|name| !names.contains(name)), "{names:?}");
         // Only a setting of ours changes what the tools themselves say.
         assert!(!names.contains(&"LOG_LEVEL"), "{names:?}");
         assert!(names.contains(&"HELM_DRIVER") && names.contains(&"HELMFILE_ENVIRONMENT"), "{names:?}");
@@ -430,9 +443,9 @@ fn a_list_of_kubeconfigs_reaches_the_tools_as_a_list() {
     assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
     let warnings: Vec<_> = ran.stdout.lines().filter(|line| line.contains(" WARN ")).collect();
     assert_snapshot!(warnings.join("\n"), @r#"[TS] WARN Kubeconfig file of the list not found file="[TMP]/gone" fix="take it out of KUBECONFIG""#);
-    let there = format!("{}:{}", boot.path("kubeconfig").display(), boot.path("second").display());
+    let there = ["kubeconfig", "second"].map(|name| boot.path(name).display().to_string());
     for call in &ran.calls {
-        assert_eq!(call["env"]["KUBECONFIG"], there);
+        assert_eq!(kubeconfigs(call), there);
         let args = call["argv"].as_array().unwrap();
         assert!(!args.iter().any(|arg| arg == "--kubeconfig"), "the flag takes no list: {call}");
     }
