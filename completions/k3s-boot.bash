@@ -121,7 +121,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__apps)
-            opts="-y -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --only --from --skip --release-timeout --nodes-timeout --verify-timeout --fail-fast --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --wait-lock --cluster --yes --dry-run --list --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-y -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --release-timeout --nodes-timeout --verify-timeout --fail-fast --wait-lock --yes --dry-run --list --only --from --skip --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -147,18 +147,6 @@ _k3s__boot() {
                     COMPREPLY=($(compgen -W "versions releases mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles renders ownership flux-owned newer drift flux-state" -- "${cur}"))
                     return 0
                     ;;
-                --only)
-                    COMPREPLY=($(compgen -W "nodes namespaces secrets crds apps verify" -- "${cur}"))
-                    return 0
-                    ;;
-                --from)
-                    COMPREPLY=($(compgen -W "nodes namespaces secrets crds apps verify" -- "${cur}"))
-                    return 0
-                    ;;
-                --skip)
-                    COMPREPLY=($(compgen -W "nodes namespaces secrets crds apps verify" -- "${cur}"))
-                    return 0
-                    ;;
                 --release-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -169,6 +157,22 @@ _k3s__boot() {
                     ;;
                 --verify-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --wait-lock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -W "nodes namespaces secrets crds apps verify" -- "${cur}"))
+                    return 0
+                    ;;
+                --from)
+                    COMPREPLY=($(compgen -W "nodes namespaces secrets crds apps verify" -- "${cur}"))
+                    return 0
+                    ;;
+                --skip)
+                    COMPREPLY=($(compgen -W "nodes namespaces secrets crds apps verify" -- "${cur}"))
                     return 0
                     ;;
                 --release)
@@ -195,11 +199,11 @@ _k3s__boot() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --wait-lock)
+                --cluster)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --cluster)
+                --moved-from)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -371,7 +375,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__diff)
-            opts="-o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --manifests --exit-code --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --manifests --exit-code --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -418,6 +422,14 @@ _k3s__boot() {
                     return 0
                     ;;
                 --uninstall)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cluster)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --moved-from)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

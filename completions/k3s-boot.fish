@@ -102,6 +102,10 @@ flux-owned\t''
 newer\t''
 drift\t''
 flux-state\t''"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release-timeout -d 'Deadline of one release, unless the helmfile sets a shorter one [default: 15m]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l nodes-timeout -d 'Deadline of waiting for nodes to register [default: 10m]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l verify-timeout -d 'Deadline of waiting for Flux to sync [default: 10m]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l wait-lock -d 'How long to wait for another run to end; at least until it is seen that it lives [default: 15s]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l only -d 'Do this stage and no other' -r -f -a "nodes\t'Wait until the nodes have registered'
 namespaces\t'Make the namespaces'
 secrets\t'Apply the age key and the other secrets'
@@ -120,17 +124,14 @@ secrets\t'Apply the age key and the other secrets'
 crds\t'Sync the helmfile for custom resource definitions'
 apps\t'Sync the helmfile for everything else'
 verify\t'Wait until Flux has taken over'"
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release-timeout -d 'Deadline of one release, unless the helmfile sets a shorter one [default: 15m]' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l nodes-timeout -d 'Deadline of waiting for nodes to register [default: 10m]' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l verify-timeout -d 'Deadline of waiting for Flux to sync [default: 10m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release -d 'Sync this release (NAME or NAMESPACE/NAME; more than once for more) and what it needs that is not installed, and no other' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l skip-release -d 'Leave this release out; what needs it is synced all the same' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l take -d 'With --force, sync this release although Flux or k3s owns it' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l downgrade -d 'Lower this release to the version of the helmfile, although a newer one is installed' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l fix-drift -d 'Set fields of this release back that somebody has changed in the cluster' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l uninstall -d 'Remove this release, for which the helmfile says `installed: false`' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l wait-lock -d 'How long to wait for another run to end; at least until it is seen that it lives [default: 15s]' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l cluster -d 'UID of kube-system of the cluster that is meant, when nothing else tells that it is the right one' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l cluster -d 'UID of the namespace kube-system of the target cluster, if nothing else identifies it' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l moved-from -d 'Former address of this repository: accept a cluster that was bootstrapped or is synced from it (repeatable)' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l context -d 'Kubeconfig context [default: the current one]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
@@ -149,11 +150,11 @@ json\t'One JSON document; one a line with `status --watch`'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l allow-hooks -d 'Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l strict -d 'Treat warnings as errors'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l fail-fast -d 'End as soon as a pod cannot be placed, an image not be pulled, or a container crashes again and again; such things often mend by themselves while a cluster comes up, so that they are only warned of otherwise'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l force -d 'Sync releases that are as wanted, too; never those that Flux or k3s owns'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l rotate-age-key -d 'Replace the age key in the cluster, although the key file does not hold it'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s y -l yes -d 'Answer yes to questions; but whether this is the right cluster is answered with --cluster alone'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l dry-run -d 'Show what would be done, as `k3s-boot diff` does, and do nothing'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l list -d 'List the stages and the releases of each, without asking the cluster, and do nothing'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l force -d 'Sync releases that are as wanted, too; never those that Flux or k3s owns'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l rotate-age-key -d 'Replace the age key in the cluster, although the key file does not hold it'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l nodes -d 'Nodes to expect; they need not be Ready [default: 1]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l timeout -d 'Deadline of the whole run, such as `30m` [default: 30m]' -r
@@ -351,6 +352,8 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l take -d 'With
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l downgrade -d 'Lower this release to the version of the helmfile, although a newer one is installed' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l fix-drift -d 'Set fields of this release back that somebody has changed in the cluster' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l uninstall -d 'Remove this release, for which the helmfile says `installed: false`' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l cluster -d 'UID of the namespace kube-system of the target cluster, if nothing else identifies it' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l moved-from -d 'Former address of this repository: accept a cluster that was bootstrapped or is synced from it (repeatable)' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l context -d 'Kubeconfig context [default: the current one]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
@@ -368,10 +371,10 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -s o -l output -
 json\t'One JSON document; one a line with `status --watch`'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l allow-hooks -d 'Allow helmfiles with `prepare` hooks or `exec`, which run even when they are only read'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l strict -d 'Treat warnings as errors'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l force -d 'Sync releases that are as wanted, too; never those that Flux or k3s owns'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l rotate-age-key -d 'Replace the age key in the cluster, although the key file does not hold it'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l manifests -d 'Compare every object that the releases make, too'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l exit-code -d 'End with exit code 7 if anything would be changed'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l force -d 'Sync releases that are as wanted, too; never those that Flux or k3s owns'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l rotate-age-key -d 'Replace the age key in the cluster, although the key file does not hold it'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -l context -d 'Kubeconfig context [default: the current one]' -r

@@ -181,6 +181,18 @@ impl Asked {
     }
 }
 
+/// What identifies the cluster where the repository and the cluster do not say enough.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Cluster identity")]
+pub struct Identity {
+    /// UID of the namespace kube-system of the target cluster, if nothing else identifies it
+    #[arg(long, value_name = "UID")]
+    pub cluster: Option<String>,
+    /// Former address of this repository: accept a cluster that was bootstrapped or is synced from it (repeatable)
+    #[arg(long, value_name = "URL")]
+    pub moved_from: Vec<String>,
+}
+
 /// Options of `k3s-boot apps`.
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "flags that have nothing to do with each other")]
@@ -188,9 +200,6 @@ pub struct Apps {
     /// What is looked at.
     #[command(flatten)]
     pub checks: Checks,
-    /// Which stages are done.
-    #[command(flatten)]
-    pub stages: Stages,
     /// Deadline of one release, unless the helmfile sets a shorter one [default: 15m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub release_timeout: Option<Duration>,
@@ -204,15 +213,9 @@ pub struct Apps {
     /// mend by themselves while a cluster comes up, so that they are only warned of otherwise
     #[arg(long)]
     pub fail_fast: bool,
-    /// What is done that would not be done without being asked.
-    #[command(flatten)]
-    pub wishes: Asked,
     /// How long to wait for another run to end; at least until it is seen that it lives [default: 15s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub wait_lock: Option<Duration>,
-    /// UID of kube-system of the cluster that is meant, when nothing else tells that it is the right one
-    #[arg(long, value_name = "UID")]
-    pub cluster: Option<String>,
     /// Answer yes to questions; but whether this is the right cluster is answered with --cluster alone
     #[arg(short, long)]
     pub yes: bool,
@@ -222,6 +225,16 @@ pub struct Apps {
     /// List the stages and the releases of each, without asking the cluster, and do nothing
     #[arg(long, conflicts_with = "dry_run")]
     pub list: bool,
+    // Groups with a heading come last: clap puts what follows one under it.
+    /// Which stages are done.
+    #[command(flatten)]
+    pub stages: Stages,
+    /// What is done that would not be done without being asked.
+    #[command(flatten)]
+    pub wishes: Asked,
+    /// Which cluster is meant.
+    #[command(flatten)]
+    pub identity: Identity,
 }
 
 /// Which stages are done: all, unless some are named. The preflight is never left out.
@@ -273,15 +286,18 @@ pub struct Diff {
     /// What is looked at.
     #[command(flatten)]
     pub checks: Checks,
-    /// What is done that would not be done without being asked.
-    #[command(flatten)]
-    pub wishes: Asked,
     /// Compare every object that the releases make, too
     #[arg(long)]
     pub manifests: bool,
     /// End with exit code 7 if anything would be changed
     #[arg(long)]
     pub exit_code: bool,
+    /// What is done that would not be done without being asked.
+    #[command(flatten)]
+    pub wishes: Asked,
+    /// Which cluster is meant.
+    #[command(flatten)]
+    pub identity: Identity,
 }
 
 /// Options of `k3s-boot recover`.

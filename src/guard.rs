@@ -3,16 +3,14 @@
 use crate::check::Finding;
 use crate::desired::{Desired, STAND_IN};
 use crate::observed::Live;
-use crate::observed::cluster::LEASE;
 use crate::observed::workloads::Workload;
 use crate::settings::Settings;
-use crate::url::without_credentials;
 use crate::verify::Asked;
 
 /// The annotation, on the Lease of the lock, that names the repository which the cluster was bootstrapped from.
 pub const MARK: &str = "k3s-boot/repository";
 
-/// The mark of a repository without an address.
+/// What k3s-boot 0.1.0 wrote for every repository without an address, so that it identifies none.
 const UNNAMED: &str = "unnamed";
 
 /// The rules that tell of helmfiles which cannot be read.
@@ -31,7 +29,16 @@ pub enum Verdict {
     Refused(Finding),
 }
 
-/// An address of a repository without scheme, credentials and `.git`, so that ssh and https lead to the same.
+/// The name of a repository, `host/path`: its address without scheme, port, credentials and `.git`, so that ssh and https
+/// lead to the same. An address without a host, such as a folder, means another repository on every machine.
+#[must_use]
+pub fn repository_name(url: &str) -> Option<String> {
+    let scp = |url: &str| url.split_once(':').is_some_and(|(host, _)| !host.contains('/'));
+    let is_remote = url.contains("://") || scp(url.trim());
+    Some(repository(url)).filter(|name| is_remote && !name.starts_with('/') && name.contains('/'))
+}
+
+/// [`repository_name`] of any text, for comparing and showing it.
 #[must_use]
 pub fn repository(url: &str) -> String {
     let url = url.trim();
@@ -49,18 +56,16 @@ pub fn repository(url: &str) -> String {
     if path.is_empty() { host } else { format!("{host}/{path}") }
 }
 
-/// What the mark of this repository says.
+/// The mark of this repository; none for one without a name, which only a pin identifies.
 #[must_use]
-pub fn mark(desired: &Desired) -> String {
+pub fn mark(desired: &Desired) -> Option<String> {
     let asked = Asked::of(desired);
-    let url = asked.url().or(desired.origin.as_deref());
-    url.map_or_else(|| UNNAMED.to_owned(), repository)
+    repository_name(asked.url().or(desired.origin.as_deref())?)
 }
 
 /// The mark that the cluster carries, if any.
-#[must_use]
-pub fn mark_of(live: &Live) -> Option<&str> {
-    live.cluster.lock()?.annotations.get(MARK).map(String::as_str)
+fn mark_of(live: &Live) -> Option<&str> {
+    live.cluster.lock()?.annotations.get(MARK).map(String::as_str).filter(|mark| *mark != UNNAMED)
 }
 
 /// Whether it cannot be told which repository this is: a variable that its address needs is not set, or the helmfile that
@@ -77,14 +82,17 @@ pub fn judge(settings: &Settings, desired: &Desired, live: &Live) -> Verdict {
     let uid = live.cluster.uid.as_str();
     let ours = mark(desired);
     let open = is_open(desired);
-    let other = || other_mark(live, &ours).or_else(|| other_flux(desired, live)).filter(|_| !open);
+    let pinned = settings.cluster_uid.as_deref() == Some(uid);
+    // A mark cannot be compared with a repository that has no name.
+    let comparable = !open && !(pinned && ours.is_none());
+    let other = || other_repository(settings, desired, live, ours.as_deref()).filter(|_| comparable);
     if let Some(refused) = other_pin(settings, uid).or_else(other) {
         return Verdict::Refused(refused);
     }
     if settings.cluster_flag.as_deref() == Some(uid) {
         return Verdict::Known("named with --cluster");
     }
-    if settings.cluster_uid.as_deref() == Some(uid) {
+    if pinned {
         return Verdict::Known("pinned");
     }
     if mark_of(live).is_some() && !open {
@@ -94,9 +102,7 @@ pub fn judge(settings: &Settings, desired: &Desired, live: &Live) -> Verdict {
         Ok(claims) => claims,
         Err(reason) => return Verdict::Unknown(vec![format!("what Flux owns cannot be read: {reason}")]),
     };
-    let wanted = Asked::of(desired);
-    let synced = |url: &str| wanted.url().is_some_and(|wanted| repository(wanted) == repository(url));
-    if live_urls(live).iter().any(|url| synced(url)) {
+    if ours.is_some_and(|ours| live_urls(live).iter().any(|url| repository(url) == ours)) {
         return Verdict::Known("synced by Flux from this repository");
     }
     let stored = match &live.releases {
@@ -132,36 +138,44 @@ pub fn other_pin(settings: &Settings, uid: &str) -> Option<Finding> {
     ))
 }
 
-fn other_mark(live: &Live, ours: &str) -> Option<Finding> {
-    let mark = mark_of(live).filter(|mark| *mark != ours && *mark != UNNAMED)?;
-    let (namespace, name) = LEASE;
-    Some(
-        refused("Cluster was bootstrapped from another repository")
-            .with("uid", &live.cluster.uid)
-            .with("repository", mark)
-            .with("this_repository", ours)
-            .fix(format!(
-                "name the right kubeconfig with KUBECONFIG; to give this cluster to this repository, `kubectl --namespace {namespace} annotate lease {name} {MARK}-`"
-            )),
-    )
-}
-
-fn other_flux(desired: &Desired, live: &Live) -> Option<Finding> {
-    let asked = Asked::of(desired);
-    let wanted = asked.url()?;
-    let urls = live_urls(live);
-    let other = urls.first().filter(|_| !urls.iter().any(|url| repository(url) == repository(wanted)))?;
-    let url = without_credentials(wanted);
-    let patch = format!(r#"{{"spec":{{"sync":{{"url":"{url}"}}}}}}"#);
-    Some(
-        refused("Flux syncs another repository into this cluster")
-            .with("uid", &live.cluster.uid)
-            .with("repository", repository(other))
-            .with("this_repository", repository(wanted))
-            .fix(format!(
-                "name the right kubeconfig with KUBECONFIG; if Flux shall move, `kubectl --namespace flux-system patch fluxinstance flux --type merge --patch '{patch}'`"
-            )),
-    )
+/// Why the cluster is another repository's: its mark, or what Flux syncs. A former address of this repository, named with
+/// `--moved-from`, is this one.
+fn other_repository(
+    settings: &Settings,
+    desired: &Desired,
+    live: &Live,
+    ours: Option<&str>,
+) -> Option<Finding> {
+    let former: Vec<_> = settings.moved_from.iter().map(|url| repository(url)).collect();
+    let asked = Asked::of(desired).url().map(repository);
+    let is_ours =
+        |name: &String| Some(name.as_str()) == ours || asked.as_ref() == Some(name) || former.contains(name);
+    let mark = mark_of(live).map(ToOwned::to_owned).filter(|mark| !is_ours(mark));
+    let synced: Vec<_> = live_urls(live).into_iter().map(repository).collect();
+    // Without an address there is nothing to compare with.
+    let synced = synced.first().filter(|_| asked.is_some() && !synced.iter().any(is_ours)).cloned();
+    let message = if mark.is_some() {
+        "Cluster was bootstrapped from another repository"
+    } else {
+        "Flux syncs another repository into this cluster"
+    };
+    let mut others: Vec<_> = mark.into_iter().chain(synced).collect();
+    others.dedup();
+    let uid = &live.cluster.uid;
+    let finding = refused(message).with("uid", uid).with("repository", others.first()?);
+    let right = "use the kubeconfig of the right cluster";
+    Some(match ours.or(asked.as_deref()) {
+        Some(this) => {
+            // All of them in one command.
+            let flags: Vec<_> = others.iter().map(|other| format!("--moved-from {other}")).collect();
+            let fix =
+                format!("{right}; if this repository has a new address: k3s-boot apps {}", flags.join(" "));
+            finding.with("this_repository", this).fix(fix)
+        }
+        None => finding
+            .with("this_repository", "a repository without a remote")
+            .fix(format!("{right}; or pin this one in k3s-boot.yaml, with `cluster: {{uid: {uid}}}`")),
+    })
 }
 
 fn refused(message: &str) -> Finding {
@@ -212,7 +226,7 @@ mod tests {
     use crate::desired::releases::parse;
     use crate::desired::{Helmfile, Kind};
     use crate::observed::claims::{Claim, Claims};
-    use crate::observed::cluster::Lease;
+    use crate::observed::cluster::{LEASE, Lease};
     use crate::observed::helm::Stored;
 
     fn desired(url: &str) -> Desired {
@@ -328,7 +342,6 @@ mod tests {
     fn what_is_written_down_decides() {
         let settings = Settings::default();
         assert!(matches!(judged(&settings, &marked("example.org/me/home")), Verdict::Known(_)));
-        assert!(matches!(judged(&settings, &marked(UNNAMED)), Verdict::Known(_)));
         let other = judged(&settings, &marked("example.org/other"));
         assert_eq!(message(&other), "Cluster was bootstrapped from another repository");
         let pinned = Settings { cluster_uid: Some("uid-b".to_owned()), ..Settings::default() };
@@ -344,6 +357,77 @@ mod tests {
         let refused = judged(&settings, &live);
         assert_eq!(message(&refused), "Flux syncs another repository into this cluster");
         assert!(!format!("{refused:?}").contains("CANARY"));
+    }
+
+    #[test]
+    fn a_repository_without_a_name_is_known_by_a_pin_only() {
+        let settings = Settings::default();
+        let pinned = Settings { cluster_uid: Some("uid-a".to_owned()), ..Settings::default() };
+        let named = Settings { cluster_flag: Some("uid-a".to_owned()), ..Settings::default() };
+        let workload = |live: &mut Live| {
+            live.cluster.workloads = vec![Workload {
+                kind: "Deployment".to_owned(),
+                namespace: "media".to_owned(),
+                name: "player".to_owned(),
+                ..Workload::default()
+            }];
+        };
+        for origin in [None, Some("/srv/git/home.git"), Some("../home.git"), Some("file:///srv/git/home.git")]
+        {
+            let unnamed = Desired { origin: origin.map(ToOwned::to_owned), ..Desired::default() };
+            assert_eq!(mark(&unnamed), None, "{origin:?}");
+            assert_eq!(judge(&settings, &unnamed, &fresh()), Verdict::Fresh);
+            // A repository without a name has marked it, with 0.1.0: that may be any.
+            let mut live = marked(UNNAMED);
+            workload(&mut live);
+            assert!(matches!(judge(&settings, &unnamed, &live), Verdict::Unknown(_)), "{origin:?}");
+            assert!(matches!(judged(&settings, &live), Verdict::Unknown(_)));
+            assert_eq!(judge(&pinned, &unnamed, &live), Verdict::Known("pinned"));
+            // Somebody else's mark.
+            let live = marked("example.org/other");
+            for settings in [&settings, &named] {
+                let refused = judge(settings, &unnamed, &live);
+                assert_eq!(message(&refused), "Cluster was bootstrapped from another repository");
+            }
+            assert_eq!(judge(&pinned, &unnamed, &live), Verdict::Known("pinned"));
+        }
+    }
+
+    #[test]
+    fn a_corrected_address_takes_one_step() {
+        // FLUX_GIT_URL was misspelt: the cluster is marked with it, and Flux tries to sync it.
+        let claims =
+            Claims { instance: Some(instance("ssh://git@exmaple.org/me/home")), ..Claims::default() };
+        let live = Live { claims: Ok(claims), ..marked("exmaple.org/me/home") };
+        let fix = |verdict: &Verdict| match verdict {
+            Verdict::Refused(finding) => finding.pairs.last().unwrap().1.clone(),
+            other => panic!("{other:?}"),
+        };
+        let refused = judged(&Settings::default(), &live);
+        assert!(fix(&refused).ends_with(": k3s-boot apps --moved-from exmaple.org/me/home"), "{refused:?}");
+        let moved = |names: &[&str]| Settings {
+            moved_from: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..Settings::default()
+        };
+        assert!(matches!(judged(&moved(&["exmaple.org/me/home"]), &live), Verdict::Known(_)));
+        assert!(matches!(judged(&moved(&["ssh://git@exmaple.org/me/home.git"]), &live), Verdict::Known(_)));
+        assert!(matches!(judged(&moved(&["example.org/third"]), &live), Verdict::Refused(_)));
+        // The first step was taken, but did not get as far as Flux.
+        let live = Live { claims: live.claims, ..marked("example.org/me/home") };
+        assert_eq!(
+            message(&judged(&Settings::default(), &live)),
+            "Flux syncs another repository into this cluster"
+        );
+        assert!(matches!(judged(&moved(&["exmaple.org/me/home"]), &live), Verdict::Known(_)));
+        // Two former addresses are named in one command.
+        let live = Live { claims: live.claims, ..marked("git.example.org/me/home") };
+        let refused = judged(&Settings::default(), &live);
+        assert!(
+            fix(&refused).ends_with("--moved-from git.example.org/me/home --moved-from exmaple.org/me/home"),
+            "{refused:?}"
+        );
+        let both = moved(&["git.example.org/me/home", "exmaple.org/me/home"]);
+        assert!(matches!(judged(&both, &live), Verdict::Known(_)));
     }
 
     #[test]
@@ -382,7 +466,7 @@ mod tests {
             "https://me:CANARY@Example.org:8443/me/home.git/?a=b#c", "git@example.org:me/home.git", "ssh://git@[::1]:22/home", "oci://x/y",
         ])) {
             for url in [text, near] {
-                _ = (repository(&url), without_credentials(&url));
+                _ = (repository(&url), repository_name(&url));
             }
         }
     }

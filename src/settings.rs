@@ -101,6 +101,8 @@ pub struct Settings {
     pub offline: bool,
     /// The UID of the cluster that the user names for this run.
     pub cluster_flag: Option<String>,
+    /// Former addresses of the repository, named for this run.
+    pub moved_from: Vec<String>,
     /// Whether stdin and stderr are a terminal, so that a question can be asked.
     pub can_ask: bool,
     /// Whether the report goes to stdout as JSON.
@@ -190,6 +192,7 @@ impl Settings {
             wait_lock: Duration::ZERO,
             offline: false,
             cluster_flag: None,
+            moved_from: Vec::new(),
             // A question is no line of a log for machines.
             can_ask: env.stdin_is_terminal && env.stderr_is_terminal && log_is_text,
             json,
@@ -219,7 +222,8 @@ impl Settings {
             verify_timeout: apps.verify_timeout.unwrap_or(settings.verify_timeout),
             fail_fast: apps.fail_fast,
             wait_lock: apps.wait_lock.unwrap_or_default(),
-            cluster_flag: apps.cluster.clone(),
+            cluster_flag: apps.identity.cluster.clone(),
+            moved_from: apps.identity.moved_from.clone(),
             ..settings
         }
     }
@@ -228,7 +232,12 @@ impl Settings {
     #[must_use]
     pub fn of_diff(global: &Global, diff: &Diff, env: &Env) -> Self {
         let settings = Self::resolve(global, &diff.checks, env);
-        Self { wishes: diff.wishes.of(settings.wishes), ..settings }
+        Self {
+            wishes: diff.wishes.of(settings.wishes),
+            cluster_flag: diff.identity.cluster.clone(),
+            moved_from: diff.identity.moved_from.clone(),
+            ..settings
+        }
     }
 
     /// The settings of `recover`.

@@ -212,7 +212,7 @@ async fn bootstrap(
         return Err(Error::Preflight(files.problems));
     }
     let scratch = Scratch::new(&settings.temp)?;
-    let tools = toolbox(settings, env, &files, &scratch, stop, transcript);
+    let tools = toolbox(settings, env, &files, &scratch, stop, transcript)?;
     let boot = Boot { settings, tools: &tools, scratch: &scratch, redactor };
     match Box::pin(boot.all(files, run)).await {
         Err(error) => Err(webhooks::named(&tools, error).await),
@@ -243,8 +243,8 @@ impl Boot<'_> {
                 let notes = note::before(&ready.plan, desired, live, settings.release_timeout, now);
                 let mark = guard::mark(desired);
                 let seen = live.cluster.lock();
-                let (lock, alone) =
-                    Lock::acquire(tools, seen, &notes, &[(guard::MARK, &mark)], settings.wait_lock).await?;
+                let mark: Vec<_> = mark.iter().map(|mark| (guard::MARK, mark.as_str())).collect();
+                let (lock, alone) = Lock::acquire(tools, seen, &notes, &mark, settings.wait_lock).await?;
                 Box::pin(self.locked(ready, notes, lock, alone, run)).await
             }
             None => self.unchanged(&ready, run).await,

@@ -140,10 +140,18 @@ fn a_cluster_that_nobody_knows_is_not_touched() {
 fn a_cluster_of_another_repository_is_not_touched() {
     let other = Boot::new().objects([marked("example.org/other")]).run();
     assert_eq!((other.code(), other.mutating()), (1, Vec::new()));
-    assert_snapshot!(other.stderr, @r#"[TS] ERROR Cluster was bootstrapped from another repository uid="uid-of-kube-system" repository="example.org/other" this_repository="example.org/home" fix="name the right kubeconfig with KUBECONFIG; to give this cluster to this repository, `kubectl --namespace kube-system annotate lease k3s-boot k3s-boot/repository-`""#);
+    assert_snapshot!(other.stderr, @r#"[TS] ERROR Cluster was bootstrapped from another repository uid="uid-of-kube-system" repository="example.org/other" this_repository="example.org/home" fix="use the kubeconfig of the right cluster; if this repository has a new address: k3s-boot apps --moved-from example.org/other""#);
+    // The fix, and nothing else.
+    let moved =
+        Boot::new().args(&["--moved-from", "example.org/other"]).objects([marked("example.org/other")]).run();
+    assert_eq!(moved.code(), 0, "{}", moved.stderr);
     let ours = Boot::new().objects([marked("example.org/home"), workload()]).run();
     assert_eq!(ours.code(), 0, "{} {}", ours.stderr, ours.transcript());
     assert_eq!(ours.calls_of("kubectl", "apply").len(), 2, "namespaces and secrets; the mark stands already");
+    // What 0.1.0 wrote for every repository without a remote identifies none.
+    let unnamed = Boot::new().objects([marked("unnamed"), workload()]).run();
+    assert_eq!((unnamed.code(), unnamed.mutating()), (1, Vec::new()));
+    assert!(unnamed.stderr.contains("Cluster is not known"), "{}", unnamed.stderr);
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn another_mark(pair: &Pair) {
     let words = [
         "Cluster was bootstrapped from another repository",
         HOME,
-        "annotate lease k3s-boot k3s-boot/repository-",
+        "k3s-boot apps --moved-from git.sandbox.test/home",
     ];
     pair.refused(&[], &words);
     pair.refused(&["--yes"], &words);
@@ -223,7 +223,7 @@ fn variables_that_lead_elsewhere(pair: &Pair) {
         let ran = variables.iter().fold(boot, |boot, (name, value)| boot.env(name, *value)).run();
         assert_eq!(ran.code, Some(0));
         let said = format!("{}{}", ran.stdout, ran.stderr);
-        let warning = said.lines().find(|line| line.contains("WARN Variables kept from the tools"));
+        let warning = said.lines().find(|line| line.contains("WARN Ignoring environment variables"));
         let warning = warning.unwrap_or_else(|| panic!("{said}"));
         for (name, _) in variables {
             assert!(warning.contains(name), "no {name} in {warning}");
@@ -277,17 +277,25 @@ fn another_flux(pair: &Pair) {
     let mark = ["Cluster was bootstrapped from another repository", HOME];
     pair.refused(&[], &mark);
     pair.b.kubectl(&["annotate", "--namespace", "kube-system", "lease", "k3s-boot", "k3s-boot/repository-"]);
-    let words =
-        ["Flux syncs another repository into this cluster", HOME, "patch fluxinstance flux", OTHER_URL];
+    let words = [
+        "Flux syncs another repository into this cluster",
+        HOME,
+        "git.example.org/me/other",
+        "k3s-boot apps --moved-from git.sandbox.test/home",
+    ];
     pair.refused(&[], &words);
     pair.refused(&["--yes"], &words);
     pair.refused(&["--cluster", &pair.uid_b], &words);
     pair.checked("✗", "Flux syncs another repository into this cluster");
-    // The same, with credentials in our own address: the line that moves Flux tells them neither.
+    // With the flag that the fix names, it passes.
+    let ran = pair.boot(&["diff", "--moved-from", HOME]).run();
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.stdout.contains("instance.sync.url"), "{}", ran.stdout);
+    // The same, with credentials in our own address: nothing shows them.
     let url = format!("https://me:{TOKEN}@git.example.org/me/third.git");
     let begin = pair.b.sandbox.audit_mark().unwrap();
     let ran = pair.b.apps(&[]).env("FLUX_GIT_URL", url).run();
-    pair.is_refused(&ran, &["Flux syncs another repository", "https://git.example.org/me/third.git"]);
+    pair.is_refused(&ran, &["Flux syncs another repository", "git.example.org/me/third"]);
     assert_eq!(pair.b.changes(begin), [""; 0]);
 }
 
