@@ -183,3 +183,18 @@ pub struct Helmfile {
     /// Whether its values may refer to encrypted files.
     pub needs_identities: bool,
 }
+
+impl Helmfile {
+    /// The label selector that picks this release and no other. helmfile refuses `namespace=` without a value, so a release
+    /// without a namespace is picked by its name, less its namesakes that have one.
+    #[must_use]
+    pub fn selector(&self, release: &Release) -> String {
+        let Release { namespace, name, .. } = release;
+        if release.names_namespace {
+            return format!("namespace={namespace},name={name}");
+        }
+        let namesakes = self.releases.iter().filter(|other| other.name == *name && other.names_namespace);
+        let others = namesakes.map(|other| format!(",namespace!={}", other.namespace));
+        std::iter::once(format!("name={name}")).chain(others).collect()
+    }
+}

@@ -16,7 +16,7 @@ use crate::observed::{Known, LATEST};
 use crate::yaml;
 
 /// The cluster that is meant; empty when none is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The kubeconfig files that exist.
     pub files: Vec<PathBuf>,
@@ -26,9 +26,27 @@ pub struct Target {
     pub cluster: String,
     /// The API server's address.
     pub server: String,
+    /// The namespace of the context, `default` when it names none.
+    pub namespace: String,
     /// When its client certificate holds; `None` when it has none.
     pub certificate: Option<Known<Validity>>,
 }
+
+impl Default for Target {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            context: String::new(),
+            cluster: String::new(),
+            server: String::new(),
+            namespace: DEFAULT_NAMESPACE.to_owned(),
+            certificate: None,
+        }
+    }
+}
+
+/// The namespace of a context that names none (client-go 0.36, `clientcmd.ClientConfig.Namespace`).
+const DEFAULT_NAMESPACE: &str = "default";
 
 impl Target {
     /// Writes a kubeconfig that holds nothing but the name of the current context, and no credentials: in front of the
@@ -82,6 +100,8 @@ struct Context {
     cluster: String,
     #[serde(default)]
     user: String,
+    #[serde(default)]
+    namespace: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -128,17 +148,19 @@ pub fn load(files: &[PathBuf], context: Option<&str>) -> Result<(Target, Vec<Pat
             .fix("copy /etc/rancher/k3s/k3s.yaml from a server node, put that node's address in it, and name the copy in KUBECONFIG"));
     }
     let parsed = present.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-    let Choice { context, cluster, server, user } = choose(&parsed, context).map_err(|mut problem| {
-        let names: Vec<_> = present.iter().map(|file| file.display().to_string()).collect();
-        // First, for what mends it comes last.
-        problem.pairs.insert(0, ("file", names.join(":")));
-        problem
-    })?;
+    let Choice { context, cluster, server, user, namespace } =
+        choose(&parsed, context).map_err(|mut problem| {
+            let names: Vec<_> = present.iter().map(|file| file.display().to_string()).collect();
+            // First, for what mends it comes last.
+            problem.pairs.insert(0, ("file", names.join(":")));
+            problem
+        })?;
     let certificate = parsed.iter().zip(&present).find_map(|(file, path)| {
         let named = file.users.iter().flatten().find(|named| named.name == user)?;
         Some(named.user.as_ref().and_then(|user| certificate(user, path)))
     });
-    Ok((Target { files: present, context, cluster, server, certificate: certificate.flatten() }, missing))
+    let certificate = certificate.flatten();
+    Ok((Target { files: present, context, cluster, server, namespace, certificate }, missing))
 }
 
 fn read(path: &Path) -> Result<File, Finding> {
@@ -190,6 +212,7 @@ struct Choice {
     cluster: String,
     server: String,
     user: String,
+    namespace: String,
 }
 
 /// The first file that has a thing wins.
@@ -224,6 +247,12 @@ fn choose(files: &[File], wanted: Option<&str>) -> Result<Choice, Finding> {
         cluster: context.context.cluster.clone(),
         server,
         user: context.context.user.clone(),
+        namespace: context
+            .context
+            .namespace
+            .clone()
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
     })
 }
 

@@ -389,7 +389,8 @@ mod tests {
         stands.releases =
             Ok(vec![Stored { namespace: "x".to_owned(), name: "old".to_owned(), ..Stored::default() }]);
         let releases =
-            parse(b"releases:\n- {name: old, namespace: x, chart: c, installed: false}\n").unwrap();
+            parse(b"releases:\n- {name: old, namespace: x, chart: c, installed: false}\n", "default")
+                .unwrap();
         let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
         let desired = Desired { helmfiles: vec![helmfile], ..desired(Vec::new()) };
         let messages: Vec<_> = planned(&desired, &stands, &Wishes::default())
@@ -404,7 +405,7 @@ mod tests {
     fn chain() -> Desired {
         let text = b"releases:\n- {name: a, namespace: n, chart: c}\n- {name: b, namespace: n, chart: c, needs: [n/a]}\n\
             - {name: c, namespace: n, chart: c, needs: [context/n/b]}\n";
-        let releases = parse(text).unwrap();
+        let releases = parse(text, "default").unwrap();
         let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
         Desired { helmfiles: vec![helmfile], ..Desired::default() }
     }

@@ -54,7 +54,11 @@ impl World {
         let helmfiles = helmfiles.map(|(kind, name, text)| Helmfile {
             kind,
             path: format!("/repository/bootstrap/helmfile.d/{name}").into(),
-            releases: parse(text.as_bytes()).unwrap().into_iter().map(with_shipped_values).collect(),
+            releases: parse(text.as_bytes(), "default")
+                .unwrap()
+                .into_iter()
+                .map(with_shipped_values)
+                .collect(),
             needs_identities: false,
         });
         let mut world = Self {

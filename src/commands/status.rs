@@ -71,7 +71,7 @@ async fn run(
     // Nothing is kept of what kubectl says: it may run for days.
     let transcript = Transcript::new(None, "status", redactor.clone());
     let mut tools = toolbox(settings, env, &files, &scratch, stop, &transcript)?;
-    let named = Named::read(settings);
+    let named = Named::read(settings, &tools.target.namespace);
     let mut lost: Option<Vec<Finding>> = None;
     let mut answered = false;
     loop {

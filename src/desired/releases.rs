@@ -10,8 +10,10 @@ use crate::yaml::{self, PRINTED};
 
 /// A release of a helmfile. Has no `Debug`: its values may hold secrets.
 pub struct Release {
-    /// Its namespace.
+    /// Its namespace: that of the helmfile, else that of the kubeconfig's context, as Helm takes it.
     pub namespace: String,
+    /// Whether the helmfile names its namespace.
+    pub names_namespace: bool,
     /// Its name.
     pub name: String,
     /// Its chart.
@@ -57,6 +59,14 @@ impl Release {
     #[must_use]
     pub fn id(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whether helmfile reports this release under a namespace and a name; the namespace is empty where the helmfile names
+    /// none.
+    #[must_use]
+    pub fn is_reported_as(&self, namespace: &str, name: &str) -> bool {
+        let own = if self.names_namespace { self.namespace.as_str() } else { "" };
+        self.name == name && own == namespace
     }
 
     /// Whether the helmfile gives helm less time for it than this.
@@ -193,12 +203,13 @@ struct Raw {
     others: BTreeMap<String, Value>,
 }
 
-/// Reads what `helmfile build --embed-values` printed: a document for each state file.
+/// Reads what `helmfile build --embed-values` printed: a document for each state file, with its top-level `namespace`
+/// applied. Releases without a namespace are in `default_namespace`, that of the kubeconfig's context.
 ///
 /// # Errors
 ///
 /// Where the output differs from what helmfile 1.7 prints; never tells a value.
-pub fn parse(output: &[u8]) -> Result<Vec<Release>, String> {
+pub fn parse(output: &[u8], default_namespace: &str) -> Result<Vec<Release>, String> {
     let text = std::str::from_utf8(output).map_err(|_| "not UTF-8".to_owned())?;
     let mut releases = Vec::new();
     for document in yaml::documents::<Option<State>>(text, PRINTED) {
@@ -210,8 +221,10 @@ pub fn parse(output: &[u8]) -> Result<Vec<Release>, String> {
             if raw.condition.as_deref().is_some_and(|condition| !holds(condition, &environment)) {
                 continue;
             }
-            let namespace = if raw.namespace.is_empty() { "default".to_owned() } else { raw.namespace };
+            let names_namespace = !raw.namespace.is_empty();
+            let namespace = if names_namespace { raw.namespace } else { default_namespace.to_owned() };
             releases.push(Release {
+                names_namespace,
                 needs: raw.needs.iter().map(|need| needed(need, &namespace)).collect(),
                 namespace,
                 name: raw.name,
@@ -266,6 +279,7 @@ fn holds(condition: &str, environment: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desired::{Helmfile, Kind};
 
     // As helmfile 1.7.4 printed it, shortened.
     const BUILD: &str = "---\n#  Source: /t/01-apps.yaml\n\nfilepath: 01-apps.yaml\nhelmDefaults:\n  wait: true\n  timeout: 99\n\
@@ -275,8 +289,29 @@ mod tests {
         templates: {}\nrenderedvalues:\n  foo:\n    enabled: false\n";
 
     #[test]
+    fn a_release_without_a_namespace_is_in_that_of_the_context() {
+        let text = "releases:\n- {name: a, namespace: x, chart: c}\n- {name: a, chart: c, needs: [b]}\n- {name: b, chart: c}\n\
+                    - {name: c, namespace: y, chart: c}\n";
+        let releases = parse(text.as_bytes(), "media").unwrap();
+        let ids: Vec<_> = releases.iter().map(Release::id).collect();
+        assert_eq!(ids, ["x/a", "media/a", "media/b", "y/c"]);
+        assert_eq!(releases[1].needs, ["media/b"]);
+        let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
+        let selectors: Vec<_> = helmfile.releases.iter().map(|release| helmfile.selector(release)).collect();
+        assert_eq!(selectors, ["namespace=x,name=a", "name=a,namespace!=x", "name=b", "namespace=y,name=c"]);
+        // As helmfile reports its progress.
+        let reported = |namespace: &str, name: &str| {
+            let found = helmfile.releases.iter().find(|release| release.is_reported_as(namespace, name));
+            found.map(Release::id)
+        };
+        assert_eq!(reported("", "a").as_deref(), Some("media/a"));
+        assert_eq!(reported("x", "a").as_deref(), Some("x/a"));
+        assert_eq!(reported("media", "b"), None);
+    }
+
+    #[test]
     fn releases_are_read() {
-        let releases = parse(BUILD.as_bytes()).unwrap();
+        let releases = parse(BUILD.as_bytes(), "default").unwrap();
         let ids: Vec<_> = releases.iter().map(Release::id).collect();
         assert_eq!(
             ids,
@@ -301,14 +336,14 @@ mod tests {
     fn charts_of_repositories_know_where_they_come_from() {
         let text = "repositories:\n- {name: a, url: 'https://a'}\n- {name: r, url: r.io, oci: true}\nreleases:\n\
             - {name: x, chart: a/x}\n- {name: y, chart: r/y}\n- {name: z, chart: ./a/z}\n";
-        let releases = parse(text.as_bytes()).unwrap();
+        let releases = parse(text.as_bytes(), "default").unwrap();
         let found: Vec<_> = releases.iter().map(|release| release.repository.as_deref()).collect();
         assert_eq!(found, [Some("https://a"), None, None]);
     }
 
     #[test]
     fn an_error_tells_the_place_and_no_value() {
-        let error = parse(b"releases:\n  - name: [CANARY-SECRET]\n    chart: x\n").err().unwrap();
+        let error = parse(b"releases:\n  - name: [CANARY-SECRET]\n    chart: x\n", "default").err().unwrap();
         assert!(error.starts_with("line ") && !error.contains("CANARY"), "{error}");
     }
 
@@ -320,9 +355,9 @@ mod tests {
         ]), odd in crate::observed::odd::odd(
             r#"{"repositories":[{"name":"a","url":"x"}],"helmDefaults":{"timeout":1,"kubeContext":"c"},"renderedvalues":{"f":{"enabled":true}},"releases":
             [{"name":"a","namespace":"b","chart":"a/c","version":"1","needs":["x"],"values":[{"k":{"l":1}}],"installed":true,"condition":"f.enabled","timeout":1}]}"#)) {
-            _ = parse(&output);
-            _ = parse(near.as_bytes());
-            for release in parse(odd.to_string().as_bytes()).into_iter().flatten() {
+            _ = parse(&output, "default");
+            _ = parse(near.as_bytes(), "default");
+            for release in parse(odd.to_string().as_bytes(), "default").into_iter().flatten() {
                 _ = (release.id(), release.merged(), release.text(&["k", "l"]), release.chart_name().len());
             }
         }

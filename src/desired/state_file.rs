@@ -41,13 +41,23 @@ pub struct StateFile {
     pub partial: bool,
 }
 
-/// Reads a state file and those that it includes. Also gives all that is wrong with it.
+/// Reads a state file and those that it includes. Also gives all that is wrong with it. Releases without a namespace are in
+/// `default_namespace`, that of the kubeconfig's context.
 #[must_use]
-pub fn read(kind: Kind, path: &Path, allow_hooks: bool) -> (StateFile, Vec<Finding>) {
+pub fn read(
+    kind: Kind,
+    path: &Path,
+    allow_hooks: bool,
+    default_namespace: &str,
+) -> (StateFile, Vec<Finding>) {
     let mut scan = Scan { allow_hooks, left: MOST, ..Scan::default() };
-    scan.file(path, DEEPEST);
+    scan.state(path, DEEPEST);
     let Scan { findings, charts, optional, needs_identities, broken, mends, releases, partial, .. } = scan;
     let path = path.to_owned();
+    let releases = releases.into_iter();
+    let releases = releases
+        .map(|(namespace, name)| (namespace.unwrap_or_else(|| default_namespace.to_owned()), name))
+        .collect();
     (StateFile { kind, path, charts, optional, needs_identities, broken, mends, releases, partial }, findings)
 }
 
@@ -63,11 +73,31 @@ struct Scan {
     needs_identities: bool,
     broken: bool,
     mends: Vec<(String, String)>,
-    releases: Vec<(String, String)>,
+    /// Namespace, if it is named, and name.
+    releases: Vec<(Option<String>, String)>,
+    /// The same of the state file that is being read, and its top-level `namespace`.
+    own: Vec<(Option<String>, String)>,
+    namespace: Option<String>,
     partial: bool,
 }
 
 impl Scan {
+    /// Reads a state file with its `bases`. Its top-level `namespace` beats those of all its releases, but not of those of
+    /// its `helmfiles` (helmfile 1.7.4, `HelmState.ApplyOverrides`).
+    fn state(&mut self, path: &Path, depth: usize) {
+        let outer = (self.namespace.take(), std::mem::take(&mut self.own));
+        self.file(path, depth);
+        let (namespace, own) =
+            (std::mem::replace(&mut self.namespace, outer.0), std::mem::replace(&mut self.own, outer.1));
+        match namespace {
+            Some(template) if template.contains("{{") => self.partial = true,
+            Some(namespace) => {
+                self.releases.extend(own.into_iter().map(|(_, name)| (Some(namespace.clone()), name)));
+            }
+            None => self.releases.extend(own),
+        }
+    }
+
     fn file(&mut self, path: &Path, depth: usize) {
         self.left = self.left.saturating_sub(1);
         let text = match files::text(path, files::LARGEST) {
@@ -140,16 +170,22 @@ impl Scan {
                     .fix("name charts whose templates hold the CRDs, as the shipped bootstrap/helmfile.d/00-crds.yaml does, and remove `args`"),
             );
         }
+        if let Some(namespace) = document.get("namespace").and_then(Value::as_str) {
+            self.namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
+        }
         for release in releases() {
             self.release(path, folder, document, release);
         }
-        for entry in sequence(document, "bases").chain(sequence(document, "helmfiles")) {
+        let bases = sequence(document, "bases").map(|entry| (entry, true));
+        let helmfiles = sequence(document, "helmfiles").map(|entry| (entry, false));
+        for (entry, is_base) in bases.chain(helmfiles) {
             let path = entry.as_str().or_else(|| entry.get("path")?.as_str()).filter(|path| is_local(path));
             let file = path
                 .map(|path| folder.join(path))
                 .filter(|file| depth > 0 && self.left > 0 && file.is_file());
             match file {
-                Some(file) => self.file(&file, depth - 1),
+                Some(file) if is_base => self.file(&file, depth - 1),
+                Some(file) => self.state(&file, depth - 1),
                 None => self.partial = true,
             }
         }
@@ -168,10 +204,11 @@ impl Scan {
             }
             self.charts.push(chart);
         }
-        let namespace = if release.get("namespace").is_some() { text("namespace") } else { Some("default") };
-        match (namespace, text("name")) {
-            (Some(namespace), Some(name)) => self.releases.push((namespace.to_owned(), name.to_owned())),
-            _ => self.partial = true,
+        let namespace = text("namespace").filter(|namespace| !namespace.is_empty());
+        let is_known = namespace.is_some() || release.get("namespace").is_none_or(|value| value == "");
+        match text("name").filter(|_| is_known) {
+            Some(name) => self.own.push((namespace.map(ToOwned::to_owned), name.to_owned())),
+            None => self.partial = true,
         }
         // A release may say that a missing file is none of its business.
         let handler = release.get("missingFileHandler").or_else(|| document.get("missingFileHandler"));
@@ -278,7 +315,7 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("templates")).unwrap();
         std::fs::write(folder.path().join("templates/values.yaml.gotmpl"), "a: 1\n").unwrap();
         std::fs::write(&path, text).unwrap();
-        let (_, findings) = read(Kind::Apps, &path, allow_hooks);
+        let (_, findings) = read(Kind::Apps, &path, allow_hooks, "default");
         findings.iter().map(|finding| format!("{} {:?}", finding.message, finding.pairs)).collect()
     }
 
@@ -355,7 +392,7 @@ mod tests {
              - {name: e, chart: 'oci://x/e', version: 1.0.0, installed: false}\n",
         )
         .unwrap();
-        let (state, findings) = read(Kind::Apps, &path, false);
+        let (state, findings) = read(Kind::Apps, &path, false, "default");
         assert!(findings.is_empty() && !state.broken);
         let chart = |name: &str| ChartRef { chart: format!("oci://x/{name}"), version: "1.0.0".to_owned() };
         assert_eq!(state.charts, [chart("a"), chart("d"), chart("e")]);
@@ -369,14 +406,14 @@ mod tests {
         let named = |name: &str, text: &str| {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();
-            let (state, _) = read(Kind::Apps, &path, true);
+            let (state, _) = read(Kind::Apps, &path, true, "media");
             let names: Vec<_> =
                 state.releases.iter().map(|(space, name)| format!("{space}/{name}")).collect();
             (names.join(" "), state.partial)
         };
         let plain = "releases:\n- {name: a, namespace: x, chart: c}\n- {name: b, chart: c}\n";
-        assert_eq!(named("a.yaml", plain), ("x/a default/b".to_owned(), false));
-        assert_eq!(named("b.yaml", "helmfiles: [a.yaml]\n"), ("x/a default/b".to_owned(), false));
+        assert_eq!(named("a.yaml", plain), ("x/a media/b".to_owned(), false));
+        assert_eq!(named("b.yaml", "helmfiles: [a.yaml]\n"), ("x/a media/b".to_owned(), false));
         let partial = [
             ("c.yaml", "helmfiles: ['*/a.yaml']\n"),
             ("d.yaml", "releases:\n- {name: a, namespace: '{{ .Namespace }}', chart: c}\n"),
@@ -387,6 +424,21 @@ mod tests {
             assert_eq!(named(name, text), (String::new(), true), "{name}");
         }
         assert_eq!(named("g.yaml.gotmpl", "environments: {}\n"), (String::new(), false));
+        // A top-level namespace beats all others, wherever it stands, but for those of other state files.
+        let top = "namespace: top\n";
+        assert_eq!(named("h.yaml", &format!("{plain}{top}")), ("top/a top/b".to_owned(), false));
+        assert_eq!(
+            named("i.yaml", &format!("helmfiles: [a.yaml]\n{top}")),
+            ("x/a media/b".to_owned(), false)
+        );
+        assert_eq!(named("j.yaml", "helmfiles: [h.yaml, a.yaml]\n").0, "top/a top/b x/a media/b");
+        std::fs::write(folder.path().join("base.yaml"), top).unwrap();
+        assert_eq!(
+            named("k.yaml", &format!("bases: [base.yaml]\n{plain}")),
+            ("top/a top/b".to_owned(), false)
+        );
+        let template = format!("namespace: '{{{{ .Environment.Name }}}}'\n{plain}");
+        assert_eq!(named("l.yaml", &template), (String::new(), true));
     }
 
     const FILES: &[&str] = &[

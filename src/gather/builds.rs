@@ -117,7 +117,7 @@ impl Place<'_> {
         let mut all_charts = false;
         if let Some((output, whole)) = read? {
             all_charts = whole;
-            match releases::parse(&output) {
+            match releases::parse(&output, &self.tools.target.namespace) {
                 Ok(mut parsed) => {
                     for release in &mut parsed {
                         release.left_out = names(&self.settings.wishes.skip_releases, &release.id());

@@ -396,7 +396,7 @@ mod tests {
             context: "home".to_owned(),
             cluster: "default".to_owned(),
             server: server.to_owned(),
-            certificate: None,
+            ..Target::default()
         };
         for (server, port) in [
             ("https://127.0.0.1:6443", "6443"),

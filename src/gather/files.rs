@@ -57,7 +57,8 @@ pub fn files(settings: &Settings, redactor: &Redactor) -> Files {
     let mut findings = Findings(settings.config_problems.clone());
     let programs = programs(settings, &PROGRAMS, &mut findings);
     let target = target(settings, &mut findings);
-    let helmfiles = helmfiles(settings, &mut findings);
+    let namespace = target.clone().unwrap_or_default().namespace;
+    let helmfiles = helmfiles(settings, &namespace, &mut findings);
     let age_key = age_key(settings, redactor, &mut findings);
     let mut encrypted = Vec::new();
     let named = settings.secret_files.clone();
@@ -150,7 +151,7 @@ fn read(rule: &'static str, path: &Path, largest: u64) -> Result<String, Finding
     })
 }
 
-fn helmfiles(settings: &Settings, findings: &mut Findings) -> Vec<StateFile> {
+fn helmfiles(settings: &Settings, namespace: &str, findings: &mut Findings) -> Vec<StateFile> {
     let found = match repository::helmfiles(&settings.root, &settings.helmfiles) {
         Ok(found) => found,
         Err(missing) => {
@@ -159,7 +160,7 @@ fn helmfiles(settings: &Settings, findings: &mut Findings) -> Vec<StateFile> {
         }
     };
     let read = |(kind, path): (_, PathBuf)| {
-        let (state, problems) = state_file::read(kind, &path, settings.allow_hooks);
+        let (state, problems) = state_file::read(kind, &path, settings.allow_hooks, namespace);
         findings.0.extend(problems);
         state
     };

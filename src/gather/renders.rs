@@ -18,6 +18,7 @@ use crate::observed::{Known, Live, Owned};
 use crate::plan::needs_rendering;
 use crate::plan::releases::is_left;
 use crate::tools::Toolbox;
+use crate::tools::helmfile::rendered_to;
 
 /// Renders what is not as wanted, and looks at those of its objects that exist.
 pub(super) async fn render(
@@ -61,8 +62,7 @@ async fn of_helmfile(
         return Ok(rendered);
     }
     let folder = place.scratch.subfolder(&format!("manifests-{}", helmfile.kind.stage().name()))?;
-    let selectors: Vec<_> =
-        there.iter().map(|release| (release.namespace.as_str(), release.name.as_str())).collect();
+    let selectors: Vec<_> = there.iter().map(|release| helmfile.selector(release)).collect();
     let charts = place.charts_for(helmfile)?;
     let done = place.tools.helmfile_template(
         &helmfile.path,
@@ -74,7 +74,7 @@ async fn of_helmfile(
     let done = done.await?;
     for release in there {
         let objects = match &done {
-            Ok(()) => read(&folder.join(&release.namespace).join(&release.name), all),
+            Ok(()) => read(&rendered_to(&folder, release), all),
             Err(reason) => Err(reason.clone()),
         };
         rendered.insert(release.id(), objects);

@@ -32,9 +32,9 @@ pub struct Named {
 }
 
 impl Named {
-    /// Reads the helmfiles without helmfile.
+    /// Reads the helmfiles without helmfile; `namespace` is that of the kubeconfig's context.
     #[must_use]
-    pub fn read(settings: &Settings) -> Self {
+    pub fn read(settings: &Settings, namespace: &str) -> Self {
         let Ok(found) = repository::helmfiles(&settings.root, &settings.helmfiles) else {
             let folder = settings.root.join("bootstrap");
             let unknown = Some(format!("no helmfiles in `{}`", folder.display()));
@@ -43,7 +43,7 @@ impl Named {
         let mut named = Self::default();
         for (kind, path) in found {
             // Hooks are run by helmfile, which is not.
-            let (state, _) = state_file::read(kind, &path, true);
+            let (state, _) = state_file::read(kind, &path, true, namespace);
             named
                 .releases
                 .extend(state.releases.iter().map(|(namespace, name)| format!("{namespace}/{name}")));

@@ -408,7 +408,7 @@ mod tests {
     use crate::observed::standing::Drift;
 
     fn release() -> Release {
-        parse(b"releases:\n- {name: r, namespace: n, chart: 'oci://x/c', version: 1.0.0, values: [{a: {b: 1}}]}\n")
+        parse(b"releases:\n- {name: r, namespace: n, chart: 'oci://x/c', version: 1.0.0, values: [{a: {b: 1}}]}\n", "default")
             .unwrap()
             .remove(0)
     }
@@ -595,7 +595,7 @@ mod tests {
         assert_eq!(among(2), ReleaseAction::LeaveTo("Kustomization x/x".to_owned()));
         assert_eq!(among(3), ReleaseAction::Keep, "a rule tells of the others");
         let text = "releases:\n- {name: f, namespace: n, chart: 'oci://x/flux-operator'}\n";
-        let flux = parse(text.as_bytes()).unwrap().remove(0);
+        let flux = parse(text.as_bytes(), "default").unwrap().remove(0);
         let mut alone = live();
         alone.claims = Ok(Claims { controllers: true, ..Claims::default() });
         let decided = action(&flux, &Desired::default(), &alone, &Wishes::default());

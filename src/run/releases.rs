@@ -35,10 +35,7 @@ impl<'a> Sync<'a> {
     fn on_progress(&mut self, progress: Progress) {
         match progress {
             Progress::Started { namespace, name } => {
-                let found = self
-                    .releases
-                    .iter()
-                    .find(|release| release.name == name && release.namespace == namespace);
+                let found = self.releases.iter().find(|release| release.is_reported_as(&namespace, &name));
                 if let Some(release) = found {
                     tracing::info!(release = %release.id(), version = %release.version, "Syncing release");
                     self.running.insert(release.id(), (release, Instant::now()));
@@ -148,17 +145,18 @@ pub async fn run(
 ) -> (Vec<ReleaseReport>, Result<(), Error>) {
     // A first run is one plain sync.
     let all = wanted.len() == helmfile.releases.len();
-    let selected: Vec<_> = wanted.iter().filter(|_| !all).filter_map(|id| id.split_once('/')).collect();
+    let ours: Vec<_> =
+        helmfile.releases.iter().filter(|release| wanted.contains(&release.id().as_str())).collect();
+    let selectors: Vec<_> = ours.iter().filter(|_| !all).map(|release| helmfile.selector(release)).collect();
     let sync =
         RefCell::new(Sync { releases: &helmfile.releases, running: BTreeMap::new(), done: Vec::new() });
     let left = tools.clock.left();
     let longest = how.release_timeout.min(left.saturating_sub(MARGIN)).max(Duration::from_secs(1));
-    let ours = helmfile.releases.iter().filter(|release| wanted.contains(&release.id().as_str()));
     let timeout = timeout(ours, longest);
     let (end, in_vain) = watch::channel(false);
     let options = SyncOptions {
         identities: helmfile.needs_identities,
-        selected: &selected,
+        selectors: &selectors,
         timeout,
         over: how.over,
         in_vain,
@@ -254,7 +252,7 @@ mod tests {
             format!("- {{name: r{index}, namespace: n, chart: c{timeout}}}\n")
         };
         let text: String = timeouts.iter().enumerate().map(release).collect();
-        parse(format!("releases:\n{text}").as_bytes()).unwrap()
+        parse(format!("releases:\n{text}").as_bytes(), "default").unwrap()
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::Toolbox;
 use crate::child_env::AGE_IDENTITIES;
+use crate::desired::releases::Release;
 use crate::error::Error;
 use crate::plan::releases::Over;
 use crate::process::{Invocation, Output, ProcessError, Stream};
@@ -201,8 +202,8 @@ impl Toolbox {
         Ok(if output.success() { Ok(output.stdout) } else { Err(parse_build_error(&output.talk)) })
     }
 
-    /// Renders the releases of a state file that these selectors pick, into `folder/NAMESPACE/NAME/`. Their charts must
-    /// be in `charts`.
+    /// Renders the releases of a state file that these selectors pick, into [`rendered_to`]. Their charts must be in
+    /// `charts`.
     ///
     /// # Errors
     ///
@@ -212,12 +213,12 @@ impl Toolbox {
         file: &Path,
         charts: &Path,
         identities: bool,
-        releases: &[(&str, &str)],
+        selectors: &[String],
         folder: &Path,
     ) -> Result<Result<(), String>, Error> {
-        let mut args = selectors(releases);
+        let mut args = flags(selectors);
         let mut template = folder.as_os_str().to_owned();
-        template.push("/{{ .Release.Namespace }}/{{ .Release.Name }}");
+        template.push("/namespace-{{ .Release.Namespace }}/{{ .Release.Name }}");
         let words = ["template", "--skip-tests", "--no-hooks", "--output-dir-template"];
         args.extend(words.map(OsString::from));
         args.push(template);
@@ -238,7 +239,7 @@ impl Toolbox {
         options: SyncOptions<'_>,
         mut on_progress: impl FnMut(Progress),
     ) -> Result<Output, ProcessError> {
-        let mut args = selectors(options.selected);
+        let mut args = flags(options.selectors);
         args.extend(["sync".into(), "--hide-notes".into()]);
         if let Some(timeout) = options.timeout {
             args.extend(["--timeout".into(), timeout.as_secs().max(1).to_string().into()]);
@@ -269,8 +270,8 @@ impl Toolbox {
 pub struct SyncOptions<'a> {
     /// Whether its values refer to encrypted files.
     pub identities: bool,
-    /// The namespaces and names of the releases that are synced; all when empty.
-    pub selected: &'a [(&'a str, &'a str)],
+    /// The selectors of the releases that are synced; all when empty.
+    pub selectors: &'a [String],
     /// helm's timeout for a release; without one the state file's holds.
     pub timeout: Option<Duration>,
     /// Over what helm goes that would stop it.
@@ -279,12 +280,16 @@ pub struct SyncOptions<'a> {
     pub in_vain: watch::Receiver<bool>,
 }
 
-/// Options that pick releases by namespace and name.
-fn selectors(releases: &[(&str, &str)]) -> Vec<OsString> {
-    let one = |(namespace, name): &(&str, &str)| {
-        ["--selector".into(), format!("namespace={namespace},name={name}").into()]
-    };
-    releases.iter().flat_map(one).collect()
+fn flags(selectors: &[String]) -> Vec<OsString> {
+    selectors.iter().flat_map(|selector| ["--selector".into(), selector.into()]).collect()
+}
+
+/// The folder below `folder` that [`Toolbox::helmfile_template`] renders a release into.
+#[must_use]
+pub fn rendered_to(folder: &Path, release: &Release) -> PathBuf {
+    // helmfile leaves the namespace empty that its state file does not name.
+    let namespace = if release.names_namespace { release.namespace.as_str() } else { "" };
+    folder.join(format!("namespace-{namespace}")).join(&release.name)
 }
 
 fn prepare(invocation: Invocation, identities: bool, stand_ins: &BTreeMap<String, String>) -> Invocation {

@@ -51,7 +51,7 @@ mod tests {
         let helmfile = Helmfile {
             kind: Kind::Apps,
             path: "x".into(),
-            releases: parse(text).unwrap(),
+            releases: parse(text, "default").unwrap(),
             needs_identities: false,
         };
         let desired = Desired { helmfiles: vec![helmfile], ..Desired::default() };

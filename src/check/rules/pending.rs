@@ -105,7 +105,7 @@ mod tests {
     }
 
     fn world(status: &str, revision: u64, claims: Claims) -> (Desired, Live) {
-        let releases = parse(b"releases:\n- {name: r, namespace: n, chart: c}\n").unwrap();
+        let releases = parse(b"releases:\n- {name: r, namespace: n, chart: c}\n", "default").unwrap();
         let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
         let desired = Desired { helmfiles: vec![helmfile], ..Desired::default() };
         let stored = |name: &str| Stored {

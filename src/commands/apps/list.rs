@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::check::Finding;
 use crate::desired::repository;
 use crate::desired::state_file::{self, StateFile};
+use crate::kubeconfig;
 use crate::report;
 use crate::report::list::{ListedStage, StagesReport};
 use crate::settings::Settings;
@@ -25,8 +26,11 @@ pub fn list(settings: &Settings) -> std::io::Result<u8> {
         problems.iter().for_each(Finding::log);
         return Ok(1);
     }
+    // Releases without a namespace are in that of the context; without a kubeconfig there is none.
+    let target = kubeconfig::load(&settings.kubeconfig, settings.context.as_deref());
+    let namespace = target.map(|(target, _)| target).unwrap_or_default().namespace;
     // helmfile, which would run its hooks, is not started.
-    let read = |(kind, path): (_, PathBuf)| state_file::read(kind, &path, true).0;
+    let read = |(kind, path): (_, PathBuf)| state_file::read(kind, &path, true, &namespace).0;
     let helmfiles: Vec<_> = found.into_iter().map(read).collect();
     let report = StagesReport {
         stages: Stage::ALL.into_iter().map(|stage| listed(settings, &helmfiles, stage)).collect(),
