@@ -84,8 +84,8 @@ pub fn judge(settings: &Settings, desired: &Desired, live: &Live) -> Verdict {
     let open = is_open(desired);
     let pinned = settings.cluster_uid.as_deref() == Some(uid);
     // A mark cannot be compared with a repository that has no name.
-    let comparable = !open && !(pinned && ours.is_none());
-    let other = || other_repository(settings, desired, live, ours.as_deref()).filter(|_| comparable);
+    let incomparable = open || (pinned && ours.is_none());
+    let other = || other_repository(settings, desired, live, ours.as_deref()).filter(|_| !incomparable);
     if let Some(refused) = other_pin(settings, uid).or_else(other) {
         return Verdict::Refused(refused);
     }
