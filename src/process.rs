@@ -24,7 +24,7 @@ use secrecy::ExposeSecret as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
-pub use self::invocation::{GRACE, Invocation};
+pub use self::invocation::{GRACE, Invocation, PublicPart};
 pub use self::service::Service;
 use self::signals::{Cause, Stop};
 use self::watch::Watch;
@@ -190,8 +190,9 @@ impl Runner {
                 _ = pipe.write_all(bytes.expose_secret()).await;
             });
         }
+        let public_part = invocation.public_part.take();
         let watch = Watch { runner: self, invocation: &invocation, group: &group };
-        let result = watch.to_the_end(&mut child, on_line).await;
+        let result = watch.to_the_end(&mut child, public_part, on_line).await;
         match &result {
             Ok(output) => self.transcript.ended(tool, output.status),
             Err(error) => self.transcript.line(tool, Stream::Stderr, &error.to_string()),

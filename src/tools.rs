@@ -5,6 +5,7 @@ pub mod git;
 pub mod helm;
 pub mod helmfile;
 pub mod kubectl;
+mod public;
 pub mod sops;
 pub mod version;
 

@@ -32,7 +32,12 @@ pub struct Invocation {
     pub grace: Duration,
     /// Says when it is in vain: it is ended then.
     pub in_vain: Option<watch::Receiver<bool>>,
+    /// What of each line that it prints may be logged and kept, `None` for nothing of it; without one all of it may.
+    pub public_part: Option<PublicPart>,
 }
+
+/// See [`Invocation::public_part`]; it is asked for every line in its order.
+pub type PublicPart = Box<dyn FnMut(&str) -> Option<String> + Send>;
 
 impl Invocation {
     /// A tool with arguments, stdin null, stdout as data.
@@ -51,6 +56,7 @@ impl Invocation {
             deadline: Duration::from_mins(1),
             grace: GRACE,
             in_vain: None,
+            public_part: None,
         }
     }
 
@@ -65,6 +71,13 @@ impl Invocation {
     #[must_use]
     pub fn stdin(mut self, bytes: SecretSlice<u8>) -> Self {
         self.stdin = Some(bytes);
+        self
+    }
+
+    /// Sets what of its lines may be logged and kept.
+    #[must_use]
+    pub fn public_part(mut self, public_part: PublicPart) -> Self {
+        self.public_part = Some(public_part);
         self
     }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::lines::LineSplitter;
 use super::signals::Cause;
-use super::{Group, Invocation, LARGEST_ANSWER, Output, ProcessError, Runner, Stream, signals};
+use super::{Group, Invocation, LARGEST_ANSWER, Output, ProcessError, PublicPart, Runner, Stream, signals};
 
 /// How long the pipes of an ended tool are still read; something it left behind may hold them open.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -47,6 +47,7 @@ impl Watch<'_> {
     pub(super) async fn to_the_end(
         &self,
         child: &mut Child,
+        public_part: Option<PublicPart>,
         mut on_line: impl FnMut(Stream, &str),
     ) -> Result<Output, ProcessError> {
         let Invocation { tool, deadline, grace, stdout_is_talk, .. } = *self.invocation;
@@ -61,7 +62,7 @@ impl Watch<'_> {
         }
         let mut stop = self.runner.stop.clone();
         let mut in_vain = self.invocation.in_vain.clone();
-        let mut heard = Heard::default();
+        let mut heard = Heard { public_part, ..Heard::default() };
         let mut status = None;
         let mut ending: Option<Ending> = None;
         let mut next = Instant::now() + deadline;
@@ -155,6 +156,7 @@ struct Heard {
     text: String,
     out: LineSplitter,
     err: LineSplitter,
+    public_part: Option<PublicPart>,
 }
 
 impl Heard {
@@ -163,8 +165,13 @@ impl Heard {
             Stream::Stdout => &mut self.out,
             Stream::Stderr => &mut self.err,
         };
-        let text = &mut self.text;
+        let (text, public_part) = (&mut self.text, &mut self.public_part);
         splitter.push(bytes, |line| {
+            let public = match public_part {
+                Some(public_part) => public_part(line),
+                None => Some(line.to_owned()),
+            };
+            let Some(line) = &public else { return };
             if text.len() > LARGEST_TALK {
                 // Errors come last.
                 let from = text.ceil_char_boundary(LARGEST_TALK / 2);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Toolbox;
+use super::{Toolbox, public};
 use crate::child_env::AGE_IDENTITIES;
 use crate::desired::releases::Release;
 use crate::error::Error;
@@ -168,7 +168,9 @@ impl Toolbox {
             all.extend(["--kubeconfig".into(), kubeconfig.clone().into_os_string()]);
         }
         all.extend(args);
-        Invocation::new("helmfile", &self.programs.helmfile, all).env("HELMFILE_CACHE_HOME", charts)
+        Invocation::new("helmfile", &self.programs.helmfile, all)
+            .env("HELMFILE_CACHE_HOME", charts)
+            .public_part(public::of_helmfile())
     }
 
     /// Reads a state file: all releases with their rendered values, as YAML. Fetches the charts that are not in

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::Toolbox;
+use super::{Toolbox, public};
 use crate::check::Finding;
 use crate::error::Error;
 use crate::process::{Invocation, ProcessError};
@@ -21,7 +21,9 @@ impl Toolbox {
     /// `Ok(Err(_))` when sops cannot decrypt it; `Err(_)` when k3s-boot is told to stop.
     pub async fn sops_decrypt(&self, file: &Path) -> Result<Result<SecretString, Finding>, Error> {
         let args = ["decrypt".as_ref(), file.as_os_str()];
-        let invocation = Invocation::new("sops", &self.programs.sops, args).deadline(self.clock.cap(DECRYPT));
+        let invocation = Invocation::new("sops", &self.programs.sops, args)
+            .deadline(self.clock.cap(DECRYPT))
+            .public_part(public::of_sops());
         let output = match self.runner.run(invocation).await {
             Ok(output) => output,
             Err(error @ ProcessError::Interrupted { .. }) => return Err(error.into()),

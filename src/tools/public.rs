@@ -1,0 +1,311 @@
+//! What of a tool's messages may be shown: errors of templates, YAML parsers and schemas repeat what stands in a file, and
+//! that may be a secret which no redactor knows.
+//!
+//! Pure, line by line, so that nothing else ever reaches the log.
+
+use crate::process::PublicPart;
+
+/// Stands for what is withheld.
+const WITHHELD: &str = "(message withheld, it can hold file content)";
+
+/// That of helmfile, and of helm below it (helmfile 1.7.4, helm 4.2.4 and 3.21.4).
+#[must_use]
+pub(super) fn of_helmfile() -> PublicPart {
+    let mut in_file_content = false;
+    Box::new(move |line| {
+        if in_file_content && !begins_message(line) {
+            return None;
+        }
+        in_file_content = false;
+        // `fromYaml` repeats all that it was given, over as many lines as that has (`pkg/tmpl/context_funcs.go`).
+        let line = match line.split_once(", offending yaml: ") {
+            Some((before, _)) => {
+                in_file_content = true;
+                before
+            }
+            None => line,
+        };
+        Some(message(line))
+    })
+}
+
+/// Whether a line is helmfile's own again, after the content of a file.
+fn begins_message(line: &str) -> bool {
+    const BEGINNINGS: [&str; 12] = [
+        "in ",
+        "err ",
+        "errors:",
+        "Upgrading release=",
+        "Listing releases matching ",
+        "Building dependency release=",
+        "Templating release=",
+        "Pulling ",
+        "hook[",
+        "ARGS:",
+        "EXIT STATUS",
+        "COMBINED OUTPUT:",
+    ];
+    BEGINNINGS.iter().any(|beginning| line.starts_with(beginning))
+}
+
+fn message(line: &str) -> String {
+    if let Some(violation) = schema_violation(line) {
+        return violation;
+    }
+    let (before, error) = match line.split_once("error calling ") {
+        Some((before, error)) => (before, error.split_once(": ")),
+        None => (line, None),
+    };
+    let before = without_value(&without_unmarshalled(before));
+    match error {
+        Some((function, detail)) => {
+            format!("{before}error calling {function}: {}", call_error(function, detail))
+        }
+        None => before,
+    }
+}
+
+/// The error of a template function; most of them repeat their arguments.
+fn call_error(function: &str, detail: &str) -> String {
+    match function {
+        // Words of the template's author, and paths.
+        "required" | "fail" | "requiredEnv" | "readFile" | "readDir" | "readDirEntries" | "isFile"
+        | "isDir" => detail.to_owned(),
+        "include" | "tpl" | "template" => message(detail),
+        _ if detail.starts_with("yaml: ") => yaml_error(detail),
+        "fetchSecretValue" | "expandSecretRefs" => secret_error(detail),
+        _ => WITHHELD.to_owned(),
+    }
+}
+
+/// A syntax error tells a line, and in quotes what stands there.
+fn yaml_error(detail: &str) -> String {
+    let mut quoted = false;
+    let words = detail.chars().filter(|character| {
+        let quote = matches!(character, '"' | '`');
+        quoted ^= quote;
+        !quoted && !quote
+    });
+    words.collect::<String>().trim_end().to_owned()
+}
+
+/// The error of vals (v0.46.0), which repeats what it has found where it expected something else.
+fn secret_error(detail: &str) -> String {
+    if detail.starts_with("expected <nil>") {
+        return "there is no such key".to_owned();
+    }
+    if detail.starts_with("expected map[") {
+        return "the key is a map, not a string".to_owned();
+    }
+    let known = ["Error getting data key: ", "no value found for key ", "no such file or directory"];
+    let is_known = known.iter().any(|words| detail.contains(words));
+    if is_known { detail.to_owned() } else { WITHHELD.to_owned() }
+}
+
+/// ``cannot unmarshal !!str `abc…` into int`` without what stands in backticks (go-yaml's `decode.go`).
+fn without_unmarshalled(line: &str) -> String {
+    let Some((before, rest)) = line.split_once("cannot unmarshal !!") else { return line.to_owned() };
+    let into = rest.rfind(" into ").map_or("", |at| &rest[at..]);
+    let kind = rest.split([' ', '`']).next().unwrap_or_default();
+    format!("{before}cannot unmarshal !!{kind}{into}")
+}
+
+/// Without a value that helmfile prints with `%v`.
+fn without_value(line: &str) -> String {
+    match line.split_once("unexpected type of value in release values: value=") {
+        Some((before, _)) => format!("{before}unexpected type of value in release values"),
+        None => line.to_owned(),
+    }
+}
+
+/// What a schema demands, without the value that violates it (jsonschema v6, `kind/kind.go`): `- at '/path': got string,
+/// want integer`; `'value' does not match pattern '^x'`; `maximum: got 12, want 10`.
+fn schema_violation(line: &str) -> Option<String> {
+    let rest = line.trim_start().strip_prefix("- at '")?;
+    let (path, violation) = rest.split_once("': ")?;
+    let indent = &line[..line.len() - line.trim_start().len()];
+    let violation = match violation.strip_prefix('\'') {
+        Some(quoted) => {
+            let connectors = ["' does not match pattern ", "' is not valid "];
+            let found = connectors.iter().filter_map(|words| quoted.rfind(words)).max();
+            let said = found.map_or(WITHHELD, |at| quoted[at + 1..].trim_start());
+            // What follows a format's name repeats the value.
+            said.split_once(": ").map_or(said, |(said, _)| said)
+        }
+        None => violation,
+    };
+    let violation = match violation.split_once("got ").zip(violation.split_once(", want ")) {
+        Some(((before, got), (_, want))) if !is_type(got) => format!("{before}want {want}"),
+        _ => violation.to_owned(),
+    };
+    Some(format!("{indent}- at '{path}': {violation}"))
+}
+
+/// Whether a schema violation names the type that was found, and not a value.
+fn is_type(got: &str) -> bool {
+    const TYPES: [&str; 7] = ["null", "boolean", "object", "array", "number", "string", "integer"];
+    TYPES.iter().any(|name| got.starts_with(&format!("{name},")))
+}
+
+/// The public part of what sops prints when it cannot decrypt (sops 3.13.2): what is known to hold nothing of the file.
+#[must_use]
+pub(super) fn of_sops() -> PublicPart {
+    Box::new(|line| Some(sops_message(line)))
+}
+
+/// How the lines begin that hold nothing of a file.
+const SOPS_MESSAGES: [&str; 14] = [
+    "Failed to get the data key",
+    "Group ",
+    "age1",
+    "- |",
+    "|",
+    "Recovery failed because",
+    "order for SOPS to recover",
+    "but none were",
+    "sops metadata not found",
+    "Found sops entry that is not a mapping",
+    "No Major.Minor.Patch elements found",
+    "Error decrypting tree: Error walking tree: Could not decrypt value: Could not decrypt with AES_GCM: ",
+    "Error getting data key: ",
+    "Could not load secret key",
+];
+
+fn sops_message(line: &str) -> String {
+    // A value that is not encrypted stands in the message as it is.
+    if let Some((before, _)) = line.split_once("Input string ") {
+        return format!("{before}input does not match sops' data format");
+    }
+    // The code of a file is a hash of its values.
+    if line.starts_with("MAC mismatch") {
+        return "MAC mismatch".to_owned();
+    }
+    if line.starts_with("yaml: ") {
+        return yaml_error(&without_unmarshalled(line));
+    }
+    let text = line.trim_start();
+    let is_known = text.is_empty() || SOPS_MESSAGES.iter().any(|beginning| text.starts_with(beginning));
+    if is_known { line.to_owned() } else { WITHHELD.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(public: PublicPart, talk: &str) -> String {
+        talk.lines().filter_map(public).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Recorded from helmfile 1.7.4 with helm 4.2.4; what each may show of it.
+    const HELMFILE: &[(&str, &str)] = &[
+        (
+            "in h.yaml: failed to render values files \"v.yaml.gotmpl\": failed to render [v.yaml.gotmpl], because of template: stringTemplate:1:4: executing \"stringTemplate\" at <fromYaml (readFile \"../k8s/hr.yaml\")>: error calling fromYaml: yaml: line 1: did not find expected key, offending yaml: spec:\n  values:\n    a: b\n   bad: CANARY: x: y\n\nin h.yaml: after",
+            "in h.yaml: failed to render values files \"v.yaml.gotmpl\": failed to render [v.yaml.gotmpl], because of template: stringTemplate:1:4: executing \"stringTemplate\" at <fromYaml (readFile \"../k8s/hr.yaml\")>: error calling fromYaml: yaml: line 1: did not find expected key\nin h.yaml: after",
+        ),
+        (
+            "in h.yaml: yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `CANARY-...` into map[string]interface {}",
+            "in h.yaml: yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str into map[string]interface {}",
+        ),
+        (
+            "  line 1: cannot unmarshal !!seq into map[string]interface {}",
+            "  line 1: cannot unmarshal !!seq into map[string]interface {}",
+        ),
+        (
+            "in h.yaml: yaml: line 2: mapping values are not allowed in this context",
+            "in h.yaml: yaml: line 2: mapping values are not allowed in this context",
+        ),
+        (
+            "x at <fetchSecretValue \"ref+sops://../s.sops.yaml#/top\">: error calling fetchSecretValue: expected map[other:two pw:CANARY] to be string",
+            "x at <fetchSecretValue \"ref+sops://../s.sops.yaml#/top\">: error calling fetchSecretValue: the key is a map, not a string",
+        ),
+        (
+            "x at <f>: error calling fetchSecretValue: expected <nil> to be string",
+            "x at <f>: error calling fetchSecretValue: there is no such key",
+        ),
+        (
+            "x: error calling fetchSecretValue: expand sops://../s.sops.yaml#/top/pw: Error getting data key: 0 successful groups required, got 0",
+            "x: error calling fetchSecretValue: expand sops://../s.sops.yaml#/top/pw: Error getting data key: 0 successful groups required, got 0",
+        ),
+        (
+            "x: error calling mustToDate: parsing time \"CANARY\" as \"2006\": cannot parse \"CANARY\" as \"2006\"",
+            "x: error calling mustToDate: (message withheld, it can hold file content)",
+        ),
+        (
+            "x: error calling include: template: c/a.tpl:1:2: executing \"a\" at <b>: error calling atoi: strconv.Atoi: parsing \"CANARY\": invalid syntax",
+            "x: error calling include: template: c/a.tpl:1:2: executing \"a\" at <b>: error calling atoi: (message withheld, it can hold file content)",
+        ),
+        (
+            "x: error calling requiredEnv: required env var `K3S_API_HOST` is not set",
+            "x: error calling requiredEnv: required env var `K3S_API_HOST` is not set",
+        ),
+        ("x: error calling required: set a.b", "x: error calling required: set a.b"),
+        (
+            "  - at '/a': value must be 'ok'\n  - at '/n': got string, want integer\n  - at '/p': 'CANARY' does not match pattern '^x'",
+            "  - at '/a': value must be 'ok'\n  - at '/n': got string, want integer\n  - at '/p': does not match pattern '^x'",
+        ),
+        (
+            "- at '/m': maximum: got 12345678, want 10\n- at '/f': 'CANARY' is not valid email: missing @ in CANARY\n- at '/l': minLength: got 3, want 8\n- at '': additional properties 'x' not allowed",
+            "- at '/m': maximum: want 10\n- at '/f': is not valid email\n- at '/l': minLength: want 8\n- at '': additional properties 'x' not allowed",
+        ),
+        (
+            "failed: unexpected type of value in release values: value=CANARY, type=string",
+            "failed: unexpected type of value in release values",
+        ),
+        (
+            "Upgrading release=cilium, chart=/c/cilium, namespace=kube-system",
+            "Upgrading release=cilium, chart=/c/cilium, namespace=kube-system",
+        ),
+    ];
+
+    /// Recorded from sops 3.13.2.
+    const SOPS: &[(&str, &str)] = &[
+        (
+            "Error decrypting tree: Error walking tree: Could not decrypt value: Input string CANARY does not match sops' data format",
+            "Error decrypting tree: Error walking tree: Could not decrypt value: input does not match sops' data format",
+        ),
+        (
+            "Cannot decrypt MAC: Input string CANARY does not match sops' data format",
+            "Cannot decrypt MAC: input does not match sops' data format",
+        ),
+        ("MAC mismatch. File has 444F, computed CANARY", "MAC mismatch"),
+        (
+            "Error decrypting tree: Error walking tree: Could not decrypt value: Could not decrypt with AES_GCM: cipher: message authentication failed",
+            "Error decrypting tree: Error walking tree: Could not decrypt value: Could not decrypt with AES_GCM: cipher: message authentication failed",
+        ),
+        (
+            "yaml: mapping values are not allowed in this context",
+            "yaml: mapping values are not allowed in this context",
+        ),
+        (
+            "parsing time \"CANARY\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"CANARY\" as \"2006\"",
+            "(message withheld, it can hold file content)",
+        ),
+        ("sops metadata not found", "sops metadata not found"),
+        ("    - | failed to load age identities.", "    - | failed to load age identities."),
+    ];
+
+    #[test]
+    fn nothing_of_a_file_is_shown() {
+        for (talk, expected) in HELMFILE {
+            assert_eq!(shown(of_helmfile(), talk), *expected);
+        }
+        for (talk, expected) in SOPS {
+            assert_eq!(shown(of_sops(), talk), *expected);
+        }
+        for (_, expected) in HELMFILE.iter().chain(SOPS) {
+            assert!(!expected.contains("CANARY"), "{expected}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_line_makes_it_panic(near in crate::observed::odd::near(&[
+            "in h.yaml: x: error calling fromYaml: yaml: line 1: did not find \"a\", offending yaml: spec:",
+            "  - at '/p': 'CANARY' does not match pattern '^x'\n- at '/m': maximum: got 12, want 10\n- at '/f': 'a' is not valid b: c",
+            "  line 1: cannot unmarshal !!str `CANARY-...` into map[string]interface {}",
+            "MAC mismatch. File has 444F, computed ABC",
+        ])) {
+            _ = (shown(of_helmfile(), &near), shown(of_sops(), &near));
+        }
+    }
+}
