@@ -20,6 +20,7 @@ const MOST: usize = 256;
 
 /// A state file that was read.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is found out by itself")]
 pub struct StateFile {
     /// Which of the two it is.
     pub kind: Kind,
@@ -31,6 +32,8 @@ pub struct StateFile {
     pub optional: BTreeSet<ChartRef>,
     /// Whether it may refer to encrypted files.
     pub needs_identities: bool,
+    /// Whether its templates demand variables.
+    pub demands_variables: bool,
     /// Whether helmfile cannot read it, or must not.
     pub broken: bool,
     /// Paths of values files that lead nowhere, each with one that leads to the file that is meant.
@@ -46,9 +49,22 @@ pub struct StateFile {
 pub fn read(kind: Kind, path: &Path, allow_hooks: bool) -> (StateFile, Vec<Finding>) {
     let mut scan = Scan { allow_hooks, left: MOST, ..Scan::default() };
     scan.file(path, DEEPEST);
-    let Scan { findings, charts, optional, needs_identities, broken, mends, releases, partial, .. } = scan;
+    let Scan { findings, charts, optional, needs_identities, demands_variables, .. } = scan;
+    let Scan { broken, mends, releases, partial, .. } = scan;
     let path = path.to_owned();
-    (StateFile { kind, path, charts, optional, needs_identities, broken, mends, releases, partial }, findings)
+    let state = StateFile {
+        kind,
+        path,
+        charts,
+        optional,
+        needs_identities,
+        demands_variables,
+        broken,
+        mends,
+        releases,
+        partial,
+    };
+    (state, findings)
 }
 
 #[derive(Default)]
@@ -61,6 +77,7 @@ struct Scan {
     charts: Vec<ChartRef>,
     optional: BTreeSet<ChartRef>,
     needs_identities: bool,
+    demands_variables: bool,
     broken: bool,
     mends: Vec<(String, String)>,
     releases: Vec<(String, String)>,
@@ -81,6 +98,7 @@ impl Scan {
             }
         };
         self.needs_identities |= refers_to_encrypted(&text) || text.contains("secrets:");
+        self.demands_variables |= text.contains("requiredEnv");
         if !self.allow_hooks && actions(&text).any(runs_programs) {
             self.refuse(path, "exec");
         }
@@ -182,7 +200,10 @@ impl Scan {
             let place = folder.join(file);
             if place.exists() {
                 match files::text(&place, files::LARGEST) {
-                    Ok(text) => self.needs_identities |= refers_to_encrypted(&text),
+                    Ok(text) => {
+                        self.needs_identities |= refers_to_encrypted(&text);
+                        self.demands_variables |= text.contains("requiredEnv");
+                    }
                     Err(error) => {
                         let finding = Finding::error("helmfile", "Values file cannot be read");
                         let finding = finding.with("helmfile", path.display());
