@@ -1,6 +1,9 @@
 //! What can be found out before anything is changed: rules, each a pure function in a file of its own.
 
 mod address;
+mod answer;
+#[cfg(test)]
+mod empty;
 #[cfg(test)]
 mod fixture;
 mod k3s;
@@ -10,14 +13,33 @@ mod scheduling;
 pub(crate) mod testing;
 pub mod versions;
 
-use crate::desired::Desired;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub use self::answer::{Answer, Inspection};
+use crate::desired::encrypted::EncryptedState;
+use crate::desired::releases::Release;
+use crate::desired::{AgeKey, Desired};
 use crate::logger::{self, Level};
 use crate::manifests::Manifests;
 use crate::observed::{Live, Observed};
 use crate::settings::Settings;
 
+/// Why a rule about all releases has nothing to look at.
+const NO_RELEASES: &str = "there is no release to sync";
+
+/// Why a rule about nodes could not look at any.
+const NO_NODES: &str = "no node has registered";
+
+/// Why a rule about manifests has nothing to look at: what is up to date is not rendered.
+const NOTHING_RENDERED: &str = "no release has to be rendered";
+
+/// Why a rule about a value could not look at it: a stand-in has its place.
+const OPEN: &str = "a variable that the values need is not set";
+
 /// How much a finding weighs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// It is good to know.
     Info,
@@ -121,7 +143,7 @@ pub struct Facts<'a> {
     pub manifests: &'a Manifests,
 }
 
-impl Facts<'_> {
+impl<'a> Facts<'a> {
     /// What reading found for this rule: files and answers that could not be read tell so where they are read, for only
     /// there the line is known.
     #[must_use]
@@ -129,36 +151,98 @@ impl Facts<'_> {
         let all = self.desired.problems.iter().chain(&self.observed.problems);
         all.filter(|finding| finding.rule == rule).cloned().collect()
     }
-}
 
-/// What a rule says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// All is well, or the rule has nothing to look at here.
-    Ok,
-    /// It could not be found out, for this reason. Never stops anything.
-    Unknown(String),
-    /// Problems, or things that are good to know.
-    Found(Vec<Finding>),
-}
-
-impl From<Vec<Finding>> for Answer {
-    fn from(findings: Vec<Finding>) -> Self {
-        if findings.is_empty() { Self::Ok } else { Self::Found(findings) }
+    /// What reading found for this rule; if it found nothing, what `read` answers about whether there was anything to read.
+    #[must_use]
+    pub fn findings_or(&self, rule: &str, read: impl FnOnce(&Self) -> Answer) -> Answer {
+        let found = self.told(rule);
+        if found.is_empty() { read(self) } else { Answer::Found(found) }
     }
-}
 
-impl From<Option<Finding>> for Answer {
-    fn from(finding: Option<Finding>) -> Self {
-        Self::from(Vec::from_iter(finding))
+    /// The release to sync that has this chart.
+    ///
+    /// # Errors
+    ///
+    /// The answer of a rule that is about this release, when no helmfile is known to name one.
+    pub fn release_of_chart(&self, chart: &str) -> Result<&'a Release, Answer> {
+        let release = self.desired.release_of_chart(chart);
+        release.ok_or_else(|| self.without(format!("no release to sync has the chart `{chart}`")))
+    }
+
+    /// The release to sync that brings the cluster's network.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::release_of_chart`].
+    pub fn cni(&self) -> Result<&'a Release, Answer> {
+        self.desired.cni().ok_or_else(|| self.without("no release to sync brings a network"))
+    }
+
+    /// The answer of a rule that is about releases of which none was found: a helmfile that was not read may have them.
+    #[must_use]
+    pub fn without(&self, none: impl Into<String>) -> Answer {
+        self.desired.unread().map_or_else(|| Answer::not_applicable(none), Answer::Unknown)
+    }
+
+    /// An inspection of releases: those of a helmfile that was not read are missed.
+    #[must_use]
+    pub fn inspect_releases(&self) -> Inspection {
+        let mut inspection = Inspection::default();
+        self.desired.unread().into_iter().for_each(|reason| inspection.miss(reason));
+        inspection
+    }
+
+    /// The age key that goes into the cluster.
+    ///
+    /// # Errors
+    ///
+    /// The answer of a rule that is about this key, when there is none or it cannot be read.
+    pub fn age_key(&self) -> Result<&'a AgeKey, Answer> {
+        let broken = || self.told("age-key").iter().any(|finding| finding.severity == Severity::Error);
+        self.desired.age_key.as_ref().ok_or_else(|| {
+            if broken() {
+                Answer::unknown("the age key cannot be read")
+            } else {
+                Answer::not_applicable("there is no age key")
+            }
+        })
+    }
+
+    /// The answer of a rule about files that are encrypted with age and meant for the cluster, when none is known.
+    #[must_use]
+    pub fn without_encrypted(&self) -> Answer {
+        let Desired { tracked, encrypted, synced, .. } = self.desired;
+        let any = encrypted.iter().any(|file| matches!(file.state, EncryptedState::Encrypted { .. }));
+        match (tracked, synced) {
+            (Err(reason), _) => Answer::Unknown(reason.clone()),
+            // What of the repository Flux is to apply is not known.
+            (_, Err(reason)) if any => Answer::Unknown(reason.clone()),
+            _ => Answer::not_applicable("nothing is encrypted for the cluster"),
+        }
+    }
+
+    /// Why nothing is known of the cluster.
+    #[must_use]
+    pub fn unanswered(&self) -> &'static str {
+        let kubectl = self.observed.programs.iter().find(|program| program.name == "kubectl");
+        if !self.told("api").is_empty() {
+            "the cluster does not answer"
+        } else if self.observed.target.is_none() {
+            "no kubeconfig was read"
+        } else if kubectl.is_some_and(|kubectl| kubectl.path.is_none()) {
+            "kubectl is not installed"
+        } else {
+            "the cluster was not asked"
+        }
     }
 }
 
 /// What a rule looks at.
 #[derive(Clone, Copy)]
 pub enum Check {
-    /// Nothing of its own: it tells what reading found (see [`Facts::told`]).
-    Told,
+    /// What reading found (see [`Facts::told`]); when it found nothing, the function answers whether there was
+    /// anything to read.
+    Told(fn(&Facts<'_>) -> Answer),
     /// Files, programs and charts: it runs with `--offline` too.
     Files(fn(&Facts<'_>) -> Answer),
     /// What leads to a cluster or a registry: not asked with `--offline`, for nothing of it is looked at then.
@@ -168,6 +252,9 @@ pub enum Check {
     /// Nodes: as [`Check::Cluster`], and once more when all nodes have registered.
     Nodes(fn(&Facts<'_>, &Live) -> Answer),
 }
+
+/// Why a rule about a cluster or a registry has nothing to look at.
+const OFFLINE: &str = "it needs the cluster or a registry, and --offline asks neither";
 
 /// Under which heading a rule stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -243,12 +330,10 @@ impl Rule {
     #[must_use]
     pub fn ask(&self, facts: &Facts<'_>) -> Answer {
         match (self.check, &facts.observed.live) {
-            (Check::Told, _) => facts.told(self.id).into(),
+            (Check::Told(read), _) => facts.findings_or(self.id, read),
             (Check::Files(check) | Check::Online(check), _) => check(facts),
             (Check::Cluster(check) | Check::Nodes(check), Some(live)) => check(facts, live),
-            (Check::Cluster(_) | Check::Nodes(_), None) => {
-                Answer::Unknown("the cluster does not answer".to_owned())
-            }
+            (Check::Cluster(_) | Check::Nodes(_), None) => Answer::unknown(facts.unanswered()),
         }
     }
 }
@@ -291,7 +376,8 @@ pub fn run(facts: &Facts<'_>, wanted: impl Fn(&Rule) -> bool) -> Vec<Outcome> {
     let ask = |rule: &'static Rule| {
         let skipped = settings.skip_checks.iter().any(|id| id == rule.id);
         let idle = settings.offline && !rule.works_offline();
-        Outcome { rule, answer: (!skipped && !idle).then(|| rule.ask(facts)) }
+        let answer = || if idle { Answer::not_applicable(OFFLINE) } else { rule.ask(facts) };
+        Outcome { rule, answer: (!skipped).then(answer) }
     };
     rules::ALL.iter().copied().filter(|rule| wanted(rule)).map(ask).collect()
 }

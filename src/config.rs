@@ -339,7 +339,8 @@ pub fn load(path: &Path, named: bool) -> (Config, Vec<Finding>) {
 }
 
 /// Whether there is no such file. A link that leads nowhere is there: it is meant to lead somewhere.
-fn is_absent(path: &Path) -> bool {
+#[must_use]
+pub fn is_absent(path: &Path) -> bool {
     path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 

@@ -57,8 +57,25 @@ pub struct Desired {
     pub origin: Option<String>,
     /// What Flux is to apply of the repository.
     pub synced: Known<Synced>,
+    /// How much there was to read.
+    pub coverage: Coverage,
     /// What reading found for rules (see [`crate::check::Facts::told`]).
     pub problems: Vec<Finding>,
+}
+
+/// How much of the repository there was to read: a rule that found nothing wrong may have had nothing to look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Why the releases of a helmfile are not known, if they are not.
+    pub unread: Option<String>,
+    /// Variables that the templates of a helmfile demand and that are not set, by the helmfile's path.
+    pub missing_variables: BTreeMap<PathBuf, Vec<String>>,
+    /// Whether templates demand variables, set or not.
+    pub demands_variables: bool,
+    /// How many folders `kubernetes/apps` has.
+    pub app_folders: usize,
+    /// How many scripts have the name of the original `bootstrap-apps.sh`.
+    pub scripts: usize,
 }
 
 /// What is known of the age key without telling it.
@@ -89,12 +106,20 @@ impl Default for Desired {
             tracked: Err("not asked".to_owned()),
             origin: None,
             synced: Err("not asked".to_owned()),
+            coverage: Coverage::default(),
             problems: Vec::new(),
         }
     }
 }
 
 impl Desired {
+    /// Why not all releases are known; `None` when every helmfile was read.
+    #[must_use]
+    pub fn unread(&self) -> Option<String> {
+        let none = || self.helmfiles.is_empty().then(|| "no helmfile was read".to_owned());
+        self.coverage.unread.clone().or_else(none)
+    }
+
     /// The release of this name that is wanted, in whatever namespace.
     #[must_use]
     pub fn release(&self, name: &str) -> Option<&Release> {

@@ -67,7 +67,9 @@ pub fn checks() -> String {
     let mut text = "# Checks\n\nWhat `k3s-boot check` looks at, and `k3s-boot apps` before it changes anything. Generated from the \
                     program; `cargo test` tells when it is stale.\n\n\
                     An *error* (✗) is what makes this bootstrap fail or do harm: it stops `apps` and gives exit code 1. A *warning* (!) \
-                    deserves a look and does so only with `--strict`. What could not be read is *unknown* (?) and never stops anything. \
+                    deserves a look and does so only with `--strict`. *Information* (i) is neither good nor bad. \
+                    A check is in order (✓) only if it has looked at something. What could not be looked at is *unknown* (?) and \
+                    never stops anything; where there is nothing to look at, a check is *not applicable* (–). \
                     `--skip-check ID` leaves a check out, `skipChecks` in k3s-boot.yaml for good; those marked \\* cannot be left out.\n"
         .to_owned();
     let mut group = None;
@@ -79,7 +81,7 @@ pub fn checks() -> String {
         let star = if rule.essential { " \\*" } else { "" };
         let place = match (rule.needs_cluster(), rule.works_offline()) {
             (true, _) => " Needs the cluster.",
-            (false, false) => " Is left out with `--offline`.",
+            (false, false) => " Not applicable with `--offline`.",
             (false, true) => "",
         };
         _ = write!(text, "\n### `{}`{star}: {}\n\n{}{place}\n", rule.id, rule.title, rule.why);

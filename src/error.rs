@@ -248,7 +248,7 @@ impl Error {
 fn more_time(stage: &str) -> &'static str {
     match stage {
         "nodes" => {
-            "start k3s on the nodes that are missing, or lower --nodes; --nodes-timeout, and --timeout for all, give them more time"
+            "start k3s on the nodes that are missing, or expect fewer with --nodes or `nodes` in k3s-boot.yaml; --nodes-timeout, and --timeout for all, give them more time"
         }
         "verify" => {
             "k3s-boot status  # tells what is not ready and why; --verify-timeout, and --timeout for all, give it more time"

@@ -13,14 +13,14 @@ mod secrets;
 mod standing;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub use self::files::{Files, files, files_for_looking};
 pub use self::standing::{Named, Snapshot, locks, standing};
 use crate::charts::ChartStore;
 use crate::check::{Facts, Finding, Findings, Severity, versions};
-use crate::desired::{Desired, Helmfile, encrypted, repository, synced};
+use crate::desired::{Coverage, Desired, Helmfile, encrypted, repository, synced};
 use crate::error::Error;
 use crate::files::LARGEST;
 use crate::fingerprint::HashKey;
@@ -115,6 +115,17 @@ pub async fn gather(
     if !missing.is_empty() {
         problems.0.push(missing_env(&missing.into_iter().collect::<Vec<_>>()));
     }
+    let coverage = Coverage {
+        unread: unread(settings, &builds),
+        missing_variables: builds
+            .iter()
+            .filter(|build| !build.missing.is_empty())
+            .map(|build| (build.helmfile.path.clone(), build.missing.clone()))
+            .collect(),
+        demands_variables: files.helmfiles.iter().any(|state| state.demands_variables),
+        app_folders: repository::app_folders(&settings.root).count(),
+        scripts: files.scripts,
+    };
     let mut helmfiles = Vec::new();
     // What a helmfile or helm of a version that is not accepted says about files is not worth telling.
     let wanted = !settings.skip_checks.iter().any(|rule| rule == "versions");
@@ -146,6 +157,7 @@ pub async fn gather(
         tracked: git.tracked,
         origin: git.origin,
         synced,
+        coverage,
         problems: problems.0,
     };
 
@@ -206,6 +218,15 @@ fn programs(found: Vec<Program>, versions: &[(&str, Known<Option<semver::Version
         .into_iter()
         .map(|program| Program { version: version(program.name).unwrap_or(program.version), ..program })
         .collect()
+}
+
+/// Why the releases of some helmfiles are not known.
+fn unread(settings: &Settings, builds: &[builds::Build]) -> Option<String> {
+    let name = |path: &Path| path.strip_prefix(&settings.root).unwrap_or(path).display().to_string();
+    let unread = builds.iter().filter(|build| !build.is_read).map(|build| name(&build.helmfile.path));
+    let unread: Vec<_> = unread.collect();
+    let verb = if unread.len() == 1 { "was" } else { "were" };
+    (!unread.is_empty()).then(|| format!("{} {verb} not read", unread.join(", ")))
 }
 
 fn namespaces_of(helmfile: &Helmfile) -> impl Iterator<Item = &String> {

@@ -28,6 +28,8 @@ pub struct Target {
     pub server: String,
     /// The namespace of the context, `default` when it names none.
     pub namespace: String,
+    /// Whether the server's certificate is verified: not with `insecure-skip-tls-verify`, nor without TLS.
+    pub is_verified: bool,
     /// When its client certificate holds; `None` when it has none.
     pub certificate: Option<Known<Validity>>,
 }
@@ -40,6 +42,7 @@ impl Default for Target {
             cluster: String::new(),
             server: String::new(),
             namespace: DEFAULT_NAMESPACE.to_owned(),
+            is_verified: false,
             certificate: None,
         }
     }
@@ -112,9 +115,12 @@ struct NamedCluster {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct Cluster {
     #[serde(default)]
     server: String,
+    #[serde(default)]
+    insecure_skip_tls_verify: bool,
 }
 
 #[derive(Deserialize)]
@@ -148,8 +154,8 @@ pub fn load(files: &[PathBuf], context: Option<&str>) -> Result<(Target, Vec<Pat
             .fix("copy /etc/rancher/k3s/k3s.yaml from a server node, put that node's address in it, and name the copy in KUBECONFIG"));
     }
     let parsed = present.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-    let Choice { context, cluster, server, user, namespace } =
-        choose(&parsed, context).map_err(|mut problem| {
+    let Choice { context, cluster, server, is_verified, user, namespace } = choose(&parsed, context)
+        .map_err(|mut problem| {
             let names: Vec<_> = present.iter().map(|file| file.display().to_string()).collect();
             // First, for what mends it comes last.
             problem.pairs.insert(0, ("file", names.join(":")));
@@ -160,7 +166,8 @@ pub fn load(files: &[PathBuf], context: Option<&str>) -> Result<(Target, Vec<Pat
         Some(named.user.as_ref().and_then(|user| certificate(user, path)))
     });
     let certificate = certificate.flatten();
-    Ok((Target { files: present, context, cluster, server, namespace, certificate }, missing))
+    let target = Target { files: present, context, cluster, server, namespace, is_verified, certificate };
+    Ok((target, missing))
 }
 
 fn read(path: &Path) -> Result<File, Finding> {
@@ -211,6 +218,7 @@ struct Choice {
     context: String,
     cluster: String,
     server: String,
+    is_verified: bool,
     user: String,
     namespace: String,
 }
@@ -231,12 +239,12 @@ fn choose(files: &[File], wanted: Option<&str>) -> Result<Choice, Finding> {
             .with("known", known.join(" "))
             .fix("name one of them with --context")
     })?;
-    let server = files
+    let Cluster { server, insecure_skip_tls_verify } = files
         .iter()
         .flat_map(|file| file.clusters.iter().flatten())
         .find(|cluster| cluster.name == context.context.cluster)
-        .map(|cluster| cluster.cluster.server.clone())
-        .filter(|server| !server.is_empty())
+        .map(|cluster| &cluster.cluster)
+        .filter(|cluster| !cluster.server.is_empty())
         .ok_or_else(|| {
             Finding::error("kubeconfig", "Kubeconfig context leads to no server")
                 .with("context", name)
@@ -245,7 +253,8 @@ fn choose(files: &[File], wanted: Option<&str>) -> Result<Choice, Finding> {
     Ok(Choice {
         context: name.to_owned(),
         cluster: context.context.cluster.clone(),
-        server,
+        is_verified: !insecure_skip_tls_verify && !server.starts_with("http://"),
+        server: server.clone(),
         user: context.context.user.clone(),
         namespace: context
             .context
@@ -284,6 +293,21 @@ mod tests {
         assert_eq!(target.server, "https://a:6443");
         assert_eq!(target.files, [path("a"), path("b")]);
         assert_eq!(missing, [path("gone")]);
+    }
+
+    #[test]
+    fn whether_the_server_is_verified_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        let is_verified = |cluster: &str| {
+            let text = config("c", "c", "https://c").replace("{server: \"https://c\"}", cluster);
+            std::fs::write(&path, text).unwrap();
+            load(std::slice::from_ref(&path), None).unwrap().0.is_verified
+        };
+        assert!(is_verified("{server: https://c}"));
+        assert!(is_verified("{server: https://c, insecure-skip-tls-verify: false, proxy-url: http://p}"));
+        assert!(!is_verified("{server: https://c, insecure-skip-tls-verify: true}"));
+        assert!(!is_verified("{server: http://c}"));
     }
 
     #[test]

@@ -2,10 +2,14 @@
 //!
 //! Nothing below reads the environment or the command line.
 
+mod nodes;
+mod root;
+
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::nodes::NodesFrom;
 use crate::actions::{Actions, Guard};
 use crate::check::Finding;
 use crate::cli::{Apps, Check, Checks, Color, Diff, Global, OutputFormat, Recover};
@@ -51,8 +55,12 @@ pub struct HelmfilePaths {
 pub struct Settings {
     /// The root of the repository.
     pub root: PathBuf,
+    /// Whether the root is only the working folder, for neither that nor a folder above it looks like one.
+    pub root_is_guessed: bool,
     /// The configuration file, whether it is there or not.
     pub config_file: PathBuf,
+    /// Whether it is there.
+    pub config_found: bool,
     /// What is wrong with it; then the rest of it holds.
     pub config_problems: Vec<Finding>,
     /// The UID of the only cluster that may be bootstrapped, if the configuration names one.
@@ -69,6 +77,8 @@ pub struct Settings {
     pub sops_age_key_file: Option<PathBuf>,
     /// Nodes to wait for.
     pub nodes: usize,
+    /// Who named that number.
+    pub nodes_from: NodesFrom,
     /// The namespaces to be made instead of those found.
     pub namespaces: Option<Vec<String>>,
     /// The encrypted files whose objects go into the cluster, instead of those found.
@@ -142,11 +152,13 @@ impl Settings {
                 .collect(),
             (None, None) => Vec::new(),
         };
-        let root = match (&global.root, env.path("ROOT_DIR")) {
-            (Some(root), _) => env.cwd.join(root),
-            (None, Some(root)) => root,
-            (None, None) => find_root(&env.cwd),
+        let found = match (&global.root, env.path("ROOT_DIR")) {
+            (Some(root), _) => Some(env.cwd.join(root)),
+            (None, Some(root)) => Some(root),
+            (None, None) => root::find(&env.cwd),
         };
+        let root_is_guessed = found.is_none();
+        let root = found.unwrap_or_else(|| env.cwd.clone());
         let config_file =
             global.config.as_ref().map_or_else(|| root.join(config::FILE), |file| env.cwd.join(file));
         let (config, config_problems) = config::load(&config_file, global.config.is_some());
@@ -155,8 +167,10 @@ impl Settings {
         let age_key = age_key.or_else(|| config.secrets.age_key.as_ref().map(below));
         let time = |configured: &Option<Text<Timeout>>| configured.as_ref().map(|Text(Timeout(time))| *time);
         let (json, log_is_text) = (global.output == OutputFormat::Json, global.log_format == LogFormat::Text);
-        let nodes = checks.nodes.or(config.nodes.map(|nodes| nodes.0)).unwrap_or(1);
+        let (nodes, nodes_from) = nodes::expected(checks.nodes, config.nodes.map(|nodes| nodes.0));
         Self {
+            root_is_guessed,
+            config_found: !config::is_absent(&config_file),
             config_file,
             config_problems,
             cluster_uid: config.cluster.uid.as_ref().map(|Text(uid)| uid.0.clone()),
@@ -165,7 +179,8 @@ impl Settings {
             age_key_named: age_key.is_some(),
             age_key: age_key.unwrap_or_else(|| root.join("age.key")),
             sops_age_key_file: env.path("SOPS_AGE_KEY_FILE"),
-            nodes: usize::try_from(nodes).unwrap_or(usize::MAX),
+            nodes,
+            nodes_from,
             namespaces: namespaces(&config),
             secret_files: config.secrets.files.as_ref().map(|files| once(files.iter().map(below))),
             helmfiles: HelmfilePaths {
@@ -304,11 +319,6 @@ pub fn missing_env(names: &[&str]) -> Finding {
         .fix(format!("export {}", values.join(" ")))
 }
 
-/// The Git top level above `from`: the nearest folder with a `.git` (a file in a worktree); else `from` itself.
-fn find_root(from: &Path) -> PathBuf {
-    from.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(from).to_owned()
-}
-
 /// Whether a runner of GitHub Actions reads what is printed (its documentation of default environment variables).
 fn guard(env: &Env) -> Guard {
     if env.text("GITHUB_ACTIONS") == Some("true") { Guard::On } else { Guard::Off }
@@ -362,6 +372,8 @@ fn colour(flag: Color, env: &Env, terminal: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::Parser as _;
 
     use super::*;
@@ -397,19 +409,6 @@ mod tests {
     }
 
     #[test]
-    fn the_root_is_found_from_a_subfolder_and_in_a_worktree() {
-        let folder = tempfile::tempdir().unwrap();
-        let deep = folder.path().join("repo/bootstrap/helmfile.d");
-        std::fs::create_dir_all(&deep).unwrap();
-        std::fs::create_dir(folder.path().join("repo/.git")).unwrap();
-        assert_eq!(find_root(&deep), folder.path().join("repo"));
-        let worktree = folder.path().join("worktree");
-        std::fs::create_dir_all(worktree.join("sub")).unwrap();
-        std::fs::write(worktree.join(".git"), "gitdir: ../repo/.git/worktrees/worktree\n").unwrap();
-        assert_eq!(find_root(&worktree.join("sub")), worktree);
-    }
-
-    #[test]
     fn flags_come_before_the_configuration_and_that_before_defaults() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
@@ -422,7 +421,8 @@ mod tests {
 
         let settings = resolve(&[], &[], root);
         assert_eq!(settings.config_file, root.join("k3s-boot.yaml"));
-        assert_eq!((settings.nodes, settings.cluster_uid), (1, None));
+        assert_eq!((settings.nodes, settings.nodes_from), (1, NodesFrom::Default));
+        assert_eq!(settings.cluster_uid, None);
         assert_eq!((settings.timeout, settings.release_timeout), (TIMEOUT, RELEASE_TIMEOUT));
         assert_eq!((settings.nodes_timeout, settings.verify_timeout), (NODES_TIMEOUT, VERIFY_TIMEOUT));
         assert_eq!(settings.request_timeout, REQUEST_TIMEOUT);
@@ -433,6 +433,7 @@ mod tests {
         assert_eq!((settings.config_file, settings.config_problems), (other, Vec::new()));
         assert_eq!(settings.cluster_uid.as_deref(), Some("7f0c1b2a-0000-4000-8000-00000000abcd"));
         assert_eq!((settings.nodes, settings.timeout, settings.release_timeout), (3, hours(1), hours(2)));
+        assert_eq!(settings.nodes_from, NodesFrom::Config);
         assert_eq!((settings.nodes_timeout, settings.verify_timeout), (hours(3), hours(4)));
         assert_eq!(settings.request_timeout, hours(5));
         assert_eq!(settings.namespaces, Some(vec!["a".to_owned(), "b".to_owned()]));
@@ -446,6 +447,7 @@ mod tests {
             ["--nodes=2", "--timeout=5h", "--release-timeout=6h", "--age-key=f", "--skip-check=versions"];
         let settings = resolve(&flags, &[], root);
         assert_eq!((settings.nodes, settings.timeout, settings.release_timeout), (2, hours(5), hours(6)));
+        assert_eq!(settings.nodes_from, NodesFrom::Flag);
         assert_eq!(settings.age_key, root.join("f"));
         assert_eq!(settings.skip_checks, ["versions", "rights"]);
     }

@@ -9,6 +9,9 @@ use crate::desired::releases::Release;
 /// The value of cilium that says where its agents find the API server.
 pub(super) const API_HOST: &[&str] = &["k8sServiceHost"];
 
+/// Why a rule about that address has nothing to look at.
+pub(super) const NO_HOST: &str = "the values of cilium name no address of the API server";
+
 /// Its port.
 pub(super) const API_PORT: &[&str] = &["k8sServicePort"];
 

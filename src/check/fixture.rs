@@ -1,5 +1,6 @@
 //! What tests of rules need: facts made by hand, and those of the shipped `bootstrap/` with the sandbox's charts.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{Answer, Facts, Rule};
@@ -24,6 +25,7 @@ impl World {
     pub(crate) fn of(releases: &str) -> Self {
         let mut world = Self::default();
         world.settings.root = PathBuf::from("/repository");
+        world.desired.tracked = Ok(BTreeSet::new());
         world.add(Kind::Apps, releases);
         world
     }
@@ -46,6 +48,7 @@ impl World {
     pub(crate) fn shipped() -> Self {
         let mut world = Self {
             settings: Settings { root: "/repository".into(), ..Settings::default() },
+            desired: Desired { tracked: Ok(BTreeSet::new()), ..Desired::default() },
             ..Self::default()
         };
         for (kind, file) in [(Kind::Crds, "00-crds.yaml"), (Kind::Apps, "01-apps.yaml")] {
@@ -70,21 +73,22 @@ impl World {
         self.desired.charts.extend(charts);
     }
 
-    pub(crate) fn ask(&self, rule: &Rule) -> Answer {
-        let facts = Facts {
-            settings: &self.settings,
-            desired: &self.desired,
-            observed: &self.observed,
-            manifests: &self.manifests,
-        };
-        rule.ask(&facts)
+    pub(crate) fn facts(&self) -> Facts<'_> {
+        let Self { settings, desired, observed, manifests } = self;
+        Facts { settings, desired, observed, manifests }
     }
 
-    /// What a rule finds, each as `severity message`; an unknown as `unknown reason`.
+    pub(crate) fn ask(&self, rule: &Rule) -> Answer {
+        rule.ask(&self.facts())
+    }
+
+    /// What a rule finds, each as `severity message`; an unknown as `unknown reason`; where there is nothing to look at,
+    /// `- reason`.
     #[track_caller]
     pub(crate) fn says(&self, rule: &Rule, expected: &[&str]) {
         let said: Vec<_> = match self.ask(rule) {
             Answer::Ok => Vec::new(),
+            Answer::NotApplicable(reason) => vec![format!("- {reason}")],
             Answer::Unknown(reason) => vec![format!("unknown {reason}")],
             Answer::Found(findings) => findings
                 .iter()

@@ -2,22 +2,82 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use super::{Answer, Facts, Finding};
+use humantime::parse_rfc3339;
+
+use super::{Answer, Facts, Finding, Inspection};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::k3s::NodeArgs;
+use crate::observed::node::Node;
 
 /// The label on every object of the CoreDNS that k3s brings; the same in all k3s.
 pub(super) const BUNDLED_COREDNS: (&str, &str) =
     ("objectset.rio.cattle.io/hash", "bce283298811743a0386ab510f2f67ef74240c57");
 
+/// The label with the host's name, on a Node and on the Lease of an API server.
+const HOSTNAME: &str = "kubernetes.io/hostname";
+
+/// Why a node is not Ready whose kubelet reports nothing any more.
+const UNREACHABLE: &str = "NodeStatusUnknown";
+
 /// So many names are told of what runs in a cluster.
 const MOST_NAMES: usize = 3;
 
-/// Whether the cluster is k3s: about others, rules on how k3s was started have nothing to say.
-pub(super) fn is_k3s(live: &Live) -> bool {
-    live.version.contains("+k3s")
+/// An API server whose Lease was renewed this long before the newest one is gone: each renews its own every ten seconds
+/// (Kubernetes, `IdentityLeaseRenewIntervalPeriod` in `pkg/controlplane/apiserver/server.go`).
+const GONE: Duration = Duration::from_mins(1);
+
+/// Whether the cluster is k3s.
+///
+/// # Errors
+///
+/// The answer of a rule about k3s, when the cluster is another distribution, or does not report what it is.
+pub(super) fn is_k3s(live: &Live) -> Result<(), Answer> {
+    if live.version.contains("+k3s") {
+        Ok(())
+    } else if live.version.is_empty() {
+        Err(Answer::unknown("the server does not report its version"))
+    } else {
+        Err(Answer::not_applicable("the cluster is not k3s"))
+    }
+}
+
+/// Whether the cluster is surely another distribution than k3s.
+pub(super) fn is_other(live: &Live) -> bool {
+    matches!(is_k3s(live), Err(Answer::NotApplicable(_)))
+}
+
+/// The hosts of API servers that are alive and have no Node: on a k3s server with `--disable-agent` nothing registers one.
+///
+/// A host name is compared with all that a Node is called. A server with a `node-name` of its own matches no host, so as
+/// many hosts without a Node as there are such Nodes prove nothing.
+pub(super) fn without_node(live: &Live) -> Vec<&str> {
+    let servers = || {
+        let leases = live.cluster.leases.iter().filter(|lease| lease.is_of_api_server());
+        leases.filter_map(|lease| Some((lease, parse_rfc3339(lease.renewed.as_deref()?).ok()?)))
+    };
+    let Some(newest) = servers().map(|(_, renewed)| renewed).max() else { return Vec::new() };
+    let hosts = servers()
+        .filter(|(_, renewed)| newest.duration_since(*renewed).is_ok_and(|age| age < GONE))
+        .map(|(lease, _)| lease.labels.get(HOSTNAME).unwrap_or(&lease.name).as_str());
+    let hosts: Vec<_> = hosts.collect();
+    let is_called = |node: &Node, host: &str| {
+        let addresses = node.addresses.iter().map(|address| &address.address);
+        let mut names = std::iter::once(&node.name).chain(node.labels.get(HOSTNAME)).chain(addresses);
+        names.any(|name| name.eq_ignore_ascii_case(host))
+    };
+    let unmatched: Vec<_> = hosts
+        .iter()
+        .copied()
+        .filter(|host| !live.cluster.servers().any(|node| is_called(node, host)))
+        .collect();
+    let named_otherwise = live
+        .cluster
+        .servers()
+        .filter(|node| node.reason != UNREACHABLE && !hosts.iter().any(|host| is_called(node, host)));
+    if unmatched.len() > named_otherwise.count() { unmatched } else { Vec::new() }
 }
 
 /// The servers, and how k3s was started on them.
@@ -26,6 +86,8 @@ pub(super) struct Servers<'a> {
     pub(super) known: Vec<(&'a str, NodeArgs)>,
     /// Those that do not.
     unknown: Vec<&'a str>,
+    /// The hosts of those that have no Node, which would tell it.
+    without_node: Vec<&'a str>,
     agents: bool,
 }
 
@@ -36,10 +98,20 @@ pub(super) struct Lack<'a> {
 }
 
 impl<'a> Servers<'a> {
+    /// The servers of k3s.
+    ///
+    /// # Errors
+    ///
+    /// As [`is_k3s`].
+    pub(super) fn of_k3s(live: &'a Live) -> Result<Self, Answer> {
+        is_k3s(live).map(|()| Self::of(live))
+    }
+
     pub(super) fn of(live: &'a Live) -> Self {
         let mut servers = Self {
             known: Vec::new(),
             unknown: Vec::new(),
+            without_node: without_node(live),
             agents: live.cluster.nodes.iter().any(|node| !node.is_server()),
         };
         for node in live.cluster.servers() {
@@ -65,16 +137,23 @@ impl<'a> Servers<'a> {
     }
 
     /// What was found, or else whether all servers could be asked.
-    pub(super) fn answer(&self, findings: Vec<Finding>) -> Answer {
-        if !findings.is_empty() {
-            Answer::Found(findings)
-        } else if !self.unknown.is_empty() {
-            Answer::Unknown(format!("{} does not tell how k3s was started", self.unknown.join(", ")))
-        } else if self.known.is_empty() {
-            Answer::Unknown("no server is registered".to_owned())
-        } else {
-            Answer::Ok
+    pub(super) fn answer(&self, findings: impl IntoIterator<Item = Finding>) -> Answer {
+        let none = "no server has registered";
+        let mut inspection = Inspection::default();
+        inspection.look(findings);
+        if !self.unknown.is_empty() {
+            inspection.miss(format!("{} does not tell how k3s was started", self.unknown.join(", ")));
         }
+        if !self.without_node.is_empty() {
+            let hosts = self.without_node.join(", ");
+            inspection.miss(format!(
+                "API server on {hosts} has no Node, so how k3s was started there is not known"
+            ));
+        }
+        if self.known.is_empty() && self.unknown.is_empty() && self.without_node.is_empty() {
+            inspection.miss(none);
+        }
+        inspection.answer(none)
     }
 
     /// What to add on which server, and what to restart.
@@ -142,6 +221,7 @@ pub(super) fn users(facts: &Facts<'_>, live: &Live) -> Option<String> {
 mod tests {
     use super::*;
     use crate::check::testing::World;
+    use crate::observed::cluster::Lease;
 
     #[test]
     fn servers_that_lack_the_same_share_a_block() {
@@ -159,6 +239,61 @@ mod tests {
         let servers = Servers::of(world.live());
         let fix = servers.fix(&servers.lacking(|args| disable(args, &["coredns"])));
         assert!(fix.ends_with("\n# then on each agent: systemctl restart k3s-agent"));
+    }
+
+    /// The Lease of an API server.
+    fn lease(host: &str, renewed: &str) -> Lease {
+        let labels = [("apiserver.kubernetes.io/identity", "kube-apiserver"), (HOSTNAME, host)];
+        Lease {
+            namespace: "kube-system".to_owned(),
+            name: format!("apiserver-of-{host}"),
+            renewed: Some(renewed.to_owned()),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            ..Lease::default()
+        }
+    }
+
+    #[test]
+    fn a_server_without_an_agent_is_known_by_its_lease() {
+        let (now, before) = ("2026-11-23T08:10:00.123456Z", "2026-11-23T08:08:59Z");
+        let with = |leases: Vec<Lease>| {
+            let mut world = World::healthy();
+            world.live_mut().cluster.leases = leases;
+            world
+        };
+        let found = |world: &World| without_node(world.live()).join(" ");
+        assert_eq!(found(&with(vec![lease("A", now)])), "");
+        assert_eq!(found(&with(vec![lease("a", now), lease("b", now)])), "b");
+        assert_eq!(
+            found(&with(vec![lease("b", now), lease("a", before)])),
+            "",
+            "b may be a, by another name"
+        );
+        assert_eq!(found(&with(vec![lease("a", now), lease("b", before)])), "", "b is gone");
+        assert_eq!(found(&with(vec![lease("b", now), lease("c", now)])), "b c", "one of them is a");
+        let others = Lease { labels: [].into(), ..lease("b", now) };
+        assert_eq!(found(&with(vec![lease("a", now), others])), "", "it is of another program");
+        let mut world = with(vec![lease("b", now)]);
+        UNREACHABLE.clone_into(&mut world.live_mut().cluster.nodes[0].reason);
+        assert_eq!(found(&world), "b", "a is gone");
+        world.live_mut().cluster.nodes.clear();
+        assert_eq!(found(&world), "b");
+    }
+
+    #[test]
+    fn what_a_server_without_an_agent_does_is_unknown() {
+        let mut world = World::healthy();
+        let now = "2026-11-23T08:10:00Z";
+        world.live_mut().cluster.leases = vec![lease("a", now), lease("b", now)];
+        let unknown = "API server on b has no Node, so how k3s was started there is not known";
+        let rules = super::super::rules::ALL.iter().filter(|rule| rule.id.starts_with("k3s-"));
+        for rule in rules.clone() {
+            assert_eq!(world.ask(rule), Answer::unknown(unknown), "{}", rule.id);
+        }
+        assert_eq!(rules.count(), 6);
+        let flannel = super::super::rules::ALL.iter().find(|rule| rule.id == "k3s-flannel").unwrap();
+        world.server("a", &["server"]);
+        assert_eq!(world.found(flannel).len(), 1, "what is known is wrong all the same");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Answer, Facts};
+use super::{Facts, Inspection};
 use crate::observed::node::{Node, Taint};
 
 /// Taints with keys of these come and go by themselves: with readiness, with Cilium's agent, with the cloud provider.
@@ -28,14 +28,19 @@ pub(super) fn workloads<'a>(
     })
 }
 
-/// What cannot be told of manifests that are not known.
-pub(super) fn unknown(facts: &Facts<'_>) -> Answer {
-    let unknown =
-        facts.manifests.0.iter().find_map(|(release, objects)| Some((release, objects.as_ref().err()?)));
-    match unknown {
-        Some((release, reason)) => Answer::Unknown(format!("{release} could not be rendered: {reason}")),
-        None => Answer::Ok,
+/// An inspection of what releases make: those that could not be rendered are missed, by their reasons.
+pub(super) fn inspect(facts: &Facts<'_>) -> Inspection {
+    let mut inspection = facts.inspect_releases();
+    let mut releases: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (release, objects) in &facts.manifests.0 {
+        if let Err(reason) = objects {
+            releases.entry(reason).or_default().push(release);
+        }
     }
+    for (reason, releases) in releases {
+        inspection.miss(format!("{} cannot be rendered: {reason}", releases.join(", ")));
+    }
+    inspection
 }
 
 /// `Kind/name`.

@@ -92,6 +92,11 @@ impl World {
         rule.ask(&self.facts())
     }
 
+    /// Whether a rule has nothing to look at.
+    pub(crate) fn is_idle(&self, rule: &Rule) -> bool {
+        matches!(self.ask(rule), Answer::NotApplicable(_))
+    }
+
     /// What a rule finds: severity and message of each finding.
     pub(crate) fn found(&self, rule: &Rule) -> Vec<(Severity, String)> {
         match self.ask(rule) {

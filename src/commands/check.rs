@@ -13,7 +13,7 @@ use crate::logger::{self, Level};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
 use crate::report;
-use crate::report::checks::{CheckReport, ChecksReport, text};
+use crate::report::checks::{CheckCounts, CheckReport, ChecksReport, ChecksResult, text};
 use crate::report::{ClusterReport, rounded};
 use crate::scratch::Scratch;
 use crate::settings::Settings;
@@ -45,8 +45,9 @@ pub async fn check(
             if settings.json {
                 let failure = Some(failure);
                 let seconds = rounded(start.elapsed());
-                let (result, cluster, checks) = ("failed", None, Vec::new());
-                let report = ChecksReport { result, exit_code, failure, cluster, checks, seconds };
+                let (result, cluster) = (ChecksResult::Failed, None);
+                let (counts, checks) = (CheckCounts::default(), Vec::new());
+                let report = ChecksReport { result, exit_code, failure, cluster, counts, checks, seconds };
                 report::print(&report, settings.guard)?;
             }
             return Ok(exit_code);
@@ -54,9 +55,9 @@ pub async fn check(
     };
     let heaviest = outcomes.iter().filter_map(Outcome::severity).max();
     let (result, failed) = match heaviest {
-        Some(Severity::Error) => ("errors", true),
-        Some(Severity::Warning) => ("warnings", settings.strict),
-        Some(Severity::Info) | None => ("ok", false),
+        Some(Severity::Error) => (ChecksResult::Errors, true),
+        Some(Severity::Warning) => (ChecksResult::Warnings, settings.strict),
+        Some(Severity::Info) | None => (ChecksResult::Ok, false),
     };
     let failed = failed || (pinned && !pin(settings, &outcomes, cluster.as_ref()));
     let exit_code = u8::from(failed);
@@ -67,6 +68,7 @@ pub async fn check(
             exit_code,
             failure: None,
             cluster,
+            counts: CheckCounts::new(&outcomes),
             checks,
             seconds: rounded(start.elapsed()),
         };

@@ -17,6 +17,27 @@ pub const FLUX_NAMESPACE: &str = "flux-system";
 /// Secrets for Flux's variable substitution, as onedr0p/cluster-template keeps them.
 const CLUSTER_SECRETS: &str = "kubernetes/components/sops/cluster-secrets.sops.yaml";
 
+/// The folders in which helmfiles are looked for, for people.
+pub const FOLDERS: &str = "bootstrap/helmfile.d and bootstrap/helmfile";
+
+/// Where repositories have their helmfiles, below `bootstrap/`.
+const LAYOUTS: [[(Kind, &str); 2]; 2] = [
+    [(Kind::Crds, "helmfile.d/00-crds.yaml"), (Kind::Apps, "helmfile.d/01-apps.yaml")],
+    [(Kind::Crds, "helmfile/crds.yaml"), (Kind::Apps, "helmfile/apps.yaml")],
+];
+
+/// The helmfile of a layout, or the template that makes it.
+fn find(root: &Path, name: &str) -> Option<PathBuf> {
+    let names = [name.to_owned(), format!("{name}.gotmpl")];
+    names.map(|name| root.join("bootstrap").join(name)).into_iter().find(|path| path.is_file())
+}
+
+/// Whether a folder has a helmfile where the root of a repository has one.
+#[must_use]
+pub fn has_helmfile(folder: &Path) -> bool {
+    LAYOUTS.iter().flatten().any(|(_, name)| find(folder, name).is_some())
+}
+
 /// Finds the two helmfiles, those that the user did not name.
 ///
 /// # Errors
@@ -24,19 +45,11 @@ const CLUSTER_SECRETS: &str = "kubernetes/components/sops/cluster-secrets.sops.y
 /// One or both are not there.
 pub fn helmfiles(root: &Path, named: &HelmfilePaths) -> Result<[(Kind, PathBuf); 2], Vec<Finding>> {
     let bootstrap = root.join("bootstrap");
-    let layouts = [
-        [(Kind::Crds, "helmfile.d/00-crds.yaml"), (Kind::Apps, "helmfile.d/01-apps.yaml")],
-        [(Kind::Crds, "helmfile/crds.yaml"), (Kind::Apps, "helmfile/apps.yaml")],
-    ];
-    let find = |name: &str| {
-        let plain = bootstrap.join(name);
-        let template = bootstrap.join(format!("{name}.gotmpl"));
-        [plain, template].into_iter().find(|path| path.is_file())
-    };
-    let layout = layouts
+    let find = |name: &str| find(root, name);
+    let layout = LAYOUTS
         .iter()
         .find(|layout| layout.iter().any(|(_, name)| find(name).is_some()))
-        .unwrap_or(&layouts[0]);
+        .unwrap_or(&LAYOUTS[0]);
     let found = layout.map(|(kind, name)| {
         let named = match kind {
             Kind::Crds => &named.crds,
@@ -97,7 +110,7 @@ fn found_namespaces(root: &Path) -> Vec<String> {
 }
 
 /// The folders of `kubernetes/apps`, and links to folders.
-fn app_folders(root: &Path) -> impl Iterator<Item = PathBuf> {
+pub fn app_folders(root: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = files::read_folder(&root.join("kubernetes/apps")).collect::<Vec<_>>();
     entries.into_iter().map(|entry| entry.path).filter(|path| path.is_dir())
 }

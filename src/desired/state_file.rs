@@ -20,6 +20,7 @@ const MOST: usize = 256;
 
 /// A state file that was read.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is found out by itself")]
 pub struct StateFile {
     /// Which of the two it is.
     pub kind: Kind,
@@ -31,6 +32,8 @@ pub struct StateFile {
     pub optional: BTreeSet<ChartRef>,
     /// Whether it may refer to encrypted files.
     pub needs_identities: bool,
+    /// Whether its templates demand variables.
+    pub demands_variables: bool,
     /// Whether helmfile cannot read it, or must not.
     pub broken: bool,
     /// Paths of values files that lead nowhere, each with one that leads to the file that is meant.
@@ -52,13 +55,26 @@ pub fn read(
 ) -> (StateFile, Vec<Finding>) {
     let mut scan = Scan { allow_hooks, left: MOST, ..Scan::default() };
     scan.state(path, DEEPEST);
-    let Scan { findings, charts, optional, needs_identities, broken, mends, releases, partial, .. } = scan;
+    let Scan { findings, charts, optional, needs_identities, demands_variables, .. } = scan;
+    let Scan { broken, mends, releases, partial, .. } = scan;
     let path = path.to_owned();
     let releases = releases.into_iter();
     let releases = releases
         .map(|(namespace, name)| (namespace.unwrap_or_else(|| default_namespace.to_owned()), name))
         .collect();
-    (StateFile { kind, path, charts, optional, needs_identities, broken, mends, releases, partial }, findings)
+    let state = StateFile {
+        kind,
+        path,
+        charts,
+        optional,
+        needs_identities,
+        demands_variables,
+        broken,
+        mends,
+        releases,
+        partial,
+    };
+    (state, findings)
 }
 
 #[derive(Default)]
@@ -71,6 +87,7 @@ struct Scan {
     charts: Vec<ChartRef>,
     optional: BTreeSet<ChartRef>,
     needs_identities: bool,
+    demands_variables: bool,
     broken: bool,
     mends: Vec<(String, String)>,
     /// Namespace, if it is named, and name.
@@ -111,6 +128,7 @@ impl Scan {
             }
         };
         self.needs_identities |= refers_to_encrypted(&text) || text.contains("secrets:");
+        self.demands_variables |= text.contains("requiredEnv");
         if !self.allow_hooks && actions(&text).any(runs_programs) {
             self.refuse(path, "exec");
         }
@@ -219,7 +237,10 @@ impl Scan {
             let place = folder.join(file);
             if place.exists() {
                 match files::text(&place, files::LARGEST) {
-                    Ok(text) => self.needs_identities |= refers_to_encrypted(&text),
+                    Ok(text) => {
+                        self.needs_identities |= refers_to_encrypted(&text);
+                        self.demands_variables |= text.contains("requiredEnv");
+                    }
                     Err(error) => {
                         let finding = Finding::error("helmfile", "Values file cannot be read");
                         let finding = finding.with("helmfile", path.display());

@@ -37,6 +37,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What became of reading a helmfile.
 pub(super) struct Build {
     pub(super) helmfile: Helmfile,
+    /// Whether helmfile has read it, so that its releases are known.
+    pub(super) is_read: bool,
     /// Variables that its templates demand and that are not set.
     pub(super) missing: Vec<String>,
     pub(super) problems: Vec<Finding>,
@@ -79,6 +81,7 @@ impl Place<'_> {
                 releases: Vec::new(),
                 needs_identities: state.needs_identities,
             },
+            is_read: false,
             missing: Vec::new(),
             problems: Vec::new(),
         };
@@ -123,6 +126,7 @@ impl Place<'_> {
                         release.left_out = names(&self.settings.wishes.skip_releases, &release.id());
                     }
                     build.helmfile.releases = parsed;
+                    build.is_read = true;
                 }
                 Err(place) => build.problems.push(
                     Finding::error("helmfile", "Helmfile's state cannot be read")

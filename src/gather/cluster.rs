@@ -246,8 +246,10 @@ struct Ready {
     api_host_refused: Known<Option<String>>,
 }
 
-/// Whether the API server is ready, and whether its certificate holds for the address that Cilium's agents are to use:
-/// one question, for the name to be verified can be chosen.
+/// A name that an API server's own certificate always holds: pods reach it by that one.
+const OWN_NAME: &str = "kubernetes.default.svc";
+
+/// Whether the API server is ready, and whether its certificate holds for the address that Cilium's agents are to use.
 async fn ready(tools: &Toolbox, releases: impl Iterator<Item = &Release>) -> Result<Ready, Error> {
     let mut releases = releases;
     let cilium = releases.find(|release| release.is_wanted() && release.chart_name() == "cilium");
@@ -257,42 +259,61 @@ async fn ready(tools: &Toolbox, releases: impl Iterator<Item = &Release>) -> Res
         let bare = !host.is_empty() && host != STAND_IN && host != "auto" && !host.contains(['/', ' ', '@']);
         bare.then(|| host.to_owned())
     });
-    let answer = match &host {
-        Some(host) => tools.kubectl_readyz_as(host).await,
-        None => tools.ask(Call::get("/readyz").soon()).await.and_then(Answer::good).map(drop),
+    let (answer, api_host_refused) =
+        tokio::join!(tools.ask(Call::get("/readyz").soon()), api_host_refused(tools, host.as_deref()));
+    let not_ready = match answer.and_then(Answer::good).map(drop) {
+        // That says nothing of it.
+        Err(error) if error.is_late() => Err(error.to_string()),
+        answer => match known(answer)? {
+            Ok(()) => Ok(None),
+            // `[-]etcd failed: …` are the answer's own lines.
+            Err(words)
+                if words.contains("readyz")
+                    || words.contains("ServiceUnavailable")
+                    || words.contains("an error on the server") =>
+            {
+                Ok(Some(words))
+            }
+            Err(words) => Err(words),
+        },
     };
-    // That says nothing of it.
-    if let Err(error) = &answer
-        && error.is_late()
-    {
-        let unknown = || Err(error.to_string());
-        return Ok(Ready { not_ready: unknown(), api_host_refused: unknown() });
+    Ok(Ready { not_ready, api_host_refused: api_host_refused? })
+}
+
+/// Why the API server's certificate does not hold for a host, if it does not. Another endpoint than the API server, such
+/// as a TLS proxy, has a certificate that says nothing of that.
+async fn api_host_refused(tools: &Toolbox, host: Option<&str>) -> Result<Known<Option<String>>, Error> {
+    let Some(host) = host else {
+        return Ok(Err("no `k8sServiceHost` in the values of cilium".to_owned()));
+    };
+    if !tools.target.is_verified {
+        return Ok(Err("with this kubeconfig, the API server's certificate is not verified".to_owned()));
     }
-    let answer = known(answer)?;
-    let refused = |words: &str| {
-        words.contains("certificate is valid for") || words.contains("certificate is not valid for")
-    };
-    let certificate = match (&host, &answer) {
-        (None, _) => Err("no `k8sServiceHost` in the values of cilium".to_owned()),
-        (Some(_), Ok(())) => Ok(None),
-        (Some(_), Err(words)) if refused(words) => Ok(Some(words.clone())),
-        (Some(_), Err(words)) => Err(words.clone()),
-    };
-    let ready = match answer {
-        Ok(()) => Ok(None),
-        // With the kubeconfig's own name it answers, or `/version` would not have been read.
-        Err(words) if refused(&words) => Ok(None),
-        // `[-]etcd failed: …` are the answer's own lines.
-        Err(words)
-            if words.contains("readyz")
-                || words.contains("ServiceUnavailable")
-                || words.contains("an error on the server") =>
-        {
-            Ok(Some(words))
+    let (own, host) = tokio::join!(tools.kubectl_verify_as(OWN_NAME), tools.kubectl_verify_as(host));
+    Ok(refusal(known(own)?, known(host)?))
+}
+
+/// What two looks at a certificate mean: one for the API server's own name, and one for the host.
+fn refusal(own: Known<()>, host: Known<()>) -> Known<Option<String>> {
+    match (own, host) {
+        (Err(words), _) if is_other_name(&words) => {
+            Err(format!("the kubeconfig leads to a certificate that is not the API server's own: {words}"))
         }
-        Err(words) => Err(words),
-    };
-    Ok(Ready { not_ready: ready, api_host_refused: certificate })
+        (Ok(()), Ok(())) => Ok(None),
+        (Ok(()), Err(words)) if is_other_name(&words) => Ok(Some(words)),
+        (Err(words), _) | (_, Err(words)) => Err(words),
+    }
+}
+
+/// Whether a certificate was refused for its names (Go, `HostnameError` in `crypto/x509/verify.go`).
+fn is_other_name(words: &str) -> bool {
+    let signs = [
+        "certificate is valid for",
+        "certificate is not valid for",
+        "doesn't contain any IP SANs",
+        "relies on legacy Common Name",
+    ];
+    signs.iter().any(|sign| words.contains(sign))
 }
 
 /// What the kubelet of the first server says of DNS.
@@ -413,6 +434,26 @@ mod tests {
         for server in ["https://10.0.0.10:6443", "https://127.example.org", "", "https://[fd00::1]:6443"] {
             assert_eq!(off_the_node(&target(server)), None, "{server}");
         }
+    }
+
+    #[test]
+    fn only_the_api_servers_own_certificate_is_judged() {
+        let other = "x509: certificate is valid for proxy.lan, not kubernetes.default.svc";
+        let refused = "x509: certificate is valid for 10.43.0.1, 127.0.0.1, not 10.0.0.99";
+        let without_addresses =
+            "x509: cannot validate certificate for 10.0.0.99 because it doesn't contain any IP SANs";
+        let no = |words: &str| Err(words.to_owned());
+        let unknown = |words: &str| Err(words.to_owned());
+        assert_eq!(refusal(Ok(()), Ok(())), Ok(None));
+        assert_eq!(refusal(Ok(()), no(refused)), Ok(Some(refused.to_owned())));
+        assert_eq!(refusal(Ok(()), no("EOF")), unknown("EOF"));
+        // A proxy's, whether it holds for the host or not.
+        let reason =
+            format!("the kubeconfig leads to a certificate that is not the API server's own: {other}");
+        for host in [Ok(()), no(refused), no(without_addresses), no("EOF")] {
+            assert_eq!(refusal(no(other), host), unknown(&reason));
+        }
+        assert_eq!(refusal(no("EOF"), no(refused)), unknown("EOF"));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Files {
     pub(super) helmfiles: Vec<StateFile>,
     pub(super) encrypted: Vec<PathBuf>,
     pub(super) age_key: Option<(AgeKey, age::Selection)>,
+    /// How many scripts have the name of the original one.
+    pub(super) scripts: usize,
     /// What was found to be wrong.
     pub problems: Vec<Finding>,
 }
@@ -47,6 +49,7 @@ pub fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Files {
         helmfiles: Vec::new(),
         encrypted: Vec::new(),
         age_key: None,
+        scripts: 0,
         problems: findings.0,
     }
 }
@@ -77,15 +80,20 @@ pub fn files(settings: &Settings, redactor: &Redactor) -> Files {
             finding.fix("use lower-case letters, digits and `-`")
         }));
     }
-    findings.0.extend(old_scripts(settings));
-    Files { programs, target, helmfiles, encrypted, age_key, problems: findings.0 }
+    let (scripts, old) = old_scripts(settings);
+    findings.0.extend(old);
+    Files { programs, target, helmfiles, encrypted, age_key, scripts, problems: findings.0 }
 }
 
-/// The script that k3s-boot replaces, where it still lies. Others of its name are known by what they do.
-fn old_scripts(settings: &Settings) -> Vec<Finding> {
+/// How many scripts have the name of the one that k3s-boot replaces, and those that are it. Others are known by what they
+/// do.
+fn old_scripts(settings: &Settings) -> (usize, Vec<Finding>) {
     let places = ["bootstrap/scripts/bootstrap-apps.sh", "scripts/bootstrap-apps.sh"];
-    let read = |place: &&str| {
-        let text = files::text(&settings.root.join(place), LARGEST).ok()?;
+    let scripts: Vec<_> = places
+        .iter()
+        .filter_map(|place| Some((place, files::text(&settings.root.join(place), LARGEST).ok()?)))
+        .collect();
+    let old = |(place, text): &(&&str, String)| {
         let syncs = text.contains("helmfile") && text.contains("01-apps.yaml");
         (syncs && !text.contains("00-crds")).then(|| {
             Finding::warning("old-script", "Old bootstrap script is still there")
@@ -94,7 +102,7 @@ fn old_scripts(settings: &Settings) -> Vec<Finding> {
                 .fix(format!("git rm {place}  # and run `k3s-boot apps` in its place"))
         })
     };
-    places.iter().filter_map(read).collect()
+    (scripts.len(), scripts.iter().filter_map(old).collect())
 }
 
 fn target(settings: &Settings, findings: &mut Findings) -> Option<kubeconfig::Target> {
@@ -155,7 +163,14 @@ fn helmfiles(settings: &Settings, namespace: &str, findings: &mut Findings) -> V
     let found = match repository::helmfiles(&settings.root, &settings.helmfiles) {
         Ok(found) => found,
         Err(missing) => {
-            findings.0.extend(missing);
+            let place = format!("{} in {}", repository::FOLDERS, settings.root.display());
+            let above = if settings.root_is_guessed { ", and in the folders above it" } else { "" };
+            let place = place + above;
+            findings.0.extend(missing.into_iter().map(|mut finding| {
+                // The fix comes last.
+                finding.pairs.insert(1, ("searched", place.clone()));
+                finding
+            }));
             return Vec::new();
         }
     };
@@ -231,12 +246,14 @@ mod tests {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let found = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            old_scripts(&settings).len()
+            let (scripts, old) = old_scripts(&settings);
+            assert_eq!(scripts, 1);
+            old.len()
         };
         assert_eq!(found("helmfile --file \"${ROOT_DIR}/bootstrap/helmfile.d/01-apps.yaml\" sync\n"), 1);
         assert_eq!(found("helmfile -f 00-crds.yaml template; helmfile -f 01-apps.yaml sync\n"), 0);
         assert_eq!(found("exec k3s-boot apps\n"), 0);
         std::fs::remove_file(&path).unwrap();
-        assert!(old_scripts(&settings).is_empty());
+        assert_eq!(old_scripts(&settings), (0, Vec::new()));
     }
 }

@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::builds::Place;
 use super::known;
 use crate::desired::objects::ObjectId;
-use crate::desired::{Desired, Helmfile};
+use crate::desired::releases::Release;
+use crate::desired::{Desired, Helmfile, STAND_IN};
 use crate::error::Error;
 use crate::files;
 use crate::manifests::{self, Manifests};
@@ -18,7 +19,7 @@ use crate::observed::{Known, Live, Owned};
 use crate::plan::needs_rendering;
 use crate::plan::releases::is_left;
 use crate::tools::Toolbox;
-use crate::tools::helmfile::rendered_to;
+use crate::tools::helmfile::{is_missing_variable, rendered_to};
 
 /// Renders what is not as wanted, and looks at those of its objects that exist.
 pub(super) async fn render(
@@ -58,6 +59,12 @@ async fn of_helmfile(
         .iter()
         .map(|release| (release.id(), Err("its chart is not on this machine".to_owned())))
         .collect();
+    // helmfile renders nothing that demands a variable which is not set.
+    let missing = desired.coverage.missing_variables.get(&helmfile.path);
+    let unset = missing.map(|names| format!("required variables are not set: {}", names.join(" ")));
+    let (open, there): (Vec<_>, Vec<_>) =
+        there.into_iter().partition(|release| unset.is_some() && has_stand_in(release));
+    rendered.extend(open.iter().filter_map(|release| Some((release.id(), Err(unset.clone()?)))));
     if there.is_empty() {
         return Ok(rendered);
     }
@@ -75,6 +82,10 @@ async fn of_helmfile(
     for release in there {
         let objects = match &done {
             Ok(()) => read(&rendered_to(&folder, release), all),
+            // A variable may decide about values without being one of them.
+            Err(reason) if is_missing_variable(reason) => {
+                Err(unset.clone().unwrap_or_else(|| reason.clone()))
+            }
             Err(reason) => Err(reason.clone()),
         };
         rendered.insert(release.id(), objects);
@@ -82,6 +93,11 @@ async fn of_helmfile(
     // They may hold secrets, and nobody needs the files any more.
     _ = std::fs::remove_dir_all(&folder);
     Ok(rendered)
+}
+
+/// Whether a variable that is not set would stand in the values of a release.
+fn has_stand_in(release: &Release) -> bool {
+    release.merged().to_string().contains(STAND_IN)
 }
 
 /// Reads manifests. Unless all is wanted of them, schemas are left out: no rule looks at those, and they take more memory

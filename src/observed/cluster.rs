@@ -131,6 +131,16 @@ impl Cluster {
     }
 }
 
+impl Lease {
+    /// Whether an API server keeps it to tell that it is alive (Kubernetes, `IdentityLeaseComponentLabelKey` in
+    /// `pkg/controlplane/apiserver/server.go`).
+    #[must_use]
+    pub fn is_of_api_server(&self) -> bool {
+        self.namespace == "kube-system"
+            && self.labels.get("apiserver.kubernetes.io/identity").is_some_and(|of| of == "kube-apiserver")
+    }
+}
+
 impl Service {
     /// The Helm release that made it, as `namespace/name`.
     #[must_use]

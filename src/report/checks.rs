@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::ClusterReport;
 use super::failure::FailureReport;
-use crate::check::{Answer, Finding, Group, Outcome, Severity};
+use crate::check::{Answer, Finding, Outcome, Severity};
 use crate::logger::escaped;
 use crate::redact::Redactor;
 use crate::run::seconds;
@@ -18,8 +18,8 @@ use crate::run::seconds;
 /// The result of `k3s-boot check`, as `-o json` prints it.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct ChecksReport {
-    /// `ok`, `warnings` or `errors`; `failed` when it could not be carried out.
-    pub result: &'static str,
+    /// How it ended.
+    pub result: ChecksResult,
     /// The exit code.
     pub exit_code: u8,
     /// What is behind a failure; there whenever `result` is `failed`.
@@ -28,10 +28,73 @@ pub struct ChecksReport {
     /// The cluster, if it answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterReport>,
+    /// How many checks and findings there are of each kind.
+    pub counts: CheckCounts,
     /// All checks, in the order in which they are told.
     pub checks: Vec<CheckReport>,
     /// The whole run, in seconds.
     pub seconds: f64,
+}
+
+/// How `k3s-boot check` ended.
+#[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChecksResult {
+    /// Neither an error nor a warning was found.
+    Ok,
+    /// Warnings were found, and no error.
+    Warnings,
+    /// Errors were found.
+    Errors,
+    /// The checks could not be carried out.
+    Failed,
+}
+
+/// How many checks and findings there are of each kind.
+#[derive(Clone, Copy, Debug, Default, JsonSchema, PartialEq, Eq, Serialize)]
+pub struct CheckCounts {
+    /// All checks, skipped ones too.
+    pub checks: usize,
+    /// Checks that looked at something and found nothing.
+    pub ok: usize,
+    /// Errors that were found; a check may find several.
+    pub errors: usize,
+    /// Warnings that were found.
+    pub warnings: usize,
+    /// Findings that are good to know.
+    pub infos: usize,
+    /// Checks that could not look.
+    pub unknown: usize,
+    /// Checks that had nothing to look at.
+    pub not_applicable: usize,
+    /// Checks that the user skipped.
+    pub skipped: usize,
+}
+
+impl CheckCounts {
+    /// Counts.
+    #[must_use]
+    pub fn new(outcomes: &[Outcome]) -> Self {
+        let mut counts = Self { checks: outcomes.len(), ..Self::default() };
+        for outcome in outcomes {
+            match &outcome.answer {
+                None => counts.skipped += 1,
+                Some(Answer::Ok) => counts.ok += 1,
+                Some(Answer::NotApplicable(_)) => counts.not_applicable += 1,
+                Some(Answer::Unknown(_)) => counts.unknown += 1,
+                Some(Answer::Found(findings)) => {
+                    for finding in findings {
+                        match finding.severity {
+                            Severity::Info => counts.infos += 1,
+                            Severity::Warning => counts.warnings += 1,
+                            Severity::Error => counts.errors += 1,
+                        }
+                    }
+                }
+            }
+        }
+        counts
+    }
 }
 
 /// A check.
@@ -43,9 +106,9 @@ pub struct CheckReport {
     pub group: &'static str,
     /// What is in order when it finds nothing.
     pub title: &'static str,
-    /// `ok`, `info`, `warning`, `error`, `unknown` or `skipped`.
-    pub status: &'static str,
-    /// Why it is unknown.
+    /// What it answers.
+    pub status: CheckStatus,
+    /// Why it is `unknown` or `not_applicable`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What it found.
@@ -53,11 +116,31 @@ pub struct CheckReport {
     pub problems: Vec<CheckProblem>,
 }
 
+/// What a check answers.
+#[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckStatus {
+    /// It looked at something, and nothing is wrong with that.
+    Ok,
+    /// It found something that is good to know.
+    Info,
+    /// It found something that deserves a look.
+    Warning,
+    /// It found something that makes this bootstrap fail or do harm.
+    Error,
+    /// It could not look.
+    Unknown,
+    /// There is nothing here for it to look at.
+    NotApplicable,
+    /// The user skipped it.
+    Skipped,
+}
+
 /// What a check found.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct CheckProblem {
-    /// `info`, `warning` or `error`.
-    pub severity: &'static str,
+    /// How much it weighs.
+    pub severity: Severity,
     /// What is wrong.
     pub message: String,
     /// What was found, and where.
@@ -73,7 +156,7 @@ impl CheckProblem {
         let details = finding.pairs.iter().filter(|(key, _)| *key != "fix");
         let fix = finding.pairs.iter().find(|(key, _)| *key == "fix");
         Self {
-            severity: finding.severity.name(),
+            severity: finding.severity,
             message: clean(&finding.message),
             details: details.map(|(key, value)| (*key, clean(value))).collect(),
             fix: fix.map(|(_, value)| clean(value)),
@@ -86,13 +169,18 @@ impl CheckReport {
     #[must_use]
     pub fn new(outcome: &Outcome, redactor: &Redactor) -> Self {
         let status = match (&outcome.answer, outcome.severity()) {
-            (None, _) => "skipped",
-            (Some(Answer::Unknown(_)), _) => "unknown",
-            (Some(_), Some(severity)) => severity.name(),
-            (Some(_), None) => "ok",
+            (None, _) => CheckStatus::Skipped,
+            (Some(Answer::NotApplicable(_)), _) => CheckStatus::NotApplicable,
+            (Some(Answer::Unknown(_)), _) => CheckStatus::Unknown,
+            (Some(_), None) => CheckStatus::Ok,
+            (Some(_), Some(Severity::Info)) => CheckStatus::Info,
+            (Some(_), Some(Severity::Warning)) => CheckStatus::Warning,
+            (Some(_), Some(Severity::Error)) => CheckStatus::Error,
         };
         let reason = match &outcome.answer {
-            Some(Answer::Unknown(reason)) => Some(redactor.apply(reason).into_owned()),
+            Some(Answer::Unknown(reason) | Answer::NotApplicable(reason)) => {
+                Some(redactor.apply(reason).into_owned())
+            }
             _ => None,
         };
         Self {
@@ -106,66 +194,114 @@ impl CheckReport {
     }
 }
 
-/// What people read.
+/// Names of checks are broken into lines of this many characters.
+const WIDTH: usize = 100;
+
+/// What stands before details of a finding.
+const INDENT: &str = "      ";
+
+/// What people read: what was looked at under its heading, then what could not be looked at, and what there is of each.
 #[must_use]
 pub fn text(outcomes: &[Outcome], redactor: &Redactor, took: Duration, colour: bool) -> String {
+    let groups = outcomes.chunk_by(|one, other| one.rule.group == other.rule.group);
+    let groups = groups.filter_map(|outcomes| {
+        let title = outcomes.first()?.rule.group.title();
+        Some((title, group(outcomes, redactor, colour)))
+    });
+    let sections = groups.chain([("Not checked", unknown(outcomes, redactor, colour))]);
     let mut text = String::new();
-    let mut group: Option<Group> = None;
-    for outcome in outcomes.iter().filter(|outcome| outcome.answer.is_some()) {
-        if group != Some(outcome.rule.group) {
-            if group.is_some() {
-                text.push('\n');
-            }
-            group = Some(outcome.rule.group);
-            _ = writeln!(text, "{}", outcome.rule.group.title());
-        }
-        add(&mut text, outcome, redactor, colour);
+    for (title, lines) in sections.filter(|(_, lines)| !lines.is_empty()) {
+        _ = writeln!(text, "{title}\n{lines}");
     }
-    _ = writeln!(text, "\n{}", total(outcomes, took));
-    text
+    text + &total(&CheckCounts::new(outcomes), took)
 }
 
-fn add(text: &mut String, outcome: &Outcome, redactor: &Redactor, colour: bool) {
-    let id = outcome.rule.id;
-    match &outcome.answer {
-        None => {}
-        Some(Answer::Ok) => {
-            _ = writeln!(text, "  {} {}", mark(None, colour), outcome.rule.title);
-        }
-        Some(Answer::Unknown(reason)) => {
-            let sign = paint("?", 236, colour);
-            let reason = escaped(&redactor.apply(reason));
-            _ = writeln!(
-                text,
-                "  {sign} {id}: unknown whether {}\n      reason: {reason}",
-                outcome.rule.title
-            );
-        }
-        Some(Answer::Found(findings)) => {
-            for finding in findings {
-                let message = escaped(&redactor.apply(&finding.message));
-                _ = writeln!(text, "  {} {id}: {message}", mark(Some(finding.severity), colour));
-                for (key, value) in &finding.pairs {
-                    let value = redactor.apply(value);
-                    // What mends it may be lines of a file.
-                    let mut lines = value.lines().map(escaped);
-                    if *key == "fix" && value.contains('\n') {
-                        _ = writeln!(text, "      fix:");
-                        lines.for_each(|line| _ = writeln!(text, "        {line}"));
-                    } else {
-                        _ = writeln!(text, "      {key}: {}", lines.next().unwrap_or_default());
-                        lines.for_each(|line| _ = writeln!(text, "        {line}"));
-                    }
+/// What the rules of a group found, and then those that had nothing to look at.
+fn group(outcomes: &[Outcome], redactor: &Redactor, colour: bool) -> String {
+    let mut text = String::new();
+    let mut idle = Vec::new();
+    for outcome in outcomes {
+        match &outcome.answer {
+            None | Some(Answer::Unknown(_)) => {}
+            Some(Answer::Ok) => _ = writeln!(text, "  {} {}", mark(None, colour), outcome.rule.title),
+            Some(Answer::NotApplicable(_)) => idle.push(outcome.rule.id),
+            Some(Answer::Found(findings)) => {
+                for finding in findings {
+                    add(&mut text, finding, redactor, colour);
                 }
             }
         }
     }
+    if !idle.is_empty() {
+        let ids = listed("  – not applicable: ", &idle);
+        _ = writeln!(text, "  {} not applicable: {ids}", paint("–", QUIET, colour));
+    }
+    text
 }
+
+fn add(text: &mut String, finding: &Finding, redactor: &Redactor, colour: bool) {
+    let message = escaped(&redactor.apply(&finding.message));
+    _ = writeln!(text, "  {} {}: {message}", mark(Some(finding.severity), colour), finding.rule);
+    for (key, value) in &finding.pairs {
+        let value = redactor.apply(value);
+        // What mends it may be lines of a file.
+        let mut lines = value.lines().map(escaped);
+        if *key == "fix" && value.contains('\n') {
+            _ = writeln!(text, "{INDENT}fix:");
+        } else {
+            _ = writeln!(text, "{INDENT}{key}: {}", lines.next().unwrap_or_default());
+        }
+        lines.for_each(|line| _ = writeln!(text, "{INDENT}  {line}"));
+    }
+}
+
+/// What could not be looked at, once for each reason: mostly many have the same.
+fn unknown(outcomes: &[Outcome], redactor: &Redactor, colour: bool) -> String {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for outcome in outcomes {
+        if let Some(Answer::Unknown(reason)) = &outcome.answer {
+            match reasons.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, ids)) => ids.push(outcome.rule.id),
+                None => reasons.push((reason, vec![outcome.rule.id])),
+            }
+        }
+    }
+    let mut text = String::new();
+    for (reason, ids) in reasons {
+        let (ids, reason) = (listed("  ? ", &ids), escaped(&redactor.apply(reason)));
+        _ = writeln!(text, "  {} {ids}: not checked\n{INDENT}reason: {reason}", paint("?", QUIET, colour));
+    }
+    text
+}
+
+/// Names with commas, in lines that are not too long; the first one has this before it.
+fn listed(before: &str, names: &[&str]) -> String {
+    let mut text = String::new();
+    let mut width = before.chars().count();
+    for (index, name) in names.iter().enumerate() {
+        if index > 0 {
+            width += ", ".len();
+            let fits = width + name.len() < WIDTH;
+            text.push_str(if fits { ", " } else { ",\n" });
+            if !fits {
+                text.push_str(INDENT);
+                width = INDENT.len();
+            }
+        }
+        text.push_str(name);
+        width += name.len();
+    }
+    text
+}
+
+/// The colour of what is neither good nor bad.
+const QUIET: u8 = 236;
 
 /// The sign of a severity; of none that all is well.
 pub(super) fn mark(severity: Option<Severity>, colour: bool) -> String {
     match severity {
-        None | Some(Severity::Info) => paint("✓", 87, colour),
+        None => paint("✓", 87, colour),
+        Some(Severity::Info) => paint("i", 87, colour),
         Some(Severity::Warning) => paint("!", 192, colour),
         Some(Severity::Error) => paint("✗", 198, colour),
     }
@@ -176,19 +312,112 @@ pub(super) fn paint(sign: &str, index: u8, colour: bool) -> String {
     if colour { sign.bold().color(XtermColors::from(index)).to_string() } else { sign.to_owned() }
 }
 
-fn total(outcomes: &[Outcome], took: Duration) -> String {
-    let asked = outcomes.iter().filter(|outcome| outcome.answer.is_some()).count();
-    let count = |severity| outcomes.iter().filter(|outcome| outcome.severity() == Some(severity)).count();
-    let unknown =
-        outcomes.iter().filter(|outcome| matches!(outcome.answer, Some(Answer::Unknown(_)))).count();
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+/// How much there is of each, and what the signs mean that are not common ones.
+fn total(counts: &CheckCounts, took: Duration) -> String {
     let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    let mut parts = vec![plural(errors, "error"), plural(warnings, "warning")];
-    if unknown > 0 {
-        parts.push(format!("{unknown} unknown"));
+    let mut parts =
+        vec![format!("{} ok", counts.ok), plural(counts.errors, "error"), plural(counts.warnings, "warning")];
+    let others = [
+        (counts.infos, "info", Some("i information")),
+        (counts.unknown, "unknown", Some("? could not be checked")),
+        (counts.not_applicable, "not applicable", Some("– has nothing to check here")),
+        (counts.skipped, "skipped", None),
+    ];
+    let others = others.iter().filter(|(count, ..)| *count > 0);
+    parts.extend(others.clone().map(|(count, word, _)| format!("{count} {word}")));
+    let signs: Vec<_> = others.filter_map(|(.., sign)| *sign).collect();
+    let mut text =
+        format!("{}: {}, in {}\n", plural(counts.checks, "check"), parts.join(", "), seconds(took));
+    if !signs.is_empty() {
+        _ = writeln!(text, "({})", signs.join(", "));
     }
-    if outcomes.len() > asked {
-        parts.push(format!("{} not asked", outcomes.len() - asked));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::check::rules::ALL;
+
+    /// These answers, and of all other rules that they were skipped.
+    fn outcomes(answers: &[(&str, Answer)]) -> Vec<Outcome> {
+        let answer = |id| answers.iter().find(|(known, _)| *known == id).map(|(_, answer)| answer.clone());
+        ALL.iter().map(|rule| Outcome { rule, answer: answer(rule.id) }).collect()
     }
-    format!("{}: {}, in {}", plural(asked, "check"), parts.join(", "), seconds(took))
+
+    fn mixed() -> Vec<Outcome> {
+        let away = || Answer::unknown("the cluster does not answer");
+        let mut answers = vec![
+            ("config", Answer::not_applicable("there is no k3s-boot.yaml")),
+            ("env", Answer::judged(Some(Finding::error("env", "Missing").with("envs", "A").fix("a\nb")))),
+            ("programs", Answer::Ok),
+            ("versions", Answer::not_applicable("x")),
+            ("mirror", Answer::judged(["a", "b"].map(|name| Finding::warning("mirror", name)))),
+            ("kube-version", Answer::judged(Some(Finding::info("kube-version", "Newer")))),
+            ("sops", Answer::unknown("sops is not there")),
+        ];
+        let cluster = ALL.iter().filter(|rule| rule.group == crate::check::Group::K3s);
+        answers.extend(cluster.map(|rule| (rule.id, away())));
+        answers.push(("nodes", away()));
+        answers.push(("flux-owned", away()));
+        outcomes(&answers)
+    }
+
+    #[test]
+    fn signs_and_counts_tell_what_was_looked_at() {
+        let text = text(&mixed(), &Redactor::default(), Duration::from_millis(1300), false);
+        assert_snapshot!(text, @r"
+        Environment
+          ✗ env: Missing
+              envs: A
+              fix:
+                a
+                b
+          ✓ required programs are there
+          – not applicable: config, versions
+
+        Repository
+          ! mirror: a
+          ! mirror: b
+
+        Cluster
+          i kube-version: Newer
+
+        Not checked
+          ? sops: not checked
+              reason: sops is not there
+          ? k3s-flannel, k3s-network-policy, k3s-kube-proxy, k3s-coredns, k3s-servers, k3s-bundled,
+              coredns-bundled, nodes, flux-owned: not checked
+              reason: the cluster does not answer
+
+        63 checks: 1 ok, 1 error, 2 warnings, 1 info, 10 unknown, 2 not applicable, 47 skipped, in 1.3s
+        (i information, ? could not be checked, – has nothing to check here)
+        ");
+    }
+
+    #[test]
+    fn a_sign_that_is_not_shown_is_not_explained() {
+        let fine: Vec<_> = ALL.iter().map(|rule| (rule.id, Answer::Ok)).collect();
+        let text = text(&outcomes(&fine), &Redactor::default(), Duration::from_secs(1), false);
+        assert!(text.ends_with("\n\n63 checks: 63 ok, 0 errors, 0 warnings, in 1.0s\n"), "{text}");
+        assert!(!text.contains("Not checked") && !text.contains('–'), "{text}");
+    }
+
+    #[test]
+    fn every_check_is_counted_once_and_every_finding() {
+        let counts = CheckCounts::new(&mixed());
+        let expected = CheckCounts {
+            checks: 63,
+            ok: 1,
+            errors: 1,
+            warnings: 2,
+            infos: 1,
+            unknown: 10,
+            not_applicable: 2,
+            skipped: 47,
+        };
+        assert_eq!(counts, expected);
+    }
 }

@@ -123,10 +123,20 @@ fn between(text: &str, before: &str, after: &str) -> Option<String> {
     rest.split_once(after).map(|(found, _)| found.to_owned())
 }
 
+/// Whether helmfile failed because a template asks for a variable that is not set.
+#[must_use]
+pub fn is_missing_variable(talk: &str) -> bool {
+    missing_variable(talk).is_some()
+}
+
+fn missing_variable(talk: &str) -> Option<String> {
+    between(talk, "required env var `", "` is not set")
+}
+
 /// Reads what a failed `helmfile build` said.
 #[must_use]
 pub fn parse_build_error(talk: &str) -> BuildError {
-    if let Some(name) = between(talk, "required env var `", "` is not set") {
+    if let Some(name) = missing_variable(talk) {
         return BuildError::MissingVariable(name);
     }
     if let Some(file) = between(talk, "values file matching \"", "\" does not exist") {

@@ -119,15 +119,15 @@ impl Toolbox {
         self.kubectl_alone(args).deadline(self.clock.cap(self.request_timeout * REQUESTS))
     }
 
-    /// Whether the API server says that it is ready, to somebody who expects its certificate to hold for `name`. The
-    /// answer must come soon: nothing depends on it alone.
+    /// Whether the certificate that the kubeconfig's server presents holds for `name`. The answer must come soon: nothing
+    /// depends on it alone.
     ///
     /// # Errors
     ///
     /// When kubectl fails.
-    pub async fn kubectl_readyz_as(&self, name: &str) -> Result<(), Error> {
+    pub async fn kubectl_verify_as(&self, name: &str) -> Result<(), Error> {
         let name = format!("--tls-server-name={name}");
-        let asked = self.kubectl(&["get", "--raw", "/readyz", &name]).deadline(self.clock.cap(SOON));
+        let asked = self.kubectl(&["get", "--raw", "/version", &name]).deadline(self.clock.cap(SOON));
         self.succeed(asked).await.map(drop)
     }
 

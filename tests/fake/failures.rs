@@ -307,7 +307,7 @@ fn too_few_nodes_come_in_time() {
     let ran = Boot::new().args(&["--nodes", "2", "--timeout", &millis(soon())]).run();
     assert_eq!(ran.code(), 6);
     assert!(ran.mutating().is_empty());
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Deadline passed stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" log="[LOG]" fix="start k3s on the nodes that are missing, or lower --nodes; --nodes-timeout, and --timeout for all, give them more time""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Deadline passed stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" log="[LOG]" fix="start k3s on the nodes that are missing, or expect fewer with --nodes or `nodes` in k3s-boot.yaml; --nodes-timeout, and --timeout for all, give them more time""#);
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn every_class_of_failure_is_reported_alike() {
     class: deadline
     culprit: 1 of 2 nodes registered
     cause: stage `nodes` did not end within 1.0s
-    fix: start k3s on the nodes that are missing, or lower --nodes; --nodes-timeout, and --timeout for all, give them more time
+    fix: start k3s on the nodes that are missing, or expect fewer with --nodes or `nodes` in k3s-boot.yaml; --nodes-timeout, and --timeout for all, give them more time
     ");
     let listener = Listener::new();
     let boot = Boot::new()

@@ -61,8 +61,8 @@ fn helmfiles_are_missing() {
         .without("root/bootstrap/helmfile.d/00-crds.yaml")
         .without("root/bootstrap/helmfile.d/01-apps.yaml");
     assert_snapshot!(boot.refused(), @r#"
-    [TS] ERROR Helmfile not found file="[TMP]/root/bootstrap/helmfile.d/00-crds.yaml" fix="run it in your repository, or name its root with --root, or name the file in k3s-boot.yaml with `helmfiles.crds`" 
-    [TS] ERROR Helmfile not found file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" fix="run it in your repository, or name its root with --root, or name the file in k3s-boot.yaml with `helmfiles.apps`"
+    [TS] ERROR Helmfile not found file="[TMP]/root/bootstrap/helmfile.d/00-crds.yaml" searched="bootstrap/helmfile.d and bootstrap/helmfile in [TMP]/root" fix="run it in your repository, or name its root with --root, or name the file in k3s-boot.yaml with `helmfiles.crds`" 
+    [TS] ERROR Helmfile not found file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" searched="bootstrap/helmfile.d and bootstrap/helmfile in [TMP]/root" fix="run it in your repository, or name its root with --root, or name the file in k3s-boot.yaml with `helmfiles.apps`"
     "#);
 }
 

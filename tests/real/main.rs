@@ -10,6 +10,7 @@
 mod changes;
 mod ending;
 mod faults;
+mod figures;
 mod first_run;
 mod guard;
 mod kills;

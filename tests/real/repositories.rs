@@ -224,7 +224,7 @@ const HELMFILES: &[Edit] = &[
         name: "chart that is not on this machine",
         rule: "charts",
         mark: "?",
-        words: &["no registry is asked", "coredns 1.45.9"],
+        words: &["not on this machine: coredns 1.45.9"],
         file: APPS,
         from: "version: 1.45.0",
         to: "version: 1.45.9",

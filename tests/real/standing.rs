@@ -17,7 +17,7 @@ const COREDNS: (&str, &str) = ("kube-system", "coredns");
 const INSTANCE: &str = "/apis/fluxcd.controlplane.io/v1/namespaces/flux-system/fluxinstances/flux";
 const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
 
-/// A state that is told: its name, the rule, `✗`, `!` or `✓`, and words that must stand in what the rule prints.
+/// A state that is told: its name, the rule, `✗`, `!` or `i`, and words that must stand in what the rule prints.
 type State<'a> = (&'a str, &'a str, &'a str, &'a [&'a str]);
 
 #[test]
@@ -162,7 +162,7 @@ fn before(world: &World, rows: &mut Vec<String>) {
         &(
             "Flux without a FluxInstance",
             "flux-owned",
-            "✓",
+            "i",
             &["release: flux-system/flux-instance", "owner: Flux, which runs without a FluxInstance"],
         ),
         || world.apply(CONTROLLER),
@@ -228,14 +228,14 @@ fn owned(world: &World, rows: &mut Vec<String>) {
     let chart = json!({"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart",
         "metadata": {"name": "coredns", "namespace": "kube-system"}, "spec": {"chart": "coredns"}});
     let states: [State<'_>; 3] = [
-        ("a release of a HelmRelease", "flux-owned", "✓", &["owner: HelmRelease kube-system/cilium"]),
+        ("a release of a HelmRelease", "flux-owned", "i", &["owner: HelmRelease kube-system/cilium"]),
         (
             "a release of a suspended HelmRelease",
             "flux-owned",
-            "✓",
+            "i",
             &["owner: HelmRelease kube-system/cilium", "suspended: yes"],
         ),
-        ("a release of k3s' HelmChart", "flux-owned", "✓", &["owner: HelmChart kube-system/coredns"]),
+        ("a release of k3s' HelmChart", "flux-owned", "i", &["owner: HelmChart kube-system/coredns"]),
     ];
     let objects = [helm_release(false), helm_release(true), chart];
     define(world, "helmreleases", "HelmRelease", "helm.toolkit.fluxcd.io", "v2");

@@ -62,7 +62,7 @@ fn k3s(table: &mut Table<'_>) {
         (
             "servicelb and traefik still bundled",
             "k3s-bundled",
-            "✓",
+            "i",
             &["servicelb", "traefik"],
             r#","--disable","servicelb","--disable","traefik""#,
         ),

@@ -3,7 +3,7 @@
 use semver::Version;
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, Rule, Severity};
 use crate::desired::encrypted::EncryptedState;
 use crate::desired::{AgeKey, Desired};
 
@@ -27,11 +27,27 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let Some(key) = &facts.desired.age_key else {
-        return Answer::Ok;
+    let key = match facts.age_key() {
+        Ok(key) => key,
+        Err(answer) => return answer,
     };
-    let found = [plugin(facts.desired, key), sops(facts, key), flux(facts.desired, key)];
-    found.into_iter().flatten().collect::<Vec<_>>().into()
+    let mut inspection = Inspection::default();
+    inspection.look(plugin(facts.desired, key));
+    // All can read the others.
+    if key.post_quantum {
+        match sops_version(facts) {
+            Some(version) => inspection.look(sops(facts.desired, key, version)),
+            None => inspection.miss("the version of sops is not known"),
+        }
+        facts.desired.unread().into_iter().for_each(|reason| inspection.miss(reason));
+        inspection.look(flux(facts.desired, key));
+    }
+    inspection.answer("there is no age key")
+}
+
+fn sops_version<'a>(facts: &Facts<'a>) -> Option<&'a Version> {
+    let program = facts.observed.programs.iter().find(|program| program.name == "sops")?;
+    program.version.as_ref().ok()?.as_ref()
 }
 
 fn encrypted(desired: &Desired, in_bootstrap: bool) -> bool {
@@ -55,20 +71,18 @@ fn plugin(desired: &Desired, key: &AgeKey) -> Option<Finding> {
     })
 }
 
-fn sops(facts: &Facts<'_>, key: &AgeKey) -> Option<Finding> {
-    let program = facts.observed.programs.iter().find(|program| program.name == "sops")?;
-    let version = program.version.as_ref().ok()?.as_ref()?;
+fn sops(desired: &Desired, key: &AgeKey, version: &Version) -> Option<Finding> {
     // Pre-releases count as what they lead to.
     let plain = Version::new(version.major, version.minor, version.patch);
-    (key.post_quantum && plain < SOPS).then(|| {
-        found("sops cannot read a post-quantum age key", key, encrypted(facts.desired, true))
+    (plain < SOPS).then(|| {
+        found("sops cannot read a post-quantum age key", key, encrypted(desired, true))
             .with("sops", version)
             .fix("install sops 3.12 or later")
     })
 }
 
 fn flux(desired: &Desired, key: &AgeKey) -> Option<Finding> {
-    let version = pinned(desired).filter(|_| key.post_quantum)?;
+    let version = pinned(desired)?;
     Some(
         found("Flux cannot read a post-quantum age key", key, encrypted(desired, false))
             .with("flux", version)
@@ -128,7 +142,9 @@ mod tests {
     #[test]
     fn an_ordinary_key_is_read_everywhere() {
         let mut shipped = World::shipped();
-        shipped.says(&RULE, &[]);
+        shipped.says(&RULE, &["- there is no age key"]);
+        shipped.desired.problems.push(Finding::error("age-key", "Age key cannot be used"));
+        shipped.says(&RULE, &["unknown the age key cannot be read"]);
         let key = AgeKey { public: vec!["age1a".to_owned()], ..AgeKey::default() };
         shipped.desired.age_key = Some(key);
         shipped.says(&RULE, &[]);
@@ -152,7 +168,10 @@ mod tests {
             ("", false),
         ] {
             let expected: &[&str] = if too_old { &[&error] } else { &[] };
-            world(distribution, post_quantum()).says(&RULE, expected);
+            let mut world = world(distribution, post_quantum());
+            let version = Ok(Some(Version::new(3, 12, 0)));
+            world.observed.programs = vec![Program { name: "sops", path: None, version }];
+            world.says(&RULE, expected);
         }
         let mut idle = world("version: 2.7.x", post_quantum());
         idle.desired.encrypted.clear();
@@ -166,8 +185,8 @@ mod tests {
         for (version, expected) in [
             (Ok(Some(Version::new(3, 11, 0))), &[message] as &[&str]),
             (Ok(Some(Version::new(3, 12, 0))), &[]),
-            (Ok(None), &[]),
-            (Err("not asked".to_owned()), &[]),
+            (Ok(None), &["unknown the version of sops is not known"]),
+            (Err("not asked".to_owned()), &["unknown the version of sops is not known"]),
         ] {
             world.observed.programs = vec![Program { name: "sops", path: None, version }];
             world.says(&RULE, expected);

@@ -13,26 +13,26 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let Some(key) = &facts.desired.age_key else {
-        return Answer::Ok;
+    let key = match facts.age_key() {
+        Ok(key) => key,
+        Err(answer) => return answer,
     };
     // What lies elsewhere is not in this repository.
     let Ok(path) = key.path.strip_prefix(&facts.settings.root) else {
-        return Answer::Ok;
+        return Answer::not_applicable("the age key lies outside the repository");
     };
     let tracked = match &facts.desired.tracked {
         Ok(tracked) => tracked.contains(path),
         Err(reason) => return Answer::Unknown(reason.clone()),
     };
-    let found = tracked.then(|| {
+    Answer::judged(tracked.then(|| {
         let path = path.display();
         Finding::error(RULE.id, "Age key is in Git").with("file", key.path.display()).fix(format!(
             "git rm --cached {path} && echo /{path} >> .gitignore\n\
              and, for its history keeps it: make another with `age-keygen`, put its public key in .sops.yaml, \
              run `sops updatekeys` on every encrypted file, and change the secrets themselves"
         ))
-    });
-    found.into()
+    }))
 }
 
 #[cfg(test)]
@@ -44,8 +44,9 @@ mod tests {
     #[test]
     fn a_tracked_key_is_an_error() {
         let mut world = World::shipped();
-        world.says(&RULE, &[]);
+        world.says(&RULE, &["- there is no age key"]);
         world.desired.age_key = Some(AgeKey { path: "/repository/age.key".into(), ..AgeKey::default() });
+        world.desired.tracked = Err("not asked".to_owned());
         world.says(&RULE, &["unknown not asked"]);
         world.desired.tracked = Ok(["README.md".into(), "age.key.sops.yaml".into()].into());
         world.says(&RULE, &[]);
@@ -57,6 +58,6 @@ mod tests {
                 .starts_with("git rm --cached age.key && echo /age.key >> .gitignore\n")
         );
         world.desired.age_key = Some(AgeKey { path: "/elsewhere/age.key".into(), ..AgeKey::default() });
-        world.says(&RULE, &[]);
+        world.says(&RULE, &["- the age key lies outside the repository"]);
     }
 }

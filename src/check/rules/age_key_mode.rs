@@ -16,14 +16,16 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let open = facts.desired.age_key.as_ref().filter(|key| key.mode & OTHERS != 0);
-    let found = open.map(|key| {
+    let key = match facts.age_key() {
+        Ok(key) => key,
+        Err(answer) => return answer,
+    };
+    Answer::judged((key.mode & OTHERS != 0).then(|| {
         Finding::warning(RULE.id, "Age key can be read by others")
             .with("file", key.path.display())
             .with("mode", format!("{:04o}", key.mode))
             .fix(format!("chmod 600 {}", key.path.display()))
-    });
-    found.into()
+    }))
 }
 
 #[cfg(test)]
@@ -35,7 +37,7 @@ mod tests {
     #[test]
     fn only_the_owner_may_read_it() {
         let mut world = World::shipped();
-        world.says(&RULE, &[]);
+        world.says(&RULE, &["- there is no age key"]);
         for (mode, expected) in [(0o600, 0), (0o400, 0), (0o700, 0), (0o640, 1), (0o644, 1), (0o604, 1)] {
             world.desired.age_key = Some(AgeKey { path: "/r/age.key".into(), mode, ..AgeKey::default() });
             world.says(&RULE, &["warning Age key can be read by others"][..expected]);

@@ -12,11 +12,10 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let told = facts.told(RULE.id);
-    if told.is_empty() && facts.observed.live.is_none() {
-        return Answer::Unknown("no cluster was asked".to_owned());
-    }
-    told.into()
+    facts.findings_or(RULE.id, |facts| match facts.observed.live {
+        Some(_) => Answer::Ok,
+        None => Answer::unknown(facts.unanswered()),
+    })
 }
 
 #[cfg(test)]
@@ -30,7 +29,7 @@ mod tests {
     fn only_one_that_was_asked_answers() {
         let mut world = World::shipped();
         world.observed.live = None;
-        world.says(&RULE, &["unknown no cluster was asked"]);
+        world.says(&RULE, &["unknown no kubeconfig was read"]);
         world.desired.problems.push(Finding::error("api", "Cluster unreachable"));
         world.says(&RULE, &["error Cluster unreachable"]);
         world.desired.problems.clear();

@@ -1,7 +1,7 @@
 //! The API server's address for Cilium is a bare host.
 
-use crate::check::address::{API_HOST, is_bare_host};
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::address::{API_HOST, NO_HOST, is_bare_host};
+use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule, k3s};
 use crate::desired::releases::Release;
 
 pub(super) const RULE: Rule = Rule {
@@ -15,15 +15,22 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let Some(cilium) = facts.desired.release_of_chart("cilium") else { return Answer::Ok };
-    // A helmfile that could not be rendered has no values at all.
-    if cilium.values.is_empty() || cilium.is_open(API_HOST) || cilium.is_open(&["kubeProxyReplacement"]) {
-        return Answer::Ok;
+    let cilium = match facts.release_of_chart("cilium") {
+        Ok(cilium) => cilium,
+        Err(answer) => return answer,
+    };
+    if cilium.is_open(API_HOST) || cilium.is_open(&["kubeProxyReplacement"]) {
+        return Answer::unknown(OPEN);
     }
     let host = cilium.text(API_HOST).unwrap_or_default();
     let replaces = cilium.text(&["kubeProxyReplacement"]).is_some_and(|value| value == "true");
     let finding = if host.is_empty() {
-        (replaces && !is_told_otherwise(cilium)).then(|| missing(facts, cilium))
+        if !replaces || is_told_otherwise(cilium) {
+            return Answer::not_applicable(NO_HOST);
+        }
+        Some(missing(facts, cilium))
+    } else if host == "auto" && facts.observed.live.as_ref().is_some_and(k3s::is_other) {
+        return Answer::not_applicable(NO_HOST);
     } else if host == "auto" {
         Some(
             Finding::error(RULE.id, "API server's address cannot be found by itself in k3s")
@@ -42,7 +49,7 @@ fn check(facts: &Facts<'_>) -> Answer {
                 .fix(fix(bare, port)),
         )
     };
-    finding.into()
+    Answer::judged(finding)
 }
 
 /// Newer charts can be told in two more ways.
@@ -100,8 +107,12 @@ mod tests {
     #[test]
     fn only_a_bare_host_is_accepted() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
-        for host in ["127.0.0.1", "api.lan", "fd00::10", "stand-in.invalid", "https://stand-in.invalid"] {
+        for host in ["127.0.0.1", "api.lan", "fd00::10"] {
             assert_eq!(with(&format!("k8sServiceHost: '{host}'")).ask(&RULE), Answer::Ok, "{host}");
+        }
+        for host in ["stand-in.invalid", "https://stand-in.invalid"] {
+            let world = with(&format!("k8sServiceHost: '{host}'"));
+            assert_eq!(world.ask(&RULE), Answer::unknown(OPEN), "{host}");
         }
         let message = "API server's address in the values of cilium is no bare host";
         let cases = [
@@ -127,14 +138,17 @@ mod tests {
         world.server("a", &["server"]);
         assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
         world.values("cilium", "kubeProxyReplacement: false");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert!(world.is_idle(&RULE));
         assert_eq!(with("k8sServiceHost: auto").found(&RULE)[0].0, Error);
+        let mut other = with("k8sServiceHost: auto");
+        other.live_mut().version = "v1.33.6".to_owned();
+        assert!(other.is_idle(&RULE), "elsewhere it can be found");
         let urls = "{k8sServiceHost: '', k8s: {apiServerURLs: 'https://10.0.0.10:6443'}}";
-        assert_eq!(with(urls).ask(&RULE), Answer::Ok);
+        assert!(with(urls).is_idle(&RULE));
         let mut world = World::healthy();
         world.release("cilium").values.clear();
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert!(world.is_idle(&RULE));
         world.without("cilium");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert!(world.is_idle(&RULE));
     }
 }

@@ -1,8 +1,8 @@
 //! The API server's certificate holds for the address that Cilium uses.
 
-use crate::check::address::API_HOST;
+use crate::check::address::{API_HOST, NO_HOST};
 use crate::check::k3s::Servers;
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -16,12 +16,15 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let cilium = facts.desired.release_of_chart("cilium");
-    let host = cilium.filter(|cilium| !cilium.is_open(API_HOST)).and_then(|cilium| cilium.text(API_HOST));
-    let Some(host) = host.filter(|host| !host.is_empty()) else { return Answer::Ok };
+    let host = match facts.release_of_chart("cilium") {
+        Ok(cilium) if cilium.is_open(API_HOST) => return Answer::unknown(OPEN),
+        Ok(cilium) => cilium.text(API_HOST).filter(|host| !host.is_empty()),
+        Err(answer) => return answer,
+    };
+    let Some(host) = host else { return Answer::not_applicable(NO_HOST) };
     match &live.api_host_refused {
         Ok(None) => Answer::Ok,
-        Ok(Some(words)) => Some(
+        Ok(Some(words)) => Answer::judged(Some(
             Finding::error(
                 RULE.id,
                 "API server's certificate does not hold for the address in the values of cilium",
@@ -29,8 +32,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
             .with("k8s_service_host", &host)
             .with("reason", words)
             .fix(fix(live, &host)),
-        )
-        .into(),
+        )),
         Err(reason) => Answer::Unknown(reason.clone()),
     }
 }
@@ -91,8 +93,8 @@ mod tests {
         world.live_mut().api_host_refused = Err("no answer".to_owned());
         assert_eq!(world.ask(&RULE), Answer::Unknown("no answer".to_owned()));
         world.values("cilium", "k8sServiceHost: stand-in.invalid");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert_eq!(world.ask(&RULE), Answer::unknown(OPEN));
         world.without("cilium");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert!(world.is_idle(&RULE));
     }
 }

@@ -1,7 +1,7 @@
 //! Every node reaches the API server at the address that Cilium uses.
 
-use crate::check::address::{API_HOST, API_PORT, is_loopback};
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::address::{API_HOST, API_PORT, NO_HOST, is_loopback};
+use crate::check::{Answer, Check, Facts, Finding, Group, NO_NODES, OPEN, Rule, k3s};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -18,11 +18,19 @@ pub(super) const RULE: Rule = Rule {
 const SERVERS_ONLY: &str = "6443";
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let cilium = facts.desired.release_of_chart("cilium");
-    let Some(cilium) = cilium.filter(|cilium| !cilium.is_open(API_HOST) && !cilium.is_open(API_PORT)) else {
-        return Answer::Ok;
+    if let Err(answer) = k3s::is_k3s(live) {
+        return answer;
+    }
+    let cilium = match facts.release_of_chart("cilium") {
+        Ok(cilium) if cilium.is_open(API_HOST) || cilium.is_open(API_PORT) => return Answer::unknown(OPEN),
+        Ok(cilium) => cilium,
+        Err(answer) => return answer,
     };
-    let Some(host) = cilium.text(API_HOST) else { return Answer::Ok };
+    let host = cilium.text(API_HOST).filter(|host| !host.is_empty());
+    let Some(host) = host else { return Answer::not_applicable(NO_HOST) };
+    if live.cluster.nodes.is_empty() {
+        return Answer::unknown(NO_NODES);
+    }
     let port = cilium.text(API_PORT).unwrap_or_default();
     let fix = "# in the values of cilium: k3s answers there on every node\nk8sServiceHost: 127.0.0.1\nk8sServicePort: 6444";
     if is_loopback(&host) {
@@ -42,20 +50,20 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
             .with("agents", agents.join(", "))
             .fix(fix)
         };
-        return (port == SERVERS_ONLY && !agents.is_empty()).then(finding).into();
+        return Answer::judged((port == SERVERS_ONLY && !agents.is_empty()).then(finding));
     }
     let own = live
         .cluster
         .servers()
         .find(|node| node.name == host || node.addresses.iter().any(|address| address.address == host));
-    let several = live.cluster.servers().count() > 1;
+    let several = live.cluster.servers().count() + k3s::without_node(live).len() > 1;
     let finding = own.filter(|_| several).map(|server| {
         Finding::warning(RULE.id, "All nodes depend on one server of several")
             .with("address", format!("{host}:{port}"))
             .with("server", &server.name)
             .fix(fix)
     });
-    finding.into()
+    Answer::judged(finding)
 }
 
 #[cfg(test)]
@@ -103,11 +111,11 @@ mod tests {
         for (host, port) in [("stand-in.invalid", "6443"), ("127.0.0.1", "stand-in.invalid")] {
             let mut world = with(host, port);
             world.agent("b");
-            assert_eq!(world.ask(&RULE), Answer::Ok);
+            assert_eq!(world.ask(&RULE), Answer::unknown(OPEN));
         }
         let mut world = with("127.0.0.1", "6443");
         world.agent("b");
         world.without("cilium");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert!(world.is_idle(&RULE));
     }
 }

@@ -1,8 +1,7 @@
 //! Cilium reaches the API server at a port where k3s answers.
 
-use crate::check::address::{API_HOST, API_PORT};
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
-use crate::desired::STAND_IN;
+use crate::check::address::{API_HOST, API_PORT, NO_HOST};
+use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule, Severity, k3s};
 
 pub(super) const RULE: Rule = Rule {
     id: "api-port",
@@ -15,13 +14,20 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let Some(release) = facts.desired.release_of_chart("cilium") else {
-        return Answer::Ok;
+    if let Some(Err(answer)) = facts.observed.live.as_ref().map(k3s::is_k3s) {
+        return answer;
+    }
+    let release = match facts.release_of_chart("cilium") {
+        Ok(release) => release,
+        Err(answer) => return answer,
     };
     let text = |path| release.text(path).unwrap_or_default();
     let (host, port) = (text(API_HOST), text(API_PORT));
-    if host.is_empty() || host == STAND_IN || host == "auto" || port == STAND_IN {
-        return Answer::Ok;
+    if host.is_empty() || host == "auto" {
+        return Answer::not_applicable(NO_HOST);
+    }
+    if release.is_open(API_HOST) || release.is_open(API_PORT) {
+        return Answer::unknown(OPEN);
     }
     let local = matches!(host.as_str(), "127.0.0.1" | "localhost" | "::1");
     let (severity, message, right) = match (local, port.as_str()) {
@@ -49,14 +55,16 @@ mod tests {
     #[test]
     fn the_port_fits_the_host() {
         World::shipped().says(&RULE, &[]);
-        World::of("- {name: a, chart: 'oci://r/a'}\n").says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://r/a'}\n")
+            .says(&RULE, &["- no release to sync has the chart `cilium`"]);
+        let none = "- the values of cilium name no address of the API server";
         let cases = [
             ("127.0.0.1", "6444", ""),
             ("127.0.0.1", "'6444'", ""),
             ("10.0.0.1", "6443", ""),
-            ("stand-in.invalid", "6444", ""),
-            ("''", "6443", ""),
-            ("auto", "''", ""),
+            ("stand-in.invalid", "6444", "unknown a variable that the values need is not set"),
+            ("''", "6443", none),
+            ("auto", "''", none),
             ("127.0.0.1", "6443", "warning API server answers at this port on servers only"),
             ("localhost", "7445", "warning API server does not answer at this port"),
             ("127.0.0.1", "''", "warning API server does not answer at this port"),

@@ -16,12 +16,11 @@ pub(super) const RULE: Rule = Rule {
 fn check(_: &Facts<'_>, live: &Live) -> Answer {
     match &live.not_ready {
         Ok(None) => Answer::Ok,
-        Ok(Some(words)) => Some(
+        Ok(Some(words)) => Answer::judged(Some(
             Finding::error(RULE.id, "API server is not ready")
                 .with("reason", words)
                 .fix("wait a minute; then see `journalctl -u k3s` on the servers"),
-        )
-        .into(),
+        )),
         Err(reason) => Answer::Unknown(reason.clone()),
     }
 }

@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule, Severity};
 use crate::desired::releases::Release;
 
 const KIND: &str = "certificates.cert-manager.io";
+
+/// The values with which the chart brings them, the newer one first.
+const SWITCHES: [&[&str]; 2] = [&["crds", "enabled"], &["installCRDs"]];
 
 pub(super) const RULE: Rule = Rule {
     id: "cert-manager-crds",
@@ -19,8 +22,9 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(facts: &Facts<'_>) -> Answer {
     let desired = facts.desired;
-    let Some(release) = desired.release_of_chart("cert-manager") else {
-        return Answer::Ok;
+    let release = match facts.release_of_chart("cert-manager") {
+        Ok(release) => release,
+        Err(answer) => return answer,
     };
     let live = facts.observed.live.as_ref().and_then(|live| live.kinds.as_ref().ok());
     if desired.releases_of_chart("cert-manager").any(|release| brings_them(&desired.values(release)))
@@ -29,7 +33,15 @@ fn check(facts: &Facts<'_>) -> Answer {
     {
         return Answer::Ok;
     }
-    let severity = match others(facts, release) {
+    if SWITCHES.iter().any(|path| release.is_open(path)) {
+        return Answer::unknown(OPEN);
+    }
+    let others = others(facts, release);
+    // A helmfile that was not read may have another release for them.
+    if let Some(reason) = desired.unread().filter(|_| !matches!(others, Others::Theirs)) {
+        return Answer::Unknown(reason);
+    }
+    let severity = match others {
         Others::Theirs => return Answer::Ok,
         Others::Perhaps => Severity::Warning,
         Others::None => Severity::Error,
@@ -95,7 +107,8 @@ mod tests {
     #[test]
     fn the_chart_brings_them_when_told() {
         World::shipped().says(&RULE, &[]);
-        World::of("- {name: a, chart: 'oci://r/a'}\n").says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://r/a'}\n")
+            .says(&RULE, &["- no release to sync has the chart `cert-manager`"]);
         world("{crds: {enabled: true}}").says(&RULE, &[]);
         world("{installCRDs: true}").says(&RULE, &[]);
         for values in ["{}", "{crds: {enabled: false}}", "{crds: {keep: true}}"] {

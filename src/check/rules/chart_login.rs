@@ -1,5 +1,6 @@
 //! No stale login keeps a public chart away.
 
+use super::charts;
 use crate::check::{Answer, Check, Facts, Group, Rule};
 
 pub(super) const RULE: Rule = Rule {
@@ -13,7 +14,8 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    facts.told(RULE.id).into()
+    // A chart that is here was kept away by nothing.
+    facts.findings_or(RULE.id, charts::read)
 }
 
 #[cfg(test)]
@@ -25,7 +27,8 @@ mod tests {
     #[test]
     fn what_was_found_when_charts_were_fetched_is_told() {
         let mut world = World::shipped();
-        world.says(&RULE, &[]);
+        world.says(&RULE, &["unknown not on this machine: prometheus-operator-crds 19.1.0"]);
+        World::of("- {name: a, chart: ./a}\n").says(&RULE, &["- no chart comes from a registry"]);
         world.desired.problems.push(Finding::error("chart-login", "Login keeps a public chart away"));
         world.says(&RULE, &["error Login keeps a public chart away"]);
     }

@@ -3,8 +3,7 @@
 use semver::Version;
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
-use crate::desired::STAND_IN;
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES, OPEN, Rule, k3s};
 use crate::desired::releases::Release;
 
 /// From here on the chart refuses what older ones took for `kubeProxyReplacement`.
@@ -22,13 +21,25 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let Some(release) = facts.desired.release_of_chart("cilium") else {
-        return Answer::Ok;
+    let release = match facts.release_of_chart("cilium") {
+        Ok(release) => release,
+        Err(answer) => return answer,
     };
     let values = release.merged();
     let version = facts.desired.chart_version(release);
-    let found = pool(release, &values).into_iter().chain(replacement(release, &values, version.as_ref()));
-    found.collect::<Vec<_>>().into()
+    let mut inspection = Inspection::default();
+    let live = facts.observed.live.as_ref();
+    if release.is_open(&["ipam", "mode"]) {
+        inspection.miss(OPEN);
+    } else if !live.is_some_and(k3s::is_other) {
+        inspection.look(pool(release, &values));
+    }
+    if release.is_open(&["kubeProxyReplacement"]) {
+        inspection.miss(OPEN);
+    } else {
+        inspection.look(replacement(release, &values, version.as_ref()));
+    }
+    inspection.answer(NO_RELEASES)
 }
 
 /// A pool that the user chose himself may be a good one.
@@ -48,7 +59,7 @@ fn pool(release: &Release, values: &Value) -> Option<Finding> {
 fn replacement(release: &Release, values: &Value, version: Option<&Version>) -> Option<Finding> {
     let value = match values.get("kubeProxyReplacement")? {
         Value::Bool(_) | Value::Null => return None,
-        Value::String(text) if matches!(text.as_str(), "true" | "false" | "" | STAND_IN) => return None,
+        Value::String(text) if matches!(text.as_str(), "true" | "false" | "") => return None,
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
@@ -77,7 +88,8 @@ mod tests {
     #[test]
     fn the_address_pool() {
         World::shipped().says(&RULE, &[]);
-        World::of("- {name: a, chart: 'oci://r/a'}\n").says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://r/a'}\n")
+            .says(&RULE, &["- no release to sync has the chart `cilium`"]);
         for (values, expected) in [
             ("{}", &[POOL] as &[&str]),
             ("{ipam: {mode: cluster-pool}}", &[POOL]),
@@ -100,9 +112,11 @@ mod tests {
                 &format!("{{ipam: {{mode: kubernetes}}, kubeProxyReplacement: {value}}}"),
             )
         };
-        for value in ["true", "false", "'true'", "null", "stand-in.invalid"] {
+        for value in ["true", "false", "'true'", "null"] {
             world("1.18.6", value).says(&RULE, &[]);
         }
+        let open = "unknown a variable that the values need is not set";
+        world("1.18.6", "stand-in.invalid").says(&RULE, &[open]);
         for value in ["strict", "partial", "1", "'True'"] {
             world("1.18.6", value).says(&RULE, &[&format!("error {message}")]);
         }

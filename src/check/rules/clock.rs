@@ -37,15 +37,21 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return Answer::Unknown("no Lease tells the cluster's time".to_owned());
     };
     if let Some(skew) = renewed.duration_since(now).ok().filter(|skew| *skew > AHEAD) {
-        return Some(found(newest, renewed, now, &format!("{}s behind", skew.as_secs()))).into();
+        let skew = format!("{}s behind", skew.as_secs());
+        return Answer::judged(Some(found(newest, renewed, now, &skew)));
     }
     // One that is old may be that of a server that is gone, but not all of them.
     let control_plane = leases().filter(|(lease, _)| is_control_plane(lease));
-    let Some((newest, renewed)) = control_plane.max_by_key(|(_, renewed)| *renewed) else {
-        return Answer::Ok;
-    };
-    let skew = now.duration_since(renewed).ok().filter(|skew| *skew > BEHIND);
-    skew.map(|skew| found(newest, renewed, now, &format!("about {}s ahead", skew.as_secs()))).into()
+    let newest = control_plane.max_by_key(|(_, renewed)| *renewed);
+    let behind = |renewed| now.duration_since(renewed).ok().filter(|skew| *skew > BEHIND);
+    match newest {
+        None if behind(renewed).is_some() => Answer::unknown("no Lease of the control plane shows its time"),
+        None => Answer::Ok,
+        Some((newest, renewed)) => Answer::judged(
+            behind(renewed)
+                .map(|skew| found(newest, renewed, now, &format!("about {}s ahead", skew.as_secs()))),
+        ),
+    }
 }
 
 /// The API servers' identities (`apiserver-HASH`), controller manager and scheduler.
@@ -98,8 +104,6 @@ mod tests {
                 ("kube-system", "apiserver-abc", "2026-11-23T07:30:00Z"),
                 ("kube-system", "kube-scheduler", "2026-11-23T08:09:58Z"),
             ],
-            // A node that is gone.
-            &[("kube-node-lease", "a", "2026-11-20T08:10:04Z")],
             // Another program's.
             &[
                 ("kube-system", "apiserver-abc", "2026-11-23T08:09:54Z"),
@@ -135,6 +139,8 @@ mod tests {
     fn without_a_time_it_is_unknown() {
         let unknown = |world: World| matches!(world.ask(&RULE), Answer::Unknown(_));
         assert!(unknown(World::healthy()));
+        // A node that is gone says nothing of clocks.
+        assert!(unknown(with(&[("kube-node-lease", "a", "2026-11-20T08:10:04Z")])));
         assert!(unknown(with(&[("kube-system", "apiserver-abc", "yesterday")])));
         let mut world = with(&[("kube-system", "apiserver-abc", "2026-11-23T08:05:00Z")]);
         world.observed.now = SystemTime::UNIX_EPOCH;

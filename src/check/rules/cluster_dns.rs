@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::check::address::DnsAddress;
 use crate::check::k3s::Servers;
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 
@@ -22,19 +22,22 @@ pub(super) const RULE: Rule = Rule {
 const BEYOND_API: u32 = 9;
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let coredns = facts.desired.release_of_chart("coredns");
-    // One that says so is for others than the cluster.
-    let ours = |coredns: &&Release| coredns.text(&["isClusterService"]).is_none_or(|ours| ours != "false");
-    let Some(coredns) = coredns.filter(ours) else { return Answer::Ok };
+    let coredns = match facts.release_of_chart("coredns") {
+        Ok(coredns) => coredns,
+        Err(answer) => return answer,
+    };
+    if coredns.text(&["isClusterService"]).is_some_and(|ours| ours == "false") {
+        return Answer::not_applicable("the release of coredns is not the cluster's own DNS");
+    }
     let address = DnsAddress::of(coredns);
     if address == DnsAddress::Open {
-        return Answer::Ok;
+        return Answer::unknown(OPEN);
     }
     match &live.kubelet {
         Ok(kubelet) if !kubelet.cluster_dns.is_empty() => {
             let asked = &kubelet.cluster_dns;
             let met = matches!(&address, DnsAddress::Fixed(address) if asked.contains(address));
-            (!met).then(|| differs(live, coredns, &address, asked)).into()
+            Answer::judged((!met).then(|| differs(live, coredns, &address, asked)))
         }
         Ok(kubelet) => {
             guess(live, coredns, &address, &format!("the kubelet of {} names no DNS", kubelet.node))
@@ -68,18 +71,18 @@ fn differs(live: &Live, coredns: &Release, address: &DnsAddress, asked: &[String
 
 /// What k3s does when it is not told otherwise, where the kubelet does not say.
 fn guess(live: &Live, coredns: &Release, address: &DnsAddress, reason: &str) -> Answer {
-    let servers = Servers::of(live);
+    let Ok(servers) = Servers::of_k3s(live) else { return Answer::unknown(reason) };
     let told = servers.known.iter().find_map(|(_, args)| args.list("cluster-dns").into_iter().next());
-    let Some(asked) = told.or_else(|| tenth(live)) else { return Answer::Unknown(reason.to_owned()) };
+    let Some(asked) = told.or_else(|| tenth(live)) else { return Answer::unknown(reason) };
     if matches!(address, DnsAddress::Fixed(address) if *address == asked) {
         // With how all servers were started, it is no guess.
-        return match servers.answer(Vec::new()) {
+        return match servers.answer(None) {
             Answer::Ok => Answer::Ok,
-            _ => Answer::Unknown(reason.to_owned()),
+            _ => Answer::unknown(reason),
         };
     }
     let finding = Finding::warning(RULE.id, "Pods may not ask the DNS that the release brings");
-    Some(found(finding, coredns, address, &asked)).into()
+    Answer::judged(Some(found(finding, coredns, address, &asked)))
 }
 
 fn tenth(live: &Live) -> Option<String> {
@@ -123,11 +126,11 @@ mod tests {
         }
         let mut world = World::healthy();
         world.values("coredns", "service: {clusterIP: stand-in.invalid}");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert_eq!(world.ask(&RULE), Answer::unknown(OPEN));
         world.values("coredns", "{isClusterService: false, service: {clusterIP: 10.43.0.53}}");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert!(world.is_idle(&RULE));
         world.without("coredns");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert!(world.is_idle(&RULE));
     }
 
     #[test]

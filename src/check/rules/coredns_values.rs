@@ -2,11 +2,15 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, OPEN, Rule, Severity};
 use crate::desired::releases::Release;
 
 /// Where the cluster's DNS lives.
 const NAMESPACE: &str = "kube-system";
+
+/// The values that are looked at.
+const LOOKED_AT: [&[&str]; 4] =
+    [&["service", "clusterIP"], &["service", "name"], &["serviceAccount", "name"], &["k8sAppLabelOverride"]];
 
 pub(super) const RULE: Rule = Rule {
     id: "coredns-values",
@@ -20,13 +24,14 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let Some(release) = facts.desired.release_of_chart("coredns") else {
-        return Answer::Ok;
+    let release = match facts.release_of_chart("coredns") {
+        Ok(release) => release,
+        Err(answer) => return answer,
     };
     let values = facts.desired.values(release);
     // A CoreDNS for the local network is none of the cluster's.
     if release.namespace != NAMESPACE || values.get("isClusterService") == Some(&Value::Bool(false)) {
-        return Answer::Ok;
+        return Answer::not_applicable("the release of coredns is not the cluster's own DNS");
     }
     let found = [
         address(facts, release, &values),
@@ -34,7 +39,12 @@ fn check(facts: &Facts<'_>) -> Answer {
         account(release, &values),
         label(release, &values),
     ];
-    found.into_iter().flatten().collect::<Vec<_>>().into()
+    let mut inspection = Inspection::default();
+    inspection.look(found.into_iter().flatten());
+    if LOOKED_AT.iter().any(|path| release.is_open(path)) {
+        inspection.miss(OPEN);
+    }
+    inspection.answer("the release of coredns is not the cluster's own DNS")
 }
 
 fn text<'a>(values: &'a Value, path: &str) -> &'a str {
@@ -122,10 +132,12 @@ mod tests {
     #[test]
     fn the_service_is_the_one_that_pods_ask() {
         World::shipped().says(&RULE, &[]);
-        World::of("- {name: a, chart: 'oci://r/a'}\n").says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://r/a'}\n")
+            .says(&RULE, &["- no release to sync has the chart `coredns`"]);
         world("kube-system", GOOD).says(&RULE, &[]);
-        world("network", "").says(&RULE, &[]);
-        world("kube-system", "isClusterService: false").says(&RULE, &[]);
+        let others = "- the release of coredns is not the cluster's own DNS";
+        world("network", "").says(&RULE, &[others]);
+        world("kube-system", "isClusterService: false").says(&RULE, &[others]);
         world("kube-system", &GOOD.replace("clusterIP: 10.43.0.10", "clusterIPs: [10.43.0.10]"))
             .says(&RULE, &[]);
         world("kube-system", &GOOD.replace("create: true", "name: mine")).says(&RULE, &[]);

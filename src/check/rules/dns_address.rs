@@ -2,7 +2,7 @@
 
 use crate::check::address::DnsAddress;
 use crate::check::k3s::BUNDLED_COREDNS;
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -16,8 +16,15 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let Some(coredns) = facts.desired.release_of_chart("coredns") else { return Answer::Ok };
-    let DnsAddress::Fixed(address) = DnsAddress::of(coredns) else { return Answer::Ok };
+    let coredns = match facts.release_of_chart("coredns") {
+        Ok(coredns) => coredns,
+        Err(answer) => return answer,
+    };
+    let address = match DnsAddress::of(coredns) {
+        DnsAddress::Fixed(address) => address,
+        DnsAddress::Any => return Answer::not_applicable("the release of coredns asks for no address"),
+        DnsAddress::Open => return Answer::unknown(OPEN),
+    };
     let (label, hash) = BUNDLED_COREDNS;
     let taken = live.cluster.services.iter().find(|service| {
         service.cluster_ip.as_deref() == Some(address.as_str())
@@ -39,7 +46,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
                 coredns.id()
             ))
     });
-    finding.into()
+    Answer::judged(finding)
 }
 
 #[cfg(test)]
@@ -57,9 +64,9 @@ mod tests {
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         assert_eq!(world.pair(&RULE, "service"), "dns/other");
         world.values("coredns", "service: {clusterIP: stand-in.invalid}");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert_eq!(world.ask(&RULE), Answer::unknown(OPEN));
         world.without("coredns");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert!(world.is_idle(&RULE));
     }
 
     #[test]

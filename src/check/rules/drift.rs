@@ -2,7 +2,7 @@
 
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::observed::Live;
-use crate::observed::standing::Drift;
+use crate::observed::standing::{Drift, Standing};
 use crate::plan::wishes::names;
 
 pub(super) const RULE: Rule = Rule {
@@ -21,12 +21,16 @@ const TOLD: usize = 5;
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let mended = |release: &str| names(&facts.settings.wishes.fix_drift, release);
-    let standing = live.standing.iter().filter(|(release, _)| !mended(release));
-    let drifted = standing.filter_map(|(release, standing)| {
-        let drift = &standing.as_ref().ok()?.drift;
-        (!drift.is_empty()).then(|| finding(release, drift))
-    });
-    drifted.collect::<Vec<_>>().into()
+    let mut inspection = facts.inspect_releases();
+    for (release, standing) in live.standing.iter().filter(|(release, _)| !mended(release)) {
+        match standing {
+            Ok(Standing { drift, .. }) => {
+                inspection.look((!drift.is_empty()).then(|| finding(release, drift)));
+            }
+            Err(reason) => inspection.miss(reason),
+        }
+    }
+    inspection.answer("no release is installed and up to date")
 }
 
 fn finding(release: &str, drift: &[Drift]) -> Finding {
@@ -54,7 +58,7 @@ mod tests {
     #[test]
     fn what_was_changed_is_told_unless_it_is_put_back() {
         let mut world = World::healthy();
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert!(world.is_idle(&RULE));
         let drift = |path: &str, by: Option<&str>| Drift {
             object: "Deployment n/d".to_owned(),
             path: path.to_owned(),
@@ -68,6 +72,10 @@ mod tests {
         let expected = "Deployment n/d spec.replicas (by kubectl), Deployment n/d spec.x (taken away)";
         assert_eq!(world.pair(&RULE, "fields"), expected);
         world.settings.wishes.fix_drift = vec!["coredns".to_owned()];
+        assert!(world.is_idle(&RULE));
+        world.live_mut().standing.insert("kube-system/cilium".to_owned(), Ok(Standing::default()));
         assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.live_mut().standing.insert("kube-system/cilium".to_owned(), Err("late".to_owned()));
+        assert_eq!(world.ask(&RULE), Answer::unknown("late"));
     }
 }

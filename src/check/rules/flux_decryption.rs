@@ -30,8 +30,9 @@ const FIX: &str = "instance:
 
 fn check(facts: &Facts<'_>) -> Answer {
     let desired = facts.desired;
-    let Some(release) = desired.release_of_chart("flux-instance") else {
-        return Answer::Ok;
+    let release = match facts.release_of_chart("flux-instance") {
+        Ok(release) => release,
+        Err(answer) => return answer,
     };
     let values = release.merged();
     let synced = desired.synced.as_ref();
@@ -47,7 +48,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     let reason = match (encrypted, &desired.age_key) {
         (Some(file), _) => ("encrypted", file.path.display()),
         (None, Some(key)) => ("age_key", key.path.display()),
-        (None, None) => return Answer::Ok,
+        (None, None) => return facts.without_encrypted(),
     };
     match synced {
         // The repository's own Kustomizations may do it.
@@ -96,7 +97,8 @@ mod tests {
         shipped.desired.age_key = Some(AgeKey::default());
         shipped.desired.synced = Ok(Synced::default());
         shipped.says(&RULE, &[]);
-        World::of("- {name: a, chart: 'oci://r/a'}\n").says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://r/a'}\n")
+            .says(&RULE, &["- no release to sync has the chart `flux-instance`"]);
         world("[{patch: 'path: /spec/decryption'}]").says(&RULE, &[]);
         world("[]").says(&RULE, &[FOUND]);
         world("[{patch: 'path: /spec/wait'}]").says(&RULE, &[FOUND]);
@@ -109,7 +111,7 @@ mod tests {
     fn nothing_to_decrypt_is_no_problem() {
         let mut world = world("[]");
         world.desired.age_key = None;
-        world.says(&RULE, &[]);
+        world.says(&RULE, &["- nothing is encrypted for the cluster"]);
         let state = EncryptedState::Encrypted { age: vec!["age1a".to_owned()], others: false };
         world.desired.encrypted.push(EncryptedFile {
             path: "k/a.sops.yaml".into(),
@@ -119,13 +121,17 @@ mod tests {
         world.says(&RULE, &[FOUND]);
         assert_eq!(world.detail(&RULE, "encrypted"), "k/a.sops.yaml");
         world.desired.encrypted[0].path = "elsewhere/a.sops.yaml".into();
-        world.says(&RULE, &[]);
+        world.says(&RULE, &["- nothing is encrypted for the cluster"]);
+        world.desired.synced = Err("no path".to_owned());
+        world.says(&RULE, &["unknown no path"]);
+        world.desired.tracked = Err("no Git".to_owned());
+        world.says(&RULE, &["unknown no Git"]);
     }
 
     #[test]
     fn it_is_told_before_anything_is_synced() {
         let mut world = World::with_values("flux-instance", "0.37.1", "{}");
-        world.says(&RULE, &[]);
+        world.says(&RULE, &["- nothing is encrypted for the cluster"]);
         world.desired.age_key = Some(AgeKey::default());
         world.says(&RULE, &[FOUND]);
     }

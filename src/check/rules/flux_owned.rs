@@ -1,6 +1,6 @@
 //! Which releases Flux or k3s owns already.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::plan::releases::owner;
@@ -32,7 +32,9 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Some(if suspended { finding.with("suspended", "yes") } else { finding })
     };
     let wanted = facts.desired.releases().filter(|release| release.is_wanted());
-    wanted.filter_map(owned).collect::<Vec<_>>().into()
+    let mut inspection = facts.inspect_releases();
+    wanted.for_each(|release| inspection.look(owned(release)));
+    inspection.answer(NO_RELEASES)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use semver::Version;
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES, OPEN, Rule};
 use crate::desired::STAND_IN;
 use crate::desired::releases::Release;
 
@@ -27,36 +27,41 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
+    let pair = facts
+        .release_of_chart("flux-operator")
+        .and_then(|operator| facts.release_of_chart("flux-instance").map(|instance| (operator, instance)));
+    let (operator, instance) = match pair {
+        Ok(pair) => pair,
+        Err(answer) => return answer,
+    };
     let desired = facts.desired;
-    let (Some(operator), Some(instance)) =
-        (desired.release_of_chart("flux-operator"), desired.release_of_chart("flux-instance"))
-    else {
-        return Answer::Ok;
-    };
+    let unknown = |release: &Release| format!("the version of {} is not known", release.chart);
     let Some(version) = desired.chart_version(operator) else {
-        return Answer::Unknown(format!("the version of {} is not known", operator.chart));
+        return Answer::Unknown(unknown(operator));
     };
-    let mut findings = Vec::new();
-    if let Some(other) = desired.chart_version(instance).filter(|other| *other != version) {
-        findings.push(
+    let mut inspection = Inspection::default();
+    match desired.chart_version(instance) {
+        None => inspection.miss(unknown(instance)),
+        Some(other) => inspection.look((other != version).then(|| {
             Finding::warning(RULE.id, "Charts flux-operator and flux-instance differ in version")
                 .with("flux_operator", &version)
                 .with("flux_instance", other)
-                .fix(format!("version: {version}  # of the release {}", instance.id())),
-        );
+                .fix(format!("version: {version}  # of the release {}", instance.id()))
+        })),
     }
     let values = desired.values(instance);
     let distribution = values.pointer("/instance/distribution").unwrap_or(&Value::Null);
-    findings.extend(manifests(&version, instance, distribution));
-    findings.into()
+    if text(distribution, "artifact").contains(STAND_IN) {
+        inspection.miss(OPEN);
+    } else {
+        inspection.look(manifests(&version, instance, distribution));
+    }
+    inspection.answer(NO_RELEASES)
 }
 
 /// What is wrong with the manifests that the operator is to build.
 fn manifests(operator: &Version, instance: &Release, distribution: &Value) -> Option<Finding> {
     let artifact = text(distribution, "artifact");
-    if artifact.contains(STAND_IN) {
-        return None;
-    }
     let found = |finding: Finding| {
         finding
             .with("release", instance.id())
@@ -153,7 +158,8 @@ mod tests {
     #[test]
     fn the_pair_and_its_manifests() {
         World::shipped().says(&RULE, &[]);
-        World::of("- {name: a, chart: 'oci://r/flux-operator'}\n").says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://r/flux-operator'}\n")
+            .says(&RULE, &["- no release to sync has the chart `flux-instance`"]);
         let own = "artifact: 'oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:v0.37.1'";
         let latest = "artifact: 'oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:latest'";
         let cases: [(&str, &str, &str, &[&str]); 17] = [
@@ -178,7 +184,12 @@ mod tests {
             ),
             ("0.37.1", "0.37.1", "artifact: 'oci://harbor.example/mine:latest'", &[]),
             ("0.37.1", "0.37.1", "artifact: 'oci://x:5000/flux-operator-manifests:latest@sha256:00'", &[]),
-            ("0.37.1", "0.37.1", "artifact: stand-in.invalid", &[]),
+            (
+                "0.37.1",
+                "0.37.1",
+                "artifact: stand-in.invalid",
+                &["unknown a variable that the values need is not set"],
+            ),
         ];
         for (operator, instance, distribution, expected) in cases {
             let world = world(operator, instance, distribution);

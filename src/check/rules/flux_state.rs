@@ -18,7 +18,9 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
         Ok(claims) => claims,
         Err(reason) => return Answer::Unknown(reason.clone()),
     };
-    let Some(instance) = &claims.instance else { return Answer::Ok };
+    let Some(instance) = &claims.instance else {
+        return Answer::not_applicable("the cluster has no FluxInstance");
+    };
     let mut found = Vec::new();
     if let Some(stalled) = instance.condition("Stalled").filter(|condition| condition.status == "True") {
         found.push(
@@ -35,7 +37,7 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
                 .fix("set `instance.sync` in the values of flux-instance"),
         );
     }
-    found.into()
+    Answer::judged(found)
 }
 
 #[cfg(test)]
@@ -61,7 +63,7 @@ mod tests {
         match check(&facts, &live) {
             Answer::Found(found) => found.into_iter().map(|finding| finding.message).collect(),
             answer => {
-                assert_eq!(answer, Answer::Ok);
+                assert!(matches!(answer, Answer::Ok | Answer::NotApplicable(_)));
                 Vec::new()
             }
         }

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES, OPEN, Rule};
+use crate::desired::STAND_IN;
 
 pub(super) const RULE: Rule = Rule {
     id: "flux-sync",
@@ -15,8 +16,9 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let Some(release) = facts.desired.release_of_chart("flux-instance") else {
-        return Answer::Ok;
+    let release = match facts.release_of_chart("flux-instance") {
+        Ok(release) => release,
+        Err(answer) => return answer,
     };
     let values = facts.desired.values(release);
     let sync = values.pointer("/instance/sync").unwrap_or(&Value::Null);
@@ -37,7 +39,12 @@ fn check(facts: &Facts<'_>) -> Answer {
             .with("key", format!("instance.sync.{key}"))
             .fix(format!("instance:\n  sync:\n    {key}: {example}"))
     });
-    findings.collect::<Vec<_>>().into()
+    let mut inspection = Inspection::default();
+    inspection.look(findings);
+    if ["url", "ref", "path", "kind"].iter().any(|key| text(key).contains(STAND_IN)) {
+        inspection.miss(OPEN);
+    }
+    inspection.answer(NO_RELEASES)
 }
 
 #[cfg(test)]
@@ -48,14 +55,18 @@ mod tests {
     #[test]
     fn what_is_to_be_synced() {
         World::shipped().says(&RULE, &[]);
-        World::of("- {name: a, chart: 'oci://r/a'}\n").says(&RULE, &[]);
+        World::of("- {name: a, chart: 'oci://r/a'}\n")
+            .says(&RULE, &["- no release to sync has the chart `flux-instance`"]);
         let nothing = "warning Flux is not told what to sync";
         let half = "warning Flux' source is not told in full";
         let cases: [(&str, &[&str]); 8] = [
             ("{}", &[nothing]),
             ("{instance: {sync: {}}}", &[nothing]),
             ("{instance: {sync: {url: ''}}}", &[nothing]),
-            ("{instance: {sync: {url: stand-in.invalid, ref: x, path: y}}}", &[]),
+            (
+                "{instance: {sync: {url: stand-in.invalid, ref: x, path: y}}}",
+                &["unknown a variable that the values need is not set"],
+            ),
             ("{instance: {sync: {url: x}}}", &[half, half]),
             ("{instance: {sync: {url: x, ref: y}}}", &[half]),
             ("{instance: {sync: {url: x, path: y}}}", &[half]),

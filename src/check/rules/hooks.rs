@@ -1,6 +1,6 @@
 //! Helmfiles run no programs when they are read.
 
-use crate::check::{Check, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "hooks",
@@ -8,5 +8,12 @@ pub(super) const RULE: Rule = Rule {
     title: "helmfiles run no programs when they are read",
     why: "helmfile runs `prepare` hooks and `exec` on list, build and template too, so that a command that only reads could change the cluster.",
     essential: true,
-    check: Check::Told,
+    check: Check::Told(read),
 };
+
+fn read(facts: &Facts<'_>) -> Answer {
+    if facts.settings.allow_hooks {
+        return Answer::not_applicable("--allow-hooks allows it");
+    }
+    facts.desired.unread().map_or(Answer::Ok, Answer::Unknown)
+}

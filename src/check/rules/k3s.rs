@@ -14,20 +14,18 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(_: &Facts<'_>, live: &Live) -> Answer {
-    if live.version.is_empty() {
-        return Answer::Unknown("the server does not tell its version".to_owned());
-    }
-    if k3s::is_k3s(live) {
-        return Answer::Ok;
+    match k3s::is_k3s(live) {
+        Ok(()) => return Answer::Ok,
+        Err(answer @ Answer::Unknown(_)) => return answer,
+        Err(_) => {}
     }
     let message =
         if live.version.contains("+rke2") { "Cluster is RKE2 and not k3s" } else { "Cluster is not k3s" };
-    Some(
+    Answer::judged(Some(
         Finding::warning(RULE.id, message)
             .with("version", &live.version)
             .fix("see that it is the cluster that is meant, and that the values fit it"),
-    )
-    .into()
+    ))
 }
 
 #[cfg(test)]

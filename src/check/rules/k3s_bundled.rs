@@ -17,10 +17,13 @@ pub(super) const RULE: Rule = Rule {
 const COMPONENTS: [&str; 2] = ["servicelb", "traefik"];
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    if facts.desired.cni().is_none() || !k3s::is_k3s(live) {
-        return Answer::Ok;
+    let servers = match Servers::of_k3s(live) {
+        Ok(servers) => servers,
+        Err(answer) => return answer,
+    };
+    if let Err(answer) = facts.cni() {
+        return answer;
     }
-    let servers = Servers::of(live);
     let findings = COMPONENTS.iter().filter_map(|component| {
         let lacks = servers.lacking(|args| k3s::disable(args, &COMPONENTS).filter(|_| has(args, component)));
         let finding = Finding::info(RULE.id, format!("k3s brings its own {component}"))
@@ -32,7 +35,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
             })
         })
     });
-    servers.answer(findings.collect())
+    servers.answer(findings)
 }
 
 fn has(args: &crate::observed::k3s::NodeArgs, component: &str) -> bool {
@@ -57,7 +60,7 @@ mod tests {
         world.server("a", &["server"]);
         assert_eq!(world.found(&RULE).len(), 2);
         world.without("cilium");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert!(world.is_idle(&RULE));
         let mut world = World::healthy();
         world.server("a", &[]).annotations.clear();
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));

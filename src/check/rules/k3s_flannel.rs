@@ -15,12 +15,18 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let Some(cni) = facts.desired.cni().filter(|_| k3s::is_k3s(live)) else { return Answer::Ok };
-    let servers = Servers::of(live);
+    let servers = match Servers::of_k3s(live) {
+        Ok(servers) => servers,
+        Err(answer) => return answer,
+    };
+    let cni = match facts.cni() {
+        Ok(cni) => cni,
+        Err(answer) => return answer,
+    };
     let lacks = servers
         .lacking(|args| (args.flannel_backend() != "none").then(|| "flannel-backend: \"none\"".to_owned()));
     if lacks.is_empty() {
-        return servers.answer(Vec::new());
+        return servers.answer(None);
     }
     let message = "Flannel is not switched off";
     // What is installed already got along somehow.
@@ -32,7 +38,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let finding = finding.with("servers", k3s::names(&lacks)).with("release", cni.id());
     let keep = format!("To keep flannel, leave {} out of the helmfile", cni.id());
     let finding = k3s::fix_or_keep(finding, facts, live, "the network", &keep, || servers.fix(&lacks));
-    servers.answer(vec![finding])
+    servers.answer(Some(finding))
 }
 
 #[cfg(test)]
@@ -73,11 +79,11 @@ mod tests {
         let mut world = World::healthy();
         world.server("a", &["server"]);
         world.live_mut().version = "v1.33.6+rke2r1".to_owned();
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert!(world.is_idle(&RULE));
         let mut world = World::healthy();
         world.server("a", &["server"]);
         world.without("cilium");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert!(world.is_idle(&RULE));
     }
 
     #[test]
@@ -86,8 +92,8 @@ mod tests {
         world.server("b", &SERVER_ARGS).annotations.clear();
         assert_eq!(world.ask(&RULE), Answer::Unknown("b does not tell how k3s was started".to_owned()));
         world.live_mut().cluster.nodes.clear();
-        assert_eq!(world.ask(&RULE), Answer::Unknown("no server is registered".to_owned()));
+        assert_eq!(world.ask(&RULE), Answer::Unknown("no server has registered".to_owned()));
         world.agent("c");
-        assert_eq!(world.ask(&RULE), Answer::Unknown("no server is registered".to_owned()));
+        assert_eq!(world.ask(&RULE), Answer::Unknown("no server has registered".to_owned()));
     }
 }

@@ -1,7 +1,7 @@
 //! Exactly one of kube-proxy and Cilium makes Services work.
 
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 
@@ -18,17 +18,23 @@ pub(super) const RULE: Rule = Rule {
 const VALUE: &[&str] = &["kubeProxyReplacement"];
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let cilium = facts.desired.release_of_chart("cilium").filter(|_| k3s::is_k3s(live));
-    let Some(cilium) = cilium.filter(|cilium| !cilium.is_open(VALUE)) else { return Answer::Ok };
-    let servers = Servers::of(live);
+    let servers = match Servers::of_k3s(live) {
+        Ok(servers) => servers,
+        Err(answer) => return answer,
+    };
+    let cilium = match facts.release_of_chart("cilium") {
+        Ok(cilium) if cilium.is_open(VALUE) => return Answer::unknown(OPEN),
+        Ok(cilium) => cilium,
+        Err(answer) => return answer,
+    };
     let finding = match cilium.text(VALUE).as_deref() {
         Some("true") => both(facts, live, cilium, &servers),
         // What the chart takes it for when it is not set.
         Some("false") | None => neither(cilium, &servers),
         // The chart refuses others itself.
-        Some(_) => None,
+        Some(_) => return Answer::unknown("cilium's `kubeProxyReplacement` is neither true nor false"),
     };
-    servers.answer(Vec::from_iter(finding))
+    servers.answer(finding)
 }
 
 fn both(facts: &Facts<'_>, live: &Live, cilium: &Release, servers: &Servers<'_>) -> Option<Finding> {
@@ -99,9 +105,9 @@ mod tests {
         let mut world = World::healthy();
         world.server("a", &["server"]);
         world.values("cilium", "kubeProxyReplacement: stand-in.invalid");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert_eq!(world.ask(&RULE), Answer::unknown(OPEN));
         world.without("cilium");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert!(world.is_idle(&RULE));
         let mut world = World::healthy();
         world.server("a", &[]).annotations.clear();
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use semver::{Comparator, Op, Version, VersionReq};
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, versions};
+use super::charts;
+use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule, versions};
 use crate::desired::Desired;
 use crate::desired::releases::Release;
 use crate::observed::Live;
@@ -28,25 +29,36 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     };
     // Pre-releases and builds count as what they lead to.
     let version = Version::new(version.major, version.minor, version.patch);
-    let wanted: Vec<_> = facts.desired.releases().filter(|release| release.is_wanted()).collect();
-    let refused = wanted.iter().filter_map(|release| refused(facts.desired, release, &version));
-    let untested = wanted.iter().filter_map(|release| untested(facts.desired, release, &version));
-    refused.chain(untested).chain(different(live)).collect::<Vec<_>>().into()
+    let mut inspection = facts.inspect_releases();
+    let mut absent = Vec::new();
+    for release in facts.desired.releases().filter(|release| release.is_wanted()) {
+        match facts.desired.charts.get(&release.id()).map(|chart| chart.kube_version.as_deref()) {
+            // Without a constraint, a chart accepts every version.
+            Some(None) => inspection.look(None),
+            Some(Some(asked)) => match meets(asked, &version) {
+                Some(met) => inspection.look((!met).then(|| refused(release, asked, &version))),
+                // It is Helm's to judge.
+                None => {
+                    inspection.miss(format!("`kubeVersion: {asked}` of {} cannot be read", release.chart));
+                }
+            },
+            None => absent.push(release),
+        }
+        inspection.find(untested(facts.desired, release, &version));
+    }
+    if !absent.is_empty() {
+        inspection.miss(charts::not_here(&absent));
+    }
+    inspection.find(different(live));
+    inspection.answer(NO_RELEASES)
 }
 
-fn refused(desired: &Desired, release: &Release, version: &Version) -> Option<Finding> {
-    let asked = desired.charts.get(&release.id())?.kube_version.as_deref()?;
-    // What cannot be read is Helm's to judge.
-    if meets(asked, version)? {
-        return None;
-    }
-    Some(
-        Finding::error(RULE.id, "Helm refuses the chart on this version of Kubernetes")
-            .with("release", release.id())
-            .with("accepted", asked)
-            .with("version", version)
-            .fix("choose a version of the chart that accepts this one, or install another k3s"),
-    )
+fn refused(release: &Release, asked: &str, version: &Version) -> Finding {
+    Finding::error(RULE.id, "Helm refuses the chart on this version of Kubernetes")
+        .with("release", release.id())
+        .with("accepted", asked)
+        .with("version", version)
+        .fix("choose a version of the chart that accepts this one, or install another k3s")
 }
 
 fn untested(desired: &Desired, release: &Release, version: &Version) -> Option<Finding> {
@@ -180,9 +192,18 @@ mod tests {
         }
     }
 
+    /// A healthy cluster, and the charts for it on this machine.
+    fn with_charts() -> World {
+        let mut world = World::healthy();
+        let releases = world.desired.releases();
+        let chart = |version: &str| Chart { version: version.to_owned(), ..Chart::default() };
+        world.desired.charts = releases.map(|one| (one.id(), chart(&one.version))).collect();
+        world
+    }
+
     #[test]
     fn what_helm_refuses_is_an_error() {
-        let mut world = World::healthy();
+        let mut world = with_charts();
         let chart = |constraint: &str| Chart {
             kube_version: Some(constraint.to_owned()),
             version: "v1.19.2".to_owned(),
@@ -193,13 +214,20 @@ mod tests {
         world.desired.charts.insert("cert-manager/cert-manager".to_owned(), chart("<1.33"));
         let message = "Helm refuses the chart on this version of Kubernetes";
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
+        world.desired.charts.insert("cert-manager/cert-manager".to_owned(), chart("newest"));
+        let unread = "`kubeVersion: newest` of oci://quay.io/jetstack/charts/cert-manager cannot be read";
+        assert_eq!(world.ask(&RULE), Answer::unknown(unread));
         world.without("cert-manager");
         assert_eq!(world.ask(&RULE), Answer::Ok);
+        world.desired.charts.remove("kube-system/cilium");
+        assert_eq!(world.ask(&RULE), Answer::unknown("not on this machine: cilium 1.18.6"));
+        world.desired.helmfiles.iter_mut().for_each(|helmfile| helmfile.releases.clear());
+        assert!(world.is_idle(&RULE));
     }
 
     #[test]
     fn what_is_not_tested_deserves_a_look_or_is_good_to_know() {
-        let mut world = World::healthy();
+        let mut world = with_charts();
         let cases = [
             ("v1.29.15+k3s1", Warning, "Kubernetes is older than what the chart is tested with"),
             ("v1.36.3+k3s1", Info, "Kubernetes is newer than what the chart is tested with"),
@@ -210,7 +238,10 @@ mod tests {
         }
         "v1.30.0+k3s1".clone_into(&mut world.live_mut().version);
         assert_eq!(world.ask(&RULE), Answer::Ok);
-        "1.19.4".clone_into(&mut world.release("cilium").version);
+        world.desired.charts.insert(
+            "kube-system/cilium".to_owned(),
+            Chart { version: "1.19.4".to_owned(), ..Chart::default() },
+        );
         "v1.36.3+k3s1".clone_into(&mut world.live_mut().version);
         assert_eq!(world.ask(&RULE), Answer::Ok, "of others nothing is known");
         "newest".clone_into(&mut world.live_mut().version);
@@ -219,7 +250,7 @@ mod tests {
 
     #[test]
     fn servers_of_different_versions_are_good_to_know() {
-        let mut world = World::healthy();
+        let mut world = with_charts();
         "v1.32.1+k3s1".clone_into(&mut world.agent("agent").info.kubelet_version);
         assert_eq!(world.ask(&RULE), Answer::Ok);
         "v1.33.5+k3s1".clone_into(&mut world.server("b", &["server"]).info.kubelet_version);

@@ -12,11 +12,10 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let told = facts.told(RULE.id);
-    if told.is_empty() && facts.observed.target.is_none() {
-        return Answer::Unknown("no kubeconfig is named".to_owned());
-    }
-    told.into()
+    facts.findings_or(RULE.id, |facts| match facts.observed.target {
+        Some(_) => Answer::Ok,
+        None => Answer::unknown(facts.unanswered()),
+    })
 }
 
 #[cfg(test)]
@@ -29,7 +28,7 @@ mod tests {
     #[test]
     fn a_kubeconfig_that_is_not_named_leads_nowhere() {
         let mut world = World::shipped();
-        world.says(&RULE, &["unknown no kubeconfig is named"]);
+        world.says(&RULE, &["unknown no kubeconfig was read"]);
         world.observed.target = Some(Target::default());
         world.says(&RULE, &[]);
         world.observed.target = None;

@@ -21,9 +21,11 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let certificate = facts.observed.target.as_ref().and_then(|target| target.certificate.as_ref());
-    let validity = match certificate {
-        None => return Answer::Ok,
+    let Some(target) = &facts.observed.target else {
+        return Answer::unknown(facts.unanswered());
+    };
+    let validity = match &target.certificate {
+        None => return Answer::not_applicable("the kubeconfig's user has no client certificate"),
         Some(Err(reason)) => return Answer::Unknown(reason.clone()),
         Some(Ok(validity)) => validity,
     };
@@ -38,18 +40,16 @@ fn check(facts: &Facts<'_>) -> Answer {
     } else {
         None
     };
-    found
-        .map(|(severity, message, fix)| {
-            // An API server that answers has taken it: then it is this machine's clock that is wrong.
-            let taken = facts.observed.live.is_some();
-            let severity = if taken { severity.min(Severity::Warning) } else { severity };
-            Finding { severity, ..Finding::error(RULE.id, message) }
-                .with("from", date(validity.from))
-                .with("until", date(validity.until))
-                .with("now", date(now))
-                .fix(fix)
-        })
-        .into()
+    Answer::judged(found.map(|(severity, message, fix)| {
+        // An API server that answers has taken it: then it is this machine's clock that is wrong.
+        let taken = facts.observed.live.is_some();
+        let severity = if taken { severity.min(Severity::Warning) } else { severity };
+        Finding { severity, ..Finding::error(RULE.id, message) }
+            .with("from", date(validity.from))
+            .with("until", date(validity.until))
+            .with("now", date(now))
+            .fix(fix)
+    }))
 }
 
 fn date(time: SystemTime) -> humantime::Rfc3339Timestamp {
@@ -80,8 +80,9 @@ mod tests {
 
     #[test]
     fn the_certificate_must_hold_today() {
-        World::shipped().says(&RULE, &[]);
-        world("2026-06-01T00:00:00Z", None).says(&RULE, &[]);
+        World::shipped().says(&RULE, &["unknown no kubeconfig was read"]);
+        let none = "- the kubeconfig's user has no client certificate";
+        world("2026-06-01T00:00:00Z", None).says(&RULE, &[none]);
         world("2026-06-01T00:00:00Z", Some(Ok(year()))).says(&RULE, &[]);
         world("2026-12-17T00:00:00Z", Some(Ok(year()))).says(&RULE, &[]);
         world("2026-12-19T00:00:00Z", Some(Ok(year())))

@@ -2,7 +2,7 @@
 
 use semver::Version;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
 use crate::desired::releases::Release;
 
 /// The mirror's chart, and where it is maintained.
@@ -24,7 +24,9 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(facts: &Facts<'_>) -> Answer {
     let wanted = facts.desired.releases().filter(|release| release.is_wanted());
-    wanted.filter(|release| release.chart.ends_with(MIRROR)).map(found).collect::<Vec<_>>().into()
+    let mut inspection = facts.inspect_releases();
+    wanted.for_each(|release| inspection.look(release.chart.ends_with(MIRROR).then(|| found(release))));
+    inspection.answer(NO_RELEASES)
 }
 
 fn found(release: &Release) -> Finding {

@@ -1,8 +1,8 @@
 //! Nothing that is installed is newer than what is wanted.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
 use crate::observed::Live;
-use crate::plan::releases::{ReleaseAction, plan};
+use crate::plan::releases::{ReleaseAction, ReleasePlan, plan};
 
 pub(super) const RULE: Rule = Rule {
     id: "newer",
@@ -15,18 +15,24 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let wanted = facts.desired.releases().filter(|release| release.is_wanted());
-    let plans = wanted.map(|release| plan(release, facts.desired, live, &facts.settings.wishes));
-    let newer = plans.filter(|plan| plan.action == ReleaseAction::Newer);
-    let told = newer.map(|plan| {
-        let name = plan.id.split_once('/').map_or(plan.id.as_str(), |(_, name)| name);
-        Finding::warning(RULE.id, "Release is newer in the cluster than in the helmfile")
-            .with("release", &plan.id)
-            .with("installed", plan.from.map(|from| from.version).unwrap_or_default())
-            .with("wanted", &plan.to.version)
-            .fix(format!("version: the installed one, in the helmfile; or lower it with --downgrade {name}"))
-    });
-    told.collect::<Vec<_>>().into()
+    if let Err(reason) = &live.records {
+        return Answer::unknown(reason);
+    }
+    let mut inspection = facts.inspect_releases();
+    for release in facts.desired.releases().filter(|release| release.is_wanted()) {
+        let plan = plan(release, facts.desired, live, &facts.settings.wishes);
+        inspection.look((plan.action == ReleaseAction::Newer).then(|| finding(plan)));
+    }
+    inspection.answer(NO_RELEASES)
+}
+
+fn finding(plan: ReleasePlan) -> Finding {
+    let name = plan.id.split_once('/').map_or(plan.id.as_str(), |(_, name)| name);
+    Finding::warning(RULE.id, "Release is newer in the cluster than in the helmfile")
+        .with("release", &plan.id)
+        .with("installed", plan.from.map(|from| from.version).unwrap_or_default())
+        .with("wanted", &plan.to.version)
+        .fix(format!("version: the installed one, in the helmfile; or lower it with --downgrade {name}"))
 }
 
 #[cfg(test)]

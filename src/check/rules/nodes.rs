@@ -15,13 +15,21 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let (registered, expected) = (live.cluster.nodes.len(), facts.settings.nodes);
-    let finding = || {
+    if registered == 0 && expected == 0 {
+        return Answer::not_applicable("no node is expected");
+    }
+    Answer::judged((registered < expected).then(|| {
+        let start = "see `systemctl status k3s` (on agents `k3s-agent`) on those that are missing";
+        let fix = facts
+            .settings
+            .nodes_from
+            .lower()
+            .map_or_else(|| start.to_owned(), |lower| format!("{start}, or {lower}"));
         Finding::warning(RULE.id, "Fewer nodes have registered than are expected")
             .with("registered", registered)
             .with("expected", expected)
-            .fix("see `systemctl status k3s` (on agents `k3s-agent`) on those that are missing, or lower --nodes")
-    };
-    (registered < expected).then(finding).into()
+            .fix(fix)
+    }))
 }
 
 #[cfg(test)]
@@ -29,12 +37,21 @@ mod tests {
     use super::*;
     use crate::check::Severity::Warning;
     use crate::check::testing::World;
+    use crate::settings::NodesFrom;
 
     #[test]
     fn nodes_that_are_missing_are_told() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.settings.nodes = 2;
+        for (from, end) in [
+            (NodesFrom::Default, "on those that are missing"),
+            (NodesFrom::Flag, ", or lower --nodes"),
+            (NodesFrom::Config, ", or lower `nodes` in k3s-boot.yaml"),
+        ] {
+            world.settings.nodes_from = from;
+            assert!(world.pair(&RULE, "fix").ends_with(end), "{end}");
+        }
         assert_eq!(
             world.found(&RULE),
             [(Warning, "Fewer nodes have registered than are expected".to_owned())]

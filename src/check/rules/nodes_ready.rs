@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use humantime::parse_rfc3339;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_NODES, Rule, Severity};
 use crate::observed::Live;
 use crate::observed::node::Node;
 
@@ -25,29 +25,40 @@ const SOON: Duration = Duration::from_mins(1);
 const LATER: Duration = Duration::from_mins(2);
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let mut findings = Vec::new();
+    let mut inspection = Inspection::default();
     for node in &live.cluster.nodes {
-        findings.extend(not_ready(facts, node));
-        if node.unschedulable {
-            findings.push(
-                Finding::warning(RULE.id, "Node is cordoned")
-                    .with("node", &node.name)
-                    .fix(format!("kubectl uncordon {}", node.name)),
-            );
+        inspection.look(not_ready(facts, node));
+        inspection.look(node.unschedulable.then(|| {
+            Finding::warning(RULE.id, "Node is cordoned")
+                .with("node", &node.name)
+                .fix(format!("kubectl uncordon {}", node.name))
+        }));
+        // Whether a release brings the network that it waits for is not known.
+        if waits_for_cni(node)
+            && facts.desired.cni().is_none()
+            && let Some(reason) = facts.desired.unread()
+        {
+            inspection.miss(reason);
         }
     }
-    findings.into()
+    if live.cluster.nodes.is_empty() {
+        inspection.miss(NO_NODES);
+    }
+    inspection.answer(NO_NODES)
+}
+
+fn waits_for_cni(node: &Node) -> bool {
+    !node.ready && node.waits_for_cni()
 }
 
 fn not_ready(facts: &Facts<'_>, node: &Node) -> Option<Finding> {
     if node.ready {
         return None;
     }
-    if node.waits_for_cni() {
+    if waits_for_cni(node) {
         // A network may also come from a chart that is not known as one, or from k3s a second later.
-        // And of helmfiles that cannot be read nothing is known.
-        let read = ["helmfile", "hooks"].iter().all(|rule| facts.told(rule).is_empty());
-        return (read && facts.desired.cni().is_none()).then(|| {
+        let is_missing = facts.desired.unread().is_none() && facts.desired.cni().is_none();
+        return is_missing.then(|| {
             Finding::warning(RULE.id, "Node waits for a network, and no release is known to bring one")
                 .with("node", &node.name)
                 .fix("install one with the bootstrap, or let k3s bring flannel")
@@ -106,6 +117,11 @@ mod tests {
         world.live_mut().cluster.nodes[0].ready = false;
         let message = "Node waits for a network, and no release is known to bring one";
         assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
+        // A helmfile that was not read may have one.
+        world.desired.coverage.unread = Some("01-apps.yaml was not read".to_owned());
+        assert_eq!(world.ask(&RULE), Answer::unknown("01-apps.yaml was not read"));
+        world.live_mut().cluster.nodes.clear();
+        assert_eq!(world.ask(&RULE), Answer::unknown(NO_NODES));
     }
 
     #[test]

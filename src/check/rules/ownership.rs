@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::check::k3s::BUNDLED_COREDNS;
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, NOTHING_RENDERED, Rule, scheduling};
 use crate::observed::standing::flux_owner;
 use crate::observed::{Live, Owned};
 use crate::plan::releases::owner;
@@ -42,22 +42,10 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         let taken = facts.settings.wishes.takes(release);
         finding(release, &owner, &objects, taken)
     });
-    let found: Vec<_> = strangers.collect();
-    if found.is_empty()
-        && let Some((release, reason)) = unrendered(facts)
-    {
-        return Answer::Unknown(format!("{release} cannot be rendered: {reason}"));
-    }
-    found.into()
-}
-
-/// A release whose manifest is not known.
-fn unrendered<'a>(facts: &'a Facts<'_>) -> Option<(&'a str, &'a str)> {
-    facts
-        .manifests
-        .0
-        .iter()
-        .find_map(|(release, objects)| Some((release.as_str(), objects.as_ref().err()?.as_str())))
+    let mut inspection = scheduling::inspect(facts);
+    facts.manifests.0.values().filter(|objects| objects.is_ok()).for_each(|_| inspection.look(None));
+    inspection.find(strangers);
+    inspection.answer(NOTHING_RENDERED)
 }
 
 /// Who owns the object, if that is not the release.
@@ -128,7 +116,7 @@ fn finding(release: &str, owner: &str, objects: &[String], taken: bool) -> Findi
 mod tests {
     use super::*;
     use crate::check::Severity;
-    use crate::desired::Desired;
+    use crate::check::fixture::World;
     use crate::desired::objects::ObjectId;
     use crate::manifests::Manifests;
     use crate::observed::Observed;
@@ -162,7 +150,7 @@ mod tests {
         let live = Live { owners: Ok(owners), claims: Ok(Claims::default()), ..Live::default() };
         let facts = Facts {
             settings: &Settings { wishes, ..Settings::default() },
-            desired: &Desired::default(),
+            desired: &World::of("- {name: r, namespace: n, chart: c}\n").desired,
             observed: &Observed::default(),
             manifests,
         };
@@ -179,7 +167,10 @@ mod tests {
             ("kustomize.toolkit.fluxcd.io/namespace", "flux-system"),
         ];
         let none = Manifests::default();
-        assert_eq!(answer(vec![owned(&helm, &ours), owned(&[BUNDLED_COREDNS], &[])], &none), Answer::Ok);
+        assert!(matches!(answer(Vec::new(), &none), Answer::NotApplicable(_)));
+        let rendered = Manifests(BTreeMap::from([("n/r".to_owned(), Ok(Vec::new()))]));
+        let fine = vec![owned(&helm, &ours), owned(&[BUNDLED_COREDNS], &[])];
+        assert_eq!(answer(fine, &rendered), Answer::Ok);
         let add_on = owned(&[(BUNDLED_COREDNS.0, "another")], &[(ADD_ON, "metrics-server")]);
         let cases = [
             (add_on, "k3s' add-on metrics-server"),

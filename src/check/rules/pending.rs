@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::helm::Stored;
@@ -31,11 +31,12 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Err(reason) => return Answer::Unknown(reason.clone()),
     };
     let wanted = facts.desired.releases().filter(|release| release.is_wanted());
-    let locked = wanted.filter_map(|release| {
-        let stored = stored.iter().find(|one| one.is_pending() && one.id() == release.id())?;
-        finding(facts, live, release, stored)
-    });
-    locked.collect::<Vec<_>>().into()
+    let mut inspection = facts.inspect_releases();
+    for release in wanted {
+        let stored = stored.iter().find(|one| one.is_pending() && one.id() == release.id());
+        inspection.look(stored.and_then(|stored| finding(facts, live, release, stored)));
+    }
+    inspection.answer(NO_RELEASES)
 }
 
 fn finding(facts: &Facts<'_>, live: &Live, release: &Release, stored: &Stored) -> Option<Finding> {

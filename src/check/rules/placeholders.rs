@@ -34,12 +34,19 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(facts: &Facts<'_>) -> Answer {
     let wanted = facts.desired.releases().filter(|release| release.is_wanted());
-    wanted.flat_map(of_release).collect::<Vec<_>>().into()
+    let mut inspection = facts.inspect_releases();
+    for release in wanted {
+        let values = release.merged();
+        if values.as_object().is_some_and(|values| !values.is_empty()) {
+            inspection.look(of_release(release, &values));
+        }
+    }
+    inspection.answer("no release has values")
 }
 
-fn of_release(release: &Release) -> Vec<Finding> {
+fn of_release(release: &Release, values: &Value) -> Vec<Finding> {
     let mut findings = Vec::new();
-    look(&release.merged(), &mut Vec::new(), &mut |path, variable| {
+    look(values, &mut Vec::new(), &mut |path, variable| {
         findings.push(
             Finding::warning(RULE.id, "Placeholder is left in values")
                 .with("release", release.id())

@@ -1,6 +1,6 @@
 //! Nothing that is asked for would destroy something.
 
-use crate::check::{Answer, Check, Facts, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Rule, Severity};
 use crate::observed::Live;
 use crate::plan::plan;
 
@@ -15,8 +15,16 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    plan(facts.desired, Some(live), &facts.settings.wishes, facts.observed.now)
-        .err()
-        .unwrap_or_default()
-        .into()
+    let mut inspection = facts.inspect_releases();
+    // Objects that were not read are not part of the plan.
+    if facts.told("sops").iter().any(|finding| finding.severity == Severity::Error) {
+        inspection.miss("encrypted files cannot be decrypted");
+    }
+    match plan(facts.desired, Some(live), &facts.settings.wishes, facts.observed.now) {
+        Err(findings) => inspection.look(findings),
+        Ok(plan)
+            if plan.namespaces.is_empty() && plan.objects.is_empty() && plan.releases().next().is_none() => {}
+        Ok(_) => inspection.look(None),
+    }
+    inspection.answer("there is nothing to install")
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_yaml::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_NODES, OPEN, Rule};
 use crate::desired::STAND_IN;
 use crate::desired::releases::Release;
 use crate::observed::Live;
@@ -39,9 +39,12 @@ struct Networks<'a> {
 }
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let Some(cilium) = facts.desired.release_of_chart("cilium") else { return Answer::Ok };
+    let cilium = match facts.release_of_chart("cilium") {
+        Ok(cilium) => cilium,
+        Err(answer) => return answer,
+    };
     if [MODE, NATIVE, &["routingMode"]].iter().any(|path| cilium.is_open(path)) {
-        return Answer::Ok;
+        return Answer::unknown(OPEN);
     }
     let networks = Networks::of(live);
     let mode = cilium.text(MODE).filter(|mode| !mode.is_empty()).unwrap_or_else(|| "cluster-pool".to_owned());
@@ -54,14 +57,23 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         }
         "kubernetes" => native(live, cilium, &networks.nodes).into_iter().collect(),
         // Others, such as those of clouds, have rules of their own.
-        _ => Vec::new(),
+        _ => return Answer::not_applicable("cilium takes addresses neither from nodes nor from a pool"),
     };
-    if findings.is_empty()
-        && let Some(node) = live.cluster.nodes.iter().find(|node| node.pod_cidrs.is_empty())
-    {
-        return Answer::Unknown(format!("node {} has no pod network yet", node.name));
+    let mut inspection = Inspection::default();
+    inspection.look(findings);
+    if mode == "cluster-pool" && pools(cilium).len() < named_pools(cilium) {
+        inspection.miss("a pool in the values of cilium is no network");
     }
-    findings.into()
+    if cilium.text(NATIVE).is_some_and(|text| !text.is_empty() && text.parse::<IpNet>().is_err()) {
+        inspection.miss("`ipv4NativeRoutingCIDR` in the values of cilium is no network");
+    }
+    if live.cluster.nodes.is_empty() {
+        inspection.miss(NO_NODES);
+    }
+    for node in live.cluster.nodes.iter().filter(|node| node.pod_cidrs.is_empty()).take(1) {
+        inspection.miss(format!("node {} has no pod network yet", node.name));
+    }
+    inspection.answer(NO_NODES)
 }
 
 impl<'a> Networks<'a> {
@@ -83,6 +95,11 @@ fn pools(cilium: &Release) -> Vec<IpNet> {
         Some(Value::Sequence(pools)) => pools.iter().filter_map(read).collect(),
         Some(pool) => read(pool).into_iter().collect(),
     }
+}
+
+/// How many pools the values name, be they networks or not.
+fn named_pools(cilium: &Release) -> usize {
+    cilium.value(POOLS).and_then(Value::as_sequence).map_or(1, Vec::len)
 }
 
 fn overlap(cilium: &Release, pool: IpNet, networks: &Networks<'_>) -> Option<Finding> {
@@ -184,7 +201,7 @@ mod tests {
             assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
             assert_eq!(world.pair(&RULE, "overlaps"), overlaps);
         }
-        for good in ["[10.52.0.0/16]", "[stand-in.invalid]", "['fd00::/48']"] {
+        for good in ["[10.52.0.0/16]", "['fd00::/48']"] {
             assert_eq!(pool(good).ask(&RULE), Answer::Ok, "{good}");
         }
     }
@@ -197,11 +214,18 @@ mod tests {
             "{routingMode: native, enableIPv4Masquerade: false}",
             "{routingMode: native, extraConfig: {ipv4-native-routing-cidr: 10.42.0.0/16}}",
             "{routingMode: tunnel, ipv4NativeRoutingCIDR: 10.52.0.0/16}",
-            "{routingMode: native, ipv4NativeRoutingCIDR: stand-in.invalid}",
-            "{routingMode: native, ipam: {mode: eni}}",
         ];
         for values in good {
             assert_eq!(with(values).ask(&RULE), Answer::Ok, "{values}");
+        }
+        let open = with("{routingMode: native, ipv4NativeRoutingCIDR: stand-in.invalid}");
+        assert_eq!(open.ask(&RULE), Answer::unknown(OPEN));
+        assert!(with("{routingMode: native, ipam: {mode: eni}}").is_idle(&RULE));
+        for unread in [
+            "{routingMode: native, ipv4NativeRoutingCIDR: all}",
+            "{ipam: {mode: cluster-pool, operator: {clusterPoolIPv4PodCIDRList: [10.52.0.0/16, stand-in.invalid]}}}",
+        ] {
+            assert!(matches!(with(unread).ask(&RULE), Answer::Unknown(_)), "{unread}");
         }
         let world = with("{routingMode: native, ipv4NativeRoutingCIDR: 10.52.0.0/16}");
         assert_eq!(world.found(&RULE), [(Warning, "Pods are beyond what Cilium routes natively".to_owned())]);
@@ -223,6 +247,6 @@ mod tests {
         world.live_mut().cluster.nodes[0].pod_cidrs.clear();
         assert_eq!(world.ask(&RULE), Answer::Unknown("node a has no pod network yet".to_owned()));
         world.without("cilium");
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert!(world.is_idle(&RULE));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
 use crate::desired::repository::is_subdomain;
@@ -21,7 +21,15 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    facts.desired.helmfiles.iter().flat_map(of_helmfile).collect::<Vec<_>>().into()
+    let mut inspection = facts.inspect_releases();
+    for helmfile in facts.desired.helmfiles.iter().filter(|helmfile| any_installed(helmfile)) {
+        inspection.look(of_helmfile(helmfile));
+    }
+    inspection.answer(NO_RELEASES)
+}
+
+fn any_installed(helmfile: &Helmfile) -> bool {
+    helmfile.releases.iter().any(|release| release.installed)
 }
 
 /// All that is wrong with a helmfile's releases.

@@ -1,6 +1,6 @@
 //! Charts can be rendered with the values they get.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity, scheduling};
+use crate::check::{Answer, Check, Facts, Finding, Group, NOTHING_RENDERED, Rule, Severity, scheduling};
 use crate::desired::releases::Release;
 use crate::diagnose::known::{Known, find};
 use crate::observed::Live;
@@ -17,13 +17,16 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>, _: &Live) -> Answer {
-    let failed = facts.manifests.0.iter().filter_map(|(release, objects)| {
-        let reason = objects.as_ref().err()?;
-        // All that was rendered together has the same reason, and one of them has brought it about.
-        is_about(facts, release, reason).then_some((release, reason))
-    });
-    let findings: Vec<_> = failed.filter_map(|(release, reason)| found(release, reason)).collect();
-    if findings.is_empty() { scheduling::unknown(facts) } else { Answer::Found(findings) }
+    let mut inspection = scheduling::inspect(facts);
+    for (release, objects) in &facts.manifests.0 {
+        match objects {
+            Ok(_) => inspection.look(None),
+            // All that was rendered together has the same reason, and one of them has brought it about.
+            Err(reason) if is_about(facts, release, reason) => inspection.look(found(release, reason)),
+            Err(_) => {}
+        }
+    }
+    inspection.answer(NOTHING_RENDERED)
 }
 
 /// Whether helm's words name the chart of this release: `NAME/templates/…`, or `NAME:` before what its schema says.

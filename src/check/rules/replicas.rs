@@ -19,14 +19,14 @@ const HOSTNAME: &str = "kubernetes.io/hostname";
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let nodes = live.cluster.nodes.len().max(facts.settings.nodes).max(1);
-    let findings: Vec<_> = scheduling::workloads(facts)
-        .filter_map(|(release, object, pod)| {
-            let replicas = replicas(object)?;
+    let mut inspection = scheduling::inspect(facts);
+    for (release, object, pod) in scheduling::workloads(facts) {
+        if let Some(replicas) = replicas(object) {
             let many = replicas > nodes as u64 && keeps_apart(object, pod);
-            many.then(|| found(release, object, replicas, nodes))
-        })
-        .collect();
-    if findings.is_empty() { scheduling::unknown(facts) } else { Answer::Found(findings) }
+            inspection.look(many.then(|| found(release, object, replicas, nodes)));
+        }
+    }
+    inspection.answer("no release that is rendered has replicas")
 }
 
 fn replicas(object: &Value) -> Option<u64> {

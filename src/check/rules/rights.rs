@@ -16,12 +16,11 @@ pub(super) const RULE: Rule = Rule {
 fn check(_: &Facts<'_>, live: &Live) -> Answer {
     match &live.may_everything {
         Ok(true) => Answer::Ok,
-        Ok(false) => Some(
+        Ok(false) => Answer::judged(Some(
             Finding::error(RULE.id, "Kubeconfig's user is no administrator")
                 .with("asked", "kubectl auth can-i '*' '*' --all-namespaces")
                 .fix("use the kubeconfig of /etc/rancher/k3s/k3s.yaml, which is an administrator's"),
-        )
-        .into(),
+        )),
         Err(reason) => Answer::Unknown(reason.clone()),
     }
 }

@@ -12,17 +12,20 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let told = facts.told(RULE.id);
+    facts.findings_or(RULE.id, read)
+}
+
+fn read(facts: &Facts<'_>) -> Answer {
+    if !facts.desired.encrypted.iter().any(|file| file.in_bootstrap) {
+        return Answer::not_applicable("bootstrap/ has no encrypted files");
+    }
     let sops = facts.observed.programs.iter().find(|program| program.name == "sops");
-    let reason = if facts.settings.offline {
-        Some("nothing is decrypted with --offline")
+    if facts.settings.offline {
+        Answer::unknown("nothing is decrypted with --offline")
+    } else if sops.is_none_or(|sops| sops.path.is_none()) {
+        Answer::unknown("sops is not there")
     } else {
-        sops.filter(|sops| sops.path.is_none()).map(|_| "sops is not there")
-    };
-    let any = facts.desired.encrypted.iter().any(|file| file.in_bootstrap);
-    match reason {
-        Some(reason) if any && told.is_empty() => Answer::Unknown(reason.to_owned()),
-        _ => told.into(),
+        Answer::Ok
     }
 }
 
@@ -38,13 +41,14 @@ mod tests {
     fn what_is_not_decrypted_is_not_known_to_decrypt() {
         let mut world = World::shipped();
         world.settings.offline = true;
-        world.says(&RULE, &[]);
+        world.says(&RULE, &["- bootstrap/ has no encrypted files"]);
         world.desired.encrypted.push(EncryptedFile { in_bootstrap: true, ..EncryptedFile::default() });
         world.says(&RULE, &["unknown nothing is decrypted with --offline"]);
         world.settings.offline = false;
+        let sops = |path| Program { name: "sops", path, version: Err("not asked".to_owned()) };
+        world.observed.programs = vec![sops(Some("/bin/sops".into()))];
         world.says(&RULE, &[]);
-        world.observed.programs =
-            vec![Program { name: "sops", path: None, version: Err("not asked".to_owned()) }];
+        world.observed.programs = vec![sops(None)];
         world.says(&RULE, &["unknown sops is not there"]);
         world.desired.problems.push(Finding::error("sops", "Encrypted file is plain text"));
         world.says(&RULE, &["error Encrypted file is plain text"]);

@@ -1,6 +1,6 @@
 //! Files named as encrypted are.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, Rule};
 use crate::desired::encrypted::EncryptedState;
 
 pub(super) const RULE: Rule = Rule {
@@ -15,19 +15,32 @@ pub(super) const RULE: Rule = Rule {
 fn check(facts: &Facts<'_>) -> Answer {
     // Those of the bootstrap are told by the rule that they are to decrypt.
     let others = facts.desired.encrypted.iter().filter(|file| !file.in_bootstrap);
-    let plain = others.filter(|file| file.state == EncryptedState::Plain).map(|file| {
-        Finding::warning(RULE.id, "File named as encrypted is plain text")
-            .with("file", file.path.display())
-            .fix(format!(
-                "sops encrypt --in-place {0} && git add {0}\nand change what was secret in it",
-                file.path.display()
-            ))
-    });
-    plain.collect::<Vec<_>>().into()
+    let mut inspection = Inspection::default();
+    for file in others {
+        let path = file.path.display();
+        match file.state {
+            EncryptedState::Encrypted { .. } => inspection.look(None),
+            EncryptedState::Unreadable => inspection.miss(format!("{path} cannot be read")),
+            EncryptedState::Plain => inspection.look(Some(
+                Finding::warning(RULE.id, "File named as encrypted is plain text").with("file", path).fix(
+                    format!(
+                        "sops encrypt --in-place {0} && git add {0}\nand change what was secret in it",
+                        file.path.display()
+                    ),
+                ),
+            )),
+        }
+    }
+    if let Err(reason) = &facts.desired.tracked {
+        inspection.miss(reason);
+    }
+    inspection.answer("Git tracks no file that is named as encrypted")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::check::fixture::World;
     use crate::desired::encrypted::EncryptedFile;
@@ -35,7 +48,10 @@ mod tests {
     #[test]
     fn plain_text_is_told_once() {
         let mut world = World::shipped();
-        world.says(&RULE, &[]);
+        world.says(&RULE, &["- Git tracks no file that is named as encrypted"]);
+        world.desired.tracked = Err("no Git".to_owned());
+        world.says(&RULE, &["unknown no Git"]);
+        world.desired.tracked = Ok(BTreeSet::new());
         let encrypted = EncryptedState::Encrypted { age: Vec::new(), others: true };
         let file = |state, in_bootstrap| EncryptedFile { path: "k/a.sops.yaml".into(), in_bootstrap, state };
         world.desired.encrypted = vec![
@@ -43,6 +59,8 @@ mod tests {
             file(EncryptedState::Unreadable, false),
             file(EncryptedState::Plain, true),
         ];
+        world.says(&RULE, &["unknown k/a.sops.yaml cannot be read"]);
+        world.desired.encrypted.remove(1);
         world.says(&RULE, &[]);
         world.desired.encrypted.push(file(EncryptedState::Plain, false));
         world.says(&RULE, &["warning File named as encrypted is plain text"]);

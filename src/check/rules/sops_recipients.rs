@@ -19,16 +19,20 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(facts: &Facts<'_>) -> Answer {
     let mut files = facts.desired.for_cluster().filter_map(|file| Some((file, recipients(file)?))).peekable();
-    let Some(key) = &facts.desired.age_key else {
-        let reason = "there is no age key here".to_owned();
-        return if files.peek().is_some() { Answer::Unknown(reason) } else { Answer::Ok };
+    if files.peek().is_none() {
+        return facts.without_encrypted();
+    }
+    let key = match facts.age_key() {
+        Ok(key) => key,
+        Err(Answer::NotApplicable(reason)) => return Answer::Unknown(reason),
+        Err(answer) => return answer,
     };
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     for (file, recipients) in files.filter(|(_, recipients)| !is_among(key, recipients)) {
         if keeps_flux(facts.desired, file) { &mut errors } else { &mut warnings }.push((file, recipients));
     }
     let found = [(Severity::Error, errors), (Severity::Warning, warnings)];
-    found.iter().filter_map(|(severity, files)| report(*severity, key, files)).collect::<Vec<_>>().into()
+    Answer::judged(found.iter().filter_map(|(severity, files)| report(*severity, key, files)))
 }
 
 /// The age recipients of a file that has any.
@@ -109,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_key_must_be_among_the_recipients() {
-        World::shipped().says(&RULE, &[]);
+        World::shipped().says(&RULE, &["- nothing is encrypted for the cluster"]);
         let good = [
             ("k/flux/a.sops.yaml", false, &['x', 'm'] as &[char], false),
             ("bootstrap/a.sops.yaml", true, &['m'], false),
@@ -140,7 +144,7 @@ mod tests {
     fn what_cannot_be_told_is_not_judged() {
         let mut world = world(&[("k/flux/a.sops.yaml", false, &['x'], false)]);
         world.desired.age_key = None;
-        world.says(&RULE, &["unknown there is no age key here"]);
+        world.says(&RULE, &["unknown there is no age key"]);
         world.desired.age_key = Some(AgeKey { post_quantum: true, ..AgeKey::default() });
         world.says(&RULE, &[&format!("error {MESSAGE}")]);
         let age = vec!["age1pq1xyz".to_owned()];
@@ -148,6 +152,6 @@ mod tests {
         world.says(&RULE, &[]);
         world.desired.encrypted.clear();
         world.desired.age_key = None;
-        world.says(&RULE, &[]);
+        world.says(&RULE, &["- nothing is encrypted for the cluster"]);
     }
 }

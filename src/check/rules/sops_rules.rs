@@ -28,19 +28,29 @@ struct Creation {
 }
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let (Some(text), Some(key)) = (&facts.desired.sops_config, &facts.desired.age_key) else {
-        return Answer::Ok;
+    let Some(text) = &facts.desired.sops_config else {
+        return Answer::not_applicable("there is no .sops.yaml");
+    };
+    let key = match facts.age_key() {
+        Ok(key) => key,
+        Err(answer) => return answer,
     };
     if key.public.is_empty() {
         return Answer::Unknown("the public key of the age key cannot be told".to_owned());
     }
     let creations = match creations(text) {
-        Ok(creations) if creations.is_empty() => return Answer::Ok,
+        Ok(creations) if creations.is_empty() => {
+            return Answer::not_applicable(".sops.yaml has no creation rules");
+        }
         Ok(creations) => creations,
         Err(reason) => return Answer::Unknown(reason),
     };
     let mut wrong: BTreeMap<Option<usize>, Vec<&Path>> = BTreeMap::new();
-    for file in facts.desired.for_cluster().filter(|file| is_for_age(&file.state)) {
+    let mut files = facts.desired.for_cluster().filter(|file| is_for_age(&file.state)).peekable();
+    if files.peek().is_none() {
+        return facts.without_encrypted();
+    }
+    for file in files {
         let path = file.path.to_string_lossy();
         let matches = |creation: &Creation| creation.path.as_ref().is_none_or(|regex| regex.is_match(&path));
         let first = creations.iter().position(matches);
@@ -53,7 +63,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         }
     }
     let own = key.public.join(",");
-    wrong.iter().map(|(rule, files)| report(*rule, &creations, files, &own)).collect::<Vec<_>>().into()
+    Answer::judged(wrong.iter().map(|(rule, files)| report(*rule, &creations, files, &own)))
 }
 
 fn is_for_age(state: &EncryptedState) -> bool {
@@ -140,9 +150,11 @@ mod tests {
     #[test]
     fn the_first_rule_that_matches_counts() {
         let mut shipped = World::shipped();
-        shipped.says(&RULE, &[]);
+        shipped.says(&RULE, &["- there is no .sops.yaml"]);
         shipped.desired.sops_config = Some("creation_rules: [{age: age1other}]".to_owned());
-        shipped.says(&RULE, &[]);
+        shipped.says(&RULE, &["- there is no age key"]);
+        shipped.desired.age_key = Some(AgeKey { public: vec!["age1me".to_owned()], ..AgeKey::default() });
+        shipped.says(&RULE, &["- nothing is encrypted for the cluster"]);
         let cases: [(&str, &[&str]); 14] = [
             ("creation_rules: [{age: age1me}]", &[]),
             ("creation_rules: [{age: 'age1other, age1me'}]", &[]),
@@ -150,8 +162,8 @@ mod tests {
             ("creation_rules: [{key_groups: [{age: [age1me]}]}]", &[]),
             ("creation_rules: [{key_groups: [{merge: [{age: [age1me]}]}]}]", &[]),
             ("creation_rules: [{pgp: X}]", &[]),
-            ("creation_rules: []", &[]),
-            ("{}", &[]),
+            ("creation_rules: []", &["- .sops.yaml has no creation rules"]),
+            ("{}", &["- .sops.yaml has no creation rules"]),
             ("creation_rules: [{age: age1other}]", &[NOT_NAMED]),
             ("creation_rules: [{path_regex: '^talos/', age: age1other}, {age: age1me}]", &[]),
             ("creation_rules: [{path_regex: 'bootstrap/', age: age1other}, {age: age1me}]", &[NOT_NAMED]),
@@ -179,7 +191,7 @@ mod tests {
         world.desired.age_key = Some(AgeKey { post_quantum: true, ..AgeKey::default() });
         world.says(&RULE, &["unknown the public key of the age key cannot be told"]);
         world.desired.age_key = None;
-        world.says(&RULE, &[]);
+        world.says(&RULE, &["- there is no age key"]);
     }
 
     proptest::proptest! {

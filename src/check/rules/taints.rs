@@ -37,14 +37,15 @@ enum Place<'n> {
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let nodes = &live.cluster.nodes;
     let mut tainted: BTreeMap<Refused<'_>, Vec<String>> = BTreeMap::new();
-    let mut findings = Vec::new();
+    let mut inspection = scheduling::inspect(facts);
+    let mut refusals = Vec::new();
     for (release, object, pod) in scheduling::workloads(facts) {
         let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
         match place(nodes, pod) {
-            Place::Some => {}
+            Place::Some => inspection.look(None),
             // One for nodes of another kind.
-            Place::Labels if kind == "DaemonSet" => {}
-            Place::Labels => findings.push(without_labels(severity(kind), release, object, pod)),
+            Place::Labels if kind == "DaemonSet" => inspection.look(None),
+            Place::Labels => refusals.push(without_labels(severity(kind), release, object, pod)),
             Place::Taints(taints) => {
                 let fix = tolerations(pod, &taints);
                 let refused = Refused { severity: severity(kind), release, taints, fix };
@@ -52,16 +53,14 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
             }
         }
     }
-    findings.extend(tainted.into_iter().map(|(refused, workloads)| refused.finding(&workloads.join(", "))));
-    if findings.is_empty() {
-        return scheduling::unknown(facts);
-    }
+    refusals.extend(tainted.into_iter().map(|(refused, workloads)| refused.finding(&workloads.join(", "))));
     // One that is still to come may take them.
-    let expected = facts.settings.nodes;
-    if nodes.len() < expected.max(1) {
+    let expected = facts.settings.nodes.max(1);
+    if !refusals.is_empty() && nodes.len() < expected {
         return Answer::Unknown(format!("{} of {expected} nodes have registered", nodes.len()));
     }
-    Answer::Found(findings)
+    inspection.find(refusals);
+    inspection.answer("no release that is rendered has workloads")
 }
 
 /// helm waits for neither: a `DaemonSet` that no node takes counts as ready.
@@ -199,7 +198,7 @@ mod tests {
         let windows = json!({"nodeSelector": {"kubernetes.io/os": "windows"}});
         assert_eq!(only(workload("DaemonSet", "x", &json!({}), &windows)).ask(&RULE), Answer::Ok);
         let off = workload("Deployment", "x", &json!({"replicas": 0}), &windows);
-        assert_eq!(only(off).ask(&RULE), Answer::Ok);
+        assert!(only(off).is_idle(&RULE));
     }
 
     #[test]
@@ -220,7 +219,7 @@ mod tests {
     fn manifests_that_are_not_known_are_unknown_unless_something_was_found() {
         let mut world = World::healthy();
         world.manifests.0.insert("a/b".to_owned(), Err("no chart".to_owned()));
-        assert_eq!(world.ask(&RULE), Answer::Unknown("a/b could not be rendered: no chart".to_owned()));
+        assert_eq!(world.ask(&RULE), Answer::Unknown("a/b cannot be rendered: no chart".to_owned()));
         let mut world = dedicated();
         world.manifests.0.insert("a/b".to_owned(), Err("no chart".to_owned()));
         assert_eq!(world.found(&RULE).len(), 3);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::charts;
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::desired::chart::comments::{self, Commented};
 use crate::desired::chart::reads::Reads;
@@ -25,28 +26,28 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let mut findings = Vec::new();
-    let mut unknown = Vec::new();
+    let mut inspection = facts.inspect_releases();
+    let mut absent = Vec::new();
     for release in facts.desired.releases().filter(|release| release.is_wanted()) {
         let Value::Object(values) = release.merged() else { continue };
         match facts.desired.charts.get(&release.id()) {
             _ if values.is_empty() => {}
-            None => unknown.push(format!("chart {} is not on this machine", release.chart_name())),
+            None => absent.push(release),
             // What a library or an unseen subchart reads cannot be told.
             Some(chart) if chart.read_by_others || !chart.is_whole() => {}
             Some(chart) => match chart.defaults() {
                 Ok(Value::Object(defaults)) => {
-                    findings.extend(of_release(release, chart, &values, &defaults));
+                    inspection.look(of_release(release, chart, &values, &defaults));
                 }
                 Ok(_) => {}
-                Err(reason) => unknown.push(reason),
+                Err(reason) => inspection.miss(reason),
             },
         }
     }
-    if findings.is_empty() && !unknown.is_empty() {
-        return Answer::Unknown(unknown.join(", "));
+    if !absent.is_empty() {
+        inspection.miss(charts::not_here(&absent));
     }
-    findings.into()
+    inspection.answer("no release has values for a chart whose keys are known")
 }
 
 /// A key for which the chart has no default.
@@ -212,7 +213,7 @@ mod tests {
         world.says(&RULE, &[]);
         world.desired.charts.clear();
         let Answer::Unknown(reason) = world.ask(&RULE) else { panic!() };
-        assert!(reason.starts_with("chart cilium is not on this machine, chart coredns"), "{reason}");
+        assert!(reason.starts_with("not on this machine: cilium 1.18.6, coredns 1.45.0"), "{reason}");
     }
 
     #[test]
@@ -317,14 +318,15 @@ mod tests {
         };
         world("{x: 1}", chart("")).says(&RULE, &[NO_EFFECT]);
         world("{redis: {x: 1}, global: {x: 1}, a: {b: {c: 1}}}", chart("")).says(&RULE, &[]);
-        world("{controllers: {x: 1}}", Chart { read_by_others: true, ..chart("") }).says(&RULE, &[]);
+        let none = "- no release has values for a chart whose keys are known";
+        world("{controllers: {x: 1}}", Chart { read_by_others: true, ..chart("") }).says(&RULE, &[none]);
         world("{x: 1, a: {b: '{{ .Values.x }}'}}", chart("")).says(&RULE, &[]);
-        world("{x: 1}", Chart { values: String::new(), ..chart("") }).says(&RULE, &[]);
+        world("{x: 1}", Chart { values: String::new(), ..chart("") }).says(&RULE, &[none]);
         world("{x: 1}", Chart { values: "a: [".to_owned(), ..chart("") })
             .says(&RULE, &["unknown values.yaml of the chart a is no YAML"]);
-        world("{}", chart("")).says(&RULE, &[]);
+        world("{}", chart("")).says(&RULE, &[none]);
         World::with_values("gone", "1.0.0", "{x: 1}")
-            .says(&RULE, &["unknown chart gone is not on this machine"]);
+            .says(&RULE, &["unknown not on this machine: gone 1.0.0"]);
     }
 
     const VALUES: &str =

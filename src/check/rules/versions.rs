@@ -1,6 +1,6 @@
 //! Programs run, and their versions are accepted.
 
-use crate::check::{Answer, Check, Facts, Group, Rule, versions};
+use crate::check::{Answer, Check, Facts, Group, Inspection, Rule, versions};
 
 pub(super) const RULE: Rule = Rule {
     id: "versions",
@@ -13,9 +13,15 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let programs = facts.observed.programs.iter().filter(|program| program.path.is_some());
-    programs
-        .filter_map(|program| versions::check(program.name, program.version.as_ref().ok()?.as_ref()).err())
-        .collect::<Vec<_>>()
-        .into()
+    let mut inspection = Inspection::default();
+    // Offline, kubectl is not needed, and so not run.
+    let needed = |name: &str| !(facts.settings.offline && name == "kubectl");
+    let programs = facts.observed.programs.iter();
+    for program in programs.filter(|program| program.path.is_some() && needed(program.name)) {
+        match &program.version {
+            Ok(version) => inspection.look(versions::check(program.name, version.as_ref()).err()),
+            Err(reason) => inspection.miss(format!("version of {}: {reason}", program.name)),
+        }
+    }
+    inspection.answer("no program is installed")
 }

@@ -165,7 +165,11 @@ async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Resul
             if confirm("Is this the cluster to be bootstrapped?", stop).await? {
                 return Ok(());
             }
-            Err(Error::Preflight(vec![unknown]))
+            let declined =
+                Finding::error("guard", "Cluster was not confirmed with `yes`, so nothing was changed");
+            Err(Error::Preflight(vec![declined.with("uid", uid).fix(format!(
+                "run it again and type `yes` if this is the right cluster, or name it with --cluster {uid}"
+            ))]))
         }
     }
 }

@@ -1,0 +1,245 @@
+//! What rules answer when there is nothing to look at: never that all is well.
+
+use std::fmt::Write as _;
+
+use insta::assert_snapshot;
+use semver::Version;
+
+use super::fixture::World;
+use super::rules::ALL;
+use super::{Answer, run};
+use crate::desired::AgeKey;
+use crate::observed::claims::Claims;
+use crate::observed::{Live, Program};
+
+/// Two lines of text for each answer: the reason, and the rules that have it.
+fn reasons(world: &World) -> String {
+    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
+    for rule in ALL {
+        let answer = match world.ask(rule) {
+            Answer::Ok => "ok".to_owned(),
+            Answer::NotApplicable(reason) => format!("– {reason}"),
+            Answer::Unknown(reason) => format!("? {reason}"),
+            Answer::Found(findings) => format!("! {}", findings[0].message),
+        };
+        match reasons.iter_mut().find(|(known, _)| *known == answer) {
+            Some((_, rules)) => rules.push(rule.id),
+            None => reasons.push((answer, vec![rule.id])),
+        }
+    }
+    reasons.iter().fold(String::new(), |mut text, (reason, rules)| {
+        _ = writeln!(text, "{reason}\n    {}", rules.join(" "));
+        text
+    })
+}
+
+#[test]
+fn without_anything_read_no_rule_is_ok() {
+    for asked in [false, true] {
+        for (offline, kubeconfig) in [(false, vec![]), (true, vec![]), (false, vec!["/k".into()])] {
+            let mut world = World::default();
+            world.settings.offline = offline;
+            world.settings.kubeconfig = kubeconfig;
+            world.observed.live = asked.then(Live::default);
+            // That it answers is all that is known of this cluster.
+            let known: &[&str] = if asked { &["api"] } else { &[] };
+            for rule in ALL {
+                assert!(
+                    world.ask(rule) != Answer::Ok || known.contains(&rule.id),
+                    "{} with offline: {offline}, a cluster: {asked}",
+                    rule.id
+                );
+            }
+        }
+    }
+}
+
+/// A helmfile without releases, in a repository where Git tracks nothing.
+fn empty_repository() -> World {
+    World::of("")
+}
+
+#[test]
+fn what_there_is_not_is_not_applicable() {
+    let mut world = empty_repository();
+    world.settings.offline = true;
+    let live = Live {
+        version: "v1.33.6+k3s1".to_owned(),
+        claims: Ok(Claims::default()),
+        releases: Ok(Vec::new()),
+        records: Ok([].into()),
+        owners: Ok(Vec::new()),
+        objects: Ok([].into()),
+        ..Live::default()
+    };
+    world.observed.live = Some(live);
+    assert_snapshot!(reasons(&world), @"
+    – there is no k3s-boot.yaml
+        config
+    – no template demands a variable
+        env
+    ? no program was looked for
+        programs
+    – no program is installed
+        versions
+    ok
+        helmfile hooks api guard k3s
+    – there is no release to sync
+        releases mirror kube-version pending flux-owned newer
+    – no chart comes from a registry
+        charts chart-login
+    – no release to sync has the chart `flux-operator`
+        flux-pair
+    – no release has values
+        placeholders
+    – no release has values for a chart whose keys are known
+        values-keys
+    – no release to sync has the chart `cilium`
+        cilium-values k3s-kube-proxy pod-cidr api-port api-host api-host-cert api-host-roles
+    – no release to sync has the chart `cert-manager`
+        cert-manager-crds
+    – no release to sync has the chart `flux-instance`
+        flux-sync flux-decryption
+    – there are no folders in kubernetes/apps
+        namespaces
+    – there is no bootstrap-apps.sh
+        old-script
+    – there is no age key
+        age-key age-key-mode age-key-git age-key-flux
+    – bootstrap/ has no encrypted files
+        sops
+    – Git tracks no file that is named as encrypted
+        sops-plain
+    – nothing is encrypted for the cluster
+        sops-recipients
+    – there is no .sops.yaml
+        sops-rules
+    ? no kubeconfig was read
+        kubeconfig kubeconfig-cert
+    ? not asked
+        api-ready rights
+    ? the time was not asked
+        clock
+    – no release to sync brings a network
+        k3s-flannel k3s-network-policy k3s-coredns k3s-servers k3s-bundled coredns-bundled
+    – no node is expected
+        nodes
+    ? no node has registered
+        nodes-ready
+    – no release that is rendered has workloads
+        taints
+    – no release that is rendered has replicas
+        replicas
+    – no release to sync has the chart `coredns`
+        coredns-values cluster-dns dns-address
+    – no release has to be rendered
+        renders ownership
+    – no release is installed and up to date
+        drift
+    – the cluster has no FluxInstance
+        flux-state
+    – there is nothing to install
+        plan
+    ");
+    // Of another distribution, nothing about k3s is said.
+    world.observed.live.as_mut().unwrap().version = "v1.33.6+rke2r1".to_owned();
+    let text = reasons(&world);
+    let (_, rules) = text.split_once("– the cluster is not k3s\n").unwrap();
+    assert_eq!(
+        rules.lines().next().unwrap().trim(),
+        "k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled \
+         api-port api-host-roles"
+    );
+}
+
+#[test]
+fn what_was_read_is_ok() {
+    let mut world = empty_repository();
+    world.settings.config_found = true;
+    let key = AgeKey { path: "/repository/age.key".into(), mode: 0o600, ..AgeKey::default() };
+    world.desired.age_key = Some(key);
+    let coverage = &mut world.desired.coverage;
+    (coverage.demands_variables, coverage.app_folders, coverage.scripts) = (true, 1, 1);
+    let program =
+        |name| Program { name, path: Some("/bin/x".into()), version: Ok(Some(Version::new(3, 18, 0))) };
+    world.observed.programs = vec![program("helm")];
+    let is_ok = |world: &World, id: &str| {
+        let rule = ALL.iter().find(|rule| rule.id == id).unwrap();
+        world.ask(rule) == Answer::Ok
+    };
+    let read = ["config", "env", "programs", "versions", "helmfile", "hooks", "namespaces", "old-script"];
+    let keys = ["age-key", "age-key-mode", "age-key-git", "age-key-flux"];
+    for id in read.iter().chain(&keys) {
+        assert!(is_ok(&world, id), "{id}");
+    }
+    // The user has said what would be looked for.
+    world.settings.allow_hooks = true;
+    world.settings.namespaces = Some(vec!["media".to_owned()]);
+    assert!(!is_ok(&world, "hooks") && !is_ok(&world, "namespaces"));
+    // Of the variables, KUBECONFIG alone was needed.
+    world.desired.coverage.demands_variables = false;
+    assert!(!is_ok(&world, "env"));
+    world.settings.kubeconfig = vec!["/k".into()];
+    assert!(is_ok(&world, "env"));
+    world.settings.offline = true;
+    assert!(!is_ok(&world, "env"));
+}
+
+#[test]
+fn offline_what_needs_a_cluster_is_not_applicable() {
+    let mut world = empty_repository();
+    world.settings.offline = true;
+    world.settings.skip_checks = vec!["api-ready".to_owned()];
+    for outcome in run(&world.facts(), |rule| !rule.works_offline()) {
+        let skipped = outcome.rule.id == "api-ready";
+        assert_eq!(outcome.answer.is_none(), skipped, "{}", outcome.rule.id);
+        assert!(skipped || matches!(outcome.answer, Some(Answer::NotApplicable(_))), "{}", outcome.rule.id);
+    }
+}
+
+#[test]
+fn a_helmfile_that_was_not_read_may_hold_anything() {
+    let mut world = empty_repository();
+    world.desired.coverage.unread = Some("bootstrap/helmfile.d/01-apps.yaml was not read".to_owned());
+    world.observed.live = Some(Live { version: "v1.33.6+k3s1".to_owned(), ..Live::default() });
+    assert_snapshot!(reasons(&world), @"
+    – there is no k3s-boot.yaml
+        config
+    ? bootstrap/helmfile.d/01-apps.yaml was not read
+        env helmfile hooks releases charts chart-login mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption kube-version k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles renders drift
+    ? no program was looked for
+        programs
+    – no program is installed
+        versions
+    – there are no folders in kubernetes/apps
+        namespaces
+    – there is no bootstrap-apps.sh
+        old-script
+    – there is no age key
+        age-key age-key-mode age-key-git age-key-flux
+    – bootstrap/ has no encrypted files
+        sops
+    – Git tracks no file that is named as encrypted
+        sops-plain
+    – nothing is encrypted for the cluster
+        sops-recipients
+    – there is no .sops.yaml
+        sops-rules
+    ? no kubeconfig was read
+        kubeconfig kubeconfig-cert
+    ok
+        api k3s
+    ! Cluster is not known, and something runs there
+        guard
+    ? not asked
+        api-ready rights pending ownership flux-owned newer flux-state
+    ? the time was not asked
+        clock
+    – no node is expected
+        nodes
+    ? no node has registered
+        nodes-ready
+    ! Cluster cannot be read
+        plan
+    ");
+}

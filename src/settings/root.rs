@@ -1,0 +1,54 @@
+//! Where the root of the repository is, if nobody names it.
+
+use std::path::{Path, PathBuf};
+
+use crate::config;
+use crate::desired::repository;
+
+/// The Git top level above `from`: the nearest folder with a `.git` (a file in a worktree); without Git the nearest one
+/// that has a configuration, or helmfiles where repositories have them.
+pub(super) fn find(from: &Path) -> Option<PathBuf> {
+    let git = from.ancestors().find(|folder| folder.join(".git").exists());
+    let looks_like_one =
+        |folder: &&Path| folder.join(config::FILE).is_file() || repository::has_helmfile(folder);
+    git.or_else(|| from.ancestors().find(looks_like_one)).map(ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_found_from_a_subfolder_and_in_a_worktree() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("repo/bootstrap/helmfile.d");
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::create_dir(folder.path().join("repo/.git")).unwrap();
+        // Git comes first, also before helmfiles that are nearer.
+        std::fs::create_dir_all(deep.join("bootstrap/helmfile.d")).unwrap();
+        std::fs::write(deep.join("bootstrap/helmfile.d/01-apps.yaml"), "").unwrap();
+        assert_eq!(find(&deep), Some(folder.path().join("repo")));
+        let worktree = folder.path().join("worktree");
+        std::fs::create_dir_all(worktree.join("sub")).unwrap();
+        std::fs::write(worktree.join(".git"), "gitdir: ../repo/.git/worktrees/worktree\n").unwrap();
+        assert_eq!(find(&worktree.join("sub")), Some(worktree));
+    }
+
+    #[test]
+    fn without_git_the_root_has_helmfiles_or_a_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["bootstrap/helmfile.d/01-apps.yaml.gotmpl", "bootstrap/helmfile/crds.yaml", config::FILE]
+        {
+            let root = folder.path().join(name.replace('/', "-"));
+            let deep = root.join("bootstrap/templates/deep");
+            std::fs::create_dir_all(&deep).unwrap();
+            assert_eq!(find(&deep), None, "{name}");
+            let file = root.join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, "").unwrap();
+            for from in [&deep, &root.join("bootstrap"), &root] {
+                assert_eq!(find(from), Some(root.clone()), "{name}");
+            }
+        }
+    }
+}

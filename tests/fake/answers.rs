@@ -1,0 +1,202 @@
+//! What `check` answers about what it could not look at: never that it is in order.
+
+use serde_json::{Value, json};
+
+use super::boot::{Boot, Ran};
+use super::checks::{checks, status_of};
+use super::scenario;
+
+/// The counts of a report: ok, errors, warnings, information, unknown, not applicable.
+fn counts(report: &Value) -> [u64; 6] {
+    let counts = &report["counts"];
+    let names = ["ok", "errors", "warnings", "infos", "unknown", "not_applicable"];
+    let found = names.map(|name| counts[name].as_u64().unwrap());
+    assert_eq!((counts["checks"].as_u64(), counts["skipped"].as_u64()), (Some(63), Some(0)));
+    for (status, count) in [("ok", found[0]), ("unknown", found[4]), ("not_applicable", found[5])] {
+        assert_eq!(with_status(report, status).len() as u64, count, "{status}");
+    }
+    found
+}
+
+/// The checks that have answered so.
+fn with_status<'a>(report: &'a Value, status: &str) -> Vec<&'a str> {
+    let all = report["checks"].as_array().unwrap();
+    let found = all.iter().filter(|check| check["status"] == status);
+    found.map(|check| check["id"].as_str().unwrap()).collect()
+}
+
+/// Why a check could not answer.
+#[track_caller]
+fn reason<'a>(report: &'a Value, rule: &str) -> &'a str {
+    let all = report["checks"].as_array().unwrap();
+    all.iter().find(|check| check["id"] == rule).unwrap()["reason"].as_str().unwrap()
+}
+
+/// A check for which no cluster is named.
+fn offline() -> Boot {
+    Boot::of("check").args(&["--offline"]).without_env("KUBECONFIG")
+}
+
+fn report(boot: Boot) -> (Ran, Value) {
+    let ran = boot.args(&["-o", "json"]).run();
+    let report = checks(&ran);
+    (ran, report)
+}
+
+#[test]
+fn in_an_empty_folder_only_the_programs_are_looked_at() {
+    let empty = || offline().file("../empty/unrelated.txt", "").cwd("empty");
+    let (ran, report) = report(empty());
+    assert_eq!(ran.code(), 1, "{}", ran.stderr);
+    assert_eq!(with_status(&report, "ok"), ["programs", "versions"]);
+    assert_eq!(counts(&report), [2, 2, 0, 0, 17, 43]);
+    assert_eq!(reason(&report, "flux-pair"), "no helmfile was read");
+    let text = empty().run().stdout;
+    assert!(
+        text.contains("63 checks: 2 ok, 2 errors, 0 warnings, 17 unknown, 43 not applicable, in "),
+        "{text}"
+    );
+    assert_eq!(text.matches("no helmfile was read").count(), 1, "{text}");
+    let searched =
+        "searched: bootstrap/helmfile.d and bootstrap/helmfile in [TMP]/empty, and in the folders above it";
+    assert!(text.contains(searched), "{text}");
+}
+
+#[test]
+fn below_bootstrap_the_root_is_found_without_git() {
+    let boot = offline().file("../plain/bootstrap/helmfile.d/00-crds.yaml", "releases: []\n");
+    let boot = boot.file("../plain/bootstrap/helmfile.d/01-apps.yaml", "releases: []\n");
+    let boot = boot.file("../plain/bootstrap/templates/x", "").cwd("plain/bootstrap/templates");
+    let (ran, report) = report(boot);
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert_eq!(status_of(&report, "helmfile"), "ok");
+}
+
+#[test]
+fn of_a_helmfile_that_cannot_be_read_nothing_is_known() {
+    let (ran, report) = report(offline().file("bootstrap/helmfile.d/01-apps.yaml", "releases: [\n"));
+    assert_eq!(ran.code(), 1, "{}", ran.stderr);
+    assert_eq!(with_status(&report, "error"), ["helmfile"]);
+    let ok = ["programs", "versions", "age-key", "age-key-mode", "age-key-flux"];
+    assert_eq!(with_status(&report, "ok"), ok);
+    assert_eq!(counts(&report), [5, 1, 0, 0, 19, 38]);
+    for rule in ["releases", "mirror", "cilium-values", "flux-sync", "api-host", "hooks", "env"] {
+        assert_eq!(reason(&report, rule), "bootstrap/helmfile.d/01-apps.yaml was not read");
+    }
+}
+
+#[test]
+fn a_kubeconfig_that_is_not_there_is_one_reason_for_all() {
+    let gone = || Boot::of("check").without("kubeconfig");
+    let (_, report) = report(gone());
+    assert_eq!(status_of(&report, "kubeconfig"), "error");
+    for rule in ["kubeconfig-cert", "api", "guard", "k3s-flannel", "nodes", "flux-owned"] {
+        assert_eq!(reason(&report, rule), "no kubeconfig was read", "{rule}");
+    }
+    let text = gone().run().stdout;
+    assert_eq!(text.matches("no kubeconfig was read").count(), 1, "{text}");
+    assert!(
+        text.contains("drift, flux-state, plan: not checked\n      reason: no kubeconfig was read\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_one_reason_for_all() {
+    let away = || {
+        let refused = "The connection to the server 10.0.0.10:6443 was refused\n";
+        Boot::of("check").rule(json!({"tool": "api", "args": ["GET"], "exit": 1, "stderr": refused}))
+    };
+    let (_, report) = report(away());
+    assert_eq!(status_of(&report, "api"), "error");
+    assert_eq!(reason(&report, "nodes"), "the cluster does not answer");
+    assert_eq!(away().run().stdout.matches("the cluster does not answer").count(), 1);
+}
+
+#[test]
+fn about_another_distribution_nothing_of_k3s_is_said() {
+    let rke2 = r#"{"gitVersion":"v1.33.6+rke2r1"}"#;
+    let (_, report) =
+        report(Boot::of("check").rule(json!({"tool": "api", "args": ["GET", "/version"], "stdout": rke2})));
+    for rule in ["k3s-flannel", "k3s-servers", "coredns-bundled", "api-port", "api-host-roles"] {
+        assert_eq!(reason(&report, rule), "the cluster is not k3s", "{rule}");
+        assert_eq!(status_of(&report, rule), "not_applicable");
+    }
+}
+
+/// A server as k3s registers it, started for this bootstrap.
+fn server(name: &str) -> Value {
+    let args = r#"["server","--flannel-backend","none","--disable-network-policy","true","--disable-kube-proxy","true","--disable","coredns,servicelb,traefik"]"#;
+    json!({"kind": "Node", "metadata": {"name": name, "annotations": {"k3s.io/node-args": args},
+        "labels": {"node-role.kubernetes.io/control-plane": "true", "kubernetes.io/hostname": name}},
+        "status": {"conditions": [{"type": "Ready", "status": "False", "message": "cni plugin not initialized"}]}})
+}
+
+/// The Lease with which an API server tells that it is alive.
+fn alive(host: &str) -> Value {
+    json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "spec": {"renewTime": "2026-11-23T08:10:00.000000Z"},
+        "metadata": {"name": format!("apiserver-{host}"), "namespace": "kube-system", "labels": {
+            "apiserver.kubernetes.io/identity": "kube-apiserver", "kubernetes.io/hostname": host}}})
+}
+
+#[test]
+fn a_server_without_a_node_is_named() {
+    let with = |objects: Vec<Value>| report(Boot::of("check").without_objects("Node").objects(objects)).1;
+    let both = with(vec![server("one"), alive("one")]);
+    assert_eq!(status_of(&both, "k3s-flannel"), "ok", "{both:#}");
+    let report = with(vec![server("one"), alive("one"), alive("two")]);
+    for rule in ["k3s-flannel", "k3s-network-policy", "k3s-servers", "k3s-bundled"] {
+        assert_eq!(
+            reason(&report, rule),
+            "API server on two has no Node, so how k3s was started there is not known"
+        );
+    }
+}
+
+/// A check where the values of cilium name the API server's address; these names are refused, for a certificate of others.
+fn with_refusals(refused: &[(&str, &str)]) -> Boot {
+    let boot = Boot::of("check");
+    let build = scenario::apps_build(&boot.canaries)
+        .replace("        ipam:\n", "        k8sServiceHost: 10.0.0.99\n        ipam:\n");
+    let build = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build});
+    let accepted = json!({"tool": "kubectl", "args": ["get", "--raw", "/version"], "stdout": "{}"});
+    let refusals = refused.iter().map(|(name, words)| {
+        let name = format!("--tls-server-name={name}");
+        let words =
+            format!("Unable to connect to the server: tls: failed to verify certificate: x509: {words}\n");
+        json!({"tool": "kubectl", "args": ["get", "--raw", "/version", name], "exit": 1, "stderr": words})
+    });
+    refusals.fold(boot.rule(build).rule(accepted), Boot::rule)
+}
+
+const OWN: &str = "kubernetes.default.svc";
+
+#[test]
+fn only_the_api_servers_own_certificate_is_judged() {
+    let address = ("10.0.0.99", "certificate is valid for 10.43.0.1, 127.0.0.1, not 10.0.0.99");
+    let proxy = (OWN, "certificate is valid for proxy.lan, not kubernetes.default.svc");
+    let (_, good) = report(with_refusals(&[]));
+    assert_eq!(status_of(&good, "api-host-cert"), "ok");
+    let (_, wrong) = report(with_refusals(&[address]));
+    assert_eq!((status_of(&wrong, "api-host-cert"), status_of(&wrong, "api-ready")), ("error", "ok"));
+    for refused in [&[proxy][..], &[proxy, address]] {
+        let (_, other) = report(with_refusals(refused));
+        assert_eq!((status_of(&other, "api-host-cert"), status_of(&other, "api-ready")), ("unknown", "ok"));
+        let reason = reason(&other, "api-host-cert");
+        let start = "the kubeconfig leads to a certificate that is not the API server's own: ";
+        assert!(reason.starts_with(start) && reason.contains("valid for proxy.lan"), "{reason}");
+    }
+}
+
+#[test]
+fn without_verification_no_certificate_is_judged() {
+    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: default\n\
+        contexts:\n- name: default\n  context: {cluster: default, user: default}\n\
+        clusters:\n- name: default\n  cluster: {server: \"https://10.0.0.10:6443\", insecure-skip-tls-verify: true}\n\
+        users:\n- name: default\n  user: {token: x}\n";
+    let (ran, report) = report(with_refusals(&[]).file("../kubeconfig", kubeconfig));
+    let expected = "with this kubeconfig, the API server's certificate is not verified";
+    assert_eq!(reason(&report, "api-host-cert"), expected);
+    assert_eq!(status_of(&report, "api-ready"), "ok");
+    assert!(ran.calls_of("kubectl", "--raw").is_empty(), "it would tell nothing");
+}

@@ -1,0 +1,64 @@
+//! What `check` looks at in the shipped repository, in figures.
+
+use serde_json::Value;
+
+use super::world::{Boot, Ran, World};
+
+/// The variables that the shipped values demand.
+const DEMANDED: [&str; 2] = ["FLUX_GIT_URL", "K3S_API_HOST"];
+
+fn report(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", ran.stdout, ran.stderr))
+}
+
+/// The counts of a report: ok, errors, warnings, information, unknown, not applicable.
+fn counts(report: &Value) -> [u64; 6] {
+    let names = ["ok", "errors", "warnings", "infos", "unknown", "not_applicable"];
+    names.map(|name| report["counts"][name].as_u64().unwrap())
+}
+
+/// The checks that could not look, with their reasons.
+fn unknown(report: &Value) -> Vec<(&str, &str)> {
+    let all = report["checks"].as_array().unwrap();
+    let unknown = all.iter().filter(|check| check["status"] == "unknown");
+    unknown.map(|check| (check["id"].as_str().unwrap(), check["reason"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn the_shipped_repository_in_figures() {
+    let world = World::start("figures");
+    let offline = || world.boot(&["check", "--offline", "-o", "json"]);
+    let online = || world.boot(&["check", "-o", "json"]);
+    let unset = |boot: Boot<'_>, names: &[&str]| {
+        report(&names.iter().fold(boot, |boot, name| boot.env_remove(name)).run())
+    };
+
+    let without_charts = report(&offline().run());
+    assert_eq!(counts(&without_charts), [20, 0, 0, 0, 2, 41]);
+    let rules: Vec<_> = unknown(&without_charts).iter().map(|(rule, _)| *rule).collect();
+    assert_eq!(rules, ["charts", "values-keys"]);
+    let whole = report(&online().run());
+    assert_eq!(counts(&whole), [53, 0, 0, 1, 0, 9]);
+    assert_eq!(counts(&report(&offline().run())), [22, 0, 0, 0, 0, 41], "with charts on this machine");
+
+    // What variables decide is unknown, and each is reported once.
+    let open = "a variable that the values need is not set";
+    let without_variables = unset(offline(), &DEMANDED);
+    assert_eq!(counts(&without_variables), [18, 1, 0, 0, 3, 41]);
+    assert_eq!(unknown(&without_variables), [("flux-sync", open), ("api-port", open), ("api-host", open)]);
+    let without_host = unset(online(), &["K3S_API_HOST"]);
+    let errors = without_host["checks"].as_array().unwrap().iter().filter(|check| check["status"] == "error");
+    let errors: Vec<_> = errors.map(|check| check["problems"].to_string()).collect();
+    assert!(errors.len() == 1 && errors[0].contains("K3S_API_HOST"), "{errors:?}");
+    let rendered = "kube-system/cilium cannot be rendered: required variables are not set: K3S_API_HOST";
+    let by_values = ["api-port", "api-host", "api-host-cert", "api-host-roles"].map(|rule| (rule, open));
+    let by_manifests = ["taints", "replicas", "renders", "ownership"].map(|rule| (rule, rendered));
+    let mut expected = [by_values, by_manifests].concat();
+    let mut found = unknown(&without_host);
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    let mut text = world.boot(&["check"]).env_remove("K3S_API_HOST").run().stdout;
+    text.retain(|c| c != '\n');
+    assert_eq!(text.matches("K3S_API_HOST").count(), 3, "the variable, its fix, and one reason: {text}");
+}
