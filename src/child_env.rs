@@ -1,6 +1,7 @@
 //! The environment that the tools get: the user's, less what could lead them elsewhere.
 
 use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
 use std::path::Path;
 
 use crate::env::Env;
@@ -123,20 +124,60 @@ fn ours(
     ours
 }
 
-/// The values of variables whose names say that they are secret, and the credentials of addresses, for the redactor.
+/// The values of variables that hold credentials by their name, and the credentials of addresses, for the redactor. Where a
+/// variable's value came from cannot be known.
 pub fn secrets(env: &Env) -> impl Iterator<Item = &str> {
-    env.iter().filter_map(|(name, value)| {
-        let value = value.to_str()?;
-        if names_a_secret(name) { Some(value) } else { Url::parse(value)?.secret() }
-    })
+    env.iter().filter_map(|(name, value)| secret(name, value.to_str()?))
 }
 
+/// The values of all other variables.
+#[must_use]
+pub fn public_values(env: &Env) -> Vec<String> {
+    let values = env.iter().filter_map(|(name, value)| Some((name, value.to_str()?)));
+    let public = values.filter(|(name, value)| !value.is_empty() && secret(name, value).is_none());
+    public.map(|(_, value)| value.to_owned()).collect()
+}
+
+fn secret<'a>(name: &OsStr, value: &'a str) -> Option<&'a str> {
+    if names_a_secret(name) {
+        Some(value).filter(|value| !is_address(value))
+    } else {
+        Url::parse(value)?.secret()
+    }
+}
+
+/// Whether a variable of this name holds a credential, which is what such names end in: `SECRET_DOMAIN` is a domain, and
+/// `SOPS_AGE_KEY_FILE` a path, which an error has to name.
 fn names_a_secret(name: &OsStr) -> bool {
+    const ENDINGS: [&str; 11] = [
+        "TOKEN",
+        "SECRET",
+        "PASSWORD",
+        "PASSWD",
+        "PASSPHRASE",
+        "AGE_KEY",
+        "API_KEY",
+        "ACCESS_KEY",
+        "PRIVATE_KEY",
+        "SECRET_KEY",
+        "CREDENTIALS",
+    ];
     let name = name.to_string_lossy().to_ascii_uppercase();
-    // A file's path is none: it is what an error has to name.
-    let secret = ["TOKEN", "SECRET", "PASSWORD", "PASSPHRASE", "AGE_KEY", "API_KEY", "PRIVATE_KEY"];
-    secret.iter().any(|word| name.contains(word))
-        && !["_FILE", "_CMD", "_PATH", "_NAME", "PULL_SECRET"].iter().any(|end| name.ends_with(end))
+    !name.ends_with("PULL_SECRET") && ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Whether a text is a path, or the domain of a host: to redact it would hide it in every address and path.
+fn is_address(text: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    let top = text.rsplit('.').next().unwrap_or_default();
+    let is_domain = text.contains('.')
+        && text.split('.').all(is_label)
+        && (2..=24).contains(&top.len())
+        && top.bytes().all(|byte| byte.is_ascii_lowercase());
+    is_domain || text.starts_with('/') || text.starts_with("./") || text.parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -151,9 +192,38 @@ mod tests {
         for name in ["SOPS_AGE_KEY", "GITHUB_TOKEN", "db_password", "AWS_SECRET_ACCESS_KEY"] {
             assert!(names_a_secret(OsStr::new(name)), "{name}");
         }
-        for name in ["SOPS_AGE_KEY_FILE", "PATH", "KUBECONFIG", "FLUX_GIT_PULL_SECRET"] {
+        for name in [
+            "SOPS_AGE_KEY_FILE",
+            "SOPS_AGE_KEY_CMD",
+            "PATH",
+            "KUBECONFIG",
+            "FLUX_GIT_PULL_SECRET",
+            "SECRET_DOMAIN",
+        ] {
             assert!(!names_a_secret(OsStr::new(name)), "{name}");
         }
+    }
+
+    #[test]
+    fn an_address_is_no_secret_whatever_its_variable_is_called() {
+        let vars = [
+            ("SECRET_DOMAIN", "example.org"),
+            ("CLUSTER_SECRET", "example.org"),
+            ("TOKEN_SECRET", "10.0.0.1"),
+            ("GITHUB_TOKEN", "/run/secrets/token"),
+            ("WEBHOOK_TOKEN", "https://hooks.example.org/CANARY-hook"),
+            ("TOKEN_URL", "https://login.example.org/token"),
+            ("DB_PASSWORD", "CANARY-password"),
+            ("JWT_TOKEN", "eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl"),
+            ("HTTPS_PROXY", "http://me:CANARY-proxy@proxy:3128"),
+        ];
+        let env = Env::from_vars(vars, "/nowhere".into());
+        let mut secret: Vec<_> = secrets(&env).collect();
+        secret.sort_unstable();
+        let hook = "https://hooks.example.org/CANARY-hook";
+        assert_eq!(secret, ["CANARY-password", "CANARY-proxy", "eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl", hook]);
+        let public = public_values(&env);
+        assert!(public.contains(&"example.org".to_owned()) && public.len() == 5, "{public:?}");
     }
 
     #[test]

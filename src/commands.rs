@@ -94,5 +94,6 @@ fn toolbox(
         clock: Clock::new(settings.timeout),
         request_timeout: settings.request_timeout,
         api: Api::new(scratch.path()),
+        public_variables: child_env::public_values(env),
     })
 }

@@ -5,10 +5,12 @@
 
 mod builds;
 mod cluster;
+mod evaluate;
 mod files;
 mod git;
 mod mended;
 mod renders;
+mod secret_values;
 mod secrets;
 mod standing;
 
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub use self::files::{Files, files, files_for_looking};
+use self::secret_values::PlainTexts;
 pub use self::standing::{Named, Snapshot, locks, standing};
 use crate::charts::ChartStore;
 use crate::check::{Facts, Finding, Findings, Severity, versions};
@@ -106,7 +109,15 @@ pub async fn gather(
         )
     })
     .await;
-    let (versions, builds, secrets, git, mut api) = (versions?, builds?, secrets?, git?, api?);
+    let (versions, mut builds, secrets, git, mut api) = (versions?, builds?, secrets?, git?, api?);
+    let plain = PlainTexts {
+        root: &settings.root,
+        tracked: &git.tracked,
+        age_key: &settings.age_key,
+        variables: &tools.public_variables,
+    };
+    // Before anything of them can be printed.
+    secret_values::mark(&mut builds, &plain, redactor);
 
     let mut problems = Findings(files.problems);
     problems.0.append(&mut api.problems);
@@ -122,7 +133,7 @@ pub async fn gather(
             .filter(|build| !build.missing.is_empty())
             .map(|build| (build.helmfile.path.clone(), build.missing.clone()))
             .collect(),
-        demands_variables: files.helmfiles.iter().any(|state| state.demands_variables),
+        demands_variables: files.helmfiles.iter().any(|state| state.sources.required_variables),
         app_folders: repository::app_folders(&settings.root).count(),
         scripts: files.scripts,
     };

@@ -233,7 +233,7 @@ mod tests {
         let text = format!(
             "releases:\n- {{name: flux-instance, namespace: flux-system, chart: c, values: [{{instance: {{sync: {{url: '{url}'}}}}}}]}}\n"
         );
-        let releases = parse(text.as_bytes(), "default").unwrap();
+        let releases = parse(text.as_bytes(), "default").unwrap().releases;
         let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
         Desired { helmfiles: vec![helmfile], ..Desired::default() }
     }

@@ -28,6 +28,9 @@ pub struct Synced {
     pub chart: String,
     /// Its objects (see [`crate::observed::standing::stamp`]), in the order of the manifest.
     pub objects: String,
+    /// Whether some of its values were decrypted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret_values: bool,
 }
 
 /// An operation that was begun.
@@ -44,6 +47,9 @@ pub struct Operation {
     /// The chart (see [`crate::charts::digest`]), if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<String>,
+    /// Whether some of its values were decrypted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret_values: bool,
 }
 
 impl Notes {
@@ -79,6 +85,13 @@ impl Notes {
         synced.or_else(|| self.operation(release, revision)?.chart.as_ref())
     }
 
+    /// Whether some of the values of a release at this revision were decrypted.
+    #[must_use]
+    pub fn had_secret_values(&self, release: &str, revision: u64) -> bool {
+        self.synced(release, revision).is_some_and(|noted| noted.secret_values)
+            || self.operation(release, revision).is_some_and(|operation| operation.secret_values)
+    }
+
     /// The operation that led to this revision of a release.
     #[must_use]
     pub fn operation(&self, release: &str, revision: u64) -> Option<&Operation> {
@@ -92,9 +105,17 @@ mod tests {
 
     #[test]
     fn notes_are_read_as_they_were_written() {
-        let synced = Synced { revision: 3, chart: "c".to_owned(), objects: "o".to_owned() };
+        let synced =
+            Synced { revision: 3, chart: "c".to_owned(), objects: "o".to_owned(), ..Synced::default() };
         let chart = Some("new".to_owned());
-        let operation = Operation { run: "r".to_owned(), after: 3, began: 1, timeout: 900, chart };
+        let operation = Operation {
+            run: "r".to_owned(),
+            after: 3,
+            began: 1,
+            timeout: 900,
+            chart,
+            ..Operation::default()
+        };
         let notes = Notes {
             releases: [("n/r".to_owned(), synced.clone())].into(),
             operations: [("n/r".to_owned(), operation.clone())].into(),

@@ -390,7 +390,8 @@ mod tests {
             Ok(vec![Stored { namespace: "x".to_owned(), name: "old".to_owned(), ..Stored::default() }]);
         let releases =
             parse(b"releases:\n- {name: old, namespace: x, chart: c, installed: false}\n", "default")
-                .unwrap();
+                .unwrap()
+                .releases;
         let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
         let desired = Desired { helmfiles: vec![helmfile], ..desired(Vec::new()) };
         let messages: Vec<_> = planned(&desired, &stands, &Wishes::default())
@@ -405,7 +406,7 @@ mod tests {
     fn chain() -> Desired {
         let text = b"releases:\n- {name: a, namespace: n, chart: c}\n- {name: b, namespace: n, chart: c, needs: [n/a]}\n\
             - {name: c, namespace: n, chart: c, needs: [context/n/b]}\n";
-        let releases = parse(text, "default").unwrap();
+        let releases = parse(text, "default").unwrap().releases;
         let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
         Desired { helmfiles: vec![helmfile], ..Desired::default() }
     }

@@ -165,8 +165,13 @@ mod tests {
     use crate::observed::cluster::{LEASE, Lease};
 
     fn live(holder: &str, fate: Option<Fate>) -> Live {
-        let operation =
-            Operation { run: "host/x".to_owned(), after: 1, began: 1000, timeout: 900, chart: None };
+        let operation = Operation {
+            run: "host/x".to_owned(),
+            after: 1,
+            began: 1000,
+            timeout: 900,
+            ..Operation::default()
+        };
         let mut live = Live {
             notes: Notes { operations: [("n/r".to_owned(), operation)].into(), ..Notes::default() },
             runs: fate.map(|fate| ("host/x".to_owned(), fate)).into_iter().collect(),
@@ -267,7 +272,7 @@ mod tests {
                 let stored =
                     Stored { namespace: "n".to_owned(), name: "r".to_owned(), status: "pending-upgrade".to_owned(), revision: 2, modified, ..Stored::default() };
                 let mut live = live("other", Some(Fate::Elsewhere));
-                live.notes.operations.values_mut().for_each(|one| *one = Operation { run: run.clone(), after: 1, began, timeout, chart: None });
+                live.notes.operations.values_mut().for_each(|one| *one = Operation { run: run.clone(), after: 1, began, timeout, ..Operation::default() });
                 live.claims = Ok(Claims::default());
                 live.releases = Ok(vec![stored]);
                 for one in judge(&live, Duration::from_mins(15), force, UNIX_EPOCH + Duration::from_secs(now)).unwrap() {

@@ -28,6 +28,22 @@ struct Inner {
     matcher: Option<AhoCorasick>,
 }
 
+/// A text as Go's `%q` and JSON write it between quotes.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\t', "\\t")
+}
+
+/// A text in base64 of something longer: as it begins at each of the three places of a group, less the characters that
+/// depend on what stands before or after it.
+fn inside_base64(text: &str) -> impl Iterator<Item = String> + '_ {
+    (0..3).map(|shift| {
+        let bytes = [&[0; 3][..shift], text.as_bytes()].concat();
+        let whole = bytes.len() / 3 * 3;
+        let encoded = STANDARD.encode(&bytes[..whole]);
+        encoded.get([0, 2, 3][shift]..).unwrap_or_default().to_owned()
+    })
+}
+
 impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Redactor")
@@ -35,15 +51,17 @@ impl std::fmt::Debug for Redactor {
 }
 
 impl Redactor {
-    /// From now on, hides these values, each line of a value of several lines, and their base64.
+    /// From now on, hides these values, each line of a value of several lines, and their base64 and escaped forms.
     pub fn add<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) {
         let Ok(mut inner) = self.inner.write() else { return };
         let before = inner.patterns.len();
-        for secret in secrets {
-            let encoded = [STANDARD.encode(secret), STANDARD.encode(secret.trim_end())];
-            for pattern in secret.lines().map(str::trim).chain(encoded.iter().map(String::as_str)) {
-                if pattern.len() >= SHORTEST && inner.known.insert(pattern.to_owned()) {
-                    inner.patterns.push(pattern.to_owned());
+        for secret in secrets.into_iter().filter(|secret| secret.len() >= SHORTEST) {
+            let whole = [STANDARD.encode(secret), STANDARD.encode(secret.trim_end())];
+            let lines = secret.lines().map(str::trim).filter(|line| line.len() >= SHORTEST);
+            let forms = lines.flat_map(|line| [line.to_owned(), escaped(line)]);
+            for pattern in forms.chain(whole).chain(inside_base64(secret.trim_end())) {
+                if pattern.len() >= SHORTEST && inner.known.insert(pattern.clone()) {
+                    inner.patterns.push(pattern);
                 }
             }
         }

@@ -79,6 +79,8 @@ pub struct Toolbox {
     pub request_timeout: Duration,
     /// The way to the API server.
     pub api: Api,
+    /// The values of the user's variables that are no secrets.
+    pub public_variables: Vec<String>,
 }
 
 /// Why a tool failed, in its own words: its last line, for the ones before it are often noise.

@@ -25,6 +25,12 @@ impl<'a> Url<'a> {
         Some(Self { scheme, user: at.map(|at| &rest[..at]), rest: at.map_or(rest, |at| &rest[at + 1..]) })
     }
 
+    /// Whether something stands before the host.
+    #[must_use]
+    pub fn has_user(self) -> bool {
+        self.user.is_some()
+    }
+
     /// The password, or a token alone. The user of other schemes than HTTP is none: `ssh://git@host`.
     #[must_use]
     pub fn secret(self) -> Option<&'a str> {

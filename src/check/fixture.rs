@@ -40,7 +40,7 @@ impl World {
     /// Adds a helmfile.
     pub(crate) fn add(&mut self, kind: Kind, releases: &str) {
         let path = PathBuf::from(format!("/repository/bootstrap/helmfile.d/{}.yaml", kind.stage().name()));
-        let releases = parse(format!("releases:\n{releases}").as_bytes(), "default").unwrap();
+        let releases = parse(format!("releases:\n{releases}").as_bytes(), "default").unwrap().releases;
         self.desired.helmfiles.push(Helmfile { kind, path, releases, needs_identities: false });
     }
 
@@ -53,7 +53,8 @@ impl World {
         };
         for (kind, file) in [(Kind::Crds, "00-crds.yaml"), (Kind::Apps, "01-apps.yaml")] {
             let text = std::fs::read_to_string(root().join("bootstrap/helmfile.d").join(file)).unwrap();
-            let mut releases = parse(text.replace("values:", "unread:").as_bytes(), "default").unwrap();
+            let mut releases =
+                parse(text.replace("values:", "unread:").as_bytes(), "default").unwrap().releases;
             for release in &mut releases {
                 release.values = vec![serde_yaml::from_str(&shipped_values(&release.name)).unwrap()];
             }

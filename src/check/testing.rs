@@ -56,6 +56,7 @@ impl World {
             path: format!("/repository/bootstrap/helmfile.d/{name}").into(),
             releases: parse(text.as_bytes(), "default")
                 .unwrap()
+                .releases
                 .into_iter()
                 .map(with_shipped_values)
                 .collect(),

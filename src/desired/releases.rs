@@ -9,6 +9,7 @@ use serde_yaml::Value;
 use crate::yaml::{self, PRINTED};
 
 /// A release of a helmfile. Has no `Debug`: its values may hold secrets.
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct Release {
     /// Its namespace: that of the helmfile, else that of the kubeconfig's context, as Helm takes it.
     pub namespace: String,
@@ -34,6 +35,8 @@ pub struct Release {
     pub repository: Option<String>,
     /// The context that it asks for, if any.
     pub kube_context: Option<String>,
+    /// Whether some of its values were decrypted or printed by a program, so that none is shown.
+    pub has_secret_values: bool,
     /// What of helmfile's own it uses that changes what is installed, so that chart and values do not tell it.
     pub unsafe_features: Vec<String>,
 }
@@ -203,15 +206,24 @@ struct Raw {
     others: BTreeMap<String, Value>,
 }
 
+/// What `helmfile build --embed-values` prints. Has no `Debug`: values may hold secrets.
+#[derive(Default)]
+pub struct Built {
+    /// The releases of all state files.
+    pub releases: Vec<Release>,
+    /// The values of the environments.
+    pub environments: Vec<Value>,
+}
+
 /// Reads what `helmfile build --embed-values` printed: a document for each state file, with its top-level `namespace`
 /// applied. Releases without a namespace are in `default_namespace`, that of the kubeconfig's context.
 ///
 /// # Errors
 ///
 /// Where the output differs from what helmfile 1.7 prints; never tells a value.
-pub fn parse(output: &[u8], default_namespace: &str) -> Result<Vec<Release>, String> {
+pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
     let text = std::str::from_utf8(output).map_err(|_| "not UTF-8".to_owned())?;
-    let mut releases = Vec::new();
+    let mut built = Built::default();
     for document in yaml::documents::<Option<State>>(text, PRINTED) {
         let document = document.map_err(|trouble| trouble.quiet("not the state that helmfile 1.7 prints"));
         let Some(State { repositories, releases: raw, defaults, environment }) = document? else {
@@ -223,7 +235,7 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Vec<Release>, Str
             }
             let names_namespace = !raw.namespace.is_empty();
             let namespace = if names_namespace { raw.namespace } else { default_namespace.to_owned() };
-            releases.push(Release {
+            built.releases.push(Release {
                 names_namespace,
                 needs: raw.needs.iter().map(|need| needed(need, &namespace)).collect(),
                 namespace,
@@ -234,13 +246,15 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Vec<Release>, Str
                 values: raw.values,
                 installed: raw.installed.unwrap_or(true),
                 left_out: false,
+                has_secret_values: false,
                 timeout: raw.timeout.or(Some(defaults.timeout).filter(|timeout| *timeout > 0)),
                 kube_context: raw.kube_context.or_else(|| defaults.kube_context.clone()),
                 unsafe_features: unsafe_features(&raw.others, &defaults.others),
             });
         }
+        built.environments.push(environment);
     }
-    Ok(releases)
+    Ok(built)
 }
 
 /// What a release needs, as `namespace/name`. In full it is `context/namespace/name`, and without a namespace it is in the
@@ -292,7 +306,7 @@ mod tests {
     fn a_release_without_a_namespace_is_in_that_of_the_context() {
         let text = "releases:\n- {name: a, namespace: x, chart: c}\n- {name: a, chart: c, needs: [b]}\n- {name: b, chart: c}\n\
                     - {name: c, namespace: y, chart: c}\n";
-        let releases = parse(text.as_bytes(), "media").unwrap();
+        let releases = parse(text.as_bytes(), "media").unwrap().releases;
         let ids: Vec<_> = releases.iter().map(Release::id).collect();
         assert_eq!(ids, ["x/a", "media/a", "media/b", "y/c"]);
         assert_eq!(releases[1].needs, ["media/b"]);
@@ -311,7 +325,7 @@ mod tests {
 
     #[test]
     fn releases_are_read() {
-        let releases = parse(BUILD.as_bytes(), "default").unwrap();
+        let releases = parse(BUILD.as_bytes(), "default").unwrap().releases;
         let ids: Vec<_> = releases.iter().map(Release::id).collect();
         assert_eq!(
             ids,
@@ -336,7 +350,7 @@ mod tests {
     fn charts_of_repositories_know_where_they_come_from() {
         let text = "repositories:\n- {name: a, url: 'https://a'}\n- {name: r, url: r.io, oci: true}\nreleases:\n\
             - {name: x, chart: a/x}\n- {name: y, chart: r/y}\n- {name: z, chart: ./a/z}\n";
-        let releases = parse(text.as_bytes(), "default").unwrap();
+        let releases = parse(text.as_bytes(), "default").unwrap().releases;
         let found: Vec<_> = releases.iter().map(|release| release.repository.as_deref()).collect();
         assert_eq!(found, [Some("https://a"), None, None]);
     }
@@ -357,7 +371,7 @@ mod tests {
             [{"name":"a","namespace":"b","chart":"a/c","version":"1","needs":["x"],"values":[{"k":{"l":1}}],"installed":true,"condition":"f.enabled","timeout":1}]}"#)) {
             _ = parse(&output, "default");
             _ = parse(near.as_bytes(), "default");
-            for release in parse(odd.to_string().as_bytes(), "default").into_iter().flatten() {
+            for release in parse(odd.to_string().as_bytes(), "default").unwrap_or_default().releases {
                 _ = (release.id(), release.merged(), release.text(&["k", "l"]), release.chart_name().len());
             }
         }

@@ -1,11 +1,15 @@
 //! What can be told of a state file by reading it, before helmfile does: helmfile runs `prepare` hooks and `exec`
 //! even for commands that only read.
 
+mod text;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
+use self::text::runs_programs;
+pub use self::text::{ValueSources, refers_to_secrets};
 use super::Kind;
 use crate::charts::ChartRef;
 use crate::check::Finding;
@@ -20,7 +24,6 @@ const MOST: usize = 256;
 
 /// A state file that was read.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is found out by itself")]
 pub struct StateFile {
     /// Which of the two it is.
     pub kind: Kind,
@@ -30,10 +33,8 @@ pub struct StateFile {
     pub charts: Vec<ChartRef>,
     /// Those among them of releases that may be left out: by a condition, or `installed`.
     pub optional: BTreeSet<ChartRef>,
-    /// Whether it may refer to encrypted files.
-    pub needs_identities: bool,
-    /// Whether its templates demand variables.
-    pub demands_variables: bool,
+    /// Where its values may come from.
+    pub sources: ValueSources,
     /// Whether helmfile cannot read it, or must not.
     pub broken: bool,
     /// Paths of values files that lead nowhere, each with one that leads to the file that is meant.
@@ -55,30 +56,16 @@ pub fn read(
 ) -> (StateFile, Vec<Finding>) {
     let mut scan = Scan { allow_hooks, left: MOST, ..Scan::default() };
     scan.state(path, DEEPEST);
-    let Scan { findings, charts, optional, needs_identities, demands_variables, .. } = scan;
-    let Scan { broken, mends, releases, partial, .. } = scan;
+    let Scan { findings, charts, optional, sources, broken, mends, releases, partial, .. } = scan;
     let path = path.to_owned();
     let releases = releases.into_iter();
     let releases = releases
         .map(|(namespace, name)| (namespace.unwrap_or_else(|| default_namespace.to_owned()), name))
         .collect();
-    let state = StateFile {
-        kind,
-        path,
-        charts,
-        optional,
-        needs_identities,
-        demands_variables,
-        broken,
-        mends,
-        releases,
-        partial,
-    };
-    (state, findings)
+    (StateFile { kind, path, charts, optional, sources, broken, mends, releases, partial }, findings)
 }
 
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "one is asked for, the others are found out one by one")]
 struct Scan {
     allow_hooks: bool,
     /// How many more files are read.
@@ -86,8 +73,7 @@ struct Scan {
     findings: Vec<Finding>,
     charts: Vec<ChartRef>,
     optional: BTreeSet<ChartRef>,
-    needs_identities: bool,
-    demands_variables: bool,
+    sources: ValueSources,
     broken: bool,
     mends: Vec<(String, String)>,
     /// Namespace, if it is named, and name.
@@ -127,9 +113,8 @@ impl Scan {
                 return;
             }
         };
-        self.needs_identities |= refers_to_encrypted(&text) || text.contains("secrets:");
-        self.demands_variables |= text.contains("requiredEnv");
-        if !self.allow_hooks && actions(&text).any(runs_programs) {
+        self.sources.add_helmfile(&text);
+        if !self.allow_hooks && runs_programs(&text) {
             self.refuse(path, "exec");
         }
         if path.extension().is_some_and(|extension| extension == "gotmpl") {
@@ -140,6 +125,8 @@ impl Scan {
                 self.refuse(path, "a `prepare` hook");
             }
             self.partial |= text.contains("releases:");
+            // Nor is it known which values files it names.
+            self.sources.files = true;
             return;
         }
         for document in yaml::documents::<Value>(&text, WRITTEN) {
@@ -191,6 +178,14 @@ impl Scan {
         if let Some(namespace) = document.get("namespace").and_then(Value::as_str) {
             self.namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
         }
+        let environments = document.get("environments").and_then(Value::as_mapping).into_iter().flatten();
+        let values = environments.flat_map(|(_, environment)| sequence(environment, "values"));
+        for file in values.filter_map(Value::as_str).filter(|file| is_local(file)) {
+            // One that is not there is helmfile's to report.
+            if let Ok(text) = files::text(&folder.join(file), files::LARGEST) {
+                self.sources.add_values(&text);
+            }
+        }
         for release in releases() {
             self.release(path, folder, document, release);
         }
@@ -237,10 +232,7 @@ impl Scan {
             let place = folder.join(file);
             if place.exists() {
                 match files::text(&place, files::LARGEST) {
-                    Ok(text) => {
-                        self.needs_identities |= refers_to_encrypted(&text);
-                        self.demands_variables |= text.contains("requiredEnv");
-                    }
+                    Ok(text) => self.sources.add_values(&text),
                     Err(error) => {
                         let finding = Finding::error("helmfile", "Values file cannot be read");
                         let finding = finding.with("helmfile", path.display());
@@ -259,11 +251,6 @@ impl Scan {
             }
         }
     }
-}
-
-/// helmfile decrypts such references itself (vals), with the user's identities.
-fn refers_to_encrypted(text: &str) -> bool {
-    ["ref+sops", "fetchSecretValue", "expandSecretRefs"].iter().any(|word| text.contains(word))
 }
 
 /// The finding for a values file that is not there.
@@ -312,17 +299,6 @@ fn sequence<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> 
 /// A path of a file on this machine, without wildcards and templates.
 fn is_local(path: &str) -> bool {
     !path.contains("://") && !path.contains("::") && !path.contains("{{") && !path.contains(['*', '?', '['])
-}
-
-/// What stands between `{{` and `}}`.
-fn actions(text: &str) -> impl Iterator<Item = &str> {
-    text.split("{{").skip(1).filter_map(|rest| rest.split("}}").next())
-}
-
-fn runs_programs(action: &str) -> bool {
-    let comment = action.trim_start_matches('-').trim_start().starts_with("/*");
-    let mut words = action.split(|c: char| !c.is_alphanumeric() && c != '_');
-    !comment && words.any(|word| matches!(word, "exec" | "envExec"))
 }
 
 #[cfg(test)]
@@ -418,7 +394,7 @@ mod tests {
         let chart = |name: &str| ChartRef { chart: format!("oci://x/{name}"), version: "1.0.0".to_owned() };
         assert_eq!(state.charts, [chart("a"), chart("d"), chart("e")]);
         assert_eq!(state.optional, BTreeSet::from([chart("d"), chart("e")]));
-        assert!(!state.needs_identities);
+        assert_eq!(state.sources, ValueSources::default());
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde_yaml::Value;
 
 use super::mended;
 use crate::again::Again;
 use crate::charts::{self, ChartRef, ChartStore};
 use crate::check::Finding;
 use crate::desired::chart::Chart;
-use crate::desired::releases::{self, Release};
+use crate::desired::releases::{self, Built, Release};
 use crate::desired::state_file::{self, StateFile};
 use crate::desired::{Helmfile, STAND_IN};
 use crate::diagnose::known::find;
@@ -41,6 +42,10 @@ pub(super) struct Build {
     pub(super) is_read: bool,
     /// Variables that its templates demand and that are not set.
     pub(super) missing: Vec<String>,
+    /// Whether its values may be secret (see [`super::secret_values`]).
+    pub(super) has_secret_values: bool,
+    /// The values of its environments.
+    pub(super) environments: Vec<Value>,
     pub(super) problems: Vec<Finding>,
 }
 
@@ -79,10 +84,12 @@ impl Place<'_> {
                 kind: state.kind,
                 path: state.path.clone(),
                 releases: Vec::new(),
-                needs_identities: state.needs_identities,
+                needs_identities: state.sources.identities,
             },
             is_read: false,
             missing: Vec::new(),
+            has_secret_values: state.sources.secrets,
+            environments: Vec::new(),
             problems: Vec::new(),
         };
         if state.broken {
@@ -121,12 +128,16 @@ impl Place<'_> {
         if let Some((output, whole)) = read? {
             all_charts = whole;
             match releases::parse(&output, &self.tools.target.namespace) {
-                Ok(mut parsed) => {
-                    for release in &mut parsed {
+                Ok(Built { mut releases, environments }) => {
+                    for release in &mut releases {
                         release.left_out = names(&self.settings.wishes.skip_releases, &release.id());
                     }
-                    build.helmfile.releases = parsed;
+                    build.helmfile.releases = releases;
+                    build.environments = environments;
                     build.is_read = true;
+                    if build.has_secret_values {
+                        self.evaluate(state, &mut build).await?;
+                    }
                 }
                 Err(place) => build.problems.push(
                     Finding::error("helmfile", "Helmfile's state cannot be read")
@@ -249,7 +260,7 @@ impl Place<'_> {
         let mut variables = BTreeMap::new();
         let mut charts: BTreeSet<ChartRef> = BTreeSet::new();
         for _ in 0..MOST_ROUNDS {
-            let identities = state.needs_identities;
+            let identities = state.sources.identities;
             let offline = self.settings.offline;
             match self.tools.helmfile_build(path, staging, identities, &variables, offline).await? {
                 Ok(output) => {
@@ -414,7 +425,7 @@ fn other_context(release: &Release, context: &str) -> Option<Finding> {
     Some(finding.with("release", release.id()).with("kubeContext", asked).with("context", context))
 }
 
-fn build_finding(state: &StateFile, error: BuildError) -> Finding {
+pub(super) fn build_finding(state: &StateFile, error: BuildError) -> Finding {
     let folder = state.path.parent().unwrap_or(&state.path);
     match error {
         BuildError::MissingVariable(name) => missing_env(&[&name]),

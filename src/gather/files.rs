@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::check::{Finding, Findings};
 use crate::desired::state_file::{self, StateFile};
 use crate::desired::{AgeKey, objects, repository};
-use crate::files::LARGEST;
+use crate::files::{Entry, LARGEST};
 use crate::observed::Program;
 use crate::process::find_program;
 use crate::redact::Redactor;
@@ -175,11 +175,24 @@ fn helmfiles(settings: &Settings, namespace: &str, findings: &mut Findings) -> V
         }
     };
     let read = |(kind, path): (_, PathBuf)| {
-        let (state, problems) = state_file::read(kind, &path, settings.allow_hooks, namespace);
+        let (mut state, problems) = state_file::read(kind, &path, settings.allow_hooks, namespace);
         findings.0.extend(problems);
+        if state.sources.files && !state.sources.secrets && has_references(&settings.root) {
+            state.sources.add_secrets();
+        }
         state
     };
     found.into_iter().map(read).collect()
+}
+
+/// Whether any file of the repository has references that helmfile resolves: a template may read it by a path that is not
+/// known before it is rendered.
+fn has_references(root: &Path) -> bool {
+    let enters = |entry: &Entry| entry.name() != ".git" && entry.name() != "node_modules";
+    files::walk(root, enters)
+        .filter(|entry| entry.kind.is_file())
+        .filter_map(|entry| files::text(&entry.path, LARGEST).ok())
+        .any(|text| state_file::refers_to_secrets(&text))
 }
 
 fn age_key(

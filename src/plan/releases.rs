@@ -25,6 +25,8 @@ pub struct ReleasePlan {
     pub to: ChartVersion,
     /// The values that differ.
     pub values: Vec<ValueChange>,
+    /// Whether some of its values are or were secret, so that only their paths are shown.
+    pub has_secret_values: bool,
     /// Over what helm goes that would stop it.
     pub over: Over,
 }
@@ -146,7 +148,9 @@ pub fn plan(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) 
         fields: names(&wishes.fix_drift, &id) && record.is_some_and(|record| record.server_side),
         owners: wishes.takes(&id) && owners.any(|object| object.release == id),
     };
-    ReleasePlan { id, action, from, to, values, over }
+    let was_secret = record.is_some_and(|record| live.notes.had_secret_values(&id, record.stored.revision));
+    let has_secret_values = release.has_secret_values || was_secret;
+    ReleasePlan { id, action, from, to, values, has_secret_values, over }
 }
 
 fn wanted(release: &Release, desired: &Desired) -> ChartVersion {
@@ -410,6 +414,7 @@ mod tests {
     fn release() -> Release {
         parse(b"releases:\n- {name: r, namespace: n, chart: 'oci://x/c', version: 1.0.0, values: [{a: {b: 1}}]}\n", "default")
             .unwrap()
+            .releases
             .remove(0)
     }
 
@@ -595,7 +600,7 @@ mod tests {
         assert_eq!(among(2), ReleaseAction::LeaveTo("Kustomization x/x".to_owned()));
         assert_eq!(among(3), ReleaseAction::Keep, "a rule tells of the others");
         let text = "releases:\n- {name: f, namespace: n, chart: 'oci://x/flux-operator'}\n";
-        let flux = parse(text.as_bytes(), "default").unwrap().remove(0);
+        let flux = parse(text.as_bytes(), "default").unwrap().releases.remove(0);
         let mut alone = live();
         alone.claims = Ok(Claims { controllers: true, ..Claims::default() });
         let decided = action(&flux, &Desired::default(), &alone, &Wishes::default());

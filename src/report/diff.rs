@@ -98,12 +98,15 @@ pub struct ReleaseDiff {
 pub struct ValueDiff {
     /// Where, as in `operator.replicas`.
     pub path: String,
-    /// What is installed; `[hidden]` where the key looks like that of a secret.
+    /// What is installed; `[redacted]` where it may be secret. Not there for releases with decrypted values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub old: Option<Value>,
     /// What is wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub new: Option<Value>,
+    /// Whether neither is shown.
+    #[serde(rename = "hidden", skip_serializing_if = "std::ops::Not::not")]
+    pub is_hidden: bool,
 }
 
 /// An object of a release.
@@ -122,9 +125,6 @@ pub struct ManifestDiff {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
-
-/// What stands in the place of a value that may be secret.
-const HIDDEN: &str = "[hidden]";
 
 /// Whether what stands at this path may be secret, by its words.
 fn may_be_secret(path: &str) -> bool {
@@ -151,7 +151,7 @@ fn shown(path: &str, value: &Value, redactor: &Redactor) -> Value {
     let names_one = ["secretname", "pullsecret", "existingsecret", "secretref", "secretsname"];
     let key = path.rsplit('.').next().unwrap_or(path).to_lowercase();
     if may_be_secret(path) && !names_one.iter().any(|name| key.ends_with(name)) && !value.is_boolean() {
-        return HIDDEN.into();
+        return REDACTED.into();
     }
     match value {
         Value::Object(map) => {
@@ -163,7 +163,7 @@ fn shown(path: &str, value: &Value, redactor: &Redactor) -> Value {
         Value::Array(items) => Value::Array(items.iter().map(|item| shown(path, item, redactor)).collect()),
         Value::String(text) => {
             let clean = redactor.apply(text);
-            if clean.contains(REDACTED) { HIDDEN.into() } else { Value::String(without_credentials(text)) }
+            if clean.contains(REDACTED) { REDACTED.into() } else { Value::String(without_credentials(text)) }
         }
         other => other.clone(),
     }
@@ -172,7 +172,7 @@ fn shown(path: &str, value: &Value, redactor: &Redactor) -> Value {
 /// An address is told without its credentials, and so that it can be seen that there are some.
 fn without_credentials(text: &str) -> String {
     match Url::parse(text) {
-        Some(url) if url.secret().is_some() => format!("{}://{HIDDEN}@{}", url.scheme, url.rest),
+        Some(url) if url.secret().is_some() => format!("{}://{REDACTED}@{}", url.scheme, url.rest),
         _ => text.to_owned(),
     }
 }
@@ -180,7 +180,12 @@ fn without_credentials(text: &str) -> String {
 impl ValueDiff {
     fn new(change: &ValueChange, redactor: &Redactor) -> Self {
         let show = |value: &Option<Value>| value.as_ref().map(|value| shown(&change.path, value, redactor));
-        Self { path: change.path.clone(), old: show(&change.old), new: show(&change.new) }
+        Self { path: change.path.clone(), old: show(&change.old), new: show(&change.new), is_hidden: false }
+    }
+
+    /// The path alone.
+    fn path_of(change: &ValueChange) -> Self {
+        Self { path: change.path.clone(), old: None, new: None, is_hidden: true }
     }
 }
 
@@ -197,6 +202,9 @@ impl ReleaseDiff {
             ReleaseAction::Newer | ReleaseAction::LeaveTo(_) | ReleaseAction::Skip(_) => "skip",
         };
         let values = if plan.action.syncs() { plan.values.as_slice() } else { &[] };
+        let shown = |change| {
+            if plan.has_secret_values { ValueDiff::path_of(change) } else { ValueDiff::new(change, redactor) }
+        };
         Self {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
@@ -205,31 +213,26 @@ impl ReleaseDiff {
             chart: plan.to.chart.clone(),
             old_version: plan.from.as_ref().map(|from| from.version.clone()),
             new_version: plan.to.version.clone(),
-            values: values.iter().map(|change| ValueDiff::new(change, redactor)).collect(),
+            values: values.iter().map(shown).collect(),
         }
     }
 }
 
 impl ManifestDiff {
-    fn new(diff: &ObjectDiff, redactor: &Redactor) -> Self {
+    fn new(diff: &ObjectDiff, hidden: bool, redactor: &Redactor) -> Self {
         let (action, fields, reason) = match &diff.change {
             ObjectChange::Create => ("create", &[][..], None),
             ObjectChange::Change(fields) => ("change", fields.as_slice(), None),
             ObjectChange::Unknown(reason) => ("unknown", &[][..], Some(redactor.apply(reason).into_owned())),
         };
-        let fields = fields.iter().map(|change| {
-            let mut shown = ValueDiff::new(change, redactor);
-            if diff.secret {
-                shown.old = shown.old.map(|_| HIDDEN.into());
-                shown.new = shown.new.map(|_| HIDDEN.into());
-            }
-            shown
-        });
+        let hidden = hidden || diff.secret;
+        let shown =
+            |change| if hidden { ValueDiff::path_of(change) } else { ValueDiff::new(change, redactor) };
         Self {
             release: diff.release.clone(),
             object: diff.object.clone(),
             action,
-            fields: fields.collect(),
+            fields: fields.iter().map(shown).collect(),
             reason,
         }
     }
@@ -265,8 +268,12 @@ impl DiffReport {
             namespaces: namespaces.collect(),
             objects: objects.collect(),
             releases: plan.releases().map(|release| ReleaseDiff::new(release, redactor)).collect(),
-            manifests: manifests
-                .map(|all| all.iter().map(|diff| ManifestDiff::new(diff, redactor)).collect()),
+            manifests: manifests.map(|all| {
+                let hidden = |diff: &ObjectDiff| {
+                    plan.releases().any(|release| release.id == diff.release && release.has_secret_values)
+                };
+                all.iter().map(|diff| ManifestDiff::new(diff, hidden(diff), redactor)).collect()
+            }),
             ..Self::default()
         }
     }
@@ -336,6 +343,9 @@ impl ReleaseDiff {
 
 impl ValueDiff {
     fn line(&self) -> String {
+        if self.is_hidden {
+            return self.path.clone();
+        }
         let show =
             |value: &Option<Value>| value.as_ref().map_or_else(|| "(not set)".to_owned(), Value::to_string);
         format!("{}: {} → {}", self.path, cut(&show(&self.old)), cut(&show(&self.new)))
@@ -386,12 +396,12 @@ mod tests {
         let redactor = Redactor::default();
         redactor.add(["CANARY-known"]);
         let cases = [
-            ("db.password", json!("CANARY"), json!(HIDDEN)),
-            ("a", json!({"apiToken": "CANARY", "b": 1}), json!({"apiToken": HIDDEN, "b": 1})),
-            ("env", json!(["x=CANARY-known"]), json!([HIDDEN])),
+            ("db.password", json!("CANARY"), json!(REDACTED)),
+            ("a", json!({"apiToken": "CANARY", "b": 1}), json!({"apiToken": REDACTED, "b": 1})),
+            ("env", json!(["x=CANARY-known"]), json!([REDACTED])),
             ("instance.sync.pullSecret", json!("github"), json!("github")),
             ("secret.create", json!(true), json!(true)),
-            ("url", json!("https://me:CANARY@host/x"), json!("https://[hidden]@host/x")),
+            ("url", json!("https://me:CANARY@host/x"), json!("https://[redacted]@host/x")),
             ("url", json!("ssh://git@host/x"), json!("ssh://git@host/x")),
             ("replicas", json!(2), json!(2)),
         ];

@@ -48,7 +48,9 @@ pub fn before(plan: &Plan, desired: &Desired, live: &Live, longest: Duration, no
     let (run, began) = (Identity::own().to_string(), seconds(now));
     notes.operations.extend(ids(plan).map(|id| {
         let after = stored.get(id).copied().unwrap_or_default();
-        (id.to_owned(), Operation { run: run.clone(), after, began, timeout: longest(id), chart: chart(id) })
+        let secret_values = plan.releases().any(|release| release.id == id && release.has_secret_values);
+        let (run, timeout, chart) = (run.clone(), longest(id), chart(id));
+        (id.to_owned(), Operation { run, after, began, timeout, chart, secret_values })
     }));
     notes
 }
@@ -86,7 +88,9 @@ fn synced(desired: &Desired, stored: &Stored, standing: &Standing) -> Option<(St
     // What somebody changed is looked at again by the next run.
     let whole = standing.missing.is_empty() && standing.drift.is_empty();
     let objects = if whole { standing.stamps.clone() } else { String::new() };
-    Some((id, Synced { revision: stored.revision, chart, objects }))
+    let release = desired.releases().find(|release| release.id() == id);
+    let secret_values = release.is_some_and(|release| release.has_secret_values);
+    Some((id, Synced { revision: stored.revision, chart, objects, secret_values }))
 }
 
 /// What is noted after the plan was carried out.

@@ -252,7 +252,7 @@ mod tests {
             format!("- {{name: r{index}, namespace: n, chart: c{timeout}}}\n")
         };
         let text: String = timeouts.iter().enumerate().map(release).collect();
-        parse(format!("releases:\n{text}").as_bytes(), "default").unwrap()
+        parse(format!("releases:\n{text}").as_bytes(), "default").unwrap().releases
     }
 
     #[test]

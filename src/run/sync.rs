@@ -264,7 +264,7 @@ mod tests {
             - {name: dns, namespace: n, chart: c/coredns, needs: [cni]}\n\
             - {name: a, namespace: n, chart: c, needs: [n/dns]}\n- {name: b, namespace: n, chart: c, needs: [x/n/a]}\n\
             - {name: other, namespace: n, chart: c, needs: [n/cni]}\n";
-        let releases = parse(text, "default").unwrap();
+        let releases = parse(text, "default").unwrap().releases;
         Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false }
     }
 
@@ -275,6 +275,7 @@ mod tests {
             from: None,
             to: ChartVersion::default(),
             values: Vec::new(),
+            has_secret_values: false,
             over: Over::default(),
         };
         helmfile.releases.iter().map(plan).collect()
@@ -307,7 +308,7 @@ mod tests {
     fn those_with_a_time_of_their_own_are_synced_apart_and_in_order() {
         let text = b"releases:\n- {name: a, namespace: n, chart: c}\n- {name: b, namespace: n, chart: c, timeout: 60, needs: [a]}\n\
             - {name: d, namespace: n, chart: c, needs: [b]}\n- {name: e, namespace: n, chart: c, timeout: 7200}\n";
-        let releases = parse(text, "default").unwrap();
+        let releases = parse(text, "default").unwrap().releases;
         let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
         let plan = planned(&helmfile);
         let steps = steps(&helmfile, &plan, None, Duration::from_mins(15));

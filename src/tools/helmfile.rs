@@ -239,6 +239,28 @@ impl Toolbox {
         Ok(if output.success() { Ok(()) } else { Err(parse_failure(&output.talk).1) })
     }
 
+    /// Writes the values of the releases that these selectors pick, with all references resolved, into [`written_to`].
+    ///
+    /// # Errors
+    ///
+    /// `Ok(Err(_))` with helmfile's reason; `Err(_)` when helmfile could not be run to its end.
+    pub async fn helmfile_write_values(
+        &self,
+        file: &Path,
+        charts: &Path,
+        selectors: &[String],
+        folder: &Path,
+    ) -> Result<Result<(), BuildError>, Error> {
+        let mut args = flags(selectors);
+        let mut template = folder.as_os_str().to_owned();
+        template.push("/namespace-{{ .Release.Namespace }}/{{ .Release.Name }}.yaml");
+        args.extend(["write-values".into(), "--output-file-template".into(), template]);
+        let invocation = self.helmfile(file, charts, args).deadline(self.clock.cap(RENDER));
+        // References are what the identities are for.
+        let output = self.runner.run(prepare(invocation, true, &BTreeMap::new())).await?;
+        Ok(if output.success() { Ok(()) } else { Err(parse_build_error(&output.talk)) })
+    }
+
     /// Syncs a state file's releases.
     ///
     /// # Errors
@@ -302,6 +324,14 @@ pub fn rendered_to(folder: &Path, release: &Release) -> PathBuf {
     // helmfile leaves the namespace empty that its state file does not name.
     let namespace = if release.names_namespace { release.namespace.as_str() } else { "" };
     folder.join(format!("namespace-{namespace}")).join(&release.name)
+}
+
+/// The file below `folder` that [`Toolbox::helmfile_write_values`] writes a release's values to.
+#[must_use]
+pub fn written_to(folder: &Path, release: &Release) -> PathBuf {
+    let mut path = rendered_to(folder, release).into_os_string();
+    path.push(".yaml");
+    path.into()
 }
 
 fn prepare(invocation: Invocation, identities: bool, stand_ins: &BTreeMap<String, String>) -> Invocation {

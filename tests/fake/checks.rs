@@ -209,7 +209,7 @@ fn a_diff_tells_what_would_be_done_and_no_secret() {
       ~ upgrade kube-system/cilium 1.18.5 → 1.18.6
           gone: 1 → (not set)
           ipam.mode: (not set) → "kubernetes"
-          password: "[hidden]" → "[hidden]"
+          password: "[redacted]" → "[redacted]"
       + install flux-system/flux-instance 0.54.0
 
     `k3s-boot apps` would do this

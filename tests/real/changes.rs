@@ -104,12 +104,11 @@ fn manifests(repository: &mut Repository<'_>) {
     let ran = world.boot(&["diff", "--manifests", "--output", "json"]).run();
     assert_eq!(ran.code, Some(0));
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
-    let hidden = "[hidden]";
     let expected = serde_json::json!([
         {"release": id, "object": format!("ConfigMap {id}"), "action": "change",
             "fields": [{"path": "data.color", "old": "red", "new": "green"}]},
         {"release": id, "object": format!("Secret {id}"), "action": "change",
-            "fields": [{"path": "data.password", "old": hidden, "new": hidden}]},
+            "fields": [{"path": "data.password", "hidden": true}]},
     ]);
     assert_eq!(report["manifests"], expected, "{}", ran.stdout);
     let told = world.boot(&["diff"]).run();

@@ -53,7 +53,7 @@ mod tests {
         let helmfile = Helmfile {
             kind: Kind::Apps,
             path: "x".into(),
-            releases: parse(text, "default").unwrap(),
+            releases: parse(text, "default").unwrap().releases,
             needs_identities: false,
         };
         let desired = Desired { helmfiles: vec![helmfile], ..Desired::default() };

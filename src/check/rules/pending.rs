@@ -106,7 +106,8 @@ mod tests {
     }
 
     fn world(status: &str, revision: u64, claims: Claims) -> (Desired, Live) {
-        let releases = parse(b"releases:\n- {name: r, namespace: n, chart: c}\n", "default").unwrap();
+        let releases =
+            parse(b"releases:\n- {name: r, namespace: n, chart: c}\n", "default").unwrap().releases;
         let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
         let desired = Desired { helmfiles: vec![helmfile], ..Desired::default() };
         let stored = |name: &str| Stored {
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_a_run_left_is_told_by_what_became_of_it() {
-        let operation = Operation { run: "host/x".to_owned(), after: 0, began: 0, timeout: 900, chart: None };
+        let operation = Operation { run: "host/x".to_owned(), timeout: 900, ..Operation::default() };
         let told = |fate, now| {
             let (_, mut live) = world("pending-install", 1, Claims::default());
             live.notes.operations.insert("n/r".to_owned(), operation.clone());

@@ -99,7 +99,7 @@ mod tests {
     use crate::desired::releases::parse;
 
     fn messages(releases: &str) -> Vec<String> {
-        let releases = parse(format!("releases:\n{releases}").as_bytes(), "default").unwrap();
+        let releases = parse(format!("releases:\n{releases}").as_bytes(), "default").unwrap().releases;
         let path = std::path::PathBuf::from("/repository/bootstrap/helmfile.d/01-apps.yaml");
         let helmfile = Helmfile { kind: Kind::Apps, path, releases, needs_identities: false };
         of_helmfile(&helmfile).into_iter().map(|finding| finding.message).collect()

@@ -173,7 +173,7 @@ pub(super) fn synced(id: &str, (old, new): (&str, &str), values: &[String]) -> S
 pub(super) fn value_line(path: &str, old: Option<&Value>, new: Option<&Value>) -> String {
     let show = |value: Option<&Value>| match value {
         None => "(not set)".to_owned(),
-        Some(_) if path.contains("password") => "\"[hidden]\"".to_owned(),
+        Some(_) if path.contains("password") => "\"[redacted]\"".to_owned(),
         Some(value) => value.to_string(),
     };
     format!("{path}: {} → {}", show(old), show(new))

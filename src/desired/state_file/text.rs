@@ -1,0 +1,91 @@
+//! What the text of a helmfile or a values file says of where values come from.
+
+/// Where values may come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is found out by itself")]
+pub struct ValueSources {
+    /// Something is decrypted, in values or in hooks, with the user's identities.
+    pub identities: bool,
+    /// What helmfile decrypts, or what a program prints.
+    pub secrets: bool,
+    /// Files whose paths are not known before templates are rendered.
+    pub files: bool,
+    /// Variables that must be set.
+    pub required_variables: bool,
+}
+
+impl ValueSources {
+    /// Adds what a helmfile says.
+    pub(super) fn add_helmfile(&mut self, text: &str) {
+        self.add_values(text);
+        self.secrets |= text.contains("secrets:");
+        self.identities |= self.secrets || text.contains("sops");
+    }
+
+    /// Adds what a values file says.
+    pub(super) fn add_values(&mut self, text: &str) {
+        let secrets = refers_to_secrets(text) || runs_programs(text);
+        self.secrets |= secrets;
+        self.identities |= secrets;
+        self.files |= actions(text).any(|action| calls(action, &["readFile", "readDir", "readDirEntries"]));
+        self.required_variables |= text.contains("requiredEnv");
+    }
+
+    /// Adds what is found in the files that templates may read.
+    pub fn add_secrets(&mut self) {
+        (self.secrets, self.identities) = (true, true);
+    }
+}
+
+/// Whether a text has references that helmfile resolves itself (vals), such as `ref+sops://…` and `ref+vault://…`.
+#[must_use]
+pub fn refers_to_secrets(text: &str) -> bool {
+    ["ref+", "fetchSecretValue", "expandSecretRefs"].iter().any(|word| text.contains(word))
+}
+
+/// Whether a template runs programs when it is rendered.
+pub(super) fn runs_programs(text: &str) -> bool {
+    actions(text).any(|action| calls(action, &["exec", "envExec"]))
+}
+
+/// What stands between `{{` and `}}`.
+fn actions(text: &str) -> impl Iterator<Item = &str> {
+    text.split("{{").skip(1).filter_map(|rest| rest.split("}}").next())
+}
+
+/// Whether a template's action calls one of these functions.
+fn calls(action: &str, functions: &[&str]) -> bool {
+    let comment = action.trim_start_matches('-').trim_start().starts_with("/*");
+    let mut words = action.split(|c: char| !c.is_alphanumeric() && c != '_');
+    !comment && words.any(|word| functions.contains(&word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_values_come_from() {
+        let of = |text: &str| {
+            let mut sources = ValueSources::default();
+            sources.add_values(text);
+            sources
+        };
+        let secret = ValueSources { identities: true, secrets: true, ..ValueSources::default() };
+        for text in [
+            "a: ref+sops://x#/y",
+            "a: ref+vault://x#/y",
+            "{{ fetchSecretValue .Values.path }}",
+            "{{ exec \"op\" (list \"read\") }}",
+        ] {
+            assert_eq!(of(text), secret, "{text}");
+        }
+        let files = ValueSources { files: true, ..ValueSources::default() };
+        assert_eq!(of("{{ (fromYaml (readFile \"../x.yaml\")).spec.values | toYaml }}"), files);
+        let variables = ValueSources { required_variables: true, ..ValueSources::default() };
+        assert_eq!(of("{{ requiredEnv \"A\" }} {{/* exec readFile */}}"), variables);
+        let mut hooks = ValueSources::default();
+        hooks.add_helmfile("hooks: [{events: [presync], command: sops, args: [-d, x]}]");
+        assert_eq!(hooks, ValueSources { identities: true, ..ValueSources::default() });
+    }
+}

@@ -1,0 +1,164 @@
+//! Values that helmfile has decrypted, or that a program has printed: which ones they are.
+//!
+//! Where a value came from cannot be told from what helmfile prints. But what is in clear in Git or in the environment is no
+//! secret, and a decrypted value is in neither. So of a helmfile that decrypts anything, all values are secret that no plain
+//! text holds.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_yaml::Value;
+
+use super::builds::Build;
+use crate::files::{self, Entry, LARGEST};
+use crate::observed::Known;
+use crate::redact::Redactor;
+use crate::url::Url;
+
+/// What is known to be no secret.
+pub(super) struct PlainTexts<'a> {
+    pub(super) root: &'a Path,
+    /// What Git tracks, relative to the root.
+    pub(super) tracked: &'a Known<BTreeSet<PathBuf>>,
+    /// The file of the age key.
+    pub(super) age_key: &'a Path,
+    /// Values of variables.
+    pub(super) variables: &'a [String],
+}
+
+/// Tells the redactor of all secret values, and marks the releases that have some.
+pub(super) fn mark(builds: &mut [Build], plain: &PlainTexts<'_>, redactor: &Redactor) {
+    let secret = builds.iter_mut().filter(|build| build.has_secret_values).collect::<Vec<_>>();
+    let mut lines = BTreeSet::new();
+    for build in &secret {
+        let values = build.helmfile.releases.iter().flat_map(|release| &release.values);
+        values.chain(&build.environments).for_each(|value| add_lines(&mut lines, value));
+    }
+    let undisclosed = plain.undisclosed(lines);
+    redactor.add(undisclosed.iter().map(String::as_str));
+    for build in secret {
+        for release in &mut build.helmfile.releases {
+            let mut lines = BTreeSet::new();
+            release.values.iter().for_each(|value| add_lines(&mut lines, value));
+            release.has_secret_values = !lines.is_disjoint(&undisclosed);
+        }
+    }
+}
+
+/// The lines of all texts in a value.
+fn add_lines(lines: &mut BTreeSet<String>, value: &Value) {
+    match value {
+        Value::String(text) => {
+            let text = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            lines.extend(text.map(ToOwned::to_owned));
+        }
+        Value::Sequence(items) => items.iter().for_each(|item| add_lines(lines, item)),
+        Value::Mapping(map) => map.values().for_each(|value| add_lines(lines, value)),
+        Value::Tagged(tagged) => add_lines(lines, &tagged.value),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+impl PlainTexts<'_> {
+    /// Those of the lines that no plain text holds.
+    fn undisclosed(&self, lines: BTreeSet<String>) -> BTreeSet<String> {
+        if lines.is_empty() {
+            return lines;
+        }
+        // An address is often put together: `https://{{ env "HOST" }}/path`.
+        let parts = lines.iter().flat_map(|line| address_parts(line)).map(ToOwned::to_owned);
+        let mut left: BTreeSet<String> = lines.iter().cloned().chain(parts).collect();
+        let variables = self.variables.iter().cloned();
+        for text in variables.chain(self.files().filter_map(|path| files::text(&path, LARGEST).ok())) {
+            left.retain(|line| !text.contains(line.as_str()));
+            if left.is_empty() {
+                break;
+            }
+        }
+        let is_put_together = |line: &String| {
+            let mut parts = address_parts(line).into_iter().peekable();
+            parts.peek().is_some() && parts.all(|part| !left.contains(part))
+        };
+        lines.into_iter().filter(|line| left.contains(line) && !is_put_together(line)).collect()
+    }
+
+    /// The files of the repository; without Git all but hidden ones, and never the age key.
+    fn files(&self) -> Box<dyn Iterator<Item = PathBuf> + '_> {
+        let is_public = |path: &PathBuf| path != self.age_key;
+        if let Ok(tracked) = self.tracked {
+            return Box::new(tracked.iter().map(|path| self.root.join(path)).filter(is_public));
+        }
+        let is_shown = |entry: &Entry| !entry.name().starts_with('.');
+        let files = files::walk(self.root, is_shown).filter(|entry| entry.kind.is_file());
+        Box::new(files.filter(is_shown).map(|entry| entry.path).filter(is_public))
+    }
+}
+
+/// The host's labels and the path's segments of an address without credentials; none of other texts.
+fn address_parts(text: &str) -> Vec<&str> {
+    let Some(url) = Url::parse(text).filter(|url| !url.has_user()) else { return Vec::new() };
+    url.rest.split(['/', '.', ':', '?', '#', '&', '=']).filter(|part| !part.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_clear_in_the_repository_is_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write(
+            "values.yaml.gotmpl",
+            "a: hello\nurl: https://{{ env \"HOST\" }}/home\nmulti: |\n  one line\n  two lines\n",
+        );
+        write("untracked.env", "PASSWORD=CANARY-untracked\n");
+        write("age.key", "CANARY-age\n");
+        let tracked = ["values.yaml.gotmpl", "age.key"].map(PathBuf::from);
+        let age_key = folder.path().join("age.key");
+        let undisclosed = |tracked: Known<BTreeSet<PathBuf>>, lines: &[&str]| {
+            let variables = ["git.example.org".to_owned()];
+            let plain = PlainTexts {
+                root: folder.path(),
+                tracked: &tracked,
+                age_key: &age_key,
+                variables: &variables,
+            };
+            let found = plain.undisclosed(lines.iter().map(|line| (*line).to_owned()).collect());
+            found.into_iter().collect::<Vec<_>>()
+        };
+        let lines = [
+            "hello",
+            "git.example.org",
+            "https://git.example.org/home",
+            "https://git.example.org/CANARY-path",
+            "https://CANARY-token@git.example.org/home",
+            "two lines",
+            "CANARY-decrypted",
+            "CANARY-untracked",
+            "CANARY-age",
+        ];
+        let secret = [
+            "CANARY-age",
+            "CANARY-decrypted",
+            "CANARY-untracked",
+            "https://CANARY-token@git.example.org/home",
+            "https://git.example.org/CANARY-path",
+        ];
+        assert_eq!(undisclosed(Ok(BTreeSet::from(tracked)), &lines), secret);
+        // Without Git it is not known what is public; a file that lies there in clear is taken for it.
+        let without_git = undisclosed(Err("no Git".to_owned()), &lines);
+        assert_eq!(without_git, ["CANARY-age", "CANARY-decrypted", secret[3], secret[4]]);
+    }
+
+    #[test]
+    fn texts_are_found_wherever_they_are() {
+        let value: Value = serde_yaml::from_str(
+            "a: [one, {b: 'two', c: 3}]\nd: |\n  three\n\n    four\ne: !x five\nf: null\n",
+        )
+        .unwrap();
+        let mut lines = BTreeSet::new();
+        add_lines(&mut lines, &value);
+        assert_eq!(lines.into_iter().collect::<Vec<_>>(), ["five", "four", "one", "three", "two"]);
+    }
+}
