@@ -16,18 +16,33 @@ pub(super) fn of_helmfile() -> PublicPart {
         if in_file_content && !begins_message(line) {
             return None;
         }
-        in_file_content = false;
-        // `fromYaml` repeats all that it was given, over as many lines as that has (`pkg/tmpl/context_funcs.go`).
-        let line = match line.split_once(", offending yaml: ") {
-            Some((before, _)) => {
-                in_file_content = true;
-                before
-            }
-            None => line,
-        };
+        // What a function was given may have many lines.
+        in_file_content = is_call_error(line);
         Some(message(line))
     })
 }
+
+/// Whether a line holds the error of a template function that repeats its arguments.
+fn is_call_error(line: &str) -> bool {
+    let function =
+        |error: &str| error.split(':').next().is_some_and(|function| !SAFE_FUNCTIONS.contains(&function));
+    line.split("error calling ").skip(1).any(function)
+}
+
+/// Functions whose errors hold words of the template's author, paths, or another function's error.
+const SAFE_FUNCTIONS: [&str; 11] = [
+    "required",
+    "fail",
+    "requiredEnv",
+    "readFile",
+    "readDir",
+    "readDirEntries",
+    "isFile",
+    "isDir",
+    "include",
+    "tpl",
+    "template",
+];
 
 /// Whether a line is helmfile's own again, after the content of a file.
 fn begins_message(line: &str) -> bool {
@@ -68,11 +83,12 @@ fn message(line: &str) -> String {
 /// The error of a template function; most of them repeat their arguments.
 fn call_error(function: &str, detail: &str) -> String {
     match function {
-        // Words of the template's author, and paths.
-        "required" | "fail" | "requiredEnv" | "readFile" | "readDir" | "readDirEntries" | "isFile"
-        | "isDir" => detail.to_owned(),
         "include" | "tpl" | "template" => message(detail),
-        _ if detail.starts_with("yaml: ") => yaml_error(detail),
+        _ if SAFE_FUNCTIONS.contains(&function) => detail.to_owned(),
+        // `fromYaml` adds all that it was given (`pkg/tmpl/context_funcs.go`).
+        _ if detail.starts_with("yaml: ") => {
+            yaml_error(detail.split(", offending yaml: ").next().unwrap_or_default())
+        }
         "fetchSecretValue" | "expandSecretRefs" => secret_error(detail),
         _ => WITHHELD.to_owned(),
     }
@@ -239,6 +255,10 @@ mod tests {
             "x: error calling requiredEnv: required env var `K3S_API_HOST` is not set",
         ),
         ("x: error calling required: set a.b", "x: error calling required: set a.b"),
+        (
+            "x: error calling fetchSecretValue: expected map[a:CANARY-1\nCANARY-2\n\nCANARY-3] to be string\nerr 1: y",
+            "x: error calling fetchSecretValue: the key is a map, not a string\nerr 1: y",
+        ),
         (
             "  - at '/a': value must be 'ok'\n  - at '/n': got string, want integer\n  - at '/p': 'CANARY' does not match pattern '^x'",
             "  - at '/a': value must be 'ok'\n  - at '/n': got string, want integer\n  - at '/p': does not match pattern '^x'",

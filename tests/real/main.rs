@@ -18,7 +18,9 @@ mod manifests;
 mod refusals;
 mod repositories;
 mod second_run;
+mod secret_values;
 mod seed;
+mod small;
 mod standing;
 mod states;
 #[path = "../support/mod.rs"]

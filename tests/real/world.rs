@@ -140,6 +140,23 @@ impl World {
         self.checkout.ship(&self.sandbox).unwrap();
     }
 
+    /// Writes a file with all its values encrypted for the age key of the repository.
+    #[track_caller]
+    pub(crate) fn encrypt_text(&self, file: &str, text: &str) {
+        self.write(file, text);
+        let sops = self.sandbox.command(self.sandbox.tools().sops());
+        let recipient = self.recipient(&self.sandbox.age_key());
+        run(sops, &["encrypt", "--in-place", "--input-type", "yaml", "--age", &recipient, file], &self.root);
+    }
+
+    /// None of the secrets stands in a file that a program may have written.
+    #[track_caller]
+    pub(crate) fn assert_no_canary_in(&self, file: &Path) {
+        if let Ok(bytes) = std::fs::read(file) {
+            assert_no_canary(&self.canaries, &file.display().to_string(), &bytes);
+        }
+    }
+
     /// Writes a Secret, encrypted for an age key.
     #[track_caller]
     pub(crate) fn encrypt(&self, file: &str, key: &Path) {
