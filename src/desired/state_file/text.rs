@@ -18,15 +18,16 @@ impl ValueSources {
     /// Adds what a helmfile says.
     pub(super) fn add_helmfile(&mut self, text: &str) {
         self.add_values(text);
-        self.secrets |= text.contains("secrets:");
-        self.identities |= self.secrets || text.contains("sops");
+        let secrets = text.contains("secrets:");
+        self.secrets |= secrets;
+        self.identities |= secrets || (text.contains("hooks:") && text.contains("sops"));
     }
 
     /// Adds what a values file says.
     pub(super) fn add_values(&mut self, text: &str) {
-        let secrets = refers_to_secrets(text) || runs_programs(text);
-        self.secrets |= secrets;
-        self.identities |= secrets;
+        let (references, programs) = (refers_to_secrets(text), runs_programs(text));
+        self.secrets |= references || programs;
+        self.identities |= references || (programs && text.contains("sops"));
         self.files |= actions(text).any(|action| calls(action, &["readFile", "readDir", "readDirEntries"]));
         self.required_variables |= text.contains("requiredEnv");
     }
@@ -76,10 +77,13 @@ mod tests {
             "a: ref+sops://x#/y",
             "a: ref+vault://x#/y",
             "{{ fetchSecretValue .Values.path }}",
-            "{{ exec \"op\" (list \"read\") }}",
+            "{{ exec \"sops\" (list \"decrypt\") }}",
         ] {
             assert_eq!(of(text), secret, "{text}");
         }
+        // A program that is not known to decrypt with them does not get them.
+        let program = ValueSources { identities: false, ..secret };
+        assert_eq!(of("{{ exec \"op\" (list \"read\") }}"), program);
         let files = ValueSources { files: true, ..ValueSources::default() };
         assert_eq!(of("{{ (fromYaml (readFile \"../x.yaml\")).spec.values | toYaml }}"), files);
         let variables = ValueSources { required_variables: true, ..ValueSources::default() };
