@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::env::Env;
 use crate::kubeconfig::Target;
-use crate::process::own::{self, Identity};
+use crate::process::identity::{self, Identity};
 use crate::settings::Settings;
 use crate::url::Url;
 
@@ -88,7 +88,7 @@ fn ours(settings: &Settings, target: &Target, temp: &Path) -> Vec<(&'static str,
         ("ROOT_DIR", settings.root.clone().into_os_string()),
         ("TMPDIR", temp.as_os_str().to_owned()),
         ("NO_COLOR", OsString::from("1")),
-        (own::RUN, OsString::from(Identity::own().to_string())),
+        (identity::RUN, OsString::from(Identity::own().to_string())),
         // Both programs would ask a server for their newest version.
         ("HELMFILE_UPGRADE_NOTICE_DISABLED", OsString::from("1")),
         ("SOPS_DISABLE_VERSION_CHECK", OsString::from("true")),

@@ -33,7 +33,7 @@ pub struct Synced {
 /// An operation that was begun.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Operation {
-    /// The run (see [`crate::process::own::Identity`]).
+    /// The run (see [`crate::process::identity::Identity`]).
     pub run: String,
     /// The revision before; 0 for none.
     pub after: u64,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::error::Error;
 use crate::notes::Notes;
 use crate::observed::cluster::{LEASE, Lease};
-use crate::process::own::{Fate, Identity};
+use crate::process::identity::{Identity, ProcessState};
 use crate::process::signals::Cause;
 use crate::run::Waiting;
 use crate::tools::Toolbox;
@@ -86,8 +86,8 @@ impl<'a> Lock<'a> {
         let mut unchanged = true;
         let mut waiting = Waiting::new("Waiting for another run");
         loop {
-            if let Some(gone) = gone(lease.as_ref(), &own) {
-                unchanged &= end_tools(tools, &gone).await?;
+            if let Some(ended) = ended_holder(lease.as_ref(), &own) {
+                unchanged &= end_tools(tools, &ended).await?;
             } else if let Some(held) = lease.as_ref().filter(|lease| !is_free(lease, &own, still.elapsed())) {
                 unchanged = false;
                 if start.elapsed() >= wait.max(EXPIRES) {
@@ -283,9 +283,9 @@ async fn read(tools: &Toolbox) -> Result<Option<Lease>, Error> {
 }
 
 /// The holder, if it was a process of this machine that has ended.
-fn gone(lease: Option<&Lease>, own: &Identity) -> Option<Identity> {
+fn ended_holder(lease: Option<&Lease>, own: &Identity) -> Option<Identity> {
     let holder = Identity::parse(&lease?.holder)?;
-    (holder.fate(own) == Fate::Gone).then_some(holder)
+    (holder.state(own) == ProcessState::Ended).then_some(holder)
 }
 
 /// Whether nobody has it, for it stood still for so long by our own clock.
@@ -331,7 +331,7 @@ pub async fn end_tools(tools: &Toolbox, run: &Identity) -> Result<bool, Error> {
     }
     for pid in left {
         tracing::warn!(process = %pid, "Killing a tool that a killed run has left");
-        crate::process::own::kill(pid);
+        crate::process::identity::kill(pid);
     }
     Ok(none)
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::error::Error;
 use crate::observed::helm::Stored;
 use crate::plan::Unlock;
-use crate::process::own::Identity;
+use crate::process::identity::Identity;
 use crate::run::lock::end_tools;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, segment};

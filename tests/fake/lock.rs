@@ -1,7 +1,7 @@
 //! One run at a time for a cluster, and what a run that was killed has left.
 
 use insta::assert_snapshot;
-use k3s_boot::process::own::Identity;
+use k3s_boot::process::identity::Identity;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Which process this is, so that another one can tell whether it still lives.
+//! The identity of a run: which process it is, so that another run can judge whether it still runs.
 
 use std::fmt;
 use std::path::Path;
@@ -21,13 +21,13 @@ pub struct Identity {
     start: String,
 }
 
-/// What became of a process.
+/// The state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum ProcessState {
     /// It runs.
-    Alive,
+    Running,
     /// It has ended.
-    Gone,
+    Ended,
     /// It runs, or ran, where it cannot be seen from here.
     Elsewhere,
 }
@@ -60,14 +60,14 @@ impl Identity {
         Some(Self { host, boot, namespace, pid: pid.parse().ok()?, start })
     }
 
-    /// What became of it, as far as `own` can see.
+    /// The state of this process, as far as the process `own` can see it.
     #[must_use]
-    pub fn fate(&self, own: &Self) -> Fate {
+    pub fn state(&self, own: &Self) -> ProcessState {
         let here = !self.boot.is_empty() && self.boot == own.boot && self.namespace == own.namespace;
         match (here, start(self.pid)) {
-            (false, _) => Fate::Elsewhere,
-            (true, Some(start)) if start == self.start => Fate::Alive,
-            (true, _) => Fate::Gone,
+            (false, _) => ProcessState::Elsewhere,
+            (true, Some(start)) if start == self.start => ProcessState::Running,
+            (true, _) => ProcessState::Ended,
         }
     }
 
@@ -133,17 +133,17 @@ mod tests {
     #[test]
     fn a_process_that_ended_is_gone() {
         let own = Identity::own();
-        assert_eq!(own.fate(&own), Fate::Alive);
+        assert_eq!(own.state(&own), ProcessState::Running);
         let earlier = Identity { start: "1".to_owned(), ..own.clone() };
-        assert_eq!(earlier.fate(&own), Fate::Gone, "its number was used again");
+        assert_eq!(earlier.state(&own), ProcessState::Ended, "its number was used again");
         for elsewhere in [
             Identity { boot: "x".to_owned(), ..own.clone() },
             Identity { namespace: "x".to_owned(), ..own.clone() },
         ] {
-            assert_eq!(elsewhere.fate(&own), Fate::Elsewhere);
+            assert_eq!(elsewhere.state(&own), ProcessState::Elsewhere);
         }
         let nowhere = Identity::default();
-        assert_eq!(nowhere.fate(&nowhere), Fate::Elsewhere);
+        assert_eq!(nowhere.state(&nowhere), ProcessState::Elsewhere);
         let mut child =
             std::process::Command::new("sleep").arg("60").env(RUN, earlier.to_string()).spawn().unwrap();
         // While a program takes another's place, the system tells none of its variables.
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!((found, other), (vec![child.id()], Vec::new()));
         // Not waited for yet, it is only what is left of a process.
         let left = Identity { pid: child.id(), ..own.clone() };
-        assert_eq!(left.fate(&own), Fate::Gone);
+        assert_eq!(left.state(&own), ProcessState::Ended);
         child.wait().unwrap();
         assert_eq!(earlier.tools(), [0; 0]);
     }
