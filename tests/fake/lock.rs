@@ -21,11 +21,27 @@ pub(crate) fn lease(holder: &str) -> Value {
 /// A run of another machine.
 pub(crate) const ELSEWHERE: &str = "laptop/boot/1/4711/99";
 
-/// A run of this machine that has ended.
+/// A run of this machine that has ended: its number was used again.
 pub(crate) fn gone() -> String {
+    with_field(4, "1")
+}
+
+/// A run of this machine before its last restart.
+fn before_the_restart() -> String {
+    with_field(1, "5e1f0c9a-0000-4000-8000-0123456789ab")
+}
+
+/// Whether a restart is known as such here: in a container it is not, nor where a machine has no ID.
+fn restarts_are_known() -> bool {
+    Identity::own().to_string().split('/').count() == 6
+}
+
+/// This process with another field in its identity.
+fn with_field(index: usize, value: &str) -> String {
     let own = Identity::own().to_string();
-    let (before, _) = own.rsplit_once('/').unwrap();
-    format!("{before}/1")
+    let mut fields: Vec<_> = own.split('/').collect();
+    fields[index] = value;
+    fields.join("/")
 }
 
 /// The lock, free, with the note that this run was about to sync a release, which had this revision before.
@@ -65,6 +81,31 @@ fn the_lock_of_a_process_that_has_ended_is_taken_at_once() {
     complete(&ran);
     assert!(!ran.stdout.contains("Waiting for another run"), "{}", ran.stdout);
     assert!(!ran.stdout.contains("Looking again"), "nobody has changed anything since: {}", ran.stdout);
+}
+
+#[test]
+fn the_lock_of_a_run_before_a_restart_is_taken_at_once() {
+    let ran = Boot::new().objects([lease(&before_the_restart())]).run();
+    complete(&ran);
+    // Nobody has changed anything since either.
+    for words in ["Waiting for another run", "Looking again"] {
+        assert_eq!(ran.stdout.contains(words), !restarts_are_known(), "{}", ran.stdout);
+    }
+}
+
+/// The lock is free, and nothing but the noted operation shows whose the release is.
+#[test]
+fn what_a_run_before_a_restart_left_is_unlocked_however_young() {
+    let mut locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
+    locked["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
+    let boot = Boot::new().objects([locked, noted(&before_the_restart(), "kube-system/cilium", 2)]);
+    if !restarts_are_known() {
+        assert!(boot.refused().contains("Release may still be synced by a run elsewhere"));
+        return;
+    }
+    let ran = boot.run();
+    complete(&ran);
+    assert!(ran.stdout.contains("INFO Release unlocked release=\"kube-system/cilium\""), "{}", ran.stdout);
 }
 
 #[test]
