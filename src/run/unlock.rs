@@ -44,6 +44,10 @@ pub async fn release(tools: &Toolbox, stored: &Stored) -> Result<bool, Error> {
     let options = json!({"apiVersion": "v1", "kind": "DeleteOptions",
         "preconditions": {"uid": secret.uid, "resourceVersion": secret.resource_version}});
     let answer = tools.ask(Call::delete(&path, &options)).await?;
+    // An earlier try has done it, and its answer was lost.
+    if answer.status() == 404 && answer.may_have_been_executed_before() {
+        return Ok(true);
+    }
     // It was written or deleted meanwhile, so its operation was not over, or is.
     if matches!(answer.status(), 404 | 409) {
         return Ok(false);

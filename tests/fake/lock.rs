@@ -191,3 +191,35 @@ fn a_lock_is_let_go_of_at_every_end() {
     assert_eq!(ran.code(), 130);
     assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
 }
+
+/// What kubectl passes on when its connection to the API server breaks before the answer.
+fn lost(method: &str, path: &str) -> Value {
+    json!({"tool": "api", "args": [method, path], "times": 1, "executes": true, "status": 500, "stdout": "EOF"})
+}
+
+fn calls(ran: &Ran, method: &str, path: &str) -> usize {
+    let is_it =
+        |call: &&Value| call["argv"][0] == method && call["argv"][1].as_str().unwrap().ends_with(path);
+    ran.calls.iter().filter(|call| call["tool"] == "api").filter(is_it).count()
+}
+
+const SECRET: &str = "*/secrets/sh.helm.release.v1.cilium.v3";
+
+#[test]
+fn a_release_that_was_unlocked_without_an_answer_is_unlocked() {
+    let locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
+    let boot = || Boot::new().objects([locked.clone(), noted(&gone(), "kube-system/cilium", 2)]);
+    let ran = boot().rule(lost("DELETE", SECRET)).run();
+    complete(&ran);
+    assert_eq!(calls(&ran, "DELETE", &SECRET[1..]), 2);
+    assert!(ran.stdout.contains("INFO Release unlocked release=\"kube-system/cilium\""), "{}", ran.stdout);
+
+    // A request that never reached the API server is no such thing: somebody else has deleted it then.
+    let refused = "dial tcp 10.0.0.10:6443: connect: connection refused";
+    let never = json!({"tool": "api", "args": ["DELETE", SECRET], "times": 1, "executes": true, "status": 500,
+        "stdout": refused});
+    let ran = boot().rule(never).run();
+    complete(&ran);
+    assert_eq!(calls(&ran, "DELETE", &SECRET[1..]), 2);
+    assert!(!ran.stdout.contains("Release unlocked"), "{}", ran.stdout);
+}
