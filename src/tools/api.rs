@@ -155,12 +155,6 @@ impl<'a> Call<'a> {
         Self { method: Method::POST, body: Some((WHOLE, object.to_string().into_bytes())), ..Self::get(path) }
     }
 
-    /// Replaces the object `path`, which must still have the version that `object` names.
-    #[must_use]
-    pub fn replace(path: &'a str, object: &Value) -> Self {
-        Self { method: Method::PUT, ..Self::create(path, object) }
-    }
-
     /// Changes the fields of the object `path` that `change` names (RFC 7396): null removes one. The object must still have the
     /// `metadata.resourceVersion` that `change` names, if it names one; `409` is the answer otherwise.
     #[must_use]
