@@ -135,11 +135,13 @@ impl Cmd {
             }
             Self::Kills { seed, first, upgrades, signals, new_boot_id } => {
                 let runs = Runs { first, upgrades };
-                let campaign = if new_boot_id {
-                    Campaign { seed, cuts: Runs::default(), restarts: runs, signals: 0 }
-                } else {
-                    Campaign { seed, cuts: runs, restarts: Runs::default(), signals }
-                };
+                // Before k3s-boot is built, which takes minutes.
+                if new_boot_id {
+                    kills::check_restarts()?;
+                }
+                let (cuts, restarts, signals) =
+                    if new_boot_id { (Runs::default(), runs, 0) } else { (runs, Runs::default(), signals) };
+                let campaign = Campaign { seed, cuts, restarts, soon: kills::SOON, signals };
                 kills::run(&install()?, &build()?, &campaign, &output::result)?;
                 Ok(ExitCode::SUCCESS)
             }

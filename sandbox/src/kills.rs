@@ -6,6 +6,7 @@ mod site;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use nix::sys::signal::Signal;
@@ -27,6 +28,10 @@ const UPGRADED: [(&str, &str, usize); 4] = [
     ("cert-manager", "v1.19.", 2),
 ];
 
+/// How soon a run has to work after a restart. A run that waited for the lock of the run before comes too late: a Lease that is
+/// not renewed holds for 15 s.
+pub(crate) const SOON: Duration = Duration::from_secs(5);
+
 /// How often k3s-boot is ended, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Campaign {
@@ -37,6 +42,8 @@ pub struct Campaign {
     /// Power cuts after which the machine has another boot ID. By turns, nothing happens before the next run, somebody lets go
     /// of the lock, and, in upgrades, a run skips the release that is pending.
     pub restarts: Runs,
+    /// How soon a run has to work after a restart: 5 s, unless others slow it down.
+    pub soon: Duration,
     /// Of each of INT, TERM, HUP and KILL, to k3s-boot alone, in first runs and in upgrades by turns.
     pub signals: usize,
 }
@@ -80,6 +87,11 @@ struct Outcome {
     at_work: Vec<f64>,
 }
 
+/// Fails with what is missing when the machine cannot be restarted for a program here.
+pub(crate) fn check_restarts() -> Result<()> {
+    Restart::new().map(drop)
+}
+
 /// Runs a campaign, telling each line of its table; fails if a single kill was not mended.
 ///
 /// A kill's cluster is used for upgrades after it, as long as nothing went wrong there.
@@ -89,6 +101,7 @@ pub fn run(tools: &Tools, program: &Path, campaign: &Campaign, tell: &dyn Fn(&st
     let rounds = 1 + upgrades.len().div_ceil(firsts.len().max(1));
     let restart =
         (campaign.restarts.first + campaign.restarts.upgrades > 0).then(Restart::new).transpose()?;
+    let restart = restart.map(|restart| (restart, campaign.soon));
     let registry = Registry::start_with(tools, &newer(rounds)?)?;
     let start = || Site::start(tools, program, &registry, restart);
 
@@ -231,7 +244,8 @@ mod tests {
     #[test]
     fn restarts_come_in_all_ways() {
         let restarts = Runs { first: 3, upgrades: 4 };
-        let campaign = Campaign { seed: 1, cuts: Runs { first: 1, upgrades: 0 }, restarts, signals: 0 };
+        let cuts = Runs { first: 1, upgrades: 0 };
+        let campaign = Campaign { seed: 1, cuts, restarts, soon: SOON, signals: 0 };
         let names = |kills: Vec<Kill>| {
             let mut names: Vec<_> = kills.iter().map(|kill| kill.way.name()).collect();
             names.sort_unstable();

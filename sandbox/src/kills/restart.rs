@@ -58,7 +58,7 @@ impl Restart {
             }
         }
         bail!(
-            "no program can get another boot ID here: run this as root, or allow user namespaces (sysctl \
+            "no program can get another boot ID here: this needs util-linux, and root or user namespaces (sysctl \
              `user.max_user_namespaces`, and on Ubuntu `kernel.apparmor_restrict_unprivileged_userns=0`)\n{}",
             reasons.join("\n")
         )

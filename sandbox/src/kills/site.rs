@@ -22,9 +22,6 @@ use crate::tools::Tools;
 const GRACE: Duration = Duration::from_mins(1);
 /// Time between two looks whether a run is over before its moment.
 const STEP: Duration = Duration::from_millis(2);
-/// How soon a run after a restart has to begin to work. A Lease that is not renewed holds for 15 s, so a run that waited for
-/// the lock of the run before comes too late.
-const SOON: Duration = Duration::from_secs(5);
 
 /// The newest revisions of releases that an operation is at, or was: Secrets, by Helm's labels.
 const PENDING: &str =
@@ -43,8 +40,8 @@ const MARKED: [(&str, &str); 5] = [
 /// A fresh cluster and a repository.
 pub(super) struct Site {
     place: site::Site,
-    /// How a run gets another boot ID, if any is to.
-    restart: Option<Restart>,
+    /// How a run gets another boot ID, if any is to, and how soon it has to work then.
+    restart: Option<(Restart, Duration)>,
     /// Whether it was bootstrapped, with no fault.
     up: bool,
     upgrades: usize,
@@ -65,7 +62,7 @@ impl Site {
         tools: &Tools,
         program: &Path,
         registry: &Arc<Registry>,
-        restart: Option<Restart>,
+        restart: Option<(Restart, Duration)>,
     ) -> Result<Self> {
         let options =
             Options { name: "kills".to_owned(), registry: Some(Arc::clone(registry)), ..Options::default() };
@@ -143,7 +140,7 @@ impl Site {
 
     /// Runs until everything is as it should be: how long the last run took, and how long it took until it worked.
     fn next(&self, way: Way, pending: Option<&str>) -> Result<(Duration, Option<Duration>)> {
-        let Way::Restart(meanwhile) = way else {
+        let (Way::Restart(meanwhile), Some((restart, soon))) = (way, self.restart) else {
             let ran = self.place.converge(&[])?;
             return Ok((ran.took, ran.at_work));
         };
@@ -156,19 +153,18 @@ impl Site {
                 self.place.sandbox.kubectl(&[&["patch"][..], &lease, &patch].concat())?;
             }
             (Meanwhile::SkippedRelease, Some(release)) => {
-                let mut command = self.after_restart()?;
+                let mut command = self.after(restart)?;
                 command.args(["--skip-release", release]);
-                between = soon(&self.place.complete(command).context("the run in between")?)?;
+                between = works(&self.place.complete(command).context("the run in between")?, soon)?;
             }
             _ => {}
         }
-        let ran = self.place.converge_by(self.after_restart()?)?;
-        Ok((ran.took, between.max(soon(&ran)?)))
+        let ran = self.place.converge_by(self.after(restart)?)?;
+        Ok((ran.took, between.max(works(&ran, soon)?)))
     }
 
     /// `k3s-boot apps` as after a restart of the machine.
-    fn after_restart(&self) -> Result<Command> {
-        let restart = self.restart.context("nobody found out how to restart")?;
+    fn after(&self, restart: Restart) -> Result<Command> {
         Ok(self.place.started_by(&restart.starter(self.place.checkout.folder())?, "apps"))
     }
 
@@ -216,8 +212,8 @@ impl Site {
     }
 }
 
-/// When a run began to work, which it has to soon.
-fn soon(ran: &site::Ran) -> Result<Option<Duration>> {
+/// How long a run took until it worked, which may not be longer than this.
+fn works(ran: &site::Ran, soon: Duration) -> Result<Option<Duration>> {
     let Some(at_work) = ran.at_work else {
         ensure!(
             ran.said.contains("Nothing to change"),
@@ -226,7 +222,7 @@ fn soon(ran: &site::Ran) -> Result<Option<Duration>> {
         );
         return Ok(None);
     };
-    ensure!(at_work <= SOON, "it began to work after {:.1} s:\n{}", at_work.as_secs_f64(), ran.said);
+    ensure!(at_work <= soon, "it began to work after {:.1} s:\n{}", at_work.as_secs_f64(), ran.said);
     Ok(Some(at_work))
 }
 
