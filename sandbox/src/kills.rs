@@ -133,7 +133,7 @@ pub fn run(tools: &Tools, program: &Path, campaign: &Campaign, tell: &dyn Fn(&st
                 let (during, next) = (&mended.during, mended.next.as_secs_f64());
                 let worked = mended.at_work.map_or_else(
                     || "nothing was to be done".to_owned(),
-                    |time| format!("it worked after {:.1} s", time.as_secs_f64()),
+                    |time| format!("it began to work after {:.1} s", time.as_secs_f64()),
                 );
                 tell(&format!(
                     "{work}, {way}, after {at:.2} s, at {during}: mended in {next:.1} s, {worked}"
@@ -157,7 +157,7 @@ pub fn run(tools: &Tools, program: &Path, campaign: &Campaign, tell: &dyn Fn(&st
             }
         }
     }
-    tell("| run | ended by | times | converged | next run | it worked after | it was at |");
+    tell("| run | ended by | times | converged | next run | began to work after | it was at |");
     tell("|---|---|---|---|---|---|---|");
     for ((work, way), outcome) in &mut outcomes {
         tell(&outcome.row(*work, way));
