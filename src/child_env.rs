@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::env::Env;
 use crate::kubeconfig::Target;
-use crate::process::own::{self, Identity};
+use crate::process::identity::{self, Identity};
 use crate::settings::Settings;
 use crate::url::Url;
 
@@ -112,7 +112,7 @@ fn ours(
         // helmfile writes rendered values there, which may be secret.
         ("HELMFILE_TEMPDIR", temp.as_os_str().to_owned()),
         ("NO_COLOR", OsString::from("1")),
-        (own::RUN, OsString::from(Identity::own().to_string())),
+        (identity::RUN, OsString::from(Identity::own().to_string())),
         // Both programs would ask a server for their newest version.
         ("HELMFILE_UPGRADE_NOTICE_DISABLED", OsString::from("1")),
         ("SOPS_DISABLE_VERSION_CHECK", OsString::from("true")),

@@ -36,7 +36,7 @@ pub struct Synced {
 /// An operation that was begun.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Operation {
-    /// The run (see [`crate::process::own::Identity`]).
+    /// The run (see [`crate::process::identity::Identity`]).
     pub run: String,
     /// The revision before; 0 for none.
     pub after: u64,
@@ -62,14 +62,13 @@ impl Notes {
         Self { releases: read(annotations.get(RELEASES)), operations: read(annotations.get(OPERATIONS)) }
     }
 
-    /// Writes them into the annotations of a Lease.
-    pub fn write(&self, annotations: &mut BTreeMap<String, String>) {
-        let mut write = |name: &str, empty: bool, text: serde_json::Result<String>| match text {
-            Ok(text) if !empty => _ = annotations.insert(name.to_owned(), text),
-            _ => _ = annotations.remove(name),
-        };
-        write(RELEASES, self.releases.is_empty(), serde_json::to_string(&self.releases));
-        write(OPERATIONS, self.operations.is_empty(), serde_json::to_string(&self.operations));
+    /// The annotations of a Lease that hold them; none for one that there is nothing to write in.
+    #[must_use]
+    pub fn annotations(&self) -> [(&'static str, Option<String>); 2] {
+        fn text<T: Serialize>(noted: &BTreeMap<String, T>) -> Option<String> {
+            serde_json::to_string(noted).ok().filter(|_| !noted.is_empty())
+        }
+        [(RELEASES, text(&self.releases)), (OPERATIONS, text(&self.operations))]
     }
 
     /// What was noted of a release at this revision.
@@ -120,15 +119,13 @@ mod tests {
             releases: [("n/r".to_owned(), synced.clone())].into(),
             operations: [("n/r".to_owned(), operation.clone())].into(),
         };
-        let mut annotations = BTreeMap::from([("other".to_owned(), "x".to_owned())]);
-        notes.write(&mut annotations);
-        assert_eq!((annotations.len(), Notes::of(&annotations)), (3, notes.clone()));
+        let annotations = notes.annotations().map(|(name, text)| (name.to_owned(), text.unwrap()));
+        assert_eq!(Notes::of(&annotations.into()), notes);
         assert_eq!((notes.synced("n/r", 3), notes.synced("n/r", 4)), (Some(&synced), None));
         assert_eq!((notes.operation("n/r", 4), notes.operation("n/r", 3)), (Some(&operation), None));
         let charts = [3, 4, 5].map(|revision| notes.chart("n/r", revision).map(String::as_str));
         assert_eq!(charts, [Some("c"), Some("new"), None]);
-        Notes::default().write(&mut annotations);
-        assert_eq!(annotations.len(), 1, "what is empty is not noted");
+        assert_eq!(Notes::default().annotations(), [(RELEASES, None), (OPERATIONS, None)]);
         let garbage = BTreeMap::from([RELEASES, OPERATIONS].map(|name| (name.to_owned(), "[".to_owned())));
         assert_eq!(Notes::of(&garbage), Notes::default());
     }

@@ -34,7 +34,7 @@ use crate::check::Finding;
 use crate::desired::objects::ObjectId;
 use crate::kubeconfig::Target;
 use crate::notes::Notes;
-use crate::process::own::Fate;
+use crate::process::identity::ProcessState;
 
 /// Something that could be found out, or why it could not.
 pub type Known<T> = Result<T, String>;
@@ -100,8 +100,8 @@ pub struct Live {
     pub standing: BTreeMap<String, Known<Standing>>,
     /// What earlier runs noted.
     pub notes: Notes,
-    /// What became of the runs that have left releases locked, by their identities.
-    pub runs: BTreeMap<String, Fate>,
+    /// The state of the runs that have left releases locked, by their identities.
+    pub runs: BTreeMap<String, ProcessState>,
     /// Those of the wanted objects that exist.
     pub objects: Known<BTreeMap<ObjectId, LiveObject>>,
     /// Who owns the objects of releases that are not as wanted and exist already.

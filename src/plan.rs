@@ -36,7 +36,7 @@ pub struct Plan {
 pub struct Unlock {
     /// Its newest revision.
     pub stored: Stored,
-    /// The run that began the operation (see [`crate::process::own::Identity`]).
+    /// The run that began the operation (see [`crate::process::identity::Identity`]).
     pub run: String,
     /// The host of the run that began the operation.
     pub by: String,
@@ -281,7 +281,7 @@ mod tests {
     use crate::fingerprint::HashKey;
     use crate::notes::Operation;
     use crate::observed::claims::Claims;
-    use crate::process::own::Fate;
+    use crate::process::identity::ProcessState;
     use crate::redact::Redactor;
 
     fn secret(key: &HashKey, name: &str, value: &str) -> Object {
@@ -444,7 +444,7 @@ mod tests {
         live.records = Ok(BTreeMap::new());
         let operation = Operation { run: "host/x".to_owned(), ..Operation::default() };
         live.notes.operations.insert("n/a".to_owned(), operation);
-        live.runs.insert("host/x".to_owned(), Fate::Gone);
+        live.runs.insert("host/x".to_owned(), ProcessState::Ended);
         let plan = planned(&chain(), &live, &Wishes::default()).unwrap();
         let unlocked: Vec<_> = plan.unlocks.iter().map(|unlock| unlock.stored.id()).collect();
         assert_eq!(unlocked, ["n/a"], "of the other nobody knows who locked it");

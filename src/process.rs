@@ -4,9 +4,9 @@
 //! KILL to the whole group; when k3s-boot itself is killed it gets INT from the kernel (see [`death`]).
 
 pub mod death;
+pub mod identity;
 mod invocation;
 mod lines;
-pub mod own;
 mod service;
 pub mod signals;
 mod watch;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::notes::Operation;
 use crate::observed::helm::Stored;
 use crate::observed::{Known, LATEST, Live};
-use crate::process::own::Fate;
+use crate::process::identity::ProcessState;
 
 /// What is known of the operation that locks a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ pub fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime) -> Kn
 /// Whether the run that began the operation is a process of this machine that has not ended.
 fn runs_still(live: &Live, stored: &Stored) -> bool {
     let operation = live.notes.operation(&stored.id(), stored.revision);
-    operation.is_some_and(|operation| live.runs.get(&operation.run) == Some(&Fate::Alive))
+    operation.is_some_and(|operation| live.runs.get(&operation.run) == Some(&ProcessState::Running))
 }
 
 /// Tells who began the operation that locks a release, at this time.
@@ -124,11 +124,11 @@ pub fn origin(stored: &Stored, live: &Live, now: SystemTime) -> Origin {
     let by = host(&operation.run);
     let holds_lock = live.cluster.lock().is_some_and(|lock| lock.holder == operation.run);
     match live.runs.get(&operation.run) {
-        Some(Fate::Gone) => Origin::Ended(by),
+        Some(ProcessState::Ended) => Origin::Ended(by),
         _ if holds_lock => Origin::AtWork(by),
         // It has let go of the lock, or lost it, and has not ended.
-        Some(Fate::Alive) | None => Origin::Unknown,
-        Some(Fate::Elsewhere) => {
+        Some(ProcessState::Running) | None => Origin::Unknown,
+        Some(ProcessState::Elsewhere) => {
             let began = stored.modified.unwrap_or(operation.began).max(operation.began);
             match began.checked_add(operation.timeout).and_then(at) {
                 Some(until) if now < until => Origin::Until(by, until),
@@ -164,7 +164,7 @@ mod tests {
     use crate::observed::claims::{Claim, Claims};
     use crate::observed::cluster::{LEASE, Lease};
 
-    fn live(holder: &str, fate: Option<Fate>) -> Live {
+    fn live(holder: &str, state: Option<ProcessState>) -> Live {
         let operation = Operation {
             run: "host/x".to_owned(),
             after: 1,
@@ -174,7 +174,7 @@ mod tests {
         };
         let mut live = Live {
             notes: Notes { operations: [("n/r".to_owned(), operation)].into(), ..Notes::default() },
-            runs: fate.map(|fate| ("host/x".to_owned(), fate)).into_iter().collect(),
+            runs: state.map(|state| ("host/x".to_owned(), state)).into_iter().collect(),
             ..Live::default()
         };
         live.cluster.leases = vec![Lease {
@@ -202,8 +202,8 @@ mod tests {
             release: "n/flux".to_owned(),
             suspended: true,
         };
-        let left = |fate, holder: &str, now, force| {
-            let mut live = live(holder, Some(fate));
+        let left = |state, holder: &str, now, force| {
+            let mut live = live(holder, Some(state));
             live.releases = Ok(vec![
                 pending("r", Some(1010)),
                 pending("stranger", Some(1000)),
@@ -218,12 +218,12 @@ mod tests {
         let until = |seconds| Some(Left::TooYoung(Some(UNIX_EPOCH + Duration::from_secs(seconds))));
         let (timeless, owned) =
             (|| Some(Left::TooYoung(None)), || Some(Left::ToOwner("HelmRelease apps/flux".to_owned())));
-        let elsewhere = left(Fate::Elsewhere, "", 1299, false);
+        let elsewhere = left(ProcessState::Elsewhere, "", 1299, false);
         assert_eq!(elsewhere, [until(1910), until(1300), timeless(), owned()]);
-        assert_eq!(left(Fate::Elsewhere, "", 1910, false), [None, None, timeless(), owned()]);
-        assert_eq!(left(Fate::Gone, "", 1020, true), [None, None, None, owned()]);
-        assert_eq!(left(Fate::Alive, "host/x", 1020, true)[0], Some(Left::AtWork));
-        assert_eq!(left(Fate::Alive, "", 9999, true)[0], Some(Left::AtWork));
+        assert_eq!(left(ProcessState::Elsewhere, "", 1910, false), [None, None, timeless(), owned()]);
+        assert_eq!(left(ProcessState::Ended, "", 1020, true), [None, None, None, owned()]);
+        assert_eq!(left(ProcessState::Running, "host/x", 1020, true)[0], Some(Left::AtWork));
+        assert_eq!(left(ProcessState::Running, "", 9999, true)[0], Some(Left::AtWork));
         assert_eq!(owned().unwrap().fix(), "flux reconcile helmrelease flux --namespace apps --force");
         assert!(judge(&Live::default(), Duration::ZERO, true, UNIX_EPOCH).is_err());
     }
@@ -241,11 +241,11 @@ mod tests {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let origin = |live: &Live, now| super::origin(&stored, live, at(now));
         let by = || "host".to_owned();
-        assert_eq!(origin(&live("host/x", Some(Fate::Gone)), 1020), Origin::Ended(by()));
-        assert_eq!(origin(&live("host/x", Some(Fate::Alive)), 1020), Origin::AtWork(by()));
-        assert_eq!(origin(&live("", Some(Fate::Alive)), 1020), Origin::Unknown);
-        assert_eq!(origin(&live("host/x", Some(Fate::Elsewhere)), 9999), Origin::AtWork(by()));
-        let elsewhere = live("other", Some(Fate::Elsewhere));
+        assert_eq!(origin(&live("host/x", Some(ProcessState::Ended)), 1020), Origin::Ended(by()));
+        assert_eq!(origin(&live("host/x", Some(ProcessState::Running)), 1020), Origin::AtWork(by()));
+        assert_eq!(origin(&live("", Some(ProcessState::Running)), 1020), Origin::Unknown);
+        assert_eq!(origin(&live("host/x", Some(ProcessState::Elsewhere)), 9999), Origin::AtWork(by()));
+        let elsewhere = live("other", Some(ProcessState::Elsewhere));
         assert_eq!(origin(&elsewhere, 1020), Origin::Until(by(), at(1910)));
         assert_eq!(origin(&elsewhere, 1910), Origin::Ended(by()));
         let odd = Stored { modified: Some(u64::MAX - 1), ..stored.clone() };
@@ -271,7 +271,7 @@ mod tests {
             for (modified, began, timeout) in [(modified, began, timeout), (Some(near_modified), near_modified, timeout % 1000)] {
                 let stored =
                     Stored { namespace: "n".to_owned(), name: "r".to_owned(), status: "pending-upgrade".to_owned(), revision: 2, modified, ..Stored::default() };
-                let mut live = live("other", Some(Fate::Elsewhere));
+                let mut live = live("other", Some(ProcessState::Elsewhere));
                 live.notes.operations.values_mut().for_each(|one| *one = Operation { run: run.clone(), after: 1, began, timeout, ..Operation::default() });
                 live.claims = Ok(Claims::default());
                 live.releases = Ok(vec![stored]);

@@ -60,10 +60,13 @@ fn answer(scenario: &Scenario, store: &Store, connection: UnixStream) -> Result<
         last("api", address, crate::scenario::OnInt::Die)?;
     }
     if let Some(rule) = rule.filter(|rule| rule.is_answer()) {
+        if rule.executes {
+            store.answer(method, path, &body)?;
+        }
         return play(rule, connection);
     }
     let (status, text) = store.answer(method, path, &body)?;
-    send(connection, status, text.replace("{requested}", &requested()?).as_bytes(), 0)
+    send(connection, status, "", text.replace("{requested}", &requested()?).as_bytes(), 0)
 }
 
 fn play(rule: &Rule, connection: UnixStream) -> Result<(), Box<dyn Error>> {
@@ -74,14 +77,21 @@ fn play(rule: &Rule, connection: UnixStream) -> Result<(), Box<dyn Error>> {
     if status >= 300 {
         bytes.extend_from_slice(rule.stderr.as_bytes());
     }
-    send(connection, status, &bytes, rule.again)
+    let retry = rule.retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
+    send(connection, status, &retry, &bytes, rule.again)
 }
 
 /// The answer is whole when the connection is closed.
-fn send(mut connection: UnixStream, status: u16, bytes: &[u8], again: u64) -> Result<(), Box<dyn Error>> {
+fn send(
+    mut connection: UnixStream,
+    status: u16,
+    more_headers: &str,
+    bytes: &[u8],
+    again: u64,
+) -> Result<(), Box<dyn Error>> {
     write!(
         connection,
-        "HTTP/1.1 {status} Played\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 {status} Played\r\nContent-Type: application/json\r\nConnection: close\r\n{more_headers}\r\n"
     )?;
     for _ in 0..=again.min(u64::MAX - 1) {
         connection.write_all(bytes)?;

@@ -62,6 +62,11 @@ pub(crate) struct Rule {
     pub(crate) exit: u8,
     /// The status of a request's answer: 200, or 500 with an exit code.
     pub(crate) status: Option<u16>,
+    /// The request is executed all the same, before it is answered so: its own answer is lost.
+    #[serde(default)]
+    pub(crate) executes: bool,
+    /// In how many seconds a request is to be made again (`Retry-After`).
+    pub(crate) retry_after: Option<u64>,
     /// Prints what it reads on stderr, as a tool does that complains about it.
     #[serde(default)]
     pub(crate) echo_stdin: bool,

@@ -102,7 +102,7 @@ impl Store {
 
     fn write(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer, Box<dyn Error>> {
         let mut now = self.now()?;
-        let mut body: Value = serde_json::from_slice(body)?;
+        let body: Value = serde_json::from_slice(body)?;
         let path = match (method, body["metadata"]["name"].as_str()) {
             ("POST", Some(name)) => format!("{path}/{name}"),
             _ => path.to_owned(),
@@ -113,29 +113,29 @@ impl Store {
         };
         let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().map(ToOwned::to_owned);
         let mut written = self.written.lock().map_err(|_| "poisoned")?;
-        match (method, before) {
+        let mut object = match (method, before) {
             // A review is answered by a rule.
-            ("POST", Some(_)) => refused(409, "already exists"),
-            ("PUT", Some(before)) if version(&body).is_some() && version(&body) != version(&before) => {
-                refused(409, "the object has been modified")
-            }
-            ("POST" | "PUT", _) => {
-                let last = written.values().flatten().filter_map(|object| version(object)?.parse().ok());
-                body["metadata"]["resourceVersion"] = (last.max().unwrap_or(1000_u64) + 1).to_string().into();
-                written.insert(path, Some(body.clone()));
-                Ok((200, body.to_string()))
+            ("POST", Some(_)) => return refused(409, "already exists"),
+            ("PUT" | "PATCH", Some(before))
+                if version(&body).is_some() && version(&body) != version(&before) =>
+            {
+                return refused(409, "the object has been modified");
             }
             ("DELETE", Some(_)) => {
                 written.insert(path, None);
-                Ok((200, json!({"kind": "Status", "status": "Success"}).to_string()))
+                return Ok((200, json!({"kind": "Status", "status": "Success"}).to_string()));
             }
             ("PATCH", Some(mut object)) => {
                 merge(&mut object, body);
-                written.insert(path, Some(object.clone()));
-                Ok((200, object.to_string()))
+                object
             }
-            _ => refused(404, "not found"),
-        }
+            ("POST" | "PUT", _) => body,
+            _ => return refused(404, "not found"),
+        };
+        let last = written.values().flatten().filter_map(|object| version(object)?.parse().ok());
+        object["metadata"]["resourceVersion"] = (last.max().unwrap_or(1000_u64) + 1).to_string().into();
+        written.insert(path, Some(object.clone()));
+        Ok((200, object.to_string()))
     }
 
     /// All kinds, those of the objects that stand among them.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::cluster::foreign_variables;
 use crate::faults::{self, FaultCampaign};
-use crate::kills::{self, Campaign};
+use crate::kills::{self, Campaign, Runs};
 use crate::process::run;
 use crate::state::{self, State, workspace};
 use crate::tools::{CACHE, Tools, cache_dir};
@@ -74,6 +74,10 @@ enum Cmd {
         /// Of each of INT, TERM, HUP and KILL, to k3s-boot alone
         #[arg(long, default_value_t = 25)]
         signals: usize,
+        /// Restart the machine after each power cut: the next run sees another boot ID and has to begin to work within 5 s.
+        /// Needs root or user namespaces; sends no signals
+        #[arg(long, conflicts_with = "signals")]
+        new_boot_id: bool,
     },
     /// Injects whatever goes wrong with a bootstrap, one fault after the other, into `k3s-boot apps` and then into plain
     /// helmfile; checks what k3s-boot says of each, and that the next run converges once the fault is lifted. About two
@@ -129,8 +133,15 @@ impl Cmd {
                 bench::bench(&install()?, &build()?, &cases, pairs)?;
                 Ok(ExitCode::SUCCESS)
             }
-            Self::Kills { seed, first, upgrades, signals } => {
-                let campaign = Campaign { seed, first, upgrades, signals };
+            Self::Kills { seed, first, upgrades, signals, new_boot_id } => {
+                let runs = Runs { first, upgrades };
+                // Before k3s-boot is built, which takes minutes.
+                if new_boot_id {
+                    kills::check_restarts()?;
+                }
+                let (cuts, restarts, signals) =
+                    if new_boot_id { (Runs::default(), runs, 0) } else { (runs, Runs::default(), signals) };
+                let campaign = Campaign { seed, cuts, restarts, soon: kills::SOON, signals };
                 kills::run(&install()?, &build()?, &campaign, &output::result)?;
                 Ok(ExitCode::SUCCESS)
             }

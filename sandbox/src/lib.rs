@@ -41,7 +41,7 @@ pub use crate::faults::{FaultCampaign, run as run_faults};
 pub use crate::flux::FluxPlay;
 pub use crate::folder::{copy_folder, files};
 pub use crate::git_folder::{GIT_PATH, GIT_REF, GIT_URL, GitSecret};
-pub use crate::kills::{Campaign, run as run_campaign};
+pub use crate::kills::{Campaign, Runs, run as run_campaign};
 pub use crate::nodes::CILIUM_NODE_ARGS;
 pub use crate::process::{GARBAGE, is_running, wait_for};
 pub use crate::random::Random;

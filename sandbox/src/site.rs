@@ -1,5 +1,6 @@
 //! A cluster and a repository in which k3s-boot is run again and again.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,6 +20,18 @@ use crate::tools::Tools;
 
 /// Longer than any run takes on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_mins(4);
+
+/// How the first line begins that k3s-boot logs while it holds its lock, in the stage `namespaces`: releases that an earlier
+/// run left `pending-*` are recovered then. Every run that changes something logs it.
+const AT_WORK: &str = " INFO Namespace ";
+
+/// A run of `apps` that came to a good end.
+pub(crate) struct Ran {
+    pub(crate) took: Duration,
+    /// From its start until it held the lock and worked (see [`AT_WORK`]); none when there was nothing to change.
+    pub(crate) at_work: Option<Duration>,
+    pub(crate) said: String,
+}
 
 /// A fresh cluster, a repository and a folder for temporary files.
 pub(crate) struct Site {
@@ -43,27 +56,29 @@ impl Site {
 
     /// A command of k3s-boot in the repository.
     pub(crate) fn command(&self, name: &str) -> Command {
-        let mut command = self.checkout.command(&self.sandbox, &self.program);
-        command.arg(name);
+        self.started_by(&[], name)
+    }
+
+    /// The same, started by another program: these words come before k3s-boot's own.
+    pub(crate) fn started_by(&self, starter: &[OsString], name: &str) -> Command {
+        let mut words = starter.iter().cloned().chain([self.program.clone().into(), name.into()]);
+        let program = words.next().map_or_else(PathBuf::new, PathBuf::from);
+        let mut command = self.checkout.command(&self.sandbox, &program);
+        command.args(words);
         command
     }
 
     /// Runs `apps` to its end, with no help but these arguments, and checks that everything is as it should be.
-    pub(crate) fn converge(&self, args: &[&str]) -> Result<Duration> {
-        let said = self.checkout.folder().join("next");
-        let started = Instant::now();
-        let file = File::create(&said)?;
+    pub(crate) fn converge(&self, args: &[&str]) -> Result<Ran> {
         let mut command = self.command("apps");
-        command.args(args).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let mut child = command.spawn().context("cannot run `k3s-boot`")?;
-        let ended = wait_for("k3s-boot apps", LIMIT, || Ok(child.try_wait()?));
-        let status = ended.with_context(|| self.standing_still(&said))?;
-        let took = started.elapsed();
-        let text = text(&said)?;
-        ensure!(
-            status.success() && text.contains("Bootstrap complete!"),
-            "the next run ended with {status}:\n{text}"
-        );
+        command.args(args);
+        self.converge_by(command)
+    }
+
+    /// The same with a command for `apps`.
+    pub(crate) fn converge_by(&self, command: Command) -> Result<Ran> {
+        let ran = self.complete(command)?;
+        let text = &ran.said;
         let releases = self.sandbox.helm_list()?;
         let deployed = releases.iter().filter(|release| release["status"] == "deployed").count();
         ensure!((deployed, releases.len()) == (6, 6), "releases are not deployed: {releases:?}\n{text}");
@@ -75,7 +90,30 @@ impl Site {
         );
         ensure!(self.running()?.is_empty(), "processes are left");
         self.clean()?;
-        Ok(took)
+        Ok(ran)
+    }
+
+    /// Runs a command for `apps` to its end, which has to be a good one.
+    pub(crate) fn complete(&self, mut command: Command) -> Result<Ran> {
+        let said = self.checkout.folder().join("next");
+        let started = Instant::now();
+        let file = File::create(&said)?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let mut child = command.spawn().context("cannot run `k3s-boot`")?;
+        let mut at_work = None;
+        let ended = wait_for("k3s-boot apps", LIMIT, || {
+            if at_work.is_none() && text(&said)?.contains(AT_WORK) {
+                at_work = Some(started.elapsed());
+            }
+            Ok(child.try_wait()?)
+        });
+        let status = ended.with_context(|| self.standing_still(&said))?;
+        let (took, said) = (started.elapsed(), text(&said)?);
+        ensure!(
+            status.success() && said.contains("Bootstrap complete!"),
+            "the next run ended with {status}:\n{said}"
+        );
+        Ok(Ran { took, at_work, said })
     }
 
     /// What a run that does not end has said, what it waits for, and what is not ready.

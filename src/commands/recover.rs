@@ -14,7 +14,7 @@ use crate::guard;
 use crate::logger::{self, Level};
 use crate::observed::Live;
 use crate::plan::wishes::is_named;
-use crate::process::own::Identity;
+use crate::process::identity::Identity;
 use crate::process::signals::Stop;
 use crate::recovery::{Left, Locked, judge};
 use crate::redact::Redactor;

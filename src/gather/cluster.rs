@@ -23,7 +23,7 @@ use crate::observed::{Known, Kubelet, Live};
 use crate::plan::needs_rendering;
 use crate::plan::releases::is_left;
 use crate::plan::wishes::Wishes;
-use crate::process::own::{Fate, Identity};
+use crate::process::identity::{Identity, ProcessState};
 use crate::recovery;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
@@ -186,14 +186,18 @@ pub(super) async fn standing(
     }
 }
 
-/// What earlier runs noted, and what became of those that have left releases locked.
-pub(super) fn noted(cluster: &Cluster, releases: &Known<Vec<Stored>>) -> (Notes, BTreeMap<String, Fate>) {
+/// What earlier runs noted, and the state of those that have left releases locked.
+pub(super) fn noted(
+    cluster: &Cluster,
+    releases: &Known<Vec<Stored>>,
+) -> (Notes, BTreeMap<String, ProcessState>) {
     let notes = cluster.lock().map(|lease| Notes::of(&lease.annotations)).unwrap_or_default();
     let own = Identity::own();
     let runs = recovery::runs(releases.as_deref().unwrap_or_default(), &notes.operations);
-    let fate = |run: &str| Identity::parse(run).map_or(Fate::Elsewhere, |identity| identity.fate(&own));
-    let fates = runs.into_iter().map(|run| (run.to_owned(), fate(run))).collect();
-    (notes, fates)
+    let state =
+        |run: &str| Identity::parse(run).map_or(ProcessState::Elsewhere, |identity| identity.state(&own));
+    let states = runs.into_iter().map(|run| (run.to_owned(), state(run))).collect();
+    (notes, states)
 }
 
 /// The records of those of the releases that are wanted, by `namespace/name`.

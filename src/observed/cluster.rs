@@ -72,8 +72,6 @@ pub struct Lease {
     pub transitions: i64,
     /// Changes with every write.
     pub resource_version: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
 }
@@ -263,7 +261,6 @@ impl FromIterator<Item> for Cluster {
                     holder: spec.holder_identity.unwrap_or_default(),
                     transitions: spec.lease_transitions.unwrap_or_default(),
                     resource_version: metadata.resource_version,
-                    labels: metadata.labels,
                     annotations: metadata.annotations,
                 }),
                 _ => {}
@@ -306,6 +303,17 @@ impl Toolbox {
         let items: Vec<Item> = self.api_list(LEASES).await?;
         let items = items.into_iter().map(|item| Item { kind: "Lease".to_owned(), ..item });
         Ok(items.collect::<Cluster>().leases)
+    }
+
+    /// Reads the Lease that is the lock of runs with `call`, a request for it alone.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not answer, or k3s-boot was told to stop.
+    pub async fn observe_lock(&self, call: Call<'_>) -> Result<Option<Lease>, Error> {
+        let item: Option<Item> = self.api_read(call).await?;
+        let item = item.map(|item| Item { kind: "Lease".to_owned(), ..item });
+        Ok(item.into_iter().collect::<Cluster>().leases.pop())
     }
 
     /// Reads the nodes.

@@ -3,6 +3,10 @@
 //! It is written only on the condition that nobody else has written since it was read, so that two can never have it. A
 //! holder renews it; one that does not has lost it when it stood still for [`EXPIRES`] by the clock of whoever watches,
 //! for the clocks of two machines differ, and a laptop that sleeps counts nothing.
+//!
+//! Only the fields of k3s-boot are written, as a JSON merge patch: annotations, labels, finalizers and owners of others
+//! stay. On a conflict the Lease is read again; a holder is one process alone, so a Lease that names this process as its
+//! holder is ours, also when the answer to the request that made it so was lost.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,7 +18,7 @@ use serde_json::{Value, json};
 use crate::error::Error;
 use crate::notes::Notes;
 use crate::observed::cluster::{LEASE, Lease};
-use crate::process::own::{Fate, Identity};
+use crate::process::identity::{Identity, ProcessState};
 use crate::process::signals::Cause;
 use crate::run::Waiting;
 use crate::tools::Toolbox;
@@ -47,21 +51,25 @@ pub struct Lock<'a> {
     held: RefCell<Held>,
 }
 
-/// What is written with each renewal.
-#[derive(Clone, Debug, Default)]
+/// The fields of k3s-boot in the Lease.
+#[derive(Debug)]
 struct Held {
-    holder: String,
+    /// This process.
+    own: String,
+    /// Whether this process lets go of it.
+    released: bool,
     acquired: String,
     transitions: i64,
+    /// The version that was read or written last; empty where there is no Lease.
     resource_version: String,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
+    /// Those of k3s-boot; none for one that is to be removed.
+    annotations: BTreeMap<String, Option<String>>,
 }
 
 /// How writing the Lease ended.
 enum Written {
     Done,
-    /// Somebody else has written, made or deleted it.
+    /// Somebody else has written, made or deleted it, or an earlier try of the same request has written it.
     Changed,
 }
 
@@ -86,9 +94,9 @@ impl<'a> Lock<'a> {
         let mut unchanged = true;
         let mut waiting = Waiting::new("Waiting for another run");
         loop {
-            if let Some(gone) = gone(lease.as_ref(), &own) {
-                unchanged &= end_tools(tools, &gone).await?;
-            } else if let Some(held) = lease.as_ref().filter(|lease| !is_free(lease, &own, still.elapsed())) {
+            if let Some(ended) = ended_holder(lease.as_ref(), &own) {
+                unchanged &= end_tools(tools, &ended).await?;
+            } else if let Some(held) = lease.as_ref().filter(|lease| !is_free(lease, still.elapsed())) {
                 unchanged = false;
                 if start.elapsed() >= wait.max(EXPIRES) {
                     return Err(locked(Some(held)));
@@ -96,7 +104,7 @@ impl<'a> Lock<'a> {
                 let (holder, since) = told(held);
                 waiting.say_at_once(&[("holder", holder), ("since", since)]);
                 tools.runner.stop().sleep(PAUSE).await?;
-                let now = read(tools).await?;
+                let now = tools.observe_lock(Call::get(&own_path())).await?;
                 if now.as_ref().map(|lease| &lease.resource_version) != Some(&held.resource_version) {
                     still = Instant::now();
                 }
@@ -108,9 +116,12 @@ impl<'a> Lock<'a> {
             match lock.write(false).await? {
                 Written::Done => return Ok((lock, unchanged)),
                 Written::Changed => {
-                    unchanged = false;
                     tools.runner.stop().sleep(PAUSE / 10).await?;
-                    lease = read(tools).await?;
+                    lease = tools.observe_lock(Call::get(&own_path())).await?;
+                    if lock.is_ours(lease.as_ref()) {
+                        return Ok((lock, unchanged));
+                    }
+                    unchanged = false;
                     still = Instant::now();
                     // Others were first again and again.
                     if start.elapsed() >= wait.max(EXPIRES) {
@@ -157,22 +168,35 @@ impl<'a> Lock<'a> {
         }
     }
 
-    /// Renews it; tells whether it is still ours.
+    /// Renews it, or lets go of it, whatever others have written on it meanwhile. Returns whether it was still ours.
     async fn renew(&self) -> Result<bool, Error> {
         loop {
             if let Written::Done = self.write(true).await? {
                 return Ok(true);
             }
-            // Somebody may have written something else on it.
-            match read(self.tools).await? {
-                Some(lease) if lease.holder == self.held.borrow().holder => {
-                    let mut held = self.held.borrow_mut();
-                    (held.resource_version, held.labels) = (lease.resource_version, lease.labels);
-                }
+            let lease = self.tools.observe_lock(Call::get(&own_path()).to_the_end()).await?;
+            if self.is_ours(lease.as_ref()) {
+                continue;
+            }
+            let released = self.held.borrow().released;
+            match lease {
+                // Nobody has it.
+                Some(lease) if released => return Ok(lease.holder.is_empty()),
+                None if released => return Ok(true),
                 Some(_) => return Ok(false),
                 None => self.held.borrow_mut().resource_version.clear(),
             }
         }
+    }
+
+    /// Whether this process holds the Lease; then the next write is on top of what it is now.
+    fn is_ours(&self, lease: Option<&Lease>) -> bool {
+        let mut held = self.held.borrow_mut();
+        let lease = lease.filter(|lease| lease.holder == held.own);
+        if let Some(lease) = lease {
+            held.resource_version.clone_from(&lease.resource_version);
+        }
+        lease.is_some()
     }
 
     /// Writes notes on it.
@@ -182,7 +206,7 @@ impl<'a> Lock<'a> {
     /// The API server does not answer, or k3s-boot was told to stop. That it is lost is no error here: [`Self::keep`] ends
     /// the run.
     pub async fn note(&self, notes: &Notes) -> Result<(), Error> {
-        notes.write(&mut self.held.borrow_mut().annotations);
+        self.held.borrow_mut().note(notes);
         self.renew().await.map(drop)
     }
 
@@ -191,17 +215,17 @@ impl<'a> Lock<'a> {
     pub async fn release(self, notes: Option<&Notes>) {
         {
             let mut held = self.held.borrow_mut();
-            held.holder.clear();
+            held.released = true;
             if let Some(notes) = notes {
-                notes.write(&mut held.annotations);
+                held.note(notes);
             }
         }
         self.tools.clock.wind_up();
         let stop = self.tools.runner.stop();
         let longest = if stop.killed() { HASTY_RELEASE } else { RELEASE };
         tokio::select! {
-            released = tokio::time::timeout(longest, self.write(true)) => {
-                if !matches!(released, Ok(Ok(Written::Done))) {
+            released = tokio::time::timeout(longest, self.renew()) => {
+                if !matches!(released, Ok(Ok(true))) {
                     tracing::debug!("Lock could not be released");
                 }
             }
@@ -211,16 +235,17 @@ impl<'a> Lock<'a> {
 
     /// Writes it, also after k3s-boot was told to stop if it is `to_the_end`.
     async fn write(&self, to_the_end: bool) -> Result<Written, Error> {
-        let lease = self.held.borrow().lease();
-        let (list, own) = paths();
-        let call = if self.held.borrow().resource_version.is_empty() {
-            Call::create(&list, &lease)
-        } else {
-            Call::replace(&own, &lease)
+        let (created, patch) = {
+            let held = self.held.borrow();
+            (held.resource_version.is_empty().then(|| held.lease()), held.patch())
+        };
+        let (list, own) = (list_path(), own_path());
+        let call = match &created {
+            Some(lease) => Call::create(&list, lease),
+            None => Call::merge(&own, &patch),
         };
         let call = if to_the_end { call.to_the_end() } else { call };
         let answer = self.tools.ask(call).await?;
-        // Somebody else was first, or has deleted it.
         if matches!(answer.status(), 404 | 409) {
             return Ok(Written::Changed);
         }
@@ -233,34 +258,48 @@ impl<'a> Lock<'a> {
 
 impl Held {
     fn new(own: &Identity, lease: Option<&Lease>, notes: &Notes, annotations: &[(&str, &str)]) -> Self {
-        let lease = lease.cloned().unwrap_or_default();
         let mut held = Self {
-            holder: own.to_string(),
+            own: own.to_string(),
+            released: false,
             acquired: now(),
-            transitions: lease.transitions + i64::from(!lease.resource_version.is_empty()),
-            resource_version: lease.resource_version,
-            labels: lease.labels,
-            annotations: lease.annotations,
+            transitions: lease.map_or(0, |lease| lease.transitions + 1),
+            resource_version: lease.map(|lease| lease.resource_version.clone()).unwrap_or_default(),
+            annotations: BTreeMap::new(),
         };
-        notes.write(&mut held.annotations);
-        let added = annotations.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        held.annotations.extend(added);
+        held.note(notes);
+        let others = annotations.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())));
+        held.annotations.extend(others);
         held
     }
 
+    fn note(&mut self, notes: &Notes) {
+        self.annotations.extend(notes.annotations().map(|(name, text)| (name.to_owned(), text)));
+    }
+
+    /// The Lease as it is created.
     fn lease(&self) -> Value {
         let (namespace, name) = LEASE;
-        let mut metadata = json!({"name": name, "namespace": namespace, "annotations": self.annotations, "labels": self.labels});
-        if !self.resource_version.is_empty() {
-            metadata["resourceVersion"] = self.resource_version.as_str().into();
-        }
-        let mut spec = json!({"renewTime": now(), "leaseTransitions": self.transitions});
-        if !self.holder.is_empty() {
-            spec["holderIdentity"] = self.holder.as_str().into();
-            spec["acquireTime"] = self.acquired.as_str().into();
-            spec["leaseDurationSeconds"] = EXPIRES.as_secs().into();
-        }
-        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec})
+        let annotations: BTreeMap<_, _> =
+            self.annotations.iter().filter_map(|(name, text)| Some((name, text.as_ref()?))).collect();
+        let metadata = json!({"name": name, "namespace": namespace, "annotations": annotations});
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": self.spec()})
+    }
+
+    /// The change of a Lease that has still the version that was seen.
+    fn patch(&self) -> Value {
+        let metadata = json!({"resourceVersion": self.resource_version, "annotations": self.annotations});
+        json!({"metadata": metadata, "spec": self.spec()})
+    }
+
+    fn spec(&self) -> Value {
+        let held = |value: Value| if self.released { Value::Null } else { value };
+        json!({
+            "holderIdentity": held(self.own.as_str().into()),
+            "acquireTime": held(self.acquired.as_str().into()),
+            "leaseDurationSeconds": held(EXPIRES.as_secs().into()),
+            "leaseTransitions": self.transitions,
+            "renewTime": now(),
+        })
     }
 }
 
@@ -268,29 +307,25 @@ fn now() -> String {
     humantime::format_rfc3339_micros(SystemTime::now()).to_string()
 }
 
-/// The paths of the list of Leases, and of ours.
-fn paths() -> (String, String) {
-    let (namespace, name) = LEASE;
-    let list = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
-    let own = format!("{list}/{name}");
-    (list, own)
+/// The path of the list of Leases.
+fn list_path() -> String {
+    format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", LEASE.0)
 }
 
-async fn read(tools: &Toolbox) -> Result<Option<Lease>, Error> {
-    let leases = tools.observe_leases().await?;
-    let (namespace, name) = LEASE;
-    Ok(leases.into_iter().find(|lease| lease.namespace == namespace && lease.name == name))
+/// The path of the Lease that is the lock.
+fn own_path() -> String {
+    format!("{}/{}", list_path(), LEASE.1)
 }
 
 /// The holder, if it was a process of this machine that has ended.
-fn gone(lease: Option<&Lease>, own: &Identity) -> Option<Identity> {
+fn ended_holder(lease: Option<&Lease>, own: &Identity) -> Option<Identity> {
     let holder = Identity::parse(&lease?.holder)?;
-    (holder.fate(own) == Fate::Gone).then_some(holder)
+    (holder.state(own) == ProcessState::Ended).then_some(holder)
 }
 
 /// Whether nobody has it, for it stood still for so long by our own clock.
-fn is_free(lease: &Lease, own: &Identity, still: Duration) -> bool {
-    lease.holder.is_empty() || lease.holder == own.to_string() || still >= EXPIRES
+fn is_free(lease: &Lease, still: Duration) -> bool {
+    lease.holder.is_empty() || still >= EXPIRES
 }
 
 /// Who holds it, since when; for people.
@@ -331,7 +366,7 @@ pub async fn end_tools(tools: &Toolbox, run: &Identity) -> Result<bool, Error> {
     }
     for pid in left {
         tracing::warn!(process = %pid, "Killing a tool that a killed run has left");
-        crate::process::own::kill(pid);
+        crate::process::identity::kill(pid);
     }
     Ok(none)
 }
@@ -348,34 +383,33 @@ mod tests {
     fn it_is_free_when_nobody_has_it_or_when_it_stood_still() {
         let own = Identity::own();
         let short = Duration::from_secs(14);
-        assert!(is_free(&lease(""), &own, Duration::ZERO));
-        assert!(!is_free(&lease("somebody"), &own, short) && is_free(&lease("somebody"), &own, EXPIRES));
-        assert!(is_free(&lease(&own.to_string()), &own, Duration::ZERO));
+        assert!(is_free(&lease(""), Duration::ZERO));
+        assert!(!is_free(&lease("somebody"), short) && is_free(&lease("somebody"), EXPIRES));
         assert_eq!(shown(&own.to_string()), format!("{}, process {}", own.host, own.pid));
         assert_eq!(shown("kubectl"), "kubectl");
     }
 
     #[test]
-    fn what_is_written_keeps_what_others_have_noted() {
+    fn only_own_fields_are_written() {
         let own = Identity::own();
         let mut known = lease("");
         known.annotations.insert("other".to_owned(), "x".to_owned());
         known.transitions = 4;
-        let held = Held::new(&own, Some(&known), &Notes::default(), &[("a", "b")]);
-        let written = held.lease();
-        assert_eq!(written["metadata"]["resourceVersion"], "7");
-        assert_eq!(written["metadata"]["annotations"], json!({"a": "b", "other": "x"}));
-        assert_eq!(written["spec"]["leaseTransitions"], 5);
-        assert_eq!(written["spec"]["holderIdentity"], own.to_string());
-        let released = Held { holder: String::new(), ..held }.lease();
-        assert_eq!(
-            (released["spec"].get("holderIdentity"), released["spec"].get("acquireTime")),
-            (None, None)
-        );
-        let first = Held::new(&own, None, &Notes::default(), &[]).lease();
-        assert_eq!(
-            (first["metadata"].get("resourceVersion"), &first["spec"]["leaseTransitions"]),
-            (None, &json!(0))
-        );
+        let mut held = Held::new(&own, Some(&known), &Notes::default(), &[("a", "b")]);
+        let patch = held.patch();
+        // Notes that are empty are removed; what others have noted is not named.
+        let annotations = json!({"a": "b", "k3s-boot/operations": null, "k3s-boot/releases": null});
+        assert_eq!(patch["metadata"], json!({"resourceVersion": "7", "annotations": annotations}));
+        assert_eq!(patch["spec"]["leaseTransitions"], 5);
+        assert_eq!(patch["spec"]["holderIdentity"], own.to_string());
+        held.released = true;
+        let spec = &held.patch()["spec"];
+        for name in ["holderIdentity", "acquireTime", "leaseDurationSeconds"] {
+            assert_eq!(spec.get(name), Some(&Value::Null), "{name} is removed");
+        }
+        let first = Held::new(&own, None, &Notes::default(), &[("a", "b")]).lease();
+        assert_eq!(first["metadata"].get("resourceVersion"), None);
+        assert_eq!(first["metadata"]["annotations"], json!({"a": "b"}), "null would be an empty text here");
+        assert_eq!(first["spec"]["leaseTransitions"], 0);
     }
 }

@@ -11,7 +11,7 @@ use crate::observed::helm::Stored;
 use crate::observed::standing::Standing;
 use crate::plan::Plan;
 use crate::plan::releases::ReleaseAction;
-use crate::process::own::Identity;
+use crate::process::identity::Identity;
 use crate::tools::Toolbox;
 
 /// What is noted before the plan is carried out: which releases are about to be synced, and what is known of those that

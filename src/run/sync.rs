@@ -18,7 +18,7 @@ use crate::notes::Notes;
 use crate::observed::events::newest;
 use crate::observed::helm::Stored;
 use crate::plan::releases::{Over, ReleasePlan};
-use crate::process::own::Identity;
+use crate::process::identity::Identity;
 use crate::recovery::host;
 use crate::report::ReleaseReport;
 use crate::settings::Settings;

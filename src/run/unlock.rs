@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::error::Error;
 use crate::observed::helm::Stored;
 use crate::plan::Unlock;
-use crate::process::own::Identity;
+use crate::process::identity::Identity;
 use crate::run::lock::end_tools;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, segment};
@@ -44,6 +44,10 @@ pub async fn release(tools: &Toolbox, stored: &Stored) -> Result<bool, Error> {
     let options = json!({"apiVersion": "v1", "kind": "DeleteOptions",
         "preconditions": {"uid": secret.uid, "resourceVersion": secret.resource_version}});
     let answer = tools.ask(Call::delete(&path, &options)).await?;
+    // An earlier try has done it, and its answer was lost.
+    if answer.status() == 404 && answer.may_have_been_executed_before() {
+        return Ok(true);
+    }
     // It was written or deleted meanwhile, so its operation was not over, or is.
     if matches!(answer.status(), 404 | 409) {
         return Ok(false);

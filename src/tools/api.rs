@@ -5,6 +5,7 @@
 //! nobody else has written, deleting what was looked at and nothing newer. kubeconfig, certificates and programs that
 //! give credentials stay kubectl's. It listens on a socket in the run's own folder of mode 0700.
 
+mod answer;
 mod away;
 mod watch;
 
@@ -20,11 +21,12 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, Semaphore};
 
+use self::answer::may_have_been_executed;
+pub use self::answer::{Answer, List, parse};
 use self::away::Away;
 use super::{Toolbox, last_words};
 use crate::error::Error;
@@ -153,13 +155,8 @@ impl<'a> Call<'a> {
         Self { method: Method::POST, body: Some((WHOLE, object.to_string().into_bytes())), ..Self::get(path) }
     }
 
-    /// Replaces the object `path`, which must still have the version that `object` names.
-    #[must_use]
-    pub fn replace(path: &'a str, object: &Value) -> Self {
-        Self { method: Method::PUT, ..Self::create(path, object) }
-    }
-
-    /// Changes the fields of the object `path` that `change` names.
+    /// Changes the fields of the object `path` that `change` names (RFC 7396): null removes one. The object must still have the
+    /// `metadata.resourceVersion` that `change` names, if it names one; `409` is the answer otherwise.
     #[must_use]
     pub fn merge(path: &'a str, change: &Value) -> Self {
         let body = Some(("application/merge-patch+json", change.to_string().into_bytes()));
@@ -209,100 +206,6 @@ impl std::fmt::Display for Call<'_> {
     }
 }
 
-/// What the API server answered.
-pub struct Answer {
-    request: String,
-    status: u16,
-    body: Vec<u8>,
-    /// When to ask again, of an answer that says so.
-    again: Option<Duration>,
-}
-
-impl Answer {
-    /// The HTTP status.
-    #[must_use]
-    pub fn status(&self) -> u16 {
-        self.status
-    }
-
-    /// The body of a good answer; `None` when there is no such object or kind.
-    ///
-    /// # Errors
-    ///
-    /// The API server said no.
-    pub fn found(self) -> Result<Option<Vec<u8>>, Error> {
-        match self.status {
-            404 => Ok(None),
-            _ => self.good().map(Some),
-        }
-    }
-
-    /// The body of a good answer.
-    ///
-    /// # Errors
-    ///
-    /// The API server said no.
-    pub fn good(self) -> Result<Vec<u8>, Error> {
-        let Self { request, status, body, .. } = self;
-        if (200..300).contains(&status) {
-            return Ok(body);
-        }
-        Err(Error::Api { request, status: Some(status), reason: words(status, &body) })
-    }
-
-    /// Reads the body of a good answer.
-    ///
-    /// # Errors
-    ///
-    /// The API server said no, or something unexpected. The message never holds what was read.
-    pub fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
-        let command = self.request.clone();
-        parse(command, &self.good()?)
-    }
-}
-
-/// The API server's reason, or that of kubectl when it could not ask: plain text then.
-fn words(status: u16, body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Status {
-        message: String,
-    }
-    if let Ok(Status { message }) = serde_json::from_slice(body)
-        && !message.is_empty()
-    {
-        return message;
-    }
-    let text = String::from_utf8_lossy(body);
-    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty());
-    line.map_or_else(|| format!("HTTP status {status}"), ToOwned::to_owned)
-}
-
-/// Reads what was answered to `command`, borrowing from it where that suffices.
-///
-/// # Errors
-///
-/// It is something unexpected. The message never holds what was read.
-pub fn parse<'a, T: Deserialize<'a>>(command: String, body: &'a [u8]) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|error| Error::Answer {
-        command,
-        reason: format!("line {}, column {}", error.line(), error.column()),
-    })
-}
-
-/// A list of objects; kinds that a cluster does not know have none.
-#[derive(Deserialize)]
-#[serde(bound = "T: Deserialize<'de>")]
-pub struct List<T> {
-    /// The objects.
-    #[serde(default = "Vec::new", deserialize_with = "or_none")]
-    pub items: Vec<T>,
-}
-
-/// Go writes an empty list as null.
-fn or_none<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
 impl Toolbox {
     /// Reads an object, or a list as such; `None` when there is no such object or kind.
     ///
@@ -343,10 +246,11 @@ impl Toolbox {
     /// It did not answer in time, kubectl could not ask it, or k3s-boot was told to stop.
     pub async fn ask(&self, call: Call<'_>) -> Result<Answer, Error> {
         let start = Instant::now();
+        let mut executed_before = false;
         loop {
-            let answer = self.ask_once(&call).await;
+            let answer = self.ask_once(&call).await.map(|answer| Answer { executed_before, ..answer });
             let pause = match &answer {
-                // As client-go does: it was not looked at, so it is no change that could be made twice.
+                // As client-go does.
                 Ok(Answer { again: Some(pause), .. })
                     if start.elapsed() + *pause < self.clock.cap(LONGEST) =>
                 {
@@ -357,6 +261,7 @@ impl Toolbox {
                 answer => self.api.away.pause(answer, start.elapsed(), self.clock.left()),
             };
             let Some(pause) = pause else { return answer };
+            executed_before |= may_have_been_executed(&answer);
             if call.stops {
                 self.runner.stop().sleep(pause).await?;
             } else {
@@ -417,7 +322,7 @@ impl Toolbox {
                 return Err(failed(format!("the answer has more than {LARGEST_ANSWER} bytes")));
             }
         }
-        Ok(Answer { request, status, body, again })
+        Ok(Answer { request, status, body, again, executed_before: false })
     }
 
     /// Makes a request, and gives the answer as soon as its head is there.
@@ -482,58 +387,5 @@ impl Toolbox {
 impl Proxy {
     async fn connect(&self) -> std::io::Result<UnixStream> {
         UnixStream::connect(&self.address.path).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_are_the_server_s_or_kubectl_s_own() {
-        let status =
-            br#"{"kind":"Status","message":"nodes is forbidden: User \"x\" cannot list","code":403}"#;
-        assert_eq!(words(403, status), "nodes is forbidden: User \"x\" cannot list");
-        assert_eq!(
-            words(500, b"dial tcp 127.0.0.1:1: connect: connection refused\n"),
-            "dial tcp 127.0.0.1:1: connect: connection refused"
-        );
-        assert_eq!(words(502, b" \n"), "HTTP status 502");
-        assert_eq!(words(500, b"{\"message\":\"\"}"), "{\"message\":\"\"}");
-    }
-
-    #[test]
-    fn what_is_not_there_is_none_and_what_is_refused_an_error() {
-        let answer = |status, body: &str| Answer {
-            request: "GET /x".to_owned(),
-            status,
-            body: body.as_bytes().to_vec(),
-            again: None,
-        };
-        assert!(answer(404, "").found().unwrap().is_none());
-        assert_eq!(answer(200, "x").found().unwrap().unwrap(), b"x");
-        assert_eq!(answer(404, "no").good().unwrap_err().to_string(), "`GET /x` failed: no");
-        let error = answer(200, "{\"a\": CANARY}").read::<Value>().unwrap_err().to_string();
-        assert_eq!(error, "unexpected answer of `GET /x`: line 1, column 7");
-    }
-
-    #[test]
-    fn a_list_may_be_null() {
-        for (text, count) in [("{}", 0), (r#"{"items":null}"#, 0), (r#"{"items":[1]}"#, 1)] {
-            assert_eq!(serde_json::from_str::<List<i64>>(text).unwrap().items.len(), count, "{text}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_answer_makes_it_panic(status: u16, body: Vec<u8>, near in crate::observed::odd::near(&[
-            r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"nodes \"a\" is forbidden","reason":"Forbidden","details":{"name":"a","retryAfterSeconds":1},"code":403}"#,
-            "<html><body>502 Bad Gateway</body></html>\n",
-        ])) {
-            for body in [body, near.into_bytes()] {
-                _ = words(status, &body);
-                _ = Answer { request: String::new(), status, body, again: None }.read::<Value>();
-            }
-        }
     }
 }

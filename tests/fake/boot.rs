@@ -765,9 +765,9 @@ impl Ran {
     pub(crate) fn transcript(&self) -> String {
         let mut lines = Vec::new();
         // What is done at the end of a run to let go of its lock is done beside waiting for Flux.
-        let end = self.calls.iter().rposition(|call| is_mutating(call) && !is_release(call));
+        let end = self.calls.iter().rposition(|call| is_mutating(call) && !writes_lock(call));
         let (before, after) = self.calls.split_at(end.map_or(0, |end| end + 1));
-        let (release, after): (Vec<_>, Vec<_>) = after.iter().cloned().partition(is_release);
+        let (release, after): (Vec<_>, Vec<_>) = after.iter().cloned().partition(writes_lock);
         let calls = [before, &after, &release].concat();
         for calls in calls.chunk_by(|one, other| !is_mutating(one) && !is_mutating(other)) {
             let mut some: Vec<_> = calls.iter().map(|call| self.line(call)).collect();
@@ -785,13 +785,24 @@ impl Ran {
         };
         self.calls.iter().filter(wanted).collect()
     }
+
+    /// The requests to reconcile that were made of Flux.
+    pub(crate) fn requests_of_flux(&self) -> Vec<&Value> {
+        let requested = "/body/metadata/annotations/reconcile.fluxcd.io~1requestedAt";
+        self.calls.iter().filter(|call| call.pointer(requested).is_some()).collect()
+    }
 }
 
-/// Whether it writes the Lease that is the lock once more.
-fn is_release(call: &Value) -> bool {
+/// Whether it changes the Lease that is the lock.
+fn writes_lock(call: &Value) -> bool {
     call["tool"] == "api"
-        && call["argv"][0] == "PUT"
+        && call["argv"][0] == "PATCH"
         && call["argv"][1].as_str().unwrap().ends_with("/leases/k3s-boot")
+}
+
+/// Whether it lets go of the lock.
+fn is_release(call: &Value) -> bool {
+    writes_lock(call) && call["body"].pointer("/spec/holderIdentity") == Some(&Value::Null)
 }
 
 fn is_mutating(call: &Value) -> bool {

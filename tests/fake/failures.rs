@@ -350,7 +350,7 @@ fn a_key_that_does_not_decrypt_is_told_when_flux_has_tried_again() {
     assert_eq!(ran.code(), 5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux cannot take over object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" cause="the age key that Flux has is none that the file is encrypted for" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key" go_on="k3s-boot apps --rotate-age-key --from secrets""#);
-    let asked = ran.calls_of("api", "PATCH");
+    let asked = ran.requests_of_flux();
     assert_eq!(asked.len(), 1, "once");
     let path = asked[0]["argv"][1].as_str().unwrap();
     let expected = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/apps?";

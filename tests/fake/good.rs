@@ -84,7 +84,7 @@ fn a_first_run() {
       api GET /apis/fluxcd.controlplane.io/v1/fluxinstances < null
       api GET /apis/kustomize.toolkit.fluxcd.io/v1/kustomizations < null
       api GET /apis/source.toolkit.fluxcd.io/v1/gitrepositories < null
-    ! api PUT /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot < pipe
+    ! api PATCH /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot < pipe
     ");
     let applied = ran.calls_of("kubectl", "apply");
     assert!(applied.iter().all(|call| call["stdin_len"].as_u64() > Some(0)));
@@ -190,7 +190,7 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
       api GET /apis/fluxcd.controlplane.io/v1/fluxinstances < null
       api GET /apis/kustomize.toolkit.fluxcd.io/v1/kustomizations < null
       api GET /apis/source.toolkit.fluxcd.io/v1/gitrepositories < null
-    ! api PUT /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot < pipe
+    ! api PATCH /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot < pipe
     ");
 }
 

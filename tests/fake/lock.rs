@@ -1,12 +1,14 @@
 //! One run at a time for a cluster, and what a run that was killed has left.
 
+use std::time::Instant;
+
 use insta::assert_snapshot;
-use k3s_boot::process::own::Identity;
+use k3s_boot::process::identity::Identity;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::boot::{Boot, Ran};
-use super::listener::Listener;
+use super::boot::{Boot, Ran, Running};
+use super::listener::{BROKEN, Listener};
 use super::scenario::{record, started};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot";
@@ -21,11 +23,27 @@ pub(crate) fn lease(holder: &str) -> Value {
 /// A run of another machine.
 pub(crate) const ELSEWHERE: &str = "laptop/boot/1/4711/99";
 
-/// A run of this machine that has ended.
+/// A run of this machine that has ended: its number was used again.
 pub(crate) fn gone() -> String {
+    with_field(4, "1")
+}
+
+/// A run of this machine before its last restart.
+fn before_the_restart() -> String {
+    with_field(1, "5e1f0c9a-0000-4000-8000-0123456789ab")
+}
+
+/// Whether a restart is known as such here: in a container it is not, nor where a machine has no ID.
+fn restarts_are_known() -> bool {
+    Identity::own().to_string().split('/').count() == 6
+}
+
+/// This process with another field in its identity.
+fn with_field(index: usize, value: &str) -> String {
     let own = Identity::own().to_string();
-    let (before, _) = own.rsplit_once('/').unwrap();
-    format!("{before}/1")
+    let mut fields: Vec<_> = own.split('/').collect();
+    fields[index] = value;
+    fields.join("/")
 }
 
 /// The lock, free, with the note that this run was about to sync a release, which had this revision before.
@@ -65,6 +83,31 @@ fn the_lock_of_a_process_that_has_ended_is_taken_at_once() {
     complete(&ran);
     assert!(!ran.stdout.contains("Waiting for another run"), "{}", ran.stdout);
     assert!(!ran.stdout.contains("Looking again"), "nobody has changed anything since: {}", ran.stdout);
+}
+
+#[test]
+fn the_lock_of_a_run_before_a_restart_is_taken_at_once() {
+    let ran = Boot::new().objects([lease(&before_the_restart())]).run();
+    complete(&ran);
+    // Nobody has changed anything since either.
+    for words in ["Waiting for another run", "Looking again"] {
+        assert_eq!(ran.stdout.contains(words), !restarts_are_known(), "{}", ran.stdout);
+    }
+}
+
+/// The lock is free, and nothing but the noted operation shows whose the release is.
+#[test]
+fn what_a_run_before_a_restart_left_is_unlocked_however_young() {
+    let mut locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
+    locked["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
+    let boot = Boot::new().objects([locked, noted(&before_the_restart(), "kube-system/cilium", 2)]);
+    if !restarts_are_known() {
+        assert!(boot.refused().contains("Release may still be synced by a run elsewhere"));
+        return;
+    }
+    let ran = boot.run();
+    complete(&ran);
+    assert!(ran.stdout.contains("INFO Release unlocked release=\"kube-system/cilium\""), "{}", ran.stdout);
 }
 
 #[test]
@@ -149,4 +192,121 @@ fn a_lock_is_let_go_of_at_every_end() {
     let ran = running.wait();
     assert_eq!(ran.code(), 130);
     assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
+}
+
+/// Waits until this holds for the Lease.
+#[track_caller]
+fn lock_once(running: &Running<'_>, is_wanted: impl Fn(&Value) -> bool) -> Value {
+    let broken = Instant::now() + BROKEN;
+    loop {
+        let lease: Value = serde_json::from_str(&running.ask("GET", LEASE, "")).unwrap();
+        if is_wanted(&lease) {
+            return lease;
+        }
+        assert!(Instant::now() < broken, "{lease}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_others_write_on_the_lock_survives_its_release() {
+    let (sync, verify) = (Listener::new(), Listener::new());
+    let boot = Boot::new().rules([
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "connect": sync.address(),
+            "stderr": started("kube-system", "cilium")}),
+        json!({"tool": "api", "args": ["GET", "*/fluxinstances"], "times": 1, "connect": verify.address()}),
+    ]);
+    let running = boot.start();
+    let helmfile = sync.accept();
+    let others = json!({
+        "annotations": {"example.org/note": "by a person"}, "labels": {"team": "home"},
+        "finalizers": ["example.org/keep"],
+        "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "1"}],
+    });
+    running.ask("PATCH", LEASE, &json!({"metadata": others}).to_string());
+    helmfile.go();
+    let verify = verify.accept();
+    // It is renewed and let go of, and both are on top of that.
+    let lease = lock_once(&running, |lease| lease["spec"].get("holderIdentity").is_none());
+    let metadata = &lease["metadata"];
+    assert_eq!(metadata["annotations"]["example.org/note"], "by a person");
+    assert_eq!(metadata["annotations"]["k3s-boot/repository"], "example.org/home");
+    for name in ["labels", "finalizers", "ownerReferences"] {
+        assert_eq!(metadata[name], others[name], "{name}");
+    }
+    assert_eq!((lease["spec"].get("acquireTime"), &lease["spec"]["leaseTransitions"]), (None, &json!(0)));
+    verify.go();
+    complete(&running.wait());
+}
+
+/// What kubectl passes on when its connection to the API server breaks before the answer.
+fn lost(method: &str, path: &str) -> Value {
+    json!({"tool": "api", "args": [method, path], "times": 1, "executes": true, "status": 500, "stdout": "EOF"})
+}
+
+/// The same before a run waits for an API server that is away: something on the way asks for another try.
+fn lost_at_first(method: &str, path: &str) -> Value {
+    json!({"tool": "api", "args": [method, path], "times": 1, "executes": true, "status": 503, "stdout": "",
+        "retry_after": 0})
+}
+
+fn calls(ran: &Ran, method: &str, path: &str) -> usize {
+    let is_it =
+        |call: &&Value| call["argv"][0] == method && call["argv"][1].as_str().unwrap().ends_with(path);
+    ran.calls.iter().filter(|call| call["tool"] == "api").filter(is_it).count()
+}
+
+#[test]
+fn a_lock_that_was_made_without_an_answer_is_ours() {
+    let ran = Boot::new().rule(lost_at_first("POST", "*/leases")).run();
+    complete(&ran);
+    assert_eq!(calls(&ran, "POST", "/leases"), 2);
+    assert!(!ran.stdout.contains("Looking again"), "nobody else had it: {}", ran.stdout);
+    assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
+}
+
+#[test]
+fn a_lock_that_was_taken_without_an_answer_is_ours() {
+    let boot = Boot::new().objects([lease("")]).rule(lost_at_first("PATCH", "*/leases/k3s-boot"));
+    let ran = boot.run();
+    complete(&ran);
+    assert!(!ran.stdout.contains("Looking again"), "nobody else had it: {}", ran.stdout);
+    assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
+    // Another run that was first is waited for as ever.
+    let mut other = lease(ELSEWHERE);
+    other["metadata"]["resourceVersion"] = "2".into();
+    let taken = json!({"tool": "api", "args": ["GET", "/apis/coordination.k8s.io/v1/leases"], "times": 1,
+        "stdout": json!({"items": [lease("")]}).to_string()});
+    let ran = Boot::new().rule(taken).object_that_lives(&other).run();
+    assert_eq!(ran.code(), 8, "{}{}", ran.stdout, ran.stderr);
+}
+
+#[test]
+fn a_lock_that_was_let_go_of_without_an_answer_is_free() {
+    let boot = Boot::new().args(&["--log-level", "debug"]).rule(lost("PATCH", "*/leases/k3s-boot"));
+    let ran = boot.run();
+    complete(&ran);
+    assert_eq!(calls(&ran, "PATCH", "/leases/k3s-boot"), 2, "{}", ran.transcript());
+    assert!(!ran.stdout.contains("Lock could not be released"), "{}", ran.stdout);
+}
+
+const SECRET: &str = "*/secrets/sh.helm.release.v1.cilium.v3";
+
+#[test]
+fn a_release_that_was_unlocked_without_an_answer_is_unlocked() {
+    let locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
+    let boot = || Boot::new().objects([locked.clone(), noted(&gone(), "kube-system/cilium", 2)]);
+    let ran = boot().rule(lost("DELETE", SECRET)).run();
+    complete(&ran);
+    assert_eq!(calls(&ran, "DELETE", &SECRET[1..]), 2);
+    assert!(ran.stdout.contains("INFO Release unlocked release=\"kube-system/cilium\""), "{}", ran.stdout);
+
+    // A request that never reached the API server is no such thing: somebody else has deleted it then.
+    let refused = "dial tcp 10.0.0.10:6443: connect: connection refused";
+    let never = json!({"tool": "api", "args": ["DELETE", SECRET], "times": 1, "executes": true, "status": 500,
+        "stdout": refused});
+    let ran = boot().rule(never).run();
+    complete(&ran);
+    assert_eq!(calls(&ran, "DELETE", &SECRET[1..]), 2);
+    assert!(!ran.stdout.contains("Release unlocked"), "{}", ran.stdout);
 }

@@ -37,7 +37,7 @@ fn what_is_locked_is_told_and_left_until_somebody_says_yes() {
     assert_snapshot!(ran.mutating().join("\n"), @"
     api POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases < pipe
     api DELETE /api/v1/namespaces/kube-system/secrets/sh.helm.release.v1.cilium.v3 < pipe
-    api PUT /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot < pipe
+    api PATCH /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot < pipe
     ");
     assert_snapshot!(ran.stdout.lines().skip(3).collect::<Vec<_>>().join("\n"), @r#"
     [TS] INFO Release unlocked release="kube-system/cilium" status="pending-upgrade" 

@@ -300,7 +300,7 @@ fn an_identity_in_the_cluster_would_vanish() {
     let boot = boot.flux(&[scenario::source(), root]);
     let ran = boot.args(&["--rotate-age-key"]).run();
     assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
-    assert_eq!(ran.calls_of("api", "PATCH").len(), 1);
+    assert_eq!(ran.requests_of_flux().len(), 1);
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn a_second_int_does_not_wait_for_the_lock() {
     let (listener, lock) = (Listener::new(), Listener::new());
     let boot = Boot::new().args(&["--log-level", "debug"]).rules([
         sync(&listener, "end"),
-        json!({"tool": "api", "args": ["PUT", "*/leases/k3s-boot"], "connect": lock.address()}),
+        json!({"tool": "api", "args": ["PATCH", "*/leases/k3s-boot"], "connect": lock.address()}),
     ]);
     let running = boot.start();
     let mut helmfile = listener.accept();

@@ -13,8 +13,21 @@ use crate::site::{running, send};
 pub(super) enum Way {
     /// SIGKILL of k3s-boot and all its descendants at one instant.
     PowerCut,
+    /// The same, and the machine has restarted before the next run: it sees another boot ID.
+    Restart(Meanwhile),
     /// A signal to k3s-boot alone.
     Alone(Signal),
+}
+
+/// What happens between a restart and the next run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meanwhile {
+    /// Nothing: the lock is still that of the run that was ended.
+    Nothing,
+    /// Somebody lets go of the lock while a release is pending.
+    FreeLock,
+    /// Another run skips the release that is pending, and lets go of the lock.
+    SkippedRelease,
 }
 
 impl Way {
@@ -22,6 +35,9 @@ impl Way {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::PowerCut => "power cut",
+            Self::Restart(Meanwhile::Nothing) => "power cut, new boot ID",
+            Self::Restart(Meanwhile::FreeLock) => "power cut, new boot ID, free lock",
+            Self::Restart(Meanwhile::SkippedRelease) => "power cut, new boot ID, release skipped",
             Self::Alone(signal) => signal.as_str(),
         }
     }
@@ -29,7 +45,7 @@ impl Way {
     /// Ends k3s-boot, and its descendants if that is the way. They all have the same `home`.
     pub(super) fn end(self, k3s_boot: u32, home: &Path) -> Result<()> {
         match self {
-            Self::PowerCut => {
+            Self::PowerCut | Self::Restart(_) => {
                 for pid in freeze(k3s_boot, home)? {
                     send(pid, Signal::SIGKILL)?;
                 }

@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::ending::Way;
+use super::ending::{Meanwhile, Way};
+use super::restart::Restart;
 use super::{Kill, UPGRADED, Work};
 use crate::cluster::Options;
 use crate::process::{GARBAGE, wait_for};
@@ -21,6 +22,10 @@ use crate::tools::Tools;
 const GRACE: Duration = Duration::from_mins(1);
 /// Time between two looks whether a run is over before its moment.
 const STEP: Duration = Duration::from_millis(2);
+
+/// The newest revisions of releases that an operation is at, or was: Secrets, by Helm's labels.
+const PENDING: &str =
+    "/api/v1/secrets?labelSelector=owner%3Dhelm%2Cstatus%20in%20%28pending-install%2Cpending-upgrade%29";
 
 const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
 /// Lines of the values behind which an upgrade puts one of its own, so that every pod is replaced.
@@ -35,6 +40,8 @@ const MARKED: [(&str, &str); 5] = [
 /// A fresh cluster and a repository.
 pub(super) struct Site {
     place: site::Site,
+    /// How a run gets another boot ID, if any is to, and how soon it has to work then.
+    restart: Option<(Restart, Duration)>,
     /// Whether it was bootstrapped, with no fault.
     up: bool,
     upgrades: usize,
@@ -46,13 +53,20 @@ pub(super) struct Mended {
     pub(super) during: String,
     /// How long the next run took.
     pub(super) next: Duration,
+    /// How long it took until it worked, if there was something to do; with a run in between, the longer of the two.
+    pub(super) at_work: Option<Duration>,
 }
 
 impl Site {
-    pub(super) fn start(tools: &Tools, program: &Path, registry: &Arc<Registry>) -> Result<Self> {
+    pub(super) fn start(
+        tools: &Tools,
+        program: &Path,
+        registry: &Arc<Registry>,
+        restart: Option<(Restart, Duration)>,
+    ) -> Result<Self> {
         let options =
             Options { name: "kills".to_owned(), registry: Some(Arc::clone(registry)), ..Options::default() };
-        Ok(Self { place: site::Site::start(tools, program, options)?, up: false, upgrades: 0 })
+        Ok(Self { place: site::Site::start(tools, program, options)?, restart, up: false, upgrades: 0 })
     }
 
     /// Whether releases can be upgraded.
@@ -72,7 +86,7 @@ impl Site {
 
     /// A first run that nothing ends, and how long it takes.
     pub(super) fn first_run(&mut self) -> Result<Duration> {
-        let took = self.place.converge(&[])?;
+        let took = self.place.converge(&[])?.took;
         self.up = true;
         Ok(took)
     }
@@ -80,7 +94,7 @@ impl Site {
     /// An upgrade that nothing ends, and how long it takes.
     pub(super) fn upgraded(&mut self) -> Result<Duration> {
         self.upgrade()?;
-        self.place.converge(&[])
+        Ok(self.place.converge(&[])?.took)
     }
 
     /// Ends a run at its moment and checks that the next one mends everything; `None` if it was over before.
@@ -91,13 +105,19 @@ impl Site {
         let said = self.place.checkout.folder().join("said");
         let started = Instant::now();
         let mut child = self.apps(&said)?;
-        while started.elapsed() < moment {
+        // Some ways need a release that is pending; any other moment is right for the others.
+        let needs_pending = matches!(kill.way, Way::Restart(Meanwhile::FreeLock | Meanwhile::SkippedRelease));
+        let mut pending = None;
+        while started.elapsed() < moment || (needs_pending && pending.is_none()) {
             if let Some(status) = child.try_wait()? {
                 ensure!(status.success(), "the run that was to be ended failed: {}", text(&said)?);
                 self.up = true;
                 return Ok(None);
             }
             std::thread::sleep(STEP);
+            if needs_pending && started.elapsed() >= moment {
+                pending = self.pending()?;
+            }
         }
         kill.way.end(child.id(), &self.place.sandbox.home())?;
         let status = child.wait()?;
@@ -111,10 +131,51 @@ impl Site {
         if let Way::Alone(signal) = kill.way {
             self.ended_well(signal, status).with_context(|| text.clone())?;
         }
-        let next =
-            self.place.converge(&[]).with_context(|| format!("the run that was ended said\n{text}"))?;
+        let (next, at_work) = self
+            .next(kill.way, pending.as_deref())
+            .with_context(|| format!("the run that was ended said\n{text}"))?;
         self.up = true;
-        Ok(Some(Mended { during: stage(&text), next }))
+        Ok(Some(Mended { during: stage(&text), next, at_work }))
+    }
+
+    /// Runs until everything is as it should be: how long the last run took, and how long it took until it worked.
+    fn next(&self, way: Way, pending: Option<&str>) -> Result<(Duration, Option<Duration>)> {
+        let (Way::Restart(meanwhile), Some((restart, soon))) = (way, self.restart) else {
+            let ran = self.place.converge(&[])?;
+            return Ok((ran.took, ran.at_work));
+        };
+        let mut between = None;
+        match (meanwhile, pending) {
+            (Meanwhile::FreeLock, _) => {
+                let nobody = r#"{"spec":{"holderIdentity":null}}"#;
+                let lease = ["--namespace", "kube-system", "lease", "k3s-boot"];
+                let patch = ["--type", "merge", "--patch", nobody];
+                self.place.sandbox.kubectl(&[&["patch"][..], &lease, &patch].concat())?;
+            }
+            (Meanwhile::SkippedRelease, Some(release)) => {
+                let mut command = self.after(restart)?;
+                command.args(["--skip-release", release]);
+                between = works(&self.place.complete(command).context("the run in between")?, soon)?;
+            }
+            _ => {}
+        }
+        let ran = self.place.converge_by(self.after(restart)?)?;
+        Ok((ran.took, between.max(works(&ran, soon)?)))
+    }
+
+    /// `k3s-boot apps` as after a restart of the machine.
+    fn after(&self, restart: Restart) -> Result<Command> {
+        Ok(self.place.started_by(&restart.starter(self.place.checkout.folder())?, "apps"))
+    }
+
+    /// A release that is pending now, as `namespace/name`.
+    fn pending(&self) -> Result<Option<String>> {
+        let found = self.place.sandbox.get(PENDING)?;
+        let metadata = found.as_ref().and_then(|list| list.pointer("/items/0/metadata"));
+        let id = metadata.and_then(|one| {
+            Some(format!("{}/{}", one["namespace"].as_str()?, one["labels"]["name"].as_str()?))
+        });
+        Ok(id)
     }
 
     /// After a signal to k3s-boot alone: the exit code tells of it, and no process is left.
@@ -149,6 +210,20 @@ impl Site {
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).env(GARBAGE.0, GARBAGE.1);
         command.spawn().context("cannot run `k3s-boot`")
     }
+}
+
+/// How long a run took until it worked, which may not be longer than this.
+fn works(ran: &site::Ran, soon: Duration) -> Result<Option<Duration>> {
+    let Some(at_work) = ran.at_work else {
+        ensure!(
+            ran.said.contains("Nothing to change"),
+            "it is not known when it began to work:\n{}",
+            ran.said
+        );
+        return Ok(None);
+    };
+    ensure!(at_work <= soon, "it began to work after {:.1} s:\n{}", at_work.as_secs_f64(), ran.said);
+    Ok(Some(at_work))
 }
 
 /// Where a run was when it said its last line.

@@ -91,7 +91,7 @@ mod tests {
     use crate::notes::Operation;
     use crate::observed::Observed;
     use crate::observed::claims::{Claim, Claims};
-    use crate::process::own::Fate;
+    use crate::process::identity::ProcessState;
     use crate::settings::Settings;
 
     fn answer(status: &str, revision: u64, claims: Claims) -> Answer {
@@ -179,10 +179,10 @@ mod tests {
     #[test]
     fn what_a_run_left_is_told_by_what_became_of_it() {
         let operation = Operation { run: "host/x".to_owned(), timeout: 900, ..Operation::default() };
-        let told = |fate, now| {
+        let told = |state, now| {
             let (_, mut live) = world("pending-install", 1, Claims::default());
             live.notes.operations.insert("n/r".to_owned(), operation.clone());
-            live.runs.insert("host/x".to_owned(), fate);
+            live.runs.insert("host/x".to_owned(), state);
             let (desired, _) = world("", 1, Claims::default());
             let observed = Observed { now: UNIX_EPOCH + Duration::from_secs(now), ..Observed::default() };
             let (settings, manifests) = (Settings::default(), Manifests::default());
@@ -195,9 +195,9 @@ mod tests {
         };
         let ended =
             (Severity::Info, "Release is locked by a run that has ended, and gets unlocked".to_owned());
-        assert_eq!(told(Fate::Gone, 0), ended);
-        assert_eq!(told(Fate::Elsewhere, 1_763_900_000 + 900), ended);
-        let young = told(Fate::Elsewhere, 1_763_900_000 + 899);
+        assert_eq!(told(ProcessState::Ended, 0), ended);
+        assert_eq!(told(ProcessState::Elsewhere, 1_763_900_000 + 900), ended);
+        let young = told(ProcessState::Elsewhere, 1_763_900_000 + 899);
         assert_eq!(young, (Severity::Error, "Release may still be synced by a run elsewhere".to_owned()));
     }
 }

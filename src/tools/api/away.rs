@@ -6,7 +6,8 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use super::{Answer, Toolbox, words};
+use super::answer::words;
+use super::{Answer, Toolbox};
 use crate::diagnose::known::{Known, find};
 use crate::error::Error;
 use crate::run::seconds;
@@ -16,6 +17,9 @@ const LONGEST: Duration = Duration::from_mins(1);
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How Go's HTTP client ends its reason when the connection broke after the request was sent; kubectl passes that on.
+const BROKEN: [&str; 2] = ["EOF", "http2: client connection lost"];
 
 /// What is known of it.
 #[derive(Default)]
@@ -38,8 +42,9 @@ impl Away {
         let reason = match answer {
             Ok(answer) if answer.status < 500 => None,
             Ok(answer) => Some(words(answer.status, &answer.body)).filter(|words| {
-                // kubectl says 502 when it cannot reach the server.
-                matches!(answer.status, 502..=504) || find(words).is_some_and(Known::passes)
+                matches!(answer.status, 502..=504)
+                    || BROKEN.iter().any(|reason| words.ends_with(reason))
+                    || find(words).is_some_and(Known::passes)
             }),
             Err(Error::Api { status: None, reason, .. }) => Some(reason.clone()),
             Err(error @ Error::Unanswered { .. }) => Some(error.to_string()),
@@ -77,7 +82,8 @@ mod tests {
     fn it_is_waited_for_once_that_is_worth_it() {
         let away = Away::default();
         let answer = |status, body: &str| {
-            Ok(Answer { request: String::new(), status, body: body.as_bytes().to_vec(), again: None })
+            let (request, body) = (String::new(), body.as_bytes().to_vec());
+            Ok(Answer { request, status, body, again: None, executed_before: false })
         };
         let pause = |answer: &_, elapsed| away.pause(answer, elapsed, LONGEST);
         let gone = answer(502, "dial tcp 10.0.0.1:6443: connect: connection refused");
@@ -86,6 +92,7 @@ mod tests {
         assert_eq!(pause(&gone, Duration::ZERO), Some(PAUSE));
         assert!(away.since.get().is_some());
         assert_eq!(pause(&answer(500, "etcdserver: leader changed"), Duration::ZERO), Some(PAUSE));
+        assert_eq!(pause(&answer(500, "unexpected EOF"), Duration::ZERO), Some(PAUSE));
         assert_eq!(pause(&answer(500, "out of order"), Duration::ZERO), None);
         assert_eq!(pause(&gone, LONGEST * 2), None);
         assert_eq!(pause(&answer(200, ""), Duration::ZERO), None);
