@@ -28,4 +28,5 @@ mod status;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod takeover;
 mod terminal;
