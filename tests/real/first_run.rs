@@ -66,7 +66,11 @@ fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
     let ran = world.apps(&["--age-key", other, "--rotate-age-key"]).run();
     assert_eq!(ran.code, Some(5), "{}", ran.stdout);
     assert!(!ran.stdout.contains("Bootstrap complete"));
-    assert!(ran.stderr.contains("Flux failed to reconcile") && ran.stderr.contains("decrypt"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("Flux failed to reconcile") && ran.stderr.contains("decrypt"),
+        "{}",
+        ran.stderr
+    );
 
     // A second copy of the key in an annotation, as `kubectl apply` leaves it, goes away with the next run; and what
     // Flux said before the key was mended is not taken for its answer.

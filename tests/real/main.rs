@@ -23,4 +23,5 @@ mod states;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
+mod takeover;
 mod world;
