@@ -77,7 +77,7 @@ pub(super) fn state(kustomization: &Resource) -> State {
 }
 
 /// Whether a failure surely stays until there is a new commit or another key. What another Kustomization may bring, such
-/// as CRDs, namespaces (`ReconciliationFailed`) or the ConfigMaps of `postBuild.substituteFrom`, and what is fetched from
+/// as CRDs, namespaces (`ReconciliationFailed`) or what `postBuild.substituteFrom` names, and what is fetched from
 /// elsewhere while building, may recover.
 fn is_permanent(ready: &Condition) -> bool {
     let message = ready.message.as_str();
@@ -128,7 +128,7 @@ impl End<'_> {
 }
 
 /// For each Kustomization that waits by `dependsOn`, what is at the end of its chain.
-pub(super) fn chains<'a>(resources: &'a [Resource]) -> BTreeMap<Key<'a>, End<'a>> {
+pub(super) fn chains(resources: &[Resource]) -> BTreeMap<Key<'_>, End<'_>> {
     let all = resources.iter().filter(|resource| resource.kind == "Kustomization");
     let all: BTreeMap<_, _> = all.map(|resource| (key(resource), resource)).collect();
     let mut waiting: Vec<_> =

@@ -61,7 +61,7 @@ fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
     assert!(ran.stderr.contains("Age identity in the cluster would vanish"), "{}", ran.stderr);
     assert_eq!(world.changes(mark), [""; 0]);
 
-    // Asked for by name it goes in. What Flux said with the old key does not count: it is asked to look again, cannot
+    // Asked for by name it goes in. What Flux said with the old key does not count: it is asked to reconcile, cannot
     // decrypt, and what kustomize-controller says is said.
     let ran = world.apps(&["--age-key", other, "--rotate-age-key"]).run();
     assert_eq!(ran.code, Some(5), "{}", ran.stdout);
