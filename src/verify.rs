@@ -84,7 +84,7 @@ pub async fn verify(
             }
         };
         warnings.warn(&blocked, &below);
-        warnings.look_at_controllers(tools, &flux).await;
+        warnings.warn_of_pods(tools, &flux).await;
         waiting.say(&[("waiting_for", waiting_for.clone())]);
         let pause = if start.elapsed() < SOON { PAUSE } else { LATER_PAUSE };
         let left = after.saturating_sub(start.elapsed());

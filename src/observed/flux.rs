@@ -151,7 +151,7 @@ impl Resource {
         self.condition("Ready").map(|condition| condition.status.as_str())
     }
 
-    /// Whether a condition of this name is there and says this status of the present spec.
+    /// Whether a condition of this name has this status, for the present spec.
     #[must_use]
     pub fn has(&self, name: &str, status: &str) -> bool {
         self.condition(name).is_some_and(|condition| condition.status == status)
@@ -171,7 +171,7 @@ impl Resource {
         let running = self.condition("Reconciling").filter(|_| self.has("Ready", "Unknown"));
         match running.or_else(|| self.condition("Ready")) {
             Some(Condition { reason, message, .. }) => format!("{}: {reason}: {message}", self.id()),
-            None => format!("{}: not looked at yet", self.id()),
+            None => format!("{}: not reconciled yet", self.id()),
         }
     }
 

@@ -137,23 +137,23 @@ pub(super) fn judge(flux: &Flux, asked: &Asked) -> Judgement {
     let has = source.and_then(|source| source.spec.url.clone()).unwrap_or_default();
     let url = asked.url.as_ref().or(sync.map(|sync| &sync.url)).unwrap_or(&has);
     let mut revision = None;
-    match (source, find("Kustomization")) {
-        (None, _) => findings.waiting.push(absent(kind)),
-        (Some(source), root) => {
-            // Where there is no FluxInstance, nobody but Flux itself chooses the branch, and how it gets to the repository.
-            let reference = asked.reference.as_ref();
-            let wrong = sync.and_then(|sync| wrong_source(source, url, reference.or(sync.r#ref.as_ref())));
-            match (wrong, root) {
-                (Some(wrong), _) => findings.waiting.push(wrong),
-                _ if findings.add_source(source) => {}
-                (None, None) => findings.waiting.push(absent("Kustomization")),
-                (None, Some(root)) => {
-                    let artifact = source.status.artifact.as_ref().map(|artifact| &artifact.revision);
-                    findings.add_tree(root, artifact, &flux.resources);
-                    revision = root.status.last_applied_revision.clone().or(artifact.cloned());
-                }
+    if let Some(source) = source {
+        // Where there is no FluxInstance, nobody but Flux itself chooses the branch, and how it gets to the repository.
+        let reference = asked.reference.as_ref();
+        let wrong = sync.and_then(|sync| wrong_source(source, url, reference.or(sync.r#ref.as_ref())));
+        let is_ready = wrong.is_none() && findings.add_source(source);
+        findings.waiting.extend(wrong);
+        match find("Kustomization").filter(|_| is_ready) {
+            Some(root) => {
+                let artifact = source.status.artifact.as_ref().map(|artifact| &artifact.revision);
+                findings.add_tree(root, artifact, &flux.resources);
+                revision = root.status.last_applied_revision.clone().or(artifact.cloned());
             }
+            None if is_ready => findings.waiting.push(absent("Kustomization")),
+            None => {}
         }
+    } else {
+        findings.waiting.push(absent(kind));
     }
     // The operator waits for its objects, and what these report is more exact.
     findings.blocked.extend(unready.and_then(failed));
@@ -228,7 +228,7 @@ impl Findings {
         self.blocked.push(Problem { is_permanent: problem.is_permanent && is_settled, ..problem });
     }
 
-    /// Adds what keeps the source from being ready, if anything does.
+    /// Adds what keeps the source from being ready; gives whether it is.
     fn add_source(&mut self, source: &Resource) -> bool {
         let is_settled = self.waiting.is_empty();
         if source.spec.suspend {
@@ -238,9 +238,9 @@ impl Findings {
         } else if !source.has("Ready", "True") {
             self.waiting.push(source.words());
         } else {
-            return false;
+            return true;
         }
-        true
+        false
     }
 
     /// Adds what keeps the root Kustomization and those that it has applied from being at work, and what fails below them.

@@ -157,16 +157,18 @@ fn end<'a>(
     ends: &BTreeMap<Key<'a>, End<'a>>,
 ) -> Option<End<'a>> {
     let mut decides: Option<End<'a>> = None;
-    for wanted in dependencies(waiting) {
-        let end = match all.get(&wanted) {
-            None => End::Broken(missing(waiting, wanted)),
+    for dependency in dependencies(waiting) {
+        let end = match all.get(&dependency) {
+            None => End::Broken(missing(waiting, dependency)),
             Some(other) => match state(other) {
-                State::Suspended if other.has("Ready", "True") && !is_outdated(waiting, wanted) => continue,
+                State::Suspended if other.has("Ready", "True") && !is_outdated(waiting, dependency) => {
+                    continue;
+                }
                 State::Ready => continue,
                 State::Suspended | State::CheckingHealth | State::Unhealthy(_) => End::AtWork,
                 State::Failed(problem) => End::Broken(problem),
                 State::Pending => End::Pending(other),
-                State::Dependent => ends.get(&wanted)?.clone(),
+                State::Dependent => ends.get(&dependency)?.clone(),
             },
         };
         if decides.as_ref().is_none_or(|decides| end.rank() > decides.rank()) {
@@ -181,14 +183,14 @@ fn end<'a>(
 /// reports that it is not: `dependency 'namespace/name' is not ready according to readyExpr eval`.
 fn dependencies(waiting: &Resource) -> impl Iterator<Item = Key<'_>> {
     waiting.spec.depends_on.iter().filter_map(move |Dependency { name, namespace, ready_expr }| {
-        let wanted = (namespace.as_deref().unwrap_or(&waiting.metadata.namespace), name.as_str());
-        (ready_expr.is_none() || reports(waiting, wanted, "readyExpr")).then_some(wanted)
+        let dependency = (namespace.as_deref().unwrap_or(&waiting.metadata.namespace), name.as_str());
+        (ready_expr.is_none() || reports(waiting, dependency, "readyExpr")).then_some(dependency)
     })
 }
 
 /// Whether one that is ready has applied an older revision than the source has now: a suspended one stays so.
-fn is_outdated(waiting: &Resource, wanted: Key<'_>) -> bool {
-    reports(waiting, wanted, "revision is not up to date")
+fn is_outdated(waiting: &Resource, dependency: Key<'_>) -> bool {
+    reports(waiting, dependency, "revision is not up to date")
 }
 
 /// Whether a Kustomization reports this about one that it waits for (`checkDependencies`). It reports one at a time.
@@ -210,7 +212,7 @@ fn missing(waiting: &Resource, (namespace, name): Key<'_>) -> Problem {
 
 /// The cycle that a Kustomization is part of, or waits for. Each of `circling` waits for another of them.
 fn cycle<'a>(start: &'a Resource, circling: &BTreeMap<Key<'a>, &'a Resource>) -> Problem {
-    let next = |at: &'a Resource| dependencies(at).find_map(|wanted| circling.get(&wanted).copied());
+    let next = |at: &'a Resource| dependencies(at).find_map(|dependency| circling.get(&dependency).copied());
     let mut path = vec![start];
     let mut seen = BTreeMap::from([(key(start), 0)]);
     let mut at = start;

@@ -45,7 +45,7 @@ impl Request {
         let path = format!("{}?fieldManager={FIELD_MANAGER}", path(resource));
         let note = json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": requested_at}}});
         match tools.ask(Call::merge(&path, &note)).await?.good() {
-            // It is gone since it was looked at; then nobody waits for the answer.
+            // It has been deleted meanwhile; then nobody waits for the answer.
             Ok(_) | Err(Error::Api { status: Some(404), .. }) => {}
             Err(error) => return Err(error),
         }

@@ -15,8 +15,8 @@ use crate::tools::Toolbox;
 /// source is there.
 const GRACE: Duration = Duration::from_secs(4);
 
-/// Between two looks at the pods of Flux.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// Between two reads of the pods of Flux.
+const READ_INTERVAL: Duration = Duration::from_secs(2);
 
 /// So many objects that fail at the end are named; `k3s-boot status` shows all.
 const MAX_NAMED: usize = 10;
@@ -26,8 +26,8 @@ const MAX_NAMED: usize = 10;
 pub(super) struct Warnings {
     since: BTreeMap<String, Instant>,
     warned: BTreeSet<String>,
-    /// When the controllers were looked at last.
-    looked: Option<Instant>,
+    /// When the pods of Flux were read last.
+    read: Option<Instant>,
 }
 
 impl Warnings {
@@ -37,17 +37,17 @@ impl Warnings {
         since.elapsed() >= GRACE && self.warned.insert(what.to_owned())
     }
 
-    /// Looks at the pods of Flux while its instance is not ready: nobody else tells why they do not run.
-    pub(super) async fn look_at_controllers(&mut self, tools: &Toolbox, flux: &Flux) {
+    /// Warns of pods of Flux that do not start, while the FluxInstance is not ready: it does not report why.
+    pub(super) async fn warn_of_pods(&mut self, tools: &Toolbox, flux: &Flux) {
         let Some(instance) = flux.instance.as_ref().filter(|instance| !instance.has("Ready", "True")) else {
             return;
         };
-        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_INTERVAL) {
+        if self.read.is_some_and(|read| read.elapsed() < READ_INTERVAL) {
             return;
         }
-        self.looked = Some(Instant::now());
+        self.read = Some(Instant::now());
         let release = format!("{}/{}", instance.metadata.namespace, instance.metadata.name);
-        // What cannot be read is not told; the next look tells.
+        // What cannot be read now may be read the next time.
         let Ok(seen) = Seen::of(tools, &release).await else { return };
         // Those that run may still get ready.
         for trouble in seen.troubles_of_flux("").into_iter().filter(|trouble| trouble.stage < Stage::Node) {
@@ -106,7 +106,7 @@ fn log(message: &'static str, problem: &Problem) {
     logger::log(Level::Warn, message, &diagnosis.pairs(Some(problem.reason.clone())));
 }
 
-/// What to do about a problem, or where to look. `is_late` says that the timeout has expired.
+/// What to do about a problem, or where to look. With `is_late` the timeout has expired.
 pub(super) fn fix(problem: &Problem, is_late: bool) -> String {
     // It is no release: a fix that names one is none.
     let known = problem.fix.or_else(|| find(&problem.words()).and_then(Known::general_fix));

@@ -63,7 +63,7 @@ fn source() -> Value {
     source
 }
 
-/// A first run, after which these stand below the root Kustomization.
+/// A first run, after which the root Kustomization has applied these.
 fn boot(children: impl IntoIterator<Item = Value>) -> Boot {
     let all: Vec<_> = [source(), scenario::root()].into_iter().chain(children).collect();
     Boot::new().flux(&all)

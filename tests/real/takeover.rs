@@ -118,7 +118,7 @@ fn a_chain_of_dependencies_is_taken_over_and_a_broken_child_is_named() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(ready(&world, "broken").unwrap().0, "True");
 
-    // A folder that is not there, and below a child something that does not hold anybody up.
+    // A folder that is not there, and below a child something that nobody waits for.
     let deep = "apiVersion: kustomize.toolkit.fluxcd.io/v1
 kind: Kustomization
 metadata: {name: deep, namespace: flux-system}
@@ -132,8 +132,8 @@ spec: {interval: 1h, path: ./kubernetes/nowhere, prune: true, sourceRef: {kind: 
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(report["result"], "complete");
-    let told: Vec<_> = ran.stderr.lines().filter(|line| line.contains(" WARN ")).collect();
-    let [warning] = told[..] else { panic!("{}", ran.stderr) };
+    let warnings: Vec<_> = ran.stderr.lines().filter(|line| line.contains(" WARN ")).collect();
+    let [warning] = warnings[..] else { panic!("{}", ran.stderr) };
     let words = "Flux failed to reconcile object=\"Kustomization flux-system/deep\" reason=\"ArtifactFailed: kustomization path not found";
     assert!(warning.contains(words), "{warning}");
 }

@@ -24,7 +24,7 @@ pub(super) enum Takeover {
     },
     /// There is nothing for Flux to sync, or no Flux.
     Missing {
-        /// What to say about it.
+        /// The message of the warning.
         message: &'static str,
         /// What is missing.
         missing: String,

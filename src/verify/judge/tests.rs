@@ -71,13 +71,13 @@ fn flux_syncs_when_source_and_root_kustomization_are_ready() {
 }
 
 #[test]
-fn an_old_condition_says_nothing_about_a_new_spec() {
+fn an_old_condition_does_not_count_for_a_new_spec() {
     let mut old = source();
     old.metadata.generation = 2;
-    is_waiting(&of(vec![old, root()]), "not looked at yet");
+    is_waiting(&of(vec![old, root()]), "not reconciled yet");
     let mut old = direct("apps", UNBUILT);
     old.metadata.generation = 2;
-    is_waiting(&with_children([old]), "Kustomization flux-system/apps: not looked at yet");
+    is_waiting(&with_children([old]), "Kustomization flux-system/apps: not reconciled yet");
 }
 
 #[test]
@@ -183,12 +183,12 @@ fn children_are_at_work_when_they_have_applied_their_objects() {
     ] {
         syncs(&with_children([at_work]));
     }
-    // One that has applied a revision before, and is looked at again, may fail in a moment.
+    // One that has applied a revision before, and is being reconciled again, may fail in a moment.
     let mut again = direct("apps", RUNNING);
     again.status.last_applied_revision = Some("main@sha1:0".to_owned());
     is_waiting(&with_children([again]), "Kustomization flux-system/apps: Progressing");
     let judgement = with_children([direct("apps", UNHEALTHY)]);
-    assert_eq!(below(&judgement), ["Kustomization flux-system/apps"], "it is told, and does not decide");
+    assert_eq!(below(&judgement), ["Kustomization flux-system/apps"], "it is reported, and does not decide");
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn chains_of_any_length_are_followed_to_their_end() {
         // The one before it will be reconciled soon.
         let before = if length == 2 { "n1".to_owned() } else { format!("n{}", length - 1) };
         is_waiting(&chain(length, direct("end", OK)), &format!("flux-system/{before}: DependencyNotReady"));
-        assert_eq!(chain(length, direct("end", UNBUILT)).blocked.len(), 1, "told once");
+        assert_eq!(chain(length, direct("end", UNBUILT)).blocked.len(), 1, "reported once");
     }
 }
 
@@ -400,7 +400,7 @@ fn an_expression_may_make_a_failed_dependency_ready() {
 }
 
 #[test]
-fn what_fails_below_the_children_is_told_and_never_decides() {
+fn what_fails_below_the_children_is_reported_and_never_decides() {
     let oci = |name: &str, parent: &str| {
         applied(
             resource("OCIRepository", name, json!({}), ("False", "OCIArtifactPullFailed", "denied")),
@@ -423,12 +423,12 @@ fn what_fails_below_the_children_is_told_and_never_decides() {
     ]);
     syncs(&judgement);
     assert_eq!(judgement.blocked, []);
-    let mut told = below(&judgement);
-    told.sort_unstable();
+    let mut reported = below(&judgement);
+    reported.sort_unstable();
     let kustomizations = ["gone", "unbuilt", "undecrypted", "unhealthy"];
     let mut expected = kustomizations.map(|name| format!("Kustomization flux-system/{name}")).to_vec();
     expected.push("OCIRepository flux-system/chart".to_owned());
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
 }
 
 #[test]
