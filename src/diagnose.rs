@@ -2,6 +2,7 @@
 
 pub mod gone;
 pub mod known;
+mod kustomize;
 pub mod look;
 pub mod pods;
 pub mod release;

@@ -57,15 +57,25 @@ pub enum Error {
     /// A release was not brought to `deployed`.
     #[error("failed to sync Helm releases: {}: {}", .0.release.as_deref().unwrap_or("no release named"), .0.reason)]
     Release(Box<ReleaseFailure>),
-    /// Flux says that it cannot go on.
-    #[error("flux cannot take over: {object}: {reason}")]
+    /// Flux cannot reconcile an object.
+    #[error("flux failed to reconcile: {object}: {reason}")]
     Flux {
-        /// The object and its state.
+        /// The object, as `Kind namespace/name`.
         object: String,
-        /// Flux's own words.
+        /// Flux's own words, as `Reason: message`.
         reason: String,
-        /// What to type.
+        /// What to do.
         fix: String,
+        /// The timeout that expired while it might still have recovered.
+        after: Option<Duration>,
+    },
+    /// The helmfiles install Flux, and it is not in the cluster.
+    #[error(
+        "flux is not installed: release `{release}` is in the helmfiles, and the cluster has no FluxInstance"
+    )]
+    NoFlux {
+        /// The release that makes the FluxInstance, as `namespace/name`.
+        release: String,
     },
     /// A stage's deadline passed.
     #[error("stage `{stage}` did not end within {}", seconds(*.after))]
@@ -141,9 +151,11 @@ impl Error {
                 Cause::Signal(signal) => 128 + u8::try_from(*signal as i32).unwrap_or(0),
                 Cause::LostLock => 8,
             },
-            Self::Deadline { .. } => 6,
+            Self::Deadline { .. } | Self::Flux { after: Some(_), .. } => 6,
             _ if self.is_late() => 6,
             Self::Release(failure) if failure.timed_out => 6,
+            // The cluster is not as it should be, also when this run had nothing to change.
+            Self::Flux { .. } => 5,
             _ if changed => 5,
             _ => 1,
         }
@@ -189,12 +201,21 @@ impl Error {
                 }
                 ("Failed to sync Helm releases", pairs)
             }
-            Self::Flux { object, reason, fix } => {
+            Self::Flux { object, reason, fix, after } => {
                 let mut pairs = vec![("object", object.clone()), ("reason", reason.clone())];
                 let known = find(&format!("{object}: {reason}"));
                 pairs.extend(known.map(|known| ("cause", known.cause.to_owned())));
+                pairs.extend(after.map(|after| ("after", seconds(after))));
                 pairs.push(("fix", fix.clone()));
-                ("Flux cannot take over", pairs)
+                ("Flux failed to reconcile", pairs)
+            }
+            Self::NoFlux { release } => {
+                let reason = "the helmfiles install it, and the cluster has no FluxInstance".to_owned();
+                let fix = "k3s-boot apps".to_owned();
+                (
+                    "Flux is not installed",
+                    vec![("release", release.clone()), ("reason", reason), ("fix", fix)],
+                )
             }
             Self::Deadline { stage, after, waiting_for } => {
                 let mut pairs = vec![

@@ -83,7 +83,7 @@ fn write(text: &str) -> std::io::Result<()> {
 /// What a run did.
 #[derive(Debug, Default, JsonSchema, Serialize)]
 pub struct Report {
-    /// `complete`; `no-sync-source` when Flux has nothing to sync; `partial` when the stage verify was left out; `failed`.
+    /// `complete`; `no-sync-source` when Flux has nothing to sync or is not installed; `partial` when the stage verify was left out; `failed`.
     pub result: &'static str,
     /// The exit code.
     pub exit_code: u8,

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::last;
 use crate::notes::{Brought, note};
 use crate::scenario::{Rule, Scenario};
 use crate::store::Store;
-use crate::{last, requested};
 
 /// Serves until it is killed.
 pub(crate) fn serve(scenario: Scenario, socket: &str) -> Result<(), Box<dyn Error>> {
@@ -66,13 +66,12 @@ fn answer(scenario: &Scenario, store: &Store, connection: UnixStream) -> Result<
         return play(rule, connection);
     }
     let (status, text) = store.answer(method, path, &body)?;
-    send(connection, status, "", text.replace("{requested}", &requested()?).as_bytes(), 0)
+    send(connection, status, "", text.as_bytes(), 0)
 }
 
 fn play(rule: &Rule, connection: UnixStream) -> Result<(), Box<dyn Error>> {
     let mut bytes = STANDARD.decode(&rule.bytes)?;
-    let text = rule.stdout.clone().unwrap_or_default();
-    bytes.extend_from_slice(text.replace("{requested}", &requested()?).as_bytes());
+    bytes.extend_from_slice(rule.stdout.as_deref().unwrap_or_default().as_bytes());
     let status = rule.status.unwrap_or(if rule.exit > 0 { 500 } else { 200 });
     if status >= 300 {
         bytes.extend_from_slice(rule.stderr.as_bytes());

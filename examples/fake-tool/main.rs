@@ -23,7 +23,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::{SigSet, Signal};
 
-use self::notes::{Brought, note, noted};
+use self::notes::{Brought, note};
 use self::scenario::{OnInt, Rule, Scenario};
 
 /// Set in what a rule's `grandchild` starts.
@@ -68,8 +68,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
 
 fn play(tool: &str, rule: &Rule, stdin: &[u8]) -> Result<ExitCode, Box<dyn Error>> {
     let mut stdout = STANDARD.decode(&rule.bytes)?;
-    let text = rule.stdout.clone().unwrap_or_default();
-    stdout.extend_from_slice(text.replace("{requested}", &requested()?).as_bytes());
+    stdout.extend_from_slice(rule.stdout.as_deref().unwrap_or_default().as_bytes());
     for _ in 0..=rule.again.min(u64::MAX - 1) {
         std::io::stdout().write_all(&stdout)?;
         std::io::stderr().write_all(rule.stderr.as_bytes())?;
@@ -92,15 +91,6 @@ fn play(tool: &str, rule: &Rule, stdin: &[u8]) -> Result<ExitCode, Box<dyn Error
         None => false,
     };
     Ok(ExitCode::from(if interrupted { 1 } else { rule.exit }))
-}
-
-/// The last request to reconcile that was made of Flux; nothing if there was none.
-fn requested() -> Result<String, Box<dyn Error>> {
-    let calls = noted()?;
-    let asked = calls.iter().rev().find_map(|call| {
-        call.pointer("/body/metadata/annotations/reconcile.fluxcd.io~1requestedAt")?.as_str()
-    });
-    Ok(asked.unwrap_or_default().to_owned())
 }
 
 enum Event {

@@ -47,8 +47,7 @@ pub(crate) struct Rule {
     unless_env: Option<String>,
     /// The rule fits as many calls and no more.
     times: Option<u32>,
-    /// `{requested}` stands for the last request to reconcile that was made of Flux. A request without one is answered
-    /// with the objects that stand.
+    /// A request without one is answered with the objects of the scenario.
     pub(crate) stdout: Option<String>,
     #[serde(default)]
     pub(crate) stderr: String,

@@ -74,7 +74,7 @@ impl Store {
     fn read(&self, path: &str, query: &str) -> Result<Answer, Box<dyn Error>> {
         let now = self.now()?;
         if let Some(object) = now.get(path) {
-            return Ok((200, object.to_string()));
+            return Ok((200, answered(object).to_string()));
         }
         let below = |found: &str| {
             // `/api/v1/secrets` has all of `/api/v1/namespaces/*/secrets/*`.
@@ -95,7 +95,7 @@ impl Store {
         let items: Vec<_> = now
             .iter()
             .filter(|(found, object)| below(found) && selected(object, &selector))
-            .map(|(_, object)| object)
+            .map(|(_, object)| answered(object))
             .collect();
         Ok((200, json!({"items": items}).to_string()))
     }
@@ -167,6 +167,16 @@ impl Store {
             groups.iter().map(|(name, versions)| json!({"metadata": {"name": name}, "versions": versions}));
         Ok(json!({"kind": "APIGroupDiscoveryList", "items": groups.collect::<Vec<_>>()}))
     }
+}
+
+/// An object whose `lastHandledReconcileAt` is `{requested}` has answered the last request that was made of it.
+fn answered(object: &Value) -> Value {
+    let mut object = object.clone();
+    let requested = object["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"].clone();
+    if object.pointer("/status/lastHandledReconcileAt").is_some_and(|handled| handled == "{requested}") {
+        object["status"]["lastHandledReconcileAt"] = requested;
+    }
+    object
 }
 
 /// Every object has a version, whatever the scenario tells; that of one that lives is another with every call.

@@ -2,12 +2,14 @@
 
 mod list;
 mod preflight;
+mod takeover;
 
 use std::future::Future;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use self::list::list;
 use self::preflight::{Ready, preflight};
+use self::takeover::{Takeover, makes_instance, takeover};
 use super::{Failed, toolbox, transcript};
 use crate::actions::Actions;
 use crate::child_env;
@@ -38,7 +40,7 @@ use crate::stages::Stage;
 use crate::tools::Toolbox;
 use crate::transcript::Transcript;
 use crate::url::without_credentials;
-use crate::verify::{self, Asked, Verdict};
+use crate::verify::{self, Asked};
 
 /// What was seen longer ago is looked at again under the lock: others than k3s-boot change a cluster too.
 const FRESH: Duration = Duration::from_mins(1);
@@ -55,12 +57,12 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
     let Run { mut report, changed, .. } = run;
     report.seconds = rounded(start.elapsed());
     match result {
-        Ok(verdict) => {
+        Ok(takeover) => {
             // Where nothing was done, there is nothing to sum up.
             if changed {
                 report.log_summary();
             }
-            finish(&mut report, settings, verdict, &seconds(start.elapsed()));
+            finish(&mut report, settings, takeover, &seconds(start.elapsed()));
             transcript.discard();
         }
         Err(error) => {
@@ -74,6 +76,8 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
                 failed.and_then(|failed| Stage::ALL.into_iter().find(|one| one.name() == failed.name));
             let go_on = match error.mended_by() {
                 Some((stage, flag)) => go_on_earlier(&settings.command, stage, flag),
+                // No stage alone installs it.
+                None if matches!(error, Error::NoFlux { .. }) => None,
                 None => stage.and_then(|stage| go_on(&settings.command, stage)),
             };
             let Failed { failure, log } = Failed::say(&error, &transcript, &stop, go_on, redactor);
@@ -127,9 +131,9 @@ fn joined(words: &[&str]) -> Option<String> {
     shlex::try_join(std::iter::once("k3s-boot").chain(words.iter().copied())).ok()
 }
 
-fn finish(report: &mut Report, settings: &Settings, verdict: Option<Verdict>, took: &str) {
-    match verdict {
-        Some(Verdict::Syncing { repository, revision }) => {
+fn finish(report: &mut Report, settings: &Settings, takeover: Option<Takeover>, took: &str) {
+    match takeover {
+        Some(Takeover::Syncing { repository, revision }) => {
             report.result = "complete";
             let repository = without_credentials(&repository);
             tracing::info!(
@@ -140,19 +144,10 @@ fn finish(report: &mut Report, settings: &Settings, verdict: Option<Verdict>, to
             );
             report.flux = Some(FluxReport { repository, revision });
         }
-        // `verify` ends with nothing else.
-        Some(
-            Verdict::NoSource { missing }
-            | Verdict::Waiting { waiting_for: missing }
-            | Verdict::Failed { reason: missing, .. },
-        ) => {
+        Some(Takeover::Missing { message, missing, fix }) => {
             report.result = "no-sync-source";
-            tracing::warn!(
-                missing,
-                took,
-                fix = "set `instance.sync` in the values of flux-instance",
-                "Releases are installed, but Flux has no repository to sync"
-            );
+            let pairs = [("missing", missing), ("took", took.to_owned()), ("fix", fix.to_owned())];
+            logger::log(Level::Warn, message, &pairs);
         }
         None => {
             report.result = "partial";
@@ -204,7 +199,7 @@ async fn bootstrap(
     stop: Stop,
     transcript: &Transcript,
     run: &mut Run,
-) -> Result<Option<Verdict>, Error> {
+) -> Result<Option<Takeover>, Error> {
     redactor.add(child_env::secrets(env));
     let files = gather::files(settings, redactor);
     // Nothing is started when the files alone tell that it would be in vain.
@@ -222,7 +217,7 @@ async fn bootstrap(
 
 impl Boot<'_> {
     /// All stages, one after the other.
-    async fn all(&self, files: Files, run: &mut Run) -> Result<Option<Verdict>, Error> {
+    async fn all(&self, files: Files, run: &mut Run) -> Result<Option<Takeover>, Error> {
         let Self { settings, tools, .. } = self;
         let ready = run.stage("preflight", self.preflight(files, false)).await?;
         if let Some(live) = &ready.picture.observed.live {
@@ -257,7 +252,7 @@ impl Boot<'_> {
     }
 
     /// There is nothing to change; tells whether Flux has taken over.
-    async fn unchanged(&self, ready: &Ready, run: &mut Run) -> Result<Option<Verdict>, Error> {
+    async fn unchanged(&self, ready: &Ready, run: &mut Run) -> Result<Option<Takeover>, Error> {
         let Ready { picture, plan, .. } = ready;
         run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
         // What is left to others is not as wanted by anybody here.
@@ -280,7 +275,7 @@ impl Boot<'_> {
         lock: Lock<'_>,
         alone: bool,
         run: &mut Run,
-    ) -> Result<Option<Verdict>, Error> {
+    ) -> Result<Option<Takeover>, Error> {
         let (mut ready, mut notes) = (ready, notes);
         let work = Box::pin(async {
             if !alone || ready.began.elapsed() > FRESH {
@@ -314,8 +309,8 @@ impl Boot<'_> {
             let after = tokio::time::timeout(NOTING, after).await;
             lock.release(after.ok().and_then(Result::ok).as_ref()).await;
         };
-        let (verdict, ()) = tokio::join!(self.verify(&ready.picture, &ready.plan, false, run), close);
-        verdict
+        let (takeover, ()) = tokio::join!(self.verify(&ready.picture, &ready.plan, false, run), close);
+        takeover
     }
 
     async fn work(&self, ready: &Ready, notes: &Notes, lock: &Lock<'_>, run: &mut Run) -> Result<(), Error> {
@@ -362,7 +357,7 @@ impl Boot<'_> {
         plan: &Plan,
         unchanged: bool,
         run: &mut Run,
-    ) -> Result<Option<Verdict>, Error> {
+    ) -> Result<Option<Takeover>, Error> {
         if self.settings.wishes.stages.has(Stage::Verify) {
             return Ok(None);
         }
@@ -376,7 +371,9 @@ impl Boot<'_> {
                 dns::wait(tools, Stage::Verify.name(), seen, deadline).await?;
             }
             let seen = live.and_then(|live| live.claims.as_ref().ok()).map(verify::seen);
-            verify::verify(tools, &Asked::of(desired), key_changed(plan), deadline, seen).await
+            let asked = Asked::of(desired).installed(makes_instance(plan));
+            let outcome = verify::verify(tools, &asked, key_changed(plan), deadline, seen).await?;
+            takeover(outcome, desired, picture.observed.live.as_ref(), &self.settings.wishes)
         };
         run.stage(Stage::Verify.name(), work).await.map(Some)
     }
@@ -426,6 +423,7 @@ mod tests {
             object: "Kustomization flux-system/flux-system".to_owned(),
             reason: reason.to_owned(),
             fix: String::new(),
+            after: None,
         };
         let (stage, flag) = error("BuildFailed: cannot get sops data key").mended_by().unwrap();
         let go_on = |words: &[&str]| {

@@ -1,5 +1,6 @@
 //! Known failures, told by the words that helm, the API server or a kubelet has for them.
 
+use super::kustomize::KUSTOMIZE;
 use super::table::TABLE;
 
 /// A known failure.
@@ -51,7 +52,12 @@ impl Known {
 pub fn find(words: &str) -> Option<&'static Known> {
     let words = without_api_paths(&words.to_lowercase());
     let all = |group: &&[&str]| group.iter().all(|word| words.contains(word));
-    TABLE.iter().find(|known| known.words.iter().any(all))
+    table().find(|known| known.words.iter().any(all))
+}
+
+/// All known failures, special ones before general ones.
+fn table() -> impl Iterator<Item = &'static Known> {
+    KUSTOMIZE.iter().chain(TABLE)
 }
 
 /// The same words without paths of the API server's: `/v2/` of a registry stands in some of them.
@@ -148,9 +154,9 @@ mod tests {
 
     #[test]
     fn every_line_of_the_table_is_sound() {
-        let ids: BTreeSet<_> = TABLE.iter().map(|known| known.id).collect();
-        assert_eq!(ids.len(), TABLE.len(), "a name for each");
-        for known in TABLE {
+        let ids: BTreeSet<_> = table().map(|known| known.id).collect();
+        assert_eq!(ids.len(), table().count(), "a name for each");
+        for known in table() {
             let all: Vec<_> = known.words.iter().flat_map(|group| group.iter()).collect();
             assert!(!all.is_empty() && known.words.iter().all(|group| !group.is_empty()), "{}", known.id);
             assert!(all.iter().all(|word| word.to_lowercase() == **word), "{}", known.id);
@@ -279,6 +285,22 @@ mod tests {
         (
             "etcd",
             "server-side apply failed for object cert-manager/cert-manager-webhook apps/v1, Kind=Deployment: request declared a Content-Length of 2512 but only wrote 0 bytes",
+        ),
+        (
+            "flux-path",
+            "Kustomization flux-system/apps: ArtifactFailed: kustomization path not found: stat /tmp/kustomization-2/kubernetes/nowhere: no such file or directory",
+        ),
+        (
+            "flux-build",
+            "Kustomization flux-system/apps: BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'missing.yaml': open /tmp/kustomization-2/kubernetes/apps/missing.yaml: no such file or directory'",
+        ),
+        (
+            "flux-kind",
+            "Kustomization flux-system/apps: ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"",
+        ),
+        (
+            "flux-undecrypted",
+            "Kustomization flux-system/apps: ReconciliationFailed: Secret/media/token is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
         ),
         (
             "flux-pair",
@@ -430,14 +452,14 @@ mod tests {
             assert_eq!(find(said).map(|known| known.id), Some(*id), "{said}");
         }
         let covered: BTreeSet<_> = SAID.iter().map(|(id, _)| *id).collect();
-        let all: BTreeSet<_> = TABLE.iter().map(|known| known.id).collect();
+        let all: BTreeSet<_> = table().map(|known| known.id).collect();
         assert_eq!(covered, all, "a test for each");
         assert!(find("context deadline exceeded").is_none());
     }
 
     #[test]
     fn only_what_is_over_by_itself_is_tried_again() {
-        let ids: BTreeSet<_> = TABLE.iter().map(|known| known.id).collect();
+        let ids: BTreeSet<_> = table().map(|known| known.id).collect();
         assert!(PASSING.iter().chain(&LASTING).all(|id| ids.contains(id)));
         let passes = |words| find(words).is_some_and(Known::passes);
         assert!(passes("response status code 503: Service Unavailable"));

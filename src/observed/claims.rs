@@ -101,11 +101,11 @@ impl FromIterator<Item> for Claims {
                     let here = spec.kube_config.is_none();
                     let (claim, rest) = helm_release(&metadata, spec);
                     claims.helm_releases.extend(Some(claim).filter(|_| here));
-                    claims.helm_resources.push(Resource { kind, metadata, spec: rest, status });
+                    claims.helm_resources.push(Resource { api_version, kind, metadata, spec: rest, status });
                 }
                 "HelmChart" if k3s => claims.helm_charts.push(helm_chart(&metadata, spec)),
                 _ => {
-                    let resource = Resource { kind, metadata, spec: spec.rest, status };
+                    let resource = Resource { api_version, kind, metadata, spec: spec.rest, status };
                     match resource.kind.as_str() {
                         "FluxInstance" => claims.instance = Some(resource),
                         "Kustomization" => claims.kustomizations.push(resource),

@@ -72,6 +72,8 @@ pub struct Lease {
     pub transitions: i64,
     /// Changes with every write.
     pub resource_version: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
 }
@@ -261,6 +263,7 @@ impl FromIterator<Item> for Cluster {
                     holder: spec.holder_identity.unwrap_or_default(),
                     transitions: spec.lease_transitions.unwrap_or_default(),
                     resource_version: metadata.resource_version,
+                    labels: metadata.labels,
                     annotations: metadata.annotations,
                 }),
                 _ => {}

@@ -11,6 +11,9 @@ use crate::tools::Toolbox;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Resource {
+    /// Its group and version, such as `kustomize.toolkit.fluxcd.io/v1`.
+    #[serde(rename = "apiVersion")]
+    pub api_version: String,
     /// Its kind.
     pub kind: String,
     /// Its name and place.
@@ -35,6 +38,20 @@ pub struct Spec {
     pub r#ref: Option<Reference>,
     /// The Kustomizations that one waits for.
     pub depends_on: Vec<Dependency>,
+    /// The source of a Kustomization.
+    pub source_ref: Option<SourceRef>,
+}
+
+/// The source of a Kustomization.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SourceRef {
+    /// `GitRepository`, `OCIRepository`, `Bucket` or `ExternalArtifact`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its namespace; that of the Kustomization when absent.
+    pub namespace: Option<String>,
 }
 
 /// A FluxInstance's source of the cluster's state.
@@ -61,12 +78,14 @@ pub struct Reference {
 
 /// A Kustomization that another waits for.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Dependency {
     /// Its name.
     pub name: String,
     /// Its namespace; that of the one that waits when absent.
     pub namespace: Option<String>,
+    /// A CEL expression that is true when it is ready; its own conditions do not count then.
+    pub ready_expr: Option<String>,
 }
 
 /// What became of a resource.
@@ -77,8 +96,10 @@ pub struct Status {
     pub observed_generation: i64,
     /// Its conditions.
     pub conditions: Vec<Condition>,
-    /// The revision that a Kustomization applied last.
+    /// The revision that a Kustomization applied last, and that was healthy where its health is checked.
     pub last_applied_revision: Option<String>,
+    /// The revision that a Kustomization built last.
+    pub last_attempted_revision: Option<String>,
     /// The last request to reconcile that was answered.
     pub last_handled_reconcile_at: Option<String>,
     /// What a source has fetched.
@@ -130,12 +151,27 @@ impl Resource {
         self.condition("Ready").map(|condition| condition.status.as_str())
     }
 
-    /// What it says about itself, for people.
+    /// Whether a condition of this name has this status, for the present spec.
+    #[must_use]
+    pub fn has(&self, name: &str, status: &str) -> bool {
+        self.condition(name).is_some_and(|condition| condition.status == status)
+    }
+
+    /// Whether a Kustomization has applied its objects and waits for their health. kustomize-controller sets `Healthy` to
+    /// `Unknown` when it begins with that (`checkHealth` in `internal/controller/kustomization_controller.go`), while
+    /// `Ready` is `Unknown` during the whole reconciliation.
+    #[must_use]
+    pub fn is_checking_health(&self) -> bool {
+        self.has("Ready", "Unknown") && self.has("Healthy", "Unknown")
+    }
+
+    /// What it reports about itself, for people. The step of a reconciliation that is running is in `Reconciling`.
     #[must_use]
     pub fn words(&self) -> String {
-        match self.condition("Ready") {
+        let running = self.condition("Reconciling").filter(|_| self.has("Ready", "Unknown"));
+        match running.or_else(|| self.condition("Ready")) {
             Some(Condition { reason, message, .. }) => format!("{}: {reason}: {message}", self.id()),
-            None => format!("{}: not looked at yet", self.id()),
+            None => format!("{}: not reconciled yet", self.id()),
         }
     }
 
@@ -210,9 +246,10 @@ mod tests {
     use crate::tools::api::List;
 
     const LIST: &str = r#"{"items":[{"kind":"FluxInstance","metadata":{"name":"flux","namespace":"flux-system","generation":2,"labels":{"a":"b"}},
-        "spec":{"sync":{"kind":"GitRepository","url":"ssh://x","ref":"refs/heads/main","name":"x"},"suspend":false,"ref":{"name":"x"},"dependsOn":[{"name":"a","namespace":"b"}]},
+        "spec":{"sync":{"kind":"GitRepository","url":"ssh://x","ref":"refs/heads/main","name":"x"},"suspend":false,"ref":{"name":"x"},
+            "dependsOn":[{"name":"a","namespace":"b","readyExpr":"true"}],"sourceRef":{"kind":"GitRepository","name":"x","namespace":"b"}},
         "status":{"observedGeneration":2,"conditions":[{"observedGeneration":2,"type":"Ready","status":"True","reason":"x","message":"y"}],
-            "lastAppliedRevision":"main@sha1:1","lastHandledReconcileAt":"x","artifact":{"revision":"main@sha1:1"}}}]}"#;
+            "lastAppliedRevision":"main@sha1:1","lastAttemptedRevision":"main@sha1:1","lastHandledReconcileAt":"x","artifact":{"revision":"main@sha1:1"}}}]}"#;
 
     proptest::proptest! {
         #[test]
@@ -220,7 +257,7 @@ mod tests {
             _ = serde_json::from_slice::<List<Resource>>(&answer).map(drop);
             if let Ok(list) = serde_json::from_value::<List<Resource>>(odd) {
                 for resource in &list.items {
-                    _ = (resource.id(), resource.ready().is_some());
+                    _ = (resource.words(), resource.is_checking_health());
                 }
             }
         }

@@ -19,9 +19,9 @@ pub enum Class {
     Preflight,
     /// A release failed, also by helm's own timeout.
     Release,
-    /// Flux says that it cannot go on.
+    /// Flux failed to reconcile an object, or is not installed.
     Flux,
-    /// A deadline passed: of the run, of a stage, or of a request.
+    /// A timeout expired: of the run, of a stage, or of a request. Where something has failed until then, that is the culprit.
     Deadline,
     /// Another run holds the lock, or has taken it.
     Lock,
@@ -57,7 +57,7 @@ pub struct FailureReport {
     /// Class `release`: the release, as `namespace/name`, if helmfile named one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
-    /// Class `release` and `flux`: the object that stands in the way.
+    /// Class `release` and `flux`, and `deadline` where an object of Flux has failed: the object that stands in the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// Class `release`: its state, in the cluster's words.
@@ -120,10 +120,11 @@ fn class(error: &Error) -> Class {
     match error {
         Error::Preflight(_) => Class::Preflight,
         Error::Release(_) => Class::Release,
-        Error::Flux { .. } => Class::Flux,
-        Error::Deadline { .. } | Error::Unanswered { .. } | Error::Process(ProcessError::Deadline { .. }) => {
-            Class::Deadline
-        }
+        Error::Flux { after: None, .. } | Error::NoFlux { .. } => Class::Flux,
+        Error::Flux { after: Some(_), .. }
+        | Error::Deadline { .. }
+        | Error::Unanswered { .. }
+        | Error::Process(ProcessError::Deadline { .. }) => Class::Deadline,
         Error::Locked { .. }
         | Error::Interrupted(Cause::LostLock)
         | Error::Process(ProcessError::Interrupted { cause: Cause::LostLock }) => Class::Lock,
@@ -158,6 +159,7 @@ fn culprit(error: &Error) -> String {
             named.cloned().unwrap_or_else(|| "helmfile".to_owned())
         }
         Error::Flux { object, .. } => object.clone(),
+        Error::NoFlux { release } => release.clone(),
         Error::Deadline { waiting_for, .. } => waiting_for.clone(),
         Error::Unanswered { request, .. } | Error::Api { request, .. } => request.clone(),
         Error::Locked { holder, .. } => holder.clone(),
@@ -240,6 +242,12 @@ mod tests {
                 diagnosis,
             }))
         };
+        let flux = |after| Error::Flux {
+            object: text("GitRepository a/b"),
+            reason: text("no"),
+            fix: text("correct it"),
+            after,
+        };
         let findings = vec![
             Finding::warning("versions", "Odd version"),
             Finding::error("programs", "Missing required deps").with("deps", "helmfile"),
@@ -251,11 +259,9 @@ mod tests {
             (failure(Some("a/b"), Some("Pod a/b-1")), Class::Release, "Pod a/b-1"),
             (failure(Some("a/b"), None), Class::Release, "a/b"),
             (failure(None, None), Class::Release, "helmfile"),
-            (
-                Error::Flux { object: text("GitRepository a/b"), reason: text("no"), fix: text("mend it") },
-                Class::Flux,
-                "GitRepository a/b",
-            ),
+            (flux(None), Class::Flux, "GitRepository a/b"),
+            (flux(Some(after)), Class::Deadline, "GitRepository a/b"),
+            (Error::NoFlux { release: text("a/b") }, Class::Flux, "a/b"),
             (
                 Error::Deadline { stage: "verify", after, waiting_for: text("FluxInstance a/b") },
                 Class::Deadline,
@@ -342,6 +348,7 @@ mod tests {
             object: "x CANARY-secret".to_owned(),
             reason: "CANARY-secret".to_owned(),
             fix: "type CANARY-secret".to_owned(),
+            after: None,
         };
         let end = End { go_on: Some("k3s-boot apps CANARY-secret".to_owned()), ..End::default() };
         let report = FailureReport::new(&error, &end, &redactor);

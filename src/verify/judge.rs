@@ -1,14 +1,16 @@
-//! What Flux's objects say: a pure judgement.
+//! What Flux's objects report: a pure judgement.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use super::kustomizations::Problem;
+use super::kustomizations::{End, Key, State, chains, key, state};
 use crate::desired::Desired;
 use crate::observed::flux::{Flux, Resource};
 use crate::url::without_credentials;
 
-/// What Flux's objects say.
+/// How `verify` ends well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Outcome {
     /// Flux syncs the repository.
     Syncing {
         /// The repository's address.
@@ -21,18 +23,33 @@ pub enum Verdict {
         /// What is missing.
         missing: String,
     },
+    /// There is no FluxInstance, nor what `flux bootstrap` makes instead.
+    NoFlux,
+}
+
+/// What Flux's objects report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// There is nothing to wait for.
+    Done(Outcome),
     /// It is not there yet.
     Waiting {
         /// For what.
         waiting_for: String,
     },
-    /// Waiting will not mend it.
-    Failed {
-        /// The object, as `Kind namespace/name`.
-        object: String,
-        /// Flux's own words.
-        reason: String,
-    },
+    /// It does not recover by waiting.
+    Failed(Problem),
+}
+
+/// The verdict, and the problems that Flux's objects report, the gravest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Judgement {
+    /// What follows from the objects.
+    pub(super) verdict: Verdict,
+    /// What keeps Flux from taking over.
+    pub(super) blocked: Vec<Problem>,
+    /// What the root Kustomization has applied, or what that has applied, and Flux's taking over does not need.
+    pub(super) below: Vec<Problem>,
 }
 
 /// What the helmfiles ask Flux to sync.
@@ -40,6 +57,8 @@ pub enum Verdict {
 pub struct Asked {
     url: Option<String>,
     reference: Option<String>,
+    /// Whether this run has made a FluxInstance.
+    is_installed: bool,
 }
 
 impl Asked {
@@ -58,7 +77,14 @@ impl Asked {
             let value = release?.value(&["instance", "sync", key])?.as_str()?;
             Some(value.to_owned())
         };
-        Self { url: value("url"), reference: value("ref") }
+        Self { url: value("url"), reference: value("ref"), is_installed: false }
+    }
+
+    /// With whether this run has made a FluxInstance, so that one is waited for: of several API servers one may not know
+    /// the new kind yet.
+    #[must_use]
+    pub fn installed(self, is_installed: bool) -> Self {
+        Self { is_installed, ..self }
     }
 }
 
@@ -67,83 +93,97 @@ const ALONE: &str = "flux-system";
 
 /// The namespace and name of the source and the Kustomization for the cluster itself: those of the FluxInstance, else those
 /// that `flux bootstrap` makes.
-pub(super) fn root(flux: &Flux) -> Option<(&str, &str)> {
+pub(super) fn root(flux: &Flux) -> Option<Key<'_>> {
     let Some(instance) = &flux.instance else {
-        let made = |found: &Resource| {
-            found.kind == "Kustomization" && found.metadata.name == ALONE && found.metadata.namespace == ALONE
-        };
+        let made = |found: &Resource| found.kind == "Kustomization" && key(found) == (ALONE, ALONE);
         return flux.resources.iter().any(made).then_some((ALONE, ALONE));
     };
     let namespace = instance.metadata.namespace.as_str();
     Some((namespace, instance.spec.sync.as_ref()?.name.as_deref().unwrap_or(namespace)))
 }
 
-/// Judges what Flux's objects say.
-#[must_use]
-pub fn judge(flux: &Flux, asked: &Asked) -> Verdict {
+/// Judges what Flux's objects report. Flux has taken over when the FluxInstance and the source are ready, the root
+/// Kustomization is ready, or is being reconciled again, and each Kustomization that the root one has applied is ready,
+/// suspended, has applied its objects, or waits for one that has.
+pub(super) fn judge(flux: &Flux, asked: &Asked) -> Judgement {
     let instance = flux.instance.as_ref();
-    if let Some(failed) = instance.and_then(stalled) {
-        return failed;
-    }
-    if let Some(instance) = instance.filter(|instance| instance.ready() != Some("True")) {
-        return Verdict::Waiting { waiting_for: instance.words() };
-    }
-    let Some((namespace, name)) = root(flux) else {
-        let missing = match instance {
-            Some(instance) => format!("`spec.sync` in {}", instance.id()),
-            None => "a FluxInstance".to_owned(),
+    if let Some(problem) = instance.and_then(stalled) {
+        return Judgement {
+            verdict: Verdict::Failed(problem.clone()),
+            blocked: vec![problem],
+            below: Vec::new(),
         };
-        return Verdict::NoSource { missing };
+    }
+    let mut findings = Findings::default();
+    let unready = instance.filter(|instance| !instance.has("Ready", "True"));
+    findings.waiting.extend(unready.map(Resource::words));
+    let Some(root) = root(flux) else {
+        findings.blocked.extend(unready.and_then(failed));
+        return findings.judgement(match instance {
+            Some(instance) => {
+                Verdict::Done(Outcome::NoSource { missing: format!("`spec.sync` in {}", instance.id()) })
+            }
+            None if asked.is_installed => {
+                Verdict::Waiting { waiting_for: "FluxInstance: not there yet".to_owned() }
+            }
+            None => Verdict::Done(Outcome::NoFlux),
+        });
     };
     let sync = instance.and_then(|instance| instance.spec.sync.as_ref());
-    let find = |kind: &str| {
-        let here = |found: &&Resource| found.metadata.namespace == namespace && found.metadata.name == name;
-        flux.resources.iter().filter(here).find(|found| found.kind == kind)
-    };
-    let absent =
-        |kind: &str| Verdict::Waiting { waiting_for: format!("{kind} {namespace}/{name}: not there yet") };
     let kind = sync.map_or("GitRepository", |sync| &sync.kind);
-    let Some(source) = find(kind) else {
-        return absent(kind);
-    };
-    let Some(root) = find("Kustomization") else {
-        return absent("Kustomization");
-    };
-    let has = source.spec.url.clone().unwrap_or_default();
+    let find = |kind: &str| flux.resources.iter().find(|found| found.kind == kind && key(found) == root);
+    let absent = |kind: &str| format!("{kind} {}/{}: not there yet", root.0, root.1);
+    let source = find(kind);
+    let has = source.and_then(|source| source.spec.url.clone()).unwrap_or_default();
     let url = asked.url.as_ref().or(sync.map(|sync| &sync.url)).unwrap_or(&has);
-    // Where there is no FluxInstance, nobody but Flux itself chooses the branch, and how it gets to the repository.
-    let not_yet = sync
-        .and_then(|sync| wrong_source(source, url, asked.reference.as_ref().or(sync.r#ref.as_ref())))
-        .or_else(|| trouble(source, false))
-        .or_else(|| trouble(root, true))
-        .or_else(|| children(root, &flux.resources));
-    let artifact = source.status.artifact.as_ref().map(|artifact| artifact.revision.clone());
-    not_yet.unwrap_or_else(|| Verdict::Syncing {
+    let mut revision = None;
+    if let Some(source) = source {
+        // Where there is no FluxInstance, nobody but Flux itself chooses the branch, and how it gets to the repository.
+        let reference = asked.reference.as_ref();
+        let wrong = sync.and_then(|sync| wrong_source(source, url, reference.or(sync.r#ref.as_ref())));
+        let is_ready = wrong.is_none() && findings.add_source(source);
+        findings.waiting.extend(wrong);
+        match find("Kustomization").filter(|_| is_ready) {
+            Some(root) => {
+                let artifact = source.status.artifact.as_ref().map(|artifact| &artifact.revision);
+                findings.add_tree(root, artifact, &flux.resources);
+                revision = root.status.last_applied_revision.clone().or(artifact.cloned());
+            }
+            None if is_ready => findings.waiting.push(absent("Kustomization")),
+            None => {}
+        }
+    } else {
+        findings.waiting.push(absent(kind));
+    }
+    // The operator waits for its objects, and what these report is more exact.
+    findings.blocked.extend(unready.and_then(failed));
+    findings.judgement(Verdict::Done(Outcome::Syncing {
         repository: if sync.is_some() { url.clone() } else { has.clone() },
-        revision: root.status.last_applied_revision.clone().or(artifact).unwrap_or_default(),
-    })
+        revision: revision.unwrap_or_default(),
+    }))
 }
 
-/// A FluxInstance that says of itself that it will not go on, and its words.
+/// A FluxInstance that reports that it will not go on, and its words.
 #[must_use]
 pub fn stalled_instance(flux: &Flux) -> Option<(String, String)> {
-    match stalled(flux.instance.as_ref()?)? {
-        Verdict::Failed { object, reason } => Some((object, reason)),
-        _ => None,
-    }
+    let Problem { object, reason, .. } = stalled(flux.instance.as_ref()?)?;
+    Some((object, reason))
 }
 
-/// A resource that says of itself that it will not go on.
-fn stalled(resource: &Resource) -> Option<Verdict> {
+/// A resource that reports that it will not go on.
+fn stalled(resource: &Resource) -> Option<Problem> {
     let condition = resource.condition("Stalled").filter(|condition| condition.status == "True")?;
-    Some(Verdict::Failed {
-        object: resource.id(),
-        reason: format!("{}: {}", condition.reason, condition.message),
-    })
+    Some(Problem::new(resource, condition, true))
 }
 
-fn wrong_source(source: &Resource, url: &str, reference: Option<&String>) -> Option<Verdict> {
-    let waiting = |what: String| Some(Verdict::Waiting { waiting_for: format!("{}: {what}", source.id()) });
+/// A resource that is tried again and has failed so far.
+fn failed(resource: &Resource) -> Option<Problem> {
+    let condition = resource.condition("Ready").filter(|condition| condition.status == "False")?;
+    Some(Problem::new(resource, condition, false))
+}
+
+fn wrong_source(source: &Resource, url: &str, reference: Option<&String>) -> Option<String> {
+    let waiting = |what: String| Some(format!("{}: {what}", source.id()));
     let has = source.spec.url.as_deref().unwrap_or_default();
     if has != url {
         let (has, url) = (without_credentials(has), without_credentials(url));
@@ -157,52 +197,131 @@ fn wrong_source(source: &Resource, url: &str, reference: Option<&String>) -> Opt
     None
 }
 
-/// What keeps a source or Kustomization from being in order. While it is being reconciled again, a Kustomization that
-/// has applied a revision before counts as syncing.
-fn trouble(resource: &Resource, applies: bool) -> Option<Verdict> {
-    if resource.spec.suspend {
-        return Some(Verdict::Waiting { waiting_for: format!("{}: it is suspended", resource.id()) });
-    }
-    if let Some(failed) = stalled(resource).or_else(|| cannot_decrypt(resource)) {
-        return Some(failed);
-    }
-    match resource.ready() {
-        Some("True") => None,
-        Some("Unknown") if applies && resource.status.last_applied_revision.is_some() => None,
-        _ => Some(Verdict::Waiting { waiting_for: resource.words() }),
-    }
+/// What is found on the way to a verdict.
+#[derive(Default)]
+struct Findings {
+    waiting: Vec<String>,
+    blocked: Vec<Problem>,
+    below: Vec<Problem>,
 }
 
-/// kustomize-controller's words for a key that does not fit (its `decryptor.go`): `decryption failed for …`,
-/// `failed to import '…' data from … decryption Secret …`, `cannot get … decryption Secret`.
-fn cannot_decrypt(resource: &Resource) -> Option<Verdict> {
-    let condition = resource.condition("Ready").filter(|condition| condition.status == "False")?;
-    let words = condition.message.to_lowercase();
-    let failed =
-        words.contains("decrypt") && ["failed", "cannot", "error"].iter().any(|word| words.contains(word));
-    failed.then(|| Verdict::Failed {
-        object: resource.id(),
-        reason: format!("{}: {}", condition.reason, condition.message),
-    })
-}
+impl Findings {
+    /// The judgement, with this verdict if there is nothing to wait for.
+    fn judgement(self, done: Verdict) -> Judgement {
+        let Self { waiting, mut blocked, below } = self;
+        dedup(&mut blocked);
+        blocked.sort_by_key(|problem| !problem.is_permanent);
+        let waiting_for = blocked.first().map(Problem::words).or(waiting.into_iter().next());
+        let verdict = match (blocked.first(), waiting_for) {
+            (Some(problem), _) if problem.is_permanent => Verdict::Failed(problem.clone()),
+            (_, Some(waiting_for)) => Verdict::Waiting { waiting_for },
+            (_, None) => done,
+        };
+        let is_blocked = |problem: &Problem| blocked.iter().any(|one| one.object == problem.object);
+        let mut below: Vec<_> = below.into_iter().filter(|problem| !is_blocked(problem)).collect();
+        dedup(&mut below);
+        Judgement { verdict, blocked, below }
+    }
 
-/// The Kustomizations that the root one applied, and those that these applied: there a wrong key shows.
-fn children(root: &Resource, resources: &[Resource]) -> Option<Verdict> {
-    let mut verdict = None;
-    for child in descendants(root, resources) {
-        match child_trouble(child, resources) {
-            // What cannot mend is said even when something else is still waited for.
-            Some(failed @ Verdict::Failed { .. }) => return Some(failed),
-            Some(waiting) => verdict = verdict.or(Some(waiting)),
-            None => {}
+    /// Adds a problem. As long as something above it is about to change, it may recover by that.
+    fn block(&mut self, problem: Problem, is_settled: bool) {
+        self.blocked.push(Problem { is_permanent: problem.is_permanent && is_settled, ..problem });
+    }
+
+    /// Adds what keeps the source from being ready; gives whether it is.
+    fn add_source(&mut self, source: &Resource) -> bool {
+        let is_settled = self.waiting.is_empty();
+        if source.spec.suspend {
+            self.waiting.push(suspended(source));
+        } else if let Some(problem) = stalled(source).or_else(|| failed(source)) {
+            self.block(problem, is_settled);
+        } else if !source.has("Ready", "True") {
+            self.waiting.push(source.words());
+        } else {
+            return true;
+        }
+        false
+    }
+
+    /// Adds what keeps the root Kustomization and those that it has applied from being at work, and what fails below them.
+    fn add_tree(&mut self, root: &Resource, artifact: Option<&String>, resources: &[Resource]) {
+        let ends = chains(resources);
+        let is_settled = self.waiting.is_empty() && has_applied(root, artifact);
+        let again = root.has("Ready", "Unknown") && root.status.last_applied_revision.is_some();
+        let mut last = None;
+        match state(root) {
+            State::Suspended => self.waiting.push(suspended(root)),
+            // Its health may be that of the Kustomizations that it has applied.
+            State::Unhealthy(problem) => last = Some(problem),
+            State::Failed(problem) => self.block(problem, self.waiting.is_empty()),
+            State::Dependent => {
+                self.waiting.push(root.words());
+                self.add_end(root, &ends, false);
+            }
+            State::CheckingHealth | State::Pending if !again => self.waiting.push(root.words()),
+            State::Ready | State::CheckingHealth | State::Pending => {}
+        }
+        for one in descendants(root, resources) {
+            let decides = one.applied_by() == Some(key(root));
+            match state(one) {
+                State::Failed(problem) if decides => self.block(problem, is_settled),
+                State::Dependent if decides => self.add_end(one, &ends, is_settled),
+                State::Pending if decides => self.waiting.push(one.words()),
+                State::Failed(problem) | State::Unhealthy(problem) => self.below.push(problem),
+                State::Dependent => {
+                    if let Some(End::Broken(problem)) = ends.get(&key(one)) {
+                        self.below.push(problem.clone());
+                    }
+                }
+                State::Suspended | State::Ready | State::CheckingHealth | State::Pending => {}
+            }
+        }
+        self.below.extend(broken_sources(root, resources));
+        self.blocked.extend(last);
+    }
+
+    /// Adds what is at the end of the chain of one that waits by `dependsOn`, unless that is at work.
+    fn add_end(&mut self, waiting: &Resource, ends: &BTreeMap<Key<'_>, End<'_>>, is_settled: bool) {
+        match ends.get(&key(waiting)) {
+            Some(End::AtWork) => {}
+            Some(End::Broken(problem)) => self.block(problem.clone(), is_settled),
+            Some(End::Pending(resource)) => self.waiting.push(resource.words()),
+            None => self.waiting.push(waiting.words()),
         }
     }
-    verdict
 }
 
+fn suspended(resource: &Resource) -> String {
+    format!("{}: it is suspended", resource.id())
+}
+
+/// Keeps the first of several problems with the same object.
+fn dedup(problems: &mut Vec<Problem>) {
+    let mut seen = BTreeSet::new();
+    problems.retain(|problem| seen.insert(problem.object.clone()));
+}
+
+/// Whether the root Kustomization has applied what its source has.
+fn has_applied(root: &Resource, artifact: Option<&String>) -> bool {
+    let revision =
+        root.status.last_attempted_revision.as_ref().or(root.status.last_applied_revision.as_ref());
+    let is_current = artifact.is_none() || revision.is_none() || artifact == revision;
+    is_current && matches!(state(root), State::Ready | State::CheckingHealth | State::Unhealthy(_))
+}
+
+/// The sources that the root Kustomization, or one below it, has applied, and that fail.
+fn broken_sources(root: &Resource, resources: &[Resource]) -> Vec<Problem> {
+    let tree: BTreeSet<_> = descendants(root, resources).into_iter().chain([root]).map(key).collect();
+    let applied = resources.iter().filter(|resource| {
+        resource.kind != "Kustomization"
+            && !resource.spec.suspend
+            && resource.applied_by().is_some_and(|parent| tree.contains(&parent))
+    });
+    applied.filter_map(|source| stalled(source).or_else(|| failed(source))).collect()
+}
+
+/// The Kustomizations that the root one has applied, and those that these have applied.
 pub(super) fn descendants<'a>(root: &'a Resource, resources: &'a [Resource]) -> Vec<&'a Resource> {
-    let key =
-        |resource: &'a Resource| (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
     let mut known = BTreeSet::from([key(root)]);
     let mut found = Vec::new();
     loop {
@@ -219,259 +338,5 @@ pub(super) fn descendants<'a>(root: &'a Resource, resources: &'a [Resource]) -> 
     }
 }
 
-/// As [`trouble`], but what the repository's owner decides is no trouble: a suspended one, one whose applied objects
-/// are not healthy, and one that waits for such a one.
-fn child_trouble(child: &Resource, resources: &[Resource]) -> Option<Verdict> {
-    if child.spec.suspend || has_applied(child) {
-        return None;
-    }
-    let trouble = trouble(child, true)?;
-    let waits_for_another =
-        child.condition("Ready").is_some_and(|ready| ready.reason == "DependencyNotReady");
-    let dependency_is_at_work = || {
-        child.spec.depends_on.iter().any(|dependency| {
-            let namespace = dependency.namespace.as_ref().unwrap_or(&child.metadata.namespace);
-            let named = |other: &&Resource| {
-                other.kind == "Kustomization"
-                    && other.metadata.name == dependency.name
-                    && other.metadata.namespace == *namespace
-            };
-            resources
-                .iter()
-                .find(named)
-                .is_some_and(|other| other.ready() != Some("True") && has_applied(other))
-        })
-    };
-    (!(waits_for_another && dependency_is_at_work())).then_some(trouble)
-}
-
-/// Whether its objects were applied, and only their health is waited for.
-fn has_applied(resource: &Resource) -> bool {
-    let checking =
-        |reason: &str| matches!(reason, "HealthCheckFailed" | "Progressing" | "ProgressingWithRetry");
-    match resource.condition("Ready") {
-        Some(ready) if ready.status == "False" => ready.reason == "HealthCheckFailed",
-        Some(ready) => checking(&ready.reason) && resource.status.last_applied_revision.is_some(),
-        None => false,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use proptest::sample::select;
-    use serde_json::json;
-
-    use super::*;
-    use crate::observed::odd::odd;
-
-    const URL: &str = "ssh://git@example.org/home.git";
-
-    fn resource(kind: &str, name: &str, spec: impl serde::Serialize, ready: (&str, &str, &str)) -> Resource {
-        let (status, reason, message) = ready;
-        serde_json::from_value(json!({
-            "kind": kind,
-            "metadata": {"name": name, "namespace": "flux-system", "generation": 1},
-            "spec": spec,
-            "status": {"observedGeneration": 1,
-                "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message}]}}))
-        .unwrap()
-    }
-
-    const OK: (&str, &str, &str) = ("True", "Succeeded", "fine");
-
-    fn instance() -> Resource {
-        resource(
-            "FluxInstance",
-            "flux",
-            json!({"sync": {"kind": "GitRepository", "url": URL, "ref": "refs/heads/main"}}),
-            OK,
-        )
-    }
-
-    fn source() -> Resource {
-        resource("GitRepository", "flux-system", json!({"url": URL, "ref": {"name": "refs/heads/main"}}), OK)
-    }
-
-    fn root() -> Resource {
-        let mut root = resource("Kustomization", "flux-system", json!({}), OK);
-        root.status.last_applied_revision = Some("main@sha1:1".to_owned());
-        root
-    }
-
-    fn child(name: &str, parent: &str, ready: (&str, &str, &str)) -> Resource {
-        let mut child = resource("Kustomization", name, json!({}), ready);
-        let label = |name: &str| format!("kustomize.toolkit.fluxcd.io/{name}");
-        child.metadata.labels =
-            [(label("name"), parent.to_owned()), (label("namespace"), "flux-system".to_owned())].into();
-        child
-    }
-
-    fn judged(resources: Vec<Resource>) -> Verdict {
-        judge(&Flux { instance: Some(instance()), resources }, &Asked::default())
-    }
-
-    fn syncing() -> Verdict {
-        Verdict::Syncing { repository: URL.to_owned(), revision: "main@sha1:1".to_owned() }
-    }
-
-    #[track_caller]
-    fn waits_for(verdict: &Verdict, words: &str) {
-        match verdict {
-            Verdict::Waiting { waiting_for } => assert!(waiting_for.contains(words), "{waiting_for}"),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[track_caller]
-    fn fails_with(verdict: &Verdict, words: &str) {
-        match verdict {
-            Verdict::Failed { object, reason } => {
-                assert!(format!("{object} {reason}").contains(words), "{object} {reason}");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn syncing_is_said_only_when_all_is_ready() {
-        assert_eq!(judged(vec![source(), root()]), syncing());
-        waits_for(&judged(vec![root()]), "GitRepository flux-system/flux-system: not there yet");
-        waits_for(&judged(vec![source()]), "Kustomization flux-system/flux-system: not there yet");
-        assert!(matches!(judge(&Flux::default(), &Asked::default()), Verdict::NoSource { .. }));
-    }
-
-    #[test]
-    fn an_old_condition_says_nothing_about_a_new_spec() {
-        let mut old = source();
-        old.metadata.generation = 2;
-        waits_for(&judged(vec![old, root()]), "not looked at yet");
-    }
-
-    #[test]
-    fn an_instance_without_sync_has_no_source_and_a_stalled_one_fails() {
-        let mut without = instance();
-        without.spec.sync = None;
-        let flux = Flux { instance: Some(without), resources: Vec::new() };
-        let verdict = judge(&flux, &Asked::default());
-        assert_eq!(
-            verdict,
-            Verdict::NoSource { missing: "`spec.sync` in FluxInstance flux-system/flux".to_owned() }
-        );
-        let mut stalled = instance();
-        stalled.status.conditions = vec![
-            serde_json::from_value(json!({"type": "Stalled", "status": "True", "reason": "BuildFailed", "message": "doc is missing path"})).unwrap(),
-        ];
-        fails_with(
-            &judge(&Flux { instance: Some(stalled), resources: Vec::new() }, &Asked::default()),
-            "BuildFailed: doc is missing path",
-        );
-    }
-
-    #[test]
-    fn flux_may_run_without_an_instance() {
-        let flux = |resources| Flux { instance: None, resources };
-        let mut branch = source();
-        branch.spec.r#ref = None;
-        let asked =
-            Asked { url: Some("https://example.org/home".to_owned()), reference: Some("x".to_owned()) };
-        assert_eq!(judge(&flux(vec![branch.clone(), root()]), &asked), syncing());
-        waits_for(
-            &judge(&flux(vec![root()]), &asked),
-            "GitRepository flux-system/flux-system: not there yet",
-        );
-        let mut other = root();
-        "apps".clone_into(&mut other.metadata.name);
-        assert!(matches!(judge(&flux(vec![branch, other]), &asked), Verdict::NoSource { .. }));
-    }
-
-    #[test]
-    fn the_source_must_be_the_one_that_was_asked_for() {
-        let asked = Asked { url: Some("https://other".to_owned()), reference: None };
-        let flux = Flux { instance: Some(instance()), resources: vec![source(), root()] };
-        waits_for(&judge(&flux, &asked), "asked for is `https://other`");
-        let mut branch = source();
-        branch.spec.r#ref = None;
-        waits_for(&judged(vec![branch, root()]), "has ref `none`");
-        let mut suspended = root();
-        suspended.spec.suspend = true;
-        waits_for(&judged(vec![source(), suspended]), "suspended");
-    }
-
-    #[test]
-    fn a_root_that_is_reconciled_again_counts_as_syncing() {
-        let mut again = root();
-        again.status.conditions[0].status = "Unknown".to_owned();
-        assert_eq!(judged(vec![source(), again.clone()]), syncing());
-        again.status.last_applied_revision = None;
-        waits_for(&judged(vec![source(), again]), "Kustomization");
-    }
-
-    #[test]
-    fn a_wrong_key_shows_in_a_child_of_a_child() {
-        let wrong = (
-            "False",
-            "BuildFailed",
-            "decryption failed for 'secret': Error getting data key: 0 successful groups required",
-        );
-        let resources =
-            vec![source(), root(), child("apps", "flux-system", OK), child("deep", "apps", wrong)];
-        fails_with(&judged(resources), "Kustomization flux-system/deep BuildFailed: decryption failed");
-        let import =
-            ("False", "BuildFailed", "failed to import 'age.agekey' data from sops decryption Secret");
-        fails_with(&judged(vec![source(), root(), child("apps", "flux-system", import)]), "failed to import");
-        let foreign = child("tenant", "somebody-else", wrong);
-        assert_eq!(judged(vec![source(), root(), foreign]), syncing());
-    }
-
-    #[test]
-    fn what_the_owner_of_the_repository_decides_is_no_trouble() {
-        let unhealthy = child("apps", "flux-system", ("False", "HealthCheckFailed", "timeout"));
-        let mut waits =
-            child("later", "flux-system", ("False", "DependencyNotReady", "dependency not ready"));
-        waits.spec.depends_on =
-            vec![crate::observed::flux::Dependency { name: "apps".to_owned(), namespace: None }];
-        let mut suspended = child("off", "flux-system", ("False", "X", "x"));
-        suspended.spec.suspend = true;
-        assert_eq!(judged(vec![source(), root(), unhealthy.clone(), waits.clone(), suspended]), syncing());
-        // Its dependency is about to be applied, or already Ready: it will be looked at soon.
-        for dependency in
-            [child("apps", "flux-system", OK), child("apps", "flux-system", ("Unknown", "Progressing", ""))]
-        {
-            waits_for(
-                &judged(vec![source(), root(), dependency, waits.clone()]),
-                "Kustomization flux-system/",
-            );
-        }
-        let fresh = child("apps", "flux-system", ("False", "ArtifactFailed", "source not found"));
-        waits_for(&judged(vec![source(), root(), fresh]), "ArtifactFailed");
-    }
-
-    fn odd_resource() -> impl Strategy<Value = Resource> {
-        let name = || "[ab]|flux-system".prop_map(|name| json!(name));
-        let label = |name: &str| format!("kustomize.toolkit.fluxcd.io/{name}");
-        let reasons =
-            &["Succeeded", "BuildFailed", "DependencyNotReady", "HealthCheckFailed", "Progressing"][..];
-        let ready = (select(&["True", "False", "Unknown"][..]), select(reasons), ".{0,40}|decrypt", 0..3_i64);
-        (select(&["Kustomization", "GitRepository", "OCIRepository"][..]), name(), name(), name(), ready, any::<bool>()).prop_flat_map(
-            move |(kind, name, parent, needed, (status, reason, message, seen), suspend)| {
-                let resource = json!({"kind": kind, "metadata": {"name": name, "namespace": "flux-system", "generation": 1,
-                        "labels": {label("name"): parent, label("namespace"): "flux-system"}},
-                    "spec": {"suspend": suspend, "url": URL, "dependsOn": [{"name": needed}], "ref": {"name": "refs/heads/main"}},
-                    "status": {"observedGeneration": seen, "lastAppliedRevision": "main@sha1:1", "artifact": {"revision": "x"},
-                        "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message}]}});
-                odd(&resource.to_string()).prop_map(move |odd| {
-                    serde_json::from_value(odd).unwrap_or_else(|_| serde_json::from_value(resource.clone()).unwrap())
-                })
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn no_objects_make_it_panic(resources in proptest::collection::vec(odd_resource(), 0..8), with_instance: bool, url: Option<String>) {
-            let flux = Flux { instance: with_instance.then(instance), resources };
-            _ = judge(&flux, &Asked { url, reference: None });
-        }
-    }
-}
+mod tests;

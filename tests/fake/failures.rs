@@ -319,7 +319,7 @@ fn flux_does_not_get_ready_in_time() {
     let ran = Boot::new().args(&["--timeout", &timeout]).flux(&[source, scenario::root()]).run();
     assert_eq!(ran.code(), 6);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Deadline passed stage="verify" after="[AFTER]" waiting_for="GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" cause="Flux cannot read the Git repository: its address or branch is wrong, or the server cannot be reached from pods" log="[LOG]" fix="check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of pods" go_on="k3s-boot apps --timeout [TIMEOUT] --from verify""#);
+    assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Flux failed to reconcile object="GitRepository flux-system/flux-system" reason="GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" cause="Flux cannot read the Git repository: its address or branch is wrong, or the server cannot be reached from pods" after="[AFTER]" log="[LOG]" fix="check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of pods" go_on="k3s-boot apps --timeout [TIMEOUT] --from verify""#);
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn flux_says_that_it_is_stalled() {
     let ran = Boot::new().flux_with(&instance, &[]).run();
     assert_eq!(ran.code(), 5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux cannot take over object="FluxInstance flux-system/flux" reason="BuildFailed: remove operation does not apply: doc is missing path" log="[LOG]" fix="kubectl --namespace flux-system describe fluxinstance flux" go_on="k3s-boot apps --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="FluxInstance flux-system/flux" reason="BuildFailed: remove operation does not apply: doc is missing path" log="[LOG]" fix="kubectl --namespace flux-system describe fluxinstance flux" go_on="k3s-boot apps --from verify""#);
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn a_key_that_does_not_decrypt_is_told_when_flux_has_tried_again() {
     let ran = Boot::new().flux(&[scenario::source(), scenario::root(), child]).run();
     assert_eq!(ran.code(), 5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux cannot take over object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" cause="the age key that Flux has is none that the file is encrypted for" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key" go_on="k3s-boot apps --rotate-age-key --from secrets""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" cause="the age key that Flux has is none that the file is encrypted for" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key" go_on="k3s-boot apps --rotate-age-key --from secrets""#);
     let asked = ran.requests_of_flux();
     assert_eq!(asked.len(), 1, "once");
     let path = asked[0]["argv"][1].as_str().unwrap();

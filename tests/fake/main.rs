@@ -29,4 +29,5 @@ mod status;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod takeover;
 mod terminal;

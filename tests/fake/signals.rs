@@ -391,12 +391,12 @@ fn a_controller_of_flux_that_does_not_start_is_named_while_flux_is_waited_for() 
     let boot =
         Boot::new().object_after(&controller, &sync).object_after(&pod, &sync).flux_with(&instance, &[]);
     let running = boot.start();
-    running.wait_for("Flux is held up");
+    running.wait_for("Flux is blocked");
     running.signal(Signal::SIGINT);
     let ran = running.wait();
     assert_eq!(ran.code(), 130);
-    let said = ran.stdout.lines().find(|line| line.contains("Flux is held up")).unwrap();
-    assert_snapshot!(said, @r#"[TS] WARN Flux is held up object="Pod flux-system/source-controller-6f5d4c-x2x4z" state="container manager: ImagePullBackOff: Back-off pulling image \"ghcr.io/x:1\": ErrImagePull: ghcr.io/x:1: not found" cause="the registry has no such image or tag" fix="correct the image's tag in the values, or the chart's version" "#);
+    let said = ran.stdout.lines().find(|line| line.contains("Flux is blocked")).unwrap();
+    assert_snapshot!(said, @r#"[TS] WARN Flux is blocked object="Pod flux-system/source-controller-6f5d4c-x2x4z" state="container manager: ImagePullBackOff: Back-off pulling image \"ghcr.io/x:1\": ErrImagePull: ghcr.io/x:1: not found" cause="the registry has no such image or tag" fix="correct the image's tag in the values, or the chart's version" "#);
 }
 
 #[cfg(target_os = "linux")]

@@ -61,12 +61,16 @@ fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
     assert!(ran.stderr.contains("Age identity in the cluster would vanish"), "{}", ran.stderr);
     assert_eq!(world.changes(mark), [""; 0]);
 
-    // Asked for by name it goes in. What Flux said with the old key does not count: it is asked to look again, cannot
+    // Asked for by name it goes in. What Flux said with the old key does not count: it is asked to reconcile, cannot
     // decrypt, and what kustomize-controller says is said.
     let ran = world.apps(&["--age-key", other, "--rotate-age-key"]).run();
     assert_eq!(ran.code, Some(5), "{}", ran.stdout);
     assert!(!ran.stdout.contains("Bootstrap complete"));
-    assert!(ran.stderr.contains("Flux cannot take over") && ran.stderr.contains("decrypt"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("Flux failed to reconcile") && ran.stderr.contains("decrypt"),
+        "{}",
+        ran.stderr
+    );
 
     // A second copy of the key in an annotation, as `kubectl apply` leaves it, goes away with the next run; and what
     // Flux said before the key was mended is not taken for its answer.
@@ -112,7 +116,7 @@ fn with_another_key_flux_is_not_said_to_sync() {
     assert!(!ran.stdout.contains("Bootstrap complete"));
     let [error] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stderr) };
     for words in
-        ["Flux cannot take over object=\"Kustomization flux-system/flux-system\"", "decrypt", "fix=\""]
+        ["Flux failed to reconcile object=\"Kustomization flux-system/flux-system\"", "decrypt", "fix=\""]
     {
         assert!(error.contains(words), "no `{words}` in {error}");
     }

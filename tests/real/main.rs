@@ -26,4 +26,5 @@ mod states;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
+mod takeover;
 mod world;

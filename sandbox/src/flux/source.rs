@@ -116,6 +116,11 @@ impl Source {
         let namespace =
             repository["metadata"]["namespace"].as_str().context("a GitRepository has no namespace")?;
         let generation = &repository["metadata"]["generation"];
+        let requested = &repository["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"];
+        let is_answered = repository["status"]["lastHandledReconcileAt"] == *requested;
+        if !is_answered {
+            *self.artifact() = Artifact::of(&self.folder)?;
+        }
         let (artifact, state, reason, message) =
             if let Some((reason, message)) = self.problem(repository, namespace)? {
                 (Value::Null, "False", reason, message)
@@ -133,7 +138,8 @@ impl Source {
                 });
                 (value, "True", "Succeeded", format!("stored artifact for revision '{revision}'"))
             };
-        let same = repository["status"]["artifact"] == artifact
+        let same = is_answered
+            && repository["status"]["artifact"] == artifact
             && repository["status"]["observedGeneration"] == *generation
             && condition(repository, "Ready")
                 .is_some_and(|ready| ready["status"] == state && ready["message"] == message);
@@ -149,6 +155,9 @@ impl Source {
         });
         if !artifact.is_null() {
             status["artifact"] = artifact;
+        }
+        if !requested.is_null() {
+            status["lastHandledReconcileAt"] = requested.clone();
         }
         let path =
             format!("/apis/source.toolkit.fluxcd.io/v1/namespaces/{namespace}/gitrepositories/{name}/status");

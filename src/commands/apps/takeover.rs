@@ -1,0 +1,175 @@
+//! What it means for a run how `verify` has ended.
+
+use crate::desired::Desired;
+use crate::desired::releases::Release;
+use crate::error::Error;
+use crate::observed::Live;
+use crate::plan::Plan;
+use crate::plan::releases::ReleaseAction;
+use crate::plan::wishes::{Wishes, names};
+use crate::verify::Outcome;
+
+/// The chart that makes the FluxInstance.
+const FLUX_INSTANCE: &str = "flux-instance";
+
+/// Whether Flux has taken over.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Takeover {
+    /// Flux syncs the repository.
+    Syncing {
+        /// The repository's address.
+        repository: String,
+        /// The revision that was applied.
+        revision: String,
+    },
+    /// There is nothing for Flux to sync, or no Flux.
+    Missing {
+        /// The message of the warning.
+        message: &'static str,
+        /// What is missing.
+        missing: String,
+        /// What to do.
+        fix: &'static str,
+    },
+}
+
+/// What follows from how `verify` has ended.
+///
+/// # Errors
+///
+/// The helmfiles install Flux, the user has not left it out, and it is not there.
+pub(super) fn takeover(
+    outcome: Outcome,
+    desired: &Desired,
+    live: Option<&Live>,
+    wishes: &Wishes,
+) -> Result<Takeover, Error> {
+    let no_source = |missing, fix| {
+        let message = if are_installed(wishes) {
+            "Releases are installed, but Flux has no repository to sync"
+        } else {
+            "Flux has no repository to sync"
+        };
+        Ok(Takeover::Missing { message, missing, fix })
+    };
+    match outcome {
+        Outcome::Syncing { repository, revision } => Ok(Takeover::Syncing { repository, revision }),
+        Outcome::NoSource { missing } => {
+            no_source(missing, "set `instance.sync` in the values of flux-instance")
+        }
+        Outcome::NoFlux if runs_alone(live) => {
+            let missing = "GitRepository and Kustomization flux-system/flux-system".to_owned();
+            no_source(missing, "flux bootstrap git --help  # it makes both")
+        }
+        Outcome::NoFlux => {
+            let makes_it = |release: &&Release| release.installed && release.chart_name() == FLUX_INSTANCE;
+            let release = desired.releases().find(makes_it).map(Release::id);
+            let fix = match release {
+                Some(release) if !is_left_out(&release, wishes) => return Err(Error::NoFlux { release }),
+                Some(_) => "k3s-boot apps",
+                None => "add flux-operator and flux-instance to the helmfile",
+            };
+            let message = if are_installed(wishes) {
+                "Releases are installed, but Flux is not"
+            } else {
+                "Flux is not installed"
+            };
+            Ok(Takeover::Missing { message, missing: "FluxInstance".to_owned(), fix })
+        }
+    }
+}
+
+/// Whether this run has made a FluxInstance.
+pub(super) fn makes_instance(plan: &Plan) -> bool {
+    let synced = |action: &ReleaseAction| action.syncs() && *action != ReleaseAction::Uninstall;
+    plan.releases().any(|release| release.to.chart == FLUX_INSTANCE && synced(&release.action))
+}
+
+/// Whether a run that came so far has found all releases of the helmfiles installed, or has installed them.
+fn are_installed(wishes: &Wishes) -> bool {
+    use crate::stages::Stage::{Apps, Crds};
+
+    let left_out = wishes.stages.has(Crds) || wishes.stages.has(Apps);
+    !left_out && wishes.releases.is_empty() && wishes.skip_releases.is_empty()
+}
+
+/// Whether the user has named other releases than this one, or named it to be left out.
+fn is_left_out(release: &str, wishes: &Wishes) -> bool {
+    let others = !wishes.releases.is_empty() && !names(&wishes.releases, release);
+    others || names(&wishes.skip_releases, release)
+}
+
+fn runs_alone(live: Option<&Live>) -> bool {
+    live.and_then(|live| live.claims.as_ref().ok()).is_some_and(|claims| claims.controllers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::releases::parse;
+    use crate::desired::{Helmfile, Kind};
+    use crate::observed::claims::Claims;
+    use crate::stages::{LeftOut, Stage};
+
+    fn desired(chart: &str) -> Desired {
+        let text = format!("releases:\n- {{name: flux, namespace: flux-system, chart: 'oci://x/{chart}'}}\n");
+        let helmfile = Helmfile {
+            kind: Kind::Apps,
+            path: "x".into(),
+            releases: parse(text.as_bytes(), "default").unwrap().releases,
+            needs_identities: false,
+        };
+        Desired { helmfiles: vec![helmfile], ..Desired::default() }
+    }
+
+    fn words(outcome: Outcome, chart: &str, controllers: bool, wishes: &Wishes) -> String {
+        let live = Live { claims: Ok(Claims { controllers, ..Claims::default() }), ..Live::default() };
+        match takeover(outcome, &desired(chart), Some(&live), wishes) {
+            Ok(Takeover::Missing { message, missing, fix }) => format!("{message} | {missing} | {fix}"),
+            Ok(Takeover::Syncing { .. }) => "syncing".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn only_what_was_seen_is_said_to_be_installed() {
+        let no_source = || Outcome::NoSource { missing: "x".to_owned() };
+        let all = Wishes::default();
+        let only_verify = Wishes { stages: LeftOut::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
+        let one = Wishes { releases: vec!["a".to_owned()], ..Wishes::default() };
+        let without = Wishes { skip_releases: vec!["flux".to_owned()], ..Wishes::default() };
+        let set = "set `instance.sync` in the values of flux-instance";
+        let installed = format!("Releases are installed, but Flux has no repository to sync | x | {set}");
+        let unknown = format!("Flux has no repository to sync | x | {set}");
+        assert_eq!(words(no_source(), FLUX_INSTANCE, true, &all), installed);
+        for wishes in [&only_verify, &one, &without] {
+            assert_eq!(words(no_source(), FLUX_INSTANCE, true, wishes), unknown);
+        }
+    }
+
+    #[test]
+    fn a_flux_that_is_not_there_is_an_error_where_it_is_asked_for() {
+        let error = "flux is not installed: release `flux-system/flux` is in the helmfiles, and the cluster has no FluxInstance";
+        let all = Wishes::default();
+        let only_verify = Wishes { stages: LeftOut::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
+        let one = Wishes { releases: vec!["a".to_owned()], ..Wishes::default() };
+        let without = Wishes { skip_releases: vec!["flux".to_owned()], ..Wishes::default() };
+        for wishes in [&all, &only_verify] {
+            assert_eq!(words(Outcome::NoFlux, FLUX_INSTANCE, false, wishes), error);
+        }
+        for wishes in [&one, &without] {
+            let expected = "Flux is not installed | FluxInstance | k3s-boot apps";
+            assert_eq!(words(Outcome::NoFlux, FLUX_INSTANCE, false, wishes), expected);
+        }
+        let add = "FluxInstance | add flux-operator and flux-instance to the helmfile";
+        let installed = format!("Releases are installed, but Flux is not | {add}");
+        assert_eq!(words(Outcome::NoFlux, "cilium", false, &all), installed);
+        let unknown = format!("Flux is not installed | {add}");
+        assert_eq!(words(Outcome::NoFlux, "cilium", false, &only_verify), unknown);
+        // Flux as `flux install` makes it has no FluxInstance.
+        assert!(
+            words(Outcome::NoFlux, FLUX_INSTANCE, true, &all)
+                .starts_with("Releases are installed, but Flux has")
+        );
+    }
+}

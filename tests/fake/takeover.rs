@@ -1,0 +1,292 @@
+//! Whether Flux has taken over: what decides it, what is reported, and what is requested of Flux.
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::boot::{Boot, Ran, identity};
+use super::scenario;
+
+/// A Kustomization in this state that the root one has applied; its controller answers requests.
+fn direct(name: &str, ready: [&str; 3]) -> Value {
+    child(name, "flux-system", ready)
+}
+
+/// As [`direct`], applied by another Kustomization.
+fn child(name: &str, parent: &str, [status, reason, message]: [&str; 3]) -> Value {
+    let spec = json!({"sourceRef": {"kind": "GitRepository", "name": "flux-system"}});
+    let ready = json!({"type": "Ready", "status": status, "reason": reason, "message": message});
+    let mut child = scenario::resource("Kustomization", name, &spec, &ready);
+    let label = |what: &str| format!("kustomize.toolkit.fluxcd.io/{what}");
+    child["metadata"]["labels"] = json!({label("name"): parent, label("namespace"): "flux-system"});
+    child["status"]["lastHandledReconcileAt"] = "{requested}".into();
+    child["status"].as_object_mut().unwrap().remove("lastAppliedRevision");
+    child
+}
+
+/// The same Kustomization, which waits for these.
+fn waits_for(name: &str, others: &[&str]) -> Value {
+    let message = format!("dependency 'flux-system/{}' is not ready", others[0]);
+    let mut waits = direct(name, ["False", "DependencyNotReady", &message]);
+    waits["spec"]["dependsOn"] = others.iter().map(|name| json!({"name": name})).collect();
+    waits
+}
+
+/// A Kustomization whose health check runs.
+fn checking(name: &str) -> Value {
+    let mut checking = direct(name, ["Unknown", "Progressing", "Reconciliation in progress"]);
+    let conditions = checking["status"]["conditions"].as_array_mut().unwrap();
+    for (kind, status) in [("Reconciling", "True"), ("Healthy", "Unknown")] {
+        conditions.push(json!({"type": kind, "status": status, "reason": "Progressing",
+            "message": "Running health checks for revision main@sha1:4b1c with a timeout of 5m0s"}));
+    }
+    checking
+}
+
+const READY: [&str; 3] = ["True", "ReconciliationSucceeded", "Applied revision: main@sha1:4b1c"];
+const UNHEALTHY: [&str; 3] =
+    ["False", "HealthCheckFailed", "timeout waiting for: [Deployment/media/x status: 'InProgress']"];
+const UNBUILT: [&str; 3] = [
+    "False",
+    "BuildFailed",
+    "kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'gone.yaml': no such file or directory'",
+];
+const UNAPPLIED: [&str; 3] = [
+    "False",
+    "ReconciliationFailed",
+    "ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"",
+];
+
+/// The source, whose controller answers requests.
+fn source() -> Value {
+    let mut source = scenario::source();
+    source["status"]["lastHandledReconcileAt"] = "{requested}".into();
+    source
+}
+
+/// A first run, after which the root Kustomization has applied these.
+fn boot(children: impl IntoIterator<Item = Value>) -> Boot {
+    let all: Vec<_> = [source(), scenario::root()].into_iter().chain(children).collect();
+    Boot::new().flux(&all)
+}
+
+/// What Flux was asked to reconcile, in order.
+fn requests(ran: &Ran) -> Vec<&str> {
+    let asked = ran.calls_of("api", "PATCH").into_iter().map(|call| {
+        assert!(
+            call["body"]["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"].is_string(),
+            "{call}"
+        );
+        let path = call["argv"][1].as_str().unwrap().split('?').next().unwrap();
+        path.split_once("/namespaces/flux-system/").unwrap().1
+    });
+    asked.collect()
+}
+
+fn warnings(ran: &Ran) -> String {
+    let lines = ran.stdout.lines().filter(|line| line.contains(" WARN "));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[track_caller]
+fn completes(ran: &Ran) {
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+    assert!(ran.stdout.contains("Bootstrap complete!"), "{}", ran.stdout);
+}
+
+#[test]
+fn chains_whose_end_is_at_work_are_taken_over_and_not_disturbed() {
+    let ran = boot([
+        waits_for("a", &["b"]),
+        waits_for("b", &["c"]),
+        waits_for("c", &["d"]),
+        checking("d"),
+        waits_for("e", &["f"]),
+        waits_for("f", &["unhealthy"]),
+        direct("unhealthy", UNHEALTHY),
+        direct("ready", READY),
+    ])
+    .run();
+    completes(&ran);
+    assert_eq!(requests(&ran), [""; 0]);
+    assert_snapshot!(warnings(&ran), @r#"[TS] WARN Flux failed to reconcile object="Kustomization flux-system/unhealthy" reason="HealthCheckFailed: timeout waiting for: [Deployment/media/x status: 'InProgress']" fix="kubectl --namespace flux-system describe kustomization unhealthy""#);
+}
+
+#[test]
+fn one_broken_child_of_many_ends_the_run_when_flux_has_tried_again() {
+    let ran = boot([
+        direct("ready", READY),
+        checking("checking"),
+        direct("unhealthy", UNHEALTHY),
+        waits_for("follows", &["apps"]),
+        direct("apps", UNBUILT),
+        direct("pending", ["Unknown", "Progressing", "Reconciliation in progress"]),
+    ])
+    .run();
+    assert_eq!(ran.code(), 5, "{}", ran.stdout);
+    assert!(!ran.stdout.contains("Bootstrap complete!"));
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'gone.yaml': no such file or directory'" cause="`kustomize build` fails for the Kustomization's folder of the Git repository" log="[LOG]" fix="run `kustomize build` on that folder, correct what it reports, push, and run it again" go_on="k3s-boot apps --from verify""#);
+    // A commit that fixes it may be there already, and the source is fetched only once a minute.
+    assert_eq!(requests(&ran), ["gitrepositories/flux-system", "kustomizations/apps"]);
+}
+
+#[test]
+fn a_commit_that_was_pushed_before_the_run_counts() {
+    let fixed = direct("apps", READY);
+    let boot = boot([direct("apps", UNBUILT)])
+        .object_after(&fixed, &["PATCH", "*/gitrepositories/flux-system?fieldManager=k3s-boot"]);
+    let ran = boot.run();
+    completes(&ran);
+    assert_eq!(requests(&ran)[0], "gitrepositories/flux-system");
+}
+
+#[test]
+fn a_folder_that_is_not_in_the_repository_ends_the_run() {
+    let message =
+        "kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory";
+    let ran = boot([direct("apps", ["False", "ArtifactFailed", message])]).run();
+    assert_eq!(ran.code(), 5);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="ArtifactFailed: kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory" cause="the Git repository has no such folder at the revision that Flux has fetched" log="[LOG]" fix="correct `spec.path` of the Kustomization (of the root one: `instance.sync.path` in the values of flux-instance), or push the folder, and run it again" go_on="k3s-boot apps --from verify""#);
+    assert_eq!(requests(&ran), ["gitrepositories/flux-system", "kustomizations/apps"]);
+}
+
+#[test]
+fn what_may_recover_is_named_at_the_timeout() {
+    let children =
+        || [direct("a", ["Unknown", "Progressing", "x"]), waits_for("b", &["c"]), direct("c", UNAPPLIED)];
+    let ran = boot(children()).args(&["--verify-timeout", "1s"]).run();
+    assert_eq!(ran.code(), 6);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/c" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the cluster does not know that kind: its CRD is not installed" after="[AFTER]" log="[LOG]" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, and run it again" go_on="k3s-boot apps --verify-timeout 1s --from verify""#);
+    assert_eq!(requests(&ran), [""; 0]);
+    let ran = boot(children()).args(&["--verify-timeout", "1s", "-o", "json"]).run();
+    let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
+    let failure = &report["failure"];
+    let object = "Kustomization flux-system/c";
+    assert_eq!([&failure["class"], &failure["culprit"], &failure["object"]], ["deadline", object, object]);
+}
+
+#[test]
+fn what_is_only_slow_is_named_at_the_timeout_with_its_step() {
+    let mut root = scenario::root();
+    root["status"] = checking("flux-system")["status"].clone();
+    let ran = Boot::new().flux(&[source(), root]).args(&["--verify-timeout", "1s"]).run();
+    assert_eq!(ran.code(), 6);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Deadline passed stage="verify" after="[AFTER]" waiting_for="Kustomization flux-system/flux-system: Progressing: Running health checks for revision main@sha1:4b1c with a timeout of 5m0s" log="[LOG]" fix="k3s-boot status  # tells what is not ready and why; --verify-timeout, and --timeout for all, give it more time" go_on="k3s-boot apps --verify-timeout 1s --from verify""#);
+    assert_eq!(requests(&ran), [""; 0]);
+}
+
+#[test]
+fn a_missing_dependency_is_named_at_the_timeout() {
+    let ran =
+        boot([waits_for("a", &["b"]), waits_for("b", &["gone"])]).args(&["--verify-timeout", "1s"]).run();
+    assert_eq!(ran.code(), 6);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/gone" reason="NotFound: Kustomization flux-system/b depends on it" after="[AFTER]" log="[LOG]" fix="correct `dependsOn` in the Git repository, or add the Kustomization, and push" go_on="k3s-boot apps --verify-timeout 1s --from verify""#);
+    assert_eq!(requests(&ran), [""; 0]);
+}
+
+#[test]
+fn a_cycle_ends_the_run() {
+    let ran = boot([waits_for("a", &["b"]), waits_for("b", &["c"]), waits_for("c", &["a"])]).run();
+    assert_eq!(ran.code(), 5);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/a" reason="DependencyNotReady: cycle in `dependsOn`: flux-system/a → flux-system/b → flux-system/c → flux-system/a" log="[LOG]" fix="remove one `dependsOn` of the cycle from the Git repository, and push" go_on="k3s-boot apps --from verify""#);
+    assert_eq!(requests(&ran), ["gitrepositories/flux-system"]);
+}
+
+#[test]
+fn what_fails_below_the_children_is_a_warning() {
+    let ran = boot([
+        direct("apps", READY),
+        child("unbuilt", "apps", UNBUILT),
+        child("unapplied", "apps", UNAPPLIED),
+        child("tenant", "somebody", UNBUILT),
+    ])
+    .run();
+    completes(&ran);
+    assert_snapshot!(warnings(&ran), @r#"
+    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unapplied" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the cluster does not know that kind: its CRD is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, and run it again" 
+    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unbuilt" reason="BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'gone.yaml': no such file or directory'" cause="`kustomize build` fails for the Kustomization's folder of the Git repository" fix="run `kustomize build` on that folder, correct what it reports, push, and run it again"
+    "#);
+    assert_eq!(requests(&ran), [""; 0]);
+    let many = (0..12).map(|number| child(&format!("app-{number:02}"), "apps", UNBUILT));
+    let ran = boot(many.chain([direct("apps", READY)])).run();
+    completes(&ran);
+    let warnings = warnings(&ran);
+    assert_eq!(warnings.lines().count(), 11);
+    assert_snapshot!(warnings.lines().last().unwrap(), @r#"[TS] WARN Flux failed to reconcile more objects more="2" fix="k3s-boot status  # shows all""#);
+}
+
+#[test]
+fn only_what_fails_to_be_applied_is_asked_again() {
+    let fixed = direct("apps", READY);
+    let boot = boot([
+        direct("apps", UNAPPLIED),
+        direct("unhealthy", UNHEALTHY),
+        checking("checking"),
+        waits_for("waits", &["apps", "unhealthy"]),
+        direct("ready", READY),
+        child("below", "ready", UNAPPLIED),
+    ])
+    .object_after(&fixed, &["PATCH", "*/kustomizations/apps?fieldManager=k3s-boot"]);
+    let running = boot.start();
+    running.wait_for("WARN Flux is blocked object=\"Kustomization flux-system/apps\"");
+    running.wait_for("Asking Flux to reconcile again");
+    let ran = running.wait();
+    completes(&ran);
+    assert_eq!(requests(&ran), ["kustomizations/apps"]);
+    assert_snapshot!(warnings(&ran), @r#"
+    [TS] WARN Flux is blocked object="Kustomization flux-system/apps" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the cluster does not know that kind: its CRD is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, and run it again" 
+    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unhealthy" reason="HealthCheckFailed: timeout waiting for: [Deployment/media/x status: 'InProgress']" fix="kubectl --namespace flux-system describe kustomization unhealthy" 
+    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/below" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the cluster does not know that kind: its CRD is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, and run it again"
+    "#);
+}
+
+#[test]
+fn with_another_key_those_are_asked_whose_health_is_not_being_checked() {
+    let other = identity();
+    let live = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sops-age", "namespace": "flux-system"},
+        "stringData": {"age.agekey": other}});
+    let mut root = scenario::root();
+    root["status"]["lastHandledReconcileAt"] = "{requested}".into();
+    let children = [
+        direct("apps", READY),
+        checking("checking"),
+        direct("unhealthy", UNHEALTHY),
+        waits_for("waits", &["checking"]),
+        child("below", "apps", READY),
+    ];
+    let all: Vec<_> = [source(), root].into_iter().chain(children).collect();
+    let ran = Boot::new().canary(&other).objects([live]).flux(&all).args(&["--rotate-age-key"]).run();
+    completes(&ran);
+    let mut asked = requests(&ran);
+    asked.sort_unstable();
+    assert_eq!(asked, ["kustomizations/apps", "kustomizations/below", "kustomizations/flux-system"]);
+}
+
+#[test]
+fn without_flux_verify_alone_fails_at_once() {
+    let boot = Boot::new().args(&["--only", "verify"]);
+    let ran = boot.run();
+    assert_eq!(ran.code(), 1);
+    assert!(!ran.stdout.contains("Releases are installed"), "{}", ran.stdout);
+    assert_eq!(ran.mutating(), [""; 0]);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux is not installed release="flux-system/flux-instance" reason="the helmfiles install it, and the cluster has no FluxInstance" log="[LOG]" fix="k3s-boot apps""#);
+    let ran = Boot::new().args(&["--only", "verify", "-o", "json"]).run();
+    let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
+    let failure = &report["failure"];
+    assert_eq!([&failure["class"], &failure["fix"]], ["flux", "k3s-boot apps"]);
+}
+
+#[test]
+fn releases_that_were_not_looked_at_are_not_said_to_be_installed() {
+    let instance = scenario::resource("FluxInstance", "flux", &json!({}), &scenario::ready());
+    let boot = Boot::new().objects([instance]).args(&["--only", "verify", "--cluster", "uid-of-kube-system"]);
+    let ran = boot.run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Flux has no repository to sync missing="`spec.sync` in FluxInstance flux-system/flux" took="[TOOK]" fix="set `instance.sync` in the values of flux-instance""#);
+    // Who leaves it out knows that it is not there.
+    let ran = Boot::new()
+        .flux_with(&json!({"kind": "ConfigMap", "metadata": {"name": "x", "namespace": "x"}}), &[])
+        .args(&["--skip-release", "flux-instance"])
+        .run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Flux is not installed missing="FluxInstance" took="[TOOK]" fix="k3s-boot apps""#);
+}

@@ -1,0 +1,139 @@
+//! Whether Flux has taken over, as the real kustomize-controller reports it.
+
+use std::fs;
+
+use sandbox::wait_for;
+use serde_json::Value;
+
+use super::world::{LIMIT, World};
+
+/// Adds a Kustomization that the root one applies, and the files of its folder.
+fn add(world: &World, name: &str, spec: &str, files: &[(&str, &str)]) {
+    let git = world.sandbox.git_folder();
+    let text = format!(
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {{name: {name}, namespace: flux-system}}
+spec:
+  interval: 1h
+  retryInterval: 1h
+  timeout: 10m
+  path: ./kubernetes/{name}
+  prune: true
+  sourceRef: {{kind: GitRepository, name: flux-system}}
+{spec}"
+    );
+    fs::write(git.join(format!("kubernetes/flux/cluster/{name}.yaml")), text).unwrap();
+    let folder = git.join("kubernetes").join(name);
+    fs::create_dir_all(&folder).unwrap();
+    for (file, text) in files {
+        fs::write(folder.join(file), text).unwrap();
+    }
+}
+
+fn config_map(name: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: default}}\n")
+}
+
+/// Status and reason of a Kustomization's `Ready`.
+fn ready(world: &World, name: &str) -> Option<(String, String)> {
+    let path = format!("/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/{name}");
+    let object = world.sandbox.get(&path).unwrap()?;
+    let conditions = object["status"]["conditions"].as_array()?;
+    let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
+    Some((ready["status"].as_str()?.to_owned(), ready["reason"].as_str()?.to_owned()))
+}
+
+#[track_caller]
+fn wait_until(world: &World, name: &str, status: &str) {
+    let is = || Ok(ready(world, name).filter(|(found, _)| found == status).map(drop));
+    wait_for(&format!("Ready={status} of {name}"), LIMIT, is).unwrap();
+}
+
+/// What k3s-boot has asked Flux to reconcile.
+fn requests(changes: &[String]) -> Vec<&str> {
+    let of_flux = changes.iter().filter(|change| change.contains(".toolkit.fluxcd.io/"));
+    of_flux.map(|change| change.rsplit_once("/namespaces/flux-system/").unwrap().1).collect()
+}
+
+const SLOW: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: slow, namespace: default}
+spec:
+  selector: {matchLabels: {app: slow}}
+  template:
+    metadata: {labels: {app: slow}}
+    spec: {containers: [{name: slow, image: slow}]}
+";
+
+#[test]
+fn a_chain_of_dependencies_is_taken_over_and_a_broken_child_is_named() {
+    let world = World::start("takeover");
+    // The first of the chain takes its time to get healthy.
+    world.sandbox.hold("default", "slow").unwrap();
+    add(&world, "first", "  wait: true\n", &[("slow.yaml", SLOW)]);
+    let waits = |other: &str| format!("  wait: true\n  dependsOn: [{{name: {other}}}]\n");
+    add(&world, "second", &waits("first"), &[("second.yaml", &config_map("second"))]);
+    add(&world, "third", &waits("second"), &[("third.yaml", &config_map("third"))]);
+    world.sandbox.push().unwrap();
+    let mark = world.sandbox.audit_mark().unwrap();
+    let ran = world.apps(&[]).run();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains("Bootstrap complete!"));
+    assert_eq!(ready(&world, "first").unwrap(), ("Unknown".to_owned(), "Progressing".to_owned()));
+    assert_eq!(ready(&world, "third").unwrap().1, "DependencyNotReady");
+    assert_eq!(requests(&world.changes(mark)), [""; 0]);
+    world.sandbox.release().unwrap();
+    wait_until(&world, "third", "True");
+
+    // One broken child among those that are ready.
+    let missing = "resources: [config.yaml, missing.yaml]\n";
+    let config = config_map("broken");
+    let files = [("kustomization.yaml", missing), ("config.yaml", config.as_str())];
+    add(&world, "broken", "", &files);
+    add(&world, "after", "  dependsOn: [{name: broken}]\n", &[("after.yaml", &config_map("after"))]);
+    world.sandbox.push().unwrap();
+    wait_until(&world, "broken", "False");
+    wait_until(&world, "after", "False");
+    let mark = world.sandbox.audit_mark().unwrap();
+    let ran = world.apps(&[]).run();
+    assert_eq!(ran.code, Some(5), "{}", ran.stdout);
+    let [error] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stderr) };
+    for words in [
+        "Flux failed to reconcile object=\"Kustomization flux-system/broken\"",
+        "reason=\"BuildFailed: kustomize build failed: ",
+        "missing.yaml",
+        "fix=\"run `kustomize build`",
+    ] {
+        assert!(error.contains(words), "no `{words}` in {error}");
+    }
+    let expected = ["gitrepositories/flux-system", "kustomizations/broken"];
+    let changes = world.changes(mark);
+    let asked: Vec<_> = requests(&changes).into_iter().map(|path| path.split('?').next().unwrap()).collect();
+    assert_eq!(asked, expected);
+
+    // A commit fixes it, which the source has not fetched yet.
+    fs::remove_file(world.sandbox.git_folder().join("kubernetes/broken/kustomization.yaml")).unwrap();
+    let ran = world.apps(&[]).run();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(ready(&world, "broken").unwrap().0, "True");
+
+    // A folder that is not there, and below a child something that nobody waits for.
+    let deep = "apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: deep, namespace: flux-system}
+spec: {interval: 1h, path: ./kubernetes/nowhere, prune: true, sourceRef: {kind: GitRepository, name: flux-system}}
+";
+    fs::write(world.sandbox.git_folder().join("kubernetes/broken/deep.yaml"), deep).unwrap();
+    world.sandbox.push().unwrap();
+    wait_until(&world, "deep", "False");
+    wait_until(&world, "after", "True");
+    let ran = world.apps(&["-o", "json"]).run();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["result"], "complete");
+    let warnings: Vec<_> = ran.stderr.lines().filter(|line| line.contains(" WARN ")).collect();
+    let [warning] = warnings[..] else { panic!("{}", ran.stderr) };
+    let words = "Flux failed to reconcile object=\"Kustomization flux-system/deep\" reason=\"ArtifactFailed: kustomization path not found";
+    assert!(warning.contains(words), "{warning}");
+}
