@@ -121,8 +121,14 @@ pub fn documents<T: DeserializeOwned>(
     };
     let read = text.into_iter().flat_map(serde_yaml::Deserializer::from_str);
     let read = read.map(|document| T::deserialize(document).map_err(|error| Trouble::parser(&error)));
+    let mut all = refused.into_iter().chain(read);
     let mut failed = false;
-    refused.into_iter().chain(read).take_while(move |read| !std::mem::replace(&mut failed, read.is_err()))
+    // Nothing is read after an error: the parser would panic at the rest of a document with an unknown alias.
+    std::iter::from_fn(move || {
+        let next = if failed { None } else { all.next() };
+        failed |= matches!(next, Some(Err(_)));
+        next
+    })
 }
 
 /// Refuses what would take too long.
@@ -372,6 +378,10 @@ mod tests {
         assert_eq!(parse::<u64>("1\n---\n2\n", WRITTEN).unwrap_err().quiet("not one"), "not one");
         let read: Vec<_> = documents::<u64>("1\n---\nx\n---\n3\n", WRITTEN).collect();
         assert!(matches!(read.as_slice(), [Ok(1), Err(_)]), "{read:?}");
+        for unknown in ["a: [*x]\n", "a: {<<: *x}\nb: 1\n"] {
+            let read: Vec<_> = documents::<Value>(unknown, WRITTEN).collect();
+            assert!(matches!(read.as_slice(), [Err(_)]), "{read:?}");
+        }
     }
 
     fn depth(value: &Value) -> usize {
