@@ -1,6 +1,7 @@
 //! The one place where YAML of others is read: a text that would take the parser minutes, or fill the memory, is refused
 //! before. `config/tree.rs` reads our own file, with limits of its own.
 
+pub mod kubernetes;
 mod scan;
 
 use std::cell::Cell;
@@ -115,12 +116,21 @@ pub fn documents<T: DeserializeOwned>(
     text: &str,
     largest: usize,
 ) -> impl Iterator<Item = Result<T, Trouble>> {
+    read_documents(text, largest, |document| T::deserialize(document))
+}
+
+/// As [`documents`], with `read` for each document.
+fn read_documents<'t, T>(
+    text: &'t str,
+    largest: usize,
+    read: impl Fn(serde_yaml::Deserializer<'t>) -> Result<T, serde_yaml::Error>,
+) -> impl Iterator<Item = Result<T, Trouble>> {
     let (refused, text) = match guard(text, largest) {
         Ok(()) => (None, Some(text)),
         Err(trouble) => (Some(Err(trouble)), None),
     };
-    let read = text.into_iter().flat_map(serde_yaml::Deserializer::from_str);
-    let read = read.map(|document| T::deserialize(document).map_err(|error| Trouble::parser(&error)));
+    let documents = text.into_iter().flat_map(serde_yaml::Deserializer::from_str);
+    let read = documents.map(move |document| read(document).map_err(|error| Trouble::parser(&error)));
     let mut all = refused.into_iter().chain(read);
     let mut failed = false;
     // Nothing is read after an error: the parser would panic at the rest of a document with an unknown alias.
