@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::observed::Known;
-use crate::yaml::{self, PRINTED};
+use crate::yaml::{PRINTED, kubernetes};
 
 /// The objects that each release makes, by `namespace/name`; unknown where they could not be rendered. They may hold
 /// secrets, and so have no `Debug`.
@@ -32,14 +32,14 @@ impl Manifests {
     }
 }
 
-/// Reads the documents of a rendered manifest.
+/// Reads the documents of a manifest, be it rendered or from a record, as Helm and kubectl do.
 ///
 /// # Errors
 ///
 /// Which document is no YAML; never tells what stands in it.
 pub fn parse(manifest: &str) -> Known<Vec<Value>> {
     let mut objects = Vec::new();
-    for (index, document) in yaml::documents::<Value>(manifest, PRINTED).enumerate() {
+    for (index, document) in kubernetes::documents(manifest, PRINTED).enumerate() {
         let object = document.map_err(|trouble| {
             let reason = if trouble.is_refused() { trouble.quiet("") } else { "no YAML".to_owned() };
             format!("document {} is {reason}", index + 1)
@@ -72,11 +72,11 @@ mod tests {
 
     #[test]
     fn documents_become_objects() {
-        let text = "---\n# Source: a\nkind: Pod\nspec: {x: 1}\n---\n---\nkind: List\nitems:\n- kind: Job\n  spec: {template: {spec: {y: 2}}}\n---\nfree: text\n";
+        let text = "---\n# Source: a\nkind: Pod\nspec: {x: 1}\n---\n---\nkind: List\nitems:\n- kind: Job\n  spec: {template: {spec: {z: 2}}}\n---\nfree: text\n";
         let objects = parse(text).unwrap();
         assert_eq!(objects.len(), 2);
         assert_eq!(pod_spec(&objects[0]).unwrap()["x"], 1);
-        assert_eq!(pod_spec(&objects[1]).unwrap()["y"], 2);
+        assert_eq!(pod_spec(&objects[1]).unwrap()["z"], 2);
         assert_eq!(parse("a: 1\n---\na: [CANARY\n").unwrap_err(), "document 2 is no YAML");
     }
 

@@ -1,6 +1,7 @@
 //! The one place where YAML of others is read: a text that would take the parser minutes, or fill the memory, is refused
 //! before. `config/tree.rs` reads our own file, with limits of its own.
 
+pub mod kubernetes;
 mod scan;
 
 use std::cell::Cell;
@@ -115,14 +116,29 @@ pub fn documents<T: DeserializeOwned>(
     text: &str,
     largest: usize,
 ) -> impl Iterator<Item = Result<T, Trouble>> {
+    read_documents(text, largest, |document| T::deserialize(document))
+}
+
+/// As [`documents`], with `read` for each document.
+fn read_documents<'t, T>(
+    text: &'t str,
+    largest: usize,
+    read: impl Fn(serde_yaml::Deserializer<'t>) -> Result<T, serde_yaml::Error>,
+) -> impl Iterator<Item = Result<T, Trouble>> {
     let (refused, text) = match guard(text, largest) {
         Ok(()) => (None, Some(text)),
         Err(trouble) => (Some(Err(trouble)), None),
     };
-    let read = text.into_iter().flat_map(serde_yaml::Deserializer::from_str);
-    let read = read.map(|document| T::deserialize(document).map_err(|error| Trouble::parser(&error)));
+    let documents = text.into_iter().flat_map(serde_yaml::Deserializer::from_str);
+    let read = documents.map(move |document| read(document).map_err(|error| Trouble::parser(&error)));
+    let mut all = refused.into_iter().chain(read);
     let mut failed = false;
-    refused.into_iter().chain(read).take_while(move |read| !std::mem::replace(&mut failed, read.is_err()))
+    // Nothing is read after an error: the parser would panic at the rest of a document with an unknown alias.
+    std::iter::from_fn(move || {
+        let next = if failed { None } else { all.next() };
+        failed |= matches!(next, Some(Err(_)));
+        next
+    })
 }
 
 /// Refuses what would take too long.
@@ -372,6 +388,10 @@ mod tests {
         assert_eq!(parse::<u64>("1\n---\n2\n", WRITTEN).unwrap_err().quiet("not one"), "not one");
         let read: Vec<_> = documents::<u64>("1\n---\nx\n---\n3\n", WRITTEN).collect();
         assert!(matches!(read.as_slice(), [Ok(1), Err(_)]), "{read:?}");
+        for unknown in ["a: [*x]\n", "a: {<<: *x}\nb: 1\n"] {
+            let read: Vec<_> = documents::<Value>(unknown, WRITTEN).collect();
+            assert!(matches!(read.as_slice(), [Err(_)]), "{read:?}");
+        }
     }
 
     fn depth(value: &Value) -> usize {

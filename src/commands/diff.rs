@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::SecretSlice;
-use serde_json::{Value, json};
+use futures_util::future::join_all;
+use serde_json::Value;
 
 use super::{Failed, toolbox, transcript};
 use crate::check::{self, Finding, Outcome, Severity};
@@ -11,9 +11,10 @@ use crate::child_env;
 use crate::desired::objects::ObjectId;
 use crate::env::Env;
 use crate::error::Error;
-use crate::gather::{self, Picture, Purpose};
+use crate::gather::{self, Picture, Purpose, known};
 use crate::manifests::diff::{ObjectChange, ObjectDiff, as_helm_applies, fields};
 use crate::observed::Live;
+use crate::observed::kinds::Kinds;
 use crate::plan::plan;
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
@@ -110,7 +111,8 @@ fn problems(settings: &Settings, picture: &Picture) -> Result<(), Error> {
     Ok(())
 }
 
-/// Compares every object of the rendered manifests with what stands, on the server's side.
+/// Compares every object of the rendered manifests with what exists, on the server's side. What cannot be compared is
+/// unknown, with the reason.
 async fn compare(tools: &Toolbox, picture: &Picture, live: &Live) -> Result<Vec<ObjectDiff>, Error> {
     let mut found = Vec::new();
     let mut wanted: BTreeMap<ObjectId, (String, Value)> = BTreeMap::new();
@@ -132,42 +134,50 @@ async fn compare(tools: &Toolbox, picture: &Picture, live: &Live) -> Result<Vec<
             }),
         }
     }
-    let standing = match &live.kinds {
-        Ok(kinds) => tools.observe_whole(kinds, wanted.keys()).await?,
-        Err(_) => BTreeMap::new(),
-    };
-    let stands = |id: &ObjectId| standing.get(id);
-    let asked = wanted
-        .iter()
-        .filter_map(|(id, (release, object))| Some(as_helm_applies(id, release, object, stands(id)?)));
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": asked.collect::<Vec<_>>()});
-    let (applied, words) = tools.kubectl_dry_run(SecretSlice::from(list.to_string().into_bytes())).await?;
-    let applied: BTreeMap<_, _> =
-        applied.into_iter().filter_map(|object| Some((ObjectId::of(&object)?, object))).collect();
-    for (id, (release, _)) in &wanted {
-        let change = match stands(id) {
-            None => Some(ObjectChange::Create),
-            Some(live) => match ObjectId::of(live).and_then(|id| applied.get(&id)) {
-                Some(applied) => {
-                    Some(fields(live, applied)).filter(|fields| !fields.is_empty()).map(ObjectChange::Change)
-                }
-                None => Some(ObjectChange::Unknown(refusal(&words, &id.name))),
-            },
+    let compared = wanted.iter().map(async |(id, (release, object))| {
+        let (path, change) = match &live.kinds {
+            Ok(kinds) => compare_one(tools, kinds, release, id, object).await?,
+            Err(reason) => (id.path(), Some(ObjectChange::Unknown(reason.clone()))),
         };
-        let path = stands(id).and_then(ObjectId::of).map_or_else(|| id.path(), |standing| standing.path());
-        found.extend(change.map(|change| ObjectDiff {
+        Ok(change.map(|change| ObjectDiff {
             release: release.clone(),
             object: format!("{} {path}", id.kind),
             secret: id.kind == "Secret",
             change,
-        }));
-    }
+        }))
+    });
+    let compared: Result<Vec<_>, Error> = join_all(compared).await.into_iter().collect();
+    found.extend(compared?.into_iter().flatten());
     Ok(found)
 }
 
-/// The line in which kubectl says why the server refuses an object of this name.
-fn refusal(words: &str, name: &str) -> String {
-    let quoted = format!("\"{name}\"");
-    let line = words.lines().find(|line| line.contains(&quoted)).or_else(|| words.lines().next_back());
-    line.unwrap_or("the server gave no answer").trim().to_owned()
+/// What would become of one object, if anything, and its `namespace/name`: one that belongs to no namespace is desired
+/// with that of its release.
+async fn compare_one(
+    tools: &Toolbox,
+    kinds: &Kinds,
+    release: &str,
+    id: &ObjectId,
+    object: &Value,
+) -> Result<(String, Option<ObjectChange>), Error> {
+    let Some(resource) = kinds.of(&id.kind, id.group()) else {
+        return Ok((id.path(), Some(ObjectChange::Create)));
+    };
+    let id = if resource.namespaced { id.clone() } else { ObjectId { namespace: None, ..id.clone() } };
+    // In the version of the manifest: another one may have other fields.
+    let path = resource.object_in(id.version(), id.namespace.as_deref(), &id.name);
+    let change = match known(tools.api_get::<Value>(&path).await)? {
+        Ok(None) => Some(ObjectChange::Create),
+        Ok(Some(live)) => {
+            let applied = tools.dry_run(&id, &path, &as_helm_applies(&id, release, object, &live)).await?;
+            match applied {
+                Ok(applied) => Some(fields(&live, &applied))
+                    .filter(|fields| !fields.is_empty())
+                    .map(ObjectChange::Change),
+                Err(reason) => Some(ObjectChange::Unknown(reason)),
+            }
+        }
+        Err(reason) => Some(ObjectChange::Unknown(reason)),
+    };
+    Ok((id.path(), change))
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use self::content::Content;
 use crate::files::{self, LARGEST};
-use crate::yaml::{self, PRINTED, WRITTEN};
+use crate::yaml::{self, PRINTED, WRITTEN, kubernetes};
 
 /// A chart on this machine.
 #[derive(Clone, Debug, Default)]
@@ -110,13 +110,15 @@ impl Chart {
         self.schema = None;
     }
 
-    /// Its own values.
+    /// Its own values, as Helm reads them.
     ///
     /// # Errors
     ///
     /// Why they cannot be read.
     pub fn defaults(&self) -> Result<serde_json::Value, String> {
-        yaml::parse(&self.values, PRINTED)
+        let first = kubernetes::documents(&self.values, PRINTED).next();
+        first
+            .unwrap_or(Ok(serde_json::Value::Null))
             .map_err(|_| format!("values.yaml of the chart {} is no YAML", self.name))
     }
 

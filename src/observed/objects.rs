@@ -78,7 +78,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn observe_whole<'a>(
+    async fn observe_whole<'a>(
         &self,
         kinds: &Kinds,
         objects: impl Iterator<Item = &'a ObjectId>,

@@ -13,6 +13,7 @@ use super::{Known, Live};
 use crate::desired::objects::ObjectId;
 use crate::error::Error;
 use crate::fingerprint::normalized;
+use crate::gather::known;
 use crate::manifests::diff::{as_helm_applies, fields};
 use crate::manifests::drift::{Cause, Difference, differences};
 use crate::notes::Synced;
@@ -26,6 +27,8 @@ pub struct Standing {
     pub missing: Vec<String>,
     /// Fields that somebody changed.
     pub drift: Vec<Drift>,
+    /// Why there may be more of those: the API server would not say what helm would make of an object.
+    pub uncompared: Option<String>,
     /// Who manages it, by the labels that Flux gives to all that it makes: `HelmRelease namespace/name`.
     pub owner: Option<String>,
     /// What is noted of its objects after a sync, so that the next run need not look at them (see [`stamp`]).
@@ -112,8 +115,12 @@ impl Toolbox {
                 };
                 let doubtful = doubtful.iter().map(|place| &objects[*place]).zip(&manifests);
                 let drift = doubtful.map(|(id, manifest)| self.drift(kinds, release, id, manifest));
-                let drift: Result<Vec<_>, Error> = join_all(drift).await.into_iter().collect();
-                standing.drift = drift?.into_iter().flatten().collect();
+                for drift in join_all(drift).await {
+                    match drift? {
+                        Ok(mut drift) => standing.drift.append(&mut drift),
+                        Err(reason) => standing.uncompared = standing.uncompared.or(Some(reason)),
+                    }
+                }
             }
             Ok((release.clone(), Ok(standing)))
         });
@@ -160,23 +167,26 @@ impl Toolbox {
         Ok(found.map(|found| found.metadata))
     }
 
-    /// The fields of an object that somebody changed.
+    /// The fields of an object that somebody changed; unknown when the API server refuses to apply it as helm has it.
     async fn drift(
         &self,
         kinds: &Kinds,
         release: &str,
         id: &ObjectId,
         manifest: &Value,
-    ) -> Result<Vec<Drift>, Error> {
-        let Some(resource) = kinds.of(&id.kind, id.group()) else { return Ok(Vec::new()) };
+    ) -> Result<Known<Vec<Drift>>, Error> {
+        let Some(resource) = kinds.of(&id.kind, id.group()) else { return Ok(Ok(Vec::new())) };
         // In the version of the manifest: another one may have other fields.
         let path = resource.object_in(id.version(), id.namespace.as_deref(), &id.name);
-        let Some(live) = self.api_get::<Value>(&path).await? else { return Ok(Vec::new()) };
+        let Some(live) = self.api_get::<Value>(&path).await? else { return Ok(Ok(Vec::new())) };
         let manifest = if id.kind == "Secret" { normalized(manifest) } else { manifest.clone() };
         let mut found = differences(&manifest, &live);
         if found.iter().any(|one| one.cause == Cause::Nobody) {
-            let applied = self.dry_run(&path, &as_helm_applies(id, release, &manifest, &live)).await?;
-            let would_change = applied.map(|applied| fields(&live, &applied)).unwrap_or_default();
+            let would_change =
+                match self.dry_run(id, &path, &as_helm_applies(id, release, &manifest, &live)).await? {
+                    Ok(applied) => fields(&live, &applied),
+                    Err(reason) => return Ok(Err(format!("{}: {reason}", id.words()))),
+                };
             found.retain(|one| {
                 one.cause != Cause::Nobody
                     || would_change.iter().any(|change| {
@@ -192,18 +202,27 @@ impl Toolbox {
                 Cause::Nobody => None,
             },
         };
-        Ok(found.into_iter().map(told).collect())
+        Ok(Ok(found.into_iter().map(told).collect()))
     }
 
-    /// What the API server would make of an object if helm applied it now; `None` if it would refuse it. Nothing is
-    /// changed.
-    async fn dry_run(&self, path: &str, object: &Value) -> Result<Option<Value>, Error> {
+    /// What the API server would make of the object at `path` if helm applied it now, or why it would refuse it. Nothing
+    /// is changed.
+    ///
+    /// # Errors
+    ///
+    /// The API server does not answer, or k3s-boot was told to stop.
+    pub async fn dry_run(&self, id: &ObjectId, path: &str, object: &Value) -> Result<Known<Value>, Error> {
         let query = segment("helm");
         let path = format!("{path}?dryRun=All&force=true&fieldManager={query}");
         let answer = self.ask(Call::apply(&path, object).accept(WHOLE)).await?;
-        if answer.status() >= 300 { Ok(None) } else { answer.read().map(Some) }
+        // The reason of a refusal repeats the value that is wrong.
+        let reason = |reason| if id.kind == "Secret" { REFUSED_SECRET.to_owned() } else { reason };
+        Ok(known(answer.read())?.map_err(reason))
     }
 }
+
+/// Stands for the reason why the API server refuses a Secret.
+const REFUSED_SECRET: &str = "the API server refuses it (message withheld, it can hold values of the Secret)";
 
 #[cfg(test)]
 mod tests {

@@ -315,14 +315,7 @@ fn unsafe_feature(feature: &str) -> String {
 /// before it stores them.
 fn other_defaults(chart: &Chart, record: &Record) -> bool {
     let Ok(defaults) = chart.defaults() else { return false };
-    // Helm reads `on` and `0o17` as YAML 1.1 has them, and we as texts: no reason to sync for ever.
-    let is_dialect = |change: &ValueChange| {
-        matches!(
-            (&change.old, &change.new),
-            (Some(Value::Bool(_) | Value::Number(_)), Some(Value::String(_)))
-        )
-    };
-    !chart.has_subcharts && !changes(&record.defaults, &defaults).iter().all(is_dialect)
+    !chart.has_subcharts && !changes(&record.defaults, &defaults).is_empty()
 }
 
 fn repair(reason: &str) -> ReleaseAction {
@@ -640,14 +633,17 @@ mod tests {
             values.clone_into(&mut chart.values);
             chart.has_subcharts = subchart;
             let mut live = live();
-            record(&mut live).defaults = json!({"on": true, "n": 1});
+            record(&mut live).defaults = json!({"enabled": true, "count": 1});
             let differs = other_defaults(&desired.charts["n/r"], record(&mut live));
             (plan(&release(), &desired, &live, &Wishes::default()).action, differs)
         };
-        assert_eq!(action("on: true\nn: 1.0\n", false), (ReleaseAction::Keep, false));
-        assert_eq!(action("on: yes\nn: 1\n", false), (ReleaseAction::Keep, false));
-        assert_eq!(action("on: true\nn: 2\n", false), (repair("its chart's own values differ"), true));
-        assert!(!action("on: true\nn: 2\n", true).1, "helm changes those of a chart with subcharts");
+        assert_eq!(action("enabled: true\ncount: 1.0\n", false), (ReleaseAction::Keep, false));
+        assert_eq!(action("enabled: yes\ncount: 0o1\n", false), (ReleaseAction::Keep, false));
+        assert_eq!(
+            action("enabled: true\ncount: 2\n", false),
+            (repair("its chart's own values differ"), true)
+        );
+        assert!(!action("enabled: true\ncount: 2\n", true).1, "helm changes those of a chart with subcharts");
     }
 
     #[test]

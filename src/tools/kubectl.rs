@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretSlice};
-use serde_json::Value;
 
 use super::{Toolbox, last_words};
 use crate::again::Again;
@@ -129,35 +128,6 @@ impl Toolbox {
         let name = format!("--tls-server-name={name}");
         let asked = self.kubectl(&["get", "--raw", "/version", &name]).deadline(self.clock.cap(SOON));
         self.succeed(asked).await.map(drop)
-    }
-
-    /// What the API server would make of a list of objects if helm applied it now, and what kubectl said of those that
-    /// it would refuse; nothing is changed.
-    ///
-    /// # Errors
-    ///
-    /// When kubectl could not be run to its end.
-    pub async fn kubectl_dry_run(&self, list: SecretSlice<u8>) -> Result<(Vec<Value>, String), Error> {
-        let args = [
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "--dry-run=server",
-            "--validate=ignore",
-            "--field-manager=helm",
-            "-o",
-            "json",
-            "-f",
-            "-",
-        ];
-        let output = self.runner.run(self.kubectl(&args).stdin(list)).await?;
-        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        let items = match answer.get("items").and_then(Value::as_array) {
-            Some(items) => items.clone(),
-            None if answer.is_null() => Vec::new(),
-            None => vec![answer],
-        };
-        Ok((items, output.talk))
     }
 
     /// Applies a manifest on the server's side, taking over fields that others own.

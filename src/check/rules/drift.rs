@@ -24,9 +24,10 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let mut inspection = facts.inspect_releases();
     for (release, standing) in live.standing.iter().filter(|(release, _)| !mended(release)) {
         match standing {
-            Ok(Standing { drift, .. }) => {
-                inspection.look((!drift.is_empty()).then(|| finding(release, drift)));
-            }
+            Ok(Standing { drift, uncompared, .. }) => match uncompared {
+                Some(reason) if drift.is_empty() => inspection.miss(format!("{release}: {reason}")),
+                _ => inspection.look((!drift.is_empty()).then(|| finding(release, drift))),
+            },
             Err(reason) => inspection.miss(reason),
         }
     }
@@ -75,6 +76,9 @@ mod tests {
         assert!(world.is_idle(&RULE));
         world.live_mut().standing.insert("kube-system/cilium".to_owned(), Ok(Standing::default()));
         assert_eq!(world.ask(&RULE), Answer::Ok);
+        let uncompared = Standing { uncompared: Some("DaemonSet n/d: no".to_owned()), ..Standing::default() };
+        world.live_mut().standing.insert("kube-system/cilium".to_owned(), Ok(uncompared));
+        assert_eq!(world.ask(&RULE), Answer::unknown("kube-system/cilium: DaemonSet n/d: no"));
         world.live_mut().standing.insert("kube-system/cilium".to_owned(), Err("late".to_owned()));
         assert_eq!(world.ask(&RULE), Answer::unknown("late"));
     }
