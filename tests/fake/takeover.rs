@@ -71,11 +71,7 @@ fn boot(children: impl IntoIterator<Item = Value>) -> Boot {
 
 /// What Flux was asked to reconcile, in order.
 fn requests(ran: &Ran) -> Vec<&str> {
-    let asked = ran.calls_of("api", "PATCH").into_iter().map(|call| {
-        assert!(
-            call["body"]["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"].is_string(),
-            "{call}"
-        );
+    let asked = ran.requests_of_flux().into_iter().map(|call| {
         let path = call["argv"][1].as_str().unwrap().split('?').next().unwrap();
         path.split_once("/namespaces/flux-system/").unwrap().1
     });
