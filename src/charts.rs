@@ -13,34 +13,109 @@ use sha2::{Digest as _, Sha256};
 use crate::error::Error;
 use crate::files;
 
-/// An OCI chart at an exact version.
+/// What an address and a version pin: `oci://HOST/PATH/NAME:TAG@sha256:…`, and a version that may have a digest too (helmfile
+/// 1.7.4, `parseOCIChartRef` and `getOCIQualifiedChartName` in `pkg/state/state.go`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin<'a> {
+    /// The address alone.
+    pub base: &'a str,
+    /// The version, or the tag where there is none; empty for the newest, or where a digest alone pins it.
+    pub version: &'a str,
+    /// The digest.
+    pub digest: Option<&'a str>,
+}
+
+impl<'a> Pin<'a> {
+    /// Reads it from the two keys of a release. Only an address of a registry can have a tag or a digest.
+    #[must_use]
+    pub fn of(chart: &'a str, version: &'a str) -> Self {
+        let (version, of_version) = match version.split_once('@') {
+            Some((version, digest)) => (version, Some(digest)),
+            None => (version, None),
+        };
+        if !chart.starts_with("oci://") {
+            return Self { base: chart, version, digest: of_version };
+        }
+        let (base, digest) = match chart.split_once('@') {
+            Some((base, digest)) => (base, Some(digest)),
+            None => (chart, None),
+        };
+        let (base, tag) = match base.rsplit_once(':') {
+            Some((before, tag)) if !tag.contains('/') => (before, tag),
+            _ => (base, ""),
+        };
+        Self { base, version: if version.is_empty() { tag } else { version }, digest: digest.or(of_version) }
+    }
+
+    /// The chart's name: the last part of the address.
+    #[must_use]
+    pub fn name(&self) -> &'a str {
+        self.base.trim_end_matches('/').rsplit('/').next().unwrap_or(self.base)
+    }
+}
+
+/// A chart of a registry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChartRef {
-    /// The chart as the helmfile names it: `oci://HOST/PATH/NAME`.
+    /// The chart as the helmfile names it: `oci://HOST/PATH/NAME`, with a tag and a digest if it has them.
     pub chart: String,
-    /// The version as the helmfile names it.
+    /// The version (see [`Pin::version`]).
     pub version: String,
+    /// The digest, if it is pinned by one: `sha256:…`.
+    pub digest: Option<String>,
 }
 
 impl ChartRef {
-    /// Where helmfile looks for the chart below its cache folder (`getOCIChartPath` in helmfile 1.7.4, `pkg/state`).
+    /// The chart that a release names by these two keys.
+    #[must_use]
+    pub fn new(chart: &str, version: &str) -> Self {
+        let pin = Pin::of(chart, version);
+        let digest = pin.digest.map(ToOwned::to_owned);
+        Self { chart: chart.to_owned(), version: pin.version.to_owned(), digest }
+    }
+
+    /// Where helmfile looks for the chart below its cache folder (`getOCIChartPath` and `safeVersionPath` in helmfile 1.7.4,
+    /// `pkg/state`).
     fn place(&self) -> PathBuf {
         let name = self.chart.replace([':', '.', '&'], "_").replace("//", "_");
-        Path::new(&name).join(&self.version)
+        let version = self.version.replace(['=', '>', '<', '!', '|', '~', '^', ' ', ',', '*'], "_");
+        // No part may be empty: what is kept beside the folder has its name.
+        [name, version].iter().filter(|part| !part.is_empty()).collect()
     }
 
     /// The chart's own folder below a folder in the layout of helmfile's cache.
     #[must_use]
     pub fn folder(&self, root: &Path) -> PathBuf {
-        let name = self.chart.trim_end_matches('/').rsplit('/').next().unwrap_or(&self.chart);
-        root.join(self.place()).join(name)
+        root.join(self.place()).join(Pin::of(&self.chart, "").name())
     }
 
-    /// Whether the version names one chart and not a range of them.
+    /// The address for helm, with the digest if it is pinned by one.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let base = Pin::of(&self.chart, "").base;
+        self.digest.as_ref().map_or_else(|| base.to_owned(), |digest| format!("{base}@{digest}"))
+    }
+
+    /// The version for helm, if it is to be asked for: a digest says more.
+    #[must_use]
+    pub fn asked_version(&self) -> Option<&str> {
+        Some(self.version.as_str()).filter(|version| self.digest.is_none() && !version.is_empty())
+    }
+
+    /// Whether its folder can hold one chart only. That of a range can not, and helmfile leaves out of the folder's name a
+    /// digest that is not part of the address, and where a repository is that the helmfile gives a name.
     #[must_use]
     pub fn is_exact(&self) -> bool {
-        is_exact(&self.version)
+        let is_address = self.chart.contains("://");
+        is_address && if self.digest.is_some() { self.chart.contains('@') } else { is_exact(&self.version) }
     }
+}
+
+/// Whether the folder of a version ([`ChartRef::place`]) is that of one chart.
+fn is_exact_place(place: &Path) -> bool {
+    let mut parts = place.iter().filter_map(|part| part.to_str());
+    let is_digest = |part: &str| part.contains("@sha256_");
+    parts.clone().next_back().is_some_and(is_exact) || parts.any(is_digest)
 }
 
 /// Whether a version names one chart and not a range of them.
@@ -205,8 +280,7 @@ impl ChartStore {
                 continue;
             }
             let target = self.root.join(place);
-            let exact = place.file_name().and_then(|version| version.to_str()).is_some_and(is_exact);
-            if exact && is_whole(&target) {
+            if is_exact_place(place) && is_whole(&target) {
                 continue;
             }
             let failed = |source| Error::File { action: "store the chart", path: target.clone(), source };
@@ -314,10 +388,7 @@ mod tests {
     use super::*;
 
     fn chart() -> ChartRef {
-        ChartRef {
-            chart: "oci://ghcr.io/prometheus-community/charts/crds".to_owned(),
-            version: "19.1.0".to_owned(),
-        }
+        ChartRef::new("oci://ghcr.io/prometheus-community/charts/crds", "19.1.0")
     }
 
     fn write(path: &Path, text: &str) {
@@ -328,8 +399,49 @@ mod tests {
     #[test]
     fn charts_lie_where_helmfile_looks() {
         assert_eq!(chart().place(), Path::new("oci__ghcr_io/prometheus-community/charts/crds/19.1.0"));
-        let ported = ChartRef { chart: "oci://127.0.0.1:5000/a/b".to_owned(), version: "1.0.0".to_owned() };
-        assert_eq!(ported.place(), Path::new("oci__127_0_0_1_5000/a/b/1.0.0"));
+        let place = |chart: &str, version: &str| ChartRef::new(chart, version).place();
+        let digest = "sha256:4321";
+        for (chart, version, expected) in [
+            ("oci://127.0.0.1:5000/a/b", "1.0.0", "oci__127_0_0_1_5000/a/b/1.0.0"),
+            ("oci://r.io/a/b:2.0.0", "", "oci__r_io/a/b_2_0_0/2.0.0"),
+            ("oci://r.io/a/b:2.0.0", "1.0.0", "oci__r_io/a/b_2_0_0/1.0.0"),
+            (&format!("oci://r.io/a/b@{digest}"), "", "oci__r_io/a/b@sha256_4321"),
+            (&format!("oci://r.io:443/a/b:2.0.0@{digest}"), "", "oci__r_io_443/a/b_2_0_0@sha256_4321/2.0.0"),
+            ("oci://r.io/a/b", &format!("1.0.0@{digest}"), "oci__r_io/a/b/1.0.0"),
+            ("oci://r.io/a/b", ">=1.0, <2", "oci__r_io/a/b/__1.0___2"),
+            ("r/b", "1.0.0", "r/b/1.0.0"),
+        ] {
+            assert_eq!(place(chart, version), Path::new(expected), "{chart} {version}");
+            let folder = ChartRef::new(chart, version).folder(Path::new("/c"));
+            assert_eq!(folder, Path::new("/c").join(expected).join("b"), "{chart} {version}");
+        }
+    }
+
+    #[test]
+    fn a_chart_is_pinned_by_its_version_its_tag_or_its_digest() {
+        let asked = |chart: &str, version: &str| {
+            let chart = ChartRef::new(chart, version);
+            (chart.address(), chart.asked_version().map(ToOwned::to_owned), chart.is_exact())
+        };
+        let own = |(address, version, exact): (&str, Option<&str>, bool)| {
+            (address.to_owned(), version.map(ToOwned::to_owned), exact)
+        };
+        for (chart, version, expected) in [
+            ("oci://r.io:1/a/b", "1.0.0", ("oci://r.io:1/a/b", Some("1.0.0"), true)),
+            ("oci://r.io:1/a/b", "", ("oci://r.io:1/a/b", None, false)),
+            ("oci://r.io/a/b:2.0.0", "", ("oci://r.io/a/b", Some("2.0.0"), true)),
+            ("oci://r.io/a/b:2.0.0", "1.0.0", ("oci://r.io/a/b", Some("1.0.0"), true)),
+            ("oci://r.io/a/b@sha256:1", "", ("oci://r.io/a/b@sha256:1", None, true)),
+            ("oci://r.io/a/b:2.0.0@sha256:1", "", ("oci://r.io/a/b@sha256:1", None, true)),
+            // Another digest would be in the same folder.
+            ("oci://r.io/a/b", "1.0.0@sha256:1", ("oci://r.io/a/b@sha256:1", None, false)),
+            // Another helmfile may give the name to another repository.
+            ("r/b", "1.0.0", ("r/b", Some("1.0.0"), false)),
+        ] {
+            assert_eq!(asked(chart, version), own(expected), "{chart} {version}");
+        }
+        let local = Pin::of("../charts/a@b:c", "");
+        assert_eq!((local.name(), local.digest), ("a@b:c", None));
     }
 
     #[test]
@@ -412,13 +524,30 @@ mod tests {
         assert!(!folder.path().join("out").join(range.place()).exists());
     }
 
+    #[test]
+    fn what_is_pinned_by_a_digest_is_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ChartStore::new(folder.path().join("store"));
+        let pinned = ["oci://r.io/a/b@sha256:1", "oci://r.io/a/b:1.0.0@sha256:2"]
+            .map(|chart| ChartRef::new(chart, ""));
+        for chart in &pinned {
+            write(&chart.folder(&folder.path().join("in")).join("Chart.yaml"), "name: b\n");
+        }
+        store.publish(&folder.path().join("in")).unwrap();
+        store.seed(&folder.path().join("out"), &pinned).unwrap();
+        for chart in pinned {
+            assert!(chart.folder(&folder.path().join("out")).join("Chart.yaml").is_file());
+        }
+    }
+
     proptest::proptest! {
         #![proptest_config(crate::observed::odd::fewer())]
 
         #[test]
         fn no_reference_and_no_marker_makes_it_panic(chart in crate::observed::odd::near(&["oci://ghcr.io:443/a/charts/b&c/", "repo/chart"]), version: String,
             marker in crate::observed::odd::near(&[r#"{"files":12,"bytes":34567,"digest":"0123456789abcdef"}"#])) {
-            let chart = ChartRef { chart, version };
+            let chart = ChartRef::new(&chart, &version);
+            _ = (chart.address(), chart.asked_version());
             _ = (chart.folder(Path::new("/c")), chart.is_exact());
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(super::marker(&folder.path().join("x")), &marker).unwrap();

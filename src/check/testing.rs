@@ -230,7 +230,7 @@ fn node(name: &str, number: usize) -> Node {
 
 /// The values that the shipped template gives a release: what stands between its name and the next one, with the
 /// expressions replaced that no YAML parser knows.
-fn with_shipped_values(release: Release) -> Release {
+fn with_shipped_values(mut release: Release) -> Release {
     let template = include_str!("../../bootstrap/templates/values.yaml.gotmpl");
     let start = format!("if eq $release \"{}\" }}}}", release.name);
     let section = template.split_once(&start).map_or("", |(_, rest)| rest);
@@ -247,7 +247,8 @@ fn with_shipped_values(release: Release) -> Release {
         })
         .collect();
     let values = serde_yaml::from_str(&text).unwrap();
-    Release { values: vec![values], ..release }
+    release.values = vec![values];
+    release
 }
 
 /// A workload with a pod specification.

@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_yaml::Value;
 
+use self::set::SetValue;
+use crate::charts::Pin;
 use crate::yaml::{self, PRINTED};
+
+mod set;
 
 /// A release of a helmfile. Has no `Debug`: its values may hold secrets.
 #[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
@@ -19,43 +24,52 @@ pub struct Release {
     pub name: String,
     /// Its chart.
     pub chart: String,
-    /// Its chart's version; empty for the newest and for local charts.
+    /// Its chart's version, be it named beside its address or in it; empty for the newest and for local charts.
     pub version: String,
+    /// The digest of its chart, if it is pinned by one: `sha256:…`.
+    pub digest: Option<String>,
     /// What it is installed after, as `namespace/name`.
     pub needs: Vec<String>,
-    /// Its values, in the order in which they are merged.
+    /// Its values, in the order in which they are merged. The last are those of `set` and `setString`.
     pub values: Vec<Value>,
+    /// What helm is given as `--set`, and as `--set-string`.
+    set: [Vec<SetValue>; 2],
     /// Whether it is wanted; one that is not is uninstalled by `helmfile sync`.
     pub installed: bool,
     /// Whether the user leaves it out.
     pub left_out: bool,
     /// helm's timeout in seconds, if the helmfile sets one.
     pub timeout: Option<u64>,
+    /// Whether its chart comes from a registry.
+    pub is_in_registry: bool,
     /// The address of the repository that its chart comes from, if that is neither a registry nor this machine.
     pub repository: Option<String>,
     /// The context that it asks for, if any.
     pub kube_context: Option<String>,
     /// Whether some of its values were decrypted or printed by a program, so that none is shown.
     pub has_secret_values: bool,
+    /// Whether helmfile runs hooks when it is synced: its own, or those of the helmfile.
+    pub has_hooks: bool,
     /// What of helmfile's own it uses that changes what is installed, so that chart and values do not tell it.
     pub unsafe_features: Vec<String>,
 }
 
 /// Keys of a release that change what is installed in ways that its chart and values do not tell (helmfile 1.7.4,
 /// `pkg/state/state.go`).
-const UNSAFE: [&str; 11] = [
+const UNSAFE: [&str; 9] = [
     "dependencies",
+    "env",
     "forceNamespace",
     "jsonPatches",
     "postRenderer",
     "reuseValues",
     "secrets",
-    "set",
-    "setString",
-    "setTemplate",
     "strategicMergePatches",
     "transformers",
 ];
+
+/// Stands for `set` and `setString` among [`Release::unsafe_features`].
+const SET: &str = "set";
 
 impl Release {
     /// `namespace/name`.
@@ -84,10 +98,26 @@ impl Release {
         self.installed && !self.left_out
     }
 
-    /// The chart's name: the last part of its address.
+    /// The chart's name: the last part of its address, without a tag or a digest.
     #[must_use]
     pub fn chart_name(&self) -> &str {
-        self.chart.trim_end_matches('/').rsplit('/').next().unwrap_or(&self.chart)
+        Pin::of(&self.chart, "").name()
+    }
+
+    /// Replaces the values by these, with those of `set` and `setString` after them.
+    pub fn set_values(&mut self, values: Vec<Value>) {
+        self.values = values;
+        self.unsafe_features.retain(|feature| feature != SET);
+        let [set, set_string] = &self.set;
+        if set.is_empty() && set_string.is_empty() {
+            return;
+        }
+        let mut merged = self.merged();
+        let set = set::apply(&mut merged, set, set_string);
+        match set.and_then(|()| serde_yaml::to_value(merged).ok()) {
+            Some(merged) => self.values.push(merged),
+            None => self.unsafe_features.push(SET.to_owned()),
+        }
     }
 
     /// All values, merged as Helm does: maps key by key, everything else as a whole, the last one wins.
@@ -152,9 +182,7 @@ struct Repository {
 impl Repository {
     /// Whether a chart such as `name/chart` comes from here.
     fn has(&self, chart: &str) -> bool {
-        !self.oci
-            && self.username.is_empty()
-            && chart.split_once('/').is_some_and(|(name, _)| name == self.name)
+        chart.split_once('/').is_some_and(|(name, _)| name == self.name)
     }
 }
 
@@ -168,6 +196,8 @@ struct State {
     defaults: Defaults,
     #[serde(rename = "renderedvalues", default)]
     environment: Value,
+    #[serde(default)]
+    hooks: Vec<IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -195,6 +225,10 @@ struct Raw {
     #[serde(default)]
     values: Vec<Value>,
     #[serde(default)]
+    set: Vec<SetValue>,
+    #[serde(default)]
+    set_string: Vec<SetValue>,
+    #[serde(default)]
     installed: Option<bool>,
     #[serde(default)]
     condition: Option<String>,
@@ -202,6 +236,8 @@ struct Raw {
     timeout: Option<u64>,
     #[serde(default)]
     kube_context: Option<String>,
+    #[serde(default)]
+    hooks: Vec<IgnoredAny>,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
 }
@@ -226,7 +262,7 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
     let mut built = Built::default();
     for document in yaml::documents::<Option<State>>(text, PRINTED) {
         let document = document.map_err(|trouble| trouble.quiet("not the state that helmfile 1.7 prints"));
-        let Some(State { repositories, releases: raw, defaults, environment }) = document? else {
+        let Some(State { repositories, releases: raw, defaults, environment, hooks }) = document? else {
             continue;
         };
         for raw in raw.into_iter().flatten() {
@@ -235,22 +271,32 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
             }
             let names_namespace = !raw.namespace.is_empty();
             let namespace = if names_namespace { raw.namespace } else { default_namespace.to_owned() };
-            built.releases.push(Release {
+            let repository = repositories.iter().find(|one| one.has(&raw.chart));
+            let pin = Pin::of(&raw.chart, &raw.version);
+            let mut release = Release {
+                version: pin.version.to_owned(),
+                digest: pin.digest.map(ToOwned::to_owned),
+                set: [raw.set, raw.set_string],
+                values: Vec::new(),
                 names_namespace,
                 needs: raw.needs.iter().map(|need| needed(need, &namespace)).collect(),
                 namespace,
                 name: raw.name,
-                repository: repositories.iter().find(|one| one.has(&raw.chart)).map(|one| one.url.clone()),
+                is_in_registry: raw.chart.starts_with("oci://") || repository.is_some_and(|one| one.oci),
+                repository: repository
+                    .filter(|one| !one.oci && one.username.is_empty())
+                    .map(|one| one.url.clone()),
                 chart: raw.chart,
-                version: raw.version,
-                values: raw.values,
                 installed: raw.installed.unwrap_or(true),
                 left_out: false,
                 has_secret_values: false,
+                has_hooks: !hooks.is_empty() || !raw.hooks.is_empty(),
                 timeout: raw.timeout.or(Some(defaults.timeout).filter(|timeout| *timeout > 0)),
                 kube_context: raw.kube_context.or_else(|| defaults.kube_context.clone()),
                 unsafe_features: unsafe_features(&raw.others, &defaults.others),
-            });
+            };
+            release.set_values(raw.values);
+            built.releases.push(release);
         }
         built.environments.push(environment);
     }
@@ -353,6 +399,56 @@ mod tests {
         let releases = parse(text.as_bytes(), "default").unwrap().releases;
         let found: Vec<_> = releases.iter().map(|release| release.repository.as_deref()).collect();
         assert_eq!(found, [Some("https://a"), None, None]);
+    }
+
+    #[test]
+    fn a_chart_may_be_pinned_in_its_address() {
+        let text = "repositories:\n- {name: r, url: r.io, oci: true}\nreleases:\n- {name: a, chart: 'oci://x/c:1.2.3'}\n\
+            - {name: b, chart: 'oci://x/c@sha256:1'}\n- {name: c, chart: oci://x/c, version: '1.0.0@sha256:2'}\n- {name: d, chart: r/c}\n";
+        let releases = parse(text.as_bytes(), "default").unwrap().releases;
+        let found: Vec<_> = releases
+            .iter()
+            .map(|one| (one.chart_name(), one.version.as_str(), one.digest.as_deref()))
+            .collect();
+        let expected = [
+            ("c", "1.2.3", None),
+            ("c", "", Some("sha256:1")),
+            ("c", "1.0.0", Some("sha256:2")),
+            ("c", "", None),
+        ];
+        assert_eq!(found, expected);
+        assert!(releases.iter().all(|release| release.is_in_registry));
+    }
+
+    #[test]
+    fn set_values_come_after_the_others() {
+        let set = |text: &str| {
+            let text = format!(
+                "releases:\n- {{name: a, chart: ./c, values: [{{k: 1, m: {{n: 1, o: 1}}}}], {text}}}\n"
+            );
+            parse(text.as_bytes(), "default").unwrap().releases.remove(0)
+        };
+        let mut release = set("set: [{name: m.n, value: '2'}], setString: [{name: k, value: '3'}]");
+        assert_eq!(release.merged(), serde_json::json!({"k": "3", "m": {"n": 2, "o": 1}}));
+        assert_eq!(release.text(&["m", "n"]).as_deref(), Some("2"));
+        assert!(release.unsafe_features.is_empty());
+        release.set_values(vec![]);
+        assert_eq!(release.merged(), serde_json::json!({"k": "3", "m": {"n": 2}}));
+        let unknown = set("set: [{name: m.n, file: x}]");
+        assert_eq!((unknown.unsafe_features.as_slice(), unknown.values.len()), (&["set".to_owned()][..], 1));
+        assert_eq!(set("env: [{name: k, value: HOME}]").unsafe_features, ["env"]);
+    }
+
+    #[test]
+    fn hooks_are_those_of_a_release_or_of_its_helmfile() {
+        let hooks = |text: &str| {
+            let releases = parse(text.as_bytes(), "default").unwrap().releases;
+            releases.iter().map(|release| release.has_hooks).collect::<Vec<_>>()
+        };
+        let own = "releases:\n- {name: a, chart: ./c, hooks: [{events: [postsync], command: x}]}\n- {name: b, chart: ./c}\n";
+        assert_eq!(hooks(own), [true, false]);
+        let all = "releases:\n- {name: a, chart: ./c}\nhooks: [{events: [cleanup], command: x}]\n---\nreleases:\n- {name: b, chart: ./c}\n";
+        assert_eq!(hooks(all), [true, false]);
     }
 
     #[test]

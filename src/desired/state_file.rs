@@ -206,10 +206,11 @@ impl Scan {
 
     fn release(&mut self, path: &Path, folder: &Path, document: &Value, release: &Value) {
         let text = |key| release.get(key).and_then(Value::as_str).filter(|text| !text.contains("{{"));
-        if let (Some(chart), Some(version)) = (text("chart"), text("version"))
-            && chart.starts_with("oci://")
+        let version = || release.get("version").map_or(Some(""), |_| text("version"));
+        if let Some(chart) = text("chart").filter(|chart| chart.starts_with("oci://"))
+            && let Some(version) = version()
         {
-            let chart = ChartRef { chart: chart.to_owned(), version: version.to_owned() };
+            let chart = ChartRef::new(chart, version);
             let installed =
                 release.get("installed").is_none_or(|installed| installed.as_bool() == Some(true));
             if !installed || release.get("condition").is_some() {
@@ -391,7 +392,7 @@ mod tests {
         .unwrap();
         let (state, findings) = read(Kind::Apps, &path, false, "default");
         assert!(findings.is_empty() && !state.broken);
-        let chart = |name: &str| ChartRef { chart: format!("oci://x/{name}"), version: "1.0.0".to_owned() };
+        let chart = |name: &str| ChartRef::new(&format!("oci://x/{name}"), "1.0.0");
         assert_eq!(state.charts, [chart("a"), chart("d"), chart("e")]);
         assert_eq!(state.optional, BTreeSet::from([chart("d"), chart("e")]));
         assert_eq!(state.sources, ValueSources::default());

@@ -68,10 +68,7 @@ impl Place<'_> {
     pub(super) fn charts_for(&self, helmfile: &Helmfile) -> Result<PathBuf, Error> {
         let staging = self.staging.subfolder(helmfile.kind.stage().name())?;
         // What was published is no longer there.
-        let refs = helmfile
-            .releases
-            .iter()
-            .map(|release| ChartRef { chart: release.chart.clone(), version: release.version.clone() });
+        let refs = helmfile.releases.iter().map(named_chart);
         self.charts
             .seed(&staging, &refs.filter(|chart| !chart.folder(&staging).exists()).collect::<Vec<_>>())?;
         Ok(staging)
@@ -199,8 +196,7 @@ impl Place<'_> {
     async fn fetch(&self, chart: &ChartRef, folder: &Path) -> Result<Result<(), String>, Error> {
         let into = chart.folder(folder);
         let into = into.parent().unwrap_or(folder);
-        self.fetch_by(chart, async || self.tools.helm_pull_oci(&chart.chart, &chart.version, into).await)
-            .await
+        self.fetch_by(chart, async || self.tools.helm_pull_oci(chart, into).await).await
     }
 
     /// Fetches a chart, again when what is in the way may be over by itself; gives helm's reason when that failed.
@@ -229,10 +225,8 @@ impl Place<'_> {
     ) -> Result<Vec<Finding>, Error> {
         let mut errors = Vec::new();
         let mut away = false;
-        for (ChartRef { chart, version }, reason) in unfetched {
-            let needs = |release: &&Release| {
-                release.installed && release.chart == chart && release.version == version
-            };
+        for (chart, reason) in unfetched {
+            let needs = |release: &&Release| release.installed && named_chart(release) == chart;
             let release = releases.iter().find(needs).map(|release| release.name.clone());
             if release.is_none() && !releases.is_empty() {
                 continue;
@@ -242,6 +236,7 @@ impl Place<'_> {
                 continue;
             }
             let release = release.unwrap_or_default();
+            let (chart, version) = (chart.address(), chart.version);
             errors.push(BuildError::Chart { release, chart, version, reason });
         }
         let findings = errors.into_iter().map(|error| self.chart_finding(state, error));
@@ -273,7 +268,7 @@ impl Place<'_> {
                     }
                 }
                 Err(BuildError::Chart { release, chart, version, reason }) => {
-                    let missing = ChartRef { chart: chart.clone(), version: version.clone() };
+                    let missing = ChartRef::new(&chart, &version);
                     if !charts.insert(missing.clone()) {
                         break;
                     }
@@ -338,7 +333,8 @@ impl Place<'_> {
             && is_refused(reason)
         {
             let nobody = self.scratch.subfolder("nobody")?;
-            if self.tools.helm_show_chart_as_nobody(chart, version, &nobody).await?.is_ok() {
+            let asked = ChartRef::new(chart, version);
+            if self.tools.helm_show_chart_as_nobody(&asked, &nobody).await?.is_ok() {
                 let host = chart.trim_start_matches("oci://").split('/').next().unwrap_or(chart);
                 return Ok(Finding::error("chart-login", "Login keeps a public chart away")
                     .with("chart", chart)
@@ -361,7 +357,12 @@ impl Place<'_> {
                 let folder = match &chart {
                     Some(chart) => {
                         let staging = self.staging.path().join(helmfile.kind.stage().name());
-                        [self.charts.path(), &staging]
+                        let mut roots = [self.charts.path(), &staging];
+                        if !chart.is_exact() {
+                            // What is stored is of another day, or of another digest.
+                            roots.reverse();
+                        }
+                        roots
                             .map(|root| chart.folder(root))
                             .into_iter()
                             .find(|folder| folder.is_dir() && !ChartStore::is_stand_in(folder))
@@ -385,16 +386,23 @@ impl Place<'_> {
 
 /// The chart of a release, unless it lies in the repository or comes from where only the user may look.
 fn chart_of(release: &Release) -> Option<ChartRef> {
-    let chart = match &release.repository {
-        Some(repository) => format!("{}/{}", repository.trim_end_matches('/'), release.chart_name()),
-        None if release.chart.starts_with("oci://") => release.chart.clone(),
-        None => return None,
-    };
-    Some(ChartRef { chart, version: release.version.clone() })
+    match &release.repository {
+        Some(repository) => {
+            let chart = format!("{}/{}", repository.trim_end_matches('/'), release.chart_name());
+            Some(ChartRef { chart, version: release.version.clone(), digest: None })
+        }
+        None => Some(named_chart(release)).filter(|_| release.is_in_registry),
+    }
+}
+
+/// The chart as a release names it.
+fn named_chart(release: &Release) -> ChartRef {
+    let Release { chart, version, digest, .. } = release;
+    ChartRef { chart: chart.clone(), version: version.clone(), digest: digest.clone() }
 }
 
 /// Says that a registry does not have a chart, before it is known which release needs it.
-fn say_missing(ChartRef { chart, version }: &ChartRef, reason: &str) {
+fn say_missing(ChartRef { chart, version, .. }: &ChartRef, reason: &str) {
     let known = find(&format!("chart cannot be fetched: {reason}"));
     let mut pairs =
         vec![("chart", chart.clone()), ("version", version.clone()), ("reason", reason.to_owned())];

@@ -33,7 +33,7 @@ impl Place<'_> {
                 if let Ok(values) =
                     text.map_err(drop).and_then(|text| yaml::parse::<Value>(&text, PRINTED).map_err(drop))
                 {
-                    release.values = vec![values];
+                    release.set_values(vec![values]);
                     release.unsafe_features.retain(|feature| feature != SECRETS);
                 }
             }

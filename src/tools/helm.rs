@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Toolbox, last_words};
+use crate::charts::ChartRef;
 use crate::child_env::AGE_IDENTITIES;
 use crate::error::Error;
 use crate::process::Invocation;
@@ -39,15 +40,12 @@ impl Toolbox {
     /// # Errors
     ///
     /// As [`Self::helm_pull`].
-    pub async fn helm_pull_oci(
-        &self,
-        chart: &str,
-        version: &str,
-        into: &Path,
-    ) -> Result<Result<(), String>, Error> {
-        let mut args: Vec<OsString> =
-            ["pull", chart, "--version", version, "--untar", "--destination"].map(OsString::from).to_vec();
-        args.push(into.into());
+    pub async fn helm_pull_oci(&self, chart: &ChartRef, into: &Path) -> Result<Result<(), String>, Error> {
+        let mut args: Vec<OsString> = vec!["pull".into(), chart.address().into()];
+        args.extend(
+            chart.asked_version().into_iter().flat_map(|version| ["--version".into(), version.into()]),
+        );
+        args.extend(["--untar".into(), "--destination".into(), into.into()]);
         self.helm_ask(Invocation::new("helm", &self.programs.helm, args)).await
     }
 
@@ -58,14 +56,12 @@ impl Toolbox {
     /// As [`Self::helm_pull`].
     pub async fn helm_show_chart_as_nobody(
         &self,
-        chart: &str,
-        version: &str,
+        chart: &ChartRef,
         nobody: &Path,
     ) -> Result<Result<(), String>, Error> {
-        let mut args = vec!["show", "chart", chart];
-        if !version.is_empty() {
-            args.extend(["--version", version]);
-        }
+        let address = chart.address();
+        let mut args = vec!["show", "chart", &address];
+        args.extend(chart.asked_version().into_iter().flat_map(|version| ["--version", version]));
         let invocation = Invocation::new("helm", &self.programs.helm, args)
             .env("HELM_REGISTRY_CONFIG", nobody.join("registry.json"))
             .env("DOCKER_CONFIG", nobody);
