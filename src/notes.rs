@@ -50,6 +50,9 @@ pub struct Operation {
     /// Whether some of its values were decrypted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret_values: bool,
+    /// Whether helmfile has ended it, hooks included.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub concluded: bool,
 }
 
 impl Notes {
@@ -89,6 +92,16 @@ impl Notes {
     pub fn had_secret_values(&self, release: &str, revision: u64) -> bool {
         self.synced(release, revision).is_some_and(|noted| noted.secret_values)
             || self.operation(release, revision).is_some_and(|operation| operation.secret_values)
+    }
+
+    /// Whether a release at this revision was to be synced, and helmfile did not get to the end of it: hooks may be left to
+    /// run, before it was synced or after.
+    #[must_use]
+    pub fn is_unfinished(&self, release: &str, revision: u64) -> bool {
+        let is_at = |operation: &&Operation| {
+            operation.after == revision || operation.after.checked_add(1) == Some(revision)
+        };
+        self.operations.get(release).filter(is_at).is_some_and(|operation| !operation.concluded)
     }
 
     /// The operation that led to this revision of a release.

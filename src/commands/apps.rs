@@ -22,7 +22,6 @@ use crate::gather::{self, Files, Picture};
 use crate::guard;
 use crate::live;
 use crate::logger::{self, Level};
-use crate::notes::Notes;
 use crate::observed::Live;
 use crate::observed::workloads::pending;
 use crate::plan::releases::ReleaseAction;
@@ -240,7 +239,7 @@ impl Boot<'_> {
                 let seen = live.cluster.lock();
                 let mark: Vec<_> = mark.iter().map(|mark| (guard::MARK, mark.as_str())).collect();
                 let (lock, alone) = Lock::acquire(tools, seen, &notes, &mark, settings.wait_lock).await?;
-                Box::pin(self.locked(ready, notes, lock, alone, run)).await
+                Box::pin(self.locked(ready, lock, alone, run)).await
             }
             None => self.unchanged(&ready, run).await,
         }
@@ -271,12 +270,11 @@ impl Boot<'_> {
     async fn locked(
         &self,
         ready: Ready,
-        notes: Notes,
         lock: Lock<'_>,
         alone: bool,
         run: &mut Run,
     ) -> Result<Option<Takeover>, Error> {
-        let (mut ready, mut notes) = (ready, notes);
+        let mut ready = ready;
         let work = Box::pin(async {
             if !alone || ready.began.elapsed() > FRESH {
                 tracing::info!("Looking again at what may have changed meanwhile");
@@ -285,35 +283,38 @@ impl Boot<'_> {
                 if let (false, Some(live)) = (ready.plan.is_empty(), &ready.picture.observed.live) {
                     let (plan, desired) = (&ready.plan, &ready.picture.desired);
                     let now = SystemTime::now();
-                    notes = note::before(plan, desired, live, self.settings.release_timeout, now);
-                    lock.note(&notes).await?;
+                    let notes = note::before(plan, desired, live, self.settings.release_timeout, now);
+                    lock.change(|noted| *noted = notes);
+                    lock.write_notes().await?;
                 }
             }
             if !ready.plan.is_empty() {
-                Box::pin(self.work(&ready, &notes, &lock, run)).await?;
+                Box::pin(self.work(&ready, &lock, run)).await?;
             }
             Ok(())
         });
         let result = lock.during(work).await;
         if let Err(error) = result {
-            lock.release(None).await;
+            lock.release().await;
             return Err(error);
         }
         if ready.plan.is_empty() {
-            lock.release(None).await;
+            lock.release().await;
             return self.unchanged(&ready, run).await;
         }
         // Nobody has to wait for Flux to start the next run.
         let close = async {
-            let after = note::after(self.tools, &ready.plan, &ready.picture.desired, notes);
-            let after = tokio::time::timeout(NOTING, after).await;
-            lock.release(after.ok().and_then(Result::ok).as_ref()).await;
+            let after = note::after(self.tools, &ready.plan, &ready.picture.desired, lock.notes());
+            if let Ok(Ok(after)) = tokio::time::timeout(NOTING, after).await {
+                lock.change(|noted| *noted = after);
+            }
+            lock.release().await;
         };
         let (takeover, ()) = tokio::join!(self.verify(&ready.picture, &ready.plan, false, run), close);
         takeover
     }
 
-    async fn work(&self, ready: &Ready, notes: &Notes, lock: &Lock<'_>, run: &mut Run) -> Result<(), Error> {
+    async fn work(&self, ready: &Ready, lock: &Lock<'_>, run: &mut Run) -> Result<(), Error> {
         let Ready { picture: Picture { desired, charts, observed, .. }, plan, .. } = ready;
         let left_out = &self.settings.wishes.stages;
         run.changed = true;
@@ -330,7 +331,7 @@ impl Boot<'_> {
             run.stage(Stage::Secrets.name(), work).await?;
         }
         let (tools, settings) = (self.tools, self.settings);
-        let sync = Sync { tools, settings, desired, lock, notes, charts: charts.path() };
+        let sync = Sync { tools, settings, desired, lock, charts: charts.path() };
         let mut synced = 0;
         for (helmfile, (kind, releases)) in desired.helmfiles.iter().zip(&plan.helmfiles) {
             if left_out.has(kind.stage()) {

@@ -164,8 +164,7 @@ async fn unlock(
     locked: &[&Locked],
     report: &mut RecoverReport,
 ) -> Result<(), Error> {
-    let mut notes = live.notes.clone();
-    let (lock, _) = Lock::acquire(tools, live.cluster.lock(), &notes, &[], settings.wait_lock).await?;
+    let (lock, _) = Lock::acquire(tools, live.cluster.lock(), &live.notes, &[], settings.wait_lock).await?;
     let work = async {
         for Locked { stored, run, .. } in locked {
             let id = stored.id();
@@ -174,7 +173,6 @@ async fn unlock(
             }
             if release(tools, stored).await? {
                 tracing::info!(release = %id, status = %stored.status, "Release unlocked");
-                notes.operations.remove(&id);
                 report
                     .releases
                     .iter_mut()
@@ -187,6 +185,6 @@ async fn unlock(
         Ok(())
     };
     let result = lock.during(work).await;
-    lock.release(Some(&notes)).await;
+    lock.release().await;
     result
 }

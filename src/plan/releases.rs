@@ -256,6 +256,9 @@ impl Decision<'_> {
         if let Some(reason) = self.other_content(id, record) {
             return ReleaseAction::Repair(reason);
         }
+        if release.has_hooks && live.notes.is_unfinished(id, record.stored.revision) {
+            return repair("a run ended before its hooks did");
+        }
         match live.standing.get(id) {
             Some(Ok(standing)) => self.objects(id, standing),
             Some(Err(reason)) => ReleaseAction::Repair(reason.clone()),
@@ -398,7 +401,7 @@ mod tests {
 
     use super::*;
     use crate::desired::releases::parse;
-    use crate::notes::Synced;
+    use crate::notes::{Operation, Synced};
     use crate::observed::Owned;
     use crate::observed::claims::{Claim, Claims};
     use crate::observed::helm::Stored;
@@ -491,6 +494,26 @@ mod tests {
         let driver = wishes(|wishes| wishes.helm_driver = Some("sql".to_owned()));
         let reason = "helm keeps its records in `sql`, so that they cannot be compared";
         assert_eq!(action(&release(), &desired(), &live(), &driver), repair(reason));
+    }
+
+    #[test]
+    fn a_release_whose_hooks_have_not_ended_is_synced_again() {
+        let mut release = release();
+        let with = |release: &Release, after, concluded| {
+            let mut live = live();
+            let operation = Operation { after, concluded, ..Operation::default() };
+            live.notes.operations.insert("n/r".to_owned(), operation);
+            action(release, &desired(), &live, &Wishes::default())
+        };
+        assert_eq!(with(&release, 0, false), ReleaseAction::Keep);
+        release.has_hooks = true;
+        let again = repair("a run ended before its hooks did");
+        // Helm had made the revision, or not yet.
+        assert_eq!((with(&release, 0, false), with(&release, 1, false)), (again.clone(), again));
+        // It ended, or somebody has installed another revision since.
+        for (after, concluded) in [(0, true), (1, true), (2, false)] {
+            assert_eq!(with(&release, after, concluded), ReleaseAction::Keep);
+        }
     }
 
     #[test]

@@ -62,8 +62,10 @@ struct Held {
     transitions: i64,
     /// The version that was read or written last; empty where there is no Lease.
     resource_version: String,
-    /// Those of k3s-boot; none for one that is to be removed.
-    annotations: BTreeMap<String, Option<String>>,
+    /// What is noted.
+    notes: Notes,
+    /// The other annotations of k3s-boot.
+    annotations: BTreeMap<String, String>,
 }
 
 /// How writing the Lease ended.
@@ -199,27 +201,29 @@ impl<'a> Lock<'a> {
         lease.is_some()
     }
 
-    /// Writes notes on it.
+    /// What is noted on it, or will be with its next renewal.
+    pub fn notes(&self) -> Notes {
+        self.held.borrow().notes.clone()
+    }
+
+    /// Changes what is noted on it with its next renewal, at its release at the latest.
+    pub fn change(&self, change: impl FnOnce(&mut Notes)) {
+        change(&mut self.held.borrow_mut().notes);
+    }
+
+    /// Renews it now, for what is noted on it must be there before the run goes on.
     ///
     /// # Errors
     ///
     /// The API server does not answer, or k3s-boot was told to stop. That it is lost is no error here: [`Self::keep`] ends
     /// the run.
-    pub async fn note(&self, notes: &Notes) -> Result<(), Error> {
-        self.held.borrow_mut().note(notes);
+    pub async fn write_notes(&self) -> Result<(), Error> {
         self.renew().await.map(drop)
     }
 
-    /// Lets go of it, with what is to be noted for the next run. Who says twice that it shall end does not wait for that: it
-    /// expires.
-    pub async fn release(self, notes: Option<&Notes>) {
-        {
-            let mut held = self.held.borrow_mut();
-            held.released = true;
-            if let Some(notes) = notes {
-                held.note(notes);
-            }
-        }
+    /// Lets go of it. Who says twice that it shall end does not wait for that: it expires.
+    pub async fn release(self) {
+        self.held.borrow_mut().released = true;
         self.tools.clock.wind_up();
         let stop = self.tools.runner.stop();
         let longest = if stop.killed() { HASTY_RELEASE } else { RELEASE };
@@ -258,36 +262,38 @@ impl<'a> Lock<'a> {
 
 impl Held {
     fn new(own: &Identity, lease: Option<&Lease>, notes: &Notes, annotations: &[(&str, &str)]) -> Self {
-        let mut held = Self {
+        Self {
             own: own.to_string(),
             released: false,
             acquired: now(),
             transitions: lease.map_or(0, |lease| lease.transitions + 1),
             resource_version: lease.map(|lease| lease.resource_version.clone()).unwrap_or_default(),
-            annotations: BTreeMap::new(),
-        };
-        held.note(notes);
-        let others = annotations.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())));
-        held.annotations.extend(others);
-        held
+            notes: notes.clone(),
+            annotations: annotations
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
     }
 
-    fn note(&mut self, notes: &Notes) {
-        self.annotations.extend(notes.annotations().map(|(name, text)| (name.to_owned(), text)));
+    /// The annotations of k3s-boot; none for one that is to be removed.
+    fn annotations(&self) -> BTreeMap<&str, Option<String>> {
+        let own = self.annotations.iter().map(|(name, value)| (name.as_str(), Some(value.clone())));
+        self.notes.annotations().into_iter().chain(own).collect()
     }
 
     /// The Lease as it is created.
     fn lease(&self) -> Value {
         let (namespace, name) = LEASE;
         let annotations: BTreeMap<_, _> =
-            self.annotations.iter().filter_map(|(name, text)| Some((name, text.as_ref()?))).collect();
+            self.annotations().into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
         let metadata = json!({"name": name, "namespace": namespace, "annotations": annotations});
         json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": self.spec()})
     }
 
     /// The change of a Lease that has still the version that was seen.
     fn patch(&self) -> Value {
-        let metadata = json!({"resourceVersion": self.resource_version, "annotations": self.annotations});
+        let metadata = json!({"resourceVersion": self.resource_version, "annotations": self.annotations()});
         json!({"metadata": metadata, "spec": self.spec()})
     }
 

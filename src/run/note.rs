@@ -22,9 +22,10 @@ pub fn before(plan: &Plan, desired: &Desired, live: &Live, longest: Duration, no
     let find = |id: &str| stored.iter().find(|one| one.id() == id);
     let mut notes = live.notes.clone();
     // Others were never begun, or are long over.
-    notes
-        .operations
-        .retain(|id, _| find(id).is_some_and(|one| live.notes.operation(id, one.revision).is_some()));
+    let is_of = |id: &String, one: &Stored| {
+        live.notes.operation(id, one.revision).is_some() || live.notes.is_unfinished(id, one.revision)
+    };
+    notes.operations.retain(|id, _| find(id).is_some_and(|one| is_of(id, one)));
     notes.releases.retain(|id, _| find(id).is_some());
     for release in plan.releases() {
         let found = find(&release.id);
@@ -50,7 +51,7 @@ pub fn before(plan: &Plan, desired: &Desired, live: &Live, longest: Duration, no
         let after = stored.get(id).copied().unwrap_or_default();
         let secret_values = plan.releases().any(|release| release.id == id && release.has_secret_values);
         let (run, timeout, chart) = (run.clone(), longest(id), chart(id));
-        (id.to_owned(), Operation { run, after, began, timeout, chart, secret_values })
+        (id.to_owned(), Operation { run, after, began, timeout, chart, secret_values, concluded: false })
     }));
     notes
 }
@@ -60,16 +61,20 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// The same, once more, for releases of which an operation was noted already, and that stand otherwise by now.
-pub fn again(notes: &mut Notes, stored: &[Stored], now: SystemTime) {
-    let own = Identity::own().to_string();
-    let stored: BTreeMap<_, _> = stored.iter().map(|one| (one.id(), one)).collect();
-    for (id, operation) in notes.operations.iter_mut().filter(|(_, operation)| operation.run == own) {
-        let stored = stored.get(id);
-        let is_done =
-            stored.is_some_and(|one| one.status == "deployed" && one.revision == operation.after + 1);
-        if !is_done {
-            operation.after = stored.map_or(0, |one| one.revision);
+/// The same, after helmfile has ended the operations of these releases.
+pub fn conclude(notes: &mut Notes, releases: &[String]) {
+    for id in releases {
+        if let Some(operation) = notes.operations.get_mut(id) {
+            operation.concluded = true;
+        }
+    }
+}
+
+/// The same, before these releases are synced once more by the same run.
+pub fn again(notes: &mut Notes, releases: &[&str], stored: &[Stored], now: SystemTime) {
+    for id in releases {
+        if let Some(operation) = notes.operations.get_mut(*id) {
+            operation.after = stored.iter().find(|one| one.id() == *id).map_or(0, |one| one.revision);
             operation.began = seconds(now);
         }
     }

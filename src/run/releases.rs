@@ -74,11 +74,16 @@ impl<'a> Sync<'a> {
         self.running.values().map(one).collect()
     }
 
-    /// The release that was at work when it failed, by the name that helmfile gave, else the first.
+    /// The release that failed, by the name that helmfile gave: one at work, else one that was synced and whose hook
+    /// failed. Without a name it is the one that has been at work for the longest.
     fn culprit(&self, name: Option<&str>) -> Option<String> {
-        let named = self.running.values().find(|(release, _)| Some(release.name.as_str()) == name);
-        let found = named.or_else(|| self.running.values().min_by_key(|(_, start)| *start));
-        found.map(|(release, _)| release.id()).or_else(|| name.map(ToOwned::to_owned))
+        let Some(name) = name else {
+            return self.running.values().min_by_key(|(_, start)| *start).map(|(release, _)| release.id());
+        };
+        let running = self.running.values().map(|(release, _)| *release).find(|release| release.name == name);
+        let done = || self.done.iter().find(|report| report.name == name).map(ReleaseReport::id);
+        let any = || self.releases.iter().find(|release| release.name == name).map(Release::id);
+        running.map(Release::id).or_else(done).or_else(any).or_else(|| Some(name.to_owned()))
     }
 
     /// `pending` tells what of a release is not ready.
@@ -213,9 +218,12 @@ pub async fn run(
     };
     if let Err(Error::Release(failure)) = &result
         && let Some(failed) = &failure.release
-        && let Some((release, start)) = sync.running.get(failed)
     {
-        sync.done.push(ReleaseReport::failed(release, start.elapsed()));
+        if let Some((release, start)) = sync.running.get(failed) {
+            sync.done.push(ReleaseReport::failed(release, start.elapsed()));
+        } else if let Some(report) = sync.done.iter_mut().find(|report| report.id() == *failed) {
+            report.status = "failed";
+        }
     }
     (sync.done, result)
 }

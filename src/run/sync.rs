@@ -16,7 +16,6 @@ use crate::diagnose::webhooks;
 use crate::error::{Error, ReleaseFailure};
 use crate::notes::Notes;
 use crate::observed::events::newest;
-use crate::observed::helm::Stored;
 use crate::plan::releases::{Over, ReleasePlan};
 use crate::process::identity::Identity;
 use crate::recovery::host;
@@ -41,8 +40,6 @@ pub struct Sync<'a> {
     pub desired: &'a Desired,
     /// The lock, on which operations are noted.
     pub lock: &'a Lock<'a>,
-    /// What is noted there.
-    pub notes: &'a Notes,
     /// The folder of the charts.
     pub charts: &'a Path,
 }
@@ -177,13 +174,25 @@ impl Sync<'_> {
         let mut round = 1;
         loop {
             let (reports, result) = run(self.tools, helmfile, &wanted, how).await;
-            let synced = |id: &str| reports.iter().any(|one| one.status == "synced" && one.id() == id);
-            wanted.retain(|id| !synced(id));
+            let concluded = concluded(&helmfile.releases, &reports, result.is_ok());
+            self.lock.change(|notes| note::conclude(notes, &concluded));
+            let is_done = |id: &str| {
+                let has_hooks = helmfile.releases.iter().any(|one| one.has_hooks && one.id() == id);
+                let is_synced = reports.iter().any(|one| one.status == "synced" && one.id() == id);
+                is_synced && (!has_hooks || concluded.iter().any(|one| one == id))
+            };
+            wanted.retain(|id| !is_done(id));
             let mends = match &result {
-                Err(Error::Release(failure)) => {
+                Err(Error::Release(failure)) if !wanted.is_empty() => {
                     let mends = async {
                         let passes = !failure.timed_out && self.passes(failure, &mut again).await?;
-                        self.mend(failure, passes, round < ROUNDS).await
+                        let mends = self.mend(failure, passes, round < ROUNDS).await?;
+                        if mends {
+                            let stored = self.tools.observe_releases().await?;
+                            self.lock.change(|notes| note::again(notes, &wanted, &stored, SystemTime::now()));
+                            self.lock.write_notes().await?;
+                        }
+                        Ok::<_, Error>(mends)
                     };
                     match mends.await {
                         Ok(mends) => mends,
@@ -198,7 +207,9 @@ impl Sync<'_> {
                 _ => false,
             };
             // One that is tried again has not failed yet.
-            done.extend(reports.into_iter().filter(|report| !mends || report.status == "synced"));
+            done.extend(
+                reports.into_iter().filter(|report| !mends || !wanted.contains(&report.id().as_str())),
+            );
             if !mends {
                 return match result {
                     Err(Error::Release(mut failure)) if failure.diagnosis == Diagnosis::default() => {
@@ -239,17 +250,28 @@ impl Sync<'_> {
             return Ok(passes);
         };
         let own = Identity::own().to_string();
-        let ours = self.notes.operation(id, locked.revision).is_some_and(|operation| operation.run == own);
+        let is_ours = |notes: &Notes| {
+            notes.operation(id, locked.revision).is_some_and(|operation| operation.run == own)
+        };
+        let ours = is_ours(&self.lock.notes());
         if !ours || !unlock::release(self.tools, locked).await? {
             return Ok(false);
         }
         tracing::warn!(release = %id, status = %locked.status, left_by = %host(&own), reason = %failure.reason, "Release unlocked, trying again");
-        let left: Vec<Stored> = self.tools.observe_releases().await?;
-        let mut notes = self.notes.clone();
-        note::again(&mut notes, &left, SystemTime::now());
-        self.lock.note(&notes).await?;
         Ok(true)
     }
+}
+
+/// The releases (`namespace/name`) of which helmfile has also run all hooks. When it failed, it tells of one release only,
+/// and a hook that failed after a release was synced is not in what it says meanwhile. But none is begun before the hooks of
+/// those that it needs have ended.
+fn concluded(releases: &[Release], reports: &[ReleaseReport], is_ok: bool) -> Vec<String> {
+    let began = |id: &String| reports.iter().any(|report| report.id() == *id);
+    let is_needed = |needed: &String| {
+        releases.iter().any(|release| release.needs.contains(needed) && began(&release.id()))
+    };
+    let synced = reports.iter().filter(|report| report.status == "synced").map(ReleaseReport::id);
+    synced.filter(|id| is_ok || is_needed(id)).collect()
 }
 
 #[cfg(test)]

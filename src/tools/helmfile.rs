@@ -83,11 +83,29 @@ pub fn parse_failure(talk: &str) -> (Option<String>, String) {
     let talk = first_of_several(talk);
     let release =
         between(talk, "failed processing release ", ":").or_else(|| between(talk, "[release \"", "\""));
-    let reason = killed(talk).or_else(|| helm_error(talk)).unwrap_or_else(|| {
-        let said = talk.lines().rev().map(str::trim).find(|line| !line.is_empty());
-        strip_frame(said.unwrap_or("helmfile gave no reason")).to_owned()
-    });
+    let reason =
+        hook_error(talk).or_else(|| killed(talk)).or_else(|| helm_error(talk)).unwrap_or_else(|| {
+            let said = talk.lines().rev().map(str::trim).find(|line| !line.is_empty());
+            strip_frame(said.unwrap_or("helmfile gave no reason")).to_owned()
+        });
     (release, reason)
+}
+
+/// Why a hook failed: its name, and what it wrote on stderr, or how it ended (helmfile 1.7.4, `Bus.Trigger` in
+/// `pkg/event/bus.go`).
+fn hook_error(talk: &str) -> Option<String> {
+    // One that failed after another error is in a warning before that.
+    let last = talk.rfind("failed processing release ").map_or("", |at| &talk[at..]);
+    let last = last.split_once(": ").map(|(_, error)| error).or_else(|| {
+        let at = talk.rfind(": hook[")?;
+        Some(&talk[at + ": ".len()..])
+    })?;
+    let (name, rest) = last.strip_prefix("hook[")?.split_once("]: command `")?;
+    let (_, error) = rest.split_once("` failed: ")?;
+    let status = || between(error, "\nERROR:\n", "\n").map(|status| status.trim().to_owned());
+    let line = || error.lines().next().map(|line| line.trim().to_owned());
+    let reason = helm_error(error).or_else(status).or_else(line).unwrap_or_default();
+    Some(format!("hook `{name}` failed: {reason}"))
 }
 
 /// What was said of the first release, when several have failed side by side (helmfile 1.7.4, `Error.Error` in
@@ -416,6 +434,28 @@ COMBINED OUTPUT:
     }
 
     /// helmfile 1.7.4 when helm 4.2.4 was killed.
+    #[test]
+    fn a_hook_that_failed_is_named() {
+        let frame =
+            "\n\nPATH:\n  /bin/b\n\nARGS:\n  0: b (1 bytes)\n\nERROR:\n  exit status 3\n\nEXIT STATUS\n  3\n";
+        let talk = |rest: &str| {
+            format!("in ./f.yaml: failed processing release a: hook[h]: command `b` failed: {rest}")
+        };
+        let reason = |rest: &str| parse_failure(&talk(rest));
+        let failed = |reason: &str| (Some("a".to_owned()), format!("hook `h` failed: {reason}"));
+        let ended = format!("command \"/bin/b\" exited with non-zero status:{frame}");
+        assert_eq!(reason(&ended), failed("exit status 3"));
+        assert_eq!(
+            reason(&format!("{ended}\nSTDERR:\n  no\n\nCOMBINED OUTPUT:\n  yes\n  no\n")),
+            failed("no")
+        );
+        assert_eq!(reason("unexpected error: not found"), failed("unexpected error: not found"));
+        let warned = format!("warn: hook[other]: command `x` failed: y\n\n{}", talk("z"));
+        assert_eq!(parse_failure(&warned), failed("z"));
+        let global = "in ./f.yaml: hook[h]: command `b` failed: x";
+        assert_eq!(parse_failure(global), (None, "hook `h` failed: x".to_owned()));
+    }
+
     #[test]
     fn a_helm_that_was_killed_has_no_last_word() {
         let talk = "in ./01-apps.yaml: failed processing release cilium: command \"/bin/helm\" exited with non-zero \

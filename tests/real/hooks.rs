@@ -1,0 +1,95 @@
+//! A hook that failed runs again: the release is deployed, and is not as wanted before its hooks have run.
+
+use super::small::{APPS, releases, write};
+use super::world::{Ran, World};
+
+/// A hook that notes each call, and fails as long as there is a file of its name.
+fn hook(event: &str, name: &str) -> String {
+    format!(
+        "      - events: [{event}]\n        name: {name}\n        command: bash\n        args: [-c, 'echo {name} >>../../hooks.txt; if test \
+         -e ../../fail-{name}; then echo it was not so >&2; exit 3; fi']\n"
+    )
+}
+
+fn release(name: &str, needs: &str, hooks: &[String]) -> String {
+    let hooks = if hooks.is_empty() { String::new() } else { format!("    hooks:\n{}", hooks.concat()) };
+    format!("    name: {name}\n    namespace: media\n    needs: [{needs}]\n    values: [{{a: 1}}]\n{hooks}")
+}
+
+/// One release after the other; the hooks of each have its name.
+fn world(name: &str) -> World {
+    let world = World::start(name);
+    let all = [
+        release("first", "", &[hook("presync", "before-first"), hook("postsync", "first")]),
+        release("second", "media/first", &[hook("postsync", "second")]),
+        release("third", "media/second", &[]),
+    ];
+    write(&world, &releases(&all.each_ref().map(String::as_str)));
+    world
+}
+
+/// The hooks that have run since the last time.
+fn hooks(world: &World) -> Vec<String> {
+    let file = world.root.join("hooks.txt");
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    _ = std::fs::remove_file(&file);
+    text.lines().map(ToOwned::to_owned).collect()
+}
+
+fn fails(world: &World, name: &str, is_failing: bool) {
+    let file = world.root.join(format!("fail-{name}"));
+    if is_failing { std::fs::write(file, "").unwrap() } else { std::fs::remove_file(file).unwrap() }
+}
+
+#[track_caller]
+fn has_failed(ran: &Ran, release: &str, hook: &str) {
+    assert_eq!(ran.code, Some(5), "{}{}", ran.stdout, ran.stderr);
+    let reason = format!(r#"release="media/{release}" reason="hook `{hook}` failed: it was not so""#);
+    assert!(ran.stderr.contains(&reason), "{}", ran.stderr);
+}
+
+#[track_caller]
+fn is_unchanged(world: &World) {
+    let ran = world.apps(&[]).run();
+    assert!(ran.stdout.contains("Nothing to change"), "{}", ran.stdout);
+    assert_eq!(hooks(world), [""; 0]);
+}
+
+#[test]
+fn a_failed_hook_makes_its_release_sync_again() {
+    let world = world("hooks");
+    fails(&world, "second", true);
+    has_failed(&world.apps(&[]).run(), "second", "second");
+    assert_eq!(hooks(&world), ["before-first", "first", "second"]);
+    let differs = r#"Release differs release="media/second" reason="a run ended before its hooks did""#;
+    let ran = world.boot(&["diff"]).run();
+    assert!(ran.stdout.contains("a run ended before its hooks did"), "{}", ran.stdout);
+
+    // As often as it fails; what has ended before is not synced again.
+    let ran = world.apps(&[]).run();
+    assert!(ran.stdout.contains(differs), "{}", ran.stdout);
+    has_failed(&ran, "second", "second");
+    assert_eq!(hooks(&world), ["second"]);
+    fails(&world, "second", false);
+    let ran = world.apps(&[]).run();
+    assert_eq!((ran.code, hooks(&world)), (Some(0), vec!["second".to_owned()]), "{}", ran.stderr);
+    is_unchanged(&world);
+
+    // A hook that fails before the release is synced once more does not make the one after it forgotten.
+    world.replace(
+        APPS,
+        "name: first\n    namespace: media\n    needs: []\n    values: [{a: 1}]",
+        "name: first\n    namespace: media\n    needs: []\n    values: [{a: 2}]",
+    );
+    fails(&world, "first", true);
+    has_failed(&world.apps(&[]).run(), "first", "first");
+    fails(&world, "before-first", true);
+    has_failed(&world.apps(&[]).run(), "first", "before-first");
+    fails(&world, "before-first", false);
+    has_failed(&world.apps(&[]).run(), "first", "first");
+    fails(&world, "first", false);
+    hooks(&world);
+    assert_eq!(world.apps(&[]).run().code, Some(0));
+    assert_eq!(hooks(&world), ["before-first", "first"]);
+    is_unchanged(&world);
+}
