@@ -245,9 +245,12 @@ fn object_action(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> O
     if let Some(owner) = &live.flux_owner {
         return ObjectAction::LeaveToFlux(owner.clone());
     }
-    let mut differs = object.fingerprint.differs_from(&live.fingerprint);
-    let gone = live.ours.iter().filter(|key| !object.fingerprint.sets(key));
-    differs.extend(gone.map(|key| format!("data.{}", key.replace('.', "\\."))));
+    let by_hash = || {
+        let gone = live.ours.iter().filter(|key| !object.fingerprint.sets(key));
+        let gone = gone.map(|key| format!("data.{}", key.replace('.', "\\.")));
+        object.fingerprint.differs_from(&live.fingerprint).into_iter().chain(gone).collect()
+    };
+    let mut differs: Vec<_> = live.would_change.clone().unwrap_or_else(by_hash);
     if live.last_applied {
         differs.push("a copy in an annotation".to_owned());
     }

@@ -15,6 +15,7 @@ use crate::gather::{self, Picture, Purpose, known};
 use crate::manifests::diff::{ObjectChange, ObjectDiff, as_helm_applies, fields};
 use crate::observed::Live;
 use crate::observed::kinds::Kinds;
+use crate::observed::standing::HELM_MANAGER;
 use crate::plan::plan;
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
@@ -169,7 +170,9 @@ async fn compare_one(
     let change = match known(tools.api_get::<Value>(&path).await)? {
         Ok(None) => Some(ObjectChange::Create),
         Ok(Some(live)) => {
-            let applied = tools.dry_run(&id, &path, &as_helm_applies(&id, release, object, &live)).await?;
+            let applied = tools
+                .dry_run(&id, &path, &as_helm_applies(&id, release, object, &live), HELM_MANAGER)
+                .await?;
             match applied {
                 Ok(applied) => Some(fields(&live, &applied))
                     .filter(|fields| !fields.is_empty())

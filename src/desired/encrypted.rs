@@ -76,6 +76,47 @@ fn state(text: &str) -> EncryptedState {
     EncryptedState::Encrypted { age: recipients, others }
 }
 
+/// The values of a decrypted file that are encrypted in the file itself, apart from those that only say which objects it holds.
+#[must_use]
+pub fn decrypted_values(encrypted: &str, decrypted: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let [encrypted, decrypted] = [encrypted, decrypted].map(|text| yaml::documents::<Value>(text, PRINTED));
+    for (encrypted, decrypted) in encrypted.zip(decrypted) {
+        if let (Ok(encrypted), Ok(decrypted)) = (encrypted, decrypted) {
+            add_decrypted(&mut found, &encrypted, &decrypted, 0);
+        }
+    }
+    found
+}
+
+/// Keys of objects that are no secrets, also where a rule of SOPS encrypts all values.
+const NOT_SECRET: [&str; 4] = ["apiVersion", "kind", "metadata", "type"];
+
+fn add_decrypted(found: &mut Vec<String>, encrypted: &Value, decrypted: &Value, depth: usize) {
+    match (encrypted, decrypted) {
+        (Value::Mapping(encrypted), Value::Mapping(decrypted)) => {
+            for (key, value) in decrypted {
+                let is_secret = depth > 0 || !key.as_str().is_some_and(|key| NOT_SECRET.contains(&key));
+                if let Some(encrypted) = encrypted.get(key).filter(|_| is_secret) {
+                    add_decrypted(found, encrypted, value, depth + 1);
+                }
+            }
+        }
+        (Value::Sequence(encrypted), Value::Sequence(decrypted)) => {
+            for (encrypted, decrypted) in encrypted.iter().zip(decrypted) {
+                add_decrypted(found, encrypted, decrypted, depth + 1);
+            }
+        }
+        (Value::String(encrypted), value) if encrypted.starts_with("ENC[") => match value {
+            Value::String(text) => found.push(text.clone()),
+            Value::Number(number) => found.push(number.to_string()),
+            // Every other value is one of these.
+            _ => {}
+        },
+        _ => {}
+    }
+}
+
 fn sequence<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value.get(key).and_then(Value::as_sequence).into_iter().flatten()
 }
@@ -83,6 +124,16 @@ fn sequence<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_encrypted_is_known_by_the_file() {
+        let encrypted = "kind: 'ENC[x]'\nmetadata: {name: 'ENC[x]'}\ndata: {a: 'ENC[x]', b: open, c: ['ENC[x]', {d: 'ENC[x]'}], e: 'ENC[x]'}\nsops: {mac: 'ENC[x]'}\n---\nk: 'ENC[x]'\n";
+        let decrypted = "kind: Role\nmetadata: {name: n}\ndata: {a: one, b: open, c: [2345, {d: three}], e: true}\n---\nk: four\n";
+        assert_eq!(decrypted_values(encrypted, decrypted), ["one", "2345", "three", "four"]);
+        for (encrypted, decrypted) in [("", "a: b"), ("a: ENC[x]", "["), ("[ENC[x]", "[x]")] {
+            assert_eq!(decrypted_values(encrypted, decrypted), [""; 0]);
+        }
+    }
 
     #[test]
     fn what_stands_in_clear_text_is_read() {

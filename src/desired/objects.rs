@@ -17,6 +17,35 @@ use crate::yaml::{self, PRINTED};
 /// The key of the age key in its Secret; kustomize-controller reads every key that ends in `.agekey`.
 pub const AGE_KEY: &str = "age.agekey";
 
+/// The groups of which a fresh cluster knows kinds: those of Kubernetes 1.36 (`pkg/controlplane/instance.go` and
+/// `apiserver/apis.go`, `kubectl api-versions`), and those of the CRDs that k3s makes when it starts. Other groups below
+/// `k8s.io`, as `gateway.networking.k8s.io` and `snapshot.storage.k8s.io`, are those of CRDs.
+const BUILT_IN: [&str; 23] = [
+    "",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "apps",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "helm.cattle.io",
+    "k3s.cattle.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+];
+
 /// Which object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectId {
@@ -66,17 +95,17 @@ impl ObjectId {
         self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
     }
 
-    /// Whether it can be looked up on any cluster: other kinds may be unknown before their CRDs are there.
+    /// Whether it is a Secret or a ConfigMap: of those it is known without asking where they are, and that the API server
+    /// adds nothing to what they hold.
     #[must_use]
     pub fn is_core(&self) -> bool {
         self.api_version == "v1" && (self.kind == "Secret" || self.kind == "ConfigMap")
     }
 
-    /// Whether every cluster knows its kind: those of Kubernetes itself have a group without a dot or below `k8s.io`.
+    /// Whether every fresh cluster of k3s knows its group.
     #[must_use]
     pub fn is_built_in(&self) -> bool {
-        let group = self.group();
-        !group.contains('.') || group.ends_with(".k8s.io")
+        BUILT_IN.contains(&self.group())
     }
 
     /// `namespace/name`, or `name`.
@@ -116,9 +145,8 @@ pub struct Object {
 impl Object {
     fn new(mut manifest: Value, source: &Path, key: &HashKey, redactor: &Redactor) -> Option<Self> {
         let mut id = ObjectId::of(&manifest)?;
-        if id.namespace.is_none() && id.is_core() {
-            id.namespace = Some(FLUX_NAMESPACE.to_owned());
-            manifest["metadata"]["namespace"] = FLUX_NAMESPACE.into();
+        if id.is_core() {
+            set_namespace(&mut id, &mut manifest);
         }
         if id.kind == "Secret" {
             let texts = secret_texts(&manifest);
@@ -135,6 +163,14 @@ impl Object {
         })
     }
 
+    /// Puts an object that names no namespace into that of Flux, as its kind is in namespaces.
+    pub fn place_in_namespace(&mut self) {
+        if let Ok(mut manifest) = serde_json::from_str(self.manifest.expose_secret()) {
+            set_namespace(&mut self.id, &mut manifest);
+            self.manifest = SecretString::from(manifest.to_string());
+        }
+    }
+
     /// The Secret with the age key.
     #[must_use]
     pub fn sops_age(
@@ -147,6 +183,13 @@ impl Object {
         manifest["type"] = "Opaque".into();
         manifest["data"] = json!({AGE_KEY: STANDARD.encode(selection.text.expose_secret())});
         Self::new(manifest, source, key, redactor)
+    }
+}
+
+fn set_namespace(id: &mut ObjectId, manifest: &mut Value) {
+    if id.namespace.is_none() {
+        id.namespace = Some(FLUX_NAMESPACE.to_owned());
+        manifest["metadata"]["namespace"] = FLUX_NAMESPACE.into();
     }
 }
 
@@ -249,7 +292,7 @@ pub fn parse(
                 )
                 .with("file", path.display())
                 .with("kind", format!("{} {}", object.id.api_version, object.id.kind))
-                .fix("leave it to Flux: its CRD may not be there yet when secrets are applied"));
+                .fix("move it out of bootstrap/, and leave it to Flux: its CRD is not there yet when secrets are applied"));
             }
             objects.push(object);
         }

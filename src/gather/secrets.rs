@@ -8,10 +8,13 @@ use secrecy::ExposeSecret;
 use super::files::Files;
 use super::known;
 use crate::check::{Finding, Findings};
+use crate::desired::encrypted::decrypted_values;
 use crate::desired::objects::{self, Object, ObjectId};
 use crate::error::Error;
+use crate::files;
 use crate::fingerprint::HashKey;
 use crate::observed::Known;
+use crate::observed::kinds::Kinds;
 use crate::observed::objects::LiveObject;
 use crate::redact::Redactor;
 use crate::settings::Settings;
@@ -60,21 +63,64 @@ pub(super) async fn decrypt(
     }
     let decrypting = files.encrypted.iter().map(|path| tools.sops_decrypt(path));
     for (path, decrypted) in files.encrypted.iter().zip(join_all(decrypting).await) {
-        let parsed = decrypted?.and_then(|text| objects::parse(path, &text, key, redactor));
+        let parsed = decrypted?.and_then(|text| {
+            if let Ok(encrypted) = files::text(path, files::LARGEST) {
+                redactor.add(decrypted_values(&encrypted, text.expose_secret()).iter().map(String::as_str));
+            }
+            objects::parse(path, &text, key, redactor)
+        });
         objects.extend(findings.keep(parsed).into_iter().flatten());
     }
     if !findings.0.is_empty() {
         return Ok(Err(findings.0));
     }
-    match objects::merge(objects) {
-        Err(problems) => Ok(Err(problems)),
-        Ok(objects) => {
-            let observed = if files.target.is_some() {
-                known(tools.observe_objects(&objects, key).await)?
-            } else {
-                Err("no cluster is named".to_owned())
-            };
+    if files.target.is_none() {
+        let unread = Err("no cluster is named".to_owned());
+        return Ok(objects::merge(objects).map(|objects| Secrets { objects, observed: unread }));
+    }
+    let kinds = if objects.iter().all(|object| object.id.is_core()) {
+        Ok(Kinds::core())
+    } else {
+        known(tools.observe_kinds().await)?
+    };
+    let merged = match &kinds {
+        Ok(kinds) => place(objects, kinds).and_then(objects::merge),
+        Err(_) => objects::merge(objects),
+    };
+    match (merged, kinds) {
+        (Err(problems), _) => Ok(Err(problems)),
+        (Ok(objects), Err(reason)) => Ok(Ok(Secrets { objects, observed: Err(reason) })),
+        (Ok(objects), Ok(kinds)) => {
+            let observed = known(tools.observe_objects(&objects, &kinds, key).await)?;
             Ok(Ok(Secrets { objects, observed }))
         }
     }
+}
+
+/// Puts objects into namespaces whose kinds are in them.
+///
+/// # Errors
+///
+/// Kinds that the API server does not know, or not in this version: kubectl would stop there, half-way.
+fn place(mut objects: Vec<Object>, kinds: &Kinds) -> Result<Vec<Object>, Vec<Finding>> {
+    let mut unknown = Vec::new();
+    for object in &mut objects {
+        match kinds.of(&object.id.kind, object.id.group()) {
+            Some(resource) if resource.has_version(object.id.version()) => {
+                if resource.namespaced {
+                    object.place_in_namespace();
+                }
+            }
+            _ => unknown.push(
+                Finding::error(
+                    "sops",
+                    "Encrypted file holds an object of a kind that the cluster does not know",
+                )
+                .with("file", object.source.display())
+                .with("kind", format!("{} {}", object.id.api_version, object.id.kind))
+                .fix("correct `apiVersion` and `kind`; `kubectl api-resources` lists those that there are"),
+            ),
+        }
+    }
+    if unknown.is_empty() { Ok(objects) } else { Err(unknown) }
 }

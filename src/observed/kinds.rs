@@ -1,6 +1,7 @@
 //! The kinds that an API server knows, and where their objects are.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::Deserialize;
 
@@ -19,6 +20,8 @@ pub struct Resource {
     pub group: String,
     /// The version that the server prefers.
     pub version: String,
+    /// The others that it serves.
+    pub other_versions: Vec<String>,
     /// The plural, as in paths.
     pub plural: String,
     /// Whether its objects are in namespaces.
@@ -44,10 +47,16 @@ const CORE: [(&str, &str, bool); 14] = [
 ];
 
 impl Resource {
+    /// Whether the server serves its objects in this version.
+    #[must_use]
+    pub fn has_version(&self, version: &str) -> bool {
+        self.version == version || self.other_versions.iter().any(|other| other == version)
+    }
+
     /// The path of all of its objects, or of those of a namespace.
     #[must_use]
     pub fn path(&self, namespace: Option<&str>) -> String {
-        let Self { group, version, plural, namespaced } = self;
+        let Self { group, version, plural, namespaced, .. } = self;
         let root =
             if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
         match namespace.filter(|_| *namespaced) {
@@ -79,15 +88,19 @@ impl Kinds {
                 version: "v1".to_owned(),
                 plural: plural.to_owned(),
                 namespaced,
+                ..Resource::default()
             };
             ((String::new(), kind.to_owned()), resource)
         });
         Self(kinds.into())
     }
 
-    /// Adds a kind.
+    /// Adds a kind, or another version of one.
     pub fn add(&mut self, kind: &str, resource: Resource) {
-        self.0.entry((resource.group.clone(), kind.to_owned())).or_insert(resource);
+        match self.0.entry((resource.group.clone(), kind.to_owned())) {
+            Entry::Vacant(entry) => _ = entry.insert(resource),
+            Entry::Occupied(mut entry) => entry.get_mut().other_versions.push(resource.version),
+        }
     }
 
     /// Where the objects of a kind are.
@@ -158,6 +171,7 @@ impl From<Discovery> for Kinds {
                         version: version.clone(),
                         plural,
                         namespaced: scope == "Namespaced",
+                        ..Resource::default()
                     };
                     kinds.add(&kind, resource);
                 }

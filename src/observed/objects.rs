@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use super::flux::{KUSTOMIZE, made_by};
@@ -10,6 +11,7 @@ use super::kinds::Kinds;
 use crate::desired::objects::{Object, ObjectId, identities};
 use crate::error::Error;
 use crate::fingerprint::{Fingerprint, HashKey};
+use crate::manifests::diff::fields;
 use crate::tools::Toolbox;
 use crate::tools::kubectl::FIELD_MANAGER;
 
@@ -29,6 +31,9 @@ pub struct LiveObject {
     pub flux_owner: Option<String>,
     /// Hashes of the age identities in it, if it is the Secret with the age key.
     pub identities: Vec<u64>,
+    /// The fields that would change if it were applied, as the API server says; it adds defaults, and writes values in its own
+    /// way. `None` for kinds that hold data alone, and where it refuses the object.
+    pub would_change: Option<Vec<String>>,
 }
 
 impl LiveObject {
@@ -41,6 +46,7 @@ impl LiveObject {
             last_applied: metadata("annotations", LAST_APPLIED).is_some(),
             flux_owner: flux_owner.map(|(namespace, name)| format!("{namespace}/{name}")),
             identities: identities(object, key),
+            would_change: None,
         }
     }
 }
@@ -56,7 +62,7 @@ fn ours(object: &Value) -> Vec<String> {
 }
 
 impl Toolbox {
-    /// Reads those of the objects that exist, of the kinds that every cluster knows.
+    /// Reads those of the objects that exist. Kinds that are not among `kinds` have none.
     ///
     /// # Errors
     ///
@@ -64,32 +70,33 @@ impl Toolbox {
     pub async fn observe_objects(
         &self,
         objects: &[Object],
+        kinds: &Kinds,
         key: &HashKey,
     ) -> Result<BTreeMap<ObjectId, LiveObject>, Error> {
-        let kinds = Kinds::core();
-        let core = objects.iter().filter(|object| object.id.is_core());
-        let found = self.observe_whole(&kinds, core.map(|object| &object.id)).await?;
-        Ok(found.into_iter().map(|(id, object)| (id, LiveObject::new(&object, key))).collect())
+        let found = join_all(objects.iter().map(|object| self.observe_object(object, kinds, key))).await;
+        let found: Result<Vec<_>, Error> = found.into_iter().collect();
+        Ok(found?.into_iter().flatten().collect())
     }
 
-    /// Those of the objects that exist, whole, and with who set which field. They may hold secrets. Kinds that are not
-    /// among `kinds` have none.
-    ///
-    /// # Errors
-    ///
-    /// When the API server does not answer.
-    async fn observe_whole<'a>(
+    async fn observe_object(
         &self,
+        object: &Object,
         kinds: &Kinds,
-        objects: impl Iterator<Item = &'a ObjectId>,
-    ) -> Result<BTreeMap<ObjectId, Value>, Error> {
-        let asked = objects.filter_map(|id| {
-            let resource = kinds.of(&id.kind, id.group())?;
-            let path = resource.object(id.namespace.as_deref(), &id.name);
-            Some(async move { Ok::<_, Error>((id.clone(), self.api_get(&path).await?)) })
-        });
-        let found: Result<Vec<(_, Option<Value>)>, _> = join_all(asked).await.into_iter().collect();
-        Ok(found?.into_iter().filter_map(|(id, object)| Some((id, object?))).collect())
+        key: &HashKey,
+    ) -> Result<Option<(ObjectId, LiveObject)>, Error> {
+        let id = &object.id;
+        let Some(resource) = kinds.of(&id.kind, id.group()) else { return Ok(None) };
+        // In the version of the manifest: another one may have other fields.
+        let path = resource.object_in(id.version(), id.namespace.as_deref(), &id.name);
+        let Some(live) = self.api_get::<Value>(&path).await? else { return Ok(None) };
+        let mut found = LiveObject::new(&live, key);
+        if !id.is_core() {
+            let manifest: Value = serde_json::from_str(object.manifest.expose_secret()).unwrap_or_default();
+            let applied = self.dry_run(id, &path, &manifest, FIELD_MANAGER).await?.ok();
+            let paths = |applied| fields(&live, &applied).into_iter().map(|change| change.path).collect();
+            found.would_change = applied.map(paths);
+        }
+        Ok(Some((id.clone(), found)))
     }
 }
 

@@ -182,11 +182,13 @@ impl Toolbox {
         let manifest = if id.kind == "Secret" { normalized(manifest) } else { manifest.clone() };
         let mut found = differences(&manifest, &live);
         if found.iter().any(|one| one.cause == Cause::Nobody) {
-            let would_change =
-                match self.dry_run(id, &path, &as_helm_applies(id, release, &manifest, &live)).await? {
-                    Ok(applied) => fields(&live, &applied),
-                    Err(reason) => return Ok(Err(format!("{}: {reason}", id.words()))),
-                };
+            let would_change = match self
+                .dry_run(id, &path, &as_helm_applies(id, release, &manifest, &live), HELM_MANAGER)
+                .await?
+            {
+                Ok(applied) => fields(&live, &applied),
+                Err(reason) => return Ok(Err(format!("{}: {reason}", id.words()))),
+            };
             found.retain(|one| {
                 one.cause != Cause::Nobody
                     || would_change.iter().any(|change| {
@@ -205,21 +207,29 @@ impl Toolbox {
         Ok(Ok(found.into_iter().map(told).collect()))
     }
 
-    /// What the API server would make of the object at `path` if helm applied it now, or why it would refuse it. Nothing
+    /// What the API server would make of the object at `path` if `manager` applied it now, or why it would refuse it. Nothing
     /// is changed.
     ///
     /// # Errors
     ///
     /// The API server does not answer, or k3s-boot was told to stop.
-    pub async fn dry_run(&self, id: &ObjectId, path: &str, object: &Value) -> Result<Known<Value>, Error> {
-        let query = segment("helm");
-        let path = format!("{path}?dryRun=All&force=true&fieldManager={query}");
+    pub async fn dry_run(
+        &self,
+        id: &ObjectId,
+        path: &str,
+        object: &Value,
+        manager: &str,
+    ) -> Result<Known<Value>, Error> {
+        let path = format!("{path}?dryRun=All&force=true&fieldManager={}", segment(manager));
         let answer = self.ask(Call::apply(&path, object).accept(WHOLE)).await?;
         // The reason of a refusal repeats the value that is wrong.
         let reason = |reason| if id.kind == "Secret" { REFUSED_SECRET.to_owned() } else { reason };
         Ok(known(answer.read())?.map_err(reason))
     }
 }
+
+/// The field manager of helm (helm 4, `pkg/kube/client.go`).
+pub const HELM_MANAGER: &str = "helm";
 
 /// Stands for the reason why the API server refuses a Secret.
 const REFUSED_SECRET: &str = "the API server refuses it (message withheld, it can hold values of the Secret)";

@@ -1,0 +1,119 @@
+//! Encrypted files may hold objects of every kind that a fresh cluster knows: a second run changes none of them.
+
+use super::small::{releases, write};
+use super::world::World;
+
+const FILE: &str = "bootstrap/objects.sops.yaml";
+
+/// Of each some fields that the API server adds, or writes in its own way.
+const OBJECTS: &str = "apiVersion: v1
+kind: ServiceAccount
+metadata: {name: own}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: own, namespace: media}
+rules: [{apiGroups: [''], resources: [secrets], verbs: [get]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: own}
+rules: [{apiGroups: [apps], resources: [deployments], verbs: [get, list]}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: own, namespace: media}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: own}}
+  template:
+    metadata: {labels: {app: own}}
+    spec: {containers: [{name: own, image: own, env: [{name: TOKEN, value: canary-of-an-encrypted-deployment}], resources: {requests: {cpu: 1000m}}}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: own}
+data: {token: canary-of-an-encrypted-configmap}
+";
+
+#[test]
+fn objects_of_every_kind_are_applied_once() {
+    let mut world = World::start("encrypted");
+    let canaries = ["canary-of-an-encrypted-deployment", "canary-of-an-encrypted-configmap"];
+    for canary in canaries {
+        world.plant(canary);
+    }
+    write(&world, &releases(&["    name: small\n    namespace: media\n"]));
+    world.encrypt_text(FILE, OBJECTS);
+    let ran = world.apps(&["--log-level", "debug"]).run();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    // Those that name no namespace are where a Secret would be.
+    for path in [
+        "/api/v1/namespaces/flux-system/serviceaccounts/own",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles/own",
+    ] {
+        world.get(path);
+    }
+    let unchanged = || {
+        let mark = world.sandbox.audit_mark().unwrap();
+        let ran = world.boot(&["diff", "--exit-code"]).run();
+        assert_eq!(ran.code, Some(0), "{}", ran.stdout);
+        let ran = world.apps(&[]).run();
+        assert!(ran.stdout.contains("Nothing to change"), "{}", ran.stdout);
+        assert_eq!(world.changes(mark), [""; 0]);
+    };
+    unchanged();
+    // What differs is applied, and what the file no longer sets goes.
+    world.encrypt_text(
+        FILE,
+        &OBJECTS
+            .replace("verbs: [get, list]", "verbs: [get]")
+            .replace("resources: {requests: {cpu: 1000m}}", "tty: true"),
+    );
+    let ran = world.boot(&["diff", "--exit-code"]).run();
+    assert_eq!(ran.code, Some(7), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("ClusterRole own") && ran.stdout.contains("Deployment media/own"),
+        "{}",
+        ran.stdout
+    );
+    let ran = world.apps(&[]).run();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let role = world.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/own");
+    assert_eq!(role["rules"][0]["verbs"], serde_json::json!(["get"]));
+    unchanged();
+    // Somebody else's change of what the file sets is put back.
+    world.kubectl(&[
+        "patch",
+        "clusterrole",
+        "own",
+        "--type=json",
+        "--patch",
+        r#"[{"op":"add","path":"/rules/0/verbs/-","value":"watch"}]"#,
+    ]);
+    let ran = world.apps(&[]).run();
+    assert!(ran.stdout.contains(r#"Object applied kind="ClusterRole" object="own""#), "{}", ran.stdout);
+    unchanged();
+}
+
+#[test]
+fn a_kind_that_the_cluster_does_not_know_is_refused_before_anything_changes() {
+    let world = World::start("unknown-kinds");
+    write(&world, &releases(&["    name: small\n    namespace: media\n"]));
+    let mark = world.sandbox.audit_mark().unwrap();
+    for (api_version, kind, fix) in [
+        ("gateway.networking.k8s.io/v1", "Gateway", "leave it to Flux"),
+        ("snapshot.storage.k8s.io/v1", "VolumeSnapshotClass", "leave it to Flux"),
+        ("policy/v1beta1", "PodDisruptionBudget", "kubectl api-resources"),
+        ("apps/v1", "Deploment", "kubectl api-resources"),
+    ] {
+        world
+            .encrypt_text(FILE, &format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: a}}\n"));
+        let ran = world.apps(&[]).run();
+        assert_eq!(ran.code, Some(1), "{}{}", ran.stdout, ran.stderr);
+        for words in [kind, fix, "objects.sops.yaml"] {
+            assert!(ran.stderr.contains(words), "no `{words}` in {}", ran.stderr);
+        }
+    }
+    assert_eq!(world.changes(mark), [""; 0]);
+}
