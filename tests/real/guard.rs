@@ -289,7 +289,7 @@ fn another_flux(pair: &Pair) {
     pair.refused(&["--cluster", &pair.uid_b], &words);
     pair.checked("✗", "Flux syncs another repository into this cluster");
     // With the flag that the fix names, it passes.
-    let ran = pair.boot(&["diff", "--moved-from", HOME]).run();
+    let ran = pair.boot(&["diff", "--moved-from", HOME, "--rotate-age-key"]).run();
     assert_eq!(ran.code, Some(0));
     assert!(ran.stdout.contains("instance.sync.url"), "{}", ran.stdout);
     // The same, with credentials in our own address: nothing shows them.

@@ -8,13 +8,17 @@
 )]
 
 mod changes;
+mod contexts;
+mod encrypted;
 mod ending;
 mod faults;
 mod figures;
 mod first_run;
 mod guard;
+mod hooks;
 mod kills;
 mod manifests;
+mod pins;
 mod refusals;
 mod repositories;
 mod second_run;

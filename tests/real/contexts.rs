@@ -1,0 +1,162 @@
+//! Two clusters: every program that k3s-boot starts, and every one that a hook starts, asks the one that was chosen, whatever
+//! way it was chosen in.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::small::{releases, write};
+use super::world::{Boot, World};
+
+/// A kubeconfig with the clusters of these worlds, each under its own name; the last name is the current context.
+fn kubeconfig(file: &str, worlds: &[(&World, &str)], current: &str) -> PathBuf {
+    let folder = worlds[0].0.root.parent().unwrap();
+    let own = |(world, name): &(&World, &str)| {
+        let kubeconfig = world.sandbox.kubeconfig().display().to_string();
+        let output = world.sandbox.kubectl(&[
+            "config",
+            "view",
+            "--raw",
+            "--flatten",
+            "--output=json",
+            "--kubeconfig",
+            &kubeconfig,
+        ]);
+        let mut config: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        for entry in ["clusters", "users", "contexts"] {
+            config[entry][0]["name"] = json!(name);
+        }
+        config["contexts"][0]["context"] = json!({"cluster": name, "user": name});
+        config
+    };
+    let mut all = own(&worlds[0]);
+    for world in &worlds[1..] {
+        let other = own(world);
+        for entry in ["clusters", "users", "contexts"] {
+            all[entry].as_array_mut().unwrap().push(other[entry][0].clone());
+        }
+    }
+    all["current-context"] = json!(current);
+    let path = folder.join(file);
+    std::fs::write(&path, all.to_string()).unwrap();
+    path
+}
+
+/// Hooks at every event that a bootstrap has, which ask with plain programs, by themselves and through a shell.
+fn hooks(name: &str) -> String {
+    let hook = |event: &str, command: &str, args: &str| {
+        format!("      - {{events: [{event}], command: {command}, args: [{args}]}}\n")
+    };
+    let label = format!("label, --overwrite, namespace, media, '{name}=asked'");
+    let all = [
+        hook("prepare", "kubectl", "get, --raw, /version"),
+        hook("presync", "helm", "list, --all-namespaces"),
+        hook("presync", "bash", &format!("-c, 'kubectl create configmap hook-{name} --namespace media'")),
+        hook("postsync", "kubectl", &label),
+        hook("cleanup", "kubectl", &format!("delete, configmap, hook-{name}, --namespace, media")),
+    ];
+    format!("    name: {name}\n    namespace: media\n    hooks:\n{}", all.concat())
+}
+
+#[test]
+fn nobody_asks_another_cluster_than_the_one_that_was_chosen() {
+    let (here, other) = (World::start("here"), World::start("other"));
+    let folder = here.root.parent().unwrap().to_owned();
+    let ours = kubeconfig("ours", &[(&here, "here")], "here");
+    let theirs = kubeconfig("theirs", &[(&other, "other")], "other");
+    let both = kubeconfig("both", &[(&other, "other"), (&here, "here")], "other");
+    let chosen = kubeconfig("chosen", &[(&other, "other"), (&here, "here")], "here");
+    let list = |files: &[&PathBuf]| std::env::join_paths(files).unwrap();
+    // A namespace of the context is not that of a release which names one.
+    let spaced: Value = serde_json::from_slice(&std::fs::read(&both).unwrap()).unwrap();
+    let mut spaced = spaced;
+    spaced["contexts"][1]["context"]["namespace"] = json!("elsewhere");
+    let in_namespace = folder.join("spaced");
+    std::fs::write(&in_namespace, spaced.to_string()).unwrap();
+
+    let ways: [(&str, &[&str], std::ffi::OsString); 7] = [
+        ("alone", &[], list(&[&ours])),
+        ("first", &[], list(&[&ours, &theirs])),
+        ("current", &[], list(&[&chosen])),
+        ("named", &["--context", "here"], list(&[&both])),
+        ("behind", &["--context", "here"], list(&[&theirs, &ours])),
+        ("file", &["--kubeconfig", ours.to_str().unwrap()], list(&[&theirs])),
+        ("spaced", &["--context", "here"], list(&[&in_namespace])),
+    ];
+    let begin = other.sandbox.audit_mark().unwrap();
+    for (name, args, kubeconfig) in &ways {
+        write(&here, &releases(&[&hooks(name)]));
+        let run = |command: &str, more: &[&str]| {
+            let boot: Boot<'_> = here.boot(&[&[command, "--allow-hooks"], *args, more].concat());
+            let ran = boot.env("KUBECONFIG", kubeconfig).run();
+            assert_eq!(ran.code, Some(0), "{name} {command}: {}{}", ran.stdout, ran.stderr);
+        };
+        run("check", &[]);
+        run("diff", &["--manifests"]);
+        let mark = here.sandbox.audit_mark().unwrap();
+        run("apps", &["--wait-lock", "1m"]);
+        // The hooks did ask.
+        let namespace = here.get("/api/v1/namespaces/media");
+        assert_eq!(namespace["metadata"]["labels"][*name], "asked", "{name}");
+        let changes = here.changes(mark);
+        let configmap = format!("/api/v1/namespaces/media/configmaps/hook-{name}");
+        assert!(
+            changes.iter().any(|change| change.starts_with(&format!("delete {configmap}"))),
+            "{changes:?}"
+        );
+        let list = here.helm(&["list", "--namespace", "media", "--filter", &format!("^{name}$"), "--short"]);
+        assert_eq!(String::from_utf8_lossy(&list.stdout).trim(), *name);
+        // Its exit code is about Flux, which is not there.
+        here.boot(&[&["status"], *args].concat()).env("KUBECONFIG", kubeconfig).run();
+    }
+    let asked = other.sandbox.audit_since(begin).unwrap();
+    let asked: Vec<_> = asked.iter().filter(|event| event.is_from_admin()).map(|event| &event.uri).collect();
+    assert_eq!(asked, Vec::<&String>::new(), "of the other cluster");
+}
+
+#[test]
+fn a_release_goes_where_helmfile_and_helm_put_it() {
+    let world = World::start("namespaces");
+    let mut config: Value =
+        serde_json::from_slice(&std::fs::read(kubeconfig("context", &[(&world, "here")], "here")).unwrap())
+            .unwrap();
+    config["contexts"][0]["context"]["namespace"] = json!("media");
+    let file = world.root.parent().unwrap().join("in-media");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let apps = |args: &[&str]| {
+        let ran = world.apps(args).env("KUBECONFIG", &file).run();
+        assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+        ran.stdout
+    };
+    let installed = || {
+        let list = world.helm(&["list", "--all-namespaces", "--output", "json"]);
+        let list: Vec<Value> = serde_json::from_slice(&list.stdout).unwrap();
+        let id =
+            |one: &Value| format!("{}/{}", one["namespace"].as_str().unwrap(), one["name"].as_str().unwrap());
+        let mut ids: Vec<_> = list.iter().map(id).filter(|id| !id.ends_with("/crds")).collect();
+        ids.sort();
+        ids
+    };
+
+    // Without one it is in that of the context; one that has a name is there.
+    let named = "    name: named\n    namespace: network\n";
+    write(&world, &releases(&["    name: plain\n", named]));
+    let text = apps(&["--list"]);
+    assert!(text.contains("media") && text.contains("network") && !text.contains("default"), "{text}");
+    apps(&[]);
+    assert_eq!(installed(), ["media/plain", "network/named"]);
+    assert!(apps(&[]).contains("Nothing to change"));
+    // One alone is synced too.
+    write(&world, &releases(&["    name: plain\n    values: [{a: 1}]\n", named]));
+    let text = apps(&[]);
+    assert!(text.contains("Release differs release=\"media/plain\""), "{text}");
+    assert!(apps(&[]).contains("Nothing to change"));
+
+    // That of the helmfile beats both.
+    write(&world, &format!("namespace: monitoring\n{}", releases(&["    name: all\n", "    name: more\n"])));
+    let text = apps(&["--list"]);
+    assert!(text.contains("monitoring") && !text.contains("media"), "{text}");
+    apps(&[]);
+    assert_eq!(installed(), ["media/plain", "monitoring/all", "monitoring/more", "network/named"]);
+    assert!(apps(&[]).contains("Nothing to change"));
+}
