@@ -223,7 +223,7 @@ pub struct Apps {
     #[arg(long)]
     pub dry_run: bool,
     /// List the stages and the releases of each, without asking the cluster, and do nothing
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long)]
     pub list: bool,
     // Groups with a heading come last: clap puts what follows one under it.
     /// Which stages are done.
