@@ -11,10 +11,12 @@
 mod answers;
 mod boot;
 mod checks;
+mod fail_fast;
 mod failures;
 mod frames;
 mod good;
 mod hostile;
+mod jobs;
 mod listener;
 mod lock;
 mod log;

@@ -16,6 +16,7 @@ mod figures;
 mod first_run;
 mod guard;
 mod hooks;
+mod jobs;
 mod kills;
 mod manifests;
 mod pins;
