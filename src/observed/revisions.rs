@@ -12,14 +12,14 @@ use crate::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, List, METADATA, segment};
 
-/// What the deployment controller counts, on the Deployment and on each of its ReplicaSets
+/// What the deployment controller counts, on the Deployment and on each of its `ReplicaSets`
 /// (`pkg/controller/deployment/util` of Kubernetes 1.36).
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
 /// The template's count on a DaemonSet (`k8s.io/api/apps/v1`). The API server writes it together with the template.
 pub(super) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
-/// What tells the ReplicaSets of a Deployment apart, on them and on their pods.
+/// What tells the `ReplicaSets` of a Deployment apart, on them and on their pods.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// The revision that a pod is of.
@@ -52,7 +52,7 @@ impl Workload {
     }
 }
 
-/// A ReplicaSet, without what is in it.
+/// A `ReplicaSet`, without what is in it.
 #[derive(Deserialize)]
 pub(super) struct ReplicaSet {
     metadata: Metadata,
@@ -73,7 +73,7 @@ struct Owner {
     controller: bool,
 }
 
-/// The hash that pods of a Deployment's newest ReplicaSet have. It is unknown until the controller has read the newest
+/// The hash that pods of a Deployment's newest `ReplicaSet` have. It is unknown until the controller has read the newest
 /// template: the Deployment's count is that of the template before.
 pub(super) fn newest(deployment: &Workload, sets: &[ReplicaSet]) -> Option<String> {
     let revision = deployment.annotations.get(REVISION).filter(|_| deployment.is_observed)?;
@@ -112,7 +112,7 @@ impl Toolbox {
         Ok(metas.map(|meta| (meta.uid, meta.generation)).collect())
     }
 
-    /// The ReplicaSets of a namespace.
+    /// The `ReplicaSets` of a namespace.
     pub(super) async fn observe_replica_sets(&self, namespace: &str) -> Result<Vec<ReplicaSet>, Error> {
         let path = format!("/apis/apps/v1/namespaces/{}/replicasets", segment(namespace));
         let list: Option<List<ReplicaSet>> = self.api_read(Call::get(&path).accept(METADATA)).await?;

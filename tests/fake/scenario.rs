@@ -121,7 +121,7 @@ pub(crate) fn root() -> Value {
     resource("Kustomization", "flux-system", &json!({}), &ready())
 }
 
-/// What stands when a release waits in vain: a Deployment of it, its pod in some state, and its ReplicaSet.
+/// What stands when a release waits in vain: a Deployment of it, its pod in some state, and its `ReplicaSet`.
 pub(crate) fn waiting_pod(status: &Value) -> [Value; 3] {
     let [replica_set, pod] = revision(1, "6f5d4c", status);
     [deployment(1), pod, replica_set]
@@ -136,7 +136,7 @@ pub(crate) fn deployment(revision: u64) -> Value {
             "annotations": notes}})
 }
 
-/// The ReplicaSet of a revision of that Deployment, and its pod in some state.
+/// The `ReplicaSet` of a revision of that Deployment, and its pod in some state.
 pub(crate) fn revision(revision: u64, hash: &str, status: &Value) -> [Value; 2] {
     let namespace = "kube-system";
     let set = format!("cilium-operator-{hash}");
