@@ -13,6 +13,7 @@ pub mod objects;
 #[cfg(test)]
 pub(crate) mod odd;
 pub mod pods;
+pub mod revisions;
 pub mod standing;
 pub mod workloads;
 

@@ -23,6 +23,7 @@ impl Lacked {
             stage: Stage::Warned,
             state: "it is gone: it was deleted after it had been made".to_owned(),
             crashed: None,
+            is_current: true,
         });
         let troubles = troubles.collect();
         let lasting = lacking(workloads, release).filter(|one| LASTING.contains(&one.kind.as_str()));

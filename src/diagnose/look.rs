@@ -153,6 +153,7 @@ impl Seen {
             stage: Stage::Node,
             state: format!("NodeNotReady: {}", node.message),
             crashed: None,
+            is_current: true,
         }));
         troubles.sort_by_key(|trouble| trouble.stage);
         Ok(troubles)

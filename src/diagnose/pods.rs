@@ -35,6 +35,9 @@ pub struct Trouble {
     pub state: String,
     /// The container whose last words tell more.
     pub crashed: Option<String>,
+    /// Whether it is about what is rolled out now. A pod of another revision, or of one that cannot be known, never ends a
+    /// run.
+    pub is_current: bool,
 }
 
 impl Trouble {
@@ -98,6 +101,7 @@ fn trouble(pod: &Pod, warnings: Warnings<'_>) -> Option<Trouble> {
         stage,
         state,
         crashed: crashed.map(|container| container.name.clone()),
+        is_current: true,
     };
     if let Some(message) = &pod.unschedulable {
         // One that only has to run beside another tells nothing of what that waits for.

@@ -203,6 +203,7 @@ pub(super) struct Status {
     pub(super) replicas: i64,
     pub(super) updated_replicas: i64,
     pub(super) observed_generation: i64,
+    pub(super) update_revision: String,
     pub(super) succeeded: i64,
 }
 

@@ -1,5 +1,7 @@
 //! Pods: what each of them waits for.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::node::Taint;
@@ -26,6 +28,8 @@ pub struct Pod {
     pub failed: bool,
     /// The kind and name of the controller that made it.
     pub owner: Option<(String, String)>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
     /// The taints that it tolerates.
     pub tolerations: Vec<Toleration>,
     /// Its containers, those that run before the others first.
@@ -98,6 +102,7 @@ struct Spec {
 struct Metadata {
     namespace: String,
     name: String,
+    labels: BTreeMap<String, String>,
     deletion_timestamp: Option<String>,
     owner_references: Vec<Owner>,
 }
@@ -194,7 +199,7 @@ impl From<Item> for Pod {
         let containers = read(status.init_container_statuses, true);
         let containers = containers.chain(read(status.container_statuses, false)).collect();
         let failed = status.phase == "Failed";
-        let Metadata { namespace, name, deletion_timestamp, owner_references } = metadata;
+        let Metadata { namespace, name, labels, deletion_timestamp, owner_references } = metadata;
         let owner = owner_references.into_iter().find(|owner| owner.controller);
         Self {
             namespace,
@@ -205,6 +210,7 @@ impl From<Item> for Pod {
             leaving: deletion_timestamp.is_some(),
             failed,
             owner: owner.map(|owner| (owner.kind, owner.name)),
+            labels,
             tolerations: spec.tolerations,
             containers,
         }
@@ -231,7 +237,7 @@ mod tests {
     use crate::diagnose::pods::{Warnings, worst};
     use crate::observed::events::Event;
 
-    const POD: &str = r#"{"metadata":{"namespace":"n","name":"p","ownerReferences":[{"kind":"ReplicaSet","name":"r","controller":true}]},
+    const POD: &str = r#"{"metadata":{"namespace":"n","name":"p","labels":{"pod-template-hash":"r"},"ownerReferences":[{"kind":"ReplicaSet","name":"r","controller":true}]},
         "spec":{"tolerations":[{"key":"k","operator":"Exists"}]},"status":{"phase":"Pending","conditions":[
         {"type":"PodScheduled","status":"False","message":"0/1 nodes"},{"type":"Ready","status":"False"}],
         "initContainerStatuses":[{"name":"i","state":{"terminated":{"exitCode":0,"reason":"Completed"}},"ready":true}],

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use super::cluster::{Item, Spec, Status, release};
 use super::inventory::Meta;
 use super::pods::Pod;
+use super::revisions::{TEMPLATE_GENERATION, newest};
 use crate::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::segment;
@@ -23,6 +24,17 @@ pub struct Workload {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// Which object of this name it is.
+    pub uid: String,
+    /// How often its spec was changed.
+    pub generation: i64,
+    /// Whether its controller has read its spec of this generation.
+    pub is_observed: bool,
+    /// What pods of the revision that is rolled out have in the label of their kind (see [`Workload::revision_of`]); of
+    /// Deployments only [`Toolbox::observe_workloads`] knows it.
+    pub revision: Option<String>,
+    /// Whether the sync that is watched has not changed it, as far as that is known.
+    pub is_unchanged: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Its annotations.
@@ -52,11 +64,31 @@ impl Workload {
             _ => (status.available_replicas - old(status.replicas, status.updated_replicas), replicas),
         };
         // What its controller has not looked at yet tells of what was wanted before.
-        let seen =
+        let is_observed =
             matches!(kind.as_str(), "Job" | CLAIM) || status.observed_generation >= metadata.generation;
-        let have = if seen { have.max(0) } else { 0 };
-        let Meta { name, namespace, labels, annotations, .. } = metadata;
-        Self { kind, namespace, name, labels, annotations, have, want }
+        let have = if is_observed { have.max(0) } else { 0 };
+        let Meta { name, namespace, uid, generation, labels, annotations, .. } = metadata;
+        let revision = match kind.as_str() {
+            "DaemonSet" => annotations.get(TEMPLATE_GENERATION).cloned(),
+            "StatefulSet" => {
+                Some(&status.update_revision).filter(|name| is_observed && !name.is_empty()).cloned()
+            }
+            _ => None,
+        };
+        Self {
+            kind,
+            namespace,
+            name,
+            uid,
+            generation,
+            is_observed,
+            revision,
+            is_unchanged: false,
+            labels,
+            annotations,
+            have,
+            want,
+        }
     }
 
     /// The Helm release that made it, as `namespace/name`.
@@ -159,7 +191,16 @@ impl Toolbox {
             Ok(found.into_iter().map(workload).collect::<Vec<_>>())
         });
         let lists: Result<Vec<_>, Error> = join_all(lists).await.into_iter().collect();
-        Ok(lists?.into_iter().flatten().collect())
+        let mut workloads: Vec<_> = lists?.into_iter().flatten().collect();
+        let unready =
+            |workload: &&mut Workload| workload.kind == "Deployment" && workload.have < workload.want;
+        let mut deployments = workloads.iter_mut().filter(unready).peekable();
+        if deployments.peek().is_some() {
+            // Where that may not be read, the revisions are unknown.
+            let sets = self.observe_replica_sets(namespace).await.unwrap_or_default();
+            deployments.for_each(|deployment| deployment.revision = newest(deployment, &sets));
+        }
+        Ok(workloads)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::desired::releases::Release;
 use crate::diagnose::known::{Diagnosis, Known, find};
 use crate::error::{Error, ReleaseFailure};
 use crate::live;
+use crate::observed::revisions::Generations;
 use crate::plan::releases::{Over, ReleaseAction, ReleasePlan};
 use crate::process::ProcessError;
 use crate::report::ReleaseReport;
@@ -130,6 +131,8 @@ pub struct How<'a> {
     pub fail_fast: bool,
     /// Until when what the cluster has warned of is not of this run, as RFC 3339 by its own clock.
     pub before: &'a str,
+    /// The workloads before the sync, if they could be read.
+    pub generations: Option<&'a Generations>,
 }
 
 /// Syncs these releases (`namespace/name`) of a helmfile; gives what became of them.
@@ -164,7 +167,7 @@ pub async fn run(
     let syncing = tools.helmfile_sync(&helmfile.path, how.charts, options, |progress| {
         sync.borrow_mut().on_progress(progress);
     });
-    let watcher = Watcher::new(tools, how.fail_fast, how.before);
+    let watcher = Watcher::new(tools, how.fail_fast, how.before, how.generations);
     let mut hopeless = None;
     let result = {
         tokio::pin!(syncing);

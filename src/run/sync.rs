@@ -165,12 +165,14 @@ impl Sync<'_> {
     ) -> Result<(), Error> {
         // Where that cannot be read, nothing is old.
         let before = self.tools.observe_warnings().await.map(|events| newest(&events)).unwrap_or_default();
+        let generations = self.tools.observe_generations().await.ok();
         let how = How {
             charts: self.charts,
             release_timeout: self.settings.release_timeout,
             over: step.over,
             fail_fast: self.settings.fail_fast,
             before: &before,
+            generations: generations.as_ref(),
         };
         let mut again = Again::times(AGAIN);
         let mut wanted = step.releases.clone();

@@ -20,7 +20,8 @@ use crate::diagnose::pods::{Stage, Trouble};
 use crate::error::Error;
 use crate::live;
 use crate::logger::{self, Level};
-use crate::observed::workloads::pending;
+use crate::observed::revisions::Generations;
+use crate::observed::workloads::{Workload, lacking, pending};
 use crate::tools::Toolbox;
 use crate::verify::stalled_instance;
 
@@ -29,6 +30,9 @@ const YOUNG: Duration = Duration::from_millis(1500);
 
 /// Between two looks at least.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// What helm has not changed by then, it leaves as it is: until then it renders the chart. Hooks come before that.
+const APPLY_TIME: Duration = Duration::from_secs(30);
 
 /// The chart whose release waits for what flux-operator makes of it.
 const FLUX: &str = "flux-instance";
@@ -48,9 +52,11 @@ pub(super) struct Watcher<'a> {
     fail_fast: bool,
     /// Until when what the cluster has warned of is not of this run, as RFC 3339 by its own clock.
     before: &'a str,
+    /// The workloads before the sync, if they could be read.
+    generations: Option<&'a Generations>,
     woken: Notify,
-    /// Since when a trouble is there, by release and trouble.
-    troubles: RefCell<BTreeMap<(String, String), Instant>>,
+    /// Since when a trouble is there, by release, trouble, and whether it is about what is rolled out now.
+    troubles: RefCell<BTreeMap<(String, String, bool), Instant>>,
     warned: RefCell<BTreeSet<(String, String)>>,
     /// What of each release is not ready.
     pending: RefCell<BTreeMap<String, String>>,
@@ -60,11 +66,17 @@ pub(super) struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    pub(super) fn new(tools: &'a Toolbox, fail_fast: bool, before: &'a str) -> Self {
+    pub(super) fn new(
+        tools: &'a Toolbox,
+        fail_fast: bool,
+        before: &'a str,
+        generations: Option<&'a Generations>,
+    ) -> Self {
         Self {
             tools,
             fail_fast,
             before,
+            generations,
             woken: Notify::new(),
             troubles: RefCell::default(),
             warned: RefCell::default(),
@@ -129,7 +141,12 @@ impl<'a> Watcher<'a> {
 
     async fn look(&self, one: AtWork<'a>, due: bool, network_comes: bool) -> Result<Look, Error> {
         let id = one.release.id();
-        let seen = Seen::of(self.tools, &id).await?;
+        let mut seen = Seen::of(self.tools, &id).await?;
+        if one.since.elapsed() < APPLY_TIME || runs_hook(&seen.workloads, &id) {
+            for workload in &mut seen.workloads {
+                workload.is_unchanged = self.is_unchanged(workload);
+            }
+        }
         let pending = pending(&seen.workloads, &id).join(", ");
         say(&id, one, &pending, due);
         let mut troubles = seen.troubles(self.tools, &id, self.before).await?;
@@ -137,7 +154,8 @@ impl<'a> Watcher<'a> {
         self.pending.borrow_mut().insert(id.clone(), pending);
         if one.release.chart_name() == FLUX {
             if let Some((object, state)) = stalled_instance(&self.tools.observe_flux().await?) {
-                let stalled = Trouble { object, stage: Stage::Refused, state, crashed: None };
+                let stalled =
+                    Trouble { object, stage: Stage::Refused, state, crashed: None, is_current: true };
                 return Ok(Look::InVain(told(self.tools, &id, stalled, &seen.events).await));
             }
             troubles.extend(seen.troubles_of_flux(self.before));
@@ -145,30 +163,43 @@ impl<'a> Watcher<'a> {
         let mut unsettled = None;
         let mut there = BTreeSet::new();
         for trouble in troubles {
-            let key = (id.clone(), key(&trouble));
+            let known = find(&trouble.state);
+            let ends = trouble.is_current
+                && (known.is_some_and(Known::lasts) || (self.fail_fast && seldom_mends(&trouble, known)));
+            let warned = (id.clone(), key(&trouble));
+            let key = (id.clone(), warned.1.clone(), trouble.is_current);
             there.insert(key.clone());
-            if self.warned.borrow().contains(&key) {
+            if self.warned.borrow().contains(&warned) && !ends {
                 continue;
             }
-            let since = *self.troubles.borrow_mut().entry(key.clone()).or_insert_with(Instant::now);
-            let known = find(&trouble.state);
+            let since = *self.troubles.borrow_mut().entry(key).or_insert_with(Instant::now);
             let worth_a_warning = since + grace(trouble.stage, known, network_comes);
             if Instant::now() < worth_a_warning {
                 unsettled = Some(sooner(unsettled, worth_a_warning));
                 continue;
             }
-            let ends = known.is_some_and(Known::lasts) || (self.fail_fast && seldom_mends(&trouble, known));
             let diagnosis = told(self.tools, &id, trouble, &seen.events).await;
             if ends {
                 return Ok(Look::InVain(diagnosis));
             }
             warn(&id, diagnosis);
-            self.warned.borrow_mut().insert(key);
+            self.warned.borrow_mut().insert(warned);
         }
         // What is over begins anew when it comes again.
         self.troubles.borrow_mut().retain(|key, _| key.0 != id || there.contains(key));
         Ok(unsettled.map_or(Look::Settled, Look::Unsettled))
     }
+
+    /// Whether a workload is as it was before the sync, or nobody knows how that was.
+    fn is_unchanged(&self, workload: &Workload) -> bool {
+        let before = |generations: &Generations| generations.get(&workload.uid) == Some(&workload.generation);
+        self.generations.is_none_or(before)
+    }
+}
+
+/// Whether helm waits for a hook of this release (`namespace/name`).
+fn runs_hook(workloads: &[Workload], release: &str) -> bool {
+    lacking(workloads, release).any(|workload| workload.annotations.contains_key("helm.sh/hook"))
 }
 
 fn sooner(one: Option<Instant>, other: Instant) -> Instant {
@@ -253,7 +284,7 @@ mod tests {
     use super::*;
 
     fn trouble(object: &str, stage: Stage, words: &str) -> Trouble {
-        Trouble { object: object.to_owned(), stage, state: words.to_owned(), crashed: None }
+        Trouble { object: object.to_owned(), stage, state: words.to_owned(), crashed: None, is_current: true }
     }
 
     #[test]

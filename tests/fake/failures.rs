@@ -393,9 +393,10 @@ fn what_no_waiting_mends_ends_the_run_at_once() {
         "involvedObject": {"kind": "Deployment", "namespace": "kube-system", "name": "cilium-operator"},
         "message": "Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)"});
     let listener = Listener::new();
-    let [workload, _] = waiting_pod(&json!({}));
-    let boot = Boot::new().objects([workload, refused]).rule(json!({"tool": "helmfile", "on_int": "end",
-        "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(), "stderr": started("kube-system", "cilium")}));
+    let [workload, ..] = waiting_pod(&json!({}));
+    let sync = ["*/01-apps.yaml", "sync"];
+    let boot = Boot::new().objects([refused]).object_after(&workload, &sync).rule(json!({"tool": "helmfile",
+        "on_int": "end", "args": sync, "connect": listener.address(), "stderr": started("kube-system", "cilium")}));
     let running = boot.start();
     assert_eq!(listener.accept().rest(), ["INT"]);
     let ran = running.wait();
@@ -412,7 +413,7 @@ fn what_was_refused_before_does_not_end_the_run() {
         "involvedObject": {"kind": "Deployment", "namespace": "kube-system", "name": "cilium-operator"},
         "message": "Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)"});
     let listener = Listener::new();
-    let [workload, _] = waiting_pod(&json!({}));
+    let [workload, ..] = waiting_pod(&json!({}));
     let events = "/api/v1/namespaces/kube-system/events?fieldSelector=type%3DWarning";
     let sync = Listener::new();
     let boot = Boot::new().objects([workload, refused]).rules([

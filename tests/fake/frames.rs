@@ -34,7 +34,9 @@ fn still(frame: &str, columns: usize) -> String {
 fn at_work(listener: &Listener, pod: &Value) -> Boot {
     let sync = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(),
         "on_int": "end", "stderr": started("kube-system", "cilium")});
-    Boot::new().rule(sync).objects(waiting_pod(pod)).env("TERM", "xterm").env("NO_COLOR", "1")
+    let boot = Boot::new().rule(sync).env("TERM", "xterm").env("NO_COLOR", "1");
+    let objects = waiting_pod(pod);
+    objects.iter().fold(boot, |boot, object| boot.object_after(object, &["*/01-apps.yaml", "sync"]))
 }
 
 fn no_image() -> Value {

@@ -7,6 +7,7 @@ use super::boot::Boot;
 use super::scenario;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the log and the calls are shown in full")]
 fn a_first_run() {
     let boot = Boot::new();
     let ran = boot.run();
@@ -75,8 +76,16 @@ fn a_first_run() {
     ! kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
     ! kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f - < pipe
       api GET /api/v1/events?fieldSelector=type%3DWarning < null
+      api GET /apis/apps/v1/daemonsets < null
+      api GET /apis/apps/v1/deployments < null
+      api GET /apis/apps/v1/statefulsets < null
+      api GET /apis/batch/v1/jobs < null
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
       api GET /api/v1/events?fieldSelector=type%3DWarning < null
+      api GET /apis/apps/v1/daemonsets < null
+      api GET /apis/apps/v1/deployments < null
+      api GET /apis/apps/v1/statefulsets < null
+      api GET /apis/batch/v1/jobs < null
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
       api GET /api/v1/secrets?labelSelector=owner%3Dhelm < null
       api GET /apis < null
@@ -181,8 +190,16 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
       sops decrypt [TMP]/root/bootstrap/github.sops.yaml < null
     ! api POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases < pipe
       api GET /api/v1/events?fieldSelector=type%3DWarning < null
+      api GET /apis/apps/v1/daemonsets < null
+      api GET /apis/apps/v1/deployments < null
+      api GET /apis/apps/v1/statefulsets < null
+      api GET /apis/batch/v1/jobs < null
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/00-crds.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
       api GET /api/v1/events?fieldSelector=type%3DWarning < null
+      api GET /apis/apps/v1/daemonsets < null
+      api GET /apis/apps/v1/deployments < null
+      api GET /apis/apps/v1/statefulsets < null
+      api GET /apis/batch/v1/jobs < null
     ! helmfile --file [TMP]/root/bootstrap/helmfile.d/01-apps.yaml --helm-binary [TMP]/bin/helm --kube-context default --kubeconfig [TMP]/kubeconfig sync --hide-notes --timeout 900 < null
       api GET /api/v1/secrets?labelSelector=owner%3Dhelm < null
       api GET /apis < null

@@ -11,6 +11,7 @@
 mod answers;
 mod boot;
 mod checks;
+mod fail_fast;
 mod failures;
 mod frames;
 mod good;

@@ -121,15 +121,33 @@ pub(crate) fn root() -> Value {
     resource("Kustomization", "flux-system", &json!({}), &ready())
 }
 
-/// What stands when a release waits in vain: a Deployment of it, and its pod in some state.
-pub(crate) fn waiting_pod(status: &Value) -> [Value; 2] {
-    let notes =
-        json!({"meta.helm.sh/release-name": "cilium", "meta.helm.sh/release-namespace": "kube-system"});
+/// What stands when a release waits in vain: a Deployment of it, its pod in some state, and its `ReplicaSet`.
+pub(crate) fn waiting_pod(status: &Value) -> [Value; 3] {
+    let [replica_set, pod] = revision(1, "6f5d4c", status);
+    [deployment(1), pod, replica_set]
+}
+
+/// The Deployment of cilium whose spec was changed so often that this is its revision.
+pub(crate) fn deployment(revision: u64) -> Value {
+    let notes = json!({"meta.helm.sh/release-name": "cilium", "meta.helm.sh/release-namespace": "kube-system",
+        "deployment.kubernetes.io/revision": revision.to_string()});
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1}, "status": {"observedGeneration": revision},
+        "metadata": {"name": "cilium-operator", "namespace": "kube-system", "uid": "operator", "generation": revision,
+            "annotations": notes}})
+}
+
+/// The `ReplicaSet` of a revision of that Deployment, and its pod in some state.
+pub(crate) fn revision(revision: u64, hash: &str, status: &Value) -> [Value; 2] {
     let namespace = "kube-system";
+    let set = format!("cilium-operator-{hash}");
+    let labels = json!({"pod-template-hash": hash});
+    let owner =
+        |kind: &str, name: &str| json!([{"kind": kind, "name": name, "uid": "operator", "controller": true}]);
     [
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1}, "status": {},
-            "metadata": {"name": "cilium-operator", "namespace": namespace, "annotations": notes}}),
-        json!({"apiVersion": "v1", "kind": "Pod", "status": status,
-            "metadata": {"name": "cilium-operator-6f5d4c-x2x4z", "namespace": namespace}}),
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": set, "namespace": namespace,
+            "labels": labels, "annotations": {"deployment.kubernetes.io/revision": revision.to_string()},
+            "ownerReferences": owner("Deployment", "cilium-operator")}}),
+        json!({"apiVersion": "v1", "kind": "Pod", "status": status, "metadata": {"name": format!("{set}-x2x4z"),
+            "namespace": namespace, "labels": labels, "ownerReferences": owner("ReplicaSet", &set)}}),
     ]
 }

@@ -1,0 +1,184 @@
+//! Which pods are of the revision that a workload rolls out now. The others are being replaced, or are left as they are.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use serde::Deserialize;
+
+use super::inventory::Partial;
+use super::pods::Pod;
+use super::workloads::Workload;
+use crate::error::Error;
+use crate::tools::Toolbox;
+use crate::tools::api::{Call, List, METADATA, segment};
+
+/// What the deployment controller counts, on the Deployment and on each of its `ReplicaSets`
+/// (`pkg/controller/deployment/util` of Kubernetes 1.36).
+const REVISION: &str = "deployment.kubernetes.io/revision";
+
+/// The template's count on a DaemonSet (`k8s.io/api/apps/v1`). The API server writes it together with the template.
+pub(super) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// What tells the `ReplicaSets` of a Deployment apart, on them and on their pods.
+const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// The revision that a pod is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revision {
+    /// The one that is rolled out.
+    Current,
+    /// Another one.
+    Old,
+    /// It cannot be known.
+    Unknown,
+}
+
+impl Workload {
+    /// The revision that one of its pods is of. Pods of a Job are of the only revision that it has.
+    #[must_use]
+    pub fn revision_of(&self, pod: &Pod) -> Revision {
+        let label = match self.kind.as_str() {
+            _ if self.is_unchanged => return Revision::Unknown,
+            "Deployment" => TEMPLATE_HASH,
+            "DaemonSet" => "pod-template-generation",
+            "StatefulSet" => "controller-revision-hash",
+            _ => return Revision::Current,
+        };
+        match (&self.revision, pod.labels.get(label)) {
+            (Some(current), Some(own)) if current == own => Revision::Current,
+            (Some(_), Some(_)) => Revision::Old,
+            _ => Revision::Unknown,
+        }
+    }
+}
+
+/// A `ReplicaSet`, without what is in it.
+#[derive(Deserialize)]
+pub(super) struct ReplicaSet {
+    metadata: Metadata,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata {
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    owner_references: Vec<Owner>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Owner {
+    uid: String,
+    controller: bool,
+}
+
+/// The hash that pods of a Deployment's newest `ReplicaSet` have. It is unknown until the controller has read the newest
+/// template: the Deployment's count is that of the template before.
+pub(super) fn newest(deployment: &Workload, sets: &[ReplicaSet]) -> Option<String> {
+    let revision = deployment.annotations.get(REVISION).filter(|_| deployment.is_observed)?;
+    let is_newest = |set: &&ReplicaSet| {
+        let is_owner = |owner: &Owner| owner.controller && owner.uid == deployment.uid;
+        set.metadata.owner_references.iter().any(is_owner)
+            && set.metadata.annotations.get(REVISION) == Some(revision)
+    };
+    sets.iter().find(is_newest)?.metadata.labels.get(TEMPLATE_HASH).cloned()
+}
+
+/// How often the spec of each workload was changed, by the UID of the workload.
+pub type Generations = BTreeMap<String, i64>;
+
+/// Where workloads are.
+const LISTS: [&str; 4] = [
+    "/apis/apps/v1/daemonsets",
+    "/apis/apps/v1/deployments",
+    "/apis/apps/v1/statefulsets",
+    "/apis/batch/v1/jobs",
+];
+
+impl Toolbox {
+    /// The generations of all workloads: what has the same one later was not changed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The API server does not answer, or forbids to read them.
+    pub async fn observe_generations(&self) -> Result<Generations, Error> {
+        let lists = LISTS.map(async |path| {
+            let list: Option<List<Partial>> = self.api_read(Call::get(path).accept(METADATA)).await?;
+            Ok::<_, Error>(list.map(|list| list.items).unwrap_or_default())
+        });
+        let lists: Result<Vec<_>, Error> = join_all(lists).await.into_iter().collect();
+        let metas = lists?.into_iter().flatten().map(|object| object.metadata);
+        Ok(metas.map(|meta| (meta.uid, meta.generation)).collect())
+    }
+
+    /// The `ReplicaSets` of a namespace.
+    pub(super) async fn observe_replica_sets(&self, namespace: &str) -> Result<Vec<ReplicaSet>, Error> {
+        let path = format!("/apis/apps/v1/namespaces/{}/replicasets", segment(namespace));
+        let list: Option<List<ReplicaSet>> = self.api_read(Call::get(&path).accept(METADATA)).await?;
+        Ok(list.map(|list| list.items).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(label: &str, value: &str) -> Pod {
+        Pod { labels: [(label.to_owned(), value.to_owned())].into(), ..Pod::default() }
+    }
+
+    #[test]
+    fn pods_of_the_newest_revision_are_current() {
+        for (kind, label) in [
+            ("Deployment", TEMPLATE_HASH),
+            ("DaemonSet", "pod-template-generation"),
+            ("StatefulSet", "controller-revision-hash"),
+        ] {
+            let workload =
+                Workload { kind: kind.to_owned(), revision: Some("2".to_owned()), ..Workload::default() };
+            assert_eq!(workload.revision_of(&pod(label, "2")), Revision::Current, "{kind}");
+            assert_eq!(workload.revision_of(&pod(label, "1")), Revision::Old, "{kind}");
+            assert_eq!(workload.revision_of(&pod("other", "2")), Revision::Unknown, "{kind}");
+            let unknown = Workload { revision: None, ..workload.clone() };
+            assert_eq!(unknown.revision_of(&pod(label, "2")), Revision::Unknown, "{kind}");
+            let unchanged = Workload { is_unchanged: true, ..workload };
+            assert_eq!(unchanged.revision_of(&pod(label, "2")), Revision::Unknown, "{kind}");
+        }
+        let job = Workload { kind: "Job".to_owned(), ..Workload::default() };
+        assert_eq!(job.revision_of(&Pod::default()), Revision::Current);
+    }
+
+    #[test]
+    fn the_newest_replica_set_is_that_of_the_deployment_s_own_count() {
+        let set = |owner: &str, revision: &str, hash: &str| {
+            let metadata = json!({"name": "x", "labels": {TEMPLATE_HASH: hash}, "annotations": {REVISION: revision},
+                "ownerReferences": [{"kind": "Deployment", "name": "d", "uid": owner, "controller": true}]});
+            serde_json::from_value::<ReplicaSet>(json!({"metadata": metadata})).unwrap()
+        };
+        let sets = [set("u", "2", "old"), set("other", "3", "strange"), set("u", "3", "new")];
+        let deployment = Workload {
+            kind: "Deployment".to_owned(),
+            uid: "u".to_owned(),
+            annotations: [(REVISION.to_owned(), "3".to_owned())].into(),
+            is_observed: true,
+            ..Workload::default()
+        };
+        assert_eq!(newest(&deployment, &sets).as_deref(), Some("new"));
+        assert_eq!(newest(&Workload { is_observed: false, ..deployment.clone() }, &sets), None);
+        assert_eq!(newest(&Workload { annotations: [].into(), ..deployment.clone() }, &sets), None);
+        assert_eq!(newest(&deployment, &sets[..2]), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(odd in crate::observed::odd::odd(r#"{"metadata":{"labels":{"pod-template-hash":"a"},
+            "annotations":{"deployment.kubernetes.io/revision":"1"},"ownerReferences":[{"uid":"u","controller":true}]}}"#)) {
+            if let Ok(set) = serde_json::from_value::<ReplicaSet>(odd) {
+                _ = newest(&Workload { is_observed: true, ..Workload::default() }, &[set]);
+            }
+        }
+    }
+}

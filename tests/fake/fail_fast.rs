@@ -1,0 +1,80 @@
+//! Which pods end a run with `--fail-fast`: those of the revision that is rolled out.
+
+use serde_json::{Value, json};
+
+use super::boot::{Boot, Ran};
+use super::listener::Listener;
+use super::scenario::{deployment, revision, started};
+
+const SYNC: [&str; 2] = ["*/01-apps.yaml", "sync"];
+
+const PODS: &str = "/api/v1/namespaces/kube-system/pods";
+
+fn no_image() -> Value {
+    json!({"phase": "Pending", "containerStatuses": [{"name": "operator", "state": {"waiting":
+        {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"quay.io/x:1\": ErrImagePull: not found"}}}]})
+}
+
+/// A Deployment whose image cannot be pulled, before the run.
+fn failed_before() -> Boot {
+    Boot::new().args(&["--fail-fast"]).objects([deployment(1)]).objects(revision(1, "6f5d4c", &no_image()))
+}
+
+/// What was made after the sync began.
+fn applied(boot: Boot, objects: &[Value]) -> Boot {
+    objects.iter().fold(boot, |boot, object| boot.object_after(object, &SYNC))
+}
+
+/// Runs a sync that lasts until its pods were read twice.
+fn run(boot: Boot) -> Ran {
+    let (sync, read) = (Listener::new(), Listener::new());
+    let boot = boot.rules([
+        json!({"tool": "api", "args": [PODS], "times": 1}),
+        json!({"tool": "api", "args": [PODS], "times": 1, "connect": read.address()}),
+        json!({"tool": "helmfile", "on_int": "end", "args": SYNC, "connect": sync.address(),
+            "stderr": started("kube-system", "cilium")}),
+    ]);
+    let running = boot.start();
+    let helmfile = sync.accept();
+    read.accept().go();
+    helmfile.go();
+    running.wait()
+}
+
+#[test]
+fn a_pod_of_the_revision_before_does_not_end_the_run() {
+    let new = revision(2, "7a6b5c", &json!({"phase": "Pending"}));
+    let ran = run(applied(failed_before(), &[&[deployment(2)], &new[..]].concat()));
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert!(!ran.stdout.contains("Release is held up"), "it is being replaced: {}", ran.stdout);
+}
+
+#[test]
+fn what_helm_has_not_changed_yet_does_not_end_the_run() {
+    let ran = run(failed_before());
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    let warned = ran.stdout.lines().filter(|line| line.contains("Release is held up"));
+    assert_eq!(warned.count(), 1, "{}", ran.stdout);
+}
+
+#[test]
+fn a_pod_of_an_unknown_revision_does_not_end_the_run() {
+    let [_, pod] = revision(2, "7a6b5c", &no_image());
+    let ran = run(applied(failed_before(), &[deployment(2), pod]));
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("Release is held up"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_pod_of_the_new_revision_ends_the_run() {
+    let listener = Listener::new();
+    let objects = [&[deployment(2)], &revision(2, "7a6b5c", &no_image())[..]].concat();
+    let boot = applied(failed_before(), &objects)
+        .rule(json!({"tool": "helmfile", "on_int": "end", "args": SYNC,
+        "connect": listener.address(), "stderr": started("kube-system", "cilium")}));
+    let running = boot.start();
+    assert_eq!(listener.accept().rest(), ["INT"]);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 5);
+    assert!(ran.stderr.contains("Pod kube-system/cilium-operator-7a6b5c-x2x4z"), "{}", ran.stderr);
+}
