@@ -1,12 +1,13 @@
 //! How the objects of installed releases stand: whether all are there, with the fields that helm set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::flux::{HELM, KUSTOMIZE, made_by};
+use super::helm::Record;
 use super::inventory::{Inventory, Meta, Partial, Which};
 use super::kinds::Kinds;
 use super::{Known, Live};
@@ -23,7 +24,7 @@ use crate::tools::api::{Call, METADATA_OF_ONE, WHOLE, segment};
 /// How the objects of a release stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Those that are not there.
+    /// Those that are not there, but for Jobs that are deleted when they have finished.
     pub missing: Vec<String>,
     /// Fields that somebody changed.
     pub drift: Vec<Drift>,
@@ -73,6 +74,14 @@ pub fn stamp(meta: &Meta) -> String {
 /// So many hexadecimal digits of a hash tell one write from the next.
 const STAMP: usize = 8;
 
+/// Stands where the stamp of an object would, which is not there. No hash looks like it.
+const NO_STAMP: &str = "--------";
+
+/// Whether the cluster deletes this Job after it has finished (`spec.ttlSecondsAfterFinished` of `k8s.io/api/batch/v1`).
+fn is_deleted_when_finished(job: &Value) -> bool {
+    job.pointer("/spec/ttlSecondsAfterFinished").is_some_and(Value::is_u64)
+}
+
 /// Who manages an object of this release, by the labels that Flux gives it.
 #[must_use]
 pub fn flux_owner(meta: &Meta) -> Option<String> {
@@ -106,7 +115,7 @@ impl Toolbox {
                 Err(reason) => return Ok((release.clone(), Err(reason.clone()))),
             };
             let noted = live.notes.synced(release, record.stored.revision);
-            let (mut standing, doubtful) = self.standing(kinds, &inventory, objects, noted).await?;
+            let (mut standing, doubtful) = self.standing(kinds, &inventory, record, objects, noted).await?;
             // What Flux manages may differ from helm's record as it likes.
             if drift && standing.owner.is_none() && standing.missing.is_empty() {
                 let manifests = match record.whole(&doubtful) {
@@ -132,6 +141,7 @@ impl Toolbox {
         &self,
         kinds: &Kinds,
         inventory: &Inventory,
+        record: &Record,
         objects: &[ObjectId],
         noted: Option<&Synced>,
     ) -> Result<(Standing, Vec<usize>), Error> {
@@ -142,11 +152,23 @@ impl Toolbox {
         });
         let metas: Result<Vec<_>, Error> = join_all(metas).await.into_iter().collect();
         let metas = metas?;
+        let is_gone_job = |place: &usize| {
+            let id = &objects[*place];
+            metas[*place].is_none() && id.kind == "Job" && id.group() == "batch"
+        };
+        let jobs: Vec<_> = (0..objects.len()).filter(is_gone_job).collect();
+        // Where the manifest cannot be read, they are missing.
+        let manifests = record.whole(&jobs).unwrap_or_default();
+        let deleted = jobs.iter().zip(&manifests).filter(|(_, job)| is_deleted_when_finished(job));
+        let deleted: BTreeSet<_> = deleted.map(|(place, _)| *place).collect();
         let mut standing = Standing::default();
         let mut doubtful = Vec::new();
         for (index, (id, meta)) in objects.iter().zip(&metas).enumerate() {
             let Some(meta) = meta else {
-                standing.missing.push(id.words());
+                if !deleted.contains(&index) {
+                    standing.missing.push(id.words());
+                }
+                standing.stamps.push_str(NO_STAMP);
                 continue;
             };
             standing.owner = standing.owner.or_else(|| flux_owner(meta));
@@ -246,6 +268,15 @@ mod tests {
         assert_ne!(stamp(&meta(0, "7", "a")), stamp(&meta(0, "8", "a")));
         // What one build notes, the next one reads.
         assert_eq!(stamp(&meta(1, "7", "a")), "54f1d698");
+    }
+
+    #[test]
+    fn a_job_may_be_deleted_when_it_has_finished() {
+        let job = |ttl: Value| serde_json::json!({"kind": "Job", "spec": {"ttlSecondsAfterFinished": ttl}});
+        assert!(is_deleted_when_finished(&job(0.into())) && is_deleted_when_finished(&job(60.into())));
+        assert!(!is_deleted_when_finished(&job(Value::Null)) && !is_deleted_when_finished(&Value::Null));
+        assert_eq!(NO_STAMP.len(), STAMP);
+        assert_ne!(stamp(&meta(1, "7", "a")), NO_STAMP);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod failures;
 mod frames;
 mod good;
 mod hostile;
+mod jobs;
 mod listener;
 mod lock;
 mod log;

@@ -13,6 +13,7 @@ mod faults;
 mod figures;
 mod first_run;
 mod guard;
+mod jobs;
 mod kills;
 mod manifests;
 mod refusals;
