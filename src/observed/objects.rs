@@ -11,6 +11,7 @@ use crate::desired::objects::{Object, ObjectId, identities};
 use crate::error::Error;
 use crate::fingerprint::{Fingerprint, HashKey};
 use crate::tools::Toolbox;
+use crate::tools::api::Call;
 use crate::tools::kubectl::FIELD_MANAGER;
 
 /// Where client-side apply keeps a second copy of what it applied, of a Secret too.
@@ -86,7 +87,7 @@ impl Toolbox {
         let asked = objects.filter_map(|id| {
             let resource = kinds.of(&id.kind, id.group())?;
             let path = resource.object(id.namespace.as_deref(), &id.name);
-            Some(async move { Ok::<_, Error>((id.clone(), self.api_get(&path).await?)) })
+            Some(async move { Ok::<_, Error>((id.clone(), self.api_read(Call::get(&path).listed()).await?)) })
         });
         let found: Result<Vec<(_, Option<Value>)>, _> = join_all(asked).await.into_iter().collect();
         Ok(found?.into_iter().filter_map(|(id, object)| Some((id, object?))).collect())

@@ -18,6 +18,7 @@ mod kills;
 mod manifests;
 mod refusals;
 mod repositories;
+mod restart;
 mod second_run;
 mod secret_values;
 mod seed;
