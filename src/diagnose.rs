@@ -6,6 +6,7 @@ mod kustomize;
 pub mod look;
 pub mod pods;
 pub mod release;
+mod starting;
 mod table;
 pub mod taints;
 pub mod webhooks;

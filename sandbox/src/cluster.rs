@@ -19,6 +19,7 @@ use crate::kube::Client;
 use crate::nodes::{CILIUM_NODE_ARGS, Nodes};
 use crate::process::{Watchdog, run};
 use crate::registry::Registry;
+use crate::restart::Restart;
 use crate::stages::{Hold, Stages};
 use crate::tools::Tools;
 
@@ -242,7 +243,20 @@ impl Sandbox {
 
     /// Starts the API server again, under its old address, and waits until it is ready.
     pub fn api_start(&self) -> Result<()> {
-        self.plane().as_mut().context("the sandbox has ended")?.start_api_server()
+        self.plane().as_mut().context("the sandbox has ended")?.start_api_server(false)
+    }
+
+    /// Restarts the API server as k3s restarts, and waits until it is ready.
+    pub fn api_restart(&self, restart: Restart) -> Result<()> {
+        self.api_stop();
+        let (port, folder) = {
+            let plane = self.plane();
+            let plane = plane.as_ref().context("the sandbox has ended")?;
+            (plane.port(), plane.folder().to_owned())
+        };
+        // Answers until the API server listens.
+        let _front = restart.play(port, &folder)?;
+        self.plane().as_mut().context("the sandbox has ended")?.start_api_server(true)
     }
 
     /// The audit log's end now: everything answered before this call lies before it.

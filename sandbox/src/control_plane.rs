@@ -82,7 +82,7 @@ impl ControlPlane {
         };
         plane.write_files()?;
         plane.etcd = Some(plane.start_etcd()?);
-        plane.start_api_server()?;
+        plane.start_api_server(false)?;
         let client = plane.client("sandbox")?;
         for kind in ["stages", "clusterlogs"] {
             let crd = tools.kwok_stage(&format!("kwok.x-k8s.io_{kind}.yaml"))?;
@@ -119,6 +119,16 @@ impl ControlPlane {
         self.kubelet_port
     }
 
+    /// The API server's port at 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The folder of its files.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The audit log's path.
     pub(crate) fn audit_log(&self) -> PathBuf {
         self.folder.join("logs/audit.log")
@@ -150,11 +160,12 @@ impl ControlPlane {
 
     /// Starts the API server on the port it had, and anew what is one process with it in k3s: left alone, the controllers
     /// would stay away for up to another minute.
-    pub(crate) fn start_api_server(&mut self) -> Result<()> {
+    /// With `shares_port`, somebody else may listen there until it does.
+    pub(crate) fn start_api_server(&mut self, shares_port: bool) -> Result<()> {
         let first = self.api_server.is_none() && self.kwok.is_none();
         let mut tries = 0;
         let client = loop {
-            let mut service = self.spawn_api_server()?;
+            let mut service = self.spawn_api_server(shares_port)?;
             let client = self.client("sandbox")?;
             let ready = wait_for("the API server", START_LIMIT, || {
                 service.check()?;
@@ -238,13 +249,14 @@ impl ControlPlane {
         )
     }
 
-    fn spawn_api_server(&self) -> Result<Service> {
+    fn spawn_api_server(&self, shares_port: bool) -> Result<Service> {
         self.service(
             "kube-apiserver",
             self.program("kube-apiserver")
                 .arg(format!("--etcd-servers={ETCD}"))
                 .arg("--bind-address=127.0.0.1")
                 .arg(format!("--secure-port={}", self.port))
+                .arg(format!("--permit-port-sharing={shares_port}"))
                 // The endpoint of the Service `kubernetes` cannot be a loopback address; this one is for documentation.
                 .arg("--advertise-address=192.0.2.10")
                 .arg(format!("--service-cluster-ip-range={SERVICE_CIDR}"))

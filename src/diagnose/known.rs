@@ -1,6 +1,7 @@
 //! Known failures, told by the words that helm, the API server or a kubelet has for them.
 
 use super::kustomize::KUSTOMIZE;
+use super::starting::{SERVICE_ACCOUNT, STARTING};
 use super::table::TABLE;
 
 /// A known failure.
@@ -57,7 +58,7 @@ pub fn find(words: &str) -> Option<&'static Known> {
 
 /// All known failures, special ones before general ones.
 fn table() -> impl Iterator<Item = &'static Known> {
-    KUSTOMIZE.iter().chain(TABLE)
+    KUSTOMIZE.iter().chain(STARTING).chain(TABLE)
 }
 
 /// The same words without paths of the API server's: `/v2/` of a registry stands in some of them.
@@ -73,8 +74,18 @@ fn without_api_paths(words: &str) -> String {
 }
 
 /// Failures that may be over by themselves in seconds, so that trying again helps.
-const PASSING: [&str; 8] =
-    ["rate-limit", "registry-down", "registry-gone", "api-gone", "api-busy", "etcd", "webhook", "raced"];
+const PASSING: [&str; 10] = [
+    "rate-limit",
+    "registry-down",
+    "registry-gone",
+    "api-gone",
+    "api-busy",
+    "api-starting",
+    "etcd",
+    "webhook",
+    "raced",
+    SERVICE_ACCOUNT,
+];
 
 /// Failures that no waiting mends: the cluster refuses what the chart makes.
 const LASTING: [&str; 2] = ["pod-security", "refused"];
@@ -267,6 +278,12 @@ mod tests {
             "pod-security",
             "pods \"cilium-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)",
         ),
+        (
+            "service-account",
+            "FailedCreate: Error creating: pods \"cilium-x\" is forbidden: error looking up service account kube-system/default: serviceaccount \"default\" not found",
+        ),
+        ("api-starting", "Error from server (ServiceUnavailable): apiserver not ready"),
+        ("api-starting", "Error from server (TooManyRequests): storage is (re)initializing"),
         (
             "terminating",
             "configmaps \"x\" is forbidden: unable to create new content in namespace media because it is being terminated",
@@ -462,6 +479,7 @@ mod tests {
         let ids: BTreeSet<_> = table().map(|known| known.id).collect();
         assert!(PASSING.iter().chain(&LASTING).all(|id| ids.contains(id)));
         let passes = |words| find(words).is_some_and(Known::passes);
+        assert!(!passes("error looking up service account n/own: serviceaccount \"own\" not found"));
         assert!(passes("response status code 503: Service Unavailable"));
         assert!(!passes("conflict with \"kubectl\" using apps/v1: .spec.replicas") && !passes("exit code 1"));
     }

@@ -49,7 +49,9 @@ pub(super) async fn ask(
         return Ok(Api { live: None, problems: Vec::new(), now: SystemTime::now() });
     }
     let mut problems = Findings::default();
-    let leases = match tools.observe_leases().await {
+    // Before it is ready, it may not list all kinds.
+    let (leases, ready) = tokio::join!(tools.observe_leases(), tools.await_ready());
+    let leases = match leases {
         Ok(leases) => leases,
         // The others would not be answered either, and take time for that.
         Err(error) => {
@@ -57,6 +59,7 @@ pub(super) async fn ask(
             return Ok(Api { live: None, problems: problems.0, now: SystemTime::now() });
         }
     };
+    _ = known(ready)?;
     let (version, cluster, kinds, releases) = tokio::join!(
         tools.server_version(),
         tools.observe_cluster(),

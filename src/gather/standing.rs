@@ -96,6 +96,12 @@ struct Seen {
 
 /// Asks the cluster; `leases` are part of it where somebody asked for them.
 async fn look(tools: &Toolbox, leases: Option<Result<Vec<Lease>, Error>>) -> Result<Seen, Error> {
+    let mut problems = Findings::default();
+    // Before it is ready, it may not list all kinds.
+    if let Err(error) = tools.await_ready().await {
+        cluster::answer(tools, Err(error), Ok(Cluster::default()), &mut problems)?;
+        return Err(Error::Preflight(problems.0));
+    }
     let (version, answer, kinds, releases) = tokio::join!(
         tools.server_version(),
         tools.observe_cluster(),
@@ -106,7 +112,6 @@ async fn look(tools: &Toolbox, leases: Option<Result<Vec<Lease>, Error>>) -> Res
         (Ok(leases), Ok(cluster)) => Ok(Cluster { leases: leases.unwrap_or_default(), ..cluster }),
         (Err(error), _) | (_, Err(error)) => Err(error),
     };
-    let mut problems = Findings::default();
     let Some((version, cluster)) = cluster::answer(tools, version, answer, &mut problems)? else {
         return Err(Error::Preflight(problems.0));
     };

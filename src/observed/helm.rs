@@ -111,7 +111,7 @@ impl Toolbox {
     /// When the API server does not answer.
     pub async fn observe_releases(&self) -> Result<Vec<Stored>, Error> {
         let path = format!("{RECORDS}{}", segment("owner=helm"));
-        let list: Option<List<Partial>> = self.api_read(Call::get(&path).accept(METADATA)).await?;
+        let list: Option<List<Partial>> = self.api_read(Call::get(&path).accept(METADATA).listed()).await?;
         Ok(newest(list.into_iter().flat_map(|list| list.items).map(|record| record.metadata)))
     }
 
@@ -135,7 +135,9 @@ impl Toolbox {
         };
         let selector = format!("owner=helm,{old}name in ({})", names.join(","));
         let path = format!("{RECORDS}{}", segment(&selector));
-        let Some(answer) = self.ask(Call::get(&path)).await?.found()? else { return Ok(BTreeMap::new()) };
+        let Some(answer) = self.ask(Call::get(&path).listed()).await?.found()? else {
+            return Ok(BTreeMap::new());
+        };
         let list: List<Secret<'_>> = parse(path, &answer)?;
         let mut records = BTreeMap::new();
         for secret in list.items {

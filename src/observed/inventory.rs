@@ -129,7 +129,7 @@ impl Toolbox {
             path.push_str("?labelSelector=");
             path.push_str(&segment(&format!("{MANAGED_BY}=Helm")));
         }
-        let list: Option<List<Partial>> = self.api_read(Call::get(&path).accept(METADATA)).await?;
+        let list: Option<List<Partial>> = self.api_read(Call::get(&path).accept(METADATA).listed()).await?;
         Ok(list.into_iter().flat_map(|list| list.items).map(|object| object.metadata).collect())
     }
 }

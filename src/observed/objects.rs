@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::fingerprint::{Fingerprint, HashKey};
 use crate::manifests::diff::fields;
 use crate::tools::Toolbox;
+use crate::tools::api::Call;
 use crate::tools::kubectl::FIELD_MANAGER;
 
 /// Where client-side apply keeps a second copy of what it applied, of a Secret too.
@@ -88,7 +89,7 @@ impl Toolbox {
         let Some(resource) = kinds.of(&id.kind, id.group()) else { return Ok(None) };
         // In the version of the manifest: another one may have other fields.
         let path = resource.object_in(id.version(), id.namespace.as_deref(), &id.name);
-        let Some(live) = self.api_get::<Value>(&path).await? else { return Ok(None) };
+        let Some(live) = self.api_read::<Value>(Call::get(&path).listed()).await? else { return Ok(None) };
         let mut found = LiveObject::new(&live, key);
         if !id.is_core() {
             let manifest: Value = serde_json::from_str(object.manifest.expose_secret()).unwrap_or_default();

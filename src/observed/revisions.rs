@@ -104,7 +104,8 @@ impl Toolbox {
     /// The API server does not answer, or forbids to read them.
     pub async fn observe_generations(&self) -> Result<Generations, Error> {
         let lists = LISTS.map(async |path| {
-            let list: Option<List<Partial>> = self.api_read(Call::get(path).accept(METADATA)).await?;
+            let list: Option<List<Partial>> =
+                self.api_read(Call::get(path).accept(METADATA).listed()).await?;
             Ok::<_, Error>(list.map(|list| list.items).unwrap_or_default())
         });
         let lists: Result<Vec<_>, Error> = join_all(lists).await.into_iter().collect();
@@ -115,7 +116,8 @@ impl Toolbox {
     /// The `ReplicaSets` of a namespace.
     pub(super) async fn observe_replica_sets(&self, namespace: &str) -> Result<Vec<ReplicaSet>, Error> {
         let path = format!("/apis/apps/v1/namespaces/{}/replicasets", segment(namespace));
-        let list: Option<List<ReplicaSet>> = self.api_read(Call::get(&path).accept(METADATA)).await?;
+        let list: Option<List<ReplicaSet>> =
+            self.api_read(Call::get(&path).accept(METADATA).listed()).await?;
         Ok(list.map(|list| list.items).unwrap_or_default())
     }
 }

@@ -185,7 +185,7 @@ impl Toolbox {
     async fn metadata(&self, kinds: &Kinds, id: &ObjectId) -> Result<Option<Meta>, Error> {
         let Some(resource) = kinds.of(&id.kind, id.group()) else { return Ok(None) };
         let path = resource.object(id.namespace.as_deref(), &id.name);
-        let found: Option<Partial> = self.api_read(Call::get(&path).accept(METADATA_OF_ONE)).await?;
+        let found: Option<Partial> = self.api_read(Call::get(&path).accept(METADATA_OF_ONE).listed()).await?;
         Ok(found.map(|found| found.metadata))
     }
 

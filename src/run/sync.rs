@@ -22,7 +22,6 @@ use crate::recovery::host;
 use crate::report::ReleaseReport;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
-use crate::tools::api::Call;
 
 /// How often releases are synced in one run at most when helm left one of them locked.
 const ROUNDS: u32 = 3;
@@ -236,8 +235,7 @@ impl Sync<'_> {
             .after(stop, "Failed to sync Helm releases, trying again", &release, &failure.reason)
             .await?;
         if passes {
-            // One that has just begun again says no for a while, and takes requests.
-            self.tools.ask(Call::get("/readyz")).await?;
+            self.tools.await_ready().await?;
         }
         Ok(passes)
     }

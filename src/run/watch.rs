@@ -232,6 +232,8 @@ fn grace(stage: Stage, known: Option<&Known>, network_comes: bool) -> Duration {
     Duration::from_secs(match stage {
         _ if waits_for_network(known) && network_comes => 60,
         _ if waits_for_network(known) => 3,
+        // It comes some seconds after its namespace.
+        _ if known == "service-account" => 20,
         // Programs take their time to get ready, and warn of it meanwhile; so do those that make volumes.
         _ if known == "readiness" || known == "volume" => 20,
         Stage::Unstarted => 0,
@@ -246,10 +248,11 @@ fn waits_for_network(known: &str) -> bool {
     ["node-not-ready", "node-down", "cni"].contains(&known)
 }
 
-/// Whether a trouble often stays: what `--fail-fast` ends. A container that has ended once is started again.
+/// Whether a trouble often stays: what `--fail-fast` ends. A container that has ended once is started again, and the
+/// `ServiceAccount` of a new namespace comes later.
 fn seldom_mends(trouble: &Trouble, known: Option<&Known>) -> bool {
     matches!(trouble.stage, Stage::Unplaced | Stage::Unstarted | Stage::Refused)
-        && !known.is_some_and(|known| waits_for_network(known.id))
+        && !known.is_some_and(|known| waits_for_network(known.id) || known.id == "service-account")
 }
 
 fn warn(release: &str, diagnosis: Diagnosis) {
@@ -313,5 +316,9 @@ mod tests {
             |state| super::seldom_mends(&trouble("Pod n/a-b", Stage::Unplaced, state), find(state));
         assert!(!seldom_mends(no_node));
         assert!(seldom_mends("1 Insufficient cpu."));
+        let no_account = "FailedCreate: Error creating: pods \"a\" is forbidden: error looking up service account n/default: \
+                          serviceaccount \"default\" not found";
+        assert!(!seldom_mends(no_account));
+        assert!(wait(Stage::Refused, no_account) > 10);
     }
 }

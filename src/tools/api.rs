@@ -7,6 +7,7 @@
 
 mod answer;
 mod away;
+mod ready;
 mod watch;
 
 use std::fs::File;
@@ -138,6 +139,8 @@ pub struct Call<'a> {
     body: Option<(&'static str, Vec<u8>)>,
     /// How long it may take, if not as long as any.
     within: Option<Duration>,
+    /// Whether discovery lists the kind: a path that is not served will be.
+    listed: bool,
     /// Whether it is given up when k3s-boot is told to stop.
     stops: bool,
 }
@@ -146,7 +149,15 @@ impl<'a> Call<'a> {
     /// Reads `path`, which has its query in it.
     #[must_use]
     pub fn get(path: &'a str) -> Self {
-        Self { method: Method::GET, path, accept: WHOLE, body: None, within: None, stops: true }
+        Self {
+            method: Method::GET,
+            path,
+            accept: WHOLE,
+            body: None,
+            within: None,
+            listed: false,
+            stops: true,
+        }
     }
 
     /// Makes an object in the list `path`.
@@ -191,6 +202,13 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Discovery lists the kind, or every cluster has it: until its path is served, it is not ready, and has not no objects.
+    #[must_use]
+    pub fn listed(mut self) -> Self {
+        self.listed = true;
+        self
+    }
+
     /// It is made even when k3s-boot was told to stop: what it does belongs to the end.
     #[must_use]
     pub fn to_the_end(mut self) -> Self {
@@ -229,13 +247,13 @@ impl Toolbox {
         }
     }
 
-    /// Reads the objects of a list; none when there is no such kind.
+    /// Reads the objects of a list of a kind that discovery lists, or that every cluster has.
     ///
     /// # Errors
     ///
     /// As [`Self::api_get`].
     pub async fn api_list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Error> {
-        let list: Option<List<T>> = self.api_get(path).await?;
+        let list: Option<List<T>> = self.api_read(Call::get(path).listed()).await?;
         Ok(list.map(|list| list.items).unwrap_or_default())
     }
 
@@ -258,9 +276,12 @@ impl Toolbox {
                 }
                 // Whose answer we can do without is not waited for: it may be a kubelet that is away.
                 _ if call.within.is_some() => None,
-                answer => self.api.away.pause(answer, start.elapsed(), self.clock.left()),
+                answer => {
+                    let elapsed = start.elapsed();
+                    self.api.away.pause(answer, call.listed, elapsed, self.clock.left())
+                }
             };
-            let Some(pause) = pause else { return answer };
+            let Some(pause) = pause else { return answer.and_then(|answer| answer.served(call.listed)) };
             executed_before |= may_have_been_executed(&answer);
             if call.stops {
                 self.runner.stop().sleep(pause).await?;

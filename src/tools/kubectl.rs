@@ -151,6 +151,12 @@ impl Toolbox {
             {
                 return result.map(drop);
             }
+            // The failure itself is worth more than why the API server does not answer.
+            match self.await_ready().await {
+                Err(error) if error.is_interruption() => return Err(error),
+                Err(_) => return result.map(drop),
+                Ok(()) => {}
+            }
         }
     }
 

@@ -25,11 +25,11 @@ fn applied(boot: Boot, objects: &[Value]) -> Boot {
     objects.iter().fold(boot, |boot, object| boot.object_after(object, &SYNC))
 }
 
-/// Runs a sync that lasts until its pods were read twice.
-fn run(boot: Boot) -> Ran {
+/// Runs a sync that lasts until its pods were read once more than so many times.
+fn run(boot: Boot, reads: u32) -> Ran {
     let (sync, read) = (Listener::new(), Listener::new());
     let boot = boot.rules([
-        json!({"tool": "api", "args": [PODS], "times": 1}),
+        json!({"tool": "api", "args": [PODS], "times": reads}),
         json!({"tool": "api", "args": [PODS], "times": 1, "connect": read.address()}),
         json!({"tool": "helmfile", "on_int": "end", "args": SYNC, "connect": sync.address(),
             "stderr": started("kube-system", "cilium")}),
@@ -44,14 +44,14 @@ fn run(boot: Boot) -> Ran {
 #[test]
 fn a_pod_of_the_revision_before_does_not_end_the_run() {
     let new = revision(2, "7a6b5c", &json!({"phase": "Pending"}));
-    let ran = run(applied(failed_before(), &[&[deployment(2)], &new[..]].concat()));
+    let ran = run(applied(failed_before(), &[&[deployment(2)], &new[..]].concat()), 1);
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
     assert!(!ran.stdout.contains("Release is held up"), "it is being replaced: {}", ran.stdout);
 }
 
 #[test]
 fn what_helm_has_not_changed_yet_does_not_end_the_run() {
-    let ran = run(failed_before());
+    let ran = run(failed_before(), 1);
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
     let warned = ran.stdout.lines().filter(|line| line.contains("Release is held up"));
     assert_eq!(warned.count(), 1, "{}", ran.stdout);
@@ -60,7 +60,7 @@ fn what_helm_has_not_changed_yet_does_not_end_the_run() {
 #[test]
 fn a_pod_of_an_unknown_revision_does_not_end_the_run() {
     let [_, pod] = revision(2, "7a6b5c", &no_image());
-    let ran = run(applied(failed_before(), &[deployment(2), pod]));
+    let ran = run(applied(failed_before(), &[deployment(2), pod]), 1);
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
     assert!(ran.stdout.contains("Release is held up"), "{}", ran.stdout);
 }
@@ -77,4 +77,18 @@ fn a_pod_of_the_new_revision_ends_the_run() {
     let ran = running.wait();
     assert_eq!(ran.code(), 5);
     assert!(ran.stderr.contains("Pod kube-system/cilium-operator-7a6b5c-x2x4z"), "{}", ran.stderr);
+}
+
+/// Pods of a new namespace are refused until its `ServiceAccount` is there.
+#[test]
+fn a_missing_service_account_does_not_end_the_run() {
+    let [replica_set, _] = revision(2, "7a6b5c", &json!({}));
+    let refused = json!({"kind": "Event", "type": "Warning", "reason": "FailedCreate",
+        "metadata": {"name": "refused", "namespace": "kube-system"},
+        "involvedObject": {"kind": "ReplicaSet", "namespace": "kube-system", "name": "cilium-operator-7a6b5c"},
+        "message": "Error creating: pods \"cilium-operator-7a6b5c-\" is forbidden: error looking up service account kube-system/default: serviceaccount \"default\" not found"});
+    let boot = applied(Boot::new().args(&["--fail-fast"]), &[deployment(2), replica_set, refused]);
+    // What is refused ends a run with the second read.
+    let ran = run(boot, 4);
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
 }

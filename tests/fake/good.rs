@@ -59,6 +59,7 @@ fn a_first_run() {
       api GET /apis/apps/v1/statefulsets < null
       api GET /apis/coordination.k8s.io/v1/leases < null
       api GET /readyz < null
+      api GET /readyz < null
       api GET /version < null
       api POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews < pipe
       helm pull oci://registry.invalid/charts/cilium --version 1.18.6 --untar --destination [TMP]/cache/k3s-boot/staging/k3s-boot.[RUN]/apps-fetched/oci__registry_invalid/charts/cilium/1.18.6 < null
@@ -178,6 +179,7 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
       api GET /apis/apps/v1/deployments < null
       api GET /apis/apps/v1/statefulsets < null
       api GET /apis/coordination.k8s.io/v1/leases < null
+      api GET /readyz < null
       api GET /readyz < null
       api GET /version < null
       api POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews < pipe

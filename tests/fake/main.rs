@@ -27,6 +27,7 @@ mod refusals;
 mod scenario;
 mod signals;
 mod stages;
+mod starting;
 mod status;
 mod streams;
 #[path = "../support/mod.rs"]

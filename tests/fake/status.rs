@@ -126,6 +126,7 @@ fn a_cluster_that_stands() {
     api GET /apis/fluxcd.controlplane.io/v1/fluxinstances < null
     api GET /apis/kustomize.toolkit.fluxcd.io/v1/kustomizations < null
     api GET /apis/source.toolkit.fluxcd.io/v1/gitrepositories < null
+    api GET /readyz < null
     api GET /version < null
     kubectl --context default --kubeconfig [TMP]/kubeconfig proxy --unix-socket=[TMP]/tmp/k3s-boot.[RUN]/api.sock < null
     ");

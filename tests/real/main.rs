@@ -22,6 +22,7 @@ mod manifests;
 mod pins;
 mod refusals;
 mod repositories;
+mod restart;
 mod second_run;
 mod secret_values;
 mod seed;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Fault;
 use super::injection::{Injection, When};
 use super::judge::{Expected, Plain};
+use crate::restart::Restart;
 use crate::stages::{PodPlay, PodState};
 use crate::webhook::Plan;
 
@@ -637,8 +638,8 @@ pub(super) const FAULTS: &[Fault] = &[
         when: When::Release("kube-system", "cilium"),
         ..fault(
             "api-away",
-            "API server away for 20 s in mid-run",
-            &[Injection::ApiAway(Duration::from_secs(20))],
+            "k3s restarts in mid-run, and its API server is away for 25 s",
+            &[Injection::ApiRestart(Restart::SLOW)],
             expect(0, "kube-system/cilium", &["the API server went away in the middle"], ""),
             Plain::Fails("https://127.0.0.1:"),
         )

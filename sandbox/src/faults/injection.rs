@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::flux::FluxPlay;
 use crate::random::Random;
+use crate::restart::Restart;
 use crate::site::{Site, send};
 use crate::stages::{Hold, PodPlay};
 use crate::webhook::{Plan, Webhook};
@@ -66,8 +67,8 @@ pub(super) enum Injection {
     RegistryFuture,
     /// An admission webhook refuses new objects of these kinds in a namespace.
     Refused(&'static str, &'static [&'static str], Plan),
-    /// The API server is away for so long.
-    ApiAway(Duration),
+    /// The API server restarts as k3s does.
+    ApiRestart(Restart),
     /// The API server answers nothing for so long.
     ApiFrozen(Duration),
     /// The node is not ready, for good.
@@ -138,11 +139,7 @@ impl Injection {
                 apply(site, &webhook_configuration(&webhook, namespace, kinds))?;
                 return Ok(Some(webhook));
             }
-            Self::ApiAway(time) => {
-                sandbox.api_stop();
-                std::thread::sleep(time);
-                sandbox.api_start()?;
-            }
+            Self::ApiRestart(restart) => sandbox.api_restart(restart)?,
             Self::ApiFrozen(time) => {
                 let processes = sandbox.processes();
                 let server = processes.iter().find(|(name, _)| name == "kube-apiserver");
@@ -188,7 +185,7 @@ impl Injection {
             Self::GitLocked(_) => sandbox.lock_git(None)?,
             // They are over by themselves, or harm nobody.
             Self::Namespace(_)
-            | Self::ApiAway(_)
+            | Self::ApiRestart(_)
             | Self::ApiFrozen(_)
             | Self::Killed(..)
             | Self::FullDisk(_) => {}

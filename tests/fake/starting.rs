@@ -1,0 +1,158 @@
+//! A k3s that starts, or restarts in the middle of a run: each phase is waited for. The answers are recorded ones.
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::boot::{Boot, Ran};
+use super::scenario::started;
+
+const PATHS: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"the request has been made before all known HTTP paths have been installed, please try again","reason":"ServiceUnavailable","details":{"retryAfterSeconds":5},"code":503}"#;
+
+const STORAGE: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"storage is (re)initializing","reason":"TooManyRequests","details":{"retryAfterSeconds":1},"code":429}"#;
+
+const READYZ: &str = "[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]etcd-readiness ok\n\
+    [-]poststarthook/generic-apiserver-start-informers failed: reason withheld\n[+]informer-sync ok\n\
+    [-]poststarthook/priority-and-fairness-config-consumer failed: reason withheld\n\
+    [-]poststarthook/priority-and-fairness-filter failed: reason withheld\n\
+    [-]poststarthook/storage-object-count-tracker-hook failed: reason withheld\n\
+    [-]poststarthook/crd-informer-synced failed: reason withheld\n[+]shutdown ok\nreadyz check failed\n";
+
+const CHARTS: &str = "/apis/helm.cattle.io/v1/helmcharts";
+
+/// An answer to one request of this path, or of any.
+fn once(path: &str, status: u16, body: &str) -> Value {
+    let args = if path.is_empty() { vec![] } else { vec![path] };
+    json!({"tool": "api", "args": args, "times": 1, "status": status, "stdout": body})
+}
+
+fn status(message: &str) -> String {
+    format!(
+        r#"{{"kind":"Status","metadata":{{}},"status":"Failure","message":"{message}","reason":"ServiceUnavailable","code":503}}"#
+    )
+}
+
+/// Lines of the API server.
+fn lines(ran: &Ran) -> String {
+    let lines = ran.stdout.lines().filter(|line| line.contains(" API server "));
+    // How long it took is none of a test's business.
+    let line = |line: &str| match (line.split_once("away="), line.split_once("after=")) {
+        (Some((before, _)), _) => format!("{before}away=[AWAY]"),
+        (_, Some((before, _))) => format!("{before}after=[AFTER]"),
+        _ => line.to_owned(),
+    };
+    lines.map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A HelmChart of k3s that has installed cilium.
+fn helm_chart() -> Value {
+    json!({"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart", "metadata": {"name": "cilium", "namespace": "kube-system"},
+        "spec": {"chart": "cilium"}})
+}
+
+#[test]
+fn an_api_server_that_starts_is_waited_for_from_the_first_request_on() {
+    let retry = |mut rule: Value| {
+        rule["retry_after"] = 1.into();
+        rule
+    };
+    let boot = Boot::new().objects([helm_chart()]).rules([
+        once("", 503, &status("starting")),
+        once("", 503, &status("starting")),
+        once("", 503, &status("apiserver not ready")),
+        once("/readyz", 500, READYZ),
+        retry(once(CHARTS, 503, PATHS)),
+        once(CHARTS, 404, "404 page not found\n"),
+        retry(once(CHARTS, 429, STORAGE)),
+    ]);
+    let ran = boot.run();
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert_snapshot!(lines(&ran), @r#"
+    [TS] INFO API server is starting, waiting for it reason="starting" timeout="1m" 
+    [TS] INFO API server answers again away=[AWAY]
+    [TS] INFO API server is not ready, waiting for it failed="poststarthook/generic-apiserver-start-informers, poststarthook/priority-and-fairness-config-consumer, poststarthook/priority-and-fairness-filter, …" timeout="30s" 
+    [TS] INFO API server is ready after=[AFTER]
+    [TS] INFO API server does not serve all kinds yet, waiting for it reason="404 page not found" timeout="1m"
+    "#);
+    // Its owner is known although its kind was not served at first.
+    assert!(
+        ran.stdout.contains(r#"Release left to its owner release="kube-system/cilium""#),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn status_waits_too() {
+    let ran =
+        Boot::of("status").rules([once("", 503, &status("starting")), once("/readyz", 500, READYZ)]).run();
+    assert!(ran.stderr.contains("API server is starting, waiting for it"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("API server is not ready, waiting for it"), "{}", ran.stderr);
+}
+
+#[test]
+fn another_server_that_is_unavailable_is_not_waited_for() {
+    let boot = Boot::new()
+        .rule(json!({"tool": "api", "status": 503, "stdout": "<html>503 Service Unavailable</html>\n"}));
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster does not answer as it should server="https://10.0.0.10:6443" context="default" reason="<html>503 Service Unavailable</html>" fix="see the server's log""#);
+}
+
+#[test]
+fn a_restart_in_the_middle_of_a_run_is_waited_for() {
+    let events = "/api/v1/events?fieldSelector=type%3DWarning";
+    let flux = "/apis/fluxcd.controlplane.io/v1/fluxinstances";
+    let boot = Boot::new().rules([
+        once(events, 502, "dial tcp 10.0.0.10:6443: connect: connection refused\n"),
+        once(events, 503, &status("starting")),
+        once(events, 503, &status("apiserver not ready")),
+        once(flux, 503, PATHS),
+        once(flux, 404, "404 page not found\n"),
+        once(flux, 429, STORAGE),
+    ]);
+    let ran = boot.run();
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert_snapshot!(lines(&ran), @r#"
+    [TS] WARN API server does not answer, trying again reason="dial tcp 10.0.0.10:6443: connect: connection refused" 
+    [TS] INFO API server answers again away=[AWAY]
+    [TS] INFO API server does not serve all kinds yet, waiting for it reason="the request has been made before all known HTTP paths have been installed, please try again" timeout="1m"
+    "#);
+    assert!(ran.stdout.contains("Bootstrap complete!"), "{}", ran.stdout);
+}
+
+#[test]
+fn objects_that_cannot_be_applied_in_a_restart_are_applied_after_it() {
+    let refused =
+        "The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?\n";
+    let boot = Boot::new().rules([
+        json!({"tool": "kubectl", "args": ["apply"], "times": 1, "exit": 1, "stderr": refused}),
+        // The first request is that of the preflight.
+        json!({"tool": "api", "args": ["/readyz"], "times": 2, "stdout": "ok"}),
+        once("/readyz", 503, &status("apiserver not ready")),
+        once("/readyz", 500, READYZ),
+    ]);
+    let ran = boot.run();
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert_snapshot!(lines(&ran), @r#"
+    [TS] WARN Objects cannot be applied, trying again reason="The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?" cause="the API server went away in the middle: it restarts, or its server is down" again_in="0.5s" 
+    [TS] INFO API server is starting, waiting for it reason="apiserver not ready" timeout="1m" 
+    [TS] INFO API server answers again away=[AWAY]
+    [TS] INFO API server is not ready, waiting for it failed="poststarthook/generic-apiserver-start-informers, poststarthook/priority-and-fairness-config-consumer, poststarthook/priority-and-fairness-filter, …" timeout="30s" 
+    [TS] INFO API server is ready after=[AFTER]
+    "#);
+}
+
+#[test]
+fn a_namespace_without_its_service_account_fails_nothing() {
+    let words = "pods \"cilium-test\" is forbidden: error looking up service account kube-system/default: serviceaccount \\\"default\\\" not found";
+    let talk = format!(
+        "{}in x.yaml: failed processing release cilium: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: UPGRADE FAILED: {}\n\nCOMBINED OUTPUT:\n  x\n",
+        started("kube-system", "cilium"),
+        words.replace('\\', "")
+    );
+    let sync = ["*/01-apps.yaml", "sync"];
+    let ran = Boot::new()
+        .rule(json!({"tool": "helmfile", "args": sync, "times": 1, "exit": 1, "stderr": talk}))
+        .run();
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    let again = ran.stdout.lines().find(|line| line.contains("trying again")).unwrap();
+    assert!(again.contains("the namespace has no ServiceAccount `default` yet"), "{again}");
+}

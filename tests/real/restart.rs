@@ -1,0 +1,36 @@
+//! A k3s that restarts, in the phases that were recorded.
+
+use sandbox::{Restart, wait_for};
+
+use super::world::{LIMIT, World};
+
+#[test]
+fn a_restart_in_the_middle_of_a_run_is_waited_for() {
+    let world = World::start("restart");
+    let mut running = world.apps(&[]).start();
+    running.wait_for_line("Syncing release release=\"kube-system/cilium\"");
+    world.sandbox.api_restart(Restart::QUICK).unwrap();
+    let ran = running.finish();
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("Bootstrap complete!"), "{}", ran.stdout);
+    let again = world.apps(&[]).run();
+    assert!(again.stdout.contains("Nothing to change"), "{}", again.stdout);
+}
+
+#[test]
+fn a_server_that_starts_is_waited_for_from_the_first_request_on() {
+    let world = World::start("starting");
+    std::thread::scope(|scope| {
+        let restart = scope.spawn(|| world.sandbox.api_restart(Restart::SLOW));
+        let is_starting = || {
+            let answer = world.sandbox.get("/api/v1/namespaces/default");
+            Ok(answer.is_err_and(|error| format!("{error:#}").contains("503")).then_some(()))
+        };
+        wait_for("the restart", LIMIT, is_starting).unwrap();
+        let ran = world.apps(&[]).run();
+        assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+        assert!(ran.stdout.contains("API server is starting, waiting for it"), "{}", ran.stdout);
+        assert!(ran.stdout.contains("API server answers again"), "{}", ran.stdout);
+        restart.join().unwrap().unwrap();
+    });
+}
