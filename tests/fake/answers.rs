@@ -49,11 +49,11 @@ fn in_an_empty_folder_only_the_programs_are_looked_at() {
     let (ran, report) = report(empty());
     assert_eq!(ran.code(), 1, "{}", ran.stderr);
     assert_eq!(with_status(&report, "ok"), ["programs", "versions"]);
-    assert_eq!(counts(&report), [2, 2, 0, 0, 17, 43]);
+    assert_eq!(counts(&report), [2, 2, 0, 0, 17, 44]);
     assert_eq!(reason(&report, "flux-pair"), "no helmfile was read");
     let text = empty().run().stdout;
     assert!(
-        text.contains("63 checks: 2 ok, 2 errors, 0 warnings, 17 unknown, 43 not applicable, in "),
+        text.contains("64 checks: 2 ok, 2 errors, 0 warnings, 17 unknown, 44 not applicable, in "),
         "{text}"
     );
     assert_eq!(text.matches("no helmfile was read").count(), 1, "{text}");
@@ -118,7 +118,9 @@ fn about_another_distribution_nothing_of_k3s_is_said() {
     let rke2 = r#"{"gitVersion":"v1.33.6+rke2r1"}"#;
     let (_, report) =
         report(Boot::of("check").rule(json!({"tool": "api", "args": ["GET", "/version"], "stdout": rke2})));
-    for rule in ["k3s-flannel", "k3s-servers", "coredns-bundled", "api-port", "api-host-roles"] {
+    for rule in
+        ["k3s-flannel", "k3s-servers", "coredns-bundled", "bundled-adopted", "api-port", "api-host-roles"]
+    {
         assert_eq!(reason(&report, rule), "the cluster is not k3s", "{rule}");
         assert_eq!(status_of(&report, rule), "not_applicable");
     }
