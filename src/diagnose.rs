@@ -7,5 +7,6 @@ pub mod look;
 pub mod pods;
 pub mod release;
 mod table;
+mod table_pods;
 pub mod taints;
 pub mod webhooks;
