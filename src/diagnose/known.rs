@@ -57,7 +57,7 @@ pub fn find(words: &str) -> Option<&'static Known> {
 }
 
 /// All known failures, special ones before general ones.
-fn table() -> impl Iterator<Item = &'static Known> {
+pub fn table() -> impl Iterator<Item = &'static Known> {
     KUSTOMIZE.iter().chain(TABLE).chain(PODS)
 }
 
