@@ -12,6 +12,7 @@ mod ending;
 mod faults;
 mod figures;
 mod first_run;
+mod fixes;
 mod guard;
 mod kills;
 mod manifests;
