@@ -28,4 +28,5 @@ mod states;
 mod support;
 mod table;
 mod takeover;
+mod taskfile;
 mod world;
