@@ -1,6 +1,7 @@
 //! What can be found out before anything is changed: rules, each a pure function in a file of its own.
 
 mod address;
+mod adopted;
 mod answer;
 #[cfg(test)]
 mod empty;

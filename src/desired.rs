@@ -5,6 +5,7 @@ pub mod encrypted;
 pub mod objects;
 pub mod releases;
 pub mod repository;
+pub mod sops_config;
 pub mod state_file;
 pub mod synced;
 

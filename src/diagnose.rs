@@ -8,5 +8,6 @@ pub mod pods;
 pub mod release;
 mod starting;
 mod table;
+mod table_pods;
 pub mod taints;
 pub mod webhooks;

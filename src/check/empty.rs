@@ -122,6 +122,8 @@ fn what_there_is_not_is_not_applicable() {
         clock
     – no release to sync brings a network
         k3s-flannel k3s-network-policy k3s-coredns k3s-servers k3s-bundled coredns-bundled
+    – no component that k3s brings as manifests is installed
+        bundled-adopted
     – no node is expected
         nodes
     ? no node has registered
@@ -148,7 +150,7 @@ fn what_there_is_not_is_not_applicable() {
     assert_eq!(
         rules.lines().next().unwrap().trim(),
         "k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled \
-         api-port api-host-roles"
+         bundled-adopted api-port api-host-roles"
     );
 }
 
@@ -235,6 +237,8 @@ fn a_helmfile_that_was_not_read_may_hold_anything() {
         api-ready rights pending ownership flux-owned newer flux-state
     ? the time was not asked
         clock
+    – no component that k3s brings as manifests is installed
+        bundled-adopted
     – no node is expected
         nodes
     ? no node has registered

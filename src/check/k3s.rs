@@ -136,6 +136,11 @@ impl<'a> Servers<'a> {
         lacks
     }
 
+    /// Whether it is known of every server how k3s was started there.
+    pub(super) fn are_all_known(&self) -> bool {
+        !self.known.is_empty() && self.unknown.is_empty() && self.without_node.is_empty()
+    }
+
     /// What was found, or else whether all servers could be asked.
     pub(super) fn answer(&self, findings: impl IntoIterator<Item = Finding>) -> Answer {
         let none = "no server has registered";
@@ -159,8 +164,8 @@ impl<'a> Servers<'a> {
     /// What to add on which server, and what to restart.
     pub(super) fn fix(&self, lacks: &[Lack<'_>]) -> String {
         let mut text = String::new();
-        for Lack { servers, lines } in lacks {
-            _ = writeln!(text, "# /etc/rancher/k3s/config.yaml on {}", servers.join(", "));
+        for (servers, lines) in blocks(lacks) {
+            _ = writeln!(text, "# /etc/rancher/k3s/config.yaml on {servers}");
             _ = writeln!(text, "{lines}");
         }
         text.push_str("# then there: systemctl restart k3s");
@@ -170,6 +175,11 @@ impl<'a> Servers<'a> {
         }
         text
     }
+}
+
+/// The names of servers that lack the same lines, and these lines.
+pub(super) fn blocks<'a>(lacks: &'a [Lack<'_>]) -> impl Iterator<Item = (String, &'a str)> {
+    lacks.iter().map(|lack| (lack.servers.join(", "), lack.lines.as_str()))
 }
 
 /// The names of all servers that lack something.

@@ -10,6 +10,7 @@ mod api_host_cert;
 mod api_host_roles;
 mod api_port;
 mod api_ready;
+mod bundled_adopted;
 mod cert_manager_crds;
 mod chart_login;
 mod charts;
@@ -120,6 +121,7 @@ pub const ALL: &[&Rule] = &[
     &k3s_servers::RULE,
     &k3s_bundled::RULE,
     &coredns_bundled::RULE,
+    &bundled_adopted::RULE,
     // Nodes
     &nodes::RULE,
     &nodes_ready::RULE,

@@ -180,6 +180,15 @@ impl World {
         deployment.labels = labels();
         deployment.labels.insert("k8s-app".to_owned(), "kube-dns".to_owned());
     }
+
+    /// Has a Helm release adopt the last Service and the last workload.
+    pub(crate) fn adopt_by(&mut self, namespace: &str, release: &str) {
+        let annotations = [("name", release), ("namespace", namespace)]
+            .map(|(key, value)| (format!("meta.helm.sh/release-{key}"), value.to_owned()));
+        let cluster = &mut self.live_mut().cluster;
+        cluster.services.last_mut().unwrap().annotations = annotations.clone().into();
+        cluster.workloads.last_mut().unwrap().annotations = annotations.into();
+    }
 }
 
 pub(crate) fn taint(key: &str, value: &str, effect: &str) -> Taint {

@@ -213,12 +213,13 @@ pub fn identities(secret: &Value, key: &HashKey) -> Vec<u64> {
     text.lines().filter(|line| line.starts_with("AGE-")).map(|line| key.hash(line)).collect()
 }
 
-/// Whether a file named as encrypted is: sops leaves its own `sops:` block at the top level in clear text.
+/// Whether a file named as encrypted is: sops leaves its own `sops:` block at the top level in clear text. `encrypt` is the
+/// command that encrypts it.
 ///
 /// # Errors
 ///
 /// It is plain text, or no YAML.
-pub fn check_encrypted(path: &Path, text: &str) -> Result<(), Finding> {
+pub fn check_encrypted(path: &Path, text: &str, encrypt: &str) -> Result<(), Finding> {
     let problem = |message: &str| Finding::error("sops", message).with("file", path.display());
     let mut documents = 0;
     for document in yaml::documents::<serde_yaml::Value>(text, PRINTED) {
@@ -235,10 +236,8 @@ pub fn check_encrypted(path: &Path, text: &str) -> Result<(), Finding> {
         }
         documents += 1;
         if document.get("sops").is_none() {
-            return Err(problem("Encrypted file is plain text").fix(format!(
-                "run `sops encrypt --in-place {}`, and change what it held if it was ever pushed",
-                path.display()
-            )));
+            return Err(problem("Encrypted file is plain text")
+                .fix(format!("{encrypt}  # and change what it held if it was ever pushed")));
         }
     }
     if documents == 0 { Err(problem("Encrypted file is empty")) } else { Ok(()) }
@@ -419,7 +418,7 @@ mod tests {
 
     #[test]
     fn plain_text_is_no_encrypted_file() {
-        let check = |text| check_encrypted(Path::new("bootstrap/x.sops.yaml"), text);
+        let check = |text| check_encrypted(Path::new("bootstrap/x.sops.yaml"), text, "sops encrypt x");
         assert!(check("a: ENC[AES256]\nsops: {mac: x}\n").is_ok());
         for (text, message) in [
             ("kind: Secret\nstringData: {k: CANARY-SECRET}\n", "Encrypted file is plain text"),
@@ -461,7 +460,7 @@ mod tests {
         ]), odd in crate::observed::odd::odd(
             r#"{"items":[{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b"},"data":{"a":"QQ=="},"stringData":{"x":"y"},"type":"Opaque"}]}"#)) {
             for text in [text, near, odd.to_string()] {
-                _ = check_encrypted(Path::new("a"), &text);
+                _ = check_encrypted(Path::new("a"), &text, "");
                 _ = super::parse(Path::new("a"), &text.into(), &HashKey::default(), &Redactor::default());
             }
         }

@@ -3,6 +3,7 @@
 use super::kustomize::KUSTOMIZE;
 use super::starting::{SERVICE_ACCOUNT, STARTING};
 use super::table::TABLE;
+use super::table_pods::PODS;
 
 /// A known failure.
 #[derive(Debug)]
@@ -57,8 +58,8 @@ pub fn find(words: &str) -> Option<&'static Known> {
 }
 
 /// All known failures, special ones before general ones.
-fn table() -> impl Iterator<Item = &'static Known> {
-    KUSTOMIZE.iter().chain(STARTING).chain(TABLE)
+pub fn table() -> impl Iterator<Item = &'static Known> {
+    KUSTOMIZE.iter().chain(STARTING).chain(TABLE).chain(PODS)
 }
 
 /// The same words without paths of the API server's: `/v2/` of a registry stands in some of them.
@@ -472,6 +473,17 @@ mod tests {
         let all: BTreeSet<_> = table().map(|known| known.id).collect();
         assert_eq!(covered, all, "a test for each");
         assert!(find("context deadline exceeded").is_none());
+    }
+
+    #[test]
+    fn a_fix_that_lets_pods_do_everything_says_so() {
+        let privileged: Vec<_> = table().filter(|known| known.fix.contains("=privileged")).collect();
+        assert_eq!(privileged.len(), 1);
+        for known in privileged {
+            for words in ["may take over its node", "only; else "] {
+                assert!(known.fix.contains(words), "{}: {}", known.id, known.fix);
+            }
+        }
     }
 
     #[test]

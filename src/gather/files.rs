@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::check::{Finding, Findings};
 use crate::desired::state_file::{self, StateFile};
-use crate::desired::{AgeKey, objects, repository};
+use crate::desired::{AgeKey, objects, repository, sops_config};
 use crate::files::{Entry, LARGEST};
 use crate::observed::Program;
 use crate::process::find_program;
@@ -65,9 +65,14 @@ pub fn files(settings: &Settings, redactor: &Redactor) -> Files {
     let age_key = age_key(settings, redactor, &mut findings);
     let mut encrypted = Vec::new();
     let named = settings.secret_files.clone();
+    let config = files::text(&settings.root.join(".sops.yaml"), LARGEST).ok();
+    let recipients = age_key.as_ref().map_or(&[][..], |(key, _)| &key.public);
     for path in named.unwrap_or_else(|| repository::encrypted_files(&settings.root)) {
-        let good = findings
-            .keep(read("sops", &path, LARGEST).and_then(|text| objects::check_encrypted(&path, &text)));
+        let relative = path.strip_prefix(&settings.root).unwrap_or(&path);
+        let encrypt = sops_config::encrypt_command(relative, config.as_deref(), recipients);
+        let good = findings.keep(
+            read("sops", &path, LARGEST).and_then(|text| objects::check_encrypted(&path, &text, &encrypt)),
+        );
         encrypted.extend(good.map(|()| path));
     }
     if settings.namespaces.is_none() {
@@ -99,7 +104,7 @@ fn old_scripts(settings: &Settings) -> (usize, Vec<Finding>) {
             Finding::warning("old-script", "Old bootstrap script is still there")
                 .with("file", place)
                 .with("lacks", "00-crds.yaml, encrypted files, a look at whether Flux syncs")
-                .fix(format!("git rm {place}  # and run `k3s-boot apps` in its place"))
+                .fix(format!("rm {place}  # and run `k3s-boot apps` in its place"))
         })
     };
     (scripts.len(), scripts.iter().filter_map(old).collect())

@@ -401,7 +401,7 @@ fn what_no_waiting_mends_ends_the_run_at_once() {
     assert_eq!(listener.accept().rest(), ["INT"]);
     let ran = running.wait();
     assert_eq!(ran.code(), 5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" reason="it was ended early, for waiting does not mend it" cause="the namespace's PodSecurity level forbids what the pod needs" log="[LOG]" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged" go_on="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" reason="it was ended early, for waiting does not mend it" cause="the namespace's PodSecurity level forbids what the pod needs" log="[LOG]" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged  # from then on every pod of kube-system may take over its node: right for a network plugin only; else correct `securityContext` in the values, or give the release a namespace of its own" go_on="k3s-boot apps --from apps""#);
 }
 
 /// It was so in an earlier run: the cluster keeps its words for an hour.

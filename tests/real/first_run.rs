@@ -136,38 +136,6 @@ fn helm_3_does_it_too() {
     assert_eq!(report["flux"]["repository"], sandbox::GIT_URL);
 }
 
-#[test]
-fn task_looks_for_a_kubeconfig_and_a_helmfile_first() {
-    let world = World::start("task");
-    let path = path_with_the_program(&world);
-    let kubeconfig = world.sandbox.kubeconfig().display().to_string();
-    let task = |kubeconfig: &str, args: &[&str]| {
-        let args = [&["bootstrap:apps", "--"], args].concat();
-        let ran = world.program("task", &args).env("PATH", &path).env("KUBECONFIG", kubeconfig).run();
-        (ran.code, format!("{}{}", ran.stdout, ran.stderr))
-    };
-    let (code, said) = task("gone:gone-too", &[]);
-    assert_eq!(code, Some(201), "{said}");
-    assert!(said.contains("`gone:gone-too` names no file that exists; set KUBECONFIG"), "{said}");
-    let (code, said) = task(&format!("gone:{kubeconfig}"), &["--dry-run"]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("`k3s-boot apps` would do this"), "{said}");
-    // Wherever the helmfiles are, as long as k3s-boot finds them.
-    let elsewhere = world.root.join("bootstrap/helmfile");
-    std::fs::rename(world.root.join("bootstrap/helmfile.d"), &elsewhere).unwrap();
-    for (from, to) in [("00-crds.yaml", "crds.yaml"), ("01-apps.yaml", "apps.yaml")] {
-        std::fs::rename(elsewhere.join(from), elsewhere.join(to)).unwrap();
-    }
-    let (code, said) = task(&kubeconfig, &["--dry-run"]);
-    assert_eq!(code, Some(0), "{said}");
-    std::fs::remove_dir_all(elsewhere).unwrap();
-    let mark = world.sandbox.audit_mark().unwrap();
-    let (code, said) = task(&kubeconfig, &[]);
-    assert_eq!(code, Some(201), "{said}");
-    assert!(said.contains("no helmfile that k3s-boot can read; run `k3s-boot apps --list"), "{said}");
-    assert_eq!(world.changes(mark), [""; 0]);
-}
-
 /// As a user has it who has installed it; and the Taskfile of this repository.
 fn path_with_the_program(world: &World) -> String {
     let taskfile = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Taskfile.yaml");

@@ -415,10 +415,15 @@ fn repository(table: &mut Table<'_>) {
     offline(table, ["helmfile not there", "helmfile", "✗"], &["Helmfile not found", "--root"], || {
         std::fs::remove_file(world.root.join(APPS)).unwrap();
     });
-    offline(table, ["the old script", "old-script", "!"], &["scripts/bootstrap-apps.sh", "git rm"], || {
-        let script = include_str!("../fixtures/seed/scripts/bootstrap-apps.sh");
-        world.write("scripts/bootstrap-apps.sh", script);
-    });
+    offline(
+        table,
+        ["the old script", "old-script", "!"],
+        &["scripts/bootstrap-apps.sh", "rm scripts/"],
+        || {
+            let script = include_str!("../fixtures/seed/scripts/bootstrap-apps.sh");
+            world.write("scripts/bootstrap-apps.sh", script);
+        },
+    );
     offline(
         table,
         ["folder that cannot be a namespace", "namespaces", "!"],
@@ -486,12 +491,17 @@ fn encrypted_files(table: &mut Table<'_>) {
             world.write("bootstrap/plain.sops.yaml", plain);
         },
     );
-    offline(table, ["plain file in Git", "sops-plain", "!"], &[SYNCED, "sops encrypt --in-place"], || {
-        world.write(SYNCED, plain);
-        world.git(&["add", SYNCED]);
-    });
+    offline(
+        table,
+        ["plain file in Git", "sops-plain", "!"],
+        &[SYNCED, "sops --config /dev/null encrypt --age age1", "--in-place"],
+        || {
+            world.write(SYNCED, plain);
+            world.git(&["add", SYNCED]);
+        },
+    );
     let recipients = [world.recipient(&own), world.recipient(&other)];
-    let words = [SYNCED, &recipients[0], &recipients[1], "sops updatekeys"];
+    let words = [SYNCED, &recipients[0], &recipients[1], "sops rotate"];
     let told = ["Flux' file encrypted for somebody else", "sops-recipients", "✗"];
     offline(table, told, &words, || {
         world.encrypt(SYNCED, &other);

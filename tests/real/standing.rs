@@ -374,7 +374,7 @@ pub(super) fn define(world: &World, plural: &str, kind: &str, group: &str, versi
 }
 
 /// Helm's record of a revision of a release, as it can be applied again.
-pub(super) fn record(world: &World, (namespace, name): (&str, &str), revision: u64) -> Value {
+pub(crate) fn record(world: &World, (namespace, name): (&str, &str), revision: u64) -> Value {
     let path = format!("/api/v1/namespaces/{namespace}/secrets/sh.helm.release.v1.{name}.v{revision}");
     let secret = world.sandbox.get(&path).unwrap().unwrap();
     let metadata = &secret["metadata"];
@@ -383,7 +383,7 @@ pub(super) fn record(world: &World, (namespace, name): (&str, &str), revision: u
 }
 
 /// The record as helm has it during an operation.
-pub(super) fn rewritten(record: &Value, revision: u64, status: &str) -> Value {
+pub(crate) fn rewritten(record: &Value, revision: u64, status: &str) -> Value {
     let packed = STANDARD.decode(record["data"]["release"].as_str().unwrap()).unwrap();
     let packed = STANDARD.decode(packed).unwrap();
     let mut text = String::new();

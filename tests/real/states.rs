@@ -8,9 +8,9 @@ const NODE: &str = "node-1";
 
 const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
 
-pub(super) const GOOD_ARGS: &str = r#","--flannel-backend","none","--disable-network-policy","true","--disable-kube-proxy","true","--disable","coredns","--disable","servicelb","--disable","traefik""#;
+pub(crate) const GOOD_ARGS: &str = r#","--flannel-backend","none","--disable-network-policy","true","--disable-kube-proxy","true","--disable","coredns","--disable","servicelb","--disable","traefik""#;
 
-pub(super) fn node_args(world: &World, args: &str) {
+pub(crate) fn node_args(world: &World, args: &str) {
     let change = format!("k3s.io/node-args=[\"server\"{args}]");
     world.kubectl(&["annotate", "--overwrite", "node", NODE, &change]);
 }

@@ -29,8 +29,8 @@ fn check(facts: &Facts<'_>) -> Answer {
         let path = path.display();
         Finding::error(RULE.id, "Age key is in Git").with("file", key.path.display()).fix(format!(
             "git rm --cached {path} && echo /{path} >> .gitignore\n\
-             and, for its history keeps it: make another with `age-keygen`, put its public key in .sops.yaml, \
-             run `sops updatekeys` on every encrypted file, and change the secrets themselves"
+             # its history keeps it: make another with `age-keygen`, put its public key in .sops.yaml, run \
+             `sops updatekeys` on every encrypted file, and change the secrets themselves"
         ))
     }))
 }

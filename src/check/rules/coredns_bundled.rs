@@ -18,16 +18,11 @@ pub(super) const RULE: Rule = Rule {
     check: Check::Nodes(check),
 };
 
-/// What k3s notes on an object that it keeps; without these it leaves the object alone.
-const NOTES: [&str; 5] = ["applied", "id", "owner-gvk", "owner-name", "owner-namespace"];
-
 /// An object of the CoreDNS that k3s brings.
 struct Bundled<'a> {
     kind: &'a str,
     name: &'a str,
     address: Option<&'a str>,
-    /// Whether the release has taken it over.
-    adopted: bool,
 }
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
@@ -42,11 +37,8 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Ok(coredns) => coredns,
         Err(answer) => return answer,
     };
-    let (adopted, foreign): (Vec<_>, Vec<_>) = bundled(live, coredns).partition(|object| object.adopted);
-    if !foreign.is_empty() {
-        return Answer::judged(Some(in_the_way(facts, live, coredns, &foreign)));
-    }
-    Answer::judged((!adopted.is_empty()).then(|| taken_over(coredns, &adopted)))
+    let foreign: Vec<_> = bundled(live, coredns).collect();
+    Answer::judged((!foreign.is_empty()).then(|| in_the_way(facts, live, coredns, &foreign)))
 }
 
 fn no_dns(left_out: &Release) -> Finding {
@@ -58,34 +50,25 @@ fn no_dns(left_out: &Release) -> Finding {
     )
 }
 
+/// The objects that the release has not adopted.
 fn bundled<'a>(live: &'a Live, coredns: &Release) -> impl Iterator<Item = Bundled<'a>> {
     let (label, hash) = BUNDLED_COREDNS;
-    let workloads = live.cluster.workloads.iter().map(|one| {
-        (one.kind.as_str(), &one.namespace, one.name.as_str(), None, &one.labels, &one.annotations)
-    });
+    let workloads =
+        live.cluster.workloads.iter().map(|one| {
+            (one.kind.as_str(), &one.namespace, one.name.as_str(), None, &one.labels, one.release())
+        });
     let services = live.cluster.services.iter().map(|one| {
-        (
-            "Service",
-            &one.namespace,
-            one.name.as_str(),
-            one.cluster_ip.as_deref(),
-            &one.labels,
-            &one.annotations,
-        )
+        let address = one.cluster_ip.as_deref();
+        ("Service", &one.namespace, one.name.as_str(), address, &one.labels, one.release())
     });
-    let (release, home) = (coredns.name.clone(), coredns.namespace.clone());
+    let id = coredns.id();
     workloads
         .chain(services)
-        .filter(move |(_, namespace, _, _, labels, _)| {
-            *namespace == "kube-system" && labels.get(label).is_some_and(|value| value == hash)
+        .filter(move |(_, namespace, _, _, labels, release)| {
+            let is_of_k3s = labels.get(label).is_some_and(|value| value == hash);
+            *namespace == "kube-system" && is_of_k3s && release.as_ref() != Some(&id)
         })
-        .map(move |(kind, _, name, address, _, annotations)| {
-            let noted = |key: &str, value: &str| {
-                annotations.get(&format!("meta.helm.sh/{key}")).is_some_and(|found| found == value)
-            };
-            let adopted = noted("release-name", &release) && noted("release-namespace", &home);
-            Bundled { kind, name, address, adopted }
-        })
+        .map(|(kind, _, name, address, ..)| Bundled { kind, name, address })
 }
 
 fn in_the_way(facts: &Facts<'_>, live: &Live, coredns: &Release, foreign: &[Bundled<'_>]) -> Finding {
@@ -131,20 +114,6 @@ fn collides(object: &Value, coredns: &Release, there: &Bundled<'_>) -> bool {
         && text("/metadata/name") == Some(there.name);
     let same_address = there.address.is_some() && text("/spec/clusterIP") == there.address;
     same_name || same_address
-}
-
-fn taken_over(coredns: &Release, adopted: &[Bundled<'_>]) -> Finding {
-    let (label, hash) = BUNDLED_COREDNS;
-    let all = format!("deployments,services,configmaps,serviceaccounts -l {label}={hash}");
-    let notes = NOTES.map(|note| format!("objectset.rio.cattle.io/{note}-")).join(" ");
-    Finding::warning(RULE.id, "Release holds objects that k3s still takes for its own")
-        .with("objects", objects(adopted))
-        .with("release", coredns.id())
-        .with("harm", "k3s deletes them once it is told `disable: coredns`")
-        .fix(format!(
-            "kubectl -n kube-system annotate {all} {notes}\nkubectl -n kube-system label {all} {label}-\n\
-             kubectl -n kube-system delete addons.k3s.cattle.io coredns"
-        ))
 }
 
 fn objects(bundled: &[Bundled<'_>]) -> String {
@@ -207,19 +176,11 @@ mod tests {
     }
 
     #[test]
-    fn what_helm_took_over_can_be_set_free() {
+    fn what_the_release_has_adopted_is_not_in_its_way() {
         let mut world = bundled();
         world.deployed("kube-system", "coredns");
-        let noted = [("name", "coredns"), ("namespace", "kube-system")]
-            .map(|(key, value)| (format!("meta.helm.sh/release-{key}"), value.to_owned()));
-        let cluster = &mut world.live_mut().cluster;
-        cluster.services.last_mut().unwrap().annotations = noted.clone().into();
-        cluster.workloads.last_mut().unwrap().annotations = noted.into();
-        let message = "Release holds objects that k3s still takes for its own";
-        assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
-        let fix = world.pair(&RULE, "fix");
-        assert_eq!(fix.lines().count(), 3);
-        assert!(fix.contains(" objectset.rio.cattle.io/hash-\n"), "{fix}");
+        world.adopt_by("kube-system", "coredns");
+        assert_eq!(world.ask(&RULE), Answer::Ok);
     }
 
     #[test]

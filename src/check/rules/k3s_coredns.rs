@@ -1,5 +1,6 @@
 //! CoreDNS of k3s is switched off where a release brings another.
 
+use crate::check::adopted::COREDNS;
 use crate::check::k3s::{self, Servers};
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::observed::Live;
@@ -32,7 +33,12 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let finding =
         Finding::warning(RULE.id, message).with("servers", k3s::names(&lacks)).with("release", coredns.id());
     let keep = format!("To keep k3s' CoreDNS: --skip-release {}", coredns.id());
-    let finding = k3s::fix_or_keep(finding, facts, live, "the DNS", &keep, || servers.fix(&lacks));
+    // A restart with `disable` alone would delete what the release has adopted.
+    let finding = if COREDNS.adopted(live).is_some() {
+        finding.fix(COREDNS.fix(&servers))
+    } else {
+        k3s::fix_or_keep(finding, facts, live, "the DNS", &keep, || servers.fix(&lacks))
+    };
     servers.answer(Some(finding))
 }
 
@@ -53,6 +59,22 @@ mod tests {
         world.user("media", "plex");
         let fix = world.pair(&RULE, "fix");
         assert!(!fix.contains("disable:") && fix.contains("--skip-release kube-system/coredns"), "{fix}");
+    }
+
+    #[test]
+    fn no_restart_comes_before_adopted_objects_are_taken_from_k3s() {
+        let mut world = World::healthy();
+        world.server("b", &["server", "--disable", "traefik"]);
+        world.bundled_coredns();
+        assert!(
+            world
+                .pair(&RULE, "fix")
+                .ends_with("\ndisable: [coredns, traefik]\n# then there: systemctl restart k3s")
+        );
+        world.adopt_by("kube-system", "coredns");
+        let fix = world.pair(&RULE, "fix");
+        assert_eq!(fix, COREDNS.fix(&Servers::of(world.live())));
+        assert!(fix.starts_with("# 1. ") && !fix.contains("then there"), "{fix}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, Rule};
 use crate::desired::encrypted::EncryptedState;
+use crate::desired::sops_config;
 
 pub(super) const RULE: Rule = Rule {
     id: "sops-plain",
@@ -21,14 +22,15 @@ fn check(facts: &Facts<'_>) -> Answer {
         match file.state {
             EncryptedState::Encrypted { .. } => inspection.look(None),
             EncryptedState::Unreadable => inspection.miss(format!("{path} cannot be read")),
-            EncryptedState::Plain => inspection.look(Some(
-                Finding::warning(RULE.id, "File named as encrypted is plain text").with("file", path).fix(
-                    format!(
-                        "sops encrypt --in-place {0} && git add {0}\nand change what was secret in it",
-                        file.path.display()
-                    ),
-                ),
-            )),
+            EncryptedState::Plain => {
+                let recipients = facts.desired.age_key.as_ref().map_or(&[][..], |key| &key.public);
+                let config = facts.desired.sops_config.as_deref();
+                let encrypt = sops_config::encrypt_command(&file.path, config, recipients);
+                let finding = Finding::warning(RULE.id, "File named as encrypted is plain text");
+                inspection.look(Some(finding.with("file", file.path.display()).fix(format!(
+                    "{encrypt} && git add {path}  # and change what was secret in it: Git keeps the old text"
+                ))));
+            }
         }
     }
     if let Err(reason) = &facts.desired.tracked {
@@ -43,6 +45,7 @@ mod tests {
 
     use super::*;
     use crate::check::fixture::World;
+    use crate::desired::AgeKey;
     use crate::desired::encrypted::EncryptedFile;
 
     #[test]
@@ -64,6 +67,11 @@ mod tests {
         world.says(&RULE, &[]);
         world.desired.encrypted.push(file(EncryptedState::Plain, false));
         world.says(&RULE, &["warning File named as encrypted is plain text"]);
+        world.desired.age_key = Some(AgeKey { public: vec!["age1me".to_owned()], ..AgeKey::default() });
+        let fix = "sops --config /dev/null encrypt --age age1me --encrypted-regex '^(data|stringData)$' --in-place k/a.sops.yaml && \
+                   git add k/a.sops.yaml  # and change what was secret in it: Git keeps the old text";
+        assert_eq!(world.detail(&RULE, "fix"), fix);
+        world.desired.sops_config = Some("creation_rules: [{age: age1me}]".to_owned());
         assert!(world.detail(&RULE, "fix").starts_with("sops encrypt --in-place k/a.sops.yaml && git add"));
     }
 }

@@ -70,12 +70,23 @@ fn report(severity: Severity, key: &AgeKey, files: &[(&EncryptedFile, &[String])
         .with("public", key.public.join(" "))
         .with("files", told)
         .with("recipients", recipients.join(" "))
-        .fix(format!(
-            "put the key of a recipient in {}, or add {} to .sops.yaml and run\nsops updatekeys --yes FILE  # for each",
-            key.path.display(),
-            key.public.first().map_or("its public key", String::as_str),
-        ));
+        .fix(fix(key, &names));
     Some(Finding { severity, ..finding })
+}
+
+/// `sops rotate` needs no `.sops.yaml`, unlike `sops updatekeys`.
+fn fix(key: &AgeKey, files: &[String]) -> String {
+    let path = key.path.display();
+    let Some(own) = key.public.first() else {
+        return format!("put the key of a recipient in {path}");
+    };
+    let each = files.join(" ");
+    format!(
+        "# put the key of a recipient in {path}; or, where SOPS_AGE_KEY_FILE names an identity that can decrypt the \
+         files, add yours:\n\
+         for file in {each}; do sops rotate --in-place --add-age {own} $file; done\n\
+         # and name it in .sops.yaml, if there is one"
+    )
 }
 
 #[cfg(test)]

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use regex::Regex;
-use serde_yaml::Value;
 
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::desired::encrypted::EncryptedState;
-use crate::yaml::{self, WRITTEN};
+use crate::desired::sops_config::{self, Creation};
 
 pub(super) const RULE: Rule = Rule {
     id: "sops-rules",
@@ -19,13 +18,6 @@ pub(super) const RULE: Rule = Rule {
     essential: false,
     check: Check::Files(check),
 };
-
-/// A creation rule.
-struct Creation {
-    /// `None` matches every file.
-    path: Option<Regex>,
-    age: Vec<String>,
-}
 
 fn check(facts: &Facts<'_>) -> Answer {
     let Some(text) = &facts.desired.sops_config else {
@@ -38,7 +30,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     if key.public.is_empty() {
         return Answer::Unknown("the public key of the age key cannot be told".to_owned());
     }
-    let creations = match creations(text) {
+    let creations = match sops_config::creations(text) {
         Ok(creations) if creations.is_empty() => {
             return Answer::not_applicable(".sops.yaml has no creation rules");
         }
@@ -51,9 +43,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         return facts.without_encrypted();
     }
     for file in files {
-        let path = file.path.to_string_lossy();
-        let matches = |creation: &Creation| creation.path.as_ref().is_none_or(|regex| regex.is_match(&path));
-        let first = creations.iter().position(matches);
+        let first = creations.iter().position(|creation| creation.matches(&file.path));
         // A rule without age is for other kinds of keys.
         let names_it = first.and_then(|index| creations.get(index)).is_some_and(|creation| {
             creation.age.is_empty() || creation.age.iter().any(|recipient| key.public.contains(recipient))
@@ -86,42 +76,6 @@ fn report(rule: Option<usize>, creations: &[Creation], files: &[&Path], own: &st
         None => format!("add a rule for it:\n- path_regex: …\n  age: {own}"),
     };
     finding.with("files", names.join(" ")).fix(fix)
-}
-
-/// The creation rules, in their order.
-fn creations(text: &str) -> Result<Vec<Creation>, String> {
-    let config: Value = yaml::parse(text, WRITTEN).map_err(|trouble| {
-        let reason = if trouble.is_refused() { trouble.quiet("") } else { "no YAML".to_owned() };
-        format!(".sops.yaml is {reason}")
-    })?;
-    let rules = config.get("creation_rules").and_then(Value::as_sequence);
-    rules.into_iter().flatten().map(creation).collect()
-}
-
-fn creation(rule: &Value) -> Result<Creation, String> {
-    let pattern = rule.get("path_regex").and_then(Value::as_str).filter(|pattern| !pattern.is_empty());
-    let path = pattern.map(Regex::new).transpose();
-    let path = path.map_err(|_| "a path_regex of .sops.yaml is not understood here".to_owned())?;
-    let mut age = Vec::new();
-    add_keys(rule, &mut age);
-    for group in rule.get("key_groups").and_then(Value::as_sequence).into_iter().flatten() {
-        add_keys(group, &mut age);
-        for merged in group.get("merge").and_then(Value::as_sequence).into_iter().flatten() {
-            add_keys(merged, &mut age);
-        }
-    }
-    Ok(Creation { path, age })
-}
-
-/// `age` is a text with commas, or a list.
-fn add_keys(holder: &Value, keys: &mut Vec<String>) {
-    let texts: Vec<&str> = match holder.get("age") {
-        Some(Value::String(text)) => vec![text],
-        Some(Value::Sequence(list)) => list.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    };
-    let each = texts.into_iter().flat_map(|text| text.split(',')).map(str::trim);
-    keys.extend(each.filter(|key| !key.is_empty()).map(ToOwned::to_owned));
 }
 
 #[cfg(test)]
@@ -192,15 +146,5 @@ mod tests {
         world.says(&RULE, &["unknown the public key of the age key cannot be told"]);
         world.desired.age_key = None;
         world.says(&RULE, &["- there is no age key"]);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_rules_make_it_panic(text in crate::observed::odd::near(&[
-            "creation_rules:\n  - path_regex: (bootstrap|kubernetes)/.*\\.sops\\.ya?ml\n    encrypted_regex: ^(data|stringData)$\n    age: age1other, age1me\n  \
-             - key_groups: [{age: [age1me], merge: [{age: [age1me]}]}]\nstores: {yaml: {indent: 2}}\n",
-        ])) {
-            _ = creations(&text);
-        }
     }
 }

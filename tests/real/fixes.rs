@@ -1,0 +1,374 @@
+//! Every fix that is a command: run as it is printed, it makes the problem go away.
+//!
+//! The tables here are compared with the rules and the failure table of the program, so that a new fix with a command fails
+//! `every_fix_that_is_a_command_is_covered` until a scenario runs it.
+
+mod cluster;
+mod failures;
+mod k3s;
+mod repository;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use k3s_boot::check::rules;
+use k3s_boot::diagnose::known;
+use serde_json::Value;
+
+use self::Case::{NoCommand, Person, Runs, Shows, Unavailable};
+use super::world::{Ran, World};
+
+/// What a test does with the commands in the fix of a rule or of a known failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Case {
+    /// There are none: values, or words.
+    NoCommand,
+    /// A scenario runs them, and the problem is gone.
+    Runs,
+    /// They show what is wrong, and change nothing: they run, and succeed.
+    Shows,
+    /// As `Runs`, except for this part, which is for a person to choose; the scenario chooses it.
+    Person(&'static str),
+    /// They need what the sandbox does not have.
+    Unavailable(&'static str),
+}
+
+const K3S: &str = "`systemctl restart k3s` needs a k3s node: the scenario starts the simulated one with the lines of the fix";
+
+/// The rules whose fixes have commands. All others are `NoCommand`.
+const RULES: &[(&str, Case)] = &[
+    ("env", Person("the value of a variable")),
+    ("config", Runs),
+    ("charts", Unavailable("`helm show chart` shows what the registry says, which is the problem")),
+    ("chart-login", Person("which program keeps the login: `docker` is none of the sandbox")),
+    ("old-script", Runs),
+    ("age-key", Person("a new key: what the old one decrypts is lost")),
+    ("age-key-mode", Runs),
+    ("age-key-git", Runs),
+    (
+        "age-key-flux",
+        Unavailable("a key of another kind, for every encrypted file: `sops-recipients` runs the rest"),
+    ),
+    ("sops", Runs),
+    ("sops-plain", Runs),
+    ("sops-recipients", Runs),
+    ("kubeconfig", Person("the name of a context")),
+    ("kubeconfig-cert", Unavailable("only k3s renews the certificate")),
+    ("api", Person("the address of a server")),
+    ("guard", Person("that it is the right cluster: `yes`")),
+    ("api-ready", Unavailable("`journalctl -u k3s` shows the log of a k3s node")),
+    ("rights", Unavailable("`kubectl auth can-i` is what was asked, and no fix")),
+    ("clock", Unavailable("the clock of this machine stays as it is; `date -u` shows it")),
+    ("k3s-flannel", Person(K3S)),
+    ("k3s-network-policy", Person(K3S)),
+    ("k3s-kube-proxy", Person(K3S)),
+    ("k3s-coredns", Person(K3S)),
+    ("k3s-bundled", Person(K3S)),
+    ("coredns-bundled", Person(K3S)),
+    ("bundled-adopted", Person(K3S)),
+    ("nodes", Unavailable("`systemctl status k3s` shows the service of a k3s node")),
+    ("nodes-ready", Runs),
+    ("taints", Person("the node that gets the label")),
+    ("dns-address", Shows),
+    ("api-host-cert", Unavailable("only k3s makes a certificate with `tls-san`")),
+    ("pending", Person("that nobody works on the release: `yes`, and `--force` while it is young")),
+    ("drift", Runs),
+    ("plan", Shows),
+];
+
+/// The known failures whose fixes have commands. All others are `NoCommand`.
+const FAILURES: &[(&str, Case)] = &[
+    (
+        "coredns-bundled",
+        Person("which CoreDNS stays: as of the rule, or as in `the_bundled_coredns_may_stay`"),
+    ),
+    ("ownership", Shows),
+    ("service-address", Shows),
+    ("locked", Person("the same command as of the rule `pending`")),
+    ("startupapicheck", Shows),
+    ("values-schema", Unavailable("`helm show values CHART` shows the values of a chart")),
+    ("limit-range", Shows),
+    ("quota", Shows),
+    ("pod-security", Runs),
+    ("terminating", Shows),
+    ("node-disk", Unavailable("`df` on a k3s node")),
+    ("disk-full", Shows),
+    ("conflict", Runs),
+    ("api-busy", Shows),
+    ("killed", Unavailable("`dmesg` is for root")),
+    ("node-not-ready", Shows),
+    ("node-pressure", Shows),
+    ("node-cordoned", Person("the node")),
+    ("pod-affinity", Shows),
+    ("storage-class", Shows),
+    ("volume", Shows),
+    ("taint", Person("the key of the taint")),
+    ("unmade", Shows),
+    ("cni", Shows),
+    ("node-down", Shows),
+    ("sandbox", Shows),
+    ("image", Shows),
+    ("crash-loop", Unavailable("no container runs in the sandbox, so none has a log")),
+    ("ended", Unavailable("no container runs in the sandbox, so none has a log")),
+    ("readiness", Unavailable("no container runs in the sandbox, so none has a log")),
+    ("clock", Shows),
+    ("registry-denied", Person("the registry: the same command as of the rule `chart-login`")),
+    ("api-gone", Shows),
+];
+
+/// Files with commands in fixes, besides those of rules and the failure table: of which rules they are. A failure that no
+/// table knows gets `k3s-boot status` or `check`, which only show.
+const SOURCES: &[&str] = &[
+    "check/adopted.rs",          // bundled-adopted, k3s-coredns
+    "check/k3s.rs",              // k3s-*, coredns-bundled
+    "commands/apps/takeover.rs", // the last words of a run that was stopped after a stage
+    "commands/recover.rs",       // what to run next
+    "config.rs",                 // config
+    "desired/sops_config.rs",    // sops, sops-plain
+    "desired/state_file.rs",     // the name of a command of helm, in a reason
+    "error.rs",                  // k3s-boot status, which shows
+    "gather/builds.rs",          // charts, chart-login
+    "gather/files.rs",           // age-key, old-script
+    "guard.rs",                  // guard
+    "kubeconfig.rs",             // kubeconfig
+    "plan.rs",                   // plan
+    "recovery.rs",               // pending; `flux` is no program of the sandbox
+    "report/diff.rs",            // the heading of a diff
+    "report/failure.rs",         // k3s-boot check and status, which show
+    "settings.rs",               // env
+    "tools/sops.rs",             // sops
+    "verify/warnings.rs",        // k3s-boot status and kubectl describe, which show
+];
+
+/// Programs that fixes name.
+const PROGRAMS: [&str; 21] = [
+    "age-keygen",
+    "chmod",
+    "cp",
+    "date",
+    "df",
+    "dmesg",
+    "docker",
+    "export",
+    "flux",
+    "for",
+    "git",
+    "helm",
+    "journalctl",
+    "k3s-boot",
+    "kubectl",
+    "kustomize",
+    "mv",
+    "rm",
+    "sops",
+    "sudo",
+    "systemctl",
+];
+
+/// The commands of a fix: what begins with a program at the start of a line, in backticks, or behind `: `.
+fn commands(fix: &str) -> Vec<String> {
+    let starts = |text: &str| {
+        let mut words = text.split(' ');
+        let program = words.next().unwrap_or_default();
+        PROGRAMS.contains(&program) && words.next().is_some_and(|next| !PROSE.contains(&next))
+    };
+    let mut found = Vec::new();
+    for line in fix.lines() {
+        let plain = line.trim_start_matches(['#', ' ']);
+        if starts(line) {
+            found.push(line.to_owned());
+            continue;
+        }
+        let quoted = plain.split('`').skip(1).step_by(2).filter(|text| starts(text));
+        found.extend(quoted.map(ToOwned::to_owned));
+        if let Some((_, last)) = plain.rsplit_once(": ").filter(|(_, last)| starts(last)) {
+            found.push(last.to_owned());
+        }
+    }
+    found
+}
+
+fn case(table: &[(&str, Case)], id: &str) -> Case {
+    table.iter().find(|(known, _)| *known == id).map_or(NoCommand, |(_, case)| *case)
+}
+
+#[test]
+fn every_fix_that_is_a_command_is_covered() {
+    let ids: BTreeSet<_> = rules::ALL.iter().map(|rule| rule.id).collect();
+    let scenarios = ["cluster.rs", "k3s.rs", "repository.rs"].map(|file| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/fixes").join(file);
+        std::fs::read_to_string(path).unwrap()
+    });
+    for (id, case) in RULES {
+        assert!(ids.contains(id), "no rule is called {id}");
+        let has_scenario = scenarios.iter().any(|text| text.contains(&format!("\"{id}\"")));
+        assert_eq!(has_scenario, !matches!(case, Unavailable(_)), "a scenario for {id}");
+    }
+    let failures: BTreeSet<_> = known::table().map(|known| known.id).collect();
+    for (id, _) in FAILURES {
+        assert!(failures.contains(id), "no failure is called {id}");
+    }
+    let wrong = known::table().filter_map(|failure| {
+        let commands = commands(&failure.fix("kube-system/coredns", Some("pod")));
+        let is_listed = case(FAILURES, failure.id) != NoCommand;
+        (is_listed == commands.is_empty()).then(|| format!("failure {}: {commands:?}", failure.id))
+    });
+    let mut wrong: Vec<_> = wrong.collect();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in std::fs::read_dir(source.join("check/rules")).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let id = text.split("    id: \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        let (before, rest) = text.split_once("pub(super) const RULE: Rule = Rule {").unwrap();
+        let rest = rest.split_once("\n};").unwrap().1;
+        let has_commands = has_commands(before) || has_commands(rest);
+        if has_commands && case(RULES, id) == NoCommand {
+            wrong.push(format!("rule {id}"));
+        }
+    }
+    assert_eq!(wrong, [""; 0], "these are listed and have no command, or have one and are not listed");
+    let with_commands = files(&source, &source);
+    let known: BTreeSet<_> = SOURCES.iter().map(|file| (*file).to_owned()).collect();
+    assert_eq!(with_commands, known);
+}
+
+/// Whether source text has a command in a string, before its tests.
+fn has_commands(text: &str) -> bool {
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.into_iter().any(|line| {
+        ["\"", "\\n", "`", ": "].iter().any(|before| {
+            line.split(before).skip(1).any(|rest| {
+                let (program, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+                let word = rest.split([' ', '"', '`']).next().unwrap_or_default();
+                PROGRAMS.contains(&program) && !word.is_empty() && !PROSE.contains(&word)
+            })
+        })
+    })
+}
+
+/// Words behind the name of a program in a sentence about it.
+const PROSE: [&str; 15] = [
+    "is",
+    "cannot",
+    "build",
+    "encrypted",
+    "keeps",
+    "ended",
+    "gave",
+    "failed",
+    "run",
+    "metadata",
+    "makes",
+    "with",
+    "each",
+    "a",
+    "ended:",
+];
+
+/// The source files below a folder that have commands, without those of rules and the failure table.
+fn files(folder: &Path, source: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = path.strip_prefix(source).unwrap().display().to_string();
+        let is_covered =
+            name == "check/rules" || name.starts_with("diagnose/table") || name == "diagnose/kustomize.rs";
+        let is_test = ["check/testing.rs", "check/empty.rs", "check/fixture.rs"].contains(&name.as_str());
+        if is_covered || is_test || name.ends_with("tests.rs") || name == "docs.rs" {
+            continue;
+        }
+        if path.is_dir() {
+            found.extend(files(&path, source));
+        } else if has_commands(&std::fs::read_to_string(&path).unwrap()) {
+            found.insert(name);
+        }
+    }
+    found
+}
+
+impl World {
+    /// What a rule reports now: the `fix` of each problem.
+    #[track_caller]
+    fn fixes(&self, rule: &str, args: &[&str], env: &[(&str, &str)]) -> Vec<String> {
+        let mut boot = self.boot(&[&["check", "-o", "json"], args].concat());
+        for (name, value) in env {
+            boot = boot.env(name, value);
+        }
+        let ran = boot.run();
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}", ran.stderr));
+        let checks = report["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["id"] == rule).unwrap();
+        let problems = check["problems"].as_array().into_iter().flatten();
+        problems.map(|problem| problem["fix"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Runs a command as a person would who has installed the program beside its tools, in the repository.
+    fn shell(&self, command: &str) -> Ran {
+        self.shell_with(command, &[])
+    }
+
+    fn shell_with(&self, command: &str, env: &[(&str, &str)]) -> Ran {
+        let program = Path::new(env!("CARGO_BIN_EXE_k3s-boot")).parent().unwrap().display();
+        let tools = self.sandbox.tools().path_dir().display().to_string();
+        let path = format!("{program}:{tools}:{}", std::env::var("PATH").unwrap());
+        let mut boot = self.program("sh", &["-c", command]).env("PATH", path);
+        for (name, value) in env {
+            boot = boot.env(name, value);
+        }
+        boot.run()
+    }
+}
+
+/// A problem, and its fix.
+struct Scenario<'a> {
+    world: &'a World,
+    rule: &'a str,
+    args: &'a [&'a str],
+    env: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Scenario<'a> {
+    fn new(world: &'a World, rule: &'a str) -> Self {
+        assert!(matches!(case(RULES, rule), Runs | Person(_)), "{rule} is not listed");
+        Self { world, rule, args: &[], env: &[] }
+    }
+
+    fn args(self, args: &'a [&'a str]) -> Self {
+        Self { args, ..self }
+    }
+
+    fn env(self, env: &'a [(&'a str, &'a str)]) -> Self {
+        Self { env, ..self }
+    }
+
+    /// The fix that is reported now, for one problem or several.
+    #[track_caller]
+    fn fix(&self) -> String {
+        let mut fixes = self.world.fixes(self.rule, self.args, self.env);
+        // A login is in the way of several charts.
+        fixes.dedup();
+        let [fix] = &fixes[..] else { panic!("{}: {fixes:?}", self.rule) };
+        fix.clone()
+    }
+
+    /// Runs the whole fix as it is printed, and the problem is gone.
+    #[track_caller]
+    fn goes(&self) {
+        self.goes_with(|fix| fix);
+    }
+
+    /// Runs the fix with what a person chooses in it.
+    #[track_caller]
+    fn goes_with(&self, choose: impl FnOnce(String) -> String) {
+        let fix = self.fix();
+        let command = choose(fix);
+        let ran = self.world.shell_with(&command, self.env);
+        assert_eq!(ran.code, Some(0), "{}: {command}\n{}{}", self.rule, ran.stdout, ran.stderr);
+        self.is_gone();
+    }
+
+    #[track_caller]
+    fn is_gone(&self) {
+        let left = self.world.fixes(self.rule, self.args, self.env);
+        assert_eq!(left, [""; 0], "{}", self.rule);
+    }
+}
