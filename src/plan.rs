@@ -48,6 +48,12 @@ impl Plan {
         self.helmfiles.iter().flat_map(|(_, releases)| releases)
     }
 
+    /// Whether some values of a release (`namespace/name`) are or were decrypted, so that none is shown.
+    #[must_use]
+    pub fn has_secret_values(&self, release: &str) -> bool {
+        self.releases().any(|one| one.id == release && one.has_secret_values)
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {

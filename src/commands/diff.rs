@@ -15,7 +15,8 @@ use crate::gather::{self, Picture, Purpose, known};
 use crate::manifests::diff::{ObjectChange, ObjectDiff, as_helm_applies, fields};
 use crate::observed::Live;
 use crate::observed::kinds::Kinds;
-use crate::plan::plan;
+use crate::observed::standing::ReleaseRef;
+use crate::plan::{Plan, plan};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
 use crate::report::diff::DiffReport;
@@ -90,7 +91,7 @@ async fn make(
     let plan =
         plan(&picture.desired, live, &settings.wishes, picture.observed.now).map_err(Error::Preflight)?;
     let objects = match live.filter(|_| manifests) {
-        Some(live) => Some(compare(&tools, &picture, live).await?),
+        Some(live) => Some(compare(&tools, &picture, &plan, live).await?),
         None => None,
     };
     let cluster = live.map(|live| ClusterReport::new(&tools.target, live));
@@ -113,7 +114,12 @@ fn problems(settings: &Settings, picture: &Picture) -> Result<(), Error> {
 
 /// Compares every object of the rendered manifests with what exists, on the server's side. What cannot be compared is
 /// unknown, with the reason.
-async fn compare(tools: &Toolbox, picture: &Picture, live: &Live) -> Result<Vec<ObjectDiff>, Error> {
+async fn compare(
+    tools: &Toolbox,
+    picture: &Picture,
+    plan: &Plan,
+    live: &Live,
+) -> Result<Vec<ObjectDiff>, Error> {
     let mut found = Vec::new();
     let mut wanted: BTreeMap<ObjectId, (String, Value)> = BTreeMap::new();
     for (release, objects) in &picture.manifests.0 {
@@ -136,7 +142,10 @@ async fn compare(tools: &Toolbox, picture: &Picture, live: &Live) -> Result<Vec<
     }
     let compared = wanted.iter().map(async |(id, (release, object))| {
         let (path, change) = match &live.kinds {
-            Ok(kinds) => compare_one(tools, kinds, release, id, object).await?,
+            Ok(kinds) => {
+                let has_secret_values = plan.has_secret_values(release);
+                compare_one(tools, kinds, ReleaseRef { id: release, has_secret_values }, id, object).await?
+            }
             Err(reason) => (id.path(), Some(ObjectChange::Unknown(reason.clone()))),
         };
         Ok(change.map(|change| ObjectDiff {
@@ -156,7 +165,7 @@ async fn compare(tools: &Toolbox, picture: &Picture, live: &Live) -> Result<Vec<
 async fn compare_one(
     tools: &Toolbox,
     kinds: &Kinds,
-    release: &str,
+    release: ReleaseRef<'_>,
     id: &ObjectId,
     object: &Value,
 ) -> Result<(String, Option<ObjectChange>), Error> {
@@ -169,8 +178,8 @@ async fn compare_one(
     let change = match known(tools.api_get::<Value>(&path).await)? {
         Ok(None) => Some(ObjectChange::Create),
         Ok(Some(live)) => {
-            let applied = tools.dry_run(&id, &path, &as_helm_applies(&id, release, object, &live)).await?;
-            match applied {
+            let object = as_helm_applies(&id, release.id, object, &live);
+            match tools.dry_run(&id, &path, &object, release).await? {
                 Ok(applied) => Some(fields(&live, &applied))
                     .filter(|fields| !fields.is_empty())
                     .map(ObjectChange::Change),

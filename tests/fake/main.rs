@@ -19,6 +19,7 @@ mod listener;
 mod lock;
 mod log;
 mod machines;
+mod manifests;
 mod printed;
 mod recover;
 mod refusals;
