@@ -240,7 +240,8 @@ pub fn needs_rendering(release: &Release, desired: &Desired, live: &Live, wishes
     let version = desired.charts.get(&release.id()).map_or(release.version.as_str(), |chart| &chart.version);
     let same = record.stored.status == "deployed"
         && releases::same_version(&record.version, version)
-        && releases::changes(&record.values, &release.merged()).is_empty();
+        && releases::changes(&record.values, &release.merged()).is_empty()
+        && releases::other_content(release, desired, live, record).is_none();
     !same && !releases::is_left(release, desired, live, wishes)
 }
 

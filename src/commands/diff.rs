@@ -122,7 +122,7 @@ async fn compare(
 ) -> Result<Vec<ObjectDiff>, Error> {
     let mut found = Vec::new();
     let mut wanted: BTreeMap<ObjectId, (String, Value)> = BTreeMap::new();
-    for (release, objects) in &picture.manifests.0 {
+    for (release, objects) in &picture.manifests.objects {
         match objects {
             Ok(objects) => {
                 for object in objects {

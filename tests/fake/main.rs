@@ -23,6 +23,7 @@ mod manifests;
 mod printed;
 mod recover;
 mod refusals;
+mod renders;
 mod scenario;
 mod signals;
 mod stages;

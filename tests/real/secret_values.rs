@@ -29,7 +29,9 @@ fn world(name: &str) -> World {
     let mut world = World::start(name);
     let canaries =
         [INLINE, FILE, FUNCTION, LINES[0], LINES[1], OTHER, HELM_RELEASE, VIOLATION, ENVIRONMENT, SHORT];
-    canaries.iter().for_each(|canary| world.plant(canary));
+    for canary in canaries {
+        world.plant(canary);
+    }
     // As Go and JSON escape it.
     world.plant(&FUNCTION.replace('"', "\\\""));
     world.encrypt_text(
