@@ -28,6 +28,7 @@ mod flux_pair;
 mod flux_state;
 mod flux_sync;
 mod guard;
+mod helm_features;
 mod helmfile;
 mod hooks;
 mod k3s;
@@ -80,6 +81,7 @@ pub const ALL: &[&Rule] = &[
     &helmfile::RULE,
     &hooks::RULE,
     &releases::RULE,
+    &helm_features::RULE,
     &charts::RULE,
     &chart_login::RULE,
     &mirror::RULE,

@@ -1,11 +1,15 @@
 //! Releases, as `helmfile build --embed-values` prints them.
 
+mod features;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_yaml::Value;
 
+pub use self::features::Requirements;
+use self::features::{SECRETS, unsafe_features};
 use crate::yaml::{self, PRINTED};
 
 /// A release of a helmfile. Has no `Debug`: its values may hold secrets.
@@ -39,29 +43,27 @@ pub struct Release {
     pub has_secret_values: bool,
     /// What of helmfile's own it uses that changes what is installed, so that chart and values do not tell it.
     pub unsafe_features: Vec<String>,
+    /// What has to be installed for it.
+    pub requirements: Requirements,
 }
-
-/// Keys of a release that change what is installed in ways that its chart and values do not tell (helmfile 1.7.4,
-/// `pkg/state/state.go`).
-const UNSAFE: [&str; 11] = [
-    "dependencies",
-    "forceNamespace",
-    "jsonPatches",
-    "postRenderer",
-    "reuseValues",
-    "secrets",
-    "set",
-    "setString",
-    "setTemplate",
-    "strategicMergePatches",
-    "transformers",
-];
 
 impl Release {
     /// `namespace/name`.
     #[must_use]
     pub fn id(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whether it has files that the plugin helm-secrets decrypts, and that are not among its values.
+    #[must_use]
+    pub fn has_encrypted_files(&self) -> bool {
+        self.unsafe_features.iter().any(|feature| feature == SECRETS)
+    }
+
+    /// Takes these for all of its values, those of its encrypted files included.
+    pub fn set_values(&mut self, values: Value) {
+        self.values = vec![values];
+        self.unsafe_features.retain(|feature| feature != SECRETS);
     }
 
     /// Whether helmfile reports this release under a namespace and a name; the namespace is empty where the helmfile names
@@ -166,6 +168,8 @@ struct State {
     releases: Option<Vec<Raw>>,
     #[serde(rename = "helmDefaults", default)]
     defaults: Defaults,
+    #[serde(default)]
+    hooks: Value,
     #[serde(rename = "renderedvalues", default)]
     environment: Value,
 }
@@ -226,7 +230,7 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
     let mut built = Built::default();
     for document in yaml::documents::<Option<State>>(text, PRINTED) {
         let document = document.map_err(|trouble| trouble.quiet("not the state that helmfile 1.7 prints"));
-        let Some(State { repositories, releases: raw, defaults, environment }) = document? else {
+        let Some(State { repositories, releases: raw, defaults, hooks, environment }) = document? else {
             continue;
         };
         for raw in raw.into_iter().flatten() {
@@ -250,6 +254,7 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
                 timeout: raw.timeout.or(Some(defaults.timeout).filter(|timeout| *timeout > 0)),
                 kube_context: raw.kube_context.or_else(|| defaults.kube_context.clone()),
                 unsafe_features: unsafe_features(&raw.others, &defaults.others),
+                requirements: Requirements::new(&raw.others, &defaults.others, &hooks),
             });
         }
         built.environments.push(environment);
@@ -263,25 +268,6 @@ fn needed(need: &str, namespace: &str) -> String {
     let mut parts = need.rsplitn(3, '/');
     let (name, within) = (parts.next().unwrap_or_default(), parts.next().unwrap_or(namespace));
     format!("{within}/{name}")
-}
-
-/// Those of the keys that are set, by the release itself or for all.
-fn unsafe_features(release: &BTreeMap<String, Value>, defaults: &BTreeMap<String, Value>) -> Vec<String> {
-    let is_set = |value: &Value| match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Sequence(items) => !items.is_empty(),
-        Value::Mapping(fields) => !fields.is_empty(),
-        _ => true,
-    };
-    let is_used = |key: &&&str| [release, defaults].iter().any(|keys| keys.get(**key).is_some_and(is_set));
-    let mut used: Vec<_> = UNSAFE.iter().filter(is_used).map(|key| (*key).to_owned()).collect();
-    // helmfile has made a chart of something else, or of a chart and something else.
-    let path = release.get("chartPath").and_then(Value::as_str).unwrap_or_default();
-    if used.is_empty() && path.contains("/chartify") {
-        used.push("chart".to_owned());
-    }
-    used
 }
 
 /// A release's `condition` is a path into the environment's values.

@@ -1,7 +1,7 @@
 //! Rendering the releases that are not as wanted, and looking who owns what they would make.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -28,10 +28,15 @@ pub(super) async fn render(
     place: &Place<'_>,
     desired: &Desired,
     live: &Live,
+    missing_commands: &BTreeSet<(PathBuf, String)>,
     all: bool,
 ) -> Result<(Manifests, Known<Vec<Owned>>), Error> {
-    let rendered =
-        join_all(desired.helmfiles.iter().map(|helmfile| of_helmfile(place, desired, live, helmfile, all)));
+    let lacks = |helmfile: &Helmfile, command: &str| {
+        missing_commands.iter().any(|(path, name)| *path == helmfile.path && name == command)
+    };
+    let rendered = join_all(desired.helmfiles.iter().map(|helmfile| {
+        of_helmfile(place, desired, live, helmfile, |command| lacks(helmfile, command), all)
+    }));
     let mut manifests = Manifests::default();
     for rendered in rendered.await {
         let Manifests { objects, failures } = rendered?;
@@ -47,6 +52,7 @@ async fn of_helmfile(
     desired: &Desired,
     live: &Live,
     helmfile: &Helmfile,
+    lacks: impl Fn(&str) -> bool,
     all: bool,
 ) -> Result<Manifests, Error> {
     let wishes = &place.settings.wishes;
@@ -56,7 +62,7 @@ async fn of_helmfile(
         .filter(|release| release.installed && !is_left(release, desired, live, wishes))
         .filter(|release| all || needs_rendering(release, desired, live, wishes))
         .collect();
-    let (there, absent): (Vec<_>, Vec<_>) =
+    let (mut there, absent): (Vec<_>, Vec<_>) =
         stale.into_iter().partition(|release| desired.charts.contains_key(&release.id()));
     let mut rendered = Manifests::default();
     let mut unknown = |release: &Release, reason: &str| {
@@ -65,6 +71,17 @@ async fn of_helmfile(
     for release in absent {
         unknown(release, "its chart is not on this machine");
     }
+    // Without what these need, helmfile renders none of those that are rendered with them.
+    there.retain(|release| {
+        let needed = &release.requirements;
+        let reason = match needed.kustomize_program() {
+            Some(program) if lacks(program) => format!("`{program}` is not installed"),
+            _ if release.has_encrypted_files() => "its `secrets` were not decrypted".to_owned(),
+            _ => return true,
+        };
+        unknown(release, &reason);
+        false
+    });
     // helmfile renders nothing that demands a variable which is not set.
     let missing = desired.coverage.missing_variables.get(&helmfile.path);
     let unset = missing.map(|names| format!("required variables are not set: {}", names.join(" ")));

@@ -806,7 +806,19 @@ fn is_release(call: &Value) -> bool {
 }
 
 fn is_mutating(call: &Value) -> bool {
-    let reading = ["GET", "get", "proxy", "show", "version", "build", "template", "decrypt", "--version"];
+    let reading = [
+        "GET",
+        "get",
+        "proxy",
+        "show",
+        "version",
+        "build",
+        "template",
+        "decrypt",
+        "--version",
+        "write-values",
+        "plugin",
+    ];
     let args = call["argv"].as_array().unwrap();
     let is_read = |arg: &str| arg.ends_with("accessreviews") || arg.contains("dryRun=All");
     let is_read = |arg: &Value| arg.as_str().is_some_and(is_read);

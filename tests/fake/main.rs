@@ -12,6 +12,7 @@ mod answers;
 mod boot;
 mod checks;
 mod failures;
+mod features;
 mod frames;
 mod good;
 mod hostile;

@@ -41,6 +41,8 @@ fn found(facts: &Facts<'_>, release: &str, failure: &RenderFailure) -> Option<Fi
         Some("values-schema") if has_only_unknown_keys(reason) && is_refused_key(facts, release) => {
             return None;
         }
+        // `helm-features` looks for the plugin or program.
+        None if reason.contains("--post-renderer") => return None,
         // `kube-version` compares the cluster's version, and helm has compared its own.
         None if reason.contains("which is incompatible with Kubernetes") => return None,
         Some("values-schema" | "template") | None => {}
@@ -134,6 +136,7 @@ mod tests {
             "execution error at (cilium/templates/validate.yaml:18:7): Service Monitor requires monitoring.coreos.com/v1 CRDs",
             "chart requires kubeVersion: >= 1.99.0-0 which is incompatible with Kubernetes v1.36.0",
             "helm ended: signal: killed",
+            "invalid argument \"bash\" for \"--post-renderer\" flag: plugin: {Name:bash Type:postrenderer/v1} not found",
         ] {
             assert!(matches!(failing(release, reason, false).ask(&RULE), Answer::Unknown(_)), "{reason}");
         }
