@@ -44,7 +44,7 @@ pub enum Purpose {
     Plan,
     /// Asking the rules, whatever there is to do.
     Check,
-    /// Comparing every object too.
+    /// Making a plan, and comparing every object too.
     Everything,
 }
 
@@ -205,7 +205,7 @@ async fn closer(
     purpose: Purpose,
 ) -> Result<Manifests, Error> {
     let wishes = &place.settings.wishes;
-    let changes = purpose != Purpose::Plan
+    let changes = purpose == Purpose::Check
         || desired.releases().any(|release| needs_rendering(release, desired, live, wishes));
     let (rendered, standing, fitness) = tokio::join!(
         Box::pin(renders::render(

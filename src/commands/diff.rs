@@ -1,22 +1,24 @@
 //! `k3s-boot diff`, and `apps --dry-run`: what `apps` would do; changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use serde_json::Value;
 
+use super::judge::judge_all;
 use super::{Failed, toolbox, transcript};
-use crate::check::{self, Finding, Outcome, Severity};
 use crate::child_env;
 use crate::desired::objects::ObjectId;
+use crate::desired::releases::Release;
 use crate::env::Env;
 use crate::error::Error;
 use crate::gather::{self, Picture, Purpose, known};
+use crate::manifests::Manifests;
 use crate::manifests::diff::{ObjectChange, ObjectDiff, as_helm_applies, fields};
 use crate::observed::Live;
 use crate::observed::kinds::Kinds;
 use crate::observed::standing::ReleaseRef;
-use crate::plan::{Plan, plan};
+use crate::plan::{Plan, needs_rendering, plan};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
 use crate::report::diff::DiffReport;
@@ -84,9 +86,11 @@ async fn make(
     let scratch = Scratch::new(&settings.temp)?;
     let tools = toolbox(settings, env, &files, &scratch, stop, transcript)?;
     let purpose = if manifests { Purpose::Everything } else { Purpose::Plan };
-    let picture =
+    let mut picture =
         Box::pin(gather::gather(&tools, settings, files, &scratch, redactor, purpose, &mut ())).await?;
-    problems(settings, &picture)?;
+    let unchanged = take_unchanged(settings, &mut picture);
+    judge_all(settings, &picture.facts(settings))?;
+    picture.manifests.objects.extend(unchanged.objects);
     let live = picture.observed.live.as_ref();
     let plan =
         plan(&picture.desired, live, &settings.wishes, picture.observed.now).map_err(Error::Preflight)?;
@@ -98,18 +102,16 @@ async fn make(
     Ok(DiffReport::new(&plan, objects.as_deref(), cluster, redactor))
 }
 
-/// What keeps `apps` from doing anything keeps a plan from being true; what may go wrong later is said beside it.
-fn problems(settings: &Settings, picture: &Picture) -> Result<(), Error> {
-    let outcomes = check::run(&picture.facts(settings), |_| true);
-    let worth = |finding: &&Finding| finding.severity >= Severity::Warning;
-    let findings: Vec<_> = outcomes.iter().flat_map(Outcome::findings).filter(worth).cloned().collect();
-    let essential =
-        outcomes.iter().any(|outcome| outcome.rule.essential && outcome.severity() == Some(Severity::Error));
-    if essential {
-        return Err(Error::Preflight(findings));
-    }
-    findings.iter().for_each(Finding::log);
-    Ok(())
+/// Takes out what `apps` does not render: what is up to date.
+fn take_unchanged(settings: &Settings, picture: &mut Picture) -> Manifests {
+    let Picture { desired, observed, manifests, .. } = picture;
+    let Some(live) = &observed.live else { return Manifests::default() };
+    let is_synced = |release: &&Release| needs_rendering(release, desired, live, &settings.wishes);
+    let synced: BTreeSet<_> = desired.releases().filter(is_synced).map(Release::id).collect();
+    let objects = std::mem::take(&mut manifests.objects);
+    let (rendered, unchanged) = objects.into_iter().partition(|(release, _)| synced.contains(release));
+    manifests.objects = rendered;
+    Manifests { objects: unchanged, ..Manifests::default() }
 }
 
 /// Compares every object of the rendered manifests with what exists, on the server's side. What cannot be compared is

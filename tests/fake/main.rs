@@ -8,6 +8,7 @@
     reason = "helpers of tests end a test by panicking, as the tests themselves do"
 )]
 
+mod agreement;
 mod answers;
 mod boot;
 mod checks;
