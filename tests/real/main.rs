@@ -16,6 +16,7 @@ mod guard;
 mod kills;
 mod manifests;
 mod refusals;
+mod renders;
 mod repositories;
 mod second_run;
 mod secret_values;
