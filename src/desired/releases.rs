@@ -170,6 +170,8 @@ struct State {
     defaults: Defaults,
     #[serde(default)]
     hooks: Value,
+    #[serde(rename = "kustomizeBinary", default)]
+    kustomize_binary: Option<String>,
     #[serde(rename = "renderedvalues", default)]
     environment: Value,
 }
@@ -230,9 +232,10 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
     let mut built = Built::default();
     for document in yaml::documents::<Option<State>>(text, PRINTED) {
         let document = document.map_err(|trouble| trouble.quiet("not the state that helmfile 1.7 prints"));
-        let Some(State { repositories, releases: raw, defaults, hooks, environment }) = document? else {
+        let Some(state) = document? else {
             continue;
         };
+        let State { repositories, releases: raw, defaults, hooks, kustomize_binary, environment } = state;
         for raw in raw.into_iter().flatten() {
             if raw.condition.as_deref().is_some_and(|condition| !holds(condition, &environment)) {
                 continue;
@@ -254,7 +257,12 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
                 timeout: raw.timeout.or(Some(defaults.timeout).filter(|timeout| *timeout > 0)),
                 kube_context: raw.kube_context.or_else(|| defaults.kube_context.clone()),
                 unsafe_features: unsafe_features(&raw.others, &defaults.others),
-                requirements: Requirements::new(&raw.others, &defaults.others, &hooks),
+                requirements: Requirements::new(
+                    &raw.others,
+                    &defaults.others,
+                    &hooks,
+                    kustomize_binary.as_deref(),
+                ),
             });
         }
         built.environments.push(environment);

@@ -96,6 +96,11 @@ fn what_a_release_needs_and_is_not_installed_is_refused() {
         ),
         ("    forceConflicts: true\n", &[Some(&helm_3)], "Release needs Helm 4"),
     ];
+    // The fix that is named for patches.
+    let with_kubectl =
+        format!("kustomizeBinary: kubectl kustomize\n{}", releases(&[&format!("{FINE}{}", cases[4].0)]));
+    write(&world, &with_kubectl);
+    assert_eq!(world.boot(&["diff"]).run().code, Some(0));
     for (keys, helms, words) in cases {
         write(&world, &releases(&[&format!("{FINE}{keys}")]));
         for helm in helms {

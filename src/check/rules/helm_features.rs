@@ -60,7 +60,7 @@ fn kustomize(facts: &Facts<'_>, helmfile: &Path, release: &Release) -> Option<Fi
         Finding::error(RULE.id, "Kustomize is not installed")
             .with("release", release.id())
             .with("keys", release.requirements.kustomize.join(" "))
-            .fix("install kustomize (https://kubectl.docs.kubernetes.io/installation/kustomize/), or put it on PATH")
+            .fix("install it, or set `kustomizeBinary: kubectl kustomize` at the top of the helmfile")
     })
 }
 

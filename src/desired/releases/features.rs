@@ -41,16 +41,20 @@ pub struct Requirements {
     pub hook_commands: BTreeSet<String>,
     /// The keys for which helmfile runs kustomize.
     pub kustomize: Vec<&'static str>,
+    /// What it runs as kustomize, where the helmfile names that: `kubectl kustomize`.
+    pub kustomize_binary: Option<String>,
     /// The keys that helmfile refuses with Helm 3.
     pub helm_4: Vec<&'static str>,
 }
 
 impl Requirements {
-    /// Reads them from the keys of a release, of `helmDefaults`, and from the `hooks` of the helmfile.
+    /// Reads them from the keys of a release, of `helmDefaults`, and from the `hooks` and the `kustomizeBinary` of the
+    /// helmfile.
     pub(super) fn new(
         release: &BTreeMap<String, Value>,
         defaults: &BTreeMap<String, Value>,
         hooks: &Value,
+        kustomize_binary: Option<&str>,
     ) -> Self {
         let used = |keys: &[&'static str]| {
             keys.iter().copied().filter(|key| is_used(release, defaults, key)).collect()
@@ -59,10 +63,13 @@ impl Requirements {
             Some(keys.get("postRenderer")?.as_str()?.to_owned()).filter(|text| !text.is_empty())
         };
         let own = release.get("hooks").unwrap_or(&Value::Null);
+        let kustomize: Vec<_> = used(&KUSTOMIZE);
+        let binary = kustomize_binary.filter(|binary| !binary.is_empty() && !kustomize.is_empty());
         Self {
             post_renderer: text(release).or_else(|| text(defaults)),
             hook_commands: [own, hooks].into_iter().flat_map(commands).collect(),
-            kustomize: used(&KUSTOMIZE),
+            kustomize_binary: binary.map(ToOwned::to_owned),
+            kustomize,
             helm_4: used(&HELM_4),
         }
     }
@@ -75,8 +82,9 @@ impl Requirements {
 
     /// The program that kustomize is run as, if it is.
     #[must_use]
-    pub fn kustomize_program(&self) -> Option<&'static str> {
-        (!self.kustomize.is_empty()).then_some("kustomize")
+    pub fn kustomize_program(&self) -> Option<&str> {
+        let binary = self.kustomize_binary.as_deref().unwrap_or("kustomize");
+        (!self.kustomize.is_empty()).then(|| binary.split(' ').next().unwrap_or(binary))
     }
 }
 
@@ -140,9 +148,15 @@ mod tests {
             post_renderer: Some("pr".to_owned()),
             hook_commands: ["./x.sh".to_owned(), "sh".to_owned()].into(),
             kustomize: vec!["jsonPatches"],
+            kustomize_binary: Some("kubectl kustomize".to_owned()),
             helm_4: vec!["forceConflicts"],
         };
-        assert_eq!(Requirements::new(&release, &defaults, &hooks), expected);
-        assert!(Requirements::new(&keys("{}"), &keys("{}"), &Value::Null).is_empty());
+        let found = Requirements::new(&release, &defaults, &hooks, Some("kubectl kustomize"));
+        assert_eq!((found.kustomize_program(), &found), (Some("kubectl"), &expected));
+        let default = Requirements::new(&release, &defaults, &hooks, None);
+        assert_eq!(default.kustomize_program(), Some("kustomize"));
+        assert!(
+            Requirements::new(&keys("{}"), &keys("{}"), &Value::Null, Some("kubectl kustomize")).is_empty()
+        );
     }
 }

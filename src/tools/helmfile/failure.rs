@@ -42,7 +42,9 @@ pub fn parse_failure(talk: &str) -> (Option<String>, String) {
     let release =
         between(talk, "failed processing release ", ":").or_else(|| between(talk, "[release \"", "\""));
     let reason = killed(talk).or_else(|| helm_error(talk)).unwrap_or_else(|| {
-        let said = talk.lines().rev().map(str::trim).find(|line| !line.is_empty());
+        // What chartify could not run comes before its own frame.
+        let said = talk.split("\nCOMMAND:\n").next().unwrap_or(talk);
+        let said = said.lines().rev().map(str::trim).find(|line| !line.is_empty());
         strip_frame(said.unwrap_or("helmfile gave no reason")).to_owned()
     });
     (release, reason)
@@ -210,6 +212,10 @@ COMBINED OUTPUT:
                     "failed to parse condition in release cond: environment values field '.foo' not found"
                         .to_owned(),
                 ),
+            ),
+            (
+                "in ./t.yaml: [exec: \"kustomize\": executable file not found in $PATH\n\nCOMMAND:\n  kustomize version\n\nOUTPUT:\n]\n",
+                BuildError::Other("exec: \"kustomize\": executable file not found in $PATH".to_owned()),
             ),
             ("", BuildError::Other("helmfile gave no reason".to_owned())),
         ];
