@@ -55,6 +55,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l request-timeo
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l skip-check -d 'Leave a check out; docs/checks.md has their names' -r -f -a "versions\t''
 releases\t''
+helm-features\t''
 mirror\t''
 flux-pair\t''
 placeholders\t''
@@ -163,6 +164,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l request-time
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l skip-check -d 'Leave a check out; docs/checks.md has their names' -r -f -a "versions\t''
 releases\t''
+helm-features\t''
 mirror\t''
 flux-pair\t''
 placeholders\t''
@@ -218,6 +220,7 @@ versions\t''
 helmfile\t''
 hooks\t''
 releases\t''
+helm-features\t''
 charts\t''
 chart-login\t''
 mirror\t''
@@ -302,6 +305,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l request-timeo
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l age-key -d 'Age key that goes into the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l skip-check -d 'Leave a check out; docs/checks.md has their names' -r -f -a "versions\t''
 releases\t''
+helm-features\t''
 mirror\t''
 flux-pair\t''
 placeholders\t''

@@ -4,6 +4,7 @@ pub mod apps;
 mod ask;
 pub mod check;
 pub mod diff;
+mod judge;
 pub mod recover;
 pub mod status;
 

@@ -6,6 +6,7 @@
 mod builds;
 mod cluster;
 mod evaluate;
+mod features;
 mod files;
 mod git;
 mod mended;
@@ -43,7 +44,7 @@ pub enum Purpose {
     Plan,
     /// Asking the rules, whatever there is to do.
     Check,
-    /// Comparing every object too.
+    /// Making a plan, and comparing every object too.
     Everything,
 }
 
@@ -178,6 +179,7 @@ pub async fn gather(
         target: files.target,
         ..Observed::default()
     };
+    features::look(tools, settings, &desired.helmfiles, &mut observed).await?;
     let mut manifests = Manifests::default();
     if let Some(mut live) = api.live {
         live.objects = live_objects;
@@ -186,7 +188,8 @@ pub async fn gather(
         listener.facts(&Facts { settings, desired: &desired, observed: &observed, manifests: &manifests });
     }
     if let Some(live) = &mut observed.live {
-        manifests = Box::pin(closer(tools, &place, &desired, live, observed.now, purpose)).await?;
+        let (now, missing) = (observed.now, &observed.missing_commands);
+        manifests = Box::pin(closer(tools, &place, &desired, live, missing, now, purpose)).await?;
     }
     Ok(Picture { desired, observed, manifests, charts })
 }
@@ -197,14 +200,22 @@ async fn closer(
     place: &builds::Place<'_>,
     desired: &Desired,
     live: &mut Live,
+    missing_commands: &BTreeSet<(PathBuf, String)>,
     now: SystemTime,
     purpose: Purpose,
 ) -> Result<Manifests, Error> {
     let wishes = &place.settings.wishes;
-    let changes = purpose != Purpose::Plan
+    let changes = purpose == Purpose::Check
         || desired.releases().any(|release| needs_rendering(release, desired, live, wishes));
     let (rendered, standing, fitness) = tokio::join!(
-        Box::pin(renders::render(tools, place, desired, live, purpose == Purpose::Everything)),
+        Box::pin(renders::render(
+            tools,
+            place,
+            desired,
+            live,
+            missing_commands,
+            purpose == Purpose::Everything
+        )),
         Box::pin(cluster::standing(tools, desired, live, wishes)),
         Box::pin(cluster::fitness(tools, desired, &live.cluster, changes)),
     );

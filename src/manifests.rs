@@ -11,21 +11,35 @@ use serde_json::Value;
 use crate::observed::Known;
 use crate::yaml::{PRINTED, kubernetes};
 
-/// The objects that each release makes, by `namespace/name`; unknown where they could not be rendered. They may hold
-/// secrets, and so have no `Debug`.
+/// What rendering releases gave, by `namespace/name`. Objects may hold secrets, and so have no `Debug`.
 #[derive(Default)]
-pub struct Manifests(pub BTreeMap<String, Known<Vec<Value>>>);
+pub struct Manifests {
+    /// The objects that each release makes; unknown where they could not be rendered.
+    pub objects: BTreeMap<String, Known<Vec<Value>>>,
+    /// Why helm could not render the chart of a release.
+    pub failures: BTreeMap<String, RenderFailure>,
+}
+
+/// Why helm could not render the chart of a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderFailure {
+    /// helm's words.
+    pub reason: String,
+    /// Whether the template that fails asks for what only a cluster knows (`lookup`, `.Capabilities`), so that it may not
+    /// fail when the release is installed.
+    pub depends_on_cluster: bool,
+}
 
 impl Manifests {
     /// The objects of a release: `None` when it was not rendered.
     #[must_use]
     pub fn of(&self, release: &str) -> Option<&Known<Vec<Value>>> {
-        self.0.get(release)
+        self.objects.get(release)
     }
 
     /// All objects that are known, each with its release.
     pub fn objects(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.0
+        self.objects
             .iter()
             .filter_map(|(release, objects)| Some((release.as_str(), objects.as_ref().ok()?)))
             .flat_map(|(release, objects)| objects.iter().map(move |object| (release, object)))

@@ -17,7 +17,7 @@ pub mod revisions;
 pub mod standing;
 pub mod workloads;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -50,6 +50,10 @@ pub struct Observed {
     pub now: SystemTime,
     /// The programs.
     pub programs: Vec<Program>,
+    /// The commands of releases that cannot be started on this machine, each with the helmfile that names it.
+    pub missing_commands: BTreeSet<(PathBuf, String)>,
+    /// helm's plugins for post-renderers; unknown when it was not asked.
+    pub post_renderers: Known<BTreeSet<String>>,
     /// The cluster that is meant, if any is.
     pub target: Option<Target>,
     /// The cluster, if it answers.
@@ -64,10 +68,21 @@ impl Default for Observed {
         Self {
             now: SystemTime::UNIX_EPOCH,
             programs: Vec::new(),
+            missing_commands: BTreeSet::new(),
+            post_renderers: Err("not asked".to_owned()),
             target: None,
             live: None,
             problems: Vec::new(),
         }
+    }
+}
+
+impl Observed {
+    /// The major version of helm, if it is known.
+    #[must_use]
+    pub fn helm_major(&self) -> Option<u64> {
+        let helm = self.programs.iter().find(|program| program.name == "helm")?;
+        Some(helm.version.as_ref().ok()?.as_ref()?.major)
     }
 }
 

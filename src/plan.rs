@@ -48,6 +48,12 @@ impl Plan {
         self.helmfiles.iter().flat_map(|(_, releases)| releases)
     }
 
+    /// Whether some values of a release (`namespace/name`) are or were decrypted, so that none is shown.
+    #[must_use]
+    pub fn has_secret_values(&self, release: &str) -> bool {
+        self.releases().any(|one| one.id == release && one.has_secret_values)
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -234,7 +240,8 @@ pub fn needs_rendering(release: &Release, desired: &Desired, live: &Live, wishes
     let version = desired.charts.get(&release.id()).map_or(release.version.as_str(), |chart| &chart.version);
     let same = record.stored.status == "deployed"
         && releases::same_version(&record.version, version)
-        && releases::changes(&record.values, &release.merged()).is_empty();
+        && releases::changes(&record.values, &release.merged()).is_empty()
+        && releases::other_content(release, desired, live, record).is_none();
     !same && !releases::is_left(release, desired, live, wishes)
 }
 

@@ -58,7 +58,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
         rule.is_some() || socket.is_some(),
     )?;
     if let Some(rule) = rule {
-        return play(tool, rule, &stdin);
+        return play(tool, &args, rule, &stdin);
     }
     match socket.map(ToOwned::to_owned) {
         Some(socket) => api::serve(scenario, &socket).map(|()| ExitCode::SUCCESS),
@@ -66,7 +66,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-fn play(tool: &str, rule: &Rule, stdin: &[u8]) -> Result<ExitCode, Box<dyn Error>> {
+fn play(tool: &str, args: &[String], rule: &Rule, stdin: &[u8]) -> Result<ExitCode, Box<dyn Error>> {
     let mut stdout = STANDARD.decode(&rule.bytes)?;
     stdout.extend_from_slice(rule.stdout.as_deref().unwrap_or_default().as_bytes());
     for _ in 0..=rule.again.min(u64::MAX - 1) {
@@ -80,6 +80,12 @@ fn play(tool: &str, rule: &Rule, stdin: &[u8]) -> Result<ExitCode, Box<dyn Error
     if let Some(text) = &rule.leave_file {
         let folder = PathBuf::from(std::env::var("TMPDIR")?);
         std::fs::write(folder.join("left-over"), text)?;
+    }
+    let folder = args.iter().find_map(|arg| arg.split_once("/namespace-{{")).map(|(folder, _)| folder);
+    for (name, text) in &rule.rendered {
+        let path = Path::new(folder.ok_or("nothing tells where to render")?).join(name);
+        std::fs::create_dir_all(path.parent().ok_or("no folder")?)?;
+        std::fs::write(path, text)?;
     }
     if rule.grandchild {
         let address = rule.connect.ok_or("a grandchild must have something to connect to")?;

@@ -1,5 +1,6 @@
 //! What is to be played: rules for calls, and objects that stand.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,9 @@ pub(crate) struct Rule {
     pub(crate) echo_stdin: bool,
     /// Leaves a file with this text in `TMPDIR`.
     pub(crate) leave_file: Option<String>,
+    /// Files that `helmfile template` renders, as `namespace-NAMESPACE/NAME/FILE`.
+    #[serde(default)]
+    pub(crate) rendered: BTreeMap<String, String>,
     /// Connects there, says its name and process id, and lasts until a line comes or the connection is closed.
     pub(crate) connect: Option<SocketAddr>,
     #[serde(default)]

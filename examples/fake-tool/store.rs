@@ -45,7 +45,7 @@ impl Store {
         match method {
             "GET" if path == "/apis" => Ok((200, self.discovery()?.to_string())),
             "GET" => self.read(path, query),
-            _ => self.write(method, path, body),
+            _ => self.write(method, path, body, query.contains("dryRun=All")),
         }
     }
 
@@ -100,7 +100,7 @@ impl Store {
         Ok((200, json!({"items": items}).to_string()))
     }
 
-    fn write(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer, Box<dyn Error>> {
+    fn write(&self, method: &str, path: &str, body: &[u8], dry_run: bool) -> Result<Answer, Box<dyn Error>> {
         let mut now = self.now()?;
         let body: Value = serde_json::from_slice(body)?;
         let path = match (method, body["metadata"]["name"].as_str()) {
@@ -134,7 +134,9 @@ impl Store {
         };
         let last = written.values().flatten().filter_map(|object| version(object)?.parse().ok());
         object["metadata"]["resourceVersion"] = (last.max().unwrap_or(1000_u64) + 1).to_string().into();
-        written.insert(path, Some(object.clone()));
+        if !dry_run {
+            written.insert(path, Some(object.clone()));
+        }
         Ok((200, object.to_string()))
     }
 

@@ -85,7 +85,7 @@ fn what_there_is_not_is_not_applicable() {
     ok
         helmfile hooks api guard k3s
     – there is no release to sync
-        releases mirror kube-version pending flux-owned newer
+        releases helm-features mirror kube-version pending flux-owned newer
     – no chart comes from a registry
         charts chart-login
     – no release to sync has the chart `flux-operator`
@@ -208,7 +208,7 @@ fn a_helmfile_that_was_not_read_may_hold_anything() {
     – there is no k3s-boot.yaml
         config
     ? bootstrap/helmfile.d/01-apps.yaml was not read
-        env helmfile hooks releases charts chart-login mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption kube-version k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles renders drift
+        env helmfile hooks releases helm-features charts chart-login mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption kube-version k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles renders drift
     ? no program was looked for
         programs
     – no program is installed

@@ -29,6 +29,7 @@ mod flux_pair;
 mod flux_state;
 mod flux_sync;
 mod guard;
+mod helm_features;
 mod helmfile;
 mod hooks;
 mod k3s;
@@ -81,6 +82,7 @@ pub const ALL: &[&Rule] = &[
     &helmfile::RULE,
     &hooks::RULE,
     &releases::RULE,
+    &helm_features::RULE,
     &charts::RULE,
     &chart_login::RULE,
     &mirror::RULE,
@@ -187,7 +189,7 @@ mod tests {
 
     use super::*;
     use crate::check::testing::{self, World};
-    use crate::manifests::Manifests;
+    use crate::manifests::{Manifests, RenderFailure};
     use crate::observed::helm::{Record, Stored};
     use crate::observed::inventory::Meta;
     use crate::observed::kinds::{Kinds, Resource};
@@ -217,18 +219,20 @@ mod tests {
         vec![
             with(&|world| world.live_mut().cluster.nodes[0].taints.push(taint.clone())),
             with(&|world| {
-                let objects = world.manifests.0.get_mut(cilium).unwrap().as_mut().unwrap();
+                let objects = world.manifests.objects.get_mut(cilium).unwrap().as_mut().unwrap();
                 objects[1]["spec"]["replicas"] = 2.into();
             }),
             with(&|world| {
                 let reason = "values don't meet the specifications of the schema(s)".to_owned();
-                world.manifests.0.insert(cilium.to_owned(), Err(reason));
+                world.manifests.objects.insert(cilium.to_owned(), Err(reason.clone()));
+                let failure = RenderFailure { reason, depends_on_cluster: false };
+                world.manifests.failures.insert(cilium.to_owned(), failure);
             }),
             with(&|world| {
                 world.values("cert-manager", "crds: {enabled: false}");
                 let object = serde_json::json!({"kind": "CustomResourceDefinition",
                     "metadata": {"name": "certificates.cert-manager.io"}});
-                world.manifests.0.insert("x/crds".to_owned(), Ok(vec![object]));
+                world.manifests.objects.insert("x/crds".to_owned(), Ok(vec![object]));
             }),
             with(&|world| {
                 let drift =

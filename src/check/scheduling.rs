@@ -32,7 +32,7 @@ pub(super) fn workloads<'a>(
 pub(super) fn inspect(facts: &Facts<'_>) -> Inspection {
     let mut inspection = facts.inspect_releases();
     let mut releases: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (release, objects) in &facts.manifests.0 {
+    for (release, objects) in &facts.manifests.objects {
         if let Err(reason) = objects {
             releases.entry(reason).or_default().push(release);
         }

@@ -71,7 +71,7 @@ impl World {
         world.observed.now = humantime::parse_rfc3339("2026-11-23T08:10:00Z").unwrap();
         world.server("a", &SERVER_ARGS);
         for (release, objects) in shipped_manifests() {
-            world.manifests.0.insert(release.to_owned(), Ok(objects));
+            world.manifests.objects.insert(release.to_owned(), Ok(objects));
         }
         world
     }
@@ -148,7 +148,7 @@ impl World {
     pub(crate) fn deployed(&mut self, namespace: &str, name: &str) {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let stored = Stored { namespace, name, status: "deployed".to_owned(), ..Stored::default() };
-        self.manifests.0.remove(&stored.id());
+        self.manifests.objects.remove(&stored.id());
         self.live_mut().releases.as_mut().unwrap().push(stored);
     }
 
@@ -344,7 +344,7 @@ fn the_shipped_bootstrap_raises_no_alarm_on_a_healthy_cluster() {
 fn odd_release() -> impl Strategy<Value = (String, Value, Value)> {
     let mut world = World::healthy();
     let mut releases = Vec::new();
-    for (id, objects) in std::mem::take(&mut world.manifests.0) {
+    for (id, objects) in std::mem::take(&mut world.manifests.objects) {
         let name = id.split_once('/').unwrap().1;
         let values = serde_json::to_string(&world.release(name).values[0]).unwrap();
         let objects = Value::Array(objects.unwrap()).to_string();
@@ -363,7 +363,7 @@ proptest! {
         release.values = vec![serde_yaml::to_value(values).unwrap()];
         let id = release.id();
         let objects = objects.as_array().cloned();
-        world.manifests.0.insert(id, objects.ok_or_else(|| "no list".to_owned()));
+        world.manifests.objects.insert(id, objects.ok_or_else(|| "no list".to_owned()));
         world.live_mut().version = version;
         for rule in super::rules::ALL {
             _ = world.ask(rule);

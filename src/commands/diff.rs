@@ -1,22 +1,24 @@
 //! `k3s-boot diff`, and `apps --dry-run`: what `apps` would do; changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use serde_json::Value;
 
+use super::judge::judge_all;
 use super::{Failed, toolbox, transcript};
-use crate::check::{self, Finding, Outcome, Severity};
 use crate::child_env;
 use crate::desired::objects::ObjectId;
+use crate::desired::releases::Release;
 use crate::env::Env;
 use crate::error::Error;
 use crate::gather::{self, Picture, Purpose, known};
+use crate::manifests::Manifests;
 use crate::manifests::diff::{ObjectChange, ObjectDiff, as_helm_applies, fields};
 use crate::observed::Live;
 use crate::observed::kinds::Kinds;
-use crate::observed::standing::HELM_MANAGER;
-use crate::plan::plan;
+use crate::observed::standing::{HELM_MANAGER, ReleaseRef};
+use crate::plan::{Plan, needs_rendering, plan};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
 use crate::report::diff::DiffReport;
@@ -84,40 +86,45 @@ async fn make(
     let scratch = Scratch::new(&settings.temp)?;
     let tools = toolbox(settings, env, &files, &scratch, stop, transcript)?;
     let purpose = if manifests { Purpose::Everything } else { Purpose::Plan };
-    let picture =
+    let mut picture =
         Box::pin(gather::gather(&tools, settings, files, &scratch, redactor, purpose, &mut ())).await?;
-    problems(settings, &picture)?;
+    let unchanged = take_unchanged(settings, &mut picture);
+    judge_all(settings, &picture.facts(settings))?;
+    picture.manifests.objects.extend(unchanged.objects);
     let live = picture.observed.live.as_ref();
     let plan =
         plan(&picture.desired, live, &settings.wishes, picture.observed.now).map_err(Error::Preflight)?;
     let objects = match live.filter(|_| manifests) {
-        Some(live) => Some(compare(&tools, &picture, live).await?),
+        Some(live) => Some(compare(&tools, &picture, &plan, live).await?),
         None => None,
     };
     let cluster = live.map(|live| ClusterReport::new(&tools.target, live));
     Ok(DiffReport::new(&plan, objects.as_deref(), cluster, redactor))
 }
 
-/// What keeps `apps` from doing anything keeps a plan from being true; what may go wrong later is said beside it.
-fn problems(settings: &Settings, picture: &Picture) -> Result<(), Error> {
-    let outcomes = check::run(&picture.facts(settings), |_| true);
-    let worth = |finding: &&Finding| finding.severity >= Severity::Warning;
-    let findings: Vec<_> = outcomes.iter().flat_map(Outcome::findings).filter(worth).cloned().collect();
-    let essential =
-        outcomes.iter().any(|outcome| outcome.rule.essential && outcome.severity() == Some(Severity::Error));
-    if essential {
-        return Err(Error::Preflight(findings));
-    }
-    findings.iter().for_each(Finding::log);
-    Ok(())
+/// Takes out what `apps` does not render: what is up to date.
+fn take_unchanged(settings: &Settings, picture: &mut Picture) -> Manifests {
+    let Picture { desired, observed, manifests, .. } = picture;
+    let Some(live) = &observed.live else { return Manifests::default() };
+    let is_synced = |release: &&Release| needs_rendering(release, desired, live, &settings.wishes);
+    let synced: BTreeSet<_> = desired.releases().filter(is_synced).map(Release::id).collect();
+    let objects = std::mem::take(&mut manifests.objects);
+    let (rendered, unchanged) = objects.into_iter().partition(|(release, _)| synced.contains(release));
+    manifests.objects = rendered;
+    Manifests { objects: unchanged, ..Manifests::default() }
 }
 
 /// Compares every object of the rendered manifests with what exists, on the server's side. What cannot be compared is
 /// unknown, with the reason.
-async fn compare(tools: &Toolbox, picture: &Picture, live: &Live) -> Result<Vec<ObjectDiff>, Error> {
+async fn compare(
+    tools: &Toolbox,
+    picture: &Picture,
+    plan: &Plan,
+    live: &Live,
+) -> Result<Vec<ObjectDiff>, Error> {
     let mut found = Vec::new();
     let mut wanted: BTreeMap<ObjectId, (String, Value)> = BTreeMap::new();
-    for (release, objects) in &picture.manifests.0 {
+    for (release, objects) in &picture.manifests.objects {
         match objects {
             Ok(objects) => {
                 for object in objects {
@@ -137,7 +144,10 @@ async fn compare(tools: &Toolbox, picture: &Picture, live: &Live) -> Result<Vec<
     }
     let compared = wanted.iter().map(async |(id, (release, object))| {
         let (path, change) = match &live.kinds {
-            Ok(kinds) => compare_one(tools, kinds, release, id, object).await?,
+            Ok(kinds) => {
+                let has_secret_values = plan.has_secret_values(release);
+                compare_one(tools, kinds, ReleaseRef { id: release, has_secret_values }, id, object).await?
+            }
             Err(reason) => (id.path(), Some(ObjectChange::Unknown(reason.clone()))),
         };
         Ok(change.map(|change| ObjectDiff {
@@ -157,7 +167,7 @@ async fn compare(tools: &Toolbox, picture: &Picture, live: &Live) -> Result<Vec<
 async fn compare_one(
     tools: &Toolbox,
     kinds: &Kinds,
-    release: &str,
+    release: ReleaseRef<'_>,
     id: &ObjectId,
     object: &Value,
 ) -> Result<(String, Option<ObjectChange>), Error> {
@@ -170,10 +180,8 @@ async fn compare_one(
     let change = match known(tools.api_get::<Value>(&path).await)? {
         Ok(None) => Some(ObjectChange::Create),
         Ok(Some(live)) => {
-            let applied = tools
-                .dry_run(&id, &path, &as_helm_applies(&id, release, object, &live), HELM_MANAGER)
-                .await?;
-            match applied {
+            let object = as_helm_applies(&id, release.id, object, &live);
+            match tools.dry_run(&path, &object, HELM_MANAGER, release.withholds(&id)).await? {
                 Ok(applied) => Some(fields(&live, &applied))
                     .filter(|fields| !fields.is_empty())
                     .map(ObjectChange::Change),

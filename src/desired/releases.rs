@@ -1,12 +1,15 @@
 //! Releases, as `helmfile build --embed-values` prints them.
 
+mod features;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_yaml::Value;
 
+pub use self::features::Requirements;
+use self::features::{SECRETS, unsafe_features};
 use self::set::SetValue;
 use crate::charts::Pin;
 use crate::yaml::{self, PRINTED};
@@ -52,21 +55,9 @@ pub struct Release {
     pub has_hooks: bool,
     /// What of helmfile's own it uses that changes what is installed, so that chart and values do not tell it.
     pub unsafe_features: Vec<String>,
+    /// What has to be installed for it.
+    pub requirements: Requirements,
 }
-
-/// Keys of a release that change what is installed in ways that its chart and values do not tell (helmfile 1.7.4,
-/// `pkg/state/state.go`).
-const UNSAFE: [&str; 9] = [
-    "dependencies",
-    "env",
-    "forceNamespace",
-    "jsonPatches",
-    "postRenderer",
-    "reuseValues",
-    "secrets",
-    "strategicMergePatches",
-    "transformers",
-];
 
 /// Stands for `set` and `setString` among [`Release::unsafe_features`].
 const SET: &str = "set";
@@ -76,6 +67,12 @@ impl Release {
     #[must_use]
     pub fn id(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whether it has files that the plugin helm-secrets decrypts, and that are not among its values.
+    #[must_use]
+    pub fn has_encrypted_files(&self) -> bool {
+        self.unsafe_features.iter().any(|feature| feature == SECRETS)
     }
 
     /// Whether helmfile reports this release under a namespace and a name; the namespace is empty where the helmfile names
@@ -102,6 +99,12 @@ impl Release {
     #[must_use]
     pub fn chart_name(&self) -> &str {
         Pin::of(&self.chart, "").name()
+    }
+
+    /// Takes these for all of its values, those of its encrypted files included.
+    pub fn set_resolved_values(&mut self, values: Value) {
+        self.set_values(vec![values]);
+        self.unsafe_features.retain(|feature| feature != SECRETS);
     }
 
     /// Replaces the values by these, with those of `set` and `setString` after them.
@@ -194,10 +197,12 @@ struct State {
     releases: Option<Vec<Raw>>,
     #[serde(rename = "helmDefaults", default)]
     defaults: Defaults,
+    #[serde(default)]
+    hooks: Value,
+    #[serde(rename = "kustomizeBinary", default)]
+    kustomize_binary: Option<String>,
     #[serde(rename = "renderedvalues", default)]
     environment: Value,
-    #[serde(default)]
-    hooks: Vec<IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -236,8 +241,6 @@ struct Raw {
     timeout: Option<u64>,
     #[serde(default)]
     kube_context: Option<String>,
-    #[serde(default)]
-    hooks: Vec<IgnoredAny>,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
 }
@@ -262,9 +265,10 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
     let mut built = Built::default();
     for document in yaml::documents::<Option<State>>(text, PRINTED) {
         let document = document.map_err(|trouble| trouble.quiet("not the state that helmfile 1.7 prints"));
-        let Some(State { repositories, releases: raw, defaults, environment, hooks }) = document? else {
+        let Some(state) = document? else {
             continue;
         };
+        let State { repositories, releases: raw, defaults, hooks, kustomize_binary, environment } = state;
         for raw in raw.into_iter().flatten() {
             if raw.condition.as_deref().is_some_and(|condition| !holds(condition, &environment)) {
                 continue;
@@ -290,10 +294,16 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
                 installed: raw.installed.unwrap_or(true),
                 left_out: false,
                 has_secret_values: false,
-                has_hooks: !hooks.is_empty() || !raw.hooks.is_empty(),
+                has_hooks: is_list(Some(&hooks)) || is_list(raw.others.get("hooks")),
                 timeout: raw.timeout.or(Some(defaults.timeout).filter(|timeout| *timeout > 0)),
                 kube_context: raw.kube_context.or_else(|| defaults.kube_context.clone()),
                 unsafe_features: unsafe_features(&raw.others, &defaults.others),
+                requirements: Requirements::new(
+                    &raw.others,
+                    &defaults.others,
+                    &hooks,
+                    kustomize_binary.as_deref(),
+                ),
             };
             release.set_values(raw.values);
             built.releases.push(release);
@@ -303,31 +313,17 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
     Ok(built)
 }
 
+/// Whether a key holds a list with anything in it.
+fn is_list(value: Option<&Value>) -> bool {
+    value.and_then(Value::as_sequence).is_some_and(|items| !items.is_empty())
+}
+
 /// What a release needs, as `namespace/name`. In full it is `context/namespace/name`, and without a namespace it is in the
 /// release's own (helmfile 1.7.4, `pkg/state/state.go`).
 fn needed(need: &str, namespace: &str) -> String {
     let mut parts = need.rsplitn(3, '/');
     let (name, within) = (parts.next().unwrap_or_default(), parts.next().unwrap_or(namespace));
     format!("{within}/{name}")
-}
-
-/// Those of the keys that are set, by the release itself or for all.
-fn unsafe_features(release: &BTreeMap<String, Value>, defaults: &BTreeMap<String, Value>) -> Vec<String> {
-    let is_set = |value: &Value| match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Sequence(items) => !items.is_empty(),
-        Value::Mapping(fields) => !fields.is_empty(),
-        _ => true,
-    };
-    let is_used = |key: &&&str| [release, defaults].iter().any(|keys| keys.get(**key).is_some_and(is_set));
-    let mut used: Vec<_> = UNSAFE.iter().filter(is_used).map(|key| (*key).to_owned()).collect();
-    // helmfile has made a chart of something else, or of a chart and something else.
-    let path = release.get("chartPath").and_then(Value::as_str).unwrap_or_default();
-    if used.is_empty() && path.contains("/chartify") {
-        used.push("chart".to_owned());
-    }
-    used
 }
 
 /// A release's `condition` is a path into the environment's values.

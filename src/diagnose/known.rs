@@ -272,6 +272,14 @@ mod tests {
             "template: small/templates/all.yaml:7:20: executing \"small/templates/all.yaml\" at <.Values.a.b>: nil pointer evaluating interface {}.b",
         ),
         (
+            "template",
+            "small/templates/all.yaml:7:20; executing \"small/templates/all.yaml\" at <.Values.a.b>: nil pointer evaluating interface {}.b",
+        ),
+        (
+            "template",
+            "YAML parse error on small/templates/all.yaml: error converting YAML to JSON: yaml: line 3: did not find expected ',' or '}'",
+        ),
+        (
             "quota",
             "pods \"x\" is forbidden: exceeded quota: small, requested: pods=1, used: pods=5, limited: pods=5",
         ),

@@ -74,7 +74,14 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         id: "template",
-        words: &[&["execution error at ("], &["template: ", "executing "], &["parse error at ("]],
+        words: &[
+            &["execution error at ("],
+            &["template: ", "executing "],
+            // Helm 4 has no `template:` in front.
+            &["executing \"", "\" at <"],
+            &["parse error at ("],
+            &["yaml parse error on "],
+        ],
         cause: "a template of the chart does not work with these values",
         fix: "set or correct the value that the message names",
     },

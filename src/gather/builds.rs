@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_yaml::Value;
 
+use super::evaluate::{NO_PLUGIN, SECRETS_FIX};
 use super::mended;
 use crate::again::Again;
 use crate::charts::{self, ChartRef, ChartStore};
@@ -444,6 +445,7 @@ pub(super) fn build_finding(state: &StateFile, error: BuildError) -> Finding {
         BuildError::Other(reason) => {
             // The helmfile itself was read before, unless it is a template.
             let rendered = reason.starts_with("yaml: ");
+            let lacks_plugin = reason.contains(NO_PLUGIN);
             let finding = Finding::error("helmfile", "Helmfile cannot be read")
                 .with("file", state.path.display())
                 .with("reason", reason);
@@ -451,6 +453,8 @@ pub(super) fn build_finding(state: &StateFile, error: BuildError) -> Finding {
                 finding.fix(
                     "mend a values file that it names: the line is one of what that becomes when it is rendered",
                 )
+            } else if lacks_plugin {
+                finding.fix(SECRETS_FIX)
             } else {
                 finding
             }

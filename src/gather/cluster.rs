@@ -179,13 +179,13 @@ pub(super) async fn standing(
         let left = is_left(release, desired, live, wishes);
         release.installed && !left && !needs_rendering(release, desired, live, wishes)
     };
-    let releases: Vec<_> = desired.releases().filter(looks).map(Release::id).collect();
+    let releases: Vec<_> = desired.releases().filter(looks).collect();
     if releases.is_empty() {
         return Ok(BTreeMap::new());
     }
     match known(tools.observe_standing(live, &releases, true).await)? {
         Ok(standing) => Ok(standing),
-        Err(reason) => Ok(releases.into_iter().map(|id| (id, Err(reason.clone()))).collect()),
+        Err(reason) => Ok(releases.into_iter().map(|release| (release.id(), Err(reason.clone()))).collect()),
     }
 }
 

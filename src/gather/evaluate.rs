@@ -4,51 +4,89 @@
 use serde_yaml::Value;
 
 use super::builds::{Build, Place, build_finding};
+use crate::check::Finding;
 use crate::desired::releases::Release;
 use crate::desired::state_file::StateFile;
 use crate::error::Error;
 use crate::files;
-use crate::tools::helmfile::written_to;
+use crate::tools::helmfile::{BuildError, written_to};
 use crate::yaml::{self, PRINTED};
 
-/// The key of a release with files that the plugin helm-secrets decrypts.
-const SECRETS: &str = "secrets";
+/// What helmfile says where a release has `secrets` and helm does not have the plugin for them (helmfile 1.7.4).
+pub(super) const NO_PLUGIN: &str = "plugin secrets not installed";
 
 impl Place<'_> {
     /// Replaces the values of releases that have references by those that Helm gets.
     pub(super) async fn evaluate(&self, state: &StateFile, build: &mut Build) -> Result<(), Error> {
-        let open: Vec<_> =
-            build.helmfile.releases.iter().filter(|release| release.installed && is_open(release)).collect();
-        if open.is_empty() || !build.missing.is_empty() {
+        if !build.missing.is_empty() {
             return Ok(());
         }
-        let selectors: Vec<_> = open.iter().map(|release| build.helmfile.selector(release)).collect();
+        let Err(error) = self.write_values(state, build, is_open).await? else { return Ok(()) };
+        if !matches!(&error, BuildError::Other(reason) if reason.contains(NO_PLUGIN)) {
+            build.problems.push(build_finding(state, error));
+            return Ok(());
+        }
+        let with_files = build
+            .helmfile
+            .releases
+            .iter()
+            .filter(|release| release.installed && release.has_encrypted_files());
+        build.problems.extend(with_files.map(without_plugin));
+        // The others need no plugin.
+        let is_readable = |release: &Release| is_open(release) && !release.has_encrypted_files();
+        let written = self.write_values(state, build, is_readable).await?;
+        build.problems.extend(written.err().map(|error| build_finding(state, error)));
+        Ok(())
+    }
+
+    /// Replaces the values of those releases that are wanted by those that Helm gets.
+    async fn write_values(
+        &self,
+        state: &StateFile,
+        build: &mut Build,
+        is_wanted: impl Fn(&Release) -> bool,
+    ) -> Result<Result<(), BuildError>, Error> {
+        let releases = &build.helmfile.releases;
+        let wanted: Vec<_> =
+            releases.iter().filter(|release| release.installed && is_wanted(release)).collect();
+        if wanted.is_empty() {
+            return Ok(Ok(()));
+        }
+        let selectors: Vec<_> = wanted.iter().map(|release| build.helmfile.selector(release)).collect();
         let folder = self.scratch.subfolder(&format!("values-{}", state.kind.stage().name()))?;
         let charts = self.staging.subfolder(state.kind.stage().name())?;
         let written = self.tools.helmfile_write_values(&state.path, &charts, &selectors, &folder).await?;
-        let result = written.map_err(|error| build_finding(state, error)).map(|()| {
+        if written.is_ok() {
             for release in &mut build.helmfile.releases {
                 let text = files::text(&written_to(&folder, release), files::LARGEST);
-                // Those that are not open have no file.
+                // Those that are not wanted have no file.
                 if let Ok(values) =
                     text.map_err(drop).and_then(|text| yaml::parse::<Value>(&text, PRINTED).map_err(drop))
                 {
-                    release.set_values(vec![values]);
-                    release.unsafe_features.retain(|feature| feature != SECRETS);
+                    release.set_resolved_values(values);
                 }
             }
-        });
+        }
         // They hold secrets, and nobody needs the files any more.
         _ = std::fs::remove_dir_all(&folder);
-        build.problems.extend(result.err());
-        Ok(())
+        Ok(written)
     }
 }
 
+fn without_plugin(release: &Release) -> Finding {
+    Finding::error("helm-features", "Helm plugin for encrypted values is missing")
+        .with("release", release.id())
+        .with("key", "secrets")
+        .with("plugin", "secrets")
+        .fix(SECRETS_FIX)
+}
+
+/// What to do without the plugin.
+pub(super) const SECRETS_FIX: &str = "install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or name the files as `ref+sops://FILE` below `values`";
+
 /// Whether `helmfile build` has left references in a release's values.
 fn is_open(release: &Release) -> bool {
-    release.unsafe_features.iter().any(|feature| feature == SECRETS)
-        || release.values.iter().any(has_reference)
+    release.has_encrypted_files() || release.values.iter().any(has_reference)
 }
 
 fn has_reference(value: &Value) -> bool {

@@ -93,7 +93,7 @@ impl Toolbox {
         let mut found = LiveObject::new(&live, key);
         if !id.is_core() {
             let manifest: Value = serde_json::from_str(object.manifest.expose_secret()).unwrap_or_default();
-            let applied = self.dry_run(id, &path, &manifest, FIELD_MANAGER).await?.ok();
+            let applied = self.dry_run(&path, &manifest, FIELD_MANAGER, true).await?.ok();
             let paths = |applied| fields(&live, &applied).into_iter().map(|change| change.path).collect();
             found.would_change = applied.map(paths);
         }

@@ -12,6 +12,7 @@ use super::inventory::{Inventory, Meta, Partial, Which};
 use super::kinds::Kinds;
 use super::{Known, Live};
 use crate::desired::objects::ObjectId;
+use crate::desired::releases::Release;
 use crate::error::Error;
 use crate::fingerprint::normalized;
 use crate::gather::known;
@@ -93,8 +94,8 @@ pub fn flux_owner(meta: &Meta) -> Option<String> {
 }
 
 impl Toolbox {
-    /// Looks at the objects of these releases (`namespace/name`), as their records have them; at what somebody changed of
-    /// them only if `drift` is asked for.
+    /// Looks at the objects of these releases, as their records have them; at what somebody changed of them only if `drift`
+    /// is asked for.
     ///
     /// # Errors
     ///
@@ -102,25 +103,36 @@ impl Toolbox {
     pub async fn observe_standing(
         &self,
         live: &Live,
-        releases: &[String],
+        releases: &[&Release],
         drift: bool,
     ) -> Result<BTreeMap<String, Known<Standing>>, Error> {
         let (Ok(records), Ok(kinds)) = (&live.records, &live.kinds) else { return Ok(BTreeMap::new()) };
-        let wanted = || releases.iter().filter_map(|release| Some((release, records.get(release)?)));
-        let all = wanted().filter_map(|(_, record)| record.objects.as_ref().ok()).flatten();
+        let wanted = || {
+            releases.iter().filter_map(|release| {
+                let id = release.id();
+                let record = records.get(&id)?;
+                Some((*release, id, record))
+            })
+        };
+        let all = wanted().filter_map(|(_, _, record)| record.objects.as_ref().ok()).flatten();
         let inventory = self.observe_inventory(kinds, all, Which::Helms, live.inventory()).await?;
-        let looked = wanted().map(async |(release, record)| {
+        let looked = wanted().map(async |(release, id, record)| {
             let objects = match &record.objects {
                 Ok(objects) => objects,
-                Err(reason) => return Ok((release.clone(), Err(reason.clone()))),
+                Err(reason) => return Ok((id, Err(reason.clone()))),
             };
-            let noted = live.notes.synced(release, record.stored.revision);
+            let revision = record.stored.revision;
+            let noted = live.notes.synced(&id, revision);
+            let release = ReleaseRef {
+                id: &id,
+                has_secret_values: release.has_secret_values || live.notes.had_secret_values(&id, revision),
+            };
             let (mut standing, doubtful) = self.standing(kinds, &inventory, record, objects, noted).await?;
             // What Flux manages may differ from helm's record as it likes.
             if drift && standing.owner.is_none() && standing.missing.is_empty() {
                 let manifests = match record.whole(&doubtful) {
                     Ok(manifests) => manifests,
-                    Err(reason) => return Ok((release.clone(), Err(reason))),
+                    Err(reason) => return Ok((id, Err(reason))),
                 };
                 let doubtful = doubtful.iter().map(|place| &objects[*place]).zip(&manifests);
                 let drift = doubtful.map(|(id, manifest)| self.drift(kinds, release, id, manifest));
@@ -131,7 +143,7 @@ impl Toolbox {
                     }
                 }
             }
-            Ok((release.clone(), Ok(standing)))
+            Ok((id, Ok(standing)))
         });
         join_all(looked).await.into_iter().collect()
     }
@@ -193,7 +205,7 @@ impl Toolbox {
     async fn drift(
         &self,
         kinds: &Kinds,
-        release: &str,
+        release: ReleaseRef<'_>,
         id: &ObjectId,
         manifest: &Value,
     ) -> Result<Known<Vec<Drift>>, Error> {
@@ -205,7 +217,12 @@ impl Toolbox {
         let mut found = differences(&manifest, &live);
         if found.iter().any(|one| one.cause == Cause::Nobody) {
             let would_change = match self
-                .dry_run(id, &path, &as_helm_applies(id, release, &manifest, &live), HELM_MANAGER)
+                .dry_run(
+                    &path,
+                    &as_helm_applies(id, release.id, &manifest, &live),
+                    HELM_MANAGER,
+                    release.withholds(id),
+                )
                 .await?
             {
                 Ok(applied) => fields(&live, &applied),
@@ -230,22 +247,21 @@ impl Toolbox {
     }
 
     /// What the API server would make of the object at `path` if `manager` applied it now, or why it would refuse it. Nothing
-    /// is changed.
+    /// is changed. The reason is withheld where the object may hold secret values: it repeats the value that is wrong.
     ///
     /// # Errors
     ///
     /// The API server does not answer, or k3s-boot was told to stop.
     pub async fn dry_run(
         &self,
-        id: &ObjectId,
         path: &str,
         object: &Value,
         manager: &str,
+        is_secret: bool,
     ) -> Result<Known<Value>, Error> {
         let path = format!("{path}?dryRun=All&force=true&fieldManager={}", segment(manager));
         let answer = self.ask(Call::apply(&path, object).accept(WHOLE)).await?;
-        // The reason of a refusal repeats the value that is wrong.
-        let reason = |reason| if id.kind == "Secret" { REFUSED_SECRET.to_owned() } else { reason };
+        let reason = |reason| if is_secret { REFUSED_SECRET.to_owned() } else { reason };
         Ok(known(answer.read())?.map_err(reason))
     }
 }
@@ -253,8 +269,25 @@ impl Toolbox {
 /// The field manager of helm (helm 4, `pkg/kube/client.go`).
 pub const HELM_MANAGER: &str = "helm";
 
-/// Stands for the reason why the API server refuses a Secret.
-const REFUSED_SECRET: &str = "the API server refuses it (message withheld, it can hold values of the Secret)";
+/// The release that an object is part of.
+#[derive(Clone, Copy, Debug)]
+pub struct ReleaseRef<'a> {
+    /// `namespace/name`.
+    pub id: &'a str,
+    /// Whether some of its values were decrypted or printed by a program.
+    pub has_secret_values: bool,
+}
+
+impl ReleaseRef<'_> {
+    /// Whether the reason why the API server refuses an object of it may hold secret values.
+    #[must_use]
+    pub fn withholds(&self, id: &ObjectId) -> bool {
+        id.kind == "Secret" || self.has_secret_values
+    }
+}
+
+/// The reason why the API server refuses an object that may hold secret values.
+const REFUSED_SECRET: &str = "the API server refuses it (message withheld, it can hold secret values)";
 
 #[cfg(test)]
 mod tests {

@@ -204,6 +204,34 @@ pub fn is_left(release: &Release, desired: &Desired, live: &Live, wishes: &Wishe
 /// The owner of Flux' own releases where it was installed without its operator.
 pub const FLUX_ALONE: &str = "Flux, which runs without a FluxInstance";
 
+/// Why the chart of an installed release would make something else than its `record` has, or may do so, with the same
+/// version and values.
+#[must_use]
+pub fn other_content(release: &Release, desired: &Desired, live: &Live, record: &Record) -> Option<String> {
+    if let [feature, ..] = release.unsafe_features.as_slice() {
+        return Some(unsafe_feature(feature));
+    }
+    let id = release.id();
+    let Some(chart) = desired.charts.get(&id) else {
+        return Some("its chart is not on this machine, so that it cannot be compared".to_owned());
+    };
+    let noted = live.notes.chart(&id, record.stored.revision);
+    if noted.is_some() && noted == chart.digest.as_ref() {
+        return None;
+    }
+    if let Some(file) = chart.content.difference(&record.content) {
+        return Some(format!("its chart differs: {file}"));
+    }
+    if other_defaults(chart, record) {
+        return Some("its chart's own values differ".to_owned());
+    }
+    match (chart.has_subcharts, noted) {
+        (false, _) => None,
+        (true, Some(_)) => Some("its chart's subcharts differ".to_owned()),
+        (true, None) => Some("its chart's subcharts cannot be compared: no run has noted them".to_owned()),
+    }
+}
+
 /// Everything that decides what becomes of a release.
 struct Decision<'a> {
     release: &'a Release,
@@ -253,7 +281,7 @@ impl Decision<'_> {
                 ReleaseAction::Change
             };
         }
-        if let Some(reason) = self.other_content(id, record) {
+        if let Some(reason) = other_content(release, self.desired, live, record) {
             return ReleaseAction::Repair(reason);
         }
         if release.has_hooks && live.notes.is_unfinished(id, record.stored.revision) {
@@ -263,33 +291,6 @@ impl Decision<'_> {
             Some(Ok(standing)) => self.objects(id, standing),
             Some(Err(reason)) => ReleaseAction::Repair(reason.clone()),
             None => repair("its objects were not looked at"),
-        }
-    }
-
-    /// Why what is installed is not this chart, or not surely.
-    fn other_content(&self, id: &str, record: &Record) -> Option<String> {
-        if let [feature, ..] = self.release.unsafe_features.as_slice() {
-            return Some(unsafe_feature(feature));
-        }
-        let Some(chart) = self.desired.charts.get(id) else {
-            return Some("its chart is not on this machine, so that it cannot be compared".to_owned());
-        };
-        let noted = self.live.notes.chart(id, record.stored.revision);
-        if noted.is_some() && noted == chart.digest.as_ref() {
-            return None;
-        }
-        if let Some(file) = chart.content.difference(&record.content) {
-            return Some(format!("its chart differs: {file}"));
-        }
-        if other_defaults(chart, record) {
-            return Some("its chart's own values differ".to_owned());
-        }
-        match (chart.has_subcharts, noted) {
-            (false, _) => None,
-            (true, Some(_)) => Some("its chart's subcharts differ".to_owned()),
-            (true, None) => {
-                Some("its chart's subcharts cannot be compared: no run has noted them".to_owned())
-            }
         }
     }
 

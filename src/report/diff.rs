@@ -269,10 +269,10 @@ impl DiffReport {
             objects: objects.collect(),
             releases: plan.releases().map(|release| ReleaseDiff::new(release, redactor)).collect(),
             manifests: manifests.map(|all| {
-                let hidden = |diff: &ObjectDiff| {
-                    plan.releases().any(|release| release.id == diff.release && release.has_secret_values)
+                let show = |diff: &ObjectDiff| {
+                    ManifestDiff::new(diff, plan.has_secret_values(&diff.release), redactor)
                 };
-                all.iter().map(|diff| ManifestDiff::new(diff, hidden(diff), redactor)).collect()
+                all.iter().map(show).collect()
             }),
             ..Self::default()
         }

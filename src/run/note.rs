@@ -49,7 +49,7 @@ pub fn before(plan: &Plan, desired: &Desired, live: &Live, longest: Duration, no
     let (run, began) = (Identity::own().to_string(), seconds(now));
     notes.operations.extend(ids(plan).map(|id| {
         let after = stored.get(id).copied().unwrap_or_default();
-        let secret_values = plan.releases().any(|release| release.id == id && release.has_secret_values);
+        let secret_values = plan.has_secret_values(id);
         let (run, timeout, chart) = (run.clone(), longest(id), chart(id));
         (id.to_owned(), Operation { run, after, began, timeout, chart, secret_values, concluded: false })
     }));
@@ -116,7 +116,8 @@ pub async fn after(
         releases.iter().filter(|one| one.status == "deployed" && ids.contains(&one.id())).collect();
     let records = tools.observe_records(&done).await?;
     let live = Live { kinds: Ok(kinds?), records: Ok(records), ..Live::default() };
-    let standing = tools.observe_standing(&live, &ids, false).await?;
+    let synced_releases: Vec<_> = desired.releases().filter(|release| ids.contains(&release.id())).collect();
+    let standing = tools.observe_standing(&live, &synced_releases, false).await?;
     for stored in done {
         let id = stored.id();
         notes.operations.remove(&id);

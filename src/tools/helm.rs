@@ -1,5 +1,6 @@
 //! helm: fetching charts side by side, also those that helmfile does not fetch when it reads a state file.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +14,27 @@ use crate::process::Invocation;
 /// The index of a large repository has many megabytes.
 const ASK: Duration = Duration::from_mins(2);
 
+/// Reads the table of `helm plugin list` (helm 4.2.4): name, version, type and more, with tabs and spaces between them.
+fn parse_post_renderers(table: &[u8]) -> BTreeSet<String> {
+    let text = String::from_utf8_lossy(table);
+    let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let names = rows.filter(|row| row.get(2).is_some_and(|kind| kind.starts_with("postrenderer/")));
+    names.filter_map(|row| Some((*row.first()?).to_owned())).collect()
+}
+
 impl Toolbox {
+    /// The plugins of Helm 4 for post-renderers, by their names.
+    ///
+    /// # Errors
+    ///
+    /// `Ok(Err(_))` with helm's reason; `Err(_)` when helm could not be run to its end.
+    pub async fn helm_post_renderers(&self) -> Result<Result<BTreeSet<String>, String>, Error> {
+        let invocation = Invocation::new("helm", &self.programs.helm, ["plugin", "list"].map(OsString::from));
+        let output =
+            self.runner.run(invocation.without(&AGE_IDENTITIES).deadline(self.clock.cap(ASK))).await?;
+        Ok(if output.success() { Ok(parse_post_renderers(&output.stdout)) } else { Err(last_words(&output)) })
+    }
+
     /// Fetches a chart from a repository that is no registry, and unpacks it into a folder below `into`.
     ///
     /// # Errors
@@ -73,5 +94,20 @@ impl Toolbox {
         let output = self.runner.run(invocation).await?;
         let words = last_words(&output);
         Ok(if output.success() { Ok(()) } else { Err(words.trim_start_matches("Error: ").to_owned()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugins_for_post_renderers_are_read() {
+        let table = "NAME   \tVERSION\tTYPE           \tAPIVERSION\tPROVENANCE\tSOURCE \npr     \t0.1.0  \tpostrenderer/v1\tv1        \tunknown   \tunknown\n\
+                     secrets\t4.6.0  \tcli/v1         \tlegacy    \tunknown   \tunknown\n";
+        assert_eq!(parse_post_renderers(table.as_bytes()), ["pr".to_owned()].into());
+        assert!(
+            parse_post_renderers(b"NAME\tVERSION\tDESCRIPTION\nsecrets\t4.6.0\tdecrypts values\n").is_empty()
+        );
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn of_helmfile() -> PublicPart {
             return None;
         }
         // What a function was given may have many lines.
-        in_file_content = is_call_error(line);
+        in_file_content = is_call_error(line) || value_error(line).is_some();
         Some(message(line))
     })
 }
@@ -67,18 +67,39 @@ fn message(line: &str) -> String {
     if let Some(violation) = schema_violation(line) {
         return violation;
     }
+    if let Some(before) = value_error(line) {
+        return format!("{before}{WITHHELD}");
+    }
+    if let Some((before, detail)) = line.split_once(MANIFEST_ERROR) {
+        return format!("{before}{MANIFEST_ERROR}{}", yaml_error(&without_unmarshalled(detail)));
+    }
     let (before, error) = match line.split_once("error calling ") {
-        Some((before, error)) => (before, error.split_once(": ")),
+        // Helm 4 breaks the line before the error.
+        Some((before, error)) => {
+            (before, error.split_once(": ").or_else(|| Some((error.strip_suffix(':')?, ""))))
+        }
         None => (line, None),
     };
     let before = without_value(&without_unmarshalled(before));
     match error {
         Some((function, detail)) => {
-            format!("{before}error calling {function}: {}", call_error(function, detail))
+            let error = format!("{before}error calling {function}: {}", call_error(function, detail));
+            error.trim_end().to_owned()
         }
         None => before,
     }
 }
+
+/// Before the error of a template's own that repeats a value (`text/template/exec.go` of Go 1.26), or what a post-renderer
+/// prints, which reads all manifests.
+fn value_error(line: &str) -> Option<&str> {
+    const ERRORS: [&str; 3] =
+        ["range can't iterate over ", "if/with can't use ", "error while running post render on files: "];
+    ERRORS.iter().find_map(|error| Some(&line[..line.find(error)? + error.len()]))
+}
+
+/// Before what helm says of a manifest that is no YAML (`pkg/releaseutil/manifest_sorter.go`).
+const MANIFEST_ERROR: &str = "error converting YAML to JSON: ";
 
 /// The error of a template function; most of them repeat their arguments.
 fn call_error(function: &str, detail: &str) -> String {
@@ -94,15 +115,21 @@ fn call_error(function: &str, detail: &str) -> String {
     }
 }
 
-/// A syntax error tells a line, and in quotes what stands there.
+/// A syntax error tells a line, and in quotes what stands there, the name of an anchor or a key.
 fn yaml_error(detail: &str) -> String {
-    let mut quoted = false;
-    let words = detail.chars().filter(|character| {
-        let quote = matches!(character, '"' | '`');
-        quoted ^= quote;
-        !quoted && !quote
-    });
-    words.collect::<String>().trim_end().to_owned()
+    let detail = detail.split("invalid map key: ").next().unwrap_or_default();
+    let mut quoted = None;
+    let mut left = String::with_capacity(detail.len());
+    for character in detail.chars() {
+        let opens = matches!(character, '"' | '`') || (character == '\'' && left.ends_with("anchor "));
+        match quoted {
+            Some(quote) if quote == character => quoted = None,
+            Some(_) => {}
+            None if opens => quoted = Some(character),
+            None => left.push(character),
+        }
+    }
+    left.trim_end().to_owned()
 }
 
 /// The error of vals (v0.46.0), which repeats what it has found where it expected something else.
@@ -266,6 +293,42 @@ mod tests {
         (
             "- at '/m': maximum: got 12345678, want 10\n- at '/f': 'CANARY' is not valid email: missing @ in CANARY\n- at '/l': minLength: got 3, want 8\n- at '': additional properties 'x' not allowed",
             "- at '/m': maximum: want 10\n- at '/f': is not valid email\n- at '/l': minLength: want 8\n- at '': additional properties 'x' not allowed",
+        ),
+        (
+            "  Error: incl/templates/cm.yaml:1:6\n    executing \"incl/templates/cm.yaml\" at <include \"x.y\" .>:\n      error calling include:\n  \
+             incl/templates/_h.tpl:2:10\n    executing \"x.y\" at <.Values.deep.er.key>:\n      nil pointer evaluating interface {}.er\n  \
+             Use --debug flag to render out invalid YAML",
+            "  Error: incl/templates/cm.yaml:1:6\n    executing \"incl/templates/cm.yaml\" at <include \"x.y\" .>:\n      error calling include:\n  \
+             incl/templates/_h.tpl:2:10\n    executing \"x.y\" at <.Values.deep.er.key>:\n      nil pointer evaluating interface {}.er\n  \
+             Use --debug flag to render out invalid YAML",
+        ),
+        (
+            "    executing \"a\" at <atoi .Values.a>:\n      error calling atoi:\n        strconv.Atoi: parsing \"CANARY\": invalid syntax\n\nCOMBINED OUTPUT:\n  x",
+            "    executing \"a\" at <atoi .Values.a>:\n      error calling atoi: (message withheld, it can hold file content)\nCOMBINED OUTPUT:\n  x",
+        ),
+        (
+            "template: c/a.yaml:1:9: executing \"c/a.yaml\" at <.Values.a>: range can't iterate over CANARY\nCANARY\nin h.yaml: after",
+            "template: c/a.yaml:1:9: executing \"c/a.yaml\" at <.Values.a>: range can't iterate over (message withheld, it can hold file content)\nin h.yaml: after",
+        ),
+        (
+            "  Error: error while running post render on files: error while running command /bin/x. error output:\n  x: CANARY: command not found\n\nCOMBINED OUTPUT:\n",
+            "  Error: error while running post render on files: (message withheld, it can hold file content)\nCOMBINED OUTPUT:",
+        ),
+        (
+            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: line 3: did not find expected ',' or '}'",
+            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: line 3: did not find expected ',' or '}'",
+        ),
+        (
+            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: unknown anchor 'CANARY' referenced",
+            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: unknown anchor  referenced",
+        ),
+        (
+            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: invalid map key: map[interface {}]interface {}{\"CANARY\":1}",
+            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml:",
+        ),
+        (
+            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: line 5: key \"CANARY\" already set in map",
+            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: line 5: key  already set in map",
         ),
         (
             "failed: unexpected type of value in release values: value=CANARY, type=string",

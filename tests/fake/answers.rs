@@ -11,7 +11,7 @@ fn counts(report: &Value) -> [u64; 6] {
     let counts = &report["counts"];
     let names = ["ok", "errors", "warnings", "infos", "unknown", "not_applicable"];
     let found = names.map(|name| counts[name].as_u64().unwrap());
-    assert_eq!((counts["checks"].as_u64(), counts["skipped"].as_u64()), (Some(64), Some(0)));
+    assert_eq!((counts["checks"].as_u64(), counts["skipped"].as_u64()), (Some(65), Some(0)));
     for (status, count) in [("ok", found[0]), ("unknown", found[4]), ("not_applicable", found[5])] {
         assert_eq!(with_status(report, status).len() as u64, count, "{status}");
     }
@@ -49,11 +49,11 @@ fn in_an_empty_folder_only_the_programs_are_looked_at() {
     let (ran, report) = report(empty());
     assert_eq!(ran.code(), 1, "{}", ran.stderr);
     assert_eq!(with_status(&report, "ok"), ["programs", "versions"]);
-    assert_eq!(counts(&report), [2, 2, 0, 0, 17, 44]);
+    assert_eq!(counts(&report), [2, 2, 0, 0, 18, 44]);
     assert_eq!(reason(&report, "flux-pair"), "no helmfile was read");
     let text = empty().run().stdout;
     assert!(
-        text.contains("64 checks: 2 ok, 2 errors, 0 warnings, 17 unknown, 44 not applicable, in "),
+        text.contains("65 checks: 2 ok, 2 errors, 0 warnings, 18 unknown, 44 not applicable, in "),
         "{text}"
     );
     assert_eq!(text.matches("no helmfile was read").count(), 1, "{text}");
@@ -79,7 +79,7 @@ fn of_a_helmfile_that_cannot_be_read_nothing_is_known() {
     assert_eq!(with_status(&report, "error"), ["helmfile"]);
     let ok = ["programs", "versions", "age-key", "age-key-mode", "age-key-flux"];
     assert_eq!(with_status(&report, "ok"), ok);
-    assert_eq!(counts(&report), [5, 1, 0, 0, 19, 39]);
+    assert_eq!(counts(&report), [5, 1, 0, 0, 20, 39]);
     for rule in ["releases", "mirror", "cilium-values", "flux-sync", "api-host", "hooks", "env"] {
         assert_eq!(reason(&report, rule), "bootstrap/helmfile.d/01-apps.yaml was not read");
     }

@@ -806,8 +806,21 @@ fn is_release(call: &Value) -> bool {
 }
 
 fn is_mutating(call: &Value) -> bool {
-    let reading = ["GET", "get", "proxy", "show", "version", "build", "template", "decrypt", "--version"];
+    let reading = [
+        "GET",
+        "get",
+        "proxy",
+        "show",
+        "version",
+        "build",
+        "template",
+        "decrypt",
+        "--version",
+        "write-values",
+        "plugin",
+    ];
     let args = call["argv"].as_array().unwrap();
-    let is_review = |arg: &Value| arg.as_str().is_some_and(|arg| arg.ends_with("accessreviews"));
-    !args.iter().any(|arg| is_review(arg) || reading.iter().any(|reading| arg == reading))
+    let is_read = |arg: &str| arg.ends_with("accessreviews") || arg.contains("dryRun=All");
+    let is_read = |arg: &Value| arg.as_str().is_some_and(is_read);
+    !args.iter().any(|arg| is_read(arg) || reading.iter().any(|reading| arg == reading))
 }

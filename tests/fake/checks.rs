@@ -188,7 +188,7 @@ fn a_diff_tells_what_would_be_done_and_no_secret() {
         "1.18.5",
         &json!({"password": "CANARY-of-before", "gone": 1}),
     );
-    let boot = boot.objects([record]);
+    let boot = boot.objects([record]).args(&["--cluster", "uid-of-kube-system"]);
     let ran = boot.run();
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
     assert_eq!(ran.mutating(), [""; 0]);

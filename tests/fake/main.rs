@@ -8,11 +8,13 @@
     reason = "helpers of tests end a test by panicking, as the tests themselves do"
 )]
 
+mod agreement;
 mod answers;
 mod boot;
 mod checks;
 mod fail_fast;
 mod failures;
+mod features;
 mod frames;
 mod good;
 mod hostile;
@@ -21,9 +23,11 @@ mod listener;
 mod lock;
 mod log;
 mod machines;
+mod manifests;
 mod printed;
 mod recover;
 mod refusals;
+mod renders;
 mod scenario;
 mod signals;
 mod stages;

@@ -47,6 +47,11 @@ pub(crate) fn cluster(namespaces: &[(&str, &str)], nodes: usize) -> Vec<Value> {
     namespaces.chain(nodes).collect()
 }
 
+/// The node of a cluster that has a network.
+pub(crate) fn ready_node() -> Value {
+    json!({"kind": "Node", "metadata": {"name": "node-1"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+}
+
 /// The Secret that helm keeps a release in.
 pub(crate) fn record(name: &str, namespace: &str, status: &str, version: &str, values: &Value) -> Value {
     let release = json!({"name": name, "namespace": namespace, "version": 3, "info": {"status": status},

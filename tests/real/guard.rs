@@ -288,8 +288,12 @@ fn another_flux(pair: &Pair) {
     pair.refused(&["--yes"], &words);
     pair.refused(&["--cluster", &pair.uid_b], &words);
     pair.checked("✗", "Flux syncs another repository into this cluster");
-    // With the flag that the fix names, it passes.
+    // With the flag that the fix names it is an unknown cluster, and it has another age key: as `apps`, so `diff`.
     let ran = pair.boot(&["diff", "--moved-from", HOME, "--rotate-age-key"]).run();
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("Cluster is not known"), "{}", ran.stderr);
+    let named = ["diff", "--moved-from", HOME, "--rotate-age-key", "--cluster", &pair.uid_b];
+    let ran = pair.boot(&named).run();
     assert_eq!(ran.code, Some(0));
     assert!(ran.stdout.contains("instance.sync.url"), "{}", ran.stdout);
     // The same, with credentials in our own address: nothing shows them.

@@ -22,6 +22,7 @@ mod kills;
 mod manifests;
 mod pins;
 mod refusals;
+mod renders;
 mod repositories;
 mod restart;
 mod second_run;

@@ -139,7 +139,7 @@ mod tests {
         there.says(&RULE, &[]);
         let mut rendered = world("{}");
         let object = serde_json::json!({"kind": "CustomResourceDefinition", "metadata": {"name": KIND}});
-        rendered.manifests.0.insert("x/crds".to_owned(), Ok(vec![object]));
+        rendered.manifests.objects.insert("x/crds".to_owned(), Ok(vec![object]));
         rendered.says(&RULE, &[]);
     }
 }

@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         assert_eq!(world.pair(&RULE, "objects"), "Deployment/coredns, Service/kube-dns");
         assert!(world.pair(&RULE, "fix").contains("\ndisable: [coredns, traefik]\n"));
-        world.manifests.0.insert("kube-system/coredns".to_owned(), Err("no chart".to_owned()));
+        world.manifests.objects.insert("kube-system/coredns".to_owned(), Err("no chart".to_owned()));
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         world.server("a", &["server", "--disable", "coredns"]);
         let keep = "\n# or keep it: k3s-boot apps --skip-release kube-system/coredns";
@@ -167,11 +167,11 @@ mod tests {
     fn one_under_another_name_and_address_stays_beside_it() {
         let mut world = bundled();
         let other = workload("Deployment", "coredns-lan", &serde_json::json!({}), &serde_json::json!({}));
-        world.manifests.0.insert("kube-system/coredns".to_owned(), Ok(vec![other]));
+        world.manifests.objects.insert("kube-system/coredns".to_owned(), Ok(vec![other]));
         assert_eq!(world.found(&RULE), [(Warning, "k3s' own CoreDNS runs beside the release".to_owned())]);
         let address = serde_json::json!({"kind": "Service", "metadata": {"name": "x", "namespace": "y"},
             "spec": {"clusterIP": "10.43.0.10"}});
-        world.manifests.0.insert("kube-system/coredns".to_owned(), Ok(vec![address]));
+        world.manifests.objects.insert("kube-system/coredns".to_owned(), Ok(vec![address]));
         assert_eq!(world.found(&RULE)[0].0, Error);
     }
 

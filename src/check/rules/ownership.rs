@@ -43,7 +43,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         finding(release, &owner, &objects, taken)
     });
     let mut inspection = scheduling::inspect(facts);
-    facts.manifests.0.values().filter(|objects| objects.is_ok()).for_each(|_| inspection.look(None));
+    facts.manifests.objects.values().filter(|objects| objects.is_ok()).for_each(|_| inspection.look(None));
     inspection.find(strangers);
     inspection.answer(NOTHING_RENDERED)
 }
@@ -168,7 +168,10 @@ mod tests {
         ];
         let none = Manifests::default();
         assert!(matches!(answer(Vec::new(), &none), Answer::NotApplicable(_)));
-        let rendered = Manifests(BTreeMap::from([("n/r".to_owned(), Ok(Vec::new()))]));
+        let rendered = Manifests {
+            objects: BTreeMap::from([("n/r".to_owned(), Ok(Vec::new()))]),
+            ..Manifests::default()
+        };
         let fine = vec![owned(&helm, &ours), owned(&[BUNDLED_COREDNS], &[])];
         assert_eq!(answer(fine, &rendered), Answer::Ok);
         let add_on = owned(&[(BUNDLED_COREDNS.0, "another")], &[(ADD_ON, "metrics-server")]);
@@ -191,7 +194,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_rendered_is_unknown() {
-        let manifests = Manifests(BTreeMap::from([("n/r".to_owned(), Err("no chart".to_owned()))]));
+        let manifests = Manifests {
+            objects: BTreeMap::from([("n/r".to_owned(), Err("no chart".to_owned()))]),
+            ..Manifests::default()
+        };
         assert_eq!(
             answer(Vec::new(), &manifests),
             Answer::Unknown("n/r cannot be rendered: no chart".to_owned())

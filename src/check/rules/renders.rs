@@ -1,56 +1,76 @@
 //! Charts can be rendered with the values they get.
 
+use std::collections::BTreeSet;
+
+use super::values_keys;
 use crate::check::{Answer, Check, Facts, Finding, Group, NOTHING_RENDERED, Rule, Severity, scheduling};
 use crate::desired::releases::Release;
-use crate::diagnose::known::{Known, find};
+use crate::diagnose::known::find;
+use crate::manifests::RenderFailure;
 use crate::observed::Live;
+use crate::plan::needs_rendering;
 
 pub(super) const RULE: Rule = Rule {
     id: "renders",
     group: Group::Releases,
     title: "charts can be rendered with their values",
     why: "Helm refuses values that a chart's schema forbids, and whatever a template of it fails with, when it comes to that \
-          release, with the ones before it installed. What a template says may be otherwise once CRDs are there, so that is a \
-          warning only.",
+          release, with the ones before it installed. A template that asks for what only the cluster knows (`lookup`, \
+          `.Capabilities`) may not fail there, so that is a warning only.",
     essential: false,
     check: Check::Cluster(check),
 };
 
-fn check(facts: &Facts<'_>, _: &Live) -> Answer {
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let mut inspection = scheduling::inspect(facts);
-    for (release, objects) in &facts.manifests.0 {
-        match objects {
-            Ok(_) => inspection.look(None),
-            // All that was rendered together has the same reason, and one of them has brought it about.
-            Err(reason) if is_about(facts, release, reason) => inspection.look(found(release, reason)),
-            Err(_) => {}
-        }
-    }
+    let manifests = facts.manifests;
+    manifests.objects.values().filter(|objects| objects.is_ok()).for_each(|_| inspection.look(None));
+    let is_synced =
+        |release: &&Release| needs_rendering(release, facts.desired, live, &facts.settings.wishes);
+    let synced: BTreeSet<_> = facts.desired.releases().filter(is_synced).map(Release::id).collect();
+    let failures = manifests.failures.iter().filter(|(release, _)| synced.contains(*release));
+    inspection.find(failures.filter_map(|(release, failure)| found(facts, release, failure)));
     inspection.answer(NOTHING_RENDERED)
 }
 
-/// Whether helm's words name the chart of this release: `NAME/templates/…`, or `NAME:` before what its schema says.
-fn is_about(facts: &Facts<'_>, release: &str, reason: &str) -> bool {
-    let releases = || facts.desired.helmfiles.iter().flat_map(|helmfile| &helmfile.releases);
-    let chart = releases().find(|one| one.id() == release).map(Release::chart_name);
-    chart.is_some_and(|chart| {
-        let words =
-            [format!("({chart}/"), format!(": {chart}/"), format!("; {chart}:"), format!(" {chart}: -")];
-        words.iter().any(|words| reason.contains(words))
+/// What is wrong, unless another rule reports it or it may be over when the release is synced.
+fn found(facts: &Facts<'_>, release: &str, failure: &RenderFailure) -> Option<Finding> {
+    let RenderFailure { reason, depends_on_cluster } = failure;
+    let known = find(reason);
+    match known.map(|known| known.id) {
+        Some("values-schema") if has_only_unknown_keys(reason) && is_refused_key(facts, release) => {
+            return None;
+        }
+        // `helm-features` looks for the plugin or program.
+        None if reason.contains("--post-renderer") => return None,
+        // `kube-version` compares the cluster's version, and helm has compared its own.
+        None if reason.contains("which is incompatible with Kubernetes") => return None,
+        Some("values-schema" | "template") | None => {}
+        Some(_) => return None,
+    }
+    let severity = if *depends_on_cluster { Severity::Warning } else { Severity::Error };
+    let finding = Finding { severity, ..Finding::error(RULE.id, "Chart cannot be rendered with its values") };
+    let finding = finding.with("release", release).with("reason", reason);
+    Some(match known {
+        Some(known) => finding.with("cause", known.cause).fix(known.fix(release, None)),
+        None => finding,
     })
 }
 
-fn found(release: &str, reason: &str) -> Option<Finding> {
-    let known @ Known { id, cause, .. } = find(reason)?;
-    let severity = match *id {
-        // A key that the chart does not know is told, with those that it knows, where values are looked at.
-        "values-schema" if !reason.contains("additional propert") => Severity::Error,
-        "template" => Severity::Warning,
-        _ => return None,
+/// Whether all that a schema refuses are keys that it does not know.
+fn has_only_unknown_keys(reason: &str) -> bool {
+    let mut violations = reason.split("- at '").skip(1).peekable();
+    violations.peek().is_some() && violations.all(|violation| violation.contains("additional propert"))
+}
+
+/// Whether the rule about keys reports one of this release that its chart refuses, with those that it knows.
+fn is_refused_key(facts: &Facts<'_>, release: &str) -> bool {
+    let Answer::Found(findings) = values_keys::RULE.ask(facts) else { return false };
+    let is_meant = |finding: &Finding| {
+        finding.severity == Severity::Error
+            && finding.pairs.iter().any(|(key, value)| *key == "release" && value == release)
     };
-    let finding = Finding { severity, ..Finding::error(RULE.id, "Chart cannot be rendered with its values") };
-    let finding = finding.with("release", release).with("reason", reason).with("cause", cause);
-    Some(finding.fix(known.fix(release, None)))
+    findings.iter().any(is_meant)
 }
 
 #[cfg(test)]
@@ -58,45 +78,91 @@ mod tests {
     use super::*;
     use crate::check::Severity::{Error, Warning};
     use crate::check::testing::World;
+    use crate::desired::chart::Chart;
 
     const MESSAGE: &str = "Chart cannot be rendered with its values";
 
-    /// All apps are rendered by one helmfile, so they have the same reason.
-    fn failing(reason: &str) -> World {
+    /// helm cannot render the chart of this release.
+    fn failing(release: &str, reason: &str, depends_on_cluster: bool) -> World {
         let mut world = World::healthy();
-        for (release, objects) in &mut world.manifests.0 {
-            if !release.starts_with("monitoring/") {
-                *objects = Err(reason.to_owned());
-            }
-        }
+        let failure = RenderFailure { reason: reason.to_owned(), depends_on_cluster };
+        world.manifests.objects.insert(release.to_owned(), Err(reason.to_owned()));
+        world.manifests.failures.insert(release.to_owned(), failure);
         world
     }
 
     #[test]
-    fn a_schema_is_an_error_and_a_template_a_warning() {
+    fn what_helm_cannot_render_is_an_error_of_its_release() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
-        let schema = failing(
-            "values don't meet the specifications of the schema(s) in the following chart(s):; cert-manager:; - at \
-             '/replicaCount': got string, want number",
-        );
-        assert_eq!(schema.found(&RULE), [(Error, MESSAGE.to_owned())]);
-        assert_eq!(schema.pair(&RULE, "release"), "cert-manager/cert-manager");
-        let template = failing(
-            "execution error at (cilium/templates/validate.yaml:5:3): Hubble UI requires .Values.hubble.relay.enabled=true",
-        );
-        assert_eq!(template.found(&RULE), [(Warning, MESSAGE.to_owned())]);
-        assert_eq!(template.pair(&RULE, "release"), "kube-system/cilium");
+        for (release, reason) in [
+            (
+                "cert-manager/cert-manager",
+                "values don't meet the specifications of the schema(s) in the following chart(s): cert-manager:; - at \
+                 '/replicaCount': got string, want number; - at '/crds': additional properties 'when' not allowed",
+            ),
+            (
+                "kube-system/cilium",
+                "execution error at (cilium/templates/validate.yaml:5:3): Hubble UI requires .Values.hubble.relay.enabled=true",
+            ),
+            // Helm 4, and Helm 3.
+            (
+                "kube-system/coredns",
+                "coredns/templates/x.yaml:4:20; executing \"coredns/templates/x.yaml\" at <.Values.a.b>: nil pointer evaluating interface {}.b",
+            ),
+            (
+                "kube-system/coredns",
+                "template: coredns/templates/x.yaml:4:20: executing \"coredns/templates/x.yaml\" at <.Values.a.b>: nil pointer evaluating \
+                 interface {}.b",
+            ),
+            (
+                "kube-system/coredns",
+                "YAML parse error on coredns/templates/x.yaml: error converting YAML to JSON: yaml: line 3",
+            ),
+            ("kube-system/coredns", "found in Chart.yaml, but missing in charts/ directory: x"),
+        ] {
+            let world = failing(release, reason, false);
+            assert_eq!(world.found(&RULE), [(Error, MESSAGE.to_owned())], "{reason}");
+            assert_eq!(world.pair(&RULE, "release"), release);
+            assert_eq!(world.pair(&RULE, "reason"), reason);
+            let warning = failing(release, reason, true);
+            assert_eq!(warning.found(&RULE), [(Warning, MESSAGE.to_owned())], "{reason}");
+        }
     }
 
     #[test]
     fn what_other_rules_tell_or_crds_mend_is_unknown() {
+        let release = "kube-system/cilium";
         for reason in [
-            "values don't meet the specifications of the schema(s) in the following chart(s):; cert-manager:; - at '/crds': \
-             additional properties 'when' not allowed",
             "execution error at (cilium/templates/validate.yaml:18:7): Service Monitor requires monitoring.coreos.com/v1 CRDs",
-            "its chart is not on this machine",
+            "chart requires kubeVersion: >= 1.99.0-0 which is incompatible with Kubernetes v1.36.0",
+            "helm ended: signal: killed",
+            "invalid argument \"bash\" for \"--post-renderer\" flag: plugin: {Name:bash Type:postrenderer/v1} not found",
         ] {
-            assert!(matches!(failing(reason).ask(&RULE), Answer::Unknown(_)), "{reason}");
+            assert!(matches!(failing(release, reason, false).ask(&RULE), Answer::Unknown(_)), "{reason}");
         }
+        // Not known to be of this release.
+        let mut world = World::healthy();
+        world.manifests.objects.insert(release.to_owned(), Err("template: x: executing".to_owned()));
+        assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
+    }
+
+    /// A key that the schema does not know is reported once.
+    #[test]
+    fn a_refused_key_is_reported_once() {
+        let release = "cert-manager/cert-manager";
+        let reason = "values don't meet the specifications of the schema(s) in the following chart(s): cert-manager:; - at '/crds': \
+                      additional properties 'when' not allowed";
+        let mut world = failing(release, reason, false);
+        assert_eq!(world.found(&RULE), [(Error, MESSAGE.to_owned())], "no other rule reports it");
+        let schema = r#"{"properties":{"crds":{"properties":{"enabled":{}},"additionalProperties":false}}}"#;
+        let chart = Chart {
+            name: "cert-manager".to_owned(),
+            values: "crds: {enabled: false}\n".to_owned(),
+            schema: Some(schema.to_owned()),
+            ..Chart::default()
+        };
+        world.desired.charts.insert(release.to_owned(), chart);
+        world.values("cert-manager", "crds: {enabled: true, when: now}");
+        assert!(matches!(world.ask(&RULE), Answer::Unknown(_)), "{:?}", world.ask(&RULE));
     }
 }

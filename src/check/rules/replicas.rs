@@ -85,7 +85,7 @@ mod tests {
     const MESSAGE: &str = "Replicas that must not share a node are more than the nodes";
 
     fn operator(world: &mut World) -> &mut Value {
-        &mut world.manifests.0.get_mut("kube-system/cilium").unwrap().as_mut().unwrap()[1]
+        &mut world.manifests.objects.get_mut("kube-system/cilium").unwrap().as_mut().unwrap()[1]
     }
 
     fn two() -> World {
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn manifests_that_are_not_known_are_unknown() {
         let mut world = World::healthy();
-        world.manifests.0.insert("kube-system/cilium".to_owned(), Err("no chart".to_owned()));
+        world.manifests.objects.insert("kube-system/cilium".to_owned(), Err("no chart".to_owned()));
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
     }
 }

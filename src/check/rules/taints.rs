@@ -144,8 +144,8 @@ mod tests {
 
     fn only(object: Value) -> World {
         let mut world = World::healthy();
-        world.manifests.0.clear();
-        world.manifests.0.insert("x/y".to_owned(), Ok(vec![object]));
+        world.manifests.objects.clear();
+        world.manifests.objects.insert("x/y".to_owned(), Ok(vec![object]));
         world
     }
 
@@ -218,10 +218,10 @@ mod tests {
     #[test]
     fn manifests_that_are_not_known_are_unknown_unless_something_was_found() {
         let mut world = World::healthy();
-        world.manifests.0.insert("a/b".to_owned(), Err("no chart".to_owned()));
+        world.manifests.objects.insert("a/b".to_owned(), Err("no chart".to_owned()));
         assert_eq!(world.ask(&RULE), Answer::Unknown("a/b cannot be rendered: no chart".to_owned()));
         let mut world = dedicated();
-        world.manifests.0.insert("a/b".to_owned(), Err("no chart".to_owned()));
+        world.manifests.objects.insert("a/b".to_owned(), Err("no chart".to_owned()));
         assert_eq!(world.found(&RULE).len(), 3);
     }
 }

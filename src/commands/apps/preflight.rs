@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 
 use crate::check::rules::is_settled;
-use crate::check::{self, Facts, Finding, Outcome, Rule, Severity};
+use crate::check::{self, Facts, Finding, Rule, Severity};
 use crate::commands::ask::confirm;
+use crate::commands::judge::{is_about_nodes, is_due, judge, weighed};
 use crate::desired::chart::Chart;
 use crate::error::Error;
 use crate::gather::{self, Files, Listener, Picture, Purpose};
@@ -73,7 +74,8 @@ pub(super) async fn preflight(
         return Err(Error::Preflight(vec![finding]));
     }
     let registered = picture.observed.live.as_ref().map_or(0, |live| live.cluster.nodes.len());
-    let judged = judge(settings, &picture, |rule| is_due(rule, registered >= expected), again, &told)?;
+    let judged =
+        judge(settings, &picture.facts(settings), |rule| is_due(rule, registered >= expected), again, &told)?;
     // With a problem in what is there already, waiting for nodes would help nobody.
     let (cluster, took) = match waited {
         Some(nodes) => nodes?,
@@ -82,7 +84,7 @@ pub(super) async fn preflight(
     if let (Some(cluster), Some(live)) = (cluster, &mut picture.observed.live) {
         let leases = std::mem::take(&mut live.cluster.leases);
         live.cluster = Cluster { leases, ..cluster };
-        judge(settings, &picture, is_about_nodes, again, &told)?;
+        judge(settings, &picture.facts(settings), is_about_nodes, again, &told)?;
     }
     guard(settings, tools, &picture).await?;
     let live = picture.observed.live.as_ref();
@@ -136,12 +138,6 @@ impl Listener for Told<'_> {
     }
 }
 
-/// Whether a rule is to be asked. Whether an unknown cluster is the right one is asked last, when nothing else is in the
-/// way; nodes that are still to come are waited for, and told of when the number is `complete`.
-fn is_due(rule: &Rule, complete: bool) -> bool {
-    rule.id != "guard" && (complete || !is_about_nodes(rule))
-}
-
 /// Lets only the right cluster pass.
 async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Result<(), Error> {
     let Some(live) = &picture.observed.live else { return Ok(()) };
@@ -172,50 +168,6 @@ async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Resul
             ))]))
         }
     }
-}
-
-fn is_about_nodes(rule: &Rule) -> bool {
-    matches!(rule.check, check::Check::Nodes(_))
-}
-
-/// How many rules answered, and how many of them found something that deserves a look.
-struct Judged {
-    checks: usize,
-    warnings: usize,
-}
-
-/// Asks the rules; says warnings. `told` are the problems that are on the log.
-fn judge(
-    settings: &Settings,
-    picture: &Picture,
-    wanted: impl Fn(&Rule) -> bool,
-    again: bool,
-    told: &[Finding],
-) -> Result<Judged, Error> {
-    let outcomes = check::run(&picture.facts(settings), wanted);
-    let findings = outcomes.iter().flat_map(Outcome::findings);
-    let findings = findings.map(|finding| weighed(finding.clone(), settings.strict));
-    let mut findings: Vec<_> = findings.filter(|finding| finding.severity >= Severity::Warning).collect();
-    if gather::stops(&findings) {
-        for finding in &mut findings {
-            finding.told = told.contains(finding);
-        }
-        // As they are on the log.
-        findings.sort_by_key(|finding| !finding.told);
-        return Err(Error::Preflight(findings));
-    }
-    findings.iter().filter(|_| !again).for_each(Finding::log);
-    let checks = outcomes.iter().filter(|outcome| outcome.answered()).count();
-    Ok(Judged { checks, warnings: findings.len() })
-}
-
-/// A finding as heavy as the user has it: where `strict`, a warning stops a run.
-fn weighed(finding: Finding, strict: bool) -> Finding {
-    let severity = match finding.severity {
-        Severity::Warning if strict => Severity::Error,
-        severity => severity,
-    };
-    Finding { severity, ..finding }
 }
 
 fn say_target(target: &Target, version: &str, cluster: &Cluster) {

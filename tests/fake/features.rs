@@ -1,0 +1,99 @@
+//! Keys of releases that need more than is installed: known before anything is changed, as errors of their releases.
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::boot::Boot;
+use super::checks::{checks, status_of};
+use super::scenario;
+
+/// The keys of a release, each under a name of its own; `plain` has none.
+const RELEASES: [(&str, &str); 6] = [
+    ("plain", ""),
+    ("rendered", "  postRenderer: bash\n"),
+    ("patched", "  jsonPatches: [{target: {kind: Service, name: x}, patch: []}]\n"),
+    ("hooked", "  hooks: [{events: [postsync], command: nowhere-to-be-found, args: [x]}]\n"),
+    ("encrypted", "  secrets: [../secret.yaml]\n"),
+    ("forced", "  forceConflicts: true\n"),
+];
+
+/// These releases, with another helm, whose plugins for post-renderers are these.
+fn world(command: &str, names: &[&str], helm: &str, plugins: &str) -> Boot {
+    let release = |(name, keys): &(&str, &str)| {
+        format!("- name: {name}\n  namespace: media\n  chart: ../charts/{name}\n{keys}")
+    };
+    let wanted = RELEASES.iter().filter(|(name, _)| names.contains(name));
+    let releases: String = wanted.map(release).collect();
+    let boot = Boot::of(command)
+        .objects([scenario::ready_node()])
+        .helmfile_decrypts()
+        .file("bootstrap/helmfile.d/00-crds.yaml", "releases: []\n")
+        .file("bootstrap/helmfile.d/01-apps.yaml", &format!("releases:\n{releases}"));
+    let boot = names.iter().fold(boot, |boot, name| {
+        let text = format!("apiVersion: v2\nname: {name}\nversion: 1.0.0\n");
+        boot.file(&format!("bootstrap/charts/{name}/Chart.yaml"), &text)
+    });
+    let helmfile = |args: &[&str]| json!({"tool": "helmfile", "args": args, "stdout": format!("---\nreleases:\n{releases}")});
+    let list = format!("NAME   \tVERSION\tTYPE           \tAPIVERSION\tPROVENANCE\tSOURCE \n{plugins}");
+    let undecrypted = "in ./01-apps.yaml: plugin secrets not installed\n";
+    let rendered = json!({"namespace-media/plain/all.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: plain}\nspec: {}\n"});
+    boot.rules([
+        json!({"tool": "helm", "args": ["version", "--short"], "stdout": helm}),
+        json!({"tool": "helm", "args": ["plugin", "list"], "stdout": list}),
+        json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "build"], "stdout": "---\nreleases: []\n"}),
+        helmfile(&["*/01-apps.yaml", "build"]),
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "write-values"], "exit": 1, "stderr": undecrypted}),
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "template"], "rendered": rendered}),
+    ])
+}
+
+#[test]
+fn what_is_not_installed_ends_the_run_before_a_change() {
+    let all = RELEASES.map(|(name, _)| name);
+    let helm_4 = world("apps", &all, "v4.2.4\n", "other  \t0.1.0  \tpostrenderer/v1\tv1\tunknown\tunknown\n")
+        .refused();
+    let helm_3 = world("apps", &all, "v3.21.4\n", "").refused();
+    assert_snapshot!([helm_4, helm_3].join("\n"), @r#"
+    [TS] ERROR Helm plugin for encrypted values is missing release="media/encrypted" key="secrets" plugin="secrets" fix="install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or name the files as `ref+sops://FILE` below `values`" 
+    [TS] ERROR Post-renderer is no plugin of Helm 4 release="media/rendered" key="postRenderer" value="bash" fix="install it as a plugin of the type `postrenderer/v1` and name that, or use Helm 3" 
+    [TS] ERROR Kustomize is not installed release="media/patched" keys="jsonPatches" fix="install it, or set `kustomizeBinary: kubectl kustomize` at the top of the helmfile" 
+    [TS] ERROR Hook command not found release="media/hooked" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" command="nowhere-to-be-found" fix="install it, put it on PATH, or correct its path, which is relative to the helmfile's folder" 
+
+    [TS] ERROR Helm plugin for encrypted values is missing release="media/encrypted" key="secrets" plugin="secrets" fix="install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or name the files as `ref+sops://FILE` below `values`" 
+    [TS] ERROR Post-renderer not found release="media/rendered" key="postRenderer" value="bash" fix="install it, put it on PATH, or correct its path, which is relative to the helmfile's folder" 
+    [TS] ERROR Kustomize is not installed release="media/patched" keys="jsonPatches" fix="install it, or set `kustomizeBinary: kubectl kustomize` at the top of the helmfile" 
+    [TS] ERROR Release needs Helm 4 release="media/forced" keys="forceConflicts" fix="install Helm 4, or remove the keys" 
+    [TS] ERROR Hook command not found release="media/hooked" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" command="nowhere-to-be-found" fix="install it, put it on PATH, or correct its path, which is relative to the helmfile's folder"
+    "#);
+}
+
+#[test]
+fn the_other_releases_are_rendered() {
+    let ran = world("check", &["plain", "patched", "encrypted"], "v4.2.4\n", "").args(&["-o", "json"]).run();
+    assert_eq!(ran.code(), 1, "{}", ran.stderr);
+    let calls = ran.calls_of("helmfile", "template");
+    let selectors = |call: &Value| {
+        let args = call["argv"].as_array().unwrap().iter().filter_map(Value::as_str);
+        args.filter(|arg| arg.starts_with("namespace=")).map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        calls.iter().map(|call| selectors(call)).collect::<Vec<_>>(),
+        [["namespace=media,name=plain"]]
+    );
+    assert_eq!(status_of(&checks(&ran), "helm-features"), "error");
+}
+
+#[test]
+fn what_is_installed_is_fine() {
+    let plugins = "bash   \t0.1.0  \tpostrenderer/v1\tv1        \tunknown   \tunknown\n";
+    let cases = [(&["plain"][..], "v4.2.4\n", "not_applicable"), (&["rendered", "forced"], "v4.2.4\n", "ok")];
+    for (names, helm, expected) in cases {
+        let report = checks(&world("check", names, helm, plugins).args(&["-o", "json"]).run());
+        assert_eq!(status_of(&report, "helm-features"), expected, "{names:?}");
+    }
+    // helm does not answer.
+    let silent =
+        json!({"tool": "helm", "args": ["plugin", "list"], "exit": 1, "stderr": "Error: no such folder\n"});
+    let ran = world("check", &["rendered"], "v4.2.4\n", "").rule(silent).args(&["-o", "json"]).run();
+    assert_eq!(status_of(&checks(&ran), "helm-features"), "unknown");
+}

@@ -1,0 +1,94 @@
+//! Charts that helm cannot render: known before anything is changed, as an error of their own release.
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::boot::Boot;
+use super::checks::{checks, status_of};
+use super::scenario;
+
+/// What helm says of the broken chart: Helm 4, Helm 3, and two failures that both have the same words for.
+pub(crate) const HELM_4: &str = "  Error: broken/templates/x.yaml:4:20\n    executing \"broken/templates/x.yaml\" at <.Values.a.b>:\n      \
+                      nil pointer evaluating interface {}.b\n  Use --debug flag to render out invalid YAML";
+const HELM_3: &str = "  Error: template: broken/templates/x.yaml:4:20: executing \"broken/templates/x.yaml\" at <.Values.a.b>: nil pointer \
+                      evaluating interface {}.b\n  Use --debug flag to render out invalid YAML";
+const REQUIRED: &str = "  Error: execution error at (broken/templates/x.yaml:4:13): set .Values.must\n  Use --debug flag to render out invalid YAML";
+const SCHEMA: &str = "  Error: values don't meet the specifications of the schema(s) in the following chart(s):\n  broken:\n  - at '/a': got string, want \
+                      integer\n  - at '/b': 'CANARY-of-a-schema' does not match pattern '^x'\n";
+
+/// helmfile's frame around what helm says.
+fn frame(name: &str, stderr: &str) -> String {
+    format!(
+        "Templating release={name}, chart=../charts/{name}\nin ./01-apps.yaml: command \"/helm\" exited with non-zero status:\n\nPATH:\n  /helm\n\n\
+         ARGS:\n  0: /helm (5 bytes)\n  1: template (8 bytes)\n  2: {name} (6 bytes)\n  3: ../charts/{name} (16 bytes)\n  4: --namespace (11 bytes)\n  \
+         5: media (5 bytes)\n\nERROR:\n  exit status 1\n\nEXIT STATUS\n  1\n\nSTDERR:\n{stderr}\n\nCOMBINED OUTPUT:\n{stderr}\n"
+    )
+}
+
+/// Three releases; these cannot be rendered.
+pub(crate) fn world(command: &str, failures: &[(&str, &str)]) -> Boot {
+    let names = ["first", "broken", "last"];
+    let release = |name: &str| format!("- {{name: {name}, namespace: media, chart: ../charts/{name}}}\n");
+    let releases: String = names.map(release).concat();
+    let boot = Boot::of(command)
+        .objects([scenario::ready_node()])
+        .canary("CANARY-of-a-schema")
+        .file("bootstrap/helmfile.d/00-crds.yaml", "releases: []\n")
+        .file("bootstrap/helmfile.d/01-apps.yaml", &format!("releases:\n{releases}"))
+        .rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "build"], "stdout": "---\nreleases: []\n"}))
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": format!("---\nreleases:\n{releases}")}));
+    let service = |name: &str| {
+        let text = format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{}}\n");
+        (format!("namespace-media/{name}/service.yaml"), Value::from(text))
+    };
+    let rendered: serde_json::Map<_, _> = ["first", "last"].map(service).into_iter().collect();
+    let boot = names.iter().fold(boot, |boot, name| {
+        let text = format!("apiVersion: v2\nname: {name}\nversion: 1.0.0\n");
+        boot.file(&format!("bootstrap/charts/{name}/Chart.yaml"), &text)
+    });
+    let boot =
+        boot.rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "template"], "rendered": rendered}));
+    let fails = |name: &str, stderr: &str| {
+        let selector = format!("namespace=media,name={name}");
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", selector, "template"], "exit": 1, "stderr": frame(name, stderr)})
+    };
+    boot.rules(failures.iter().map(|(name, stderr)| fails(name, stderr)).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_chart_that_cannot_be_rendered_ends_the_run_before_a_change() {
+    let cases = [HELM_4, HELM_3, REQUIRED, SCHEMA];
+    let refused = cases.map(|stderr| world("apps", &[("broken", stderr)]).refused());
+    assert_snapshot!(refused.concat(), @r#"
+    [TS] ERROR Chart cannot be rendered with its values release="media/broken" reason="broken/templates/x.yaml:4:20; executing \"broken/templates/x.yaml\" at <.Values.a.b>: nil pointer evaluating interface {}.b" cause="a template of the chart does not work with these values" fix="set or correct the value that the message names" 
+    [TS] ERROR Chart cannot be rendered with its values release="media/broken" reason="template: broken/templates/x.yaml:4:20: executing \"broken/templates/x.yaml\" at <.Values.a.b>: nil pointer evaluating interface {}.b" cause="a template of the chart does not work with these values" fix="set or correct the value that the message names" 
+    [TS] ERROR Chart cannot be rendered with its values release="media/broken" reason="execution error at (broken/templates/x.yaml:4:13): set .Values.must" cause="a template of the chart does not work with these values" fix="set or correct the value that the message names" 
+    [TS] ERROR Chart cannot be rendered with its values release="media/broken" reason="values don't meet the specifications of the schema(s) in the following chart(s): broken: - at '/a': got string, want integer; - at '/b': does not match pattern '^x'" cause="a value is not what the chart's schema allows" fix="correct the value that is named; `helm show values CHART` tells what there is"
+    "#);
+    for stderr in cases {
+        let ran = world("check", &[("broken", stderr)]).args(&["-o", "json"]).run();
+        assert_eq!(ran.code(), 1, "{}", ran.stderr);
+        let report = checks(&ran);
+        assert_eq!(status_of(&report, "renders"), "error", "{report:#}");
+    }
+}
+
+#[test]
+fn the_others_are_rendered_and_checked() {
+    let someone_elses = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "last", "namespace": "media"}, "spec": {}});
+    let failures = [("broken", HELM_4), ("first", REQUIRED)];
+    let boot = world("check", &failures).objects([someone_elses]).args(&["-o", "json"]);
+    let ran = boot.run();
+    assert_eq!(ran.code(), 1, "{}", ran.stderr);
+    let report = checks(&ran);
+    let releases = |rule: &str| {
+        let all = report["checks"].as_array().unwrap();
+        let check = all.iter().find(|check| check["id"] == rule).unwrap();
+        let problems = check["problems"].as_array().unwrap_or_else(|| panic!("{check:#}"));
+        let release = |problem: &Value| problem["details"]["release"].as_str().unwrap().to_owned();
+        problems.iter().map(release).collect::<Vec<_>>()
+    };
+    assert_eq!(releases("renders"), ["media/broken", "media/first"]);
+    assert_eq!(releases("ownership"), ["media/last"]);
+    assert_eq!(ran.calls_of("helmfile", "template").len(), 3, "once more after each failure");
+}

@@ -1,0 +1,110 @@
+//! What helm or helmfile cannot do with a release is known before anything is changed, with Helm 4 and with Helm 3.
+
+use std::path::PathBuf;
+
+use super::small::{APPS, releases, write};
+use super::world::{Boot, Ran, World};
+
+/// A repeated value would show this.
+const CANARY: &str = "canary-of-a-value-of-a-broken-chart";
+
+/// A folder with the programs, where `helm` is the other one.
+fn with_helm_3(world: &World) -> PathBuf {
+    let bin = world.root.parent().unwrap().join("helm-3");
+    std::fs::create_dir_all(&bin).unwrap();
+    for program in ["helmfile", "kubectl", "sops"] {
+        std::os::unix::fs::symlink(world.sandbox.tools().path_dir().join(program), bin.join(program))
+            .unwrap();
+    }
+    std::os::unix::fs::symlink(world.sandbox.tools().helm_3(), bin.join("helm")).unwrap();
+    bin
+}
+
+/// Every command that must refuse it, with this helm.
+#[track_caller]
+fn refused(world: &World, helm_3: Option<&PathBuf>, words: &[&str]) {
+    let with_helm = |boot: Boot<'_>| match helm_3 {
+        Some(bin) => boot.env("PATH", bin).run(),
+        None => boot.run(),
+    };
+    let mark = world.sandbox.audit_mark().unwrap();
+    let check = with_helm(world.boot(&["check"]));
+    let others: [Ran; 3] =
+        [with_helm(world.apps(&[])), with_helm(world.boot(&["diff"])), with_helm(world.apps(&["--dry-run"]))];
+    assert_eq!(check.code, Some(1), "{}", check.stdout);
+    for ran in &others {
+        assert_eq!(ran.code, Some(1), "{}{}", ran.stdout, ran.stderr);
+        for word in words {
+            assert!(ran.stderr.contains(word), "no `{word}` in {}", ran.stderr);
+        }
+    }
+    let changes = world.changes(mark);
+    let is_change = |change: &&String| !change.contains("dryRun=All") && !change.contains("accessreviews");
+    assert_eq!(changes.iter().filter(is_change).collect::<Vec<_>>(), [""; 0]);
+}
+
+const FINE: &str = "    name: fine\n    namespace: media\n";
+
+#[test]
+fn a_chart_that_cannot_be_rendered_is_refused() {
+    let mut world = World::start("renders");
+    world.plant(CANARY);
+    let helm_3 = with_helm_3(&world);
+    write(&world, &releases(&[FINE]));
+    let broken = format!(
+        "  - name: broken\n    namespace: media\n    chart: ../charts/broken\n    values: [{{a: {CANARY}}}]\n"
+    );
+    world.write(APPS, &format!("{}{broken}", releases(&[FINE])));
+    world.write("bootstrap/charts/broken/Chart.yaml", "apiVersion: v2\nname: broken\nversion: 1.0.0\n");
+    let cases = [
+        ("a: {{ .Values.deep.er }}\n", "nil pointer evaluating interface {}.er"),
+        ("a: {{ required \"set must\" .Values.must }}\n", "set must"),
+        ("a: {{ atoi .Values.a | mustToDate .Values.a .Values.a }}\n", "broken/templates/x.yaml:1"),
+        ("{{ range $x := .Values.a }}\n{{ end }}\n", "range can't iterate over"),
+        ("a: {{ .Values.a }}: b: c\n", "YAML parse error on broken/templates/x.yaml"),
+    ];
+    let release = "Chart cannot be rendered with its values release=\"media/broken\"";
+    for (template, words) in cases {
+        world.write("bootstrap/charts/broken/templates/x.yaml", template);
+        for helm in [None, Some(&helm_3)] {
+            refused(&world, helm, &[release, words]);
+        }
+    }
+    // Without it, the same run goes well.
+    write(&world, &releases(&[FINE]));
+    assert_eq!(world.apps(&[]).run().code, Some(0));
+}
+
+#[test]
+fn what_a_release_needs_and_is_not_installed_is_refused() {
+    let world = World::start("features");
+    let helm_3 = with_helm_3(&world);
+    world.write("secret.yaml", "a: b\n");
+    let cases = [
+        ("    postRenderer: bash\n", &[None][..], "Post-renderer is no plugin of Helm 4"),
+        ("    postRenderer: nowhere\n", &[Some(&helm_3)], "Post-renderer not found"),
+        (
+            "    secrets: [../../secret.yaml]\n",
+            &[None, Some(&helm_3)],
+            "Helm plugin for encrypted values is missing",
+        ),
+        ("    hooks: [{events: [postsync], command: nowhere}]\n", &[None], "Hook command not found"),
+        (
+            "    strategicMergePatches: [{apiVersion: v1, kind: ConfigMap, metadata: {name: fine}, data: {a: b}}]\n",
+            &[None, Some(&helm_3)],
+            "Kustomize is not installed",
+        ),
+        ("    forceConflicts: true\n", &[Some(&helm_3)], "Release needs Helm 4"),
+    ];
+    // The fix that is named for patches.
+    let with_kubectl =
+        format!("kustomizeBinary: kubectl kustomize\n{}", releases(&[&format!("{FINE}{}", cases[4].0)]));
+    write(&world, &with_kubectl);
+    assert_eq!(world.boot(&["diff"]).run().code, Some(0));
+    for (keys, helms, words) in cases {
+        write(&world, &releases(&[&format!("{FINE}{keys}")]));
+        for helm in helms {
+            refused(&world, *helm, &[words, "release=\"media/fine\""]);
+        }
+    }
+}
