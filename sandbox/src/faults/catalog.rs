@@ -550,7 +550,7 @@ pub(super) const FAULTS: &[Fault] = &[
             "rollOutCiliumPods: true\nhubble: {enabled: true, relay: {enabled: false}, ui: {enabled: true}}\n",
         )])],
         expect(
-            5,
+            1,
             "kube-system/cilium",
             &["a template of the chart does not work with these values", "hubble.relay.enabled"],
             "set or correct the value that the message names",
