@@ -1,6 +1,7 @@
 //! Releases, as `helmfile build --embed-values` prints them.
 
 mod features;
+mod set;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,12 +10,10 @@ use serde::Deserialize;
 use serde_yaml::Value;
 
 pub use self::features::Requirements;
-use self::features::{SECRETS, unsafe_features};
+use self::features::{SECRETS, is_set, unsafe_features};
 use self::set::SetValue;
 use crate::charts::Pin;
 use crate::yaml::{self, PRINTED};
-
-mod set;
 
 /// A release of a helmfile. Has no `Debug`: its values may hold secrets.
 #[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
@@ -294,7 +293,7 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
                 installed: raw.installed.unwrap_or(true),
                 left_out: false,
                 has_secret_values: false,
-                has_hooks: is_list(Some(&hooks)) || is_list(raw.others.get("hooks")),
+                has_hooks: is_set(&hooks) || raw.others.get("hooks").is_some_and(is_set),
                 timeout: raw.timeout.or(Some(defaults.timeout).filter(|timeout| *timeout > 0)),
                 kube_context: raw.kube_context.or_else(|| defaults.kube_context.clone()),
                 unsafe_features: unsafe_features(&raw.others, &defaults.others),
@@ -311,11 +310,6 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
         built.environments.push(environment);
     }
     Ok(built)
-}
-
-/// Whether a key holds a list with anything in it.
-fn is_list(value: Option<&Value>) -> bool {
-    value.and_then(Value::as_sequence).is_some_and(|items| !items.is_empty())
 }
 
 /// What a release needs, as `namespace/name`. In full it is `context/namespace/name`, and without a namespace it is in the

@@ -14,7 +14,6 @@ use crate::diagnose::known::Diagnosis;
 use crate::diagnose::look::behind;
 use crate::diagnose::webhooks;
 use crate::error::{Error, ReleaseFailure};
-use crate::notes::Notes;
 use crate::observed::events::newest;
 use crate::plan::releases::{Over, ReleasePlan};
 use crate::process::identity::Identity;
@@ -250,10 +249,8 @@ impl Sync<'_> {
             return Ok(passes);
         };
         let own = Identity::own().to_string();
-        let is_ours = |notes: &Notes| {
-            notes.operation(id, locked.revision).is_some_and(|operation| operation.run == own)
-        };
-        let ours = is_ours(&self.lock.notes());
+        let notes = self.lock.notes();
+        let ours = notes.operation(id, locked.revision).is_some_and(|operation| operation.run == own);
         if !ours || !unlock::release(self.tools, locked).await? {
             return Ok(false);
         }

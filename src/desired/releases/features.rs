@@ -104,7 +104,8 @@ fn is_used(release: &BTreeMap<String, Value>, defaults: &BTreeMap<String, Value>
     [release, defaults].iter().any(|keys| keys.get(key).is_some_and(is_set))
 }
 
-fn is_set(value: &Value) -> bool {
+/// Whether a key holds anything that helmfile acts on.
+pub(super) fn is_set(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::String(text) => !text.is_empty(),
