@@ -3,28 +3,26 @@
 mod address;
 mod adopted;
 mod answer;
+pub mod cluster_identity;
 #[cfg(test)]
 mod empty;
 #[cfg(test)]
 mod fixture;
 mod k3s;
+pub mod options;
 pub mod rules;
 mod scheduling;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod versions;
-
-use schemars::JsonSchema;
-use serde::Serialize;
 
 pub use self::answer::{Answer, Inspection};
+use crate::base::finding::{Finding, Severity};
+use crate::check::options::CheckOptions;
 use crate::desired::encrypted::EncryptedState;
+use crate::desired::manifests::Manifests;
 use crate::desired::releases::Release;
 use crate::desired::{AgeKey, Desired};
-use crate::logger::{self, Level};
-use crate::manifests::Manifests;
 use crate::observed::{Live, Observed};
-use crate::settings::Settings;
 
 /// Why a rule about all releases has nothing to look at.
 const NO_RELEASES: &str = "there is no release to sync";
@@ -38,104 +36,11 @@ const NOTHING_RENDERED: &str = "no release has to be rendered";
 /// Why a rule about a value could not look at it: a stand-in has its place.
 const OPEN: &str = "a variable that the values need is not set";
 
-/// How much a finding weighs.
-#[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// It is good to know.
-    Info,
-    /// It deserves a look.
-    Warning,
-    /// It makes this bootstrap fail or do harm.
-    Error,
-}
-
-impl Severity {
-    /// Its word in reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
-}
-
-/// A problem: what was found, where, and what mends it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// The rule that found it.
-    pub rule: &'static str,
-    /// How much it weighs.
-    pub severity: Severity,
-    /// What is wrong.
-    pub message: String,
-    /// What was found and where.
-    pub pairs: Vec<(&'static str, String)>,
-    /// Whether it is on the log already.
-    pub told: bool,
-}
-
-impl Finding {
-    /// A finding that stops the run.
-    #[must_use]
-    pub fn error(rule: &'static str, message: impl Into<String>) -> Self {
-        Self { rule, severity: Severity::Error, message: message.into(), pairs: Vec::new(), told: false }
-    }
-
-    /// A finding that does not stop the run.
-    #[must_use]
-    pub fn warning(rule: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(rule, message) }
-    }
-
-    /// What is good to know.
-    #[must_use]
-    pub fn info(rule: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Info, ..Self::error(rule, message) }
-    }
-
-    /// Adds a detail.
-    #[must_use]
-    pub fn with(mut self, key: &'static str, value: impl std::fmt::Display) -> Self {
-        self.pairs.push((key, value.to_string()));
-        self
-    }
-
-    /// Adds what to type or to change; always the last detail.
-    #[must_use]
-    pub fn fix(self, fix: impl std::fmt::Display) -> Self {
-        self.with("fix", fix)
-    }
-
-    /// Writes it on the log.
-    pub fn log(&self) {
-        let level = match self.severity {
-            Severity::Info => Level::Info,
-            Severity::Warning => Level::Warn,
-            Severity::Error => Level::Error,
-        };
-        logger::log(level, &self.message, &self.pairs);
-    }
-}
-
-/// Collects findings of steps that go on after a problem.
-#[derive(Debug, Default)]
-pub struct Findings(pub Vec<Finding>);
-
-impl Findings {
-    /// Keeps the finding of a failed step, gives the value of a good one.
-    pub fn keep<T>(&mut self, result: Result<T, Finding>) -> Option<T> {
-        result.map_err(|finding| self.0.push(finding)).ok()
-    }
-}
-
 /// Everything that rules look at. Nothing of it is read from anywhere by a rule itself.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
-    /// What the user said.
-    pub settings: &'a Settings,
+    /// What the user asked for.
+    pub options: &'a CheckOptions,
     /// What the helmfiles and the repository ask for.
     pub desired: &'a Desired,
     /// What stands.
@@ -373,10 +278,10 @@ impl Outcome {
 /// Asks all rules that `wanted` picks.
 #[must_use]
 pub fn run(facts: &Facts<'_>, wanted: impl Fn(&Rule) -> bool) -> Vec<Outcome> {
-    let settings = facts.settings;
+    let options = facts.options;
     let ask = |rule: &'static Rule| {
-        let skipped = settings.skip_checks.iter().any(|id| id == rule.id);
-        let idle = settings.offline && !rule.works_offline();
+        let skipped = options.skip_checks.iter().any(|id| id == rule.id);
+        let idle = options.offline && !rule.works_offline();
         let answer = || if idle { Answer::not_applicable(OFFLINE) } else { rule.ask(facts) };
         Outcome { rule, answer: (!skipped).then(answer) }
     };

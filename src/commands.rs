@@ -4,25 +4,26 @@ pub mod apps;
 mod ask;
 pub mod check;
 pub mod diff;
+pub mod docs;
 mod judge;
 pub mod recover;
 pub mod status;
 
 use std::path::PathBuf;
 
-use crate::child_env::{self, ChildEnv};
-use crate::env::Env;
-use crate::error::{End, Error};
+use crate::base::env::Env;
+use crate::base::error::{End, Error};
+use crate::base::redact::Redactor;
+use crate::base::scratch::Scratch;
 use crate::gather::Files;
 use crate::process::Runner;
 use crate::process::signals::Stop;
-use crate::redact::Redactor;
+use crate::process::transcript::Transcript;
 use crate::report::failure::FailureReport;
-use crate::scratch::Scratch;
 use crate::settings::Settings;
 use crate::tools::api::Api;
+use crate::tools::child_env::{self, ChildEnv, ChildOptions};
 use crate::tools::{Clock, Programs, Toolbox};
-use crate::transcript::Transcript;
 
 /// Where the words of the tools of a command go.
 fn transcript(settings: &Settings, command: &'static str, redactor: &Redactor) -> Transcript {
@@ -73,8 +74,13 @@ fn toolbox(
 ) -> Result<Toolbox, Error> {
     let target = files.target.clone().unwrap_or_default();
     let current_context = target.write_current_context(scratch.path())?;
+    let options = ChildOptions {
+        root: settings.root.clone(),
+        age_key: settings.age_key.clone(),
+        sops_age_key_file: settings.sops_age_key_file.clone(),
+    };
     let ChildEnv { vars, removed } =
-        child_env::build(env, settings, &target, scratch.path(), &current_context);
+        child_env::build(env, &options, &target, scratch.path(), &current_context);
     if !removed.is_empty() {
         tracing::warn!(envs = %removed.join(" "), reason = "they could select another cluster", "Ignoring environment variables");
     }

@@ -1,13 +1,17 @@
 //! What the helmfiles and the repository ask for.
 
+pub mod age;
 pub mod chart;
 pub mod encrypted;
+pub mod manifests;
 pub mod objects;
 pub mod releases;
 pub mod repository;
 pub mod sops_config;
+pub mod source;
 pub mod state_file;
 pub mod synced;
+pub mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -19,9 +23,9 @@ use self::encrypted::EncryptedFile;
 use self::objects::Object;
 use self::releases::Release;
 use self::synced::Synced;
-use crate::check::Finding;
-use crate::observed::Known;
-use crate::stages::Stage;
+use crate::base::fact::Known;
+use crate::base::finding::Finding;
+use crate::base::stages::Stage;
 
 /// The value that stands for a variable which is demanded and not set, while everything else is looked at. Rules about
 /// such a value have nothing to say.

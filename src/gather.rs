@@ -22,20 +22,23 @@ use std::time::SystemTime;
 pub use self::files::{Files, files, files_for_looking};
 use self::secret_values::PlainTexts;
 pub use self::standing::{Named, Snapshot, locks, standing};
-use crate::charts::ChartStore;
-use crate::check::{Facts, Finding, Findings, Severity, versions};
+use crate::base::error::Error;
+use crate::base::fact::Known;
+use crate::base::files::LARGEST;
+use crate::base::finding::{Finding, Findings, Severity};
+use crate::base::fingerprint::HashKey;
+use crate::base::redact::Redactor;
+use crate::base::scratch::Scratch;
+use crate::check::Facts;
+use crate::check::options::CheckOptions;
+use crate::desired::manifests::Manifests;
 use crate::desired::{Coverage, Desired, Helmfile, encrypted, repository, synced};
-use crate::error::Error;
-use crate::files::LARGEST;
-use crate::fingerprint::HashKey;
-use crate::manifests::Manifests;
 use crate::observed::cluster::Cluster;
-use crate::observed::{Known, Live, Observed, Program};
+use crate::observed::{Live, Observed, Program};
 use crate::plan::{needs_rendering, plan};
-use crate::redact::Redactor;
-use crate::scratch::Scratch;
 use crate::settings::{Settings, missing_env};
-use crate::tools::Toolbox;
+use crate::tools::charts::ChartStore;
+use crate::tools::{Toolbox, requirements};
 
 /// What a picture is for; so much of it is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,13 +73,20 @@ pub struct Picture {
     pub manifests: Manifests,
     /// The charts that were fetched.
     pub charts: ChartStore,
+    /// What the user asked for.
+    pub options: CheckOptions,
 }
 
 impl Picture {
     /// What rules look at.
     #[must_use]
-    pub fn facts<'a>(&'a self, settings: &'a Settings) -> Facts<'a> {
-        Facts { settings, desired: &self.desired, observed: &self.observed, manifests: &self.manifests }
+    pub fn facts(&self) -> Facts<'_> {
+        Facts {
+            options: &self.options,
+            desired: &self.desired,
+            observed: &self.observed,
+            manifests: &self.manifests,
+        }
     }
 }
 
@@ -98,6 +108,7 @@ pub async fn gather(
     let charts = ChartStore::new(cache.join("charts"));
     let staging = Scratch::new(&cache.join("staging"))?;
     let key = HashKey::default();
+    let options = settings.check_options();
 
     let place = builds::Place { tools, settings, charts: &charts, staging: &staging, scratch };
     let (versions, builds, secrets, git, api) = Box::pin(async {
@@ -144,7 +155,7 @@ pub async fn gather(
     let old = wanted
         && versions.iter().any(|(name, version)| {
             let version = version.as_ref().map(Option::as_ref);
-            version.is_ok_and(|version| *name != "sops" && versions::check(name, version).is_err())
+            version.is_ok_and(|version| *name != "sops" && requirements::check(name, version).is_err())
         });
     for build in builds {
         if !old {
@@ -165,7 +176,7 @@ pub async fn gather(
         helmfiles,
         age_key: files.age_key.as_ref().map(|(facts, _)| facts.clone()),
         encrypted: encrypted_files(settings, &files.encrypted, &git.tracked),
-        sops_config: crate::files::text(&settings.root.join(".sops.yaml"), LARGEST).ok(),
+        sops_config: crate::base::files::text(&settings.root.join(".sops.yaml"), LARGEST).ok(),
         tracked: git.tracked,
         origin: git.origin,
         synced,
@@ -185,13 +196,18 @@ pub async fn gather(
         live.objects = live_objects;
         cluster::other_records(tools, &desired, &mut live).await?;
         observed.live = Some(live);
-        listener.facts(&Facts { settings, desired: &desired, observed: &observed, manifests: &manifests });
+        listener.facts(&Facts {
+            options: &options,
+            desired: &desired,
+            observed: &observed,
+            manifests: &manifests,
+        });
     }
     if let Some(live) = &mut observed.live {
         let (now, missing) = (observed.now, &observed.missing_commands);
         manifests = Box::pin(closer(tools, &place, &desired, live, missing, now, purpose)).await?;
     }
-    Ok(Picture { desired, observed, manifests, charts })
+    Ok(Picture { desired, observed, manifests, charts, options })
 }
 
 /// Renders what is not as wanted, and looks at all that depends on what there is to do.
@@ -280,21 +296,6 @@ fn sync_path(helmfiles: &[Helmfile]) -> Known<&str> {
         })
         .find_map(|release| release.value(&["instance", "sync", "path"])?.as_str());
     path.ok_or_else(|| "no release says what Flux is to apply".to_owned())
-}
-
-/// An answer that did not come is unknown; that k3s-boot was told to stop is no answer.
-///
-/// # Errors
-///
-/// k3s-boot was told to stop.
-pub fn known<T>(answer: Result<T, Error>) -> Result<Known<T>, Error> {
-    match answer {
-        Ok(answer) => Ok(Ok(answer)),
-        Err(error) if error.is_interruption() => Err(error),
-        // The tool's own words; what it was asked for stands in the transcript.
-        Err(Error::Tool { reason, .. } | Error::Api { reason, .. }) => Ok(Err(reason)),
-        Err(error) => Ok(Err(error.to_string())),
-    }
 }
 
 /// Whether any of the findings stops a run.

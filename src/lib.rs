@@ -3,44 +3,19 @@
 //! The way of the data is told in `ARCHITECTURE.md`: settings, desired and observed make a plan, which is run and
 //! verified.
 
-pub mod actions;
-pub mod again;
-pub mod age;
-pub mod charts;
+pub mod base;
 pub mod check;
-pub mod child_env;
-pub mod cli;
 pub mod commands;
-pub mod config;
 pub mod desired;
 pub mod diagnose;
-pub mod docs;
-pub mod env;
-pub mod error;
-pub mod files;
-pub mod fingerprint;
 pub mod gather;
-pub mod guard;
-pub mod kubeconfig;
-pub mod live;
-pub mod logger;
-pub mod manifests;
-pub mod notes;
 pub mod observed;
 pub mod plan;
 pub mod process;
-pub mod recovery;
-pub mod redact;
 pub mod report;
 pub mod run;
-pub mod scratch;
 pub mod settings;
-pub mod stages;
 pub mod tools;
-pub mod transcript;
-pub mod url;
-pub mod verify;
-pub mod yaml;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -49,12 +24,12 @@ use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::actions::Guard;
-use crate::cli::{Apps, Check, Cli, Command, Diff, Global, Recover};
-use crate::env::Env;
+use crate::base::env::Env;
+use crate::base::github::Guard;
+use crate::base::redact::Redactor;
 use crate::process::signals::Stop;
-use crate::redact::Redactor;
 use crate::settings::Settings;
+use crate::settings::cli::{Apps, Check, Cli, Command, Diff, Global, Recover};
 
 /// What `main` does.
 #[must_use]
@@ -76,8 +51,8 @@ pub fn main_impl() -> ExitCode {
         Command::Diff(diff) => run_diff(&cli.global, diff),
         Command::Status { watch } => run_status(&cli.global, *watch),
         Command::Recover(recover) => run_recover(&cli.global, recover),
-        Command::Completions { shell } => print(&docs::completions(*shell)),
-        Command::Man => docs::man(Cli::command()).map_err(Into::into).and_then(|page| print(&page)),
+        Command::Completions { shell } => print(&commands::docs::completions(*shell)),
+        Command::Man => commands::docs::man(Cli::command()).map_err(Into::into).and_then(|page| print(&page)),
     };
     match result {
         Ok(code) => code,
@@ -87,7 +62,7 @@ pub fn main_impl() -> ExitCode {
                 tracing::error!(reason, "Run failed");
             } else {
                 // There is no log yet.
-                _ = writeln!(std::io::stderr(), "k3s-boot: {}", logger::escaped(&reason));
+                _ = writeln!(std::io::stderr(), "k3s-boot: {}", base::escape::escaped(&reason));
             }
             ExitCode::FAILURE
         }
@@ -116,7 +91,7 @@ fn begin(global: &Global, data_on_stdout: bool) -> anyhow::Result<(Env, Redactor
     let env = Env::from_process().context("failed to find the working folder")?;
     let (log, unknown_level) = settings::log_settings(global, data_on_stdout, &env);
     let redactor = Redactor::default();
-    logger::init(log, redactor.clone());
+    base::logger::init(log, redactor.clone());
     if let Some(level) = unknown_level {
         tracing::warn!(level, accepted = "debug info warn error", "Unknown LOG_LEVEL, using info");
     }
@@ -156,10 +131,10 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(code));
     }
     if settings.live {
-        live::begin();
+        base::progress::begin();
     }
     let report = run(async |stop| Ok(commands::apps::apps(&settings, &env, &redactor, stop).await));
-    live::end();
+    base::progress::end();
     let report = report?;
     if settings.json {
         report::print(&report, settings.guard).context("failed to write to stdout")?;

@@ -6,14 +6,14 @@ pub mod events;
 pub mod flux;
 pub mod helm;
 pub mod inventory;
+mod item;
 pub mod k3s;
 pub mod kinds;
 pub mod node;
 pub mod objects;
-#[cfg(test)]
-pub(crate) mod odd;
 pub mod pods;
 pub mod revisions;
+pub mod run_state;
 pub mod standing;
 pub mod workloads;
 
@@ -26,22 +26,16 @@ use semver::Version;
 use self::claims::Claims;
 use self::cluster::Cluster;
 use self::helm::{Record, Stored};
-use self::inventory::Inventory;
-use self::inventory::Meta;
+use self::inventory::{Inventory, Meta};
 use self::kinds::Kinds;
 use self::objects::LiveObject;
 use self::standing::Standing;
-use crate::check::Finding;
+use crate::base::fact::Known;
+use crate::base::finding::Finding;
 use crate::desired::objects::ObjectId;
-use crate::kubeconfig::Target;
-use crate::notes::Notes;
+use crate::observed::run_state::Notes;
 use crate::process::identity::ProcessState;
-
-/// Something that could be found out, or why it could not.
-pub type Known<T> = Result<T, String>;
-
-/// The last second that can be written as RFC 3339, in seconds since 1970: of the year 9999.
-pub const LATEST: u64 = 253_402_300_799;
+use crate::tools::kubeconfig::Target;
 
 /// What stands: on this machine and in the cluster.
 #[derive(Debug)]

@@ -1,22 +1,23 @@
 //! What has to be done: a pure function of what is wanted and what stands.
 
+pub mod recovery;
 pub mod releases;
 pub mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+use self::recovery::Origin;
 use self::releases::{ReleaseAction, ReleasePlan};
 use self::wishes::Wishes;
-use crate::check::Finding;
+use crate::base::finding::Finding;
+use crate::base::stages::Stage;
 use crate::desired::objects::{Object, ObjectId};
 use crate::desired::releases::Release;
 use crate::desired::{Desired, Kind};
 use crate::observed::Live;
 use crate::observed::helm::Stored;
 use crate::observed::objects::LiveObject;
-use crate::recovery::{self, Origin};
-use crate::stages::Stage;
 
 /// What a bootstrap will do.
 #[derive(Debug, PartialEq)]
@@ -240,7 +241,7 @@ pub fn needs_rendering(release: &Release, desired: &Desired, live: &Live, wishes
     let version = desired.charts.get(&release.id()).map_or(release.version.as_str(), |chart| &chart.version);
     let same = record.stored.status == "deployed"
         && releases::same_version(&record.version, version)
-        && releases::changes(&record.values, &release.merged()).is_empty()
+        && crate::desired::values::changes(&record.values, &release.merged()).is_empty()
         && releases::other_content(release, desired, live, record).is_none();
     !same && !releases::is_left(release, desired, live, wishes)
 }
@@ -286,13 +287,13 @@ mod tests {
     use super::NamespaceAction as Namespace;
     use super::ObjectAction::{Change, Create, Keep, LeaveToFlux};
     use super::*;
+    use crate::base::fingerprint::HashKey;
+    use crate::base::redact::Redactor;
     use crate::desired::releases::parse;
     use crate::desired::{Helmfile, objects};
-    use crate::fingerprint::HashKey;
-    use crate::notes::Operation;
     use crate::observed::claims::Claims;
+    use crate::observed::run_state::Operation;
     use crate::process::identity::ProcessState;
-    use crate::redact::Redactor;
 
     fn secret(key: &HashKey, name: &str, value: &str) -> Object {
         let text = format!(

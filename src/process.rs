@@ -9,13 +9,13 @@ mod invocation;
 mod lines;
 mod service;
 pub mod signals;
+pub mod transcript;
 mod watch;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
@@ -26,13 +26,10 @@ use tokio::process::{Child, Command};
 
 pub use self::invocation::{GRACE, Invocation, PublicPart};
 pub use self::service::Service;
-use self::signals::{Cause, Stop};
+use self::signals::Stop;
 use self::watch::Watch;
-use crate::run::seconds;
-use crate::transcript::Transcript;
-
-/// A tool's answer larger than this is refused, so that one that never ends cannot fill the memory.
-const LARGEST_ANSWER: usize = 256 * 1024 * 1024;
+use crate::base::error::ProcessError;
+use crate::process::transcript::Transcript;
 
 /// Which of the two streams a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,67 +67,6 @@ impl Output {
     pub fn success(&self) -> bool {
         self.status.success()
     }
-}
-
-/// Why a tool did not come to its own end.
-#[derive(Debug, thiserror::Error)]
-pub enum ProcessError {
-    /// It could not be started.
-    #[error("failed to start `{tool}`: {source}")]
-    Spawn {
-        /// The tool's name.
-        tool: &'static str,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// Its pipes or its status could not be read.
-    #[error("failed to read from `{tool}`: {source}")]
-    Io {
-        /// The tool's name.
-        tool: &'static str,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// It printed more than any answer can be.
-    #[error("`{tool}` printed more than {LARGEST_ANSWER} bytes")]
-    TooMuch {
-        /// The tool's name.
-        tool: &'static str,
-    },
-    /// Its deadline passed.
-    #[error("{}", late(tool, "did not end", *.after))]
-    Deadline {
-        /// The tool's name.
-        tool: &'static str,
-        /// How long it had.
-        after: Duration,
-        /// What it had said until then.
-        talk: String,
-    },
-    /// It was ended, for what it waited for will not come.
-    #[error("`{tool}` waited in vain")]
-    InVain {
-        /// The tool's name.
-        tool: &'static str,
-        /// What it had said until then.
-        talk: String,
-    },
-    /// k3s-boot was told to stop.
-    #[error("interrupted by {cause}")]
-    Interrupted {
-        /// What came first.
-        cause: Cause,
-    },
-}
-
-/// What is said of a tool or a request that was too late, which `missed` what was waited for. One that gets no time at all is
-/// not what was slow: what came before it was.
-#[must_use]
-pub fn late(what: &str, missed: &str, after: Duration) -> String {
-    if after < Duration::from_millis(50) {
-        return format!("no time was left for `{what}`");
-    }
-    format!("`{what}` {missed} within {}", seconds(after))
 }
 
 /// Starts tools: knows the environment that they get and the signals that end them.

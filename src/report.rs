@@ -3,6 +3,7 @@
 pub mod checks;
 pub mod diff;
 pub mod failure;
+pub mod github;
 pub mod list;
 pub mod recover;
 pub mod status;
@@ -15,16 +16,16 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::failure::FailureReport;
-use crate::actions::Guard;
-use crate::check::Finding;
-use crate::desired::releases::Release;
-use crate::error::Error;
-use crate::kubeconfig::Target;
-use crate::logger::{self, Level};
+use crate::base::duration::seconds;
+use crate::base::error::Error;
+use crate::base::finding::Finding;
+use crate::base::github::Guard;
+use crate::base::logger::{self, Level};
+use crate::base::redact::Redactor;
 use crate::observed::Live;
 use crate::plan::releases::{ReleaseAction, ReleasePlan};
-use crate::redact::Redactor;
-use crate::run::seconds;
+use crate::run::outcome::ReleaseOutcome;
+use crate::tools::kubeconfig::Target;
 
 /// Prints a report on stdout as JSON.
 ///
@@ -210,16 +211,12 @@ pub struct ReleaseReport {
 }
 
 impl ReleaseReport {
-    /// A release that was synced.
+    /// A release that was synced, or failed.
     #[must_use]
-    pub fn synced(release: &Release, took: Duration) -> Self {
-        Self {
-            namespace: release.namespace.clone(),
-            name: release.name.clone(),
-            version: release.version.clone(),
-            status: "synced",
-            seconds: rounded(took),
-        }
+    pub fn new(outcome: ReleaseOutcome) -> Self {
+        let ReleaseOutcome { namespace, name, version, is_synced, took } = outcome;
+        let status = if is_synced { "synced" } else { "failed" };
+        Self { namespace, name, version, status, seconds: rounded(took) }
     }
 
     /// A release that is not synced: it is as wanted, or something else owns it.
@@ -239,18 +236,6 @@ impl ReleaseReport {
             status,
             seconds: 0.0,
         })
-    }
-
-    /// `namespace/name`.
-    #[must_use]
-    pub fn id(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
-    }
-
-    /// A release that failed.
-    #[must_use]
-    pub fn failed(release: &Release, took: Duration) -> Self {
-        Self { status: "failed", ..Self::synced(release, took) }
     }
 }
 

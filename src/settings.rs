@@ -2,6 +2,8 @@
 //!
 //! Nothing below reads the environment or the command line.
 
+pub mod cli;
+pub mod config;
 mod nodes;
 mod root;
 
@@ -9,14 +11,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::nodes::NodesFrom;
-use crate::actions::{Actions, Guard};
-use crate::check::Finding;
-use crate::cli::{Apps, Check, Checks, Color, Diff, Global, OutputFormat, Recover};
-use crate::config::{self, Config, Text, Timeout};
-use crate::env::Env;
-use crate::logger::{Level, LogFormat, LogSettings};
+use self::config::{Config, Text, Timeout};
+use crate::base::env::Env;
+use crate::base::finding::Finding;
+use crate::base::github::Guard;
+use crate::base::logger::{Level, LogFormat, LogSettings};
+use crate::check::options::CheckOptions;
+pub use crate::check::options::NodesFrom;
+use crate::desired::repository::HelmfilePaths;
 use crate::plan::wishes::Wishes;
+use crate::settings::cli::{Apps, Check, Checks, Color, Diff, Global, OutputFormat, Recover};
 
 /// The programs that are driven, in the seed's order, and `helm`, which helmfile needs.
 pub const PROGRAMS: [&str; 4] = ["helmfile", "kubectl", "sops", "helm"];
@@ -36,15 +40,6 @@ const NODES_TIMEOUT: Duration = Duration::from_mins(10);
 /// Deadline of waiting for Flux, unless the user says otherwise: it fetches and applies a repository within seconds;
 /// pulling its images over a slow line takes minutes.
 const VERIFY_TIMEOUT: Duration = Duration::from_mins(10);
-
-/// The helmfiles that the user named.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HelmfilePaths {
-    /// The one for custom resource definitions.
-    pub crds: Option<PathBuf>,
-    /// The one for everything else.
-    pub apps: Option<PathBuf>,
-}
 
 /// The settings of a run.
 #[derive(Debug, Default)]
@@ -124,7 +119,9 @@ pub struct Settings {
     /// Whether GitHub's runner reads what is printed.
     pub guard: Guard,
     /// How the runner is told of what happens, when the log is for people.
-    pub actions: Option<Actions>,
+    pub actions: bool,
+    /// The file to which the summary of the step is appended.
+    pub step_summary: Option<PathBuf>,
     /// The command line, less the program; for what is said of it.
     pub command: Vec<String>,
     /// The program search path.
@@ -140,6 +137,28 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What of it checks look at.
+    #[must_use]
+    pub fn check_options(&self) -> CheckOptions {
+        CheckOptions {
+            root: self.root.clone(),
+            config_file: self.config_file.clone(),
+            config_found: self.config_found,
+            kubeconfig: self.kubeconfig.clone(),
+            offline: self.offline,
+            strict: self.strict,
+            skip_checks: self.skip_checks.clone(),
+            allow_hooks: self.allow_hooks,
+            namespaces: self.namespaces.clone(),
+            nodes: self.nodes,
+            nodes_from: self.nodes_from,
+            wishes: self.wishes.clone(),
+            cluster_uid: self.cluster_uid.clone(),
+            cluster_flag: self.cluster_flag.clone(),
+            moved_from: self.moved_from.clone(),
+        }
+    }
+
     /// Resolves flags, environment, configuration and defaults that hold for every command.
     #[must_use]
     pub fn resolve(global: &Global, checks: &Checks, env: &Env) -> Self {
@@ -214,8 +233,8 @@ impl Settings {
             live: live(global, env),
             colour: colour(global.color, env, env.stdout_is_terminal),
             guard: guard(env),
-            actions: (guard(env) == Guard::On && log_is_text)
-                .then(|| Actions::new(json, env.path("GITHUB_STEP_SUMMARY"))),
+            actions: guard(env) == Guard::On && log_is_text,
+            step_summary: env.path("GITHUB_STEP_SUMMARY"),
             command: env.args.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             path: env.get("PATH").map(ToOwned::to_owned),
             cwd: env.cwd.clone(),
@@ -377,7 +396,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::settings::cli::{Cli, Command};
 
     fn resolve(args: &[&str], vars: &[(&str, &str)], cwd: &Path) -> Settings {
         let cli = Cli::try_parse_from([&["k3s-boot", "apps"], args].concat()).unwrap();

@@ -1,11 +1,16 @@
 //! The programs that are driven: one module each, arguments out, parsed types in.
 
 pub mod api;
+pub mod charts;
+pub mod child_env;
 pub mod git;
 pub mod helm;
 pub mod helmfile;
+pub mod kubeconfig;
 pub mod kubectl;
 mod public;
+pub mod requirements;
+pub mod retry;
 pub mod sops;
 pub mod version;
 
@@ -14,8 +19,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use self::api::Api;
-use crate::kubeconfig::Target;
 use crate::process::{Output, Runner, describe};
+use crate::tools::kubeconfig::Target;
 
 /// The absolute paths of the programs.
 #[derive(Clone, Debug)]

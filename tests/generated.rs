@@ -11,8 +11,8 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
-use k3s_boot::cli::Cli;
-use k3s_boot::docs;
+use k3s_boot::commands::docs;
+use k3s_boot::settings::cli::Cli;
 
 #[track_caller]
 fn check(name: &str, made: &[u8]) {

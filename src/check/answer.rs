@@ -1,6 +1,6 @@
 //! What a rule answers, and what it has to have looked at for that.
 
-use super::Finding;
+use crate::base::finding::Finding;
 
 /// What a rule answers.
 #[derive(Clone, Debug, PartialEq, Eq)]

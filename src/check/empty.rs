@@ -38,8 +38,8 @@ fn without_anything_read_no_rule_is_ok() {
     for asked in [false, true] {
         for (offline, kubeconfig) in [(false, vec![]), (true, vec![]), (false, vec!["/k".into()])] {
             let mut world = World::default();
-            world.settings.offline = offline;
-            world.settings.kubeconfig = kubeconfig;
+            world.options.offline = offline;
+            world.options.kubeconfig = kubeconfig;
             world.observed.live = asked.then(Live::default);
             // That it answers is all that is known of this cluster.
             let known: &[&str] = if asked { &["api"] } else { &[] };
@@ -62,7 +62,7 @@ fn empty_repository() -> World {
 #[test]
 fn what_there_is_not_is_not_applicable() {
     let mut world = empty_repository();
-    world.settings.offline = true;
+    world.options.offline = true;
     let live = Live {
         version: "v1.33.6+k3s1".to_owned(),
         claims: Ok(Claims::default()),
@@ -157,7 +157,7 @@ fn what_there_is_not_is_not_applicable() {
 #[test]
 fn what_was_read_is_ok() {
     let mut world = empty_repository();
-    world.settings.config_found = true;
+    world.options.config_found = true;
     let key = AgeKey { path: "/repository/age.key".into(), mode: 0o600, ..AgeKey::default() };
     world.desired.age_key = Some(key);
     let coverage = &mut world.desired.coverage;
@@ -175,23 +175,23 @@ fn what_was_read_is_ok() {
         assert!(is_ok(&world, id), "{id}");
     }
     // The user has said what would be looked for.
-    world.settings.allow_hooks = true;
-    world.settings.namespaces = Some(vec!["media".to_owned()]);
+    world.options.allow_hooks = true;
+    world.options.namespaces = Some(vec!["media".to_owned()]);
     assert!(!is_ok(&world, "hooks") && !is_ok(&world, "namespaces"));
     // Of the variables, KUBECONFIG alone was needed.
     world.desired.coverage.demands_variables = false;
     assert!(!is_ok(&world, "env"));
-    world.settings.kubeconfig = vec!["/k".into()];
+    world.options.kubeconfig = vec!["/k".into()];
     assert!(is_ok(&world, "env"));
-    world.settings.offline = true;
+    world.options.offline = true;
     assert!(!is_ok(&world, "env"));
 }
 
 #[test]
 fn offline_what_needs_a_cluster_is_not_applicable() {
     let mut world = empty_repository();
-    world.settings.offline = true;
-    world.settings.skip_checks = vec!["api-ready".to_owned()];
+    world.options.offline = true;
+    world.options.skip_checks = vec!["api-ready".to_owned()];
     for outcome in run(&world.facts(), |rule| !rule.works_offline()) {
         let skipped = outcome.rule.id == "api-ready";
         assert_eq!(outcome.answer.is_none(), skipped, "{}", outcome.rule.id);

@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{Answer, Facts, Rule};
+use crate::check::options::CheckOptions;
 use crate::desired::chart::Chart;
+use crate::desired::manifests::Manifests;
 use crate::desired::releases::parse;
 use crate::desired::{Desired, Helmfile, Kind};
-use crate::manifests::Manifests;
 use crate::observed::Observed;
-use crate::settings::Settings;
 
 /// All that rules look at.
 #[derive(Default)]
 pub(crate) struct World {
-    pub(crate) settings: Settings,
+    pub(crate) options: CheckOptions,
     pub(crate) desired: Desired,
     pub(crate) observed: Observed,
     pub(crate) manifests: Manifests,
@@ -24,7 +24,7 @@ impl World {
     /// Nothing but these releases, in the second helmfile: the items of its `releases`, as YAML.
     pub(crate) fn of(releases: &str) -> Self {
         let mut world = Self::default();
-        world.settings.root = PathBuf::from("/repository");
+        world.options.root = PathBuf::from("/repository");
         world.desired.tracked = Ok(BTreeSet::new());
         world.add(Kind::Apps, releases);
         world
@@ -47,7 +47,7 @@ impl World {
     /// The shipped `bootstrap/`, with the charts that the sandbox has for it.
     pub(crate) fn shipped() -> Self {
         let mut world = Self {
-            settings: Settings { root: "/repository".into(), ..Settings::default() },
+            options: CheckOptions { root: "/repository".into(), ..CheckOptions::default() },
             desired: Desired { tracked: Ok(BTreeSet::new()), ..Desired::default() },
             ..Self::default()
         };
@@ -75,8 +75,8 @@ impl World {
     }
 
     pub(crate) fn facts(&self) -> Facts<'_> {
-        let Self { settings, desired, observed, manifests } = self;
-        Facts { settings, desired, observed, manifests }
+        let Self { options, desired, observed, manifests } = self;
+        Facts { options, desired, observed, manifests }
     }
 
     pub(crate) fn ask(&self, rule: &Rule) -> Answer {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use humantime::parse_rfc3339;
 
-use super::{Answer, Facts, Finding, Inspection};
+use super::{Answer, Facts, Inspection};
+use crate::base::finding::Finding;
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::k3s::NodeArgs;
@@ -228,7 +229,7 @@ pub(super) fn users(facts: &Facts<'_>, live: &Live) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::check::testing::World;
     use crate::observed::cluster::Lease;
@@ -252,7 +253,8 @@ mod tests {
     }
 
     /// The Lease of an API server.
-    fn lease(host: &str, renewed: &str) -> Lease {
+    /// The Lease of an API server.
+    pub(crate) fn lease(host: &str, renewed: &str) -> Lease {
         let labels = [("apiserver.kubernetes.io/identity", "kube-apiserver"), (HOSTNAME, host)];
         Lease {
             namespace: "kube-system".to_owned(),
@@ -288,22 +290,6 @@ mod tests {
         assert_eq!(found(&world), "b", "a is gone");
         world.live_mut().cluster.nodes.clear();
         assert_eq!(found(&world), "b");
-    }
-
-    #[test]
-    fn what_a_server_without_an_agent_does_is_unknown() {
-        let mut world = World::healthy();
-        let now = "2026-11-23T08:10:00Z";
-        world.live_mut().cluster.leases = vec![lease("a", now), lease("b", now)];
-        let unknown = "API server on b has no Node, so how k3s was started there is not known";
-        let rules = super::super::rules::ALL.iter().filter(|rule| rule.id.starts_with("k3s-"));
-        for rule in rules.clone() {
-            assert_eq!(world.ask(rule), Answer::unknown(unknown), "{}", rule.id);
-        }
-        assert_eq!(rules.count(), 6);
-        let flannel = super::super::rules::ALL.iter().find(|rule| rule.id == "k3s-flannel").unwrap();
-        world.server("a", &["server"]);
-        assert_eq!(world.found(flannel).len(), 1, "what is known is wrong all the same");
     }
 
     #[test]

@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
     use crate::check::testing::{self, World};
-    use crate::manifests::{Manifests, RenderFailure};
+    use crate::desired::manifests::{Manifests, RenderFailure};
     use crate::observed::helm::{Record, Stored};
     use crate::observed::inventory::Meta;
     use crate::observed::kinds::{Kinds, Resource};
@@ -343,6 +343,19 @@ mod tests {
                 "{}",
                 rule.id
             );
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(crate::base::odd::fewer())]
+
+        #[test]
+        fn no_cluster_makes_a_rule_panic(cluster in crate::observed::cluster::tests::odd_clusters()) {
+            let mut world = World::healthy();
+            world.live_mut().cluster = cluster.unwrap_or_default();
+            for rule in ALL {
+                _ = world.ask(rule);
+            }
         }
     }
 }

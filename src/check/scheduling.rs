@@ -21,7 +21,7 @@ pub(super) fn workloads<'a>(
     facts: &Facts<'a>,
 ) -> impl Iterator<Item = (&'a str, &'a Value, &'a Value)> + use<'a> {
     facts.manifests.objects().filter_map(|(release, object)| {
-        let pod = crate::manifests::pod_spec(object)?;
+        let pod = crate::desired::manifests::pod_spec(object)?;
         let placed = pod.get("nodeName").is_some_and(|name| !name.is_null());
         let none = object.pointer("/spec/replicas").and_then(Value::as_u64) == Some(0);
         (!placed && !none && runs_now(object)).then_some((release, object, pod))
@@ -211,14 +211,14 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_object_makes_it_panic(odd in crate::observed::odd::odd(r#"{"kind":"Deployment","metadata":{"name":"a","annotations":{"helm.sh/hook":"post-install, test"}},
+        fn no_object_makes_it_panic(odd in crate::base::odd::odd(r#"{"kind":"Deployment","metadata":{"name":"a","annotations":{"helm.sh/hook":"post-install, test"}},
             "spec":{"replicas":1,"selector":{"matchLabels":{"os":"linux"},"matchExpressions":[{"key":"size","operator":"Gt","values":["3"]}]},"template":{"spec":{
                 "tolerations":[{"key":"k","operator":"Equal","value":"v","effect":"NoSchedule"}],"nodeSelector":{"os":"linux"},
                 "affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[
                     {"matchExpressions":[{"key":"os","operator":"In","values":["linux"]}],"matchFields":[{"key":"metadata.name","operator":"NotIn","values":["b"]}]}]}}}}}}}"#)) {
             let node = node(&[("os", "linux"), ("size", "4")], vec![taint("k", "v", "NoSchedule")]);
             _ = (name(&odd), runs_now(&odd));
-            let Some(pod) = crate::manifests::pod_spec(&odd) else { return Ok(()) };
+            let Some(pod) = crate::desired::manifests::pod_spec(&odd) else { return Ok(()) };
             _ = (refusals(&node, pod), has_labels(&node, pod));
             _ = odd.pointer("/spec/selector").map(|selector| selects(selector, &node.labels));
         }

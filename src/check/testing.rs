@@ -5,19 +5,20 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Answer, Facts, Rule, Severity};
+use super::{Answer, Facts, Rule};
+use crate::base::finding::Severity;
+use crate::base::odd::{fewer, near, odd};
+use crate::check::options::CheckOptions;
+use crate::desired::manifests::Manifests;
 use crate::desired::releases::{Release, parse};
 use crate::desired::{Desired, Helmfile, Kind};
-use crate::manifests::Manifests;
 use crate::observed::claims::Claims;
 use crate::observed::cluster::Service;
 use crate::observed::helm::Stored;
 use crate::observed::k3s::NODE_ARGS;
 use crate::observed::node::{Address, Info, Node, Taint};
-use crate::observed::odd::{fewer, near, odd};
 use crate::observed::workloads::Workload;
 use crate::observed::{Kubelet, Live, Observed};
-use crate::settings::Settings;
 
 /// How k3s is to be started for the shipped bootstrap.
 pub(crate) const SERVER_ARGS: [&str; 9] = [
@@ -38,7 +39,7 @@ const NO_CNI: &str = "container runtime network not ready: NetworkReady=false re
 
 /// All that rules look at.
 pub(crate) struct World {
-    pub(crate) settings: Settings,
+    pub(crate) options: CheckOptions,
     pub(crate) desired: Desired,
     pub(crate) observed: Observed,
     pub(crate) manifests: Manifests,
@@ -63,7 +64,7 @@ impl World {
             needs_identities: false,
         });
         let mut world = Self {
-            settings: Settings { nodes: 1, ..Settings::default() },
+            options: CheckOptions { nodes: 1, ..CheckOptions::default() },
             desired: Desired { helmfiles: helmfiles.into(), ..Desired::default() },
             observed: Observed { live: Some(live()), ..Observed::default() },
             manifests: Manifests::default(),
@@ -77,8 +78,8 @@ impl World {
     }
 
     pub(crate) fn facts(&self) -> Facts<'_> {
-        let Self { settings, desired, observed, manifests } = self;
-        Facts { settings, desired, observed, manifests }
+        let Self { options, desired, observed, manifests } = self;
+        Facts { options, desired, observed, manifests }
     }
 
     pub(crate) fn live(&self) -> &Live {

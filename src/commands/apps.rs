@@ -11,35 +11,35 @@ pub use self::list::list;
 use self::preflight::{Ready, preflight};
 use self::takeover::{Takeover, makes_instance, takeover};
 use super::{Failed, toolbox, transcript};
-use crate::actions::Actions;
-use crate::child_env;
+use crate::base::duration::seconds;
+use crate::base::env::Env;
+use crate::base::error::Error;
+use crate::base::logger::{self, Level};
+use crate::base::progress;
+use crate::base::redact::Redactor;
+use crate::base::scratch::Scratch;
+use crate::base::stages::Stage;
+use crate::base::url::without_credentials;
+use crate::check::cluster_identity;
 use crate::desired::objects::ObjectId;
-use crate::diagnose::look::of_kept;
-use crate::diagnose::webhooks;
-use crate::env::Env;
-use crate::error::Error;
+use crate::desired::source::SyncSource;
 use crate::gather::{self, Files, Picture};
-use crate::guard;
-use crate::live;
-use crate::logger::{self, Level};
 use crate::observed::Live;
 use crate::observed::workloads::pending;
 use crate::plan::releases::ReleaseAction;
 use crate::plan::{ObjectAction, Plan};
 use crate::process::signals::Stop;
-use crate::redact::Redactor;
+use crate::process::transcript::Transcript;
+use crate::report::github::Actions;
 use crate::report::{ClusterReport, FluxReport, ProblemReport, ReleaseReport, Report, StageReport, rounded};
+use crate::run::inspect::of_kept;
 use crate::run::lock::Lock;
 use crate::run::releases::say;
 use crate::run::sync::Sync;
-use crate::run::{dns, namespaces, nodes, note, seconds, secrets, unlock};
-use crate::scratch::Scratch;
+use crate::run::verify;
+use crate::run::{dns, namespaces, nodes, note, secrets, unlock, webhooks};
 use crate::settings::Settings;
-use crate::stages::Stage;
-use crate::tools::Toolbox;
-use crate::transcript::Transcript;
-use crate::url::without_credentials;
-use crate::verify::{self, Asked};
+use crate::tools::{Toolbox, child_env};
 
 /// What was seen longer ago is looked at again under the lock: others than k3s-boot change a cluster too.
 const FRESH: Duration = Duration::from_mins(1);
@@ -51,7 +51,8 @@ const NOTING: Duration = Duration::from_secs(8);
 pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Stop) -> Report {
     let start = Instant::now();
     let transcript = transcript(settings, "apps", redactor);
-    let mut run = Run { report: Report::default(), changed: false, actions: settings.actions.clone() };
+    let actions = settings.actions.then(|| Actions::new(settings.json, settings.step_summary.clone()));
+    let mut run = Run { report: Report::default(), changed: false, actions: actions.clone() };
     let result = Box::pin(bootstrap(settings, env, redactor, stop.clone(), &transcript, &mut run)).await;
     let Run { mut report, changed, .. } = run;
     report.seconds = rounded(start.elapsed());
@@ -84,7 +85,7 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
             report.log = log.map(|path| path.display().to_string());
         }
     }
-    if let Some(actions) = &settings.actions {
+    if let Some(actions) = actions {
         actions.tell(&report);
     }
     report
@@ -174,9 +175,9 @@ impl Run {
         let start = Instant::now();
         let group = self.actions.as_ref().map(|actions| actions.group(name));
         let line = format!("stage {name}");
-        live::show(&line, None, || line.clone());
+        progress::show(&line, None, || line.clone());
         let result = work.await;
-        live::done(&line);
+        progress::done(&line);
         drop(group);
         self.report.stages.push(StageReport { name, ok: result.is_ok(), seconds: rounded(start.elapsed()) });
         result
@@ -235,9 +236,9 @@ impl Boot<'_> {
                 let desired = &ready.picture.desired;
                 let now = SystemTime::now();
                 let notes = note::before(&ready.plan, desired, live, settings.release_timeout, now);
-                let mark = guard::mark(desired);
+                let mark = cluster_identity::mark(desired);
                 let seen = live.cluster.lock();
-                let mark: Vec<_> = mark.iter().map(|mark| (guard::MARK, mark.as_str())).collect();
+                let mark: Vec<_> = mark.iter().map(|mark| (cluster_identity::MARK, mark.as_str())).collect();
                 let (lock, alone) = Lock::acquire(tools, seen, &notes, &mark, settings.wait_lock).await?;
                 Box::pin(self.locked(ready, lock, alone, run)).await
             }
@@ -341,7 +342,7 @@ impl Boot<'_> {
             let work = Box::pin(sync.helmfile(helmfile, releases, &mut done));
             let result = run.stage(kind.stage().name(), work).await;
             synced += done.len();
-            run.report.releases.extend(done);
+            run.report.releases.extend(done.into_iter().map(ReleaseReport::new));
             result?;
         }
         if synced > 0 {
@@ -372,7 +373,7 @@ impl Boot<'_> {
                 dns::wait(tools, Stage::Verify.name(), seen, deadline).await?;
             }
             let seen = live.and_then(|live| live.claims.as_ref().ok()).map(verify::seen);
-            let asked = Asked::of(desired).installed(makes_instance(plan));
+            let asked = SyncSource::of(desired).installed(makes_instance(plan));
             let outcome = verify::verify(tools, &asked, key_changed(plan), deadline, seen).await?;
             takeover(outcome, desired, picture.observed.live.as_ref(), &self.settings.wishes)
         };

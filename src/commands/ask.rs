@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::error::Error;
-use crate::live;
+use crate::base::error::Error;
+use crate::base::progress;
 use crate::process::signals::Stop;
 
 /// Between two looks whether something was typed. A thread that blocks in a read could not be ended by a signal.
@@ -22,7 +22,7 @@ const LONGEST: usize = 4096;
 ///
 /// k3s-boot was told to stop.
 pub(super) async fn confirm(question: &str, stop: &Stop) -> Result<bool, Error> {
-    let _hidden = live::hide();
+    let _hidden = progress::hide();
     {
         let mut stderr = std::io::stderr().lock();
         // As a whole: what is typed meanwhile must not stand in the middle of it.

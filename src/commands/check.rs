@@ -3,21 +3,22 @@
 use std::time::Instant;
 
 use super::{Failed, toolbox, transcript};
-use crate::check::{self, Finding, Outcome, Severity};
-use crate::child_env;
-use crate::config::{self, Pinned};
-use crate::env::Env;
-use crate::error::Error;
+use crate::base::env::Env;
+use crate::base::error::Error;
+use crate::base::finding::{Finding, Severity};
+use crate::base::logger::{self, Level};
+use crate::base::redact::Redactor;
+use crate::base::scratch::Scratch;
+use crate::check::{self, Outcome};
 use crate::gather::{self, Purpose};
-use crate::logger::{self, Level};
 use crate::process::signals::Stop;
-use crate::redact::Redactor;
+use crate::process::transcript::Transcript;
 use crate::report;
 use crate::report::checks::{CheckCounts, CheckReport, ChecksReport, ChecksResult, text};
 use crate::report::{ClusterReport, rounded};
-use crate::scratch::Scratch;
 use crate::settings::Settings;
-use crate::transcript::Transcript;
+use crate::settings::config::{self, Pinned};
+use crate::tools::child_env;
 
 /// Checks everything and prints it; gives the exit code.
 ///
@@ -94,7 +95,7 @@ async fn look(
         Box::pin(gather::gather(&tools, settings, files, &scratch, redactor, Purpose::Check, &mut ()))
             .await?;
     let cluster = picture.observed.live.as_ref().map(|live| ClusterReport::new(&tools.target, live));
-    Ok((check::run(&picture.facts(settings), |_| true), cluster))
+    Ok((check::run(&picture.facts(), |_| true), cluster))
 }
 
 /// Writes down that this is the cluster, unless the guard has a reason against it. Tells whether it stands there now.

@@ -7,26 +7,26 @@ use serde_json::Value;
 
 use super::judge::judge_all;
 use super::{Failed, toolbox, transcript};
-use crate::child_env;
+use crate::base::env::Env;
+use crate::base::error::Error;
+use crate::base::fact::known;
+use crate::base::redact::Redactor;
+use crate::base::scratch::Scratch;
+use crate::desired::manifests::Manifests;
+use crate::desired::manifests::diff::{ObjectChange, ObjectDiff, as_helm_applies, fields};
 use crate::desired::objects::ObjectId;
 use crate::desired::releases::Release;
-use crate::env::Env;
-use crate::error::Error;
-use crate::gather::{self, Picture, Purpose, known};
-use crate::manifests::Manifests;
-use crate::manifests::diff::{ObjectChange, ObjectDiff, as_helm_applies, fields};
+use crate::gather::{self, Picture, Purpose};
 use crate::observed::Live;
 use crate::observed::kinds::Kinds;
 use crate::observed::standing::{HELM_MANAGER, ReleaseRef};
 use crate::plan::{Plan, needs_rendering, plan};
 use crate::process::signals::Stop;
-use crate::redact::Redactor;
+use crate::process::transcript::Transcript;
 use crate::report::diff::DiffReport;
 use crate::report::{self, ClusterReport};
-use crate::scratch::Scratch;
 use crate::settings::Settings;
-use crate::tools::Toolbox;
-use crate::transcript::Transcript;
+use crate::tools::{Toolbox, child_env};
 
 /// What `diff` is asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,7 +89,7 @@ async fn make(
     let mut picture =
         Box::pin(gather::gather(&tools, settings, files, &scratch, redactor, purpose, &mut ())).await?;
     let unchanged = take_unchanged(settings, &mut picture);
-    judge_all(settings, &picture.facts(settings))?;
+    judge_all(settings, &picture.facts())?;
     picture.manifests.objects.extend(unchanged.objects);
     let live = picture.observed.live.as_ref();
     let plan =

@@ -1,11 +1,12 @@
 //! What keeps `apps` from doing anything, for every command that says what it would do.
 
-use crate::check::{self, Check, Facts, Finding, Outcome, Rule, Severity};
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::base::finding::{Finding, Severity};
+use crate::base::stages::Stage;
+use crate::check::cluster_identity::{self, Verdict};
+use crate::check::{self, Check, Facts, Outcome, Rule};
 use crate::gather;
-use crate::guard::{self, Verdict};
 use crate::settings::Settings;
-use crate::stages::Stage;
 
 /// Whether a rule is to be asked. Whether an unknown cluster is the right one is asked last, when nothing else is in the
 /// way; nodes that are still to come are waited for, and told of when the number is `complete`.
@@ -68,7 +69,7 @@ pub(super) fn weighed(finding: Finding, strict: bool) -> Finding {
 /// What keeps `apps` from doing anything.
 pub(super) fn judge_all(settings: &Settings, facts: &Facts<'_>) -> Result<(), Error> {
     let live = facts.observed.live.as_ref();
-    let verdict = live.map(|live| (live, guard::judge(settings, facts.desired, live)));
+    let verdict = live.map(|live| (live, cluster_identity::judge(facts.options, facts.desired, live)));
     if let Some((_, Verdict::Refused(finding))) = verdict {
         return Err(Error::Preflight(vec![finding]));
     }
@@ -76,7 +77,7 @@ pub(super) fn judge_all(settings: &Settings, facts: &Facts<'_>) -> Result<(), Er
     let is_complete = settings.wishes.stages.has(Stage::Nodes) || registered >= settings.nodes;
     judge(settings, facts, |rule| is_due(rule, is_complete), false, &[])?;
     if let Some((live, Verdict::Unknown(runs))) = verdict {
-        let unknown = guard::unknown(live, &runs);
+        let unknown = cluster_identity::unknown(live, &runs);
         if !settings.can_ask {
             return Err(Error::Preflight(vec![unknown]));
         }

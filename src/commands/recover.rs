@@ -4,28 +4,27 @@ use std::time::SystemTime;
 
 use super::ask::confirm;
 use super::{Failed, toolbox, transcript};
-use crate::check::Finding;
-use crate::child_env;
-use crate::cli::Recover;
-use crate::env::Env;
-use crate::error::Error;
+use crate::base::env::Env;
+use crate::base::error::Error;
+use crate::base::finding::Finding;
+use crate::base::logger::{self, Level};
+use crate::base::redact::Redactor;
+use crate::base::scratch::Scratch;
+use crate::check::cluster_identity;
 use crate::gather;
-use crate::guard;
-use crate::logger::{self, Level};
 use crate::observed::Live;
+use crate::plan::recovery::{Left, Locked, judge};
 use crate::plan::wishes::is_named;
 use crate::process::identity::Identity;
 use crate::process::signals::Stop;
-use crate::recovery::{Left, Locked, judge};
-use crate::redact::Redactor;
+use crate::process::transcript::Transcript;
 use crate::report::recover::{LockedReport, RecoverReport};
 use crate::report::{self, ProblemReport};
 use crate::run::lock::{Lock, end_tools};
 use crate::run::unlock::release;
-use crate::scratch::Scratch;
 use crate::settings::Settings;
-use crate::tools::Toolbox;
-use crate::transcript::Transcript;
+use crate::settings::cli::Recover;
+use crate::tools::{Toolbox, child_env};
 
 /// Tells of locked releases, asks, and unlocks them; gives the exit code.
 ///
@@ -84,7 +83,7 @@ async fn work(
     let scratch = Scratch::new(&settings.temp)?;
     let tools = toolbox(settings, env, &files, &scratch, stop, transcript)?;
     let live = gather::locks(&tools).await?;
-    if let Some(other) = guard::other_pin(settings, &live.cluster.uid) {
+    if let Some(other) = cluster_identity::other_pin(&settings.check_options(), &live.cluster.uid) {
         return Err(Error::Preflight(vec![other]));
     }
     let longest = settings.release_timeout;

@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use super::toolbox;
-use crate::actions::Guard;
-use crate::check::Finding;
-use crate::child_env;
-use crate::env::Env;
-use crate::error::{End, Error};
+use crate::base::env::Env;
+use crate::base::error::{End, Error};
+use crate::base::finding::Finding;
+use crate::base::github::Guard;
+use crate::base::redact::Redactor;
+use crate::base::scratch::Scratch;
 use crate::gather::{self, Named};
 use crate::process::signals::Stop;
-use crate::redact::Redactor;
+use crate::process::transcript::Transcript;
 use crate::report;
 use crate::report::status::{Seen, StatusReport, View, text};
-use crate::scratch::Scratch;
 use crate::settings::Settings;
-use crate::tools::{Clock, Toolbox};
-use crate::transcript::Transcript;
+use crate::tools::{Clock, Toolbox, child_env};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(2);

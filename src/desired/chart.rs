@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use self::content::Content;
-use crate::files::{self, LARGEST};
-use crate::yaml::{self, PRINTED, WRITTEN, kubernetes};
+use crate::base::files::{self, LARGEST};
+use crate::base::yaml::{self, PRINTED, WRITTEN, kubernetes};
 
 /// A chart on this machine.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +40,7 @@ pub struct Chart {
     /// What is in its files, but for those of subcharts.
     pub content: Content,
     /// What is in all of its files, subcharts included: equal for equal charts, whoever reads them (see
-    /// [`crate::charts::digest`]).
+    /// [`crate::tools::charts::digest`]).
     pub digest: Option<String>,
     /// Whether templates of other charts may read its values: of libraries, or of subcharts that are not there.
     pub read_by_others: bool,
@@ -173,13 +173,13 @@ mod tests {
     }
 
     proptest::proptest! {
-        #![proptest_config(crate::observed::odd::fewer())]
+        #![proptest_config(crate::base::odd::fewer())]
 
         #[test]
-        fn no_chart_makes_it_panic(metadata in crate::observed::odd::near(&[
+        fn no_chart_makes_it_panic(metadata in crate::base::odd::near(&[
             "apiVersion: v2\nname: a\nversion: 1.0.0\nappVersion: '2'\nkubeVersion: '>=1.21.0-0'\ndeprecated: false\ntype: application\n\
              dependencies:\n- {name: sub, alias: other, repository: 'oci://x'}\n",
-        ]), values in crate::observed::odd::near(&["# k: 1\nlist: [a]\nmap: &m {b: 1}\nother: *m\n"])) {
+        ]), values in crate::base::odd::near(&["# k: 1\nlist: [a]\nmap: &m {b: 1}\nother: *m\n"])) {
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join("Chart.yaml"), metadata).unwrap();
             std::fs::write(folder.path().join("values.yaml"), values).unwrap();

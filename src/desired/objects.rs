@@ -8,11 +8,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::repository::{FLUX_NAMESPACE, is_subdomain};
-use crate::age::Selection;
-use crate::check::Finding;
-use crate::fingerprint::{Fingerprint, HashKey, normalized};
-use crate::redact::Redactor;
-use crate::yaml::{self, PRINTED};
+use crate::base::finding::Finding;
+use crate::base::fingerprint::{Fingerprint, HashKey, normalized};
+use crate::base::redact::Redactor;
+use crate::base::yaml::{self, PRINTED};
+use crate::desired::age::Selection;
 
 /// The key of the age key in its Secret; kustomize-controller reads every key that ends in `.agekey`.
 pub const AGE_KEY: &str = "age.agekey";
@@ -355,7 +355,7 @@ pub fn merge(objects: impl IntoIterator<Item = Object>) -> Result<Vec<Object>, V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::age;
+    use crate::desired::age;
 
     fn parsed(text: &str) -> Result<Vec<Object>, Finding> {
         parse(Path::new("x.sops.yaml"), &SecretString::from(text), &HashKey::default(), &Redactor::default())
@@ -455,9 +455,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn nothing_decrypted_makes_it_panic(text: String, near in crate::observed::odd::near(&[
+        fn nothing_decrypted_makes_it_panic(text: String, near in crate::base::odd::near(&[
             "apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\n  namespace: b\nstringData: {x: y}\ntype: Opaque\nsops: {age: []}\n---\nkind: List\nitems:\n- {kind: ConfigMap}\n",
-        ]), odd in crate::observed::odd::odd(
+        ]), odd in crate::base::odd::odd(
             r#"{"items":[{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b"},"data":{"a":"QQ=="},"stringData":{"x":"y"},"type":"Opaque"}]}"#)) {
             for text in [text, near, odd.to_string()] {
                 _ = check_encrypted(Path::new("a"), &text, "");

@@ -12,8 +12,8 @@ use serde_yaml::Value;
 pub use self::features::Requirements;
 use self::features::{SECRETS, is_set, unsafe_features};
 use self::set::SetValue;
-use crate::charts::Pin;
-use crate::yaml::{self, PRINTED};
+use crate::base::yaml::{self, PRINTED};
+use crate::tools::charts::Pin;
 
 /// A release of a helmfile. Has no `Debug`: its values may hold secrets.
 #[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
@@ -62,6 +62,12 @@ pub struct Release {
 const SET: &str = "set";
 
 impl Release {
+    /// Its namespace, if the helmfile names one.
+    #[must_use]
+    pub fn named_namespace(&self) -> Option<&str> {
+        self.names_namespace.then_some(self.namespace.as_str())
+    }
+
     /// `namespace/name`.
     #[must_use]
     pub fn id(&self) -> String {
@@ -449,10 +455,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_output_makes_it_panic(output: Vec<u8>, near in crate::observed::odd::near(&[
+        fn no_output_makes_it_panic(output: Vec<u8>, near in crate::base::odd::near(&[
             "---\n#  Source: /t/01-apps.yaml\n\nfilepath: 01-apps.yaml\nhelmDefaults:\n  timeout: 900\nrepositories: []\nreleases:\n- chart: oci://a/b\n  version: 1.0.0\n  \
              name: a\n  namespace: b\n  needs: [b/c]\n  values:\n  - image: {tag: &t v1}\n    other: *t\n  installed: false\ntemplates: {}\nrenderedvalues: {}\n",
-        ]), odd in crate::observed::odd::odd(
+        ]), odd in crate::base::odd::odd(
             r#"{"repositories":[{"name":"a","url":"x"}],"helmDefaults":{"timeout":1,"kubeContext":"c"},"renderedvalues":{"f":{"enabled":true}},"releases":
             [{"name":"a","namespace":"b","chart":"a/c","version":"1","needs":["x"],"values":[{"k":{"l":1}}],"installed":true,"condition":"f.enabled","timeout":1}]}"#)) {
             _ = parse(&output, "default");

@@ -4,9 +4,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::Kind;
-use crate::check::Finding;
-use crate::files;
-use crate::settings::HelmfilePaths;
+use crate::base::files;
+use crate::base::finding::Finding;
+
+/// The helmfiles that the user named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HelmfilePaths {
+    /// The one for custom resource definitions.
+    pub crds: Option<PathBuf>,
+    /// The one for everything else.
+    pub apps: Option<PathBuf>,
+}
 
 /// The namespaces of a repository that has no `kubernetes/apps`.
 const NAMESPACES: [&str; 5] = ["kube-system", "cert-manager", "flux-system", "network", "monitoring"];

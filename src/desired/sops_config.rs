@@ -5,7 +5,7 @@ use std::path::Path;
 use regex::Regex;
 use serde_yaml::Value;
 
-use crate::yaml::{self, WRITTEN};
+use crate::base::yaml::{self, WRITTEN};
 
 /// A creation rule.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_rules_make_it_panic(text in crate::observed::odd::near(&[
+        fn no_rules_make_it_panic(text in crate::base::odd::near(&[
             "creation_rules:\n  - path_regex: (bootstrap|kubernetes)/.*\\.sops\\.ya?ml\n    encrypted_regex: ^(data|stringData)$\n    age: age1other, age1me\n  \
              - key_groups: [{age: [age1me], merge: [{age: [age1me]}]}]\nstores: {yaml: {indent: 2}}\n",
         ])) {

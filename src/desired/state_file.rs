@@ -11,10 +11,10 @@ use serde_yaml::Value;
 use self::text::runs_programs;
 pub use self::text::{ValueSources, refers_to_secrets};
 use super::Kind;
-use crate::charts::ChartRef;
-use crate::check::Finding;
-use crate::files;
-use crate::yaml::{self, WRITTEN};
+use crate::base::files;
+use crate::base::finding::Finding;
+use crate::base::yaml::{self, WRITTEN};
+use crate::tools::charts::ChartRef;
 
 /// How deep `bases` and `helmfiles` may lead from file to file; a loop among them ends there.
 const DEEPEST: usize = 8;
@@ -448,17 +448,17 @@ mod tests {
     ];
 
     proptest::proptest! {
-        #![proptest_config(crate::observed::odd::fewer())]
+        #![proptest_config(crate::base::odd::fewer())]
 
         #[test]
-        fn no_state_file_makes_it_panic(text in crate::observed::odd::near(FILES), allow_hooks: bool) {
+        fn no_state_file_makes_it_panic(text in crate::base::odd::near(FILES), allow_hooks: bool) {
             for name in ["01-apps.yaml", "01-apps.yaml.gotmpl"] {
                 _ = findings(name, &text, allow_hooks);
             }
         }
 
         #[test]
-        fn no_path_to_mend_makes_it_panic(text in crate::observed::odd::near(FILES), wrong in "\\./t?|ä|[.]{1,3}", right: String) {
+        fn no_path_to_mend_makes_it_panic(text in crate::base::odd::near(FILES), wrong in "\\./t?|ä|[.]{1,3}", right: String) {
             _ = mend(&text, &[(wrong, right)]);
         }
     }

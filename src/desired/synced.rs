@@ -5,8 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_yaml::Value;
 
-use crate::files;
-use crate::yaml;
+use crate::base::{files, yaml};
 
 /// A Kustomization is far smaller.
 const LARGEST: u64 = 1024 * 1024;
@@ -155,13 +154,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_path_makes_it_panic(path: String, near in crate::observed::odd::near(&["./kubernetes/apps/../flux", "/a//b/."])) {
+        fn no_path_makes_it_panic(path: String, near in crate::base::odd::near(&["./kubernetes/apps/../flux", "/a//b/."])) {
             _ = below(Path::new("a/b"), &path);
             _ = below(Path::new("a/b"), &near);
         }
 
         #[test]
-        fn no_kustomization_makes_it_panic(text in crate::observed::odd::near(&[
+        fn no_kustomization_makes_it_panic(text in crate::base::odd::near(&[
             "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec:\n  path: ./kubernetes/apps\n  \
              decryption: {provider: sops, secretRef: {name: sops-age}}\n",
             "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\ncomponents: [../../components/sops]\nresources:\n- https://x/y\n- ./ks.yaml\n",

@@ -35,7 +35,7 @@ impl Lacked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::known::find;
+    use crate::base::known_failures::find;
 
     fn workload(kind: &str, name: &str, have: i64) -> Workload {
         let annotations = [("meta.helm.sh/release-namespace", "n"), ("meta.helm.sh/release-name", "r")];

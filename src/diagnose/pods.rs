@@ -169,7 +169,7 @@ fn is_about(event: &Event, pod: &Pod) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::known::find;
+    use crate::base::known_failures::find;
 
     fn pod(name: &str) -> Pod {
         Pod { namespace: "n".to_owned(), name: name.to_owned(), ..Pod::default() }
@@ -245,5 +245,15 @@ mod tests {
             "not who follows another"
         );
         assert_eq!(worst([&follower, &crash], Warnings::default()).unwrap().object, "Pod n/c");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_pod_makes_it_panic(pod in crate::observed::pods::tests::odd_pods()) {
+            let event = Event { kind: "Pod".to_owned(), namespace: "n".to_owned(), name: "p".to_owned(), ..Event::default() };
+            let warnings = Warnings { events: &[event], before: "" };
+            let problem = pod.as_ref().and_then(|pod| worst([pod], warnings));
+            _ = problem.map(|problem| find(&problem.state).map(|known| known.fix(&problem.object, None)));
+        }
     }
 }

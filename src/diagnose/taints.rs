@@ -52,7 +52,7 @@ fn untolerated<'a>(node: &'a Node, tolerations: &[Toleration]) -> Vec<&'a Taint>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::known::find;
+    use crate::base::known_failures::find;
 
     fn node(taints: &[(&str, &str, &str)]) -> Node {
         let taint = |(key, value, effect): &(&str, &str, &str)| Taint {

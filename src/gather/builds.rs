@@ -8,24 +8,29 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_yaml::Value;
 
-use super::evaluate::{NO_PLUGIN, SECRETS_FIX};
 use super::mended;
-use crate::again::Again;
-use crate::charts::{self, ChartRef, ChartStore};
-use crate::check::Finding;
+use crate::base::error::Error;
+use crate::base::finding::Finding;
+use crate::base::known_failures::find;
+use crate::base::logger::{self, Level};
+use crate::base::scratch::Scratch;
+use crate::base::waiting::Waiting;
 use crate::desired::chart::Chart;
 use crate::desired::releases::{self, Built, Release};
 use crate::desired::state_file::{self, StateFile};
 use crate::desired::{Helmfile, STAND_IN};
-use crate::diagnose::known::find;
-use crate::error::Error;
-use crate::logger::{self, Level};
 use crate::plan::wishes::names;
-use crate::run::Waiting;
-use crate::scratch::Scratch;
 use crate::settings::{Settings, missing_env};
 use crate::tools::Toolbox;
+use crate::tools::charts::{self, ChartRef, ChartStore};
 use crate::tools::helmfile::BuildError;
+use crate::tools::retry::Again;
+
+/// What helmfile says where a release has `secrets` and helm does not have the plugin for them (helmfile 1.7.4).
+pub(super) const NO_PLUGIN: &str = "plugin secrets not installed";
+
+/// What to do without the plugin.
+pub(super) const SECRETS_FIX: &str = "install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or name the files as `ref+sops://FILE` below `values`";
 
 /// A template that demands more variables, or a helmfile with more charts that are not there, is in a loop.
 const MOST_ROUNDS: usize = 64;

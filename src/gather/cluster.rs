@@ -7,27 +7,27 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Files, Listener, known};
-use crate::check::{Finding, Findings};
+use super::{Files, Listener};
+use crate::base::error::Error;
+use crate::base::fact::{Known, known};
+use crate::base::finding::{Finding, Findings};
 use crate::desired::releases::Release;
 use crate::desired::{Desired, STAND_IN};
-use crate::error::Error;
-use crate::kubeconfig::Target;
-use crate::notes::Notes;
 use crate::observed::claims::Claims;
 use crate::observed::cluster::Cluster;
 use crate::observed::helm::{Record, Stored};
 use crate::observed::kinds::Kinds;
+use crate::observed::run_state::Notes;
 use crate::observed::standing::Standing;
-use crate::observed::{Known, Kubelet, Live};
-use crate::plan::needs_rendering;
+use crate::observed::{Kubelet, Live};
 use crate::plan::releases::is_left;
 use crate::plan::wishes::Wishes;
+use crate::plan::{needs_rendering, recovery};
 use crate::process::identity::{Identity, ProcessState};
-use crate::recovery;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 use crate::tools::api::{Answer, Call, segment};
+use crate::tools::kubeconfig::Target;
 use crate::tools::kubectl::{Unanswered, UnansweredKind};
 
 /// What the cluster said, and what is wrong with its answer.
@@ -476,7 +476,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(text: String, odd in crate::observed::odd::odd(
+        fn no_answer_makes_it_panic(text: String, odd in crate::base::odd::odd(
             r#"{"kubeletconfig":{"clusterDNS":["10.43.0.10"],"clusterDomain":"cluster.local"}}"#)) {
             _ = parse_kubelet("a", text.as_bytes());
             _ = parse_kubelet("a", odd.to_string().as_bytes());

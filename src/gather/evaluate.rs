@@ -4,16 +4,14 @@
 use serde_yaml::Value;
 
 use super::builds::{Build, Place, build_finding};
-use crate::check::Finding;
+use super::builds::{NO_PLUGIN, SECRETS_FIX};
+use crate::base::error::Error;
+use crate::base::files;
+use crate::base::finding::Finding;
+use crate::base::yaml::{self, PRINTED};
 use crate::desired::releases::Release;
 use crate::desired::state_file::StateFile;
-use crate::error::Error;
-use crate::files;
 use crate::tools::helmfile::{BuildError, written_to};
-use crate::yaml::{self, PRINTED};
-
-/// What helmfile says where a release has `secrets` and helm does not have the plugin for them (helmfile 1.7.4).
-pub(super) const NO_PLUGIN: &str = "plugin secrets not installed";
 
 impl Place<'_> {
     /// Replaces the values of releases that have references by those that Helm gets.
@@ -58,7 +56,10 @@ impl Place<'_> {
         let written = self.tools.helmfile_write_values(&state.path, &charts, &selectors, &folder).await?;
         if written.is_ok() {
             for release in &mut build.helmfile.releases {
-                let text = files::text(&written_to(&folder, release), files::LARGEST);
+                let text = files::text(
+                    &written_to(&folder, release.named_namespace(), &release.name),
+                    files::LARGEST,
+                );
                 // Those that are not wanted have no file.
                 if let Ok(values) =
                     text.map_err(drop).and_then(|text| yaml::parse::<Value>(&text, PRINTED).map_err(drop))
@@ -80,9 +81,6 @@ fn without_plugin(release: &Release) -> Finding {
         .with("plugin", "secrets")
         .fix(SECRETS_FIX)
 }
-
-/// What to do without the plugin.
-pub(super) const SECRETS_FIX: &str = "install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or name the files as `ref+sops://FILE` below `values`";
 
 /// Whether `helmfile build` has left references in a release's values.
 fn is_open(release: &Release) -> bool {

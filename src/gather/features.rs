@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::base::error::Error;
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
-use crate::error::Error;
 use crate::observed::Observed;
 use crate::process::find_program;
 use crate::settings::Settings;

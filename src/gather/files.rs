@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::check::{Finding, Findings};
+use crate::base::files;
+use crate::base::files::{Entry, LARGEST};
+use crate::base::finding::{Finding, Findings};
+use crate::base::redact::Redactor;
 use crate::desired::state_file::{self, StateFile};
-use crate::desired::{AgeKey, objects, repository, sops_config};
-use crate::files::{Entry, LARGEST};
+use crate::desired::{AgeKey, age, objects, repository, sops_config};
 use crate::observed::Program;
 use crate::process::find_program;
-use crate::redact::Redactor;
 use crate::settings::{PROGRAMS, Settings, missing_env};
-use crate::{age, files, kubeconfig};
+use crate::tools::kubeconfig;
 
 /// Of many things of a kind that are wrong, the first ones are told.
 const MOST_TOLD: usize = 20;

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::known;
-use crate::error::Error;
-use crate::observed::Known;
+use crate::base::error::Error;
+use crate::base::fact::{Known, known};
 use crate::process::find_program;
 use crate::settings::Settings;
 use crate::tools::Toolbox;

@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use crate::base::error::Error;
+use crate::base::files::{self, Unreadable};
+use crate::base::scratch::Scratch;
 use crate::desired::state_file::{StateFile, mend};
-use crate::error::Error;
-use crate::files::{self, Unreadable};
-use crate::scratch::Scratch;
 
 /// More than this is no folder of helmfiles and values.
 const LARGEST: u64 = 16 * 1024 * 1024;

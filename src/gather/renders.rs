@@ -7,16 +7,16 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::builds::Place;
-use super::known;
+use crate::base::error::Error;
+use crate::base::fact::{Known, known};
+use crate::base::files;
 use crate::desired::chart::Chart;
+use crate::desired::manifests::{self, Manifests, RenderFailure};
 use crate::desired::objects::ObjectId;
 use crate::desired::releases::Release;
 use crate::desired::{Desired, Helmfile, STAND_IN};
-use crate::error::Error;
-use crate::files;
-use crate::manifests::{self, Manifests, RenderFailure};
 use crate::observed::inventory::Which;
-use crate::observed::{Known, Live, Owned};
+use crate::observed::{Live, Owned};
 use crate::plan::needs_rendering;
 use crate::plan::releases::is_left;
 use crate::tools::Toolbox;
@@ -125,7 +125,9 @@ async fn of_helmfile(
         rendered.failures.insert(id, RenderFailure { reason, depends_on_cluster });
     }
     for release in there {
-        rendered.objects.insert(release.id(), read(&rendered_to(&folder, release), all));
+        rendered
+            .objects
+            .insert(release.id(), read(&rendered_to(&folder, release.named_namespace(), &release.name), all));
     }
     // They may hold secrets, and nobody needs the files any more.
     _ = std::fs::remove_dir_all(&folder);

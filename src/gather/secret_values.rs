@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use serde_yaml::Value;
 
 use super::builds::Build;
-use crate::files::{self, Entry, LARGEST};
-use crate::observed::Known;
-use crate::redact::Redactor;
-use crate::url::Url;
+use crate::base::fact::Known;
+use crate::base::files::{self, Entry, LARGEST};
+use crate::base::redact::Redactor;
+use crate::base::url::Url;
 
 /// What is known to be no secret.
 pub(super) struct PlainTexts<'a> {

@@ -6,17 +6,16 @@ use futures_util::future::join_all;
 use secrecy::ExposeSecret;
 
 use super::files::Files;
-use super::known;
-use crate::check::{Finding, Findings};
+use crate::base::error::Error;
+use crate::base::fact::{Known, known};
+use crate::base::files;
+use crate::base::finding::{Finding, Findings};
+use crate::base::fingerprint::HashKey;
+use crate::base::redact::Redactor;
 use crate::desired::encrypted::decrypted_values;
 use crate::desired::objects::{self, Object, ObjectId};
-use crate::error::Error;
-use crate::files;
-use crate::fingerprint::HashKey;
-use crate::observed::Known;
 use crate::observed::kinds::Kinds;
 use crate::observed::objects::LiveObject;
-use crate::redact::Redactor;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 

@@ -1,15 +1,15 @@
 //! What `k3s-boot status` and `recover` look at: the cluster alone, whatever is wanted.
 
-use super::{cluster, known};
-use crate::check::Findings;
-use crate::desired::repository;
-use crate::desired::state_file;
-use crate::error::Error;
+use super::cluster;
+use crate::base::error::Error;
+use crate::base::fact::{Known, known};
+use crate::base::finding::Findings;
+use crate::desired::{repository, state_file};
+use crate::observed::Live;
 use crate::observed::cluster::{Cluster, Lease};
 use crate::observed::events::Event;
 use crate::observed::helm::Stored;
 use crate::observed::kinds::Kinds;
-use crate::observed::{Known, Live};
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 

@@ -8,7 +8,7 @@ use super::cluster::Cluster;
 use super::flux::{self, Resource, Spec, Status};
 use super::inventory::{Inventory, Meta};
 use super::kinds::Kinds;
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::tools::Toolbox;
 
 /// HelmReleases, as `plural.group`.
@@ -224,7 +224,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::observed::odd::odd(LIST)) {
+        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
             let claims = |list: List<Item>| list.items.into_iter().collect::<Claims>();
             _ = serde_json::from_slice(&answer).map(claims);
             _ = serde_json::from_value(odd).map(claims);

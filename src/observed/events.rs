@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::workloads::Workload;
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::segment;
 
@@ -195,7 +195,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::observed::odd::odd(LIST)) {
+        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
             let events = |list: List<Item>| list.items.into_iter().map(Event::from).collect::<Vec<_>>();
             _ = serde_json::from_slice(&answer).map(events);
             if let Ok(events) = serde_json::from_value(odd).map(events) {

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 
 use super::inventory::Meta;
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::tools::Toolbox;
 
 /// A FluxInstance, a source or a Kustomization.
@@ -253,7 +253,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::observed::odd::odd(LIST)) {
+        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
             _ = serde_json::from_slice::<List<Resource>>(&answer).map(drop);
             if let Ok(list) = serde_json::from_value::<List<Resource>>(odd) {
                 for resource in &list.items {

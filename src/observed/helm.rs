@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use self::record::Base64;
 pub use self::record::{Record, unpack};
-use super::LATEST;
 use super::inventory::{Meta, Partial};
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::base::fact::LATEST;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, List, METADATA, parse, segment};
 
@@ -195,7 +195,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_labels_make_it_panic(labels in crate::observed::odd::odd(LABELS)) {
+        fn no_labels_make_it_panic(labels in crate::base::odd::odd(LABELS)) {
             _ = serde_json::from_value(labels).map(|meta: Meta| newest([meta]));
         }
     }

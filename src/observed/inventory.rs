@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 
 use super::kinds::{Kinds, Resource};
+use crate::base::error::Error;
 use crate::desired::objects::ObjectId;
-use crate::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, List, METADATA, segment};
 

@@ -152,7 +152,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_annotation_makes_it_panic(text: String, words: Vec<String>, near in crate::observed::odd::near(&[
+        fn no_annotation_makes_it_panic(text: String, words: Vec<String>, near in crate::base::odd::near(&[
             r#"["server","--flannel-backend","none","--disable","servicelb, traefik","--cluster-cidr=10.42.0.0/16","--tls-san","a,b","-x=1","--no-flannel"]"#,
         ])) {
             for annotation in [text, serde_json::to_string(&words).unwrap(), near] {

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use serde::Deserialize;
 
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, DISCOVERY, segment};
 
@@ -245,7 +245,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::observed::odd::odd(DISCOVERY)) {
+        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::base::odd::odd(DISCOVERY)) {
             _ = serde_json::from_slice::<Discovery>(&answer).map(Kinds::from);
             _ = serde_json::from_value::<Discovery>(odd).map(Kinds::from);
         }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
-use super::cluster::{Spec, Status};
 use super::inventory::Meta;
+pub use super::item::{Address, Info, Taint};
+use super::item::{Spec, Status};
 
 /// A registered node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,36 +35,6 @@ pub struct Node {
     pub addresses: Vec<Address>,
     /// Its versions.
     pub info: Info,
-}
-
-/// A taint.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(default)]
-pub struct Taint {
-    /// Its key.
-    pub key: String,
-    /// Its value.
-    pub value: String,
-    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
-    pub effect: String,
-}
-
-/// An address of a node.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default)]
-pub struct Address {
-    /// `InternalIP`, `ExternalIP`, `Hostname`, …
-    pub r#type: String,
-    /// The address.
-    pub address: String,
-}
-
-/// The versions on a node.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Info {
-    /// The kubelet's, such as `v1.36.3+k3s1`.
-    pub kubelet_version: String,
 }
 
 impl Node {

@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::flux::{KUSTOMIZE, made_by};
 use super::kinds::Kinds;
+use crate::base::error::Error;
+use crate::base::fingerprint::{Fingerprint, HashKey};
+use crate::desired::manifests::diff::fields;
 use crate::desired::objects::{Object, ObjectId, identities};
-use crate::error::Error;
-use crate::fingerprint::{Fingerprint, HashKey};
-use crate::manifests::diff::fields;
 use crate::tools::Toolbox;
 use crate::tools::api::Call;
 use crate::tools::kubectl::FIELD_MANAGER;
@@ -128,7 +128,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_object_makes_it_panic(odd in crate::observed::odd::odd(r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b",
+        fn no_object_makes_it_panic(odd in crate::base::odd::odd(r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b",
             "annotations":{"a":"b"},"labels":{"kustomize.toolkit.fluxcd.io/name":"c"}},"data":{"age.agekey":"IyBt"},"stringData":{"x":"y"}}"#)) {
             _ = LiveObject::new(&odd, &HashKey::default());
             _ = ObjectId::of(&odd).map(|id| (id.path(), id.is_built_in()));

@@ -6,18 +6,16 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 
 use super::inventory::Partial;
+use super::item::Item;
 use super::pods::Pod;
-use super::workloads::Workload;
-use crate::error::Error;
+use super::workloads::{CLAIM, Workload};
+use crate::base::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, List, METADATA, segment};
 
 /// What the deployment controller counts, on the Deployment and on each of its `ReplicaSets`
 /// (`pkg/controller/deployment/util` of Kubernetes 1.36).
 const REVISION: &str = "deployment.kubernetes.io/revision";
-
-/// The template's count on a DaemonSet (`k8s.io/api/apps/v1`). The API server writes it together with the template.
-pub(super) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 /// What tells the `ReplicaSets` of a Deployment apart, on them and on their pods.
 const TEMPLATE_HASH: &str = "pod-template-hash";
@@ -52,9 +50,47 @@ impl Workload {
     }
 }
 
+/// What is waited for.
+const AWAITED: [(&str, &str); 5] = [
+    ("DaemonSet", "/apis/apps/v1/namespaces/{}/daemonsets"),
+    ("Deployment", "/apis/apps/v1/namespaces/{}/deployments"),
+    ("StatefulSet", "/apis/apps/v1/namespaces/{}/statefulsets"),
+    ("Job", "/apis/batch/v1/namespaces/{}/jobs"),
+    (CLAIM, "/api/v1/namespaces/{}/persistentvolumeclaims"),
+];
+
+impl Toolbox {
+    /// What a release in this namespace may wait for.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not answer.
+    pub async fn observe_workloads(&self, namespace: &str) -> Result<Vec<Workload>, Error> {
+        let lists = AWAITED.map(async |(kind, path)| {
+            let path = path.replace("{}", &segment(namespace));
+            let found: Vec<Item> = self.api_list(&path).await?;
+            let workload = |Item { metadata, spec, status, .. }: Item| {
+                Workload::new(kind.to_owned(), metadata, &spec, &status)
+            };
+            Ok(found.into_iter().map(workload).collect::<Vec<_>>())
+        });
+        let lists: Result<Vec<_>, Error> = join_all(lists).await.into_iter().collect();
+        let mut workloads: Vec<_> = lists?.into_iter().flatten().collect();
+        let unready =
+            |workload: &&mut Workload| workload.kind == "Deployment" && workload.have < workload.want;
+        let mut deployments = workloads.iter_mut().filter(unready).peekable();
+        if deployments.peek().is_some() {
+            // Where that may not be read, the revisions are unknown.
+            let sets = self.observe_replica_sets(namespace).await.unwrap_or_default();
+            deployments.for_each(|deployment| deployment.revision = newest(deployment, &sets));
+        }
+        Ok(workloads)
+    }
+}
+
 /// A `ReplicaSet`, without what is in it.
 #[derive(Deserialize)]
-pub(super) struct ReplicaSet {
+struct ReplicaSet {
     metadata: Metadata,
 }
 
@@ -75,7 +111,7 @@ struct Owner {
 
 /// The hash that pods of a Deployment's newest `ReplicaSet` have. It is unknown until the controller has read the newest
 /// template: the Deployment's count is that of the template before.
-pub(super) fn newest(deployment: &Workload, sets: &[ReplicaSet]) -> Option<String> {
+fn newest(deployment: &Workload, sets: &[ReplicaSet]) -> Option<String> {
     let revision = deployment.annotations.get(REVISION).filter(|_| deployment.is_observed)?;
     let is_newest = |set: &&ReplicaSet| {
         let is_owner = |owner: &Owner| owner.controller && owner.uid == deployment.uid;
@@ -114,7 +150,7 @@ impl Toolbox {
     }
 
     /// The `ReplicaSets` of a namespace.
-    pub(super) async fn observe_replica_sets(&self, namespace: &str) -> Result<Vec<ReplicaSet>, Error> {
+    async fn observe_replica_sets(&self, namespace: &str) -> Result<Vec<ReplicaSet>, Error> {
         let path = format!("/apis/apps/v1/namespaces/{}/replicasets", segment(namespace));
         let list: Option<List<ReplicaSet>> =
             self.api_read(Call::get(&path).accept(METADATA).listed()).await?;
@@ -176,7 +212,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(odd in crate::observed::odd::odd(r#"{"metadata":{"labels":{"pod-template-hash":"a"},
+        fn no_answer_makes_it_panic(odd in crate::base::odd::odd(r#"{"metadata":{"labels":{"pod-template-hash":"a"},
             "annotations":{"deployment.kubernetes.io/revision":"1"},"ownerReferences":[{"uid":"u","controller":true}]}}"#)) {
             if let Ok(set) = serde_json::from_value::<ReplicaSet>(odd) {
                 _ = newest(&Workload { is_observed: true, ..Workload::default() }, &[set]);

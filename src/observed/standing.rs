@@ -6,19 +6,19 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::Live;
 use super::flux::{HELM, KUSTOMIZE, made_by};
 use super::helm::Record;
 use super::inventory::{Inventory, Meta, Partial, Which};
 use super::kinds::Kinds;
-use super::{Known, Live};
+use crate::base::error::Error;
+use crate::base::fact::{Known, known};
+use crate::base::fingerprint::normalized;
+use crate::desired::manifests::diff::{as_helm_applies, fields};
+use crate::desired::manifests::drift::{Cause, Difference, differences};
 use crate::desired::objects::ObjectId;
 use crate::desired::releases::Release;
-use crate::error::Error;
-use crate::fingerprint::normalized;
-use crate::gather::known;
-use crate::manifests::diff::{as_helm_applies, fields};
-use crate::manifests::drift::{Cause, Difference, differences};
-use crate::notes::Synced;
+use crate::observed::run_state::Synced;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, METADATA_OF_ONE, WHOLE, segment};
 
@@ -335,7 +335,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_metadata_make_it_panic(odd in crate::observed::odd::odd(r#"{"metadata":{"name":"a","namespace":"b","uid":"7f0c","generation":2,"resourceVersion":"17",
+        fn no_metadata_make_it_panic(odd in crate::base::odd::odd(r#"{"metadata":{"name":"a","namespace":"b","uid":"7f0c","generation":2,"resourceVersion":"17",
             "creationTimestamp":"2026-11-23T08:00:00Z","labels":{"helm.toolkit.fluxcd.io/name":"x","helm.toolkit.fluxcd.io/namespace":"y"},
             "annotations":{"meta.helm.sh/release-name":"x","meta.helm.sh/release-namespace":"y"}}}"#)) {
             if let Ok(Partial { metadata }) = serde_json::from_value(odd) {

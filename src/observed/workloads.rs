@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::future::join_all;
-
-use super::cluster::{Item, Spec, Status, release};
 use super::inventory::Meta;
+use super::item::{Spec, Status, release};
 use super::pods::Pod;
-use super::revisions::{TEMPLATE_GENERATION, newest};
-use crate::error::Error;
-use crate::tools::Toolbox;
-use crate::tools::api::segment;
+
+/// The template's count on a DaemonSet (`k8s.io/api/apps/v1`). The API server writes it together with the template.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 /// A Deployment, DaemonSet, StatefulSet or Job; or a `PersistentVolumeClaim`, for which helm waits as it does for pods. It
 /// does not wait for the address of a load balancer.
@@ -166,47 +163,22 @@ pub fn pending(workloads: &[Workload], release: &str) -> Vec<String> {
 /// What wants a volume.
 pub const CLAIM: &str = "PersistentVolumeClaim";
 
-/// What is waited for.
-const LISTS: [(&str, &str); 5] = [
-    ("DaemonSet", "/apis/apps/v1/namespaces/{}/daemonsets"),
-    ("Deployment", "/apis/apps/v1/namespaces/{}/deployments"),
-    ("StatefulSet", "/apis/apps/v1/namespaces/{}/statefulsets"),
-    ("Job", "/apis/batch/v1/namespaces/{}/jobs"),
-    (CLAIM, "/api/v1/namespaces/{}/persistentvolumeclaims"),
-];
+/// The label by which the DNS of a cluster is known, whoever brings it (kubernetes/dns, `specification.md`).
+const DNS_LABEL: (&str, &str) = ("k8s-app", "kube-dns");
 
-impl Toolbox {
-    /// What a release in this namespace may wait for.
-    ///
-    /// # Errors
-    ///
-    /// When the API server does not answer.
-    pub async fn observe_workloads(&self, namespace: &str) -> Result<Vec<Workload>, Error> {
-        let lists = LISTS.map(async |(kind, path)| {
-            let path = path.replace("{}", &segment(namespace));
-            let found: Vec<Item> = self.api_list(&path).await?;
-            let workload = |Item { metadata, spec, status, .. }: Item| {
-                Workload::new(kind.to_owned(), metadata, &spec, &status)
-            };
-            Ok(found.into_iter().map(workload).collect::<Vec<_>>())
-        });
-        let lists: Result<Vec<_>, Error> = join_all(lists).await.into_iter().collect();
-        let mut workloads: Vec<_> = lists?.into_iter().flatten().collect();
-        let unready =
-            |workload: &&mut Workload| workload.kind == "Deployment" && workload.have < workload.want;
-        let mut deployments = workloads.iter_mut().filter(unready).peekable();
-        if deployments.peek().is_some() {
-            // Where that may not be read, the revisions are unknown.
-            let sets = self.observe_replica_sets(namespace).await.unwrap_or_default();
-            deployments.for_each(|deployment| deployment.revision = newest(deployment, &sets));
-        }
-        Ok(workloads)
-    }
+/// The workloads that answer for DNS.
+pub fn cluster_dns(workloads: &[Workload]) -> impl Iterator<Item = &Workload> {
+    workloads.iter().filter(|workload| {
+        workload.namespace == "kube-system"
+            && matches!(workload.kind.as_str(), "Deployment" | "DaemonSet")
+            && workload.labels.get(DNS_LABEL.0).is_some_and(|value| value == DNS_LABEL.1)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observed::item::Item;
 
     fn read(item: serde_json::Value) -> serde_json::Result<Workload> {
         let Item { kind, metadata, spec, status } = serde_json::from_value(item)?;
@@ -271,7 +243,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(odd in crate::observed::odd::odd(r#"{"kind":"Job","metadata":{"name":"a",
+        fn no_answer_makes_it_panic(odd in crate::base::odd::odd(r#"{"kind":"Job","metadata":{"name":"a",
             "annotations":{"meta.helm.sh/release-name":"x","meta.helm.sh/release-namespace":"y"}},
             "spec":{"completions":2},"status":{"succeeded":1}}"#)) {
             _ = read(odd).map(|workload| pending(&[workload], "y/x"));

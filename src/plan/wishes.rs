@@ -1,6 +1,6 @@
 //! What the user asks of a run beyond what is safe to be done without being asked, and what of it is to be left out.
 
-use crate::stages::LeftOut;
+use crate::base::stages::LeftOut;
 
 /// What the user asks for. Releases are named as `name` or `namespace/name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use tokio::time::timeout;
 
 use super::lines::LineSplitter;
 use super::signals::{Order, Stop};
-use super::{Group, Invocation, Output, ProcessError, Runner, Stream};
-use crate::transcript::Transcript;
+use super::{Group, Invocation, Output, Runner, Stream};
+use crate::base::error::ProcessError;
+use crate::process::transcript::Transcript;
 
 /// A tool that runs beside others. Dropping it ends it at once: it must have nothing to finish.
 pub struct Service {

@@ -1,8 +1,8 @@
 //! What ends a run before its own end: signals, and the loss of its lock.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::base::error::{Cause, Stopped};
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -10,24 +10,6 @@ use tokio::sync::watch;
 /// `timeout` sends its signal to the program and again to its group, and a terminal and a program like `task` between
 /// them both pass on one Ctrl-C: what comes together is one order. Nobody presses a key twice so fast.
 const ONE_PRESS: Duration = Duration::from_millis(200);
-
-/// Why a run is to end before its own end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The user said so.
-    Signal(Signal),
-    /// Another run has the lock now.
-    LostLock,
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Signal(signal) => signal.fmt(f),
-            Self::LostLock => f.write_str("the loss of the lock"),
-        }
-    }
-}
 
 /// What was ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +26,6 @@ pub struct Stop {
     orders: watch::Receiver<Option<Order>>,
     sender: watch::Sender<Option<Order>>,
 }
-
-/// k3s-boot was told to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("interrupted by {0}")]
-pub struct Stopped(pub Cause);
 
 impl Stop {
     /// Never tells to stop; for runs that handle no signals.

@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::lines::LineSplitter;
-use super::signals::Cause;
-use super::{Group, Invocation, LARGEST_ANSWER, Output, ProcessError, PublicPart, Runner, Stream, signals};
+use super::{Group, Invocation, Output, PublicPart, Runner, Stream, signals};
+use crate::base::error::LARGEST_ANSWER;
+use crate::base::error::{Cause, ProcessError};
 
 /// How long the pipes of an ended tool are still read; something it left behind may hold them open.
 const DRAIN: Duration = Duration::from_secs(2);

@@ -10,10 +10,11 @@ use serde::Serialize;
 
 use super::ClusterReport;
 use super::failure::FailureReport;
-use crate::check::{Answer, Finding, Outcome, Severity};
-use crate::logger::escaped;
-use crate::redact::Redactor;
-use crate::run::seconds;
+use crate::base::duration::seconds;
+use crate::base::escape::escaped;
+use crate::base::finding::{Finding, Severity};
+use crate::base::redact::Redactor;
+use crate::check::{Answer, Outcome};
 
 /// The result of `k3s-boot check`, as `-o json` prints it.
 #[derive(Debug, JsonSchema, Serialize)]

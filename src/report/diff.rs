@@ -8,13 +8,14 @@ use serde_json::Value;
 
 use super::failure::FailureReport;
 use super::{ClusterReport, ProblemReport};
-use crate::error::Error;
-use crate::logger::escaped;
-use crate::manifests::diff::{ObjectChange, ObjectDiff};
-use crate::plan::releases::{ReleaseAction, ReleasePlan, ValueChange};
+use crate::base::error::Error;
+use crate::base::escape::escaped;
+use crate::base::redact::{REDACTED, Redactor};
+use crate::base::url::Url;
+use crate::desired::manifests::diff::{ObjectChange, ObjectDiff};
+use crate::desired::values::ValueChange;
+use crate::plan::releases::{ReleaseAction, ReleasePlan};
 use crate::plan::{NamespaceAction, ObjectAction, Plan};
-use crate::redact::{REDACTED, Redactor};
-use crate::url::Url;
 
 /// What `apps` would do, as `-o json` prints it.
 #[derive(Debug, Default, JsonSchema, Serialize)]

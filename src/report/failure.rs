@@ -3,13 +3,11 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::check::{Finding, Severity};
-use crate::diagnose::known::Diagnosis;
-use crate::error::{End, Error};
+use crate::base::error::{Cause, End, Error, ProcessError};
+use crate::base::finding::{Finding, Severity};
+use crate::base::known_failures::Diagnosis;
+use crate::base::redact::Redactor;
 use crate::observed::cluster::LEASE;
-use crate::process::ProcessError;
-use crate::process::signals::Cause;
-use crate::redact::Redactor;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
@@ -225,7 +223,7 @@ mod tests {
     use nix::sys::signal::Signal;
 
     use super::*;
-    use crate::error::ReleaseFailure;
+    use crate::base::error::ReleaseFailure;
 
     /// An error of each kind: its class, its culprit.
     fn all() -> Vec<(Error, Class, &'static str)> {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::logger::escaped;
+use crate::base::escape::escaped;
 
 /// The stages of a bootstrap, as `-o json` prints them.
 #[derive(Debug, JsonSchema, Serialize)]

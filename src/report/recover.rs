@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::ProblemReport;
 use super::failure::FailureReport;
-use crate::recovery::Locked;
+use crate::plan::recovery::Locked;
 
 /// What was done about locked releases.
 #[derive(Debug, Default, JsonSchema, Serialize)]
@@ -60,7 +60,7 @@ impl LockedReport {
             since: stored.since(),
             by: by.clone(),
             unlocked: false,
-            left: left.as_ref().map(crate::recovery::Left::reason),
+            left: left.as_ref().map(crate::plan::recovery::Left::reason),
         }
     }
 }

@@ -8,17 +8,17 @@ use serde::Serialize;
 
 pub use self::problems::{StatusProblem, Unknown};
 pub use self::text::{View, text};
-use crate::check::Finding;
+use crate::base::fact::Known;
+use crate::base::finding::Finding;
+use crate::base::redact::Redactor;
 use crate::gather::{Named, Snapshot};
-use crate::kubeconfig::Target;
-use crate::observed::Known;
 use crate::observed::claims::Claims;
 use crate::observed::events::{Event, last_about};
 use crate::observed::flux::Resource;
 use crate::observed::helm::Stored;
 use crate::observed::node::Node;
 use crate::observed::workloads::Workload;
-use crate::redact::Redactor;
+use crate::tools::kubeconfig::Target;
 
 /// The result of `k3s-boot status`, as `-o json` prints it. Times are RFC 3339.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]

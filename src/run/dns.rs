@@ -2,29 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
-use crate::observed::workloads::Workload;
-use crate::run::Waiting;
+use crate::base::error::Error;
+use crate::base::waiting::Waiting;
+use crate::observed::workloads::{Workload, cluster_dns};
 use crate::tools::Toolbox;
-
-/// The label by which the DNS of a cluster is known, whoever brings it (kubernetes/dns, `specification.md`).
-const LABEL: (&str, &str) = ("k8s-app", "kube-dns");
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The workloads that answer for DNS.
-pub fn of(workloads: &[Workload]) -> impl Iterator<Item = &Workload> {
-    workloads.iter().filter(|workload| {
-        workload.namespace == "kube-system"
-            && matches!(workload.kind.as_str(), "Deployment" | "DaemonSet")
-            && workload.labels.get(LABEL.0).is_some_and(|value| value == LABEL.1)
-    })
-}
-
 /// What is waited for, unless one of its pods answers.
 fn pending(workloads: &[Workload]) -> Option<String> {
-    let mut all = of(workloads).peekable();
+    let mut all = cluster_dns(workloads).peekable();
     let Some(first) = all.peek() else { return Some("the DNS of k3s: not there yet".to_owned()) };
     let Workload { kind, namespace, name, have, want, .. } = *first;
     let words = format!("{kind} {namespace}/{name} {have}/{want}");
@@ -71,7 +59,7 @@ mod tests {
             kind: "Deployment".to_owned(),
             namespace: "kube-system".to_owned(),
             name: "coredns".to_owned(),
-            labels: [(LABEL.0.to_owned(), LABEL.1.to_owned())].into(),
+            labels: [("k8s-app".to_owned(), "kube-dns".to_owned())].into(),
             have,
             want: 2,
             ..Workload::default()

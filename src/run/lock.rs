@@ -15,12 +15,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::error::Error;
-use crate::notes::Notes;
+use crate::base::error::{Cause, Error};
+use crate::base::waiting::Waiting;
 use crate::observed::cluster::{LEASE, Lease};
+use crate::observed::run_state::Notes;
 use crate::process::identity::{Identity, ProcessState};
-use crate::process::signals::Cause;
-use crate::run::Waiting;
 use crate::tools::Toolbox;
 use crate::tools::api::Call;
 

@@ -3,7 +3,7 @@
 use secrecy::SecretSlice;
 use serde_json::json;
 
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::plan::NamespaceAction;
 use crate::tools::Toolbox;
 

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::base::waiting::Waiting;
 use crate::observed::cluster::Cluster;
-use crate::run::Waiting;
 use crate::tools::Toolbox;
 
 const PAUSE: Duration = Duration::from_secs(1);

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::base::error::Error;
 use crate::desired::Desired;
-use crate::error::Error;
-use crate::notes::{Notes, Operation, Synced};
 use crate::observed::Live;
 use crate::observed::helm::Stored;
+use crate::observed::run_state::{Notes, Operation, Synced};
 use crate::observed::standing::Standing;
 use crate::plan::Plan;
 use crate::plan::releases::ReleaseAction;

@@ -8,19 +8,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::base::duration::seconds;
+use crate::base::error::{Error, ProcessError, ReleaseFailure};
+use crate::base::known_failures::{Diagnosis, Known, find};
+use crate::base::progress;
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
-use crate::diagnose::known::{Diagnosis, Known, find};
-use crate::error::{Error, ReleaseFailure};
-use crate::live;
 use crate::observed::revisions::Generations;
-use crate::plan::releases::{Over, ReleaseAction, ReleasePlan};
-use crate::process::ProcessError;
-use crate::report::ReleaseReport;
-use crate::run::seconds;
+use crate::plan::releases::{ReleaseAction, ReleasePlan};
+use crate::run::outcome::ReleaseOutcome;
 use crate::run::watch::{AtWork, Watcher};
 use crate::tools::Toolbox;
-use crate::tools::helmfile::{Progress, SyncOptions, parse_failure};
+use crate::tools::helmfile::{Over, Progress, SyncOptions, parse_failure};
 
 /// helm ends this long before the run does, so that the last word is its reason and not ours.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -29,7 +28,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 struct Sync<'a> {
     releases: &'a [Release],
     running: BTreeMap<String, (&'a Release, Instant)>,
-    done: Vec<ReleaseReport>,
+    done: Vec<ReleaseOutcome>,
 }
 
 impl<'a> Sync<'a> {
@@ -40,7 +39,7 @@ impl<'a> Sync<'a> {
                 if let Some(release) = found {
                     tracing::info!(release = %release.id(), version = %release.version, "Syncing release");
                     self.running.insert(release.id(), (release, Instant::now()));
-                    live::show(&release.id(), None, || release.id());
+                    progress::show(&release.id(), None, || release.id());
                 }
             }
             Progress::Synced { name } => {
@@ -61,8 +60,8 @@ impl<'a> Sync<'a> {
         let took = start.elapsed();
         tracing::info!(release = %release.id(), version = %release.version, took = %seconds(took), "Release synced");
         self.running.remove(&release.id());
-        live::done(&release.id());
-        self.done.push(ReleaseReport::synced(release, took));
+        progress::done(&release.id());
+        self.done.push(ReleaseOutcome::new(release, true, took));
     }
 
     /// What runs, and how long helm waits for each at most.
@@ -82,7 +81,7 @@ impl<'a> Sync<'a> {
             return self.running.values().min_by_key(|(_, start)| *start).map(|(release, _)| release.id());
         };
         let running = self.running.values().map(|(release, _)| *release).find(|release| release.name == name);
-        let done = || self.done.iter().find(|report| report.name == name).map(ReleaseReport::id);
+        let done = || self.done.iter().find(|report| report.name == name).map(ReleaseOutcome::id);
         let any = || self.releases.iter().find(|release| release.name == name).map(Release::id);
         running.map(Release::id).or_else(done).or_else(any).or_else(|| Some(name.to_owned()))
     }
@@ -150,7 +149,7 @@ pub async fn run(
     helmfile: &Helmfile,
     wanted: &[&str],
     how: How<'_>,
-) -> (Vec<ReleaseReport>, Result<(), Error>) {
+) -> (Vec<ReleaseOutcome>, Result<(), Error>) {
     // A first run is one plain sync.
     let all = wanted.len() == helmfile.releases.len();
     let ours: Vec<_> =
@@ -191,7 +190,7 @@ pub async fn run(
         }
     };
     let mut sync = sync.into_inner();
-    sync.running.keys().for_each(|release| live::done(release));
+    sync.running.keys().for_each(|release| progress::done(release));
     let failure = |talk: &str, deadline| sync.failure(talk, deadline, |release| watcher.pending(release));
     let result = match result {
         Ok(output) if output.success() => Ok(()),
@@ -223,9 +222,9 @@ pub async fn run(
         && let Some(failed) = &failure.release
     {
         if let Some((release, start)) = sync.running.get(failed) {
-            sync.done.push(ReleaseReport::failed(release, start.elapsed()));
+            sync.done.push(ReleaseOutcome::new(release, false, start.elapsed()));
         } else if let Some(report) = sync.done.iter_mut().find(|report| report.id() == *failed) {
-            report.status = "failed";
+            report.is_synced = false;
         }
     }
     (sync.done, result)

@@ -2,8 +2,8 @@
 
 use secrecy::{ExposeSecret as _, SecretSlice};
 
+use crate::base::error::Error;
 use crate::desired::objects::{Object, ObjectId};
-use crate::error::Error;
 use crate::plan::ObjectAction;
 use crate::tools::Toolbox;
 

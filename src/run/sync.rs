@@ -7,20 +7,21 @@ use std::time::{Duration, SystemTime};
 use super::lock::Lock;
 use super::releases::{How, run, say};
 use super::{dns, note, unlock};
-use crate::again::Again;
+use crate::base::error::{Error, ReleaseFailure};
+use crate::base::known_failures::Diagnosis;
 use crate::desired::releases::Release;
 use crate::desired::{Desired, Helmfile};
-use crate::diagnose::known::Diagnosis;
-use crate::diagnose::look::behind;
-use crate::diagnose::webhooks;
-use crate::error::{Error, ReleaseFailure};
 use crate::observed::events::newest;
-use crate::plan::releases::{Over, ReleasePlan};
+use crate::plan::recovery::host;
+use crate::plan::releases::ReleasePlan;
 use crate::process::identity::Identity;
-use crate::recovery::host;
-use crate::report::ReleaseReport;
+use crate::run::inspect::behind;
+use crate::run::outcome::ReleaseOutcome;
+use crate::run::webhooks;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
+use crate::tools::helmfile::Over;
+use crate::tools::retry::Again;
 
 /// How often releases are synced in one run at most when helm left one of them locked.
 const ROUNDS: u32 = 3;
@@ -127,7 +128,7 @@ impl Sync<'_> {
         &self,
         helmfile: &Helmfile,
         plan: &[ReleasePlan],
-        done: &mut Vec<ReleaseReport>,
+        done: &mut Vec<ReleaseOutcome>,
     ) -> Result<(), Error> {
         plan.iter().for_each(say);
         let steps = steps(
@@ -156,7 +157,7 @@ impl Sync<'_> {
         &self,
         helmfile: &Helmfile,
         step: &Step<'_>,
-        done: &mut Vec<ReleaseReport>,
+        done: &mut Vec<ReleaseOutcome>,
     ) -> Result<(), Error> {
         // Where that cannot be read, nothing is old.
         let before = self.tools.observe_warnings().await.map(|events| newest(&events)).unwrap_or_default();
@@ -178,7 +179,7 @@ impl Sync<'_> {
             self.lock.change(|notes| note::conclude(notes, &concluded));
             let is_done = |id: &str| {
                 let has_hooks = helmfile.releases.iter().any(|one| one.has_hooks && one.id() == id);
-                let is_synced = reports.iter().any(|one| one.status == "synced" && one.id() == id);
+                let is_synced = reports.iter().any(|one| one.is_synced && one.id() == id);
                 is_synced && (!has_hooks || concluded.iter().any(|one| one == id))
             };
             wanted.retain(|id| !is_done(id));
@@ -262,12 +263,12 @@ impl Sync<'_> {
 /// The releases (`namespace/name`) of which helmfile has also run all hooks. When it failed, it tells of one release only,
 /// and a hook that failed after a release was synced is not in what it says meanwhile. But none is begun before the hooks of
 /// those that it needs have ended.
-fn concluded(releases: &[Release], reports: &[ReleaseReport], is_ok: bool) -> Vec<String> {
+fn concluded(releases: &[Release], reports: &[ReleaseOutcome], is_ok: bool) -> Vec<String> {
     let began = |id: &String| reports.iter().any(|report| report.id() == *id);
     let is_needed = |needed: &String| {
         releases.iter().any(|release| release.needs.contains(needed) && began(&release.id()))
     };
-    let synced = reports.iter().filter(|report| report.status == "synced").map(ReleaseReport::id);
+    let synced = reports.iter().filter(|report| report.is_synced).map(ReleaseOutcome::id);
     synced.filter(|id| is_ok || is_needed(id)).collect()
 }
 

@@ -7,7 +7,7 @@
 
 use serde_json::json;
 
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::observed::helm::Stored;
 use crate::plan::Unlock;
 use crate::process::identity::Identity;

@@ -10,20 +10,21 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::{SAY_EVERY, seconds};
+use crate::base::duration::seconds;
+use crate::base::error::Error;
+use crate::base::known_failures::{Diagnosis, Known, find};
+use crate::base::logger::{self, Level};
+use crate::base::progress;
+use crate::base::waiting::SAY_EVERY;
 use crate::desired::brings_network;
 use crate::desired::releases::Release;
+use crate::diagnose::flux::stalled_instance;
 use crate::diagnose::gone::Lacked;
-use crate::diagnose::known::{Diagnosis, Known, find};
-use crate::diagnose::look::{Seen, told};
 use crate::diagnose::pods::{Stage, Trouble};
-use crate::error::Error;
-use crate::live;
-use crate::logger::{self, Level};
 use crate::observed::revisions::Generations;
 use crate::observed::workloads::{Workload, lacking, pending};
+use crate::run::inspect::{Seen, told};
 use crate::tools::Toolbox;
-use crate::verify::stalled_instance;
 
 /// What has just begun is not looked at.
 const YOUNG: Duration = Duration::from_millis(1500);
@@ -265,9 +266,9 @@ fn warn(release: &str, diagnosis: Diagnosis) {
 /// hook or for custom resources.
 fn say(release: &str, one: AtWork<'_>, pending: &str, due: bool) {
     let elapsed = one.since.elapsed();
-    let left = super::left(one.deadline, elapsed);
+    let left = crate::base::waiting::left(one.deadline, elapsed);
     let pending = Some(pending).filter(|pending| !pending.is_empty());
-    if live::show(release, Some((one.since, one.deadline)), || words(release, pending)) || !due {
+    if progress::show(release, Some((one.since, one.deadline)), || words(release, pending)) || !due {
         return;
     }
     let mut pairs = vec![("release", release.to_owned()), ("elapsed", seconds(elapsed))];

@@ -1,28 +1,6 @@
 //! How many nodes are expected.
 
-/// Where the number of expected nodes comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NodesFrom {
-    /// `--nodes`.
-    Flag,
-    /// `nodes` in the configuration.
-    Config,
-    /// Nobody named one.
-    #[default]
-    Default,
-}
-
-impl NodesFrom {
-    /// What to change to expect fewer nodes; none where it is one, the least.
-    #[must_use]
-    pub fn lower(self) -> Option<&'static str> {
-        match self {
-            Self::Flag => Some("lower --nodes"),
-            Self::Config => Some("lower `nodes` in k3s-boot.yaml"),
-            Self::Default => None,
-        }
-    }
-}
+use crate::check::options::NodesFrom;
 
 /// How many nodes are expected, and who says so: the flag comes before the configuration.
 pub(super) fn expected(flag: Option<u32>, configured: Option<u32>) -> (usize, NodesFrom) {

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config;
 use crate::desired::repository;
+use crate::settings::config;
 
 /// The Git top level above `from`: the nearest folder with a `.git` (a file in a worktree); without Git the nearest one
 /// that has a configuration, or helmfiles where repositories have them.

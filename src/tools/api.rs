@@ -30,9 +30,9 @@ use self::answer::may_have_been_executed;
 pub use self::answer::{Answer, List, parse};
 use self::away::Away;
 use super::{Toolbox, last_words};
-use crate::error::Error;
+use crate::base::error::{Error, ProcessError};
+use crate::process::Service;
 use crate::process::signals::Order;
-use crate::process::{ProcessError, Service};
 
 /// How long a request is made again and again while the API server asks for that: a kind that was just made is not there
 /// at once (`storage is (re)initializing`).

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Toolbox, last_words};
-use crate::child_env::AGE_IDENTITIES;
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::process::Invocation;
+use crate::tools::child_env::AGE_IDENTITIES;
 
 const ASK: Duration = Duration::from_secs(20);
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Toolbox, last_words};
-use crate::charts::ChartRef;
-use crate::child_env::AGE_IDENTITIES;
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::process::Invocation;
+use crate::tools::charts::ChartRef;
+use crate::tools::child_env::AGE_IDENTITIES;
 
 /// The index of a large repository has many megabytes.
 const ASK: Duration = Duration::from_mins(2);

@@ -12,11 +12,9 @@ use tokio::sync::watch;
 pub use self::failure::{BuildError, TemplateError, is_missing_variable, parse_failure};
 use self::failure::{parse_build_error, parse_template_error};
 use super::{Toolbox, public};
-use crate::child_env::AGE_IDENTITIES;
-use crate::desired::releases::Release;
-use crate::error::Error;
-use crate::plan::releases::Over;
-use crate::process::{Invocation, Output, ProcessError, Stream};
+use crate::base::error::{Error, ProcessError};
+use crate::process::{Invocation, Output, Stream};
+use crate::tools::child_env::AGE_IDENTITIES;
 
 /// Fetching charts over a slow line takes long; a registry that does not answer must not hold a bootstrap for ever.
 const FETCH: Duration = Duration::from_mins(5);
@@ -189,6 +187,15 @@ impl Toolbox {
     }
 }
 
+/// What of others would stop helm, and is gone over, for the user has named the release.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Over {
+    /// Fields that others have changed are put back.
+    pub fields: bool,
+    /// Objects that are others' become the release's.
+    pub owners: bool,
+}
+
 /// How a state file is synced.
 #[derive(Clone, Debug)]
 pub struct SyncOptions<'a> {
@@ -210,16 +217,15 @@ fn flags(selectors: &[String]) -> Vec<OsString> {
 
 /// The folder below `folder` that [`Toolbox::helmfile_template`] renders a release into.
 #[must_use]
-pub fn rendered_to(folder: &Path, release: &Release) -> PathBuf {
+pub fn rendered_to(folder: &Path, namespace: Option<&str>, name: &str) -> PathBuf {
     // helmfile leaves the namespace empty that its state file does not name.
-    let namespace = if release.names_namespace { release.namespace.as_str() } else { "" };
-    folder.join(format!("namespace-{namespace}")).join(&release.name)
+    folder.join(format!("namespace-{}", namespace.unwrap_or_default())).join(name)
 }
 
 /// The file below `folder` that [`Toolbox::helmfile_write_values`] writes a release's values to.
 #[must_use]
-pub fn written_to(folder: &Path, release: &Release) -> PathBuf {
-    let mut path = rendered_to(folder, release).into_os_string();
+pub fn written_to(folder: &Path, namespace: Option<&str>, name: &str) -> PathBuf {
+    let mut path = rendered_to(folder, namespace, name).into_os_string();
     path.push(".yaml");
     path.into()
 }
@@ -257,7 +263,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_words_make_it_panic(talk: String, near in crate::observed::odd::near(&[
+        fn no_words_make_it_panic(talk: String, near in crate::base::odd::near(&[
             "Upgrading release=cilium, chart=/c/cilium, namespace=kube-system\nListing releases matching ^cilium$\ncilium\tkube-system\t1\n\nUPDATED RELEASES:\nNAME\n",
         ])) {
             for talk in [talk, near] {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::{Toolbox, last_words};
-use crate::again::Again;
-use crate::child_env::AGE_IDENTITIES;
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::process::{Invocation, Output};
+use crate::tools::child_env::AGE_IDENTITIES;
+use crate::tools::retry::Again;
 
 /// How long a kubectl may take without whose answer we can go on.
 const SOON: Duration = Duration::from_secs(5);
@@ -200,7 +200,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_words_make_it_panic(words: String, near in crate::observed::odd::near(&[
+        fn no_words_make_it_panic(words: String, near in crate::base::odd::near(&[
             "Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority",
             "Error from server (Forbidden): nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope",
         ])) {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::{Toolbox, public};
-use crate::check::Finding;
-use crate::error::Error;
-use crate::process::{Invocation, ProcessError};
+use crate::base::error::{Error, ProcessError};
+use crate::base::finding::Finding;
+use crate::process::Invocation;
 
 /// A key service in the cloud may have to be asked.
 const DECRYPT: Duration = Duration::from_mins(1);
@@ -80,7 +80,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_words_of_sops_make_it_panic(talk: String, block in "(\\n|  - \\| |    \\| |word|ä| Did not find keys in|\\.)*",
-            near in crate::observed::odd::near(&[WRONG_KEY])) {
+            near in crate::base::odd::near(&[WRONG_KEY])) {
             _ = reason(&near);
             _ = reason(&talk);
             _ = reason(&block);

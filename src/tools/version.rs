@@ -10,18 +10,18 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::Toolbox;
-use crate::check::versions;
-use crate::child_env::AGE_IDENTITIES;
-use crate::error::Error;
-use crate::files;
-use crate::observed;
-use crate::process::{Invocation, ProcessError};
+use crate::base::error::{Error, ProcessError};
+use crate::base::fact::Known;
+use crate::base::files;
+use crate::process::Invocation;
+use crate::tools::child_env::AGE_IDENTITIES;
+use crate::tools::requirements;
 
 const ASK: Duration = Duration::from_secs(20);
 
 /// What was learnt about programs by earlier runs.
 #[derive(Clone, Default, Deserialize, PartialEq, Eq, Serialize)]
-struct Known(BTreeMap<PathBuf, Build>);
+struct VersionCache(BTreeMap<PathBuf, Build>);
 
 /// A build of a program: another file has another size, time or number.
 #[derive(Clone, Deserialize, PartialEq, Eq, Serialize)]
@@ -43,9 +43,9 @@ impl Toolbox {
         &self,
         cache: Option<&Path>,
         offline: bool,
-    ) -> Result<Vec<(&'static str, observed::Known<Option<Version>>)>, Error> {
+    ) -> Result<Vec<(&'static str, Known<Option<Version>>)>, Error> {
         let file = cache.map(|folder| folder.join("versions.json"));
-        let mut known: Known = file
+        let mut known: VersionCache = file
             .as_ref()
             .and_then(|file| files::bytes(file, files::LARGEST).ok())
             .and_then(|text| serde_json::from_slice(&text).ok())
@@ -82,7 +82,7 @@ impl Toolbox {
         tool: &'static str,
         program: &Path,
         args: &[&str],
-        known: &Known,
+        known: &VersionCache,
     ) -> Result<Option<Version>, Error> {
         if let (Some(known), Some(now)) = (known.0.get(program), build(program))
             && (Build { version: known.version.clone(), ..now }) == *known
@@ -94,7 +94,7 @@ impl Toolbox {
         match self.runner.run(invocation).await {
             Ok(output) => {
                 let stdout = String::from_utf8_lossy(&output.stdout);
-                Ok(versions::parse(&stdout).or_else(|| versions::parse(&output.talk)))
+                Ok(requirements::parse(&stdout).or_else(|| requirements::parse(&output.talk)))
             }
             Err(error @ ProcessError::Interrupted { .. }) => Err(error.into()),
             Err(_) => Ok(None),
@@ -118,9 +118,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_notes_make_it_panic(odd in crate::observed::odd::odd(
+        fn no_notes_make_it_panic(odd in crate::base::odd::odd(
             r#"{"/usr/bin/helm":{"size":58000000,"changed":1763900000,"number":42,"version":"4.2.4"}}"#)) {
-            _ = serde_json::from_value::<Known>(odd);
+            _ = serde_json::from_value::<VersionCache>(odd);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The age key is not in Git.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "age-key-git",
@@ -18,7 +19,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         Err(answer) => return answer,
     };
     // What lies elsewhere is not in this repository.
-    let Ok(path) = key.path.strip_prefix(&facts.settings.root) else {
+    let Ok(path) = key.path.strip_prefix(&facts.options.root) else {
         return Answer::not_applicable("the age key lies outside the repository");
     };
     let tracked = match &facts.desired.tracked {

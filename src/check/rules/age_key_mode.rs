@@ -1,6 +1,7 @@
 //! Nobody else can read the age key.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Rule};
 
 /// What group and others may do.
 const OTHERS: u32 = 0o077;

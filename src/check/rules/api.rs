@@ -21,7 +21,7 @@ fn check(facts: &Facts<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Finding;
+    use crate::base::finding::Finding;
     use crate::check::fixture::World;
     use crate::observed::Live;
 

@@ -1,7 +1,8 @@
 //! The API server's address for Cilium is a bare host.
 
+use crate::base::finding::Finding;
 use crate::check::address::{API_HOST, NO_HOST, is_bare_host};
-use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule, k3s};
+use crate::check::{Answer, Check, Facts, Group, OPEN, Rule, k3s};
 use crate::desired::releases::Release;
 
 pub(super) const RULE: Rule = Rule {
@@ -95,7 +96,7 @@ fn fix(host: &str, port: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::{Error, Warning};
+    use crate::base::finding::Severity::{Error, Warning};
     use crate::check::testing::World;
 
     fn with(values: &str) -> World {

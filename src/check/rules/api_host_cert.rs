@@ -1,8 +1,9 @@
 //! The API server's certificate holds for the address that Cilium uses.
 
+use crate::base::finding::Finding;
 use crate::check::address::{API_HOST, NO_HOST};
 use crate::check::k3s::Servers;
-use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule};
+use crate::check::{Answer, Check, Facts, Group, OPEN, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -60,7 +61,7 @@ fn fix(live: &Live, host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::Error;
+    use crate::base::finding::Severity::Error;
     use crate::check::testing::World;
 
     fn refused() -> World {

@@ -1,7 +1,8 @@
 //! Every node reaches the API server at the address that Cilium uses.
 
+use crate::base::finding::Finding;
 use crate::check::address::{API_HOST, API_PORT, NO_HOST, is_loopback};
-use crate::check::{Answer, Check, Facts, Finding, Group, NO_NODES, OPEN, Rule, k3s};
+use crate::check::{Answer, Check, Facts, Group, NO_NODES, OPEN, Rule, k3s};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -69,7 +70,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::{Error, Warning};
+    use crate::base::finding::Severity::{Error, Warning};
     use crate::check::testing::{SERVER_ARGS, World};
 
     fn with(host: &str, port: &str) -> World {

@@ -1,7 +1,8 @@
 //! Cilium reaches the API server at a port where k3s answers.
 
+use crate::base::finding::{Finding, Severity};
 use crate::check::address::{API_HOST, API_PORT, NO_HOST};
-use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule, Severity, k3s};
+use crate::check::{Answer, Check, Facts, Group, OPEN, Rule, k3s};
 
 pub(super) const RULE: Rule = Rule {
     id: "api-port",

@@ -1,6 +1,7 @@
 //! The API server is ready.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -28,7 +29,7 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::Error;
+    use crate::base::finding::Severity::Error;
     use crate::check::testing::World;
 
     #[test]

@@ -1,8 +1,9 @@
 //! No release has adopted objects that k3s regards as its own.
 
+use crate::base::finding::Finding;
 use crate::check::adopted::COMPONENTS;
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, Rule};
+use crate::check::{Answer, Check, Facts, Group, Inspection, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -42,7 +43,7 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::Warning;
+    use crate::base::finding::Severity::Warning;
     use crate::check::testing::World;
 
     fn adopted() -> World {

@@ -43,7 +43,7 @@ pub(super) fn not_here(releases: &[&Release]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Finding;
+    use crate::base::finding::Finding;
     use crate::check::fixture::World;
 
     #[test]

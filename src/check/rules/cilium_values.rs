@@ -3,7 +3,8 @@
 use semver::Version;
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES, OPEN, Rule, k3s};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, OPEN, Rule, k3s};
 use crate::desired::releases::Release;
 
 /// From here on the chart refuses what older ones took for `kubeProxyReplacement`.

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use humantime::{format_rfc3339_seconds, parse_rfc3339};
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 use crate::observed::cluster::Lease;
 
@@ -76,7 +77,7 @@ fn found(lease: &Lease, renewed: SystemTime, now: SystemTime, skew: &str) -> Fin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::Warning;
+    use crate::base::finding::Severity::Warning;
     use crate::check::testing::World;
 
     /// A world at 08:10:00.

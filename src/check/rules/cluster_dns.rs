@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use crate::base::finding::Finding;
 use crate::check::address::DnsAddress;
 use crate::check::k3s::Servers;
-use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule};
+use crate::check::{Answer, Check, Facts, Group, OPEN, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 
@@ -101,7 +102,7 @@ fn tenth(live: &Live) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::{Error, Warning};
+    use crate::base::finding::Severity::{Error, Warning};
     use crate::check::testing::World;
 
     const MESSAGE: &str = "Pods do not ask the DNS that the release brings";

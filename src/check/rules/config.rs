@@ -12,5 +12,5 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn read(facts: &Facts<'_>) -> Answer {
-    if facts.settings.config_found { Answer::Ok } else { Answer::not_applicable("there is no k3s-boot.yaml") }
+    if facts.options.config_found { Answer::Ok } else { Answer::not_applicable("there is no k3s-boot.yaml") }
 }

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
+use crate::base::finding::Finding;
 use crate::check::k3s::{self, BUNDLED_COREDNS, Servers};
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
-use crate::run::dns;
+use crate::observed::workloads::cluster_dns;
 
 pub(super) const RULE: Rule = Rule {
     id: "coredns-bundled",
@@ -30,7 +31,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return answer;
     }
     if let Some(left_out) = facts.desired.dns_left_out() {
-        let there = dns::of(&live.cluster.workloads).next().is_some();
+        let there = cluster_dns(&live.cluster.workloads).next().is_some();
         return Answer::judged((!there).then(|| no_dns(left_out)));
     }
     let coredns = match facts.cni().and_then(|_| facts.release_of_chart("coredns")) {
@@ -123,7 +124,7 @@ fn objects(bundled: &[Bundled<'_>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::{Error, Warning};
+    use crate::base::finding::Severity::{Error, Warning};
     use crate::check::testing::{World, workload};
 
     fn bundled() -> World {

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, OPEN, Rule, Severity};
+use crate::base::finding::{Finding, Severity};
+use crate::check::{Answer, Check, Facts, Group, Inspection, OPEN, Rule};
 use crate::desired::releases::Release;
 
 /// Where the cluster's DNS lives.

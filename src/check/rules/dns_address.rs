@@ -1,8 +1,9 @@
 //! The address of DNS is free, or the release's own.
 
+use crate::base::finding::Finding;
 use crate::check::address::DnsAddress;
 use crate::check::k3s::BUNDLED_COREDNS;
-use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule};
+use crate::check::{Answer, Check, Facts, Group, OPEN, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -52,7 +53,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::Error;
+    use crate::base::finding::Severity::Error;
     use crate::check::testing::World;
 
     #[test]

@@ -1,6 +1,7 @@
 //! Nobody has changed what Helm has made.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 use crate::observed::standing::{Drift, Standing};
 use crate::plan::wishes::names;
@@ -20,7 +21,7 @@ pub(super) const RULE: Rule = Rule {
 const TOLD: usize = 5;
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let mended = |release: &str| names(&facts.settings.wishes.fix_drift, release);
+    let mended = |release: &str| names(&facts.options.wishes.fix_drift, release);
     let mut inspection = facts.inspect_releases();
     for (release, standing) in live.standing.iter().filter(|(release, _)| !mended(release)) {
         match standing {
@@ -52,7 +53,7 @@ fn finding(release: &str, drift: &[Drift]) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity;
+    use crate::base::finding::Severity;
     use crate::check::testing::World;
     use crate::observed::standing::Standing;
 
@@ -72,7 +73,7 @@ mod tests {
         assert_eq!(world.found(&RULE), [(Severity::Warning, message)]);
         let expected = "Deployment n/d spec.replicas (by kubectl), Deployment n/d spec.x (taken away)";
         assert_eq!(world.pair(&RULE, "fields"), expected);
-        world.settings.wishes.fix_drift = vec!["coredns".to_owned()];
+        world.options.wishes.fix_drift = vec!["coredns".to_owned()];
         assert!(world.is_idle(&RULE));
         world.live_mut().standing.insert("kube-system/cilium".to_owned(), Ok(Standing::default()));
         assert_eq!(world.ask(&RULE), Answer::Ok);

@@ -13,7 +13,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn read(facts: &Facts<'_>) -> Answer {
     // Offline, KUBECONFIG is not needed.
-    let kubeconfig = !facts.settings.offline && !facts.settings.kubeconfig.is_empty();
+    let kubeconfig = !facts.options.offline && !facts.options.kubeconfig.is_empty();
     match facts.desired.unread() {
         Some(reason) => Answer::Unknown(reason),
         None if kubeconfig || facts.desired.coverage.demands_variables => Answer::Ok,

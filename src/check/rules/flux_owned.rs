@@ -1,6 +1,7 @@
 //! Which releases Flux or k3s owns already.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::plan::releases::owner;
@@ -23,7 +24,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let owned = |release: &Release| {
         let owner = owner(release, live)?;
         let suspended = claims.owner_of(&release.id()).is_some_and(|claim| claim.suspended);
-        let finding = if facts.settings.wishes.takes(&release.id()) {
+        let finding = if facts.options.wishes.takes(&release.id()) {
             Finding::warning(RULE.id, "Release is taken from its owner")
         } else {
             Finding::info(RULE.id, "Release is left to its owner")
@@ -40,13 +41,13 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity;
+    use crate::base::finding::Severity;
+    use crate::check::options::CheckOptions;
+    use crate::desired::manifests::Manifests;
     use crate::desired::releases::parse;
     use crate::desired::{Desired, Helmfile, Kind};
-    use crate::manifests::Manifests;
     use crate::observed::Observed;
     use crate::observed::claims::{Claim, Claims};
-    use crate::settings::Settings;
 
     fn answer(claims: Claims) -> Answer {
         let text = b"releases:\n- {name: cilium, namespace: kube-system, chart: c}\n- {name: flux-instance, namespace: flux-system, chart: 'oci://x/flux-instance'}\n";
@@ -58,7 +59,7 @@ mod tests {
         };
         let desired = Desired { helmfiles: vec![helmfile], ..Desired::default() };
         let facts = Facts {
-            settings: &Settings::default(),
+            options: &CheckOptions::default(),
             desired: &desired,
             observed: &Observed::default(),
             manifests: &Manifests::default(),

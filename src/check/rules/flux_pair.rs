@@ -3,7 +3,8 @@
 use semver::Version;
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES, OPEN, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, OPEN, Rule};
 use crate::desired::STAND_IN;
 use crate::desired::releases::Release;
 

@@ -1,6 +1,7 @@
 //! Flux, where it runs, can go on.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -45,17 +46,17 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::check::options::CheckOptions;
     use crate::desired::Desired;
-    use crate::manifests::Manifests;
+    use crate::desired::manifests::Manifests;
     use crate::observed::Observed;
     use crate::observed::claims::Claims;
-    use crate::settings::Settings;
 
     fn messages(instance: Option<Value>) -> Vec<String> {
         let instance = instance.map(|instance| serde_json::from_value(instance).unwrap());
         let live = Live { claims: Ok(Claims { instance, ..Claims::default() }), ..Live::default() };
         let facts = Facts {
-            settings: &Settings::default(),
+            options: &CheckOptions::default(),
             desired: &Desired::default(),
             observed: &Observed::default(),
             manifests: &Manifests::default(),

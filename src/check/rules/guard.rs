@@ -1,7 +1,8 @@
 //! The cluster is the right one.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
-use crate::guard::{self, Verdict};
+use crate::base::finding::Finding;
+use crate::check::cluster_identity::{self, Verdict};
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -16,17 +17,17 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    match guard::judge(facts.settings, facts.desired, live) {
+    match cluster_identity::judge(facts.options, facts.desired, live) {
         Verdict::Known(_) | Verdict::Fresh => Answer::Ok,
         Verdict::Refused(finding) => Answer::Found(vec![finding]),
-        Verdict::Unknown(_) if guard::is_open(facts.desired) => {
+        Verdict::Unknown(_) if cluster_identity::is_open(facts.desired) => {
             let reason =
                 "the repository's address is not known: a variable is not set, or a helmfile cannot be read";
             Answer::Unknown(reason.to_owned())
         }
         Verdict::Unknown(runs) => {
-            let finding = guard::unknown(live, &runs);
-            Answer::Found(vec![Finding { severity: crate::check::Severity::Warning, ..finding }])
+            let finding = cluster_identity::unknown(live, &runs);
+            Answer::Found(vec![Finding { severity: crate::base::finding::Severity::Warning, ..finding }])
         }
     }
 }

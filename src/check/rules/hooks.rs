@@ -12,7 +12,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn read(facts: &Facts<'_>) -> Answer {
-    if facts.settings.allow_hooks {
+    if facts.options.allow_hooks {
         return Answer::not_applicable("--allow-hooks allows it");
     }
     facts.desired.unread().map_or(Answer::Ok, Answer::Unknown)

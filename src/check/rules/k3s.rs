@@ -1,6 +1,7 @@
 //! The cluster is k3s.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, k3s};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Rule, k3s};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -31,7 +32,9 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::Warning;
+    use crate::base::finding::Severity::Warning;
+    use crate::check::k3s::tests::lease;
+    use crate::check::rules::ALL;
     use crate::check::testing::World;
 
     #[test]
@@ -49,5 +52,21 @@ mod tests {
         }
         world.live_mut().version.clear();
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
+    }
+
+    #[test]
+    fn what_a_server_without_an_agent_does_is_unknown() {
+        let mut world = World::healthy();
+        let now = "2026-11-23T08:10:00Z";
+        world.live_mut().cluster.leases = vec![lease("a", now), lease("b", now)];
+        let unknown = "API server on b has no Node, so how k3s was started there is not known";
+        let rules = ALL.iter().filter(|rule| rule.id.starts_with("k3s-"));
+        for rule in rules.clone() {
+            assert_eq!(world.ask(rule), Answer::unknown(unknown), "{}", rule.id);
+        }
+        assert_eq!(rules.count(), 6);
+        let flannel = ALL.iter().find(|rule| rule.id == "k3s-flannel").unwrap();
+        world.server("a", &["server"]);
+        assert_eq!(world.found(flannel).len(), 1, "what is known is wrong all the same");
     }
 }

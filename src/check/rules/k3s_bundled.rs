@@ -1,7 +1,8 @@
 //! What else k3s brings that is often replaced.
 
+use crate::base::finding::Finding;
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -45,7 +46,7 @@ fn has(args: &crate::observed::k3s::NodeArgs, component: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::Info;
+    use crate::base::finding::Severity::Info;
     use crate::check::testing::World;
 
     #[test]

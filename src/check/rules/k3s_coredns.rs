@@ -1,8 +1,9 @@
 //! CoreDNS of k3s is switched off where a release brings another.
 
+use crate::base::finding::Finding;
 use crate::check::adopted::COREDNS;
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -45,7 +46,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::Warning;
+    use crate::base::finding::Severity::Warning;
     use crate::check::testing::World;
 
     #[test]

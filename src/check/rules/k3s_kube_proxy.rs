@@ -1,7 +1,8 @@
 //! Exactly one of kube-proxy and Cilium makes Services work.
 
+use crate::base::finding::Finding;
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule};
+use crate::check::{Answer, Check, Facts, Group, OPEN, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 
@@ -67,7 +68,7 @@ fn neither(cilium: &Release, servers: &Servers<'_>) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::{Error, Warning};
+    use crate::base::finding::Severity::{Error, Warning};
     use crate::check::testing::World;
 
     #[test]

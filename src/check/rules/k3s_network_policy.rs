@@ -1,7 +1,8 @@
 //! The network policies of k3s itself are switched off.
 
+use crate::base::finding::Finding;
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -37,7 +38,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::Warning;
+    use crate::base::finding::Severity::Warning;
     use crate::check::testing::World;
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::base::finding::Finding;
 use crate::check::k3s::Servers;
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 use crate::observed::k3s::NodeArgs;
 
@@ -63,7 +64,7 @@ fn differs(servers: &Servers<'_>, flag: &str, value: impl Fn(&NodeArgs) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::Warning;
+    use crate::base::finding::Severity::Warning;
     use crate::check::testing::{SERVER_ARGS, World};
 
     fn with(more: &[&str]) -> World {

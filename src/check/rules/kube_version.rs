@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use semver::{Comparator, Op, Version, VersionReq};
 
 use super::charts;
-use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule, versions};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Rule};
 use crate::desired::Desired;
 use crate::desired::releases::Release;
 use crate::observed::Live;
+use crate::tools::requirements;
 
 pub(super) const RULE: Rule = Rule {
     id: "kube-version",
@@ -24,7 +26,7 @@ pub(super) const RULE: Rule = Rule {
 const TESTED: [(&str, u64, u64, u64, u64); 1] = [("cilium", 1, 18, 30, 33)];
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let Some(version) = versions::parse(&live.version) else {
+    let Some(version) = requirements::parse(&live.version) else {
         return Answer::Unknown(format!("`{}` is no version", live.version));
     };
     // Pre-releases and builds count as what they lead to.
@@ -63,7 +65,7 @@ fn refused(release: &Release, asked: &str, version: &Version) -> Finding {
 
 fn untested(desired: &Desired, release: &Release, version: &Version) -> Option<Finding> {
     let chart = desired.charts.get(&release.id()).map_or(release.version.as_str(), |chart| &chart.version);
-    let chart = versions::parse(chart)?;
+    let chart = requirements::parse(chart)?;
     let (name, .., oldest, newest) = TESTED.iter().find(|(name, major, minor, ..)| {
         *name == release.chart_name() && (*major, *minor) == (chart.major, chart.minor)
     })?;
@@ -157,7 +159,7 @@ fn plain(version: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::{Error, Info, Warning};
+    use crate::base::finding::Severity::{Error, Info, Warning};
     use crate::check::testing::World;
     use crate::desired::chart::Chart;
 
@@ -260,7 +262,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_constraint_makes_it_panic(text: String, near in "[<>=~^!vxX*0-9.,| -]{0,20}",
-            known in crate::observed::odd::near(&[">=1.21.0-0 <1.34.0 || ^1.35", "~1.2.x, !=1.30.1", "1.20 - 1.33", "=> v1.28.0"])) {
+            known in crate::base::odd::near(&[">=1.21.0-0 <1.34.0 || ^1.35", "~1.2.x, !=1.30.1", "1.20 - 1.33", "=> v1.28.0"])) {
             for constraint in [text, near, known] {
                 _ = meets(&constraint, &Version::new(1, 33, 6));
             }

@@ -21,9 +21,9 @@ fn check(facts: &Facts<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Finding;
+    use crate::base::finding::Finding;
     use crate::check::fixture::World;
-    use crate::kubeconfig::Target;
+    use crate::tools::kubeconfig::Target;
 
     #[test]
     fn a_kubeconfig_that_is_not_named_leads_nowhere() {

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+use crate::base::finding::{Finding, Severity};
+use crate::check::{Answer, Check, Facts, Group, Rule};
 
 /// This long before its end it is time to look after it.
 const SOON: Duration = Duration::from_hours(14 * 24);
@@ -59,9 +60,10 @@ fn date(time: SystemTime) -> humantime::Rfc3339Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::fact::Known;
     use crate::check::fixture::World;
-    use crate::kubeconfig::{Target, Validity};
-    use crate::observed::{Known, Live};
+    use crate::observed::Live;
+    use crate::tools::kubeconfig::{Target, Validity};
 
     fn time(text: &str) -> SystemTime {
         humantime::parse_rfc3339(text).unwrap()

@@ -2,7 +2,8 @@
 
 use semver::Version;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Rule};
 use crate::desired::releases::Release;
 
 /// The mirror's chart, and where it is maintained.

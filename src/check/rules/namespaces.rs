@@ -12,7 +12,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn read(facts: &Facts<'_>) -> Answer {
-    if facts.settings.namespaces.is_some() {
+    if facts.options.namespaces.is_some() {
         Answer::not_applicable("k3s-boot.yaml names the namespaces")
     } else if facts.desired.coverage.app_folders == 0 {
         Answer::not_applicable("there are no folders in kubernetes/apps")

@@ -1,6 +1,7 @@
 //! Nothing that is installed is newer than what is wanted.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Rule};
 use crate::observed::Live;
 use crate::plan::releases::{ReleaseAction, ReleasePlan, plan};
 
@@ -20,7 +21,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     }
     let mut inspection = facts.inspect_releases();
     for release in facts.desired.releases().filter(|release| release.is_wanted()) {
-        let plan = plan(release, facts.desired, live, &facts.settings.wishes);
+        let plan = plan(release, facts.desired, live, &facts.options.wishes);
         inspection.look((plan.action == ReleaseAction::Newer).then(|| finding(plan)));
     }
     inspection.answer(NO_RELEASES)
@@ -40,7 +41,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::check::Severity;
+    use crate::base::finding::Severity;
     use crate::check::testing::World;
     use crate::observed::helm::Record;
 
@@ -54,7 +55,7 @@ mod tests {
         world.live_mut().records = Ok(BTreeMap::from([(id, record)]));
         let message = "Release is newer in the cluster than in the helmfile".to_owned();
         assert_eq!(world.found(&RULE), [(Severity::Warning, message)]);
-        world.settings.wishes.downgrade = vec!["coredns".to_owned()];
+        world.options.wishes.downgrade = vec!["coredns".to_owned()];
         assert_eq!(world.ask(&RULE), Answer::Ok);
     }
 }

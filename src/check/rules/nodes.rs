@@ -1,6 +1,7 @@
 //! As many nodes as are expected.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -14,14 +15,14 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let (registered, expected) = (live.cluster.nodes.len(), facts.settings.nodes);
+    let (registered, expected) = (live.cluster.nodes.len(), facts.options.nodes);
     if registered == 0 && expected == 0 {
         return Answer::not_applicable("no node is expected");
     }
     Answer::judged((registered < expected).then(|| {
         let start = "see `systemctl status k3s` (on agents `k3s-agent`) on those that are missing";
         let fix = facts
-            .settings
+            .options
             .nodes_from
             .lower()
             .map_or_else(|| start.to_owned(), |lower| format!("{start}, or {lower}"));
@@ -35,21 +36,21 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::Warning;
+    use crate::base::finding::Severity::Warning;
+    use crate::check::options::NodesFrom;
     use crate::check::testing::World;
-    use crate::settings::NodesFrom;
 
     #[test]
     fn nodes_that_are_missing_are_told() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
-        world.settings.nodes = 2;
+        world.options.nodes = 2;
         for (from, end) in [
             (NodesFrom::Default, "on those that are missing"),
             (NodesFrom::Flag, ", or lower --nodes"),
             (NodesFrom::Config, ", or lower `nodes` in k3s-boot.yaml"),
         ] {
-            world.settings.nodes_from = from;
+            world.options.nodes_from = from;
             assert!(world.pair(&RULE, "fix").ends_with(end), "{end}");
         }
         assert_eq!(

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use humantime::parse_rfc3339;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_NODES, Rule, Severity};
+use crate::base::finding::{Finding, Severity};
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_NODES, Rule};
 use crate::observed::Live;
 use crate::observed::node::Node;
 
@@ -95,7 +96,7 @@ fn is_new(node: &Node, now: SystemTime) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::{Error, Warning};
+    use crate::base::finding::Severity::{Error, Warning};
     use crate::check::testing::World;
 
     fn broken(reason: &str, changed: &str) -> World {

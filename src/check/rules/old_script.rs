@@ -24,7 +24,7 @@ fn read(facts: &Facts<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Finding;
+    use crate::base::finding::Finding;
     use crate::check::fixture::World;
 
     #[test]

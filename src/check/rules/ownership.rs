@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::finding::Finding;
 use crate::check::k3s::BUNDLED_COREDNS;
-use crate::check::{Answer, Check, Facts, Finding, Group, NOTHING_RENDERED, Rule, scheduling};
+use crate::check::{Answer, Check, Facts, Group, NOTHING_RENDERED, Rule, scheduling};
 use crate::observed::standing::flux_owner;
 use crate::observed::{Live, Owned};
 use crate::plan::releases::owner;
@@ -39,7 +40,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         }
     }
     let strangers = strangers.into_iter().map(|((release, owner), objects)| {
-        let taken = facts.settings.wishes.takes(release);
+        let taken = facts.options.wishes.takes(release);
         finding(release, &owner, &objects, taken)
     });
     let mut inspection = scheduling::inspect(facts);
@@ -115,15 +116,15 @@ fn finding(release: &str, owner: &str, objects: &[String], taken: bool) -> Findi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity;
+    use crate::base::finding::Severity;
     use crate::check::fixture::World;
+    use crate::check::options::CheckOptions;
+    use crate::desired::manifests::Manifests;
     use crate::desired::objects::ObjectId;
-    use crate::manifests::Manifests;
     use crate::observed::Observed;
     use crate::observed::claims::Claims;
     use crate::observed::inventory::Meta;
     use crate::plan::wishes::Wishes;
-    use crate::settings::Settings;
 
     fn owned(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> Owned {
         let map = |pairs: &[(&str, &str)]| {
@@ -149,7 +150,7 @@ mod tests {
     fn wished(owners: Vec<Owned>, manifests: &Manifests, wishes: Wishes) -> Answer {
         let live = Live { owners: Ok(owners), claims: Ok(Claims::default()), ..Live::default() };
         let facts = Facts {
-            settings: &Settings { wishes, ..Settings::default() },
+            options: &CheckOptions { wishes, ..CheckOptions::default() },
             desired: &World::of("- {name: r, namespace: n, chart: c}\n").desired,
             observed: &Observed::default(),
             manifests,

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::helm::Stored;
+use crate::plan::recovery::{Left, Origin, origin};
 use crate::plan::releases::{is_left, owner};
-use crate::recovery::{Left, Origin, origin};
 
 pub(super) const RULE: Rule = Rule {
     id: "pending",
@@ -57,7 +58,7 @@ fn finding(facts: &Facts<'_>, live: &Live, release: &Release, stored: &Stored) -
                 .fix(Left::ToOwner(owner).fix()),
         );
     }
-    if is_left(release, facts.desired, live, &facts.settings.wishes) {
+    if is_left(release, facts.desired, live, &facts.options.wishes) {
         return None;
     }
     Some(match origin(stored, live, facts.observed.now) {
@@ -84,20 +85,20 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
-    use crate::check::Severity;
+    use crate::base::finding::Severity;
+    use crate::check::options::CheckOptions;
+    use crate::desired::manifests::Manifests;
     use crate::desired::releases::parse;
     use crate::desired::{Desired, Helmfile, Kind};
-    use crate::manifests::Manifests;
-    use crate::notes::Operation;
     use crate::observed::Observed;
     use crate::observed::claims::{Claim, Claims};
+    use crate::observed::run_state::Operation;
     use crate::process::identity::ProcessState;
-    use crate::settings::Settings;
 
     fn answer(status: &str, revision: u64, claims: Claims) -> Answer {
         let (desired, live) = world(status, revision, claims);
         let facts = Facts {
-            settings: &Settings::default(),
+            options: &CheckOptions::default(),
             desired: &desired,
             observed: &Observed::default(),
             manifests: &Manifests::default(),
@@ -151,7 +152,7 @@ mod tests {
             let (desired, live) = world("pending-upgrade", 2, flux.clone());
             let now = UNIX_EPOCH + Duration::from_secs(1_763_900_000 + age);
             let facts = Facts {
-                settings: &Settings::default(),
+                options: &CheckOptions::default(),
                 desired: &desired,
                 observed: &Observed { now, ..Observed::default() },
                 manifests: &Manifests::default(),
@@ -165,7 +166,7 @@ mod tests {
         assert!(matches!(
             check(
                 &Facts {
-                    settings: &Settings::default(),
+                    options: &CheckOptions::default(),
                     desired: &Desired::default(),
                     observed: &Observed::default(),
                     manifests: &Manifests::default()
@@ -185,9 +186,9 @@ mod tests {
             live.runs.insert("host/x".to_owned(), state);
             let (desired, _) = world("", 1, Claims::default());
             let observed = Observed { now: UNIX_EPOCH + Duration::from_secs(now), ..Observed::default() };
-            let (settings, manifests) = (Settings::default(), Manifests::default());
+            let (options, manifests) = (CheckOptions::default(), Manifests::default());
             let facts =
-                Facts { settings: &settings, desired: &desired, observed: &observed, manifests: &manifests };
+                Facts { options: &options, desired: &desired, observed: &observed, manifests: &manifests };
             match check(&facts, &live) {
                 Answer::Found(found) => (found[0].severity, found[0].message.clone()),
                 other => panic!("{other:?}"),

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::desired::releases::Release;
 
 /// Below keys with these words in them stand programs, and manifests for others: who runs or applies them replaces
@@ -157,7 +158,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text: String, near in crate::observed::odd::near(&["a.${SECRET_DOMAIN:=x}.$${VAR} ${} ${1} ${VAR"])) {
+        fn no_text_makes_it_panic(text: String, near in crate::base::odd::near(&["a.${SECRET_DOMAIN:=x}.$${VAR} ${} ${1} ${VAR"])) {
             _ = placeholder(&text);
             _ = placeholder(&near);
         }

@@ -1,6 +1,7 @@
 //! Nothing that is asked for would destroy something.
 
-use crate::check::{Answer, Check, Facts, Group, Rule, Severity};
+use crate::base::finding::Severity;
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 use crate::plan::plan;
 
@@ -20,7 +21,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     if facts.told("sops").iter().any(|finding| finding.severity == Severity::Error) {
         inspection.miss("encrypted files cannot be decrypted");
     }
-    match plan(facts.desired, Some(live), &facts.settings.wishes, facts.observed.now) {
+    match plan(facts.desired, Some(live), &facts.options.wishes, facts.observed.now) {
         Err(findings) => inspection.look(findings),
         Ok(plan)
             if plan.namespaces.is_empty() && plan.objects.is_empty() && plan.releases().next().is_none() => {}

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_yaml::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_NODES, OPEN, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_NODES, OPEN, Rule};
 use crate::desired::STAND_IN;
 use crate::desired::releases::Release;
 use crate::observed::Live;
@@ -172,7 +173,7 @@ fn wanted(live: &Live, pods: &[(&str, IpNet)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::{Error, Warning};
+    use crate::base::finding::Severity::{Error, Warning};
     use crate::check::testing::World;
 
     fn with(values: &str) -> World {

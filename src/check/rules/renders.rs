@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::values_keys;
-use crate::check::{Answer, Check, Facts, Finding, Group, NOTHING_RENDERED, Rule, Severity, scheduling};
+use crate::base::finding::{Finding, Severity};
+use crate::base::known_failures::find;
+use crate::check::{Answer, Check, Facts, Group, NOTHING_RENDERED, Rule, scheduling};
+use crate::desired::manifests::RenderFailure;
 use crate::desired::releases::Release;
-use crate::diagnose::known::find;
-use crate::manifests::RenderFailure;
 use crate::observed::Live;
 use crate::plan::needs_rendering;
 
@@ -25,8 +26,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let mut inspection = scheduling::inspect(facts);
     let manifests = facts.manifests;
     manifests.objects.values().filter(|objects| objects.is_ok()).for_each(|_| inspection.look(None));
-    let is_synced =
-        |release: &&Release| needs_rendering(release, facts.desired, live, &facts.settings.wishes);
+    let is_synced = |release: &&Release| needs_rendering(release, facts.desired, live, &facts.options.wishes);
     let synced: BTreeSet<_> = facts.desired.releases().filter(is_synced).map(Release::id).collect();
     let failures = manifests.failures.iter().filter(|(release, _)| synced.contains(*release));
     inspection.find(failures.filter_map(|(release, failure)| found(facts, release, failure)));
@@ -76,7 +76,7 @@ fn is_refused_key(facts: &Facts<'_>, release: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::{Error, Warning};
+    use crate::base::finding::Severity::{Error, Warning};
     use crate::check::testing::World;
     use crate::desired::chart::Chart;
 

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, scheduling};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Rule, scheduling};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -18,7 +19,7 @@ pub(super) const RULE: Rule = Rule {
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let nodes = live.cluster.nodes.len().max(facts.settings.nodes).max(1);
+    let nodes = live.cluster.nodes.len().max(facts.options.nodes).max(1);
     let mut inspection = scheduling::inspect(facts);
     for (release, object, pod) in scheduling::workloads(facts) {
         if let Some(replicas) = replicas(object) {
@@ -79,7 +80,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::check::Severity::Error;
+    use crate::base::finding::Severity::Error;
     use crate::check::testing::World;
 
     const MESSAGE: &str = "Replicas that must not share a node are more than the nodes";
@@ -105,9 +106,9 @@ mod tests {
         );
         operator(&mut world)["metadata"]["name"] = json!("other");
         assert_eq!(world.pair(&RULE, "fix"), "lower its replicas to 1 in the values of kube-system/cilium");
-        world.settings.nodes = 2;
+        world.options.nodes = 2;
         assert_eq!(world.ask(&RULE), Answer::Ok, "the second node is expected");
-        world.settings.nodes = 1;
+        world.options.nodes = 1;
         world.agent("b");
         assert_eq!(world.ask(&RULE), Answer::Ok);
     }

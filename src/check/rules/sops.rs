@@ -20,7 +20,7 @@ fn read(facts: &Facts<'_>) -> Answer {
         return Answer::not_applicable("bootstrap/ has no encrypted files");
     }
     let sops = facts.observed.programs.iter().find(|program| program.name == "sops");
-    if facts.settings.offline {
+    if facts.options.offline {
         Answer::unknown("nothing is decrypted with --offline")
     } else if sops.is_none_or(|sops| sops.path.is_none()) {
         Answer::unknown("sops is not there")
@@ -32,7 +32,7 @@ fn read(facts: &Facts<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Finding;
+    use crate::base::finding::Finding;
     use crate::check::fixture::World;
     use crate::desired::encrypted::EncryptedFile;
     use crate::observed::Program;
@@ -40,11 +40,11 @@ mod tests {
     #[test]
     fn what_is_not_decrypted_is_not_known_to_decrypt() {
         let mut world = World::shipped();
-        world.settings.offline = true;
+        world.options.offline = true;
         world.says(&RULE, &["- bootstrap/ has no encrypted files"]);
         world.desired.encrypted.push(EncryptedFile { in_bootstrap: true, ..EncryptedFile::default() });
         world.says(&RULE, &["unknown nothing is decrypted with --offline"]);
-        world.settings.offline = false;
+        world.options.offline = false;
         let sops = |path| Program { name: "sops", path, version: Err("not asked".to_owned()) };
         world.observed.programs = vec![sops(Some("/bin/sops".into()))];
         world.says(&RULE, &[]);

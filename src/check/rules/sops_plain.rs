@@ -1,6 +1,7 @@
 //! Files named as encrypted are.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Inspection, Rule};
 use crate::desired::encrypted::EncryptedState;
 use crate::desired::sops_config;
 

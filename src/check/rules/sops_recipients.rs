@@ -1,6 +1,7 @@
 //! The age key is a recipient of what it is to decrypt.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+use crate::base::finding::{Finding, Severity};
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::desired::encrypted::{EncryptedFile, EncryptedState};
 use crate::desired::{AgeKey, Desired};
 

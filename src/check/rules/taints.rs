@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity, scheduling};
+use crate::base::finding::{Finding, Severity};
+use crate::check::{Answer, Check, Facts, Group, Rule, scheduling};
 use crate::observed::Live;
 use crate::observed::node::{Node, Taint};
 
@@ -55,7 +56,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     }
     refusals.extend(tainted.into_iter().map(|(refused, workloads)| refused.finding(&workloads.join(", "))));
     // One that is still to come may take them.
-    let expected = facts.settings.nodes.max(1);
+    let expected = facts.options.nodes.max(1);
     if !refusals.is_empty() && nodes.len() < expected {
         return Answer::Unknown(format!("{} of {expected} nodes have registered", nodes.len()));
     }
@@ -130,7 +131,7 @@ fn without_labels(severity: Severity, release: &str, object: &Value, pod: &Value
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity::{Error, Warning};
+    use crate::base::finding::Severity::{Error, Warning};
     use crate::check::testing::{World, taint, workload};
 
     const REFUSED: &str = "No node takes a workload, for its taints";
@@ -183,7 +184,7 @@ mod tests {
     #[test]
     fn a_node_to_come_may_take_them() {
         let mut world = dedicated();
-        world.settings.nodes = 2;
+        world.options.nodes = 2;
         assert_eq!(world.ask(&RULE), Answer::Unknown("1 of 2 nodes have registered".to_owned()));
         world.live_mut().cluster.nodes.clear();
         assert_eq!(world.ask(&RULE), Answer::Unknown("0 of 2 nodes have registered".to_owned()));

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::charts;
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::desired::chart::comments::{self, Commented};
 use crate::desired::chart::reads::Reads;
 use crate::desired::chart::{Chart, schema};
@@ -191,8 +192,8 @@ fn meant<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::odd::{near, odd};
     use crate::check::fixture::World;
-    use crate::observed::odd::{near, odd};
 
     const NO_EFFECT: &str = "warning Values key has no effect";
 
@@ -333,7 +334,7 @@ mod tests {
         r#"{"a":{"enabled":true,"b":{"c":1,"d":[]}},"e":{"f":{"g":"{{ .Values.a.b }}"}},"x-h":{},"Fe":"x"}"#;
 
     proptest::proptest! {
-        #![proptest_config(crate::observed::odd::fewer())]
+        #![proptest_config(crate::base::odd::fewer())]
 
         #[test]
         fn no_values_and_no_chart_make_it_panic(values in odd(VALUES), defaults in odd(VALUES), commented in near(&["# a:\n#   c: 1\ne:\n  # f: {}\n"]),

@@ -1,6 +1,7 @@
 //! Programs run, and their versions are accepted.
 
-use crate::check::{Answer, Check, Facts, Group, Inspection, Rule, versions};
+use crate::check::{Answer, Check, Facts, Group, Inspection, Rule};
+use crate::tools::requirements;
 
 pub(super) const RULE: Rule = Rule {
     id: "versions",
@@ -15,11 +16,11 @@ pub(super) const RULE: Rule = Rule {
 fn check(facts: &Facts<'_>) -> Answer {
     let mut inspection = Inspection::default();
     // Offline, kubectl is not needed, and so not run.
-    let needed = |name: &str| !(facts.settings.offline && name == "kubectl");
+    let needed = |name: &str| !(facts.options.offline && name == "kubectl");
     let programs = facts.observed.programs.iter();
     for program in programs.filter(|program| program.path.is_some() && needed(program.name)) {
         match &program.version {
-            Ok(version) => inspection.look(versions::check(program.name, version.as_ref()).err()),
+            Ok(version) => inspection.look(requirements::check(program.name, version.as_ref()).err()),
             Err(reason) => inspection.miss(format!("version of {}: {reason}", program.name)),
         }
     }

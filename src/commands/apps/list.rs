@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use crate::check::Finding;
+use crate::base::finding::Finding;
+use crate::base::stages::Stage;
 use crate::desired::repository;
 use crate::desired::state_file::{self, StateFile};
-use crate::kubeconfig;
 use crate::report;
 use crate::report::list::{ListedStage, StagesReport};
 use crate::settings::Settings;
-use crate::stages::Stage;
+use crate::tools::kubeconfig;
 
 /// Prints them; gives the exit code.
 ///

@@ -1,13 +1,13 @@
 //! What it means for a run how `verify` has ended.
 
+use crate::base::error::Error;
 use crate::desired::Desired;
 use crate::desired::releases::Release;
-use crate::error::Error;
+use crate::diagnose::flux::Outcome;
 use crate::observed::Live;
 use crate::plan::Plan;
 use crate::plan::releases::ReleaseAction;
 use crate::plan::wishes::{Wishes, names};
-use crate::verify::Outcome;
 
 /// The chart that makes the FluxInstance.
 const FLUX_INSTANCE: &str = "flux-instance";
@@ -87,7 +87,7 @@ pub(super) fn makes_instance(plan: &Plan) -> bool {
 
 /// Whether a run that came so far has found all releases of the helmfiles installed, or has installed them.
 fn are_installed(wishes: &Wishes) -> bool {
-    use crate::stages::Stage::{Apps, Crds};
+    use crate::base::stages::Stage::{Apps, Crds};
 
     let left_out = wishes.stages.has(Crds) || wishes.stages.has(Apps);
     !left_out && wishes.releases.is_empty() && wishes.skip_releases.is_empty()
@@ -106,10 +106,10 @@ fn runs_alone(live: Option<&Live>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::stages::{LeftOut, Stage};
     use crate::desired::releases::parse;
     use crate::desired::{Helmfile, Kind};
     use crate::observed::claims::Claims;
-    use crate::stages::{LeftOut, Stage};
 
     fn desired(chart: &str) -> Desired {
         let text = format!("releases:\n- {{name: flux, namespace: flux-system, chart: 'oci://x/{chart}'}}\n");

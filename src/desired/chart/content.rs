@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{Hash as _, Hasher as _};
 use std::path::Path;
 
-use crate::files::{self, LARGEST};
+use crate::base::files::{self, LARGEST};
 
 /// The files of the largest charts have 10 MB.
 const MOST: u64 = 64 * 1024 * 1024;

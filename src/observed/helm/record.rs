@@ -12,10 +12,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Stored;
+use crate::base::fact::Known;
 use crate::desired::chart::content::Content;
+use crate::desired::manifests::stored::{Made, objects};
 use crate::desired::objects::ObjectId;
-use crate::manifests::stored::{Made, objects};
-use crate::observed::Known;
 use crate::observed::inventory::Meta;
 
 /// A record is at most 1 MiB as stored; one that grows beyond this when unpacked is none.
@@ -288,7 +288,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_record_makes_it_panic(data: Vec<u8>, odd in crate::observed::odd::odd(RECORD)) {
+        fn no_record_makes_it_panic(data: Vec<u8>, odd in crate::base::odd::odd(RECORD)) {
             _ = unpack(&pack(&odd.to_string())).map(|record| record.whole(&[0]));
             _ = unpack(&STANDARD.encode(STANDARD.encode(&data)));
             _ = unpack(&String::from_utf8_lossy(&data));

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{EventStatus, FluxStatus, NodeStatus, ReleaseStatus, Seen, StatusReport, Unready, reason};
-use crate::check::{Finding, Severity};
-use crate::redact::Redactor;
+use crate::base::finding::{Finding, Severity};
+use crate::base::redact::Redactor;
 
 /// Something that is not ready.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{ClusterStatus, FluxStatus, NodeStatus, ReleaseStatus, StatusReport, Unknown};
-use crate::check::Severity;
+use crate::base::escape::escaped;
+use crate::base::finding::Severity;
 use crate::desired::repository::FLUX_NAMESPACE;
-use crate::logger::escaped;
 use crate::report::checks::{mark, paint};
 
 /// How many objects of a kind are listed one by one; of more, those that are ready are only counted.

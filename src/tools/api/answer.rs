@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
-use crate::error::Error;
+use crate::base::error::Error;
 
 /// What the API server answered.
 pub struct Answer {
@@ -124,7 +124,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::process::signals::Cause;
+    use crate::base::error::Cause;
 
     #[test]
     fn reasons_are_the_server_s_or_kubectl_s_own() {
@@ -198,7 +198,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(status: u16, body: Vec<u8>, near in crate::observed::odd::near(&[
+        fn no_answer_makes_it_panic(status: u16, body: Vec<u8>, near in crate::base::odd::near(&[
             r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"nodes \"a\" is forbidden","reason":"Forbidden","details":{"name":"a","retryAfterSeconds":1},"code":403}"#,
             "<html><body>502 Bad Gateway</body></html>\n",
         ])) {

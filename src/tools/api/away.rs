@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use super::answer::words;
 use super::ready::Starting;
 use super::{Answer, Toolbox};
-use crate::diagnose::known::{Known, find};
-use crate::error::Error;
-use crate::run::seconds;
+use crate::base::duration::seconds;
+use crate::base::error::Error;
+use crate::base::known_failures::{Known, find};
 
 /// How long an API server may be away in the middle of a run, or may be starting: a k3s that was restarted on a busy machine
 /// served everything 29 s after it went away, and 21 s after its first answer.

@@ -7,8 +7,8 @@
 use std::time::{Duration, Instant};
 
 use super::{Answer, Call, Toolbox};
-use crate::error::Error;
-use crate::run::seconds;
+use crate::base::duration::seconds;
+use crate::base::error::Error;
 
 /// How long `/readyz` is waited for: four times the longest that was recorded, which is 7.2 s after the first answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -319,7 +319,7 @@ COMBINED OUTPUT:
 
     proptest::proptest! {
         #[test]
-        fn no_captured_words_of_helmfile_make_a_parser_panic(talk in crate::observed::odd::near(&[
+        fn no_captured_words_of_helmfile_make_a_parser_panic(talk in crate::base::odd::near(&[
             PULL,
             "in /t/01-apps.yaml: failed to render values files \"a\": at <requiredEnv \"K\">: error calling requiredEnv: required env var `K` is not set\n",
             "in /t/01-apps.yaml: [failed processing release cilium: command \"/helm\" exited with non-zero status: values file matching \"./x\" does not exist in \".\"]\n",

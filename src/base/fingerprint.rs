@@ -1,0 +1,141 @@
+//! Compares objects without keeping what is in them.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+/// The key of this run's hashes; another run has another one.
+#[derive(Clone, Debug, Default)]
+pub struct HashKey(RandomState);
+
+impl HashKey {
+    /// The keyed hash of a text.
+    #[must_use]
+    pub fn hash(&self, text: &str) -> u64 {
+        self.0.hash_one(text)
+    }
+
+    /// The fingerprint of an object, be it a manifest or one that the API server gave.
+    #[must_use]
+    pub fn fingerprint(&self, object: &Value) -> Fingerprint {
+        let mut fields = BTreeMap::new();
+        let object = normalized(object);
+        self.add(&mut fields, String::new(), &object);
+        Fingerprint(fields)
+    }
+
+    fn add(&self, fields: &mut BTreeMap<String, u64>, path: String, value: &Value) {
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    self.add(fields, format!("{path}/{key}"), value);
+                }
+            }
+            Value::Array(items) => {
+                fields.insert(format!("{path}/#"), items.len() as u64);
+                for (index, value) in items.iter().enumerate() {
+                    self.add(fields, format!("{path}/{index}"), value);
+                }
+            }
+            // A manifest's null and an absent field are the same to the API server.
+            Value::Null => {}
+            other => _ = fields.insert(path, self.hash(&other.to_string())),
+        }
+    }
+}
+
+/// A Secret's `stringData` is write-only: the API server puts it into `data`.
+#[must_use]
+pub fn normalized(object: &Value) -> Value {
+    let mut object = object.clone();
+    let Some(map) = object.as_object_mut() else {
+        return object;
+    };
+    map.remove("status");
+    if let Some(Value::Object(texts)) = map.remove("stringData") {
+        let data = map.entry("data").or_insert_with(|| Value::Object(serde_json::Map::new()));
+        if let Some(data) = data.as_object_mut() {
+            for (key, text) in texts {
+                let text = text.as_str().map_or_else(|| text.to_string(), ToOwned::to_owned);
+                data.insert(key, Value::String(STANDARD.encode(text)));
+            }
+        }
+    }
+    object
+}
+
+/// The paths of an object's fields with a keyed hash of each value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprint(BTreeMap<String, u64>);
+
+impl Fingerprint {
+    /// The fields that this manifest sets and that `live` has not, or with another value: `data.age\\.agekey`.
+    #[must_use]
+    pub fn differs_from(&self, live: &Self) -> Vec<String> {
+        let differing = self.0.iter().filter(|(path, hash)| live.0.get(*path) != Some(*hash));
+        let mut names: Vec<_> = differing.map(|(path, _)| path.trim_end_matches("/#").to_owned()).collect();
+        names.dedup();
+        names
+            .into_iter()
+            .map(|path| path.trim_start_matches('/').replace('.', "\\.").replace('/', "."))
+            .collect()
+    }
+
+    /// Whether it sets this key of the object's data.
+    #[must_use]
+    pub fn sets(&self, key: &str) -> bool {
+        self.0.contains_key(&format!("/data/{key}"))
+    }
+
+    /// Whether the two disagree about a key of the object's data.
+    #[must_use]
+    pub fn data_differs(&self, other: &Self) -> bool {
+        let data = |fields: &Self| {
+            let fields = fields.0.iter().filter(|(path, _)| path.starts_with("/data/"));
+            fields.map(|(path, hash)| (path.clone(), *hash)).collect::<Vec<_>>()
+        };
+        data(self) != data(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_manifest_is_compared_with_what_the_server_made_of_it() {
+        let key = HashKey::default();
+        let manifest = json!({"kind": "Secret", "metadata": {"name": "a", "creationTimestamp": null},
+            "stringData": {"k": "v"}, "data": {"b": "Yg=="}});
+        let live = json!({"kind": "Secret", "metadata": {"name": "a", "uid": "1"},
+            "data": {"k": "dg==", "b": "Yg==", "more": "eA=="}, "type": "Opaque"});
+        assert!(key.fingerprint(&manifest).differs_from(&key.fingerprint(&live)).is_empty());
+        let changed =
+            json!({"kind": "Secret", "metadata": {"name": "a"}, "data": {"k": "dw==", "b": "Yg=="}});
+        assert!(key.fingerprint(&manifest).data_differs(&key.fingerprint(&changed)));
+        let list = |items: &[i32]| key.fingerprint(&json!({"l": items}));
+        assert_eq!(list(&[1]).differs_from(&list(&[1, 2])), ["l"], "a longer list is another one");
+        assert_eq!(key.fingerprint(&manifest).differs_from(&key.fingerprint(&changed)), ["data.k"]);
+    }
+
+    #[test]
+    fn another_run_has_other_hashes() {
+        assert_ne!(HashKey::default().hash("x"), HashKey::default().hash("x"));
+    }
+
+    const SECRET: &str = r#"{"kind":"Secret","metadata":{"name":"a","creationTimestamp":null},"stringData":{"k":"v"},"data":{"b":"Yg=="},"status":{"a":[1]}}"#;
+
+    proptest::proptest! {
+        #[test]
+        fn no_object_makes_it_panic(manifest in crate::base::odd::odd(SECRET), live in crate::base::odd::odd(SECRET)) {
+            let key = HashKey::default();
+            let (manifest, live) = (key.fingerprint(&manifest), key.fingerprint(&live));
+            _ = (manifest.differs_from(&live), manifest.data_differs(&live), manifest.sets("k"));
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Known failures of a cluster that is starting. They are over by themselves.
+
+use crate::base::known_failures::Known;
+
+/// The message of the service account admission (`plugin/pkg/admission/serviceaccount` of Kubernetes 1.36) about the
+/// account that every namespace gets after it was made.
+pub(super) const SERVICE_ACCOUNT: &str = "service-account";
+
+pub(super) const STARTING: &[Known] = &[
+    Known {
+        id: SERVICE_ACCOUNT,
+        words: &[&["error looking up service account", "serviceaccount \"default\" not found"]],
+        cause: "the namespace has no ServiceAccount `default` yet: it is created after the namespace, by the controller manager",
+        fix: "kubectl -n {namespace} get serviceaccount default  # when it exists, run it again; if it does not appear, see \
+              the log of k3s",
+    },
+    Known {
+        id: "api-starting",
+        words: &[
+            &["apiserver not ready"],
+            &["the request has been made before all known http paths have been installed"],
+            &["storage is (re)initializing"],
+        ],
+        cause: "the API server is starting, and does not serve everything yet",
+        fix: "run it again when `kubectl get --raw /readyz` prints ok",
+    },
+];

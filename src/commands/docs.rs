@@ -1,0 +1,128 @@
+//! The files that are generated from the definitions of the command line and the configuration.
+
+use std::fmt::Write as _;
+
+use clap::CommandFactory as _;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+
+use crate::base::logger::json::LogLine;
+use crate::check::rules;
+use crate::report::Report;
+use crate::report::checks::ChecksReport;
+use crate::report::diff::DiffReport;
+use crate::report::list::StagesReport;
+use crate::report::recover::RecoverReport;
+use crate::report::status::StatusReport;
+use crate::settings::cli::Cli;
+use crate::settings::config::Config;
+
+/// The completion script for a shell.
+#[must_use]
+pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "k3s-boot", &mut script);
+    script
+}
+
+/// The manual page, with all commands.
+///
+/// # Errors
+///
+/// Never in practice: it writes into memory.
+pub fn man(command: clap::Command) -> std::io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        let man = clap_mangen::Man::new(sub.clone());
+        page.extend_from_slice(format!(".SH {}\n", sub.get_name().to_uppercase()).as_bytes());
+        man.render_synopsis_section(&mut page)?;
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+    }
+    Ok(page)
+}
+
+/// The reference of the command line, as Markdown.
+#[must_use]
+pub fn reference() -> String {
+    let mut text =
+        "# Command line\n\nGenerated from the program; `cargo test` tells when it is stale.\n".to_owned();
+    let mut command = Cli::command().term_width(100);
+    command.build();
+    let help = command.render_long_help().to_string();
+    _ = write!(text, "\n```text\n{}\n```\n", trimmed(&help));
+    for sub in command.get_subcommands_mut().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+        let help = sub.render_long_help().to_string();
+        _ = write!(text, "\n## k3s-boot {}\n\n```text\n{}\n```\n", sub.get_name(), trimmed(&help));
+    }
+    text
+}
+
+/// The checks with their reasons, as Markdown.
+#[must_use]
+pub fn checks() -> String {
+    let mut text = "# Checks\n\nWhat `k3s-boot check` looks at, and `k3s-boot apps` before it changes anything. Generated from the \
+                    program; `cargo test` tells when it is stale.\n\n\
+                    An *error* (✗) is what makes this bootstrap fail or do harm: it stops `apps` and gives exit code 1. A *warning* (!) \
+                    deserves a look and does so only with `--strict`. *Information* (i) is neither good nor bad. \
+                    A check is in order (✓) only if it has looked at something. What could not be looked at is *unknown* (?) and \
+                    never stops anything; where there is nothing to look at, a check is *not applicable* (–). \
+                    `--skip-check ID` leaves a check out, `skipChecks` in k3s-boot.yaml for good; those marked \\* cannot be left out.\n"
+        .to_owned();
+    let mut group = None;
+    for rule in rules::ALL {
+        if group != Some(rule.group) {
+            group = Some(rule.group);
+            _ = write!(text, "\n## {}\n", rule.group.title());
+        }
+        let star = if rule.essential { " \\*" } else { "" };
+        let place = match (rule.needs_cluster(), rule.works_offline()) {
+            (true, _) => " Needs the cluster.",
+            (false, false) => " Not applicable with `--offline`.",
+            (false, true) => "",
+        };
+        _ = write!(text, "\n### `{}`{star}: {}\n\n{}{place}\n", rule.id, rule.title, rule.why);
+    }
+    text
+}
+
+/// The JSON schema of the configuration file, for editors.
+///
+/// # Errors
+///
+/// Never in practice: it writes into memory.
+pub fn config_schema() -> serde_json::Result<String> {
+    schema::<Config>(SchemaSettings::draft07())
+}
+
+/// The JSON schemas of what commands print with `-o json`, by the command's name, and of a log line.
+///
+/// # Errors
+///
+/// Never in practice: it writes into memory.
+pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 7]> {
+    // What may be left out when it is written is not required, other than for what is read.
+    let written = || SchemaSettings::draft07().for_serialize();
+    Ok([
+        ("apps", schema::<Report>(written())?),
+        ("apps-list", schema::<StagesReport>(written())?),
+        ("check", schema::<ChecksReport>(written())?),
+        ("diff", schema::<DiffReport>(written())?),
+        ("log", schema::<LogLine<'_>>(written())?),
+        ("recover", schema::<RecoverReport>(written())?),
+        ("status", schema::<StatusReport>(written())?),
+    ])
+}
+
+fn schema<T: JsonSchema>(settings: SchemaSettings) -> serde_json::Result<String> {
+    let settings = settings.with(|settings| settings.inline_subschemas = true);
+    let schema = settings.into_generator().into_root_schema_for::<T>();
+    serde_json::to_string_pretty(&schema).map(|text| text + "\n")
+}
+
+fn trimmed(help: &str) -> String {
+    help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim().to_owned()
+}

@@ -1,0 +1,110 @@
+//! The rendered manifests of releases: a lazy input, for rendering takes a second and most runs need none.
+
+pub mod diff;
+pub mod drift;
+pub mod stored;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::base::fact::Known;
+use crate::base::yaml::{PRINTED, kubernetes};
+
+/// What rendering releases gave, by `namespace/name`. Objects may hold secrets, and so have no `Debug`.
+#[derive(Default)]
+pub struct Manifests {
+    /// The objects that each release makes; unknown where they could not be rendered.
+    pub objects: BTreeMap<String, Known<Vec<Value>>>,
+    /// Why helm could not render the chart of a release.
+    pub failures: BTreeMap<String, RenderFailure>,
+}
+
+/// Why helm could not render the chart of a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderFailure {
+    /// helm's words.
+    pub reason: String,
+    /// Whether the template that fails asks for what only a cluster knows (`lookup`, `.Capabilities`), so that it may not
+    /// fail when the release is installed.
+    pub depends_on_cluster: bool,
+}
+
+impl Manifests {
+    /// The objects of a release: `None` when it was not rendered.
+    #[must_use]
+    pub fn of(&self, release: &str) -> Option<&Known<Vec<Value>>> {
+        self.objects.get(release)
+    }
+
+    /// All objects that are known, each with its release.
+    pub fn objects(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.objects
+            .iter()
+            .filter_map(|(release, objects)| Some((release.as_str(), objects.as_ref().ok()?)))
+            .flat_map(|(release, objects)| objects.iter().map(move |object| (release, object)))
+    }
+}
+
+/// Reads the documents of a manifest, be it rendered or from a record, as Helm and kubectl do.
+///
+/// # Errors
+///
+/// Which document is no YAML; never tells what stands in it.
+pub fn parse(manifest: &str) -> Known<Vec<Value>> {
+    let mut objects = Vec::new();
+    for (index, document) in kubernetes::documents(manifest, PRINTED).enumerate() {
+        let object = document.map_err(|trouble| {
+            let reason = if trouble.is_refused() { trouble.quiet("") } else { "no YAML".to_owned() };
+            format!("document {} is {reason}", index + 1)
+        })?;
+        match object.get("items").and_then(Value::as_array) {
+            Some(items) => objects.extend(items.iter().cloned()),
+            None if object.get("kind").is_some() => objects.push(object),
+            None => {}
+        }
+    }
+    Ok(objects)
+}
+
+/// The pod specification in an object, if it is a workload.
+#[must_use]
+pub fn pod_spec(object: &Value) -> Option<&Value> {
+    match object.get("kind")?.as_str()? {
+        "Deployment" | "DaemonSet" | "StatefulSet" | "Job" | "ReplicaSet" => {
+            object.pointer("/spec/template/spec")
+        }
+        "CronJob" => object.pointer("/spec/jobTemplate/spec/template/spec"),
+        "Pod" => object.get("spec"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_become_objects() {
+        let text = "---\n# Source: a\nkind: Pod\nspec: {x: 1}\n---\n---\nkind: List\nitems:\n- kind: Job\n  spec: {template: {spec: {z: 2}}}\n---\nfree: text\n";
+        let objects = parse(text).unwrap();
+        assert_eq!(objects.len(), 2);
+        assert_eq!(pod_spec(&objects[0]).unwrap()["x"], 1);
+        assert_eq!(pod_spec(&objects[1]).unwrap()["z"], 2);
+        assert_eq!(parse("a: 1\n---\na: [CANARY\n").unwrap_err(), "document 2 is no YAML");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_manifest_makes_it_panic(text: String, near in crate::base::odd::near(&[
+            "---\n# Source: a/templates/x.yaml\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: \"d\"\n  namespace: n\n  annotations: {a: 'b'}\nspec:\n  \
+             template:\n    spec:\n      containers:\n      - args: [\"-x\"]\n        command: |\n          ---\n          end\n---\n---\nkind: List\nitems:\n- kind: Job\n  spec: {template: {spec: {y: 2}}}\n",
+            "{apiVersion: v1, kind: Service, metadata: {name: s}}\n---\n# only a comment\n---\nkind: ConfigMap\napiVersion: v1\nmetadata: &m {name: c}\ndata: *m\n",
+        ])) {
+            for text in [text, near] {
+                let objects = parse(&text).unwrap_or_default();
+                _ = objects.iter().filter_map(pod_spec).count();
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What the API server would make of a manifest, against what stands.
+
+use serde_json::{Value, json};
+
+use crate::desired::objects::ObjectId;
+use crate::desired::values::{ValueChange, changes};
+
+/// An object that would be made or changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObjectDiff {
+    /// The release that makes it.
+    pub release: String,
+    /// `Kind namespace/name`.
+    pub object: String,
+    /// Whether its fields may be secret.
+    pub secret: bool,
+    /// What would become of it.
+    pub change: ObjectChange,
+}
+
+/// What would become of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ObjectChange {
+    /// It would be made.
+    Create,
+    /// These of its fields would differ.
+    Change(Vec<ValueChange>),
+    /// The API server would refuse it, or could not be asked, for this reason.
+    Unknown(String),
+}
+
+/// What the API server changes with every write, or writes itself.
+const OWN: [&str; 5] = ["managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"];
+
+/// The fields that would differ: `applied` is what the server would make of the object.
+#[must_use]
+pub fn fields(live: &Value, applied: &Value) -> Vec<ValueChange> {
+    let mut changes = changes(&without_own(live), &without_own(applied));
+    // In an object, null is as good as nothing.
+    let is_null = |value: &Option<Value>| value.as_ref().is_none_or(Value::is_null);
+    changes.retain(|change| !is_null(&change.old) || !is_null(&change.new));
+    changes
+}
+
+fn without_own(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(map) = object.as_object_mut() {
+        map.remove("status");
+        if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.retain(|key, _| !OWN.contains(&key.as_str()));
+        }
+    }
+    object
+}
+
+/// Helm adds a label and two annotations of its own; the server would take them away if they were left out.
+#[must_use]
+pub fn as_helm_applies(id: &ObjectId, release: &str, object: &Value, live: &Value) -> Value {
+    let mut object = object.clone();
+    if live.pointer("/metadata/namespace").is_some() {
+        object["metadata"]["namespace"] = json!(id.namespace);
+    }
+    let (namespace, name) = release.split_once('/').unwrap_or(("", release));
+    let own = [
+        ("labels", "app.kubernetes.io/managed-by", "Helm"),
+        ("annotations", "meta.helm.sh/release-name", name),
+        ("annotations", "meta.helm.sh/release-namespace", namespace),
+    ];
+    for (field, key, value) in own {
+        let metadata = &mut object["metadata"][field];
+        // A template may leave either empty.
+        if !metadata.is_object() {
+            *metadata = json!({});
+        }
+        metadata[key] = value.into();
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_manifest_would_change_is_told() {
+        let live = json!({"metadata": {"name": "a", "resourceVersion": "1", "generation": 1, "labels": {"x": "1"}}, "spec": {"replicas": 1}, "status": {"x": 1}});
+        let same = json!({"metadata": {"name": "a", "resourceVersion": "1", "generation": 2, "labels": {"x": "1"}}, "spec": {"replicas": 1, "selector": null}});
+        assert!(fields(&live, &same).is_empty());
+        let other = json!({"metadata": {"name": "a", "labels": {"x": "2"}}, "spec": {"replicas": 2}});
+        let paths: Vec<_> = fields(&live, &other).into_iter().map(|change| change.path).collect();
+        assert_eq!(paths, ["metadata.labels.x", "spec.replicas"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_rendered_object_makes_it_panic(odd in crate::base::odd::odd(
+            r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a","namespace":"b","labels":{"c":"d"}},"spec":{"ports":[{"port":1}]}}"#)) {
+            if let Some(id) = ObjectId::of(&odd) {
+                let applied = as_helm_applies(&id, "b/r", &odd, &json!({"metadata": {"namespace": "b"}}));
+                assert_eq!(applied["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
+                _ = fields(&odd, &applied);
+            }
+        }
+    }
+
+    #[test]
+    fn what_helm_adds_is_added() {
+        let object =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "labels": null}});
+        let id = ObjectId { namespace: Some("n".to_owned()), ..ObjectId::of(&object).unwrap() };
+        let live = json!({"metadata": {"namespace": "n"}});
+        let metadata = as_helm_applies(&id, "n/r", &object, &live)["metadata"].clone();
+        let expected = json!({"name": "c", "namespace": "n", "labels": {"app.kubernetes.io/managed-by": "Helm"},
+            "annotations": {"meta.helm.sh/release-name": "r", "meta.helm.sh/release-namespace": "n"}});
+        assert_eq!(metadata, expected);
+        let cluster_wide = as_helm_applies(&id, "n/r", &object, &json!({"metadata": {}}));
+        assert!(cluster_wide["metadata"].get("namespace").is_none());
+    }
+}

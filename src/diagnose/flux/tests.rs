@@ -1,0 +1,468 @@
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::json;
+
+use super::*;
+use crate::base::odd::odd;
+use crate::diagnose::flux::fixture::{
+    DEPENDENT, OK, RUNNING, UNAPPLIED, UNBUILT, UNDECRYPTED, UNHEALTHY, URL, applied, checking, child,
+    direct, flux, in_namespace, instance, resource, root, source, suspended, waits_for, with,
+};
+use crate::observed::flux::Artifact;
+
+fn judged(flux: &Flux) -> Judgement {
+    judge(flux, &SyncSource::default())
+}
+
+/// The judgement on all that is ready and these.
+fn with_children(children: impl IntoIterator<Item = Resource>) -> Judgement {
+    judged(&flux(children))
+}
+
+fn of(resources: Vec<Resource>) -> Judgement {
+    judged(&Flux { instance: Some(instance()), resources })
+}
+
+#[track_caller]
+fn syncs(judgement: &Judgement) {
+    let syncing = Outcome::Syncing { repository: URL.to_owned(), revision: "main@sha1:1".to_owned() };
+    assert_eq!(judgement.verdict, Verdict::Done(syncing));
+}
+
+#[track_caller]
+fn is_waiting(judgement: &Judgement, words: &str) {
+    match &judgement.verdict {
+        Verdict::Waiting { waiting_for } => assert!(waiting_for.contains(words), "{waiting_for}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// It waits because of this problem, which is what the timeout names.
+#[track_caller]
+fn is_blocked(judgement: &Judgement, object: &str, words: &str) {
+    is_waiting(judgement, &format!("{object}: {words}"));
+    let first = judgement.blocked.first().unwrap();
+    assert_eq!((first.object.as_str(), first.is_permanent), (object, false));
+}
+
+#[track_caller]
+fn has_failed(judgement: &Judgement, object: &str, words: &str) {
+    match &judgement.verdict {
+        Verdict::Failed(problem) => {
+            assert_eq!(problem.object, object);
+            assert!(problem.reason.contains(words), "{}", problem.reason);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn below(judgement: &Judgement) -> Vec<&str> {
+    judgement.below.iter().map(|problem| problem.object.as_str()).collect()
+}
+
+#[test]
+fn flux_syncs_when_source_and_root_kustomization_are_ready() {
+    syncs(&with_children([]));
+    is_waiting(&of(vec![root()]), "GitRepository flux-system/flux-system: not there yet");
+    is_waiting(&of(vec![source()]), "Kustomization flux-system/flux-system: not there yet");
+    assert_eq!(judged(&Flux::default()).verdict, Verdict::Done(Outcome::NoFlux));
+    let made = SyncSource::default().installed(true);
+    is_waiting(&judge(&Flux::default(), &made), "FluxInstance: not there yet");
+}
+
+#[test]
+fn an_old_condition_does_not_count_for_a_new_spec() {
+    let mut old = source();
+    old.metadata.generation = 2;
+    is_waiting(&of(vec![old, root()]), "not reconciled yet");
+    let mut old = direct("apps", UNBUILT);
+    old.metadata.generation = 2;
+    is_waiting(&with_children([old]), "Kustomization flux-system/apps: not reconciled yet");
+}
+
+#[test]
+fn an_instance_without_sync_has_no_source_and_a_stalled_one_fails() {
+    let mut without = instance();
+    without.spec.sync = None;
+    let missing = "`spec.sync` in FluxInstance flux-system/flux".to_owned();
+    let verdict = judged(&Flux { instance: Some(without), resources: Vec::new() }).verdict;
+    assert_eq!(verdict, Verdict::Done(Outcome::NoSource { missing }));
+    let stalled = with(instance(), ["Stalled", "True", "BuildFailed", "doc is missing path"]);
+    let judgement = judged(&Flux { instance: Some(stalled), resources: Vec::new() });
+    has_failed(&judgement, "FluxInstance flux-system/flux", "BuildFailed: doc is missing path");
+}
+
+#[test]
+fn an_instance_that_waits_for_its_source_is_not_what_the_timeout_names() {
+    let waits =
+        resource("FluxInstance", "flux", json!({"sync": {"kind": "GitRepository", "url": URL}}), RUNNING);
+    let denied = ("False", "GitOperationFailed", "unable to clone");
+    let broken = resource("GitRepository", "flux-system", json!({"url": URL}), denied);
+    let judgement = judged(&Flux { instance: Some(waits.clone()), resources: vec![broken] });
+    is_blocked(&judgement, "GitRepository flux-system/flux-system", "GitOperationFailed: unable to clone");
+    let judgement = judged(&Flux { instance: Some(waits), resources: Vec::new() });
+    is_waiting(&judgement, "FluxInstance flux-system/flux: Progressing");
+    let failed = ("False", "ReconciliationFailed", "webhook");
+    let failed =
+        resource("FluxInstance", "flux", json!({"sync": {"kind": "GitRepository", "url": URL}}), failed);
+    let judgement = judged(&Flux { instance: Some(failed), resources: Vec::new() });
+    is_blocked(&judgement, "FluxInstance flux-system/flux", "ReconciliationFailed: webhook");
+}
+
+#[test]
+fn flux_may_run_without_an_instance() {
+    let flux = |resources| Flux { instance: None, resources };
+    let mut branch = source();
+    branch.spec.r#ref = None;
+    let url = Some("https://example.org/home".to_owned());
+    let asked = SyncSource { url, reference: Some("x".to_owned()), is_installed: false };
+    syncs(&judge(&flux(vec![branch.clone(), root()]), &asked));
+    is_waiting(&judge(&flux(vec![root()]), &asked), "GitRepository flux-system/flux-system: not there yet");
+    let mut other = root();
+    "apps".clone_into(&mut other.metadata.name);
+    assert_eq!(judge(&flux(vec![branch, other]), &asked).verdict, Verdict::Done(Outcome::NoFlux));
+}
+
+#[test]
+fn the_source_must_be_the_one_that_was_asked_for() {
+    let asked = SyncSource { url: Some("https://other".to_owned()), ..SyncSource::default() };
+    is_waiting(&judge(&flux([]), &asked), "asked for is `https://other`");
+    let mut branch = source();
+    branch.spec.r#ref = None;
+    is_waiting(&of(vec![branch, root()]), "has ref `none`");
+    is_waiting(&of(vec![source(), suspended(root())]), "suspended");
+    is_waiting(&of(vec![suspended(source()), root()]), "suspended");
+}
+
+#[test]
+fn a_root_that_is_reconciled_again_counts_as_syncing() {
+    let mut again = root();
+    again.status.conditions[0].status = "Unknown".to_owned();
+    syncs(&of(vec![source(), again.clone()]));
+    syncs(&of(vec![source(), checking(again.clone())]));
+    again.status.last_applied_revision = None;
+    is_waiting(&of(vec![source(), again.clone()]), "Kustomization");
+    // Its first health check, with the step that runs.
+    is_waiting(&of(vec![source(), checking(again)]), "Running health checks");
+    let waits = resource("Kustomization", "flux-system", json!({"dependsOn": [{"name": "x"}]}), DEPENDENT);
+    let x = direct("x", UNHEALTHY);
+    is_waiting(&of(vec![source(), waits, x]), "Kustomization flux-system/flux-system: DependencyNotReady");
+}
+
+#[test]
+fn a_root_that_fails_is_named_and_a_missing_path_does_not_recover() {
+    let failing = |ready| of(vec![source(), resource("Kustomization", "flux-system", json!({}), ready)]);
+    let object = "Kustomization flux-system/flux-system";
+    is_blocked(&failing(UNAPPLIED), object, "ReconciliationFailed");
+    is_blocked(&failing(UNHEALTHY), object, "HealthCheckFailed");
+    let path =
+        ("False", "ArtifactFailed", "kustomization path not found: stat /tmp/x: no such file or directory");
+    has_failed(&failing(path), object, "path not found");
+    let absent = ("False", "ArtifactFailed", "Source artifact not found, retrying in 30s");
+    is_blocked(&failing(absent), object, "ArtifactFailed");
+}
+
+#[test]
+fn a_root_that_waits_for_the_health_of_its_children_is_not_what_is_named() {
+    let root = || resource("Kustomization", "flux-system", json!({}), UNHEALTHY);
+    let judgement = of(vec![source(), root(), direct("apps", UNAPPLIED)]);
+    is_blocked(&judgement, "Kustomization flux-system/apps", "ReconciliationFailed");
+    let judgement = of(vec![source(), root(), direct("apps", UNBUILT)]);
+    has_failed(&judgement, "Kustomization flux-system/apps", "BuildFailed");
+}
+
+#[test]
+fn children_are_at_work_when_they_have_applied_their_objects() {
+    let canceled = ("False", "HealthCheckCanceled", "New reconciliation triggered by Kustomization/a/b");
+    for at_work in [
+        direct("apps", OK),
+        direct("apps", UNHEALTHY),
+        direct("apps", canceled),
+        checking(direct("apps", RUNNING)),
+        suspended(direct("apps", UNBUILT)),
+    ] {
+        syncs(&with_children([at_work]));
+    }
+    // One that has applied a revision before, and is being reconciled again, may fail in a moment.
+    let mut again = direct("apps", RUNNING);
+    again.status.last_applied_revision = Some("main@sha1:0".to_owned());
+    is_waiting(&with_children([again]), "Kustomization flux-system/apps: Progressing");
+    let judgement = with_children([direct("apps", UNHEALTHY)]);
+    assert_eq!(below(&judgement), ["Kustomization flux-system/apps"], "it is reported, and does not decide");
+}
+
+#[test]
+fn one_of_many_is_broken() {
+    let many = |broken| {
+        let rest = ["a", "b", "c"].map(|name| direct(name, OK));
+        let pending = direct("pending", RUNNING);
+        with_children(rest.into_iter().chain([pending, broken, waits_for("z", &["pending"])]))
+    };
+    has_failed(&many(direct("apps", UNBUILT)), "Kustomization flux-system/apps", "kustomize build failed");
+    is_blocked(&many(direct("apps", UNAPPLIED)), "Kustomization flux-system/apps", "ReconciliationFailed");
+}
+
+#[test]
+fn only_what_needs_another_commit_does_not_recover() {
+    let reasons = [
+        (UNBUILT, true),
+        (UNDECRYPTED, true),
+        (("False", "BuildFailed", "failed to decode Kubernetes YAML from /tmp/x/a.yaml: yaml: line 3"), true),
+        (
+            ("False", "BuildFailed", "cannot get sops-age decryption Secret: secrets \"sops-age\" not found"),
+            true,
+        ),
+        (
+            (
+                "False",
+                "ArtifactFailed",
+                "kustomization path not found: stat /tmp/x: no such file or directory",
+            ),
+            true,
+        ),
+        (
+            (
+                "False",
+                "ReconciliationFailed",
+                "Secret/a/b is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
+            ),
+            true,
+        ),
+        (UNAPPLIED, false),
+        (
+            (
+                "False",
+                "ReconciliationFailed",
+                "Deployment/a/b namespace not specified: namespaces \"a\" not found",
+            ),
+            false,
+        ),
+        (
+            (
+                "False",
+                "BuildFailed",
+                "post build failed for 'a/b': substitute from 'ConfigMap/settings' error: configmaps \"settings\" not found",
+            ),
+            false,
+        ),
+        (
+            (
+                "False",
+                "BuildFailed",
+                "kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'https://example.org/x.yaml': dial tcp: lookup example.org: no such host",
+            ),
+            false,
+        ),
+        (("False", "ArtifactFailed", "GitRepository.source.toolkit.fluxcd.io \"x\" not found"), false),
+        (("False", "PruneFailed", "delete failed"), false),
+    ];
+    for (ready, is_permanent) in reasons {
+        let judgement = with_children([direct("apps", ready)]);
+        assert_eq!(judgement.blocked.len(), 1, "{ready:?}");
+        assert_eq!(judgement.blocked[0].is_permanent, is_permanent, "{ready:?}");
+        assert_eq!(matches!(judgement.verdict, Verdict::Failed(_)), is_permanent, "{ready:?}");
+    }
+    let stalled = ["Stalled", "True", "InvalidCELExpression", "Reconciliation failed terminally"];
+    let stalled = with(direct("apps", ("False", "InvalidCELExpression", "x")), stalled);
+    has_failed(&with_children([stalled]), "Kustomization flux-system/apps", "InvalidCELExpression");
+}
+
+#[test]
+fn a_failure_may_be_over_with_the_revision_that_the_root_is_about_to_apply() {
+    let at = |built: &str, fetched: &str, root_ready| {
+        let mut source = source();
+        source.status.artifact = Some(Artifact { revision: fetched.to_owned() });
+        let mut root = resource("Kustomization", "flux-system", json!({}), root_ready);
+        root.status.last_attempted_revision = Some(built.to_owned());
+        of(vec![source, checking(root), direct("apps", UNBUILT)])
+    };
+    has_failed(&at("main@sha1:2", "main@sha1:2", OK), "Kustomization flux-system/apps", "BuildFailed");
+    is_blocked(&at("main@sha1:1", "main@sha1:2", OK), "Kustomization flux-system/apps", "BuildFailed");
+    // With `wait: true` the root waits for the child that cannot become ready.
+    has_failed(&at("main@sha1:2", "main@sha1:2", RUNNING), "Kustomization flux-system/apps", "BuildFailed");
+    let root = resource("Kustomization", "flux-system", json!({}), RUNNING);
+    let judgement = of(vec![source(), root, direct("apps", UNBUILT)]);
+    is_blocked(&judgement, "Kustomization flux-system/apps", "BuildFailed");
+}
+
+#[test]
+fn chains_of_any_length_are_followed_to_their_end() {
+    let chain = |length: usize, last: Resource| {
+        let names: Vec<_> = (1..length).map(|number| format!("n{number}")).collect();
+        let next = |at: usize| names.get(at + 1).map_or("end", String::as_str);
+        let chain: Vec<_> = names.iter().enumerate().map(|(at, name)| waits_for(name, &[next(at)])).collect();
+        with_children(chain.into_iter().chain([last]))
+    };
+    let object = "Kustomization flux-system/end";
+    for length in [2, 3, 5, 200] {
+        syncs(&chain(length, direct("end", UNHEALTHY)));
+        syncs(&chain(length, checking(direct("end", RUNNING))));
+        syncs(&chain(length, suspended(direct("end", UNBUILT))));
+        is_waiting(&chain(length, direct("end", RUNNING)), "Kustomization flux-system/end: Progressing");
+        is_blocked(&chain(length, direct("end", UNAPPLIED)), object, "ReconciliationFailed");
+        has_failed(&chain(length, direct("end", UNBUILT)), object, "BuildFailed");
+        // The one before it will be reconciled soon.
+        let before = if length == 2 { "n1".to_owned() } else { format!("n{}", length - 1) };
+        is_waiting(&chain(length, direct("end", OK)), &format!("flux-system/{before}: DependencyNotReady"));
+        assert_eq!(chain(length, direct("end", UNBUILT)).blocked.len(), 1, "reported once");
+    }
+}
+
+#[test]
+fn a_chain_may_lead_below_the_children_and_across_namespaces() {
+    let deep = |ready| in_namespace(child("deep", "apps", ready), "media");
+    let judged = |ready| with_children([direct("apps", OK), waits_for("a", &["media/deep"]), deep(ready)]);
+    syncs(&judged(UNHEALTHY));
+    is_blocked(&judged(UNAPPLIED), "Kustomization media/deep", "ReconciliationFailed");
+    has_failed(&judged(UNBUILT), "Kustomization media/deep", "BuildFailed");
+    // It is another one that has the name in the namespace of the one that waits.
+    let other = [waits_for("a", &["media/deep"]), direct("deep", UNHEALTHY)];
+    is_blocked(&with_children(other), "Kustomization media/deep", "NotFound");
+}
+
+#[test]
+fn a_missing_dependency_is_named() {
+    let judgement = with_children([waits_for("a", &["b"]), waits_for("b", &["cert-manger"])]);
+    let words = "NotFound: Kustomization flux-system/b depends on it";
+    is_blocked(&judgement, "Kustomization flux-system/cert-manger", words);
+    assert!(judgement.blocked[0].fix.is_some());
+}
+
+#[test]
+fn a_cycle_is_named_once_and_does_not_recover() {
+    let cycle = [waits_for("c", &["a"]), waits_for("a", &["b"]), waits_for("b", &["c"])];
+    let outside = waits_for("outside", &["b"]);
+    let judgement = with_children(cycle.into_iter().chain([outside]));
+    let words = "cycle in `dependsOn`: flux-system/a → flux-system/b → flux-system/c → flux-system/a";
+    has_failed(&judgement, "Kustomization flux-system/a", words);
+    assert_eq!(judgement.blocked.len(), 1);
+    let itself = with_children([waits_for("a", &["a"])]);
+    has_failed(&itself, "Kustomization flux-system/a", "flux-system/a → flux-system/a");
+    // While the root is being reconciled, half of a commit may be there.
+    let mut again = root();
+    again.status.conditions[0].status = "Unknown".to_owned();
+    let half = of(vec![source(), again, waits_for("a", &["a"])]);
+    is_blocked(&half, "Kustomization flux-system/a", "DependencyNotReady: cycle");
+}
+
+#[test]
+fn a_suspended_one_ends_a_chain() {
+    let middle = |name: &str| suspended(waits_for(name, &["end"]));
+    let broken = || in_namespace(direct("end", UNBUILT), "flux-system");
+    syncs(&with_children([waits_for("a", &["b"]), middle("b")]));
+    // What it would wait for decides for itself.
+    has_failed(
+        &with_children([waits_for("a", &["b"]), middle("b"), broken()]),
+        "Kustomization flux-system/end",
+        "",
+    );
+    // It is ready: what waits for it is reconciled soon, unless its revision is an old one and stays so.
+    let ready = || suspended(direct("b", OK));
+    is_waiting(&with_children([waits_for("a", &["b"]), ready()]), "Kustomization flux-system/a");
+    let mut outdated = waits_for("a", &["b"]);
+    outdated.status.conditions[0].message =
+        "dependency 'flux-system/b' revision is not up to date".to_owned();
+    syncs(&with_children([outdated, ready()]));
+}
+
+#[test]
+fn of_several_dependencies_the_broken_one_decides() {
+    let others = [direct("b", UNHEALTHY), direct("pending", RUNNING), direct("ready", OK)];
+    let waits = |others: &[&str]| applied(waits_for("a", others), "apps");
+    let judged = |names: &[&str], more: Resource| {
+        let apps = direct("apps", OK);
+        let all = others.iter().filter(|one| names.contains(&one.metadata.name.as_str())).cloned();
+        let mut all: Vec<_> = all.map(|one| applied(one, "apps")).collect();
+        all.extend([apps, waits_for("a", names), more]);
+        with_children(all)
+    };
+    let none = || direct("none", OK);
+    syncs(&judged(&["pending", "b"], none()));
+    is_waiting(&judged(&["ready", "pending"], none()), "Kustomization flux-system/pending");
+    is_blocked(&judged(&["b", "gone"], none()), "Kustomization flux-system/gone", "NotFound");
+    let broken = child("broken", "apps", UNBUILT);
+    has_failed(&judged(&["b", "gone", "broken"], broken), "Kustomization flux-system/broken", "BuildFailed");
+    // What waits below the children decides nothing.
+    syncs(&with_children([direct("apps", OK), waits(&["gone"])]));
+}
+
+#[test]
+fn an_expression_may_make_a_failed_dependency_ready() {
+    let mut waits = waits_for("a", &["b", "c"]);
+    waits.spec.depends_on[0].ready_expr = Some("dep.status.x".to_owned());
+    let others =
+        || [direct("c", UNHEALTHY), applied(resource("Kustomization", "b", json!({}), UNAPPLIED), "else")];
+    syncs(&with_children(others().into_iter().chain([waits.clone()])));
+    waits.status.conditions[0].message =
+        "dependency 'flux-system/b' is not ready according to readyExpr eval".to_owned();
+    let judgement = with_children(others().into_iter().chain([waits]));
+    is_blocked(&judgement, "Kustomization flux-system/b", "ReconciliationFailed");
+}
+
+#[test]
+fn what_fails_below_the_children_is_reported_and_never_decides() {
+    let oci = |name: &str, parent: &str| {
+        applied(
+            resource("OCIRepository", name, json!({}), ("False", "OCIArtifactPullFailed", "denied")),
+            parent,
+        )
+    };
+    let judgement = with_children([
+        direct("apps", OK),
+        child("unbuilt", "apps", UNBUILT),
+        child("undecrypted", "apps", UNDECRYPTED),
+        child("unhealthy", "unbuilt", UNHEALTHY),
+        child("running", "apps", RUNNING),
+        suspended(child("off", "apps", UNBUILT)),
+        applied(waits_for("waits", &["gone"]), "apps"),
+        applied(waits_for("follows", &["unbuilt"]), "apps"),
+        oci("chart", "unbuilt"),
+        // Somebody else's.
+        child("tenant", "somebody", UNBUILT),
+        oci("tenant", "somebody"),
+    ]);
+    syncs(&judgement);
+    assert_eq!(judgement.blocked, []);
+    let mut reported = below(&judgement);
+    reported.sort_unstable();
+    let kustomizations = ["gone", "unbuilt", "undecrypted", "unhealthy"];
+    let mut expected = kustomizations.map(|name| format!("Kustomization flux-system/{name}")).to_vec();
+    expected.push("OCIRepository flux-system/chart".to_owned());
+    assert_eq!(reported, expected);
+}
+
+#[test]
+fn a_wrong_key_shows_in_a_child() {
+    let object = "Kustomization flux-system/apps";
+    has_failed(&with_children([direct("apps", UNDECRYPTED)]), object, "decryption failed");
+    let import = ("False", "BuildFailed", "failed to import 'age.agekey' data from sops decryption Secret");
+    has_failed(&with_children([direct("apps", import)]), object, "failed to import");
+    syncs(&with_children([child("tenant", "somebody-else", UNDECRYPTED)]));
+}
+
+fn odd_resource() -> impl Strategy<Value = Resource> {
+    let name = || "[ab]|flux-system".prop_map(|name| json!(name));
+    let label = |name: &str| format!("kustomize.toolkit.fluxcd.io/{name}");
+    let reasons = &["Succeeded", "BuildFailed", "DependencyNotReady", "HealthCheckFailed", "Progressing"][..];
+    let ready = (select(&["True", "False", "Unknown"][..]), select(reasons), ".{0,40}|decrypt", 0..3_i64);
+    (select(&["Kustomization", "GitRepository", "OCIRepository"][..]), name(), name(), name(), ready, any::<bool>()).prop_flat_map(
+        move |(kind, name, parent, needed, (status, reason, message, seen), suspend)| {
+            let resource = json!({"kind": kind, "metadata": {"name": name, "namespace": "flux-system", "generation": 1,
+                    "labels": {label("name"): parent, label("namespace"): "flux-system"}},
+                "spec": {"suspend": suspend, "url": URL, "dependsOn": [{"name": needed}], "ref": {"name": "refs/heads/main"}},
+                "status": {"observedGeneration": seen, "lastAppliedRevision": "main@sha1:1", "artifact": {"revision": "x"},
+                    "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message}]}});
+            odd(&resource.to_string()).prop_map(move |odd| {
+                serde_json::from_value(odd).unwrap_or_else(|_| serde_json::from_value(resource.clone()).unwrap())
+            })
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn no_objects_make_it_panic(resources in proptest::collection::vec(odd_resource(), 0..8), with_instance: bool, url: Option<String>) {
+        let flux = Flux { instance: with_instance.then(instance), resources };
+        _ = judge(&flux, &SyncSource { url, ..SyncSource::default() });
+    }
+}

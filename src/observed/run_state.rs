@@ -1,0 +1,157 @@
+//! What runs note about themselves, as annotations of the Lease that is their lock.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What a run noted of the releases that it synced, so that the next one need not look at all of each.
+pub const RELEASES: &str = "k3s-boot/releases";
+
+/// What a run is about to do with releases: one that is left locked is known by it.
+pub const OPERATIONS: &str = "k3s-boot/operations";
+
+/// What earlier runs noted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Of releases, by `namespace/name`.
+    pub releases: BTreeMap<String, Synced>,
+    /// Of operations, by the `namespace/name` of their release.
+    pub operations: BTreeMap<String, Operation>,
+}
+
+/// What was noted of a release after its sync.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Synced {
+    /// The revision that it is true of.
+    pub revision: u64,
+    /// The chart (see [`crate::tools::charts::digest`]).
+    pub chart: String,
+    /// Its objects (see [`crate::observed::standing::stamp`]), in the order of the manifest.
+    pub objects: String,
+    /// Whether some of its values were decrypted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret_values: bool,
+}
+
+/// An operation that was begun.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Operation {
+    /// The run (see [`crate::process::identity::Identity`]).
+    pub run: String,
+    /// The revision before; 0 for none.
+    pub after: u64,
+    /// When the run noted it, in seconds since 1970 by its machine's clock.
+    pub began: u64,
+    /// helm's timeout, in seconds.
+    pub timeout: u64,
+    /// The chart (see [`crate::tools::charts::digest`]), if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<String>,
+    /// Whether some of its values were decrypted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret_values: bool,
+    /// Whether helmfile has ended it, hooks included.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub concluded: bool,
+}
+
+impl Notes {
+    /// Reads the annotations of a Lease. What somebody made unreadable is as good as not noted.
+    #[must_use]
+    pub fn of(annotations: &BTreeMap<String, String>) -> Self {
+        fn read<T: Default + for<'de> Deserialize<'de>>(text: Option<&String>) -> T {
+            text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+        }
+        Self { releases: read(annotations.get(RELEASES)), operations: read(annotations.get(OPERATIONS)) }
+    }
+
+    /// The annotations of a Lease that hold them; none for one that there is nothing to write in.
+    #[must_use]
+    pub fn annotations(&self) -> [(&'static str, Option<String>); 2] {
+        fn text<T: Serialize>(noted: &BTreeMap<String, T>) -> Option<String> {
+            serde_json::to_string(noted).ok().filter(|_| !noted.is_empty())
+        }
+        [(RELEASES, text(&self.releases)), (OPERATIONS, text(&self.operations))]
+    }
+
+    /// What was noted of a release at this revision.
+    #[must_use]
+    pub fn synced(&self, release: &str, revision: u64) -> Option<&Synced> {
+        self.releases.get(release).filter(|noted| noted.revision == revision)
+    }
+
+    /// The chart of a release at this revision: noted after its sync, or before, by a run that did not get to its end.
+    #[must_use]
+    pub fn chart(&self, release: &str, revision: u64) -> Option<&String> {
+        let synced = self.synced(release, revision).map(|noted| &noted.chart);
+        synced.or_else(|| self.operation(release, revision)?.chart.as_ref())
+    }
+
+    /// Whether some of the values of a release at this revision were decrypted.
+    #[must_use]
+    pub fn had_secret_values(&self, release: &str, revision: u64) -> bool {
+        self.synced(release, revision).is_some_and(|noted| noted.secret_values)
+            || self.operation(release, revision).is_some_and(|operation| operation.secret_values)
+    }
+
+    /// Whether a release at this revision was to be synced, and helmfile did not get to the end of it: hooks may be left to
+    /// run, before it was synced or after.
+    #[must_use]
+    pub fn is_unfinished(&self, release: &str, revision: u64) -> bool {
+        let is_at = |operation: &&Operation| {
+            operation.after == revision || operation.after.checked_add(1) == Some(revision)
+        };
+        self.operations.get(release).filter(is_at).is_some_and(|operation| !operation.concluded)
+    }
+
+    /// The operation that led to this revision of a release.
+    #[must_use]
+    pub fn operation(&self, release: &str, revision: u64) -> Option<&Operation> {
+        self.operations.get(release).filter(|operation| operation.after.checked_add(1) == Some(revision))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_read_as_they_were_written() {
+        let synced =
+            Synced { revision: 3, chart: "c".to_owned(), objects: "o".to_owned(), ..Synced::default() };
+        let chart = Some("new".to_owned());
+        let operation = Operation {
+            run: "r".to_owned(),
+            after: 3,
+            began: 1,
+            timeout: 900,
+            chart,
+            ..Operation::default()
+        };
+        let notes = Notes {
+            releases: [("n/r".to_owned(), synced.clone())].into(),
+            operations: [("n/r".to_owned(), operation.clone())].into(),
+        };
+        let annotations = notes.annotations().map(|(name, text)| (name.to_owned(), text.unwrap()));
+        assert_eq!(Notes::of(&annotations.into()), notes);
+        assert_eq!((notes.synced("n/r", 3), notes.synced("n/r", 4)), (Some(&synced), None));
+        assert_eq!((notes.operation("n/r", 4), notes.operation("n/r", 3)), (Some(&operation), None));
+        let charts = [3, 4, 5].map(|revision| notes.chart("n/r", revision).map(String::as_str));
+        assert_eq!(charts, [Some("c"), Some("new"), None]);
+        assert_eq!(Notes::default().annotations(), [(RELEASES, None), (OPERATIONS, None)]);
+        let garbage = BTreeMap::from([RELEASES, OPERATIONS].map(|name| (name.to_owned(), "[".to_owned())));
+        assert_eq!(Notes::of(&garbage), Notes::default());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_annotation_makes_it_panic(text: String, odd in crate::base::odd::odd(
+            r#"{"n/r":{"revision":3,"chart":"c","objects":"o","run":"r","after":3,"began":1,"timeout":900}}"#)) {
+            for text in [text, odd.to_string()] {
+                let annotations = BTreeMap::from([RELEASES, OPERATIONS].map(|name| (name.to_owned(), text.clone())));
+                let notes = Notes::of(&annotations);
+                _ = (notes.synced("n/r", 3), notes.operation("n/r", 4));
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Releases that an operation left locked: who began it, and whether it is over.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::base::fact::{Known, LATEST};
+use crate::observed::Live;
+use crate::observed::helm::Stored;
+use crate::observed::run_state::Operation;
+use crate::process::identity::ProcessState;
+
+/// What is known of the operation that locks a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A run of k3s-boot that has ended: it is over.
+    Ended(String),
+    /// A run of k3s-boot that is at work.
+    AtWork(String),
+    /// A run of k3s-boot elsewhere, of which is known only that it must be over at this time.
+    Until(String, SystemTime),
+    /// Nobody knows.
+    Unknown,
+}
+
+/// A release that is locked, and what `recover` does about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locked {
+    /// Its newest revision.
+    pub stored: Stored,
+    /// Who began the operation, as far as that is known.
+    pub by: String,
+    /// The run that began it, if it is one of k3s-boot.
+    pub run: Option<String>,
+    /// Why it is left as it is, if it is.
+    pub left: Option<Left>,
+}
+
+/// Why a release stays locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Something else owns it, such as `HelmRelease namespace/name`: its to mend.
+    ToOwner(String),
+    /// A run is at work.
+    AtWork,
+    /// Its operation may still run, until this time or for ever.
+    TooYoung(Option<SystemTime>),
+}
+
+impl Left {
+    /// Why, in few words.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::ToOwner(owner) => format!("{owner} owns it"),
+            Self::AtWork => "it is at work".to_owned(),
+            Self::TooYoung(None) => "nobody knows since when it is locked".to_owned(),
+            Self::TooYoung(Some(until)) => {
+                format!("the operation may still run until {}", humantime::format_rfc3339_seconds(*until))
+            }
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn fix(&self) -> String {
+        match self {
+            Self::ToOwner(owner) => {
+                match owner.strip_prefix("HelmRelease ").and_then(|id| id.split_once('/')) {
+                    Some((namespace, name)) => {
+                        format!("flux reconcile helmrelease {name} --namespace {namespace} --force")
+                    }
+                    None => format!("see {owner}"),
+                }
+            }
+            Self::AtWork => "wait until it has ended".to_owned(),
+            Self::TooYoung(_) => "wait, or, if nothing is at work, use --force".to_owned(),
+        }
+    }
+}
+
+/// Tells of each locked release what is to be done about it. An operation of which nobody noted how long it may take has
+/// `longest`; with `force`, those that may still run are unlocked too.
+///
+/// # Errors
+///
+/// Why it cannot be told: which releases there are, or who owns them, is not known.
+pub fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime) -> Known<Vec<Locked>> {
+    let claims = live.claims.as_ref().map_err(Clone::clone)?;
+    let pending = live.releases.as_ref().map_err(Clone::clone)?.iter().filter(|one| one.is_pending());
+    let judged = pending.map(|stored| {
+        let id = stored.id();
+        let (by, young) = match origin(stored, live, now) {
+            Origin::Ended(host) => (format!("a run on {host} that has ended"), None),
+            Origin::AtWork(host) => (format!("a run on {host}"), Some(Left::AtWork)),
+            Origin::Until(host, until) => {
+                (format!("a run on {host}"), Some(Left::TooYoung(Some(until))).filter(|_| !force))
+            }
+            Origin::Unknown if runs_still(live, stored) => {
+                ("a run on this machine".to_owned(), Some(Left::AtWork))
+            }
+            Origin::Unknown => {
+                let until = stored.modified.and_then(|at| at.checked_add(longest.as_secs())).and_then(at);
+                let young = until.is_none_or(|until| now < until) && !force;
+                ("unknown".to_owned(), young.then_some(Left::TooYoung(until)))
+            }
+        };
+        let owner =
+            claims.owner_of(&id).map(|claim| Left::ToOwner(format!("{} {}", claim.kind, claim.owner)));
+        let run = live.notes.operation(&id, stored.revision).map(|operation| operation.run.clone());
+        Locked { stored: stored.clone(), by, run, left: owner.or(young) }
+    });
+    Ok(judged.collect())
+}
+
+/// Whether the run that began the operation is a process of this machine that has not ended.
+fn runs_still(live: &Live, stored: &Stored) -> bool {
+    let operation = live.notes.operation(&stored.id(), stored.revision);
+    operation.is_some_and(|operation| live.runs.get(&operation.run) == Some(&ProcessState::Running))
+}
+
+/// Tells who began the operation that locks a release, at this time.
+#[must_use]
+pub fn origin(stored: &Stored, live: &Live, now: SystemTime) -> Origin {
+    let Some(operation) = live.notes.operation(&stored.id(), stored.revision) else { return Origin::Unknown };
+    let by = host(&operation.run);
+    let holds_lock = live.cluster.lock().is_some_and(|lock| lock.holder == operation.run);
+    match live.runs.get(&operation.run) {
+        Some(ProcessState::Ended) => Origin::Ended(by),
+        _ if holds_lock => Origin::AtWork(by),
+        // It has let go of the lock, or lost it, and has not ended.
+        Some(ProcessState::Running) | None => Origin::Unknown,
+        Some(ProcessState::Elsewhere) => {
+            let began = stored.modified.unwrap_or(operation.began).max(operation.began);
+            match began.checked_add(operation.timeout).and_then(at) {
+                Some(until) if now < until => Origin::Until(by, until),
+                Some(_) => Origin::Ended(by),
+                None => Origin::Unknown,
+            }
+        }
+    }
+}
+
+/// A time in seconds since 1970; none for what nobody's clock says, and nobody can write.
+fn at(seconds: u64) -> Option<SystemTime> {
+    (seconds <= LATEST).then(|| UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+/// The host in a run's identity.
+#[must_use]
+pub fn host(run: &str) -> String {
+    run.split('/').next().unwrap_or(run).to_owned()
+}
+
+/// The runs of which it must be known whether they still live: those that have locked one of these releases.
+#[must_use]
+pub fn runs<'a>(stored: &'a [Stored], operations: &'a BTreeMap<String, Operation>) -> Vec<&'a str> {
+    let pending = stored.iter().filter(|one| one.is_pending());
+    pending.filter_map(|one| operations.get(&one.id()).map(|operation| operation.run.as_str())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observed::claims::{Claim, Claims};
+    use crate::observed::cluster::{LEASE, Lease};
+    use crate::observed::run_state::Notes;
+
+    fn live(holder: &str, state: Option<ProcessState>) -> Live {
+        let operation = Operation {
+            run: "host/x".to_owned(),
+            after: 1,
+            began: 1000,
+            timeout: 900,
+            ..Operation::default()
+        };
+        let mut live = Live {
+            notes: Notes { operations: [("n/r".to_owned(), operation)].into(), ..Notes::default() },
+            runs: state.map(|state| ("host/x".to_owned(), state)).into_iter().collect(),
+            ..Live::default()
+        };
+        live.cluster.leases = vec![Lease {
+            namespace: LEASE.0.to_owned(),
+            name: LEASE.1.to_owned(),
+            holder: holder.to_owned(),
+            ..Lease::default()
+        }];
+        live
+    }
+
+    #[test]
+    fn what_may_still_run_is_left_unless_it_is_forced() {
+        let pending = |name: &str, modified| Stored {
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+            status: "pending-upgrade".to_owned(),
+            revision: 2,
+            modified,
+            ..Stored::default()
+        };
+        let claim = Claim {
+            kind: "HelmRelease".to_owned(),
+            owner: "apps/flux".to_owned(),
+            release: "n/flux".to_owned(),
+            suspended: true,
+        };
+        let left = |state, holder: &str, now, force| {
+            let mut live = live(holder, Some(state));
+            live.releases = Ok(vec![
+                pending("r", Some(1010)),
+                pending("stranger", Some(1000)),
+                pending("timeless", None),
+                pending("flux", Some(1)),
+            ]);
+            live.claims = Ok(Claims { helm_releases: vec![claim.clone()], ..Claims::default() });
+            let at = UNIX_EPOCH + Duration::from_secs(now);
+            let judged = judge(&live, Duration::from_mins(5), force, at).unwrap();
+            judged.into_iter().map(|one| one.left).collect::<Vec<_>>()
+        };
+        let until = |seconds| Some(Left::TooYoung(Some(UNIX_EPOCH + Duration::from_secs(seconds))));
+        let (timeless, owned) =
+            (|| Some(Left::TooYoung(None)), || Some(Left::ToOwner("HelmRelease apps/flux".to_owned())));
+        let elsewhere = left(ProcessState::Elsewhere, "", 1299, false);
+        assert_eq!(elsewhere, [until(1910), until(1300), timeless(), owned()]);
+        assert_eq!(left(ProcessState::Elsewhere, "", 1910, false), [None, None, timeless(), owned()]);
+        assert_eq!(left(ProcessState::Ended, "", 1020, true), [None, None, None, owned()]);
+        assert_eq!(left(ProcessState::Running, "host/x", 1020, true)[0], Some(Left::AtWork));
+        assert_eq!(left(ProcessState::Running, "", 9999, true)[0], Some(Left::AtWork));
+        assert_eq!(owned().unwrap().fix(), "flux reconcile helmrelease flux --namespace apps --force");
+        assert!(judge(&Live::default(), Duration::ZERO, true, UNIX_EPOCH).is_err());
+    }
+
+    #[test]
+    fn only_what_is_over_is_called_so() {
+        let stored = Stored {
+            namespace: "n".to_owned(),
+            name: "r".to_owned(),
+            status: "pending-upgrade".to_owned(),
+            revision: 2,
+            modified: Some(1010),
+            ..Stored::default()
+        };
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let origin = |live: &Live, now| super::origin(&stored, live, at(now));
+        let by = || "host".to_owned();
+        assert_eq!(origin(&live("host/x", Some(ProcessState::Ended)), 1020), Origin::Ended(by()));
+        assert_eq!(origin(&live("host/x", Some(ProcessState::Running)), 1020), Origin::AtWork(by()));
+        assert_eq!(origin(&live("", Some(ProcessState::Running)), 1020), Origin::Unknown);
+        assert_eq!(origin(&live("host/x", Some(ProcessState::Elsewhere)), 9999), Origin::AtWork(by()));
+        let elsewhere = live("other", Some(ProcessState::Elsewhere));
+        assert_eq!(origin(&elsewhere, 1020), Origin::Until(by(), at(1910)));
+        assert_eq!(origin(&elsewhere, 1910), Origin::Ended(by()));
+        let odd = Stored { modified: Some(u64::MAX - 1), ..stored.clone() };
+        assert_eq!(super::origin(&odd, &elsewhere, at(9999)), Origin::Unknown);
+        // What cannot be written as a time is not told as one.
+        for modified in [LATEST - 899, LATEST, LATEST + 1] {
+            let late = Stored { modified: Some(modified), ..stored.clone() };
+            assert_eq!(super::origin(&late, &elsewhere, at(9999)), Origin::Unknown);
+            let nobody_s =
+                Live { releases: Ok(vec![late]), claims: Ok(Claims::default()), ..Live::default() };
+            let judged = judge(&nobody_s, Duration::from_mins(15), false, at(9999)).unwrap();
+            assert_eq!(judged[0].left, Some(Left::TooYoung(None)));
+        }
+        let other = Stored { revision: 3, ..stored.clone() };
+        assert_eq!(super::origin(&other, &elsewhere, at(9999)), Origin::Unknown, "another operation");
+        assert_eq!(runs(&[stored], &elsewhere.notes.operations), ["host/x"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_times_make_it_panic(modified: Option<u64>, near_modified in LATEST - 1000..LATEST + 1000, began: u64, timeout: u64, run in "host/x|.{0,9}",
+            force: bool, now in 0..LATEST) {
+            for (modified, began, timeout) in [(modified, began, timeout), (Some(near_modified), near_modified, timeout % 1000)] {
+                let stored =
+                    Stored { namespace: "n".to_owned(), name: "r".to_owned(), status: "pending-upgrade".to_owned(), revision: 2, modified, ..Stored::default() };
+                let mut live = live("other", Some(ProcessState::Elsewhere));
+                live.notes.operations.values_mut().for_each(|one| *one = Operation { run: run.clone(), after: 1, began, timeout, ..Operation::default() });
+                live.claims = Ok(Claims::default());
+                live.releases = Ok(vec![stored]);
+                for one in judge(&live, Duration::from_mins(15), force, UNIX_EPOCH + Duration::from_secs(now)).unwrap() {
+                    _ = (one.stored.since(), one.left.map(|left| (left.reason(), left.fix())));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Writing the cluster pin into a configuration file, keeping everything else that stands there.
+
+use std::fs::Permissions;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::tree::{self, Place, Step};
+use super::{Config, Text, Uid, Word, is_absent, other_name, parse, text};
+use crate::base::finding::{Finding, Severity};
+
+/// Where this program comes from; empty as long as it is nowhere.
+const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
+
+/// What became of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pinned {
+    /// There was none.
+    Created,
+    /// It named no cluster, or another one.
+    Changed,
+    /// It names this cluster already.
+    Unchanged,
+}
+
+/// Writes the cluster's UID into the configuration file, as a whole or not at all.
+///
+/// # Errors
+///
+/// The file has problems, cannot be written, or is written in a way that only a person can change.
+pub fn pin(path: &Path, uid: &str) -> Result<Pinned, Vec<Finding>> {
+    let uid = Uid::parse::<serde::de::value::Error>(uid).map_err(|accepted| {
+        let finding = Finding::error("config", "The cluster has a UID of an unknown form");
+        vec![finding.with("found", super::short(uid)).with("accepted", accepted)]
+    })?;
+    let failed = |error| {
+        let finding =
+            Finding::error("config", "Configuration cannot be written").with("file", path.display());
+        vec![finding.with("reason", error).fix(by_hand(&uid))]
+    };
+    if is_absent(path) {
+        return match other_name(path) {
+            Some(found) => Err(vec![Finding { severity: Severity::Error, ..found }]),
+            None => write(path, &new(&uid)).map(|()| Pinned::Created).map_err(failed),
+        };
+    }
+    let old = text(path).map_err(|problem| vec![problem])?;
+    let (config, problems) = parse(path, &old);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    if config.cluster.uid.as_ref().is_some_and(|Text(pinned)| *pinned == uid) {
+        return Ok(Pinned::Unchanged);
+    }
+    let edited = Edit { old: &old, uid: &uid.0 }.apply(&config);
+    let mut wanted = config;
+    wanted.cluster.uid = Some(Text(uid.clone()));
+    let edited = edited.filter(|text| parse(path, text) == (wanted, Vec::new())).ok_or_else(|| {
+        let finding = Finding::error("config", "Configuration cannot be changed without a person");
+        vec![finding.with("file", path.display()).fix(by_hand(&uid))]
+    })?;
+    write(path, &edited).map(|()| Pinned::Changed).map_err(failed)
+}
+
+fn by_hand(Uid(uid): &Uid) -> String {
+    format!("cluster:\n  uid: {uid}")
+}
+
+/// A new file; editors that are shown the schema know the keys.
+fn new(uid: &Uid) -> String {
+    let keys = if REPOSITORY.is_empty() {
+        "Configuration of k3s-boot; its docs/k3s-boot.schema.json tells the keys.".to_owned()
+    } else {
+        format!("yaml-language-server: $schema={REPOSITORY}/raw/main/docs/k3s-boot.schema.json")
+    };
+    format!("# {keys}\n{}\n", by_hand(uid))
+}
+
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    // A link stays one.
+    let path = if is_absent(path) { path.to_owned() } else { path.canonicalize()? };
+    let folder = path.parent().unwrap_or(&path);
+    // Less what the umask takes away, as for any new file.
+    let mode = Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().prefix(".k3s-boot-").permissions(mode).tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    if let Ok(old) = path.metadata() {
+        file.as_file().set_permissions(old.permissions())?;
+    }
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// A change of a text that is a configuration without problems.
+struct Edit<'a> {
+    old: &'a str,
+    uid: &'a str,
+}
+
+impl Edit<'_> {
+    /// The text with the pin, if it is clear where that goes.
+    fn apply(&self, config: &Config) -> Option<String> {
+        let cluster = [Step::Key("cluster".to_owned())];
+        let uid = [Step::Key("cluster".to_owned()), Step::Key("uid".to_owned())];
+        match (tree::place(self.old, &uid), tree::place(self.old, &cluster), tree::place(self.old, &[])) {
+            (Some(place), ..) => self.replace(place, config.cluster.uid.as_ref()),
+            (None, Some(place), root) => self.put_in_cluster(place, root),
+            (None, None, root) => self.put_in_root(root),
+        }
+    }
+
+    /// Puts the UID where one stands, or where the key has no value.
+    fn replace(&self, Place { index, .. }: Place, old: Option<&Text<Uid>>) -> Option<String> {
+        let Some(Text(Uid(old))) = old else { return self.instead_of_nothing(index, self.uid) };
+        let quoted = usize::from(self.old.get(index..)?.starts_with(['"', '\'']));
+        let span = index + quoted..index + quoted + old.len();
+        let same = self.old.get(span.clone())?.eq_ignore_ascii_case(old);
+        same.then(|| self.splice(span, self.uid))
+    }
+
+    fn put_in_cluster(&self, place: Place, root: Option<Place>) -> Option<String> {
+        let Self { old, uid } = self;
+        let rest = old.get(place.index..)?;
+        if rest.starts_with('{') {
+            return self.put_in_braces(place.index, &format!("uid: {uid}"));
+        }
+        let root = root?;
+        let in_braces = old.get(root.index..)?.starts_with('{');
+        if in_braces || nothing(rest) > 0 {
+            return self.instead_of_nothing(place.index, &format!("{{uid: {uid}}}"));
+        }
+        // `cluster:` alone, perhaps with a comment: the pin gets the next line.
+        let end = rest.find('\n').map(|length| place.index + length + 1);
+        let line = format!("{}  uid: {uid}{}", " ".repeat(root.column - 1), self.newline());
+        match end {
+            Some(end) => Some(self.splice(end..end, &line)),
+            None => Some(format!("{old}{}{line}", self.newline())),
+        }
+    }
+
+    fn put_in_root(&self, root: Option<Place>) -> Option<String> {
+        let Self { old, uid } = self;
+        let newline = self.newline();
+        let start = root.map_or("", |place| old.get(place.index..).unwrap_or_default());
+        if let Some(place) = root
+            && start.starts_with('{')
+        {
+            return self.put_in_braces(place.index, &format!("cluster: {{uid: {uid}}}"));
+        }
+        // At the end, for a comment at the beginning may belong to the first key.
+        let indent = " ".repeat(if start.is_empty() { 0 } else { root?.column - 1 });
+        let gap = if old.is_empty() || old.ends_with('\n') { "" } else { newline };
+        Some(format!("{old}{gap}{indent}cluster:{newline}{indent}  uid: {uid}{newline}"))
+    }
+
+    /// As the first entry after the brace at `index`.
+    fn put_in_braces(&self, index: usize, entry: &str) -> Option<String> {
+        let rest = self.old.get(index + 1..)?.trim_start();
+        let comma = if rest.starts_with('}') { "" } else { ", " };
+        Some(self.splice(index + 1..index + 1, &format!("{entry}{comma}")))
+    }
+
+    /// Where a key has no value: its place is right behind the colon then, or that of a word for nothing.
+    fn instead_of_nothing(&self, index: usize, value: &str) -> Option<String> {
+        let length = nothing(self.old.get(index..)?);
+        let gap = if self.old[..index].ends_with(':') { " " } else { "" };
+        Some(self.splice(index..index + length, &format!("{gap}{value}")))
+    }
+
+    fn splice(&self, span: std::ops::Range<usize>, with: &str) -> String {
+        format!("{}{with}{}", &self.old[..span.start], &self.old[span.end..])
+    }
+
+    fn newline(&self) -> &'static str {
+        if self.old.contains("\r\n") { "\r\n" } else { "\n" }
+    }
+}
+
+/// The length of YAML's word for nothing, if the text begins with one.
+fn nothing(text: &str) -> usize {
+    let word = ["~", "null", "Null", "NULL"].iter().find(|word| text.starts_with(**word));
+    word.map_or(0, |word| word.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "0a1b2c3d-0000-4000-8000-00000000000a";
+    const B: &str = "0a1b2c3d-0000-4000-8000-00000000000b";
+
+    /// The text after pinning; `A` and `B` stand for the UIDs.
+    fn pinned(text: &str) -> Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k3s-boot.yaml");
+        std::fs::write(&path, text.replace("@A", A).replace("@B", B)).unwrap();
+        let result = pin(&path, B);
+        let files = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(files, 1, "nothing is left");
+        let text = std::fs::read_to_string(&path).unwrap().replace(A, "@A").replace(B, "@B");
+        result.map(|_| text).map_err(|problems| problems[0].message.clone())
+    }
+
+    #[test]
+    fn only_the_pin_changes() {
+        let cases = [
+            // One stands there.
+            ("cluster:\n  uid: @A # ours\nnodes: 3\n", "cluster:\n  uid: @B # ours\nnodes: 3\n"),
+            ("# ä\ncluster: {uid: @A}\n", "# ä\ncluster: {uid: @B}\n"),
+            ("cluster: { uid: \"@A\" }\n", "cluster: { uid: \"@B\" }\n"),
+            ("cluster:\r\n  uid: '@A'\r\nnodes: 3\r\n", "cluster:\r\n  uid: '@B'\r\nnodes: 3\r\n"),
+            ("{\"cluster\":{\"uid\":\"@A\"},\"nodes\":3}", "{\"cluster\":{\"uid\":\"@B\"},\"nodes\":3}"),
+            ("cluster:\n  uid:\n    @A", "cluster:\n  uid:\n    @B"),
+            ("cluster:\n  uid: @B\n", "cluster:\n  uid: @B\n"),
+            ("\u{feff}cluster:\n  uid: @A\n", "\u{feff}cluster:\n  uid: @B\n"),
+            // The key has no value.
+            ("cluster:\n  uid: # ours\n", "cluster:\n  uid: @B # ours\n"),
+            ("cluster:\n  uid: ~\n", "cluster:\n  uid: @B\n"),
+            ("cluster: {uid: }\n", "cluster: {uid: @B}\n"),
+            // The block is empty.
+            ("nodes: 3\ncluster:\n", "nodes: 3\ncluster:\n  uid: @B\n"),
+            ("cluster: # ours\n  # uid: x\nnodes: 3\n", "cluster: # ours\n  uid: @B\n  # uid: x\nnodes: 3\n"),
+            ("cluster:", "cluster:\n  uid: @B\n"),
+            ("cluster:\r\nnodes: 3\r\n", "cluster:\r\n  uid: @B\r\nnodes: 3\r\n"),
+            ("  cluster:\n  nodes: 3\n", "  cluster:\n    uid: @B\n  nodes: 3\n"),
+            ("cluster: {}\n", "cluster: {uid: @B}\n"),
+            ("cluster: null\nnodes: 3\n", "cluster: {uid: @B}\nnodes: 3\n"),
+            ("{cluster: , nodes: 3}\n", "{cluster: {uid: @B}, nodes: 3}\n"),
+            ("cluster: &c {}\n", ""),
+            // There is no block.
+            ("", "cluster:\n  uid: @B\n"),
+            ("---\n", "---\ncluster:\n  uid: @B\n"),
+            ("# only words\n\n", "# only words\n\ncluster:\n  uid: @B\n"),
+            ("# only words", "# only words\ncluster:\n  uid: @B\n"),
+            ("# three\r\nnodes: 3", "# three\r\nnodes: 3\r\ncluster:\r\n  uid: @B\r\n"),
+            ("  nodes: 3\n", "  nodes: 3\n  cluster:\n    uid: @B\n"),
+            ("namespaces:\n- a\n# - b\n", "namespaces:\n- a\n# - b\ncluster:\n  uid: @B\n"),
+            ("{nodes: 3}\n", "{cluster: {uid: @B}, nodes: 3}\n"),
+            ("{}\n", "{cluster: {uid: @B}}\n"),
+            // Nobody but a person knows what is meant.
+            ("nodes: 3\n...\n", ""),
+            ("cluster: {uid: &x @A}\n", ""),
+            ("~\n", ""),
+        ];
+        for (old, new) in cases {
+            let expected = if new.is_empty() {
+                Err("Configuration cannot be changed without a person".to_owned())
+            } else {
+                Ok(new.to_owned())
+            };
+            assert_eq!(pinned(old), expected, "{old:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_touched() {
+        assert_eq!(pinned("nodes: [\n"), Err("Configuration is not valid YAML".to_owned()));
+        assert_eq!(pinned("node: 3\n"), Err("Unknown key in the configuration".to_owned()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k3s-boot.yaml");
+        assert_eq!(pin(&path, "../x").unwrap_err()[0].message, "The cluster has a UID of an unknown form");
+        std::fs::write(folder.path().join("k3s-boot.yml"), "nodes: 3\n").unwrap();
+        let problems = pin(&path, A).unwrap_err();
+        assert_eq!(problems[0].message, "Configuration has another name, it is not read");
+        assert!(!path.exists());
+        let problems = pin(&folder.path().join("nowhere/k3s-boot.yaml"), A).unwrap_err();
+        assert_eq!(problems[0].message, "Configuration cannot be written");
+        assert!(problems[0].pairs.last().unwrap().1.contains(A));
+    }
+
+    #[test]
+    fn a_file_is_made_and_a_link_and_a_mode_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().join("real.yaml");
+        assert_eq!(pin(&real, &A.to_uppercase()), Ok(Pinned::Created));
+        let text = std::fs::read_to_string(&real).unwrap();
+        assert!(text.starts_with("# ") && text.contains("k3s-boot.schema.json"), "{text}");
+        assert!(text.ends_with(&format!("\ncluster:\n  uid: {A}\n")), "{text}");
+        assert_eq!(pin(&real, A), Ok(Pinned::Unchanged));
+        std::fs::set_permissions(&real, Permissions::from_mode(0o640)).unwrap();
+        let link = folder.path().join("k3s-boot.yaml");
+        std::os::unix::fs::symlink("real.yaml", &link).unwrap();
+        assert_eq!(pin(&link, B), Ok(Pinned::Changed));
+        assert!(link.is_symlink());
+        assert_eq!(real.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(std::fs::read_to_string(&real).unwrap().ends_with(&format!("  uid: {B}\n")));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_that_people_write_makes_it_panic(text in crate::base::odd::near(&[
+            "# mine\ncluster:\n  uid: 7f0c1b2a-0000-4000-8000-00000000abcd # old\nnodes: 3\n", "cluster:\n", "{cluster: {uid: ~}, nodes: 3}\n",
+            "nodes: 3\r\ncluster: null\r\n",
+        ])) {
+            if let Ok(new) = pinned(&text) {
+                let (config, problems) = parse(Path::new("/x"), &new.replace("@B", B));
+                proptest::prop_assert_eq!(problems, Vec::new());
+                proptest::prop_assert_eq!(config.cluster.uid, Some(Text(Uid(B.to_owned()))));
+            }
+        }
+
+        #[test]
+        fn it_never_panics_and_never_breaks_a_file(text in "(cluster|uid|nodes|: |\\{|\\}|\n|  |~|#|3|,|\r\n|ä|-|'|\"|&a |\\*a)*") {
+            if let Ok(new) = pinned(&text) {
+                let (config, problems) = parse(Path::new("/x"), &new.replace("@B", B));
+                proptest::prop_assert_eq!(problems, Vec::new());
+                proptest::prop_assert_eq!(config.cluster.uid, Some(Text(Uid(B.to_owned()))));
+            }
+        }
+    }
+}

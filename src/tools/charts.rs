@@ -1,0 +1,557 @@
+//! Charts are fetched into a staging folder and kept whole or not at all.
+//!
+//! helmfile takes a chart folder in its cache for whole once it holds a `Chart.yaml`, so that a pull that was
+//! interrupted while it unpacked would poison every later run. Therefore helmfile never pulls into the store: it gets
+//! a staging folder in which the stored charts are already there as hard links.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::base::error::Error;
+use crate::base::files;
+
+/// What an address and a version pin: `oci://HOST/PATH/NAME:TAG@sha256:…`, and a version that may have a digest too (helmfile
+/// 1.7.4, `parseOCIChartRef` and `getOCIQualifiedChartName` in `pkg/state/state.go`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin<'a> {
+    /// The address alone.
+    pub base: &'a str,
+    /// The version, or the tag where there is none; empty for the newest, or where a digest alone pins it.
+    pub version: &'a str,
+    /// The digest.
+    pub digest: Option<&'a str>,
+}
+
+impl<'a> Pin<'a> {
+    /// Reads it from the two keys of a release. Only an address of a registry can have a tag or a digest.
+    #[must_use]
+    pub fn of(chart: &'a str, version: &'a str) -> Self {
+        let (version, of_version) = match version.split_once('@') {
+            Some((version, digest)) => (version, Some(digest)),
+            None => (version, None),
+        };
+        if !chart.starts_with("oci://") {
+            return Self { base: chart, version, digest: of_version };
+        }
+        let (base, digest) = match chart.split_once('@') {
+            Some((base, digest)) => (base, Some(digest)),
+            None => (chart, None),
+        };
+        let (base, tag) = match base.rsplit_once(':') {
+            Some((before, tag)) if !tag.contains('/') => (before, tag),
+            _ => (base, ""),
+        };
+        Self { base, version: if version.is_empty() { tag } else { version }, digest: digest.or(of_version) }
+    }
+
+    /// The chart's name: the last part of the address.
+    #[must_use]
+    pub fn name(&self) -> &'a str {
+        self.base.trim_end_matches('/').rsplit('/').next().unwrap_or(self.base)
+    }
+}
+
+/// A chart of a registry.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChartRef {
+    /// The chart as the helmfile names it: `oci://HOST/PATH/NAME`, with a tag and a digest if it has them.
+    pub chart: String,
+    /// The version (see [`Pin::version`]).
+    pub version: String,
+    /// The digest, if it is pinned by one: `sha256:…`.
+    pub digest: Option<String>,
+}
+
+impl ChartRef {
+    /// The chart that a release names by these two keys.
+    #[must_use]
+    pub fn new(chart: &str, version: &str) -> Self {
+        let pin = Pin::of(chart, version);
+        let digest = pin.digest.map(ToOwned::to_owned);
+        Self { chart: chart.to_owned(), version: pin.version.to_owned(), digest }
+    }
+
+    /// Where helmfile looks for the chart below its cache folder (`getOCIChartPath` and `safeVersionPath` in helmfile 1.7.4,
+    /// `pkg/state`).
+    fn place(&self) -> PathBuf {
+        let name = self.chart.replace([':', '.', '&'], "_").replace("//", "_");
+        let version = self.version.replace(['=', '>', '<', '!', '|', '~', '^', ' ', ',', '*'], "_");
+        // No part may be empty: what is kept beside the folder has its name.
+        [name, version].iter().filter(|part| !part.is_empty()).collect()
+    }
+
+    /// The chart's own folder below a folder in the layout of helmfile's cache.
+    #[must_use]
+    pub fn folder(&self, root: &Path) -> PathBuf {
+        root.join(self.place()).join(Pin::of(&self.chart, "").name())
+    }
+
+    /// The address for helm, with the digest if it is pinned by one.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let base = Pin::of(&self.chart, "").base;
+        self.digest.as_ref().map_or_else(|| base.to_owned(), |digest| format!("{base}@{digest}"))
+    }
+
+    /// The version for helm, if it is to be asked for: a digest says more.
+    #[must_use]
+    pub fn asked_version(&self) -> Option<&str> {
+        Some(self.version.as_str()).filter(|version| self.digest.is_none() && !version.is_empty())
+    }
+
+    /// Whether its folder can hold one chart only. That of a range can not, and helmfile leaves out of the folder's name a
+    /// digest that is not part of the address, and where a repository is that the helmfile gives a name.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        let is_address = self.chart.contains("://");
+        is_address && if self.digest.is_some() { self.chart.contains('@') } else { is_exact(&self.version) }
+    }
+}
+
+/// Whether the folder of a version ([`ChartRef::place`]) is that of one chart.
+fn is_exact_place(place: &Path) -> bool {
+    let mut parts = place.iter().filter_map(|part| part.to_str());
+    let is_digest = |part: &str| part.contains("@sha256_");
+    parts.clone().next_back().is_some_and(is_exact) || parts.any(is_digest)
+}
+
+/// Whether a version names one chart and not a range of them.
+fn is_exact(version: &str) -> bool {
+    semver::Version::parse(version.trim_start_matches('v')).is_ok()
+}
+
+/// How the `Chart.yaml` of a chart begins that stands in for one that is not there.
+const STAND_IN: &str = "# stands in for a chart that is not there\n";
+
+/// Says that a chart folder is whole: written beside it after everything else, compared before it is used.
+#[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    size: Size,
+    /// See [`digest`].
+    digest: String,
+}
+
+/// How much is in a folder: what is lost in a loss of power shows here.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+struct Size {
+    files: u64,
+    bytes: u64,
+}
+
+/// What is in all files of a chart's folder, subcharts included: equal for equal charts, whoever reads them and when.
+///
+/// # Errors
+///
+/// When a file cannot be read.
+pub fn digest(folder: &Path) -> std::io::Result<String> {
+    let mut all: Vec<_> = files::walk(folder, |_| true).filter(|entry| !entry.kind.is_dir()).collect();
+    all.sort_by(|one, other| one.path.cmp(&other.path));
+    let mut hasher = Sha256::new();
+    for entry in all {
+        let name = entry.path.strip_prefix(folder).unwrap_or(&entry.path).as_os_str().as_encoded_bytes();
+        let bytes = files::bytes(&entry.path, files::LARGEST).map_err(files::Unreadable::into_io)?;
+        // With their lengths, so that no two charts read the same.
+        for part in [name, &bytes] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    }
+    let mut hash = format!("{:x}", hasher.finalize());
+    hash.truncate(DIGEST);
+    Ok(hash)
+}
+
+/// So many hexadecimal digits of SHA-256 tell charts apart.
+const DIGEST: usize = 32;
+
+/// The file that is locked while the store is read or changed.
+const LOCK: &str = ".lock";
+
+/// The charts that were fetched by earlier runs.
+#[derive(Clone, Debug)]
+pub struct ChartStore {
+    root: PathBuf,
+}
+
+impl ChartStore {
+    /// A store in this folder, which need not exist.
+    #[must_use]
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The folder, in the layout of helmfile's cache.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The digest of a chart that was stored, as it was when it came.
+    #[must_use]
+    pub fn digest(&self, chart: &ChartRef) -> Option<String> {
+        read_marker(&self.root.join(chart.place())).map(|whole| whole.digest)
+    }
+
+    /// Keeps other runs from the store as long as it lives; they may be at another cluster. A cache that cannot be written
+    /// is not changed by them either.
+    fn lock(&self) -> Option<File> {
+        std::fs::create_dir_all(&self.root).ok()?;
+        let file = File::create(self.root.join(LOCK)).ok()?;
+        file.lock().ok().map(|()| file)
+    }
+
+    /// Puts those of the charts that are stored into a staging folder.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be linked or copied.
+    pub fn seed(&self, staging: &Path, charts: &[ChartRef]) -> Result<(), Error> {
+        let _lock = if self.root.is_dir() { self.lock() } else { None };
+        for chart in charts.iter().filter(|chart| chart.is_exact()) {
+            let from = self.root.join(chart.place());
+            if is_whole(&from) {
+                link_tree(&from, &staging.join(chart.place()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts an empty chart in the place of each that is not there, so that helmfile reads the rest without it.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written.
+    pub fn stand_in(staging: &Path, charts: &[ChartRef]) -> Result<(), Error> {
+        for chart in charts {
+            let folder = chart.folder(staging);
+            if folder.exists() {
+                continue;
+            }
+            let failed = |source| Error::File { action: "make", path: folder.clone(), source };
+            let text = format!("{STAND_IN}apiVersion: v2\nname: stand-in\nversion: 0.0.0\n");
+            std::fs::create_dir_all(&folder).map_err(failed)?;
+            std::fs::write(folder.join("Chart.yaml"), text).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Moves a chart from one folder in the layout of helmfile's cache to another, in the place of what stands in for it;
+    /// nothing is done when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When a folder cannot be moved.
+    pub fn replace_stand_in(staging: &Path, chart: &ChartRef, fetched: &Path) -> Result<(), Error> {
+        let (from, to) = (chart.folder(fetched), chart.folder(staging));
+        if !from.is_dir() {
+            return Ok(());
+        }
+        let failed = |source| Error::File { action: "store the chart", path: to.clone(), source };
+        std::fs::remove_dir_all(&to).map_err(failed)?;
+        std::fs::rename(&from, &to).map_err(failed)
+    }
+
+    /// Whether a chart's folder holds one that stands in for it.
+    #[must_use]
+    pub fn is_stand_in(folder: &Path) -> bool {
+        files::text(&folder.join("Chart.yaml"), files::LARGEST).is_ok_and(|text| text.starts_with(STAND_IN))
+    }
+
+    /// Moves every chart of a staging folder that is not stored yet into the store.
+    ///
+    /// # Errors
+    ///
+    /// When a folder cannot be moved.
+    pub fn publish(&self, staging: &Path) -> Result<(), Error> {
+        let folders = version_folders(staging);
+        // Where there is nothing to store, no store is made.
+        let _lock = if folders.is_empty() { None } else { self.lock() };
+        for folder in folders {
+            let Ok(place) = folder.strip_prefix(staging) else {
+                continue;
+            };
+            // The folder is that of a version; below it is the chart's own, of which the digest is.
+            let chart = version_chart(&folder).unwrap_or_else(|| folder.clone());
+            if Self::is_stand_in(&chart) {
+                continue;
+            }
+            let target = self.root.join(place);
+            if is_exact_place(place) && is_whole(&target) {
+                continue;
+            }
+            let failed = |source| Error::File { action: "store the chart", path: target.clone(), source };
+            if let Some(parent) = target.parent() {
+                std::fs::create_dir_all(parent).map_err(failed)?;
+            }
+            if target.exists() {
+                // Not whole, or the newest of a range: out of the way first, for a folder cannot be replaced at once.
+                let old = staging.join(format!("old-{}", rand_name(&target)));
+                std::fs::rename(&target, old).map_err(failed)?;
+            }
+            let whole =
+                Whole { size: measure(&folder).map_err(failed)?, digest: digest(&chart).map_err(failed)? };
+            std::fs::rename(&folder, &target).map_err(failed)?;
+            let text = serde_json::to_vec(&whole).map_err(|error| failed(error.into()))?;
+            std::fs::write(marker(&target), text).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// A name for a folder that is moved away, unlike that of any other in the same staging folder.
+fn rand_name(path: &Path) -> String {
+    path.display().to_string().replace('/', "_")
+}
+
+fn marker(folder: &Path) -> PathBuf {
+    let mut name = folder.as_os_str().to_owned();
+    name.push(".whole.json");
+    name.into()
+}
+
+fn read_marker(folder: &Path) -> Option<Whole> {
+    let text = files::bytes(&marker(folder), files::LARGEST).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn is_whole(folder: &Path) -> bool {
+    let stored = read_marker(folder);
+    stored.is_some() && stored.map(|whole| whole.size) == measure(folder).ok()
+}
+
+/// The folder of the chart in that of its version.
+fn version_chart(folder: &Path) -> Option<PathBuf> {
+    let mut below = files::read_folder(folder).map(|entry| entry.path);
+    below.find(|path| path.join("Chart.yaml").is_file())
+}
+
+fn measure(folder: &Path) -> std::io::Result<Size> {
+    let mut whole = Size::default();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            let below = measure(&entry.path())?;
+            whole.files += below.files;
+            whole.bytes += below.bytes;
+        } else {
+            whole.files += 1;
+            whole.bytes += entry.metadata()?.len();
+        }
+    }
+    Ok(whole)
+}
+
+fn link_tree(from: &Path, to: &Path) -> Result<(), Error> {
+    let failed = |source| Error::File { action: "link the chart", path: from.to_owned(), source };
+    std::fs::create_dir_all(to).map_err(failed)?;
+    for entry in std::fs::read_dir(from).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let target = to.join(entry.file_name());
+        if entry.file_type().map_err(failed)?.is_dir() {
+            link_tree(&entry.path(), &target)?;
+            continue;
+        }
+        match std::fs::hard_link(entry.path(), &target) {
+            Ok(()) => {}
+            // Two releases have this chart. To copy a file over a link to itself would empty both.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            // A file system without hard links.
+            Err(_) => _ = std::fs::copy(entry.path(), &target).map_err(failed)?,
+        }
+    }
+    Ok(())
+}
+
+/// The folders that hold a chart's folder: `…/VERSION` of `…/VERSION/CHART/Chart.yaml`.
+fn version_folders(staging: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![staging.to_owned()];
+    while let Some(folder) = folders.pop() {
+        // A link in a chart may lead anywhere, in circles too.
+        let children = files::read_folder(&folder).filter(|entry| entry.kind.is_dir());
+        let children: Vec<_> = children.map(|entry| entry.path).collect();
+        if children.iter().any(|child| child.join("Chart.yaml").is_file()) {
+            found.push(folder);
+        } else {
+            folders.extend(children);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart() -> ChartRef {
+        ChartRef::new("oci://ghcr.io/prometheus-community/charts/crds", "19.1.0")
+    }
+
+    fn write(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn charts_lie_where_helmfile_looks() {
+        assert_eq!(chart().place(), Path::new("oci__ghcr_io/prometheus-community/charts/crds/19.1.0"));
+        let place = |chart: &str, version: &str| ChartRef::new(chart, version).place();
+        let digest = "sha256:4321";
+        for (chart, version, expected) in [
+            ("oci://127.0.0.1:5000/a/b", "1.0.0", "oci__127_0_0_1_5000/a/b/1.0.0"),
+            ("oci://r.io/a/b:2.0.0", "", "oci__r_io/a/b_2_0_0/2.0.0"),
+            ("oci://r.io/a/b:2.0.0", "1.0.0", "oci__r_io/a/b_2_0_0/1.0.0"),
+            (&format!("oci://r.io/a/b@{digest}"), "", "oci__r_io/a/b@sha256_4321"),
+            (&format!("oci://r.io:443/a/b:2.0.0@{digest}"), "", "oci__r_io_443/a/b_2_0_0@sha256_4321/2.0.0"),
+            ("oci://r.io/a/b", &format!("1.0.0@{digest}"), "oci__r_io/a/b/1.0.0"),
+            ("oci://r.io/a/b", ">=1.0, <2", "oci__r_io/a/b/__1.0___2"),
+            ("r/b", "1.0.0", "r/b/1.0.0"),
+        ] {
+            assert_eq!(place(chart, version), Path::new(expected), "{chart} {version}");
+            let folder = ChartRef::new(chart, version).folder(Path::new("/c"));
+            assert_eq!(folder, Path::new("/c").join(expected).join("b"), "{chart} {version}");
+        }
+    }
+
+    #[test]
+    fn a_chart_is_pinned_by_its_version_its_tag_or_its_digest() {
+        let asked = |chart: &str, version: &str| {
+            let chart = ChartRef::new(chart, version);
+            (chart.address(), chart.asked_version().map(ToOwned::to_owned), chart.is_exact())
+        };
+        let own = |(address, version, exact): (&str, Option<&str>, bool)| {
+            (address.to_owned(), version.map(ToOwned::to_owned), exact)
+        };
+        for (chart, version, expected) in [
+            ("oci://r.io:1/a/b", "1.0.0", ("oci://r.io:1/a/b", Some("1.0.0"), true)),
+            ("oci://r.io:1/a/b", "", ("oci://r.io:1/a/b", None, false)),
+            ("oci://r.io/a/b:2.0.0", "", ("oci://r.io/a/b", Some("2.0.0"), true)),
+            ("oci://r.io/a/b:2.0.0", "1.0.0", ("oci://r.io/a/b", Some("1.0.0"), true)),
+            ("oci://r.io/a/b@sha256:1", "", ("oci://r.io/a/b@sha256:1", None, true)),
+            ("oci://r.io/a/b:2.0.0@sha256:1", "", ("oci://r.io/a/b@sha256:1", None, true)),
+            // Another digest would be in the same folder.
+            ("oci://r.io/a/b", "1.0.0@sha256:1", ("oci://r.io/a/b@sha256:1", None, false)),
+            // Another helmfile may give the name to another repository.
+            ("r/b", "1.0.0", ("r/b", Some("1.0.0"), false)),
+        ] {
+            assert_eq!(asked(chart, version), own(expected), "{chart} {version}");
+        }
+        let local = Pin::of("../charts/a@b:c", "");
+        assert_eq!((local.name(), local.digest), ("a@b:c", None));
+    }
+
+    #[test]
+    fn only_whole_charts_are_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ChartStore::new(folder.path().join("store"));
+        let staging = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let first = staging("first");
+        let inside = chart().place().join("crds");
+        write(&first.join(&inside).join("Chart.yaml"), "name: crds\n");
+        write(&first.join(&inside).join("templates/a.yaml"), "a: 1\n");
+        write(&first.join(chart().place().with_extension("lock")), "");
+        store.publish(&first).unwrap();
+
+        let second = staging("second");
+        store.seed(&second, &[chart()]).unwrap();
+        assert_eq!(std::fs::read_to_string(second.join(&inside).join("templates/a.yaml")).unwrap(), "a: 1\n");
+
+        // A file is missing, as after a loss of power.
+        std::fs::remove_file(store.path().join(&inside).join("templates/a.yaml")).unwrap();
+        let third = staging("third");
+        store.seed(&third, &[chart()]).unwrap();
+        assert!(!third.join(&inside).exists());
+        // Fetched again, it replaces the broken one.
+        write(&third.join(&inside).join("Chart.yaml"), "name: crds\n");
+        write(&third.join(&inside).join("templates/a.yaml"), "a: 2\n");
+        store.publish(&third).unwrap();
+        let fourth = staging("fourth");
+        store.seed(&fourth, &[chart()]).unwrap();
+        assert_eq!(std::fs::read_to_string(fourth.join(&inside).join("templates/a.yaml")).unwrap(), "a: 2\n");
+    }
+
+    #[test]
+    fn two_runs_that_store_one_chart_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ChartStore::new(folder.path().join("store"));
+        let names: Vec<_> = (0..8).map(|number| folder.path().join(number.to_string())).collect();
+        std::thread::scope(|scope| {
+            for staging in &names {
+                scope.spawn(|| {
+                    let file = staging.join(chart().place()).join("crds/Chart.yaml");
+                    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                    std::fs::write(&file, "name: crds").unwrap();
+                    store.publish(staging).unwrap();
+                    let seeded = staging.join("again");
+                    store.seed(&seeded, &[chart()]).unwrap();
+                    let again = seeded.join(chart().place()).join("crds/Chart.yaml");
+                    assert_eq!(std::fs::read_to_string(again).unwrap(), "name: crds");
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_chart_of_two_releases_stays_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ChartStore::new(folder.path().join("store"));
+        let file = chart().place().join("crds/Chart.yaml");
+        write(&folder.path().join("in").join(&file), "name: crds\n");
+        store.publish(&folder.path().join("in")).unwrap();
+        let staging = folder.path().join("out");
+        store.seed(&staging, &[chart(), chart()]).unwrap();
+        for root in [store.path(), &staging] {
+            assert_eq!(std::fs::read_to_string(root.join(&file)).unwrap(), "name: crds\n");
+        }
+    }
+
+    #[test]
+    fn a_range_of_versions_is_never_seeded() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ChartStore::new(folder.path().join("store"));
+        let range = ChartRef { version: "~1.0".to_owned(), ..chart() };
+        write(&folder.path().join("in").join(range.place()).join("crds/Chart.yaml"), "name: crds\n");
+        store.publish(&folder.path().join("in")).unwrap();
+        store.seed(&folder.path().join("out"), std::slice::from_ref(&range)).unwrap();
+        assert!(!folder.path().join("out").join(range.place()).exists());
+    }
+
+    #[test]
+    fn what_is_pinned_by_a_digest_is_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ChartStore::new(folder.path().join("store"));
+        let pinned = ["oci://r.io/a/b@sha256:1", "oci://r.io/a/b:1.0.0@sha256:2"]
+            .map(|chart| ChartRef::new(chart, ""));
+        for chart in &pinned {
+            write(&chart.folder(&folder.path().join("in")).join("Chart.yaml"), "name: b\n");
+        }
+        store.publish(&folder.path().join("in")).unwrap();
+        store.seed(&folder.path().join("out"), &pinned).unwrap();
+        for chart in pinned {
+            assert!(chart.folder(&folder.path().join("out")).join("Chart.yaml").is_file());
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(crate::base::odd::fewer())]
+
+        #[test]
+        fn no_reference_and_no_marker_makes_it_panic(chart in crate::base::odd::near(&["oci://ghcr.io:443/a/charts/b&c/", "repo/chart"]), version: String,
+            marker in crate::base::odd::near(&[r#"{"files":12,"bytes":34567,"digest":"0123456789abcdef"}"#])) {
+            let chart = ChartRef::new(&chart, &version);
+            _ = (chart.address(), chart.asked_version());
+            _ = (chart.folder(Path::new("/c")), chart.is_exact());
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(super::marker(&folder.path().join("x")), &marker).unwrap();
+            _ = read_marker(&folder.path().join("x"));
+        }
+    }
+}

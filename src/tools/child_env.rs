@@ -1,0 +1,280 @@
+//! The environment that the tools get: the user's, less what could lead them elsewhere.
+
+use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use crate::base::env::Env;
+use crate::base::url::Url;
+use crate::process::identity::{self, Identity};
+use crate::tools::kubeconfig::Target;
+
+/// These choose cluster, namespace, file or binary, and would beat what is passed explicitly; they are dropped and
+/// logged. (`HELM_KUBEAPISERVER` beats `--kubeconfig`: tried with helm 4.2.)
+const LEAD_ELSEWHERE: [&str; 7] = [
+    "HELM_NAMESPACE",
+    "HELMFILE_FILE_PATH",
+    "HELMFILE_HELM_BINARY",
+    "HELMFILE_KUBE_CONTEXT",
+    "HELMFILE_KUSTOMIZE_BINARY",
+    "HELMFILE_NAMESPACE",
+    "KUBERNETES_MASTER",
+];
+
+/// These are dropped without a log line. Some change what the tools print or make them ask. Those that Kubernetes sets in a
+/// pod make client-go take the pod's own namespace for a context that names none (client-go 0.36,
+/// `tools/clientcmd/client_config.go`).
+const DROPPED: [&str; 14] = [
+    // At its higher levels the AWS SDK of helmfile logs requests with all that is in them.
+    "AWS_SDK_GO_LOG_LEVEL",
+    "CLICOLOR_FORCE",
+    "FORCE_COLOR",
+    "HELM_DEBUG",
+    "HELMFILE_AWS_SDK_LOG_LEVEL",
+    "HELMFILE_CACHE_HOME",
+    "HELMFILE_DEBUG",
+    "HELMFILE_INTERACTIVE",
+    "HELMFILE_LOG_LEVEL",
+    "HELMFILE_QUIET",
+    "KUBERNETES_SERVICE_HOST",
+    "KUBERNETES_SERVICE_PORT",
+    "LOG_LEVEL",
+    "POD_NAMESPACE",
+];
+
+/// Identities for decrypting: secrets that only sops needs, and helmfile where values refer to encrypted files.
+pub const AGE_IDENTITIES: [&str; 2] = ["SOPS_AGE_KEY", "SOPS_AGE_KEY_CMD"];
+
+/// All tools are Go programs that live for seconds. Collecting garbage takes an eighth of helm's time, and comes four times less
+/// often so, unless memory runs short (<https://go.dev/doc/gc-guide>).
+const QUICK: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "512MiB")];
+
+/// What the user said about the environment of the tools.
+#[derive(Clone, Debug, Default)]
+pub struct ChildOptions {
+    /// The root of the repository.
+    pub root: PathBuf,
+    /// The age key that goes into the cluster.
+    pub age_key: PathBuf,
+    /// The identities for decrypting, if the user named a file.
+    pub sops_age_key_file: Option<PathBuf>,
+}
+
+/// An environment for tools.
+#[derive(Debug)]
+pub struct ChildEnv {
+    /// All variables.
+    pub vars: Vec<(OsString, OsString)>,
+    /// The names of those that were set and would have led the tools elsewhere.
+    pub removed: Vec<String>,
+}
+
+fn leads_elsewhere(name: &str) -> bool {
+    LEAD_ELSEWHERE.contains(&name) || name.starts_with("HELM_KUBE")
+}
+
+/// Builds it. Temporary files go to `temp`; `current_context` is the kubeconfig file that selects the target's context.
+#[must_use]
+pub fn build(
+    env: &Env,
+    options: &ChildOptions,
+    target: &Target,
+    temp: &Path,
+    current_context: &Path,
+) -> ChildEnv {
+    let mut removed = Vec::new();
+    let ours = ours(options, target, temp, current_context);
+    let mut vars = Vec::new();
+    for (name, value) in env.iter() {
+        let text = name.to_string_lossy();
+        if leads_elsewhere(&text) {
+            removed.push(text.into_owned());
+        } else if !DROPPED.contains(&text.as_ref()) && !ours.iter().any(|(known, _)| *known == text) {
+            vars.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    // The user's own hold.
+    let quick = QUICK.iter().filter(|(name, _)| env.get(name).is_none());
+    vars.extend(quick.map(|(name, value)| (OsString::from(name), OsString::from(value))));
+    vars.extend(ours.into_iter().map(|(name, value)| (OsString::from(name), value)));
+    ChildEnv { vars, removed }
+}
+
+fn ours(
+    options: &ChildOptions,
+    target: &Target,
+    temp: &Path,
+    current_context: &Path,
+) -> Vec<(&'static str, OsString)> {
+    // Of a list, the first file that names a current context wins, also for hooks that call plain `kubectl` or `helm`.
+    let mut kubeconfig = current_context.as_os_str().to_owned();
+    for file in &target.files {
+        kubeconfig.push(":");
+        kubeconfig.push(file);
+    }
+    let mut ours = vec![
+        ("KUBECONFIG", kubeconfig),
+        // Preferences in the user's home change what commands do (kubectl 1.34 and later; the second one before that).
+        ("KUBERC", OsString::from("off")),
+        ("KUBECTL_KUBERC", OsString::from("false")),
+        ("ROOT_DIR", options.root.clone().into_os_string()),
+        ("TMPDIR", temp.as_os_str().to_owned()),
+        // helmfile writes rendered values there, which may be secret.
+        ("HELMFILE_TEMPDIR", temp.as_os_str().to_owned()),
+        ("NO_COLOR", OsString::from("1")),
+        (identity::RUN, OsString::from(Identity::own().to_string())),
+        // Both programs would ask a server for their newest version.
+        ("HELMFILE_UPGRADE_NOTICE_DISABLED", OsString::from("1")),
+        ("SOPS_DISABLE_VERSION_CHECK", OsString::from("true")),
+    ];
+    // The repository's own key decrypts it, unless the user names other identities.
+    let own = Some(&options.age_key).filter(|file| file.is_file());
+    let identities = options.sops_age_key_file.as_ref().or(own);
+    ours.extend(identities.map(|file| ("SOPS_AGE_KEY_FILE", file.clone().into_os_string())));
+    ours
+}
+
+/// The values of variables that hold credentials by their name, and the credentials of addresses, for the redactor. Where a
+/// variable's value came from cannot be known.
+pub fn secrets(env: &Env) -> impl Iterator<Item = &str> {
+    env.iter().filter_map(|(name, value)| secret(name, value.to_str()?))
+}
+
+/// The values of all other variables.
+#[must_use]
+pub fn public_values(env: &Env) -> Vec<String> {
+    let values = env.iter().filter_map(|(name, value)| Some((name, value.to_str()?)));
+    let public = values.filter(|(name, value)| !value.is_empty() && secret(name, value).is_none());
+    public.map(|(_, value)| value.to_owned()).collect()
+}
+
+fn secret<'a>(name: &OsStr, value: &'a str) -> Option<&'a str> {
+    if names_a_secret(name) {
+        Some(value).filter(|value| !is_address(value))
+    } else {
+        Url::parse(value)?.secret()
+    }
+}
+
+/// Whether a variable of this name holds a credential, which is what such names end in: `SECRET_DOMAIN` is a domain, and
+/// `SOPS_AGE_KEY_FILE` a path, which an error has to name.
+fn names_a_secret(name: &OsStr) -> bool {
+    const ENDINGS: [&str; 11] = [
+        "TOKEN",
+        "SECRET",
+        "PASSWORD",
+        "PASSWD",
+        "PASSPHRASE",
+        "AGE_KEY",
+        "API_KEY",
+        "ACCESS_KEY",
+        "PRIVATE_KEY",
+        "SECRET_KEY",
+        "CREDENTIALS",
+    ];
+    let name = name.to_string_lossy().to_ascii_uppercase();
+    !name.ends_with("PULL_SECRET") && ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Whether a text is a path, or the domain of a host: to redact it would hide it in every address and path.
+fn is_address(text: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    let top = text.rsplit('.').next().unwrap_or_default();
+    let is_domain = text.contains('.')
+        && text.split('.').all(is_label)
+        && (2..=24).contains(&top.len())
+        && top.bytes().all(|byte| byte.is_ascii_lowercase());
+    is_domain || text.starts_with('/') || text.starts_with("./") || text.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_secrets() {
+        for name in ["SOPS_AGE_KEY", "GITHUB_TOKEN", "db_password", "AWS_SECRET_ACCESS_KEY"] {
+            assert!(names_a_secret(OsStr::new(name)), "{name}");
+        }
+        for name in [
+            "SOPS_AGE_KEY_FILE",
+            "SOPS_AGE_KEY_CMD",
+            "PATH",
+            "KUBECONFIG",
+            "FLUX_GIT_PULL_SECRET",
+            "SECRET_DOMAIN",
+        ] {
+            assert!(!names_a_secret(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_no_secret_whatever_its_variable_is_called() {
+        let vars = [
+            ("SECRET_DOMAIN", "example.org"),
+            ("CLUSTER_SECRET", "example.org"),
+            ("TOKEN_SECRET", "10.0.0.1"),
+            ("GITHUB_TOKEN", "/run/secrets/token"),
+            ("WEBHOOK_TOKEN", "https://hooks.example.org/CANARY-hook"),
+            ("TOKEN_URL", "https://login.example.org/token"),
+            ("DB_PASSWORD", "CANARY-password"),
+            ("JWT_TOKEN", "eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl"),
+            ("HTTPS_PROXY", "http://me:CANARY-proxy@proxy:3128"),
+        ];
+        let env = Env::from_vars(vars, "/nowhere".into());
+        let mut secret: Vec<_> = secrets(&env).collect();
+        secret.sort_unstable();
+        let hook = "https://hooks.example.org/CANARY-hook";
+        assert_eq!(secret, ["CANARY-password", "CANARY-proxy", "eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl", hook]);
+        let public = public_values(&env);
+        assert!(public.contains(&"example.org".to_owned()) && public.len() == 5, "{public:?}");
+    }
+
+    #[test]
+    fn credentials_of_addresses() {
+        let cases = [
+            ("https://me:CANARY@host/a", Some("CANARY")),
+            ("https://CANARY@host", Some("CANARY")),
+            ("http://me:CAN@ARY@proxy:3128/", Some("CAN@ARY")),
+            ("ssh://git@host/a.git", None),
+            ("https://host/a@b", None),
+            ("git@host:a", None),
+            ("", None),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(Url::parse(value).and_then(Url::secret), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn tools_are_quick_unless_the_user_says_otherwise() {
+        let folder = Path::new("/nowhere");
+        let of = |vars: &[(&str, &str)]| {
+            let env = Env::from_vars(vars.iter().copied(), folder.into());
+            let vars = build(&env, &ChildOptions::default(), &Target::default(), folder, folder).vars;
+            vars.into_iter().filter(|(name, _)| name == "GOGC").map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[]), ["400"]);
+        assert_eq!(of(&[("GOGC", "50")]), ["50"]);
+    }
+
+    #[test]
+    fn what_leads_elsewhere() {
+        for name in ["HELM_KUBEAPISERVER", "HELM_KUBECONTEXT", "HELM_NAMESPACE", "HELMFILE_KUBE_CONTEXT"] {
+            assert!(leads_elsewhere(name), "{name}");
+        }
+        for name in ["HELM_DRIVER", "HELM_CACHE_HOME", "HELMFILE_ENVIRONMENT", "KUBECONFIG"] {
+            assert!(!leads_elsewhere(name), "{name}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_value_makes_it_panic(near in crate::base::odd::near(&["https://me:CAN@ARY@host:3128/a@b", "ssh://git@host/a.git"])) {
+            _ = Url::parse(&near).and_then(Url::secret);
+        }
+    }
+}

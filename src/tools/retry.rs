@@ -1,0 +1,78 @@
+//! Trying again what may be over by itself: with pauses that grow, up to a bound, and with a line each.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+
+use crate::base::duration::seconds;
+use crate::base::error::Stopped;
+use crate::base::known_failures::find;
+use crate::base::logger::{self, Level};
+use crate::process::signals::Stop;
+
+/// The first pause; each later one is twice as long.
+const FIRST: Duration = Duration::from_millis(500);
+
+/// The longest pause.
+const LONGEST: Duration = Duration::from_secs(8);
+
+/// The tries of one thing.
+pub struct Again {
+    pauses: ExponentialBackoff,
+}
+
+impl Again {
+    /// So many more tries after the first.
+    #[must_use]
+    pub fn times(more: usize) -> Self {
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(FIRST)
+            .with_max_delay(LONGEST)
+            .with_factor(2.0)
+            .with_max_times(more);
+        Self { pauses: pauses.build() }
+    }
+
+    /// Whether to try again after it has failed with these words: waits then, and says so with `message` and `pairs`.
+    /// Never for what a further try cannot mend.
+    ///
+    /// # Errors
+    ///
+    /// k3s-boot was told to stop.
+    pub async fn after(
+        &mut self,
+        stop: &Stop,
+        message: &str,
+        pairs: &[(&'static str, String)],
+        words: &str,
+    ) -> Result<bool, Stopped> {
+        let Some(known) = find(words).filter(|known| known.passes()) else { return Ok(false) };
+        let Some(pause) = self.pauses.next() else { return Ok(false) };
+        let mut all = pairs.to_vec();
+        all.extend([
+            ("reason", words.to_owned()),
+            ("cause", known.cause.to_owned()),
+            ("again_in", seconds(pause)),
+        ]);
+        logger::log(Level::Warn, message, &all);
+        stop.sleep(pause).await?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_may_pass_and_not_for_ever() {
+        let stop = Stop::never();
+        let mut again = Again::times(1);
+        assert_eq!(again.after(&stop, "Failed", &[], "manifest unknown: not found").await, Ok(false));
+        assert_eq!(again.after(&stop, "Failed", &[], "status code 503: Service Unavailable").await, Ok(true));
+        assert_eq!(
+            again.after(&stop, "Failed", &[], "status code 503: Service Unavailable").await,
+            Ok(false)
+        );
+    }
+}
