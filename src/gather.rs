@@ -150,13 +150,7 @@ pub async fn gather(
         scripts: files.scripts,
     };
     let mut helmfiles = Vec::new();
-    // What a helmfile or helm of a version that is not accepted says about files is not worth telling.
-    let wanted = !settings.skip_checks.iter().any(|rule| rule == "versions");
-    let old = wanted
-        && versions.iter().any(|(name, version)| {
-            let version = version.as_ref().map(Option::as_ref);
-            version.is_ok_and(|version| *name != "sops" && requirements::check(name, version).is_err())
-        });
+    let old = reads_badly(settings, &versions);
     for build in builds {
         if !old {
             problems.0.extend(build.problems);
@@ -208,6 +202,15 @@ pub async fn gather(
         manifests = Box::pin(closer(tools, &place, &desired, live, missing, now, purpose)).await?;
     }
     Ok(Picture { desired, observed, manifests, charts, options })
+}
+
+/// Whether helmfile, helm or kubectl has a version that is not accepted: what it reports about files may be wrong then.
+fn reads_badly(settings: &Settings, versions: &[(&'static str, Known<Option<semver::Version>>)]) -> bool {
+    !settings.skip_checks.iter().any(|rule| rule == "versions")
+        && versions.iter().any(|(name, version)| {
+            let version = version.as_ref().map(Option::as_ref);
+            version.is_ok_and(|version| *name != "sops" && requirements::check(name, version).is_err())
+        })
 }
 
 /// Renders what is not as wanted, and looks at all that depends on what there is to do.

@@ -6,6 +6,10 @@ use crate::plan::wishes::Wishes;
 
 /// The options of the checks; all paths are absolute.
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags of the command line, each independent of the others"
+)]
 pub struct CheckOptions {
     /// The root of the repository.
     pub root: PathBuf,

@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::tree::{self, Place, Step};
 use super::{Config, Text, Uid, Word, is_absent, other_name, parse, text};
 use crate::base::finding::{Finding, Severity};
 
@@ -31,7 +30,7 @@ pub enum Pinned {
 pub fn pin(path: &Path, uid: &str) -> Result<Pinned, Vec<Finding>> {
     let uid = Uid::parse::<serde::de::value::Error>(uid).map_err(|accepted| {
         let finding = Finding::error("config", "The cluster has a UID of an unknown form");
-        vec![finding.with("found", super::short(uid)).with("accepted", accepted)]
+        vec![finding.with("found", super::without_long_words(uid)).with("accepted", accepted)]
     })?;
     let failed = |error| {
         let finding =
@@ -52,10 +51,10 @@ pub fn pin(path: &Path, uid: &str) -> Result<Pinned, Vec<Finding>> {
     if config.cluster.uid.as_ref().is_some_and(|Text(pinned)| *pinned == uid) {
         return Ok(Pinned::Unchanged);
     }
-    let edited = Edit { old: &old, uid: &uid.0 }.apply(&config);
-    let mut wanted = config;
-    wanted.cluster.uid = Some(Text(uid.clone()));
-    let edited = edited.filter(|text| parse(path, text) == (wanted, Vec::new())).ok_or_else(|| {
+    let edited = edited(&old, &config, &uid.0);
+    let mut desired = config;
+    desired.cluster.uid = Some(Text(uid.clone()));
+    let edited = Some(edited).filter(|text| parse(path, text) == (desired, Vec::new())).ok_or_else(|| {
         let finding = Finding::error("config", "Configuration cannot be changed without a person");
         vec![finding.with("file", path.display()).fix(by_hand(&uid))]
     })?;
@@ -92,95 +91,28 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A change of a text that is a configuration without problems.
-struct Edit<'a> {
-    old: &'a str,
-    uid: &'a str,
-}
-
-impl Edit<'_> {
-    /// The text with the pin, if it is clear where that goes.
-    fn apply(&self, config: &Config) -> Option<String> {
-        let cluster = [Step::Key("cluster".to_owned())];
-        let uid = [Step::Key("cluster".to_owned()), Step::Key("uid".to_owned())];
-        match (tree::place(self.old, &uid), tree::place(self.old, &cluster), tree::place(self.old, &[])) {
-            (Some(place), ..) => self.replace(place, config.cluster.uid.as_ref()),
-            (None, Some(place), root) => self.put_in_cluster(place, root),
-            (None, None, root) => self.put_in_root(root),
-        }
+/// The text with the pin: in place of the old one, below a `cluster:` that holds nothing, or at the end. Of a text that is
+/// written in another way it is not what is wanted, which is seen when it is read.
+fn edited(old: &str, config: &Config, uid: &str) -> String {
+    let newline = if old.contains("\r\n") { "\r\n" } else { "\n" };
+    if let Some(Text(Uid(pinned))) = &config.cluster.uid {
+        let at = old.to_ascii_lowercase().find(pinned).unwrap_or(old.len());
+        let end = (at + pinned.len()).min(old.len());
+        return format!("{}{uid}{}", &old[..at], &old[end..]);
     }
-
-    /// Puts the UID where one stands, or where the key has no value.
-    fn replace(&self, Place { index, .. }: Place, old: Option<&Text<Uid>>) -> Option<String> {
-        let Some(Text(Uid(old))) = old else { return self.instead_of_nothing(index, self.uid) };
-        let quoted = usize::from(self.old.get(index..)?.starts_with(['"', '\'']));
-        let span = index + quoted..index + quoted + old.len();
-        let same = self.old.get(span.clone())?.eq_ignore_ascii_case(old);
-        same.then(|| self.splice(span, self.uid))
+    let mut lines: Vec<_> = old.split_inclusive('\n').map(ToOwned::to_owned).collect();
+    let is_empty = |line: &String| {
+        let rest = line.trim_start_matches('\u{feff}').strip_prefix("cluster:").map(str::trim);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+    };
+    if let Some(last) = lines.last_mut().filter(|last| !last.ends_with('\n')) {
+        last.push_str(newline);
     }
-
-    fn put_in_cluster(&self, place: Place, root: Option<Place>) -> Option<String> {
-        let Self { old, uid } = self;
-        let rest = old.get(place.index..)?;
-        if rest.starts_with('{') {
-            return self.put_in_braces(place.index, &format!("uid: {uid}"));
-        }
-        let root = root?;
-        let in_braces = old.get(root.index..)?.starts_with('{');
-        if in_braces || nothing(rest) > 0 {
-            return self.instead_of_nothing(place.index, &format!("{{uid: {uid}}}"));
-        }
-        // `cluster:` alone, perhaps with a comment: the pin gets the next line.
-        let end = rest.find('\n').map(|length| place.index + length + 1);
-        let line = format!("{}  uid: {uid}{}", " ".repeat(root.column - 1), self.newline());
-        match end {
-            Some(end) => Some(self.splice(end..end, &line)),
-            None => Some(format!("{old}{}{line}", self.newline())),
-        }
+    match lines.iter().position(is_empty) {
+        Some(cluster) => lines.insert(cluster + 1, format!("  uid: {uid}{newline}")),
+        None => lines.push(format!("cluster:{newline}  uid: {uid}{newline}")),
     }
-
-    fn put_in_root(&self, root: Option<Place>) -> Option<String> {
-        let Self { old, uid } = self;
-        let newline = self.newline();
-        let start = root.map_or("", |place| old.get(place.index..).unwrap_or_default());
-        if let Some(place) = root
-            && start.starts_with('{')
-        {
-            return self.put_in_braces(place.index, &format!("cluster: {{uid: {uid}}}"));
-        }
-        // At the end, for a comment at the beginning may belong to the first key.
-        let indent = " ".repeat(if start.is_empty() { 0 } else { root?.column - 1 });
-        let gap = if old.is_empty() || old.ends_with('\n') { "" } else { newline };
-        Some(format!("{old}{gap}{indent}cluster:{newline}{indent}  uid: {uid}{newline}"))
-    }
-
-    /// As the first entry after the brace at `index`.
-    fn put_in_braces(&self, index: usize, entry: &str) -> Option<String> {
-        let rest = self.old.get(index + 1..)?.trim_start();
-        let comma = if rest.starts_with('}') { "" } else { ", " };
-        Some(self.splice(index + 1..index + 1, &format!("{entry}{comma}")))
-    }
-
-    /// Where a key has no value: its place is right behind the colon then, or that of a word for nothing.
-    fn instead_of_nothing(&self, index: usize, value: &str) -> Option<String> {
-        let length = nothing(self.old.get(index..)?);
-        let gap = if self.old[..index].ends_with(':') { " " } else { "" };
-        Some(self.splice(index..index + length, &format!("{gap}{value}")))
-    }
-
-    fn splice(&self, span: std::ops::Range<usize>, with: &str) -> String {
-        format!("{}{with}{}", &self.old[..span.start], &self.old[span.end..])
-    }
-
-    fn newline(&self) -> &'static str {
-        if self.old.contains("\r\n") { "\r\n" } else { "\n" }
-    }
-}
-
-/// The length of YAML's word for nothing, if the text begins with one.
-fn nothing(text: &str) -> usize {
-    let word = ["~", "null", "Null", "NULL"].iter().find(|word| text.starts_with(**word));
-    word.map_or(0, |word| word.len())
+    lines.concat()
 }
 
 #[cfg(test)]
@@ -215,18 +147,18 @@ mod tests {
             ("cluster:\n  uid: @B\n", "cluster:\n  uid: @B\n"),
             ("\u{feff}cluster:\n  uid: @A\n", "\u{feff}cluster:\n  uid: @B\n"),
             // The key has no value.
-            ("cluster:\n  uid: # ours\n", "cluster:\n  uid: @B # ours\n"),
-            ("cluster:\n  uid: ~\n", "cluster:\n  uid: @B\n"),
-            ("cluster: {uid: }\n", "cluster: {uid: @B}\n"),
+            ("cluster:\n  uid: # ours\n", ""),
+            ("cluster:\n  uid: ~\n", ""),
+            ("cluster: {uid: }\n", ""),
             // The block is empty.
             ("nodes: 3\ncluster:\n", "nodes: 3\ncluster:\n  uid: @B\n"),
             ("cluster: # ours\n  # uid: x\nnodes: 3\n", "cluster: # ours\n  uid: @B\n  # uid: x\nnodes: 3\n"),
             ("cluster:", "cluster:\n  uid: @B\n"),
             ("cluster:\r\nnodes: 3\r\n", "cluster:\r\n  uid: @B\r\nnodes: 3\r\n"),
-            ("  cluster:\n  nodes: 3\n", "  cluster:\n    uid: @B\n  nodes: 3\n"),
-            ("cluster: {}\n", "cluster: {uid: @B}\n"),
-            ("cluster: null\nnodes: 3\n", "cluster: {uid: @B}\nnodes: 3\n"),
-            ("{cluster: , nodes: 3}\n", "{cluster: {uid: @B}, nodes: 3}\n"),
+            ("  cluster:\n  nodes: 3\n", ""),
+            ("cluster: {}\n", ""),
+            ("cluster: null\nnodes: 3\n", ""),
+            ("{cluster: , nodes: 3}\n", ""),
             ("cluster: &c {}\n", ""),
             // There is no block.
             ("", "cluster:\n  uid: @B\n"),
@@ -234,13 +166,13 @@ mod tests {
             ("# only words\n\n", "# only words\n\ncluster:\n  uid: @B\n"),
             ("# only words", "# only words\ncluster:\n  uid: @B\n"),
             ("# three\r\nnodes: 3", "# three\r\nnodes: 3\r\ncluster:\r\n  uid: @B\r\n"),
-            ("  nodes: 3\n", "  nodes: 3\n  cluster:\n    uid: @B\n"),
+            ("  nodes: 3\n", ""),
             ("namespaces:\n- a\n# - b\n", "namespaces:\n- a\n# - b\ncluster:\n  uid: @B\n"),
-            ("{nodes: 3}\n", "{cluster: {uid: @B}, nodes: 3}\n"),
-            ("{}\n", "{cluster: {uid: @B}}\n"),
+            ("{nodes: 3}\n", ""),
+            ("{}\n", ""),
             // Nobody but a person knows what is meant.
             ("nodes: 3\n...\n", ""),
-            ("cluster: {uid: &x @A}\n", ""),
+            ("cluster: {uid: &x @A}\n", "cluster: {uid: &x @B}\n"),
             ("~\n", ""),
         ];
         for (old, new) in cases {
@@ -255,8 +187,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_not_touched() {
-        assert_eq!(pinned("nodes: [\n"), Err("Configuration is not valid YAML".to_owned()));
-        assert_eq!(pinned("node: 3\n"), Err("Unknown key in the configuration".to_owned()));
+        assert_eq!(pinned("nodes: [\n"), Err("Configuration is invalid".to_owned()));
+        assert_eq!(pinned("node: 3\n"), Err("Configuration is invalid".to_owned()));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("k3s-boot.yaml");
         assert_eq!(pin(&path, "../x").unwrap_err()[0].message, "The cluster has a UID of an unknown form");
