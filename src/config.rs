@@ -531,9 +531,9 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_readme_is_good() {
-        let readme = include_str!("../README.md");
-        let example = readme.split("```yaml\n").find(|block| block.starts_with("cluster:\n")).unwrap();
+    fn the_documented_example_is_valid() {
+        let page = include_str!("../docs/configuration.md");
+        let example = page.split("```yaml\n").find(|block| block.starts_with("cluster:\n")).unwrap();
         let config = good(example.split("```").next().unwrap());
         assert!(config.cluster.uid.is_some() && config.skip_checks.is_some());
     }
