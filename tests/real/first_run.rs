@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::support::bin_dir;
 use super::world::{World, temp_is_empty};
 
 const SECRET: &str = "/api/v1/namespaces/flux-system/secrets/sops-age";
@@ -140,7 +141,6 @@ fn helm_3_does_it_too() {
 fn path_with_the_program(world: &World) -> String {
     let taskfile = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Taskfile.yaml");
     std::fs::copy(taskfile, world.root.join("Taskfile.yaml")).unwrap();
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_k3s-boot")).parent().unwrap();
     let tools = world.sandbox.tools().path_dir().display();
-    format!("{}:{tools}:{}", program.display(), std::env::var("PATH").unwrap())
+    format!("{}:{tools}:{}", bin_dir().display(), std::env::var("PATH").unwrap())
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::manifests::USER_WORKLOAD;
+use super::support::k3s_boot;
 use super::table::{blocks, reports};
 use super::world::{Boot, Ran, Running, World};
 
@@ -110,7 +111,7 @@ impl Pair {
     /// `apps` on a terminal, stopped where it asks; what is written to the second is typed.
     fn on_terminal<'a>(&self, world: &'a World, env: &[(&str, &str)]) -> (Running<'a>, PipeWriter) {
         let (stdin, keyboard) = std::io::pipe().unwrap();
-        let command = format!("exec {} --color never apps", env!("CARGO_BIN_EXE_k3s-boot"));
+        let command = format!("exec {} --color never apps", k3s_boot().display());
         let mut boot = world
             .program("script", &["--quiet", "--return", "--command", &command, "/dev/null"])
             .env("SHELL", "/bin/sh")
