@@ -40,7 +40,7 @@ pub fn print(report: &impl Serialize, guard: Guard) -> std::io::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`print`].
+/// As [`print()`].
 pub fn print_text(text: String, guard: Guard) -> std::io::Result<()> {
     read_or_not(print_words(text, guard))
 }

@@ -15,6 +15,16 @@ pub const REDACTED: &str = "[redacted]";
 const SHORTEST: usize = 8;
 
 /// Knows every secret value of this run; clones share what they know.
+///
+/// ```
+/// use k3s_boot::base::redact::Redactor;
+///
+/// let redactor = Redactor::default();
+/// redactor.add(["correct horse"]);
+/// assert_eq!(redactor.apply("password: correct horse"), "password: [redacted]");
+/// // The same in base64, as in a Secret.
+/// assert_eq!(redactor.apply("password: Y29ycmVjdCBob3JzZQ=="), "password: [redacted]");
+/// ```
 #[derive(Clone, Default)]
 pub struct Redactor {
     inner: Arc<RwLock<Inner>>,

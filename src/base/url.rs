@@ -13,6 +13,14 @@ pub struct Url<'a> {
 
 impl<'a> Url<'a> {
     /// Reads one; `None` for other texts.
+    ///
+    /// ```
+    /// use k3s_boot::base::url::Url;
+    ///
+    /// let url = Url::parse("oci://ghcr.io/coredns/charts").unwrap();
+    /// assert_eq!((url.scheme, url.rest), ("oci", "ghcr.io/coredns/charts"));
+    /// assert_eq!(Url::parse("git@github.com:me/home.git"), None);
+    /// ```
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
@@ -43,6 +51,13 @@ impl<'a> Url<'a> {
 }
 
 /// An address without credentials; any other text as it is.
+///
+/// ```
+/// use k3s_boot::base::url::without_credentials;
+///
+/// assert_eq!(without_credentials("https://me:token@github.com/me/home.git"), "https://github.com/me/home.git");
+/// assert_eq!(without_credentials("ssh://git@github.com/me/home.git"), "ssh://git@github.com/me/home.git");
+/// ```
 #[must_use]
 pub fn without_credentials(text: &str) -> String {
     match Url::parse(text) {

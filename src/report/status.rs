@@ -1,4 +1,4 @@
-//! What `k3s-boot status` tells: as JSON, or for people ([`text`]).
+//! What `k3s-boot status` tells: as JSON, or for people ([`mod@text`]).
 
 mod problems;
 mod text;

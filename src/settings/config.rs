@@ -295,9 +295,9 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_readme_is_good() {
-        let readme = include_str!("../../README.md");
-        let example = readme.split("```yaml\n").find(|block| block.starts_with("cluster:\n")).unwrap();
+    fn the_example_of_the_documentation_is_valid() {
+        let page = include_str!("../../docs/configuration.md");
+        let example = page.split("```yaml\n").find(|block| block.starts_with("cluster:\n")).unwrap();
         let config = good(example.split("```").next().unwrap());
         assert!(config.cluster.uid.is_some() && config.skip_checks.is_some());
     }
@@ -452,7 +452,10 @@ mod tests {
                 "nodes: 1\n---\nnodes: 2\n",
                 "reason=deserializing from YAML containing more than one document is not supported",
             ),
-            ("nodes: 1\n\tb: 1\n", "line=2 field=nodes reason=found a tab character that violates indentation"),
+            (
+                "nodes: 1\n\tb: 1\n",
+                "line=2 field=nodes reason=found a tab character that violates indentation",
+            ),
         ];
         for (text, expected) in cases {
             let line = reported(text);

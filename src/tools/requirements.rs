@@ -23,6 +23,13 @@ fn accepted(program: &str) -> Accepted {
 }
 
 /// The version in what a program printed: the first word that reads as one.
+///
+/// ```
+/// use k3s_boot::tools::requirements::parse;
+///
+/// assert_eq!(parse("sops 3.13.2 (latest)").unwrap().to_string(), "3.13.2");
+/// assert_eq!(parse("helmfile version (devel)"), None);
+/// ```
 #[must_use]
 pub fn parse(text: &str) -> Option<Version> {
     text.split_whitespace().find_map(|word| {

@@ -47,7 +47,7 @@ fn report(boot: Boot) -> (Ran, Value) {
 fn in_an_empty_folder_only_the_programs_are_looked_at() {
     let empty = || offline().file("../empty/unrelated.txt", "").cwd("empty");
     let (ran, report) = report(empty());
-    assert_eq!(ran.code(), 1, "{}", ran.stderr);
+    ran.assert().code(1);
     assert_eq!(with_status(&report, "ok"), ["programs", "versions"]);
     assert_eq!(counts(&report), [2, 2, 0, 0, 18, 44]);
     assert_eq!(reason(&report, "flux-pair"), "no helmfile was read");
@@ -68,14 +68,14 @@ fn below_bootstrap_the_root_is_found_without_git() {
     let boot = boot.file("../plain/bootstrap/helmfile.d/01-apps.yaml", "releases: []\n");
     let boot = boot.file("../plain/bootstrap/templates/x", "").cwd("plain/bootstrap/templates");
     let (ran, report) = report(boot);
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     assert_eq!(status_of(&report, "helmfile"), "ok");
 }
 
 #[test]
 fn of_a_helmfile_that_cannot_be_read_nothing_is_known() {
     let (ran, report) = report(offline().file("bootstrap/helmfile.d/01-apps.yaml", "releases: [\n"));
-    assert_eq!(ran.code(), 1, "{}", ran.stderr);
+    ran.assert().code(1);
     assert_eq!(with_status(&report, "error"), ["helmfile"]);
     let ok = ["programs", "versions", "age-key", "age-key-mode", "age-key-flux"];
     assert_eq!(with_status(&report, "ok"), ok);

@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use assert_cmd::assert::Assert;
 use bech32::{Bech32, Hrp};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
@@ -22,7 +23,9 @@ use tempfile::TempDir;
 use super::listener::BROKEN;
 use super::scenario;
 use super::streams::{assert_json_lines, assert_own_commands, without_commands};
-use super::support::{assert_log_lines, assert_no_canary, assert_no_canary_in_files};
+use super::support::{
+    assert_log_lines, assert_no_canary, assert_no_canary_in_files, assert_run, fake_tool, k3s_boot,
+};
 
 /// Secrets made for one test, which must show nowhere.
 pub(crate) struct Canaries {
@@ -312,7 +315,7 @@ impl Boot {
     }
 
     fn command(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_k3s-boot").to_owned();
+        let program = k3s_boot().display().to_string();
         let mut words = [self.starter.as_slice(), &[program], &self.args].concat().into_iter();
         let mut command = Command::new(words.next().unwrap());
         command
@@ -414,7 +417,7 @@ impl Boot {
         let debug = self.start_with(&[("LOG_LEVEL", "debug")]).wait();
         let ran = self.run();
         for ran in [&debug, &ran] {
-            assert_eq!(ran.code(), 1, "{}{}", ran.stdout, ran.stderr);
+            ran.assert().code(1);
             assert_eq!(ran.mutating(), [""; 0]);
         }
         assert_eq!(debug.stderr, ran.stderr);
@@ -462,6 +465,7 @@ impl Boot {
             assert_call(call, &self.cwd, self.helmfile_decrypts);
         }
         let ran = Ran {
+            command: self.args.join(" "),
             status,
             stdout: self.normalized(stdout),
             stderr: self.normalized(stderr),
@@ -556,18 +560,6 @@ fn assert_call(call: &Value, cwd: &Path, helmfile_decrypts: bool) {
         let allowed = secret == "GITHUB_TOKEN" || (secret == "SOPS_AGE_KEY" && decrypts);
         assert!(allowed, "{secret} for {} {}", call["tool"], call["argv"]);
     }
-}
-
-/// The example that plays the tools; it is built with the tests.
-fn fake_tool() -> PathBuf {
-    let folder = Path::new(env!("CARGO_BIN_EXE_k3s-boot")).parent().unwrap();
-    let path = folder.join("examples/fake-tool");
-    assert!(
-        path.is_file(),
-        "`cargo test` builds {}; with `--test fake`, run `cargo build --example fake-tool` before",
-        path.display()
-    );
-    path
 }
 
 /// A run on a terminal that has not ended. It is killed when the test ends first.
@@ -717,6 +709,8 @@ impl Drop for Running<'_> {
 
 /// A run that has ended.
 pub(crate) struct Ran {
+    /// Its arguments.
+    command: String,
     pub(crate) status: ExitStatus,
     /// Without what differs from run to run.
     pub(crate) stdout: String,
@@ -727,9 +721,16 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
+    /// The exit code, for comparisons that [`Self::assert`] does not have.
     #[track_caller]
     pub(crate) fn code(&self) -> i32 {
         self.status.code().expect("an exit code")
+    }
+
+    /// Assertions on exit code and output.
+    #[track_caller]
+    pub(crate) fn assert(&self) -> Assert {
+        assert_run(&self.command, self.status, &self.stdout, &self.stderr)
     }
 
     /// A call as a line: the tool, its arguments, what its stdin was.

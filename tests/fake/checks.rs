@@ -43,7 +43,7 @@ pub(crate) fn status_of<'a>(report: &'a Value, rule: &str) -> &'a str {
 #[test]
 fn everything_is_asked_and_nothing_is_changed() {
     let ran = Boot::of("check").run();
-    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+    ran.assert().code(0);
     assert_eq!(ran.mutating(), [""; 0]);
     assert!(ran.stdout.starts_with("Environment\n  ✓ "), "{}", ran.stdout);
     for (tool, arg) in [
@@ -70,7 +70,7 @@ fn problems_are_told_together_and_one_can_be_skipped() {
         ])
     };
     let ran = broken().run();
-    assert_eq!(ran.code(), 1);
+    ran.assert().code(1);
     assert_snapshot!(told(&ran, "versions"), @r#"
       ✗ versions: Version not supported
           program: helm
@@ -90,8 +90,8 @@ fn a_warning_stops_only_a_strict_run() {
     let warned = |command: &str, args: &[&str]| {
         Boot::of(command).without("root/age.key").without("root/bootstrap/github.sops.yaml").args(args).run()
     };
-    assert_eq!(warned("check", &[]).code(), 0);
-    assert_eq!(warned("check", &["--strict"]).code(), 1);
+    warned("check", &[]).assert().code(0);
+    warned("check", &["--strict"]).assert().code(1);
     let stopped = warned("apps", &["--strict"]);
     assert_eq!((stopped.code(), stopped.mutating()), (1, Vec::new()));
     assert!(stopped.stderr.contains("No age key"), "{}", stopped.stderr);
@@ -100,7 +100,7 @@ fn a_warning_stops_only_a_strict_run() {
 #[test]
 fn offline_nothing_is_contacted() {
     let ran = Boot::of("check").args(&["--offline"]).without_env("KUBECONFIG").without("root/age.key").run();
-    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+    ran.assert().code(0);
     let tools: Vec<_> = ran.calls.iter().map(|call| call["tool"].as_str().unwrap()).collect();
     assert!(!tools.contains(&"kubectl"), "{tools:?}");
     assert!(ran.calls_of("sops", "decrypt").is_empty());
@@ -127,7 +127,7 @@ fn a_cluster_that_nobody_knows_is_not_touched() {
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster is not known, and something runs there uid="uid-of-kube-system" runs="Deployment media/player" fix="if this is the right cluster: --cluster uid-of-kube-system, or `k3s-boot check --pin` to write it down""#);
     let named = Boot::new().args(&["--cluster", "uid-of-kube-system"]).objects([workload()]).run();
-    assert_eq!(named.code(), 0, "{}", named.stderr);
+    named.assert().code(0);
     let wrong = Boot::new().args(&["--cluster", "another"]).run();
     assert_eq!((wrong.code(), wrong.mutating()), (1, Vec::new()));
     assert_snapshot!(wrong.stderr, @r#"[TS] ERROR Cluster is not the one that --cluster names uid="uid-of-kube-system" named="another" fix="name the right kubeconfig with KUBECONFIG, or the right UID with --cluster""#);
@@ -144,7 +144,7 @@ fn a_cluster_of_another_repository_is_not_touched() {
     // The fix, and nothing else.
     let moved =
         Boot::new().args(&["--moved-from", "example.org/other"]).objects([marked("example.org/other")]).run();
-    assert_eq!(moved.code(), 0, "{}", moved.stderr);
+    moved.assert().code(0);
     let ours = Boot::new().objects([marked("example.org/home"), workload()]).run();
     assert_eq!(ours.code(), 0, "{} {}", ours.stderr, ours.transcript());
     assert_eq!(ours.calls_of("kubectl", "apply").len(), 2, "namespaces and secrets; the mark stands already");
@@ -161,7 +161,7 @@ fn a_pin_is_written_and_holds() {
     cluster[0]["metadata"]["uid"] = uid.into();
     let boot = Boot::of("check").args(&["--pin"]).objects(cluster.clone());
     let ran = boot.run();
-    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+    ran.assert().code(0);
     assert!(ran.stderr.contains("Cluster pinned"), "{}", ran.stderr);
     let written = std::fs::read_to_string(boot.path("root/k3s-boot.yaml")).unwrap();
     assert!(written.contains(&format!("uid: {uid}")), "{written}");
@@ -171,10 +171,10 @@ fn a_pin_is_written_and_holds() {
     assert_eq!((apps.code(), apps.mutating()), (1, Vec::new()));
     assert!(apps.stderr.contains("Cluster is not the pinned one"), "{}", apps.stderr);
     let kept = other("check").args(&["--pin"]);
-    assert_eq!(kept.run().code(), 1);
+    kept.run().assert().code(1);
     assert_eq!(std::fs::read_to_string(kept.path("root/k3s-boot.yaml")).unwrap(), text);
     let replaced = other("check").args(&["--pin", "--yes"]);
-    assert_eq!(replaced.run().code(), 0);
+    replaced.run().assert().code(0);
     assert!(std::fs::read_to_string(replaced.path("root/k3s-boot.yaml")).unwrap().contains(uid));
 }
 
@@ -190,7 +190,7 @@ fn a_diff_tells_what_would_be_done_and_no_secret() {
     );
     let boot = boot.objects([record]).args(&["--cluster", "uid-of-kube-system"]);
     let ran = boot.run();
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     assert_eq!(ran.mutating(), [""; 0]);
     assert_snapshot!(ran.stdout, @r#"
     Namespaces
@@ -215,7 +215,7 @@ fn a_diff_tells_what_would_be_done_and_no_secret() {
     `k3s-boot apps` would do this
     "#);
     let ran = boot.args(&["--exit-code", "-o", "json"]).run();
-    assert_eq!(ran.code(), 7);
+    ran.assert().code(7);
     let report = checks(&ran);
     assert_eq!((report["changes"].as_bool(), report["exit_code"].as_i64()), (Some(true), Some(7)));
     assert_eq!(report["releases"][1]["old_version"], "1.18.5");
@@ -227,7 +227,7 @@ fn a_plan_that_cannot_be_made_is_a_document_too() {
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1, "stderr": "boom"});
     let boot = Boot::of("diff").args(&["-o", "json", "--exit-code"]);
     let ran = boot.rule(broken).run();
-    assert_eq!(ran.code(), 1);
+    ran.assert().code(1);
     let report = checks(&ran);
     assert_eq!(report["changes"], Value::Null, "nobody knows");
     assert_eq!(report["exit_code"], 1);

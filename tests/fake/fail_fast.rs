@@ -45,14 +45,14 @@ fn run(boot: Boot, reads: u32) -> Ran {
 fn a_pod_of_the_revision_before_does_not_end_the_run() {
     let new = revision(2, "7a6b5c", &json!({"phase": "Pending"}));
     let ran = run(applied(failed_before(), &[&[deployment(2)], &new[..]].concat()), 1);
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     assert!(!ran.stdout.contains("Release is held up"), "it is being replaced: {}", ran.stdout);
 }
 
 #[test]
 fn what_helm_has_not_changed_yet_does_not_end_the_run() {
     let ran = run(failed_before(), 1);
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     let warned = ran.stdout.lines().filter(|line| line.contains("Release is held up"));
     assert_eq!(warned.count(), 1, "{}", ran.stdout);
 }
@@ -61,7 +61,7 @@ fn what_helm_has_not_changed_yet_does_not_end_the_run() {
 fn a_pod_of_an_unknown_revision_does_not_end_the_run() {
     let [_, pod] = revision(2, "7a6b5c", &no_image());
     let ran = run(applied(failed_before(), &[deployment(2), pod]), 1);
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     assert!(ran.stdout.contains("Release is held up"), "{}", ran.stdout);
 }
 
@@ -75,7 +75,7 @@ fn a_pod_of_the_new_revision_ends_the_run() {
     let running = boot.start();
     assert_eq!(listener.accept().rest(), ["INT"]);
     let ran = running.wait();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert!(ran.stderr.contains("Pod kube-system/cilium-operator-7a6b5c-x2x4z"), "{}", ran.stderr);
 }
 
@@ -90,5 +90,5 @@ fn a_missing_service_account_does_not_end_the_run() {
     let boot = applied(Boot::new().args(&["--fail-fast"]), &[deployment(2), replica_set, refused]);
     // What is refused ends a run with the second read.
     let ran = run(boot, 4);
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
 }

@@ -15,7 +15,7 @@ use super::scenario::{self, started, synced, waiting_pod};
 /// from how long a whole run lasts now.
 fn soon() -> Duration {
     let start = Instant::now();
-    assert_eq!(Boot::new().run().code(), 0);
+    Boot::new().run().assert().code(0);
     Duration::from_secs(2) + 4 * start.elapsed()
 }
 
@@ -65,7 +65,7 @@ fn a_release_fails() {
         "UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable",
     );
     let ran = boot.run();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable" cause="the field cannot be changed of an object that exists, and the chart wants another value" log="[LOG]" fix="delete the named object, and run it again: helm makes it anew; but not a CRD or a claim, with which all goes that is in it" go_on="k3s-boot apps --from apps""#);
     assert_snapshot!(ran.stdout.lines().rev().take(3).collect::<Vec<_>>().join("\n"), @r#"
     [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
@@ -89,7 +89,7 @@ fn a_release_fails() {
 #[test]
 fn a_release_does_not_get_ready_in_time() {
     let ran = sync_fails("resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1\n  context deadline exceeded").run();
-    assert_eq!(ran.code(), 6);
+    ran.assert().code(6);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]" fix="k3s-boot status  # tells what is not ready and why; --release-timeout, and --timeout for all, give it more time" go_on="k3s-boot apps --from apps""#);
 }
 
@@ -99,7 +99,7 @@ fn the_pod_that_a_release_waits_for_in_vain_is_named() {
     let taint = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
         "message": "0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}."}]});
     let ran = sync_fails(late).objects(waiting_pod(&taint)).run();
-    assert_eq!(ran.code(), 6);
+    ran.assert().code(6);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}." reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress; context deadline exceeded" cause="every node has a taint that the pod does not tolerate" log="[LOG]" fix="add a toleration in the values, or remove the taint: kubectl taint nodes --all KEY-" go_on="k3s-boot apps --from apps""#);
     let crash = json!({"phase": "Running", "containerStatuses": [{"name": "operator", "restartCount": 4,
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}},
@@ -131,14 +131,14 @@ fn the_pod_that_a_release_waits_for_in_vain_is_named() {
 fn helmfile_fails_without_a_word() {
     let ran =
         Boot::new().rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 3})).run();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="helmfile gave no reason" log="[LOG]" go_on="k3s-boot apps --from crds""#);
 }
 
 #[test]
 fn a_failure_as_json() {
     let ran = sync_fails("UPGRADE FAILED: no").args(&["--output", "json"]).run();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert_snapshot!(ran.stdout, @r#"
     {
       "result": "failed",
@@ -225,7 +225,7 @@ fn what_tools_say_is_redacted() {
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1,
         "stderr": format!("{}{}", started("kube-system", "cilium"), helmfile_failed("cilium", &said))}));
     let ran = boot.run();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: cannot use [redacted] nor [redacted]" log="[LOG]" go_on="k3s-boot apps --log-level debug --from apps""#);
     let log = std::fs::read_to_string(&files(&boot.path("state")).unwrap()[0]).unwrap();
     assert!(log.contains("cannot use [redacted] nor [redacted]"), "{log}");
@@ -240,7 +240,7 @@ fn a_secret_that_is_refused_is_not_shown() {
         // The namespaces come first.
         .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "times": 1}));
     let ran = boot.run();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: {\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\",\"data\":{\"age.agekey\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"sops-age\",\"namespace\":\"flux-system\"},\"type\":\"Opaque\"},{\"apiVersion\":\"v1\",\"data\":{\"token\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"github\",\"namespace\":\"flux-system\"}}]}" log="[LOG]" go_on="k3s-boot apps --log-level debug --from secrets""#);
     assert_eq!(ran.mutating().len(), 4, "the lock, and no helmfile after that");
 }
@@ -251,7 +251,7 @@ fn namespaces_cannot_be_made() {
         .rule(json!({"tool": "kubectl", "args": ["apply"], "exit": 1,
             "stderr": "Error from server (Forbidden): namespaces is forbidden\n"}))
         .run();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: Error from server (Forbidden): namespaces is forbidden" log="[LOG]" go_on="k3s-boot apps --from namespaces""#);
 }
 
@@ -270,7 +270,7 @@ fn the_deadline_of_the_run_passes_while_a_release_is_synced() {
     let mut helmfile = listener.accept();
     assert_eq!(helmfile.rest(), ["INT"], "once, and it ends by itself");
     let ran = running.wait();
-    assert_eq!(ran.code(), 6);
+    ran.assert().code(6);
     // What is behind it is found out after the deadline, and the lock is let go of then too.
     let error = ran.stderr.lines().last().unwrap().replace(&millis(timeout), "[TIMEOUT]");
     let (before, after) = error.split_once("passed after ").unwrap_or_else(|| panic!("{}", ran.stderr));
@@ -295,7 +295,7 @@ fn the_deadline_of_the_run_passes_while_charts_are_fetched() {
     let running = boot.start();
     assert_eq!(listener.accept().rest(), ["INT"]);
     let ran = running.wait();
-    assert_eq!(ran.code(), 6);
+    ran.assert().code(6);
     assert!(ran.mutating().is_empty());
     let (before, after) = ran.stderr.split_once(" within ").unwrap();
     assert_snapshot!(before, @r#"[TS] ERROR Bootstrap failed reason="`helmfile` did not end"#);
@@ -305,7 +305,7 @@ fn the_deadline_of_the_run_passes_while_charts_are_fetched() {
 #[test]
 fn too_few_nodes_come_in_time() {
     let ran = Boot::new().args(&["--nodes", "2", "--timeout", &millis(soon())]).run();
-    assert_eq!(ran.code(), 6);
+    ran.assert().code(6);
     assert!(ran.mutating().is_empty());
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Deadline passed stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" log="[LOG]" fix="start k3s on the nodes that are missing, or expect fewer with --nodes or `nodes` in k3s-boot.yaml; --nodes-timeout, and --timeout for all, give them more time""#);
 }
@@ -317,7 +317,7 @@ fn flux_does_not_get_ready_in_time() {
         "message": "failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host"}]);
     let timeout = millis(soon());
     let ran = Boot::new().args(&["--timeout", &timeout]).flux(&[source, scenario::root()]).run();
-    assert_eq!(ran.code(), 6);
+    ran.assert().code(6);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Flux failed to reconcile object="GitRepository flux-system/flux-system" reason="GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" cause="Flux cannot read the Git repository: its address or branch is wrong, or the server cannot be reached from pods" after="[AFTER]" log="[LOG]" fix="check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of pods" go_on="k3s-boot apps --timeout [TIMEOUT] --from verify""#);
 }
@@ -329,7 +329,7 @@ fn flux_says_that_it_is_stalled() {
         {"type": "Ready", "status": "False", "reason": "BuildFailed", "message": "doc is missing path"},
         {"type": "Stalled", "status": "True", "reason": "BuildFailed", "message": "remove operation does not apply: doc is missing path"}]);
     let ran = Boot::new().flux_with(&instance, &[]).run();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="FluxInstance flux-system/flux" reason="BuildFailed: remove operation does not apply: doc is missing path" log="[LOG]" fix="kubectl --namespace flux-system describe fluxinstance flux" go_on="k3s-boot apps --from verify""#);
 }
@@ -347,7 +347,7 @@ fn a_key_that_does_not_decrypt_is_told_when_flux_has_tried_again() {
     // What it said before this run asked it says nothing about the key of this run.
     child["status"]["lastHandledReconcileAt"] = "{requested}".into();
     let ran = Boot::new().flux(&[scenario::source(), scenario::root(), child]).run();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" cause="the age key that Flux has is none that the file is encrypted for" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key" go_on="k3s-boot apps --rotate-age-key --from secrets""#);
     let asked = ran.requests_of_flux();
@@ -363,7 +363,7 @@ fn the_first_helmfile_fails_and_the_second_is_not_begun() {
         .rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 1, "stderr":
             format!("{}Error: something else\n", synced("monitoring", "prometheus-operator-crds"))}))
         .run();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="Error: something else" log="[LOG]" go_on="k3s-boot apps --from crds""#);
     assert_eq!(ran.calls_of("helmfile", "sync").len(), 1);
 }
@@ -380,7 +380,7 @@ fn what_holds_a_release_up_is_said_while_helm_still_waits() {
     running.wait_for("Release is held up");
     helmfile.go();
     let ran = running.wait();
-    assert_eq!(ran.code(), 0);
+    ran.assert().code(0);
     let warned: Vec<_> = ran.stdout.lines().filter(|line| line.contains("held up")).collect();
     assert_eq!(warned.len(), 1, "once: {}", ran.stdout);
     assert_snapshot!(warned[0], @r#"[TS] WARN Release is held up release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="container operator: ErrImagePull: quay.io/x:1: not found" cause="the registry has no such image or tag" fix="correct the image's tag in the values, or the chart's version""#);
@@ -400,7 +400,7 @@ fn what_no_waiting_mends_ends_the_run_at_once() {
     let running = boot.start();
     assert_eq!(listener.accept().rest(), ["INT"]);
     let ran = running.wait();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" reason="it was ended early, for waiting does not mend it" cause="the namespace's PodSecurity level forbids what the pod needs" log="[LOG]" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged  # from then on every pod of kube-system may take over its node: right for a network plugin only; else correct `securityContext` in the values, or give the release a namespace of its own" go_on="k3s-boot apps --from apps""#);
 }
 
@@ -428,7 +428,7 @@ fn what_was_refused_before_does_not_end_the_run() {
     listener.accept().go();
     helmfile.go();
     let ran = running.wait();
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     assert!(!ran.stdout.contains("Release is held up"), "{}", ran.stdout);
 }
 
@@ -441,7 +441,7 @@ fn a_webhook_that_is_up_a_moment_later_fails_nothing() {
     );
     let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "times": 2, "exit": 1, "stderr": talk}));
     let ran = boot.run();
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     let tries = ran.stdout.lines().filter(|line| line.contains("Failed to sync Helm releases, trying again"));
     assert_eq!(tries.count(), 2, "{}", ran.stdout);
     assert_eq!(ran.calls_of("helmfile", "sync").len(), 4, "the CRDs, and the apps three times");

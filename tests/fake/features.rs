@@ -70,7 +70,7 @@ fn what_is_not_installed_ends_the_run_before_a_change() {
 #[test]
 fn the_other_releases_are_rendered() {
     let ran = world("check", &["plain", "patched", "encrypted"], "v4.2.4\n", "").args(&["-o", "json"]).run();
-    assert_eq!(ran.code(), 1, "{}", ran.stderr);
+    ran.assert().code(1);
     let calls = ran.calls_of("helmfile", "template");
     let selectors = |call: &Value| {
         let args = call["argv"].as_array().unwrap().iter().filter_map(Value::as_str);

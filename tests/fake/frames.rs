@@ -72,7 +72,7 @@ fn a_good_run() {
     "#);
     helmfile.go();
     let ran = terminal.wait();
-    assert_eq!(ran.code(), 0);
+    ran.assert().code(0);
     let screen = still(&ran.stdout, 100);
     assert!(!screen.contains("[N]s"), "the picture is gone: {screen}");
     assert!(screen.lines().last().unwrap().contains("Bootstrap complete!"), "{screen}");
@@ -86,7 +86,7 @@ fn a_failing_run() {
     let mut helmfile = listener.accept();
     assert_eq!(helmfile.rest(), ["INT"]);
     let ran = terminal.wait();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert_snapshot!(still(&ran.stdout, 100), @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
     [TS] INFO Preflight passed checks="[CHECKS]" warnings="0" took="[TOOK]" 
@@ -130,7 +130,7 @@ fn what_is_left_of_the_time_goes_on_by_itself() {
     assert!(seen.is_sorted_by(|one, next| one > next), "{seen:?}");
     assert!(seen[0] - seen[2] < 10, "more often than the cluster is looked at: {seen:?}");
     helmfile.go();
-    assert_eq!(terminal.wait().code(), 0);
+    terminal.wait().assert().code(0);
 }
 
 #[test]
@@ -144,6 +144,6 @@ fn a_narrow_terminal_cuts_the_picture_and_nothing_else() {
     assert_snapshot!(picture.lines().last().unwrap(), @"* [N]s kube-system/cilium: Deployment/ci");
     helmfile.go();
     let ran = terminal.wait();
-    assert_eq!(ran.code(), 0);
+    ran.assert().code(0);
     assert!(!ran.stdout.contains("Deployment/"), "the picture is gone: {}", ran.stdout);
 }

@@ -44,7 +44,7 @@ fn a_first_run() {
     [TS] INFO Bootstrap complete! Flux is now syncing the Git repository repository="ssh://git@example.org/home.git" revision="main@sha1:4b1c" took="[TOOK]"
     "#);
     assert_eq!(ran.stderr, "");
-    assert_eq!(ran.code(), 0);
+    ran.assert().code(0);
     assert_snapshot!(ran.transcript(), @"
       api GET /api/v1/namespaces < null
       api GET /api/v1/namespaces/flux-system/secrets/github < null
@@ -133,7 +133,7 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
         ["kube-system", "cert-manager", "flux-system", "network", "monitoring"].map(|name| (name, "Active"));
     let boot = boot.objects(live).objects(scenario::cluster(&namespaces, 1));
     let ran = boot.run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
     [TS] INFO Preflight passed checks="[CHECKS]" warnings="0" took="[TOOK]" 
@@ -217,7 +217,7 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
 #[expect(clippy::too_many_lines, reason = "the document is shown in full")]
 fn with_json_stdout_is_one_document_and_the_log_is_on_stderr() {
     let ran = Boot::new().args(&["-o", "json"]).run();
-    assert_eq!(ran.code(), 0);
+    ran.assert().code(0);
     assert_snapshot!(ran.stdout, @r#"
     {
       "result": "complete",
@@ -353,13 +353,13 @@ fn a_run_with_colours_says_the_same() {
         "{}",
         coloured.stdout
     );
-    assert_eq!(coloured.code(), 0);
+    coloured.assert().code(0);
 }
 
 #[test]
 fn no_secret_shows_at_debug_level() {
     let ran = Boot::new().args(&["--log-level", "debug"]).run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     assert!(
         ran.stdout.contains(" DEBUG Running tool=\"kubectl\" command=\"kubectl --context default "),
         "{}",
@@ -391,7 +391,7 @@ fn relative_paths_become_absolute() {
         .env("SOPS_AGE_KEY_FILE", "../age.key")
         .cwd("root/bootstrap");
     let ran = boot.run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     for call in &ran.calls {
         // As it was given, from where it was given: what it leads to is the same for a tool in any folder.
         let kubeconfig = boot.path("root/bootstrap/../../kubeconfig").display().to_string();
@@ -408,7 +408,7 @@ fn helmfile_gets_identities_only_when_values_refer_to_encrypted_files() {
         .file("bootstrap/templates/values.yaml.gotmpl", "k: ref+sops://x.sops.yaml#/k\n")
         .helmfile_decrypts();
     let ran = boot.run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     let has = |tool: &str, arg: &str| -> Vec<bool> {
         let calls = ran.calls_of(tool, arg).into_iter();
         let names = calls.map(|call| call["env_names"].as_array().unwrap());
@@ -442,7 +442,7 @@ fn what_leads_tools_to_another_cluster_is_kept_from_them_and_named() {
         .env("HELMFILE_ENVIRONMENT", "default")
         .env("LOG_LEVEL", "warn")
         .run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout, @r#"[TS] WARN Ignoring environment variables envs="HELMFILE_FILE_PATH HELMFILE_HELM_BINARY HELMFILE_KUBE_CONTEXT HELMFILE_NAMESPACE HELM_KUBEAPISERVER HELM_KUBECONTEXT HELM_KUBETOKEN HELM_NAMESPACE" reason="they could select another cluster""#);
     for call in &ran.calls {
         let names: Vec<_> = call["env_names"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
@@ -459,7 +459,7 @@ fn a_list_of_kubeconfigs_reaches_the_tools_as_a_list() {
     let list = format!("{0}/gone:{0}/kubeconfig:{0}/second", boot.path("").display()).replace("//", "/");
     let boot = boot.file("../second", "apiVersion: v1\nkind: Config\n").env("KUBECONFIG", &list);
     let ran = boot.run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     let warnings: Vec<_> = ran.stdout.lines().filter(|line| line.contains(" WARN ")).collect();
     assert_snapshot!(warnings.join("\n"), @r#"[TS] WARN Kubeconfig file of the list not found file="[TMP]/gone" fix="take it out of KUBECONFIG""#);
     let there = ["kubeconfig", "second"].map(|name| boot.path(name).display().to_string());
@@ -475,7 +475,7 @@ fn without_a_sync_source_it_does_not_say_that_flux_syncs() {
     let spec = json!({});
     let instance = scenario::resource("FluxInstance", "flux", &spec, &scenario::ready());
     let ran = Boot::new().flux_with(&instance, &[]).run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Releases are installed, but Flux has no repository to sync missing="`spec.sync` in FluxInstance flux-system/flux" took="[TOOK]" fix="set `instance.sync` in the values of flux-instance""#);
 }
@@ -490,6 +490,6 @@ fn a_tool_that_leaves_a_process_behind_holds_up_nothing() {
     let (tool, mut left) = if first.name == "grandchild" { (second, first) } else { (first, second) };
     tool.go();
     let ran = running.wait();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     assert_eq!(left.rest(), [""; 0], "it was killed");
 }

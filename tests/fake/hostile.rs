@@ -159,7 +159,7 @@ fn helmfiles_that_include_each_other() {
     let every = "helmfiles:\n".to_owned() + &"- path: 01-apps.yaml\n".repeat(100);
     for words in COMMANDS {
         let boot = command(words).file("bootstrap/helmfile.d/01-apps.yaml", &(APPS.to_owned() + &every));
-        assert_eq!(run(&boot, "a loop").code(), 0);
+        run(&boot, "a loop").assert().code(0);
     }
 }
 
@@ -214,7 +214,7 @@ fn a_hundred_thousand_files() {
         json!({"tool": "git", "args": ["config"], "stdout": "ssh://git@example.org/home.git\n"}),
     ]);
     let ran = run(&boot, "many files");
-    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+    ran.assert().code(0);
 }
 
 /// The same world with a played git.
@@ -381,5 +381,5 @@ fn a_tool_that_ignores_its_end() {
     let listener = Listener::new();
     let how = json!({"connect": listener.address(), "on_int": "ignore", "grandchild": true});
     let boot = playing(&["check", "--timeout", "2s"], ("kubectl", &["version"]), how);
-    assert_eq!(run(&boot, "ignores INT").code(), 1);
+    run(&boot, "ignores INT").assert().code(1);
 }

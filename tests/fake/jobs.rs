@@ -58,7 +58,7 @@ fn a_job_that_is_deleted_when_it_has_finished_is_not_missing() {
     let ran = installed("  ttlSecondsAfterFinished: 60\n")
         .args(&["--skip", "verify", "--cluster", "uid-of-kube-system"])
         .run();
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     assert!(ran.stdout.contains("Nothing to change"), "{}", ran.stdout);
     assert_eq!(ran.calls_of("helmfile", "sync").len(), 0);
 }
@@ -66,7 +66,7 @@ fn a_job_that_is_deleted_when_it_has_finished_is_not_missing() {
 #[test]
 fn another_job_that_is_gone_is_missing() {
     let ran = installed("").args(&["--skip", "verify", "--cluster", "uid-of-kube-system"]).run();
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     assert!(ran.stdout.contains("missing: Job media/job"), "{}", ran.stdout);
     assert_eq!(ran.calls_of("helmfile", "sync").len(), 1);
 }

@@ -56,14 +56,14 @@ pub(crate) fn noted(run: &str, release: &str, after: u64) -> Value {
 }
 
 fn complete(ran: &Ran) {
-    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+    ran.assert().code(0);
     assert!(ran.stdout.contains("Bootstrap complete!"), "{}", ran.stdout);
 }
 
 #[test]
 fn a_run_that_lives_is_waited_for_and_told() {
     let ran = Boot::new().object_that_lives(&lease(ELSEWHERE)).run();
-    assert_eq!(ran.code(), 8);
+    ran.assert().code(8);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Another run is at work holder="laptop, process 4711" since="2026-11-23T08:00:00.000000Z" log="[LOG]" fix="wait until it has ended, or for that long with --wait-lock""#);
     let waits = "[TS] INFO Waiting for another run elapsed=\"[ELAPSED]\" holder=\"laptop, process 4711\" since=\"2026-11-23T08:00:00.000000Z\" \n";
     assert!(ran.stdout.contains(waits), "{}", ran.stdout);
@@ -127,7 +127,7 @@ fn a_run_that_loses_its_lock_ends() {
     running.ask("PUT", LEASE, &lease.to_string());
     assert_eq!(helmfile.rest(), ["INT"], "once, and it ends by itself");
     let ran = running.wait();
-    assert_eq!(ran.code(), 8);
+    ran.assert().code(8);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Lock lost fix="wait until the run that has it now has ended, and run it again" go_on="k3s-boot apps --from apps""#);
     assert!(ran.stdout.contains("[TS] WARN Another run has taken the lock, ending what runs in good order"));
 }
@@ -190,7 +190,7 @@ fn a_lock_is_let_go_of_at_every_end() {
     running.signal(Signal::SIGINT);
     assert_eq!(helmfile.rest(), ["INT"]);
     let ran = running.wait();
-    assert_eq!(ran.code(), 130);
+    ran.assert().code(130);
     assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
 }
 
@@ -278,7 +278,7 @@ fn a_lock_that_was_taken_without_an_answer_is_ours() {
     let taken = json!({"tool": "api", "args": ["GET", "/apis/coordination.k8s.io/v1/leases"], "times": 1,
         "stdout": json!({"items": [lease("")]}).to_string()});
     let ran = Boot::new().rule(taken).object_that_lives(&other).run();
-    assert_eq!(ran.code(), 8, "{}{}", ran.stdout, ran.stderr);
+    ran.assert().code(8);
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn levels_of(ran: &Ran) -> String {
 fn levels_are_filtered_as_the_seed_does() {
     for configured in ["debug", "info", "warn", "error", "verbose"] {
         let ran = at_all_levels().env("LOG_LEVEL", configured).run();
-        assert_eq!(ran.code(), 5);
+        ran.assert().code(5);
         let seed = SEED_LEVELS
             .lines()
             .filter_map(|line| line.strip_prefix(&format!("{configured} ")))
@@ -88,7 +88,7 @@ fn levels_are_filtered_as_the_seed_does() {
 #[test]
 fn an_unknown_level_is_warned_of() {
     let ran = Boot::new().env("LOG_LEVEL", "verbose").run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout.lines().next().unwrap(), @r#"[TS] WARN Unknown LOG_LEVEL, using info level="verbose" accepted="debug info warn error""#);
 }
 
@@ -121,7 +121,7 @@ fn what_a_tool_says_can_forge_no_line() {
             "stderr": format!("x\r{forged}\u{1b}[0m\u{1}\n")}))
         .args(&["--log-level", "debug"])
         .run();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert!(
         !ran.stdout.lines().any(|line| line.starts_with("[TS] INFO Bootstrap complete!")),
         "{}",

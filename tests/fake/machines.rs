@@ -34,7 +34,7 @@ fn messages(lines: &[Value]) -> String {
 #[test]
 fn a_good_run_as_json_lines() {
     let ran = Boot::new().args(&["--log-format", "json", "--color", "always"]).run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     let lines = lines(&ran.stdout);
     let text = Boot::new().run();
     assert_eq!(lines.len(), text.stdout.lines().count(), "line for line as in the text format");
@@ -53,7 +53,7 @@ fn a_good_run_as_json_lines() {
 fn a_failing_run_as_json_lines() {
     for level in ["debug", "warn"] {
         let ran = hostile().args(&["--log-format", "json", "--log-level", level]).run();
-        assert_eq!(ran.code(), 5);
+        ran.assert().code(5);
         let errors = lines(&ran.stderr);
         assert_eq!(messages(&errors), "error Failed to sync Helm releases");
         let reason = errors[0]["fields"]["reason"].as_str().unwrap();
@@ -69,10 +69,10 @@ fn a_failing_run_as_json_lines() {
 #[test]
 fn json_lines_of_other_runs() {
     let refused = Boot::new().without("kubeconfig").args(&["--log-format", "json"]).run();
-    assert_eq!((refused.code(), refused.stdout.as_str()), (1, ""));
+    refused.assert().code(1).stdout("");
     assert_eq!(lines(&refused.stderr)[0]["fields"]["file"], "[TMP]/kubeconfig");
     let both = Boot::new().env("LOG_LEVEL", "loud").args(&["--log-format", "json", "-o", "json"]).run();
-    assert_eq!(both.code(), 0);
+    both.assert().code(0);
     assert!(both.stdout.starts_with("{\n  \"result\": \"complete\""), "{}", both.stdout);
     assert_eq!(lines(&both.stderr)[0]["fields"]["accepted"], "debug info warn error");
     let check = Boot::of("check").without("kubeconfig").args(&["--log-format", "json"]).run();
@@ -87,7 +87,7 @@ fn failure(boot: Boot, code: i32) -> Value {
 
 #[track_caller]
 fn failure_of(ran: &Ran, code: i32) -> Value {
-    assert_eq!(ran.code(), code, "{}{}", ran.stdout, ran.stderr);
+    ran.assert().code(code);
     let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
     assert_eq!(report["result"], "failed");
     let failure = &report["failure"];
@@ -217,7 +217,7 @@ fn groups(ran: &Ran) -> Vec<String> {
 fn a_good_run_in_actions() {
     let boot = in_actions(Boot::new());
     let ran = boot.run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     assert_snapshot!(groups(&ran).join("\n"), @"
     preflight 2
     nodes 1
@@ -254,7 +254,7 @@ fn a_failing_run_in_actions() {
     for level in ["debug", "info"] {
         let boot = in_actions(hostile()).args(&["--log-level", level]);
         let ran = boot.run();
-        assert_eq!(ran.code(), 5);
+        ran.assert().code(5);
         let all = [ran.stdout.as_str(), &ran.stderr].concat();
         let commands = runner_commands(&all);
         assert_eq!(commands.iter().filter(|name| **name == "error").count(), 1, "{all}");
@@ -311,7 +311,7 @@ fn no_secret_gets_into_an_annotation_or_a_summary() {
 fn data_on_stdout_in_actions() {
     let plain = hostile().args(&["-o", "json"]).run();
     let ran = in_actions(hostile()).args(&["-o", "json", "--log-level", "debug"]).run();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     let read = |text: &str| -> Value { serde_json::from_str(&text.replace("[...]", "0")).unwrap() };
     let (report, expected) = (read(&ran.stdout), read(&plain.stdout));
     assert_eq!(report["failure"]["reason"], expected["failure"]["reason"], "the same for whoever parses it");
@@ -332,10 +332,10 @@ fn a_summary_that_cannot_be_written_fails_nothing() {
     let boot = in_actions(Boot::new());
     std::fs::create_dir(boot.path("summary.md")).unwrap();
     let ran = boot.run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Step summary not written file="[TMP]/summary.md" error="Is a directory (os error 21)""#);
     let none = Boot::new().env("GITHUB_ACTIONS", "true").run();
-    assert_eq!((none.code(), none.stderr.as_str()), (0, ""));
+    none.assert().code(0).stderr("");
 }
 
 #[test]

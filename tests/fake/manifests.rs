@@ -95,7 +95,7 @@ fn a_refusal_repeats_no_decrypted_value() {
     let encrypted = "key: ref+sops://../secrets.sops.yaml#/key\n";
     let boot = || compared(world("diff", encrypted)).helmfile_decrypts().args(&["--manifests"]);
     let ran = boot().run();
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     let line = "  ? unknown Service media/refused (media/web): the API server refuses it (message withheld, it can hold secret values)\n";
     assert!(ran.stdout.contains(line), "{}", ran.stdout);
     assert!(ran.stdout.contains("media/grown (media/web)\n      spec.replicas\n"), "{}", ran.stdout);

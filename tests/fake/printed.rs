@@ -3,16 +3,17 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use assert_cmd::assert::{Assert, OutputAssertExt as _};
 use insta::assert_snapshot;
 
 use super::streams::runner_commands;
-use super::support::assert_no_canary;
+use super::support::{assert_no_canary, k3s_boot};
 
 /// Runs the program with nothing in its environment but secrets, which it must not print.
 #[track_caller]
-fn run(args: &[&str]) -> Output {
+fn run(args: &[&str]) -> Assert {
     let canary = "CANARY-token-b4a7c3";
-    let output = Command::new(env!("CARGO_BIN_EXE_k3s-boot"))
+    let ran = Command::new(k3s_boot())
         .args(args)
         .env_clear()
         .envs(
@@ -20,19 +21,24 @@ fn run(args: &[&str]) -> Output {
                 .map(|name| (name, canary)),
         )
         .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert_no_canary(&[canary.to_owned()], "stdout", &output.stdout);
-    assert_no_canary(&[canary.to_owned()], "stderr", &output.stderr);
-    output
+        .assert();
+    let Output { stdout, stderr, .. } = ran.get_output();
+    assert_no_canary(&[canary.to_owned()], "stdout", stdout);
+    assert_no_canary(&[canary.to_owned()], "stderr", stderr);
+    ran
 }
 
 #[track_caller]
 fn printed(args: &[&str]) -> String {
-    let output = run(args);
-    assert!(output.status.success(), "{:?}", output.status);
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
-    String::from_utf8(output.stdout).unwrap()
+    let ran = run(args).success().stderr("");
+    String::from_utf8(ran.get_output().stdout.clone()).unwrap()
+}
+
+/// What it prints about a usage error.
+#[track_caller]
+fn usage_error(args: &[&str]) -> String {
+    let ran = run(args).code(2).stdout("");
+    String::from_utf8(ran.get_output().stderr.clone()).unwrap()
 }
 
 fn file(name: &str) -> String {
@@ -73,14 +79,11 @@ fn usage_errors_end_with_2() {
         &["apps", "--log-format", "yaml"],
         &["completions", "tcsh"],
     ];
-    let said = errors.map(|args| {
-        let output = run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "{args:?}");
-        let said = String::from_utf8(output.stderr).unwrap();
-        format!("{args:?}\n{}", if args.is_empty() { "(help)\n" } else { &said })
+    let printed = errors.map(|args| {
+        let error = usage_error(args);
+        format!("{args:?}\n{}", if args.is_empty() { "(help)\n" } else { &error })
     });
-    assert_snapshot!(said.join("\n"), @r#"
+    assert_snapshot!(printed.join("\n"), @r#"
     []
     (help)
 
@@ -135,10 +138,8 @@ fn usage_errors_end_with_2() {
 fn words_of_the_command_line_are_no_commands_of_a_runner() {
     let hostile = "x\n::error::a\n \u{2003}::add-path::b\ny ##[add-path]c";
     for args in [&["apps", "--only", hostile][..], &["apps", "--nodes", hostile], &[hostile]] {
-        let output = run(args);
-        assert_eq!(output.status.code(), Some(2));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(runner_commands(&said), [""; 0], "{said}");
-        assert!(said.contains("x\n"), "it tells what is wrong: {said}");
+        let error = usage_error(args);
+        assert_eq!(runner_commands(&error), [""; 0], "{error}");
+        assert!(error.contains("x\n"), "it quotes the value: {error}");
     }
 }

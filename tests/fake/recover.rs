@@ -48,9 +48,9 @@ fn what_is_locked_is_told_and_left_until_somebody_says_yes() {
 #[test]
 fn it_ends_as_it_does_when_nobody_reads_the_report() {
     let boot = Boot::of("recover").objects([locked("cilium")]).args(&["-o", "json"]);
-    assert_eq!(boot.run_into(closed()).code(), 1);
+    boot.run_into(closed()).assert().code(1);
     let ran = boot.args(&["--yes"]).run_into(closed());
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     assert!(ran.mutating()[1].contains("DELETE"), "{:?}", ran.mutating());
 }
 
@@ -70,7 +70,7 @@ fn what_may_still_be_at_work_is_unlocked_only_by_force() {
     let ran = boot().args(&["--yes", "coredns"]).run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
     let ran = boot().args(&["--yes", "--force"]).run();
-    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+    ran.assert().code(0);
     assert!(ran.mutating()[1].contains("DELETE"), "{:?}", ran.mutating());
     let ran = boot().args(&["--yes", "--force", "other"]).run();
     assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()));
@@ -80,7 +80,7 @@ fn what_may_still_be_at_work_is_unlocked_only_by_force() {
 fn what_a_run_that_has_ended_left_is_unlocked_however_young() {
     let boot = Boot::of("recover").objects([young("coredns"), noted(&gone(), "kube-system/coredns", 2)]);
     let ran = boot.args(&["--yes", "-o", "json"]).run();
-    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+    ran.assert().code(0);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((&report["result"], &report["releases"][0]["unlocked"]), (&json!("unlocked"), &json!(true)));
 }

@@ -156,7 +156,7 @@ fn a_registry_with_trouble_is_asked_again_and_one_without_a_chart_is_not() {
     let boot =
         Boot::new().rule(json!({"tool": "helm", "args": pull, "times": 3, "exit": 1, "stderr": words}));
     let ran = boot.run();
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     let tries = ran.stdout.lines().filter(|line| line.contains("Chart cannot be fetched, trying again"));
     let tries: Vec<_> = tries.collect();
     assert_eq!(tries.len(), 3, "{}", ran.stdout);
@@ -302,7 +302,7 @@ fn an_identity_in_the_cluster_would_vanish() {
     root["status"]["lastHandledReconcileAt"] = "{requested}".into();
     let boot = boot.flux(&[scenario::source(), root]);
     let ran = boot.args(&["--rotate-age-key"]).run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     assert_eq!(ran.requests_of_flux().len(), 1);
 }
 
@@ -338,7 +338,7 @@ fn helmfiles_that_run_programs() {
         Boot::new().file("bootstrap/helmfile.d/01-apps.yaml", &apps_with("# {{ exec \"id\" (list) }}"));
     assert_snapshot!(boot.refused(), @r#"[TS] ERROR Helmfile runs programs when it is only read file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" found="exec" fix="remove it, or allow it with --allow-hooks""#);
     let allowed = boot.args(&["--allow-hooks"]).run();
-    assert_eq!((allowed.code(), allowed.stderr.as_str()), (0, ""));
+    allowed.assert().code(0).stderr("");
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn answers_of_tools_that_make_no_sense() {
 fn a_refusal_as_json() {
     let boot = kubectl_that_says("error: You must be logged in to the server (Unauthorized)");
     let ran = boot.args(&["--output", "json"]).run();
-    assert_eq!(ran.code(), 1);
+    ran.assert().code(1);
     assert_snapshot!(ran.stdout, @r#"
     {
       "result": "failed",
@@ -453,7 +453,7 @@ fn what_is_known_for_good_is_told_before_the_rest_is() {
     running.wait_for("Release is locked, and nobody knows by whom");
     last_question.go();
     let ran = running.wait();
-    assert_eq!(ran.code(), 1);
+    ran.assert().code(1);
     // Once each, in one order everywhere.
     assert_snapshot!(ran.stderr, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 

@@ -67,7 +67,7 @@ fn a_chart_that_cannot_be_rendered_ends_the_run_before_a_change() {
     "#);
     for stderr in cases {
         let ran = world("check", &[("broken", stderr)]).args(&["-o", "json"]).run();
-        assert_eq!(ran.code(), 1, "{}", ran.stderr);
+        ran.assert().code(1);
         let report = checks(&ran);
         assert_eq!(status_of(&report, "renders"), "error", "{report:#}");
     }
@@ -79,7 +79,7 @@ fn the_others_are_rendered_and_checked() {
     let failures = [("broken", HELM_4), ("first", REQUIRED)];
     let boot = world("check", &failures).objects([someone_elses]).args(&["-o", "json"]);
     let ran = boot.run();
-    assert_eq!(ran.code(), 1, "{}", ran.stderr);
+    ran.assert().code(1);
     let report = checks(&ran);
     let releases = |rule: &str| {
         let all = report["checks"].as_array().unwrap();

@@ -29,7 +29,7 @@ fn int_ends_helmfile_in_good_order() {
     running.signal(Signal::SIGINT);
     assert_eq!(helmfile.rest(), ["INT"], "once");
     let ran = running.wait();
-    assert_eq!(ran.code(), 130);
+    ran.assert().code(130);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then" go_on="k3s-boot apps --from apps""#);
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Interrupted, ending what runs in good order; once more to kill it signal="SIGINT""#);
     assert!(ran.calls_of("api", INSTANCES).is_empty(), "nothing more was begun");
@@ -65,7 +65,7 @@ fn killed_by_the_second(mut rule: Value) -> Ran {
     assert_eq!(tool.line().as_deref(), Some("INT"));
     assert_eq!(insist(&running, || tool.rest()), [""; 0], "killed");
     let ran = running.wait();
-    assert_eq!(ran.code(), 130);
+    ran.assert().code(130);
     assert!(
         ran.stdout.contains("[TS] WARN Interrupted again, killing what still runs signal=\"SIGINT\" \n"),
         "{}",
@@ -108,7 +108,7 @@ fn a_second_int_does_not_wait_for_the_lock() {
     let mut release = lock.accept();
     insist(&running, || release.rest());
     let ran = running.wait();
-    assert_eq!(ran.code(), 130);
+    ran.assert().code(130);
     assert!(ran.stdout.contains("DEBUG Lock is left to expire"), "{}", ran.stdout);
 }
 
@@ -135,7 +135,7 @@ fn int_while_the_api_server_is_away() {
     let running = boot.start();
     running.wait_for("API server does not answer, trying again");
     running.signal(Signal::SIGINT);
-    assert_eq!(running.wait().code(), 130);
+    running.wait().assert().code(130);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn ends_with(signal: Signal, code: i32, running: Running<'_>, listener: &Listene
     running.signal(signal);
     assert_eq!(helmfile.rest(), ["INT"], "whatever came, helmfile gets INT");
     let ran = running.wait();
-    assert_eq!(ran.code(), code);
+    ran.assert().code(code);
     assert!(
         ran.stderr.contains(&format!("[TS] ERROR Interrupted signal=\"{signal}\" fix=")),
         "{}",
@@ -200,7 +200,7 @@ fn hup_ends_it_too_but_not_under_nohup() {
     running.wait_for("Cannot be suspended");
     helmfile.go();
     let ran = running.wait();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn a_tool_that_ignores_int_is_killed_after_its_grace() {
     running.signal(Signal::SIGINT);
     assert_eq!(sops.rest(), ["INT"], "then it was killed");
     let ran = running.wait();
-    assert_eq!(ran.code(), 130);
+    ran.assert().code(130);
     assert!(ran.mutating().is_empty());
 }
 
@@ -232,7 +232,7 @@ fn what_helmfile_left_behind_is_killed() {
     assert_eq!(helmfile.rest(), ["INT"]);
     // The signal went to the group. This one does not end by it and holds the pipes.
     assert_eq!(grandchild.rest(), ["INT"], "then it was killed");
-    assert_eq!(running.wait().code(), 130);
+    running.wait().assert().code(130);
 }
 
 #[cfg(target_os = "linux")]
@@ -258,7 +258,7 @@ fn killed(rule: &Value, listener: &Listener, leftovers: (usize, usize)) {
     rule["leave_file"] = Value::Null;
     let boot = boot.rule(rule);
     let ran = boot.run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     assert_eq!(left(), (0, 0));
 }
 
@@ -289,7 +289,7 @@ fn int_while_charts_are_fetched_side_by_side() {
         assert_eq!(tool.rest(), ["INT"], "once each");
     }
     let ran = running.wait();
-    assert_eq!(ran.code(), 130);
+    ran.assert().code(130);
     assert!(ran.mutating().is_empty());
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then""#);
 }
@@ -304,7 +304,7 @@ fn int_while_secrets_are_decrypted() {
     running.signal(Signal::SIGINT);
     assert_eq!(sops.rest(), ["INT"]);
     let ran = running.wait();
-    assert_eq!(ran.code(), 130);
+    ran.assert().code(130);
     assert_eq!(ran.mutating(), [""; 0]);
 }
 
@@ -318,7 +318,7 @@ fn int_while_a_registry_is_given_time() {
     running.wait_for("Chart cannot be fetched, trying again");
     running.signal(Signal::SIGINT);
     let ran = running.wait();
-    assert_eq!(ran.code(), 130);
+    ran.assert().code(130);
     assert_eq!(ran.mutating(), [""; 0]);
 }
 
@@ -335,7 +335,7 @@ fn int_before_releases_are_synced_again() {
     running.wait_for("Failed to sync Helm releases, trying again");
     running.signal(Signal::SIGINT);
     let ran = running.wait();
-    assert_eq!(ran.code(), 130);
+    ran.assert().code(130);
     assert!(ran.stdout.contains("cause=\"the API server asks a webhook"), "{}", ran.stdout);
 }
 
@@ -351,7 +351,7 @@ fn int_while_nodes_are_waited_for() {
     listener.accept().go();
     running.signal(Signal::SIGINT);
     let ran = running.wait();
-    assert_eq!(ran.code(), 130);
+    ran.assert().code(130);
     assert!(ran.mutating().is_empty());
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then""#);
 }
@@ -370,7 +370,7 @@ fn int_while_flux_is_waited_for() {
     listener.accept().go();
     running.signal(Signal::SIGINT);
     let ran = running.wait();
-    assert_eq!(ran.code(), 130);
+    ran.assert().code(130);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then" go_on="k3s-boot apps --from verify""#);
 }
@@ -394,7 +394,7 @@ fn a_controller_of_flux_that_does_not_start_is_named_while_flux_is_waited_for() 
     running.wait_for("Flux is blocked");
     running.signal(Signal::SIGINT);
     let ran = running.wait();
-    assert_eq!(ran.code(), 130);
+    ran.assert().code(130);
     let said = ran.stdout.lines().find(|line| line.contains("Flux is blocked")).unwrap();
     assert_snapshot!(said, @r#"[TS] WARN Flux is blocked object="Pod flux-system/source-controller-6f5d4c-x2x4z" state="container manager: ImagePullBackOff: Back-off pulling image \"ghcr.io/x:1\": ErrImagePull: ghcr.io/x:1: not found" cause="the registry has no such image or tag" fix="correct the image's tag in the values, or the chart's version" "#);
 }
@@ -413,5 +413,5 @@ fn it_cannot_be_suspended() {
     assert_ne!(state, Some('T'));
     helmfile.go();
     let ran = running.wait();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
 }

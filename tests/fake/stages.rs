@@ -110,7 +110,7 @@ fn the_stages_are_listed_without_a_cluster() {
     assert_eq!(apps["items"], json!(["kube-system/cilium", "flux-system/flux-instance"]));
     let boot = Boot::new().args(&["--list"]).without("root/bootstrap/helmfile.d/01-apps.yaml");
     let ran = boot.run();
-    assert_eq!((ran.code(), ran.stdout.as_str()), (1, ""));
+    ran.assert().code(1).stdout("");
     assert!(ran.stderr.contains("Helmfile not found"), "{}", ran.stderr);
 }
 

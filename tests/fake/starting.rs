@@ -67,7 +67,7 @@ fn an_api_server_that_starts_is_waited_for_from_the_first_request_on() {
         retry(once(CHARTS, 429, STORAGE)),
     ]);
     let ran = boot.run();
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     // Leases and /readyz are asked side by side, so that a line may come twice.
     let lines = lines(&ran);
     for line in [
@@ -115,7 +115,7 @@ fn a_restart_in_the_middle_of_a_run_is_waited_for() {
         once(flux, 429, STORAGE),
     ]);
     let ran = boot.run();
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     assert_snapshot!(lines(&ran), @r#"
     [TS] WARN API server does not answer, trying again reason="dial tcp 10.0.0.10:6443: connect: connection refused" 
     [TS] INFO API server answers again away=[AWAY]
@@ -136,7 +136,7 @@ fn objects_that_cannot_be_applied_in_a_restart_are_applied_after_it() {
         once("/readyz", 500, READYZ),
     ]);
     let ran = boot.run();
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     assert_snapshot!(lines(&ran), @r#"
     [TS] WARN Objects cannot be applied, trying again reason="The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?" cause="the API server went away in the middle: it restarts, or its server is down" again_in="0.5s" 
     [TS] INFO API server is starting, waiting for it reason="apiserver not ready" timeout="1m" 
@@ -158,7 +158,7 @@ fn a_namespace_without_its_service_account_fails_nothing() {
     let ran = Boot::new()
         .rule(json!({"tool": "helmfile", "args": sync, "times": 1, "exit": 1, "stderr": talk}))
         .run();
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.assert().code(0);
     let again = ran.stdout.lines().find(|line| line.contains("trying again")).unwrap();
     assert!(again.contains("the namespace has no ServiceAccount `default` yet"), "{again}");
 }

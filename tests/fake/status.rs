@@ -85,14 +85,14 @@ fn told(boot: &Boot) -> Ran {
 #[track_caller]
 fn from_releases_on(boot: &Boot) -> String {
     let ran = told(boot);
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     ran.stdout.split_once("\nReleases\n").unwrap().1.to_owned()
 }
 
 #[test]
 fn a_cluster_that_stands() {
     let ran = told(&standing());
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout, @"
     Cluster default
       https://10.0.0.10:6443, v1.36.3+k3s1
@@ -135,7 +135,7 @@ fn a_cluster_that_stands() {
 #[test]
 fn the_same_as_json() {
     let ran = told(&standing().args(&["-o", "json"]));
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((&report["result"], &report["exit_code"]), (&json!("ready"), &json!(0)));
     assert_eq!(report["cluster"]["uid"], "7f0c");
@@ -172,7 +172,7 @@ fn other_programs_and_files_need_not_be_there() {
     All that stands is ready
     ");
     let ran = told(&boot.without("bin/kubectl"));
-    assert_eq!((ran.code(), ran.stdout.as_str()), (1, ""));
+    ran.assert().code(1).stdout("");
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Missing required deps deps="kubectl" fix="install kubectl (https://kubernetes.io/docs/tasks/tools/), or put it on PATH""#);
 }
 
@@ -279,7 +279,7 @@ fn unreachable() -> Value {
 fn the_cluster_does_not_answer() {
     let boot = Boot::of("status").rule(unreachable());
     let ran = told(&boot);
-    assert_eq!((ran.code(), ran.stdout.as_str()), (1, ""));
+    ran.assert().code(1).stdout("");
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp 10.0.0.10:6443: connect: connection refused" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1""#);
     let boot = boot.args(&["-o", "json"]);
     let json = told(&boot);
@@ -320,7 +320,7 @@ fn the_kubeconfig_cannot_be_used() {
 #[test]
 fn nothing_shows_at_debug_level() {
     let ran = told(&standing().env("LOG_LEVEL", "debug"));
-    assert_eq!(ran.code(), 0);
+    ran.assert().code(0);
     assert!(ran.stderr.contains("DEBUG Running "), "{}", ran.stderr);
 }
 
@@ -333,14 +333,14 @@ fn int_ends_a_look_and_a_watch() {
     let mut tool = listener.accept();
     running.signal(Signal::SIGINT);
     assert_eq!(tool.rest(), [""; 0]);
-    assert_eq!(running.wait().code(), 130);
+    running.wait().assert().code(130);
 
     let boot = standing().args(&["--watch"]);
     let running = boot.start();
     running.wait_for("All that stands is ready");
     running.signal(Signal::SIGINT);
     let ran = running.wait();
-    assert_eq!(ran.code(), 130);
+    ran.assert().code(130);
     assert!(!ran.stdout.contains('\u{1b}'), "no terminal");
     assert_snapshot!(ran.stderr, @r#"[TS] WARN Interrupted, ending what runs in good order; once more to kill it signal="SIGINT""#);
 }

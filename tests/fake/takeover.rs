@@ -118,7 +118,7 @@ fn one_broken_child_of_many_ends_the_run_when_flux_has_tried_again() {
         direct("pending", ["Unknown", "Progressing", "Reconciliation in progress"]),
     ])
     .run();
-    assert_eq!(ran.code(), 5, "{}", ran.stdout);
+    ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'gone.yaml': no such file or directory'" cause="`kustomize build` fails for the Kustomization's folder of the Git repository" log="[LOG]" fix="run `kustomize build` on that folder, correct what it reports, push, and run it again" go_on="k3s-boot apps --from verify""#);
     // A commit that fixes it may be there already, and the source is fetched only once a minute.
@@ -140,7 +140,7 @@ fn a_folder_that_is_not_in_the_repository_ends_the_run() {
     let message =
         "kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory";
     let ran = boot([direct("apps", ["False", "ArtifactFailed", message])]).run();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="ArtifactFailed: kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory" cause="the Git repository has no such folder at the revision that Flux has fetched" log="[LOG]" fix="correct `spec.path` of the Kustomization (of the root one: `instance.sync.path` in the values of flux-instance), or push the folder, and run it again" go_on="k3s-boot apps --from verify""#);
     assert_eq!(requests(&ran), ["gitrepositories/flux-system", "kustomizations/apps"]);
 }
@@ -150,7 +150,7 @@ fn what_may_recover_is_named_at_the_timeout() {
     let children =
         || [direct("a", ["Unknown", "Progressing", "x"]), waits_for("b", &["c"]), direct("c", UNAPPLIED)];
     let ran = boot(children()).args(&["--verify-timeout", "1s"]).run();
-    assert_eq!(ran.code(), 6);
+    ran.assert().code(6);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/c" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the cluster does not know that kind: its CRD is not installed" after="[AFTER]" log="[LOG]" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, and run it again" go_on="k3s-boot apps --verify-timeout 1s --from verify""#);
     assert_eq!(requests(&ran), [""; 0]);
     let ran = boot(children()).args(&["--verify-timeout", "1s", "-o", "json"]).run();
@@ -165,7 +165,7 @@ fn what_is_only_slow_is_named_at_the_timeout_with_its_step() {
     let mut root = scenario::root();
     root["status"] = checking("flux-system")["status"].clone();
     let ran = Boot::new().flux(&[source(), root]).args(&["--verify-timeout", "1s"]).run();
-    assert_eq!(ran.code(), 6);
+    ran.assert().code(6);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Deadline passed stage="verify" after="[AFTER]" waiting_for="Kustomization flux-system/flux-system: Progressing: Running health checks for revision main@sha1:4b1c with a timeout of 5m0s" log="[LOG]" fix="k3s-boot status  # tells what is not ready and why; --verify-timeout, and --timeout for all, give it more time" go_on="k3s-boot apps --verify-timeout 1s --from verify""#);
     assert_eq!(requests(&ran), [""; 0]);
 }
@@ -174,7 +174,7 @@ fn what_is_only_slow_is_named_at_the_timeout_with_its_step() {
 fn a_missing_dependency_is_named_at_the_timeout() {
     let ran =
         boot([waits_for("a", &["b"]), waits_for("b", &["gone"])]).args(&["--verify-timeout", "1s"]).run();
-    assert_eq!(ran.code(), 6);
+    ran.assert().code(6);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/gone" reason="NotFound: Kustomization flux-system/b depends on it" after="[AFTER]" log="[LOG]" fix="correct `dependsOn` in the Git repository, or add the Kustomization, and push" go_on="k3s-boot apps --verify-timeout 1s --from verify""#);
     assert_eq!(requests(&ran), [""; 0]);
 }
@@ -182,7 +182,7 @@ fn a_missing_dependency_is_named_at_the_timeout() {
 #[test]
 fn a_cycle_ends_the_run() {
     let ran = boot([waits_for("a", &["b"]), waits_for("b", &["c"]), waits_for("c", &["a"])]).run();
-    assert_eq!(ran.code(), 5);
+    ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/a" reason="DependencyNotReady: cycle in `dependsOn`: flux-system/a → flux-system/b → flux-system/c → flux-system/a" log="[LOG]" fix="remove one `dependsOn` of the cycle from the Git repository, and push" go_on="k3s-boot apps --from verify""#);
     assert_eq!(requests(&ran), ["gitrepositories/flux-system"]);
 }
@@ -261,7 +261,7 @@ fn with_another_key_those_are_asked_whose_health_is_not_being_checked() {
 fn without_flux_verify_alone_fails_at_once() {
     let boot = Boot::new().args(&["--only", "verify"]);
     let ran = boot.run();
-    assert_eq!(ran.code(), 1);
+    ran.assert().code(1);
     assert!(!ran.stdout.contains("Releases are installed"), "{}", ran.stdout);
     assert_eq!(ran.mutating(), [""; 0]);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux is not installed release="flux-system/flux-instance" reason="the helmfiles install it, and the cluster has no FluxInstance" log="[LOG]" fix="k3s-boot apps""#);
@@ -276,13 +276,13 @@ fn releases_that_were_not_looked_at_are_not_said_to_be_installed() {
     let instance = scenario::resource("FluxInstance", "flux", &json!({}), &scenario::ready());
     let boot = Boot::new().objects([instance]).args(&["--only", "verify", "--cluster", "uid-of-kube-system"]);
     let ran = boot.run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Flux has no repository to sync missing="`spec.sync` in FluxInstance flux-system/flux" took="[TOOK]" fix="set `instance.sync` in the values of flux-instance""#);
     // Who leaves it out knows that it is not there.
     let ran = Boot::new()
         .flux_with(&json!({"kind": "ConfigMap", "metadata": {"name": "x", "namespace": "x"}}), &[])
         .args(&["--skip-release", "flux-instance"])
         .run();
-    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+    ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Flux is not installed missing="FluxInstance" took="[TOOK]" fix="k3s-boot apps""#);
 }

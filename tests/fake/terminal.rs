@@ -91,7 +91,7 @@ fn all_streams_may_be_closed() {
         .objects([workload])
         .started_by(&["/usr/bin/setsid", "--wait", "/bin/sh", "-c", &script])
         .run();
-    assert_eq!(ran.code(), 1);
+    ran.assert().code(1);
     assert!(ran.stderr.contains("--cluster uid-of-kube-system"), "{}", ran.stderr);
     assert_eq!(ran.mutating(), [""; 0]);
 }
@@ -118,7 +118,7 @@ fn colours_follow_the_terminal_and_the_conventions() {
             let boot = Boot::of(command).args(args).without_env("NO_COLOR").env("TERM", "xterm-256color");
             let boot = vars.iter().fold(boot, |boot, (name, value)| boot.env(name, value));
             let ran = if *terminal { boot.run_on_terminal(80) } else { boot.run() };
-            assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+            ran.assert().code(0);
             assert_eq!(ran.stdout.contains('\u{1b}'), *coloured, "{command} {args:?} {vars:?} {terminal}");
         }
     }
@@ -128,7 +128,7 @@ fn colours_follow_the_terminal_and_the_conventions() {
 fn what_cannot_be_written_is_told() {
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
     let ran = Boot::of("status").run_into(full());
-    assert_eq!(ran.code(), 1);
+    ran.assert().code(1);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Run failed reason="failed to write to stdout: No space left on device (os error 28)""#);
     let ran = Boot::new().run_into(full());
     assert_eq!(
@@ -160,7 +160,7 @@ fn a_narrow_terminal_changes_nothing() {
         .env("TERM", "dumb")
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}))
         .run_on_terminal(40);
-    assert_eq!(ran.code(), 6);
+    ran.assert().code(6);
     let error = ran.stdout.lines().last().unwrap();
     assert!(
         error.starts_with("[TS] ERROR Failed to sync Helm releases release=\"kube-system/cilium\" "),

@@ -24,7 +24,7 @@ fn world() -> World {
 #[track_caller]
 fn assert_nothing_to_change(world: &World) {
     let ran = world.boot(&["diff", "--exit-code"]).run();
-    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    ran.assert().code(0);
     assert_eq!(ran.stdout.lines().last(), Some("Nothing to change"), "{}", ran.stdout);
 }
 
@@ -35,7 +35,7 @@ fn what_diff_says_is_what_apps_does() {
     let world = world();
     let mut repository = Repository::new(&world, seed);
     let ran = world.apps(&[]).run();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     assert_nothing_to_change(&world);
     manifests(&mut repository);
 
@@ -102,7 +102,7 @@ fn manifests(repository: &mut Repository<'_>) {
 
     let mark = world.sandbox.audit_mark().unwrap();
     let ran = world.boot(&["diff", "--manifests", "--output", "json"]).run();
-    assert_eq!(ran.code, Some(0));
+    ran.assert().code(0);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     let expected = serde_json::json!([
         {"release": id, "object": format!("ConfigMap {id}"), "action": "change",
@@ -125,7 +125,7 @@ fn manifests(repository: &mut Repository<'_>) {
         objects.into_iter().filter(ours).collect::<Vec<_>>()
     };
     let before = of_release.clone()(objects(world, kinds));
-    assert_eq!(world.apps(&[]).run().code, Some(0));
+    world.apps(&[]).run().assert().code(0);
     let after = of_release(objects(world, kinds));
     assert_eq!(before.len(), 5);
     let mut changed = Vec::new();

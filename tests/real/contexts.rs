@@ -125,7 +125,7 @@ fn a_release_goes_where_helmfile_and_helm_put_it() {
     std::fs::write(&file, config.to_string()).unwrap();
     let apps = |args: &[&str]| {
         let ran = world.apps(args).env("KUBECONFIG", &file).run();
-        assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+        ran.assert().code(0);
         ran.stdout
     };
     let installed = || {

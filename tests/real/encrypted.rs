@@ -46,7 +46,7 @@ fn objects_of_every_kind_are_applied_once() {
     write(&world, &releases(&["    name: small\n    namespace: media\n"]));
     world.encrypt_text(FILE, OBJECTS);
     let ran = world.apps(&["--log-level", "debug"]).run();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     // Those that name no namespace are where a Secret would be.
     for path in [
         "/api/v1/namespaces/flux-system/serviceaccounts/own",
@@ -57,7 +57,7 @@ fn objects_of_every_kind_are_applied_once() {
     let unchanged = || {
         let mark = world.sandbox.audit_mark().unwrap();
         let ran = world.boot(&["diff", "--exit-code"]).run();
-        assert_eq!(ran.code, Some(0), "{}", ran.stdout);
+        ran.assert().code(0);
         let ran = world.apps(&[]).run();
         assert!(ran.stdout.contains("Nothing to change"), "{}", ran.stdout);
         assert_eq!(world.changes(mark), [""; 0]);
@@ -71,14 +71,14 @@ fn objects_of_every_kind_are_applied_once() {
             .replace("resources: {requests: {cpu: 1000m}}", "tty: true"),
     );
     let ran = world.boot(&["diff", "--exit-code"]).run();
-    assert_eq!(ran.code, Some(7), "{}", ran.stdout);
+    ran.assert().code(7);
     assert!(
         ran.stdout.contains("ClusterRole own") && ran.stdout.contains("Deployment media/own"),
         "{}",
         ran.stdout
     );
     let ran = world.apps(&[]).run();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     let role = world.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/own");
     assert_eq!(role["rules"][0]["verbs"], serde_json::json!(["get"]));
     unchanged();
@@ -110,7 +110,7 @@ fn a_kind_that_the_cluster_does_not_know_is_refused_before_anything_changes() {
         world
             .encrypt_text(FILE, &format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: a}}\n"));
         let ran = world.apps(&[]).run();
-        assert_eq!(ran.code, Some(1), "{}{}", ran.stdout, ran.stderr);
+        ran.assert().code(1);
         for words in [kind, fix, "objects.sops.yaml"] {
             assert!(ran.stderr.contains(words), "no `{words}` in {}", ran.stderr);
         }

@@ -15,7 +15,7 @@ fn hold_coredns(world: &World) {
 #[track_caller]
 fn converges(world: &World) {
     let ran = world.apps(&[]).run();
-    assert_eq!(ran.code, Some(0));
+    ran.assert().code(0);
     assert!(ran.stdout.contains("Bootstrap complete!"));
     let releases = world.sandbox.helm_list().unwrap();
     assert_eq!(releases.len(), 6);
@@ -28,7 +28,7 @@ fn a_release_that_never_gets_ready_ends_at_its_deadline() {
     hold_coredns(&world);
     let start = Instant::now();
     let ran = world.apps(&["--release-timeout", "12s"]).run();
-    assert_eq!(ran.code, Some(6));
+    ran.assert().code(6);
     assert!(start.elapsed() < LIMIT);
     // What it waits for is said while it waits, and helm's reason at the end.
     assert!(ran.stdout.contains("Waiting for release release=\"kube-system/coredns\""), "{}", ran.stdout);
@@ -48,7 +48,7 @@ fn a_release_that_never_gets_ready_ends_at_its_deadline() {
 
     // The whole run's deadline, which helm is told too.
     let ran = world.apps(&["--timeout", "25s"]).run();
-    assert_eq!(ran.code, Some(6));
+    ran.assert().code(6);
     assert!(ran.stderr.contains("release=\"kube-system/coredns\""), "{}", ran.stderr);
     assert!(left_running(&world).is_empty());
 
@@ -93,7 +93,7 @@ fn an_interrupt_while_charts_are_pulled_poisons_nothing() {
         assert!(faults.wait_held(LIMIT), "no request was held");
         running.signal(Signal::SIGINT);
         let ran = running.finish();
-        assert_eq!(ran.code, Some(130));
+        ran.assert().code(130);
         faults.clear();
         assert_eq!(left_running(&world), [""; 0]);
         assert!(temp_is_empty(&world));

@@ -1,9 +1,8 @@
 //! The short form of the fault campaign, `cargo sandbox faults`: faults that show soon, on one cluster.
 
-use std::path::Path;
-
 use sandbox::{FaultCampaign, run_faults};
 
+use super::support::k3s_boot;
 use super::world::tools;
 
 /// In the order in which they show: before charts are there, before anything is changed, and then release by release.
@@ -32,8 +31,7 @@ const FAULTS: [&str; 20] = [
 
 #[test]
 fn every_failure_names_its_object_its_cause_and_its_cure() {
-    let program = Path::new(env!("CARGO_BIN_EXE_k3s-boot"));
     let only = FAULTS.map(ToOwned::to_owned).to_vec();
     let campaign = FaultCampaign { only, plain: false, one_cluster: true };
-    run_faults(tools(), program, &campaign, &|line| println!("{line}")).unwrap();
+    run_faults(tools(), k3s_boot(), &campaign, &|line| println!("{line}")).unwrap();
 }

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::support::bin_dir;
 use super::world::{World, temp_is_empty};
 
 const SECRET: &str = "/api/v1/namespaces/flux-system/secrets/sops-age";
@@ -24,7 +25,7 @@ fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
 
     // The first run, on a cluster where nothing runs and no node is Ready.
     let ran = world.apps(&["--log-level", "debug"]).run();
-    assert_eq!(ran.code, Some(0));
+    ran.assert().code(0);
     ran.assert_format();
     assert_eq!(ran.stderr, "");
     let last = ran.stdout.lines().last().unwrap();
@@ -57,14 +58,14 @@ fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
     let other = other.to_str().unwrap();
     let mark = world.sandbox.audit_mark().unwrap();
     let ran = world.apps(&["--age-key", other]).run();
-    assert_eq!(ran.code, Some(1));
+    ran.assert().code(1);
     assert!(ran.stderr.contains("Age identity in the cluster would vanish"), "{}", ran.stderr);
     assert_eq!(world.changes(mark), [""; 0]);
 
     // Asked for by name it goes in. What Flux said with the old key does not count: it is asked to reconcile, cannot
     // decrypt, and what kustomize-controller says is said.
     let ran = world.apps(&["--age-key", other, "--rotate-age-key"]).run();
-    assert_eq!(ran.code, Some(5), "{}", ran.stdout);
+    ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete"));
     assert!(
         ran.stderr.contains("Flux failed to reconcile") && ran.stderr.contains("decrypt"),
@@ -89,7 +90,7 @@ fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
         .program("task", &["bootstrap:apps", "--", "-o", "json"])
         .env("PATH", path_with_the_program(&world))
         .run();
-    assert_eq!(ran.code, Some(0));
+    ran.assert().code(0);
     assert_eq!(world.get(SECRET)["metadata"]["annotations"][LAST_APPLIED], Value::Null);
     assert!(ran.stderr.contains("SOPS age secret applied"));
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
@@ -101,7 +102,7 @@ fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
     // Once more: nothing differs, it is said, and nothing is written.
     let mark = world.sandbox.audit_mark().unwrap();
     let ran = world.apps(&[]).run();
-    assert_eq!(ran.code, Some(0));
+    ran.assert().code(0);
     let nothing = "Nothing to change namespaces=\"5\" secrets=\"1\" releases=\"6\"";
     assert!(ran.stdout.contains(nothing), "{}", ran.stdout);
     assert_eq!(world.changes(mark), [""; 0]);
@@ -112,7 +113,7 @@ fn with_another_key_flux_is_not_said_to_sync() {
     let world = World::start("wrong-key");
     let other = world.sandbox.other_age_key();
     let ran = world.apps(&["--age-key", other.to_str().unwrap()]).run();
-    assert_eq!(ran.code, Some(5));
+    ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete"));
     let [error] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stderr) };
     for words in
@@ -130,7 +131,7 @@ fn helm_3_does_it_too() {
     std::os::unix::fs::symlink(world.sandbox.tools().helm_3(), bin.join("helm")).unwrap();
     let path = format!("{}:{}", bin.display(), path_with_the_program(&world));
     let ran = world.apps(&["-o", "json"]).env("PATH", path).run();
-    assert_eq!(ran.code, Some(0));
+    ran.assert().code(0);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(report["result"], "complete");
     assert_eq!(report["flux"]["repository"], sandbox::GIT_URL);
@@ -140,7 +141,6 @@ fn helm_3_does_it_too() {
 fn path_with_the_program(world: &World) -> String {
     let taskfile = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Taskfile.yaml");
     std::fs::copy(taskfile, world.root.join("Taskfile.yaml")).unwrap();
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_k3s-boot")).parent().unwrap();
     let tools = world.sandbox.tools().path_dir().display();
-    format!("{}:{tools}:{}", program.display(), std::env::var("PATH").unwrap())
+    format!("{}:{tools}:{}", bin_dir().display(), std::env::var("PATH").unwrap())
 }

@@ -16,6 +16,7 @@ use k3s_boot::check::rules;
 use serde_json::Value;
 
 use self::Case::{NoCommand, Person, Runs, Shows, Unavailable};
+use super::support::bin_dir;
 use super::world::{Ran, World};
 
 /// What a test does with the commands in the fix of a rule or of a known failure.
@@ -319,7 +320,7 @@ impl World {
     }
 
     fn shell_with(&self, command: &str, env: &[(&str, &str)]) -> Ran {
-        let program = Path::new(env!("CARGO_BIN_EXE_k3s-boot")).parent().unwrap().display();
+        let program = bin_dir().display();
         let tools = self.sandbox.tools().path_dir().display().to_string();
         let path = format!("{program}:{tools}:{}", std::env::var("PATH").unwrap());
         let mut boot = self.program("sh", &["-c", command]).env("PATH", path);
@@ -374,7 +375,7 @@ impl<'a> Scenario<'a> {
         let fix = self.fix();
         let command = choose(fix);
         let ran = self.world.shell_with(&command, self.env);
-        assert_eq!(ran.code, Some(0), "{}: {command}\n{}{}", self.rule, ran.stdout, ran.stderr);
+        ran.assert().append_context("rule", self.rule.to_owned()).code(0);
         self.is_gone();
     }
 

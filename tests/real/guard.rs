@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::manifests::USER_WORKLOAD;
+use super::support::k3s_boot;
 use super::table::{blocks, reports};
 use super::world::{Boot, Ran, Running, World};
 
@@ -85,7 +86,7 @@ impl Pair {
 
     #[track_caller]
     fn is_refused(&self, ran: &Ran, words: &[&str]) {
-        assert_eq!(ran.code, Some(1));
+        ran.assert().code(1);
         let said = format!("{}{}", ran.stdout, ran.stderr);
         let errors: Vec<_> = said.lines().filter(|line| line.contains(" ERROR ")).collect();
         let [error] = errors[..] else { panic!("{said}") };
@@ -110,7 +111,7 @@ impl Pair {
     /// `apps` on a terminal, stopped where it asks; what is written to the second is typed.
     fn on_terminal<'a>(&self, world: &'a World, env: &[(&str, &str)]) -> (Running<'a>, PipeWriter) {
         let (stdin, keyboard) = std::io::pipe().unwrap();
-        let command = format!("exec {} --color never apps", env!("CARGO_BIN_EXE_k3s-boot"));
+        let command = format!("exec {} --color never apps", k3s_boot().display());
         let mut boot = world
             .program("script", &["--quiet", "--return", "--command", &command, "/dev/null"])
             .env("SHELL", "/bin/sh")
@@ -185,7 +186,7 @@ fn user_workloads(pair: &Pair) {
     let (running, mut keyboard) = pair.on_terminal(&pair.a, &[]);
     keyboard.write_all(b"\x03").unwrap();
     let ran = running.finish();
-    assert_eq!(ran.code, Some(130), "{}", ran.stdout);
+    ran.assert().code(130);
     assert!(!ran.stdout.contains("Preflight passed"), "{}", ran.stdout);
     assert_eq!(pair.b.changes(mark), [""; 0]);
 }
@@ -214,7 +215,7 @@ fn variables_that_lead_elsewhere(pair: &Pair) {
     let helm = pair.a.sandbox.tools().helm();
     let list = pair.a.program(helm.to_str().unwrap(), &["list", "--all-namespaces"]);
     let ran = list.env("KUBECONFIG", &both).env("HELM_KUBECONTEXT", "elsewhere").run();
-    assert_eq!(ran.code, Some(0));
+    ran.assert().code(0);
     assert_ne!(asked_of_b(mark), [""; 0], "helm was led to B");
 
     let mark = pair.b.sandbox.audit_mark().unwrap();
@@ -222,7 +223,7 @@ fn variables_that_lead_elsewhere(pair: &Pair) {
         let begin = pair.a.sandbox.audit_mark().unwrap();
         let boot = pair.a.boot(args).env("KUBECONFIG", &both);
         let ran = variables.iter().fold(boot, |boot, (name, value)| boot.env(name, *value)).run();
-        assert_eq!(ran.code, Some(0));
+        ran.assert().code(0);
         let said = format!("{}{}", ran.stdout, ran.stderr);
         let warning = said.lines().find(|line| line.contains("WARN Ignoring environment variables"));
         let warning = warning.unwrap_or_else(|| panic!("{said}"));
@@ -242,7 +243,7 @@ fn answered_yes(pair: &Pair) {
     keyboard.write_all(b"yes\n").unwrap();
     running.wait_for_line("INFO Preflight passed");
     let ran = running.finish();
-    assert_eq!(ran.code, Some(0), "{}", ran.stdout);
+    ran.assert().code(0);
     assert_eq!(mark_of(&pair.b), HOME);
 }
 
@@ -266,7 +267,7 @@ fn another_clone(pair: &Pair) {
     }
     assert_eq!(b.changes(mark), [""; 0]);
     let ran = b.apps(&["--root", clone]).env("FLUX_GIT_URL", &ssh).run();
-    assert_eq!(ran.code, Some(0));
+    ran.assert().code(0);
     assert_eq!(mark_of(b), HOME);
     // What is not known yet is no other repository.
     let ran = b.boot(&["check", "--root", clone]).env_remove("FLUX_GIT_URL").run();
@@ -290,11 +291,11 @@ fn another_flux(pair: &Pair) {
     pair.checked("✗", "Flux syncs another repository into this cluster");
     // With the flag that the fix names it is an unknown cluster, and it has another age key: as `apps`, so `diff`.
     let ran = pair.boot(&["diff", "--moved-from", HOME, "--rotate-age-key"]).run();
-    assert_eq!(ran.code, Some(1));
+    ran.assert().code(1);
     assert!(ran.stderr.contains("Cluster is not known"), "{}", ran.stderr);
     let named = ["diff", "--moved-from", HOME, "--rotate-age-key", "--cluster", &pair.uid_b];
     let ran = pair.boot(&named).run();
-    assert_eq!(ran.code, Some(0));
+    ran.assert().code(0);
     assert!(ran.stdout.contains("instance.sync.url"), "{}", ran.stdout);
     // The same, with credentials in our own address: nothing shows them.
     let url = format!("https://me:{TOKEN}@git.example.org/me/third.git");

@@ -43,7 +43,7 @@ fn fails(world: &World, name: &str, is_failing: bool) {
 
 #[track_caller]
 fn has_failed(ran: &Ran, release: &str, hook: &str) {
-    assert_eq!(ran.code, Some(5), "{}{}", ran.stdout, ran.stderr);
+    ran.assert().code(5);
     let reason = format!(r#"release="media/{release}" reason="hook `{hook}` failed: it was not so""#);
     assert!(ran.stderr.contains(&reason), "{}", ran.stderr);
 }
@@ -89,7 +89,7 @@ fn a_failed_hook_makes_its_release_sync_again() {
     has_failed(&world.apps(&[]).run(), "first", "first");
     fails(&world, "first", false);
     hooks(&world);
-    assert_eq!(world.apps(&[]).run().code, Some(0));
+    world.apps(&[]).run().assert().code(0);
     assert_eq!(hooks(&world), ["before-first", "first"]);
     is_unchanged(&world);
 }

@@ -21,14 +21,14 @@ fn a_job_that_was_deleted_when_it_had_finished_is_not_missing() {
     let world = World::start("jobs");
     write(&world, &releases(&INSTALLED));
     world.write("bootstrap/charts/small/templates/job.yaml", JOB);
-    assert_eq!(world.apps(&[]).run().code, Some(0));
+    world.apps(&[]).run().assert().code(0);
     let passing = || Ok(world.sandbox.get(JOB_PATH)?.is_none().then_some(()));
     wait_for("the Job to be deleted", LIMIT, passing).unwrap();
     // What is noted then, and what is read by it later.
     for _ in 0..2 {
         let mark = world.sandbox.audit_mark().unwrap();
         let ran = world.apps(&[]).run();
-        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran.assert().code(0);
         assert!(ran.stdout.contains("Nothing to change"), "{}", ran.stdout);
         assert_eq!(world.changes(mark), [""; 0]);
     }
@@ -40,7 +40,7 @@ fn a_job_that_was_deleted_when_it_had_finished_is_not_missing() {
 
     world.kubectl(&["delete", "job/staying", "--namespace", "media"]);
     let ran = world.apps(&[]).run();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     assert!(ran.stdout.contains("missing: Job media/staying"), "{}", ran.stdout);
     assert!(!ran.stdout.contains("Job media/passing"), "{}", ran.stdout);
 }

@@ -1,10 +1,10 @@
 //! The kill campaign in its short form; `cargo sandbox kills` runs the long one.
 
-use std::path::Path;
 use std::time::Duration;
 
 use sandbox::{Campaign, Runs, run_campaign};
 
+use super::support::k3s_boot;
 use super::world::tools;
 
 #[test]
@@ -17,6 +17,5 @@ fn what_a_killed_run_leaves_is_mended_by_the_next() {
         soon: Duration::from_secs(12),
         signals: 1,
     };
-    let program = Path::new(env!("CARGO_BIN_EXE_k3s-boot"));
-    run_campaign(tools(), program, &campaign, &|line| println!("{line}")).unwrap();
+    run_campaign(tools(), k3s_boot(), &campaign, &|line| println!("{line}")).unwrap();
 }

@@ -49,7 +49,7 @@ fn a_pinned_chart_and_a_set_value_are_synced_once() {
     );
 
     let ran = world.apps(&[]).run();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     let values = world.helm(&["get", "values", "named", "--namespace", "media", "--output", "json"]);
     let values: serde_json::Value = serde_json::from_slice(&values.stdout).unwrap();
     let expected = serde_json::json!({"a": {"b": 2, "list": ["x", "z"]}, "c.d": ["p", "q,r"], "e": "1"});
@@ -89,7 +89,7 @@ fn a_pinned_chart_that_is_not_there_is_named_alone() {
         ),
     );
     let ran = world.boot(&["check", "-o", "json"]).run();
-    assert_eq!(ran.code, Some(1), "{}", ran.stdout);
+    ran.assert().code(1);
     let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     let checks = report["checks"].as_array().unwrap();
     let errors: Vec<_> = checks.iter().filter(|check| check["status"] == "error").collect();

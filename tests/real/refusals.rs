@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::support::fake_tool;
 use super::world::{Boot, Ran, World};
 
 struct Case<'a> {
@@ -196,5 +197,5 @@ pub(crate) fn with_programs<'a>(
 pub(crate) fn old_helmfile(world: &World) -> PathBuf {
     let rule = r#"{"tool": "helmfile", "args": ["--version"], "stdout": "helmfile version v1.7.0\n"}"#;
     world.write("old-helmfile.json", &format!(r#"{{"canaries": [], "rules": [{rule}]}}"#));
-    Path::new(env!("CARGO_BIN_EXE_k3s-boot")).parent().unwrap().join("examples/fake-tool")
+    fake_tool()
 }

@@ -31,9 +31,9 @@ fn refused(world: &World, helm_3: Option<&PathBuf>, words: &[&str]) {
     let check = with_helm(world.boot(&["check"]));
     let others: [Ran; 3] =
         [with_helm(world.apps(&[])), with_helm(world.boot(&["diff"])), with_helm(world.apps(&["--dry-run"]))];
-    assert_eq!(check.code, Some(1), "{}", check.stdout);
+    check.assert().code(1);
     for ran in &others {
-        assert_eq!(ran.code, Some(1), "{}{}", ran.stdout, ran.stderr);
+        ran.assert().code(1);
         for word in words {
             assert!(ran.stderr.contains(word), "no `{word}` in {}", ran.stderr);
         }
@@ -72,7 +72,7 @@ fn a_chart_that_cannot_be_rendered_is_refused() {
     }
     // Without it, the same run goes well.
     write(&world, &releases(&[FINE]));
-    assert_eq!(world.apps(&[]).run().code, Some(0));
+    world.apps(&[]).run().assert().code(0);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn what_a_release_needs_and_is_not_installed_is_refused() {
     let with_kubectl =
         format!("kustomizeBinary: kubectl kustomize\n{}", releases(&[&format!("{FINE}{}", cases[4].0)]));
     write(&world, &with_kubectl);
-    assert_eq!(world.boot(&["diff"]).run().code, Some(0));
+    world.boot(&["diff"]).run().assert().code(0);
     for (keys, helms, words) in cases {
         write(&world, &releases(&[&format!("{FINE}{keys}")]));
         for helm in helms {

@@ -474,7 +474,7 @@ fn post_quantum(world: &World) {
     let key = key.display().to_string();
     let keygen = world.sandbox.tools().age_keygen();
     let made = world.program(&keygen.display().to_string(), &["-pq", "-o", &key]).run();
-    assert_eq!(made.code, Some(0));
+    made.assert().code(0);
 }
 
 /// What is wrong with encrypted files and with the rules for them.

@@ -11,7 +11,7 @@ fn a_restart_in_the_middle_of_a_run_is_waited_for() {
     running.wait_for_line("Syncing release release=\"kube-system/cilium\"");
     world.sandbox.api_restart(Restart::QUICK).unwrap();
     let ran = running.finish();
-    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    ran.assert().code(0);
     assert!(ran.stdout.contains("Bootstrap complete!"), "{}", ran.stdout);
     let again = world.apps(&[]).run();
     assert!(again.stdout.contains("Nothing to change"), "{}", again.stdout);
@@ -28,7 +28,7 @@ fn a_server_that_starts_is_waited_for_from_the_first_request_on() {
         };
         wait_for("the restart", LIMIT, is_starting).unwrap();
         let ran = world.apps(&[]).run();
-        assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+        ran.assert().code(0);
         assert!(ran.stdout.contains("API server is starting, waiting for it"), "{}", ran.stdout);
         assert!(ran.stdout.contains("API server answers again"), "{}", ran.stdout);
         restart.join().unwrap().unwrap();

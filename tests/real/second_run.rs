@@ -24,7 +24,7 @@ fn newer() -> [Chart; 2] {
 /// A bootstrapped cluster whose registry also has newer charts.
 fn bootstrapped(name: &str) -> World {
     let world = World::with_charts(name, &newer());
-    assert_eq!(world.apps(&[]).run().code, Some(0));
+    world.apps(&[]).run().assert().code(0);
     world
 }
 
@@ -153,7 +153,7 @@ fn what_differs_is_synced_and_nothing_else() {
 
     let before = revisions(&world);
     let ran = world.apps(&["--force"]).run();
-    assert_eq!(ran.code, Some(0));
+    ran.assert().code(0);
     says(&ran, &["asked for with --force"]);
     assert_eq!(synced(&before, &revisions(&world)).len(), 6);
     leaves_alone(&world, "after all of it", &[]);
@@ -185,7 +185,7 @@ fn what_only_looks_different_is_left_alone() {
     leaves_alone(&world, "a newer chart", &words);
     let before = revisions(&world);
     let ran = world.apps(&["--force"]).run();
-    assert_eq!(ran.code, Some(0));
+    ran.assert().code(0);
     assert!(!synced(&before, &revisions(&world)).contains(&"coredns".to_owned()), "not with --force alone");
     let args = ["--downgrade", "coredns"];
     syncs(&world, "the same with --downgrade", &args, &["coredns"], &["version 1.45.1 → 1.45.0"]);
@@ -243,7 +243,7 @@ fn what_flux_has_upgraded_is_left_to_it() {
     world.replace(VALUES, "rollOutCiliumPods: true", "rollOutCiliumPods: false");
     let mark = world.sandbox.audit_mark().unwrap();
     let ran = world.apps(&["--force"]).run();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     says(&ran, &[owner]);
     let changes = world.changes(mark);
     let cilium: Vec<_> = changes.iter().filter(|change| change.contains("cilium")).collect();
@@ -265,7 +265,7 @@ fn what_flux_has_upgraded_is_left_to_it() {
         &["flux reconcile helmrelease net --namespace infra --force"],
     );
     let ran = world.boot(&["recover", "--yes"]).run();
-    assert_eq!(ran.code, Some(0));
+    ran.assert().code(0);
     assert!(
         world
             .sandbox
@@ -278,7 +278,7 @@ fn what_flux_has_upgraded_is_left_to_it() {
     // Named, it is taken.
     let args = ["--force", "--take", "cilium", "--downgrade", "cilium", "--only", "apps"];
     let ran = world.apps(&args).run();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     let cilium =
         world.sandbox.helm_list().unwrap().into_iter().find(|release| release["name"] == "cilium").unwrap();
     assert_eq!((cilium["chart"].as_str(), cilium["revision"].as_str()), (Some("cilium-1.18.6"), Some("3")));
@@ -293,22 +293,22 @@ fn a_release_that_somebody_left_locked_is_unlocked() {
         world.apply(&locked.to_string());
     }
     let ran = world.apps(&[]).run();
-    assert_eq!(ran.code, Some(1));
+    ran.assert().code(1);
     assert!(ran.stderr.contains("k3s-boot recover"), "{}", ran.stderr);
     // Just now: it may still be at work.
     let mark = world.sandbox.audit_mark().unwrap();
     let ran = world.boot(&["recover", "--yes"]).run();
-    assert_eq!(ran.code, Some(1));
+    ran.assert().code(1);
     says(&ran, &["left=\"the operation may still run", "--force"]);
     assert_eq!(world.changes(mark), [""; 0]);
     let daemon_set = "/apis/apps/v1/namespaces/kube-system/daemonsets/cilium";
     let uid = world.get(daemon_set)["metadata"]["uid"].clone();
     let ran = world.boot(&["recover", "--force", "--yes", "-o", "json"]).run();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(report["releases"].as_array().map(Vec::len), Some(2), "{report}");
     let ran = world.apps(&[]).run();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     assert_eq!(revisions(&world).len(), 6);
     assert_eq!(world.get(daemon_set)["metadata"]["uid"], uid, "never uninstalled");
     leaves_alone(&world, "after recover", &[]);
@@ -346,11 +346,11 @@ fn the_bundled_coredns_may_stay() {
     world.apply(&BUNDLED_COREDNS.replace("replicas: 0", "replicas: 1"));
     let mark = world.sandbox.audit_mark().unwrap();
     let refused = world.apps(&[]).run();
-    assert_eq!(refused.code, Some(1));
+    refused.assert().code(1);
     assert!(refused.stderr.contains("--skip-release"), "{}", refused.stderr);
     assert_eq!(world.changes(mark), [""; 0]);
     let ran = world.apps(&["--skip-release", "coredns"]).run();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     says(&ran, &["Bootstrap complete!"]);
     assert_eq!(revisions(&world).len(), 5);
     let touched = world.changes(mark).into_iter().filter(|change| change.contains("coredns")).count();

@@ -80,7 +80,7 @@ fn a_decrypted_value_shows_nowhere() {
     let world = world("secret-values");
     write(&world, &releases(&INSTALLED));
     let ran = all_commands(&world);
-    assert_eq!(ran.last().unwrap().code, Some(0));
+    ran.last().unwrap().assert().code(0);
     // Its values are the ones that helm has got.
     let values = world.helm(&["get", "values", "fed", "--namespace", "media", "--output", "json"]);
     let values: Value = serde_json::from_slice(&values.stdout).unwrap();
@@ -136,7 +136,7 @@ fn what_a_plugin_decrypts_shows_nowhere() {
     write(&world, &format!("{environments}{}", releases(&[release])));
     let plugins = world.root.join("plugins");
     let apps = || world.apps(&["--log-level", "debug"]).env("HELM_PLUGINS", &plugins).run();
-    assert_eq!(apps().code, Some(0));
+    apps().assert().code(0);
     let values = world.helm(&["get", "values", "fed", "--namespace", "media", "--output", "json"]);
     let values: Value = serde_json::from_slice(&values.stdout).unwrap();
     assert_eq!(values["from_environment"], format!("{ENVIRONMENT}-suffix"));
@@ -147,19 +147,19 @@ fn what_a_plugin_decrypts_shows_nowhere() {
         .write("bootstrap/values/template.yaml.gotmpl", "from_environment: x{{ .Values.top.environment }}\n");
     for args in [&["diff"][..], &["diff", "-o", "json"], &["diff", "--manifests"], &["check"]] {
         let ran = world.boot(args).env("HELM_PLUGINS", &plugins).run();
-        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran.assert().code(0);
     }
     // It fails with the value in its message.
     let broken = "number: {{ .Values.top.environment }}\nletters: {{ .Values.top.environment }}\n";
     world.write("bootstrap/values/template.yaml.gotmpl", broken);
-    assert_eq!(apps().code, Some(1));
+    apps().assert().code(1);
 }
 
 #[test]
 fn a_message_that_repeats_a_file_is_not_shown() {
     let world = world("secret-messages");
     write(&world, &releases(&INSTALLED));
-    assert_eq!(world.apps(&[]).run().code, Some(0));
+    world.apps(&[]).run().assert().code(0);
     let failed = |words: &[&str]| {
         let ran = all_commands(&world);
         let (check, apps) = (&ran[0], ran.last().unwrap());

@@ -52,7 +52,7 @@ const WRONG_PATHS: usize = 5;
 fn the_seeds_own_files_tell_all_their_faults() {
     let world = World::with_own_registry("seed");
     // The charts that the seed has in common with the shipped files.
-    assert_eq!(world.boot(&["check"]).run().code, Some(0));
+    world.boot(&["check"]).run().assert().code(0);
     std::fs::remove_dir_all(world.root.join("bootstrap")).unwrap();
     copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/seed"), &world.root).unwrap();
     world.git(&["add", "--all", "bootstrap", "scripts"]);
@@ -94,7 +94,7 @@ fn the_seeds_own_files_tell_all_their_faults() {
 /// All of them are told, and nothing else.
 #[track_caller]
 fn assert_told(ran: &Ran, faults: &[Fault]) {
-    assert_eq!(ran.code, Some(1));
+    ran.assert().code(1);
     assert!(!ran.stdout.contains("the API server answers"), "what was not asked is not told");
     let blocks = blocks(&ran.stdout);
     for (rule, mark, words) in faults {

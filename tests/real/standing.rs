@@ -26,7 +26,7 @@ fn states_of_helm_and_flux() {
     let mut rows = Vec::new();
     before(&world, &mut rows);
     let ran = world.apps(&[]).run();
-    assert_eq!(ran.code, Some(0));
+    ran.assert().code(0);
     healthy(&world);
     let mark = world.sandbox.audit_mark().unwrap();
     locked(&world, &mut rows);
@@ -88,14 +88,14 @@ fn healthy(world: &World) {
     let mark = world.sandbox.audit_mark().unwrap();
     let check = world.boot(&["check", "--strict"]).run();
     assert_eq!(problems(&check), [""; 0]);
-    assert_eq!(check.code, Some(0), "{}", check.stderr);
+    check.assert().code(0);
     assert!(temp_is_empty(world), "after check");
     let status = world.boot(&["status"]).run();
-    assert_eq!((status.code, status.stderr.as_str()), (Some(0), ""));
+    status.assert().code(0).stderr("");
     assert_eq!(status.stdout.lines().last(), Some("All that stands is ready"), "{}", status.stdout);
     assert!(temp_is_empty(world), "after status");
     let diff = world.boot(&["diff", "--exit-code"]).run();
-    assert_eq!((diff.code, diff.stderr.as_str()), (Some(0), ""));
+    diff.assert().code(0).stderr("");
     assert_eq!(diff.stdout.lines().last(), Some("Nothing to change"), "{}", diff.stdout);
     assert!(temp_is_empty(world), "after diff");
     let asked = world.sandbox.audit_since(mark).unwrap();
@@ -346,7 +346,7 @@ fn what_a_helm_release_owns_is_left_alone(world: &World) {
     assert!(diff.stdout.contains("HelmRelease kube-system/cilium"), "{}", diff.stdout);
     let mark = world.sandbox.audit_mark().unwrap();
     let ran = world.apps(&[]).run();
-    assert_eq!(ran.code, Some(0));
+    ran.assert().code(0);
     let said = ran.stdout.lines().find(|line| line.contains("HelmRelease kube-system/cilium"));
     println!("apps says: {}", said.unwrap_or("nothing"));
     assert!(said.is_some(), "{}", ran.stdout);

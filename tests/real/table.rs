@@ -102,7 +102,7 @@ pub(crate) fn assert_healthy(ran: &Ran) {
     let told: Vec<_> =
         ran.stdout.lines().filter(|line| marks.iter().any(|mark| line.starts_with(mark))).collect();
     assert_eq!(told, [""; 0], "{}", ran.stdout);
-    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    ran.assert().code(0);
 }
 
 pub(crate) fn state<'a>(name: &'a str, rule: &'a str, mark: &'a str, words: &'a [&'a str]) -> State<'a> {

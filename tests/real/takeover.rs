@@ -78,7 +78,7 @@ fn a_chain_of_dependencies_is_taken_over_and_a_broken_child_is_named() {
     world.sandbox.push().unwrap();
     let mark = world.sandbox.audit_mark().unwrap();
     let ran = world.apps(&[]).run();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     assert!(ran.stdout.contains("Bootstrap complete!"));
     assert_eq!(ready(&world, "first").unwrap(), ("Unknown".to_owned(), "Progressing".to_owned()));
     assert_eq!(ready(&world, "third").unwrap().1, "DependencyNotReady");
@@ -97,7 +97,7 @@ fn a_chain_of_dependencies_is_taken_over_and_a_broken_child_is_named() {
     wait_until(&world, "after", "False");
     let mark = world.sandbox.audit_mark().unwrap();
     let ran = world.apps(&[]).run();
-    assert_eq!(ran.code, Some(5), "{}", ran.stdout);
+    ran.assert().code(5);
     let [error] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stderr) };
     for words in [
         "Flux failed to reconcile object=\"Kustomization flux-system/broken\"",
@@ -115,7 +115,7 @@ fn a_chain_of_dependencies_is_taken_over_and_a_broken_child_is_named() {
     // A commit fixes it, which the source has not fetched yet.
     fs::remove_file(world.sandbox.git_folder().join("kubernetes/broken/kustomization.yaml")).unwrap();
     let ran = world.apps(&[]).run();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     assert_eq!(ready(&world, "broken").unwrap().0, "True");
 
     // A folder that is not there, and below a child something that nobody waits for.
@@ -129,7 +129,7 @@ spec: {interval: 1h, path: ./kubernetes/nowhere, prune: true, sourceRef: {kind: 
     wait_until(&world, "deep", "False");
     wait_until(&world, "after", "True");
     let ran = world.apps(&["-o", "json"]).run();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(report["result"], "complete");
     let warnings: Vec<_> = ran.stderr.lines().filter(|line| line.contains(" WARN ")).collect();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::support::bin_dir;
 use super::world::tools;
 
 const HELMFILE: &str = "bootstrap/helmfile.d/01-apps.yaml";
@@ -41,8 +42,7 @@ impl Repository {
 
     /// `task bootstrap:apps` with these arguments behind `--`, in a folder of the repository.
     fn task(&self, cwd: &str, kubeconfig: Option<&str>, args: &[&str]) -> Done {
-        let program = Path::new(env!("CARGO_BIN_EXE_k3s-boot")).parent().unwrap();
-        self.task_with(&[program.to_owned()], cwd, kubeconfig, args)
+        self.task_with(&[bin_dir().to_owned()], cwd, kubeconfig, args)
     }
 
     fn task_with(&self, path: &[PathBuf], cwd: &str, kubeconfig: Option<&str>, args: &[&str]) -> Done {

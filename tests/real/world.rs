@@ -3,18 +3,19 @@
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use assert_cmd::assert::Assert;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sandbox::charts::Chart;
 use sandbox::{Checkout, GARBAGE, Mark, Options, Registry, Sandbox, Tools, wait_for};
 use serde_json::Value;
 
-use super::support::{assert_log_lines, assert_no_canary, assert_no_canary_in_files};
+use super::support::{assert_log_lines, assert_no_canary, assert_no_canary_in_files, assert_run, k3s_boot};
 
 /// A secret in a variable of the user, which no child's output and no file may show.
 const TOKEN: &str = "ghp_canaryOfTheEnvironment0123456789";
@@ -71,12 +72,12 @@ impl World {
 
     /// `k3s-boot apps` in the repository.
     pub(crate) fn apps(&self, args: &[&str]) -> Boot<'_> {
-        Boot::new(self, env!("CARGO_BIN_EXE_k3s-boot"), &[&["apps"], args].concat())
+        Boot::new(self, k3s_boot(), &[&["apps"], args].concat())
     }
 
     /// Another command of k3s-boot in the repository.
     pub(crate) fn boot(&self, args: &[&str]) -> Boot<'_> {
-        Boot::new(self, env!("CARGO_BIN_EXE_k3s-boot"), args)
+        Boot::new(self, k3s_boot(), args)
     }
 
     /// Makes or changes objects, as somebody else than the program under test.
@@ -121,7 +122,7 @@ impl World {
 
     /// Another program in the same environment.
     pub(crate) fn program(&self, program: &str, args: &[&str]) -> Boot<'_> {
-        Boot::new(self, program, args)
+        Boot::new(self, Path::new(program), args)
     }
 
     pub(crate) fn write(&self, file: &str, text: &str) {
@@ -211,8 +212,8 @@ pub(crate) struct Boot<'a> {
 }
 
 impl<'a> Boot<'a> {
-    fn new(world: &'a World, program: &str, args: &[&str]) -> Self {
-        let mut command = world.checkout.command(&world.sandbox, Path::new(program));
+    fn new(world: &'a World, program: &Path, args: &[&str]) -> Self {
+        let mut command = world.checkout.command(&world.sandbox, program);
         command
             .args(args)
             .env("GITHUB_TOKEN", TOKEN)
@@ -301,8 +302,14 @@ impl Running<'_> {
             self.seen.push_str(&line);
             self.seen.push('\n');
         }
-        let ran = Ran { code: status.code(), stdout: self.seen, stderr: self.errors.join().unwrap() };
-        println!("--- {} → {:?}\n{}{}", self.shown, ran.code, ran.stdout, ran.stderr);
+        let ran = Ran {
+            command: self.shown,
+            status,
+            code: status.code(),
+            stdout: self.seen,
+            stderr: self.errors.join().unwrap(),
+        };
+        println!("--- {} → {:?}\n{}{}", ran.command, ran.code, ran.stdout, ran.stderr);
         let World { canaries, sandbox, checkout, .. } = self.world;
         assert_no_canary(canaries, "stdout", ran.stdout.as_bytes());
         assert_no_canary(canaries, "stderr", ran.stderr.as_bytes());
@@ -314,12 +321,21 @@ impl Running<'_> {
 
 /// What a program said.
 pub(crate) struct Ran {
+    /// Its arguments.
+    command: String,
+    status: ExitStatus,
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
 impl Ran {
+    /// Assertions on exit code and output.
+    #[track_caller]
+    pub(crate) fn assert(&self) -> Assert {
+        assert_run(&self.command, self.status, &self.stdout, &self.stderr)
+    }
+
     /// Every line has the required format.
     #[track_caller]
     pub(crate) fn assert_format(&self) {

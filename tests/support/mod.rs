@@ -1,8 +1,40 @@
 //! What every test of the binary checks, be the tools fakes or real.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output};
 
+use assert_cmd::assert::{Assert, OutputAssertExt as _};
+use assert_cmd::cargo::cargo_bin;
 use sandbox::{files, shapes};
+
+/// The program under test.
+pub(crate) fn k3s_boot() -> &'static Path {
+    cargo_bin!("k3s-boot")
+}
+
+/// The folder of the program under test, to be put on `PATH`.
+pub(crate) fn bin_dir() -> &'static Path {
+    k3s_boot().parent().unwrap()
+}
+
+/// The example that simulates helmfile, helm, kubectl and sops.
+#[track_caller]
+pub(crate) fn fake_tool() -> PathBuf {
+    let path = bin_dir().join("examples/fake-tool");
+    assert!(
+        path.is_file(),
+        "`cargo test` builds {}; with `--test fake`, run `cargo build --example fake-tool` before",
+        path.display()
+    );
+    path
+}
+
+/// The assertions of `assert_cmd` on a run that has ended. A failed one prints the command and both streams.
+#[track_caller]
+pub(crate) fn assert_run(command: &str, status: ExitStatus, stdout: &str, stderr: &str) -> Assert {
+    let output = Output { status, stdout: stdout.into(), stderr: stderr.into() };
+    output.assert().append_context("command", command.to_owned())
+}
 
 /// A log line, read back.
 #[derive(Debug, PartialEq, Eq)]

@@ -41,7 +41,7 @@ fn fixes_on_a_fresh_cluster() {
 #[test]
 fn fixes_on_a_bootstrapped_cluster() {
     let world = World::start("fixes-done");
-    assert_eq!(world.apps(&[]).run().code, Some(0));
+    world.apps(&[]).run().assert().code(0);
     let by_hand = r#"{"spec": {"template": {"spec": {"priorityClassName": "system-node-critical"}}}}"#;
     world.kubectl(&["patch", "deployment/coredns", "--namespace", "kube-system", "--patch", by_hand]);
     Scenario::new(&world, "drift").goes();
@@ -52,7 +52,7 @@ fn fixes_on_a_bootstrapped_cluster() {
     world.apply(&interrupted.to_string());
     let pending = Scenario::new(&world, "pending");
     pending.goes_with(|fix| format!("{} --yes --force", fix.split("  #").next().unwrap()));
-    assert_eq!(world.apps(&[]).run().code, Some(0));
+    world.apps(&[]).run().assert().code(0);
 
     super::failures::fields_of_somebody_else(&world);
     super::failures::commands_that_show(&world);
@@ -67,7 +67,7 @@ fn namespace_that_is_deleted(world: &World) {
     world.kubectl(&["delete", "namespace", "network", "--wait=false"]);
     let fixes = world.fixes("plan", &[], &[]);
     let ran = world.shell(&commands(&fixes[0])[0]);
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     assert!(ran.stdout.contains("example.org/wait"), "{}", ran.stdout);
     world.kubectl(&[
         "patch",
@@ -90,7 +90,7 @@ fn dns_address(world: &World) {
     world.replace(values, "clusterIP: 10.43.0.10", "clusterIP: 10.43.0.53");
     let fixes = world.fixes("dns-address", &[], &[]);
     let ran = world.shell(&commands(&fixes[0])[0]);
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.assert().code(0);
     assert!(ran.stdout.contains("name: squatter"), "{}", ran.stdout);
     world.restore();
     world.delete(squatter);
@@ -101,7 +101,7 @@ fn dns_address(world: &World) {
 #[track_caller]
 pub(super) fn failed(world: &World, args: &[&str]) -> String {
     let ran = world.apps(&[&["-o", "json"], args].concat()).run();
-    assert_eq!(ran.code, Some(5), "{}", ran.stderr);
+    ran.assert().code(5);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     report["failure"]["fix"].as_str().unwrap_or_else(|| panic!("{report}")).to_owned()
 }

@@ -29,7 +29,7 @@ fn fixes_of_failures_while_releases_are_installed() {
     assert_eq!(command, "kubectl taint nodes --all dedicated-");
     run(&world, &command);
 
-    assert_eq!(world.apps(&fast).run().code, Some(0));
+    world.apps(&fast).run().assert().code(0);
 }
 
 /// helm may not change what somebody else has set.
@@ -42,7 +42,7 @@ pub(super) fn fields_of_somebody_else(world: &World) {
     assert!(fix.contains("--fix-drift kube-system/coredns"), "{fix}");
     run(world, &fix);
     world.restore();
-    assert_eq!(world.apps(&[]).run().code, Some(0));
+    world.apps(&[]).run().assert().code(0);
 }
 
 /// Commands that only show something run, and show it.

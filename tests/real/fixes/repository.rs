@@ -119,7 +119,7 @@ fn variables(world: &World) {
         &format!("{} && k3s-boot check --offline", fix.replace("...", "10.0.0.10")),
         &[("K3S_API_HOST", "")],
     );
-    assert_eq!(ran.code, Some(0), "{}", ran.stdout);
+    ran.assert().code(0);
 }
 
 /// A copy of the kubeconfig, changed.
