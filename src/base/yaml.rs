@@ -145,7 +145,8 @@ mod tests {
     #[test]
     fn what_people_have_is_read() {
         // As the CRDs of the Prometheus operator: block style, deep, with a scalar that is no word.
-        let deep = (0..40).map(|n| format!("{}properties:\n", "  ".repeat(n))).collect::<String>();
+        let deep: Vec<_> = (0..40).map(|n| format!("{}properties:\n", "  ".repeat(n))).collect();
+        let deep = deep.concat();
         let field = "- =\n- description: a text with [brackets, {and 'quotes\n  type: string\n";
         let field: Vec<_> = field.lines().map(|line| "  ".repeat(40) + line + "\n").collect();
         let field = field.concat();

@@ -179,8 +179,8 @@ fn parse(path: &Path, text: &str) -> (Config, Vec<Finding>) {
     }
 }
 
-/// A problem of serde's, with its place. Its words are `unknown field `x`, expected one of `a`, `b``, or
-/// `invalid value: string "x", expected …`.
+/// A problem that serde found, with its place. serde reports an unknown field with its name and the known ones in backticks,
+/// and a wrong value with what was found, `, expected ` and what is accepted.
 fn problem(path: &Path, field: &str, error: &serde_yaml::Error) -> Finding {
     let mut finding = Finding::error("config", "Configuration is invalid").with("file", path.display());
     finding.pairs.extend(error.location().map(|place| ("line", place.line().to_string())));
