@@ -27,16 +27,16 @@ use crate::observed::{Live, Observed};
 use crate::settings::Settings;
 
 /// Why a rule about all releases has nothing to look at.
-const NO_RELEASES: &str = "there is no release to sync";
+const NO_RELEASES: &str = "there are no releases to sync";
 
 /// Why a rule about nodes could not look at any.
 const NO_NODES: &str = "no node has registered";
 
 /// Why a rule about manifests has nothing to look at: what is up to date is not rendered.
-const NOTHING_RENDERED: &str = "no release has to be rendered";
+const NOTHING_RENDERED: &str = "no release needs to be rendered";
 
 /// Why a rule about a value could not look at it: a stand-in has its place.
-const OPEN: &str = "a variable that the values need is not set";
+const OPEN: &str = "a variable that the values use is not set";
 
 /// How much a finding weighs.
 #[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -167,7 +167,7 @@ impl<'a> Facts<'a> {
     /// The answer of a rule that is about this release, when no helmfile is known to name one.
     pub fn release_of_chart(&self, chart: &str) -> Result<&'a Release, Answer> {
         let release = self.desired.release_of_chart(chart);
-        release.ok_or_else(|| self.without(format!("no release to sync has the chart `{chart}`")))
+        release.ok_or_else(|| self.without(format!("no release uses the chart `{chart}`")))
     }
 
     /// The release to sync that brings the cluster's network.
@@ -176,7 +176,7 @@ impl<'a> Facts<'a> {
     ///
     /// As [`Self::release_of_chart`].
     pub fn cni(&self) -> Result<&'a Release, Answer> {
-        self.desired.cni().ok_or_else(|| self.without("no release to sync brings a network"))
+        self.desired.cni().ok_or_else(|| self.without("no release installs a known CNI"))
     }
 
     /// The answer of a rule that is about releases of which none was found: a helmfile that was not read may have them.
@@ -218,7 +218,7 @@ impl<'a> Facts<'a> {
             (Err(reason), _) => Answer::Unknown(reason.clone()),
             // What of the repository Flux is to apply is not known.
             (_, Err(reason)) if any => Answer::Unknown(reason.clone()),
-            _ => Answer::not_applicable("nothing is encrypted for the cluster"),
+            _ => Answer::not_applicable("no encrypted file is meant for the cluster"),
         }
     }
 
@@ -233,7 +233,7 @@ impl<'a> Facts<'a> {
         } else if kubectl.is_some_and(|kubectl| kubectl.path.is_none()) {
             "kubectl is not installed"
         } else {
-            "the cluster was not asked"
+            "the cluster was not queried"
         }
     }
 }
@@ -255,7 +255,7 @@ pub enum Check {
 }
 
 /// Why a rule about a cluster or a registry has nothing to look at.
-const OFFLINE: &str = "it needs the cluster or a registry, and --offline asks neither";
+const OFFLINE: &str = "it needs the cluster or a registry, and --offline contacts neither";
 
 /// Under which heading a rule stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -213,7 +213,7 @@ impl Word for File {
     fn parse<E: de::Error>(text: &str) -> Result<Self, E> {
         // The path of a file that is not there is told, and then the key would be.
         if ["AGE-SECRET-KEY-", "AGE-PLUGIN-"].iter().any(|key| text.contains(key)) {
-            return Err(E::custom("the path of a file with the age key, never the key itself"));
+            return Err(E::custom("the path of a file with the age key, not the key itself"));
         }
         if text.is_empty() || text.contains(char::is_control) {
             return Err(E::custom(Self::ACCEPTED));
@@ -247,7 +247,7 @@ impl Word for SkippedCheck {
     fn parse<E: de::Error>(text: &str) -> Result<Self, E> {
         match rules::ALL.iter().find(|rule| rule.id == text) {
             Some(rule) if rule.essential => {
-                Err(E::custom("a check that is not essential: nothing can go on without this one"))
+                Err(E::custom("a check that can be skipped, which this one cannot"))
             }
             Some(rule) => Ok(Self(rule.id)),
             None => Err(E::unknown_variant(text, &SKIPPABLE)),
@@ -293,7 +293,7 @@ impl<T: Word> JsonSchema for Text<T> {
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const ACCEPTED: &str = "a whole number from 1";
+        const ACCEPTED: &str = "a whole number of at least 1";
         struct Number;
         impl Visitor<'_> for Number {
             type Value = Count;
@@ -349,7 +349,7 @@ fn other_name(path: &Path) -> Option<Finding> {
     let found =
         OTHER_NAMES.map(|name| path.with_file_name(name)).into_iter().find(|other| other.is_file())?;
     Some(
-        Finding::warning("config", "Configuration has another name, it is not read")
+        Finding::warning("config", "Configuration file has the wrong name and is ignored")
             .with("file", found.display())
             .fix(format!("mv {} {}", found.display(), path.display())),
     )
@@ -372,7 +372,7 @@ fn text(path: &Path) -> Result<String, Finding> {
     if bytes.len() as u64 > LARGEST {
         return Err(unreadable(&"it is larger than 64 KiB"));
     }
-    String::from_utf8(bytes).map_err(|_| unreadable(&"it is not text in UTF-8"))
+    String::from_utf8(bytes).map_err(|_| unreadable(&"it is not valid UTF-8"))
 }
 
 /// Reads the text of a configuration: what is good, and what is not.
@@ -394,7 +394,7 @@ fn problem(path: &Path, text: &str, Fault { path: steps, what }: &Fault) -> Find
     let message = match what {
         What::Key(_) => "Unknown key in the configuration",
         What::Word { .. } => "Unknown check in the configuration",
-        What::Value { .. } => "Wrong value in the configuration",
+        What::Value { .. } => "Invalid value in the configuration",
     };
     let mut finding = Finding::error("config", message).with("file", path.display());
     let line = tree::place(text, steps).map(|place| ("line", place.line.to_string()));
@@ -604,7 +604,7 @@ mod tests {
         let uid = "a UUID as `kubectl get namespace kube-system --output jsonpath={.metadata.uid}` prints it";
         let duration = "a duration such as `90s`, `15m` or `1h30m`, from 1s to 7days";
         let name = "a name of lower-case letters, digits and `-` that begins and ends with a letter or digit, at most 63 characters";
-        let number = "a whole number from 1";
+        let number = "a whole number of at least 1";
         let file = "the path of a file";
         let cases = [
             ("- a\n", "line=1 found=a sequence", "a mapping"),
@@ -619,14 +619,14 @@ mod tests {
                 uid,
             ),
             ("nodes: 0\n", "line=1 field=nodes found=0", number),
-            ("nodes: -1\n", "line=1 field=nodes found=another number", number),
-            ("nodes: 1.5\n", "line=1 field=nodes found=another number", number),
+            ("nodes: -1\n", "line=1 field=nodes found=an unsupported number", number),
+            ("nodes: 1.5\n", "line=1 field=nodes found=an unsupported number", number),
             ("nodes: '3'\n", "line=1 field=nodes found=3", number),
             ("nodes: 4294967296\n", "line=1 field=nodes found=4294967296", number),
             ("nodes: [3]\n", "line=1 field=nodes found=a sequence", number),
             ("namespaces: media\n", "line=1 field=namespaces found=media", "a sequence"),
             ("namespaces:\n- a\n- Media\n", "line=3 field=namespaces[1] found=Media", name),
-            ("namespaces:\n-\n", "line=2 field=namespaces[0] found=nothing", name),
+            ("namespaces:\n-\n", "line=2 field=namespaces[0] found=null", name),
             ("namespaces: [a.b]\n", "line=1 field=namespaces[0] found=a.b", name),
             ("namespaces: [yes, true]\n", "line=1 field=namespaces[1] found=true", name),
             ("secrets: {ageKey: ''}\n", "line=1 field=secrets.ageKey found=", file),
@@ -648,12 +648,12 @@ mod tests {
             (
                 "skipChecks: [config]\n",
                 "line=1 field=skipChecks[0] found=config",
-                "a check that is not essential: nothing can go on without this one",
+                "a check that can be skipped, which this one cannot",
             ),
         ];
         for (text, found, accepted) in cases {
             let expected =
-                format!("Wrong value in the configuration file=/r/k3s-boot.yaml {found} accepted={accepted}");
+                format!("Invalid value in the configuration file=/r/k3s-boot.yaml {found} accepted={accepted}");
             assert_eq!(told(text), [expected], "{text:?}");
         }
         assert_eq!(
@@ -705,8 +705,8 @@ mod tests {
         assert_eq!(
             told(&format!("secrets: {{ageKey: {key}}}\n")),
             [
-                "Wrong value in the configuration file=/r/k3s-boot.yaml line=1 field=secrets.ageKey found=a text of 70 characters \
-              accepted=the path of a file with the age key, never the key itself"
+                "Invalid value in the configuration file=/r/k3s-boot.yaml line=1 field=secrets.ageKey found=a text of 70 characters \
+              accepted=the path of a file with the age key, not the key itself"
             ]
         );
     }
@@ -714,7 +714,7 @@ mod tests {
     #[test]
     fn what_is_no_yaml_is_told_with_its_line() {
         let cases = [
-            ("nodes: 1\nnodes: 2\n", "line=2 reason=this key stands twice"),
+            ("nodes: 1\nnodes: 2\n", "line=2 reason=duplicate key"),
             (
                 "nodes: 1\n---\nnodes: 2\n",
                 "reason=deserializing from YAML containing more than one document is not supported",
@@ -756,7 +756,7 @@ mod tests {
         std::fs::write(&path, vec![b'#'; 10 * 1024 * 1024]).unwrap();
         assert_eq!(reason(&path, true), "it is larger than 64 KiB");
         std::fs::write(&path, b"\x7fELF\xff\xfe\x00").unwrap();
-        assert_eq!(reason(&path, true), "it is not text in UTF-8");
+        assert_eq!(reason(&path, true), "it is not valid UTF-8");
         std::fs::write(&path, "nodes: 3\n").unwrap();
         assert_eq!(load(&path, false).0.nodes, Some(Count(3)));
     }

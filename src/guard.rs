@@ -127,14 +127,14 @@ pub fn judge(settings: &Settings, desired: &Desired, live: &Live) -> Verdict {
 pub fn other_pin(settings: &Settings, uid: &str) -> Option<Finding> {
     let other = |named: &Option<String>| named.clone().filter(|named| named != uid);
     if let Some(named) = other(&settings.cluster_flag) {
-        let fix = "name the right kubeconfig with KUBECONFIG, or the right UID with --cluster";
-        let finding = refused("Cluster is not the one that --cluster names");
-        return Some(finding.with("uid", uid).with("named", named).fix(fix));
+        let fix = "set KUBECONFIG to the right kubeconfig, or pass the right UID with --cluster";
+        let finding = refused("Cluster does not match --cluster");
+        return Some(finding.with("uid", uid).with("expected", named).fix(fix));
     }
     let pin = other(&settings.cluster_uid)?;
-    let finding = refused("Cluster is not the pinned one").with("uid", uid).with("pinned", pin);
-    Some(finding.with("by", settings.config_file.display()).fix(
-        "name the right kubeconfig with KUBECONFIG; if this is the cluster now, `k3s-boot check --pin --yes` writes it down",
+    let finding = refused("Cluster does not match the pinned UID").with("uid", uid).with("pinned", pin);
+    Some(finding.with("config", settings.config_file.display()).fix(
+        "set KUBECONFIG to the right kubeconfig; if this is the new cluster, pin it: k3s-boot check --pin --yes",
     ))
 }
 
@@ -169,7 +169,7 @@ fn other_repository(
             // All of them in one command.
             let flags: Vec<_> = others.iter().map(|other| format!("--moved-from {other}")).collect();
             let fix =
-                format!("{right}; if this repository has a new address: k3s-boot apps {}", flags.join(" "));
+                format!("{right}; if this repository has a new URL: k3s-boot apps {}", flags.join(" "));
             finding.with("this_repository", this).fix(fix)
         }
         None => finding
@@ -179,7 +179,7 @@ fn other_repository(
 }
 
 fn refused(message: &str) -> Finding {
-    Finding::error("guard", message)
+    Finding::error("cluster-identity", message)
 }
 
 /// The addresses that Flux syncs the cluster itself from: of its FluxInstance, else of the source that `flux bootstrap`
@@ -200,11 +200,11 @@ fn live_urls(live: &Live) -> Vec<&str> {
 #[must_use]
 pub fn unknown(live: &Live, runs: &[String]) -> Finding {
     let uid = &live.cluster.uid;
-    Finding::error("guard", "Cluster is not known, and something runs there")
+    Finding::error("cluster-identity", "Unknown cluster with workloads on it")
         .with("uid", uid)
-        .with("runs", shortened(runs))
+        .with("workloads", shortened(runs))
         .fix(format!(
-            "if this is the right cluster: --cluster {uid}, or `k3s-boot check --pin` to write it down"
+            "if this is the right cluster: --cluster {uid}, or `k3s-boot check --pin` to pin it"
         ))
 }
 
@@ -345,11 +345,11 @@ mod tests {
         let other = judged(&settings, &marked("example.org/other"));
         assert_eq!(message(&other), "Cluster was bootstrapped from another repository");
         let pinned = Settings { cluster_uid: Some("uid-b".to_owned()), ..Settings::default() };
-        assert_eq!(message(&judged(&pinned, &fresh())), "Cluster is not the pinned one");
+        assert_eq!(message(&judged(&pinned, &fresh())), "Cluster does not match the pinned UID");
         let named = Settings { cluster_flag: Some("uid-b".to_owned()), ..Settings::default() };
-        assert_eq!(message(&judged(&named, &fresh())), "Cluster is not the one that --cluster names");
+        assert_eq!(message(&judged(&named, &fresh())), "Cluster does not match --cluster");
         let both = Settings { cluster_flag: Some("uid-a".to_owned()), ..pinned };
-        assert_eq!(message(&judged(&both, &fresh())), "Cluster is not the pinned one", "a flag is no pin");
+        assert_eq!(message(&judged(&both, &fresh())), "Cluster does not match the pinned UID", "a flag is no pin");
         let claims = |url: &str| Claims { instance: Some(instance(url)), ..Claims::default() };
         let live = Live { claims: Ok(claims("https://t:CANARY@example.org/me/home")), ..fresh() };
         assert_eq!(judged(&settings, &live), Verdict::Known("synced by Flux from this repository"));
@@ -440,7 +440,7 @@ mod tests {
         marked.claims = Ok(claims);
         assert!(matches!(judge(&settings, &open, &marked), Verdict::Unknown(_)));
         let pinned = Settings { cluster_uid: Some("uid-b".to_owned()), ..Settings::default() };
-        assert_eq!(message(&judge(&pinned, &open, &marked)), "Cluster is not the pinned one");
+        assert_eq!(message(&judge(&pinned, &open, &marked)), "Cluster does not match the pinned UID");
         let unread = Desired {
             problems: vec![Finding::error("helmfile", "Helmfile cannot be read")],
             origin: Some("https://example.org/a/fork".to_owned()),

@@ -165,7 +165,7 @@ fn expanded(text: &str) -> Result<(), Trouble> {
         match Count(&left).deserialize(document) {
             Ok(()) => {}
             Err(_) if left.get() == 0 => {
-                return Err(Trouble::refused(None, "its aliases stand for too much"));
+                return Err(Trouble::refused(None, "aliases expand to too many values"));
             }
             // Told by who reads it.
             Err(_) => return Ok(()),
@@ -307,17 +307,17 @@ mod tests {
         let wide = |of: &str| format!("a: &a {of}\nb: [{}]\n", "*a,".repeat(20_000));
         let cases = [
             ("x".repeat(PRINTED + 1), "larger than 8 MiB"),
-            ("[".repeat(1 << 20), "nested too deep, at line 1"),
-            ("a: 1\nb: ".to_owned() + &"{a: ".repeat(1 << 20), "nested too deep, at line 2"),
+            ("[".repeat(1 << 20), "nested too deeply, at line 1"),
+            ("a: 1\nb: ".to_owned() + &"{a: ".repeat(1 << 20), "nested too deeply, at line 2"),
             ("[],".repeat(1 << 20), "too many keys and values"),
             ("- ".repeat(1 << 20), "too many keys and values"),
             ("---\n".repeat(1 << 20), "too many keys and values"),
-            ("%TAG !a! b\n".repeat(100_000), "too many lines that begin with `%`"),
-            (format!("a: \"{}\"", " ".repeat(5000)), "too many blanks in a row"),
-            (format!("a: |\n  b{}\n  c", "\n".repeat(5000)), "too many blanks in a row"),
+            ("%TAG !a! b\n".repeat(100_000), "too many `%` directives"),
+            (format!("a: \"{}\"", " ".repeat(5000)), "too many consecutive blanks"),
+            (format!("a: |\n  b{}\n  c", "\n".repeat(5000)), "too many consecutive blanks"),
             (format!("a: &a b\nc: *a\nd:\n{}", "- x\n".repeat(250_000)), "too large for a text with aliases"),
-            (wide(&format!("[{}]", "x,".repeat(1000))), "its aliases stand for too much"),
-            (wide(&"x".repeat(10_000)), "its aliases stand for too much"),
+            (wide(&format!("[{}]", "x,".repeat(1000))), "aliases expand to too many values"),
+            (wide(&"x".repeat(10_000)), "aliases expand to too many values"),
         ];
         for (text, reason) in &cases {
             refused(text, reason);

@@ -10,7 +10,7 @@ use crate::desired::releases::Release;
 pub(super) const API_HOST: &[&str] = &["k8sServiceHost"];
 
 /// Why a rule about that address has nothing to look at.
-pub(super) const NO_HOST: &str = "the values of cilium name no address of the API server";
+pub(super) const NO_HOST: &str = "the values of cilium set no API server address";
 
 /// Its port.
 pub(super) const API_PORT: &[&str] = &["k8sServicePort"];

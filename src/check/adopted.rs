@@ -112,11 +112,11 @@ impl Component {
         let addons: Vec<_> = addons.iter().map(|(name, _)| *name).collect();
         _ = write!(
             text,
-            "# 2. take the objects away from k3s\n\
+            "# 2. detach the objects from k3s\n\
              kubectl -n kube-system annotate {objects} {annotations}\n\
              kubectl -n kube-system label {objects} {LABEL}-\n\
              kubectl -n kube-system delete --ignore-not-found addons.k3s.cattle.io {}\n\
-             # 3. then, on one server after another: systemctl restart k3s",
+             # 3. then on one server after another: systemctl restart k3s",
             addons.join(" ")
         );
         text
@@ -126,17 +126,17 @@ impl Component {
 /// The first step: the configuration of every server, before any of them restarts.
 fn disable_everywhere(component: &str, servers: &Servers<'_>) -> String {
     let lacks = servers.lacking(|args| k3s::disable(args, &[component]));
-    let mut text = "in /etc/rancher/k3s/config.yaml of every server, without restarting any:".to_owned();
+    let mut text = "in /etc/rancher/k3s/config.yaml on every server, without restarting k3s:".to_owned();
     for (names, line) in k3s::blocks(&lacks) {
         _ = write!(text, "\n#    {line}  ({names})");
     }
     if !servers.are_all_known() {
         _ = write!(
             text,
-            "\n#    disable: [{component}], or {component} added to that list  (all other servers)"
+            "\n#    disable: [{component}], or add {component} to the existing list  (all other servers)"
         );
     } else if lacks.is_empty() {
-        _ = write!(text, "\n#    `{component}` is in `disable` already");
+        _ = write!(text, "\n#    `{component}` is already in `disable`");
     }
     text
 }

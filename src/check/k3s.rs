@@ -147,12 +147,12 @@ impl<'a> Servers<'a> {
         let mut inspection = Inspection::default();
         inspection.look(findings);
         if !self.unknown.is_empty() {
-            inspection.miss(format!("{} does not tell how k3s was started", self.unknown.join(", ")));
+            inspection.miss(format!("{} does not report how k3s was started", self.unknown.join(", ")));
         }
         if !self.without_node.is_empty() {
             let hosts = self.without_node.join(", ");
             inspection.miss(format!(
-                "API server on {hosts} has no Node, so how k3s was started there is not known"
+                "API server on {hosts} has no Node that would report how k3s was started"
             ));
         }
         if self.known.is_empty() && self.unknown.is_empty() && self.without_node.is_empty() {
@@ -207,8 +207,8 @@ pub(super) fn fix_or_keep(
 ) -> Finding {
     match users(facts, live) {
         None => finding.fix(fix()),
-        Some(users) => finding.with("runs_here", users).fix(format!(
-            "Changing k3s now would cut {cuts} of what runs here at once, so no line to paste is given. {keep}"
+        Some(users) => finding.with("workloads", users).fix(format!(
+            "changing k3s now would interrupt {cuts} for the running workloads, so no commands are given. {keep}"
         )),
     }
 }
@@ -295,7 +295,7 @@ mod tests {
         let mut world = World::healthy();
         let now = "2026-11-23T08:10:00Z";
         world.live_mut().cluster.leases = vec![lease("a", now), lease("b", now)];
-        let unknown = "API server on b has no Node, so how k3s was started there is not known";
+        let unknown = "API server on b has no Node that would report how k3s was started";
         let rules = super::super::rules::ALL.iter().filter(|rule| rule.id.starts_with("k3s-"));
         for rule in rules.clone() {
             assert_eq!(world.ask(rule), Answer::unknown(unknown), "{}", rule.id);

@@ -17,6 +17,7 @@ mod charts;
 mod cilium_values;
 mod clock;
 mod cluster_dns;
+mod cluster_identity;
 mod config;
 mod coredns_bundled;
 mod coredns_values;
@@ -28,7 +29,6 @@ mod flux_owned;
 mod flux_pair;
 mod flux_state;
 mod flux_sync;
-mod guard;
 mod helm_features;
 mod helmfile;
 mod hooks;
@@ -108,7 +108,7 @@ pub const ALL: &[&Rule] = &[
     &kubeconfig::RULE,
     &kubeconfig_cert::RULE,
     &api::RULE,
-    &guard::RULE,
+    &cluster_identity::RULE,
     // Cluster
     &api_ready::RULE,
     &k3s::RULE,

@@ -13,10 +13,10 @@ struct Accepted {
 fn accepted(program: &str) -> Accepted {
     match program {
         // Older ones were never tried; 2 may change anything.
-        "helmfile" => Accepted { requirement: ">=1.7.1, <2", words: "1.7.1 or later, but not 2" },
-        "helm" => Accepted { requirement: ">=3.18, <5", words: "3.18 or later, or 4" },
+        "helmfile" => Accepted { requirement: ">=1.7.1, <2", words: "1.7.1 or later, below 2" },
+        "helm" => Accepted { requirement: ">=3.18, <5", words: "3.18 or later, below 5" },
         // `sops decrypt` came with 3.9.
-        "sops" => Accepted { requirement: ">=3.9, <4", words: "3.9 or later, but not 4" },
+        "sops" => Accepted { requirement: ">=3.9, <4", words: "3.9 or later, below 4" },
         // Server-side apply with a field manager of its own is stable since 1.22; older ones are long out of support.
         _ => Accepted { requirement: ">=1.28, <2", words: "1.28 or later" },
     }
@@ -39,21 +39,21 @@ pub fn parse(text: &str) -> Option<Version> {
 pub fn check(program: &'static str, version: Option<&Version>) -> Result<(), Finding> {
     let Accepted { requirement, words } = accepted(program);
     let Some(version) = version else {
-        return Err(Finding::error("versions", "Version cannot be read")
+        return Err(Finding::error("versions", "Program version cannot be determined")
             .with("program", program)
             .with("accepted", words)
-            .fix(format!("run `{program} version` and see what it says")));
+            .fix(format!("run `{program} version` and check its output")));
     };
     // Pre-releases and builds (`1.36.3+k3s1`, `4.3.0-rc.1`) count as what they lead to.
     let plain = Version::new(version.major, version.minor, version.patch);
     if VersionReq::parse(requirement).is_ok_and(|requirement| requirement.matches(&plain)) {
         return Ok(());
     }
-    Err(Finding::error("versions", "Version not supported")
+    Err(Finding::error("versions", "Program version is not supported")
         .with("program", program)
         .with("version", version)
         .with("accepted", words)
-        .fix(format!("install another {program}")))
+        .fix(format!("install a supported version of {program}")))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub enum Pinned {
 /// The file has problems, cannot be written, or is written in a way that only a person can change.
 pub fn pin(path: &Path, uid: &str) -> Result<Pinned, Vec<Finding>> {
     let uid = Uid::parse::<serde::de::value::Error>(uid).map_err(|accepted| {
-        let finding = Finding::error("config", "The cluster has a UID of an unknown form");
+        let finding = Finding::error("config", "Cluster UID has an unknown format");
         vec![finding.with("found", super::short(uid)).with("accepted", accepted)]
     })?;
     let failed = |error| {
@@ -56,7 +56,7 @@ pub fn pin(path: &Path, uid: &str) -> Result<Pinned, Vec<Finding>> {
     let mut wanted = config;
     wanted.cluster.uid = Some(Text(uid.clone()));
     let edited = edited.filter(|text| parse(path, text) == (wanted, Vec::new())).ok_or_else(|| {
-        let finding = Finding::error("config", "Configuration cannot be changed without a person");
+        let finding = Finding::error("config", "Configuration has to be edited by hand");
         vec![finding.with("file", path.display()).fix(by_hand(&uid))]
     })?;
     write(path, &edited).map(|()| Pinned::Changed).map_err(failed)
@@ -69,7 +69,7 @@ fn by_hand(Uid(uid): &Uid) -> String {
 /// A new file; editors that are shown the schema know the keys.
 fn new(uid: &Uid) -> String {
     let keys = if REPOSITORY.is_empty() {
-        "Configuration of k3s-boot; its docs/k3s-boot.schema.json tells the keys.".to_owned()
+        "Configuration of k3s-boot; its docs/k3s-boot.schema.json describes the keys.".to_owned()
     } else {
         format!("yaml-language-server: $schema={REPOSITORY}/raw/main/docs/k3s-boot.schema.json")
     };
@@ -245,7 +245,7 @@ mod tests {
         ];
         for (old, new) in cases {
             let expected = if new.is_empty() {
-                Err("Configuration cannot be changed without a person".to_owned())
+                Err("Configuration has to be edited by hand".to_owned())
             } else {
                 Ok(new.to_owned())
             };
@@ -259,10 +259,10 @@ mod tests {
         assert_eq!(pinned("node: 3\n"), Err("Unknown key in the configuration".to_owned()));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("k3s-boot.yaml");
-        assert_eq!(pin(&path, "../x").unwrap_err()[0].message, "The cluster has a UID of an unknown form");
+        assert_eq!(pin(&path, "../x").unwrap_err()[0].message, "Cluster UID has an unknown format");
         std::fs::write(folder.path().join("k3s-boot.yml"), "nodes: 3\n").unwrap();
         let problems = pin(&path, A).unwrap_err();
-        assert_eq!(problems[0].message, "Configuration has another name, it is not read");
+        assert_eq!(problems[0].message, "Configuration file has the wrong name and is ignored");
         assert!(!path.exists());
         let problems = pin(&folder.path().join("nowhere/k3s-boot.yaml"), A).unwrap_err();
         assert_eq!(problems[0].message, "Configuration cannot be written");

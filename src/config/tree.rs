@@ -7,7 +7,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 /// A configuration has some dozen values; a few bytes of aliases can stand for billions.
 const MOST: usize = 1024;
 
-const TOO_MANY: &str = "more values than any configuration has";
+const TOO_MANY: &str = "too many values";
 
 /// A value of a document.
 #[derive(Clone, Debug, PartialEq)]
@@ -188,7 +188,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_enum<A: de::EnumAccess<'de>>(self, _: A) -> Result<Tree, A::Error> {
-        Err(self.state.refuse("tags such as `!x` have no meaning here"))
+        Err(self.state.refuse("tags such as `!x` are not supported"))
     }
 }
 
@@ -203,7 +203,7 @@ impl Name<'_> {
     fn keep<E: de::Error>(self, name: String) -> Result<String, E> {
         let state = self.walk.state;
         if self.taken.iter().any(|(taken, _)| *taken == name) {
-            return Err(state.refuse("this key stands twice"));
+            return Err(state.refuse("duplicate key"));
         }
         self.walk.below(&Step::Name(name.clone())).enter().map(|()| name)
     }
@@ -259,7 +259,7 @@ impl<'de> Visitor<'de> for Name<'_> {
     }
 
     fn visit_enum<A: de::EnumAccess<'de>>(self, _: A) -> Result<String, A::Error> {
-        Err(self.walk.state.refuse("tags such as `!x` have no meaning here"))
+        Err(self.walk.state.refuse("tags such as `!x` are not supported"))
     }
 }
 
@@ -300,9 +300,9 @@ mod tests {
     #[test]
     fn what_is_no_document_is_refused_with_its_line() {
         let cases = [
-            ("a: 1\nb: 2\na: 3\n", Some(3), "this key stands twice"),
-            ("a:\n  b: 1\n  b: 1\n", Some(3), "this key stands twice"),
-            ("a: 1\nb: !x y\n", Some(2), "tags such as `!x` have no meaning here"),
+            ("a: 1\nb: 2\na: 3\n", Some(3), "duplicate key"),
+            ("a:\n  b: 1\n  b: 1\n", Some(3), "duplicate key"),
+            ("a: 1\nb: !x y\n", Some(2), "tags such as `!x` are not supported"),
             ("a: 1\n? [x]\n: y\n", Some(2), "a sequence cannot be a key"),
             ("a: 1\nb: *nowhere\n", Some(2), "unknown anchor at line 2 column 4"),
             (

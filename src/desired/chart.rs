@@ -119,7 +119,7 @@ impl Chart {
         let first = kubernetes::documents(&self.values, PRINTED).next();
         first
             .unwrap_or(Ok(serde_json::Value::Null))
-            .map_err(|_| format!("values.yaml of the chart {} is no YAML", self.name))
+            .map_err(|_| format!("values.yaml of the chart {} is not valid YAML", self.name))
     }
 
     /// Whether its templates and values were read in full.

@@ -21,7 +21,7 @@ pub struct EncryptedFile {
 /// What a file named as encrypted is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum EncryptedState {
-    /// It cannot be read, or is no YAML: for this reason.
+    /// It cannot be read, or is not valid YAML: for this reason.
     #[default]
     Unreadable,
     /// It has no `sops:` block: it is plain text.

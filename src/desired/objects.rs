@@ -237,7 +237,7 @@ pub fn check_encrypted(path: &Path, text: &str, encrypt: &str) -> Result<(), Fin
         documents += 1;
         if document.get("sops").is_none() {
             return Err(problem("Encrypted file is plain text")
-                .fix(format!("{encrypt}  # and change what it held if it was ever pushed")));
+                .fix(format!("{encrypt}  # and change its secrets if it was ever pushed")));
         }
     }
     if documents == 0 { Err(problem("Encrypted file is empty")) } else { Ok(()) }
@@ -255,7 +255,7 @@ pub fn parse(
     redactor: &Redactor,
 ) -> Result<Vec<Object>, Finding> {
     let problem = |reason: String| {
-        Finding::error("sops", "Encrypted file holds no Kubernetes object")
+        Finding::error("sops", "Encrypted file contains no Kubernetes object")
             .with("file", path.display())
             .with("reason", reason)
     };
@@ -276,22 +276,22 @@ pub fn parse(
                 return Err(problem(format!("document {} {what}", index + 1)));
             }
             let object = Object::new(item, path, key, redactor).ok_or_else(|| {
-                problem(format!("document {} lacks `apiVersion`, `kind` or `metadata.name`", index + 1))
+                problem(format!("document {} has no `apiVersion`, `kind` or `metadata.name`", index + 1))
             })?;
             if !is_subdomain(&object.id.name) {
                 return Err(problem(format!(
-                    "document {} has a `metadata.name` that Kubernetes refuses",
+                    "document {} has an invalid `metadata.name`",
                     index + 1
                 )));
             }
             if !object.id.is_built_in() {
                 return Err(Finding::error(
                     "sops",
-                    "Encrypted file holds an object that a fresh cluster does not know",
+                    "Encrypted file contains an object whose CRD may be missing",
                 )
                 .with("file", path.display())
                 .with("kind", format!("{} {}", object.id.api_version, object.id.kind))
-                .fix("move it out of bootstrap/, and leave it to Flux: its CRD is not there yet when secrets are applied"));
+                .fix("move it out of bootstrap/ and let Flux apply it: its CRD is not installed yet when secrets are applied"));
             }
             objects.push(object);
         }
@@ -313,14 +313,14 @@ fn wrong_field(object: &Value) -> Option<String> {
     let texts =
         ["data", "stringData", "binaryData"].into_iter().filter_map(|map| Some((map, fields.get(map)?)));
     for (map, values) in texts.filter(|(_, values)| !values.is_null()) {
-        let Some(values) = values.as_object() else { return Some(format!("has a `{map}` that is no map")) };
+        let Some(values) = values.as_object() else { return Some(format!("has a `{map}` that is not a map")) };
         for (key, value) in values {
             let Some(text) = value.as_str() else {
-                return Some(format!("has no text in `{map}.{key}`; put it in quotes"));
+                return Some(format!("has a value other than text in `{map}.{key}`; put it in quotes"));
             };
             let encoded = map == "binaryData" || (map == "data" && object["kind"] == "Secret");
             if encoded && STANDARD.decode(text.replace(['\n', '\r'], "")).is_err() {
-                return Some(format!("has no base64 in `{map}.{key}`; plain text goes into `stringData`"));
+                return Some(format!("has invalid base64 in `{map}.{key}`; plain text goes into `stringData`"));
             }
         }
     }
@@ -339,7 +339,7 @@ pub fn merge(objects: impl IntoIterator<Item = Object>) -> Result<Vec<Object>, V
         match merged.iter_mut().find(|known| known.id == object.id) {
             None => merged.push(object),
             Some(known) if known.fingerprint.data_differs(&object.fingerprint) => findings.push(
-                Finding::error("sops", "Two files make the same object with other content")
+                Finding::error("sops", "Two files define the same object differently")
                     .with("object", format!("{} {}", object.id.kind, object.id.path()))
                     .with("file", known.source.display())
                     .with("other_file", object.source.display())
@@ -381,12 +381,12 @@ mod tests {
         }
         let cases = [
             ("stringdata: {k: CANARY}", "document 1 has a field `stringdata`; known are"),
-            ("data: {k: 'CANARY!'}", "document 1 has no base64 in `data.k`"),
-            ("stringData: {port: 8080}", "document 1 has no text in `stringData.port`"),
-            ("data: [CANARY]", "document 1 has a `data` that is no map"),
+            ("data: {k: 'CANARY!'}", "document 1 has invalid base64 in `data.k`"),
+            ("stringData: {port: 8080}", "document 1 has a value other than text in `stringData.port`"),
+            ("data: [CANARY]", "document 1 has a `data` that is not a map"),
             (
                 "---\napiVersion: v1\nkind: Secret\nmetadata: {name: Bad_Name}",
-                "document 2 has a `metadata.name`",
+                "document 2 has an invalid `metadata.name`",
             ),
         ];
         for (rest, reason) in cases {
@@ -403,7 +403,7 @@ mod tests {
             assert!(parsed(&text(version)).is_ok(), "{version}");
         }
         let finding = parsed(&text("cert-manager.io/v1")).err().unwrap();
-        assert_eq!(finding.message, "Encrypted file holds an object that a fresh cluster does not know");
+        assert_eq!(finding.message, "Encrypted file contains an object whose CRD may be missing");
     }
 
     #[test]
@@ -450,7 +450,7 @@ mod tests {
         assert_eq!(merged.len(), 1);
         assert_eq!(merged[0].identities, [key.hash("AGE-PLUGIN-X-1ABCDEF")]);
         let findings = merge([ours(), theirs("AGE-PLUGIN-X-1OTHER")]).err().unwrap();
-        assert_eq!(findings[0].message, "Two files make the same object with other content");
+        assert_eq!(findings[0].message, "Two files define the same object differently");
     }
 
     proptest::proptest! {

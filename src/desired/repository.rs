@@ -63,9 +63,9 @@ pub fn helmfiles(root: &Path, named: &HelmfilePaths) -> Result<[(Kind, PathBuf);
     let missing = found.into_iter().filter(|(_, _, path)| path.is_none());
     Err(missing
         .map(|(kind, name, _)| {
-            let fix = "run it in your repository, or name its root with --root";
+            let fix = "run k3s-boot in your repository, or pass its root with --root";
             Finding::error("helmfile", "Helmfile not found").with("file", bootstrap.join(name).display()).fix(
-                format!("{fix}, or name the file in k3s-boot.yaml with `helmfiles.{}`", kind.stage().name()),
+                format!("{fix}, or set the file in k3s-boot.yaml with `helmfiles.{}`", kind.stage().name()),
             )
         })
         .collect())

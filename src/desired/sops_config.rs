@@ -65,7 +65,7 @@ pub fn creations(text: &str) -> Result<Vec<Creation>, String> {
 fn creation(rule: &Value) -> Result<Creation, String> {
     let pattern = rule.get("path_regex").and_then(Value::as_str).filter(|pattern| !pattern.is_empty());
     let path = pattern.map(Regex::new).transpose();
-    let path = path.map_err(|_| "a path_regex of .sops.yaml is not understood here".to_owned())?;
+    let path = path.map_err(|_| "a path_regex in .sops.yaml is not supported".to_owned())?;
     let mut age = Vec::new();
     add_keys(rule, &mut age);
     for group in rule.get("key_groups").and_then(Value::as_sequence).into_iter().flatten() {

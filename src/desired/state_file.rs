@@ -147,7 +147,7 @@ impl Scan {
 
     fn refuse(&mut self, path: &Path, what: &str) {
         self.findings.push(
-            Finding::error("hooks", "Helmfile runs programs when it is only read")
+            Finding::error("hooks", "Helmfile runs commands while rendering")
                 .with("file", path.display())
                 .with("found", what)
                 .fix("remove it, or allow it with --allow-hooks"),
@@ -169,10 +169,10 @@ impl Scan {
         let only_for_template = ["--include-crds", "--no-hooks"];
         if let Some(arg) = args.filter_map(Value::as_str).find(|arg| only_for_template.contains(arg)) {
             self.findings.push(
-                Finding::error("helmfile", "Helmfile can only be templated")
+                Finding::error("helmfile", "Helmfile works with `helmfile template` only")
                     .with("file", path.display())
-                    .with("reason", format!("`helmDefaults.args` holds `{arg}`, which `helm upgrade` does not know"))
-                    .fix("name charts whose templates hold the CRDs, as the shipped bootstrap/helmfile.d/00-crds.yaml does, and remove `args`"),
+                    .with("reason", format!("`helmDefaults.args` contains `{arg}`, which `helm upgrade` does not support"))
+                    .fix("use charts whose templates contain the CRDs, as the shipped bootstrap/helmfile.d/00-crds.yaml does, and remove `args`"),
             );
         }
         if let Some(namespace) = document.get("namespace").and_then(Value::as_str) {
@@ -260,7 +260,7 @@ pub fn missing_values(helmfile: &Path, release: Option<&str>, file: &str, folder
     let mut finding = Finding::error("helmfile", "Values file not found")
         .with("helmfile", helmfile.display())
         .with("values", file)
-        .with("looked_in", folder.display());
+        .with("searched", folder.display());
     if let Some(release) = release {
         finding.pairs.insert(1, ("release", release.to_owned()));
     }
@@ -349,7 +349,7 @@ mod tests {
         for part in [
             "Values file not found",
             "cilium",
-            "looked_in",
+            "searched",
             "helmfile.d\"",
             "`../templates/values.yaml.gotmpl`",
         ] {
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn what_cannot_be_synced_or_read_is_refused() {
         let template = "helmDefaults:\n  args: ['--include-crds', '--no-hooks']\nreleases: []\n";
-        assert!(findings("00-crds.yaml", template, false)[0].starts_with("Helmfile can only be templated"));
+        assert!(findings("00-crds.yaml", template, false)[0].starts_with("Helmfile works with `helmfile template` only"));
         let broken = "releases:\n- name: a\n  needs: ['x'\n  chart: b\n";
         let found = findings("01-apps.yaml", broken, false);
         assert!(found[0].contains("not valid YAML") && found[0].contains("(\"line\", \"4\")"), "{found:?}");

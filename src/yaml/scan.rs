@@ -36,13 +36,13 @@ pub(super) fn cost(text: &str, limits: &Limits) -> Result<Cost, Refused> {
     while scan.token() {
         let Cost { tokens, directives, depth, .. } = scan.cost;
         let reason = if depth > limits.depth {
-            "nested too deep"
+            "nested too deeply"
         } else if tokens > limits.tokens {
             "too many keys and values"
         } else if directives > limits.directives {
-            "too many lines that begin with `%`"
+            "too many `%` directives"
         } else if scan.blanks > limits.blanks {
-            "too many blanks in a row"
+            "too many consecutive blanks"
         } else {
             continue;
         };

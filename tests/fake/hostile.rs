@@ -360,7 +360,7 @@ fn tools_that_hang() {
                     "did not end within",
                     "was not answered within",
                     "no time was left for",
-                    "Version cannot be read",
+                    "Program version cannot be determined",
                     "Cluster is not known",
                 ];
                 // All that is said is too long to be seen in the log of a test.

@@ -55,7 +55,7 @@ const RULES: &[(&str, Case)] = &[
     ("kubeconfig", Person("the name of a context")),
     ("kubeconfig-cert", Unavailable("only k3s renews the certificate")),
     ("api", Person("the address of a server")),
-    ("guard", Person("that it is the right cluster: `yes`")),
+    ("cluster-identity", Person("that it is the right cluster: `yes`")),
     ("api-ready", Unavailable("`journalctl -u k3s` shows the log of a k3s node")),
     ("rights", Unavailable("`kubectl auth can-i` is what was asked, and no fix")),
     ("clock", Unavailable("the clock of this machine stays as it is; `date -u` shows it")),
@@ -138,7 +138,7 @@ const SOURCES: &[&str] = &[
     "gather/builds.rs",          // charts, chart-login
     "gather/files.rs",           // age-key, old-script
     "gather/secrets.rs",         // sops: `kubectl api-resources`, which shows
-    "guard.rs",                  // guard
+    "guard.rs",                  // cluster-identity
     "kubeconfig.rs",             // kubeconfig
     "plan.rs",                   // plan
     "recovery.rs",               // pending; `flux` is no program of the sandbox

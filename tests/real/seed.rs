@@ -68,7 +68,7 @@ fn the_seeds_own_files_tell_all_their_faults() {
     let ran = local().run();
     assert_told(&ran, &with_port);
     assert_unknown(&ran, "charts", &["cilium 1.18.5"], &["coredns 1.45.0"]);
-    assert_unknown(&ran, "values-keys", &["not on this machine: cilium 1.18.5"], &[]);
+    assert_unknown(&ran, "values-keys", &["not downloaded: cilium 1.18.5"], &[]);
     let empty = world.root.join("empty-cache");
     let ran = local().env("XDG_CACHE_HOME", &empty).run();
     assert_told(&ran, &with_port);

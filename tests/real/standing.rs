@@ -119,7 +119,7 @@ fn before(world: &World, rows: &mut Vec<String>) {
     let helm = json!({"app.kubernetes.io/managed-by": "Helm"});
     let flux = json!({"kustomize.toolkit.fluxcd.io/name": "infra", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"});
     let objects: [(&str, &[&str], String); 4] = [
-        ("an object made by hand", &["owner: nobody that Helm knows"], map(json!({}))),
+        ("an object made by hand", &["owner: none that Helm knows"], map(json!({}))),
         (
             "an object of another Helm release",
             &["owner: Helm release media/net"],
@@ -135,7 +135,7 @@ fn before(world: &World, rows: &mut Vec<String>) {
         ),
         (
             "an object without Helm's label",
-            &["owner: nobody: its label `managed-by` is gone"],
+            &["owner: none: its label `managed-by` is missing"],
             map(json!({"annotations": annotations("kube-system", "cilium")})),
         ),
     ];

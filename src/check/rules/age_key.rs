@@ -5,8 +5,9 @@ use crate::check::{Answer, Check, Facts, Group, Rule};
 pub(super) const RULE: Rule = Rule {
     id: "age-key",
     group: Group::Secrets,
-    title: "the age key can be used",
-    why: "kustomize-controller refuses the whole key when a single line of it is no identity, and says so only when Flux decrypts for the first time.",
+    title: "the age key is valid",
+    why: "kustomize-controller rejects the whole key file if a single line is not an identity, and reports it only \
+          when Flux first decrypts a file.",
     essential: true,
     check: Check::Told(read),
 };

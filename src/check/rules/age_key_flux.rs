@@ -19,9 +19,9 @@ const OLD_OPERATOR: Version = Version::new(0, 37, 1);
 pub(super) const RULE: Rule = Rule {
     id: "age-key-flux",
     group: Group::Secrets,
-    title: "sops and Flux can read this kind of age key",
-    why: "Post-quantum identities take sops 3.12 and Flux 2.9 (kustomize-controller 1.9) or later, and no controller of Flux \
-          has an age plugin: Flux says so only when it decrypts for the first time.",
+    title: "sops and Flux support this type of age key",
+    why: "Post-quantum identities need sops 3.12 and Flux 2.9 (kustomize-controller 1.9) or later, and no Flux \
+          controller has age plugins. Flux reports it only when it first decrypts a file.",
     essential: false,
     check: Check::Files(check),
 };
@@ -37,7 +37,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     if key.post_quantum {
         match sops_version(facts) {
             Some(version) => inspection.look(sops(facts.desired, key, version)),
-            None => inspection.miss("the version of sops is not known"),
+            None => inspection.miss("the version of sops is unknown"),
         }
         facts.desired.unread().into_iter().for_each(|reason| inspection.miss(reason));
         inspection.look(flux(facts.desired, key));
@@ -66,8 +66,8 @@ fn found(message: &str, key: &AgeKey, needed: bool) -> Finding {
 fn plugin(desired: &Desired, key: &AgeKey) -> Option<Finding> {
     let only = key.public.is_empty() && !key.post_quantum;
     key.plugin.then(|| {
-        found("Flux cannot use the age key of a plugin", key, only && encrypted(desired, false))
-            .fix("make a key for Flux with `age-keygen`, put its public key in .sops.yaml, and run `sops updatekeys` on every encrypted file")
+        found("Flux cannot use an age key of a plugin", key, only && encrypted(desired, false))
+            .fix("create a key for Flux with `age-keygen`, add its public key to .sops.yaml, and run `sops updatekeys` on every encrypted file")
     })
 }
 
@@ -87,7 +87,7 @@ fn flux(desired: &Desired, key: &AgeKey) -> Option<Finding> {
         found("Flux cannot read a post-quantum age key", key, encrypted(desired, false))
             .with("flux", version)
             .fix(
-                "move flux-operator, flux-instance and instance.distribution to a Flux of 2.9 or later, or make a key \
+                "upgrade flux-operator, flux-instance and `instance.distribution` to Flux 2.9 or later, or create a key \
                  with `age-keygen` (without `-pq`)",
             ),
     )
@@ -112,7 +112,7 @@ fn pinned(desired: &Desired) -> Option<String> {
     let artifact = distribution.get("artifact")?.as_str()?;
     let tag = artifact.split_once("/flux-operator-manifests:v").map(|(_, tag)| tag)?;
     let operator = Version::parse(tag.split('@').next()?).ok()?;
-    (operator <= OLD_OPERATOR).then(|| format!("that of flux-operator {operator}"))
+    (operator <= OLD_OPERATOR).then(|| format!("the one of flux-operator {operator}"))
 }
 
 #[cfg(test)]
@@ -185,8 +185,8 @@ mod tests {
         for (version, expected) in [
             (Ok(Some(Version::new(3, 11, 0))), &[message] as &[&str]),
             (Ok(Some(Version::new(3, 12, 0))), &[]),
-            (Ok(None), &["unknown the version of sops is not known"]),
-            (Err("not asked".to_owned()), &["unknown the version of sops is not known"]),
+            (Ok(None), &["unknown the version of sops is unknown"]),
+            (Err("not asked".to_owned()), &["unknown the version of sops is unknown"]),
         ] {
             world.observed.programs = vec![Program { name: "sops", path: None, version }];
             world.says(&RULE, expected);
@@ -196,8 +196,8 @@ mod tests {
     #[test]
     fn no_controller_has_a_plugin() {
         let key = AgeKey { plugin: true, ..AgeKey::default() };
-        world("", key.clone()).says(&RULE, &["error Flux cannot use the age key of a plugin"]);
+        world("", key.clone()).says(&RULE, &["error Flux cannot use an age key of a plugin"]);
         let beside = AgeKey { public: vec!["age1a".to_owned()], ..key };
-        world("", beside).says(&RULE, &["warning Flux cannot use the age key of a plugin"]);
+        world("", beside).says(&RULE, &["warning Flux cannot use an age key of a plugin"]);
     }
 }

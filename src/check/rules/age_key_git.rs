@@ -6,8 +6,8 @@ pub(super) const RULE: Rule = Rule {
     id: "age-key-git",
     group: Group::Secrets,
     title: "the age key is not in Git",
-    why: "An age key that was pushed is known to everybody who can read the repository, for ever: its history keeps it after \
-          the file was removed.",
+    why: "Everyone who can read the repository knows an age key that was pushed, permanently: the Git history keeps \
+          it after the file is removed.",
     essential: false,
     check: Check::Files(check),
 };
@@ -19,7 +19,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     };
     // What lies elsewhere is not in this repository.
     let Ok(path) = key.path.strip_prefix(&facts.settings.root) else {
-        return Answer::not_applicable("the age key lies outside the repository");
+        return Answer::not_applicable("the age key is outside the repository");
     };
     let tracked = match &facts.desired.tracked {
         Ok(tracked) => tracked.contains(path),
@@ -29,7 +29,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         let path = path.display();
         Finding::error(RULE.id, "Age key is in Git").with("file", key.path.display()).fix(format!(
             "git rm --cached {path} && echo /{path} >> .gitignore\n\
-             # its history keeps it: make another with `age-keygen`, put its public key in .sops.yaml, run \
+             # the Git history still has it: create a new key with `age-keygen`, add its public key to .sops.yaml, run \
              `sops updatekeys` on every encrypted file, and change the secrets themselves"
         ))
     }))
@@ -58,6 +58,6 @@ mod tests {
                 .starts_with("git rm --cached age.key && echo /age.key >> .gitignore\n")
         );
         world.desired.age_key = Some(AgeKey { path: "/elsewhere/age.key".into(), ..AgeKey::default() });
-        world.says(&RULE, &["- the age key lies outside the repository"]);
+        world.says(&RULE, &["- the age key is outside the repository"]);
     }
 }

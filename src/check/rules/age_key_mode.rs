@@ -8,9 +8,9 @@ const OTHERS: u32 = 0o077;
 pub(super) const RULE: Rule = Rule {
     id: "age-key-mode",
     group: Group::Secrets,
-    title: "nobody else can read the age key",
-    why: "Who reads the age key reads every secret of the repository, also those of its history; age-keygen writes it with \
-          mode 0600.",
+    title: "only its owner can read the age key",
+    why: "Whoever can read the age key can read every secret in the repository and in its history. age-keygen \
+          creates the file with mode 0600.",
     essential: false,
     check: Check::Files(check),
 };
@@ -21,7 +21,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         Err(answer) => return answer,
     };
     Answer::judged((key.mode & OTHERS != 0).then(|| {
-        Finding::warning(RULE.id, "Age key can be read by others")
+        Finding::warning(RULE.id, "Age key is readable by other users")
             .with("file", key.path.display())
             .with("mode", format!("{:04o}", key.mode))
             .fix(format!("chmod 600 {}", key.path.display()))
@@ -40,7 +40,7 @@ mod tests {
         world.says(&RULE, &["- there is no age key"]);
         for (mode, expected) in [(0o600, 0), (0o400, 0), (0o700, 0), (0o640, 1), (0o644, 1), (0o604, 1)] {
             world.desired.age_key = Some(AgeKey { path: "/r/age.key".into(), mode, ..AgeKey::default() });
-            world.says(&RULE, &["warning Age key can be read by others"][..expected]);
+            world.says(&RULE, &["warning Age key is readable by other users"][..expected]);
         }
         assert_eq!(world.detail(&RULE, "mode"), "0604");
         assert_eq!(world.detail(&RULE, "fix"), "chmod 600 /r/age.key");

@@ -5,8 +5,9 @@ use crate::check::{Answer, Check, Facts, Group, Rule};
 pub(super) const RULE: Rule = Rule {
     id: "api",
     group: Group::Kubeconfig,
-    title: "the API server answers",
-    why: "Unreachable, unauthorized and untrusted have different cures; after a re-installation the old kubeconfig is refused.",
+    title: "the API server responds",
+    why: "Unreachable, unauthorized and untrusted API servers need different fixes; after k3s was reinstalled, the \
+          API server rejects the old kubeconfig.",
     essential: true,
     check: Check::Online(check),
 };

@@ -7,9 +7,9 @@ use crate::desired::releases::Release;
 pub(super) const RULE: Rule = Rule {
     id: "api-host",
     group: Group::Dns,
-    title: "the API server's address in the values of cilium is a bare host",
-    why: "Cilium's agents take `k8sServiceHost` for a host and nothing else; the chart accepts an address with scheme or port, and \
-          then no agent reaches the API server. Without kube-proxy they have no other way to it.",
+    title: "Cilium's API server address is a bare host",
+    why: "Cilium's agents accept only a host in `k8sServiceHost`. The chart also accepts an address with scheme or \
+          port, and then no agent reaches the API server. Without kube-proxy, agents have no other way to reach it.",
     essential: false,
     check: Check::Files(check),
 };
@@ -33,7 +33,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         return Answer::not_applicable(NO_HOST);
     } else if host == "auto" {
         Some(
-            Finding::error(RULE.id, "API server's address cannot be found by itself in k3s")
+            Finding::error(RULE.id, "k3s does not support `k8sServiceHost: auto`")
                 .with("release", cilium.id())
                 .with("k8s_service_host", host)
                 .fix(fix("127.0.0.1", "6444")),
@@ -43,7 +43,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     } else {
         let (bare, port) = bare(&host).unwrap_or(("HOST", "6443"));
         Some(
-            Finding::error(RULE.id, "API server's address in the values of cilium is no bare host")
+            Finding::error(RULE.id, "API server address in the values of cilium is not a bare host")
                 .with("release", cilium.id())
                 .with("k8s_service_host", &host)
                 .fix(fix(bare, port)),
@@ -59,7 +59,7 @@ fn is_told_otherwise(cilium: &Release) -> bool {
 }
 
 fn missing(facts: &Facts<'_>, cilium: &Release) -> Finding {
-    let message = "Cilium replaces kube-proxy, and is not told where the API server is";
+    let message = "Cilium replaces kube-proxy, but has no API server address";
     // kube-proxy that runs all the same shows the way.
     let proxied = facts
         .observed
@@ -88,7 +88,7 @@ fn bare(address: &str) -> Option<(&str, &str)> {
 
 fn fix(host: &str, port: &str) -> String {
     format!(
-        "# in the values of cilium; in the shipped ones, the variable K3S_API_HOST\nk8sServiceHost: {host}\nk8sServicePort: {port}"
+        "# in the values of cilium; in the shipped values, set K3S_API_HOST\nk8sServiceHost: {host}\nk8sServicePort: {port}"
     )
 }
 
@@ -114,7 +114,7 @@ mod tests {
             let world = with(&format!("k8sServiceHost: '{host}'"));
             assert_eq!(world.ask(&RULE), Answer::unknown(OPEN), "{host}");
         }
-        let message = "API server's address in the values of cilium is no bare host";
+        let message = "API server address in the values of cilium is not a bare host";
         let cases = [
             ("https://10.0.0.10:6443", "\nk8sServiceHost: 10.0.0.10\nk8sServicePort: 6443"),
             ("10.0.0.10:7443", "\nk8sServiceHost: 10.0.0.10\nk8sServicePort: 7443"),
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn without_one_the_agents_need_kube_proxy() {
-        let message = "Cilium replaces kube-proxy, and is not told where the API server is";
+        let message = "Cilium replaces kube-proxy, but has no API server address";
         let mut world = with("k8sServiceHost: ''");
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         world.server("a", &["server"]);

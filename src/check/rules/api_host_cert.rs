@@ -8,9 +8,9 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "api-host-cert",
     group: Group::Dns,
-    title: "the API server's certificate holds for the address in the values of cilium",
-    why: "Cilium's agents verify the certificate as every client does; a virtual address or a name of its own is in it only after \
-          it was given with `tls-san` (k3s-io/k3s#9257).",
+    title: "the API server's certificate is valid for Cilium's API server address",
+    why: "Cilium's agents verify the certificate like every client. It contains a virtual address or a custom name \
+          only after that was added with `tls-san` (k3s-io/k3s#9257).",
     essential: false,
     check: Check::Cluster(check),
 };
@@ -27,7 +27,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Ok(Some(words)) => Answer::judged(Some(
             Finding::error(
                 RULE.id,
-                "API server's certificate does not hold for the address in the values of cilium",
+                "API server certificate is not valid for the address in the values of cilium",
             )
             .with("k8s_service_host", &host)
             .with("reason", words)
@@ -75,7 +75,7 @@ mod tests {
     fn a_name_that_is_not_in_it_is_an_error() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = refused();
-        let message = "API server's certificate does not hold for the address in the values of cilium";
+        let message = "API server certificate is not valid for the address in the values of cilium";
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         let fix = "# /etc/rancher/k3s/config.yaml on a\ntls-san:\n  - \"10.0.0.10\"\n# then there: systemctl restart k3s";
         assert_eq!(world.pair(&RULE, "fix"), fix);

@@ -7,9 +7,10 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "api-host-roles",
     group: Group::Dns,
-    title: "every node reaches the API server at the address in the values of cilium",
-    why: "On port 6443 of the node itself only servers answer; on port 6444 k3s answers on every node, on agents with its own load \
-          balancer (k3s-io/k3s#3026). With the address of one server of several, all nodes depend on that one.",
+    title: "every node reaches the API server at Cilium's API server address",
+    why: "On port 6443 of the node itself, only servers answer. On port 6444, k3s answers on every node, on agents \
+          with its own load balancer (k3s-io/k3s#3026). With the address of one of several servers, all nodes depend \
+          on that server.",
     essential: false,
     check: Check::Nodes(check),
 };
@@ -32,7 +33,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return Answer::unknown(NO_NODES);
     }
     let port = cilium.text(API_PORT).unwrap_or_default();
-    let fix = "# in the values of cilium: k3s answers there on every node\nk8sServiceHost: 127.0.0.1\nk8sServicePort: 6444";
+    let fix = "# in the values of cilium: k3s listens there on every node\nk8sServiceHost: 127.0.0.1\nk8sServicePort: 6444";
     if is_loopback(&host) {
         let agents: Vec<_> = live
             .cluster
@@ -44,7 +45,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         let finding = || {
             Finding::error(
                 RULE.id,
-                "Nothing answers agents at the API server's address in the values of cilium",
+                "Agents cannot reach the API server at the address in the values of cilium",
             )
             .with("address", format!("{host}:{port}"))
             .with("agents", agents.join(", "))
@@ -58,7 +59,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         .find(|node| node.name == host || node.addresses.iter().any(|address| address.address == host));
     let several = live.cluster.servers().count() + k3s::without_node(live).len() > 1;
     let finding = own.filter(|_| several).map(|server| {
-        Finding::warning(RULE.id, "All nodes depend on one server of several")
+        Finding::warning(RULE.id, "All nodes depend on a single server")
             .with("address", format!("{host}:{port}"))
             .with("server", &server.name)
             .fix(fix)
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn agents_have_no_server_on_themselves() {
-        let message = "Nothing answers agents at the API server's address in the values of cilium";
+        let message = "Agents cannot reach the API server at the address in the values of cilium";
         for host in ["127.0.0.1", "localhost"] {
             let mut world = with(host, "6443");
             assert_eq!(world.ask(&RULE), Answer::Ok, "servers answer there");
@@ -99,7 +100,7 @@ mod tests {
         world.agent("b");
         assert_eq!(world.ask(&RULE), Answer::Ok, "there is but one server");
         world.server("c", &SERVER_ARGS);
-        assert_eq!(world.found(&RULE), [(Warning, "All nodes depend on one server of several".to_owned())]);
+        assert_eq!(world.found(&RULE), [(Warning, "All nodes depend on a single server".to_owned())]);
         assert_eq!(world.pair(&RULE, "server"), "a");
         let mut world = with("10.0.0.9", "6443");
         world.server("c", &SERVER_ARGS);

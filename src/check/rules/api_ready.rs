@@ -7,8 +7,8 @@ pub(super) const RULE: Rule = Rule {
     id: "api-ready",
     group: Group::Cluster,
     title: "the API server is ready",
-    why: "An API server that answers may still wait for etcd or for its own hooks (`/readyz`); what is installed then fails \
-          at some point in the middle.",
+    why: "An API server that responds may still be waiting for etcd or for its own start hooks (`/readyz`); an \
+          installation would fail half-way.",
     essential: false,
     check: Check::Cluster(check),
 };
@@ -19,7 +19,7 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
         Ok(Some(words)) => Answer::judged(Some(
             Finding::error(RULE.id, "API server is not ready")
                 .with("reason", words)
-                .fix("wait a minute; then see `journalctl -u k3s` on the servers"),
+                .fix("wait a minute, then check `journalctl -u k3s` on the servers"),
         )),
         Err(reason) => Answer::Unknown(reason.clone()),
     }

@@ -13,9 +13,9 @@ const SWITCHES: [&[&str]; 2] = [&["crds", "enabled"], &["installCRDs"]];
 pub(super) const RULE: Rule = Rule {
     id: "cert-manager-crds",
     group: Group::Repository,
-    title: "cert-manager's CRDs come from somewhere",
-    why: "The chart leaves its CRDs out by default (`crds.enabled: false`); without them its controller crashes again and \
-          again, and its own check of the API (startupapicheck) fails the release.",
+    title: "a release installs cert-manager's CRDs",
+    why: "By default, the chart does not install its CRDs (`crds.enabled: false`). Without them, the controller \
+          crash-loops, and the API check of the chart (startupapicheck) fails the release.",
     essential: false,
     check: Check::Files(check),
 };
@@ -46,7 +46,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         Others::Perhaps => Severity::Warning,
         Others::None => Severity::Error,
     };
-    let finding = Finding::error(RULE.id, "Nothing brings cert-manager's CRDs")
+    let finding = Finding::error(RULE.id, "No release installs cert-manager's CRDs")
         .with("release", release.id())
         .with("key", "crds.enabled")
         .fix("crds:\n  enabled: true");
@@ -98,7 +98,7 @@ mod tests {
     use crate::observed::Live;
     use crate::observed::kinds::{Kinds, Resource};
 
-    const FOUND: &str = "Nothing brings cert-manager's CRDs";
+    const FOUND: &str = "No release installs cert-manager's CRDs";
 
     fn world(values: &str) -> World {
         World::with_values("cert-manager", "v1.19.2", values)
@@ -108,7 +108,7 @@ mod tests {
     fn the_chart_brings_them_when_told() {
         World::shipped().says(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/a'}\n")
-            .says(&RULE, &["- no release to sync has the chart `cert-manager`"]);
+            .says(&RULE, &["- no release uses the chart `cert-manager`"]);
         world("{crds: {enabled: true}}").says(&RULE, &[]);
         world("{installCRDs: true}").says(&RULE, &[]);
         for values in ["{}", "{crds: {enabled: false}}", "{crds: {keep: true}}"] {

@@ -6,8 +6,9 @@ use crate::desired::releases::Release;
 pub(super) const RULE: Rule = Rule {
     id: "charts",
     group: Group::Repository,
-    title: "charts are on this machine, or were found in their registries",
-    why: "helmfile pulls charts before it installs anything, but the apps only after the CRDs were installed; a tag that is gone stops a fresh cluster half-way.",
+    title: "charts are available",
+    why: "helmfile pulls charts before it installs anything, but those of the apps only after the CRDs are \
+          installed: a tag that no longer exists stops a fresh cluster half-way.",
     essential: true,
     check: Check::Files(check),
 };
@@ -37,7 +38,7 @@ pub(super) fn read(facts: &Facts<'_>) -> Answer {
 pub(super) fn not_here(releases: &[&Release]) -> String {
     let name = |release: &&Release| format!("{} {}", release.chart_name(), release.version);
     let names: Vec<_> = releases.iter().map(|release| name(release).trim_end().to_owned()).collect();
-    format!("not on this machine: {}", names.join(", "))
+    format!("not downloaded: {}", names.join(", "))
 }
 
 #[cfg(test)]
@@ -49,13 +50,13 @@ mod tests {
     #[test]
     fn only_the_charts_on_this_machine_are_known() {
         let mut world = World::shipped();
-        world.says(&RULE, &["unknown not on this machine: prometheus-operator-crds 19.1.0"]);
+        world.says(&RULE, &["unknown not downloaded: prometheus-operator-crds 19.1.0"]);
         world.desired.charts.remove("kube-system/cilium");
         world.desired.charts.insert(
             "monitoring/prometheus-operator-crds".to_owned(),
             crate::desired::chart::Chart::default(),
         );
-        world.says(&RULE, &["unknown not on this machine: cilium 1.18.6"]);
+        world.says(&RULE, &["unknown not downloaded: cilium 1.18.6"]);
         world.add_charts();
         world.says(&RULE, &[]);
         world.desired.problems.push(Finding::error("charts", "Chart cannot be fetched"));

@@ -13,9 +13,9 @@ pub(super) const RULE: Rule = Rule {
     id: "cilium-values",
     group: Group::Repository,
     title: "Cilium's values fit k3s",
-    why: "Cilium's default address pool is 10.0.0.0/8, in which k3s' pods (10.42.0.0/16) and Services (10.43.0.0/16) lie too; \
-          `ipam.mode: kubernetes` takes each node's own podCIDR. The chart 1.18 fails on a kubeProxyReplacement that is \
-          neither true nor false.",
+    why: "Cilium's default address pool, 10.0.0.0/8, contains the pod (10.42.0.0/16) and Service (10.43.0.0/16) \
+          networks of k3s; with `ipam.mode: kubernetes`, Cilium uses the podCIDR of each node. Since 1.18, the chart \
+          fails if `kubeProxyReplacement` is neither true nor false.",
     essential: false,
     check: Check::Files(check),
 };
@@ -48,7 +48,7 @@ fn pool(release: &Release, values: &Value) -> Option<Finding> {
     let pool = values.pointer("/ipam/operator/clusterPoolIPv4PodCIDRList");
     let own_pool = pool.is_some_and(|pool| !matches!(pool, Value::Null) && *pool != Value::Array(Vec::new()));
     (mode == "cluster-pool" && !own_pool).then(|| {
-        Finding::warning(RULE.id, "Cilium's default address pool overlaps k3s' networks")
+        Finding::warning(RULE.id, "Cilium's default address pool overlaps the k3s networks")
             .with("release", release.id())
             .with("key", "ipam.mode")
             .with("pool", "10.0.0.0/8")
@@ -83,13 +83,13 @@ mod tests {
     use super::*;
     use crate::check::fixture::World;
 
-    const POOL: &str = "warning Cilium's default address pool overlaps k3s' networks";
+    const POOL: &str = "warning Cilium's default address pool overlaps the k3s networks";
 
     #[test]
     fn the_address_pool() {
         World::shipped().says(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/a'}\n")
-            .says(&RULE, &["- no release to sync has the chart `cilium`"]);
+            .says(&RULE, &["- no release uses the chart `cilium`"]);
         for (values, expected) in [
             ("{}", &[POOL] as &[&str]),
             ("{ipam: {mode: cluster-pool}}", &[POOL]),
@@ -115,7 +115,7 @@ mod tests {
         for value in ["true", "false", "'true'", "null"] {
             world("1.18.6", value).says(&RULE, &[]);
         }
-        let open = "unknown a variable that the values need is not set";
+        let open = "unknown a variable that the values use is not set";
         world("1.18.6", "stand-in.invalid").says(&RULE, &[open]);
         for value in ["strict", "partial", "1", "'True'"] {
             world("1.18.6", value).says(&RULE, &[&format!("error {message}")]);

@@ -11,9 +11,9 @@ use crate::observed::cluster::Lease;
 pub(super) const RULE: Rule = Rule {
     id: "clock",
     group: Group::Cluster,
-    title: "this machine's clock and the cluster's agree",
-    why: "Certificates and tokens hold from one time to another; with clocks that differ, new ones are refused as not valid \
-          yet. The cluster's time is seen in the Leases that its components renew every few seconds.",
+    title: "the clocks of this machine and the cluster agree",
+    why: "Certificates and tokens have a validity period: if the clocks differ, new ones are rejected as not valid \
+          yet. The cluster's time comes from the Leases that its components renew every few seconds.",
     essential: false,
     check: Check::Cluster(check),
 };
@@ -27,14 +27,14 @@ const BEHIND: Duration = Duration::from_mins(1);
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let now = facts.observed.now;
     if now == SystemTime::UNIX_EPOCH {
-        return Answer::Unknown("the time was not asked".to_owned());
+        return Answer::Unknown("the time is unknown".to_owned());
     }
     let leases = || {
         let known = live.cluster.leases.iter().filter(|lease| is_kubelet(lease) || is_control_plane(lease));
         known.filter_map(|lease| Some((lease, parse_rfc3339(lease.renewed.as_deref()?).ok()?)))
     };
     let Some((newest, renewed)) = leases().max_by_key(|(_, renewed)| *renewed) else {
-        return Answer::Unknown("no Lease tells the cluster's time".to_owned());
+        return Answer::Unknown("no Lease shows the cluster's time".to_owned());
     };
     if let Some(skew) = renewed.duration_since(now).ok().filter(|skew| *skew > AHEAD) {
         let skew = format!("{}s behind", skew.as_secs());
@@ -45,7 +45,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let newest = control_plane.max_by_key(|(_, renewed)| *renewed);
     let behind = |renewed| now.duration_since(renewed).ok().filter(|skew| *skew > BEHIND);
     match newest {
-        None if behind(renewed).is_some() => Answer::unknown("no Lease of the control plane shows its time"),
+        None if behind(renewed).is_some() => Answer::unknown("no Lease of the control plane shows the cluster's time"),
         None => Answer::Ok,
         Some((newest, renewed)) => Answer::judged(
             behind(renewed)
@@ -66,11 +66,11 @@ fn is_kubelet(lease: &Lease) -> bool {
 
 fn found(lease: &Lease, renewed: SystemTime, now: SystemTime, skew: &str) -> Finding {
     Finding::warning(RULE.id, "Clocks differ")
-        .with("here", format_rfc3339_seconds(now))
-        .with("there", format_rfc3339_seconds(renewed))
+        .with("local_time", format_rfc3339_seconds(now))
+        .with("cluster_time", format_rfc3339_seconds(renewed))
         .with("lease", format!("{}/{}", lease.namespace, lease.name))
-        .with("this_machine", skew)
-        .fix("compare `date -u` here and on the nodes; `timedatectl set-ntp true` where it is wrong")
+        .with("local_clock", skew)
+        .fix("compare `date -u` on this machine and on the nodes; where it is wrong: timedatectl set-ntp true")
 }
 
 #[cfg(test)]
@@ -131,7 +131,7 @@ mod tests {
         for (leases, skew) in cases {
             let world = with(leases);
             assert_eq!(world.found(&RULE), [(Warning, "Clocks differ".to_owned())]);
-            assert_eq!(world.pair(&RULE, "this_machine"), skew);
+            assert_eq!(world.pair(&RULE, "local_clock"), skew);
         }
     }
 

@@ -11,9 +11,9 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "cluster-dns",
     group: Group::Dns,
-    title: "pods ask the DNS that the release brings",
-    why: "The kubelet writes one address into every pod (`cluster-dns`, in k3s 10.43.0.10). The chart's Service gets some other \
-          one unless `service.clusterIP` is set, and then no pod can look up a name.",
+    title: "pods use the DNS of the release",
+    why: "The kubelet configures one DNS address in every pod (`cluster-dns`, 10.43.0.10 in k3s). Unless \
+          `service.clusterIP` is set, the Service of the chart gets another one, and no pod can resolve names.",
     essential: false,
     check: Check::Cluster(check),
 };
@@ -27,7 +27,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Err(answer) => return answer,
     };
     if coredns.text(&["isClusterService"]).is_some_and(|ours| ours == "false") {
-        return Answer::not_applicable("the release of coredns is not the cluster's own DNS");
+        return Answer::not_applicable("the release of coredns is not the cluster DNS");
     }
     let address = DnsAddress::of(coredns);
     if address == DnsAddress::Open {
@@ -54,12 +54,12 @@ fn found(finding: Finding, coredns: &Release, address: &DnsAddress, asked: &str)
     finding
         .with("release", coredns.id())
         .with("service", address)
-        .with("pods_ask", asked)
+        .with("pods_use", asked)
         .fix(format!("# in the values of {}\nservice:\n  clusterIP: {asked}", coredns.id()))
 }
 
 fn differs(live: &Live, coredns: &Release, address: &DnsAddress, asked: &[String]) -> Finding {
-    let message = "Pods do not ask the DNS that the release brings";
+    let message = "Pods do not use the DNS of the release";
     let another = live.cluster.services.iter().any(|service| {
         service.cluster_ip.as_ref().is_some_and(|address| asked.contains(address))
             && service.release() != Some(coredns.id())
@@ -81,7 +81,7 @@ fn guess(live: &Live, coredns: &Release, address: &DnsAddress, reason: &str) -> 
             _ => Answer::unknown(reason),
         };
     }
-    let finding = Finding::warning(RULE.id, "Pods may not ask the DNS that the release brings");
+    let finding = Finding::warning(RULE.id, "Pods may not use the DNS of the release");
     Answer::judged(Some(found(finding, coredns, address, &asked)))
 }
 
@@ -104,8 +104,8 @@ mod tests {
     use crate::check::Severity::{Error, Warning};
     use crate::check::testing::World;
 
-    const MESSAGE: &str = "Pods do not ask the DNS that the release brings";
-    const MAYBE: &str = "Pods may not ask the DNS that the release brings";
+    const MESSAGE: &str = "Pods do not use the DNS of the release";
+    const MAYBE: &str = "Pods may not use the DNS of the release";
 
     fn unread() -> World {
         let mut world = World::healthy();

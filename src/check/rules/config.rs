@@ -5,8 +5,9 @@ use crate::check::{Answer, Check, Facts, Group, Rule};
 pub(super) const RULE: Rule = Rule {
     id: "config",
     group: Group::Environment,
-    title: "k3s-boot.yaml can be read, if there is one",
-    why: "It says which cluster this repository belongs to, and what differs from the usual. A key that is misspelt would be ignored without a word, and with it a pin that guards another cluster.",
+    title: "k3s-boot.yaml is valid",
+    why: "It pins the cluster of this repository and overrides defaults. A misspelt key that is silently ignored \
+          could drop the pin, and with it the protection of other clusters.",
     essential: true,
     check: Check::Told(read),
 };

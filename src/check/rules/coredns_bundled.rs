@@ -11,9 +11,10 @@ use crate::run::dns;
 pub(super) const RULE: Rule = Rule {
     id: "coredns-bundled",
     group: Group::K3s,
-    title: "k3s' own CoreDNS is not in the way",
-    why: "Helm refuses to install over the CoreDNS that k3s brings; making Helm take it over changes the selector of its Service \
-          but cannot change that of its Deployment, which leaves the cluster without DNS (fluxcd/helm-controller#1242).",
+    title: "the bundled CoreDNS of k3s does not conflict with the release",
+    why: "Helm refuses to install over the bundled CoreDNS of k3s. If Helm adopts it, the selector of its Service \
+          changes but that of its Deployment cannot, which leaves the cluster without DNS \
+          (fluxcd/helm-controller#1242).",
     essential: false,
     check: Check::Nodes(check),
 };
@@ -42,9 +43,9 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 }
 
 fn no_dns(left_out: &Release) -> Finding {
-    Finding::error(RULE.id, "DNS is left out, and k3s brings none").with("release", left_out.id()).fix(
+    Finding::error(RULE.id, "CoreDNS is skipped, and k3s does not deploy its own").with("release", left_out.id()).fix(
         format!(
-            "do not leave {} out, or take `coredns` from `disable` in the configuration of all servers",
+            "do not skip {}, or remove `coredns` from `disable` in the configuration of all servers",
             left_out.id()
         ),
     )
@@ -81,14 +82,14 @@ fn in_the_way(facts: &Facts<'_>, live: &Live, coredns: &Release, foreign: &[Bund
         None => !live.is_deployed(&coredns.id()),
     };
     let finding = if collides {
-        Finding::error(RULE.id, "k3s' own CoreDNS is in the way of the release")
+        Finding::error(RULE.id, "Bundled CoreDNS of k3s conflicts with the release")
     } else {
-        Finding::warning(RULE.id, "k3s' own CoreDNS runs beside the release")
+        Finding::warning(RULE.id, "Bundled CoreDNS of k3s runs beside the release")
     };
     let finding = finding.with("objects", objects(foreign)).with("release", coredns.id());
     let servers = Servers::of(live);
-    let keep = format!("To keep k3s' CoreDNS: --skip-release {}", coredns.id());
-    k3s::fix_or_keep(finding, facts, live, "the DNS", &keep, || {
+    let keep = format!("To keep the bundled CoreDNS: --skip-release {}", coredns.id());
+    k3s::fix_or_keep(finding, facts, live, "DNS", &keep, || {
         format!("{}\n# or keep it: k3s-boot apps --skip-release {}", switch_off(&servers), coredns.id())
     })
 }
@@ -101,7 +102,7 @@ fn switch_off(servers: &Servers<'_>) -> String {
         "# /etc/rancher/k3s/config.yaml on all servers\ndisable: [coredns]\n# then there: systemctl restart k3s"
                 .to_owned()
     } else {
-        "# on all servers, which remove it when they start\nsystemctl restart k3s".to_owned()
+        "# on all servers: k3s removes it when it starts\nsystemctl restart k3s".to_owned()
     }
 }
 
@@ -136,7 +137,7 @@ mod tests {
     #[test]
     fn what_helm_would_refuse_is_an_error() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
-        let message = "k3s' own CoreDNS is in the way of the release";
+        let message = "Bundled CoreDNS of k3s conflicts with the release";
         let mut world = bundled();
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         assert_eq!(world.pair(&RULE, "objects"), "Deployment/coredns, Service/kube-dns");
@@ -158,7 +159,7 @@ mod tests {
         let mut world = World::healthy();
         let coredns = world.desired.helmfiles.iter_mut().flat_map(|helmfile| &mut helmfile.releases);
         coredns.filter(|release| release.name == "coredns").for_each(|release| release.left_out = true);
-        assert_eq!(world.found(&RULE), [(Error, "DNS is left out, and k3s brings none".to_owned())]);
+        assert_eq!(world.found(&RULE), [(Error, "CoreDNS is skipped, and k3s does not deploy its own".to_owned())]);
         world.bundled_coredns();
         assert_eq!(world.ask(&RULE), Answer::Ok);
     }
@@ -168,7 +169,7 @@ mod tests {
         let mut world = bundled();
         let other = workload("Deployment", "coredns-lan", &serde_json::json!({}), &serde_json::json!({}));
         world.manifests.objects.insert("kube-system/coredns".to_owned(), Ok(vec![other]));
-        assert_eq!(world.found(&RULE), [(Warning, "k3s' own CoreDNS runs beside the release".to_owned())]);
+        assert_eq!(world.found(&RULE), [(Warning, "Bundled CoreDNS of k3s runs beside the release".to_owned())]);
         let address = serde_json::json!({"kind": "Service", "metadata": {"name": "x", "namespace": "y"},
             "spec": {"clusterIP": "10.43.0.10"}});
         world.manifests.objects.insert("kube-system/coredns".to_owned(), Ok(vec![address]));

@@ -15,10 +15,10 @@ const LOOKED_AT: [&[&str]; 4] =
 pub(super) const RULE: Rule = Rule {
     id: "coredns-values",
     group: Group::Dns,
-    title: "CoreDNS answers where pods ask",
-    why: "The kubelet sends every pod to one address, 10.43.0.10 on k3s; the chart's default is a Service `coredns` with \
-          any address, so that no pod has DNS. Its default service account is `default`, which may not read Services, and \
-          monitoring and network policies look for the name and the label `kube-dns`.",
+    title: "CoreDNS has the address that pods use",
+    why: "The kubelet configures one DNS address in every pod, 10.43.0.10 on k3s. By default, the chart creates a \
+          Service `coredns` with any address, so that no pod has DNS. Its default service account is `default`, \
+          which cannot read Services, and monitoring and network policies expect the name and the label `kube-dns`.",
     essential: false,
     check: Check::Files(check),
 };
@@ -31,7 +31,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     let values = facts.desired.values(release);
     // A CoreDNS for the local network is none of the cluster's.
     if release.namespace != NAMESPACE || values.get("isClusterService") == Some(&Value::Bool(false)) {
-        return Answer::not_applicable("the release of coredns is not the cluster's own DNS");
+        return Answer::not_applicable("the release of coredns is not the cluster DNS");
     }
     let found = [
         address(facts, release, &values),
@@ -44,7 +44,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     if LOOKED_AT.iter().any(|path| release.is_open(path)) {
         inspection.miss(OPEN);
     }
-    inspection.answer("the release of coredns is not the cluster's own DNS")
+    inspection.answer("the release of coredns is not the cluster DNS")
 }
 
 fn text<'a>(values: &'a Value, path: &str) -> &'a str {
@@ -82,7 +82,7 @@ fn others_answer(facts: &Facts<'_>, release: &Release) -> bool {
 fn name(release: &Release, values: &Value) -> Option<Finding> {
     (text(values, "/service/name") != "kube-dns").then(|| {
         let fix = "service:\n  name: kube-dns";
-        found(release, Severity::Warning, "CoreDNS' Service is not called kube-dns", "service.name", fix)
+        found(release, Severity::Warning, "CoreDNS Service is not named kube-dns", "service.name", fix)
     })
 }
 
@@ -106,7 +106,7 @@ fn label(release: &Release, values: &Value) -> Option<Finding> {
         found(
             release,
             Severity::Warning,
-            "CoreDNS' pods are not labelled kube-dns",
+            "CoreDNS pods are not labelled kube-dns",
             "k8sAppLabelOverride",
             fix,
         )
@@ -133,9 +133,9 @@ mod tests {
     fn the_service_is_the_one_that_pods_ask() {
         World::shipped().says(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/a'}\n")
-            .says(&RULE, &["- no release to sync has the chart `coredns`"]);
+            .says(&RULE, &["- no release uses the chart `coredns`"]);
         world("kube-system", GOOD).says(&RULE, &[]);
-        let others = "- the release of coredns is not the cluster's own DNS";
+        let others = "- the release of coredns is not the cluster DNS";
         world("network", "").says(&RULE, &[others]);
         world("kube-system", "isClusterService: false").says(&RULE, &[others]);
         world("kube-system", &GOOD.replace("clusterIP: 10.43.0.10", "clusterIPs: [10.43.0.10]"))
@@ -145,9 +145,9 @@ mod tests {
             &RULE,
             &[
                 &format!("error {ADDRESS}"),
-                "warning CoreDNS' Service is not called kube-dns",
+                "warning CoreDNS Service is not named kube-dns",
                 "warning CoreDNS has no service account of its own",
-                "warning CoreDNS' pods are not labelled kube-dns",
+                "warning CoreDNS pods are not labelled kube-dns",
             ],
         );
         let mistyped = GOOD.replace("clusterIP:", "clusterIp:");

@@ -8,9 +8,9 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "dns-address",
     group: Group::Dns,
-    title: "the address of the cluster's DNS is free, or the release's own",
-    why: "The API server gives an address to one Service only: `provided IP is already allocated` fails the release in the \
-          middle of its installation (k3s-io/k3s#10611).",
+    title: "the address of the cluster DNS is free, or used by the release",
+    why: "Only one Service can have an address: `provided IP is already allocated` fails the release during its \
+          installation (k3s-io/k3s#10611).",
     essential: false,
     check: Check::Cluster(check),
 };
@@ -22,7 +22,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     };
     let address = match DnsAddress::of(coredns) {
         DnsAddress::Fixed(address) => address,
-        DnsAddress::Any => return Answer::not_applicable("the release of coredns asks for no address"),
+        DnsAddress::Any => return Answer::not_applicable("the release of coredns requests no address"),
         DnsAddress::Open => return Answer::unknown(OPEN),
     };
     let (label, hash) = BUNDLED_COREDNS;
@@ -35,13 +35,13 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let finding = taken.map(|service| {
         let (namespace, name) = (&service.namespace, &service.name);
         let owner = service.release().unwrap_or_else(|| "no Helm release".to_owned());
-        Finding::error(RULE.id, "Another Service has the address of the cluster's DNS")
+        Finding::error(RULE.id, "Another Service has the address of the cluster DNS")
             .with("address", &address)
             .with("service", format!("{namespace}/{name}"))
             .with("owner", owner)
             .with("release", coredns.id())
             .fix(format!(
-                "--skip-release {}, if that Service is the DNS to keep; else see what made it: \
+                "--skip-release {}, if that Service should stay the cluster DNS; otherwise see what created it: \
                  kubectl -n {namespace} get service {name} -o yaml",
                 coredns.id()
             ))
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.service("dns", "other", "10.43.0.10");
-        let message = "Another Service has the address of the cluster's DNS";
+        let message = "Another Service has the address of the cluster DNS";
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         assert_eq!(world.pair(&RULE, "service"), "dns/other");
         world.values("coredns", "service: {clusterIP: stand-in.invalid}");

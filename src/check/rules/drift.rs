@@ -8,10 +8,10 @@ use crate::plan::wishes::names;
 pub(super) const RULE: Rule = Rule {
     id: "drift",
     group: Group::Releases,
-    title: "nobody has changed what Helm has made",
-    why: "A field that somebody changed in the cluster stays as it is until the release changes, and then helm puts it back \
-          or fails with a conflict. It may have been changed for a reason, so it is put back only when that is asked for. \
-          What an autoscaler or a controller sets is meant to differ.",
+    title: "releases have no manual changes",
+    why: "A field that was changed in the cluster keeps its value until the release changes; then Helm reverts it, \
+          or fails with a conflict. The change may be intentional, so it is reverted only on request. Fields that an \
+          autoscaler or a controller sets are expected to differ.",
     essential: false,
     check: Check::Cluster(check),
 };
@@ -43,10 +43,10 @@ fn finding(release: &str, drift: &[Drift]) -> Finding {
     if drift.len() > TOLD {
         fields = format!("{fields} and {} more", drift.len() - TOLD);
     }
-    Finding::warning(RULE.id, "Release was changed in the cluster")
+    Finding::warning(RULE.id, "Release has manual changes in the cluster")
         .with("release", release)
         .with("fields", fields)
-        .fix(format!("k3s-boot apps --fix-drift {release}  # puts them back"))
+        .fix(format!("k3s-boot apps --fix-drift {release}  # reverts the changes"))
 }
 
 #[cfg(test)]
@@ -68,9 +68,9 @@ mod tests {
         let drift = vec![drift("spec.replicas", Some("kubectl")), drift("spec.x", None)];
         let standing = Standing { drift, ..Standing::default() };
         world.live_mut().standing.insert("kube-system/coredns".to_owned(), Ok(standing));
-        let message = "Release was changed in the cluster".to_owned();
+        let message = "Release has manual changes in the cluster".to_owned();
         assert_eq!(world.found(&RULE), [(Severity::Warning, message)]);
-        let expected = "Deployment n/d spec.replicas (by kubectl), Deployment n/d spec.x (taken away)";
+        let expected = "Deployment n/d spec.replicas (by kubectl), Deployment n/d spec.x (removed)";
         assert_eq!(world.pair(&RULE, "fields"), expected);
         world.settings.wishes.fix_drift = vec!["coredns".to_owned()];
         assert!(world.is_idle(&RULE));

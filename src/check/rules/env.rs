@@ -5,8 +5,10 @@ use crate::check::{Answer, Check, Facts, Group, Rule};
 pub(super) const RULE: Rule = Rule {
     id: "env",
     group: Group::Environment,
-    title: "required variables are set",
-    why: "Templates demand variables through `requiredEnv`. helmfile stops at the first that is missing, and that of the last release only after all others were installed. KUBECONFIG must be named, for without it the tools take `localhost:8080` without a word.",
+    title: "required environment variables are set",
+    why: "Templates read variables with `requiredEnv`. helmfile stops at the first one that is missing, for the last \
+          release only after all others are installed. KUBECONFIG must be set: without it, kubectl and helm silently \
+          use `localhost:8080`.",
     essential: true,
     check: Check::Told(read),
 };
@@ -17,6 +19,6 @@ fn read(facts: &Facts<'_>) -> Answer {
     match facts.desired.unread() {
         Some(reason) => Answer::Unknown(reason),
         None if kubeconfig || facts.desired.coverage.demands_variables => Answer::Ok,
-        None => Answer::not_applicable("no template demands a variable"),
+        None => Answer::not_applicable("no template requires a variable"),
     }
 }

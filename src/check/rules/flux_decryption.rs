@@ -9,8 +9,8 @@ pub(super) const RULE: Rule = Rule {
     id: "flux-decryption",
     group: Group::Repository,
     title: "Flux decrypts what it applies",
-    why: "The Kustomization that flux-operator makes of `sync` has no `spec.decryption`: without a patch the age key is never \
-          used, and encrypted Secrets are applied as they stand in Git, or refused.",
+    why: "The Kustomization that flux-operator creates from `sync` has no `spec.decryption`. Without a patch, the \
+          age key is never used, and encrypted Secrets are applied as they are in Git, or rejected.",
     essential: false,
     check: Check::Files(check),
 };
@@ -54,7 +54,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         // The repository's own Kustomizations may do it.
         Err(unknown) if encrypted.is_none() && !url.is_empty() => Answer::Unknown(unknown.clone()),
         _ => Answer::Found(vec![
-            Finding::warning(RULE.id, "Flux does not decrypt")
+            Finding::warning(RULE.id, "Flux does not decrypt what it applies")
                 .with("release", release.id())
                 .with(reason.0, reason.1)
                 .with("key", "instance.kustomize.patches")
@@ -80,7 +80,7 @@ mod tests {
     use crate::desired::encrypted::EncryptedFile;
     use crate::desired::synced::Synced;
 
-    const FOUND: &str = "warning Flux does not decrypt";
+    const FOUND: &str = "warning Flux does not decrypt what it applies";
 
     fn world(patches: &str) -> World {
         let values =
@@ -98,7 +98,7 @@ mod tests {
         shipped.desired.synced = Ok(Synced::default());
         shipped.says(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/a'}\n")
-            .says(&RULE, &["- no release to sync has the chart `flux-instance`"]);
+            .says(&RULE, &["- no release uses the chart `flux-instance`"]);
         world("[{patch: 'path: /spec/decryption'}]").says(&RULE, &[]);
         world("[]").says(&RULE, &[FOUND]);
         world("[{patch: 'path: /spec/wait'}]").says(&RULE, &[FOUND]);
@@ -111,7 +111,7 @@ mod tests {
     fn nothing_to_decrypt_is_no_problem() {
         let mut world = world("[]");
         world.desired.age_key = None;
-        world.says(&RULE, &["- nothing is encrypted for the cluster"]);
+        world.says(&RULE, &["- no encrypted file is meant for the cluster"]);
         let state = EncryptedState::Encrypted { age: vec!["age1a".to_owned()], others: false };
         world.desired.encrypted.push(EncryptedFile {
             path: "k/a.sops.yaml".into(),
@@ -121,7 +121,7 @@ mod tests {
         world.says(&RULE, &[FOUND]);
         assert_eq!(world.detail(&RULE, "encrypted"), "k/a.sops.yaml");
         world.desired.encrypted[0].path = "elsewhere/a.sops.yaml".into();
-        world.says(&RULE, &["- nothing is encrypted for the cluster"]);
+        world.says(&RULE, &["- no encrypted file is meant for the cluster"]);
         world.desired.synced = Err("no path".to_owned());
         world.says(&RULE, &["unknown no path"]);
         world.desired.tracked = Err("no Git".to_owned());
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn it_is_told_before_anything_is_synced() {
         let mut world = World::with_values("flux-instance", "0.37.1", "{}");
-        world.says(&RULE, &["- nothing is encrypted for the cluster"]);
+        world.says(&RULE, &["- no encrypted file is meant for the cluster"]);
         world.desired.age_key = Some(AgeKey::default());
         world.says(&RULE, &[FOUND]);
     }

@@ -8,9 +8,10 @@ use crate::plan::releases::owner;
 pub(super) const RULE: Rule = Rule {
     id: "flux-owned",
     group: Group::Releases,
-    title: "it is known which releases belong to Flux or k3s",
-    why: "A release that a HelmRelease of Flux or a HelmChart of k3s manages is left to it, also when that is suspended: two \
-          masters would put the other's chart back for ever, and plain helmfile lowers what Flux has upgraded.",
+    title: "releases that Flux or k3s manages are known",
+    why: "A release that a HelmRelease of Flux or a HelmChart of k3s manages is left alone, even while that is \
+          suspended: two managers would revert each other's changes indefinitely, and plain helmfile downgrades what \
+          Flux has upgraded.",
     essential: false,
     check: Check::Cluster(check),
 };
@@ -24,9 +25,9 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         let owner = owner(release, live)?;
         let suspended = claims.owner_of(&release.id()).is_some_and(|claim| claim.suspended);
         let finding = if facts.settings.wishes.takes(&release.id()) {
-            Finding::warning(RULE.id, "Release is taken from its owner")
+            Finding::warning(RULE.id, "Release is adopted from its manager")
         } else {
-            Finding::info(RULE.id, "Release is left to its owner")
+            Finding::info(RULE.id, "Release is managed by Flux or k3s, and left alone")
         };
         let finding = finding.with("release", release.id()).with("owner", &owner);
         Some(if suspended { finding.with("suspended", "yes") } else { finding })

@@ -18,10 +18,10 @@ const MANIFESTS: &str = "oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manif
 pub(super) const RULE: Rule = Rule {
     id: "flux-pair",
     group: Group::Repository,
-    title: "flux-operator and flux-instance fit together",
-    why: "An operator before 0.54.0 cannot build Flux 2.9, which `flux-operator-manifests:latest` holds since 2026-06-30: \
-          the FluxInstance is Stalled for ever with `doc is missing path: \"/spec/versions/1/schema…` (fluxcd/flux2#5965), \
-          while Helm calls the release deployed.",
+    title: "flux-operator and flux-instance match",
+    why: "flux-operator before 0.54.0 cannot build Flux 2.9, which `flux-operator-manifests:latest` contains since \
+          2026-06-30: the FluxInstance stays Stalled with `doc is missing path: \"/spec/versions/1/schema…` \
+          (fluxcd/flux2#5965), while Helm reports the release as deployed.",
     essential: false,
     check: Check::Files(check),
 };
@@ -43,7 +43,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     match desired.chart_version(instance) {
         None => inspection.miss(unknown(instance)),
         Some(other) => inspection.look((other != version).then(|| {
-            Finding::warning(RULE.id, "Charts flux-operator and flux-instance differ in version")
+            Finding::warning(RULE.id, "Charts flux-operator and flux-instance have different versions")
                 .with("flux_operator", &version)
                 .with("flux_instance", other)
                 .fix(format!("version: {version}  # of the release {}", instance.id()))
@@ -74,14 +74,14 @@ fn manifests(operator: &Version, instance: &Release, distribution: &Value) -> Op
         Some("latest") => match minor(&version(distribution)) {
             Minor::Pinned(minor) if minor <= NEWEST_BUILT => None,
             Minor::Unclear => {
-                Some(found(Finding::warning(RULE.id, "Flux' manifests may be too new for the operator")))
+                Some(found(Finding::warning(RULE.id, "Flux manifests may be too new for flux-operator")))
             }
             Minor::Pinned(_) | Minor::Newest => {
-                Some(found(Finding::error(RULE.id, "Flux' manifests are too new for the operator")))
+                Some(found(Finding::error(RULE.id, "Flux manifests are too new for flux-operator")))
             }
         },
         Some(tag) if tag.trim_start_matches('v') != operator.to_string() => {
-            Some(found(Finding::warning(RULE.id, "Flux' manifests are those of another operator")))
+            Some(found(Finding::warning(RULE.id, "Flux manifests belong to another flux-operator version")))
         }
         _ => None,
     }
@@ -150,16 +150,16 @@ mod tests {
         ))
     }
 
-    const TOO_NEW: &str = "error Flux' manifests are too new for the operator";
-    const UNCLEAR: &str = "warning Flux' manifests may be too new for the operator";
-    const OTHER: &str = "warning Flux' manifests are those of another operator";
-    const DIFFER: &str = "warning Charts flux-operator and flux-instance differ in version";
+    const TOO_NEW: &str = "error Flux manifests are too new for flux-operator";
+    const UNCLEAR: &str = "warning Flux manifests may be too new for flux-operator";
+    const OTHER: &str = "warning Flux manifests belong to another flux-operator version";
+    const DIFFER: &str = "warning Charts flux-operator and flux-instance have different versions";
 
     #[test]
     fn the_pair_and_its_manifests() {
         World::shipped().says(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/flux-operator'}\n")
-            .says(&RULE, &["- no release to sync has the chart `flux-instance`"]);
+            .says(&RULE, &["- no release uses the chart `flux-instance`"]);
         let own = "artifact: 'oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:v0.37.1'";
         let latest = "artifact: 'oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:latest'";
         let cases: [(&str, &str, &str, &[&str]); 17] = [
@@ -188,7 +188,7 @@ mod tests {
                 "0.37.1",
                 "0.37.1",
                 "artifact: stand-in.invalid",
-                &["unknown a variable that the values need is not set"],
+                &["unknown a variable that the values use is not set"],
             ),
         ];
         for (operator, instance, distribution, expected) in cases {

@@ -6,9 +6,9 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "flux-state",
     group: Group::Releases,
-    title: "Flux, where it runs, can go on",
-    why: "A FluxInstance that is Stalled never gets Ready by waiting, and helm's own wait does not look at it (Helm 3 never, \
-          Helm 4 not before its first condition): a bootstrap would look fine and Flux sync nothing.",
+    title: "Flux is not stalled, if it is installed",
+    why: "Waiting does not make a stalled FluxInstance Ready, and Helm's own wait ignores it (Helm 3 always, Helm 4 \
+          until its first condition): a bootstrap would look fine while Flux syncs nothing.",
     essential: false,
     check: Check::Cluster(check),
 };
@@ -27,7 +27,7 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
             Finding::warning(RULE.id, "FluxInstance is stalled")
                 .with("object", instance.id())
                 .with("reason", format!("{}: {}", stalled.reason, stalled.message))
-                .fix("pin `instance.distribution.artifact` to the tag of the operator's own version, or move both charts"),
+                .fix("set `instance.distribution.artifact` to the tag of the flux-operator version, or upgrade both charts"),
         );
     }
     if instance.spec.sync.is_none() {

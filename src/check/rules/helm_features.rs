@@ -9,15 +9,16 @@ use crate::desired::releases::Release;
 pub(super) const RULE: Rule = Rule {
     id: "helm-features",
     group: Group::Repository,
-    title: "what the keys of releases need is installed",
-    why: "helmfile and helm look for the program of a hook, a plugin or kustomize when it comes to that release, with the ones \
-          before it installed. Helm 4 runs post-renderers as plugins of the type `postrenderer/v1` only, `secrets` needs the \
-          plugin helm-secrets, patches need kustomize, and `forceConflicts`, `rollbackOnFailure` and `serverSide` need Helm 4.",
+    title: "programs, plugins and Helm features that releases use are available",
+    why: "helmfile and Helm look for hook commands, plugins and kustomize only when they reach a release, after the \
+          ones before it are installed. Helm 4 accepts only plugins of type `postrenderer/v1` as post-renderers, \
+          `secrets` needs the plugin helm-secrets, patches need kustomize, and `forceConflicts`, `rollbackOnFailure` \
+          and `serverSide` need Helm 4.",
     essential: false,
     check: Check::Files(check),
 };
 
-const NONE: &str = "no release has a hook, a post-renderer, patches or keys of Helm 4";
+const NONE: &str = "no release has hooks, a post-renderer, patches or keys of Helm 4";
 
 fn check(facts: &Facts<'_>) -> Answer {
     let mut inspection = facts.inspect_releases();
@@ -48,7 +49,7 @@ fn check(facts: &Facts<'_>) -> Answer {
 }
 
 const INSTALL: &str =
-    "install it, put it on PATH, or correct its path, which is relative to the helmfile's folder";
+    "install it, add it to PATH, or correct its path, which is relative to the helmfile's folder";
 
 fn is_missing(facts: &Facts<'_>, helmfile: &Path, command: &str) -> bool {
     facts.observed.missing_commands.iter().any(|(path, name)| path == helmfile && name == command)
@@ -82,13 +83,13 @@ fn post_renderer(facts: &Facts<'_>, helmfile: &Path, release: &Release, inspecti
             let stem = Path::new(renderer).file_stem().and_then(|stem| stem.to_str());
             let is_there =
                 [Some(renderer.as_str()), stem].iter().flatten().any(|name| plugins.contains(*name));
-            let fix = "install it as a plugin of the type `postrenderer/v1` and name that, or use Helm 3";
-            inspection.find((!is_there).then(|| found("Post-renderer is no plugin of Helm 4").fix(fix)));
+            let fix = "install it as a plugin of type `postrenderer/v1` and use the name of that plugin, or use Helm 3";
+            inspection.find((!is_there).then(|| found("Post-renderer is not a Helm 4 plugin").fix(fix)));
         }
     }
 }
 
-const NO_VERSION: &str = "the version of helm is not known";
+const NO_VERSION: &str = "the version of helm is unknown";
 
 fn helm_4(facts: &Facts<'_>, release: &Release, inspection: &mut Inspection) {
     let keys = &release.requirements.helm_4;
@@ -144,7 +145,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(world(4, &[], &["render"]).ask(&RULE), Answer::Ok);
-        assert_eq!(of(&world(4, &[], &["other"])), ["n/a: Post-renderer is no plugin of Helm 4"]);
+        assert_eq!(of(&world(4, &[], &["other"])), ["n/a: Post-renderer is not a Helm 4 plugin"]);
         assert_eq!(of(&world(3, &[], &[])), ["n/c: Release needs Helm 4"]);
         assert_eq!(
             of(&world(3, &["./bin/render.sh", "op", "kustomize"], &[])),

@@ -7,8 +7,8 @@ pub(super) const RULE: Rule = Rule {
     id: "k3s",
     group: Group::Cluster,
     title: "the cluster is k3s",
-    why: "The shipped values hold for k3s: its networks, its CoreDNS, port 6444 on every node. On another Kubernetes the rules \
-          about how k3s was started have nothing to look at.",
+    why: "The shipped values assume k3s: its networks, its CoreDNS, and port 6444 on every node. The checks of k3s \
+          settings do not apply to other distributions.",
     essential: false,
     check: Check::Cluster(check),
 };
@@ -20,11 +20,11 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
         Err(_) => {}
     }
     let message =
-        if live.version.contains("+rke2") { "Cluster is RKE2 and not k3s" } else { "Cluster is not k3s" };
+        if live.version.contains("+rke2") { "Cluster is RKE2, not k3s" } else { "Cluster is not k3s" };
     Answer::judged(Some(
         Finding::warning(RULE.id, message)
             .with("version", &live.version)
-            .fix("see that it is the cluster that is meant, and that the values fit it"),
+            .fix("check that this is the right cluster and that the values fit it"),
     ))
 }
 
@@ -39,7 +39,7 @@ mod tests {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         let cases = [
-            ("v1.33.6+rke2r1", "Cluster is RKE2 and not k3s"),
+            ("v1.33.6+rke2r1", "Cluster is RKE2, not k3s"),
             ("v1.33.6", "Cluster is not k3s"),
             ("v1.33.5-eks-1", "Cluster is not k3s"),
         ];

@@ -7,9 +7,9 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "k3s-bundled",
     group: Group::K3s,
-    title: "servicelb and traefik of k3s are switched off",
-    why: "Nothing of the bootstrap needs them gone, but who brings a network of their own mostly brings load balancer and \
-          ingress too, and both then answer for the same addresses.",
+    title: "servicelb and traefik of k3s are disabled",
+    why: "The bootstrap does not require it. But a repository with its own CNI usually has its own load balancer and \
+          ingress controller, and both would claim the same addresses.",
     essential: false,
     check: Check::Nodes(check),
 };
@@ -26,12 +26,12 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     }
     let findings = COMPONENTS.iter().filter_map(|component| {
         let lacks = servers.lacking(|args| k3s::disable(args, &COMPONENTS).filter(|_| has(args, component)));
-        let finding = Finding::info(RULE.id, format!("k3s brings its own {component}"))
+        let finding = Finding::info(RULE.id, format!("k3s deploys its own {component}"))
             .with("servers", k3s::names(&lacks));
-        let keep = "It may stay";
+        let keep = "It can stay";
         (!lacks.is_empty()).then(|| {
-            k3s::fix_or_keep(finding, facts, live, "the way in", keep, || {
-                format!("# only if something else takes its place\n{}", servers.fix(&lacks))
+            k3s::fix_or_keep(finding, facts, live, "ingress", keep, || {
+                format!("# only if another component replaces it\n{}", servers.fix(&lacks))
             })
         })
     });
@@ -53,7 +53,7 @@ mod tests {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.server("a", &["server", "--disable", "traefik"]);
-        assert_eq!(world.found(&RULE), [(Info, "k3s brings its own servicelb".to_owned())]);
+        assert_eq!(world.found(&RULE), [(Info, "k3s deploys its own servicelb".to_owned())]);
         assert!(world.pair(&RULE, "fix").contains("\ndisable: [servicelb, traefik]\n"));
         world.user("media", "plex");
         assert!(!world.pair(&RULE, "fix").contains("disable:"));

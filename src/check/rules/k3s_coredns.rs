@@ -8,9 +8,9 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "k3s-coredns",
     group: Group::K3s,
-    title: "no server brings its own CoreDNS beside the release",
-    why: "Every server applies the CoreDNS that k3s brings when it starts, over what the release has made under the same \
-          names; one server of several without `disable: coredns` is enough (docs.k3s.io, packaged components).",
+    title: "k3s does not deploy its bundled CoreDNS beside the release",
+    why: "When it starts, every server applies its bundled CoreDNS over the objects of the release with the same \
+          names. One server of several without `disable: coredns` is enough (docs.k3s.io, packaged components).",
     essential: false,
     check: Check::Nodes(check),
 };
@@ -29,15 +29,15 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return servers.answer(None);
     }
     // A `.skip` file keeps it away too, and nothing tells of that.
-    let message = "Server may bring k3s' own CoreDNS";
+    let message = "Server may deploy the bundled CoreDNS of k3s";
     let finding =
         Finding::warning(RULE.id, message).with("servers", k3s::names(&lacks)).with("release", coredns.id());
-    let keep = format!("To keep k3s' CoreDNS: --skip-release {}", coredns.id());
+    let keep = format!("To keep the bundled CoreDNS: --skip-release {}", coredns.id());
     // A restart with `disable` alone would delete what the release has adopted.
     let finding = if COREDNS.adopted(live).is_some() {
         finding.fix(COREDNS.fix(&servers))
     } else {
-        k3s::fix_or_keep(finding, facts, live, "the DNS", &keep, || servers.fix(&lacks))
+        k3s::fix_or_keep(finding, facts, live, "DNS", &keep, || servers.fix(&lacks))
     };
     servers.answer(Some(finding))
 }
@@ -53,7 +53,7 @@ mod tests {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.server("b", &["server", "--disable", "traefik"]);
-        assert_eq!(world.found(&RULE), [(Warning, "Server may bring k3s' own CoreDNS".to_owned())]);
+        assert_eq!(world.found(&RULE), [(Warning, "Server may deploy the bundled CoreDNS of k3s".to_owned())]);
         let fix = "# /etc/rancher/k3s/config.yaml on b\ndisable: [coredns, traefik]\n# then there: systemctl restart k3s";
         assert_eq!(world.pair(&RULE, "fix"), fix);
         world.user("media", "plex");

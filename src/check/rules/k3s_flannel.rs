@@ -7,9 +7,9 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "k3s-flannel",
     group: Group::K3s,
-    title: "flannel leaves the network to the release that brings one",
-    why: "With flannel on, containerd reads the CNI configuration of k3s alone, so that pods never come into the network \
-          that is installed, and both use port 8472 (Cilium's guide for k3s asks for `--flannel-backend=none`).",
+    title: "flannel is disabled if a release installs another CNI",
+    why: "With flannel enabled, containerd reads only the CNI configuration of k3s: pods never join the network of \
+          the release, and both use port 8472 (Cilium's guide for k3s requires `--flannel-backend=none`).",
     essential: false,
     check: Check::Nodes(check),
 };
@@ -28,7 +28,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     if lacks.is_empty() {
         return servers.answer(None);
     }
-    let message = "Flannel is not switched off";
+    let message = "Flannel is enabled beside another CNI";
     // What is installed already got along somehow.
     let finding = if live.is_deployed(&cni.id()) {
         Finding::warning(RULE.id, message)
@@ -36,8 +36,8 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Finding::error(RULE.id, message)
     };
     let finding = finding.with("servers", k3s::names(&lacks)).with("release", cni.id());
-    let keep = format!("To keep flannel, leave {} out of the helmfile", cni.id());
-    let finding = k3s::fix_or_keep(finding, facts, live, "the network", &keep, || servers.fix(&lacks));
+    let keep = format!("To keep flannel, remove {} from the helmfile", cni.id());
+    let finding = k3s::fix_or_keep(finding, facts, live, "networking", &keep, || servers.fix(&lacks));
     servers.answer(Some(finding))
 }
 
@@ -47,7 +47,7 @@ mod tests {
     use crate::check::Severity::{Error, Warning};
     use crate::check::testing::{SERVER_ARGS, World};
 
-    const MESSAGE: &str = "Flannel is not switched off";
+    const MESSAGE: &str = "Flannel is enabled beside another CNI";
 
     #[test]
     fn a_second_network_is_an_error_until_it_is_installed() {
@@ -68,10 +68,10 @@ mod tests {
         world.server("a", &["server"]);
         world.user("media", "plex");
         assert_eq!(world.found(&RULE), [(Error, MESSAGE.to_owned())]);
-        assert_eq!(world.pair(&RULE, "runs_here"), "media/plex");
+        assert_eq!(world.pair(&RULE, "workloads"), "media/plex");
         let fix = world.pair(&RULE, "fix");
         assert!(!fix.contains("config.yaml") && !fix.contains("flannel-backend"), "{fix}");
-        assert!(fix.contains("leave kube-system/cilium out of the helmfile"), "{fix}");
+        assert!(fix.contains("remove kube-system/cilium from the helmfile"), "{fix}");
     }
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
     fn servers_that_do_not_tell_are_unknown() {
         let mut world = World::healthy();
         world.server("b", &SERVER_ARGS).annotations.clear();
-        assert_eq!(world.ask(&RULE), Answer::Unknown("b does not tell how k3s was started".to_owned()));
+        assert_eq!(world.ask(&RULE), Answer::Unknown("b does not report how k3s was started".to_owned()));
         world.live_mut().cluster.nodes.clear();
         assert_eq!(world.ask(&RULE), Answer::Unknown("no server has registered".to_owned()));
         world.agent("c");

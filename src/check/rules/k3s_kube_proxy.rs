@@ -8,9 +8,10 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "k3s-kube-proxy",
     group: Group::K3s,
-    title: "either kube-proxy or Cilium makes Services work",
-    why: "Cilium with `kubeProxyReplacement` is meant for nodes without kube-proxy; with neither, no pod reaches the address \
-          of any Service, the API server's included. kube-proxy runs inside k3s, so that only `--disable-kube-proxy` tells.",
+    title: "either kube-proxy or Cilium handles Services",
+    why: "Cilium with `kubeProxyReplacement` is meant for nodes without kube-proxy. With neither, no pod reaches any \
+          Service, including the API server. kube-proxy runs inside k3s, so only `--disable-kube-proxy` shows \
+          whether it is running.",
     essential: false,
     check: Check::Nodes(check),
 };
@@ -43,7 +44,7 @@ fn both(facts: &Facts<'_>, live: &Live, cilium: &Release, servers: &Servers<'_>)
     if lacks.is_empty() {
         return None;
     }
-    let finding = Finding::warning(RULE.id, "kube-proxy runs beside Cilium, which replaces it")
+    let finding = Finding::warning(RULE.id, "kube-proxy runs although Cilium replaces it")
         .with("servers", k3s::names(&lacks))
         .with("release", cilium.id());
     // Where Cilium does its work already, kube-proxy can go.
@@ -51,13 +52,13 @@ fn both(facts: &Facts<'_>, live: &Live, cilium: &Release, servers: &Servers<'_>)
         return Some(finding.fix(servers.fix(&lacks)));
     }
     let keep = "To keep kube-proxy, set `kubeProxyReplacement: false` in the values of cilium";
-    Some(k3s::fix_or_keep(finding, facts, live, "the Services", keep, || servers.fix(&lacks)))
+    Some(k3s::fix_or_keep(finding, facts, live, "Services", keep, || servers.fix(&lacks)))
 }
 
 fn neither(cilium: &Release, servers: &Servers<'_>) -> Option<Finding> {
     let without = servers.lacking(|args| args.is_on("disable-kube-proxy").then(String::new));
     (!without.is_empty()).then(|| {
-        Finding::error(RULE.id, "kube-proxy is switched off, and nothing replaces it")
+        Finding::error(RULE.id, "kube-proxy is disabled, and nothing replaces it")
             .with("servers", k3s::names(&without))
             .with("release", cilium.id())
             .fix("# in the values of cilium\nkubeProxyReplacement: true")
@@ -75,7 +76,7 @@ mod tests {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.server("a", &["server"]);
-        let message = "kube-proxy runs beside Cilium, which replaces it";
+        let message = "kube-proxy runs although Cilium replaces it";
         assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
         assert!(world.pair(&RULE, "fix").contains("\ndisable-kube-proxy: true\n"));
         world.user("media", "plex");
@@ -90,7 +91,7 @@ mod tests {
         for value in ["kubeProxyReplacement: false", "kubeProxyReplacement: 'false'"] {
             let mut world = World::healthy();
             world.values("cilium", value);
-            let message = "kube-proxy is switched off, and nothing replaces it";
+            let message = "kube-proxy is disabled, and nothing replaces it";
             assert_eq!(world.found(&RULE), [(Error, message.to_owned())], "{value}");
             world.server("a", &["server"]);
             assert_eq!(world.ask(&RULE), Answer::Ok);

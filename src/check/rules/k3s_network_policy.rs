@@ -7,9 +7,9 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "k3s-network-policy",
     group: Group::K3s,
-    title: "k3s leaves network policies to the release that brings a network",
-    why: "The controller of k3s would carry out every NetworkPolicy a second time, with rules of its own for addresses that \
-          another network gives out; Cilium's guide for k3s asks for `--disable-network-policy`.",
+    title: "the network policy controller of k3s is disabled if a release installs another CNI",
+    why: "The controller would enforce every NetworkPolicy a second time, with its own rules for addresses that \
+          another CNI assigns. Cilium's guide for k3s requires `--disable-network-policy`.",
     essential: false,
     check: Check::Nodes(check),
 };
@@ -28,7 +28,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     if lacks.is_empty() {
         return servers.answer(None);
     }
-    let finding = Finding::warning(RULE.id, "Network policies of k3s are not switched off")
+    let finding = Finding::warning(RULE.id, "Network policy controller of k3s is enabled beside another CNI")
         .with("servers", k3s::names(&lacks))
         .fix(servers.fix(&lacks));
     servers.answer(Some(finding))
@@ -45,7 +45,7 @@ mod tests {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.server("a", &["server", "--disable-network-policy", "false"]);
-        let message = "Network policies of k3s are not switched off";
+        let message = "Network policy controller of k3s is enabled beside another CNI";
         assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
         let fix = "# /etc/rancher/k3s/config.yaml on a\ndisable-network-policy: true\n# then there: systemctl restart k3s";
         assert_eq!(world.pair(&RULE, "fix"), fix);

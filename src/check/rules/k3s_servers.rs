@@ -10,9 +10,10 @@ use crate::observed::k3s::NodeArgs;
 pub(super) const RULE: Rule = Rule {
     id: "k3s-servers",
     group: Group::K3s,
-    title: "servers agree in what must be equal on all of them",
-    why: "Networks, DNS, the flannel backend and what is switched off must be equal on all servers (docs.k3s.io, `k3s \
-          server`, critical configuration values); one that differs undoes what the others do, or cannot join again.",
+    title: "k3s servers have the same critical settings",
+    why: "Networks, DNS, the flannel backend and disabled components must be equal on all servers (docs.k3s.io, `k3s \
+          server`, critical configuration values). A server that differs reverts what the others do, or cannot \
+          rejoin.",
     essential: false,
     check: Check::Nodes(check),
 };
@@ -53,10 +54,10 @@ fn differs(servers: &Servers<'_>, flag: &str, value: impl Fn(&NodeArgs) -> Strin
     let different: BTreeSet<_> = values.iter().map(|(_, value)| value).collect();
     (different.len() > 1).then(|| {
         let told: Vec<_> = values.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        Finding::warning(RULE.id, "Servers differ in what must be equal")
+        Finding::warning(RULE.id, "k3s servers have conflicting settings")
             .with("flag", flag)
             .with("values", told.join(", "))
-            .fix("make it equal in /etc/rancher/k3s/config.yaml on all servers, then restart k3s there")
+            .fix("set the same value in /etc/rancher/k3s/config.yaml on all servers, then restart k3s there")
     })
 }
 
@@ -92,7 +93,7 @@ mod tests {
         ];
         for (more, values) in cases {
             let world = with(more);
-            assert_eq!(world.found(&RULE), [(Warning, "Servers differ in what must be equal".to_owned())]);
+            assert_eq!(world.found(&RULE), [(Warning, "k3s servers have conflicting settings".to_owned())]);
             assert_eq!(world.pair(&RULE, "values"), values, "{more:?}");
         }
         let mut world = World::healthy();

@@ -13,9 +13,9 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "kube-version",
     group: Group::Cluster,
-    title: "the charts are made for this version of Kubernetes",
-    why: "Helm refuses a chart whose `kubeVersion` the server does not meet. Cilium 1.18 is tested on Kubernetes 1.30 to 1.33 \
-          only (its documentation, Kubernetes compatibility).",
+    title: "charts support this Kubernetes version",
+    why: "Helm rejects a chart whose `kubeVersion` does not include the version of the server. Cilium 1.18 is tested \
+          with Kubernetes 1.30 to 1.33 only (Cilium documentation, Kubernetes compatibility).",
     essential: false,
     check: Check::Nodes(check),
 };
@@ -54,11 +54,11 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 }
 
 fn refused(release: &Release, asked: &str, version: &Version) -> Finding {
-    Finding::error(RULE.id, "Helm refuses the chart on this version of Kubernetes")
+    Finding::error(RULE.id, "Chart does not support this Kubernetes version")
         .with("release", release.id())
         .with("accepted", asked)
         .with("version", version)
-        .fix("choose a version of the chart that accepts this one, or install another k3s")
+        .fix("choose a chart version that supports it, or install another k3s version")
 }
 
 fn untested(desired: &Desired, release: &Release, version: &Version) -> Option<Finding> {
@@ -72,11 +72,11 @@ fn untested(desired: &Desired, release: &Release, version: &Version) -> Option<F
         finding.with("release", release.id()).with("tested", tested).with("version", version)
     };
     if (version.major, version.minor) < (1, *oldest) {
-        let finding = Finding::warning(RULE.id, "Kubernetes is older than what the chart is tested with");
-        return Some(told(finding).fix(format!("install a newer k3s, or an older {name}")));
+        let finding = Finding::warning(RULE.id, "Kubernetes is older than the versions tested with the chart");
+        return Some(told(finding).fix(format!("install a newer k3s version, or an older {name} version")));
     }
     ((version.major, version.minor) > (1, *newest))
-        .then(|| told(Finding::info(RULE.id, "Kubernetes is newer than what the chart is tested with")))
+        .then(|| told(Finding::info(RULE.id, "Kubernetes is newer than the versions tested with the chart")))
 }
 
 fn different(live: &Live) -> Option<Finding> {
@@ -88,7 +88,7 @@ fn different(live: &Live) -> Option<Finding> {
         .collect();
     let all = || versions.iter().copied().collect::<Vec<_>>().join(", ");
     (versions.len() > 1)
-        .then(|| Finding::info(RULE.id, "Servers run different versions of k3s").with("versions", all()))
+        .then(|| Finding::info(RULE.id, "Servers run different k3s versions").with("versions", all()))
 }
 
 /// Whether a version meets a constraint as Helm writes it: alternatives with `||`, conditions with `,` or a space between
@@ -212,7 +212,7 @@ mod tests {
         world.desired.charts.insert("cert-manager/cert-manager".to_owned(), chart(">= 1.22.0-0"));
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.desired.charts.insert("cert-manager/cert-manager".to_owned(), chart("<1.33"));
-        let message = "Helm refuses the chart on this version of Kubernetes";
+        let message = "Chart does not support this Kubernetes version";
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         world.desired.charts.insert("cert-manager/cert-manager".to_owned(), chart("newest"));
         let unread = "`kubeVersion: newest` of oci://quay.io/jetstack/charts/cert-manager cannot be read";
@@ -220,7 +220,7 @@ mod tests {
         world.without("cert-manager");
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.desired.charts.remove("kube-system/cilium");
-        assert_eq!(world.ask(&RULE), Answer::unknown("not on this machine: cilium 1.18.6"));
+        assert_eq!(world.ask(&RULE), Answer::unknown("not downloaded: cilium 1.18.6"));
         world.desired.helmfiles.iter_mut().for_each(|helmfile| helmfile.releases.clear());
         assert!(world.is_idle(&RULE));
     }
@@ -229,8 +229,8 @@ mod tests {
     fn what_is_not_tested_deserves_a_look_or_is_good_to_know() {
         let mut world = with_charts();
         let cases = [
-            ("v1.29.15+k3s1", Warning, "Kubernetes is older than what the chart is tested with"),
-            ("v1.36.3+k3s1", Info, "Kubernetes is newer than what the chart is tested with"),
+            ("v1.29.15+k3s1", Warning, "Kubernetes is older than the versions tested with the chart"),
+            ("v1.36.3+k3s1", Info, "Kubernetes is newer than the versions tested with the chart"),
         ];
         for (version, severity, message) in cases {
             version.clone_into(&mut world.live_mut().version);
@@ -254,7 +254,7 @@ mod tests {
         "v1.32.1+k3s1".clone_into(&mut world.agent("agent").info.kubelet_version);
         assert_eq!(world.ask(&RULE), Answer::Ok);
         "v1.33.5+k3s1".clone_into(&mut world.server("b", &["server"]).info.kubelet_version);
-        assert_eq!(world.found(&RULE), [(Info, "Servers run different versions of k3s".to_owned())]);
+        assert_eq!(world.found(&RULE), [(Info, "Servers run different k3s versions".to_owned())]);
     }
 
     proptest::proptest! {

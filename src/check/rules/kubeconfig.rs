@@ -5,8 +5,9 @@ use crate::check::{Answer, Check, Facts, Group, Rule};
 pub(super) const RULE: Rule = Rule {
     id: "kubeconfig",
     group: Group::Kubeconfig,
-    title: "the kubeconfig leads to a cluster",
-    why: "A kubeconfig file that does not exist is no error for kubectl and helm: they use `localhost:8080` without a word. Every context of k3s is called `default`.",
+    title: "the kubeconfig selects a cluster",
+    why: "If the kubeconfig file does not exist, kubectl and helm silently use `localhost:8080`. Every k3s context \
+          is called `default`.",
     essential: true,
     check: Check::Online(check),
 };

@@ -7,15 +7,16 @@ use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
 /// This long before its end it is time to look after it.
 const SOON: Duration = Duration::from_hours(14 * 24);
 
-const RENEW: &str = "sudo systemctl restart k3s  # on a server: k3s renews what ends within 120 days\n\
-                     and copy /etc/rancher/k3s/k3s.yaml from there once more";
+const RENEW: &str = "sudo systemctl restart k3s  # on a server: k3s renews certificates that expire within 120 days\n\
+                     then copy /etc/rancher/k3s/k3s.yaml from there again";
 
 pub(super) const RULE: Rule = Rule {
     id: "kubeconfig-cert",
     group: Group::Kubeconfig,
-    title: "the kubeconfig's certificate holds",
-    why: "k3s' client certificates end after a year. k3s renews them when it starts, within 120 days of their end, and writes \
-          /etc/rancher/k3s/k3s.yaml anew; a copy stays as it is (k3s-io/k3s#8914).",
+    title: "the client certificate in the kubeconfig is valid",
+    why: "k3s client certificates expire after a year. When k3s starts, it renews those that expire within 120 days \
+          and rewrites /etc/rancher/k3s/k3s.yaml, but a copy of that file keeps the old certificate \
+          (k3s-io/k3s#8914).",
     essential: false,
     check: Check::Online(check),
 };
@@ -31,12 +32,12 @@ fn check(facts: &Facts<'_>) -> Answer {
     };
     let now = facts.observed.now;
     let found = if now > validity.until {
-        Some((Severity::Error, "Kubeconfig's certificate has expired", RENEW))
+        Some((Severity::Error, "Kubeconfig certificate has expired", RENEW))
     } else if now < validity.from {
-        let fix = "set the clock of this machine, and of the server that made it";
-        Some((Severity::Error, "Kubeconfig's certificate is not valid yet", fix))
+        let fix = "correct the clock of this machine, and of the server that issued the certificate";
+        Some((Severity::Error, "Kubeconfig certificate is not valid yet", fix))
     } else if now + SOON > validity.until {
-        Some((Severity::Warning, "Kubeconfig's certificate expires soon", RENEW))
+        Some((Severity::Warning, "Kubeconfig certificate expires soon", RENEW))
     } else {
         None
     };
@@ -86,15 +87,15 @@ mod tests {
         world("2026-06-01T00:00:00Z", Some(Ok(year()))).says(&RULE, &[]);
         world("2026-12-17T00:00:00Z", Some(Ok(year()))).says(&RULE, &[]);
         world("2026-12-19T00:00:00Z", Some(Ok(year())))
-            .says(&RULE, &["warning Kubeconfig's certificate expires soon"]);
-        let expired = "Kubeconfig's certificate has expired";
+            .says(&RULE, &["warning Kubeconfig certificate expires soon"]);
+        let expired = "Kubeconfig certificate has expired";
         let mut late = world("2027-01-01T00:00:01Z", Some(Ok(year())));
         late.says(&RULE, &[&format!("error {expired}")]);
         assert_eq!(late.detail(&RULE, "until"), "2027-01-01T00:00:00Z");
         late.observed.live = Some(Live::default());
         late.says(&RULE, &[&format!("warning {expired}")]);
         world("2025-12-31T23:59:59Z", Some(Ok(year())))
-            .says(&RULE, &["error Kubeconfig's certificate is not valid yet"]);
+            .says(&RULE, &["error Kubeconfig certificate is not valid yet"]);
         world("2026-06-01T00:00:00Z", Some(Err("no PEM".to_owned()))).says(&RULE, &["unknown no PEM"]);
     }
 }

@@ -15,9 +15,9 @@ const FIRST: Version = Version::new(1, 18, 6);
 pub(super) const RULE: Rule = Rule {
     id: "mirror",
     group: Group::Repository,
-    title: "charts come from where they are maintained",
-    why: "home-operations/charts-mirror deprecated cilium on 2026-01-13 (#388) and removes its images six months later: \
-          an old pin then ends with `MANIFEST_UNKNOWN` on a fresh cluster.",
+    title: "charts come from maintained registries",
+    why: "home-operations/charts-mirror deprecated cilium on 2026-01-13 (#388) and removes its images six months \
+          later: an old version then fails with `MANIFEST_UNKNOWN` on a fresh cluster.",
     essential: false,
     check: Check::Files(check),
 };

@@ -6,9 +6,9 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "nodes",
     group: Group::Nodes,
-    title: "as many nodes have registered as are expected",
-    why: "A bootstrap waits for the nodes that are expected (`--nodes`, else one), and ends without a change when they do not \
-          come.",
+    title: "the expected number of nodes has registered",
+    why: "A bootstrap waits for the expected nodes (`--nodes`, default 1), and stops without changes if they do not \
+          register.",
     essential: false,
     check: Check::Nodes(check),
 };
@@ -19,13 +19,13 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return Answer::not_applicable("no node is expected");
     }
     Answer::judged((registered < expected).then(|| {
-        let start = "see `systemctl status k3s` (on agents `k3s-agent`) on those that are missing";
+        let start = "check `systemctl status k3s` (on agents `k3s-agent`) on the missing nodes";
         let fix = facts
             .settings
             .nodes_from
             .lower()
             .map_or_else(|| start.to_owned(), |lower| format!("{start}, or {lower}"));
-        Finding::warning(RULE.id, "Fewer nodes have registered than are expected")
+        Finding::warning(RULE.id, "Fewer nodes than expected have registered")
             .with("registered", registered)
             .with("expected", expected)
             .fix(fix)
@@ -45,7 +45,7 @@ mod tests {
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.settings.nodes = 2;
         for (from, end) in [
-            (NodesFrom::Default, "on those that are missing"),
+            (NodesFrom::Default, "on the missing nodes"),
             (NodesFrom::Flag, ", or lower --nodes"),
             (NodesFrom::Config, ", or lower `nodes` in k3s-boot.yaml"),
         ] {
@@ -54,7 +54,7 @@ mod tests {
         }
         assert_eq!(
             world.found(&RULE),
-            [(Warning, "Fewer nodes have registered than are expected".to_owned())]
+            [(Warning, "Fewer nodes than expected have registered".to_owned())]
         );
         world.agent("b");
         world.agent("c");

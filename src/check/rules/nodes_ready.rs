@@ -11,9 +11,10 @@ use crate::observed::node::Node;
 pub(super) const RULE: Rule = Rule {
     id: "nodes-ready",
     group: Group::Nodes,
-    title: "nodes are Ready, or wait for a network alone",
-    why: "A fresh node without a network is NotReady with `cni plugin not initialized` (k3s-io/k3s#12583), which the bootstrap \
-          mends. One that is NotReady for another reason stays so, and Cilium's agent on it is waited for in vain.",
+    title: "nodes are Ready, or wait only for a CNI",
+    why: "A fresh node without a CNI is NotReady with `cni plugin not initialized` (k3s-io/k3s#12583), which the \
+          bootstrap fixes. A node that is NotReady for another reason stays so, and Cilium's agent on it cannot \
+          become ready.",
     essential: false,
     check: Check::Nodes(check),
 };
@@ -59,9 +60,9 @@ fn not_ready(facts: &Facts<'_>, node: &Node) -> Option<Finding> {
         // A network may also come from a chart that is not known as one, or from k3s a second later.
         let is_missing = facts.desired.unread().is_none() && facts.desired.cni().is_none();
         return is_missing.then(|| {
-            Finding::warning(RULE.id, "Node waits for a network, and no release is known to bring one")
+            Finding::warning(RULE.id, "Node waits for a CNI, and no release installs a known one")
                 .with("node", &node.name)
-                .fix("install one with the bootstrap, or let k3s bring flannel")
+                .fix("add a CNI to the helmfile, or enable flannel in k3s")
         });
     }
     let (severity, message) = if was_ready(node) {
@@ -69,12 +70,12 @@ fn not_ready(facts: &Facts<'_>, node: &Node) -> Option<Finding> {
     } else if is_new(node, facts.observed.now) {
         (Severity::Warning, "Node is not Ready yet")
     } else {
-        (Severity::Error, "Node is not Ready, and not for want of a network")
+        (Severity::Error, "Node is not Ready, for another reason than a missing CNI")
     };
     let finding = Finding { severity, ..Finding::error(RULE.id, message) }
         .with("node", &node.name)
         .with("reason", format!("{}: {}", node.reason, node.waiting_for()))
-        .fix(format!("kubectl describe node {}; then see `journalctl -u k3s` there", node.name));
+        .fix(format!("kubectl describe node {}, then check `journalctl -u k3s` on that node", node.name));
     Some(finding)
 }
 
@@ -115,7 +116,7 @@ mod tests {
         world.without("cilium");
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.live_mut().cluster.nodes[0].ready = false;
-        let message = "Node waits for a network, and no release is known to bring one";
+        let message = "Node waits for a CNI, and no release installs a known one";
         assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
         // A helmfile that was not read may have one.
         world.desired.coverage.unread = Some("01-apps.yaml was not read".to_owned());
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn another_reason_is_an_error_unless_it_passes() {
         let created = "2026-11-23T08:00:00Z";
-        let error = "Node is not Ready, and not for want of a network";
+        let error = "Node is not Ready, for another reason than a missing CNI";
         let cases = [
             ("KubeletNotReady", created, Error, error),
             ("KubeletNotReady", "2026-11-23T08:01:00Z", Error, error),

@@ -5,9 +5,9 @@ use crate::check::{Answer, Check, Facts, Group, Rule};
 pub(super) const RULE: Rule = Rule {
     id: "old-script",
     group: Group::Repository,
-    title: "the old bootstrap script is gone",
-    why: "bootstrap-apps.sh never runs 00-crds.yaml, never uses sops, and says success without looking whether Flux syncs: \
-          who runs it by habit gets half a cluster.",
+    title: "the original bootstrap-apps.sh is removed",
+    why: "bootstrap-apps.sh never syncs 00-crds.yaml, never runs sops, and reports success without checking that \
+          Flux syncs. Who runs it out of habit gets half a cluster.",
     essential: false,
     check: Check::Told(read),
 };

@@ -15,10 +15,10 @@ const ADD_ON: &str = "objectset.rio.cattle.io/owner-name";
 pub(super) const RULE: Rule = Rule {
     id: "ownership",
     group: Group::Releases,
-    title: "what releases would make belongs to nobody else",
-    why: "Helm refuses to install over an object that it has not made (`invalid ownership metadata`), at the first such \
-          object and in the middle of a bootstrap. Taking ownership of k3s' CoreDNS ends cluster DNS \
-          (fluxcd/helm-controller#1242), so that is never the way out.",
+    title: "no object of a release has another owner",
+    why: "Helm refuses to install over an object that it did not create (`invalid ownership metadata`), at the first \
+          such object and in the middle of a bootstrap. Adopting the bundled CoreDNS of k3s breaks cluster DNS \
+          (fluxcd/helm-controller#1242), so that is never the fix.",
     essential: false,
     check: Check::Cluster(check),
 };
@@ -59,7 +59,7 @@ fn stranger(object: &Owned) -> Option<String> {
         let managed = label("app.kubernetes.io/managed-by") == Some("Helm");
         return (release != object.release || !managed).then(|| {
             if release == object.release {
-                "nobody: its label `managed-by` is gone".to_owned()
+                "none: its label `managed-by` is missing".to_owned()
             } else {
                 format!("Helm release {release}")
             }
@@ -71,11 +71,11 @@ fn stranger(object: &Owned) -> Option<String> {
     if let Some(name) = object.meta.annotations.get(ADD_ON) {
         return Some(format!("{K3S}{name}"));
     }
-    Some("nobody that Helm knows".to_owned())
+    Some("none that Helm knows".to_owned())
 }
 
 /// What the name of an add-on follows.
-const K3S: &str = "k3s' add-on ";
+const K3S: &str = "k3s add-on ";
 
 fn finding(release: &str, owner: &str, objects: &[String], taken: bool) -> Finding {
     const SHOWN: usize = 8;
@@ -84,9 +84,9 @@ fn finding(release: &str, owner: &str, objects: &[String], taken: bool) -> Findi
         shown = format!("{shown} and {} more", objects.len() - SHOWN);
     }
     let finding = if taken {
-        Finding::warning(RULE.id, "Objects become the release's, and belong to someone else")
+        Finding::warning(RULE.id, "Release would adopt objects it does not own")
     } else {
-        Finding::error(RULE.id, "Objects of the release exist and belong to someone else")
+        Finding::error(RULE.id, "Objects of the release exist and have another owner")
     };
     let finding = finding.with("release", release).with("objects", shown).with("owner", owner);
     if taken {
@@ -94,21 +94,21 @@ fn finding(release: &str, owner: &str, objects: &[String], taken: bool) -> Findi
     }
     if owner.starts_with("Kustomization") {
         return finding.fix(format!(
-            "leave the release to Flux with --skip-release {release}, or take it with --release {release} --force --take {release}"
+            "skip the release with --skip-release {release}, or adopt the objects with --release {release} --force --take {release}"
         ));
     }
     if owner.starts_with("Helm release") {
         return finding
-            .fix("give the release in the helmfile the name and namespace of the one that is installed");
+            .fix("give the release in the helmfile the name and namespace of the installed release");
     }
     if let Some(name) = owner.strip_prefix(K3S) {
         return finding.fix(format!(
-            "leave the release out with --skip-release {release}, or take the add-on away: `disable: [{name}]` in \
+            "skip the release with --skip-release {release}, or disable the add-on: `disable: [{name}]` in \
              /etc/rancher/k3s/config.yaml on all servers, then restart k3s there"
         ));
     }
     finding.fix(format!(
-        "delete them if nobody needs them, take them with --release {release} --force --take {release}, or leave the release out of the helmfile"
+        "delete them if they are unused, adopt them with --release {release} --force --take {release}, or remove the release from the helmfile"
     ))
 }
 
@@ -176,11 +176,11 @@ mod tests {
         assert_eq!(answer(fine, &rendered), Answer::Ok);
         let add_on = owned(&[(BUNDLED_COREDNS.0, "another")], &[(ADD_ON, "metrics-server")]);
         let cases = [
-            (add_on, "k3s' add-on metrics-server"),
+            (add_on, "k3s add-on metrics-server"),
             (owned(&helm, &theirs), "Helm release n/other"),
-            (owned(&[], &ours), "nobody: its label `managed-by` is gone"),
+            (owned(&[], &ours), "none: its label `managed-by` is missing"),
             (owned(&flux, &[]), "Kustomization flux-system/apps"),
-            (owned(&[], &[]), "nobody that Helm knows"),
+            (owned(&[], &[]), "none that Helm knows"),
         ];
         for (object, owner) in cases {
             let Answer::Found(found) = answer(vec![object], &none) else { panic!("{owner}") };

@@ -12,10 +12,11 @@ use crate::recovery::{Left, Origin, origin};
 pub(super) const RULE: Rule = Rule {
     id: "pending",
     group: Group::Releases,
-    title: "no release is locked by an operation that never ended",
-    why: "helm notes `pending-install` or `pending-upgrade` before it begins, and refuses every further operation while \
-          that stands: after a kill, a power cut or a lost API server it stands for ever (helm/helm#7476). What a run of \
-          k3s-boot left so is unlocked by the next one; of what somebody else began nobody knows whether it is over.",
+    title: "no release is stuck in `pending-*`",
+    why: "Helm records `pending-install` or `pending-upgrade` before it starts, and rejects every further operation \
+          in that state: after a kill, a power cut or a lost API server, it stays indefinitely (helm/helm#7476). \
+          What a run of k3s-boot left is recovered by the next one; whether the operation of another tool has ended \
+          is unknown.",
     essential: true,
     check: Check::Cluster(check),
 };
@@ -52,7 +53,7 @@ fn finding(facts: &Facts<'_>, live: &Live, release: &Release, stored: &Stored) -
         let young = stored.age(facts.observed.now).is_some_and(|age| age < FLUX_TIMEOUT);
         let finding = if young { Finding::info } else { Finding::warning };
         return Some(
-            with(finding(RULE.id, "Release is locked, and left to its owner"))
+            with(finding(RULE.id, "Release is pending, and managed by Flux"))
                 .with("owner", &owner)
                 .fix(Left::ToOwner(owner).fix()),
         );
@@ -62,7 +63,7 @@ fn finding(facts: &Facts<'_>, live: &Live, release: &Release, stored: &Stored) -
     }
     Some(match origin(stored, live, facts.observed.now) {
         Origin::Ended(host) => {
-            with(Finding::info(RULE.id, "Release is locked by a run that has ended, and gets unlocked"))
+            with(Finding::info(RULE.id, "Release is stuck after a run that has ended, and will be recovered"))
                 .with("host", host)
         }
         Origin::AtWork(host) => {
@@ -75,7 +76,7 @@ fn finding(facts: &Facts<'_>, live: &Live, release: &Release, stored: &Stored) -
                 .fix("wait until then, or, if that run has ended: k3s-boot recover --force")
         }
         Origin::Unknown => with(Finding::error(RULE.id, "Release is locked, and nobody knows by whom"))
-            .fix("k3s-boot recover  # if nothing else is at work"),
+            .fix("k3s-boot recover  # if no other operation is running"),
     })
 }
 
@@ -138,7 +139,7 @@ mod tests {
         let unknown = found(answer("pending-install", 1, Claims::default()));
         assert_eq!(
             (unknown.severity, unknown.pairs.last().unwrap().1.as_str()),
-            (Severity::Error, "k3s-boot recover  # if nothing else is at work")
+            (Severity::Error, "k3s-boot recover  # if no other operation is running")
         );
         let claim = Claim {
             kind: "HelmRelease".to_owned(),
@@ -194,7 +195,7 @@ mod tests {
             }
         };
         let ended =
-            (Severity::Info, "Release is locked by a run that has ended, and gets unlocked".to_owned());
+            (Severity::Info, "Release is stuck after a run that has ended, and will be recovered".to_owned());
         assert_eq!(told(ProcessState::Ended, 0), ended);
         assert_eq!(told(ProcessState::Elsewhere, 1_763_900_000 + 900), ended);
         let young = told(ProcessState::Elsewhere, 1_763_900_000 + 899);

@@ -25,9 +25,9 @@ const OF_OTHERS: [&str; 12] = [
 pub(super) const RULE: Rule = Rule {
     id: "placeholders",
     group: Group::Repository,
-    title: "no ${VAR} is left in values",
-    why: "`${VAR}` is Flux' substitution (`postBuild.substitute`), which works on what Flux applies. helmfile does not know \
-          it: values that were copied from a HelmRelease go to the chart as they are.",
+    title: "values contain no ${VAR} placeholders",
+    why: "`${VAR}` is Flux's variable substitution (`postBuild.substitute`), which works on manifests that Flux \
+          applies. helmfile does not substitute it: values copied from a HelmRelease reach the chart unchanged.",
     essential: false,
     check: Check::Files(check),
 };
@@ -48,7 +48,7 @@ fn of_release(release: &Release, values: &Value) -> Vec<Finding> {
     let mut findings = Vec::new();
     look(values, &mut Vec::new(), &mut |path, variable| {
         findings.push(
-            Finding::warning(RULE.id, "Placeholder is left in values")
+            Finding::warning(RULE.id, "Values contain a placeholder")
                 .with("release", release.id())
                 .with("key", path)
                 .with("placeholder", format!("${{{variable}}}"))
@@ -127,7 +127,7 @@ mod tests {
             "1.45.0",
             "{service: {clusterIP: '${CLUSTER_DNS}'}, servers: [{zones: [{zone: 'a.${SECRET_DOMAIN:=x}.'}]}]}",
         );
-        let found = "warning Placeholder is left in values";
+        let found = "warning Values contain a placeholder";
         world.says(&RULE, &[found, found]);
         assert_eq!(world.detail(&RULE, "key"), "servers.0.zones.0.zone");
         assert_eq!(world.detail(&RULE, "placeholder"), "${SECRET_DOMAIN}");

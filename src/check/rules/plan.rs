@@ -7,9 +7,10 @@ use crate::plan::plan;
 pub(super) const RULE: Rule = Rule {
     id: "plan",
     group: Group::Releases,
-    title: "nothing that is asked for would destroy something",
-    why: "`installed: false` makes helmfile uninstall a release that exists, another age key in the cluster would vanish with \
-          all that only it decrypts, and nothing can be made in a namespace that is being deleted.",
+    title: "the plan destroys nothing",
+    why: "`installed: false` makes helmfile uninstall an existing release, a different age key would remove the one \
+          in the cluster, with access to everything that only it decrypts, and nothing can be created in a namespace \
+          that is being deleted.",
     essential: true,
     check: Check::Cluster(check),
 };

@@ -13,9 +13,10 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "pod-cidr",
     group: Group::Nodes,
-    title: "cilium's values fit the networks of pods and Services",
-    why: "Cilium's default pool, 10.0.0.0/8, holds the networks of k3s (10.42.0.0/16 and 10.43.0.0/16). With native routing its \
-          agents do not start without `ipv4NativeRoutingCIDR`, and hide pods beyond it behind their node's address.",
+    title: "Cilium's values match the pod and Service networks",
+    why: "Cilium's default pool, 10.0.0.0/8, contains the networks of k3s (10.42.0.0/16 and 10.43.0.0/16). With \
+          native routing, its agents do not start without `ipv4NativeRoutingCIDR`, and they hide pods outside of it \
+          behind the address of their node.",
     essential: false,
     check: Check::Nodes(check),
 };
@@ -57,15 +58,15 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         }
         "kubernetes" => native(live, cilium, &networks.nodes).into_iter().collect(),
         // Others, such as those of clouds, have rules of their own.
-        _ => return Answer::not_applicable("cilium takes addresses neither from nodes nor from a pool"),
+        _ => return Answer::not_applicable("the IPAM mode of cilium uses neither the podCIDRs of nodes nor a pool"),
     };
     let mut inspection = Inspection::default();
     inspection.look(findings);
     if mode == "cluster-pool" && pools(cilium).len() < named_pools(cilium) {
-        inspection.miss("a pool in the values of cilium is no network");
+        inspection.miss("a pool in the values of cilium is not a CIDR");
     }
     if cilium.text(NATIVE).is_some_and(|text| !text.is_empty() && text.parse::<IpNet>().is_err()) {
-        inspection.miss("`ipv4NativeRoutingCIDR` in the values of cilium is no network");
+        inspection.miss("`ipv4NativeRoutingCIDR` in the values of cilium is not a CIDR");
     }
     if live.cluster.nodes.is_empty() {
         inspection.miss(NO_NODES);
@@ -109,10 +110,10 @@ fn overlap(cilium: &Release, pool: IpNet, networks: &Networks<'_>) -> Option<Fin
         None => networks
             .service
             .filter(|address| pool.contains(address))
-            .map(|address| format!("the Services' network, which has {address}"))?,
+            .map(|address| format!("the Service network, which contains {address}"))?,
     };
     Some(
-        Finding::warning(RULE.id, "Cilium's pool overlaps a network of the cluster")
+        Finding::warning(RULE.id, "Cilium's address pool overlaps a network of the cluster")
             .with("release", cilium.id())
             .with("pool", pool)
             .with("overlaps", with)
@@ -145,7 +146,7 @@ fn native(live: &Live, cilium: &Release, pods: &[(&str, IpNet)]) -> Option<Findi
     };
     let (whose, network) = pods.iter().find(outside)?;
     Some(
-        Finding::warning(RULE.id, "Pods are beyond what Cilium routes natively")
+        Finding::warning(RULE.id, "Pod CIDR is outside `ipv4NativeRoutingCIDR`")
             .with("release", cilium.id())
             .with("native", native)
             .with("pods", format!("{network} ({whose})"))
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn a_pool_of_its_own_must_not_overlap() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
-        let message = "Cilium's pool overlaps a network of the cluster";
+        let message = "Cilium's address pool overlaps a network of the cluster";
         let pool = |pool: &str| {
             with(&format!("ipam: {{mode: cluster-pool, operator: {{clusterPoolIPv4PodCIDRList: {pool}}}}}"))
         };
@@ -195,7 +196,7 @@ mod tests {
             (with("ipam: {mode: cluster-pool}"), "10.42.0.0/24, the pods of node a"),
             (pool("[10.52.0.0/16, 10.42.0.0/16]"), "10.42.0.0/24, the pods of node a"),
             (pool("10.42.0.0/16"), "10.42.0.0/24, the pods of node a"),
-            (pool("[10.43.0.0/16]"), "the Services' network, which has 10.43.0.1"),
+            (pool("[10.43.0.0/16]"), "the Service network, which contains 10.43.0.1"),
         ];
         for (world, overlaps) in bad {
             assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
@@ -228,7 +229,7 @@ mod tests {
             assert!(matches!(with(unread).ask(&RULE), Answer::Unknown(_)), "{unread}");
         }
         let world = with("{routingMode: native, ipv4NativeRoutingCIDR: 10.52.0.0/16}");
-        assert_eq!(world.found(&RULE), [(Warning, "Pods are beyond what Cilium routes natively".to_owned())]);
+        assert_eq!(world.found(&RULE), [(Warning, "Pod CIDR is outside `ipv4NativeRoutingCIDR`".to_owned())]);
         assert!(world.pair(&RULE, "fix").ends_with("\nipv4NativeRoutingCIDR: 10.42.0.0/16"));
         let mut world = with("{routingMode: native}");
         let message = "Cilium's agents do not start without `ipv4NativeRoutingCIDR`";

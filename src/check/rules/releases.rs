@@ -13,9 +13,9 @@ const LONGEST_NAME: usize = 53;
 pub(super) const RULE: Rule = Rule {
     id: "releases",
     group: Group::Repository,
-    title: "releases can be synced in their order",
-    why: "helmfile looks at `needs` only among the releases of one file, and finds a name that Helm refuses, a circle or a \
-          chart's folder that is not there when it comes to that release, with the ones before it installed.",
+    title: "releases can be synced in order",
+    why: "helmfile resolves `needs` within one file only. It notices an invalid release name, a dependency cycle or \
+          a missing chart folder only when it reaches that release, after the ones before it are installed.",
     essential: false,
     check: Check::Files(check),
 };
@@ -40,14 +40,14 @@ fn of_helmfile(helmfile: &Helmfile) -> Vec<Finding> {
         let unknown =
             release.needs.iter().find(|need| !helmfile.releases.iter().any(|other| other.id() == **need));
         findings.extend(unknown.map(|need| {
-            found(helmfile, release, "Release needs one that is not in the helmfile")
+            found(helmfile, release, "Release needs a release that is not in the helmfile")
                 .with("needs", need)
                 .fix("write it as `namespace/name`, or remove it")
         }));
     }
     if findings.is_empty() {
         findings.extend(cycle(&wanted).map(|release| {
-            found(helmfile, release, "Releases need each other in a circle")
+            found(helmfile, release, "Releases have a dependency cycle")
                 .fix("remove one of their `needs`")
         }));
     }
@@ -61,16 +61,16 @@ fn found(helmfile: &Helmfile, release: &Release, message: &str) -> Finding {
 fn single(helmfile: &Helmfile, release: &Release) -> Option<Finding> {
     let name = &release.name;
     if !is_subdomain(name) || name.len() > LONGEST_NAME {
-        let fix = format!("use lower-case letters, digits and `-`, at most {LONGEST_NAME} of them");
-        return Some(found(helmfile, release, "Release has a name that Helm refuses").fix(fix));
+        let fix = format!("use lower-case letters, digits and `-`, at most {LONGEST_NAME} characters");
+        return Some(found(helmfile, release, "Release has an invalid name").fix(fix));
     }
     let local = [".", "/"].iter().any(|start| release.chart.starts_with(start));
     let path = helmfile.path.parent().map(|folder| folder.join(&release.chart));
     path.filter(|path| local && !path.exists()).map(|path| {
         found(helmfile, release, "Chart folder not found")
             .with("chart", &release.chart)
-            .with("looked_for", path.display())
-            .fix("paths are relative to the helmfile's folder")
+            .with("path", path.display())
+            .fix("correct `chart`: paths are relative to the helmfile's folder")
     })
 }
 
@@ -113,17 +113,17 @@ mod tests {
         let cases = [
             (
                 "- {name: b, namespace: x, chart: r/b, needs: [y/a]}\n- {name: a, namespace: x, chart: r/a}\n",
-                "Release needs one that is not in the helmfile",
+                "Release needs a release that is not in the helmfile",
             ),
             (
                 "- {name: b, namespace: y, chart: r/b, needs: [a]}\n- {name: a, namespace: x, chart: r/a}\n",
-                "Release needs one that is not in the helmfile",
+                "Release needs a release that is not in the helmfile",
             ),
             (
                 "- {name: a, namespace: x, chart: r/a, needs: [x/b]}\n- {name: b, namespace: x, chart: r/b, needs: [x/a]}\n",
-                "Releases need each other in a circle",
+                "Releases have a dependency cycle",
             ),
-            ("- {name: 'A b', namespace: x, chart: r/a}\n", "Release has a name that Helm refuses"),
+            ("- {name: 'A b', namespace: x, chart: r/a}\n", "Release has an invalid name"),
             ("- {name: a, namespace: x, chart: ./charts/nope}\n", "Chart folder not found"),
         ];
         for (releases, message) in cases {

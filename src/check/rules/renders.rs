@@ -13,10 +13,10 @@ use crate::plan::needs_rendering;
 pub(super) const RULE: Rule = Rule {
     id: "renders",
     group: Group::Releases,
-    title: "charts can be rendered with their values",
-    why: "Helm refuses values that a chart's schema forbids, and whatever a template of it fails with, when it comes to that \
-          release, with the ones before it installed. A template that asks for what only the cluster knows (`lookup`, \
-          `.Capabilities`) may not fail there, so that is a warning only.",
+    title: "charts render with their values",
+    why: "Helm rejects values that violate the schema of a chart, and reports errors of its templates, only when it \
+          reaches that release, after the ones before it are installed. A template that depends on the cluster \
+          (`lookup`, `.Capabilities`) may succeed there, so it is only a warning.",
     essential: false,
     check: Check::Cluster(check),
 };

@@ -8,9 +8,10 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "replicas",
     group: Group::Nodes,
-    title: "replicas that must not share a node have nodes enough",
-    why: "Where a chart forbids two replicas on one node, those beyond the number of nodes stay Pending and the release is \
-          never ready. cilium-operator has two by default, which is one too many on a single node.",
+    title: "replicas that cannot share a node have enough nodes",
+    why: "Where a chart forbids two replicas on one node, the replicas beyond the number of nodes stay Pending, and \
+          the release never becomes ready. cilium-operator has two by default, which is one too many for a single \
+          node.",
     essential: false,
     check: Check::Nodes(check),
 };
@@ -26,7 +27,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
             inspection.look(many.then(|| found(release, object, replicas, nodes)));
         }
     }
-    inspection.answer("no release that is rendered has replicas")
+    inspection.answer("no rendered release has replicas")
 }
 
 fn replicas(object: &Value) -> Option<u64> {
@@ -64,9 +65,9 @@ fn found(release: &str, object: &Value, replicas: u64, nodes: usize) -> Finding 
     let fix = if workload == "Deployment/cilium-operator" {
         format!("# in the values of {release}\noperator:\n  replicas: {nodes}")
     } else {
-        format!("lower its replicas to {nodes} in the values of {release}")
+        format!("set its replicas to {nodes} in the values of {release}")
     };
-    Finding::error(RULE.id, "Replicas that must not share a node are more than the nodes")
+    Finding::error(RULE.id, "More replicas than nodes, and they cannot share a node")
         .with("release", release)
         .with("workload", workload)
         .with("replicas", replicas)
@@ -82,7 +83,7 @@ mod tests {
     use crate::check::Severity::Error;
     use crate::check::testing::World;
 
-    const MESSAGE: &str = "Replicas that must not share a node are more than the nodes";
+    const MESSAGE: &str = "More replicas than nodes, and they cannot share a node";
 
     fn operator(world: &mut World) -> &mut Value {
         &mut world.manifests.objects.get_mut("kube-system/cilium").unwrap().as_mut().unwrap()[1]
@@ -104,7 +105,7 @@ mod tests {
             "# in the values of kube-system/cilium\noperator:\n  replicas: 1"
         );
         operator(&mut world)["metadata"]["name"] = json!("other");
-        assert_eq!(world.pair(&RULE, "fix"), "lower its replicas to 1 in the values of kube-system/cilium");
+        assert_eq!(world.pair(&RULE, "fix"), "set its replicas to 1 in the values of kube-system/cilium");
         world.settings.nodes = 2;
         assert_eq!(world.ask(&RULE), Answer::Ok, "the second node is expected");
         world.settings.nodes = 1;

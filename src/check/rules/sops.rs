@@ -5,8 +5,8 @@ use crate::check::{Answer, Check, Facts, Group, Rule};
 pub(super) const RULE: Rule = Rule {
     id: "sops",
     group: Group::Secrets,
-    title: "encrypted files of bootstrap/ decrypt",
-    why: "They go into the cluster before Flux is there: a deploy key that cannot be decrypted keeps Flux from its repository.",
+    title: "encrypted files in bootstrap/ can be decrypted",
+    why: "They are applied before Flux is installed: without its deploy key, Flux cannot fetch the repository.",
     essential: true,
     check: Check::Files(check),
 };
@@ -23,7 +23,7 @@ fn read(facts: &Facts<'_>) -> Answer {
     if facts.settings.offline {
         Answer::unknown("nothing is decrypted with --offline")
     } else if sops.is_none_or(|sops| sops.path.is_none()) {
-        Answer::unknown("sops is not there")
+        Answer::unknown("sops is not installed")
     } else {
         Answer::Ok
     }
@@ -49,7 +49,7 @@ mod tests {
         world.observed.programs = vec![sops(Some("/bin/sops".into()))];
         world.says(&RULE, &[]);
         world.observed.programs = vec![sops(None)];
-        world.says(&RULE, &["unknown sops is not there"]);
+        world.says(&RULE, &["unknown sops is not installed"]);
         world.desired.problems.push(Finding::error("sops", "Encrypted file is plain text"));
         world.says(&RULE, &["error Encrypted file is plain text"]);
     }

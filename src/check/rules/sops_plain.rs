@@ -7,8 +7,8 @@ use crate::desired::sops_config;
 pub(super) const RULE: Rule = Rule {
     id: "sops-plain",
     group: Group::Secrets,
-    title: "files named as encrypted are",
-    why: "A `*.sops.yaml` without a `sops:` block is a secret in plain text, and Git keeps it.",
+    title: "files named as encrypted are encrypted",
+    why: "A `*.sops.yaml` file without a `sops:` block is a secret in plain text, and the Git history keeps it.",
     essential: false,
     check: Check::Files(check),
 };
@@ -28,7 +28,7 @@ fn check(facts: &Facts<'_>) -> Answer {
                 let encrypt = sops_config::encrypt_command(&file.path, config, recipients);
                 let finding = Finding::warning(RULE.id, "File named as encrypted is plain text");
                 inspection.look(Some(finding.with("file", file.path.display()).fix(format!(
-                    "{encrypt} && git add {path}  # and change what was secret in it: Git keeps the old text"
+                    "{encrypt} && git add {path}  # and change its secrets: the Git history keeps the old text"
                 ))));
             }
         }
@@ -36,7 +36,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     if let Err(reason) = &facts.desired.tracked {
         inspection.miss(reason);
     }
-    inspection.answer("Git tracks no file that is named as encrypted")
+    inspection.answer("Git tracks no file named as encrypted")
 }
 
 #[cfg(test)]
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn plain_text_is_told_once() {
         let mut world = World::shipped();
-        world.says(&RULE, &["- Git tracks no file that is named as encrypted"]);
+        world.says(&RULE, &["- Git tracks no file named as encrypted"]);
         world.desired.tracked = Err("no Git".to_owned());
         world.says(&RULE, &["unknown no Git"]);
         world.desired.tracked = Ok(BTreeSet::new());
@@ -69,7 +69,7 @@ mod tests {
         world.says(&RULE, &["warning File named as encrypted is plain text"]);
         world.desired.age_key = Some(AgeKey { public: vec!["age1me".to_owned()], ..AgeKey::default() });
         let fix = "sops --config /dev/null encrypt --age age1me --encrypted-regex '^(data|stringData)$' --in-place k/a.sops.yaml && \
-                   git add k/a.sops.yaml  # and change what was secret in it: Git keeps the old text";
+                   git add k/a.sops.yaml  # and change its secrets: the Git history keeps the old text";
         assert_eq!(world.detail(&RULE, "fix"), fix);
         world.desired.sops_config = Some("creation_rules: [{age: age1me}]".to_owned());
         assert!(world.detail(&RULE, "fix").starts_with("sops encrypt --in-place k/a.sops.yaml && git add"));

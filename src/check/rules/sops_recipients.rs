@@ -11,8 +11,8 @@ pub(super) const RULE: Rule = Rule {
     id: "sops-recipients",
     group: Group::Secrets,
     title: "the age key is a recipient of the encrypted files",
-    why: "What the age key in the cluster cannot decrypt keeps Flux' Kustomization from getting Ready. The recipients stand in \
-          each file in clear text, so that this is known without decrypting anything.",
+    why: "If the age key in the cluster cannot decrypt a file, Flux's Kustomization does not become Ready. Each file \
+          lists its recipients in plain text, so this can be checked without decrypting.",
     essential: false,
     check: Check::Files(check),
 };
@@ -65,7 +65,7 @@ fn report(severity: Severity, key: &AgeKey, files: &[(&EncryptedFile, &[String])
     if names.len() > MOST_TOLD {
         told = format!("{told} and {} more", names.len() - MOST_TOLD);
     }
-    let finding = Finding::error(RULE.id, "Age key is no recipient of encrypted files")
+    let finding = Finding::error(RULE.id, "Age key is not a recipient of encrypted files")
         .with("age_key", key.path.display())
         .with("public", key.public.join(" "))
         .with("files", told)
@@ -78,14 +78,14 @@ fn report(severity: Severity, key: &AgeKey, files: &[(&EncryptedFile, &[String])
 fn fix(key: &AgeKey, files: &[String]) -> String {
     let path = key.path.display();
     let Some(own) = key.public.first() else {
-        return format!("put the key of a recipient in {path}");
+        return format!("put the key of a recipient into {path}");
     };
     let each = files.join(" ");
     format!(
-        "# put the key of a recipient in {path}; or, where SOPS_AGE_KEY_FILE names an identity that can decrypt the \
+        "# put the key of a recipient into {path}; or, if SOPS_AGE_KEY_FILE names an identity that can decrypt the \
          files, add yours:\n\
          for file in {each}; do sops rotate --in-place --add-age {own} $file; done\n\
-         # and name it in .sops.yaml, if there is one"
+         # and list it in .sops.yaml, if there is one"
     )
 }
 
@@ -95,7 +95,7 @@ mod tests {
     use crate::check::fixture::World;
     use crate::desired::synced::Synced;
 
-    const MESSAGE: &str = "Age key is no recipient of encrypted files";
+    const MESSAGE: &str = "Age key is not a recipient of encrypted files";
 
     fn public(letter: char) -> String {
         format!("age1{}", letter.to_string().repeat(58))
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_key_must_be_among_the_recipients() {
-        World::shipped().says(&RULE, &["- nothing is encrypted for the cluster"]);
+        World::shipped().says(&RULE, &["- no encrypted file is meant for the cluster"]);
         let good = [
             ("k/flux/a.sops.yaml", false, &['x', 'm'] as &[char], false),
             ("bootstrap/a.sops.yaml", true, &['m'], false),
@@ -163,6 +163,6 @@ mod tests {
         world.says(&RULE, &[]);
         world.desired.encrypted.clear();
         world.desired.age_key = None;
-        world.says(&RULE, &["- nothing is encrypted for the cluster"]);
+        world.says(&RULE, &["- no encrypted file is meant for the cluster"]);
     }
 }

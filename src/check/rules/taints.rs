@@ -11,9 +11,10 @@ use crate::observed::node::{Node, Taint};
 pub(super) const RULE: Rule = Rule {
     id: "taints",
     group: Group::Nodes,
-    title: "every workload finds a node that takes it",
-    why: "A pod that tolerates no node's taints stays Pending and its release is never ready. Most charts tolerate nothing, \
-          and cilium-operator since 1.18 no longer everything (cilium/cilium#40475, vitobotta/hetzner-k3s#744).",
+    title: "every workload can be scheduled",
+    why: "A pod that tolerates the taints of no node stays Pending, and its release never becomes ready. Most charts \
+          have no tolerations, and since 1.18 cilium-operator no longer tolerates every taint (cilium/cilium#40475, \
+          vitobotta/hetzner-k3s#744).",
     essential: false,
     check: Check::Nodes(check),
 };
@@ -60,7 +61,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return Answer::Unknown(format!("{} of {expected} nodes have registered", nodes.len()));
     }
     inspection.find(refusals);
-    inspection.answer("no release that is rendered has workloads")
+    inspection.answer("no rendered release has workloads")
 }
 
 /// helm waits for neither: a `DaemonSet` that no node takes counts as ready.
@@ -89,7 +90,7 @@ impl Refused<'_> {
             let Taint { key, value, effect } = taint;
             if value.is_empty() { format!("{key}:{effect}") } else { format!("{key}={value}:{effect}") }
         };
-        found(*severity, "No node takes a workload, for its taints")
+        found(*severity, "Workload does not tolerate the taints of any node")
             .with("release", release)
             .with("workloads", workloads)
             .with("taints", taints.iter().map(told).collect::<Vec<_>>().join(", "))
@@ -113,14 +114,14 @@ fn without_labels(severity: Severity, release: &str, object: &Value, pod: &Value
     let labels: Vec<_> =
         selector.filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?))).collect();
     let affinity = pod.pointer("/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution");
-    let finding = found(severity, "No node has the labels that a workload asks for")
+    let finding = found(severity, "No node has the labels that the workload selects")
         .with("release", release)
         .with("workload", scheduling::name(object));
     match affinity {
         Some(affinity) => finding
             .with("node_selector", labels.join(" "))
             .with("node_affinity", affinity)
-            .fix("label a node so, or change `nodeSelector` and `affinity` in the values"),
+            .fix("add the labels to a node, or change `nodeSelector` and `affinity` in the values"),
         None => finding
             .with("node_selector", labels.join(" "))
             .fix(format!("kubectl label node NODE {}", labels.join(" "))),
@@ -133,7 +134,7 @@ mod tests {
     use crate::check::Severity::{Error, Warning};
     use crate::check::testing::{World, taint, workload};
 
-    const REFUSED: &str = "No node takes a workload, for its taints";
+    const REFUSED: &str = "Workload does not tolerate the taints of any node";
 
     fn dedicated() -> World {
         let mut world = World::healthy();
@@ -203,7 +204,7 @@ mod tests {
 
     #[test]
     fn labels_that_no_node_has_are_told() {
-        let message = "No node has the labels that a workload asks for";
+        let message = "No node has the labels that the workload selects";
         let pod = json!({"nodeSelector": {"gpu": "yes"}});
         let world = only(workload("Deployment", "x", &json!({}), &pod));
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);

@@ -17,10 +17,10 @@ const MOST_TOLD: usize = 12;
 pub(super) const RULE: Rule = Rule {
     id: "values-keys",
     group: Group::Repository,
-    title: "keys of values are known to their charts",
-    why: "Helm takes any key, and one that no template reads is a setting that is not made: `cgroup.automount` of cilium is \
-          `cgroup.autoMount`, `serviceMonitor.enabled` of flux-operator is `serviceMonitor.create`, `service.clusterIp` of \
-          coredns is `service.clusterIP`. A chart with a closed schema refuses it.",
+    title: "values use keys that their charts know",
+    why: "Helm accepts any key, and a key that no template reads has no effect: cilium reads `cgroup.autoMount` and \
+          not `cgroup.automount`, flux-operator `serviceMonitor.create` and not `serviceMonitor.enabled`, coredns \
+          `service.clusterIP` and not `service.clusterIp`. A chart with a closed schema rejects unknown keys.",
     essential: false,
     check: Check::Files(check),
 };
@@ -143,7 +143,7 @@ impl Known<'_> {
             return None;
         }
         let finding = if place.closed {
-            Finding::error(RULE.id, "Chart refuses a values key")
+            Finding::error(RULE.id, "Chart rejects a values key")
         } else {
             Finding::warning(RULE.id, "Values key has no effect")
         };
@@ -155,9 +155,9 @@ impl Known<'_> {
         let with_comments = known.iter().copied().chain(commented.into_iter().flatten().map(String::as_str));
         Some(match meant(key, with_comments, siblings) {
             Some(meant) => {
-                finding.with("meant", path(meant)).fix(format!("write `{meant}` instead of `{key}`"))
+                finding.with("suggestion", path(meant)).fix(format!("write `{meant}` instead of `{key}`"))
             }
-            None => finding.with("known", listed(&known)).fix("remove it"),
+            None => finding.with("known_keys", listed(&known)).fix("remove it"),
         })
     }
 }
@@ -213,7 +213,7 @@ mod tests {
         world.says(&RULE, &[]);
         world.desired.charts.clear();
         let Answer::Unknown(reason) = world.ask(&RULE) else { panic!() };
-        assert!(reason.starts_with("not on this machine: cilium 1.18.6, coredns 1.45.0"), "{reason}");
+        assert!(reason.starts_with("not downloaded: cilium 1.18.6, coredns 1.45.0"), "{reason}");
     }
 
     #[test]
@@ -237,19 +237,19 @@ mod tests {
             println!("{chart} {key}");
             world.says(&RULE, &[NO_EFFECT]);
             assert_eq!(world.detail(&RULE, "key"), key);
-            assert_eq!(world.detail(&RULE, "meant"), meant);
+            assert_eq!(world.detail(&RULE, "suggestion"), meant);
         }
         let far = world("flux-operator", "{serviceMonitor: {flavour: x}}");
         far.says(&RULE, &[NO_EFFECT]);
-        assert_eq!(far.detail(&RULE, "known"), "create interval labels scrapeTimeout");
+        assert_eq!(far.detail(&RULE, "known_keys"), "create interval labels scrapeTimeout");
         assert_eq!(far.detail(&RULE, "fix"), "remove it");
     }
 
     #[test]
     fn a_closed_schema_refuses() {
         let world = world("cert-manager", "{crds: {enabled: true}, installCRD: true}");
-        world.says(&RULE, &["error Chart refuses a values key"]);
-        assert_eq!(world.detail(&RULE, "meant"), "installCRDs");
+        world.says(&RULE, &["error Chart rejects a values key"]);
+        assert_eq!(world.detail(&RULE, "suggestion"), "installCRDs");
     }
 
     // What people have (facts §2), on charts that know it only by comments, schema or templates.
@@ -323,10 +323,10 @@ mod tests {
         world("{x: 1, a: {b: '{{ .Values.x }}'}}", chart("")).says(&RULE, &[]);
         world("{x: 1}", Chart { values: String::new(), ..chart("") }).says(&RULE, &[none]);
         world("{x: 1}", Chart { values: "a: [".to_owned(), ..chart("") })
-            .says(&RULE, &["unknown values.yaml of the chart a is no YAML"]);
+            .says(&RULE, &["unknown values.yaml of the chart a is not valid YAML"]);
         world("{}", chart("")).says(&RULE, &[none]);
         World::with_values("gone", "1.0.0", "{x: 1}")
-            .says(&RULE, &["unknown not on this machine: gone 1.0.0"]);
+            .says(&RULE, &["unknown not downloaded: gone 1.0.0"]);
     }
 
     const VALUES: &str =

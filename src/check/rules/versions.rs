@@ -5,9 +5,9 @@ use crate::check::{Answer, Check, Facts, Group, Inspection, Rule, versions};
 pub(super) const RULE: Rule = Rule {
     id: "versions",
     group: Group::Environment,
-    title: "programs run, and their versions are accepted",
-    why: "nothing older than helmfile 1.7.1 and nothing newer than helmfile 1 and helm 4 was ever tried, `sops decrypt` \
-          came with 3.9, and helmfile asks for helm 3.18 or later.",
+    title: "program versions are supported",
+    why: "k3s-boot is tested with helmfile 1.7.1 and later 1.x versions, and with Helm 3 and 4. helmfile needs Helm \
+          3.18 or later, and `sops decrypt` needs sops 3.9.",
     essential: false,
     check: Check::Files(check),
 };

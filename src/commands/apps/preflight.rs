@@ -154,15 +154,15 @@ async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Resul
                 server = %server,
                 uid = %uid,
                 nodes = %nodes,
-                runs = %guard::shortened(&runs),
-                "Cluster is not known, and something runs there"
+                workloads = %guard::shortened(&runs),
+                "Unknown cluster with workloads on it"
             );
             let stop = tools.runner.stop();
             if confirm("Is this the cluster to be bootstrapped?", stop).await? {
                 return Ok(());
             }
             let declined =
-                Finding::error("guard", "Cluster was not confirmed with `yes`, so nothing was changed");
+                Finding::error("cluster-identity", "Cluster was not confirmed with `yes`, so nothing was changed");
             Err(Error::Preflight(vec![declined.with("uid", uid).fix(format!(
                 "run it again and type `yes` if this is the right cluster, or name it with --cluster {uid}"
             ))]))
