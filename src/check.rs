@@ -1,4 +1,4 @@
-//! What can be found out before anything is changed: rules, each a pure function in a file of its own.
+//! The checks before anything is changed: rules, each a pure function of what was read.
 
 mod address;
 mod adopted;
@@ -26,32 +26,32 @@ use crate::manifests::Manifests;
 use crate::observed::{Live, Observed};
 use crate::settings::Settings;
 
-/// Why a rule about all releases has nothing to look at.
+/// Why a rule about all releases does not apply.
 const NO_RELEASES: &str = "there are no releases to sync";
 
-/// Why a rule about nodes could not look at any.
+/// Why a rule about nodes has no answer.
 const NO_NODES: &str = "no node has registered";
 
-/// Why a rule about manifests has nothing to look at: what is up to date is not rendered.
+/// Why a rule about manifests does not apply: releases that are up to date are not rendered.
 const NOTHING_RENDERED: &str = "no release needs to be rendered";
 
-/// Why a rule about a value could not look at it: a stand-in has its place.
+/// Why a rule about a value has no answer: a stand-in takes the place of the value.
 const OPEN: &str = "a variable that the values use is not set";
 
-/// How much a finding weighs.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// It is good to know.
+    /// Neither good nor bad.
     Info,
-    /// It deserves a look.
+    /// Worth a look; stops a run only with `--strict`.
     Warning,
-    /// It makes this bootstrap fail or do harm.
+    /// Makes this bootstrap fail or do harm.
     Error,
 }
 
 impl Severity {
-    /// Its word in reports.
+    /// The name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -62,35 +62,35 @@ impl Severity {
     }
 }
 
-/// A problem: what was found, where, and what mends it.
+/// A problem: what is wrong, where, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The rule that found it.
+    /// The ID of the rule.
     pub rule: &'static str,
-    /// How much it weighs.
+    /// How serious it is.
     pub severity: Severity,
     /// What is wrong.
     pub message: String,
-    /// What was found and where.
+    /// Details, the fix last.
     pub pairs: Vec<(&'static str, String)>,
-    /// Whether it is on the log already.
+    /// Whether it was logged already.
     pub told: bool,
 }
 
 impl Finding {
-    /// A finding that stops the run.
+    /// Creates a finding that stops the run.
     #[must_use]
     pub fn error(rule: &'static str, message: impl Into<String>) -> Self {
         Self { rule, severity: Severity::Error, message: message.into(), pairs: Vec::new(), told: false }
     }
 
-    /// A finding that does not stop the run.
+    /// Creates a finding that does not stop the run.
     #[must_use]
     pub fn warning(rule: &'static str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(rule, message) }
     }
 
-    /// What is good to know.
+    /// Creates a finding that is information only.
     #[must_use]
     pub fn info(rule: &'static str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Info, ..Self::error(rule, message) }
@@ -109,7 +109,7 @@ impl Finding {
         self.with("fix", fix)
     }
 
-    /// Writes it on the log.
+    /// Logs the finding.
     pub fn log(&self) {
         let level = match self.severity {
             Severity::Info => Level::Info,
@@ -120,57 +120,57 @@ impl Finding {
     }
 }
 
-/// Collects findings of steps that go on after a problem.
+/// Collects the findings of steps that continue after a problem.
 #[derive(Debug, Default)]
 pub struct Findings(pub Vec<Finding>);
 
 impl Findings {
-    /// Keeps the finding of a failed step, gives the value of a good one.
+    /// Keeps the finding of a failed step, returns the value of a successful one.
     pub fn keep<T>(&mut self, result: Result<T, Finding>) -> Option<T> {
         result.map_err(|finding| self.0.push(finding)).ok()
     }
 }
 
-/// Everything that rules look at. Nothing of it is read from anywhere by a rule itself.
+/// The input of all rules. Rules read nothing else.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
-    /// What the user said.
+    /// Flags, environment and configuration.
     pub settings: &'a Settings,
-    /// What the helmfiles and the repository ask for.
+    /// What the helmfiles and the repository define.
     pub desired: &'a Desired,
-    /// What stands.
+    /// The current state.
     pub observed: &'a Observed,
-    /// The manifests of releases that are not as wanted yet.
+    /// The manifests of releases that are not up to date.
     pub manifests: &'a Manifests,
 }
 
 impl<'a> Facts<'a> {
-    /// What reading found for this rule: files and answers that could not be read tell so where they are read, for only
-    /// there the line is known.
+    /// The findings that were reported for this rule while reading files and responses: only there the line is known.
     #[must_use]
-    pub fn told(&self, rule: &str) -> Vec<Finding> {
+    pub fn reported(&self, rule: &str) -> Vec<Finding> {
         let all = self.desired.problems.iter().chain(&self.observed.problems);
         all.filter(|finding| finding.rule == rule).cloned().collect()
     }
 
-    /// What reading found for this rule; if it found nothing, what `read` answers about whether there was anything to read.
+    /// The findings that were reported for this rule, else the answer of `otherwise`, which decides whether there was
+    /// anything to read.
     #[must_use]
-    pub fn findings_or(&self, rule: &str, read: impl FnOnce(&Self) -> Answer) -> Answer {
-        let found = self.told(rule);
-        if found.is_empty() { read(self) } else { Answer::Found(found) }
+    pub fn findings_or(&self, rule: &str, otherwise: impl FnOnce(&Self) -> Answer) -> Answer {
+        let found = self.reported(rule);
+        if found.is_empty() { otherwise(self) } else { Answer::Found(found) }
     }
 
-    /// The release to sync that has this chart.
+    /// The release to sync that uses this chart.
     ///
     /// # Errors
     ///
-    /// The answer of a rule that is about this release, when no helmfile is known to name one.
+    /// The answer of a rule about this release, if there is no such release or a helmfile was not read.
     pub fn release_of_chart(&self, chart: &str) -> Result<&'a Release, Answer> {
         let release = self.desired.release_of_chart(chart);
         release.ok_or_else(|| self.without(format!("no release uses the chart `{chart}`")))
     }
 
-    /// The release to sync that brings the cluster's network.
+    /// The release to sync that installs the CNI.
     ///
     /// # Errors
     ///
@@ -179,13 +179,13 @@ impl<'a> Facts<'a> {
         self.desired.cni().ok_or_else(|| self.without("no release installs a known CNI"))
     }
 
-    /// The answer of a rule that is about releases of which none was found: a helmfile that was not read may have them.
+    /// The answer of a rule that found none of the releases it is about: a helmfile that was not read may have them.
     #[must_use]
     pub fn without(&self, none: impl Into<String>) -> Answer {
         self.desired.unread().map_or_else(|| Answer::not_applicable(none), Answer::Unknown)
     }
 
-    /// An inspection of releases: those of a helmfile that was not read are missed.
+    /// An inspection of releases, in which those of a helmfile that was not read are missing.
     #[must_use]
     pub fn inspect_releases(&self) -> Inspection {
         let mut inspection = Inspection::default();
@@ -197,9 +197,9 @@ impl<'a> Facts<'a> {
     ///
     /// # Errors
     ///
-    /// The answer of a rule that is about this key, when there is none or it cannot be read.
+    /// The answer of a rule about this key, if there is none or it cannot be read.
     pub fn age_key(&self) -> Result<&'a AgeKey, Answer> {
-        let broken = || self.told("age-key").iter().any(|finding| finding.severity == Severity::Error);
+        let broken = || self.reported("age-key").iter().any(|finding| finding.severity == Severity::Error);
         self.desired.age_key.as_ref().ok_or_else(|| {
             if broken() {
                 Answer::unknown("the age key cannot be read")
@@ -209,24 +209,24 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// The answer of a rule about files that are encrypted with age and meant for the cluster, when none is known.
+    /// The answer of a rule about files that are encrypted with age and meant for the cluster, if none is known.
     #[must_use]
     pub fn without_encrypted(&self) -> Answer {
         let Desired { tracked, encrypted, synced, .. } = self.desired;
         let any = encrypted.iter().any(|file| matches!(file.state, EncryptedState::Encrypted { .. }));
         match (tracked, synced) {
             (Err(reason), _) => Answer::Unknown(reason.clone()),
-            // What of the repository Flux is to apply is not known.
+            // It is unknown which files Flux applies.
             (_, Err(reason)) if any => Answer::Unknown(reason.clone()),
             _ => Answer::not_applicable("no encrypted file is meant for the cluster"),
         }
     }
 
-    /// Why nothing is known of the cluster.
+    /// Why nothing is known about the cluster.
     #[must_use]
     pub fn unanswered(&self) -> &'static str {
         let kubectl = self.observed.programs.iter().find(|program| program.name == "kubectl");
-        if !self.told("api").is_empty() {
+        if !self.reported("api").is_empty() {
             "the cluster does not answer"
         } else if self.observed.target.is_none() {
             "no kubeconfig was read"
@@ -238,26 +238,26 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// What a rule looks at.
+/// What a rule checks.
 #[derive(Clone, Copy)]
 pub enum Check {
-    /// What reading found (see [`Facts::told`]); when it found nothing, the function answers whether there was
-    /// anything to read.
-    Told(fn(&Facts<'_>) -> Answer),
-    /// Files, programs and charts: it runs with `--offline` too.
+    /// The findings that were reported while reading (see [`Facts::reported`]). If there are none, the function decides
+    /// whether there was anything to read.
+    Reported(fn(&Facts<'_>) -> Answer),
+    /// Files, programs and charts, also with `--offline`.
     Files(fn(&Facts<'_>) -> Answer),
-    /// What leads to a cluster or a registry: not asked with `--offline`, for nothing of it is looked at then.
+    /// Access to the cluster or to registries: not applicable with `--offline`.
     Online(fn(&Facts<'_>) -> Answer),
-    /// The cluster; unknown as long as that does not answer.
+    /// The cluster: unknown while it does not respond.
     Cluster(fn(&Facts<'_>, &Live) -> Answer),
-    /// Nodes: as [`Check::Cluster`], and once more when all nodes have registered.
+    /// Nodes: like [`Check::Cluster`], and checked again after all nodes have registered.
     Nodes(fn(&Facts<'_>, &Live) -> Answer),
 }
 
-/// Why a rule about a cluster or a registry has nothing to look at.
+/// Why a rule about a cluster or a registry does not apply.
 const OFFLINE: &str = "it needs the cluster or a registry, and --offline contacts neither";
 
-/// Under which heading a rule stands.
+/// The heading of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
     /// Variables and programs.
@@ -266,22 +266,22 @@ pub enum Group {
     Repository,
     /// The age key and encrypted files.
     Secrets,
-    /// Which cluster, and by what right.
+    /// The cluster's address and identity.
     Kubeconfig,
     /// The API server.
     Cluster,
-    /// How k3s was started.
+    /// The k3s settings.
     K3s,
-    /// Nodes and what is to run on them.
+    /// Nodes and scheduling.
     Nodes,
     /// Cluster DNS and the API server's address.
     Dns,
-    /// What Helm and Flux have done already.
+    /// Helm releases and Flux.
     Releases,
 }
 
 impl Group {
-    /// The heading.
+    /// The text of the heading.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -298,40 +298,40 @@ impl Group {
     }
 }
 
-/// A rule.
+/// A check with its documentation.
 pub struct Rule {
-    /// Its name, for `--skip-check` and `--explain`.
+    /// The name for `--skip-check` and `--explain`.
     pub id: &'static str,
-    /// Its heading.
+    /// The heading in reports and docs.
     pub group: Group,
-    /// What is in order when it finds nothing.
+    /// What is true if the check passes.
     pub title: &'static str,
-    /// Why it matters, and where the fact comes from.
+    /// Why it matters, with sources.
     pub why: &'static str,
-    /// Whether nothing can go on without it, so that it cannot be skipped.
+    /// Whether it cannot be skipped.
     pub essential: bool,
-    /// What it looks at.
+    /// The function.
     pub check: Check,
 }
 
 impl Rule {
-    /// Whether it has nothing to look at without a cluster.
+    /// Whether it applies to clusters only.
     #[must_use]
     pub fn needs_cluster(&self) -> bool {
         matches!(self.check, Check::Cluster(_) | Check::Nodes(_))
     }
 
-    /// Whether it has something to look at with `--offline`.
+    /// Whether it applies with `--offline`.
     #[must_use]
     pub fn works_offline(&self) -> bool {
         !self.needs_cluster() && !matches!(self.check, Check::Online(_))
     }
 
-    /// Asks it.
+    /// Runs the check.
     #[must_use]
     pub fn ask(&self, facts: &Facts<'_>) -> Answer {
         match (self.check, &facts.observed.live) {
-            (Check::Told(read), _) => facts.findings_or(self.id, read),
+            (Check::Reported(otherwise), _) => facts.findings_or(self.id, otherwise),
             (Check::Files(check) | Check::Online(check), _) => check(facts),
             (Check::Cluster(check) | Check::Nodes(check), Some(live)) => check(facts, live),
             (Check::Cluster(_) | Check::Nodes(_), None) => Answer::unknown(facts.unanswered()),
@@ -339,22 +339,22 @@ impl Rule {
     }
 }
 
-/// What became of a rule.
+/// The result of a rule.
 pub struct Outcome {
     /// The rule.
     pub rule: &'static Rule,
-    /// Its answer; none when the user skipped it.
+    /// The answer; none if the user skipped the rule.
     pub answer: Option<Answer>,
 }
 
 impl Outcome {
-    /// Whether it found out whether all is well.
+    /// Whether the check passed or failed, rather than being unknown, skipped or not applicable.
     #[must_use]
     pub fn answered(&self) -> bool {
         matches!(self.answer, Some(Answer::Ok | Answer::Found(_)))
     }
 
-    /// What it found.
+    /// The findings, if any.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         match &self.answer {
@@ -363,14 +363,14 @@ impl Outcome {
         }
     }
 
-    /// The heaviest of what it found.
+    /// The highest severity of the findings.
     #[must_use]
     pub fn severity(&self) -> Option<Severity> {
         self.findings().iter().map(|finding| finding.severity).max()
     }
 }
 
-/// Asks all rules that `wanted` picks.
+/// Runs all rules that `wanted` selects.
 #[must_use]
 pub fn run(facts: &Facts<'_>, wanted: impl Fn(&Rule) -> bool) -> Vec<Outcome> {
     let settings = facts.settings;

@@ -1,4 +1,4 @@
-//! The configuration file of a repository: what cannot be found out there, or is not where it is looked for.
+//! The configuration file of a repository, for what cannot be detected.
 
 mod pin;
 mod read;
@@ -21,17 +21,17 @@ use crate::check::{Finding, rules};
 use crate::cli::parse_duration;
 use crate::desired::repository::{is_namespace, is_subdomain};
 
-/// The file's name in the root of a repository.
+/// The file name in the root of a repository.
 pub const FILE: &str = "k3s-boot.yaml";
 
-/// What lies there is not read, and is most likely meant to be.
-const OTHER_NAMES: [&str; 3] = ["k3s-boot.yml", ".k3s-boot.yaml", ".k3s-boot.yml"];
+/// Similar names, whose files are ignored.
+const WRONG_NAMES: [&str; 3] = ["k3s-boot.yml", ".k3s-boot.yaml", ".k3s-boot.yml"];
 
-/// A configuration has some hundred bytes.
-const LARGEST: u64 = 64 * 1024;
+/// The size limit; a configuration has some hundred bytes.
+const MAX_SIZE: u64 = 64 * 1024;
 
-/// Longer words are not repeated in errors: whatever they are, they were not meant to stand here.
-const LONGEST_WORD: usize = 40;
+/// Longer words are not repeated in errors: they may be a misplaced secret.
+const MAX_WORD_LENGTH: usize = 40;
 
 /// Configuration of k3s-boot for this repository. All keys are optional; paths are relative to the repository's root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
@@ -41,22 +41,22 @@ pub struct Config {
     /// The cluster that belongs to this repository.
     #[schemars(with = "Option<Cluster>")]
     pub cluster: Cluster,
-    /// Nodes to expect before anything is installed; they need not be Ready. Default: 1.
+    /// Number of nodes that must have registered before anything is installed; they need not be Ready. Default: 1.
     pub nodes: Option<Count>,
-    /// Namespaces to make instead of those found; Flux's and those of the releases are made anyway.
+    /// Namespaces to create instead of those found in `kubernetes/apps`; those of Flux and of the releases are always created.
     pub namespaces: Option<Vec<Text<Namespace>>>,
     /// The age key and the encrypted files.
     #[schemars(with = "Option<Secrets>")]
     pub secrets: Secrets,
-    /// The helmfiles instead of those found.
+    /// The helmfiles, instead of those found in `bootstrap/`.
     #[schemars(with = "Option<Helmfiles>")]
     pub helmfiles: Helmfiles,
-    /// How long things may take: durations such as `90s`, `15m` or `1h30m`.
+    /// Timeouts, as durations such as `90s`, `15m` or `1h30m`.
     #[schemars(with = "Option<Timeouts>")]
     pub timeouts: Timeouts,
-    /// Releases of the helmfiles to leave out, as `name` or `namespace/name`, such as `coredns` where k3s keeps its own.
+    /// Releases to skip, as `name` or `namespace/name`, such as `coredns` to keep the bundled CoreDNS of k3s.
     pub skip_releases: Option<Vec<Text<ReleaseName>>>,
-    /// Checks to leave out; `k3s-boot check` shows their names.
+    /// Checks to skip; `k3s-boot check` shows their names.
     pub skip_checks: Option<Vec<Text<SkippedCheck>>>,
 }
 
@@ -64,8 +64,8 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
 pub struct Cluster {
-    /// UID of the namespace kube-system of the only cluster that may be bootstrapped from this repository.
-    /// `k3s-boot check --pin` writes it.
+    /// UID of the namespace kube-system in the only cluster that may be bootstrapped from this repository. Set by
+    /// `k3s-boot check --pin`.
     pub uid: Option<Text<Uid>>,
 }
 
@@ -89,43 +89,43 @@ pub struct Helmfiles {
     pub apps: Option<Text<File>>,
 }
 
-/// How long things may take.
+/// Timeouts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
 pub struct Timeouts {
-    /// The whole run. Default: 30m.
+    /// Timeout for the whole run. Default: 30m.
     pub total: Option<Text<Timeout>>,
-    /// One release, unless the helmfile sets a shorter one. Default: 15m.
+    /// Timeout for each release, unless the helmfile sets a shorter one. Default: 15m.
     pub release: Option<Text<Timeout>>,
-    /// One request to the API server. Default: 10s.
+    /// Timeout for each request to the API server. Default: 10s.
     pub request: Option<Text<Timeout>>,
-    /// Waiting for nodes to register. Default: 10m.
+    /// How long to wait for nodes to register. Default: 10m.
     pub nodes: Option<Text<Timeout>>,
-    /// Waiting for Flux to sync. Default: 10m.
+    /// How long to wait for Flux to sync. Default: 10m.
     pub verify: Option<Text<Timeout>>,
 }
 
-/// How many, at least one.
+/// A number of at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(pub u32);
 
-/// A value that is written as text.
+/// A value that is text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text<T>(pub T);
 
-/// A kind of text.
+/// A type of text.
 pub trait Word: Sized {
-    /// What is accepted, for people.
+    /// The accepted values, for error messages.
     const ACCEPTED: &'static str;
 
-    /// Reads it.
+    /// Parses the text.
     ///
     /// # Errors
     ///
-    /// The text is none of its kind; the error says what is accepted.
+    /// The text is invalid; the error contains the accepted values.
     fn parse<E: de::Error>(text: &str) -> Result<Self, E>;
 
-    /// What is accepted, for editors.
+    /// The accepted values, for editors.
     fn schema() -> Schema;
 }
 
@@ -141,7 +141,7 @@ pub struct Namespace(pub String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReleaseName(pub String);
 
-/// A path as it is written, relative to the root.
+/// A path, relative to the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File(pub PathBuf);
 
@@ -149,7 +149,7 @@ pub struct File(pub PathBuf);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeout(pub Duration);
 
-/// The name of a check that may be left out.
+/// The name of a check that can be skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SkippedCheck(pub &'static str);
 
@@ -182,7 +182,7 @@ impl Word for Namespace {
 }
 
 impl Config {
-    /// The releases to leave out.
+    /// The releases to skip.
     #[must_use]
     pub fn skip_releases(&self) -> Vec<String> {
         self.skip_releases.iter().flatten().map(|Text(name)| name.0.clone()).collect()
@@ -211,7 +211,7 @@ impl Word for File {
     const ACCEPTED: &'static str = "the path of a file";
 
     fn parse<E: de::Error>(text: &str) -> Result<Self, E> {
-        // The path of a file that is not there is told, and then the key would be.
+        // Otherwise the error for a missing file would show the key.
         if ["AGE-SECRET-KEY-", "AGE-PLUGIN-"].iter().any(|key| text.contains(key)) {
             return Err(E::custom("the path of a file with the age key, not the key itself"));
         }
@@ -325,12 +325,12 @@ impl JsonSchema for Count {
     }
 }
 
-/// Reads the configuration. Without a file it is empty, unless the user has `named` the file. Of one with problems it
-/// holds what is good.
+/// Reads the configuration. Without a file it is empty, unless the user has `named` the file. With problems, it contains
+/// the valid parts.
 #[must_use]
 pub fn load(path: &Path, named: bool) -> (Config, Vec<Finding>) {
     if !named && is_absent(path) {
-        return (Config::default(), other_name(path).into_iter().collect());
+        return (Config::default(), wrong_name(path).into_iter().collect());
     }
     match text(path) {
         Ok(text) => parse(path, &text),
@@ -338,16 +338,16 @@ pub fn load(path: &Path, named: bool) -> (Config, Vec<Finding>) {
     }
 }
 
-/// Whether there is no such file. A link that leads nowhere is there: it is meant to lead somewhere.
+/// Whether there is no such file. A broken link counts as a file: it is meant to lead to one.
 #[must_use]
 pub fn is_absent(path: &Path) -> bool {
     path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// A file that is not read, for it has another name.
-fn other_name(path: &Path) -> Option<Finding> {
+/// The finding for a file with a wrong name.
+fn wrong_name(path: &Path) -> Option<Finding> {
     let found =
-        OTHER_NAMES.map(|name| path.with_file_name(name)).into_iter().find(|other| other.is_file())?;
+        WRONG_NAMES.map(|name| path.with_file_name(name)).into_iter().find(|other| other.is_file())?;
     Some(
         Finding::warning("config", "Configuration file has the wrong name and is ignored")
             .with("file", found.display())
@@ -368,14 +368,14 @@ fn text(path: &Path) -> Result<String, Finding> {
     }
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(|error| unreadable(&error))?;
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-    if bytes.len() as u64 > LARGEST {
+    file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > MAX_SIZE {
         return Err(unreadable(&"it is larger than 64 KiB"));
     }
     String::from_utf8(bytes).map_err(|_| unreadable(&"it is not valid UTF-8"))
 }
 
-/// Reads the text of a configuration: what is good, and what is not.
+/// Parses the text of a configuration: the valid parts, and the problems.
 fn parse(path: &Path, text: &str) -> (Config, Vec<Finding>) {
     let tree = match tree::parse(text) {
         Ok(tree) => tree,
@@ -426,10 +426,10 @@ fn with_nearest(finding: Finding, word: &str, accepted: &[&str]) -> Finding {
     }
 }
 
-/// The accepted word that was most likely meant.
+/// The accepted word that was probably meant.
 fn nearest<'a>(word: &str, accepted: &[&'a str]) -> Option<&'a str> {
     let plain = |word: &str| word.replace(['-', '_', '.', ' '], "").to_lowercase();
-    if word.len() > LONGEST_WORD {
+    if word.len() > MAX_WORD_LENGTH {
         return None;
     }
     let word = plain(word);
@@ -456,7 +456,7 @@ fn field(steps: &[Step]) -> String {
 }
 
 fn short(word: &str) -> String {
-    if word.chars().count() <= LONGEST_WORD {
+    if word.chars().count() <= MAX_WORD_LENGTH {
         word.to_owned()
     } else {
         format!("a text of {} characters", word.chars().count())
@@ -465,10 +465,10 @@ fn short(word: &str) -> String {
 
 fn words(tree: &Tree) -> String {
     match tree {
-        Tree::Null => "nothing".to_owned(),
+        Tree::Null => "null".to_owned(),
         Tree::Bool(value) => value.to_string(),
         Tree::Number(Some(number)) => number.to_string(),
-        Tree::Number(None) => "another number".to_owned(),
+        Tree::Number(None) => "an unsupported number".to_owned(),
         Tree::Text(text) => short(text),
         Tree::List(_) => "a sequence".to_owned(),
         Tree::Map(_) => "a mapping".to_owned(),
@@ -493,7 +493,7 @@ mod tests {
         format!("{}{}", finding.message, pairs.collect::<String>())
     }
 
-    fn told(text: &str) -> Vec<String> {
+    fn reported(text: &str) -> Vec<String> {
         parse(Path::new("/r/k3s-boot.yaml"), text).1.iter().map(line).collect()
     }
 
@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_readme_is_good() {
+    fn the_example_of_the_readme_is_valid() {
         let readme = include_str!("../README.md");
         let example = readme.split("```yaml\n").find(|block| block.starts_with("cluster:\n")).unwrap();
         let config = good(example.split("```").next().unwrap());
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_is_no_problem() {
+    fn empty_values_are_valid() {
         let empty = [
             "",
             "---\n",
@@ -559,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_told_with_the_one_that_was_meant() {
+    fn unknown_keys_get_a_suggestion() {
         let cases = [
             (
                 "node: 3\n",
@@ -593,14 +593,14 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(
-                told(text),
+                reported(text),
                 [format!("Unknown key in the configuration file=/r/k3s-boot.yaml {expected}")]
             );
         }
     }
 
     #[test]
-    fn wrong_values_are_told_with_what_is_accepted() {
+    fn invalid_values_are_reported_with_the_accepted_ones() {
         let uid = "a UUID as `kubectl get namespace kube-system --output jsonpath={.metadata.uid}` prints it";
         let duration = "a duration such as `90s`, `15m` or `1h30m`, from 1s to 7days";
         let name = "a name of lower-case letters, digits and `-` that begins and ends with a letter or digit, at most 63 characters";
@@ -652,12 +652,13 @@ mod tests {
             ),
         ];
         for (text, found, accepted) in cases {
-            let expected =
-                format!("Invalid value in the configuration file=/r/k3s-boot.yaml {found} accepted={accepted}");
-            assert_eq!(told(text), [expected], "{text:?}");
+            let expected = format!(
+                "Invalid value in the configuration file=/r/k3s-boot.yaml {found} accepted={accepted}"
+            );
+            assert_eq!(reported(text), [expected], "{text:?}");
         }
         assert_eq!(
-            told("skipChecks: [versions, version, whatever]\n"),
+            reported("skipChecks: [versions, version, whatever]\n"),
             [
                 "Unknown check in the configuration file=/r/k3s-boot.yaml line=1 field=skipChecks[1] found=version \
                  accepted=the name of a check, as `k3s-boot check` shows it fix=did you mean `versions`?",
@@ -668,7 +669,7 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_are_told_and_the_rest_holds() {
+    fn all_problems_are_reported_and_the_rest_is_used() {
         let text = "nodes: 0\ntimeouts:\n  total: x\n  relase: 1h\n  verify: 1h\nnamespaces: [A, b, C]\nwhatever: {a: [b]}\n";
         let (config, problems) = parse(Path::new("/r/k3s-boot.yaml"), text);
         let field =
@@ -680,11 +681,11 @@ mod tests {
         assert_eq!(config.timeouts.verify, Some(Text(Timeout(Duration::from_hours(1)))));
         assert_eq!(config.namespaces, Some(vec![Text(Namespace("b".to_owned()))]));
         let many: Vec<_> = (0..500).map(|n| format!("x{n}: 1")).collect();
-        assert_eq!(told(&many.join("\n")).len(), 20);
+        assert_eq!(reported(&many.join("\n")).len(), 20);
     }
 
     #[test]
-    fn what_was_not_meant_to_stand_there_is_not_repeated() {
+    fn misplaced_secrets_are_not_repeated() {
         let key = "AGE-SECRET-KEY-1CANARYCANARYCANARYCANARYCANARYCANARYCANARYCANARYCANARY";
         let texts = [
             format!("secrets: {{ageKey: {key}}}\n"),
@@ -699,11 +700,14 @@ mod tests {
             key.to_owned(),
         ];
         for text in texts {
-            let told = told(&text);
-            assert!(!told.is_empty() && told.iter().all(|line| !line.contains("CANARY")), "{told:?}");
+            let problems = reported(&text);
+            assert!(
+                !problems.is_empty() && problems.iter().all(|line| !line.contains("CANARY")),
+                "{problems:?}"
+            );
         }
         assert_eq!(
-            told(&format!("secrets: {{ageKey: {key}}}\n")),
+            reported(&format!("secrets: {{ageKey: {key}}}\n")),
             [
                 "Invalid value in the configuration file=/r/k3s-boot.yaml line=1 field=secrets.ageKey found=a text of 70 characters \
               accepted=the path of a file with the age key, not the key itself"
@@ -712,7 +716,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_yaml_is_told_with_its_line() {
+    fn invalid_yaml_is_reported_with_its_line() {
         let cases = [
             ("nodes: 1\nnodes: 2\n", "line=2 reason=duplicate key"),
             (
@@ -726,14 +730,14 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(
-                told(text),
+                reported(text),
                 [format!("Configuration is not valid YAML file=/r/k3s-boot.yaml {expected}")]
             );
         }
     }
 
     #[test]
-    fn files_are_read_only_if_they_can_be_one() {
+    fn only_small_text_files_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
         let reason = |path: &Path, named| {
@@ -762,7 +766,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_name_is_told() {
+    fn a_file_with_a_wrong_name_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let other = folder.path().join("k3s-boot.yml");
         std::fs::write(&other, "nodes: 3\n").unwrap();
@@ -773,11 +777,11 @@ mod tests {
         assert_eq!(problems[0].severity, crate::check::Severity::Warning);
         assert_eq!(problems[0].pairs[1].1, format!("mv {} {}", other.display(), path.display()));
         std::fs::write(&path, "").unwrap();
-        assert_eq!(load(&path, false), (Config::default(), Vec::new()), "the right one is there");
+        assert_eq!(load(&path, false), (Config::default(), Vec::new()), "the right file exists");
     }
 
     #[test]
-    fn the_word_that_was_meant_is_near() {
+    fn the_nearest_word_is_suggested() {
         let words = ["timeouts", "nodes", "skipChecks"];
         for (word, expected) in [
             ("timeout", Some("timeouts")),
@@ -807,14 +811,14 @@ mod tests {
              files: [bootstrap/x.sops.yaml]\nhelmfiles:\n  crds: a.yaml\n  apps: /b.yaml\n",
             "timeouts:\n  total: 1h 30m\n  release: 90s\n  nodes: 1m\n  verify: 7d\nskipReleases: [kube-system/coredns]\nskipChecks: [versions]\n",
         ])) {
-            _ = told(&text);
+            _ = reported(&text);
         }
 
         #[test]
         fn no_text_makes_it_panic(
             text in "(cluster|uid|nodes|namespaces|timeouts|total|skipChecks|secrets|files|: |\\{|\\}|\\[|\\]|\n|  |- |~|#|3|,|\\*a|&a |x)*",
         ) {
-            _ = told(&text);
+            _ = reported(&text);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The one place where YAML of others is read: a text that would take the parser minutes, or fill the memory, is refused
-//! before. `config/tree.rs` reads our own file, with limits of its own.
+//! Reads all YAML but the configuration, which `config/tree.rs` reads with its own limits. Text that would take the parser
+//! minutes, or fill the memory, is refused before.
 
 pub mod kubernetes;
 mod scan;
@@ -11,13 +11,13 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess
 
 use self::scan::Refused;
 
-/// The size of a file that people write: helmfiles, Kustomizations, kubeconfigs, values of a chart.
+/// The size limit of files that people write: helmfiles, Kustomizations, kubeconfigs, values of a chart.
 pub const WRITTEN: usize = 4 * 1024 * 1024;
 
-/// The size of a text that programs print: manifests, and states with all values.
+/// The size limit of text that programs print: manifests, and states with all values.
 pub const PRINTED: usize = 8 * 1024 * 1024;
 
-/// What a text may hold.
+/// The limits of a text.
 struct Limits {
     tokens: usize,
     depth: usize,
@@ -25,29 +25,29 @@ struct Limits {
     blanks: usize,
 }
 
-/// Far beyond what any real text has (the CRDs of the Prometheus operator have 4 MB and 300,000 tokens), and little
-/// enough to be read in a second or two by a build without optimizations.
+/// Far more than any real text has (the CRDs of the Prometheus operator have 4 MB and 300,000 tokens), but few enough to be
+/// read within two seconds by a build without optimizations.
 const LIMITS: Limits = Limits {
     tokens: 800_000,
-    // The deserializer goes no deeper.
+    // The limit of the deserializer.
     depth: 128,
     directives: 64,
     blanks: 4096,
 };
 
-/// How many values, and pieces of [`PIECE`] bytes of text, a document may stand for once its aliases are in their places.
-const EXPANDED: usize = 1_000_000;
+/// The maximum number of values and of [`PIECE`]-byte pieces of text in a document after its aliases are expanded.
+const MAX_EXPANDED: usize = 1_000_000;
 
 const PIECE: usize = 16;
 
-/// Why a text cannot be read.
+/// Why a text cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// The line, from 1.
     pub line: Option<usize>,
     /// The column, from 1.
     pub column: Option<usize>,
-    /// What is wrong; nothing of the text stands in it. `None` when the parser's own words would quote it.
+    /// The reason, without content of the text. `None` for errors of the parser, which may quote it.
     refused: Option<String>,
     words: String,
 }
@@ -68,8 +68,8 @@ impl Trouble {
         }
     }
 
-    /// What is wrong, and nothing of what stands in the text, which may be secret; `otherwise` when the parser tells no
-    /// place.
+    /// The reason or location, without content of the text, which may be secret; `otherwise` if the parser reports no
+    /// location.
     #[must_use]
     pub fn quiet(&self, otherwise: &str) -> String {
         match (&self.refused, self.line, self.column) {
@@ -80,20 +80,20 @@ impl Trouble {
         }
     }
 
-    /// Where, or why it was not read at all; nothing of what stands in the text.
+    /// The location, or the reason why the text was refused, without content of the text.
     #[must_use]
     pub fn place(&self) -> Option<String> {
         Some(self.quiet("")).filter(|place| !place.is_empty())
     }
 
-    /// Whether the text was not read at all.
+    /// Whether the text was refused before parsing.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.refused.is_some()
     }
 }
 
-/// The parser's own words: they may quote the text.
+/// The message of the parser, which may quote the text.
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.words)
@@ -104,14 +104,13 @@ impl fmt::Display for Trouble {
 ///
 /// # Errors
 ///
-/// Why it cannot be read.
+/// The text cannot be parsed.
 pub fn parse<T: DeserializeOwned>(text: &str, largest: usize) -> Result<T, Trouble> {
-    guard(text, largest)?;
+    check_limits(text, largest)?;
     serde_yaml::from_str(text).map_err(|error| Trouble::parser(&error))
 }
 
-/// Reads the documents of a text of at most `largest` bytes, one after the other; the first that cannot be read is the
-/// last.
+/// Reads the documents of a text of at most `largest` bytes, up to the first error.
 pub fn documents<T: DeserializeOwned>(
     text: &str,
     largest: usize,
@@ -119,21 +118,21 @@ pub fn documents<T: DeserializeOwned>(
     read_documents(text, largest, |document| T::deserialize(document))
 }
 
-/// As [`documents`], with `read` for each document.
+/// Like [`documents`], with `read` for each document.
 fn read_documents<'t, T>(
     text: &'t str,
     largest: usize,
     read: impl Fn(serde_yaml::Deserializer<'t>) -> Result<T, serde_yaml::Error>,
 ) -> impl Iterator<Item = Result<T, Trouble>> {
-    let (refused, text) = match guard(text, largest) {
+    let (refused, text) = match check_limits(text, largest) {
         Ok(()) => (None, Some(text)),
-        Err(trouble) => (Some(Err(trouble)), None),
+        Err(error) => (Some(Err(error)), None),
     };
     let documents = text.into_iter().flat_map(serde_yaml::Deserializer::from_str);
     let read = documents.map(move |document| read(document).map_err(|error| Trouble::parser(&error)));
     let mut all = refused.into_iter().chain(read);
     let mut failed = false;
-    // Nothing is read after an error: the parser would panic at the rest of a document with an unknown alias.
+    // Stop after an error: the parser would panic in the rest of a document with an unknown alias.
     std::iter::from_fn(move || {
         let next = if failed { None } else { all.next() };
         failed |= matches!(next, Some(Err(_)));
@@ -141,8 +140,8 @@ fn read_documents<'t, T>(
     })
 }
 
-/// Refuses what would take too long.
-fn guard(text: &str, largest: usize) -> Result<(), Trouble> {
+/// Refuses text that would take too long.
+fn check_limits(text: &str, largest: usize) -> Result<(), Trouble> {
     if text.len() > largest {
         return Err(Trouble::refused(None, format!("larger than {} MiB", largest / 1024 / 1024)));
     }
@@ -151,30 +150,30 @@ fn guard(text: &str, largest: usize) -> Result<(), Trouble> {
     if cost.aliases == 0 {
         return Ok(());
     }
-    // It is read twice, so it may be half as large; people write aliases, and programs do not.
+    // It is read twice, so it may be half as large. Only people write aliases, programs do not.
     if cost.tokens > LIMITS.tokens / 2 || text.len() > largest / 2 {
         return Err(Trouble::refused(None, "too large for a text with aliases"));
     }
-    expanded(text)
+    check_aliases(text)
 }
 
-/// Refuses aliases that stand for more than there is room for. The parser counts them, and not what they stand for.
-fn expanded(text: &str) -> Result<(), Trouble> {
-    let left = Cell::new(EXPANDED);
+/// Refuses aliases that expand to too many values. The parser limits only the number of aliases.
+fn check_aliases(text: &str) -> Result<(), Trouble> {
+    let left = Cell::new(MAX_EXPANDED);
     for document in serde_yaml::Deserializer::from_str(text) {
         match Count(&left).deserialize(document) {
             Ok(()) => {}
             Err(_) if left.get() == 0 => {
                 return Err(Trouble::refused(None, "aliases expand to too many values"));
             }
-            // Told by who reads it.
+            // Reported when the text is parsed.
             Err(_) => return Ok(()),
         }
     }
     Ok(())
 }
 
-/// Goes through a document with its aliases in their places and ends when nothing is left.
+/// Visits a document with its aliases expanded, and fails when the limit is reached.
 #[derive(Clone, Copy)]
 struct Count<'a>(&'a Cell<usize>);
 
@@ -271,16 +270,16 @@ mod tests {
         documents(text, PRINTED).collect()
     }
 
-    /// How long this thread has been at work, whatever else the machine does.
-    fn worked() -> Duration {
+    /// The processor time of this thread.
+    fn processor_time() -> Duration {
         let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
         Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
     }
 
     fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-        let start = worked();
+        let start = processor_time();
         let done = work();
-        (done, worked().saturating_sub(start))
+        (done, processor_time().saturating_sub(start))
     }
 
     fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
@@ -292,16 +291,16 @@ mod tests {
     }
 
     fn refused(text: &str, reason: &str) {
-        let (trouble, took) = timed(|| all(text).unwrap_err());
+        let (error, took) = timed(|| all(text).unwrap_err());
         let start: String = text.chars().take(20).collect();
         println!("{start:?}: {} bytes, {took:?}, {reason}", text.len());
         assert!(took < Duration::from_secs(2), "{took:?}");
-        assert!(trouble.is_refused() && trouble.quiet("").starts_with(reason), "{start:?} {trouble:?}");
-        assert_eq!(parse::<Value>(text, PRINTED).unwrap_err(), trouble);
+        assert!(error.is_refused() && error.quiet("").starts_with(reason), "{start:?} {error:?}");
+        assert_eq!(parse::<Value>(text, PRINTED).unwrap_err(), error);
     }
 
     #[test]
-    fn what_would_take_long_is_refused() {
+    fn slow_texts_are_refused() {
         let line = |n: usize| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(","));
         let laughs = format!("a0: &a0 [x, x]\n{}", (1..7).map(line).collect::<String>());
         let wide = |of: &str| format!("a: &a {of}\nb: [{}]\n", "*a,".repeat(20_000));
@@ -322,13 +321,13 @@ mod tests {
         for (text, reason) in &cases {
             refused(text, reason);
         }
-        // This one the parser knows.
+        // The parser has a limit for this.
         assert_eq!(all(&laughs).unwrap_err().to_string(), "repetition limit exceeded");
     }
 
     /// Each is at the limits; `--nocapture` shows how long they take.
     #[test]
-    fn what_is_not_refused_does_not_take_long() {
+    fn accepted_texts_are_read_quickly() {
         let tokens = LIMITS.tokens;
         let cases = [
             ("open", "[".repeat(128) + &"x,".repeat(tokens / 2 - 128)),
@@ -349,27 +348,27 @@ mod tests {
         for (name, text) in cases {
             let (read, took) = timed(|| all(&text).map(|all| all.len()));
             println!("{name}: {} bytes, {took:?}, {:.60?}", text.len(), read);
-            assert!(!read.is_err_and(|trouble| trouble.is_refused()), "{name} is not at the limits");
+            assert!(!read.is_err_and(|error| error.is_refused()), "{name} is not at the limits");
             // Without optimizations, and on a machine that has other work.
             assert!(took < Duration::from_secs(5), "{name}: {took:?}");
         }
     }
 
     #[test]
-    fn what_people_have_is_read() {
-        // As the CRDs of the Prometheus operator: block style, deep, with a scalar that is no word.
+    fn real_texts_are_read() {
+        // Like the CRDs of the Prometheus operator: block style, deep, with the scalar `=`.
         let deep = lines(40, |n| format!("{}properties:\n", "  ".repeat(n)));
         let field = "- =\n- description: a text with [brackets, {and 'quotes\n  type: string\n";
         let field: Vec<_> = field.lines().map(|line| "  ".repeat(40) + line + "\n").collect();
         let field = field.concat();
         let crds = format!("---\n{deep}{}", field.repeat(15_000));
         assert!(crds.len() > 4_000_000 && crds.len() < PRINTED, "{}", crds.len());
-        // As dashboards of Grafana: one line of JSON, as a text and as YAML.
+        // Like Grafana dashboards: one line of JSON, as text and as YAML.
         let panel = r#"{"id":1,"targets":[{"expr":"sum(rate(x{a=\"b\"}[5m])) by (c)","refId":"A"}],"gridPos":{"h":1,"w":[]}}"#;
         let json = format!("{{\"panels\":[{}]}}", vec![panel; 3000].join(","));
         let dashboards = format!("data:\n  a.json: |\n    {json}\n  b: {json}\n");
         assert!(json.len() > 300_000);
-        // As `helmfile build` prints 50 releases.
+        // Like the output of `helmfile build` for 50 releases.
         let release =
             "- name: a\n  chart: oci://x/a\n  values:\n  - a: {b: [1, 2]}\n    c: \"{{ .x }}\"\n".repeat(50);
         let build = format!("---\n#  Source: it's \"[here\"\n\nreleases:\n{release}templates: {{}}\n");
@@ -381,10 +380,10 @@ mod tests {
     }
 
     #[test]
-    fn trouble_tells_the_place_and_quietly_nothing_else() {
-        let trouble = parse::<u64>("\nCANARY\n", WRITTEN).unwrap_err();
-        assert_eq!(trouble.quiet("not a number"), "line 2, column 1");
-        assert!(trouble.to_string().contains("CANARY"), "{trouble}");
+    fn errors_have_a_location_and_quiet_ones_no_content() {
+        let error = parse::<u64>("\nCANARY\n", WRITTEN).unwrap_err();
+        assert_eq!(error.quiet("not a number"), "line 2, column 1");
+        assert!(error.to_string().contains("CANARY"), "{error}");
         assert_eq!(parse::<u64>("1\n---\n2\n", WRITTEN).unwrap_err().quiet("not one"), "not one");
         let read: Vec<_> = documents::<u64>("1\n---\nx\n---\n3\n", WRITTEN).collect();
         assert!(matches!(read.as_slice(), [Ok(1), Err(_)]), "{read:?}");
@@ -405,7 +404,7 @@ mod tests {
         }
     }
 
-    /// Pieces of YAML that lead a scanner astray that does not know what is text and what is not.
+    /// Pieces of YAML that confuse a scanner that cannot tell text from syntax.
     const PIECES: &str = "(a|b c|: |:|- |-|\n|\n  |\n    |\n- |\\[|\\]|\\{|\\}|, |,|'|''|\"|\\\\|\\\\\"|# | #|#|\\|\n|\\|2-\n|>\n|&x |\\*x |!t |!<\\[> |\\? |\\?|---\n|\\.\\.\\.\n|--- |\t|\r\n|%A b\n|ä|\u{85}|\u{2028}|\u{feff}){0,16}";
 
     proptest! {
@@ -427,7 +426,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_open_is_known(text in PIECES) {
+        fn open_brackets_are_counted(text in PIECES) {
             let cost = scan::cost(&text, &LIMITS).unwrap();
             let read = by_parser(&text);
             if let Ok(read) = read {
@@ -435,17 +434,17 @@ mod tests {
                 let deepest = read.iter().map(depth).max().unwrap_or(0);
                 prop_assert!(cost.depth <= deepest, "{:?} {:?}", read, cost);
             }
-            // Brackets that the parser takes for brackets are none that this takes for text.
+            // What is a bracket for the parser must not be text for the scanner.
             let text = text + "\n" + &"[".repeat(140);
             let read = by_parser(&text);
             match (read, scan::cost(&text, &LIMITS)) {
                 (Ok(_), found) => prop_assert!(found.is_ok(), "{found:?}"),
                 (Err(error), found) => {
                     let end = text.chars().count();
-                    let told = error.to_string();
+                    let message = error.to_string();
                     let at_the_end = error.location().is_some_and(|place| place.index() >= end);
-                    if at_the_end && told.contains("parsing a flow node") {
-                        prop_assert!(found.is_err(), "{told} {found:?}");
+                    if at_the_end && message.contains("parsing a flow node") {
+                        prop_assert!(found.is_err(), "{message} {found:?}");
                     }
                 }
             }

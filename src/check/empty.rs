@@ -1,4 +1,4 @@
-//! What rules answer when there is nothing to look at: never that all is well.
+//! The answers of rules without anything to inspect: never ok.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::desired::AgeKey;
 use crate::observed::claims::Claims;
 use crate::observed::{Live, Program};
 
-/// Two lines of text for each answer: the reason, and the rules that have it.
+/// Two lines for each answer: the reason, and the rules with it.
 fn reasons(world: &World) -> String {
     let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
     for rule in ALL {
@@ -41,7 +41,7 @@ fn without_anything_read_no_rule_is_ok() {
             world.settings.offline = offline;
             world.settings.kubeconfig = kubeconfig;
             world.observed.live = asked.then(Live::default);
-            // That it answers is all that is known of this cluster.
+            // All that is known of this cluster is that it responds.
             let known: &[&str] = if asked { &["api"] } else { &[] };
             for rule in ALL {
                 assert!(
@@ -60,7 +60,7 @@ fn empty_repository() -> World {
 }
 
 #[test]
-fn what_there_is_not_is_not_applicable() {
+fn missing_inputs_are_not_applicable() {
     let mut world = empty_repository();
     world.settings.offline = true;
     let live = Live {
@@ -143,7 +143,7 @@ fn what_there_is_not_is_not_applicable() {
     – there is nothing to install
         plan
     ");
-    // Of another distribution, nothing about k3s is said.
+    // The rules about k3s do not apply to another distribution.
     world.observed.live.as_mut().unwrap().version = "v1.33.6+rke2r1".to_owned();
     let text = reasons(&world);
     let (_, rules) = text.split_once("– the cluster is not k3s\n").unwrap();
@@ -155,7 +155,7 @@ fn what_there_is_not_is_not_applicable() {
 }
 
 #[test]
-fn what_was_read_is_ok() {
+fn inspected_inputs_are_ok() {
     let mut world = empty_repository();
     world.settings.config_found = true;
     let key = AgeKey { path: "/repository/age.key".into(), mode: 0o600, ..AgeKey::default() };
@@ -174,11 +174,11 @@ fn what_was_read_is_ok() {
     for id in read.iter().chain(&keys) {
         assert!(is_ok(&world, id), "{id}");
     }
-    // The user has said what would be looked for.
+    // The settings replace what would be checked.
     world.settings.allow_hooks = true;
     world.settings.namespaces = Some(vec!["media".to_owned()]);
     assert!(!is_ok(&world, "hooks") && !is_ok(&world, "namespaces"));
-    // Of the variables, KUBECONFIG alone was needed.
+    // KUBECONFIG is the only required variable.
     world.desired.coverage.demands_variables = false;
     assert!(!is_ok(&world, "env"));
     world.settings.kubeconfig = vec!["/k".into()];
@@ -188,7 +188,7 @@ fn what_was_read_is_ok() {
 }
 
 #[test]
-fn offline_what_needs_a_cluster_is_not_applicable() {
+fn rules_about_the_cluster_are_not_applicable_offline() {
     let mut world = empty_repository();
     world.settings.offline = true;
     world.settings.skip_checks = vec!["api-ready".to_owned()];
@@ -200,7 +200,7 @@ fn offline_what_needs_a_cluster_is_not_applicable() {
 }
 
 #[test]
-fn a_helmfile_that_was_not_read_may_hold_anything() {
+fn an_unread_helmfile_makes_rules_unknown() {
     let mut world = empty_repository();
     world.desired.coverage.unread = Some("bootstrap/helmfile.d/01-apps.yaml was not read".to_owned());
     world.observed.live = Some(Live { version: "v1.33.6+k3s1".to_owned(), ..Live::default() });

@@ -1,4 +1,4 @@
-//! Writing the cluster pin into a configuration file, keeping everything else that stands there.
+//! Writes the cluster pin into a configuration file and keeps everything else in it.
 
 use std::fs::Permissions;
 use std::io::Write as _;
@@ -6,28 +6,28 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::tree::{self, Place, Step};
-use super::{Config, Text, Uid, Word, is_absent, other_name, parse, text};
+use super::{Config, Text, Uid, Word, is_absent, parse, text, wrong_name};
 use crate::check::{Finding, Severity};
 
-/// Where this program comes from; empty as long as it is nowhere.
+/// The URL of this project; empty before it is published.
 const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 
-/// What became of the file.
+/// The result of pinning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pinned {
-    /// There was none.
+    /// The file was created.
     Created,
-    /// It named no cluster, or another one.
+    /// The pin was added or replaced.
     Changed,
-    /// It names this cluster already.
+    /// The file already pins this cluster.
     Unchanged,
 }
 
-/// Writes the cluster's UID into the configuration file, as a whole or not at all.
+/// Writes the cluster's UID into the configuration file atomically.
 ///
 /// # Errors
 ///
-/// The file has problems, cannot be written, or is written in a way that only a person can change.
+/// The file has problems, cannot be written, or has to be edited by hand.
 pub fn pin(path: &Path, uid: &str) -> Result<Pinned, Vec<Finding>> {
     let uid = Uid::parse::<serde::de::value::Error>(uid).map_err(|accepted| {
         let finding = Finding::error("config", "Cluster UID has an unknown format");
@@ -39,7 +39,7 @@ pub fn pin(path: &Path, uid: &str) -> Result<Pinned, Vec<Finding>> {
         vec![finding.with("reason", error).fix(by_hand(&uid))]
     };
     if is_absent(path) {
-        return match other_name(path) {
+        return match wrong_name(path) {
             Some(found) => Err(vec![Finding { severity: Severity::Error, ..found }]),
             None => write(path, &new(&uid)).map(|()| Pinned::Created).map_err(failed),
         };
@@ -53,9 +53,9 @@ pub fn pin(path: &Path, uid: &str) -> Result<Pinned, Vec<Finding>> {
         return Ok(Pinned::Unchanged);
     }
     let edited = Edit { old: &old, uid: &uid.0 }.apply(&config);
-    let mut wanted = config;
-    wanted.cluster.uid = Some(Text(uid.clone()));
-    let edited = edited.filter(|text| parse(path, text) == (wanted, Vec::new())).ok_or_else(|| {
+    let mut desired = config;
+    desired.cluster.uid = Some(Text(uid.clone()));
+    let edited = edited.filter(|text| parse(path, text) == (desired, Vec::new())).ok_or_else(|| {
         let finding = Finding::error("config", "Configuration has to be edited by hand");
         vec![finding.with("file", path.display()).fix(by_hand(&uid))]
     })?;
@@ -66,7 +66,7 @@ fn by_hand(Uid(uid): &Uid) -> String {
     format!("cluster:\n  uid: {uid}")
 }
 
-/// A new file; editors that are shown the schema know the keys.
+/// The text of a new file. Its first line tells editors the schema.
 fn new(uid: &Uid) -> String {
     let keys = if REPOSITORY.is_empty() {
         "Configuration of k3s-boot; its docs/k3s-boot.schema.json describes the keys.".to_owned()
@@ -77,10 +77,10 @@ fn new(uid: &Uid) -> String {
 }
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    // A link stays one.
+    // Keep links.
     let path = if is_absent(path) { path.to_owned() } else { path.canonicalize()? };
     let folder = path.parent().unwrap_or(&path);
-    // Less what the umask takes away, as for any new file.
+    // The umask applies, as for any new file.
     let mode = Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new().prefix(".k3s-boot-").permissions(mode).tempfile_in(folder)?;
     file.write_all(text.as_bytes())?;
@@ -92,14 +92,14 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A change of a text that is a configuration without problems.
+/// An edit of a valid configuration.
 struct Edit<'a> {
     old: &'a str,
     uid: &'a str,
 }
 
 impl Edit<'_> {
-    /// The text with the pin, if it is clear where that goes.
+    /// The text with the pin, if its position is clear.
     fn apply(&self, config: &Config) -> Option<String> {
         let cluster = [Step::Key("cluster".to_owned())];
         let uid = [Step::Key("cluster".to_owned()), Step::Key("uid".to_owned())];
@@ -110,9 +110,9 @@ impl Edit<'_> {
         }
     }
 
-    /// Puts the UID where one stands, or where the key has no value.
+    /// Replaces the UID, or adds it to a key without a value.
     fn replace(&self, Place { index, .. }: Place, old: Option<&Text<Uid>>) -> Option<String> {
-        let Some(Text(Uid(old))) = old else { return self.instead_of_nothing(index, self.uid) };
+        let Some(Text(Uid(old))) = old else { return self.replace_null(index, self.uid) };
         let quoted = usize::from(self.old.get(index..)?.starts_with(['"', '\'']));
         let span = index + quoted..index + quoted + old.len();
         let same = self.old.get(span.clone())?.eq_ignore_ascii_case(old);
@@ -127,10 +127,10 @@ impl Edit<'_> {
         }
         let root = root?;
         let in_braces = old.get(root.index..)?.starts_with('{');
-        if in_braces || nothing(rest) > 0 {
-            return self.instead_of_nothing(place.index, &format!("{{uid: {uid}}}"));
+        if in_braces || null_length(rest) > 0 {
+            return self.replace_null(place.index, &format!("{{uid: {uid}}}"));
         }
-        // `cluster:` alone, perhaps with a comment: the pin gets the next line.
+        // `cluster:` without a value, perhaps with a comment: the pin goes to the next line.
         let end = rest.find('\n').map(|length| place.index + length + 1);
         let line = format!("{}  uid: {uid}{}", " ".repeat(root.column - 1), self.newline());
         match end {
@@ -148,22 +148,22 @@ impl Edit<'_> {
         {
             return self.put_in_braces(place.index, &format!("cluster: {{uid: {uid}}}"));
         }
-        // At the end, for a comment at the beginning may belong to the first key.
+        // At the end: a comment at the beginning may belong to the first key.
         let indent = " ".repeat(if start.is_empty() { 0 } else { root?.column - 1 });
         let gap = if old.is_empty() || old.ends_with('\n') { "" } else { newline };
         Some(format!("{old}{gap}{indent}cluster:{newline}{indent}  uid: {uid}{newline}"))
     }
 
-    /// As the first entry after the brace at `index`.
+    /// Adds the first entry after the brace at `index`.
     fn put_in_braces(&self, index: usize, entry: &str) -> Option<String> {
         let rest = self.old.get(index + 1..)?.trim_start();
         let comma = if rest.starts_with('}') { "" } else { ", " };
         Some(self.splice(index + 1..index + 1, &format!("{entry}{comma}")))
     }
 
-    /// Where a key has no value: its place is right behind the colon then, or that of a word for nothing.
-    fn instead_of_nothing(&self, index: usize, value: &str) -> Option<String> {
-        let length = nothing(self.old.get(index..)?);
+    /// Replaces the missing value or null of a key. The location of a missing value is right after the colon.
+    fn replace_null(&self, index: usize, value: &str) -> Option<String> {
+        let length = null_length(self.old.get(index..)?);
         let gap = if self.old[..index].ends_with(':') { " " } else { "" };
         Some(self.splice(index..index + length, &format!("{gap}{value}")))
     }
@@ -177,8 +177,8 @@ impl Edit<'_> {
     }
 }
 
-/// The length of YAML's word for nothing, if the text begins with one.
-fn nothing(text: &str) -> usize {
+/// The length of null, if the text begins with it.
+fn null_length(text: &str) -> usize {
     let word = ["~", "null", "Null", "NULL"].iter().find(|word| text.starts_with(**word));
     word.map_or(0, |word| word.len())
 }
@@ -190,7 +190,7 @@ mod tests {
     const A: &str = "0a1b2c3d-0000-4000-8000-00000000000a";
     const B: &str = "0a1b2c3d-0000-4000-8000-00000000000b";
 
-    /// The text after pinning; `A` and `B` stand for the UIDs.
+    /// The text after pinning, with `@A` and `@B` for the UIDs.
     fn pinned(text: &str) -> Result<String, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("k3s-boot.yaml");
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn only_the_pin_changes() {
         let cases = [
-            // One stands there.
+            // There is a UID.
             ("cluster:\n  uid: @A # ours\nnodes: 3\n", "cluster:\n  uid: @B # ours\nnodes: 3\n"),
             ("# ä\ncluster: {uid: @A}\n", "# ä\ncluster: {uid: @B}\n"),
             ("cluster: { uid: \"@A\" }\n", "cluster: { uid: \"@B\" }\n"),
@@ -231,14 +231,14 @@ mod tests {
             // There is no block.
             ("", "cluster:\n  uid: @B\n"),
             ("---\n", "---\ncluster:\n  uid: @B\n"),
-            ("# only words\n\n", "# only words\n\ncluster:\n  uid: @B\n"),
-            ("# only words", "# only words\ncluster:\n  uid: @B\n"),
+            ("# only comments\n\n", "# only comments\n\ncluster:\n  uid: @B\n"),
+            ("# only comments", "# only comments\ncluster:\n  uid: @B\n"),
             ("# three\r\nnodes: 3", "# three\r\nnodes: 3\r\ncluster:\r\n  uid: @B\r\n"),
             ("  nodes: 3\n", "  nodes: 3\n  cluster:\n    uid: @B\n"),
             ("namespaces:\n- a\n# - b\n", "namespaces:\n- a\n# - b\ncluster:\n  uid: @B\n"),
             ("{nodes: 3}\n", "{cluster: {uid: @B}, nodes: 3}\n"),
             ("{}\n", "{cluster: {uid: @B}}\n"),
-            // Nobody but a person knows what is meant.
+            // The position is not clear.
             ("nodes: 3\n...\n", ""),
             ("cluster: {uid: &x @A}\n", ""),
             ("~\n", ""),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_touched() {
+    fn invalid_files_are_not_changed() {
         assert_eq!(pinned("nodes: [\n"), Err("Configuration is not valid YAML".to_owned()));
         assert_eq!(pinned("node: 3\n"), Err("Unknown key in the configuration".to_owned()));
         let folder = tempfile::tempdir().unwrap();
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_made_and_a_link_and_a_mode_stay() {
+    fn a_file_is_created_and_links_and_modes_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let real = folder.path().join("real.yaml");
         assert_eq!(pin(&real, &A.to_uppercase()), Ok(Pinned::Created));

@@ -1,5 +1,5 @@
-//! A tree becomes a type, and all that does not fit is told at once: serde itself ends at the first fault, so what it
-//! stumbled over is left out and it begins again.
+//! Deserializes a tree and reports all faults at once: serde stops at the first fault, so that part is skipped and
+//! deserialization starts again.
 
 use std::fmt::Display;
 
@@ -10,28 +10,28 @@ use serde::forward_to_deserialize_any;
 
 use super::tree::{Step, Tree};
 
-/// More faults than anyone reads at once.
-const MOST: usize = 20;
+/// The maximum number of reported faults.
+const MAX_FAULTS: usize = 20;
 
-/// Something that does not fit, and where it stands.
+/// A fault and its location.
 #[derive(Debug, PartialEq)]
 pub(super) struct Fault {
     pub(super) path: Vec<Step>,
     pub(super) what: What,
 }
 
-/// What does not fit.
+/// The type of a fault.
 #[derive(Debug, PartialEq)]
 pub(super) enum What {
-    /// A key that is none of these.
+    /// An unknown key, with the accepted ones.
     Key(&'static [&'static str]),
-    /// A word that is none of these.
+    /// An unknown word, with the accepted ones.
     Word { found: String, accepted: &'static [&'static str] },
-    /// A value that is not this.
+    /// An invalid value.
     Value { found: Tree, accepted: String },
 }
 
-/// Reads what fits of a tree, and tells what does not.
+/// Reads the valid parts of a tree, and returns the faults.
 pub(super) fn read<T: DeserializeOwned + Default>(tree: &Tree) -> (T, Vec<Fault>) {
     let mut faults: Vec<Fault> = Vec::new();
     loop {
@@ -43,13 +43,13 @@ pub(super) fn read<T: DeserializeOwned + Default>(tree: &Tree) -> (T, Vec<Fault>
         let path = path.unwrap_or_default();
         let whole = path.is_empty();
         faults.push(Fault { path, what });
-        if whole || faults.len() == MOST {
+        if whole || faults.len() == MAX_FAULTS {
             return (T::default(), faults);
         }
     }
 }
 
-/// The path of the value that goes with a key.
+/// The path of the value of a key.
 fn value_path(path: &[Step]) -> Vec<Step> {
     let value = |step: &Step| match step {
         Step::Name(name) => Step::Key(name.clone()),
@@ -58,7 +58,7 @@ fn value_path(path: &[Step]) -> Vec<Step> {
     path.iter().map(value).collect()
 }
 
-/// Why serde stopped; the place is added where it is known.
+/// Why serde stopped. The location is added where it is known.
 #[derive(Debug)]
 struct Stop {
     path: Option<Vec<Step>>,
@@ -110,16 +110,16 @@ impl de::Error for Stop {
 
 static EMPTY: Tree = Tree::Map(Vec::new());
 
-/// A part of a tree that knows where it stands.
+/// A part of a tree with its location.
 struct Node<'a> {
     tree: &'a Tree,
     path: Vec<Step>,
-    /// What was told already.
+    /// The locations of known faults.
     skip: &'a [Vec<Step>],
 }
 
 impl<'a> Node<'a> {
-    /// The node below, unless it is to be left out.
+    /// The node below, unless it is skipped.
     fn below(&self, step: Step, tree: &'a Tree) -> Option<Self> {
         let path = [self.path.as_slice(), &[step]].concat();
         (!self.skip.contains(&path)).then_some(Self { tree, path, skip: self.skip })
@@ -167,9 +167,9 @@ impl<'de> Deserializer<'de> for Node<'_> {
     ) -> Result<V::Value, Stop> {
         match self.tree {
             Tree::Map(_) => self.deserialize_any(visitor),
-            // A key below which everything is commented out.
+            // A key whose content is commented out.
             Tree::Null => Node { tree: &EMPTY, ..self }.deserialize_any(visitor),
-            // serde would take a list for the values of the keys.
+            // serde would accept a list of values.
             _ => Err(Stop::invalid_type(Unexpected::Other("value"), &visitor).at(&self.path, self.tree)),
         }
     }
@@ -192,7 +192,7 @@ impl<'de, 'a, I: Iterator<Item = Node<'a>>> SeqAccess<'de> for Elements<I> {
 
 struct Entries<'a, I> {
     nodes: I,
-    /// The node of the key that was given last.
+    /// The node of the last key.
     value: Option<Node<'a>>,
     path: &'a [Step],
 }

@@ -1,11 +1,11 @@
-//! YAML as a tree of limited size, and where in the text a part of it stands.
+//! YAML as a tree of limited size, with the locations of its parts.
 
 use std::cell::Cell;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// A configuration has some dozen values; a few bytes of aliases can stand for billions.
-const MOST: usize = 1024;
+/// The maximum number of values: a configuration has some dozen, but a few bytes of aliases can expand to billions.
+const MAX_VALUES: usize = 1024;
 
 const TOO_MANY: &str = "too many values";
 
@@ -14,14 +14,14 @@ const TOO_MANY: &str = "too many values";
 pub(super) enum Tree {
     Null,
     Bool(bool),
-    /// Only whole numbers are told apart: nothing else is accepted anywhere.
+    /// Only non-negative integers have a value: no other number is valid in a configuration.
     Number(Option<u64>),
     Text(String),
     List(Vec<Tree>),
     Map(Vec<(String, Tree)>),
 }
 
-/// A step on the way to a part of a document.
+/// A step in the path to a part of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// To the value of a key.
@@ -32,14 +32,14 @@ pub(super) enum Step {
     Name(String),
 }
 
-/// Why a text is no document, never with what stands in it.
+/// Why a text is not a valid document, without its content.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Broken {
     pub(super) line: Option<usize>,
     pub(super) reason: String,
 }
 
-/// Where something stands in the text.
+/// A location in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     /// In bytes, from 0.
@@ -52,8 +52,8 @@ pub(super) struct Place {
 
 /// Reads the one document of a text.
 pub(super) fn parse(text: &str) -> Result<Tree, Broken> {
-    // For each of its tokens the parser looks at all brackets that are open: thousands of them would take minutes.
-    if text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() > MOST {
+    // The parser visits all open brackets for each token: thousands of them would take minutes.
+    if text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() > MAX_VALUES {
         return Err(Broken { line: None, reason: TOO_MANY.to_owned() });
     }
     let walk = Walk { target: None, state: &State::default() };
@@ -64,9 +64,9 @@ pub(super) fn parse(text: &str) -> Result<Tree, Broken> {
     })
 }
 
-/// Finds a part of a document that can be read.
+/// Locates a part of a valid document.
 pub(super) fn place(text: &str, path: &[Step]) -> Option<Place> {
-    // The parser tells places with errors only: so one is made there.
+    // The parser reports locations only in errors, so the walk fails at the target.
     let walk = Walk { target: Some(path), state: &State::default() };
     let error = walk.deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
     let place = error.location()?;
@@ -75,13 +75,13 @@ pub(super) fn place(text: &str, path: &[Step]) -> Option<Place> {
 
 struct State {
     left: Cell<usize>,
-    /// Why the walk ended; the parser's own words for it would hold keys.
+    /// Why the walk failed: the parser's own message would contain keys.
     refused: Cell<Option<&'static str>>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { left: Cell::new(MOST), refused: Cell::new(None) }
+        Self { left: Cell::new(MAX_VALUES), refused: Cell::new(None) }
     }
 }
 
@@ -92,7 +92,7 @@ impl State {
     }
 }
 
-/// Reads a value; ends in an error at the target.
+/// Reads a value; fails at the target.
 #[derive(Clone, Copy)]
 struct Walk<'a> {
     target: Option<&'a [Step]>,
@@ -100,7 +100,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Takes one of the values that are left; every visit begins so.
+    /// Counts a value; called at the start of every visit.
     fn enter<E: de::Error>(self) -> Result<(), E> {
         let left = self.state.left.get().checked_sub(1);
         self.state.left.set(left.ok_or_else(|| self.state.refuse(TOO_MANY))?);
@@ -195,7 +195,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
 /// Reads a key of a mapping.
 struct Name<'a> {
     walk: Walk<'a>,
-    /// What was read of the mapping before.
+    /// The previous entries of the mapping.
     taken: &'a [(String, Tree)],
 }
 
@@ -228,7 +228,7 @@ impl<'de> Visitor<'de> for Name<'_> {
         self.keep(text.to_owned())
     }
 
-    // No key is any of these: told as an unknown one, by the word that stands there.
+    // Keys are never of these types, so they are reported as unknown keys.
 
     fn visit_unit<E: de::Error>(self) -> Result<String, E> {
         self.keep("null".to_owned())
@@ -278,7 +278,7 @@ mod tests {
         let map = |entries: &[(&str, Tree)]| {
             Tree::Map(entries.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
         };
-        for text in ["", "# only words\n", "---\n", "~", "\n\n"] {
+        for text in ["", "# only comments\n", "---\n", "~", "\n\n"] {
             assert_eq!(parse(text).unwrap(), Tree::Null, "{text:?}");
         }
         let text = "a: [x, 1, -1, 1.5, true, ~]\nb: {c: 'd'}\n1: *x\n".replace("*x", "&x y");
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_document_is_refused_with_its_line() {
+    fn invalid_documents_are_refused_with_the_line() {
         let cases = [
             ("a: 1\nb: 2\na: 3\n", Some(3), "duplicate key"),
             ("a:\n  b: 1\n  b: 1\n", Some(3), "duplicate key"),
@@ -323,13 +323,13 @@ mod tests {
     }
 
     #[test]
-    fn bombs_end_quickly() {
+    fn yaml_bombs_fail_quickly() {
         let start = std::time::Instant::now();
-        let most = usize::try_from(super::super::LARGEST).unwrap();
+        let most = usize::try_from(super::super::MAX_SIZE).unwrap();
         let line = |n: usize| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(","));
         let laughs = format!("a0: &a0 [x, x]\n{}", (1..30).map(line).collect::<String>());
         let wide = format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(900), "*a,".repeat(most / 4));
-        let open = format!("{}{}", "[".repeat(MOST), "x,".repeat((most - MOST) / 2));
+        let open = format!("{}{}", "[".repeat(MAX_VALUES), "x,".repeat((most - MAX_VALUES) / 2));
         let many = (0..most / 16).map(|n| format!("a{n}: 1")).collect::<Vec<_>>().join("\n");
         for text in [&laughs, &wide, &open, &many, &"[".repeat(most), &"{a: ".repeat(most / 4)] {
             let (_, reason) = broken(text);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_those_of_the_text() {
+    fn locations_are_those_in_the_text() {
         let text = "# äöü\ncluster:\n  uid: 'x'\nlist: [a, {b: c}]\n";
         let key = |name: &str| Step::Key(name.to_owned());
         let at = |path: &[Step]| {

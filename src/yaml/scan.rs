@@ -1,13 +1,12 @@
-//! What reading a text as YAML would cost, told without reading it.
+//! Estimates the cost of parsing a text as YAML without parsing it.
 //!
-//! libyaml looks at all open flow collections (`[`, `{`) for each of its tokens, clears a buffer as long as the longest
-//! run of blanks for each word, and goes through all `%TAG` lines for each tag: a megabyte can take minutes. So the
-//! text is cut into tokens first, by the rules of libyaml's scanner and step by step like it (`scanner.c` of libyaml
-//! 0.2.5): what that takes for a bracket is one here, what that takes for text is none.
+//! libyaml visits all open flow collections (`[`, `{`) for each token, clears a buffer as long as the longest run of blanks
+//! for each word, and searches all `%TAG` lines for each tag: a megabyte can take minutes. So the text is tokenized first,
+//! by the same rules as in libyaml's scanner (`scanner.c` of libyaml 0.2.5), to count the same brackets.
 
 use super::Limits;
 
-/// What a text holds that matters.
+/// The cost of a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cost {
     /// Keys, values, brackets, dashes, …
@@ -16,13 +15,13 @@ pub(super) struct Cost {
     pub(super) aliases: usize,
     /// Lines that begin with `%`.
     pub(super) directives: usize,
-    /// The most flow collections that are open at once.
+    /// The maximum number of open flow collections.
     pub(super) depth: usize,
-    /// Those that are open at the end.
+    /// The number of open flow collections at the end.
     pub(super) open: usize,
 }
 
-/// Why a text is not read.
+/// Why a text is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
     /// From 1.
@@ -30,7 +29,7 @@ pub(super) struct Refused {
     pub(super) reason: &'static str,
 }
 
-/// Counts until the end, or until there is too much of something.
+/// Counts until the end, or until a limit is exceeded.
 pub(super) fn cost(text: &str, limits: &Limits) -> Result<Cost, Refused> {
     let mut scan = Scan { bytes: text.as_bytes(), indent: -1, key_allowed: true, ..Scan::default() };
     while scan.token() {
@@ -52,7 +51,7 @@ pub(super) fn cost(text: &str, limits: &Limits) -> Result<Cost, Refused> {
     Ok(scan.cost)
 }
 
-/// What may turn out to be a key, once a `:` follows on its line.
+/// A possible key: it is one if a `:` follows on its line.
 #[derive(Clone, Copy)]
 struct Key {
     index: usize,
@@ -63,17 +62,17 @@ struct Key {
 #[derive(Default)]
 struct Scan<'a> {
     bytes: &'a [u8],
-    /// Where it is: in bytes, in characters, the line and the column in it.
+    /// The position: in bytes, in characters, and as line and column.
     at: usize,
     index: usize,
     line: usize,
     column: isize,
-    /// How many flow collections are open.
+    /// The number of open flow collections.
     flow: usize,
-    /// The column of the block collection that is open, and those around it.
+    /// The column of the open block collection, and of those around it.
     indent: isize,
     indents: Vec<isize>,
-    /// Whether a key may begin here, and the one outside of flow collections that did. Those inside change no column.
+    /// Whether a key may begin here, and the possible key outside of flow collections. Keys inside change no indentation.
     key_allowed: bool,
     key: Option<Key>,
     /// The longest run of blanks inside a text.
@@ -82,7 +81,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// A byte from here on; 0 at the end. A 0 in the text ends it too: the parser refuses it.
+    /// A byte from here on; 0 at the end. A 0 in the text ends it too: the parser rejects it.
     fn byte(&self, ahead: usize) -> u8 {
         self.bytes.get(self.at + ahead).copied().unwrap_or(0)
     }
@@ -100,12 +99,12 @@ impl Scan<'_> {
         matches!(self.byte(ahead), b' ' | b'\t')
     }
 
-    /// Whether no word goes on here.
+    /// Whether a word ends here.
     fn is_border(&self, ahead: usize) -> bool {
         self.byte(ahead) == 0 || self.is_blank(ahead) || self.is_break(ahead)
     }
 
-    /// Goes on by one character.
+    /// Skips one character.
     fn skip(&mut self) {
         let length = match self.byte(0) {
             0 if self.at >= self.bytes.len() => return,
@@ -134,7 +133,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Goes over the next token; tells whether there was one.
+    /// Skips the next token; returns whether there was one.
     fn token(&mut self) -> bool {
         self.skip_to_token();
         if self.key.is_some_and(|key| key.line < self.line || key.index + 1024 < self.index) {
@@ -193,7 +192,7 @@ impl Scan<'_> {
                 let before = self.at;
                 self.plain();
                 if self.at == before {
-                    // The parser ends here with an error.
+                    // The parser fails here.
                     self.skip();
                 }
             }
@@ -222,7 +221,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Whether `---` or `...` stands here.
+    /// Whether there is a `---` or `...` here.
     fn is_document(&self) -> bool {
         let mark = [self.byte(0), self.byte(1), self.byte(2)];
         self.column == 0 && (mark == *b"---" || mark == *b"...") && self.is_border(3)
@@ -234,7 +233,7 @@ impl Scan<'_> {
         self.key_allowed = false;
     }
 
-    /// Closes the block collections that are further in than a column.
+    /// Closes the block collections with a larger indentation.
     fn close(&mut self, column: isize) {
         while self.flow == 0 && self.indent > column {
             self.indent = self.indents.pop().unwrap_or(-1);
@@ -336,7 +335,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Goes over the blanks and line breaks inside a text; tells whether a line ended.
+    /// Skips the blanks and line breaks inside a text; returns whether a line ended.
     fn skip_blanks(&mut self) -> bool {
         let (start, line) = (self.at, self.line);
         while self.is_blank(0) || self.is_break(0) {
@@ -346,7 +345,7 @@ impl Scan<'_> {
         self.line > line
     }
 
-    /// A text without quotes; it goes on on further lines that are further in.
+    /// Text without quotes; it continues on lines with a larger indentation.
     fn plain(&mut self) {
         let indent = self.indent + 1;
         let mut broken = false;
@@ -373,7 +372,7 @@ impl Scan<'_> {
         self.key_allowed |= broken;
     }
 
-    /// The text behind `|` and `>`.
+    /// The text after `|` and `>`.
     fn block_text(&mut self) {
         self.skip();
         let mut indent = 0;
@@ -387,7 +386,7 @@ impl Scan<'_> {
                 _ => {}
             }
         }
-        // A comment at most.
+        // There can only be a comment.
         self.skip_line();
         self.skip();
         self.skip_indent(&mut indent);
@@ -398,7 +397,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Goes over empty lines and to the text of the next one; the first one tells where the text begins.
+    /// Skips empty lines and the indentation of the next one; the first one sets the indentation of the text.
     fn skip_indent(&mut self, indent: &mut isize) {
         let mut deepest = 0;
         let start = self.at;

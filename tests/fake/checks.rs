@@ -133,7 +133,11 @@ fn a_cluster_that_nobody_knows_is_not_touched() {
     assert_snapshot!(wrong.stderr, @r#"[TS] ERROR Cluster does not match --cluster uid="uid-of-kube-system" expected="another" fix="set KUBECONFIG to the right kubeconfig, or pass the right UID with --cluster""#);
     let ran = Boot::of("check").objects([workload()]).run();
     assert_eq!(ran.code(), 0, "a check may look at any cluster");
-    assert!(told(&ran, "cluster-identity").starts_with("  ! cluster-identity: Unknown cluster with"), "{}", told(&ran, "cluster-identity"));
+    assert!(
+        told(&ran, "cluster-identity").starts_with("  ! cluster-identity: Unknown cluster with"),
+        "{}",
+        told(&ran, "cluster-identity")
+    );
 }
 
 #[test]

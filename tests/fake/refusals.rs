@@ -450,14 +450,14 @@ fn what_is_known_for_good_is_told_before_the_rest_is() {
             "stdout": r#"{"status":{"allowed":false}}"#}));
     let running = boot.start();
     let last_question = listener.accept();
-    running.wait_for("Release is locked, and nobody knows by whom");
+    running.wait_for("Release is stuck in `pending-install`; its owner is unknown");
     last_question.go();
     let ran = running.wait();
     assert_eq!(ran.code(), 1);
     // Once each, in one order everywhere.
     assert_snapshot!(ran.stderr, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
-    [TS] ERROR Release is locked, and nobody knows by whom release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if no other operation is running" 
+    [TS] ERROR Release is stuck in `pending-install`; its owner is unknown release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if no other operation is running" 
     [TS] ERROR Kubeconfig user is not a cluster administrator command="kubectl auth can-i '*' '*' --all-namespaces" fix="use the kubeconfig of /etc/rancher/k3s/k3s.yaml, whose user is a cluster administrator"
     "#);
     let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();

@@ -270,7 +270,11 @@ fn another_clone(pair: &Pair) {
     assert_eq!(mark_of(b), HOME);
     // What is not known yet is no other repository.
     let ran = b.boot(&["check", "--root", clone]).env_remove("FLUX_GIT_URL").run();
-    assert!(blocks(&ran.stdout).iter().any(|block| reports(block, "?", "cluster-identity")), "{}", ran.stdout);
+    assert!(
+        blocks(&ran.stdout).iter().any(|block| reports(block, "?", "cluster-identity")),
+        "{}",
+        ran.stdout
+    );
 }
 
 fn another_flux(pair: &Pair) {

@@ -205,7 +205,7 @@ fn locked(world: &World, rows: &mut Vec<String>) {
         let changed = rewritten(&record, revision, status);
         let told_status = format!("status: {status}");
         let named = format!("release: {}/{}", release.0, release.1);
-        let words = ["Release is locked", &told_status, &named, "fix: k3s-boot recover"];
+        let words = ["Release is stuck in `", &told_status, &named, "fix: k3s-boot recover"];
         told(
             world,
             rows,

@@ -1,4 +1,4 @@
-//! The age key can be used.
+//! The age key is valid.
 
 use crate::check::{Answer, Check, Facts, Group, Rule};
 
@@ -9,7 +9,7 @@ pub(super) const RULE: Rule = Rule {
     why: "kustomize-controller rejects the whole key file if a single line is not an identity, and reports it only \
           when Flux first decrypts a file.",
     essential: true,
-    check: Check::Told(read),
+    check: Check::Reported(read),
 };
 
 fn read(facts: &Facts<'_>) -> Answer {

@@ -17,7 +17,6 @@ fn check(facts: &Facts<'_>) -> Answer {
         Ok(key) => key,
         Err(answer) => return answer,
     };
-    // What lies elsewhere is not in this repository.
     let Ok(path) = key.path.strip_prefix(&facts.settings.root) else {
         return Answer::not_applicable("the age key is outside the repository");
     };
@@ -44,20 +43,20 @@ mod tests {
     #[test]
     fn a_tracked_key_is_an_error() {
         let mut world = World::shipped();
-        world.says(&RULE, &["- there is no age key"]);
+        world.assert_found(&RULE, &["- there is no age key"]);
         world.desired.age_key = Some(AgeKey { path: "/repository/age.key".into(), ..AgeKey::default() });
         world.desired.tracked = Err("not asked".to_owned());
-        world.says(&RULE, &["unknown not asked"]);
+        world.assert_found(&RULE, &["unknown not asked"]);
         world.desired.tracked = Ok(["README.md".into(), "age.key.sops.yaml".into()].into());
-        world.says(&RULE, &[]);
+        world.assert_found(&RULE, &[]);
         world.desired.tracked = Ok(["age.key".into()].into());
-        world.says(&RULE, &["error Age key is in Git"]);
+        world.assert_found(&RULE, &["error Age key is in Git"]);
         assert!(
             world
                 .detail(&RULE, "fix")
                 .starts_with("git rm --cached age.key && echo /age.key >> .gitignore\n")
         );
         world.desired.age_key = Some(AgeKey { path: "/elsewhere/age.key".into(), ..AgeKey::default() });
-        world.says(&RULE, &["- the age key is outside the repository"]);
+        world.assert_found(&RULE, &["- the age key is outside the repository"]);
     }
 }

@@ -1,9 +1,9 @@
-//! Nobody else can read the age key.
+//! Only its owner can read the age key.
 
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 
-/// What group and others may do.
-const OTHERS: u32 = 0o077;
+/// The permissions of group and others.
+const GROUP_AND_OTHERS: u32 = 0o077;
 
 pub(super) const RULE: Rule = Rule {
     id: "age-key-mode",
@@ -20,7 +20,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         Ok(key) => key,
         Err(answer) => return answer,
     };
-    Answer::judged((key.mode & OTHERS != 0).then(|| {
+    Answer::judged((key.mode & GROUP_AND_OTHERS != 0).then(|| {
         Finding::warning(RULE.id, "Age key is readable by other users")
             .with("file", key.path.display())
             .with("mode", format!("{:04o}", key.mode))
@@ -37,10 +37,10 @@ mod tests {
     #[test]
     fn only_the_owner_may_read_it() {
         let mut world = World::shipped();
-        world.says(&RULE, &["- there is no age key"]);
+        world.assert_found(&RULE, &["- there is no age key"]);
         for (mode, expected) in [(0o600, 0), (0o400, 0), (0o700, 0), (0o640, 1), (0o644, 1), (0o604, 1)] {
             world.desired.age_key = Some(AgeKey { path: "/r/age.key".into(), mode, ..AgeKey::default() });
-            world.says(&RULE, &["warning Age key is readable by other users"][..expected]);
+            world.assert_found(&RULE, &["warning Age key is readable by other users"][..expected]);
         }
         assert_eq!(world.detail(&RULE, "mode"), "0604");
         assert_eq!(world.detail(&RULE, "fix"), "chmod 600 /r/age.key");

@@ -1,4 +1,4 @@
-//! The API server answers.
+//! The API server responds.
 
 use crate::check::{Answer, Check, Facts, Group, Rule};
 
@@ -27,14 +27,14 @@ mod tests {
     use crate::observed::Live;
 
     #[test]
-    fn only_one_that_was_asked_answers() {
+    fn a_server_that_was_not_queried_is_unknown() {
         let mut world = World::shipped();
         world.observed.live = None;
-        world.says(&RULE, &["unknown no kubeconfig was read"]);
+        world.assert_found(&RULE, &["unknown no kubeconfig was read"]);
         world.desired.problems.push(Finding::error("api", "Cluster unreachable"));
-        world.says(&RULE, &["error Cluster unreachable"]);
+        world.assert_found(&RULE, &["error Cluster unreachable"]);
         world.desired.problems.clear();
         world.observed.live = Some(Live::default());
-        world.says(&RULE, &[]);
+        world.assert_found(&RULE, &[]);
     }
 }

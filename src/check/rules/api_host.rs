@@ -1,4 +1,4 @@
-//! The API server's address for Cilium is a bare host.
+//! Cilium's API server address is a bare host.
 
 use crate::check::address::{API_HOST, NO_HOST, is_bare_host};
 use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule, k3s};
@@ -25,7 +25,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     let host = cilium.text(API_HOST).unwrap_or_default();
     let replaces = cilium.text(&["kubeProxyReplacement"]).is_some_and(|value| value == "true");
     let finding = if host.is_empty() {
-        if !replaces || is_told_otherwise(cilium) {
+        if !replaces || has_other_address(cilium) {
             return Answer::not_applicable(NO_HOST);
         }
         Some(missing(facts, cilium))
@@ -41,26 +41,26 @@ fn check(facts: &Facts<'_>) -> Answer {
     } else if is_bare_host(&host) {
         None
     } else {
-        let (bare, port) = bare(&host).unwrap_or(("HOST", "6443"));
+        let (host_only, port) = host_and_port(&host).unwrap_or(("HOST", "6443"));
         Some(
             Finding::error(RULE.id, "API server address in the values of cilium is not a bare host")
                 .with("release", cilium.id())
                 .with("k8s_service_host", &host)
-                .fix(fix(bare, port)),
+                .fix(fix(host_only, port)),
         )
     };
     Answer::judged(finding)
 }
 
-/// Newer charts can be told in two more ways.
-fn is_told_otherwise(cilium: &Release) -> bool {
+/// Newer charts have two more values for it.
+fn has_other_address(cilium: &Release) -> bool {
     let others: [&[&str]; 2] = [&["k8s", "apiServerURLs"], &["k8sServiceHostRef", "name"]];
     others.iter().any(|path| cilium.text(path).is_some_and(|text| !text.is_empty()))
 }
 
 fn missing(facts: &Facts<'_>, cilium: &Release) -> Finding {
     let message = "Cilium replaces kube-proxy, but has no API server address";
-    // kube-proxy that runs all the same shows the way.
+    // A kube-proxy that runs all the same leads to the API server.
     let proxied = facts
         .observed
         .live
@@ -71,8 +71,8 @@ fn missing(facts: &Facts<'_>, cilium: &Release) -> Finding {
     finding.with("release", cilium.id()).fix(fix("127.0.0.1", "6444"))
 }
 
-/// What stands in an address with scheme, port or path: its host, and its port.
-fn bare(address: &str) -> Option<(&str, &str)> {
+/// The host and the port of an address with scheme, port or path.
+fn host_and_port(address: &str) -> Option<(&str, &str)> {
     let address = address.trim();
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let authority = rest.split('/').next()?;
@@ -131,24 +131,24 @@ mod tests {
     }
 
     #[test]
-    fn without_one_the_agents_need_kube_proxy() {
+    fn without_an_address_agents_need_kube_proxy() {
         let message = "Cilium replaces kube-proxy, but has no API server address";
         let mut world = with("k8sServiceHost: ''");
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         world.server("a", &["server"]);
         assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
         world.values("cilium", "kubeProxyReplacement: false");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         assert_eq!(with("k8sServiceHost: auto").found(&RULE)[0].0, Error);
         let mut other = with("k8sServiceHost: auto");
         other.live_mut().version = "v1.33.6".to_owned();
-        assert!(other.is_idle(&RULE), "elsewhere it can be found");
+        assert!(other.is_not_applicable(&RULE), "other distributions support `auto`");
         let urls = "{k8sServiceHost: '', k8s: {apiServerURLs: 'https://10.0.0.10:6443'}}";
-        assert!(with(urls).is_idle(&RULE));
+        assert!(with(urls).is_not_applicable(&RULE));
         let mut world = World::healthy();
         world.release("cilium").values.clear();
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 }

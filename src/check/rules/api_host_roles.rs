@@ -1,4 +1,4 @@
-//! Every node reaches the API server at the address that Cilium uses.
+//! Every node reaches the API server at Cilium's API server address.
 
 use crate::check::address::{API_HOST, API_PORT, NO_HOST, is_loopback};
 use crate::check::{Answer, Check, Facts, Finding, Group, NO_NODES, OPEN, Rule, k3s};
@@ -15,7 +15,7 @@ pub(super) const RULE: Rule = Rule {
     check: Check::Nodes(check),
 };
 
-/// The port on which only servers answer.
+/// The port on which only servers listen.
 const SERVERS_ONLY: &str = "6443";
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
@@ -80,11 +80,11 @@ mod tests {
     }
 
     #[test]
-    fn agents_have_no_server_on_themselves() {
+    fn agents_do_not_listen_on_the_port_of_servers() {
         let message = "Agents cannot reach the API server at the address in the values of cilium";
         for host in ["127.0.0.1", "localhost"] {
             let mut world = with(host, "6443");
-            assert_eq!(world.ask(&RULE), Answer::Ok, "servers answer there");
+            assert_eq!(world.ask(&RULE), Answer::Ok, "servers listen there");
             world.agent("b");
             assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
             assert_eq!(world.pair(&RULE, "agents"), "b");
@@ -95,20 +95,20 @@ mod tests {
     }
 
     #[test]
-    fn one_server_of_several_deserves_a_look() {
+    fn a_single_server_of_several_is_a_warning() {
         let mut world = World::healthy();
         world.agent("b");
-        assert_eq!(world.ask(&RULE), Answer::Ok, "there is but one server");
+        assert_eq!(world.ask(&RULE), Answer::Ok, "there is only one server");
         world.server("c", &SERVER_ARGS);
         assert_eq!(world.found(&RULE), [(Warning, "All nodes depend on a single server".to_owned())]);
         assert_eq!(world.pair(&RULE, "server"), "a");
         let mut world = with("10.0.0.9", "6443");
         world.server("c", &SERVER_ARGS);
-        assert_eq!(world.ask(&RULE), Answer::Ok, "an address that moves");
+        assert_eq!(world.ask(&RULE), Answer::Ok, "a virtual address");
     }
 
     #[test]
-    fn what_is_not_known_is_not_judged() {
+    fn unknown_values_are_not_checked() {
         for (host, port) in [("stand-in.invalid", "6443"), ("127.0.0.1", "stand-in.invalid")] {
             let mut world = with(host, port);
             world.agent("b");
@@ -117,6 +117,6 @@ mod tests {
         let mut world = with("127.0.0.1", "6443");
         world.agent("b");
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 }

@@ -1,4 +1,4 @@
-//! Cilium reaches the API server at a port where k3s answers.
+//! Cilium uses a port on which k3s listens.
 
 use crate::check::address::{API_HOST, API_PORT, NO_HOST};
 use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule, Severity, k3s};
@@ -30,20 +30,20 @@ fn check(facts: &Facts<'_>) -> Answer {
         return Answer::unknown(OPEN);
     }
     let local = matches!(host.as_str(), "127.0.0.1" | "localhost" | "::1");
-    let (severity, message, right) = match (local, port.as_str()) {
+    let (severity, message, expected) = match (local, port.as_str()) {
         (true, "6444") | (false, "6443") => return Answer::Ok,
         (true, "6443") => (Severity::Warning, "API server port is open on servers only", 6444),
         (true, _) => (Severity::Warning, "API server does not listen on this port", 6444),
         (false, "6444") => (Severity::Warning, "API server port is open on the node itself only", 6443),
         (false, "") => (Severity::Warning, "API server port is missing in the values of cilium", 6443),
-        // A load balancer, or k3s itself (`https-listen-port`), may be at any.
+        // A load balancer, or k3s itself (`https-listen-port`), can use any port.
         (false, _) => (Severity::Info, "API server port is not the default of k3s", 6443),
     };
     let finding = Finding::warning(RULE.id, message)
         .with("release", release.id())
         .with("k8s_service_host", host)
         .with("k8s_service_port", port)
-        .fix(format!("k8sServicePort: {right}"));
+        .fix(format!("k8sServicePort: {expected}"));
     Answer::Found(vec![Finding { severity, ..finding }])
 }
 
@@ -54,9 +54,9 @@ mod tests {
 
     #[test]
     fn the_port_fits_the_host() {
-        World::shipped().says(&RULE, &[]);
+        World::shipped().assert_found(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/a'}\n")
-            .says(&RULE, &["- no release uses the chart `cilium`"]);
+            .assert_found(&RULE, &["- no release uses the chart `cilium`"]);
         let none = "- the values of cilium set no API server address";
         let cases = [
             ("127.0.0.1", "6444", ""),
@@ -75,7 +75,7 @@ mod tests {
         for (host, port, expected) in cases {
             let values = format!("{{k8sServiceHost: {host}, k8sServicePort: {port}}}");
             let expected: Vec<_> = Some(expected).filter(|text| !text.is_empty()).into_iter().collect();
-            World::with_values("cilium", "1.18.6", &values).says(&RULE, &expected);
+            World::with_values("cilium", "1.18.6", &values).assert_found(&RULE, &expected);
         }
     }
 }

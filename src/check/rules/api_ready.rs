@@ -32,7 +32,7 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn the_servers_own_words_are_told() {
+    fn the_message_of_the_server_is_reported() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.live_mut().not_ready = Ok(Some("[-]etcd failed: reason withheld".to_owned()));

@@ -1,4 +1,4 @@
-//! No release has adopted objects that k3s regards as its own.
+//! No release has adopted objects that k3s manages.
 
 use crate::check::adopted::COMPONENTS;
 use crate::check::k3s::{self, Servers};
@@ -49,13 +49,13 @@ mod tests {
     fn adopted() -> World {
         let mut world = World::healthy();
         world.bundled_coredns();
-        assert_eq!(world.ask(&RULE), Answer::Ok, "it is still k3s'");
+        assert_eq!(world.ask(&RULE), Answer::Ok, "k3s still manages it");
         world.adopt_by("kube-system", "coredns");
         world
     }
 
     #[test]
-    fn the_objects_are_taken_from_k3s_between_disable_and_the_first_restart() {
+    fn objects_are_detached_between_disable_and_the_first_restart() {
         let mut world = adopted();
         world.server("a", &["server", "--disable", "traefik"]);
         world.server("b", &["server", "--disable", "traefik"]);
@@ -84,32 +84,33 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_are_done_or_unknown_are_told_apart() {
+    fn disabled_and_unknown_servers_get_different_steps() {
         let mut world = adopted();
         let fix = world.pair(&RULE, "fix");
         assert!(fix.contains("\n#    `coredns` is already in `disable`\n# 2. "), "{fix}");
         world.server("b", &[]).annotations.clear();
         let fix = world.pair(&RULE, "fix");
         assert!(
-            fix.contains("\n#    disable: [coredns], or add coredns to the existing list  (all other servers)\n"),
+            fix.contains(
+                "\n#    disable: [coredns], or add coredns to the existing list  (all other servers)\n"
+            ),
             "{fix}"
         );
         assert!(!fix.contains("already"), "{fix}");
     }
 
     #[test]
-    fn what_no_release_has_adopted_and_other_clusters_are_fine() {
+    fn other_objects_and_other_clusters_pass() {
         let mut world = adopted();
         world.live_mut().version = "v1.33.6+rke2r1".to_owned();
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         let mut world = World::healthy();
         world.user("kube-system", "metrics-server");
         world.service("kube-system", "metrics-server", "10.43.0.11");
         world.adopt_by("kube-system", "metrics-server");
-        assert!(world.is_idle(&RULE), "a release has made it");
+        assert!(world.is_not_applicable(&RULE), "a release has created it");
     }
 
-    /// Every component has a fix of its own, with all its Addons.
     #[test]
     fn the_other_components_have_the_same_problem() {
         let labels = [

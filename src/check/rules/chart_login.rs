@@ -1,4 +1,4 @@
-//! No stale login keeps a public chart away.
+//! No expired login blocks a public chart.
 
 use super::charts;
 use crate::check::{Answer, Check, Facts, Group, Rule};
@@ -14,8 +14,8 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    // A chart that is here was kept away by nothing.
-    facts.findings_or(RULE.id, charts::read)
+    // Nothing blocks a chart that was downloaded.
+    facts.findings_or(RULE.id, charts::downloaded)
 }
 
 #[cfg(test)]
@@ -25,11 +25,14 @@ mod tests {
     use crate::check::fixture::World;
 
     #[test]
-    fn what_was_found_when_charts_were_fetched_is_told() {
+    fn findings_of_the_download_are_reported() {
         let mut world = World::shipped();
-        world.says(&RULE, &["unknown not downloaded: prometheus-operator-crds 19.1.0"]);
-        World::of("- {name: a, chart: ./a}\n").says(&RULE, &["- no chart comes from a registry"]);
-        world.desired.problems.push(Finding::error("chart-login", "Login keeps a public chart away"));
-        world.says(&RULE, &["error Login keeps a public chart away"]);
+        world.assert_found(&RULE, &["unknown not downloaded: prometheus-operator-crds 19.1.0"]);
+        World::of("- {name: a, chart: ./a}\n").assert_found(&RULE, &["- no chart comes from a registry"]);
+        world
+            .desired
+            .problems
+            .push(Finding::error("chart-login", "Expired registry login blocks a public chart"));
+        world.assert_found(&RULE, &["error Expired registry login blocks a public chart"]);
     }
 }

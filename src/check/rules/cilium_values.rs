@@ -6,8 +6,8 @@ use serde_json::Value;
 use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES, OPEN, Rule, k3s};
 use crate::desired::releases::Release;
 
-/// From here on the chart refuses what older ones took for `kubeProxyReplacement`.
-const REFUSES: Version = Version::new(1, 18, 0);
+/// The first chart version that fails on other values of `kubeProxyReplacement`.
+const FAILS_SINCE: Version = Version::new(1, 18, 0);
 
 pub(super) const RULE: Rule = Rule {
     id: "cilium-values",
@@ -42,7 +42,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     inspection.answer(NO_RELEASES)
 }
 
-/// A pool that the user chose himself may be a good one.
+/// A custom pool may be right.
 fn pool(release: &Release, values: &Value) -> Option<Finding> {
     let mode = values.pointer("/ipam/mode").and_then(Value::as_str).unwrap_or("cluster-pool");
     let pool = values.pointer("/ipam/operator/clusterPoolIPv4PodCIDRList");
@@ -64,7 +64,7 @@ fn replacement(release: &Release, values: &Value, version: Option<&Version>) -> 
         other => other.to_string(),
     };
     let message = "Cilium's kubeProxyReplacement is neither true nor false";
-    let finding = if version.is_some_and(|version| *version >= REFUSES) {
+    let finding = if version.is_some_and(|version| *version >= FAILS_SINCE) {
         Finding::error(RULE.id, message)
     } else {
         Finding::warning(RULE.id, message)
@@ -87,9 +87,9 @@ mod tests {
 
     #[test]
     fn the_address_pool() {
-        World::shipped().says(&RULE, &[]);
+        World::shipped().assert_found(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/a'}\n")
-            .says(&RULE, &["- no release uses the chart `cilium`"]);
+            .assert_found(&RULE, &["- no release uses the chart `cilium`"]);
         for (values, expected) in [
             ("{}", &[POOL] as &[&str]),
             ("{ipam: {mode: cluster-pool}}", &[POOL]),
@@ -98,7 +98,7 @@ mod tests {
             ("{ipam: {operator: {clusterPoolIPv4PodCIDRList: ['10.42.0.0/16']}}}", &[]),
             ("{ipam: {operator: {clusterPoolIPv4PodCIDRList: []}}}", &[POOL]),
         ] {
-            World::with_values("cilium", "1.18.6", values).says(&RULE, expected);
+            World::with_values("cilium", "1.18.6", values).assert_found(&RULE, expected);
         }
     }
 
@@ -113,14 +113,14 @@ mod tests {
             )
         };
         for value in ["true", "false", "'true'", "null"] {
-            world("1.18.6", value).says(&RULE, &[]);
+            world("1.18.6", value).assert_found(&RULE, &[]);
         }
         let open = "unknown a variable that the values use is not set";
-        world("1.18.6", "stand-in.invalid").says(&RULE, &[open]);
+        world("1.18.6", "stand-in.invalid").assert_found(&RULE, &[open]);
         for value in ["strict", "partial", "1", "'True'"] {
-            world("1.18.6", value).says(&RULE, &[&format!("error {message}")]);
+            world("1.18.6", value).assert_found(&RULE, &[&format!("error {message}")]);
         }
-        world("1.14.0", "strict").says(&RULE, &[&format!("warning {message}")]);
-        world(">=1", "strict").says(&RULE, &[&format!("warning {message}")]);
+        world("1.14.0", "strict").assert_found(&RULE, &[&format!("warning {message}")]);
+        world(">=1", "strict").assert_found(&RULE, &[&format!("warning {message}")]);
     }
 }

@@ -1,4 +1,4 @@
-//! Clocks agree.
+//! The clocks of this machine and the cluster agree.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,11 +18,11 @@ pub(super) const RULE: Rule = Rule {
     check: Check::Cluster(check),
 };
 
-/// A Lease from our future by more than this tells of clocks that differ.
-const AHEAD: Duration = Duration::from_secs(5);
+/// If a Lease is from our future by more than this, the clocks differ.
+const MAX_AHEAD: Duration = Duration::from_secs(5);
 
-/// The API server renews its Lease every ten seconds.
-const BEHIND: Duration = Duration::from_mins(1);
+/// If the newest Lease is older than this, the clocks differ: the API server renews its own every ten seconds.
+const MAX_BEHIND: Duration = Duration::from_mins(1);
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let now = facts.observed.now;
@@ -36,16 +36,18 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let Some((newest, renewed)) = leases().max_by_key(|(_, renewed)| *renewed) else {
         return Answer::Unknown("no Lease shows the cluster's time".to_owned());
     };
-    if let Some(skew) = renewed.duration_since(now).ok().filter(|skew| *skew > AHEAD) {
+    if let Some(skew) = renewed.duration_since(now).ok().filter(|skew| *skew > MAX_AHEAD) {
         let skew = format!("{}s behind", skew.as_secs());
         return Answer::judged(Some(found(newest, renewed, now, &skew)));
     }
-    // One that is old may be that of a server that is gone, but not all of them.
+    // One old Lease may belong to a server that is gone, but not all of them.
     let control_plane = leases().filter(|(lease, _)| is_control_plane(lease));
     let newest = control_plane.max_by_key(|(_, renewed)| *renewed);
-    let behind = |renewed| now.duration_since(renewed).ok().filter(|skew| *skew > BEHIND);
+    let behind = |renewed| now.duration_since(renewed).ok().filter(|skew| *skew > MAX_BEHIND);
     match newest {
-        None if behind(renewed).is_some() => Answer::unknown("no Lease of the control plane shows the cluster's time"),
+        None if behind(renewed).is_some() => {
+            Answer::unknown("no Lease of the control plane shows the cluster's time")
+        }
         None => Answer::Ok,
         Some((newest, renewed)) => Answer::judged(
             behind(renewed)
@@ -54,7 +56,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     }
 }
 
-/// The API servers' identities (`apiserver-HASH`), controller manager and scheduler.
+/// API servers (`apiserver-HASH`), controller manager and scheduler.
 fn is_control_plane(lease: &Lease) -> bool {
     lease.namespace == "kube-system"
         && ["apiserver-", "kube-"].iter().any(|start| lease.name.starts_with(start))
@@ -70,7 +72,9 @@ fn found(lease: &Lease, renewed: SystemTime, now: SystemTime, skew: &str) -> Fin
         .with("cluster_time", format_rfc3339_seconds(renewed))
         .with("lease", format!("{}/{}", lease.namespace, lease.name))
         .with("local_clock", skew)
-        .fix("compare `date -u` on this machine and on the nodes; where it is wrong: timedatectl set-ntp true")
+        .fix(
+            "compare `date -u` on this machine and on the nodes; where it is wrong: timedatectl set-ntp true",
+        )
 }
 
 #[cfg(test)]
@@ -79,7 +83,7 @@ mod tests {
     use crate::check::Severity::Warning;
     use crate::check::testing::World;
 
-    /// A world at 08:10:00.
+    /// A healthy cluster at 08:10:00.
     fn with(leases: &[(&str, &str, &str)]) -> World {
         let mut world = World::healthy();
         world.live_mut().cluster.leases = leases
@@ -95,16 +99,16 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_agree_are_well() {
+    fn clocks_that_agree_pass() {
         let good = [
             &[("kube-system", "apiserver-abc", "2026-11-23T08:09:54.123456Z")][..],
             &[("kube-node-lease", "a", "2026-11-23T08:10:04Z")],
-            // A server that is gone, and one that is there.
+            // A stopped server and a running one.
             &[
                 ("kube-system", "apiserver-abc", "2026-11-23T07:30:00Z"),
                 ("kube-system", "kube-scheduler", "2026-11-23T08:09:58Z"),
             ],
-            // Another program's.
+            // The Lease of another program.
             &[
                 ("kube-system", "apiserver-abc", "2026-11-23T08:09:54Z"),
                 ("kube-system", "k3s-boot", "2027-11-23T08:09:54Z"),
@@ -116,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_differ_are_told() {
+    fn clocks_that_differ_are_a_warning() {
         let cases = [
             (&[("kube-node-lease", "a", "2026-11-23T08:10:30Z")][..], "30s behind"),
             (&[("kube-system", "apiserver-abc", "2026-11-23T08:05:00Z")], "about 300s ahead"),
@@ -139,7 +143,7 @@ mod tests {
     fn without_a_time_it_is_unknown() {
         let unknown = |world: World| matches!(world.ask(&RULE), Answer::Unknown(_));
         assert!(unknown(World::healthy()));
-        // A node that is gone says nothing of clocks.
+        // A node that is gone shows no skew.
         assert!(unknown(with(&[("kube-node-lease", "a", "2026-11-20T08:10:04Z")])));
         assert!(unknown(with(&[("kube-system", "apiserver-abc", "yesterday")])));
         let mut world = with(&[("kube-system", "apiserver-abc", "2026-11-23T08:05:00Z")]);

@@ -9,7 +9,7 @@ pub(super) const RULE: Rule = Rule {
     why: "It pins the cluster of this repository and overrides defaults. A misspelt key that is silently ignored \
           could drop the pin, and with it the protection of other clusters.",
     essential: true,
-    check: Check::Told(read),
+    check: Check::Reported(read),
 };
 
 fn read(facts: &Facts<'_>) -> Answer {

@@ -1,4 +1,4 @@
-//! CoreDNS of k3s is not in the way of the release's.
+//! The bundled CoreDNS of k3s does not conflict with the release.
 
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ pub(super) const RULE: Rule = Rule {
     check: Check::Nodes(check),
 };
 
-/// An object of the CoreDNS that k3s brings.
+/// An object of the bundled CoreDNS.
 struct Bundled<'a> {
     kind: &'a str,
     name: &'a str,
@@ -30,25 +30,25 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     if let Err(answer) = k3s::is_k3s(live) {
         return answer;
     }
-    if let Some(left_out) = facts.desired.dns_left_out() {
-        let there = dns::of(&live.cluster.workloads).next().is_some();
-        return Answer::judged((!there).then(|| no_dns(left_out)));
+    if let Some(skipped) = facts.desired.dns_left_out() {
+        let exists = dns::of(&live.cluster.workloads).next().is_some();
+        return Answer::judged((!exists).then(|| no_dns(skipped)));
     }
     let coredns = match facts.cni().and_then(|_| facts.release_of_chart("coredns")) {
         Ok(coredns) => coredns,
         Err(answer) => return answer,
     };
     let foreign: Vec<_> = bundled(live, coredns).collect();
-    Answer::judged((!foreign.is_empty()).then(|| in_the_way(facts, live, coredns, &foreign)))
+    Answer::judged((!foreign.is_empty()).then(|| conflict(facts, live, coredns, &foreign)))
 }
 
-fn no_dns(left_out: &Release) -> Finding {
-    Finding::error(RULE.id, "CoreDNS is skipped, and k3s does not deploy its own").with("release", left_out.id()).fix(
-        format!(
+fn no_dns(skipped: &Release) -> Finding {
+    Finding::error(RULE.id, "CoreDNS is skipped, and k3s does not deploy its own")
+        .with("release", skipped.id())
+        .fix(format!(
             "do not skip {}, or remove `coredns` from `disable` in the configuration of all servers",
-            left_out.id()
-        ),
-    )
+            skipped.id()
+        ))
 }
 
 /// The objects that the release has not adopted.
@@ -72,13 +72,13 @@ fn bundled<'a>(live: &'a Live, coredns: &Release) -> impl Iterator<Item = Bundle
         .map(|(kind, _, name, address, ..)| Bundled { kind, name, address })
 }
 
-fn in_the_way(facts: &Facts<'_>, live: &Live, coredns: &Release, foreign: &[Bundled<'_>]) -> Finding {
+fn conflict(facts: &Facts<'_>, live: &Live, coredns: &Release, foreign: &[Bundled<'_>]) -> Finding {
     let collides = match facts.manifests.of(&coredns.id()) {
         Some(Ok(objects)) => {
             objects.iter().any(|object| foreign.iter().any(|one| collides(object, coredns, one)))
         }
         Some(Err(_)) => true,
-        // It is as wanted already.
+        // The release is up to date.
         None => !live.is_deployed(&coredns.id()),
     };
     let finding = if collides {
@@ -90,14 +90,14 @@ fn in_the_way(facts: &Facts<'_>, live: &Live, coredns: &Release, foreign: &[Bund
     let servers = Servers::of(live);
     let keep = format!("To keep the bundled CoreDNS: --skip-release {}", coredns.id());
     k3s::fix_or_keep(finding, facts, live, "DNS", &keep, || {
-        format!("{}\n# or keep it: k3s-boot apps --skip-release {}", switch_off(&servers), coredns.id())
+        format!("{}\n# or keep it: k3s-boot apps --skip-release {}", disable_fix(&servers), coredns.id())
     })
 }
 
-fn switch_off(servers: &Servers<'_>) -> String {
-    let lacks = servers.lacking(|args| k3s::disable(args, &["coredns"]));
-    if !lacks.is_empty() {
-        servers.fix(&lacks)
+fn disable_fix(servers: &Servers<'_>) -> String {
+    let missing = servers.missing_lines(|args| k3s::disable(args, &["coredns"]));
+    if !missing.is_empty() {
+        servers.fix(&missing)
     } else if servers.known.is_empty() {
         "# /etc/rancher/k3s/config.yaml on all servers\ndisable: [coredns]\n# then there: systemctl restart k3s"
                 .to_owned()
@@ -106,14 +106,14 @@ fn switch_off(servers: &Servers<'_>) -> String {
     }
 }
 
-/// Whether a release's object has the name or the address of one that is there.
-fn collides(object: &Value, coredns: &Release, there: &Bundled<'_>) -> bool {
+/// Whether an object of the release has the name or address of a bundled one.
+fn collides(object: &Value, coredns: &Release, bundled: &Bundled<'_>) -> bool {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let namespace = text("/metadata/namespace").unwrap_or(&coredns.namespace);
     let same_name = namespace == "kube-system"
-        && text("/kind") == Some(there.kind)
-        && text("/metadata/name") == Some(there.name);
-    let same_address = there.address.is_some() && text("/spec/clusterIP") == there.address;
+        && text("/kind") == Some(bundled.kind)
+        && text("/metadata/name") == Some(bundled.name);
+    let same_address = bundled.address.is_some() && text("/spec/clusterIP") == bundled.address;
     same_name || same_address
 }
 
@@ -155,21 +155,27 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_left_out_must_be_there() {
+    fn a_skipped_dns_must_exist() {
         let mut world = World::healthy();
         let coredns = world.desired.helmfiles.iter_mut().flat_map(|helmfile| &mut helmfile.releases);
         coredns.filter(|release| release.name == "coredns").for_each(|release| release.left_out = true);
-        assert_eq!(world.found(&RULE), [(Error, "CoreDNS is skipped, and k3s does not deploy its own".to_owned())]);
+        assert_eq!(
+            world.found(&RULE),
+            [(Error, "CoreDNS is skipped, and k3s does not deploy its own".to_owned())]
+        );
         world.bundled_coredns();
         assert_eq!(world.ask(&RULE), Answer::Ok);
     }
 
     #[test]
-    fn one_under_another_name_and_address_stays_beside_it() {
+    fn another_name_and_address_do_not_conflict() {
         let mut world = bundled();
         let other = workload("Deployment", "coredns-lan", &serde_json::json!({}), &serde_json::json!({}));
         world.manifests.objects.insert("kube-system/coredns".to_owned(), Ok(vec![other]));
-        assert_eq!(world.found(&RULE), [(Warning, "Bundled CoreDNS of k3s runs beside the release".to_owned())]);
+        assert_eq!(
+            world.found(&RULE),
+            [(Warning, "Bundled CoreDNS of k3s runs beside the release".to_owned())]
+        );
         let address = serde_json::json!({"kind": "Service", "metadata": {"name": "x", "namespace": "y"},
             "spec": {"clusterIP": "10.43.0.10"}});
         world.manifests.objects.insert("kube-system/coredns".to_owned(), Ok(vec![address]));
@@ -177,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_release_has_adopted_is_not_in_its_way() {
+    fn adopted_objects_do_not_conflict() {
         let mut world = bundled();
         world.deployed("kube-system", "coredns");
         world.adopt_by("kube-system", "coredns");
@@ -185,9 +191,9 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_it_hears_nothing() {
+    fn without_the_release_there_is_no_conflict() {
         let mut world = bundled();
         world.without("coredns");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 }

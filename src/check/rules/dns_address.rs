@@ -1,4 +1,4 @@
-//! The address of DNS is free, or the release's own.
+//! The address of the cluster DNS is free, or used by the release.
 
 use crate::check::address::DnsAddress;
 use crate::check::k3s::BUNDLED_COREDNS;
@@ -29,7 +29,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let taken = live.cluster.services.iter().find(|service| {
         service.cluster_ip.as_deref() == Some(address.as_str())
             && service.release() != Some(coredns.id())
-            // That one is told by a rule of its own.
+            // Reported by `coredns-bundled`.
             && service.labels.get(label).is_none_or(|value| value != hash)
     });
     let finding = taken.map(|service| {
@@ -56,7 +56,7 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn an_address_that_is_taken_is_an_error() {
+    fn an_address_of_another_service_is_an_error() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.service("dns", "other", "10.43.0.10");
@@ -66,11 +66,11 @@ mod tests {
         world.values("coredns", "service: {clusterIP: stand-in.invalid}");
         assert_eq!(world.ask(&RULE), Answer::unknown(OPEN));
         world.without("coredns");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 
     #[test]
-    fn the_releases_own_and_k3s_own_are_none_of_this() {
+    fn the_release_and_the_bundled_coredns_pass() {
         let mut world = World::healthy();
         let own = [("name", "coredns"), ("namespace", "kube-system")];
         world.service("kube-system", "kube-dns", "10.43.0.10").annotations =

@@ -1,4 +1,4 @@
-//! Nobody has changed what Helm has made.
+//! Releases have no manual changes.
 
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::observed::Live;
@@ -16,13 +16,13 @@ pub(super) const RULE: Rule = Rule {
     check: Check::Cluster(check),
 };
 
-/// So many fields of a release are told.
-const TOLD: usize = 5;
+/// The number of fields that are listed for a release.
+const MAX_LISTED: usize = 5;
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let mended = |release: &str| names(&facts.settings.wishes.fix_drift, release);
+    let is_reverted = |release: &str| names(&facts.settings.wishes.fix_drift, release);
     let mut inspection = facts.inspect_releases();
-    for (release, standing) in live.standing.iter().filter(|(release, _)| !mended(release)) {
+    for (release, standing) in live.standing.iter().filter(|(release, _)| !is_reverted(release)) {
         match standing {
             Ok(Standing { drift, uncompared, .. }) => match uncompared {
                 Some(reason) if drift.is_empty() => inspection.miss(format!("{release}: {reason}")),
@@ -36,12 +36,12 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 
 fn finding(release: &str, drift: &[Drift]) -> Finding {
     let field = |one: &Drift| {
-        let by = one.by.as_ref().map_or_else(|| "taken away".to_owned(), |by| format!("by {by}"));
+        let by = one.by.as_ref().map_or_else(|| "removed".to_owned(), |by| format!("by {by}"));
         format!("{} {} ({by})", one.object, one.path)
     };
-    let mut fields = drift.iter().take(TOLD).map(field).collect::<Vec<_>>().join(", ");
-    if drift.len() > TOLD {
-        fields = format!("{fields} and {} more", drift.len() - TOLD);
+    let mut fields = drift.iter().take(MAX_LISTED).map(field).collect::<Vec<_>>().join(", ");
+    if drift.len() > MAX_LISTED {
+        fields = format!("{fields} and {} more", drift.len() - MAX_LISTED);
     }
     Finding::warning(RULE.id, "Release has manual changes in the cluster")
         .with("release", release)
@@ -57,9 +57,9 @@ mod tests {
     use crate::observed::standing::Standing;
 
     #[test]
-    fn what_was_changed_is_told_unless_it_is_put_back() {
+    fn manual_changes_are_reported_unless_they_are_reverted() {
         let mut world = World::healthy();
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         let drift = |path: &str, by: Option<&str>| Drift {
             object: "Deployment n/d".to_owned(),
             path: path.to_owned(),
@@ -73,7 +73,7 @@ mod tests {
         let expected = "Deployment n/d spec.replicas (by kubectl), Deployment n/d spec.x (removed)";
         assert_eq!(world.pair(&RULE, "fields"), expected);
         world.settings.wishes.fix_drift = vec!["coredns".to_owned()];
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         world.live_mut().standing.insert("kube-system/cilium".to_owned(), Ok(Standing::default()));
         assert_eq!(world.ask(&RULE), Answer::Ok);
         let uncompared = Standing { uncompared: Some("DaemonSet n/d: no".to_owned()), ..Standing::default() };

@@ -1,4 +1,4 @@
-//! Required variables are set.
+//! Required environment variables are set.
 
 use crate::check::{Answer, Check, Facts, Group, Rule};
 
@@ -10,7 +10,7 @@ pub(super) const RULE: Rule = Rule {
           release only after all others are installed. KUBECONFIG must be set: without it, kubectl and helm silently \
           use `localhost:8080`.",
     essential: true,
-    check: Check::Told(read),
+    check: Check::Reported(read),
 };
 
 fn read(facts: &Facts<'_>) -> Answer {

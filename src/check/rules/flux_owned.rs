@@ -1,4 +1,4 @@
-//! Which releases Flux or k3s owns already.
+//! Which releases Flux or k3s manages.
 
 use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
 use crate::desired::releases::Release;
@@ -21,7 +21,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Ok(claims) => claims,
         Err(reason) => return Answer::Unknown(reason.clone()),
     };
-    let owned = |release: &Release| {
+    let managed = |release: &Release| {
         let owner = owner(release, live)?;
         let suspended = claims.owner_of(&release.id()).is_some_and(|claim| claim.suspended);
         let finding = if facts.settings.wishes.takes(&release.id()) {
@@ -34,7 +34,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     };
     let wanted = facts.desired.releases().filter(|release| release.is_wanted());
     let mut inspection = facts.inspect_releases();
-    wanted.for_each(|release| inspection.look(owned(release)));
+    wanted.for_each(|release| inspection.look(managed(release)));
     inspection.answer(NO_RELEASES)
 }
 
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn owners_are_told_and_never_stop_a_run() {
+    fn managers_are_reported_and_never_stop_a_run() {
         assert_eq!(answer(Claims::default()), Answer::Ok);
         let claim = Claim {
             kind: "HelmRelease".to_owned(),
@@ -85,6 +85,6 @@ mod tests {
             panic!()
         };
         assert_eq!((found.len(), found[0].severity), (1, Severity::Info));
-        assert_eq!(found[0].pairs[0].1, "flux-system/flux-instance", "not the operator's to take over");
+        assert_eq!(found[0].pairs[0].1, "flux-system/flux-instance", "flux-operator is not managed");
     }
 }

@@ -1,4 +1,4 @@
-//! flux-operator and flux-instance are one pair, and Flux' manifests are the operator's own.
+//! flux-operator, flux-instance and the Flux manifests have matching versions.
 
 use semver::Version;
 use serde_json::Value;
@@ -7,10 +7,10 @@ use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES
 use crate::desired::STAND_IN;
 use crate::desired::releases::Release;
 
-/// The first operator that builds any Flux: older ones fail with 2.9 and later, to which `latest` has moved.
-const GUARDED: Version = Version::new(0, 54, 0);
+/// The first flux-operator version that builds every Flux version: older ones fail with 2.9 and later, which `latest` is.
+const BUILDS_ALL: Version = Version::new(0, 54, 0);
 
-/// The newest minor of Flux 2 that operators before [`GUARDED`] build.
+/// The newest minor version of Flux 2 that flux-operator versions before [`BUILDS_ALL`] build.
 const NEWEST_BUILT: u64 = 8;
 
 const MANIFESTS: &str = "oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests";
@@ -35,7 +35,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         Err(answer) => return answer,
     };
     let desired = facts.desired;
-    let unknown = |release: &Release| format!("the version of {} is not known", release.chart);
+    let unknown = |release: &Release| format!("the version of {} is unknown", release.chart);
     let Some(version) = desired.chart_version(operator) else {
         return Answer::Unknown(unknown(operator));
     };
@@ -59,7 +59,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     inspection.answer(NO_RELEASES)
 }
 
-/// What is wrong with the manifests that the operator is to build.
+/// What is wrong with the manifests that flux-operator builds.
 fn manifests(operator: &Version, instance: &Release, distribution: &Value) -> Option<Finding> {
     let artifact = text(distribution, "artifact");
     let found = |finding: Finding| {
@@ -70,7 +70,7 @@ fn manifests(operator: &Version, instance: &Release, distribution: &Value) -> Op
             .fix(format!("instance:\n  distribution:\n    artifact: {MANIFESTS}:v{operator}"))
     };
     match tag(artifact) {
-        Some("latest") if *operator >= GUARDED => None,
+        Some("latest") if *operator >= BUILDS_ALL => None,
         Some("latest") => match minor(&version(distribution)) {
             Minor::Pinned(minor) if minor <= NEWEST_BUILT => None,
             Minor::Unclear => {
@@ -91,7 +91,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The version of Flux that is asked for; `2.7` without quotes is a number.
+/// The requested Flux version; `2.7` without quotes is a number.
 fn version(distribution: &Value) -> String {
     match distribution.get("version") {
         Some(Value::String(version)) => version.clone(),
@@ -100,7 +100,7 @@ fn version(distribution: &Value) -> String {
     }
 }
 
-/// The tag of the manifests; none when a digest pins them, or when they are not the operator's.
+/// The tag of the manifests; none if a digest pins them, or if they are not those of flux-operator.
 fn tag(artifact: &str) -> Option<&str> {
     if artifact.is_empty() {
         return Some("latest");
@@ -116,14 +116,14 @@ fn tag(artifact: &str) -> Option<&str> {
     }
 }
 
-/// Which minor of Flux 2 is asked for.
+/// The requested minor version of Flux 2.
 enum Minor {
     Pinned(u64),
     Newest,
     Unclear,
 }
 
-/// `2.7.x`, `2.7.5` and `2.7` pin a minor; `2.x`, the chart's default, is the newest; other ranges are not judged.
+/// `2.7.x`, `2.7.5` and `2.7` pin a minor; `2.x`, the chart's default, is the newest; other ranges are not checked.
 fn minor(version: &str) -> Minor {
     if version.is_empty() || matches!(version, "2.x" | "2.*" | "2" | "*" | "x") {
         return Minor::Newest;
@@ -157,9 +157,9 @@ mod tests {
 
     #[test]
     fn the_pair_and_its_manifests() {
-        World::shipped().says(&RULE, &[]);
+        World::shipped().assert_found(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/flux-operator'}\n")
-            .says(&RULE, &["- no release uses the chart `flux-instance`"]);
+            .assert_found(&RULE, &["- no release uses the chart `flux-instance`"]);
         let own = "artifact: 'oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:v0.37.1'";
         let latest = "artifact: 'oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:latest'";
         let cases: [(&str, &str, &str, &[&str]); 17] = [
@@ -194,7 +194,7 @@ mod tests {
         for (operator, instance, distribution, expected) in cases {
             let world = world(operator, instance, distribution);
             println!("{operator} {instance} {distribution}");
-            world.says(&RULE, expected);
+            world.assert_found(&RULE, expected);
         }
         let fix = world("0.37.1", "0.37.1", "").detail(&RULE, "fix");
         assert!(
@@ -203,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_is_not_told_is_unknown_unless_the_chart_is_here() {
+    fn a_version_range_is_unknown_unless_the_chart_was_downloaded() {
         let mut world = world("'>=0'", "'>=0'", "");
-        world.says(&RULE, &["unknown the version of oci://r/flux-operator is not known"]);
+        world.assert_found(&RULE, &["unknown the version of oci://r/flux-operator is unknown"]);
         for name in ["flux-operator", "flux-instance"] {
             let chart = crate::check::fixture::chart(name, "0.37.1").unwrap();
             world.desired.charts.insert(format!("default/{name}"), chart);
         }
-        world.says(&RULE, &[TOO_NEW]);
+        world.assert_found(&RULE, &[TOO_NEW]);
     }
 }

@@ -1,4 +1,4 @@
-//! Flux, where it runs, can go on.
+//! Flux is not stalled, if it is installed.
 
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::observed::Live;
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waiting_does_not_mend_is_told() {
+    fn a_stalled_instance_and_a_missing_source_are_reported() {
         let sync = json!({"sync": {"kind": "GitRepository", "url": "ssh://x"}});
         let instance = |spec: &Value, kind: &str, status: &str| {
             json!({"kind": "FluxInstance", "metadata": {"name": "flux", "namespace": "flux-system", "generation": 1}, "spec": spec,

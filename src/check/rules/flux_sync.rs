@@ -1,4 +1,4 @@
-//! Flux is told what to sync.
+//! Flux has a source to sync.
 
 use serde_json::Value;
 
@@ -53,10 +53,10 @@ mod tests {
     use crate::check::fixture::World;
 
     #[test]
-    fn what_is_to_be_synced() {
-        World::shipped().says(&RULE, &[]);
+    fn the_source_is_complete() {
+        World::shipped().assert_found(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/a'}\n")
-            .says(&RULE, &["- no release uses the chart `flux-instance`"]);
+            .assert_found(&RULE, &["- no release uses the chart `flux-instance`"]);
         let nothing = "warning Flux has no source to sync";
         let half = "warning Flux source is incomplete";
         let cases: [(&str, &[&str]); 8] = [
@@ -73,7 +73,7 @@ mod tests {
             ("{instance: {sync: {kind: Bucket, url: x, path: y}}}", &[]),
         ];
         for (values, expected) in cases {
-            World::with_values("flux-instance", "0.37.1", values).says(&RULE, expected);
+            World::with_values("flux-instance", "0.37.1", values).assert_found(&RULE, expected);
         }
     }
 }

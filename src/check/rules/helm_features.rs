@@ -1,4 +1,4 @@
-//! What the keys of releases need is installed.
+//! Programs, plugins and Helm features that releases use are available.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +22,7 @@ const NONE: &str = "no release has hooks, a post-renderer, patches or keys of He
 
 fn check(facts: &Facts<'_>) -> Answer {
     let mut inspection = facts.inspect_releases();
-    inspection.find(facts.told(RULE.id));
+    inspection.find(facts.reported(RULE.id));
     let mut hooks: BTreeMap<(&Path, &str), Vec<String>> = BTreeMap::new();
     for helmfile in &facts.desired.helmfiles {
         let path = helmfile.path.as_path();
@@ -79,12 +79,12 @@ fn post_renderer(facts: &Facts<'_>, helmfile: &Path, release: &Release, inspecti
         }
         (Some(_), Err(reason)) => inspection.miss(reason),
         (Some(_), Ok(plugins)) => {
-            // helmfile 1.7.4 passes the name of a program on without its folder and extension.
+            // helmfile 1.7.4 passes on the name of a program without its folder and extension.
             let stem = Path::new(renderer).file_stem().and_then(|stem| stem.to_str());
-            let is_there =
+            let is_installed =
                 [Some(renderer.as_str()), stem].iter().flatten().any(|name| plugins.contains(*name));
             let fix = "install it as a plugin of type `postrenderer/v1` and use the name of that plugin, or use Helm 3";
-            inspection.find((!is_there).then(|| found("Post-renderer is not a Helm 4 plugin").fix(fix)));
+            inspection.find((!is_installed).then(|| found("Post-renderer is not a Helm 4 plugin").fix(fix)));
         }
     }
 }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_an_error_of_its_release() {
+    fn a_missing_feature_is_an_error_of_its_release() {
         let of = |world: &World| match world.ask(&RULE) {
             Answer::Found(findings) => findings
                 .iter()
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_asked_is_unknown_and_what_is_not_used_not_applicable() {
+    fn unread_plugins_are_unknown_and_unused_features_not_applicable() {
         let mut unasked = world(4, &[], &[]);
         unasked.observed.post_renderers = Err("helm did not answer".to_owned());
         assert_eq!(unasked.ask(&RULE), Answer::unknown("helm did not answer"));
@@ -171,11 +171,10 @@ mod tests {
         );
     }
 
-    /// What helmfile says when it decrypts is reported here.
     #[test]
-    fn a_missing_plugin_for_secrets_is_told() {
+    fn a_missing_plugin_for_secrets_is_reported() {
         let mut world = World::of("- {name: f, namespace: n, chart: ./a}\n");
         world.desired.problems.push(Finding::error(RULE.id, "Helm plugin for encrypted values is missing"));
-        world.says(&RULE, &["error Helm plugin for encrypted values is missing"]);
+        world.assert_found(&RULE, &["error Helm plugin for encrypted values is missing"]);
     }
 }

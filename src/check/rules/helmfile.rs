@@ -9,7 +9,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Paths in a helmfile are relative to its own folder, and helmfile renders values group by group: a missing \
           file or a template error stops it after the first releases are installed.",
     essential: true,
-    check: Check::Told(read),
+    check: Check::Reported(read),
 };
 
 fn read(facts: &Facts<'_>) -> Answer {

@@ -9,7 +9,7 @@ pub(super) const RULE: Rule = Rule {
     why: "helmfile runs `prepare` hooks and `exec` for `list`, `build` and `template` too, so even a read-only \
           command could change the cluster.",
     essential: true,
-    check: Check::Told(read),
+    check: Check::Reported(read),
 };
 
 fn read(facts: &Facts<'_>) -> Answer {

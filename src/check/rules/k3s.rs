@@ -35,7 +35,7 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn another_kubernetes_is_told() {
+    fn another_distribution_is_a_warning() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         let cases = [

@@ -1,4 +1,4 @@
-//! What else k3s brings that is often replaced.
+//! servicelb and traefik of k3s are disabled.
 
 use crate::check::k3s::{self, Servers};
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
@@ -25,13 +25,14 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return answer;
     }
     let findings = COMPONENTS.iter().filter_map(|component| {
-        let lacks = servers.lacking(|args| k3s::disable(args, &COMPONENTS).filter(|_| has(args, component)));
+        let missing =
+            servers.missing_lines(|args| k3s::disable(args, &COMPONENTS).filter(|_| has(args, component)));
         let finding = Finding::info(RULE.id, format!("k3s deploys its own {component}"))
-            .with("servers", k3s::names(&lacks));
+            .with("servers", k3s::names(&missing));
         let keep = "It can stay";
-        (!lacks.is_empty()).then(|| {
+        (!missing.is_empty()).then(|| {
             k3s::fix_or_keep(finding, facts, live, "ingress", keep, || {
-                format!("# only if another component replaces it\n{}", servers.fix(&lacks))
+                format!("# only if another component replaces it\n{}", servers.fix(&missing))
             })
         })
     });
@@ -49,7 +50,7 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn it_is_good_to_know() {
+    fn bundled_components_are_information() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.server("a", &["server", "--disable", "traefik"]);
@@ -60,7 +61,7 @@ mod tests {
         world.server("a", &["server"]);
         assert_eq!(world.found(&RULE).len(), 2);
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         let mut world = World::healthy();
         world.server("a", &[]).annotations.clear();
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));

@@ -1,4 +1,4 @@
-//! The network of k3s itself is switched off.
+//! flannel is disabled if a release installs another CNI.
 
 use crate::check::k3s::{self, Servers};
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
@@ -23,21 +23,22 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Ok(cni) => cni,
         Err(answer) => return answer,
     };
-    let lacks = servers
-        .lacking(|args| (args.flannel_backend() != "none").then(|| "flannel-backend: \"none\"".to_owned()));
-    if lacks.is_empty() {
+    let missing = servers.missing_lines(|args| {
+        (args.flannel_backend() != "none").then(|| "flannel-backend: \"none\"".to_owned())
+    });
+    if missing.is_empty() {
         return servers.answer(None);
     }
     let message = "Flannel is enabled beside another CNI";
-    // What is installed already got along somehow.
+    // An installed CNI works all the same.
     let finding = if live.is_deployed(&cni.id()) {
         Finding::warning(RULE.id, message)
     } else {
         Finding::error(RULE.id, message)
     };
-    let finding = finding.with("servers", k3s::names(&lacks)).with("release", cni.id());
+    let finding = finding.with("servers", k3s::names(&missing)).with("release", cni.id());
     let keep = format!("To keep flannel, remove {} from the helmfile", cni.id());
-    let finding = k3s::fix_or_keep(finding, facts, live, "networking", &keep, || servers.fix(&lacks));
+    let finding = k3s::fix_or_keep(finding, facts, live, "networking", &keep, || servers.fix(&missing));
     servers.answer(Some(finding))
 }
 
@@ -50,7 +51,7 @@ mod tests {
     const MESSAGE: &str = "Flannel is enabled beside another CNI";
 
     #[test]
-    fn a_second_network_is_an_error_until_it_is_installed() {
+    fn a_second_cni_is_an_error_until_it_is_installed() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.server("b", &["server", "--flannel-backend", "host-gw"]);
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn where_somebody_runs_something_nothing_is_there_to_paste() {
+    fn with_user_workloads_there_are_no_commands() {
         let mut world = World::healthy();
         world.server("a", &["server"]);
         world.user("media", "plex");
@@ -75,19 +76,19 @@ mod tests {
     }
 
     #[test]
-    fn without_a_network_to_install_or_k3s_there_is_nothing_to_say() {
+    fn without_a_cni_or_k3s_it_is_not_applicable() {
         let mut world = World::healthy();
         world.server("a", &["server"]);
         world.live_mut().version = "v1.33.6+rke2r1".to_owned();
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         let mut world = World::healthy();
         world.server("a", &["server"]);
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 
     #[test]
-    fn servers_that_do_not_tell_are_unknown() {
+    fn servers_without_known_settings_are_unknown() {
         let mut world = World::healthy();
         world.server("b", &SERVER_ARGS).annotations.clear();
         assert_eq!(world.ask(&RULE), Answer::Unknown("b does not report how k3s was started".to_owned()));

@@ -1,4 +1,4 @@
-//! Exactly one of kube-proxy and Cilium makes Services work.
+//! Either kube-proxy or Cilium handles Services.
 
 use crate::check::k3s::{self, Servers};
 use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule};
@@ -30,33 +30,34 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     };
     let finding = match cilium.text(VALUE).as_deref() {
         Some("true") => both(facts, live, cilium, &servers),
-        // What the chart takes it for when it is not set.
+        // The default of the chart is `false`.
         Some("false") | None => neither(cilium, &servers),
-        // The chart refuses others itself.
+        // The chart rejects other values itself.
         Some(_) => return Answer::unknown("cilium's `kubeProxyReplacement` is neither true nor false"),
     };
     servers.answer(finding)
 }
 
 fn both(facts: &Facts<'_>, live: &Live, cilium: &Release, servers: &Servers<'_>) -> Option<Finding> {
-    let lacks = servers
-        .lacking(|args| (!args.is_on("disable-kube-proxy")).then(|| "disable-kube-proxy: true".to_owned()));
-    if lacks.is_empty() {
+    let missing = servers.missing_lines(|args| {
+        (!args.is_on("disable-kube-proxy")).then(|| "disable-kube-proxy: true".to_owned())
+    });
+    if missing.is_empty() {
         return None;
     }
     let finding = Finding::warning(RULE.id, "kube-proxy runs although Cilium replaces it")
-        .with("servers", k3s::names(&lacks))
+        .with("servers", k3s::names(&missing))
         .with("release", cilium.id());
-    // Where Cilium does its work already, kube-proxy can go.
+    // If Cilium is installed, kube-proxy can be disabled safely.
     if live.is_deployed(&cilium.id()) {
-        return Some(finding.fix(servers.fix(&lacks)));
+        return Some(finding.fix(servers.fix(&missing)));
     }
     let keep = "To keep kube-proxy, set `kubeProxyReplacement: false` in the values of cilium";
-    Some(k3s::fix_or_keep(finding, facts, live, "Services", keep, || servers.fix(&lacks)))
+    Some(k3s::fix_or_keep(finding, facts, live, "Services", keep, || servers.fix(&missing)))
 }
 
 fn neither(cilium: &Release, servers: &Servers<'_>) -> Option<Finding> {
-    let without = servers.lacking(|args| args.is_on("disable-kube-proxy").then(String::new));
+    let without = servers.missing_lines(|args| args.is_on("disable-kube-proxy").then(String::new));
     (!without.is_empty()).then(|| {
         Finding::error(RULE.id, "kube-proxy is disabled, and nothing replaces it")
             .with("servers", k3s::names(&without))
@@ -72,7 +73,7 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn both_at_once_deserve_a_look() {
+    fn both_are_a_warning() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.server("a", &["server"]);
@@ -102,13 +103,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_not_judged() {
+    fn unknown_values_are_not_checked() {
         let mut world = World::healthy();
         world.server("a", &["server"]);
         world.values("cilium", "kubeProxyReplacement: stand-in.invalid");
         assert_eq!(world.ask(&RULE), Answer::unknown(OPEN));
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         let mut world = World::healthy();
         world.server("a", &[]).annotations.clear();
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));

@@ -1,4 +1,4 @@
-//! The network policies of k3s itself are switched off.
+//! The network policy controller of k3s is disabled if a release installs another CNI.
 
 use crate::check::k3s::{self, Servers};
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
@@ -22,15 +22,15 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     if let Err(answer) = facts.cni() {
         return answer;
     }
-    let lacks = servers.lacking(|args| {
+    let missing = servers.missing_lines(|args| {
         (!args.is_on("disable-network-policy")).then(|| "disable-network-policy: true".to_owned())
     });
-    if lacks.is_empty() {
+    if missing.is_empty() {
         return servers.answer(None);
     }
     let finding = Finding::warning(RULE.id, "Network policy controller of k3s is enabled beside another CNI")
-        .with("servers", k3s::names(&lacks))
-        .fix(servers.fix(&lacks));
+        .with("servers", k3s::names(&missing))
+        .fix(servers.fix(&missing));
     servers.answer(Some(finding))
 }
 
@@ -41,7 +41,7 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn a_second_controller_is_told() {
+    fn a_second_controller_is_a_warning() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.server("a", &["server", "--disable-network-policy", "false"]);
@@ -50,7 +50,7 @@ mod tests {
         let fix = "# /etc/rancher/k3s/config.yaml on a\ndisable-network-policy: true\n# then there: systemctl restart k3s";
         assert_eq!(world.pair(&RULE, "fix"), fix);
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         let mut world = World::healthy();
         world.server("a", &[]).annotations.clear();
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));

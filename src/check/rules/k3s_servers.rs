@@ -1,4 +1,4 @@
-//! Servers agree in what they must agree in.
+//! k3s servers have the same critical settings.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ pub(super) const RULE: Rule = Rule {
     check: Check::Nodes(check),
 };
 
-/// Flags that must be equal, with what they are when they are not given.
+/// Flags that must be equal, with their defaults.
 const VALUES: [(&str, &str); 5] = [
     ("cluster-cidr", "10.42.0.0/16"),
     ("service-cidr", "10.43.0.0/16"),
@@ -53,10 +53,10 @@ fn differs(servers: &Servers<'_>, flag: &str, value: impl Fn(&NodeArgs) -> Strin
     let values: Vec<_> = servers.known.iter().map(|(name, args)| (name, value(args))).collect();
     let different: BTreeSet<_> = values.iter().map(|(_, value)| value).collect();
     (different.len() > 1).then(|| {
-        let told: Vec<_> = values.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let listed: Vec<_> = values.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         Finding::warning(RULE.id, "k3s servers have conflicting settings")
             .with("flag", flag)
-            .with("values", told.join(", "))
+            .with("values", listed.join(", "))
             .fix("set the same value in /etc/rancher/k3s/config.yaml on all servers, then restart k3s there")
     })
 }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_told() {
+    fn conflicting_settings_are_a_warning() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let defaults = [
             "--cluster-cidr",
@@ -102,11 +102,11 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_do_not_tell_are_unknown() {
+    fn servers_without_known_settings_are_unknown() {
         let mut world = with(&[]);
         world.server("c", &[]).annotations.clear();
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 }

@@ -1,4 +1,4 @@
-//! The kubeconfig leads to a cluster.
+//! The kubeconfig selects a cluster.
 
 use crate::check::{Answer, Check, Facts, Group, Rule};
 
@@ -27,13 +27,13 @@ mod tests {
     use crate::kubeconfig::Target;
 
     #[test]
-    fn a_kubeconfig_that_is_not_named_leads_nowhere() {
+    fn without_a_kubeconfig_it_is_unknown() {
         let mut world = World::shipped();
-        world.says(&RULE, &["unknown no kubeconfig was read"]);
+        world.assert_found(&RULE, &["unknown no kubeconfig was read"]);
         world.observed.target = Some(Target::default());
-        world.says(&RULE, &[]);
+        world.assert_found(&RULE, &[]);
         world.observed.target = None;
         world.desired.problems.push(Finding::error("kubeconfig", "Kubeconfig file not found"));
-        world.says(&RULE, &["error Kubeconfig file not found"]);
+        world.assert_found(&RULE, &["error Kubeconfig file not found"]);
     }
 }

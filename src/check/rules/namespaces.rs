@@ -1,4 +1,4 @@
-//! Folders can be namespaces.
+//! App folders have valid namespace names.
 
 use crate::check::{Answer, Check, Facts, Group, Rule};
 
@@ -9,7 +9,7 @@ pub(super) const RULE: Rule = Rule {
     why: "The folders in `kubernetes/apps` become namespaces, whose names consist of lower-case letters, digits and \
           `-`.",
     essential: false,
-    check: Check::Told(read),
+    check: Check::Reported(read),
 };
 
 fn read(facts: &Facts<'_>) -> Answer {

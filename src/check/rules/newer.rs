@@ -1,4 +1,4 @@
-//! Nothing that is installed is newer than what is wanted.
+//! No release is newer than in the helmfile.
 
 use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
 use crate::observed::Live;
@@ -32,7 +32,9 @@ fn finding(plan: ReleasePlan) -> Finding {
         .with("release", &plan.id)
         .with("installed", plan.from.map(|from| from.version).unwrap_or_default())
         .with("desired", &plan.to.version)
-        .fix(format!("set `version` in the helmfile to the installed one, or downgrade with --downgrade {name}"))
+        .fix(format!(
+            "set `version` in the helmfile to the installed one, or downgrade with --downgrade {name}"
+        ))
 }
 
 #[cfg(test)]
@@ -45,7 +47,7 @@ mod tests {
     use crate::observed::helm::Record;
 
     #[test]
-    fn what_is_newer_is_told_unless_it_is_lowered() {
+    fn newer_releases_are_reported_unless_they_are_downgraded() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         let release = world.desired.release("coredns").unwrap();

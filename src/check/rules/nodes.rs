@@ -1,4 +1,4 @@
-//! As many nodes as are expected.
+//! The expected number of nodes has registered.
 
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::observed::Live;
@@ -19,12 +19,12 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return Answer::not_applicable("no node is expected");
     }
     Answer::judged((registered < expected).then(|| {
-        let start = "check `systemctl status k3s` (on agents `k3s-agent`) on the missing nodes";
+        let check = "check `systemctl status k3s` (on agents `k3s-agent`) on the missing nodes";
         let fix = facts
             .settings
             .nodes_from
             .lower()
-            .map_or_else(|| start.to_owned(), |lower| format!("{start}, or {lower}"));
+            .map_or_else(|| check.to_owned(), |lower| format!("{check}, or {lower}"));
         Finding::warning(RULE.id, "Fewer nodes than expected have registered")
             .with("registered", registered)
             .with("expected", expected)
@@ -40,7 +40,7 @@ mod tests {
     use crate::settings::NodesFrom;
 
     #[test]
-    fn nodes_that_are_missing_are_told() {
+    fn missing_nodes_are_a_warning() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.settings.nodes = 2;
@@ -52,10 +52,7 @@ mod tests {
             world.settings.nodes_from = from;
             assert!(world.pair(&RULE, "fix").ends_with(end), "{end}");
         }
-        assert_eq!(
-            world.found(&RULE),
-            [(Warning, "Fewer nodes than expected have registered".to_owned())]
-        );
+        assert_eq!(world.found(&RULE), [(Warning, "Fewer nodes than expected have registered".to_owned())]);
         world.agent("b");
         world.agent("c");
         assert_eq!(world.ask(&RULE), Answer::Ok);

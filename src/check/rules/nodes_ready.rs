@@ -1,4 +1,4 @@
-//! Nodes wait for nothing but a network.
+//! Nodes are Ready, or wait only for a CNI.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,11 +19,11 @@ pub(super) const RULE: Rule = Rule {
     check: Check::Nodes(check),
 };
 
-/// A node says other things in its first minute.
-const SOON: Duration = Duration::from_mins(1);
+/// A node reports transient reasons in its first minute.
+const STARTUP: Duration = Duration::from_mins(1);
 
-/// A node that stopped being Ready so long after it registered was Ready before.
-const LATER: Duration = Duration::from_mins(2);
+/// A node that became NotReady this long after it registered was Ready before.
+const WAS_READY_AFTER: Duration = Duration::from_mins(2);
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let mut inspection = Inspection::default();
@@ -34,7 +34,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
                 .with("node", &node.name)
                 .fix(format!("kubectl uncordon {}", node.name))
         }));
-        // Whether a release brings the network that it waits for is not known.
+        // It is unknown whether a release installs the CNI that it waits for.
         if waits_for_cni(node)
             && facts.desired.cni().is_none()
             && let Some(reason) = facts.desired.unread()
@@ -57,7 +57,7 @@ fn not_ready(facts: &Facts<'_>, node: &Node) -> Option<Finding> {
         return None;
     }
     if waits_for_cni(node) {
-        // A network may also come from a chart that is not known as one, or from k3s a second later.
+        // A CNI may also come from an unknown chart, or from k3s a second later.
         let is_missing = facts.desired.unread().is_none() && facts.desired.cni().is_none();
         return is_missing.then(|| {
             Finding::warning(RULE.id, "Node waits for a CNI, and no release installs a known one")
@@ -84,13 +84,13 @@ fn was_ready(node: &Node) -> bool {
         let (changed, created) = (parse_rfc3339(&node.changed).ok()?, parse_rfc3339(&node.created).ok()?);
         changed.duration_since(created).ok()
     };
-    node.reason == "NodeStatusUnknown" || after().is_some_and(|after| after > LATER)
+    node.reason == "NodeStatusUnknown" || after().is_some_and(|after| after > WAS_READY_AFTER)
 }
 
-/// Whether it has just registered, or it is not known when.
+/// Whether it has just registered, or at an unknown time.
 fn is_new(node: &Node, now: SystemTime) -> bool {
     let age = parse_rfc3339(&node.created).ok().and_then(|created| now.duration_since(created).ok());
-    node.reason.is_empty() || age.is_none_or(|age| age < SOON)
+    node.reason.is_empty() || age.is_none_or(|age| age < STARTUP)
 }
 
 #[cfg(test)]
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_waits_for_a_network_or_nothing_is_well() {
+    fn ready_nodes_and_nodes_that_wait_for_a_cni_pass() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.live_mut().cluster.nodes[0].ready = true;
@@ -118,7 +118,7 @@ mod tests {
         world.live_mut().cluster.nodes[0].ready = false;
         let message = "Node waits for a CNI, and no release installs a known one";
         assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
-        // A helmfile that was not read may have one.
+        // A helmfile that was not read may install one.
         world.desired.coverage.unread = Some("01-apps.yaml was not read".to_owned());
         assert_eq!(world.ask(&RULE), Answer::unknown("01-apps.yaml was not read"));
         world.live_mut().cluster.nodes.clear();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn another_reason_is_an_error_unless_it_passes() {
+    fn another_reason_is_an_error_unless_it_is_transient() {
         let created = "2026-11-23T08:00:00Z";
         let error = "Node is not Ready, for another reason than a missing CNI";
         let cases = [
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cordoned_node_deserves_a_look() {
+    fn a_cordoned_node_is_a_warning() {
         let mut world = World::healthy();
         world.live_mut().cluster.nodes[0].unschedulable = true;
         assert_eq!(world.found(&RULE), [(Warning, "Node is cordoned".to_owned())]);

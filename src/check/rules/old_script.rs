@@ -1,4 +1,4 @@
-//! The script that k3s-boot replaces is gone.
+//! The original bootstrap-apps.sh is removed.
 
 use crate::check::{Answer, Check, Facts, Group, Rule};
 
@@ -9,11 +9,11 @@ pub(super) const RULE: Rule = Rule {
     why: "bootstrap-apps.sh never syncs 00-crds.yaml, never runs sops, and reports success without checking that \
           Flux syncs. Who runs it out of habit gets half a cluster.",
     essential: false,
-    check: Check::Told(read),
+    check: Check::Reported(read),
 };
 
 fn read(facts: &Facts<'_>) -> Answer {
-    // One of that name may be another program.
+    // A script of that name may be another program.
     if facts.desired.coverage.scripts == 0 {
         Answer::not_applicable("there is no bootstrap-apps.sh")
     } else {
@@ -28,12 +28,12 @@ mod tests {
     use crate::check::fixture::World;
 
     #[test]
-    fn what_reading_found_is_told() {
+    fn reported_findings_are_returned() {
         let mut world = World::shipped();
-        world.says(&RULE, &["- there is no bootstrap-apps.sh"]);
+        world.assert_found(&RULE, &["- there is no bootstrap-apps.sh"]);
         world.desired.coverage.scripts = 1;
-        world.says(&RULE, &[]);
+        world.assert_found(&RULE, &[]);
         world.desired.problems.push(Finding::warning("old-script", "Old bootstrap script is still there"));
-        world.says(&RULE, &["warning Old bootstrap script is still there"]);
+        world.assert_found(&RULE, &["warning Old bootstrap script is still there"]);
     }
 }

@@ -1,4 +1,4 @@
-//! What releases would make belongs to nobody else.
+//! No object of a release has another owner.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::observed::standing::flux_owner;
 use crate::observed::{Live, Owned};
 use crate::plan::releases::owner;
 
-/// The annotation that names the add-on, on every object that k3s has made of its `server/manifests` (k3s,
+/// The annotation with the name of the add-on, on every object that k3s creates from its `server/manifests` (k3s,
 /// `pkg/deploy/controller.go`).
 const ADD_ON: &str = "objectset.rio.cattle.io/owner-name";
 
@@ -28,30 +28,30 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Ok(owners) => owners,
         Err(reason) => return Answer::Unknown(reason.clone()),
     };
-    let owned = |id: &str| {
+    let is_managed = |id: &str| {
         let release = facts.desired.releases().find(|release| release.id() == id);
         release.is_some_and(|release| owner(release, live).is_some())
     };
-    let mut strangers: BTreeMap<(&str, String), Vec<String>> = BTreeMap::new();
-    for object in owners.iter().filter(|object| !owned(&object.release)) {
-        if let Some(owner) = stranger(object) {
-            strangers.entry((&object.release, owner)).or_default().push(object.id.words());
+    let mut foreign: BTreeMap<(&str, String), Vec<String>> = BTreeMap::new();
+    for object in owners.iter().filter(|object| !is_managed(&object.release)) {
+        if let Some(owner) = other_owner(object) {
+            foreign.entry((&object.release, owner)).or_default().push(object.id.words());
         }
     }
-    let strangers = strangers.into_iter().map(|((release, owner), objects)| {
-        let taken = facts.settings.wishes.takes(release);
-        finding(release, &owner, &objects, taken)
+    let findings = foreign.into_iter().map(|((release, owner), objects)| {
+        let adopted = facts.settings.wishes.takes(release);
+        finding(release, &owner, &objects, adopted)
     });
     let mut inspection = scheduling::inspect(facts);
     facts.manifests.objects.values().filter(|objects| objects.is_ok()).for_each(|_| inspection.look(None));
-    inspection.find(strangers);
+    inspection.find(findings);
     inspection.answer(NOTHING_RENDERED)
 }
 
-/// Who owns the object, if that is not the release.
-fn stranger(object: &Owned) -> Option<String> {
+/// The owner of the object, if it is not the release.
+fn other_owner(object: &Owned) -> Option<String> {
     let label = |name: &str| object.meta.labels.get(name).map(String::as_str);
-    // The bundled CoreDNS has a rule of its own, with a way out that keeps DNS alive.
+    // Reported by `coredns-bundled`, with a fix that keeps DNS alive.
     if label(BUNDLED_COREDNS.0) == Some(BUNDLED_COREDNS.1) {
         return None;
     }
@@ -74,22 +74,22 @@ fn stranger(object: &Owned) -> Option<String> {
     Some("none that Helm knows".to_owned())
 }
 
-/// What the name of an add-on follows.
+/// The prefix of the name of an add-on.
 const K3S: &str = "k3s add-on ";
 
-fn finding(release: &str, owner: &str, objects: &[String], taken: bool) -> Finding {
-    const SHOWN: usize = 8;
-    let mut shown = objects.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    if objects.len() > SHOWN {
-        shown = format!("{shown} and {} more", objects.len() - SHOWN);
+fn finding(release: &str, owner: &str, objects: &[String], adopted: bool) -> Finding {
+    const MAX_LISTED: usize = 8;
+    let mut shown = objects.iter().take(MAX_LISTED).cloned().collect::<Vec<_>>().join(", ");
+    if objects.len() > MAX_LISTED {
+        shown = format!("{shown} and {} more", objects.len() - MAX_LISTED);
     }
-    let finding = if taken {
+    let finding = if adopted {
         Finding::warning(RULE.id, "Release would adopt objects it does not own")
     } else {
         Finding::error(RULE.id, "Objects of the release exist and have another owner")
     };
     let finding = finding.with("release", release).with("objects", shown).with("owner", owner);
-    if taken {
+    if adopted {
         return finding;
     }
     if owner.starts_with("Kustomization") {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_an_object_is() {
+    fn the_owner_of_an_object_is_reported() {
         let helm = [("app.kubernetes.io/managed-by", "Helm")];
         let ours = [("meta.helm.sh/release-name", "r"), ("meta.helm.sh/release-namespace", "n")];
         let theirs = [("meta.helm.sh/release-name", "other"), ("meta.helm.sh/release-namespace", "n")];

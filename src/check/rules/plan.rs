@@ -1,4 +1,4 @@
-//! Nothing that is asked for would destroy something.
+//! The plan destroys nothing.
 
 use crate::check::{Answer, Check, Facts, Group, Rule, Severity};
 use crate::observed::Live;
@@ -18,7 +18,7 @@ pub(super) const RULE: Rule = Rule {
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let mut inspection = facts.inspect_releases();
     // Objects that were not read are not part of the plan.
-    if facts.told("sops").iter().any(|finding| finding.severity == Severity::Error) {
+    if facts.reported("sops").iter().any(|finding| finding.severity == Severity::Error) {
         inspection.miss("encrypted files cannot be decrypted");
     }
     match plan(facts.desired, Some(live), &facts.settings.wishes, facts.observed.now) {

@@ -1,4 +1,4 @@
-//! Cilium's values fit the networks of pods and Services.
+//! Cilium's values match the pod and Service networks.
 
 use std::net::IpAddr;
 
@@ -25,17 +25,17 @@ const MODE: &[&str] = &["ipam", "mode"];
 const POOLS: &[&str] = &["ipam", "operator", "clusterPoolIPv4PodCIDRList"];
 const NATIVE: &[&str] = &["ipv4NativeRoutingCIDR"];
 
-/// What the chart takes when no pool is set.
+/// The default pool of the chart.
 const DEFAULT_POOL: &str = "10.0.0.0/8";
 
-/// The network of pods in k3s when it is not told another.
+/// The default pod network of k3s.
 const DEFAULT_PODS: &str = "10.42.0.0/16";
 
-/// What is known of addresses.
+/// The networks of the cluster.
 struct Networks<'a> {
-    /// The networks of the nodes' pods, each with its node.
+    /// The pod network of each node.
     nodes: Vec<(&'a str, IpNet)>,
-    /// The API server's address among Services.
+    /// The Service address of the API server.
     service: Option<IpAddr>,
 }
 
@@ -57,8 +57,12 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
             overlap.into_iter().chain(native(live, cilium, &pools)).collect()
         }
         "kubernetes" => native(live, cilium, &networks.nodes).into_iter().collect(),
-        // Others, such as those of clouds, have rules of their own.
-        _ => return Answer::not_applicable("the IPAM mode of cilium uses neither the podCIDRs of nodes nor a pool"),
+        // Other modes, such as those of clouds, are not checked.
+        _ => {
+            return Answer::not_applicable(
+                "the IPAM mode of cilium uses neither the podCIDRs of nodes nor a pool",
+            );
+        }
     };
     let mut inspection = Inspection::default();
     inspection.look(findings);
@@ -98,7 +102,7 @@ fn pools(cilium: &Release) -> Vec<IpNet> {
     }
 }
 
-/// How many pools the values name, be they networks or not.
+/// The number of pools in the values, valid or not.
 fn named_pools(cilium: &Release) -> usize {
     cilium.value(POOLS).and_then(Value::as_sequence).map_or(1, Vec::len)
 }
@@ -121,18 +125,18 @@ fn overlap(cilium: &Release, pool: IpNet, networks: &Networks<'_>) -> Option<Fin
     )
 }
 
-/// Whether what native routing reaches has all pods in it.
+/// Checks that `ipv4NativeRoutingCIDR` contains all pods.
 fn native(live: &Live, cilium: &Release, pods: &[(&str, IpNet)]) -> Option<Finding> {
     let is = |path: &[&str], value: &str| cilium.text(path).is_some_and(|text| text == value);
     if !is(&["routingMode"], "native") || is(&["ipv4", "enabled"], "false") {
         return None;
     }
-    let fix = |live| format!("# in the values of cilium\nipv4NativeRoutingCIDR: {}", wanted(live, pods));
+    let fix = |live| format!("# in the values of cilium\nipv4NativeRoutingCIDR: {}", pod_network(live, pods));
     let Some(text) = cilium.text(NATIVE).filter(|text| !text.is_empty()) else {
-        let needless = is(&["enableIPv4Masquerade"], "false")
+        let is_optional = is(&["enableIPv4Masquerade"], "false")
             || is(&["ipMasqAgent", "enabled"], "true")
             || cilium.value(&["extraConfig", "ipv4-native-routing-cidr"]).is_some();
-        return (!needless).then(|| {
+        return (!is_optional).then(|| {
             Finding::error(RULE.id, "Cilium's agents do not start without `ipv4NativeRoutingCIDR`")
                 .with("release", cilium.id())
                 .with("routing_mode", "native")
@@ -154,19 +158,20 @@ fn native(live: &Live, cilium: &Release, pods: &[(&str, IpNet)]) -> Option<Findi
     )
 }
 
-/// The network that has all pods in it.
-fn wanted(live: &Live, pods: &[(&str, IpNet)]) -> String {
-    let told = live.cluster.servers().find_map(|node| node.k3s()?.list("cluster-cidr").into_iter().next());
-    let told = told.as_deref().unwrap_or(DEFAULT_PODS);
-    let inside = |network: &IpNet| told.parse::<IpNet>().is_ok_and(|told| told.contains(network));
+/// The network that contains all pods.
+fn pod_network(live: &Live, pods: &[(&str, IpNet)]) -> String {
+    let configured =
+        live.cluster.servers().find_map(|node| node.k3s()?.list("cluster-cidr").into_iter().next());
+    let network = configured.as_deref().unwrap_or(DEFAULT_PODS);
+    let is_inside = |pods: &IpNet| network.parse::<IpNet>().is_ok_and(|network| network.contains(pods));
     match pods
         .iter()
         .map(|(_, network)| network)
         .filter(|network| network.network().is_ipv4())
         .collect::<Vec<_>>()
     {
-        pods if pods.iter().all(|network| inside(network)) => told.to_owned(),
-        pods => pods.first().map_or_else(|| told.to_owned(), ToString::to_string),
+        pods if pods.iter().all(|pods| is_inside(pods)) => network.to_owned(),
+        pods => pods.first().map_or_else(|| network.to_owned(), ToString::to_string),
     }
 }
 
@@ -183,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_of_its_own_must_not_overlap() {
+    fn a_pool_must_not_overlap_other_networks() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let message = "Cilium's address pool overlaps a network of the cluster";
         let pool = |pool: &str| {
@@ -208,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn native_routing_has_all_pods_in_it() {
+    fn native_routing_must_contain_all_pods() {
         let good = [
             "{routingMode: native, ipv4NativeRoutingCIDR: 10.42.0.0/16}",
             "{routingMode: native, ipv4NativeRoutingCIDR: 10.0.0.0/8}",
@@ -221,7 +226,7 @@ mod tests {
         }
         let open = with("{routingMode: native, ipv4NativeRoutingCIDR: stand-in.invalid}");
         assert_eq!(open.ask(&RULE), Answer::unknown(OPEN));
-        assert!(with("{routingMode: native, ipam: {mode: eni}}").is_idle(&RULE));
+        assert!(with("{routingMode: native, ipam: {mode: eni}}").is_not_applicable(&RULE));
         for unread in [
             "{routingMode: native, ipv4NativeRoutingCIDR: all}",
             "{ipam: {mode: cluster-pool, operator: {clusterPoolIPv4PodCIDRList: [10.52.0.0/16, stand-in.invalid]}}}",
@@ -248,6 +253,6 @@ mod tests {
         world.live_mut().cluster.nodes[0].pod_cidrs.clear();
         assert_eq!(world.ask(&RULE), Answer::Unknown("node a has no pod network yet".to_owned()));
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 }

@@ -1,4 +1,4 @@
-//! Required programs are there.
+//! Required programs are installed.
 
 use crate::check::{Answer, Check, Facts, Group, Rule};
 
@@ -9,7 +9,7 @@ pub(super) const RULE: Rule = Rule {
     why: "k3s-boot runs helmfile, kubectl and sops, and helmfile runs helm. Without this check, a missing program \
           would stop a bootstrap half-way.",
     essential: true,
-    check: Check::Told(read),
+    check: Check::Reported(read),
 };
 
 fn read(facts: &Facts<'_>) -> Answer {

@@ -1,4 +1,4 @@
-//! Releases that helmfile or helm would refuse in the middle of a sync.
+//! Releases can be synced in order.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use crate::desired::Helmfile;
 use crate::desired::releases::Release;
 use crate::desired::repository::is_subdomain;
 
-/// Helm's own limit for the name of a release.
-const LONGEST_NAME: usize = 53;
+/// Helm's limit for the name of a release.
+const MAX_NAME_LENGTH: usize = 53;
 
 pub(super) const RULE: Rule = Rule {
     id: "releases",
@@ -32,7 +32,7 @@ fn any_installed(helmfile: &Helmfile) -> bool {
     helmfile.releases.iter().any(|release| release.installed)
 }
 
-/// All that is wrong with a helmfile's releases.
+/// All problems with the releases of a helmfile.
 fn of_helmfile(helmfile: &Helmfile) -> Vec<Finding> {
     let wanted: Vec<_> = helmfile.releases.iter().filter(|release| release.installed).collect();
     let mut findings: Vec<_> = wanted.iter().filter_map(|release| single(helmfile, release)).collect();
@@ -47,8 +47,7 @@ fn of_helmfile(helmfile: &Helmfile) -> Vec<Finding> {
     }
     if findings.is_empty() {
         findings.extend(cycle(&wanted).map(|release| {
-            found(helmfile, release, "Releases have a dependency cycle")
-                .fix("remove one of their `needs`")
+            found(helmfile, release, "Releases have a dependency cycle").fix("remove one of their `needs`")
         }));
     }
     findings
@@ -60,8 +59,8 @@ fn found(helmfile: &Helmfile, release: &Release, message: &str) -> Finding {
 
 fn single(helmfile: &Helmfile, release: &Release) -> Option<Finding> {
     let name = &release.name;
-    if !is_subdomain(name) || name.len() > LONGEST_NAME {
-        let fix = format!("use lower-case letters, digits and `-`, at most {LONGEST_NAME} characters");
+    if !is_subdomain(name) || name.len() > MAX_NAME_LENGTH {
+        let fix = format!("use lower-case letters, digits and `-`, at most {MAX_NAME_LENGTH} characters");
         return Some(found(helmfile, release, "Release has an invalid name").fix(fix));
     }
     let local = [".", "/"].iter().any(|start| release.chart.starts_with(start));
@@ -74,7 +73,7 @@ fn single(helmfile: &Helmfile, release: &Release) -> Option<Finding> {
     })
 }
 
-/// A release that needs itself by way of others.
+/// A release of a dependency cycle.
 fn cycle<'a>(releases: &[&'a Release]) -> Option<&'a Release> {
     let mut done: BTreeSet<String> = BTreeSet::new();
     loop {
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_fail_in_the_middle_is_found_first() {
+    fn errors_in_the_middle_of_a_sync_are_found_first() {
         let good = "- {name: a, namespace: x, chart: 'oci://r/a'}\n- {name: b, namespace: x, chart: r/b, needs: [x/a]}\n\
             - {name: c, namespace: x, chart: r/c, needs: [context/x/b, a]}\n";
         assert_eq!(messages(good), [""; 0]);

@@ -1,4 +1,4 @@
-//! Replicas that never share a node have nodes enough.
+//! Replicas that cannot share a node have enough nodes.
 
 use serde_json::Value;
 
@@ -23,8 +23,8 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let mut inspection = scheduling::inspect(facts);
     for (release, object, pod) in scheduling::workloads(facts) {
         if let Some(replicas) = replicas(object) {
-            let many = replicas > nodes as u64 && keeps_apart(object, pod);
-            inspection.look(many.then(|| found(release, object, replicas, nodes)));
+            let too_many = replicas > nodes as u64 && keeps_apart(object, pod);
+            inspection.look(too_many.then(|| found(release, object, replicas, nodes)));
         }
     }
     inspection.answer("no rendered release has replicas")
@@ -36,7 +36,7 @@ fn replicas(object: &Value) -> Option<u64> {
     matches!(kind, "Deployment" | "StatefulSet" | "ReplicaSet").then_some(replicas)
 }
 
-/// Whether its pods keep away from each other's nodes, and not only if they can.
+/// Whether its pods require different nodes.
 fn keeps_apart(object: &Value, pod: &Value) -> bool {
     let labels = object.pointer("/spec/template/metadata/labels").and_then(Value::as_object);
     let labels = labels.into_iter().flatten();
@@ -44,7 +44,7 @@ fn keeps_apart(object: &Value, pod: &Value) -> bool {
     let terms = pod.pointer("/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution");
     terms.and_then(Value::as_array).into_iter().flatten().any(|term| {
         let hostname = term.get("topologyKey").and_then(Value::as_str) == Some(HOSTNAME);
-        // Which namespaces a selector means cannot be told here.
+        // It is unknown which namespaces a selector matches.
         let elsewhere =
             ["namespaces", "namespaceSelector"].iter().any(|key| term.get(*key).is_some_and(is_set));
         let selector = term.get("labelSelector").unwrap_or(&Value::Null);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn others_may_share_a_node() {
+    fn other_terms_allow_a_shared_node() {
         let at =
             "/spec/template/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution/0";
         for (key, value) in [
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn manifests_that_are_not_known_are_unknown() {
+    fn unknown_manifests_are_unknown() {
         let mut world = World::healthy();
         world.manifests.objects.insert("kube-system/cilium".to_owned(), Err("no chart".to_owned()));
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));

@@ -1,4 +1,4 @@
-//! We may do everything.
+//! The kubeconfig's user is a cluster administrator.
 
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
 use crate::observed::Live;
@@ -19,7 +19,9 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
         Ok(false) => Answer::judged(Some(
             Finding::error(RULE.id, "Kubeconfig user is not a cluster administrator")
                 .with("command", "kubectl auth can-i '*' '*' --all-namespaces")
-                .fix("use the kubeconfig of /etc/rancher/k3s/k3s.yaml, whose user is a cluster administrator"),
+                .fix(
+                    "use the kubeconfig of /etc/rancher/k3s/k3s.yaml, whose user is a cluster administrator",
+                ),
         )),
         Err(reason) => Answer::Unknown(reason.clone()),
     }
@@ -32,11 +34,14 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn fewer_rights_are_an_error() {
+    fn fewer_permissions_are_an_error() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.live_mut().may_everything = Ok(false);
-        assert_eq!(world.found(&RULE), [(Error, "Kubeconfig user is not a cluster administrator".to_owned())]);
+        assert_eq!(
+            world.found(&RULE),
+            [(Error, "Kubeconfig user is not a cluster administrator".to_owned())]
+        );
         world.live_mut().may_everything = Err("no answer".to_owned());
         assert_eq!(world.ask(&RULE), Answer::Unknown("no answer".to_owned()));
     }

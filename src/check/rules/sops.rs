@@ -1,4 +1,4 @@
-//! Encrypted files of bootstrap/ decrypt.
+//! Encrypted files in bootstrap/ can be decrypted.
 
 use crate::check::{Answer, Check, Facts, Group, Rule};
 
@@ -38,19 +38,19 @@ mod tests {
     use crate::observed::Program;
 
     #[test]
-    fn what_is_not_decrypted_is_not_known_to_decrypt() {
+    fn files_that_were_not_decrypted_are_unknown() {
         let mut world = World::shipped();
         world.settings.offline = true;
-        world.says(&RULE, &["- bootstrap/ has no encrypted files"]);
+        world.assert_found(&RULE, &["- bootstrap/ has no encrypted files"]);
         world.desired.encrypted.push(EncryptedFile { in_bootstrap: true, ..EncryptedFile::default() });
-        world.says(&RULE, &["unknown nothing is decrypted with --offline"]);
+        world.assert_found(&RULE, &["unknown nothing is decrypted with --offline"]);
         world.settings.offline = false;
         let sops = |path| Program { name: "sops", path, version: Err("not asked".to_owned()) };
         world.observed.programs = vec![sops(Some("/bin/sops".into()))];
-        world.says(&RULE, &[]);
+        world.assert_found(&RULE, &[]);
         world.observed.programs = vec![sops(None)];
-        world.says(&RULE, &["unknown sops is not installed"]);
+        world.assert_found(&RULE, &["unknown sops is not installed"]);
         world.desired.problems.push(Finding::error("sops", "Encrypted file is plain text"));
-        world.says(&RULE, &["error Encrypted file is plain text"]);
+        world.assert_found(&RULE, &["error Encrypted file is plain text"]);
     }
 }

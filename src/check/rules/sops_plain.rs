@@ -1,4 +1,4 @@
-//! Files named as encrypted are.
+//! Files named as encrypted are encrypted.
 
 use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, Rule};
 use crate::desired::encrypted::EncryptedState;
@@ -14,7 +14,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    // Those of the bootstrap are told by the rule that they are to decrypt.
+    // Files in bootstrap/ are reported by `sops`.
     let others = facts.desired.encrypted.iter().filter(|file| !file.in_bootstrap);
     let mut inspection = Inspection::default();
     for file in others {
@@ -49,11 +49,11 @@ mod tests {
     use crate::desired::encrypted::EncryptedFile;
 
     #[test]
-    fn plain_text_is_told_once() {
+    fn plain_text_is_reported_once() {
         let mut world = World::shipped();
-        world.says(&RULE, &["- Git tracks no file named as encrypted"]);
+        world.assert_found(&RULE, &["- Git tracks no file named as encrypted"]);
         world.desired.tracked = Err("no Git".to_owned());
-        world.says(&RULE, &["unknown no Git"]);
+        world.assert_found(&RULE, &["unknown no Git"]);
         world.desired.tracked = Ok(BTreeSet::new());
         let encrypted = EncryptedState::Encrypted { age: Vec::new(), others: true };
         let file = |state, in_bootstrap| EncryptedFile { path: "k/a.sops.yaml".into(), in_bootstrap, state };
@@ -62,11 +62,11 @@ mod tests {
             file(EncryptedState::Unreadable, false),
             file(EncryptedState::Plain, true),
         ];
-        world.says(&RULE, &["unknown k/a.sops.yaml cannot be read"]);
+        world.assert_found(&RULE, &["unknown k/a.sops.yaml cannot be read"]);
         world.desired.encrypted.remove(1);
-        world.says(&RULE, &[]);
+        world.assert_found(&RULE, &[]);
         world.desired.encrypted.push(file(EncryptedState::Plain, false));
-        world.says(&RULE, &["warning File named as encrypted is plain text"]);
+        world.assert_found(&RULE, &["warning File named as encrypted is plain text"]);
         world.desired.age_key = Some(AgeKey { public: vec!["age1me".to_owned()], ..AgeKey::default() });
         let fix = "sops --config /dev/null encrypt --age age1me --encrypted-regex '^(data|stringData)$' --in-place k/a.sops.yaml && \
                    git add k/a.sops.yaml  # and change its secrets: the Git history keeps the old text";

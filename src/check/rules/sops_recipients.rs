@@ -1,11 +1,11 @@
-//! The age key is a recipient of what it is to decrypt.
+//! The age key is a recipient of the encrypted files.
 
 use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
 use crate::desired::encrypted::{EncryptedFile, EncryptedState};
 use crate::desired::{AgeKey, Desired};
 
-/// More files than this are counted only.
-const MOST_TOLD: usize = 8;
+/// The number of files that are listed.
+const MAX_LISTED: usize = 8;
 
 pub(super) const RULE: Rule = Rule {
     id: "sops-recipients",
@@ -29,7 +29,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     };
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     for (file, recipients) in files.filter(|(_, recipients)| !is_among(key, recipients)) {
-        if keeps_flux(facts.desired, file) { &mut errors } else { &mut warnings }.push((file, recipients));
+        if blocks_flux(facts.desired, file) { &mut errors } else { &mut warnings }.push((file, recipients));
     }
     let found = [(Severity::Error, errors), (Severity::Warning, warnings)];
     Answer::judged(found.iter().filter_map(|(severity, files)| report(*severity, key, files)))
@@ -43,7 +43,7 @@ fn recipients(file: &EncryptedFile) -> Option<&[String]> {
     }
 }
 
-/// Whether the key is among them, or may be: of other kinds of identities the public keys cannot be told.
+/// Whether the key is a recipient, or may be one: the public keys of other identity types are unknown.
 fn is_among(key: &AgeKey, recipients: &[String]) -> bool {
     let may_be_other = |recipient: &String| recipient.len() != "age1".len() + 58;
     recipients.iter().any(|recipient| {
@@ -51,8 +51,8 @@ fn is_among(key: &AgeKey, recipients: &[String]) -> bool {
     })
 }
 
-/// Whether Flux' own Kustomization surely fails: the file is its, and no other kind of key protects it.
-fn keeps_flux(desired: &Desired, file: &EncryptedFile) -> bool {
+/// Whether Flux's own Kustomization fails: it applies the file, and no other type of key can decrypt it.
+fn blocks_flux(desired: &Desired, file: &EncryptedFile) -> bool {
     let others = matches!(file.state, EncryptedState::Encrypted { others: true, .. });
     let own = desired.synced.as_ref().is_ok_and(|synced| file.path.starts_with(&synced.path));
     own && !others && !file.in_bootstrap
@@ -61,14 +61,14 @@ fn keeps_flux(desired: &Desired, file: &EncryptedFile) -> bool {
 fn report(severity: Severity, key: &AgeKey, files: &[(&EncryptedFile, &[String])]) -> Option<Finding> {
     let (_, recipients) = files.first()?;
     let names: Vec<_> = files.iter().map(|(file, _)| file.path.display().to_string()).collect();
-    let mut told = names[..names.len().min(MOST_TOLD)].join(" ");
-    if names.len() > MOST_TOLD {
-        told = format!("{told} and {} more", names.len() - MOST_TOLD);
+    let mut listed = names[..names.len().min(MAX_LISTED)].join(" ");
+    if names.len() > MAX_LISTED {
+        listed = format!("{listed} and {} more", names.len() - MAX_LISTED);
     }
     let finding = Finding::error(RULE.id, "Age key is not a recipient of encrypted files")
         .with("age_key", key.path.display())
         .with("public", key.public.join(" "))
-        .with("files", told)
+        .with("files", listed)
         .with("recipients", recipients.join(" "))
         .fix(fix(key, &names));
     Some(Finding { severity, ..finding })
@@ -124,19 +124,19 @@ mod tests {
 
     #[test]
     fn the_key_must_be_among_the_recipients() {
-        World::shipped().says(&RULE, &["- no encrypted file is meant for the cluster"]);
+        World::shipped().assert_found(&RULE, &["- no encrypted file is meant for the cluster"]);
         let good = [
             ("k/flux/a.sops.yaml", false, &['x', 'm'] as &[char], false),
             ("bootstrap/a.sops.yaml", true, &['m'], false),
             ("k/flux/kms.sops.yaml", false, &[], true),
             ("elsewhere/a.sops.yaml", false, &['x'], false),
         ];
-        world(&good).says(&RULE, &[]);
+        world(&good).assert_found(&RULE, &[]);
         let (error, warning) = (format!("error {MESSAGE}"), format!("warning {MESSAGE}"));
-        world(&[("k/flux/a.sops.yaml", false, &['x'], false)]).says(&RULE, &[&error]);
-        world(&[("k/flux/a.sops.yaml", false, &['x'], true)]).says(&RULE, &[&warning]);
-        world(&[("k/apps/a.sops.yaml", false, &['x'], false)]).says(&RULE, &[&warning]);
-        world(&[("bootstrap/a.sops.yaml", true, &['x'], false)]).says(&RULE, &[&warning]);
+        world(&[("k/flux/a.sops.yaml", false, &['x'], false)]).assert_found(&RULE, &[&error]);
+        world(&[("k/flux/a.sops.yaml", false, &['x'], true)]).assert_found(&RULE, &[&warning]);
+        world(&[("k/apps/a.sops.yaml", false, &['x'], false)]).assert_found(&RULE, &[&warning]);
+        world(&[("bootstrap/a.sops.yaml", true, &['x'], false)]).assert_found(&RULE, &[&warning]);
     }
 
     #[test]
@@ -145,24 +145,24 @@ mod tests {
         let files: Vec<_> =
             names.iter().map(|name| (name.as_str(), false, &['x'] as &[char], false)).collect();
         let world = world(&files);
-        world.says(&RULE, &[&format!("error {MESSAGE}")]);
+        world.assert_found(&RULE, &[&format!("error {MESSAGE}")]);
         assert!(world.detail(&RULE, "files").ends_with("k/flux/7.sops.yaml and 2 more"));
         assert_eq!(world.detail(&RULE, "recipients"), public('x'));
         assert!(world.detail(&RULE, "fix").contains(&public('m')));
     }
 
     #[test]
-    fn what_cannot_be_told_is_not_judged() {
+    fn unknown_public_keys_are_not_checked() {
         let mut world = world(&[("k/flux/a.sops.yaml", false, &['x'], false)]);
         world.desired.age_key = None;
-        world.says(&RULE, &["unknown there is no age key"]);
+        world.assert_found(&RULE, &["unknown there is no age key"]);
         world.desired.age_key = Some(AgeKey { post_quantum: true, ..AgeKey::default() });
-        world.says(&RULE, &[&format!("error {MESSAGE}")]);
+        world.assert_found(&RULE, &[&format!("error {MESSAGE}")]);
         let age = vec!["age1pq1xyz".to_owned()];
         world.desired.encrypted[0].state = EncryptedState::Encrypted { age, others: false };
-        world.says(&RULE, &[]);
+        world.assert_found(&RULE, &[]);
         world.desired.encrypted.clear();
         world.desired.age_key = None;
-        world.says(&RULE, &["- no encrypted file is meant for the cluster"]);
+        world.assert_found(&RULE, &["- no encrypted file is meant for the cluster"]);
     }
 }

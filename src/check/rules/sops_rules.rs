@@ -1,4 +1,4 @@
-//! `.sops.yaml` names the age key for what it is to decrypt.
+//! `.sops.yaml` lists the age key.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -44,11 +44,11 @@ fn check(facts: &Facts<'_>) -> Answer {
     }
     for file in files {
         let first = creations.iter().position(|creation| creation.matches(&file.path));
-        // A rule without age is for other kinds of keys.
-        let names_it = first.and_then(|index| creations.get(index)).is_some_and(|creation| {
+        // A rule without age is for other types of keys.
+        let is_listed = first.and_then(|index| creations.get(index)).is_some_and(|creation| {
             creation.age.is_empty() || creation.age.iter().any(|recipient| key.public.contains(recipient))
         });
-        if !names_it {
+        if !is_listed {
             wrong.entry(first).or_default().push(&file.path);
         }
     }
@@ -104,11 +104,11 @@ mod tests {
     #[test]
     fn the_first_rule_that_matches_counts() {
         let mut shipped = World::shipped();
-        shipped.says(&RULE, &["- there is no .sops.yaml"]);
+        shipped.assert_found(&RULE, &["- there is no .sops.yaml"]);
         shipped.desired.sops_config = Some("creation_rules: [{age: age1other}]".to_owned());
-        shipped.says(&RULE, &["- there is no age key"]);
+        shipped.assert_found(&RULE, &["- there is no age key"]);
         shipped.desired.age_key = Some(AgeKey { public: vec!["age1me".to_owned()], ..AgeKey::default() });
-        shipped.says(&RULE, &["- no encrypted file is meant for the cluster"]);
+        shipped.assert_found(&RULE, &["- no encrypted file is meant for the cluster"]);
         let cases: [(&str, &[&str]); 14] = [
             ("creation_rules: [{age: age1me}]", &[]),
             ("creation_rules: [{age: 'age1other, age1me'}]", &[]),
@@ -129,7 +129,7 @@ mod tests {
             ),
         ];
         for (config, expected) in cases {
-            world(config).says(&RULE, expected);
+            world(config).assert_found(&RULE, expected);
         }
         let world = world("creation_rules: [{path_regex: 'bootstrap/', age: age1other}, {age: age1me}]");
         assert_eq!(world.detail(&RULE, "files"), "bootstrap/a.sops.yaml");
@@ -138,13 +138,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_unknown() {
-        world("creation_rules: [").says(&RULE, &["unknown .sops.yaml is not valid YAML"]);
+        world("creation_rules: [").assert_found(&RULE, &["unknown .sops.yaml is not valid YAML"]);
         world("creation_rules: [{path_regex: '('}]")
-            .says(&RULE, &["unknown a path_regex in .sops.yaml is not supported"]);
+            .assert_found(&RULE, &["unknown a path_regex in .sops.yaml is not supported"]);
         let mut world = world("creation_rules: [{age: age1other}]");
         world.desired.age_key = Some(AgeKey { post_quantum: true, ..AgeKey::default() });
-        world.says(&RULE, &["unknown the public key of the age key is unknown"]);
+        world.assert_found(&RULE, &["unknown the public key of the age key is unknown"]);
         world.desired.age_key = None;
-        world.says(&RULE, &["- there is no age key"]);
+        world.assert_found(&RULE, &["- there is no age key"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Programs run, and their versions are accepted.
+//! Program versions are supported.
 
 use crate::check::{Answer, Check, Facts, Group, Inspection, Rule, versions};
 
@@ -14,7 +14,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(facts: &Facts<'_>) -> Answer {
     let mut inspection = Inspection::default();
-    // Offline, kubectl is not needed, and so not run.
+    // kubectl is not needed offline, and so not run.
     let needed = |name: &str| !(facts.settings.offline && name == "kubectl");
     let programs = facts.observed.programs.iter();
     for program in programs.filter(|program| program.path.is_some() && needed(program.name)) {

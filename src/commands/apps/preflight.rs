@@ -161,8 +161,10 @@ async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Resul
             if confirm("Is this the cluster to be bootstrapped?", stop).await? {
                 return Ok(());
             }
-            let declined =
-                Finding::error("cluster-identity", "Cluster was not confirmed with `yes`, so nothing was changed");
+            let declined = Finding::error(
+                "cluster-identity",
+                "Cluster was not confirmed with `yes`, so nothing was changed",
+            );
             Err(Error::Preflight(vec![declined.with("uid", uid).fix(format!(
                 "run it again and type `yes` if this is the right cluster, or name it with --cluster {uid}"
             ))]))
