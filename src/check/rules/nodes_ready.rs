@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use humantime::parse_rfc3339;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_NODES, Rule, Severity};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_NODES, Needs, Rule, Severity};
 use crate::observed::Live;
 use crate::observed::node::Node;
 
@@ -16,6 +16,7 @@ pub(super) const RULE: Rule = Rule {
           bootstrap fixes. A node that is NotReady for another reason stays so, and Cilium's agent on it cannot \
           become ready.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
