@@ -9,7 +9,7 @@ pub(super) const RULE: Rule = Rule {
     id: "age-key-mode",
     group: Group::Secrets,
     title: "only its owner can read the age key",
-    why: "Whoever can read the age key can read every secret in the repository and in its history. age-keygen \
+    why: "Anyone who can read the age key can read every secret in the repository and in its history. age-keygen \
           creates the file with mode 0600.",
     essential: false,
     needs: Needs::Files,

@@ -23,7 +23,7 @@ pub(super) const RULE: Rule = Rule {
 /// A node reports transient reasons in its first minute.
 const STARTUP: Duration = Duration::from_mins(1);
 
-/// A node that became NotReady this long after it registered was Ready before.
+/// A node that became `NotReady` this long after it registered was Ready before.
 const WAS_READY_AFTER: Duration = Duration::from_mins(2);
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {

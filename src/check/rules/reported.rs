@@ -112,7 +112,7 @@ pub(super) const OLD_SCRIPT: Rule = Rule {
     group: Group::Repository,
     title: "the original bootstrap-apps.sh is removed",
     why: "bootstrap-apps.sh never syncs 00-crds.yaml, never runs sops, and reports success without checking that \
-          Flux syncs. Who runs it out of habit gets half a cluster.",
+          Flux syncs. Running it out of habit leaves half a cluster.",
     essential: false,
     needs: Needs::Files,
     check: Check::Reported(|facts| {
