@@ -1,13 +1,13 @@
-//! What can be found out before anything is changed: rules, each a pure function in a file of its own.
+//! The checks before anything is changed: rules, each a pure function of what was read.
 
 mod address;
 mod adopted;
 mod answer;
-pub mod cluster_identity;
 #[cfg(test)]
 mod empty;
 #[cfg(test)]
 mod fixture;
+pub mod cluster_identity;
 mod k3s;
 pub mod options;
 pub mod rules;
@@ -19,78 +19,70 @@ pub use self::answer::{Answer, Inspection};
 use crate::base::finding::{Finding, Severity};
 use crate::check::options::CheckOptions;
 use crate::desired::encrypted::EncryptedState;
-use crate::desired::manifests::Manifests;
 use crate::desired::releases::Release;
 use crate::desired::{AgeKey, Desired};
+use crate::desired::manifests::Manifests;
 use crate::observed::{Live, Observed};
 
-/// Why a rule about all releases has nothing to look at.
-const NO_RELEASES: &str = "there is no release to sync";
+/// Why a rule about all releases does not apply.
+const NO_RELEASES: &str = "there are no releases to sync";
 
-/// Why a rule about nodes could not look at any.
+/// Why a rule about nodes has no answer.
 const NO_NODES: &str = "no node has registered";
 
-/// Why a rule about manifests has nothing to look at: what is up to date is not rendered.
-const NOTHING_RENDERED: &str = "no release has to be rendered";
+/// Why a rule about manifests does not apply: releases that are up to date are not rendered.
+const NOTHING_RENDERED: &str = "no release needs to be rendered";
 
-/// Why a rule about a value could not look at it: a stand-in has its place.
-const OPEN: &str = "a variable that the values need is not set";
+/// Why a rule about a value has no answer: a stand-in takes the place of the value.
+const OPEN: &str = "a variable that the values use is not set";
 
-/// Everything that rules look at. Nothing of it is read from anywhere by a rule itself.
+/// The input of all rules. Rules read nothing else.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// What the user asked for.
     pub options: &'a CheckOptions,
-    /// What the helmfiles and the repository ask for.
+    /// What the helmfiles and the repository define.
     pub desired: &'a Desired,
-    /// What stands.
+    /// The current state.
     pub observed: &'a Observed,
-    /// The manifests of releases that are not as wanted yet.
+    /// The manifests of releases that are not up to date.
     pub manifests: &'a Manifests,
 }
 
 impl<'a> Facts<'a> {
-    /// What reading found for this rule: files and answers that could not be read tell so where they are read, for only
-    /// there the line is known.
+    /// The findings that were reported for this rule while reading files and responses: only there the line is known.
     #[must_use]
-    pub fn told(&self, rule: &str) -> Vec<Finding> {
+    pub fn reported(&self, rule: &str) -> Vec<Finding> {
         let all = self.desired.problems.iter().chain(&self.observed.problems);
         all.filter(|finding| finding.rule == rule).cloned().collect()
     }
 
-    /// What reading found for this rule; if it found nothing, what `read` answers about whether there was anything to read.
-    #[must_use]
-    pub fn findings_or(&self, rule: &str, read: impl FnOnce(&Self) -> Answer) -> Answer {
-        let found = self.told(rule);
-        if found.is_empty() { read(self) } else { Answer::Found(found) }
-    }
-
-    /// The release to sync that has this chart.
+    /// The release to sync that uses this chart.
     ///
     /// # Errors
     ///
-    /// The answer of a rule that is about this release, when no helmfile is known to name one.
+    /// The answer of a rule about this release, if there is no such release or a helmfile was not read.
     pub fn release_of_chart(&self, chart: &str) -> Result<&'a Release, Answer> {
         let release = self.desired.release_of_chart(chart);
-        release.ok_or_else(|| self.without(format!("no release to sync has the chart `{chart}`")))
+        release.ok_or_else(|| self.without(format!("no release uses the chart `{chart}`")))
     }
 
-    /// The release to sync that brings the cluster's network.
+    /// The release to sync that installs the CNI.
     ///
     /// # Errors
     ///
     /// As [`Self::release_of_chart`].
     pub fn cni(&self) -> Result<&'a Release, Answer> {
-        self.desired.cni().ok_or_else(|| self.without("no release to sync brings a network"))
+        self.desired.cni().ok_or_else(|| self.without("no release installs a known CNI"))
     }
 
-    /// The answer of a rule that is about releases of which none was found: a helmfile that was not read may have them.
+    /// The answer of a rule that found none of the releases it is about: a helmfile that was not read may have them.
     #[must_use]
     pub fn without(&self, none: impl Into<String>) -> Answer {
         self.desired.unread().map_or_else(|| Answer::not_applicable(none), Answer::Unknown)
     }
 
-    /// An inspection of releases: those of a helmfile that was not read are missed.
+    /// An inspection of releases, in which those of a helmfile that was not read are missing.
     #[must_use]
     pub fn inspect_releases(&self) -> Inspection {
         let mut inspection = Inspection::default();
@@ -102,9 +94,9 @@ impl<'a> Facts<'a> {
     ///
     /// # Errors
     ///
-    /// The answer of a rule that is about this key, when there is none or it cannot be read.
+    /// The answer of a rule about this key, if there is none or it cannot be read.
     pub fn age_key(&self) -> Result<&'a AgeKey, Answer> {
-        let broken = || self.told("age-key").iter().any(|finding| finding.severity == Severity::Error);
+        let broken = || self.reported("age-key").iter().any(|finding| finding.severity == Severity::Error);
         self.desired.age_key.as_ref().ok_or_else(|| {
             if broken() {
                 Answer::unknown("the age key cannot be read")
@@ -114,55 +106,68 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// The answer of a rule about files that are encrypted with age and meant for the cluster, when none is known.
+    /// The answer of a rule about files that are encrypted with age and meant for the cluster, if none is known.
     #[must_use]
     pub fn without_encrypted(&self) -> Answer {
         let Desired { tracked, encrypted, synced, .. } = self.desired;
         let any = encrypted.iter().any(|file| matches!(file.state, EncryptedState::Encrypted { .. }));
         match (tracked, synced) {
             (Err(reason), _) => Answer::Unknown(reason.clone()),
-            // What of the repository Flux is to apply is not known.
+            // It is unknown which files Flux applies.
             (_, Err(reason)) if any => Answer::Unknown(reason.clone()),
-            _ => Answer::not_applicable("nothing is encrypted for the cluster"),
+            _ => Answer::not_applicable("no encrypted file is meant for the cluster"),
         }
     }
 
-    /// Why nothing is known of the cluster.
+    /// Why nothing is known about the cluster.
     #[must_use]
     pub fn unanswered(&self) -> &'static str {
         let kubectl = self.observed.programs.iter().find(|program| program.name == "kubectl");
-        if !self.told("api").is_empty() {
+        if !self.reported("api").is_empty() {
             "the cluster does not answer"
         } else if self.observed.target.is_none() {
             "no kubeconfig was read"
         } else if kubectl.is_some_and(|kubectl| kubectl.path.is_none()) {
             "kubectl is not installed"
         } else {
-            "the cluster was not asked"
+            "the cluster was not queried"
         }
     }
 }
 
-/// What a rule looks at.
+/// The function of a rule.
 #[derive(Clone, Copy)]
 pub enum Check {
-    /// What reading found (see [`Facts::told`]); when it found nothing, the function answers whether there was
-    /// anything to read.
-    Told(fn(&Facts<'_>) -> Answer),
-    /// Files, programs and charts: it runs with `--offline` too.
-    Files(fn(&Facts<'_>) -> Answer),
-    /// What leads to a cluster or a registry: not asked with `--offline`, for nothing of it is looked at then.
-    Online(fn(&Facts<'_>) -> Answer),
-    /// The cluster; unknown as long as that does not answer.
+    /// Returns the findings that were reported while reading (see [`Facts::reported`]). Without any, the function decides
+    /// whether there was anything to read.
+    Reported(fn(&Facts<'_>) -> Answer),
+    /// Checks files, programs, charts and access to the cluster.
+    Facts(fn(&Facts<'_>) -> Answer),
+    /// Checks the cluster: unknown while it does not respond.
     Cluster(fn(&Facts<'_>, &Live) -> Answer),
-    /// Nodes: as [`Check::Cluster`], and once more when all nodes have registered.
+    /// Checks nodes: like [`Check::Cluster`], and again after all nodes have registered.
     Nodes(fn(&Facts<'_>, &Live) -> Answer),
 }
 
-/// Why a rule about a cluster or a registry has nothing to look at.
-const OFFLINE: &str = "it needs the cluster or a registry, and --offline asks neither";
+/// What has to be read before the answer of a rule is final, in the order in which it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needs {
+    /// Files and programs.
+    Files,
+    /// Access to the cluster or to registries: not applicable with `--offline`.
+    Network,
+    /// The state of the cluster.
+    Cluster,
+    /// The managers of releases: if the cluster has Flux, they are known after rendering.
+    Owners,
+    /// Rendered manifests, and the state of the cluster that is read meanwhile.
+    Rendered,
+}
 
-/// Under which heading a rule stands.
+/// Why a rule about a cluster or a registry does not apply.
+const OFFLINE: &str = "it needs the cluster or a registry, and --offline contacts neither";
+
+/// The heading of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
     /// Variables and programs.
@@ -171,22 +176,22 @@ pub enum Group {
     Repository,
     /// The age key and encrypted files.
     Secrets,
-    /// Which cluster, and by what right.
+    /// The cluster's address and identity.
     Kubeconfig,
     /// The API server.
     Cluster,
-    /// How k3s was started.
+    /// The k3s settings.
     K3s,
-    /// Nodes and what is to run on them.
+    /// Nodes and scheduling.
     Nodes,
     /// Cluster DNS and the API server's address.
     Dns,
-    /// What Helm and Flux have done already.
+    /// Helm releases and Flux.
     Releases,
 }
 
 impl Group {
-    /// The heading.
+    /// The text of the heading.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -203,63 +208,68 @@ impl Group {
     }
 }
 
-/// A rule.
+/// A check with its documentation.
 pub struct Rule {
-    /// Its name, for `--skip-check` and `--explain`.
+    /// The name for `--skip-check` and `--explain`.
     pub id: &'static str,
-    /// Its heading.
+    /// The heading in reports and docs.
     pub group: Group,
-    /// What is in order when it finds nothing.
+    /// What is true if the check passes.
     pub title: &'static str,
-    /// Why it matters, and where the fact comes from.
+    /// Why it matters, with sources.
     pub why: &'static str,
-    /// Whether nothing can go on without it, so that it cannot be skipped.
+    /// Whether it cannot be skipped.
     pub essential: bool,
-    /// What it looks at.
+    /// What has to be read before the answer is final.
+    pub needs: Needs,
+    /// The function.
     pub check: Check,
 }
 
 impl Rule {
-    /// Whether it has nothing to look at without a cluster.
+    /// Whether it applies to clusters only.
     #[must_use]
     pub fn needs_cluster(&self) -> bool {
         matches!(self.check, Check::Cluster(_) | Check::Nodes(_))
     }
 
-    /// Whether it has something to look at with `--offline`.
+    /// Whether it applies with `--offline`.
     #[must_use]
     pub fn works_offline(&self) -> bool {
-        !self.needs_cluster() && !matches!(self.check, Check::Online(_))
+        !self.needs_cluster() && self.needs != Needs::Network
     }
 
-    /// Asks it.
+    /// Runs the check.
     #[must_use]
     pub fn ask(&self, facts: &Facts<'_>) -> Answer {
         match (self.check, &facts.observed.live) {
-            (Check::Told(read), _) => facts.findings_or(self.id, read),
-            (Check::Files(check) | Check::Online(check), _) => check(facts),
+            (Check::Reported(otherwise), _) => match facts.reported(self.id) {
+                found if found.is_empty() => otherwise(facts),
+                found => Answer::Found(found),
+            },
+            (Check::Facts(check), _) => check(facts),
             (Check::Cluster(check) | Check::Nodes(check), Some(live)) => check(facts, live),
             (Check::Cluster(_) | Check::Nodes(_), None) => Answer::unknown(facts.unanswered()),
         }
     }
 }
 
-/// What became of a rule.
+/// The result of a rule.
 pub struct Outcome {
     /// The rule.
     pub rule: &'static Rule,
-    /// Its answer; none when the user skipped it.
+    /// The answer; none if the user skipped the rule.
     pub answer: Option<Answer>,
 }
 
 impl Outcome {
-    /// Whether it found out whether all is well.
+    /// Whether the check passed or failed, rather than being unknown, skipped or not applicable.
     #[must_use]
     pub fn answered(&self) -> bool {
         matches!(self.answer, Some(Answer::Ok | Answer::Found(_)))
     }
 
-    /// What it found.
+    /// The findings, if any.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         match &self.answer {
@@ -268,14 +278,14 @@ impl Outcome {
         }
     }
 
-    /// The heaviest of what it found.
+    /// The highest severity of the findings.
     #[must_use]
     pub fn severity(&self) -> Option<Severity> {
         self.findings().iter().map(|finding| finding.severity).max()
     }
 }
 
-/// Asks all rules that `wanted` picks.
+/// Runs all rules that `wanted` selects.
 #[must_use]
 pub fn run(facts: &Facts<'_>, wanted: impl Fn(&Rule) -> bool) -> Vec<Outcome> {
     let options = facts.options;

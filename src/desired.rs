@@ -1,4 +1,4 @@
-//! What the helmfiles and the repository ask for.
+//! The desired state: what the helmfiles and the repository define.
 
 pub mod age;
 pub mod chart;
@@ -27,74 +27,74 @@ use crate::base::fact::Known;
 use crate::base::finding::Finding;
 use crate::base::stages::Stage;
 
-/// The value that stands for a variable which is demanded and not set, while everything else is looked at. Rules about
-/// such a value have nothing to say.
+/// The placeholder for a required variable that is not set, so that everything else can still be checked. Rules about such
+/// a value have no answer.
 pub const STAND_IN: &str = "stand-in.invalid";
 
-/// The charts that bring a cluster its network.
+/// The charts of CNIs.
 const NETWORKS: [&str; 3] = ["cilium", "tigera-operator", "calico"];
 
-/// Whether a chart, by its name, brings a cluster its network.
+/// Whether a chart, by its name, installs a CNI.
 #[must_use]
 pub fn brings_network(chart: &str) -> bool {
     NETWORKS.contains(&chart)
 }
 
-/// Everything that a bootstrap brings about, and what of the repository tells whether it will work.
+/// Everything that a bootstrap creates, and what of the repository shows whether it will work.
 pub struct Desired {
-    /// Namespaces, in the order in which they are made.
+    /// Namespaces, in the order in which they are created.
     pub namespaces: Vec<String>,
-    /// Secrets and what else the encrypted files hold.
+    /// The age key and the objects of the encrypted files.
     pub objects: Vec<Object>,
     /// The helmfiles, in the order in which they are synced.
     pub helmfiles: Vec<Helmfile>,
-    /// The charts that are on this machine, by the `namespace/name` of their releases.
+    /// The downloaded and local charts, by the `namespace/name` of their releases.
     pub charts: BTreeMap<String, Chart>,
     /// The age key that goes into the cluster.
     pub age_key: Option<AgeKey>,
-    /// The files named as encrypted: those of `bootstrap/`, and those that Git tracks where Flux looks.
+    /// The files named as encrypted: those in `bootstrap/`, and those that Git tracks and Flux applies.
     pub encrypted: Vec<EncryptedFile>,
     /// The text of the repository's `.sops.yaml`, if it has one.
     pub sops_config: Option<String>,
-    /// What Git tracks, relative to the root.
+    /// The files that Git tracks, relative to the root.
     pub tracked: Known<BTreeSet<PathBuf>>,
-    /// The address of the Git remote `origin`; it may hold credentials.
+    /// The URL of the Git remote `origin`; it may contain credentials.
     pub origin: Option<String>,
-    /// What Flux is to apply of the repository.
+    /// The part of the repository that Flux applies.
     pub synced: Known<Synced>,
     /// How much there was to read.
     pub coverage: Coverage,
-    /// What reading found for rules (see [`crate::check::Facts::told`]).
+    /// The findings that were reported for rules while reading (see [`crate::check::Facts::reported`]).
     pub problems: Vec<Finding>,
 }
 
-/// How much of the repository there was to read: a rule that found nothing wrong may have had nothing to look at.
+/// How much there was to read: a rule that found nothing wrong may have had nothing to inspect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
-    /// Why the releases of a helmfile are not known, if they are not.
+    /// Why the releases of a helmfile are unknown, if they are.
     pub unread: Option<String>,
-    /// Variables that the templates of a helmfile demand and that are not set, by the helmfile's path.
+    /// Required variables of templates that are not set, by the path of the helmfile.
     pub missing_variables: BTreeMap<PathBuf, Vec<String>>,
-    /// Whether templates demand variables, set or not.
+    /// Whether templates require variables, set or not.
     pub demands_variables: bool,
-    /// How many folders `kubernetes/apps` has.
+    /// The number of folders in `kubernetes/apps`.
     pub app_folders: usize,
-    /// How many scripts have the name of the original `bootstrap-apps.sh`.
+    /// The number of scripts named `bootstrap-apps.sh`.
     pub scripts: usize,
 }
 
-/// What is known of the age key without telling it.
+/// The public properties of the age key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgeKey {
-    /// Its file.
+    /// The file.
     pub path: PathBuf,
-    /// The file's mode, the lower nine bits.
+    /// The lower nine bits of the file mode.
     pub mode: u32,
-    /// The public keys of those of its identities that go into the cluster, where they can be told.
+    /// The public keys of the identities that go into the cluster, if they are known.
     pub public: Vec<String>,
-    /// Whether one of them is a post-quantum identity.
+    /// Whether one identity is post-quantum.
     pub post_quantum: bool,
-    /// Whether one of them is a plugin's.
+    /// Whether one identity belongs to a plugin.
     pub plugin: bool,
 }
 
@@ -108,9 +108,9 @@ impl Default for Desired {
             age_key: None,
             encrypted: Vec::new(),
             sops_config: None,
-            tracked: Err("not asked".to_owned()),
+            tracked: Err("not read".to_owned()),
             origin: None,
-            synced: Err("not asked".to_owned()),
+            synced: Err("not read".to_owned()),
             coverage: Coverage::default(),
             problems: Vec::new(),
         }
@@ -118,38 +118,38 @@ impl Default for Desired {
 }
 
 impl Desired {
-    /// Why not all releases are known; `None` when every helmfile was read.
+    /// Why not all releases are known; `None` if every helmfile was read.
     #[must_use]
     pub fn unread(&self) -> Option<String> {
         let none = || self.helmfiles.is_empty().then(|| "no helmfile was read".to_owned());
         self.coverage.unread.clone().or_else(none)
     }
 
-    /// The release of this name that is wanted, in whatever namespace.
+    /// The desired release with this name, in any namespace.
     #[must_use]
     pub fn release(&self, name: &str) -> Option<&Release> {
         self.releases().find(|release| release.is_wanted() && release.name == name)
     }
 
-    /// The release whose chart has this name, the last part of its address.
+    /// The desired release whose chart has this name, the last part of its reference.
     #[must_use]
     pub fn release_of_chart(&self, chart: &str) -> Option<&Release> {
         self.releases().find(|release| release.is_wanted() && release.chart_name() == chart)
     }
 
-    /// All releases that are wanted and whose chart has this name.
+    /// All desired releases whose chart has this name.
     pub fn releases_of_chart<'a>(&'a self, chart: &'a str) -> impl Iterator<Item = &'a Release> {
         self.releases().filter(move |release| release.is_wanted() && release.chart_name() == chart)
     }
 
-    /// The version of a release's chart, where it is told: by the helmfile, or by the chart on this machine.
+    /// The chart version of a release, from the helmfile or from the chart itself.
     #[must_use]
     pub fn chart_version(&self, release: &Release) -> Option<Version> {
         let parse = |text: &str| Version::parse(text.trim_start_matches('v')).ok();
         parse(&release.version).or_else(|| parse(&self.charts.get(&release.id())?.version))
     }
 
-    /// The values with which a release is made: those of its chart, where that is on this machine, with its own on top.
+    /// The values of a release: the defaults of its chart, if that was downloaded, overridden by its own.
     #[must_use]
     pub fn values(&self, release: &Release) -> serde_json::Value {
         let defaults = self.charts.get(&release.id()).and_then(|chart| chart.defaults().ok());
@@ -158,19 +158,19 @@ impl Desired {
         values
     }
 
-    /// The encrypted files that are meant for the cluster: those of the bootstrap, and those that Flux is to apply.
+    /// The encrypted files that are meant for the cluster: those of the bootstrap, and those that Flux applies.
     pub fn for_cluster(&self) -> impl Iterator<Item = &EncryptedFile> {
         let synced = |file: &EncryptedFile| self.synced.as_ref().is_ok_and(|synced| synced.has(&file.path));
         self.encrypted.iter().filter(move |file| file.in_bootstrap || synced(file))
     }
 
-    /// The release of a DNS that the user leaves out, for k3s brings its own.
+    /// The DNS release that the user skips to keep the bundled one of k3s.
     #[must_use]
     pub fn dns_left_out(&self) -> Option<&Release> {
         self.releases().find(|release| release.left_out && release.chart_name() == "coredns")
     }
 
-    /// Whether a release brings the cluster's network. It is known by its chart.
+    /// The release that installs the CNI, recognized by its chart.
     #[must_use]
     pub fn cni(&self) -> Option<&Release> {
         NETWORKS.iter().find_map(|chart| self.release_of_chart(chart))
@@ -185,9 +185,9 @@ impl Desired {
 /// Which of the two helmfiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The one for custom resource definitions.
+    /// Custom resource definitions.
     Crds,
-    /// The one for everything else.
+    /// Everything else.
     Apps,
 }
 
@@ -204,19 +204,19 @@ impl Kind {
 
 /// A helmfile with its releases.
 pub struct Helmfile {
-    /// Which one it is.
+    /// Which of the two it is.
     pub kind: Kind,
-    /// Its path.
+    /// The path.
     pub path: PathBuf,
-    /// Its releases.
+    /// The releases.
     pub releases: Vec<Release>,
     /// Whether its values may refer to encrypted files.
     pub needs_identities: bool,
 }
 
 impl Helmfile {
-    /// The label selector that picks this release and no other. helmfile refuses `namespace=` without a value, so a release
-    /// without a namespace is picked by its name, less its namesakes that have one.
+    /// The label selector that matches only this release. helmfile rejects `namespace=` without a value, so a release
+    /// without a namespace is selected by its name, excluding releases of the same name with a namespace.
     #[must_use]
     pub fn selector(&self, release: &Release) -> String {
         let Release { namespace, name, .. } = release;

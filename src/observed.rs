@@ -52,7 +52,7 @@ pub struct Observed {
     pub target: Option<Target>,
     /// The cluster, if it answers.
     pub live: Option<Live>,
-    /// What reading found for rules (see [`crate::check::Facts::told`]).
+    /// What reading found for rules (see [`crate::check::Facts::reported`]).
     pub problems: Vec<Finding>,
 }
 

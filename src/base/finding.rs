@@ -5,20 +5,20 @@ use serde::Serialize;
 
 use crate::base::logger::{self, Level};
 
-/// How much a finding weighs.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// It is good to know.
+    /// Neither good nor bad.
     Info,
-    /// It deserves a look.
+    /// Worth a look; stops a run only with `--strict`.
     Warning,
-    /// It makes this bootstrap fail or do harm.
+    /// Makes this bootstrap fail or do harm.
     Error,
 }
 
 impl Severity {
-    /// Its word in reports.
+    /// The name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -29,35 +29,35 @@ impl Severity {
     }
 }
 
-/// A problem: what was found, where, and what mends it.
+/// A problem: what is wrong, where, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The rule that found it.
+    /// The ID of the rule.
     pub rule: &'static str,
-    /// How much it weighs.
+    /// How serious it is.
     pub severity: Severity,
     /// What is wrong.
     pub message: String,
-    /// What was found and where.
+    /// Details, the fix last.
     pub pairs: Vec<(&'static str, String)>,
-    /// Whether it is on the log already.
+    /// Whether it was logged already.
     pub told: bool,
 }
 
 impl Finding {
-    /// A finding that stops the run.
+    /// Creates a finding that stops the run.
     #[must_use]
     pub fn error(rule: &'static str, message: impl Into<String>) -> Self {
         Self { rule, severity: Severity::Error, message: message.into(), pairs: Vec::new(), told: false }
     }
 
-    /// A finding that does not stop the run.
+    /// Creates a finding that does not stop the run.
     #[must_use]
     pub fn warning(rule: &'static str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(rule, message) }
     }
 
-    /// What is good to know.
+    /// Creates a finding that is information only.
     #[must_use]
     pub fn info(rule: &'static str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Info, ..Self::error(rule, message) }
@@ -76,7 +76,7 @@ impl Finding {
         self.with("fix", fix)
     }
 
-    /// Writes it on the log.
+    /// Logs the finding.
     pub fn log(&self) {
         let level = match self.severity {
             Severity::Info => Level::Info,
@@ -87,12 +87,12 @@ impl Finding {
     }
 }
 
-/// Collects findings of steps that go on after a problem.
+/// Collects the findings of steps that continue after a problem.
 #[derive(Debug, Default)]
 pub struct Findings(pub Vec<Finding>);
 
 impl Findings {
-    /// Keeps the finding of a failed step, gives the value of a good one.
+    /// Keeps the finding of a failed step, returns the value of a successful one.
     pub fn keep<T>(&mut self, result: Result<T, Finding>) -> Option<T> {
         result.map_err(|finding| self.0.push(finding)).ok()
     }

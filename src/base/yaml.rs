@@ -6,20 +6,20 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
-/// The size of a file that people write: helmfiles, Kustomizations, kubeconfigs, values of a chart.
+/// The size limit of files that people write: helmfiles, Kustomizations, kubeconfigs, values of a chart.
 pub const WRITTEN: usize = 4 * 1024 * 1024;
 
-/// The size of a text that programs print: manifests, and states with all values.
+/// The size limit of text that programs print: manifests, and states with all values.
 pub const PRINTED: usize = 8 * 1024 * 1024;
 
-/// Why a text cannot be read.
+/// Why a text cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// The line, from 1.
     pub line: Option<usize>,
     /// The column, from 1.
     pub column: Option<usize>,
-    /// What is wrong; nothing of the text stands in it. `None` when the parser's own words would quote it.
+    /// The reason, without content of the text. `None` for errors of the parser, which may quote it.
     refused: Option<String>,
     words: String,
 }
@@ -40,8 +40,8 @@ impl Trouble {
         }
     }
 
-    /// What is wrong, and nothing of what stands in the text, which may be secret; `otherwise` when the parser tells no
-    /// place.
+    /// The reason or location, without content of the text, which may be secret; `otherwise` if the parser reports no
+    /// location.
     #[must_use]
     pub fn quiet(&self, otherwise: &str) -> String {
         match (&self.refused, self.line, self.column) {
@@ -52,20 +52,20 @@ impl Trouble {
         }
     }
 
-    /// Where, or why it was not read at all; nothing of what stands in the text.
+    /// The location, or the reason why the text was refused, without content of the text.
     #[must_use]
     pub fn place(&self) -> Option<String> {
         Some(self.quiet("")).filter(|place| !place.is_empty())
     }
 
-    /// Whether the text was not read at all.
+    /// Whether the text was refused before parsing.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.refused.is_some()
     }
 }
 
-/// The parser's own words: they may quote the text.
+/// The message of the parser, which may quote the text.
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.words)
@@ -76,14 +76,13 @@ impl fmt::Display for Trouble {
 ///
 /// # Errors
 ///
-/// Why it cannot be read.
+/// The text cannot be parsed.
 pub fn parse<T: DeserializeOwned>(text: &str, largest: usize) -> Result<T, Trouble> {
     refuse_larger(text, largest)?;
     serde_yaml::from_str(text).map_err(|error| Trouble::parser(&error))
 }
 
-/// Reads the documents of a text of at most `largest` bytes, one after the other; the first that cannot be read is the
-/// last.
+/// Reads the documents of a text of at most `largest` bytes, up to the first error.
 pub fn documents<T: DeserializeOwned>(
     text: &str,
     largest: usize,
@@ -91,7 +90,7 @@ pub fn documents<T: DeserializeOwned>(
     read_documents(text, largest, |document| T::deserialize(document))
 }
 
-/// As [`documents`], with `read` for each document.
+/// Like [`documents`], with `read` for each document.
 fn read_documents<'t, T>(
     text: &'t str,
     largest: usize,
@@ -99,13 +98,13 @@ fn read_documents<'t, T>(
 ) -> impl Iterator<Item = Result<T, Trouble>> {
     let (refused, text) = match refuse_larger(text, largest) {
         Ok(()) => (None, Some(text)),
-        Err(trouble) => (Some(Err(trouble)), None),
+        Err(error) => (Some(Err(error)), None),
     };
     let documents = text.into_iter().flat_map(serde_yaml::Deserializer::from_str);
     let read = documents.map(move |document| read(document).map_err(|error| Trouble::parser(&error)));
     let mut all = refused.into_iter().chain(read);
     let mut failed = false;
-    // Nothing is read after an error: the parser would panic at the rest of a document with an unknown alias.
+    // Stop after an error: the parser would panic in the rest of a document with an unknown alias.
     std::iter::from_fn(move || {
         let next = if failed { None } else { all.next() };
         failed |= matches!(next, Some(Err(_)));
@@ -143,8 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn what_people_have_is_read() {
-        // As the CRDs of the Prometheus operator: block style, deep, with a scalar that is no word.
+    fn real_texts_are_read() {
+        // Like the CRDs of the Prometheus operator: block style, deep, with the scalar `=`.
         let deep: Vec<_> = (0..40).map(|n| format!("{}properties:\n", "  ".repeat(n))).collect();
         let deep = deep.concat();
         let field = "- =\n- description: a text with [brackets, {and 'quotes\n  type: string\n";
@@ -152,12 +151,12 @@ mod tests {
         let field = field.concat();
         let crds = format!("---\n{deep}{}", field.repeat(15_000));
         assert!(crds.len() > 4_000_000 && crds.len() < PRINTED, "{}", crds.len());
-        // As dashboards of Grafana: one line of JSON, as a text and as YAML.
+        // Like Grafana dashboards: one line of JSON, as text and as YAML.
         let panel = r#"{"id":1,"targets":[{"expr":"sum(rate(x{a=\"b\"}[5m])) by (c)","refId":"A"}],"gridPos":{"h":1,"w":[]}}"#;
         let json = format!("{{\"panels\":[{}]}}", vec![panel; 3000].join(","));
         let dashboards = format!("data:\n  a.json: |\n    {json}\n  b: {json}\n");
         assert!(json.len() > 300_000);
-        // As `helmfile build` prints 50 releases.
+        // Like the output of `helmfile build` for 50 releases.
         let release =
             "- name: a\n  chart: oci://x/a\n  values:\n  - a: {b: [1, 2]}\n    c: \"{{ .x }}\"\n".repeat(50);
         let build = format!("---\n#  Source: it's \"[here\"\n\nreleases:\n{release}templates: {{}}\n");
@@ -169,10 +168,10 @@ mod tests {
     }
 
     #[test]
-    fn trouble_tells_the_place_and_quietly_nothing_else() {
-        let trouble = parse::<u64>("\nCANARY\n", WRITTEN).unwrap_err();
-        assert_eq!(trouble.quiet("not a number"), "line 2, column 1");
-        assert!(trouble.to_string().contains("CANARY"), "{trouble}");
+    fn errors_have_a_location_and_quiet_ones_no_content() {
+        let error = parse::<u64>("\nCANARY\n", WRITTEN).unwrap_err();
+        assert_eq!(error.quiet("not a number"), "line 2, column 1");
+        assert!(error.to_string().contains("CANARY"), "{error}");
         assert_eq!(parse::<u64>("1\n---\n2\n", WRITTEN).unwrap_err().quiet("not one"), "not one");
         let read: Vec<_> = documents::<u64>("1\n---\nx\n---\n3\n", WRITTEN).collect();
         assert!(matches!(read.as_slice(), [Ok(1), Err(_)]), "{read:?}");

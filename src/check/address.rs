@@ -1,4 +1,4 @@
-//! Addresses in values: the cluster's DNS, and the API server's.
+//! Addresses in values: those of the cluster DNS and of the API server.
 
 use std::net::IpAddr;
 
@@ -6,23 +6,23 @@ use serde_yaml::Value;
 
 use crate::desired::releases::Release;
 
-/// The value of cilium that says where its agents find the API server.
+/// The value of cilium with the host of the API server.
 pub(super) const API_HOST: &[&str] = &["k8sServiceHost"];
 
-/// Why a rule about that address has nothing to look at.
-pub(super) const NO_HOST: &str = "the values of cilium name no address of the API server";
+/// Why a rule about that address does not apply.
+pub(super) const NO_HOST: &str = "the values of cilium set no API server address";
 
-/// Its port.
+/// The value of cilium with the port of the API server.
 pub(super) const API_PORT: &[&str] = &["k8sServicePort"];
 
-/// The address that a release of coredns asks for.
+/// The Service address that a release of coredns requests.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum DnsAddress {
-    /// This one.
+    /// This address.
     Fixed(String),
-    /// Whichever it gets.
+    /// Any address.
     Any,
-    /// It depends on a variable that is not set.
+    /// Unknown: it depends on a variable that is not set.
     Open,
 }
 
@@ -38,12 +38,12 @@ impl DnsAddress {
     }
 }
 
-/// Whether a host means the machine itself.
+/// Whether a host is the machine itself.
 pub(super) fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Whether it is an address or a name and nothing else: no scheme, port or path.
+/// Whether a text is an IP address or host name without scheme, port and path.
 pub(super) fn is_bare_host(host: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
@@ -57,7 +57,7 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn bare_hosts_are_told_from_addresses_with_more() {
+    fn a_bare_host_has_no_scheme_port_or_path() {
         for host in ["10.0.0.10", "fd00::10", "api.home.lan", "node-1", "api.lan."] {
             assert!(is_bare_host(host), "{host}");
         }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_of_dns_is_read() {
+    fn the_requested_dns_address_is_read() {
         let of = |values: &str| {
             let mut world = World::healthy();
             world.release("coredns").values.clear();

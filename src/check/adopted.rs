@@ -1,8 +1,8 @@
-//! Objects of components that k3s brings, and that a Helm release has adopted.
+//! Objects of bundled components of k3s that a Helm release has adopted.
 //!
 //! k3s applies its components as manifests, each of which is an Addon (`k3s.cattle.io/v1`). It deletes every object with the
-//! label of an Addon when the component is disabled, whoever uses the object meanwhile; and it takes objects without the
-//! label back when it starts while the component is not disabled (both seen on k3s v1.36.3). So `disable` has to be in the
+//! label of an Addon when the component is disabled, even if a release has adopted the object. When it starts and the
+//! component is not disabled, it takes over objects without the label again (both seen on k3s v1.36.3). So `disable` has to be in the
 //! configuration of all servers before the first of them restarts, and the labels have to be gone by then.
 
 use std::collections::BTreeSet;
@@ -14,18 +14,18 @@ use crate::observed::Live;
 /// The label by which k3s finds the objects of an Addon.
 const LABEL: &str = "objectset.rio.cattle.io/hash";
 
-/// What k3s writes down on an object besides the label.
+/// The annotations of k3s on an object, besides the label.
 const ANNOTATIONS: [&str; 5] = ["applied", "id", "owner-gvk", "owner-name", "owner-namespace"];
 
-/// A component that k3s brings as manifests. traefik is a `HelmChart` instead, whose release is left to k3s, and servicelb
-/// is part of k3s itself: no release adopts anything of these two.
+/// A bundled component that k3s applies as manifests. traefik is a `HelmChart` instead, whose release k3s manages, and
+/// servicelb is part of k3s itself: no release can adopt objects of these two.
 pub(super) struct Component {
-    /// What `disable` calls it.
+    /// The name in `disable`.
     pub(super) name: &'static str,
-    /// Its Addons, each with the value of the label on its objects. That is the SHA-1 of
+    /// The Addons, each with the value of the label on its objects: the SHA-1 of
     /// `k3s.cattle.io/v1, Kind=Addon`, the Addon's name and `kube-system` (`objectSetHash` of rancher/wrangler).
     addons: &'static [(&'static str, &'static str)],
-    /// The kinds of its objects, as kubectl names them.
+    /// The resource names of its objects for kubectl.
     kinds: &'static str,
 }
 
@@ -58,7 +58,7 @@ pub(super) const COMPONENTS: [Component; 3] = [
     },
 ];
 
-/// What of a component releases have adopted.
+/// The objects of a component that releases have adopted.
 #[derive(Debug, Default)]
 pub(super) struct Adopted {
     /// Workloads and Services, as `Kind/name`. The other objects are not listed here: only these two kinds are read.
@@ -68,7 +68,7 @@ pub(super) struct Adopted {
 }
 
 impl Component {
-    /// What of it Helm releases have adopted; `None` if nothing.
+    /// The objects that Helm releases have adopted; `None` if there are none.
     pub(super) fn adopted(&self, live: &Live) -> Option<Adopted> {
         let mut adopted = Adopted::default();
         for (object, release) in self.objects(live) {
@@ -79,12 +79,12 @@ impl Component {
         (!adopted.objects.is_empty()).then_some(adopted)
     }
 
-    /// Whether any of its workloads and Services is there.
+    /// Whether any of its workloads and Services exists.
     pub(super) fn is_present(&self, live: &Live) -> bool {
         self.objects(live).next().is_some()
     }
 
-    /// Its workloads and Services as `Kind/name`, each with the release that has adopted it (`namespace/name`).
+    /// The workloads and Services as `Kind/name`, each with the release that has adopted it (`namespace/name`).
     fn objects<'a>(&'a self, live: &'a Live) -> impl Iterator<Item = (String, Option<String>)> + 'a {
         let workloads = live.cluster.workloads.iter();
         let workloads =
@@ -98,8 +98,8 @@ impl Component {
         })
     }
 
-    /// How to take its objects away from k3s, in an order in which k3s neither deletes them nor takes them back. Everything
-    /// that is no command is a comment.
+    /// How to detach the objects from k3s, in an order in which k3s neither deletes them nor takes them over again.
+    /// Everything but commands is commented out.
     pub(super) fn fix(&self, servers: &Servers<'_>) -> String {
         let Self { name, addons, kinds } = self;
         let mut text = format!("# 1. {}\n", disable_everywhere(name, servers));
@@ -112,11 +112,11 @@ impl Component {
         let addons: Vec<_> = addons.iter().map(|(name, _)| *name).collect();
         _ = write!(
             text,
-            "# 2. take the objects away from k3s\n\
+            "# 2. detach the objects from k3s\n\
              kubectl -n kube-system annotate {objects} {annotations}\n\
              kubectl -n kube-system label {objects} {LABEL}-\n\
              kubectl -n kube-system delete --ignore-not-found addons.k3s.cattle.io {}\n\
-             # 3. then, on one server after another: systemctl restart k3s",
+             # 3. then on one server after another: systemctl restart k3s",
             addons.join(" ")
         );
         text
@@ -125,18 +125,18 @@ impl Component {
 
 /// The first step: the configuration of every server, before any of them restarts.
 fn disable_everywhere(component: &str, servers: &Servers<'_>) -> String {
-    let lacks = servers.lacking(|args| k3s::disable(args, &[component]));
-    let mut text = "in /etc/rancher/k3s/config.yaml of every server, without restarting any:".to_owned();
-    for (names, line) in k3s::blocks(&lacks) {
+    let missing = servers.missing_lines(|args| k3s::disable(args, &[component]));
+    let mut text = "in /etc/rancher/k3s/config.yaml on every server, without restarting k3s:".to_owned();
+    for (names, line) in k3s::blocks(&missing) {
         _ = write!(text, "\n#    {line}  ({names})");
     }
     if !servers.are_all_known() {
         _ = write!(
             text,
-            "\n#    disable: [{component}], or {component} added to that list  (all other servers)"
+            "\n#    disable: [{component}], or add {component} to the existing list  (all other servers)"
         );
-    } else if lacks.is_empty() {
-        _ = write!(text, "\n#    `{component}` is in `disable` already");
+    } else if missing.is_empty() {
+        _ = write!(text, "\n#    `{component}` is already in `disable`");
     }
     text
 }

@@ -1,35 +1,35 @@
-//! What a rule answers, and what it has to have looked at for that.
+//! The answer of a rule, and what the rule has inspected for it.
 
 use crate::base::finding::Finding;
 
-/// What a rule answers.
+/// The answer of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The rule looked at what it is about, and nothing is wrong with it.
+    /// The rule has inspected something and found nothing wrong.
     Ok,
-    /// There is nothing here that the rule is about, for this reason.
+    /// There is nothing to inspect, for this reason.
     NotApplicable(String),
-    /// The rule could not look at all that it is about, for this reason. Never stops anything.
+    /// The rule could not inspect everything, for this reason. Never stops a run.
     Unknown(String),
-    /// Problems, or things that are good to know.
+    /// Problems or information.
     Found(Vec<Finding>),
 }
 
 impl Answer {
-    /// The answer of a rule for which there is nothing to look at.
+    /// The answer of a rule that has nothing to inspect.
     #[must_use]
     pub fn not_applicable(reason: impl Into<String>) -> Self {
         Self::NotApplicable(reason.into())
     }
 
-    /// The answer of a rule that could not look.
+    /// The answer of a rule that could not inspect anything.
     #[must_use]
     pub fn unknown(reason: impl Into<String>) -> Self {
         Self::Unknown(reason.into())
     }
 
-    /// The answer of a rule that has looked at the one thing that it is about. A rule that may have had nothing to look
-    /// at counts with an [`Inspection`].
+    /// The answer of a rule that has inspected its only subject. A rule that may have had nothing to inspect counts with
+    /// an [`Inspection`].
     #[must_use]
     pub fn judged(findings: impl IntoIterator<Item = Finding>) -> Self {
         let findings: Vec<_> = findings.into_iter().collect();
@@ -37,27 +37,27 @@ impl Answer {
     }
 }
 
-/// What a rule has looked at so far. An inspection of nothing is never [`Answer::Ok`].
+/// What a rule has inspected so far. An inspection of nothing is never [`Answer::Ok`].
 #[derive(Debug, Default)]
 pub struct Inspection {
-    looked_at: usize,
+    inspected: usize,
     findings: Vec<Finding>,
     missed: Vec<String>,
 }
 
 impl Inspection {
-    /// One more thing was looked at, and this was found.
+    /// Counts one more thing as inspected, with its findings.
     pub fn look(&mut self, findings: impl IntoIterator<Item = Finding>) {
-        self.looked_at += 1;
+        self.inspected += 1;
         self.find(findings);
     }
 
-    /// This was found, too, where nothing more was looked at.
+    /// Adds findings without counting anything as inspected.
     pub fn find(&mut self, findings: impl IntoIterator<Item = Finding>) {
         self.findings.extend(findings);
     }
 
-    /// One more thing could not be looked at, for this reason.
+    /// Counts one more thing as not inspected, for this reason.
     pub fn miss(&mut self, reason: impl Into<String>) {
         let reason = reason.into();
         if !self.missed.contains(&reason) {
@@ -65,15 +65,15 @@ impl Inspection {
         }
     }
 
-    /// The answer: findings come before what was missed, for they are true all the same. `none` is the reason why there
-    /// is nothing to look at, should that be so.
+    /// The answer. Findings take precedence over what was missed, for they are true all the same. `none` is the reason if
+    /// there was nothing to inspect.
     #[must_use]
     pub fn answer(self, none: &str) -> Answer {
         if !self.findings.is_empty() {
             Answer::Found(self.findings)
         } else if !self.missed.is_empty() {
             Answer::Unknown(self.missed.join(", "))
-        } else if self.looked_at > 0 {
+        } else if self.inspected > 0 {
             Answer::Ok
         } else {
             Answer::not_applicable(none)
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_looked_at_is_ok() {
+    fn only_what_was_inspected_is_ok() {
         let answer = |steps: &[&str]| {
             let mut inspection = Inspection::default();
             for step in steps {

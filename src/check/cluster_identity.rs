@@ -1,36 +1,36 @@
-//! The right cluster? Every kubeconfig of k3s calls its context `default`, so a name tells nothing.
+//! Identifies the cluster: every k3s kubeconfig calls its context `default`, so names do not.
 
 use crate::base::finding::Finding;
-use crate::check::options::CheckOptions;
-use crate::desired::source::SyncSource;
 use crate::desired::{Desired, STAND_IN};
 use crate::observed::Live;
 use crate::observed::workloads::Workload;
+use crate::check::options::CheckOptions;
+use crate::desired::source::SyncSource;
 
-/// The annotation, on the Lease of the lock, that names the repository which the cluster was bootstrapped from.
+/// The annotation on the Lease of the lock with the repository from which the cluster was bootstrapped.
 pub const MARK: &str = "k3s-boot/repository";
 
-/// What k3s-boot 0.1.0 wrote for every repository without an address, so that it identifies none.
+/// The mark of k3s-boot 0.1.0 for every repository without a URL: it identifies none.
 const UNNAMED: &str = "unnamed";
 
-/// The rules that tell of helmfiles which cannot be read.
-const READING: [&str; 3] = ["helmfile", "hooks", "env"];
+/// The rules that report unreadable helmfiles.
+const HELMFILE_RULES: [&str; 3] = ["helmfile", "hooks", "env"];
 
 /// Whether this is the right cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is, for this reason.
+    /// Yes, for this reason.
     Known(&'static str),
-    /// Nothing runs there that could be harmed.
+    /// It has no workloads that could be harmed.
     Fresh,
-    /// It cannot be told: this runs there.
+    /// Unknown, with these workloads.
     Unknown(Vec<String>),
-    /// It is not.
+    /// No.
     Refused(Finding),
 }
 
-/// The name of a repository, `host/path`: its address without scheme, port, credentials and `.git`, so that ssh and https
-/// lead to the same. An address without a host, such as a folder, means another repository on every machine.
+/// The name of a repository, `host/path`: its URL without scheme, port, credentials and `.git`, so that it is the same for
+/// ssh and https. A URL without a host, such as a folder, is another repository on every machine.
 #[must_use]
 pub fn repository_name(url: &str) -> Option<String> {
     let scp = |url: &str| url.split_once(':').is_some_and(|(host, _)| !host.contains('/'));
@@ -44,39 +44,39 @@ pub fn repository(url: &str) -> String {
     let url = url.trim();
     let rest = match url.split_once("://") {
         Some((_, rest)) => rest.to_owned(),
-        // `git@host:path`, as scp has it.
+        // `git@host:path`, the scp syntax.
         None => url.replacen(':', "/", 1),
     };
     let (authority, path) = rest.split_once('/').unwrap_or((&rest, ""));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    // A port belongs to the way there, not to the repository.
+    // The port does not identify the repository.
     let host = host.split(':').next().unwrap_or(host).to_lowercase();
     let path = path.trim_matches('/');
     let path = path.strip_suffix(".git").unwrap_or(path);
     if path.is_empty() { host } else { format!("{host}/{path}") }
 }
 
-/// The mark of this repository; none for one without a name, which only a pin identifies.
+/// The mark of this repository; none if it has no name, so that only a pin identifies it.
 #[must_use]
 pub fn mark(desired: &Desired) -> Option<String> {
     let asked = SyncSource::of(desired);
     repository_name(asked.url().or(desired.origin.as_deref())?)
 }
 
-/// The mark that the cluster carries, if any.
+/// The mark on the cluster, if any.
 fn mark_of(live: &Live) -> Option<&str> {
     live.cluster.lock()?.annotations.get(MARK).map(String::as_str).filter(|mark| *mark != UNNAMED)
 }
 
-/// Whether it cannot be told which repository this is: a variable that its address needs is not set, or the helmfile that
-/// holds it cannot be read.
+/// Whether the repository is unknown: a variable that its URL uses is not set, or the helmfile that contains the URL
+/// cannot be read.
 #[must_use]
 pub fn is_open(desired: &Desired) -> bool {
-    let unread = || desired.problems.iter().any(|problem| READING.contains(&problem.rule));
+    let unread = || desired.problems.iter().any(|problem| HELMFILE_RULES.contains(&problem.rule));
     SyncSource::of(desired).url().map_or_else(unread, |url| url.contains(STAND_IN))
 }
 
-/// Judges it. The order is that of the weight of the evidence: what somebody wrote down comes first.
+/// Decides whether this is the right cluster. The strongest evidence comes first: what was written down explicitly.
 #[must_use]
 pub fn judge(options: &CheckOptions, desired: &Desired, live: &Live) -> Verdict {
     let uid = live.cluster.uid.as_str();
@@ -100,26 +100,26 @@ pub fn judge(options: &CheckOptions, desired: &Desired, live: &Live) -> Verdict 
     }
     let claims = match &live.claims {
         Ok(claims) => claims,
-        Err(reason) => return Verdict::Unknown(vec![format!("what Flux owns cannot be read: {reason}")]),
+        Err(reason) => return Verdict::Unknown(vec![format!("objects of Flux cannot be read: {reason}")]),
     };
     if ours.is_some_and(|ours| live_urls(live).iter().any(|url| repository(url) == ours)) {
         return Verdict::Known("synced by Flux from this repository");
     }
     let stored = match &live.releases {
         Ok(stored) => stored,
-        Err(reason) => return Verdict::Unknown(vec![format!("Helm's releases cannot be read: {reason}")]),
+        Err(reason) => return Verdict::Unknown(vec![format!("Helm releases cannot be read: {reason}")]),
     };
-    let mut runs: Vec<_> = claims.instance.iter().map(crate::observed::flux::Resource::id).collect();
+    let mut workloads: Vec<_> = claims.instance.iter().map(crate::observed::flux::Resource::id).collect();
     if claims.controllers && claims.instance.is_none() {
-        runs.push("Flux without a FluxInstance".to_owned());
+        workloads.push("Flux without a FluxInstance".to_owned());
     }
     let own = |release: &str| claims.helm_charts.iter().any(|chart| chart.release == release);
     let releases = stored.iter().map(crate::observed::helm::Stored::id).filter(|release| !own(release));
-    runs.extend(releases.map(|release| format!("Helm release {release}")));
-    let workloads = live.cluster.workloads.iter().filter(|workload| workload.namespace != "kube-system");
-    let workloads = workloads.filter(|workload| workload.release().is_none());
-    runs.extend(workloads.map(Workload::object));
-    if runs.is_empty() { Verdict::Fresh } else { Verdict::Unknown(runs) }
+    workloads.extend(releases.map(|release| format!("Helm release {release}")));
+    let others = live.cluster.workloads.iter().filter(|workload| workload.namespace != "kube-system");
+    let others = others.filter(|workload| workload.release().is_none());
+    workloads.extend(others.map(Workload::object));
+    if workloads.is_empty() { Verdict::Fresh } else { Verdict::Unknown(workloads) }
 }
 
 /// Why a cluster with this UID is not the one that the user has named or pinned.
@@ -127,19 +127,19 @@ pub fn judge(options: &CheckOptions, desired: &Desired, live: &Live) -> Verdict 
 pub fn other_pin(options: &CheckOptions, uid: &str) -> Option<Finding> {
     let other = |named: &Option<String>| named.clone().filter(|named| named != uid);
     if let Some(named) = other(&options.cluster_flag) {
-        let fix = "name the right kubeconfig with KUBECONFIG, or the right UID with --cluster";
-        let finding = refused("Cluster is not the one that --cluster names");
-        return Some(finding.with("uid", uid).with("named", named).fix(fix));
+        let fix = "set KUBECONFIG to the right kubeconfig, or pass the right UID with --cluster";
+        let finding = refused("Cluster does not match --cluster");
+        return Some(finding.with("uid", uid).with("expected", named).fix(fix));
     }
     let pin = other(&options.cluster_uid)?;
-    let finding = refused("Cluster is not the pinned one").with("uid", uid).with("pinned", pin);
-    Some(finding.with("by", options.config_file.display()).fix(
-        "name the right kubeconfig with KUBECONFIG; if this is the cluster now, `k3s-boot check --pin --yes` writes it down",
+    let finding = refused("Cluster does not match the pinned UID").with("uid", uid).with("pinned", pin);
+    Some(finding.with("config", options.config_file.display()).fix(
+        "set KUBECONFIG to the right kubeconfig; if this is the new cluster, pin it: k3s-boot check --pin --yes",
     ))
 }
 
-/// Why the cluster is another repository's: its mark, or what Flux syncs. A former address of this repository, named with
-/// `--moved-from`, is this one.
+/// Why the cluster belongs to another repository: its mark, or what Flux syncs. A former URL of this repository, passed
+/// with `--moved-from`, counts as this one.
 fn other_repository(
     options: &CheckOptions,
     desired: &Desired,
@@ -152,7 +152,7 @@ fn other_repository(
         |name: &String| Some(name.as_str()) == ours || asked.as_ref() == Some(name) || former.contains(name);
     let mark = mark_of(live).map(ToOwned::to_owned).filter(|mark| !is_ours(mark));
     let synced: Vec<_> = live_urls(live).into_iter().map(repository).collect();
-    // Without an address there is nothing to compare with.
+    // Without a URL there is nothing to compare with.
     let synced = synced.first().filter(|_| asked.is_some() && !synced.iter().any(is_ours)).cloned();
     let message = if mark.is_some() {
         "Cluster was bootstrapped from another repository"
@@ -166,10 +166,8 @@ fn other_repository(
     let right = "use the kubeconfig of the right cluster";
     Some(match ours.or(asked.as_deref()) {
         Some(this) => {
-            // All of them in one command.
             let flags: Vec<_> = others.iter().map(|other| format!("--moved-from {other}")).collect();
-            let fix =
-                format!("{right}; if this repository has a new address: k3s-boot apps {}", flags.join(" "));
+            let fix = format!("{right}; if this repository has a new URL: k3s-boot apps {}", flags.join(" "));
             finding.with("this_repository", this).fix(fix)
         }
         None => finding
@@ -179,11 +177,11 @@ fn other_repository(
 }
 
 fn refused(message: &str) -> Finding {
-    Finding::error("guard", message)
+    Finding::error("cluster-identity", message)
 }
 
-/// The addresses that Flux syncs the cluster itself from: of its FluxInstance, else of the source that `flux bootstrap`
-/// makes.
+/// The URLs from which Flux syncs the cluster: that of the FluxInstance, else that of the source that `flux bootstrap`
+/// creates.
 fn live_urls(live: &Live) -> Vec<&str> {
     let Ok(claims) = &live.claims else { return Vec::new() };
     let instance = claims.instance.as_ref().and_then(|instance| instance.spec.sync.as_ref());
@@ -196,24 +194,26 @@ fn live_urls(live: &Live) -> Vec<&str> {
     claims.sources.iter().filter(root).filter_map(|source| source.spec.url.as_deref()).collect()
 }
 
-/// The finding for a cluster of which nobody said that it is the right one.
+/// The finding for an unknown cluster with workloads.
 #[must_use]
-pub fn unknown(live: &Live, runs: &[String]) -> Finding {
+pub fn unknown(live: &Live, workloads: &[String]) -> Finding {
     let uid = &live.cluster.uid;
-    Finding::error("guard", "Cluster is not known, and something runs there")
+    Finding::error("cluster-identity", "Unknown cluster with workloads on it")
         .with("uid", uid)
-        .with("runs", shortened(runs))
-        .fix(format!(
-            "if this is the right cluster: --cluster {uid}, or `k3s-boot check --pin` to write it down"
-        ))
+        .with("workloads", shortened(workloads))
+        .fix(format!("if this is the right cluster: --cluster {uid}, or `k3s-boot check --pin` to pin it"))
 }
 
-/// The first few, and how many more.
+/// The first few workloads, and how many more there are.
 #[must_use]
-pub fn shortened(runs: &[String]) -> String {
-    const SHOWN: usize = 5;
-    let first = runs.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if runs.len() > SHOWN { format!("{first} and {} more", runs.len() - SHOWN) } else { first }
+pub fn shortened(workloads: &[String]) -> String {
+    const MAX_LISTED: usize = 5;
+    let first = workloads.iter().take(MAX_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if workloads.len() > MAX_LISTED {
+        format!("{first} and {} more", workloads.len() - MAX_LISTED)
+    } else {
+        first
+    }
 }
 
 #[cfg(test)]
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn one_repository_has_many_addresses() {
+    fn one_repository_has_many_urls() {
         let same = [
             URL,
             "https://example.org/me/home",
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_cluster_passes_and_one_with_something_in_it_is_asked_about() {
+    fn a_fresh_cluster_passes_and_one_with_workloads_is_unknown() {
         let options = CheckOptions::default();
         assert_eq!(judged(&options, &fresh()), Verdict::Fresh);
         let mut own = fresh();
@@ -316,7 +316,7 @@ mod tests {
             ..Claim::default()
         };
         own.claims = Ok(Claims { helm_charts: vec![claim], ..Claims::default() });
-        assert_eq!(judged(&options, &own), Verdict::Fresh, "k3s' own");
+        assert_eq!(judged(&options, &own), Verdict::Fresh, "a release of k3s");
         own.claims = Ok(Claims::default());
         assert_eq!(
             judged(&options, &own),
@@ -339,17 +339,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_down_decides() {
+    fn pins_and_marks_take_precedence() {
         let options = CheckOptions::default();
         assert!(matches!(judged(&options, &marked("example.org/me/home")), Verdict::Known(_)));
         let other = judged(&options, &marked("example.org/other"));
         assert_eq!(message(&other), "Cluster was bootstrapped from another repository");
         let pinned = CheckOptions { cluster_uid: Some("uid-b".to_owned()), ..CheckOptions::default() };
-        assert_eq!(message(&judged(&pinned, &fresh())), "Cluster is not the pinned one");
+        assert_eq!(message(&judged(&pinned, &fresh())), "Cluster does not match the pinned UID");
         let named = CheckOptions { cluster_flag: Some("uid-b".to_owned()), ..CheckOptions::default() };
-        assert_eq!(message(&judged(&named, &fresh())), "Cluster is not the one that --cluster names");
+        assert_eq!(message(&judged(&named, &fresh())), "Cluster does not match --cluster");
         let both = CheckOptions { cluster_flag: Some("uid-a".to_owned()), ..pinned };
-        assert_eq!(message(&judged(&both, &fresh())), "Cluster is not the pinned one", "a flag is no pin");
+        assert_eq!(
+            message(&judged(&both, &fresh())),
+            "Cluster does not match the pinned UID",
+            "a flag is no pin"
+        );
         let claims = |url: &str| Claims { instance: Some(instance(url)), ..Claims::default() };
         let live = Live { claims: Ok(claims("https://t:CANARY@example.org/me/home")), ..fresh() };
         assert_eq!(judged(&options, &live), Verdict::Known("synced by Flux from this repository"));
@@ -360,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_without_a_name_is_known_by_a_pin_only() {
+    fn a_repository_without_a_name_is_identified_by_a_pin_only() {
         let options = CheckOptions::default();
         let pinned = CheckOptions { cluster_uid: Some("uid-a".to_owned()), ..CheckOptions::default() };
         let named = CheckOptions { cluster_flag: Some("uid-a".to_owned()), ..CheckOptions::default() };
@@ -377,15 +381,15 @@ mod tests {
             let unnamed = Desired { origin: origin.map(ToOwned::to_owned), ..Desired::default() };
             assert_eq!(mark(&unnamed), None, "{origin:?}");
             assert_eq!(judge(&options, &unnamed, &fresh()), Verdict::Fresh);
-            // A repository without a name has marked it, with 0.1.0: that may be any.
+            // The mark of 0.1.0 for any repository without a name.
             let mut live = marked(UNNAMED);
             workload(&mut live);
             assert!(matches!(judge(&options, &unnamed, &live), Verdict::Unknown(_)), "{origin:?}");
             assert!(matches!(judged(&options, &live), Verdict::Unknown(_)));
             assert_eq!(judge(&pinned, &unnamed, &live), Verdict::Known("pinned"));
-            // Somebody else's mark.
+            // The mark of another repository.
             let live = marked("example.org/other");
-            for options in [&options, &named] {
+            for settings in [&options, &named] {
                 let refused = judge(options, &unnamed, &live);
                 assert_eq!(message(&refused), "Cluster was bootstrapped from another repository");
             }
@@ -394,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_corrected_address_takes_one_step() {
+    fn a_corrected_url_takes_one_command() {
         // FLUX_GIT_URL was misspelt: the cluster is marked with it, and Flux tries to sync it.
         let claims =
             Claims { instance: Some(instance("ssh://git@exmaple.org/me/home")), ..Claims::default() };
@@ -412,14 +416,14 @@ mod tests {
         assert!(matches!(judged(&moved(&["exmaple.org/me/home"]), &live), Verdict::Known(_)));
         assert!(matches!(judged(&moved(&["ssh://git@exmaple.org/me/home.git"]), &live), Verdict::Known(_)));
         assert!(matches!(judged(&moved(&["example.org/third"]), &live), Verdict::Refused(_)));
-        // The first step was taken, but did not get as far as Flux.
+        // The mark was corrected, but not yet the source of Flux.
         let live = Live { claims: live.claims, ..marked("example.org/me/home") };
         assert_eq!(
             message(&judged(&CheckOptions::default(), &live)),
             "Flux syncs another repository into this cluster"
         );
         assert!(matches!(judged(&moved(&["exmaple.org/me/home"]), &live), Verdict::Known(_)));
-        // Two former addresses are named in one command.
+        // One command names two former URLs.
         let live = Live { claims: live.claims, ..marked("git.example.org/me/home") };
         let refused = judged(&CheckOptions::default(), &live);
         assert!(
@@ -431,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_not_known_yet_is_no_other_one() {
+    fn an_unknown_url_does_not_refuse_a_cluster() {
         let options = CheckOptions::default();
         let open = desired(STAND_IN);
         assert_eq!(judge(&options, &open, &fresh()), Verdict::Fresh);
@@ -440,7 +444,7 @@ mod tests {
         marked.claims = Ok(claims);
         assert!(matches!(judge(&options, &open, &marked), Verdict::Unknown(_)));
         let pinned = CheckOptions { cluster_uid: Some("uid-b".to_owned()), ..CheckOptions::default() };
-        assert_eq!(message(&judge(&pinned, &open, &marked)), "Cluster is not the pinned one");
+        assert_eq!(message(&judge(&pinned, &open, &marked)), "Cluster does not match the pinned UID");
         let unread = Desired {
             problems: vec![Finding::error("helmfile", "Helmfile cannot be read")],
             origin: Some("https://example.org/a/fork".to_owned()),
@@ -455,14 +459,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_is_shortened() {
+    fn long_lists_are_shortened() {
         let runs: Vec<_> = (0..7).map(|number| format!("x{number}")).collect();
         assert_eq!(shortened(&runs), "x0, x1, x2, x3, x4 and 2 more");
     }
 
     proptest::proptest! {
         #[test]
-        fn no_address_makes_it_panic(text: String, near in crate::base::odd::near(&[
+        fn no_url_makes_it_panic(text: String, near in crate::base::odd::near(&[
             "https://me:CANARY@Example.org:8443/me/home.git/?a=b#c", "git@example.org:me/home.git", "ssh://git@[::1]:22/home", "oci://x/y",
         ])) {
             for url in [text, near] {

@@ -1,4 +1,4 @@
-//! What rules answer when there is nothing to look at: never that all is well.
+//! The answers of rules without anything to inspect: never ok.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::desired::AgeKey;
 use crate::observed::claims::Claims;
 use crate::observed::{Live, Program};
 
-/// Two lines of text for each answer: the reason, and the rules that have it.
+/// Two lines for each answer: the reason, and the rules with it.
 fn reasons(world: &World) -> String {
     let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
     for rule in ALL {
@@ -41,7 +41,7 @@ fn without_anything_read_no_rule_is_ok() {
             world.options.offline = offline;
             world.options.kubeconfig = kubeconfig;
             world.observed.live = asked.then(Live::default);
-            // That it answers is all that is known of this cluster.
+            // All that is known of this cluster is that it responds.
             let known: &[&str] = if asked { &["api"] } else { &[] };
             for rule in ALL {
                 assert!(
@@ -60,7 +60,7 @@ fn empty_repository() -> World {
 }
 
 #[test]
-fn what_there_is_not_is_not_applicable() {
+fn missing_inputs_are_not_applicable() {
     let mut world = empty_repository();
     world.options.offline = true;
     let live = Live {
@@ -76,29 +76,29 @@ fn what_there_is_not_is_not_applicable() {
     assert_snapshot!(reasons(&world), @"
     – there is no k3s-boot.yaml
         config
-    – no template demands a variable
+    – no template requires a variable
         env
-    ? no program was looked for
+    ? no program was looked up
         programs
     – no program is installed
         versions
     ok
-        helmfile hooks api guard k3s
-    – there is no release to sync
+        helmfile hooks api cluster-identity k3s
+    – there are no releases to sync
         releases helm-features mirror kube-version pending flux-owned newer
     – no chart comes from a registry
         charts chart-login
-    – no release to sync has the chart `flux-operator`
+    – no release uses the chart `flux-operator`
         flux-pair
     – no release has values
         placeholders
     – no release has values for a chart whose keys are known
         values-keys
-    – no release to sync has the chart `cilium`
+    – no release uses the chart `cilium`
         cilium-values k3s-kube-proxy pod-cidr api-port api-host api-host-cert api-host-roles
-    – no release to sync has the chart `cert-manager`
+    – no release uses the chart `cert-manager`
         cert-manager-crds
-    – no release to sync has the chart `flux-instance`
+    – no release uses the chart `flux-instance`
         flux-sync flux-decryption
     – there are no folders in kubernetes/apps
         namespaces
@@ -108,9 +108,9 @@ fn what_there_is_not_is_not_applicable() {
         age-key age-key-mode age-key-git age-key-flux
     – bootstrap/ has no encrypted files
         sops
-    – Git tracks no file that is named as encrypted
+    – Git tracks no file named as encrypted
         sops-plain
-    – nothing is encrypted for the cluster
+    – no encrypted file is meant for the cluster
         sops-recipients
     – there is no .sops.yaml
         sops-rules
@@ -118,23 +118,23 @@ fn what_there_is_not_is_not_applicable() {
         kubeconfig kubeconfig-cert
     ? not asked
         api-ready rights
-    ? the time was not asked
+    ? the time is unknown
         clock
-    – no release to sync brings a network
+    – no release installs a known CNI
         k3s-flannel k3s-network-policy k3s-coredns k3s-servers k3s-bundled coredns-bundled
-    – no component that k3s brings as manifests is installed
+    – no bundled component of k3s is installed
         bundled-adopted
     – no node is expected
         nodes
     ? no node has registered
         nodes-ready
-    – no release that is rendered has workloads
+    – no rendered release has workloads
         taints
-    – no release that is rendered has replicas
+    – no rendered release has replicas
         replicas
-    – no release to sync has the chart `coredns`
+    – no release uses the chart `coredns`
         coredns-values cluster-dns dns-address
-    – no release has to be rendered
+    – no release needs to be rendered
         renders ownership
     – no release is installed and up to date
         drift
@@ -143,7 +143,7 @@ fn what_there_is_not_is_not_applicable() {
     – there is nothing to install
         plan
     ");
-    // Of another distribution, nothing about k3s is said.
+    // The rules about k3s do not apply to another distribution.
     world.observed.live.as_mut().unwrap().version = "v1.33.6+rke2r1".to_owned();
     let text = reasons(&world);
     let (_, rules) = text.split_once("– the cluster is not k3s\n").unwrap();
@@ -155,7 +155,7 @@ fn what_there_is_not_is_not_applicable() {
 }
 
 #[test]
-fn what_was_read_is_ok() {
+fn inspected_inputs_are_ok() {
     let mut world = empty_repository();
     world.options.config_found = true;
     let key = AgeKey { path: "/repository/age.key".into(), mode: 0o600, ..AgeKey::default() };
@@ -174,11 +174,11 @@ fn what_was_read_is_ok() {
     for id in read.iter().chain(&keys) {
         assert!(is_ok(&world, id), "{id}");
     }
-    // The user has said what would be looked for.
+    // The settings replace what would be checked.
     world.options.allow_hooks = true;
     world.options.namespaces = Some(vec!["media".to_owned()]);
     assert!(!is_ok(&world, "hooks") && !is_ok(&world, "namespaces"));
-    // Of the variables, KUBECONFIG alone was needed.
+    // KUBECONFIG is the only required variable.
     world.desired.coverage.demands_variables = false;
     assert!(!is_ok(&world, "env"));
     world.options.kubeconfig = vec!["/k".into()];
@@ -188,7 +188,7 @@ fn what_was_read_is_ok() {
 }
 
 #[test]
-fn offline_what_needs_a_cluster_is_not_applicable() {
+fn rules_about_the_cluster_are_not_applicable_offline() {
     let mut world = empty_repository();
     world.options.offline = true;
     world.options.skip_checks = vec!["api-ready".to_owned()];
@@ -200,7 +200,7 @@ fn offline_what_needs_a_cluster_is_not_applicable() {
 }
 
 #[test]
-fn a_helmfile_that_was_not_read_may_hold_anything() {
+fn an_unread_helmfile_makes_rules_unknown() {
     let mut world = empty_repository();
     world.desired.coverage.unread = Some("bootstrap/helmfile.d/01-apps.yaml was not read".to_owned());
     world.observed.live = Some(Live { version: "v1.33.6+k3s1".to_owned(), ..Live::default() });
@@ -209,7 +209,7 @@ fn a_helmfile_that_was_not_read_may_hold_anything() {
         config
     ? bootstrap/helmfile.d/01-apps.yaml was not read
         env helmfile hooks releases helm-features charts chart-login mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption kube-version k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles renders drift
-    ? no program was looked for
+    ? no program was looked up
         programs
     – no program is installed
         versions
@@ -221,9 +221,9 @@ fn a_helmfile_that_was_not_read_may_hold_anything() {
         age-key age-key-mode age-key-git age-key-flux
     – bootstrap/ has no encrypted files
         sops
-    – Git tracks no file that is named as encrypted
+    – Git tracks no file named as encrypted
         sops-plain
-    – nothing is encrypted for the cluster
+    – no encrypted file is meant for the cluster
         sops-recipients
     – there is no .sops.yaml
         sops-rules
@@ -231,13 +231,13 @@ fn a_helmfile_that_was_not_read_may_hold_anything() {
         kubeconfig kubeconfig-cert
     ok
         api k3s
-    ! Cluster is not known, and something runs there
-        guard
+    ! Unknown cluster with workloads on it
+        cluster-identity
     ? not asked
         api-ready rights pending ownership flux-owned newer flux-state
-    ? the time was not asked
+    ? the time is unknown
         clock
-    – no component that k3s brings as manifests is installed
+    – no bundled component of k3s is installed
         bundled-adopted
     – no node is expected
         nodes

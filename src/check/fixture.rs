@@ -1,4 +1,4 @@
-//! What tests of rules need: facts made by hand, and those of the shipped `bootstrap/` with the sandbox's charts.
+//! Test fixtures: facts from YAML, and those of the shipped `bootstrap/` with the charts of the sandbox.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::desired::releases::parse;
 use crate::desired::{Desired, Helmfile, Kind};
 use crate::observed::Observed;
 
-/// All that rules look at.
+/// The input of all rules.
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) options: CheckOptions,
@@ -21,7 +21,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Nothing but these releases, in the second helmfile: the items of its `releases`, as YAML.
+    /// Only these releases, in the second helmfile: the items of `releases` as YAML.
     pub(crate) fn of(releases: &str) -> Self {
         let mut world = Self::default();
         world.options.root = PathBuf::from("/repository");
@@ -30,7 +30,7 @@ impl World {
         world
     }
 
-    /// Nothing but a release with these values, as YAML in one line or indented by six.
+    /// Only a release with these values, as YAML in one line or indented by six.
     pub(crate) fn with_values(chart: &str, version: &str, values: &str) -> Self {
         let id = format!("name: {chart}, namespace: a, chart: 'oci://r.io/{chart}', version: '{version}'");
         let fields = id.replace(", ", "\n  ");
@@ -44,7 +44,7 @@ impl World {
         self.desired.helmfiles.push(Helmfile { kind, path, releases, needs_identities: false });
     }
 
-    /// The shipped `bootstrap/`, with the charts that the sandbox has for it.
+    /// The shipped `bootstrap/` with the charts of the sandbox.
     pub(crate) fn shipped() -> Self {
         let mut world = Self {
             options: CheckOptions { root: "/repository".into(), ..CheckOptions::default() },
@@ -65,7 +65,7 @@ impl World {
         world
     }
 
-    /// Puts the sandbox's charts on this machine, for the releases that have one of their names.
+    /// Adds the charts of the sandbox for the releases that use them.
     pub(crate) fn add_charts(&mut self) {
         let releases = self.desired.releases();
         let charts: Vec<_> = releases
@@ -83,11 +83,11 @@ impl World {
         rule.ask(&self.facts())
     }
 
-    /// What a rule finds, each as `severity message`; an unknown as `unknown reason`; where there is nothing to look at,
-    /// `- reason`.
+    /// Asserts the findings of a rule as `severity message`, an unknown answer as `unknown reason`, and one that is not
+    /// applicable as `- reason`.
     #[track_caller]
-    pub(crate) fn says(&self, rule: &Rule, expected: &[&str]) {
-        let said: Vec<_> = match self.ask(rule) {
+    pub(crate) fn assert_found(&self, rule: &Rule, expected: &[&str]) {
+        let found: Vec<_> = match self.ask(rule) {
             Answer::Ok => Vec::new(),
             Answer::NotApplicable(reason) => vec![format!("- {reason}")],
             Answer::Unknown(reason) => vec![format!("unknown {reason}")],
@@ -100,10 +100,10 @@ impl World {
                 })
                 .collect(),
         };
-        assert_eq!(said, expected);
+        assert_eq!(found, expected);
     }
 
-    /// The detail of the first thing that a rule finds.
+    /// A detail of the first finding of a rule.
     #[track_caller]
     pub(crate) fn detail(&self, rule: &Rule, key: &str) -> String {
         let Answer::Found(findings) = self.ask(rule) else { panic!("{} finds nothing", rule.id) };
@@ -139,8 +139,8 @@ pub(crate) fn chart(name: &str, version: &str) -> Option<Chart> {
     })
 }
 
-/// What the shipped template gives for a release on a machine where all its variables are set. The template is simple
-/// enough that it needs no template engine.
+/// The values of a release that the shipped template renders with all variables set. It is simple enough to be rendered
+/// without a template engine.
 fn shipped_values(release: &str) -> String {
     let text = std::fs::read_to_string(root().join("bootstrap/templates/values.yaml.gotmpl")).unwrap();
     let start = text.find(&format!("if eq $release \"{release}\""));
@@ -158,7 +158,7 @@ fn shipped_values(release: &str) -> String {
             Some((before, action)) if action.contains("_REF") => format!("{before}refs/heads/main"),
             Some((before, action)) if action.contains("_PATH") => format!("{before}kubernetes/flux/cluster"),
             Some((before, action)) if action.trim_start().starts_with('.') => format!("{before}deploy-key"),
-            Some(_) => panic!("the template has grown: {line}"),
+            Some(_) => panic!("unexpected template action: {line}"),
             None => line.to_owned(),
         };
         values += &line;

@@ -1,4 +1,4 @@
-//! What rules about k3s share: how its servers were started, and the lines that their configuration lacks.
+//! Shared by the rules about k3s: how its servers were started, and which lines are missing in their configuration.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,20 +13,20 @@ use crate::observed::Live;
 use crate::observed::k3s::NodeArgs;
 use crate::observed::node::Node;
 
-/// The label on every object of the CoreDNS that k3s brings; the same in all k3s.
+/// The label on every object of the bundled CoreDNS; the same in all versions of k3s.
 pub(super) const BUNDLED_COREDNS: (&str, &str) =
     ("objectset.rio.cattle.io/hash", "bce283298811743a0386ab510f2f67ef74240c57");
 
-/// The label with the host's name, on a Node and on the Lease of an API server.
+/// The label with the host name, on a Node and on the Lease of an API server.
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
-/// Why a node is not Ready whose kubelet reports nothing any more.
+/// The reason of a node that is not Ready because its kubelet stopped reporting.
 const UNREACHABLE: &str = "NodeStatusUnknown";
 
-/// So many names are told of what runs in a cluster.
+/// The number of workloads that are listed by name.
 const MOST_NAMES: usize = 3;
 
-/// An API server whose Lease was renewed this long before the newest one is gone: each renews its own every ten seconds
+/// An API server has stopped if its Lease is older than the newest one by this: each renews its own every ten seconds
 /// (Kubernetes, `IdentityLeaseRenewIntervalPeriod` in `pkg/controlplane/apiserver/server.go`).
 const GONE: Duration = Duration::from_mins(1);
 
@@ -34,7 +34,7 @@ const GONE: Duration = Duration::from_mins(1);
 ///
 /// # Errors
 ///
-/// The answer of a rule about k3s, when the cluster is another distribution, or does not report what it is.
+/// The answer of a rule about k3s, if the cluster is another distribution or does not report its version.
 pub(super) fn is_k3s(live: &Live) -> Result<(), Answer> {
     if live.version.contains("+k3s") {
         Ok(())
@@ -45,15 +45,15 @@ pub(super) fn is_k3s(live: &Live) -> Result<(), Answer> {
     }
 }
 
-/// Whether the cluster is surely another distribution than k3s.
+/// Whether the cluster is known to be another distribution.
 pub(super) fn is_other(live: &Live) -> bool {
     matches!(is_k3s(live), Err(Answer::NotApplicable(_)))
 }
 
-/// The hosts of API servers that are alive and have no Node: on a k3s server with `--disable-agent` nothing registers one.
+/// The hosts of running API servers without a Node: a k3s server with `--disable-agent` registers none.
 ///
-/// A host name is compared with all that a Node is called. A server with a `node-name` of its own matches no host, so as
-/// many hosts without a Node as there are such Nodes prove nothing.
+/// A host name is compared with all names and addresses of a Node. A server with a custom `node-name` matches no host, so
+/// hosts without a Node only count if there are more of them than such Nodes.
 pub(super) fn without_node(live: &Live) -> Vec<&str> {
     let servers = || {
         let leases = live.cluster.leases.iter().filter(|lease| lease.is_of_api_server());
@@ -81,19 +81,19 @@ pub(super) fn without_node(live: &Live) -> Vec<&str> {
     if unmatched.len() > named_otherwise.count() { unmatched } else { Vec::new() }
 }
 
-/// The servers, and how k3s was started on them.
+/// The servers and their k3s settings.
 pub(super) struct Servers<'a> {
-    /// Those that tell.
+    /// Servers that report their settings.
     pub(super) known: Vec<(&'a str, NodeArgs)>,
-    /// Those that do not.
+    /// Servers that do not.
     unknown: Vec<&'a str>,
-    /// The hosts of those that have no Node, which would tell it.
+    /// The hosts of servers without a Node, which would report them.
     without_node: Vec<&'a str>,
     agents: bool,
 }
 
-/// Servers that lack the same lines.
-pub(super) struct Lack<'a> {
+/// Servers whose configuration needs the same lines.
+pub(super) struct MissingLines<'a> {
     servers: Vec<&'a str>,
     lines: String,
 }
@@ -124,37 +124,36 @@ impl<'a> Servers<'a> {
         servers
     }
 
-    /// The servers that lack something, by the lines that mend it.
-    pub(super) fn lacking(&self, lines: impl Fn(&NodeArgs) -> Option<String>) -> Vec<Lack<'a>> {
-        let mut lacks: Vec<Lack<'a>> = Vec::new();
+    /// The servers for which `lines` returns lines that their configuration needs, grouped by these lines.
+    pub(super) fn missing_lines(&self, lines: impl Fn(&NodeArgs) -> Option<String>) -> Vec<MissingLines<'a>> {
+        let mut missing: Vec<MissingLines<'a>> = Vec::new();
         for (name, args) in &self.known {
             let Some(lines) = lines(args) else { continue };
-            match lacks.iter_mut().find(|lack| lack.lines == lines) {
-                Some(lack) => lack.servers.push(name),
-                None => lacks.push(Lack { servers: vec![name], lines }),
+            match missing.iter_mut().find(|one| one.lines == lines) {
+                Some(one) => one.servers.push(name),
+                None => missing.push(MissingLines { servers: vec![name], lines }),
             }
         }
-        lacks
+        missing
     }
 
-    /// Whether it is known of every server how k3s was started there.
+    /// Whether the settings of all servers are known.
     pub(super) fn are_all_known(&self) -> bool {
         !self.known.is_empty() && self.unknown.is_empty() && self.without_node.is_empty()
     }
 
-    /// What was found, or else whether all servers could be asked.
+    /// The findings, or else whether the settings of all servers are known.
     pub(super) fn answer(&self, findings: impl IntoIterator<Item = Finding>) -> Answer {
         let none = "no server has registered";
         let mut inspection = Inspection::default();
         inspection.look(findings);
         if !self.unknown.is_empty() {
-            inspection.miss(format!("{} does not tell how k3s was started", self.unknown.join(", ")));
+            inspection.miss(format!("{} does not report how k3s was started", self.unknown.join(", ")));
         }
         if !self.without_node.is_empty() {
             let hosts = self.without_node.join(", ");
-            inspection.miss(format!(
-                "API server on {hosts} has no Node, so how k3s was started there is not known"
-            ));
+            inspection
+                .miss(format!("API server on {hosts} has no Node that would report how k3s was started"));
         }
         if self.known.is_empty() && self.unknown.is_empty() && self.without_node.is_empty() {
             inspection.miss(none);
@@ -163,14 +162,14 @@ impl<'a> Servers<'a> {
     }
 
     /// What to add on which server, and what to restart.
-    pub(super) fn fix(&self, lacks: &[Lack<'_>]) -> String {
+    pub(super) fn fix(&self, missing: &[MissingLines<'_>]) -> String {
         let mut text = String::new();
-        for (servers, lines) in blocks(lacks) {
+        for (servers, lines) in blocks(missing) {
             _ = writeln!(text, "# /etc/rancher/k3s/config.yaml on {servers}");
             _ = writeln!(text, "{lines}");
         }
         text.push_str("# then there: systemctl restart k3s");
-        // Agents ask a server for most of their configuration when they start.
+        // Agents get most of their configuration from a server when they start.
         if self.agents {
             text.push_str("\n# then on each agent: systemctl restart k3s-agent");
         }
@@ -178,17 +177,17 @@ impl<'a> Servers<'a> {
     }
 }
 
-/// The names of servers that lack the same lines, and these lines.
-pub(super) fn blocks<'a>(lacks: &'a [Lack<'_>]) -> impl Iterator<Item = (String, &'a str)> {
-    lacks.iter().map(|lack| (lack.servers.join(", "), lack.lines.as_str()))
+/// The names of the servers, with the lines that their configuration needs.
+pub(super) fn blocks<'a>(missing: &'a [MissingLines<'_>]) -> impl Iterator<Item = (String, &'a str)> {
+    missing.iter().map(|one| (one.servers.join(", "), one.lines.as_str()))
 }
 
-/// The names of all servers that lack something.
-pub(super) fn names(lacks: &[Lack<'_>]) -> String {
-    lacks.iter().flat_map(|lack| &lack.servers).copied().collect::<Vec<_>>().join(", ")
+/// The names of all servers whose configuration needs lines.
+pub(super) fn names(missing: &[MissingLines<'_>]) -> String {
+    missing.iter().flat_map(|one| &one.servers).copied().collect::<Vec<_>>().join(", ")
 }
 
-/// The line that switches off bundled components, with those that are off already.
+/// The line that disables bundled components, with those that are disabled already.
 pub(super) fn disable(args: &NodeArgs, components: &[&str]) -> Option<String> {
     let mut disabled = args.disabled();
     let before = disabled.len();
@@ -197,35 +196,35 @@ pub(super) fn disable(args: &NodeArgs, components: &[&str]) -> Option<String> {
     (disabled.len() > before).then(|| format!("disable: [{}]", all()))
 }
 
-/// Adds the fix, unless it would cut off what somebody runs here: then what is kept instead.
+/// Adds the fix, unless it would interrupt workloads of the user: then adds how to keep the component instead.
 pub(super) fn fix_or_keep(
     finding: Finding,
     facts: &Facts<'_>,
     live: &Live,
-    cuts: &str,
+    interrupted: &str,
     keep: &str,
     fix: impl FnOnce() -> String,
 ) -> Finding {
-    match users(facts, live) {
+    match user_workloads(facts, live) {
         None => finding.fix(fix()),
-        Some(users) => finding.with("runs_here", users).fix(format!(
-            "Changing k3s now would cut {cuts} of what runs here at once, so no line to paste is given. {keep}"
+        Some(workloads) => finding.with("workloads", workloads).fix(format!(
+            "changing k3s now would interrupt {interrupted} for the running workloads, so no commands are given. {keep}"
         )),
     }
 }
 
-/// Some names of what somebody runs here.
-pub(super) fn users(facts: &Facts<'_>, live: &Live) -> Option<String> {
+/// Some names of workloads of the user.
+pub(super) fn user_workloads(facts: &Facts<'_>, live: &Live) -> Option<String> {
     let releases: Vec<_> = facts.desired.releases().map(Release::id).collect();
     let names: BTreeSet<_> = live
         .cluster
         .user_workloads(&releases)
         .map(|workload| format!("{}/{}", workload.namespace, workload.name))
         .collect();
-    let told: Vec<_> = names.iter().take(MOST_NAMES).map(String::as_str).collect();
-    let more = names.len() - told.len();
+    let shown: Vec<_> = names.iter().take(MOST_NAMES).map(String::as_str).collect();
+    let more = names.len() - shown.len();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    (!told.is_empty()).then(|| format!("{}{more}", told.join(", ")))
+    (!shown.is_empty()).then(|| format!("{}{more}", shown.join(", ")))
 }
 
 #[cfg(test)]
@@ -235,20 +234,20 @@ pub(crate) mod tests {
     use crate::observed::cluster::Lease;
 
     #[test]
-    fn servers_that_lack_the_same_share_a_block() {
+    fn servers_with_the_same_missing_lines_share_a_block() {
         let mut world = World::healthy();
         world.server("b", &["server", "--disable", "traefik"]);
         world.server("c", &["server", "--disable", "traefik"]);
         world.server("d", &["server"]);
         let servers = Servers::of(world.live());
-        let lacks = servers.lacking(|args| disable(args, &["coredns"]));
-        assert_eq!(names(&lacks), "b, c, d");
+        let missing = servers.missing_lines(|args| disable(args, &["coredns"]));
+        assert_eq!(names(&missing), "b, c, d");
         let fix = "# /etc/rancher/k3s/config.yaml on b, c\ndisable: [coredns, traefik]\n\
             # /etc/rancher/k3s/config.yaml on d\ndisable: [coredns]\n# then there: systemctl restart k3s";
-        assert_eq!(servers.fix(&lacks), fix);
+        assert_eq!(servers.fix(&missing), fix);
         world.agent("e");
         let servers = Servers::of(world.live());
-        let fix = servers.fix(&servers.lacking(|args| disable(args, &["coredns"])));
+        let fix = servers.fix(&servers.missing_lines(|args| disable(args, &["coredns"])));
         assert!(fix.ends_with("\n# then on each agent: systemctl restart k3s-agent"));
     }
 
@@ -266,7 +265,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_server_without_an_agent_is_known_by_its_lease() {
+    fn a_server_without_an_agent_is_found_by_its_lease() {
         let (now, before) = ("2026-11-23T08:10:00.123456Z", "2026-11-23T08:08:59Z");
         let with = |leases: Vec<Lease>| {
             let mut world = World::healthy();
@@ -284,7 +283,7 @@ pub(crate) mod tests {
         assert_eq!(found(&with(vec![lease("a", now), lease("b", before)])), "", "b is gone");
         assert_eq!(found(&with(vec![lease("b", now), lease("c", now)])), "b c", "one of them is a");
         let others = Lease { labels: [].into(), ..lease("b", now) };
-        assert_eq!(found(&with(vec![lease("a", now), others])), "", "it is of another program");
+        assert_eq!(found(&with(vec![lease("a", now), others])), "", "the Lease of another program");
         let mut world = with(vec![lease("b", now)]);
         UNREACHABLE.clone_into(&mut world.live_mut().cluster.nodes[0].reason);
         assert_eq!(found(&world), "b", "a is gone");
@@ -293,13 +292,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn names_of_what_runs_here_are_few() {
+    fn only_some_user_workloads_are_listed() {
         let mut world = World::healthy();
-        assert_eq!(users(&world.facts(), world.live()), None);
+        assert_eq!(user_workloads(&world.facts(), world.live()), None);
         for name in ["d", "a", "c", "b", "a"] {
             world.user("media", name);
         }
-        let found = users(&world.facts(), world.live());
+        let found = user_workloads(&world.facts(), world.live());
         assert_eq!(found.as_deref(), Some("media/a, media/b, media/c and 1 more"));
     }
 }

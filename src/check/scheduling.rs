@@ -1,6 +1,6 @@
-//! Which nodes take a pod: taints and tolerations, labels and selectors, as the scheduler reads them.
+//! Which nodes accept a pod: taints and tolerations, labels and selectors, as the scheduler evaluates them.
 //!
-//! What is not understood counts as met: a rule must not stop a bootstrap for it.
+//! Unknown conditions count as met: they must not stop a bootstrap.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use serde_json::Value;
 use super::{Facts, Inspection};
 use crate::observed::node::{Node, Taint};
 
-/// Taints with keys of these come and go by themselves: with readiness, with Cilium's agent, with the cloud provider.
-const PASSING: [&str; 3] = ["node.kubernetes.io/", "node.cilium.io/", "node.cloudprovider.kubernetes.io/"];
+/// Prefixes of taints that come and go by themselves: with readiness, Cilium's agent or the cloud provider.
+const TRANSIENT: [&str; 3] = ["node.kubernetes.io/", "node.cilium.io/", "node.cloudprovider.kubernetes.io/"];
 
 /// Hooks that run when a release is installed or upgraded.
 const HOOKS: [&str; 5] = ["pre-install", "post-install", "pre-upgrade", "post-upgrade", "crd-install"];
 
-/// The workloads that the wanted releases bring about, each with its release and pod specification. Those that run
-/// nowhere or only later are left out.
+/// The workloads of the desired releases, each with its release and pod specification, without those that have no
+/// replicas or run only later.
 pub(super) fn workloads<'a>(
     facts: &Facts<'a>,
 ) -> impl Iterator<Item = (&'a str, &'a Value, &'a Value)> + use<'a> {
@@ -28,7 +28,7 @@ pub(super) fn workloads<'a>(
     })
 }
 
-/// An inspection of what releases make: those that could not be rendered are missed, by their reasons.
+/// An inspection of rendered releases, in which those that could not be rendered are missing.
 pub(super) fn inspect(facts: &Facts<'_>) -> Inspection {
     let mut inspection = facts.inspect_releases();
     let mut releases: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -49,20 +49,20 @@ pub(super) fn name(object: &Value) -> String {
     format!("{}/{}", text("/kind"), text("/metadata/name"))
 }
 
-/// A test runs when it is asked for, and what cleans up when the release goes.
+/// Whether it runs on install or upgrade: tests run on request, and cleanup hooks on uninstall.
 fn runs_now(object: &Value) -> bool {
     let hook = object.pointer("/metadata/annotations").and_then(|all| all.get("helm.sh/hook"));
     let hook = hook.and_then(Value::as_str);
     hook.is_none_or(|hooks| hooks.split(',').any(|hook| HOOKS.contains(&hook.trim())))
 }
 
-/// The taints for which a node does not take a pod.
-pub(super) fn refusals<'n>(node: &'n Node, pod: &Value) -> Vec<&'n Taint> {
+/// The taints of a node that the pod does not tolerate.
+pub(super) fn untolerated<'n>(node: &'n Node, pod: &Value) -> Vec<&'n Taint> {
     let tolerations = || pod.get("tolerations").and_then(Value::as_array).into_iter().flatten();
     node.taints
         .iter()
         .filter(|taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute"))
-        .filter(|taint| !PASSING.iter().any(|start| taint.key.starts_with(start)))
+        .filter(|taint| !TRANSIENT.iter().any(|start| taint.key.starts_with(start)))
         .filter(|taint| !tolerations().any(|toleration| tolerates(toleration, taint)))
         .collect()
 }
@@ -70,15 +70,15 @@ pub(super) fn refusals<'n>(node: &'n Node, pod: &Value) -> Vec<&'n Taint> {
 fn tolerates(toleration: &Value, taint: &Taint) -> bool {
     let text = |key: &str| toleration.get(key).and_then(Value::as_str).unwrap_or_default();
     let (key, effect) = (text("key"), text("effect"));
-    let meant = (effect.is_empty() || effect == taint.effect) && (key.is_empty() || key == taint.key);
-    meant
+    let applies = (effect.is_empty() || effect == taint.effect) && (key.is_empty() || key == taint.key);
+    applies
         && match text("operator") {
             "" | "Equal" => !key.is_empty() && text("value") == taint.value,
             _ => true,
         }
 }
 
-/// Whether a node has the labels that a pod asks for.
+/// Whether a node matches the node selector and node affinity of a pod.
 pub(super) fn has_labels(node: &Node, pod: &Value) -> bool {
     let selector = pod.get("nodeSelector").and_then(Value::as_object).into_iter().flatten();
     let selected =
@@ -86,10 +86,10 @@ pub(super) fn has_labels(node: &Node, pod: &Value) -> bool {
     let terms = pod
         .pointer("/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms")
         .and_then(Value::as_array);
-    selected && terms.is_none_or(|terms| terms.iter().any(|term| is_term(node, term)))
+    selected && terms.is_none_or(|terms| terms.iter().any(|term| matches_term(node, term)))
 }
 
-fn is_term(node: &Node, term: &Value) -> bool {
+fn matches_term(node: &Node, term: &Value) -> bool {
     let list = |key: &str| term.get(key).and_then(Value::as_array).into_iter().flatten();
     let mut conditions = 0;
     let labels = list("matchExpressions").map(|condition| holds(condition, &node.labels));
@@ -98,15 +98,15 @@ fn is_term(node: &Node, term: &Value) -> bool {
         holds(condition, &fields)
     });
     let all = labels.chain(fields).inspect(|_| conditions += 1).all(|one| one);
-    // An empty term means no node.
+    // An empty term matches no node.
     all && conditions > 0
 }
 
-/// Whether a selector of labels means these.
+/// Whether a label selector matches these labels.
 pub(super) fn selects(selector: &Value, labels: &BTreeMap<String, String>) -> bool {
     let wanted = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
     let conditions = selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
-    // None means nothing, an empty one everything.
+    // No selector matches nothing, an empty one everything.
     selector.is_object()
         && wanted.into_iter().all(|(key, value)| labels.get(key).map(String::as_str) == value.as_str())
         && conditions.into_iter().all(|condition| holds(condition, labels))
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn tolerations_are_read_as_the_scheduler_does() {
+    fn tolerations_work_as_in_the_scheduler() {
         let tainted = node(&[], vec![taint("k", "v", "NoSchedule")]);
         let cases = [
             (json!([]), false),
@@ -162,19 +162,19 @@ mod tests {
         ];
         for (tolerations, expected) in cases {
             let pod = json!({"tolerations": tolerations});
-            assert_eq!(refusals(&tainted, &pod).is_empty(), expected, "{pod}");
+            assert_eq!(untolerated(&tainted, &pod).is_empty(), expected, "{pod}");
         }
-        let passing = [
+        let transient = [
             taint("node.kubernetes.io/not-ready", "", "NoSchedule"),
             taint("node.cilium.io/agent-not-ready", "", "NoExecute"),
             taint("node.cloudprovider.kubernetes.io/uninitialized", "true", "NoSchedule"),
             taint("k", "v", "PreferNoSchedule"),
         ];
-        assert!(refusals(&node(&[], passing.into()), &json!({})).is_empty());
+        assert!(untolerated(&node(&[], transient.into()), &json!({})).is_empty());
     }
 
     #[test]
-    fn labels_are_selected_as_the_scheduler_does() {
+    fn selectors_work_as_in_the_scheduler() {
         let node = node(&[("os", "linux"), ("size", "4")], Vec::new());
         let term = |key: &str, operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
         let cases = [
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_runs_now_is_looked_at() {
+    fn only_install_and_upgrade_hooks_run_now() {
         let with = |hook: &str| json!({"metadata": {"annotations": {"helm.sh/hook": hook}}});
         assert!(runs_now(&json!({})) && runs_now(&with("post-install, post-upgrade")));
         assert!(!runs_now(&with("test")) && !runs_now(&with("pre-delete")));
@@ -219,7 +219,7 @@ mod tests {
             let node = node(&[("os", "linux"), ("size", "4")], vec![taint("k", "v", "NoSchedule")]);
             _ = (name(&odd), runs_now(&odd));
             let Some(pod) = crate::desired::manifests::pod_spec(&odd) else { return Ok(()) };
-            _ = (refusals(&node, pod), has_labels(&node, pod));
+            _ = (untolerated(&node, pod), has_labels(&node, pod));
             _ = odd.pointer("/spec/selector").map(|selector| selects(selector, &node.labels));
         }
     }

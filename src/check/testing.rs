@@ -1,4 +1,4 @@
-//! What tests of rules look at: a healthy cluster that waits for the shipped bootstrap, to be broken by each test.
+//! Test fixture: a healthy cluster that waits for the shipped bootstrap, to be broken by each test.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use crate::observed::node::{Address, Info, Node, Taint};
 use crate::observed::workloads::Workload;
 use crate::observed::{Kubelet, Live, Observed};
 
-/// How k3s is to be started for the shipped bootstrap.
+/// The k3s settings that the shipped bootstrap expects.
 pub(crate) const SERVER_ARGS: [&str; 9] = [
     "server",
     "--flannel-backend",
@@ -33,11 +33,11 @@ pub(crate) const SERVER_ARGS: [&str; 9] = [
     "coredns,servicelb,traefik",
 ];
 
-/// What the kubelet says without a network.
+/// The message of the kubelet without a CNI.
 const NO_CNI: &str = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
                       message:Network plugin returns error: cni plugin not initialized";
 
-/// All that rules look at.
+/// The input of all rules.
 pub(crate) struct World {
     pub(crate) options: CheckOptions,
     pub(crate) desired: Desired,
@@ -46,7 +46,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A fresh cluster with one server, and the bootstrap that is shipped.
+    /// A fresh cluster with one server, and the shipped bootstrap.
     pub(crate) fn healthy() -> Self {
         let helmfiles = [
             (Kind::Crds, "00-crds.yaml", include_str!("../../bootstrap/helmfile.d/00-crds.yaml")),
@@ -94,12 +94,12 @@ impl World {
         rule.ask(&self.facts())
     }
 
-    /// Whether a rule has nothing to look at.
-    pub(crate) fn is_idle(&self, rule: &Rule) -> bool {
+    /// Whether a rule is not applicable.
+    pub(crate) fn is_not_applicable(&self, rule: &Rule) -> bool {
         matches!(self.ask(rule), Answer::NotApplicable(_))
     }
 
-    /// What a rule finds: severity and message of each finding.
+    /// The severity and message of each finding of a rule.
     pub(crate) fn found(&self, rule: &Rule) -> Vec<(Severity, String)> {
         match self.ask(rule) {
             Answer::Found(found) => found.into_iter().map(|one| (one.severity, one.message)).collect(),
@@ -107,14 +107,14 @@ impl World {
         }
     }
 
-    /// A detail of a rule's first finding.
+    /// A detail of the first finding of a rule.
     pub(crate) fn pair(&self, rule: &Rule, key: &str) -> String {
         let Answer::Found(found) = self.ask(rule) else { panic!("{} found nothing", rule.id) };
         let pair = found[0].pairs.iter().find(|(name, _)| *name == key);
         pair.unwrap_or_else(|| panic!("no {key} in {found:?}")).1.clone()
     }
 
-    /// Sets a server, waiting for a network.
+    /// Adds or replaces a server that waits for a CNI.
     pub(crate) fn server(&mut self, name: &str, args: &[&str]) -> &mut Node {
         let node = self.agent(name);
         node.labels.insert("node-role.kubernetes.io/control-plane".to_owned(), "true".to_owned());
@@ -122,7 +122,7 @@ impl World {
         node
     }
 
-    /// Sets an agent, waiting for a network.
+    /// Adds or replaces an agent that waits for a CNI.
     pub(crate) fn agent(&mut self, name: &str) -> &mut Node {
         let nodes = &mut self.live_mut().cluster.nodes;
         nodes.retain(|node| node.name != name);
@@ -130,7 +130,7 @@ impl World {
         nodes.last_mut().unwrap()
     }
 
-    /// Adds values to a release, the last ones.
+    /// Appends values to a release.
     pub(crate) fn values(&mut self, release: &str, values: &str) {
         self.release(release).values.push(serde_yaml::from_str(values).unwrap());
     }
@@ -140,12 +140,12 @@ impl World {
         releases.find(|release| release.name == name).unwrap()
     }
 
-    /// Leaves a release out.
+    /// Sets `installed: false` on a release.
     pub(crate) fn without(&mut self, release: &str) {
         self.release(release).installed = false;
     }
 
-    /// Has a release installed already.
+    /// Marks a release as deployed.
     pub(crate) fn deployed(&mut self, namespace: &str, name: &str) {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let stored = Stored { namespace, name, status: "deployed".to_owned(), ..Stored::default() };
@@ -153,7 +153,7 @@ impl World {
         self.live_mut().releases.as_mut().unwrap().push(stored);
     }
 
-    /// Runs something of the user's.
+    /// Adds a workload of the user.
     pub(crate) fn user(&mut self, namespace: &str, name: &str) {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let workload = Workload { kind: "Deployment".to_owned(), namespace, name, ..Workload::default() };
@@ -171,7 +171,7 @@ impl World {
         services.last_mut().unwrap()
     }
 
-    /// Has k3s' own CoreDNS run.
+    /// Adds the bundled CoreDNS of k3s.
     pub(crate) fn bundled_coredns(&mut self) {
         let label = || super::k3s::BUNDLED_COREDNS;
         let labels = || [(label().0.to_owned(), label().1.to_owned())].into();
@@ -182,7 +182,7 @@ impl World {
         deployment.labels.insert("k8s-app".to_owned(), "kube-dns".to_owned());
     }
 
-    /// Has a Helm release adopt the last Service and the last workload.
+    /// Makes a Helm release adopt the last Service and the last workload.
     pub(crate) fn adopt_by(&mut self, namespace: &str, release: &str) {
         let annotations = [("name", release), ("namespace", namespace)]
             .map(|(key, value)| (format!("meta.helm.sh/release-{key}"), value.to_owned()));
@@ -238,8 +238,7 @@ fn node(name: &str, number: usize) -> Node {
     }
 }
 
-/// The values that the shipped template gives a release: what stands between its name and the next one, with the
-/// expressions replaced that no YAML parser knows.
+/// The values of a release in the shipped template, with template expressions replaced.
 fn with_shipped_values(mut release: Release) -> Release {
     let template = include_str!("../../bootstrap/templates/values.yaml.gotmpl");
     let start = format!("if eq $release \"{}\" }}}}", release.name);
@@ -268,7 +267,7 @@ pub(crate) fn workload(kind: &str, name: &str, spec: &Value, pod: &Value) -> Val
     object
 }
 
-/// What the shipped charts make of the shipped values, as far as scheduling goes.
+/// The scheduling-relevant manifests of the shipped charts with the shipped values.
 fn shipped_manifests() -> Vec<(&'static str, Vec<Value>)> {
     let control_plane =
         json!({"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"});
@@ -327,9 +326,9 @@ fn the_shipped_values_are_read() {
 }
 
 #[test]
-fn the_shipped_bootstrap_raises_no_alarm_on_a_healthy_cluster() {
+fn the_shipped_bootstrap_passes_on_a_healthy_cluster() {
     let mut world = World::healthy();
-    // Several servers and an agent, behind an address that moves.
+    // Several servers and an agent, behind a virtual address.
     world.values("cilium", "k8sServiceHost: api.home.lan");
     world.server("b", &SERVER_ARGS);
     world.server("c", &SERVER_ARGS);
@@ -341,7 +340,7 @@ fn the_shipped_bootstrap_raises_no_alarm_on_a_healthy_cluster() {
     }
 }
 
-/// What a helmfile and charts may make of values and objects, for the rules that look into them.
+/// Mutated values and objects of a shipped release.
 fn odd_release() -> impl Strategy<Value = (String, Value, Value)> {
     let mut world = World::healthy();
     let mut releases = Vec::new();

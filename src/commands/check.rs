@@ -100,8 +100,9 @@ async fn look(
 
 /// Writes down that this is the cluster, unless the guard has a reason against it. Tells whether it stands there now.
 fn pin(settings: &Settings, outcomes: &[Outcome], cluster: Option<&ClusterReport>) -> bool {
-    let refused =
-        |outcome: &Outcome| outcome.rule.id == "guard" && outcome.severity() == Some(Severity::Error);
+    let refused = |outcome: &Outcome| {
+        outcome.rule.id == "cluster-identity" && outcome.severity() == Some(Severity::Error)
+    };
     let Some(cluster) = cluster.filter(|_| !outcomes.iter().any(refused)) else {
         tracing::error!(file = %settings.config_file.display(), "Cluster is not pinned");
         return false;

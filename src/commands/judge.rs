@@ -11,7 +11,7 @@ use crate::settings::Settings;
 /// Whether a rule is to be asked. Whether an unknown cluster is the right one is asked last, when nothing else is in the
 /// way; nodes that are still to come are waited for, and told of when the number is `complete`.
 pub(super) fn is_due(rule: &Rule, complete: bool) -> bool {
-    rule.id != "guard" && (complete || !is_about_nodes(rule))
+    rule.id != "cluster-identity" && (complete || !is_about_nodes(rule))
 }
 
 pub(super) fn is_about_nodes(rule: &Rule) -> bool {

@@ -1,4 +1,4 @@
-//! A chart on this machine: what its files tell without rendering it.
+//! A local or downloaded chart: what its files show without rendering it.
 
 pub mod comments;
 pub mod content;
@@ -14,35 +14,34 @@ use self::content::Content;
 use crate::base::files::{self, LARGEST};
 use crate::base::yaml::{self, PRINTED, WRITTEN, kubernetes};
 
-/// A chart on this machine.
+/// A local or downloaded chart.
 #[derive(Clone, Debug, Default)]
 pub struct Chart {
-    /// Its folder.
+    /// The folder.
     pub folder: PathBuf,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its version.
+    /// The version.
     pub version: String,
-    /// The versions of Kubernetes that it asks for.
+    /// The constraint on the Kubernetes version.
     pub kube_version: Option<String>,
-    /// Whether its maintainers call it deprecated.
+    /// Whether it is marked as deprecated.
     pub deprecated: bool,
-    /// The names, and aliases, of its subcharts.
+    /// The names and aliases of its subcharts.
     pub subcharts: Vec<String>,
-    /// Whether it has any: they may lie there without being named.
+    /// Whether it has subcharts: the folder may contain some without listing them.
     pub has_subcharts: bool,
-    /// Its `values.yaml`, with comments.
+    /// The `values.yaml`, with comments.
     pub values: String,
-    /// Its `values.schema.json`.
+    /// The `values.schema.json`.
     pub schema: Option<String>,
-    /// All its templates, one after the other.
+    /// All templates, concatenated.
     pub templates: String,
-    /// What is in its files, but for those of subcharts.
+    /// Hashes of its files, without those of subcharts.
     pub content: Content,
-    /// What is in all of its files, subcharts included: equal for equal charts, whoever reads them (see
-    /// [`crate::tools::charts::digest`]).
+    /// A digest of all files, including subcharts (see [`crate::tools::charts::digest`]).
     pub digest: Option<String>,
-    /// Whether templates of other charts may read its values: of libraries, or of subcharts that are not there.
+    /// Whether templates of other charts may read its values: of libraries, or of missing subcharts.
     pub read_by_others: bool,
 }
 
@@ -67,7 +66,7 @@ struct Dependency {
 }
 
 impl Chart {
-    /// Reads a chart's folder; `None` when it holds none. Its digest is told by who keeps it.
+    /// Reads the folder of a chart, without the digest; `None` if it is not a chart.
     #[must_use]
     pub fn read(folder: &Path) -> Option<Self> {
         let text = read(&folder.join("Chart.yaml"))?;
@@ -103,33 +102,33 @@ impl Chart {
         })
     }
 
-    /// Forgets its texts; what is known of it stays.
+    /// Frees the memory of its texts.
     pub fn forget_texts(&mut self) {
         self.values = String::new();
         self.templates = String::new();
         self.schema = None;
     }
 
-    /// Its own values, as Helm reads them.
+    /// The default values, as Helm parses them.
     ///
     /// # Errors
     ///
-    /// Why they cannot be read.
+    /// Why they cannot be parsed.
     pub fn defaults(&self) -> Result<serde_json::Value, String> {
         let first = kubernetes::documents(&self.values, PRINTED).next();
         first
             .unwrap_or(Ok(serde_json::Value::Null))
-            .map_err(|_| format!("values.yaml of the chart {} is no YAML", self.name))
+            .map_err(|_| format!("values.yaml of the chart {} is not valid YAML", self.name))
     }
 
-    /// Whether its templates and values were read in full.
+    /// Whether its templates and values were read completely.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         !self.values.is_empty() && (self.templates.len() as u64) < LARGEST
     }
 }
 
-/// Whether a folder holds a subchart that reads its own values only.
+/// Whether a folder contains a subchart that reads only its own values.
 fn is_application(folder: &Path) -> bool {
     let metadata = read(&folder.join("Chart.yaml"))
         .and_then(|text| yaml::parse::<serde_yaml::Value>(&text, WRITTEN).ok());
@@ -163,7 +162,7 @@ mod tests {
         assert_eq!(chart.name, "a");
         assert_eq!(chart.kube_version.as_deref(), Some(">=1.21.0-0"));
         assert_eq!(chart.subcharts, ["sub", "other"]);
-        assert!(chart.read_by_others, "the subchart is not there");
+        assert!(chart.read_by_others, "the subchart is missing");
         write("charts/sub/Chart.yaml", "name: sub\nversion: 1.0.0\n");
         assert!(!Chart::read(folder.path()).unwrap().read_by_others);
         write("charts/sub/Chart.yaml", "name: sub\nversion: 1.0.0\ntype: library\n");

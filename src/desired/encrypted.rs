@@ -1,4 +1,4 @@
-//! Files that SOPS encrypts: what they tell without being decrypted.
+//! Files that SOPS encrypts: what they show without being decrypted.
 
 use std::path::{Path, PathBuf};
 
@@ -10,32 +10,32 @@ use crate::base::yaml::{self, PRINTED};
 /// A file named as encrypted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EncryptedFile {
-    /// Its path below the root of the repository.
+    /// The path relative to the root of the repository.
     pub path: PathBuf,
-    /// Whether it goes into the cluster with the bootstrap (else Flux decrypts it).
+    /// Whether the bootstrap applies it; otherwise Flux does.
     pub in_bootstrap: bool,
-    /// What it is.
+    /// Whether it is encrypted.
     pub state: EncryptedState,
 }
 
-/// What a file named as encrypted is.
+/// Whether a file named as encrypted is encrypted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum EncryptedState {
-    /// It cannot be read, or is no YAML: for this reason.
+    /// It cannot be read, or is not valid YAML.
     #[default]
     Unreadable,
     /// It has no `sops:` block: it is plain text.
     Plain,
-    /// It is encrypted for these age recipients; none when other keys than age protect it.
+    /// It has a `sops:` block.
     Encrypted {
-        /// The age recipients.
+        /// The age recipients; none if only other keys protect it.
         age: Vec<String>,
         /// Whether KMS, PGP or other keys protect it too.
         others: bool,
     },
 }
 
-/// Reads what a file named as encrypted tells in clear text.
+/// Reads the plain text parts of a file named as encrypted.
 #[must_use]
 pub fn read(root: &Path, path: &Path, in_bootstrap: bool) -> EncryptedFile {
     let text = files::text(&root.join(path), files::LARGEST);
@@ -58,7 +58,7 @@ fn state(text: &str) -> EncryptedState {
         let Some(sops) = document.get("sops") else {
             return EncryptedState::Plain;
         };
-        // Key groups (Shamir) hold the same blocks one level deeper.
+        // Key groups (Shamir) contain the same blocks one level deeper.
         let groups = sequence(sops, "key_groups");
         for block in std::iter::once(sops).chain(groups) {
             let found = sequence(block, "age").filter_map(|one| one.get("recipient")?.as_str());
@@ -76,7 +76,7 @@ fn state(text: &str) -> EncryptedState {
     EncryptedState::Encrypted { age: recipients, others }
 }
 
-/// The values of a decrypted file that are encrypted in the file itself, apart from those that only say which objects it holds.
+/// The decrypted values that are encrypted in the file, except those that only identify its objects.
 #[must_use]
 pub fn decrypted_values(encrypted: &str, decrypted: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -89,7 +89,7 @@ pub fn decrypted_values(encrypted: &str, decrypted: &str) -> Vec<String> {
     found
 }
 
-/// Keys of objects that are no secrets, also where a rule of SOPS encrypts all values.
+/// Top-level keys that are not secret, even if a rule of SOPS encrypts all values.
 const NOT_SECRET: [&str; 4] = ["apiVersion", "kind", "metadata", "type"];
 
 fn add_decrypted(found: &mut Vec<String>, encrypted: &Value, decrypted: &Value, depth: usize) {
@@ -110,7 +110,7 @@ fn add_decrypted(found: &mut Vec<String>, encrypted: &Value, decrypted: &Value, 
         (Value::String(encrypted), value) if encrypted.starts_with("ENC[") => match value {
             Value::String(text) => found.push(text.clone()),
             Value::Number(number) => found.push(number.to_string()),
-            // Every other value is one of these.
+            // Booleans and null are not secret.
             _ => {}
         },
         _ => {}
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_encrypted_is_known_by_the_file() {
+    fn values_that_were_encrypted_are_found() {
         let encrypted = "kind: 'ENC[x]'\nmetadata: {name: 'ENC[x]'}\ndata: {a: 'ENC[x]', b: open, c: ['ENC[x]', {d: 'ENC[x]'}], e: 'ENC[x]'}\nsops: {mac: 'ENC[x]'}\n---\nk: 'ENC[x]'\n";
         let decrypted = "kind: Role\nmetadata: {name: n}\ndata: {a: one, b: open, c: [2345, {d: three}], e: true}\n---\nk: four\n";
         assert_eq!(decrypted_values(encrypted, decrypted), ["one", "2345", "three", "four"]);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_clear_text_is_read() {
+    fn plain_text_parts_are_read() {
         let age = |names: &[&str], others| EncryptedState::Encrypted {
             age: names.iter().map(|name| (*name).to_owned()).collect(),
             others,

@@ -1,4 +1,4 @@
-//! Objects that k3s-boot applies itself: the age key, and what the repository's encrypted files hold.
+//! Objects that k3s-boot applies itself: the age key, and the objects of the repository's encrypted files.
 
 use std::path::{Path, PathBuf};
 
@@ -17,8 +17,8 @@ use crate::desired::age::Selection;
 /// The key of the age key in its Secret; kustomize-controller reads every key that ends in `.agekey`.
 pub const AGE_KEY: &str = "age.agekey";
 
-/// The groups of which a fresh cluster knows kinds: those of Kubernetes 1.36 (`pkg/controlplane/instance.go` and
-/// `apiserver/apis.go`, `kubectl api-versions`), and those of the CRDs that k3s makes when it starts. Other groups below
+/// The API groups of a fresh cluster: those of Kubernetes 1.36 (`pkg/controlplane/instance.go` and
+/// `apiserver/apis.go`, `kubectl api-versions`), and those of the CRDs that k3s creates at startup. Other groups below
 /// `k8s.io`, as `gateway.networking.k8s.io` and `snapshot.storage.k8s.io`, are those of CRDs.
 const BUILT_IN: [&str; 23] = [
     "",
@@ -46,16 +46,16 @@ const BUILT_IN: [&str; 23] = [
     "storage.k8s.io",
 ];
 
-/// Which object.
+/// The identity of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectId {
-    /// Its API version.
+    /// The API version.
     pub api_version: String,
-    /// Its kind.
+    /// The kind.
     pub kind: String,
-    /// Its namespace, if it names one.
+    /// The namespace, if it is set.
     pub namespace: Option<String>,
-    /// Its name.
+    /// The name.
     pub name: String,
 }
 
@@ -71,7 +71,7 @@ impl ObjectId {
         }
     }
 
-    /// Reads it from an object.
+    /// Reads the identity of a manifest.
     #[must_use]
     pub fn of(object: &Value) -> Option<Self> {
         let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
@@ -83,26 +83,26 @@ impl ObjectId {
         })
     }
 
-    /// The group of its kind; empty for the oldest ones.
+    /// The API group; empty for the core group.
     #[must_use]
     pub fn group(&self) -> &str {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 
-    /// The version of its kind.
+    /// The version within the API group.
     #[must_use]
     pub fn version(&self) -> &str {
         self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
     }
 
-    /// Whether it is a Secret or a ConfigMap: of those it is known without asking where they are, and that the API server
-    /// adds nothing to what they hold.
+    /// Whether it is a Secret or a ConfigMap: their API path is known without discovery, and the API server adds no
+    /// fields to them.
     #[must_use]
     pub fn is_core(&self) -> bool {
         self.api_version == "v1" && (self.kind == "Secret" || self.kind == "ConfigMap")
     }
 
-    /// Whether every fresh cluster of k3s knows its group.
+    /// Whether every fresh k3s cluster has its API group.
     #[must_use]
     pub fn is_built_in(&self) -> bool {
         BUILT_IN.contains(&self.group())
@@ -120,7 +120,7 @@ impl ObjectId {
         format!("{} {}", self.kind, self.path())
     }
 
-    /// A manifest that holds no more than this.
+    /// A manifest with nothing but the identity.
     #[must_use]
     pub fn manifest(&self) -> Value {
         json!({"apiVersion": self.api_version, "kind": self.kind,
@@ -128,17 +128,17 @@ impl ObjectId {
     }
 }
 
-/// An object to be applied. Has no `Debug`: it is secret.
+/// An object to apply. Has no `Debug`: it is secret.
 pub struct Object {
-    /// Which one.
+    /// The identity.
     pub id: ObjectId,
-    /// Its manifest, as JSON.
+    /// The manifest as JSON.
     pub manifest: SecretString,
-    /// What it sets.
+    /// A fingerprint of the fields that it sets.
     pub fingerprint: Fingerprint,
-    /// Hashes of the age identities in it, if it is the Secret with the age key.
+    /// Hashes of its age identities, if it is the Secret with the age key.
     pub identities: Vec<u64>,
-    /// The file that it comes from.
+    /// The source file.
     pub source: PathBuf,
 }
 
@@ -151,7 +151,7 @@ impl Object {
         if id.kind == "Secret" {
             let texts = secret_texts(&manifest);
             redactor.add(texts.iter().map(String::as_str));
-            // A key that was applied as `stringData` would stay when the file no longer has it: nobody owns it then.
+            // A key applied as `stringData` has no field manager, and would stay after it was removed from the file.
             manifest = normalized(&manifest);
         }
         Some(Self {
@@ -163,7 +163,7 @@ impl Object {
         })
     }
 
-    /// Puts an object that names no namespace into that of Flux, as its kind is in namespaces.
+    /// Sets the namespace of Flux on an object of a namespaced kind that has none.
     pub fn place_in_namespace(&mut self) {
         if let Ok(mut manifest) = serde_json::from_str(self.manifest.expose_secret()) {
             set_namespace(&mut self.id, &mut manifest);
@@ -171,7 +171,7 @@ impl Object {
         }
     }
 
-    /// The Secret with the age key.
+    /// Creates the Secret with the age key.
     #[must_use]
     pub fn sops_age(
         selection: &Selection,
@@ -193,7 +193,7 @@ fn set_namespace(id: &mut ObjectId, manifest: &mut Value) {
     }
 }
 
-/// The values of a Secret, decoded; those that are no text are left out.
+/// The decoded values of a Secret, without those that are not text.
 fn secret_texts(secret: &Value) -> Vec<String> {
     let map = |name: &str| secret.get(name).and_then(Value::as_object).into_iter().flatten();
     let plain = map("stringData").filter_map(|(_, value)| value.as_str().map(ToOwned::to_owned));
@@ -213,22 +213,22 @@ pub fn identities(secret: &Value, key: &HashKey) -> Vec<u64> {
     text.lines().filter(|line| line.starts_with("AGE-")).map(|line| key.hash(line)).collect()
 }
 
-/// Whether a file named as encrypted is: sops leaves its own `sops:` block at the top level in clear text. `encrypt` is the
-/// command that encrypts it.
+/// Checks that a file named as encrypted is encrypted: sops adds a `sops:` block in plain text at the top level. `encrypt`
+/// is the command that encrypts the file.
 ///
 /// # Errors
 ///
-/// It is plain text, or no YAML.
+/// The file is plain text, or not valid YAML.
 pub fn check_encrypted(path: &Path, text: &str, encrypt: &str) -> Result<(), Finding> {
     let problem = |message: &str| Finding::error("sops", message).with("file", path.display());
     let mut documents = 0;
     for document in yaml::documents::<serde_yaml::Value>(text, PRINTED) {
         // The parser's message may quote what should be secret.
-        let document = document.map_err(|trouble| {
+        let document = document.map_err(|error| {
             let finding = problem("Encrypted file is not valid YAML");
-            match trouble.line {
-                Some(line) if !trouble.is_refused() => finding.with("line", line),
-                _ => finding.with("reason", trouble.quiet("no place is known")),
+            match error.line {
+                Some(line) if !error.is_refused() => finding.with("line", line),
+                _ => finding.with("reason", error.quiet("unknown location")),
             }
         })?;
         if document.is_null() {
@@ -237,7 +237,7 @@ pub fn check_encrypted(path: &Path, text: &str, encrypt: &str) -> Result<(), Fin
         documents += 1;
         if document.get("sops").is_none() {
             return Err(problem("Encrypted file is plain text")
-                .fix(format!("{encrypt}  # and change what it held if it was ever pushed")));
+                .fix(format!("{encrypt}  # and change its secrets if it was ever pushed")));
         }
     }
     if documents == 0 { Err(problem("Encrypted file is empty")) } else { Ok(()) }
@@ -247,7 +247,7 @@ pub fn check_encrypted(path: &Path, text: &str, encrypt: &str) -> Result<(), Fin
 ///
 /// # Errors
 ///
-/// A document that is no object; never tells what stands in it.
+/// A document is not an object. The error never contains the content.
 pub fn parse(
     path: &Path,
     text: &SecretString,
@@ -255,15 +255,15 @@ pub fn parse(
     redactor: &Redactor,
 ) -> Result<Vec<Object>, Finding> {
     let problem = |reason: String| {
-        Finding::error("sops", "Encrypted file holds no Kubernetes object")
+        Finding::error("sops", "Encrypted file contains no Kubernetes object")
             .with("file", path.display())
             .with("reason", reason)
     };
     let mut objects = Vec::new();
     for (index, document) in yaml::documents::<Value>(text.expose_secret(), PRINTED).enumerate() {
-        let document = document.map_err(|trouble| {
+        let document = document.map_err(|error| {
             let reason =
-                if trouble.is_refused() { trouble.quiet("") } else { "cannot be read as JSON".to_owned() };
+                if error.is_refused() { error.quiet("") } else { "cannot be read as JSON".to_owned() };
             problem(format!("document {} {reason}", index + 1))
         })?;
         let items = match document.get("items").and_then(Value::as_array) {
@@ -272,26 +272,23 @@ pub fn parse(
             None => vec![document],
         };
         for item in items {
-            if let Some(what) = wrong_field(&item) {
+            if let Some(what) = invalid_field(&item) {
                 return Err(problem(format!("document {} {what}", index + 1)));
             }
             let object = Object::new(item, path, key, redactor).ok_or_else(|| {
-                problem(format!("document {} lacks `apiVersion`, `kind` or `metadata.name`", index + 1))
+                problem(format!("document {} has no `apiVersion`, `kind` or `metadata.name`", index + 1))
             })?;
             if !is_subdomain(&object.id.name) {
-                return Err(problem(format!(
-                    "document {} has a `metadata.name` that Kubernetes refuses",
-                    index + 1
-                )));
+                return Err(problem(format!("document {} has an invalid `metadata.name`", index + 1)));
             }
             if !object.id.is_built_in() {
                 return Err(Finding::error(
                     "sops",
-                    "Encrypted file holds an object that a fresh cluster does not know",
+                    "Encrypted file contains an object whose CRD may be missing",
                 )
                 .with("file", path.display())
                 .with("kind", format!("{} {}", object.id.api_version, object.id.kind))
-                .fix("move it out of bootstrap/, and leave it to Flux: its CRD is not there yet when secrets are applied"));
+                .fix("move it out of bootstrap/ and let Flux apply it: its CRD is not installed yet when secrets are applied"));
             }
             objects.push(object);
         }
@@ -299,8 +296,8 @@ pub fn parse(
     Ok(objects)
 }
 
-/// What the API server would refuse in a Secret or ConfigMap, or drop in silence. Tells names, never values.
-fn wrong_field(object: &Value) -> Option<String> {
+/// A field of a Secret or ConfigMap that the API server would reject or silently drop. Contains names, never values.
+fn invalid_field(object: &Value) -> Option<String> {
     let known: &[&str] = match object.get("kind")?.as_str()? {
         "Secret" => &["apiVersion", "kind", "metadata", "data", "stringData", "type", "immutable"],
         "ConfigMap" => &["apiVersion", "kind", "metadata", "data", "binaryData", "immutable"],
@@ -308,30 +305,34 @@ fn wrong_field(object: &Value) -> Option<String> {
     };
     let fields = object.as_object()?;
     if let Some(name) = fields.keys().find(|name| !known.contains(&name.as_str())) {
-        return Some(format!("has a field `{name}`; known are {}", known.join(", ")));
+        return Some(format!("has an unknown field `{name}`; known fields are {}", known.join(", ")));
     }
     let texts =
         ["data", "stringData", "binaryData"].into_iter().filter_map(|map| Some((map, fields.get(map)?)));
     for (map, values) in texts.filter(|(_, values)| !values.is_null()) {
-        let Some(values) = values.as_object() else { return Some(format!("has a `{map}` that is no map")) };
+        let Some(values) = values.as_object() else {
+            return Some(format!("has a `{map}` that is not a map"));
+        };
         for (key, value) in values {
             let Some(text) = value.as_str() else {
-                return Some(format!("has no text in `{map}.{key}`; put it in quotes"));
+                return Some(format!("has a value other than text in `{map}.{key}`; put it in quotes"));
             };
             let encoded = map == "binaryData" || (map == "data" && object["kind"] == "Secret");
             if encoded && STANDARD.decode(text.replace(['\n', '\r'], "")).is_err() {
-                return Some(format!("has no base64 in `{map}.{key}`; plain text goes into `stringData`"));
+                return Some(format!(
+                    "has invalid base64 in `{map}.{key}`; plain text goes into `stringData`"
+                ));
             }
         }
     }
     None
 }
 
-/// Puts all objects together. One that two sources make alike is applied once.
+/// Merges all objects. An object that two sources define equally is applied once.
 ///
 /// # Errors
 ///
-/// Two sources make the same object with other content.
+/// Two sources define the same object differently.
 pub fn merge(objects: impl IntoIterator<Item = Object>) -> Result<Vec<Object>, Vec<Finding>> {
     let mut merged: Vec<Object> = Vec::new();
     let mut findings = Vec::new();
@@ -339,13 +340,13 @@ pub fn merge(objects: impl IntoIterator<Item = Object>) -> Result<Vec<Object>, V
         match merged.iter_mut().find(|known| known.id == object.id) {
             None => merged.push(object),
             Some(known) if known.fingerprint.data_differs(&object.fingerprint) => findings.push(
-                Finding::error("sops", "Two files make the same object with other content")
+                Finding::error("sops", "Two files define the same object differently")
                     .with("object", format!("{} {}", object.id.kind, object.id.path()))
                     .with("file", known.source.display())
                     .with("other_file", object.source.display())
                     .fix("keep the right one and remove the other"),
             ),
-            // The file's may have labels that the one made here lacks.
+            // The object of the file may have additional labels.
             Some(known) => *known = object,
         }
     }
@@ -369,24 +370,24 @@ mod tests {
         let objects =
             parse(Path::new("x"), &SecretString::from(text), &HashKey::default(), &redactor).ok().unwrap();
         let paths: Vec<_> = objects.iter().map(|object| object.id.path()).collect();
-        assert_eq!(paths, ["flux-system/a", "media/b"], "without a namespace it goes to Flux's");
+        assert_eq!(paths, ["flux-system/a", "media/b"], "the default is the namespace of Flux");
         assert_eq!(redactor.apply("say CANARY-SECRET"), "say [redacted]");
     }
 
     #[test]
-    fn what_the_server_would_refuse_or_drop_is_found_first() {
+    fn fields_that_the_server_would_reject_or_drop_are_found() {
         let secret = |rest: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: a}}\n{rest}\n");
         for good in ["data: {k: Q0FOQVJZ}", "stringData: {k: v}\ntype: Opaque\nimmutable: true", "data:"] {
             assert!(parsed(&secret(good)).is_ok(), "{good}");
         }
         let cases = [
-            ("stringdata: {k: CANARY}", "document 1 has a field `stringdata`; known are"),
-            ("data: {k: 'CANARY!'}", "document 1 has no base64 in `data.k`"),
-            ("stringData: {port: 8080}", "document 1 has no text in `stringData.port`"),
-            ("data: [CANARY]", "document 1 has a `data` that is no map"),
+            ("stringdata: {k: CANARY}", "document 1 has an unknown field `stringdata`; known fields are"),
+            ("data: {k: 'CANARY!'}", "document 1 has invalid base64 in `data.k`"),
+            ("stringData: {port: 8080}", "document 1 has a value other than text in `stringData.port`"),
+            ("data: [CANARY]", "document 1 has a `data` that is not a map"),
             (
                 "---\napiVersion: v1\nkind: Secret\nmetadata: {name: Bad_Name}",
-                "document 2 has a `metadata.name`",
+                "document 2 has an invalid `metadata.name`",
             ),
         ];
         for (rest, reason) in cases {
@@ -397,17 +398,17 @@ mod tests {
     }
 
     #[test]
-    fn an_object_whose_crd_may_be_missing_is_refused() {
+    fn an_object_whose_crd_may_be_missing_is_an_error() {
         let text = |version: &str| format!("apiVersion: {version}\nkind: X\nmetadata: {{name: a}}\n");
         for version in ["v1", "apps/v1", "rbac.authorization.k8s.io/v1"] {
             assert!(parsed(&text(version)).is_ok(), "{version}");
         }
         let finding = parsed(&text("cert-manager.io/v1")).err().unwrap();
-        assert_eq!(finding.message, "Encrypted file holds an object that a fresh cluster does not know");
+        assert_eq!(finding.message, "Encrypted file contains an object whose CRD may be missing");
     }
 
     #[test]
-    fn errors_tell_no_content() {
+    fn errors_contain_no_content() {
         for text in
             ["CANARY-SECRET", "kind: CANARY-SECRET\n", "a: [CANARY-SECRET\n", "? [CANARY-SECRET]\n: x\n"]
         {
@@ -417,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_is_no_encrypted_file() {
+    fn plain_text_is_not_an_encrypted_file() {
         let check = |text| check_encrypted(Path::new("bootstrap/x.sops.yaml"), text, "sops encrypt x");
         assert!(check("a: ENC[AES256]\nsops: {mac: x}\n").is_ok());
         for (text, message) in [
@@ -450,7 +451,7 @@ mod tests {
         assert_eq!(merged.len(), 1);
         assert_eq!(merged[0].identities, [key.hash("AGE-PLUGIN-X-1ABCDEF")]);
         let findings = merge([ours(), theirs("AGE-PLUGIN-X-1OTHER")]).err().unwrap();
-        assert_eq!(findings[0].message, "Two files make the same object with other content");
+        assert_eq!(findings[0].message, "Two files define the same object differently");
     }
 
     proptest::proptest! {
@@ -465,7 +466,7 @@ mod tests {
             }
         }
 
-        /// What is encoded well and is no text.
+        /// Valid base64 that is not text.
         #[test]
         fn no_bytes_of_a_secret_make_it_panic(bytes: Vec<u8>, key in "[a-z.]{0,9}|age.agekey") {
             let data = serde_json::json!({key: STANDARD.encode(&bytes)});

@@ -1,4 +1,4 @@
-//! Releases, as `helmfile build --embed-values` prints them.
+//! Parses the releases that `helmfile build --embed-values` prints.
 
 mod features;
 mod set;
@@ -15,50 +15,50 @@ use self::set::SetValue;
 use crate::base::yaml::{self, PRINTED};
 use crate::tools::charts::Pin;
 
-/// A release of a helmfile. Has no `Debug`: its values may hold secrets.
-#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
+/// A release of a helmfile. Has no `Debug`: its values may contain secrets.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Release {
-    /// Its namespace: that of the helmfile, else that of the kubeconfig's context, as Helm takes it.
+    /// The namespace of the helmfile, else that of the kubeconfig's context, as in Helm.
     pub namespace: String,
-    /// Whether the helmfile names its namespace.
+    /// Whether the helmfile sets the namespace.
     pub names_namespace: bool,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its chart.
+    /// The chart reference.
     pub chart: String,
-    /// Its chart's version, be it named beside its address or in it; empty for the newest and for local charts.
+    /// The chart version, from `version` or from the chart reference; empty for the latest version and for local charts.
     pub version: String,
-    /// The digest of its chart, if it is pinned by one: `sha256:…`.
+    /// The digest that pins the chart, if any: `sha256:…`.
     pub digest: Option<String>,
-    /// What it is installed after, as `namespace/name`.
+    /// The releases that it is installed after, as `namespace/name`.
     pub needs: Vec<String>,
-    /// Its values, in the order in which they are merged. The last are those of `set` and `setString`.
+    /// The values in merge order. The last are those of `set` and `setString`.
     pub values: Vec<Value>,
-    /// What helm is given as `--set`, and as `--set-string`.
+    /// The values that helm gets as `--set` and `--set-string`.
     set: [Vec<SetValue>; 2],
-    /// Whether it is wanted; one that is not is uninstalled by `helmfile sync`.
+    /// Whether it should be installed; otherwise `helmfile sync` uninstalls it.
     pub installed: bool,
-    /// Whether the user leaves it out.
+    /// Whether the user skips it.
     pub left_out: bool,
     /// helm's timeout in seconds, if the helmfile sets one.
     pub timeout: Option<u64>,
-    /// Whether its chart comes from a registry.
+    /// Whether the chart comes from an OCI registry.
     pub is_in_registry: bool,
-    /// The address of the repository that its chart comes from, if that is neither a registry nor this machine.
+    /// The URL of the chart repository, if the chart comes from one.
     pub repository: Option<String>,
-    /// The context that it asks for, if any.
+    /// The kubeconfig context that it sets, if any.
     pub kube_context: Option<String>,
-    /// Whether some of its values were decrypted or printed by a program, so that none is shown.
+    /// Whether some values were decrypted or printed by a command, so that none is shown.
     pub has_secret_values: bool,
-    /// Whether helmfile runs hooks when it is synced: its own, or those of the helmfile.
+    /// Whether helmfile runs hooks on a sync: those of the release or of the helmfile.
     pub has_hooks: bool,
-    /// What of helmfile's own it uses that changes what is installed, so that chart and values do not tell it.
+    /// The helmfile features in use that change what is installed beyond chart and values.
     pub unsafe_features: Vec<String>,
-    /// What has to be installed for it.
+    /// The programs and plugins that it needs.
     pub requirements: Requirements,
 }
 
-/// Stands for `set` and `setString` among [`Release::unsafe_features`].
+/// The name of `set` and `setString` in [`Release::unsafe_features`].
 const SET: &str = "set";
 
 impl Release {
@@ -74,13 +74,13 @@ impl Release {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// Whether it has files that the plugin helm-secrets decrypts, and that are not among its values.
+    /// Whether it has files that the plugin helm-secrets decrypts, which are not part of its values.
     #[must_use]
     pub fn has_encrypted_files(&self) -> bool {
         self.unsafe_features.iter().any(|feature| feature == SECRETS)
     }
 
-    /// Whether helmfile reports this release under a namespace and a name; the namespace is empty where the helmfile names
+    /// Whether helmfile reports this release with this namespace and name; the namespace is empty if the helmfile sets
     /// none.
     #[must_use]
     pub fn is_reported_as(&self, namespace: &str, name: &str) -> bool {
@@ -88,31 +88,31 @@ impl Release {
         self.name == name && own == namespace
     }
 
-    /// Whether the helmfile gives helm less time for it than this.
+    /// Whether the helmfile sets a shorter timeout than this.
     #[must_use]
     pub fn is_shorter_than(&self, longest: Duration) -> bool {
         self.timeout.is_some_and(|seconds| Duration::from_secs(seconds) < longest)
     }
 
-    /// Whether it is to be there when all is done.
+    /// Whether it should exist after the bootstrap.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         self.installed && !self.left_out
     }
 
-    /// The chart's name: the last part of its address, without a tag or a digest.
+    /// The chart name: the last part of its reference, without tag and digest.
     #[must_use]
     pub fn chart_name(&self) -> &str {
         Pin::of(&self.chart, "").name()
     }
 
-    /// Takes these for all of its values, those of its encrypted files included.
+    /// Replaces all values, including those of encrypted files.
     pub fn set_resolved_values(&mut self, values: Value) {
         self.set_values(vec![values]);
         self.unsafe_features.retain(|feature| feature != SECRETS);
     }
 
-    /// Replaces the values by these, with those of `set` and `setString` after them.
+    /// Replaces the values, and appends those of `set` and `setString`.
     pub fn set_values(&mut self, values: Vec<Value>) {
         self.values = values;
         self.unsafe_features.retain(|feature| feature != SET);
@@ -128,18 +128,18 @@ impl Release {
         }
     }
 
-    /// All values, merged as Helm does: maps key by key, everything else as a whole, the last one wins.
+    /// All values, merged as in Helm: maps key by key, everything else as a whole, the last one wins.
     #[must_use]
     pub fn merged(&self) -> serde_json::Value {
         let mut merged = serde_json::Value::Object(serde_json::Map::new());
         for values in self.values.iter().filter(|values| !values.is_null()) {
-            // A key that is no string cannot be told in JSON; Helm refuses it too.
+            // JSON has no keys other than strings; Helm rejects them too.
             merge(&mut merged, serde_json::to_value(values).unwrap_or_default());
         }
         merged
     }
 
-    /// A value in words, as Helm writes it; `None` when it is not set, or more than one word.
+    /// A scalar value as text, as in Helm; `None` if it is not set or not a scalar.
     #[must_use]
     pub fn text(&self, path: &[&str]) -> Option<String> {
         match self.value(path)? {
@@ -150,7 +150,7 @@ impl Release {
         }
     }
 
-    /// Whether a value stands for a variable that is not set, so that nothing can be said of it.
+    /// Whether a value is unknown because it uses a variable that is not set.
     #[must_use]
     pub fn is_open(&self, path: &[&str]) -> bool {
         self.value(path).and_then(Value::as_str).is_some_and(|text| text.contains(super::STAND_IN))
@@ -163,7 +163,7 @@ impl Release {
     }
 }
 
-/// Merges values as Helm does: maps key by key, everything else as a whole.
+/// Merges values as in Helm: maps key by key, everything else as a whole.
 pub(super) fn merge(into: &mut serde_json::Value, from: serde_json::Value) {
     match (into, from) {
         (serde_json::Value::Object(into), serde_json::Value::Object(from)) => {
@@ -182,7 +182,7 @@ struct Repository {
     url: String,
     #[serde(default)]
     oci: bool,
-    /// Without its credentials it cannot be asked.
+    /// A repository with credentials cannot be accessed without them.
     #[serde(default)]
     username: String,
 }
@@ -250,7 +250,7 @@ struct Raw {
     others: BTreeMap<String, Value>,
 }
 
-/// What `helmfile build --embed-values` prints. Has no `Debug`: values may hold secrets.
+/// The output of `helmfile build --embed-values`. Has no `Debug`: values may contain secrets.
 #[derive(Default)]
 pub struct Built {
     /// The releases of all state files.
@@ -259,17 +259,17 @@ pub struct Built {
     pub environments: Vec<Value>,
 }
 
-/// Reads what `helmfile build --embed-values` printed: a document for each state file, with its top-level `namespace`
+/// Parses the output of `helmfile build --embed-values`: a document for each state file, with its top-level `namespace`
 /// applied. Releases without a namespace are in `default_namespace`, that of the kubeconfig's context.
 ///
 /// # Errors
 ///
-/// Where the output differs from what helmfile 1.7 prints; never tells a value.
+/// Where the output differs from that of helmfile 1.7. The error never contains a value.
 pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
     let text = std::str::from_utf8(output).map_err(|_| "not UTF-8".to_owned())?;
     let mut built = Built::default();
     for document in yaml::documents::<Option<State>>(text, PRINTED) {
-        let document = document.map_err(|trouble| trouble.quiet("not the state that helmfile 1.7 prints"));
+        let document = document.map_err(|error| error.quiet("not the state that helmfile 1.7 prints"));
         let Some(state) = document? else {
             continue;
         };
@@ -318,8 +318,8 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
     Ok(built)
 }
 
-/// What a release needs, as `namespace/name`. In full it is `context/namespace/name`, and without a namespace it is in the
-/// release's own (helmfile 1.7.4, `pkg/state/state.go`).
+/// An entry of `needs` as `namespace/name`. The full form is `context/namespace/name`; the default namespace is that of
+/// the release (helmfile 1.7.4, `pkg/state/state.go`).
 fn needed(need: &str, namespace: &str) -> String {
     let mut parts = need.rsplitn(3, '/');
     let (name, within) = (parts.next().unwrap_or_default(), parts.next().unwrap_or(namespace));
@@ -337,7 +337,7 @@ mod tests {
     use super::*;
     use crate::desired::{Helmfile, Kind};
 
-    // As helmfile 1.7.4 printed it, shortened.
+    // The output of helmfile 1.7.4, shortened.
     const BUILD: &str = "---\n#  Source: /t/01-apps.yaml\n\nfilepath: 01-apps.yaml\nhelmDefaults:\n  wait: true\n  timeout: 99\n\
         releases:\n  - chart: oci://x/cilium\n    version: 1.18.6\n    name: cilium\n    namespace: kube-system\n    values:\n      - k: 1\n        deep: {a: x}\n      - deep: {a: y}\n\
         \x20 - chart: ./local\n    name: gone\n    installed: false\n    timeout: 5\n    needs:\n      - kube-system/cilium\n\
@@ -355,7 +355,7 @@ mod tests {
         let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
         let selectors: Vec<_> = helmfile.releases.iter().map(|release| helmfile.selector(release)).collect();
         assert_eq!(selectors, ["namespace=x,name=a", "name=a,namespace!=x", "name=b", "namespace=y,name=c"]);
-        // As helmfile reports its progress.
+        // As in the progress messages of helmfile.
         let reported = |namespace: &str, name: &str| {
             let found = helmfile.releases.iter().find(|release| release.is_reported_as(namespace, name));
             found.map(Release::id)
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(
             ids,
             ["kube-system/cilium", "default/gone"],
-            "a condition that does not hold leaves one out"
+            "a release whose condition is false is skipped"
         );
         let [cilium, gone] = releases.as_slice() else { panic!("two") };
         assert_eq!((cilium.timeout, gone.timeout), (Some(99), Some(5)));
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn charts_of_repositories_know_where_they_come_from() {
+    fn charts_of_repositories_have_a_url() {
         let text = "repositories:\n- {name: a, url: 'https://a'}\n- {name: r, url: r.io, oci: true}\nreleases:\n\
             - {name: x, chart: a/x}\n- {name: y, chart: r/y}\n- {name: z, chart: ./a/z}\n";
         let releases = parse(text.as_bytes(), "default").unwrap().releases;
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_may_be_pinned_in_its_address() {
+    fn a_chart_may_be_pinned_in_its_reference() {
         let text = "repositories:\n- {name: r, url: r.io, oci: true}\nreleases:\n- {name: a, chart: 'oci://x/c:1.2.3'}\n\
             - {name: b, chart: 'oci://x/c@sha256:1'}\n- {name: c, chart: oci://x/c, version: '1.0.0@sha256:2'}\n- {name: d, chart: r/c}\n";
         let releases = parse(text.as_bytes(), "default").unwrap().releases;
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_tells_the_place_and_no_value() {
+    fn an_error_contains_the_location_and_no_value() {
         let error = parse(b"releases:\n  - name: [CANARY-SECRET]\n    chart: x\n", "default").err().unwrap();
         assert!(error.starts_with("line ") && !error.contains("CANARY"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! Where a repository keeps things: the layouts that people have.
+//! The known layouts of repositories.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,38 +19,38 @@ pub struct HelmfilePaths {
 /// The namespaces of a repository that has no `kubernetes/apps`.
 const NAMESPACES: [&str; 5] = ["kube-system", "cert-manager", "flux-system", "network", "monitoring"];
 
-/// Flux's namespace, and that of secrets that name none.
+/// The namespace of Flux, and of secrets without a namespace.
 pub const FLUX_NAMESPACE: &str = "flux-system";
 
-/// Secrets for Flux's variable substitution, as onedr0p/cluster-template keeps them.
+/// Secrets for Flux's variable substitution, in the layout of onedr0p/cluster-template.
 const CLUSTER_SECRETS: &str = "kubernetes/components/sops/cluster-secrets.sops.yaml";
 
-/// The folders in which helmfiles are looked for, for people.
+/// The folders in which helmfiles are searched, for messages.
 pub const FOLDERS: &str = "bootstrap/helmfile.d and bootstrap/helmfile";
 
-/// Where repositories have their helmfiles, below `bootstrap/`.
+/// The paths of helmfiles below `bootstrap/`.
 const LAYOUTS: [[(Kind, &str); 2]; 2] = [
     [(Kind::Crds, "helmfile.d/00-crds.yaml"), (Kind::Apps, "helmfile.d/01-apps.yaml")],
     [(Kind::Crds, "helmfile/crds.yaml"), (Kind::Apps, "helmfile/apps.yaml")],
 ];
 
-/// The helmfile of a layout, or the template that makes it.
+/// The helmfile of a layout, or its template.
 fn find(root: &Path, name: &str) -> Option<PathBuf> {
     let names = [name.to_owned(), format!("{name}.gotmpl")];
     names.map(|name| root.join("bootstrap").join(name)).into_iter().find(|path| path.is_file())
 }
 
-/// Whether a folder has a helmfile where the root of a repository has one.
+/// Whether a folder has a helmfile at one of the known paths.
 #[must_use]
 pub fn has_helmfile(folder: &Path) -> bool {
     LAYOUTS.iter().flatten().any(|(_, name)| find(folder, name).is_some())
 }
 
-/// Finds the two helmfiles, those that the user did not name.
+/// Finds the two helmfiles, unless the user has named them.
 ///
 /// # Errors
 ///
-/// One or both are not there.
+/// One or both do not exist.
 pub fn helmfiles(root: &Path, named: &HelmfilePaths) -> Result<[(Kind, PathBuf); 2], Vec<Finding>> {
     let bootstrap = root.join("bootstrap");
     let find = |name: &str| find(root, name);
@@ -71,15 +71,15 @@ pub fn helmfiles(root: &Path, named: &HelmfilePaths) -> Result<[(Kind, PathBuf);
     let missing = found.into_iter().filter(|(_, _, path)| path.is_none());
     Err(missing
         .map(|(kind, name, _)| {
-            let fix = "run it in your repository, or name its root with --root";
+            let fix = "run k3s-boot in your repository, or pass its root with --root";
             Finding::error("helmfile", "Helmfile not found").with("file", bootstrap.join(name).display()).fix(
-                format!("{fix}, or name the file in k3s-boot.yaml with `helmfiles.{}`", kind.stage().name()),
+                format!("{fix}, or set the file in k3s-boot.yaml with `helmfiles.{}`", kind.stage().name()),
             )
         })
         .collect())
 }
 
-/// The encrypted files whose content goes into the cluster, sorted.
+/// The encrypted files whose objects go into the cluster, sorted.
 #[must_use]
 pub fn encrypted_files(root: &Path) -> Vec<PathBuf> {
     let files = files::read_folder(&root.join("bootstrap")).map(|entry| entry.path);
@@ -89,15 +89,15 @@ pub fn encrypted_files(root: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Whether a file's name says that it is encrypted. `.sops.yaml` is sops' configuration.
+/// Whether a file is named as encrypted. `.sops.yaml` is the configuration of sops.
 #[must_use]
 pub fn is_encrypted_name(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     !name.starts_with('.') && (name.ends_with(".sops.yaml") || name.ends_with(".sops.yml"))
 }
 
-/// The namespaces to be made: those that the user named, else the folders of `kubernetes/apps` where that exists, else
-/// the seed's five; then Flux's, and those of the releases.
+/// The namespaces to create: those that the user named, else the folders in `kubernetes/apps` if it exists, else the five
+/// of the original `bootstrap-apps.sh`; then those of Flux and of the releases.
 #[must_use]
 pub fn namespaces<'a>(
     root: &Path,
@@ -117,19 +117,19 @@ fn found_namespaces(root: &Path) -> Vec<String> {
     if folders.is_empty() { NAMESPACES.map(ToOwned::to_owned).to_vec() } else { folders }
 }
 
-/// The folders of `kubernetes/apps`, and links to folders.
+/// The folders in `kubernetes/apps`, and links to folders.
 pub fn app_folders(root: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = files::read_folder(&root.join("kubernetes/apps")).collect::<Vec<_>>();
     entries.into_iter().map(|entry| entry.path).filter(|path| path.is_dir())
 }
 
-/// Whether the API server would take it as the name of an object (RFC 1123 subdomain).
+/// Whether a name is valid for an object (RFC 1123 subdomain).
 #[must_use]
 pub fn is_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_namespace)
 }
 
-/// Folders of `kubernetes/apps` that cannot be namespaces.
+/// Folders in `kubernetes/apps` with an invalid namespace name.
 #[must_use]
 pub fn unusable_folders(root: &Path) -> Vec<PathBuf> {
     let usable = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(is_namespace);
@@ -138,7 +138,7 @@ pub fn unusable_folders(root: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Whether the API server would take the name (RFC 1123 label).
+/// Whether a name is valid for a namespace (RFC 1123 label).
 #[must_use]
 pub fn is_namespace(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helmfile_that_is_named_is_taken() {
+    fn a_named_helmfile_takes_precedence() {
         let root = tree(&["bootstrap/helmfile/apps.yaml"]);
         let (crds, apps) = (root.path().join("x/crds.yaml"), root.path().join("y.yaml"));
         let mut paths = HelmfilePaths { crds: Some(crds.clone()), apps: None };
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_come_from_folders_or_from_the_seed() {
+    fn namespaces_come_from_folders_or_from_the_original_script() {
         let releases = ["kube-system", "observability"];
         let root = tree(&[]);
         let names = namespaces(root.path(), None, releases.into_iter());

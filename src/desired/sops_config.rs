@@ -1,4 +1,4 @@
-//! The repository's `.sops.yaml`: for whom a new file is encrypted.
+//! The repository's `.sops.yaml`: for which recipients new files are encrypted.
 
 use std::path::Path;
 
@@ -10,21 +10,21 @@ use crate::base::yaml::{self, WRITTEN};
 /// A creation rule.
 #[derive(Debug)]
 pub struct Creation {
-    /// `None` matches every file.
+    /// The `path_regex`; `None` matches every file.
     pub path: Option<Regex>,
     /// The age recipients.
     pub age: Vec<String>,
 }
 
 impl Creation {
-    /// Whether it is about a file, by its path relative to the root.
+    /// Whether it matches a file, by its path relative to the root.
     #[must_use]
     pub fn matches(&self, path: &Path) -> bool {
         self.path.as_ref().is_none_or(|regex| regex.is_match(&path.to_string_lossy()))
     }
 }
 
-/// The command that encrypts a file, given as it is relative to the root, in which it is to be run. `config` is the text
+/// The command that encrypts a file, to be run in the root, to which `path` is relative. `config` is the text
 /// of `.sops.yaml`, `recipients` are the public keys of the age key.
 ///
 /// Without a creation rule for the file, `sops encrypt` fails: with no `.sops.yaml` unless recipients are given, and with the
@@ -38,7 +38,7 @@ pub fn encrypt_command(path: &Path, config: Option<&str>, recipients: &[String])
     }
     if recipients.is_empty() {
         return format!(
-            "write a creation rule for {file} into .sops.yaml (https://getsops.io/docs), then: \
+            "add a creation rule for {file} to .sops.yaml (https://getsops.io/docs), then: \
              sops encrypt --in-place {file}"
         );
     }
@@ -48,14 +48,14 @@ pub fn encrypt_command(path: &Path, config: Option<&str>, recipients: &[String])
     )
 }
 
-/// The creation rules, in their order.
+/// The creation rules in order.
 ///
 /// # Errors
 ///
-/// Why the file cannot be understood.
+/// Why the file cannot be parsed.
 pub fn creations(text: &str) -> Result<Vec<Creation>, String> {
-    let config: Value = yaml::parse(text, WRITTEN).map_err(|trouble| {
-        let reason = if trouble.is_refused() { trouble.quiet("") } else { "no YAML".to_owned() };
+    let config: Value = yaml::parse(text, WRITTEN).map_err(|error| {
+        let reason = if error.is_refused() { error.quiet("") } else { "not valid YAML".to_owned() };
         format!(".sops.yaml is {reason}")
     })?;
     let rules = config.get("creation_rules").and_then(Value::as_sequence);
@@ -65,7 +65,7 @@ pub fn creations(text: &str) -> Result<Vec<Creation>, String> {
 fn creation(rule: &Value) -> Result<Creation, String> {
     let pattern = rule.get("path_regex").and_then(Value::as_str).filter(|pattern| !pattern.is_empty());
     let path = pattern.map(Regex::new).transpose();
-    let path = path.map_err(|_| "a path_regex of .sops.yaml is not understood here".to_owned())?;
+    let path = path.map_err(|_| "a path_regex in .sops.yaml is not supported".to_owned())?;
     let mut age = Vec::new();
     add_keys(rule, &mut age);
     for group in rule.get("key_groups").and_then(Value::as_sequence).into_iter().flatten() {
@@ -77,7 +77,7 @@ fn creation(rule: &Value) -> Result<Creation, String> {
     Ok(Creation { path, age })
 }
 
-/// `age` is a text with commas, or a list.
+/// Adds the recipients in `age`: a list, or text with commas.
 fn add_keys(holder: &Value, keys: &mut Vec<String>) {
     let texts: Vec<&str> = match holder.get("age") {
         Some(Value::String(text)) => vec![text],
@@ -105,7 +105,7 @@ mod tests {
         for config in [None, Some("creation_rules: [{path_regex: ^b/, age: age1me}]"), Some("[")] {
             assert_eq!(command(config, &["age1me"]), with_key, "{config:?}");
             let fix = command(config, &[]);
-            assert!(fix.starts_with("write a creation rule ") && fix.ends_with(plain), "{fix}");
+            assert!(fix.starts_with("add a creation rule ") && fix.ends_with(plain), "{fix}");
         }
     }
 

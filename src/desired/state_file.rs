@@ -1,5 +1,4 @@
-//! What can be told of a state file by reading it, before helmfile does: helmfile runs `prepare` hooks and `exec`
-//! even for commands that only read.
+//! Reads a state file before helmfile does: helmfile runs `prepare` hooks and `exec` even for read-only commands.
 
 mod text;
 
@@ -8,44 +7,44 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
-use self::text::runs_programs;
+use self::text::runs_commands;
 pub use self::text::{ValueSources, refers_to_secrets};
 use super::Kind;
-use crate::base::files;
-use crate::base::finding::Finding;
-use crate::base::yaml::{self, WRITTEN};
 use crate::tools::charts::ChartRef;
+use crate::base::finding::Finding;
+use crate::base::files;
+use crate::base::yaml::{self, WRITTEN};
 
-/// How deep `bases` and `helmfiles` may lead from file to file; a loop among them ends there.
-const DEEPEST: usize = 8;
+/// The maximum depth of nested `bases` and `helmfiles`, which ends loops.
+const MAX_DEPTH: usize = 8;
 
-/// How many files they may lead to in all: files that include each other several times would never end.
-const MOST: usize = 256;
+/// The maximum number of files: files that include each other several times would never end.
+const MAX_FILES: usize = 256;
 
 /// A state file that was read.
 #[derive(Debug)]
 pub struct StateFile {
-    /// Which of the two it is.
+    /// Which of the two helmfiles it is.
     pub kind: Kind,
-    /// Its path.
+    /// The path.
     pub path: PathBuf,
-    /// The charts at exact versions that it names in plain words.
+    /// The charts with exact versions that it names without templates.
     pub charts: Vec<ChartRef>,
-    /// Those among them of releases that may be left out: by a condition, or `installed`.
+    /// Those of releases that may be disabled: by `condition` or `installed`.
     pub optional: BTreeSet<ChartRef>,
-    /// Where its values may come from.
+    /// The possible sources of its values.
     pub sources: ValueSources,
-    /// Whether helmfile cannot read it, or must not.
+    /// Whether helmfile cannot, or must not, read it.
     pub broken: bool,
-    /// Paths of values files that lead nowhere, each with one that leads to the file that is meant.
+    /// Paths of missing values files, each with the correct path.
     pub mends: Vec<(String, String)>,
-    /// The namespace and name of each release that it names in plain words.
+    /// The namespace and name of each release that it names without templates.
     pub releases: Vec<(String, String)>,
-    /// Whether it may name more releases than that.
+    /// Whether it may have more releases.
     pub partial: bool,
 }
 
-/// Reads a state file and those that it includes. Also gives all that is wrong with it. Releases without a namespace are in
+/// Reads a state file and the files that it includes, and returns its problems. Releases without a namespace are in
 /// `default_namespace`, that of the kubeconfig's context.
 #[must_use]
 pub fn read(
@@ -54,8 +53,8 @@ pub fn read(
     allow_hooks: bool,
     default_namespace: &str,
 ) -> (StateFile, Vec<Finding>) {
-    let mut scan = Scan { allow_hooks, left: MOST, ..Scan::default() };
-    scan.state(path, DEEPEST);
+    let mut scan = Scan { allow_hooks, left: MAX_FILES, ..Scan::default() };
+    scan.state(path, MAX_DEPTH);
     let Scan { findings, charts, optional, sources, broken, mends, releases, partial, .. } = scan;
     let path = path.to_owned();
     let releases = releases.into_iter();
@@ -68,7 +67,7 @@ pub fn read(
 #[derive(Default)]
 struct Scan {
     allow_hooks: bool,
-    /// How many more files are read.
+    /// The number of files that may still be read.
     left: usize,
     findings: Vec<Finding>,
     charts: Vec<ChartRef>,
@@ -76,16 +75,16 @@ struct Scan {
     sources: ValueSources,
     broken: bool,
     mends: Vec<(String, String)>,
-    /// Namespace, if it is named, and name.
+    /// The namespace, if it is set, and the name.
     releases: Vec<(Option<String>, String)>,
-    /// The same of the state file that is being read, and its top-level `namespace`.
+    /// The same for the current state file, and its top-level `namespace`.
     own: Vec<(Option<String>, String)>,
     namespace: Option<String>,
     partial: bool,
 }
 
 impl Scan {
-    /// Reads a state file with its `bases`. Its top-level `namespace` beats those of all its releases, but not of those of
+    /// Reads a state file with its `bases`. Its top-level `namespace` overrides those of its releases, but not of those in
     /// its `helmfiles` (helmfile 1.7.4, `HelmState.ApplyOverrides`).
     fn state(&mut self, path: &Path, depth: usize) {
         let outer = (self.namespace.take(), std::mem::take(&mut self.own));
@@ -114,29 +113,29 @@ impl Scan {
             }
         };
         self.sources.add_helmfile(&text);
-        if !self.allow_hooks && runs_programs(&text) {
+        if !self.allow_hooks && runs_commands(&text) {
             self.refuse(path, "exec");
         }
         if path.extension().is_some_and(|extension| extension == "gotmpl") {
-            // Not YAML before it is rendered; rendering is what runs the hooks.
+            // It is YAML only after rendering, which would run the hooks.
             let prepares =
                 text.lines().any(|line| line.contains("prepare") && !line.trim_start().starts_with('#'));
             if !self.allow_hooks && text.contains("hooks:") && prepares {
                 self.refuse(path, "a `prepare` hook");
             }
             self.partial |= text.contains("releases:");
-            // Nor is it known which values files it names.
+            // Its values files are unknown too.
             self.sources.files = true;
             return;
         }
         for document in yaml::documents::<Value>(&text, WRITTEN) {
             match document {
                 Ok(document) => self.document(path, &document, depth),
-                Err(trouble) => {
+                Err(error) => {
                     let finding = Finding::error("helmfile", "Helmfile is not valid YAML");
                     let mut finding = finding.with("file", path.display());
-                    finding.pairs.extend(trouble.line.map(|line| ("line", line.to_string())));
-                    self.findings.push(finding.with("reason", trouble));
+                    finding.pairs.extend(error.line.map(|line| ("line", line.to_string())));
+                    self.findings.push(finding.with("reason", error));
                     self.broken = true;
                     self.partial = true;
                     return;
@@ -147,7 +146,7 @@ impl Scan {
 
     fn refuse(&mut self, path: &Path, what: &str) {
         self.findings.push(
-            Finding::error("hooks", "Helmfile runs programs when it is only read")
+            Finding::error("hooks", "Helmfile runs commands while rendering")
                 .with("file", path.display())
                 .with("found", what)
                 .fix("remove it, or allow it with --allow-hooks"),
@@ -169,10 +168,10 @@ impl Scan {
         let only_for_template = ["--include-crds", "--no-hooks"];
         if let Some(arg) = args.filter_map(Value::as_str).find(|arg| only_for_template.contains(arg)) {
             self.findings.push(
-                Finding::error("helmfile", "Helmfile can only be templated")
+                Finding::error("helmfile", "Helmfile works with `helmfile template` only")
                     .with("file", path.display())
-                    .with("reason", format!("`helmDefaults.args` holds `{arg}`, which `helm upgrade` does not know"))
-                    .fix("name charts whose templates hold the CRDs, as the shipped bootstrap/helmfile.d/00-crds.yaml does, and remove `args`"),
+                    .with("reason", format!("`helmDefaults.args` contains `{arg}`, which `helm upgrade` does not support"))
+                    .fix("use charts whose templates contain the CRDs, as the shipped bootstrap/helmfile.d/00-crds.yaml does, and remove `args`"),
             );
         }
         if let Some(namespace) = document.get("namespace").and_then(Value::as_str) {
@@ -181,7 +180,7 @@ impl Scan {
         let environments = document.get("environments").and_then(Value::as_mapping).into_iter().flatten();
         let values = environments.flat_map(|(_, environment)| sequence(environment, "values"));
         for file in values.filter_map(Value::as_str).filter(|file| is_local(file)) {
-            // One that is not there is helmfile's to report.
+            // helmfile reports missing files itself.
             if let Ok(text) = files::text(&folder.join(file), files::LARGEST) {
                 self.sources.add_values(&text);
             }
@@ -224,7 +223,7 @@ impl Scan {
             Some(name) => self.own.push((namespace.map(ToOwned::to_owned), name.to_owned())),
             None => self.partial = true,
         }
-        // A release may say that a missing file is none of its business.
+        // A release may ignore missing files.
         let handler = release.get("missingFileHandler").or_else(|| document.get("missingFileHandler"));
         if handler.and_then(Value::as_str).is_some_and(|handler| handler != "Error") {
             return;
@@ -238,14 +237,14 @@ impl Scan {
                         let finding = Finding::error("helmfile", "Values file cannot be read");
                         let finding = finding.with("helmfile", path.display());
                         self.findings.push(finding.with("values", place.display()).with("reason", error));
-                        // helmfile would wait for a pipe, and read a device for ever.
+                        // helmfile would block on a pipe, and read a device indefinitely.
                         self.broken = true;
                     }
                 }
             } else {
                 let name = release.get("name").and_then(Value::as_str);
                 self.findings.push(missing_values(path, name, file, folder));
-                match beside(file, folder) {
+                match path_beside(file, folder) {
                     Some(right) => self.mends.push((file.to_owned(), right)),
                     None => self.broken = true,
                 }
@@ -254,42 +253,42 @@ impl Scan {
     }
 }
 
-/// The finding for a values file that is not there.
+/// The finding for a missing values file.
 #[must_use]
 pub fn missing_values(helmfile: &Path, release: Option<&str>, file: &str, folder: &Path) -> Finding {
     let mut finding = Finding::error("helmfile", "Values file not found")
         .with("helmfile", helmfile.display())
         .with("values", file)
-        .with("looked_in", folder.display());
+        .with("searched", folder.display());
     if let Some(release) = release {
         finding.pairs.insert(1, ("release", release.to_owned()));
     }
-    match beside(file, folder) {
+    match path_beside(file, folder) {
         Some(right) => finding.fix(format!("write `{right}`: paths are relative to the helmfile's folder")),
         None => finding,
     }
 }
 
-/// The path that leads to a values file that lies beside the helmfile's folder, as the seed has it.
-fn beside(file: &str, folder: &Path) -> Option<String> {
+/// The correct path of a values file beside the helmfile's folder, where the original `bootstrap-apps.sh` has it.
+fn path_beside(file: &str, folder: &Path) -> Option<String> {
     let name = Path::new(file).strip_prefix("./").unwrap_or(Path::new(file));
     folder.parent()?.join(name).is_file().then(|| format!("../{}", name.display()))
 }
 
-/// The helmfile's text with other paths. One that is the end of another path (`./x` of `../x`) stays.
+/// Replaces wrong paths in the text of a helmfile, except where one is the end of another path (`./x` of `../x`).
 #[must_use]
 pub fn mend(text: &str, mends: &[(String, String)]) -> String {
     mends.iter().fold(text.to_owned(), |text, (wrong, right)| {
-        let mut mended = String::new();
+        let mut fixed = String::new();
         let mut rest = text.as_str();
         while let Some(at) = rest.find(wrong.as_str()) {
             let (before, found) = rest.split_at(at);
-            mended.push_str(before);
-            let inside = mended.ends_with(['.', '/']);
-            mended.push_str(if inside { wrong } else { right });
+            fixed.push_str(before);
+            let inside = fixed.ends_with(['.', '/']);
+            fixed.push_str(if inside { wrong } else { right });
             rest = &found[wrong.len()..];
         }
-        mended + rest
+        fixed + rest
     })
 }
 
@@ -297,7 +296,7 @@ fn sequence<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> 
     value.get(key).and_then(Value::as_sequence).into_iter().flatten()
 }
 
-/// A path of a file on this machine, without wildcards and templates.
+/// Whether it is a local path without wildcards and templates.
 fn is_local(path: &str) -> bool {
     !path.contains("://") && !path.contains("::") && !path.contains("{{") && !path.contains(['*', '?', '['])
 }
@@ -318,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_in_state_files_are_refused_unless_allowed() {
+    fn commands_in_state_files_are_an_error_unless_allowed() {
         let cases = [
             ("a.yaml", "hooks:\n- events: [presync, prepare]\n  command: touch\n", true),
             (
@@ -341,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seeds_path_is_said_with_the_folder_and_the_way_out() {
+    fn a_missing_values_file_is_reported_with_the_correct_path() {
         let text =
             "releases:\n- name: cilium\n  chart: b\n  values: ['./templates/values.yaml.gotmpl', {a: 1}]\n";
         let found = findings("01-apps.yaml", text, false);
@@ -349,7 +348,7 @@ mod tests {
         for part in [
             "Values file not found",
             "cilium",
-            "looked_in",
+            "searched",
             "helmfile.d\"",
             "`../templates/values.yaml.gotmpl`",
         ] {
@@ -370,16 +369,19 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_synced_or_read_is_refused() {
+    fn invalid_helmfiles_are_an_error() {
         let template = "helmDefaults:\n  args: ['--include-crds', '--no-hooks']\nreleases: []\n";
-        assert!(findings("00-crds.yaml", template, false)[0].starts_with("Helmfile can only be templated"));
+        assert!(
+            findings("00-crds.yaml", template, false)[0]
+                .starts_with("Helmfile works with `helmfile template` only")
+        );
         let broken = "releases:\n- name: a\n  needs: ['x'\n  chart: b\n";
         let found = findings("01-apps.yaml", broken, false);
         assert!(found[0].contains("not valid YAML") && found[0].contains("(\"line\", \"4\")"), "{found:?}");
     }
 
     #[test]
-    fn charts_in_plain_words_are_known_before_helmfile_runs() {
+    fn charts_without_templates_are_known_before_helmfile_runs() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.yaml");
         std::fs::write(
@@ -399,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_in_plain_words_are_known_without_helmfile() {
+    fn releases_without_templates_are_known_without_helmfile() {
         let folder = tempfile::tempdir().unwrap();
         let named = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -422,7 +424,7 @@ mod tests {
             assert_eq!(named(name, text), (String::new(), true), "{name}");
         }
         assert_eq!(named("g.yaml.gotmpl", "environments: {}\n"), (String::new(), false));
-        // A top-level namespace beats all others, wherever it stands, but for those of other state files.
+        // A top-level namespace overrides all others, in any position, except those of other state files.
         let top = "namespace: top\n";
         assert_eq!(named("h.yaml", &format!("{plain}{top}")), ("top/a top/b".to_owned(), false));
         assert_eq!(
@@ -458,7 +460,7 @@ mod tests {
         }
 
         #[test]
-        fn no_path_to_mend_makes_it_panic(text in crate::base::odd::near(FILES), wrong in "\\./t?|ä|[.]{1,3}", right: String) {
+        fn no_wrong_path_makes_it_panic(text in crate::base::odd::near(FILES), wrong in "\\./t?|ä|[.]{1,3}", right: String) {
             _ = mend(&text, &[(wrong, right)]);
         }
     }

@@ -1,4 +1,4 @@
-//! What Flux is to apply of the repository: the folder of its own Kustomization, and what that leads to.
+//! The part of the repository that Flux applies: the folder of its own Kustomization, and what that refers to.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -7,42 +7,42 @@ use serde_yaml::Value;
 
 use crate::base::{files, yaml};
 
-/// A Kustomization is far smaller.
-const LARGEST: u64 = 1024 * 1024;
+/// The size limit; Kustomizations are far smaller.
+const MAX_SIZE: u64 = 1024 * 1024;
 
-/// What Flux is to apply of the repository. Paths are below its root.
+/// The part of the repository that Flux applies. Paths are relative to its root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Synced {
     /// The folder of Flux's own Kustomization.
     pub path: PathBuf,
-    /// Folders and files that others lead to: Flux's Kustomizations by their path, kustomize's by what they list.
+    /// Folders and files that are referenced: by the path of Flux Kustomizations, and in the lists of kustomize files.
     pub further: BTreeSet<PathBuf>,
-    /// Whether one of Flux's Kustomizations in there decrypts what it applies.
+    /// Whether one of these Flux Kustomizations decrypts what it applies.
     pub decrypts: bool,
 }
 
 impl Synced {
-    /// Whether Flux is to apply the file, as far as paths tell.
+    /// Whether Flux applies the file, judging by paths.
     #[must_use]
     pub fn has(&self, file: &Path) -> bool {
         file.starts_with(&self.path) || file.ancestors().any(|place| self.further.contains(place))
     }
 }
 
-/// Reads what the tracked files tell, from Flux's own folder on.
+/// Follows the references in tracked files, starting in Flux's own folder.
 #[must_use]
 pub fn read(root: &Path, path: &str, tracked: &BTreeSet<PathBuf>) -> Synced {
     let mut synced = Synced { path: below(Path::new(""), path).unwrap_or_default(), ..Synced::default() };
     let mut seen: BTreeSet<&Path> = BTreeSet::new();
     let mut places = vec![synced.path.clone()];
     while let Some(place) = places.pop() {
-        // Paths are sorted part by part, so those below a folder stand together.
+        // Paths are sorted by component, so those below a folder are adjacent.
         let below = tracked.range(place.clone()..).take_while(|file| file.starts_with(&place));
         let files = below.map(PathBuf::as_path).filter(|file| is_yaml(file));
         for file in files.filter(|file| seen.insert(file)).collect::<Vec<_>>() {
             for document in documents(&root.join(file)) {
                 synced.decrypts |= is_flux(&document) && decrypts(&document);
-                let found = led_to(file, &document).into_iter().filter(|place| !synced.has(place));
+                let found = references(file, &document).into_iter().filter(|place| !synced.has(place));
                 for place in found.collect::<Vec<_>>() {
                     places.push(place.clone());
                     synced.further.insert(place);
@@ -53,11 +53,11 @@ pub fn read(root: &Path, path: &str, tracked: &BTreeSet<PathBuf>) -> Synced {
     synced
 }
 
-/// Where a Kustomization leads to: Flux's by its path, kustomize's by the folders and files that it lists.
-fn led_to(file: &Path, document: &Value) -> Vec<PathBuf> {
+/// The references of a Kustomization: the path of one of Flux, the folders and files in one of kustomize.
+fn references(file: &Path, document: &Value) -> Vec<PathBuf> {
     if is_flux(document) {
         let path = document.get("spec").and_then(|spec| spec.get("path")?.as_str());
-        // Without a path it would be the whole repository, which may hold other clusters too.
+        // Without a path it is the whole repository, which may contain other clusters too.
         return path.and_then(|path| below(Path::new(""), path)).into_iter().collect();
     }
     let is_kustomize = file.file_stem().is_some_and(|name| name == "kustomization");
@@ -68,14 +68,14 @@ fn led_to(file: &Path, document: &Value) -> Vec<PathBuf> {
     entries.filter(|entry| !entry.contains("://")).filter_map(|entry| below(folder, entry)).collect()
 }
 
-/// A path in the repository, without `.` and `..`; none for the root itself and for what lies outside.
+/// A normalized path in the repository; none for the root itself and for paths outside.
 fn below(folder: &Path, path: &str) -> Option<PathBuf> {
     let mut found = folder.to_owned();
     for part in Path::new(path).components() {
         match part {
             Component::Normal(part) => found.push(part),
             Component::ParentDir if !found.pop() => return None,
-            // Flux takes `/a` for `./a`.
+            // Flux treats `/a` as `./a`.
             Component::ParentDir | Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
         }
     }
@@ -96,11 +96,11 @@ fn decrypts(document: &Value) -> bool {
     document.get("spec").and_then(|spec| spec.get("decryption")?.get("provider")).is_some()
 }
 
-/// The documents of a file, if it can be one that leads on.
+/// The documents of a file that may have references.
 fn documents(path: &Path) -> Vec<Value> {
     let is_file = std::fs::symlink_metadata(path).is_ok_and(|file| file.is_file());
-    let text = is_file.then(|| files::text(path, LARGEST).ok()).flatten().unwrap_or_default();
-    // Most files are something else; parsing them all would take longer than everything else.
+    let text = is_file.then(|| files::text(path, MAX_SIZE).ok()).flatten().unwrap_or_default();
+    // Parsing all files would take longer than everything else.
     if !text.contains("kustomize.toolkit.fluxcd.io/")
         && !text.contains("resources:")
         && !text.contains("components:")
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kustomizations_lead_on() {
+    fn references_are_followed() {
         let folder = tempfile::tempdir().unwrap();
         let flux = |path: &str, more: &str| {
             format!(
@@ -167,7 +167,7 @@ mod tests {
         ])) {
             for document in yaml::documents(&text, yaml::WRITTEN).map_while(Result::ok) {
                 _ = (is_flux(&document), decrypts(&document));
-                _ = led_to(Path::new("kubernetes/kustomization.yaml"), &document);
+                _ = references(Path::new("kubernetes/kustomization.yaml"), &document);
             }
         }
     }

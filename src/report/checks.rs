@@ -357,7 +357,7 @@ mod tests {
             ("versions", Answer::not_applicable("x")),
             ("mirror", Answer::judged(["a", "b"].map(|name| Finding::warning("mirror", name)))),
             ("kube-version", Answer::judged(Some(Finding::info("kube-version", "Newer")))),
-            ("sops", Answer::unknown("sops is not there")),
+            ("sops", Answer::unknown("sops is not installed")),
         ];
         let cluster = ALL.iter().filter(|rule| rule.group == crate::check::Group::K3s);
         answers.extend(cluster.map(|rule| (rule.id, away())));
@@ -376,7 +376,7 @@ mod tests {
               fix:
                 a
                 b
-          ✓ required programs are there
+          ✓ required programs are installed
           – not applicable: config, versions
 
         Repository
@@ -388,7 +388,7 @@ mod tests {
 
         Not checked
           ? sops: not checked
-              reason: sops is not there
+              reason: sops is not installed
           ? k3s-flannel, k3s-network-policy, k3s-kube-proxy, k3s-coredns, k3s-servers, k3s-bundled,
               coredns-bundled, bundled-adopted, nodes, flux-owned: not checked
               reason: the cluster does not answer

@@ -1,4 +1,4 @@
-//! The configuration file of a repository: what cannot be found out there, or is not where it is looked for.
+//! The configuration file of a repository, for what cannot be detected.
 
 mod pin;
 mod words;
@@ -14,17 +14,17 @@ pub use self::pin::{Pinned, pin};
 pub use self::words::{Count, File, Namespace, ReleaseName, SkippedCheck, Text, Timeout, Uid, Word};
 use crate::base::finding::Finding;
 
-/// The file's name in the root of a repository.
+/// The file name in the root of a repository.
 pub const FILE: &str = "k3s-boot.yaml";
 
-/// What lies there is not read, and is most likely meant to be.
-const OTHER_NAMES: [&str; 3] = ["k3s-boot.yml", ".k3s-boot.yaml", ".k3s-boot.yml"];
+/// Similar names, whose files are ignored.
+const WRONG_NAMES: [&str; 3] = ["k3s-boot.yml", ".k3s-boot.yaml", ".k3s-boot.yml"];
 
-/// A configuration has some hundred bytes.
-const LARGEST: u64 = 64 * 1024;
+/// The size limit; a configuration has some hundred bytes.
+const MAX_SIZE: u64 = 64 * 1024;
 
-/// Longer words are not repeated in errors: whatever they are, they were not meant to stand here.
-const LONGEST_WORD: usize = 40;
+/// Longer words are not repeated in errors: they may be a misplaced secret.
+const MAX_WORD_LENGTH: usize = 40;
 
 /// Configuration of k3s-boot for this repository. All keys are optional; paths are relative to the repository's root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -35,25 +35,25 @@ pub struct Config {
     #[schemars(with = "Option<Cluster>")]
     #[serde(deserialize_with = "or_default")]
     pub cluster: Cluster,
-    /// Nodes to expect before anything is installed; they need not be Ready. Default: 1.
+    /// Number of nodes that must have registered before anything is installed; they need not be Ready. Default: 1.
     pub nodes: Option<Count>,
-    /// Namespaces to make instead of those found; Flux's and those of the releases are made anyway.
+    /// Namespaces to create instead of those found in `kubernetes/apps`; those of Flux and of the releases are always created.
     pub namespaces: Option<Vec<Text<Namespace>>>,
     /// The age key and the encrypted files.
     #[schemars(with = "Option<Secrets>")]
     #[serde(deserialize_with = "or_default")]
     pub secrets: Secrets,
-    /// The helmfiles instead of those found.
+    /// The helmfiles, instead of those found in `bootstrap/`.
     #[schemars(with = "Option<Helmfiles>")]
     #[serde(deserialize_with = "or_default")]
     pub helmfiles: Helmfiles,
-    /// How long things may take: durations such as `90s`, `15m` or `1h30m`.
+    /// Timeouts, as durations such as `90s`, `15m` or `1h30m`.
     #[schemars(with = "Option<Timeouts>")]
     #[serde(deserialize_with = "or_default")]
     pub timeouts: Timeouts,
-    /// Releases of the helmfiles to leave out, as `name` or `namespace/name`, such as `coredns` where k3s keeps its own.
+    /// Releases to skip, as `name` or `namespace/name`, such as `coredns` to keep the bundled CoreDNS of k3s.
     pub skip_releases: Option<Vec<Text<ReleaseName>>>,
-    /// Checks to leave out; `k3s-boot check` shows their names.
+    /// Checks to skip; `k3s-boot check` shows their names.
     pub skip_checks: Option<Vec<Text<SkippedCheck>>>,
 }
 
@@ -61,8 +61,8 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
 pub struct Cluster {
-    /// UID of the namespace kube-system of the only cluster that may be bootstrapped from this repository.
-    /// `k3s-boot check --pin` writes it.
+    /// UID of the namespace kube-system in the only cluster that may be bootstrapped from this repository. Set by
+    /// `k3s-boot check --pin`.
     pub uid: Option<Text<Uid>>,
 }
 
@@ -86,24 +86,24 @@ pub struct Helmfiles {
     pub apps: Option<Text<File>>,
 }
 
-/// How long things may take.
+/// Timeouts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
 pub struct Timeouts {
-    /// The whole run. Default: 30m.
+    /// Timeout for the whole run. Default: 30m.
     pub total: Option<Text<Timeout>>,
-    /// One release, unless the helmfile sets a shorter one. Default: 15m.
+    /// Timeout for each release, unless the helmfile sets a shorter one. Default: 15m.
     pub release: Option<Text<Timeout>>,
-    /// One request to the API server. Default: 10s.
+    /// Timeout for each request to the API server. Default: 10s.
     pub request: Option<Text<Timeout>>,
-    /// Waiting for nodes to register. Default: 10m.
+    /// How long to wait for nodes to register. Default: 10m.
     pub nodes: Option<Text<Timeout>>,
-    /// Waiting for Flux to sync. Default: 10m.
+    /// How long to wait for Flux to sync. Default: 10m.
     pub verify: Option<Text<Timeout>>,
 }
 
 impl Config {
-    /// The releases to leave out.
+    /// The releases to skip.
     #[must_use]
     pub fn skip_releases(&self) -> Vec<String> {
         self.skip_releases.iter().flatten().map(|Text(name)| name.0.clone()).collect()
@@ -117,12 +117,12 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// Reads the configuration. Without a file it is empty, unless the user has `named` the file. Of one with problems it
-/// holds what is good.
+/// Reads the configuration. Without a file it is empty, unless the user has `named` the file. With problems, it contains
+/// the valid parts.
 #[must_use]
 pub fn load(path: &Path, named: bool) -> (Config, Vec<Finding>) {
     if !named && is_absent(path) {
-        return (Config::default(), other_name(path).into_iter().collect());
+        return (Config::default(), wrong_name(path).into_iter().collect());
     }
     match text(path) {
         Ok(text) => parse(path, &text),
@@ -130,18 +130,18 @@ pub fn load(path: &Path, named: bool) -> (Config, Vec<Finding>) {
     }
 }
 
-/// Whether there is no such file. A link that leads nowhere is there: it is meant to lead somewhere.
+/// Whether there is no such file. A broken link counts as a file: it is meant to lead to one.
 #[must_use]
 pub fn is_absent(path: &Path) -> bool {
     path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// A file that is not read, for it has another name.
-fn other_name(path: &Path) -> Option<Finding> {
+/// The finding for a file with a wrong name.
+fn wrong_name(path: &Path) -> Option<Finding> {
     let found =
-        OTHER_NAMES.map(|name| path.with_file_name(name)).into_iter().find(|other| other.is_file())?;
+        WRONG_NAMES.map(|name| path.with_file_name(name)).into_iter().find(|other| other.is_file())?;
     Some(
-        Finding::warning("config", "Configuration has another name, it is not read")
+        Finding::warning("config", "Configuration file has the wrong name and is ignored")
             .with("file", found.display())
             .fix(format!("mv {} {}", found.display(), path.display())),
     )
@@ -160,11 +160,11 @@ fn text(path: &Path) -> Result<String, Finding> {
     }
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(|error| unreadable(&error))?;
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-    if bytes.len() as u64 > LARGEST {
+    file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > MAX_SIZE {
         return Err(unreadable(&"it is larger than 64 KiB"));
     }
-    String::from_utf8(bytes).map_err(|_| unreadable(&"it is not text in UTF-8"))
+    String::from_utf8(bytes).map_err(|_| unreadable(&"it is not valid UTF-8"))
 }
 
 /// Reads the text of a configuration; the first problem, if there is one.
@@ -210,7 +210,7 @@ fn problem(path: &Path, field: &str, error: &serde_yaml::Error) -> Finding {
     }
 }
 
-/// The accepted word that was most likely meant.
+/// The accepted word that was probably meant.
 fn nearest<'a>(word: &str, accepted: &[&'a str]) -> Option<&'a str> {
     let plain = |word: &str| word.replace(['-', '_', '.', ' '], "").to_lowercase();
     let word = plain(word);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_is_no_problem() {
+    fn empty_values_are_valid() {
         let empty = [
             "",
             "---\n",
@@ -357,7 +357,7 @@ mod tests {
         let uid = Uid::ACCEPTED;
         let name = Namespace::ACCEPTED;
         let (duration, file, check) = (Timeout::ACCEPTED, File::ACCEPTED, SkippedCheck::ACCEPTED);
-        let number = "a whole number from 1";
+        let number = "a whole number of at least 1";
         let essential = "a check that is not essential: nothing can run without this one";
         let cases = [
             ("- a\n", "line=1 reason=invalid type: sequence", "a mapping"),
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_read_only_if_they_can_be_one() {
+    fn only_small_text_files_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
         let reason = |path: &Path, named| {
@@ -488,13 +488,13 @@ mod tests {
         std::fs::write(&path, vec![b'#'; 10 * 1024 * 1024]).unwrap();
         assert_eq!(reason(&path, true), "it is larger than 64 KiB");
         std::fs::write(&path, b"\x7fELF\xff\xfe\x00").unwrap();
-        assert_eq!(reason(&path, true), "it is not text in UTF-8");
+        assert_eq!(reason(&path, true), "it is not valid UTF-8");
         std::fs::write(&path, "nodes: 3\n").unwrap();
         assert_eq!(load(&path, false).0.nodes, Some(Count(3)));
     }
 
     #[test]
-    fn a_file_of_another_name_is_told() {
+    fn a_file_with_a_wrong_name_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let other = folder.path().join("k3s-boot.yml");
         std::fs::write(&other, "nodes: 3\n").unwrap();
@@ -505,11 +505,11 @@ mod tests {
         assert_eq!(problems[0].severity, crate::base::finding::Severity::Warning);
         assert_eq!(problems[0].pairs[1].1, format!("mv {} {}", other.display(), path.display()));
         std::fs::write(&path, "").unwrap();
-        assert_eq!(load(&path, false), (Config::default(), Vec::new()), "the right one is there");
+        assert_eq!(load(&path, false), (Config::default(), Vec::new()), "the right file exists");
     }
 
     #[test]
-    fn the_word_that_was_meant_is_near() {
+    fn the_nearest_word_is_suggested() {
         let words = ["timeouts", "nodes", "skipChecks"];
         for (word, expected) in [
             ("timeout", Some("timeouts")),

@@ -1,10 +1,10 @@
-//! The versions of the programs that are driven.
+//! The supported versions of helmfile, helm, sops and kubectl.
 
 use semver::{Version, VersionReq};
 
 use crate::base::finding::Finding;
 
-/// What is accepted of a program, as a requirement and in words.
+/// The supported versions of a program, as a requirement and in words.
 struct Accepted {
     requirement: &'static str,
     words: &'static str,
@@ -12,24 +12,17 @@ struct Accepted {
 
 fn accepted(program: &str) -> Accepted {
     match program {
-        // Older ones were never tried; 2 may change anything.
-        "helmfile" => Accepted { requirement: ">=1.7.1, <2", words: "1.7.1 or later, but not 2" },
-        "helm" => Accepted { requirement: ">=3.18, <5", words: "3.18 or later, or 4" },
+        // Older versions are untested, and 2 may change anything.
+        "helmfile" => Accepted { requirement: ">=1.7.1, <2", words: "1.7.1 or later, below 2" },
+        "helm" => Accepted { requirement: ">=3.18, <5", words: "3.18 or later, below 5" },
         // `sops decrypt` came with 3.9.
-        "sops" => Accepted { requirement: ">=3.9, <4", words: "3.9 or later, but not 4" },
-        // Server-side apply with a field manager of its own is stable since 1.22; older ones are long out of support.
+        "sops" => Accepted { requirement: ">=3.9, <4", words: "3.9 or later, below 4" },
+        // Server-side apply is stable since 1.22; versions before 1.28 are long out of support.
         _ => Accepted { requirement: ">=1.28, <2", words: "1.28 or later" },
     }
 }
 
-/// The version in what a program printed: the first word that reads as one.
-///
-/// ```
-/// use k3s_boot::tools::requirements::parse;
-///
-/// assert_eq!(parse("sops 3.13.2 (latest)").unwrap().to_string(), "3.13.2");
-/// assert_eq!(parse("helmfile version (devel)"), None);
-/// ```
+/// The version in the output of a program: the first word that is one.
 #[must_use]
 pub fn parse(text: &str) -> Option<Version> {
     text.split_whitespace().find_map(|word| {
@@ -38,29 +31,29 @@ pub fn parse(text: &str) -> Option<Version> {
     })
 }
 
-/// Whether a program of this version is accepted; `None` when its version could not be read.
+/// Checks that a version is supported; `None` if the output of the program had none.
 ///
 /// # Errors
 ///
-/// The version is not accepted, or was not said.
+/// The version is not supported, or unknown.
 pub fn check(program: &'static str, version: Option<&Version>) -> Result<(), Finding> {
     let Accepted { requirement, words } = accepted(program);
     let Some(version) = version else {
-        return Err(Finding::error("versions", "Version cannot be read")
+        return Err(Finding::error("versions", "Program version cannot be determined")
             .with("program", program)
             .with("accepted", words)
-            .fix(format!("run `{program} version` and see what it says")));
+            .fix(format!("run `{program} version` and check its output")));
     };
-    // Pre-releases and builds (`1.36.3+k3s1`, `4.3.0-rc.1`) count as what they lead to.
+    // Pre-releases and builds (`1.36.3+k3s1`, `4.3.0-rc.1`) count as their final version.
     let plain = Version::new(version.major, version.minor, version.patch);
     if VersionReq::parse(requirement).is_ok_and(|requirement| requirement.matches(&plain)) {
         return Ok(());
     }
-    Err(Finding::error("versions", "Version not supported")
+    Err(Finding::error("versions", "Program version is not supported")
         .with("program", program)
         .with("version", version)
         .with("accepted", words)
-        .fix(format!("install another {program}")))
+        .fix(format!("install a supported version of {program}")))
 }
 
 #[cfg(test)]
@@ -68,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read_from_what_programs_print() {
+    fn versions_are_read_from_the_output_of_programs() {
         let cases = [
             ("helmfile version v1.7.4\n", "1.7.4"),
             ("v4.2.4\n", "4.2.4"),
@@ -83,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn the_borders_of_what_is_accepted() {
+    fn the_limits_of_supported_versions() {
         let cases = [
             ("helmfile", "1.7.0", false),
             ("helmfile", "1.7.1", true),

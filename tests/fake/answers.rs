@@ -90,7 +90,7 @@ fn a_kubeconfig_that_is_not_there_is_one_reason_for_all() {
     let gone = || Boot::of("check").without("kubeconfig");
     let (_, report) = report(gone());
     assert_eq!(status_of(&report, "kubeconfig"), "error");
-    for rule in ["kubeconfig-cert", "api", "guard", "k3s-flannel", "nodes", "flux-owned"] {
+    for rule in ["kubeconfig-cert", "api", "cluster-identity", "k3s-flannel", "nodes", "flux-owned"] {
         assert_eq!(reason(&report, rule), "no kubeconfig was read", "{rule}");
     }
     let text = gone().run().stdout;
@@ -147,7 +147,7 @@ fn a_server_without_a_node_is_named() {
     for rule in ["k3s-flannel", "k3s-network-policy", "k3s-servers", "k3s-bundled"] {
         assert_eq!(
             reason(&report, rule),
-            "API server on two has no Node, so how k3s was started there is not known"
+            "API server on two has no Node that would report how k3s was started"
         );
     }
 }

@@ -72,11 +72,11 @@ fn problems_are_told_together_and_one_can_be_skipped() {
     let ran = broken().run();
     ran.assert().code(1);
     assert_snapshot!(told(&ran, "versions"), @r#"
-      ✗ versions: Version not supported
+      ✗ versions: Program version is not supported
           program: helm
           version: 3.17.0
-          accepted: 3.18 or later, or 4
-          fix: install another helm
+          accepted: 3.18 or later, below 5
+          fix: install a supported version of helm
     "#);
     assert!(told(&ran, "age-key").contains("reason: line 1 is no age identity"));
     assert!(told(&ran, "rights").starts_with("  ✗ "));
@@ -112,9 +112,9 @@ fn offline_nothing_is_contacted() {
 
 #[test]
 fn every_rule_can_tell_why_it_matters() {
-    let ran = Boot::of("check").args(&["--explain", "guard"]).run();
+    let ran = Boot::of("check").args(&["--explain", "cluster-identity"]).run();
     assert!(
-        ran.stdout.starts_with("guard: the cluster is the right one\n\nEvery kubeconfig of k3s"),
+        ran.stdout.starts_with("cluster-identity: the cluster is the right one\n\nEvery k3s kubeconfig"),
         "{}",
         ran.stdout
     );
@@ -125,22 +125,26 @@ fn every_rule_can_tell_why_it_matters() {
 fn a_cluster_that_nobody_knows_is_not_touched() {
     let ran = Boot::new().args(&["--yes"]).objects([workload()]).run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster is not known, and something runs there uid="uid-of-kube-system" runs="Deployment media/player" fix="if this is the right cluster: --cluster uid-of-kube-system, or `k3s-boot check --pin` to write it down""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Unknown cluster with workloads on it uid="uid-of-kube-system" workloads="Deployment media/player" fix="if this is the right cluster: --cluster uid-of-kube-system, or `k3s-boot check --pin` to pin it""#);
     let named = Boot::new().args(&["--cluster", "uid-of-kube-system"]).objects([workload()]).run();
     named.assert().code(0);
     let wrong = Boot::new().args(&["--cluster", "another"]).run();
     assert_eq!((wrong.code(), wrong.mutating()), (1, Vec::new()));
-    assert_snapshot!(wrong.stderr, @r#"[TS] ERROR Cluster is not the one that --cluster names uid="uid-of-kube-system" named="another" fix="name the right kubeconfig with KUBECONFIG, or the right UID with --cluster""#);
+    assert_snapshot!(wrong.stderr, @r#"[TS] ERROR Cluster does not match --cluster uid="uid-of-kube-system" expected="another" fix="set KUBECONFIG to the right kubeconfig, or pass the right UID with --cluster""#);
     let ran = Boot::of("check").objects([workload()]).run();
     assert_eq!(ran.code(), 0, "a check may look at any cluster");
-    assert!(told(&ran, "guard").starts_with("  ! guard: Cluster is not known"), "{}", told(&ran, "guard"));
+    assert!(
+        told(&ran, "cluster-identity").starts_with("  ! cluster-identity: Unknown cluster with"),
+        "{}",
+        told(&ran, "cluster-identity")
+    );
 }
 
 #[test]
 fn a_cluster_of_another_repository_is_not_touched() {
     let other = Boot::new().objects([marked("example.org/other")]).run();
     assert_eq!((other.code(), other.mutating()), (1, Vec::new()));
-    assert_snapshot!(other.stderr, @r#"[TS] ERROR Cluster was bootstrapped from another repository uid="uid-of-kube-system" repository="example.org/other" this_repository="example.org/home" fix="use the kubeconfig of the right cluster; if this repository has a new address: k3s-boot apps --moved-from example.org/other""#);
+    assert_snapshot!(other.stderr, @r#"[TS] ERROR Cluster was bootstrapped from another repository uid="uid-of-kube-system" repository="example.org/other" this_repository="example.org/home" fix="use the kubeconfig of the right cluster; if this repository has a new URL: k3s-boot apps --moved-from example.org/other""#);
     // The fix, and nothing else.
     let moved =
         Boot::new().args(&["--moved-from", "example.org/other"]).objects([marked("example.org/other")]).run();
@@ -151,7 +155,7 @@ fn a_cluster_of_another_repository_is_not_touched() {
     // What 0.1.0 wrote for every repository without a remote identifies none.
     let unnamed = Boot::new().objects([marked("unnamed"), workload()]).run();
     assert_eq!((unnamed.code(), unnamed.mutating()), (1, Vec::new()));
-    assert!(unnamed.stderr.contains("Cluster is not known"), "{}", unnamed.stderr);
+    assert!(unnamed.stderr.contains("Unknown cluster with workloads on it"), "{}", unnamed.stderr);
 }
 
 #[test]
@@ -169,7 +173,7 @@ fn a_pin_is_written_and_holds() {
     let other = |command: &str| Boot::of(command).file("k3s-boot.yaml", &text).objects(cluster.clone());
     let apps = other("apps").run();
     assert_eq!((apps.code(), apps.mutating()), (1, Vec::new()));
-    assert!(apps.stderr.contains("Cluster is not the pinned one"), "{}", apps.stderr);
+    assert!(apps.stderr.contains("Cluster does not match the pinned UID"), "{}", apps.stderr);
     let kept = other("check").args(&["--pin"]);
     kept.run().assert().code(1);
     assert_eq!(std::fs::read_to_string(kept.path("root/k3s-boot.yaml")).unwrap(), text);

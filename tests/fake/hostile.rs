@@ -360,8 +360,8 @@ fn tools_that_hang() {
                     "did not end within",
                     "was not answered within",
                     "no time was left for",
-                    "Version cannot be read",
-                    "Cluster is not known",
+                    "Program version cannot be determined",
+                    "Unknown cluster with workloads on it",
                 ];
                 // All that is said is too long to be seen in the log of a test.
                 let reasons: Vec<_> = said.lines().filter(|line| line.contains("reason")).collect();

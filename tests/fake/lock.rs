@@ -151,7 +151,7 @@ fn what_a_run_that_was_killed_left_locked_is_unlocked() {
 
     // Of another operation nobody knows anything.
     let other = Boot::new().objects([locked, noted(&gone(), "kube-system/cilium", 1)]);
-    assert_snapshot!(other.refused(), @r#"[TS] ERROR Release is locked, and nobody knows by whom release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if nothing else is at work""#);
+    assert_snapshot!(other.refused(), @r#"[TS] ERROR Release is stuck in `pending-install`; its owner is unknown release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if no other operation is running""#);
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn a_field_removed_by_hand_is_drift() {
         all.iter().find(|check| check["id"] == "drift").unwrap().clone()
     };
     let found = drift(&report(edited(world("check", "key: x\n"))));
-    let fields = "DaemonSet media/agent spec.template.spec.hostNetwork (taken away)";
+    let fields = "DaemonSet media/agent spec.template.spec.hostNetwork (removed)";
     assert_eq!(found["status"], "warning", "{found:#}");
     assert_eq!(found["problems"][0]["details"]["fields"], fields, "{found:#}");
     // What the API server refuses to say is not known, and never fine.

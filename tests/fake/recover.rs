@@ -113,7 +113,7 @@ fn it_takes_the_lock_and_the_right_cluster() {
     assert_eq!((ran.code(), ran.mutating()), (8, Vec::new()));
     let ran = Boot::of("recover").args(&["--yes", "--cluster", "other"]).objects([locked("cilium")]).run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
-    assert!(ran.stderr.contains("Cluster is not the one that --cluster names"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Cluster does not match --cluster"), "{}", ran.stderr);
     let ran = Boot::of("recover")
         .args(&["--yes"])
         .file("k3s-boot.yaml", "clustr: {uid: other}\n")

@@ -49,9 +49,9 @@ fn programs_are_too_old_or_too_new_or_say_nothing() {
         version("sops", ""),
     ]);
     assert_snapshot!(boot.refused(), @r#"
-    [TS] ERROR Version not supported program="helmfile" version="0.171.0" accepted="1.7.1 or later, but not 2" fix="install another helmfile" 
-    [TS] ERROR Version cannot be read program="sops" accepted="3.9 or later, but not 4" fix="run `sops version` and see what it says" 
-    [TS] ERROR Version not supported program="helm" version="5.0.0" accepted="3.18 or later, or 4" fix="install another helm"
+    [TS] ERROR Program version is not supported program="helmfile" version="0.171.0" accepted="1.7.1 or later, below 2" fix="install a supported version of helmfile" 
+    [TS] ERROR Program version cannot be determined program="sops" accepted="3.9 or later, below 4" fix="run `sops version` and check its output" 
+    [TS] ERROR Program version is not supported program="helm" version="5.0.0" accepted="3.18 or later, below 5" fix="install a supported version of helm"
     "#);
 }
 
@@ -61,8 +61,8 @@ fn helmfiles_are_missing() {
         .without("root/bootstrap/helmfile.d/00-crds.yaml")
         .without("root/bootstrap/helmfile.d/01-apps.yaml");
     assert_snapshot!(boot.refused(), @r#"
-    [TS] ERROR Helmfile not found file="[TMP]/root/bootstrap/helmfile.d/00-crds.yaml" searched="bootstrap/helmfile.d and bootstrap/helmfile in [TMP]/root" fix="run it in your repository, or name its root with --root, or name the file in k3s-boot.yaml with `helmfiles.crds`" 
-    [TS] ERROR Helmfile not found file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" searched="bootstrap/helmfile.d and bootstrap/helmfile in [TMP]/root" fix="run it in your repository, or name its root with --root, or name the file in k3s-boot.yaml with `helmfiles.apps`"
+    [TS] ERROR Helmfile not found file="[TMP]/root/bootstrap/helmfile.d/00-crds.yaml" searched="bootstrap/helmfile.d and bootstrap/helmfile in [TMP]/root" fix="run k3s-boot in your repository, or pass its root with --root, or set the file in k3s-boot.yaml with `helmfiles.crds`" 
+    [TS] ERROR Helmfile not found file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" searched="bootstrap/helmfile.d and bootstrap/helmfile in [TMP]/root" fix="run k3s-boot in your repository, or pass its root with --root, or set the file in k3s-boot.yaml with `helmfiles.apps`"
     "#);
 }
 
@@ -76,14 +76,14 @@ fn a_helmfile_is_malformed() {
 fn the_path_of_the_seed_leads_nowhere() {
     let boot =
         Boot::new().file("bootstrap/helmfile.d/01-apps.yaml", &APPS.replace("../templates", "./templates"));
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Values file not found helmfile="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" release="cilium" values="./templates/values.yaml.gotmpl" looked_in="[TMP]/root/bootstrap/helmfile.d" fix="write `../templates/values.yaml.gotmpl`: paths are relative to the helmfile's folder""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Values file not found helmfile="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" release="cilium" values="./templates/values.yaml.gotmpl" searched="[TMP]/root/bootstrap/helmfile.d" fix="write `../templates/values.yaml.gotmpl`: paths are relative to the helmfile's folder""#);
 }
 
 #[test]
 fn helmfile_does_not_find_a_values_file() {
     let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1,
         "stderr": "in ./01-apps.yaml: values file matching \"./values/{{ .Release.Name }}.yaml\" does not exist in \".\"\n"}));
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Values file not found helmfile="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" values="./values/{{ .Release.Name }}.yaml" looked_in="[TMP]/root/bootstrap/helmfile.d""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Values file not found helmfile="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" values="./values/{{ .Release.Name }}.yaml" searched="[TMP]/root/bootstrap/helmfile.d""#);
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn an_encrypted_file_is_plain_text() {
     );
     let refused = boot.file("bootstrap/open.sops.yaml", &text).refused();
     let start = r#"[TS] ERROR Encrypted file is plain text file="[TMP]/root/bootstrap/open.sops.yaml" fix="sops --config /dev/null encrypt --age age1"#;
-    let end = r#" --encrypted-regex '^(data|stringData)$' --in-place bootstrap/open.sops.yaml  # and change what it held if it was ever pushed""#;
+    let end = r#" --encrypted-regex '^(data|stringData)$' --in-place bootstrap/open.sops.yaml  # and change its secrets if it was ever pushed""#;
     assert!(refused.trim_end().starts_with(start) && refused.trim_end().ends_with(end), "{refused}");
 }
 
@@ -276,7 +276,7 @@ fn what_is_encrypted_is_no_object() {
     let boot = Boot::new();
     let text = format!("token: {}\n", boot.canaries.decrypted);
     let boot = boot.rule(json!({"tool": "sops", "args": ["decrypt"], "stdout": text}));
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Encrypted file holds no Kubernetes object file="[TMP]/root/bootstrap/github.sops.yaml" reason="document 1 lacks `apiVersion`, `kind` or `metadata.name`""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Encrypted file contains no Kubernetes object file="[TMP]/root/bootstrap/github.sops.yaml" reason="document 1 has no `apiVersion`, `kind` or `metadata.name`""#);
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn a_file_makes_another_age_secret() {
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: sops-age, namespace: flux-system}}\nstringData:\n  age.agekey: {other}\n"
     );
     let boot = boot.canary(&other).rule(json!({"tool": "sops", "args": ["decrypt"], "stdout": text}));
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Two files make the same object with other content object="Secret flux-system/sops-age" file="[TMP]/root/age.key" other_file="[TMP]/root/bootstrap/github.sops.yaml" fix="keep the right one and remove the other""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Two files define the same object differently object="Secret flux-system/sops-age" file="[TMP]/root/age.key" other_file="[TMP]/root/bootstrap/github.sops.yaml" fix="keep the right one and remove the other""#);
 }
 
 #[test]
@@ -333,10 +333,10 @@ fn helmfiles_that_run_programs() {
     let boot = Boot::new().file("bootstrap/helmfile.d/00-crds.yaml", &format!("{hooks}releases: []\n"));
     let ran = boot.run();
     assert!(ran.calls.is_empty(), "helmfile would have run the hook");
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Helmfile runs programs when it is only read file="[TMP]/root/bootstrap/helmfile.d/00-crds.yaml" found="a `prepare` hook" fix="remove it, or allow it with --allow-hooks""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Helmfile runs commands while rendering file="[TMP]/root/bootstrap/helmfile.d/00-crds.yaml" found="a `prepare` hook" fix="remove it, or allow it with --allow-hooks""#);
     let boot =
         Boot::new().file("bootstrap/helmfile.d/01-apps.yaml", &apps_with("# {{ exec \"id\" (list) }}"));
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Helmfile runs programs when it is only read file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" found="exec" fix="remove it, or allow it with --allow-hooks""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Helmfile runs commands while rendering file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" found="exec" fix="remove it, or allow it with --allow-hooks""#);
     let allowed = boot.args(&["--allow-hooks"]).run();
     allowed.assert().code(0).stderr("");
 }
@@ -347,7 +347,7 @@ fn a_helmfile_can_only_be_templated() {
         "bootstrap/helmfile.d/00-crds.yaml",
         "helmDefaults:\n  args: [--include-crds, --no-hooks]\nreleases: []\n",
     );
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Helmfile can only be templated file="[TMP]/root/bootstrap/helmfile.d/00-crds.yaml" reason="`helmDefaults.args` holds `--include-crds`, which `helm upgrade` does not know" fix="name charts whose templates hold the CRDs, as the shipped bootstrap/helmfile.d/00-crds.yaml does, and remove `args`""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Helmfile works with `helmfile template` only file="[TMP]/root/bootstrap/helmfile.d/00-crds.yaml" reason="`helmDefaults.args` contains `--include-crds`, which `helm upgrade` does not support" fix="use charts whose templates contain the CRDs, as the shipped bootstrap/helmfile.d/00-crds.yaml does, and remove `args`""#);
 }
 
 #[test]
@@ -367,7 +367,7 @@ fn all_problems_are_told_at_once() {
     ]);
     assert_snapshot!(boot.refused(), @r#"
     [TS] ERROR Missing required env variables envs="CRDS_HOST" fix="export CRDS_HOST=..." 
-    [TS] ERROR Version not supported program="helm" version="3.17.0" accepted="3.18 or later, or 4" fix="install another helm" 
+    [TS] ERROR Program version is not supported program="helm" version="3.17.0" accepted="3.18 or later, below 5" fix="install a supported version of helm" 
     [TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" reason="Failed to get the data key required to decrypt the SOPS file." fix="name the right identities in SOPS_AGE_KEY_FILE, or add your public key to .sops.yaml and run `sops updatekeys` where it can be decrypted" 
     [TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp: lookup nowhere: no such host" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1"
     "#);
@@ -378,9 +378,9 @@ fn all_problems_are_told_at_once() {
         .without("kubeconfig");
     assert_snapshot!(files.refused(), @r#"
     [TS] ERROR Kubeconfig file not found file="[TMP]/kubeconfig" fix="copy /etc/rancher/k3s/k3s.yaml from a server node, put that node's address in it, and name the copy in KUBECONFIG" 
-    [TS] ERROR Values file not found helmfile="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" release="cilium" values="./templates/values.yaml.gotmpl" looked_in="[TMP]/root/bootstrap/helmfile.d" fix="write `../templates/values.yaml.gotmpl`: paths are relative to the helmfile's folder" 
+    [TS] ERROR Values file not found helmfile="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" release="cilium" values="./templates/values.yaml.gotmpl" searched="[TMP]/root/bootstrap/helmfile.d" fix="write `../templates/values.yaml.gotmpl`: paths are relative to the helmfile's folder" 
     [TS] ERROR Age key cannot be used file="[TMP]/root/age.key" reason="line 1 is no age identity; one starts with `AGE-SECRET-KEY-1`, in upper case" fix="write one with `age-keygen -o age.key`; lines are identities, or comments that start with `#`" 
-    [TS] ERROR Encrypted file is plain text file="[TMP]/root/bootstrap/open.sops.yaml" fix="write a creation rule for bootstrap/open.sops.yaml into .sops.yaml (https://getsops.io/docs), then: sops encrypt --in-place bootstrap/open.sops.yaml  # and change what it held if it was ever pushed"
+    [TS] ERROR Encrypted file is plain text file="[TMP]/root/bootstrap/open.sops.yaml" fix="add a creation rule for bootstrap/open.sops.yaml to .sops.yaml (https://getsops.io/docs), then: sops encrypt --in-place bootstrap/open.sops.yaml  # and change its secrets if it was ever pushed"
     "#);
 }
 
@@ -450,15 +450,15 @@ fn what_is_known_for_good_is_told_before_the_rest_is() {
             "stdout": r#"{"status":{"allowed":false}}"#}));
     let running = boot.start();
     let last_question = listener.accept();
-    running.wait_for("Release is locked, and nobody knows by whom");
+    running.wait_for("Release is stuck in `pending-install`; its owner is unknown");
     last_question.go();
     let ran = running.wait();
     ran.assert().code(1);
     // Once each, in one order everywhere.
     assert_snapshot!(ran.stderr, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
-    [TS] ERROR Release is locked, and nobody knows by whom release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if nothing else is at work" 
-    [TS] ERROR Kubeconfig's user is no administrator asked="kubectl auth can-i '*' '*' --all-namespaces" fix="use the kubeconfig of /etc/rancher/k3s/k3s.yaml, which is an administrator's"
+    [TS] ERROR Release is stuck in `pending-install`; its owner is unknown release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if no other operation is running" 
+    [TS] ERROR Kubeconfig user is not a cluster administrator command="kubectl auth can-i '*' '*' --all-namespaces" fix="use the kubeconfig of /etc/rancher/k3s/k3s.yaml, whose user is a cluster administrator"
     "#);
     let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
     assert_eq!(report["failure"]["culprit"], "pending, rights");

@@ -42,7 +42,7 @@ fn the_shipped_repository_in_figures() {
     assert_eq!(counts(&report(&offline().run())), [22, 0, 0, 0, 0, 43], "with charts on this machine");
 
     // What variables decide is unknown, and each is reported once.
-    let open = "a variable that the values need is not set";
+    let open = "a variable that the values use is not set";
     let without_variables = unset(offline(), &DEMANDED);
     assert_eq!(counts(&without_variables), [18, 1, 0, 0, 3, 43]);
     assert_eq!(unknown(&without_variables), [("flux-sync", open), ("api-port", open), ("api-host", open)]);

@@ -101,11 +101,11 @@ impl Pair {
     fn checked(&self, mark: &str, message: &str) {
         let begin = self.b.sandbox.audit_mark().unwrap();
         let ran = self.boot(&["check"]).run();
-        let line = format!("  {mark} guard: {message}");
+        let line = format!("  {mark} cluster-identity: {message}");
         assert!(ran.stdout.lines().any(|found| found == line), "no `{line}` in\n{}", ran.stdout);
         assert_eq!(ran.code, Some(i32::from(mark == "✗")));
         assert_eq!(self.b.changes(begin), [""; 0]);
-        println!("| `guard` | {message} | {} |", line.trim());
+        println!("| `cluster-identity` | {message} | {} |", line.trim());
     }
 
     /// `apps` on a terminal, stopped where it asks; what is written to the second is typed.
@@ -122,17 +122,17 @@ impl Pair {
         }
         let mut running = boot.start();
         // The question follows at once, and ends without a line's end.
-        running.wait_for_line("WARN Cluster is not known, and something runs there");
+        running.wait_for_line("WARN Unknown cluster with workloads on it");
         (running, keyboard)
     }
 }
 
 fn another_pin(pair: &Pair) {
     pair.a.write("k3s-boot.yaml", &format!("cluster:\n  uid: {}\n", pair.uid_a));
-    let words = ["Cluster is not the pinned one", &pair.uid_a, "k3s-boot.yaml"];
+    let words = ["Cluster does not match the pinned UID", &pair.uid_a, "k3s-boot.yaml"];
     pair.refused(&[], &words);
     pair.refused(&["--yes"], &words);
-    pair.checked("✗", "Cluster is not the pinned one");
+    pair.checked("✗", "Cluster does not match the pinned UID");
     std::fs::remove_file(pair.a.root.join("k3s-boot.yaml")).unwrap();
 }
 
@@ -157,14 +157,14 @@ fn user_workloads(pair: &Pair) {
     pair.b.apply(USER_WORKLOAD);
     let runs = "Deployment media/player";
     let named = format!("--cluster {}", pair.uid_b);
-    let words = ["Cluster is not known, and something runs there", runs, &named];
+    let words = ["Unknown cluster with workloads on it", runs, &named];
     pair.refused(&[], &words);
     pair.refused(&["--yes"], &words);
     pair.refused(
         &["--cluster", &pair.uid_a],
-        &["Cluster is not the one that --cluster names", &pair.uid_a, "--cluster"],
+        &["Cluster does not match --cluster", &pair.uid_a, "--cluster"],
     );
-    pair.checked("!", "Cluster is not known, and something runs there");
+    pair.checked("!", "Unknown cluster with workloads on it");
 
     // An answer counts on a terminal alone.
     let mark = pair.b.sandbox.audit_mark().unwrap();
@@ -263,7 +263,7 @@ fn another_clone(pair: &Pair) {
     ] {
         let ran = b.boot(args).env("FLUX_GIT_URL", &ssh).run();
         assert_eq!(ran.code, Some(0), "{args:?}");
-        assert!(!ran.stdout.contains("guard:"), "{}", ran.stdout);
+        assert!(!ran.stdout.contains("cluster-identity:"), "{}", ran.stdout);
     }
     assert_eq!(b.changes(mark), [""; 0]);
     let ran = b.apps(&["--root", clone]).env("FLUX_GIT_URL", &ssh).run();
@@ -271,7 +271,11 @@ fn another_clone(pair: &Pair) {
     assert_eq!(mark_of(b), HOME);
     // What is not known yet is no other repository.
     let ran = b.boot(&["check", "--root", clone]).env_remove("FLUX_GIT_URL").run();
-    assert!(blocks(&ran.stdout).iter().any(|block| reports(block, "?", "guard")), "{}", ran.stdout);
+    assert!(
+        blocks(&ran.stdout).iter().any(|block| reports(block, "?", "cluster-identity")),
+        "{}",
+        ran.stdout
+    );
 }
 
 fn another_flux(pair: &Pair) {
@@ -292,7 +296,7 @@ fn another_flux(pair: &Pair) {
     // With the flag that the fix names it is an unknown cluster, and it has another age key: as `apps`, so `diff`.
     let ran = pair.boot(&["diff", "--moved-from", HOME, "--rotate-age-key"]).run();
     ran.assert().code(1);
-    assert!(ran.stderr.contains("Cluster is not known"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Unknown cluster with workloads on it"), "{}", ran.stderr);
     let named = ["diff", "--moved-from", HOME, "--rotate-age-key", "--cluster", &pair.uid_b];
     let ran = pair.boot(&named).run();
     ran.assert().code(0);

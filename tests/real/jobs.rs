@@ -36,7 +36,7 @@ fn a_job_that_was_deleted_when_it_had_finished_is_not_missing() {
     let changed = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: passing, namespace: media}\ndata: {values: other}\n";
     world.apply(changed);
     let ran = world.apps(&[]).run();
-    assert!(ran.stdout.contains("Release was changed in the cluster"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("Release has manual changes in the cluster"), "{}", ran.stdout);
 
     world.kubectl(&["delete", "job/staying", "--namespace", "media"]);
     let ran = world.apps(&[]).run();

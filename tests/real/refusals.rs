@@ -75,7 +75,7 @@ fn environments(world: &World) -> Vec<Case<'static>> {
         },
         Case {
             name: "helmfile too old",
-            error: &["Version not supported program=\"helmfile\" version=\"1.7.0\""],
+            error: &["Program version is not supported program=\"helmfile\" version=\"1.7.0\""],
             run: with_programs(
                 world,
                 apps(),
@@ -116,7 +116,7 @@ fn repositories(world: &World) -> Vec<Case<'static>> {
         &[
             "Values file not found",
             "./templates/values.yaml.gotmpl",
-            "looked_in=",
+            "searched=",
             "`../templates/values.yaml.gotmpl`",
         ],
         &|| {

@@ -81,7 +81,7 @@ fn what_a_release_needs_and_is_not_installed_is_refused() {
     let helm_3 = with_helm_3(&world);
     world.write("secret.yaml", "a: b\n");
     let cases = [
-        ("    postRenderer: bash\n", &[None][..], "Post-renderer is no plugin of Helm 4"),
+        ("    postRenderer: bash\n", &[None][..], "Post-renderer is not a Helm 4 plugin"),
         ("    postRenderer: nowhere\n", &[Some(&helm_3)], "Post-renderer not found"),
         (
             "    secrets: [../../secret.yaml]\n",

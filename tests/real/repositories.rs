@@ -127,7 +127,7 @@ fn programs(table: &mut Table<'_>) {
 
 const HELMFILES: &[Edit] = &[
     Edit {
-        name: "helmfile that is no YAML",
+        name: "helmfile that is not valid YAML",
         rule: "helmfile",
         mark: "✗",
         words: &["not valid YAML", "01-apps.yaml", "line: "],
@@ -197,7 +197,7 @@ const HELMFILES: &[Edit] = &[
         name: "chart folder that is not there",
         rule: "releases",
         mark: "✗",
-        words: &["Chart folder not found", "looked_for: ", "bootstrap/helmfile.d/"],
+        words: &["Chart folder not found", "path: ", "bootstrap/helmfile.d/"],
         file: APPS,
         from: "oci://ghcr.io/coredns/charts/coredns",
         to: "./charts/coredns",
@@ -224,7 +224,7 @@ const HELMFILES: &[Edit] = &[
         name: "chart that is not on this machine",
         rule: "charts",
         mark: "?",
-        words: &["not on this machine: coredns 1.45.9"],
+        words: &["not downloaded: coredns 1.45.9"],
         file: APPS,
         from: "version: 1.45.0",
         to: "version: 1.45.9",
@@ -455,7 +455,7 @@ fn age_keys(table: &mut Table<'_>) {
     offline(table, ["age key in Git", "age-key-git", "✗"], &["git rm --cached age.key", "history"], || {
         world.git(&["add", "--force", "age.key"]);
     });
-    let words = ["post-quantum", "flux: that of flux-operator 0.37.1", "2.9"];
+    let words = ["post-quantum", "flux: the one of flux-operator 0.37.1", "2.9"];
     offline(table, ["post-quantum key, Flux 2.7", "age-key-flux", "!"], &words, || post_quantum(world));
     let words = ["post-quantum", "flux: 2.7.x", "2.9"];
     let told = ["post-quantum key, Flux 2.7, and a file that it encrypts", "age-key-flux", "✗"];
@@ -610,7 +610,7 @@ fn kubeconfigs(table: &mut Table<'_>) {
         boot.env("KUBECONFIG", without)
     });
     let broken = kubeconfig(world, "broken", "contexts: [\n");
-    let told = ["kubeconfig that is no YAML", "kubeconfig", "✗"];
+    let told = ["kubeconfig that is not valid YAML", "kubeconfig", "✗"];
     run_with(table, told, &["not a kubeconfig: see line"], &check, |boot| boot.env("KUBECONFIG", broken));
 }
 

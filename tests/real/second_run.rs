@@ -109,7 +109,11 @@ fn what_differs_is_synced_and_nothing_else() {
     let by_hand = r#"{"spec": {"template": {"spec": {"priorityClassName": "system-node-critical"}}}}"#;
     world.kubectl(&["patch", "deployment/coredns", "--namespace", "kube-system", "--patch", by_hand]);
     let field = "Deployment kube-system/coredns spec.template.spec.priorityClassName (by kubectl-patch)";
-    leaves_alone(&world, "a field changed by hand", &["WARN Release was changed in the cluster", field]);
+    leaves_alone(
+        &world,
+        "a field changed by hand",
+        &["WARN Release has manual changes in the cluster", field],
+    );
     let args = ["--fix-drift", "coredns"];
     syncs(&world, "the same with --fix-drift", &args, &["coredns"], &["changed by hand: Deployment"]);
     let class = &world.get(DEPLOYMENT)["spec"]["template"]["spec"]["priorityClassName"];

@@ -68,7 +68,7 @@ fn the_seeds_own_files_tell_all_their_faults() {
     let ran = local().run();
     assert_told(&ran, &with_port);
     assert_unknown(&ran, "charts", &["cilium 1.18.5"], &["coredns 1.45.0"]);
-    assert_unknown(&ran, "values-keys", &["not on this machine: cilium 1.18.5"], &[]);
+    assert_unknown(&ran, "values-keys", &["not downloaded: cilium 1.18.5"], &[]);
     let empty = world.root.join("empty-cache");
     let ran = local().env("XDG_CACHE_HOME", &empty).run();
     assert_told(&ran, &with_port);
@@ -95,7 +95,7 @@ fn the_seeds_own_files_tell_all_their_faults() {
 #[track_caller]
 fn assert_told(ran: &Ran, faults: &[Fault]) {
     ran.assert().code(1);
-    assert!(!ran.stdout.contains("the API server answers"), "what was not asked is not told");
+    assert!(!ran.stdout.contains("the API server responds"), "the cluster was not queried");
     let blocks = blocks(&ran.stdout);
     for (rule, mark, words) in faults {
         let start = format!("  {mark} {rule}: ");

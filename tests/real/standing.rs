@@ -119,7 +119,7 @@ fn before(world: &World, rows: &mut Vec<String>) {
     let helm = json!({"app.kubernetes.io/managed-by": "Helm"});
     let flux = json!({"kustomize.toolkit.fluxcd.io/name": "infra", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"});
     let objects: [(&str, &[&str], String); 4] = [
-        ("an object made by hand", &["owner: nobody that Helm knows"], map(json!({}))),
+        ("an object made by hand", &["owner: none that Helm knows"], map(json!({}))),
         (
             "an object of another Helm release",
             &["owner: Helm release media/net"],
@@ -129,13 +129,13 @@ fn before(world: &World, rows: &mut Vec<String>) {
             "an object of a Kustomization",
             &[
                 "owner: Kustomization flux-system/infra",
-                "leave the release to Flux with --skip-release kube-system/cilium",
+                "skip the release with --skip-release kube-system/cilium",
             ],
             map(json!({"labels": flux})),
         ),
         (
             "an object without Helm's label",
-            &["owner: nobody: its label `managed-by` is gone"],
+            &["owner: none: its label `managed-by` is missing"],
             map(json!({"annotations": annotations("kube-system", "cilium")})),
         ),
     ];
@@ -205,7 +205,7 @@ fn locked(world: &World, rows: &mut Vec<String>) {
         let changed = rewritten(&record, revision, status);
         let told_status = format!("status: {status}");
         let named = format!("release: {}/{}", release.0, release.1);
-        let words = ["Release is locked", &told_status, &named, "fix: k3s-boot recover"];
+        let words = ["Release is stuck in `", &told_status, &named, "fix: k3s-boot recover"];
         told(
             world,
             rows,

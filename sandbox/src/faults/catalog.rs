@@ -61,7 +61,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             1,
             "Deployment/cilium-operator",
-            &["Replicas that must not share a node are more than the nodes"],
+            &["More replicas than nodes, and they cannot share a node"],
             "replicas: 1",
         ),
         Plain::Fails("cilium-operator"),
@@ -355,7 +355,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             1,
             "Deployment/coredns",
-            &["k3s' own CoreDNS is in the way of the release"],
+            &["Bundled CoreDNS of k3s conflicts with the release"],
             "--skip-release kube-system/coredns",
         ),
         Plain::Fails("\"coredns\""),
@@ -370,7 +370,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             1,
             "default/other-dns",
-            &["Another Service has the address of the cluster's DNS"],
+            &["Another Service has the address of the cluster DNS"],
             "kubectl -n default get service other-dns",
         ),
         Plain::Fails("other-dns"),
@@ -539,7 +539,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "schema-key",
         "values key that the chart's schema does not know",
         &[Injection::Values(&[("crds:\n  enabled: true\n", "crds:\n  enabled: true\n  when: often\n")])],
-        expect(1, "cert-manager/cert-manager", &["Chart refuses a values key", "crds.when"], "remove it"),
+        expect(1, "cert-manager/cert-manager", &["Chart rejects a values key", "crds.when"], "remove it"),
         Plain::Fails("cert-manager"),
     ),
     fault(

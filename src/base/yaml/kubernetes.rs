@@ -1,9 +1,9 @@
-//! YAML as Helm and kubectl read it: with `sigs.k8s.io/yaml`, by the rules of YAML 1.1. `0400` is 256 there, and `yes` is
-//! true, unless they stand in quotes.
+//! YAML as Helm and kubectl parse it: with `sigs.k8s.io/yaml`, by the rules of YAML 1.1, where `0400` is 256 and `yes` is
+//! true, unless they are quoted.
 //!
-//! The parser reads YAML 1.2 and does not report how a scalar is written. But it borrows what stands in the text as it is:
-//! the character before it shows whether it is quoted. A text in several lines or with escapes is not borrowed, and is a
-//! string in both.
+//! The parser reads YAML 1.2 and does not report the style of a scalar. But it borrows unchanged scalars from the text: the
+//! character before shows whether it is quoted. A scalar with several lines or escapes is not borrowed, and is a string in
+//! both versions.
 
 use std::fmt;
 
@@ -12,13 +12,13 @@ use serde_json::{Map, Number, Value};
 
 use super::{Trouble, read_documents};
 
-/// Reads the documents of a text of at most `largest` bytes as JSON, one after the other; the first that cannot be read
-/// is the last. As in Helm, the last of two equal keys holds, and `<<` takes over the keys of other maps.
+/// Reads the documents of a text of at most `largest` bytes as JSON, up to the first error. As in Helm, the last of two
+/// equal keys wins, and `<<` merges the keys of other maps.
 pub fn documents(text: &str, largest: usize) -> impl Iterator<Item = Result<Value, Trouble>> {
     read_documents(text, largest, move |document| Node(text).deserialize(document))
 }
 
-/// A value of a document, to be read; with the whole text.
+/// Deserializes a value of a document; with the whole text.
 #[derive(Clone, Copy)]
 struct Node<'t>(&'t str);
 
@@ -100,28 +100,28 @@ impl<'t> Visitor<'t> for Node<'t> {
     }
 
     fn visit_enum<A: de::EnumAccess<'t>>(self, tagged: A) -> Result<Value, A::Error> {
-        // Helm does not care about tags of others.
+        // Helm ignores custom tags.
         let (de::IgnoredAny, contents) = tagged.variant()?;
         de::VariantAccess::newtype_variant_seed(contents, self)
     }
 }
 
 impl<'t> Node<'t> {
-    /// Whether a scalar that was borrowed from the text stands there without quotes and without a tag.
+    /// Whether a scalar that was borrowed from the text has neither quotes nor a tag.
     fn is_plain(self, scalar: &'t str) -> bool {
         let start = scalar.as_ptr().addr().checked_sub(self.0.as_ptr().addr());
         let Some(before) = start.and_then(|start| self.0.get(..start)) else { return false };
         if before.ends_with(['"', '\'']) {
             return false;
         }
-        // A tag and an anchor may stand before it, in either order.
+        // There may be a tag and an anchor before it, in either order.
         let words = before.split_whitespace().rev().map(|word| word.trim_start_matches(['[', '{', ',']));
         let mut marks = words.take_while(|word| word.starts_with(['!', '&']));
         !marks.any(|word| word.starts_with('!'))
     }
 }
 
-/// A key of a map as text, as JSON has it; none for `<<`.
+/// A key of a map as JSON text; none for `<<`.
 struct Key<'t>(Node<'t>);
 
 impl<'t> DeserializeSeed<'t> for Key<'t> {
@@ -155,7 +155,7 @@ impl<'t> Visitor<'t> for Key<'t> {
     }
 }
 
-/// Takes over the keys of other maps, as `gopkg.in/yaml.v2` does: of several maps the first one holds.
+/// Merges the keys of other maps like `gopkg.in/yaml.v2`: the first of several maps wins.
 fn merge(fields: &mut Map<String, Value>, other: Value) -> Result<(), &'static str> {
     match other {
         Value::Object(other) => fields.extend(other),
@@ -170,10 +170,10 @@ fn merge(fields: &mut Map<String, Value>, other: Value) -> Result<(), &'static s
     Ok(())
 }
 
-/// A number as Go writes it in JSON: `1.0` is 1. `None` for what is no number.
+/// A number as Go writes it in JSON: `1.0` is 1. `None` for infinity and NaN.
 #[expect(clippy::cast_possible_truncation, reason = "only numbers that fit are cast")]
 fn number(value: f64) -> Option<Value> {
-    /// Up to here a float holds every whole number.
+    /// A float represents every integer up to this.
     const WHOLE: f64 = 9_007_199_254_740_992.0;
     if value.fract() == 0.0 && value.abs() <= WHOLE {
         return Some((value as i64).into());
@@ -181,7 +181,7 @@ fn number(value: f64) -> Option<Value> {
     Number::from_f64(value).map(Value::Number)
 }
 
-/// What a plain scalar is that is no string (`resolve.go` of `go.yaml.in/yaml/v2` 2.4.2, which `sigs.k8s.io/yaml` 1.6.0
+/// The value of a plain scalar that is not a string (`resolve.go` of `go.yaml.in/yaml/v2` 2.4.2, which `sigs.k8s.io/yaml` 1.6.0
 /// uses). Of values, the parser knows most of them.
 fn resolve(scalar: &str) -> Option<Value> {
     let Some(first) = scalar.as_bytes().first() else { return Some(Value::Null) };
@@ -204,7 +204,7 @@ fn resolve(scalar: &str) -> Option<Value> {
     }
 }
 
-/// As Go's `strconv.ParseInt` with base 0, and `ParseUint`, which takes no sign.
+/// Like Go's `strconv.ParseInt` with base 0, and `ParseUint`, which accepts no sign.
 fn whole(digits: &str) -> Option<Value> {
     let unsigned = digits.strip_prefix(['+', '-']).unwrap_or(digits);
     let radix = |prefixes: [&str; 2]| prefixes.iter().find_map(|prefix| unsigned.strip_prefix(prefix));
@@ -219,7 +219,7 @@ fn whole(digits: &str) -> Option<Value> {
     } else {
         (10, unsigned)
     };
-    // One sign was taken away.
+    // One sign was removed.
     let value = u64::from_str_radix(unsigned, radix).ok().filter(|_| !unsigned.starts_with('+'))?;
     match digits.as_bytes().first()? {
         b'-' => 0_i64.checked_sub_unsigned(value).map(Value::from),
@@ -230,7 +230,7 @@ fn whole(digits: &str) -> Option<Value> {
 
 fn float(digits: &str) -> Option<Value> {
     let unsigned = digits.strip_prefix(['+', '-']).unwrap_or(digits);
-    // Rust knows `inf` and `nan`, too.
+    // Rust also parses `inf` and `nan`.
     let is_number = unsigned.starts_with(|first: char| first.is_ascii_digit() || first == '.');
     digits.parse().ok().filter(|value: &f64| is_number && value.is_finite()).and_then(number)
 }
@@ -250,7 +250,7 @@ mod tests {
         one
     }
 
-    /// As kubectl 1.36.3 and helm 4.2.4 read them (`tests/real/manifests.rs` asks kubectl).
+    /// Expected values are those of kubectl 1.36.3 and helm 4.2.4 (`tests/real/manifests.rs` asks kubectl).
     #[test]
     fn plain_scalars_are_those_of_yaml_1_1() {
         let cases = [
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_around_a_scalar_decides() {
+    fn quotes_and_tags_decide() {
         let cases = [
             ("ä: ü\nb: yes\n", json!({"ä": "ü", "b": true})),
             ("a: \"\\x79es\"\n", json!({"a": "yes"})),
@@ -326,7 +326,7 @@ mod tests {
         for key in ["~", "[1]"] {
             assert!(
                 documents(&format!("{key}: 1"), PRINTED).next().unwrap().is_err(),
-                "Helm takes no such key"
+                "Helm rejects such keys"
             );
         }
         let all: Vec<_> = documents("a: on\n---\n- 010\n", PRINTED).map(Result::unwrap).collect();
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_other_maps_are_taken_over() {
+    fn keys_of_other_maps_are_merged() {
         let text = "a: &a {x: 1, y_: 2}\nb: {<<: *a, x: 3}\nc: {x: 3, <<: *a}\nd: {<<: [{x: 4}, *a]}\ne: {'<<': 1}\n";
         let expected = json!({"a": {"x": 1, "y_": 2}, "b": {"x": 3, "y_": 2}, "c": {"x": 1, "y_": 2},
             "d": {"x": 4, "y_": 2}, "e": {"<<": 1}});
@@ -352,7 +352,6 @@ mod tests {
             }
         }
 
-        /// A quoted text is what stands in the quotes.
         #[test]
         fn quoted_texts_stay_strings(text in "[0-9a-zA-Z_.:+~<-]{0,12}") {
             let quoted = format!("- '{text}'\n- \"{text}\"\n- {{'{text}': \"{text}\"}}\n");

@@ -1,30 +1,31 @@
-//! sops and Flux can read this kind of age key.
+//! sops and Flux support this type of age key.
 
 use semver::Version;
 use serde_json::Value;
 
+use crate::check::{Answer, Check, Facts, Group, Inspection, Needs, Rule};
 use crate::base::finding::{Finding, Severity};
-use crate::check::{Answer, Check, Facts, Group, Inspection, Rule};
 use crate::desired::encrypted::EncryptedState;
 use crate::desired::{AgeKey, Desired};
 
-/// The first sops that reads post-quantum identities.
+/// The first sops version that supports post-quantum identities.
 const SOPS: Version = Version::new(3, 12, 0);
 
-/// The first minor of Flux 2 that does.
+/// The first minor version of Flux 2 that supports them.
 const FLUX_MINOR: u64 = 9;
 
-/// The last operator whose own manifests are known to hold an older one (2.7.5).
+/// The last flux-operator version whose manifests are known to contain an older Flux (2.7.5).
 const OLD_OPERATOR: Version = Version::new(0, 37, 1);
 
 pub(super) const RULE: Rule = Rule {
     id: "age-key-flux",
     group: Group::Secrets,
-    title: "sops and Flux can read this kind of age key",
-    why: "Post-quantum identities take sops 3.12 and Flux 2.9 (kustomize-controller 1.9) or later, and no controller of Flux \
-          has an age plugin: Flux says so only when it decrypts for the first time.",
+    title: "sops and Flux support this type of age key",
+    why: "Post-quantum identities need sops 3.12 and Flux 2.9 (kustomize-controller 1.9) or later, and no Flux \
+          controller has age plugins. Flux reports it only when it first decrypts a file.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -34,11 +35,11 @@ fn check(facts: &Facts<'_>) -> Answer {
     };
     let mut inspection = Inspection::default();
     inspection.look(plugin(facts.desired, key));
-    // All can read the others.
+    // All support the others.
     if key.post_quantum {
         match sops_version(facts) {
             Some(version) => inspection.look(sops(facts.desired, key, version)),
-            None => inspection.miss("the version of sops is not known"),
+            None => inspection.miss("the version of sops is unknown"),
         }
         facts.desired.unread().into_iter().for_each(|reason| inspection.miss(reason));
         inspection.look(flux(facts.desired, key));
@@ -58,7 +59,7 @@ fn encrypted(desired: &Desired, in_bootstrap: bool) -> bool {
     })
 }
 
-/// Harm where the key is needed, else only a look ahead.
+/// An error if the key is needed, else a warning.
 fn found(message: &str, key: &AgeKey, needed: bool) -> Finding {
     let severity = if needed { Severity::Error } else { Severity::Warning };
     Finding { severity, ..Finding::error(RULE.id, message) }.with("file", key.path.display())
@@ -67,35 +68,35 @@ fn found(message: &str, key: &AgeKey, needed: bool) -> Finding {
 fn plugin(desired: &Desired, key: &AgeKey) -> Option<Finding> {
     let only = key.public.is_empty() && !key.post_quantum;
     key.plugin.then(|| {
-        found("Flux cannot use the age key of a plugin", key, only && encrypted(desired, false))
-            .fix("make a key for Flux with `age-keygen`, put its public key in .sops.yaml, and run `sops updatekeys` on every encrypted file")
+        found("Flux does not support age plugins", key, only && encrypted(desired, false))
+            .fix("create a key for Flux with `age-keygen`, add its public key to .sops.yaml, and run `sops updatekeys` on every encrypted file")
     })
 }
 
 fn sops(desired: &Desired, key: &AgeKey, version: &Version) -> Option<Finding> {
-    // Pre-releases count as what they lead to.
+    // Pre-releases count as their final version.
     let plain = Version::new(version.major, version.minor, version.patch);
     (plain < SOPS).then(|| {
-        found("sops cannot read a post-quantum age key", key, encrypted(desired, true))
+        found("sops does not support post-quantum age keys", key, encrypted(desired, true))
             .with("sops", version)
             .fix("install sops 3.12 or later")
     })
 }
 
 fn flux(desired: &Desired, key: &AgeKey) -> Option<Finding> {
-    let version = pinned(desired)?;
+    let version = too_old_version(desired)?;
     Some(
-        found("Flux cannot read a post-quantum age key", key, encrypted(desired, false))
+        found("Flux does not support post-quantum age keys", key, encrypted(desired, false))
             .with("flux", version)
             .fix(
-                "move flux-operator, flux-instance and instance.distribution to a Flux of 2.9 or later, or make a key \
+                "upgrade flux-operator, flux-instance and `instance.distribution` to Flux 2.9 or later, or create a key \
                  with `age-keygen` (without `-pq`)",
             ),
     )
 }
 
-/// The version of Flux that is pinned, if it is known to be too old.
-fn pinned(desired: &Desired) -> Option<String> {
+/// The pinned Flux version, if it is known to be too old.
+fn too_old_version(desired: &Desired) -> Option<String> {
     let values = desired.release_of_chart("flux-instance")?.merged();
     let distribution = values.pointer("/instance/distribution")?;
     let version = match distribution.get("version") {
@@ -113,7 +114,7 @@ fn pinned(desired: &Desired) -> Option<String> {
     let artifact = distribution.get("artifact")?.as_str()?;
     let tag = artifact.split_once("/flux-operator-manifests:v").map(|(_, tag)| tag)?;
     let operator = Version::parse(tag.split('@').next()?).ok()?;
-    (operator <= OLD_OPERATOR).then(|| format!("that of flux-operator {operator}"))
+    (operator <= OLD_OPERATOR).then(|| format!("the one of flux-operator {operator}"))
 }
 
 #[cfg(test)]
@@ -141,19 +142,19 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_key_is_read_everywhere() {
+    fn an_ordinary_key_is_supported_everywhere() {
         let mut shipped = World::shipped();
-        shipped.says(&RULE, &["- there is no age key"]);
+        shipped.assert_found(&RULE, &["- there is no age key"]);
         shipped.desired.problems.push(Finding::error("age-key", "Age key cannot be used"));
-        shipped.says(&RULE, &["unknown the age key cannot be read"]);
+        shipped.assert_found(&RULE, &["unknown the age key cannot be read"]);
         let key = AgeKey { public: vec!["age1a".to_owned()], ..AgeKey::default() };
         shipped.desired.age_key = Some(key);
-        shipped.says(&RULE, &[]);
+        shipped.assert_found(&RULE, &[]);
     }
 
     #[test]
     fn a_post_quantum_key_needs_a_new_flux() {
-        let message = "Flux cannot read a post-quantum age key";
+        let message = "Flux does not support post-quantum age keys";
         let error = format!("error {message}");
         let artifact = |tag: &str| {
             format!("artifact: 'oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:{tag}'")
@@ -172,33 +173,33 @@ mod tests {
             let mut world = world(distribution, post_quantum());
             let version = Ok(Some(Version::new(3, 12, 0)));
             world.observed.programs = vec![Program { name: "sops", path: None, version }];
-            world.says(&RULE, expected);
+            world.assert_found(&RULE, expected);
         }
         let mut idle = world("version: 2.7.x", post_quantum());
         idle.desired.encrypted.clear();
-        idle.says(&RULE, &[&format!("warning {message}")]);
+        idle.assert_found(&RULE, &[&format!("warning {message}")]);
     }
 
     #[test]
     fn a_post_quantum_key_needs_a_new_sops() {
         let mut world = world("", post_quantum());
-        let message = "error sops cannot read a post-quantum age key";
+        let message = "error sops does not support post-quantum age keys";
         for (version, expected) in [
             (Ok(Some(Version::new(3, 11, 0))), &[message] as &[&str]),
             (Ok(Some(Version::new(3, 12, 0))), &[]),
-            (Ok(None), &["unknown the version of sops is not known"]),
-            (Err("not asked".to_owned()), &["unknown the version of sops is not known"]),
+            (Ok(None), &["unknown the version of sops is unknown"]),
+            (Err("not asked".to_owned()), &["unknown the version of sops is unknown"]),
         ] {
             world.observed.programs = vec![Program { name: "sops", path: None, version }];
-            world.says(&RULE, expected);
+            world.assert_found(&RULE, expected);
         }
     }
 
     #[test]
-    fn no_controller_has_a_plugin() {
+    fn no_controller_has_age_plugins() {
         let key = AgeKey { plugin: true, ..AgeKey::default() };
-        world("", key.clone()).says(&RULE, &["error Flux cannot use the age key of a plugin"]);
+        world("", key.clone()).assert_found(&RULE, &["error Flux does not support age plugins"]);
         let beside = AgeKey { public: vec!["age1a".to_owned()], ..key };
-        world("", beside).says(&RULE, &["warning Flux cannot use the age key of a plugin"]);
+        world("", beside).assert_found(&RULE, &["warning Flux does not support age plugins"]);
     }
 }

@@ -1,16 +1,17 @@
 //! The age key is not in Git.
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "age-key-git",
     group: Group::Secrets,
     title: "the age key is not in Git",
-    why: "An age key that was pushed is known to everybody who can read the repository, for ever: its history keeps it after \
-          the file was removed.",
+    why: "Everyone who can read the repository knows an age key that was pushed, permanently: the Git history keeps \
+          it after the file is removed.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -18,9 +19,8 @@ fn check(facts: &Facts<'_>) -> Answer {
         Ok(key) => key,
         Err(answer) => return answer,
     };
-    // What lies elsewhere is not in this repository.
     let Ok(path) = key.path.strip_prefix(&facts.options.root) else {
-        return Answer::not_applicable("the age key lies outside the repository");
+        return Answer::not_applicable("the age key is outside the repository");
     };
     let tracked = match &facts.desired.tracked {
         Ok(tracked) => tracked.contains(path),
@@ -30,7 +30,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         let path = path.display();
         Finding::error(RULE.id, "Age key is in Git").with("file", key.path.display()).fix(format!(
             "git rm --cached {path} && echo /{path} >> .gitignore\n\
-             # its history keeps it: make another with `age-keygen`, put its public key in .sops.yaml, run \
+             # the Git history still has it: create a new key with `age-keygen`, add its public key to .sops.yaml, run \
              `sops updatekeys` on every encrypted file, and change the secrets themselves"
         ))
     }))
@@ -45,20 +45,20 @@ mod tests {
     #[test]
     fn a_tracked_key_is_an_error() {
         let mut world = World::shipped();
-        world.says(&RULE, &["- there is no age key"]);
+        world.assert_found(&RULE, &["- there is no age key"]);
         world.desired.age_key = Some(AgeKey { path: "/repository/age.key".into(), ..AgeKey::default() });
         world.desired.tracked = Err("not asked".to_owned());
-        world.says(&RULE, &["unknown not asked"]);
+        world.assert_found(&RULE, &["unknown not asked"]);
         world.desired.tracked = Ok(["README.md".into(), "age.key.sops.yaml".into()].into());
-        world.says(&RULE, &[]);
+        world.assert_found(&RULE, &[]);
         world.desired.tracked = Ok(["age.key".into()].into());
-        world.says(&RULE, &["error Age key is in Git"]);
+        world.assert_found(&RULE, &["error Age key is in Git"]);
         assert!(
             world
                 .detail(&RULE, "fix")
                 .starts_with("git rm --cached age.key && echo /age.key >> .gitignore\n")
         );
         world.desired.age_key = Some(AgeKey { path: "/elsewhere/age.key".into(), ..AgeKey::default() });
-        world.says(&RULE, &["- the age key lies outside the repository"]);
+        world.assert_found(&RULE, &["- the age key is outside the repository"]);
     }
 }

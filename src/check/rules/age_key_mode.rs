@@ -1,19 +1,20 @@
-//! Nobody else can read the age key.
+//! Only its owner can read the age key.
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Rule};
 
-/// What group and others may do.
-const OTHERS: u32 = 0o077;
+/// The permissions of group and others.
+const GROUP_AND_OTHERS: u32 = 0o077;
 
 pub(super) const RULE: Rule = Rule {
     id: "age-key-mode",
     group: Group::Secrets,
-    title: "nobody else can read the age key",
-    why: "Who reads the age key reads every secret of the repository, also those of its history; age-keygen writes it with \
-          mode 0600.",
+    title: "only its owner can read the age key",
+    why: "Anyone who can read the age key can read every secret in the repository and in its history. age-keygen \
+          creates the file with mode 0600.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -21,8 +22,8 @@ fn check(facts: &Facts<'_>) -> Answer {
         Ok(key) => key,
         Err(answer) => return answer,
     };
-    Answer::judged((key.mode & OTHERS != 0).then(|| {
-        Finding::warning(RULE.id, "Age key can be read by others")
+    Answer::judged((key.mode & GROUP_AND_OTHERS != 0).then(|| {
+        Finding::warning(RULE.id, "Age key is readable by other users")
             .with("file", key.path.display())
             .with("mode", format!("{:04o}", key.mode))
             .fix(format!("chmod 600 {}", key.path.display()))
@@ -38,10 +39,10 @@ mod tests {
     #[test]
     fn only_the_owner_may_read_it() {
         let mut world = World::shipped();
-        world.says(&RULE, &["- there is no age key"]);
+        world.assert_found(&RULE, &["- there is no age key"]);
         for (mode, expected) in [(0o600, 0), (0o400, 0), (0o700, 0), (0o640, 1), (0o644, 1), (0o604, 1)] {
             world.desired.age_key = Some(AgeKey { path: "/r/age.key".into(), mode, ..AgeKey::default() });
-            world.says(&RULE, &["warning Age key can be read by others"][..expected]);
+            world.assert_found(&RULE, &["warning Age key is readable by other users"][..expected]);
         }
         assert_eq!(world.detail(&RULE, "mode"), "0604");
         assert_eq!(world.detail(&RULE, "fix"), "chmod 600 /r/age.key");

@@ -1,18 +1,19 @@
-//! The API server's address for Cilium is a bare host.
+//! Cilium's API server address is a bare host.
 
-use crate::base::finding::Finding;
 use crate::check::address::{API_HOST, NO_HOST, is_bare_host};
-use crate::check::{Answer, Check, Facts, Group, OPEN, Rule, k3s};
+use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule, k3s};
+use crate::base::finding::Finding;
 use crate::desired::releases::Release;
 
 pub(super) const RULE: Rule = Rule {
     id: "api-host",
     group: Group::Dns,
-    title: "the API server's address in the values of cilium is a bare host",
-    why: "Cilium's agents take `k8sServiceHost` for a host and nothing else; the chart accepts an address with scheme or port, and \
-          then no agent reaches the API server. Without kube-proxy they have no other way to it.",
+    title: "Cilium's API server address is a bare host",
+    why: "Cilium's agents accept only a host in `k8sServiceHost`. The chart also accepts an address with scheme or \
+          port, and then no agent reaches the API server. Without kube-proxy, agents have no other way to reach it.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -26,7 +27,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     let host = cilium.text(API_HOST).unwrap_or_default();
     let replaces = cilium.text(&["kubeProxyReplacement"]).is_some_and(|value| value == "true");
     let finding = if host.is_empty() {
-        if !replaces || is_told_otherwise(cilium) {
+        if !replaces || has_other_address(cilium) {
             return Answer::not_applicable(NO_HOST);
         }
         Some(missing(facts, cilium))
@@ -34,7 +35,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         return Answer::not_applicable(NO_HOST);
     } else if host == "auto" {
         Some(
-            Finding::error(RULE.id, "API server's address cannot be found by itself in k3s")
+            Finding::error(RULE.id, "k3s does not support `k8sServiceHost: auto`")
                 .with("release", cilium.id())
                 .with("k8s_service_host", host)
                 .fix(fix("127.0.0.1", "6444")),
@@ -42,26 +43,26 @@ fn check(facts: &Facts<'_>) -> Answer {
     } else if is_bare_host(&host) {
         None
     } else {
-        let (bare, port) = bare(&host).unwrap_or(("HOST", "6443"));
+        let (host_only, port) = host_and_port(&host).unwrap_or(("HOST", "6443"));
         Some(
-            Finding::error(RULE.id, "API server's address in the values of cilium is no bare host")
+            Finding::error(RULE.id, "API server address in the values of cilium is not a bare host")
                 .with("release", cilium.id())
                 .with("k8s_service_host", &host)
-                .fix(fix(bare, port)),
+                .fix(fix(host_only, port)),
         )
     };
     Answer::judged(finding)
 }
 
-/// Newer charts can be told in two more ways.
-fn is_told_otherwise(cilium: &Release) -> bool {
+/// Newer charts have two more values for it.
+fn has_other_address(cilium: &Release) -> bool {
     let others: [&[&str]; 2] = [&["k8s", "apiServerURLs"], &["k8sServiceHostRef", "name"]];
     others.iter().any(|path| cilium.text(path).is_some_and(|text| !text.is_empty()))
 }
 
 fn missing(facts: &Facts<'_>, cilium: &Release) -> Finding {
-    let message = "Cilium replaces kube-proxy, and is not told where the API server is";
-    // kube-proxy that runs all the same shows the way.
+    let message = "Cilium replaces kube-proxy, but has no API server address";
+    // A kube-proxy that runs all the same leads to the API server.
     let proxied = facts
         .observed
         .live
@@ -72,8 +73,8 @@ fn missing(facts: &Facts<'_>, cilium: &Release) -> Finding {
     finding.with("release", cilium.id()).fix(fix("127.0.0.1", "6444"))
 }
 
-/// What stands in an address with scheme, port or path: its host, and its port.
-fn bare(address: &str) -> Option<(&str, &str)> {
+/// The host and the port of an address with scheme, port or path.
+fn host_and_port(address: &str) -> Option<(&str, &str)> {
     let address = address.trim();
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let authority = rest.split('/').next()?;
@@ -89,7 +90,7 @@ fn bare(address: &str) -> Option<(&str, &str)> {
 
 fn fix(host: &str, port: &str) -> String {
     format!(
-        "# in the values of cilium; in the shipped ones, the variable K3S_API_HOST\nk8sServiceHost: {host}\nk8sServicePort: {port}"
+        "# in the values of cilium; in the shipped values, set K3S_API_HOST\nk8sServiceHost: {host}\nk8sServicePort: {port}"
     )
 }
 
@@ -115,7 +116,7 @@ mod tests {
             let world = with(&format!("k8sServiceHost: '{host}'"));
             assert_eq!(world.ask(&RULE), Answer::unknown(OPEN), "{host}");
         }
-        let message = "API server's address in the values of cilium is no bare host";
+        let message = "API server address in the values of cilium is not a bare host";
         let cases = [
             ("https://10.0.0.10:6443", "\nk8sServiceHost: 10.0.0.10\nk8sServicePort: 6443"),
             ("10.0.0.10:7443", "\nk8sServiceHost: 10.0.0.10\nk8sServicePort: 7443"),
@@ -132,24 +133,24 @@ mod tests {
     }
 
     #[test]
-    fn without_one_the_agents_need_kube_proxy() {
-        let message = "Cilium replaces kube-proxy, and is not told where the API server is";
+    fn without_an_address_agents_need_kube_proxy() {
+        let message = "Cilium replaces kube-proxy, but has no API server address";
         let mut world = with("k8sServiceHost: ''");
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         world.server("a", &["server"]);
         assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
         world.values("cilium", "kubeProxyReplacement: false");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         assert_eq!(with("k8sServiceHost: auto").found(&RULE)[0].0, Error);
         let mut other = with("k8sServiceHost: auto");
         other.live_mut().version = "v1.33.6".to_owned();
-        assert!(other.is_idle(&RULE), "elsewhere it can be found");
+        assert!(other.is_not_applicable(&RULE), "other distributions support `auto`");
         let urls = "{k8sServiceHost: '', k8s: {apiServerURLs: 'https://10.0.0.10:6443'}}";
-        assert!(with(urls).is_idle(&RULE));
+        assert!(with(urls).is_not_applicable(&RULE));
         let mut world = World::healthy();
         world.release("cilium").values.clear();
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 }

@@ -1,18 +1,19 @@
-//! The API server's certificate holds for the address that Cilium uses.
+//! The API server's certificate is valid for Cilium's API server address.
 
-use crate::base::finding::Finding;
 use crate::check::address::{API_HOST, NO_HOST};
 use crate::check::k3s::Servers;
-use crate::check::{Answer, Check, Facts, Group, OPEN, Rule};
+use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule};
+use crate::base::finding::Finding;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "api-host-cert",
     group: Group::Dns,
-    title: "the API server's certificate holds for the address in the values of cilium",
-    why: "Cilium's agents verify the certificate as every client does; a virtual address or a name of its own is in it only after \
-          it was given with `tls-san` (k3s-io/k3s#9257).",
+    title: "the API server's certificate is valid for Cilium's API server address",
+    why: "Cilium's agents verify the certificate like every client. It contains a virtual address or a custom name \
+          only after that was added with `tls-san` (k3s-io/k3s#9257).",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Cluster(check),
 };
 
@@ -28,7 +29,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Ok(Some(words)) => Answer::judged(Some(
             Finding::error(
                 RULE.id,
-                "API server's certificate does not hold for the address in the values of cilium",
+                "API server certificate is not valid for the address in the values of cilium",
             )
             .with("k8s_service_host", &host)
             .with("reason", words)
@@ -38,24 +39,24 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     }
 }
 
-/// The names that each server has, and this one.
+/// Adds the host to the `tls-san` of each server.
 fn fix(live: &Live, host: &str) -> String {
     let lines = |names: &mut dyn Iterator<Item = String>| {
         let items: Vec<_> = names.map(|name| format!("\n  - {name:?}")).collect();
         format!("tls-san:{}", items.concat())
     };
     let servers = Servers::of(live);
-    let lacks = servers.lacking(|args| {
+    let missing = servers.missing_lines(|args| {
         let mut names = args.list("tls-san");
         names.insert(host.to_owned()).then(|| lines(&mut names.into_iter()))
     });
-    if lacks.is_empty() {
+    if missing.is_empty() {
         let block = lines(&mut std::iter::once(host.to_owned()));
         return format!(
             "# /etc/rancher/k3s/config.yaml on all servers\n{block}\n# then there: systemctl restart k3s"
         );
     }
-    servers.fix(&lacks)
+    servers.fix(&missing)
 }
 
 #[cfg(test)]
@@ -73,10 +74,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_in_it_is_an_error() {
+    fn a_missing_name_is_an_error() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = refused();
-        let message = "API server's certificate does not hold for the address in the values of cilium";
+        let message = "API server certificate is not valid for the address in the values of cilium";
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         let fix = "# /etc/rancher/k3s/config.yaml on a\ntls-san:\n  - \"10.0.0.10\"\n# then there: systemctl restart k3s";
         assert_eq!(world.pair(&RULE, "fix"), fix);
@@ -89,13 +90,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_unknown() {
+    fn unknown_answers_and_values_are_unknown() {
         let mut world = World::healthy();
         world.live_mut().api_host_refused = Err("no answer".to_owned());
         assert_eq!(world.ask(&RULE), Answer::Unknown("no answer".to_owned()));
         world.values("cilium", "k8sServiceHost: stand-in.invalid");
         assert_eq!(world.ask(&RULE), Answer::unknown(OPEN));
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 }

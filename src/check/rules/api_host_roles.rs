@@ -1,21 +1,23 @@
-//! Every node reaches the API server at the address that Cilium uses.
+//! Every node reaches the API server at Cilium's API server address.
 
-use crate::base::finding::Finding;
 use crate::check::address::{API_HOST, API_PORT, NO_HOST, is_loopback};
-use crate::check::{Answer, Check, Facts, Group, NO_NODES, OPEN, Rule, k3s};
+use crate::check::{Answer, Check, Facts, Group, NO_NODES, Needs, OPEN, Rule, k3s};
+use crate::base::finding::Finding;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "api-host-roles",
     group: Group::Dns,
-    title: "every node reaches the API server at the address in the values of cilium",
-    why: "On port 6443 of the node itself only servers answer; on port 6444 k3s answers on every node, on agents with its own load \
-          balancer (k3s-io/k3s#3026). With the address of one server of several, all nodes depend on that one.",
+    title: "every node reaches the API server at Cilium's API server address",
+    why: "On port 6443 of the node itself, only servers answer. On port 6444, k3s answers on every node, on agents \
+          with its own load balancer (k3s-io/k3s#3026). With the address of one of several servers, all nodes depend \
+          on that server.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
-/// The port on which only servers answer.
+/// The port on which only servers listen.
 const SERVERS_ONLY: &str = "6443";
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
@@ -33,7 +35,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return Answer::unknown(NO_NODES);
     }
     let port = cilium.text(API_PORT).unwrap_or_default();
-    let fix = "# in the values of cilium: k3s answers there on every node\nk8sServiceHost: 127.0.0.1\nk8sServicePort: 6444";
+    let fix = "# in the values of cilium: k3s listens there on every node\nk8sServiceHost: 127.0.0.1\nk8sServicePort: 6444";
     if is_loopback(&host) {
         let agents: Vec<_> = live
             .cluster
@@ -45,7 +47,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         let finding = || {
             Finding::error(
                 RULE.id,
-                "Nothing answers agents at the API server's address in the values of cilium",
+                "Agents cannot reach the API server at the address in the values of cilium",
             )
             .with("address", format!("{host}:{port}"))
             .with("agents", agents.join(", "))
@@ -59,7 +61,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         .find(|node| node.name == host || node.addresses.iter().any(|address| address.address == host));
     let several = live.cluster.servers().count() + k3s::without_node(live).len() > 1;
     let finding = own.filter(|_| several).map(|server| {
-        Finding::warning(RULE.id, "All nodes depend on one server of several")
+        Finding::warning(RULE.id, "All nodes depend on a single server")
             .with("address", format!("{host}:{port}"))
             .with("server", &server.name)
             .fix(fix)
@@ -80,11 +82,11 @@ mod tests {
     }
 
     #[test]
-    fn agents_have_no_server_on_themselves() {
-        let message = "Nothing answers agents at the API server's address in the values of cilium";
+    fn agents_do_not_listen_on_the_port_of_servers() {
+        let message = "Agents cannot reach the API server at the address in the values of cilium";
         for host in ["127.0.0.1", "localhost"] {
             let mut world = with(host, "6443");
-            assert_eq!(world.ask(&RULE), Answer::Ok, "servers answer there");
+            assert_eq!(world.ask(&RULE), Answer::Ok, "servers listen there");
             world.agent("b");
             assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
             assert_eq!(world.pair(&RULE, "agents"), "b");
@@ -95,20 +97,20 @@ mod tests {
     }
 
     #[test]
-    fn one_server_of_several_deserves_a_look() {
+    fn a_single_server_of_several_is_a_warning() {
         let mut world = World::healthy();
         world.agent("b");
-        assert_eq!(world.ask(&RULE), Answer::Ok, "there is but one server");
+        assert_eq!(world.ask(&RULE), Answer::Ok, "there is only one server");
         world.server("c", &SERVER_ARGS);
-        assert_eq!(world.found(&RULE), [(Warning, "All nodes depend on one server of several".to_owned())]);
+        assert_eq!(world.found(&RULE), [(Warning, "All nodes depend on a single server".to_owned())]);
         assert_eq!(world.pair(&RULE, "server"), "a");
         let mut world = with("10.0.0.9", "6443");
         world.server("c", &SERVER_ARGS);
-        assert_eq!(world.ask(&RULE), Answer::Ok, "an address that moves");
+        assert_eq!(world.ask(&RULE), Answer::Ok, "a virtual address");
     }
 
     #[test]
-    fn what_is_not_known_is_not_judged() {
+    fn unknown_values_are_not_checked() {
         for (host, port) in [("stand-in.invalid", "6443"), ("127.0.0.1", "stand-in.invalid")] {
             let mut world = with(host, port);
             world.agent("b");
@@ -117,6 +119,6 @@ mod tests {
         let mut world = with("127.0.0.1", "6443");
         world.agent("b");
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 }

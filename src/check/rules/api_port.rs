@@ -1,17 +1,18 @@
-//! Cilium reaches the API server at a port where k3s answers.
+//! Cilium uses a port on which k3s listens.
 
-use crate::base::finding::{Finding, Severity};
 use crate::check::address::{API_HOST, API_PORT, NO_HOST};
-use crate::check::{Answer, Check, Facts, Group, OPEN, Rule, k3s};
+use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule, k3s};
+use crate::base::finding::{Finding, Severity};
 
 pub(super) const RULE: Rule = Rule {
     id: "api-port",
     group: Group::Dns,
-    title: "Cilium is given a port where k3s answers",
-    why: "On every k3s node 127.0.0.1:6444 answers: the API server itself on servers, the client load balancer on agents \
-          (k3s-io/k3s#3026). 127.0.0.1:6443 answers on servers only, and at other addresses it is 6443.",
+    title: "Cilium uses a port on which k3s listens",
+    why: "On every k3s node, 127.0.0.1:6444 answers: the API server itself on servers, the client load balancer on \
+          agents (k3s-io/k3s#3026). 127.0.0.1:6443 answers on servers only; at other addresses, the port is 6443.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -31,20 +32,20 @@ fn check(facts: &Facts<'_>) -> Answer {
         return Answer::unknown(OPEN);
     }
     let local = matches!(host.as_str(), "127.0.0.1" | "localhost" | "::1");
-    let (severity, message, right) = match (local, port.as_str()) {
+    let (severity, message, expected) = match (local, port.as_str()) {
         (true, "6444") | (false, "6443") => return Answer::Ok,
-        (true, "6443") => (Severity::Warning, "API server answers at this port on servers only", 6444),
-        (true, _) => (Severity::Warning, "API server does not answer at this port", 6444),
-        (false, "6444") => (Severity::Warning, "API server answers at this port on its own node only", 6443),
-        (false, "") => (Severity::Warning, "Cilium is not told the API server's port", 6443),
-        // A load balancer, or k3s itself (`https-listen-port`), may be at any.
-        (false, _) => (Severity::Info, "API server is expected at a port that is not k3s' default", 6443),
+        (true, "6443") => (Severity::Warning, "API server port is open on servers only", 6444),
+        (true, _) => (Severity::Warning, "API server does not listen on this port", 6444),
+        (false, "6444") => (Severity::Warning, "API server port is open on the node itself only", 6443),
+        (false, "") => (Severity::Warning, "API server port is missing in the values of cilium", 6443),
+        // A load balancer, or k3s itself (`https-listen-port`), can use any port.
+        (false, _) => (Severity::Info, "API server port is not the default of k3s", 6443),
     };
     let finding = Finding::warning(RULE.id, message)
         .with("release", release.id())
         .with("k8s_service_host", host)
         .with("k8s_service_port", port)
-        .fix(format!("k8sServicePort: {right}"));
+        .fix(format!("k8sServicePort: {expected}"));
     Answer::Found(vec![Finding { severity, ..finding }])
 }
 
@@ -55,28 +56,28 @@ mod tests {
 
     #[test]
     fn the_port_fits_the_host() {
-        World::shipped().says(&RULE, &[]);
+        World::shipped().assert_found(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/a'}\n")
-            .says(&RULE, &["- no release to sync has the chart `cilium`"]);
-        let none = "- the values of cilium name no address of the API server";
+            .assert_found(&RULE, &["- no release uses the chart `cilium`"]);
+        let none = "- the values of cilium set no API server address";
         let cases = [
             ("127.0.0.1", "6444", ""),
             ("127.0.0.1", "'6444'", ""),
             ("10.0.0.1", "6443", ""),
-            ("stand-in.invalid", "6444", "unknown a variable that the values need is not set"),
+            ("stand-in.invalid", "6444", "unknown a variable that the values use is not set"),
             ("''", "6443", none),
             ("auto", "''", none),
-            ("127.0.0.1", "6443", "warning API server answers at this port on servers only"),
-            ("localhost", "7445", "warning API server does not answer at this port"),
-            ("127.0.0.1", "''", "warning API server does not answer at this port"),
-            ("10.0.0.1", "6444", "warning API server answers at this port on its own node only"),
-            ("10.0.0.1", "''", "warning Cilium is not told the API server's port"),
-            ("10.0.0.1", "443", "info API server is expected at a port that is not k3s' default"),
+            ("127.0.0.1", "6443", "warning API server port is open on servers only"),
+            ("localhost", "7445", "warning API server does not listen on this port"),
+            ("127.0.0.1", "''", "warning API server does not listen on this port"),
+            ("10.0.0.1", "6444", "warning API server port is open on the node itself only"),
+            ("10.0.0.1", "''", "warning API server port is missing in the values of cilium"),
+            ("10.0.0.1", "443", "info API server port is not the default of k3s"),
         ];
         for (host, port, expected) in cases {
             let values = format!("{{k8sServiceHost: {host}, k8sServicePort: {port}}}");
             let expected: Vec<_> = Some(expected).filter(|text| !text.is_empty()).into_iter().collect();
-            World::with_values("cilium", "1.18.6", &values).says(&RULE, &expected);
+            World::with_values("cilium", "1.18.6", &values).assert_found(&RULE, &expected);
         }
     }
 }

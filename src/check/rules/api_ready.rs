@@ -1,16 +1,17 @@
 //! The API server is ready.
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "api-ready",
     group: Group::Cluster,
     title: "the API server is ready",
-    why: "An API server that answers may still wait for etcd or for its own hooks (`/readyz`); what is installed then fails \
-          at some point in the middle.",
+    why: "An API server that responds may still be waiting for etcd or for its own start hooks (`/readyz`); an \
+          installation would fail half-way.",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Cluster(check),
 };
 
@@ -20,7 +21,7 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
         Ok(Some(words)) => Answer::judged(Some(
             Finding::error(RULE.id, "API server is not ready")
                 .with("reason", words)
-                .fix("wait a minute; then see `journalctl -u k3s` on the servers"),
+                .fix("wait a minute, then check `journalctl -u k3s` on the servers"),
         )),
         Err(reason) => Answer::Unknown(reason.clone()),
     }
@@ -33,7 +34,7 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn the_servers_own_words_are_told() {
+    fn the_message_of_the_server_is_reported() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.live_mut().not_ready = Ok(Some("[-]etcd failed: reason withheld".to_owned()));

@@ -1,19 +1,21 @@
-//! No release has adopted objects that k3s regards as its own.
+//! No release has adopted objects that k3s manages.
 
-use crate::base::finding::Finding;
 use crate::check::adopted::COMPONENTS;
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Group, Inspection, Rule};
+use crate::check::{Answer, Check, Facts, Group, Inspection, Needs, Rule};
+use crate::base::finding::Finding;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "bundled-adopted",
     group: Group::K3s,
-    title: "no release has adopted objects that k3s regards as its own",
-    why: "k3s keeps its label on an object that Helm or Flux has adopted, and deletes every object with that label at the \
-          first start with `disable`: of CoreDNS also the ClusterRole and ClusterRoleBinding. Without `disable` it takes \
-          back what lost the label. So the order matters: `disable` on all servers, then the labels, then the restarts.",
+    title: "no release has adopted objects that k3s manages",
+    why: "k3s keeps its label on objects that Helm or Flux has adopted, and deletes all objects with that label at \
+          the first start with `disable`; those of CoreDNS include the ClusterRole and ClusterRoleBinding. Without \
+          `disable`, k3s takes over objects without the label again. So the order matters: `disable` on all servers, \
+          then the labels, then the restarts.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
@@ -26,18 +28,18 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
     for component in COMPONENTS.iter().filter(|component| component.is_present(live)) {
         inspection.look(component.adopted(live).map(|adopted| {
             let releases: Vec<_> = adopted.releases.into_iter().collect();
-            let message = format!("Release has adopted objects of k3s' own {}", component.name);
+            let message = format!("Release has adopted objects of the bundled {}", component.name);
             Finding::warning(RULE.id, message)
                 .with("objects", adopted.objects.join(", "))
                 .with("release", releases.join(", "))
                 .with(
-                    "harm",
+                    "impact",
                     format!("k3s deletes them at its first start with `{}` in `disable`", component.name),
                 )
                 .fix(component.fix(&servers))
         }));
     }
-    inspection.answer("no component that k3s brings as manifests is installed")
+    inspection.answer("no bundled component of k3s is installed")
 }
 
 #[cfg(test)]
@@ -49,20 +51,20 @@ mod tests {
     fn adopted() -> World {
         let mut world = World::healthy();
         world.bundled_coredns();
-        assert_eq!(world.ask(&RULE), Answer::Ok, "it is still k3s'");
+        assert_eq!(world.ask(&RULE), Answer::Ok, "k3s still manages it");
         world.adopt_by("kube-system", "coredns");
         world
     }
 
     #[test]
-    fn the_objects_are_taken_from_k3s_between_disable_and_the_first_restart() {
+    fn objects_are_detached_between_disable_and_the_first_restart() {
         let mut world = adopted();
         world.server("a", &["server", "--disable", "traefik"]);
         world.server("b", &["server", "--disable", "traefik"]);
         world.server("c", &["server"]);
         assert_eq!(
             world.found(&RULE),
-            [(Warning, "Release has adopted objects of k3s' own coredns".to_owned())]
+            [(Warning, "Release has adopted objects of the bundled coredns".to_owned())]
         );
         assert_eq!(world.pair(&RULE, "objects"), "Deployment/coredns, Service/kube-dns");
         let objects = "deployments,services,configmaps,serviceaccounts,clusterroles,clusterrolebindings \
@@ -71,45 +73,46 @@ mod tests {
             .map(|name| format!("objectset.rio.cattle.io/{name}-"))
             .join(" ");
         let steps = [
-            "# 1. in /etc/rancher/k3s/config.yaml of every server, without restarting any:",
+            "# 1. in /etc/rancher/k3s/config.yaml on every server, without restarting k3s:",
             "#    disable: [coredns, traefik]  (a, b)",
             "#    disable: [coredns]  (c)",
-            "# 2. take the objects away from k3s",
+            "# 2. detach the objects from k3s",
             &format!("kubectl -n kube-system annotate {objects} {annotations}"),
             &format!("kubectl -n kube-system label {objects} objectset.rio.cattle.io/hash-"),
             "kubectl -n kube-system delete --ignore-not-found addons.k3s.cattle.io coredns",
-            "# 3. then, on one server after another: systemctl restart k3s",
+            "# 3. then on one server after another: systemctl restart k3s",
         ];
         assert_eq!(world.pair(&RULE, "fix"), steps.join("\n"));
     }
 
     #[test]
-    fn servers_that_are_done_or_unknown_are_told_apart() {
+    fn disabled_and_unknown_servers_get_different_steps() {
         let mut world = adopted();
         let fix = world.pair(&RULE, "fix");
-        assert!(fix.contains("\n#    `coredns` is in `disable` already\n# 2. "), "{fix}");
+        assert!(fix.contains("\n#    `coredns` is already in `disable`\n# 2. "), "{fix}");
         world.server("b", &[]).annotations.clear();
         let fix = world.pair(&RULE, "fix");
         assert!(
-            fix.contains("\n#    disable: [coredns], or coredns added to that list  (all other servers)\n"),
+            fix.contains(
+                "\n#    disable: [coredns], or add coredns to the existing list  (all other servers)\n"
+            ),
             "{fix}"
         );
         assert!(!fix.contains("already"), "{fix}");
     }
 
     #[test]
-    fn what_no_release_has_adopted_and_other_clusters_are_fine() {
+    fn other_objects_and_other_clusters_pass() {
         let mut world = adopted();
         world.live_mut().version = "v1.33.6+rke2r1".to_owned();
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         let mut world = World::healthy();
         world.user("kube-system", "metrics-server");
         world.service("kube-system", "metrics-server", "10.43.0.11");
         world.adopt_by("kube-system", "metrics-server");
-        assert!(world.is_idle(&RULE), "a release has made it");
+        assert!(world.is_not_applicable(&RULE), "a release has created it");
     }
 
-    /// Every component has a fix of its own, with all its Addons.
     #[test]
     fn the_other_components_have_the_same_problem() {
         let labels = [
@@ -122,7 +125,7 @@ mod tests {
             let label = ("objectset.rio.cattle.io/hash".to_owned(), hash.to_owned());
             world.live_mut().cluster.workloads.last_mut().unwrap().labels = [label].into();
             world.adopt_by("kube-system", component);
-            let message = format!("Release has adopted objects of k3s' own {component}");
+            let message = format!("Release has adopted objects of the bundled {component}");
             assert_eq!(world.found(&RULE), [(Warning, message)]);
             let fix = world.pair(&RULE, "fix");
             let mut disabled = ["coredns", "servicelb", "traefik", component];

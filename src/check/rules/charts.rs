@@ -1,43 +1,40 @@
-//! Charts are in their registries.
+//! Charts are available.
 
-use crate::check::{Answer, Check, Facts, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::desired::releases::Release;
 
 pub(super) const RULE: Rule = Rule {
     id: "charts",
     group: Group::Repository,
-    title: "charts are on this machine, or were found in their registries",
-    why: "helmfile pulls charts before it installs anything, but the apps only after the CRDs were installed; a tag that is gone stops a fresh cluster half-way.",
+    title: "charts are available",
+    why: "helmfile pulls charts before it installs anything, but those of the apps only after the CRDs are \
+          installed: a tag that no longer exists stops a fresh cluster half-way.",
     essential: true,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Reported(downloaded),
 };
 
-fn check(facts: &Facts<'_>) -> Answer {
-    facts.findings_or(RULE.id, read)
-}
-
-/// Whether the charts that come from elsewhere are on this machine, where they get only from their registry or
-/// repository.
-pub(super) fn read(facts: &Facts<'_>) -> Answer {
+/// Whether the charts of registries and repositories were downloaded.
+pub(super) fn downloaded(facts: &Facts<'_>) -> Answer {
     let mut inspection = facts.inspect_releases();
     let wanted = facts.desired.releases().filter(|release| release.is_wanted());
-    let (here, missing): (Vec<_>, Vec<_>) = wanted
+    let (downloaded, missing): (Vec<_>, Vec<_>) = wanted
         .filter(|release| release.repository.is_some() || release.chart.starts_with("oci://"))
         .partition(|release| facts.desired.charts.contains_key(&release.id()));
-    for _ in here {
+    for _ in downloaded {
         inspection.look(None);
     }
     if !missing.is_empty() {
-        inspection.miss(not_here(&missing));
+        inspection.miss(not_downloaded(&missing));
     }
     inspection.answer("no chart comes from a registry")
 }
 
-/// Says that the charts of these releases are not on this machine.
-pub(super) fn not_here(releases: &[&Release]) -> String {
+/// The reason when the charts of these releases were not downloaded.
+pub(super) fn not_downloaded(releases: &[&Release]) -> String {
     let name = |release: &&Release| format!("{} {}", release.chart_name(), release.version);
     let names: Vec<_> = releases.iter().map(|release| name(release).trim_end().to_owned()).collect();
-    format!("not on this machine: {}", names.join(", "))
+    format!("not downloaded: {}", names.join(", "))
 }
 
 #[cfg(test)]
@@ -47,20 +44,20 @@ mod tests {
     use crate::check::fixture::World;
 
     #[test]
-    fn only_the_charts_on_this_machine_are_known() {
+    fn a_chart_that_was_not_downloaded_is_unknown() {
         let mut world = World::shipped();
-        world.says(&RULE, &["unknown not on this machine: prometheus-operator-crds 19.1.0"]);
+        world.assert_found(&RULE, &["unknown not downloaded: prometheus-operator-crds 19.1.0"]);
         world.desired.charts.remove("kube-system/cilium");
         world.desired.charts.insert(
             "monitoring/prometheus-operator-crds".to_owned(),
             crate::desired::chart::Chart::default(),
         );
-        world.says(&RULE, &["unknown not on this machine: cilium 1.18.6"]);
+        world.assert_found(&RULE, &["unknown not downloaded: cilium 1.18.6"]);
         world.add_charts();
-        world.says(&RULE, &[]);
+        world.assert_found(&RULE, &[]);
         world.desired.problems.push(Finding::error("charts", "Chart cannot be fetched"));
-        world.says(&RULE, &["error Chart cannot be fetched"]);
+        world.assert_found(&RULE, &["error Chart cannot be fetched"]);
         World::of("- {name: a, chart: ./charts/a}\n- {name: b, chart: 'oci://r/b', installed: false}\n")
-            .says(&RULE, &["- no chart comes from a registry"]);
+            .assert_found(&RULE, &["- no chart comes from a registry"]);
     }
 }

@@ -3,22 +3,23 @@
 use semver::Version;
 use serde_json::Value;
 
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, OPEN, Rule, k3s};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, OPEN, Rule, k3s};
 use crate::desired::releases::Release;
 
-/// From here on the chart refuses what older ones took for `kubeProxyReplacement`.
-const REFUSES: Version = Version::new(1, 18, 0);
+/// The first chart version that fails on other values of `kubeProxyReplacement`.
+const FAILS_SINCE: Version = Version::new(1, 18, 0);
 
 pub(super) const RULE: Rule = Rule {
     id: "cilium-values",
     group: Group::Repository,
     title: "Cilium's values fit k3s",
-    why: "Cilium's default address pool is 10.0.0.0/8, in which k3s' pods (10.42.0.0/16) and Services (10.43.0.0/16) lie too; \
-          `ipam.mode: kubernetes` takes each node's own podCIDR. The chart 1.18 fails on a kubeProxyReplacement that is \
-          neither true nor false.",
+    why: "Cilium's default address pool, 10.0.0.0/8, contains the pod (10.42.0.0/16) and Service (10.43.0.0/16) \
+          networks of k3s; with `ipam.mode: kubernetes`, Cilium uses the podCIDR of each node. Since 1.18, the chart \
+          fails if `kubeProxyReplacement` is neither true nor false.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -43,13 +44,13 @@ fn check(facts: &Facts<'_>) -> Answer {
     inspection.answer(NO_RELEASES)
 }
 
-/// A pool that the user chose himself may be a good one.
+/// A custom pool may be right.
 fn pool(release: &Release, values: &Value) -> Option<Finding> {
     let mode = values.pointer("/ipam/mode").and_then(Value::as_str).unwrap_or("cluster-pool");
     let pool = values.pointer("/ipam/operator/clusterPoolIPv4PodCIDRList");
     let own_pool = pool.is_some_and(|pool| !matches!(pool, Value::Null) && *pool != Value::Array(Vec::new()));
     (mode == "cluster-pool" && !own_pool).then(|| {
-        Finding::warning(RULE.id, "Cilium's default address pool overlaps k3s' networks")
+        Finding::warning(RULE.id, "Cilium's default address pool overlaps the k3s networks")
             .with("release", release.id())
             .with("key", "ipam.mode")
             .with("pool", "10.0.0.0/8")
@@ -65,7 +66,7 @@ fn replacement(release: &Release, values: &Value, version: Option<&Version>) -> 
         other => other.to_string(),
     };
     let message = "Cilium's kubeProxyReplacement is neither true nor false";
-    let finding = if version.is_some_and(|version| *version >= REFUSES) {
+    let finding = if version.is_some_and(|version| *version >= FAILS_SINCE) {
         Finding::error(RULE.id, message)
     } else {
         Finding::warning(RULE.id, message)
@@ -84,13 +85,13 @@ mod tests {
     use super::*;
     use crate::check::fixture::World;
 
-    const POOL: &str = "warning Cilium's default address pool overlaps k3s' networks";
+    const POOL: &str = "warning Cilium's default address pool overlaps the k3s networks";
 
     #[test]
     fn the_address_pool() {
-        World::shipped().says(&RULE, &[]);
+        World::shipped().assert_found(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/a'}\n")
-            .says(&RULE, &["- no release to sync has the chart `cilium`"]);
+            .assert_found(&RULE, &["- no release uses the chart `cilium`"]);
         for (values, expected) in [
             ("{}", &[POOL] as &[&str]),
             ("{ipam: {mode: cluster-pool}}", &[POOL]),
@@ -99,7 +100,7 @@ mod tests {
             ("{ipam: {operator: {clusterPoolIPv4PodCIDRList: ['10.42.0.0/16']}}}", &[]),
             ("{ipam: {operator: {clusterPoolIPv4PodCIDRList: []}}}", &[POOL]),
         ] {
-            World::with_values("cilium", "1.18.6", values).says(&RULE, expected);
+            World::with_values("cilium", "1.18.6", values).assert_found(&RULE, expected);
         }
     }
 
@@ -114,14 +115,14 @@ mod tests {
             )
         };
         for value in ["true", "false", "'true'", "null"] {
-            world("1.18.6", value).says(&RULE, &[]);
+            world("1.18.6", value).assert_found(&RULE, &[]);
         }
-        let open = "unknown a variable that the values need is not set";
-        world("1.18.6", "stand-in.invalid").says(&RULE, &[open]);
+        let open = "unknown a variable that the values use is not set";
+        world("1.18.6", "stand-in.invalid").assert_found(&RULE, &[open]);
         for value in ["strict", "partial", "1", "'True'"] {
-            world("1.18.6", value).says(&RULE, &[&format!("error {message}")]);
+            world("1.18.6", value).assert_found(&RULE, &[&format!("error {message}")]);
         }
-        world("1.14.0", "strict").says(&RULE, &[&format!("warning {message}")]);
-        world(">=1", "strict").says(&RULE, &[&format!("warning {message}")]);
+        world("1.14.0", "strict").assert_found(&RULE, &[&format!("warning {message}")]);
+        world(">=1", "strict").assert_found(&RULE, &[&format!("warning {message}")]);
     }
 }

@@ -1,52 +1,55 @@
-//! Clocks agree.
+//! The clocks of this machine and the cluster agree.
 
 use std::time::{Duration, SystemTime};
 
 use humantime::{format_rfc3339_seconds, parse_rfc3339};
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 use crate::observed::cluster::Lease;
 
 pub(super) const RULE: Rule = Rule {
     id: "clock",
     group: Group::Cluster,
-    title: "this machine's clock and the cluster's agree",
-    why: "Certificates and tokens hold from one time to another; with clocks that differ, new ones are refused as not valid \
-          yet. The cluster's time is seen in the Leases that its components renew every few seconds.",
+    title: "the clocks of this machine and the cluster agree",
+    why: "Certificates and tokens have a validity period: if the clocks differ, new ones are rejected as not valid \
+          yet. The cluster's time comes from the Leases that its components renew every few seconds.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Cluster(check),
 };
 
-/// A Lease from our future by more than this tells of clocks that differ.
-const AHEAD: Duration = Duration::from_secs(5);
+/// If a Lease is from our future by more than this, the clocks differ.
+const MAX_AHEAD: Duration = Duration::from_secs(5);
 
-/// The API server renews its Lease every ten seconds.
-const BEHIND: Duration = Duration::from_mins(1);
+/// If the newest Lease is older than this, the clocks differ: the API server renews its own every ten seconds.
+const MAX_BEHIND: Duration = Duration::from_mins(1);
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let now = facts.observed.now;
     if now == SystemTime::UNIX_EPOCH {
-        return Answer::Unknown("the time was not asked".to_owned());
+        return Answer::Unknown("the time is unknown".to_owned());
     }
     let leases = || {
         let known = live.cluster.leases.iter().filter(|lease| is_kubelet(lease) || is_control_plane(lease));
         known.filter_map(|lease| Some((lease, parse_rfc3339(lease.renewed.as_deref()?).ok()?)))
     };
     let Some((newest, renewed)) = leases().max_by_key(|(_, renewed)| *renewed) else {
-        return Answer::Unknown("no Lease tells the cluster's time".to_owned());
+        return Answer::Unknown("no Lease shows the cluster's time".to_owned());
     };
-    if let Some(skew) = renewed.duration_since(now).ok().filter(|skew| *skew > AHEAD) {
+    if let Some(skew) = renewed.duration_since(now).ok().filter(|skew| *skew > MAX_AHEAD) {
         let skew = format!("{}s behind", skew.as_secs());
         return Answer::judged(Some(found(newest, renewed, now, &skew)));
     }
-    // One that is old may be that of a server that is gone, but not all of them.
+    // One old Lease may belong to a server that is gone, but not all of them.
     let control_plane = leases().filter(|(lease, _)| is_control_plane(lease));
     let newest = control_plane.max_by_key(|(_, renewed)| *renewed);
-    let behind = |renewed| now.duration_since(renewed).ok().filter(|skew| *skew > BEHIND);
+    let behind = |renewed| now.duration_since(renewed).ok().filter(|skew| *skew > MAX_BEHIND);
     match newest {
-        None if behind(renewed).is_some() => Answer::unknown("no Lease of the control plane shows its time"),
+        None if behind(renewed).is_some() => {
+            Answer::unknown("no Lease of the control plane shows the cluster's time")
+        }
         None => Answer::Ok,
         Some((newest, renewed)) => Answer::judged(
             behind(renewed)
@@ -55,7 +58,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     }
 }
 
-/// The API servers' identities (`apiserver-HASH`), controller manager and scheduler.
+/// API servers (`apiserver-HASH`), controller manager and scheduler.
 fn is_control_plane(lease: &Lease) -> bool {
     lease.namespace == "kube-system"
         && ["apiserver-", "kube-"].iter().any(|start| lease.name.starts_with(start))
@@ -67,11 +70,13 @@ fn is_kubelet(lease: &Lease) -> bool {
 
 fn found(lease: &Lease, renewed: SystemTime, now: SystemTime, skew: &str) -> Finding {
     Finding::warning(RULE.id, "Clocks differ")
-        .with("here", format_rfc3339_seconds(now))
-        .with("there", format_rfc3339_seconds(renewed))
+        .with("local_time", format_rfc3339_seconds(now))
+        .with("cluster_time", format_rfc3339_seconds(renewed))
         .with("lease", format!("{}/{}", lease.namespace, lease.name))
-        .with("this_machine", skew)
-        .fix("compare `date -u` here and on the nodes; `timedatectl set-ntp true` where it is wrong")
+        .with("local_clock", skew)
+        .fix(
+            "compare `date -u` on this machine and on the nodes; where it is wrong: timedatectl set-ntp true",
+        )
 }
 
 #[cfg(test)]
@@ -80,7 +85,7 @@ mod tests {
     use crate::base::finding::Severity::Warning;
     use crate::check::testing::World;
 
-    /// A world at 08:10:00.
+    /// A healthy cluster at 08:10:00.
     fn with(leases: &[(&str, &str, &str)]) -> World {
         let mut world = World::healthy();
         world.live_mut().cluster.leases = leases
@@ -96,16 +101,16 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_agree_are_well() {
+    fn clocks_that_agree_pass() {
         let good = [
             &[("kube-system", "apiserver-abc", "2026-11-23T08:09:54.123456Z")][..],
             &[("kube-node-lease", "a", "2026-11-23T08:10:04Z")],
-            // A server that is gone, and one that is there.
+            // A stopped server and a running one.
             &[
                 ("kube-system", "apiserver-abc", "2026-11-23T07:30:00Z"),
                 ("kube-system", "kube-scheduler", "2026-11-23T08:09:58Z"),
             ],
-            // Another program's.
+            // The Lease of another program.
             &[
                 ("kube-system", "apiserver-abc", "2026-11-23T08:09:54Z"),
                 ("kube-system", "k3s-boot", "2027-11-23T08:09:54Z"),
@@ -117,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_differ_are_told() {
+    fn clocks_that_differ_are_a_warning() {
         let cases = [
             (&[("kube-node-lease", "a", "2026-11-23T08:10:30Z")][..], "30s behind"),
             (&[("kube-system", "apiserver-abc", "2026-11-23T08:05:00Z")], "about 300s ahead"),
@@ -132,7 +137,7 @@ mod tests {
         for (leases, skew) in cases {
             let world = with(leases);
             assert_eq!(world.found(&RULE), [(Warning, "Clocks differ".to_owned())]);
-            assert_eq!(world.pair(&RULE, "this_machine"), skew);
+            assert_eq!(world.pair(&RULE, "local_clock"), skew);
         }
     }
 
@@ -140,7 +145,7 @@ mod tests {
     fn without_a_time_it_is_unknown() {
         let unknown = |world: World| matches!(world.ask(&RULE), Answer::Unknown(_));
         assert!(unknown(World::healthy()));
-        // A node that is gone says nothing of clocks.
+        // A node that is gone shows no skew.
         assert!(unknown(with(&[("kube-node-lease", "a", "2026-11-20T08:10:04Z")])));
         assert!(unknown(with(&[("kube-system", "apiserver-abc", "yesterday")])));
         let mut world = with(&[("kube-system", "apiserver-abc", "2026-11-23T08:05:00Z")]);

@@ -1,26 +1,27 @@
-//! Pods ask the DNS that the release brings.
+//! Pods use the DNS of the release.
 
 use std::net::IpAddr;
 
-use crate::base::finding::Finding;
 use crate::check::address::DnsAddress;
 use crate::check::k3s::Servers;
-use crate::check::{Answer, Check, Facts, Group, OPEN, Rule};
+use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule};
+use crate::base::finding::Finding;
 use crate::desired::releases::Release;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "cluster-dns",
     group: Group::Dns,
-    title: "pods ask the DNS that the release brings",
-    why: "The kubelet writes one address into every pod (`cluster-dns`, in k3s 10.43.0.10). The chart's Service gets some other \
-          one unless `service.clusterIP` is set, and then no pod can look up a name.",
+    title: "pods use the DNS of the release",
+    why: "The kubelet configures one DNS address in every pod (`cluster-dns`, 10.43.0.10 in k3s). Unless \
+          `service.clusterIP` is set, the Service of the chart gets another one, and no pod can resolve names.",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Cluster(check),
 };
 
-/// In k3s, DNS has the tenth address of the Services' network, and the API server the first.
-const BEYOND_API: u32 = 9;
+/// In k3s, DNS has the tenth address of the Service network, and the API server the first.
+const OFFSET_FROM_API: u32 = 9;
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let coredns = match facts.release_of_chart("coredns") {
@@ -28,7 +29,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Err(answer) => return answer,
     };
     if coredns.text(&["isClusterService"]).is_some_and(|ours| ours == "false") {
-        return Answer::not_applicable("the release of coredns is not the cluster's own DNS");
+        return Answer::not_applicable("the release of coredns is not the cluster DNS");
     }
     let address = DnsAddress::of(coredns);
     if address == DnsAddress::Open {
@@ -36,12 +37,12 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     }
     match &live.kubelet {
         Ok(kubelet) if !kubelet.cluster_dns.is_empty() => {
-            let asked = &kubelet.cluster_dns;
-            let met = matches!(&address, DnsAddress::Fixed(address) if asked.contains(address));
-            Answer::judged((!met).then(|| differs(live, coredns, &address, asked)))
+            let used = &kubelet.cluster_dns;
+            let met = matches!(&address, DnsAddress::Fixed(address) if used.contains(address));
+            Answer::judged((!met).then(|| differs(live, coredns, &address, used)))
         }
         Ok(kubelet) => {
-            guess(live, coredns, &address, &format!("the kubelet of {} names no DNS", kubelet.node))
+            guess(live, coredns, &address, &format!("the kubelet of {} has no cluster DNS", kubelet.node))
         }
         Err(reason) => guess(live, coredns, &address, reason),
     }
@@ -55,47 +56,47 @@ fn found(finding: Finding, coredns: &Release, address: &DnsAddress, asked: &str)
     finding
         .with("release", coredns.id())
         .with("service", address)
-        .with("pods_ask", asked)
+        .with("pods_use", asked)
         .fix(format!("# in the values of {}\nservice:\n  clusterIP: {asked}", coredns.id()))
 }
 
 fn differs(live: &Live, coredns: &Release, address: &DnsAddress, asked: &[String]) -> Finding {
-    let message = "Pods do not ask the DNS that the release brings";
+    let message = "Pods do not use the DNS of the release";
     let another = live.cluster.services.iter().any(|service| {
         service.cluster_ip.as_ref().is_some_and(|address| asked.contains(address))
             && service.release() != Some(coredns.id())
     });
-    // Where another answers the pods, this one is for something else.
+    // If another Service has that address, this one has another purpose.
     let finding = if another { Finding::warning(RULE.id, message) } else { Finding::error(RULE.id, message) };
     found(finding, coredns, address, asked.first().map_or("", String::as_str))
 }
 
-/// What k3s does when it is not told otherwise, where the kubelet does not say.
+/// Falls back to the settings and defaults of k3s if the kubelet's configuration is unknown.
 fn guess(live: &Live, coredns: &Release, address: &DnsAddress, reason: &str) -> Answer {
     let Ok(servers) = Servers::of_k3s(live) else { return Answer::unknown(reason) };
-    let told = servers.known.iter().find_map(|(_, args)| args.list("cluster-dns").into_iter().next());
-    let Some(asked) = told.or_else(|| tenth(live)) else { return Answer::unknown(reason) };
+    let configured = servers.known.iter().find_map(|(_, args)| args.list("cluster-dns").into_iter().next());
+    let Some(asked) = configured.or_else(|| default_address(live)) else { return Answer::unknown(reason) };
     if matches!(address, DnsAddress::Fixed(address) if *address == asked) {
-        // With how all servers were started, it is no guess.
+        // It is certain if the settings of all servers are known.
         return match servers.answer(None) {
             Answer::Ok => Answer::Ok,
             _ => Answer::unknown(reason),
         };
     }
-    let finding = Finding::warning(RULE.id, "Pods may not ask the DNS that the release brings");
+    let finding = Finding::warning(RULE.id, "Pods may not use the DNS of the release");
     Answer::judged(Some(found(finding, coredns, address, &asked)))
 }
 
-fn tenth(live: &Live) -> Option<String> {
+fn default_address(live: &Live) -> Option<String> {
     let api =
         live.cluster.services.iter().find(|one| one.namespace == "default" && one.name == "kubernetes")?;
     match api.cluster_ip.as_deref()?.parse().ok()? {
         IpAddr::V4(first) => {
-            Some(std::net::Ipv4Addr::from_bits(first.to_bits().checked_add(BEYOND_API)?).to_string())
+            Some(std::net::Ipv4Addr::from_bits(first.to_bits().checked_add(OFFSET_FROM_API)?).to_string())
         }
-        IpAddr::V6(first) => {
-            Some(std::net::Ipv6Addr::from_bits(first.to_bits().checked_add(BEYOND_API.into())?).to_string())
-        }
+        IpAddr::V6(first) => Some(
+            std::net::Ipv6Addr::from_bits(first.to_bits().checked_add(OFFSET_FROM_API.into())?).to_string(),
+        ),
     }
 }
 
@@ -105,8 +106,8 @@ mod tests {
     use crate::base::finding::Severity::{Error, Warning};
     use crate::check::testing::World;
 
-    const MESSAGE: &str = "Pods do not ask the DNS that the release brings";
-    const MAYBE: &str = "Pods may not ask the DNS that the release brings";
+    const MESSAGE: &str = "Pods do not use the DNS of the release";
+    const MAYBE: &str = "Pods may not use the DNS of the release";
 
     fn unread() -> World {
         let mut world = World::healthy();
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_nobody_asks_is_an_error() {
+    fn an_address_that_pods_do_not_use_is_an_error() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         for values in ["service: {clusterIP: 10.43.0.53}", "service: {clusterIP: ''}"] {
             let mut world = World::healthy();
@@ -129,13 +130,13 @@ mod tests {
         world.values("coredns", "service: {clusterIP: stand-in.invalid}");
         assert_eq!(world.ask(&RULE), Answer::unknown(OPEN));
         world.values("coredns", "{isClusterService: false, service: {clusterIP: 10.43.0.53}}");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         world.without("coredns");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 
     #[test]
-    fn without_a_kubelets_word_the_default_tells() {
+    fn without_the_kubelet_the_defaults_of_k3s_count() {
         let mut world = unread();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.values("coredns", "service: {clusterIP: 10.43.0.53}");

@@ -1,25 +1,27 @@
-//! CoreDNS of k3s is not in the way of the release's.
+//! The bundled CoreDNS of k3s does not conflict with the release.
 
 use serde_json::Value;
 
-use crate::base::finding::Finding;
 use crate::check::k3s::{self, BUNDLED_COREDNS, Servers};
-use crate::check::{Answer, Check, Facts, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
+use crate::base::finding::Finding;
 use crate::desired::releases::Release;
 use crate::observed::Live;
-use crate::observed::workloads::cluster_dns;
+use crate::run::dns;
 
 pub(super) const RULE: Rule = Rule {
     id: "coredns-bundled",
     group: Group::K3s,
-    title: "k3s' own CoreDNS is not in the way",
-    why: "Helm refuses to install over the CoreDNS that k3s brings; making Helm take it over changes the selector of its Service \
-          but cannot change that of its Deployment, which leaves the cluster without DNS (fluxcd/helm-controller#1242).",
+    title: "the bundled CoreDNS of k3s does not conflict with the release",
+    why: "Helm refuses to install over the bundled CoreDNS of k3s. If Helm adopts it, the selector of its Service \
+          changes but that of its Deployment cannot, which leaves the cluster without DNS \
+          (fluxcd/helm-controller#1242).",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
-/// An object of the CoreDNS that k3s brings.
+/// An object of the bundled CoreDNS.
 struct Bundled<'a> {
     kind: &'a str,
     name: &'a str,
@@ -30,25 +32,25 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     if let Err(answer) = k3s::is_k3s(live) {
         return answer;
     }
-    if let Some(left_out) = facts.desired.dns_left_out() {
-        let there = cluster_dns(&live.cluster.workloads).next().is_some();
-        return Answer::judged((!there).then(|| no_dns(left_out)));
+    if let Some(skipped) = facts.desired.dns_left_out() {
+        let exists = dns::of(&live.cluster.workloads).next().is_some();
+        return Answer::judged((!exists).then(|| no_dns(skipped)));
     }
     let coredns = match facts.cni().and_then(|_| facts.release_of_chart("coredns")) {
         Ok(coredns) => coredns,
         Err(answer) => return answer,
     };
     let foreign: Vec<_> = bundled(live, coredns).collect();
-    Answer::judged((!foreign.is_empty()).then(|| in_the_way(facts, live, coredns, &foreign)))
+    Answer::judged((!foreign.is_empty()).then(|| conflict(facts, live, coredns, &foreign)))
 }
 
-fn no_dns(left_out: &Release) -> Finding {
-    Finding::error(RULE.id, "DNS is left out, and k3s brings none").with("release", left_out.id()).fix(
-        format!(
-            "do not leave {} out, or take `coredns` from `disable` in the configuration of all servers",
-            left_out.id()
-        ),
-    )
+fn no_dns(skipped: &Release) -> Finding {
+    Finding::error(RULE.id, "CoreDNS is skipped, and k3s does not deploy its own")
+        .with("release", skipped.id())
+        .fix(format!(
+            "do not skip {}, or remove `coredns` from `disable` in the configuration of all servers",
+            skipped.id()
+        ))
 }
 
 /// The objects that the release has not adopted.
@@ -72,48 +74,48 @@ fn bundled<'a>(live: &'a Live, coredns: &Release) -> impl Iterator<Item = Bundle
         .map(|(kind, _, name, address, ..)| Bundled { kind, name, address })
 }
 
-fn in_the_way(facts: &Facts<'_>, live: &Live, coredns: &Release, foreign: &[Bundled<'_>]) -> Finding {
+fn conflict(facts: &Facts<'_>, live: &Live, coredns: &Release, foreign: &[Bundled<'_>]) -> Finding {
     let collides = match facts.manifests.of(&coredns.id()) {
         Some(Ok(objects)) => {
             objects.iter().any(|object| foreign.iter().any(|one| collides(object, coredns, one)))
         }
         Some(Err(_)) => true,
-        // It is as wanted already.
+        // The release is up to date.
         None => !live.is_deployed(&coredns.id()),
     };
     let finding = if collides {
-        Finding::error(RULE.id, "k3s' own CoreDNS is in the way of the release")
+        Finding::error(RULE.id, "Bundled CoreDNS of k3s conflicts with the release")
     } else {
-        Finding::warning(RULE.id, "k3s' own CoreDNS runs beside the release")
+        Finding::warning(RULE.id, "Bundled CoreDNS of k3s runs beside the release")
     };
     let finding = finding.with("objects", objects(foreign)).with("release", coredns.id());
     let servers = Servers::of(live);
-    let keep = format!("To keep k3s' CoreDNS: --skip-release {}", coredns.id());
-    k3s::fix_or_keep(finding, facts, live, "the DNS", &keep, || {
-        format!("{}\n# or keep it: k3s-boot apps --skip-release {}", switch_off(&servers), coredns.id())
+    let keep = format!("To keep the bundled CoreDNS: --skip-release {}", coredns.id());
+    k3s::fix_or_keep(finding, facts, live, "DNS", &keep, || {
+        format!("{}\n# or keep it: k3s-boot apps --skip-release {}", disable_fix(&servers), coredns.id())
     })
 }
 
-fn switch_off(servers: &Servers<'_>) -> String {
-    let lacks = servers.lacking(|args| k3s::disable(args, &["coredns"]));
-    if !lacks.is_empty() {
-        servers.fix(&lacks)
+fn disable_fix(servers: &Servers<'_>) -> String {
+    let missing = servers.missing_lines(|args| k3s::disable(args, &["coredns"]));
+    if !missing.is_empty() {
+        servers.fix(&missing)
     } else if servers.known.is_empty() {
         "# /etc/rancher/k3s/config.yaml on all servers\ndisable: [coredns]\n# then there: systemctl restart k3s"
                 .to_owned()
     } else {
-        "# on all servers, which remove it when they start\nsystemctl restart k3s".to_owned()
+        "# on all servers: k3s removes it when it starts\nsystemctl restart k3s".to_owned()
     }
 }
 
-/// Whether a release's object has the name or the address of one that is there.
-fn collides(object: &Value, coredns: &Release, there: &Bundled<'_>) -> bool {
+/// Whether an object of the release has the name or address of a bundled one.
+fn collides(object: &Value, coredns: &Release, bundled: &Bundled<'_>) -> bool {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let namespace = text("/metadata/namespace").unwrap_or(&coredns.namespace);
     let same_name = namespace == "kube-system"
-        && text("/kind") == Some(there.kind)
-        && text("/metadata/name") == Some(there.name);
-    let same_address = there.address.is_some() && text("/spec/clusterIP") == there.address;
+        && text("/kind") == Some(bundled.kind)
+        && text("/metadata/name") == Some(bundled.name);
+    let same_address = bundled.address.is_some() && text("/spec/clusterIP") == bundled.address;
     same_name || same_address
 }
 
@@ -137,7 +139,7 @@ mod tests {
     #[test]
     fn what_helm_would_refuse_is_an_error() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
-        let message = "k3s' own CoreDNS is in the way of the release";
+        let message = "Bundled CoreDNS of k3s conflicts with the release";
         let mut world = bundled();
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         assert_eq!(world.pair(&RULE, "objects"), "Deployment/coredns, Service/kube-dns");
@@ -155,21 +157,27 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_left_out_must_be_there() {
+    fn a_skipped_dns_must_exist() {
         let mut world = World::healthy();
         let coredns = world.desired.helmfiles.iter_mut().flat_map(|helmfile| &mut helmfile.releases);
         coredns.filter(|release| release.name == "coredns").for_each(|release| release.left_out = true);
-        assert_eq!(world.found(&RULE), [(Error, "DNS is left out, and k3s brings none".to_owned())]);
+        assert_eq!(
+            world.found(&RULE),
+            [(Error, "CoreDNS is skipped, and k3s does not deploy its own".to_owned())]
+        );
         world.bundled_coredns();
         assert_eq!(world.ask(&RULE), Answer::Ok);
     }
 
     #[test]
-    fn one_under_another_name_and_address_stays_beside_it() {
+    fn another_name_and_address_do_not_conflict() {
         let mut world = bundled();
         let other = workload("Deployment", "coredns-lan", &serde_json::json!({}), &serde_json::json!({}));
         world.manifests.objects.insert("kube-system/coredns".to_owned(), Ok(vec![other]));
-        assert_eq!(world.found(&RULE), [(Warning, "k3s' own CoreDNS runs beside the release".to_owned())]);
+        assert_eq!(
+            world.found(&RULE),
+            [(Warning, "Bundled CoreDNS of k3s runs beside the release".to_owned())]
+        );
         let address = serde_json::json!({"kind": "Service", "metadata": {"name": "x", "namespace": "y"},
             "spec": {"clusterIP": "10.43.0.10"}});
         world.manifests.objects.insert("kube-system/coredns".to_owned(), Ok(vec![address]));
@@ -177,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_release_has_adopted_is_not_in_its_way() {
+    fn adopted_objects_do_not_conflict() {
         let mut world = bundled();
         world.deployed("kube-system", "coredns");
         world.adopt_by("kube-system", "coredns");
@@ -185,9 +193,9 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_it_hears_nothing() {
+    fn without_the_release_there_is_no_conflict() {
         let mut world = bundled();
         world.without("coredns");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 }

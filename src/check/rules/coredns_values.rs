@@ -1,27 +1,28 @@
-//! The Service of the own CoreDNS is the one that pods ask.
+//! CoreDNS has the address that pods use.
 
 use serde_json::Value;
 
+use crate::check::{Answer, Check, Facts, Group, Inspection, Needs, OPEN, Rule};
 use crate::base::finding::{Finding, Severity};
-use crate::check::{Answer, Check, Facts, Group, Inspection, OPEN, Rule};
 use crate::desired::releases::Release;
 
-/// Where the cluster's DNS lives.
+/// The namespace of the cluster DNS.
 const NAMESPACE: &str = "kube-system";
 
-/// The values that are looked at.
-const LOOKED_AT: [&[&str]; 4] =
+/// The values that are checked.
+const CHECKED: [&[&str]; 4] =
     [&["service", "clusterIP"], &["service", "name"], &["serviceAccount", "name"], &["k8sAppLabelOverride"]];
 
 pub(super) const RULE: Rule = Rule {
     id: "coredns-values",
     group: Group::Dns,
-    title: "CoreDNS answers where pods ask",
-    why: "The kubelet sends every pod to one address, 10.43.0.10 on k3s; the chart's default is a Service `coredns` with \
-          any address, so that no pod has DNS. Its default service account is `default`, which may not read Services, and \
-          monitoring and network policies look for the name and the label `kube-dns`.",
+    title: "CoreDNS has the address that pods use",
+    why: "The kubelet configures one DNS address in every pod, 10.43.0.10 on k3s. By default, the chart creates a \
+          Service `coredns` with any address, so that no pod has DNS. Its default service account is `default`, \
+          which cannot read Services, and monitoring and network policies expect the name and the label `kube-dns`.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -30,9 +31,9 @@ fn check(facts: &Facts<'_>) -> Answer {
         Err(answer) => return answer,
     };
     let values = facts.desired.values(release);
-    // A CoreDNS for the local network is none of the cluster's.
+    // A CoreDNS for the local network is not the cluster DNS.
     if release.namespace != NAMESPACE || values.get("isClusterService") == Some(&Value::Bool(false)) {
-        return Answer::not_applicable("the release of coredns is not the cluster's own DNS");
+        return Answer::not_applicable("the release of coredns is not the cluster DNS");
     }
     let found = [
         address(facts, release, &values),
@@ -42,10 +43,10 @@ fn check(facts: &Facts<'_>) -> Answer {
     ];
     let mut inspection = Inspection::default();
     inspection.look(found.into_iter().flatten());
-    if LOOKED_AT.iter().any(|path| release.is_open(path)) {
+    if CHECKED.iter().any(|path| release.is_open(path)) {
         inspection.miss(OPEN);
     }
-    inspection.answer("the release of coredns is not the cluster's own DNS")
+    inspection.answer("the release of coredns is not the cluster DNS")
 }
 
 fn text<'a>(values: &'a Value, path: &str) -> &'a str {
@@ -65,14 +66,14 @@ fn address(facts: &Facts<'_>, release: &Release, values: &Value) -> Option<Findi
     if (!one.is_empty() && one != "None") || several.is_some_and(|addresses| !addresses.is_empty()) {
         return None;
     }
-    // Where another CoreDNS answers, as k3s' own, pods keep theirs.
-    let severity = if others_answer(facts, release) { Severity::Warning } else { Severity::Error };
+    // If another CoreDNS exists, such as the bundled one, pods have DNS.
+    let severity = if has_other_dns(facts, release) { Severity::Warning } else { Severity::Error };
     let fix = "service:\n  name: kube-dns\n  clusterIP: 10.43.0.10  # the kubelets' clusterDNS";
     Some(found(release, severity, "CoreDNS has no fixed address", "service.clusterIP", fix))
 }
 
-/// Whether a Service for the cluster's DNS stands that is not this release's.
-fn others_answer(facts: &Facts<'_>, release: &Release) -> bool {
+/// Whether a Service of another CoreDNS is the cluster DNS.
+fn has_other_dns(facts: &Facts<'_>, release: &Release) -> bool {
     let services = facts.observed.live.iter().flat_map(|live| &live.cluster.services);
     services.filter(|service| service.namespace == NAMESPACE && service.name == "kube-dns").any(|service| {
         service.cluster_ip.is_some()
@@ -83,13 +84,13 @@ fn others_answer(facts: &Facts<'_>, release: &Release) -> bool {
 fn name(release: &Release, values: &Value) -> Option<Finding> {
     (text(values, "/service/name") != "kube-dns").then(|| {
         let fix = "service:\n  name: kube-dns";
-        found(release, Severity::Warning, "CoreDNS' Service is not called kube-dns", "service.name", fix)
+        found(release, Severity::Warning, "CoreDNS Service is not named kube-dns", "service.name", fix)
     })
 }
 
 fn account(release: &Release, values: &Value) -> Option<Finding> {
-    let made = values.pointer("/serviceAccount/create") == Some(&Value::Bool(true));
-    (!made && text(values, "/serviceAccount/name").is_empty()).then(|| {
+    let created = values.pointer("/serviceAccount/create") == Some(&Value::Bool(true));
+    (!created && text(values, "/serviceAccount/name").is_empty()).then(|| {
         let fix = "serviceAccount:\n  create: true";
         found(
             release,
@@ -107,7 +108,7 @@ fn label(release: &Release, values: &Value) -> Option<Finding> {
         found(
             release,
             Severity::Warning,
-            "CoreDNS' pods are not labelled kube-dns",
+            "CoreDNS pods are not labelled kube-dns",
             "k8sAppLabelOverride",
             fix,
         )
@@ -131,34 +132,34 @@ mod tests {
     }
 
     #[test]
-    fn the_service_is_the_one_that_pods_ask() {
-        World::shipped().says(&RULE, &[]);
+    fn the_service_has_the_address_that_pods_use() {
+        World::shipped().assert_found(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/a'}\n")
-            .says(&RULE, &["- no release to sync has the chart `coredns`"]);
-        world("kube-system", GOOD).says(&RULE, &[]);
-        let others = "- the release of coredns is not the cluster's own DNS";
-        world("network", "").says(&RULE, &[others]);
-        world("kube-system", "isClusterService: false").says(&RULE, &[others]);
+            .assert_found(&RULE, &["- no release uses the chart `coredns`"]);
+        world("kube-system", GOOD).assert_found(&RULE, &[]);
+        let others = "- the release of coredns is not the cluster DNS";
+        world("network", "").assert_found(&RULE, &[others]);
+        world("kube-system", "isClusterService: false").assert_found(&RULE, &[others]);
         world("kube-system", &GOOD.replace("clusterIP: 10.43.0.10", "clusterIPs: [10.43.0.10]"))
-            .says(&RULE, &[]);
-        world("kube-system", &GOOD.replace("create: true", "name: mine")).says(&RULE, &[]);
-        world("kube-system", "").says(
+            .assert_found(&RULE, &[]);
+        world("kube-system", &GOOD.replace("create: true", "name: mine")).assert_found(&RULE, &[]);
+        world("kube-system", "").assert_found(
             &RULE,
             &[
                 &format!("error {ADDRESS}"),
-                "warning CoreDNS' Service is not called kube-dns",
+                "warning CoreDNS Service is not named kube-dns",
                 "warning CoreDNS has no service account of its own",
-                "warning CoreDNS' pods are not labelled kube-dns",
+                "warning CoreDNS pods are not labelled kube-dns",
             ],
         );
         let mistyped = GOOD.replace("clusterIP:", "clusterIp:");
-        world("kube-system", &mistyped).says(&RULE, &[&format!("error {ADDRESS}")]);
+        world("kube-system", &mistyped).assert_found(&RULE, &[&format!("error {ADDRESS}")]);
     }
 
     #[test]
-    fn beside_the_bundled_one_it_is_no_harm() {
+    fn beside_another_dns_it_is_a_warning() {
         let mut world = world("kube-system", &GOOD.replace(", clusterIP: 10.43.0.10", ""));
-        world.says(&RULE, &[&format!("error {ADDRESS}")]);
+        world.assert_found(&RULE, &[&format!("error {ADDRESS}")]);
         let service = Service {
             namespace: "kube-system".to_owned(),
             name: "kube-dns".to_owned(),
@@ -168,11 +169,11 @@ mod tests {
         let mut live = Live::default();
         live.cluster.services.push(service);
         world.observed.live = Some(live);
-        world.says(&RULE, &[&format!("warning {ADDRESS}")]);
+        world.assert_found(&RULE, &[&format!("warning {ADDRESS}")]);
         let live = world.observed.live.as_mut().unwrap();
         live.cluster.services[0]
             .annotations
             .insert("meta.helm.sh/release-name".to_owned(), "coredns".to_owned());
-        world.says(&RULE, &[&format!("error {ADDRESS}")]);
+        world.assert_found(&RULE, &[&format!("error {ADDRESS}")]);
     }
 }

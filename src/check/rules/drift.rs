@@ -1,7 +1,7 @@
-//! Nobody has changed what Helm has made.
+//! Releases have no manual changes.
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 use crate::observed::standing::{Drift, Standing};
 use crate::plan::wishes::names;
@@ -9,21 +9,22 @@ use crate::plan::wishes::names;
 pub(super) const RULE: Rule = Rule {
     id: "drift",
     group: Group::Releases,
-    title: "nobody has changed what Helm has made",
-    why: "A field that somebody changed in the cluster stays as it is until the release changes, and then helm puts it back \
-          or fails with a conflict. It may have been changed for a reason, so it is put back only when that is asked for. \
-          What an autoscaler or a controller sets is meant to differ.",
+    title: "releases have no manual changes",
+    why: "A field that was changed in the cluster keeps its value until the release changes; then Helm reverts it, \
+          or fails with a conflict. The change may be intentional, so it is reverted only on request. Fields that an \
+          autoscaler or a controller sets are expected to differ.",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Cluster(check),
 };
 
-/// So many fields of a release are told.
-const TOLD: usize = 5;
+/// The number of fields that are listed for a release.
+const MAX_LISTED: usize = 5;
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let mended = |release: &str| names(&facts.options.wishes.fix_drift, release);
+    let is_reverted = |release: &str| names(&facts.options.wishes.fix_drift, release);
     let mut inspection = facts.inspect_releases();
-    for (release, standing) in live.standing.iter().filter(|(release, _)| !mended(release)) {
+    for (release, standing) in live.standing.iter().filter(|(release, _)| !is_reverted(release)) {
         match standing {
             Ok(Standing { drift, uncompared, .. }) => match uncompared {
                 Some(reason) if drift.is_empty() => inspection.miss(format!("{release}: {reason}")),
@@ -37,17 +38,17 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 
 fn finding(release: &str, drift: &[Drift]) -> Finding {
     let field = |one: &Drift| {
-        let by = one.by.as_ref().map_or_else(|| "taken away".to_owned(), |by| format!("by {by}"));
+        let by = one.by.as_ref().map_or_else(|| "removed".to_owned(), |by| format!("by {by}"));
         format!("{} {} ({by})", one.object, one.path)
     };
-    let mut fields = drift.iter().take(TOLD).map(field).collect::<Vec<_>>().join(", ");
-    if drift.len() > TOLD {
-        fields = format!("{fields} and {} more", drift.len() - TOLD);
+    let mut fields = drift.iter().take(MAX_LISTED).map(field).collect::<Vec<_>>().join(", ");
+    if drift.len() > MAX_LISTED {
+        fields = format!("{fields} and {} more", drift.len() - MAX_LISTED);
     }
-    Finding::warning(RULE.id, "Release was changed in the cluster")
+    Finding::warning(RULE.id, "Release has manual changes in the cluster")
         .with("release", release)
         .with("fields", fields)
-        .fix(format!("k3s-boot apps --fix-drift {release}  # puts them back"))
+        .fix(format!("k3s-boot apps --fix-drift {release}  # reverts the changes"))
 }
 
 #[cfg(test)]
@@ -58,9 +59,9 @@ mod tests {
     use crate::observed::standing::Standing;
 
     #[test]
-    fn what_was_changed_is_told_unless_it_is_put_back() {
+    fn manual_changes_are_reported_unless_they_are_reverted() {
         let mut world = World::healthy();
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         let drift = |path: &str, by: Option<&str>| Drift {
             object: "Deployment n/d".to_owned(),
             path: path.to_owned(),
@@ -69,12 +70,12 @@ mod tests {
         let drift = vec![drift("spec.replicas", Some("kubectl")), drift("spec.x", None)];
         let standing = Standing { drift, ..Standing::default() };
         world.live_mut().standing.insert("kube-system/coredns".to_owned(), Ok(standing));
-        let message = "Release was changed in the cluster".to_owned();
+        let message = "Release has manual changes in the cluster".to_owned();
         assert_eq!(world.found(&RULE), [(Severity::Warning, message)]);
-        let expected = "Deployment n/d spec.replicas (by kubectl), Deployment n/d spec.x (taken away)";
+        let expected = "Deployment n/d spec.replicas (by kubectl), Deployment n/d spec.x (removed)";
         assert_eq!(world.pair(&RULE, "fields"), expected);
         world.options.wishes.fix_drift = vec!["coredns".to_owned()];
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         world.live_mut().standing.insert("kube-system/cilium".to_owned(), Ok(Standing::default()));
         assert_eq!(world.ask(&RULE), Answer::Ok);
         let uncompared = Standing { uncompared: Some("DaemonSet n/d: no".to_owned()), ..Standing::default() };

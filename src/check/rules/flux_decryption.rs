@@ -2,18 +2,19 @@
 
 use serde_json::Value;
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::desired::encrypted::EncryptedState;
 
 pub(super) const RULE: Rule = Rule {
     id: "flux-decryption",
     group: Group::Repository,
     title: "Flux decrypts what it applies",
-    why: "The Kustomization that flux-operator makes of `sync` has no `spec.decryption`: without a patch the age key is never \
-          used, and encrypted Secrets are applied as they stand in Git, or refused.",
+    why: "The Kustomization that flux-operator creates from `sync` has no `spec.decryption`. Without a patch, the \
+          age key is never used, and encrypted Secrets are applied as they are in Git, or rejected.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 const FIX: &str = "instance:
@@ -40,7 +41,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     if patches_decryption(&values) || synced.is_ok_and(|synced| synced.decrypts) {
         return Answer::Ok;
     }
-    // Where nothing is said to be synced yet, it may be anything.
+    // Without a source, Flux may sync any file later.
     let url = values.pointer("/instance/sync/url").and_then(Value::as_str).unwrap_or_default();
     let encrypted = desired.encrypted.iter().find(|file| {
         matches!(file.state, EncryptedState::Encrypted { .. })
@@ -52,10 +53,10 @@ fn check(facts: &Facts<'_>) -> Answer {
         (None, None) => return facts.without_encrypted(),
     };
     match synced {
-        // The repository's own Kustomizations may do it.
+        // The Kustomizations of the repository may decrypt.
         Err(unknown) if encrypted.is_none() && !url.is_empty() => Answer::Unknown(unknown.clone()),
         _ => Answer::Found(vec![
-            Finding::warning(RULE.id, "Flux does not decrypt")
+            Finding::warning(RULE.id, "Flux does not decrypt what it applies")
                 .with("release", release.id())
                 .with(reason.0, reason.1)
                 .with("key", "instance.kustomize.patches")
@@ -64,7 +65,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     }
 }
 
-/// Whether a patch adds it, or gives the controller a key for all Kustomizations that ask for it.
+/// Whether a patch adds `spec.decryption`, or gives the controller a key for all Kustomizations that have it.
 fn patches_decryption(values: &Value) -> bool {
     let patches = values.pointer("/instance/kustomize/patches").and_then(Value::as_array);
     patches.into_iter().flatten().any(|patch| {
@@ -81,7 +82,7 @@ mod tests {
     use crate::desired::encrypted::EncryptedFile;
     use crate::desired::synced::Synced;
 
-    const FOUND: &str = "warning Flux does not decrypt";
+    const FOUND: &str = "warning Flux does not decrypt what it applies";
 
     fn world(patches: &str) -> World {
         let values =
@@ -93,54 +94,54 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_or_the_repository_itself_asks_for_it() {
+    fn a_patch_or_the_repository_enables_decryption() {
         let mut shipped = World::shipped();
         shipped.desired.age_key = Some(AgeKey::default());
         shipped.desired.synced = Ok(Synced::default());
-        shipped.says(&RULE, &[]);
+        shipped.assert_found(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/a'}\n")
-            .says(&RULE, &["- no release to sync has the chart `flux-instance`"]);
-        world("[{patch: 'path: /spec/decryption'}]").says(&RULE, &[]);
-        world("[]").says(&RULE, &[FOUND]);
-        world("[{patch: 'path: /spec/wait'}]").says(&RULE, &[FOUND]);
+            .assert_found(&RULE, &["- no release uses the chart `flux-instance`"]);
+        world("[{patch: 'path: /spec/decryption'}]").assert_found(&RULE, &[]);
+        world("[]").assert_found(&RULE, &[FOUND]);
+        world("[{patch: 'path: /spec/wait'}]").assert_found(&RULE, &[FOUND]);
         let mut own = world("[]");
         own.desired.synced = Ok(Synced { decrypts: true, ..Synced::default() });
-        own.says(&RULE, &[]);
+        own.assert_found(&RULE, &[]);
     }
 
     #[test]
     fn nothing_to_decrypt_is_no_problem() {
         let mut world = world("[]");
         world.desired.age_key = None;
-        world.says(&RULE, &["- nothing is encrypted for the cluster"]);
+        world.assert_found(&RULE, &["- no encrypted file is meant for the cluster"]);
         let state = EncryptedState::Encrypted { age: vec!["age1a".to_owned()], others: false };
         world.desired.encrypted.push(EncryptedFile {
             path: "k/a.sops.yaml".into(),
             in_bootstrap: false,
             state,
         });
-        world.says(&RULE, &[FOUND]);
+        world.assert_found(&RULE, &[FOUND]);
         assert_eq!(world.detail(&RULE, "encrypted"), "k/a.sops.yaml");
         world.desired.encrypted[0].path = "elsewhere/a.sops.yaml".into();
-        world.says(&RULE, &["- nothing is encrypted for the cluster"]);
+        world.assert_found(&RULE, &["- no encrypted file is meant for the cluster"]);
         world.desired.synced = Err("no path".to_owned());
-        world.says(&RULE, &["unknown no path"]);
+        world.assert_found(&RULE, &["unknown no path"]);
         world.desired.tracked = Err("no Git".to_owned());
-        world.says(&RULE, &["unknown no Git"]);
+        world.assert_found(&RULE, &["unknown no Git"]);
     }
 
     #[test]
-    fn it_is_told_before_anything_is_synced() {
+    fn it_is_reported_before_a_source_is_configured() {
         let mut world = World::with_values("flux-instance", "0.37.1", "{}");
-        world.says(&RULE, &["- nothing is encrypted for the cluster"]);
+        world.assert_found(&RULE, &["- no encrypted file is meant for the cluster"]);
         world.desired.age_key = Some(AgeKey::default());
-        world.says(&RULE, &[FOUND]);
+        world.assert_found(&RULE, &[FOUND]);
     }
 
     #[test]
-    fn what_the_repository_does_may_be_unknown() {
+    fn an_unknown_repository_is_unknown() {
         let mut world = world("[]");
         world.desired.synced = Err("git is not there".to_owned());
-        world.says(&RULE, &["unknown git is not there"]);
+        world.assert_found(&RULE, &["unknown git is not there"]);
     }
 }

@@ -1,7 +1,7 @@
-//! Which releases Flux or k3s owns already.
+//! Which releases Flux or k3s manages.
 
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::plan::releases::owner;
@@ -9,10 +9,12 @@ use crate::plan::releases::owner;
 pub(super) const RULE: Rule = Rule {
     id: "flux-owned",
     group: Group::Releases,
-    title: "it is known which releases belong to Flux or k3s",
-    why: "A release that a HelmRelease of Flux or a HelmChart of k3s manages is left to it, also when that is suspended: two \
-          masters would put the other's chart back for ever, and plain helmfile lowers what Flux has upgraded.",
+    title: "releases that Flux or k3s manages are known",
+    why: "A release that a HelmRelease of Flux or a HelmChart of k3s manages is left alone, even while that is \
+          suspended: two managers would revert each other's changes indefinitely, and plain helmfile downgrades what \
+          Flux has upgraded.",
     essential: false,
+    needs: Needs::Owners,
     check: Check::Cluster(check),
 };
 
@@ -21,20 +23,20 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Ok(claims) => claims,
         Err(reason) => return Answer::Unknown(reason.clone()),
     };
-    let owned = |release: &Release| {
+    let managed = |release: &Release| {
         let owner = owner(release, live)?;
         let suspended = claims.owner_of(&release.id()).is_some_and(|claim| claim.suspended);
         let finding = if facts.options.wishes.takes(&release.id()) {
-            Finding::warning(RULE.id, "Release is taken from its owner")
+            Finding::warning(RULE.id, "Release is adopted from its manager")
         } else {
-            Finding::info(RULE.id, "Release is left to its owner")
+            Finding::info(RULE.id, "Release is managed by Flux or k3s, and left alone")
         };
         let finding = finding.with("release", release.id()).with("owner", &owner);
         Some(if suspended { finding.with("suspended", "yes") } else { finding })
     };
     let wanted = facts.desired.releases().filter(|release| release.is_wanted());
     let mut inspection = facts.inspect_releases();
-    wanted.for_each(|release| inspection.look(owned(release)));
+    wanted.for_each(|release| inspection.look(managed(release)));
     inspection.answer(NO_RELEASES)
 }
 
@@ -42,12 +44,12 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 mod tests {
     use super::*;
     use crate::base::finding::Severity;
-    use crate::check::options::CheckOptions;
-    use crate::desired::manifests::Manifests;
     use crate::desired::releases::parse;
     use crate::desired::{Desired, Helmfile, Kind};
+    use crate::desired::manifests::Manifests;
     use crate::observed::Observed;
     use crate::observed::claims::{Claim, Claims};
+    use crate::check::options::CheckOptions;
 
     fn answer(claims: Claims) -> Answer {
         let text = b"releases:\n- {name: cilium, namespace: kube-system, chart: c}\n- {name: flux-instance, namespace: flux-system, chart: 'oci://x/flux-instance'}\n";
@@ -68,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn owners_are_told_and_never_stop_a_run() {
+    fn managers_are_reported_and_never_stop_a_run() {
         assert_eq!(answer(Claims::default()), Answer::Ok);
         let claim = Claim {
             kind: "HelmRelease".to_owned(),
@@ -85,6 +87,6 @@ mod tests {
             panic!()
         };
         assert_eq!((found.len(), found[0].severity), (1, Severity::Info));
-        assert_eq!(found[0].pairs[0].1, "flux-system/flux-instance", "not the operator's to take over");
+        assert_eq!(found[0].pairs[0].1, "flux-system/flux-instance", "flux-operator is not managed");
     }
 }

@@ -1,17 +1,17 @@
-//! flux-operator and flux-instance are one pair, and Flux' manifests are the operator's own.
+//! flux-operator, flux-instance and the Flux manifests have matching versions.
 
 use semver::Version;
 use serde_json::Value;
 
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, OPEN, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, OPEN, Rule};
 use crate::desired::STAND_IN;
 use crate::desired::releases::Release;
 
-/// The first operator that builds any Flux: older ones fail with 2.9 and later, to which `latest` has moved.
-const GUARDED: Version = Version::new(0, 54, 0);
+/// The first flux-operator version that builds every Flux version: older ones fail with 2.9 and later, which `latest` is.
+const BUILDS_ALL: Version = Version::new(0, 54, 0);
 
-/// The newest minor of Flux 2 that operators before [`GUARDED`] build.
+/// The newest minor version of Flux 2 that flux-operator versions before [`BUILDS_ALL`] build.
 const NEWEST_BUILT: u64 = 8;
 
 const MANIFESTS: &str = "oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests";
@@ -19,12 +19,13 @@ const MANIFESTS: &str = "oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manif
 pub(super) const RULE: Rule = Rule {
     id: "flux-pair",
     group: Group::Repository,
-    title: "flux-operator and flux-instance fit together",
-    why: "An operator before 0.54.0 cannot build Flux 2.9, which `flux-operator-manifests:latest` holds since 2026-06-30: \
-          the FluxInstance is Stalled for ever with `doc is missing path: \"/spec/versions/1/schema…` (fluxcd/flux2#5965), \
-          while Helm calls the release deployed.",
+    title: "flux-operator and flux-instance match",
+    why: "flux-operator before 0.54.0 cannot build Flux 2.9, which `flux-operator-manifests:latest` contains since \
+          2026-06-30: the FluxInstance stays Stalled with `doc is missing path: \"/spec/versions/1/schema…` \
+          (fluxcd/flux2#5965), while Helm reports the release as deployed.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -36,7 +37,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         Err(answer) => return answer,
     };
     let desired = facts.desired;
-    let unknown = |release: &Release| format!("the version of {} is not known", release.chart);
+    let unknown = |release: &Release| format!("the version of {} is unknown", release.chart);
     let Some(version) = desired.chart_version(operator) else {
         return Answer::Unknown(unknown(operator));
     };
@@ -44,7 +45,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     match desired.chart_version(instance) {
         None => inspection.miss(unknown(instance)),
         Some(other) => inspection.look((other != version).then(|| {
-            Finding::warning(RULE.id, "Charts flux-operator and flux-instance differ in version")
+            Finding::warning(RULE.id, "Charts flux-operator and flux-instance have different versions")
                 .with("flux_operator", &version)
                 .with("flux_instance", other)
                 .fix(format!("version: {version}  # of the release {}", instance.id()))
@@ -60,7 +61,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     inspection.answer(NO_RELEASES)
 }
 
-/// What is wrong with the manifests that the operator is to build.
+/// What is wrong with the manifests that flux-operator builds.
 fn manifests(operator: &Version, instance: &Release, distribution: &Value) -> Option<Finding> {
     let artifact = text(distribution, "artifact");
     let found = |finding: Finding| {
@@ -71,18 +72,18 @@ fn manifests(operator: &Version, instance: &Release, distribution: &Value) -> Op
             .fix(format!("instance:\n  distribution:\n    artifact: {MANIFESTS}:v{operator}"))
     };
     match tag(artifact) {
-        Some("latest") if *operator >= GUARDED => None,
+        Some("latest") if *operator >= BUILDS_ALL => None,
         Some("latest") => match minor(&version(distribution)) {
             Minor::Pinned(minor) if minor <= NEWEST_BUILT => None,
             Minor::Unclear => {
-                Some(found(Finding::warning(RULE.id, "Flux' manifests may be too new for the operator")))
+                Some(found(Finding::warning(RULE.id, "Flux manifests may be too new for flux-operator")))
             }
             Minor::Pinned(_) | Minor::Newest => {
-                Some(found(Finding::error(RULE.id, "Flux' manifests are too new for the operator")))
+                Some(found(Finding::error(RULE.id, "Flux manifests are too new for flux-operator")))
             }
         },
         Some(tag) if tag.trim_start_matches('v') != operator.to_string() => {
-            Some(found(Finding::warning(RULE.id, "Flux' manifests are those of another operator")))
+            Some(found(Finding::warning(RULE.id, "Flux manifests belong to another flux-operator version")))
         }
         _ => None,
     }
@@ -92,7 +93,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The version of Flux that is asked for; `2.7` without quotes is a number.
+/// The requested Flux version; `2.7` without quotes is a number.
 fn version(distribution: &Value) -> String {
     match distribution.get("version") {
         Some(Value::String(version)) => version.clone(),
@@ -101,7 +102,7 @@ fn version(distribution: &Value) -> String {
     }
 }
 
-/// The tag of the manifests; none when a digest pins them, or when they are not the operator's.
+/// The tag of the manifests; none if a digest pins them, or if they are not those of flux-operator.
 fn tag(artifact: &str) -> Option<&str> {
     if artifact.is_empty() {
         return Some("latest");
@@ -117,14 +118,14 @@ fn tag(artifact: &str) -> Option<&str> {
     }
 }
 
-/// Which minor of Flux 2 is asked for.
+/// The requested minor version of Flux 2.
 enum Minor {
     Pinned(u64),
     Newest,
     Unclear,
 }
 
-/// `2.7.x`, `2.7.5` and `2.7` pin a minor; `2.x`, the chart's default, is the newest; other ranges are not judged.
+/// `2.7.x`, `2.7.5` and `2.7` pin a minor; `2.x`, the chart's default, is the newest; other ranges are not checked.
 fn minor(version: &str) -> Minor {
     if version.is_empty() || matches!(version, "2.x" | "2.*" | "2" | "*" | "x") {
         return Minor::Newest;
@@ -151,16 +152,16 @@ mod tests {
         ))
     }
 
-    const TOO_NEW: &str = "error Flux' manifests are too new for the operator";
-    const UNCLEAR: &str = "warning Flux' manifests may be too new for the operator";
-    const OTHER: &str = "warning Flux' manifests are those of another operator";
-    const DIFFER: &str = "warning Charts flux-operator and flux-instance differ in version";
+    const TOO_NEW: &str = "error Flux manifests are too new for flux-operator";
+    const UNCLEAR: &str = "warning Flux manifests may be too new for flux-operator";
+    const OTHER: &str = "warning Flux manifests belong to another flux-operator version";
+    const DIFFER: &str = "warning Charts flux-operator and flux-instance have different versions";
 
     #[test]
     fn the_pair_and_its_manifests() {
-        World::shipped().says(&RULE, &[]);
+        World::shipped().assert_found(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/flux-operator'}\n")
-            .says(&RULE, &["- no release to sync has the chart `flux-instance`"]);
+            .assert_found(&RULE, &["- no release uses the chart `flux-instance`"]);
         let own = "artifact: 'oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:v0.37.1'";
         let latest = "artifact: 'oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:latest'";
         let cases: [(&str, &str, &str, &[&str]); 17] = [
@@ -189,13 +190,13 @@ mod tests {
                 "0.37.1",
                 "0.37.1",
                 "artifact: stand-in.invalid",
-                &["unknown a variable that the values need is not set"],
+                &["unknown a variable that the values use is not set"],
             ),
         ];
         for (operator, instance, distribution, expected) in cases {
             let world = world(operator, instance, distribution);
             println!("{operator} {instance} {distribution}");
-            world.says(&RULE, expected);
+            world.assert_found(&RULE, expected);
         }
         let fix = world("0.37.1", "0.37.1", "").detail(&RULE, "fix");
         assert!(
@@ -204,13 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_is_not_told_is_unknown_unless_the_chart_is_here() {
+    fn a_version_range_is_unknown_unless_the_chart_was_downloaded() {
         let mut world = world("'>=0'", "'>=0'", "");
-        world.says(&RULE, &["unknown the version of oci://r/flux-operator is not known"]);
+        world.assert_found(&RULE, &["unknown the version of oci://r/flux-operator is unknown"]);
         for name in ["flux-operator", "flux-instance"] {
             let chart = crate::check::fixture::chart(name, "0.37.1").unwrap();
             world.desired.charts.insert(format!("default/{name}"), chart);
         }
-        world.says(&RULE, &[TOO_NEW]);
+        world.assert_found(&RULE, &[TOO_NEW]);
     }
 }

@@ -1,16 +1,17 @@
-//! Flux, where it runs, can go on.
+//! Flux is not stalled, if it is installed.
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "flux-state",
     group: Group::Releases,
-    title: "Flux, where it runs, can go on",
-    why: "A FluxInstance that is Stalled never gets Ready by waiting, and helm's own wait does not look at it (Helm 3 never, \
-          Helm 4 not before its first condition): a bootstrap would look fine and Flux sync nothing.",
+    title: "Flux is not stalled, if it is installed",
+    why: "Waiting does not make a stalled FluxInstance Ready, and Helm's own wait ignores it (Helm 3 always, Helm 4 \
+          until its first condition): a bootstrap would look fine while Flux syncs nothing.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Cluster(check),
 };
 
@@ -28,7 +29,7 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
             Finding::warning(RULE.id, "FluxInstance is stalled")
                 .with("object", instance.id())
                 .with("reason", format!("{}: {}", stalled.reason, stalled.message))
-                .fix("pin `instance.distribution.artifact` to the tag of the operator's own version, or move both charts"),
+                .fix("set `instance.distribution.artifact` to the tag of the flux-operator version, or upgrade both charts"),
         );
     }
     if instance.spec.sync.is_none() {
@@ -46,11 +47,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::check::options::CheckOptions;
     use crate::desired::Desired;
     use crate::desired::manifests::Manifests;
     use crate::observed::Observed;
     use crate::observed::claims::Claims;
+    use crate::check::options::CheckOptions;
 
     fn messages(instance: Option<Value>) -> Vec<String> {
         let instance = instance.map(|instance| serde_json::from_value(instance).unwrap());
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waiting_does_not_mend_is_told() {
+    fn a_stalled_instance_and_a_missing_source_are_reported() {
         let sync = json!({"sync": {"kind": "GitRepository", "url": "ssh://x"}});
         let instance = |spec: &Value, kind: &str, status: &str| {
             json!({"kind": "FluxInstance", "metadata": {"name": "flux", "namespace": "flux-system", "generation": 1}, "spec": spec,

@@ -1,19 +1,20 @@
-//! Flux is told what to sync.
+//! Flux has a source to sync.
 
 use serde_json::Value;
 
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, OPEN, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, OPEN, Rule};
 use crate::desired::STAND_IN;
 
 pub(super) const RULE: Rule = Rule {
     id: "flux-sync",
     group: Group::Repository,
-    title: "Flux is told what to sync",
-    why: "Without `instance.sync.url` a FluxInstance gets Ready and syncs nothing. With it, the chart renders an absent \
-          `ref` or `path` as null.",
+    title: "Flux has a source to sync",
+    why: "Without `instance.sync.url`, a FluxInstance becomes Ready and syncs nothing. With it, the chart renders a \
+          missing `ref` or `path` as null.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -28,7 +29,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     if text("url").is_empty() {
         let fix = "instance:\n  sync:\n    kind: GitRepository\n    url: https://github.com/ME/home.git\n    \
                    ref: refs/heads/main\n    path: kubernetes/flux/cluster\n    pullSecret: SECRET  # of a private repository";
-        let found = found("Flux is not told what to sync");
+        let found = found("Flux has no source to sync");
         return Answer::Found(vec![found.with("key", "instance.sync.url").fix(fix)]);
     }
     // A bucket has no references.
@@ -36,7 +37,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     let needed = needed.into_iter().filter(|(key, _)| text(key).is_empty());
     let needed = needed.filter(|(key, _)| *key == "path" || text("kind") != "Bucket");
     let findings = needed.map(|(key, example)| {
-        found("Flux' source is not told in full")
+        found("Flux source is incomplete")
             .with("key", format!("instance.sync.{key}"))
             .fix(format!("instance:\n  sync:\n    {key}: {example}"))
     });
@@ -54,19 +55,19 @@ mod tests {
     use crate::check::fixture::World;
 
     #[test]
-    fn what_is_to_be_synced() {
-        World::shipped().says(&RULE, &[]);
+    fn the_source_is_complete() {
+        World::shipped().assert_found(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/a'}\n")
-            .says(&RULE, &["- no release to sync has the chart `flux-instance`"]);
-        let nothing = "warning Flux is not told what to sync";
-        let half = "warning Flux' source is not told in full";
+            .assert_found(&RULE, &["- no release uses the chart `flux-instance`"]);
+        let nothing = "warning Flux has no source to sync";
+        let half = "warning Flux source is incomplete";
         let cases: [(&str, &[&str]); 8] = [
             ("{}", &[nothing]),
             ("{instance: {sync: {}}}", &[nothing]),
             ("{instance: {sync: {url: ''}}}", &[nothing]),
             (
                 "{instance: {sync: {url: stand-in.invalid, ref: x, path: y}}}",
-                &["unknown a variable that the values need is not set"],
+                &["unknown a variable that the values use is not set"],
             ),
             ("{instance: {sync: {url: x}}}", &[half, half]),
             ("{instance: {sync: {url: x, ref: y}}}", &[half]),
@@ -74,7 +75,7 @@ mod tests {
             ("{instance: {sync: {kind: Bucket, url: x, path: y}}}", &[]),
         ];
         for (values, expected) in cases {
-            World::with_values("flux-instance", "0.37.1", values).says(&RULE, expected);
+            World::with_values("flux-instance", "0.37.1", values).assert_found(&RULE, expected);
         }
     }
 }

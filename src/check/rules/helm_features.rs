@@ -1,28 +1,30 @@
-//! What the keys of releases need is installed.
+//! Programs, plugins and Helm features that releases use are available.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Rule};
 use crate::desired::releases::Release;
 
 pub(super) const RULE: Rule = Rule {
     id: "helm-features",
     group: Group::Repository,
-    title: "what the keys of releases need is installed",
-    why: "helmfile and helm look for the program of a hook, a plugin or kustomize when it comes to that release, with the ones \
-          before it installed. Helm 4 runs post-renderers as plugins of the type `postrenderer/v1` only, `secrets` needs the \
-          plugin helm-secrets, patches need kustomize, and `forceConflicts`, `rollbackOnFailure` and `serverSide` need Helm 4.",
+    title: "programs, plugins and Helm features that releases use are available",
+    why: "helmfile and Helm look for hook commands, plugins and kustomize only when they reach a release, after the \
+          ones before it are installed. Helm 4 accepts only plugins of type `postrenderer/v1` as post-renderers, \
+          `secrets` needs the plugin helm-secrets, patches need kustomize, and `forceConflicts`, `rollbackOnFailure` \
+          and `serverSide` need Helm 4.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
-const NONE: &str = "no release has a hook, a post-renderer, patches or keys of Helm 4";
+const NONE: &str = "no release has hooks, a post-renderer, patches or keys of Helm 4";
 
 fn check(facts: &Facts<'_>) -> Answer {
     let mut inspection = facts.inspect_releases();
-    inspection.find(facts.told(RULE.id));
+    inspection.find(facts.reported(RULE.id));
     let mut hooks: BTreeMap<(&Path, &str), Vec<String>> = BTreeMap::new();
     for helmfile in &facts.desired.helmfiles {
         let path = helmfile.path.as_path();
@@ -49,7 +51,7 @@ fn check(facts: &Facts<'_>) -> Answer {
 }
 
 const INSTALL: &str =
-    "install it, put it on PATH, or correct its path, which is relative to the helmfile's folder";
+    "install it, add it to PATH, or correct its path, which is relative to the helmfile's folder";
 
 fn is_missing(facts: &Facts<'_>, helmfile: &Path, command: &str) -> bool {
     facts.observed.missing_commands.iter().any(|(path, name)| path == helmfile && name == command)
@@ -79,17 +81,17 @@ fn post_renderer(facts: &Facts<'_>, helmfile: &Path, release: &Release, inspecti
         }
         (Some(_), Err(reason)) => inspection.miss(reason),
         (Some(_), Ok(plugins)) => {
-            // helmfile 1.7.4 passes the name of a program on without its folder and extension.
+            // helmfile 1.7.4 passes on the name of a program without its folder and extension.
             let stem = Path::new(renderer).file_stem().and_then(|stem| stem.to_str());
-            let is_there =
+            let is_installed =
                 [Some(renderer.as_str()), stem].iter().flatten().any(|name| plugins.contains(*name));
-            let fix = "install it as a plugin of the type `postrenderer/v1` and name that, or use Helm 3";
-            inspection.find((!is_there).then(|| found("Post-renderer is no plugin of Helm 4").fix(fix)));
+            let fix = "install it as a plugin of type `postrenderer/v1` and use the name of that plugin, or use Helm 3";
+            inspection.find((!is_installed).then(|| found("Post-renderer is not a Helm 4 plugin").fix(fix)));
         }
     }
 }
 
-const NO_VERSION: &str = "the version of helm is not known";
+const NO_VERSION: &str = "the version of helm is unknown";
 
 fn helm_4(facts: &Facts<'_>, release: &Release, inspection: &mut Inspection) {
     let keys = &release.requirements.helm_4;
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_an_error_of_its_release() {
+    fn a_missing_feature_is_an_error_of_its_release() {
         let of = |world: &World| match world.ask(&RULE) {
             Answer::Found(findings) => findings
                 .iter()
@@ -145,7 +147,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(world(4, &[], &["render"]).ask(&RULE), Answer::Ok);
-        assert_eq!(of(&world(4, &[], &["other"])), ["n/a: Post-renderer is no plugin of Helm 4"]);
+        assert_eq!(of(&world(4, &[], &["other"])), ["n/a: Post-renderer is not a Helm 4 plugin"]);
         assert_eq!(of(&world(3, &[], &[])), ["n/c: Release needs Helm 4"]);
         assert_eq!(
             of(&world(3, &["./bin/render.sh", "op", "kustomize"], &[])),
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_asked_is_unknown_and_what_is_not_used_not_applicable() {
+    fn unread_plugins_are_unknown_and_unused_features_not_applicable() {
         let mut unasked = world(4, &[], &[]);
         unasked.observed.post_renderers = Err("helm did not answer".to_owned());
         assert_eq!(unasked.ask(&RULE), Answer::unknown("helm did not answer"));
@@ -171,11 +173,10 @@ mod tests {
         );
     }
 
-    /// What helmfile says when it decrypts is reported here.
     #[test]
-    fn a_missing_plugin_for_secrets_is_told() {
+    fn a_missing_plugin_for_secrets_is_reported() {
         let mut world = World::of("- {name: f, namespace: n, chart: ./a}\n");
         world.desired.problems.push(Finding::error(RULE.id, "Helm plugin for encrypted values is missing"));
-        world.says(&RULE, &["error Helm plugin for encrypted values is missing"]);
+        world.assert_found(&RULE, &["error Helm plugin for encrypted values is missing"]);
     }
 }

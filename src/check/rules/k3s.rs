@@ -1,16 +1,17 @@
 //! The cluster is k3s.
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule, k3s};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Rule, k3s};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "k3s",
     group: Group::Cluster,
     title: "the cluster is k3s",
-    why: "The shipped values hold for k3s: its networks, its CoreDNS, port 6444 on every node. On another Kubernetes the rules \
-          about how k3s was started have nothing to look at.",
+    why: "The shipped values assume k3s: its networks, its CoreDNS, and port 6444 on every node. The checks of k3s \
+          settings do not apply to other distributions.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Cluster(check),
 };
 
@@ -21,11 +22,11 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
         Err(_) => {}
     }
     let message =
-        if live.version.contains("+rke2") { "Cluster is RKE2 and not k3s" } else { "Cluster is not k3s" };
+        if live.version.contains("+rke2") { "Cluster is RKE2, not k3s" } else { "Cluster is not k3s" };
     Answer::judged(Some(
         Finding::warning(RULE.id, message)
             .with("version", &live.version)
-            .fix("see that it is the cluster that is meant, and that the values fit it"),
+            .fix("check that this is the right cluster and that the values fit it"),
     ))
 }
 
@@ -38,11 +39,11 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn another_kubernetes_is_told() {
+    fn another_distribution_is_a_warning() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         let cases = [
-            ("v1.33.6+rke2r1", "Cluster is RKE2 and not k3s"),
+            ("v1.33.6+rke2r1", "Cluster is RKE2, not k3s"),
             ("v1.33.6", "Cluster is not k3s"),
             ("v1.33.5-eks-1", "Cluster is not k3s"),
         ];
@@ -55,11 +56,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_without_an_agent_does_is_unknown() {
+    fn the_settings_of_a_server_without_an_agent_are_unknown() {
         let mut world = World::healthy();
         let now = "2026-11-23T08:10:00Z";
         world.live_mut().cluster.leases = vec![lease("a", now), lease("b", now)];
-        let unknown = "API server on b has no Node, so how k3s was started there is not known";
+        let unknown = "API server on b has no Node that would report how k3s was started";
         let rules = ALL.iter().filter(|rule| rule.id.starts_with("k3s-"));
         for rule in rules.clone() {
             assert_eq!(world.ask(rule), Answer::unknown(unknown), "{}", rule.id);
@@ -67,6 +68,6 @@ mod tests {
         assert_eq!(rules.count(), 6);
         let flannel = ALL.iter().find(|rule| rule.id == "k3s-flannel").unwrap();
         world.server("a", &["server"]);
-        assert_eq!(world.found(flannel).len(), 1, "what is known is wrong all the same");
+        assert_eq!(world.found(flannel).len(), 1, "the known server is wrong all the same");
     }
 }

@@ -1,17 +1,18 @@
-//! What else k3s brings that is often replaced.
+//! servicelb and traefik of k3s are disabled.
 
-use crate::base::finding::Finding;
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
+use crate::base::finding::Finding;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "k3s-bundled",
     group: Group::K3s,
-    title: "servicelb and traefik of k3s are switched off",
-    why: "Nothing of the bootstrap needs them gone, but who brings a network of their own mostly brings load balancer and \
-          ingress too, and both then answer for the same addresses.",
+    title: "servicelb and traefik of k3s are disabled",
+    why: "The bootstrap does not require it. But a repository with its own CNI usually has its own load balancer and \
+          ingress controller, and both would claim the same addresses.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
@@ -26,13 +27,14 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return answer;
     }
     let findings = COMPONENTS.iter().filter_map(|component| {
-        let lacks = servers.lacking(|args| k3s::disable(args, &COMPONENTS).filter(|_| has(args, component)));
-        let finding = Finding::info(RULE.id, format!("k3s brings its own {component}"))
-            .with("servers", k3s::names(&lacks));
-        let keep = "It may stay";
-        (!lacks.is_empty()).then(|| {
-            k3s::fix_or_keep(finding, facts, live, "the way in", keep, || {
-                format!("# only if something else takes its place\n{}", servers.fix(&lacks))
+        let missing =
+            servers.missing_lines(|args| k3s::disable(args, &COMPONENTS).filter(|_| has(args, component)));
+        let finding = Finding::info(RULE.id, format!("k3s deploys its own {component}"))
+            .with("servers", k3s::names(&missing));
+        let keep = "It can stay";
+        (!missing.is_empty()).then(|| {
+            k3s::fix_or_keep(finding, facts, live, "ingress", keep, || {
+                format!("# only if another component replaces it\n{}", servers.fix(&missing))
             })
         })
     });
@@ -50,18 +52,18 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn it_is_good_to_know() {
+    fn bundled_components_are_information() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.server("a", &["server", "--disable", "traefik"]);
-        assert_eq!(world.found(&RULE), [(Info, "k3s brings its own servicelb".to_owned())]);
+        assert_eq!(world.found(&RULE), [(Info, "k3s deploys its own servicelb".to_owned())]);
         assert!(world.pair(&RULE, "fix").contains("\ndisable: [servicelb, traefik]\n"));
         world.user("media", "plex");
         assert!(!world.pair(&RULE, "fix").contains("disable:"));
         world.server("a", &["server"]);
         assert_eq!(world.found(&RULE).len(), 2);
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         let mut world = World::healthy();
         world.server("a", &[]).annotations.clear();
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));

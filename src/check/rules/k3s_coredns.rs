@@ -1,18 +1,19 @@
-//! CoreDNS of k3s is switched off where a release brings another.
+//! k3s does not deploy its bundled CoreDNS beside the release.
 
-use crate::base::finding::Finding;
 use crate::check::adopted::COREDNS;
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
+use crate::base::finding::Finding;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "k3s-coredns",
     group: Group::K3s,
-    title: "no server brings its own CoreDNS beside the release",
-    why: "Every server applies the CoreDNS that k3s brings when it starts, over what the release has made under the same \
-          names; one server of several without `disable: coredns` is enough (docs.k3s.io, packaged components).",
+    title: "k3s does not deploy its bundled CoreDNS beside the release",
+    why: "When it starts, every server applies its bundled CoreDNS over the objects of the release with the same \
+          names. One server of several without `disable: coredns` is enough (docs.k3s.io, packaged components).",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
@@ -25,20 +26,21 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Ok(coredns) => coredns,
         Err(answer) => return answer,
     };
-    let lacks = servers.lacking(|args| k3s::disable(args, &["coredns"]));
-    if lacks.is_empty() {
+    let missing = servers.missing_lines(|args| k3s::disable(args, &["coredns"]));
+    if missing.is_empty() {
         return servers.answer(None);
     }
-    // A `.skip` file keeps it away too, and nothing tells of that.
-    let message = "Server may bring k3s' own CoreDNS";
-    let finding =
-        Finding::warning(RULE.id, message).with("servers", k3s::names(&lacks)).with("release", coredns.id());
-    let keep = format!("To keep k3s' CoreDNS: --skip-release {}", coredns.id());
-    // A restart with `disable` alone would delete what the release has adopted.
+    // A `.skip` file disables it too, but is not visible from outside.
+    let message = "Server may deploy the bundled CoreDNS of k3s";
+    let finding = Finding::warning(RULE.id, message)
+        .with("servers", k3s::names(&missing))
+        .with("release", coredns.id());
+    let keep = format!("To keep the bundled CoreDNS: --skip-release {}", coredns.id());
+    // A restart with `disable` alone would delete the objects that the release has adopted.
     let finding = if COREDNS.adopted(live).is_some() {
         finding.fix(COREDNS.fix(&servers))
     } else {
-        k3s::fix_or_keep(finding, facts, live, "the DNS", &keep, || servers.fix(&lacks))
+        k3s::fix_or_keep(finding, facts, live, "DNS", &keep, || servers.fix(&missing))
     };
     servers.answer(Some(finding))
 }
@@ -50,11 +52,14 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn every_server_must_leave_it_out() {
+    fn every_server_must_disable_it() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.server("b", &["server", "--disable", "traefik"]);
-        assert_eq!(world.found(&RULE), [(Warning, "Server may bring k3s' own CoreDNS".to_owned())]);
+        assert_eq!(
+            world.found(&RULE),
+            [(Warning, "Server may deploy the bundled CoreDNS of k3s".to_owned())]
+        );
         let fix = "# /etc/rancher/k3s/config.yaml on b\ndisable: [coredns, traefik]\n# then there: systemctl restart k3s";
         assert_eq!(world.pair(&RULE, "fix"), fix);
         world.user("media", "plex");
@@ -63,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn no_restart_comes_before_adopted_objects_are_taken_from_k3s() {
+    fn adopted_objects_are_detached_before_a_restart() {
         let mut world = World::healthy();
         world.server("b", &["server", "--disable", "traefik"]);
         world.bundled_coredns();
@@ -79,12 +84,12 @@ mod tests {
     }
 
     #[test]
-    fn without_the_release_or_a_network_there_is_nothing_to_say() {
+    fn without_the_release_or_a_cni_it_is_not_applicable() {
         for release in ["coredns", "cilium"] {
             let mut world = World::healthy();
             world.server("a", &["server"]);
             world.without(release);
-            assert!(world.is_idle(&RULE), "{release}");
+            assert!(world.is_not_applicable(&RULE), "{release}");
         }
         let mut world = World::healthy();
         world.server("a", &[]).annotations.clear();

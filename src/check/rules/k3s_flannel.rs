@@ -1,17 +1,18 @@
-//! The network of k3s itself is switched off.
+//! flannel is disabled if a release installs another CNI.
 
-use crate::base::finding::Finding;
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
+use crate::base::finding::Finding;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "k3s-flannel",
     group: Group::K3s,
-    title: "flannel leaves the network to the release that brings one",
-    why: "With flannel on, containerd reads the CNI configuration of k3s alone, so that pods never come into the network \
-          that is installed, and both use port 8472 (Cilium's guide for k3s asks for `--flannel-backend=none`).",
+    title: "flannel is disabled if a release installs another CNI",
+    why: "With flannel enabled, containerd reads only the CNI configuration of k3s: pods never join the network of \
+          the release, and both use port 8472 (Cilium's guide for k3s requires `--flannel-backend=none`).",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
@@ -24,21 +25,22 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Ok(cni) => cni,
         Err(answer) => return answer,
     };
-    let lacks = servers
-        .lacking(|args| (args.flannel_backend() != "none").then(|| "flannel-backend: \"none\"".to_owned()));
-    if lacks.is_empty() {
+    let missing = servers.missing_lines(|args| {
+        (args.flannel_backend() != "none").then(|| "flannel-backend: \"none\"".to_owned())
+    });
+    if missing.is_empty() {
         return servers.answer(None);
     }
-    let message = "Flannel is not switched off";
-    // What is installed already got along somehow.
+    let message = "Flannel is enabled beside another CNI";
+    // An installed CNI works all the same.
     let finding = if live.is_deployed(&cni.id()) {
         Finding::warning(RULE.id, message)
     } else {
         Finding::error(RULE.id, message)
     };
-    let finding = finding.with("servers", k3s::names(&lacks)).with("release", cni.id());
-    let keep = format!("To keep flannel, leave {} out of the helmfile", cni.id());
-    let finding = k3s::fix_or_keep(finding, facts, live, "the network", &keep, || servers.fix(&lacks));
+    let finding = finding.with("servers", k3s::names(&missing)).with("release", cni.id());
+    let keep = format!("To keep flannel, remove {} from the helmfile", cni.id());
+    let finding = k3s::fix_or_keep(finding, facts, live, "networking", &keep, || servers.fix(&missing));
     servers.answer(Some(finding))
 }
 
@@ -48,10 +50,10 @@ mod tests {
     use crate::base::finding::Severity::{Error, Warning};
     use crate::check::testing::{SERVER_ARGS, World};
 
-    const MESSAGE: &str = "Flannel is not switched off";
+    const MESSAGE: &str = "Flannel is enabled beside another CNI";
 
     #[test]
-    fn a_second_network_is_an_error_until_it_is_installed() {
+    fn a_second_cni_is_an_error_until_it_is_installed() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.server("b", &["server", "--flannel-backend", "host-gw"]);
@@ -64,34 +66,34 @@ mod tests {
     }
 
     #[test]
-    fn where_somebody_runs_something_nothing_is_there_to_paste() {
+    fn with_user_workloads_there_are_no_commands() {
         let mut world = World::healthy();
         world.server("a", &["server"]);
         world.user("media", "plex");
         assert_eq!(world.found(&RULE), [(Error, MESSAGE.to_owned())]);
-        assert_eq!(world.pair(&RULE, "runs_here"), "media/plex");
+        assert_eq!(world.pair(&RULE, "workloads"), "media/plex");
         let fix = world.pair(&RULE, "fix");
         assert!(!fix.contains("config.yaml") && !fix.contains("flannel-backend"), "{fix}");
-        assert!(fix.contains("leave kube-system/cilium out of the helmfile"), "{fix}");
+        assert!(fix.contains("remove kube-system/cilium from the helmfile"), "{fix}");
     }
 
     #[test]
-    fn without_a_network_to_install_or_k3s_there_is_nothing_to_say() {
+    fn without_a_cni_or_k3s_it_is_not_applicable() {
         let mut world = World::healthy();
         world.server("a", &["server"]);
         world.live_mut().version = "v1.33.6+rke2r1".to_owned();
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         let mut world = World::healthy();
         world.server("a", &["server"]);
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 
     #[test]
-    fn servers_that_do_not_tell_are_unknown() {
+    fn servers_without_known_settings_are_unknown() {
         let mut world = World::healthy();
         world.server("b", &SERVER_ARGS).annotations.clear();
-        assert_eq!(world.ask(&RULE), Answer::Unknown("b does not tell how k3s was started".to_owned()));
+        assert_eq!(world.ask(&RULE), Answer::Unknown("b does not report how k3s was started".to_owned()));
         world.live_mut().cluster.nodes.clear();
         assert_eq!(world.ask(&RULE), Answer::Unknown("no server has registered".to_owned()));
         world.agent("c");

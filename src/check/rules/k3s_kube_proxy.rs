@@ -1,18 +1,20 @@
-//! Exactly one of kube-proxy and Cilium makes Services work.
+//! Either kube-proxy or Cilium handles Services.
 
-use crate::base::finding::Finding;
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Group, OPEN, Rule};
+use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule};
+use crate::base::finding::Finding;
 use crate::desired::releases::Release;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "k3s-kube-proxy",
     group: Group::K3s,
-    title: "either kube-proxy or Cilium makes Services work",
-    why: "Cilium with `kubeProxyReplacement` is meant for nodes without kube-proxy; with neither, no pod reaches the address \
-          of any Service, the API server's included. kube-proxy runs inside k3s, so that only `--disable-kube-proxy` tells.",
+    title: "either kube-proxy or Cilium handles Services",
+    why: "Cilium with `kubeProxyReplacement` is meant for nodes without kube-proxy. With neither, no pod reaches any \
+          Service, including the API server. kube-proxy runs inside k3s, so only `--disable-kube-proxy` shows \
+          whether it is running.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
@@ -30,35 +32,36 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     };
     let finding = match cilium.text(VALUE).as_deref() {
         Some("true") => both(facts, live, cilium, &servers),
-        // What the chart takes it for when it is not set.
+        // The default of the chart is `false`.
         Some("false") | None => neither(cilium, &servers),
-        // The chart refuses others itself.
+        // The chart rejects other values itself.
         Some(_) => return Answer::unknown("cilium's `kubeProxyReplacement` is neither true nor false"),
     };
     servers.answer(finding)
 }
 
 fn both(facts: &Facts<'_>, live: &Live, cilium: &Release, servers: &Servers<'_>) -> Option<Finding> {
-    let lacks = servers
-        .lacking(|args| (!args.is_on("disable-kube-proxy")).then(|| "disable-kube-proxy: true".to_owned()));
-    if lacks.is_empty() {
+    let missing = servers.missing_lines(|args| {
+        (!args.is_on("disable-kube-proxy")).then(|| "disable-kube-proxy: true".to_owned())
+    });
+    if missing.is_empty() {
         return None;
     }
-    let finding = Finding::warning(RULE.id, "kube-proxy runs beside Cilium, which replaces it")
-        .with("servers", k3s::names(&lacks))
+    let finding = Finding::warning(RULE.id, "kube-proxy runs although Cilium replaces it")
+        .with("servers", k3s::names(&missing))
         .with("release", cilium.id());
-    // Where Cilium does its work already, kube-proxy can go.
+    // If Cilium is installed, kube-proxy can be disabled safely.
     if live.is_deployed(&cilium.id()) {
-        return Some(finding.fix(servers.fix(&lacks)));
+        return Some(finding.fix(servers.fix(&missing)));
     }
     let keep = "To keep kube-proxy, set `kubeProxyReplacement: false` in the values of cilium";
-    Some(k3s::fix_or_keep(finding, facts, live, "the Services", keep, || servers.fix(&lacks)))
+    Some(k3s::fix_or_keep(finding, facts, live, "Services", keep, || servers.fix(&missing)))
 }
 
 fn neither(cilium: &Release, servers: &Servers<'_>) -> Option<Finding> {
-    let without = servers.lacking(|args| args.is_on("disable-kube-proxy").then(String::new));
+    let without = servers.missing_lines(|args| args.is_on("disable-kube-proxy").then(String::new));
     (!without.is_empty()).then(|| {
-        Finding::error(RULE.id, "kube-proxy is switched off, and nothing replaces it")
+        Finding::error(RULE.id, "kube-proxy is disabled, and nothing replaces it")
             .with("servers", k3s::names(&without))
             .with("release", cilium.id())
             .fix("# in the values of cilium\nkubeProxyReplacement: true")
@@ -72,11 +75,11 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn both_at_once_deserve_a_look() {
+    fn both_are_a_warning() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.server("a", &["server"]);
-        let message = "kube-proxy runs beside Cilium, which replaces it";
+        let message = "kube-proxy runs although Cilium replaces it";
         assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
         assert!(world.pair(&RULE, "fix").contains("\ndisable-kube-proxy: true\n"));
         world.user("media", "plex");
@@ -91,7 +94,7 @@ mod tests {
         for value in ["kubeProxyReplacement: false", "kubeProxyReplacement: 'false'"] {
             let mut world = World::healthy();
             world.values("cilium", value);
-            let message = "kube-proxy is switched off, and nothing replaces it";
+            let message = "kube-proxy is disabled, and nothing replaces it";
             assert_eq!(world.found(&RULE), [(Error, message.to_owned())], "{value}");
             world.server("a", &["server"]);
             assert_eq!(world.ask(&RULE), Answer::Ok);
@@ -102,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_not_judged() {
+    fn unknown_values_are_not_checked() {
         let mut world = World::healthy();
         world.server("a", &["server"]);
         world.values("cilium", "kubeProxyReplacement: stand-in.invalid");
         assert_eq!(world.ask(&RULE), Answer::unknown(OPEN));
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         let mut world = World::healthy();
         world.server("a", &[]).annotations.clear();
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));

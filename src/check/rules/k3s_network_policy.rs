@@ -1,17 +1,18 @@
-//! The network policies of k3s itself are switched off.
+//! The network policy controller of k3s is disabled if a release installs another CNI.
 
-use crate::base::finding::Finding;
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
+use crate::base::finding::Finding;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "k3s-network-policy",
     group: Group::K3s,
-    title: "k3s leaves network policies to the release that brings a network",
-    why: "The controller of k3s would carry out every NetworkPolicy a second time, with rules of its own for addresses that \
-          another network gives out; Cilium's guide for k3s asks for `--disable-network-policy`.",
+    title: "the network policy controller of k3s is disabled if a release installs another CNI",
+    why: "The controller would enforce every NetworkPolicy a second time, with its own rules for addresses that \
+          another CNI assigns. Cilium's guide for k3s requires `--disable-network-policy`.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
@@ -23,15 +24,15 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     if let Err(answer) = facts.cni() {
         return answer;
     }
-    let lacks = servers.lacking(|args| {
+    let missing = servers.missing_lines(|args| {
         (!args.is_on("disable-network-policy")).then(|| "disable-network-policy: true".to_owned())
     });
-    if lacks.is_empty() {
+    if missing.is_empty() {
         return servers.answer(None);
     }
-    let finding = Finding::warning(RULE.id, "Network policies of k3s are not switched off")
-        .with("servers", k3s::names(&lacks))
-        .fix(servers.fix(&lacks));
+    let finding = Finding::warning(RULE.id, "Network policy controller of k3s is enabled beside another CNI")
+        .with("servers", k3s::names(&missing))
+        .fix(servers.fix(&missing));
     servers.answer(Some(finding))
 }
 
@@ -42,16 +43,16 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn a_second_controller_is_told() {
+    fn a_second_controller_is_a_warning() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = World::healthy();
         world.server("a", &["server", "--disable-network-policy", "false"]);
-        let message = "Network policies of k3s are not switched off";
+        let message = "Network policy controller of k3s is enabled beside another CNI";
         assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
         let fix = "# /etc/rancher/k3s/config.yaml on a\ndisable-network-policy: true\n# then there: systemctl restart k3s";
         assert_eq!(world.pair(&RULE, "fix"), fix);
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
         let mut world = World::healthy();
         world.server("a", &[]).annotations.clear();
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));

@@ -1,24 +1,26 @@
-//! Servers agree in what they must agree in.
+//! k3s servers have the same critical settings.
 
 use std::collections::BTreeSet;
 
-use crate::base::finding::Finding;
 use crate::check::k3s::Servers;
-use crate::check::{Answer, Check, Facts, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
+use crate::base::finding::Finding;
 use crate::observed::Live;
 use crate::observed::k3s::NodeArgs;
 
 pub(super) const RULE: Rule = Rule {
     id: "k3s-servers",
     group: Group::K3s,
-    title: "servers agree in what must be equal on all of them",
-    why: "Networks, DNS, the flannel backend and what is switched off must be equal on all servers (docs.k3s.io, `k3s \
-          server`, critical configuration values); one that differs undoes what the others do, or cannot join again.",
+    title: "k3s servers have the same critical settings",
+    why: "Networks, DNS, the flannel backend and disabled components must be equal on all servers (docs.k3s.io, `k3s \
+          server`, critical configuration values). A server that differs reverts what the others do, or cannot \
+          rejoin.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
-/// Flags that must be equal, with what they are when they are not given.
+/// Flags that must be equal, with their defaults.
 const VALUES: [(&str, &str); 5] = [
     ("cluster-cidr", "10.42.0.0/16"),
     ("service-cidr", "10.43.0.0/16"),
@@ -53,11 +55,11 @@ fn differs(servers: &Servers<'_>, flag: &str, value: impl Fn(&NodeArgs) -> Strin
     let values: Vec<_> = servers.known.iter().map(|(name, args)| (name, value(args))).collect();
     let different: BTreeSet<_> = values.iter().map(|(_, value)| value).collect();
     (different.len() > 1).then(|| {
-        let told: Vec<_> = values.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        Finding::warning(RULE.id, "Servers differ in what must be equal")
+        let listed: Vec<_> = values.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        Finding::warning(RULE.id, "k3s servers have conflicting settings")
             .with("flag", flag)
-            .with("values", told.join(", "))
-            .fix("make it equal in /etc/rancher/k3s/config.yaml on all servers, then restart k3s there")
+            .with("values", listed.join(", "))
+            .fix("set the same value in /etc/rancher/k3s/config.yaml on all servers, then restart k3s there")
     })
 }
 
@@ -74,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_told() {
+    fn conflicting_settings_are_a_warning() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let defaults = [
             "--cluster-cidr",
@@ -93,7 +95,7 @@ mod tests {
         ];
         for (more, values) in cases {
             let world = with(more);
-            assert_eq!(world.found(&RULE), [(Warning, "Servers differ in what must be equal".to_owned())]);
+            assert_eq!(world.found(&RULE), [(Warning, "k3s servers have conflicting settings".to_owned())]);
             assert_eq!(world.pair(&RULE, "values"), values, "{more:?}");
         }
         let mut world = World::healthy();
@@ -102,11 +104,11 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_do_not_tell_are_unknown() {
+    fn servers_without_known_settings_are_unknown() {
         let mut world = with(&[]);
         world.server("c", &[]).annotations.clear();
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 }

@@ -1,35 +1,36 @@
-//! Charts run on this version of Kubernetes.
+//! Charts support this Kubernetes version.
 
 use std::collections::BTreeSet;
 
 use semver::{Comparator, Op, Version, VersionReq};
 
 use super::charts;
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Rule};
+use crate::tools::requirements;
 use crate::desired::Desired;
 use crate::desired::releases::Release;
 use crate::observed::Live;
-use crate::tools::requirements;
 
 pub(super) const RULE: Rule = Rule {
     id: "kube-version",
     group: Group::Cluster,
-    title: "the charts are made for this version of Kubernetes",
-    why: "Helm refuses a chart whose `kubeVersion` the server does not meet. Cilium 1.18 is tested on Kubernetes 1.30 to 1.33 \
-          only (its documentation, Kubernetes compatibility).",
+    title: "charts support this Kubernetes version",
+    why: "Helm rejects a chart whose `kubeVersion` does not include the version of the server. Cilium 1.18 is tested \
+          with Kubernetes 1.30 to 1.33 only (Cilium documentation, Kubernetes compatibility).",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
-/// Charts, the minor version that is meant, and the minor versions of Kubernetes 1 on which it is tested.
+/// Charts with their major and minor version, and the minor versions of Kubernetes 1 with which they are tested.
 const TESTED: [(&str, u64, u64, u64, u64); 1] = [("cilium", 1, 18, 30, 33)];
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let Some(version) = requirements::parse(&live.version) else {
+    let Some(version) = versions::parse(&live.version) else {
         return Answer::Unknown(format!("`{}` is no version", live.version));
     };
-    // Pre-releases and builds count as what they lead to.
+    // Pre-releases and builds count as their final version.
     let version = Version::new(version.major, version.minor, version.patch);
     let mut inspection = facts.inspect_releases();
     let mut absent = Vec::new();
@@ -39,7 +40,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
             Some(None) => inspection.look(None),
             Some(Some(asked)) => match meets(asked, &version) {
                 Some(met) => inspection.look((!met).then(|| refused(release, asked, &version))),
-                // It is Helm's to judge.
+                // Only Helm can evaluate it.
                 None => {
                     inspection.miss(format!("`kubeVersion: {asked}` of {} cannot be read", release.chart));
                 }
@@ -49,36 +50,40 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         inspection.find(untested(facts.desired, release, &version));
     }
     if !absent.is_empty() {
-        inspection.miss(charts::not_here(&absent));
+        inspection.miss(charts::not_downloaded(&absent));
     }
     inspection.find(different(live));
     inspection.answer(NO_RELEASES)
 }
 
 fn refused(release: &Release, asked: &str, version: &Version) -> Finding {
-    Finding::error(RULE.id, "Helm refuses the chart on this version of Kubernetes")
+    Finding::error(RULE.id, "Chart does not support this Kubernetes version")
         .with("release", release.id())
         .with("accepted", asked)
         .with("version", version)
-        .fix("choose a version of the chart that accepts this one, or install another k3s")
+        .fix("choose a chart version that supports it, or install another k3s version")
 }
 
 fn untested(desired: &Desired, release: &Release, version: &Version) -> Option<Finding> {
     let chart = desired.charts.get(&release.id()).map_or(release.version.as_str(), |chart| &chart.version);
-    let chart = requirements::parse(chart)?;
+    let chart = versions::parse(chart)?;
     let (name, .., oldest, newest) = TESTED.iter().find(|(name, major, minor, ..)| {
         *name == release.chart_name() && (*major, *minor) == (chart.major, chart.minor)
     })?;
     let tested = format!("1.{oldest} to 1.{newest}");
-    let told = |finding: Finding| {
+    let with_details = |finding: Finding| {
         finding.with("release", release.id()).with("tested", tested).with("version", version)
     };
     if (version.major, version.minor) < (1, *oldest) {
-        let finding = Finding::warning(RULE.id, "Kubernetes is older than what the chart is tested with");
-        return Some(told(finding).fix(format!("install a newer k3s, or an older {name}")));
+        let finding =
+            Finding::warning(RULE.id, "Kubernetes is older than the versions tested with the chart");
+        return Some(
+            with_details(finding).fix(format!("install a newer k3s version, or an older {name} version")),
+        );
     }
-    ((version.major, version.minor) > (1, *newest))
-        .then(|| told(Finding::info(RULE.id, "Kubernetes is newer than what the chart is tested with")))
+    ((version.major, version.minor) > (1, *newest)).then(|| {
+        with_details(Finding::info(RULE.id, "Kubernetes is newer than the versions tested with the chart"))
+    })
 }
 
 fn different(live: &Live) -> Option<Finding> {
@@ -90,11 +95,11 @@ fn different(live: &Live) -> Option<Finding> {
         .collect();
     let all = || versions.iter().copied().collect::<Vec<_>>().join(", ");
     (versions.len() > 1)
-        .then(|| Finding::info(RULE.id, "Servers run different versions of k3s").with("versions", all()))
+        .then(|| Finding::info(RULE.id, "Servers run different k3s versions").with("versions", all()))
 }
 
-/// Whether a version meets a constraint as Helm writes it: alternatives with `||`, conditions with `,` or a space between
-/// them, ranges with ` - `. `None` when it cannot be read.
+/// Whether a version meets a constraint in Helm's notation: alternatives with `||`, conditions with `,` or a space between
+/// them, ranges with ` - `. `None` if it cannot be parsed.
 fn meets(constraint: &str, version: &Version) -> Option<bool> {
     let mut met = false;
     for alternative in constraint.split("||") {
@@ -111,7 +116,7 @@ fn alternative_met(text: &str, version: &Version) -> Option<bool> {
     let mut words: Vec<String> = Vec::new();
     for word in text.split([',', ' ']).filter(|word| !word.is_empty()) {
         match words.last_mut() {
-            // An operator may stand apart from its version.
+            // There may be a space between operator and version.
             Some(last) if !last.contains(|c: char| c.is_ascii_digit() || "xX*".contains(c)) => {
                 last.push_str(word);
             }
@@ -133,7 +138,7 @@ fn condition_met(word: &str, version: &Version) -> Option<bool> {
         return Some(operator != "!=");
     }
     let (operator, not) = match operator {
-        // Without an operator it means this very version.
+        // Without an operator, it is an exact version.
         "" | "=" => ("=", false),
         "!=" => ("=", true),
         "=>" => (">=", false),
@@ -142,7 +147,7 @@ fn condition_met(word: &str, version: &Version) -> Option<bool> {
         known => (known, false),
     };
     let comparator = Comparator::parse(&format!("{operator}{operand}")).ok()?;
-    // Of pre-releases, Helm's `-0` means "and those too"; no pre-release gets here.
+    // In Helm, `-0` includes pre-releases, but none gets here.
     let comparator = match comparator.op {
         Op::Exact if !comparator.pre.is_empty() => return None,
         _ => comparator,
@@ -150,7 +155,7 @@ fn condition_met(word: &str, version: &Version) -> Option<bool> {
     Some(comparator.matches(version) != not)
 }
 
-/// A version without the marks that only Helm knows.
+/// A version in the notation of the semver crate.
 fn plain(version: &str) -> String {
     let version = version.trim().trim_start_matches('v').replace(['x', 'X'], "*");
     if version.starts_with('*') { "*".to_owned() } else { version }
@@ -164,7 +169,7 @@ mod tests {
     use crate::desired::chart::Chart;
 
     #[test]
-    fn constraints_mean_what_helm_takes_them_for() {
+    fn constraints_work_as_in_helm() {
         let cases = [
             (">= 1.21.0-0", "1.33.6", Some(true)),
             (">=1.22.0-0", "1.21.9", Some(false)),
@@ -194,7 +199,7 @@ mod tests {
         }
     }
 
-    /// A healthy cluster, and the charts for it on this machine.
+    /// A healthy cluster with all charts downloaded.
     fn with_charts() -> World {
         let mut world = World::healthy();
         let releases = world.desired.releases();
@@ -204,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_helm_refuses_is_an_error() {
+    fn an_unsupported_version_is_an_error() {
         let mut world = with_charts();
         let chart = |constraint: &str| Chart {
             kube_version: Some(constraint.to_owned()),
@@ -214,7 +219,7 @@ mod tests {
         world.desired.charts.insert("cert-manager/cert-manager".to_owned(), chart(">= 1.22.0-0"));
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.desired.charts.insert("cert-manager/cert-manager".to_owned(), chart("<1.33"));
-        let message = "Helm refuses the chart on this version of Kubernetes";
+        let message = "Chart does not support this Kubernetes version";
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         world.desired.charts.insert("cert-manager/cert-manager".to_owned(), chart("newest"));
         let unread = "`kubeVersion: newest` of oci://quay.io/jetstack/charts/cert-manager cannot be read";
@@ -222,17 +227,17 @@ mod tests {
         world.without("cert-manager");
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.desired.charts.remove("kube-system/cilium");
-        assert_eq!(world.ask(&RULE), Answer::unknown("not on this machine: cilium 1.18.6"));
+        assert_eq!(world.ask(&RULE), Answer::unknown("not downloaded: cilium 1.18.6"));
         world.desired.helmfiles.iter_mut().for_each(|helmfile| helmfile.releases.clear());
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 
     #[test]
-    fn what_is_not_tested_deserves_a_look_or_is_good_to_know() {
+    fn an_untested_version_is_a_warning_or_information() {
         let mut world = with_charts();
         let cases = [
-            ("v1.29.15+k3s1", Warning, "Kubernetes is older than what the chart is tested with"),
-            ("v1.36.3+k3s1", Info, "Kubernetes is newer than what the chart is tested with"),
+            ("v1.29.15+k3s1", Warning, "Kubernetes is older than the versions tested with the chart"),
+            ("v1.36.3+k3s1", Info, "Kubernetes is newer than the versions tested with the chart"),
         ];
         for (version, severity, message) in cases {
             version.clone_into(&mut world.live_mut().version);
@@ -245,18 +250,18 @@ mod tests {
             Chart { version: "1.19.4".to_owned(), ..Chart::default() },
         );
         "v1.36.3+k3s1".clone_into(&mut world.live_mut().version);
-        assert_eq!(world.ask(&RULE), Answer::Ok, "of others nothing is known");
+        assert_eq!(world.ask(&RULE), Answer::Ok, "nothing is known of other versions");
         "newest".clone_into(&mut world.live_mut().version);
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
     }
 
     #[test]
-    fn servers_of_different_versions_are_good_to_know() {
+    fn servers_of_different_versions_are_information() {
         let mut world = with_charts();
         "v1.32.1+k3s1".clone_into(&mut world.agent("agent").info.kubelet_version);
         assert_eq!(world.ask(&RULE), Answer::Ok);
         "v1.33.5+k3s1".clone_into(&mut world.server("b", &["server"]).info.kubelet_version);
-        assert_eq!(world.found(&RULE), [(Info, "Servers run different versions of k3s".to_owned())]);
+        assert_eq!(world.found(&RULE), [(Info, "Servers run different k3s versions".to_owned())]);
     }
 
     proptest::proptest! {

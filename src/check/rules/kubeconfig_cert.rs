@@ -1,24 +1,26 @@
-//! The kubeconfig's client certificate holds.
+//! The client certificate in the kubeconfig is valid.
 
 use std::time::{Duration, SystemTime};
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::{Finding, Severity};
-use crate::check::{Answer, Check, Facts, Group, Rule};
 
-/// This long before its end it is time to look after it.
-const SOON: Duration = Duration::from_hours(14 * 24);
+/// A certificate that expires within this time is a warning.
+const EXPIRES_SOON: Duration = Duration::from_hours(14 * 24);
 
-const RENEW: &str = "sudo systemctl restart k3s  # on a server: k3s renews what ends within 120 days\n\
-                     and copy /etc/rancher/k3s/k3s.yaml from there once more";
+const RENEW: &str = "sudo systemctl restart k3s  # on a server: k3s renews certificates that expire within 120 days\n\
+                     then copy /etc/rancher/k3s/k3s.yaml from there again";
 
 pub(super) const RULE: Rule = Rule {
     id: "kubeconfig-cert",
     group: Group::Kubeconfig,
-    title: "the kubeconfig's certificate holds",
-    why: "k3s' client certificates end after a year. k3s renews them when it starts, within 120 days of their end, and writes \
-          /etc/rancher/k3s/k3s.yaml anew; a copy stays as it is (k3s-io/k3s#8914).",
+    title: "the client certificate in the kubeconfig is valid",
+    why: "k3s client certificates expire after a year. When k3s starts, it renews those that expire within 120 days \
+          and rewrites /etc/rancher/k3s/k3s.yaml, but a copy of that file keeps the old certificate \
+          (k3s-io/k3s#8914).",
     essential: false,
-    check: Check::Online(check),
+    needs: Needs::Network,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -32,19 +34,19 @@ fn check(facts: &Facts<'_>) -> Answer {
     };
     let now = facts.observed.now;
     let found = if now > validity.until {
-        Some((Severity::Error, "Kubeconfig's certificate has expired", RENEW))
+        Some((Severity::Error, "Kubeconfig certificate has expired", RENEW))
     } else if now < validity.from {
-        let fix = "set the clock of this machine, and of the server that made it";
-        Some((Severity::Error, "Kubeconfig's certificate is not valid yet", fix))
-    } else if now + SOON > validity.until {
-        Some((Severity::Warning, "Kubeconfig's certificate expires soon", RENEW))
+        let fix = "correct the clock of this machine, and of the server that issued the certificate";
+        Some((Severity::Error, "Kubeconfig certificate is not valid yet", fix))
+    } else if now + EXPIRES_SOON > validity.until {
+        Some((Severity::Warning, "Kubeconfig certificate expires soon", RENEW))
     } else {
         None
     };
     Answer::judged(found.map(|(severity, message, fix)| {
-        // An API server that answers has taken it: then it is this machine's clock that is wrong.
-        let taken = facts.observed.live.is_some();
-        let severity = if taken { severity.min(Severity::Warning) } else { severity };
+        // An API server that responds has accepted it: then the clock of this machine is wrong.
+        let accepted = facts.observed.live.is_some();
+        let severity = if accepted { severity.min(Severity::Warning) } else { severity };
         Finding { severity, ..Finding::error(RULE.id, message) }
             .with("from", date(validity.from))
             .with("until", date(validity.until))
@@ -60,10 +62,10 @@ fn date(time: SystemTime) -> humantime::Rfc3339Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::fact::Known;
     use crate::check::fixture::World;
-    use crate::observed::Live;
     use crate::tools::kubeconfig::{Target, Validity};
+    use crate::base::fact::Known;
+    use crate::observed::Live;
 
     fn time(text: &str) -> SystemTime {
         humantime::parse_rfc3339(text).unwrap()
@@ -81,22 +83,23 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_must_hold_today() {
-        World::shipped().says(&RULE, &["unknown no kubeconfig was read"]);
+    fn the_certificate_must_be_valid_today() {
+        World::shipped().assert_found(&RULE, &["unknown no kubeconfig was read"]);
         let none = "- the kubeconfig's user has no client certificate";
-        world("2026-06-01T00:00:00Z", None).says(&RULE, &[none]);
-        world("2026-06-01T00:00:00Z", Some(Ok(year()))).says(&RULE, &[]);
-        world("2026-12-17T00:00:00Z", Some(Ok(year()))).says(&RULE, &[]);
+        world("2026-06-01T00:00:00Z", None).assert_found(&RULE, &[none]);
+        world("2026-06-01T00:00:00Z", Some(Ok(year()))).assert_found(&RULE, &[]);
+        world("2026-12-17T00:00:00Z", Some(Ok(year()))).assert_found(&RULE, &[]);
         world("2026-12-19T00:00:00Z", Some(Ok(year())))
-            .says(&RULE, &["warning Kubeconfig's certificate expires soon"]);
-        let expired = "Kubeconfig's certificate has expired";
+            .assert_found(&RULE, &["warning Kubeconfig certificate expires soon"]);
+        let expired = "Kubeconfig certificate has expired";
         let mut late = world("2027-01-01T00:00:01Z", Some(Ok(year())));
-        late.says(&RULE, &[&format!("error {expired}")]);
+        late.assert_found(&RULE, &[&format!("error {expired}")]);
         assert_eq!(late.detail(&RULE, "until"), "2027-01-01T00:00:00Z");
         late.observed.live = Some(Live::default());
-        late.says(&RULE, &[&format!("warning {expired}")]);
+        late.assert_found(&RULE, &[&format!("warning {expired}")]);
         world("2025-12-31T23:59:59Z", Some(Ok(year())))
-            .says(&RULE, &["error Kubeconfig's certificate is not valid yet"]);
-        world("2026-06-01T00:00:00Z", Some(Err("no PEM".to_owned()))).says(&RULE, &["unknown no PEM"]);
+            .assert_found(&RULE, &["error Kubeconfig certificate is not valid yet"]);
+        world("2026-06-01T00:00:00Z", Some(Err("no PEM".to_owned())))
+            .assert_found(&RULE, &["unknown no PEM"]);
     }
 }

@@ -1,26 +1,27 @@
-//! Charts come from where they are maintained.
+//! Charts come from maintained registries.
 
 use semver::Version;
 
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Rule};
 use crate::desired::releases::Release;
 
-/// The mirror's chart, and where it is maintained.
+/// The chart in the mirror, and in the registry where it is maintained.
 const MIRROR: &str = "/charts-mirror/cilium";
 const ORIGIN: &str = "oci://quay.io/cilium/charts/cilium";
 
-/// The first version that is known to be at its origin.
+/// The first version that is known to be in the maintained registry.
 const FIRST: Version = Version::new(1, 18, 6);
 
 pub(super) const RULE: Rule = Rule {
     id: "mirror",
     group: Group::Repository,
-    title: "charts come from where they are maintained",
-    why: "home-operations/charts-mirror deprecated cilium on 2026-01-13 (#388) and removes its images six months later: \
-          an old pin then ends with `MANIFEST_UNKNOWN` on a fresh cluster.",
+    title: "charts come from maintained registries",
+    why: "home-operations/charts-mirror deprecated cilium on 2026-01-13 (#388) and removes its images six months \
+          later: an old version then fails with `MANIFEST_UNKNOWN` on a fresh cluster.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -51,13 +52,13 @@ mod tests {
     }
 
     #[test]
-    fn the_mirror_of_cilium_is_told() {
-        World::shipped().says(&RULE, &[]);
+    fn the_mirror_of_cilium_is_a_warning() {
+        World::shipped().assert_found(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://ghcr.io/home-operations/charts-mirror/other'}\n")
-            .says(&RULE, &[]);
+            .assert_found(&RULE, &[]);
         for (version, fixed) in [("1.18.5", "1.18.6"), ("1.19.4", "1.19.4"), ("1.18.x", "1.18.6")] {
             let world = world(version);
-            world.says(&RULE, &["warning Chart comes from a deprecated mirror"]);
+            world.assert_found(&RULE, &["warning Chart comes from a deprecated mirror"]);
             assert_eq!(world.detail(&RULE, "fix"), format!("chart: {ORIGIN}\nversion: {fixed}"));
         }
     }

@@ -1,17 +1,18 @@
-//! Nothing that is installed is newer than what is wanted.
+//! No release is newer than in the helmfile.
 
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Rule};
 use crate::observed::Live;
 use crate::plan::releases::{ReleaseAction, ReleasePlan, plan};
 
 pub(super) const RULE: Rule = Rule {
     id: "newer",
     group: Group::Releases,
-    title: "nothing that is installed is newer than what is wanted",
-    why: "After `cilium install`, a hand upgrade or `flux bootstrap` the cluster runs a newer version than the helmfile \
-          names. Lowering it can lose what the newer one has written, so it stays until that is asked for.",
+    title: "no release is newer than in the helmfile",
+    why: "After `cilium install`, a manual upgrade or `flux bootstrap`, the cluster runs a newer version than the \
+          helmfile. A downgrade can lose data that the newer version has written, so it happens only on request.",
     essential: false,
+    needs: Needs::Owners,
     check: Check::Cluster(check),
 };
 
@@ -32,8 +33,10 @@ fn finding(plan: ReleasePlan) -> Finding {
     Finding::warning(RULE.id, "Release is newer in the cluster than in the helmfile")
         .with("release", &plan.id)
         .with("installed", plan.from.map(|from| from.version).unwrap_or_default())
-        .with("wanted", &plan.to.version)
-        .fix(format!("version: the installed one, in the helmfile; or lower it with --downgrade {name}"))
+        .with("desired", &plan.to.version)
+        .fix(format!(
+            "set `version` in the helmfile to the installed one, or downgrade with --downgrade {name}"
+        ))
 }
 
 #[cfg(test)]
@@ -46,7 +49,7 @@ mod tests {
     use crate::observed::helm::Record;
 
     #[test]
-    fn what_is_newer_is_told_unless_it_is_lowered() {
+    fn newer_releases_are_reported_unless_they_are_downgraded() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         let release = world.desired.release("coredns").unwrap();

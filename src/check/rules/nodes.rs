@@ -1,16 +1,17 @@
-//! As many nodes as are expected.
+//! The expected number of nodes has registered.
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "nodes",
     group: Group::Nodes,
-    title: "as many nodes have registered as are expected",
-    why: "A bootstrap waits for the nodes that are expected (`--nodes`, else one), and ends without a change when they do not \
-          come.",
+    title: "the expected number of nodes has registered",
+    why: "A bootstrap waits for the expected nodes (`--nodes`, default 1), and stops without changes if they do not \
+          register.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
@@ -20,13 +21,13 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return Answer::not_applicable("no node is expected");
     }
     Answer::judged((registered < expected).then(|| {
-        let start = "see `systemctl status k3s` (on agents `k3s-agent`) on those that are missing";
+        let check = "check `systemctl status k3s` (on agents `k3s-agent`) on the missing nodes";
         let fix = facts
-            .options
+            .settings
             .nodes_from
             .lower()
-            .map_or_else(|| start.to_owned(), |lower| format!("{start}, or {lower}"));
-        Finding::warning(RULE.id, "Fewer nodes have registered than are expected")
+            .map_or_else(|| check.to_owned(), |lower| format!("{check}, or {lower}"));
+        Finding::warning(RULE.id, "Fewer nodes than expected have registered")
             .with("registered", registered)
             .with("expected", expected)
             .fix(fix)
@@ -37,26 +38,23 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 mod tests {
     use super::*;
     use crate::base::finding::Severity::Warning;
-    use crate::check::options::NodesFrom;
     use crate::check::testing::World;
+    use crate::check::options::NodesFrom;
 
     #[test]
-    fn nodes_that_are_missing_are_told() {
+    fn missing_nodes_are_a_warning() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.options.nodes = 2;
         for (from, end) in [
-            (NodesFrom::Default, "on those that are missing"),
+            (NodesFrom::Default, "on the missing nodes"),
             (NodesFrom::Flag, ", or lower --nodes"),
             (NodesFrom::Config, ", or lower `nodes` in k3s-boot.yaml"),
         ] {
             world.options.nodes_from = from;
             assert!(world.pair(&RULE, "fix").ends_with(end), "{end}");
         }
-        assert_eq!(
-            world.found(&RULE),
-            [(Warning, "Fewer nodes have registered than are expected".to_owned())]
-        );
+        assert_eq!(world.found(&RULE), [(Warning, "Fewer nodes than expected have registered".to_owned())]);
         world.agent("b");
         world.agent("c");
         assert_eq!(world.ask(&RULE), Answer::Ok);

@@ -1,29 +1,31 @@
-//! Nodes wait for nothing but a network.
+//! Nodes are Ready, or wait only for a CNI.
 
 use std::time::{Duration, SystemTime};
 
 use humantime::parse_rfc3339;
 
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_NODES, Needs, Rule};
 use crate::base::finding::{Finding, Severity};
-use crate::check::{Answer, Check, Facts, Group, Inspection, NO_NODES, Rule};
 use crate::observed::Live;
 use crate::observed::node::Node;
 
 pub(super) const RULE: Rule = Rule {
     id: "nodes-ready",
     group: Group::Nodes,
-    title: "nodes are Ready, or wait for a network alone",
-    why: "A fresh node without a network is NotReady with `cni plugin not initialized` (k3s-io/k3s#12583), which the bootstrap \
-          mends. One that is NotReady for another reason stays so, and Cilium's agent on it is waited for in vain.",
+    title: "nodes are Ready, or wait only for a CNI",
+    why: "A fresh node without a CNI is NotReady with `cni plugin not initialized` (k3s-io/k3s#12583), which the \
+          bootstrap fixes. A node that is NotReady for another reason stays so, and Cilium's agent on it cannot \
+          become ready.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
-/// A node says other things in its first minute.
-const SOON: Duration = Duration::from_mins(1);
+/// A node reports transient reasons in its first minute.
+const STARTUP: Duration = Duration::from_mins(1);
 
-/// A node that stopped being Ready so long after it registered was Ready before.
-const LATER: Duration = Duration::from_mins(2);
+/// A node that became `NotReady` this long after it registered was Ready before.
+const WAS_READY_AFTER: Duration = Duration::from_mins(2);
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let mut inspection = Inspection::default();
@@ -34,7 +36,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
                 .with("node", &node.name)
                 .fix(format!("kubectl uncordon {}", node.name))
         }));
-        // Whether a release brings the network that it waits for is not known.
+        // It is unknown whether a release installs the CNI that it waits for.
         if waits_for_cni(node)
             && facts.desired.cni().is_none()
             && let Some(reason) = facts.desired.unread()
@@ -57,12 +59,12 @@ fn not_ready(facts: &Facts<'_>, node: &Node) -> Option<Finding> {
         return None;
     }
     if waits_for_cni(node) {
-        // A network may also come from a chart that is not known as one, or from k3s a second later.
+        // A CNI may also come from an unknown chart, or from k3s a second later.
         let is_missing = facts.desired.unread().is_none() && facts.desired.cni().is_none();
         return is_missing.then(|| {
-            Finding::warning(RULE.id, "Node waits for a network, and no release is known to bring one")
+            Finding::warning(RULE.id, "Node waits for a CNI, and no release installs a known one")
                 .with("node", &node.name)
-                .fix("install one with the bootstrap, or let k3s bring flannel")
+                .fix("add a CNI to the helmfile, or enable flannel in k3s")
         });
     }
     let (severity, message) = if was_ready(node) {
@@ -70,12 +72,12 @@ fn not_ready(facts: &Facts<'_>, node: &Node) -> Option<Finding> {
     } else if is_new(node, facts.observed.now) {
         (Severity::Warning, "Node is not Ready yet")
     } else {
-        (Severity::Error, "Node is not Ready, and not for want of a network")
+        (Severity::Error, "Node is not Ready, for another reason than a missing CNI")
     };
     let finding = Finding { severity, ..Finding::error(RULE.id, message) }
         .with("node", &node.name)
         .with("reason", format!("{}: {}", node.reason, node.waiting_for()))
-        .fix(format!("kubectl describe node {}; then see `journalctl -u k3s` there", node.name));
+        .fix(format!("kubectl describe node {}, then check `journalctl -u k3s` on that node", node.name));
     Some(finding)
 }
 
@@ -84,13 +86,13 @@ fn was_ready(node: &Node) -> bool {
         let (changed, created) = (parse_rfc3339(&node.changed).ok()?, parse_rfc3339(&node.created).ok()?);
         changed.duration_since(created).ok()
     };
-    node.reason == "NodeStatusUnknown" || after().is_some_and(|after| after > LATER)
+    node.reason == "NodeStatusUnknown" || after().is_some_and(|after| after > WAS_READY_AFTER)
 }
 
-/// Whether it has just registered, or it is not known when.
+/// Whether it has just registered, or at an unknown time.
 fn is_new(node: &Node, now: SystemTime) -> bool {
     let age = parse_rfc3339(&node.created).ok().and_then(|created| now.duration_since(created).ok());
-    node.reason.is_empty() || age.is_none_or(|age| age < SOON)
+    node.reason.is_empty() || age.is_none_or(|age| age < STARTUP)
 }
 
 #[cfg(test)]
@@ -109,16 +111,16 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_waits_for_a_network_or_nothing_is_well() {
+    fn ready_nodes_and_nodes_that_wait_for_a_cni_pass() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.live_mut().cluster.nodes[0].ready = true;
         world.without("cilium");
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.live_mut().cluster.nodes[0].ready = false;
-        let message = "Node waits for a network, and no release is known to bring one";
+        let message = "Node waits for a CNI, and no release installs a known one";
         assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
-        // A helmfile that was not read may have one.
+        // A helmfile that was not read may install one.
         world.desired.coverage.unread = Some("01-apps.yaml was not read".to_owned());
         assert_eq!(world.ask(&RULE), Answer::unknown("01-apps.yaml was not read"));
         world.live_mut().cluster.nodes.clear();
@@ -126,9 +128,9 @@ mod tests {
     }
 
     #[test]
-    fn another_reason_is_an_error_unless_it_passes() {
+    fn another_reason_is_an_error_unless_it_is_transient() {
         let created = "2026-11-23T08:00:00Z";
-        let error = "Node is not Ready, and not for want of a network";
+        let error = "Node is not Ready, for another reason than a missing CNI";
         let cases = [
             ("KubeletNotReady", created, Error, error),
             ("KubeletNotReady", "2026-11-23T08:01:00Z", Error, error),
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cordoned_node_deserves_a_look() {
+    fn a_cordoned_node_is_a_warning() {
         let mut world = World::healthy();
         world.live_mut().cluster.nodes[0].unschedulable = true;
         assert_eq!(world.found(&RULE), [(Warning, "Node is cordoned".to_owned())]);

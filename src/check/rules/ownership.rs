@@ -1,26 +1,27 @@
-//! What releases would make belongs to nobody else.
+//! No object of a release has another owner.
 
 use std::collections::BTreeMap;
 
-use crate::base::finding::Finding;
 use crate::check::k3s::BUNDLED_COREDNS;
-use crate::check::{Answer, Check, Facts, Group, NOTHING_RENDERED, Rule, scheduling};
+use crate::check::{Answer, Check, Facts, Group, NOTHING_RENDERED, Needs, Rule, scheduling};
+use crate::base::finding::Finding;
 use crate::observed::standing::flux_owner;
 use crate::observed::{Live, Owned};
 use crate::plan::releases::owner;
 
-/// The annotation that names the add-on, on every object that k3s has made of its `server/manifests` (k3s,
+/// The annotation with the name of the add-on, on every object that k3s creates from its `server/manifests` (k3s,
 /// `pkg/deploy/controller.go`).
 const ADD_ON: &str = "objectset.rio.cattle.io/owner-name";
 
 pub(super) const RULE: Rule = Rule {
     id: "ownership",
     group: Group::Releases,
-    title: "what releases would make belongs to nobody else",
-    why: "Helm refuses to install over an object that it has not made (`invalid ownership metadata`), at the first such \
-          object and in the middle of a bootstrap. Taking ownership of k3s' CoreDNS ends cluster DNS \
-          (fluxcd/helm-controller#1242), so that is never the way out.",
+    title: "no object of a release has another owner",
+    why: "Helm refuses to install over an object that it did not create (`invalid ownership metadata`), at the first \
+          such object and in the middle of a bootstrap. Adopting the bundled CoreDNS of k3s breaks cluster DNS \
+          (fluxcd/helm-controller#1242), so that is never the fix.",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Cluster(check),
 };
 
@@ -29,30 +30,30 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Ok(owners) => owners,
         Err(reason) => return Answer::Unknown(reason.clone()),
     };
-    let owned = |id: &str| {
+    let is_managed = |id: &str| {
         let release = facts.desired.releases().find(|release| release.id() == id);
         release.is_some_and(|release| owner(release, live).is_some())
     };
-    let mut strangers: BTreeMap<(&str, String), Vec<String>> = BTreeMap::new();
-    for object in owners.iter().filter(|object| !owned(&object.release)) {
-        if let Some(owner) = stranger(object) {
-            strangers.entry((&object.release, owner)).or_default().push(object.id.words());
+    let mut foreign: BTreeMap<(&str, String), Vec<String>> = BTreeMap::new();
+    for object in owners.iter().filter(|object| !is_managed(&object.release)) {
+        if let Some(owner) = other_owner(object) {
+            foreign.entry((&object.release, owner)).or_default().push(object.id.words());
         }
     }
-    let strangers = strangers.into_iter().map(|((release, owner), objects)| {
-        let taken = facts.options.wishes.takes(release);
-        finding(release, &owner, &objects, taken)
+    let findings = foreign.into_iter().map(|((release, owner), objects)| {
+        let adopted = facts.options.wishes.takes(release);
+        finding(release, &owner, &objects, adopted)
     });
     let mut inspection = scheduling::inspect(facts);
     facts.manifests.objects.values().filter(|objects| objects.is_ok()).for_each(|_| inspection.look(None));
-    inspection.find(strangers);
+    inspection.find(findings);
     inspection.answer(NOTHING_RENDERED)
 }
 
-/// Who owns the object, if that is not the release.
-fn stranger(object: &Owned) -> Option<String> {
+/// The owner of the object, if it is not the release.
+fn other_owner(object: &Owned) -> Option<String> {
     let label = |name: &str| object.meta.labels.get(name).map(String::as_str);
-    // The bundled CoreDNS has a rule of its own, with a way out that keeps DNS alive.
+    // Reported by `coredns-bundled`, with a fix that keeps DNS alive.
     if label(BUNDLED_COREDNS.0) == Some(BUNDLED_COREDNS.1) {
         return None;
     }
@@ -60,7 +61,7 @@ fn stranger(object: &Owned) -> Option<String> {
         let managed = label("app.kubernetes.io/managed-by") == Some("Helm");
         return (release != object.release || !managed).then(|| {
             if release == object.release {
-                "nobody: its label `managed-by` is gone".to_owned()
+                "none: its label `managed-by` is missing".to_owned()
             } else {
                 format!("Helm release {release}")
             }
@@ -72,44 +73,44 @@ fn stranger(object: &Owned) -> Option<String> {
     if let Some(name) = object.meta.annotations.get(ADD_ON) {
         return Some(format!("{K3S}{name}"));
     }
-    Some("nobody that Helm knows".to_owned())
+    Some("none that Helm knows".to_owned())
 }
 
-/// What the name of an add-on follows.
-const K3S: &str = "k3s' add-on ";
+/// The prefix of the name of an add-on.
+const K3S: &str = "k3s add-on ";
 
-fn finding(release: &str, owner: &str, objects: &[String], taken: bool) -> Finding {
-    const SHOWN: usize = 8;
-    let mut shown = objects.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    if objects.len() > SHOWN {
-        shown = format!("{shown} and {} more", objects.len() - SHOWN);
+fn finding(release: &str, owner: &str, objects: &[String], adopted: bool) -> Finding {
+    const MAX_LISTED: usize = 8;
+    let mut shown = objects.iter().take(MAX_LISTED).cloned().collect::<Vec<_>>().join(", ");
+    if objects.len() > MAX_LISTED {
+        shown = format!("{shown} and {} more", objects.len() - MAX_LISTED);
     }
-    let finding = if taken {
-        Finding::warning(RULE.id, "Objects become the release's, and belong to someone else")
+    let finding = if adopted {
+        Finding::warning(RULE.id, "Release would adopt objects it does not own")
     } else {
-        Finding::error(RULE.id, "Objects of the release exist and belong to someone else")
+        Finding::error(RULE.id, "Objects of the release exist and have another owner")
     };
     let finding = finding.with("release", release).with("objects", shown).with("owner", owner);
-    if taken {
+    if adopted {
         return finding;
     }
     if owner.starts_with("Kustomization") {
         return finding.fix(format!(
-            "leave the release to Flux with --skip-release {release}, or take it with --release {release} --force --take {release}"
+            "skip the release with --skip-release {release}, or adopt the objects with --release {release} --force --take {release}"
         ));
     }
     if owner.starts_with("Helm release") {
         return finding
-            .fix("give the release in the helmfile the name and namespace of the one that is installed");
+            .fix("give the release in the helmfile the name and namespace of the installed release");
     }
     if let Some(name) = owner.strip_prefix(K3S) {
         return finding.fix(format!(
-            "leave the release out with --skip-release {release}, or take the add-on away: `disable: [{name}]` in \
+            "skip the release with --skip-release {release}, or disable the add-on: `disable: [{name}]` in \
              /etc/rancher/k3s/config.yaml on all servers, then restart k3s there"
         ));
     }
     finding.fix(format!(
-        "delete them if nobody needs them, take them with --release {release} --force --take {release}, or leave the release out of the helmfile"
+        "delete them if they are unused, adopt them with --release {release} --force --take {release}, or remove the release from the helmfile"
     ))
 }
 
@@ -118,13 +119,13 @@ mod tests {
     use super::*;
     use crate::base::finding::Severity;
     use crate::check::fixture::World;
-    use crate::check::options::CheckOptions;
-    use crate::desired::manifests::Manifests;
     use crate::desired::objects::ObjectId;
+    use crate::desired::manifests::Manifests;
     use crate::observed::Observed;
     use crate::observed::claims::Claims;
     use crate::observed::inventory::Meta;
     use crate::plan::wishes::Wishes;
+    use crate::check::options::CheckOptions;
 
     fn owned(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> Owned {
         let map = |pairs: &[(&str, &str)]| {
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_an_object_is() {
+    fn the_owner_of_an_object_is_reported() {
         let helm = [("app.kubernetes.io/managed-by", "Helm")];
         let ours = [("meta.helm.sh/release-name", "r"), ("meta.helm.sh/release-namespace", "n")];
         let theirs = [("meta.helm.sh/release-name", "other"), ("meta.helm.sh/release-namespace", "n")];
@@ -177,11 +178,11 @@ mod tests {
         assert_eq!(answer(fine, &rendered), Answer::Ok);
         let add_on = owned(&[(BUNDLED_COREDNS.0, "another")], &[(ADD_ON, "metrics-server")]);
         let cases = [
-            (add_on, "k3s' add-on metrics-server"),
+            (add_on, "k3s add-on metrics-server"),
             (owned(&helm, &theirs), "Helm release n/other"),
-            (owned(&[], &ours), "nobody: its label `managed-by` is gone"),
+            (owned(&[], &ours), "none: its label `managed-by` is missing"),
             (owned(&flux, &[]), "Kustomization flux-system/apps"),
-            (owned(&[], &[]), "nobody that Helm knows"),
+            (owned(&[], &[]), "none that Helm knows"),
         ];
         for (object, owner) in cases {
             let Answer::Found(found) = answer(vec![object], &none) else { panic!("{owner}") };

@@ -1,27 +1,29 @@
-//! No release is locked, or it is known how it gets unlocked.
+//! No release is stuck in `pending-*`.
 
 use std::time::Duration;
 
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::helm::Stored;
-use crate::plan::recovery::{Left, Origin, origin};
 use crate::plan::releases::{is_left, owner};
+use crate::plan::recovery::{Left, Origin, origin};
 
 pub(super) const RULE: Rule = Rule {
     id: "pending",
     group: Group::Releases,
-    title: "no release is locked by an operation that never ended",
-    why: "helm notes `pending-install` or `pending-upgrade` before it begins, and refuses every further operation while \
-          that stands: after a kill, a power cut or a lost API server it stands for ever (helm/helm#7476). What a run of \
-          k3s-boot left so is unlocked by the next one; of what somebody else began nobody knows whether it is over.",
+    title: "no release is stuck in `pending-*`",
+    why: "Helm records `pending-install` or `pending-upgrade` before it starts, and rejects every further operation \
+          in that state: after a kill, a power cut or a lost API server, it stays indefinitely (helm/helm#7476). \
+          What a run of k3s-boot left is recovered by the next one; whether the operation of another tool has ended \
+          is unknown.",
     essential: true,
+    needs: Needs::Owners,
     check: Check::Cluster(check),
 };
 
-/// How long helm-controller gives an operation, unless a HelmRelease says otherwise.
+/// The default timeout of helm-controller for an operation.
 ///
 /// Source: <https://fluxcd.io/flux/components/helm/helmreleases/#timeout>
 const FLUX_TIMEOUT: Duration = Duration::from_mins(5);
@@ -49,11 +51,11 @@ fn finding(facts: &Facts<'_>, live: &Live, release: &Release, stored: &Stored) -
         }
     };
     if let Some(owner) = owner(release, live).filter(|owner| owner.starts_with("HelmRelease ")) {
-        // What Flux owns is Flux's to mend, and mostly it is just at work.
+        // Flux recovers its own releases, and mostly it is just at work.
         let young = stored.age(facts.observed.now).is_some_and(|age| age < FLUX_TIMEOUT);
         let finding = if young { Finding::info } else { Finding::warning };
         return Some(
-            with(finding(RULE.id, "Release is locked, and left to its owner"))
+            with(finding(RULE.id, "Release is pending and managed by Flux"))
                 .with("owner", &owner)
                 .fix(Left::ToOwner(owner).fix()),
         );
@@ -63,7 +65,7 @@ fn finding(facts: &Facts<'_>, live: &Live, release: &Release, stored: &Stored) -
     }
     Some(match origin(stored, live, facts.observed.now) {
         Origin::Ended(host) => {
-            with(Finding::info(RULE.id, "Release is locked by a run that has ended, and gets unlocked"))
+            with(Finding::info(RULE.id, "Release is stuck after a run that has ended and will be recovered"))
                 .with("host", host)
         }
         Origin::AtWork(host) => {
@@ -75,8 +77,10 @@ fn finding(facts: &Facts<'_>, live: &Live, release: &Release, stored: &Stored) -
                 .with("until", humantime::format_rfc3339_seconds(until))
                 .fix("wait until then, or, if that run has ended: k3s-boot recover --force")
         }
-        Origin::Unknown => with(Finding::error(RULE.id, "Release is locked, and nobody knows by whom"))
-            .fix("k3s-boot recover  # if nothing else is at work"),
+        Origin::Unknown => {
+            let message = format!("Release is stuck in `{}`; its owner is unknown", stored.status);
+            with(Finding::error(RULE.id, message)).fix("k3s-boot recover  # if no other operation is running")
+        }
     })
 }
 
@@ -86,14 +90,14 @@ mod tests {
 
     use super::*;
     use crate::base::finding::Severity;
-    use crate::check::options::CheckOptions;
-    use crate::desired::manifests::Manifests;
     use crate::desired::releases::parse;
     use crate::desired::{Desired, Helmfile, Kind};
+    use crate::desired::manifests::Manifests;
+    use crate::observed::run_state::Operation;
     use crate::observed::Observed;
     use crate::observed::claims::{Claim, Claims};
-    use crate::observed::run_state::Operation;
     use crate::process::identity::ProcessState;
+    use crate::check::options::CheckOptions;
 
     fn answer(status: &str, revision: u64, claims: Claims) -> Answer {
         let (desired, live) = world(status, revision, claims);
@@ -119,16 +123,13 @@ mod tests {
             modified: Some(1_763_900_000),
             ..Stored::default()
         };
-        let live = Live {
-            releases: Ok(vec![stored("r"), stored("stranger")]),
-            claims: Ok(claims),
-            ..Live::default()
-        };
+        let live =
+            Live { releases: Ok(vec![stored("r"), stored("other")]), claims: Ok(claims), ..Live::default() };
         (desired, live)
     }
 
     #[test]
-    fn only_ours_and_only_what_is_locked() {
+    fn only_pending_releases_of_the_helmfile_are_reported() {
         for good in ["deployed", "failed", "superseded"] {
             assert_eq!(answer(good, 1, Claims::default()), Answer::Ok);
         }
@@ -139,7 +140,7 @@ mod tests {
         let unknown = found(answer("pending-install", 1, Claims::default()));
         assert_eq!(
             (unknown.severity, unknown.pairs.last().unwrap().1.as_str()),
-            (Severity::Error, "k3s-boot recover  # if nothing else is at work")
+            (Severity::Error, "k3s-boot recover  # if no other operation is running")
         );
         let claim = Claim {
             kind: "HelmRelease".to_owned(),
@@ -178,9 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_run_left_is_told_by_what_became_of_it() {
+    fn a_release_of_a_run_is_judged_by_the_state_of_the_run() {
         let operation = Operation { run: "host/x".to_owned(), timeout: 900, ..Operation::default() };
-        let told = |state, now| {
+        let found = |state, now| {
             let (_, mut live) = world("pending-install", 1, Claims::default());
             live.notes.operations.insert("n/r".to_owned(), operation.clone());
             live.runs.insert("host/x".to_owned(), state);
@@ -195,10 +196,10 @@ mod tests {
             }
         };
         let ended =
-            (Severity::Info, "Release is locked by a run that has ended, and gets unlocked".to_owned());
-        assert_eq!(told(ProcessState::Ended, 0), ended);
-        assert_eq!(told(ProcessState::Elsewhere, 1_763_900_000 + 900), ended);
-        let young = told(ProcessState::Elsewhere, 1_763_900_000 + 899);
+            (Severity::Info, "Release is stuck after a run that has ended and will be recovered".to_owned());
+        assert_eq!(found(ProcessState::Ended, 0), ended);
+        assert_eq!(found(ProcessState::Elsewhere, 1_763_900_000 + 900), ended);
+        let young = found(ProcessState::Elsewhere, 1_763_900_000 + 899);
         assert_eq!(young, (Severity::Error, "Release may still be synced by a run elsewhere".to_owned()));
     }
 }

@@ -1,14 +1,13 @@
-//! No `${VAR}` is left in values.
+//! Values contain no `${VAR}` placeholders.
 
 use serde_json::Value;
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::desired::releases::Release;
 
-/// Below keys with these words in them stand programs, and manifests for others: who runs or applies them replaces
-/// variables too.
-const OF_OTHERS: [&str; 12] = [
+/// Keys that contain these words hold scripts or manifests, in which other programs replace variables.
+const SUBSTITUTED_ELSEWHERE: [&str; 12] = [
     "patch",
     "manifest",
     "objects",
@@ -26,11 +25,12 @@ const OF_OTHERS: [&str; 12] = [
 pub(super) const RULE: Rule = Rule {
     id: "placeholders",
     group: Group::Repository,
-    title: "no ${VAR} is left in values",
-    why: "`${VAR}` is Flux' substitution (`postBuild.substitute`), which works on what Flux applies. helmfile does not know \
-          it: values that were copied from a HelmRelease go to the chart as they are.",
+    title: "values contain no ${VAR} placeholders",
+    why: "`${VAR}` is Flux's variable substitution (`postBuild.substitute`), which works on manifests that Flux \
+          applies. helmfile does not substitute it: values copied from a HelmRelease reach the chart unchanged.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -49,7 +49,7 @@ fn of_release(release: &Release, values: &Value) -> Vec<Finding> {
     let mut findings = Vec::new();
     look(values, &mut Vec::new(), &mut |path, variable| {
         findings.push(
-            Finding::warning(RULE.id, "Placeholder is left in values")
+            Finding::warning(RULE.id, "Values contain a placeholder")
                 .with("release", release.id())
                 .with("key", path)
                 .with("placeholder", format!("${{{variable}}}"))
@@ -64,7 +64,7 @@ fn of_release(release: &Release, values: &Value) -> Vec<Finding> {
 fn look(value: &Value, path: &mut Vec<String>, found: &mut impl FnMut(String, &str)) {
     match value {
         Value::Object(map) => {
-            for (key, value) in map.iter().filter(|(key, _)| !is_of_others(key)) {
+            for (key, value) in map.iter().filter(|(key, _)| !is_substituted_elsewhere(key)) {
                 path.push(key.clone());
                 look(value, path, found);
                 path.pop();
@@ -77,7 +77,7 @@ fn look(value: &Value, path: &mut Vec<String>, found: &mut impl FnMut(String, &s
                 path.pop();
             }
         }
-        Value::String(text) if !is_program(text) => {
+        Value::String(text) if !is_document(text) => {
             if let Some(variable) = placeholder(text) {
                 found(path.join("."), variable);
             }
@@ -86,19 +86,19 @@ fn look(value: &Value, path: &mut Vec<String>, found: &mut impl FnMut(String, &s
     }
 }
 
-fn is_of_others(key: &str) -> bool {
+fn is_substituted_elsewhere(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    OF_OTHERS.iter().any(|word| key.contains(word))
+    SUBSTITUTED_ELSEWHERE.iter().any(|word| key.contains(word))
 }
 
-/// Whether the text is a script, a manifest or a document of some program.
-fn is_program(text: &str) -> bool {
+/// Whether the text is a script, a manifest or a configuration file.
+fn is_document(text: &str) -> bool {
     let start = text.trim_start();
     text.contains('\n')
         && (start.starts_with(['#', '{', '[', '<']) || text.contains("apiVersion:") || text.contains("$("))
 }
 
-/// The name of the first variable that stands there as `${NAME}` or `${NAME:=default}`; `$${NAME}` is escaped.
+/// The name of the first variable in `${NAME}` or `${NAME:=default}`; `$${NAME}` is escaped.
 fn placeholder(text: &str) -> Option<&str> {
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -121,22 +121,22 @@ mod tests {
     use crate::check::fixture::World;
 
     #[test]
-    fn placeholders_are_found_with_their_place() {
-        World::shipped().says(&RULE, &[]);
+    fn placeholders_are_found_with_their_key() {
+        World::shipped().assert_found(&RULE, &[]);
         let world = World::with_values(
             "coredns",
             "1.45.0",
             "{service: {clusterIP: '${CLUSTER_DNS}'}, servers: [{zones: [{zone: 'a.${SECRET_DOMAIN:=x}.'}]}]}",
         );
-        let found = "warning Placeholder is left in values";
-        world.says(&RULE, &[found, found]);
+        let found = "warning Values contain a placeholder";
+        world.assert_found(&RULE, &[found, found]);
         assert_eq!(world.detail(&RULE, "key"), "servers.0.zones.0.zone");
         assert_eq!(world.detail(&RULE, "placeholder"), "${SECRET_DOMAIN}");
         assert!(world.detail(&RULE, "fix").starts_with("{{ requiredEnv \"SECRET_DOMAIN\" | quote }}"));
     }
 
     #[test]
-    fn what_others_replace_is_no_placeholder() {
+    fn variables_of_other_programs_pass() {
         for values in [
             "{a: '$${VAR}'}",
             "{a: '$VAR'}",
@@ -152,7 +152,7 @@ mod tests {
             "{a: \"#!/bin/sh\\necho ${VAR}\"}",
             "{a: \"apiVersion: v1\\nkind: ConfigMap\\ndata: {a: ${VAR}}\"}",
         ] {
-            World::with_values("a", "1.0.0", values).says(&RULE, &[]);
+            World::with_values("a", "1.0.0", values).assert_found(&RULE, &[]);
         }
     }
 

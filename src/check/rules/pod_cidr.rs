@@ -1,12 +1,12 @@
-//! Cilium's values fit the networks of pods and Services.
+//! Cilium's values match the pod and Service networks.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde_yaml::Value;
 
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_NODES, Needs, OPEN, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Inspection, NO_NODES, OPEN, Rule};
 use crate::desired::STAND_IN;
 use crate::desired::releases::Release;
 use crate::observed::Live;
@@ -14,10 +14,12 @@ use crate::observed::Live;
 pub(super) const RULE: Rule = Rule {
     id: "pod-cidr",
     group: Group::Nodes,
-    title: "cilium's values fit the networks of pods and Services",
-    why: "Cilium's default pool, 10.0.0.0/8, holds the networks of k3s (10.42.0.0/16 and 10.43.0.0/16). With native routing its \
-          agents do not start without `ipv4NativeRoutingCIDR`, and hide pods beyond it behind their node's address.",
+    title: "Cilium's values match the pod and Service networks",
+    why: "Cilium's default pool, 10.0.0.0/8, contains the networks of k3s (10.42.0.0/16 and 10.43.0.0/16). With \
+          native routing, its agents do not start without `ipv4NativeRoutingCIDR`, and they hide pods outside of it \
+          behind the address of their node.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
@@ -25,17 +27,17 @@ const MODE: &[&str] = &["ipam", "mode"];
 const POOLS: &[&str] = &["ipam", "operator", "clusterPoolIPv4PodCIDRList"];
 const NATIVE: &[&str] = &["ipv4NativeRoutingCIDR"];
 
-/// What the chart takes when no pool is set.
+/// The default pool of the chart.
 const DEFAULT_POOL: &str = "10.0.0.0/8";
 
-/// The network of pods in k3s when it is not told another.
+/// The default pod network of k3s.
 const DEFAULT_PODS: &str = "10.42.0.0/16";
 
-/// What is known of addresses.
+/// The networks of the cluster.
 struct Networks<'a> {
-    /// The networks of the nodes' pods, each with its node.
+    /// The pod network of each node.
     nodes: Vec<(&'a str, IpNet)>,
-    /// The API server's address among Services.
+    /// The Service address of the API server.
     service: Option<IpAddr>,
 }
 
@@ -57,16 +59,20 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
             overlap.into_iter().chain(native(live, cilium, &pools)).collect()
         }
         "kubernetes" => native(live, cilium, &networks.nodes).into_iter().collect(),
-        // Others, such as those of clouds, have rules of their own.
-        _ => return Answer::not_applicable("cilium takes addresses neither from nodes nor from a pool"),
+        // Other modes, such as those of clouds, are not checked.
+        _ => {
+            return Answer::not_applicable(
+                "the IPAM mode of cilium uses neither the podCIDRs of nodes nor a pool",
+            );
+        }
     };
     let mut inspection = Inspection::default();
     inspection.look(findings);
     if mode == "cluster-pool" && pools(cilium).len() < named_pools(cilium) {
-        inspection.miss("a pool in the values of cilium is no network");
+        inspection.miss("a pool in the values of cilium is not a CIDR");
     }
     if cilium.text(NATIVE).is_some_and(|text| !text.is_empty() && text.parse::<IpNet>().is_err()) {
-        inspection.miss("`ipv4NativeRoutingCIDR` in the values of cilium is no network");
+        inspection.miss("`ipv4NativeRoutingCIDR` in the values of cilium is not a CIDR");
     }
     if live.cluster.nodes.is_empty() {
         inspection.miss(NO_NODES);
@@ -98,7 +104,7 @@ fn pools(cilium: &Release) -> Vec<IpNet> {
     }
 }
 
-/// How many pools the values name, be they networks or not.
+/// The number of pools in the values, valid or not.
 fn named_pools(cilium: &Release) -> usize {
     cilium.value(POOLS).and_then(Value::as_sequence).map_or(1, Vec::len)
 }
@@ -110,10 +116,10 @@ fn overlap(cilium: &Release, pool: IpNet, networks: &Networks<'_>) -> Option<Fin
         None => networks
             .service
             .filter(|address| pool.contains(address))
-            .map(|address| format!("the Services' network, which has {address}"))?,
+            .map(|address| format!("the Service network, which contains {address}"))?,
     };
     Some(
-        Finding::warning(RULE.id, "Cilium's pool overlaps a network of the cluster")
+        Finding::warning(RULE.id, "Cilium's address pool overlaps a network of the cluster")
             .with("release", cilium.id())
             .with("pool", pool)
             .with("overlaps", with)
@@ -121,18 +127,18 @@ fn overlap(cilium: &Release, pool: IpNet, networks: &Networks<'_>) -> Option<Fin
     )
 }
 
-/// Whether what native routing reaches has all pods in it.
+/// Checks that `ipv4NativeRoutingCIDR` contains all pods.
 fn native(live: &Live, cilium: &Release, pods: &[(&str, IpNet)]) -> Option<Finding> {
     let is = |path: &[&str], value: &str| cilium.text(path).is_some_and(|text| text == value);
     if !is(&["routingMode"], "native") || is(&["ipv4", "enabled"], "false") {
         return None;
     }
-    let fix = |live| format!("# in the values of cilium\nipv4NativeRoutingCIDR: {}", wanted(live, pods));
+    let fix = |live| format!("# in the values of cilium\nipv4NativeRoutingCIDR: {}", pod_network(live, pods));
     let Some(text) = cilium.text(NATIVE).filter(|text| !text.is_empty()) else {
-        let needless = is(&["enableIPv4Masquerade"], "false")
+        let is_optional = is(&["enableIPv4Masquerade"], "false")
             || is(&["ipMasqAgent", "enabled"], "true")
             || cilium.value(&["extraConfig", "ipv4-native-routing-cidr"]).is_some();
-        return (!needless).then(|| {
+        return (!is_optional).then(|| {
             Finding::error(RULE.id, "Cilium's agents do not start without `ipv4NativeRoutingCIDR`")
                 .with("release", cilium.id())
                 .with("routing_mode", "native")
@@ -146,7 +152,7 @@ fn native(live: &Live, cilium: &Release, pods: &[(&str, IpNet)]) -> Option<Findi
     };
     let (whose, network) = pods.iter().find(outside)?;
     Some(
-        Finding::warning(RULE.id, "Pods are beyond what Cilium routes natively")
+        Finding::warning(RULE.id, "Pod CIDR is outside `ipv4NativeRoutingCIDR`")
             .with("release", cilium.id())
             .with("native", native)
             .with("pods", format!("{network} ({whose})"))
@@ -154,19 +160,20 @@ fn native(live: &Live, cilium: &Release, pods: &[(&str, IpNet)]) -> Option<Findi
     )
 }
 
-/// The network that has all pods in it.
-fn wanted(live: &Live, pods: &[(&str, IpNet)]) -> String {
-    let told = live.cluster.servers().find_map(|node| node.k3s()?.list("cluster-cidr").into_iter().next());
-    let told = told.as_deref().unwrap_or(DEFAULT_PODS);
-    let inside = |network: &IpNet| told.parse::<IpNet>().is_ok_and(|told| told.contains(network));
+/// The network that contains all pods.
+fn pod_network(live: &Live, pods: &[(&str, IpNet)]) -> String {
+    let configured =
+        live.cluster.servers().find_map(|node| node.k3s()?.list("cluster-cidr").into_iter().next());
+    let network = configured.as_deref().unwrap_or(DEFAULT_PODS);
+    let is_inside = |pods: &IpNet| network.parse::<IpNet>().is_ok_and(|network| network.contains(pods));
     match pods
         .iter()
         .map(|(_, network)| network)
         .filter(|network| network.network().is_ipv4())
         .collect::<Vec<_>>()
     {
-        pods if pods.iter().all(|network| inside(network)) => told.to_owned(),
-        pods => pods.first().map_or_else(|| told.to_owned(), ToString::to_string),
+        pods if pods.iter().all(|pods| is_inside(pods)) => network.to_owned(),
+        pods => pods.first().map_or_else(|| network.to_owned(), ToString::to_string),
     }
 }
 
@@ -183,9 +190,9 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_of_its_own_must_not_overlap() {
+    fn a_pool_must_not_overlap_other_networks() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
-        let message = "Cilium's pool overlaps a network of the cluster";
+        let message = "Cilium's address pool overlaps a network of the cluster";
         let pool = |pool: &str| {
             with(&format!("ipam: {{mode: cluster-pool, operator: {{clusterPoolIPv4PodCIDRList: {pool}}}}}"))
         };
@@ -196,7 +203,7 @@ mod tests {
             (with("ipam: {mode: cluster-pool}"), "10.42.0.0/24, the pods of node a"),
             (pool("[10.52.0.0/16, 10.42.0.0/16]"), "10.42.0.0/24, the pods of node a"),
             (pool("10.42.0.0/16"), "10.42.0.0/24, the pods of node a"),
-            (pool("[10.43.0.0/16]"), "the Services' network, which has 10.43.0.1"),
+            (pool("[10.43.0.0/16]"), "the Service network, which contains 10.43.0.1"),
         ];
         for (world, overlaps) in bad {
             assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
@@ -208,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn native_routing_has_all_pods_in_it() {
+    fn native_routing_must_contain_all_pods() {
         let good = [
             "{routingMode: native, ipv4NativeRoutingCIDR: 10.42.0.0/16}",
             "{routingMode: native, ipv4NativeRoutingCIDR: 10.0.0.0/8}",
@@ -221,7 +228,7 @@ mod tests {
         }
         let open = with("{routingMode: native, ipv4NativeRoutingCIDR: stand-in.invalid}");
         assert_eq!(open.ask(&RULE), Answer::unknown(OPEN));
-        assert!(with("{routingMode: native, ipam: {mode: eni}}").is_idle(&RULE));
+        assert!(with("{routingMode: native, ipam: {mode: eni}}").is_not_applicable(&RULE));
         for unread in [
             "{routingMode: native, ipv4NativeRoutingCIDR: all}",
             "{ipam: {mode: cluster-pool, operator: {clusterPoolIPv4PodCIDRList: [10.52.0.0/16, stand-in.invalid]}}}",
@@ -229,7 +236,7 @@ mod tests {
             assert!(matches!(with(unread).ask(&RULE), Answer::Unknown(_)), "{unread}");
         }
         let world = with("{routingMode: native, ipv4NativeRoutingCIDR: 10.52.0.0/16}");
-        assert_eq!(world.found(&RULE), [(Warning, "Pods are beyond what Cilium routes natively".to_owned())]);
+        assert_eq!(world.found(&RULE), [(Warning, "Pod CIDR is outside `ipv4NativeRoutingCIDR`".to_owned())]);
         assert!(world.pair(&RULE, "fix").ends_with("\nipv4NativeRoutingCIDR: 10.42.0.0/16"));
         let mut world = with("{routingMode: native}");
         let message = "Cilium's agents do not start without `ipv4NativeRoutingCIDR`";
@@ -248,6 +255,6 @@ mod tests {
         world.live_mut().cluster.nodes[0].pod_cidrs.clear();
         assert_eq!(world.ask(&RULE), Answer::Unknown("node a has no pod network yet".to_owned()));
         world.without("cilium");
-        assert!(world.is_idle(&RULE));
+        assert!(world.is_not_applicable(&RULE));
     }
 }

@@ -1,24 +1,25 @@
-//! Releases that helmfile or helm would refuse in the middle of a sync.
+//! Releases can be synced in order.
 
 use std::collections::BTreeSet;
 
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Rule};
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
 use crate::desired::repository::is_subdomain;
 
-/// Helm's own limit for the name of a release.
-const LONGEST_NAME: usize = 53;
+/// Helm's limit for the name of a release.
+const MAX_NAME_LENGTH: usize = 53;
 
 pub(super) const RULE: Rule = Rule {
     id: "releases",
     group: Group::Repository,
-    title: "releases can be synced in their order",
-    why: "helmfile looks at `needs` only among the releases of one file, and finds a name that Helm refuses, a circle or a \
-          chart's folder that is not there when it comes to that release, with the ones before it installed.",
+    title: "releases can be synced in order",
+    why: "helmfile resolves `needs` within one file only. It notices an invalid release name, a dependency cycle or \
+          a missing chart folder only when it reaches that release, after the ones before it are installed.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -33,7 +34,7 @@ fn any_installed(helmfile: &Helmfile) -> bool {
     helmfile.releases.iter().any(|release| release.installed)
 }
 
-/// All that is wrong with a helmfile's releases.
+/// All problems with the releases of a helmfile.
 fn of_helmfile(helmfile: &Helmfile) -> Vec<Finding> {
     let wanted: Vec<_> = helmfile.releases.iter().filter(|release| release.installed).collect();
     let mut findings: Vec<_> = wanted.iter().filter_map(|release| single(helmfile, release)).collect();
@@ -41,15 +42,14 @@ fn of_helmfile(helmfile: &Helmfile) -> Vec<Finding> {
         let unknown =
             release.needs.iter().find(|need| !helmfile.releases.iter().any(|other| other.id() == **need));
         findings.extend(unknown.map(|need| {
-            found(helmfile, release, "Release needs one that is not in the helmfile")
+            found(helmfile, release, "Release needs a release that is not in the helmfile")
                 .with("needs", need)
                 .fix("write it as `namespace/name`, or remove it")
         }));
     }
     if findings.is_empty() {
         findings.extend(cycle(&wanted).map(|release| {
-            found(helmfile, release, "Releases need each other in a circle")
-                .fix("remove one of their `needs`")
+            found(helmfile, release, "Releases have a dependency cycle").fix("remove one of their `needs`")
         }));
     }
     findings
@@ -61,21 +61,21 @@ fn found(helmfile: &Helmfile, release: &Release, message: &str) -> Finding {
 
 fn single(helmfile: &Helmfile, release: &Release) -> Option<Finding> {
     let name = &release.name;
-    if !is_subdomain(name) || name.len() > LONGEST_NAME {
-        let fix = format!("use lower-case letters, digits and `-`, at most {LONGEST_NAME} of them");
-        return Some(found(helmfile, release, "Release has a name that Helm refuses").fix(fix));
+    if !is_subdomain(name) || name.len() > MAX_NAME_LENGTH {
+        let fix = format!("use lower-case letters, digits and `-`, at most {MAX_NAME_LENGTH} characters");
+        return Some(found(helmfile, release, "Release has an invalid name").fix(fix));
     }
     let local = [".", "/"].iter().any(|start| release.chart.starts_with(start));
     let path = helmfile.path.parent().map(|folder| folder.join(&release.chart));
     path.filter(|path| local && !path.exists()).map(|path| {
         found(helmfile, release, "Chart folder not found")
             .with("chart", &release.chart)
-            .with("looked_for", path.display())
-            .fix("paths are relative to the helmfile's folder")
+            .with("path", path.display())
+            .fix("correct `chart`: paths are relative to the helmfile's folder")
     })
 }
 
-/// A release that needs itself by way of others.
+/// A release of a dependency cycle.
 fn cycle<'a>(releases: &[&'a Release]) -> Option<&'a Release> {
     let mut done: BTreeSet<String> = BTreeSet::new();
     loop {
@@ -107,24 +107,24 @@ mod tests {
     }
 
     #[test]
-    fn what_would_fail_in_the_middle_is_found_first() {
+    fn errors_in_the_middle_of_a_sync_are_found_first() {
         let good = "- {name: a, namespace: x, chart: 'oci://r/a'}\n- {name: b, namespace: x, chart: r/b, needs: [x/a]}\n\
             - {name: c, namespace: x, chart: r/c, needs: [context/x/b, a]}\n";
         assert_eq!(messages(good), [""; 0]);
         let cases = [
             (
                 "- {name: b, namespace: x, chart: r/b, needs: [y/a]}\n- {name: a, namespace: x, chart: r/a}\n",
-                "Release needs one that is not in the helmfile",
+                "Release needs a release that is not in the helmfile",
             ),
             (
                 "- {name: b, namespace: y, chart: r/b, needs: [a]}\n- {name: a, namespace: x, chart: r/a}\n",
-                "Release needs one that is not in the helmfile",
+                "Release needs a release that is not in the helmfile",
             ),
             (
                 "- {name: a, namespace: x, chart: r/a, needs: [x/b]}\n- {name: b, namespace: x, chart: r/b, needs: [x/a]}\n",
-                "Releases need each other in a circle",
+                "Releases have a dependency cycle",
             ),
-            ("- {name: 'A b', namespace: x, chart: r/a}\n", "Release has a name that Helm refuses"),
+            ("- {name: 'A b', namespace: x, chart: r/a}\n", "Release has an invalid name"),
             ("- {name: a, namespace: x, chart: ./charts/nope}\n", "Chart folder not found"),
         ];
         for (releases, message) in cases {

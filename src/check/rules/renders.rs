@@ -1,24 +1,25 @@
-//! Charts can be rendered with the values they get.
+//! Charts render with their values.
 
 use std::collections::BTreeSet;
 
 use super::values_keys;
+use crate::check::{Answer, Check, Facts, Group, NOTHING_RENDERED, Needs, Rule, scheduling};
 use crate::base::finding::{Finding, Severity};
-use crate::base::known_failures::find;
-use crate::check::{Answer, Check, Facts, Group, NOTHING_RENDERED, Rule, scheduling};
-use crate::desired::manifests::RenderFailure;
 use crate::desired::releases::Release;
+use crate::base::known_failures::find;
+use crate::desired::manifests::RenderFailure;
 use crate::observed::Live;
 use crate::plan::needs_rendering;
 
 pub(super) const RULE: Rule = Rule {
     id: "renders",
     group: Group::Releases,
-    title: "charts can be rendered with their values",
-    why: "Helm refuses values that a chart's schema forbids, and whatever a template of it fails with, when it comes to that \
-          release, with the ones before it installed. A template that asks for what only the cluster knows (`lookup`, \
-          `.Capabilities`) may not fail there, so that is a warning only.",
+    title: "charts render with their values",
+    why: "Helm rejects values that violate the schema of a chart, and reports errors of its templates, only when it \
+          reaches that release, after the ones before it are installed. A template that depends on the cluster \
+          (`lookup`, `.Capabilities`) may succeed there, so it is only a warning.",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Cluster(check),
 };
 
@@ -26,19 +27,20 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let mut inspection = scheduling::inspect(facts);
     let manifests = facts.manifests;
     manifests.objects.values().filter(|objects| objects.is_ok()).for_each(|_| inspection.look(None));
-    let is_synced = |release: &&Release| needs_rendering(release, facts.desired, live, &facts.options.wishes);
+    let is_synced =
+        |release: &&Release| needs_rendering(release, facts.desired, live, &facts.options.wishes);
     let synced: BTreeSet<_> = facts.desired.releases().filter(is_synced).map(Release::id).collect();
     let failures = manifests.failures.iter().filter(|(release, _)| synced.contains(*release));
     inspection.find(failures.filter_map(|(release, failure)| found(facts, release, failure)));
     inspection.answer(NOTHING_RENDERED)
 }
 
-/// What is wrong, unless another rule reports it or it may be over when the release is synced.
+/// The finding, unless another rule reports it or the problem may be gone when the release is synced.
 fn found(facts: &Facts<'_>, release: &str, failure: &RenderFailure) -> Option<Finding> {
     let RenderFailure { reason, depends_on_cluster } = failure;
     let known = find(reason);
     match known.map(|known| known.id) {
-        Some("values-schema") if has_only_unknown_keys(reason) && is_refused_key(facts, release) => {
+        Some("values-schema") if has_only_unknown_keys(reason) && is_rejected_key(facts, release) => {
             return None;
         }
         // `helm-features` looks for the plugin or program.
@@ -57,20 +59,20 @@ fn found(facts: &Facts<'_>, release: &str, failure: &RenderFailure) -> Option<Fi
     })
 }
 
-/// Whether all that a schema refuses are keys that it does not know.
+/// Whether the only violations of the schema are unknown keys.
 fn has_only_unknown_keys(reason: &str) -> bool {
     let mut violations = reason.split("- at '").skip(1).peekable();
     violations.peek().is_some() && violations.all(|violation| violation.contains("additional propert"))
 }
 
-/// Whether the rule about keys reports one of this release that its chart refuses, with those that it knows.
-fn is_refused_key(facts: &Facts<'_>, release: &str) -> bool {
+/// Whether `values-keys` reports a rejected key of this release, with a suggestion.
+fn is_rejected_key(facts: &Facts<'_>, release: &str) -> bool {
     let Answer::Found(findings) = values_keys::RULE.ask(facts) else { return false };
-    let is_meant = |finding: &Finding| {
+    let is_rejected = |finding: &Finding| {
         finding.severity == Severity::Error
             && finding.pairs.iter().any(|(key, value)| *key == "release" && value == release)
     };
-    findings.iter().any(is_meant)
+    findings.iter().any(is_rejected)
 }
 
 #[cfg(test)]
@@ -82,7 +84,7 @@ mod tests {
 
     const MESSAGE: &str = "Chart cannot be rendered with its values";
 
-    /// helm cannot render the chart of this release.
+    /// A cluster in which helm cannot render this release.
     fn failing(release: &str, reason: &str, depends_on_cluster: bool) -> World {
         let mut world = World::healthy();
         let failure = RenderFailure { reason: reason.to_owned(), depends_on_cluster };
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_helm_cannot_render_is_an_error_of_its_release() {
+    fn a_chart_that_does_not_render_is_an_error() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         for (release, reason) in [
             (
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_rules_tell_or_crds_mend_is_unknown() {
+    fn failures_of_other_rules_and_missing_crds_are_unknown() {
         let release = "kube-system/cilium";
         for reason in [
             "execution error at (cilium/templates/validate.yaml:18:7): Service Monitor requires monitoring.coreos.com/v1 CRDs",
@@ -140,15 +142,14 @@ mod tests {
         ] {
             assert!(matches!(failing(release, reason, false).ask(&RULE), Answer::Unknown(_)), "{reason}");
         }
-        // Not known to be of this release.
+        // The failure is not assigned to a release.
         let mut world = World::healthy();
         world.manifests.objects.insert(release.to_owned(), Err("template: x: executing".to_owned()));
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
     }
 
-    /// A key that the schema does not know is reported once.
     #[test]
-    fn a_refused_key_is_reported_once() {
+    fn a_rejected_key_is_reported_once() {
         let release = "cert-manager/cert-manager";
         let reason = "values don't meet the specifications of the schema(s) in the following chart(s): cert-manager:; - at '/crds': \
                       additional properties 'when' not allowed";

@@ -1,18 +1,20 @@
-//! Replicas that never share a node have nodes enough.
+//! Replicas that cannot share a node have enough nodes.
 
 use serde_json::Value;
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule, scheduling};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Rule, scheduling};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "replicas",
     group: Group::Nodes,
-    title: "replicas that must not share a node have nodes enough",
-    why: "Where a chart forbids two replicas on one node, those beyond the number of nodes stay Pending and the release is \
-          never ready. cilium-operator has two by default, which is one too many on a single node.",
+    title: "replicas that cannot share a node have enough nodes",
+    why: "Where a chart forbids two replicas on one node, the replicas beyond the number of nodes stay Pending, and \
+          the release never becomes ready. cilium-operator has two by default, which is one too many for a single \
+          node.",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Nodes(check),
 };
 
@@ -23,11 +25,11 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let mut inspection = scheduling::inspect(facts);
     for (release, object, pod) in scheduling::workloads(facts) {
         if let Some(replicas) = replicas(object) {
-            let many = replicas > nodes as u64 && keeps_apart(object, pod);
-            inspection.look(many.then(|| found(release, object, replicas, nodes)));
+            let too_many = replicas > nodes as u64 && keeps_apart(object, pod);
+            inspection.look(too_many.then(|| found(release, object, replicas, nodes)));
         }
     }
-    inspection.answer("no release that is rendered has replicas")
+    inspection.answer("no rendered release has replicas")
 }
 
 fn replicas(object: &Value) -> Option<u64> {
@@ -36,7 +38,7 @@ fn replicas(object: &Value) -> Option<u64> {
     matches!(kind, "Deployment" | "StatefulSet" | "ReplicaSet").then_some(replicas)
 }
 
-/// Whether its pods keep away from each other's nodes, and not only if they can.
+/// Whether its pods require different nodes.
 fn keeps_apart(object: &Value, pod: &Value) -> bool {
     let labels = object.pointer("/spec/template/metadata/labels").and_then(Value::as_object);
     let labels = labels.into_iter().flatten();
@@ -44,7 +46,7 @@ fn keeps_apart(object: &Value, pod: &Value) -> bool {
     let terms = pod.pointer("/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution");
     terms.and_then(Value::as_array).into_iter().flatten().any(|term| {
         let hostname = term.get("topologyKey").and_then(Value::as_str) == Some(HOSTNAME);
-        // Which namespaces a selector means cannot be told here.
+        // It is unknown which namespaces a selector matches.
         let elsewhere =
             ["namespaces", "namespaceSelector"].iter().any(|key| term.get(*key).is_some_and(is_set));
         let selector = term.get("labelSelector").unwrap_or(&Value::Null);
@@ -65,9 +67,9 @@ fn found(release: &str, object: &Value, replicas: u64, nodes: usize) -> Finding 
     let fix = if workload == "Deployment/cilium-operator" {
         format!("# in the values of {release}\noperator:\n  replicas: {nodes}")
     } else {
-        format!("lower its replicas to {nodes} in the values of {release}")
+        format!("set its replicas to {nodes} in the values of {release}")
     };
-    Finding::error(RULE.id, "Replicas that must not share a node are more than the nodes")
+    Finding::error(RULE.id, "More replicas than nodes, and they cannot share a node")
         .with("release", release)
         .with("workload", workload)
         .with("replicas", replicas)
@@ -83,7 +85,7 @@ mod tests {
     use crate::base::finding::Severity::Error;
     use crate::check::testing::World;
 
-    const MESSAGE: &str = "Replicas that must not share a node are more than the nodes";
+    const MESSAGE: &str = "More replicas than nodes, and they cannot share a node";
 
     fn operator(world: &mut World) -> &mut Value {
         &mut world.manifests.objects.get_mut("kube-system/cilium").unwrap().as_mut().unwrap()[1]
@@ -105,7 +107,7 @@ mod tests {
             "# in the values of kube-system/cilium\noperator:\n  replicas: 1"
         );
         operator(&mut world)["metadata"]["name"] = json!("other");
-        assert_eq!(world.pair(&RULE, "fix"), "lower its replicas to 1 in the values of kube-system/cilium");
+        assert_eq!(world.pair(&RULE, "fix"), "set its replicas to 1 in the values of kube-system/cilium");
         world.options.nodes = 2;
         assert_eq!(world.ask(&RULE), Answer::Ok, "the second node is expected");
         world.options.nodes = 1;
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn others_may_share_a_node() {
+    fn other_terms_allow_a_shared_node() {
         let at =
             "/spec/template/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution/0";
         for (key, value) in [
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn manifests_that_are_not_known_are_unknown() {
+    fn unknown_manifests_are_unknown() {
         let mut world = World::healthy();
         world.manifests.objects.insert("kube-system/cilium".to_owned(), Err("no chart".to_owned()));
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));

@@ -1,16 +1,17 @@
-//! We may do everything.
+//! The kubeconfig's user is a cluster administrator.
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
     id: "rights",
     group: Group::Cluster,
-    title: "the kubeconfig's user is an administrator",
-    why: "Charts bring cluster roles, webhooks and custom resource definitions, and Flux gets all rights; who has fewer cannot \
-          hand them out.",
+    title: "the kubeconfig's user is a cluster administrator",
+    why: "Charts install cluster roles, webhooks and custom resource definitions, and Flux gets all permissions. A \
+          user cannot grant permissions that it does not have.",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Cluster(check),
 };
 
@@ -18,9 +19,11 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
     match &live.may_everything {
         Ok(true) => Answer::Ok,
         Ok(false) => Answer::judged(Some(
-            Finding::error(RULE.id, "Kubeconfig's user is no administrator")
-                .with("asked", "kubectl auth can-i '*' '*' --all-namespaces")
-                .fix("use the kubeconfig of /etc/rancher/k3s/k3s.yaml, which is an administrator's"),
+            Finding::error(RULE.id, "Kubeconfig user is not a cluster administrator")
+                .with("command", "kubectl auth can-i '*' '*' --all-namespaces")
+                .fix(
+                    "use the kubeconfig of /etc/rancher/k3s/k3s.yaml, whose user is a cluster administrator",
+                ),
         )),
         Err(reason) => Answer::Unknown(reason.clone()),
     }
@@ -33,11 +36,14 @@ mod tests {
     use crate::check::testing::World;
 
     #[test]
-    fn fewer_rights_are_an_error() {
+    fn fewer_permissions_are_an_error() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.live_mut().may_everything = Ok(false);
-        assert_eq!(world.found(&RULE), [(Error, "Kubeconfig's user is no administrator".to_owned())]);
+        assert_eq!(
+            world.found(&RULE),
+            [(Error, "Kubeconfig user is not a cluster administrator".to_owned())]
+        );
         world.live_mut().may_everything = Err("no answer".to_owned());
         assert_eq!(world.ask(&RULE), Answer::Unknown("no answer".to_owned()));
     }

@@ -1,21 +1,22 @@
-//! Files named as encrypted are.
+//! Files named as encrypted are encrypted.
 
+use crate::check::{Answer, Check, Facts, Group, Inspection, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Inspection, Rule};
 use crate::desired::encrypted::EncryptedState;
 use crate::desired::sops_config;
 
 pub(super) const RULE: Rule = Rule {
     id: "sops-plain",
     group: Group::Secrets,
-    title: "files named as encrypted are",
-    why: "A `*.sops.yaml` without a `sops:` block is a secret in plain text, and Git keeps it.",
+    title: "files named as encrypted are encrypted",
+    why: "A `*.sops.yaml` file without a `sops:` block is a secret in plain text, and the Git history keeps it.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    // Those of the bootstrap are told by the rule that they are to decrypt.
+    // Files in bootstrap/ are reported by `sops`.
     let others = facts.desired.encrypted.iter().filter(|file| !file.in_bootstrap);
     let mut inspection = Inspection::default();
     for file in others {
@@ -29,7 +30,7 @@ fn check(facts: &Facts<'_>) -> Answer {
                 let encrypt = sops_config::encrypt_command(&file.path, config, recipients);
                 let finding = Finding::warning(RULE.id, "File named as encrypted is plain text");
                 inspection.look(Some(finding.with("file", file.path.display()).fix(format!(
-                    "{encrypt} && git add {path}  # and change what was secret in it: Git keeps the old text"
+                    "{encrypt} && git add {path}  # and change its secrets: the Git history keeps the old text"
                 ))));
             }
         }
@@ -37,7 +38,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     if let Err(reason) = &facts.desired.tracked {
         inspection.miss(reason);
     }
-    inspection.answer("Git tracks no file that is named as encrypted")
+    inspection.answer("Git tracks no file named as encrypted")
 }
 
 #[cfg(test)]
@@ -50,11 +51,11 @@ mod tests {
     use crate::desired::encrypted::EncryptedFile;
 
     #[test]
-    fn plain_text_is_told_once() {
+    fn plain_text_is_reported_once() {
         let mut world = World::shipped();
-        world.says(&RULE, &["- Git tracks no file that is named as encrypted"]);
+        world.assert_found(&RULE, &["- Git tracks no file named as encrypted"]);
         world.desired.tracked = Err("no Git".to_owned());
-        world.says(&RULE, &["unknown no Git"]);
+        world.assert_found(&RULE, &["unknown no Git"]);
         world.desired.tracked = Ok(BTreeSet::new());
         let encrypted = EncryptedState::Encrypted { age: Vec::new(), others: true };
         let file = |state, in_bootstrap| EncryptedFile { path: "k/a.sops.yaml".into(), in_bootstrap, state };
@@ -63,14 +64,14 @@ mod tests {
             file(EncryptedState::Unreadable, false),
             file(EncryptedState::Plain, true),
         ];
-        world.says(&RULE, &["unknown k/a.sops.yaml cannot be read"]);
+        world.assert_found(&RULE, &["unknown k/a.sops.yaml cannot be read"]);
         world.desired.encrypted.remove(1);
-        world.says(&RULE, &[]);
+        world.assert_found(&RULE, &[]);
         world.desired.encrypted.push(file(EncryptedState::Plain, false));
-        world.says(&RULE, &["warning File named as encrypted is plain text"]);
+        world.assert_found(&RULE, &["warning File named as encrypted is plain text"]);
         world.desired.age_key = Some(AgeKey { public: vec!["age1me".to_owned()], ..AgeKey::default() });
         let fix = "sops --config /dev/null encrypt --age age1me --encrypted-regex '^(data|stringData)$' --in-place k/a.sops.yaml && \
-                   git add k/a.sops.yaml  # and change what was secret in it: Git keeps the old text";
+                   git add k/a.sops.yaml  # and change its secrets: the Git history keeps the old text";
         assert_eq!(world.detail(&RULE, "fix"), fix);
         world.desired.sops_config = Some("creation_rules: [{age: age1me}]".to_owned());
         assert!(world.detail(&RULE, "fix").starts_with("sops encrypt --in-place k/a.sops.yaml && git add"));

@@ -1,21 +1,22 @@
-//! The age key is a recipient of what it is to decrypt.
+//! The age key is a recipient of the encrypted files.
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::{Finding, Severity};
-use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::desired::encrypted::{EncryptedFile, EncryptedState};
 use crate::desired::{AgeKey, Desired};
 
-/// More files than this are counted only.
-const MOST_TOLD: usize = 8;
+/// The number of files that are listed.
+const MAX_LISTED: usize = 8;
 
 pub(super) const RULE: Rule = Rule {
     id: "sops-recipients",
     group: Group::Secrets,
     title: "the age key is a recipient of the encrypted files",
-    why: "What the age key in the cluster cannot decrypt keeps Flux' Kustomization from getting Ready. The recipients stand in \
-          each file in clear text, so that this is known without decrypting anything.",
+    why: "If the age key in the cluster cannot decrypt a file, Flux's Kustomization does not become Ready. Each file \
+          lists its recipients in plain text, so this can be checked without decrypting.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -30,7 +31,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     };
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     for (file, recipients) in files.filter(|(_, recipients)| !is_among(key, recipients)) {
-        if keeps_flux(facts.desired, file) { &mut errors } else { &mut warnings }.push((file, recipients));
+        if blocks_flux(facts.desired, file) { &mut errors } else { &mut warnings }.push((file, recipients));
     }
     let found = [(Severity::Error, errors), (Severity::Warning, warnings)];
     Answer::judged(found.iter().filter_map(|(severity, files)| report(*severity, key, files)))
@@ -44,7 +45,7 @@ fn recipients(file: &EncryptedFile) -> Option<&[String]> {
     }
 }
 
-/// Whether the key is among them, or may be: of other kinds of identities the public keys cannot be told.
+/// Whether the key is a recipient, or may be one: the public keys of other identity types are unknown.
 fn is_among(key: &AgeKey, recipients: &[String]) -> bool {
     let may_be_other = |recipient: &String| recipient.len() != "age1".len() + 58;
     recipients.iter().any(|recipient| {
@@ -52,8 +53,8 @@ fn is_among(key: &AgeKey, recipients: &[String]) -> bool {
     })
 }
 
-/// Whether Flux' own Kustomization surely fails: the file is its, and no other kind of key protects it.
-fn keeps_flux(desired: &Desired, file: &EncryptedFile) -> bool {
+/// Whether Flux's own Kustomization fails: it applies the file, and no other type of key can decrypt it.
+fn blocks_flux(desired: &Desired, file: &EncryptedFile) -> bool {
     let others = matches!(file.state, EncryptedState::Encrypted { others: true, .. });
     let own = desired.synced.as_ref().is_ok_and(|synced| file.path.starts_with(&synced.path));
     own && !others && !file.in_bootstrap
@@ -62,14 +63,14 @@ fn keeps_flux(desired: &Desired, file: &EncryptedFile) -> bool {
 fn report(severity: Severity, key: &AgeKey, files: &[(&EncryptedFile, &[String])]) -> Option<Finding> {
     let (_, recipients) = files.first()?;
     let names: Vec<_> = files.iter().map(|(file, _)| file.path.display().to_string()).collect();
-    let mut told = names[..names.len().min(MOST_TOLD)].join(" ");
-    if names.len() > MOST_TOLD {
-        told = format!("{told} and {} more", names.len() - MOST_TOLD);
+    let mut listed = names[..names.len().min(MAX_LISTED)].join(" ");
+    if names.len() > MAX_LISTED {
+        listed = format!("{listed} and {} more", names.len() - MAX_LISTED);
     }
-    let finding = Finding::error(RULE.id, "Age key is no recipient of encrypted files")
+    let finding = Finding::error(RULE.id, "Age key is not a recipient of encrypted files")
         .with("age_key", key.path.display())
         .with("public", key.public.join(" "))
-        .with("files", told)
+        .with("files", listed)
         .with("recipients", recipients.join(" "))
         .fix(fix(key, &names));
     Some(Finding { severity, ..finding })
@@ -79,14 +80,14 @@ fn report(severity: Severity, key: &AgeKey, files: &[(&EncryptedFile, &[String])
 fn fix(key: &AgeKey, files: &[String]) -> String {
     let path = key.path.display();
     let Some(own) = key.public.first() else {
-        return format!("put the key of a recipient in {path}");
+        return format!("put the key of a recipient into {path}");
     };
     let each = files.join(" ");
     format!(
-        "# put the key of a recipient in {path}; or, where SOPS_AGE_KEY_FILE names an identity that can decrypt the \
+        "# put the key of a recipient into {path}; or, if SOPS_AGE_KEY_FILE names an identity that can decrypt the \
          files, add yours:\n\
          for file in {each}; do sops rotate --in-place --add-age {own} $file; done\n\
-         # and name it in .sops.yaml, if there is one"
+         # and list it in .sops.yaml, if there is one"
     )
 }
 
@@ -96,7 +97,7 @@ mod tests {
     use crate::check::fixture::World;
     use crate::desired::synced::Synced;
 
-    const MESSAGE: &str = "Age key is no recipient of encrypted files";
+    const MESSAGE: &str = "Age key is not a recipient of encrypted files";
 
     fn public(letter: char) -> String {
         format!("age1{}", letter.to_string().repeat(58))
@@ -125,19 +126,19 @@ mod tests {
 
     #[test]
     fn the_key_must_be_among_the_recipients() {
-        World::shipped().says(&RULE, &["- nothing is encrypted for the cluster"]);
+        World::shipped().assert_found(&RULE, &["- no encrypted file is meant for the cluster"]);
         let good = [
             ("k/flux/a.sops.yaml", false, &['x', 'm'] as &[char], false),
             ("bootstrap/a.sops.yaml", true, &['m'], false),
             ("k/flux/kms.sops.yaml", false, &[], true),
             ("elsewhere/a.sops.yaml", false, &['x'], false),
         ];
-        world(&good).says(&RULE, &[]);
+        world(&good).assert_found(&RULE, &[]);
         let (error, warning) = (format!("error {MESSAGE}"), format!("warning {MESSAGE}"));
-        world(&[("k/flux/a.sops.yaml", false, &['x'], false)]).says(&RULE, &[&error]);
-        world(&[("k/flux/a.sops.yaml", false, &['x'], true)]).says(&RULE, &[&warning]);
-        world(&[("k/apps/a.sops.yaml", false, &['x'], false)]).says(&RULE, &[&warning]);
-        world(&[("bootstrap/a.sops.yaml", true, &['x'], false)]).says(&RULE, &[&warning]);
+        world(&[("k/flux/a.sops.yaml", false, &['x'], false)]).assert_found(&RULE, &[&error]);
+        world(&[("k/flux/a.sops.yaml", false, &['x'], true)]).assert_found(&RULE, &[&warning]);
+        world(&[("k/apps/a.sops.yaml", false, &['x'], false)]).assert_found(&RULE, &[&warning]);
+        world(&[("bootstrap/a.sops.yaml", true, &['x'], false)]).assert_found(&RULE, &[&warning]);
     }
 
     #[test]
@@ -146,24 +147,24 @@ mod tests {
         let files: Vec<_> =
             names.iter().map(|name| (name.as_str(), false, &['x'] as &[char], false)).collect();
         let world = world(&files);
-        world.says(&RULE, &[&format!("error {MESSAGE}")]);
+        world.assert_found(&RULE, &[&format!("error {MESSAGE}")]);
         assert!(world.detail(&RULE, "files").ends_with("k/flux/7.sops.yaml and 2 more"));
         assert_eq!(world.detail(&RULE, "recipients"), public('x'));
         assert!(world.detail(&RULE, "fix").contains(&public('m')));
     }
 
     #[test]
-    fn what_cannot_be_told_is_not_judged() {
+    fn unknown_public_keys_are_not_checked() {
         let mut world = world(&[("k/flux/a.sops.yaml", false, &['x'], false)]);
         world.desired.age_key = None;
-        world.says(&RULE, &["unknown there is no age key"]);
+        world.assert_found(&RULE, &["unknown there is no age key"]);
         world.desired.age_key = Some(AgeKey { post_quantum: true, ..AgeKey::default() });
-        world.says(&RULE, &[&format!("error {MESSAGE}")]);
+        world.assert_found(&RULE, &[&format!("error {MESSAGE}")]);
         let age = vec!["age1pq1xyz".to_owned()];
         world.desired.encrypted[0].state = EncryptedState::Encrypted { age, others: false };
-        world.says(&RULE, &[]);
+        world.assert_found(&RULE, &[]);
         world.desired.encrypted.clear();
         world.desired.age_key = None;
-        world.says(&RULE, &["- nothing is encrypted for the cluster"]);
+        world.assert_found(&RULE, &["- no encrypted file is meant for the cluster"]);
     }
 }

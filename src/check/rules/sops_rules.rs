@@ -1,23 +1,24 @@
-//! `.sops.yaml` names the age key for what it is to decrypt.
+//! `.sops.yaml` lists the age key.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use regex::Regex;
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::desired::encrypted::EncryptedState;
 use crate::desired::sops_config::{self, Creation};
 
 pub(super) const RULE: Rule = Rule {
     id: "sops-rules",
     group: Group::Secrets,
-    title: ".sops.yaml names the age key",
-    why: "The first creation rule whose path_regex matches says for whom a file is encrypted: what the next `sops encrypt` or \
-          `sops updatekeys` writes, Flux could not decrypt.",
+    title: ".sops.yaml lists the age key",
+    why: "The first creation rule whose `path_regex` matches decides for whom a file is encrypted. If it does not \
+          list the age key, Flux cannot decrypt what the next `sops encrypt` or `sops updatekeys` writes.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -29,7 +30,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         Err(answer) => return answer,
     };
     if key.public.is_empty() {
-        return Answer::Unknown("the public key of the age key cannot be told".to_owned());
+        return Answer::Unknown("the public key of the age key is unknown".to_owned());
     }
     let creations = match sops_config::creations(text) {
         Ok(creations) if creations.is_empty() => {
@@ -45,11 +46,11 @@ fn check(facts: &Facts<'_>) -> Answer {
     }
     for file in files {
         let first = creations.iter().position(|creation| creation.matches(&file.path));
-        // A rule without age is for other kinds of keys.
-        let names_it = first.and_then(|index| creations.get(index)).is_some_and(|creation| {
+        // A rule without age is for other types of keys.
+        let is_listed = first.and_then(|index| creations.get(index)).is_some_and(|creation| {
             creation.age.is_empty() || creation.age.iter().any(|recipient| key.public.contains(recipient))
         });
-        if !names_it {
+        if !is_listed {
             wrong.entry(first).or_default().push(&file.path);
         }
     }
@@ -63,8 +64,8 @@ fn is_for_age(state: &EncryptedState) -> bool {
 
 fn report(rule: Option<usize>, creations: &[Creation], files: &[&Path], own: &str) -> Finding {
     let message = match rule {
-        Some(_) => "Creation rule of .sops.yaml does not name the age key",
-        None => "No creation rule of .sops.yaml matches an encrypted file",
+        Some(_) => "Creation rule in .sops.yaml does not list the age key",
+        None => "No creation rule in .sops.yaml matches an encrypted file",
     };
     let mut finding = Finding::warning(RULE.id, message);
     if let Some(creation) = rule.and_then(|index| creations.get(index)) {
@@ -74,7 +75,7 @@ fn report(rule: Option<usize>, creations: &[Creation], files: &[&Path], own: &st
     let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
     let fix = match rule {
         Some(_) => format!("add {own} to `age` of that rule"),
-        None => format!("add a rule for it:\n- path_regex: …\n  age: {own}"),
+        None => format!("add a rule:\n- path_regex: …\n  age: {own}"),
     };
     finding.with("files", names.join(" ")).fix(fix)
 }
@@ -87,8 +88,8 @@ mod tests {
     use crate::desired::encrypted::EncryptedFile;
     use crate::desired::synced::Synced;
 
-    const NOT_NAMED: &str = "warning Creation rule of .sops.yaml does not name the age key";
-    const NO_RULE: &str = "warning No creation rule of .sops.yaml matches an encrypted file";
+    const NOT_NAMED: &str = "warning Creation rule in .sops.yaml does not list the age key";
+    const NO_RULE: &str = "warning No creation rule in .sops.yaml matches an encrypted file";
 
     fn world(config: &str) -> World {
         let mut world = World::shipped();
@@ -105,11 +106,11 @@ mod tests {
     #[test]
     fn the_first_rule_that_matches_counts() {
         let mut shipped = World::shipped();
-        shipped.says(&RULE, &["- there is no .sops.yaml"]);
+        shipped.assert_found(&RULE, &["- there is no .sops.yaml"]);
         shipped.desired.sops_config = Some("creation_rules: [{age: age1other}]".to_owned());
-        shipped.says(&RULE, &["- there is no age key"]);
+        shipped.assert_found(&RULE, &["- there is no age key"]);
         shipped.desired.age_key = Some(AgeKey { public: vec!["age1me".to_owned()], ..AgeKey::default() });
-        shipped.says(&RULE, &["- nothing is encrypted for the cluster"]);
+        shipped.assert_found(&RULE, &["- no encrypted file is meant for the cluster"]);
         let cases: [(&str, &[&str]); 14] = [
             ("creation_rules: [{age: age1me}]", &[]),
             ("creation_rules: [{age: 'age1other, age1me'}]", &[]),
@@ -130,7 +131,7 @@ mod tests {
             ),
         ];
         for (config, expected) in cases {
-            world(config).says(&RULE, expected);
+            world(config).assert_found(&RULE, expected);
         }
         let world = world("creation_rules: [{path_regex: 'bootstrap/', age: age1other}, {age: age1me}]");
         assert_eq!(world.detail(&RULE, "files"), "bootstrap/a.sops.yaml");
@@ -139,13 +140,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_unknown() {
-        world("creation_rules: [").says(&RULE, &["unknown .sops.yaml is no YAML"]);
+        world("creation_rules: [").assert_found(&RULE, &["unknown .sops.yaml is not valid YAML"]);
         world("creation_rules: [{path_regex: '('}]")
-            .says(&RULE, &["unknown a path_regex of .sops.yaml is not understood here"]);
+            .assert_found(&RULE, &["unknown a path_regex in .sops.yaml is not supported"]);
         let mut world = world("creation_rules: [{age: age1other}]");
         world.desired.age_key = Some(AgeKey { post_quantum: true, ..AgeKey::default() });
-        world.says(&RULE, &["unknown the public key of the age key cannot be told"]);
+        world.assert_found(&RULE, &["unknown the public key of the age key is unknown"]);
         world.desired.age_key = None;
-        world.says(&RULE, &["- there is no age key"]);
+        world.assert_found(&RULE, &["- there is no age key"]);
     }
 }

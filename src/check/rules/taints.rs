@@ -1,25 +1,27 @@
-//! Every workload finds a node that takes it.
+//! Every workload can be scheduled.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule, scheduling};
 use crate::base::finding::{Finding, Severity};
-use crate::check::{Answer, Check, Facts, Group, Rule, scheduling};
 use crate::observed::Live;
 use crate::observed::node::{Node, Taint};
 
 pub(super) const RULE: Rule = Rule {
     id: "taints",
     group: Group::Nodes,
-    title: "every workload finds a node that takes it",
-    why: "A pod that tolerates no node's taints stays Pending and its release is never ready. Most charts tolerate nothing, \
-          and cilium-operator since 1.18 no longer everything (cilium/cilium#40475, vitobotta/hetzner-k3s#744).",
+    title: "every workload can be scheduled",
+    why: "A pod that tolerates the taints of no node stays Pending, and its release never becomes ready. Most charts \
+          have no tolerations, and since 1.18 cilium-operator no longer tolerates every taint (cilium/cilium#40475, \
+          vitobotta/hetzner-k3s#744).",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Nodes(check),
 };
 
-/// Why no node takes some workloads of a release, and what mends it for them.
+/// Why no node accepts some workloads of a release, and the fix for them.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Refused<'a> {
     severity: Severity,
@@ -28,11 +30,11 @@ struct Refused<'a> {
     fix: String,
 }
 
-/// What holds for a workload: nothing, or why no node takes it.
-enum Place<'n> {
-    Some,
-    Labels,
-    Taints(Vec<&'n Taint>),
+/// Whether a workload fits on a node, or why not.
+enum Placement<'n> {
+    Fits,
+    NoLabels,
+    Tainted(Vec<&'n Taint>),
 }
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
@@ -43,11 +45,11 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     for (release, object, pod) in scheduling::workloads(facts) {
         let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
         match place(nodes, pod) {
-            Place::Some => inspection.look(None),
-            // One for nodes of another kind.
-            Place::Labels if kind == "DaemonSet" => inspection.look(None),
-            Place::Labels => refusals.push(without_labels(severity(kind), release, object, pod)),
-            Place::Taints(taints) => {
+            Placement::Fits => inspection.look(None),
+            // It is for another type of nodes.
+            Placement::NoLabels if kind == "DaemonSet" => inspection.look(None),
+            Placement::NoLabels => refusals.push(without_labels(severity(kind), release, object, pod)),
+            Placement::Tainted(taints) => {
                 let fix = tolerations(pod, &taints);
                 let refused = Refused { severity: severity(kind), release, taints, fix };
                 tainted.entry(refused).or_default().push(scheduling::name(object));
@@ -55,27 +57,27 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         }
     }
     refusals.extend(tainted.into_iter().map(|(refused, workloads)| refused.finding(&workloads.join(", "))));
-    // One that is still to come may take them.
+    // A node that has not registered yet may accept them.
     let expected = facts.options.nodes.max(1);
     if !refusals.is_empty() && nodes.len() < expected {
         return Answer::Unknown(format!("{} of {expected} nodes have registered", nodes.len()));
     }
     inspection.find(refusals);
-    inspection.answer("no release that is rendered has workloads")
+    inspection.answer("no rendered release has workloads")
 }
 
-/// helm waits for neither: a `DaemonSet` that no node takes counts as ready.
+/// Helm waits for neither: a `DaemonSet` without a node counts as ready.
 fn severity(kind: &str) -> Severity {
     if matches!(kind, "DaemonSet" | "CronJob") { Severity::Warning } else { Severity::Error }
 }
 
-fn place<'n>(nodes: &'n [Node], pod: &Value) -> Place<'n> {
+fn place<'n>(nodes: &'n [Node], pod: &Value) -> Placement<'n> {
     let fitting = nodes.iter().filter(|node| scheduling::has_labels(node, pod));
-    // The node for which the least is missing.
-    match fitting.map(|node| scheduling::refusals(node, pod)).min_by_key(Vec::len) {
-        None => Place::Labels,
-        Some(taints) if taints.is_empty() => Place::Some,
-        Some(taints) => Place::Taints(taints),
+    // The node with the fewest obstacles.
+    match fitting.map(|node| scheduling::untolerated(node, pod)).min_by_key(Vec::len) {
+        None => Placement::NoLabels,
+        Some(taints) if taints.is_empty() => Placement::Fits,
+        Some(taints) => Placement::Tainted(taints),
     }
 }
 
@@ -86,19 +88,19 @@ fn found(severity: Severity, message: &str) -> Finding {
 impl Refused<'_> {
     fn finding(&self, workloads: &str) -> Finding {
         let Self { severity, release, taints, fix } = self;
-        let told = |taint: &&Taint| {
+        let text = |taint: &&Taint| {
             let Taint { key, value, effect } = taint;
             if value.is_empty() { format!("{key}:{effect}") } else { format!("{key}={value}:{effect}") }
         };
-        found(*severity, "No node takes a workload, for its taints")
+        found(*severity, "Workload does not tolerate the taints of any node")
             .with("release", release)
             .with("workloads", workloads)
-            .with("taints", taints.iter().map(told).collect::<Vec<_>>().join(", "))
+            .with("taints", taints.iter().map(text).collect::<Vec<_>>().join(", "))
             .fix(format!("# in the values of {release}, for {workloads}\n{fix}"))
     }
 }
 
-/// All that a pod has to tolerate: what it does already too, for Helm replaces a list as a whole.
+/// All tolerations that a pod needs, including those that it has: Helm replaces lists as a whole.
 fn tolerations(pod: &Value, taints: &[&Taint]) -> String {
     let already = pod.get("tolerations").and_then(Value::as_array).into_iter().flatten().cloned();
     let missing = taints.iter().map(|Taint { key, value, effect }| match value.as_str() {
@@ -114,14 +116,14 @@ fn without_labels(severity: Severity, release: &str, object: &Value, pod: &Value
     let labels: Vec<_> =
         selector.filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?))).collect();
     let affinity = pod.pointer("/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution");
-    let finding = found(severity, "No node has the labels that a workload asks for")
+    let finding = found(severity, "No node has the labels that the workload selects")
         .with("release", release)
         .with("workload", scheduling::name(object));
     match affinity {
         Some(affinity) => finding
             .with("node_selector", labels.join(" "))
             .with("node_affinity", affinity)
-            .fix("label a node so, or change `nodeSelector` and `affinity` in the values"),
+            .fix("add the labels to a node, or change `nodeSelector` and `affinity` in the values"),
         None => finding
             .with("node_selector", labels.join(" "))
             .fix(format!("kubectl label node NODE {}", labels.join(" "))),
@@ -134,7 +136,7 @@ mod tests {
     use crate::base::finding::Severity::{Error, Warning};
     use crate::check::testing::{World, taint, workload};
 
-    const REFUSED: &str = "No node takes a workload, for its taints";
+    const REFUSED: &str = "Workload does not tolerate the taints of any node";
 
     fn dedicated() -> World {
         let mut world = World::healthy();
@@ -151,11 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn what_no_node_takes_is_told_by_release() {
+    fn untolerated_taints_are_reported_by_release() {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = dedicated();
         let Answer::Found(found) = world.ask(&RULE) else { panic!("found nothing") };
-        let told: Vec<_> = found
+        let listed: Vec<_> = found
             .iter()
             .map(|one| {
                 assert_eq!((one.severity, one.message.as_str()), (Error, REFUSED));
@@ -170,7 +172,7 @@ mod tests {
             ("flux-system/flux-operator", "Deployment/flux-operator"),
             ("kube-system/cilium", "Deployment/cilium-operator"),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(listed, expected);
         assert_eq!(world.pair(&RULE, "taints"), "CriticalAddonsOnly=true:NoExecute");
         let new = "- effect: NoExecute\n  key: CriticalAddonsOnly\n  operator: Equal\n  value: 'true'";
         assert!(world.pair(&RULE, "fix").ends_with(&format!("\ntolerations:\n{new}")));
@@ -178,11 +180,11 @@ mod tests {
         let fix = &found[2].pairs.last().unwrap().1;
         assert!(fix.ends_with(&format!("\ntolerations:\n{kept}\n{new}")), "{fix}");
         world.agent("b");
-        assert_eq!(world.ask(&RULE), Answer::Ok, "the agent takes them");
+        assert_eq!(world.ask(&RULE), Answer::Ok, "the agent accepts them");
     }
 
     #[test]
-    fn a_node_to_come_may_take_them() {
+    fn an_expected_node_may_accept_them() {
         let mut world = dedicated();
         world.options.nodes = 2;
         assert_eq!(world.ask(&RULE), Answer::Unknown("1 of 2 nodes have registered".to_owned()));
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_helm_does_not_wait_for_deserves_a_look() {
+    fn workloads_that_helm_does_not_wait_for_are_a_warning() {
         let mut world = only(workload("DaemonSet", "x", &json!({}), &json!({})));
         world.live_mut().cluster.nodes[0].taints.push(taint("k", "", "NoSchedule"));
         assert_eq!(world.found(&RULE), [(Warning, REFUSED.to_owned())]);
@@ -199,12 +201,12 @@ mod tests {
         let windows = json!({"nodeSelector": {"kubernetes.io/os": "windows"}});
         assert_eq!(only(workload("DaemonSet", "x", &json!({}), &windows)).ask(&RULE), Answer::Ok);
         let off = workload("Deployment", "x", &json!({"replicas": 0}), &windows);
-        assert!(only(off).is_idle(&RULE));
+        assert!(only(off).is_not_applicable(&RULE));
     }
 
     #[test]
-    fn labels_that_no_node_has_are_told() {
-        let message = "No node has the labels that a workload asks for";
+    fn missing_node_labels_are_an_error() {
+        let message = "No node has the labels that the workload selects";
         let pod = json!({"nodeSelector": {"gpu": "yes"}});
         let world = only(workload("Deployment", "x", &json!({}), &pod));
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn manifests_that_are_not_known_are_unknown_unless_something_was_found() {
+    fn unknown_manifests_are_unknown_unless_something_was_found() {
         let mut world = World::healthy();
         world.manifests.objects.insert("a/b".to_owned(), Err("no chart".to_owned()));
         assert_eq!(world.ask(&RULE), Answer::Unknown("a/b cannot be rendered: no chart".to_owned()));

@@ -1,29 +1,30 @@
-//! Keys of values are known to their charts.
+//! Values use keys that their charts know.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
 use super::charts;
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::desired::chart::comments::{self, Commented};
 use crate::desired::chart::reads::Reads;
 use crate::desired::chart::{Chart, schema};
 use crate::desired::releases::Release;
 
-/// More siblings than this help nobody.
-const MOST_TOLD: usize = 12;
+/// The number of known keys that are listed.
+const MAX_LISTED: usize = 12;
 
 pub(super) const RULE: Rule = Rule {
     id: "values-keys",
     group: Group::Repository,
-    title: "keys of values are known to their charts",
-    why: "Helm takes any key, and one that no template reads is a setting that is not made: `cgroup.automount` of cilium is \
-          `cgroup.autoMount`, `serviceMonitor.enabled` of flux-operator is `serviceMonitor.create`, `service.clusterIp` of \
-          coredns is `service.clusterIP`. A chart with a closed schema refuses it.",
+    title: "values use keys that their charts know",
+    why: "Helm accepts any key, and a key that no template reads has no effect: cilium reads `cgroup.autoMount` and \
+          not `cgroup.automount`, flux-operator `serviceMonitor.create` and not `serviceMonitor.enabled`, coredns \
+          `service.clusterIP` and not `service.clusterIp`. A chart with a closed schema rejects unknown keys.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
@@ -34,7 +35,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         match facts.desired.charts.get(&release.id()) {
             _ if values.is_empty() => {}
             None => absent.push(release),
-            // What a library or an unseen subchart reads cannot be told.
+            // It is unknown what a library or a missing subchart reads.
             Some(chart) if chart.read_by_others || !chart.is_whole() => {}
             Some(chart) => match chart.defaults() {
                 Ok(Value::Object(defaults)) => {
@@ -46,7 +47,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         }
     }
     if !absent.is_empty() {
-        inspection.miss(charts::not_here(&absent));
+        inspection.miss(charts::not_downloaded(&absent));
     }
     inspection.answer("no release has values for a chart whose keys are known")
 }
@@ -69,7 +70,7 @@ fn of_release(
     collect(values, defaults, &mut Vec::new(), &mut extras);
     extras.retain(|extra| !extra.parent.is_empty() || !is_reserved(chart, extra.key));
     if extras.is_empty() {
-        // As good as always: then nothing of the chart is read.
+        // The usual case: then templates and schema need not be parsed.
         return Vec::new();
     }
     let schema =
@@ -77,12 +78,12 @@ fn of_release(
     // Values may be templates themselves, which read other values.
     let mut templates = chart.templates.clone();
     add_templates(&Value::Object(values.clone()), &mut templates);
-    let known = Known { schema, reads: Reads::of(&templates), commented: comments::read(&chart.values) };
+    let known = ChartKeys { schema, reads: Reads::of(&templates), commented: comments::read(&chart.values) };
     extras.iter().filter_map(|extra| known.judge(release, extra)).collect()
 }
 
-/// Collects what differs from the chart's defaults in its keys. Where the default is no map, or an empty one, anything
-/// may stand; a null takes a default away.
+/// Collects the keys that the chart's defaults do not have. Where the default is an empty map or not a map, any key is
+/// accepted; a null removes a default.
 fn collect<'a>(
     values: &'a Map<String, Value>,
     defaults: &'a Map<String, Value>,
@@ -102,7 +103,7 @@ fn collect<'a>(
     }
 }
 
-/// What at the top belongs to others: to all charts, to a subchart, or to YAML anchors.
+/// Top-level keys for other purposes: for all charts, for a subchart, or for YAML anchors.
 fn is_reserved(chart: &Chart, key: &str) -> bool {
     key == "global"
         || key == chart.name
@@ -123,14 +124,14 @@ fn add_templates(value: &Value, templates: &mut String) {
     }
 }
 
-/// What tells which keys a chart knows besides those with a default.
-struct Known<'a> {
+/// The sources of keys that a chart knows besides those with a default.
+struct ChartKeys<'a> {
     schema: Value,
     reads: Reads<'a>,
     commented: Commented,
 }
 
-impl Known<'_> {
+impl ChartKeys<'_> {
     fn judge(&self, release: &Release, extra: &Extra<'_>) -> Option<Finding> {
         let Extra { parent, key, siblings } = extra;
         let place = schema::look(&self.schema, parent);
@@ -144,7 +145,7 @@ impl Known<'_> {
             return None;
         }
         let finding = if place.closed {
-            Finding::error(RULE.id, "Chart refuses a values key")
+            Finding::error(RULE.id, "Chart rejects a values key")
         } else {
             Finding::warning(RULE.id, "Values key has no effect")
         };
@@ -154,25 +155,25 @@ impl Known<'_> {
         known.extend(&place.keys);
         known.extend(self.reads.keys(parent));
         let with_comments = known.iter().copied().chain(commented.into_iter().flatten().map(String::as_str));
-        Some(match meant(key, with_comments, siblings) {
-            Some(meant) => {
-                finding.with("meant", path(meant)).fix(format!("write `{meant}` instead of `{key}`"))
-            }
-            None => finding.with("known", listed(&known)).fix("remove it"),
+        Some(match suggest(key, with_comments, siblings) {
+            Some(suggestion) => finding
+                .with("suggestion", path(suggestion))
+                .fix(format!("write `{suggestion}` instead of `{key}`")),
+            None => finding.with("known_keys", listed(&known)).fix("remove it"),
         })
     }
 }
 
 fn listed(known: &BTreeSet<&str>) -> String {
-    let mut names: Vec<_> = known.iter().take(MOST_TOLD).copied().collect();
-    if known.len() > MOST_TOLD {
+    let mut names: Vec<_> = known.iter().take(MAX_LISTED).copied().collect();
+    if known.len() > MAX_LISTED {
         names.push("…");
     }
     names.join(" ")
 }
 
-/// The key that was meant: the same but for case, one with few other letters, or, for a switch, the only one beside it.
-fn meant<'a>(
+/// The key that was probably meant: equal but for case, similar, or, for `enabled`, the only other switch.
+fn suggest<'a>(
     key: &str,
     known: impl Iterator<Item = &'a str>,
     siblings: &'a Map<String, Value>,
@@ -192,8 +193,8 @@ fn meant<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::odd::{near, odd};
     use crate::check::fixture::World;
+    use crate::base::odd::{near, odd};
 
     const NO_EFFECT: &str = "warning Values key has no effect";
 
@@ -211,14 +212,14 @@ mod tests {
             known.map(|name| world.desired.charts.values().any(|chart| chart.name == name)),
             [true; 5]
         );
-        world.says(&RULE, &[]);
+        world.assert_found(&RULE, &[]);
         world.desired.charts.clear();
         let Answer::Unknown(reason) = world.ask(&RULE) else { panic!() };
-        assert!(reason.starts_with("not on this machine: cilium 1.18.6, coredns 1.45.0"), "{reason}");
+        assert!(reason.starts_with("not downloaded: cilium 1.18.6, coredns 1.45.0"), "{reason}");
     }
 
     #[test]
-    fn silent_keys_are_found_with_what_was_meant() {
+    fn keys_without_effect_get_a_suggestion() {
         let cases = [
             ("cilium", "{cgroup: {automount: {enabled: false}}}", "cgroup.automount", "cgroup.autoMount"),
             (
@@ -236,24 +237,24 @@ mod tests {
         for (chart, values, key, meant) in cases {
             let world = world(chart, values);
             println!("{chart} {key}");
-            world.says(&RULE, &[NO_EFFECT]);
+            world.assert_found(&RULE, &[NO_EFFECT]);
             assert_eq!(world.detail(&RULE, "key"), key);
-            assert_eq!(world.detail(&RULE, "meant"), meant);
+            assert_eq!(world.detail(&RULE, "suggestion"), meant);
         }
         let far = world("flux-operator", "{serviceMonitor: {flavour: x}}");
-        far.says(&RULE, &[NO_EFFECT]);
-        assert_eq!(far.detail(&RULE, "known"), "create interval labels scrapeTimeout");
+        far.assert_found(&RULE, &[NO_EFFECT]);
+        assert_eq!(far.detail(&RULE, "known_keys"), "create interval labels scrapeTimeout");
         assert_eq!(far.detail(&RULE, "fix"), "remove it");
     }
 
     #[test]
-    fn a_closed_schema_refuses() {
+    fn a_closed_schema_rejects_keys() {
         let world = world("cert-manager", "{crds: {enabled: true}, installCRD: true}");
-        world.says(&RULE, &["error Chart refuses a values key"]);
-        assert_eq!(world.detail(&RULE, "meant"), "installCRDs");
+        world.assert_found(&RULE, &["error Chart rejects a values key"]);
+        assert_eq!(world.detail(&RULE, "suggestion"), "installCRDs");
     }
 
-    // What people have (facts §2), on charts that know it only by comments, schema or templates.
+    // Common values, on charts that know them only from comments, schema or templates.
     const CILIUM: &str = "{autoDirectNodeRoutes: true, routingMode: native, ipv4NativeRoutingCIDR: 10.42.0.0/16, \
         bpf: {masquerade: true, preallocateMaps: true, datapathMode: netkit}, bandwidthManager: {enabled: true, bbr: true}, \
         cgroup: {autoMount: {enabled: false}, hostRoot: /sys/fs/cgroup}, cluster: {id: 1, name: main}, \
@@ -290,7 +291,7 @@ mod tests {
         config: {enableGatewayAPI: true}, startupapicheck: {timeout: 5m}}";
 
     #[test]
-    fn what_people_have_is_known() {
+    fn common_values_pass() {
         for (chart, values) in [
             ("cilium", CILIUM),
             ("coredns", COREDNS),
@@ -298,12 +299,12 @@ mod tests {
             ("flux-instance", FLUX_INSTANCE),
             ("cert-manager", CERT_MANAGER),
         ] {
-            world(chart, values).says(&RULE, &[]);
+            world(chart, values).assert_found(&RULE, &[]);
         }
     }
 
     #[test]
-    fn what_others_read_is_not_judged() {
+    fn keys_for_others_are_not_checked() {
         let chart = |templates: &str| Chart {
             name: "a".to_owned(),
             version: "1.0.0".to_owned(),
@@ -317,17 +318,18 @@ mod tests {
             world.desired.charts.insert("a/a".to_owned(), chart);
             world
         };
-        world("{x: 1}", chart("")).says(&RULE, &[NO_EFFECT]);
-        world("{redis: {x: 1}, global: {x: 1}, a: {b: {c: 1}}}", chart("")).says(&RULE, &[]);
+        world("{x: 1}", chart("")).assert_found(&RULE, &[NO_EFFECT]);
+        world("{redis: {x: 1}, global: {x: 1}, a: {b: {c: 1}}}", chart("")).assert_found(&RULE, &[]);
         let none = "- no release has values for a chart whose keys are known";
-        world("{controllers: {x: 1}}", Chart { read_by_others: true, ..chart("") }).says(&RULE, &[none]);
-        world("{x: 1, a: {b: '{{ .Values.x }}'}}", chart("")).says(&RULE, &[]);
-        world("{x: 1}", Chart { values: String::new(), ..chart("") }).says(&RULE, &[none]);
+        world("{controllers: {x: 1}}", Chart { read_by_others: true, ..chart("") })
+            .assert_found(&RULE, &[none]);
+        world("{x: 1, a: {b: '{{ .Values.x }}'}}", chart("")).assert_found(&RULE, &[]);
+        world("{x: 1}", Chart { values: String::new(), ..chart("") }).assert_found(&RULE, &[none]);
         world("{x: 1}", Chart { values: "a: [".to_owned(), ..chart("") })
-            .says(&RULE, &["unknown values.yaml of the chart a is no YAML"]);
-        world("{}", chart("")).says(&RULE, &[none]);
+            .assert_found(&RULE, &["unknown values.yaml of the chart a is not valid YAML"]);
+        world("{}", chart("")).assert_found(&RULE, &[none]);
         World::with_values("gone", "1.0.0", "{x: 1}")
-            .says(&RULE, &["unknown not on this machine: gone 1.0.0"]);
+            .assert_found(&RULE, &["unknown not downloaded: gone 1.0.0"]);
     }
 
     const VALUES: &str =

@@ -1,26 +1,27 @@
-//! Programs run, and their versions are accepted.
+//! Program versions are supported.
 
-use crate::check::{Answer, Check, Facts, Group, Inspection, Rule};
+use crate::check::{Answer, Check, Facts, Group, Inspection, Needs, Rule};
 use crate::tools::requirements;
 
 pub(super) const RULE: Rule = Rule {
     id: "versions",
     group: Group::Environment,
-    title: "programs run, and their versions are accepted",
-    why: "nothing older than helmfile 1.7.1 and nothing newer than helmfile 1 and helm 4 was ever tried, `sops decrypt` \
-          came with 3.9, and helmfile asks for helm 3.18 or later.",
+    title: "program versions are supported",
+    why: "k3s-boot is tested with helmfile 1.7.1 and later 1.x versions, and with Helm 3 and 4. helmfile needs Helm \
+          3.18 or later, and `sops decrypt` needs sops 3.9.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
     let mut inspection = Inspection::default();
-    // Offline, kubectl is not needed, and so not run.
+    // kubectl is not needed offline, and so not run.
     let needed = |name: &str| !(facts.options.offline && name == "kubectl");
     let programs = facts.observed.programs.iter();
     for program in programs.filter(|program| program.path.is_some() && needed(program.name)) {
         match &program.version {
-            Ok(version) => inspection.look(requirements::check(program.name, version.as_ref()).err()),
+            Ok(version) => inspection.look(versions::check(program.name, version.as_ref()).err()),
             Err(reason) => inspection.miss(format!("version of {}: {reason}", program.name)),
         }
     }

@@ -1,21 +1,21 @@
-//! Keys that a chart's `values.yaml` names in comments only: they have no default, and an effect all the same.
+//! Keys in comments of a chart's `values.yaml`: they have no default, but an effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The commented keys, by the path of the map in which they may stand.
+/// The commented keys, by the path of the map to which they may belong.
 pub type Commented = BTreeMap<Vec<String>, BTreeSet<String>>;
 
-/// The values of the largest charts have some thousand lines.
-const MOST: usize = 100_000;
+/// The maximum number of lines; the largest charts have some thousand.
+const MAX_LINES: usize = 100_000;
 
-const DEEPEST: usize = 32;
+const MAX_DEPTH: usize = 32;
 
-/// Reads the comments. A comment may be indented anyhow, so that its key counts wherever it may be meant.
+/// Reads the comments. Their indentation is unreliable, so a key counts in every map to which it may belong.
 #[must_use]
 pub fn read(values: &str) -> Commented {
     let mut found = Commented::new();
     let mut open: Vec<(usize, &str)> = Vec::new();
-    for line in values.lines().take(MOST) {
+    for line in values.lines().take(MAX_LINES) {
         let text = line.trim_start_matches(' ');
         let indent = line.len() - text.len();
         if let Some(comment) = text.strip_prefix('#') {
@@ -29,8 +29,8 @@ pub fn read(values: &str) -> Commented {
             }
         } else if let Some(key) = key(text) {
             open.retain(|(other, _)| *other < indent);
-            // Deeper ones are paid for by every comment, and set by nobody.
-            if open.len() < DEEPEST {
+            // Deeper keys would make every comment slower, and nobody sets them.
+            if open.len() < MAX_DEPTH {
                 open.push((indent, key));
             }
         }
@@ -38,7 +38,7 @@ pub fn read(values: &str) -> Commented {
     found
 }
 
-/// The maps in which a comment may stand: that of its indentation, and those around the line before it.
+/// The maps to which a comment may belong: by its indentation, or by the line before it.
 fn places(open: &[(usize, &str)], indent: usize) -> BTreeSet<Vec<String>> {
     let path = |keys: &[(usize, &str)]| keys.iter().map(|(_, key)| (*key).to_owned()).collect::<Vec<_>>();
     let by_indent = open.iter().take_while(|(other, _)| *other < indent).count();
@@ -54,7 +54,7 @@ fn key(text: &str) -> Option<&str> {
     (is_name && (rest.is_empty() || rest.starts_with(' '))).then_some(key)
 }
 
-/// The path in `@param a.b …` and `a.b -- …`, the notations of two programs that make documents of such comments.
+/// The path in `@param a.b …` and `a.b -- …`, the notations of two documentation generators.
 fn documented(comment: &str) -> Option<&str> {
     let mut words = comment.split_whitespace();
     match (words.next()?, words.next()) {
@@ -65,7 +65,7 @@ fn documented(comment: &str) -> Option<&str> {
 }
 
 fn add(found: &mut Commented, path: &str) {
-    let parts: Vec<_> = path.split('.').map(ToOwned::to_owned).take(DEEPEST).collect();
+    let parts: Vec<_> = path.split('.').map(ToOwned::to_owned).take(MAX_DEPTH).collect();
     for depth in 0..parts.len() {
         found.entry(parts[..depth].to_vec()).or_default().insert(parts[depth].clone());
     }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commented_keys_are_found_at_their_place() {
+    fn commented_keys_are_found_in_their_map() {
         let found = read(
             "# top: 1\na:\n# column: 0\n  # inside: x\n  b:\n    c: 1\n    # -- Prose about it\n    ## deep: {}\n  # after: b\nz: {}\n\
              # last: 1\n# @param bitnami.style Words\n# docs.style -- Words\n# some prose: here\n",

@@ -1,4 +1,4 @@
-//! What is in a chart, to be compared with what helm has stored of one.
+//! The files of a chart, for comparison with the chart in helm's record.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash as _, Hasher as _};
@@ -6,11 +6,11 @@ use std::path::Path;
 
 use crate::base::files::{self, LARGEST};
 
-/// The files of the largest charts have 10 MB.
-const MOST: u64 = 64 * 1024 * 1024;
+/// The size limit of all files; the largest charts have 10 MB.
+const MAX_SIZE: u64 = 64 * 1024 * 1024;
 
-/// What helm keeps elsewhere in its record, or not at all.
-const ELSEWHERE: [&str; 6] = [
+/// Files that helm stores elsewhere in its record, or not at all.
+const NOT_STORED: [&str; 6] = [
     "Chart.lock",
     "Chart.yaml",
     "requirements.lock",
@@ -19,10 +19,10 @@ const ELSEWHERE: [&str; 6] = [
     "values.yaml",
 ];
 
-/// The files that helm leaves out, by their patterns; only when there is none, all of them count.
+/// The patterns of files that helm skips; without this file, all files count.
 const IGNORE: &str = ".helmignore";
 
-/// A hash of each file of a chart, but of those that describe it and of its subcharts.
+/// A hash of each file of a chart, without its metadata and subcharts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content(BTreeMap<String, u64>);
 
@@ -34,18 +34,17 @@ impl Content {
         self.0.insert(name.into(), hasher.finish());
     }
 
-    /// Reads the files of a chart's folder; `on_template` gets each template with its name. Links to folders are not
-    /// followed.
+    /// Reads the folder of a chart; `on_template` gets each template with its name. Links to folders are not followed.
     pub(super) fn read(chart: &Path, mut on_template: impl FnMut(&str, Vec<u8>)) -> Self {
         let mut content = Self::default();
-        let mut left = MOST;
+        let mut left = MAX_SIZE;
         let subcharts = chart.join("charts");
         for entry in files::walk(chart, |folder| folder.path != subcharts) {
             let Ok(name) = entry.path.strip_prefix(chart) else { continue };
             let name = name.to_string_lossy();
             let linked = entry.kind.is_symlink() && entry.path.is_file();
             if !(entry.kind.is_file() || linked)
-                || ELSEWHERE.contains(&name.as_ref())
+                || NOT_STORED.contains(&name.as_ref())
                 || name.starts_with("charts/")
             {
                 continue;
@@ -60,14 +59,14 @@ impl Content {
         content
     }
 
-    /// The first file that differs from what helm has `stored`, or that one of the two has not.
+    /// The first file that differs from the `stored` one, or that is missing in one of the two.
     #[must_use]
     pub fn difference<'a>(&'a self, stored: &'a Self) -> Option<&'a str> {
         let changed = stored.0.iter().find(|(name, hash)| self.0.get(*name) != Some(*hash));
         let ignores = self.0.contains_key(IGNORE);
         let counts = |name: &str| {
             let own = name.starts_with("templates/") || name.starts_with("crds/");
-            // helm leaves hidden templates out.
+            // helm skips hidden templates.
             (own || !ignores) && !name.starts_with("templates/.") && name != IGNORE
         };
         let added = || self.0.keys().find(|name| !stored.0.contains_key(*name) && counts(name));
@@ -88,14 +87,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_difference_is_named() {
+    fn the_first_difference_is_returned() {
         let stored = content(&[("templates/a.yaml", "a"), ("files/x", "x")]);
         let cases = [
             (&[("templates/a.yaml", "a"), ("files/x", "x")][..], None),
             (&[("templates/a.yaml", "b"), ("files/x", "x")], Some("templates/a.yaml")),
             (&[("templates/a.yaml", "a")], Some("files/x")),
             (&[("templates/a.yaml", "a"), ("files/x", "x"), ("files/y", "y")], Some("files/y")),
-            // It may be left out by a pattern; a template is not.
+            // A pattern may skip the file, but not a template.
             (&[("templates/a.yaml", "a"), ("files/x", "x"), ("files/y", "y"), (".helmignore", "y")], None),
             (
                 &[
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_read_without_what_describes_it() {
+    fn a_folder_is_read_without_metadata() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str| {
             let path = folder.path().join(name);

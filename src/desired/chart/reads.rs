@@ -1,18 +1,18 @@
-//! What templates read of a chart's values, as far as their text tells.
+//! Which values the templates of a chart read, judging by their text.
 //!
-//! Templates are programs: what they do with a value can be told only where they name its path. Where they pass a part
-//! of the values on as a whole, every key of it may matter.
+//! Templates are programs: it is known what they do with a value only if they name its path. If they pass on a part of the
+//! values as a whole, every key in it may matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What templates read.
+/// The values that templates read.
 #[derive(Debug, Default)]
 pub struct Reads<'a> {
     /// Paths below `.Values`.
     absolute: Vec<Use<'a>>,
     /// Paths below something else: a part of the values, or anything.
     relative: Vec<Use<'a>>,
-    /// Texts in quotes: `get` and `index` take keys from those.
+    /// String literals: `get` and `index` take keys from them.
     literals: BTreeSet<&'a str>,
 }
 
@@ -20,24 +20,24 @@ pub struct Reads<'a> {
 #[derive(Debug)]
 struct Use<'a> {
     path: Vec<&'a str>,
-    how: How,
-    /// Whether what stands at one of its keys is passed on: which one, only the run of the template tells.
+    access: Access,
+    /// Whether the value at one of its keys is passed on; which key is known only when the template runs.
     passes_children: bool,
 }
 
-/// What an action does with what the path leads to.
+/// What an action does with the value at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How {
-    /// It asks whether there is something.
+enum Access {
+    /// Tests whether it is set.
     Test,
-    /// It takes single keys of it.
-    Access,
-    /// It passes it on.
+    /// Reads single keys.
+    Keys,
+    /// Passes it on.
     Whole,
 }
 
 impl<'a> Reads<'a> {
-    /// Reads templates.
+    /// Parses templates.
     #[must_use]
     pub fn of(templates: &'a str) -> Self {
         let mut reader = Reader::default();
@@ -59,17 +59,18 @@ impl<'a> Reads<'a> {
         (0..=parent.len()).any(|depth| {
             let (above, below) = parent.split_at(depth);
             match most(&self.absolute, above) {
-                None | Some(How::Test) => false,
-                Some(How::Whole) => true,
-                Some(How::Access) => self.is_reached(above, below, key),
+                None | Some(Access::Test) => false,
+                Some(Access::Whole) => true,
+                Some(Access::Keys) => self.is_reached(above, below, key),
             }
         })
     }
 
-    /// Whether a key may have an effect, given that `above` is taken apart: `above` and `below` are the way to its map.
+    /// Whether a key may have an effect if single keys of `above` are read: `above` and `below` are the path to its map.
     fn is_reached(&self, above: &[String], below: &[String], key: &str) -> bool {
         let named = self.literals.contains(key) || self.relative.iter().any(|one| one.path.contains(&key));
-        let passed = (0..below.len()).any(|start| most(&self.relative, &below[start..]) == Some(How::Whole));
+        let passed =
+            (0..below.len()).any(|start| most(&self.relative, &below[start..]) == Some(Access::Whole));
         let child = self.absolute.iter().any(|one| {
             one.passes_children
                 && one.path.len() == above.len()
@@ -82,39 +83,39 @@ impl<'a> Reads<'a> {
         named || passed || child || relative_child
     }
 
-    /// The keys below `parent` that are named.
+    /// The keys below `parent` that templates name.
     pub fn keys<'b>(&'b self, parent: &'b [String]) -> impl Iterator<Item = &'a str> + 'b {
         let below = self.absolute.iter().filter(|one| starts_with(&one.path, parent));
         below.filter_map(|one| one.path.get(parent.len()).copied())
     }
 }
 
-/// The most that is done with a path.
-fn most(uses: &[Use<'_>], path: &[String]) -> Option<How> {
+/// The strongest access to a path.
+fn most(uses: &[Use<'_>], path: &[String]) -> Option<Access> {
     let exact = uses.iter().filter(|one| one.path.len() == path.len() && starts_with(&one.path, path));
-    exact.map(|one| one.how).max_by_key(|how| *how as u8)
+    exact.map(|one| one.access).max_by_key(|access| *access as u8)
 }
 
 fn starts_with(path: &[&str], start: &[String]) -> bool {
     path.len() >= start.len() && path.iter().zip(start).all(|(one, other)| one == other)
 }
 
-/// A block that is open.
+/// An open block.
 #[derive(Default)]
 struct Block {
-    /// Which block, from 1, says what the dot means in it: itself, or one around it; 0 for none.
+    /// The block, from 1, that defines the dot in it: itself, or one around it; 0 for none.
     dot_of: usize,
-    /// What the dot means, if it is a part of the values.
+    /// What the dot refers to, if it is a part of the values.
     dot: Vec<Place>,
 }
 
-/// Where a use is kept.
+/// The index of a use.
 #[derive(Clone, Copy)]
 struct Place {
-    /// Whether among those below `.Values`.
+    /// Whether it is in `absolute`.
     absolute: bool,
     index: usize,
-    /// Whether what is meant stands at one of its keys.
+    /// Whether it refers to one of its keys.
     child: bool,
 }
 
@@ -125,10 +126,10 @@ struct Reader<'a> {
     variables: BTreeMap<&'a str, Vec<Place>>,
 }
 
-/// These take single keys.
+/// Functions that read single keys.
 const ACCESSORS: [&str; 6] = ["get", "hasKey", "index", "dig", "pluck", "keys"];
 
-/// These pass nothing on to somewhere else.
+/// Functions and keywords that do not pass on values.
 const HARMLESS: [&str; 24] = [
     "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "empty", "default", "coalesce", "kindIs",
     "kindOf", "typeIs", "ternary", "required", "true", "false", "nil", "if", "with", "else",
@@ -151,15 +152,15 @@ impl<'a> Reader<'a> {
         let passes = words().any(|word| !ACCESSORS.contains(&word) && !HARMLESS.contains(&word));
         let assigns = tokens.iter().position(|token| *token == Token::Assign);
         let is_test = words().any(|word| word == "if") && matches!(keyword, "if" | "else");
-        let how = if is_test && !accesses && !passes {
-            How::Test
+        let access = if is_test && !accesses && !passes {
+            Access::Test
         } else if (is_test || accesses || words().any(|word| word == "with") || assigns.is_some()) && !passes
         {
-            How::Access
+            Access::Keys
         } else {
-            How::Whole
+            Access::Whole
         };
-        let mut places = self.uses(tokens, assigns, how);
+        let mut places = self.uses(tokens, assigns, access);
         for place in &mut places {
             place.child = accesses;
         }
@@ -181,8 +182,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Keeps the paths of an action, and gives their places.
-    fn uses(&mut self, tokens: &[Token<'a>], assigns: Option<usize>, how: How) -> Vec<Place> {
+    /// Records the paths of an action and returns their indexes.
+    fn uses(&mut self, tokens: &[Token<'a>], assigns: Option<usize>, access: Access) -> Vec<Place> {
         let mut places = Vec::new();
         for (index, token) in tokens.iter().enumerate() {
             match token {
@@ -191,8 +192,8 @@ impl<'a> Reader<'a> {
                 }
                 Token::Path { variable, path } if path.is_empty() => {
                     let assigned = assigns.is_some_and(|at| index < at);
-                    // What it means is passed on, or gets another name by which it may be.
-                    if how != How::Test && !assigned {
+                    // It is passed on, or gets another name by which it may be.
+                    if access != Access::Test && !assigned {
                         self.pass_on(*variable);
                     }
                 }
@@ -203,7 +204,7 @@ impl<'a> Reader<'a> {
                         None => (&mut self.reads.relative, path.clone()),
                     };
                     places.push(Place { absolute: values.is_some(), index: list.len(), child: false });
-                    list.push(Use { path, how, passes_children: false });
+                    list.push(Use { path, access, passes_children: false });
                 }
                 Token::Word(_) | Token::Assign => {}
             }
@@ -211,12 +212,12 @@ impl<'a> Reader<'a> {
         places
     }
 
-    /// Which block, from 1, says what the dot means here.
+    /// The block, from 1, that defines the dot here.
     fn dot_of(&self) -> usize {
         self.blocks.last().map_or(0, |block| block.dot_of)
     }
 
-    /// Notes that what a variable or the dot means is passed on. Once is enough: it is not looked at again.
+    /// Records that the value of a variable or of the dot is passed on. It is then removed: once is enough.
     fn pass_on(&mut self, variable: Option<&'a str>) {
         let places = match variable {
             Some(name) => self.variables.get_mut(name),
@@ -228,7 +229,7 @@ impl<'a> Reader<'a> {
                 if child {
                     one.passes_children = true;
                 } else {
-                    one.how = How::Whole;
+                    one.access = Access::Whole;
                 }
             }
         }
@@ -237,7 +238,7 @@ impl<'a> Reader<'a> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Token<'a> {
-    /// `.a.b`, `$x.a`, `$x`, `.`; `$` alone is no variable, for it always means everything.
+    /// `.a.b`, `$x.a`, `$x`, `.`; `$` alone is not a variable: it always refers to everything.
     Path {
         variable: Option<&'a str>,
         path: Vec<&'a str>,
@@ -247,14 +248,14 @@ enum Token<'a> {
     Assign,
 }
 
-/// So many actions without an end are looked at: each is looked for up to the end of the text.
-const ENDLESS: usize = 64;
+/// The maximum number of unterminated actions: the end of each is searched in the whole text.
+const MAX_UNTERMINATED: usize = 64;
 
-/// The insides of all actions, without comments.
+/// The contents of all actions, without comments.
 fn actions(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut rest = text;
-    let mut endless = 0;
+    let mut unterminated = 0;
     while let Some(start) = rest.find("{{") {
         let inside = &rest[start + 2..];
         let is_comment = inside.trim_start_matches('-').trim_start().starts_with("/*");
@@ -262,10 +263,10 @@ fn actions(text: &str) -> Vec<&str> {
         if let Some(end) = end.filter(|_| !is_comment) {
             found.push(&inside[..end]);
         }
-        // One without an end is no action, but a text of something else.
-        endless += usize::from(end.is_none());
-        if endless > ENDLESS {
-            // Rather too much is taken for read than too little.
+        // Without an end it is not an action, but other text.
+        unterminated += usize::from(end.is_none());
+        if unterminated > MAX_UNTERMINATED {
+            // Too many reads are better than too few.
             found.push(inside);
             break;
         }
@@ -274,7 +275,7 @@ fn actions(text: &str) -> Vec<&str> {
     found
 }
 
-/// Where `}}` stands outside of quotes.
+/// The position of `}}` outside of quotes.
 fn end_of_action(text: &str) -> Option<usize> {
     let mut quote = None;
     let mut escaped = false;
@@ -328,7 +329,7 @@ fn tokens(action: &str) -> Vec<Token<'_>> {
             c if is_part(c) => {
                 let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
                 let (word, after) = rest.split_at(end);
-                // Numbers are no functions.
+                // Numbers are not functions.
                 if !c.is_ascii_digit() {
                     tokens.push(Token::Word(word));
                 }
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_or_passed_on_is_read() {
+    fn named_and_passed_values_are_read() {
         let read = [
             ("{{ .Values.a.b }}", "a.b"),
             ("{{- if $.Values.a.b.c -}}", "a.b"),
@@ -395,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_not() {
+    fn other_values_are_not_read() {
         let unread = [
             ("{{ .Values.a.b }}", "a.c"),
             ("{{ .Values.a.b }}", "b"),
@@ -421,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_takes_no_longer_than_its_length() {
+    fn long_templates_take_linear_time() {
         let many = 100_000;
         let long = [
             "{{ \"".repeat(many),
@@ -436,7 +437,7 @@ mod tests {
             let took = start.elapsed();
             assert!(took < std::time::Duration::from_secs(10), "{}: {took:?}", &text[..16]);
         }
-        let odd = "{{ \"".repeat(ENDLESS + 1);
+        let odd = "{{ \"".repeat(MAX_UNTERMINATED + 1);
         assert!(may_read(&format!("{odd}{{{{ .Values.a.b }}}}"), "a.b"));
     }
 

@@ -1,17 +1,17 @@
-//! What a chart's `values.schema.json` says of a map in the values.
+//! Looks up a map of values in a chart's `values.schema.json`.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// What the schema says of a map.
+/// The schema of a map.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Place<'a> {
-    /// The keys that it names.
+    /// The listed keys.
     pub keys: BTreeSet<&'a str>,
-    /// Whether it says what keys it does not name shall hold: then any may stand there.
+    /// Whether it has a schema for other keys, so that any key is valid.
     pub free: bool,
-    /// Whether it refuses all others.
+    /// Whether it rejects all other keys.
     pub closed: bool,
 }
 
@@ -28,7 +28,7 @@ pub fn look<'a>(schema: &'a Value, path: &[String]) -> Place<'a> {
         node.get("patternProperties").is_some_and(is_schema)
             || node.get("additionalProperties").is_some_and(is_schema)
     });
-    // With alternatives it takes more than this to tell what is refused.
+    // With alternatives it is unknown what is rejected.
     let closed = match nodes.as_slice() {
         [node] => !free && node.get("additionalProperties") == Some(&Value::Bool(false)),
         _ => false,
@@ -40,7 +40,7 @@ pub fn look<'a>(schema: &'a Value, path: &[String]) -> Place<'a> {
     }
 }
 
-/// The schemas behind references, and those that they combine, each once: one may lead to itself by many ways.
+/// The schemas behind references and combinations, each once: a schema may refer to itself in many ways.
 fn alternatives<'a>(root: &'a Value, nodes: impl IntoIterator<Item = &'a Value>) -> Vec<&'a Value> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
@@ -92,7 +92,7 @@ mod tests {
             assert_eq!(place(name), Place::default(), "{name}");
         }
         assert_eq!(look(&schema, &[]).keys.len(), 6);
-        // Without a look at what was seen, these would be more than 30^8 ways.
+        // Without the set of seen schemas, this would take more than 30^8 steps.
         let many = vec![json!({"$ref": "#"}); 30];
         let knot = json!({"allOf": many, "anyOf": many, "properties": {"a": {"oneOf": many}}});
         assert_eq!(look(&knot, &vec!["a".to_owned(); 30]).keys, ["a"].into());

@@ -1,5 +1,5 @@
-//! Keys of a release that need more than its chart and values: what they change, and what has to be installed for them
-//! (helmfile 1.7.4, `pkg/state/state.go`).
+//! Keys of a release beyond chart and values: what they change, and which programs they need (helmfile 1.7.4,
+//! `pkg/state/state.go`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_yaml::Value;
 /// The key of a release with files that the plugin helm-secrets decrypts.
 pub(super) const SECRETS: &str = "secrets";
 
-/// Keys that change what is installed in ways that its chart and values do not tell.
+/// Keys that change what is installed beyond chart and values.
 const UNSAFE: [&str; 9] = [
     "dependencies",
     "env",
@@ -24,30 +24,30 @@ const UNSAFE: [&str; 9] = [
 /// Keys for which helmfile runs kustomize.
 const KUSTOMIZE: [&str; 3] = ["jsonPatches", "strategicMergePatches", "transformers"];
 
-/// Keys that helmfile refuses with Helm 3.
+/// Keys that helmfile rejects with Helm 3.
 const HELM_4: [&str; 3] = ["forceConflicts", "rollbackOnFailure", "serverSide"];
 
-/// The events of hooks that helmfile runs when it syncs.
+/// The hook events of `helmfile sync`.
 const SYNC_EVENTS: [&str; 5] = ["prepare", "presync", "postsync", "preuninstall", "cleanup"];
 
-/// What has to be installed for the keys of a release.
+/// The programs and plugins that the keys of a release need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requirements {
-    /// Its post-renderer: with Helm 3 a program, with Helm 4 a plugin.
+    /// The post-renderer: a program with Helm 3, a plugin with Helm 4.
     pub post_renderer: Option<String>,
-    /// The commands of its hooks and of those of its helmfile that run at a sync, unless a template makes them.
+    /// The commands of its hooks and those of its helmfile that run on a sync, without templates.
     pub hook_commands: BTreeSet<String>,
     /// The keys for which helmfile runs kustomize.
     pub kustomize: Vec<&'static str>,
-    /// What it runs as kustomize, where the helmfile names that: `kubectl kustomize`.
+    /// The `kustomizeBinary` of the helmfile, such as `kubectl kustomize`.
     pub kustomize_binary: Option<String>,
-    /// The keys that helmfile refuses with Helm 3.
+    /// The keys that helmfile rejects with Helm 3.
     pub helm_4: Vec<&'static str>,
 }
 
 impl Requirements {
-    /// Reads them from the keys of a release, of `helmDefaults`, and from the `hooks` and the `kustomizeBinary` of the
-    /// helmfile.
+    /// Reads the requirements from the keys of a release and of `helmDefaults`, and from `hooks` and `kustomizeBinary` of
+    /// the helmfile.
     pub(super) fn new(
         release: &BTreeMap<String, Value>,
         defaults: &BTreeMap<String, Value>,
@@ -72,13 +72,13 @@ impl Requirements {
         }
     }
 
-    /// Whether anything has to be installed.
+    /// Whether nothing has to be installed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The program that kustomize is run as, if it is.
+    /// The program that runs as kustomize, if it is needed.
     #[must_use]
     pub fn kustomize_program(&self) -> Option<&str> {
         let binary = self.kustomize_binary.as_deref().unwrap_or("kustomize");
@@ -86,7 +86,7 @@ impl Requirements {
     }
 }
 
-/// The commands of hooks that run at a sync.
+/// The commands of hooks that run on a sync.
 fn commands(hooks: &Value) -> impl Iterator<Item = String> {
     let runs = |hook: &&Value| {
         let events = hook.get("events").and_then(Value::as_sequence);
@@ -104,7 +104,7 @@ fn is_used(release: &BTreeMap<String, Value>, defaults: &BTreeMap<String, Value>
     [release, defaults].iter().any(|keys| keys.get(key).is_some_and(is_set))
 }
 
-/// Whether a key holds anything that helmfile acts on.
+/// Whether a key has a value that helmfile acts on.
 pub(super) fn is_set(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
@@ -115,14 +115,14 @@ pub(super) fn is_set(value: &Value) -> bool {
     }
 }
 
-/// The keys that change what is installed in ways that chart and values do not tell, set by the release itself or for all.
+/// The keys in use that change what is installed beyond chart and values, of the release or of `helmDefaults`.
 pub(super) fn unsafe_features(
     release: &BTreeMap<String, Value>,
     defaults: &BTreeMap<String, Value>,
 ) -> Vec<String> {
     let used = UNSAFE.iter().filter(|key| is_used(release, defaults, key));
     let mut used: Vec<_> = used.map(|key| (*key).to_owned()).collect();
-    // helmfile has made a chart of something else, or of a chart and something else.
+    // helmfile has generated or extended the chart.
     let path = release.get("chartPath").and_then(Value::as_str).unwrap_or_default();
     if used.is_empty() && path.contains("/chartify") {
         used.push("chart".to_owned());
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_to_be_installed_is_read() {
+    fn requirements_are_read() {
         let keys = |text: &str| serde_yaml::from_str::<BTreeMap<String, Value>>(text).unwrap();
         let hooks = "- {events: [presync], command: sh}\n- {events: [preapply], command: never}\n- {events: [postsync], command: '{{ .x }}'}\n";
         let release = keys(

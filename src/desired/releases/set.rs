@@ -1,10 +1,10 @@
-//! Values of `set` and `setString`, which helmfile gives to helm as `--set` and `--set-string`.
+//! Values of `set` and `setString`, which helmfile passes to helm as `--set` and `--set-string`.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// An entry of `set` or `setString`, as `helmfile build` prints it (helmfile 1.7.4, `SetValue` in `pkg/state/state.go`).
-/// Has no `Debug`: it may hold secrets.
+/// Has no `Debug`: it may contain secrets.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct SetValue {
@@ -14,7 +14,7 @@ pub(super) struct SetValue {
     file: String,
 }
 
-/// Sets values as helm does; `None` where that cannot be known: a file, a reference to a secret, or text that helm takes for
+/// Sets values as helm does; `None` if the result is unknown: a file, a reference to a secret, or text that helm parses as
 /// more than one value.
 pub(super) fn apply(values: &mut Value, set: &[SetValue], set_string: &[SetValue]) -> Option<()> {
     for (entries, is_string) in [(set, false), (set_string, true)] {
@@ -35,7 +35,7 @@ impl SetValue {
         } else if !self.file.is_empty() {
             return None;
         } else if self.values.is_empty() {
-            // helmfile gives no flag for it.
+            // helmfile passes no flag for it.
             return Some(());
         } else {
             self.values.iter().map(|value| Some(typed(&literal(value)?, is_string))).collect::<Option<_>>()?
@@ -45,9 +45,9 @@ impl SetValue {
     }
 }
 
-/// What helm makes of a text in which helmfile has escaped braces and commas (`escape` in helmfile's `pkg/state/state.go`,
-/// `runesUntil` in helm's `pkg/strvals/parser.go`): it takes the backslashes away. `None` for those that would escape the
-/// backslash of helmfile.
+/// The text that helm reads after helmfile has escaped braces and commas (`escape` in helmfile's `pkg/state/state.go`,
+/// `runesUntil` in helm's `pkg/strvals/parser.go`): helm removes the backslashes. `None` for backslashes that would escape
+/// that of helmfile.
 fn literal(text: &str) -> Option<String> {
     let mut found = String::new();
     let mut rest = text.chars();
@@ -60,7 +60,7 @@ fn literal(text: &str) -> Option<String> {
     Some(found)
 }
 
-/// A value as helm reads it (`typedVal` in `pkg/strvals/parser.go`).
+/// A value as helm parses it (`typedVal` in `pkg/strvals/parser.go`).
 fn typed(text: &str, is_string: bool) -> Value {
     if is_string {
         return text.into();
@@ -75,17 +75,17 @@ fn typed(text: &str, is_string: bool) -> Value {
     }
 }
 
-/// A part of the name of a value.
+/// A part of the path of a value.
 #[derive(Debug, PartialEq)]
 enum Part {
     Key(String),
     Index(usize),
 }
 
-/// helm takes no larger index (`MaxIndex` in `pkg/strvals/parser.go`).
-const LARGEST_INDEX: usize = 65536;
+/// The largest index that helm accepts (`MaxIndex` in `pkg/strvals/parser.go`).
+const MAX_INDEX: usize = 65536;
 
-/// The parts of a name such as `a.b\.c[0].d`; `None` when helm would read it otherwise.
+/// The parts of a path such as `a.b\.c[0].d`; `None` if helm would parse it differently.
 fn path(name: &str) -> Option<Vec<Part>> {
     let mut parts = Vec::new();
     let mut rest = name.chars().peekable();
@@ -105,7 +105,7 @@ fn path(name: &str) -> Option<Vec<Part>> {
         while rest.next_if_eq(&'[').is_some() {
             let digits: String = std::iter::from_fn(|| rest.next_if(char::is_ascii_digit)).collect();
             rest.next_if_eq(&']')?;
-            parts.push(Part::Index(digits.parse().ok().filter(|index| *index <= LARGEST_INDEX)?));
+            parts.push(Part::Index(digits.parse().ok().filter(|index| *index <= MAX_INDEX)?));
         }
         match rest.next() {
             None => return Some(parts),
@@ -115,7 +115,7 @@ fn path(name: &str) -> Option<Vec<Part>> {
     }
 }
 
-/// The value at a part of its name, made where it is missing; `None` where something else is.
+/// The value at a part of its path, created if it is missing; `None` if the parent has another type.
 fn step<'a>(values: &'a mut Value, part: &Part) -> Option<&'a mut Value> {
     match part {
         Part::Key(key) => {
@@ -147,7 +147,7 @@ mod tests {
         SetValue { name: name.to_owned(), value: value.to_owned(), ..SetValue::default() }
     }
 
-    /// Compared with what `helm template --set` of helm 4.2.4 makes of the same.
+    /// Expected values are those of `helm template --set` with helm 4.2.4.
     #[test]
     fn values_are_set_as_helm_sets_them() {
         for (name, value, expected) in [
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_helm_may_read_otherwise_is_not_set() {
+    fn values_that_helm_may_parse_differently_are_not_set() {
         let file = SetValue { name: "a".to_owned(), file: "x".to_owned(), ..SetValue::default() };
         let others = ["a=b", "a..b", ".a", "", "a[x]", "a[1", "a[1]b", "a[99999999]", "k.x", "l.x", r"a\,b"];
         let others = others.map(|name| set(name, "1"));

@@ -1,21 +1,21 @@
-//! What the text of a helmfile or a values file says of where values come from.
+//! Detects the sources of values in the text of a helmfile or values file.
 
-/// Where values may come from.
+/// The possible sources of values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is found out by itself")]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct ValueSources {
-    /// Something is decrypted, in values or in hooks, with the user's identities.
+    /// Values or hooks decrypt with the user's age identities.
     pub identities: bool,
-    /// What helmfile decrypts, or what a program prints.
+    /// Values are decrypted by helmfile, or printed by a command.
     pub secrets: bool,
-    /// Files whose paths are not known before templates are rendered.
+    /// Templates read files whose paths are unknown before rendering.
     pub files: bool,
-    /// Variables that must be set.
+    /// Templates require variables.
     pub required_variables: bool,
 }
 
 impl ValueSources {
-    /// Adds what a helmfile says.
+    /// Adds the sources in a helmfile.
     pub(super) fn add_helmfile(&mut self, text: &str) {
         self.add_values(text);
         let secrets = text.contains("secrets:");
@@ -23,16 +23,16 @@ impl ValueSources {
         self.identities |= secrets || (text.contains("hooks:") && text.contains("sops"));
     }
 
-    /// Adds what a values file says.
+    /// Adds the sources in a values file.
     pub(super) fn add_values(&mut self, text: &str) {
-        let (references, programs) = (refers_to_secrets(text), runs_programs(text));
+        let (references, programs) = (refers_to_secrets(text), runs_commands(text));
         self.secrets |= references || programs;
         self.identities |= references || (programs && text.contains("sops"));
         self.files |= actions(text).any(|action| calls(action, &["readFile", "readDir", "readDirEntries"]));
         self.required_variables |= text.contains("requiredEnv");
     }
 
-    /// Adds what is found in the files that templates may read.
+    /// Adds secrets in files that templates may read.
     pub fn add_secrets(&mut self) {
         (self.secrets, self.identities) = (true, true);
     }
@@ -44,12 +44,12 @@ pub fn refers_to_secrets(text: &str) -> bool {
     ["ref+", "fetchSecretValue", "expandSecretRefs"].iter().any(|word| text.contains(word))
 }
 
-/// Whether a template runs programs when it is rendered.
-pub(super) fn runs_programs(text: &str) -> bool {
+/// Whether a template runs commands while rendering.
+pub(super) fn runs_commands(text: &str) -> bool {
     actions(text).any(|action| calls(action, &["exec", "envExec"]))
 }
 
-/// What stands between `{{` and `}}`.
+/// The actions between `{{` and `}}`.
 fn actions(text: &str) -> impl Iterator<Item = &str> {
     text.split("{{").skip(1).filter_map(|rest| rest.split("}}").next())
 }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_values_come_from() {
+    fn sources_of_values_are_detected() {
         let of = |text: &str| {
             let mut sources = ValueSources::default();
             sources.add_values(text);
@@ -81,7 +81,7 @@ mod tests {
         ] {
             assert_eq!(of(text), secret, "{text}");
         }
-        // A program that is not known to decrypt with them does not get them.
+        // A command that is not known to decrypt gets no identities.
         let program = ValueSources { identities: false, ..secret };
         assert_eq!(of("{{ exec \"op\" (list \"read\") }}"), program);
         let files = ValueSources { files: true, ..ValueSources::default() };

@@ -1,35 +1,35 @@
-//! Writing the cluster pin into a configuration file, keeping everything else that stands there.
+//! Writes the cluster pin into a configuration file and keeps everything else in it.
 
 use std::fs::Permissions;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::{Config, Text, Uid, Word, is_absent, other_name, parse, text};
+use super::{Config, Text, Uid, Word, is_absent, wrong_name, parse, text};
 use crate::base::finding::{Finding, Severity};
 
-/// Where this program comes from; empty as long as it is nowhere.
+/// The URL of this project; empty before it is published.
 const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 
-/// What became of the file.
+/// The result of pinning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pinned {
-    /// There was none.
+    /// The file was created.
     Created,
-    /// It named no cluster, or another one.
+    /// The pin was added or replaced.
     Changed,
-    /// It names this cluster already.
+    /// The file already pins this cluster.
     Unchanged,
 }
 
-/// Writes the cluster's UID into the configuration file, as a whole or not at all.
+/// Writes the cluster's UID into the configuration file atomically.
 ///
 /// # Errors
 ///
-/// The file has problems, cannot be written, or is written in a way that only a person can change.
+/// The file has problems, cannot be written, or has to be edited by hand.
 pub fn pin(path: &Path, uid: &str) -> Result<Pinned, Vec<Finding>> {
     let uid = Uid::parse::<serde::de::value::Error>(uid).map_err(|accepted| {
-        let finding = Finding::error("config", "The cluster has a UID of an unknown form");
+        let finding = Finding::error("config", "Cluster UID has an unknown format");
         vec![finding.with("found", super::without_long_words(uid)).with("accepted", accepted)]
     })?;
     let failed = |error| {
@@ -38,7 +38,7 @@ pub fn pin(path: &Path, uid: &str) -> Result<Pinned, Vec<Finding>> {
         vec![finding.with("reason", error).fix(by_hand(&uid))]
     };
     if is_absent(path) {
-        return match other_name(path) {
+        return match wrong_name(path) {
             Some(found) => Err(vec![Finding { severity: Severity::Error, ..found }]),
             None => write(path, &new(&uid)).map(|()| Pinned::Created).map_err(failed),
         };
@@ -55,7 +55,7 @@ pub fn pin(path: &Path, uid: &str) -> Result<Pinned, Vec<Finding>> {
     let mut desired = config;
     desired.cluster.uid = Some(Text(uid.clone()));
     let edited = Some(edited).filter(|text| parse(path, text) == (desired, Vec::new())).ok_or_else(|| {
-        let finding = Finding::error("config", "Configuration cannot be changed without a person");
+        let finding = Finding::error("config", "Configuration has to be edited by hand");
         vec![finding.with("file", path.display()).fix(by_hand(&uid))]
     })?;
     write(path, &edited).map(|()| Pinned::Changed).map_err(failed)
@@ -65,10 +65,10 @@ fn by_hand(Uid(uid): &Uid) -> String {
     format!("cluster:\n  uid: {uid}")
 }
 
-/// A new file; editors that are shown the schema know the keys.
+/// The text of a new file. Its first line tells editors the schema.
 fn new(uid: &Uid) -> String {
     let keys = if REPOSITORY.is_empty() {
-        "Configuration of k3s-boot; its docs/k3s-boot.schema.json tells the keys.".to_owned()
+        "Configuration of k3s-boot; its docs/k3s-boot.schema.json describes the keys.".to_owned()
     } else {
         format!("yaml-language-server: $schema={REPOSITORY}/raw/main/docs/k3s-boot.schema.json")
     };
@@ -76,10 +76,10 @@ fn new(uid: &Uid) -> String {
 }
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    // A link stays one.
+    // Keep links.
     let path = if is_absent(path) { path.to_owned() } else { path.canonicalize()? };
     let folder = path.parent().unwrap_or(&path);
-    // Less what the umask takes away, as for any new file.
+    // The umask applies, as for any new file.
     let mode = Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new().prefix(".k3s-boot-").permissions(mode).tempfile_in(folder)?;
     file.write_all(text.as_bytes())?;
@@ -91,8 +91,8 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The text with the pin: in place of the old one, below a `cluster:` that holds nothing, or at the end. Of a text that is
-/// written in another way it is not what is wanted, which is seen when it is read.
+/// The text with the pin: in place of the old one, below an empty `cluster:`, or at the end. The caller
+/// parses the result: it is wrong for texts in another style.
 fn edited(old: &str, config: &Config, uid: &str) -> String {
     let newline = if old.contains("\r\n") { "\r\n" } else { "\n" };
     if let Some(Text(Uid(pinned))) = &config.cluster.uid {
@@ -122,7 +122,7 @@ mod tests {
     const A: &str = "0a1b2c3d-0000-4000-8000-00000000000a";
     const B: &str = "0a1b2c3d-0000-4000-8000-00000000000b";
 
-    /// The text after pinning; `A` and `B` stand for the UIDs.
+    /// The text after pinning, with `@A` and `@B` for the UIDs.
     fn pinned(text: &str) -> Result<String, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("k3s-boot.yaml");
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn only_the_pin_changes() {
         let cases = [
-            // One stands there.
+            // There is a UID.
             ("cluster:\n  uid: @A # ours\nnodes: 3\n", "cluster:\n  uid: @B # ours\nnodes: 3\n"),
             ("# ä\ncluster: {uid: @A}\n", "# ä\ncluster: {uid: @B}\n"),
             ("cluster: { uid: \"@A\" }\n", "cluster: { uid: \"@B\" }\n"),
@@ -163,21 +163,21 @@ mod tests {
             // There is no block.
             ("", "cluster:\n  uid: @B\n"),
             ("---\n", "---\ncluster:\n  uid: @B\n"),
-            ("# only words\n\n", "# only words\n\ncluster:\n  uid: @B\n"),
-            ("# only words", "# only words\ncluster:\n  uid: @B\n"),
+            ("# only comments\n\n", "# only comments\n\ncluster:\n  uid: @B\n"),
+            ("# only comments", "# only comments\ncluster:\n  uid: @B\n"),
             ("# three\r\nnodes: 3", "# three\r\nnodes: 3\r\ncluster:\r\n  uid: @B\r\n"),
             ("  nodes: 3\n", ""),
             ("namespaces:\n- a\n# - b\n", "namespaces:\n- a\n# - b\ncluster:\n  uid: @B\n"),
             ("{nodes: 3}\n", ""),
             ("{}\n", ""),
-            // Nobody but a person knows what is meant.
+            // The position is not clear.
             ("nodes: 3\n...\n", ""),
             ("cluster: {uid: &x @A}\n", "cluster: {uid: &x @B}\n"),
             ("~\n", ""),
         ];
         for (old, new) in cases {
             let expected = if new.is_empty() {
-                Err("Configuration cannot be changed without a person".to_owned())
+                Err("Configuration has to be edited by hand".to_owned())
             } else {
                 Ok(new.to_owned())
             };
@@ -186,15 +186,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_touched() {
+    fn invalid_files_are_not_changed() {
         assert_eq!(pinned("nodes: [\n"), Err("Configuration is invalid".to_owned()));
         assert_eq!(pinned("node: 3\n"), Err("Configuration is invalid".to_owned()));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("k3s-boot.yaml");
-        assert_eq!(pin(&path, "../x").unwrap_err()[0].message, "The cluster has a UID of an unknown form");
+        assert_eq!(pin(&path, "../x").unwrap_err()[0].message, "Cluster UID has an unknown format");
         std::fs::write(folder.path().join("k3s-boot.yml"), "nodes: 3\n").unwrap();
         let problems = pin(&path, A).unwrap_err();
-        assert_eq!(problems[0].message, "Configuration has another name, it is not read");
+        assert_eq!(problems[0].message, "Configuration file has the wrong name and is ignored");
         assert!(!path.exists());
         let problems = pin(&folder.path().join("nowhere/k3s-boot.yaml"), A).unwrap_err();
         assert_eq!(problems[0].message, "Configuration cannot be written");
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_made_and_a_link_and_a_mode_stay() {
+    fn a_file_is_created_and_links_and_modes_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let real = folder.path().join("real.yaml");
         assert_eq!(pin(&real, &A.to_uppercase()), Ok(Pinned::Created));

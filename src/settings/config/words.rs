@@ -12,27 +12,27 @@ use crate::check::rules;
 use crate::desired::repository::{is_namespace, is_subdomain};
 use crate::settings::cli::parse_duration;
 
-/// How many, at least one.
+/// A number of at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(pub u32);
 
-/// A value that is written as text.
+/// A value that is text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text<T>(pub T);
 
-/// A kind of text.
+/// A type of text.
 pub trait Word: Sized {
-    /// What is accepted, for people.
+    /// The accepted values, for error messages.
     const ACCEPTED: &'static str;
 
-    /// Reads it.
+    /// Parses the text.
     ///
     /// # Errors
     ///
     /// The text is none of its kind; the error says what was found and what is accepted.
     fn parse<E: de::Error>(text: &str) -> Result<Self, E>;
 
-    /// What is accepted, for editors.
+    /// The accepted values, for editors.
     fn schema() -> Schema;
 }
 
@@ -48,7 +48,7 @@ pub struct Namespace(pub String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReleaseName(pub String);
 
-/// A path as it is written, relative to the root.
+/// A path, relative to the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File(pub PathBuf);
 
@@ -56,7 +56,7 @@ pub struct File(pub PathBuf);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeout(pub Duration);
 
-/// The name of a check that may be left out.
+/// The name of a check that can be skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SkippedCheck(pub &'static str);
 
@@ -110,7 +110,7 @@ impl Word for File {
     const ACCEPTED: &'static str = "the path of a file";
 
     fn parse<E: de::Error>(text: &str) -> Result<Self, E> {
-        // The path of a file that is not there is told, and then the key would be.
+        // Otherwise the error for a missing file would show the key.
         if ["AGE-SECRET-KEY-", "AGE-PLUGIN-"].iter().any(|key| text.contains(key)) {
             return Err(E::invalid_value(
                 Unexpected::Other("an age key"),
@@ -196,7 +196,7 @@ impl<T: Word> JsonSchema for Text<T> {
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const ACCEPTED: &str = "a whole number from 1";
+        const ACCEPTED: &str = "a whole number of at least 1";
         struct Number;
         impl Visitor<'_> for Number {
             type Value = Count;

@@ -28,7 +28,7 @@ fn fixes_on_a_fresh_cluster() {
 
     namespace_that_is_deleted(&world);
     world.apply(USER_WORKLOAD);
-    let guard = Scenario::new(&world, "guard");
+    let guard = Scenario::new(&world, "cluster-identity");
     guard.goes_with(|fix| format!("{} --yes", commands(&fix)[0]));
     // Another cluster under the same kubeconfig, as after a re-installation.
     let pinned = std::fs::read_to_string(world.root.join("k3s-boot.yaml")).unwrap();

@@ -123,7 +123,7 @@ fn an_adopted_coredns_keeps_its_permissions() {
     // All of it is for a shell: what is no command is a comment.
     scenario.goes_with(|fix| format!("set -e\n{fix}"));
     let steps = [
-        "without restarting any",
+        "without restarting k3s",
         "kubectl -n kube-system annotate",
         "kubectl -n kube-system delete",
         "systemctl",

@@ -1,18 +1,20 @@
 //! The cluster is the right one.
 
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
 use crate::check::cluster_identity::{self, Verdict};
-use crate::check::{Answer, Check, Facts, Group, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
-    id: "guard",
+    id: "cluster-identity",
     group: Group::Kubeconfig,
     title: "the cluster is the right one",
-    why: "Every kubeconfig of k3s calls its context `default` (k3s-io/k3s#2081), so nothing else keeps a bootstrap from \
-          the wrong cluster. A cluster is known by the UID of kube-system: pinned in k3s-boot.yaml, marked by an earlier \
-          bootstrap from this repository, or synced by Flux from it. A fresh one passes; about any other `apps` asks.",
+    why: "Every k3s kubeconfig calls its context `default` (k3s-io/k3s#2081), so nothing else protects other \
+          clusters from a bootstrap. A cluster is identified by the UID of its namespace kube-system: it is pinned \
+          in k3s-boot.yaml, marked by an earlier bootstrap from this repository, or synced from it by Flux. A fresh \
+          cluster passes; `apps` asks before it changes any other.",
     essential: true,
+    needs: Needs::Cluster,
     check: Check::Cluster(check),
 };
 
@@ -22,7 +24,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Verdict::Refused(finding) => Answer::Found(vec![finding]),
         Verdict::Unknown(_) if cluster_identity::is_open(facts.desired) => {
             let reason =
-                "the repository's address is not known: a variable is not set, or a helmfile cannot be read";
+                "the URL of the repository is unknown: a variable is not set, or a helmfile cannot be read";
             Answer::Unknown(reason.to_owned())
         }
         Verdict::Unknown(runs) => {
