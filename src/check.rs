@@ -3,11 +3,11 @@
 mod address;
 mod adopted;
 mod answer;
+pub mod cluster_identity;
 #[cfg(test)]
 mod empty;
 #[cfg(test)]
 mod fixture;
-pub mod cluster_identity;
 mod k3s;
 pub mod options;
 pub mod rules;
@@ -19,9 +19,9 @@ pub use self::answer::{Answer, Inspection};
 use crate::base::finding::{Finding, Severity};
 use crate::check::options::CheckOptions;
 use crate::desired::encrypted::EncryptedState;
+use crate::desired::manifests::Manifests;
 use crate::desired::releases::Release;
 use crate::desired::{AgeKey, Desired};
-use crate::desired::manifests::Manifests;
 use crate::observed::{Live, Observed};
 
 /// Why a rule about all releases does not apply.

@@ -1,11 +1,11 @@
 //! Identifies the cluster: every k3s kubeconfig calls its context `default`, so names do not.
 
 use crate::base::finding::Finding;
+use crate::check::options::CheckOptions;
+use crate::desired::source::SyncSource;
 use crate::desired::{Desired, STAND_IN};
 use crate::observed::Live;
 use crate::observed::workloads::Workload;
-use crate::check::options::CheckOptions;
-use crate::desired::source::SyncSource;
 
 /// The annotation on the Lease of the lock with the repository from which the cluster was bootstrapped.
 pub const MARK: &str = "k3s-boot/repository";
@@ -389,7 +389,7 @@ mod tests {
             assert_eq!(judge(&pinned, &unnamed, &live), Verdict::Known("pinned"));
             // The mark of another repository.
             let live = marked("example.org/other");
-            for settings in [&options, &named] {
+            for options in [&options, &named] {
                 let refused = judge(options, &unnamed, &live);
                 assert_eq!(message(&refused), "Cluster was bootstrapped from another repository");
             }

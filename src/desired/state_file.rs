@@ -10,10 +10,10 @@ use serde_yaml::Value;
 use self::text::runs_commands;
 pub use self::text::{ValueSources, refers_to_secrets};
 use super::Kind;
-use crate::tools::charts::ChartRef;
-use crate::base::finding::Finding;
 use crate::base::files;
+use crate::base::finding::Finding;
 use crate::base::yaml::{self, WRITTEN};
+use crate::tools::charts::ChartRef;
 
 /// The maximum depth of nested `bases` and `helmfiles`, which ends loops.
 const MAX_DEPTH: usize = 8;

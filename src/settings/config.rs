@@ -199,7 +199,7 @@ fn problem(path: &Path, field: &str, error: &serde_yaml::Error) -> Finding {
     let mut quoted = reason.split('`').skip(1);
     let unknown = quoted.next().filter(|_| reason.starts_with("unknown "));
     match unknown {
-        Some(word) if word.len() <= LONGEST_WORD => {
+        Some(word) if word.len() <= MAX_WORD_LENGTH => {
             let known: Vec<_> = accepted.split('`').skip(1).step_by(2).collect();
             finding = finding.with("accepted", known.join(" "));
             let near = nearest(word, &known).map(|near| format!("did you mean `{near}`?"));
@@ -226,7 +226,7 @@ fn without_long_words(text: &str) -> String {
     let mut short = String::new();
     for piece in text.split_inclusive(|c: char| !is_part(c)) {
         let word = piece.trim_end_matches(|c: char| !is_part(c));
-        if word.chars().count() > LONGEST_WORD {
+        if word.chars().count() > MAX_WORD_LENGTH {
             _ = write!(short, "(a word of {} characters){}", word.chars().count(), &piece[word.len()..]);
         } else {
             short.push_str(piece);

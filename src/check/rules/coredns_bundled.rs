@@ -7,7 +7,7 @@ use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
 use crate::desired::releases::Release;
 use crate::observed::Live;
-use crate::run::dns;
+use crate::observed::workloads::cluster_dns;
 
 pub(super) const RULE: Rule = Rule {
     id: "coredns-bundled",
@@ -33,7 +33,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return answer;
     }
     if let Some(skipped) = facts.desired.dns_left_out() {
-        let exists = dns::of(&live.cluster.workloads).next().is_some();
+        let exists = cluster_dns(&live.cluster.workloads).next().is_some();
         return Answer::judged((!exists).then(|| no_dns(skipped)));
     }
     let coredns = match facts.cni().and_then(|_| facts.release_of_chart("coredns")) {

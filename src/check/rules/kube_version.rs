@@ -27,7 +27,7 @@ pub(super) const RULE: Rule = Rule {
 const TESTED: [(&str, u64, u64, u64, u64); 1] = [("cilium", 1, 18, 30, 33)];
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let Some(version) = versions::parse(&live.version) else {
+    let Some(version) = requirements::parse(&live.version) else {
         return Answer::Unknown(format!("`{}` is no version", live.version));
     };
     // Pre-releases and builds count as their final version.
@@ -66,7 +66,7 @@ fn refused(release: &Release, asked: &str, version: &Version) -> Finding {
 
 fn untested(desired: &Desired, release: &Release, version: &Version) -> Option<Finding> {
     let chart = desired.charts.get(&release.id()).map_or(release.version.as_str(), |chart| &chart.version);
-    let chart = versions::parse(chart)?;
+    let chart = requirements::parse(chart)?;
     let (name, .., oldest, newest) = TESTED.iter().find(|(name, major, minor, ..)| {
         *name == release.chart_name() && (*major, *minor) == (chart.major, chart.minor)
     })?;

@@ -23,7 +23,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     Answer::judged((registered < expected).then(|| {
         let check = "check `systemctl status k3s` (on agents `k3s-agent`) on the missing nodes";
         let fix = facts
-            .settings
+            .options
             .nodes_from
             .lower()
             .map_or_else(|| check.to_owned(), |lower| format!("{check}, or {lower}"));

@@ -13,7 +13,7 @@ pub(super) const CONFIG: Rule = Rule {
     essential: true,
     needs: Needs::Files,
     check: Check::Reported(|facts| {
-        if facts.settings.config_found {
+        if facts.options.config_found {
             Answer::Ok
         } else {
             Answer::not_applicable("there is no k3s-boot.yaml")
@@ -70,7 +70,7 @@ pub(super) const HOOKS: Rule = Rule {
     essential: true,
     needs: Needs::Files,
     check: Check::Reported(|facts| {
-        if facts.settings.allow_hooks {
+        if facts.options.allow_hooks {
             return Answer::not_applicable("allowed by --allow-hooks");
         }
         facts.desired.unread().map_or(Answer::Ok, Answer::Unknown)
@@ -97,7 +97,7 @@ pub(super) const NAMESPACES: Rule = Rule {
     essential: false,
     needs: Needs::Files,
     check: Check::Reported(|facts| {
-        if facts.settings.namespaces.is_some() {
+        if facts.options.namespaces.is_some() {
             Answer::not_applicable("k3s-boot.yaml lists the namespaces")
         } else if facts.desired.coverage.app_folders == 0 {
             Answer::not_applicable("there are no folders in kubernetes/apps")
@@ -176,7 +176,7 @@ pub(super) const API: Rule = Rule {
 
 fn env(facts: &Facts<'_>) -> Answer {
     // Offline, KUBECONFIG is not needed.
-    let kubeconfig = !facts.settings.offline && !facts.settings.kubeconfig.is_empty();
+    let kubeconfig = !facts.options.offline && !facts.options.kubeconfig.is_empty();
     match facts.desired.unread() {
         Some(reason) => Answer::Unknown(reason),
         None if kubeconfig || facts.desired.coverage.demands_variables => Answer::Ok,
@@ -189,7 +189,7 @@ fn sops(facts: &Facts<'_>) -> Answer {
         return Answer::not_applicable("bootstrap/ has no encrypted files");
     }
     let sops = facts.observed.programs.iter().find(|program| program.name == "sops");
-    if facts.settings.offline {
+    if facts.options.offline {
         Answer::unknown("nothing is decrypted with --offline")
     } else if sops.is_none_or(|sops| sops.path.is_none()) {
         Answer::unknown("sops is not installed")
@@ -204,8 +204,8 @@ mod tests {
     use crate::check::Finding;
     use crate::check::fixture::World;
     use crate::desired::encrypted::EncryptedFile;
-    use crate::kubeconfig::Target;
     use crate::observed::{Live, Program};
+    use crate::tools::kubeconfig::Target;
 
     #[test]
     fn reported_findings_are_returned() {
@@ -231,11 +231,11 @@ mod tests {
     #[test]
     fn files_that_were_not_decrypted_are_unknown() {
         let mut world = World::shipped();
-        world.settings.offline = true;
+        world.options.offline = true;
         world.assert_found(&SOPS, &["- bootstrap/ has no encrypted files"]);
         world.desired.encrypted.push(EncryptedFile { in_bootstrap: true, ..EncryptedFile::default() });
         world.assert_found(&SOPS, &["unknown nothing is decrypted with --offline"]);
-        world.settings.offline = false;
+        world.options.offline = false;
         let sops = |path| Program { name: "sops", path, version: Err("not asked".to_owned()) };
         world.observed.programs = vec![sops(Some("/bin/sops".into()))];
         world.assert_found(&SOPS, &[]);

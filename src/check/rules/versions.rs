@@ -21,7 +21,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     let programs = facts.observed.programs.iter();
     for program in programs.filter(|program| program.path.is_some() && needed(program.name)) {
         match &program.version {
-            Ok(version) => inspection.look(versions::check(program.name, version.as_ref()).err()),
+            Ok(version) => inspection.look(requirements::check(program.name, version.as_ref()).err()),
             Err(reason) => inspection.miss(format!("version of {}: {reason}", program.name)),
         }
     }

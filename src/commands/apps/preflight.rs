@@ -4,26 +4,26 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
+use crate::base::duration::seconds;
+use crate::base::error::Error;
+use crate::base::finding::{Finding, Severity};
+use crate::base::logger::{self, Level};
+use crate::base::redact::Redactor;
+use crate::base::scratch::Scratch;
+use crate::base::stages::Stage;
 use crate::check::rules::is_settled;
 use crate::check::{self, Facts, Rule, cluster_identity};
-use crate::base::finding::{Finding, Severity};
 use crate::commands::ask::confirm;
 use crate::commands::judge::{is_about_nodes, is_due, judge, weighed};
 use crate::desired::chart::Chart;
-use crate::base::error::Error;
-use crate::gather::{self, Files, Listener, Picture, Purpose};
-use crate::tools::kubeconfig::Target;
-use crate::base::logger::{self, Level};
 use crate::desired::manifests::Manifests;
+use crate::gather::{self, Files, Listener, Picture, Purpose};
 use crate::observed::cluster::Cluster;
 use crate::plan::{Plan, plan};
-use crate::base::redact::Redactor;
 use crate::run::nodes;
-use crate::base::duration::seconds;
-use crate::base::scratch::Scratch;
 use crate::settings::Settings;
-use crate::base::stages::Stage;
 use crate::tools::Toolbox;
+use crate::tools::kubeconfig::Target;
 
 /// What a preflight that passed has found out.
 pub(super) struct Ready {
@@ -70,13 +70,14 @@ pub(super) async fn preflight(
     let told = listener.problems;
     // What else is wrong with another cluster is nothing to mend, nor to wait for.
     if let Some(live) = &picture.observed.live
-        && let cluster_identity::Verdict::Refused(finding) = cluster_identity::judge(settings, &picture.desired, live)
+        && let cluster_identity::Verdict::Refused(finding) =
+            cluster_identity::judge(&picture.options, &picture.desired, live)
     {
         return Err(Error::Preflight(vec![finding]));
     }
     let registered = picture.observed.live.as_ref().map_or(0, |live| live.cluster.nodes.len());
     let judged =
-        judge(settings, &picture.facts(settings), |rule| is_due(rule, registered >= expected), again, &told)?;
+        judge(settings, &picture.facts(), |rule| is_due(rule, registered >= expected), again, &told)?;
     // With a problem in what is there already, waiting for nodes would help nobody.
     let (cluster, took) = match waited {
         Some(nodes) => nodes?,
@@ -85,7 +86,7 @@ pub(super) async fn preflight(
     if let (Some(cluster), Some(live)) = (cluster, &mut picture.observed.live) {
         let leases = std::mem::take(&mut live.cluster.leases);
         live.cluster = Cluster { leases, ..cluster };
-        judge(settings, &picture.facts(settings), is_about_nodes, again, &told)?;
+        judge(settings, &picture.facts(), is_about_nodes, again, &told)?;
     }
     guard(settings, tools, &picture).await?;
     let live = picture.observed.live.as_ref();
@@ -127,13 +128,15 @@ impl Listener for Told<'_> {
 
     fn facts(&mut self, facts: &Facts<'_>) {
         let Some(live) = &facts.observed.live else { return };
-        if let cluster_identity::Verdict::Refused(_) = cluster_identity::judge(facts.settings, facts.desired, live) {
+        if let cluster_identity::Verdict::Refused(_) =
+            cluster_identity::judge(facts.options, facts.desired, live)
+        {
             return;
         }
         let complete = live.cluster.nodes.len() >= self.expected;
         let due = |rule: &Rule| is_due(rule, complete) && is_settled(rule, live);
         let found = check::run(facts, due).into_iter().flat_map(|outcome| outcome.findings().to_vec());
-        let found = found.map(|finding| weighed(finding, facts.settings.strict));
+        let found = found.map(|finding| weighed(finding, facts.options.strict));
         self.problems.extend(found.filter(|finding| finding.severity == Severity::Error));
         self.problems.iter().for_each(Finding::log);
     }
@@ -142,7 +145,7 @@ impl Listener for Told<'_> {
 /// Lets only the right cluster pass.
 async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Result<(), Error> {
     let Some(live) = &picture.observed.live else { return Ok(()) };
-    match cluster_identity::judge(settings, &picture.desired, live) {
+    match cluster_identity::judge(&picture.options, &picture.desired, live) {
         cluster_identity::Verdict::Known(_) | cluster_identity::Verdict::Fresh => Ok(()),
         cluster_identity::Verdict::Refused(finding) => Err(Error::Preflight(vec![finding])),
         cluster_identity::Verdict::Unknown(runs) => {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::{Config, Text, Uid, Word, is_absent, wrong_name, parse, text};
+use super::{Config, Text, Uid, Word, is_absent, parse, text, wrong_name};
 use crate::base::finding::{Finding, Severity};
 
 /// The URL of this project; empty before it is published.
