@@ -150,7 +150,7 @@ impl ControlPlane {
 
     /// The last lines of the log of kwok.
     pub(crate) fn kubelet_log(&self) -> String {
-        self.kwok.as_ref().map(Service::said).unwrap_or_default()
+        self.kwok.as_ref().map(Service::log_tail).unwrap_or_default()
     }
 
     /// Stops the API server, and nothing else.

@@ -66,9 +66,9 @@ fn check(name: &str, output: Output) -> Result<Output> {
     if output.status.success() {
         return Ok(output);
     }
-    let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
-    let said = String::from_utf8_lossy(said);
-    Err(anyhow!("`{name}` failed with {}: {}", output.status, tail(&said, 20)))
+    let printed = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+    let printed = String::from_utf8_lossy(printed);
+    Err(anyhow!("`{name}` failed with {}: {}", output.status, tail(&printed, 20)))
 }
 
 fn tail(text: &str, lines: usize) -> String {
@@ -190,11 +190,11 @@ impl Service {
     /// Fails with the end of the log if the process has exited.
     pub(crate) fn check(&mut self) -> Result<()> {
         let Some(status) = self.ended() else { return Ok(()) };
-        bail!("{} exited with {status}: {}", self.name, self.said());
+        bail!("{} exited with {status}: {}", self.name, self.log_tail());
     }
 
     /// The last lines of the log.
-    pub(crate) fn said(&self) -> String {
+    pub(crate) fn log_tail(&self) -> String {
         match fs::read(&self.log) {
             Ok(log) => tail(&String::from_utf8_lossy(&log), 10),
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),

@@ -30,7 +30,7 @@ pub(crate) struct Ran {
     pub(crate) took: Duration,
     /// Time from its start until it held the lock and began its work (see [`AT_WORK`]); none if there was nothing to change.
     pub(crate) at_work: Option<Duration>,
-    pub(crate) said: String,
+    pub(crate) log: String,
 }
 
 /// A fresh cluster, a repository and a folder for temporary files.
@@ -78,7 +78,7 @@ impl Site {
     /// As [`Site::converge`], with a command that runs `apps`.
     pub(crate) fn converge_by(&self, command: Command) -> Result<Ran> {
         let ran = self.complete(command)?;
-        let text = &ran.said;
+        let text = &ran.log;
         let releases = self.sandbox.helm_list()?;
         let deployed = releases.iter().filter(|release| release["status"] == "deployed").count();
         ensure!((deployed, releases.len()) == (6, 6), "not all releases are deployed: {releases:?}\n{text}");
@@ -91,42 +91,42 @@ impl Site {
 
     /// Runs a command that runs `apps` until it has finished; it must succeed.
     pub(crate) fn complete(&self, mut command: Command) -> Result<Ran> {
-        let said = self.checkout.folder().join("next");
+        let log = self.checkout.folder().join("next");
         let started = Instant::now();
-        let file = File::create(&said)?;
+        let file = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let mut child = command.spawn().context("cannot run `k3s-boot`")?;
         let mut at_work = None;
         let ended = wait_for("k3s-boot apps", LIMIT, || {
-            if at_work.is_none() && text(&said)?.contains(AT_WORK) {
+            if at_work.is_none() && text(&log)?.contains(AT_WORK) {
                 at_work = Some(started.elapsed());
             }
             Ok(child.try_wait()?)
         });
-        let status = ended.with_context(|| self.describe_hang(&said))?;
-        let (took, said) = (started.elapsed(), text(&said)?);
+        let status = ended.with_context(|| self.describe_hang(&log))?;
+        let (took, log) = (started.elapsed(), text(&log)?);
         ensure!(
-            status.success() && said.contains("Bootstrap complete!"),
-            "the run failed with {status}:\n{said}"
+            status.success() && log.contains("Bootstrap complete!"),
+            "the run failed with {status}:\n{log}"
         );
-        Ok(Ran { took, at_work, said })
+        Ok(Ran { took, at_work, log })
     }
 
     /// The output of a run that does not finish, its processes, and the state of the cluster.
-    fn describe_hang(&self, said: &Path) -> String {
-        let mut words = text(said).unwrap_or_default();
+    fn describe_hang(&self, log: &Path) -> String {
+        let mut report = text(log).unwrap_or_default();
         for pid in self.running().unwrap_or_default() {
             let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            words = format!("{words}{pid}: {}\n", String::from_utf8_lossy(&command).replace('\0', " "));
+            report = format!("{report}{pid}: {}\n", String::from_utf8_lossy(&command).replace('\0', " "));
         }
         for kinds in ["nodes,pods,jobs", "fluxinstances,gitrepositories,kustomizations"] {
             let output = self.sandbox.kubectl(&["get", kinds, "--all-namespaces", "--output", "wide"]);
-            words.push_str(&output.map_or_else(
+            report.push_str(&output.map_or_else(
                 |error| format!("{error:#}\n"),
                 |output| String::from_utf8_lossy(&output.stdout).into_owned(),
             ));
         }
-        words
+        report
     }
 
     /// Fails if there are temporary files, or a secret in any file.

@@ -1,3 +1,4 @@
+// Builds helmfile, sops, age and the registry. See ../kubernetes/go.mod for the versions of dependencies.
 module k3s-boot.invalid/sandbox/helmfile
 
 go 1.26.2
@@ -396,7 +397,7 @@ tool (
 	github.com/helmfile/helmfile
 )
 
-// The replaces of helmfile's own go.mod; `go install` refuses a module that has any.
+// As in helmfile's own go.mod, with a newer apimachinery: the one of ../kubernetes/go.mod.
 replace (
 	k8s.io/api => k8s.io/api v0.35.4
 	k8s.io/apimachinery => k8s.io/apimachinery v0.36.3

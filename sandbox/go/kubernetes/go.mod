@@ -1,3 +1,5 @@
+// Builds the control plane, helm and kwok. The modules in this folder and beside it agree on the versions of shared
+// dependencies, so that Go compiles each of them once. Where upstream has an older version, it is built with a newer one.
 module k3s-boot.invalid/sandbox/kubernetes
 
 go 1.26.0

@@ -1,3 +1,5 @@
+// Builds the kustomize-controller of Flux 2.7: with its own versions of age and SOPS, which decide what it can decrypt.
+// See ../kubernetes/go.mod for the versions of other dependencies.
 module k3s-boot.invalid/sandbox/kustomize-controller
 
 go 1.26.0
@@ -253,8 +255,9 @@ tool github.com/fluxcd/kustomize-controller
 
 replace github.com/opencontainers/go-digest => github.com/opencontainers/go-digest v1.0.1-0.20231025023718-d50d2fec9c98
 
-replace k8s.io/api => k8s.io/api v0.35.4
-
-replace k8s.io/client-go => k8s.io/client-go v0.35.4
-
-replace k8s.io/apimachinery => k8s.io/apimachinery v0.36.3
+// As in ../helmfile/go.mod.
+replace (
+	k8s.io/api => k8s.io/api v0.35.4
+	k8s.io/apimachinery => k8s.io/apimachinery v0.36.3
+	k8s.io/client-go => k8s.io/client-go v0.35.4
+)

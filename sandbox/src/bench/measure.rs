@@ -104,9 +104,9 @@ impl Place {
             .context("cannot run `k3s-boot`")?;
         let (mut stdout, mut stderr) =
             (child.stdout.take().context("no stdout")?, child.stderr.take().context("no stderr")?);
-        let said = thread::spawn(move || {
-            let mut said = String::new();
-            stderr.read_to_string(&mut said).map(|_| said)
+        let log = thread::spawn(move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).map(|_| log)
         });
         let pid = child.id();
         let report = thread::spawn(move || {
@@ -123,9 +123,9 @@ impl Place {
         };
         let seconds = started.elapsed().as_secs_f64();
         let joined = |_| anyhow::anyhow!("a reader of k3s-boot's output panicked");
-        let (report, said) = (report.join().map_err(joined)??, said.join().map_err(joined)??);
+        let (report, log) = (report.join().map_err(joined)??, log.join().map_err(joined)??);
         if !status.success() {
-            bail!("`k3s-boot apps` failed with {status}: {}", said.trim());
+            bail!("`k3s-boot apps` failed with {status}: {}", log.trim());
         }
         let report: Value =
             serde_json::from_slice(&report).context("the report of `k3s-boot apps` is not JSON")?;

@@ -30,8 +30,8 @@ const TICKS: f64 = 100.0;
 pub(super) fn wait(tools: &Tools, program: &Path) -> Result<()> {
     let place = Place::fresh(tools, &Registry::start(tools)?, program)?;
     place.sandbox.hold(PODS.0, PODS.1)?;
-    let said = place.checkout.folder().join("said");
-    let file = File::create(&said)?;
+    let log = place.checkout.folder().join("log");
+    let file = File::create(&log)?;
     let mut command = place.checkout.command(&place.sandbox, program);
     command
         .args(["apps", "--release-timeout", "20m"])
@@ -40,7 +40,7 @@ pub(super) fn wait(tools: &Tools, program: &Path) -> Result<()> {
         .stderr(file);
     let mut child = command.spawn().context("cannot run `k3s-boot`")?;
     let begun = format!("Syncing release release=\"{RELEASE}\"");
-    wait_for("the release that has to wait", LIMIT, || Ok(text(&said)?.contains(&begun).then_some(())))?;
+    wait_for("the release that has to wait", LIMIT, || Ok(text(&log)?.contains(&begun).then_some(())))?;
     sleep(SETTLED);
     let pids = [vec![child.id()], kubectls(child.id())?];
     let before = pids.each_ref().map(|pids| seconds(pids));
@@ -62,7 +62,7 @@ pub(super) fn wait(tools: &Tools, program: &Path) -> Result<()> {
     output::result("");
     place.sandbox.release()?;
     let status = wait_for("k3s-boot apps", LIMIT, || Ok(child.try_wait()?))?;
-    ensure!(status.success(), "k3s-boot failed with {status}:\n{}", text(&said)?);
+    ensure!(status.success(), "k3s-boot failed with {status}:\n{}", text(&log)?);
     Ok(())
 }
 

@@ -217,13 +217,13 @@ impl Scenario {
 fn time_to_work(ran: &site::Ran, soon: Duration) -> Result<Option<Duration>> {
     let Some(at_work) = ran.at_work else {
         ensure!(
-            ran.said.contains("Nothing to change"),
+            ran.log.contains("Nothing to change"),
             "the run did not log the beginning of its work:\n{}",
-            ran.said
+            ran.log
         );
         return Ok(None);
     };
-    ensure!(at_work <= soon, "the run began its work after {:.1} s:\n{}", at_work.as_secs_f64(), ran.said);
+    ensure!(at_work <= soon, "the run began its work after {:.1} s:\n{}", at_work.as_secs_f64(), ran.log);
     Ok(Some(at_work))
 }
 

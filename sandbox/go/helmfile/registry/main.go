@@ -1,6 +1,6 @@
-// Command registry is Distribution's registry with the one storage driver that the sandbox uses.
+// Command registry is the registry of github.com/distribution/distribution with only the storage driver for files.
 //
-// Its own command also links the drivers for S3, Azure and Google Cloud Storage, with their SDKs.
+// The command of that module also includes the drivers for S3, Azure and Google Cloud Storage, with their SDKs.
 package main
 
 import (
