@@ -55,7 +55,7 @@ pub(crate) fn k3s_boot(profile: Profile, progress: &dyn Progress) -> Result<Path
         let line = line.context("cannot read the output of `cargo`")?;
         if let Some(package) = line.trim_start().strip_prefix("Compiling ") {
             if compiled == 0 {
-                progress.line("building k3s-boot");
+                progress.start("building k3s-boot");
             }
             compiled += 1;
             let package = package.split(' ').next().unwrap_or_default();

@@ -12,6 +12,11 @@ pub(crate) trait Progress: Sync {
     /// Prints a line that stays.
     fn line(&self, text: &str);
 
+    /// Prints a line at the start of a step, unless its status will be shown.
+    fn start(&self, text: &str) {
+        self.line(text);
+    }
+
     /// Shows what a step does now, or that it has ended; does nothing where a line cannot be replaced.
     fn status(&self, _step: &'static str, _text: Option<String>) {}
 }
@@ -52,6 +57,12 @@ impl Progress for Stderr {
             eprintln!("{text}");
         } else {
             eprint!("\r\x1b[K{text}\n{}", status_line(&running));
+        }
+    }
+
+    fn start(&self, text: &str) {
+        if !stderr().is_terminal() {
+            self.line(text);
         }
     }
 

@@ -53,7 +53,7 @@ pub(super) fn build(missing: &[&Tool], cache: &Path, progress: &dyn Progress) ->
 fn build_all(missing: &[&Tool], cache: &Path, progress: &dyn Progress) -> Result<()> {
     for (index, tool) in missing.iter().enumerate() {
         let what = format!("{}/{} ({} {})", index + 1, missing.len(), tool.name, tool.version);
-        progress.line(&format!("building tools: {what}"));
+        progress.start(&format!("building tools: {what}"));
         let started = Instant::now();
         let status = |detail: &str| {
             let seconds = started.elapsed().as_secs();
