@@ -1,4 +1,4 @@
-//! The API server's audit log: what a run asked of the cluster.
+//! The audit log of the API server.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::control_plane::ADMIN;
 use crate::kube::Client;
 use crate::process::wait_for;
 
-/// A place in the audit log.
+/// A position in the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(u64);
 
@@ -22,23 +22,23 @@ pub struct Mark(u64);
 pub struct AuditEvent {
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
     pub verb: String,
-    /// Who asked.
+    /// The authenticated user.
     pub user: AuditUser,
-    /// Whom the user asked to be taken for.
+    /// The user that was impersonated.
     #[serde(default)]
     pub impersonated_user: Option<AuditUser>,
-    /// The program: `Helm/…`, `kubectl/…`, `kustomize-controller/…`.
+    /// For example `Helm/…`, `kubectl/…`, `kustomize-controller/…`.
     #[serde(default)]
     pub user_agent: String,
     /// Path and query.
     #[serde(rename = "requestURI")]
     pub uri: String,
-    /// What it was about.
+    /// The requested object.
     #[serde(default)]
     pub object_ref: Option<ObjectRef>,
     /// `ResponseComplete`.
     pub stage: String,
-    /// How it was answered.
+    /// The answer.
     #[serde(default)]
     pub response_status: Option<AuditStatus>,
 }
@@ -51,7 +51,7 @@ pub struct AuditUser {
     pub username: String,
 }
 
-/// An object in the audit log. Empty strings stand for what the request did not say.
+/// An object in the audit log. Fields that the request did not set are empty.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectRef {
@@ -63,7 +63,7 @@ pub struct ObjectRef {
     pub name: String,
     /// The API group.
     pub api_group: String,
-    /// `status`, `scale` and the like.
+    /// For example `status` or `scale`.
     pub subresource: String,
 }
 
@@ -82,14 +82,14 @@ impl AuditEvent {
         self.uri.split_once('?').is_some_and(|(_, query)| query.split('&').any(|pair| pair == "dryRun=All"))
     }
 
-    /// Whether the program under test asked (helm, kubectl, helmfile or k3s-boot with the sandbox' kubeconfig), not a component, a
-    /// controller or the sandbox itself.
+    /// Whether the program under test sent the request (helm, kubectl, helmfile or k3s-boot with the kubeconfig of the sandbox),
+    /// not a component, a controller or the sandbox itself.
     #[must_use]
     pub fn is_from_admin(&self) -> bool {
         self.user.username == ADMIN && self.impersonated_user.is_none()
     }
 
-    /// Whether the program under test changed something. Reviews of one's own rights are `create` in name only.
+    /// Whether this is a change by the program under test. Reviews of access rights are `create` requests that change nothing.
     #[must_use]
     pub fn is_mutating(&self) -> bool {
         let changes =
@@ -101,7 +101,7 @@ impl AuditEvent {
     }
 }
 
-/// Reads one cluster's audit log.
+/// Reads the audit log of a cluster.
 #[derive(Debug)]
 pub(crate) struct AuditLog {
     path: PathBuf,
@@ -113,20 +113,20 @@ impl AuditLog {
         Self { path, client }
     }
 
-    /// The log's end now. Everything that was answered before this call lies before it.
+    /// The current end of the log: all requests answered before this call are before it.
     pub(crate) fn mark(&self) -> Result<Mark> {
         self.flush()?;
         Ok(Mark(fs::metadata(&self.path)?.len()))
     }
 
-    /// What was asked since `mark`.
+    /// The requests since `mark`.
     pub(crate) fn since(&self, mark: Mark) -> Result<Vec<AuditEvent>> {
-        // With the API server away nothing comes in any more, and what was answered is in the log.
+        // Without an API server, no requests are answered, and the log is complete.
         drop(self.flush());
         parse(&self.path, mark.0)
     }
 
-    /// Asks for something unique and waits until the log has it.
+    /// Sends a unique request and waits until it is in the log.
     fn flush(&self) -> Result<()> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let unique =
@@ -142,7 +142,7 @@ impl AuditLog {
 fn parse(path: &Path, from: u64) -> Result<Vec<AuditEvent>> {
     let log = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let new = log.get(usize::try_from(from)?..).unwrap_or_default();
-    // A last line without an end is being written just now.
+    // A last line without a line feed is still being written.
     let end = new.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
     new[..end]
         .split(|&byte| byte == b'\n')

@@ -1,4 +1,4 @@
-//! `cargo sandbox bench`: k3s-boot against plain helmfile, both in one go, and the table that the README carries.
+//! `cargo sandbox bench`: compares k3s-boot with plain helmfile and prints a table for the docs.
 
 mod many;
 mod measure;
@@ -18,46 +18,46 @@ use crate::process::run;
 use crate::registry::Registry;
 use crate::tools::Tools;
 
-/// How often `--version` is run.
+/// The number of runs of `--version`.
 const STARTS: usize = 50;
-/// How often a run that changes nothing is run.
+/// The number of runs that change nothing.
 const LOOKS: usize = 9;
-/// How often plain helmfile syncs what is as wanted already, and how often one value is changed.
+/// The number of helmfile syncs with nothing to do, and of runs with a changed value.
 const SYNCS: usize = 3;
-/// What is added to each request to a slow registry.
+/// The delay of each request to a slow registry.
 const SLOW: Duration = Duration::from_millis(300);
-/// The release of which a value is changed, and where in the values.
+/// The values file in which a value is changed, and the line before it.
 const VALUE: (&str, &str) = ("bootstrap/templates/values.yaml.gotmpl", "rollOutCiliumPods: true\n");
 
-/// What is measured.
+/// A case to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Case {
     /// A first run
     Cold,
-    /// A first run with a registry that takes 0.3 s more for each request
+    /// A first run with a registry that delays each request by 0.3 s
     Slow,
     /// A run with nothing to do
     Second,
-    /// A run after one value was changed
+    /// A run after a change of one value
     Value,
     /// A run with nothing to do, with 5, 10, 25 and 50 releases; the last with 200 namespaces
     Many,
-    /// A wait of five minutes for a release
+    /// Waiting five minutes for a release
     Wait,
-    /// The commands that change nothing, and the program itself
+    /// The commands that change nothing, and `--version`
     Looks,
 }
 
-/// One line of the table: medians, and the most of requests and memory.
+/// A row of the table: median times, and maximum requests and memory.
 struct Row {
     what: String,
     plain: Option<Cost>,
     ours: Cost,
-    /// Whether the wait for Flux, which plain helmfile has not, is left out.
+    /// Whether the wait for Flux, which plain helmfile does not do, is excluded.
     without_verify: bool,
 }
 
-/// Measures these cases; first runs in `pairs` pairs, by turns.
+/// Measures these cases; first runs in `pairs` pairs, alternating.
 pub(crate) fn bench(tools: &Tools, program: &Path, cases: &[Case], pairs: usize) -> Result<()> {
     let mut rows = Vec::new();
     for case in cases {
@@ -102,7 +102,7 @@ impl Row {
     }
 }
 
-/// Small ratios are easier read the other way round.
+/// Small ratios are easier to read as a factor.
 fn ratio(ours: f64, plain: f64) -> String {
     let ratio = ours / plain;
     if ratio < 0.2 { format!("{ratio:.3} ({:.0} times faster)", 1.0 / ratio) } else { format!("{ratio:.2}") }
@@ -140,8 +140,8 @@ fn second(tools: &Tools, program: &Path) -> Result<Row> {
     let place = bootstrapped(tools, program)?;
     let before = place.revisions()?;
     let ours = times(LOOKS, || place.apps())?;
-    ensure!(place.revisions()? == before, "a run with nothing to do has made a revision");
-    // Afterwards, for it makes new revisions.
+    ensure!(place.revisions()? == before, "a run with nothing to do created a revision");
+    // Last, because it creates new revisions.
     let plain = times(SYNCS, || place.plain())?;
     let what = "second run, nothing to do".to_owned();
     Ok(Row { what, plain: Some(plain), ours, without_verify: false })
@@ -175,16 +175,16 @@ fn value(tools: &Tools, program: &Path) -> Result<Row> {
 fn many(tools: &Tools, program: &Path) -> Result<Vec<Row>> {
     let registry = Registry::start_with(tools, &[many::chart()])?;
     let place = Place::fresh(tools, &registry, program)?;
-    // Nothing here brings a network.
+    // These releases install no network.
     place.sandbox.set_node_ready("node-1", true)?;
     let mut rows = Vec::new();
     for (releases, namespaces) in [(5, 5), (10, 5), (25, 5), (50, 200)] {
         many::write(&place.checkout, releases, namespaces)?;
         place.apps()?;
         let ours = times(LOOKS, || place.apps())?;
-        ensure!(ours.mutating == 0, "a run with nothing to do has changed something");
+        ensure!(ours.mutating == 0, "a run with nothing to do made changes");
         let plain = times(1, || place.plain())?;
-        // What plain helmfile has synced is noted again.
+        // k3s-boot must record what plain helmfile has synced.
         place.apps()?;
         let what = format!("nothing to do, {releases} small releases, {namespaces} namespaces");
         output::progress(&format!("{what}: {:.2} s, plain {:.2} s", ours.seconds, plain.seconds));
@@ -193,7 +193,7 @@ fn many(tools: &Tools, program: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Times the commands that only look, on an empty cluster and on one that was bootstrapped. The charts are there already.
+/// Measures the commands that change nothing, on an empty and on a bootstrapped cluster, with cached charts.
 fn looks(tools: &Tools, program: &Path) -> Result<()> {
     let place = Place::fresh(tools, &Registry::start(tools)?, program)?;
     output::result("| medians of nine, charts cached | | changing requests |");
@@ -233,13 +233,13 @@ fn start_time(program: &Path) -> Result<f64> {
     median(&mut times)
 }
 
-/// The middle of so many runs.
+/// The median of this many runs.
 fn times(count: usize, mut work: impl FnMut() -> Result<Cost>) -> Result<Cost> {
     let costs: Result<Vec<_>> = (0..count).map(|_| work()).collect();
     middle(&costs?)
 }
 
-/// Medians of times, and the most of everything else.
+/// Median times, and the maximum of all other figures.
 fn middle(costs: &[Cost]) -> Result<Cost> {
     let median = |of: fn(&Cost) -> f64| median(&mut costs.iter().map(of).collect::<Vec<_>>());
     let most = |of: fn(&Cost) -> usize| costs.iter().map(of).max().unwrap_or_default();
@@ -252,12 +252,12 @@ fn middle(costs: &[Cost]) -> Result<Cost> {
     })
 }
 
-/// The middle of some values, which get sorted.
+/// The median of values, which get sorted.
 pub(crate) fn median(values: &mut [f64]) -> Result<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match (values.get(middle), values.len() % 2) {
-        (None, _) => bail!("there is nothing to take the median of"),
+        (None, _) => bail!("no values to take the median of"),
         (Some(&value), 1) => Ok(value),
         (Some(&value), _) => Ok(f64::midpoint(values[middle - 1], value)),
     }

@@ -1,8 +1,7 @@
-//! Charts of the sandbox's own, under the names and versions that `bootstrap/` asks for.
+//! Generated charts with the names and versions that `bootstrap/` uses.
 //!
-//! The real charts cannot be fetched where the sandbox runs, and figures taken with toy charts would mean nothing. So
-//! these render the same objects by kind, of the same size, with the part of the real charts' logic that a bootstrap can
-//! trip over: CRDs gated by values, a closed schema, a required anti-affinity, a hook. [`build`] writes all six;
+//! The sandbox works without the internet, and measurements with toy charts would mean nothing. So these charts render objects
+//! of the same kinds and sizes as the real ones, with the parts of their logic that can make a bootstrap fail: CRDs gated by values, a closed schema, a required anti-affinity, a hook. [`build`] writes all six;
 //! [`Chart`] and [`build_one`] let a test make another version, a broken one, or fifty small ones.
 
 mod archive;
@@ -120,8 +119,7 @@ impl Chart {
         self
     }
 
-    /// Replaces `from` by `to` everywhere in a file. It is an error when there is nothing to replace, for then the test
-    /// that asked would prove nothing.
+    /// Replaces `from` with `to` everywhere in a file. Fails if there is nothing to replace: the test would prove nothing.
     pub fn with_replaced(mut self, path: &str, from: &str, to: &str) -> anyhow::Result<Self> {
         let text = self
             .files
@@ -168,12 +166,12 @@ impl Chart {
     }
 }
 
-/// Writes the six charts into `dir`, which must exist, and says where each belongs.
+/// Writes the six charts into `dir`, which must exist, and returns where each belongs.
 pub fn build(dir: &Path) -> anyhow::Result<Vec<ChartArchive>> {
     Chart::NAMES.iter().map(|name| build_one(dir, &Chart::named(name)?)).collect()
 }
 
-/// Writes one chart into `dir`, which must exist. The bytes depend on nothing but the chart.
+/// Writes a chart into `dir`, which must exist. The bytes depend only on the chart.
 pub fn build_one(dir: &Path, chart: &Chart) -> anyhow::Result<ChartArchive> {
     let file = dir.join(format!("{}-{}.tgz", chart.name, chart.version));
     let bytes = archive::pack(&chart.name, &chart.contents())
@@ -187,15 +185,15 @@ pub fn build_one(dir: &Path, chart: &Chart) -> anyhow::Result<ChartArchive> {
     })
 }
 
-/// Changes whenever [`build`] would write something else: the key under which the archives can be cached.
+/// A cache key for the archives, which changes whenever [`build`] would write something else.
 ///
-/// It is made from what the charts are made of, for making them takes a moment.
+/// It is a hash of the sources of the charts: generating the charts takes longer.
 #[must_use]
 pub fn fingerprint() -> String {
     let files = FILES.iter().copied().flatten().flat_map(|(path, text)| [*path, *text]);
     let mut hash = Sha256::new();
     for source in SOURCES.iter().copied().chain(files) {
-        // The length, so that no text can pass for the end of one and the beginning of another.
+        // The length marks where each text ends.
         hash.update(source.len().to_le_bytes());
         hash.update(source);
     }
@@ -205,7 +203,7 @@ pub fn fingerprint() -> String {
     })
 }
 
-/// The code and the types that charts are made with.
+/// The code and the types that generate charts.
 const SOURCES: &[&str] = &[
     include_str!("charts.rs"),
     include_str!("charts/archive.rs"),
@@ -224,7 +222,7 @@ const SOURCES: &[&str] = &[
     prometheus_operator_crds::TYPES,
 ];
 
-/// The files that go into the charts as they are.
+/// The files that are copied into charts.
 const FILES: &[&[(&str, &str)]] = &[
     cert_manager::FILES,
     cilium::FILES,
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variant_differs_and_a_vain_replacement_is_an_error() {
+    fn a_variant_differs_and_a_replacement_without_a_match_is_an_error() {
         let chart = Chart::named("coredns").unwrap().with_version("1.45.1");
         assert!(chart.metadata().contains("version: 1.45.1\nappVersion: \"1.13.1\"\n"));
         let chart = chart.with_replaced("templates/deployment.yaml", "Default", "ClusterFirst").unwrap();

@@ -1,4 +1,4 @@
-//! A repository that is bootstrapped from: the shipped files, and an age key.
+//! A repository with the shipped bootstrap files and an age key.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use crate::folder::copy_folder;
 use crate::process::run;
 use crate::state::workspace;
 
-/// A repository of its own, with a folder for temporary files beside it. Both go with it.
+/// A temporary repository, with a folder for temporary files beside it.
 #[derive(Debug)]
 pub struct Checkout {
     folder: TempDir,
 }
 
 impl Checkout {
-    /// Makes one for a cluster. Fails when a file cannot be written or Git says no.
+    /// Creates a repository for a cluster. Fails if a file cannot be written or Git fails.
     pub fn new(sandbox: &Sandbox) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("sandbox-checkout-").tempdir()?;
         let checkout = Self { folder };
@@ -31,7 +31,7 @@ impl Checkout {
         Ok(checkout)
     }
 
-    /// Puts the shipped files and the age key there, or back.
+    /// Copies the shipped files and the age key, replacing what is there.
     pub fn ship(&self, sandbox: &Sandbox) -> Result<()> {
         let bootstrap = self.root().join("bootstrap");
         if bootstrap.exists() {
@@ -42,7 +42,7 @@ impl Checkout {
         Ok(())
     }
 
-    /// The folder that goes when it does, for more files.
+    /// The temporary folder, for more files.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -60,14 +60,14 @@ impl Checkout {
         self.folder().join("tmp")
     }
 
-    /// A program under test in the repository.
+    /// A command that runs a program under test in the repository.
     pub fn command(&self, sandbox: &Sandbox, program: &Path) -> Command {
         let mut command = sandbox.command(program);
         command.current_dir(self.root()).env("TMPDIR", self.temp());
         command
     }
 
-    /// Writes a file of the repository, and the folders that it is in.
+    /// Writes a file of the repository, creating its folders.
     pub fn write(&self, file: &str, text: &str) -> Result<()> {
         let path = self.root().join(file);
         if let Some(folder) = path.parent() {
@@ -76,11 +76,11 @@ impl Checkout {
         fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))
     }
 
-    /// A file as it is shipped, with texts replaced; each of them must be there.
+    /// Writes a shipped file with texts replaced; each of them must exist.
     pub fn change(&self, file: &str, changes: &[(&str, String)]) -> Result<()> {
         let mut text = fs::read_to_string(workspace().join(file))?;
         for (from, to) in changes {
-            anyhow::ensure!(text.contains(from), "`{}` is not in {file}", from.trim());
+            anyhow::ensure!(text.contains(from), "`{}` is missing from `{file}`", from.trim());
             text = text.replace(from, to);
         }
         self.write(file, &text)

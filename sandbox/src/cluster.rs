@@ -1,4 +1,4 @@
-//! One sandbox: a cluster, the registry's environment, Flux.
+//! One sandbox: a control plane, a registry and Flux.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -23,7 +23,7 @@ use crate::restart::Restart;
 use crate::stages::{Hold, Stages};
 use crate::tools::Tools;
 
-/// Variables that would lead the programs under test elsewhere.
+/// Variables that would make the programs under test use another cluster or other settings.
 const FOREIGN: [&str; 14] = [
     "HELM_KUBEAPISERVER",
     "HELM_KUBECAFILE",
@@ -44,17 +44,17 @@ const FOREIGN: [&str; 14] = [
 /// What kind of cluster to start.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Part of the folder's name, for people.
+    /// Part of the name of the folder.
     pub name: String,
-    /// The folder to use, which is removed at the end; a temporary one if not given.
+    /// The folder to use, which is removed in the end [default: a temporary one].
     pub folder: Option<PathBuf>,
-    /// How many nodes there are from the start, called `node-1` and so on.
+    /// The number of nodes, named `node-1` and so on.
     pub nodes: usize,
-    /// What k3s was started with on each node.
+    /// The flags of k3s on each node.
     pub node_args: Vec<String>,
-    /// Whether Flux is played.
+    /// Whether Flux runs.
     pub flux: bool,
-    /// A registry to share; one of its own if not given.
+    /// A shared registry [default: one for this sandbox].
     pub registry: Option<Arc<Registry>>,
 }
 
@@ -71,7 +71,7 @@ impl Default for Options {
     }
 }
 
-/// A running sandbox. Dropping it ends all its processes and removes its folder; so does the end of the process it lives in.
+/// A running sandbox. All its processes are killed and its folder is removed when it is dropped or its process dies.
 #[derive(Debug)]
 pub struct Sandbox {
     tools: Tools,
@@ -93,13 +93,13 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts a cluster and waits until it takes requests: seconds, once the tools are built.
+    /// Starts a cluster and waits until it is ready, which takes seconds once the tools are built.
     pub fn start(options: Options) -> Result<Self> {
-        let tools = Tools::install(&|_| {})?;
+        let tools = Tools::install_for_clusters(&|_: &str| {})?;
         Self::start_with(&tools, options)
     }
 
-    /// As [`Sandbox::start`], with tools at hand.
+    /// As [`Sandbox::start`], with installed tools.
     pub fn start_with(tools: &Tools, options: Options) -> Result<Self> {
         let folder = match options.folder {
             Some(folder) => folder,
@@ -107,7 +107,7 @@ impl Sandbox {
         };
         fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
         let watchdog = Watchdog::start(&folder)?;
-        // The registry and the encrypted files do not need the cluster, nor the cluster them.
+        // The registry and the encrypted files do not depend on the control plane.
         let (plane, rest) = std::thread::scope(|scope| {
             let rest = scope.spawn(|| -> Result<_> {
                 let recipient = age_key(tools, &folder.join("age.key"))?;
@@ -123,7 +123,8 @@ impl Sandbox {
             (plane, rest.join())
         });
         let plane = plane?;
-        let (git, registry) = rest.map_err(|_| anyhow::anyhow!("the registry's thread panicked"))??;
+        let (git, registry) =
+            rest.map_err(|_| anyhow::anyhow!("the thread that starts the registry panicked"))??;
         fs::create_dir_all(folder.join("home"))?;
         plane.write_kubeconfig(&folder.join("kubeconfig"), ADMIN)?;
         plane.write_kubeconfig(&folder.join("sandbox.kubeconfig"), "sandbox")?;
@@ -135,7 +136,7 @@ impl Sandbox {
         } else {
             None
         };
-        let (played, stopped) = (Arc::clone(&nodes), Arc::clone(&stop));
+        let (simulated, stopped) = (Arc::clone(&nodes), Arc::clone(&stop));
         let sandbox = Self {
             tools: tools.clone(),
             registry,
@@ -147,7 +148,7 @@ impl Sandbox {
             node_args: options.node_args,
             node_count: Mutex::new(0),
             flux,
-            cni: Some(std::thread::spawn(move || played.play(&stopped))),
+            cni: Some(std::thread::spawn(move || simulated.run(&stopped))),
             stop,
             plane: Mutex::new(Some(plane)),
             watchdog,
@@ -159,12 +160,12 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// Adds the next node, not ready until Cilium runs on it, and returns its name.
+    /// Adds a node, which becomes ready when Cilium runs on it, and returns its name.
     pub fn add_node(&self) -> Result<String> {
         self.add_node_with(&self.node_args)
     }
 
-    /// As [`Sandbox::add_node`], started with other flags of k3s.
+    /// As [`Sandbox::add_node`], with other flags of k3s.
     pub fn add_node_with(&self, node_args: &[String]) -> Result<String> {
         let mut count = self.node_count.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("node-{}", *count + 1);
@@ -175,106 +176,106 @@ impl Sandbox {
     }
 
     fn settle(&self, node: &str) -> Result<()> {
-        let alive = || self.plane().as_mut().context("the sandbox has ended")?.check_kubelet();
+        let alive = || self.plane().as_mut().context("the sandbox has stopped")?.check_kubelet();
         self.stages().settle(node, alive).with_context(|| match self.plane().as_ref() {
-            Some(plane) => format!("kwok said at last: {}", plane.kubelet_said()),
-            None => "the sandbox has ended".to_owned(),
+            Some(plane) => format!("end of the log of kwok: {}", plane.kubelet_log()),
+            None => "the sandbox has stopped".to_owned(),
         })
     }
 
-    /// As [`Sandbox::settle`], when what kwok has to do has changed; without a node there is nothing that it could do.
+    /// As [`Sandbox::settle`], after a change of the stages. Without nodes, kwok does nothing.
     fn settle_all(&self) -> Result<()> {
         let any = *self.node_count.lock().unwrap_or_else(PoisonError::into_inner) > 0;
         if any { self.settle("node-1") } else { Ok(()) }
     }
 
-    /// Sets a node's readiness; from then on Cilium no longer changes it.
+    /// Sets the readiness of a node; from then on, Cilium no longer changes it.
     pub fn set_node_ready(&self, name: &str, ready: bool) -> Result<()> {
         self.nodes.set_ready(name, ready)
     }
 
-    /// Pods of `namespace` whose names begin with `prefix` and that start after this call never become ready. Returns when the
-    /// kubelet goes by it.
+    /// Keeps pods of `namespace` whose names begin with `prefix` and that start after this call from becoming ready. Returns when
+    /// the kubelet knows of it.
     pub fn hold(&self, namespace: &str, prefix: &str) -> Result<()> {
         self.hold_with(Hold { namespace: namespace.to_owned(), prefix: prefix.to_owned(), play: None })
     }
 
-    /// As [`Sandbox::hold`], and something may become of the pods.
+    /// As [`Sandbox::hold`], optionally with a failing state of the pods.
     pub(crate) fn hold_with(&self, hold: Hold) -> Result<()> {
         self.stages().hold(hold)?;
         self.settle_all()
     }
 
-    /// Ends all holds; the pods that were held become ready.
+    /// Removes all holds, so that the pods become ready.
     pub fn release(&self) -> Result<()> {
         let held = self.stages().release()?;
         self.settle_all()?;
         held.iter().try_for_each(|hold| self.stages().take(hold))
     }
 
-    /// Changes how the flux-operator treats `FluxInstances`.
+    /// Changes how the flux-operator handles `FluxInstances`.
     pub fn flux_play(&self, play: FluxPlay) {
         if let Some(flux) = &self.flux {
             flux.set_play(play);
         }
     }
 
-    /// From now on every FluxInstance is Stalled, with this message.
+    /// Makes every FluxInstance Stalled, with this message.
     pub fn flux_stall(&self, message: &str) {
         self.flux_play(FluxPlay::Stalls(message.to_owned()));
     }
 
-    /// From now on the Git server refuses the credentials, with this message, or lets everybody in.
+    /// Makes the Git server refuse all access with this message; `None` allows it again.
     pub(crate) fn lock_git(&self, message: Option<&str>) -> Result<()> {
         self.flux.as_ref().map_or(Ok(()), |flux| flux.lock_source(message))
     }
 
-    /// Makes the source serve what is in [`Sandbox::git_folder`] now, as after a push; returns the artifact's SHA-256.
+    /// Publishes the current content of [`Sandbox::git_folder`], as after a push, and returns the SHA-256 of the artifact.
     pub fn push(&self) -> Result<String> {
         self.flux.as_ref().context("the sandbox was started without Flux")?.refresh_source()
     }
 
-    /// Ends the API server; programs get `connection refused`.
+    /// Stops the API server; clients get `connection refused`.
     pub fn api_stop(&self) {
         if let Some(plane) = self.plane().as_mut() {
             plane.stop_api_server();
         }
     }
 
-    /// Starts the API server again, under its old address, and waits until it is ready.
+    /// Starts the API server again, at the same address, and waits until it is ready.
     pub fn api_start(&self) -> Result<()> {
-        self.plane().as_mut().context("the sandbox has ended")?.start_api_server(false)
+        self.plane().as_mut().context("the sandbox has stopped")?.start_api_server(false)
     }
 
-    /// Restarts the API server as k3s restarts, and waits until it is ready.
+    /// Restarts the API server like k3s does, and waits until it is ready.
     pub fn api_restart(&self, restart: Restart) -> Result<()> {
         self.api_stop();
         let (port, folder) = {
             let plane = self.plane();
-            let plane = plane.as_ref().context("the sandbox has ended")?;
+            let plane = plane.as_ref().context("the sandbox has stopped")?;
             (plane.port(), plane.folder().to_owned())
         };
         // Answers until the API server listens.
-        let _front = restart.play(port, &folder)?;
-        self.plane().as_mut().context("the sandbox has ended")?.start_api_server(true)
+        let _front = restart.simulate(port, &folder)?;
+        self.plane().as_mut().context("the sandbox has stopped")?.start_api_server(true)
     }
 
-    /// The audit log's end now: everything answered before this call lies before it.
+    /// The current end of the audit log: all requests answered before this call are before it.
     pub fn audit_mark(&self) -> Result<Mark> {
         self.audit.mark()
     }
 
-    /// Everything that was asked of the API server since `mark`.
+    /// All requests since `mark`.
     pub fn audit_since(&self, mark: Mark) -> Result<Vec<AuditEvent>> {
         self.audit.since(mark)
     }
 
-    /// What the program under test changed since `mark` (see [`AuditEvent::is_mutating`]).
+    /// The changes by the program under test since `mark` (see [`AuditEvent::is_mutating`]).
     pub fn mutating_since(&self, mark: Mark) -> Result<Vec<AuditEvent>> {
         Ok(self.audit_since(mark)?.into_iter().filter(AuditEvent::is_mutating).collect())
     }
 
-    /// The environment that leads helmfile, helm, kubectl, sops and k3s-boot to this sandbox.
+    /// The environment with which helmfile, helm, kubectl, sops and k3s-boot use this sandbox.
     pub fn env(&self) -> Vec<(String, String)> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let home = self.home();
@@ -300,7 +301,7 @@ impl Sandbox {
         .to_vec()
     }
 
-    /// A command with [`Sandbox::env`], less what would lead it elsewhere.
+    /// A command with [`Sandbox::env`], without variables that point elsewhere.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         for name in foreign_variables() {
@@ -310,7 +311,7 @@ impl Sandbox {
         command
     }
 
-    /// Runs kubectl as the user `sandbox`, whose requests are not counted as the program's under test.
+    /// Runs kubectl as the user `sandbox`, whose requests do not count as requests of the program under test.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<Output> {
         run(self
             .command(self.tools.kubectl())
@@ -318,12 +319,12 @@ impl Sandbox {
             .args(arguments))
     }
 
-    /// An object or list of the API as JSON; `None` if there is none.
+    /// Gets an object or list of the API as JSON; `None` if it does not exist.
     pub fn get(&self, path: &str) -> Result<Option<Value>> {
         self.client.get(path)
     }
 
-    /// All Helm releases, in every state, as `helm list -o json` gives them.
+    /// All Helm releases in any state, as printed by `helm list -o json`.
     pub fn helm_list(&self) -> Result<Vec<Value>> {
         let output = run(self
             .command(self.tools.helm())
@@ -342,12 +343,12 @@ impl Sandbox {
         &self.registry
     }
 
-    /// The sandbox' folder.
+    /// The folder of the sandbox.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The home folder of the programs under test; empty at the start.
+    /// The home folder of the programs under test, initially empty.
     pub fn home(&self) -> PathBuf {
         self.folder.join("home")
     }
@@ -357,22 +358,22 @@ impl Sandbox {
         self.folder.join("kubeconfig")
     }
 
-    /// The folder that plays the Git repository.
+    /// The folder that simulates the Git repository.
     pub fn git_folder(&self) -> &Path {
         self.git.path()
     }
 
-    /// The Secret that the child Kustomization `cluster-apps` brings.
+    /// The Secret that the child Kustomization `cluster-apps` applies.
     pub fn git_secret(&self) -> &GitSecret {
         self.git.child()
     }
 
-    /// The Secret that the root Kustomization itself brings: it shows that the root decrypts.
+    /// The Secret that the root Kustomization applies: it proves that the root Kustomization decrypts.
     pub fn root_secret(&self) -> &GitSecret {
         self.git.root()
     }
 
-    /// The age key for which the Git folder's secrets are encrypted.
+    /// The age key for which the secrets in the Git folder are encrypted.
     pub fn age_key(&self) -> PathBuf {
         self.folder.join("age.key")
     }
@@ -382,8 +383,8 @@ impl Sandbox {
         self.folder.join("other-age.key")
     }
 
-    /// What no output and no file of a program under test may show: the identities of both age keys, and what the
-    /// encrypted files of the Git folder hold.
+    /// The values that must not appear in any output or file of a program under test: the identities of both age keys and the
+    /// content of the encrypted files in the Git folder.
     pub fn secrets(&self) -> Result<Vec<String>> {
         let mut secrets = vec![self.git_secret().value.clone(), self.root_secret().value.clone()];
         for key in [self.age_key(), self.other_age_key()] {
@@ -394,7 +395,7 @@ impl Sandbox {
         Ok(secrets)
     }
 
-    /// The sandbox' processes, by name and id, the shared registry's as well.
+    /// The names and IDs of all processes, including those of a shared registry.
     pub fn processes(&self) -> Vec<(String, u32)> {
         let mut all = self.plane().as_ref().map(ControlPlane::processes).unwrap_or_default();
         all.extend(self.flux.as_ref().map(Flux::processes).unwrap_or_default());
@@ -418,7 +419,7 @@ impl Drop for Sandbox {
         if let Some(flux) = &self.flux {
             flux.stop();
         }
-        // With the API server gone, all watches end.
+        // All watches end with the API server.
         drop(self.plane().take());
         drop(self.flux.take());
         if let Some(cni) = self.cni.take() {
@@ -427,7 +428,7 @@ impl Drop for Sandbox {
     }
 }
 
-/// Variables of this process that could lead a program under test away from the sandbox.
+/// Variables of this process that would make a program under test use another cluster or other settings.
 pub(crate) fn foreign_variables() -> impl Iterator<Item = &'static str> {
     FOREIGN.into_iter()
 }

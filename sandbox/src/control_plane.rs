@@ -15,20 +15,20 @@ use crate::pki::{Authority, Identity, signing_key};
 use crate::process::{Service, Watchdog, wait_for};
 use crate::tools::Tools;
 
-/// The Service network of every sandbox, k3s' default.
+/// The Service network of every sandbox, the default of k3s.
 pub const SERVICE_CIDR: &str = "10.43.0.0/16";
-/// The user of the kubeconfig that programs under test get; k3s' admin has the same name.
+/// The user in the kubeconfig of the programs under test, named as in k3s.
 pub const ADMIN: &str = "system:admin";
-/// The group that may do everything.
+/// The group with all permissions.
 const MASTERS: &str = "system:masters";
-/// Longest start of the API server; it takes about two seconds on an idle machine.
-const START_LIMIT: Duration = Duration::from_mins(1);
+/// Timeout for the start of the API server, which takes about two seconds on an idle machine.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// etcd's sockets: files of these names in the working folder, so they need no port and have no long path.
+/// The sockets of etcd: files with these names in the working folder, which need no port and have a short path.
 const ETCD: &str = "unix://etcd:1";
 const ETCD_PEER: &str = "unix://etcd:2";
 
-/// Requests that only tell that a component lives are left out; everything else is logged once, when it is answered.
+/// Logs every request once, when it is answered, except heartbeats of components.
 const AUDIT_POLICY: &str = "\
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -44,7 +44,7 @@ rules:
 /// A running control plane.
 #[derive(Debug)]
 pub(crate) struct ControlPlane {
-    // Ended in this order: what calls the API server before the API server.
+    // Dropped in this order: clients of the API server first.
     kwok: Option<Service>,
     scheduler: Option<Service>,
     controller_manager: Option<Service>,
@@ -55,9 +55,9 @@ pub(crate) struct ControlPlane {
     watchdog: Arc<Watchdog>,
     folder: PathBuf,
     port: u16,
-    /// Where kwok plays the kubelet's server, which gives the logs of containers.
+    /// The port of the simulated kubelet, which serves the logs of containers.
     kubelet_port: u16,
-    /// Keeps that port from everybody else until kwok has it.
+    /// Reserves that port until kwok listens on it.
     kubelet: Option<TcpListener>,
 }
 
@@ -88,9 +88,9 @@ impl ControlPlane {
             let crd = tools.kwok_stage(&format!("kwok.x-k8s.io_{kind}.yaml"))?;
             client.apply_yaml(&crd_path(&format!("{kind}.kwok.x-k8s.io")), &crd)?;
         }
-        // kwok that asks too early asks again after pauses that grow.
-        wait_for("the API server to know stages", START_LIMIT, || {
-            // A new kind is not found at first, then asked to be tried again.
+        // kwok backs off when it starts before its kinds exist.
+        wait_for("the API server to serve stages", START_TIMEOUT, || {
+            // A new kind is not found at first, then answered with 429.
             let (status, _) = client.get_raw("/apis/kwok.x-k8s.io/v1alpha1/stages")?;
             Ok((status == 200).then_some(()))
         })?;
@@ -103,23 +103,23 @@ impl ControlPlane {
         format!("https://127.0.0.1:{}", self.port)
     }
 
-    /// A client that goes by the name `user` in the audit log and may do everything.
+    /// A client with all permissions, which appears as `user` in the audit log.
     pub(crate) fn client(&self, user: &str) -> Result<Client> {
         Client::new(&self.server(), self.authority.cert(), &self.authority.client(user, MASTERS)?, user)
     }
 
-    /// Writes a kubeconfig for `user`, who may do everything.
+    /// Writes a kubeconfig for `user`, with all permissions.
     pub(crate) fn write_kubeconfig(&self, path: &Path, user: &str) -> Result<()> {
         let identity = self.authority.client(user, MASTERS)?;
         write_kubeconfig(path, &self.server(), self.authority.cert(), &identity)
     }
 
-    /// The port at 127.0.0.1 on which the API server finds the kubelet of all nodes.
+    /// The port of the kubelet of all nodes at 127.0.0.1.
     pub(crate) fn kubelet_port(&self) -> u16 {
         self.kubelet_port
     }
 
-    /// The API server's port at 127.0.0.1.
+    /// The port of the API server at 127.0.0.1.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -134,7 +134,7 @@ impl ControlPlane {
         self.folder.join("logs/audit.log")
     }
 
-    /// The processes that run now, by name and id.
+    /// The names and IDs of the running processes.
     pub(crate) fn processes(&self) -> Vec<(String, u32)> {
         [&self.etcd, &self.api_server, &self.controller_manager, &self.scheduler, &self.kwok]
             .into_iter()
@@ -143,31 +143,31 @@ impl ControlPlane {
             .collect()
     }
 
-    /// Fails if kwok has ended.
+    /// Fails if kwok has exited.
     pub(crate) fn check_kubelet(&mut self) -> Result<()> {
         self.kwok.as_mut().map_or(Ok(()), Service::check)
     }
 
-    /// The last lines of kwok's log.
-    pub(crate) fn kubelet_said(&self) -> String {
-        self.kwok.as_ref().map(Service::said).unwrap_or_default()
+    /// The last lines of the log of kwok.
+    pub(crate) fn kubelet_log(&self) -> String {
+        self.kwok.as_ref().map(Service::log_tail).unwrap_or_default()
     }
 
-    /// Takes the API server away; everything else stays.
+    /// Stops the API server, and nothing else.
     pub(crate) fn stop_api_server(&mut self) {
         self.api_server = None;
     }
 
-    /// Starts the API server on the port it had, and anew what is one process with it in k3s: left alone, the controllers
-    /// would stay away for up to another minute.
-    /// With `shares_port`, somebody else may listen there until it does.
+    /// Starts the API server on the same port, and restarts the components that are one process with it in k3s: otherwise, the
+    /// controllers would reconnect only after up to another minute. With `shares_port`, another process may listen on the port
+    /// until then.
     pub(crate) fn start_api_server(&mut self, shares_port: bool) -> Result<()> {
         let first = self.api_server.is_none() && self.kwok.is_none();
         let mut tries = 0;
         let client = loop {
             let mut service = self.spawn_api_server(shares_port)?;
             let client = self.client("sandbox")?;
-            let ready = wait_for("the API server", START_LIMIT, || {
+            let ready = wait_for("the API server", START_TIMEOUT, || {
                 service.check()?;
                 let answer = client.get_raw("/readyz");
                 Ok(answer.ok().filter(|(status, _)| *status == 200))
@@ -178,7 +178,7 @@ impl ControlPlane {
                     self.api_server = Some(service);
                     break client;
                 }
-                // Somebody else took the port between its choice and its use.
+                // Another process took the port in the meantime.
                 Err(error) if first && tries < 3 && error.to_string().contains("address already in use") => {
                     drop(service);
                     self.port = free_port()?;
@@ -186,8 +186,8 @@ impl ControlPlane {
                 Err(error) => return Err(error),
             }
         };
-        // The namespaces every cluster has are made after the API server calls itself ready.
-        wait_for("the namespace `default`", START_LIMIT, || client.get("/api/v1/namespaces/default"))?;
+        // The default namespaces are created after the API server becomes ready.
+        wait_for("the namespace `default`", START_TIMEOUT, || client.get("/api/v1/namespaces/default"))?;
         if !first {
             self.start_clients()?;
         }
@@ -195,12 +195,12 @@ impl ControlPlane {
     }
 
     fn start_clients(&mut self) -> Result<()> {
-        // Each is ended before the next of its kind begins.
+        // Stop each before its successor starts.
         self.controller_manager = None;
         self.controller_manager = Some(self.start_controller_manager()?);
         self.scheduler = None;
         self.scheduler = Some(self.start_scheduler()?);
-        // A kubelet outlives it.
+        // A kubelet keeps running while the API server restarts.
         if self.kwok.as_mut().is_none_or(|kwok| kwok.ended().is_some()) {
             self.kwok = None;
             self.kubelet = None;
@@ -221,7 +221,7 @@ impl ControlPlane {
         write("service-accounts.pub", &public)?;
         let names = [
             "127.0.0.1",
-            // k3s writes the addresses of its servers into it.
+            // k3s adds the addresses of its servers.
             "10.0.0.10",
             "10.43.0.1",
             "localhost",
@@ -244,7 +244,7 @@ impl ControlPlane {
                 .arg(format!("--listen-peer-urls={ETCD_PEER}"))
                 .arg(format!("--initial-advertise-peer-urls={ETCD_PEER}"))
                 .arg(format!("--initial-cluster=default={ETCD_PEER}"))
-                // Nothing here has to survive a power cut.
+                // The data need not survive a power cut.
                 .arg("--unsafe-no-fsync"),
         )
     }
@@ -257,11 +257,11 @@ impl ControlPlane {
                 .arg("--bind-address=127.0.0.1")
                 .arg(format!("--secure-port={}", self.port))
                 .arg(format!("--permit-port-sharing={shares_port}"))
-                // The endpoint of the Service `kubernetes` cannot be a loopback address; this one is for documentation.
+                // The endpoint of the Service `kubernetes` cannot be a loopback address; this one is reserved for documentation.
                 .arg("--advertise-address=192.0.2.10")
                 .arg(format!("--service-cluster-ip-range={SERVICE_CIDR}"))
                 .arg("--authorization-mode=Node,RBAC")
-                // Nobody answers at the addresses that nodes have.
+                // Nothing listens at the internal addresses of the nodes.
                 .arg("--kubelet-preferred-address-types=ExternalDNS")
                 .arg(self.flag("--client-ca-file=", "ca.crt"))
                 .arg(self.flag("--tls-cert-file=", "api-server.crt"))
@@ -271,7 +271,7 @@ impl ControlPlane {
                 .arg(self.flag("--service-account-signing-key-file=", "service-accounts.key"))
                 .arg(self.flag("--audit-policy-file=", "audit-policy.yaml"))
                 .arg(self.flag("--audit-log-path=", "logs/audit.log"))
-                // Blocking: what was answered is in the log.
+                // Answered requests must be in the log.
                 .arg("--audit-log-mode=blocking")
                 .arg("--audit-log-maxsize=0"),
         )
@@ -283,7 +283,7 @@ impl ControlPlane {
             "kube-controller-manager",
             self.program("kube-controller-manager")
                 .arg(format!("--kubeconfig={}", kubeconfig.display()))
-                // There is no other.
+                // There is only one.
                 .arg("--leader-elect=false")
                 .arg("--secure-port=0")
                 .arg("--allocate-node-cidrs=false")
@@ -347,7 +347,7 @@ pub(crate) fn crd_path(name: &str) -> String {
     format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
 }
 
-/// Writes a kubeconfig as k3s does: cluster, user and context are all called `default`.
+/// Writes a kubeconfig like that of k3s: cluster, user and context are named `default`.
 fn write_kubeconfig(path: &Path, server: &str, authority: &str, identity: &Identity) -> Result<()> {
     let config = json!({
         "apiVersion": "v1",
@@ -367,7 +367,7 @@ fn write_kubeconfig(path: &Path, server: &str, authority: &str, identity: &Ident
     fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// A port that nobody uses now. Several clusters can run side by side.
+/// A free port. Several clusters can run at the same time.
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("cannot find a free port")?;
     Ok(listener.local_addr()?.port())

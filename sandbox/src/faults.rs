@@ -1,5 +1,5 @@
-//! The fault campaign: whatever goes wrong with a bootstrap is injected, one after the other, and `k3s-boot apps` has to name
-//! the object, the cause and the cure, sooner than plain helmfile ends; and to converge once the fault is lifted.
+//! The fault campaign: injects faults one by one and checks that `k3s-boot apps` names the object, the cause and the fix before
+//! plain helmfile ends, and converges once the fault is removed.
 
 mod catalog;
 mod injection;
@@ -18,51 +18,51 @@ use self::report::{Row, head, summary};
 use self::stand::Stand;
 use crate::tools::Tools;
 
-/// A fault, and what is expected of a run that meets it.
+/// A fault, and the expected result of a run with it.
 struct Fault {
-    /// Its name, for `--only`.
+    /// The name for `--only`.
     name: &'static str,
-    /// What is wrong, for people.
+    /// A description.
     what: &'static str,
-    /// How that comes about, and is lifted again.
+    /// How it is injected and removed.
     injections: &'static [Injection],
-    /// From when on.
+    /// When it is injected.
     when: When,
-    /// Whether all was well once before: what it meets is an upgrade.
+    /// Whether it hits an upgrade instead of a first run.
     upgrade: bool,
-    /// More arguments of `k3s-boot apps`.
+    /// Arguments for `k3s-boot apps`.
     args: &'static [&'static str],
-    /// More arguments of the run after the fault was lifted.
+    /// Arguments for the run after the fault is removed.
     next: &'static [&'static str],
     expected: Expected,
     plain: Plain,
 }
 
-/// What is played.
+/// Which faults are injected, and how.
 #[derive(Clone, Debug)]
 pub struct FaultCampaign {
-    /// The names of the faults; all if there are none.
+    /// The names of the faults; empty for all.
     pub only: Vec<String>,
-    /// Whether plain helmfile meets the same faults, each on a cluster of its own.
+    /// Whether plain helmfile runs with the same faults, each on another cluster.
     pub plain: bool,
-    /// Whether k3s-boot meets all of them on one cluster, and has to converge only at the end. They must come in the order of
-    /// the releases at which they show.
+    /// Whether all faults are injected into one cluster, which must converge only at the end. They must be in the order of the
+    /// releases at which they show.
     pub one_cluster: bool,
 }
 
-/// The names of all faults with what is wrong, as lines.
+/// Lines with the names and descriptions of all faults.
 pub(crate) fn list() -> Vec<String> {
     FAULTS.iter().map(|fault| format!("{:26} {}", fault.name, fault.what)).collect()
 }
 
-/// Runs a campaign, telling each line of its table; fails if a single expectation does. What was said is kept in a folder.
-pub fn run(tools: &Tools, program: &Path, campaign: &FaultCampaign, tell: &dyn Fn(&str)) -> Result<()> {
+/// Runs a campaign and prints each line of its table with `print`; fails if an expectation fails. Keeps the logs in a folder.
+pub fn run(tools: &Tools, program: &Path, campaign: &FaultCampaign, print: &dyn Fn(&str)) -> Result<()> {
     let faults = campaign.faults()?;
     let logs = tempfile::Builder::new().prefix("sandbox-faults-").tempdir()?.keep();
-    let player = Player { tools, program, logs };
-    tell(&format!("what was said is in {}", player.logs.display()));
+    let runner = Runner { tools, program, logs };
+    print(&format!("logs are in {}", runner.logs.display()));
     for line in head() {
-        tell(line);
+        print(line);
     }
     let mut rows = Vec::new();
     let mut shared = None;
@@ -71,23 +71,23 @@ pub fn run(tools: &Tools, program: &Path, campaign: &FaultCampaign, tell: &dyn F
     }
     for fault in faults {
         let row = match &mut shared {
-            Some(stand) => player.on(stand, fault, false),
-            None => player.both(fault, campaign.plain),
+            Some(stand) => runner.on(stand, fault, false),
+            None => runner.both(fault, campaign.plain),
         };
         let row = row.unwrap_or_else(|error| Row::unplayed(fault.name, fault.what, format!("{error:#}")));
-        tell(&row.text());
-        row.problems().for_each(|problem| tell(&format!("  {}: {problem}", fault.name)));
+        print(&row.text());
+        row.problems().for_each(|problem| print(&format!("  {}: {problem}", fault.name)));
         rows.push(row);
     }
     for line in summary(&rows) {
-        tell(&line);
+        print(&line);
     }
     if let Some(stand) = shared {
-        stand.converge(&[]).context("after all faults were lifted")?;
+        stand.converge(&[]).context("after all faults were removed")?;
     }
     let wrong: Vec<_> =
         rows.iter().filter(|row| row.problems().next().is_some()).map(|row| row.name).collect();
-    ensure!(wrong.is_empty(), "not as expected: {}; see {}", wrong.join(", "), player.logs.display());
+    ensure!(wrong.is_empty(), "not as expected: {}; see {}", wrong.join(", "), runner.logs.display());
     Ok(())
 }
 
@@ -104,16 +104,16 @@ impl FaultCampaign {
     }
 }
 
-/// What it takes to play a fault.
-struct Player<'a> {
+/// Runs k3s-boot and plain helmfile with faults.
+struct Runner<'a> {
     tools: &'a Tools,
     program: &'a Path,
     logs: PathBuf,
 }
 
-impl Player<'_> {
-    /// Plays a fault on a fresh cluster for k3s-boot, and then on another one for plain helmfile: side by side each would
-    /// have half the machine, and all that comes before the fault shows would take twice as long.
+impl Runner<'_> {
+    /// Injects a fault into a fresh cluster for k3s-boot, and then into another one for plain helmfile. At the same time, each
+    /// would have half of the machine, and take twice as long until the fault shows.
     fn both(&self, fault: &'static Fault, plain: bool) -> Result<Row> {
         let mut stand = Stand::start(self.tools, self.program, fault.name)?;
         let mut row = self.on(&mut stand, fault, true)?;
@@ -124,7 +124,7 @@ impl Player<'_> {
         Ok(row)
     }
 
-    /// Plays a fault, lifts it, and checks that the next run converges if that is asked.
+    /// Injects a fault, removes it, and checks that the next run converges if `converges`.
     fn on(&self, stand: &mut Stand, fault: &'static Fault, converges: bool) -> Result<Row> {
         let told = stand.meet(fault, |site| {
             let mut command = site.command("apps");
@@ -137,7 +137,7 @@ impl Player<'_> {
         problems.extend(stand.discreet(&folder).err().map(|error| format!("{error:#}")));
         stand.lift(fault)?;
         if converges && let Err(error) = stand.converge(fault.next) {
-            problems.push(format!("after it was lifted: {error:#}"));
+            problems.push(format!("after the fault was removed: {error:#}"));
         }
         Ok(Row::new(fault.name, fault.what, &told, named, found, problems))
     }
@@ -164,14 +164,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fault_is_sound() {
+    fn every_fault_is_complete() {
         let names: BTreeSet<_> = FAULTS.iter().map(|fault| fault.name).collect();
-        assert_eq!(names.len(), FAULTS.len(), "a name for each");
+        assert_eq!(names.len(), FAULTS.len(), "names must be unique");
         for fault in FAULTS {
             assert!(!fault.injections.is_empty() && !fault.what.contains('|'), "{}", fault.name);
             let Expected { code, culprit, cause, fix, .. } = fault.expected;
             assert_eq!(culprit.is_empty(), cause.is_empty(), "{}", fault.name);
-            assert!(code == 0 || !fix.is_empty(), "{}: what is not repaired has a cure", fault.name);
+            assert!(code == 0 || !fix.is_empty(), "{}: a failure needs a fix", fault.name);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Flux: the operator and the source controller played, the kustomize-controller real.
+//! Flux: a simulated flux-operator and source-controller, and the real kustomize-controller.
 
 mod operator;
 mod patch;
@@ -18,19 +18,19 @@ use crate::control_plane::ControlPlane;
 use crate::process::{Service, Watchdog};
 use crate::tools::Tools;
 
-/// How the flux-operator treats `FluxInstances`.
+/// How the simulated flux-operator handles `FluxInstances`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FluxPlay {
-    /// As it should.
+    /// Installs Flux and reports Ready.
     #[default]
     Works,
-    /// The build of the manifests fails for good, with this message.
+    /// Reports Stalled with this message.
     Stalls(String),
-    /// It says that it is at work, and never ends.
+    /// Reports progress forever.
     NeverReady,
 }
 
-/// The players of one cluster. Dropping it ends them.
+/// The Flux controllers of one cluster. Dropping it stops them.
 #[derive(Debug)]
 pub(crate) struct Flux {
     stop: Arc<AtomicBool>,
@@ -40,7 +40,7 @@ pub(crate) struct Flux {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What it takes to start the kustomize-controller.
+/// Starts the kustomize-controller.
 struct Controller {
     program: PathBuf,
     kubeconfig: PathBuf,
@@ -69,12 +69,12 @@ impl Flux {
             watchdog: Arc::clone(watchdog),
         };
         let mut flux = Self { stop, operator, source, controller: Arc::default(), threads: Vec::new() };
-        flux.play(|operator, _, stop| operator.watch_deployment(stop));
-        flux.play(|operator, _, stop| operator.watch_instances(stop));
+        flux.spawn(|operator, _, stop| operator.watch_deployment(stop));
+        flux.spawn(|operator, _, stop| operator.watch_instances(stop));
         let slot = Arc::clone(&flux.controller);
-        flux.play(move |operator, source, stop| {
+        flux.spawn(move |operator, source, stop| {
             if operator.wait_installed(stop) {
-                // Its log, or the lack of one, tells why it did not start.
+                // If it does not start, its log shows why.
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = controller.start().ok();
                 source.watch(stop);
             }
@@ -82,17 +82,17 @@ impl Flux {
         Ok(flux)
     }
 
-    /// Changes how the operator behaves, also for `FluxInstances` that it has seen.
+    /// Changes the behaviour of the operator, also for existing `FluxInstances`.
     pub(crate) fn set_play(&self, play: FluxPlay) {
         self.operator.set_play(play);
     }
 
-    /// The digest of what is in the Git folder now, after the source was read anew.
+    /// Reads the Git folder again and returns the digest of its artifact.
     pub(crate) fn refresh_source(&self) -> Result<String> {
         self.source.refresh()
     }
 
-    /// What the Git server says to whoever wants to read the repository; `None` lets everybody in.
+    /// Makes the Git server refuse all access with this message; `None` allows it again.
     pub(crate) fn lock_source(&self, message: Option<&str>) -> Result<()> {
         self.source.lock(message)
     }
@@ -103,7 +103,7 @@ impl Flux {
         controller.iter().map(|service| (service.name().to_owned(), service.pid())).collect()
     }
 
-    /// Tells the players to end. They do once the API server is gone or says something.
+    /// Asks the controllers to stop. They notice it at the next event, or when the API server is gone.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         self.operator.stop();
@@ -111,7 +111,7 @@ impl Flux {
         drop(self.controller.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    fn play(&mut self, part: impl FnOnce(&Operator, &Source, &AtomicBool) + Send + 'static) {
+    fn spawn(&mut self, part: impl FnOnce(&Operator, &Source, &AtomicBool) + Send + 'static) {
         let (operator, source) = (Arc::clone(&self.operator), Arc::clone(&self.source));
         let stop = Arc::clone(&self.stop);
         self.threads.push(std::thread::spawn(move || part(&operator, &source, &stop)));
@@ -124,7 +124,7 @@ impl Drop for Flux {
         for thread in self.threads.drain(..) {
             drop(thread.join());
         }
-        // The thread above may have started it in the meantime.
+        // A thread may have started it in the meantime.
         drop(self.controller.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }

@@ -1,4 +1,4 @@
-//! Folders and the files in them.
+//! Lists and copies folders.
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// All files in a folder, however deep; none if there is no folder. Nothing is kept in a socket.
+/// All files in a folder and its subfolders except sockets; none if the folder does not exist.
 pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let entries = match fs::read_dir(folder) {
@@ -26,7 +26,7 @@ pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Copies a folder with all that is in it.
+/// Copies a folder with its content.
 pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     let name = || format!("cannot copy `{}`", from.display());
     fs::create_dir_all(to).with_context(name)?;

@@ -1,5 +1,5 @@
-//! The Git repository that Flux is to sync, as a folder: one Secret beside the root Kustomization's own files, and a child
-//! Kustomization with another. Both are encrypted with SOPS for the sandbox' age key.
+//! The Git repository that Flux syncs, as a folder: a Secret applied by the root Kustomization, and one applied by a child
+//! Kustomization. Both are encrypted with SOPS for the age key of the sandbox.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result};
 use crate::process::{run, run_with_input};
 use crate::tools::Tools;
 
-/// The repository's URL; nothing answers there, the sandbox serves the folder itself.
+/// The URL of the repository. Nothing answers there: the sandbox serves the folder itself.
 pub const GIT_URL: &str = "https://git.sandbox.test/home.git";
-/// The reference that Flux is to follow.
+/// The Git reference that Flux follows.
 pub const GIT_REF: &str = "refs/heads/main";
 /// The folder that the root Kustomization applies.
 pub const GIT_PATH: &str = "kubernetes/flux/cluster";
@@ -44,16 +44,16 @@ metadata:
   name: sandbox-apps
 ";
 
-/// A Secret in the Git repository, in the clear.
+/// A Secret in the Git repository, decrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitSecret {
     /// Its namespace.
     pub namespace: &'static str,
     /// Its name.
     pub name: &'static str,
-    /// The only key in it.
+    /// Its only key.
     pub key: &'static str,
-    /// What is under that key.
+    /// The value of the key.
     pub value: String,
 }
 
@@ -119,7 +119,7 @@ impl GitSecret {
     }
 }
 
-/// Makes a new age key in the file `path` and returns its public key.
+/// Creates an age key in the file `path` and returns its public key.
 pub(crate) fn age_key(tools: &Tools, path: &Path) -> Result<String> {
     run(Command::new(tools.age_keygen()).arg("-o").arg(path))?;
     let output = run(Command::new(tools.age_keygen()).arg("-y").arg(path))?;

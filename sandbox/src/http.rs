@@ -1,4 +1,4 @@
-//! As much of HTTP and TLS as the played servers need.
+//! The parts of HTTP and TLS that the simulated servers need.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::pki::Identity;
 
-/// Longest head of a request, in bytes.
+/// Maximum size of the head of a request in bytes.
 const HEAD_LIMIT: usize = 64 << 10;
 
-/// What a server with this certificate speaks.
+/// The TLS configuration of a server with this certificate.
 pub(crate) fn tls_config(identity: &Identity) -> Result<ServerConfig> {
     let cert = CertificateDer::from_pem_slice(identity.cert.as_bytes())?;
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
@@ -24,7 +24,7 @@ pub(crate) fn tls_config(identity: &Identity) -> Result<ServerConfig> {
         .with_single_cert(vec![cert], key)?)
 }
 
-/// A head up to and with its empty line, read by the byte so that nothing behind it is taken; `None` at the stream's end.
+/// Reads a head including its empty line, byte by byte so that nothing after it is consumed; `None` at the end of the stream.
 pub(crate) fn read_head(stream: &mut impl Read) -> Result<Option<String>> {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -40,7 +40,7 @@ pub(crate) fn read_head(stream: &mut impl Read) -> Result<Option<String>> {
     Ok(Some(String::from_utf8(head)?))
 }
 
-/// A header of a request; the case of its name does not matter.
+/// A header of a request, by its case-insensitive name.
 pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().skip(1).find_map(|line| {
         let (key, value) = line.split_once(':')?;
@@ -48,7 +48,7 @@ pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// How many bytes follow the head.
+/// The length of the body.
 pub(crate) fn content_length(head: &str) -> Result<usize> {
     header(head, "content-length").map_or(Ok(0), |length| Ok(length.parse()?))
 }

@@ -1,4 +1,4 @@
-//! A small client of the Kubernetes API, for the parts of the cluster that the sandbox plays.
+//! A small client of the Kubernetes API, for the simulated parts of the cluster.
 
 use std::io::{BufRead as _, BufReader};
 use std::ops::ControlFlow;
@@ -13,14 +13,14 @@ use ureq::{Agent, Body};
 
 use crate::pki::Identity;
 
-/// Longest answer that is read, in bytes.
+/// Maximum size of an answer in bytes.
 const ANSWER_LIMIT: u64 = 64 << 20;
-/// Pause before a watch is started anew after the API server went away, and before a change is tried again.
+/// Pause before a watch is restarted after an outage, and before a change is retried.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long a change is tried again. A kind that is established is not served at once: its storage answers 404 or 429 first.
+/// How long a change is retried. An established kind is not served at once: its storage answers 404 or 429 first.
 const UNSERVED: Duration = Duration::from_secs(20);
 
-/// A client with one user's certificate.
+/// A client with the certificate of a user.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     agent: Agent,
@@ -28,7 +28,7 @@ pub(crate) struct Client {
     name: String,
 }
 
-/// What a watch saw.
+/// An event of a watch.
 #[derive(Debug)]
 pub(crate) struct Event {
     /// `ADDED`, `MODIFIED` or `DELETED`.
@@ -58,20 +58,20 @@ impl Client {
         Ok(Self { agent, server: server.to_owned(), name: name.to_owned() })
     }
 
-    /// `GET`; `None` if there is no such object or kind.
+    /// `GET`; `None` if the object or the kind does not exist.
     pub(crate) fn get(&self, path: &str) -> Result<Option<Value>> {
         let answer = self.agent.get(self.url(path)).header("User-Agent", &self.name).call();
         read("GET", path, answer)
     }
 
-    /// The body of a `GET` as it is, with its status.
+    /// The status and the body of a `GET`.
     pub(crate) fn get_raw(&self, path: &str) -> Result<(u16, String)> {
         let mut answer = self.agent.get(self.url(path)).header("User-Agent", &self.name).call()?;
         let body = answer.body_mut().with_config().limit(ANSWER_LIMIT).read_to_string()?;
         Ok((answer.status().as_u16(), body))
     }
 
-    /// `POST`; an object that exists already is no error.
+    /// `POST`; an existing object is not an error.
     pub(crate) fn create(&self, path: &str, object: &Value) -> Result<()> {
         let answer = self
             .agent
@@ -102,13 +102,13 @@ impl Client {
         self.patch_as("application/merge-patch+json", path, &change.to_string(), &[429, 503])
     }
 
-    /// `DELETE`; an object that is not there is no error.
+    /// `DELETE`; a missing object is not an error.
     pub(crate) fn delete(&self, path: &str) -> Result<()> {
         let answer = self.agent.delete(self.url(path)).header("User-Agent", &self.name).call();
         read("DELETE", path, answer).map(drop)
     }
 
-    /// Tries again for a while after an answer with one of the statuses `unserved`.
+    /// Retries for a while after an answer with one of the statuses `unserved`.
     fn patch_as(&self, content_type: &str, path: &str, body: &str, unserved: &[u16]) -> Result<Value> {
         let end = Instant::now() + UNSERVED;
         loop {
@@ -126,9 +126,9 @@ impl Client {
         }
     }
 
-    /// Watches `path` until `stop` is set or `seen` breaks, beginning with what is there now.
+    /// Watches `path` until `stop` is set or `seen` breaks, beginning with the existing objects.
     ///
-    /// A kind that does not exist yet, and an API server that goes away, are waited for.
+    /// Waits for a kind that does not exist yet, and for the API server after an outage.
     pub(crate) fn watch(
         &self,
         path: &str,
@@ -147,7 +147,7 @@ impl Client {
                     if stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    // A line that breaks off means that the connection did: begin anew.
+                    // The connection broke: start again.
                     let Ok(line) = line else { break };
                     let Ok(mut event) = serde_json::from_str::<Value>(&line) else {
                         break;

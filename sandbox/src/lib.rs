@@ -1,11 +1,12 @@
 //! A real Kubernetes control plane, registry and Flux on one machine, without containers and without the internet.
 //!
-//! etcd, kube-apiserver, kube-controller-manager, kube-scheduler and Flux' kustomize-controller are the real programs; the
-//! kubelet is played by kwok, and the sandbox itself plays the CNI, flux-operator and Flux' source-controller. The registry answers for
+//! etcd, kube-apiserver, kube-controller-manager, kube-scheduler and Flux' kustomize-controller are the real programs. kwok
+//! simulates the kubelet, and the sandbox itself simulates the CNI, flux-operator and source-controller. The registry serves
 //! ghcr.io and quay.io.
 
 mod audit;
 mod bench;
+mod build;
 pub mod charts;
 mod checkout;
 pub mod cli;
@@ -30,6 +31,7 @@ mod secrets;
 mod site;
 mod stages;
 mod state;
+mod test_command;
 mod time;
 mod tools;
 mod webhook;

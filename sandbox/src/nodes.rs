@@ -1,5 +1,5 @@
-//! Nodes as k3s makes them, the CNI's part: a node becomes Ready when Cilium runs on it; and of the kubelet's what kwok does
-//! not do: a pod that somebody else has marked unready is marked again as it is.
+//! Nodes as k3s creates them, and a simulated CNI: a node becomes Ready when Cilium runs on it. Also does what kwok leaves to the
+//! kubelet: a pod that another controller has marked unready becomes ready again.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::kube::{Client, Event};
 use crate::tools::KUBERNETES_VERSION;
 
-/// What k3s was started with when Cilium is to take the place of its network and CoreDNS comes from a chart.
+/// The k3s flags for clusters where Cilium replaces the network of k3s and CoreDNS comes from a chart.
 pub const CILIUM_NODE_ARGS: [&str; 13] = [
     "server",
     "--flannel-backend",
@@ -29,7 +29,7 @@ pub const CILIUM_NODE_ARGS: [&str; 13] = [
     "traefik",
 ];
 
-/// The kubelet's words on a node without a network plugin.
+/// The kubelet's message for a node without a network plugin.
 const NO_CNI: &str = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
                       message:Network plugin returns error: cni plugin not initialized";
 
@@ -37,9 +37,9 @@ const NO_CNI: &str = "container runtime network not ready: NetworkReady=false re
 #[derive(Debug)]
 pub(crate) struct Nodes {
     client: Client,
-    /// Where the API server finds the kubelet.
+    /// The port of the kubelet.
     kubelet_port: u16,
-    /// Nodes whose readiness a test decides, and what it is.
+    /// Nodes whose readiness was set explicitly.
     pinned: Mutex<HashMap<String, bool>>,
 }
 
@@ -48,7 +48,7 @@ impl Nodes {
         Arc::new(Self { client, kubelet_port, pinned: Mutex::default() })
     }
 
-    /// Adds a server node that has no network yet. `number` gives its address and pod network.
+    /// Adds a server node without a network. `number` determines its address and pod network.
     pub(crate) fn add(&self, name: &str, number: usize, node_args: &[String]) -> Result<()> {
         let address = format!("10.0.0.{}", 10 + number);
         let hostname = name;
@@ -112,7 +112,7 @@ impl Nodes {
         Ok(())
     }
 
-    /// Sets a node's readiness for good: Cilium's coming and going no longer changes it.
+    /// Sets the readiness of a node; from then on, Cilium no longer changes it.
     pub(crate) fn set_ready(&self, name: &str, ready: bool) -> Result<()> {
         self.pinned.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), ready);
         self.write(name, ready)?;
@@ -120,7 +120,7 @@ impl Nodes {
             let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{name}");
             let pods = self.client.get(&path)?.unwrap_or_default();
             for pod in pods["items"].as_array().into_iter().flatten() {
-                self.tell_readiness(pod);
+                self.restore_readiness(pod);
             }
         }
         Ok(())
@@ -130,8 +130,8 @@ impl Nodes {
         self.pinned.lock().unwrap_or_else(PoisonError::into_inner).get(node).copied()
     }
 
-    /// Plays the CNI and the kubelets until `stop` is set.
-    pub(crate) fn play(&self, stop: &AtomicBool) {
+    /// Simulates the CNI and the kubelets until `stop` is set.
+    pub(crate) fn run(&self, stop: &AtomicBool) {
         let mut ready = HashSet::new();
         self.client.watch("/api/v1/pods", stop, |Event { kind, object }| {
             let Some(node) = object["spec"]["nodeName"].as_str().filter(|_| kind != "DELETED") else {
@@ -140,21 +140,21 @@ impl Nodes {
             if is_cilium_running(&object)
                 && self.pinned(node).is_none()
                 && ready.insert(node.to_owned())
-                // An API server that goes away in between brings the event again.
+                // After an outage, the API server sends the event again.
                 && self.write(node, true).is_err()
             {
                 ready.remove(node);
             }
             if self.pinned(node) != Some(false) {
-                self.tell_readiness(&object);
+                self.restore_readiness(&object);
             }
             ControlFlow::Continue(())
         });
     }
 
-    /// The controller manager marks pods of a node that is not Ready as unready, also one that has just become ready there, as
-    /// Cilium's does. A kubelet then says once more how it is; kwok does not.
-    fn tell_readiness(&self, pod: &Value) {
+    /// Restores the readiness of a pod. The controller manager marks the pods of an unready node as unready, also one that has
+    /// just become ready, such as Cilium's. A kubelet then updates the status again; kwok does not.
+    fn restore_readiness(&self, pod: &Value) {
         let is = |kind: &str, status: &str| {
             pod["status"]["conditions"].as_array().is_some_and(|conditions| {
                 conditions.iter().any(|condition| condition["type"] == kind && condition["status"] == status)
@@ -175,7 +175,7 @@ impl Nodes {
         let path = format!("/api/v1/namespaces/{}/pods/{}/status", part("namespace"), part("name"));
         let version = &pod["metadata"]["resourceVersion"];
         let change = json!({"metadata": {"resourceVersion": version}, "status": {"conditions": conditions}});
-        // One that has changed meanwhile brings an event of its own.
+        // If the pod has changed in the meantime, another event follows.
         drop(self.client.merge(&path, &change));
     }
 

@@ -1,4 +1,4 @@
-//! `cargo sandbox picture`: a real first run on a terminal, as the picture that the README shows.
+//! `cargo sandbox picture`: draws a first run on a terminal for the README.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -14,17 +14,17 @@ use crate::cluster::Options;
 use crate::site::Site;
 use crate::tools::Tools;
 
-/// The terminal's size, in characters. Lines that are longer go on in the next row.
+/// The size of the terminal in characters. Longer lines wrap.
 const COLUMNS: u16 = 132;
 const ROWS: u16 = 120;
-/// The size of a character, in pixels.
+/// The size of a character in pixels.
 const WIDTH: f64 = 7.2;
 const HEIGHT: f64 = 16.0;
 const MARGIN: f64 = 12.0;
 const FOREGROUND: &str = "#d0d0d0";
 const BACKGROUND: &str = "#1c1c1c";
 
-/// Runs `k3s-boot apps` on a fresh cluster and writes what the terminal shows at its end.
+/// Runs `k3s-boot apps` on a fresh cluster and draws the terminal as it is at the end.
 pub(crate) fn picture(tools: &Tools, program: &Path, file: &Path) -> Result<()> {
     let site = Site::start(tools, program, Options { name: "picture".to_owned(), ..Options::default() })?;
     let window = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
@@ -36,7 +36,7 @@ pub(crate) fn picture(tools: &Tools, program: &Path, file: &Path) -> Result<()> 
         command.stdin(end()?).stdout(end()?).stderr(end()?).spawn().context("cannot run `k3s-boot`")?;
     drop((command, slave));
     let mut shown = Vec::new();
-    // A terminal that nobody writes to any more ends with an error.
+    // Reading from a terminal that is closed on the other side ends with an error.
     _ = File::from(master).read_to_end(&mut shown);
     let status = child.wait()?;
     let mut terminal = Parser::new(ROWS, COLUMNS, 0);
@@ -45,7 +45,7 @@ pub(crate) fn picture(tools: &Tools, program: &Path, file: &Path) -> Result<()> 
     fs::write(file, svg(terminal.screen())).with_context(|| format!("cannot write `{}`", file.display()))
 }
 
-/// The screen as a picture, as far down as it is written on.
+/// Draws the screen down to the last used row.
 fn svg(screen: &Screen) -> String {
     let used = screen.rows(0, COLUMNS).collect::<Vec<_>>();
     let rows = used.iter().rposition(|row| !row.trim().is_empty()).map_or(0, |last| last + 1);
@@ -84,7 +84,7 @@ fn svg(screen: &Screen) -> String {
     svg
 }
 
-/// A colour of xterm's 256: a cube of six steps each, then greys.
+/// One of the 256 colours of xterm: a cube with six steps in each direction, then greys.
 fn colour(colour: Color) -> String {
     match colour {
         Color::Idx(index @ 16..=231) => {
@@ -93,7 +93,7 @@ fn colour(colour: Color) -> String {
             format!("#{:02x}{:02x}{:02x}", step(index / 36), step(index / 6 % 6), step(index % 6))
         }
         Color::Idx(index @ 232..) => {
-            // The seed's keys are nearly as dark as the ground.
+            // The keys of log lines are nearly as dark as the background.
             let grey = (8 + 10 * (index - 232)).max(110);
             format!("#{grey:02x}{grey:02x}{grey:02x}")
         }

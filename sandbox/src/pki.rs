@@ -1,4 +1,4 @@
-//! Throw-away certificates.
+//! Temporary certificates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ impl Identity {
     }
 }
 
-/// A certificate authority that lives as long as its sandbox.
+/// A certificate authority for one sandbox.
 #[derive(Debug)]
 pub(crate) struct Authority {
     cert: String,
@@ -37,7 +37,7 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// Makes an authority with this common name.
+    /// Creates an authority with this common name.
     pub(crate) fn new(name: &str) -> Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::new())?;
@@ -49,7 +49,7 @@ impl Authority {
         Ok(Self { cert, issuer: Issuer::new(params, key) })
     }
 
-    /// The authority's certificate, PEM.
+    /// The certificate of the authority, PEM.
     pub(crate) fn cert(&self) -> &str {
         &self.cert
     }
@@ -66,7 +66,7 @@ impl Authority {
         self.sign(params)
     }
 
-    /// A client certificate: Kubernetes takes the common name for the user and the organisation for the group.
+    /// A client certificate: Kubernetes uses the common name as user and the organisation as group.
     pub(crate) fn client(&self, user: &str, group: &str) -> Result<Identity> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

@@ -1,4 +1,4 @@
-//! Processes: short ones that are waited for, and services that end with the sandbox.
+//! Runs commands, and services that end with the sandbox.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-/// Time between two looks at a condition that cannot be waited for otherwise.
+/// Time between two checks of a condition that can only be polled.
 const STEP: Duration = Duration::from_millis(10);
 
-/// Waits until `ready` gives a value, looking every 10 ms.
+/// Polls `ready` every 10 ms until it returns a value.
 ///
-/// Fails with `what` when `limit` has passed, or with the first error of `ready`.
+/// Fails after `limit`, naming `what`, or with the first error of `ready`.
 pub fn wait_for<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let end = Instant::now() + limit;
     loop {
@@ -23,24 +23,24 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Resul
             return Ok(value);
         }
         if Instant::now() > end {
-            bail!("waited {} s for {what}", limit.as_secs());
+            bail!("timed out after {} s waiting for {what}", limit.as_secs());
         }
         std::thread::sleep(STEP);
     }
 }
 
-/// Has a Go program collect its garbage a quarter as often: nothing here lives for long, and with little to keep, collecting
-/// takes a third of the API server's time.
+/// Makes Go programs collect garbage a quarter as often: processes are short-lived, and garbage collection takes a third of the
+/// time of the API server.
 pub const GARBAGE: (&str, &str) = ("GOGC", "400");
 
-/// Runs a command with no input and returns its output; fails with what it said on stderr if it fails.
+/// Runs a command without input and returns its output. If it fails, the error shows the end of its stderr.
 pub(crate) fn run(command: &mut Command) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{name}`"))?;
     check(&name, output)
 }
 
-/// As [`run`], with `input` on the command's stdin.
+/// As [`run`], with `input` on stdin.
 pub(crate) fn run_with_input(command: &mut Command, input: &[u8]) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child = command
@@ -53,7 +53,7 @@ pub(crate) fn run_with_input(command: &mut Command, input: &[u8]) -> Result<Outp
     let output = std::thread::scope(|scope| {
         scope.spawn(move || {
             if let Some(mut stdin) = stdin {
-                // A command that ends before it has read everything says why on stderr.
+                // A command that exits before it has read everything reports why on stderr.
                 drop(stdin.write_all(input));
             }
         });
@@ -66,9 +66,9 @@ fn check(name: &str, output: Output) -> Result<Output> {
     if output.status.success() {
         return Ok(output);
     }
-    let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
-    let said = String::from_utf8_lossy(said);
-    Err(anyhow!("`{name}` ended with {}: {}", output.status, tail(&said, 20)))
+    let printed = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+    let printed = String::from_utf8_lossy(printed);
+    Err(anyhow!("`{name}` failed with {}: {}", output.status, tail(&printed, 20)))
 }
 
 fn tail(text: &str, lines: usize) -> String {
@@ -76,8 +76,8 @@ fn tail(text: &str, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-/// The watchdog's script. It remembers the ids it is told; when its input ends, because the sandbox said so or because the
-/// process that held it died, it ends them and removes the folder.
+/// The script of the watchdog. It keeps a list of process IDs. When its input ends, because the sandbox closed it or because the
+/// process of the sandbox died, it kills these processes and removes the folder.
 const WATCHDOG: &str = r#"
 trap '' INT TERM HUP
 pids=' '
@@ -92,16 +92,16 @@ tries=0
 until rm -rf -- "$1" 2>/dev/null || [ $tries -gt 100 ]; do tries=$((tries + 1)); done
 "#;
 
-/// A shell process that ends the services and removes the folder of a sandbox, also when the sandbox' own process is killed.
+/// A shell process that kills the services and removes the folder of a sandbox, even if the process of the sandbox is killed.
 ///
-/// Rust runs no destructor for statics, nor after SIGKILL; the end of a pipe is seen in every case.
+/// Rust runs no destructors for statics, nor after SIGKILL, but a pipe is closed in every case.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     shell: Mutex<(Child, Option<ChildStdin>)>,
 }
 
 impl Watchdog {
-    /// Starts the watchdog for `folder`, which it removes when it ends.
+    /// Starts the watchdog, which removes `folder` in the end.
     pub(crate) fn start(folder: &Path) -> Result<Arc<Self>> {
         let mut shell = Command::new("/bin/sh")
             .args(["-c", WATCHDOG, "sandbox-watchdog"])
@@ -112,7 +112,7 @@ impl Watchdog {
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()
-            .context("cannot start the sandbox' watchdog")?;
+            .context("cannot start the watchdog")?;
         let pipe = shell.stdin.take();
         Ok(Arc::new(Self { shell: Mutex::new((shell, pipe)) }))
     }
@@ -122,10 +122,10 @@ impl Watchdog {
         self.shell.lock().unwrap_or_else(PoisonError::into_inner).0.id()
     }
 
-    fn tell(&self, what: &str, pid: u32) -> Result<()> {
+    fn send(&self, what: &str, pid: u32) -> Result<()> {
         let mut shell = self.shell.lock().unwrap_or_else(PoisonError::into_inner);
-        let pipe = shell.1.as_mut().context("the sandbox' watchdog has ended")?;
-        writeln!(pipe, "{what} {pid}").context("cannot tell the sandbox' watchdog")
+        let pipe = shell.1.as_mut().context("the watchdog has exited")?;
+        writeln!(pipe, "{what} {pid}").context("cannot write to the watchdog")
     }
 }
 
@@ -137,7 +137,7 @@ impl Drop for Watchdog {
     }
 }
 
-/// A long-lived process of the sandbox. Dropping it ends the process and waits for that.
+/// A long-running process of the sandbox. Dropping it kills the process and waits for its end.
 #[derive(Debug)]
 pub(crate) struct Service {
     name: String,
@@ -147,7 +147,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts `command` in a process group of its own, its output going to the file `log`.
+    /// Starts `command` in its own process group, with its output in the file `log`.
     pub(crate) fn start(
         watchdog: &Arc<Watchdog>,
         name: &str,
@@ -169,7 +169,7 @@ impl Service {
             .with_context(|| format!("cannot start {name}"))?;
         let service =
             Self { name: name.to_owned(), child, log: log.to_owned(), watchdog: Arc::clone(watchdog) };
-        watchdog.tell("start", service.pid())?;
+        watchdog.send("start", service.pid())?;
         Ok(service)
     }
 
@@ -178,24 +178,23 @@ impl Service {
         self.child.id()
     }
 
-    /// The service's name, for messages.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// How the process ended, if it did.
+    /// The exit status, if the process has exited.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Fails with the end of its log if the process is no longer there.
+    /// Fails with the end of the log if the process has exited.
     pub(crate) fn check(&mut self) -> Result<()> {
         let Some(status) = self.ended() else { return Ok(()) };
-        bail!("{} ended with {status}: {}", self.name, self.said());
+        bail!("{} exited with {status}: {}", self.name, self.log_tail());
     }
 
-    /// The last lines of the service's log.
-    pub(crate) fn said(&self) -> String {
+    /// The last lines of the log.
+    pub(crate) fn log_tail(&self) -> String {
         match fs::read(&self.log) {
             Ok(log) => tail(&String::from_utf8_lossy(&log), 10),
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
@@ -206,25 +205,24 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // Nothing that a service holds outlives the sandbox, so there is nothing to be gained by asking it politely: the
-        // API server alone takes seconds to drain.
+        // Kill it at once: none of its data outlives the sandbox, and a graceful shutdown of the API server takes seconds.
         drop(self.child.kill());
         drop(self.child.wait());
-        drop(self.watchdog.tell("end", self.child.id()));
+        drop(self.watchdog.send("end", self.child.id()));
     }
 }
 
-/// Whether a process with this id runs (an ended one that nobody waited for does not count).
+/// Whether a process with this ID is running; zombies do not count.
 #[must_use]
 pub fn is_running(pid: u32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return false;
     };
-    // The name in parentheses may hold anything; the state follows the last one.
+    // The name in parentheses can contain anything; the state follows the last parenthesis.
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// When a process began, in clock ticks since the machine did: with its id, this names one process for good.
+/// The start time of a process in clock ticks since boot. Together with the ID, it identifies a process.
 pub(crate) fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()

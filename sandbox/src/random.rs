@@ -1,6 +1,6 @@
-//! Random numbers that are the same for the same seed, on every machine.
+//! Reproducible random numbers: the same for the same seed on every machine.
 
-/// A generator of numbers (splitmix64).
+/// A random number generator (splitmix64).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 

@@ -1,4 +1,4 @@
-//! A registry that answers for ghcr.io and quay.io, and plays faults.
+//! A registry that serves ghcr.io and quay.io, and injects faults.
 
 mod front;
 mod store;
@@ -22,28 +22,28 @@ use crate::pki::Authority;
 use crate::process::{Service, Watchdog, wait_for};
 use crate::tools::Tools;
 
-/// The hosts that lead to the registry; every other one is refused.
+/// The hosts that the proxy leads to the registry; all others are refused.
 pub const HOSTS: [&str; 2] = ["ghcr.io", "quay.io"];
 
-/// A running registry with the project's own charts, behind a proxy. Several clusters may share one.
+/// A running registry with the charts of this project, behind a proxy. Clusters can share it.
 #[derive(Debug)]
 pub struct Registry {
     front: Front,
     process: Process,
     authority: Authority,
     ca_file: PathBuf,
-    // Removed last.
+    // Dropped last.
     _folder: TempDir,
 }
 
 impl Registry {
-    /// Starts a registry with all charts. The first start of a set of charts builds and pushes them (seconds).
+    /// Starts a registry with all charts. The first start builds and pushes them, which takes seconds.
     pub fn start(tools: &Tools) -> Result<Arc<Self>> {
         let storage = store::charts(tools)?;
         Self::with_storage(tools, &storage, own_folder()?)
     }
 
-    /// Starts a registry with all charts and these, which no other registry gets.
+    /// Starts a registry with all charts and with more charts, which only this registry has.
     pub fn start_with(tools: &Tools, more: &[Chart]) -> Result<Arc<Self>> {
         let folder = own_folder()?;
         let storage = folder.path().join("storage");
@@ -51,7 +51,7 @@ impl Registry {
         Self::with_storage(tools, &storage, folder)
     }
 
-    /// Starts a registry over a storage folder, which it does not change.
+    /// Starts a registry on a storage folder, read-only.
     fn with_storage(tools: &Tools, storage: &Path, folder: TempDir) -> Result<Arc<Self>> {
         let watchdog = Watchdog::start(folder.path())?;
         let process = Process::start(tools, &watchdog, folder.path(), storage, true)?;
@@ -68,37 +68,40 @@ impl Registry {
         format!("http://{}", self.front.address())
     }
 
-    /// The file with the certificate that programs must trust (`SSL_CERT_FILE`).
+    /// The file with the CA certificate that clients must trust (`SSL_CERT_FILE`).
     #[must_use]
     pub fn ca_file(&self) -> &Path {
         &self.ca_file
     }
 
-    /// What goes wrong, and what was asked.
+    /// The injected faults and the received requests.
     #[must_use]
     pub fn faults(&self) -> &Faults {
         self.front.faults()
     }
 
-    /// New connections see a certificate that nobody trusts, until [`Faults::clear`].
+    /// Shows an untrusted certificate to new connections, until [`Faults::clear`].
     pub fn show_strange_certificate(&self) -> Result<()> {
-        self.faults().show(&Authority::new("somebody else")?.server(&HOSTS)?)
+        self.faults().show(&Authority::new("untrusted")?.server(&HOSTS)?)
     }
 
-    /// New connections see a certificate that is not yet valid, as where a clock is wrong, until [`Faults::clear`].
+    /// Shows a certificate that is not valid yet to new connections, as with a wrong clock, until [`Faults::clear`].
     pub fn show_future_certificate(&self) -> Result<()> {
         self.faults().show(&self.authority.future_server(&HOSTS)?)
     }
 
-    /// The registry's processes, by name and id.
+    /// The names and IDs of the processes.
     #[must_use]
     pub fn processes(&self) -> Vec<(String, u32)> {
         let Process { service, watchdog, .. } = &self.process;
-        vec![(service.name().to_owned(), service.pid()), ("registry's watchdog".to_owned(), watchdog.pid())]
+        vec![
+            (service.name().to_owned(), service.pid()),
+            ("watchdog of the registry".to_owned(), watchdog.pid()),
+        ]
     }
 }
 
-/// The `registry` program on a Unix socket: no port to be taken by somebody else.
+/// The `registry` program, on a Unix socket to avoid conflicts of ports.
 #[derive(Debug)]
 struct Process {
     service: Service,

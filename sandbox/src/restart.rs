@@ -1,5 +1,5 @@
-//! What clients see of a k3s that restarts, in the order that was recorded from a v1.36.3+k3s1: connection refused, 503
-//! `starting`, 503 `apiserver not ready`, and then what any API server answers until it is ready.
+//! Simulates what clients see when k3s restarts, as recorded from v1.36.3+k3s1: connection refused, 503 `starting`, 503
+//! `apiserver not ready`, and then the answers of any API server that is not ready yet.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -17,9 +17,9 @@ use socket2::{Domain, Socket, Type};
 use crate::http::{content_length, read_head, tls_config};
 use crate::pki::Identity;
 
-/// How long a client has to say something.
+/// Timeout for the request of a client.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two looks for a connection.
+/// Time between two checks for a connection.
 const STEP: Duration = Duration::from_millis(5);
 
 /// How long each phase lasts.
@@ -31,9 +31,9 @@ pub struct Restart {
 }
 
 impl Restart {
-    /// As recorded from a server alone.
+    /// As recorded from a server without an agent.
     pub const QUICK: Self = Self::new(3500, 600, 1800);
-    /// As recorded from a server with its agent on a busy machine.
+    /// As recorded from a server with an agent on a busy machine.
     pub const SLOW: Self = Self::new(8000, 1300, 15_700);
 
     const fn new(refused: u64, starting: u64, not_ready: u64) -> Self {
@@ -44,9 +44,9 @@ impl Restart {
         }
     }
 
-    /// Goes through the phases before there is an API server, which has `port` and lies in `folder`. What is returned answers
-    /// until that listens.
-    pub(crate) fn play(self, port: u16, folder: &Path) -> Result<Front> {
+    /// Goes through the phases before the start of the API server, which has this port and folder. The returned front answers
+    /// until the API server listens.
+    pub(crate) fn simulate(self, port: u16, folder: &Path) -> Result<Front> {
         std::thread::sleep(self.refused);
         let front = Front::start(port, folder)?;
         std::thread::sleep(self.starting);
@@ -56,7 +56,7 @@ impl Restart {
     }
 }
 
-/// What answers in place of an API server that does not listen yet. The API server has to share the port.
+/// Answers for an API server that does not listen yet. The API server must share the port.
 #[derive(Debug)]
 pub(crate) struct Front {
     has_server: Arc<AtomicBool>,
@@ -66,7 +66,7 @@ pub(crate) struct Front {
 
 impl Front {
     fn start(port: u16, folder: &Path) -> Result<Self> {
-        let listener = shared(port).context("cannot take the API server's port")?;
+        let listener = shared(port).context("cannot listen on the port of the API server")?;
         listener.set_nonblocking(true)?;
         let read = |file: &str| fs::read_to_string(folder.join(file));
         let identity = Identity { cert: read("api-server.crt")?, key: read("api-server.key")? };
@@ -88,7 +88,7 @@ impl Drop for Front {
     }
 }
 
-/// A listener on a port that others may listen on, too, if they allow it as well.
+/// A listener that shares its port with others that allow it.
 fn shared(port: u16) -> Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -98,7 +98,7 @@ fn shared(port: u16) -> Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// How many sockets listen on this port of 127.0.0.1 (`/proc/net/tcp` of proc(5)); none where that cannot be read.
+/// The number of sockets that listen on a port of 127.0.0.1 (`/proc/net/tcp`, proc(5)); 0 where that cannot be read.
 fn listeners(port: u16) -> usize {
     let address = format!("0100007F:{port:04X}");
     let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
@@ -133,7 +133,7 @@ fn answer(stream: TcpStream, config: Arc<ServerConfig>, has_server: &AtomicBool)
     let mut body = vec![0; content_length(&head)?];
     stream.read_exact(&mut body)?;
     let message = if has_server.load(Ordering::Relaxed) { "apiserver not ready" } else { "starting" };
-    // Without `apiVersion`, as k3s writes it.
+    // k3s sends no `apiVersion`.
     let answer = format!(
         r#"{{"kind":"Status","metadata":{{}},"status":"Failure","message":"{message}","reason":"ServiceUnavailable","code":503}}"#
     );
@@ -152,6 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn listeners_of_a_port_are_counted() {
         let first = shared(0).unwrap();
         let port = first.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! Looking for secrets where there must be none.
+//! Searches for leaked secrets.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,19 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::folder::files;
 
-/// A secret as it may show: as it is, and within base64 at each of the three places where it can begin.
+/// The forms in which a secret can appear: literally, and in base64 at each of three offsets.
 #[must_use]
 pub fn shapes(secret: &str) -> Vec<String> {
     let encoded = (0..3).map(|shift| {
         let bytes = [&vec![0; shift], secret.as_bytes()].concat();
         let whole = bytes.len() / 3 * 3;
-        // The characters that also depend on what stands before or after are left out.
+        // Skip the characters that also depend on the bytes before or after.
         STANDARD.encode(&bytes[..whole])[[0, 2, 3][shift]..].to_owned()
     });
     std::iter::once(secret.to_owned()).chain(encoded).collect()
 }
 
-/// The files of a folder that hold one of the secrets.
+/// The files of a folder that contain a secret.
 pub(crate) fn leaks(secrets: &[String], folder: &Path) -> Result<Vec<PathBuf>> {
     let shapes: Vec<_> = secrets.iter().flat_map(|secret| shapes(secret)).collect();
     let mut found = Vec::new();

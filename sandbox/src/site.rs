@@ -1,4 +1,4 @@
-//! A cluster and a repository in which k3s-boot is run again and again.
+//! A cluster and a repository for repeated runs of k3s-boot.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -18,19 +18,19 @@ use crate::process::{is_running, wait_for};
 use crate::secrets::leaks;
 use crate::tools::Tools;
 
-/// Longer than any run takes on a busy machine.
+/// Timeout for a run, also on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_mins(4);
 
-/// How the first line begins that k3s-boot logs while it holds its lock, in the stage `namespaces`: releases that an earlier
-/// run left `pending-*` are recovered then. Every run that changes something logs it.
+/// Part of the first line that k3s-boot logs while it holds its lock, in the stage `namespaces`, after it has recovered releases
+/// stuck in `pending-*`. Every run that changes something logs it.
 const AT_WORK: &str = " INFO Namespace ";
 
-/// A run of `apps` that came to a good end.
+/// A successful run of `apps`.
 pub(crate) struct Ran {
     pub(crate) took: Duration,
-    /// From its start until it held the lock and worked (see [`AT_WORK`]); none when there was nothing to change.
+    /// Time from its start until it held the lock and began its work (see [`AT_WORK`]); none if there was nothing to change.
     pub(crate) at_work: Option<Duration>,
-    pub(crate) said: String,
+    pub(crate) log: String,
 }
 
 /// A fresh cluster, a repository and a folder for temporary files.
@@ -49,7 +49,7 @@ impl Site {
         Ok(Self { sandbox, checkout, program: program.to_owned(), secrets })
     }
 
-    /// Another secret, which nothing may show.
+    /// Adds a secret, which must not appear anywhere.
     pub(crate) fn plant(&mut self, secret: &str) {
         self.secrets.push(secret.to_owned());
     }
@@ -59,7 +59,7 @@ impl Site {
         self.started_by(&[], name)
     }
 
-    /// The same, started by another program: these words come before k3s-boot's own.
+    /// As [`Site::command`], started by another program: its arguments come before those of k3s-boot.
     pub(crate) fn started_by(&self, starter: &[OsString], name: &str) -> Command {
         let mut words = starter.iter().cloned().chain([self.program.clone().into(), name.into()]);
         let program = words.next().map_or_else(PathBuf::new, PathBuf::from);
@@ -68,89 +68,85 @@ impl Site {
         command
     }
 
-    /// Runs `apps` to its end, with no help but these arguments, and checks that everything is as it should be.
+    /// Runs `apps` with these arguments until it has finished, and checks that the cluster has converged.
     pub(crate) fn converge(&self, args: &[&str]) -> Result<Ran> {
         let mut command = self.command("apps");
         command.args(args);
         self.converge_by(command)
     }
 
-    /// The same with a command for `apps`.
+    /// As [`Site::converge`], with a command that runs `apps`.
     pub(crate) fn converge_by(&self, command: Command) -> Result<Ran> {
         let ran = self.complete(command)?;
-        let text = &ran.said;
+        let text = &ran.log;
         let releases = self.sandbox.helm_list()?;
         let deployed = releases.iter().filter(|release| release["status"] == "deployed").count();
-        ensure!((deployed, releases.len()) == (6, 6), "releases are not deployed: {releases:?}\n{text}");
+        ensure!((deployed, releases.len()) == (6, 6), "not all releases are deployed: {releases:?}\n{text}");
         let diff = self.command("diff").arg("--exit-code").output()?;
-        ensure!(
-            diff.status.success(),
-            "something is left to change: {}",
-            String::from_utf8_lossy(&diff.stdout)
-        );
-        ensure!(self.running()?.is_empty(), "processes are left");
+        ensure!(diff.status.success(), "`diff` shows changes: {}", String::from_utf8_lossy(&diff.stdout));
+        ensure!(self.running()?.is_empty(), "processes are still running");
         self.clean()?;
         Ok(ran)
     }
 
-    /// Runs a command for `apps` to its end, which has to be a good one.
+    /// Runs a command that runs `apps` until it has finished; it must succeed.
     pub(crate) fn complete(&self, mut command: Command) -> Result<Ran> {
-        let said = self.checkout.folder().join("next");
+        let log = self.checkout.folder().join("next");
         let started = Instant::now();
-        let file = File::create(&said)?;
+        let file = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let mut child = command.spawn().context("cannot run `k3s-boot`")?;
         let mut at_work = None;
         let ended = wait_for("k3s-boot apps", LIMIT, || {
-            if at_work.is_none() && text(&said)?.contains(AT_WORK) {
+            if at_work.is_none() && text(&log)?.contains(AT_WORK) {
                 at_work = Some(started.elapsed());
             }
             Ok(child.try_wait()?)
         });
-        let status = ended.with_context(|| self.standing_still(&said))?;
-        let (took, said) = (started.elapsed(), text(&said)?);
+        let status = ended.with_context(|| self.describe_hang(&log))?;
+        let (took, log) = (started.elapsed(), text(&log)?);
         ensure!(
-            status.success() && said.contains("Bootstrap complete!"),
-            "the next run ended with {status}:\n{said}"
+            status.success() && log.contains("Bootstrap complete!"),
+            "the run failed with {status}:\n{log}"
         );
-        Ok(Ran { took, at_work, said })
+        Ok(Ran { took, at_work, log })
     }
 
-    /// What a run that does not end has said, what it waits for, and what is not ready.
-    fn standing_still(&self, said: &Path) -> String {
-        let mut words = text(said).unwrap_or_default();
+    /// The output of a run that does not finish, its processes, and the state of the cluster.
+    fn describe_hang(&self, log: &Path) -> String {
+        let mut report = text(log).unwrap_or_default();
         for pid in self.running().unwrap_or_default() {
             let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            words = format!("{words}{pid}: {}\n", String::from_utf8_lossy(&command).replace('\0', " "));
+            report = format!("{report}{pid}: {}\n", String::from_utf8_lossy(&command).replace('\0', " "));
         }
         for kinds in ["nodes,pods,jobs", "fluxinstances,gitrepositories,kustomizations"] {
             let output = self.sandbox.kubectl(&["get", kinds, "--all-namespaces", "--output", "wide"]);
-            words.push_str(&output.map_or_else(
+            report.push_str(&output.map_or_else(
                 |error| format!("{error:#}\n"),
                 |output| String::from_utf8_lossy(&output.stdout).into_owned(),
             ));
         }
-        words
+        report
     }
 
-    /// No temporary file is left, and no secret in any file.
+    /// Fails if there are temporary files, or a secret in any file.
     pub(crate) fn clean(&self) -> Result<()> {
         let temporary = self.checkout.temp();
         let left = files(&temporary)?;
-        ensure!(left.is_empty(), "files are left: {left:?}");
+        ensure!(left.is_empty(), "temporary files remain: {left:?}");
         self.discreet(&temporary)
     }
 
-    /// No secret is in any file of the programs under test, or of this folder.
+    /// Fails if a secret is in a file of the programs under test or of this folder.
     pub(crate) fn discreet(&self, folder: &Path) -> Result<()> {
         for folder in [&self.sandbox.home(), folder] {
             let leaks = leaks(&self.secrets, folder)?;
-            ensure!(leaks.is_empty(), "secrets are left in {leaks:?}");
+            ensure!(leaks.is_empty(), "secrets found in {leaks:?}");
         }
         Ok(())
     }
 
-    /// The processes of the programs under test that run now, whoever is their parent by now.
+    /// The running processes of the programs under test, whatever their parent.
     pub(crate) fn running(&self) -> Result<Vec<u32>> {
         running(&self.sandbox.home())
     }
@@ -158,20 +154,20 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // What is left after a fault holds the cluster's files.
+        // After a fault, processes may still use files of the cluster.
         for pid in self.running().unwrap_or_default() {
             drop(send(pid, Signal::SIGKILL));
         }
     }
 }
 
-/// The processes that run with this home folder: all programs under test of one sandbox.
+/// The processes with this home folder: all programs under test of one sandbox.
 pub(crate) fn running(home: &Path) -> Result<Vec<u32>> {
     let variable = format!("HOME={}", home.display()).into_bytes();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        // One that is gone by now, or is somebody else's, is none.
+        // Skip processes that have exited or belong to other users.
         let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { continue };
         if environment.split(|&byte| byte == 0).any(|one| one == variable) && is_running(pid) {
             found.push(pid);
@@ -180,7 +176,7 @@ pub(crate) fn running(home: &Path) -> Result<Vec<u32>> {
     Ok(found)
 }
 
-/// Sends a signal to a process, which may be gone by now.
+/// Sends a signal to a process, which may have exited.
 pub(crate) fn send(pid: u32, signal: Signal) -> Result<()> {
     match kill(Pid::from_raw(i32::try_from(pid)?), signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
@@ -188,7 +184,7 @@ pub(crate) fn send(pid: u32, signal: Signal) -> Result<()> {
     }
 }
 
-/// What a program has said.
+/// Reads the output of a program.
 pub(crate) fn text(file: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&fs::read(file)?).into_owned())
 }

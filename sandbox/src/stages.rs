@@ -1,4 +1,4 @@
-//! What kwok does to pods, and how tests make pods stay unready.
+//! The kwok stages that simulate the kubelet, and holds that keep pods unready.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,48 +13,48 @@ use crate::tools::Tools;
 
 const STAGES: &str = "/apis/kwok.x-k8s.io/v1alpha1/stages";
 const LOGS: &str = "/apis/kwok.x-k8s.io/v1alpha1/clusterlogs";
-/// Longer than kwok takes to make pods ready on a busy machine.
-const TAKEN: Duration = Duration::from_mins(1);
-/// Time for kwok to take a pod, or to answer, before it is asked again.
-const AGAIN: Duration = Duration::from_millis(300);
-/// The stage by which kwok answers.
+/// More than kwok needs to make pods ready on a busy machine.
+const KWOK_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long kwok gets to handle a pod or to answer before the next attempt.
+const RETRY_INTERVAL: Duration = Duration::from_millis(300);
+/// The stage with which kwok confirms that it uses the current stages.
 const ANSWERS: &str = "node-answers";
-/// The annotation of nodes that kwok is asked by.
+/// The node annotation with the number of the last question.
 const ASKED: &str = "sandbox/asked";
-/// The annotation of nodes that kwok answers by.
+/// The node annotation with the number of the last answer.
 const ANSWERED: &str = "sandbox/answered";
-/// What the stages of [`PodPlay`]s are called, before their number.
-const PLAYED: &str = "pod-played";
+/// The name prefix of the stages for [`PodPlay`]s.
+const SIMULATED: &str = "pod-simulated";
 
-/// Pods of one namespace whose names begin alike, and do not get ready.
+/// Keeps pods of a namespace whose names have a prefix from becoming ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hold {
     pub(crate) namespace: String,
     pub(crate) prefix: String,
-    /// What becomes of them instead; they stay as the scheduler leaves them if nothing does.
+    /// The state that they get instead; without it they stay as they are after scheduling.
     pub(crate) play: Option<PodPlay>,
 }
 
-/// A bad state of pods, in the kubelet's words.
+/// A failing state of pods, as the kubelet reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PodPlay {
     pub(crate) state: PodState,
-    /// The kubelet's warning about it: a word and a sentence.
+    /// Reason and message of the kubelet's warning event.
     pub(crate) warning: (&'static str, &'static str),
-    /// What the containers have said, if anything.
+    /// The logs of the containers.
     pub(crate) said: &'static str,
 }
 
-/// Where a pod on a node stands still.
+/// Why a scheduled pod does not become ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PodState {
-    /// Its containers wait, for a reason and with a message.
+    /// Its containers are waiting, with this reason and message.
     Waiting(&'static str, &'static str),
-    /// Its containers have ended with exit code 1 and were started again, so many times.
+    /// Its containers exit with code 1 and have been restarted this many times.
     Crashing(u32),
-    /// The same of its init containers.
+    /// As [`Self::Crashing`], for the init containers.
     InitCrashing(u32),
-    /// Its containers run, and are not ready.
+    /// Its containers are running but not ready.
     Unready,
 }
 
@@ -62,16 +62,16 @@ pub(crate) enum PodState {
 #[derive(Debug)]
 pub(crate) struct Stages {
     client: Client,
-    /// For what containers have said.
+    /// Holds the logs of containers.
     folder: PathBuf,
     ready: Value,
     holds: Vec<Hold>,
-    /// How often kwok was asked.
+    /// The number of questions to kwok so far.
     asked: u64,
 }
 
 impl Stages {
-    /// Applies kwok's own stages: pods become ready, pods of Jobs succeed, deleted pods go.
+    /// Applies the stages that kwok ships: pods become ready, pods of Jobs succeed, deleted pods disappear.
     pub(crate) fn apply(tools: &Tools, client: Client, folder: &Path) -> Result<Self> {
         let mut ready = Value::Null;
         for name in ["pod-ready", "pod-complete", "pod-delete"] {
@@ -85,18 +85,18 @@ impl Stages {
         Ok(Self { client, folder: folder.to_owned(), ready, holds: Vec::new(), asked: 0 })
     }
 
-    /// Waits until kwok goes by the stages as they are now, and looks after this node; `alive` fails if it has ended.
+    /// Waits until kwok uses the current stages and manages this node; `alive` fails if kwok has exited.
     ///
-    /// kwok keeps what it has read of its stages under a version that may be newer, and then knows no better until the next
-    /// change (0.8.0, `pkg/config/resources/cache.go`): that befalls one change in a thousand. It learns of stages in the
-    /// order of their changes, so once it goes by one that was written after all others, it goes by those too.
+    /// kwok may cache stages under a resource version that is too new, and then miss a change until the next one (0.8.0,
+    /// `pkg/config/resources/cache.go`): this happens to one change in a thousand. It reads changes in order, so once it uses
+    /// the stage that was written last, it uses all others too.
     pub(crate) fn settle(&mut self, node: &str, mut alive: impl FnMut() -> Result<()>) -> Result<()> {
         let path = format!("/api/v1/nodes/{node}");
         let first = self.asked + 1;
         let mut asked: Option<Instant> = None;
-        wait_for("kwok to go by its stages", TAKEN, || {
+        wait_for("kwok to use its stages", KWOK_TIMEOUT, || {
             alive()?;
-            if asked.is_none_or(|asked| asked.elapsed() > AGAIN) {
+            if asked.is_none_or(|asked| asked.elapsed() > RETRY_INTERVAL) {
                 self.ask(&path)?;
                 asked = Some(Instant::now());
             }
@@ -107,8 +107,8 @@ impl Stages {
         })
     }
 
-    /// kwok looks after nodes, and so after the pods on them, only if there is a stage for nodes. This is the only one: the
-    /// sandbox itself says how its nodes are.
+    /// kwok manages nodes, and so the pods on them, only if there is a stage for nodes. This is the only one: the sandbox itself
+    /// sets the status of its nodes.
     fn ask(&mut self, node: &str) -> Result<()> {
         self.asked += 1;
         let asked = self.asked.to_string();
@@ -119,18 +119,18 @@ impl Stages {
         let answer = json!({"patches": [{"type": "merge", "template": template}]});
         let stage = stage(ANSWERS, "Node", &unanswered, &answer);
         self.client.apply(&format!("{STAGES}/{ANSWERS}"), &stage)?;
-        // It looks at a node again only when that changes.
+        // kwok handles a node again only when the node changes.
         self.client.merge(node, &json!({"metadata": {"annotations": {ASKED: asked}}})).map(drop)
     }
 
-    /// Pods that begin from now on do not get ready if they match.
+    /// Keeps matching pods that start after this call from becoming ready.
     pub(crate) fn hold(&mut self, hold: Hold) -> Result<()> {
-        let name = format!("{PLAYED}-{}", self.holds.len() + 1);
-        let played =
-            hold.play.map(|play| (played_stage(&name, &hold, &play), hold.namespace.clone(), play.said));
+        let name = format!("{SIMULATED}-{}", self.holds.len() + 1);
+        let simulated =
+            hold.play.map(|play| (simulated_stage(&name, &hold, &play), hold.namespace.clone(), play.said));
         self.holds.push(hold);
         self.update()?;
-        let Some((stage, namespace, said)) = played else { return Ok(()) };
+        let Some((stage, namespace, said)) = simulated else { return Ok(()) };
         if !said.is_empty() {
             let file = self.folder.join(format!("{name}.log"));
             fs::write(&file, said)?;
@@ -139,26 +139,26 @@ impl Stages {
         self.client.apply(&format!("{STAGES}/{name}"), &stage).map(drop)
     }
 
-    /// Ends all holds, and returns them.
+    /// Removes and returns all holds.
     pub(crate) fn release(&mut self) -> Result<Vec<Hold>> {
         let holds = std::mem::take(&mut self.holds);
         for (index, _) in holds.iter().enumerate().filter(|(_, hold)| hold.play.is_some()) {
             for kind in [STAGES, LOGS] {
-                self.client.delete(&format!("{kind}/{PLAYED}-{}", index + 1))?;
+                self.client.delete(&format!("{kind}/{SIMULATED}-{}", index + 1))?;
             }
         }
         self.update()?;
         Ok(holds)
     }
 
-    /// Waits until kwok has taken the pods that were held.
+    /// Waits until kwok has handled the pods that were held.
     pub(crate) fn take(&self, hold: &Hold) -> Result<()> {
         let mut round = 0;
-        wait_for("kwok to take pods that were held", TAKEN, || {
+        wait_for("kwok to handle the pods that were held", KWOK_TIMEOUT, || {
             round += 1;
             let left = self.touch(hold, round)?;
             if left {
-                std::thread::sleep(AGAIN);
+                std::thread::sleep(RETRY_INTERVAL);
             }
             Ok((!left).then_some(()))
         })
@@ -175,7 +175,7 @@ impl Stages {
         self.client.apply(&format!("{STAGES}/pod-ready"), &stage).map(drop)
     }
 
-    /// kwok looks at a pod again only when it changes. Tells whether there is one that it has not taken yet.
+    /// Changes the pods that kwok has not handled yet, because it handles a pod only when the pod changes. True if there are any.
     fn touch(&self, hold: &Hold, round: usize) -> Result<bool> {
         let path = format!("/api/v1/namespaces/{}/pods", hold.namespace);
         let pods = self.client.get(&path)?.unwrap_or_default();
@@ -189,7 +189,7 @@ impl Stages {
             if waits {
                 left = true;
                 let change = json!({"metadata": {"annotations": {"sandbox/released": round.to_string()}}});
-                // One that is gone by now is not there when it is looked for again.
+                // The next attempt does not find pods that are gone by now.
                 drop(self.client.merge(&format!("{path}/{name}"), &change));
             }
         }
@@ -198,7 +198,7 @@ impl Stages {
 }
 
 impl Hold {
-    /// The jq expression that gives the name of a pod that matches, and nothing for any other.
+    /// A jq expression that yields the name of a matching pod, and nothing for other pods.
     fn names(&self) -> String {
         format!(
             ".metadata | select((.namespace == {}) and (.name | startswith({}))) | .name",
@@ -208,9 +208,9 @@ impl Hold {
     }
 }
 
-/// The stage that brings pods into a state, once, when a node has them. The phase stays Pending, so that the stage
-/// `pod-ready` takes them when it may: kwok's own stages look at nothing else.
-fn played_stage(name: &str, hold: &Hold, play: &PodPlay) -> Value {
+/// The stage that puts scheduled pods into a state, once. Their phase stays Pending, so that the stage `pod-ready` handles
+/// them after the hold: it checks nothing else.
+fn simulated_stage(name: &str, hold: &Hold, play: &PodPlay) -> Value {
     let (reason, message) = play.warning;
     let matches = json!([
         {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"},
@@ -224,7 +224,7 @@ fn played_stage(name: &str, hold: &Hold, play: &PodPlay) -> Value {
     stage(name, "Pod", &matches, &next)
 }
 
-/// What happens `next` to those objects of a kind that match all expressions.
+/// A stage that does `next` with the objects of a kind that match all expressions.
 fn stage(name: &str, kind: &str, expressions: &Value, next: &Value) -> Value {
     json!({
         "apiVersion": "kwok.x-k8s.io/v1alpha1",
@@ -238,9 +238,9 @@ fn stage(name: &str, kind: &str, expressions: &Value, next: &Value) -> Value {
     })
 }
 
-/// What all containers of a namespace have said, now and before they were started again.
+/// The logs of all containers of a namespace, current and previous.
 fn logs(name: &str, namespace: &str, file: &Path) -> Value {
-    // kwok's log files are the kubelet's: each line has its time and stream.
+    // kwok reads the format of the kubelet's log files: each line has a time and a stream.
     json!({
         "apiVersion": "kwok.x-k8s.io/v1alpha1",
         "kind": "ClusterLogs",
@@ -253,7 +253,7 @@ fn logs(name: &str, namespace: &str, file: &Path) -> Value {
 }
 
 impl PodState {
-    /// The status, as a template of kwok.
+    /// The status as a kwok template.
     fn template(self) -> String {
         let crashed = r#"{"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}}"#;
         let last = r#"{"terminated": {"exitCode": 1, "reason": "Error"}}"#;

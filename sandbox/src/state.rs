@@ -1,4 +1,4 @@
-//! The sandbox that `cargo sandbox up` leaves running: one for each checkout.
+//! The background sandbox of `cargo sandbox up`: one for each checkout.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
@@ -17,10 +17,10 @@ use crate::cluster::{Options, Sandbox};
 use crate::process::{is_running, started, wait_for};
 use crate::tools::{Tools, cache_dir, hex};
 
-/// Longest start and longest end of the whole sandbox.
-const LIMIT: Duration = Duration::from_mins(5);
+/// Timeout for the start and for the end of the sandbox.
+const TIMEOUT: Duration = Duration::from_mins(5);
 
-/// What other processes need to know of a running sandbox.
+/// The state of a running sandbox, for other processes.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct State {
     server: Process,
@@ -60,7 +60,7 @@ fn state_dir() -> Result<PathBuf> {
     Ok(cache_dir()?.join("state").join(checkout))
 }
 
-/// The running sandbox, if there is one.
+/// Finds the running sandbox.
 pub(crate) fn find() -> Result<Option<State>> {
     let path = state_dir()?.join("state.json");
     let Ok(text) = fs::read(&path) else {
@@ -71,7 +71,7 @@ pub(crate) fn find() -> Result<Option<State>> {
     Ok(state.server.is_running().then_some(state))
 }
 
-/// Makes sure that a sandbox runs; true if it had to be started.
+/// Starts a sandbox unless one is running. True if it was started.
 pub(crate) fn up(tools: &Tools) -> Result<(State, bool)> {
     let folder = state_dir()?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
@@ -80,7 +80,7 @@ pub(crate) fn up(tools: &Tools) -> Result<(State, bool)> {
         return Ok((state, false));
     }
     clean(&folder)?;
-    // The server finds the tools again by itself; here they only have to be there.
+    // The server looks up the tools itself; here they only have to be installed.
     let _: &Path = tools.path_dir();
     let log_path = folder.join("server.log");
     let log = File::create(&log_path)?;
@@ -92,18 +92,18 @@ pub(crate) fn up(tools: &Tools) -> Result<(State, bool)> {
         .current_dir(&folder)
         .process_group(0)
         .spawn()
-        .context("cannot start the sandbox' server")?;
-    let state = wait_for("the sandbox", LIMIT, || {
+        .context("cannot start the server of the sandbox")?;
+    let state = wait_for("the sandbox", TIMEOUT, || {
         if let Some(status) = server.try_wait()? {
-            let said = fs::read_to_string(&log_path).unwrap_or_default();
-            bail!("the sandbox' server ended with {status}: {}", said.trim());
+            let log = fs::read_to_string(&log_path).unwrap_or_default();
+            bail!("the server of the sandbox exited with {status}: {}", log.trim());
         }
         find()
     })?;
     Ok((state, true))
 }
 
-/// Ends the running sandbox, waits for all its processes, and removes its state; true if there was one.
+/// Stops the running sandbox, waits for all its processes and removes its state. True if one was running.
 pub(crate) fn down() -> Result<bool> {
     let folder = state_dir()?;
     if !folder.is_dir() {
@@ -114,10 +114,10 @@ pub(crate) fn down() -> Result<bool> {
         clean(&folder)?;
         return Ok(false);
     };
-    // The server needs no handler: its watchdogs end what it leaves.
+    // The server needs no signal handler: its watchdogs clean up.
     kill(Pid::from_raw(state.server.pid.try_into()?), Signal::SIGTERM)
-        .context("cannot end the sandbox' server")?;
-    wait_for("the sandbox to end", LIMIT, || {
+        .context("cannot stop the server of the sandbox")?;
+    wait_for("the sandbox to stop", TIMEOUT, || {
         let all_gone = !state.server.is_running() && !state.processes.iter().any(Process::is_running);
         Ok((all_gone && !state.folder.exists()).then_some(()))
     })?;
@@ -125,7 +125,7 @@ pub(crate) fn down() -> Result<bool> {
     Ok(true)
 }
 
-/// Runs the sandbox in this process until it is ended.
+/// Runs the sandbox in this process until it is killed.
 pub(crate) fn serve() -> Result<()> {
     let folder = state_dir()?;
     let options =
@@ -158,7 +158,7 @@ fn clean(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// One `up` or `down` at a time for each checkout.
+/// Allows one `up` or `down` at a time for each checkout.
 fn lock(folder: &Path) -> Result<Flock<File>> {
     let path = folder.join(".lock");
     let file = File::create(&path).with_context(|| format!("cannot open `{}`", path.display()))?;

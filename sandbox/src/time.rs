@@ -1,4 +1,4 @@
-//! The time in Kubernetes' notation.
+//! Time in the format of Kubernetes.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

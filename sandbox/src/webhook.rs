@@ -1,4 +1,4 @@
-//! An admission webhook of the sandbox' own: it refuses what the API server asks it about, in words of a test's choice.
+//! An admission webhook that denies requests with a given message.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,19 +15,19 @@ use crate::http::{content_length, read_head, tls_config};
 use crate::pki::Authority;
 use crate::registry::listen;
 
-/// What it does to requests.
+/// How the webhook answers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    /// How many are refused; all later ones pass.
+    /// The number of requests to deny; all later ones are allowed.
     pub(crate) refused: usize,
-    /// With what HTTP status and words.
+    /// The HTTP status and the message of a denial.
     pub(crate) status: u16,
     pub(crate) words: &'static str,
-    /// How long each of them takes.
+    /// The delay of each answer.
     pub(crate) delay: Duration,
 }
 
-/// The webhook. Dropping it ends it; its configuration in the cluster is the caller's.
+/// A running webhook. Dropping it stops it; the caller manages its configuration in the cluster.
 #[derive(Debug)]
 pub(crate) struct Webhook {
     address: SocketAddr,
@@ -47,7 +47,7 @@ impl Webhook {
         Ok(Self { address, authority, stop, thread: Some(thread) })
     }
 
-    /// How the API server finds it: a `clientConfig`.
+    /// The `clientConfig` for the API server.
     pub(crate) fn client_config(&self) -> Value {
         let authority = crate::control_plane::base64(self.authority.cert().as_bytes());
         json!({"url": format!("https://{}/", self.address), "caBundle": authority})
@@ -73,7 +73,7 @@ fn serve(listener: &TcpListener, config: &Arc<ServerConfig>, plan: Plan, stop: &
         }
         let Ok(stream) = stream else { continue };
         let (config, left) = (Arc::clone(config), Arc::clone(&left));
-        // The API server asks again on a new connection when one breaks.
+        // The API server retries on a new connection when one breaks.
         std::thread::spawn(move || drop(answer_all(stream, config, plan, &left)));
     }
 }

@@ -55,7 +55,7 @@ fn tool(path: &str) -> PathBuf {
     file
 }
 
-/// What `helm template` says, as a result: the manifest, or the error.
+/// The manifest or the error that `helm template` prints.
 fn template(name: &str, archive: &Path, args: &[&str]) -> Result<String, String> {
     let output = Command::new(tool("helm-4.2.4/helm"))
         .args(["template", name])

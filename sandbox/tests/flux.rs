@@ -83,8 +83,8 @@ fn flux_syncs_only_with_the_right_key() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), secret.value);
     }
 
-    sandbox.flux_stall("build failed: the test says so");
-    assert_eq!(wait_condition(&sandbox, INSTANCE, "Stalled", "True"), "build failed: the test says so");
+    sandbox.flux_stall("build failed: caused by the test");
+    assert_eq!(wait_condition(&sandbox, INSTANCE, "Stalled", "True"), "build failed: caused by the test");
     sandbox.flux_play(FluxPlay::Works);
     wait_condition(&sandbox, INSTANCE, "Ready", "True");
 

@@ -8,15 +8,15 @@ use serde_json::json;
 use crate::charts::Chart;
 use crate::checkout::Checkout;
 
-/// The small chart's name.
+/// The name of the small chart.
 const CHART: &str = "small";
 
-/// The chart that all of the small releases are made with.
+/// The chart of all small releases.
 pub(super) fn chart() -> Chart {
     Chart::generic(CHART)
 }
 
-/// Makes the repository ask for so many releases, the first of them among the CRDs, and for so many namespaces.
+/// Writes helmfiles with this many releases, the first of them in the CRDs helmfile, and this many namespaces.
 pub(super) fn write(checkout: &Checkout, releases: usize, namespaces: usize) -> Result<()> {
     let release = |number: usize| {
         json!({"name": format!("small-{number}"), "namespace": format!("many-{}", number % 5),

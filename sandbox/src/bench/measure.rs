@@ -1,4 +1,4 @@
-//! Runs of k3s-boot and of plain helmfile, and what they cost.
+//! Measures runs of k3s-boot and of plain helmfile.
 
 use std::fs;
 use std::io::Read as _;
@@ -17,19 +17,19 @@ use crate::process::run;
 use crate::registry::Registry;
 use crate::tools::Tools;
 
-/// Time between two looks at the program's memory; the kernel keeps the peak in between.
+/// Time between two readings of the peak memory, which the kernel records.
 const MEMORY_STEP: Duration = Duration::from_millis(4);
-/// The stage that plain helmfile has not.
+/// The stage without a counterpart in plain helmfile.
 const VERIFY: &str = "verify";
 
-/// What a run cost.
+/// The cost of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cost {
     /// Seconds from start to end.
     pub(super) seconds: f64,
-    /// Seconds of them that Flux was waited for.
+    /// Seconds of them spent waiting for Flux.
     pub(super) verify: f64,
-    /// Requests that changed something.
+    /// Changing requests.
     pub(super) mutating: usize,
     /// All requests.
     pub(super) requests: usize,
@@ -104,9 +104,9 @@ impl Place {
             .context("cannot run `k3s-boot`")?;
         let (mut stdout, mut stderr) =
             (child.stdout.take().context("no stdout")?, child.stderr.take().context("no stderr")?);
-        let said = thread::spawn(move || {
-            let mut said = String::new();
-            stderr.read_to_string(&mut said).map(|_| said)
+        let log = thread::spawn(move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).map(|_| log)
         });
         let pid = child.id();
         let report = thread::spawn(move || {
@@ -123,26 +123,26 @@ impl Place {
         };
         let seconds = started.elapsed().as_secs_f64();
         let joined = |_| anyhow::anyhow!("a reader of k3s-boot's output panicked");
-        let (report, said) = (report.join().map_err(joined)??, said.join().map_err(joined)??);
+        let (report, log) = (report.join().map_err(joined)??, log.join().map_err(joined)??);
         if !status.success() {
-            bail!("`k3s-boot apps` ended with {status}: {}", said.trim());
+            bail!("`k3s-boot apps` failed with {status}: {}", log.trim());
         }
         let report: Value =
-            serde_json::from_slice(&report).context("the report of `k3s-boot apps` is no JSON")?;
+            serde_json::from_slice(&report).context("the report of `k3s-boot apps` is not JSON")?;
         let stages = report["stages"].as_array().context("the report of `k3s-boot apps` has no `stages`")?;
         let of_flux = stages.iter().filter(|stage| stage["name"] == VERIFY);
         let verify = of_flux.filter_map(|stage| stage["seconds"].as_f64()).sum();
         Ok(Cost { seconds, verify, memory: peak, ..Cost::default() })
     }
 
-    /// The revisions of all releases, one after the other.
+    /// The revisions of all releases.
     pub(super) fn revisions(&self) -> Result<Vec<String>> {
         let list = self.sandbox.helm_list()?;
         Ok(list.iter().map(|release| format!("{} {}", release["name"], release["revision"])).collect())
     }
 }
 
-/// What a process has of memory, in bytes: `VmHWM:` is the most, `VmRSS:` what it has now (proc(5)).
+/// The memory of a process in bytes: its peak (`VmHWM:`) or current size (`VmRSS:`, proc(5)).
 pub(super) fn memory(pid: u32, field: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;

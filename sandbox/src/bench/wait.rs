@@ -1,4 +1,4 @@
-//! What a wait costs: k3s-boot and its kubectl while a release does not get ready.
+//! Measures k3s-boot and its kubectl while they wait for a release.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -15,23 +15,23 @@ use crate::registry::Registry;
 use crate::site::{LIMIT, text};
 use crate::tools::Tools;
 
-/// The release that has to wait, and the pods of it.
+/// The release that does not become ready, and its pods.
 const RELEASE: &str = "kube-system/coredns";
 const PODS: (&str, &str) = ("kube-system", "coredns");
-/// From its beginning until it does nothing but wait.
+/// Time from the start until k3s-boot only waits.
 const SETTLED: Duration = Duration::from_secs(30);
-/// How long is measured.
+/// The duration of the measurement.
 const MEASURED: Duration = Duration::from_mins(5);
 
-/// In which Linux counts processor time for programs, each second (`USER_HZ`, time(7)).
+/// The clock ticks per second in which Linux counts CPU time (`USER_HZ`, time(7)).
 const TICKS: f64 = 100.0;
 
-/// Measures it and prints what it cost.
+/// Measures a wait and prints its cost.
 pub(super) fn wait(tools: &Tools, program: &Path) -> Result<()> {
     let place = Place::fresh(tools, &Registry::start(tools)?, program)?;
     place.sandbox.hold(PODS.0, PODS.1)?;
-    let said = place.checkout.folder().join("said");
-    let file = File::create(&said)?;
+    let log = place.checkout.folder().join("log");
+    let file = File::create(&log)?;
     let mut command = place.checkout.command(&place.sandbox, program);
     command
         .args(["apps", "--release-timeout", "20m"])
@@ -40,13 +40,13 @@ pub(super) fn wait(tools: &Tools, program: &Path) -> Result<()> {
         .stderr(file);
     let mut child = command.spawn().context("cannot run `k3s-boot`")?;
     let begun = format!("Syncing release release=\"{RELEASE}\"");
-    wait_for("the release that has to wait", LIMIT, || Ok(text(&said)?.contains(&begun).then_some(())))?;
+    wait_for("the release that has to wait", LIMIT, || Ok(text(&log)?.contains(&begun).then_some(())))?;
     sleep(SETTLED);
     let pids = [vec![child.id()], kubectls(child.id())?];
     let before = pids.each_ref().map(|pids| seconds(pids));
     sleep(MEASURED);
     let after = pids.each_ref().map(|pids| seconds(pids));
-    let resident = memory(child.id(), "VmRSS:").context("k3s-boot is gone")?;
+    let resident = memory(child.id(), "VmRSS:").context("k3s-boot has exited")?;
     output::result(&format!(
         "| {} minutes of waiting for a release | processor | memory |",
         MEASURED.as_secs() / 60
@@ -62,11 +62,11 @@ pub(super) fn wait(tools: &Tools, program: &Path) -> Result<()> {
     output::result("");
     place.sandbox.release()?;
     let status = wait_for("k3s-boot apps", LIMIT, || Ok(child.try_wait()?))?;
-    ensure!(status.success(), "it ended with {status}:\n{}", text(&said)?);
+    ensure!(status.success(), "k3s-boot failed with {status}:\n{}", text(&log)?);
     Ok(())
 }
 
-/// The processor time of processes, in seconds (proc(5), fields 14 and 15 of `stat`).
+/// The CPU time of processes in seconds (proc(5), fields 14 and 15 of `stat`).
 fn seconds(pids: &[u32]) -> f64 {
     let ticks = |pid: &u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -76,7 +76,7 @@ fn seconds(pids: &[u32]) -> f64 {
     pids.iter().filter_map(ticks).sum::<f64>() / TICKS
 }
 
-/// The kubectl that this process has started.
+/// The kubectl started by a process.
 fn kubectls(pid: u32) -> Result<Vec<u32>> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     let is_kubectl = |pid: &u32| {

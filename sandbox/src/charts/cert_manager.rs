@@ -1,4 +1,4 @@
-//! cert-manager: three workloads, six CRDs that are left out unless asked for, a closed schema and a hook.
+//! cert-manager: three workloads, six CRDs that are disabled by default, a closed schema and a hook.
 
 use super::Chart;
 use super::schema::{CORE, Crd, Types};

@@ -1,4 +1,4 @@
-//! Descriptions of schema fields. Every field of a real CRD carries some, and they are most of its bytes.
+//! Generates descriptions of schema fields, which make up most of a real CRD.
 
 /// What a description can add to its first sentence. `{f}` is the field in words, `{o}` its owner, and `{w}` two of
 /// [`WORDS`]: without them the text would compress far better than that of the real charts, and Helm's records be smaller.

@@ -1,4 +1,4 @@
-//! Makes `CustomResourceDefinition` objects from short type descriptions (`types/*.types`).
+//! Generates `CustomResourceDefinition` objects from short type descriptions (`types/*.types`).
 //!
 //! Real CRDs are large because they spell out every nested type wherever it is used. So does this: the API server gets
 //! as many properties, enums and lists to compile as from the real ones. Only the prose is generated, and how much of it
@@ -27,7 +27,7 @@ enum Shape<'a> {
     /// A scalar or a type by name.
     Named(&'a str),
     Enum(Vec<&'a str>),
-    /// A list, and the field by which its items are told apart.
+    /// A list, and the field that identifies its items.
     List(Box<Shape<'a>>, Option<&'a str>),
     Map(Box<Shape<'a>>),
 }
@@ -200,7 +200,7 @@ impl<'a> Shape<'a> {
         } else if let Some(values) = text.strip_prefix("enum(").and_then(|rest| rest.strip_suffix(')')) {
             Self::Enum(values.split('|').collect())
         } else if text.is_empty() || text.contains(['(', ')', '[', ']', '{', '}']) {
-            bail!("`{text}` is no type");
+            bail!("`{text}` is not a type");
         } else {
             Self::Named(text)
         })
@@ -242,7 +242,7 @@ impl Yaml {
     }
 }
 
-/// What controller-gen would quote, quoted. It leaves `=` plain, which YAML 1.1 parsers stumble over; so does this.
+/// Quotes what controller-gen would quote. Like controller-gen, it does not quote `=`, which some YAML 1.1 parsers reject.
 fn scalar(text: &str) -> std::borrow::Cow<'_, str> {
     let quoted = text == r#""""#;
     if !quoted
@@ -404,7 +404,7 @@ mod tests {
     #[test]
     fn a_mistake_in_a_type_names_its_place() {
         let error = Types::parse(&["Thing\n  spec:[Spec"]).err().unwrap();
-        assert_eq!(format!("{error:#}"), "in type `Thing`: `spec:[Spec`: `[Spec` is no type");
+        assert_eq!(format!("{error:#}"), "in type `Thing`: `spec:[Spec`: `[Spec` is not a type");
         let types = Types::parse(&["Thing spec:Spec"]).unwrap();
         let error = CRD.render(&types, "").unwrap_err();
         assert_eq!(format!("{error:#}"), "in the schema of `Thing`: `spec`: no type `Spec`");

@@ -1,4 +1,4 @@
-//! flux-operator: from a FluxInstance to CRDs, GitRepository and Kustomization.
+//! Simulates flux-operator: turns a FluxInstance into CRDs, a GitRepository and a Kustomization.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use crate::time::now;
 
 const CRD: &str = "fluxinstances.fluxcd.controlplane.io";
 
-/// The revision of the distribution that is said to be installed.
+/// The revision of the Flux distribution that the status reports.
 const REVISION: &str = "v2.7.5@sha256:5c2a5b9f6cd0c4b5d0f6c4ae9b1f3d2c7e8a90b1c2d3e4f5061728394a5b6c7d";
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Operator {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether the operator's own Deployment is available: before that, nobody looks at a FluxInstance.
+    /// Whether the operator's Deployment is available. Until then, `FluxInstances` are ignored.
     available: bool,
     instances: Vec<Value>,
     play: FluxPlay,
@@ -47,7 +47,7 @@ impl Operator {
         self.reconcile(&mut state);
     }
 
-    /// Waits until Flux' own CRDs are there; false if the sandbox ends first.
+    /// Waits until the Flux CRDs are installed; false if the sandbox stops first.
     pub(super) fn wait_installed(&self, stop: &AtomicBool) -> bool {
         let state = self
             .changed
@@ -76,7 +76,7 @@ impl Operator {
     }
 
     pub(super) fn watch_instances(&self, stop: &AtomicBool) {
-        // A watch on a kind that does not exist would have to ask again and again.
+        // A watch on a kind that does not exist would have to poll.
         let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
         self.client.watch(&format!("{path}?fieldSelector=metadata.name%3D{CRD}"), stop, |event| {
             if is_true(&event.object, "Established") {
@@ -127,7 +127,7 @@ impl Operator {
                     Err(error) => vec![("Ready", "False", "ReconciliationFailed", format!("{error:#}"))],
                 },
             };
-            // An API server that is away brings the FluxInstance again when it is back.
+            // After an outage, the API server sends the FluxInstance again.
             drop(self.set_status(&instance, &conditions));
         }
     }
@@ -146,7 +146,10 @@ impl Operator {
             return Ok(());
         }
         if sync["kind"] != "GitRepository" {
-            bail!("the sandbox cannot play a sync of kind `{}`", sync["kind"].as_str().unwrap_or_default());
+            bail!(
+                "the sandbox cannot simulate a sync of kind `{}`",
+                sync["kind"].as_str().unwrap_or_default()
+            );
         }
         let patches = instance["spec"]["kustomize"]["patches"].as_array().cloned().unwrap_or_default();
         for mut object in sync_objects(instance)? {
@@ -206,7 +209,7 @@ impl Operator {
     }
 }
 
-/// GitRepository and Kustomization as flux-operator makes them: named as `sync.name` or the namespace.
+/// The GitRepository and the Kustomization that flux-operator creates, named after `sync.name` or the namespace.
 fn sync_objects(instance: &Value) -> Result<[Value; 2]> {
     let sync = &instance["spec"]["sync"];
     let namespace = &instance["metadata"]["namespace"];
@@ -253,12 +256,12 @@ fn sync_objects(instance: &Value) -> Result<[Value; 2]> {
 
 fn path_of(object: &Value) -> Result<String> {
     let text =
-        |value: &Value| value.as_str().map(str::to_owned).context("an object lacks kind, name or namespace");
+        |value: &Value| value.as_str().map(str::to_owned).context("an object has no kind, name or namespace");
     let plural = match object["kind"].as_str() {
         Some("GitRepository") => "gitrepositories",
         Some("Kustomization") => "kustomizations",
         Some("FluxInstance") => "fluxinstances",
-        _ => bail!("an object has no known kind"),
+        _ => bail!("an object has an unknown kind"),
     };
     let metadata = &object["metadata"];
     let (group, namespace, name) =

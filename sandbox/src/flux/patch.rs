@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value};
 
-/// Applies those of `patches` whose target is `object`.
+/// Applies the patches whose target is `object`.
 pub(super) fn apply(object: &mut Value, patches: &[Value]) -> Result<()> {
     for patch in patches {
         if !is_target(&patch["target"], object) {
@@ -23,9 +23,9 @@ pub(super) fn apply(object: &mut Value, patches: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// What a target leaves out matches everything, as in kustomize; a name is compared as it is.
+/// A field that the target does not set matches everything, as in kustomize; names are compared literally.
 fn is_target(target: &Value, object: &Value) -> bool {
-    let matches = |wanted: &Value, found: &Value| wanted.is_null() || wanted == "" || wanted == found;
+    let matches = |expected: &Value, found: &Value| expected.is_null() || expected == "" || expected == found;
     let (group, version) =
         object["apiVersion"].as_str().and_then(|of| of.split_once('/')).unwrap_or_default();
     matches(&target["kind"], &object["kind"])
@@ -38,7 +38,7 @@ fn is_target(target: &Value, object: &Value) -> bool {
 /// One operation of RFC 6902.
 fn operate(object: &mut Value, operation: &Value) -> Result<()> {
     let path = operation["path"].as_str().context("an operation has no `path`")?;
-    let (parent, key) = path.rsplit_once('/').with_context(|| format!("`{path}` is no path"))?;
+    let (parent, key) = path.rsplit_once('/').with_context(|| format!("`{path}` is not a path"))?;
     let key = key.replace("~1", "/").replace("~0", "~");
     let missing = || format!("doc is missing path: \"{path}\"");
     let parent = object.pointer_mut(parent).with_context(missing)?;
@@ -66,7 +66,7 @@ fn operate(object: &mut Value, operation: &Value) -> Result<()> {
             parent.remove(index);
         }
         ("test", Value::Object(parent)) if parent.get(&key) == Some(&value) => {}
-        (other, _) => bail!("the sandbox cannot do the operation `{other}` at `{path}`"),
+        (other, _) => bail!("the sandbox does not support the operation `{other}` at `{path}`"),
     }
     Ok(())
 }

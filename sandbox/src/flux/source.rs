@@ -1,4 +1,4 @@
-//! source-controller: serves the Git folder as the artifact of every GitRepository with the sandbox' URL.
+//! Simulates source-controller: serves the Git folder as the artifact of every GitRepository with the URL of the sandbox.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -29,7 +29,7 @@ pub(super) struct Source {
     address: SocketAddr,
     artifact: Arc<Mutex<Artifact>>,
     known: Mutex<Vec<Value>>,
-    /// Why nobody gets in, in source-controller's words.
+    /// The message with which the Git server refuses access.
     locked: Mutex<Option<String>>,
     stop: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -67,7 +67,7 @@ impl Source {
             let uid = &event.object["metadata"]["uid"];
             known.retain(|repository| repository["metadata"]["uid"] != *uid);
             if event.kind != "DELETED" {
-                // An API server that is away brings the object again when it is back.
+                // After an outage, the API server sends the object again.
                 drop(self.reconcile(&event.object));
                 known.push(event.object);
             }
@@ -75,7 +75,7 @@ impl Source {
         });
     }
 
-    /// Reads the folder anew, as after a push, and returns the new artifact's digest.
+    /// Reads the folder again, as after a push, and returns the digest of the new artifact.
     pub(super) fn refresh(&self) -> Result<String> {
         let artifact = Artifact::of(&self.folder)?;
         let digest = artifact.digest.clone();
@@ -84,7 +84,7 @@ impl Source {
         Ok(digest)
     }
 
-    /// From now on the Git server refuses the credentials, with this message, or lets everybody in.
+    /// Makes the Git server refuse all access with this message; `None` allows it again.
     pub(super) fn lock(&self, message: Option<&str>) -> Result<()> {
         *self.locked.lock().unwrap_or_else(PoisonError::into_inner) = message.map(str::to_owned);
         self.look()
@@ -164,7 +164,7 @@ impl Source {
         self.client.merge(&path, &json!({"status": status})).map(drop)
     }
 
-    /// Why the repository cannot be read, in source-controller's words.
+    /// Why the repository cannot be read: reason and message of source-controller.
     fn problem(&self, repository: &Value, namespace: &str) -> Result<Option<(&'static str, String)>> {
         if let Some(message) = &*self.locked.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(Some(("GitOperationFailed", message.clone())));
@@ -195,7 +195,7 @@ impl Source {
     }
 }
 
-/// Whether an address leads to the repository that is served, with whatever credentials, by https or ssh.
+/// Whether a URL is that of the served repository, by https or ssh, with any credentials.
 fn is_home(url: &str) -> bool {
     let place = |url: &str| {
         let (_, rest) = url.split_once("://")?;
@@ -214,7 +214,7 @@ impl Artifact {
         Ok(Self { archive, digest, made: now() })
     }
 
-    /// Stands for the commit: it changes when the content does.
+    /// A substitute for the commit ID, which changes with the content.
     fn commit(&self) -> &str {
         &self.digest[..40]
     }
@@ -254,7 +254,7 @@ fn serve(listener: &TcpListener, artifact: &Mutex<Artifact>, stop: &AtomicBool) 
     }
 }
 
-/// Every path is the one artifact.
+/// Answers every path with the artifact.
 fn answer(mut stream: TcpStream, archive: &[u8]) -> Result<()> {
     let mut head = Vec::new();
     let mut part = [0; 1024];

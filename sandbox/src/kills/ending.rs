@@ -1,4 +1,4 @@
-//! Ways to end k3s-boot.
+//! Methods to kill k3s-boot.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,12 +8,12 @@ use nix::sys::signal::Signal;
 
 use crate::site::{running, send};
 
-/// How k3s-boot is ended.
+/// How k3s-boot is killed.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Way {
-    /// SIGKILL of k3s-boot and all its descendants at one instant.
+pub(super) enum KillMethod {
+    /// SIGKILL for k3s-boot and all its descendants at the same instant.
     PowerCut,
-    /// The same, and the machine has restarted before the next run: it sees another boot ID.
+    /// A power cut and a restart of the machine: the next run sees another boot ID.
     Restart(Meanwhile),
     /// A signal to k3s-boot alone.
     Alone(Signal),
@@ -22,16 +22,16 @@ pub(super) enum Way {
 /// What happens between a restart and the next run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meanwhile {
-    /// Nothing: the lock is still that of the run that was ended.
+    /// Nothing: the killed run still holds the lock.
     Nothing,
-    /// Somebody lets go of the lock while a release is pending.
+    /// The lock is released while a release is in `pending-*`.
     FreeLock,
-    /// Another run skips the release that is pending, and lets go of the lock.
+    /// Another run skips the release in `pending-*`, and releases the lock.
     SkippedRelease,
 }
 
-impl Way {
-    /// Its name in a table.
+impl KillMethod {
+    /// The name in the table.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::PowerCut => "power cut",
@@ -42,8 +42,8 @@ impl Way {
         }
     }
 
-    /// Ends k3s-boot, and its descendants if that is the way. They all have the same `home`.
-    pub(super) fn end(self, k3s_boot: u32, home: &Path) -> Result<()> {
+    /// Kills k3s-boot, and with power cuts its descendants, which all have the same `home`.
+    pub(super) fn apply(self, k3s_boot: u32, home: &Path) -> Result<()> {
         match self {
             Self::PowerCut | Self::Restart(_) => {
                 for pid in freeze(k3s_boot, home)? {
@@ -56,12 +56,12 @@ impl Way {
     }
 }
 
-/// Stops k3s-boot and its descendants, so that none of them lives for longer than the others, and gives their ids.
+/// Suspends k3s-boot and its descendants, so that all of them can be killed at the same instant, and returns their IDs.
 fn freeze(k3s_boot: u32, home: &Path) -> Result<BTreeSet<u32>> {
     let mut frozen = BTreeSet::new();
     send(k3s_boot, Signal::SIGSTOP)?;
     frozen.insert(k3s_boot);
-    // Whoever is not stopped yet may have started another one meanwhile.
+    // A process that was not suspended yet may have started another one.
     loop {
         let new: Vec<_> = running(home)?.into_iter().filter(|pid| !frozen.contains(pid)).collect();
         if new.is_empty() {

@@ -1,7 +1,7 @@
-//! Runs a program as after a restart of the machine: with another boot ID.
+//! Simulates a restart of the machine for a program: runs it with another boot ID.
 //!
-//! The program itself is unchanged. It runs in a mount namespace of its own, in which a file with a new UUID is mounted over
-//! the kernel's boot ID. Without root, a user namespace gives the right to mount there.
+//! The unchanged program runs in its own mount namespace, in which a file with a new UUID is mounted over the boot ID of the
+//! kernel. Without root, a user namespace allows the mount.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,34 +11,32 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// A new UUID with every reading (random(4)).
+/// Contains a new UUID at each read (random(4)).
 const UUID: &str = "/proc/sys/kernel/random/uuid";
-/// The PID namespace that the kernel starts with (`PROC_PID_INIT_INO`): elsewhere, k3s-boot does not take a machine ID for
-/// the machine's.
+/// The initial PID namespace (`PROC_PID_INIT_INO`): in others, k3s-boot does not trust the machine ID.
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 /// Where k3s-boot reads the machine ID.
 const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
-/// Mounts its first argument and becomes the others.
+/// Mounts its first argument and executes the others.
 const MOUNT: &str = r#"mount --bind "$1" /proc/sys/kernel/random/boot_id && shift && exec "$@""#;
 
-/// The ways to get a mount namespace, with options of `unshare`: as root, and as anybody else.
+/// The options of `unshare` for a mount namespace: as root, and as another user.
 const UNSHARE: [&[&str]; 2] = [&["--mount"], &["--mount", "--user", "--map-root-user"]];
 
-/// How programs get another boot ID on this machine.
+/// How programs can get another boot ID on this machine.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Restart {
     options: &'static [&'static str],
 }
 
 impl Restart {
-    /// Finds out how. Fails with what is missing when programs cannot get another boot ID here, or k3s-boot does not know a
-    /// restart of this machine.
+    /// Finds out how. Fails if programs cannot get another boot ID, or if k3s-boot cannot recognize a restart of this machine.
     pub(super) fn new() -> Result<Self> {
         let namespace = fs::read_link("/proc/self/ns/pid")?;
         ensure!(
             namespace.as_os_str() == INITIAL_PID_NAMESPACE,
-            "k3s-boot knows no restart in a container: run this on the machine itself (PID namespace {})",
+            "k3s-boot does not recognize restarts in a container: run this outside of containers (PID namespace {})",
             namespace.display()
         );
         let is_id = |text: String| {
@@ -46,7 +44,7 @@ impl Restart {
         };
         ensure!(
             MACHINE_ID_FILES.iter().any(|path| fs::read_to_string(path).is_ok_and(is_id)),
-            "this machine has no ID in `{}`: run `systemd-machine-id-setup`",
+            "`{}` has no machine ID: run `systemd-machine-id-setup`",
             MACHINE_ID_FILES[0]
         );
         let mut reasons = Vec::new();
@@ -58,13 +56,14 @@ impl Restart {
             }
         }
         bail!(
-            "no program can get another boot ID here: this needs util-linux, and root or user namespaces (sysctl \
+            "cannot simulate another boot ID: this needs util-linux, and root or user namespaces (sysctl \
              `user.max_user_namespaces`, and on Ubuntu `kernel.apparmor_restrict_unprivileged_userns=0`)\n{}",
             reasons.join("\n")
         )
     }
 
-    /// The words before a program and its arguments that start it after a restart. The new boot ID is in a file of `folder`.
+    /// The arguments that start a program as after a restart, to be put before the program. The new boot ID is in a file of
+    /// `folder`.
     pub(super) fn starter(self, folder: &Path) -> Result<Vec<OsString>> {
         let file = new_boot_id(folder)?;
         let mut words: Vec<OsString> = vec!["unshare".into()];
@@ -82,11 +81,11 @@ impl Restart {
             .args(["cat", BOOT_ID])
             .stdin(Stdio::null())
             .output()
-            .context("util-linux' `unshare` is missing")?;
+            .context("`unshare` of util-linux is missing")?;
         let words = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{}", words.trim());
         let expected = fs::read(folder.path().join("boot_id"))?;
-        ensure!(output.stdout == expected, "the boot ID is still the kernel's");
+        ensure!(output.stdout == expected, "the boot ID did not change");
         Ok(())
     }
 }

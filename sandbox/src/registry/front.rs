@@ -1,4 +1,4 @@
-//! A CONNECT proxy that ends TLS itself, plays faults, and passes the rest to the registry.
+//! A CONNECT proxy that terminates TLS, injects faults and forwards all other requests to the registry.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -16,11 +16,11 @@ use super::{HOSTS, listen};
 use crate::http::{content_length, header, read_head, tls_config};
 use crate::pki::Identity;
 
-/// Where everybody gets a token, and the token.
+/// The path of the token endpoint, and the token for everybody.
 const TOKEN_PATH: &str = "/token";
 const TOKEN: &str = "anonymous";
 
-/// What goes wrong with the registry. All of it holds for requests that come after the call.
+/// The injected faults of the registry. They affect requests that arrive after the call.
 #[derive(Debug, Default)]
 pub struct Faults {
     state: Mutex<State>,
@@ -31,14 +31,14 @@ pub struct Faults {
 struct State {
     delay: Duration,
     next: Vec<Fault>,
-    /// What becomes of all requests.
+    /// The fault of all requests.
     always: Option<Fault>,
-    /// The certificate that is shown instead of the right one.
+    /// A certificate to show instead of the right one.
     shown: Option<Arc<ServerConfig>>,
-    /// How many requests are still answered before all later ones are held.
+    /// The number of requests to answer before all later ones are held.
     held_after: Option<usize>,
     holding: usize,
-    /// The status that a login gets.
+    /// The HTTP status for logins.
     refused_login: Option<u16>,
     requests: Vec<String>,
     ended: bool,
@@ -51,49 +51,49 @@ enum Fault {
 }
 
 impl Faults {
-    /// Every request takes this much longer.
+    /// Delays every request by this time.
     pub fn delay(&self, time: Duration) {
         self.state().delay = time;
     }
 
-    /// The next `count` requests are answered with this HTTP status.
+    /// Answers the next `count` requests with this HTTP status.
     pub fn answer(&self, count: usize, status: u16) {
         self.state().next.extend(std::iter::repeat_n(Fault::Status(status), count));
     }
 
-    /// The connections of the next `count` requests break off without an answer.
+    /// Closes the connections of the next `count` requests without an answer.
     pub fn reset(&self, count: usize) {
         self.state().next.extend(std::iter::repeat_n(Fault::Reset, count));
     }
 
-    /// All requests are answered with this HTTP status until [`Faults::clear`].
+    /// Answers all requests with this HTTP status until [`Faults::clear`].
     pub fn answer_all(&self, status: u16) {
         self.state().always = Some(Fault::Status(status));
     }
 
-    /// The connections of all requests break off without an answer until [`Faults::clear`].
+    /// Closes the connections of all requests without an answer until [`Faults::clear`].
     pub fn reset_all(&self) {
         self.state().always = Some(Fault::Reset);
     }
 
-    /// New connections see this certificate until [`Faults::clear`].
+    /// Shows this certificate to new connections until [`Faults::clear`].
     pub(super) fn show(&self, identity: &Identity) -> Result<()> {
         self.state().shown = Some(Arc::new(tls_config(identity)?));
         Ok(())
     }
 
-    /// After so many more, requests wait without an answer until [`Faults::clear`].
+    /// Answers this many more requests, and holds all later ones until [`Faults::clear`].
     pub fn hold_after(&self, answered: usize) {
         self.state().held_after = Some(answered);
     }
 
-    /// From now on a token is needed, as at ghcr.io: everybody gets one for public charts, but who asks for it with a
-    /// login gets this HTTP status.
+    /// Requires a token, as ghcr.io does: anonymous clients get one for public charts, but a request for a token with a login
+    /// gets this HTTP status.
     pub fn refuse_logins(&self, status: u16) {
         self.state().refused_login = Some(status);
     }
 
-    /// Waits until at least one request is held; false if none came in `limit`.
+    /// Waits until at least one request is held; false after `limit`.
     pub fn wait_held(&self, limit: Duration) -> bool {
         let (state, _) = self
             .changed
@@ -102,7 +102,7 @@ impl Faults {
         state.holding > 0
     }
 
-    /// Ends all faults; held requests go on.
+    /// Removes all faults and continues held requests.
     pub fn clear(&self) {
         let mut state = self.state();
         state.delay = Duration::ZERO;
@@ -112,13 +112,13 @@ impl Faults {
         state.held_after = None;
         state.refused_login = None;
         self.changed.notify_all();
-        // A request of before must not be taken for one that is held next.
+        // Requests held so far must not count for the next hold.
         drop(
             self.changed.wait_while(state, |state| state.holding > 0).unwrap_or_else(PoisonError::into_inner),
         );
     }
 
-    /// How many requests came so far.
+    /// The number of requests so far.
     pub fn count(&self) -> usize {
         self.state().requests.len()
     }
@@ -132,7 +132,7 @@ impl Faults {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a request and says what is to become of it, after as long as it is to take.
+    /// Records a request, waits as long as it is delayed or held, and returns its fault.
     fn meet(&self, request: &str) -> Option<Fault> {
         let mut state = self.state();
         state.requests.push(request.to_owned());
@@ -161,7 +161,7 @@ impl Faults {
         fault
     }
 
-    /// The answer to a request that has no token yet, or wants one; `None` when nothing is in its way.
+    /// The answer to a request for a token or without a token; `None` if the request may pass.
     fn gate(&self, head: &str) -> Option<String> {
         let status = self.state().refused_login?;
         let authorization = header(head, "authorization");

@@ -1,4 +1,4 @@
-//! The registry's storage, filled once for each set of charts.
+//! The storage of the registry, filled once for each set of charts.
 
 use std::io::{self, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use crate::folder::copy_folder;
 use crate::process::{Watchdog, run};
 use crate::tools::{Tools, cache_dir, rename, staging};
 
-/// The storage folder with all charts, from the cache or made now.
+/// The storage folder with all charts, created if it is not in the cache.
 pub(super) fn charts(tools: &Tools) -> Result<PathBuf> {
     let cache = cache_dir()?;
     let storage = cache.join(format!("registry-{}", charts::fingerprint()));
@@ -28,7 +28,7 @@ pub(super) fn charts(tools: &Tools) -> Result<PathBuf> {
     Ok(storage)
 }
 
-/// Makes a storage folder with all charts and these.
+/// Creates a storage folder with all charts and with more charts.
 pub(super) fn with(tools: &Tools, storage: &Path, more: &[Chart]) -> Result<()> {
     copy_folder(&charts(tools)?, storage)?;
     let folder = tempfile::tempdir()?;
@@ -44,7 +44,8 @@ fn fill(tools: &Tools, storage: &Path, archives: &[ChartArchive]) -> Result<()> 
     let socket = process.socket.clone();
     std::thread::spawn(move || forward(&listener, &socket));
     for archive in archives {
-        let (_, path) = archive.repository.split_once('/').context("a chart's repository has no host")?;
+        let (_, path) =
+            archive.repository.split_once('/').context("the repository of a chart has no host")?;
         run(Command::new(tools.helm())
             .arg("push")
             .arg(&archive.file)
@@ -60,14 +61,14 @@ fn fill(tools: &Tools, storage: &Path, archives: &[ChartArchive]) -> Result<()> 
     Ok(())
 }
 
-/// Leads every connection to the registry's socket, until a connection finds it closed.
+/// Forwards every connection to the socket of the registry, until the socket is closed.
 fn forward(listener: &TcpListener, socket: &Path) {
     for client in listener.incoming() {
         let Ok(registry) = UnixStream::connect(socket) else {
             break;
         };
         let Ok(client) = client else { continue };
-        // A connection that breaks makes helm fail, and helm says so.
+        // If a connection breaks, helm fails and reports it.
         std::thread::spawn(move || drop(join(client, registry)));
     }
 }

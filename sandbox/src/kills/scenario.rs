@@ -1,4 +1,4 @@
-//! A cluster and a repository in which k3s-boot is ended.
+//! A cluster and a repository in which k3s-boot is killed.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,26 +9,26 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::ending::{Meanwhile, Way};
+use super::ending::{KillMethod, Meanwhile};
 use super::restart::Restart;
 use super::{Kill, UPGRADED, Work};
 use crate::cluster::Options;
 use crate::process::{GARBAGE, wait_for};
 use crate::registry::Registry;
-use crate::site::{self, text};
+use crate::site::{self, Site, text};
 use crate::tools::Tools;
 
-/// How long the tools of a killed k3s-boot may take to end in good order.
-const GRACE: Duration = Duration::from_mins(1);
-/// Time between two looks whether a run is over before its moment.
+/// Timeout for the graceful end of the tools of a killed k3s-boot.
+const GRACE_PERIOD: Duration = Duration::from_mins(1);
+/// Time between two checks whether a run has finished.
 const STEP: Duration = Duration::from_millis(2);
 
-/// The newest revisions of releases that an operation is at, or was: Secrets, by Helm's labels.
+/// The Secrets of releases in `pending-*`, by the labels of Helm.
 const PENDING: &str =
     "/api/v1/secrets?labelSelector=owner%3Dhelm%2Cstatus%20in%20%28pending-install%2Cpending-upgrade%29";
 
 const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
-/// Lines of the values behind which an upgrade puts one of its own, so that every pod is replaced.
+/// Lines of the values after which an upgrade inserts annotations, so that every pod is replaced.
 const MARKED: [(&str, &str); 5] = [
     ("rollOutCiliumPods: true\n", "podAnnotations"),
     ("priorityClassName: system-cluster-critical\n", "podAnnotations"),
@@ -38,26 +38,26 @@ const MARKED: [(&str, &str); 5] = [
 ];
 
 /// A fresh cluster and a repository.
-pub(super) struct Site {
-    place: site::Site,
-    /// How a run gets another boot ID, if any is to, and how soon it has to work then.
+pub(super) struct Scenario {
+    site: Site,
+    /// How to run k3s-boot with another boot ID, and the maximum time until it begins its work then.
     restart: Option<(Restart, Duration)>,
-    /// Whether it was bootstrapped, with no fault.
+    /// Whether the cluster is bootstrapped and without failures.
     up: bool,
     upgrades: usize,
 }
 
-/// How a kill was mended.
-pub(super) struct Mended {
-    /// What the ended run had said last.
+/// How k3s-boot recovered from a kill.
+pub(super) struct Recovered {
+    /// The stage of the killed run.
     pub(super) during: String,
-    /// How long the next run took.
+    /// The duration of the next run.
     pub(super) next: Duration,
-    /// How long it took until it worked, if there was something to do; with a run in between, the longer of the two.
+    /// Time until it began its work, if there was any; with a run in between, the longer of the two.
     pub(super) at_work: Option<Duration>,
 }
 
-impl Site {
+impl Scenario {
     pub(super) fn start(
         tools: &Tools,
         program: &Path,
@@ -66,7 +66,7 @@ impl Site {
     ) -> Result<Self> {
         let options =
             Options { name: "kills".to_owned(), registry: Some(Arc::clone(registry)), ..Options::default() };
-        Ok(Self { place: site::Site::start(tools, program, options)?, restart, up: false, upgrades: 0 })
+        Ok(Self { site: Site::start(tools, program, options)?, restart, up: false, upgrades: 0 })
     }
 
     /// Whether releases can be upgraded.
@@ -74,43 +74,44 @@ impl Site {
         self.up
     }
 
-    /// How many upgrades there were.
+    /// The number of upgrades so far.
     pub(super) fn upgrades(&self) -> usize {
         self.upgrades
     }
 
-    /// After a fault, the cluster is not used any more.
+    /// Marks the cluster as unusable after a failure.
     pub(super) fn give_up(&mut self) {
         self.up = false;
     }
 
-    /// A first run that nothing ends, and how long it takes.
+    /// Does a first run and returns its duration.
     pub(super) fn first_run(&mut self) -> Result<Duration> {
-        let took = self.place.converge(&[])?.took;
+        let took = self.site.converge(&[])?.took;
         self.up = true;
         Ok(took)
     }
 
-    /// An upgrade that nothing ends, and how long it takes.
+    /// Does an upgrade and returns its duration.
     pub(super) fn upgraded(&mut self) -> Result<Duration> {
         self.upgrade()?;
-        Ok(self.place.converge(&[])?.took)
+        Ok(self.site.converge(&[])?.took)
     }
 
-    /// Ends a run at its moment and checks that the next one mends everything; `None` if it was over before.
-    pub(super) fn end_and_mend(&mut self, kill: &Kill, moment: Duration) -> Result<Option<Mended>> {
+    /// Kills a run at its moment and checks that the next run recovers; `None` if the run finished before.
+    pub(super) fn kill_and_recover(&mut self, kill: &Kill, moment: Duration) -> Result<Option<Recovered>> {
         if kill.work == Work::Upgrade {
             self.upgrade()?;
         }
-        let said = self.place.checkout.folder().join("said");
+        let log = self.site.checkout.folder().join("log");
         let started = Instant::now();
-        let mut child = self.apps(&said)?;
-        // Some ways need a release that is pending; any other moment is right for the others.
-        let needs_pending = matches!(kill.way, Way::Restart(Meanwhile::FreeLock | Meanwhile::SkippedRelease));
+        let mut child = self.apps(&log)?;
+        // Some methods need a pending release.
+        let needs_pending =
+            matches!(kill.method, KillMethod::Restart(Meanwhile::FreeLock | Meanwhile::SkippedRelease));
         let mut pending = None;
         while started.elapsed() < moment || (needs_pending && pending.is_none()) {
             if let Some(status) = child.try_wait()? {
-                ensure!(status.success(), "the run that was to be ended failed: {}", text(&said)?);
+                ensure!(status.success(), "the run failed before it was killed: {}", text(&log)?);
                 self.up = true;
                 return Ok(None);
             }
@@ -119,58 +120,58 @@ impl Site {
                 pending = self.pending()?;
             }
         }
-        kill.way.end(child.id(), &self.place.sandbox.home())?;
+        kill.method.apply(child.id(), &self.site.sandbox.home())?;
         let status = child.wait()?;
-        let text = text(&said)?;
+        let text = text(&log)?;
         if status.success() {
-            // The signal came too late, or is ignored, as HUP is below `nohup`.
-            ensure!(text.contains("Bootstrap complete!"), "it ended with 0:\n{text}");
+            // The signal came too late, or is ignored, like HUP under `nohup`.
+            ensure!(text.contains("Bootstrap complete!"), "k3s-boot exited with 0:\n{text}");
             self.up = true;
             return Ok(None);
         }
-        if let Way::Alone(signal) = kill.way {
-            self.ended_well(signal, status).with_context(|| text.clone())?;
+        if let KillMethod::Alone(signal) = kill.method {
+            self.check_exit(signal, status).with_context(|| text.clone())?;
         }
         let (next, at_work) = self
-            .next(kill.way, pending.as_deref())
-            .with_context(|| format!("the run that was ended said\n{text}"))?;
+            .next(kill.method, pending.as_deref())
+            .with_context(|| format!("log of the killed run:\n{text}"))?;
         self.up = true;
-        Ok(Some(Mended { during: stage(&text), next, at_work }))
+        Ok(Some(Recovered { during: stage(&text), next, at_work }))
     }
 
-    /// Runs until everything is as it should be: how long the last run took, and how long it took until it worked.
-    fn next(&self, way: Way, pending: Option<&str>) -> Result<(Duration, Option<Duration>)> {
-        let (Way::Restart(meanwhile), Some((restart, soon))) = (way, self.restart) else {
-            let ran = self.place.converge(&[])?;
+    /// Runs k3s-boot until the cluster has converged. Returns the duration of the last run and the time until it began its work.
+    fn next(&self, method: KillMethod, pending: Option<&str>) -> Result<(Duration, Option<Duration>)> {
+        let (KillMethod::Restart(meanwhile), Some((restart, soon))) = (method, self.restart) else {
+            let ran = self.site.converge(&[])?;
             return Ok((ran.took, ran.at_work));
         };
         let mut between = None;
         match (meanwhile, pending) {
             (Meanwhile::FreeLock, _) => {
-                let nobody = r#"{"spec":{"holderIdentity":null}}"#;
+                let no_holder = r#"{"spec":{"holderIdentity":null}}"#;
                 let lease = ["--namespace", "kube-system", "lease", "k3s-boot"];
-                let patch = ["--type", "merge", "--patch", nobody];
-                self.place.sandbox.kubectl(&[&["patch"][..], &lease, &patch].concat())?;
+                let patch = ["--type", "merge", "--patch", no_holder];
+                self.site.sandbox.kubectl(&[&["patch"][..], &lease, &patch].concat())?;
             }
             (Meanwhile::SkippedRelease, Some(release)) => {
                 let mut command = self.after(restart)?;
                 command.args(["--skip-release", release]);
-                between = works(&self.place.complete(command).context("the run in between")?, soon)?;
+                between = time_to_work(&self.site.complete(command).context("the run in between")?, soon)?;
             }
             _ => {}
         }
-        let ran = self.place.converge_by(self.after(restart)?)?;
-        Ok((ran.took, between.max(works(&ran, soon)?)))
+        let ran = self.site.converge_by(self.after(restart)?)?;
+        Ok((ran.took, between.max(time_to_work(&ran, soon)?)))
     }
 
-    /// `k3s-boot apps` as after a restart of the machine.
+    /// `k3s-boot apps`, as after a restart of the machine.
     fn after(&self, restart: Restart) -> Result<Command> {
-        Ok(self.place.started_by(&restart.starter(self.place.checkout.folder())?, "apps"))
+        Ok(self.site.started_by(&restart.starter(self.site.checkout.folder())?, "apps"))
     }
 
-    /// A release that is pending now, as `namespace/name`.
+    /// A release in `pending-*`, as `NAMESPACE/NAME`.
     fn pending(&self) -> Result<Option<String>> {
-        let found = self.place.sandbox.get(PENDING)?;
+        let found = self.site.sandbox.get(PENDING)?;
         let metadata = found.as_ref().and_then(|list| list.pointer("/items/0/metadata"));
         let id = metadata.and_then(|one| {
             Some(format!("{}/{}", one["namespace"].as_str()?, one["labels"]["name"].as_str()?))
@@ -178,18 +179,18 @@ impl Site {
         Ok(id)
     }
 
-    /// After a signal to k3s-boot alone: the exit code tells of it, and no process is left.
-    fn ended_well(&self, signal: Signal, status: ExitStatus) -> Result<()> {
+    /// After a signal to k3s-boot alone, checks the exit code and that no process is running.
+    fn check_exit(&self, signal: Signal, status: ExitStatus) -> Result<()> {
         if signal == Signal::SIGKILL {
-            let gone = || Ok(self.place.running()?.is_empty().then_some(()));
-            return wait_for("the tools of a killed k3s-boot to end", GRACE, gone);
+            let gone = || Ok(self.site.running()?.is_empty().then_some(()));
+            return wait_for("the tools of a killed k3s-boot to end", GRACE_PERIOD, gone);
         }
-        ensure!(self.place.running()?.is_empty(), "after {signal}, processes are left");
-        ensure!(status.code() == Some(128 + signal as i32), "after {signal}, it ended with {status}");
-        self.place.clean()
+        ensure!(self.site.running()?.is_empty(), "processes are still running after {signal}");
+        ensure!(status.code() == Some(128 + signal as i32), "k3s-boot exited with {status} after {signal}");
+        self.site.clean()
     }
 
-    /// What the repository asks for becomes newer: four charts, and values of all releases but the CRDs'.
+    /// Upgrades the repository: four charts, and the values of all releases except the CRDs.
     fn upgrade(&mut self) -> Result<()> {
         self.upgrades += 1;
         let round = self.upgrades;
@@ -198,37 +199,37 @@ impl Site {
         };
         let versions = UPGRADED.map(newer);
         let versions: Vec<_> = versions.iter().map(|(from, to)| (from.as_str(), to.clone())).collect();
-        self.place.checkout.change("bootstrap/helmfile.d/00-crds.yaml", &versions[..1])?;
-        self.place.checkout.change("bootstrap/helmfile.d/01-apps.yaml", &versions[1..])?;
+        self.site.checkout.change("bootstrap/helmfile.d/00-crds.yaml", &versions[..1])?;
+        self.site.checkout.change("bootstrap/helmfile.d/01-apps.yaml", &versions[1..])?;
         let marked = MARKED.map(|(line, key)| (line, format!("{line}{key}: {{round: \"{round}\"}}\n")));
-        self.place.checkout.change(VALUES, &marked)
+        self.site.checkout.change(VALUES, &marked)
     }
 
-    fn apps(&self, said: &Path) -> Result<Child> {
-        let file = File::create(said)?;
-        let mut command = self.place.command("apps");
+    fn apps(&self, log: &Path) -> Result<Child> {
+        let file = File::create(log)?;
+        let mut command = self.site.command("apps");
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).env(GARBAGE.0, GARBAGE.1);
         command.spawn().context("cannot run `k3s-boot`")
     }
 }
 
-/// How long a run took until it worked, which may not be longer than this.
-fn works(ran: &site::Ran, soon: Duration) -> Result<Option<Duration>> {
+/// The time until a run began its work; fails if that is more than `soon`.
+fn time_to_work(ran: &site::Ran, soon: Duration) -> Result<Option<Duration>> {
     let Some(at_work) = ran.at_work else {
         ensure!(
-            ran.said.contains("Nothing to change"),
-            "it is not known when it began to work:\n{}",
-            ran.said
+            ran.log.contains("Nothing to change"),
+            "the run did not log the beginning of its work:\n{}",
+            ran.log
         );
         return Ok(None);
     };
-    ensure!(at_work <= soon, "it began to work after {:.1} s:\n{}", at_work.as_secs_f64(), ran.said);
+    ensure!(at_work <= soon, "the run began its work after {:.1} s:\n{}", at_work.as_secs_f64(), ran.log);
     Ok(Some(at_work))
 }
 
-/// Where a run was when it said its last line.
-fn stage(said: &str) -> String {
-    let last = said.lines().rev().find(|line| line.contains(" INFO "));
+/// The stage of a run, by the last line of its log.
+fn stage(log: &str) -> String {
+    let last = log.lines().rev().find(|line| line.contains(" INFO "));
     let message = last.and_then(|line| line.split_once(" INFO ")).map_or("", |(_, rest)| rest);
     let release = message.split_once("release=\"").and_then(|(_, rest)| rest.split('"').next());
     match (release, message.split_once("=\"")) {
@@ -244,7 +245,7 @@ mod tests {
     use super::stage;
 
     #[test]
-    fn a_run_says_where_it_is() {
+    fn stage_is_that_of_the_last_line() {
         assert_eq!(stage(""), "start");
         assert_eq!(stage("T INFO Preflight passed checks=\"58\" took=\"1s\" \n"), "Preflight passed");
         assert_eq!(
