@@ -1,10 +1,10 @@
-//! The versions of the programs that are driven.
+//! The supported versions of the external programs.
 
 use semver::{Version, VersionReq};
 
 use crate::base::finding::Finding;
 
-/// What is accepted of a program, as a requirement and in words.
+/// The supported versions of a program, as a requirement and in words.
 struct Accepted {
     requirement: &'static str,
     words: &'static str,
@@ -12,17 +12,17 @@ struct Accepted {
 
 fn accepted(program: &str) -> Accepted {
     match program {
-        // Older ones were never tried; 2 may change anything.
+        // Older versions are untested; 2 may change anything.
         "helmfile" => Accepted { requirement: ">=1.7.1, <2", words: "1.7.1 or later, but not 2" },
         "helm" => Accepted { requirement: ">=3.18, <5", words: "3.18 or later, or 4" },
         // `sops decrypt` came with 3.9.
         "sops" => Accepted { requirement: ">=3.9, <4", words: "3.9 or later, but not 4" },
-        // Server-side apply with a field manager of its own is stable since 1.22; older ones are long out of support.
+        // Server-side apply is stable since 1.22, but versions before 1.28 are long out of support.
         _ => Accepted { requirement: ">=1.28, <2", words: "1.28 or later" },
     }
 }
 
-/// The version in what a program printed: the first word that reads as one.
+/// Finds the version in the output of a program: the first word that is a semantic version.
 ///
 /// ```
 /// use k3s_boot::tools::requirements::parse;
@@ -38,20 +38,20 @@ pub fn parse(text: &str) -> Option<Version> {
     })
 }
 
-/// Whether a program of this version is accepted; `None` when its version could not be read.
+/// Checks whether the version of a program is supported; `None` if it could not be read.
 ///
 /// # Errors
 ///
-/// The version is not accepted, or was not said.
+/// The version is not supported or unknown.
 pub fn check(program: &'static str, version: Option<&Version>) -> Result<(), Finding> {
     let Accepted { requirement, words } = accepted(program);
     let Some(version) = version else {
         return Err(Finding::error("versions", "Version cannot be read")
             .with("program", program)
             .with("accepted", words)
-            .fix(format!("run `{program} version` and see what it says")));
+            .fix(format!("check the output of `{program} version`")));
     };
-    // Pre-releases and builds (`1.36.3+k3s1`, `4.3.0-rc.1`) count as what they lead to.
+    // Pre-releases and builds (`1.36.3+k3s1`, `4.3.0-rc.1`) count as their release.
     let plain = Version::new(version.major, version.minor, version.patch);
     if VersionReq::parse(requirement).is_ok_and(|requirement| requirement.matches(&plain)) {
         return Ok(());
@@ -60,7 +60,7 @@ pub fn check(program: &'static str, version: Option<&Version>) -> Result<(), Fin
         .with("program", program)
         .with("version", version)
         .with("accepted", words)
-        .fix(format!("install another {program}")))
+        .fix(format!("install a supported version of {program}")))
 }
 
 #[cfg(test)]
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read_from_what_programs_print() {
+    fn parses_versions_from_output() {
         let cases = [
             ("helmfile version v1.7.4\n", "1.7.4"),
             ("v4.2.4\n", "4.2.4"),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_borders_of_what_is_accepted() {
+    fn limits_of_supported_versions() {
         let cases = [
             ("helmfile", "1.7.0", false),
             ("helmfile", "1.7.1", true),
@@ -107,7 +107,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text: String, near in "[v0-9.+,\" a-]*",
+        fn parsing_never_panics(text: String, near in "[v0-9.+,\" a-]*",
             captured in crate::base::odd::near(&["helmfile version v1.7.4\n", "v3.18.6+gb76a950\n", "Client Version: v1.36.3+k3s1\nKustomize Version: v5.7.1\n",
                 "sops 3.13.2 (latest)\n"])) {
             _ = parse(&captured);
