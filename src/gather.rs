@@ -198,13 +198,17 @@ pub async fn gather(
     }
     if let Some(live) = &mut observed.live {
         let (now, missing) = (observed.now, &observed.missing_commands);
-        manifests = Box::pin(render_and_inspect(tools, &place, &desired, live, missing, now, purpose)).await?;
+        manifests =
+            Box::pin(render_and_inspect(tools, &place, &desired, live, missing, now, purpose)).await?;
     }
     Ok(Picture { desired, observed, manifests, charts, options })
 }
 
 /// Whether helmfile, helm or kubectl has an unsupported version: what it reports about files may be wrong then.
-fn has_unsupported_version(settings: &Settings, versions: &[(&'static str, Known<Option<semver::Version>>)]) -> bool {
+fn has_unsupported_version(
+    settings: &Settings,
+    versions: &[(&'static str, Known<Option<semver::Version>>)],
+) -> bool {
     !settings.skip_checks.iter().any(|rule| rule == "versions")
         && versions.iter().any(|(name, version)| {
             let version = version.as_ref().map(Option::as_ref);

@@ -162,10 +162,7 @@ mod tests {
         assert_eq!(error("gone"), "No such file or directory (os error 2)");
         assert!(error("loop").starts_with("Too many levels of symbolic links"));
         // A file without a length.
-        assert_eq!(
-            bytes(Path::new("/proc/self/maps"), 4).unwrap_err().to_string(),
-            "larger than 0 KiB"
-        );
+        assert_eq!(bytes(Path::new("/proc/self/maps"), 4).unwrap_err().to_string(), "larger than 0 KiB");
         assert_eq!(Unreadable::TooLarge(LARGEST).to_string(), "larger than 8 MiB");
     }
 

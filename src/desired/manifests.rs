@@ -54,8 +54,8 @@ impl Manifests {
 pub fn parse(manifest: &str) -> Known<Vec<Value>> {
     let mut objects = Vec::new();
     for (index, document) in kubernetes::documents(manifest, PRINTED).enumerate() {
-        let object = document.map_err(|trouble| {
-            let reason = if trouble.is_refused() { trouble.quiet("") } else { "not YAML".to_owned() };
+        let object = document.map_err(|error| {
+            let reason = if error.is_refused() { error.quiet("") } else { "not YAML".to_owned() };
             format!("document {} is {reason}", index + 1)
         })?;
         match object.get("items").and_then(Value::as_array) {

@@ -160,7 +160,8 @@ pub(super) async fn claims(
 /// Reads the records of the desired releases that could not be read from the helmfiles' text.
 pub(super) async fn other_records(tools: &Toolbox, desired: &Desired, live: &mut Live) -> Result<(), Error> {
     let Ok(known) = &mut live.records else { return Ok(()) };
-    let is_unread = |id: &str| !known.contains_key(id) && desired.releases().any(|release| release.id() == id);
+    let is_unread =
+        |id: &str| !known.contains_key(id) && desired.releases().any(|release| release.id() == id);
     match records_of(tools, &live.releases, is_unread).await? {
         Ok(others) => known.extend(others),
         Err(reason) => live.records = Err(reason),
@@ -333,8 +334,8 @@ async fn kubelet(tools: &Toolbox, cluster: &Cluster) -> Result<Known<Kubelet>, E
 }
 
 fn parse_kubelet(node: &str, answer: &[u8]) -> Known<Kubelet> {
-    let answer: serde_json::Value =
-        serde_json::from_slice(answer).map_err(|_| format!("the kubelet on `{node}` did not answer with JSON"))?;
+    let answer: serde_json::Value = serde_json::from_slice(answer)
+        .map_err(|_| format!("the kubelet on `{node}` did not answer with JSON"))?;
     let config = answer
         .get("kubeletconfig")
         .ok_or_else(|| format!("the kubelet on `{node}` does not report its configuration"))?;

@@ -201,8 +201,9 @@ async fn owners(tools: &Toolbox, manifests: &Manifests, live: &Live) -> Result<K
         Some((ObjectId { namespace: id.namespace.or(namespace), ..id }, release.to_owned()))
     });
     let rendered: BTreeMap<_, _> = rendered.collect();
-    let existing =
-        known(tools.observe_inventory(kinds, rendered.keys(), Which::All, live.cluster.inventory.clone()).await)?;
+    let existing = known(
+        tools.observe_inventory(kinds, rendered.keys(), Which::All, live.cluster.inventory.clone()).await,
+    )?;
     let mut totals: BTreeMap<String, usize> = BTreeMap::new();
     for release in rendered.values() {
         *totals.entry(release.clone()).or_default() += 1;

@@ -395,7 +395,8 @@ impl Toolbox {
         _ = std::fs::remove_file(&address.path);
         let mut argument = std::ffi::OsString::from("--unix-socket=");
         argument.push(&address.path);
-        let invocation = self.kubectl_alone(["proxy".into(), argument]).deadline(self.clock.cap(START_TIMEOUT));
+        let invocation =
+            self.kubectl_alone(["proxy".into(), argument]).deadline(self.clock.cap(START_TIMEOUT));
         let command = invocation.to_string();
         match self.runner.serve(invocation, READY).await? {
             Ok(service) => Ok(Proxy { service, address }),

@@ -44,7 +44,11 @@ impl<'a> Pin<'a> {
             Some((before, tag)) if !tag.contains('/') => (before, tag),
             _ => (base, ""),
         };
-        Self { base, version: if version.is_empty() { tag } else { version }, digest: digest.or(version_digest) }
+        Self {
+            base,
+            version: if version.is_empty() { tag } else { version },
+            digest: digest.or(version_digest),
+        }
     }
 
     /// The chart's name: the last part of the URL.

@@ -177,8 +177,8 @@ fn read(path: &Path) -> Result<File, Finding> {
     };
     let text = files::text(path, files::LARGEST).map_err(|error| problem(error.to_string()))?;
     // The parser's message may quote a value, and this file contains keys.
-    yaml::parse(&text, yaml::WRITTEN).map_err(|trouble| {
-        problem(match trouble.place() {
+    yaml::parse(&text, yaml::WRITTEN).map_err(|error| {
+        problem(match error.place() {
             Some(place) => format!("not a kubeconfig: see {place}"),
             None => "not a kubeconfig".to_owned(),
         })

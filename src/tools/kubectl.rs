@@ -126,7 +126,8 @@ impl Toolbox {
     /// When kubectl fails.
     pub async fn kubectl_verify_as(&self, name: &str) -> Result<(), Error> {
         let name = format!("--tls-server-name={name}");
-        let asked = self.kubectl(&["get", "--raw", "/version", &name]).deadline(self.clock.cap(OPTIONAL_TIMEOUT));
+        let asked =
+            self.kubectl(&["get", "--raw", "/version", &name]).deadline(self.clock.cap(OPTIONAL_TIMEOUT));
         self.succeed(asked).await.map(drop)
     }
 
@@ -145,10 +146,7 @@ impl Toolbox {
             let stdin = SecretSlice::from(manifest.expose_secret().to_vec());
             let result = self.succeed(self.kubectl(&args).stdin(stdin)).await;
             let Err(Error::Tool { reason, .. }) = &result else { return result.map(drop) };
-            if !again
-                .after(self.runner.stop(), "Objects cannot be applied, retrying", &[], reason)
-                .await?
-            {
+            if !again.after(self.runner.stop(), "Objects cannot be applied, retrying", &[], reason).await? {
                 return result.map(drop);
             }
             // If the API server does not answer, the original failure says more.

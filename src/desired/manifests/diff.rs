@@ -30,7 +30,8 @@ pub enum ObjectChange {
 }
 
 /// Metadata that the API server sets itself.
-const SERVER_FIELDS: [&str; 5] = ["managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"];
+const SERVER_FIELDS: [&str; 5] =
+    ["managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"];
 
 /// The fields that would change: `applied` is the object that the server would store.
 #[must_use]

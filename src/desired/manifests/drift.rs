@@ -149,7 +149,9 @@ fn compare(
                 compare(found, &place.field(key), desired, live.get(key), &below);
             }
         }
-        (Value::Array(desired), Some(Value::Array(live))) => compare_lists(found, place, desired, live, owners),
+        (Value::Array(desired), Some(Value::Array(live))) => {
+            compare_lists(found, place, desired, live, owners)
+        }
         (desired, Some(live)) if same(desired, live, place.is_quantity) => {}
         _ => found.extend(cause(owners).map(|cause| Difference { path: place.path.clone(), cause })),
     }
@@ -224,8 +226,10 @@ fn same(desired: &Value, live: &Value, is_quantity: bool) -> bool {
         _ if desired == live => true,
         (Value::Number(_), Value::Number(_)) => number(desired) == number(live),
         _ if is_quantity => {
-            match (text(desired).and_then(|text| quantity(&text)), text(live).and_then(|text| quantity(&text)))
-            {
+            match (
+                text(desired).and_then(|text| quantity(&text)),
+                text(live).and_then(|text| quantity(&text)),
+            ) {
                 (Some(desired), Some(live)) => (desired - live).abs() <= desired.abs() * 1e-12,
                 _ => false,
             }

@@ -48,7 +48,8 @@ pub fn objects(manifest: &str) -> Known<Vec<Made<'_>>> {
         let text = unescaped(document).ok_or("its manifest is not text")?;
         let objects = manifests::parse(&text)?.into_iter();
         found.extend(
-            objects.filter_map(|object| Some(Made { id: ObjectId::of(&object)?, body: Body::Parsed(object) })),
+            objects
+                .filter_map(|object| Some(Made { id: ObjectId::of(&object)?, body: Body::Parsed(object) })),
         );
     }
     Ok(found)
