@@ -336,9 +336,9 @@ impl Place<'_> {
         if let BuildError::Chart { release, chart, version, reason } = &error
             && is_refused(reason)
         {
-            let anonymous = self.scratch.subfolder("nobody")?;
+            let anonymous = self.scratch.subfolder("anonymous")?;
             let asked = ChartRef::new(chart, version);
-            if self.tools.helm_show_chart_as_nobody(&asked, &anonymous).await?.is_ok() {
+            if self.tools.helm_show_chart_anonymously(&asked, &anonymous).await?.is_ok() {
                 let host = chart.trim_start_matches("oci://").split('/').next().unwrap_or(chart);
                 return Ok(Finding::error("chart-login", "Expired registry login blocks a public chart")
                     .with("chart", chart)

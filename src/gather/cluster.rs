@@ -254,7 +254,7 @@ struct Ready {
 }
 
 /// A name that an API server's own certificate always contains, because pods use it.
-const OWN_NAME: &str = "kubernetes.default.svc";
+const API_SERVER_NAME: &str = "kubernetes.default.svc";
 
 /// Whether the API server is ready, and whether its certificate is valid for the address that Cilium's agents will use.
 async fn ready(tools: &Toolbox, releases: impl Iterator<Item = &Release>) -> Result<Ready, Error> {
@@ -296,7 +296,7 @@ async fn api_host_refused(tools: &Toolbox, host: Option<&str>) -> Result<Known<O
     if !tools.target.is_verified {
         return Ok(Err("the kubeconfig does not verify the API server's certificate".to_owned()));
     }
-    let (own, host) = tokio::join!(tools.kubectl_verify_as(OWN_NAME), tools.kubectl_verify_as(host));
+    let (own, host) = tokio::join!(tools.kubectl_verify_as(API_SERVER_NAME), tools.kubectl_verify_as(host));
     Ok(refusal(known(own)?, known(host)?))
 }
 

@@ -24,7 +24,7 @@ pub(super) fn copy(state: &StateFile, root: &Path, scratch: &Scratch) -> Result<
     let Some(first) = below.components().next().filter(|_| below.components().count() > 1) else {
         return Ok(None);
     };
-    let copy = scratch.subfolder(&format!("mended-{}", state.kind.stage().name()))?;
+    let copy = scratch.subfolder(&format!("fixed-{}", state.kind.stage().name()))?;
     let fixed = copy_fixed(state, root, &copy.join(below), (first.as_os_str(), &copy));
     if let Err(error) = &fixed {
         tracing::debug!(root = %root.display(), error = %error, "Paths of values files not fixed");

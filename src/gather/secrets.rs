@@ -83,7 +83,7 @@ pub(super) async fn decrypt(
         known(tools.observe_kinds().await)?
     };
     let merged = match &kinds {
-        Ok(kinds) => place(objects, kinds).and_then(objects::merge),
+        Ok(kinds) => set_namespaces(objects, kinds).and_then(objects::merge),
         Err(_) => objects::merge(objects),
     };
     match (merged, kinds) {
@@ -101,7 +101,7 @@ pub(super) async fn decrypt(
 /// # Errors
 ///
 /// Kinds or versions that the API server does not know: kubectl would stop half-way there.
-fn place(mut objects: Vec<Object>, kinds: &Kinds) -> Result<Vec<Object>, Vec<Finding>> {
+fn set_namespaces(mut objects: Vec<Object>, kinds: &Kinds) -> Result<Vec<Object>, Vec<Finding>> {
     let mut unknown = Vec::new();
     for object in &mut objects {
         match kinds.of(&object.id.kind, object.id.group()) {

@@ -215,7 +215,7 @@ impl Toolbox {
         let Some(live) = self.api_get::<Value>(&path).await? else { return Ok(Ok(Vec::new())) };
         let manifest = if id.kind == "Secret" { normalized(manifest) } else { manifest.clone() };
         let mut found = differences(&manifest, &live);
-        if found.iter().any(|one| one.cause == Cause::Nobody) {
+        if found.iter().any(|one| one.cause == Cause::Removed) {
             let would_change = match self
                 .dry_run(
                     &path,
@@ -229,7 +229,7 @@ impl Toolbox {
                 Err(reason) => return Ok(Err(format!("{}: {reason}", id.words()))),
             };
             found.retain(|one| {
-                one.cause != Cause::Nobody
+                one.cause != Cause::Removed
                     || would_change.iter().any(|change| {
                         one.path.starts_with(&change.path) || change.path.starts_with(&one.path)
                     })
@@ -240,7 +240,7 @@ impl Toolbox {
             path,
             by: match cause {
                 Cause::Set(name) => Some(name),
-                Cause::Nobody => None,
+                Cause::Removed => None,
             },
         };
         Ok(Ok(found.into_iter().map(drift).collect()))

@@ -80,7 +80,7 @@ impl ChartRef {
 
     /// The path of the chart's version in helmfile's cache folder (`getOCIChartPath` and `safeVersionPath` in helmfile
     /// 1.7.4, `pkg/state`).
-    fn place(&self) -> PathBuf {
+    fn version_path(&self) -> PathBuf {
         let name = self.chart.replace([':', '.', '&'], "_").replace("//", "_");
         let version = self.version.replace(['=', '>', '<', '!', '|', '~', '^', ' ', ',', '*'], "_");
         // No part may be empty: the marker beside the folder is named after it.
@@ -90,7 +90,7 @@ impl ChartRef {
     /// The chart's own folder in a folder with the layout of helmfile's cache.
     #[must_use]
     pub fn folder(&self, root: &Path) -> PathBuf {
-        root.join(self.place()).join(Pin::of(&self.chart, "").name())
+        root.join(self.version_path()).join(Pin::of(&self.chart, "").name())
     }
 
     /// The URL for helm, with the digest if one pins the chart.
@@ -115,7 +115,7 @@ impl ChartRef {
     }
 }
 
-/// Whether a version's folder ([`ChartRef::place`]) always holds the same chart.
+/// Whether a version's folder ([`ChartRef::version_path`]) always holds the same chart.
 fn is_exact_place(place: &Path) -> bool {
     let mut parts = place.iter().filter_map(|part| part.to_str());
     let is_digest = |part: &str| part.contains("@sha256_");
@@ -197,7 +197,7 @@ impl ChartStore {
     /// The digest of a stored chart, as computed when the chart was fetched.
     #[must_use]
     pub fn digest(&self, chart: &ChartRef) -> Option<String> {
-        read_marker(&self.root.join(chart.place())).map(|marker| marker.digest)
+        read_marker(&self.root.join(chart.version_path())).map(|marker| marker.digest)
     }
 
     /// Locks the store against other runs until the file is dropped; they may be for another cluster. A read-only store
@@ -216,9 +216,9 @@ impl ChartStore {
     pub fn seed(&self, staging: &Path, charts: &[ChartRef]) -> Result<(), Error> {
         let _lock = if self.root.is_dir() { self.lock() } else { None };
         for chart in charts.iter().filter(|chart| chart.is_exact()) {
-            let from = self.root.join(chart.place());
+            let from = self.root.join(chart.version_path());
             if is_complete(&from) {
-                link_tree(&from, &staging.join(chart.place()))?;
+                link_tree(&from, &staging.join(chart.version_path()))?;
             }
         }
         Ok(())
@@ -402,8 +402,8 @@ mod tests {
 
     #[test]
     fn paths_are_those_of_helmfiles_cache() {
-        assert_eq!(chart().place(), Path::new("oci__ghcr_io/prometheus-community/charts/crds/19.1.0"));
-        let place = |chart: &str, version: &str| ChartRef::new(chart, version).place();
+        assert_eq!(chart().version_path(), Path::new("oci__ghcr_io/prometheus-community/charts/crds/19.1.0"));
+        let place = |chart: &str, version: &str| ChartRef::new(chart, version).version_path();
         let digest = "sha256:4321";
         for (chart, version, expected) in [
             ("oci://127.0.0.1:5000/a/b", "1.0.0", "oci__127_0_0_1_5000/a/b/1.0.0"),
@@ -458,10 +458,10 @@ mod tests {
             path
         };
         let first = staging("first");
-        let inside = chart().place().join("crds");
+        let inside = chart().version_path().join("crds");
         write(&first.join(&inside).join("Chart.yaml"), "name: crds\n");
         write(&first.join(&inside).join("templates/a.yaml"), "a: 1\n");
-        write(&first.join(chart().place().with_extension("lock")), "");
+        write(&first.join(chart().version_path().with_extension("lock")), "");
         store.publish(&first).unwrap();
 
         let second = staging("second");
@@ -490,13 +490,13 @@ mod tests {
         std::thread::scope(|scope| {
             for staging in &names {
                 scope.spawn(|| {
-                    let file = staging.join(chart().place()).join("crds/Chart.yaml");
+                    let file = staging.join(chart().version_path()).join("crds/Chart.yaml");
                     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
                     std::fs::write(&file, "name: crds").unwrap();
                     store.publish(staging).unwrap();
                     let seeded = staging.join("again");
                     store.seed(&seeded, &[chart()]).unwrap();
-                    let again = seeded.join(chart().place()).join("crds/Chart.yaml");
+                    let again = seeded.join(chart().version_path()).join("crds/Chart.yaml");
                     assert_eq!(std::fs::read_to_string(again).unwrap(), "name: crds");
                 });
             }
@@ -507,7 +507,7 @@ mod tests {
     fn chart_of_two_releases_stays_complete() {
         let folder = tempfile::tempdir().unwrap();
         let store = ChartStore::new(folder.path().join("store"));
-        let file = chart().place().join("crds/Chart.yaml");
+        let file = chart().version_path().join("crds/Chart.yaml");
         write(&folder.path().join("in").join(&file), "name: crds\n");
         store.publish(&folder.path().join("in")).unwrap();
         let staging = folder.path().join("out");
@@ -522,10 +522,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = ChartStore::new(folder.path().join("store"));
         let range = ChartRef { version: "~1.0".to_owned(), ..chart() };
-        write(&folder.path().join("in").join(range.place()).join("crds/Chart.yaml"), "name: crds\n");
+        write(&folder.path().join("in").join(range.version_path()).join("crds/Chart.yaml"), "name: crds\n");
         store.publish(&folder.path().join("in")).unwrap();
         store.seed(&folder.path().join("out"), std::slice::from_ref(&range)).unwrap();
-        assert!(!folder.path().join("out").join(range.place()).exists());
+        assert!(!folder.path().join("out").join(range.version_path()).exists());
     }
 
     #[test]

@@ -70,22 +70,22 @@ impl Toolbox {
         self.helm_ask(Invocation::new("helm", &self.programs.helm, args)).await
     }
 
-    /// Checks that a chart can be fetched anonymously; `nobody` is an empty folder that replaces the registry configuration.
+    /// Checks that a chart can be fetched anonymously; `anonymous` is an empty folder that replaces the registry configuration.
     ///
     /// # Errors
     ///
     /// As [`Self::helm_pull`].
-    pub async fn helm_show_chart_as_nobody(
+    pub async fn helm_show_chart_anonymously(
         &self,
         chart: &ChartRef,
-        nobody: &Path,
+        anonymous: &Path,
     ) -> Result<Result<(), String>, Error> {
         let address = chart.address();
         let mut args = vec!["show", "chart", &address];
         args.extend(chart.asked_version().into_iter().flat_map(|version| ["--version", version]));
         let invocation = Invocation::new("helm", &self.programs.helm, args)
-            .env("HELM_REGISTRY_CONFIG", nobody.join("registry.json"))
-            .env("DOCKER_CONFIG", nobody);
+            .env("HELM_REGISTRY_CONFIG", anonymous.join("registry.json"))
+            .env("DOCKER_CONFIG", anonymous);
         self.helm_ask(invocation).await
     }
 

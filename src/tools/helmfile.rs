@@ -67,7 +67,7 @@ impl Toolbox {
         all.extend(args);
         Invocation::new("helmfile", &self.programs.helmfile, all)
             .env("HELMFILE_CACHE_HOME", charts)
-            .public_part(public::of_helmfile())
+            .public_part(public::helmfile_filter())
     }
 
     /// Renders a state file: all releases with their values, as YAML. Fetches the charts that are missing in `charts`,

@@ -10,7 +10,7 @@ const WITHHELD: &str = "(message withheld: it may contain file content)";
 
 /// The filter for helmfile, and for helm's output in it (helmfile 1.7.4, helm 4.2.4 and 3.21.4).
 #[must_use]
-pub(super) fn of_helmfile() -> PublicPart {
+pub(super) fn helmfile_filter() -> PublicPart {
     let mut in_file_content = false;
     Box::new(move |line| {
         if in_file_content && !begins_message(line) {
@@ -192,7 +192,7 @@ fn is_type(got: &str) -> bool {
 
 /// The filter for sops (sops 3.13.2): passes only lines that are known to contain no file content.
 #[must_use]
-pub(super) fn of_sops() -> PublicPart {
+pub(super) fn sops_filter() -> PublicPart {
     Box::new(|line| Some(sops_message(line)))
 }
 
@@ -370,10 +370,10 @@ mod tests {
     #[test]
     fn file_content_is_withheld() {
         for (talk, expected) in HELMFILE {
-            assert_eq!(shown(of_helmfile(), talk), *expected);
+            assert_eq!(shown(helmfile_filter(), talk), *expected);
         }
         for (talk, expected) in SOPS {
-            assert_eq!(shown(of_sops(), talk), *expected);
+            assert_eq!(shown(sops_filter(), talk), *expected);
         }
         for (_, expected) in HELMFILE.iter().chain(SOPS) {
             assert!(!expected.contains("CANARY"), "{expected}");
@@ -388,7 +388,7 @@ mod tests {
             "  line 1: cannot unmarshal !!str `CANARY-...` into map[string]interface {}",
             "MAC mismatch. File has 444F, computed ABC",
         ])) {
-            _ = (shown(of_helmfile(), &near), shown(of_sops(), &near));
+            _ = (shown(helmfile_filter(), &near), shown(sops_filter(), &near));
         }
     }
 }

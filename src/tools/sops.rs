@@ -23,7 +23,7 @@ impl Toolbox {
         let args = ["decrypt".as_ref(), file.as_os_str()];
         let invocation = Invocation::new("sops", &self.programs.sops, args)
             .deadline(self.clock.cap(DECRYPT_TIMEOUT))
-            .public_part(public::of_sops());
+            .public_part(public::sops_filter());
         let output = match self.runner.run(invocation).await {
             Ok(output) => output,
             Err(error @ ProcessError::Interrupted { .. }) => return Err(error.into()),

@@ -76,7 +76,7 @@ fn problems_are_told_together_and_one_can_be_skipped() {
           program: helm
           version: 3.17.0
           accepted: 3.18 or later, or 4
-          fix: install another helm
+          fix: install a supported version of helm
     "#);
     assert!(told(&ran, "age-key").contains("reason: line 1 is no age identity"));
     assert!(told(&ran, "rights").starts_with("  ✗ "));
@@ -233,7 +233,7 @@ fn a_plan_that_cannot_be_made_is_a_document_too() {
     assert_eq!(report["exit_code"], 1);
     assert_eq!(report["failure"]["class"], "preflight");
     assert_eq!(report["problems"][0]["details"]["reason"], "boom");
-    assert!(ran.stderr.contains("Helmfile cannot be read"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Helmfile cannot be rendered"), "{}", ran.stderr);
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub enum Cause {
     /// Another field manager set it, such as `kubectl-edit`.
     Set(String),
     /// No manager owns it: it was removed, or the API server never accepted it.
-    Nobody,
+    Removed,
 }
 
 /// The fields of the manifest that differ in the object, except those that helm still manages and those that a controller
@@ -194,7 +194,7 @@ fn cause(owners: &[Owner<'_>]) -> Option<Cause> {
         return None;
     }
     match owners.first() {
-        None => Some(Cause::Nobody),
+        None => Some(Cause::Removed),
         Some(Owner { name, subresource: "scale", .. }) if !name.starts_with("kubectl") => None,
         Some(owner) => Some(Cause::Set(owner.name.to_owned())),
     }
@@ -293,7 +293,7 @@ mod tests {
     fn lines(found: &[Difference]) -> Vec<String> {
         let cause = |cause: &Cause| match cause {
             Cause::Set(name) => name.clone(),
-            Cause::Nobody => "nobody".to_owned(),
+            Cause::Removed => "removed".to_owned(),
         };
         found.iter().map(|one| format!("{} {}", one.path, cause(&one.cause))).collect()
     }
@@ -313,8 +313,8 @@ mod tests {
         let scaled =
             deployment(&[("kube-controller-manager", "scale", replicas.clone()), ("helm", "", image)]);
         assert!(differences(&manifest(), &scaled).is_empty());
-        let nobody = differences(&manifest(), &deployment(&[("helm", "", replicas)]));
-        assert_eq!(lines(&nobody), ["spec.template.spec.containers[x].image nobody"]);
+        let removed = differences(&manifest(), &deployment(&[("helm", "", replicas)]));
+        assert_eq!(lines(&removed), ["spec.template.spec.containers[x].image removed"]);
     }
 
     #[test]
@@ -343,11 +343,11 @@ mod tests {
         let object = |args: Value| json!({"spec": {"args": args}});
         let differs = |desired: Value, live: Value| lines(&differences(&object(desired), &object(live)));
         assert_eq!(differs(json!(["a"]), json!(["a"])), [""; 0]);
-        assert_eq!(differs(json!(["a"]), json!(["b"])), ["spec.args[0] nobody"]);
-        assert_eq!(differs(json!(["a"]), json!(["a", "b"])), ["spec.args nobody"]);
+        assert_eq!(differs(json!(["a"]), json!(["b"])), ["spec.args[0] removed"]);
+        assert_eq!(differs(json!(["a"]), json!(["a", "b"])), ["spec.args removed"]);
         assert_eq!(differs(json!([{"port": 1}]), json!([{"port": 1, "protocol": "TCP"}])), [""; 0]);
         let named = json!([{"name": "a", "port": 1}, {"name": "b", "port": 2}]);
-        assert_eq!(differs(named, json!([{"name": "b", "port": 2}])), ["spec.args[a] nobody"]);
+        assert_eq!(differs(named, json!([{"name": "b", "port": 2}])), ["spec.args[a] removed"]);
     }
 
     proptest::proptest! {

@@ -87,7 +87,7 @@ impl Toolbox {
             let failed = self.ask(Call::get("/readyz")).await?.failed_checks();
             if failed.is_empty() {
                 if waited {
-                    tracing::info!(took = %seconds(start.elapsed()), "API server is ready");
+                    tracing::info!(after = %seconds(start.elapsed()), "API server is ready");
                 }
                 return Ok(());
             }
