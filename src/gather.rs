@@ -1,7 +1,7 @@
-//! Everything that can be found out before the first change, in one pass: what is wanted, and what stands.
+//! Reads everything that can be known before the first change, in one pass: the desired and the current state.
 //!
-//! What is independent runs side by side. Nothing is judged here: what cannot be read becomes a problem that a rule
-//! tells, or an unknown.
+//! Independent reads run concurrently. Nothing is judged here: a failed read becomes a problem that a rule reports, or
+//! an unknown.
 
 mod builds;
 mod cluster;
@@ -40,45 +40,44 @@ use crate::settings::{Settings, missing_env};
 use crate::tools::charts::ChartStore;
 use crate::tools::{Toolbox, requirements};
 
-/// What a picture is for; so much of it is looked at.
+/// What the gathered state is used for; decides how much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Making a plan, and asking the rules whether it can be carried out: with nothing to do, less is looked at.
+    /// Making a plan and checking whether it can be carried out; less is read when there is nothing to do.
     Plan,
-    /// Asking the rules, whatever there is to do.
+    /// Running all checks, whatever there is to do.
     Check,
-    /// Making a plan, and comparing every object too.
+    /// Making a plan and comparing every object.
     Everything,
 }
 
-/// Who hears of what was found out before all is.
+/// Receives results while the rest is still being read.
 pub trait Listener {
-    /// The cluster has answered: its version, and what stands in it.
+    /// Called when the cluster has answered, with its version and state.
     fn cluster(&mut self, _version: &str, _cluster: &Cluster) {}
 
-    /// All is known but what takes rendering (see [`crate::check::rules::is_settled`]).
+    /// Called when everything is known except what needs rendering (see [`crate::check::rules::is_settled`]).
     fn facts(&mut self, _facts: &Facts<'_>) {}
 }
 
-/// Nobody.
 impl Listener for () {}
 
-/// All that was found out.
+/// Everything that was read.
 pub struct Picture {
-    /// What is wanted.
+    /// The desired state.
     pub desired: Desired,
-    /// What stands.
+    /// The current state.
     pub observed: Observed,
-    /// The manifests of releases that are not as wanted.
+    /// The manifests of releases that are not up to date.
     pub manifests: Manifests,
     /// The charts that were fetched.
     pub charts: ChartStore,
-    /// What the user asked for.
+    /// The options that checks depend on.
     pub options: CheckOptions,
 }
 
 impl Picture {
-    /// What rules look at.
+    /// The input of the rules.
     #[must_use]
     pub fn facts(&self) -> Facts<'_> {
         Facts {
@@ -90,11 +89,11 @@ impl Picture {
     }
 }
 
-/// Finds out all that takes programs, the cluster and the registries.
+/// Reads everything that needs programs, the cluster or the registries.
 ///
 /// # Errors
 ///
-/// k3s-boot was told to stop, or a folder of its own cannot be made. All else becomes part of the picture.
+/// k3s-boot was interrupted, or a working folder cannot be created. Any other failure becomes part of the result.
 pub async fn gather(
     tools: &Toolbox,
     settings: &Settings,
@@ -128,7 +127,7 @@ pub async fn gather(
         age_key: &settings.age_key,
         variables: &tools.public_variables,
     };
-    // Before anything of them can be printed.
+    // Must happen before any of the values can be printed.
     secret_values::mark(&mut builds, &plain, redactor);
 
     let mut problems = Findings(files.problems);
@@ -150,9 +149,9 @@ pub async fn gather(
         scripts: files.scripts,
     };
     let mut helmfiles = Vec::new();
-    let old = reads_badly(settings, &versions);
+    let unsupported = has_unsupported_version(settings, &versions);
     for build in builds {
-        if !old {
+        if !unsupported {
             problems.0.extend(build.problems);
         }
         helmfiles.push(build.helmfile);
@@ -199,13 +198,17 @@ pub async fn gather(
     }
     if let Some(live) = &mut observed.live {
         let (now, missing) = (observed.now, &observed.missing_commands);
-        manifests = Box::pin(closer(tools, &place, &desired, live, missing, now, purpose)).await?;
+        manifests =
+            Box::pin(render_and_inspect(tools, &place, &desired, live, missing, now, purpose)).await?;
     }
     Ok(Picture { desired, observed, manifests, charts, options })
 }
 
-/// Whether helmfile, helm or kubectl has a version that is not accepted: what it reports about files may be wrong then.
-fn reads_badly(settings: &Settings, versions: &[(&'static str, Known<Option<semver::Version>>)]) -> bool {
+/// Whether helmfile, helm or kubectl has an unsupported version: what it reports about files may be wrong then.
+fn has_unsupported_version(
+    settings: &Settings,
+    versions: &[(&'static str, Known<Option<semver::Version>>)],
+) -> bool {
     !settings.skip_checks.iter().any(|rule| rule == "versions")
         && versions.iter().any(|(name, version)| {
             let version = version.as_ref().map(Option::as_ref);
@@ -213,8 +216,8 @@ fn reads_badly(settings: &Settings, versions: &[(&'static str, Known<Option<semv
         })
 }
 
-/// Renders what is not as wanted, and looks at all that depends on what there is to do.
-async fn closer(
+/// Renders the releases that are not up to date, and reads everything that depends on what there is to do.
+async fn render_and_inspect(
     tools: &Toolbox,
     place: &builds::Place<'_>,
     desired: &Desired,
@@ -224,7 +227,7 @@ async fn closer(
     purpose: Purpose,
 ) -> Result<Manifests, Error> {
     let wishes = &place.settings.wishes;
-    let changes = purpose == Purpose::Check
+    let has_changes = purpose == Purpose::Check
         || desired.releases().any(|release| needs_rendering(release, desired, live, wishes));
     let (rendered, standing, fitness) = tokio::join!(
         Box::pin(renders::render(
@@ -236,7 +239,7 @@ async fn closer(
             purpose == Purpose::Everything
         )),
         Box::pin(cluster::standing(tools, desired, live, wishes)),
-        Box::pin(cluster::fitness(tools, desired, &live.cluster, changes)),
+        Box::pin(cluster::fitness(tools, desired, &live.cluster, has_changes)),
     );
     let (manifests, owners) = rendered?;
     live.owners = owners;
@@ -247,7 +250,7 @@ async fn closer(
         known => known,
     };
     if let Some(fitness) = fitness {
-        fitness.tell(live);
+        fitness.store_in(live);
     }
     Ok(manifests)
 }
@@ -261,7 +264,7 @@ fn programs(found: Vec<Program>, versions: &[(&str, Known<Option<semver::Version
         .collect()
 }
 
-/// Why the releases of some helmfiles are not known.
+/// Why the releases of some helmfiles are unknown.
 fn unread(settings: &Settings, builds: &[builds::Build]) -> Option<String> {
     let name = |path: &Path| path.strip_prefix(&settings.root).unwrap_or(path).display().to_string();
     let unread = builds.iter().filter(|build| !build.is_read).map(|build| name(&build.helmfile.path));
@@ -274,34 +277,33 @@ fn namespaces_of(helmfile: &Helmfile) -> impl Iterator<Item = &String> {
     helmfile.releases.iter().filter(|release| release.is_wanted()).map(|release| &release.namespace)
 }
 
-/// The files named as encrypted: those of the bootstrap, and those that Git tracks there and where Flux looks.
+/// All files with an encrypted name: those of the bootstrap, and those that Git tracks.
 fn encrypted_files(
     settings: &Settings,
     bootstrap: &[PathBuf],
     tracked: &Known<BTreeSet<PathBuf>>,
 ) -> Vec<encrypted::EncryptedFile> {
-    let below = |path: &PathBuf| path.strip_prefix(&settings.root).unwrap_or(path).to_owned();
-    let own = bootstrap.iter().map(below);
-    let own: BTreeSet<PathBuf> = own.collect();
+    let relative = |path: &PathBuf| path.strip_prefix(&settings.root).unwrap_or(path).to_owned();
+    let bootstrap: BTreeSet<PathBuf> = bootstrap.iter().map(relative).collect();
     let tracked = tracked.iter().flatten().filter(|path| repository::is_encrypted_name(path));
-    let all: BTreeSet<_> = own.iter().chain(tracked).collect();
-    all.into_iter().map(|path| encrypted::read(&settings.root, path, own.contains(path))).collect()
+    let all: BTreeSet<_> = bootstrap.iter().chain(tracked).collect();
+    all.into_iter().map(|path| encrypted::read(&settings.root, path, bootstrap.contains(path))).collect()
 }
 
-/// The folder of the repository that Flux is to apply.
+/// The folder of the repository that Flux will apply.
 fn sync_path(helmfiles: &[Helmfile]) -> Known<&str> {
     let releases = helmfiles.iter().flat_map(|helmfile| &helmfile.releases);
     let path = releases
         .filter(|release| release.is_wanted() && release.chart_name() == "flux-instance")
         .filter(|release| {
-            // Only a Git repository can be this one.
+            // Only a source of kind GitRepository can be this repository.
             release.value(&["instance", "sync", "kind"]).is_none_or(|kind| kind == "GitRepository")
         })
         .find_map(|release| release.value(&["instance", "sync", "path"])?.as_str());
-    path.ok_or_else(|| "no release says what Flux is to apply".to_owned())
+    path.ok_or_else(|| "no release sets the path that Flux applies".to_owned())
 }
 
-/// Whether any of the findings stops a run.
+/// Whether any of the findings is an error, which stops a run.
 #[must_use]
 pub fn stops(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.severity == Severity::Error)

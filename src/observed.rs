@@ -1,4 +1,4 @@
-//! One cheap, read-only picture of the cluster.
+//! The current state of this machine and the cluster, read-only.
 
 pub mod claims;
 pub mod cluster;
@@ -37,27 +37,27 @@ use crate::observed::run_state::Notes;
 use crate::process::identity::ProcessState;
 use crate::tools::kubeconfig::Target;
 
-/// What stands: on this machine and in the cluster.
+/// The current state of this machine and the cluster.
 #[derive(Debug)]
 pub struct Observed {
-    /// This machine's time when the cluster had answered; 1970 when nothing was looked at.
+    /// The local time when the cluster answered; 1970 if nothing was read.
     pub now: SystemTime,
-    /// The programs.
+    /// The required programs.
     pub programs: Vec<Program>,
-    /// The commands of releases that cannot be started on this machine, each with the helmfile that names it.
+    /// The commands of releases that cannot be started on this machine, each with its helmfile.
     pub missing_commands: BTreeSet<(PathBuf, String)>,
-    /// helm's plugins for post-renderers; unknown when it was not asked.
+    /// helm's post-renderer plugins; unknown if helm was not asked.
     pub post_renderers: Known<BTreeSet<String>>,
-    /// The cluster that is meant, if any is.
+    /// The target cluster, if one is selected.
     pub target: Option<Target>,
-    /// The cluster, if it answers.
+    /// The state of the cluster, if it answers.
     pub live: Option<Live>,
     /// What reading found for rules (see [`crate::check::Facts::reported`]).
     pub problems: Vec<Finding>,
 }
 
 impl Default for Observed {
-    /// Nothing was looked at.
+    /// The state when nothing was read.
     fn default() -> Self {
         Self {
             now: SystemTime::UNIX_EPOCH,
@@ -80,54 +80,54 @@ impl Observed {
     }
 }
 
-/// A program.
+/// A required program.
 #[derive(Debug)]
 pub struct Program {
-    /// Its name.
+    /// The name of the program.
     pub name: &'static str,
-    /// Where it is.
+    /// The path, if it is installed.
     pub path: Option<PathBuf>,
-    /// Its version; none when it could not be read, unknown when it was not asked.
+    /// The version; none if it could not be parsed, unknown if the program was not asked.
     pub version: Known<Option<Version>>,
 }
 
-/// What stands in a cluster that answers.
+/// The state of a cluster that answers.
 #[derive(Debug)]
 pub struct Live {
-    /// The server's version, as it says it: `v1.36.3+k3s1`.
+    /// The server's version, such as `v1.36.3+k3s1`.
     pub version: String,
     /// Nodes, namespaces, workloads, identity.
     pub cluster: Cluster,
     /// The kinds that the API server knows.
     pub kinds: Known<Kinds>,
-    /// What Flux and k3s' Helm controller have claimed.
+    /// What Flux and k3s' Helm controller manage.
     pub claims: Known<Claims>,
-    /// All Helm releases, by what their newest revision is.
+    /// All Helm releases, with the newest revision of each.
     pub releases: Known<Vec<Stored>>,
-    /// The newest revisions of the wanted releases in full, by `namespace/name`.
+    /// The full records of the desired releases' newest revisions, by `namespace/name`.
     pub records: Known<BTreeMap<String, Record>>,
-    /// How the objects of releases that are otherwise as wanted stand, by `namespace/name`.
+    /// The state of the objects of releases that are otherwise up to date, by `namespace/name`.
     pub standing: BTreeMap<String, Known<Standing>>,
-    /// What earlier runs noted.
+    /// The notes of earlier runs.
     pub notes: Notes,
-    /// The state of the runs that have left releases locked, by their identities.
+    /// The process state of the runs that left releases stuck in `pending-*`, by their identities.
     pub runs: BTreeMap<String, ProcessState>,
-    /// Those of the wanted objects that exist.
+    /// The desired objects that exist.
     pub objects: Known<BTreeMap<ObjectId, LiveObject>>,
-    /// Who owns the objects of releases that are not as wanted and exist already.
+    /// The existing objects of releases that are not up to date, with their owners.
     pub owners: Known<Vec<Owned>>,
-    /// Whether we may do everything.
+    /// Whether the user is a cluster administrator.
     pub may_everything: Known<bool>,
-    /// What the API server says of its own state: `None` when it is ready, else its words.
+    /// Why the API server is not ready; `None` if it is.
     pub not_ready: Known<Option<String>>,
-    /// Why the API server's certificate does not hold for the address that the agents are to use; `None` when it does.
+    /// Why the API server's certificate is not valid for the address that the agents will use; `None` if it is.
     pub api_host_refused: Known<Option<String>>,
-    /// What a kubelet tells its pods about DNS.
+    /// The DNS configuration of a kubelet.
     pub kubelet: Known<Kubelet>,
 }
 
 impl Live {
-    /// What objects there are, of the kinds that were read already.
+    /// The metadata of all objects of the kinds that were read already.
     #[must_use]
     pub fn inventory(&self) -> Inventory {
         let mut inventory = self.cluster.inventory.clone();
@@ -137,7 +137,7 @@ impl Live {
         inventory
     }
 
-    /// Whether Helm has installed a release, by its `namespace/name`, and that went well; false when it is not known.
+    /// Whether a release (`namespace/name`) is `deployed`; false if that is unknown.
     #[must_use]
     pub fn is_deployed(&self, release: &str) -> bool {
         let deployed = |one: &Stored| one.id() == release && one.status == "deployed";
@@ -146,7 +146,7 @@ impl Live {
 }
 
 impl Default for Live {
-    /// A cluster of which nothing is known.
+    /// A cluster about which nothing is known.
     fn default() -> Self {
         fn unknown<T>() -> Known<T> {
             Err("not asked".to_owned())
@@ -171,24 +171,24 @@ impl Default for Live {
     }
 }
 
-/// An object that exists and that a release would make.
+/// An existing object that a release would create.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owned {
-    /// The release that would make it.
+    /// The release that would create the object.
     pub release: String,
-    /// How many objects that one would make.
+    /// How many objects that release would create.
     pub among: usize,
-    /// Which object.
+    /// The identity of the object.
     pub id: ObjectId,
-    /// What the cluster notes about it.
+    /// The metadata in the cluster.
     pub meta: Meta,
 }
 
-/// What a kubelet tells its pods about DNS (`configz`).
+/// The DNS configuration of a kubelet (`configz`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kubelet {
-    /// The node that was asked.
+    /// The node of the kubelet.
     pub node: String,
-    /// The addresses of the cluster's DNS.
+    /// The addresses of the cluster DNS.
     pub cluster_dns: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! The programs that are driven: one module each, arguments out, parsed types in.
+//! The external programs, one module each: arguments out, parsed answers in.
 
 pub mod api;
 pub mod charts;
@@ -35,62 +35,61 @@ pub struct Programs {
     pub helm: PathBuf,
 }
 
-/// What belongs to the end of a run has so long, even when the run has used up its own time.
-const WIND_UP: Duration = Duration::from_secs(5);
+/// How long the cleanup of a run may take, even if the timeout of the run has expired.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The end of the whole run.
+/// The deadline of the whole run.
 #[derive(Debug)]
 pub struct Clock {
     end: Cell<Instant>,
 }
 
 impl Clock {
-    /// A run that ends after this time at the latest.
+    /// Starts a run with this timeout.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
         Self { end: Cell::new(Instant::now() + timeout) }
     }
 
-    /// What is left of the run. Where that is nothing, nothing more is begun.
+    /// The remaining time. When it is zero, nothing more is started.
     #[must_use]
     pub fn left(&self) -> Duration {
         self.end.get().saturating_duration_since(Instant::now())
     }
 
-    /// Gives what is still to be done at the end of a run a time of its own: finding out why it failed, and letting go of
-    /// the lock.
+    /// Extends the deadline for the cleanup of a run: diagnosing a failure and releasing the lock.
     pub fn wind_up(&self) {
-        self.end.set(self.end.get().max(Instant::now() + WIND_UP));
+        self.end.set(self.end.get().max(Instant::now() + CLEANUP_TIMEOUT));
     }
 
-    /// A time that does not reach beyond the end of the run.
+    /// Limits a duration to the remaining time.
     #[must_use]
     pub fn cap(&self, duration: Duration) -> Duration {
         duration.min(self.left())
     }
 }
 
-/// Everything needed to run a tool against the cluster.
+/// Everything that is needed to run a tool against the cluster.
 pub struct Toolbox {
-    /// Starts the tools.
+    /// Starts processes.
     pub runner: Runner,
-    /// Their paths.
+    /// The paths of the programs.
     pub programs: Programs,
-    /// The cluster.
+    /// The target cluster.
     pub target: Target,
-    /// The end of the run.
+    /// The deadline of the run.
     pub clock: Clock,
-    /// How long one request to the API server may take.
+    /// The timeout for one request to the API server.
     pub request_timeout: Duration,
-    /// The way to the API server.
+    /// The API client.
     pub api: Api,
-    /// The values of the user's variables that are no secrets.
+    /// The values of the user's environment variables that are not secret.
     pub public_variables: Vec<String>,
 }
 
-/// Why a tool failed, in its own words: its last line, for the ones before it are often noise.
+/// Why a tool failed: the last line that it printed, because the lines before are often noise.
 #[must_use]
 pub fn last_words(output: &Output) -> String {
-    let said = output.talk.lines().rev().find(|line| !line.trim().is_empty());
-    said.map_or_else(|| describe(output.status), |line| line.trim().to_owned())
+    let last = output.talk.lines().rev().find(|line| !line.trim().is_empty());
+    last.map_or_else(|| describe(output.status), |line| line.trim().to_owned())
 }

@@ -1,8 +1,8 @@
-//! Times as people read them.
+//! Formats durations.
 
 use std::time::Duration;
 
-/// A time for people: `0.8s`, `42.0s`, `2m19s`.
+/// Formats a duration: `0.8s`, `42.0s`, `2m19s`.
 #[must_use]
 pub fn seconds(duration: Duration) -> String {
     if duration < Duration::from_mins(1) {
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_short() {
+    fn formats_durations() {
         let cases = [(0, "0.0s"), (840, "0.8s"), (59_000, "59.0s"), (139_000, "2m19s"), (3_600_000, "1h")];
         for (millis, expected) in cases {
             assert_eq!(seconds(Duration::from_millis(millis)), expected);

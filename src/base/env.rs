@@ -1,4 +1,4 @@
-//! The one place that reads the process environment.
+//! The only module that reads the process environment.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -7,13 +7,13 @@ use std::path::PathBuf;
 
 /// The environment k3s-boot was started in, read once.
 ///
-/// Hand-written `Debug`: a derived one would print values, and some of them are secrets.
+/// `Debug` is written by hand, because values may be secret.
 #[derive(Clone, Default)]
 pub struct Env {
     vars: BTreeMap<OsString, OsString>,
-    /// The command line, less the program.
+    /// The command line without the program name.
     pub args: Vec<OsString>,
-    /// The working folder, the base of relative paths.
+    /// The working directory, the base of relative paths.
     pub cwd: PathBuf,
     /// Whether standard input is a terminal.
     pub stdin_is_terminal: bool,
@@ -37,7 +37,7 @@ impl Env {
     ///
     /// # Errors
     ///
-    /// Fails when the working folder does not exist any more.
+    /// The working directory does not exist any more.
     pub fn from_process() -> std::io::Result<Self> {
         Ok(Self {
             vars: std::env::vars_os().collect(),
@@ -49,7 +49,7 @@ impl Env {
         })
     }
 
-    /// An environment made of the given variables, for tests of what is built on it.
+    /// An environment with the given variables, for tests.
     pub fn from_vars<I, K, V>(vars: I, cwd: PathBuf) -> Self
     where
         I: IntoIterator<Item = (K, V)>,
@@ -60,13 +60,13 @@ impl Env {
         Self { vars, cwd, ..Self::default() }
     }
 
-    /// A variable's value; an empty one counts as unset, as for the seed's `check_env` and helmfile's `requiredEnv`.
+    /// A variable's value; an empty value counts as unset, as for helmfile's `requiredEnv`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.vars.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
-    /// A variable's value as text; one that is not UTF-8 counts as unset.
+    /// A variable's value as text; a value that is not UTF-8 counts as unset.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(OsStr::to_str)
@@ -102,7 +102,7 @@ impl Env {
     }
 
     fn xdg(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
-        // The base directory specification tells to ignore a relative path.
+        // The XDG base directory specification requires ignoring relative paths.
         let from_variable = self.get(variable).map(PathBuf::from).filter(|path| path.is_absolute());
         let base = from_variable.or_else(|| self.path("HOME").map(|home| home.join(below_home)))?;
         Some(base.join("k3s-boot"))

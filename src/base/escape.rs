@@ -1,8 +1,8 @@
-//! Text of others, made safe for a line of the log.
+//! Escapes external text for a log line.
 
 use std::fmt::Write as _;
 
-/// A text in which no control character is left, so that it cannot forge a line or move the cursor.
+/// Escapes all control characters, so that the text cannot forge a line or move the cursor.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
@@ -10,7 +10,7 @@ pub fn escaped(text: &str) -> String {
     line
 }
 
-/// Appends a text so; `quoted` escapes quotes and backslashes too.
+/// Appends escaped text to a line; `quoted` escapes quotes and backslashes too.
 pub(super) fn escape(line: &mut String, text: &str, quoted: bool) {
     for character in text.chars() {
         match character {

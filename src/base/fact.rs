@@ -1,23 +1,23 @@
-//! What could be found out, and what could not.
+//! Results of reading: a value, or the reason why it is unknown.
 
 use crate::base::error::Error;
 
-/// Something that could be found out, or why it could not.
+/// A value that was read, or the reason why it is unknown.
 pub type Known<T> = Result<T, String>;
 
-/// The last second that can be written as RFC 3339, in seconds since 1970: of the year 9999.
+/// The last second that RFC 3339 can express (year 9999), in seconds since 1970.
 pub const LATEST: u64 = 253_402_300_799;
 
-/// An answer that did not come is unknown; that k3s-boot was told to stop is no answer.
+/// Turns a failed read into an unknown value; an interruption stays an error.
 ///
 /// # Errors
 ///
-/// k3s-boot was told to stop.
+/// k3s-boot was interrupted.
 pub fn known<T>(answer: Result<T, Error>) -> Result<Known<T>, Error> {
     match answer {
         Ok(answer) => Ok(Ok(answer)),
         Err(error) if error.is_interruption() => Err(error),
-        // The tool's own words; what it was asked for stands in the transcript.
+        // Only the reason: the transcript contains the command or request.
         Err(Error::Tool { reason, .. } | Error::Api { reason, .. }) => Ok(Err(reason)),
         Err(error) => Ok(Err(error.to_string())),
     }

@@ -1,5 +1,4 @@
-//! The one place where files of others are read: whatever lies there, reading it ends, and takes no more memory than the
-//! largest file that is meant.
+//! The only module that reads files of the user: it rejects pipes and devices, and limits the size.
 
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read as _};
@@ -8,31 +7,31 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
-/// A file that people write, or that programs write for them.
+/// The maximum size of a file.
 pub const LARGEST: u64 = 8 * 1024 * 1024;
 
-/// A repository with more files and folders than this is not looked through to its end.
-const MOST: usize = 200_000;
+/// How many files and folders of a repository are visited.
+const MAX_ENTRIES: usize = 200_000;
 
-/// Why a file is not read.
+/// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// The system's reason.
+    /// The operating system returned an error.
     #[error("{0}")]
     System(#[from] io::Error),
     /// It is a folder, a pipe, a device, …
-    #[error("it is not a file")]
+    #[error("not a regular file")]
     NoFile,
-    /// It is larger than what was asked for.
-    #[error("it is larger than {}", size(*.0))]
+    /// It is larger than this limit in bytes.
+    #[error("larger than {}", size(*.0))]
     TooLarge(u64),
-    /// It holds other bytes.
-    #[error("it is not text in UTF-8")]
+    /// It is not text.
+    #[error("not UTF-8 text")]
     NoText,
 }
 
 impl Unreadable {
-    /// The same as an error of the system.
+    /// Converts it to an I/O error.
     #[must_use]
     pub fn into_io(self) -> io::Error {
         match self {
@@ -50,34 +49,34 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// The text in a file of at most `largest` bytes.
+/// Reads the text of a file of at most `largest` bytes.
 ///
 /// # Errors
 ///
-/// Why it cannot be read; nothing of what stands in it.
+/// The file cannot be read. The error never contains file content.
 pub fn text(path: &Path, largest: u64) -> Result<String, Unreadable> {
     String::from_utf8(bytes(path, largest)?).map_err(|_| Unreadable::NoText)
 }
 
-/// What a file of at most `largest` bytes holds.
+/// Reads the bytes of a file of at most `largest` bytes.
 ///
 /// # Errors
 ///
-/// Why it cannot be read.
+/// The file cannot be read.
 pub fn bytes(path: &Path, largest: u64) -> Result<Vec<u8>, Unreadable> {
     let (file, length) = open(path)?;
     if length > largest {
         return Err(Unreadable::TooLarge(largest));
     }
     let mut bytes = Vec::new();
-    // It may grow meanwhile, and some files of the system have no length.
+    // The file may grow meanwhile, and files in `/proc` have no length.
     file.take(largest + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > largest { Err(Unreadable::TooLarge(largest)) } else { Ok(bytes) }
 }
 
-/// Opens a file, and nothing else: a pipe would be waited for, and some devices never end.
+/// Opens a regular file only: a pipe would block, and some devices are endless.
 fn open(path: &Path) -> Result<(File, u64), Unreadable> {
-    // Opening a device can have effects, so it is looked at before, too.
+    // Check before opening, too: opening a device can have side effects.
     if !path.metadata()?.is_file() {
         return Err(Unreadable::NoFile);
     }
@@ -86,25 +85,25 @@ fn open(path: &Path) -> Result<(File, u64), Unreadable> {
     if found.is_file() { Ok((file, found.len())) } else { Err(Unreadable::NoFile) }
 }
 
-/// Something in a folder.
+/// A file or folder in a folder.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its path.
+    /// The path.
     pub path: PathBuf,
-    /// What it is; a link is a link, wherever it leads.
+    /// The type; symbolic links are not followed.
     pub kind: FileType,
 }
 
 impl Entry {
-    /// Its name; what is no UTF-8 in it is replaced.
+    /// The file name, with invalid UTF-8 replaced.
     #[must_use]
     pub fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 }
 
-/// What is in a folder and in the folders below it that `enters` picks, at most [`MOST`] in all. Links are not followed,
-/// and what cannot be read is left out.
+/// Visits a folder and those of its subfolders for which `enters` is true, at most [`MAX_ENTRIES`] entries. Symbolic links
+/// are not followed, and unreadable entries are skipped.
 pub fn walk<F: Fn(&Entry) -> bool>(folder: &Path, enters: F) -> impl Iterator<Item = Entry> + use<F> {
     let mut folders = vec![folder.to_owned()];
     let mut entries: Vec<Entry> = Vec::new();
@@ -120,14 +119,14 @@ pub fn walk<F: Fn(&Entry) -> bool>(folder: &Path, enters: F) -> impl Iterator<It
             entries.extend(read_folder(&folder));
         }
     })
-    .take(MOST)
+    .take(MAX_ENTRIES)
 }
 
-/// What is in a folder, at most [`MOST`], in no order.
+/// The entries of a folder in no particular order, at most [`MAX_ENTRIES`].
 pub fn read_folder(folder: &Path) -> impl Iterator<Item = Entry> + use<> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let found = entries.filter_map(|entry| Some(Entry { path: entry.path(), kind: entry.file_type().ok()? }));
-    found.take(MOST)
+    found.take(MAX_ENTRIES)
 }
 
 #[cfg(test)]
@@ -142,10 +141,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_files_are_read() {
+    fn reads_only_regular_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        let told = |name: &str| text(&path(name), 4).unwrap_err().to_string();
+        let error = |name: &str| text(&path(name), 4).unwrap_err().to_string();
         mkfifo(&path("pipe"), Mode::S_IRWXU).unwrap();
         symlink("/dev/zero", path("zero")).unwrap();
         symlink("loop", path("loop")).unwrap();
@@ -156,22 +155,19 @@ mod tests {
         assert_eq!(text(&path("good"), 4).unwrap(), "1234");
         assert_eq!(text(&path("link"), 4).unwrap(), "1234");
         for name in ["pipe", "zero", "."] {
-            assert_eq!(told(name), "it is not a file", "{name}");
+            assert_eq!(error(name), "not a regular file", "{name}");
         }
-        assert_eq!(told("large"), "it is larger than 0 KiB");
-        assert_eq!(told("binary"), "it is not text in UTF-8");
-        assert_eq!(told("gone"), "No such file or directory (os error 2)");
-        assert!(told("loop").starts_with("Too many levels of symbolic links"));
-        // It has no length, and goes on.
-        assert_eq!(
-            bytes(Path::new("/proc/self/maps"), 4).unwrap_err().to_string(),
-            "it is larger than 0 KiB"
-        );
-        assert_eq!(Unreadable::TooLarge(LARGEST).to_string(), "it is larger than 8 MiB");
+        assert_eq!(error("large"), "larger than 0 KiB");
+        assert_eq!(error("binary"), "not UTF-8 text");
+        assert_eq!(error("gone"), "No such file or directory (os error 2)");
+        assert!(error("loop").starts_with("Too many levels of symbolic links"));
+        // A file without a length.
+        assert_eq!(bytes(Path::new("/proc/self/maps"), 4).unwrap_err().to_string(), "larger than 0 KiB");
+        assert_eq!(Unreadable::TooLarge(LARGEST).to_string(), "larger than 8 MiB");
     }
 
     #[test]
-    fn walks_end() {
+    fn walk_terminates_despite_links() {
         let folder = tempfile::tempdir().unwrap();
         let below = folder.path().join("a/b");
         std::fs::create_dir_all(&below).unwrap();

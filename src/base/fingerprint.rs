@@ -1,4 +1,4 @@
-//! Compares objects without keeping what is in them.
+//! Compares objects without keeping their content.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-/// The key of this run's hashes; another run has another one.
+/// The key of the hashes, which is random for each run.
 #[derive(Clone, Debug, Default)]
 pub struct HashKey(RandomState);
 
@@ -18,7 +18,7 @@ impl HashKey {
         self.0.hash_one(text)
     }
 
-    /// The fingerprint of an object, be it a manifest or one that the API server gave.
+    /// The fingerprint of an object: a manifest, or an object of the API server.
     #[must_use]
     pub fn fingerprint(&self, object: &Value) -> Fingerprint {
         let mut fields = BTreeMap::new();
@@ -40,14 +40,14 @@ impl HashKey {
                     self.add(fields, format!("{path}/{index}"), value);
                 }
             }
-            // A manifest's null and an absent field are the same to the API server.
+            // To the API server, null is the same as an absent field.
             Value::Null => {}
             other => _ = fields.insert(path, self.hash(&other.to_string())),
         }
     }
 }
 
-/// A Secret's `stringData` is write-only: the API server puts it into `data`.
+/// Removes the status, and moves a Secret's write-only `stringData` into `data`, as the API server does.
 #[must_use]
 pub fn normalized(object: &Value) -> Value {
     let mut object = object.clone();
@@ -72,7 +72,7 @@ pub fn normalized(object: &Value) -> Value {
 pub struct Fingerprint(BTreeMap<String, u64>);
 
 impl Fingerprint {
-    /// The fields that this manifest sets and that `live` has not, or with another value: `data.age\\.agekey`.
+    /// The fields of this manifest that are missing in `live` or have another value: `data.age\\.agekey`.
     #[must_use]
     pub fn differs_from(&self, live: &Self) -> Vec<String> {
         let differing = self.0.iter().filter(|(path, hash)| live.0.get(*path) != Some(*hash));
@@ -84,13 +84,13 @@ impl Fingerprint {
             .collect()
     }
 
-    /// Whether it sets this key of the object's data.
+    /// Whether the object has this key in its data.
     #[must_use]
     pub fn sets(&self, key: &str) -> bool {
         self.0.contains_key(&format!("/data/{key}"))
     }
 
-    /// Whether the two disagree about a key of the object's data.
+    /// Whether the data of the two objects differs.
     #[must_use]
     pub fn data_differs(&self, other: &Self) -> bool {
         let data = |fields: &Self| {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_is_compared_with_what_the_server_made_of_it() {
+    fn compares_manifest_with_live_object() {
         let key = HashKey::default();
         let manifest = json!({"kind": "Secret", "metadata": {"name": "a", "creationTimestamp": null},
             "stringData": {"k": "v"}, "data": {"b": "Yg=="}});
@@ -119,12 +119,12 @@ mod tests {
             json!({"kind": "Secret", "metadata": {"name": "a"}, "data": {"k": "dw==", "b": "Yg=="}});
         assert!(key.fingerprint(&manifest).data_differs(&key.fingerprint(&changed)));
         let list = |items: &[i32]| key.fingerprint(&json!({"l": items}));
-        assert_eq!(list(&[1]).differs_from(&list(&[1, 2])), ["l"], "a longer list is another one");
+        assert_eq!(list(&[1]).differs_from(&list(&[1, 2])), ["l"], "a longer list differs");
         assert_eq!(key.fingerprint(&manifest).differs_from(&key.fingerprint(&changed)), ["data.k"]);
     }
 
     #[test]
-    fn another_run_has_other_hashes() {
+    fn hashes_differ_between_runs() {
         assert_ne!(HashKey::default().hash("x"), HashKey::default().hash("x"));
     }
 
@@ -132,7 +132,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_object_makes_it_panic(manifest in crate::base::odd::odd(SECRET), live in crate::base::odd::odd(SECRET)) {
+        fn comparing_never_panics(manifest in crate::base::odd::odd(SECRET), live in crate::base::odd::odd(SECRET)) {
             let key = HashKey::default();
             let (manifest, live) = (key.fingerprint(&manifest), key.fingerprint(&live));
             _ = (manifest.differs_from(&live), manifest.data_differs(&live), manifest.sets("k"));

@@ -1,26 +1,26 @@
-//! GitHub Actions: what its runner takes for a command, and what k3s-boot tells it.
+//! GitHub Actions: escapes workflow commands in the output.
 //!
-//! The runner reads both streams of a step line by line, where LF, CR and CR LF end a line, and takes two shapes for a
-//! command (`ActionCommand` and `OutputManager` of actions/runner): `::name …::` at the beginning of a line, after Unicode
-//! white space, and `##[name …]` anywhere in it. Others write much of what k3s-boot prints: helm, a chart, a pod, an object in
-//! the cluster. So [`Guard`] takes both shapes out of every line that is printed there.
+//! The runner reads both streams of a step line by line, where LF, CR and CR LF end a line. It executes two forms of
+//! workflow commands (`ActionCommand` and `OutputManager` of actions/runner): `::name …::` at the beginning of a line, after
+//! Unicode white space, and `##[name …]` anywhere in it. Much of the output comes from others: helm, a chart, a pod, an
+//! object in the cluster. So [`Guard`] escapes both forms in every line.
 //!
-//! `::stop-commands::TOKEN` is not used in place of that: the two streams are read side by side, so that no token holds
-//! for both of them, nor for what stands on either side of a command of our own; a run that is killed would leave the
-//! commands of the rest of its step stopped; and lines such as `##[error]` would still be shown as what they are not.
+//! `::stop-commands::TOKEN` does not work instead: the runner reads the two streams concurrently, so one token cannot
+//! protect both, nor the lines around a command of k3s-boot; a killed run would leave the commands of the remaining step
+//! disabled; and lines such as `##[error]` would still be shown as errors.
 
-/// Whether what is printed is read by a runner, which must find no command in it.
+/// Whether workflow commands in the output are escaped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Guard {
-    /// Nobody looks for commands.
+    /// The output is not read by a runner.
     #[default]
     Off,
-    /// A runner does.
+    /// The output is read by a runner: commands are escaped.
     On,
 }
 
 impl Guard {
-    /// Lines in which no command is found. What would be taken for one is written in the log's way of escaping.
+    /// Escapes commands in plain text, in the way the log escapes characters.
     #[must_use]
     pub fn text(self, text: String) -> String {
         match self {
@@ -29,7 +29,7 @@ impl Guard {
         }
     }
 
-    /// JSON in which no command is found; for whoever parses it, it is the same. A line of it never begins with a colon.
+    /// Escapes commands in JSON, which still parses to the same value. A line of JSON never begins with a colon.
     #[must_use]
     pub fn json(self, json: String) -> String {
         match self {
@@ -39,25 +39,25 @@ impl Guard {
     }
 }
 
-/// Writes `colon` for a colon with which a line begins, and `bracket` for a bracket after a `#`.
+/// Replaces a colon at the beginning of a line by `colon`, and a bracket after `#` by `bracket`.
 ///
-/// Where .NET compares by culture, characters without width do not count, so nothing outside of ASCII separates.
+/// .NET ignores zero-width characters in culture-sensitive comparisons, so only ASCII characters count as separators.
 fn guard(text: String, colon: &str, bracket: &str) -> String {
     if !text.contains([':', '#']) {
         return text;
     }
     let mut guarded = String::with_capacity(text.len() + 16);
-    let (mut begins, mut hash) = (true, false);
+    let (mut at_start, mut after_hash) = (true, false);
     for character in text.chars() {
         match character {
-            ':' if begins => guarded.push_str(colon),
-            '[' if hash => guarded.push_str(bracket),
+            ':' if at_start => guarded.push_str(colon),
+            '[' if after_hash => guarded.push_str(bracket),
             other => guarded.push(other),
         }
         let counts = character.is_ascii();
-        hash = character == '#' || (hash && !counts);
-        begins = matches!(character, '\n' | '\r')
-            || (begins && (!counts || character.is_whitespace() || character.is_control()));
+        after_hash = character == '#' || (after_hash && !counts);
+        at_start = matches!(character, '\n' | '\r')
+            || (at_start && (!counts || character.is_whitespace() || character.is_control()));
     }
     guarded
 }

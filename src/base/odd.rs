@@ -1,4 +1,4 @@
-//! Answers that are nearly as a program gives them, for tests: random bytes end in the first parser that they meet.
+//! Test support: mutates real outputs and answers of programs. Random bytes would only reach the first parser.
 
 use std::ops::Range;
 
@@ -6,13 +6,13 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 
-/// For what takes long: a quarter of the cases.
+/// A quarter of the usual cases, for slow tests.
 pub(crate) fn fewer() -> ProptestConfig {
     let usual = ProptestConfig::default();
     ProptestConfig { cases: usual.cases.div_ceil(4), ..usual }
 }
 
-/// A good answer with some of its parts replaced by something else.
+/// A valid JSON answer with some of its values replaced.
 pub(crate) fn odd(answer: &str) -> impl Strategy<Value = Value> + use<> {
     let answer: Value = serde_json::from_str(answer).unwrap();
     let part = prop_oneof![
@@ -45,22 +45,21 @@ fn count(value: &Value) -> usize {
     }
 }
 
-/// Replaces the value at this number, counted from the outside in.
-fn replace(value: &mut Value, left: &mut usize, part: &Value) {
-    if *left == 0 {
+/// Replaces the value with this index, in depth-first order.
+fn replace(value: &mut Value, index: &mut usize, part: &Value) {
+    if *index == 0 {
         *value = part.clone();
     }
-    // Nothing is replaced twice.
-    *left = left.wrapping_sub(1);
+    // After zero, the index wraps around, so that only one value is replaced.
+    *index = index.wrapping_sub(1);
     match value {
-        Value::Array(list) => list.iter_mut().for_each(|value| replace(value, left, part)),
-        Value::Object(map) => map.values_mut().for_each(|value| replace(value, left, part)),
+        Value::Array(list) => list.iter_mut().for_each(|value| replace(value, index, part)),
+        Value::Object(map) => map.values_mut().for_each(|value| replace(value, index, part)),
         _ => {}
     }
 }
 
-/// Texts that are nearly as a program or a person writes them: parts of good ones taken away, doubled, exchanged, and
-/// mixed with what parsers stumble over.
+/// Mutations of valid texts: parts are removed, repeated, swapped, and mixed with pieces that are hard to parse.
 pub(crate) fn near(good: &'static [&'static str]) -> impl Strategy<Value = String> {
     let edits = proptest::collection::vec(edit(), 0..6);
     (any::<Index>(), edits).prop_map(move |(first, edits)| {
@@ -74,22 +73,19 @@ pub(crate) fn near(good: &'static [&'static str]) -> impl Strategy<Value = Strin
 
 #[derive(Clone, Debug)]
 enum Edit {
-    /// Takes a part away.
     Cut(Part),
-    /// Writes a part once more, somewhere, a few times.
+    /// Inserts copies of a part.
     Repeat(Part, Index, usize),
-    /// Puts a part of a good text somewhere.
+    /// Inserts a part of another valid text.
     Mix(Index, Part, Index),
     Insert(Index, String),
     Replace(Part, String),
-    /// Nothing follows.
-    End(Index),
-    /// The same for lines, of which most texts consist.
+    Truncate(Index),
     CutLine(Index),
     MoveLine(Index, Index),
 }
 
-/// A part of a text: where it begins, and how many characters it has at most.
+/// A part of a text: its start and its maximum length.
 #[derive(Clone, Debug)]
 struct Part(Index, usize);
 
@@ -102,13 +98,13 @@ fn edit() -> impl Strategy<Value = Edit> {
         (index(), part(), index()).prop_map(|(text, part, at)| Edit::Mix(text, part, at)),
         (index(), piece()).prop_map(|(at, piece)| Edit::Insert(at, piece)),
         (part(), piece()).prop_map(|(part, piece)| Edit::Replace(part, piece)),
-        index().prop_map(Edit::End),
+        index().prop_map(Edit::Truncate),
         index().prop_map(Edit::CutLine),
         (index(), index()).prop_map(|(from, to)| Edit::MoveLine(from, to)),
     ]
 }
 
-/// What parsers stumble over: what opens and closes, ends and separates, numbers at borders, characters of several bytes.
+/// Pieces that are hard to parse: brackets, separators, numbers at limits, and characters of several bytes.
 const PIECES: [&str; 48] = [
     "",
     " ",
@@ -171,18 +167,18 @@ fn piece() -> impl Strategy<Value = String> {
 impl Edit {
     fn apply(self, text: &mut String, good: &[&str]) {
         match self {
-            Self::Cut(part) => _ = text.drain(part.of(text)),
+            Self::Cut(part) => _ = text.drain(part.range(text)),
             Self::Repeat(part, at, times) => {
-                let part = text[part.of(text)].repeat(times);
-                text.insert_str(border(text, at), &part);
+                let part = text[part.range(text)].repeat(times);
+                text.insert_str(char_boundary(text, at), &part);
             }
             Self::Mix(other, part, at) => {
                 let other = *other.get(good);
-                text.insert_str(border(text, at), &other[part.of(other)]);
+                text.insert_str(char_boundary(text, at), &other[part.range(other)]);
             }
-            Self::Insert(at, piece) => text.insert_str(border(text, at), &piece),
-            Self::Replace(part, piece) => text.replace_range(part.of(text), &piece),
-            Self::End(at) => text.truncate(border(text, at)),
+            Self::Insert(at, piece) => text.insert_str(char_boundary(text, at), &piece),
+            Self::Replace(part, piece) => text.replace_range(part.range(text), &piece),
+            Self::Truncate(at) => text.truncate(char_boundary(text, at)),
             Self::CutLine(at) => {
                 let mut lines: Vec<_> = text.split_inclusive('\n').collect();
                 if !lines.is_empty() {
@@ -203,13 +199,13 @@ impl Edit {
 }
 
 impl Part {
-    fn of(&self, text: &str) -> Range<usize> {
-        let from = border(text, self.0);
+    fn range(&self, text: &str) -> Range<usize> {
+        let from = char_boundary(text, self.0);
         from..text.ceil_char_boundary((from + self.1).min(text.len()))
     }
 }
 
-/// A place between two characters.
-fn border(text: &str, at: Index) -> usize {
+/// A position between two characters.
+fn char_boundary(text: &str, at: Index) -> usize {
     text.ceil_char_boundary(at.index(text.len() + 1))
 }

@@ -1,4 +1,4 @@
-//! Takes secret values out of text before anybody sees it.
+//! Removes secret values from text before it is printed or logged.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -8,13 +8,13 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// What stands in the place of a secret.
+/// The replacement for a secret.
 pub const REDACTED: &str = "[redacted]";
 
-/// Shorter values (`true`, `admin`) stand in ordinary text too: hiding them would garble it and hide nothing.
-const SHORTEST: usize = 8;
+/// Shorter values (`true`, `admin`) are common in ordinary text: redacting them would garble the text and protect nothing.
+const MIN_LENGTH: usize = 8;
 
-/// Knows every secret value of this run; clones share what they know.
+/// Knows every secret value of this run; clones share the values.
 ///
 /// ```
 /// use k3s_boot::base::redact::Redactor;
@@ -22,7 +22,7 @@ const SHORTEST: usize = 8;
 /// let redactor = Redactor::default();
 /// redactor.add(["correct horse"]);
 /// assert_eq!(redactor.apply("password: correct horse"), "password: [redacted]");
-/// // The same in base64, as in a Secret.
+/// // Also as base64, as in a Secret.
 /// assert_eq!(redactor.apply("password: Y29ycmVjdCBob3JzZQ=="), "password: [redacted]");
 /// ```
 #[derive(Clone, Default)]
@@ -33,18 +33,18 @@ pub struct Redactor {
 #[derive(Default)]
 struct Inner {
     patterns: Vec<String>,
-    /// The same, for a secret may have many thousand lines.
+    /// The patterns as a set: a secret may have thousands of lines.
     known: HashSet<String>,
     matcher: Option<AhoCorasick>,
 }
 
-/// A text as Go's `%q` and JSON write it between quotes.
+/// Escapes a text as Go's `%q` and JSON do.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\t', "\\t")
 }
 
-/// A text in base64 of something longer: as it begins at each of the three places of a group, less the characters that
-/// depend on what stands before or after it.
+/// A text inside longer base64: encoded for each of the three possible offsets in a group, without the characters that
+/// depend on the bytes before or after it.
 fn inside_base64(text: &str) -> impl Iterator<Item = String> + '_ {
     (0..3).map(|shift| {
         let bytes = [&[0; 3][..shift], text.as_bytes()].concat();
@@ -61,16 +61,16 @@ impl std::fmt::Debug for Redactor {
 }
 
 impl Redactor {
-    /// From now on, hides these values, each line of a value of several lines, and their base64 and escaped forms.
+    /// Adds secrets: redacts each line of a value, and its base64 and escaped forms.
     pub fn add<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) {
         let Ok(mut inner) = self.inner.write() else { return };
         let before = inner.patterns.len();
-        for secret in secrets.into_iter().filter(|secret| secret.len() >= SHORTEST) {
+        for secret in secrets.into_iter().filter(|secret| secret.len() >= MIN_LENGTH) {
             let whole = [STANDARD.encode(secret), STANDARD.encode(secret.trim_end())];
-            let lines = secret.lines().map(str::trim).filter(|line| line.len() >= SHORTEST);
+            let lines = secret.lines().map(str::trim).filter(|line| line.len() >= MIN_LENGTH);
             let forms = lines.flat_map(|line| [line.to_owned(), escaped(line)]);
             for pattern in forms.chain(whole).chain(inside_base64(secret.trim_end())) {
-                if pattern.len() >= SHORTEST && inner.known.insert(pattern.clone()) {
+                if pattern.len() >= MIN_LENGTH && inner.known.insert(pattern.clone()) {
                     inner.patterns.push(pattern);
                 }
             }
@@ -81,7 +81,7 @@ impl Redactor {
         }
     }
 
-    /// The text with every known secret replaced by [`REDACTED`].
+    /// Replaces every known secret by [`REDACTED`].
     #[must_use]
     pub fn apply<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let Ok(inner) = self.inner.read() else {

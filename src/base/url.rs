@@ -1,18 +1,18 @@
-//! Addresses that may hold credentials: `https://user:password@host/path`, `https://token@host/path`.
+//! URLs that may contain credentials: `https://user:password@host/path`, `https://token@host/path`.
 
-/// An address, in parts.
+/// A URL, split into parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Url<'a> {
-    /// What stands before `://`.
+    /// The scheme, without `://`.
     pub scheme: &'a str,
-    /// What stands before the host.
+    /// The user information before the host.
     user: Option<&'a str>,
-    /// The host and all that follows.
+    /// The host and everything after it.
     pub rest: &'a str,
 }
 
 impl<'a> Url<'a> {
-    /// Reads one; `None` for other texts.
+    /// Parses a URL; `None` for any other text.
     ///
     /// ```
     /// use k3s_boot::base::url::Url;
@@ -24,8 +24,8 @@ impl<'a> Url<'a> {
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
-        let of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-        if scheme.is_empty() || !scheme.bytes().all(of_scheme) {
+        let is_scheme_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        if scheme.is_empty() || !scheme.bytes().all(is_scheme_byte) {
             return None;
         }
         let end = rest.find('/').unwrap_or(rest.len());
@@ -33,13 +33,13 @@ impl<'a> Url<'a> {
         Some(Self { scheme, user: at.map(|at| &rest[..at]), rest: at.map_or(rest, |at| &rest[at + 1..]) })
     }
 
-    /// Whether something stands before the host.
+    /// Whether the URL has user information.
     #[must_use]
     pub fn has_user(self) -> bool {
         self.user.is_some()
     }
 
-    /// The password, or a token alone. The user of other schemes than HTTP is none: `ssh://git@host`.
+    /// The password, or a token without a user. Only HTTP URLs can have such a token: in `ssh://git@host`, `git` is a user.
     #[must_use]
     pub fn secret(self) -> Option<&'a str> {
         let user = self.user?;
@@ -50,7 +50,7 @@ impl<'a> Url<'a> {
     }
 }
 
-/// An address without credentials; any other text as it is.
+/// Removes the credentials from a URL; any other text is unchanged.
 ///
 /// ```
 /// use k3s_boot::base::url::without_credentials;
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_shown_without_credentials() {
+    fn removes_credentials() {
         let cases = [
             ("https://user:CANARY@host/a/b.git", "https://host/a/b.git"),
             ("https://user:p@ss@host", "https://host"),

@@ -1,4 +1,4 @@
-//! Waits that report from time to time what they wait for.
+//! Waits that regularly report what they wait for.
 
 use std::time::{Duration, Instant};
 
@@ -6,43 +6,44 @@ use crate::base::duration::seconds;
 use crate::base::logger::{self, Level};
 use crate::base::progress;
 
-/// How often a wait says what it waits for.
+/// How often a wait logs what it waits for.
 pub const SAY_EVERY: Duration = Duration::from_secs(10);
 
-/// A wait that says from time to time what it waits for.
+/// A wait that regularly reports what it waits for.
 pub struct Waiting {
     message: &'static str,
     start: Instant,
-    /// How long it goes on at most.
+    /// The timeout of the wait.
     deadline: Option<Duration>,
+    /// When to log next.
     next: Instant,
-    said: bool,
+    logged: bool,
 }
 
 impl Waiting {
-    /// A wait that begins now.
+    /// Starts a wait.
     #[must_use]
     pub fn new(message: &'static str) -> Self {
         let start = Instant::now();
-        Self { message, start, deadline: None, next: start + SAY_EVERY, said: false }
+        Self { message, start, deadline: None, next: start + SAY_EVERY, logged: false }
     }
 
-    /// Says too how much is left of this time when it comes to its end.
+    /// Sets the timeout; when it is about to expire, the remaining time is reported too.
     #[must_use]
     pub fn within(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Says it the first time, and then if it is time.
+    /// Like [`Self::say`], but logs the first call at once.
     pub fn say_at_once(&mut self, pairs: &[(&'static str, String)]) {
-        if !std::mem::replace(&mut self.said, true) {
+        if !std::mem::replace(&mut self.logged, true) {
             self.next = Instant::now();
         }
         self.say(pairs);
     }
 
-    /// Says it, if it is time.
+    /// Shows what the wait is for in the progress display, or logs it at the interval.
     pub fn say(&mut self, pairs: &[(&'static str, String)]) {
         let now = Instant::now();
         let elapsed = self.start.elapsed();
@@ -70,7 +71,7 @@ impl Drop for Waiting {
     }
 }
 
-/// What is left of a deadline, once that is worth knowing, in words.
+/// The remaining time of a timeout that is about to expire.
 #[must_use]
 pub fn left(deadline: Duration, elapsed: Duration) -> Option<String> {
     progress::near(deadline, elapsed).map(seconds)
@@ -81,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_deadline_is_told() {
+    fn remaining_time_is_reported_near_the_end() {
         let minutes = |count| Duration::from_mins(count);
         assert_eq!(left(minutes(20), minutes(10)), None);
         assert_eq!(left(minutes(20), minutes(15)).as_deref(), Some("5m"));

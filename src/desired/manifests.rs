@@ -1,4 +1,4 @@
-//! The rendered manifests of releases: a lazy input, for rendering takes a second and most runs need none.
+//! The rendered manifests of releases. They are rendered lazily: rendering takes a second, and most runs need none.
 
 pub mod diff;
 pub mod drift;
@@ -11,10 +11,10 @@ use serde_json::Value;
 use crate::base::fact::Known;
 use crate::base::yaml::{PRINTED, kubernetes};
 
-/// What rendering releases gave, by `namespace/name`. Objects may hold secrets, and so have no `Debug`.
+/// The results of rendering releases, by `namespace/name`. No `Debug`, because objects may contain secrets.
 #[derive(Default)]
 pub struct Manifests {
-    /// The objects that each release makes; unknown where they could not be rendered.
+    /// The objects of each release; unknown if they could not be rendered.
     pub objects: BTreeMap<String, Known<Vec<Value>>>,
     /// Why helm could not render the chart of a release.
     pub failures: BTreeMap<String, RenderFailure>,
@@ -23,21 +23,21 @@ pub struct Manifests {
 /// Why helm could not render the chart of a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderFailure {
-    /// helm's words.
+    /// helm's error.
     pub reason: String,
-    /// Whether the template that fails asks for what only a cluster knows (`lookup`, `.Capabilities`), so that it may not
-    /// fail when the release is installed.
+    /// Whether the failing template uses something that only a cluster knows (`lookup`, `.Capabilities`), so that it may
+    /// succeed when the release is installed.
     pub depends_on_cluster: bool,
 }
 
 impl Manifests {
-    /// The objects of a release: `None` when it was not rendered.
+    /// The objects of a release; `None` if it was not rendered.
     #[must_use]
     pub fn of(&self, release: &str) -> Option<&Known<Vec<Value>>> {
         self.objects.get(release)
     }
 
-    /// All objects that are known, each with its release.
+    /// All rendered objects, each with its release.
     pub fn objects(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.objects
             .iter()
@@ -46,16 +46,16 @@ impl Manifests {
     }
 }
 
-/// Reads the documents of a manifest, be it rendered or from a record, as Helm and kubectl do.
+/// Parses the documents of a manifest, as Helm and kubectl do.
 ///
 /// # Errors
 ///
-/// Which document is no YAML; never tells what stands in it.
+/// A document is not YAML. The error never contains its content.
 pub fn parse(manifest: &str) -> Known<Vec<Value>> {
     let mut objects = Vec::new();
     for (index, document) in kubernetes::documents(manifest, PRINTED).enumerate() {
-        let object = document.map_err(|trouble| {
-            let reason = if trouble.is_refused() { trouble.quiet("") } else { "no YAML".to_owned() };
+        let object = document.map_err(|error| {
+            let reason = if error.is_refused() { error.quiet("") } else { "not YAML".to_owned() };
             format!("document {} is {reason}", index + 1)
         })?;
         match object.get("items").and_then(Value::as_array) {
@@ -67,7 +67,7 @@ pub fn parse(manifest: &str) -> Known<Vec<Value>> {
     Ok(objects)
 }
 
-/// The pod specification in an object, if it is a workload.
+/// The pod specification of a workload; none for other objects.
 #[must_use]
 pub fn pod_spec(object: &Value) -> Option<&Value> {
     match object.get("kind")?.as_str()? {
@@ -85,18 +85,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_become_objects() {
+    fn parses_documents_and_lists() {
         let text = "---\n# Source: a\nkind: Pod\nspec: {x: 1}\n---\n---\nkind: List\nitems:\n- kind: Job\n  spec: {template: {spec: {z: 2}}}\n---\nfree: text\n";
         let objects = parse(text).unwrap();
         assert_eq!(objects.len(), 2);
         assert_eq!(pod_spec(&objects[0]).unwrap()["x"], 1);
         assert_eq!(pod_spec(&objects[1]).unwrap()["z"], 2);
-        assert_eq!(parse("a: 1\n---\na: [CANARY\n").unwrap_err(), "document 2 is no YAML");
+        assert_eq!(parse("a: 1\n---\na: [CANARY\n").unwrap_err(), "document 2 is not YAML");
     }
 
     proptest::proptest! {
         #[test]
-        fn no_manifest_makes_it_panic(text: String, near in crate::base::odd::near(&[
+        fn parsing_never_panics(text: String, near in crate::base::odd::near(&[
             "---\n# Source: a/templates/x.yaml\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: \"d\"\n  namespace: n\n  annotations: {a: 'b'}\nspec:\n  \
              template:\n    spec:\n      containers:\n      - args: [\"-x\"]\n        command: |\n          ---\n          end\n---\n---\nkind: List\nitems:\n- kind: Job\n  spec: {template: {spec: {y: 2}}}\n",
             "{apiVersion: v1, kind: Service, metadata: {name: s}}\n---\n# only a comment\n---\nkind: ConfigMap\napiVersion: v1\nmetadata: &m {name: c}\ndata: *m\n",

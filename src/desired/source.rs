@@ -1,26 +1,26 @@
-//! The repository that Flux is asked to sync.
+//! The repository that Flux will sync.
 
 use crate::desired::Desired;
 
-/// What the helmfiles ask Flux to sync.
+/// The source that the helmfiles configure for Flux.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SyncSource {
-    /// The repository's address as the helmfile has it.
+    /// The URL of the repository, as in the helmfile.
     pub(crate) url: Option<String>,
     /// The Git reference.
     pub(crate) reference: Option<String>,
-    /// Whether this run has made a FluxInstance.
+    /// Whether this run installed a FluxInstance.
     pub(crate) is_installed: bool,
 }
 
 impl SyncSource {
-    /// The repository's address, if one is asked for.
+    /// The URL of the repository, if one is configured.
     #[must_use]
     pub fn url(&self) -> Option<&str> {
         self.url.as_deref().filter(|url| !url.is_empty())
     }
 
-    /// Reads it from the values of the release that makes the FluxInstance.
+    /// Reads the source from the values of the release that creates the FluxInstance.
     #[must_use]
     pub fn of(desired: &Desired) -> Self {
         let release =
@@ -32,7 +32,7 @@ impl SyncSource {
         Self { url: value("url"), reference: value("ref"), is_installed: false }
     }
 
-    /// With whether this run has made a FluxInstance, so that one is waited for: of several API servers one may not know
+    /// Sets whether this run installed a FluxInstance, which is waited for then: with several API servers, one may not know
     /// the new kind yet.
     #[must_use]
     pub fn installed(self, is_installed: bool) -> Self {

@@ -1,15 +1,15 @@
-//! What differs between the values of a release that are installed and those that are desired.
+//! Compares the installed values of a release with the desired ones.
 
 use serde_json::Value;
 
-/// A value that differs. Its `Debug` tells the path alone.
+/// A value that differs. `Debug` prints only the path, because values may be secret.
 #[derive(Clone, PartialEq)]
 pub struct ValueChange {
-    /// Where, as in `operator.replicas`.
+    /// The path, such as `operator.replicas`.
     pub path: String,
-    /// What is installed; none when it is not set there.
+    /// The installed value; none if it was not set.
     pub old: Option<Value>,
-    /// What is wanted; none when it is no longer set.
+    /// The desired value; none if it is no longer set.
     pub new: Option<Value>,
 }
 
@@ -19,10 +19,10 @@ impl std::fmt::Debug for ValueChange {
     }
 }
 
-/// The values that differ, by their paths.
+/// The values that differ, in the order of their paths.
 #[must_use]
 pub fn changes(old: &Value, new: &Value) -> Vec<ValueChange> {
-    // A release without values has null for all of them.
+    // The values of a release without values are null.
     let [old, new] = [old, new].map(|values| Some(values).filter(|values| !values.is_null()));
     let mut found = Vec::new();
     compare(&mut found, String::new(), old, new);
@@ -30,7 +30,7 @@ pub fn changes(old: &Value, new: &Value) -> Vec<ValueChange> {
 }
 
 fn compare<'a>(found: &mut Vec<ValueChange>, path: String, old: Option<&'a Value>, new: Option<&'a Value>) {
-    // To set nothing is not to set null: that takes a default of the chart away.
+    // An unset value and null differ: null removes a default of the chart.
     let is_empty = |value: Option<&Value>| match value {
         None => true,
         Some(Value::Object(map)) => map.is_empty(),
@@ -43,12 +43,12 @@ fn compare<'a>(found: &mut Vec<ValueChange>, path: String, old: Option<&'a Value
     };
     match (old, new) {
         (old, new) if is_empty(old) && is_empty(new) => {}
-        // A map that is not set is one without keys; so each key is told by its own path.
+        // An unset map counts as an empty one, so that each key is reported with its own path.
         (old, new) if (map(old).is_some() || is_empty(old)) && (map(new).is_some() || is_empty(new)) => {
             let (old, new) = (map(old).unwrap_or(&none), map(new).unwrap_or(&none));
             let keys: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
             for key in keys {
-                // A key that holds dots is one key: as Helm's `--set` has it.
+                // Dots in a key are escaped, as in Helm's `--set`.
                 let key_text = key.replace('.', "\\.");
                 let below = if path.is_empty() { key_text } else { format!("{path}.{key_text}") };
                 compare(found, below, old.get(key), new.get(key));
@@ -59,7 +59,7 @@ fn compare<'a>(found: &mut Vec<ValueChange>, path: String, old: Option<&'a Value
     }
 }
 
-/// Numbers come back from Helm's JSON as they can: `1` and `1.0` are the same.
+/// Whether two values are equal. Helm's JSON does not preserve number formats: `1` and `1.0` are the same.
 fn same(old: &Value, new: &Value) -> bool {
     match (old, new) {
         (Value::Number(old), Value::Number(new)) => old == new || old.as_f64() == new.as_f64(),
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_told_by_their_paths() {
+    fn changes_have_paths() {
         let old = json!({"a": {"b": 1, "gone": true}, "list": [1, {"x": 2}], "same": "s", "dotted.key": 1, "n": null});
         let new =
             json!({"a": {"b": 2}, "list": [1, {"x": 3}], "same": "s", "dotted.key": 2, "new": {"k": "v"}});

@@ -1,4 +1,4 @@
-//! Reading the helmfiles with all their values, and fetching their charts.
+//! Renders the helmfiles with all their values, and fetches their charts.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,36 +26,34 @@ use crate::tools::charts::{self, ChartRef, ChartStore};
 use crate::tools::helmfile::BuildError;
 use crate::tools::retry::Again;
 
-/// What helmfile says where a release has `secrets` and helm does not have the plugin for them (helmfile 1.7.4).
+/// helmfile's error when a release has `secrets` and the helm plugin for them is missing (helmfile 1.7.4).
 pub(super) const NO_PLUGIN: &str = "plugin secrets not installed";
 
-/// What to do without the plugin.
-pub(super) const SECRETS_FIX: &str = "install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or name the files as `ref+sops://FILE` below `values`";
+pub(super) const SECRETS_FIX: &str = "install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or refer to the files as `ref+sops://FILE` in `values`";
 
-/// A template that demands more variables, or a helmfile with more charts that are not there, is in a loop.
-const MOST_ROUNDS: usize = 64;
+/// How often a helmfile is rendered again with one more missing variable or chart replaced by a placeholder.
+const MAX_ROUNDS: usize = 64;
 
-/// How often a chart is asked for again when the registry has trouble of its own.
-const FETCHED_AGAIN: usize = 3;
+/// How often a chart is fetched again when the registry returned a transient error.
+const MAX_FETCH_RETRIES: usize = 3;
 
-/// How often it is looked which charts are still waited for.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the list of pending charts is refreshed.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What became of reading a helmfile.
+/// The result of rendering a helmfile.
 pub(super) struct Build {
     pub(super) helmfile: Helmfile,
-    /// Whether helmfile has read it, so that its releases are known.
+    /// Whether helmfile rendered it, so that its releases are known.
     pub(super) is_read: bool,
-    /// Variables that its templates demand and that are not set.
+    /// Variables that its templates require and that are not set.
     pub(super) missing: Vec<String>,
     /// Whether its values may be secret (see [`super::secret_values`]).
     pub(super) has_secret_values: bool,
-    /// The values of its environments.
     pub(super) environments: Vec<Value>,
     pub(super) problems: Vec<Finding>,
 }
 
-/// Where helmfiles are read, and their charts kept.
+/// What rendering helmfiles needs, and where charts are stored.
 pub(super) struct Place<'a> {
     pub(super) tools: &'a Toolbox,
     pub(super) settings: &'a Settings,
@@ -65,22 +63,22 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Reads the helmfiles side by side.
+    /// Renders the helmfiles concurrently.
     pub(super) async fn builds(&self, states: &[StateFile]) -> Result<Vec<Build>, Error> {
         join_all(states.iter().map(|state| self.build(state))).await.into_iter().collect()
     }
 
-    /// The folder in which a helmfile's charts are, be they kept or not.
+    /// The staging folder with all charts of a helmfile, stored or not.
     pub(super) fn charts_for(&self, helmfile: &Helmfile) -> Result<PathBuf, Error> {
         let staging = self.staging.subfolder(helmfile.kind.stage().name())?;
-        // What was published is no longer there.
+        // Publishing moves charts out of the staging folder.
         let refs = helmfile.releases.iter().map(named_chart);
         self.charts
             .seed(&staging, &refs.filter(|chart| !chart.folder(&staging).exists()).collect::<Vec<_>>())?;
         Ok(staging)
     }
 
-    /// Reads a helmfile with all its values and fetches its charts, which is one process when nothing is missing.
+    /// Renders a helmfile with all its values and fetches its charts: one process when nothing is missing.
     async fn build(&self, state: &StateFile) -> Result<Build, Error> {
         let mut build = Build {
             helmfile: Helmfile {
@@ -98,23 +96,23 @@ impl Place<'_> {
         if state.broken {
             return Ok(build);
         }
-        let mended = if state.mends.is_empty() {
+        let fixed = if state.mends.is_empty() {
             state.path.clone()
         } else {
             match mended::copy(state, &self.settings.root, self.scratch)? {
-                Some(mended) => mended,
-                // helmfile would only say once more which paths are wrong.
+                Some(copy) => copy,
+                // helmfile would only report the wrong paths again.
                 None => return Ok(build),
             }
         };
-        let path = mended.as_path();
+        let path = fixed.as_path();
         let staging = self.staging.subfolder(state.kind.stage().name())?;
         self.charts.seed(&staging, &state.charts)?;
         let offline = self.settings.offline;
         let plain = state.charts.iter().filter(|chart| offline || chart.is_exact());
         let absent: BTreeSet<_> = plain.filter(|chart| !chart.folder(&staging).exists()).cloned().collect();
         let absent: Vec<_> = absent.into_iter().collect();
-        // helmfile reads without them, and would fetch two at a time.
+        // helmfile renders without the charts, and would fetch only two at a time.
         ChartStore::stand_in(&staging, &absent)?;
         let fetched = self.staging.subfolder(&format!("{}-fetched", state.kind.stage().name()))?;
         let fetch = self.fetch_all(if offline { &[] } else { &absent }, &state.optional, &fetched);
@@ -143,7 +141,7 @@ impl Place<'_> {
                     }
                 }
                 Err(place) => build.problems.push(
-                    Finding::error("helmfile", "Helmfile's state cannot be read")
+                    Finding::error("helmfile", "Output of helmfile cannot be parsed")
                         .with("file", state.path.display())
                         .with("place", place),
                 ),
@@ -163,8 +161,8 @@ impl Place<'_> {
         Ok(build)
     }
 
-    /// Fetches charts side by side, and says which are waited for when that takes long. One that is not there is told at once:
-    /// the others, and what they are for, may take their time.
+    /// Fetches charts concurrently, and logs which ones are pending when that takes long. A missing chart is logged at
+    /// once, because the other charts may take minutes.
     async fn fetch_all(
         &self,
         charts: &[ChartRef],
@@ -180,7 +178,7 @@ impl Place<'_> {
                 && !is_refused(reason)
                 && !optional.contains(chart)
             {
-                say_missing(chart, reason);
+                log_missing(chart, reason);
             }
             result
         });
@@ -190,7 +188,7 @@ impl Place<'_> {
         loop {
             tokio::select! {
                 results = &mut fetching => return results,
-                () = tokio::time::sleep(LOOK) => {
+                () = tokio::time::sleep(PROGRESS_INTERVAL) => {
                     let names: Vec<_> = left.borrow().iter().map(|chart| chart.chart.clone()).collect();
                     waiting.say(&[("waiting_for", names.join(", "))]);
                 }
@@ -198,31 +196,31 @@ impl Place<'_> {
         }
     }
 
-    /// Fetches a chart from a registry into a folder in the layout of helmfile's cache; gives helm's reason when that failed.
+    /// Fetches a chart from a registry into a folder with the layout of helmfile's cache; returns helm's reason on failure.
     async fn fetch(&self, chart: &ChartRef, folder: &Path) -> Result<Result<(), String>, Error> {
         let into = chart.folder(folder);
         let into = into.parent().unwrap_or(folder);
         self.fetch_by(chart, async || self.tools.helm_pull_oci(chart, into).await).await
     }
 
-    /// Fetches a chart, again when what is in the way may be over by itself; gives helm's reason when that failed.
+    /// Fetches a chart and retries transient errors; returns helm's reason on failure.
     async fn fetch_by(
         &self,
         chart: &ChartRef,
         pull: impl AsyncFn() -> Result<Result<(), String>, Error>,
     ) -> Result<Result<(), String>, Error> {
-        let mut again = Again::times(FETCHED_AGAIN);
+        let mut again = Again::times(MAX_FETCH_RETRIES);
         loop {
             let Err(reason) = pull().await? else { return Ok(Ok(())) };
             let pairs = [("chart", chart.chart.clone()), ("version", chart.version.clone())];
             let stop = self.tools.runner.stop();
-            if !again.after(stop, "Chart cannot be fetched, trying again", &pairs, &reason).await? {
+            if !again.after(stop, "Chart cannot be fetched, retrying", &pairs, &reason).await? {
                 return Ok(Err(reason));
             }
         }
     }
 
-    /// What is wrong when charts could not be fetched. Those that no release needs are not missed.
+    /// The findings for charts that could not be fetched, except those that no release needs.
     async fn unfetched(
         &self,
         state: &StateFile,
@@ -230,15 +228,15 @@ impl Place<'_> {
         unfetched: Vec<(ChartRef, String)>,
     ) -> Result<Vec<Finding>, Error> {
         let mut errors = Vec::new();
-        let mut away = false;
+        let mut registry_unreachable = false;
         for (chart, reason) in unfetched {
             let needs = |release: &&Release| release.installed && named_chart(release) == chart;
             let release = releases.iter().find(needs).map(|release| release.name.clone());
             if release.is_none() && !releases.is_empty() {
                 continue;
             }
-            // The registry is away, or the way to it: once is enough.
-            if !is_about_one(&reason) && std::mem::replace(&mut away, true) {
+            // An unreachable registry is reported once, not for each of its charts.
+            if !is_about_one(&reason) && std::mem::replace(&mut registry_unreachable, true) {
                 continue;
             }
             let release = release.unwrap_or_default();
@@ -249,8 +247,8 @@ impl Place<'_> {
         join_all(findings).await.into_iter().collect()
     }
 
-    /// What helmfile prints, and whether every chart is there. helmfile stops at the first thing that is missing: to
-    /// find all, each gets a stand-in and it runs again.
+    /// helmfile's output, and whether it found every chart. helmfile stops at the first variable or chart that is
+    /// missing: to find all of them, each gets a placeholder and helmfile runs again.
     async fn read(
         &self,
         state: &StateFile,
@@ -260,7 +258,7 @@ impl Place<'_> {
     ) -> Result<Option<(Vec<u8>, bool)>, Error> {
         let mut variables = BTreeMap::new();
         let mut charts: BTreeSet<ChartRef> = BTreeSet::new();
-        for _ in 0..MOST_ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let identities = state.sources.identities;
             let offline = self.settings.offline;
             match self.tools.helmfile_build(path, staging, identities, &variables, offline).await? {
@@ -285,11 +283,11 @@ impl Place<'_> {
                     }
                     ChartStore::stand_in(staging, &[missing])?;
                     if everywhere {
-                        // The registry is away, or the way to it: each chart would be waited for in turn.
+                        // The registry is unreachable: helmfile would wait for each chart in turn.
                         ChartStore::stand_in(staging, &state.charts)?;
                     }
                 }
-                // With stand-ins in it, what else it says may be about them.
+                // With placeholders, any other error may be caused by them.
                 Err(_) if !variables.is_empty() => break,
                 Err(error) => {
                     build.problems.push(build_finding(state, error));
@@ -301,17 +299,17 @@ impl Place<'_> {
         Ok(None)
     }
 
-    /// Fetches the charts of repositories that are no registries: helmfile fetches those when it syncs, which is late to
-    /// learn that one is not there.
+    /// Fetches charts from classic (HTTP) repositories. helmfile fetches those only when it syncs, too late to learn that
+    /// one is missing.
     async fn classic_charts(
         &self,
         state: &StateFile,
         releases: &[Release],
         staging: &Path,
     ) -> Result<Vec<Finding>, Error> {
-        let wanted = releases.iter().filter(|release| release.installed);
+        let desired = releases.iter().filter(|release| release.installed);
         let classic =
-            wanted.filter_map(|release| Some((release, release.repository.as_deref()?, chart_of(release)?)));
+            desired.filter_map(|release| Some((release, release.repository.as_deref()?, chart_of(release)?)));
         let classic: Vec<_> = classic.collect();
         let refs: Vec<_> = classic.iter().map(|(_, _, chart)| chart.clone()).collect();
         self.charts.seed(staging, &refs)?;
@@ -333,16 +331,16 @@ impl Place<'_> {
         Ok(findings?.into_iter().flatten().collect())
     }
 
-    /// A chart that a registry refuses although it is public: a stale login is in the way.
+    /// The finding for a failed fetch. If the registry denies a public chart, an expired login is the cause.
     async fn chart_finding(&self, state: &StateFile, error: BuildError) -> Result<Finding, Error> {
         if let BuildError::Chart { release, chart, version, reason } = &error
             && is_refused(reason)
         {
-            let nobody = self.scratch.subfolder("nobody")?;
+            let anonymous = self.scratch.subfolder("anonymous")?;
             let asked = ChartRef::new(chart, version);
-            if self.tools.helm_show_chart_as_nobody(&asked, &nobody).await?.is_ok() {
+            if self.tools.helm_show_chart_anonymously(&asked, &anonymous).await?.is_ok() {
                 let host = chart.trim_start_matches("oci://").split('/').next().unwrap_or(chart);
-                return Ok(Finding::error("chart-login", "Login keeps a public chart away")
+                return Ok(Finding::error("chart-login", "Expired registry login blocks a public chart")
                     .with("chart", chart)
                     .with("version", version)
                     .with("release", release)
@@ -353,7 +351,7 @@ impl Place<'_> {
         Ok(build_finding(state, error))
     }
 
-    /// The charts of the releases that are on this machine, by `namespace/name`.
+    /// The locally available charts of the releases, by `namespace/name`.
     pub(super) fn charts_of(&self, helmfiles: &[Helmfile]) -> BTreeMap<String, Chart> {
         let mut charts = BTreeMap::new();
         for helmfile in helmfiles {
@@ -365,7 +363,7 @@ impl Place<'_> {
                         let staging = self.staging.path().join(helmfile.kind.stage().name());
                         let mut roots = [self.charts.path(), &staging];
                         if !chart.is_exact() {
-                            // What is stored is of another day, or of another digest.
+                            // The stored chart may be outdated or have another digest.
                             roots.reverse();
                         }
                         roots
@@ -377,7 +375,7 @@ impl Place<'_> {
                 };
                 let Some(folder) = folder else { continue };
                 let Some(read) = Chart::read(&folder) else { continue };
-                // That of one that was stored was taken when it came.
+                // The digest of a stored chart was computed when it was fetched.
                 let stored = chart.filter(|_| folder.starts_with(self.charts.path()));
                 let digest = match stored.and_then(|chart| self.charts.digest(&chart)) {
                     None => charts::digest(&folder).ok(),
@@ -390,7 +388,7 @@ impl Place<'_> {
     }
 }
 
-/// The chart of a release, unless it lies in the repository or comes from where only the user may look.
+/// The chart of a release, unless it is a local folder or comes from a source that k3s-boot cannot fetch from.
 fn chart_of(release: &Release) -> Option<ChartRef> {
     match &release.repository {
         Some(repository) => {
@@ -401,14 +399,14 @@ fn chart_of(release: &Release) -> Option<ChartRef> {
     }
 }
 
-/// The chart as a release names it.
+/// The chart exactly as the release refers to it.
 fn named_chart(release: &Release) -> ChartRef {
     let Release { chart, version, digest, .. } = release;
     ChartRef { chart: chart.clone(), version: version.clone(), digest: digest.clone() }
 }
 
-/// Says that a registry does not have a chart, before it is known which release needs it.
-fn say_missing(ChartRef { chart, version, .. }: &ChartRef, reason: &str) {
+/// Logs that a registry does not have a chart, before it is known which release needs it.
+fn log_missing(ChartRef { chart, version, .. }: &ChartRef, reason: &str) {
     let known = find(&format!("chart cannot be fetched: {reason}"));
     let mut pairs =
         vec![("chart", chart.clone()), ("version", version.clone()), ("reason", reason.to_owned())];
@@ -416,10 +414,10 @@ fn say_missing(ChartRef { chart, version, .. }: &ChartRef, reason: &str) {
         let name = chart.rsplit('/').next().unwrap_or(chart);
         pairs.extend([("cause", known.cause.to_owned()), ("fix", known.fix(name, None))]);
     }
-    logger::log(Level::Warn, "Chart not found, looking for what else is wrong", &pairs);
+    logger::log(Level::Warn, "Chart not found; continuing with the other checks", &pairs);
 }
 
-/// Whether a registry's answer is about one chart, so that others are worth asking for.
+/// Whether a registry's error is about one chart, so that fetching the others is worth a try.
 fn is_about_one(reason: &str) -> bool {
     let reason = reason.to_lowercase();
     let words = ["not found", "manifest unknown", "manifest_unknown", "name unknown", "name_unknown"];
@@ -435,7 +433,7 @@ fn is_refused(reason: &str) -> bool {
 
 fn other_context(release: &Release, context: &str) -> Option<Finding> {
     let asked = release.kube_context.as_ref().filter(|asked| *asked != context)?;
-    let finding = Finding::error("helmfile", "Release asks for another context");
+    let finding = Finding::error("helmfile", "Release sets a different context");
     Some(finding.with("release", release.id()).with("kubeContext", asked).with("context", context))
 }
 
@@ -448,17 +446,15 @@ pub(super) fn build_finding(state: &StateFile, error: BuildError) -> Finding {
             missing_chart(state, &release, &chart, &version, &reason, &chart)
         }
         BuildError::Other(reason) => {
-            // The helmfile itself was read before, unless it is a template.
-            let rendered = reason.starts_with("yaml: ");
-            let lacks_plugin = reason.contains(NO_PLUGIN);
-            let finding = Finding::error("helmfile", "Helmfile cannot be read")
+            // The helmfile itself was parsed before, unless it is a template.
+            let is_yaml_error = reason.starts_with("yaml: ");
+            let needs_plugin = reason.contains(NO_PLUGIN);
+            let finding = Finding::error("helmfile", "Helmfile cannot be rendered")
                 .with("file", state.path.display())
                 .with("reason", reason);
-            if rendered {
-                finding.fix(
-                    "mend a values file that it names: the line is one of what that becomes when it is rendered",
-                )
-            } else if lacks_plugin {
+            if is_yaml_error {
+                finding.fix("fix the values file that this helmfile uses; the line number is that of its rendered output")
+            } else if needs_plugin {
                 finding.fix(SECRETS_FIX)
             } else {
                 finding
@@ -467,7 +463,7 @@ pub(super) fn build_finding(state: &StateFile, error: BuildError) -> Finding {
     }
 }
 
-/// `show` is what helm has to be asked for to say so once more.
+/// `show` holds the arguments with which `helm show chart` reproduces the error.
 fn missing_chart(
     state: &StateFile,
     release: &str,
@@ -483,9 +479,9 @@ fn missing_chart(
         .with("release", release)
         .with("file", state.path.display())
         .with("reason", reason);
-    // The same words of helm mean something else where it speaks to the cluster.
+    // helm's error has another meaning when it comes from the cluster, hence the prefix.
     match find(&format!("chart cannot be fetched: {reason}")) {
         Some(known) => finding.with("cause", known.cause).fix(known.fix(release, None)),
-        None => finding.fix(format!("see what `helm show chart {show}{version_flag}` says")),
+        None => finding.fix(format!("run `helm show chart {show}{version_flag}` to see the error")),
     }
 }

@@ -1,4 +1,4 @@
-//! Asking the cluster: who it is, what stands in it, who owns what.
+//! Reads the cluster: its identity, its state, and who manages what.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -30,15 +30,15 @@ use crate::tools::api::{Answer, Call, segment};
 use crate::tools::kubeconfig::Target;
 use crate::tools::kubectl::{Unanswered, UnansweredKind};
 
-/// What the cluster said, and what is wrong with its answer.
+/// The state of the cluster, and the problems with reading it.
 pub(super) struct Api {
     pub(super) live: Option<Live>,
     pub(super) problems: Vec<Finding>,
-    /// When it had said what stands: charts may take a minute to come, and leases would look old then.
+    /// When the cluster answered. Fetching charts may take a minute, after which leases would look old.
     pub(super) now: SystemTime,
 }
 
-/// Asks all that needs no knowledge of what is wanted.
+/// Reads everything that does not depend on the desired state.
 pub(super) async fn ask(
     tools: &Toolbox,
     settings: &Settings,
@@ -49,11 +49,11 @@ pub(super) async fn ask(
         return Ok(Api { live: None, problems: Vec::new(), now: SystemTime::now() });
     }
     let mut problems = Findings::default();
-    // Before it is ready, it may not list all kinds.
+    // Before the API server is ready, it may not list all kinds.
     let (leases, ready) = tokio::join!(tools.observe_leases(), tools.await_ready());
     let leases = match leases {
         Ok(leases) => leases,
-        // The others would not be answered either, and take time for that.
+        // Other requests would fail as well, after another timeout.
         Err(error) => {
             answer(tools, Err(error), Ok(Cluster::default()), &mut problems)?;
             return Ok(Api { live: None, problems: problems.0, now: SystemTime::now() });
@@ -74,7 +74,7 @@ pub(super) async fn ask(
     listener.cluster(&version, &cluster);
     let kinds = known(kinds)?;
     let releases = known(releases)?;
-    // What the helmfiles name in plain words need not wait until helmfile has read them.
+    // The releases that can be read from the helmfiles' text need not wait until helmfile has rendered them.
     let named = |id: &str| {
         let mut named = files.helmfiles.iter().flat_map(|state| &state.releases);
         named.any(|(namespace, name)| id.split_once('/') == Some((namespace, name)))
@@ -96,13 +96,13 @@ pub(super) async fn ask(
     Ok(Api { live: Some(live), problems: problems.0, now })
 }
 
-/// Whether there is a cluster to be asked.
+/// Whether the cluster is to be read at all.
 pub(super) fn is_asked(settings: &Settings, files: &Files) -> bool {
     let kubectl = files.programs.iter().any(|program| program.name == "kubectl" && program.path.is_some());
     !settings.offline && files.target.is_some() && kubectl
 }
 
-/// The server's version and what stands in every cluster; none, and a problem, when the cluster does not answer.
+/// The server's version and the state of the cluster; none, and a problem, when the cluster does not answer.
 pub(super) fn answer(
     tools: &Toolbox,
     version: Result<String, Error>,
@@ -126,7 +126,7 @@ pub(super) fn answer(
     Ok(None)
 }
 
-/// Whether we may do everything.
+/// Whether the user is a cluster administrator.
 async fn may_everything(tools: &Toolbox) -> Result<bool, Error> {
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": {"verb": "*", "group": "*", "resource": "*"}}});
@@ -145,7 +145,7 @@ struct ReviewStatus {
     allowed: bool,
 }
 
-/// What is claimed, of the kinds that the cluster knows.
+/// The releases that Flux or k3s manage, as far as the cluster knows their kinds.
 pub(super) async fn claims(
     tools: &Toolbox,
     kinds: &Known<Kinds>,
@@ -157,29 +157,30 @@ pub(super) async fn claims(
     }
 }
 
-/// Reads the records of those of the wanted releases that the helmfiles do not name in plain words.
+/// Reads the records of the desired releases that could not be read from the helmfiles' text.
 pub(super) async fn other_records(tools: &Toolbox, desired: &Desired, live: &mut Live) -> Result<(), Error> {
     let Ok(known) = &mut live.records else { return Ok(()) };
-    let wanted = |id: &str| !known.contains_key(id) && desired.releases().any(|release| release.id() == id);
-    match records_of(tools, &live.releases, wanted).await? {
+    let is_unread =
+        |id: &str| !known.contains_key(id) && desired.releases().any(|release| release.id() == id);
+    match records_of(tools, &live.releases, is_unread).await? {
         Ok(others) => known.extend(others),
         Err(reason) => live.records = Err(reason),
     }
     Ok(())
 }
 
-/// How the objects of releases that are otherwise as wanted stand.
+/// The state of the objects of releases that are otherwise up to date.
 pub(super) async fn standing(
     tools: &Toolbox,
     desired: &Desired,
     live: &Live,
     wishes: &Wishes,
 ) -> Result<BTreeMap<String, Known<Standing>>, Error> {
-    let looks = |release: &&Release| {
+    let is_inspected = |release: &&Release| {
         let left = is_left(release, desired, live, wishes);
         release.installed && !left && !needs_rendering(release, desired, live, wishes)
     };
-    let releases: Vec<_> = desired.releases().filter(looks).collect();
+    let releases: Vec<_> = desired.releases().filter(is_inspected).collect();
     if releases.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -189,7 +190,7 @@ pub(super) async fn standing(
     }
 }
 
-/// What earlier runs noted, and the state of those that have left releases locked.
+/// The notes of earlier runs, and the process state of the runs that left releases stuck in `pending-*`.
 pub(super) fn noted(
     cluster: &Cluster,
     releases: &Known<Vec<Stored>>,
@@ -203,21 +204,21 @@ pub(super) fn noted(
     (notes, states)
 }
 
-/// The records of those of the releases that are wanted, by `namespace/name`.
+/// The records of the releases that `is_desired` selects, by `namespace/name`.
 pub(super) async fn records_of(
     tools: &Toolbox,
     stored: &Known<Vec<Stored>>,
-    wanted: impl Fn(&str) -> bool,
+    is_desired: impl Fn(&str) -> bool,
 ) -> Result<Known<BTreeMap<String, Record>>, Error> {
     let stored = match stored {
         Ok(stored) => stored,
         Err(reason) => return Ok(Err(reason.clone())),
     };
-    let wanted: Vec<_> = stored.iter().filter(|one| wanted(&one.id())).collect();
-    known(tools.observe_records(&wanted).await)
+    let selected: Vec<_> = stored.iter().filter(|one| is_desired(&one.id())).collect();
+    known(tools.observe_records(&selected).await)
 }
 
-/// Whether the cluster is fit to be changed: what nobody needs to know when there is nothing to change.
+/// Whether the cluster can be changed; only read when there is something to change.
 pub(super) struct Fitness {
     may_everything: Known<bool>,
     kubelet: Known<Kubelet>,
@@ -225,14 +226,14 @@ pub(super) struct Fitness {
 }
 
 impl Fitness {
-    pub(super) fn tell(self, live: &mut Live) {
+    pub(super) fn store_in(self, live: &mut Live) {
         live.may_everything = self.may_everything;
         live.kubelet = self.kubelet;
         (live.not_ready, live.api_host_refused) = (self.ready.not_ready, self.ready.api_host_refused);
     }
 }
 
-/// Whether the cluster is fit to be changed, if that is `asked`.
+/// Reads whether the cluster can be changed, if that is `asked`.
 pub(super) async fn fitness(
     tools: &Toolbox,
     desired: &Desired,
@@ -247,33 +248,32 @@ pub(super) async fn fitness(
     Ok(Some(Fitness { may_everything: known(may)?, kubelet: kubelet?, ready: ready? }))
 }
 
-/// What the API server says of itself.
 struct Ready {
     not_ready: Known<Option<String>>,
     api_host_refused: Known<Option<String>>,
 }
 
-/// A name that an API server's own certificate always holds: pods reach it by that one.
-const OWN_NAME: &str = "kubernetes.default.svc";
+/// A name that an API server's own certificate always contains, because pods use it.
+const API_SERVER_NAME: &str = "kubernetes.default.svc";
 
-/// Whether the API server is ready, and whether its certificate holds for the address that Cilium's agents are to use.
+/// Whether the API server is ready, and whether its certificate is valid for the address that Cilium's agents will use.
 async fn ready(tools: &Toolbox, releases: impl Iterator<Item = &Release>) -> Result<Ready, Error> {
     let mut releases = releases;
     let cilium = releases.find(|release| release.is_wanted() && release.chart_name() == "cilium");
     let host = cilium.and_then(|cilium| {
         let host = cilium.value(&["k8sServiceHost"])?.as_str()?;
-        // What is no bare host is told by another rule.
+        // Another rule reports values that are not a bare host name.
         let bare = !host.is_empty() && host != STAND_IN && host != "auto" && !host.contains(['/', ' ', '@']);
         bare.then(|| host.to_owned())
     });
     let (answer, api_host_refused) =
         tokio::join!(tools.ask(Call::get("/readyz").soon()), api_host_refused(tools, host.as_deref()));
     let not_ready = match answer.and_then(Answer::good).map(drop) {
-        // That says nothing of it.
+        // A timeout does not show whether it is ready.
         Err(error) if error.is_late() => Err(error.to_string()),
         answer => match known(answer)? {
             Ok(()) => Ok(None),
-            // `[-]etcd failed: …` are the answer's own lines.
+            // The body contains lines such as `[-]etcd failed: …`.
             Err(words)
                 if words.contains("readyz")
                     || words.contains("ServiceUnavailable")
@@ -287,24 +287,24 @@ async fn ready(tools: &Toolbox, releases: impl Iterator<Item = &Release>) -> Res
     Ok(Ready { not_ready, api_host_refused: api_host_refused? })
 }
 
-/// Why the API server's certificate does not hold for a host, if it does not. Another endpoint than the API server, such
-/// as a TLS proxy, has a certificate that says nothing of that.
+/// Why the API server's certificate is not valid for a host, if it is not. The certificate of another endpoint, such as a
+/// TLS proxy, does not answer that.
 async fn api_host_refused(tools: &Toolbox, host: Option<&str>) -> Result<Known<Option<String>>, Error> {
     let Some(host) = host else {
         return Ok(Err("no `k8sServiceHost` in the values of cilium".to_owned()));
     };
     if !tools.target.is_verified {
-        return Ok(Err("with this kubeconfig, the API server's certificate is not verified".to_owned()));
+        return Ok(Err("the kubeconfig does not verify the API server's certificate".to_owned()));
     }
-    let (own, host) = tokio::join!(tools.kubectl_verify_as(OWN_NAME), tools.kubectl_verify_as(host));
+    let (own, host) = tokio::join!(tools.kubectl_verify_as(API_SERVER_NAME), tools.kubectl_verify_as(host));
     Ok(refusal(known(own)?, known(host)?))
 }
 
-/// What two looks at a certificate mean: one for the API server's own name, and one for the host.
+/// Combines two TLS checks: one for the API server's own name, and one for the host.
 fn refusal(own: Known<()>, host: Known<()>) -> Known<Option<String>> {
     match (own, host) {
         (Err(words), _) if is_other_name(&words) => {
-            Err(format!("the kubeconfig leads to a certificate that is not the API server's own: {words}"))
+            Err(format!("the kubeconfig's server does not present the API server's own certificate: {words}"))
         }
         (Ok(()), Ok(())) => Ok(None),
         (Ok(()), Err(words)) if is_other_name(&words) => Ok(Some(words)),
@@ -312,7 +312,7 @@ fn refusal(own: Known<()>, host: Known<()>) -> Known<Option<String>> {
     }
 }
 
-/// Whether a certificate was refused for its names (Go, `HostnameError` in `crypto/x509/verify.go`).
+/// Whether a certificate was rejected for its names (Go, `HostnameError` in `crypto/x509/verify.go`).
 fn is_other_name(words: &str) -> bool {
     let signs = [
         "certificate is valid for",
@@ -323,7 +323,7 @@ fn is_other_name(words: &str) -> bool {
     signs.iter().any(|sign| words.contains(sign))
 }
 
-/// What the kubelet of the first server says of DNS.
+/// The DNS configuration of the kubelet on the first server.
 async fn kubelet(tools: &Toolbox, cluster: &Cluster) -> Result<Known<Kubelet>, Error> {
     let Some(node) = cluster.servers().chain(&cluster.nodes).next() else {
         return Ok(Err("no node is registered".to_owned()));
@@ -334,11 +334,11 @@ async fn kubelet(tools: &Toolbox, cluster: &Cluster) -> Result<Known<Kubelet>, E
 }
 
 fn parse_kubelet(node: &str, answer: &[u8]) -> Known<Kubelet> {
-    let answer: serde_json::Value =
-        serde_json::from_slice(answer).map_err(|_| format!("the kubelet of `{node}` answers no JSON"))?;
+    let answer: serde_json::Value = serde_json::from_slice(answer)
+        .map_err(|_| format!("the kubelet on `{node}` did not answer with JSON"))?;
     let config = answer
         .get("kubeletconfig")
-        .ok_or_else(|| format!("the kubelet of `{node}` does not tell its configuration"))?;
+        .ok_or_else(|| format!("the kubelet on `{node}` does not report its configuration"))?;
     let text = |value: &serde_json::Value| value.as_str().map(ToOwned::to_owned);
     Ok(Kubelet {
         node: node.to_owned(),
@@ -356,29 +356,29 @@ fn no_answer(tools: &Toolbox, unanswered: &Unanswered) -> Finding {
     let (message, fix) = match unanswered.kind {
         UnansweredKind::Unreachable => (
             "Cluster unreachable",
-            "see that the server runs, and that the kubeconfig has its address and not 127.0.0.1",
+            "check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1",
         ),
         UnansweredKind::Unauthorized => (
             "Cluster does not accept the credentials",
-            "copy the kubeconfig from the server again: it may be that of an earlier installation",
+            "copy the kubeconfig from the server again: this one may belong to an earlier installation",
         ),
         UnansweredKind::Forbidden => (
-            "Cluster does not allow this",
-            "use the kubeconfig of /etc/rancher/k3s/k3s.yaml, which is an administrator's",
+            "Access to the cluster is forbidden",
+            "use the administrator's kubeconfig, /etc/rancher/k3s/k3s.yaml of a server node",
         ),
         UnansweredKind::Untrusted => (
             "Cluster's certificate is not trusted",
-            "copy the kubeconfig from the server again; if it was reached by another name, add that with --tls-san",
+            "copy the kubeconfig from the server again; if its address is missing in the certificate, add the address to `tls-san` in /etc/rancher/k3s/config.yaml and restart k3s",
         ),
         UnansweredKind::Credentials => (
-            "Program that gives the credentials failed",
-            "see `users[].user.exec` in the kubeconfig, and run that program by hand",
+            "Credential plugin of the kubeconfig failed",
+            "check `users[].user.exec` in the kubeconfig, and run that command by hand",
         ),
-        UnansweredKind::Other => ("Cluster does not answer as it should", "see the server's log"),
+        UnansweredKind::Other => ("Unexpected answer from the cluster", "check the k3s log on the server"),
     };
     let fix = Some(&tools.target)
         .filter(|_| unanswered.kind == UnansweredKind::Unreachable)
-        .and_then(off_the_node)
+        .and_then(loopback_fix)
         .unwrap_or_else(|| fix.to_owned());
     Finding::error("api", message)
         .with("server", &tools.target.server)
@@ -387,8 +387,8 @@ fn no_answer(tools: &Toolbox, unanswered: &Unanswered) -> Finding {
         .fix(fix)
 }
 
-/// The kubeconfig that k3s writes names 127.0.0.1, and is copied to other machines.
-fn off_the_node(target: &Target) -> Option<String> {
+/// The fix for a copied kubeconfig that still names 127.0.0.1, as k3s writes it.
+fn loopback_fix(target: &Target) -> Option<String> {
     let (scheme, rest) = target.server.split_once("://")?;
     let authority = rest.split('/').next().unwrap_or(rest);
     let (host, port) = match authority.rsplit_once(':') {
@@ -401,13 +401,13 @@ fn off_the_node(target: &Target) -> Option<String> {
     if host != "localhost" && !address.is_ok_and(|address| address.is_loopback()) {
         return None;
     }
-    // Of several files, kubectl finds the one that has the cluster.
+    // With several files, kubectl finds the one that defines the cluster.
     let file = match target.files.as_slice() {
         [file] => format!(" --kubeconfig={}", file.display()),
         _ => String::new(),
     };
     Some(format!(
-        "the kubeconfig of k3s names {host}, which works on the node itself only; name a server's address:\n\
+        "the kubeconfig written by k3s names {host}, which only works on the node itself; set the address of a server:\n\
          kubectl config set-cluster {}{file} --server={scheme}://SERVER:{port}",
         target.cluster
     ))
@@ -418,7 +418,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_of_the_node_itself_is_changed() {
+    fn loopback_addresses_have_a_fix() {
         let target = |server: &str| Target {
             files: vec!["/k/config".into()],
             context: "home".to_owned(),
@@ -432,19 +432,19 @@ mod tests {
             ("https://[::1]:7443/x", "7443"),
             ("https://127.0.0.1:1", "1"),
         ] {
-            let fix = off_the_node(&target(server)).unwrap();
+            let fix = loopback_fix(&target(server)).unwrap();
             let command = format!(
                 "kubectl config set-cluster default --kubeconfig=/k/config --server=https://SERVER:{port}"
             );
             assert_eq!(fix.lines().last(), Some(command.as_str()), "{server}");
         }
         for server in ["https://10.0.0.10:6443", "https://127.example.org", "", "https://[fd00::1]:6443"] {
-            assert_eq!(off_the_node(&target(server)), None, "{server}");
+            assert_eq!(loopback_fix(&target(server)), None, "{server}");
         }
     }
 
     #[test]
-    fn only_the_api_servers_own_certificate_is_judged() {
+    fn only_the_api_servers_own_certificate_counts() {
         let other = "x509: certificate is valid for proxy.lan, not kubernetes.default.svc";
         let refused = "x509: certificate is valid for 10.43.0.1, 127.0.0.1, not 10.0.0.99";
         let without_addresses =
@@ -454,9 +454,9 @@ mod tests {
         assert_eq!(refusal(Ok(()), Ok(())), Ok(None));
         assert_eq!(refusal(Ok(()), no(refused)), Ok(Some(refused.to_owned())));
         assert_eq!(refusal(Ok(()), no("EOF")), unknown("EOF"));
-        // A proxy's, whether it holds for the host or not.
+        // The certificate of a proxy, whether it is valid for the host or not.
         let reason =
-            format!("the kubeconfig leads to a certificate that is not the API server's own: {other}");
+            format!("the kubeconfig's server does not present the API server's own certificate: {other}");
         for host in [Ok(()), no(refused), no(without_addresses), no("EOF")] {
             assert_eq!(refusal(no(other), host), unknown(&reason));
         }
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kubelet_says_of_dns() {
+    fn parses_cluster_dns_of_a_kubelet() {
         let text =
             r#"{"kubeletconfig":{"clusterDNS":["10.43.0.10"],"clusterDomain":"cluster.local","other":1}}"#;
         let kubelet = parse_kubelet("a", text.as_bytes()).unwrap();
@@ -476,7 +476,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(text: String, odd in crate::base::odd::odd(
+        fn parsing_never_panics(text: String, odd in crate::base::odd::odd(
             r#"{"kubeletconfig":{"clusterDNS":["10.43.0.10"],"clusterDomain":"cluster.local"}}"#)) {
             _ = parse_kubelet("a", text.as_bytes());
             _ = parse_kubelet("a", odd.to_string().as_bytes());

@@ -1,5 +1,5 @@
-//! Values that `helmfile build` leaves as references: `ref+…` in the helmfile itself, and the files below `secrets`. Only
-//! `helmfile write-values` resolves them, into files of the run's own folder.
+//! Resolves values that `helmfile build` leaves as references: `ref+…` in the helmfile itself, and files in `secrets`. Only
+//! `helmfile write-values` resolves them, into files in the run's temporary folder.
 
 use serde_yaml::Value;
 
@@ -14,12 +14,12 @@ use crate::desired::state_file::StateFile;
 use crate::tools::helmfile::{BuildError, written_to};
 
 impl Place<'_> {
-    /// Replaces the values of releases that have references by those that Helm gets.
+    /// Replaces the values of releases with references by the resolved ones, as Helm gets them.
     pub(super) async fn evaluate(&self, state: &StateFile, build: &mut Build) -> Result<(), Error> {
         if !build.missing.is_empty() {
             return Ok(());
         }
-        let Err(error) = self.write_values(state, build, is_open).await? else { return Ok(()) };
+        let Err(error) = self.write_values(state, build, has_references).await? else { return Ok(()) };
         if !matches!(&error, BuildError::Other(reason) if reason.contains(NO_PLUGIN)) {
             build.problems.push(build_finding(state, error));
             return Ok(());
@@ -30,27 +30,27 @@ impl Place<'_> {
             .iter()
             .filter(|release| release.installed && release.has_encrypted_files());
         build.problems.extend(with_files.map(without_plugin));
-        // The others need no plugin.
-        let is_readable = |release: &Release| is_open(release) && !release.has_encrypted_files();
-        let written = self.write_values(state, build, is_readable).await?;
+        // Without encrypted files, no plugin is needed.
+        let is_resolvable = |release: &Release| has_references(release) && !release.has_encrypted_files();
+        let written = self.write_values(state, build, is_resolvable).await?;
         build.problems.extend(written.err().map(|error| build_finding(state, error)));
         Ok(())
     }
 
-    /// Replaces the values of those releases that are wanted by those that Helm gets.
+    /// Replaces the values of the releases that `is_selected` picks by the resolved ones.
     async fn write_values(
         &self,
         state: &StateFile,
         build: &mut Build,
-        is_wanted: impl Fn(&Release) -> bool,
+        is_selected: impl Fn(&Release) -> bool,
     ) -> Result<Result<(), BuildError>, Error> {
         let releases = &build.helmfile.releases;
-        let wanted: Vec<_> =
-            releases.iter().filter(|release| release.installed && is_wanted(release)).collect();
-        if wanted.is_empty() {
+        let selected: Vec<_> =
+            releases.iter().filter(|release| release.installed && is_selected(release)).collect();
+        if selected.is_empty() {
             return Ok(Ok(()));
         }
-        let selectors: Vec<_> = wanted.iter().map(|release| build.helmfile.selector(release)).collect();
+        let selectors: Vec<_> = selected.iter().map(|release| build.helmfile.selector(release)).collect();
         let folder = self.scratch.subfolder(&format!("values-{}", state.kind.stage().name()))?;
         let charts = self.staging.subfolder(state.kind.stage().name())?;
         let written = self.tools.helmfile_write_values(&state.path, &charts, &selectors, &folder).await?;
@@ -60,7 +60,7 @@ impl Place<'_> {
                     &written_to(&folder, release.named_namespace(), &release.name),
                     files::LARGEST,
                 );
-                // Those that are not wanted have no file.
+                // Releases that were not selected have no file.
                 if let Ok(values) =
                     text.map_err(drop).and_then(|text| yaml::parse::<Value>(&text, PRINTED).map_err(drop))
                 {
@@ -68,7 +68,7 @@ impl Place<'_> {
                 }
             }
         }
-        // They hold secrets, and nobody needs the files any more.
+        // The files contain secrets and are no longer needed.
         _ = std::fs::remove_dir_all(&folder);
         Ok(written)
     }
@@ -82,16 +82,16 @@ fn without_plugin(release: &Release) -> Finding {
         .fix(SECRETS_FIX)
 }
 
-/// Whether `helmfile build` has left references in a release's values.
-fn is_open(release: &Release) -> bool {
-    release.has_encrypted_files() || release.values.iter().any(has_reference)
+/// Whether `helmfile build` left references in a release's values.
+fn has_references(release: &Release) -> bool {
+    release.has_encrypted_files() || release.values.iter().any(contains_reference)
 }
 
-fn has_reference(value: &Value) -> bool {
+fn contains_reference(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains("ref+"),
-        Value::Sequence(items) => items.iter().any(has_reference),
-        Value::Mapping(map) => map.values().any(has_reference),
+        Value::Sequence(items) => items.iter().any(contains_reference),
+        Value::Mapping(map) => map.values().any(contains_reference),
         _ => false,
     }
 }

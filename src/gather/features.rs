@@ -1,4 +1,4 @@
-//! What the keys of releases need on this machine: programs, and plugins of helm.
+//! Finds missing programs and helm plugins that keys of releases need on this machine.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::process::find_program;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 
-/// Looks for the programs and plugins that releases to sync need.
+/// Looks up the programs and plugins that the desired releases need.
 pub(super) async fn look(
     tools: &Toolbox,
     settings: &Settings,
@@ -20,27 +20,27 @@ pub(super) async fn look(
 ) -> Result<(), Error> {
     let is_helm_4 = observed.helm_major() != Some(3);
     observed.missing_commands = missing_commands(settings, helmfiles, is_helm_4);
-    let mut releases = wanted(helmfiles);
+    let mut releases = desired_releases(helmfiles);
     if is_helm_4 && releases.any(|(_, release)| release.requirements.post_renderer.is_some()) {
         observed.post_renderers = tools.helm_post_renderers().await?;
     }
     Ok(())
 }
 
-fn wanted(helmfiles: &[Helmfile]) -> impl Iterator<Item = (&Helmfile, &Release)> {
+fn desired_releases(helmfiles: &[Helmfile]) -> impl Iterator<Item = (&Helmfile, &Release)> {
     let all = helmfiles
         .iter()
         .flat_map(|helmfile| helmfile.releases.iter().map(move |release| (helmfile, release)));
     all.filter(|(_, release)| release.is_wanted())
 }
 
-/// Those of the commands that cannot be started, each with its helmfile, in whose folder helmfile and helm run.
+/// The commands that cannot be started, each with its helmfile, in whose folder helmfile and helm run.
 fn missing_commands(
     settings: &Settings,
     helmfiles: &[Helmfile],
     is_helm_4: bool,
 ) -> BTreeSet<(PathBuf, String)> {
-    let named = wanted(helmfiles).flat_map(|(helmfile, release)| {
+    let named = desired_releases(helmfiles).flat_map(|(helmfile, release)| {
         let needed = &release.requirements;
         let renderer = needed.post_renderer.as_deref().filter(|_| !is_helm_4);
         let hooks = needed.hook_commands.iter().map(String::as_str);

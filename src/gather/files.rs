@@ -1,4 +1,4 @@
-//! What can be checked without starting a program.
+//! Reads everything that needs no program.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,32 +15,32 @@ use crate::process::find_program;
 use crate::settings::{PROGRAMS, Settings, missing_env};
 use crate::tools::kubeconfig;
 
-/// Of many things of a kind that are wrong, the first ones are told.
-const MOST_TOLD: usize = 20;
+/// How many findings of one kind are reported.
+const MAX_FINDINGS: usize = 20;
 
-/// What the files say, before any program runs.
+/// What was read without running a program.
 pub struct Files {
-    /// The programs.
+    /// The required programs.
     pub programs: Vec<Program>,
-    /// The cluster that is meant, if any is.
+    /// The target cluster, if one is selected.
     pub target: Option<kubeconfig::Target>,
     pub(super) helmfiles: Vec<StateFile>,
     pub(super) encrypted: Vec<PathBuf>,
     pub(super) age_key: Option<(AgeKey, age::Selection)>,
-    /// How many scripts have the name of the original one.
+    /// How many files have the name of the original `bootstrap-apps.sh`.
     pub(super) scripts: usize,
-    /// What was found to be wrong.
+    /// The problems that were found.
     pub problems: Vec<Finding>,
 }
 
-/// Finds out what is needed to look at the cluster and nothing else: kubectl and the kubeconfig.
+/// Reads only what is needed to read the cluster: kubectl's path and the kubeconfig.
 #[must_use]
 pub fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Files {
-    // A configuration that cannot be read may name another cluster.
+    // An invalid configuration may select another cluster.
     let mut findings = Findings(settings.config_problems.clone());
     let programs = programs(settings, &["kubectl"], &mut findings);
     let target = target(settings, &mut findings);
-    // Not needed; but should it stand in what the cluster says, nobody shall see it.
+    // The key is not needed, but must be redacted if the cluster's answers contain it.
     if let Ok(text) = files::text(&settings.age_key, age::LARGEST) {
         redactor.add([text.as_str()]);
     }
@@ -55,7 +55,7 @@ pub fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Files {
     }
 }
 
-/// Finds out all that can be found out without starting a program.
+/// Reads everything that needs no program.
 #[must_use]
 pub fn files(settings: &Settings, redactor: &Redactor) -> Files {
     let mut findings = Findings(settings.config_problems.clone());
@@ -78,10 +78,10 @@ pub fn files(settings: &Settings, redactor: &Redactor) -> Files {
     }
     if settings.namespaces.is_none() {
         let unusable = repository::unusable_folders(&settings.root);
-        findings.0.extend(unusable.iter().take(MOST_TOLD).map(|folder| {
-            let finding = Finding::warning("namespaces", "Folder cannot be a namespace")
+        findings.0.extend(unusable.iter().take(MAX_FINDINGS).map(|folder| {
+            let finding = Finding::warning("namespaces", "Folder name is not a valid namespace")
                 .with("folder", folder.display());
-            let more = unusable.len().saturating_sub(MOST_TOLD);
+            let more = unusable.len().saturating_sub(MAX_FINDINGS);
             let finding = if more > 0 { finding.with("and_more", more) } else { finding };
             finding.fix("use lower-case letters, digits and `-`")
         }));
@@ -91,8 +91,7 @@ pub fn files(settings: &Settings, redactor: &Redactor) -> Files {
     Files { programs, target, helmfiles, encrypted, age_key, scripts, problems: findings.0 }
 }
 
-/// How many scripts have the name of the one that k3s-boot replaces, and those that are it. Others are known by what they
-/// do.
+/// How many files have the name of the script that k3s-boot replaces, and findings for those that still do its work.
 fn old_scripts(settings: &Settings) -> (usize, Vec<Finding>) {
     let places = ["bootstrap/scripts/bootstrap-apps.sh", "scripts/bootstrap-apps.sh"];
     let scripts: Vec<_> = places
@@ -102,10 +101,10 @@ fn old_scripts(settings: &Settings) -> (usize, Vec<Finding>) {
     let old = |(place, text): &(&&str, String)| {
         let syncs = text.contains("helmfile") && text.contains("01-apps.yaml");
         (syncs && !text.contains("00-crds")).then(|| {
-            Finding::warning("old-script", "Old bootstrap script is still there")
+            Finding::warning("old-script", "Old bootstrap script still exists")
                 .with("file", place)
-                .with("lacks", "00-crds.yaml, encrypted files, a look at whether Flux syncs")
-                .fix(format!("rm {place}  # and run `k3s-boot apps` in its place"))
+                .with("missing", "00-crds.yaml, encrypted files, verification of Flux")
+                .fix(format!("rm {place}  # and run `k3s-boot apps` instead"))
         })
     };
     (scripts.len(), scripts.iter().filter_map(old).collect())
@@ -122,9 +121,9 @@ fn target(settings: &Settings, findings: &mut Findings) -> Option<kubeconfig::Ta
     let (target, missing) =
         findings.keep(kubeconfig::load(&settings.kubeconfig, settings.context.as_deref()))?;
     findings.0.extend(missing.iter().map(|file| {
-        Finding::warning("kubeconfig", "Kubeconfig file of the list not found")
+        Finding::warning("kubeconfig", "Kubeconfig file not found, skipping it")
             .with("file", file.display())
-            .fix("take it out of KUBECONFIG")
+            .fix("remove it from KUBECONFIG")
     }));
     Some(target)
 }
@@ -143,13 +142,13 @@ fn programs(settings: &Settings, names: &[&'static str], findings: &mut Findings
         findings.0.push(
             Finding::error("programs", "Missing required deps")
                 .with("deps", missing.join(" "))
-                .fix(format!("install {}, or put it on PATH", from.join(", "))),
+                .fix(format!("install {}, or add it to PATH", from.join(", "))),
         );
     }
     programs
 }
 
-/// Where a program is told of by those who make it.
+/// The home page of a program.
 fn home(program: &str) -> &'static str {
     match program {
         "helmfile" => "https://helmfile.readthedocs.io",
@@ -191,8 +190,8 @@ fn helmfiles(settings: &Settings, namespace: &str, findings: &mut Findings) -> V
     found.into_iter().map(read).collect()
 }
 
-/// Whether any file of the repository has references that helmfile resolves: a template may read it by a path that is not
-/// known before it is rendered.
+/// Whether any file of the repository has references that helmfile resolves: a template may read a file whose path is only
+/// known when it is rendered.
 fn has_references(root: &Path) -> bool {
     let enters = |entry: &Entry| entry.name() != ".git" && entry.name() != "node_modules";
     files::walk(root, enters)
@@ -208,12 +207,12 @@ fn age_key(
 ) -> Option<(AgeKey, age::Selection)> {
     let path = &settings.age_key;
     if !path.exists() && !settings.age_key_named {
-        // A repository's CI has no key, and shall have none.
+        // The CI of a repository should not have the key.
         if !settings.offline {
             findings.0.push(
-                Finding::warning("age-key", "No age key, Flux will not be able to decrypt")
+                Finding::warning("age-key", "No age key, Flux cannot decrypt the repository")
                     .with("file", path.display())
-                    .fix("put the key that this repository is encrypted for there"),
+                    .fix("save the age key that this repository is encrypted for as this file"),
             );
         }
         return None;
@@ -224,19 +223,19 @@ fn age_key(
             Finding::error("age-key", "Age key cannot be used")
                 .with("file", path.display())
                 .with("reason", error)
-                .fix("write one with `age-keygen -o age.key`; lines are identities, or comments that start with `#`")
+                .fix("create one with `age-keygen -o age.key`; each line is an identity, or a comment that starts with `#`")
         })
     });
     let key = findings.keep(parsed)?;
-    // Reading all files of a repository is worth it only when there is something to choose.
+    // Reading all files of a repository is only worth it when there is more than one identity.
     let recipients = if key.identities.len() > 1 { age::recipients(&settings.root) } else { BTreeSet::new() };
     let selection = age::select(&key, &recipients);
     if !selection.left_out.is_empty() {
         tracing::info!(
             file = %path.display(),
-            left_out = %selection.left_out.join(" "),
-            reason = "no recipient in this repository",
-            "Age identities left out"
+            skipped = %selection.left_out.join(" "),
+            reason = "no file in this repository is encrypted for them",
+            "Skipping age identities"
         );
     }
     let kept = |identity: &&age::Identity| {
@@ -258,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_old_script_is_known_by_what_it_does() {
+    fn old_script_is_recognized_by_its_content() {
         let folder = tempfile::tempdir().unwrap();
         let settings = Settings { root: folder.path().to_owned(), ..Settings::default() };
         let path = folder.path().join("scripts/bootstrap-apps.sh");

@@ -1,4 +1,4 @@
-//! What Git tracks, and where the repository comes from.
+//! Asks Git for the tracked files and the remote of the repository.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,22 +9,21 @@ use crate::process::find_program;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 
-/// What Git says of the repository.
 pub(super) struct Git {
-    /// What it tracks.
+    /// The tracked files, relative to the root.
     pub(super) tracked: Known<BTreeSet<PathBuf>>,
-    /// The address of the remote `origin`.
+    /// The URL of the remote `origin`.
     pub(super) origin: Option<String>,
 }
 
-/// Asks Git, if it is there and the root is a repository of it.
+/// Asks Git, if it is installed and the root is a Git repository.
 pub(super) async fn ask(tools: &Toolbox, settings: &Settings) -> Result<Git, Error> {
     let unknown = |reason: &str| Git { tracked: Err(reason.to_owned()), origin: None };
     if !settings.root.join(".git").exists() {
-        return Ok(unknown("the root is no Git repository"));
+        return Ok(unknown("the root is not a Git repository"));
     }
     let Some(git) = find_program("git", settings.path.as_deref(), &settings.cwd) else {
-        return Ok(unknown("git is not there"));
+        return Ok(unknown("git is not installed"));
     };
     let (tracked, origin) =
         tokio::join!(tools.git_tracked(&git, &settings.root), tools.git_origin(&git, &settings.root));

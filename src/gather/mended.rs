@@ -1,5 +1,5 @@
-//! A copy of the repository's `bootstrap/` in which paths of values files are right, so that one fault does not hide the
-//! others.
+//! Copies the repository's `bootstrap/` and fixes the paths of values files in the copy, so that one mistake does not hide
+//! the others.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
@@ -10,38 +10,38 @@ use crate::base::files::{self, Unreadable};
 use crate::base::scratch::Scratch;
 use crate::desired::state_file::{StateFile, mend};
 
-/// More than this is no folder of helmfiles and values.
-const LARGEST: u64 = 16 * 1024 * 1024;
+/// A larger folder does not only hold helmfiles and values.
+const MAX_SIZE: u64 = 16 * 1024 * 1024;
 
-/// What a file or folder counts for at least, so that there are not too many.
-const SMALLEST: u64 = 1024;
+/// The minimum that a file or folder counts for, which limits their number.
+const MIN_ENTRY_SIZE: u64 = 1024;
 
-/// Copies the helmfile's part of the repository and mends its paths; gives the copy's path, or none where there is too
-/// much, or what cannot be read: what is wrong with the paths is told all the same. What lies beside it is there as
-/// links.
+/// Copies the helmfile's top-level folder and fixes the paths in the helmfile; everything beside that folder becomes a
+/// symbolic link. Returns the path of the copied helmfile, or `None` if the folder is too large or unreadable; the wrong
+/// paths are reported in any case.
 pub(super) fn copy(state: &StateFile, root: &Path, scratch: &Scratch) -> Result<Option<PathBuf>, Error> {
     let Ok(below) = state.path.strip_prefix(root) else { return Ok(None) };
     let Some(first) = below.components().next().filter(|_| below.components().count() > 1) else {
         return Ok(None);
     };
-    let copy = scratch.subfolder(&format!("mended-{}", state.kind.stage().name()))?;
-    let mended = mended(state, root, &copy.join(below), (first.as_os_str(), &copy));
-    if let Err(error) = &mended {
-        tracing::debug!(root = %root.display(), error = %error, "Paths not mended");
+    let copy = scratch.subfolder(&format!("fixed-{}", state.kind.stage().name()))?;
+    let fixed = copy_fixed(state, root, &copy.join(below), (first.as_os_str(), &copy));
+    if let Err(error) = &fixed {
+        tracing::debug!(root = %root.display(), error = %error, "Paths of values files not fixed");
     }
-    Ok(mended.is_ok().then(|| copy.join(below)))
+    Ok(fixed.is_ok().then(|| copy.join(below)))
 }
 
-/// Makes the copy of `first` in a folder, and of the helmfile at `path` with other paths in it.
-fn mended(
+/// Copies `first` into the folder `copy`, and writes the helmfile with fixed paths to `path`.
+fn copy_fixed(
     state: &StateFile,
     root: &Path,
     path: &Path,
     (first, copy): (&OsStr, &Path),
 ) -> std::io::Result<()> {
-    let mut left = LARGEST;
+    let mut left = MAX_SIZE;
     for entry in std::fs::read_dir(root)?.flatten() {
-        left = left.checked_sub(SMALLEST).ok_or(std::io::ErrorKind::FileTooLarge)?;
+        left = left.checked_sub(MIN_ENTRY_SIZE).ok_or(std::io::ErrorKind::FileTooLarge)?;
         if entry.file_name() == first {
             copy_tree(&entry.path(), &copy.join(first), &mut left)?;
         } else {
@@ -59,7 +59,7 @@ fn copy_tree(from: &Path, to: &Path, left: &mut u64) -> std::io::Result<()> {
         let target = to.join(entry.file_name());
         let kind = entry.file_type()?;
         let size = if kind.is_file() { entry.metadata()?.len() } else { 0 };
-        *left = left.checked_sub(size.max(SMALLEST)).ok_or(std::io::ErrorKind::FileTooLarge)?;
+        *left = left.checked_sub(size.max(MIN_ENTRY_SIZE)).ok_or(std::io::ErrorKind::FileTooLarge)?;
         if kind.is_dir() {
             copy_tree(&entry.path(), &target, left)?;
         } else if kind.is_symlink() {

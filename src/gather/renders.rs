@@ -1,4 +1,4 @@
-//! Rendering the releases that are not as wanted, and looking who owns what they would make.
+//! Renders the releases that are not up to date, and reads who manages the objects that they would create.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::plan::releases::is_left;
 use crate::tools::Toolbox;
 use crate::tools::helmfile::{TemplateError, is_missing_variable, rendered_to};
 
-/// Renders what is not as wanted, and looks at those of its objects that exist.
+/// Renders the releases that are not up to date, and reads which of their objects exist.
 pub(super) async fn render(
     tools: &Toolbox,
     place: &Place<'_>,
@@ -31,11 +31,11 @@ pub(super) async fn render(
     missing_commands: &BTreeSet<(PathBuf, String)>,
     all: bool,
 ) -> Result<(Manifests, Known<Vec<Owned>>), Error> {
-    let lacks = |helmfile: &Helmfile, command: &str| {
+    let is_missing = |helmfile: &Helmfile, command: &str| {
         missing_commands.iter().any(|(path, name)| *path == helmfile.path && name == command)
     };
     let rendered = join_all(desired.helmfiles.iter().map(|helmfile| {
-        of_helmfile(place, desired, live, helmfile, |command| lacks(helmfile, command), all)
+        render_helmfile(place, desired, live, helmfile, |command| is_missing(helmfile, command), all)
     }));
     let mut manifests = Manifests::default();
     for rendered in rendered.await {
@@ -47,12 +47,12 @@ pub(super) async fn render(
     Ok((manifests, owners))
 }
 
-async fn of_helmfile(
+async fn render_helmfile(
     place: &Place<'_>,
     desired: &Desired,
     live: &Live,
     helmfile: &Helmfile,
-    lacks: impl Fn(&str) -> bool,
+    is_missing: impl Fn(&str) -> bool,
     all: bool,
 ) -> Result<Manifests, Error> {
     let wishes = &place.settings.wishes;
@@ -62,42 +62,42 @@ async fn of_helmfile(
         .filter(|release| release.installed && !is_left(release, desired, live, wishes))
         .filter(|release| all || needs_rendering(release, desired, live, wishes))
         .collect();
-    let (mut there, absent): (Vec<_>, Vec<_>) =
+    let (mut renderable, without_chart): (Vec<_>, Vec<_>) =
         stale.into_iter().partition(|release| desired.charts.contains_key(&release.id()));
     let mut rendered = Manifests::default();
     let mut unknown = |release: &Release, reason: &str| {
         rendered.objects.insert(release.id(), Err(reason.to_owned()));
     };
-    for release in absent {
+    for release in without_chart {
         unknown(release, "its chart is not on this machine");
     }
-    // Without what these need, helmfile renders none of those that are rendered with them.
-    there.retain(|release| {
+    // If one release cannot be rendered, helmfile renders none of them.
+    renderable.retain(|release| {
         let needed = &release.requirements;
         let reason = match needed.kustomize_program() {
-            Some(program) if lacks(program) => format!("`{program}` is not installed"),
+            Some(program) if is_missing(program) => format!("`{program}` is not installed"),
             _ if release.has_encrypted_files() => "its `secrets` were not decrypted".to_owned(),
             _ => return true,
         };
         unknown(release, &reason);
         false
     });
-    // helmfile renders nothing that demands a variable which is not set.
+    // helmfile renders nothing that requires a variable which is not set.
     let missing = desired.coverage.missing_variables.get(&helmfile.path);
     let unset = missing.map(|names| format!("required variables are not set: {}", names.join(" ")));
-    let (open, mut there): (Vec<_>, Vec<_>) =
-        there.into_iter().partition(|release| unset.is_some() && has_stand_in(release));
-    for (release, reason) in open.iter().filter_map(|release| Some((release, unset.as_ref()?))) {
+    let (with_placeholder, mut renderable): (Vec<_>, Vec<_>) =
+        renderable.into_iter().partition(|release| unset.is_some() && has_stand_in(release));
+    for (release, reason) in with_placeholder.iter().filter_map(|release| Some((release, unset.as_ref()?))) {
         unknown(release, reason);
     }
-    if there.is_empty() {
+    if renderable.is_empty() {
         return Ok(rendered);
     }
     let folder = place.scratch.subfolder(&format!("manifests-{}", helmfile.kind.stage().name()))?;
     let charts = place.charts_for(helmfile)?;
-    // helmfile ends with the first release that fails: the others are rendered without it.
-    while !there.is_empty() {
-        let selectors: Vec<_> = there.iter().map(|release| helmfile.selector(release)).collect();
+    // helmfile stops at the first release that fails: the others are rendered without it.
+    while !renderable.is_empty() {
+        let selectors: Vec<_> = renderable.iter().map(|release| helmfile.selector(release)).collect();
         let template = place.tools.helmfile_template(
             &helmfile.path,
             &charts,
@@ -106,47 +106,47 @@ async fn of_helmfile(
             &folder,
         );
         let Err(TemplateError { release, reason }) = template.await? else { break };
-        // A variable may decide about values without being one of them.
+        // A variable may be used in a condition without being part of the values.
         let reason = unset.clone().filter(|_| is_missing_variable(&reason)).unwrap_or(reason);
         let is_reported = |release: &&Release, (namespace, name): &(String, String)| {
             release.is_reported_as(namespace, name)
         };
-        let failed = release.and_then(|failed| there.iter().position(|one| is_reported(one, &failed)));
+        let failed = release.and_then(|failed| renderable.iter().position(|one| is_reported(one, &failed)));
         let Some(failed) = failed else {
-            for release in there.drain(..) {
+            for release in renderable.drain(..) {
                 rendered.objects.insert(release.id(), Err(reason.clone()));
             }
             break;
         };
-        let id = there.remove(failed).id();
+        let id = renderable.remove(failed).id();
         let chart = desired.charts.get(&id);
         let depends_on_cluster = chart.is_some_and(|chart| depends_on_cluster(&reason, chart));
         rendered.objects.insert(id.clone(), Err(reason.clone()));
         rendered.failures.insert(id, RenderFailure { reason, depends_on_cluster });
     }
-    for release in there {
+    for release in renderable {
         rendered
             .objects
             .insert(release.id(), read(&rendered_to(&folder, release.named_namespace(), &release.name), all));
     }
-    // They may hold secrets, and nobody needs the files any more.
+    // The files may contain secrets and are no longer needed.
     _ = std::fs::remove_dir_all(&folder);
     Ok(rendered)
 }
 
-/// So many lines before the one that fails may hold its condition.
-const CONDITION: usize = 6;
+/// How many lines before the failing one are searched for its condition.
+const CONDITION_LINES: usize = 6;
 
-/// Whether one of the templates that helm's words name asks for what only a cluster knows.
+/// Whether a template named in helm's error uses something that only a cluster knows.
 fn depends_on_cluster(reason: &str, chart: &Chart) -> bool {
     template_places(reason, &chart.name).any(|(file, line)| {
         let Ok(text) = files::text(&chart.folder.join(file), files::LARGEST) else { return false };
-        let condition = text.lines().take(line).skip(line.saturating_sub(CONDITION));
+        let condition = text.lines().take(line).skip(line.saturating_sub(CONDITION_LINES));
         text.contains("lookup ") || condition.into_iter().any(|line| line.contains(".Capabilities"))
     })
 }
 
-/// The files of a chart that helm's words name, below its folder, each with a line: `(web/templates/a.yaml:5:3)`.
+/// The files of a chart that helm's error names, relative to its folder, each with a line: `(web/templates/a.yaml:5:3)`.
 fn template_places<'a>(reason: &'a str, chart: &'a str) -> impl Iterator<Item = (&'a str, usize)> {
     let words = reason.split(|c: char| c.is_whitespace() || "()<>\";,".contains(c));
     words.filter_map(move |word| {
@@ -157,13 +157,13 @@ fn template_places<'a>(reason: &'a str, chart: &'a str) -> impl Iterator<Item = 
     })
 }
 
-/// Whether a variable that is not set would stand in the values of a release.
+/// Whether the values of a release contain the placeholder of an unset variable.
 fn has_stand_in(release: &Release) -> bool {
     release.merged().to_string().contains(STAND_IN)
 }
 
-/// Reads manifests. Unless all is wanted of them, schemas are left out: no rule looks at those, and they take more memory
-/// than all the rest.
+/// Reads manifests. Unless `all` is set, the schemas of CRDs are dropped: no rule reads them, and they take more memory than
+/// everything else.
 fn read(folder: &Path, all: bool) -> Known<Vec<Value>> {
     let mut objects = Vec::new();
     for entry in files::walk(folder, |_| true).filter(|entry| !entry.kind.is_dir()) {
@@ -171,15 +171,15 @@ fn read(folder: &Path, all: bool) -> Known<Vec<Value>> {
         let text = text.map_err(|error| format!("{}: {error}", entry.name()))?;
         let mut parsed = manifests::parse(&text).map_err(|error| format!("{}: {error}", entry.name()))?;
         if !all {
-            parsed.iter_mut().for_each(forget_schemas);
+            parsed.iter_mut().for_each(drop_schemas);
         }
         objects.append(&mut parsed);
     }
     Ok(objects)
 }
 
-/// Takes the schemas out of a `CustomResourceDefinition`.
-fn forget_schemas(object: &mut Value) {
+/// Removes the schemas from a `CustomResourceDefinition`.
+fn drop_schemas(object: &mut Value) {
     if object["kind"] == "CustomResourceDefinition"
         && let Some(versions) = object.pointer_mut("/spec/versions").and_then(Value::as_array_mut)
     {
@@ -189,30 +189,31 @@ fn forget_schemas(object: &mut Value) {
     }
 }
 
-/// Who owns those of the objects that exist.
+/// The rendered objects that exist already, with their metadata.
 async fn owners(tools: &Toolbox, manifests: &Manifests, live: &Live) -> Result<Known<Vec<Owned>>, Error> {
     let kinds = match &live.kinds {
         Ok(kinds) => kinds,
         Err(reason) => return Ok(Err(reason.clone())),
     };
-    let made = manifests.objects().filter_map(|(release, object)| {
+    let rendered = manifests.objects().filter_map(|(release, object)| {
         let id = ObjectId::of(object)?;
         let namespace = release.split_once('/').map(|(namespace, _)| namespace.to_owned());
         Some((ObjectId { namespace: id.namespace.or(namespace), ..id }, release.to_owned()))
     });
-    let made: BTreeMap<_, _> = made.collect();
-    let there =
-        known(tools.observe_inventory(kinds, made.keys(), Which::All, live.cluster.inventory.clone()).await)?;
-    let mut among: BTreeMap<String, usize> = BTreeMap::new();
-    for release in made.values() {
-        *among.entry(release.clone()).or_default() += 1;
+    let rendered: BTreeMap<_, _> = rendered.collect();
+    let existing = known(
+        tools.observe_inventory(kinds, rendered.keys(), Which::All, live.cluster.inventory.clone()).await,
+    )?;
+    let mut totals: BTreeMap<String, usize> = BTreeMap::new();
+    for release in rendered.values() {
+        *totals.entry(release.clone()).or_default() += 1;
     }
-    Ok(there.map(|there| {
-        let owned = made.into_iter().filter_map(|(id, release)| {
-            let meta = there.find(&id)?.clone();
-            // What belongs to no namespace was looked for with that of its release.
+    Ok(existing.map(|existing| {
+        let owned = rendered.into_iter().filter_map(|(id, release)| {
+            let meta = existing.find(&id)?.clone();
+            // Cluster-scoped objects were looked up with the namespace of their release.
             let namespace = Some(meta.namespace.clone()).filter(|namespace| !namespace.is_empty());
-            let among = among.get(&release).copied().unwrap_or_default();
+            let among = totals.get(&release).copied().unwrap_or_default();
             Some(Owned { release, among, id: ObjectId { namespace, ..id }, meta })
         });
         owned.collect()
@@ -224,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_template_may_ask_for_what_only_a_cluster_knows() {
+    fn templates_that_depend_on_the_cluster_are_recognized() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("templates")).unwrap();
         let write = |name: &str, text: &str| {

@@ -1,8 +1,8 @@
-//! Values that helmfile has decrypted, or that a program has printed: which ones they are.
+//! Finds the values that helmfile decrypted, or that a program printed.
 //!
-//! Where a value came from cannot be told from what helmfile prints. But what is in clear in Git or in the environment is no
-//! secret, and a decrypted value is in neither. So of a helmfile that decrypts anything, all values are secret that no plain
-//! text holds.
+//! helmfile's output does not show where a value came from. But what is in plain text in Git or in the environment is not
+//! secret, and a decrypted value is in neither. So if a helmfile decrypts anything, every value that no plain text contains
+//! counts as secret.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,18 +15,17 @@ use crate::base::files::{self, Entry, LARGEST};
 use crate::base::redact::Redactor;
 use crate::base::url::Url;
 
-/// What is known to be no secret.
+/// The texts that are known not to be secret.
 pub(super) struct PlainTexts<'a> {
     pub(super) root: &'a Path,
-    /// What Git tracks, relative to the root.
+    /// The files that Git tracks, relative to the root.
     pub(super) tracked: &'a Known<BTreeSet<PathBuf>>,
-    /// The file of the age key.
     pub(super) age_key: &'a Path,
-    /// Values of variables.
+    /// The values of environment variables.
     pub(super) variables: &'a [String],
 }
 
-/// Tells the redactor of all secret values, and marks the releases that have some.
+/// Registers all secret values with the redactor, and marks the releases that have some.
 pub(super) fn mark(builds: &mut [Build], plain: &PlainTexts<'_>, redactor: &Redactor) {
     let secret = builds.iter_mut().filter(|build| build.has_secret_values).collect::<Vec<_>>();
     let mut lines = BTreeSet::new();
@@ -60,12 +59,12 @@ fn add_lines(lines: &mut BTreeSet<String>, value: &Value) {
 }
 
 impl PlainTexts<'_> {
-    /// Those of the lines that no plain text holds.
+    /// The lines that no plain text contains.
     fn undisclosed(&self, lines: BTreeSet<String>) -> BTreeSet<String> {
         if lines.is_empty() {
             return lines;
         }
-        // An address is often put together: `https://{{ env "HOST" }}/path`.
+        // A URL is often composed by a template: `https://{{ env "HOST" }}/path`.
         let parts = lines.iter().flat_map(|line| address_parts(line)).map(ToOwned::to_owned);
         let mut left: BTreeSet<String> = lines.iter().cloned().chain(parts).collect();
         let variables = self.variables.iter().cloned();
@@ -75,14 +74,14 @@ impl PlainTexts<'_> {
                 break;
             }
         }
-        let is_put_together = |line: &String| {
+        let is_composed = |line: &String| {
             let mut parts = address_parts(line).into_iter().peekable();
             parts.peek().is_some() && parts.all(|part| !left.contains(part))
         };
-        lines.into_iter().filter(|line| left.contains(line) && !is_put_together(line)).collect()
+        lines.into_iter().filter(|line| left.contains(line) && !is_composed(line)).collect()
     }
 
-    /// The files of the repository; without Git all but hidden ones, and never the age key.
+    /// The files of the repository: the tracked ones, or without Git all but hidden ones; never the age key.
     fn files(&self) -> Box<dyn Iterator<Item = PathBuf> + '_> {
         let is_public = |path: &PathBuf| path != self.age_key;
         if let Ok(tracked) = self.tracked {
@@ -94,7 +93,7 @@ impl PlainTexts<'_> {
     }
 }
 
-/// The host's labels and the path's segments of an address without credentials; none of other texts.
+/// The host labels and path segments of a URL without credentials; none for any other text.
 fn address_parts(text: &str) -> Vec<&str> {
     let Some(url) = Url::parse(text).filter(|url| !url.has_user()) else { return Vec::new() };
     url.rest.split(['/', '.', ':', '?', '#', '&', '=']).filter(|part| !part.is_empty()).collect()
@@ -105,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_clear_in_the_repository_is_no_secret() {
+    fn plain_text_of_the_repository_is_not_secret() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write(
@@ -146,13 +145,13 @@ mod tests {
             "https://git.example.org/CANARY-path",
         ];
         assert_eq!(undisclosed(Ok(BTreeSet::from(tracked)), &lines), secret);
-        // Without Git it is not known what is public; a file that lies there in clear is taken for it.
+        // Without Git it is unknown what is public; every plain text file counts as public.
         let without_git = undisclosed(Err("no Git".to_owned()), &lines);
         assert_eq!(without_git, ["CANARY-age", "CANARY-decrypted", secret[3], secret[4]]);
     }
 
     #[test]
-    fn texts_are_found_wherever_they_are() {
+    fn finds_texts_at_any_depth() {
         let value: Value = serde_yaml::from_str(
             "a: [one, {b: 'two', c: 3}]\nd: |\n  three\n\n    four\ne: !x five\nf: null\n",
         )

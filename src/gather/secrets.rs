@@ -1,4 +1,4 @@
-//! Decrypting what goes into the cluster, and looking at what of it is there.
+//! Decrypts the objects for the cluster, and reads which of them exist.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::observed::objects::LiveObject;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 
-/// What was decrypted, and what of it is in the cluster already.
+/// The decrypted objects and those that exist in the cluster; moves problems into `findings`.
 pub(super) fn keep(
     secrets: Result<Secrets, Vec<Finding>>,
     findings: &mut Findings,
@@ -28,7 +28,7 @@ pub(super) fn keep(
         Ok(Secrets { objects, observed }) => (objects, observed),
         Err(problems) => {
             findings.0.extend(problems);
-            // Why is told already.
+            // The findings already report the reason.
             (Vec::new(), Ok(BTreeMap::new()))
         }
     }
@@ -39,7 +39,7 @@ pub(super) struct Secrets {
     observed: Known<BTreeMap<ObjectId, LiveObject>>,
 }
 
-/// Decrypts what goes into the cluster, in memory, and looks at what of it is there.
+/// Decrypts the objects for the cluster in memory, and reads which of them exist.
 pub(super) async fn decrypt(
     tools: &Toolbox,
     settings: &Settings,
@@ -54,11 +54,11 @@ pub(super) async fn decrypt(
         objects.extend(Object::sops_age(selection, &settings.age_key, key, redactor));
     }
     if settings.offline {
-        // Nothing is decrypted: a repository's CI has no key.
+        // Nothing is decrypted: the CI of a repository has no key.
         return Ok(Ok(Secrets { objects: Vec::new(), observed: Err("not asked".to_owned()) }));
     }
     if !files.programs.iter().any(|program| program.name == "sops" && program.path.is_some()) {
-        return Ok(Ok(Secrets { objects, observed: Err("sops is not there".to_owned()) }));
+        return Ok(Ok(Secrets { objects, observed: Err("sops is not installed".to_owned()) }));
     }
     let decrypting = files.encrypted.iter().map(|path| tools.sops_decrypt(path));
     for (path, decrypted) in files.encrypted.iter().zip(join_all(decrypting).await) {
@@ -74,7 +74,7 @@ pub(super) async fn decrypt(
         return Ok(Err(findings.0));
     }
     if files.target.is_none() {
-        let unread = Err("no cluster is named".to_owned());
+        let unread = Err("no cluster is selected".to_owned());
         return Ok(objects::merge(objects).map(|objects| Secrets { objects, observed: unread }));
     }
     let kinds = if objects.iter().all(|object| object.id.is_core()) {
@@ -83,7 +83,7 @@ pub(super) async fn decrypt(
         known(tools.observe_kinds().await)?
     };
     let merged = match &kinds {
-        Ok(kinds) => place(objects, kinds).and_then(objects::merge),
+        Ok(kinds) => set_namespaces(objects, kinds).and_then(objects::merge),
         Err(_) => objects::merge(objects),
     };
     match (merged, kinds) {
@@ -96,12 +96,12 @@ pub(super) async fn decrypt(
     }
 }
 
-/// Puts objects into namespaces whose kinds are in them.
+/// Sets the namespace of objects whose kind is namespaced.
 ///
 /// # Errors
 ///
-/// Kinds that the API server does not know, or not in this version: kubectl would stop there, half-way.
-fn place(mut objects: Vec<Object>, kinds: &Kinds) -> Result<Vec<Object>, Vec<Finding>> {
+/// Kinds or versions that the API server does not know: kubectl would stop half-way there.
+fn set_namespaces(mut objects: Vec<Object>, kinds: &Kinds) -> Result<Vec<Object>, Vec<Finding>> {
     let mut unknown = Vec::new();
     for object in &mut objects {
         match kinds.of(&object.id.kind, object.id.group()) {
@@ -113,11 +113,11 @@ fn place(mut objects: Vec<Object>, kinds: &Kinds) -> Result<Vec<Object>, Vec<Fin
             _ => unknown.push(
                 Finding::error(
                     "sops",
-                    "Encrypted file holds an object of a kind that the cluster does not know",
+                    "Encrypted file contains an object of a kind that the cluster does not know",
                 )
                 .with("file", object.source.display())
                 .with("kind", format!("{} {}", object.id.api_version, object.id.kind))
-                .fix("correct `apiVersion` and `kind`; `kubectl api-resources` lists those that there are"),
+                .fix("correct `apiVersion` and `kind`; `kubectl api-resources` lists the available ones"),
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! What `k3s-boot status` and `recover` look at: the cluster alone, whatever is wanted.
+//! Reads the state of the cluster alone, independent of the desired state: for `k3s-boot status` and `recover`.
 
 use super::cluster;
 use crate::base::error::Error;
@@ -13,12 +13,12 @@ use crate::observed::kinds::Kinds;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 
-/// What stands, and what the cluster has warned of.
+/// The state of the cluster and its recent warnings.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The cluster.
+    /// The state of the cluster.
     pub live: Live,
-    /// Its warnings; not asked for as long as all workloads have what they want.
+    /// The warnings of the cluster; only read when a workload is not ready.
     pub warnings: Known<Vec<Event>>,
 }
 
@@ -27,12 +27,12 @@ pub struct Snapshot {
 pub struct Named {
     /// Each as `namespace/name`, in their order.
     pub releases: Vec<String>,
-    /// Why there may be more.
+    /// Why there may be more releases.
     pub unknown: Option<String>,
 }
 
 impl Named {
-    /// Reads the helmfiles without helmfile; `namespace` is that of the kubeconfig's context.
+    /// Reads the text of the helmfiles without helmfile; `namespace` is that of the kubeconfig's context.
     #[must_use]
     pub fn read(settings: &Settings, namespace: &str) -> Self {
         let Ok(found) = repository::helmfiles(&settings.root, &settings.helmfiles) else {
@@ -42,13 +42,13 @@ impl Named {
         };
         let mut named = Self::default();
         for (kind, path) in found {
-            // Hooks are run by helmfile, which is not.
+            // Hooks are allowed: only helmfile would run them, and it does not run here.
             let (state, _) = state_file::read(kind, &path, true, namespace);
             named
                 .releases
                 .extend(state.releases.iter().map(|(namespace, name)| format!("{namespace}/{name}")));
             if state.partial {
-                let reason = format!("`{}` does not tell all its releases in plain words", path.display());
+                let reason = format!("some releases of `{}` are only known to helmfile", path.display());
                 named.unknown = named.unknown.or(Some(reason));
             }
         }
@@ -56,13 +56,13 @@ impl Named {
     }
 }
 
-/// Asks the cluster. Changes nothing.
+/// Reads the state of the cluster.
 ///
 /// # Errors
 ///
-/// The cluster does not answer, or k3s-boot was told to stop.
+/// The cluster does not answer, or k3s-boot was interrupted.
 pub async fn standing(tools: &Toolbox, named: &Named) -> Result<Snapshot, Error> {
-    let Seen { version, cluster, kinds, releases } = look(tools, None).await?;
+    let ClusterState { version, cluster, kinds, releases } = look(tools, None).await?;
     let (claims, records, warnings) = tokio::join!(
         cluster::claims(tools, &kinds, &cluster),
         cluster::records_of(tools, &releases, |id| named.releases.iter().any(|name| name == id)),
@@ -73,31 +73,31 @@ pub async fn standing(tools: &Toolbox, named: &Named) -> Result<Snapshot, Error>
     Ok(Snapshot { live, warnings })
 }
 
-/// What tells of locked releases whether they can be unlocked.
+/// Reads what decides whether releases stuck in `pending-*` can be recovered.
 ///
 /// # Errors
 ///
-/// The cluster does not answer, or k3s-boot was told to stop.
+/// The cluster does not answer, or k3s-boot was interrupted.
 pub async fn locks(tools: &Toolbox) -> Result<Live, Error> {
     let leases = tools.observe_leases().await;
-    let Seen { version, cluster, kinds, releases } = look(tools, Some(leases)).await?;
+    let ClusterState { version, cluster, kinds, releases } = look(tools, Some(leases)).await?;
     let claims = cluster::claims(tools, &kinds, &cluster).await?;
     let (notes, runs) = cluster::noted(&cluster, &releases);
     Ok(Live { version, cluster, kinds, claims, releases, notes, runs, ..Live::default() })
 }
 
-/// What is asked of every cluster.
-struct Seen {
+/// What is read from every cluster.
+struct ClusterState {
     version: String,
     cluster: Cluster,
     kinds: Known<Kinds>,
     releases: Known<Vec<Stored>>,
 }
 
-/// Asks the cluster; `leases` are part of it where somebody asked for them.
-async fn look(tools: &Toolbox, leases: Option<Result<Vec<Lease>, Error>>) -> Result<Seen, Error> {
+/// Reads the cluster; `leases` become part of its state if they were read.
+async fn look(tools: &Toolbox, leases: Option<Result<Vec<Lease>, Error>>) -> Result<ClusterState, Error> {
     let mut problems = Findings::default();
-    // Before it is ready, it may not list all kinds.
+    // Before the API server is ready, it may not list all kinds.
     if let Err(error) = tools.await_ready().await {
         cluster::answer(tools, Err(error), Ok(Cluster::default()), &mut problems)?;
         return Err(Error::Preflight(problems.0));
@@ -115,7 +115,7 @@ async fn look(tools: &Toolbox, leases: Option<Result<Vec<Lease>, Error>>) -> Res
     let Some((version, cluster)) = cluster::answer(tools, version, answer, &mut problems)? else {
         return Err(Error::Preflight(problems.0));
     };
-    Ok(Seen { version, cluster, kinds: known(kinds)?, releases: known(releases)? })
+    Ok(ClusterState { version, cluster, kinds: known(kinds)?, releases: known(releases)? })
 }
 
 async fn warnings(tools: &Toolbox, cluster: &Cluster) -> Result<Known<Vec<Event>>, Error> {

@@ -1,4 +1,4 @@
-//! What Flux and k3s' own Helm controller have claimed.
+//! The releases and objects that Flux and k3s' Helm controller manage.
 
 use futures_util::future::join_all;
 use serde::Deserialize;
@@ -11,13 +11,13 @@ use super::kinds::Kinds;
 use crate::base::error::Error;
 use crate::tools::Toolbox;
 
-/// HelmReleases, as `plural.group`.
+/// Flux's HelmReleases, as `plural.group`.
 pub const HELM_RELEASES: &str = "helmreleases.helm.toolkit.fluxcd.io";
 
-/// The charts of k3s' own Helm controller.
+/// The HelmCharts of k3s' Helm controller.
 const HELM_CHARTS: &str = "helmcharts.helm.cattle.io";
 
-/// What Flux and k3s' own Helm controller have claimed.
+/// What Flux and k3s' Helm controller manage.
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
     /// The FluxInstance, if there is one.
@@ -28,37 +28,37 @@ pub struct Claims {
     pub kustomizations: Vec<Resource>,
     /// Flux's HelmReleases.
     pub helm_releases: Vec<Claim>,
-    /// What became of each of them.
+    /// The HelmReleases with their status.
     pub helm_resources: Vec<Resource>,
-    /// k3s' HelmCharts.
+    /// The HelmCharts of k3s.
     pub helm_charts: Vec<Claim>,
-    /// Whether Flux's controllers run.
+    /// Whether Flux's controllers are installed.
     pub controllers: bool,
-    /// The same objects, by what the API server notes about each.
+    /// The metadata of the same objects.
     pub inventory: Inventory,
 }
 
-/// An object that owns a Helm release.
+/// An object that manages a Helm release.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claim {
-    /// Its kind: `HelmRelease` or `HelmChart`.
+    /// `HelmRelease` or `HelmChart`.
     pub kind: String,
-    /// Its own name, as `namespace/name`.
+    /// The object, as `namespace/name`.
     pub owner: String,
     /// The Helm release, as `namespace/name`.
     pub release: String,
-    /// Whether it is switched off.
+    /// Whether the object is suspended.
     pub suspended: bool,
 }
 
 impl Claims {
-    /// Whether Flux runs as `flux bootstrap` or `flux install` have made it.
+    /// Whether Flux was installed without the Flux Operator, by `flux bootstrap` or `flux install`.
     #[must_use]
     pub fn has_flux_alone(&self) -> bool {
         self.controllers && self.instance.is_none()
     }
 
-    /// What owns a Helm release, if anything does.
+    /// The object that manages a Helm release, if any.
     #[must_use]
     pub fn owner_of(&self, release: &str) -> Option<&Claim> {
         self.helm_releases.iter().chain(&self.helm_charts).find(|claim| claim.release == release)
@@ -97,10 +97,10 @@ impl FromIterator<Item> for Claims {
             let k3s = api_version.starts_with("helm.cattle.io/");
             match kind.as_str() {
                 "HelmRelease" => {
-                    // One with a kubeconfig of its own is about another cluster.
-                    let here = spec.kube_config.is_none();
+                    // A HelmRelease with a kubeconfig targets another cluster.
+                    let is_local = spec.kube_config.is_none();
                     let (claim, rest) = helm_release(&metadata, spec);
-                    claims.helm_releases.extend(Some(claim).filter(|_| here));
+                    claims.helm_releases.extend(Some(claim).filter(|_| is_local));
                     claims.helm_resources.push(Resource { api_version, kind, metadata, spec: rest, status });
                 }
                 "HelmChart" if k3s => claims.helm_charts.push(helm_chart(&metadata, spec)),
@@ -119,7 +119,7 @@ impl FromIterator<Item> for Claims {
     }
 }
 
-/// As helm-controller names it: `[TARGET-]NAME` in the storage namespace.
+/// Names the release as helm-controller does: `[TARGET-]NAME` in the storage namespace.
 fn helm_release(metadata: &Meta, spec: ItemSpec) -> (Claim, Spec) {
     let name = spec.release_name.unwrap_or_else(|| match &spec.target_namespace {
         Some(target) => format!("{target}-{}", metadata.name),
@@ -136,20 +136,19 @@ fn helm_release(metadata: &Meta, spec: ItemSpec) -> (Claim, Spec) {
     (claim, spec.rest)
 }
 
-/// As helm-controller shortens what is too long for the name of a release (`internal/release/name.go`): what is cut off
-/// is told by a hash of the whole.
+/// Shortens a release name that is too long, as helm-controller does (`internal/release/name.go`): a hash of the whole name
+/// replaces the end.
 fn shortened(name: &str) -> String {
-    if name.len() <= LONGEST_NAME {
+    if name.len() <= MAX_NAME_LENGTH {
         return name.to_owned();
     }
     let hash = format!("{:x}", Sha256::digest(name));
-    let kept = name.floor_char_boundary(LONGEST_NAME - HASH - 1);
-    format!("{}-{}", &name[..kept], &hash[..HASH])
+    let kept = name.floor_char_boundary(MAX_NAME_LENGTH - HASH_LENGTH - 1);
+    format!("{}-{}", &name[..kept], &hash[..HASH_LENGTH])
 }
 
-/// The longest name of a Helm release, and how much of a hash stands in one that was shortened.
-const LONGEST_NAME: usize = 53;
-const HASH: usize = 12;
+const MAX_NAME_LENGTH: usize = 53;
+const HASH_LENGTH: usize = 12;
 
 fn helm_chart(metadata: &Meta, spec: ItemSpec) -> Claim {
     let namespace = spec.target_namespace.filter(|name| !name.is_empty());
@@ -162,13 +161,13 @@ fn helm_chart(metadata: &Meta, spec: ItemSpec) -> Claim {
 }
 
 impl Toolbox {
-    /// Reads what is claimed, of the kinds that the cluster knows.
+    /// Reads what Flux and k3s' Helm controller manage.
     ///
     /// # Errors
     ///
     /// When the API server does not answer.
     pub async fn observe_claims(&self, kinds: &Kinds, cluster: &Cluster) -> Result<Claims, Error> {
-        // Those that a cluster does not know are not asked for.
+        // Kinds that the cluster does not know are skipped.
         let names = flux::KINDS.into_iter().chain([HELM_RELEASES, HELM_CHARTS]);
         let lists = names.filter_map(|name| kinds.named(name)).map(async |(kind, resource)| {
             let items: Vec<Item> = self.api_list(&resource.path(None)).await?;
@@ -182,7 +181,7 @@ impl Toolbox {
         }
         let mut claims: Claims = lists.into_iter().flat_map(|(_, _, items)| items).collect();
         claims.inventory = inventory;
-        // `flux install` and the operator label all of Flux so.
+        // `flux install` and the Flux Operator set this label on all parts of Flux.
         claims.controllers = cluster.workloads.iter().any(|workload| {
             workload.labels.get("app.kubernetes.io/part-of").is_some_and(|part| part == "flux")
         });
@@ -207,7 +206,7 @@ mod tests {
             {"kind":"Kustomization","metadata":{"name":"flux-system","namespace":"flux-system"}}]}"#;
 
     #[test]
-    fn owners_of_releases_are_found() {
+    fn finds_owners_of_releases() {
         let claims: Claims = serde_json::from_str::<List<Item>>(LIST).unwrap().items.into_iter().collect();
         let owner =
             |release: &str| claims.owner_of(release).map(|claim| (claim.owner.as_str(), claim.suspended));
@@ -224,7 +223,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
+        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
             let claims = |list: List<Item>| list.items.into_iter().collect::<Claims>();
             _ = serde_json::from_slice(&answer).map(claims);
             _ = serde_json::from_value(odd).map(claims);

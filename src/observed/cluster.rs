@@ -14,18 +14,18 @@ use crate::base::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::Call;
 
-/// The Lease that is this program's lock and carries the mark of the repository.
+/// The Lease that is the lock of k3s-boot and has the annotation of the repository.
 pub const LEASE: (&str, &str) = ("kube-system", "k3s-boot");
 
-/// Namespaces that Kubernetes, k3s and Flux fill.
+/// Namespaces of Kubernetes, k3s and Flux.
 const SYSTEM_NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "flux-system"];
 
-/// What stands in every cluster.
+/// The state that is read from every cluster.
 #[derive(Debug, Default)]
 pub struct Cluster {
     /// The UID of kube-system: the identity of the cluster.
     pub uid: String,
-    /// When kube-system was made, as RFC 3339.
+    /// When kube-system was created, as RFC 3339.
     pub created: String,
     /// Each namespace with its phase, `Active` or `Terminating`.
     pub namespaces: BTreeMap<String, String>,
@@ -35,9 +35,9 @@ pub struct Cluster {
     pub workloads: Vec<Workload>,
     /// Services.
     pub services: Vec<Service>,
-    /// The Leases: our lock, and those that the components of the control plane and the kubelets renew.
+    /// The Leases: the lock of k3s-boot, and those of the control plane and the kubelets.
     pub leases: Vec<Lease>,
-    /// The same namespaces, workloads and Services, by what the API server notes about each.
+    /// The metadata of the same namespaces, workloads and Services.
     pub inventory: Inventory,
 }
 
@@ -48,7 +48,7 @@ pub struct Service {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Its address; `None` for a headless one.
+    /// The cluster IP; `None` for a headless Service.
     pub cluster_ip: Option<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -63,15 +63,15 @@ pub struct Lease {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// When its holder renewed it last, as RFC 3339.
+    /// When the holder last renewed it, as RFC 3339.
     pub renewed: Option<String>,
-    /// Since when its holder has it, as RFC 3339.
+    /// When the holder acquired it, as RFC 3339.
     pub acquired: Option<String>,
-    /// Who holds it; empty for nobody.
+    /// The holder; empty if there is none.
     pub holder: String,
-    /// How often it went from one holder to another.
+    /// How often the holder changed.
     pub transitions: i64,
-    /// Changes with every write.
+    /// The resource version, which changes with every write.
     pub resource_version: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -80,7 +80,7 @@ pub struct Lease {
 }
 
 impl Cluster {
-    /// How old it is, for people: `3m`, `5h`, `12days`. None when that is not known.
+    /// The age of the cluster, such as `3m`, `5h` or `12days`; none if it is unknown.
     #[must_use]
     pub fn age(&self, now: SystemTime) -> Option<String> {
         let age = now.duration_since(humantime::parse_rfc3339(&self.created).ok()?).ok()?.as_secs();
@@ -93,20 +93,20 @@ impl Cluster {
         Some(humantime::format_duration(Duration::from_secs(whole)).to_string().replace(' ', ""))
     }
 
-    /// The Lease that is the lock of runs, if there is one yet.
+    /// The Lease that is the lock of k3s-boot, if it exists yet.
     #[must_use]
     pub fn lock(&self) -> Option<&Lease> {
         let (namespace, name) = LEASE;
         self.leases.iter().find(|lease| lease.namespace == namespace && lease.name == name)
     }
 
-    /// How many nodes are Ready.
+    /// The number of nodes that are Ready.
     #[must_use]
     pub fn ready_nodes(&self) -> usize {
         self.nodes.iter().filter(|node| node.ready).count()
     }
 
-    /// What the nodes that are not Ready wait for: `CNI`, or their own words; empty when all are.
+    /// What the nodes that are not Ready wait for: `CNI`, or the message of their condition; empty if all are Ready.
     #[must_use]
     pub fn waiting_for(&self) -> String {
         let mut reasons: Vec<_> =
@@ -116,13 +116,13 @@ impl Cluster {
         reasons.join(", ")
     }
 
-    /// The servers: nodes that run the control plane.
+    /// The servers, which run the control plane.
     pub fn servers(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|node| node.is_server())
     }
 
-    /// Workloads that somebody runs here: neither Kubernetes, k3s or Flux themselves, nor made by one of these releases
-    /// (`namespace/name`). What else runs in a namespace of the bootstrap is somebody's too.
+    /// The workloads of users: those that belong neither to Kubernetes, k3s or Flux, nor to one of these releases
+    /// (`namespace/name`). Other workloads in a namespace of the bootstrap count, too.
     pub fn user_workloads<'a>(&'a self, releases: &'a [String]) -> impl Iterator<Item = &'a Workload> {
         self.workloads.iter().filter(|workload| {
             !SYSTEM_NAMESPACES.contains(&workload.namespace.as_str())
@@ -133,7 +133,7 @@ impl Cluster {
 }
 
 impl Lease {
-    /// Whether an API server keeps it to tell that it is alive (Kubernetes, `IdentityLeaseComponentLabelKey` in
+    /// Whether it is the identity Lease of an API server (Kubernetes, `IdentityLeaseComponentLabelKey` in
     /// `pkg/controlplane/apiserver/server.go`).
     #[must_use]
     pub fn is_of_api_server(&self) -> bool {
@@ -143,7 +143,7 @@ impl Lease {
 }
 
 impl Service {
-    /// The Helm release that made it, as `namespace/name`.
+    /// The Helm release that the Service belongs to, as `namespace/name`.
     #[must_use]
     pub fn release(&self) -> Option<String> {
         release(&self.annotations)
@@ -196,7 +196,7 @@ impl Cluster {
     }
 }
 
-/// What is read, side by side.
+/// The lists that are read concurrently.
 const LISTS: [(&str, &str, &str); 6] = [
     ("", "Namespace", "/api/v1/namespaces"),
     ("", "Node", "/api/v1/nodes"),
@@ -209,8 +209,8 @@ const LISTS: [(&str, &str, &str); 6] = [
 const LEASES: &str = "/apis/coordination.k8s.io/v1/leases";
 
 impl Toolbox {
-    /// Reads the Leases. Whoever wants to change something of what is read reads them first: as long as the one that is
-    /// the lock of runs does not change, no other run has changed anything since.
+    /// Reads the Leases. A run that will change the cluster reads them before anything else: as long as the lock does not
+    /// change, no other run has changed the cluster since.
     ///
     /// # Errors
     ///
@@ -221,11 +221,11 @@ impl Toolbox {
         Ok(items.collect::<Cluster>().leases)
     }
 
-    /// Reads the Lease that is the lock of runs with `call`, a request for it alone.
+    /// Sends `call`, a request about the Lease that is the lock, and returns the Lease.
     ///
     /// # Errors
     ///
-    /// When the API server does not answer, or k3s-boot was told to stop.
+    /// When the API server does not answer, or k3s-boot was interrupted.
     pub async fn observe_lock(&self, call: Call<'_>) -> Result<Option<Lease>, Error> {
         let item: Option<Item> = self.api_read(call).await?;
         let item = item.map(|item| Item { kind: "Lease".to_owned(), ..item });
@@ -243,7 +243,7 @@ impl Toolbox {
         Ok(items.collect::<Cluster>().nodes)
     }
 
-    /// Reads what stands in every cluster, but the Leases.
+    /// Reads the state of the cluster, except the Leases.
     ///
     /// # Errors
     ///
@@ -265,7 +265,7 @@ impl Toolbox {
         Ok(Cluster { inventory, ..items.collect() })
     }
 
-    /// The server's version, as it says it: `v1.36.3+k3s1`.
+    /// The server's version, such as `v1.36.3+k3s1`.
     ///
     /// # Errors
     ///
@@ -305,7 +305,7 @@ pub(crate) mod tests {
             {"kind":"Node","metadata":{"name":"c"}}]}"#;
 
     #[test]
-    fn the_picture_of_a_fresh_cluster() {
+    fn parses_a_fresh_cluster() {
         let cluster: Cluster = serde_json::from_str::<List<Item>>(LIST).unwrap().items.into_iter().collect();
         assert_eq!((cluster.uid.as_str(), cluster.created.as_str()), ("7f0c", "2026-11-23T08:00:00Z"));
         let later = |seconds| {
@@ -316,7 +316,7 @@ pub(crate) mod tests {
         assert_eq!(Cluster::default().age(later(0)), None);
         assert_eq!(cluster.namespaces["old"], "Terminating");
         assert_eq!((cluster.nodes.len(), cluster.ready_nodes()), (3, 1));
-        assert_eq!(cluster.waiting_for(), "CNI, its kubelet");
+        assert_eq!(cluster.waiting_for(), "CNI, kubelet");
         assert_eq!(cluster.servers().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["a"]);
         assert_eq!((cluster.workloads[0].have, cluster.workloads[0].want), (1, 2));
         let addresses: Vec<_> =
@@ -326,7 +326,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_somebody_runs_is_told_from_what_belongs_to_the_cluster() {
+    fn user_workloads_are_distinguished_from_system_workloads() {
         let workload = |namespace: &str, label: Option<(&str, &str)>, release: Option<&str>| {
             let map = |key: &str, value: &str| (key.to_owned(), value.to_owned());
             Workload {
@@ -354,7 +354,7 @@ pub(crate) mod tests {
             (workload("cert-manager", None, Some("cert-manager/cert-manager")), false),
             (workload("cert-manager", None, None), true),
             (workload("media", None, Some("media/plex")), true),
-            // Applied by Flux, and somebody's all the same.
+            // Applied by Flux, but still a workload of a user.
             (workload("media", Some(("kustomize.toolkit.fluxcd.io/name", "apps")), None), true),
         ];
         for (workload, expected) in cases {
@@ -364,7 +364,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Clusters that are nearly as the API server lists them.
+    /// Mutations of a cluster as the API server lists it.
     pub(crate) fn odd_clusters() -> impl Strategy<Value = Option<Cluster>> {
         let cluster = |list: List<Item>| list.items.into_iter().collect();
         crate::base::odd::odd(LIST).prop_map(move |odd| serde_json::from_value(odd).map(cluster).ok())
@@ -374,7 +374,7 @@ pub(crate) mod tests {
         #![proptest_config(crate::base::odd::fewer())]
 
         #[test]
-        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
+        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
             let cluster = |list: List<Item>| list.items.into_iter().collect::<Cluster>();
             _ = serde_json::from_slice(&answer).map(cluster);
             if let Ok(cluster) = serde_json::from_value(odd).map(cluster) {

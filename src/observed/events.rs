@@ -1,4 +1,4 @@
-//! What the cluster has warned of lately.
+//! Recent warning events of the cluster.
 
 use serde::Deserialize;
 
@@ -7,18 +7,18 @@ use crate::base::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::segment;
 
-/// A warning about an object.
+/// A warning event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
-    /// The object's kind.
+    /// The kind of the involved object.
     pub kind: String,
-    /// Its namespace.
+    /// The namespace of the involved object.
     pub namespace: String,
-    /// Its name.
+    /// The name of the involved object.
     pub name: String,
-    /// A word for what happened: `FailedScheduling`, `BackOff`, …
+    /// The reason, such as `FailedScheduling` or `BackOff`.
     pub reason: String,
-    /// A sentence for it.
+    /// The message.
     pub message: String,
     /// How often it happened.
     pub count: u64,
@@ -27,7 +27,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Whether it is about this workload or one of its pods.
+    /// Whether the event is about this workload or one of its pods.
     #[must_use]
     pub fn is_about(&self, workload: &Workload) -> bool {
         workload.is_or_made(&self.kind, &self.namespace, &self.name)
@@ -40,12 +40,12 @@ pub fn last_about<'a>(events: &'a [Event], workload: &Workload) -> Option<&'a Ev
     latest(events.iter().filter(|event| event.is_about(workload)))
 }
 
-/// The one that came last.
+/// The latest of the events.
 pub fn latest<'a>(events: impl Iterator<Item = &'a Event>) -> Option<&'a Event> {
     events.max_by(|one, other| one.last.cmp(&other.last))
 }
 
-/// When the cluster warned last, as RFC 3339; empty when it has not. What is newer is told by its clock, not by ours.
+/// The time of the latest event by the cluster's clock, as RFC 3339; empty if there is none.
 #[must_use]
 pub fn newest(events: &[Event]) -> String {
     events.iter().map(|event| event.last.as_str()).max().unwrap_or_default().to_owned()
@@ -108,7 +108,7 @@ impl From<Item> for Event {
 }
 
 impl Toolbox {
-    /// The warnings that the cluster still keeps, an hour's worth.
+    /// The warnings that the cluster still keeps, by default for an hour.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Toolbox {
         self.warnings("/api/v1/events").await
     }
 
-    /// Those about objects of a namespace.
+    /// The warnings about objects in a namespace.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_a_warning_is_about() {
+    fn recognizes_events_about_a_workload() {
         let cases = [
             ("DaemonSet", "cilium", "DaemonSet", "cilium", true),
             ("DaemonSet", "cilium", "Pod", "cilium-x2x4z", true),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_warning_counts() {
+    fn finds_latest_warning() {
         let parsed: List<Item> = serde_json::from_str(LIST).unwrap();
         let events: Vec<_> = parsed.items.into_iter().map(Event::from).collect();
         let newest = last_about(&events, &workload("DaemonSet", "cilium")).unwrap();
@@ -195,7 +195,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
+        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
             let events = |list: List<Item>| list.items.into_iter().map(Event::from).collect::<Vec<_>>();
             _ = serde_json::from_slice(&answer).map(events);
             if let Ok(events) = serde_json::from_value(odd).map(events) {

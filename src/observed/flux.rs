@@ -1,4 +1,4 @@
-//! Flux's objects, as far as they tell whether it has taken over.
+//! Flux's objects and their status.
 
 use futures_util::future::join_all;
 use serde::Deserialize;
@@ -11,32 +11,32 @@ use crate::tools::Toolbox;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Resource {
-    /// Its group and version, such as `kustomize.toolkit.fluxcd.io/v1`.
+    /// The group and version, such as `kustomize.toolkit.fluxcd.io/v1`.
     #[serde(rename = "apiVersion")]
     pub api_version: String,
-    /// Its kind.
+    /// The kind.
     pub kind: String,
-    /// Its name and place.
+    /// The metadata.
     pub metadata: Meta,
-    /// What it asks for.
+    /// The spec.
     pub spec: Spec,
-    /// What became of it.
+    /// The status.
     pub status: Status,
 }
 
-/// What a resource asks for, of all kinds together.
+/// The fields of all kinds' specs.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Spec {
-    /// A FluxInstance's source of the cluster's state.
+    /// The source that a FluxInstance syncs the cluster from.
     pub sync: Option<Sync>,
-    /// Whether reconciling is switched off.
+    /// Whether reconciliation is suspended.
     pub suspend: bool,
-    /// A source's address.
+    /// The URL of a source.
     pub url: Option<String>,
-    /// A source's reference.
+    /// The reference of a source.
     pub r#ref: Option<Reference>,
-    /// The Kustomizations that one waits for.
+    /// The dependencies of a Kustomization.
     pub depends_on: Vec<Dependency>,
     /// The source of a Kustomization.
     pub source_ref: Option<SourceRef>,
@@ -50,21 +50,21 @@ pub struct SourceRef {
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// Its namespace; that of the Kustomization when absent.
+    /// Its namespace; by default that of the Kustomization.
     pub namespace: Option<String>,
 }
 
-/// A FluxInstance's source of the cluster's state.
+/// The source that a FluxInstance syncs the cluster from.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Sync {
     /// `GitRepository`, `OCIRepository` or `Bucket`.
     pub kind: String,
-    /// Its address.
+    /// Its URL.
     pub url: String,
-    /// The full name of its reference, such as `refs/heads/main`.
+    /// The full name of the reference, such as `refs/heads/main`.
     pub r#ref: Option<String>,
-    /// The name of the objects that are made of it; the namespace's when absent.
+    /// The name of the objects that the operator creates for it; by default that of the namespace.
     pub name: Option<String>,
 }
 
@@ -76,57 +76,57 @@ pub struct Reference {
     pub name: Option<String>,
 }
 
-/// A Kustomization that another waits for.
+/// A dependency of a Kustomization.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Dependency {
     /// Its name.
     pub name: String,
-    /// Its namespace; that of the one that waits when absent.
+    /// Its namespace; by default that of the dependent Kustomization.
     pub namespace: Option<String>,
-    /// A CEL expression that is true when it is ready; its own conditions do not count then.
+    /// A CEL expression for its readiness, which replaces its conditions.
     pub ready_expr: Option<String>,
 }
 
-/// What became of a resource.
+/// The status of a resource.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Status {
-    /// The generation that this speaks of.
+    /// The generation of the spec that this status is about.
     pub observed_generation: i64,
-    /// Its conditions.
+    /// The conditions.
     pub conditions: Vec<Condition>,
-    /// The revision that a Kustomization applied last, and that was healthy where its health is checked.
+    /// The revision that a Kustomization last applied, and that passed its health checks if it has any.
     pub last_applied_revision: Option<String>,
-    /// The revision that a Kustomization built last.
+    /// The revision that a Kustomization last tried to apply.
     pub last_attempted_revision: Option<String>,
-    /// The last request to reconcile that was answered.
+    /// The last request to reconcile that was handled.
     pub last_handled_reconcile_at: Option<String>,
-    /// What a source has fetched.
+    /// The artifact of a source.
     pub artifact: Option<Artifact>,
 }
 
-/// What a source has fetched.
+/// The artifact that a source fetched.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Artifact {
-    /// Its revision, such as `main@sha1:…`.
+    /// The revision, such as `main@sha1:…`.
     pub revision: String,
 }
 
-/// A condition.
+/// A condition of a resource.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Condition {
-    /// The generation that it speaks of; a FluxInstance tells it here alone.
+    /// The generation of the spec that it is about; a FluxInstance only reports it here.
     pub observed_generation: i64,
     /// `Ready`, `Stalled`, …
     pub r#type: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
-    /// A word for it.
+    /// The reason, in one word.
     pub reason: String,
-    /// A sentence for it.
+    /// The message.
     pub message: String,
 }
 
@@ -137,35 +137,36 @@ impl Resource {
         format!("{} {}/{}", self.kind, self.metadata.namespace, self.metadata.name)
     }
 
-    /// A condition that speaks of the present spec.
+    /// A condition, if it is about the current generation.
     #[must_use]
     pub fn condition(&self, name: &str) -> Option<&Condition> {
         let found = self.status.conditions.iter().find(|condition| condition.r#type == name)?;
-        let of = [found.observed_generation, self.status.observed_generation].into_iter().find(|of| *of > 0);
-        (of == Some(self.metadata.generation)).then_some(found)
+        let generations = [found.observed_generation, self.status.observed_generation];
+        let observed = generations.into_iter().find(|generation| *generation > 0);
+        (observed == Some(self.metadata.generation)).then_some(found)
     }
 
-    /// The status of `Ready`, if it speaks of the present spec.
+    /// The status of `Ready`, if it is about the current generation.
     #[must_use]
     pub fn ready(&self) -> Option<&str> {
         self.condition("Ready").map(|condition| condition.status.as_str())
     }
 
-    /// Whether a condition of this name has this status, for the present spec.
+    /// Whether a condition has this status for the current generation.
     #[must_use]
     pub fn has(&self, name: &str, status: &str) -> bool {
         self.condition(name).is_some_and(|condition| condition.status == status)
     }
 
-    /// Whether a Kustomization has applied its objects and waits for their health. kustomize-controller sets `Healthy` to
-    /// `Unknown` when it begins with that (`checkHealth` in `internal/controller/kustomization_controller.go`), while
-    /// `Ready` is `Unknown` during the whole reconciliation.
+    /// Whether a Kustomization has applied its objects and waits for their health checks. kustomize-controller then sets
+    /// `Healthy` to `Unknown` (`checkHealth` in `internal/controller/kustomization_controller.go`), while `Ready` is
+    /// `Unknown` during the whole reconciliation.
     #[must_use]
     pub fn is_checking_health(&self) -> bool {
         self.has("Ready", "Unknown") && self.has("Healthy", "Unknown")
     }
 
-    /// What it reports about itself, for people. The step of a reconciliation that is running is in `Reconciling`.
+    /// A line about its readiness. During a reconciliation, the current step is in `Reconciling`.
     #[must_use]
     pub fn words(&self) -> String {
         let running = self.condition("Reconciling").filter(|_| self.has("Ready", "Unknown"));
@@ -182,13 +183,13 @@ impl Resource {
     }
 }
 
-/// The controller of HelmReleases, as labels name it.
+/// The prefix of helm-controller's labels.
 pub const HELM: &str = "helm";
 
-/// The controller of Kustomizations, as labels name it.
+/// The prefix of kustomize-controller's labels.
 pub const KUSTOMIZE: &str = "kustomize";
 
-/// Namespace and name of what a controller of Flux has made an object for: it marks all that it makes with both.
+/// The namespace and name of the Flux object that an object was created for: Flux's controllers label all their objects.
 pub fn made_by<'a>(controller: &str, label: impl Fn(&str) -> Option<&'a str>) -> Option<(&'a str, &'a str)> {
     let label = |what: &str| label(&format!("{controller}.toolkit.fluxcd.io/{what}"));
     Some((label("namespace")?, label("name")?))
@@ -206,7 +207,7 @@ pub struct Flux {
 /// Kustomizations, as `plural.group`.
 pub const KUSTOMIZATIONS: &str = "kustomizations.kustomize.toolkit.fluxcd.io";
 
-/// What is read of Flux, as `plural.group`; kinds that a cluster does not know yet have no objects.
+/// The kinds of Flux that are read, as `plural.group`.
 pub const KINDS: [&str; 5] = [
     "fluxinstances.fluxcd.controlplane.io",
     "gitrepositories.source.toolkit.fluxcd.io",
@@ -253,7 +254,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
+        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
             _ = serde_json::from_slice::<List<Resource>>(&answer).map(drop);
             if let Ok(list) = serde_json::from_value::<List<Resource>>(odd) {
                 for resource in &list.items {

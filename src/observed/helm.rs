@@ -1,4 +1,4 @@
-//! What Helm has installed, from its storage: Secrets of type `helm.sh/release.v1`.
+//! The installed Helm releases, from Helm's storage: Secrets of type `helm.sh/release.v1`.
 
 mod record;
 
@@ -15,10 +15,10 @@ use crate::base::fact::LATEST;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, List, METADATA, parse, segment};
 
-/// Where helm keeps its records, less what picks them.
+/// The path of helm's records, without the selector.
 const RECORDS: &str = "/api/v1/secrets?labelSelector=";
 
-/// The newest revision of a release, as the labels of its record tell.
+/// The newest revision of a release, from the labels of its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
     /// Its namespace.
@@ -29,9 +29,9 @@ pub struct Stored {
     pub status: String,
     /// The number of the revision.
     pub revision: u64,
-    /// When the record was written last, in seconds since 1970; helm notes it only when it changes one.
+    /// When the record was last written, in seconds since 1970.
     pub modified: Option<u64>,
-    /// Which Secret is its record.
+    /// The metadata of the Secret with the record.
     pub secret: Meta,
 }
 
@@ -42,26 +42,26 @@ impl Stored {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// When its record was written last, as RFC 3339.
+    /// When the record was last written, as RFC 3339.
     #[must_use]
     pub fn since(&self) -> Option<String> {
         Some(humantime::format_rfc3339_seconds(self.written()?).to_string())
     }
 
-    /// When its record was written last; nobody's clock says more than [`LATEST`].
+    /// When the record was last written; none if the time is later than [`LATEST`].
     #[must_use]
     pub fn written(&self) -> Option<SystemTime> {
         let seconds = self.modified.filter(|seconds| *seconds <= LATEST)?;
         Some(UNIX_EPOCH + Duration::from_secs(seconds))
     }
 
-    /// How long ago its record was written last. By two clocks, which may differ.
+    /// The age of the record. The clocks of helm's machine and this one may differ.
     #[must_use]
     pub fn age(&self, now: SystemTime) -> Option<Duration> {
         now.duration_since(self.written()?).ok()
     }
 
-    /// Whether an operation has begun and not ended.
+    /// Whether an operation is unfinished.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         self.status.starts_with("pending-") || self.status == "uninstalling"
@@ -75,7 +75,7 @@ struct Secret<'a> {
     data: BTreeMap<String, Base64<'a>>,
 }
 
-/// The status of a revision that a later one has taken the place of. After a crash it may be that of the newest.
+/// The status of a revision that was replaced by a later one. After a crash, the newest revision may have it.
 const SUPERSEDED: &str = "superseded";
 
 /// The newest revision of each release, from the labels of their records.
@@ -92,7 +92,7 @@ fn newest(records: impl IntoIterator<Item = Meta>) -> Vec<Stored> {
             status: status.to_owned(),
             revision,
             modified,
-            // The labels are told already, and nobody needs who set which field.
+            // The labels are in the other fields already.
             secret: Meta { labels: BTreeMap::new(), ..meta },
         };
         let key = (stored.namespace.clone(), stored.name.clone());
@@ -104,7 +104,7 @@ fn newest(records: impl IntoIterator<Item = Meta>) -> Vec<Stored> {
 }
 
 impl Toolbox {
-    /// All Helm releases of the cluster, by the labels of their records: no record is read.
+    /// All Helm releases of the cluster, from the labels of their records only.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Toolbox {
         Ok(newest(list.into_iter().flat_map(|list| list.items).map(|record| record.metadata)))
     }
 
-    /// The newest revisions of these releases in full, by `namespace/name`. One that cannot be read is left out.
+    /// The full records of these releases' newest revisions, by `namespace/name`. Unreadable records are skipped.
     ///
     /// # Errors
     ///
@@ -127,13 +127,13 @@ impl Toolbox {
         let mut names: Vec<_> = releases.iter().map(|stored| stored.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
-        // Old revisions are as large as the newest, and seldom the newest themselves.
-        let old = if releases.iter().any(|stored| stored.status == SUPERSEDED) {
+        // Superseded revisions are large, and a superseded one is rarely the newest.
+        let exclude_superseded = if releases.iter().any(|stored| stored.status == SUPERSEDED) {
             ""
         } else {
             "status!=superseded,"
         };
-        let selector = format!("owner=helm,{old}name in ({})", names.join(","));
+        let selector = format!("owner=helm,{exclude_superseded}name in ({})", names.join(","));
         let path = format!("{RECORDS}{}", segment(&selector));
         let Some(answer) = self.ask(Call::get(&path).listed()).await?.found()? else {
             return Ok(BTreeMap::new());
@@ -143,16 +143,16 @@ impl Toolbox {
         for secret in list.items {
             let label = |name: &str| secret.metadata.labels.get(name).map(String::as_str).unwrap_or_default();
             let revision: u64 = label("version").parse().unwrap_or_default();
-            let wanted = releases.iter().find(|stored| {
+            let stored = releases.iter().find(|stored| {
                 stored.namespace == secret.metadata.namespace
                     && stored.name == label("name")
                     && stored.revision == revision
             });
-            if let (Some(stored), Some(data)) = (wanted, secret.data.get("release"))
+            if let (Some(stored), Some(data)) = (stored, secret.data.get("release"))
                 && let Ok(mut record) = unpack(&data.0)
             {
-                // helm reads its status there, and writes the label apart from it: interrupted just when a release was
-                // done, it has left the one failed and the other deployed.
+                // The status in the record is the one that helm reads. helm writes the label separately: if it was
+                // interrupted between the two, they differ.
                 let status = std::mem::take(&mut record.stored.status);
                 record.stored = (*stored).clone();
                 if !status.is_empty() {
@@ -172,7 +172,7 @@ mod tests {
     const LABELS: &str = r#"{"namespace":"kube-system","labels":{"name":"cilium","owner":"helm","status":"deployed","version":"9","modifiedAt":"1763900000"}}"#;
 
     #[test]
-    fn the_newest_revision_counts() {
+    fn finds_newest_revision() {
         let record = |name: &str, status: &str, version: u64| {
             let mut meta: Meta = serde_json::from_str(LABELS).unwrap();
             let labels =
@@ -195,7 +195,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_labels_make_it_panic(labels in crate::base::odd::odd(LABELS)) {
+        fn parsing_never_panics(labels in crate::base::odd::odd(LABELS)) {
             _ = serde_json::from_value(labels).map(|meta: Meta| newest([meta]));
         }
     }

@@ -1,4 +1,4 @@
-//! What objects there are, without what is in them: names, labels and versions are a hundredth of the whole.
+//! The metadata of objects. Without their content, lists are a hundred times smaller.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,93 +11,93 @@ use crate::desired::objects::ObjectId;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, List, METADATA, segment};
 
-/// The label that helm gives to every object.
+/// The label that helm sets on every object.
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
-/// An object without what is in it.
+/// The metadata of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Meta {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its namespace; empty without one.
+    /// The namespace; empty if the object is cluster-scoped.
     pub namespace: String,
-    /// Which object of this name it is.
+    /// The UID.
     pub uid: String,
-    /// How often its wanted state was changed; 0 for kinds that do not count that.
+    /// The generation, which changes with the spec; 0 for kinds that do not have one.
     pub generation: i64,
-    /// Changes with everything that is written to it, its status too.
+    /// The resource version, which changes with every write, including the status.
     pub resource_version: String,
-    /// When it was made, as RFC 3339.
+    /// When the object was created, as RFC 3339.
     pub creation_timestamp: String,
-    /// Its labels.
+    /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// Its annotations.
+    /// The annotations.
     pub annotations: BTreeMap<String, String>,
 }
 
 impl Meta {
-    /// The Helm release that it says it belongs to, as `namespace/name`.
+    /// The Helm release in the object's annotations, as `namespace/name`.
     #[must_use]
     pub fn release(&self) -> Option<String> {
-        let note = |name: &str| self.annotations.get(&format!("meta.helm.sh/{name}"));
-        Some(format!("{}/{}", note("release-namespace")?, note("release-name")?))
+        let annotation = |name: &str| self.annotations.get(&format!("meta.helm.sh/{name}"));
+        Some(format!("{}/{}", annotation("release-namespace")?, annotation("release-name")?))
     }
 }
 
-/// Which of the objects of a kind.
+/// Which objects of a kind are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// All of them.
+    /// All objects.
     All,
-    /// Those that helm has made.
+    /// Objects with helm's label.
     Helms,
 }
 
-/// An object of a list that holds nothing but metadata.
+/// An object in a metadata-only list.
 #[derive(Deserialize)]
 pub(super) struct Partial {
     pub(super) metadata: Meta,
 }
 
-/// What objects there are, of some kinds.
+/// The metadata of all objects of some kinds.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
-    /// The kinds of which all is known, each with its group.
-    whole: BTreeSet<(String, String)>,
+    /// The kinds that were read, each with its group.
+    kinds: BTreeSet<(String, String)>,
     objects: BTreeMap<(String, String, String, String), Meta>,
 }
 
 impl Inventory {
     /// Adds all objects of a kind.
     pub fn add(&mut self, group: &str, kind: &str, objects: impl IntoIterator<Item = Meta>) {
-        self.whole.insert((group.to_owned(), kind.to_owned()));
+        self.kinds.insert((group.to_owned(), kind.to_owned()));
         for meta in objects {
             let key = (group.to_owned(), kind.to_owned(), meta.namespace.clone(), meta.name.clone());
             self.objects.insert(key, meta);
         }
     }
 
-    /// Adds all that another one knows.
+    /// Adds all objects of another inventory.
     pub fn extend(&mut self, other: Self) {
-        self.whole.extend(other.whole);
+        self.kinds.extend(other.kinds);
         self.objects.extend(other.objects);
     }
 
-    /// Finds an object. What belongs to no namespace is found whatever namespace is named.
+    /// Finds an object. A cluster-scoped object is found with any namespace.
     #[must_use]
     pub fn find(&self, id: &ObjectId) -> Option<&Meta> {
         let group = id.api_version.split_once('/').map_or("", |(group, _)| group);
         let key =
             |namespace: &str| (group.to_owned(), id.kind.clone(), namespace.to_owned(), id.name.clone());
-        let own = self.objects.get(&key(id.namespace.as_deref().unwrap_or_default()));
-        own.or_else(|| self.objects.get(&key("")))
+        let namespaced = self.objects.get(&key(id.namespace.as_deref().unwrap_or_default()));
+        namespaced.or_else(|| self.objects.get(&key("")))
     }
 }
 
 impl Toolbox {
-    /// Reads what objects there are of the kinds of these ones, but those that are `known` already. Kinds that the
-    /// cluster does not know have none.
+    /// Lists the objects of the kinds of `objects`, except kinds that are `known` already or that the cluster does not
+    /// know.
     ///
     /// # Errors
     ///
@@ -109,8 +109,8 @@ impl Toolbox {
         which: Which,
         known: Inventory,
     ) -> Result<Inventory, Error> {
-        let wanted: BTreeSet<_> = objects.map(|id| (id.group().to_owned(), id.kind.clone())).collect();
-        let lists = wanted.difference(&known.whole).filter_map(|(group, kind)| {
+        let requested: BTreeSet<_> = objects.map(|id| (id.group().to_owned(), id.kind.clone())).collect();
+        let lists = requested.difference(&known.kinds).filter_map(|(group, kind)| {
             let resource = kinds.of(kind, group)?;
             Some(async move { Ok::<_, Error>((group, kind, self.list_metadata(resource, which).await?)) })
         });

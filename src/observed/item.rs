@@ -1,4 +1,4 @@
-//! Objects as the API server lists them, of any kind that is read as a whole.
+//! Objects as the API server lists them, for all kinds that are read completely.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub(super) fn release(annotations: &BTreeMap<String, String>) -> Option<String> 
     Some(format!("{namespace}/{}", annotations.get("meta.helm.sh/release-name")?))
 }
 
-/// An object of any of the kinds. In a list of one kind, the objects do not name it.
+/// An object of any of these kinds. In a list of one kind, the objects have no `kind` field.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Item {
@@ -64,7 +64,7 @@ pub(super) struct Status {
     pub(super) succeeded: i64,
 }
 
-/// How pods are replaced when what is wanted changes.
+/// How pods are replaced when the template changes.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct UpdateStrategy {
@@ -79,7 +79,7 @@ struct RollingUpdate {
 }
 
 impl UpdateStrategy {
-    /// Whether all pods are replaced, one after the other, and not some or none.
+    /// Whether all pods are replaced.
     pub(super) fn rolls(&self) -> bool {
         self.r#type != "OnDelete" && self.rolling_update.partition.unwrap_or(0) == 0
     }
@@ -95,13 +95,13 @@ pub(super) struct Condition {
     pub(super) last_transition_time: String,
 }
 
-/// A taint.
+/// A taint of a node.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(default)]
 pub struct Taint {
-    /// Its key.
+    /// The key.
     pub key: String,
-    /// Its value.
+    /// The value.
     pub value: String,
     /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
     pub effect: String,
@@ -121,6 +121,6 @@ pub struct Address {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Info {
-    /// The kubelet's, such as `v1.36.3+k3s1`.
+    /// The version of the kubelet, such as `v1.36.3+k3s1`.
     pub kubelet_version: String,
 }

@@ -1,8 +1,8 @@
-//! How k3s was started on a node, as the annotation that it puts there tells.
+//! The command line of k3s on a node, from the annotation that k3s sets.
 //!
-//! The annotation holds the whole command line with the configuration file's keys merged in (k3s-io/k3s,
-//! `pkg/nodeconfig`): `["server","--flannel-backend","none","--disable","coredns"]`. What the file says comes first, so
-//! that of a flag given twice the last one counts.
+//! The annotation contains the whole command line, merged with the keys of the configuration file (k3s-io/k3s,
+//! `pkg/nodeconfig`): `["server","--flannel-backend","none","--disable","coredns"]`. The keys of the file come first, so the
+//! last value of a repeated flag counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,24 +11,24 @@ use super::node::Node;
 /// The annotation with the command line of k3s, as JSON.
 pub const NODE_ARGS: &str = "k3s.io/node-args";
 
-/// How k3s was started on a node.
+/// The command line of k3s on a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeArgs {
-    /// Whether as a server.
+    /// Whether k3s runs as a server.
     pub server: bool,
-    /// Every flag by its name without dashes, with its values in their order; none where it stands alone.
+    /// The values of each flag in their order, by its name without dashes; none for a flag without a value.
     flags: BTreeMap<String, Vec<Option<String>>>,
 }
 
 impl NodeArgs {
-    /// Reads the annotation; `None` when it is no list of words.
+    /// Parses the annotation; `None` if it is not a list of strings.
     #[must_use]
     pub fn parse(annotation: &str) -> Option<Self> {
         let words: Vec<String> = serde_json::from_str(annotation).ok()?;
         let mut args = Self { server: words.first().is_some_and(|word| word == "server"), ..Self::default() };
         let mut words = words.into_iter().peekable();
         while let Some(word) = words.next() {
-            // Words between flags and their values are commands, such as `server`.
+            // Words that are neither flags nor their values are commands, such as `server`.
             let Some(flag) = word.strip_prefix('-').map(|rest| rest.trim_start_matches('-')) else {
                 continue;
             };
@@ -41,21 +41,21 @@ impl NodeArgs {
         Some(args)
     }
 
-    /// Whether a switch is on; a switch that is not there is off.
+    /// Whether a boolean flag is set to true.
     #[must_use]
     pub fn is_on(&self, name: &str) -> bool {
-        // Go's words for yes.
+        // The values that Go parses as true.
         let yes = |value: &String| matches!(value.to_lowercase().as_str(), "" | "1" | "t" | "true");
         self.last(name).is_some_and(|value| value.as_ref().is_none_or(yes))
     }
 
-    /// The value of a flag, if it is there and has one.
+    /// The value of a flag, if it has one.
     #[must_use]
     pub fn flag(&self, name: &str) -> Option<&str> {
         self.last(name)?.as_deref().map(str::trim).filter(|value| !value.is_empty())
     }
 
-    /// All values of a flag that is a list, be it repeated or separated by commas.
+    /// All values of a list flag, repeated or separated by commas.
     #[must_use]
     pub fn list(&self, name: &str) -> BTreeSet<String> {
         let values = self.flags.get(name).into_iter().flatten().flatten();
@@ -63,14 +63,14 @@ impl NodeArgs {
         items.map(ToOwned::to_owned).collect()
     }
 
-    /// The bundled components that are switched off.
+    /// The bundled components that are disabled.
     #[must_use]
     pub fn disabled(&self) -> BTreeSet<String> {
-        // The old name of the flag.
+        // `--no-deploy` is the old name of the flag.
         self.list("disable").into_iter().chain(self.list("no-deploy")).collect()
     }
 
-    /// What flannel uses between nodes; `none` when it is switched off.
+    /// The backend of flannel; `none` if flannel is disabled.
     #[must_use]
     pub fn flannel_backend(&self) -> &str {
         if self.is_on("no-flannel") { "none" } else { self.flag("flannel-backend").unwrap_or("vxlan") }
@@ -82,7 +82,7 @@ impl NodeArgs {
 }
 
 impl Node {
-    /// How k3s was started here; unknown where k3s does not tell.
+    /// The command line of k3s on this node; none if there is no valid annotation.
     #[must_use]
     pub fn k3s(&self) -> Option<NodeArgs> {
         NodeArgs::parse(self.annotations.get(NODE_ARGS)?)
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn switches_have_a_value_or_none() {
+    fn boolean_flags_may_have_a_value() {
         for words in [&["server", "--x", "true", "--y"][..], &["server", "--x", "--y"], &["server", "-x=1"]] {
             assert!(parse(words).is_on("x"), "{words:?}");
         }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_repeated_or_separated_by_commas() {
+    fn list_flags_are_repeated_or_separated_by_commas() {
         let args = parse(&[
             "server",
             "--disable",
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_flag_given_twice_the_last_one_counts() {
+    fn last_value_of_a_repeated_flag_counts() {
         let args = parse(&["server", "--flannel-backend", "host-gw", "--flannel-backend", "none"]);
         assert_eq!(args.flannel_backend(), "none");
         assert_eq!(args.flag("cluster-cidr"), None);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_do_not_tell_are_unknown() {
+    fn invalid_annotation_is_none() {
         let node = |annotation: &str| Node {
             annotations: BTreeMap::from([(NODE_ARGS.to_owned(), annotation.to_owned())]),
             ..Node::default()
@@ -152,7 +152,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_annotation_makes_it_panic(text: String, words: Vec<String>, near in crate::base::odd::near(&[
+        fn parsing_never_panics(text: String, words: Vec<String>, near in crate::base::odd::near(&[
             r#"["server","--flannel-backend","none","--disable","servicelb, traefik","--cluster-cidr=10.42.0.0/16","--tls-san","a,b","-x=1","--no-flannel"]"#,
         ])) {
             for annotation in [text, serde_json::to_string(&words).unwrap(), near] {

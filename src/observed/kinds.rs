@@ -1,4 +1,4 @@
-//! The kinds that an API server knows, and where their objects are.
+//! The kinds that an API server knows, and the paths of their objects.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,26 +9,26 @@ use crate::base::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, DISCOVERY, segment};
 
-/// The kinds that an API server knows, those of charts among them.
+/// The kinds that an API server knows, including custom resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kinds(BTreeMap<(String, String), Resource>);
 
-/// Where the objects of a kind are.
+/// The resource of a kind, which determines the paths of its objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resource {
-    /// The group; empty for the oldest kinds.
+    /// The group; empty for the core group.
     pub group: String,
-    /// The version that the server prefers.
+    /// The preferred version.
     pub version: String,
-    /// The others that it serves.
+    /// The other served versions.
     pub other_versions: Vec<String>,
-    /// The plural, as in paths.
+    /// The plural name in paths.
     pub plural: String,
-    /// Whether its objects are in namespaces.
+    /// Whether the kind is namespaced.
     pub namespaced: bool,
 }
 
-/// Kinds of the group without a name, which has a discovery of its own and has not changed for years.
+/// Kinds of the core group, which has its own discovery and has not changed for years.
 const CORE: [(&str, &str, bool); 14] = [
     ("ConfigMap", "configmaps", true),
     ("Endpoints", "endpoints", true),
@@ -47,13 +47,13 @@ const CORE: [(&str, &str, bool); 14] = [
 ];
 
 impl Resource {
-    /// Whether the server serves its objects in this version.
+    /// Whether the server serves this version.
     #[must_use]
     pub fn has_version(&self, version: &str) -> bool {
         self.version == version || self.other_versions.iter().any(|other| other == version)
     }
 
-    /// The path of all of its objects, or of those of a namespace.
+    /// The path of all objects, or of those in a namespace.
     #[must_use]
     pub fn path(&self, namespace: Option<&str>) -> String {
         let Self { group, version, plural, namespaced, .. } = self;
@@ -71,7 +71,7 @@ impl Resource {
         format!("{}/{}", self.path(namespace), segment(name))
     }
 
-    /// The path of one object, as another version of its kind.
+    /// The path of one object in another version.
     #[must_use]
     pub fn object_in(&self, version: &str, namespace: Option<&str>, name: &str) -> String {
         Self { version: version.to_owned(), ..self.clone() }.object(namespace, name)
@@ -79,7 +79,7 @@ impl Resource {
 }
 
 impl Kinds {
-    /// The kinds of every cluster that have no group.
+    /// The kinds of the core group.
     #[must_use]
     pub fn core() -> Self {
         let kinds = CORE.map(|(kind, plural, namespaced)| {
@@ -95,7 +95,7 @@ impl Kinds {
         Self(kinds.into())
     }
 
-    /// Adds a kind, or another version of one.
+    /// Adds a kind, or another version of a kind.
     pub fn add(&mut self, kind: &str, resource: Resource) {
         match self.0.entry((resource.group.clone(), kind.to_owned())) {
             Entry::Vacant(entry) => _ = entry.insert(resource),
@@ -103,13 +103,13 @@ impl Kinds {
         }
     }
 
-    /// Where the objects of a kind are.
+    /// Finds the resource of a kind.
     #[must_use]
     pub fn of(&self, kind: &str, group: &str) -> Option<&Resource> {
         self.0.get(&(group.to_owned(), kind.to_owned()))
     }
 
-    /// The kind that is called `plural.group`, and where its objects are.
+    /// Finds a kind and its resource by `plural.group`.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<(&str, &Resource)> {
         let (plural, group) = name.split_once('.').unwrap_or((name, ""));
@@ -162,7 +162,7 @@ impl From<Discovery> for Kinds {
     fn from(discovery: Discovery) -> Self {
         let mut kinds = Self::core();
         for Group { metadata: Metadata { name: group }, versions } in discovery.items {
-            // The versions come in the order of the server's preference.
+            // The server lists the preferred version first.
             for Version { version, resources } in versions {
                 for Found { resource: plural, response_kind, scope } in resources {
                     let Some(ResponseKind { kind }) = response_kind else { continue };
@@ -186,7 +186,7 @@ impl Toolbox {
     ///
     /// # Errors
     ///
-    /// When it does not answer, or is older than 1.27 and tells its kinds one group at a time.
+    /// When it does not answer, or is older than 1.27 and does not support aggregated discovery.
     pub async fn observe_kinds(&self) -> Result<Kinds, Error> {
         let discovery: Discovery = self.ask(Call::get("/apis").accept(DISCOVERY)).await?.read()?;
         Ok(discovery.into())
@@ -197,7 +197,7 @@ impl Toolbox {
 mod tests {
     use super::*;
 
-    // As Kubernetes 1.36 answers, shortened.
+    // The answer of Kubernetes 1.36, shortened.
     const DISCOVERY: &str = r#"{"kind":"APIGroupDiscoveryList","items":[
         {"metadata":{"name":"apps"},"versions":[{"version":"v1","resources":[
             {"resource":"deployments","responseKind":{"group":"apps","version":"v1","kind":"Deployment"},"scope":"Namespaced","verbs":["get"]}]}]},
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_its_path() {
+    fn builds_paths() {
         let kinds = kinds();
         let path = |kind: &str, group: &str, namespace| Some(kinds.of(kind, group)?.path(namespace));
         let cases = [
@@ -226,7 +226,7 @@ mod tests {
                 "/apis/rbac.authorization.k8s.io/v1/clusterroles",
             ),
             ("Secret", "", Some("n"), "/api/v1/namespaces/n/secrets"),
-            // In the version that the server prefers.
+            // The preferred version.
             (
                 "GitRepository",
                 "source.toolkit.fluxcd.io",
@@ -245,7 +245,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(answer: Vec<u8>, odd in crate::base::odd::odd(DISCOVERY)) {
+        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::odd::odd(DISCOVERY)) {
             _ = serde_json::from_slice::<Discovery>(&answer).map(Kinds::from);
             _ = serde_json::from_value::<Discovery>(odd).map(Kinds::from);
         }

@@ -1,4 +1,4 @@
-//! A node: its state, its addresses, and how k3s was started on it.
+//! Nodes: their state, addresses and versions.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ pub struct Node {
     pub name: String,
     /// Whether it is Ready.
     pub ready: bool,
-    /// The word for it: `KubeletReady`, `KubeletNotReady`, `NodeStatusUnknown`.
+    /// The reason of the condition: `KubeletReady`, `KubeletNotReady`, `NodeStatusUnknown`.
     pub reason: String,
-    /// What it waits for when it is not Ready.
+    /// The message of the condition.
     pub message: String,
     /// When it was registered, as RFC 3339.
     pub created: String,
-    /// When it last became Ready or stopped being so, as RFC 3339.
+    /// When the condition `Ready` last changed, as RFC 3339.
     pub changed: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -29,11 +29,11 @@ pub struct Node {
     pub taints: Vec<Taint>,
     /// Whether it is cordoned.
     pub unschedulable: bool,
-    /// The networks of its pods.
+    /// The pod CIDRs.
     pub pod_cidrs: Vec<String>,
     /// Its addresses and host name.
     pub addresses: Vec<Address>,
-    /// Its versions.
+    /// The versions of its components.
     pub info: Info,
 }
 
@@ -71,18 +71,18 @@ impl Node {
         })
     }
 
-    /// Whether it waits for nothing but a network, the expected state of a fresh cluster (k3s-io/k3s#12583).
+    /// Whether it only waits for a CNI plugin, the expected state of a fresh cluster (k3s-io/k3s#12583).
     #[must_use]
     pub fn waits_for_cni(&self) -> bool {
         self.message.contains("cni plugin not initialized") || self.message.contains("NetworkPluginNotReady")
     }
 
-    /// What it waits for, in few words.
+    /// What it waits for: `CNI`, `kubelet`, or the message of its condition.
     #[must_use]
     pub fn waiting_for(&self) -> String {
         if self.waits_for_cni() {
             return "CNI".to_owned();
         }
-        if self.message.is_empty() { "its kubelet".to_owned() } else { self.message.clone() }
+        if self.message.is_empty() { "kubelet".to_owned() } else { self.message.clone() }
     }
 }

@@ -1,4 +1,4 @@
-//! Those of the wanted objects that exist: hashes of what is in them, never the contents.
+//! The desired objects that exist in the cluster: hashes of their content, never the content itself.
 
 use std::collections::BTreeMap;
 
@@ -16,24 +16,24 @@ use crate::tools::Toolbox;
 use crate::tools::api::Call;
 use crate::tools::kubectl::FIELD_MANAGER;
 
-/// Where client-side apply keeps a second copy of what it applied, of a Secret too.
+/// The annotation in which client-side apply keeps a copy of the object, even of a Secret.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// An object in the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiveObject {
-    /// What it holds.
+    /// The hashes of the fields.
     pub fingerprint: Fingerprint,
-    /// The keys of its data that k3s-boot set: those that the manifest no longer has go away with the next apply.
+    /// The data keys that k3s-boot manages: the next apply removes those that the manifest no longer has.
     pub ours: Vec<String>,
     /// Whether client-side apply left a copy in an annotation.
     pub last_applied: bool,
-    /// The Kustomization of Flux that manages it, as `namespace/name`.
+    /// The Flux Kustomization that manages it, as `namespace/name`.
     pub flux_owner: Option<String>,
-    /// Hashes of the age identities in it, if it is the Secret with the age key.
+    /// The hashes of its age identities, if it is the Secret with the age key.
     pub identities: Vec<u64>,
-    /// The fields that would change if it were applied, as the API server says; it adds defaults, and writes values in its own
-    /// way. `None` for kinds that hold data alone, and where it refuses the object.
+    /// The fields that applying the object would change, from a dry run, because the API server adds defaults and
+    /// normalizes values. `None` for core kinds, and if the API server rejects the object.
     pub would_change: Option<Vec<String>>,
 }
 
@@ -52,7 +52,7 @@ impl LiveObject {
     }
 }
 
-/// The keys of its data that k3s-boot applied, as the API server notes.
+/// The data keys that k3s-boot manages, from the managed fields.
 fn ours(object: &Value) -> Vec<String> {
     let managers = object.pointer("/metadata/managedFields").and_then(Value::as_array);
     let is_ours = |one: &&Value| one["manager"] == FIELD_MANAGER && one["operation"] == "Apply";
@@ -63,7 +63,7 @@ fn ours(object: &Value) -> Vec<String> {
 }
 
 impl Toolbox {
-    /// Reads those of the objects that exist. Kinds that are not among `kinds` have none.
+    /// Reads the objects that exist, except those of kinds that are missing in `kinds`.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl Toolbox {
     ) -> Result<Option<(ObjectId, LiveObject)>, Error> {
         let id = &object.id;
         let Some(resource) = kinds.of(&id.kind, id.group()) else { return Ok(None) };
-        // In the version of the manifest: another one may have other fields.
+        // Use the version of the manifest: another version may have other fields.
         let path = resource.object_in(id.version(), id.namespace.as_deref(), &id.name);
         let Some(live) = self.api_read::<Value>(Call::get(&path).listed()).await? else { return Ok(None) };
         let mut found = LiveObject::new(&live, key);
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_of_a_secret() {
+    fn keeps_only_hashes_of_a_secret() {
         let key = HashKey::default();
         let live = LiveObject::new(
             &json!({"metadata": {"annotations": {LAST_APPLIED: "x"}, "labels": {
@@ -128,7 +128,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_object_makes_it_panic(odd in crate::base::odd::odd(r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b",
+        fn reading_never_panics(odd in crate::base::odd::odd(r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b",
             "annotations":{"a":"b"},"labels":{"kustomize.toolkit.fluxcd.io/name":"c"}},"data":{"age.agekey":"IyBt"},"stringData":{"x":"y"}}"#)) {
             _ = LiveObject::new(&odd, &HashKey::default());
             _ = ObjectId::of(&odd).map(|id| (id.path(), id.is_built_in()));

@@ -1,4 +1,4 @@
-//! Pods: what each of them waits for.
+//! Pods and the state of their containers.
 
 use std::collections::BTreeMap;
 
@@ -16,47 +16,47 @@ pub struct Pod {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// The node on which it is.
+    /// The node that it is scheduled to.
     pub node: Option<String>,
-    /// Why no node takes it, in the scheduler's words.
+    /// Why it is unschedulable: the message of the scheduler.
     pub unschedulable: Option<String>,
-    /// Whether all of its containers are ready, or it has done its work.
+    /// Whether all of its containers are ready, or it has succeeded.
     pub ready: bool,
     /// Whether it is being deleted.
     pub leaving: bool,
-    /// Whether it has ended and does not begin again: a Job's pod that failed, or one that was evicted.
+    /// Whether it has failed for good, such as a pod of a Job, or an evicted pod.
     pub failed: bool,
-    /// The kind and name of the controller that made it.
+    /// The kind and name of its controller.
     pub owner: Option<(String, String)>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// The taints that it tolerates.
+    /// Its tolerations.
     pub tolerations: Vec<Toleration>,
-    /// Its containers, those that run before the others first.
+    /// Its containers, init containers first.
     pub containers: Vec<Container>,
 }
 
-/// Taints that a pod tolerates.
+/// A toleration of a pod.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Toleration {
-    /// The key; any if empty.
+    /// The key; empty for any key.
     pub key: String,
-    /// `Exists`, else the value counts too.
+    /// `Exists`, or `Equal` to compare the value.
     pub operator: String,
     /// The value.
     pub value: String,
-    /// The effect; any if empty.
+    /// The effect; empty for any effect.
     pub effect: String,
 }
 
 impl Toleration {
-    /// Whether it is one of this taint (`ToleratesTaint` of k8s.io/api/core/v1).
+    /// Whether it tolerates this taint (`ToleratesTaint` of k8s.io/api/core/v1).
     #[must_use]
     pub fn covers(&self, taint: &Taint) -> bool {
-        let or_any = |own: &str, other: &str| own.is_empty() || own == other;
-        or_any(&self.effect, &taint.effect)
-            && or_any(&self.key, &taint.key)
+        let matches = |pattern: &str, value: &str| pattern.is_empty() || pattern == value;
+        matches(&self.effect, &taint.effect)
+            && matches(&self.key, &taint.key)
             && (self.operator == "Exists" || self.value == taint.value)
     }
 }
@@ -66,15 +66,15 @@ impl Toleration {
 pub struct Container {
     /// Its name.
     pub name: String,
-    /// Whether it runs before the others.
+    /// Whether it is an init container.
     pub init: bool,
-    /// What it waits for, in one word: `ImagePullBackOff`.
+    /// The reason why it is waiting, such as `ImagePullBackOff`.
     pub waiting: Option<String>,
-    /// And in a sentence.
+    /// The message about why it is waiting.
     pub message: String,
-    /// How it ended last: its exit code and, in one word, why.
+    /// The exit code and reason of its last termination.
     pub ended: Option<(i64, String)>,
-    /// How often it was started again.
+    /// How often it was restarted.
     pub restarts: u64,
     /// Whether it runs.
     pub running: bool,
@@ -190,10 +190,11 @@ impl ContainerStatus {
 
 impl From<Item> for Pod {
     fn from(Item { metadata, spec, status }: Item) -> Self {
-        let of = |kind: &str| status.conditions.iter().find(|condition| condition.kind == kind);
-        let unschedulable = of("PodScheduled").filter(|one| one.status == "False");
-        let unschedulable = unschedulable.map(|one| one.message.clone());
-        let ready = status.phase == "Succeeded" || of("Ready").is_some_and(|one| one.status == "True");
+        let condition = |kind: &str| status.conditions.iter().find(|condition| condition.kind == kind);
+        let unschedulable = condition("PodScheduled").filter(|scheduled| scheduled.status == "False");
+        let unschedulable = unschedulable.map(|scheduled| scheduled.message.clone());
+        let ready =
+            status.phase == "Succeeded" || condition("Ready").is_some_and(|ready| ready.status == "True");
         let read =
             |statuses: Vec<ContainerStatus>, init| statuses.into_iter().map(move |status| status.read(init));
         let containers = read(status.init_container_statuses, true);
@@ -243,7 +244,7 @@ pub(crate) mod tests {
             "lastState":{"terminated":{"exitCode":137,"reason":"OOMKilled"}}}]}}"#;
 
     #[test]
-    fn what_a_pod_waits_for_is_read() {
+    fn reads_why_a_pod_is_waiting() {
         let pod: Pod = serde_json::from_str::<Item>(POD).unwrap().into();
         assert_eq!((pod.unschedulable.as_deref(), pod.ready), (Some("0/1 nodes"), false));
         assert_eq!(pod.owner, Some(("ReplicaSet".to_owned(), "r".to_owned())));
@@ -255,7 +256,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn which_taints_are_tolerated() {
+    fn toleration_covers_taint() {
         let taint = |key: &str, value: &str, effect: &str| Taint {
             key: key.to_owned(),
             value: value.to_owned(),
@@ -275,7 +276,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Pods that are nearly as the API server lists them.
+    /// Mutations of a pod as the API server lists it.
     pub(crate) fn odd_pods() -> impl Strategy<Value = Option<Pod>> {
         let pod = |item: Item| Pod::from(item);
         crate::base::odd::odd(POD).prop_map(move |odd| serde_json::from_value(odd).map(pod).ok())
@@ -283,7 +284,7 @@ pub(crate) mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(answer: Vec<u8>) {
+        fn parsing_never_panics(answer: Vec<u8>) {
             _ = serde_json::from_slice(&answer).map(|item: Item| Pod::from(item));
         }
     }

@@ -1,4 +1,4 @@
-//! Which pods are of the revision that a workload rolls out now. The others are being replaced, or are left as they are.
+//! Finds out which pods belong to the current revision of a workload. The others are being replaced, or are not updated.
 
 use std::collections::BTreeMap;
 
@@ -13,26 +13,26 @@ use crate::base::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, List, METADATA, segment};
 
-/// What the deployment controller counts, on the Deployment and on each of its `ReplicaSets`
+/// The revision number that the deployment controller sets on the Deployment and on each of its `ReplicaSets`
 /// (`pkg/controller/deployment/util` of Kubernetes 1.36).
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
-/// What tells the `ReplicaSets` of a Deployment apart, on them and on their pods.
+/// The label of a Deployment's `ReplicaSets` and pods that identifies the revision.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
-/// The revision that a pod is of.
+/// The revision of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revision {
-    /// The one that is rolled out.
+    /// The revision that is rolled out.
     Current,
-    /// Another one.
+    /// Another revision.
     Old,
-    /// It cannot be known.
+    /// The revision is unknown.
     Unknown,
 }
 
 impl Workload {
-    /// The revision that one of its pods is of. Pods of a Job are of the only revision that it has.
+    /// The revision of one of its pods. A Job has only one revision.
     #[must_use]
     pub fn revision_of(&self, pod: &Pod) -> Revision {
         let label = match self.kind.as_str() {
@@ -43,14 +43,14 @@ impl Workload {
             _ => return Revision::Current,
         };
         match (&self.revision, pod.labels.get(label)) {
-            (Some(current), Some(own)) if current == own => Revision::Current,
+            (Some(current), Some(label)) if current == label => Revision::Current,
             (Some(_), Some(_)) => Revision::Old,
             _ => Revision::Unknown,
         }
     }
 }
 
-/// What is waited for.
+/// The kinds that helm waits for.
 const AWAITED: [(&str, &str); 5] = [
     ("DaemonSet", "/apis/apps/v1/namespaces/{}/daemonsets"),
     ("Deployment", "/apis/apps/v1/namespaces/{}/deployments"),
@@ -60,7 +60,7 @@ const AWAITED: [(&str, &str); 5] = [
 ];
 
 impl Toolbox {
-    /// What a release in this namespace may wait for.
+    /// The objects in this namespace that a release may wait for.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl Toolbox {
             |workload: &&mut Workload| workload.kind == "Deployment" && workload.have < workload.want;
         let mut deployments = workloads.iter_mut().filter(unready).peekable();
         if deployments.peek().is_some() {
-            // Where that may not be read, the revisions are unknown.
+            // Without permission to read ReplicaSets, the revisions are unknown.
             let sets = self.observe_replica_sets(namespace).await.unwrap_or_default();
             deployments.for_each(|deployment| deployment.revision = newest(deployment, &sets));
         }
@@ -88,7 +88,7 @@ impl Toolbox {
     }
 }
 
-/// A `ReplicaSet`, without what is in it.
+/// The metadata of a `ReplicaSet`.
 #[derive(Deserialize)]
 struct ReplicaSet {
     metadata: Metadata,
@@ -109,8 +109,8 @@ struct Owner {
     controller: bool,
 }
 
-/// The hash that pods of a Deployment's newest `ReplicaSet` have. It is unknown until the controller has read the newest
-/// template: the Deployment's count is that of the template before.
+/// The hash in the label of a Deployment's newest pods. It is unknown until the controller has observed the newest template:
+/// until then, the Deployment's revision number is that of the previous template.
 fn newest(deployment: &Workload, sets: &[ReplicaSet]) -> Option<String> {
     let revision = deployment.annotations.get(REVISION).filter(|_| deployment.is_observed)?;
     let is_newest = |set: &&ReplicaSet| {
@@ -121,10 +121,10 @@ fn newest(deployment: &Workload, sets: &[ReplicaSet]) -> Option<String> {
     sets.iter().find(is_newest)?.metadata.labels.get(TEMPLATE_HASH).cloned()
 }
 
-/// How often the spec of each workload was changed, by the UID of the workload.
+/// The generation of each workload, by UID.
 pub type Generations = BTreeMap<String, i64>;
 
-/// Where workloads are.
+/// The paths of the workloads.
 const LISTS: [&str; 4] = [
     "/apis/apps/v1/daemonsets",
     "/apis/apps/v1/deployments",
@@ -133,11 +133,11 @@ const LISTS: [&str; 4] = [
 ];
 
 impl Toolbox {
-    /// The generations of all workloads: what has the same one later was not changed meanwhile.
+    /// The generations of all workloads: a workload whose generation stays the same was not changed.
     ///
     /// # Errors
     ///
-    /// The API server does not answer, or forbids to read them.
+    /// The API server does not answer, or denies access.
     pub async fn observe_generations(&self) -> Result<Generations, Error> {
         let lists = LISTS.map(async |path| {
             let list: Option<List<Partial>> =
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_of_the_newest_revision_are_current() {
+    fn pods_of_newest_revision_are_current() {
         for (kind, label) in [
             ("Deployment", TEMPLATE_HASH),
             ("DaemonSet", "pod-template-generation"),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_replica_set_is_that_of_the_deployment_s_own_count() {
+    fn newest_replica_set_has_revision_of_deployment() {
         let set = |owner: &str, revision: &str, hash: &str| {
             let metadata = json!({"name": "x", "labels": {TEMPLATE_HASH: hash}, "annotations": {REVISION: revision},
                 "ownerReferences": [{"kind": "Deployment", "name": "d", "uid": owner, "controller": true}]});
@@ -212,7 +212,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(odd in crate::base::odd::odd(r#"{"metadata":{"labels":{"pod-template-hash":"a"},
+        fn parsing_never_panics(odd in crate::base::odd::odd(r#"{"metadata":{"labels":{"pod-template-hash":"a"},
             "annotations":{"deployment.kubernetes.io/revision":"1"},"ownerReferences":[{"uid":"u","controller":true}]}}"#)) {
             if let Ok(set) = serde_json::from_value::<ReplicaSet>(odd) {
                 _ = newest(&Workload { is_observed: true, ..Workload::default() }, &[set]);

@@ -1,62 +1,62 @@
-//! What runs note about themselves, as annotations of the Lease that is their lock.
+//! The state of runs, stored in annotations of the Lease that is their lock.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What a run noted of the releases that it synced, so that the next one need not look at all of each.
+/// The annotation with the state of synced releases, so that the next run need not compare all their objects.
 pub const RELEASES: &str = "k3s-boot/releases";
 
-/// What a run is about to do with releases: one that is left locked is known by it.
+/// The annotation with the operations that a run starts, so that the next run can recover releases stuck in `pending-*`.
 pub const OPERATIONS: &str = "k3s-boot/operations";
 
-/// What earlier runs noted.
+/// The notes of earlier runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// Of releases, by `namespace/name`.
+    /// The synced releases, by `namespace/name`.
     pub releases: BTreeMap<String, Synced>,
-    /// Of operations, by the `namespace/name` of their release.
+    /// The operations, by the `namespace/name` of their release.
     pub operations: BTreeMap<String, Operation>,
 }
 
-/// What was noted of a release after its sync.
+/// The state of a release after its sync.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Synced {
-    /// The revision that it is true of.
+    /// The revision.
     pub revision: u64,
-    /// The chart (see [`crate::tools::charts::digest`]).
+    /// The digest of the chart (see [`crate::tools::charts::digest`]).
     pub chart: String,
-    /// Its objects (see [`crate::observed::standing::stamp`]), in the order of the manifest.
+    /// The stamps of its objects (see [`crate::observed::standing::stamp`]), in the order of the manifest.
     pub objects: String,
     /// Whether some of its values were decrypted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret_values: bool,
 }
 
-/// An operation that was begun.
+/// An operation that a run started.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Operation {
-    /// The run (see [`crate::process::identity::Identity`]).
+    /// The identity of the run (see [`crate::process::identity::Identity`]).
     pub run: String,
-    /// The revision before; 0 for none.
+    /// The previous revision; 0 if there was none.
     pub after: u64,
-    /// When the run noted it, in seconds since 1970 by its machine's clock.
+    /// When the operation started, in seconds since 1970 by the clock of the run's machine.
     pub began: u64,
     /// helm's timeout, in seconds.
     pub timeout: u64,
-    /// The chart (see [`crate::tools::charts::digest`]), if it is known.
+    /// The digest of the chart (see [`crate::tools::charts::digest`]), if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<String>,
     /// Whether some of its values were decrypted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret_values: bool,
-    /// Whether helmfile has ended it, hooks included.
+    /// Whether helmfile has finished it, including hooks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub concluded: bool,
 }
 
 impl Notes {
-    /// Reads the annotations of a Lease. What somebody made unreadable is as good as not noted.
+    /// Parses the annotations of a Lease. Invalid annotations count as missing.
     #[must_use]
     pub fn of(annotations: &BTreeMap<String, String>) -> Self {
         fn read<T: Default + for<'de> Deserialize<'de>>(text: Option<&String>) -> T {
@@ -65,37 +65,36 @@ impl Notes {
         Self { releases: read(annotations.get(RELEASES)), operations: read(annotations.get(OPERATIONS)) }
     }
 
-    /// The annotations of a Lease that hold them; none for one that there is nothing to write in.
+    /// The annotations for the Lease; none for an annotation that would be empty.
     #[must_use]
     pub fn annotations(&self) -> [(&'static str, Option<String>); 2] {
-        fn text<T: Serialize>(noted: &BTreeMap<String, T>) -> Option<String> {
-            serde_json::to_string(noted).ok().filter(|_| !noted.is_empty())
+        fn text<T: Serialize>(notes: &BTreeMap<String, T>) -> Option<String> {
+            serde_json::to_string(notes).ok().filter(|_| !notes.is_empty())
         }
         [(RELEASES, text(&self.releases)), (OPERATIONS, text(&self.operations))]
     }
 
-    /// What was noted of a release at this revision.
+    /// The state of a release after the sync that led to this revision.
     #[must_use]
     pub fn synced(&self, release: &str, revision: u64) -> Option<&Synced> {
-        self.releases.get(release).filter(|noted| noted.revision == revision)
+        self.releases.get(release).filter(|synced| synced.revision == revision)
     }
 
-    /// The chart of a release at this revision: noted after its sync, or before, by a run that did not get to its end.
+    /// The digest of a release's chart at this revision: noted after its sync, or before it by an interrupted run.
     #[must_use]
     pub fn chart(&self, release: &str, revision: u64) -> Option<&String> {
-        let synced = self.synced(release, revision).map(|noted| &noted.chart);
+        let synced = self.synced(release, revision).map(|synced| &synced.chart);
         synced.or_else(|| self.operation(release, revision)?.chart.as_ref())
     }
 
     /// Whether some of the values of a release at this revision were decrypted.
     #[must_use]
     pub fn had_secret_values(&self, release: &str, revision: u64) -> bool {
-        self.synced(release, revision).is_some_and(|noted| noted.secret_values)
+        self.synced(release, revision).is_some_and(|synced| synced.secret_values)
             || self.operation(release, revision).is_some_and(|operation| operation.secret_values)
     }
 
-    /// Whether a release at this revision was to be synced, and helmfile did not get to the end of it: hooks may be left to
-    /// run, before it was synced or after.
+    /// Whether a sync of a release at this revision was started and not finished: hooks may not have run yet.
     #[must_use]
     pub fn is_unfinished(&self, release: &str, revision: u64) -> bool {
         let is_at = |operation: &&Operation| {
@@ -116,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn notes_are_read_as_they_were_written() {
+    fn notes_survive_a_round_trip() {
         let synced =
             Synced { revision: 3, chart: "c".to_owned(), objects: "o".to_owned(), ..Synced::default() };
         let chart = Some("new".to_owned());
@@ -145,7 +144,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_annotation_makes_it_panic(text: String, odd in crate::base::odd::odd(
+        fn parsing_never_panics(text: String, odd in crate::base::odd::odd(
             r#"{"n/r":{"revision":3,"chart":"c","objects":"o","run":"r","after":3,"began":1,"timeout":900}}"#)) {
             for text in [text, odd.to_string()] {
                 let annotations = BTreeMap::from([RELEASES, OPERATIONS].map(|name| (name.to_owned(), text.clone())));

@@ -1,4 +1,4 @@
-//! How the objects of installed releases stand: whether all are there, with the fields that helm set.
+//! The state of the objects of installed releases: whether all of them exist, with the fields that helm set.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,34 +22,34 @@ use crate::observed::run_state::Synced;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, METADATA_OF_ONE, WHOLE, segment};
 
-/// How the objects of a release stand.
+/// The state of the objects of a release.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Those that are not there, but for Jobs that are deleted when they have finished.
+    /// The missing objects, except Jobs that are deleted after they finish.
     pub missing: Vec<String>,
-    /// Fields that somebody changed.
+    /// The fields that were changed manually or by another program.
     pub drift: Vec<Drift>,
-    /// Why there may be more of those: the API server would not say what helm would make of an object.
+    /// Why there may be more drift: the API server rejected the dry run of an object.
     pub uncompared: Option<String>,
-    /// Who manages it, by the labels that Flux gives to all that it makes: `HelmRelease namespace/name`.
+    /// The Flux object that manages the release, from Flux's labels: `HelmRelease namespace/name`.
     pub owner: Option<String>,
-    /// What is noted of its objects after a sync, so that the next run need not look at them (see [`stamp`]).
+    /// The stamps of the objects, which are noted after a sync, so that the next run need not compare them (see [`stamp`]).
     pub stamps: String,
 }
 
-/// A field that somebody changed.
+/// A field that was changed manually or by another program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drift {
     /// `Kind namespace/name`.
     pub object: String,
-    /// Where in it.
+    /// The path of the field.
     pub path: String,
-    /// Who: `kubectl-edit`; nobody when the field was taken away.
+    /// The field manager that changed it, such as `kubectl-edit`; none if the field was removed.
     pub by: Option<String>,
 }
 
-/// Tells whether what somebody wants of an object was changed: a short hash of which object it is and of what is counted
-/// or noted when it is written to. Equal to every build of k3s-boot.
+/// A short hash that changes with the desired state of an object, but not with its status. It is the same in every build of
+/// k3s-boot.
 #[must_use]
 pub fn stamp(meta: &Meta) -> String {
     let Meta { uid, generation, resource_version, labels, annotations, .. } = meta;
@@ -64,26 +64,26 @@ pub fn stamp(meta: &Meta) -> String {
             }
         }
     } else {
-        // Kinds without a spec of their own are written to by nobody but those who want them otherwise.
+        // Objects without a generation have no status, so every write changes the desired state.
         hasher.update(resource_version);
     }
     let mut hash = format!("{:x}", hasher.finalize());
-    hash.truncate(STAMP);
+    hash.truncate(STAMP_LENGTH);
     hash
 }
 
-/// So many hexadecimal digits of a hash tell one write from the next.
-const STAMP: usize = 8;
+/// The number of hexadecimal digits of a stamp.
+const STAMP_LENGTH: usize = 8;
 
-/// Stands where the stamp of an object would, which is not there. No hash looks like it.
+/// The stamp of a missing object. No hash looks like it.
 const NO_STAMP: &str = "--------";
 
-/// Whether the cluster deletes this Job after it has finished (`spec.ttlSecondsAfterFinished` of `k8s.io/api/batch/v1`).
+/// Whether the cluster deletes this Job after it finishes (`spec.ttlSecondsAfterFinished` of `k8s.io/api/batch/v1`).
 fn is_deleted_when_finished(job: &Value) -> bool {
     job.pointer("/spec/ttlSecondsAfterFinished").is_some_and(Value::is_u64)
 }
 
-/// Who manages an object of this release, by the labels that Flux gives it.
+/// The Flux object that manages an object, from Flux's labels.
 #[must_use]
 pub fn flux_owner(meta: &Meta) -> Option<String> {
     let kinds = [(HELM, "HelmRelease"), (KUSTOMIZE, "Kustomization")];
@@ -94,12 +94,11 @@ pub fn flux_owner(meta: &Meta) -> Option<String> {
 }
 
 impl Toolbox {
-    /// Looks at the objects of these releases, as their records have them; at what somebody changed of them only if `drift`
-    /// is asked for.
+    /// Compares the objects of these releases with their records; compares fields only if `drift` is set.
     ///
     /// # Errors
     ///
-    /// k3s-boot was told to stop, or the API server does not answer.
+    /// k3s-boot was interrupted, or the API server does not answer.
     pub async fn observe_standing(
         &self,
         live: &Live,
@@ -107,16 +106,16 @@ impl Toolbox {
         drift: bool,
     ) -> Result<BTreeMap<String, Known<Standing>>, Error> {
         let (Ok(records), Ok(kinds)) = (&live.records, &live.kinds) else { return Ok(BTreeMap::new()) };
-        let wanted = || {
+        let recorded = || {
             releases.iter().filter_map(|release| {
                 let id = release.id();
                 let record = records.get(&id)?;
                 Some((*release, id, record))
             })
         };
-        let all = wanted().filter_map(|(_, _, record)| record.objects.as_ref().ok()).flatten();
+        let all = recorded().filter_map(|(_, _, record)| record.objects.as_ref().ok()).flatten();
         let inventory = self.observe_inventory(kinds, all, Which::Helms, live.inventory()).await?;
-        let looked = wanted().map(async |(release, id, record)| {
+        let compared = recorded().map(async |(release, id, record)| {
             let objects = match &record.objects {
                 Ok(objects) => objects,
                 Err(reason) => return Ok((id, Err(reason.clone()))),
@@ -127,15 +126,15 @@ impl Toolbox {
                 id: &id,
                 has_secret_values: release.has_secret_values || live.notes.had_secret_values(&id, revision),
             };
-            let (mut standing, doubtful) = self.standing(kinds, &inventory, record, objects, noted).await?;
-            // What Flux manages may differ from helm's record as it likes.
+            let (mut standing, changed) = self.standing(kinds, &inventory, record, objects, noted).await?;
+            // Objects that Flux manages may differ from helm's record.
             if drift && standing.owner.is_none() && standing.missing.is_empty() {
-                let manifests = match record.whole(&doubtful) {
+                let manifests = match record.whole(&changed) {
                     Ok(manifests) => manifests,
                     Err(reason) => return Ok((id, Err(reason))),
                 };
-                let doubtful = doubtful.iter().map(|place| &objects[*place]).zip(&manifests);
-                let drift = doubtful.map(|(id, manifest)| self.drift(kinds, release, id, manifest));
+                let changed = changed.iter().map(|index| &objects[*index]).zip(&manifests);
+                let drift = changed.map(|(id, manifest)| self.drift(kinds, release, id, manifest));
                 for drift in join_all(drift).await {
                     match drift? {
                         Ok(mut drift) => standing.drift.append(&mut drift),
@@ -145,10 +144,11 @@ impl Toolbox {
             }
             Ok((id, Ok(standing)))
         });
-        join_all(looked).await.into_iter().collect()
+        join_all(compared).await.into_iter().collect()
     }
 
-    /// Looks at the metadata of a release's objects. Tells which of them are not as `noted` after its last sync.
+    /// Reads the metadata of a release's objects. Also returns the indexes of those that changed since the sync that `noted`
+    /// is about.
     async fn standing(
         &self,
         kinds: &Kinds,
@@ -159,22 +159,22 @@ impl Toolbox {
     ) -> Result<(Standing, Vec<usize>), Error> {
         let metas = objects.iter().map(async |id| match inventory.find(id) {
             Some(meta) => Ok(Some(meta.clone())),
-            // Somebody may have taken helm's label from it.
+            // helm's label may have been removed.
             None => self.metadata(kinds, id).await,
         });
         let metas: Result<Vec<_>, Error> = join_all(metas).await.into_iter().collect();
         let metas = metas?;
-        let is_gone_job = |place: &usize| {
-            let id = &objects[*place];
-            metas[*place].is_none() && id.kind == "Job" && id.group() == "batch"
+        let is_absent_job = |index: &usize| {
+            let id = &objects[*index];
+            metas[*index].is_none() && id.kind == "Job" && id.group() == "batch"
         };
-        let jobs: Vec<_> = (0..objects.len()).filter(is_gone_job).collect();
-        // Where the manifest cannot be read, they are missing.
+        let jobs: Vec<_> = (0..objects.len()).filter(is_absent_job).collect();
+        // If the manifest cannot be read, the Jobs count as missing.
         let manifests = record.whole(&jobs).unwrap_or_default();
         let deleted = jobs.iter().zip(&manifests).filter(|(_, job)| is_deleted_when_finished(job));
-        let deleted: BTreeSet<_> = deleted.map(|(place, _)| *place).collect();
+        let deleted: BTreeSet<_> = deleted.map(|(index, _)| *index).collect();
         let mut standing = Standing::default();
-        let mut doubtful = Vec::new();
+        let mut changed = Vec::new();
         for (index, (id, meta)) in objects.iter().zip(&metas).enumerate() {
             let Some(meta) = meta else {
                 if !deleted.contains(&index) {
@@ -187,11 +187,11 @@ impl Toolbox {
             let stamp = stamp(meta);
             let at = index * stamp.len();
             if noted.and_then(|noted| noted.objects.get(at..at + stamp.len())) != Some(&stamp) {
-                doubtful.push(index);
+                changed.push(index);
             }
             standing.stamps.push_str(&stamp);
         }
-        Ok((standing, doubtful))
+        Ok((standing, changed))
     }
 
     async fn metadata(&self, kinds: &Kinds, id: &ObjectId) -> Result<Option<Meta>, Error> {
@@ -201,7 +201,7 @@ impl Toolbox {
         Ok(found.map(|found| found.metadata))
     }
 
-    /// The fields of an object that somebody changed; unknown when the API server refuses to apply it as helm has it.
+    /// The drift of an object; unknown if the API server rejects the dry run of the manifest.
     async fn drift(
         &self,
         kinds: &Kinds,
@@ -210,12 +210,12 @@ impl Toolbox {
         manifest: &Value,
     ) -> Result<Known<Vec<Drift>>, Error> {
         let Some(resource) = kinds.of(&id.kind, id.group()) else { return Ok(Ok(Vec::new())) };
-        // In the version of the manifest: another one may have other fields.
+        // Use the version of the manifest: another version may have other fields.
         let path = resource.object_in(id.version(), id.namespace.as_deref(), &id.name);
         let Some(live) = self.api_get::<Value>(&path).await? else { return Ok(Ok(Vec::new())) };
         let manifest = if id.kind == "Secret" { normalized(manifest) } else { manifest.clone() };
         let mut found = differences(&manifest, &live);
-        if found.iter().any(|one| one.cause == Cause::Nobody) {
+        if found.iter().any(|one| one.cause == Cause::Removed) {
             let would_change = match self
                 .dry_run(
                     &path,
@@ -229,29 +229,29 @@ impl Toolbox {
                 Err(reason) => return Ok(Err(format!("{}: {reason}", id.words()))),
             };
             found.retain(|one| {
-                one.cause != Cause::Nobody
+                one.cause != Cause::Removed
                     || would_change.iter().any(|change| {
                         one.path.starts_with(&change.path) || change.path.starts_with(&one.path)
                     })
             });
         }
-        let told = |Difference { path, cause }| Drift {
+        let drift = |Difference { path, cause }| Drift {
             object: id.words(),
             path,
             by: match cause {
                 Cause::Set(name) => Some(name),
-                Cause::Nobody => None,
+                Cause::Removed => None,
             },
         };
-        Ok(Ok(found.into_iter().map(told).collect()))
+        Ok(Ok(found.into_iter().map(drift).collect()))
     }
 
-    /// What the API server would make of the object at `path` if `manager` applied it now, or why it would refuse it. Nothing
-    /// is changed. The reason is withheld where the object may hold secret values: it repeats the value that is wrong.
+    /// Applies the object at `path` as `manager` in a dry run. Returns the resulting object, or why the API server rejects
+    /// it. The reason is withheld if the object may contain secret values, because it repeats the invalid value.
     ///
     /// # Errors
     ///
-    /// The API server does not answer, or k3s-boot was told to stop.
+    /// The API server does not answer, or k3s-boot was interrupted.
     pub async fn dry_run(
         &self,
         path: &str,
@@ -261,7 +261,7 @@ impl Toolbox {
     ) -> Result<Known<Value>, Error> {
         let path = format!("{path}?dryRun=All&force=true&fieldManager={}", segment(manager));
         let answer = self.ask(Call::apply(&path, object).accept(WHOLE)).await?;
-        let reason = |reason| if is_secret { REFUSED_SECRET.to_owned() } else { reason };
+        let reason = |reason| if is_secret { SECRET_REJECTED.to_owned() } else { reason };
         Ok(known(answer.read())?.map_err(reason))
     }
 }
@@ -269,7 +269,7 @@ impl Toolbox {
 /// The field manager of helm (helm 4, `pkg/kube/client.go`).
 pub const HELM_MANAGER: &str = "helm";
 
-/// The release that an object is part of.
+/// The release of an object.
 #[derive(Clone, Copy, Debug)]
 pub struct ReleaseRef<'a> {
     /// `namespace/name`.
@@ -279,15 +279,15 @@ pub struct ReleaseRef<'a> {
 }
 
 impl ReleaseRef<'_> {
-    /// Whether the reason why the API server refuses an object of it may hold secret values.
+    /// Whether the reason why the API server rejects an object of the release may contain secret values.
     #[must_use]
     pub fn withholds(&self, id: &ObjectId) -> bool {
         id.kind == "Secret" || self.has_secret_values
     }
 }
 
-/// The reason why the API server refuses an object that may hold secret values.
-const REFUSED_SECRET: &str = "the API server refuses it (message withheld, it can hold secret values)";
+/// Replaces the reason why the API server rejects an object that may contain secret values.
+const SECRET_REJECTED: &str = "rejected by the API server (message withheld: it may contain secret values)";
 
 #[cfg(test)]
 mod tests {
@@ -304,26 +304,26 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_tells_a_changed_wish_from_a_changed_state() {
-        assert_eq!(stamp(&meta(1, "7", "a")), stamp(&meta(1, "8", "a")), "its status was written");
+    fn stamp_changes_with_desired_state_only() {
+        assert_eq!(stamp(&meta(1, "7", "a")), stamp(&meta(1, "8", "a")), "only the status was written");
         assert_ne!(stamp(&meta(1, "7", "a")), stamp(&meta(2, "7", "a")));
         assert_ne!(stamp(&meta(1, "7", "a")), stamp(&meta(1, "7", "b")));
         assert_ne!(stamp(&meta(0, "7", "a")), stamp(&meta(0, "8", "a")));
-        // What one build notes, the next one reads.
+        // Stamps are compared between builds.
         assert_eq!(stamp(&meta(1, "7", "a")), "54f1d698");
     }
 
     #[test]
-    fn a_job_may_be_deleted_when_it_has_finished() {
+    fn jobs_with_ttl_are_deleted_after_finishing() {
         let job = |ttl: Value| serde_json::json!({"kind": "Job", "spec": {"ttlSecondsAfterFinished": ttl}});
         assert!(is_deleted_when_finished(&job(0.into())) && is_deleted_when_finished(&job(60.into())));
         assert!(!is_deleted_when_finished(&job(Value::Null)) && !is_deleted_when_finished(&Value::Null));
-        assert_eq!(NO_STAMP.len(), STAMP);
+        assert_eq!(NO_STAMP.len(), STAMP_LENGTH);
         assert_ne!(stamp(&meta(1, "7", "a")), NO_STAMP);
     }
 
     #[test]
-    fn flux_labels_what_it_makes() {
+    fn flux_labels_name_the_owner() {
         let labelled = |group: &str| {
             let label = |name: &str| (format!("{group}.toolkit.fluxcd.io/{name}"), format!("x-{name}"));
             Meta { labels: [label("name"), label("namespace")].into(), ..Meta::default() }
@@ -335,11 +335,11 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_metadata_make_it_panic(odd in crate::base::odd::odd(r#"{"metadata":{"name":"a","namespace":"b","uid":"7f0c","generation":2,"resourceVersion":"17",
+        fn stamps_never_panic(odd in crate::base::odd::odd(r#"{"metadata":{"name":"a","namespace":"b","uid":"7f0c","generation":2,"resourceVersion":"17",
             "creationTimestamp":"2026-11-23T08:00:00Z","labels":{"helm.toolkit.fluxcd.io/name":"x","helm.toolkit.fluxcd.io/namespace":"y"},
             "annotations":{"meta.helm.sh/release-name":"x","meta.helm.sh/release-namespace":"y"}}}"#)) {
             if let Ok(Partial { metadata }) = serde_json::from_value(odd) {
-                proptest::prop_assert_eq!(stamp(&metadata).len(), STAMP);
+                proptest::prop_assert_eq!(stamp(&metadata).len(), STAMP_LENGTH);
                 _ = (flux_owner(&metadata), metadata.release());
             }
         }

@@ -1,4 +1,4 @@
-//! Workloads: what runs pods, and whether as many are ready as it wants; and claims of volumes, for which a release waits too.
+//! Workloads and their desired and ready pods; and volume claims, which helm waits for, too.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use super::inventory::Meta;
 use super::item::{Spec, Status, release};
 use super::pods::Pod;
 
-/// The template's count on a DaemonSet (`k8s.io/api/apps/v1`). The API server writes it together with the template.
+/// The generation of a DaemonSet's template (`k8s.io/api/apps/v1`). The API server sets it together with the template.
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
-/// A Deployment, DaemonSet, StatefulSet or Job; or a `PersistentVolumeClaim`, for which helm waits as it does for pods. It
-/// does not wait for the address of a load balancer.
+/// A Deployment, DaemonSet, StatefulSet or Job; or a `PersistentVolumeClaim`, which helm waits for, too. helm does not wait
+/// for the address of a load balancer.
 ///
-/// Source: `status.Compute` of <https://github.com/fluxcd/cli-utils>, which helm 4 waits with.
+/// Source: `status.Compute` of <https://github.com/fluxcd/cli-utils>, which helm 4 uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
     /// Its kind.
@@ -21,31 +21,31 @@ pub struct Workload {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Which object of this name it is.
+    /// Its UID.
     pub uid: String,
-    /// How often its spec was changed.
+    /// Its generation, which changes with the spec.
     pub generation: i64,
-    /// Whether its controller has read its spec of this generation.
+    /// Whether its controller has observed this generation.
     pub is_observed: bool,
-    /// What pods of the revision that is rolled out have in the label of their kind (see [`Workload::revision_of`]); of
-    /// Deployments only [`Toolbox::observe_workloads`] knows it.
+    /// The label value of pods of the current revision (see [`Workload::revision_of`]); for Deployments, only
+    /// [`Toolbox::observe_workloads`] sets it.
     pub revision: Option<String>,
-    /// Whether the sync that is watched has not changed it, as far as that is known.
+    /// Whether the current sync is known not to have changed it.
     pub is_unchanged: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
-    /// How many of its pods are ready and as wanted now, not as they were before; of a claim, whether it has its volume.
+    /// The number of ready pods of the current revision; for a claim, 1 if it is bound.
     pub have: i64,
-    /// How many it wants.
+    /// The desired number.
     pub want: i64,
 }
 
 impl Workload {
     pub(super) fn new(kind: String, metadata: Meta, spec: &Spec, status: &Status) -> Self {
         let replicas = spec.replicas.unwrap_or(1);
-        // Pods that are there and not of the wanted kind.
+        // Existing pods of older revisions.
         let old = |all: i64, updated: i64| (all - updated).max(0);
         let (have, want) = match kind.as_str() {
             "DaemonSet" => {
@@ -60,7 +60,7 @@ impl Workload {
             CLAIM => ((status.phase == "Bound").into(), 1),
             _ => (status.available_replicas - old(status.replicas, status.updated_replicas), replicas),
         };
-        // What its controller has not looked at yet tells of what was wanted before.
+        // Until the controller has observed the spec, the status is about an older generation.
         let is_observed =
             matches!(kind.as_str(), "Job" | CLAIM) || status.observed_generation >= metadata.generation;
         let have = if is_observed { have.max(0) } else { 0 };
@@ -88,14 +88,14 @@ impl Workload {
         }
     }
 
-    /// The Helm release that made it, as `namespace/name`.
+    /// The Helm release that it belongs to, as `namespace/name`.
     #[must_use]
     pub fn release(&self) -> Option<String> {
         release(&self.annotations)
     }
 
-    /// Whether an object is this workload or one that was made for it, by its name: what a controller makes is called
-    /// `NAME-SUFFIX`, and no suffix holds a hyphen.
+    /// Whether an object is this workload or was created for it, judged by its name: controllers use `NAME-SUFFIX`, and no
+    /// suffix contains a hyphen.
     #[must_use]
     pub fn is_or_made(&self, kind: &str, namespace: &str, name: &str) -> bool {
         if namespace != self.namespace {
@@ -113,7 +113,7 @@ impl Workload {
         rest.is_some_and(|rest| rest.split('-').count() == suffixes)
     }
 
-    /// Whether this is one of its pods: by who made it, and by its name where that is not told.
+    /// Whether this is one of its pods: judged by its controller, or by its name if it has none.
     #[must_use]
     pub fn has_pod(&self, pod: &Pod) -> bool {
         match &pod.owner {
@@ -122,12 +122,12 @@ impl Workload {
         }
     }
 
-    /// Whether it is part of this Helm release (`namespace/name`), or a hook of it: helm notes nothing on hooks, so those
-    /// are known by the labels that charts give them.
+    /// Whether it belongs to this Helm release (`namespace/name`) or is a hook of it. helm does not annotate hooks, so they
+    /// are recognized by the labels that charts set.
     #[must_use]
     pub fn is_of(&self, release: &str) -> bool {
-        if let Some(of) = self.release() {
-            return of == release;
+        if let Some(owner) = self.release() {
+            return owner == release;
         }
         let Some((namespace, name)) = release.split_once('/') else { return false };
         let hook = self.annotations.contains_key("helm.sh/hook");
@@ -149,24 +149,24 @@ impl Workload {
     }
 }
 
-/// The workloads of a release (`namespace/name`) that lack pods.
+/// The workloads of a release (`namespace/name`) that are not ready.
 pub fn lacking<'a>(workloads: &'a [Workload], release: &'a str) -> impl Iterator<Item = &'a Workload> {
     workloads.iter().filter(move |workload| workload.is_of(release) && workload.have < workload.want)
 }
 
-/// What of a release (`namespace/name`) is not ready, such as `DaemonSet/cilium 0/3`.
+/// The workloads of a release (`namespace/name`) that are not ready, such as `DaemonSet/cilium 0/3`.
 #[must_use]
 pub fn pending(workloads: &[Workload], release: &str) -> Vec<String> {
     lacking(workloads, release).map(Workload::words).collect()
 }
 
-/// What wants a volume.
+/// The kind of volume claims.
 pub const CLAIM: &str = "PersistentVolumeClaim";
 
-/// The label by which the DNS of a cluster is known, whoever brings it (kubernetes/dns, `specification.md`).
+/// The label of cluster DNS, whatever provides it (kubernetes/dns, `specification.md`).
 const DNS_LABEL: (&str, &str) = ("k8s-app", "kube-dns");
 
-/// The workloads that answer for DNS.
+/// The workloads that provide cluster DNS.
 pub fn cluster_dns(workloads: &[Workload]) -> impl Iterator<Item = &Workload> {
     workloads.iter().filter(|workload| {
         workload.namespace == "kube-system"
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_missing_of_this_release_is_told() {
+    fn pending_lists_unready_workloads_of_the_release() {
         let workload = |kind: &str, name: &str, release: &str, spec: &str, status: &str| {
             let notes = format!(
                 r#"{{"meta.helm.sh/release-name":"{release}","meta.helm.sh/release-namespace":"kube-system"}}"#
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn only_pods_that_are_as_wanted_now_count() {
+    fn only_pods_of_the_current_revision_count() {
         let have = |kind: &str, spec: &str, status: &str| {
             let text = format!(
                 r#"{{"kind":"{kind}","metadata":{{"name":"a","generation":2}},"spec":{spec},"status":{status}}}"#
@@ -223,7 +223,7 @@ mod tests {
             read(serde_json::from_str(&text).unwrap()).unwrap().have
         };
         let one = r#"{"replicas":1}"#;
-        // The old pod is available, the new one does not come up.
+        // The old pod is available, the new one does not become ready.
         let stuck = r#"{"observedGeneration":2,"replicas":2,"updatedReplicas":1,"availableReplicas":1}"#;
         assert_eq!(have("Deployment", one, stuck), 0);
         let done = r#"{"observedGeneration":2,"replicas":1,"updatedReplicas":1,"availableReplicas":1}"#;
@@ -243,7 +243,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(odd in crate::base::odd::odd(r#"{"kind":"Job","metadata":{"name":"a",
+        fn parsing_never_panics(odd in crate::base::odd::odd(r#"{"kind":"Job","metadata":{"name":"a",
             "annotations":{"meta.helm.sh/release-name":"x","meta.helm.sh/release-namespace":"y"}},
             "spec":{"completions":2},"status":{"succeeded":1}}"#)) {
             _ = read(odd).map(|workload| pending(&[workload], "y/x"));

@@ -1,8 +1,8 @@
-//! Charts are fetched into a staging folder and kept whole or not at all.
+//! The store of fetched charts: charts are fetched into a staging folder, and stored completely or not at all.
 //!
-//! helmfile takes a chart folder in its cache for whole once it holds a `Chart.yaml`, so that a pull that was
-//! interrupted while it unpacked would poison every later run. Therefore helmfile never pulls into the store: it gets
-//! a staging folder in which the stored charts are already there as hard links.
+//! helmfile considers a chart folder in its cache complete as soon as it contains a `Chart.yaml`, so a pull that was
+//! interrupted while unpacking would break every later run. Therefore helmfile never pulls into the store: it gets a
+//! staging folder that contains hard links to the stored charts.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,28 +13,28 @@ use sha2::{Digest as _, Sha256};
 use crate::base::error::Error;
 use crate::base::files;
 
-/// What an address and a version pin: `oci://HOST/PATH/NAME:TAG@sha256:…`, and a version that may have a digest too (helmfile
-/// 1.7.4, `parseOCIChartRef` and `getOCIQualifiedChartName` in `pkg/state/state.go`).
+/// The parts of a chart's URL and version: `oci://HOST/PATH/NAME:TAG@sha256:…`, and a version that may have a digest too
+/// (helmfile 1.7.4, `parseOCIChartRef` and `getOCIQualifiedChartName` in `pkg/state/state.go`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pin<'a> {
-    /// The address alone.
+    /// The URL without tag and digest.
     pub base: &'a str,
-    /// The version, or the tag where there is none; empty for the newest, or where a digest alone pins it.
+    /// The version, or else the tag; empty for the newest version, or if only a digest pins the chart.
     pub version: &'a str,
     /// The digest.
     pub digest: Option<&'a str>,
 }
 
 impl<'a> Pin<'a> {
-    /// Reads it from the two keys of a release. Only an address of a registry can have a tag or a digest.
+    /// Parses the keys `chart` and `version` of a release. Only the URL of a registry can have a tag or a digest.
     #[must_use]
     pub fn of(chart: &'a str, version: &'a str) -> Self {
-        let (version, of_version) = match version.split_once('@') {
+        let (version, version_digest) = match version.split_once('@') {
             Some((version, digest)) => (version, Some(digest)),
             None => (version, None),
         };
         if !chart.starts_with("oci://") {
-            return Self { base: chart, version, digest: of_version };
+            return Self { base: chart, version, digest: version_digest };
         }
         let (base, digest) = match chart.split_once('@') {
             Some((base, digest)) => (base, Some(digest)),
@@ -44,29 +44,33 @@ impl<'a> Pin<'a> {
             Some((before, tag)) if !tag.contains('/') => (before, tag),
             _ => (base, ""),
         };
-        Self { base, version: if version.is_empty() { tag } else { version }, digest: digest.or(of_version) }
+        Self {
+            base,
+            version: if version.is_empty() { tag } else { version },
+            digest: digest.or(version_digest),
+        }
     }
 
-    /// The chart's name: the last part of the address.
+    /// The chart's name: the last part of the URL.
     #[must_use]
     pub fn name(&self) -> &'a str {
         self.base.trim_end_matches('/').rsplit('/').next().unwrap_or(self.base)
     }
 }
 
-/// A chart of a registry.
+/// A reference to a chart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChartRef {
-    /// The chart as the helmfile names it: `oci://HOST/PATH/NAME`, with a tag and a digest if it has them.
+    /// The chart as in the helmfile: `oci://HOST/PATH/NAME`, with tag and digest if it has them.
     pub chart: String,
     /// The version (see [`Pin::version`]).
     pub version: String,
-    /// The digest, if it is pinned by one: `sha256:…`.
+    /// The digest that pins the chart, if any: `sha256:…`.
     pub digest: Option<String>,
 }
 
 impl ChartRef {
-    /// The chart that a release names by these two keys.
+    /// The chart of a release with these values of `chart` and `version`.
     #[must_use]
     pub fn new(chart: &str, version: &str) -> Self {
         let pin = Pin::of(chart, version);
@@ -74,36 +78,36 @@ impl ChartRef {
         Self { chart: chart.to_owned(), version: pin.version.to_owned(), digest }
     }
 
-    /// Where helmfile looks for the chart below its cache folder (`getOCIChartPath` and `safeVersionPath` in helmfile 1.7.4,
-    /// `pkg/state`).
-    fn place(&self) -> PathBuf {
+    /// The path of the chart's version in helmfile's cache folder (`getOCIChartPath` and `safeVersionPath` in helmfile
+    /// 1.7.4, `pkg/state`).
+    fn version_path(&self) -> PathBuf {
         let name = self.chart.replace([':', '.', '&'], "_").replace("//", "_");
         let version = self.version.replace(['=', '>', '<', '!', '|', '~', '^', ' ', ',', '*'], "_");
-        // No part may be empty: what is kept beside the folder has its name.
+        // No part may be empty: the marker beside the folder is named after it.
         [name, version].iter().filter(|part| !part.is_empty()).collect()
     }
 
-    /// The chart's own folder below a folder in the layout of helmfile's cache.
+    /// The chart's own folder in a folder with the layout of helmfile's cache.
     #[must_use]
     pub fn folder(&self, root: &Path) -> PathBuf {
-        root.join(self.place()).join(Pin::of(&self.chart, "").name())
+        root.join(self.version_path()).join(Pin::of(&self.chart, "").name())
     }
 
-    /// The address for helm, with the digest if it is pinned by one.
+    /// The URL for helm, with the digest if one pins the chart.
     #[must_use]
     pub fn address(&self) -> String {
         let base = Pin::of(&self.chart, "").base;
         self.digest.as_ref().map_or_else(|| base.to_owned(), |digest| format!("{base}@{digest}"))
     }
 
-    /// The version for helm, if it is to be asked for: a digest says more.
+    /// The version for helm's `--version`; none if a digest pins the chart.
     #[must_use]
     pub fn asked_version(&self) -> Option<&str> {
         Some(self.version.as_str()).filter(|version| self.digest.is_none() && !version.is_empty())
     }
 
-    /// Whether its folder can hold one chart only. That of a range can not, and helmfile leaves out of the folder's name a
-    /// digest that is not part of the address, and where a repository is that the helmfile gives a name.
+    /// Whether the chart's folder always holds the same chart. A range of versions may resolve to another chart later, and
+    /// helmfile's folder name contains neither a digest in `version` nor the URL of a named repository.
     #[must_use]
     pub fn is_exact(&self) -> bool {
         let is_address = self.chart.contains("://");
@@ -111,38 +115,38 @@ impl ChartRef {
     }
 }
 
-/// Whether the folder of a version ([`ChartRef::place`]) is that of one chart.
+/// Whether a version's folder ([`ChartRef::version_path`]) always holds the same chart.
 fn is_exact_place(place: &Path) -> bool {
     let mut parts = place.iter().filter_map(|part| part.to_str());
     let is_digest = |part: &str| part.contains("@sha256_");
     parts.clone().next_back().is_some_and(is_exact) || parts.any(is_digest)
 }
 
-/// Whether a version names one chart and not a range of them.
+/// Whether a version is exact and not a range.
 fn is_exact(version: &str) -> bool {
     semver::Version::parse(version.trim_start_matches('v')).is_ok()
 }
 
-/// How the `Chart.yaml` of a chart begins that stands in for one that is not there.
-const STAND_IN: &str = "# stands in for a chart that is not there\n";
+/// How the `Chart.yaml` of a placeholder begins.
+const STAND_IN: &str = "# placeholder for a chart that is missing\n";
 
-/// Says that a chart folder is whole: written beside it after everything else, compared before it is used.
+/// Marks a chart folder as complete: written beside the folder after everything else, compared before the chart is used.
 #[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
-struct Whole {
+struct Marker {
     #[serde(flatten)]
     size: Size,
     /// See [`digest`].
     digest: String,
 }
 
-/// How much is in a folder: what is lost in a loss of power shows here.
+/// The size of a folder, which shows files that were lost in a power failure.
 #[derive(Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 struct Size {
     files: u64,
     bytes: u64,
 }
 
-/// What is in all files of a chart's folder, subcharts included: equal for equal charts, whoever reads them and when.
+/// The digest of all files in a chart's folder, including subcharts: the same for the same chart on every machine.
 ///
 /// # Errors
 ///
@@ -154,57 +158,57 @@ pub fn digest(folder: &Path) -> std::io::Result<String> {
     for entry in all {
         let name = entry.path.strip_prefix(folder).unwrap_or(&entry.path).as_os_str().as_encoded_bytes();
         let bytes = files::bytes(&entry.path, files::LARGEST).map_err(files::Unreadable::into_io)?;
-        // With their lengths, so that no two charts read the same.
+        // Hash the lengths too, so that no two charts hash the same bytes.
         for part in [name, &bytes] {
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part);
         }
     }
     let mut hash = format!("{:x}", hasher.finalize());
-    hash.truncate(DIGEST);
+    hash.truncate(DIGEST_LENGTH);
     Ok(hash)
 }
 
-/// So many hexadecimal digits of SHA-256 tell charts apart.
-const DIGEST: usize = 32;
+/// How many hexadecimal digits of SHA-256 a digest has.
+const DIGEST_LENGTH: usize = 32;
 
 /// The file that is locked while the store is read or changed.
 const LOCK: &str = ".lock";
 
-/// The charts that were fetched by earlier runs.
+/// The charts that earlier runs fetched.
 #[derive(Clone, Debug)]
 pub struct ChartStore {
     root: PathBuf,
 }
 
 impl ChartStore {
-    /// A store in this folder, which need not exist.
+    /// A store in this folder, which need not exist yet.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
-    /// The folder, in the layout of helmfile's cache.
+    /// The folder, which has the layout of helmfile's cache.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.root
     }
 
-    /// The digest of a chart that was stored, as it was when it came.
+    /// The digest of a stored chart, as computed when the chart was fetched.
     #[must_use]
     pub fn digest(&self, chart: &ChartRef) -> Option<String> {
-        read_marker(&self.root.join(chart.place())).map(|whole| whole.digest)
+        read_marker(&self.root.join(chart.version_path())).map(|marker| marker.digest)
     }
 
-    /// Keeps other runs from the store as long as it lives; they may be at another cluster. A cache that cannot be written
-    /// is not changed by them either.
+    /// Locks the store against other runs until the file is dropped; they may be for another cluster. A read-only store
+    /// needs no lock.
     fn lock(&self) -> Option<File> {
         std::fs::create_dir_all(&self.root).ok()?;
         let file = File::create(self.root.join(LOCK)).ok()?;
         file.lock().ok().map(|()| file)
     }
 
-    /// Puts those of the charts that are stored into a staging folder.
+    /// Links the stored charts among `charts` into a staging folder.
     ///
     /// # Errors
     ///
@@ -212,15 +216,15 @@ impl ChartStore {
     pub fn seed(&self, staging: &Path, charts: &[ChartRef]) -> Result<(), Error> {
         let _lock = if self.root.is_dir() { self.lock() } else { None };
         for chart in charts.iter().filter(|chart| chart.is_exact()) {
-            let from = self.root.join(chart.place());
-            if is_whole(&from) {
-                link_tree(&from, &staging.join(chart.place()))?;
+            let from = self.root.join(chart.version_path());
+            if is_complete(&from) {
+                link_tree(&from, &staging.join(chart.version_path()))?;
             }
         }
         Ok(())
     }
 
-    /// Puts an empty chart in the place of each that is not there, so that helmfile reads the rest without it.
+    /// Creates an empty placeholder for each chart that is missing, so that helmfile renders without it.
     ///
     /// # Errors
     ///
@@ -239,8 +243,8 @@ impl ChartStore {
         Ok(())
     }
 
-    /// Moves a chart from one folder in the layout of helmfile's cache to another, in the place of what stands in for it;
-    /// nothing is done when it is not there.
+    /// Replaces the placeholder of a chart by the chart in `fetched`, if it is there. Both folders have the layout of
+    /// helmfile's cache.
     ///
     /// # Errors
     ///
@@ -255,32 +259,32 @@ impl ChartStore {
         std::fs::rename(&from, &to).map_err(failed)
     }
 
-    /// Whether a chart's folder holds one that stands in for it.
+    /// Whether a chart's folder contains only a placeholder.
     #[must_use]
     pub fn is_stand_in(folder: &Path) -> bool {
         files::text(&folder.join("Chart.yaml"), files::LARGEST).is_ok_and(|text| text.starts_with(STAND_IN))
     }
 
-    /// Moves every chart of a staging folder that is not stored yet into the store.
+    /// Moves every chart that is not stored yet from a staging folder into the store.
     ///
     /// # Errors
     ///
     /// When a folder cannot be moved.
     pub fn publish(&self, staging: &Path) -> Result<(), Error> {
         let folders = version_folders(staging);
-        // Where there is nothing to store, no store is made.
+        // Locking creates the store, so lock only if there is something to store.
         let _lock = if folders.is_empty() { None } else { self.lock() };
         for folder in folders {
             let Ok(place) = folder.strip_prefix(staging) else {
                 continue;
             };
-            // The folder is that of a version; below it is the chart's own, of which the digest is.
+            // The folder is that of a version; the digest is that of the chart's own folder in it.
             let chart = version_chart(&folder).unwrap_or_else(|| folder.clone());
             if Self::is_stand_in(&chart) {
                 continue;
             }
             let target = self.root.join(place);
-            if is_exact_place(place) && is_whole(&target) {
+            if is_exact_place(place) && is_complete(&target) {
                 continue;
             }
             let failed = |source| Error::File { action: "store the chart", path: target.clone(), source };
@@ -288,61 +292,61 @@ impl ChartStore {
                 std::fs::create_dir_all(parent).map_err(failed)?;
             }
             if target.exists() {
-                // Not whole, or the newest of a range: out of the way first, for a folder cannot be replaced at once.
-                let old = staging.join(format!("old-{}", rand_name(&target)));
+                // An incomplete chart, or the newest of a range. Move it away first: a folder cannot be replaced atomically.
+                let old = staging.join(format!("old-{}", flat_name(&target)));
                 std::fs::rename(&target, old).map_err(failed)?;
             }
-            let whole =
-                Whole { size: measure(&folder).map_err(failed)?, digest: digest(&chart).map_err(failed)? };
+            let marker =
+                Marker { size: measure(&folder).map_err(failed)?, digest: digest(&chart).map_err(failed)? };
             std::fs::rename(&folder, &target).map_err(failed)?;
-            let text = serde_json::to_vec(&whole).map_err(|error| failed(error.into()))?;
-            std::fs::write(marker(&target), text).map_err(failed)?;
+            let text = serde_json::to_vec(&marker).map_err(|error| failed(error.into()))?;
+            std::fs::write(marker_path(&target), text).map_err(failed)?;
         }
         Ok(())
     }
 }
 
-/// A name for a folder that is moved away, unlike that of any other in the same staging folder.
-fn rand_name(path: &Path) -> String {
+/// A path as a single file name, which is unique in a staging folder.
+fn flat_name(path: &Path) -> String {
     path.display().to_string().replace('/', "_")
 }
 
-fn marker(folder: &Path) -> PathBuf {
+fn marker_path(folder: &Path) -> PathBuf {
     let mut name = folder.as_os_str().to_owned();
     name.push(".whole.json");
     name.into()
 }
 
-fn read_marker(folder: &Path) -> Option<Whole> {
-    let text = files::bytes(&marker(folder), files::LARGEST).ok()?;
+fn read_marker(folder: &Path) -> Option<Marker> {
+    let text = files::bytes(&marker_path(folder), files::LARGEST).ok()?;
     serde_json::from_slice(&text).ok()
 }
 
-fn is_whole(folder: &Path) -> bool {
+fn is_complete(folder: &Path) -> bool {
     let stored = read_marker(folder);
-    stored.is_some() && stored.map(|whole| whole.size) == measure(folder).ok()
+    stored.is_some() && stored.map(|marker| marker.size) == measure(folder).ok()
 }
 
-/// The folder of the chart in that of its version.
+/// The chart's folder in the folder of its version.
 fn version_chart(folder: &Path) -> Option<PathBuf> {
     let mut below = files::read_folder(folder).map(|entry| entry.path);
     below.find(|path| path.join("Chart.yaml").is_file())
 }
 
 fn measure(folder: &Path) -> std::io::Result<Size> {
-    let mut whole = Size::default();
+    let mut size = Size::default();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             let below = measure(&entry.path())?;
-            whole.files += below.files;
-            whole.bytes += below.bytes;
+            size.files += below.files;
+            size.bytes += below.bytes;
         } else {
-            whole.files += 1;
-            whole.bytes += entry.metadata()?.len();
+            size.files += 1;
+            size.bytes += entry.metadata()?.len();
         }
     }
-    Ok(whole)
+    Ok(size)
 }
 
 fn link_tree(from: &Path, to: &Path) -> Result<(), Error> {
@@ -357,7 +361,7 @@ fn link_tree(from: &Path, to: &Path) -> Result<(), Error> {
         }
         match std::fs::hard_link(entry.path(), &target) {
             Ok(()) => {}
-            // Two releases have this chart. To copy a file over a link to itself would empty both.
+            // Two releases use this chart. Copying a file over a link to itself would empty both.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             // A file system without hard links.
             Err(_) => _ = std::fs::copy(entry.path(), &target).map_err(failed)?,
@@ -371,7 +375,7 @@ fn version_folders(staging: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![staging.to_owned()];
     while let Some(folder) = folders.pop() {
-        // A link in a chart may lead anywhere, in circles too.
+        // Symbolic links in a chart may point anywhere and form cycles.
         let children = files::read_folder(&folder).filter(|entry| entry.kind.is_dir());
         let children: Vec<_> = children.map(|entry| entry.path).collect();
         if children.iter().any(|child| child.join("Chart.yaml").is_file()) {
@@ -397,9 +401,9 @@ mod tests {
     }
 
     #[test]
-    fn charts_lie_where_helmfile_looks() {
-        assert_eq!(chart().place(), Path::new("oci__ghcr_io/prometheus-community/charts/crds/19.1.0"));
-        let place = |chart: &str, version: &str| ChartRef::new(chart, version).place();
+    fn paths_are_those_of_helmfiles_cache() {
+        assert_eq!(chart().version_path(), Path::new("oci__ghcr_io/prometheus-community/charts/crds/19.1.0"));
+        let place = |chart: &str, version: &str| ChartRef::new(chart, version).version_path();
         let digest = "sha256:4321";
         for (chart, version, expected) in [
             ("oci://127.0.0.1:5000/a/b", "1.0.0", "oci__127_0_0_1_5000/a/b/1.0.0"),
@@ -418,12 +422,12 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_is_pinned_by_its_version_its_tag_or_its_digest() {
+    fn chart_is_pinned_by_version_tag_or_digest() {
         let asked = |chart: &str, version: &str| {
             let chart = ChartRef::new(chart, version);
             (chart.address(), chart.asked_version().map(ToOwned::to_owned), chart.is_exact())
         };
-        let own = |(address, version, exact): (&str, Option<&str>, bool)| {
+        let owned = |(address, version, exact): (&str, Option<&str>, bool)| {
             (address.to_owned(), version.map(ToOwned::to_owned), exact)
         };
         for (chart, version, expected) in [
@@ -433,19 +437,19 @@ mod tests {
             ("oci://r.io/a/b:2.0.0", "1.0.0", ("oci://r.io/a/b", Some("1.0.0"), true)),
             ("oci://r.io/a/b@sha256:1", "", ("oci://r.io/a/b@sha256:1", None, true)),
             ("oci://r.io/a/b:2.0.0@sha256:1", "", ("oci://r.io/a/b@sha256:1", None, true)),
-            // Another digest would be in the same folder.
+            // A chart with another digest would be in the same folder.
             ("oci://r.io/a/b", "1.0.0@sha256:1", ("oci://r.io/a/b@sha256:1", None, false)),
-            // Another helmfile may give the name to another repository.
+            // Another helmfile may use the name for another repository.
             ("r/b", "1.0.0", ("r/b", Some("1.0.0"), false)),
         ] {
-            assert_eq!(asked(chart, version), own(expected), "{chart} {version}");
+            assert_eq!(asked(chart, version), owned(expected), "{chart} {version}");
         }
         let local = Pin::of("../charts/a@b:c", "");
         assert_eq!((local.name(), local.digest), ("a@b:c", None));
     }
 
     #[test]
-    fn only_whole_charts_are_used_again() {
+    fn only_complete_charts_are_reused() {
         let folder = tempfile::tempdir().unwrap();
         let store = ChartStore::new(folder.path().join("store"));
         let staging = |name: &str| {
@@ -454,17 +458,17 @@ mod tests {
             path
         };
         let first = staging("first");
-        let inside = chart().place().join("crds");
+        let inside = chart().version_path().join("crds");
         write(&first.join(&inside).join("Chart.yaml"), "name: crds\n");
         write(&first.join(&inside).join("templates/a.yaml"), "a: 1\n");
-        write(&first.join(chart().place().with_extension("lock")), "");
+        write(&first.join(chart().version_path().with_extension("lock")), "");
         store.publish(&first).unwrap();
 
         let second = staging("second");
         store.seed(&second, &[chart()]).unwrap();
         assert_eq!(std::fs::read_to_string(second.join(&inside).join("templates/a.yaml")).unwrap(), "a: 1\n");
 
-        // A file is missing, as after a loss of power.
+        // A file is missing, as after a power failure.
         std::fs::remove_file(store.path().join(&inside).join("templates/a.yaml")).unwrap();
         let third = staging("third");
         store.seed(&third, &[chart()]).unwrap();
@@ -479,20 +483,20 @@ mod tests {
     }
 
     #[test]
-    fn two_runs_that_store_one_chart_do_not_meet() {
+    fn concurrent_runs_can_store_the_same_chart() {
         let folder = tempfile::tempdir().unwrap();
         let store = ChartStore::new(folder.path().join("store"));
         let names: Vec<_> = (0..8).map(|number| folder.path().join(number.to_string())).collect();
         std::thread::scope(|scope| {
             for staging in &names {
                 scope.spawn(|| {
-                    let file = staging.join(chart().place()).join("crds/Chart.yaml");
+                    let file = staging.join(chart().version_path()).join("crds/Chart.yaml");
                     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
                     std::fs::write(&file, "name: crds").unwrap();
                     store.publish(staging).unwrap();
                     let seeded = staging.join("again");
                     store.seed(&seeded, &[chart()]).unwrap();
-                    let again = seeded.join(chart().place()).join("crds/Chart.yaml");
+                    let again = seeded.join(chart().version_path()).join("crds/Chart.yaml");
                     assert_eq!(std::fs::read_to_string(again).unwrap(), "name: crds");
                 });
             }
@@ -500,10 +504,10 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_of_two_releases_stays_whole() {
+    fn chart_of_two_releases_stays_complete() {
         let folder = tempfile::tempdir().unwrap();
         let store = ChartStore::new(folder.path().join("store"));
-        let file = chart().place().join("crds/Chart.yaml");
+        let file = chart().version_path().join("crds/Chart.yaml");
         write(&folder.path().join("in").join(&file), "name: crds\n");
         store.publish(&folder.path().join("in")).unwrap();
         let staging = folder.path().join("out");
@@ -514,18 +518,18 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_versions_is_never_seeded() {
+    fn version_range_is_never_reused() {
         let folder = tempfile::tempdir().unwrap();
         let store = ChartStore::new(folder.path().join("store"));
         let range = ChartRef { version: "~1.0".to_owned(), ..chart() };
-        write(&folder.path().join("in").join(range.place()).join("crds/Chart.yaml"), "name: crds\n");
+        write(&folder.path().join("in").join(range.version_path()).join("crds/Chart.yaml"), "name: crds\n");
         store.publish(&folder.path().join("in")).unwrap();
         store.seed(&folder.path().join("out"), std::slice::from_ref(&range)).unwrap();
-        assert!(!folder.path().join("out").join(range.place()).exists());
+        assert!(!folder.path().join("out").join(range.version_path()).exists());
     }
 
     #[test]
-    fn what_is_pinned_by_a_digest_is_used_again() {
+    fn chart_pinned_by_digest_is_reused() {
         let folder = tempfile::tempdir().unwrap();
         let store = ChartStore::new(folder.path().join("store"));
         let pinned = ["oci://r.io/a/b@sha256:1", "oci://r.io/a/b:1.0.0@sha256:2"]
@@ -544,13 +548,13 @@ mod tests {
         #![proptest_config(crate::base::odd::fewer())]
 
         #[test]
-        fn no_reference_and_no_marker_makes_it_panic(chart in crate::base::odd::near(&["oci://ghcr.io:443/a/charts/b&c/", "repo/chart"]), version: String,
+        fn references_and_markers_never_panic(chart in crate::base::odd::near(&["oci://ghcr.io:443/a/charts/b&c/", "repo/chart"]), version: String,
             marker in crate::base::odd::near(&[r#"{"files":12,"bytes":34567,"digest":"0123456789abcdef"}"#])) {
             let chart = ChartRef::new(&chart, &version);
             _ = (chart.address(), chart.asked_version());
             _ = (chart.folder(Path::new("/c")), chart.is_exact());
             let folder = tempfile::tempdir().unwrap();
-            std::fs::write(super::marker(&folder.path().join("x")), &marker).unwrap();
+            std::fs::write(marker_path(&folder.path().join("x")), &marker).unwrap();
             _ = read_marker(&folder.path().join("x"));
         }
     }

@@ -1,4 +1,4 @@
-//! The environment that the tools get: the user's, less what could lead them elsewhere.
+//! Builds the environment of the tools: the user's variables, without those that could redirect the tools.
 
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
@@ -9,9 +9,9 @@ use crate::base::url::Url;
 use crate::process::identity::{self, Identity};
 use crate::tools::kubeconfig::Target;
 
-/// These choose cluster, namespace, file or binary, and would beat what is passed explicitly; they are dropped and
-/// logged. (`HELM_KUBEAPISERVER` beats `--kubeconfig`: tried with helm 4.2.)
-const LEAD_ELSEWHERE: [&str; 7] = [
+/// Variables that select a cluster, namespace, file or binary, and would override explicit flags. They are dropped, and
+/// the user is warned. (`HELM_KUBEAPISERVER` overrides `--kubeconfig` in helm 4.2.)
+const REDIRECTING: [&str; 7] = [
     "HELM_NAMESPACE",
     "HELMFILE_FILE_PATH",
     "HELMFILE_HELM_BINARY",
@@ -21,11 +21,11 @@ const LEAD_ELSEWHERE: [&str; 7] = [
     "KUBERNETES_MASTER",
 ];
 
-/// These are dropped without a log line. Some change what the tools print or make them ask. Those that Kubernetes sets in a
-/// pod make client-go take the pod's own namespace for a context that names none (client-go 0.36,
+/// Variables that are dropped without a log line. Some change what the tools print or make them prompt. Those that
+/// Kubernetes sets in a pod make client-go use the pod's namespace if the context has none (client-go 0.36,
 /// `tools/clientcmd/client_config.go`).
 const DROPPED: [&str; 14] = [
-    // At its higher levels the AWS SDK of helmfile logs requests with all that is in them.
+    // At its higher levels, the AWS SDK in helmfile logs complete requests.
     "AWS_SDK_GO_LOG_LEVEL",
     "CLICOLOR_FORCE",
     "FORCE_COLOR",
@@ -42,38 +42,39 @@ const DROPPED: [&str; 14] = [
     "POD_NAMESPACE",
 ];
 
-/// Identities for decrypting: secrets that only sops needs, and helmfile where values refer to encrypted files.
+/// Age identities: secrets that only sops needs, and helmfile if values refer to encrypted files.
 pub const AGE_IDENTITIES: [&str; 2] = ["SOPS_AGE_KEY", "SOPS_AGE_KEY_CMD"];
 
-/// All tools are Go programs that live for seconds. Collecting garbage takes an eighth of helm's time, and comes four times less
-/// often so, unless memory runs short (<https://go.dev/doc/gc-guide>).
-const QUICK: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "512MiB")];
+/// Go's garbage collector takes an eighth of helm's time. All tools run for seconds only, so it can run four times less
+/// often unless memory runs short (<https://go.dev/doc/gc-guide>).
+const GC_SETTINGS: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "512MiB")];
 
-/// What the user said about the environment of the tools.
+/// The settings that decide the environment of the tools.
 #[derive(Clone, Debug, Default)]
 pub struct ChildOptions {
     /// The root of the repository.
     pub root: PathBuf,
     /// The age key that goes into the cluster.
     pub age_key: PathBuf,
-    /// The identities for decrypting, if the user named a file.
+    /// The file with the age identities for decryption, if the user set one.
     pub sops_age_key_file: Option<PathBuf>,
 }
 
-/// An environment for tools.
+/// The environment of the tools.
 #[derive(Debug)]
 pub struct ChildEnv {
     /// All variables.
     pub vars: Vec<(OsString, OsString)>,
-    /// The names of those that were set and would have led the tools elsewhere.
+    /// The names of the user's variables that were dropped because they would redirect the tools.
     pub removed: Vec<String>,
 }
 
-fn leads_elsewhere(name: &str) -> bool {
-    LEAD_ELSEWHERE.contains(&name) || name.starts_with("HELM_KUBE")
+fn is_redirecting(name: &str) -> bool {
+    REDIRECTING.contains(&name) || name.starts_with("HELM_KUBE")
 }
 
-/// Builds it. Temporary files go to `temp`; `current_context` is the kubeconfig file that selects the target's context.
+/// Builds the environment. Temporary files go to `temp`; `current_context` is the kubeconfig file that selects the target's
+/// context.
 #[must_use]
 pub fn build(
     env: &Env,
@@ -87,15 +88,15 @@ pub fn build(
     let mut vars = Vec::new();
     for (name, value) in env.iter() {
         let text = name.to_string_lossy();
-        if leads_elsewhere(&text) {
+        if is_redirecting(&text) {
             removed.push(text.into_owned());
         } else if !DROPPED.contains(&text.as_ref()) && !ours.iter().any(|(known, _)| *known == text) {
             vars.push((name.to_owned(), value.to_owned()));
         }
     }
-    // The user's own hold.
-    let quick = QUICK.iter().filter(|(name, _)| env.get(name).is_none());
-    vars.extend(quick.map(|(name, value)| (OsString::from(name), OsString::from(value))));
+    // Settings of the user take precedence.
+    let gc = GC_SETTINGS.iter().filter(|(name, _)| env.get(name).is_none());
+    vars.extend(gc.map(|(name, value)| (OsString::from(name), OsString::from(value))));
     vars.extend(ours.into_iter().map(|(name, value)| (OsString::from(name), value)));
     ChildEnv { vars, removed }
 }
@@ -106,7 +107,7 @@ fn ours(
     temp: &Path,
     current_context: &Path,
 ) -> Vec<(&'static str, OsString)> {
-    // Of a list, the first file that names a current context wins, also for hooks that call plain `kubectl` or `helm`.
+    // The first file with a current context wins, also for hooks that call plain `kubectl` or `helm`.
     let mut kubeconfig = current_context.as_os_str().to_owned();
     for file in &target.files {
         kubeconfig.push(":");
@@ -114,28 +115,28 @@ fn ours(
     }
     let mut ours = vec![
         ("KUBECONFIG", kubeconfig),
-        // Preferences in the user's home change what commands do (kubectl 1.34 and later; the second one before that).
+        // Ignore kubectl preferences in the user's home (kubectl 1.34 and later; the second variable is for older ones).
         ("KUBERC", OsString::from("off")),
         ("KUBECTL_KUBERC", OsString::from("false")),
         ("ROOT_DIR", options.root.clone().into_os_string()),
         ("TMPDIR", temp.as_os_str().to_owned()),
-        // helmfile writes rendered values there, which may be secret.
+        // helmfile writes rendered values to this folder, and they may be secret.
         ("HELMFILE_TEMPDIR", temp.as_os_str().to_owned()),
         ("NO_COLOR", OsString::from("1")),
         (identity::RUN, OsString::from(Identity::own().to_string())),
-        // Both programs would ask a server for their newest version.
+        // Both programs would look up their newest version online.
         ("HELMFILE_UPGRADE_NOTICE_DISABLED", OsString::from("1")),
         ("SOPS_DISABLE_VERSION_CHECK", OsString::from("true")),
     ];
-    // The repository's own key decrypts it, unless the user names other identities.
-    let own = Some(&options.age_key).filter(|file| file.is_file());
-    let identities = options.sops_age_key_file.as_ref().or(own);
+    // The repository's age key decrypts the repository, unless the user sets other identities.
+    let repository_key = Some(&options.age_key).filter(|file| file.is_file());
+    let identities = options.sops_age_key_file.as_ref().or(repository_key);
     ours.extend(identities.map(|file| ("SOPS_AGE_KEY_FILE", file.clone().into_os_string())));
     ours
 }
 
-/// The values of variables that hold credentials by their name, and the credentials of addresses, for the redactor. Where a
-/// variable's value came from cannot be known.
+/// The secrets in the environment, for the redactor: values of variables with the name of a credential, and credentials in
+/// URLs.
 pub fn secrets(env: &Env) -> impl Iterator<Item = &str> {
     env.iter().filter_map(|(name, value)| secret(name, value.to_str()?))
 }
@@ -156,8 +157,8 @@ fn secret<'a>(name: &OsStr, value: &'a str) -> Option<&'a str> {
     }
 }
 
-/// Whether a variable of this name holds a credential, which is what such names end in: `SECRET_DOMAIN` is a domain, and
-/// `SOPS_AGE_KEY_FILE` a path, which an error has to name.
+/// Whether a variable holds a credential, judged by how its name ends: `SECRET_DOMAIN` is a domain, and `SOPS_AGE_KEY_FILE`
+/// a path that errors must be able to name.
 fn names_a_secret(name: &OsStr) -> bool {
     const ENDINGS: [&str; 11] = [
         "TOKEN",
@@ -176,7 +177,7 @@ fn names_a_secret(name: &OsStr) -> bool {
     !name.ends_with("PULL_SECRET") && ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
-/// Whether a text is a path, or the domain of a host: to redact it would hide it in every address and path.
+/// Whether a text is a path, a domain or an IP address: redacting it would hide it in every URL and path.
 fn is_address(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_no_secret_whatever_its_variable_is_called() {
+    fn addresses_are_never_secret() {
         let vars = [
             ("SECRET_DOMAIN", "example.org"),
             ("CLUSTER_SECRET", "example.org"),
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_of_addresses() {
+    fn credentials_in_urls() {
         let cases = [
             ("https://me:CANARY@host/a", Some("CANARY")),
             ("https://CANARY@host", Some("CANARY")),
@@ -250,30 +251,30 @@ mod tests {
     }
 
     #[test]
-    fn tools_are_quick_unless_the_user_says_otherwise() {
+    fn user_can_override_gc_settings() {
         let folder = Path::new("/nowhere");
-        let of = |vars: &[(&str, &str)]| {
+        let gogc = |vars: &[(&str, &str)]| {
             let env = Env::from_vars(vars.iter().copied(), folder.into());
             let vars = build(&env, &ChildOptions::default(), &Target::default(), folder, folder).vars;
             vars.into_iter().filter(|(name, _)| name == "GOGC").map(|(_, value)| value).collect::<Vec<_>>()
         };
-        assert_eq!(of(&[]), ["400"]);
-        assert_eq!(of(&[("GOGC", "50")]), ["50"]);
+        assert_eq!(gogc(&[]), ["400"]);
+        assert_eq!(gogc(&[("GOGC", "50")]), ["50"]);
     }
 
     #[test]
-    fn what_leads_elsewhere() {
+    fn redirecting_variables_are_recognized() {
         for name in ["HELM_KUBEAPISERVER", "HELM_KUBECONTEXT", "HELM_NAMESPACE", "HELMFILE_KUBE_CONTEXT"] {
-            assert!(leads_elsewhere(name), "{name}");
+            assert!(is_redirecting(name), "{name}");
         }
         for name in ["HELM_DRIVER", "HELM_CACHE_HOME", "HELMFILE_ENVIRONMENT", "KUBECONFIG"] {
-            assert!(!leads_elsewhere(name), "{name}");
+            assert!(!is_redirecting(name), "{name}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn no_value_makes_it_panic(near in crate::base::odd::near(&["https://me:CAN@ARY@host:3128/a@b", "ssh://git@host/a.git"])) {
+        fn parsing_never_panics(near in crate::base::odd::near(&["https://me:CAN@ARY@host:3128/a@b", "ssh://git@host/a.git"])) {
             _ = Url::parse(&near).and_then(Url::secret);
         }
     }

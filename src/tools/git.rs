@@ -1,4 +1,4 @@
-//! git: what it tracks, and where a repository comes from. It is not required: without it that is unknown.
+//! git: tracked files and the remote of the repository. git is optional: without it, both are unknown.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -11,12 +11,12 @@ use crate::base::error::Error;
 use crate::process::Invocation;
 use crate::tools::child_env::AGE_IDENTITIES;
 
-const ASK: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A hook that runs k3s-boot sets these; they would lead to another repository than the one asked for.
-const ELSEWHERE: [&str; 4] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"];
+/// Git sets these variables for a hook that runs k3s-boot; they would select another repository.
+const REPOSITORY_VARIABLES: [&str; 4] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"];
 
-/// Reads what `git ls-files -z` prints; a name is any bytes but 0.
+/// Parses the output of `git ls-files -z`; a name may contain any byte but 0.
 #[must_use]
 pub fn parse_tracked(names: &[u8]) -> BTreeSet<PathBuf> {
     let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
@@ -34,7 +34,7 @@ impl Toolbox {
         Ok(parse_tracked(&names))
     }
 
-    /// The address of the remote `origin`; it may hold credentials.
+    /// The URL of the remote `origin`; it may contain credentials.
     ///
     /// # Errors
     ///
@@ -47,8 +47,8 @@ impl Toolbox {
     async fn git(&self, git: &Path, root: &Path, words: &[&str]) -> Result<Vec<u8>, Error> {
         let mut args = vec!["--no-optional-locks".as_ref(), "-C".as_ref(), root.as_os_str()];
         args.extend(words.iter().map(OsStr::new));
-        let invocation = Invocation::new("git", git, args).deadline(self.clock.cap(ASK));
-        let invocation = invocation.without(&AGE_IDENTITIES).without(&ELSEWHERE);
+        let invocation = Invocation::new("git", git, args).deadline(self.clock.cap(TIMEOUT));
+        let invocation = invocation.without(&AGE_IDENTITIES).without(&REPOSITORY_VARIABLES);
         let command = invocation.to_string();
         let output = self.runner.run(invocation).await?;
         if !output.success() {
@@ -71,7 +71,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_names_make_it_panic(names: Vec<u8>) {
+        fn parsing_never_panics(names: Vec<u8>) {
             _ = parse_tracked(&names);
         }
     }

@@ -1,4 +1,4 @@
-//! helm: fetching charts side by side, also those that helmfile does not fetch when it reads a state file.
+//! helm: fetches charts concurrently, including those that helmfile does not fetch when it renders a state file.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -11,10 +11,10 @@ use crate::process::Invocation;
 use crate::tools::charts::ChartRef;
 use crate::tools::child_env::AGE_IDENTITIES;
 
-/// The index of a large repository has many megabytes.
-const ASK: Duration = Duration::from_mins(2);
+/// Long, because the index of a large repository has many megabytes.
+const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Reads the table of `helm plugin list` (helm 4.2.4): name, version, type and more, with tabs and spaces between them.
+/// Parses the table of `helm plugin list` (helm 4.2.4): name, version, type and more, separated by tabs and spaces.
 fn parse_post_renderers(table: &[u8]) -> BTreeSet<String> {
     let text = String::from_utf8_lossy(table);
     let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -23,23 +23,23 @@ fn parse_post_renderers(table: &[u8]) -> BTreeSet<String> {
 }
 
 impl Toolbox {
-    /// The plugins of Helm 4 for post-renderers, by their names.
+    /// The names of the installed post-renderer plugins (Helm 4).
     ///
     /// # Errors
     ///
-    /// `Ok(Err(_))` with helm's reason; `Err(_)` when helm could not be run to its end.
+    /// `Ok(Err(_))` with helm's reason; `Err(_)` when helm could not be run or was interrupted.
     pub async fn helm_post_renderers(&self) -> Result<Result<BTreeSet<String>, String>, Error> {
         let invocation = Invocation::new("helm", &self.programs.helm, ["plugin", "list"].map(OsString::from));
         let output =
-            self.runner.run(invocation.without(&AGE_IDENTITIES).deadline(self.clock.cap(ASK))).await?;
+            self.runner.run(invocation.without(&AGE_IDENTITIES).deadline(self.clock.cap(TIMEOUT))).await?;
         Ok(if output.success() { Ok(parse_post_renderers(&output.stdout)) } else { Err(last_words(&output)) })
     }
 
-    /// Fetches a chart from a repository that is no registry, and unpacks it into a folder below `into`.
+    /// Fetches a chart from a classic (HTTP) repository, and unpacks it into a folder in `into`.
     ///
     /// # Errors
     ///
-    /// `Ok(Err(_))` with helm's reason; `Err(_)` when helm could not be run to its end.
+    /// `Ok(Err(_))` with helm's reason; `Err(_)` when helm could not be run or was interrupted.
     pub async fn helm_pull(
         &self,
         repository: &str,
@@ -56,7 +56,7 @@ impl Toolbox {
         self.helm_ask(Invocation::new("helm", &self.programs.helm, args)).await
     }
 
-    /// Fetches a chart from a registry, and unpacks it into a folder below `into`, as helmfile does.
+    /// Fetches a chart from a registry, and unpacks it into a folder in `into`, as helmfile does.
     ///
     /// # Errors
     ///
@@ -70,27 +70,27 @@ impl Toolbox {
         self.helm_ask(Invocation::new("helm", &self.programs.helm, args)).await
     }
 
-    /// Whether a chart is in its registry for somebody without any login; `nobody` is an empty folder.
+    /// Checks that a chart can be fetched anonymously; `anonymous` is an empty folder that replaces the registry configuration.
     ///
     /// # Errors
     ///
     /// As [`Self::helm_pull`].
-    pub async fn helm_show_chart_as_nobody(
+    pub async fn helm_show_chart_anonymously(
         &self,
         chart: &ChartRef,
-        nobody: &Path,
+        anonymous: &Path,
     ) -> Result<Result<(), String>, Error> {
         let address = chart.address();
         let mut args = vec!["show", "chart", &address];
         args.extend(chart.asked_version().into_iter().flat_map(|version| ["--version", version]));
         let invocation = Invocation::new("helm", &self.programs.helm, args)
-            .env("HELM_REGISTRY_CONFIG", nobody.join("registry.json"))
-            .env("DOCKER_CONFIG", nobody);
+            .env("HELM_REGISTRY_CONFIG", anonymous.join("registry.json"))
+            .env("DOCKER_CONFIG", anonymous);
         self.helm_ask(invocation).await
     }
 
     async fn helm_ask(&self, invocation: Invocation) -> Result<Result<(), String>, Error> {
-        let invocation = invocation.deadline(self.clock.cap(ASK)).without(&AGE_IDENTITIES);
+        let invocation = invocation.deadline(self.clock.cap(TIMEOUT)).without(&AGE_IDENTITIES);
         let output = self.runner.run(invocation).await?;
         let words = last_words(&output);
         Ok(if output.success() { Ok(()) } else { Err(words.trim_start_matches("Error: ").to_owned()) })
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plugins_for_post_renderers_are_read() {
+    fn parses_post_renderer_plugins() {
         let table = "NAME   \tVERSION\tTYPE           \tAPIVERSION\tPROVENANCE\tSOURCE \npr     \t0.1.0  \tpostrenderer/v1\tv1        \tunknown   \tunknown\n\
                      secrets\t4.6.0  \tcli/v1         \tlegacy    \tunknown   \tunknown\n";
         assert_eq!(parse_post_renderers(table.as_bytes()), ["pr".to_owned()].into());

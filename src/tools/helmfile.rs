@@ -1,4 +1,4 @@
-//! helmfile: reading state files, fetching charts, syncing releases.
+//! helmfile: renders state files, fetches charts and syncs releases.
 
 mod failure;
 
@@ -16,33 +16,33 @@ use crate::base::error::{Error, ProcessError};
 use crate::process::{Invocation, Output, Stream};
 use crate::tools::child_env::AGE_IDENTITIES;
 
-/// Fetching charts over a slow line takes long; a registry that does not answer must not hold a bootstrap for ever.
-const FETCH: Duration = Duration::from_mins(5);
+/// Fetching charts over a slow connection takes long; a registry that does not answer must not block a bootstrap forever.
+const FETCH_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Rendering takes seconds, also for many releases.
-const RENDER: Duration = Duration::from_mins(2);
+/// Rendering takes seconds, even for many releases.
+const RENDER_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// helm needs time to mark its release after INT.
-const SYNC_GRACE: Duration = Duration::from_secs(30);
+/// After SIGINT, helm needs time to mark its release as failed.
+const SYNC_GRACE_PERIOD: Duration = Duration::from_secs(30);
 
-/// What `helmfile sync` tells of its progress.
+/// The progress that `helmfile sync` reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// A release is being synced.
     Started {
-        /// Its namespace.
+        /// The namespace of the release.
         namespace: String,
-        /// Its name.
+        /// The name of the release.
         name: String,
     },
-    /// A release of this name was synced.
+    /// A release was synced.
     Synced {
-        /// Its name.
+        /// The name of the release.
         name: String,
     },
 }
 
-/// Reads a line of `helmfile sync` (helmfile 1.7.4, `pkg/helmexec/exec.go`).
+/// Parses a line of `helmfile sync` (helmfile 1.7.4, `pkg/helmexec/exec.go`).
 #[must_use]
 pub fn parse_progress(line: &str) -> Option<Progress> {
     if let Some(rest) = line.strip_prefix("Upgrading release=") {
@@ -67,15 +67,15 @@ impl Toolbox {
         all.extend(args);
         Invocation::new("helmfile", &self.programs.helmfile, all)
             .env("HELMFILE_CACHE_HOME", charts)
-            .public_part(public::of_helmfile())
+            .public_part(public::helmfile_filter())
     }
 
-    /// Reads a state file: all releases with their rendered values, as YAML. Fetches the charts that are not in
-    /// `charts` yet, unless `offline`. `stand_ins` are variables set for this alone.
+    /// Renders a state file: all releases with their values, as YAML. Fetches the charts that are missing in `charts`,
+    /// unless `offline`. `stand_ins` are placeholders for missing variables.
     ///
     /// # Errors
     ///
-    /// `Ok(Err(_))` with helmfile's reason; `Err(_)` when helmfile could not be run to its end.
+    /// `Ok(Err(_))` with helmfile's reason; `Err(_)` when helmfile could not be run or was interrupted.
     pub async fn helmfile_build(
         &self,
         file: &Path,
@@ -86,12 +86,12 @@ impl Toolbox {
     ) -> Result<Result<Vec<u8>, BuildError>, Error> {
         let mut args = ["build", "--embed-values"].map(OsString::from).to_vec();
         if offline {
-            // Otherwise the index of every repository is fetched.
+            // Without this flag, helmfile fetches the index of every repository.
             args.insert(0, "--skip-deps".into());
         }
-        let mut invocation = self.helmfile(file, charts, args).deadline(self.clock.cap(FETCH));
+        let mut invocation = self.helmfile(file, charts, args).deadline(self.clock.cap(FETCH_TIMEOUT));
         if offline {
-            // What is not on this machine is refused at once.
+            // A closed port as proxy makes every network access fail at once.
             let nowhere =
                 ["HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy", "ALL_PROXY", "all_proxy"];
             invocation = nowhere.iter().fold(invocation, |tool, name| tool.env(*name, "http://127.0.0.1:9"));
@@ -101,13 +101,13 @@ impl Toolbox {
         Ok(if output.success() { Ok(output.stdout) } else { Err(parse_build_error(&output.talk)) })
     }
 
-    /// Renders the releases of a state file that these selectors pick, into [`rendered_to`]. Their charts must be in
+    /// Renders the manifests of the releases that the selectors match, into [`rendered_to`]. Their charts must be in
     /// `charts`.
     ///
     /// # Errors
     ///
-    /// `Ok(Err(_))` with the first failure, after which helmfile renders nothing more; `Err(_)` when helmfile could not be
-    /// run to its end.
+    /// `Ok(Err(_))` with the first failure, at which helmfile stops; `Err(_)` when helmfile could not be run or was
+    /// interrupted.
     pub async fn helmfile_template(
         &self,
         file: &Path,
@@ -122,16 +122,16 @@ impl Toolbox {
         let words = ["template", "--skip-tests", "--no-hooks", "--output-dir-template"];
         args.extend(words.map(OsString::from));
         args.push(template);
-        let invocation = self.helmfile(file, charts, args).deadline(self.clock.cap(RENDER));
+        let invocation = self.helmfile(file, charts, args).deadline(self.clock.cap(RENDER_TIMEOUT));
         let output = self.runner.run(prepare(invocation, identities, &BTreeMap::new())).await?;
         Ok(if output.success() { Ok(()) } else { Err(parse_template_error(&output.talk)) })
     }
 
-    /// Writes the values of the releases that these selectors pick, with all references resolved, into [`written_to`].
+    /// Writes the values of the releases that the selectors match, with all references resolved, to [`written_to`].
     ///
     /// # Errors
     ///
-    /// `Ok(Err(_))` with helmfile's reason; `Err(_)` when helmfile could not be run to its end.
+    /// `Ok(Err(_))` with helmfile's reason; `Err(_)` when helmfile could not be run or was interrupted.
     pub async fn helmfile_write_values(
         &self,
         file: &Path,
@@ -143,17 +143,17 @@ impl Toolbox {
         let mut template = folder.as_os_str().to_owned();
         template.push("/namespace-{{ .Release.Namespace }}/{{ .Release.Name }}.yaml");
         args.extend(["write-values".into(), "--output-file-template".into(), template]);
-        let invocation = self.helmfile(file, charts, args).deadline(self.clock.cap(RENDER));
-        // References are what the identities are for.
+        let invocation = self.helmfile(file, charts, args).deadline(self.clock.cap(RENDER_TIMEOUT));
+        // Resolving references needs the identities.
         let output = self.runner.run(prepare(invocation, true, &BTreeMap::new())).await?;
         Ok(if output.success() { Ok(()) } else { Err(parse_build_error(&output.talk)) })
     }
 
-    /// Syncs a state file's releases.
+    /// Syncs a state file's releases. A failure of helmfile shows in the exit code of the output.
     ///
     /// # Errors
     ///
-    /// When helmfile could not be run to its end. That it failed is told by its exit code.
+    /// When helmfile could not be run or was interrupted.
     pub async fn helmfile_sync(
         &self,
         file: &Path,
@@ -174,7 +174,7 @@ impl Toolbox {
         }
         let mut invocation = self.helmfile(file, charts, args).deadline(self.clock.left());
         invocation.stdout_is_talk = true;
-        invocation.grace = SYNC_GRACE;
+        invocation.grace = SYNC_GRACE_PERIOD;
         invocation.in_vain = Some(options.in_vain);
         let invocation = prepare(invocation, options.identities, &BTreeMap::new());
         self.runner
@@ -187,27 +187,27 @@ impl Toolbox {
     }
 }
 
-/// What of others would stop helm, and is gone over, for the user has named the release.
+/// Which changes and objects of others helm overrides, because the user asked for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Over {
-    /// Fields that others have changed are put back.
+    /// Reverts manual changes to fields.
     pub fields: bool,
-    /// Objects that are others' become the release's.
+    /// Adopts objects that the release does not own.
     pub owners: bool,
 }
 
-/// How a state file is synced.
+/// Options for syncing a state file.
 #[derive(Clone, Debug)]
 pub struct SyncOptions<'a> {
-    /// Whether its values refer to encrypted files.
+    /// Whether helmfile needs age identities because values refer to encrypted files.
     pub identities: bool,
-    /// The selectors of the releases that are synced; all when empty.
+    /// The selectors of the releases to sync; all if empty.
     pub selectors: &'a [String],
-    /// helm's timeout for a release; without one the state file's holds.
+    /// helm's timeout for a release; by default that of the state file.
     pub timeout: Option<Duration>,
-    /// Over what helm goes that would stop it.
+    /// What helm overrides.
     pub over: Over,
-    /// Says when it waits in vain: it is ended then.
+    /// Becomes true when the releases cannot become ready: helmfile is stopped then.
     pub in_vain: watch::Receiver<bool>,
 }
 
@@ -215,14 +215,14 @@ fn flags(selectors: &[String]) -> Vec<OsString> {
     selectors.iter().flat_map(|selector| ["--selector".into(), selector.into()]).collect()
 }
 
-/// The folder below `folder` that [`Toolbox::helmfile_template`] renders a release into.
+/// The folder in `folder` that [`Toolbox::helmfile_template`] renders a release into.
 #[must_use]
 pub fn rendered_to(folder: &Path, namespace: Option<&str>, name: &str) -> PathBuf {
-    // helmfile leaves the namespace empty that its state file does not name.
+    // helmfile renders an empty namespace if the state file does not set one.
     folder.join(format!("namespace-{}", namespace.unwrap_or_default())).join(name)
 }
 
-/// The file below `folder` that [`Toolbox::helmfile_write_values`] writes a release's values to.
+/// The file in `folder` that [`Toolbox::helmfile_write_values`] writes a release's values to.
 #[must_use]
 pub fn written_to(folder: &Path, namespace: Option<&str>, name: &str) -> PathBuf {
     let mut path = rendered_to(folder, namespace, name).into_os_string();
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_is_read_and_nothing_else() {
+    fn parses_only_progress_lines() {
         let started = Progress::Started { namespace: "kube-system".to_owned(), name: "cilium".to_owned() };
         assert_eq!(
             parse_progress(
@@ -263,7 +263,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_words_make_it_panic(talk: String, near in crate::base::odd::near(&[
+        fn parsing_never_panics(talk: String, near in crate::base::odd::near(&[
             "Upgrading release=cilium, chart=/c/cilium, namespace=kube-system\nListing releases matching ^cilium$\ncilium\tkube-system\t1\n\nUPDATED RELEASES:\nNAME\n",
         ])) {
             for talk in [talk, near] {

@@ -1,4 +1,4 @@
-//! Which cluster is meant: the kubeconfig files, merged as kubectl merges them.
+//! Selects the target cluster from the kubeconfig files, merged as kubectl merges them.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -14,22 +14,22 @@ use crate::base::fact::{Known, LATEST};
 use crate::base::finding::Finding;
 use crate::base::{files, yaml};
 
-/// The cluster that is meant; empty when none is.
+/// The target cluster; empty if none is selected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The kubeconfig files that exist.
     pub files: Vec<PathBuf>,
-    /// The context.
+    /// The name of the context.
     pub context: String,
-    /// The name under which the kubeconfig has the cluster.
+    /// The name of the cluster in the kubeconfig.
     pub cluster: String,
-    /// The API server's address.
+    /// The URL of the API server.
     pub server: String,
-    /// The namespace of the context, `default` when it names none.
+    /// The namespace of the context, `default` if it has none.
     pub namespace: String,
-    /// Whether the server's certificate is verified: not with `insecure-skip-tls-verify`, nor without TLS.
+    /// Whether the server's certificate is verified: false with `insecure-skip-tls-verify` or without TLS.
     pub is_verified: bool,
-    /// When its client certificate holds; `None` when it has none.
+    /// The validity of the client certificate; `None` if there is none.
     pub certificate: Option<Known<Validity>>,
 }
 
@@ -47,12 +47,12 @@ impl Default for Target {
     }
 }
 
-/// The namespace of a context that names none (client-go 0.36, `clientcmd.ClientConfig.Namespace`).
+/// The namespace of a context without one (client-go 0.36, `clientcmd.ClientConfig.Namespace`).
 const DEFAULT_NAMESPACE: &str = "default";
 
 impl Target {
-    /// Writes a kubeconfig that holds nothing but the name of the current context, and no credentials: in front of the
-    /// user's own files it makes the target the current context of every program that reads them.
+    /// Writes a kubeconfig that contains only the name of the current context, and no credentials. In front of the user's
+    /// files, it makes the target the current context of every program that reads them.
     ///
     /// # Errors
     ///
@@ -67,12 +67,12 @@ impl Target {
     }
 }
 
-/// When a certificate holds.
+/// The validity of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// Its first second.
+    /// The first second.
     pub from: SystemTime,
-    /// Its last second.
+    /// The last second.
     pub until: SystemTime,
 }
 
@@ -129,7 +129,7 @@ struct NamedUser {
     user: Option<User>,
 }
 
-/// Of a user only the certificate is read, never the key or a token.
+/// Only the certificate of a user is read, never a key or token.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 struct User {
@@ -137,26 +137,26 @@ struct User {
     client_certificate_data: Option<String>,
 }
 
-/// Reads the files and finds the context. Also gives the files of the list that do not exist, when others do:
-/// kubectl skips those, and so do we.
+/// Reads the files and selects the context. Also returns the files that do not exist if others do: like kubectl, k3s-boot
+/// skips them.
 ///
 /// # Errors
 ///
-/// No file exists (kubectl would then silently use `localhost:8080`), one cannot be read, or the context is not in
-/// any of them.
+/// No file exists (kubectl would then silently use `localhost:8080`), a file cannot be read, or no file defines the
+/// context.
 pub fn load(files: &[PathBuf], context: Option<&str>) -> Result<(Target, Vec<PathBuf>), Finding> {
     let (present, missing): (Vec<_>, Vec<_>) = files.iter().cloned().partition(|file| file.exists());
     if present.is_empty() {
         let names: Vec<_> = missing.iter().map(|file| file.display().to_string()).collect();
         return Err(Finding::error("kubeconfig", "Kubeconfig file not found")
             .with("file", names.join(":"))
-            .fix("copy /etc/rancher/k3s/k3s.yaml from a server node, put that node's address in it, and name the copy in KUBECONFIG"));
+            .fix("copy /etc/rancher/k3s/k3s.yaml from a server node, set that node's address in the copy, and set KUBECONFIG to its path"));
     }
     let parsed = present.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
     let Choice { context, cluster, server, is_verified, user, namespace } = choose(&parsed, context)
         .map_err(|mut problem| {
             let names: Vec<_> = present.iter().map(|file| file.display().to_string()).collect();
-            // First, for what mends it comes last.
+            // Insert first, because the fix must come last.
             problem.pairs.insert(0, ("file", names.join(":")));
             problem
         })?;
@@ -176,20 +176,20 @@ fn read(path: &Path) -> Result<File, Finding> {
             .with("reason", reason)
     };
     let text = files::text(path, files::LARGEST).map_err(|error| problem(error.to_string()))?;
-    // The parser's own message may quote a value, and this file holds keys.
-    yaml::parse(&text, yaml::WRITTEN).map_err(|trouble| {
-        problem(match trouble.place() {
+    // The parser's message may quote a value, and this file contains keys.
+    yaml::parse(&text, yaml::WRITTEN).map_err(|error| {
+        problem(match error.place() {
             Some(place) => format!("not a kubeconfig: see {place}"),
             None => "not a kubeconfig".to_owned(),
         })
     })
 }
 
-/// When a user's certificate holds; `None` when it has none. `kubeconfig` is the file that names it.
+/// The validity of a user's certificate; `None` if there is none. `kubeconfig` is the file that defines the user.
 fn certificate(user: &User, kubeconfig: &Path) -> Option<Known<Validity>> {
     let pem = match (&user.client_certificate_data, &user.client_certificate) {
         (Some(data), _) if !data.is_empty() => {
-            STANDARD.decode(data).map_err(|_| "client-certificate-data is no base64".to_owned())
+            STANDARD.decode(data).map_err(|_| "client-certificate-data is not base64".to_owned())
         }
         (_, Some(path)) if !path.as_os_str().is_empty() => {
             let path = kubeconfig.parent().unwrap_or(kubeconfig).join(path);
@@ -200,9 +200,9 @@ fn certificate(user: &User, kubeconfig: &Path) -> Option<Known<Validity>> {
     Some(pem.and_then(|pem| validity(&pem)))
 }
 
-/// When the first certificate of a PEM file holds; those of its issuers follow it.
+/// The validity of the first certificate in a PEM file; those of its issuers follow it.
 fn validity(pem: &[u8]) -> Known<Validity> {
-    let broken = "the client certificate is no X.509 certificate";
+    let broken = "the client certificate is not an X.509 certificate";
     let (_, pem) = parse_x509_pem(pem).map_err(|_| broken.to_owned())?;
     let certificate = pem.parse_x509().map_err(|_| broken.to_owned())?;
     let time = |seconds: i64| {
@@ -212,7 +212,7 @@ fn validity(pem: &[u8]) -> Known<Validity> {
     Ok(Validity { from: time(validity.not_before.timestamp()), until: time(validity.not_after.timestamp()) })
 }
 
-/// What the context leads to.
+/// The selected context, resolved.
 struct Choice {
     context: String,
     cluster: String,
@@ -222,21 +222,21 @@ struct Choice {
     namespace: String,
 }
 
-/// The first file that has a thing wins.
-fn choose(files: &[File], wanted: Option<&str>) -> Result<Choice, Finding> {
+/// Resolves a context, by default the current one. The first file that defines an entry wins.
+fn choose(files: &[File], context: Option<&str>) -> Result<Choice, Finding> {
     let current =
         || files.iter().find_map(|file| file.current_context.as_deref().filter(|name| !name.is_empty()));
-    let name = wanted.or_else(current).ok_or_else(|| {
+    let name = context.or_else(current).ok_or_else(|| {
         Finding::error("kubeconfig", "Kubeconfig has no current context")
-            .fix("name one with --context, or run `kubectl config use-context NAME`")
+            .fix("select one with --context, or run `kubectl config use-context NAME`")
     })?;
     let contexts = || files.iter().flat_map(|file| file.contexts.iter().flatten());
     let context = contexts().find(|context| context.name == name).ok_or_else(|| {
-        let known: Vec<_> = contexts().map(|context| context.name.as_str()).collect();
-        Finding::error("kubeconfig", "Kubeconfig does not have the context")
+        let available: Vec<_> = contexts().map(|context| context.name.as_str()).collect();
+        Finding::error("kubeconfig", "Context not found in kubeconfig")
             .with("context", name)
-            .with("known", known.join(" "))
-            .fix("name one of them with --context")
+            .with("available", available.join(" "))
+            .fix("select one of them with --context")
     })?;
     let Cluster { server, insecure_skip_tls_verify } = files
         .iter()
@@ -245,7 +245,7 @@ fn choose(files: &[File], wanted: Option<&str>) -> Result<Choice, Finding> {
         .map(|cluster| &cluster.cluster)
         .filter(|cluster| !cluster.server.is_empty())
         .ok_or_else(|| {
-            Finding::error("kubeconfig", "Kubeconfig context leads to no server")
+            Finding::error("kubeconfig", "Kubeconfig context has no server")
                 .with("context", name)
                 .with("cluster", &context.context.cluster)
         })?;
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_file_wins_and_missing_ones_are_told() {
+    fn first_file_wins_and_missing_files_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("a"), config("default", "default", "https://a:6443")).unwrap();
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn whether_the_server_is_verified_is_read() {
+    fn detects_disabled_verification() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config");
         let is_verified = |cluster: &str| {
@@ -310,14 +310,14 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_told_apart() {
+    fn each_problem_has_its_message() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config");
         let cases = [
             ("contexts: []\n", None, "Kubeconfig has no current context"),
-            ("current-context: x\n", None, "Kubeconfig does not have the context"),
-            (&config("c", "c", "https://c"), Some("d"), "Kubeconfig does not have the context"),
-            (&config("c", "c", ""), None, "Kubeconfig context leads to no server"),
+            ("current-context: x\n", None, "Context not found in kubeconfig"),
+            (&config("c", "c", "https://c"), Some("d"), "Context not found in kubeconfig"),
+            (&config("c", "c", ""), None, "Kubeconfig context has no server"),
             ("a: [\n", None, "Kubeconfig file cannot be read"),
             ("contexts: 3\n", None, "Kubeconfig file cannot be read"),
         ];
@@ -332,8 +332,8 @@ mod tests {
     }
 
     #[test]
-    fn the_dates_of_the_client_certificate_are_read() {
-        // From 2026-01-01 to 2027-01-01; its key was never kept.
+    fn reads_validity_of_client_certificate() {
+        // Valid from 2026-01-01 to 2027-01-01; its key was not kept.
         let pem = include_str!("../../tests/fixtures/client.pem");
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config");
@@ -347,7 +347,7 @@ mod tests {
             from: humantime::parse_rfc3339("2026-01-01T00:00:00Z").unwrap(),
             until: humantime::parse_rfc3339("2027-01-01T00:00:00Z").unwrap(),
         };
-        // k3s puts the certificate of its authority behind the client's.
+        // k3s appends the certificate of its CA to that of the client.
         let data = STANDARD.encode(pem.to_owned() + pem);
         assert_eq!(read(&format!("{{client-certificate-data: {data}}}")), Some(Ok(validity)));
         assert_eq!(read("{client-certificate: client.crt}"), Some(Ok(validity)));
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn no_content_of_the_file_stands_in_an_error() {
+    fn errors_contain_no_file_content() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config");
         std::fs::write(&path, "contexts: CANARY-SECRET\n").unwrap();
@@ -388,7 +388,7 @@ mod tests {
         #![proptest_config(crate::base::odd::fewer())]
 
         #[test]
-        fn no_file_makes_it_panic(bytes: Vec<u8>, text in near(KUBECONFIG), context: Option<String>) {
+        fn loading_never_panics(bytes: Vec<u8>, text in near(KUBECONFIG), context: Option<String>) {
             let folder = tempfile::tempdir().unwrap();
             let files = ["bytes", "text"].map(|name| folder.path().join(name));
             std::fs::write(&files[0], &bytes).unwrap();
@@ -398,7 +398,7 @@ mod tests {
         }
 
         #[test]
-        fn no_certificate_makes_it_panic(inside: Vec<u8>, changes in proptest::collection::vec((any::<Index>(), any::<u8>()), 1..4),
+        fn parsing_certificates_never_panics(inside: Vec<u8>, changes in proptest::collection::vec((any::<Index>(), any::<u8>()), 1..4),
             text in near(&[include_str!("../../tests/fixtures/client.pem")])) {
             _ = validity(text.as_bytes());
             _ = validity(pem(&inside).as_bytes());

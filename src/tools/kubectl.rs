@@ -1,4 +1,4 @@
-//! kubectl: changing the cluster. Reading it goes through [`super::api`].
+//! kubectl: applies manifests. Everything else goes through [`super::api`].
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -11,46 +11,46 @@ use crate::process::{Invocation, Output};
 use crate::tools::child_env::AGE_IDENTITIES;
 use crate::tools::retry::Again;
 
-/// How long a kubectl may take without whose answer we can go on.
-const SOON: Duration = Duration::from_secs(5);
+/// The timeout for a kubectl whose answer is optional.
+const OPTIONAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// So many times as long as one request a kubectl may take that makes several.
+/// The timeout for a kubectl that sends several requests, as a multiple of the timeout for one request.
 const REQUESTS: u32 = 3;
 
-/// How often objects are applied again: an API server that restarts is away for some 20 seconds.
-const APPLIED_AGAIN: usize = 7;
+/// How often applying objects is retried: a restart of the API server takes about 20 seconds.
+const MAX_APPLY_RETRIES: usize = 7;
 
-/// Who changed an object, in its managed fields.
+/// The field manager of k3s-boot.
 pub const FIELD_MANAGER: &str = "k3s-boot";
 
 /// Why the API server did not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unanswered {
-    /// What kind of reason.
+    /// The kind of reason.
     pub kind: UnansweredKind,
-    /// The words of the API server, or kubectl's.
+    /// The error of the API server or kubectl.
     pub reason: String,
 }
 
-/// Kinds of reasons for which an API server does not answer.
+/// Why an API server does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnansweredKind {
-    /// Nobody answers at its address.
+    /// Nothing answers at its address.
     Unreachable,
-    /// It does not know us.
+    /// It rejects the credentials.
     Unauthorized,
-    /// It knows us, but we may not.
+    /// It accepts the credentials, but denies the permission.
     Forbidden,
-    /// Its certificate is not the one that the kubeconfig trusts.
+    /// The kubeconfig does not trust its certificate.
     Untrusted,
-    /// A program that the kubeconfig names for credentials failed.
+    /// A credential plugin of the kubeconfig failed.
     Credentials,
-    /// It answers that it is not ready, or something else.
+    /// Any other answer, such as that it is not ready.
     Other,
 }
 
 impl Unanswered {
-    /// Why a request was not answered.
+    /// Classifies the error of a request.
     #[must_use]
     pub fn of(error: &Error) -> Self {
         let kind = match error {
@@ -59,7 +59,7 @@ impl Unanswered {
             error if error.is_late() => Some(UnansweredKind::Unreachable),
             _ => None,
         };
-        // The words alone; what was asked for stands in the transcript.
+        // Only the reason: the transcript contains the request.
         let found = match error {
             Error::Api { reason, .. } | Error::Tool { reason, .. } => Self::from_words(reason),
             error => Self::from_words(&error.to_string()),
@@ -67,7 +67,7 @@ impl Unanswered {
         Self { kind: kind.unwrap_or(found.kind), ..found }
     }
 
-    /// Reads the words of kubectl, or of the API server.
+    /// Classifies an error message of kubectl or the API server.
     #[must_use]
     pub fn from_words(reason: &str) -> Self {
         use UnansweredKind::{Credentials, Forbidden, Other, Unauthorized, Unreachable, Untrusted};
@@ -101,11 +101,11 @@ impl Unanswered {
 }
 
 impl Toolbox {
-    /// kubectl with what leads it to the cluster.
+    /// kubectl with the flags that select the cluster.
     pub(super) fn kubectl_alone(&self, args: impl IntoIterator<Item = OsString>) -> Invocation {
         let mut all: Vec<OsString> = vec!["--context".into(), self.target.context.clone().into()];
         if let [file] = self.target.files.as_slice() {
-            // The flag takes no list; KUBECONFIG holds it then.
+            // The flag takes only one file; for several, KUBECONFIG is used.
             all.extend(["--kubeconfig".into(), file.clone().into_os_string()]);
         }
         all.extend(args);
@@ -118,40 +118,38 @@ impl Toolbox {
         self.kubectl_alone(args).deadline(self.clock.cap(self.request_timeout * REQUESTS))
     }
 
-    /// Whether the certificate that the kubeconfig's server presents holds for `name`. The answer must come soon: nothing
-    /// depends on it alone.
+    /// Checks that the certificate of the kubeconfig's server is valid for `name`, with a short timeout because the result
+    /// is optional.
     ///
     /// # Errors
     ///
     /// When kubectl fails.
     pub async fn kubectl_verify_as(&self, name: &str) -> Result<(), Error> {
         let name = format!("--tls-server-name={name}");
-        let asked = self.kubectl(&["get", "--raw", "/version", &name]).deadline(self.clock.cap(SOON));
+        let asked =
+            self.kubectl(&["get", "--raw", "/version", &name]).deadline(self.clock.cap(OPTIONAL_TIMEOUT));
         self.succeed(asked).await.map(drop)
     }
 
-    /// Applies a manifest on the server's side, taking over fields that others own.
+    /// Applies a manifest with server-side apply, and takes over fields of other managers.
     ///
     /// # Errors
     ///
     /// When kubectl fails for any of its objects.
     pub async fn kubectl_apply(&self, manifest: SecretSlice<u8>) -> Result<(), Error> {
         let manager = format!("--field-manager={FIELD_MANAGER}");
-        // Without validation: it would ask for the whole OpenAPI document, for which a fresh API server needs half a
-        // second. What is applied here is made here, or was looked at in the preflight.
+        // Without client-side validation: it would fetch the whole OpenAPI document, for which a fresh API server needs half
+        // a second. The manifests are built by k3s-boot or were checked in the preflight.
         let args = ["apply", "--server-side", "--force-conflicts", "--validate=ignore", &manager, "-f", "-"];
-        let mut again = Again::times(APPLIED_AGAIN);
+        let mut again = Again::times(MAX_APPLY_RETRIES);
         loop {
             let stdin = SecretSlice::from(manifest.expose_secret().to_vec());
             let result = self.succeed(self.kubectl(&args).stdin(stdin)).await;
             let Err(Error::Tool { reason, .. }) = &result else { return result.map(drop) };
-            if !again
-                .after(self.runner.stop(), "Objects cannot be applied, trying again", &[], reason)
-                .await?
-            {
+            if !again.after(self.runner.stop(), "Objects cannot be applied, retrying", &[], reason).await? {
                 return result.map(drop);
             }
-            // The failure itself is worth more than why the API server does not answer.
+            // If the API server does not answer, the original failure says more.
             match self.await_ready().await {
                 Err(error) if error.is_interruption() => return Err(error),
                 Err(_) => return result.map(drop),
@@ -172,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_of_silence_are_told_apart() {
+    fn classifies_errors() {
         use UnansweredKind::{Forbidden, Other, Unauthorized, Unreachable, Untrusted};
         let cases = [
             (
@@ -200,7 +198,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_words_make_it_panic(words: String, near in crate::base::odd::near(&[
+        fn classifying_never_panics(words: String, near in crate::base::odd::near(&[
             "Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority",
             "Error from server (Forbidden): nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope",
         ])) {

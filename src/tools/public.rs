@@ -1,35 +1,35 @@
-//! What of a tool's messages may be shown: errors of templates, YAML parsers and schemas repeat what stands in a file, and
-//! that may be a secret which no redactor knows.
+//! Filters what tools print: errors of templates, YAML parsers and schemas repeat file content, which may be a secret that
+//! the redactor does not know.
 //!
-//! Pure, line by line, so that nothing else ever reaches the log.
+//! The filters work line by line, before a line reaches the log.
 
 use crate::process::PublicPart;
 
-/// Stands for what is withheld.
-const WITHHELD: &str = "(message withheld, it can hold file content)";
+/// Replaces text that is withheld.
+const WITHHELD: &str = "(message withheld: it may contain file content)";
 
-/// That of helmfile, and of helm below it (helmfile 1.7.4, helm 4.2.4 and 3.21.4).
+/// The filter for helmfile, and for helm's output in it (helmfile 1.7.4, helm 4.2.4 and 3.21.4).
 #[must_use]
-pub(super) fn of_helmfile() -> PublicPart {
+pub(super) fn helmfile_filter() -> PublicPart {
     let mut in_file_content = false;
     Box::new(move |line| {
         if in_file_content && !begins_message(line) {
             return None;
         }
-        // What a function was given may have many lines.
+        // An argument of a function may have many lines.
         in_file_content = is_call_error(line) || value_error(line).is_some();
         Some(message(line))
     })
 }
 
-/// Whether a line holds the error of a template function that repeats its arguments.
+/// Whether a line contains the error of a template function that repeats its arguments.
 fn is_call_error(line: &str) -> bool {
     let function =
         |error: &str| error.split(':').next().is_some_and(|function| !SAFE_FUNCTIONS.contains(&function));
     line.split("error calling ").skip(1).any(function)
 }
 
-/// Functions whose errors hold words of the template's author, paths, or another function's error.
+/// Functions whose errors only contain text of the template's author, paths, or another function's error.
 const SAFE_FUNCTIONS: [&str; 11] = [
     "required",
     "fail",
@@ -44,7 +44,7 @@ const SAFE_FUNCTIONS: [&str; 11] = [
     "template",
 ];
 
-/// Whether a line is helmfile's own again, after the content of a file.
+/// Whether a line is a message of helmfile that follows the content of a file.
 fn begins_message(line: &str) -> bool {
     const BEGINNINGS: [&str; 12] = [
         "in ",
@@ -74,7 +74,7 @@ fn message(line: &str) -> String {
         return format!("{before}{MANIFEST_ERROR}{}", yaml_error(&without_unmarshalled(detail)));
     }
     let (before, error) = match line.split_once("error calling ") {
-        // Helm 4 breaks the line before the error.
+        // Helm 4 inserts a line break before the error.
         Some((before, error)) => {
             (before, error.split_once(": ").or_else(|| Some((error.strip_suffix(':')?, ""))))
         }
@@ -90,23 +90,23 @@ fn message(line: &str) -> String {
     }
 }
 
-/// Before the error of a template's own that repeats a value (`text/template/exec.go` of Go 1.26), or what a post-renderer
-/// prints, which reads all manifests.
+/// The part of a line before a repeated value: in an error of Go's templates (`text/template/exec.go` of Go 1.26), or in
+/// the output of a post-renderer, which reads all manifests.
 fn value_error(line: &str) -> Option<&str> {
     const ERRORS: [&str; 3] =
         ["range can't iterate over ", "if/with can't use ", "error while running post render on files: "];
     ERRORS.iter().find_map(|error| Some(&line[..line.find(error)? + error.len()]))
 }
 
-/// Before what helm says of a manifest that is no YAML (`pkg/releaseutil/manifest_sorter.go`).
+/// How helm's error about a manifest that is not YAML begins (`pkg/releaseutil/manifest_sorter.go`).
 const MANIFEST_ERROR: &str = "error converting YAML to JSON: ";
 
-/// The error of a template function; most of them repeat their arguments.
+/// Filters the error of a template function; most of them repeat their arguments.
 fn call_error(function: &str, detail: &str) -> String {
     match function {
         "include" | "tpl" | "template" => message(detail),
         _ if SAFE_FUNCTIONS.contains(&function) => detail.to_owned(),
-        // `fromYaml` adds all that it was given (`pkg/tmpl/context_funcs.go`).
+        // `fromYaml` appends its whole argument (`pkg/tmpl/context_funcs.go`).
         _ if detail.starts_with("yaml: ") => {
             yaml_error(detail.split(", offending yaml: ").next().unwrap_or_default())
         }
@@ -115,7 +115,7 @@ fn call_error(function: &str, detail: &str) -> String {
     }
 }
 
-/// A syntax error tells a line, and in quotes what stands there, the name of an anchor or a key.
+/// Removes quoted text from a YAML error: file content, or the name of an anchor or key.
 fn yaml_error(detail: &str) -> String {
     let detail = detail.split("invalid map key: ").next().unwrap_or_default();
     let mut quoted = None;
@@ -132,10 +132,10 @@ fn yaml_error(detail: &str) -> String {
     left.trim_end().to_owned()
 }
 
-/// The error of vals (v0.46.0), which repeats what it has found where it expected something else.
+/// Filters the error of vals (v0.46.0), which repeats a value of an unexpected type.
 fn secret_error(detail: &str) -> String {
     if detail.starts_with("expected <nil>") {
-        return "there is no such key".to_owned();
+        return "the key does not exist".to_owned();
     }
     if detail.starts_with("expected map[") {
         return "the key is a map, not a string".to_owned();
@@ -145,7 +145,7 @@ fn secret_error(detail: &str) -> String {
     if is_known { detail.to_owned() } else { WITHHELD.to_owned() }
 }
 
-/// ``cannot unmarshal !!str `abc…` into int`` without what stands in backticks (go-yaml's `decode.go`).
+/// Removes the value in backticks from ``cannot unmarshal !!str `abc…` into int`` (go-yaml's `decode.go`).
 fn without_unmarshalled(line: &str) -> String {
     let Some((before, rest)) = line.split_once("cannot unmarshal !!") else { return line.to_owned() };
     let into = rest.rfind(" into ").map_or("", |at| &rest[at..]);
@@ -153,7 +153,7 @@ fn without_unmarshalled(line: &str) -> String {
     format!("{before}cannot unmarshal !!{kind}{into}")
 }
 
-/// Without a value that helmfile prints with `%v`.
+/// Removes a value that helmfile prints with `%v`.
 fn without_value(line: &str) -> String {
     match line.split_once("unexpected type of value in release values: value=") {
         Some((before, _)) => format!("{before}unexpected type of value in release values"),
@@ -161,8 +161,8 @@ fn without_value(line: &str) -> String {
     }
 }
 
-/// What a schema demands, without the value that violates it (jsonschema v6, `kind/kind.go`): `- at '/path': got string,
-/// want integer`; `'value' does not match pattern '^x'`; `maximum: got 12, want 10`.
+/// Removes the value from a schema violation (jsonschema v6, `kind/kind.go`): `- at '/path': got string, want integer`;
+/// `'value' does not match pattern '^x'`; `maximum: got 12, want 10`.
 fn schema_violation(line: &str) -> Option<String> {
     let rest = line.trim_start().strip_prefix("- at '")?;
     let (path, violation) = rest.split_once("': ")?;
@@ -171,9 +171,9 @@ fn schema_violation(line: &str) -> Option<String> {
         Some(quoted) => {
             let connectors = ["' does not match pattern ", "' is not valid "];
             let found = connectors.iter().filter_map(|words| quoted.rfind(words)).max();
-            let said = found.map_or(WITHHELD, |at| quoted[at + 1..].trim_start());
-            // What follows a format's name repeats the value.
-            said.split_once(": ").map_or(said, |(said, _)| said)
+            let rest = found.map_or(WITHHELD, |at| quoted[at + 1..].trim_start());
+            // The text after the name of a format repeats the value.
+            rest.split_once(": ").map_or(rest, |(rest, _)| rest)
         }
         None => violation,
     };
@@ -184,19 +184,19 @@ fn schema_violation(line: &str) -> Option<String> {
     Some(format!("{indent}- at '{path}': {violation}"))
 }
 
-/// Whether a schema violation names the type that was found, and not a value.
+/// Whether a schema violation contains the type of the value, and not the value.
 fn is_type(got: &str) -> bool {
     const TYPES: [&str; 7] = ["null", "boolean", "object", "array", "number", "string", "integer"];
     TYPES.iter().any(|name| got.starts_with(&format!("{name},")))
 }
 
-/// The public part of what sops prints when it cannot decrypt (sops 3.13.2): what is known to hold nothing of the file.
+/// The filter for sops (sops 3.13.2): passes only lines that are known to contain no file content.
 #[must_use]
-pub(super) fn of_sops() -> PublicPart {
+pub(super) fn sops_filter() -> PublicPart {
     Box::new(|line| Some(sops_message(line)))
 }
 
-/// How the lines begin that hold nothing of a file.
+/// How lines without file content begin.
 const SOPS_MESSAGES: [&str; 14] = [
     "Failed to get the data key",
     "Group ",
@@ -215,11 +215,11 @@ const SOPS_MESSAGES: [&str; 14] = [
 ];
 
 fn sops_message(line: &str) -> String {
-    // A value that is not encrypted stands in the message as it is.
+    // The message repeats a value that is not encrypted.
     if let Some((before, _)) = line.split_once("Input string ") {
         return format!("{before}input does not match sops' data format");
     }
-    // The code of a file is a hash of its values.
+    // The MAC is a hash of the file's values.
     if line.starts_with("MAC mismatch") {
         return "MAC mismatch".to_owned();
     }
@@ -239,7 +239,7 @@ mod tests {
         talk.lines().filter_map(public).collect::<Vec<_>>().join("\n")
     }
 
-    /// Recorded from helmfile 1.7.4 with helm 4.2.4; what each may show of it.
+    /// Output of helmfile 1.7.4 with helm 4.2.4, and what passes the filter.
     const HELMFILE: &[(&str, &str)] = &[
         (
             "in h.yaml: failed to render values files \"v.yaml.gotmpl\": failed to render [v.yaml.gotmpl], because of template: stringTemplate:1:4: executing \"stringTemplate\" at <fromYaml (readFile \"../k8s/hr.yaml\")>: error calling fromYaml: yaml: line 1: did not find expected key, offending yaml: spec:\n  values:\n    a: b\n   bad: CANARY: x: y\n\nin h.yaml: after",
@@ -263,7 +263,7 @@ mod tests {
         ),
         (
             "x at <f>: error calling fetchSecretValue: expected <nil> to be string",
-            "x at <f>: error calling fetchSecretValue: there is no such key",
+            "x at <f>: error calling fetchSecretValue: the key does not exist",
         ),
         (
             "x: error calling fetchSecretValue: expand sops://../s.sops.yaml#/top/pw: Error getting data key: 0 successful groups required, got 0",
@@ -271,11 +271,11 @@ mod tests {
         ),
         (
             "x: error calling mustToDate: parsing time \"CANARY\" as \"2006\": cannot parse \"CANARY\" as \"2006\"",
-            "x: error calling mustToDate: (message withheld, it can hold file content)",
+            "x: error calling mustToDate: (message withheld: it may contain file content)",
         ),
         (
             "x: error calling include: template: c/a.tpl:1:2: executing \"a\" at <b>: error calling atoi: strconv.Atoi: parsing \"CANARY\": invalid syntax",
-            "x: error calling include: template: c/a.tpl:1:2: executing \"a\" at <b>: error calling atoi: (message withheld, it can hold file content)",
+            "x: error calling include: template: c/a.tpl:1:2: executing \"a\" at <b>: error calling atoi: (message withheld: it may contain file content)",
         ),
         (
             "x: error calling requiredEnv: required env var `K3S_API_HOST` is not set",
@@ -304,15 +304,15 @@ mod tests {
         ),
         (
             "    executing \"a\" at <atoi .Values.a>:\n      error calling atoi:\n        strconv.Atoi: parsing \"CANARY\": invalid syntax\n\nCOMBINED OUTPUT:\n  x",
-            "    executing \"a\" at <atoi .Values.a>:\n      error calling atoi: (message withheld, it can hold file content)\nCOMBINED OUTPUT:\n  x",
+            "    executing \"a\" at <atoi .Values.a>:\n      error calling atoi: (message withheld: it may contain file content)\nCOMBINED OUTPUT:\n  x",
         ),
         (
             "template: c/a.yaml:1:9: executing \"c/a.yaml\" at <.Values.a>: range can't iterate over CANARY\nCANARY\nin h.yaml: after",
-            "template: c/a.yaml:1:9: executing \"c/a.yaml\" at <.Values.a>: range can't iterate over (message withheld, it can hold file content)\nin h.yaml: after",
+            "template: c/a.yaml:1:9: executing \"c/a.yaml\" at <.Values.a>: range can't iterate over (message withheld: it may contain file content)\nin h.yaml: after",
         ),
         (
             "  Error: error while running post render on files: error while running command /bin/x. error output:\n  x: CANARY: command not found\n\nCOMBINED OUTPUT:\n",
-            "  Error: error while running post render on files: (message withheld, it can hold file content)\nCOMBINED OUTPUT:",
+            "  Error: error while running post render on files: (message withheld: it may contain file content)\nCOMBINED OUTPUT:",
         ),
         (
             "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: line 3: did not find expected ',' or '}'",
@@ -340,7 +340,7 @@ mod tests {
         ),
     ];
 
-    /// Recorded from sops 3.13.2.
+    /// Output of sops 3.13.2, and what passes the filter.
     const SOPS: &[(&str, &str)] = &[
         (
             "Error decrypting tree: Error walking tree: Could not decrypt value: Input string CANARY does not match sops' data format",
@@ -361,19 +361,19 @@ mod tests {
         ),
         (
             "parsing time \"CANARY\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"CANARY\" as \"2006\"",
-            "(message withheld, it can hold file content)",
+            "(message withheld: it may contain file content)",
         ),
         ("sops metadata not found", "sops metadata not found"),
         ("    - | failed to load age identities.", "    - | failed to load age identities."),
     ];
 
     #[test]
-    fn nothing_of_a_file_is_shown() {
+    fn file_content_is_withheld() {
         for (talk, expected) in HELMFILE {
-            assert_eq!(shown(of_helmfile(), talk), *expected);
+            assert_eq!(shown(helmfile_filter(), talk), *expected);
         }
         for (talk, expected) in SOPS {
-            assert_eq!(shown(of_sops(), talk), *expected);
+            assert_eq!(shown(sops_filter(), talk), *expected);
         }
         for (_, expected) in HELMFILE.iter().chain(SOPS) {
             assert!(!expected.contains("CANARY"), "{expected}");
@@ -382,13 +382,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_line_makes_it_panic(near in crate::base::odd::near(&[
+        fn filtering_never_panics(near in crate::base::odd::near(&[
             "in h.yaml: x: error calling fromYaml: yaml: line 1: did not find \"a\", offending yaml: spec:",
             "  - at '/p': 'CANARY' does not match pattern '^x'\n- at '/m': maximum: got 12, want 10\n- at '/f': 'a' is not valid b: c",
             "  line 1: cannot unmarshal !!str `CANARY-...` into map[string]interface {}",
             "MAC mismatch. File has 444F, computed ABC",
         ])) {
-            _ = (shown(of_helmfile(), &near), shown(of_sops(), &near));
+            _ = (shown(helmfile_filter(), &near), shown(sops_filter(), &near));
         }
     }
 }

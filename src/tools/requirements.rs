@@ -23,6 +23,13 @@ fn accepted(program: &str) -> Accepted {
 }
 
 /// The version in the output of a program: the first word that is one.
+///
+/// ```
+/// use k3s_boot::tools::requirements::parse;
+///
+/// assert_eq!(parse("sops 3.13.2 (latest)").unwrap().to_string(), "3.13.2");
+/// assert_eq!(parse("helmfile version (devel)"), None);
+/// ```
 #[must_use]
 pub fn parse(text: &str) -> Option<Version> {
     text.split_whitespace().find_map(|word| {
@@ -100,7 +107,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text: String, near in "[v0-9.+,\" a-]*",
+        fn parsing_never_panics(text: String, near in "[v0-9.+,\" a-]*",
             captured in crate::base::odd::near(&["helmfile version v1.7.4\n", "v3.18.6+gb76a950\n", "Client Version: v1.36.3+k3s1\nKustomize Version: v5.7.1\n",
                 "sops 3.13.2 (latest)\n"])) {
             _ = parse(&captured);

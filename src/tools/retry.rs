@@ -1,4 +1,4 @@
-//! Trying again what may be over by itself: with pauses that grow, up to a bound, and with a line each.
+//! Retries transient failures with exponential backoff, and logs each retry.
 
 use std::time::Duration;
 
@@ -10,49 +10,46 @@ use crate::base::known_failures::find;
 use crate::base::logger::{self, Level};
 use crate::process::signals::Stop;
 
-/// The first pause; each later one is twice as long.
-const FIRST: Duration = Duration::from_millis(500);
+const MIN_DELAY: Duration = Duration::from_millis(500);
+const MAX_DELAY: Duration = Duration::from_secs(8);
 
-/// The longest pause.
-const LONGEST: Duration = Duration::from_secs(8);
-
-/// The tries of one thing.
+/// The remaining retries of one operation.
 pub struct Again {
     pauses: ExponentialBackoff,
 }
 
 impl Again {
-    /// So many more tries after the first.
+    /// Allows this many retries.
     #[must_use]
-    pub fn times(more: usize) -> Self {
+    pub fn times(retries: usize) -> Self {
         let pauses = ExponentialBuilder::new()
-            .with_min_delay(FIRST)
-            .with_max_delay(LONGEST)
+            .with_min_delay(MIN_DELAY)
+            .with_max_delay(MAX_DELAY)
             .with_factor(2.0)
-            .with_max_times(more);
+            .with_max_times(retries);
         Self { pauses: pauses.build() }
     }
 
-    /// Whether to try again after it has failed with these words: waits then, and says so with `message` and `pairs`.
-    /// Never for what a further try cannot mend.
+    /// Returns whether to retry after a failure with this reason. If so, logs `message` and `pairs`, and waits first. A
+    /// permanent failure is never retried.
     ///
     /// # Errors
     ///
-    /// k3s-boot was told to stop.
+    /// k3s-boot was interrupted.
     pub async fn after(
         &mut self,
         stop: &Stop,
         message: &str,
         pairs: &[(&'static str, String)],
-        words: &str,
+        reason: &str,
     ) -> Result<bool, Stopped> {
-        let Some(known) = find(words).filter(|known| known.passes()) else { return Ok(false) };
+        let Some(known) = find(reason).filter(|known| known.passes()) else { return Ok(false) };
         let Some(pause) = self.pauses.next() else { return Ok(false) };
         let mut all = pairs.to_vec();
         all.extend([
-            ("reason", words.to_owned()),
+            ("reason", reason.to_owned()),
             ("cause", known.cause.to_owned()),
-            ("again_in", seconds(pause)),
+            ("retry_in", seconds(pause)),
         ]);
         logger::log(Level::Warn, message, &all);
         stop.sleep(pause).await?;
@@ -65,7 +62,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_what_may_pass_and_not_for_ever() {
+    async fn retries_only_transient_failures_up_to_a_limit() {
         let stop = Stop::never();
         let mut again = Again::times(1);
         assert_eq!(again.after(&stop, "Failed", &[], "manifest unknown: not found").await, Ok(false));

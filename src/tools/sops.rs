@@ -1,4 +1,4 @@
-//! sops: decrypting files.
+//! sops: decrypts files.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use crate::base::error::{Error, ProcessError};
 use crate::base::finding::Finding;
 use crate::process::Invocation;
 
-/// A key service in the cloud may have to be asked.
-const DECRYPT: Duration = Duration::from_mins(1);
+/// Long, because sops may ask a key service in the cloud.
+const DECRYPT_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Toolbox {
     /// Decrypts a file into memory.
     ///
     /// # Errors
     ///
-    /// `Ok(Err(_))` when sops cannot decrypt it; `Err(_)` when k3s-boot is told to stop.
+    /// `Ok(Err(_))` when sops cannot decrypt the file; `Err(_)` when k3s-boot is interrupted.
     pub async fn sops_decrypt(&self, file: &Path) -> Result<Result<SecretString, Finding>, Error> {
         let args = ["decrypt".as_ref(), file.as_os_str()];
         let invocation = Invocation::new("sops", &self.programs.sops, args)
-            .deadline(self.clock.cap(DECRYPT))
-            .public_part(public::of_sops());
+            .deadline(self.clock.cap(DECRYPT_TIMEOUT))
+            .public_part(public::sops_filter());
         let output = match self.runner.run(invocation).await {
             Ok(output) => output,
             Err(error @ ProcessError::Interrupted { .. }) => return Err(error.into()),
@@ -33,7 +33,7 @@ impl Toolbox {
             return Ok(Err(cannot_decrypt(file, &reason(&output.talk))));
         }
         let text = String::from_utf8(output.stdout).map(SecretString::from);
-        Ok(text.map_err(|_| cannot_decrypt(file, "what it decrypts to is not text")))
+        Ok(text.map_err(|_| cannot_decrypt(file, "the decrypted content is not text")))
     }
 }
 
@@ -41,18 +41,18 @@ fn cannot_decrypt(file: &Path, reason: &str) -> Finding {
     Finding::error("sops", "Encrypted file cannot be decrypted")
         .with("file", file.display())
         .with("reason", reason)
-        .fix("name the right identities in SOPS_AGE_KEY_FILE, or add your public key to .sops.yaml and run `sops updatekeys` where it can be decrypted")
+        .fix("set SOPS_AGE_KEY_FILE to a file with a matching identity, or add your public key to .sops.yaml and run `sops updatekeys` where the file can be decrypted")
 }
 
-/// sops explains for each recipient, in a block of wrapped lines, what it tried; the first block tells enough, less the
-/// places where it looked. Other failures are told in the last line.
+/// sops prints a block of wrapped lines for each recipient; the first block without the searched locations is enough. For
+/// other failures, the last line is the reason.
 fn reason(talk: &str) -> String {
     let lines = talk.lines().map(str::trim).skip_while(|line| !line.starts_with("- |"));
     let block = lines.map_while(|line| line.trim_start_matches("- ").strip_prefix('|'));
     let block = block.map(str::trim).collect::<Vec<_>>().join(" ");
-    let told = block.split(" Did not find keys in").next().unwrap_or_default();
+    let reason = block.split(" Did not find keys in").next().unwrap_or_default();
     let last = || talk.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-    if told.is_empty() { last().trim().to_owned() } else { told.trim_end_matches('.').to_owned() }
+    if reason.is_empty() { last().trim().to_owned() } else { reason.trim_end_matches('.').to_owned() }
 }
 
 #[cfg(test)]
@@ -67,7 +67,7 @@ mod tests {
             \x20     | 'SOPS_AGE_KEY', and 'SOPS_AGE_KEY_CMD'.\n\nRecovery failed because no master key was able to decrypt the file.\n";
 
     #[test]
-    fn the_reason_is_told_in_one_line() {
+    fn reason_is_one_line() {
         let expected = "failed to create reader for decrypting sops data key with age: identity did not match any of the recipients: incorrect identity for recipient block";
         assert_eq!(reason(WRONG_KEY), expected);
         assert_eq!(
@@ -79,7 +79,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_words_of_sops_make_it_panic(talk: String, block in "(\\n|  - \\| |    \\| |word|ä| Did not find keys in|\\.)*",
+        fn parsing_never_panics(talk: String, block in "(\\n|  - \\| |    \\| |word|ä| Did not find keys in|\\.)*",
             near in crate::base::odd::near(&[WRONG_KEY])) {
             _ = reason(&near);
             _ = reason(&talk);

@@ -1,4 +1,4 @@
-//! The versions of the programs, asked once for each build of a program.
+//! Reads the versions of the programs, and caches them for each build of a program.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,13 +17,13 @@ use crate::process::Invocation;
 use crate::tools::child_env::AGE_IDENTITIES;
 use crate::tools::requirements;
 
-const ASK: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What was learnt about programs by earlier runs.
+/// The versions that earlier runs read, by the path of the program.
 #[derive(Clone, Default, Deserialize, PartialEq, Eq, Serialize)]
 struct VersionCache(BTreeMap<PathBuf, Build>);
 
-/// A build of a program: another file has another size, time or number.
+/// A build of a program, recognized by size, change time and inode number of its file.
 #[derive(Clone, Deserialize, PartialEq, Eq, Serialize)]
 struct Build {
     size: u64,
@@ -33,12 +33,12 @@ struct Build {
 }
 
 impl Toolbox {
-    /// The versions of the programs; `None` for one that could not be read. `cache` is the folder in which they are
-    /// remembered. kubectl is for a cluster alone, so it is not asked with `offline`.
+    /// The versions of the programs; `None` if a version could not be read. `cache` is the folder of the cache. With
+    /// `offline`, kubectl is skipped, because only a cluster needs it.
     ///
     /// # Errors
     ///
-    /// When k3s-boot is told to stop.
+    /// When k3s-boot is interrupted.
     pub async fn versions(
         &self,
         cache: Option<&Path>,
@@ -70,7 +70,7 @@ impl Toolbox {
             }
         }
         if let Some(file) = file.filter(|_| known != before) {
-            // Only saves time next time.
+            // A failure is harmless: the cache only saves time.
             _ = std::fs::create_dir_all(file.parent().unwrap_or(&file))
                 .and_then(|()| std::fs::write(&file, serde_json::to_vec(&known)?));
         }
@@ -90,7 +90,7 @@ impl Toolbox {
             return Ok(Some(known.version.clone()));
         }
         let invocation =
-            Invocation::new(tool, program, args).deadline(self.clock.cap(ASK)).without(&AGE_IDENTITIES);
+            Invocation::new(tool, program, args).deadline(self.clock.cap(TIMEOUT)).without(&AGE_IDENTITIES);
         match self.runner.run(invocation).await {
             Ok(output) => {
                 let stdout = String::from_utf8_lossy(&output.stdout);
@@ -118,7 +118,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_notes_make_it_panic(odd in crate::base::odd::odd(
+        fn parsing_cache_never_panics(odd in crate::base::odd::odd(
             r#"{"/usr/bin/helm":{"size":58000000,"changed":1763900000,"number":42,"version":"4.2.4"}}"#)) {
             _ = serde_json::from_value::<VersionCache>(odd);
         }

@@ -182,7 +182,7 @@ fn only_the_api_servers_own_certificate_is_judged() {
         let (_, other) = report(with_refusals(refused));
         assert_eq!((status_of(&other, "api-host-cert"), status_of(&other, "api-ready")), ("unknown", "ok"));
         let reason = reason(&other, "api-host-cert");
-        let start = "the kubeconfig leads to a certificate that is not the API server's own: ";
+        let start = "the kubeconfig's server does not present the API server's own certificate: ";
         assert!(reason.starts_with(start) && reason.contains("valid for proxy.lan"), "{reason}");
     }
 }
@@ -194,7 +194,7 @@ fn without_verification_no_certificate_is_judged() {
         clusters:\n- name: default\n  cluster: {server: \"https://10.0.0.10:6443\", insecure-skip-tls-verify: true}\n\
         users:\n- name: default\n  user: {token: x}\n";
     let (ran, report) = report(with_refusals(&[]).file("../kubeconfig", kubeconfig));
-    let expected = "with this kubeconfig, the API server's certificate is not verified";
+    let expected = "the kubeconfig does not verify the API server's certificate";
     assert_eq!(reason(&report, "api-host-cert"), expected);
     assert_eq!(status_of(&report, "api-ready"), "ok");
     assert!(ran.calls_of("kubectl", "--raw").is_empty(), "it would tell nothing");

@@ -423,7 +423,7 @@ impl Boot {
         assert_eq!(debug.stderr, ran.stderr);
         assert!(files(&self.path("state")).unwrap().is_empty(), "no log of a refused run");
         for line in ran.stdout.lines() {
-            let early = line.contains(" WARN Chart not found, looking for what else is wrong ");
+            let early = line.contains(" WARN Chart not found; continuing with the other checks ");
             assert!(early || line.contains(" INFO Target cluster "), "{line}");
         }
         ran.stderr

@@ -237,7 +237,7 @@ fn a_plan_that_cannot_be_made_is_a_document_too() {
     assert_eq!(report["exit_code"], 1);
     assert_eq!(report["failure"]["class"], "preflight");
     assert_eq!(report["problems"][0]["details"]["reason"], "boom");
-    assert!(ran.stderr.contains("Helmfile cannot be read"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Helmfile cannot be rendered"), "{}", ran.stderr);
 }
 
 #[test]

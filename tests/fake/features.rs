@@ -54,12 +54,12 @@ fn what_is_not_installed_ends_the_run_before_a_change() {
         .refused();
     let helm_3 = world("apps", &all, "v3.21.4\n", "").refused();
     assert_snapshot!([helm_4, helm_3].join("\n"), @r#"
-    [TS] ERROR Helm plugin for encrypted values is missing release="media/encrypted" key="secrets" plugin="secrets" fix="install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or name the files as `ref+sops://FILE` below `values`" 
+    [TS] ERROR Helm plugin for encrypted values is missing release="media/encrypted" key="secrets" plugin="secrets" fix="install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or refer to the files as `ref+sops://FILE` in `values`" 
     [TS] ERROR Post-renderer is not a Helm 4 plugin release="media/rendered" key="postRenderer" value="bash" fix="install it as a plugin of type `postrenderer/v1` and use the name of that plugin, or use Helm 3" 
     [TS] ERROR Kustomize is not installed release="media/patched" keys="jsonPatches" fix="install it, or set `kustomizeBinary: kubectl kustomize` at the top of the helmfile" 
     [TS] ERROR Hook command not found release="media/hooked" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" command="nowhere-to-be-found" fix="install it, add it to PATH, or correct its path, which is relative to the helmfile's folder" 
 
-    [TS] ERROR Helm plugin for encrypted values is missing release="media/encrypted" key="secrets" plugin="secrets" fix="install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or name the files as `ref+sops://FILE` below `values`" 
+    [TS] ERROR Helm plugin for encrypted values is missing release="media/encrypted" key="secrets" plugin="secrets" fix="install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or refer to the files as `ref+sops://FILE` in `values`" 
     [TS] ERROR Post-renderer not found release="media/rendered" key="postRenderer" value="bash" fix="install it, add it to PATH, or correct its path, which is relative to the helmfile's folder" 
     [TS] ERROR Kustomize is not installed release="media/patched" keys="jsonPatches" fix="install it, or set `kustomizeBinary: kubectl kustomize` at the top of the helmfile" 
     [TS] ERROR Release needs Helm 4 release="media/forced" keys="forceConflicts" fix="install Helm 4, or remove the keys" 

@@ -461,7 +461,7 @@ fn a_list_of_kubeconfigs_reaches_the_tools_as_a_list() {
     let ran = boot.run();
     ran.assert().code(0).stderr("");
     let warnings: Vec<_> = ran.stdout.lines().filter(|line| line.contains(" WARN ")).collect();
-    assert_snapshot!(warnings.join("\n"), @r#"[TS] WARN Kubeconfig file of the list not found file="[TMP]/gone" fix="take it out of KUBECONFIG""#);
+    assert_snapshot!(warnings.join("\n"), @r#"[TS] WARN Kubeconfig file not found, skipping it file="[TMP]/gone" fix="remove it from KUBECONFIG""#);
     let there = ["kubeconfig", "second"].map(|name| boot.path(name).display().to_string());
     for call in &ran.calls {
         assert_eq!(kubeconfigs(call), there);

@@ -109,7 +109,7 @@ fn every_class_of_failure_is_reported_alike() {
     class: preflight
     culprit: programs, env
     cause: Missing required deps (deps: sops); Missing required env variables (envs: KUBECONFIG)
-    fix: install sops (https://getsops.io), or put it on PATH
+    fix: install sops (https://getsops.io), or add it to PATH
     export KUBECONFIG=...
     ");
     let words = json!({"kind": "Status", "message": "etcdserver: leader changed", "code": 500}).to_string();

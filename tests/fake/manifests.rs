@@ -96,7 +96,7 @@ fn a_refusal_repeats_no_decrypted_value() {
     let boot = || compared(world("diff", encrypted)).helmfile_decrypts().args(&["--manifests"]);
     let ran = boot().run();
     ran.assert().code(0);
-    let line = "  ? unknown Service media/refused (media/web): the API server refuses it (message withheld, it can hold secret values)\n";
+    let line = "  ? unknown Service media/refused (media/web): rejected by the API server (message withheld: it may contain secret values)\n";
     assert!(ran.stdout.contains(line), "{}", ran.stdout);
     assert!(ran.stdout.contains("media/grown (media/web)\n      spec.replicas\n"), "{}", ran.stdout);
     let report = checks(&boot().args(&["-o", "json"]).run());

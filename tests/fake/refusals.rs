@@ -22,22 +22,22 @@ fn kubeconfig_is_not_set() {
 fn the_kubeconfig_is_not_there() {
     let ran = Boot::new().without("kubeconfig").run();
     assert!(ran.calls.is_empty());
-    assert_snapshot!(Boot::new().without("kubeconfig").refused(), @r#"[TS] ERROR Kubeconfig file not found file="[TMP]/kubeconfig" fix="copy /etc/rancher/k3s/k3s.yaml from a server node, put that node's address in it, and name the copy in KUBECONFIG""#);
+    assert_snapshot!(Boot::new().without("kubeconfig").refused(), @r#"[TS] ERROR Kubeconfig file not found file="[TMP]/kubeconfig" fix="copy /etc/rancher/k3s/k3s.yaml from a server node, set that node's address in the copy, and set KUBECONFIG to its path""#);
 }
 
 #[test]
 fn the_kubeconfig_has_no_such_context() {
-    assert_snapshot!(Boot::new().args(&["--context", "other"]).refused(), @r#"[TS] ERROR Kubeconfig does not have the context file="[TMP]/kubeconfig" context="other" known="default" fix="name one of them with --context""#);
+    assert_snapshot!(Boot::new().args(&["--context", "other"]).refused(), @r#"[TS] ERROR Context not found in kubeconfig file="[TMP]/kubeconfig" context="other" available="default" fix="select one of them with --context""#);
     let no_current = Boot::new().file("../kubeconfig", "apiVersion: v1\nkind: Config\ncontexts: []\n");
-    assert_snapshot!(no_current.refused(), @r#"[TS] ERROR Kubeconfig has no current context file="[TMP]/kubeconfig" fix="name one with --context, or run `kubectl config use-context NAME`""#);
+    assert_snapshot!(no_current.refused(), @r#"[TS] ERROR Kubeconfig has no current context file="[TMP]/kubeconfig" fix="select one with --context, or run `kubectl config use-context NAME`""#);
 }
 
 #[test]
 fn programs_are_missing() {
     let boot = Boot::new().without("bin/kubectl").without("bin/sops");
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Missing required deps deps="kubectl sops" fix="install kubectl (https://kubernetes.io/docs/tasks/tools/), sops (https://getsops.io), or put it on PATH""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Missing required deps deps="kubectl sops" fix="install kubectl (https://kubernetes.io/docs/tasks/tools/), sops (https://getsops.io), or add it to PATH""#);
     let all = ["bin/helm", "bin/helmfile"].iter().fold(boot, |boot, name| boot.without(name));
-    assert_snapshot!(all.refused(), @r#"[TS] ERROR Missing required deps deps="helmfile kubectl sops helm" fix="install helmfile (https://helmfile.readthedocs.io), kubectl (https://kubernetes.io/docs/tasks/tools/), sops (https://getsops.io), helm (https://helm.sh), or put it on PATH""#);
+    assert_snapshot!(all.refused(), @r#"[TS] ERROR Missing required deps deps="helmfile kubectl sops helm" fix="install helmfile (https://helmfile.readthedocs.io), kubectl (https://kubernetes.io/docs/tasks/tools/), sops (https://getsops.io), helm (https://helm.sh), or add it to PATH""#);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_registry_with_trouble_is_asked_again_and_one_without_a_chart_is_not() {
         Boot::new().rule(json!({"tool": "helm", "args": pull, "times": 3, "exit": 1, "stderr": words}));
     let ran = boot.run();
     ran.assert().code(0);
-    let tries = ran.stdout.lines().filter(|line| line.contains("Chart cannot be fetched, trying again"));
+    let tries = ran.stdout.lines().filter(|line| line.contains("Chart cannot be fetched, retrying"));
     let tries: Vec<_> = tries.collect();
     assert_eq!(tries.len(), 3, "{}", ran.stdout);
     assert!(
@@ -199,20 +199,20 @@ fn api_server_that_says(status: u16, words: &str) -> Boot {
 #[test]
 fn the_cluster_does_not_answer() {
     let boot = kubectl_that_says("dial tcp 10.0.0.10:6443: connect: connection refused");
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp 10.0.0.10:6443: connect: connection refused" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp 10.0.0.10:6443: connect: connection refused" fix="check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1""#);
 }
 
 #[test]
 fn the_cluster_does_not_know_us() {
     let boot = api_server_that_says(401, "Unauthorized");
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster does not accept the credentials server="https://10.0.0.10:6443" context="default" reason="Unauthorized" fix="copy the kubeconfig from the server again: it may be that of an earlier installation""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster does not accept the credentials server="https://10.0.0.10:6443" context="default" reason="Unauthorized" fix="copy the kubeconfig from the server again: this one may belong to an earlier installation""#);
 }
 
 #[test]
 fn the_cluster_cannot_be_trusted() {
     let boot =
         kubectl_that_says("tls: failed to verify certificate: x509: certificate signed by unknown authority");
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster's certificate is not trusted server="https://10.0.0.10:6443" context="default" reason="tls: failed to verify certificate: x509: certificate signed by unknown authority" fix="copy the kubeconfig from the server again; if it was reached by another name, add that with --tls-san""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster's certificate is not trusted server="https://10.0.0.10:6443" context="default" reason="tls: failed to verify certificate: x509: certificate signed by unknown authority" fix="copy the kubeconfig from the server again; if its address is missing in the certificate, add the address to `tls-san` in /etc/rancher/k3s/config.yaml and restart k3s""#);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn the_cluster_does_not_let_us() {
         403,
         "nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope",
     );
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster does not allow this server="https://10.0.0.10:6443" context="default" reason="nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope" fix="use the kubeconfig of /etc/rancher/k3s/k3s.yaml, which is an administrator's""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Access to the cluster is forbidden server="https://10.0.0.10:6443" context="default" reason="nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope" fix="use the administrator's kubeconfig, /etc/rancher/k3s/k3s.yaml of a server node""#);
 }
 
 #[test]
@@ -231,11 +231,11 @@ fn the_age_key_is_broken() {
     let broken = format!("{}{}", &good[..good.len() - 1], if good.ends_with('Q') { "P" } else { "Q" });
     let boot =
         boot.file("age.key", &format!("# created: today\n{broken}\n")).canary(&broken[..50]).canary(&good);
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Age key cannot be used file="[TMP]/root/age.key" reason="line 2 is a broken identity: its checksum or length is wrong" fix="write one with `age-keygen -o age.key`; lines are identities, or comments that start with `#`""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Age key cannot be used file="[TMP]/root/age.key" reason="line 2 is a broken identity: its checksum or length is wrong" fix="create one with `age-keygen -o age.key`; each line is an identity, or a comment that starts with `#`""#);
     let boot = Boot::new();
     let text = format!(" {}\n", boot.canaries.age);
-    assert_snapshot!(boot.file("age.key", &text).refused(), @r#"[TS] ERROR Age key cannot be used file="[TMP]/root/age.key" reason="line 1 begins or ends with white space" fix="write one with `age-keygen -o age.key`; lines are identities, or comments that start with `#`""#);
-    assert_snapshot!(Boot::new().file("age.key", "# nothing\n").refused(), @r#"[TS] ERROR Age key cannot be used file="[TMP]/root/age.key" reason="no line holds an identity; one starts with `AGE-SECRET-KEY-1`" fix="write one with `age-keygen -o age.key`; lines are identities, or comments that start with `#`""#);
+    assert_snapshot!(boot.file("age.key", &text).refused(), @r#"[TS] ERROR Age key cannot be used file="[TMP]/root/age.key" reason="line 1 begins or ends with white space" fix="create one with `age-keygen -o age.key`; each line is an identity, or a comment that starts with `#`""#);
+    assert_snapshot!(Boot::new().file("age.key", "# nothing\n").refused(), @r#"[TS] ERROR Age key cannot be used file="[TMP]/root/age.key" reason="no line holds an identity; one starts with `AGE-SECRET-KEY-1`" fix="create one with `age-keygen -o age.key`; each line is an identity, or a comment that starts with `#`""#);
     assert_snapshot!(Boot::new().args(&["--age-key", "none.key"]).refused(), @r#"[TS] ERROR File cannot be read file="[TMP]/root/none.key" reason="No such file or directory (os error 2)""#);
 }
 
@@ -268,7 +268,7 @@ Recovery failed because no master key was able to decrypt the file. In
 order for SOPS to recover the file, at least one key has to be successful,
 but none were.
 "}));
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" reason="failed to create reader for decrypting sops data key with age: no identity matched any of the recipients" fix="name the right identities in SOPS_AGE_KEY_FILE, or add your public key to .sops.yaml and run `sops updatekeys` where it can be decrypted""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" reason="failed to create reader for decrypting sops data key with age: no identity matched any of the recipients" fix="set SOPS_AGE_KEY_FILE to a file with a matching identity, or add your public key to .sops.yaml and run `sops updatekeys` where the file can be decrypted""#);
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn a_release_asks_for_another_context() {
     let build = scenario::apps_build(&boot.canaries)
         .replace("version: 0.54.0\n", "version: 0.54.0\n    kubeContext: production\n");
     let boot = boot.rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build}));
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Release asks for another context release="flux-system/flux-instance" kubeContext="production" context="default""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Release sets a different context release="flux-system/flux-instance" kubeContext="production" context="default""#);
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn answers_of_tools_that_make_no_sense() {
     let boot = Boot::new();
     let text = format!("releases: {}\n", boot.canaries.value);
     let boot = boot.rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": text}));
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Helmfile's state cannot be read file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" place="line 1, column 11""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Output of helmfile cannot be parsed file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" place="line 1, column 11""#);
 }
 
 #[test]
@@ -410,7 +410,7 @@ fn a_refusal_as_json() {
         "message": "Preflight found problems",
         "culprit": "api",
         "cause": "Cluster does not accept the credentials (server: https://10.0.0.10:6443, context: default, reason: error: You must be logged in to the server (Unauthorized))",
-        "fix": "copy the kubeconfig from the server again: it may be that of an earlier installation",
+        "fix": "copy the kubeconfig from the server again: this one may belong to an earlier installation",
         "reason": "Cluster does not accept the credentials (server: https://10.0.0.10:6443, context: default, reason: error: You must be logged in to the server (Unauthorized))"
       },
       "problems": [
@@ -420,7 +420,7 @@ fn a_refusal_as_json() {
           "message": "Cluster does not accept the credentials",
           "details": {
             "context": "default",
-            "fix": "copy the kubeconfig from the server again: it may be that of an earlier installation",
+            "fix": "copy the kubeconfig from the server again: this one may belong to an earlier installation",
             "reason": "error: You must be logged in to the server (Unauthorized)",
             "server": "https://10.0.0.10:6443"
           }
@@ -437,7 +437,7 @@ fn a_refusal_as_json() {
       "seconds": [...]
     }
     "#);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster does not accept the credentials server="https://10.0.0.10:6443" context="default" reason="error: You must be logged in to the server (Unauthorized)" fix="copy the kubeconfig from the server again: it may be that of an earlier installation""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster does not accept the credentials server="https://10.0.0.10:6443" context="default" reason="error: You must be logged in to the server (Unauthorized)" fix="copy the kubeconfig from the server again: this one may belong to an earlier installation""#);
 }
 
 #[test]

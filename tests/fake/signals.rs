@@ -133,7 +133,7 @@ fn int_while_the_api_server_is_away() {
         json!({"tool": "api", "args": ["*/fluxinstances"], "status": 502, "stdout": words}),
     ]);
     let running = boot.start();
-    running.wait_for("API server does not answer, trying again");
+    running.wait_for("API server does not answer, retrying");
     running.signal(Signal::SIGINT);
     running.wait().assert().code(130);
 }
@@ -315,7 +315,7 @@ fn int_while_a_registry_is_given_time() {
         .rule(json!({"tool": "helm", "args": ["pull", "oci://registry.invalid/charts/cilium"],
         "exit": 1, "stderr": words}));
     let running = boot.start();
-    running.wait_for("Chart cannot be fetched, trying again");
+    running.wait_for("Chart cannot be fetched, retrying");
     running.signal(Signal::SIGINT);
     let ran = running.wait();
     ran.assert().code(130);

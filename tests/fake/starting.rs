@@ -37,8 +37,8 @@ fn status(message: &str) -> String {
 fn lines(ran: &Ran) -> String {
     let lines = ran.stdout.lines().filter(|line| line.contains(" API server "));
     // How long it took is none of a test's business.
-    let line = |line: &str| match (line.split_once("away="), line.split_once("after=")) {
-        (Some((before, _)), _) => format!("{before}away=[AWAY]"),
+    let line = |line: &str| match (line.split_once("outage="), line.split_once("after=")) {
+        (Some((before, _)), _) => format!("{before}outage=[OUTAGE]"),
         (_, Some((before, _))) => format!("{before}after=[AFTER]"),
         _ => line.to_owned(),
     };
@@ -72,7 +72,7 @@ fn an_api_server_that_starts_is_waited_for_from_the_first_request_on() {
     let lines = lines(&ran);
     for line in [
         r#"API server is starting, waiting for it reason="starting" timeout="1m""#,
-        "API server answers again away=[AWAY]",
+        "API server answers again outage=[OUTAGE]",
         r#"API server is not ready, waiting for it failed="poststarthook/generic-apiserver-start-informers, poststarthook/priority-and-fairness-config-consumer, poststarthook/priority-and-fairness-filter, …" timeout="30s""#,
         "API server is ready after=[AFTER]",
         r#"API server does not serve all kinds yet, waiting for it reason="404 page not found" timeout="1m""#,
@@ -99,7 +99,7 @@ fn status_waits_too() {
 fn another_server_that_is_unavailable_is_not_waited_for() {
     let boot = Boot::new()
         .rule(json!({"tool": "api", "status": 503, "stdout": "<html>503 Service Unavailable</html>\n"}));
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster does not answer as it should server="https://10.0.0.10:6443" context="default" reason="<html>503 Service Unavailable</html>" fix="see the server's log""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Unexpected answer from the cluster server="https://10.0.0.10:6443" context="default" reason="<html>503 Service Unavailable</html>" fix="check the k3s log on the server""#);
 }
 
 #[test]
@@ -117,8 +117,8 @@ fn a_restart_in_the_middle_of_a_run_is_waited_for() {
     let ran = boot.run();
     ran.assert().code(0);
     assert_snapshot!(lines(&ran), @r#"
-    [TS] WARN API server does not answer, trying again reason="dial tcp 10.0.0.10:6443: connect: connection refused" 
-    [TS] INFO API server answers again away=[AWAY]
+    [TS] WARN API server does not answer, retrying reason="dial tcp 10.0.0.10:6443: connect: connection refused" 
+    [TS] INFO API server answers again outage=[OUTAGE]
     [TS] INFO API server does not serve all kinds yet, waiting for it reason="the request has been made before all known HTTP paths have been installed, please try again" timeout="1m"
     "#);
     assert!(ran.stdout.contains("Bootstrap complete!"), "{}", ran.stdout);
@@ -138,9 +138,9 @@ fn objects_that_cannot_be_applied_in_a_restart_are_applied_after_it() {
     let ran = boot.run();
     ran.assert().code(0);
     assert_snapshot!(lines(&ran), @r#"
-    [TS] WARN Objects cannot be applied, trying again reason="The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?" cause="the API server went away in the middle: it restarts, or its server is down" again_in="0.5s" 
+    [TS] WARN Objects cannot be applied, retrying reason="The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?" cause="the API server went away in the middle: it restarts, or its server is down" retry_in="0.5s" 
     [TS] INFO API server is starting, waiting for it reason="apiserver not ready" timeout="1m" 
-    [TS] INFO API server answers again away=[AWAY]
+    [TS] INFO API server answers again outage=[OUTAGE]
     [TS] INFO API server is not ready, waiting for it failed="poststarthook/generic-apiserver-start-informers, poststarthook/priority-and-fairness-config-consumer, poststarthook/priority-and-fairness-filter, …" timeout="30s" 
     [TS] INFO API server is ready after=[AFTER]
     "#);

@@ -173,7 +173,7 @@ fn other_programs_and_files_need_not_be_there() {
     ");
     let ran = told(&boot.without("bin/kubectl"));
     ran.assert().code(1).stdout("");
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Missing required deps deps="kubectl" fix="install kubectl (https://kubernetes.io/docs/tasks/tools/), or put it on PATH""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Missing required deps deps="kubectl" fix="install kubectl (https://kubernetes.io/docs/tasks/tools/), or add it to PATH""#);
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn the_cluster_does_not_answer() {
     let boot = Boot::of("status").rule(unreachable());
     let ran = told(&boot);
     ran.assert().code(1).stdout("");
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp 10.0.0.10:6443: connect: connection refused" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp 10.0.0.10:6443: connect: connection refused" fix="check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1""#);
     let boot = boot.args(&["-o", "json"]);
     let json = told(&boot);
     assert_eq!((json.code(), json.stderr), (1, ran.stderr));
@@ -314,7 +314,7 @@ fn the_kubeconfig_cannot_be_used() {
         ran.stderr
     };
     assert_snapshot!(said(&standing().without_env("KUBECONFIG")), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG" fix="export KUBECONFIG=...""#);
-    assert_snapshot!(said(&standing().args(&["--context", "other"])), @r#"[TS] ERROR Kubeconfig does not have the context file="[TMP]/kubeconfig" context="other" known="default" fix="name one of them with --context""#);
+    assert_snapshot!(said(&standing().args(&["--context", "other"])), @r#"[TS] ERROR Context not found in kubeconfig file="[TMP]/kubeconfig" context="other" available="default" fix="select one of them with --context""#);
 }
 
 #[test]

@@ -152,7 +152,7 @@ const HELMFILES: &[Edit] = &[
         name: "template that does not render",
         rule: "helmfile",
         mark: "✗",
-        words: &["Helmfile cannot be read", "01-apps.yaml", "values.yaml.gotmpl"],
+        words: &["Helmfile cannot be rendered", "01-apps.yaml", "values.yaml.gotmpl"],
         file: VALUES,
         from: "{{- $release := .Release.Name -}}",
         to: "{{- $release := .Release.Nome -}}",
@@ -591,7 +591,7 @@ fn kubeconfigs(table: &mut Table<'_>) {
     run_with(
         table,
         ["one kubeconfig of two missing", "kubeconfig", "!"],
-        &["file: /none", "take it out of KUBECONFIG"],
+        &["file: /none", "remove it from KUBECONFIG"],
         &check,
         |boot| boot.env("KUBECONFIG", one),
     );
@@ -648,7 +648,7 @@ fn clusters(table: &mut Table<'_>) {
     };
     let tokens = ["viewer", "reader"].map(token);
     let states: [(&str, &str, &[&str]); 2] = [
-        ("user who may only view", "api", &["Cluster does not allow this", "administrator"]),
+        ("user who may only view", "api", &["Access to the cluster is forbidden", "administrator"]),
         ("user who may only read", "rights", &["no administrator", "kubectl auth can-i '*' '*'"]),
     ];
     for ((name, rule, words), token) in states.into_iter().zip(&tokens) {

@@ -1,59 +1,60 @@
-//! What the API server would make of a manifest, against what stands.
+//! Compares what the API server would make of a manifest with the current object.
 
 use serde_json::{Value, json};
 
 use crate::desired::objects::ObjectId;
 use crate::desired::values::{ValueChange, changes};
 
-/// An object that would be made or changed.
+/// An object that would be created or changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectDiff {
-    /// The release that makes it.
+    /// The release of the object.
     pub release: String,
     /// `Kind namespace/name`.
     pub object: String,
     /// Whether its fields may be secret.
     pub secret: bool,
-    /// What would become of it.
+    /// The change.
     pub change: ObjectChange,
 }
 
-/// What would become of an object.
+/// The change of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ObjectChange {
-    /// It would be made.
+    /// It would be created.
     Create,
-    /// These of its fields would differ.
+    /// These fields would change.
     Change(Vec<ValueChange>),
-    /// The API server would refuse it, or could not be asked, for this reason.
+    /// The API server would reject it, or could not be asked, for this reason.
     Unknown(String),
 }
 
-/// What the API server changes with every write, or writes itself.
-const OWN: [&str; 5] = ["managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"];
+/// Metadata that the API server sets itself.
+const SERVER_FIELDS: [&str; 5] =
+    ["managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"];
 
-/// The fields that would differ: `applied` is what the server would make of the object.
+/// The fields that would change: `applied` is the object that the server would store.
 #[must_use]
 pub fn fields(live: &Value, applied: &Value) -> Vec<ValueChange> {
-    let mut changes = changes(&without_own(live), &without_own(applied));
-    // In an object, null is as good as nothing.
+    let mut changes = changes(&without_server_fields(live), &without_server_fields(applied));
+    // In an object, null is the same as an absent field.
     let is_null = |value: &Option<Value>| value.as_ref().is_none_or(Value::is_null);
     changes.retain(|change| !is_null(&change.old) || !is_null(&change.new));
     changes
 }
 
-fn without_own(object: &Value) -> Value {
+fn without_server_fields(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(map) = object.as_object_mut() {
         map.remove("status");
         if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.retain(|key, _| !OWN.contains(&key.as_str()));
+            metadata.retain(|key, _| !SERVER_FIELDS.contains(&key.as_str()));
         }
     }
     object
 }
 
-/// Helm adds a label and two annotations of its own; the server would take them away if they were left out.
+/// Adds Helm's label and annotations to an object; without them, the dry run would report that they are removed.
 #[must_use]
 pub fn as_helm_applies(id: &ObjectId, release: &str, object: &Value, live: &Value) -> Value {
     let mut object = object.clone();
@@ -61,14 +62,14 @@ pub fn as_helm_applies(id: &ObjectId, release: &str, object: &Value, live: &Valu
         object["metadata"]["namespace"] = json!(id.namespace);
     }
     let (namespace, name) = release.split_once('/').unwrap_or(("", release));
-    let own = [
+    let helm_metadata = [
         ("labels", "app.kubernetes.io/managed-by", "Helm"),
         ("annotations", "meta.helm.sh/release-name", name),
         ("annotations", "meta.helm.sh/release-namespace", namespace),
     ];
-    for (field, key, value) in own {
+    for (field, key, value) in helm_metadata {
         let metadata = &mut object["metadata"][field];
-        // A template may leave either empty.
+        // A template may render either as null.
         if !metadata.is_object() {
             *metadata = json!({});
         }
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_manifest_would_change_is_told() {
+    fn reports_only_changes_by_the_manifest() {
         let live = json!({"metadata": {"name": "a", "resourceVersion": "1", "generation": 1, "labels": {"x": "1"}}, "spec": {"replicas": 1}, "status": {"x": 1}});
         let same = json!({"metadata": {"name": "a", "resourceVersion": "1", "generation": 2, "labels": {"x": "1"}}, "spec": {"replicas": 1, "selector": null}});
         assert!(fields(&live, &same).is_empty());
@@ -95,7 +96,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_rendered_object_makes_it_panic(odd in crate::base::odd::odd(
+        fn comparing_never_panics(odd in crate::base::odd::odd(
             r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a","namespace":"b","labels":{"c":"d"}},"spec":{"ports":[{"port":1}]}}"#)) {
             if let Some(id) = ObjectId::of(&odd) {
                 let applied = as_helm_applies(&id, "b/r", &odd, &json!({"metadata": {"namespace": "b"}}));
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_helm_adds_is_added() {
+    fn adds_metadata_of_helm() {
         let object =
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "labels": null}});
         let id = ObjectId { namespace: Some("n".to_owned()), ..ObjectId::of(&object).unwrap() };

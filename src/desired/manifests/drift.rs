@@ -1,93 +1,91 @@
-//! Whether an object still has the fields that a manifest sets, and who changed those that it has not.
+//! Finds drift: fields of an object that differ from the manifest, and who changed them.
 //!
-//! The API server notes who set which field (`metadata.managedFields`). A field that helm still owns is as helm set it,
-//! also where it reads otherwise than in the manifest: `1000m` becomes `1`, and what a kind does not know is left out.
+//! The API server records who set which field (`metadata.managedFields`). A field that helm still manages is unchanged,
+//! even if its value looks different: the API server writes `1000m` as `1`, and drops fields that a kind does not know.
 
 use serde_json::{Map, Value};
 
-/// helm's name among those who set fields.
+/// The field manager of helm.
 const HELM: &str = "helm";
 
 /// A field that differs from the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Where: `spec.template.spec.containers[cilium-agent].image`.
+    /// The path, such as `spec.template.spec.containers[cilium-agent].image`.
     pub path: String,
-    /// Who set it.
+    /// Why it differs.
     pub cause: Cause,
 }
 
 /// Why a field differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Somebody else set it: `kubectl-edit`.
+    /// Another field manager set it, such as `kubectl-edit`.
     Set(String),
-    /// Nobody did: it was taken away, or the API server never took it.
-    Nobody,
+    /// No manager owns it: it was removed, or the API server never accepted it.
+    Removed,
 }
 
-/// The fields that the manifest sets and the object has not, less those that are as helm set them and those that a
-/// controller adjusts on purpose. They hold no values, which may be secret.
+/// The fields of the manifest that differ in the object, except those that helm still manages and those that a controller
+/// adjusts on purpose. The result contains no values, which may be secret.
 #[must_use]
 pub fn differences(manifest: &Value, live: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     let (Some(manifest), Some(fields)) = (manifest.as_object(), live.as_object()) else { return found };
     let owners = owners(live);
-    for (key, wanted) in manifest {
-        // The name tells which object it is, and its status is its controller's.
+    for (key, desired) in manifest {
+        // These fields identify the object, or belong to its controller.
         if !matches!(key.as_str(), "apiVersion" | "kind" | "status") {
             let below = narrow(&owners, |set| set.field(key));
-            compare(&mut found, &Place::top(key), wanted, fields.get(key), &below);
+            compare(&mut found, &Place::top(key), desired, fields.get(key), &below);
         }
     }
     found
 }
 
-/// Whoever set fields of an object.
+/// A field manager.
 #[derive(Clone, Copy)]
 struct Owner<'a> {
     name: &'a str,
-    /// The part of the object that was written to: `scale` is what autoscalers use.
+    /// The subresource that was written to; autoscalers use `scale`.
     subresource: &'a str,
     set: Set<'a>,
 }
 
-/// Which of the fields at a place.
+/// The fields at a place that a manager owns.
 #[derive(Clone, Copy)]
 enum Set<'a> {
-    /// These.
     Some(&'a Map<String, Value>),
-    /// All of them.
     All,
 }
 
 impl<'a> Set<'a> {
-    fn of(node: &'a Value) -> Self {
+    fn new(node: &'a Value) -> Self {
         match node.as_object() {
             Some(map) if map.keys().any(|key| key != ".") => Self::Some(map),
             _ => Self::All,
         }
     }
 
-    /// What of a field.
+    /// The owned part of a field.
     fn field(self, name: &str) -> Option<Self> {
         match self {
             Self::All => Some(self),
-            Self::Some(map) => map.get(&format!("f:{name}")).map(Self::of),
+            Self::Some(map) => map.get(&format!("f:{name}")).map(Self::new),
         }
     }
 
-    /// What of an item of a list: items are told by some of their fields, by their value, or by their place.
+    /// The owned part of a list item, which is identified by some of its fields, by its value, or by its index.
     fn item(self, index: usize, item: &Value) -> Option<Self> {
         let Self::Some(map) = self else { return Some(self) };
-        let is_meant = |key: &str| match key.split_once(':') {
+        let matches_item = |key: &str| match key.split_once(':') {
             Some(("k", fields)) => serde_json::from_str::<Map<String, Value>>(fields)
                 .is_ok_and(|fields| fields.iter().all(|(name, value)| item.get(name) == Some(value))),
             Some(("v", value)) => serde_json::from_str::<Value>(value).is_ok_and(|value| value == *item),
-            Some(("i", place)) => place.parse() == Ok(index),
+            Some(("i", number)) => number.parse() == Ok(index),
             _ => false,
         };
-        map.iter().find(|(key, _)| is_meant(key)).map(|(_, node)| Self::of(node))
+        map.iter().find(|(key, _)| matches_item(key)).map(|(_, node)| Self::new(node))
     }
 }
 
@@ -97,7 +95,7 @@ fn owners(live: &Value) -> Vec<Owner<'_>> {
         .flatten()
         .filter_map(|entry| {
             let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
-            let set = Set::of(entry.get("fieldsV1")?);
+            let set = Set::new(entry.get("fieldsV1")?);
             Some(Owner { name: text("manager"), subresource: text("subresource"), set })
         })
         .collect()
@@ -110,49 +108,51 @@ fn narrow<'a>(owners: &[Owner<'a>], below: impl Fn(Set<'a>) -> Option<Set<'a>>) 
 /// A place in an object.
 struct Place {
     path: String,
-    /// Whether quantities stand here.
-    measured: bool,
+    /// Whether values here are quantities.
+    is_quantity: bool,
 }
 
-/// The fields below which quantities stand.
-const MEASURED: [&str; 8] =
+/// The fields whose values are quantities.
+const QUANTITY_FIELDS: [&str; 8] =
     ["limits", "requests", "capacity", "hard", "sizeLimit", "storage", "divisor", "averageValue"];
 
 impl Place {
     fn top(name: &str) -> Self {
-        Self { path: name.to_owned(), measured: false }
+        Self { path: name.to_owned(), is_quantity: false }
     }
 
     fn field(&self, name: &str) -> Self {
-        // A key that holds dots is one key.
+        // Escape dots in a key.
         let path = format!("{}.{}", self.path, name.replace('.', "\\."));
-        Self { path, measured: self.measured || MEASURED.contains(&name) }
+        Self { path, is_quantity: self.is_quantity || QUANTITY_FIELDS.contains(&name) }
     }
 
     fn item(&self, name: impl std::fmt::Display) -> Self {
-        Self { path: format!("{}[{name}]", self.path), measured: self.measured }
+        Self { path: format!("{}[{name}]", self.path), is_quantity: self.is_quantity }
     }
 }
 
 fn compare(
     found: &mut Vec<Difference>,
     place: &Place,
-    wanted: &Value,
+    desired: &Value,
     live: Option<&Value>,
     owners: &[Owner<'_>],
 ) {
-    match (wanted, live) {
-        // To set nothing is to ask for nothing; the API server drops what is empty.
-        (wanted, None) if is_empty(wanted) => {}
+    match (desired, live) {
+        // The API server drops empty values.
+        (desired, None) if is_empty(desired) => {}
         (Value::Null, _) => {}
-        (Value::Object(wanted), Some(Value::Object(live))) => {
-            for (key, wanted) in wanted {
+        (Value::Object(desired), Some(Value::Object(live))) => {
+            for (key, desired) in desired {
                 let below = narrow(owners, |set| set.field(key));
-                compare(found, &place.field(key), wanted, live.get(key), &below);
+                compare(found, &place.field(key), desired, live.get(key), &below);
             }
         }
-        (Value::Array(wanted), Some(Value::Array(live))) => compare_lists(found, place, wanted, live, owners),
-        (wanted, Some(live)) if same(wanted, live, place.measured) => {}
+        (Value::Array(desired), Some(Value::Array(live))) => {
+            compare_lists(found, place, desired, live, owners)
+        }
+        (desired, Some(live)) if same(desired, live, place.is_quantity) => {}
         _ => found.extend(cause(owners).map(|cause| Difference { path: place.path.clone(), cause })),
     }
 }
@@ -160,41 +160,41 @@ fn compare(
 fn compare_lists(
     found: &mut Vec<Difference>,
     place: &Place,
-    wanted: &[Value],
+    desired: &[Value],
     live: &[Value],
     owners: &[Owner<'_>],
 ) {
     let name = |item: &Value| item.get("name").and_then(Value::as_str).map(ToOwned::to_owned);
-    let names: Vec<_> = wanted.iter().filter_map(name).collect();
+    let names: Vec<_> = desired.iter().filter_map(name).collect();
     let unique = names.iter().collect::<std::collections::BTreeSet<_>>().len() == names.len();
-    if !wanted.is_empty() && names.len() == wanted.len() && unique {
-        // Others may add items of their own.
-        for (item, name) in wanted.iter().zip(names) {
-            let there = live.iter().position(|live| live.get("name") == item.get("name"));
+    if !desired.is_empty() && names.len() == desired.len() && unique {
+        // Items that others added are ignored.
+        for (item, name) in desired.iter().zip(names) {
+            let index = live.iter().position(|live| live.get("name") == item.get("name"));
             let below = narrow(owners, |set| {
-                set.item(there.unwrap_or(usize::MAX), there.map_or(item, |at| &live[at]))
+                set.item(index.unwrap_or(usize::MAX), index.map_or(item, |at| &live[at]))
             });
-            compare(found, &place.item(name), item, there.map(|at| &live[at]), &below);
+            compare(found, &place.item(name), item, index.map(|at| &live[at]), &below);
         }
         return;
     }
-    if wanted.len() != live.len() {
+    if desired.len() != live.len() {
         found.extend(cause(owners).map(|cause| Difference { path: place.path.clone(), cause }));
         return;
     }
-    for (index, (wanted, live)) in wanted.iter().zip(live).enumerate() {
+    for (index, (desired, live)) in desired.iter().zip(live).enumerate() {
         let below = narrow(owners, |set| set.item(index, live));
-        compare(found, &place.item(index), wanted, Some(live), &below);
+        compare(found, &place.item(index), desired, Some(live), &below);
     }
 }
 
-/// Who set a field that differs; none when it is as helm set it, or when it is adjusted on purpose.
+/// Why a field differs; none if helm still manages it, or if a controller adjusts it on purpose.
 fn cause(owners: &[Owner<'_>]) -> Option<Cause> {
     if owners.iter().any(|owner| owner.name == HELM) {
         return None;
     }
     match owners.first() {
-        None => Some(Cause::Nobody),
+        None => Some(Cause::Removed),
         Some(Owner { name, subresource: "scale", .. }) if !name.starts_with("kubectl") => None,
         Some(owner) => Some(Cause::Set(owner.name.to_owned())),
     }
@@ -211,8 +211,8 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Whether two plain values are the same to the API server.
-fn same(wanted: &Value, live: &Value, measured: bool) -> bool {
+/// Whether two scalar values are the same to the API server.
+fn same(desired: &Value, live: &Value, is_quantity: bool) -> bool {
     let number = |value: &Value| match value {
         Value::Number(number) => number.as_f64(),
         _ => None,
@@ -222,13 +222,15 @@ fn same(wanted: &Value, live: &Value, measured: bool) -> bool {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    match (wanted, live) {
-        _ if wanted == live => true,
-        (Value::Number(_), Value::Number(_)) => number(wanted) == number(live),
-        _ if measured => {
-            match (text(wanted).and_then(|text| quantity(&text)), text(live).and_then(|text| quantity(&text)))
-            {
-                (Some(wanted), Some(live)) => (wanted - live).abs() <= wanted.abs() * 1e-12,
+    match (desired, live) {
+        _ if desired == live => true,
+        (Value::Number(_), Value::Number(_)) => number(desired) == number(live),
+        _ if is_quantity => {
+            match (
+                text(desired).and_then(|text| quantity(&text)),
+                text(live).and_then(|text| quantity(&text)),
+            ) {
+                (Some(desired), Some(live)) => (desired - live).abs() <= desired.abs() * 1e-12,
                 _ => false,
             }
         }
@@ -267,7 +269,7 @@ mod tests {
 
     use super::*;
 
-    /// As the API server of Kubernetes 1.36 notes it, shortened.
+    /// As recorded by the API server of Kubernetes 1.36, shortened.
     fn deployment(managers: &[(&str, &str, Value)]) -> Value {
         let managed: Vec<_> = managers
             .iter()
@@ -288,39 +290,39 @@ mod tests {
                     "securityContext": {}, "env": [{"name": "E", "value": "1"}]}]}}}})
     }
 
-    fn told(found: &[Difference]) -> Vec<String> {
+    fn lines(found: &[Difference]) -> Vec<String> {
         let cause = |cause: &Cause| match cause {
             Cause::Set(name) => name.clone(),
-            Cause::Nobody => "nobody".to_owned(),
+            Cause::Removed => "removed".to_owned(),
         };
         found.iter().map(|one| format!("{} {}", one.path, cause(&one.cause))).collect()
     }
 
     #[test]
-    fn whoever_changed_a_field_is_told() {
+    fn reports_who_changed_a_field() {
         let image = json!({"f:spec": {"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"x\"}": {".": {}, "f:image": {}}}}}}});
         let replicas = json!({"f:spec": {"f:replicas": {}}});
         let edited =
             deployment(&[("kubectl-edit", "", image.clone()), ("kubectl", "scale", replicas.clone())]);
         let found = differences(&manifest(), &edited);
         assert_eq!(
-            told(&found),
+            lines(&found),
             ["spec.replicas kubectl", "spec.template.spec.containers[x].image kubectl-edit"]
         );
-        // An autoscaler is meant to do that; and what helm still owns is as it set it.
+        // Autoscalers may scale, and helm still manages the image.
         let scaled =
             deployment(&[("kube-controller-manager", "scale", replicas.clone()), ("helm", "", image)]);
         assert!(differences(&manifest(), &scaled).is_empty());
-        let nobody = differences(&manifest(), &deployment(&[("helm", "", replicas)]));
-        assert_eq!(told(&nobody), ["spec.template.spec.containers[x].image nobody"]);
+        let removed = differences(&manifest(), &deployment(&[("helm", "", replicas)]));
+        assert_eq!(lines(&removed), ["spec.template.spec.containers[x].image removed"]);
     }
 
     #[test]
-    fn what_reads_otherwise_is_no_difference() {
+    fn equivalent_values_do_not_differ() {
         let mut live = deployment(&[]);
         live["spec"]["replicas"] = 1.into();
         live["spec"]["template"]["spec"]["containers"][0]["image"] = "i".into();
-        assert_eq!(told(&differences(&manifest(), &live)), [""; 0]);
+        assert_eq!(lines(&differences(&manifest(), &live)), [""; 0]);
         let cases = [
             (json!("yes"), json!(true), false, false),
             (json!("0644"), json!(420), false, false),
@@ -331,26 +333,26 @@ mod tests {
             (json!("1Gi"), json!("1G"), true, false),
             (json!("x"), json!("y"), true, false),
         ];
-        for (wanted, live, measured, expected) in cases {
-            assert_eq!(same(&wanted, &live, measured), expected, "{wanted} {live}");
+        for (desired, live, is_quantity, expected) in cases {
+            assert_eq!(same(&desired, &live, is_quantity), expected, "{desired} {live}");
         }
     }
 
     #[test]
-    fn lists_without_names_are_compared_by_place() {
-        let of = |args: Value| json!({"spec": {"args": args}});
-        let differs = |wanted: Value, live: Value| told(&differences(&of(wanted), &of(live)));
+    fn lists_without_names_are_compared_by_index() {
+        let object = |args: Value| json!({"spec": {"args": args}});
+        let differs = |desired: Value, live: Value| lines(&differences(&object(desired), &object(live)));
         assert_eq!(differs(json!(["a"]), json!(["a"])), [""; 0]);
-        assert_eq!(differs(json!(["a"]), json!(["b"])), ["spec.args[0] nobody"]);
-        assert_eq!(differs(json!(["a"]), json!(["a", "b"])), ["spec.args nobody"]);
+        assert_eq!(differs(json!(["a"]), json!(["b"])), ["spec.args[0] removed"]);
+        assert_eq!(differs(json!(["a"]), json!(["a", "b"])), ["spec.args removed"]);
         assert_eq!(differs(json!([{"port": 1}]), json!([{"port": 1, "protocol": "TCP"}])), [""; 0]);
         let named = json!([{"name": "a", "port": 1}, {"name": "b", "port": 2}]);
-        assert_eq!(differs(named, json!([{"name": "b", "port": 2}])), ["spec.args[a] nobody"]);
+        assert_eq!(differs(named, json!([{"name": "b", "port": 2}])), ["spec.args[a] removed"]);
     }
 
     proptest::proptest! {
         #[test]
-        fn no_object_makes_it_panic(manifest in crate::base::odd::odd(
+        fn comparing_never_panics(manifest in crate::base::odd::odd(
             r#"{"metadata":{"name":"a"},"spec":{"replicas":1,"list":[{"name":"a","limits":{"cpu":"1"}},{"name":"b"}],"args":["a"]}}"#),
             live in crate::base::odd::odd(
             r#"{"metadata":{"managedFields":[{"manager":"a","subresource":"scale","fieldsV1":{"f:spec":{"f:list":{"k:{\"name\":\"a\"}":{".":{}},"v:1":{},"i:0":{}}}}}]},

@@ -1,5 +1,5 @@
-//! A manifest as helm stores it: a string of JSON. Its objects are laid out plainly, and four megabytes of definitions need
-//! neither be unescaped nor parsed for ten names.
+//! Reads manifests as helm stores them: as a JSON string. Most documents have a simple layout, so that the names of ten
+//! objects can be read without unescaping and parsing four megabytes of CRDs.
 
 use serde_json::Value;
 
@@ -9,31 +9,31 @@ use crate::desired::objects::ObjectId;
 
 /// An object of a manifest.
 pub struct Made<'a> {
-    /// Which one, as the manifest names it.
+    /// The identity of the object in the manifest.
     pub id: ObjectId,
     body: Body<'a>,
 }
 
 enum Body<'a> {
-    /// The document, as JSON has it.
+    /// The document, escaped as in JSON.
     Document(&'a str),
-    /// It had to be read already.
-    Whole(Value),
+    /// The object, if the document had to be parsed already.
+    Parsed(Value),
 }
 
 impl Made<'_> {
-    /// The whole of it; `None` if it cannot be read.
+    /// Parses the whole object; `None` if it cannot be parsed.
     #[must_use]
     pub fn object(&self) -> Option<Value> {
         match &self.body {
             Body::Document(document) => manifests::parse(&unescaped(document)?).ok()?.into_iter().next(),
-            Body::Whole(object) => Some(object.clone()),
+            Body::Parsed(object) => Some(object.clone()),
         }
     }
 }
 
-/// Finds the objects of a manifest, in their order. It is as JSON has it, without the quotes. Only what is not laid out
-/// plainly is parsed.
+/// Finds the objects of a manifest in their order. The manifest is escaped as in JSON, without the quotes. Only documents
+/// without a simple layout are parsed.
 ///
 /// # Errors
 ///
@@ -41,14 +41,15 @@ impl Made<'_> {
 pub fn objects(manifest: &str) -> Known<Vec<Made<'_>>> {
     let mut found = Vec::new();
     for document in documents(manifest) {
-        if let Some(id) = plain(document) {
+        if let Some(id) = simple_id(document) {
             found.push(Made { id, body: Body::Document(document) });
             continue;
         }
-        let text = unescaped(document).ok_or("its manifest is no text")?;
+        let text = unescaped(document).ok_or("its manifest is not text")?;
         let objects = manifests::parse(&text)?.into_iter();
         found.extend(
-            objects.filter_map(|object| Some(Made { id: ObjectId::of(&object)?, body: Body::Whole(object) })),
+            objects
+                .filter_map(|object| Some(Made { id: ObjectId::of(&object)?, body: Body::Parsed(object) })),
         );
     }
     Ok(found)
@@ -58,7 +59,7 @@ fn unescaped(document: &str) -> Option<String> {
     serde_json::from_str(&format!("\"{document}\"")).ok()
 }
 
-/// The lines of a text, as JSON has them, each with the place where it begins.
+/// The lines of a text that is escaped as in JSON, each with its start.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut start = Some(0);
     std::iter::from_fn(move || {
@@ -70,7 +71,7 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
                 start = Some(escape + 2);
                 return Some((begin, &text[begin..escape]));
             }
-            // What is escaped may be a backslash.
+            // Skip the escaped character, which may be a backslash.
             at = text.len().min(text.ceil_char_boundary(escape + 2));
         }
         start = None;
@@ -80,22 +81,22 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 fn documents(manifest: &str) -> Vec<&str> {
     let mut documents = Vec::new();
-    let (mut start, mut holds) = (0, false);
+    let (mut start, mut has_content) = (0, false);
     for (at, line) in lines(manifest) {
         if line.starts_with("---") {
-            documents.extend(Some(&manifest[start..at]).filter(|_| holds));
-            (start, holds) = (at, false);
+            documents.extend(Some(&manifest[start..at]).filter(|_| has_content));
+            (start, has_content) = (at, false);
         } else {
-            holds |= !line.trim().is_empty() && !line.starts_with('#');
+            has_content |= !line.trim().is_empty() && !line.starts_with('#');
         }
     }
-    documents.extend(Some(&manifest[start..]).filter(|_| holds));
+    documents.extend(Some(&manifest[start..]).filter(|_| has_content));
     documents
 }
 
-/// Reads `apiVersion`, `kind` and the two lines of `metadata` where they stand as Helm charts have them.
-fn plain(document: &str) -> Option<ObjectId> {
-    let mut named = ObjectId::default();
+/// Reads `apiVersion`, `kind` and `metadata` of a document with a simple layout, as most Helm charts have it.
+fn simple_id(document: &str) -> Option<ObjectId> {
+    let mut id = ObjectId::default();
     let mut in_metadata = false;
     for (_, line) in lines(document) {
         let Some((key, value)) = line.split_once(':') else { continue };
@@ -104,8 +105,8 @@ fn plain(document: &str) -> Option<ObjectId> {
             if in_metadata {
                 let indent = line.len() - line.trim_start().len();
                 match key.trim() {
-                    "name" if indent == 2 => named.name = word(value)?,
-                    "namespace" if indent == 2 => named.namespace = Some(word(value)?),
+                    "name" if indent == 2 => id.name = scalar(value)?,
+                    "namespace" if indent == 2 => id.namespace = Some(scalar(value)?),
                     _ => {}
                 }
             }
@@ -113,18 +114,18 @@ fn plain(document: &str) -> Option<ObjectId> {
         }
         in_metadata = key == "metadata" && value.is_empty();
         match key {
-            "apiVersion" => named.api_version = word(value)?,
-            "kind" => named.kind = word(value)?,
+            "apiVersion" => id.api_version = scalar(value)?,
+            "kind" => id.kind = scalar(value)?,
             "items" => return None,
             _ => {}
         }
     }
-    let whole = !named.api_version.is_empty() && !named.kind.is_empty() && !named.name.is_empty();
-    whole.then_some(named)
+    let is_complete = !id.api_version.is_empty() && !id.kind.is_empty() && !id.name.is_empty();
+    is_complete.then_some(id)
 }
 
 /// A plain scalar, or a quoted one.
-fn word(value: &str) -> Option<String> {
+fn scalar(value: &str) -> Option<String> {
     let quoted = |quote| value.strip_prefix(quote)?.strip_suffix(quote);
     let value = quoted("\\\"").or_else(|| quoted("'")).unwrap_or(value);
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._/:".contains(c);
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_found_in_plain_and_other_documents() {
+    fn finds_objects_in_simple_and_other_documents() {
         let manifest = "---\n# Source: a\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  labels:\n    name: no\n  name: \"d\"\n  namespace: n\nspec:\n  metadata:\n    name: x\n  text: \"a\\\\\\n---\\n\"\n\
             ---\n# only a comment\n---\n{apiVersion: v1, kind: Service, metadata: {name: s}}\n---\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}\n---\nkind: X\napiVersion: v1\nmetadata:\n  name: 'q'\n  annotations: {ü: \"\u{1f600}\"}\n";
         let text = escaped(manifest);
@@ -157,14 +158,14 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn lines_are_those_of_the_text(text in "(a|\\\\|\n|-|ü)*") {
+        fn splits_escaped_lines(text in "(a|\\\\|\n|-|ü)*") {
             let escaped = escaped(&text);
             let lines: Vec<_> = lines(&escaped).map(|(_, line)| unescaped(line).unwrap()).collect();
             proptest::prop_assert_eq!(lines, text.split('\n').collect::<Vec<_>>());
         }
 
         #[test]
-        fn no_text_makes_it_panic(text: String, near in crate::base::odd::near(&[
+        fn parsing_never_panics(text: String, near in crate::base::odd::near(&[
             "---\n# Source: a/templates/x.yaml\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: \"d\"\n  namespace: n\n  annotations: {a: 'b'}\nspec:\n  \
              template:\n    spec:\n      containers:\n      - args: [\"-x\"]\n        command: |\n          ---\n          end\n---\n---\nkind: List\nitems:\n- kind: Job\n  spec: {template: {spec: {y: 2}}}\n",
             "{apiVersion: v1, kind: Service, metadata: {name: s}}\n---\n# only a comment\n---\nkind: ConfigMap\napiVersion: v1\nmetadata: &m {name: c}\ndata: *m\n",

@@ -1,4 +1,4 @@
-//! A record of Helm: all that it notes of a revision.
+//! Helm's record of a revision.
 
 use std::borrow::Cow;
 use std::io::Read as _;
@@ -18,40 +18,40 @@ use crate::desired::manifests::stored::{Made, objects};
 use crate::desired::objects::ObjectId;
 use crate::observed::inventory::Meta;
 
-/// A record is at most 1 MiB as stored; one that grows beyond this when unpacked is none.
-const LARGEST: u64 = 64 * 1024 * 1024;
+/// The maximum size of an unpacked record; a stored record has at most 1 MiB.
+const MAX_SIZE: u64 = 64 * 1024 * 1024;
 
-/// The newest revision of a release in full. No `Debug` of its values: they may hold secrets.
+/// The full record of a release's newest revision. `Debug` does not print the values, which may be secret.
 pub struct Record {
-    /// What its labels tell.
+    /// The release, from the labels of the record.
     pub stored: Stored,
     /// The chart's name.
     pub chart: String,
     /// The chart's version.
     pub version: String,
-    /// What helm noted about it.
+    /// helm's description of the last operation.
     pub description: String,
     /// The user's values.
     pub values: Value,
-    /// The chart's own values.
+    /// The chart's default values.
     pub defaults: Value,
-    /// The objects of its manifest, in their order. One that names no namespace has that of the release, also if it belongs
-    /// to none.
+    /// The objects of the manifest, in their order. An object without a namespace has that of the release, even if it is
+    /// cluster-scoped.
     pub objects: Known<Vec<ObjectId>>,
-    /// All of it as helm has packed it: what is seldom needed is unpacked once more then.
+    /// The compressed record, which is unpacked again for the parts that are rarely needed.
     pub packed: Packed,
-    /// What is in the chart's files, but for those of subcharts, which helm does not store.
+    /// The content of the chart's files, without subcharts, which helm does not store.
     pub content: Content,
-    /// Whether helm has applied it on the server's side, so that fields of others are conflicts.
+    /// Whether helm used server-side apply, so that fields of other managers are conflicts.
     pub server_side: bool,
 }
 
-/// A record as helm has packed it: gzip, JSON.
+/// A record as helm stores it: JSON, compressed with gzip.
 #[derive(Default)]
 pub struct Packed(Vec<u8>);
 
 impl Default for Record {
-    /// Nothing is known of it.
+    /// An empty record.
     fn default() -> Self {
         Self {
             stored: Stored::default(),
@@ -69,22 +69,22 @@ impl Default for Record {
 }
 
 impl Record {
-    /// Those of its objects in full that stand at these places; the others need not be read.
+    /// The full objects with these indexes; the others are not parsed.
     ///
     /// # Errors
     ///
     /// The manifest cannot be read.
-    pub fn whole(&self, places: &[usize]) -> Known<Vec<Value>> {
-        if places.is_empty() {
+    pub fn whole(&self, indexes: &[usize]) -> Known<Vec<Value>> {
+        if indexes.is_empty() {
             return Ok(Vec::new());
         }
         let bytes = inflate(&self.packed.0)?;
         let release = read(&bytes)?;
         let made = release.made()?;
-        let one = |place: &usize| {
-            made.get(*place).and_then(Made::object).ok_or_else(|| "its manifest cannot be read".to_owned())
+        let object = |index: &usize| {
+            made.get(*index).and_then(Made::object).ok_or_else(|| "its manifest cannot be read".to_owned())
         };
-        places.iter().map(one).collect()
+        indexes.iter().map(object).collect()
     }
 }
 
@@ -96,7 +96,7 @@ impl std::fmt::Debug for Record {
     }
 }
 
-/// What helm notes of a release. What is not kept is borrowed: a record has megabytes.
+/// The JSON of a record. Large parts are borrowed: a record has megabytes.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Release<'a> {
@@ -109,7 +109,7 @@ struct Release<'a> {
     config: Value,
     #[serde(borrow)]
     manifest: Option<&'a RawValue>,
-    /// `ssa` or `csa`; helm 3 does not note it.
+    /// `ssa` or `csa`; empty for helm 3.
     apply_method: String,
 }
 
@@ -148,7 +148,7 @@ impl Release<'_> {
     }
 }
 
-/// Bytes as Go writes them: base64, or null for none.
+/// Bytes as Go encodes them: base64, or null if empty.
 #[derive(Default)]
 pub(super) struct Base64<'a>(pub(super) Cow<'a, str>);
 
@@ -160,8 +160,8 @@ impl Base64<'_> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Base64<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Words;
-        impl<'de> Visitor<'de> for Words {
+        struct Base64Visitor;
+        impl<'de> Visitor<'de> for Base64Visitor {
             type Value = Cow<'de, str>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -180,7 +180,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Base64<'a> {
                 Ok(Cow::Borrowed(""))
             }
         }
-        deserializer.deserialize_any(Words).map(Base64)
+        deserializer.deserialize_any(Base64Visitor).map(Base64)
     }
 }
 
@@ -195,7 +195,7 @@ struct ChartMetadata {
 ///
 /// # Errors
 ///
-/// In what it is not one; never tells what stands in it.
+/// The record is malformed. The error never contains its content.
 pub fn unpack(data: &str) -> Result<Record, String> {
     let decode = |bytes: &[u8]| STANDARD.decode(bytes).map_err(|_| "not base64".to_owned());
     let packed = decode(&decode(data.as_bytes())?)?;
@@ -237,16 +237,16 @@ fn read(bytes: &[u8]) -> Result<Release<'_>, String> {
 
 fn inflate(packed: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     if !packed.starts_with(&[0x1f, 0x8b]) {
-        // helm 3.0 stored it so, and reads it still.
+        // Helm also reads records that are not compressed, from helm 3.0.
         return Ok(Cow::Borrowed(packed));
     }
-    // RFC 1952: the last four bytes tell the size, which only spares growing.
+    // The last four bytes are the size (RFC 1952), which is only used to reserve memory.
     let size = packed.last_chunk().map_or(0, |size| u64::from(u32::from_le_bytes(*size)));
-    let mut bytes = Vec::with_capacity(usize::try_from(size.min(LARGEST)).unwrap_or_default());
-    let mut decoder = GzDecoder::new(packed).take(LARGEST + 1);
+    let mut bytes = Vec::with_capacity(usize::try_from(size.min(MAX_SIZE)).unwrap_or_default());
+    let mut decoder = GzDecoder::new(packed).take(MAX_SIZE + 1);
     decoder.read_to_end(&mut bytes).map_err(|_| "not gzip".to_owned())?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(format!("larger than {LARGEST} bytes"));
+    if bytes.len() as u64 > MAX_SIZE {
+        return Err(format!("larger than {MAX_SIZE} bytes"));
     }
     Ok(Cow::Owned(bytes))
 }
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_unpacked() {
+    fn unpacks_record() {
         let record = unpack(&pack(RECORD)).unwrap();
         assert_eq!((record.stored.id().as_str(), record.stored.revision), ("kube-system/cilium", 2));
         assert_eq!((record.chart.as_str(), record.version.as_str()), ("cilium", "1.18.6"));
@@ -288,7 +288,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_record_makes_it_panic(data: Vec<u8>, odd in crate::base::odd::odd(RECORD)) {
+        fn unpacking_never_panics(data: Vec<u8>, odd in crate::base::odd::odd(RECORD)) {
             _ = unpack(&pack(&odd.to_string())).map(|record| record.whole(&[0]));
             _ = unpack(&STANDARD.encode(STANDARD.encode(&data)));
             _ = unpack(&String::from_utf8_lossy(&data));

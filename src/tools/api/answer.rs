@@ -1,4 +1,4 @@
-//! What the API server answers, and how it is read.
+//! Answers of the API server, and how they are parsed.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use serde::{Deserialize, Deserializer};
 
 use crate::base::error::Error;
 
-/// What the API server answered.
+/// An answer of the API server.
 pub struct Answer {
     pub(super) request: String,
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
-    /// When to ask again, of an answer that says so.
-    pub(super) again: Option<Duration>,
-    /// Whether it is the answer to a request that was sent before, and may have been executed then.
+    /// The `Retry-After` header.
+    pub(super) retry_after: Option<Duration>,
+    /// Whether the same request was sent before and may have been executed then.
     pub(super) executed_before: bool,
 }
 
@@ -25,18 +25,18 @@ impl Answer {
         self.status
     }
 
-    /// Whether the same request was sent before and may have been executed then: its first answer was lost, so a `404` or `409`
-    /// may be of its own doing.
+    /// Whether the same request was sent before and may have been executed then: its first answer was lost, so the request
+    /// itself may be the reason for a `404` or `409`.
     #[must_use]
     pub fn may_have_been_executed_before(&self) -> bool {
         self.executed_before
     }
 
-    /// The body of a good answer; `None` when there is no such object or kind.
+    /// The body of a successful answer; `None` when there is no such object or kind.
     ///
     /// # Errors
     ///
-    /// The API server said no.
+    /// The API server returned an error.
     pub fn found(self) -> Result<Option<Vec<u8>>, Error> {
         match self.status {
             404 => Ok(None),
@@ -44,11 +44,11 @@ impl Answer {
         }
     }
 
-    /// The body of a good answer.
+    /// The body of a successful answer.
     ///
     /// # Errors
     ///
-    /// The API server said no.
+    /// The API server returned an error.
     pub fn good(self) -> Result<Vec<u8>, Error> {
         let Self { request, status, body, .. } = self;
         if (200..300).contains(&status) {
@@ -57,19 +57,19 @@ impl Answer {
         Err(Error::Api { request, status: Some(status), reason: words(status, &body) })
     }
 
-    /// Reads the body of a good answer.
+    /// Parses the body of a successful answer.
     ///
     /// # Errors
     ///
-    /// The API server said no, or something unexpected. The message never holds what was read.
+    /// The API server returned an error or something unexpected. The message never contains the body.
     pub fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
         let command = self.request.clone();
         parse(command, &self.good()?)
     }
 }
 
-/// Whether a request may have been executed although it was answered so. It was not after `429`, nor when kubectl had no
-/// connection to send it on: it passes Go's error on as plain text then (`net.OpError`, whose first word is the operation).
+/// Whether a request may have been executed despite this answer. It was not after `429`, nor if kubectl could not connect:
+/// kubectl then returns Go's error as plain text (`net.OpError`, whose first word is the operation).
 pub(super) fn may_have_been_executed(answer: &Result<Answer, Error>) -> bool {
     match answer {
         Ok(answer) => answer.status >= 500 && !words(answer.status, &answer.body).starts_with("dial "),
@@ -77,7 +77,7 @@ pub(super) fn may_have_been_executed(answer: &Result<Answer, Error>) -> bool {
     }
 }
 
-/// The API server's reason, or that of kubectl when it could not ask: plain text then.
+/// The error message of the API server, or kubectl's if it could not connect, which is plain text.
 pub(super) fn words(status: u16, body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Status {
@@ -93,11 +93,11 @@ pub(super) fn words(status: u16, body: &[u8]) -> String {
     line.map_or_else(|| format!("HTTP status {status}"), ToOwned::to_owned)
 }
 
-/// Reads what was answered to `command`, borrowing from it where that suffices.
+/// Parses the answer to `command`, and borrows from it where possible.
 ///
 /// # Errors
 ///
-/// It is something unexpected. The message never holds what was read.
+/// The answer is something unexpected. The message never contains the answer.
 pub fn parse<'a, T: Deserialize<'a>>(command: String, body: &'a [u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|error| Error::Answer {
         command,
@@ -105,7 +105,7 @@ pub fn parse<'a, T: Deserialize<'a>>(command: String, body: &'a [u8]) -> Result<
     })
 }
 
-/// A list of objects; kinds that a cluster does not know have none.
+/// A list of objects.
 #[derive(Deserialize)]
 #[serde(bound = "T: Deserialize<'de>")]
 pub struct List<T> {
@@ -127,7 +127,7 @@ mod tests {
     use crate::base::error::Cause;
 
     #[test]
-    fn reasons_are_the_server_s_or_kubectl_s_own() {
+    fn reason_is_the_error_of_server_or_kubectl() {
         let status =
             br#"{"kind":"Status","message":"nodes is forbidden: User \"x\" cannot list","code":403}"#;
         assert_eq!(words(403, status), "nodes is forbidden: User \"x\" cannot list");
@@ -140,12 +140,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_none_and_what_is_refused_an_error() {
+    fn not_found_is_none_and_other_failures_are_errors() {
         let answer = |status, body: &str| Answer {
             request: "GET /x".to_owned(),
             status,
             body: body.as_bytes().to_vec(),
-            again: None,
+            retry_after: None,
             executed_before: false,
         };
         assert!(answer(404, "").found().unwrap().is_none());
@@ -156,13 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn a_request_whose_answer_was_lost_may_have_been_executed() {
+    fn request_with_lost_answer_may_have_been_executed() {
         let answer = |status, body: &str| {
             Ok(Answer {
                 request: "DELETE /x".to_owned(),
                 status,
                 body: body.as_bytes().to_vec(),
-                again: None,
+                retry_after: None,
                 executed_before: false,
             })
         };
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_may_be_null() {
+    fn list_may_be_null() {
         for (text, count) in [("{}", 0), (r#"{"items":null}"#, 0), (r#"{"items":[1]}"#, 1)] {
             assert_eq!(serde_json::from_str::<List<i64>>(text).unwrap().items.len(), count, "{text}");
         }
@@ -198,13 +198,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(status: u16, body: Vec<u8>, near in crate::base::odd::near(&[
+        fn parsing_never_panics(status: u16, body: Vec<u8>, near in crate::base::odd::near(&[
             r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"nodes \"a\" is forbidden","reason":"Forbidden","details":{"name":"a","retryAfterSeconds":1},"code":403}"#,
             "<html><body>502 Bad Gateway</body></html>\n",
         ])) {
             for body in [body, near.into_bytes()] {
                 _ = words(status, &body);
-                _ = Answer { request: String::new(), status, body, again: None, executed_before: false }.read::<Value>();
+                _ = Answer { request: String::new(), status, body, retry_after: None, executed_before: false }.read::<Value>();
             }
         }
     }

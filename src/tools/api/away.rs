@@ -1,8 +1,8 @@
-//! An API server that goes away in the middle of a run: k3s restarts, or etcd chooses a leader.
+//! Retries requests during an outage of the API server: k3s restarts, or etcd elects a leader.
 //!
-//! Before anything was changed, that is told at once, unless it is starting: that is waited for from the first request on.
-//! Later, what was begun is worth waiting for: each request is then made again for a while. All of them may be: a change
-//! carries its own condition, or says the same once more.
+//! A starting API server is always waited for. Any other outage fails the run at once until something was changed; from
+//! then on, each request is retried for a while. Every request can be repeated: a change has a precondition or is
+//! idempotent.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -14,30 +14,28 @@ use crate::base::duration::seconds;
 use crate::base::error::Error;
 use crate::base::known_failures::{Known, find};
 
-/// How long an API server may be away in the middle of a run, or may be starting: a k3s that was restarted on a busy machine
-/// served everything 29 s after it went away, and 21 s after its first answer.
-const LONGEST: Duration = Duration::from_mins(1);
+/// How long an outage or a start may take: a k3s that was restarted on a busy machine served everything after 29 s, and
+/// 21 s after its first answer.
+const OUTAGE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Between two tries.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How Go's HTTP client ends its reason when the connection broke after the request was sent; kubectl passes that on.
-const BROKEN: [&str; 2] = ["EOF", "http2: client connection lost"];
+/// How the error of Go's HTTP client ends if the connection broke after the request was sent; kubectl passes it on.
+const CONNECTION_LOST: [&str; 2] = ["EOF", "http2: client connection lost"];
 
-/// What is known of it.
 #[derive(Default)]
-pub(super) struct Away {
-    /// Whether it is waited for.
-    patient: Cell<bool>,
-    /// Since when it does not answer.
+pub(super) struct OutageTracker {
+    /// Whether requests are retried during an outage.
+    retries: Cell<bool>,
+    /// When the current outage was noticed.
     since: Cell<Option<Instant>>,
-    /// Whether it was logged that it does not serve a kind yet.
+    /// Whether it was logged that a kind is not served yet.
     kind_logged: Cell<bool>,
 }
 
-impl Away {
-    /// How long to wait before the request is made again, which has gone on for so long and was answered so; `None` when it
-    /// is not to be, for one because too little is `left` of the run. `listed` is as for [`Answer::starting`].
+impl OutageTracker {
+    /// How long to wait before a request with this answer is retried, which was first sent `elapsed` ago; `None` for no
+    /// retry, also if too little time is `left` of the run. For `listed` see [`Answer::starting`].
     pub(super) fn pause(
         &self,
         answer: &Result<Answer, Error>,
@@ -45,19 +43,19 @@ impl Away {
         elapsed: Duration,
         left: Duration,
     ) -> Option<Duration> {
-        let is_late = elapsed > LONGEST || left <= PAUSE * 2;
+        let is_late = elapsed > OUTAGE_TIMEOUT || left <= RETRY_INTERVAL * 2;
         if let Some(starting) = answer.as_ref().ok().and_then(|answer| answer.starting(listed)) {
             if is_late {
                 return None;
             }
             self.log_start(starting);
-            return Some(PAUSE);
+            return Some(RETRY_INTERVAL);
         }
         let reason = match answer {
             Ok(answer) if answer.status < 500 => None,
             Ok(answer) => Some(words(answer.status, &answer.body)).filter(|words| {
                 matches!(answer.status, 502..=504)
-                    || BROKEN.iter().any(|reason| words.ends_with(reason))
+                    || CONNECTION_LOST.iter().any(|reason| words.ends_with(reason))
                     || find(words).is_some_and(Known::passes)
             }),
             Err(Error::Api { status: None, reason, .. }) => Some(reason.clone()),
@@ -66,23 +64,23 @@ impl Away {
         };
         let Some(reason) = reason else {
             if let Some(since) = self.since.take() {
-                tracing::info!(away = %seconds(since.elapsed()), "API server answers again");
+                tracing::info!(outage = %seconds(since.elapsed()), "API server answers again");
             }
             return None;
         };
-        if !self.patient.get() || is_late {
+        if !self.retries.get() || is_late {
             return None;
         }
         if self.since.get().is_none() {
             self.since.set(Some(Instant::now()));
-            tracing::warn!(reason, "API server does not answer, trying again");
+            tracing::warn!(reason, "API server does not answer, retrying");
         }
-        Some(PAUSE)
+        Some(RETRY_INTERVAL)
     }
 
-    /// Logs once what is waited for.
+    /// Logs once what the run waits for.
     fn log_start(&self, starting: Starting) {
-        let timeout = seconds(LONGEST);
+        let timeout = seconds(OUTAGE_TIMEOUT);
         match starting {
             Starting::Server(reason) if self.since.get().is_none() => {
                 self.since.set(Some(Instant::now()));
@@ -97,9 +95,9 @@ impl Away {
 }
 
 impl Toolbox {
-    /// From now on an API server that goes away is waited for, a minute at most.
+    /// From now on, retries requests during an outage of the API server, for at most a minute.
     pub fn be_patient(&self) {
-        self.api.away.patient.set(true);
+        self.api.outage.retries.set(true);
     }
 }
 
@@ -108,32 +106,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_waited_for_once_that_is_worth_it() {
-        let away = Away::default();
+    fn outages_are_retried_only_when_enabled() {
+        let outage = OutageTracker::default();
         let answer = |status, body: &str| {
             let (request, body) = (String::new(), body.as_bytes().to_vec());
-            Ok(Answer { request, status, body, again: None, executed_before: false })
+            Ok(Answer { request, status, body, retry_after: None, executed_before: false })
         };
-        let pause = |answer: &_, elapsed| away.pause(answer, false, elapsed, LONGEST);
+        let pause = |answer: &_, elapsed| outage.pause(answer, false, elapsed, OUTAGE_TIMEOUT);
         let starting = answer(503, r#"{"kind":"Status","message":"starting"}"#);
-        assert_eq!(pause(&starting, Duration::ZERO), Some(PAUSE));
-        assert_eq!(pause(&starting, LONGEST * 2), None);
+        assert_eq!(pause(&starting, Duration::ZERO), Some(RETRY_INTERVAL));
+        assert_eq!(pause(&starting, OUTAGE_TIMEOUT * 2), None);
         assert_eq!(pause(&answer(200, ""), Duration::ZERO), None);
         let unserved = answer(404, "404 page not found\n");
-        assert_eq!(away.pause(&unserved, true, Duration::ZERO, LONGEST), Some(PAUSE));
+        assert_eq!(outage.pause(&unserved, true, Duration::ZERO, OUTAGE_TIMEOUT), Some(RETRY_INTERVAL));
         assert_eq!(pause(&unserved, Duration::ZERO), None);
         let gone = answer(502, "dial tcp 10.0.0.1:6443: connect: connection refused");
         assert_eq!(pause(&gone, Duration::ZERO), None);
-        away.patient.set(true);
-        assert_eq!(pause(&gone, Duration::ZERO), Some(PAUSE));
-        assert!(away.since.get().is_some());
-        assert_eq!(pause(&answer(500, "etcdserver: leader changed"), Duration::ZERO), Some(PAUSE));
-        assert_eq!(pause(&answer(500, "unexpected EOF"), Duration::ZERO), Some(PAUSE));
+        outage.retries.set(true);
+        assert_eq!(pause(&gone, Duration::ZERO), Some(RETRY_INTERVAL));
+        assert!(outage.since.get().is_some());
+        assert_eq!(pause(&answer(500, "etcdserver: leader changed"), Duration::ZERO), Some(RETRY_INTERVAL));
+        assert_eq!(pause(&answer(500, "unexpected EOF"), Duration::ZERO), Some(RETRY_INTERVAL));
         assert_eq!(pause(&answer(500, "out of order"), Duration::ZERO), None);
-        assert_eq!(pause(&gone, LONGEST * 2), None);
+        assert_eq!(pause(&gone, OUTAGE_TIMEOUT * 2), None);
         assert_eq!(pause(&answer(200, ""), Duration::ZERO), None);
-        assert!(away.since.get().is_none());
-        assert_eq!(away.pause(&gone, false, Duration::ZERO, PAUSE), None);
-        assert!(away.since.get().is_none(), "nothing is said of what is not tried again");
+        assert!(outage.since.get().is_none());
+        assert_eq!(outage.pause(&gone, false, Duration::ZERO, RETRY_INTERVAL), None);
+        assert!(outage.since.get().is_none(), "nothing is logged without a retry");
     }
 }

@@ -1,4 +1,4 @@
-//! An API server that is starting: what its answers look like, and the wait until it is ready.
+//! Recognizes an API server that is starting, and waits until it is ready.
 //!
 //! k3s answers in this order while it starts (recorded from a v1.36.3+k3s1, three starts): `503 starting`, `503 apiserver
 //! not ready`, then its core kinds, while `/readyz` is 500 and the paths of CRDs are 503 (`the request has been made before
@@ -10,37 +10,36 @@ use super::{Answer, Call, Toolbox};
 use crate::base::duration::seconds;
 use crate::base::error::Error;
 
-/// How long `/readyz` is waited for: four times the longest that was recorded, which is 7.2 s after the first answer.
+/// The timeout for `/readyz`: four times the longest recorded time, which is 7.2 s after the first answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Between two requests.
-const PAUSE: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// So many checks of `/readyz` are named.
+/// How many failed checks of `/readyz` are logged by name.
 const MAX_NAMED: usize = 3;
 
-/// What k3s answers to every request until it has an API server, and then until that listens.
+/// What k3s answers to every request until it starts the API server, and then until the API server listens.
 const NO_SERVER: [&str; 2] = ["starting", "apiserver not ready"];
 
-/// What the API server answers where a kind is not served yet.
+/// What the API server answers for a kind that is not served yet.
 const NO_PATHS: &str = "the request has been made before all known HTTP paths have been installed";
 const NO_STORAGE: &str = "storage is (re)initializing";
 
-/// The body of a path that is not served, in plain text; an object that does not exist gets a `Status`.
+/// The plain text body for a path that is not served; the body for an object that does not exist is a `Status`.
 const NO_PATH: &str = "404 page not found";
 
-/// What of an API server is starting.
+/// Which part of an API server is starting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Starting {
     /// All of it.
     Server(String),
-    /// What serves the kind that was asked for.
+    /// The part that serves the requested kind.
     Kind(String),
 }
 
 impl Answer {
-    /// Whether it comes of an API server that is starting. Only of a kind that is `listed` by discovery a path that is not
-    /// served shows that.
+    /// Whether the answer is that of an API server that is starting. A path that is not served counts only for a kind that
+    /// discovery lists (`listed`).
     pub(super) fn starting(&self, listed: bool) -> Option<Starting> {
         let words = super::answer::words(self.status, &self.body);
         match self.status {
@@ -52,7 +51,7 @@ impl Answer {
         }
     }
 
-    /// The same answer, but an error where a kind is still not served: it may have objects.
+    /// The same answer, or an error if a listed kind is still not served: it may have objects.
     pub(super) fn served(self, listed: bool) -> Result<Self, Error> {
         match self.starting(listed) {
             Some(Starting::Kind(reason)) if self.status == 404 => {
@@ -63,7 +62,7 @@ impl Answer {
         }
     }
 
-    /// The names of the checks that `/readyz` reports as failed; none if it is ready, or says nothing of that.
+    /// The names of the checks that `/readyz` reports as failed; none if the server is ready or reports no checks.
     fn failed_checks(&self) -> Vec<String> {
         if self.status != 500 {
             return Vec::new();
@@ -75,12 +74,12 @@ impl Answer {
 }
 
 impl Toolbox {
-    /// Waits until the API server is ready, for half a minute at most; what is not ready then is reported by the check
-    /// `api-ready`. Before that, it may not list all kinds.
+    /// Waits until the API server is ready, because before that it may not list all kinds. After half a minute, it is left
+    /// to the check `api-ready` to report what is not ready.
     ///
     /// # Errors
     ///
-    /// The API server does not answer, or k3s-boot was told to stop.
+    /// The API server does not answer, or k3s-boot was interrupted.
     pub async fn await_ready(&self) -> Result<(), Error> {
         let start = Instant::now();
         let mut waited = false;
@@ -92,7 +91,7 @@ impl Toolbox {
                 }
                 return Ok(());
             }
-            if start.elapsed() >= READY_TIMEOUT || self.clock.left() <= PAUSE * 2 {
+            if start.elapsed() >= READY_TIMEOUT || self.clock.left() <= POLL_INTERVAL * 2 {
                 return Ok(());
             }
             if !waited {
@@ -102,7 +101,7 @@ impl Toolbox {
                 let timeout = format!("{}s", READY_TIMEOUT.as_secs());
                 tracing::info!(failed, timeout, "API server is not ready, waiting for it");
             }
-            self.runner.stop().sleep(PAUSE).await?;
+            self.runner.stop().sleep(POLL_INTERVAL).await?;
         }
     }
 }
@@ -113,7 +112,7 @@ mod tests {
 
     fn answer(status: u16, body: &str) -> Answer {
         let (request, body) = (String::new(), body.as_bytes().to_vec());
-        Answer { request, status, body, again: None, executed_before: false }
+        Answer { request, status, body, retry_after: None, executed_before: false }
     }
 
     fn status(code: u16, message: &str) -> Answer {
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn phases_of_a_start_are_told_from_other_answers() {
+    fn phases_of_a_start_are_recognized() {
         let server = |words: &str| Some(Starting::Server(words.to_owned()));
         let kind = |words: &str| Some(Starting::Kind(words.to_owned()));
         for words in NO_SERVER {
@@ -137,13 +136,13 @@ mod tests {
         assert_eq!(status(429, NO_STORAGE).starting(false), kind(NO_STORAGE));
         let unserved = answer(404, "404 page not found\n");
         assert_eq!(unserved.starting(true), kind(NO_PATH));
-        assert_eq!(unserved.starting(false), None, "it may be no kind");
+        assert_eq!(unserved.starting(false), None, "the kind may not exist");
         assert_eq!(status(404, "pods \\\"a\\\" not found").starting(true), None);
         assert_eq!(status(503, "no endpoints available").starting(true), None);
         assert_eq!(
             answer(503, "<html>503 Service Unavailable</html>").starting(true),
             None,
-            "it is a proxy's"
+            "the answer of a proxy"
         );
         assert_eq!(status(429, "too many requests").starting(true), None);
     }
@@ -158,7 +157,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_answer_makes_it_panic(code: u16, body: String) {
+        fn parsing_never_panics(code: u16, body: String) {
             _ = (answer(code, &body).starting(true), answer(500, &body).failed_checks());
         }
     }

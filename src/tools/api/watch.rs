@@ -1,4 +1,4 @@
-//! Hearing of changes: a request whose answer does not end.
+//! Watches lists for changes.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use http_body_util::BodyExt as _;
 
 use super::{Call, METADATA_OF_ONE, Toolbox};
 
-/// Before a watch that has ended is begun anew: the API server ends each after some minutes.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pause before a watch is restarted, which the API server ends after some minutes.
+const RESTART_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Toolbox {
-    /// Calls `on_change` whenever something changes in the list `path`, and at first. Of what has changed nothing is read: the
-    /// look that follows tells. It goes on for as long as it is asked to; an API server that is away is waited for.
+    /// Calls `on_change` at first and whenever something changes in the list `path`. The changes themselves are not read:
+    /// the caller reads the new state. The watch runs until it is dropped, and survives an outage of the API server.
     pub async fn watch(&self, path: &str, on_change: impl Fn()) -> Infallible {
         let query = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{query}watch=true");
@@ -28,7 +28,7 @@ impl Toolbox {
                     }
                 }
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RESTART_INTERVAL).await;
         }
     }
 }

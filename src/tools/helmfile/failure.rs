@@ -1,24 +1,24 @@
-//! Why a helmfile command failed, read from what it printed (helmfile 1.7.4, helm 4.2.4 and 3.21.4).
+//! Parses the output of failed helmfile commands (helmfile 1.7.4, helm 4.2.4 and 3.21.4).
 
-/// Why helmfile could not read a state file.
+/// Why helmfile could not render a state file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuildError {
-    /// A template asks for a variable that is not set.
+    /// A template requires a variable that is not set.
     MissingVariable(String),
-    /// A values file is not there.
+    /// A values file does not exist.
     MissingValues {
-        /// As the helmfile names it.
+        /// The path in the helmfile.
         file: String,
     },
     /// A chart could not be fetched.
     Chart {
-        /// The release that wants it.
+        /// The release that uses the chart.
         release: String,
-        /// The chart as helm was asked for it.
+        /// The chart as passed to helm.
         chart: String,
-        /// The version, if one was asked for.
+        /// The version as passed to helm; empty if none was.
         version: String,
-        /// helm's words.
+        /// helm's error.
         reason: String,
     },
     /// Anything else.
@@ -28,14 +28,13 @@ pub enum BuildError {
 /// Why `helmfile template` failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateError {
-    /// The namespace and name that helm was called with, if it was helm that failed. The namespace is empty where the
-    /// helmfile names none.
+    /// The namespace and name that helm was called with, if helm failed. The namespace is empty if the helmfile sets none.
     pub release: Option<(String, String)>,
-    /// helm's words, or helmfile's.
+    /// The error of helm or helmfile.
     pub reason: String,
 }
 
-/// The release and helm's own error in what a failed helmfile said, without helmfile's frame.
+/// Parses the release and helm's error from the output of a failed helmfile, without the lines that helmfile adds.
 #[must_use]
 pub fn parse_failure(talk: &str) -> (Option<String>, String) {
     let talk = first_of_several(talk);
@@ -43,18 +42,18 @@ pub fn parse_failure(talk: &str) -> (Option<String>, String) {
         between(talk, "failed processing release ", ":").or_else(|| between(talk, "[release \"", "\""));
     let reason =
         hook_error(talk).or_else(|| killed(talk)).or_else(|| helm_error(talk)).unwrap_or_else(|| {
-            // What chartify could not run comes before its own frame.
-            let said = talk.split("\nCOMMAND:\n").next().unwrap_or(talk);
-            let said = said.lines().rev().map(str::trim).find(|line| !line.is_empty());
-            strip_frame(said.unwrap_or("helmfile gave no reason")).to_owned()
+            // chartify prints its error before the command that failed.
+            let error = talk.split("\nCOMMAND:\n").next().unwrap_or(talk);
+            let line = error.lines().rev().map(str::trim).find(|line| !line.is_empty());
+            strip_frame(line.unwrap_or("helmfile gave no reason")).to_owned()
         });
     (release, reason)
 }
 
-/// Why a hook failed: its name, and what it wrote on stderr, or how it ended (helmfile 1.7.4, `Bus.Trigger` in
+/// The error of a failed hook: its name, and what it wrote to stderr, or its exit status (helmfile 1.7.4, `Bus.Trigger` in
 /// `pkg/event/bus.go`).
 fn hook_error(talk: &str) -> Option<String> {
-    // One that failed after another error is in a warning before that.
+    // A hook that failed after another error is in a warning before that error.
     let last = talk.rfind("failed processing release ").map_or("", |at| &talk[at..]);
     let last = last.split_once(": ").map(|(_, error)| error).or_else(|| {
         let at = talk.rfind(": hook[")?;
@@ -68,7 +67,7 @@ fn hook_error(talk: &str) -> Option<String> {
     Some(format!("hook `{name}` failed: {reason}"))
 }
 
-/// What was said of the first release, when several have failed side by side (helmfile 1.7.4, `Error.Error` in
+/// The output about the first release, if several failed concurrently (helmfile 1.7.4, `Error.Error` in
 /// `pkg/app/app.go`).
 fn first_of_several(talk: &str) -> &str {
     let Some(at) = talk.rfind("errors:\nerr 0: ") else { return talk };
@@ -76,13 +75,13 @@ fn first_of_several(talk: &str) -> &str {
     all.split_once("\nerr 1: ").map_or(all, |(first, _)| first)
 }
 
-/// The signal that has ended helm, which then has had no last word.
+/// The signal that terminated helm, which prints no error then.
 fn killed(talk: &str) -> Option<String> {
     let block = talk.split("\nERROR:\n").last()?.lines().next()?.trim();
     block.starts_with("signal: ").then(|| format!("helm ended: {block}"))
 }
 
-/// The block between `STDERR:` and `COMBINED OUTPUT:`, in one line; from its first `Error:` on.
+/// The block between `STDERR:` and `COMBINED OUTPUT:` as one line, from its first `Error:` on.
 fn helm_error(talk: &str) -> Option<String> {
     let block = &talk[talk.rfind("\nSTDERR:")? + "\nSTDERR:".len()..];
     let block = block.split("\nCOMBINED OUTPUT:").next()?;
@@ -90,14 +89,14 @@ fn helm_error(talk: &str) -> Option<String> {
     let lines = block.lines().map(str::trim).filter(|line| !line.is_empty() && *line != DEBUG_HINT);
     let joined = lines.fold(String::new(), |joined, line| match joined.chars().last() {
         None => line.to_owned(),
-        // Helm 4 breaks one error of a template into several lines.
+        // Helm 4 splits a template error into several lines.
         Some(':') => format!("{joined} {line}"),
         Some(_) => format!("{joined}; {line}"),
     });
     (!joined.is_empty()).then_some(joined)
 }
 
-/// What helm adds to every error of a template.
+/// The hint that helm appends to every template error.
 const DEBUG_HINT: &str = "Use --debug flag to render out invalid YAML";
 
 fn strip_frame(line: &str) -> &str {
@@ -110,7 +109,7 @@ fn between(text: &str, before: &str, after: &str) -> Option<String> {
     rest.split_once(after).map(|(found, _)| found.to_owned())
 }
 
-/// Whether helmfile failed because a template asks for a variable that is not set.
+/// Whether helmfile failed because a template requires a variable that is not set.
 #[must_use]
 pub fn is_missing_variable(talk: &str) -> bool {
     missing_variable(talk).is_some()
@@ -120,7 +119,7 @@ fn missing_variable(talk: &str) -> Option<String> {
     between(talk, "required env var `", "` is not set")
 }
 
-/// Reads what a failed `helmfile build` said.
+/// Parses the output of a failed `helmfile build`.
 #[must_use]
 pub(super) fn parse_build_error(talk: &str) -> BuildError {
     if let Some(name) = missing_variable(talk) {
@@ -147,7 +146,7 @@ pub(super) fn parse_build_error(talk: &str) -> BuildError {
     BuildError::Other(reason)
 }
 
-/// Reads what a failed `helmfile template` said.
+/// Parses the output of a failed `helmfile template`.
 pub(super) fn parse_template_error(talk: &str) -> TemplateError {
     let (_, reason) = parse_failure(talk);
     // `  1: template (8 bytes)`, then the release, the chart, and its flags.
@@ -159,7 +158,7 @@ pub(super) fn parse_template_error(talk: &str) -> TemplateError {
     TemplateError { release, reason }
 }
 
-/// An argument of the command that failed, as helmfile's frame lists them: `  2: oci://… (25 bytes)`.
+/// An argument of the failed command, as helmfile lists them: `  2: oci://… (25 bytes)`.
 fn parse_arg(line: &str) -> Option<&str> {
     let (number, rest) = line.strip_prefix("  ")?.split_once(": ")?;
     let (value, size) = rest.rsplit_once(" (")?;
@@ -201,7 +200,7 @@ COMBINED OUTPUT:
 "#;
 
     #[test]
-    fn a_hook_that_failed_is_named() {
+    fn names_failed_hook() {
         let frame =
             "\n\nPATH:\n  /bin/b\n\nARGS:\n  0: b (1 bytes)\n\nERROR:\n  exit status 3\n\nEXIT STATUS\n  3\n";
         let talk = |rest: &str| {
@@ -223,7 +222,7 @@ COMBINED OUTPUT:
     }
 
     #[test]
-    fn a_chart_that_cannot_be_fetched_is_named() {
+    fn names_chart_that_cannot_be_fetched() {
         assert_eq!(
             parse_build_error(PULL),
             BuildError::Chart {
@@ -236,7 +235,7 @@ COMBINED OUTPUT:
     }
 
     #[test]
-    fn what_a_state_file_lacks_is_named() {
+    fn names_what_a_state_file_misses() {
         let cases = [
             (
                 "in /t/01-apps.yaml: failed to render values files \"../templates/values.yaml.gotmpl\": failed to render [../templates/values.yaml.gotmpl], because of template: stringTemplate:2:6: executing \"stringTemplate\" at <requiredEnv \"K3S_API_HOST\">: error calling requiredEnv: required env var `K3S_API_HOST` is not set\n",
@@ -266,7 +265,7 @@ COMBINED OUTPUT:
 
     /// helmfile 1.7.4 with helm 4.2.4 and 3.21.4.
     #[test]
-    fn the_release_that_cannot_be_rendered_is_known() {
+    fn names_release_that_cannot_be_rendered() {
         let frame = |stderr: &str| {
             format!(
                 "Templating release=fine, chart=charts/fine\nTemplating release=web, chart=charts/broken\nin ./h.yaml: command \"/helm\" exited with \
@@ -288,13 +287,13 @@ COMBINED OUTPUT:
         let without_namespace =
             frame("  Error: x").replace("  4: --namespace (11 bytes)\n  5: media (5 bytes)\n", "");
         assert_eq!(parse_template_error(&without_namespace).release, Some((String::new(), "web".to_owned())));
-        let own = parse_template_error("in ./h.yaml: no releases found\n");
-        assert_eq!(own, TemplateError { release: None, reason: "no releases found".to_owned() });
+        let no_release = parse_template_error("in ./h.yaml: no releases found\n");
+        assert_eq!(no_release, TemplateError { release: None, reason: "no releases found".to_owned() });
     }
 
     /// helmfile 1.7.4 when helm 4.2.4 was killed.
     #[test]
-    fn a_helm_that_was_killed_has_no_last_word() {
+    fn reports_signal_that_killed_helm() {
         let talk = "in ./01-apps.yaml: failed processing release cilium: command \"/bin/helm\" exited with non-zero \
                     status:\n\nPATH:\n  /bin/helm\n\nERROR:\n  signal: killed\n\nEXIT STATUS\n  -1\n\nCOMBINED OUTPUT:\n  \
                     Release \"cilium\" does not exist. Installing it now.\n";
@@ -303,7 +302,7 @@ COMBINED OUTPUT:
     }
 
     #[test]
-    fn of_several_that_failed_the_first_is_told() {
+    fn reports_first_of_several_failures() {
         let one = |name: &str, words: &str| {
             format!(
                 "failed processing release {name}: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: {words}\n\nCOMBINED OUTPUT:\n  x"
@@ -319,7 +318,7 @@ COMBINED OUTPUT:
 
     proptest::proptest! {
         #[test]
-        fn no_captured_words_of_helmfile_make_a_parser_panic(talk in crate::base::odd::near(&[
+        fn parsing_captured_output_never_panics(talk in crate::base::odd::near(&[
             PULL,
             "in /t/01-apps.yaml: failed to render values files \"a\": at <requiredEnv \"K\">: error calling requiredEnv: required env var `K` is not set\n",
             "in /t/01-apps.yaml: [failed processing release cilium: command \"/helm\" exited with non-zero status: values file matching \"./x\" does not exist in \".\"]\n",
@@ -331,7 +330,7 @@ COMBINED OUTPUT:
         }
 
         #[test]
-        fn no_words_of_helmfile_make_a_parser_panic(talk: String, frame in
+        fn parsing_never_panics(talk: String, frame in
             "(\n|  1: |pull| \\(4 bytes\\)|--version|STDERR:|COMBINED OUTPUT:|Error: |in |: |\\[release \"|\"|failed processing release |required env var `|` is not set|values file matching \"|\" does not exist|Upgrading release=|, chart=|, namespace=|ä|\\[|\\])*") {
             _ = parse_build_error(&frame);
             _ = parse_failure(&frame);
