@@ -121,7 +121,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__apps)
-            opts="-y -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --release-timeout --nodes-timeout --verify-timeout --fail-fast --wait-lock --yes --dry-run --list --only --from --skip --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-y -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --release-timeout --nodes-timeout --verify-timeout --fail-fast --wait-lock --yes --dry-run --list --only --from --skip --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -183,7 +183,7 @@ _k3s__boot() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --take)
+                --adopt)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -278,7 +278,7 @@ _k3s__boot() {
                     return 0
                     ;;
                 --explain)
-                    COMPREPLY=($(compgen -W "config env programs versions helmfile hooks releases helm-features charts chart-login mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key age-key-mode age-key-git age-key-flux sops sops-plain sops-recipients sops-rules kubeconfig kubeconfig-cert api guard api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles renders pending ownership flux-owned newer drift flux-state plan" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "config env programs versions helmfile hooks releases helm-features charts chart-login mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key age-key-mode age-key-git age-key-flux sops sops-plain sops-recipients sops-rules kubeconfig kubeconfig-cert api cluster-identity api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles renders pending ownership flux-owned newer drift flux-state plan" -- "${cur}"))
                     return 0
                     ;;
                 --kubeconfig)
@@ -375,7 +375,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__diff)
-            opts="-o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --manifests --exit-code --release --skip-release --force --take --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --manifests --exit-code --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -409,7 +409,7 @@ _k3s__boot() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --take)
+                --adopt)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

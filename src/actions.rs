@@ -136,7 +136,7 @@ impl Actions {
         if let Some(file) = &self.summary
             && let Err(error) = append(file, &summary::text(report))
         {
-            tracing::warn!(file = %file.display(), error = %error, "Step summary not written");
+            tracing::warn!(file = %file.display(), error = %error, "Failed to write the step summary");
         }
     }
 
@@ -222,12 +222,12 @@ mod tests {
             cause,
             fix,
             reason,
-            go_on: None,
+            resume: None,
             release: None,
             object: None,
             state: None,
-            warnings: Vec::new(),
-            said: Vec::new(),
+            events: Vec::new(),
+            container_logs: Vec::new(),
         }
     }
 

@@ -51,7 +51,7 @@ impl Again {
         all.extend([
             ("reason", words.to_owned()),
             ("cause", known.cause.to_owned()),
-            ("again_in", seconds(pause)),
+            ("retry_in", seconds(pause)),
         ]);
         logger::log(Level::Warn, message, &all);
         stop.sleep(pause).await?;

@@ -39,12 +39,12 @@ struct Failed {
 }
 
 impl Failed {
-    /// Says on the log how a command failed. `go_on` is the command that goes on from there.
+    /// Says on the log how a command failed. `resume` is the command that resumes it.
     fn say(
         error: &Error,
         transcript: &Transcript,
         stop: &Stop,
-        go_on: Option<String>,
+        resume: Option<String>,
         redactor: &Redactor,
     ) -> Self {
         if let Error::Preflight(_) = error {
@@ -52,7 +52,7 @@ impl Failed {
             transcript.discard();
         }
         let log = transcript.path();
-        let end = End { log: log.as_deref(), killed: stop.killed(), go_on };
+        let end = End { log: log.as_deref(), killed: stop.killed(), resume };
         error.report(&end);
         Self { failure: FailureReport::new(error, &end, redactor), log }
     }

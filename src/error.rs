@@ -15,7 +15,7 @@ use crate::stages::Stage;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Problems found before anything was changed.
-    #[error("preflight found {}", .0.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join(", "))]
+    #[error("preflight failed: {}", .0.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join(", "))]
     Preflight(Vec<Finding>),
     /// A tool could not be run to its end.
     #[error(transparent)]
@@ -47,7 +47,7 @@ pub enum Error {
         after: Duration,
     },
     /// A tool's answer has another form than expected.
-    #[error("unexpected answer of `{command}`: {reason}")]
+    #[error("unexpected response from `{command}`: {reason}")]
     Answer {
         /// The tool and what it was asked for.
         command: String,
@@ -55,7 +55,7 @@ pub enum Error {
         reason: String,
     },
     /// A release was not brought to `deployed`.
-    #[error("failed to sync Helm releases: {}: {}", .0.release.as_deref().unwrap_or("no release named"), .0.reason)]
+    #[error("failed to sync Helm releases: {}: {}", .0.release.as_deref().unwrap_or("unknown release"), .0.reason)]
     Release(Box<ReleaseFailure>),
     /// Flux cannot reconcile an object.
     #[error("flux failed to reconcile: {object}: {reason}")]
@@ -71,14 +71,14 @@ pub enum Error {
     },
     /// The helmfiles install Flux, and it is not in the cluster.
     #[error(
-        "flux is not installed: release `{release}` is in the helmfiles, and the cluster has no FluxInstance"
+        "flux is not installed: release `{release}` is in the helmfiles, but the cluster has no FluxInstance"
     )]
     NoFlux {
         /// The release that makes the FluxInstance, as `namespace/name`.
         release: String,
     },
     /// A stage's deadline passed.
-    #[error("stage `{stage}` did not end within {}", seconds(*.after))]
+    #[error("stage `{stage}` timed out after {}", seconds(*.after))]
     Deadline {
         /// The stage.
         stage: &'static str,
@@ -87,7 +87,7 @@ pub enum Error {
         /// What was waited for.
         waiting_for: String,
     },
-    /// Another run is at work on this cluster.
+    /// Another run is in progress on this cluster.
     #[error("another run holds the lock: {holder}")]
     Locked {
         /// Its host and process.
@@ -185,7 +185,7 @@ impl Error {
             end.log.filter(|_| !self.is_interruption()).map(|path| ("log", path.display().to_string())),
         );
         pairs.extend(fix);
-        pairs.extend(end.go_on.clone().map(|command| ("go_on", command)));
+        pairs.extend(end.resume.clone().map(|command| ("resume", command)));
         logger::log(Level::Error, message, &pairs);
     }
 
@@ -210,7 +210,7 @@ impl Error {
                 ("Flux failed to reconcile", pairs)
             }
             Self::NoFlux { release } => {
-                let reason = "the helmfiles install it, and the cluster has no FluxInstance".to_owned();
+                let reason = "the helmfiles install Flux, but the cluster has no FluxInstance".to_owned();
                 let fix = "k3s-boot apps".to_owned();
                 (
                     "Flux is not installed",
@@ -227,26 +227,27 @@ impl Error {
                 if pairs.iter().all(|(key, _)| *key != "fix") {
                     pairs.push(("fix", more_time(stage).to_owned()));
                 }
-                ("Deadline passed", pairs)
+                ("Timed out", pairs)
             }
             Self::Locked { holder, since } => {
-                let fix = "wait until it has ended, or for that long with --wait-lock".to_owned();
+                let fix =
+                    "wait until that run has finished, or set how long to wait with --wait-lock".to_owned();
                 (
-                    "Another run is at work",
+                    "Another run is in progress",
                     vec![("holder", holder.clone()), ("since", since.clone()), ("fix", fix)],
                 )
             }
             Self::Interrupted(Cause::LostLock)
             | Self::Process(ProcessError::Interrupted { cause: Cause::LostLock }) => {
-                let fix = "wait until the run that has it now has ended, and run it again".to_owned();
+                let fix = "wait until the run that holds the lock has finished, then retry".to_owned();
                 ("Lock lost", vec![("fix", fix)])
             }
             Self::Interrupted(Cause::Signal(signal))
             | Self::Process(ProcessError::Interrupted { cause: Cause::Signal(signal) }) => {
                 let fix = if killed {
-                    "run it again: a release that was killed is unlocked and synced then"
+                    "run k3s-boot again: it recovers and syncs the release that was interrupted"
                 } else {
-                    "run it again: what is done is kept, the rest is done then"
+                    "run k3s-boot again: it continues where this run stopped"
                 };
                 ("Interrupted", vec![("signal", signal.to_string()), ("fix", fix.to_owned())])
             }
@@ -269,13 +270,13 @@ impl Error {
 fn more_time(stage: &str) -> &'static str {
     match stage {
         "nodes" => {
-            "start k3s on the nodes that are missing, or expect fewer with --nodes or `nodes` in k3s-boot.yaml; --nodes-timeout, and --timeout for all, give them more time"
+            "start k3s on the missing nodes, or expect fewer nodes (--nodes, or `nodes` in k3s-boot.yaml); to wait longer, set --nodes-timeout and --timeout"
         }
         "verify" => {
-            "k3s-boot status  # tells what is not ready and why; --verify-timeout, and --timeout for all, give it more time"
+            "k3s-boot status  # shows what is not ready and why; to wait longer, set --verify-timeout and --timeout"
         }
         _ => {
-            "k3s-boot status  # tells what is not ready and why; --release-timeout, and --timeout for all, give it more time"
+            "k3s-boot status  # shows what is not ready and why; to wait longer, set --release-timeout and --timeout"
         }
     }
 }
@@ -296,5 +297,5 @@ pub struct End<'a> {
     /// Whether the tools were not given time to end in good order.
     pub killed: bool,
     /// The command that goes on from there.
-    pub go_on: Option<String>,
+    pub resume: Option<String>,
 }

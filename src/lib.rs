@@ -139,7 +139,7 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
     if apps.stages.left_out().is_all() {
         let error = Cli::command().error(
             ErrorKind::ValueValidation,
-            "no stage is left: `--only`, `--from` and `--skip` leave out all of them",
+            "no stages to run: `--only`, `--from` and `--skip` exclude all of them",
         );
         print_usage(&error);
         return Ok(ExitCode::from(2));

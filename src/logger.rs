@@ -7,6 +7,8 @@ use std::io::Write as _;
 use std::time::SystemTime;
 
 use owo_colors::{Style, XtermColors};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -20,23 +22,24 @@ use crate::redact::Redactor;
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people, those of the seed
+    /// Human-readable lines
     #[default]
     Text,
-    /// One JSON object a line, for machines
+    /// One JSON object per line (docs/log.schema.json)
     Json,
 }
 
 /// The four levels of the format, least important first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Everything, also what the child processes say.
+    /// Everything, including the output of all tools
     Debug,
-    /// The steps.
+    /// Progress
     Info,
-    /// What deserves a look.
+    /// Warnings
     Warn,
-    /// What ended the run.
+    /// Errors that end the run
     Error,
 }
 

@@ -115,7 +115,7 @@ pub fn plan(
                 findings
                     .push(Finding::error("plan", "Namespace is being deleted").with("namespace", name).fix(
                     format!(
-                        "wait until it is gone; `kubectl get namespace {name} -o yaml` tells what holds it"
+                        "wait until it is gone; `kubectl get namespace {name} -o yaml` shows what blocks the deletion"
                     ),
                 ));
                 continue;
@@ -143,8 +143,8 @@ pub fn plan(
     findings.extend(kept.into_iter().map(|release| {
         Finding::error("plan", "Release would be uninstalled")
             .with("release", &release)
-            .with("reason", "the helmfile says `installed: false`, and it is installed")
-            .fix(format!("remove the release from the helmfile, or let it go with --uninstall {release}"))
+            .with("reason", "the helmfile sets `installed: false`, but the release is installed")
+            .fix(format!("remove the release from the helmfile, or uninstall it with --uninstall {release}"))
     }));
     findings.extend(unknown_names(desired, wishes));
     if !findings.is_empty() {
@@ -158,10 +158,10 @@ pub fn plan(
             if !release.installed {
                 plan.action = ReleaseAction::Uninstall;
             } else if asked.as_ref().is_some_and(|asked| !asked.contains(&plan.id)) {
-                plan.action = ReleaseAction::Skip("not asked for");
+                plan.action = ReleaseAction::Skip("not selected by --release");
             }
             if wishes.stages.has(kind.stage()) {
-                plan.action = ReleaseAction::Skip("its stage is left out");
+                plan.action = ReleaseAction::Skip("its stage is skipped");
             }
             plan
         };
@@ -191,7 +191,7 @@ fn no_namespace(object: &Object, live: &Live) -> Option<Finding> {
         Finding::error("plan", "Namespace is missing")
             .with("namespace", namespace)
             .with("object", object.id.words())
-            .fix("do not leave out the stage `namespaces`")
+            .fix("do not skip the stage `namespaces`")
     })
 }
 
@@ -203,7 +203,7 @@ fn unknown_names(desired: &Desired, wishes: &Wishes) -> Vec<Finding> {
         .map(|(flag, name)| {
             Finding::error("plan", "Release is not in the helmfiles")
                 .with("release", name)
-                .with("by", flag)
+                .with("flag", flag)
                 .with("accepted", known.join(" "))
         })
         .collect()
@@ -259,7 +259,7 @@ fn object_action(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> O
     };
     let mut differs: Vec<_> = live.would_change.clone().unwrap_or_else(by_hash);
     if live.last_applied {
-        differs.push("a copy in an annotation".to_owned());
+        differs.push("the last-applied annotation".to_owned());
     }
     if differs.is_empty() { ObjectAction::Keep } else { ObjectAction::Change(differs) }
 }
@@ -269,7 +269,7 @@ fn vanishing_identity(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>)
     let live = objects.get(&object.id)?;
     let lost = live.identities.iter().filter(|identity| !object.identities.contains(identity)).count();
     (lost > 0).then(|| {
-        Finding::error("plan", "Age identity in the cluster would vanish")
+        Finding::error("plan", "This would remove an age identity from the cluster")
             .with("secret", object.id.path())
             .with("file", object.source.display())
             .with("identities", lost)
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(plan.namespaces, [("a".to_owned(), Namespace::Create), ("b".to_owned(), Namespace::Keep)]);
         let actions: Vec<_> = plan.objects.into_iter().map(|(_, action)| action).collect();
         let changed = Change(vec!["data.age\\.agekey".to_owned()]);
-        let annotated = Change(vec!["a copy in an annotation".to_owned()]);
+        let annotated = Change(vec!["the last-applied annotation".to_owned()]);
         let less = Change(vec!["data.old\\.key".to_owned()]);
         assert_eq!(actions, [Create, Keep, changed, annotated, LeaveToFlux("x/y".to_owned()), less]);
     }
@@ -365,7 +365,7 @@ mod tests {
         let wanted = || desired(vec![secret(&key, "sops-age", "AGE-2")]);
         let rotate = Wishes { rotate_age_key: true, ..Wishes::default() };
         let findings = planned(&wanted(), &stands(), &Wishes::default()).unwrap_err();
-        assert_eq!(findings[0].message, "Age identity in the cluster would vanish");
+        assert_eq!(findings[0].message, "This would remove an age identity from the cluster");
         assert!(planned(&wanted(), &stands(), &rotate).is_ok());
         let both = desired(vec![secret(&key, "sops-age", "\"AGE-2\\nAGE-1\\n\"")]);
         assert!(

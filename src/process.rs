@@ -98,7 +98,7 @@ pub enum ProcessError {
         tool: &'static str,
     },
     /// Its deadline passed.
-    #[error("{}", late(tool, "did not end", *.after))]
+    #[error("{}", late(tool, "did not finish", *.after))]
     Deadline {
         /// The tool's name.
         tool: &'static str,
@@ -108,7 +108,7 @@ pub enum ProcessError {
         talk: String,
     },
     /// It was ended, for what it waited for will not come.
-    #[error("`{tool}` waited in vain")]
+    #[error("`{tool}` was stopped: what it waited for cannot become ready")]
     InVain {
         /// The tool's name.
         tool: &'static str,

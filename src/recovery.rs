@@ -50,11 +50,14 @@ impl Left {
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
-            Self::ToOwner(owner) => format!("{owner} owns it"),
-            Self::AtWork => "it is at work".to_owned(),
-            Self::TooYoung(None) => "nobody knows since when it is locked".to_owned(),
+            Self::ToOwner(owner) => format!("managed by {owner}"),
+            Self::AtWork => "the run is still in progress".to_owned(),
+            Self::TooYoung(None) => "it is unknown since when the release is pending".to_owned(),
             Self::TooYoung(Some(until)) => {
-                format!("the operation may still run until {}", humantime::format_rfc3339_seconds(*until))
+                format!(
+                    "the operation may still be running until {}",
+                    humantime::format_rfc3339_seconds(*until)
+                )
             }
         }
     }
@@ -71,8 +74,8 @@ impl Left {
                     None => format!("see {owner}"),
                 }
             }
-            Self::AtWork => "wait until it has ended".to_owned(),
-            Self::TooYoung(_) => "wait, or, if nothing is at work, use --force".to_owned(),
+            Self::AtWork => "wait until the run has finished".to_owned(),
+            Self::TooYoung(_) => "wait, or use --force if nothing is working on the release".to_owned(),
         }
     }
 }

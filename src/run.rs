@@ -68,7 +68,7 @@ impl Waiting {
             self.next = now + SAY_EVERY;
             let mut all = vec![("elapsed", seconds(elapsed))];
             all.extend_from_slice(pairs);
-            all.extend(left.map(|left| ("left", left)));
+            all.extend(left.map(|left| ("remaining", left)));
             logger::log(Level::Info, self.message, &all);
         }
     }

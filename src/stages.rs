@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 
 use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-/// A stage that can be left out; the preflight, the guard and the lock cannot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+/// A stage that can be skipped; the preflight, the check of the cluster's identity and the lock cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Wait until the nodes have registered
     Nodes,
-    /// Make the namespaces
+    /// Create the namespaces
     Namespaces,
     /// Apply the age key and the other secrets
     Secrets,
@@ -17,7 +20,7 @@ pub enum Stage {
     Crds,
     /// Sync the helmfile for everything else
     Apps,
-    /// Wait until Flux has taken over
+    /// Wait until Flux syncs the repository
     Verify,
 }
 

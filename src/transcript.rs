@@ -96,7 +96,7 @@ impl Transcript {
         }
         let line = self.redactor.apply(line);
         *written += line.len();
-        let line = if *written > LARGEST { "more was said than is kept" } else { &line };
+        let line = if *written > LARGEST { "output truncated" } else { &line };
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         _ = writeln!(file, "{time} {line}");
     }
@@ -108,7 +108,7 @@ impl Inner {
         match open_in(folder, self.command) {
             Ok(file) => self.file = Some(file),
             Err(error) => {
-                tracing::warn!(folder = %folder.display(), error = %error, "Log file cannot be written");
+                tracing::warn!(folder = %folder.display(), error = %error, "Failed to write the log file");
             }
         }
     }

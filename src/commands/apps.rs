@@ -28,7 +28,10 @@ use crate::plan::releases::ReleaseAction;
 use crate::plan::{ObjectAction, Plan};
 use crate::process::signals::Stop;
 use crate::redact::Redactor;
-use crate::report::{ClusterReport, FluxReport, ProblemReport, ReleaseReport, Report, StageReport, rounded};
+use crate::report::{
+    ClusterReport, FluxReport, ProblemReport, ReleaseReport, Report, RunResult, StageName, StageReport,
+    rounded,
+};
 use crate::run::lock::Lock;
 use crate::run::releases::say;
 use crate::run::sync::Sync;
@@ -65,21 +68,21 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
             transcript.discard();
         }
         Err(error) => {
-            report.result = "failed";
+            report.result = RunResult::Failed;
             report.exit_code = error.exit_code(changed);
             report.error = Some(redactor.apply(&error.to_string()).into_owned());
             report.problems = ProblemReport::all(&error, redactor);
             // What did not begin is begun by the same command.
             let failed = report.stages.last().filter(|stage| !stage.ok);
-            let stage =
-                failed.and_then(|failed| Stage::ALL.into_iter().find(|one| one.name() == failed.name));
-            let go_on = match error.mended_by() {
-                Some((stage, flag)) => go_on_earlier(&settings.command, stage, flag),
+            let stage = failed
+                .and_then(|failed| Stage::ALL.into_iter().find(|one| StageName::from(*one) == failed.name));
+            let resume = match error.mended_by() {
+                Some((stage, flag)) => resume_earlier(&settings.command, stage, flag),
                 // No stage alone installs it.
                 None if matches!(error, Error::NoFlux { .. }) => None,
-                None => stage.and_then(|stage| go_on(&settings.command, stage)),
+                None => stage.and_then(|stage| resume(&settings.command, stage)),
             };
-            let Failed { failure, log } = Failed::say(&error, &transcript, &stop, go_on, redactor);
+            let Failed { failure, log } = Failed::say(&error, &transcript, &stop, resume, redactor);
             report.failure = Some(failure);
             report.log = log.map(|path| path.display().to_string());
         }
@@ -91,7 +94,7 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
 }
 
 /// The command that goes on with a stage: this one, from there.
-fn go_on(command: &[String], stage: Stage) -> Option<String> {
+fn resume(command: &[String], stage: Stage) -> Option<String> {
     let mut words = without(command, &["--from"]);
     // What was asked for alone is asked for alone once more.
     if !command.iter().any(|word| is_option(word, "--only")) {
@@ -101,7 +104,7 @@ fn go_on(command: &[String], stage: Stage) -> Option<String> {
 }
 
 /// The command that does a stage again which may have been left out, with a flag that it needs.
-fn go_on_earlier(command: &[String], stage: Stage, flag: Option<&str>) -> Option<String> {
+fn resume_earlier(command: &[String], stage: Stage, flag: Option<&str>) -> Option<String> {
     let mut words = without(command, &["--from", "--only", "--skip"]);
     words.extend(flag.filter(|flag| !words.contains(flag)));
     words.extend(["--from", stage.name()]);
@@ -133,7 +136,7 @@ fn joined(words: &[&str]) -> Option<String> {
 fn finish(report: &mut Report, settings: &Settings, takeover: Option<Takeover>, took: &str) {
     match takeover {
         Some(Takeover::Syncing { repository, revision }) => {
-            report.result = "complete";
+            report.result = RunResult::Complete;
             let repository = without_credentials(&repository);
             tracing::info!(
                 repository,
@@ -144,15 +147,15 @@ fn finish(report: &mut Report, settings: &Settings, takeover: Option<Takeover>, 
             report.flux = Some(FluxReport { repository, revision });
         }
         Some(Takeover::Missing { message, missing, fix }) => {
-            report.result = "no-sync-source";
+            report.result = RunResult::NoSyncSource;
             let pairs = [("missing", missing), ("took", took.to_owned()), ("fix", fix.to_owned())];
             logger::log(Level::Warn, message, &pairs);
         }
         None => {
-            report.result = "partial";
-            let left_out = Stage::ALL.into_iter().filter(|stage| settings.wishes.stages.has(*stage));
-            let left_out: Vec<_> = left_out.map(Stage::name).collect();
-            tracing::info!(left_out = %left_out.join(" "), took, "Stages done; whether Flux syncs was not looked at");
+            report.result = RunResult::Partial;
+            let skipped = Stage::ALL.into_iter().filter(|stage| settings.wishes.stages.has(*stage));
+            let skipped: Vec<_> = skipped.map(Stage::name).collect();
+            tracing::info!(skipped = %skipped.join(" "), took, "Done; Flux was not verified (stage `verify` skipped)");
         }
     }
 }
@@ -168,12 +171,12 @@ struct Run {
 impl Run {
     async fn stage<T>(
         &mut self,
-        name: &'static str,
+        name: StageName,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let start = Instant::now();
-        let group = self.actions.as_ref().map(|actions| actions.group(name));
-        let line = format!("stage {name}");
+        let group = self.actions.as_ref().map(|actions| actions.group(name.word()));
+        let line = format!("stage {}", name.word());
         live::show(&line, None, || line.clone());
         let result = work.await;
         live::done(&line);
@@ -218,7 +221,7 @@ impl Boot<'_> {
     /// All stages, one after the other.
     async fn all(&self, files: Files, run: &mut Run) -> Result<Option<Takeover>, Error> {
         let Self { settings, tools, .. } = self;
-        let ready = run.stage("preflight", self.preflight(files, false)).await?;
+        let ready = run.stage(StageName::Preflight, self.preflight(files, false)).await?;
         if let Some(live) = &ready.picture.observed.live {
             run.report.cluster = Some(ClusterReport::new(&tools.target, live));
             if !ready.plan.is_empty() {
@@ -228,7 +231,7 @@ impl Boot<'_> {
             }
         }
         if !settings.wishes.stages.has(Stage::Nodes) {
-            run.report.stages.push(StageReport::done(Stage::Nodes.name(), ready.waited));
+            run.report.stages.push(StageReport::done(StageName::Nodes, ready.waited));
         }
         match ready.picture.observed.live.as_ref().filter(|_| !ready.plan.is_empty()) {
             Some(live) => {
@@ -277,9 +280,9 @@ impl Boot<'_> {
         let mut ready = ready;
         let work = Box::pin(async {
             if !alone || ready.began.elapsed() > FRESH {
-                tracing::info!("Looking again at what may have changed meanwhile");
+                tracing::info!("Re-running the preflight");
                 let files = gather::files(self.settings, self.redactor);
-                ready = run.stage("preflight", self.preflight(files, true)).await?;
+                ready = run.stage(StageName::Preflight, self.preflight(files, true)).await?;
                 if let (false, Some(live)) = (ready.plan.is_empty(), &ready.picture.observed.live) {
                     let (plan, desired) = (&ready.plan, &ready.picture.desired);
                     let now = SystemTime::now();
@@ -324,11 +327,11 @@ impl Boot<'_> {
         unlock::run(self.tools, &plan.unlocks).await?;
         if !left_out.has(Stage::Namespaces) {
             let work = namespaces::run(self.tools, &plan.namespaces);
-            run.stage(Stage::Namespaces.name(), work).await?;
+            run.stage(StageName::Namespaces, work).await?;
         }
         if !left_out.has(Stage::Secrets) {
             let work = secrets::run(self.tools, &desired.objects, &plan.objects);
-            run.stage(Stage::Secrets.name(), work).await?;
+            run.stage(StageName::Secrets, work).await?;
         }
         let (tools, settings) = (self.tools, self.settings);
         let sync = Sync { tools, settings, desired, lock, charts: charts.path() };
@@ -339,7 +342,7 @@ impl Boot<'_> {
             }
             let mut done = Vec::new();
             let work = Box::pin(sync.helmfile(helmfile, releases, &mut done));
-            let result = run.stage(kind.stage().name(), work).await;
+            let result = run.stage(kind.stage().into(), work).await;
             synced += done.len();
             run.report.releases.extend(done);
             result?;
@@ -376,7 +379,7 @@ impl Boot<'_> {
             let outcome = verify::verify(tools, &asked, key_changed(plan), deadline, seen).await?;
             takeover(outcome, desired, picture.observed.live.as_ref(), &self.settings.wishes)
         };
-        run.stage(Stage::Verify.name(), work).await.map(Some)
+        run.stage(StageName::Verify, work).await.map(Some)
     }
 }
 
@@ -408,14 +411,14 @@ mod tests {
 
     #[test]
     fn the_same_command_goes_on() {
-        let go_on = |words: &[&str]| {
+        let resume = |words: &[&str]| {
             let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
-            go_on(&words, Stage::Apps).unwrap()
+            resume(&words, Stage::Apps).unwrap()
         };
-        assert_eq!(go_on(&["apps"]), "k3s-boot apps --from apps");
+        assert_eq!(resume(&["apps"]), "k3s-boot apps --from apps");
         let words = ["apps", "--from", "crds", "--root", "my repo", "--from=nodes", "--skip", "nodes"];
-        assert_eq!(go_on(&words), "k3s-boot apps --root 'my repo' --skip nodes --from apps");
-        assert_eq!(go_on(&["apps", "--only", "apps"]), "k3s-boot apps --only apps");
+        assert_eq!(resume(&words), "k3s-boot apps --root 'my repo' --skip nodes --from apps");
+        assert_eq!(resume(&["apps", "--only", "apps"]), "k3s-boot apps --only apps");
     }
 
     #[test]
@@ -427,13 +430,13 @@ mod tests {
             after: None,
         };
         let (stage, flag) = error("BuildFailed: cannot get sops data key").mended_by().unwrap();
-        let go_on = |words: &[&str]| {
+        let resume = |words: &[&str]| {
             let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
-            go_on_earlier(&words, stage, flag).unwrap()
+            resume_earlier(&words, stage, flag).unwrap()
         };
-        assert_eq!(go_on(&["apps"]), "k3s-boot apps --rotate-age-key --from secrets");
+        assert_eq!(resume(&["apps"]), "k3s-boot apps --rotate-age-key --from secrets");
         let words = ["apps", "--rotate-age-key", "--from", "verify", "--skip=crds", "--timeout", "9m"];
-        assert_eq!(go_on(&words), "k3s-boot apps --rotate-age-key --timeout 9m --from secrets");
+        assert_eq!(resume(&words), "k3s-boot apps --rotate-age-key --timeout 9m --from secrets");
         assert!(error("GitOperationFailed: unable to clone").mended_by().is_none());
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn confirm(question: &str, stop: &Stop) -> Result<bool, Error> 
     {
         let mut stderr = std::io::stderr().lock();
         // As a whole: what is typed meanwhile must not stand in the middle of it.
-        _ = stderr.write_all(format!("{question} Type `yes` to go on: ").as_bytes());
+        _ = stderr.write_all(format!("{question} Type `yes` to continue: ").as_bytes());
         _ = stderr.flush();
     }
     let mut answer = Vec::new();

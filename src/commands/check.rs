@@ -14,7 +14,7 @@ use crate::process::signals::Stop;
 use crate::redact::Redactor;
 use crate::report;
 use crate::report::checks::{CheckCounts, CheckReport, ChecksReport, ChecksResult, text};
-use crate::report::{ClusterReport, rounded};
+use crate::report::{ClusterReport, SchemaVersion, rounded};
 use crate::scratch::Scratch;
 use crate::settings::Settings;
 use crate::transcript::Transcript;
@@ -47,7 +47,16 @@ pub async fn check(
                 let seconds = rounded(start.elapsed());
                 let (result, cluster) = (ChecksResult::Failed, None);
                 let (counts, checks) = (CheckCounts::default(), Vec::new());
-                let report = ChecksReport { result, exit_code, failure, cluster, counts, checks, seconds };
+                let report = ChecksReport {
+                    schema_version: SchemaVersion,
+                    result,
+                    exit_code,
+                    failure,
+                    cluster,
+                    counts,
+                    checks,
+                    seconds,
+                };
                 report::print(&report, settings.guard)?;
             }
             return Ok(exit_code);
@@ -64,6 +73,7 @@ pub async fn check(
     if settings.json {
         let checks = outcomes.iter().map(|outcome| CheckReport::new(outcome, redactor)).collect();
         let report = ChecksReport {
+            schema_version: SchemaVersion,
             result,
             exit_code,
             failure: None,
@@ -103,14 +113,14 @@ fn pin(settings: &Settings, outcomes: &[Outcome], cluster: Option<&ClusterReport
         outcome.rule.id == "cluster-identity" && outcome.severity() == Some(Severity::Error)
     };
     let Some(cluster) = cluster.filter(|_| !outcomes.iter().any(refused)) else {
-        tracing::error!(file = %settings.config_file.display(), "Cluster is not pinned");
+        tracing::error!(file = %settings.config_file.display(), "Cluster was not pinned");
         return false;
     };
     match config::pin(&settings.config_file, &cluster.uid) {
         Ok(pinned) => {
             let message = match pinned {
                 Pinned::Created | Pinned::Changed => "Cluster pinned",
-                Pinned::Unchanged => "Cluster is pinned already",
+                Pinned::Unchanged => "Cluster is already pinned",
             };
             let file = settings.config_file.display().to_string();
             logger::log(Level::Info, message, &[("uid", cluster.uid.clone()), ("file", file)]);

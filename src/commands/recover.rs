@@ -18,7 +18,7 @@ use crate::process::identity::Identity;
 use crate::process::signals::Stop;
 use crate::recovery::{Left, Locked, judge};
 use crate::redact::Redactor;
-use crate::report::recover::{LockedReport, RecoverReport};
+use crate::report::recover::{LockedReport, RecoverReport, RecoverResult};
 use crate::report::{self, ProblemReport};
 use crate::run::lock::{Lock, end_tools};
 use crate::run::unlock::release;
@@ -45,15 +45,15 @@ pub async fn recover(
     let work = work(settings, asked, env, redactor, stop.clone(), &transcript, &mut report);
     match Box::pin(work).await {
         Ok(()) => {
-            let others = |one: &&LockedReport| !one.unlocked;
-            let left = report.releases.iter().filter(others).count();
-            report.result = if left == 0 { "unlocked" } else { "left" };
-            report.exit_code = u8::from(left > 0);
+            let others = |one: &&LockedReport| !one.recovered;
+            let skipped = report.releases.iter().filter(others).count();
+            report.result = if skipped == 0 { RecoverResult::Recovered } else { RecoverResult::Skipped };
+            report.exit_code = u8::from(skipped > 0);
             transcript.discard();
         }
         Err(error) => {
-            report.result = "failed";
-            report.exit_code = error.exit_code(report.releases.iter().any(|one| one.unlocked));
+            report.result = RecoverResult::Failed;
+            report.exit_code = error.exit_code(report.releases.iter().any(|one| one.recovered));
             report.error = Some(redactor.apply(&error.to_string()).into_owned());
             let Failed { failure, .. } = Failed::say(&error, &transcript, &stop, None, redactor);
             report.failure = Some(failure);
@@ -111,26 +111,26 @@ async fn work(
     let unlockable: Vec<_> = locked.iter().filter(|one| one.left.is_none()).collect();
     if unlockable.is_empty() {
         if report.releases.is_empty() {
-            tracing::info!("No release is locked that could be unlocked");
+            tracing::info!("No releases to recover");
         }
         return Ok(());
     }
     if !asked.yes && !confirmed(settings, &tools, &unlockable).await? {
         return Err(Error::Preflight(vec![
-            Finding::error("pending", "Nothing was unlocked").fix("answer `yes`, or say it with --yes"),
+            Finding::error("pending", "Nothing was recovered").fix("answer `yes`, or use --yes"),
         ]));
     }
     unlock(settings, &tools, &live, &unlockable, report).await?;
-    tracing::info!(next = "k3s-boot apps", "Releases unlocked are synced by the next run");
+    tracing::info!(next = "k3s-boot apps", "The next run syncs the recovered releases");
     Ok(())
 }
 
 /// Where helm keeps its records elsewhere, there is nothing to be seen of them.
 fn driver(settings: &Settings) -> Vec<Finding> {
     let finding = settings.wishes.helm_driver.as_ref().map(|driver| {
-        Finding::error("env", "Releases cannot be seen")
+        Finding::error("env", "Helm releases cannot be read")
             .with("reason", format!("HELM_DRIVER is `{driver}`"))
-            .fix("unset HELM_DRIVER, if helm keeps its records in Secrets")
+            .fix("unset HELM_DRIVER if helm stores its releases in Secrets")
     });
     finding.into_iter().collect()
 }
@@ -139,12 +139,12 @@ fn say(locked: &Locked) {
     let Locked { stored, by, left, .. } = locked;
     let mut pairs = vec![("release", stored.id()), ("status", stored.status.clone())];
     pairs.extend(stored.since().map(|since| ("since", since)));
-    pairs.push(("locked_by", by.clone()));
-    pairs.extend(left.iter().flat_map(|left| [("left", left.reason()), ("fix", left.fix())]));
+    pairs.push(("started_by", by.clone()));
+    pairs.extend(left.iter().flat_map(|left| [("skip_reason", left.reason()), ("fix", left.fix())]));
     let revision = stored.revision;
-    let will = || ("will", format!("take revision {revision} away, and leave what it has made"));
-    pairs.extend(left.is_none().then(will));
-    logger::log(Level::Warn, "Release locked", &pairs);
+    let action = || ("action", format!("delete revision {revision}, keep its objects"));
+    pairs.extend(left.is_none().then(action));
+    logger::log(Level::Warn, "Release is stuck", &pairs);
 }
 
 async fn confirmed(settings: &Settings, tools: &Toolbox, locked: &[&Locked]) -> Result<bool, Error> {
@@ -153,7 +153,7 @@ async fn confirmed(settings: &Settings, tools: &Toolbox, locked: &[&Locked]) -> 
     }
     let count = locked.len();
     let what = if count == 1 { "the release".to_owned() } else { format!("the {count} releases") };
-    let question = format!("Unlock {what}? Say yes only if no helm or Flux is at work there.");
+    let question = format!("Recover {what}? Answer yes only if neither helm nor Flux is working on it.");
     confirm(&question, tools.runner.stop()).await
 }
 
@@ -172,14 +172,14 @@ async fn unlock(
                 end_tools(tools, &run).await?;
             }
             if release(tools, stored).await? {
-                tracing::info!(release = %id, status = %stored.status, "Release unlocked");
+                tracing::info!(release = %id, status = %stored.status, "Release recovered");
                 report
                     .releases
                     .iter_mut()
                     .filter(|one| one.release == id)
-                    .for_each(|one| one.unlocked = true);
+                    .for_each(|one| one.recovered = true);
             } else {
-                tracing::warn!(release = %id, "Release has changed meanwhile, and is left");
+                tracing::warn!(release = %id, "Release has changed in the meantime, skipping it");
             }
         }
         Ok(())

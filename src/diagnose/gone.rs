@@ -21,7 +21,7 @@ impl Lacked {
         let troubles = lacked.iter().map(|one| Trouble {
             object: one.clone(),
             stage: Stage::Warned,
-            state: "it is gone: it was deleted after it had been made".to_owned(),
+            state: "the object was deleted after it was created".to_owned(),
             crashed: None,
             is_current: true,
         });

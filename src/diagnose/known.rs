@@ -136,7 +136,7 @@ impl Diagnosis {
     pub fn pairs(self, reason: Option<String>) -> Vec<(&'static str, String)> {
         let Self { object, state, cause, fix, warnings, last_words } = self;
         let joined = |lines: Vec<String>| Some(lines.join("\n")).filter(|lines| !lines.is_empty());
-        let (warned, said) = (joined(warnings).map(beginning), joined(last_words).map(end));
+        let (events, container_logs) = (joined(warnings).map(beginning), joined(last_words).map(end));
         let (state, reason) = (state.map(beginning), reason.map(beginning));
         let cause = cause.map(ToOwned::to_owned);
         let all = [
@@ -144,8 +144,8 @@ impl Diagnosis {
             ("state", state),
             ("reason", reason),
             ("cause", cause),
-            ("warned", warned),
-            ("said", said),
+            ("events", events),
+            ("container_logs", container_logs),
             ("fix", fix),
         ];
         all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
@@ -194,7 +194,7 @@ mod tests {
             "gone",
             "resource Deployment/cert-manager/cert-manager-webhook not ready. status: NotFound, message: Resource not found; context deadline exceeded",
         ),
-        ("killed", "helmfile ended with signal: 9 (SIGKILL)"),
+        ("killed", "helmfile was terminated: signal: 9 (SIGKILL)"),
         (
             "coredns-bundled",
             "UPGRADE FAILED: Unable to continue with install: Deployment \"coredns\" in namespace \"kube-system\" exists and cannot be imported into the current release: invalid ownership metadata; label validation error: key \"app.kubernetes.io/managed-by\" must equal \"Helm\"",
@@ -469,7 +469,7 @@ mod tests {
             "sandbox",
             "FailedCreatePodSandBox: Failed to create pod sandbox: rpc error: code = Unknown desc = failed to get sandbox image \"rancher/mirrored-pause:3.6\"",
         ),
-        ("ended", "container main, ended with exit code 2 (Error), 0 restarts"),
+        ("ended", "container main, exited with code 2 (Error), 0 restarts"),
     ];
 
     #[test]
@@ -488,7 +488,7 @@ mod tests {
         let privileged: Vec<_> = table().filter(|known| known.fix.contains("=privileged")).collect();
         assert_eq!(privileged.len(), 1);
         for known in privileged {
-            for words in ["may take over its node", "only; else "] {
+            for words in ["may take over its node", "only; otherwise "] {
                 assert!(known.fix.contains(words), "{}: {}", known.id, known.fix);
             }
         }

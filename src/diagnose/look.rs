@@ -37,7 +37,7 @@ pub async fn behind(tools: &Toolbox, failure: &ReleaseFailure, before: &str) -> 
         return find(&failure.reason).map(|known| Diagnosis::known("", None, known)).unwrap_or_default();
     };
     let by_words = find(&failure.reason).map(|known| Diagnosis::known(release, None, known));
-    // Unless it waited in vain, helm has said what it is.
+    // Unless it was stopped: what it waited for cannot become ready, helm has said what it is.
     if let Some(diagnosis) = by_words.as_ref().filter(|_| !failure.timed_out) {
         return Diagnosis { object: webhooks::behind(tools, &failure.reason).await, ..diagnosis.clone() };
     }

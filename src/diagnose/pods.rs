@@ -121,7 +121,7 @@ fn trouble(pod: &Pod, warnings: Warnings<'_>) -> Option<Trouble> {
         return Some(with(Stage::Warned, format!("{}: {}", warning.reason, warning.message), None));
     }
     let unready = pod.containers.iter().find(|one| one.running && !one.ready && !one.init)?;
-    Some(with(Stage::Unready, format!("container {}: runs, and is not ready", unready.name), None))
+    Some(with(Stage::Unready, format!("container {}: running but not ready", unready.name), None))
 }
 
 /// A container that waits for nothing but its turn is well.
@@ -144,7 +144,7 @@ fn container_state(container: &Container, pull_error: Option<&Event>) -> String 
         }
     }
     if let Some((code, reason)) = ended.as_ref().filter(|(code, _)| *code != 0) {
-        state = format!("{state}, ended with exit code {code} ({reason}), {restarts} restarts");
+        state = format!("{state}, exited with code {code} ({reason}), {restarts} restarts");
     }
     state
 }
@@ -219,7 +219,7 @@ mod tests {
         container.restarts = 4;
         let crash = Pod { containers: vec![container], ..pod("c") };
         let expected =
-            "init container main: CrashLoopBackOff: back-off 40s, ended with exit code 1 (Error), 4 restarts";
+            "init container main: CrashLoopBackOff: back-off 40s, exited with code 1 (Error), 4 restarts";
         assert_eq!(told(&crash, &[]), (expected.to_owned(), "crash-loop"));
         assert_eq!(worst([&crash], Warnings::default()).unwrap().crashed.as_deref(), Some("main"));
         let unready = event("Unhealthy", "Readiness probe failed: 503", "3");

@@ -10,9 +10,8 @@ pub(super) const STARTING: &[Known] = &[
     Known {
         id: SERVICE_ACCOUNT,
         words: &[&["error looking up service account", "serviceaccount \"default\" not found"]],
-        cause: "the namespace has no ServiceAccount `default` yet: it is created after the namespace, by the controller manager",
-        fix: "kubectl -n {namespace} get serviceaccount default  # when it exists, run it again; if it does not appear, see \
-              the log of k3s",
+        cause: "the ServiceAccount `default` does not exist yet: the controller manager creates it shortly after the namespace",
+        fix: "kubectl -n {namespace} get serviceaccount default  # when it exists, retry; if it does not appear, check the logs of k3s",
     },
     Known {
         id: "api-starting",
@@ -21,7 +20,7 @@ pub(super) const STARTING: &[Known] = &[
             &["the request has been made before all known http paths have been installed"],
             &["storage is (re)initializing"],
         ],
-        cause: "the API server is starting, and does not serve everything yet",
-        fix: "run it again when `kubectl get --raw /readyz` prints ok",
+        cause: "the API server is starting and does not serve everything yet",
+        fix: "retry when `kubectl get --raw /readyz` prints ok",
     },
 ];

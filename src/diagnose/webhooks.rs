@@ -55,7 +55,7 @@ pub async fn named(tools: &Toolbox, mut error: Error) -> Error {
     if let Error::Api { reason, .. } | Error::Tool { reason, .. } = &mut error
         && let Some(object) = behind(tools, reason).await
     {
-        reason.push_str("; the webhook is that of ");
+        reason.push_str("; the webhook is configured in ");
         reason.push_str(&object);
     }
     error

@@ -16,8 +16,8 @@ use super::Level;
 pub struct LogLine<'a> {
     /// When it was written: RFC 3339, in UTC, with milliseconds.
     pub time: String,
-    /// `debug`, `info`, `warn` or `error`.
-    pub level: &'static str,
+    /// The log level.
+    pub level: Level,
     /// What happened.
     pub message: &'a str,
     /// What belongs to it, in the order of the text format; the values are texts, as there. The values of a key that comes
@@ -43,7 +43,7 @@ pub fn format_line(time: SystemTime, level: Level, message: &str, pairs: &[(&str
         }
     }
     let time = humantime::format_rfc3339_millis(time).to_string();
-    let line = serde_json::to_string(&LogLine { time, level: level.word(), message, fields });
+    let line = serde_json::to_string(&LogLine { time, level, message, fields });
     let mut line = plain(&line.unwrap_or_default());
     line.push('\n');
     line

@@ -60,7 +60,7 @@ pub enum ReleaseAction {
     Change,
     /// It is synced for another reason.
     Repair(String),
-    /// It is removed: the helmfile says `installed: false`, and the user that it may go.
+    /// It is removed: the helmfile sets `installed: false`, and the user that it may go.
     Uninstall,
     /// It is as wanted.
     Keep,
@@ -91,13 +91,13 @@ impl ReleasePlan {
             }
             (ReleaseAction::Upgrade | ReleaseAction::Change, _) => values(),
             (ReleaseAction::Repair(reason), _) => reason.clone(),
-            (ReleaseAction::Uninstall, _) => "the helmfile says `installed: false`".to_owned(),
+            (ReleaseAction::Uninstall, _) => "the helmfile sets `installed: false`".to_owned(),
             (ReleaseAction::Keep, _) => "unchanged".to_owned(),
             (ReleaseAction::Newer, from) => {
                 let version = from.as_ref().map_or("", |from| &from.version);
-                format!("{version} is installed, which is newer")
+                format!("version {version} is installed, which is newer")
             }
-            (ReleaseAction::LeaveTo(owner), _) => format!("left to {owner}"),
+            (ReleaseAction::LeaveTo(owner), _) => format!("managed by {owner}"),
             (ReleaseAction::Skip(reason), _) => (*reason).to_owned(),
         }
     }
@@ -139,7 +139,7 @@ pub fn plan(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) 
     let values = record.map(|record| changes(&record.values, &release.merged())).unwrap_or_default();
     let decided = Decision { release, desired, live, wishes, record, to: &to, values: &values }.action(&id);
     let action = match decided {
-        ReleaseAction::Keep if wishes.force => repair("asked for with --force"),
+        ReleaseAction::Keep if wishes.force => repair("requested with --force"),
         decided => decided,
     };
     let mut owners = live.owners.as_ref().ok().into_iter().flatten();
@@ -202,7 +202,7 @@ pub fn is_left(release: &Release, desired: &Desired, live: &Live, wishes: &Wishe
 }
 
 /// The owner of Flux' own releases where it was installed without its operator.
-pub const FLUX_ALONE: &str = "Flux, which runs without a FluxInstance";
+pub const FLUX_ALONE: &str = "Flux without a FluxInstance";
 
 /// Why the chart of an installed release would make something else than its `record` has, or may do so, with the same
 /// version and values.
@@ -213,22 +213,24 @@ pub fn other_content(release: &Release, desired: &Desired, live: &Live, record: 
     }
     let id = release.id();
     let Some(chart) = desired.charts.get(&id) else {
-        return Some("its chart is not on this machine, so that it cannot be compared".to_owned());
+        return Some("its chart is not available on this machine and cannot be compared".to_owned());
     };
     let noted = live.notes.chart(&id, record.stored.revision);
     if noted.is_some() && noted == chart.digest.as_ref() {
         return None;
     }
     if let Some(file) = chart.content.difference(&record.content) {
-        return Some(format!("its chart differs: {file}"));
+        return Some(format!("its chart has changed: {file}"));
     }
     if other_defaults(chart, record) {
-        return Some("its chart's own values differ".to_owned());
+        return Some("the default values of its chart have changed".to_owned());
     }
     match (chart.has_subcharts, noted) {
         (false, _) => None,
-        (true, Some(_)) => Some("its chart's subcharts differ".to_owned()),
-        (true, None) => Some("its chart's subcharts cannot be compared: no run has noted them".to_owned()),
+        (true, Some(_)) => Some("the subcharts of its chart have changed".to_owned()),
+        (true, None) => {
+            Some("the subcharts of its chart cannot be compared: no earlier run recorded them".to_owned())
+        }
     }
 }
 
@@ -259,10 +261,10 @@ impl Decision<'_> {
         }
         let stored = live.releases.as_ref().is_ok_and(|stored| stored.iter().any(|one| one.id() == id));
         let Some(record) = self.record else {
-            return if stored { repair("its record cannot be read") } else { ReleaseAction::Install };
+            return if stored { repair("its Helm record cannot be read") } else { ReleaseAction::Install };
         };
         if record.stored.is_pending() {
-            return ReleaseAction::Repair(format!("its last operation left it {}", record.stored.status));
+            return ReleaseAction::Repair(format!("its last operation left it in {}", record.stored.status));
         }
         if record.chart == to.chart && is_newer(&record.version, &to.version) && !names(&wishes.downgrade, id)
         {
@@ -285,12 +287,12 @@ impl Decision<'_> {
             return ReleaseAction::Repair(reason);
         }
         if release.has_hooks && live.notes.is_unfinished(id, record.stored.revision) {
-            return repair("a run ended before its hooks did");
+            return repair("its hooks did not finish in an earlier run");
         }
         match live.standing.get(id) {
             Some(Ok(standing)) => self.objects(id, standing),
             Some(Err(reason)) => ReleaseAction::Repair(reason.clone()),
-            None => repair("its objects were not looked at"),
+            None => repair("its objects were not checked"),
         }
     }
 
@@ -301,7 +303,7 @@ impl Decision<'_> {
         }
         match standing.drift.first() {
             Some(first) if names(&self.wishes.fix_drift, id) => ReleaseAction::Repair(format!(
-                "changed by hand: {} {}{}",
+                "changed manually: {} {}{}",
                 first.object,
                 first.path,
                 more(standing.drift.len())
@@ -312,7 +314,7 @@ impl Decision<'_> {
 }
 
 fn unsafe_feature(feature: &str) -> String {
-    format!("`{feature}` in the helmfile changes what is installed in ways that cannot be compared")
+    format!("`{feature}` in the helmfile prevents a comparison with what is installed")
 }
 
 /// Whether a chart has other values of its own, under the same version. Helm changes those of a chart with subcharts
@@ -475,7 +477,7 @@ mod tests {
     fn what_is_as_wanted_is_kept_unless_it_is_forced() {
         assert_eq!(with(|_| {}), ReleaseAction::Keep);
         let force = wishes(|wishes| wishes.force = true);
-        assert_eq!(action(&release(), &desired(), &live(), &force), repair("asked for with --force"));
+        assert_eq!(action(&release(), &desired(), &live(), &force), repair("requested with --force"));
     }
 
     #[test]
@@ -489,7 +491,7 @@ mod tests {
         assert_eq!(missing, repair("missing: Deployment n/d and 1 more"));
         let fresh = with(|live| (live.releases, live.records) = (Ok(Vec::new()), Ok(BTreeMap::new())));
         assert_eq!(fresh, ReleaseAction::Install);
-        assert_eq!(with(|live| live.records = Ok(BTreeMap::new())), repair("its record cannot be read"));
+        assert_eq!(with(|live| live.records = Ok(BTreeMap::new())), repair("its Helm record cannot be read"));
         let unread = with(|live| _ = live.standing.insert("n/r".to_owned(), Err("no YAML".to_owned())));
         assert_eq!(unread, repair("no YAML"));
         let driver = wishes(|wishes| wishes.helm_driver = Some("sql".to_owned()));
@@ -508,7 +510,7 @@ mod tests {
         };
         assert_eq!(with(&release, 0, false), ReleaseAction::Keep);
         release.has_hooks = true;
-        let again = repair("a run ended before its hooks did");
+        let again = repair("its hooks did not finish in an earlier run");
         // Helm had made the revision, or not yet.
         assert_eq!((with(&release, 0, false), with(&release, 1, false)), (again.clone(), again));
         // It ended, or somebody has installed another revision since.
@@ -529,7 +531,7 @@ mod tests {
             live.notes.releases.insert("n/r".to_owned(), noted);
         };
         let file = |chart: &mut Chart| chart.content.add("templates/a.yaml", b"a");
-        assert_eq!(other(&|chart, _| file(chart)), repair("its chart differs: templates/a.yaml"));
+        assert_eq!(other(&|chart, _| file(chart)), repair("its chart has changed: templates/a.yaml"));
         assert_eq!(
             other(&|chart, live| {
                 file(chart);
@@ -538,8 +540,11 @@ mod tests {
             ReleaseAction::Keep
         );
         let defaults = |chart: &mut Chart| "k: 1\n".clone_into(&mut chart.values);
-        assert_eq!(other(&|chart, _| defaults(chart)), repair("its chart's own values differ"));
-        let unnoted = "its chart's subcharts cannot be compared: no run has noted them";
+        assert_eq!(
+            other(&|chart, _| defaults(chart)),
+            repair("the default values of its chart have changed")
+        );
+        let unnoted = "the subcharts of its chart cannot be compared: no earlier run recorded them";
         assert_eq!(other(&|chart, _| chart.has_subcharts = true), repair(unnoted));
         assert_eq!(
             other(&|chart, live| {
@@ -559,10 +564,10 @@ mod tests {
             chart.has_subcharts = true;
             note(live, "x", 1);
         });
-        assert_eq!(subcharts, repair("its chart's subcharts differ"));
+        assert_eq!(subcharts, repair("the subcharts of its chart have changed"));
         let mut patched = release();
         patched.unsafe_features = vec!["set".to_owned()];
-        let doubt = repair("`set` in the helmfile changes what is installed in ways that cannot be compared");
+        let doubt = repair("`set` in the helmfile prevents a comparison with what is installed");
         assert_eq!(action(&patched, &desired(), &live(), &Wishes::default()), doubt);
     }
 
@@ -597,8 +602,8 @@ mod tests {
         let decided = |wishes: &Wishes| action(&release(), &desired(), &owned, wishes);
         assert_eq!(decided(&Wishes::default()), left);
         assert_eq!(decided(&wishes(|wishes| wishes.force = true)), left);
-        let take = |wishes: &mut Wishes| (wishes.force, wishes.take) = (true, vec!["r".to_owned()]);
-        assert_eq!(decided(&wishes(take)), ReleaseAction::Upgrade);
+        let adopt = |wishes: &mut Wishes| (wishes.force, wishes.take) = (true, vec!["r".to_owned()]);
+        assert_eq!(decided(&wishes(adopt)), ReleaseAction::Upgrade);
         let labelled = with(|live| standing(live).owner = Some("Kustomization a/b".to_owned()));
         assert_eq!(labelled, ReleaseAction::LeaveTo("Kustomization a/b".to_owned()));
         let mut object = Owned { release: "n/r".to_owned(), ..Owned::default() };
@@ -632,7 +637,7 @@ mod tests {
         assert_eq!(action(&release(), &desired(), &drifted, &Wishes::default()), ReleaseAction::Keep);
         let fix = wishes(|wishes| wishes.fix_drift = vec!["n/r".to_owned()]);
         let planned = plan(&release(), &desired(), &drifted, &fix);
-        assert_eq!(planned.action, repair("changed by hand: Deployment n/d spec.x"));
+        assert_eq!(planned.action, repair("changed manually: Deployment n/d spec.x"));
         assert!(!planned.over.fields, "helm 3 knows no conflicts");
         record(&mut drifted).server_side = true;
         assert!(plan(&release(), &desired(), &drifted, &fix).over.fields);
@@ -665,7 +670,7 @@ mod tests {
         assert_eq!(action("enabled: yes\ncount: 0o1\n", false), (ReleaseAction::Keep, false));
         assert_eq!(
             action("enabled: true\ncount: 2\n", false),
-            (repair("its chart's own values differ"), true)
+            (repair("the default values of its chart have changed"), true)
         );
         assert!(!action("enabled: true\ncount: 2\n", true).1, "helm changes those of a chart with subcharts");
     }

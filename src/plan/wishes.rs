@@ -15,7 +15,7 @@ pub struct Wishes {
     pub downgrade: Vec<String>,
     /// Releases whose changed fields are put back.
     pub fix_drift: Vec<String>,
-    /// Releases that are removed when the helmfile says `installed: false`.
+    /// Releases that are removed when the helmfile sets `installed: false`.
     pub uninstall: Vec<String>,
     /// The only releases that are asked for; all when empty.
     pub releases: Vec<String>,
@@ -31,7 +31,7 @@ impl Wishes {
     /// All names of releases, each with the flag that gave it.
     pub fn names(&self) -> impl Iterator<Item = (&'static str, &String)> {
         let lists = [
-            ("--take", &self.take),
+            ("--adopt", &self.take),
             ("--downgrade", &self.downgrade),
             ("--fix-drift", &self.fix_drift),
             ("--uninstall", &self.uninstall),

@@ -140,7 +140,7 @@ pub fn listen() -> std::io::Result<Stop> {
                 _ = async { match &mut hangup { Some(hangup) => hangup.recv().await, None => std::future::pending().await } } => Signal::SIGHUP,
                 _ = suspend.recv() => {
                     // A suspended k3s-boot would neither keep deadlines nor pass a signal on to helm.
-                    tracing::warn!("Cannot be suspended, Ctrl-C ends it");
+                    tracing::warn!("Cannot be suspended; press Ctrl-C to stop");
                     continue;
                 }
             };
@@ -148,11 +148,11 @@ pub fn listen() -> std::io::Result<Stop> {
                 if at.elapsed() < ONE_PRESS {
                     continue;
                 }
-                tracing::warn!(signal = %caught, "Interrupted again, killing what still runs");
+                tracing::warn!(signal = %caught, "Interrupted again, killing running processes");
                 Order::Kill(Cause::Signal(first))
             } else {
                 first = Some((caught, Instant::now()));
-                tracing::warn!(signal = %caught, "Interrupted, ending what runs in good order; once more to kill it");
+                tracing::warn!(signal = %caught, "Interrupted, shutting down (press Ctrl-C again to kill)");
                 Order::Stop(Cause::Signal(caught))
             };
             if sender.send(Some(order)).is_err() {

@@ -25,7 +25,7 @@ pub fn of(workloads: &[Workload]) -> impl Iterator<Item = &Workload> {
 /// What is waited for, unless one of its pods answers.
 fn pending(workloads: &[Workload]) -> Option<String> {
     let mut all = of(workloads).peekable();
-    let Some(first) = all.peek() else { return Some("the DNS of k3s: not there yet".to_owned()) };
+    let Some(first) = all.peek() else { return Some("cluster DNS: not found yet".to_owned()) };
     let Workload { kind, namespace, name, have, want, .. } = *first;
     let words = format!("{kind} {namespace}/{name} {have}/{want}");
     (!all.any(|workload| workload.have > 0)).then_some(words)
@@ -44,7 +44,7 @@ pub async fn wait(
 ) -> Result<(), Error> {
     let after = tools.clock.cap(deadline);
     let start = Instant::now();
-    let mut waiting = Waiting::new("Waiting for the DNS of k3s").within(after);
+    let mut waiting = Waiting::new("Waiting for cluster DNS").within(after);
     let mut pending = pending(seen);
     while let Some(waiting_for) = pending {
         waiting.say(&[("waiting_for", waiting_for.clone())]);
@@ -79,6 +79,6 @@ mod tests {
         assert_eq!(pending(&[dns(1)]), None);
         assert_eq!(pending(&[dns(0)]).as_deref(), Some("Deployment kube-system/coredns 0/2"));
         let elsewhere = Workload { namespace: "x".to_owned(), ..dns(1) };
-        assert_eq!(pending(&[elsewhere]).as_deref(), Some("the DNS of k3s: not there yet"));
+        assert_eq!(pending(&[elsewhere]).as_deref(), Some("cluster DNS: not found yet"));
     }
 }

@@ -155,14 +155,14 @@ impl<'a> Lock<'a> {
                     RENEW
                 }
                 Ok(false) => {
-                    tracing::warn!("Another run has taken the lock, ending what runs in good order");
+                    tracing::warn!("Another run has taken the lock, shutting down");
                     self.tools.runner.stop().raise(Cause::LostLock);
                     return std::future::pending().await;
                 }
                 // Nobody else can take it either, as long as the API server is away.
                 Err(error) => {
                     if !std::mem::replace(&mut late, true) {
-                        tracing::warn!(reason = %error, "Lock cannot be renewed, trying again");
+                        tracing::warn!(reason = %error, "Failed to renew the lock, retrying");
                     }
                     PAUSE
                 }
@@ -230,10 +230,10 @@ impl<'a> Lock<'a> {
         tokio::select! {
             released = tokio::time::timeout(longest, self.renew()) => {
                 if !matches!(released, Ok(Ok(true))) {
-                    tracing::debug!("Lock could not be released");
+                    tracing::debug!("Failed to release the lock");
                 }
             }
-            () = stop.clone().until_killed(), if !stop.killed() => tracing::debug!("Lock is left to expire"),
+            () = stop.clone().until_killed(), if !stop.killed() => tracing::debug!("Leaving the lock to expire"),
         }
     }
 
@@ -364,14 +364,14 @@ pub async fn end_tools(tools: &Toolbox, run: &Identity) -> Result<bool, Error> {
     }
     let none = left.is_empty();
     if !none {
-        tracing::info!(processes = %left.len(), "Waiting for the tools of a run that was killed");
+        tracing::info!(processes = %left.len(), "Waiting for orphaned processes of a previous run to exit");
     }
     while !left.is_empty() && start.elapsed() < TOOLS {
         tools.runner.stop().sleep(PAUSE / 10).await?;
         left = run.tools();
     }
     for pid in left {
-        tracing::warn!(process = %pid, "Killing a tool that a killed run has left");
+        tracing::warn!(process = %pid, "Killing an orphaned process of a previous run");
         crate::process::identity::kill(pid);
     }
     Ok(none)

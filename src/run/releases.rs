@@ -16,7 +16,7 @@ use crate::live;
 use crate::observed::revisions::Generations;
 use crate::plan::releases::{Over, ReleaseAction, ReleasePlan};
 use crate::process::ProcessError;
-use crate::report::ReleaseReport;
+use crate::report::{ReleaseReport, ReleaseResult};
 use crate::run::seconds;
 use crate::run::watch::{AtWork, Watcher};
 use crate::tools::Toolbox;
@@ -102,7 +102,7 @@ impl<'a> Sync<'a> {
                 let pending = release.as_deref().and_then(pending).filter(|pending| !pending.is_empty());
                 let pending =
                     pending.map_or_else(String::new, |pending| format!(", still waiting for {pending}"));
-                format!("the run's deadline passed after {}{pending}", seconds(after))
+                format!("the run timed out after {}{pending}", seconds(after))
             }
         };
         let timed_out = deadline.is_some() || waited_out(&reason);
@@ -183,7 +183,7 @@ pub async fn run(
             tokio::select! {
                 result = &mut syncing => break result,
                 found = &mut watching, if hopeless.is_none() => {
-                    tracing::info!(release = %found.0, "Ending helmfile, for waiting does not mend the release");
+                    tracing::info!(release = %found.0, "Stopping helmfile: the release cannot become ready");
                     hopeless = Some(found);
                     end.send_replace(true);
                 }
@@ -199,11 +199,11 @@ pub async fn run(
             let mut failure = failure(&output.talk, None);
             // It has had no last word.
             if output.status.signal().is_some() {
-                failure.reason = format!("helmfile ended with {}", output.status);
+                failure.reason = format!("helmfile was terminated: {}", output.status);
             }
             if failure.timed_out && longest < how.release_timeout {
                 let left = seconds(longest);
-                failure.reason = format!("the run's deadline left it {left}: {}", failure.reason);
+                failure.reason = format!("only {left} of --timeout was left for it: {}", failure.reason);
             }
             Err(Error::Release(Box::new(failure)))
         }
@@ -213,7 +213,7 @@ pub async fn run(
         }
         Err(ProcessError::InVain { .. }) => {
             let (release, diagnosis) = hopeless.unwrap_or_default();
-            let reason = "it was ended early, for waiting does not mend it".to_owned();
+            let reason = "helmfile was stopped early: the release cannot become ready".to_owned();
             let release = Some(release);
             Err(Error::Release(Box::new(ReleaseFailure { release, reason, timed_out: false, diagnosis })))
         }
@@ -225,7 +225,7 @@ pub async fn run(
         if let Some((release, start)) = sync.running.get(failed) {
             sync.done.push(ReleaseReport::failed(release, start.elapsed()));
         } else if let Some(report) = sync.done.iter_mut().find(|report| report.id() == *failed) {
-            report.status = "failed";
+            report.status = ReleaseResult::Failed;
         }
     }
     (sync.done, result)
@@ -238,16 +238,16 @@ pub fn say(release: &ReleasePlan) {
     match &release.action {
         ReleaseAction::Keep => tracing::info!(release = %id, version = %version, "Release unchanged"),
         ReleaseAction::LeaveTo(owner) => {
-            tracing::info!(release = %id, owner = %owner, "Release left to its owner");
+            tracing::info!(release = %id, owner = %owner, "Release is managed elsewhere");
         }
-        ReleaseAction::Skip(reason) => tracing::info!(release = %id, reason, "Release left out"),
+        ReleaseAction::Skip(reason) => tracing::info!(release = %id, reason, "Release skipped"),
         // A rule has warned of it.
         ReleaseAction::Newer | ReleaseAction::Install => {}
         ReleaseAction::Upgrade
         | ReleaseAction::Change
         | ReleaseAction::Repair(_)
         | ReleaseAction::Uninstall => {
-            tracing::info!(release = %id, reason = %release.reason(), "Release differs");
+            tracing::info!(release = %id, reason = %release.reason(), "Release is out of date");
         }
     }
 }
@@ -307,6 +307,6 @@ mod tests {
         let pending = |release: &str| (release == "n/r1").then(|| "Deployment/d 0/1".to_owned());
         let failure = sync.failure("", Some(Duration::from_mins(1)), pending);
         assert_eq!(failure.release.as_deref(), Some("n/r1"));
-        assert_eq!(failure.reason, "the run's deadline passed after 1m, still waiting for Deployment/d 0/1");
+        assert_eq!(failure.reason, "the run timed out after 1m, still waiting for Deployment/d 0/1");
     }
 }

@@ -48,7 +48,7 @@ fn say(id: &ObjectId, action: Option<&ObjectAction>) {
             tracing::info!(kind, object = %path, "Object applied");
         }
         Some(ObjectAction::LeaveToFlux(owner)) => {
-            tracing::info!(kind, object = %path, kustomization = %owner, "Object left to Flux");
+            tracing::info!(kind, object = %path, kustomization = %owner, "Object is managed by Flux");
         }
         Some(ObjectAction::Keep) | None if kind == "Secret" => {
             tracing::info!(secret = %path, "Secret unchanged");

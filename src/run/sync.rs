@@ -18,7 +18,7 @@ use crate::observed::events::newest;
 use crate::plan::releases::{Over, ReleasePlan};
 use crate::process::identity::Identity;
 use crate::recovery::host;
-use crate::report::ReleaseReport;
+use crate::report::{ReleaseReport, ReleaseResult};
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 
@@ -178,7 +178,8 @@ impl Sync<'_> {
             self.lock.change(|notes| note::conclude(notes, &concluded));
             let is_done = |id: &str| {
                 let has_hooks = helmfile.releases.iter().any(|one| one.has_hooks && one.id() == id);
-                let is_synced = reports.iter().any(|one| one.status == "synced" && one.id() == id);
+                let is_synced =
+                    reports.iter().any(|one| one.status == ReleaseResult::Synced && one.id() == id);
                 is_synced && (!has_hooks || concluded.iter().any(|one| one == id))
             };
             wanted.retain(|id| !is_done(id));
@@ -230,9 +231,8 @@ impl Sync<'_> {
         let object = webhooks::behind(self.tools, &failure.reason).await;
         let release: Vec<_> = release.chain(object.map(|object| ("object", object))).collect();
         let stop = self.tools.runner.stop();
-        let passes = again
-            .after(stop, "Failed to sync Helm releases, trying again", &release, &failure.reason)
-            .await?;
+        let passes =
+            again.after(stop, "Failed to sync Helm releases, retrying", &release, &failure.reason).await?;
         if passes {
             self.tools.await_ready().await?;
         }
@@ -254,7 +254,7 @@ impl Sync<'_> {
         if !ours || !unlock::release(self.tools, locked).await? {
             return Ok(false);
         }
-        tracing::warn!(release = %id, status = %locked.status, left_by = %host(&own), reason = %failure.reason, "Release unlocked, trying again");
+        tracing::warn!(release = %id, status = %locked.status, started_by = %host(&own), reason = %failure.reason, "Release recovered, retrying");
         Ok(true)
     }
 }
@@ -267,7 +267,8 @@ fn concluded(releases: &[Release], reports: &[ReleaseReport], is_ok: bool) -> Ve
     let is_needed = |needed: &String| {
         releases.iter().any(|release| release.needs.contains(needed) && began(&release.id()))
     };
-    let synced = reports.iter().filter(|report| report.status == "synced").map(ReleaseReport::id);
+    let synced =
+        reports.iter().filter(|report| report.status == ReleaseResult::Synced).map(ReleaseReport::id);
     synced.filter(|id| is_ok || is_needed(id)).collect()
 }
 

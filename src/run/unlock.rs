@@ -27,7 +27,7 @@ pub async fn run(tools: &Toolbox, unlocks: &[Unlock]) -> Result<(), Error> {
             end_tools(tools, &run).await?;
         }
         if release(tools, stored).await? {
-            tracing::info!(release = %stored.id(), status = %stored.status, left_by = %by, "Release unlocked");
+            tracing::info!(release = %stored.id(), status = %stored.status, started_by = %by, "Release recovered");
         }
     }
     Ok(())

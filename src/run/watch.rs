@@ -258,7 +258,7 @@ fn seldom_mends(trouble: &Trouble, known: Option<&Known>) -> bool {
 fn warn(release: &str, diagnosis: Diagnosis) {
     let mut pairs = vec![("release", release.to_owned())];
     pairs.extend(diagnosis.pairs(None));
-    logger::log(Level::Warn, "Release is held up", &pairs);
+    logger::log(Level::Warn, "Release is blocked", &pairs);
 }
 
 /// Says what is waited for: on the live picture, or on a line when that is `due`. helm may still be applying, or wait for a
@@ -272,7 +272,7 @@ fn say(release: &str, one: AtWork<'_>, pending: &str, due: bool) {
     }
     let mut pairs = vec![("release", release.to_owned()), ("elapsed", seconds(elapsed))];
     pairs.extend(pending.map(|pending| ("pending", pending.to_owned())));
-    pairs.extend(left.map(|left| ("left", left)));
+    pairs.extend(left.map(|left| ("remaining", left)));
     logger::log(Level::Info, "Waiting for release", &pairs);
 }
 
@@ -294,7 +294,7 @@ mod tests {
     fn a_trouble_is_known_again() {
         let crash = |pod: &str, count: u32| {
             let state =
-                format!("container main: CrashLoopBackOff, ended with exit code 1 (Error), {count} restarts");
+                format!("container main: CrashLoopBackOff, exited with code 1 (Error), {count} restarts");
             key(&trouble(pod, Stage::Unstarted, &state))
         };
         assert_eq!(crash("Pod n/cilium-abcde", 1), crash("Pod n/cilium-fghij", 2));
@@ -310,7 +310,7 @@ mod tests {
         let no_node = "untolerated taint {node.kubernetes.io/not-ready: }";
         assert_eq!(wait(Stage::Unplaced, no_node), 60);
         assert_eq!(grace(Stage::Unplaced, find(no_node), false).as_secs(), 3);
-        assert!(wait(Stage::Unready, "container main: runs, and is not ready") > 10);
+        assert!(wait(Stage::Unready, "container main: running but not ready") > 10);
         assert!(wait(Stage::Warned, "Unhealthy: Startup probe failed: connection refused") > 10);
         let seldom_mends =
             |state| super::seldom_mends(&trouble("Pod n/a-b", Stage::Unplaced, state), find(state));

@@ -115,7 +115,6 @@ pub(super) fn fix(problem: &Problem, is_late: bool) -> String {
     }
     let (kind, path) = problem.object.split_once(' ').unwrap_or((&problem.object, ""));
     let (namespace, name) = path.split_once('/').unwrap_or(("", path));
-    let more =
-        if is_late { "  # and --verify-timeout, and --timeout for all, give it more time" } else { "" };
+    let more = if is_late { "  # to wait longer, set --verify-timeout and --timeout" } else { "" };
     format!("kubectl --namespace {namespace} describe {} {name}{more}", kind.to_lowercase())
 }

@@ -155,7 +155,7 @@ fn a_cluster_of_another_repository_is_not_touched() {
     // What 0.1.0 wrote for every repository without a remote identifies none.
     let unnamed = Boot::new().objects([marked("unnamed"), workload()]).run();
     assert_eq!((unnamed.code(), unnamed.mutating()), (1, Vec::new()));
-    assert!(unnamed.stderr.contains("Cluster is not known"), "{}", unnamed.stderr);
+    assert!(unnamed.stderr.contains("Unknown cluster"), "{}", unnamed.stderr);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_diff_tells_what_would_be_done_and_no_secret() {
           password: "[redacted]" → "[redacted]"
       + install flux-system/flux-instance 0.54.0
 
-    `k3s-boot apps` would do this
+    Run `k3s-boot apps` to apply these changes
     "#);
     let ran = boot.args(&["--exit-code", "-o", "json"]).run();
     assert_eq!(ran.code(), 7);

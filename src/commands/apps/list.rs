@@ -6,8 +6,8 @@ use crate::check::Finding;
 use crate::desired::repository;
 use crate::desired::state_file::{self, StateFile};
 use crate::kubeconfig;
-use crate::report;
 use crate::report::list::{ListedStage, StagesReport};
+use crate::report::{self, SchemaVersion};
 use crate::settings::Settings;
 use crate::stages::Stage;
 
@@ -33,6 +33,7 @@ pub fn list(settings: &Settings) -> std::io::Result<u8> {
     let read = |(kind, path): (_, PathBuf)| state_file::read(kind, &path, true, &namespace).0;
     let helmfiles: Vec<_> = found.into_iter().map(read).collect();
     let report = StagesReport {
+        schema_version: SchemaVersion,
         stages: Stage::ALL.into_iter().map(|stage| listed(settings, &helmfiles, stage)).collect(),
     };
     if settings.json {
@@ -47,7 +48,7 @@ fn listed(settings: &Settings, helmfiles: &[StateFile], stage: Stage) -> ListedS
     let mut unknown = None;
     let mut reason = |helmfile: &StateFile| {
         let shown = helmfile.path.strip_prefix(&settings.root).unwrap_or(&helmfile.path);
-        let words = format!("`{}` does not tell all its releases in plain words", shown.display());
+        let words = format!("`{}` names releases in templates, which are not rendered here", shown.display());
         unknown.get_or_insert(words);
     };
     let items = match stage {
@@ -75,5 +76,5 @@ fn listed(settings: &Settings, helmfiles: &[StateFile], stage: Stage) -> ListedS
             releases.map(|(namespace, name)| format!("{namespace}/{name}")).collect()
         }
     };
-    ListedStage { name: stage.name(), left_out: settings.wishes.stages.has(stage), items, unknown }
+    ListedStage { name: stage, skipped: settings.wishes.stages.has(stage), items, unknown }
 }

@@ -158,15 +158,15 @@ async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Resul
                 "Unknown cluster with workloads on it"
             );
             let stop = tools.runner.stop();
-            if confirm("Is this the cluster to be bootstrapped?", stop).await? {
+            if confirm("Bootstrap this cluster?", stop).await? {
                 return Ok(());
             }
             let declined = Finding::error(
                 "cluster-identity",
-                "Cluster was not confirmed with `yes`, so nothing was changed",
+                "Cluster was not confirmed with `yes`, nothing was changed",
             );
             Err(Error::Preflight(vec![declined.with("uid", uid).fix(format!(
-                "run it again and type `yes` if this is the right cluster, or name it with --cluster {uid}"
+                "retry and type `yes` if this is the right cluster, or name it with --cluster {uid}"
             ))]))
         }
     }

@@ -59,7 +59,7 @@ pub(super) fn takeover(
         }
         Outcome::NoFlux if runs_alone(live) => {
             let missing = "GitRepository and Kustomization flux-system/flux-system".to_owned();
-            no_source(missing, "flux bootstrap git --help  # it makes both")
+            no_source(missing, "flux bootstrap git --help  # creates both")
         }
         Outcome::NoFlux => {
             let makes_it = |release: &&Release| release.installed && release.chart_name() == FLUX_INSTANCE;
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_flux_that_is_not_there_is_an_error_where_it_is_asked_for() {
-        let error = "flux is not installed: release `flux-system/flux` is in the helmfiles, and the cluster has no FluxInstance";
+        let error = "flux is not installed: release `flux-system/flux` is in the helmfiles, but the cluster has no FluxInstance";
         let all = Wishes::default();
         let only_verify = Wishes { stages: LeftOut::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
         let one = Wishes { releases: vec!["a".to_owned()], ..Wishes::default() };

@@ -63,11 +63,11 @@ fn below(judgement: &Judgement) -> Vec<&str> {
 #[test]
 fn flux_syncs_when_source_and_root_kustomization_are_ready() {
     syncs(&with_children([]));
-    is_waiting(&of(vec![root()]), "GitRepository flux-system/flux-system: not there yet");
-    is_waiting(&of(vec![source()]), "Kustomization flux-system/flux-system: not there yet");
+    is_waiting(&of(vec![root()]), "GitRepository flux-system/flux-system: not found yet");
+    is_waiting(&of(vec![source()]), "Kustomization flux-system/flux-system: not found yet");
     assert_eq!(judged(&Flux::default()).verdict, Verdict::Done(Outcome::NoFlux));
     let made = Asked::default().installed(true);
-    is_waiting(&judge(&Flux::default(), &made), "FluxInstance: not there yet");
+    is_waiting(&judge(&Flux::default(), &made), "FluxInstance: not found yet");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn flux_may_run_without_an_instance() {
     let url = Some("https://example.org/home".to_owned());
     let asked = Asked { url, reference: Some("x".to_owned()), is_installed: false };
     syncs(&judge(&flux(vec![branch.clone(), root()]), &asked));
-    is_waiting(&judge(&flux(vec![root()]), &asked), "GitRepository flux-system/flux-system: not there yet");
+    is_waiting(&judge(&flux(vec![root()]), &asked), "GitRepository flux-system/flux-system: not found yet");
     let mut other = root();
     "apps".clone_into(&mut other.metadata.name);
     assert_eq!(judge(&flux(vec![branch, other]), &asked).verdict, Verdict::Done(Outcome::NoFlux));
@@ -126,7 +126,7 @@ fn flux_may_run_without_an_instance() {
 #[test]
 fn the_source_must_be_the_one_that_was_asked_for() {
     let asked = Asked { url: Some("https://other".to_owned()), ..Asked::default() };
-    is_waiting(&judge(&flux([]), &asked), "asked for is `https://other`");
+    is_waiting(&judge(&flux([]), &asked), "expected `https://other`");
     let mut branch = source();
     branch.spec.r#ref = None;
     is_waiting(&of(vec![branch, root()]), "has ref `none`");
