@@ -21,7 +21,7 @@ use crate::report::Report;
 use crate::report::failure::FailureReport;
 
 /// How much of a text is told; the runner cuts what is much longer.
-const LONGEST: usize = 1000;
+const MAX_LENGTH: usize = 1000;
 
 /// Whether what is printed is read by a runner, which must find no command in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +100,7 @@ fn annotation(failure: &FailureReport) -> String {
 
 /// A text that is not too long to be told.
 fn cut(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(LONGEST) {
+    match text.char_indices().nth(MAX_LENGTH) {
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
         None => Cow::Borrowed(text),
     }
@@ -124,14 +124,14 @@ impl Actions {
 
     /// A group of lines, until it is dropped; groups do not nest.
     pub fn group(&self, name: &str) -> Group<'_> {
-        self.say(&command("group", None, name));
+        self.write(&command("group", None, name));
         Group(self)
     }
 
     /// Tells how a run ended: an annotation if it failed, and the summary of the step.
-    pub fn tell(&self, report: &Report) {
+    pub fn report(&self, report: &Report) {
         if let Some(failure) = &report.failure {
-            self.say(&annotation(failure));
+            self.write(&annotation(failure));
         }
         if let Some(file) = &self.summary
             && let Err(error) = append(file, &summary::text(report))
@@ -141,7 +141,7 @@ impl Actions {
     }
 
     /// As the log does: one write a line, and a closed stream is no reason to end a bootstrap.
-    fn say(&self, line: &str) {
+    fn write(&self, line: &str) {
         _ = if self.to_stderr {
             std::io::stderr().lock().write_all(line.as_bytes())
         } else {
@@ -157,7 +157,7 @@ pub struct Group<'a>(&'a Actions);
 
 impl Drop for Group<'_> {
     fn drop(&mut self) {
-        self.0.say(&command("endgroup", None, ""));
+        self.0.write(&command("endgroup", None, ""));
     }
 }
 
@@ -239,7 +239,7 @@ mod tests {
              ##\\u{5b}group]y%0Awhy%0Afix: one%0Afix: two\n"
         );
         let long = "ü".repeat(5000);
-        assert!(annotation(&failure(["a", &long, &long, &long])).chars().count() < 2 * LONGEST + 200);
+        assert!(annotation(&failure(["a", &long, &long, &long])).chars().count() < 2 * MAX_LENGTH + 200);
     }
 
     proptest! {

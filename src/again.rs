@@ -10,10 +10,10 @@ use crate::process::signals::{Stop, Stopped};
 use crate::run::seconds;
 
 /// The first pause; each later one is twice as long.
-const FIRST: Duration = Duration::from_millis(500);
+const MIN_PAUSE: Duration = Duration::from_millis(500);
 
 /// The longest pause.
-const LONGEST: Duration = Duration::from_secs(8);
+const MAX_PAUSE: Duration = Duration::from_secs(8);
 
 /// The tries of one thing.
 pub struct Again {
@@ -25,8 +25,8 @@ impl Again {
     #[must_use]
     pub fn times(more: usize) -> Self {
         let pauses = ExponentialBuilder::new()
-            .with_min_delay(FIRST)
-            .with_max_delay(LONGEST)
+            .with_min_delay(MIN_PAUSE)
+            .with_max_delay(MAX_PAUSE)
             .with_factor(2.0)
             .with_max_times(more);
         Self { pauses: pauses.build() }
@@ -37,7 +37,7 @@ impl Again {
     ///
     /// # Errors
     ///
-    /// k3s-boot was told to stop.
+    /// k3s-boot was interrupted.
     pub async fn after(
         &mut self,
         stop: &Stop,

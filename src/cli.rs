@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::check::{Rule, rules};
 use crate::logger::{Level, LogFormat};
 use crate::plan::wishes::Wishes;
-use crate::stages::{LeftOut, Stage};
+use crate::stages::{SkippedStages, Stage};
 
 /// Bootstrap a fresh k3s cluster until Flux syncs its Git repository
 #[derive(Debug, Parser)]
@@ -253,8 +253,8 @@ pub struct Stages {
 impl Stages {
     /// The stages to skip.
     #[must_use]
-    pub fn left_out(&self) -> LeftOut {
-        LeftOut::of(&self.only, self.from, &self.skip)
+    pub fn skipped(&self) -> SkippedStages {
+        SkippedStages::of(&self.only, self.from, &self.skip)
     }
 }
 

@@ -40,7 +40,7 @@ struct Failed {
 
 impl Failed {
     /// Says on the log how a command failed. `resume` is the command that resumes it.
-    fn say(
+    fn log(
         error: &Error,
         transcript: &Transcript,
         stop: &Stop,

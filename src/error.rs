@@ -95,7 +95,7 @@ pub enum Error {
         /// Since when, as RFC 3339.
         since: String,
     },
-    /// k3s-boot was told to stop.
+    /// k3s-boot was interrupted.
     #[error("interrupted by {0}")]
     Interrupted(Cause),
     /// A file of our own could not be read or written.
@@ -130,7 +130,7 @@ impl From<Stopped> for Error {
 }
 
 impl Error {
-    /// Whether it is no answer at all: k3s-boot was told to stop.
+    /// Whether it is no answer at all: k3s-boot was interrupted.
     #[must_use]
     pub fn is_interruption(&self) -> bool {
         matches!(self, Self::Interrupted(_) | Self::Process(ProcessError::Interrupted { .. }))
@@ -163,7 +163,7 @@ impl Error {
 
     /// The stage that has to be done again to mend it, where that is not the one that failed, and the flag that this needs.
     #[must_use]
-    pub fn mended_by(&self) -> Option<(Stage, Option<&'static str>)> {
+    pub fn fixing_stage(&self) -> Option<(Stage, Option<&'static str>)> {
         let Self::Flux { object, reason, .. } = self else { return None };
         match find(&format!("{object}: {reason}"))?.id {
             "age-key-missing" => Some((Stage::Secrets, None)),

@@ -107,7 +107,7 @@ fn print_usage(error: &clap::Error) {
 }
 
 fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
-    let printed = report::read_or_not(std::io::stdout().lock().write_all(bytes));
+    let printed = report::ignore_broken_pipe(std::io::stdout().lock().write_all(bytes));
     printed.map(|()| ExitCode::SUCCESS).context("failed to write to stdout")
 }
 
@@ -136,7 +136,7 @@ fn run<T>(work: impl AsyncFnOnce(Stop) -> anyhow::Result<T>) -> anyhow::Result<T
 }
 
 fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
-    if apps.stages.left_out().is_all() {
+    if apps.stages.skipped().is_all() {
         let error = Cli::command().error(
             ErrorKind::ValueValidation,
             "no stages to run: `--only`, `--from` and `--skip` exclude all of them",

@@ -72,7 +72,7 @@ pub enum NamespaceAction {
     /// It is not there yet.
     Create,
     /// It is there.
-    Keep,
+    Exists,
 }
 
 /// What becomes of an object.
@@ -83,9 +83,9 @@ pub enum ObjectAction {
     /// It is there, but not as wanted: these of its fields differ.
     Change(Vec<String>),
     /// It is as wanted.
-    Keep,
+    UpToDate,
     /// A Kustomization of Flux manages it.
-    LeaveToFlux(String),
+    ManagedByFlux(String),
 }
 
 /// Makes the plan.
@@ -120,7 +120,7 @@ pub fn plan(
                 ));
                 continue;
             }
-            Some(_) => NamespaceAction::Keep,
+            Some(_) => NamespaceAction::Exists,
         };
         namespaces.push((name.clone(), action));
     }
@@ -250,7 +250,7 @@ fn object_action(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> O
         return ObjectAction::Create;
     };
     if let Some(owner) = &live.flux_owner {
-        return ObjectAction::LeaveToFlux(owner.clone());
+        return ObjectAction::ManagedByFlux(owner.clone());
     }
     let by_hash = || {
         let gone = live.ours.iter().filter(|key| !object.fingerprint.sets(key));
@@ -261,7 +261,7 @@ fn object_action(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> O
     if live.last_applied {
         differs.push("the last-applied annotation".to_owned());
     }
-    if differs.is_empty() { ObjectAction::Keep } else { ObjectAction::Change(differs) }
+    if differs.is_empty() { ObjectAction::UpToDate } else { ObjectAction::Change(differs) }
 }
 
 /// What only the identity in the cluster can decrypt would be lost with it.
@@ -284,7 +284,7 @@ mod tests {
     use secrecy::SecretString;
 
     use super::NamespaceAction as Namespace;
-    use super::ObjectAction::{Change, Create, Keep, LeaveToFlux};
+    use super::ObjectAction::{Change, Create, ManagedByFlux, UpToDate};
     use super::*;
     use crate::desired::releases::parse;
     use crate::desired::{Helmfile, objects};
@@ -349,12 +349,12 @@ mod tests {
         let plan =
             planned(&desired(make().into()), &observed(&[("b", "Active")], stands), &Wishes::default())
                 .unwrap();
-        assert_eq!(plan.namespaces, [("a".to_owned(), Namespace::Create), ("b".to_owned(), Namespace::Keep)]);
+        assert_eq!(plan.namespaces, [("a".to_owned(), Namespace::Create), ("b".to_owned(), Namespace::Exists)]);
         let actions: Vec<_> = plan.objects.into_iter().map(|(_, action)| action).collect();
         let changed = Change(vec!["data.age\\.agekey".to_owned()]);
         let annotated = Change(vec!["the last-applied annotation".to_owned()]);
         let less = Change(vec!["data.old\\.key".to_owned()]);
-        assert_eq!(actions, [Create, Keep, changed, annotated, LeaveToFlux("x/y".to_owned()), less]);
+        assert_eq!(actions, [Create, UpToDate, changed, annotated, ManagedByFlux("x/y".to_owned()), less]);
     }
 
     #[test]

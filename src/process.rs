@@ -32,7 +32,7 @@ use crate::run::seconds;
 use crate::transcript::Transcript;
 
 /// A tool's answer larger than this is refused, so that one that never ends cannot fill the memory.
-const LARGEST_ANSWER: usize = 256 * 1024 * 1024;
+const MAX_OUTPUT: usize = 256 * 1024 * 1024;
 
 /// Which of the two streams a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub enum ProcessError {
         source: std::io::Error,
     },
     /// It printed more than any answer can be.
-    #[error("`{tool}` printed more than {LARGEST_ANSWER} bytes")]
+    #[error("`{tool}` printed more than {MAX_OUTPUT} bytes")]
     TooMuch {
         /// The tool's name.
         tool: &'static str,
@@ -109,13 +109,13 @@ pub enum ProcessError {
     },
     /// It was ended, for what it waited for will not come.
     #[error("`{tool}` was stopped: what it waited for cannot become ready")]
-    InVain {
+    Canceled {
         /// The tool's name.
         tool: &'static str,
         /// What it had said until then.
         talk: String,
     },
-    /// k3s-boot was told to stop.
+    /// k3s-boot was interrupted.
     #[error("interrupted by {cause}")]
     Interrupted {
         /// What came first.
@@ -192,7 +192,7 @@ impl Runner {
         }
         let public_part = invocation.public_part.take();
         let watch = Watch { runner: self, invocation: &invocation, group: &group };
-        let result = watch.to_the_end(&mut child, public_part, on_line).await;
+        let result = watch.finish(&mut child, public_part, on_line).await;
         match &result {
             Ok(output) => self.transcript.ended(tool, output.status),
             Err(error) => self.transcript.line(tool, Stream::Stderr, &error.to_string()),

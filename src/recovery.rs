@@ -23,7 +23,7 @@ pub enum Origin {
 
 /// A release that is locked, and what `recover` does about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Locked {
+pub struct StuckRelease {
     /// Its newest revision.
     pub stored: Stored,
     /// Who began the operation, as far as that is known.
@@ -86,7 +86,7 @@ impl Left {
 /// # Errors
 ///
 /// Why it cannot be told: which releases there are, or who owns them, is not known.
-pub fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime) -> Known<Vec<Locked>> {
+pub fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime) -> Known<Vec<StuckRelease>> {
     let claims = live.claims.as_ref().map_err(Clone::clone)?;
     let pending = live.releases.as_ref().map_err(Clone::clone)?.iter().filter(|one| one.is_pending());
     let judged = pending.map(|stored| {
@@ -109,7 +109,7 @@ pub fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime) -> Kn
         let owner =
             claims.owner_of(&id).map(|claim| Left::ToOwner(format!("{} {}", claim.kind, claim.owner)));
         let run = live.notes.operation(&id, stored.revision).map(|operation| operation.run.clone());
-        Locked { stored: stored.clone(), by, run, left: owner.or(young) }
+        StuckRelease { stored: stored.clone(), by, run, left: owner.or(young) }
     });
     Ok(judged.collect())
 }

@@ -51,7 +51,7 @@ use crate::stages::Stage;
 ///
 /// Writing to stdout fails, other than with a broken pipe.
 pub fn print(report: &impl Serialize, guard: Guard) -> std::io::Result<()> {
-    read_or_not(print_json(serde_json::to_string_pretty(report)? + "\n", guard))
+    ignore_broken_pipe(print_json(serde_json::to_string_pretty(report)? + "\n", guard))
 }
 
 /// Prints a report on stdout as text.
@@ -60,7 +60,7 @@ pub fn print(report: &impl Serialize, guard: Guard) -> std::io::Result<()> {
 ///
 /// As [`print`].
 pub fn print_text(text: String, guard: Guard) -> std::io::Result<()> {
-    read_or_not(print_words(text, guard))
+    ignore_broken_pipe(print_words(text, guard))
 }
 
 /// Prints JSON on stdout.
@@ -86,7 +86,7 @@ pub fn print_words(text: String, guard: Guard) -> std::io::Result<()> {
 /// # Errors
 ///
 /// All other errors.
-pub fn read_or_not(printed: std::io::Result<()>) -> std::io::Result<()> {
+pub fn ignore_broken_pipe(printed: std::io::Result<()>) -> std::io::Result<()> {
     match printed {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         printed => printed,
@@ -332,9 +332,9 @@ impl ReleaseReport {
     #[must_use]
     pub fn kept(plan: &ReleasePlan) -> Option<Self> {
         let status = match plan.action {
-            ReleaseAction::Keep => ReleaseResult::Unchanged,
+            ReleaseAction::UpToDate => ReleaseResult::Unchanged,
             ReleaseAction::Newer => ReleaseResult::Newer,
-            ReleaseAction::LeaveTo(_) | ReleaseAction::Skip(_) => ReleaseResult::Skipped,
+            ReleaseAction::ManagedElsewhere(_) | ReleaseAction::Skip(_) => ReleaseResult::Skipped,
             _ => return None,
         };
         let (namespace, name) = plan.id.split_once('/')?;

@@ -1,4 +1,4 @@
-//! Carries out a plan, stage by stage.
+//! Executes a plan, stage by stage.
 
 pub mod dns;
 pub mod lock;
@@ -16,35 +16,34 @@ use std::time::{Duration, Instant};
 use crate::live;
 use crate::logger::{self, Level};
 
-/// How often a wait says what it waits for.
+/// How often a wait logs what it waits for.
 pub const SAY_EVERY: Duration = Duration::from_secs(10);
 
-/// A wait that says from time to time what it waits for.
+/// A wait that periodically logs what it waits for.
 pub struct Waiting {
     message: &'static str,
     start: Instant,
-    /// How long it goes on at most.
+    /// The timeout, if there is one.
     deadline: Option<Duration>,
     next: Instant,
     said: bool,
 }
 
 impl Waiting {
-    /// A wait that begins now.
     #[must_use]
     pub fn new(message: &'static str) -> Self {
         let start = Instant::now();
         Self { message, start, deadline: None, next: start + SAY_EVERY, said: false }
     }
 
-    /// Says too how much is left of this time when it comes to its end.
+    /// Sets the timeout; shortly before it expires, the remaining time is logged.
     #[must_use]
     pub fn within(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Says it the first time, and then if it is time.
+    /// Logs at once the first time, later like [`Self::say`].
     pub fn say_at_once(&mut self, pairs: &[(&'static str, String)]) {
         if !std::mem::replace(&mut self.said, true) {
             self.next = Instant::now();
@@ -52,7 +51,7 @@ impl Waiting {
         self.say(pairs);
     }
 
-    /// Says it, if it is time.
+    /// Updates the progress display, or logs if it is time.
     pub fn say(&mut self, pairs: &[(&'static str, String)]) {
         let now = Instant::now();
         let elapsed = self.start.elapsed();
@@ -80,13 +79,13 @@ impl Drop for Waiting {
     }
 }
 
-/// What is left of a deadline, once that is worth knowing, in words.
+/// The remaining time, shortly before a timeout expires.
 #[must_use]
 pub fn left(deadline: Duration, elapsed: Duration) -> Option<String> {
     live::near(deadline, elapsed).map(seconds)
 }
 
-/// A time for people: `0.8s`, `42.0s`, `2m19s`.
+/// A human-readable duration: `0.8s`, `42.0s`, `2m19s`.
 #[must_use]
 pub fn seconds(duration: Duration) -> String {
     if duration < Duration::from_mins(1) {
@@ -101,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_deadline_is_told() {
+    fn the_remaining_time_is_reported_near_the_end() {
         let minutes = |count| Duration::from_mins(count);
         assert_eq!(left(minutes(20), minutes(10)), None);
         assert_eq!(left(minutes(20), minutes(15)).as_deref(), Some("5m"));

@@ -232,7 +232,7 @@ impl Settings {
         let settings = Self::resolve(global, &apps.checks, env);
         Self {
             release_timeout: apps.release_timeout.unwrap_or(settings.release_timeout),
-            wishes: Wishes { stages: apps.stages.left_out(), ..apps.wishes.of(settings.wishes) },
+            wishes: Wishes { stages: apps.stages.skipped(), ..apps.wishes.of(settings.wishes) },
             nodes_timeout: apps.nodes_timeout.unwrap_or(settings.nodes_timeout),
             verify_timeout: apps.verify_timeout.unwrap_or(settings.verify_timeout),
             fail_fast: apps.fail_fast,

@@ -45,9 +45,9 @@ impl Stage {
 
 /// The stages that are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut(BTreeSet<Stage>);
+pub struct SkippedStages(BTreeSet<Stage>);
 
-impl LeftOut {
+impl SkippedStages {
     /// What these flags leave out. An empty `only` means all.
     #[must_use]
     pub fn of(only: &[Stage], from: Option<Stage>, skip: &[Stage]) -> Self {
@@ -79,14 +79,14 @@ mod tests {
     #[test]
     fn flags_leave_stages_out() {
         let left = |only: &[Stage], from, skip: &[Stage]| {
-            let left = LeftOut::of(only, from, skip);
+            let left = SkippedStages::of(only, from, skip);
             Stage::ALL.into_iter().filter(|stage| !left.has(*stage)).map(Stage::name).collect::<Vec<_>>()
         };
         assert_eq!(left(&[], None, &[]), Stage::ALL.map(Stage::name));
         assert_eq!(left(&[Stage::Secrets, Stage::Verify], None, &[]), ["secrets", "verify"]);
         assert_eq!(left(&[], Some(Stage::Crds), &[Stage::Apps]), ["crds", "verify"]);
         assert!(left(&[Stage::Apps], None, &[Stage::Apps]).is_empty());
-        assert!(LeftOut::of(&[Stage::Apps], None, &[Stage::Apps]).is_all());
-        assert_eq!(LeftOut::of(&[], None, &[]), LeftOut::default());
+        assert!(SkippedStages::of(&[Stage::Apps], None, &[Stage::Apps]).is_all());
+        assert_eq!(SkippedStages::of(&[], None, &[]), SkippedStages::default());
     }
 }

@@ -12,10 +12,10 @@ use crate::process::{Invocation, Stream, describe};
 use crate::redact::Redactor;
 
 /// A tool that talks on and on must not fill the disk.
-const LARGEST: usize = 64 * 1024 * 1024;
+const MAX_SIZE: usize = 64 * 1024 * 1024;
 
 /// How many older files stay.
-const KEPT: usize = 20;
+const MAX_FILES: usize = 20;
 
 /// Where the words of the child processes go; clones write to the same file.
 #[derive(Clone)]
@@ -91,12 +91,12 @@ impl Transcript {
             inner.open();
         }
         let Inner { file: Some((_, file)), written, .. } = &mut *inner else { return };
-        if *written > LARGEST {
+        if *written > MAX_SIZE {
             return;
         }
         let line = self.redactor.apply(line);
         *written += line.len();
-        let line = if *written > LARGEST { "output truncated" } else { &line };
+        let line = if *written > MAX_SIZE { "output truncated" } else { &line };
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         _ = writeln!(file, "{time} {line}");
     }
@@ -135,7 +135,7 @@ fn remove_old(folder: &Path) -> std::io::Result<()> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
         .collect();
     logs.sort_by_key(|path| begun(path));
-    for path in logs.iter().rev().skip(KEPT) {
+    for path in logs.iter().rev().skip(MAX_FILES) {
         _ = std::fs::remove_file(path);
     }
     Ok(())
@@ -152,11 +152,11 @@ mod tests {
             let command = if index.is_multiple_of(2) { "apps" } else { "recover" };
             folder.path().join(format!("{command}-2026112{index:02}Z-7.log"))
         };
-        for index in 0..KEPT + 3 {
+        for index in 0..MAX_FILES + 3 {
             std::fs::write(log(index), "").unwrap();
         }
         remove_old(folder.path()).unwrap();
-        let left: Vec<_> = (0..KEPT + 3).filter(|index| log(*index).exists()).collect();
-        assert_eq!(left, (3..KEPT + 3).collect::<Vec<_>>());
+        let left: Vec<_> = (0..MAX_FILES + 3).filter(|index| log(*index).exists()).collect();
+        assert_eq!(left, (3..MAX_FILES + 3).collect::<Vec<_>>());
     }
 }

@@ -12,14 +12,14 @@ use crate::report::{ProblemReport, ReleaseReport, Report, RunResult};
 use crate::run::seconds;
 
 /// How many rows and problems are told: the runner refuses a summary that is too large, and all of it.
-const MOST: usize = 100;
+const MAX_ROWS: usize = 100;
 
 /// What is appended to the step's summary.
 pub(super) fn text(report: &Report) -> String {
     // What another program has left there may lack its end.
     let mut text = format!("\n## k3s-boot: {}\n\n", report.result.word());
     let took = seconds(Duration::from_secs_f64(report.seconds));
-    let told = match (&report.failure, &report.flux, report.result) {
+    let outcome = match (&report.failure, &report.flux, report.result) {
         (Some(failure), ..) => format!("{}, after {took}.", failure.message),
         (None, Some(flux), _) => {
             format!("Flux syncs {} at {}, after {took}.", code(&flux.repository), code(&flux.revision))
@@ -27,7 +27,7 @@ pub(super) fn text(report: &Report) -> String {
         (None, None, RunResult::Partial) => format!("Done in {took}; Flux was not verified."),
         _ => format!("Releases are installed, but Flux has no repository to sync, after {took}."),
     };
-    _ = writeln!(text, "{told}");
+    _ = writeln!(text, "{outcome}");
     if let Some(cluster) = &report.cluster {
         let (context, server, uid) = (code(&cluster.context), code(&cluster.server), code(&cluster.uid));
         _ = writeln!(text, "\nCluster {context} at {server}, UID {uid}, nodes: {}.", cluster.nodes);
@@ -51,16 +51,16 @@ fn add_failure(text: &mut String, failure: &FailureReport, report: &Report) {
         ("Log", report.log.as_ref()),
     ];
     text.push('\n');
-    for (word, told) in lines {
-        if let Some(told) = told {
-            _ = writeln!(text, "- {word}: {}", code(told));
+    for (word, value) in lines {
+        if let Some(value) = value {
+            _ = writeln!(text, "- {word}: {}", code(value));
         }
     }
-    for problem in report.problems.iter().take(MOST) {
+    for problem in report.problems.iter().take(MAX_ROWS) {
         add_problem(text, problem);
     }
-    if report.problems.len() > MOST {
-        _ = writeln!(text, "- and {} more problems", report.problems.len() - MOST);
+    if report.problems.len() > MAX_ROWS {
+        _ = writeln!(text, "- and {} more problems", report.problems.len() - MAX_ROWS);
     }
     _ = writeln!(text, "\nFix:\n\n{}", block(&failure.fix));
     if let Some(command) = &failure.resume {
@@ -86,13 +86,13 @@ fn add_releases(text: &mut String, releases: &[ReleaseReport]) {
         return;
     }
     text.push_str("\n| release | version | result | took |\n|---|---|---|---:|\n");
-    for release in releases.iter().take(MOST) {
+    for release in releases.iter().take(MAX_ROWS) {
         let took = seconds(Duration::from_secs_f64(release.seconds));
         let (id, version) = (cell(&release.id()), cell(&release.version));
         _ = writeln!(text, "| {id} | {version} | {} | {took} |", release.status.word());
     }
-    if releases.len() > MOST {
-        _ = writeln!(text, "\nand {} more", releases.len() - MOST);
+    if releases.len() > MAX_ROWS {
+        _ = writeln!(text, "\nand {} more", releases.len() - MAX_ROWS);
     }
 }
 

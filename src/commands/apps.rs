@@ -1,4 +1,4 @@
-//! `k3s-boot apps`: the bootstrap.
+//! `k3s-bootstrap apps`: the bootstrap.
 
 mod list;
 mod preflight;
@@ -14,7 +14,7 @@ use super::{Failed, toolbox, transcript};
 use crate::actions::Actions;
 use crate::child_env;
 use crate::desired::objects::ObjectId;
-use crate::diagnose::look::of_kept;
+use crate::diagnose::look::of_unchanged;
 use crate::diagnose::webhooks;
 use crate::env::Env;
 use crate::error::Error;
@@ -33,7 +33,7 @@ use crate::report::{
     rounded,
 };
 use crate::run::lock::Lock;
-use crate::run::releases::say;
+use crate::run::releases::log_action;
 use crate::run::sync::Sync;
 use crate::run::{dns, namespaces, nodes, note, seconds, secrets, unlock};
 use crate::scratch::Scratch;
@@ -44,18 +44,18 @@ use crate::transcript::Transcript;
 use crate::url::without_credentials;
 use crate::verify::{self, Asked};
 
-/// What was seen longer ago is looked at again under the lock: others than k3s-boot change a cluster too.
-const FRESH: Duration = Duration::from_mins(1);
+/// What was seen longer ago is looked at again under the lock: others than k3s-bootstrap change a cluster too.
+const MAX_AGE: Duration = Duration::from_mins(1);
 
 /// How long noting what was done may take; the next run only has to look at more without it.
-const NOTING: Duration = Duration::from_secs(8);
+const NOTES_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Runs the bootstrap and tells how it ended. Everything is on the log then, but the report as JSON.
 pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Stop) -> Report {
     let start = Instant::now();
     let transcript = transcript(settings, "apps", redactor);
     let mut run = Run { report: Report::default(), changed: false, actions: settings.actions.clone() };
-    let result = Box::pin(bootstrap(settings, env, redactor, stop.clone(), &transcript, &mut run)).await;
+    let result = Box::pin(run_bootstrap(settings, env, redactor, stop.clone(), &transcript, &mut run)).await;
     let Run { mut report, changed, .. } = run;
     report.seconds = rounded(start.elapsed());
     match result {
@@ -76,19 +76,19 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
             let failed = report.stages.last().filter(|stage| !stage.ok);
             let stage = failed
                 .and_then(|failed| Stage::ALL.into_iter().find(|one| StageName::from(*one) == failed.name));
-            let resume = match error.mended_by() {
+            let resume = match error.fixing_stage() {
                 Some((stage, flag)) => resume_earlier(&settings.command, stage, flag),
                 // No stage alone installs it.
                 None if matches!(error, Error::NoFlux { .. }) => None,
                 None => stage.and_then(|stage| resume(&settings.command, stage)),
             };
-            let Failed { failure, log } = Failed::say(&error, &transcript, &stop, resume, redactor);
+            let Failed { failure, log } = Failed::log(&error, &transcript, &stop, resume, redactor);
             report.failure = Some(failure);
             report.log = log.map(|path| path.display().to_string());
         }
     }
     if let Some(actions) = &settings.actions {
-        actions.tell(&report);
+        actions.report(&report);
     }
     report
 }
@@ -130,7 +130,7 @@ fn is_option(word: &str, option: &str) -> bool {
 }
 
 fn joined(words: &[&str]) -> Option<String> {
-    shlex::try_join(std::iter::once("k3s-boot").chain(words.iter().copied())).ok()
+    shlex::try_join(std::iter::once("k3s-bootstrap").chain(words.iter().copied())).ok()
 }
 
 fn finish(report: &mut Report, settings: &Settings, takeover: Option<Takeover>, took: &str) {
@@ -187,14 +187,14 @@ impl Run {
 }
 
 /// What holds for a whole run.
-struct Boot<'a> {
+struct Bootstrap<'a> {
     settings: &'a Settings,
     tools: &'a Toolbox,
     scratch: &'a Scratch,
     redactor: &'a Redactor,
 }
 
-async fn bootstrap(
+async fn run_bootstrap(
     settings: &Settings,
     env: &Env,
     redactor: &Redactor,
@@ -210,14 +210,14 @@ async fn bootstrap(
     }
     let scratch = Scratch::new(&settings.temp)?;
     let tools = toolbox(settings, env, &files, &scratch, stop, transcript)?;
-    let boot = Boot { settings, tools: &tools, scratch: &scratch, redactor };
-    match Box::pin(boot.all(files, run)).await {
-        Err(error) => Err(webhooks::named(&tools, error).await),
+    let bootstrap = Bootstrap { settings, tools: &tools, scratch: &scratch, redactor };
+    match Box::pin(bootstrap.all(files, run)).await {
+        Err(error) => Err(webhooks::with_configuration(&tools, error).await),
         done => done,
     }
 }
 
-impl Boot<'_> {
+impl Bootstrap<'_> {
     /// All stages, one after the other.
     async fn all(&self, files: Files, run: &mut Run) -> Result<Option<Takeover>, Error> {
         let Self { settings, tools, .. } = self;
@@ -225,9 +225,9 @@ impl Boot<'_> {
         if let Some(live) = &ready.picture.observed.live {
             run.report.cluster = Some(ClusterReport::new(&tools.target, live));
             if !ready.plan.is_empty() {
-                let told = run.actions.as_ref().filter(|_| !settings.wishes.stages.has(Stage::Nodes));
-                let _group = told.map(|actions| actions.group(Stage::Nodes.name()));
-                nodes::say(&live.cluster);
+                let actions = run.actions.as_ref().filter(|_| !settings.wishes.stages.has(Stage::Nodes));
+                let _group = actions.map(|actions| actions.group(Stage::Nodes.name()));
+                nodes::log_nodes(&live.cluster);
             }
         }
         if !settings.wishes.stages.has(Stage::Nodes) {
@@ -258,7 +258,7 @@ impl Boot<'_> {
         let Ready { picture, plan, .. } = ready;
         run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
         // What is left to others is not as wanted by anybody here.
-        plan.releases().filter(|release| release.action != ReleaseAction::Keep).for_each(say);
+        plan.releases().filter(|release| release.action != ReleaseAction::UpToDate).for_each(log_action);
         tracing::info!(
             namespaces = %plan.namespaces.len(),
             secrets = %plan.objects.len(),
@@ -279,7 +279,7 @@ impl Boot<'_> {
     ) -> Result<Option<Takeover>, Error> {
         let mut ready = ready;
         let work = Box::pin(async {
-            if !alone || ready.began.elapsed() > FRESH {
+            if !alone || ready.began.elapsed() > MAX_AGE {
                 tracing::info!("Re-running the preflight");
                 let files = gather::files(self.settings, self.redactor);
                 ready = run.stage(StageName::Preflight, self.preflight(files, true)).await?;
@@ -308,7 +308,7 @@ impl Boot<'_> {
         // Nobody has to wait for Flux to start the next run.
         let close = async {
             let after = note::after(self.tools, &ready.plan, &ready.picture.desired, lock.notes());
-            if let Ok(Ok(after)) = tokio::time::timeout(NOTING, after).await {
+            if let Ok(Ok(after)) = tokio::time::timeout(NOTES_TIMEOUT, after).await {
                 lock.change(|noted| *noted = after);
             }
             lock.release().await;
@@ -319,17 +319,17 @@ impl Boot<'_> {
 
     async fn work(&self, ready: &Ready, lock: &Lock<'_>, run: &mut Run) -> Result<(), Error> {
         let Ready { picture: Picture { desired, charts, observed, .. }, plan, .. } = ready;
-        let left_out = &self.settings.wishes.stages;
+        let skipped = &self.settings.wishes.stages;
         run.changed = true;
         self.tools.be_patient();
         run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
-        say_unready(self.tools, plan, observed.live.as_ref()).await;
+        log_unready(self.tools, plan, observed.live.as_ref()).await;
         unlock::run(self.tools, &plan.unlocks).await?;
-        if !left_out.has(Stage::Namespaces) {
+        if !skipped.has(Stage::Namespaces) {
             let work = namespaces::run(self.tools, &plan.namespaces);
             run.stage(StageName::Namespaces, work).await?;
         }
-        if !left_out.has(Stage::Secrets) {
+        if !skipped.has(Stage::Secrets) {
             let work = secrets::run(self.tools, &desired.objects, &plan.objects);
             run.stage(StageName::Secrets, work).await?;
         }
@@ -337,7 +337,7 @@ impl Boot<'_> {
         let sync = Sync { tools, settings, desired, lock, charts: charts.path() };
         let mut synced = 0;
         for (helmfile, (kind, releases)) in desired.helmfiles.iter().zip(&plan.helmfiles) {
-            if left_out.has(kind.stage()) {
+            if skipped.has(kind.stage()) {
                 continue;
             }
             let mut done = Vec::new();
@@ -368,7 +368,7 @@ impl Boot<'_> {
         let (tools, deadline) = (self.tools, self.settings.verify_timeout);
         let desired = &picture.desired;
         let live = picture.observed.live.as_ref().filter(|_| unchanged);
-        say_unready(self.tools, plan, live).await;
+        log_unready(self.tools, plan, live).await;
         let work = async {
             if desired.dns_left_out().is_some() {
                 let seen = live.map(|live| live.cluster.workloads.as_slice()).unwrap_or_default();
@@ -393,13 +393,13 @@ fn key_changed(plan: &Plan) -> bool {
 }
 
 /// Warns of releases that are as wanted and not ready: no reason to sync them, for that would wait for what does not come.
-async fn say_unready(tools: &Toolbox, plan: &Plan, live: Option<&Live>) {
+async fn log_unready(tools: &Toolbox, plan: &Plan, live: Option<&Live>) {
     let Some(live) = live else { return };
-    for release in plan.releases().filter(|release| release.action == ReleaseAction::Keep) {
+    for release in plan.releases().filter(|release| release.action == ReleaseAction::UpToDate) {
         let pending = pending(&live.cluster.workloads, &release.id).join(", ");
         if !pending.is_empty() {
             let mut pairs = vec![("release", release.id.clone()), ("pending", pending)];
-            pairs.extend(of_kept(tools, &release.id).await.pairs(None));
+            pairs.extend(of_unchanged(tools, &release.id).await.pairs(None));
             logger::log(Level::Warn, "Release not ready", &pairs);
         }
     }
@@ -415,10 +415,10 @@ mod tests {
             let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
             resume(&words, Stage::Apps).unwrap()
         };
-        assert_eq!(resume(&["apps"]), "k3s-boot apps --from apps");
+        assert_eq!(resume(&["apps"]), "k3s-bootstrap apps --from apps");
         let words = ["apps", "--from", "crds", "--root", "my repo", "--from=nodes", "--skip", "nodes"];
-        assert_eq!(resume(&words), "k3s-boot apps --root 'my repo' --skip nodes --from apps");
-        assert_eq!(resume(&["apps", "--only", "apps"]), "k3s-boot apps --only apps");
+        assert_eq!(resume(&words), "k3s-bootstrap apps --root 'my repo' --skip nodes --from apps");
+        assert_eq!(resume(&["apps", "--only", "apps"]), "k3s-bootstrap apps --only apps");
     }
 
     #[test]
@@ -429,14 +429,14 @@ mod tests {
             fix: String::new(),
             after: None,
         };
-        let (stage, flag) = error("BuildFailed: cannot get sops data key").mended_by().unwrap();
+        let (stage, flag) = error("BuildFailed: cannot get sops data key").fixing_stage().unwrap();
         let resume = |words: &[&str]| {
             let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
             resume_earlier(&words, stage, flag).unwrap()
         };
-        assert_eq!(resume(&["apps"]), "k3s-boot apps --rotate-age-key --from secrets");
+        assert_eq!(resume(&["apps"]), "k3s-bootstrap apps --rotate-age-key --from secrets");
         let words = ["apps", "--rotate-age-key", "--from", "verify", "--skip=crds", "--timeout", "9m"];
-        assert_eq!(resume(&words), "k3s-boot apps --rotate-age-key --timeout 9m --from secrets");
-        assert!(error("GitOperationFailed: unable to clone").mended_by().is_none());
+        assert_eq!(resume(&words), "k3s-bootstrap apps --rotate-age-key --timeout 9m --from secrets");
+        assert!(error("GitOperationFailed: unable to clone").fixing_stage().is_none());
     }
 }

@@ -11,16 +11,16 @@ use crate::live;
 use crate::process::signals::Stop;
 
 /// Between two looks whether something was typed. A thread that blocks in a read could not be ended by a signal.
-const PAUSE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// An answer is a word.
-const LONGEST: usize = 4096;
+const MAX_ANSWER: usize = 4096;
 
 /// Asks, and tells whether the answer was `yes` in full: this is no question to be answered by habit.
 ///
 /// # Errors
 ///
-/// k3s-boot was told to stop.
+/// k3s-boot was interrupted.
 pub(super) async fn confirm(question: &str, stop: &Stop) -> Result<bool, Error> {
     let _hidden = live::hide();
     {
@@ -30,11 +30,11 @@ pub(super) async fn confirm(question: &str, stop: &Stop) -> Result<bool, Error> 
         _ = stderr.flush();
     }
     let mut answer = Vec::new();
-    while answer.len() < LONGEST && !answer.contains(&b'\n') {
+    while answer.len() < MAX_ANSWER && !answer.contains(&b'\n') {
         let stdin = std::io::stdin();
         let ready = poll(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO);
         if matches!(ready, Ok(0)) {
-            stop.sleep(PAUSE).await?;
+            stop.sleep(POLL_INTERVAL).await?;
             continue;
         }
         let mut bytes = [0; 256];

@@ -19,11 +19,11 @@ use crate::scratch::Scratch;
 use crate::settings::Settings;
 use crate::transcript::Transcript;
 
-/// Checks everything and prints it; gives the exit code.
+/// Checks everything and prints it; returns the exit code.
 ///
 /// # Errors
 ///
-/// stdout cannot be written.
+/// Writing to stdout fails.
 pub async fn check(
     settings: &Settings,
     env: &Env,
@@ -33,14 +33,14 @@ pub async fn check(
 ) -> std::io::Result<u8> {
     let start = Instant::now();
     let transcript = transcript(settings, "check", redactor);
-    let looked = Box::pin(look(settings, env, redactor, stop.clone(), &transcript)).await;
-    let (outcomes, cluster) = match looked {
-        Ok(looked) => {
+    let gathered = Box::pin(gather_outcomes(settings, env, redactor, stop.clone(), &transcript)).await;
+    let (outcomes, cluster) = match gathered {
+        Ok(gathered) => {
             transcript.discard();
-            looked
+            gathered
         }
         Err(error) => {
-            let Failed { failure, .. } = Failed::say(&error, &transcript, &stop, None, redactor);
+            let Failed { failure, .. } = Failed::log(&error, &transcript, &stop, None, redactor);
             let exit_code = error.exit_code(false);
             if settings.json {
                 let failure = Some(failure);
@@ -89,7 +89,7 @@ pub async fn check(
     Ok(exit_code)
 }
 
-async fn look(
+async fn gather_outcomes(
     settings: &Settings,
     env: &Env,
     redactor: &Redactor,

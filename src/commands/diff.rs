@@ -37,11 +37,11 @@ pub struct Asked {
     pub exit_code: bool,
 }
 
-/// Prints what `apps` would do; gives the exit code.
+/// Prints what `apps` would do; returns the exit code.
 ///
 /// # Errors
 ///
-/// stdout cannot be written.
+/// Writing to stdout fails.
 pub async fn diff(
     settings: &Settings,
     env: &Env,
@@ -58,7 +58,7 @@ pub async fn diff(
             DiffReport { exit_code, ..report }
         }
         Err(error) => {
-            let Failed { failure, .. } = Failed::say(&error, &transcript, &stop, None, redactor);
+            let Failed { failure, .. } = Failed::log(&error, &transcript, &stop, None, redactor);
             DiffReport::failed(&error, failure, redactor)
         }
     };

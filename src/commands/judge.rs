@@ -31,17 +31,17 @@ pub(super) struct Judged {
 pub(super) fn judge(
     settings: &Settings,
     facts: &Facts<'_>,
-    wanted: impl Fn(&Rule) -> bool,
+    is_selected: impl Fn(&Rule) -> bool,
     again: bool,
-    told: &[Finding],
+    logged: &[Finding],
 ) -> Result<Judged, Error> {
-    let outcomes = check::run(facts, wanted);
+    let outcomes = check::run(facts, is_selected);
     let findings = outcomes.iter().flat_map(Outcome::findings);
     let findings = findings.map(|finding| weighed(finding.clone(), settings.strict));
     let mut findings: Vec<_> = findings.filter(|finding| finding.severity >= Severity::Warning).collect();
     if gather::stops(&findings) {
         for finding in &mut findings {
-            finding.told = told.contains(finding);
+            finding.told = logged.contains(finding);
         }
         // As they are on the log.
         findings.sort_by_key(|finding| !finding.told);

@@ -16,9 +16,9 @@ use crate::observed::Live;
 use crate::plan::wishes::is_named;
 use crate::process::identity::Identity;
 use crate::process::signals::Stop;
-use crate::recovery::{Left, Locked, judge};
+use crate::recovery::{Left, StuckRelease, judge};
 use crate::redact::Redactor;
-use crate::report::recover::{LockedReport, RecoverReport, RecoverResult};
+use crate::report::recover::{StuckReport, RecoverReport, RecoverResult};
 use crate::report::{self, ProblemReport};
 use crate::run::lock::{Lock, end_tools};
 use crate::run::unlock::release;
@@ -27,11 +27,11 @@ use crate::settings::Settings;
 use crate::tools::Toolbox;
 use crate::transcript::Transcript;
 
-/// Tells of locked releases, asks, and unlocks them; gives the exit code.
+/// Tells of locked releases, asks, and unlocks them; returns the exit code.
 ///
 /// # Errors
 ///
-/// stdout cannot be written.
+/// Writing to stdout fails.
 pub async fn recover(
     settings: &Settings,
     asked: &Recover,
@@ -45,7 +45,7 @@ pub async fn recover(
     let work = work(settings, asked, env, redactor, stop.clone(), &transcript, &mut report);
     match Box::pin(work).await {
         Ok(()) => {
-            let others = |one: &&LockedReport| !one.recovered;
+            let others = |one: &&StuckReport| !one.recovered;
             let skipped = report.releases.iter().filter(others).count();
             report.result = if skipped == 0 { RecoverResult::Recovered } else { RecoverResult::Skipped };
             report.exit_code = u8::from(skipped > 0);
@@ -55,7 +55,7 @@ pub async fn recover(
             report.result = RecoverResult::Failed;
             report.exit_code = error.exit_code(report.releases.iter().any(|one| one.recovered));
             report.error = Some(redactor.apply(&error.to_string()).into_owned());
-            let Failed { failure, .. } = Failed::say(&error, &transcript, &stop, None, redactor);
+            let Failed { failure, .. } = Failed::log(&error, &transcript, &stop, None, redactor);
             report.failure = Some(failure);
             report.problems = ProblemReport::all(&error, redactor);
         }
@@ -88,10 +88,10 @@ async fn work(
         return Err(Error::Preflight(vec![other]));
     }
     let longest = settings.release_timeout;
-    let unread = |reason: String| {
+    let unreadable = |reason: String| {
         Error::Preflight(vec![Finding::error("plan", "Cluster cannot be read").with("reason", reason)])
     };
-    let mut locked = judge(&live, longest, asked.force, SystemTime::now()).map_err(unread)?;
+    let mut locked = judge(&live, longest, asked.force, SystemTime::now()).map_err(unreadable)?;
     if !asked.releases.is_empty() {
         locked.retain(|one| asked.releases.iter().any(|name| is_named(name, &one.stored.id())));
     }
@@ -104,23 +104,23 @@ async fn work(
             ("uid", live.cluster.uid.clone()),
         ],
     );
-    locked.iter().for_each(say);
+    locked.iter().for_each(log_stuck);
     // What something else owns is nobody's to mend here.
     let ours = locked.iter().filter(|one| !matches!(one.left, Some(Left::ToOwner(_))));
-    report.releases = ours.map(LockedReport::new).collect();
-    let unlockable: Vec<_> = locked.iter().filter(|one| one.left.is_none()).collect();
-    if unlockable.is_empty() {
+    report.releases = ours.map(StuckReport::new).collect();
+    let recoverable: Vec<_> = locked.iter().filter(|one| one.left.is_none()).collect();
+    if recoverable.is_empty() {
         if report.releases.is_empty() {
             tracing::info!("No releases to recover");
         }
         return Ok(());
     }
-    if !asked.yes && !confirmed(settings, &tools, &unlockable).await? {
+    if !asked.yes && !confirmed(settings, &tools, &recoverable).await? {
         return Err(Error::Preflight(vec![
             Finding::error("pending", "Nothing was recovered").fix("answer `yes`, or use --yes"),
         ]));
     }
-    unlock(settings, &tools, &live, &unlockable, report).await?;
+    recover_all(settings, &tools, &live, &recoverable, report).await?;
     tracing::info!(next = "k3s-boot apps", "The next run syncs the recovered releases");
     Ok(())
 }
@@ -135,8 +135,8 @@ fn driver(settings: &Settings) -> Vec<Finding> {
     finding.into_iter().collect()
 }
 
-fn say(locked: &Locked) {
-    let Locked { stored, by, left, .. } = locked;
+fn log_stuck(locked: &StuckRelease) {
+    let StuckRelease { stored, by, left, .. } = locked;
     let mut pairs = vec![("release", stored.id()), ("status", stored.status.clone())];
     pairs.extend(stored.since().map(|since| ("since", since)));
     pairs.push(("started_by", by.clone()));
@@ -147,7 +147,7 @@ fn say(locked: &Locked) {
     logger::log(Level::Warn, "Release is stuck", &pairs);
 }
 
-async fn confirmed(settings: &Settings, tools: &Toolbox, locked: &[&Locked]) -> Result<bool, Error> {
+async fn confirmed(settings: &Settings, tools: &Toolbox, locked: &[&StuckRelease]) -> Result<bool, Error> {
     if !settings.can_ask {
         return Ok(false);
     }
@@ -157,16 +157,16 @@ async fn confirmed(settings: &Settings, tools: &Toolbox, locked: &[&Locked]) -> 
     confirm(&question, tools.runner.stop()).await
 }
 
-async fn unlock(
+async fn recover_all(
     settings: &Settings,
     tools: &Toolbox,
     live: &Live,
-    locked: &[&Locked],
+    locked: &[&StuckRelease],
     report: &mut RecoverReport,
 ) -> Result<(), Error> {
     let (lock, _) = Lock::acquire(tools, live.cluster.lock(), &live.notes, &[], settings.wait_lock).await?;
     let work = async {
-        for Locked { stored, run, .. } in locked {
+        for StuckRelease { stored, run, .. } in locked {
             let id = stored.id();
             if let Some(run) = run.as_deref().and_then(Identity::parse) {
                 end_tools(tools, &run).await?;

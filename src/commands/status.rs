@@ -19,16 +19,16 @@ use crate::tools::{Clock, Toolbox};
 use crate::transcript::Transcript;
 
 /// Between two looks.
-const PAUSE: Duration = Duration::from_secs(2);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long the sentences of others may be on a terminal.
-const LONGEST: usize = 100;
+const MAX_MESSAGE: usize = 100;
 
-/// Looks, once or again and again, and prints what stands; gives the exit code.
+/// Looks, once or again and again, and prints what stands; returns the exit code.
 ///
 /// # Errors
 ///
-/// stdout cannot be written.
+/// Writing to stdout fails.
 pub async fn status(
     settings: &Settings,
     env: &Env,
@@ -39,7 +39,7 @@ pub async fn status(
     redactor.add(child_env::secrets(env));
     let mut screen = Screen::new(settings, env, watch);
     let error = match Box::pin(run(settings, env, redactor, stop.clone(), &mut screen)).await {
-        Ok(written) => return report::read_or_not(written).map(|()| 0),
+        Ok(written) => return report::ignore_broken_pipe(written).map(|()| 0),
         Err(error) => error,
     };
     let exit_code = error.exit_code(false);
@@ -51,7 +51,7 @@ pub async fn status(
         return Ok(exit_code);
     }
     error.report(&End { killed: stop.killed(), ..End::default() });
-    report::read_or_not(screen.show_failure(&error, redactor))?;
+    report::ignore_broken_pipe(screen.show_failure(&error, redactor))?;
     Ok(exit_code)
 }
 
@@ -76,7 +76,7 @@ async fn run(
     let mut answered = false;
     loop {
         tools.clock = Clock::new(settings.timeout);
-        let shown = match look(&tools, &named, redactor).await {
+        let shown = match read(&tools, &named, redactor).await {
             Ok(report) => {
                 (answered, lost) = (true, None);
                 screen.show(&report)
@@ -96,11 +96,11 @@ async fn run(
         if shown.is_err() || !screen.watch {
             return Ok(shown);
         }
-        tools.runner.stop().sleep(PAUSE).await?;
+        tools.runner.stop().sleep(REFRESH_INTERVAL).await?;
     }
 }
 
-async fn look(tools: &Toolbox, named: &Named, redactor: &Redactor) -> Result<StatusReport, Error> {
+async fn read(tools: &Toolbox, named: &Named, redactor: &Redactor) -> Result<StatusReport, Error> {
     let standing = Box::pin(gather::standing(tools, named)).await?;
     Ok(StatusReport::new(&Seen { target: &tools.target, standing: &standing, named }, redactor))
 }
@@ -124,7 +124,7 @@ impl Screen {
             json: settings.json,
             guard: settings.guard,
             watch,
-            view: View { colour: settings.colour, longest: terminal.then_some(LONGEST) },
+            view: View { colour: settings.colour, longest: terminal.then_some(MAX_MESSAGE) },
             rewritable: watch && terminal && !settings.json && env.text("TERM") != Some("dumb"),
             last: None,
         }

@@ -1,4 +1,4 @@
-//! Known failures of Flux' kustomize-controller, in its words.
+//! Known failures of kustomize-controller.
 
 use super::known::Known;
 

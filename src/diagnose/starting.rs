@@ -1,9 +1,9 @@
-//! Known failures of a cluster that is starting. They are over by themselves.
+//! Known failures of a starting cluster, which resolve themselves.
 
 use super::known::Known;
 
-/// The message of the service account admission (`plugin/pkg/admission/serviceaccount` of Kubernetes 1.36) about the
-/// account that every namespace gets after it was made.
+/// The ServiceAccount that every namespace gets after it was created (`plugin/pkg/admission/serviceaccount` of Kubernetes
+/// 1.36).
 pub(super) const SERVICE_ACCOUNT: &str = "service-account";
 
 pub(super) const STARTING: &[Known] = &[

@@ -1,9 +1,9 @@
-//! The table of known failures of Helm, the API server and Flux, special ones before general ones; `table_pods` follows it.
+//! Known failures of Helm, the API server and Flux, specific ones first; `table_pods` follows.
 
 use super::known::Known;
 
 pub(super) const TABLE: &[Known] = &[
-    // What helm and the API server say.
+    // Helm and the API server.
     Known {
         id: "coredns-bundled",
         words: &[&["invalid ownership metadata", "coredns", "kube-system"]],
@@ -146,7 +146,7 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         id: "etcd",
-        // The last: Helm 4 tries such a request again by itself, with nothing in it (helm 4.2.4).
+        // Helm 4 retries such a request itself, with an empty body, which gives the last message (helm 4.2.4).
         words: &[
             &["etcdserver: leader changed"],
             &["etcdserver: request timed out"],
@@ -198,7 +198,7 @@ pub(super) const TABLE: &[Known] = &[
         cause: "the system killed a program, most likely because it ran out of memory",
         fix: "dmesg | tail  # then retry with more memory",
     },
-    // What Flux says.
+    // Flux.
     Known {
         id: "flux-pair",
         words: &[&["doc is missing path", "/spec/versions/"]],

@@ -1,9 +1,9 @@
-//! The table of known failures of pods, nodes and registries, special ones before general ones.
+//! Known failures of pods, nodes and registries, specific ones first.
 
 use super::known::Known;
 
 pub(super) const PODS: &[Known] = &[
-    // What pods wait for. Where a node is still to come, it may take what the others do not.
+    // Scheduling. Nodes that are not ready come first: once ready, they may accept what the others do not.
     Known {
         id: "node-not-ready",
         words: &[

@@ -59,15 +59,15 @@ pub enum ReleaseAction {
     /// Its values differ.
     Change,
     /// It is synced for another reason.
-    Repair(String),
+    Resync(String),
     /// It is removed: the helmfile sets `installed: false`, and the user that it may go.
     Uninstall,
     /// It is as wanted.
-    Keep,
+    UpToDate,
     /// What is installed is newer than what is wanted.
     Newer,
     /// Something else owns it: `HelmRelease namespace/name`.
-    LeaveTo(String),
+    ManagedElsewhere(String),
     /// The user leaves it out, for this reason.
     Skip(&'static str),
 }
@@ -90,14 +90,14 @@ impl ReleasePlan {
                 format!("chart {chart} {version} → {} {}", self.to.chart, self.to.version)
             }
             (ReleaseAction::Upgrade | ReleaseAction::Change, _) => values(),
-            (ReleaseAction::Repair(reason), _) => reason.clone(),
+            (ReleaseAction::Resync(reason), _) => reason.clone(),
             (ReleaseAction::Uninstall, _) => "the helmfile sets `installed: false`".to_owned(),
-            (ReleaseAction::Keep, _) => "unchanged".to_owned(),
+            (ReleaseAction::UpToDate, _) => "unchanged".to_owned(),
             (ReleaseAction::Newer, from) => {
                 let version = from.as_ref().map_or("", |from| &from.version);
                 format!("version {version} is installed, which is newer")
             }
-            (ReleaseAction::LeaveTo(owner), _) => format!("managed by {owner}"),
+            (ReleaseAction::ManagedElsewhere(owner), _) => format!("managed by {owner}"),
             (ReleaseAction::Skip(reason), _) => (*reason).to_owned(),
         }
     }
@@ -107,7 +107,7 @@ impl ReleaseAction {
     /// Whether helmfile syncs it.
     #[must_use]
     pub fn syncs(&self) -> bool {
-        !matches!(self, Self::Keep | Self::Newer | Self::LeaveTo(_) | Self::Skip(_))
+        !matches!(self, Self::UpToDate | Self::Newer | Self::ManagedElsewhere(_) | Self::Skip(_))
     }
 }
 
@@ -139,7 +139,7 @@ pub fn plan(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) 
     let values = record.map(|record| changes(&record.values, &release.merged())).unwrap_or_default();
     let decided = Decision { release, desired, live, wishes, record, to: &to, values: &values }.action(&id);
     let action = match decided {
-        ReleaseAction::Keep if wishes.force => repair("requested with --force"),
+        ReleaseAction::UpToDate if wishes.force => resync("requested with --force"),
         decided => decided,
     };
     let mut owners = live.owners.as_ref().ok().into_iter().flatten();
@@ -252,19 +252,19 @@ impl Decision<'_> {
             return ReleaseAction::Skip("--skip-release");
         }
         if let Some(owner) = owner(release, live).filter(|_| !wishes.takes(id)) {
-            return ReleaseAction::LeaveTo(owner);
+            return ReleaseAction::ManagedElsewhere(owner);
         }
         if let Some(driver) = &wishes.helm_driver {
-            return ReleaseAction::Repair(format!(
+            return ReleaseAction::Resync(format!(
                 "helm keeps its records in `{driver}`, so that they cannot be compared"
             ));
         }
         let stored = live.releases.as_ref().is_ok_and(|stored| stored.iter().any(|one| one.id() == id));
         let Some(record) = self.record else {
-            return if stored { repair("its Helm record cannot be read") } else { ReleaseAction::Install };
+            return if stored { resync("its Helm record cannot be read") } else { ReleaseAction::Install };
         };
         if record.stored.is_pending() {
-            return ReleaseAction::Repair(format!("its last operation left it in {}", record.stored.status));
+            return ReleaseAction::Resync(format!("its last operation left it in {}", record.stored.status));
         }
         if record.chart == to.chart && is_newer(&record.version, &to.version) && !names(&wishes.downgrade, id)
         {
@@ -274,41 +274,41 @@ impl Decision<'_> {
             return ReleaseAction::Upgrade;
         }
         if record.stored.status != "deployed" {
-            return ReleaseAction::Repair(format!("its last revision is {}", record.stored.status));
+            return ReleaseAction::Resync(format!("its last revision is {}", record.stored.status));
         }
         if !self.values.is_empty() {
             return if let [feature, ..] = release.unsafe_features.as_slice() {
-                ReleaseAction::Repair(unsafe_feature(feature))
+                ReleaseAction::Resync(unsafe_feature(feature))
             } else {
                 ReleaseAction::Change
             };
         }
         if let Some(reason) = other_content(release, self.desired, live, record) {
-            return ReleaseAction::Repair(reason);
+            return ReleaseAction::Resync(reason);
         }
         if release.has_hooks && live.notes.is_unfinished(id, record.stored.revision) {
-            return repair("its hooks did not finish in an earlier run");
+            return resync("its hooks did not finish in an earlier run");
         }
         match live.standing.get(id) {
             Some(Ok(standing)) => self.objects(id, standing),
-            Some(Err(reason)) => ReleaseAction::Repair(reason.clone()),
-            None => repair("its objects were not checked"),
+            Some(Err(reason)) => ReleaseAction::Resync(reason.clone()),
+            None => resync("its objects were not checked"),
         }
     }
 
     fn objects(&self, id: &str, standing: &Standing) -> ReleaseAction {
         let more = |count: usize| if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
         if let Some(first) = standing.missing.first() {
-            return ReleaseAction::Repair(format!("missing: {first}{}", more(standing.missing.len())));
+            return ReleaseAction::Resync(format!("missing: {first}{}", more(standing.missing.len())));
         }
         match standing.drift.first() {
-            Some(first) if names(&self.wishes.fix_drift, id) => ReleaseAction::Repair(format!(
+            Some(first) if names(&self.wishes.fix_drift, id) => ReleaseAction::Resync(format!(
                 "changed manually: {} {}{}",
                 first.object,
                 first.path,
                 more(standing.drift.len())
             )),
-            _ => ReleaseAction::Keep,
+            _ => ReleaseAction::UpToDate,
         }
     }
 }
@@ -324,8 +324,8 @@ fn other_defaults(chart: &Chart, record: &Record) -> bool {
     !chart.has_subcharts && !changes(&record.defaults, &defaults).is_empty()
 }
 
-fn repair(reason: &str) -> ReleaseAction {
-    ReleaseAction::Repair(reason.to_owned())
+fn resync(reason: &str) -> ReleaseAction {
+    ReleaseAction::Resync(reason.to_owned())
 }
 
 /// A chart's `v1.2.3` and a helmfile's `1.2.3` are the same to Helm.
@@ -475,9 +475,9 @@ mod tests {
 
     #[test]
     fn what_is_as_wanted_is_kept_unless_it_is_forced() {
-        assert_eq!(with(|_| {}), ReleaseAction::Keep);
+        assert_eq!(with(|_| {}), ReleaseAction::UpToDate);
         let force = wishes(|wishes| wishes.force = true);
-        assert_eq!(action(&release(), &desired(), &live(), &force), repair("requested with --force"));
+        assert_eq!(action(&release(), &desired(), &live(), &force), resync("requested with --force"));
     }
 
     #[test]
@@ -486,17 +486,17 @@ mod tests {
         assert_eq!(with(|live| "other".clone_into(&mut record(live).chart)), ReleaseAction::Upgrade);
         assert_eq!(with(|live| record(live).values = json!({})), ReleaseAction::Change);
         let failed = with(|live| "failed".clone_into(&mut record(live).stored.status));
-        assert_eq!(failed, repair("its last revision is failed"));
+        assert_eq!(failed, resync("its last revision is failed"));
         let missing = with(|live| standing(live).missing = vec!["Deployment n/d".to_owned(), "x".to_owned()]);
-        assert_eq!(missing, repair("missing: Deployment n/d and 1 more"));
+        assert_eq!(missing, resync("missing: Deployment n/d and 1 more"));
         let fresh = with(|live| (live.releases, live.records) = (Ok(Vec::new()), Ok(BTreeMap::new())));
         assert_eq!(fresh, ReleaseAction::Install);
-        assert_eq!(with(|live| live.records = Ok(BTreeMap::new())), repair("its Helm record cannot be read"));
+        assert_eq!(with(|live| live.records = Ok(BTreeMap::new())), resync("its Helm record cannot be read"));
         let unread = with(|live| _ = live.standing.insert("n/r".to_owned(), Err("no YAML".to_owned())));
-        assert_eq!(unread, repair("no YAML"));
+        assert_eq!(unread, resync("no YAML"));
         let driver = wishes(|wishes| wishes.helm_driver = Some("sql".to_owned()));
         let reason = "helm keeps its records in `sql`, so that they cannot be compared";
-        assert_eq!(action(&release(), &desired(), &live(), &driver), repair(reason));
+        assert_eq!(action(&release(), &desired(), &live(), &driver), resync(reason));
     }
 
     #[test]
@@ -508,14 +508,14 @@ mod tests {
             live.notes.operations.insert("n/r".to_owned(), operation);
             action(release, &desired(), &live, &Wishes::default())
         };
-        assert_eq!(with(&release, 0, false), ReleaseAction::Keep);
+        assert_eq!(with(&release, 0, false), ReleaseAction::UpToDate);
         release.has_hooks = true;
-        let again = repair("its hooks did not finish in an earlier run");
+        let again = resync("its hooks did not finish in an earlier run");
         // Helm had made the revision, or not yet.
         assert_eq!((with(&release, 0, false), with(&release, 1, false)), (again.clone(), again));
         // It ended, or somebody has installed another revision since.
         for (after, concluded) in [(0, true), (1, true), (2, false)] {
-            assert_eq!(with(&release, after, concluded), ReleaseAction::Keep);
+            assert_eq!(with(&release, after, concluded), ReleaseAction::UpToDate);
         }
     }
 
@@ -531,43 +531,43 @@ mod tests {
             live.notes.releases.insert("n/r".to_owned(), noted);
         };
         let file = |chart: &mut Chart| chart.content.add("templates/a.yaml", b"a");
-        assert_eq!(other(&|chart, _| file(chart)), repair("its chart has changed: templates/a.yaml"));
+        assert_eq!(other(&|chart, _| file(chart)), resync("its chart has changed: templates/a.yaml"));
         assert_eq!(
             other(&|chart, live| {
                 file(chart);
                 note(live, "d", 1);
             }),
-            ReleaseAction::Keep
+            ReleaseAction::UpToDate
         );
         let defaults = |chart: &mut Chart| "k: 1\n".clone_into(&mut chart.values);
         assert_eq!(
             other(&|chart, _| defaults(chart)),
-            repair("the default values of its chart have changed")
+            resync("the default values of its chart have changed")
         );
         let unnoted = "the subcharts of its chart cannot be compared: no earlier run recorded them";
-        assert_eq!(other(&|chart, _| chart.has_subcharts = true), repair(unnoted));
+        assert_eq!(other(&|chart, _| chart.has_subcharts = true), resync(unnoted));
         assert_eq!(
             other(&|chart, live| {
                 chart.has_subcharts = true;
                 note(live, "d", 1);
             }),
-            ReleaseAction::Keep
+            ReleaseAction::UpToDate
         );
         assert_eq!(
             other(&|chart, live| {
                 chart.has_subcharts = true;
                 note(live, "d", 2);
             }),
-            repair(unnoted)
+            resync(unnoted)
         );
         let subcharts = other(&|chart, live| {
             chart.has_subcharts = true;
             note(live, "x", 1);
         });
-        assert_eq!(subcharts, repair("the subcharts of its chart have changed"));
+        assert_eq!(subcharts, resync("the subcharts of its chart have changed"));
         let mut patched = release();
         patched.unsafe_features = vec!["set".to_owned()];
-        let doubt = repair("`set` in the helmfile prevents a comparison with what is installed");
+        let doubt = resync("`set` in the helmfile prevents a comparison with what is installed");
         assert_eq!(action(&patched, &desired(), &live(), &Wishes::default()), doubt);
     }
 
@@ -598,20 +598,20 @@ mod tests {
         let mut owned = live();
         owned.claims = Ok(Claims { helm_releases: vec![claim], ..Claims::default() });
         "0.9.0".clone_into(&mut record(&mut owned).version);
-        let left = ReleaseAction::LeaveTo("HelmRelease n/r".to_owned());
+        let left = ReleaseAction::ManagedElsewhere("HelmRelease n/r".to_owned());
         let decided = |wishes: &Wishes| action(&release(), &desired(), &owned, wishes);
         assert_eq!(decided(&Wishes::default()), left);
         assert_eq!(decided(&wishes(|wishes| wishes.force = true)), left);
         let adopt = |wishes: &mut Wishes| (wishes.force, wishes.take) = (true, vec!["r".to_owned()]);
         assert_eq!(decided(&wishes(adopt)), ReleaseAction::Upgrade);
         let labelled = with(|live| standing(live).owner = Some("Kustomization a/b".to_owned()));
-        assert_eq!(labelled, ReleaseAction::LeaveTo("Kustomization a/b".to_owned()));
+        assert_eq!(labelled, ReleaseAction::ManagedElsewhere("Kustomization a/b".to_owned()));
         let mut object = Owned { release: "n/r".to_owned(), ..Owned::default() };
         for name in ["name", "namespace"] {
             object.meta.labels.insert(format!("helm.toolkit.fluxcd.io/{name}"), "x".to_owned());
         }
         let rendered = with(|live| live.owners = Ok(vec![object.clone()]));
-        assert_eq!(rendered, ReleaseAction::LeaveTo("HelmRelease x/x".to_owned()));
+        assert_eq!(rendered, ReleaseAction::ManagedElsewhere("HelmRelease x/x".to_owned()));
         object.meta.labels = ["name", "namespace"]
             .map(|name| (format!("kustomize.toolkit.fluxcd.io/{name}"), "x".to_owned()))
             .into();
@@ -619,14 +619,14 @@ mod tests {
             let object = Owned { among, ..object.clone() };
             with(|live| live.owners = Ok(vec![object.clone(), object]))
         };
-        assert_eq!(among(2), ReleaseAction::LeaveTo("Kustomization x/x".to_owned()));
-        assert_eq!(among(3), ReleaseAction::Keep, "a rule tells of the others");
+        assert_eq!(among(2), ReleaseAction::ManagedElsewhere("Kustomization x/x".to_owned()));
+        assert_eq!(among(3), ReleaseAction::UpToDate, "a rule tells of the others");
         let text = "releases:\n- {name: f, namespace: n, chart: 'oci://x/flux-operator'}\n";
         let flux = parse(text.as_bytes(), "default").unwrap().releases.remove(0);
         let mut alone = live();
         alone.claims = Ok(Claims { controllers: true, ..Claims::default() });
         let decided = action(&flux, &Desired::default(), &alone, &Wishes::default());
-        assert_eq!(decided, ReleaseAction::LeaveTo(FLUX_ALONE.to_owned()));
+        assert_eq!(decided, ReleaseAction::ManagedElsewhere(FLUX_ALONE.to_owned()));
     }
 
     #[test]
@@ -634,10 +634,10 @@ mod tests {
         let drift = Drift { object: "Deployment n/d".to_owned(), path: "spec.x".to_owned(), by: None };
         let mut drifted = live();
         standing(&mut drifted).drift = vec![drift];
-        assert_eq!(action(&release(), &desired(), &drifted, &Wishes::default()), ReleaseAction::Keep);
+        assert_eq!(action(&release(), &desired(), &drifted, &Wishes::default()), ReleaseAction::UpToDate);
         let fix = wishes(|wishes| wishes.fix_drift = vec!["n/r".to_owned()]);
         let planned = plan(&release(), &desired(), &drifted, &fix);
-        assert_eq!(planned.action, repair("changed manually: Deployment n/d spec.x"));
+        assert_eq!(planned.action, resync("changed manually: Deployment n/d spec.x"));
         assert!(!planned.over.fields, "helm 3 knows no conflicts");
         record(&mut drifted).server_side = true;
         assert!(plan(&release(), &desired(), &drifted, &fix).over.fields);
@@ -666,11 +666,11 @@ mod tests {
             let differs = other_defaults(&desired.charts["n/r"], record(&mut live));
             (plan(&release(), &desired, &live, &Wishes::default()).action, differs)
         };
-        assert_eq!(action("enabled: true\ncount: 1.0\n", false), (ReleaseAction::Keep, false));
-        assert_eq!(action("enabled: yes\ncount: 0o1\n", false), (ReleaseAction::Keep, false));
+        assert_eq!(action("enabled: true\ncount: 1.0\n", false), (ReleaseAction::UpToDate, false));
+        assert_eq!(action("enabled: yes\ncount: 0o1\n", false), (ReleaseAction::UpToDate, false));
         assert_eq!(
             action("enabled: true\ncount: 2\n", false),
-            (repair("the default values of its chart have changed"), true)
+            (resync("the default values of its chart have changed"), true)
         );
         assert!(!action("enabled: true\ncount: 2\n", true).1, "helm changes those of a chart with subcharts");
     }

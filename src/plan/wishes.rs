@@ -1,6 +1,6 @@
 //! What the user asks of a run beyond what is safe to be done without being asked, and what of it is to be left out.
 
-use crate::stages::LeftOut;
+use crate::stages::SkippedStages;
 
 /// What the user asks for. Releases are named as `name` or `namespace/name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Wishes {
     /// Releases that are left out.
     pub skip_releases: Vec<String>,
     /// The stages that are left out.
-    pub stages: LeftOut,
+    pub stages: SkippedStages,
     /// Where helm keeps its records, if that is not in Secrets.
     pub helm_driver: Option<String>,
 }

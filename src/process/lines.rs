@@ -1,10 +1,10 @@
 //! Cuts what a tool says into lines, whatever bytes it sends.
 
 /// A longer line is cut: nobody reads it, and it must not fill the memory.
-const LONGEST: usize = 64 * 1024;
+const MAX_LINE: usize = 64 * 1024;
 
 /// Collects bytes and gives whole lines: lossy UTF-8, without colours, and of a line that was rewritten by carriage
-/// returns only what was left standing.
+/// returns only what was left last.
 #[derive(Default)]
 pub(super) struct LineSplitter {
     pending: Vec<u8>,
@@ -18,7 +18,7 @@ impl LineSplitter {
                 Some((b'\n', text)) => (text, true),
                 _ => (piece, false),
             };
-            let room = LONGEST.saturating_sub(self.pending.len());
+            let room = MAX_LINE.saturating_sub(self.pending.len());
             self.pending.extend_from_slice(&text[..text.len().min(room)]);
             if ended {
                 on_line(&clean(&self.pending));
@@ -30,8 +30,8 @@ impl LineSplitter {
 
 fn clean(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let standing = line.rsplit(|byte| *byte == b'\r').next().unwrap_or_default();
-    strip_ansi(&String::from_utf8_lossy(standing))
+    let last = line.rsplit(|byte| *byte == b'\r').next().unwrap_or_default();
+    strip_ansi(&String::from_utf8_lossy(last))
 }
 
 /// Takes out escape sequences: `ESC [ … letter` (colours, cursor) and `ESC ] … BEL` (titles, links).
@@ -85,8 +85,8 @@ mod tests {
         for (chunks, expected) in cases {
             assert_eq!(lines(chunks), *expected, "{chunks:?}");
         }
-        let long = [vec![b'x'; LONGEST + 10], b"\n".to_vec()].concat();
-        assert_eq!(lines(&[&long])[0].len(), LONGEST);
+        let long = [vec![b'x'; MAX_LINE + 10], b"\n".to_vec()].concat();
+        assert_eq!(lines(&[&long])[0].len(), MAX_LINE);
     }
 
     proptest! {

@@ -38,14 +38,14 @@ pub enum Order {
     Kill(Cause),
 }
 
-/// Tells whether and how k3s-boot was told to stop; clones see the same.
+/// Tells whether and how k3s-boot was interrupted; clones see the same.
 #[derive(Clone, Debug)]
 pub struct Stop {
     orders: watch::Receiver<Option<Order>>,
     sender: watch::Sender<Option<Order>>,
 }
 
-/// k3s-boot was told to stop.
+/// k3s-boot was interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted by {0}")]
 pub struct Stopped(pub Cause);

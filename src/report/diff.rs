@@ -251,10 +251,10 @@ impl ReleaseDiff {
             ReleaseAction::Install => ReleaseChange::Install,
             ReleaseAction::Upgrade => ReleaseChange::Upgrade,
             ReleaseAction::Change => ReleaseChange::Change,
-            ReleaseAction::Repair(_) => ReleaseChange::Resync,
+            ReleaseAction::Resync(_) => ReleaseChange::Resync,
             ReleaseAction::Uninstall => ReleaseChange::Uninstall,
-            ReleaseAction::Keep => ReleaseChange::Unchanged,
-            ReleaseAction::Newer | ReleaseAction::LeaveTo(_) | ReleaseAction::Skip(_) => ReleaseChange::Skip,
+            ReleaseAction::UpToDate => ReleaseChange::Unchanged,
+            ReleaseAction::Newer | ReleaseAction::ManagedElsewhere(_) | ReleaseAction::Skip(_) => ReleaseChange::Skip,
         };
         let values = if plan.action.syncs() { plan.values.as_slice() } else { &[] };
         let shown = |change| {
@@ -308,15 +308,15 @@ impl DiffReport {
             name: name.clone(),
             action: match action {
                 NamespaceAction::Create => NamespaceChange::Create,
-                NamespaceAction::Keep => NamespaceChange::Unchanged,
+                NamespaceAction::Exists => NamespaceChange::Unchanged,
             },
         });
         let objects = plan.objects.iter().map(|(id, action)| {
             let (action, fields, reason) = match action {
                 ObjectAction::Create => (SecretChange::Create, Vec::new(), None),
                 ObjectAction::Change(fields) => (SecretChange::Change, fields.clone(), None),
-                ObjectAction::Keep => (SecretChange::Unchanged, Vec::new(), None),
-                ObjectAction::LeaveToFlux(owner) => {
+                ObjectAction::UpToDate => (SecretChange::Unchanged, Vec::new(), None),
+                ObjectAction::ManagedByFlux(owner) => {
                     (SecretChange::Skip, Vec::new(), Some(format!("managed by Kustomization {owner}")))
                 }
             };

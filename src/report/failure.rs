@@ -136,7 +136,7 @@ fn class(error: &Error) -> Class {
         | Error::Process(
             ProcessError::Spawn { .. }
             | ProcessError::Io { .. }
-            | ProcessError::InVain { .. }
+            | ProcessError::Canceled { .. }
             | ProcessError::TooMuch { .. },
         ) => Class::Tool,
         Error::File { .. } => Class::File,
@@ -172,7 +172,7 @@ fn culprit(error: &Error) -> String {
         Error::Process(
             ProcessError::Spawn { tool, .. }
             | ProcessError::Io { tool, .. }
-            | ProcessError::InVain { tool, .. }
+            | ProcessError::Canceled { tool, .. }
             | ProcessError::TooMuch { tool }
             | ProcessError::Deadline { tool, .. },
         ) => (*tool).to_owned(),

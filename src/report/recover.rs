@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::failure::FailureReport;
 use super::{ProblemReport, SchemaVersion};
-use crate::recovery::Locked;
+use crate::recovery::StuckRelease;
 
 words! {
     /// The result of `k3s-boot recover`.
@@ -40,12 +40,12 @@ pub struct RecoverReport {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<ProblemReport>,
     /// The releases that were stuck.
-    pub releases: Vec<LockedReport>,
+    pub releases: Vec<StuckReport>,
 }
 
 /// A release that was stuck in `pending-*`.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct LockedReport {
+pub struct StuckReport {
     /// `NAMESPACE/NAME`.
     pub release: String,
     /// The status in Helm: `pending-install`, `pending-upgrade`, `pending-rollback` or `uninstalling`.
@@ -64,11 +64,11 @@ pub struct LockedReport {
     pub skip_reason: Option<String>,
 }
 
-impl LockedReport {
+impl StuckReport {
     /// A release that is not recovered yet.
     #[must_use]
-    pub fn new(locked: &Locked) -> Self {
-        let Locked { stored, by, left, .. } = locked;
+    pub fn new(locked: &StuckRelease) -> Self {
+        let StuckRelease { stored, by, left, .. } = locked;
         Self {
             release: stored.id(),
             status: stored.status.clone(),

@@ -1,4 +1,4 @@
-//! The DNS that k3s brings, where it stays.
+//! Waits for the cluster DNS that k3s deploys, if it is used.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,12 @@ use crate::observed::workloads::Workload;
 use crate::run::Waiting;
 use crate::tools::Toolbox;
 
-/// The label by which the DNS of a cluster is known, whoever brings it (kubernetes/dns, `specification.md`).
+/// The label of the cluster DNS, whatever deploys it (kubernetes/dns, `specification.md`).
 const LABEL: (&str, &str) = ("k8s-app", "kube-dns");
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The workloads that answer for DNS.
+/// The workloads that serve cluster DNS.
 pub fn of(workloads: &[Workload]) -> impl Iterator<Item = &Workload> {
     workloads.iter().filter(|workload| {
         workload.namespace == "kube-system"
@@ -22,7 +21,7 @@ pub fn of(workloads: &[Workload]) -> impl Iterator<Item = &Workload> {
     })
 }
 
-/// What is waited for, unless one of its pods answers.
+/// What is not ready, unless a pod is.
 fn pending(workloads: &[Workload]) -> Option<String> {
     let mut all = of(workloads).peekable();
     let Some(first) = all.peek() else { return Some("cluster DNS: not found yet".to_owned()) };
@@ -31,11 +30,11 @@ fn pending(workloads: &[Workload]) -> Option<String> {
     (!all.any(|workload| workload.have > 0)).then_some(words)
 }
 
-/// Waits until the DNS that k3s brings answers; `seen` is what stood when it was looked at.
+/// Waits until a pod of the cluster DNS is ready; `seen` are the workloads that were observed before.
 ///
 /// # Errors
 ///
-/// The deadline passed, the API server does not answer, or k3s-boot was told to stop.
+/// The timeout expired, the API server does not respond, or k3s-boot was interrupted.
 pub async fn wait(
     tools: &Toolbox,
     stage: &'static str,
@@ -52,7 +51,7 @@ pub async fn wait(
             return Err(Error::Deadline { stage, after, waiting_for });
         }
         let left = after.saturating_sub(start.elapsed());
-        tools.runner.stop().sleep(PAUSE.min(left)).await?;
+        tools.runner.stop().sleep(POLL_INTERVAL.min(left)).await?;
         pending = match tools.observe_workloads("kube-system").await {
             Err(error) if error.is_late() => Some(waiting_for),
             seen => self::pending(&seen?),
@@ -66,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_pod_that_answers_is_enough() {
+    fn one_ready_pod_is_enough() {
         let dns = |have| Workload {
             kind: "Deployment".to_owned(),
             namespace: "kube-system".to_owned(),

@@ -28,22 +28,22 @@ use crate::tools::api::Call;
 pub const EXPIRES: Duration = Duration::from_secs(15);
 
 /// How often its holder renews it.
-const RENEW: Duration = Duration::from_secs(5);
+const RENEW_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Between two looks at another run's, and after a renewal that was not answered.
-const PAUSE: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the end of a run may take to let go of it.
-const RELEASE: Duration = Duration::from_secs(5);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// And when what ran was killed.
-const HASTY_RELEASE: Duration = Duration::from_secs(1);
+const KILLED_RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Starting a program takes less.
-const GLANCE: Duration = Duration::from_millis(50);
+const START_TIME: Duration = Duration::from_millis(50);
 
 /// How long the tools of a run that was killed may take to end: helm marks its release meanwhile.
-const TOOLS: Duration = Duration::from_secs(30);
+const TOOLS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The lock, held.
 pub struct Lock<'a> {
@@ -82,7 +82,7 @@ impl<'a> Lock<'a> {
     ///
     /// # Errors
     ///
-    /// Another run has it, the API server does not answer, or k3s-boot was told to stop.
+    /// Another run has it, the API server does not answer, or k3s-boot was interrupted.
     pub async fn acquire(
         tools: &'a Toolbox,
         seen: Option<&Lease>,
@@ -103,9 +103,9 @@ impl<'a> Lock<'a> {
                 if start.elapsed() >= wait.max(EXPIRES) {
                     return Err(locked(Some(held)));
                 }
-                let (holder, since) = told(held);
+                let (holder, since) = holder_since(held);
                 waiting.say_at_once(&[("holder", holder), ("since", since)]);
-                tools.runner.stop().sleep(PAUSE).await?;
+                tools.runner.stop().sleep(POLL_INTERVAL).await?;
                 let now = tools.observe_lock(Call::get(&own_path())).await?;
                 if now.as_ref().map(|lease| &lease.resource_version) != Some(&held.resource_version) {
                     still = Instant::now();
@@ -118,7 +118,7 @@ impl<'a> Lock<'a> {
             match lock.write(false).await? {
                 Written::Done => return Ok((lock, unchanged)),
                 Written::Changed => {
-                    tools.runner.stop().sleep(PAUSE / 10).await?;
+                    tools.runner.stop().sleep(POLL_INTERVAL / 10).await?;
                     lease = tools.observe_lock(Call::get(&own_path())).await?;
                     if lock.is_ours(lease.as_ref()) {
                         return Ok((lock, unchanged));
@@ -146,13 +146,13 @@ impl<'a> Lock<'a> {
     /// Renews it for as long as it is asked to. When it is lost, the run is told to end.
     async fn keep(&self) -> Infallible {
         let mut late = false;
-        let mut pause = RENEW;
+        let mut pause = RENEW_INTERVAL;
         loop {
             tokio::time::sleep(pause).await;
             pause = match self.renew().await {
                 Ok(true) => {
                     late = false;
-                    RENEW
+                    RENEW_INTERVAL
                 }
                 Ok(false) => {
                     tracing::warn!("Another run has taken the lock, shutting down");
@@ -164,7 +164,7 @@ impl<'a> Lock<'a> {
                     if !std::mem::replace(&mut late, true) {
                         tracing::warn!(reason = %error, "Failed to renew the lock, retrying");
                     }
-                    PAUSE
+                    POLL_INTERVAL
                 }
             };
         }
@@ -215,7 +215,7 @@ impl<'a> Lock<'a> {
     ///
     /// # Errors
     ///
-    /// The API server does not answer, or k3s-boot was told to stop. That it is lost is no error here: [`Self::keep`] ends
+    /// The API server does not respond, or k3s-boot was interrupted. That it is lost is no error here: [`Self::keep`] ends
     /// the run.
     pub async fn write_notes(&self) -> Result<(), Error> {
         self.renew().await.map(drop)
@@ -226,7 +226,7 @@ impl<'a> Lock<'a> {
         self.held.borrow_mut().released = true;
         self.tools.clock.wind_up();
         let stop = self.tools.runner.stop();
-        let longest = if stop.killed() { HASTY_RELEASE } else { RELEASE };
+        let longest = if stop.killed() { KILLED_RELEASE_TIMEOUT } else { RELEASE_TIMEOUT };
         tokio::select! {
             released = tokio::time::timeout(longest, self.renew()) => {
                 if !matches!(released, Ok(Ok(true))) {
@@ -237,7 +237,7 @@ impl<'a> Lock<'a> {
         }
     }
 
-    /// Writes it, also after k3s-boot was told to stop if it is `to_the_end`.
+    /// Writes it, also after k3s-boot was interrupted if it is `to_the_end`.
     async fn write(&self, to_the_end: bool) -> Result<Written, Error> {
         let (created, patch) = {
             let held = self.held.borrow();
@@ -335,17 +335,17 @@ fn is_free(lease: &Lease, still: Duration) -> bool {
 }
 
 /// Who holds it, since when; for people.
-fn told(lease: &Lease) -> (String, String) {
-    (shown(&lease.holder), lease.acquired.clone().unwrap_or_default())
+fn holder_since(lease: &Lease) -> (String, String) {
+    (describe_holder(&lease.holder), lease.acquired.clone().unwrap_or_default())
 }
 
 fn locked(lease: Option<&Lease>) -> Error {
-    let (holder, since) = lease.map(told).unwrap_or_default();
+    let (holder, since) = lease.map(holder_since).unwrap_or_default();
     Error::Locked { holder, since }
 }
 
 /// The holder for people: `laptop, process 4711`; whatever somebody else may have written there as it is.
-fn shown(holder: &str) -> String {
+fn describe_holder(holder: &str) -> String {
     match Identity::parse(holder) {
         Some(Identity { host, pid, .. }) => format!("{host}, process {pid}"),
         None => holder.to_owned(),
@@ -359,15 +359,15 @@ pub async fn end_tools(tools: &Toolbox, run: &Identity) -> Result<bool, Error> {
     let mut left = run.tools();
     if left.is_empty() {
         // One may just have been on its way.
-        tools.runner.stop().sleep(GLANCE).await?;
+        tools.runner.stop().sleep(START_TIME).await?;
         left = run.tools();
     }
     let none = left.is_empty();
     if !none {
         tracing::info!(processes = %left.len(), "Waiting for orphaned processes of a previous run to exit");
     }
-    while !left.is_empty() && start.elapsed() < TOOLS {
-        tools.runner.stop().sleep(PAUSE / 10).await?;
+    while !left.is_empty() && start.elapsed() < TOOLS_TIMEOUT {
+        tools.runner.stop().sleep(POLL_INTERVAL / 10).await?;
         left = run.tools();
     }
     for pid in left {
@@ -391,8 +391,8 @@ mod tests {
         let short = Duration::from_secs(14);
         assert!(is_free(&lease(""), Duration::ZERO));
         assert!(!is_free(&lease("somebody"), short) && is_free(&lease("somebody"), EXPIRES));
-        assert_eq!(shown(&own.to_string()), format!("{}, process {}", own.host, own.pid));
-        assert_eq!(shown("kubectl"), "kubectl");
+        assert_eq!(describe_holder(&own.to_string()), format!("{}, process {}", own.host, own.pid));
+        assert_eq!(describe_holder("kubectl"), "kubectl");
     }
 
     #[test]

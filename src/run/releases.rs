@@ -123,9 +123,9 @@ fn timeout<'a>(releases: impl IntoIterator<Item = &'a Release>, longest: Duratio
     (!shorter).then_some(longest)
 }
 
-/// How a helmfile is synced.
+/// SyncRequest a helmfile is synced.
 #[derive(Clone, Copy)]
-pub struct How<'a> {
+pub struct SyncRequest<'a> {
     /// The folder of its charts.
     pub charts: &'a Path,
     /// helm's time for each release.
@@ -149,7 +149,7 @@ pub async fn run(
     tools: &Toolbox,
     helmfile: &Helmfile,
     wanted: &[&str],
-    how: How<'_>,
+    request: SyncRequest<'_>,
 ) -> (Vec<ReleaseReport>, Result<(), Error>) {
     // A first run is one plain sync.
     let all = wanted.len() == helmfile.releases.len();
@@ -159,21 +159,21 @@ pub async fn run(
     let sync =
         RefCell::new(Sync { releases: &helmfile.releases, running: BTreeMap::new(), done: Vec::new() });
     let left = tools.clock.left();
-    let longest = how.release_timeout.min(left.saturating_sub(MARGIN)).max(Duration::from_secs(1));
+    let longest = request.release_timeout.min(left.saturating_sub(MARGIN)).max(Duration::from_secs(1));
     let timeout = timeout(ours, longest);
     let (end, in_vain) = watch::channel(false);
     let options = SyncOptions {
         identities: helmfile.needs_identities,
         selectors: &selectors,
         timeout,
-        over: how.over,
+        over: request.over,
         in_vain,
     };
-    let syncing = tools.helmfile_sync(&helmfile.path, how.charts, options, |progress| {
+    let syncing = tools.helmfile_sync(&helmfile.path, request.charts, options, |progress| {
         sync.borrow_mut().on_progress(progress);
     });
-    let watcher = Watcher::new(tools, how.fail_fast, how.before, how.generations);
-    let mut hopeless = None;
+    let watcher = Watcher::new(tools, request.fail_fast, request.before, request.generations);
+    let mut blocked = None;
     let result = {
         tokio::pin!(syncing);
         let at_work = || sync.borrow().at_work(longest);
@@ -182,9 +182,9 @@ pub async fn run(
         loop {
             tokio::select! {
                 result = &mut syncing => break result,
-                found = &mut watching, if hopeless.is_none() => {
+                found = &mut watching, if blocked.is_none() => {
                     tracing::info!(release = %found.0, "Stopping helmfile: the release cannot become ready");
-                    hopeless = Some(found);
+                    blocked = Some(found);
                     end.send_replace(true);
                 }
             }
@@ -201,7 +201,7 @@ pub async fn run(
             if output.status.signal().is_some() {
                 failure.reason = format!("helmfile was terminated: {}", output.status);
             }
-            if failure.timed_out && longest < how.release_timeout {
+            if failure.timed_out && longest < request.release_timeout {
                 let left = seconds(longest);
                 failure.reason = format!("only {left} of --timeout was left for it: {}", failure.reason);
             }
@@ -211,8 +211,8 @@ pub async fn run(
         Err(ProcessError::Deadline { talk, after, .. }) if !after.is_zero() => {
             Err(Error::Release(Box::new(failure(&talk, Some(after)))))
         }
-        Err(ProcessError::InVain { .. }) => {
-            let (release, diagnosis) = hopeless.unwrap_or_default();
+        Err(ProcessError::Canceled { .. }) => {
+            let (release, diagnosis) = blocked.unwrap_or_default();
             let reason = "helmfile was stopped early: the release cannot become ready".to_owned();
             let release = Some(release);
             Err(Error::Release(Box::new(ReleaseFailure { release, reason, timed_out: false, diagnosis })))
@@ -232,12 +232,12 @@ pub async fn run(
 }
 
 /// Says what does not go without saying.
-pub fn say(release: &ReleasePlan) {
+pub fn log_action(release: &ReleasePlan) {
     let id = &release.id;
     let version = &release.to.version;
     match &release.action {
-        ReleaseAction::Keep => tracing::info!(release = %id, version = %version, "Release unchanged"),
-        ReleaseAction::LeaveTo(owner) => {
+        ReleaseAction::UpToDate => tracing::info!(release = %id, version = %version, "Release unchanged"),
+        ReleaseAction::ManagedElsewhere(owner) => {
             tracing::info!(release = %id, owner = %owner, "Release is managed elsewhere");
         }
         ReleaseAction::Skip(reason) => tracing::info!(release = %id, reason, "Release skipped"),
@@ -245,7 +245,7 @@ pub fn say(release: &ReleasePlan) {
         ReleaseAction::Newer | ReleaseAction::Install => {}
         ReleaseAction::Upgrade
         | ReleaseAction::Change
-        | ReleaseAction::Repair(_)
+        | ReleaseAction::Resync(_)
         | ReleaseAction::Uninstall => {
             tracing::info!(release = %id, reason = %release.reason(), "Release is out of date");
         }

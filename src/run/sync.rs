@@ -5,13 +5,13 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::lock::Lock;
-use super::releases::{How, run, say};
+use super::releases::{SyncRequest, log_action, run};
 use super::{dns, note, unlock};
 use crate::again::Again;
 use crate::desired::releases::Release;
 use crate::desired::{Desired, Helmfile};
 use crate::diagnose::known::Diagnosis;
-use crate::diagnose::look::behind;
+use crate::diagnose::look::find_cause;
 use crate::diagnose::webhooks;
 use crate::error::{Error, ReleaseFailure};
 use crate::observed::events::newest;
@@ -22,11 +22,11 @@ use crate::report::{ReleaseReport, ReleaseResult};
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 
-/// How often releases are synced in one run at most when helm left one of them locked.
-const ROUNDS: u32 = 3;
+/// SyncRequest often releases are synced in one run at most when helm left one of them locked.
+const MAX_ROUNDS: u32 = 3;
 
-/// How often they are synced again after what may be over by itself.
-const AGAIN: usize = 5;
+/// SyncRequest often they are synced again after what may be over by itself.
+const MAX_RETRIES: usize = 5;
 
 /// Everything that syncing a helmfile takes.
 pub struct Sync<'a> {
@@ -129,7 +129,7 @@ impl Sync<'_> {
         plan: &[ReleasePlan],
         done: &mut Vec<ReleaseReport>,
     ) -> Result<(), Error> {
-        plan.iter().for_each(say);
+        plan.iter().for_each(log_action);
         let steps = steps(
             helmfile,
             plan,
@@ -161,7 +161,7 @@ impl Sync<'_> {
         // Where that cannot be read, nothing is old.
         let before = self.tools.observe_warnings().await.map(|events| newest(&events)).unwrap_or_default();
         let generations = self.tools.observe_generations().await.ok();
-        let how = How {
+        let request = SyncRequest {
             charts: self.charts,
             release_timeout: self.settings.release_timeout,
             over: step.over,
@@ -169,11 +169,11 @@ impl Sync<'_> {
             before: &before,
             generations: generations.as_ref(),
         };
-        let mut again = Again::times(AGAIN);
+        let mut again = Again::times(MAX_RETRIES);
         let mut wanted = step.releases.clone();
         let mut round = 1;
         loop {
-            let (reports, result) = run(self.tools, helmfile, &wanted, how).await;
+            let (reports, result) = run(self.tools, helmfile, &wanted, request).await;
             let concluded = concluded(&helmfile.releases, &reports, result.is_ok());
             self.lock.change(|notes| note::conclude(notes, &concluded));
             let is_done = |id: &str| {
@@ -183,20 +183,20 @@ impl Sync<'_> {
                 is_synced && (!has_hooks || concluded.iter().any(|one| one == id))
             };
             wanted.retain(|id| !is_done(id));
-            let mends = match &result {
+            let retries = match &result {
                 Err(Error::Release(failure)) if !wanted.is_empty() => {
-                    let mends = async {
-                        let passes = !failure.timed_out && self.passes(failure, &mut again).await?;
-                        let mends = self.mend(failure, passes, round < ROUNDS).await?;
-                        if mends {
+                    let retries = async {
+                        let passes = !failure.timed_out && self.wait_to_retry(failure, &mut again).await?;
+                        let retries = self.recover(failure, passes, round < MAX_ROUNDS).await?;
+                        if retries {
                             let stored = self.tools.observe_releases().await?;
                             self.lock.change(|notes| note::again(notes, &wanted, &stored, SystemTime::now()));
                             self.lock.write_notes().await?;
                         }
-                        Ok::<_, Error>(mends)
+                        Ok::<_, Error>(retries)
                     };
-                    match mends.await {
-                        Ok(mends) => mends,
+                    match retries.await {
+                        Ok(retries) => retries,
                         Err(error) if error.is_interruption() => {
                             done.extend(reports);
                             return Err(error);
@@ -209,13 +209,13 @@ impl Sync<'_> {
             };
             // One that is tried again has not failed yet.
             done.extend(
-                reports.into_iter().filter(|report| !mends || !wanted.contains(&report.id().as_str())),
+                reports.into_iter().filter(|report| !retries || !wanted.contains(&report.id().as_str())),
             );
-            if !mends {
+            if !retries {
                 return match result {
                     Err(Error::Release(mut failure)) if failure.diagnosis == Diagnosis::default() => {
                         self.tools.clock.wind_up();
-                        failure.diagnosis = behind(self.tools, &failure, &before).await;
+                        failure.diagnosis = find_cause(self.tools, &failure, &before).await;
                         Err(Error::Release(failure))
                     }
                     other => other,
@@ -226,9 +226,9 @@ impl Sync<'_> {
     }
 
     /// Whether a failure may be over by itself; then a pause has passed, and the API server answers.
-    async fn passes(&self, failure: &ReleaseFailure, again: &mut Again) -> Result<bool, Error> {
+    async fn wait_to_retry(&self, failure: &ReleaseFailure, again: &mut Again) -> Result<bool, Error> {
         let release = failure.release.iter().map(|release| ("release", release.clone()));
-        let object = webhooks::behind(self.tools, &failure.reason).await;
+        let object = webhooks::find_configuration(self.tools, &failure.reason).await;
         let release: Vec<_> = release.chain(object.map(|object| ("object", object))).collect();
         let stop = self.tools.runner.stop();
         let passes =
@@ -242,7 +242,7 @@ impl Sync<'_> {
     /// Mends what can be mended after a failure: a release that helm left locked when it was killed or cut off, which this
     /// run has begun and nobody else. Tells whether it is worth trying again: when that was in the way and `more` tries are
     /// left, or when what was in the way `passes` by itself.
-    async fn mend(&self, failure: &ReleaseFailure, passes: bool, more: bool) -> Result<bool, Error> {
+    async fn recover(&self, failure: &ReleaseFailure, passes: bool, more: bool) -> Result<bool, Error> {
         let Some(id) = failure.release.as_ref().filter(|_| passes || more) else { return Ok(passes) };
         let stored = self.tools.observe_releases().await?;
         let Some(locked) = stored.iter().find(|one| one.is_pending() && one.id() == *id) else {

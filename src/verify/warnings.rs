@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::judge::Problem;
 use crate::diagnose::known::{Diagnosis, Known, find};
-use crate::diagnose::look::{Seen, told};
+use crate::diagnose::look::{Seen, diagnose};
 use crate::diagnose::pods::Stage;
 use crate::logger::{self, Level};
 use crate::observed::flux::Flux;
@@ -50,9 +50,9 @@ impl Warnings {
         // What cannot be read now may be read the next time.
         let Ok(seen) = Seen::of(tools, &release).await else { return };
         // Those that run may still get ready.
-        for trouble in seen.troubles_of_flux("").into_iter().filter(|trouble| trouble.stage < Stage::Node) {
-            if self.is_due(&format!("{PODS}{} {:?}", trouble.object, trouble.stage)) {
-                let diagnosis = told(tools, &release, trouble, &seen.events).await;
+        for problem in seen.flux_problems("").into_iter().filter(|problem| problem.stage < Stage::Node) {
+            if self.is_due(&format!("{PODS}{} {:?}", problem.object, problem.stage)) {
+                let diagnosis = diagnose(tools, &release, problem, &seen.events).await;
                 logger::log(Level::Warn, "Flux is blocked", &diagnosis.pairs(None));
             }
         }

@@ -11,11 +11,11 @@ use crate::report::{self, SchemaVersion};
 use crate::settings::Settings;
 use crate::stages::Stage;
 
-/// Prints them; gives the exit code.
+/// Prints them; returns the exit code.
 ///
 /// # Errors
 ///
-/// stdout cannot be written.
+/// Writing to stdout fails.
 pub fn list(settings: &Settings) -> std::io::Result<u8> {
     let (found, mut problems) = match repository::helmfiles(&settings.root, &settings.helmfiles) {
         Ok(found) => (found.into(), Vec::new()),

@@ -46,11 +46,11 @@ pub(super) async fn preflight(
 ) -> Result<Ready, Error> {
     let start = Instant::now();
     let expected = if settings.wishes.stages.has(Stage::Nodes) { 0 } else { settings.nodes };
-    let (tell, told) = oneshot::channel();
+    let (sender, registered) = oneshot::channel();
     let mut listener =
-        Told { target: &tools.target, expected, again, nodes: Some(tell), problems: Vec::new() };
+        PreflightListener { target: &tools.target, expected, again, nodes: Some(sender), problems: Vec::new() };
     let mut waiting = Box::pin(async {
-        match told.await {
+        match registered.await {
             Ok(registered) => nodes::wait(tools, registered, expected, settings.nodes_timeout).await,
             // The cluster does not answer: a rule says so.
             Err(_) => std::future::pending().await,
@@ -66,7 +66,7 @@ pub(super) async fn preflight(
         }
     };
     drop(gathering);
-    let told = listener.problems;
+    let logged = listener.problems;
     // What else is wrong with another cluster is nothing to mend, nor to wait for.
     if let Some(live) = &picture.observed.live
         && let guard::Verdict::Refused(finding) = guard::judge(settings, &picture.desired, live)
@@ -75,7 +75,7 @@ pub(super) async fn preflight(
     }
     let registered = picture.observed.live.as_ref().map_or(0, |live| live.cluster.nodes.len());
     let judged =
-        judge(settings, &picture.facts(settings), |rule| is_due(rule, registered >= expected), again, &told)?;
+        judge(settings, &picture.facts(settings), |rule| is_due(rule, registered >= expected), again, &logged)?;
     // With a problem in what is there already, waiting for nodes would help nobody.
     let (cluster, took) = match waited {
         Some(nodes) => nodes?,
@@ -84,7 +84,7 @@ pub(super) async fn preflight(
     if let (Some(cluster), Some(live)) = (cluster, &mut picture.observed.live) {
         let leases = std::mem::take(&mut live.cluster.leases);
         live.cluster = Cluster { leases, ..cluster };
-        judge(settings, &picture.facts(settings), is_about_nodes, again, &told)?;
+        judge(settings, &picture.facts(settings), is_about_nodes, again, &logged)?;
     }
     guard(settings, tools, &picture).await?;
     let live = picture.observed.live.as_ref();
@@ -103,21 +103,21 @@ pub(super) async fn preflight(
 }
 
 /// Tells what is known while the rest is still being found out: the cluster, and what stops the run whatever the rest is.
-struct Told<'a> {
+struct PreflightListener<'a> {
     target: &'a Target,
     /// How many nodes there are to be.
     expected: usize,
     again: bool,
     /// Who waits for the number of registered nodes.
     nodes: Option<oneshot::Sender<usize>>,
-    /// The problems that were told.
+    /// The problems that were logged.
     problems: Vec<Finding>,
 }
 
-impl Listener for Told<'_> {
+impl Listener for PreflightListener<'_> {
     fn cluster(&mut self, version: &str, cluster: &Cluster) {
         if !self.again {
-            say_target(self.target, version, cluster);
+            log_target(self.target, version, cluster);
         }
         if let Some(nodes) = self.nodes.take() {
             _ = nodes.send(cluster.nodes.len());
@@ -172,7 +172,7 @@ async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Resul
     }
 }
 
-fn say_target(target: &Target, version: &str, cluster: &Cluster) {
+fn log_target(target: &Target, version: &str, cluster: &Cluster) {
     let mut pairs = vec![
         ("context", target.context.clone()),
         ("server", target.server.clone()),

@@ -65,7 +65,7 @@ pub(super) fn takeover(
             let makes_it = |release: &&Release| release.installed && release.chart_name() == FLUX_INSTANCE;
             let release = desired.releases().find(makes_it).map(Release::id);
             let fix = match release {
-                Some(release) if !is_left_out(&release, wishes) => return Err(Error::NoFlux { release }),
+                Some(release) if !is_skipped(&release, wishes) => return Err(Error::NoFlux { release }),
                 Some(_) => "k3s-boot apps",
                 None => "add flux-operator and flux-instance to the helmfile",
             };
@@ -89,12 +89,12 @@ pub(super) fn makes_instance(plan: &Plan) -> bool {
 fn are_installed(wishes: &Wishes) -> bool {
     use crate::stages::Stage::{Apps, Crds};
 
-    let left_out = wishes.stages.has(Crds) || wishes.stages.has(Apps);
-    !left_out && wishes.releases.is_empty() && wishes.skip_releases.is_empty()
+    let skipped = wishes.stages.has(Crds) || wishes.stages.has(Apps);
+    !skipped && wishes.releases.is_empty() && wishes.skip_releases.is_empty()
 }
 
 /// Whether the user has named other releases than this one, or named it to be left out.
-fn is_left_out(release: &str, wishes: &Wishes) -> bool {
+fn is_skipped(release: &str, wishes: &Wishes) -> bool {
     let others = !wishes.releases.is_empty() && !names(&wishes.releases, release);
     others || names(&wishes.skip_releases, release)
 }
@@ -109,7 +109,7 @@ mod tests {
     use crate::desired::releases::parse;
     use crate::desired::{Helmfile, Kind};
     use crate::observed::claims::Claims;
-    use crate::stages::{LeftOut, Stage};
+    use crate::stages::{SkippedStages, Stage};
 
     fn desired(chart: &str) -> Desired {
         let text = format!("releases:\n- {{name: flux, namespace: flux-system, chart: 'oci://x/{chart}'}}\n");
@@ -135,7 +135,7 @@ mod tests {
     fn only_what_was_seen_is_said_to_be_installed() {
         let no_source = || Outcome::NoSource { missing: "x".to_owned() };
         let all = Wishes::default();
-        let only_verify = Wishes { stages: LeftOut::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
+        let only_verify = Wishes { stages: SkippedStages::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
         let one = Wishes { releases: vec!["a".to_owned()], ..Wishes::default() };
         let without = Wishes { skip_releases: vec!["flux".to_owned()], ..Wishes::default() };
         let set = "set `instance.sync` in the values of flux-instance";
@@ -151,7 +151,7 @@ mod tests {
     fn a_flux_that_is_not_there_is_an_error_where_it_is_asked_for() {
         let error = "flux is not installed: release `flux-system/flux` is in the helmfiles, but the cluster has no FluxInstance";
         let all = Wishes::default();
-        let only_verify = Wishes { stages: LeftOut::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
+        let only_verify = Wishes { stages: SkippedStages::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
         let one = Wishes { releases: vec!["a".to_owned()], ..Wishes::default() };
         let without = Wishes { skip_releases: vec!["flux".to_owned()], ..Wishes::default() };
         for wishes in [&all, &only_verify] {
