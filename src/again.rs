@@ -1,4 +1,4 @@
-//! Trying again what may be over by itself: with pauses that grow, up to a bound, and with a line each.
+//! Retries after transient failures: with growing pauses, a limit, and a log line each.
 
 use std::time::Duration;
 
@@ -9,19 +9,18 @@ use crate::logger::{self, Level};
 use crate::process::signals::{Stop, Stopped};
 use crate::run::seconds;
 
-/// The first pause; each later one is twice as long.
+/// The first pause; each further one is twice as long.
 const MIN_PAUSE: Duration = Duration::from_millis(500);
 
-/// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 
-/// The tries of one thing.
+/// The retries of one operation.
 pub struct Again {
     pauses: ExponentialBackoff,
 }
 
 impl Again {
-    /// So many more tries after the first.
+    /// At most `more` retries after the first attempt.
     #[must_use]
     pub fn times(more: usize) -> Self {
         let pauses = ExponentialBuilder::new()
@@ -32,8 +31,8 @@ impl Again {
         Self { pauses: pauses.build() }
     }
 
-    /// Whether to try again after it has failed with these words: waits then, and says so with `message` and `pairs`.
-    /// Never for what a further try cannot mend.
+    /// Whether to retry after a failure with this message; if so, logs `message` and `pairs`, and waits for the pause. Permanent
+    /// failures are not retried.
     ///
     /// # Errors
     ///
@@ -64,7 +63,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_what_may_pass_and_not_for_ever() {
+    async fn only_transient_failures_are_retried_up_to_the_limit() {
         let stop = Stop::never();
         let mut again = Again::times(1);
         assert_eq!(again.after(&stop, "Failed", &[], "manifest unknown: not found").await, Ok(false));

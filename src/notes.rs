@@ -1,28 +1,28 @@
-//! What runs note about themselves, as annotations of the Lease that is their lock.
+//! The state that runs record in annotations of the Lease that is the lock.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What a run noted of the releases that it synced, so that the next one need not look at all of each.
+/// The annotation with the releases that were synced, so that the next run reads less.
 pub const RELEASES: &str = "k3s-boot/releases";
 
-/// What a run is about to do with releases: one that is left locked is known by it.
+/// The annotation with the operations that were started, which shows who left a release in `pending-*`.
 pub const OPERATIONS: &str = "k3s-boot/operations";
 
-/// What earlier runs noted.
+/// The notes of earlier runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// Of releases, by `namespace/name`.
+    /// Synced releases, by `namespace/name`.
     pub releases: BTreeMap<String, Synced>,
-    /// Of operations, by the `namespace/name` of their release.
+    /// Operations, by the `namespace/name` of their release.
     pub operations: BTreeMap<String, Operation>,
 }
 
-/// What was noted of a release after its sync.
+/// A release after its sync.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Synced {
-    /// The revision that it is true of.
+    /// The revision that this describes.
     pub revision: u64,
     /// The chart (see [`crate::charts::digest`]).
     pub chart: String,
@@ -33,16 +33,16 @@ pub struct Synced {
     pub secret_values: bool,
 }
 
-/// An operation that was begun.
+/// An operation that was started.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Operation {
     /// The run (see [`crate::process::identity::Identity`]).
     pub run: String,
     /// The revision before; 0 for none.
     pub after: u64,
-    /// When the run noted it, in seconds since 1970 by its machine's clock.
+    /// When it was recorded, in seconds since 1970 by the clock of the machine.
     pub began: u64,
-    /// helm's timeout, in seconds.
+    /// The timeout of helm, in seconds.
     pub timeout: u64,
     /// The chart (see [`crate::charts::digest`]), if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,13 +50,13 @@ pub struct Operation {
     /// Whether some of its values were decrypted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret_values: bool,
-    /// Whether helmfile has ended it, hooks included.
+    /// Whether helmfile has completed it, including hooks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub concluded: bool,
 }
 
 impl Notes {
-    /// Reads the annotations of a Lease. What somebody made unreadable is as good as not noted.
+    /// Reads the annotations of a Lease. Invalid ones count as empty.
     #[must_use]
     pub fn of(annotations: &BTreeMap<String, String>) -> Self {
         fn read<T: Default + for<'de> Deserialize<'de>>(text: Option<&String>) -> T {
@@ -65,7 +65,7 @@ impl Notes {
         Self { releases: read(annotations.get(RELEASES)), operations: read(annotations.get(OPERATIONS)) }
     }
 
-    /// The annotations of a Lease that hold them; none for one that there is nothing to write in.
+    /// The annotations of a Lease; `None` for empty ones.
     #[must_use]
     pub fn annotations(&self) -> [(&'static str, Option<String>); 2] {
         fn text<T: Serialize>(noted: &BTreeMap<String, T>) -> Option<String> {
@@ -74,13 +74,13 @@ impl Notes {
         [(RELEASES, text(&self.releases)), (OPERATIONS, text(&self.operations))]
     }
 
-    /// What was noted of a release at this revision.
+    /// The note of a release at this revision.
     #[must_use]
     pub fn synced(&self, release: &str, revision: u64) -> Option<&Synced> {
         self.releases.get(release).filter(|noted| noted.revision == revision)
     }
 
-    /// The chart of a release at this revision: noted after its sync, or before, by a run that did not get to its end.
+    /// The chart of a release at this revision: recorded after its sync, or before it by a run that did not finish.
     #[must_use]
     pub fn chart(&self, release: &str, revision: u64) -> Option<&String> {
         let synced = self.synced(release, revision).map(|noted| &noted.chart);
@@ -94,8 +94,7 @@ impl Notes {
             || self.operation(release, revision).is_some_and(|operation| operation.secret_values)
     }
 
-    /// Whether a release at this revision was to be synced, and helmfile did not get to the end of it: hooks may be left to
-    /// run, before it was synced or after.
+    /// Whether helmfile did not complete the operation of a release at this revision, so that hooks may not have run.
     #[must_use]
     pub fn is_unfinished(&self, release: &str, revision: u64) -> bool {
         let is_at = |operation: &&Operation| {

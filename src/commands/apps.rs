@@ -47,10 +47,10 @@ use crate::verify::{self, Asked};
 /// What was seen longer ago is looked at again under the lock: others than k3s-bootstrap change a cluster too.
 const MAX_AGE: Duration = Duration::from_mins(1);
 
-/// How long noting what was done may take; the next run only has to look at more without it.
+/// The timeout for writing notes at the end; without them, the next run only has to read more.
 const NOTES_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Runs the bootstrap and tells how it ended. Everything is on the log then, but the report as JSON.
+/// Runs the bootstrap and returns its report. Everything but the JSON report is logged.
 pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Stop) -> Report {
     let start = Instant::now();
     let transcript = transcript(settings, "apps", redactor);
@@ -60,7 +60,7 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
     report.seconds = rounded(start.elapsed());
     match result {
         Ok(takeover) => {
-            // Where nothing was done, there is nothing to sum up.
+            // Without changes there is nothing to summarize.
             if changed {
                 report.log_summary();
             }
@@ -72,13 +72,13 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
             report.exit_code = error.exit_code(changed);
             report.error = Some(redactor.apply(&error.to_string()).into_owned());
             report.problems = ProblemReport::all(&error, redactor);
-            // What did not begin is begun by the same command.
+            // A run in which no stage was started is resumed by the same command.
             let failed = report.stages.last().filter(|stage| !stage.ok);
             let stage = failed
                 .and_then(|failed| Stage::ALL.into_iter().find(|one| StageName::from(*one) == failed.name));
             let resume = match error.fixing_stage() {
                 Some((stage, flag)) => resume_earlier(&settings.command, stage, flag),
-                // No stage alone installs it.
+                // No single stage installs it.
                 None if matches!(error, Error::NoFlux { .. }) => None,
                 None => stage.and_then(|stage| resume(&settings.command, stage)),
             };
@@ -93,17 +93,17 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
     report
 }
 
-/// The command that goes on with a stage: this one, from there.
+/// The command that resumes at a stage: this command with `--from`.
 fn resume(command: &[String], stage: Stage) -> Option<String> {
     let mut words = without(command, &["--from"]);
-    // What was asked for alone is asked for alone once more.
+    // With `--only`, the same stages are run again.
     if !command.iter().any(|word| is_option(word, "--only")) {
         words.extend(["--from", stage.name()]);
     }
     joined(&words)
 }
 
-/// The command that does a stage again which may have been left out, with a flag that it needs.
+/// The command that repeats a stage, which may have been skipped, with the flag that it needs.
 fn resume_earlier(command: &[String], stage: Stage, flag: Option<&str>) -> Option<String> {
     let mut words = without(command, &["--from", "--only", "--skip"]);
     words.extend(flag.filter(|flag| !words.contains(flag)));
@@ -111,7 +111,7 @@ fn resume_earlier(command: &[String], stage: Stage, flag: Option<&str>) -> Optio
     joined(&words)
 }
 
-/// The words of a command without some of its options and their values.
+/// A command without some of its options and their values.
 fn without<'a>(command: &'a [String], options: &[&str]) -> Vec<&'a str> {
     let mut left = Vec::new();
     let mut words = command.iter();
@@ -162,9 +162,9 @@ fn finish(report: &mut Report, settings: &Settings, takeover: Option<Takeover>, 
 
 struct Run {
     report: Report,
-    /// Whether anything may have been changed in the cluster.
+    /// Whether anything in the cluster may have changed.
     changed: bool,
-    /// Whom stages are told as groups.
+    /// For the groups of log lines.
     actions: Option<Actions>,
 }
 
@@ -186,7 +186,7 @@ impl Run {
     }
 }
 
-/// What holds for a whole run.
+/// The context of a run.
 struct Bootstrap<'a> {
     settings: &'a Settings,
     tools: &'a Toolbox,
@@ -204,7 +204,7 @@ async fn run_bootstrap(
 ) -> Result<Option<Takeover>, Error> {
     redactor.add(child_env::secrets(env));
     let files = gather::files(settings, redactor);
-    // Nothing is started when the files alone tell that it would be in vain.
+    // If the files alone have errors, nothing is started.
     if gather::stops(&files.problems) {
         return Err(Error::Preflight(files.problems));
     }
@@ -218,7 +218,7 @@ async fn run_bootstrap(
 }
 
 impl Bootstrap<'_> {
-    /// All stages, one after the other.
+    /// Runs all stages.
     async fn all(&self, files: Files, run: &mut Run) -> Result<Option<Takeover>, Error> {
         let Self { settings, tools, .. } = self;
         let ready = run.stage(StageName::Preflight, self.preflight(files, false)).await?;
@@ -253,11 +253,11 @@ impl Bootstrap<'_> {
         Box::pin(preflight(tools, settings, files, scratch, redactor, again)).await
     }
 
-    /// There is nothing to change; tells whether Flux has taken over.
+    /// Verifies Flux when there is nothing to change.
     async fn unchanged(&self, ready: &Ready, run: &mut Run) -> Result<Option<Takeover>, Error> {
         let Ready { picture, plan, .. } = ready;
         run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
-        // What is left to others is not as wanted by anybody here.
+        // Releases that are managed elsewhere may differ.
         plan.releases().filter(|release| release.action != ReleaseAction::UpToDate).for_each(log_action);
         tracing::info!(
             namespaces = %plan.namespaces.len(),
@@ -268,8 +268,8 @@ impl Bootstrap<'_> {
         self.verify(picture, plan, true, run).await
     }
 
-    /// Carries out the plan, as long as the lock is ours, and lets go of it. `alone` tells whether no other run had it since
-    /// the cluster was looked at.
+    /// Executes the plan while holding the lock, and releases it. `alone` says whether no other run held the lock since the
+    /// cluster was observed.
     async fn locked(
         &self,
         ready: Ready,
@@ -305,7 +305,7 @@ impl Bootstrap<'_> {
             lock.release().await;
             return self.unchanged(&ready, run).await;
         }
-        // Nobody has to wait for Flux to start the next run.
+        // The next run does not have to wait for Flux.
         let close = async {
             let after = note::after(self.tools, &ready.plan, &ready.picture.desired, lock.notes());
             if let Ok(Ok(after)) = tokio::time::timeout(NOTES_TIMEOUT, after).await {
@@ -353,8 +353,8 @@ impl Bootstrap<'_> {
         Ok(())
     }
 
-    /// Waits until Flux has taken over, and the DNS of k3s answers where that stays; nothing is told when that stage is
-    /// left out. What was seen before holds when nothing was changed since.
+    /// Waits until Flux has taken over, and the cluster DNS of k3s is ready if it is used; returns `None` if the stage is
+    /// skipped. If `unchanged`, earlier observations are still valid.
     async fn verify(
         &self,
         picture: &Picture,
@@ -392,7 +392,7 @@ fn key_changed(plan: &Plan) -> bool {
     plan.objects.iter().any(changes)
 }
 
-/// Warns of releases that are as wanted and not ready: no reason to sync them, for that would wait for what does not come.
+/// Warns of releases that are up to date but not ready. Syncing them would not help.
 async fn log_unready(tools: &Toolbox, plan: &Plan, live: Option<&Live>) {
     let Some(live) = live else { return };
     for release in plan.releases().filter(|release| release.action == ReleaseAction::UpToDate) {
@@ -410,7 +410,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_command_goes_on() {
+    fn a_run_is_resumed_by_the_same_command() {
         let resume = |words: &[&str]| {
             let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
             resume(&words, Stage::Apps).unwrap()
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_key_is_put_there_before_flux_is_asked_again() {
+    fn a_wrong_key_is_replaced_before_flux_is_verified_again() {
         let error = |reason: &str| Error::Flux {
             object: "Kustomization flux-system/flux-system".to_owned(),
             reason: reason.to_owned(),

@@ -10,13 +10,13 @@ use crate::error::Error;
 use crate::live;
 use crate::process::signals::Stop;
 
-/// Between two looks whether something was typed. A thread that blocks in a read could not be ended by a signal.
+/// The interval at which input is polled. A thread that blocks in a read could not be interrupted.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// An answer is a word.
+/// The maximum length of an answer.
 const MAX_ANSWER: usize = 4096;
 
-/// Asks, and tells whether the answer was `yes` in full: this is no question to be answered by habit.
+/// Asks a question; true only for `yes` in full, which nobody types by habit.
 ///
 /// # Errors
 ///
@@ -25,7 +25,7 @@ pub(super) async fn confirm(question: &str, stop: &Stop) -> Result<bool, Error> 
     let _hidden = live::hide();
     {
         let mut stderr = std::io::stderr().lock();
-        // As a whole: what is typed meanwhile must not stand in the middle of it.
+        // In one write, so that typed characters do not appear in the middle.
         _ = stderr.write_all(format!("{question} Type `yes` to continue: ").as_bytes());
         _ = stderr.flush();
     }

@@ -1,4 +1,4 @@
-//! `k3s-boot check`: every problem at once, each with what mends it; changes nothing.
+//! `k3s-boot check`: reports all problems with fixes; changes nothing.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use crate::scratch::Scratch;
 use crate::settings::Settings;
 use crate::transcript::Transcript;
 
-/// Checks everything and prints it; returns the exit code.
+/// Runs all checks and prints the report; returns the exit code.
 ///
 /// # Errors
 ///
@@ -107,7 +107,7 @@ async fn gather_outcomes(
     Ok((check::run(&picture.facts(settings), |_| true), cluster))
 }
 
-/// Writes down that this is the cluster, unless the guard has a reason against it. Tells whether it stands there now.
+/// Pins the cluster, unless its identity was refused. Returns whether it is pinned.
 fn pin(settings: &Settings, outcomes: &[Outcome], cluster: Option<&ClusterReport>) -> bool {
     let refused = |outcome: &Outcome| {
         outcome.rule.id == "cluster-identity" && outcome.severity() == Some(Severity::Error)
@@ -133,7 +133,7 @@ fn pin(settings: &Settings, outcomes: &[Outcome], cluster: Option<&ClusterReport
     }
 }
 
-/// Tells why a check matters.
+/// Explains a check.
 #[must_use]
 pub fn explain(id: &str) -> Option<String> {
     let rule = check::rules::ALL.iter().find(|rule| rule.id == id)?;

@@ -1,4 +1,4 @@
-//! `k3s-boot recover`: unlocks releases that an operation of Helm has left locked; asks first.
+//! `k3s-boot recover`: recovers releases stuck in `pending-*`, after confirmation.
 
 use std::time::SystemTime;
 
@@ -27,7 +27,7 @@ use crate::settings::Settings;
 use crate::tools::Toolbox;
 use crate::transcript::Transcript;
 
-/// Tells of locked releases, asks, and unlocks them; returns the exit code.
+/// Lists stuck releases, asks, and recovers them; returns the exit code.
 ///
 /// # Errors
 ///
@@ -105,7 +105,7 @@ async fn work(
         ],
     );
     locked.iter().for_each(log_stuck);
-    // What something else owns is nobody's to mend here.
+    // Releases that Flux or k3s manage are recovered by their owners.
     let ours = locked.iter().filter(|one| !matches!(one.left, Some(Left::ToOwner(_))));
     report.releases = ours.map(StuckReport::new).collect();
     let recoverable: Vec<_> = locked.iter().filter(|one| one.left.is_none()).collect();
@@ -125,7 +125,7 @@ async fn work(
     Ok(())
 }
 
-/// Where helm keeps its records elsewhere, there is nothing to be seen of them.
+/// The finding for records that helm does not store in Secrets: they cannot be read.
 fn driver(settings: &Settings) -> Vec<Finding> {
     let finding = settings.wishes.helm_driver.as_ref().map(|driver| {
         Finding::error("env", "Helm releases cannot be read")

@@ -8,7 +8,8 @@ use crate::observed::workloads::{Workload, lacking};
 /// Kinds that are not deleted when they are done, unlike Jobs.
 const PERMANENT_KINDS: [&str; 3] = ["DaemonSet", "Deployment", "StatefulSet"];
 
-/// What of each release deleted pods when it was last there. What helm removes in an upgrade lacks none, as a rule.
+/// The workloads of each release that were unready when they were last seen. What helm removes in an upgrade is usually
+/// ready.
 #[derive(Debug, Default)]
 pub struct DeletedWorkloads(BTreeMap<String, BTreeSet<String>>);
 

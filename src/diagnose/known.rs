@@ -110,7 +110,7 @@ const MAX_FIELD: usize = 600;
 /// The maximum length of container logs in bytes, counted from the end.
 const MAX_LOGS: usize = 2000;
 
-/// The shortened of a text that is too long for the log.
+/// Cuts the end off a text that is too long for the log.
 fn shortened(text: String) -> String {
     if text.len() <= MAX_FIELD {
         return text;

@@ -36,8 +36,8 @@ pub fn of_workload(workload: &Workload, pods: &[Pod], warnings: Warnings<'_>) ->
     if let Some(problem) = worst(others.iter().copied(), warnings) {
         return Some(PodProblem { is_current: false, ..problem });
     }
-    // There may be no pod at all: a quota, or an admission that refuses it, is found of the workload. Once all pods that it
-    // lacks are there, that is over. What was said of a pod that is gone is over, too.
+    // Without pods the event is that of the workload, for example if a quota or admission rejects them. Once all pods
+    // exist, it is over, and so are events of deleted pods.
     let coming = current.iter().chain(&others).filter(|pod| !pod.ready).count();
     let complete = i64::try_from(coming).is_ok_and(|coming| coming >= workload.want - workload.have);
     let newest = workload.revision.as_ref().map(|hash| format!("{}-{hash}", workload.name));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn each_workload_that_lacks_pods_is_told() {
+    fn each_unready_workload_is_told() {
         let pod = |name: &str| Pod { namespace: "n".to_owned(), name: name.to_owned(), ..Pod::default() };
         let unplaced =
             Pod { unschedulable: Some("no node".to_owned()), ..pod("cilium-operator-6f5d4c-x2x4z") };
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_gets_no_volume_is_told() {
+    fn a_claim_without_a_volume_is_told() {
         let workloads = [workload(CLAIM, "data")];
         let failed = Event {
             kind: CLAIM.to_owned(),

@@ -22,10 +22,10 @@ use crate::run::watch::{AtWork, Watcher};
 use crate::tools::Toolbox;
 use crate::tools::helmfile::{Progress, SyncOptions, parse_failure};
 
-/// helm ends this long before the run does, so that the last word is its reason and not ours.
+/// helm times out this long before the run, so that the error is helm's.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// What is known of a sync that runs.
+/// The state of a running sync.
 struct Sync<'a> {
     releases: &'a [Release],
     running: BTreeMap<String, (&'a Release, Instant)>,
@@ -44,7 +44,7 @@ impl<'a> Sync<'a> {
                 }
             }
             Progress::Synced { name } => {
-                // helmfile tells the name only; of two that run, the one that began first is meant.
+                // helmfile prints only the name; of two running releases, the first is meant.
                 let first = self
                     .running
                     .values()
@@ -65,7 +65,7 @@ impl<'a> Sync<'a> {
         self.done.push(ReleaseReport::synced(release, took));
     }
 
-    /// What runs, and how long helm waits for each at most.
+    /// The running releases, each with its timeout.
     fn at_work(&self, longest: Duration) -> Vec<AtWork<'a>> {
         let one = |(release, since): &(&'a Release, Instant)| AtWork {
             release,
@@ -75,8 +75,8 @@ impl<'a> Sync<'a> {
         self.running.values().map(one).collect()
     }
 
-    /// The release that failed, by the name that helmfile gave: one at work, else one that was synced and whose hook
-    /// failed. Without a name it is the one that has been at work for the longest.
+    /// The release that failed, by the name that helmfile printed: a running one, else a synced one whose hook failed.
+    /// Without a name it is the one that has been running for the longest time.
     fn culprit(&self, name: Option<&str>) -> Option<String> {
         let Some(name) = name else {
             return self.running.values().min_by_key(|(_, start)| *start).map(|(release, _)| release.id());
@@ -87,7 +87,7 @@ impl<'a> Sync<'a> {
         running.map(Release::id).or_else(done).or_else(any).or_else(|| Some(name.to_owned()))
     }
 
-    /// `pending` tells what of a release is not ready.
+    /// `pending` returns what of a release is not ready.
     fn failure(
         &self,
         talk: &str,
@@ -105,46 +105,45 @@ impl<'a> Sync<'a> {
                 format!("the run timed out after {}{pending}", seconds(after))
             }
         };
-        let timed_out = deadline.is_some() || waited_out(&reason);
+        let timed_out = deadline.is_some() || is_helm_timeout(&reason);
         ReleaseFailure { release, reason, timed_out, diagnosis: Diagnosis::default() }
     }
 }
 
-/// Whether helm says that its own time was over. A request that got no answer in its time may be tried again.
-fn waited_out(reason: &str) -> bool {
+/// Whether helm timed out waiting. A single request that timed out may be retried instead.
+fn is_helm_timeout(reason: &str) -> bool {
     let words = ["context deadline exceeded", "timed out waiting for the condition"];
     words.iter().any(|words| reason.contains(words)) && !find(reason).is_some_and(Known::passes)
 }
 
-/// helm's timeout for each release: what is left, unless the helmfile sets a shorter one for any of them; then the
-/// helmfile's own hold, for the flag would beat them all.
+/// The `--timeout` flag for helm: the remaining time, unless the helmfile sets a shorter timeout for any release, which the
+/// flag would override.
 fn timeout<'a>(releases: impl IntoIterator<Item = &'a Release>, longest: Duration) -> Option<Duration> {
     let shorter = releases.into_iter().any(|release| release.is_shorter_than(longest));
     (!shorter).then_some(longest)
 }
 
-/// SyncRequest a helmfile is synced.
+/// Options for syncing a helmfile.
 #[derive(Clone, Copy)]
 pub struct SyncRequest<'a> {
-    /// The folder of its charts.
+    /// The folder with the charts.
     pub charts: &'a Path,
-    /// helm's time for each release.
+    /// The timeout for each release.
     pub release_timeout: Duration,
-    /// Over what helm goes that would stop it.
     pub over: Over,
-    /// Whether it ends when a release is held up by what seldom mends.
+    /// Whether to stop at problems that rarely resolve themselves.
     pub fail_fast: bool,
-    /// Until when what the cluster has warned of is not of this run, as RFC 3339 by its own clock.
+    /// Events until then are older than this sync, as RFC 3339 by the clock of the cluster.
     pub before: &'a str,
-    /// The workloads before the sync, if they could be read.
+    /// The generations of workloads before the sync, if they could be read.
     pub generations: Option<&'a Generations>,
 }
 
-/// Syncs these releases (`namespace/name`) of a helmfile; gives what became of them.
+/// Syncs these releases (`namespace/name`) of a helmfile and returns what became of them.
 ///
 /// # Errors
 ///
-/// The first release that failed, in helm's words; the others of `done` were synced.
+/// The first release that failed; the other reports are of synced releases.
 pub async fn run(
     tools: &Toolbox,
     helmfile: &Helmfile,
@@ -197,7 +196,7 @@ pub async fn run(
         Ok(output) if output.success() => Ok(()),
         Ok(output) => {
             let mut failure = failure(&output.talk, None);
-            // It has had no last word.
+            // It could not print an error.
             if output.status.signal().is_some() {
                 failure.reason = format!("helmfile was terminated: {}", output.status);
             }
@@ -207,7 +206,7 @@ pub async fn run(
             }
             Err(Error::Release(Box::new(failure)))
         }
-        // With no time left it was not even begun.
+        // Without time left it was not started.
         Err(ProcessError::Deadline { talk, after, .. }) if !after.is_zero() => {
             Err(Error::Release(Box::new(failure(&talk, Some(after)))))
         }
@@ -231,7 +230,7 @@ pub async fn run(
     (sync.done, result)
 }
 
-/// Says what does not go without saying.
+/// Logs what happens to a release, unless a later line or a check does.
 pub fn log_action(release: &ReleasePlan) {
     let id = &release.id;
     let version = &release.to.version;
@@ -241,7 +240,7 @@ pub fn log_action(release: &ReleasePlan) {
             tracing::info!(release = %id, owner = %owner, "Release is managed elsewhere");
         }
         ReleaseAction::Skip(reason) => tracing::info!(release = %id, reason, "Release skipped"),
-        // A rule has warned of it.
+        // Logged by a check, or while syncing.
         ReleaseAction::Newer | ReleaseAction::Install => {}
         ReleaseAction::Upgrade
         | ReleaseAction::Change
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shorter_timeout_of_the_helmfile_holds() {
+    fn a_shorter_timeout_of_the_helmfile_wins() {
         let longest = Duration::from_mins(15);
         assert_eq!(timeout(&releases(&[None, None]), longest), Some(longest));
         assert_eq!(timeout(&releases(&[None, Some(1800)]), longest), Some(longest));
@@ -275,11 +274,11 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_late_is_not_helms_time() {
-        assert!(waited_out(
+    fn a_request_that_times_out_is_not_a_timeout_of_helm() {
+        assert!(is_helm_timeout(
             "resource Deployment/n/d not ready. status: InProgress; context deadline exceeded"
         ));
-        assert!(!waited_out(
+        assert!(!is_helm_timeout(
             "Internal error occurred: failed calling webhook \"webhook.cert-manager.io\": failed to call webhook: Post \
              \"https://cert-manager-webhook.cert-manager.svc:443/validate?timeout=30s\": context deadline exceeded"
         ));

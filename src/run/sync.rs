@@ -1,4 +1,4 @@
-//! Stages *crds* and *apps*: which releases of a helmfile are synced when, and what follows when one fails.
+//! Stages *crds* and *apps*: the steps in which the releases of a helmfile are synced, and retries.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -28,17 +28,14 @@ const MAX_ROUNDS: u32 = 3;
 /// SyncRequest often they are synced again after what may be over by itself.
 const MAX_RETRIES: usize = 5;
 
-/// Everything that syncing a helmfile takes.
+/// The context for syncing a helmfile.
 pub struct Sync<'a> {
-    /// The programs.
     pub tools: &'a Toolbox,
-    /// The settings.
     pub settings: &'a Settings,
-    /// What is wanted.
     pub desired: &'a Desired,
-    /// The lock, on which operations are noted.
+    /// The lock, which records operations.
     pub lock: &'a Lock<'a>,
-    /// The folder of the charts.
+    /// The folder with the charts.
     pub charts: &'a Path,
 }
 
@@ -46,21 +43,29 @@ pub struct Sync<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Step<'a> {
     releases: Vec<&'a str>,
-    /// Over what helm goes that would stop it.
     over: Over,
-    /// Whether the DNS of k3s is waited for first.
+    /// Whether to wait for the cluster DNS of k3s first.
     after_dns: bool,
 }
 
-/// By what releases can be synced together: whether they wait for the DNS of k3s, over what helm goes, and whether they have
-/// a shorter time than the others.
-type Way = (bool, Over, bool);
+/// What releases of one step have in common.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct StepKey {
+    after_dns: bool,
+    over: Over,
+    /// Whether the timeout is shorter than that of the run.
+    has_short_timeout: bool,
+}
 
-/// Releases that are still to be synced, in the order of the helmfile, each with its way and what it needs.
-type Left<'a> = Vec<(&'a str, Way, &'a [String])>;
+/// A release that is not in a step yet.
+struct Remaining<'a> {
+    id: &'a str,
+    key: StepKey,
+    needs: &'a [String],
+}
 
-/// The steps in which a helmfile's releases are synced: one, unless something comes between them, or helm needs other
-/// flags for some of them. None begins before what it needs; `longest` is helm's time for a release.
+/// The steps in which the releases of a helmfile are synced: one, unless cluster DNS comes between them or helm needs
+/// different flags for some. No release is synced before those that it needs; `longest` is the timeout of a release.
 fn steps<'a>(
     helmfile: &'a Helmfile,
     plan: &'a [ReleasePlan],
@@ -68,45 +73,49 @@ fn steps<'a>(
     longest: Duration,
 ) -> Vec<Step<'a>> {
     let late = dns.map(|dns| dependents(&helmfile.releases, dns)).unwrap_or_default();
-    let mut left: Left<'_> = Vec::new();
+    let mut remaining = Vec::new();
     for planned in plan.iter().filter(|planned| planned.action.syncs()) {
         let release = helmfile.releases.iter().find(|release| release.id() == planned.id);
-        let shorter = release.is_some_and(|release| release.is_shorter_than(longest));
+        let has_short_timeout = release.is_some_and(|release| release.is_shorter_than(longest));
         let needs = release.map_or(&[][..], |release| release.needs.as_slice());
-        left.push((planned.id.as_str(), (late.contains(&planned.id), planned.over, shorter), needs));
+        let after_dns = late.contains(&planned.id);
+        let key = StepKey { after_dns, over: planned.over, has_short_timeout };
+        remaining.push(Remaining { id: &planned.id, key, needs });
     }
     let mut steps = Vec::new();
-    while !left.is_empty() {
-        let ways: BTreeSet<_> = left.iter().map(|(_, way, _)| *way).collect();
-        let may_begin = ways.into_iter().map(|way| (way, ready(&left, way)));
-        let most = may_begin.max_by_key(|((late, ..), picked)| (!picked.is_empty(), !late, picked.len()));
-        let Some(((after_dns, over, _), mut picked)) = most else { break };
+    while !remaining.is_empty() {
+        let keys: BTreeSet<_> = remaining.iter().map(|one| one.key).collect();
+        let candidates = keys.into_iter().map(|key| (key, ready(&remaining, key)));
+        let largest =
+            candidates.max_by_key(|(key, picked)| (!picked.is_empty(), !key.after_dns, picked.len()));
+        let Some((StepKey { after_dns, over, .. }, mut picked)) = largest else { break };
         if picked.is_empty() {
-            // They need each other; helmfile has words for that.
-            picked = left.iter().map(|(id, ..)| *id).collect();
+            // A cycle, which helmfile reports.
+            picked = remaining.iter().map(|one| one.id).collect();
         }
-        left.retain(|(id, ..)| !picked.contains(id));
+        remaining.retain(|one| !picked.contains(&one.id));
         steps.push(Step { releases: picked, over, after_dns });
     }
     steps
 }
 
-/// Those that can be synced this way now, for what they need is not left, or among them.
-fn ready<'a>(left: &Left<'a>, way: Way) -> Vec<&'a str> {
+/// The releases that can be synced in a step with this key now: what they need is done or in the same step.
+fn ready<'a>(remaining: &[Remaining<'a>], key: StepKey) -> Vec<&'a str> {
     let mut picked = BTreeSet::new();
     loop {
-        let waits = |need: &String| left.iter().any(|(id, ..)| id == need) && !picked.contains(need.as_str());
-        let next = left
+        let waits =
+            |need: &String| remaining.iter().any(|one| one.id == need) && !picked.contains(need.as_str());
+        let next = remaining
             .iter()
-            .find(|(id, its_way, needs)| *its_way == way && !picked.contains(id) && !needs.iter().any(waits));
-        let Some((next, ..)) = next else { break };
-        picked.insert(*next);
+            .find(|one| one.key == key && !picked.contains(one.id) && !one.needs.iter().any(waits));
+        let Some(next) = next else { break };
+        picked.insert(next.id);
     }
     // In the order of the helmfile.
-    left.iter().map(|(id, ..)| *id).filter(|id| picked.contains(id)).collect()
+    remaining.iter().map(|one| one.id).filter(|id| picked.contains(id)).collect()
 }
 
-/// The releases that need this one, or one that does.
+/// The releases that need this one, directly or indirectly.
 fn dependents(releases: &[Release], needed: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut left = vec![needed.to_owned()];
@@ -118,11 +127,11 @@ fn dependents(releases: &[Release], needed: &str) -> BTreeSet<String> {
 }
 
 impl Sync<'_> {
-    /// Syncs a helmfile's releases; `done` tells what became of them.
+    /// Syncs the releases of a helmfile and adds their reports to `done`.
     ///
     /// # Errors
     ///
-    /// The first release that failed, in helm's words.
+    /// The first release that failed.
     pub async fn helmfile(
         &self,
         helmfile: &Helmfile,
@@ -158,7 +167,7 @@ impl Sync<'_> {
         step: &Step<'_>,
         done: &mut Vec<ReleaseReport>,
     ) -> Result<(), Error> {
-        // Where that cannot be read, nothing is old.
+        // If events cannot be read, none counts as old.
         let before = self.tools.observe_warnings().await.map(|events| newest(&events)).unwrap_or_default();
         let generations = self.tools.observe_generations().await.ok();
         let request = SyncRequest {
@@ -201,13 +210,13 @@ impl Sync<'_> {
                             done.extend(reports);
                             return Err(error);
                         }
-                        // The failure itself is worth more than why it could not be looked into.
+                        // The failure itself matters more than why its cause could not be found.
                         Err(_) => false,
                     }
                 }
                 _ => false,
             };
-            // One that is tried again has not failed yet.
+            // A release that is retried has not failed yet.
             done.extend(
                 reports.into_iter().filter(|report| !retries || !wanted.contains(&report.id().as_str())),
             );
@@ -225,7 +234,7 @@ impl Sync<'_> {
         }
     }
 
-    /// Whether a failure may be over by itself; then a pause has passed, and the API server answers.
+    /// Whether to retry after a failure; if so, waits for a pause and until the API server responds.
     async fn wait_to_retry(&self, failure: &ReleaseFailure, again: &mut Again) -> Result<bool, Error> {
         let release = failure.release.iter().map(|release| ("release", release.clone()));
         let object = webhooks::find_configuration(self.tools, &failure.reason).await;
@@ -239,9 +248,8 @@ impl Sync<'_> {
         Ok(passes)
     }
 
-    /// Mends what can be mended after a failure: a release that helm left locked when it was killed or cut off, which this
-    /// run has begun and nobody else. Tells whether it is worth trying again: when that was in the way and `more` tries are
-    /// left, or when what was in the way `passes` by itself.
+    /// Recovers a release that helm left in `pending-*` when it was killed, if this run started the operation. Returns whether
+    /// to retry: if a release was recovered and `more` rounds are left, or if the failure `passes` by itself.
     async fn recover(&self, failure: &ReleaseFailure, passes: bool, more: bool) -> Result<bool, Error> {
         let Some(id) = failure.release.as_ref().filter(|_| passes || more) else { return Ok(passes) };
         let stored = self.tools.observe_releases().await?;
@@ -259,9 +267,9 @@ impl Sync<'_> {
     }
 }
 
-/// The releases (`namespace/name`) of which helmfile has also run all hooks. When it failed, it tells of one release only,
-/// and a hook that failed after a release was synced is not in what it says meanwhile. But none is begun before the hooks of
-/// those that it needs have ended.
+/// The releases (`namespace/name`) for which helmfile has completed all hooks. If helmfile failed, it reports only one release,
+/// and its progress does not show failed hooks of synced releases. But it starts a release only after the hooks of those that
+/// it needs.
 fn concluded(releases: &[Release], reports: &[ReleaseReport], is_ok: bool) -> Vec<String> {
     let began = |id: &String| reports.iter().any(|report| report.id() == *id);
     let is_needed = |needed: &String| {
@@ -302,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn all_at_once_unless_something_comes_between() {
+    fn there_is_one_step_unless_dns_or_flags_differ() {
         let helmfile = helmfile();
         let mut plan = planned(&helmfile);
         let long = Duration::from_mins(15);
@@ -325,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn those_with_a_time_of_their_own_are_synced_apart_and_in_order() {
+    fn releases_with_a_short_timeout_get_steps_of_their_own() {
         let text = b"releases:\n- {name: a, namespace: n, chart: c}\n- {name: b, namespace: n, chart: c, timeout: 60, needs: [a]}\n\
             - {name: d, namespace: n, chart: c, needs: [b]}\n- {name: e, namespace: n, chart: c, timeout: 7200}\n";
         let releases = parse(text, "default").unwrap().releases;

@@ -1,7 +1,7 @@
-//! Watching releases while helm syncs them: a bad state is warned of when it is seen, not at helm's deadline.
+//! Watches releases while helm syncs them, to report problems at once and not when helm times out.
 //!
-//! Two watches tell that a pod or a warning has changed, and nothing of what; then it is looked at, at most every second or
-//! so. With nothing going on, nothing is asked.
+//! Two watches signal that a pod or a warning event has changed; then the release is read, at most about once per second.
+//! While nothing changes, nothing is read.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,43 +25,43 @@ use crate::observed::workloads::{Workload, lacking, pending};
 use crate::tools::Toolbox;
 use crate::verify::stalled_instance;
 
-/// What has just begun is not looked at.
+/// Releases are not read before this age.
 const MIN_AGE: Duration = Duration::from_millis(1500);
 
-/// Between two looks at least.
+/// The minimum interval between two reads.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What helm has not changed by then, it leaves as it is: until then it renders the chart. Hooks come before that.
+/// After this time, workloads that helm has not changed stay unchanged: it renders the chart first. Hooks run before that.
 const APPLY_TIME: Duration = Duration::from_secs(30);
 
-/// The chart whose release waits for what flux-operator makes of it.
+/// The chart whose release waits for flux-operator.
 const FLUX: &str = "flux-instance";
 
-/// A release that helm works at.
+/// A release that helm is syncing.
 #[derive(Clone, Copy)]
 pub(super) struct AtWork<'a> {
     pub(super) release: &'a Release,
     pub(super) since: Instant,
-    /// How long helm waits for it.
+    /// The timeout of helm.
     pub(super) deadline: Duration,
 }
 
-/// What is seen of releases at work.
+/// Watches the releases that helm is syncing.
 pub(super) struct Watcher<'a> {
     tools: &'a Toolbox,
     fail_fast: bool,
-    /// Until when what the cluster has warned of is not of this run, as RFC 3339 by its own clock.
+    /// Events until then are older than this sync, as RFC 3339 by the clock of the cluster.
     before: &'a str,
-    /// The workloads before the sync, if they could be read.
+    /// The generations of workloads before the sync, if they could be read.
     generations: Option<&'a Generations>,
     woken: Notify,
-    /// Since when a problem is there, by release, problem, and whether it is about what is rolled out now.
+    /// Since when a problem exists, by release, problem, and whether it concerns the current revision.
     problems: RefCell<BTreeMap<(String, String, bool), Instant>>,
     warned: RefCell<BTreeSet<(String, String)>>,
     /// What of each release is not ready.
     pending: RefCell<BTreeMap<String, String>>,
     deleted: RefCell<DeletedWorkloads>,
-    /// When it was last logged what is waited for.
+    /// When the progress was last logged.
     logged: Cell<Instant>,
 }
 
@@ -86,14 +86,14 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    /// What of a release was not ready when it was last looked at.
+    /// What of a release was not ready when it was last read.
     pub(super) fn pending(&self, release: &str) -> Option<String> {
         self.pending.borrow().get(release).cloned()
     }
 
-    /// Watches until one of the releases that are at work waits in vain; for ever if none does.
+    /// Watches until one of the releases cannot become ready; forever if all can.
     pub(super) async fn keep(&self, at_work: impl Fn() -> Vec<AtWork<'a>>) -> (String, Diagnosis) {
-        // Most releases are done before there is anything to see.
+        // Most releases are synced before there is anything to see.
         while at_work().iter().all(|one| one.since.elapsed() < MIN_AGE) {
             sleep(MIN_AGE / 3).await;
         }
@@ -106,7 +106,7 @@ impl<'a> Watcher<'a> {
     }
 
     async fn watch_releases(&self, at_work: impl Fn() -> Vec<AtWork<'a>>) -> (String, Diagnosis) {
-        // When what was seen is worth a warning if it is still there.
+        // When a problem deserves a warning if it still exists then.
         let mut unsettled: Option<Instant> = None;
         loop {
             let until_logged = SAY_EVERY.saturating_sub(self.logged.get().elapsed());
@@ -125,7 +125,7 @@ impl<'a> Watcher<'a> {
                     unsettled = Some(earlier(unsettled, young));
                     continue;
                 }
-                // The cluster may be away for a while; the next look tells.
+                // The cluster may be unreachable for a while; the next read shows.
                 match self.look(one, due, network_comes).await {
                     Ok(Look::Blocked(diagnosis)) => return (one.release.id(), diagnosis),
                     Ok(Look::Unsettled(then)) => unsettled = Some(earlier(unsettled, then)),
@@ -185,12 +185,12 @@ impl<'a> Watcher<'a> {
             warn(&id, diagnosis);
             self.warned.borrow_mut().insert(warned);
         }
-        // What is over begins anew when it comes again.
+        // A problem that recurs gets a grace period again.
         self.problems.borrow_mut().retain(|key, _| key.0 != id || there.contains(key));
         Ok(unsettled.map_or(Look::Settled, Look::Unsettled))
     }
 
-    /// Whether a workload is as it was before the sync, or nobody knows how that was.
+    /// Whether a workload has not changed since before the sync, or that is unknown.
     fn is_unchanged(&self, workload: &Workload) -> bool {
         let before = |generations: &Generations| generations.get(&workload.uid) == Some(&workload.generation);
         self.generations.is_none_or(before)
@@ -206,35 +206,34 @@ fn earlier(one: Option<Instant>, other: Instant) -> Instant {
     one.map_or(other, |one| one.min(other))
 }
 
-/// What a look has found.
+/// The result of reading a release.
 enum Look {
-    /// Nothing that has not been logged.
+    /// Nothing new.
     Settled,
-    /// Something that is logged if it is still there then.
+    /// A problem that deserves a warning if it still exists then.
     Unsettled(Instant),
-    /// The release waits in vain.
+    /// The release cannot become ready.
     Blocked(Diagnosis),
 }
 
-/// By what a problem is the same when it is seen again, although its words count on, and its pod is replaced.
+/// Identifies a problem across reads, although its message counts up and its pod is replaced.
 fn key(problem: &PodProblem) -> String {
     let known = find(&problem.state).map(|known| known.id);
-    // Less what a controller has added to its name.
+    // Without the suffix that a controller adds.
     let object = problem.object.rsplit_once('-').map_or(problem.object.as_str(), |(object, _)| object);
     format!("{object} {}", known.map_or_else(|| format!("{:?}", problem.stage), ToOwned::to_owned))
 }
 
-/// How long a problem is there before it is worth a warning: much of it is over by itself while a cluster comes up.
-/// `network_comes` tells whether the network is one of the releases at work: until it is there, no node is ready, and its
-/// images are large.
+/// How long a problem must exist before it deserves a warning: many resolve themselves while a cluster comes up.
+/// `network_comes` says whether the network plugin is being installed: until then no node is ready, and its images are large.
 fn grace(stage: Stage, known: Option<&Known>, network_comes: bool) -> Duration {
     let known = known.map_or("", |known| known.id);
     Duration::from_secs(match stage {
         _ if waits_for_network(known) && network_comes => 60,
         _ if waits_for_network(known) => 3,
-        // It comes some seconds after its namespace.
+        // It is created some seconds after its namespace.
         _ if known == "service-account" => 20,
-        // Programs take their time to get ready, and warn of it meanwhile; so do those that make volumes.
+        // Programs and volume provisioners take a while to get ready and emit warnings meanwhile.
         _ if known == "readiness" || known == "volume" => 20,
         Stage::Unstarted => 0,
         Stage::Unplaced | Stage::Refused | Stage::Ended => 2,
@@ -243,13 +242,13 @@ fn grace(stage: Stage, known: Option<&Known>, network_comes: bool) -> Duration {
     })
 }
 
-/// Whether a known failure may be over when the network works and nodes are ready.
+/// Whether a known failure may be over once the network works and nodes are ready.
 fn waits_for_network(known: &str) -> bool {
     ["node-not-ready", "node-down", "cni"].contains(&known)
 }
 
-/// Whether a problem often stays: what `--fail-fast` ends. A container that has ended once is started again, and the
-/// `ServiceAccount` of a new namespace comes later.
+/// Whether a problem rarely resolves itself, so that `--fail-fast` stops. A container that exited once is restarted, and the
+/// ServiceAccount of a new namespace is created later.
 fn rarely_recovers(problem: &PodProblem, known: Option<&Known>) -> bool {
     matches!(problem.stage, Stage::Unplaced | Stage::Unstarted | Stage::Refused)
         && !known.is_some_and(|known| waits_for_network(known.id) || known.id == "service-account")
@@ -261,8 +260,8 @@ fn warn(release: &str, diagnosis: Diagnosis) {
     logger::log(Level::Warn, "Release is blocked", &pairs);
 }
 
-/// Says what is waited for: on the live picture, or on a line when that is `due`. helm may still be applying, or wait for a
-/// hook or for custom resources.
+/// Shows what a release waits for: in the progress display, or in the log if that is `due`. Without pending workloads, helm is
+/// still applying, or waits for a hook or custom resources.
 fn show_progress(release: &str, one: AtWork<'_>, pending: &str, due: bool) {
     let elapsed = one.since.elapsed();
     let left = super::left(one.deadline, elapsed);
@@ -276,7 +275,7 @@ fn show_progress(release: &str, one: AtWork<'_>, pending: &str, due: bool) {
     logger::log(Level::Info, "Waiting for release", &pairs);
 }
 
-/// A line of the live picture.
+/// A line of the progress display.
 fn words(release: &str, pending: Option<&str>) -> String {
     let pending = pending.map(|pending| format!(": {pending}")).unwrap_or_default();
     format!("{release}{pending}")
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trouble_is_known_again() {
+    fn a_problem_is_recognized_again() {
         let crash = |pod: &str, count: u32| {
             let state =
                 format!("container main: CrashLoopBackOff, exited with code 1 (Error), {count} restarts");
@@ -303,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_soon_is_not_warned_of() {
+    fn short_problems_are_not_warned_of() {
         let wait = |stage, state: &str| grace(stage, find(state), true).as_secs();
         assert_eq!(wait(Stage::Unstarted, "container main: ImagePullBackOff"), 0);
         assert_eq!(wait(Stage::Unplaced, "1 Insufficient cpu."), 2);

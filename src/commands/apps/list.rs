@@ -1,4 +1,4 @@
-//! `k3s-boot apps --list`: the stages and what each is about, as the files tell; the cluster is not asked.
+//! `k3s-boot apps --list`: the stages and their items, from the files alone.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::report::{self, SchemaVersion};
 use crate::settings::Settings;
 use crate::stages::Stage;
 
-/// Prints them; returns the exit code.
+/// Prints the list; returns the exit code.
 ///
 /// # Errors
 ///
@@ -26,10 +26,10 @@ pub fn list(settings: &Settings) -> std::io::Result<u8> {
         problems.iter().for_each(Finding::log);
         return Ok(1);
     }
-    // Releases without a namespace are in that of the context; without a kubeconfig there is none.
+    // Releases without a namespace use that of the context, if there is a kubeconfig.
     let target = kubeconfig::load(&settings.kubeconfig, settings.context.as_deref());
     let namespace = target.map(|(target, _)| target).unwrap_or_default().namespace;
-    // helmfile, which would run its hooks, is not started.
+    // helmfile is not started, because it would run hooks.
     let read = |(kind, path): (_, PathBuf)| state_file::read(kind, &path, true, &namespace).0;
     let helmfiles: Vec<_> = found.into_iter().map(read).collect();
     let report = StagesReport {

@@ -1,4 +1,4 @@
-//! Stage *preflight*, and *nodes* beside it: everything is found out, nothing is changed.
+//! Stage *preflight*, and *nodes* concurrently: reads everything, changes nothing.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,18 +24,18 @@ use crate::settings::Settings;
 use crate::stages::Stage;
 use crate::tools::Toolbox;
 
-/// What a preflight that passed has found out.
+/// The result of a preflight that passed.
 pub(super) struct Ready {
     pub(super) picture: Picture,
     pub(super) plan: Plan,
-    /// When it began: all that was seen is younger.
+    /// When it started: all observations are younger.
     pub(super) began: Instant,
-    /// How long nodes were waited for, while other things were checked.
+    /// How long it waited for nodes.
     pub(super) waited: Duration,
 }
 
-/// Finds out everything, waits for nodes meanwhile, asks the rules, and makes the plan. The second time, nothing is said
-/// of what was said already.
+/// Reads everything, waits for nodes meanwhile, runs the checks and makes the plan. The second time (`again`), nothing that
+/// was logged is logged again.
 pub(super) async fn preflight(
     tools: &Toolbox,
     settings: &Settings,
@@ -52,7 +52,7 @@ pub(super) async fn preflight(
     let mut waiting = Box::pin(async {
         match registered.await {
             Ok(registered) => nodes::wait(tools, registered, expected, settings.nodes_timeout).await,
-            // The cluster does not answer: a rule says so.
+            // A check reports that the cluster does not respond.
             Err(_) => std::future::pending().await,
         }
     });
@@ -67,7 +67,7 @@ pub(super) async fn preflight(
     };
     drop(gathering);
     let logged = listener.problems;
-    // What else is wrong with another cluster is nothing to mend, nor to wait for.
+    // Other problems of the wrong cluster do not matter.
     if let Some(live) = &picture.observed.live
         && let guard::Verdict::Refused(finding) = guard::judge(settings, &picture.desired, live)
     {
@@ -76,7 +76,7 @@ pub(super) async fn preflight(
     let registered = picture.observed.live.as_ref().map_or(0, |live| live.cluster.nodes.len());
     let judged =
         judge(settings, &picture.facts(settings), |rule| is_due(rule, registered >= expected), again, &logged)?;
-    // With a problem in what is there already, waiting for nodes would help nobody.
+    // Waiting for nodes makes sense only without other problems.
     let (cluster, took) = match waited {
         Some(nodes) => nodes?,
         None => waiting.await?,
@@ -96,19 +96,19 @@ pub(super) async fn preflight(
         took = %seconds(start.elapsed()),
         "Preflight passed"
     );
-    // What was looked at for the rules alone takes more memory than all the rest, and a run may wait for long.
+    // What only the checks need takes the most memory, and a run may take long.
     picture.manifests = Manifests::default();
     picture.desired.charts.values_mut().for_each(Chart::forget_texts);
     Ok(Ready { picture, plan, began: start, waited: took })
 }
 
-/// Tells what is known while the rest is still being found out: the cluster, and what stops the run whatever the rest is.
+/// Logs early results while the rest is still being read: the cluster, and problems that stop the run in any case.
 struct PreflightListener<'a> {
     target: &'a Target,
-    /// How many nodes there are to be.
+    /// The expected number of nodes.
     expected: usize,
     again: bool,
-    /// Who waits for the number of registered nodes.
+    /// Receives the number of registered nodes.
     nodes: Option<oneshot::Sender<usize>>,
     /// The problems that were logged.
     problems: Vec<Finding>,
@@ -138,7 +138,7 @@ impl Listener for PreflightListener<'_> {
     }
 }
 
-/// Lets only the right cluster pass.
+/// Checks the identity of the cluster.
 async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Result<(), Error> {
     let Some(live) = &picture.observed.live else { return Ok(()) };
     match guard::judge(settings, &picture.desired, live) {

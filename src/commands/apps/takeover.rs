@@ -1,4 +1,4 @@
-//! What it means for a run how `verify` has ended.
+//! What the outcome of `verify` means for a run.
 
 use crate::desired::Desired;
 use crate::desired::releases::Release;
@@ -9,7 +9,7 @@ use crate::plan::releases::ReleaseAction;
 use crate::plan::wishes::{Wishes, names};
 use crate::verify::Outcome;
 
-/// The chart that makes the FluxInstance.
+/// The chart that creates the FluxInstance.
 const FLUX_INSTANCE: &str = "flux-instance";
 
 /// Whether Flux has taken over.
@@ -28,16 +28,16 @@ pub(super) enum Takeover {
         message: &'static str,
         /// What is missing.
         missing: String,
-        /// What to do.
+        /// The fix.
         fix: &'static str,
     },
 }
 
-/// What follows from how `verify` has ended.
+/// What follows from the outcome of `verify`.
 ///
 /// # Errors
 ///
-/// The helmfiles install Flux, the user has not left it out, and it is not there.
+/// The helmfiles install Flux, the user has not skipped it, and it is missing.
 pub(super) fn takeover(
     outcome: Outcome,
     desired: &Desired,
@@ -79,13 +79,13 @@ pub(super) fn takeover(
     }
 }
 
-/// Whether this run has made a FluxInstance.
+/// Whether this run has created a FluxInstance.
 pub(super) fn makes_instance(plan: &Plan) -> bool {
     let synced = |action: &ReleaseAction| action.syncs() && *action != ReleaseAction::Uninstall;
     plan.releases().any(|release| release.to.chart == FLUX_INSTANCE && synced(&release.action))
 }
 
-/// Whether a run that came so far has found all releases of the helmfiles installed, or has installed them.
+/// Whether all releases of the helmfiles are installed, given that the run came so far.
 fn are_installed(wishes: &Wishes) -> bool {
     use crate::stages::Stage::{Apps, Crds};
 
@@ -93,7 +93,7 @@ fn are_installed(wishes: &Wishes) -> bool {
     !skipped && wishes.releases.is_empty() && wishes.skip_releases.is_empty()
 }
 
-/// Whether the user has named other releases than this one, or named it to be left out.
+/// Whether the user has selected other releases, or skipped this one.
 fn is_skipped(release: &str, wishes: &Wishes) -> bool {
     let others = !wishes.releases.is_empty() && !names(&wishes.releases, release);
     others || names(&wishes.skip_releases, release)
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_seen_is_said_to_be_installed() {
+    fn only_known_releases_are_called_installed() {
         let no_source = || Outcome::NoSource { missing: "x".to_owned() };
         let all = Wishes::default();
         let only_verify = Wishes { stages: SkippedStages::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flux_that_is_not_there_is_an_error_where_it_is_asked_for() {
+    fn a_missing_flux_is_an_error_if_it_was_selected() {
         let error = "flux is not installed: release `flux-system/flux` is in the helmfiles, but the cluster has no FluxInstance";
         let all = Wishes::default();
         let only_verify = Wishes { stages: SkippedStages::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
