@@ -1,13 +1,13 @@
-//! GitHub Actions: what its runner takes for a command, and what k3s-boot tells it.
+//! GitHub Actions: commands for its runner, and protection against commands in other output.
 //!
 //! The runner reads both streams of a step line by line, where LF, CR and CR LF end a line, and takes two shapes for a
 //! command (`ActionCommand` and `OutputManager` of actions/runner): `::name …::` at the beginning of a line, after Unicode
-//! white space, and `##[name …]` anywhere in it. Others write much of what k3s-boot prints: helm, a chart, a pod, an object in
-//! the cluster. So [`Guard`] takes both shapes out of every line that is printed there.
+//! white space, and `##[name …]` anywhere in it. Much of the output comes from helm, charts, pods or objects in the cluster.
+//! So [`Guard`] escapes both shapes in every line.
 //!
-//! `::stop-commands::TOKEN` is not used in place of that: the two streams are read side by side, so that no token holds
-//! for both of them, nor for what stands on either side of a command of our own; a run that is killed would leave the
-//! commands of the rest of its step stopped; and lines such as `##[error]` would still be shown as what they are not.
+//! `::stop-commands::TOKEN` is not used instead: the two streams are read concurrently, so no token covers both, or the lines
+//! around a command of k3s-boot; a killed run would leave commands disabled for the rest of the step; and lines such as
+//! `##[error]` would still be displayed as errors.
 
 mod summary;
 
@@ -20,21 +20,21 @@ use crate::logger::escaped;
 use crate::report::Report;
 use crate::report::failure::FailureReport;
 
-/// How much of a text is told; the runner cuts what is much longer.
+/// The maximum length of a text in an annotation; the runner cuts longer ones.
 const MAX_LENGTH: usize = 1000;
 
-/// Whether what is printed is read by a runner, which must find no command in it.
+/// Whether a runner reads the output, which must contain no commands then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Guard {
-    /// Nobody looks for commands.
+    /// No runner reads the output.
     #[default]
     Off,
-    /// A runner does.
+    /// A runner reads the output.
     On,
 }
 
 impl Guard {
-    /// Lines in which no command is found. What would be taken for one is written in the log's way of escaping.
+    /// Escapes commands in lines, in the way of the log.
     #[must_use]
     pub fn text(self, text: String) -> String {
         match self {
@@ -43,7 +43,7 @@ impl Guard {
         }
     }
 
-    /// JSON in which no command is found; for whoever parses it, it is the same. A line of it never begins with a colon.
+    /// Escapes commands in JSON, without changing its meaning. No line of it begins with a colon.
     #[must_use]
     pub fn json(self, json: String) -> String {
         match self {
@@ -86,19 +86,19 @@ fn command(name: &str, title: Option<&str>, data: &str) -> String {
     format!("::{name}{}::{data}\n", title.unwrap_or_default())
 }
 
-/// The annotation of a failed run: what stands in the way, why, and what mends it.
+/// The annotation of a failed run: culprit, reason, cause and fix.
 fn annotation(failure: &FailureReport) -> String {
     let mut parts = vec![&failure.culprit, &failure.reason];
     parts.extend(Some(&failure.cause).filter(|cause| **cause != failure.reason));
-    let said = parts.into_iter().flat_map(|part| cut(part).lines().map(escaped).collect::<Vec<_>>());
+    let reasons = parts.into_iter().flat_map(|part| cut(part).lines().map(escaped).collect::<Vec<_>>());
     let fix = cut(&failure.fix).lines().map(|line| format!("fix: {}", escaped(line))).collect::<Vec<_>>();
-    let lines: Vec<_> = said.chain(fix).collect();
-    // What is shown of an annotation is no command, but a bracket after a `#` is shown as one.
+    let lines: Vec<_> = reasons.chain(fix).collect();
+    // An annotation contains no commands, but `##[` would be displayed as one.
     let data = Guard::On.text(lines.join("\n"));
     command("error", Some(&format!("k3s-boot: {}", failure.message)), &data)
 }
 
-/// A text that is not too long to be told.
+/// Shortens a text to the maximum length.
 fn cut(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(MAX_LENGTH) {
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
@@ -106,17 +106,17 @@ fn cut(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// How the runner is told.
+/// Prints commands for the runner.
 #[derive(Clone, Debug)]
 pub struct Actions {
-    /// Commands go where log lines go that are no errors, for only on one stream do they keep their order.
+    /// Commands go to the stream of the log, because only there they keep their order.
     to_stderr: bool,
     /// The file to which the step's summary is appended.
     summary: Option<PathBuf>,
 }
 
 impl Actions {
-    /// Tells it on stderr if stdout is for data.
+    /// Prints on stderr if stdout is for data.
     #[must_use]
     pub fn new(stdout_is_data: bool, summary: Option<PathBuf>) -> Self {
         Self { to_stderr: stdout_is_data, summary }
@@ -128,7 +128,7 @@ impl Actions {
         Group(self)
     }
 
-    /// Tells how a run ended: an annotation if it failed, and the summary of the step.
+    /// Reports the end of a run: an annotation if it failed, and the summary of the step.
     pub fn report(&self, report: &Report) {
         if let Some(failure) = &report.failure {
             self.write(&annotation(failure));
@@ -140,7 +140,7 @@ impl Actions {
         }
     }
 
-    /// As the log does: one write a line, and a closed stream is no reason to end a bootstrap.
+    /// Like the log: one write per line, and a closed stream does not end a bootstrap.
     fn write(&self, line: &str) {
         _ = if self.to_stderr {
             std::io::stderr().lock().write_all(line.as_bytes())
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_taken_out_and_nothing_else() {
+    fn only_commands_are_escaped() {
         let cases = [
             ("a\n::error::x", "a\n\\u{3a}:error::x"),
             (" \t\u{a0}\u{200b}::set-env name=A::b", " \t\u{a0}\u{200b}\\u{3a}:set-env name=A::b"),
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_annotation_tells_culprit_reason_and_fix() {
+    fn an_annotation_has_culprit_reason_and_fix() {
         assert_eq!(
             annotation(&failure(["Pod a/b", "why", "100% no\n::error::x ##[group]y", "one\ntwo"])),
             "::error title=k3s-boot%3A Failed to sync Helm releases::Pod a/b%0A100%25 no%0A\\u{3a}:error::x \
@@ -244,7 +244,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_left_that_is_taken_for_a_command(
+        fn no_command_is_left(
             text: String,
             parts in prop::collection::vec(
                 prop::sample::select(vec![

@@ -1,4 +1,4 @@
-//! The environment that the tools get: the user's, less what could lead them elsewhere.
+//! The environment of the tools: that of the user, without what could redirect them.
 
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
@@ -10,9 +10,9 @@ use crate::process::identity::{self, Identity};
 use crate::settings::Settings;
 use crate::url::Url;
 
-/// These choose cluster, namespace, file or binary, and would beat what is passed explicitly; they are dropped and
-/// logged. (`HELM_KUBEAPISERVER` beats `--kubeconfig`: tried with helm 4.2.)
-const LEAD_ELSEWHERE: [&str; 7] = [
+/// These select a cluster, namespace, file or binary, and would override flags; they are dropped and logged.
+/// (`HELM_KUBEAPISERVER` overrides `--kubeconfig`: tried with helm 4.2.)
+const REDIRECTING: [&str; 7] = [
     "HELM_NAMESPACE",
     "HELMFILE_FILE_PATH",
     "HELMFILE_HELM_BINARY",
@@ -22,11 +22,10 @@ const LEAD_ELSEWHERE: [&str; 7] = [
     "KUBERNETES_MASTER",
 ];
 
-/// These are dropped without a log line. Some change what the tools print or make them ask. Those that Kubernetes sets in a
-/// pod make client-go take the pod's own namespace for a context that names none (client-go 0.36,
-/// `tools/clientcmd/client_config.go`).
+/// These are dropped without a log line. Some change the output of tools or make them ask. With those that Kubernetes sets in a
+/// pod, client-go uses the namespace of the pod if the context names none (client-go 0.36, `tools/clientcmd/client_config.go`).
 const DROPPED: [&str; 14] = [
-    // At its higher levels the AWS SDK of helmfile logs requests with all that is in them.
+    // The AWS SDK in helmfile can log whole requests.
     "AWS_SDK_GO_LOG_LEVEL",
     "CLICOLOR_FORCE",
     "FORCE_COLOR",
@@ -43,27 +42,27 @@ const DROPPED: [&str; 14] = [
     "POD_NAMESPACE",
 ];
 
-/// Identities for decrypting: secrets that only sops needs, and helmfile where values refer to encrypted files.
+/// Identities for decryption: secrets that only sops needs, and helmfile if values refer to encrypted files.
 pub const AGE_IDENTITIES: [&str; 2] = ["SOPS_AGE_KEY", "SOPS_AGE_KEY_CMD"];
 
-/// All tools are Go programs that live for seconds. Collecting garbage takes an eighth of helm's time, and comes four times less
-/// often so, unless memory runs short (<https://go.dev/doc/gc-guide>).
+/// All tools are short-lived Go programs. Garbage collection takes an eighth of the time of helm; with these settings it runs
+/// a quarter as often, unless memory is short (<https://go.dev/doc/gc-guide>).
 const QUICK: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "512MiB")];
 
-/// An environment for tools.
+/// The environment of the tools.
 #[derive(Debug)]
 pub struct ChildEnv {
     /// All variables.
     pub vars: Vec<(OsString, OsString)>,
-    /// The names of those that were set and would have led the tools elsewhere.
+    /// The names of the dropped variables that could have redirected the tools.
     pub removed: Vec<String>,
 }
 
-fn leads_elsewhere(name: &str) -> bool {
-    LEAD_ELSEWHERE.contains(&name) || name.starts_with("HELM_KUBE")
+fn redirects(name: &str) -> bool {
+    REDIRECTING.contains(&name) || name.starts_with("HELM_KUBE")
 }
 
-/// Builds it. Temporary files go to `temp`; `current_context` is the kubeconfig file that selects the target's context.
+/// Builds the environment. Temporary files go to `temp`; `current_context` is the kubeconfig file that selects the target's context.
 #[must_use]
 pub fn build(
     env: &Env,
@@ -77,13 +76,13 @@ pub fn build(
     let mut vars = Vec::new();
     for (name, value) in env.iter() {
         let text = name.to_string_lossy();
-        if leads_elsewhere(&text) {
+        if redirects(&text) {
             removed.push(text.into_owned());
         } else if !DROPPED.contains(&text.as_ref()) && !ours.iter().any(|(known, _)| *known == text) {
             vars.push((name.to_owned(), value.to_owned()));
         }
     }
-    // The user's own hold.
+    // Values of the user win.
     let quick = QUICK.iter().filter(|(name, _)| env.get(name).is_none());
     vars.extend(quick.map(|(name, value)| (OsString::from(name), OsString::from(value))));
     vars.extend(ours.into_iter().map(|(name, value)| (OsString::from(name), value)));
@@ -96,7 +95,7 @@ fn ours(
     temp: &Path,
     current_context: &Path,
 ) -> Vec<(&'static str, OsString)> {
-    // Of a list, the first file that names a current context wins, also for hooks that call plain `kubectl` or `helm`.
+    // The first file that names a current context wins, also for hooks that call plain `kubectl` or `helm`.
     let mut kubeconfig = current_context.as_os_str().to_owned();
     for file in &target.files {
         kubeconfig.push(":");
@@ -104,7 +103,7 @@ fn ours(
     }
     let mut ours = vec![
         ("KUBECONFIG", kubeconfig),
-        // Preferences in the user's home change what commands do (kubectl 1.34 and later; the second one before that).
+        // User preferences change what commands do (kubectl 1.34 and later; the second one before that).
         ("KUBERC", OsString::from("off")),
         ("KUBECTL_KUBERC", OsString::from("false")),
         ("ROOT_DIR", settings.root.clone().into_os_string()),
@@ -113,19 +112,18 @@ fn ours(
         ("HELMFILE_TEMPDIR", temp.as_os_str().to_owned()),
         ("NO_COLOR", OsString::from("1")),
         (identity::RUN, OsString::from(Identity::own().to_string())),
-        // Both programs would ask a server for their newest version.
+        // Both programs would check for new versions.
         ("HELMFILE_UPGRADE_NOTICE_DISABLED", OsString::from("1")),
         ("SOPS_DISABLE_VERSION_CHECK", OsString::from("true")),
     ];
-    // The repository's own key decrypts it, unless the user names other identities.
+    // The age key of the repository is used for decryption, unless the user names another file.
     let own = Some(&settings.age_key).filter(|file| file.is_file());
     let identities = settings.sops_age_key_file.as_ref().or(own);
     ours.extend(identities.map(|file| ("SOPS_AGE_KEY_FILE", file.clone().into_os_string())));
     ours
 }
 
-/// The values of variables that hold credentials by their name, and the credentials of addresses, for the redactor. Where a
-/// variable's value came from cannot be known.
+/// The values of variables whose name says that they are credentials, and credentials in URLs, for the redactor.
 pub fn secrets(env: &Env) -> impl Iterator<Item = &str> {
     env.iter().filter_map(|(name, value)| secret(name, value.to_str()?))
 }
@@ -146,8 +144,8 @@ fn secret<'a>(name: &OsStr, value: &'a str) -> Option<&'a str> {
     }
 }
 
-/// Whether a variable of this name holds a credential, which is what such names end in: `SECRET_DOMAIN` is a domain, and
-/// `SOPS_AGE_KEY_FILE` a path, which an error has to name.
+/// Whether the name of a variable says that it is a credential, judging by its end: `SECRET_DOMAIN` is a domain, and
+/// `SOPS_AGE_KEY_FILE` a path that errors have to show.
 fn names_a_secret(name: &OsStr) -> bool {
     const ENDINGS: [&str; 11] = [
         "TOKEN",
@@ -166,7 +164,7 @@ fn names_a_secret(name: &OsStr) -> bool {
     !name.ends_with("PULL_SECRET") && ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
-/// Whether a text is a path, or the domain of a host: to redact it would hide it in every address and path.
+/// Whether a text is a path or a host: redacting it would hide it in every URL and path.
 fn is_address(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()
@@ -188,7 +186,7 @@ mod tests {
     use crate::cli::{Checks, Cli};
 
     #[test]
-    fn names_of_secrets() {
+    fn names_of_secret_variables() {
         for name in ["SOPS_AGE_KEY", "GITHUB_TOKEN", "db_password", "AWS_SECRET_ACCESS_KEY"] {
             assert!(names_a_secret(OsStr::new(name)), "{name}");
         }
@@ -205,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_no_secret_whatever_its_variable_is_called() {
+    fn an_address_is_not_a_secret() {
         let vars = [
             ("SECRET_DOMAIN", "example.org"),
             ("CLUSTER_SECRET", "example.org"),
@@ -227,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_of_addresses() {
+    fn credentials_in_urls() {
         let cases = [
             ("https://me:CANARY@host/a", Some("CANARY")),
             ("https://CANARY@host", Some("CANARY")),
@@ -243,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn tools_are_quick_unless_the_user_says_otherwise() {
+    fn garbage_collection_is_reduced_unless_the_user_sets_it() {
         let folder = Path::new("/nowhere");
         let of = |vars: &[(&str, &str)]| {
             let env = Env::from_vars(vars.iter().copied(), folder.into());
@@ -257,12 +255,12 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_elsewhere() {
+    fn variables_that_redirect_tools() {
         for name in ["HELM_KUBEAPISERVER", "HELM_KUBECONTEXT", "HELM_NAMESPACE", "HELMFILE_KUBE_CONTEXT"] {
-            assert!(leads_elsewhere(name), "{name}");
+            assert!(redirects(name), "{name}");
         }
         for name in ["HELM_DRIVER", "HELM_CACHE_HOME", "HELMFILE_ENVIRONMENT", "KUBECONFIG"] {
-            assert!(!leads_elsewhere(name), "{name}");
+            assert!(!redirects(name), "{name}");
         }
     }
 

@@ -1,7 +1,7 @@
-//! The one place where processes are started, watched and ended.
+//! The only module that starts, watches and stops processes.
 //!
-//! A tool runs in its own process group with stdin null or a pipe. It is ended by one INT, a time of grace and then
-//! KILL to the whole group; when k3s-boot itself is killed it gets INT from the kernel (see [`death`]).
+//! A tool runs in its own process group, with stdin null or a pipe. To stop it, the group gets one INT and, after a grace
+//! period, KILL; if k3s-boot itself is killed, the kernel sends the tool INT (see [`death`]).
 
 pub mod death;
 pub mod identity;
@@ -31,10 +31,10 @@ use self::watch::Watch;
 use crate::run::seconds;
 use crate::transcript::Transcript;
 
-/// A tool's answer larger than this is refused, so that one that never ends cannot fill the memory.
+/// The maximum size of the output of a tool, so that an endless one does not fill the memory.
 const MAX_OUTPUT: usize = 256 * 1024 * 1024;
 
-/// Which of the two streams a line came from.
+/// The stream that a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -44,7 +44,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// The stream's usual name.
+    /// The usual name of the stream.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -54,77 +54,70 @@ impl Stream {
     }
 }
 
-/// What an ended tool left.
+/// The result of a tool that has exited.
 pub struct Output {
-    /// Its exit status; also not zero.
+    /// The exit status, also if it is not zero.
     pub status: ExitStatus,
-    /// What it printed on stdout, when that is data.
+    /// Its stdout, if that is data.
     pub stdout: Vec<u8>,
-    /// What it said: stderr, and stdout when that is talk; without colours, control characters left as they are.
+    /// Its messages: stderr, and stdout if that is not data; without colours, with control characters.
     pub talk: String,
 }
 
 impl Output {
-    /// Whether the tool ended with exit code 0.
+    /// Whether the exit code is 0.
     #[must_use]
     pub fn success(&self) -> bool {
         self.status.success()
     }
 }
 
-/// Why a tool did not come to its own end.
+/// Why a tool did not exit by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// It could not be started.
     #[error("failed to start `{tool}`: {source}")]
     Spawn {
-        /// The tool's name.
         tool: &'static str,
-        /// The system's reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// Its pipes or its status could not be read.
     #[error("failed to read from `{tool}`: {source}")]
     Io {
-        /// The tool's name.
         tool: &'static str,
-        /// The system's reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// It printed more than any answer can be.
+    /// Its output was too large.
     #[error("`{tool}` printed more than {MAX_OUTPUT} bytes")]
-    TooMuch {
-        /// The tool's name.
-        tool: &'static str,
-    },
-    /// Its deadline passed.
+    TooMuch { tool: &'static str },
+    /// It timed out.
     #[error("{}", late(tool, "did not finish", *.after))]
     Deadline {
-        /// The tool's name.
         tool: &'static str,
-        /// How long it had.
+        /// The timeout.
         after: Duration,
-        /// What it had said until then.
+        /// Its messages until then.
         talk: String,
     },
-    /// It was ended, for what it waited for will not come.
+    /// It was stopped, because what it waited for cannot become ready.
     #[error("`{tool}` was stopped: what it waited for cannot become ready")]
     Canceled {
-        /// The tool's name.
         tool: &'static str,
-        /// What it had said until then.
+        /// Its messages until then.
         talk: String,
     },
     /// k3s-boot was interrupted.
     #[error("interrupted by {cause}")]
     Interrupted {
-        /// What came first.
+        /// The first cause.
         cause: Cause,
     },
 }
 
-/// What is said of a tool or a request that was too late, which `missed` what was waited for. One that gets no time at all is
-/// not what was slow: what came before it was.
+/// The message about a tool or request that timed out; `missed` says what it failed to do. If it got no time at all, something
+/// before it was slow.
 #[must_use]
 pub fn late(what: &str, missed: &str, after: Duration) -> String {
     if after < Duration::from_millis(50) {
@@ -133,7 +126,7 @@ pub fn late(what: &str, missed: &str, after: Duration) -> String {
     format!("`{what}` {missed} within {}", seconds(after))
 }
 
-/// Starts tools: knows the environment that they get and the signals that end them.
+/// Starts tools, with their environment and the signals that stop them.
 pub struct Runner {
     env: Vec<(OsString, OsString)>,
     stop: Stop,
@@ -141,35 +134,34 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// A runner whose tools get exactly this environment.
+    /// A runner for tools with exactly this environment.
     #[must_use]
     pub fn new(env: Vec<(OsString, OsString)>, stop: Stop, transcript: Transcript) -> Self {
         Self { env, stop, transcript }
     }
 
-    /// The signals that end this run.
+    /// The signals that stop this run.
     #[must_use]
     pub fn stop(&self) -> &Stop {
         &self.stop
     }
 
-    /// Where everything that tools say is kept.
+    /// The transcript of the tools.
     #[must_use]
     pub fn transcript(&self) -> &Transcript {
         &self.transcript
     }
 
-    /// Runs a tool to its end.
+    /// Runs a tool until it exits.
     ///
     /// # Errors
     ///
-    /// When it cannot be started or read, when its deadline passes, or when k3s-boot is told to stop. An exit code
-    /// other than 0 is no error here.
+    /// It cannot be started or read, it times out, or k3s-boot is interrupted. A non-zero exit code is not an error.
     pub async fn run(&self, invocation: Invocation) -> Result<Output, ProcessError> {
         self.run_watched(invocation, |_, _| {}).await
     }
 
-    /// Runs a tool to its end and shows every line that it says to `on_line` at once.
+    /// Runs a tool until it exits and passes every line to `on_line` at once.
     ///
     /// # Errors
     ///
@@ -185,7 +177,7 @@ impl Runner {
         }
         let (mut child, group) = self.begin(&invocation)?;
         if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), invocation.stdin.take()) {
-            // A tool that ends without reading breaks the pipe; its exit code then says why.
+            // A tool that exits without reading breaks the pipe; its exit code says why.
             tokio::spawn(async move {
                 _ = pipe.write_all(bytes.expose_secret()).await;
             });
@@ -201,7 +193,7 @@ impl Runner {
         result
     }
 
-    /// Starts a tool, unless it has no time at all.
+    /// Starts a tool, unless there is no time left.
     fn begin(&self, invocation: &Invocation) -> Result<(Child, Group), ProcessError> {
         let Invocation { tool, deadline, .. } = *invocation;
         if deadline.is_zero() {
@@ -250,25 +242,25 @@ impl Group {
     fn signal(&self, signal: Signal) {
         if let Some(leader) = self.leader {
             match killpg(leader, signal) {
-                // All of it has ended already.
+                // All its processes have exited.
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(error) => tracing::debug!(signal = %signal, error = %error, "Signal not delivered"),
             }
         }
     }
 
-    /// Whether any process of it still runs.
+    /// Whether any of its processes is still running.
     fn is_there(&self) -> bool {
         self.leader.is_some_and(|leader| killpg(leader, None).is_ok())
     }
 
-    /// Kills it and waits until its leader is gone, which takes a moment.
+    /// Kills it and waits until its leader has exited.
     fn end(&self) {
         self.signal(Signal::SIGKILL);
         #[cfg(target_os = "linux")]
         if let Some(leader) = self.leader {
             use nix::sys::wait::{Id, WaitPidFlag, waitid};
-            // Whoever watches it takes its status.
+            // The exit status is left for the task that waits for the child.
             _ = waitid(Id::Pid(leader), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
         }
     }
@@ -286,7 +278,7 @@ impl Drop for Group {
     }
 }
 
-/// How an exit status reads in a message: `exit code 1`, or `signal SIGKILL`.
+/// An exit status for messages: `exit code 1`, or `signal SIGKILL`.
 #[must_use]
 pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal().map(Signal::try_from)) {

@@ -1,4 +1,4 @@
-//! The stages of a bootstrap, and which of them are done.
+//! The stages of a bootstrap.
 
 use std::collections::BTreeSet;
 
@@ -25,11 +25,11 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All of them, in their order.
+    /// All stages, in order.
     pub const ALL: [Self; 6] =
         [Self::Nodes, Self::Namespaces, Self::Secrets, Self::Crds, Self::Apps, Self::Verify];
 
-    /// Its name, on the command line and in reports.
+    /// The name on the command line and in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,29 +43,29 @@ impl Stage {
     }
 }
 
-/// The stages that are left out.
+/// The stages to skip.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SkippedStages(BTreeSet<Stage>);
 
 impl SkippedStages {
-    /// What these flags leave out. An empty `only` means all.
+    /// The stages that these flags skip. An empty `only` means all stages.
     #[must_use]
     pub fn of(only: &[Stage], from: Option<Stage>, skip: &[Stage]) -> Self {
-        let wanted = |stage: &Stage| {
+        let is_selected = |stage: &Stage| {
             (only.is_empty() || only.contains(stage))
                 && from.is_none_or(|from| *stage >= from)
                 && !skip.contains(stage)
         };
-        Self(Stage::ALL.into_iter().filter(|stage| !wanted(stage)).collect())
+        Self(Stage::ALL.into_iter().filter(|stage| !is_selected(stage)).collect())
     }
 
-    /// Whether a stage is left out.
+    /// Whether a stage is skipped.
     #[must_use]
     pub fn has(&self, stage: Stage) -> bool {
         self.0.contains(&stage)
     }
 
-    /// Whether no stage is left.
+    /// Whether all stages are skipped.
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.0.len() == Stage::ALL.len()
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_leave_stages_out() {
+    fn flags_select_stages() {
         let left = |only: &[Stage], from, skip: &[Stage]| {
             let left = SkippedStages::of(only, from, skip);
             Stage::ALL.into_iter().filter(|stage| !left.has(*stage)).map(Stage::name).collect::<Vec<_>>()

@@ -1,6 +1,6 @@
 //! The summary of a step, as Markdown.
 //!
-//! Whatever others have written stands in code, inline or in a block, where nothing is markup, a link or a mention.
+//! Text of others is formatted as code, inline or as a block, so that it cannot be markup, a link or a mention.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::report::failure::FailureReport;
 use crate::report::{ProblemReport, ReleaseReport, Report, RunResult};
 use crate::run::seconds;
 
-/// How many rows and problems are told: the runner refuses a summary that is too large, and all of it.
+/// The maximum number of rows and of problems: the runner rejects a summary that is too large.
 const MAX_ROWS: usize = 100;
 
 /// What is appended to the step's summary.
 pub(super) fn text(report: &Report) -> String {
-    // What another program has left there may lack its end.
+    // A previous program may not have ended its last line.
     let mut text = format!("\n## k3s-boot: {}\n\n", report.result.word());
     let took = seconds(Duration::from_secs_f64(report.seconds));
     let outcome = match (&report.failure, &report.flux, report.result) {
@@ -108,17 +108,17 @@ fn code(text: &str) -> String {
         return "(empty)".to_owned();
     }
     let fence = "`".repeat(ticks(&text) + 1);
-    // One space at either end is taken for part of the fence.
+    // Markdown strips one space at either end.
     let pad = if text.starts_with(['`', ' ']) || text.ends_with(['`', ' ']) { " " } else { "" };
     format!("{fence}{pad}{text}{pad}{fence}")
 }
 
-/// The same in a table, where a bar ends a cell even in code.
+/// Inline code in a table, where a bar ends a cell even in code.
 fn cell(text: &str) -> String {
     code(text).replace('|', "\\|")
 }
 
-/// A text as a block of code, its lines kept.
+/// A text as a block of code.
 fn block(text: &str) -> String {
     let lines: Vec<_> = cut(text).lines().map(escaped).collect();
     let text = lines.join("\n");
@@ -271,7 +271,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn nothing_gets_out_of_code(text: String, hostile in "[`a \n\r|\\\\]{0,12}") {
+        fn nothing_escapes_from_code(text: String, hostile in "[`a \n\r|\\\\]{0,12}") {
             for text in [text, hostile] {
                 let (inline, block) = (code(&text), block(&text));
                 proptest::prop_assert!(!inline.contains(['\n', '\r']));

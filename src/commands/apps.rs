@@ -1,4 +1,4 @@
-//! `k3s-bootstrap apps`: the bootstrap.
+//! `k3s-boot apps`: the bootstrap.
 
 mod list;
 mod preflight;
@@ -44,7 +44,7 @@ use crate::transcript::Transcript;
 use crate::url::without_credentials;
 use crate::verify::{self, Asked};
 
-/// What was seen longer ago is looked at again under the lock: others than k3s-bootstrap change a cluster too.
+/// Older observations are repeated under the lock, because other clients change the cluster too.
 const MAX_AGE: Duration = Duration::from_mins(1);
 
 /// The timeout for writing notes at the end; without them, the next run only has to read more.
@@ -130,7 +130,7 @@ fn is_option(word: &str, option: &str) -> bool {
 }
 
 fn joined(words: &[&str]) -> Option<String> {
-    shlex::try_join(std::iter::once("k3s-bootstrap").chain(words.iter().copied())).ok()
+    shlex::try_join(std::iter::once("k3s-boot").chain(words.iter().copied())).ok()
 }
 
 fn finish(report: &mut Report, settings: &Settings, takeover: Option<Takeover>, took: &str) {
@@ -415,10 +415,10 @@ mod tests {
             let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
             resume(&words, Stage::Apps).unwrap()
         };
-        assert_eq!(resume(&["apps"]), "k3s-bootstrap apps --from apps");
+        assert_eq!(resume(&["apps"]), "k3s-boot apps --from apps");
         let words = ["apps", "--from", "crds", "--root", "my repo", "--from=nodes", "--skip", "nodes"];
-        assert_eq!(resume(&words), "k3s-bootstrap apps --root 'my repo' --skip nodes --from apps");
-        assert_eq!(resume(&["apps", "--only", "apps"]), "k3s-bootstrap apps --only apps");
+        assert_eq!(resume(&words), "k3s-boot apps --root 'my repo' --skip nodes --from apps");
+        assert_eq!(resume(&["apps", "--only", "apps"]), "k3s-boot apps --only apps");
     }
 
     #[test]
@@ -434,9 +434,9 @@ mod tests {
             let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
             resume_earlier(&words, stage, flag).unwrap()
         };
-        assert_eq!(resume(&["apps"]), "k3s-bootstrap apps --rotate-age-key --from secrets");
+        assert_eq!(resume(&["apps"]), "k3s-boot apps --rotate-age-key --from secrets");
         let words = ["apps", "--rotate-age-key", "--from", "verify", "--skip=crds", "--timeout", "9m"];
-        assert_eq!(resume(&words), "k3s-bootstrap apps --rotate-age-key --timeout 9m --from secrets");
+        assert_eq!(resume(&words), "k3s-boot apps --rotate-age-key --timeout 9m --from secrets");
         assert!(error("GitOperationFailed: unable to clone").fixing_stage().is_none());
     }
 }

@@ -18,7 +18,7 @@ use crate::process::identity::Identity;
 use crate::process::signals::Stop;
 use crate::recovery::{Left, StuckRelease, judge};
 use crate::redact::Redactor;
-use crate::report::recover::{StuckReport, RecoverReport, RecoverResult};
+use crate::report::recover::{RecoverReport, RecoverResult, StuckReport};
 use crate::report::{self, ProblemReport};
 use crate::run::lock::{Lock, end_tools};
 use crate::run::unlock::release;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::pods::{Stage, PodProblem};
+use super::pods::{PodProblem, Stage};
 use crate::observed::workloads::{Workload, lacking};
 
 /// Kinds that are not deleted when they are done, unlike Jobs.

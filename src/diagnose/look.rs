@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 
 use super::known::{Diagnosis, find};
-use super::pods::{Stage, PodProblem, Warnings};
-use super::release::{problems_of, of_workload};
+use super::pods::{PodProblem, Stage, Warnings};
+use super::release::{of_workload, problems_of};
 use super::{taints, webhooks};
 use crate::error::{Error, ReleaseFailure};
 use crate::observed::events::Event;
@@ -39,7 +39,10 @@ pub async fn find_cause(tools: &Toolbox, failure: &ReleaseFailure, before: &str)
     let by_words = find(&failure.reason).map(|known| Diagnosis::known(release, None, known));
     // Unless helm timed out, its message has the cause.
     if let Some(diagnosis) = by_words.as_ref().filter(|_| !failure.timed_out) {
-        return Diagnosis { object: webhooks::find_configuration(tools, &failure.reason).await, ..diagnosis.clone() };
+        return Diagnosis {
+            object: webhooks::find_configuration(tools, &failure.reason).await,
+            ..diagnosis.clone()
+        };
     }
     let looked = tokio::time::timeout(TIMEOUT, look(tools, release, before)).await;
     let by_words = || Diagnosis { object: waited_for(&failure.reason), ..by_words.unwrap_or_default() };

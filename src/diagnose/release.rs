@@ -1,6 +1,6 @@
 //! Problems of a release: a pure function of the observed state.
 
-use super::pods::{Stage, PodProblem, Warnings, worst};
+use super::pods::{PodProblem, Stage, Warnings, worst};
 use crate::observed::events::{Event, latest};
 use crate::observed::pods::Pod;
 use crate::observed::revisions::Revision;

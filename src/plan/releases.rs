@@ -1,5 +1,5 @@
-//! What becomes of a release. It is decided in this order: it is left out, somebody else owns it, it is new, it is newer
-//! than wanted, it differs, it is as wanted.
+//! What happens to a release. The order of decisions: skipped, managed elsewhere, new, newer than desired, different, up to
+//! date.
 
 use semver::Version;
 use serde_json::Value;
@@ -12,44 +12,43 @@ use crate::observed::Live;
 use crate::observed::helm::Record;
 use crate::observed::standing::{Standing, flux_owner};
 
-/// What becomes of a release, and why.
+/// What happens to a release, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReleasePlan {
     /// The release, as `namespace/name`.
     pub id: String,
-    /// What is done with it.
+    /// What happens to it.
     pub action: ReleaseAction,
-    /// The chart and version that are installed.
+    /// The installed chart and version.
     pub from: Option<ChartVersion>,
-    /// The chart and version that are wanted.
+    /// The desired chart and version.
     pub to: ChartVersion,
     /// The values that differ.
     pub values: Vec<ValueChange>,
     /// Whether some of its values are or were secret, so that only their paths are shown.
     pub has_secret_values: bool,
-    /// Over what helm goes that would stop it.
+    /// Conflicts that helm overrides.
     pub over: Over,
 }
 
-/// What of others would stop helm, and is gone over, for the user has named the release.
+/// Conflicts that helm overrides, because the user has named the release.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Over {
-    /// Fields that others have changed are put back.
+    /// Manual changes are reverted.
     pub fields: bool,
-    /// Objects that are others' become the release's.
+    /// Objects of other owners are adopted.
     pub owners: bool,
 }
 
 /// A chart's name and version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChartVersion {
-    /// Its name.
     pub chart: String,
-    /// Its version; empty for the newest.
+    /// Empty for the latest version.
     pub version: String,
 }
 
-/// What is done with a release.
+/// What happens to a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReleaseAction {
     /// It is not installed yet.
@@ -58,22 +57,22 @@ pub enum ReleaseAction {
     Upgrade,
     /// Its values differ.
     Change,
-    /// It is synced for another reason.
+    /// It is synced for this other reason.
     Resync(String),
-    /// It is removed: the helmfile sets `installed: false`, and the user that it may go.
+    /// It is uninstalled: the helmfile sets `installed: false`, and the user allows it.
     Uninstall,
-    /// It is as wanted.
+    /// It is up to date.
     UpToDate,
-    /// What is installed is newer than what is wanted.
+    /// The installed version is newer than the desired one.
     Newer,
-    /// Something else owns it: `HelmRelease namespace/name`.
+    /// It is managed by this owner: `HelmRelease namespace/name`.
     ManagedElsewhere(String),
-    /// The user leaves it out, for this reason.
+    /// It is skipped for this reason.
     Skip(&'static str),
 }
 
 impl ReleasePlan {
-    /// Why it is synced, in few words: `version 1.18.6 → 1.18.7`, `values changed: operator.replicas`.
+    /// The reason, in a few words: `version 1.18.6 → 1.18.7`, `values changed: operator.replicas`.
     #[must_use]
     pub fn reason(&self) -> String {
         let values = || {
@@ -111,14 +110,14 @@ impl ReleaseAction {
     }
 }
 
-/// A value that differs. Its `Debug` tells the path alone.
+/// A value that differs. Its `Debug` shows only the path.
 #[derive(Clone, PartialEq)]
 pub struct ValueChange {
-    /// Where, as in `operator.replicas`.
+    /// The path, such as `operator.replicas`.
     pub path: String,
-    /// What is installed; none when it is not set there.
+    /// The installed value; none if it is not set.
     pub old: Option<Value>,
-    /// What is wanted; none when it is no longer set.
+    /// The desired value; none if it is not set.
     pub new: Option<Value>,
 }
 
@@ -128,11 +127,11 @@ impl std::fmt::Debug for ValueChange {
     }
 }
 
-/// Decides it.
+/// Decides what happens to a release.
 #[must_use]
 pub fn plan(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) -> ReleasePlan {
     let id = release.id();
-    let to = wanted(release, desired);
+    let to = desired_chart(release, desired);
     let record = live.records.as_ref().ok().and_then(|records| records.get(&id));
     let from =
         record.map(|record| ChartVersion { chart: record.chart.clone(), version: record.version.clone() });
@@ -144,7 +143,7 @@ pub fn plan(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) 
     };
     let mut owners = live.owners.as_ref().ok().into_iter().flatten();
     let over = Over {
-        // helm 3 and what it has installed know no conflicts.
+        // Helm 3 and its releases have no field conflicts.
         fields: names(&wishes.fix_drift, &id) && record.is_some_and(|record| record.server_side),
         owners: wishes.takes(&id) && owners.any(|object| object.release == id),
     };
@@ -153,15 +152,15 @@ pub fn plan(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) 
     ReleasePlan { id, action, from, to, values, has_secret_values, over }
 }
 
-fn wanted(release: &Release, desired: &Desired) -> ChartVersion {
+fn desired_chart(release: &Release, desired: &Desired) -> ChartVersion {
     match desired.charts.get(&release.id()) {
         Some(chart) => ChartVersion { chart: chart.name.clone(), version: chart.version.clone() },
         None => ChartVersion { chart: release.chart_name().to_owned(), version: release.version.clone() },
     }
 }
 
-/// Who owns a release, if that is somebody else: `HelmRelease namespace/name`. It is told by the claims of Flux and k3s,
-/// or by the labels that Flux gives to all that it makes.
+/// The owner of a release, if it is managed by Flux or k3s: `HelmRelease namespace/name`. Their resources show it, or the
+/// labels of Flux on the objects.
 #[must_use]
 pub fn owner(release: &Release, live: &Live) -> Option<String> {
     let id = release.id();
@@ -176,24 +175,24 @@ pub fn owner(release: &Release, live: &Live) -> Option<String> {
         let objects: Vec<_> = owners.into_iter().flatten().filter(|object| object.release == id).collect();
         let mut found = objects.iter().filter_map(|object| flux_owner(&object.meta));
         let of_helm = found.clone().find(|owner| owner.starts_with("HelmRelease "));
-        // A Kustomization that has all that the release would make is in its place. What it has only a part of would be
-        // missed if nobody made the rest: that is for the user to decide.
+        // A Kustomization that manages all objects of the release replaces it. If it manages only some, skipping the release
+        // would leave the others missing: the user decides.
         let among = objects.first().map(|object| object.among);
         of_helm.or_else(|| found.next().filter(|_| among == Some(found.count() + 1)))
     };
-    // What `flux bootstrap` or `flux install` has made is not the operator's to take over.
+    // The operator must not take over what `flux bootstrap` or `flux install` created.
     let is_flux = ["flux-operator", "flux-instance"].contains(&release.chart_name());
     let alone = || (is_flux && claims.has_flux_alone()).then(|| FLUX_ALONE.to_owned());
     of_standing().or_else(of_rendered).or_else(alone)
 }
 
-/// Whether a release is left alone, whatever differs: the user leaves it out, somebody else owns it, or it is newer.
+/// Whether a release is not synced, whatever differs: it is skipped, managed elsewhere, or newer.
 #[must_use]
 pub fn is_left(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) -> bool {
     let id = release.id();
     let record = || live.records.as_ref().ok().and_then(|records| records.get(&id));
     let is_newer = |record: &Record| {
-        let to = wanted(release, desired);
+        let to = desired_chart(release, desired);
         record.chart == to.chart && is_newer(&record.version, &to.version) && !names(&wishes.downgrade, &id)
     };
     release.left_out
@@ -201,11 +200,10 @@ pub fn is_left(release: &Release, desired: &Desired, live: &Live, wishes: &Wishe
         || record().is_some_and(is_newer)
 }
 
-/// The owner of Flux' own releases where it was installed without its operator.
+/// The owner of the releases of Flux if it was installed without its operator.
 pub const FLUX_ALONE: &str = "Flux without a FluxInstance";
 
-/// Why the chart of an installed release would make something else than its `record` has, or may do so, with the same
-/// version and values.
+/// Why a chart may render something else than the `record` of the installed release, with the same version and values.
 #[must_use]
 pub fn other_content(release: &Release, desired: &Desired, live: &Live, record: &Record) -> Option<String> {
     if let [feature, ..] = release.unsafe_features.as_slice() {
@@ -234,7 +232,7 @@ pub fn other_content(release: &Release, desired: &Desired, live: &Live, record: 
     }
 }
 
-/// Everything that decides what becomes of a release.
+/// The input of the decision about a release.
 struct Decision<'a> {
     release: &'a Release,
     desired: &'a Desired,
@@ -317,8 +315,8 @@ fn unsafe_feature(feature: &str) -> String {
     format!("`{feature}` in the helmfile prevents a comparison with what is installed")
 }
 
-/// Whether a chart has other values of its own, under the same version. Helm changes those of a chart with subcharts
-/// before it stores them.
+/// Whether the default values of a chart differ under the same version. For charts with subcharts, Helm changes them before it
+/// stores them.
 fn other_defaults(chart: &Chart, record: &Record) -> bool {
     let Ok(defaults) = chart.defaults() else { return false };
     !chart.has_subcharts && !changes(&record.defaults, &defaults).is_empty()
@@ -328,13 +326,13 @@ fn resync(reason: &str) -> ReleaseAction {
     ReleaseAction::Resync(reason.to_owned())
 }
 
-/// A chart's `v1.2.3` and a helmfile's `1.2.3` are the same to Helm.
+/// Helm treats `v1.2.3` of a chart and `1.2.3` of a helmfile as the same version.
 #[must_use]
 pub fn same_version(one: &str, other: &str) -> bool {
     one.trim_start_matches('v') == other.trim_start_matches('v')
 }
 
-/// Whether one version is later than another; only exact versions can be told.
+/// Whether one version is newer than another; only exact versions can be compared.
 #[must_use]
 pub fn is_newer(one: &str, other: &str) -> bool {
     let parse = |text: &str| Version::parse(text.trim_start_matches('v'));
@@ -344,7 +342,7 @@ pub fn is_newer(one: &str, other: &str) -> bool {
 /// The values that differ, by their paths.
 #[must_use]
 pub fn changes(old: &Value, new: &Value) -> Vec<ValueChange> {
-    // A release without values has null for all of them.
+    // The values of a release without values are null.
     let [old, new] = [old, new].map(|values| Some(values).filter(|values| !values.is_null()));
     let mut found = Vec::new();
     compare(&mut found, String::new(), old, new);
@@ -381,7 +379,7 @@ fn compare<'a>(found: &mut Vec<ValueChange>, path: String, old: Option<&'a Value
     }
 }
 
-/// Numbers come back from Helm's JSON as they can: `1` and `1.0` are the same.
+/// Helm's JSON may change the form of numbers: `1` and `1.0` are the same.
 fn same(old: &Value, new: &Value) -> bool {
     match (old, new) {
         (Value::Number(old), Value::Number(new)) => old == new || old.as_f64() == new.as_f64(),
@@ -423,7 +421,7 @@ mod tests {
         Desired { charts: BTreeMap::from([("n/r".to_owned(), chart)]), ..Desired::default() }
     }
 
-    /// A cluster in which it is as wanted.
+    /// A cluster in which the release is up to date.
     fn live() -> Live {
         let stored = Stored {
             namespace: "n".to_owned(),
@@ -460,7 +458,7 @@ mod tests {
         plan(release, desired, live, wishes).action
     }
 
-    /// What becomes of the release when the cluster is otherwise.
+    /// What happens to the release in a changed cluster.
     fn with(change: impl FnOnce(&mut Live)) -> ReleaseAction {
         let mut live = live();
         change(&mut live);
@@ -474,14 +472,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_wanted_is_kept_unless_it_is_forced() {
+    fn a_release_that_is_up_to_date_is_synced_only_with_force() {
         assert_eq!(with(|_| {}), ReleaseAction::UpToDate);
         let force = wishes(|wishes| wishes.force = true);
         assert_eq!(action(&release(), &desired(), &live(), &force), resync("requested with --force"));
     }
 
     #[test]
-    fn what_differs_is_synced_for_its_reason() {
+    fn differences_are_synced_with_a_reason() {
         assert_eq!(with(|live| "0.9.0".clone_into(&mut record(live).version)), ReleaseAction::Upgrade);
         assert_eq!(with(|live| "other".clone_into(&mut record(live).chart)), ReleaseAction::Upgrade);
         assert_eq!(with(|live| record(live).values = json!({})), ReleaseAction::Change);
@@ -500,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_whose_hooks_have_not_ended_is_synced_again() {
+    fn a_release_with_unfinished_hooks_is_synced_again() {
         let mut release = release();
         let with = |release: &Release, after, concluded| {
             let mut live = live();
@@ -520,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_of_a_chart_is_compared_by_what_is_noted_or_stored() {
+    fn chart_content_is_compared_with_notes_or_records() {
         let other = |change: &dyn Fn(&mut Chart, &mut Live)| {
             let (mut desired, mut live) = (desired(), live());
             change(desired.charts.get_mut("n/r").unwrap(), &mut live);
@@ -572,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_newer_stays_unless_it_is_lowered() {
+    fn a_newer_release_stays_unless_a_downgrade_is_allowed() {
         let newer = || {
             let mut live = live();
             "1.0.1".clone_into(&mut record(&mut live).version);
@@ -588,7 +586,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_owns_is_left_unless_it_is_taken() {
+    fn a_release_managed_elsewhere_stays_unless_it_is_adopted() {
         let claim = Claim {
             kind: "HelmRelease".to_owned(),
             owner: "n/r".to_owned(),
@@ -630,7 +628,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_changed_is_put_back_only_when_asked() {
+    fn manual_changes_are_reverted_only_on_request() {
         let drift = Drift { object: "Deployment n/d".to_owned(), path: "spec.x".to_owned(), by: None };
         let mut drifted = live();
         standing(&mut drifted).drift = vec![drift];
@@ -644,7 +642,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_left_out_whatever_it_is() {
+    fn a_skipped_release_is_always_skipped() {
         let mut release = release();
         release.left_out = true;
         let fresh = Live { releases: Ok(Vec::new()), records: Ok(BTreeMap::new()), ..live() };
@@ -676,7 +674,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_told_by_their_paths() {
+    fn values_are_compared_by_path() {
         let old = json!({"a": {"b": 1, "gone": true}, "list": [1, {"x": 2}], "same": "s", "dotted.key": 1, "n": null});
         let new =
             json!({"a": {"b": 2}, "list": [1, {"x": 3}], "same": "s", "dotted.key": 2, "new": {"k": "v"}});

@@ -1,17 +1,17 @@
-//! Cuts what a tool says into lines, whatever bytes it sends.
+//! Splits the output of a tool into lines.
 
-/// A longer line is cut: nobody reads it, and it must not fill the memory.
+/// The maximum length of a line, so that an endless one does not fill the memory.
 const MAX_LINE: usize = 64 * 1024;
 
-/// Collects bytes and gives whole lines: lossy UTF-8, without colours, and of a line that was rewritten by carriage
-/// returns only what was left last.
+/// Collects bytes and returns whole lines: lossy UTF-8, without colours; of a line that was overwritten with carriage returns,
+/// only the last part.
 #[derive(Default)]
 pub(super) struct LineSplitter {
     pending: Vec<u8>,
 }
 
 impl LineSplitter {
-    /// Takes the next bytes; calls `on_line` for every line that they end.
+    /// Takes the next bytes; calls `on_line` for every completed line.
     pub(super) fn push(&mut self, bytes: &[u8], mut on_line: impl FnMut(&str)) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ended) = match piece.split_last() {
@@ -34,7 +34,7 @@ fn clean(line: &[u8]) -> String {
     strip_ansi(&String::from_utf8_lossy(last))
 }
 
-/// Takes out escape sequences: `ESC [ … letter` (colours, cursor) and `ESC ] … BEL` (titles, links).
+/// Removes escape sequences: `ESC [ … letter` (colours, cursor) and `ESC ] … BEL` (titles, links).
 fn strip_ansi(text: &str) -> String {
     if !text.contains('\u{1b}') {
         return text.to_owned();

@@ -1,4 +1,4 @@
-//! Reads what a running tool says, and ends it when it is time.
+//! Reads the output of a running tool, and stops it if necessary.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use super::lines::LineSplitter;
 use super::signals::Cause;
 use super::{Group, Invocation, MAX_OUTPUT, Output, ProcessError, PublicPart, Runner, Stream, signals};
 
-/// How long the pipes of an ended tool are still read; something it left behind may hold them open.
+/// How long to read the pipes of a tool that has exited: orphaned processes may hold them open.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Between two looks whether the last process of a group has ended, which nothing tells.
+/// The interval at which a process group is polled: nothing signals its end.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Of a tool that talks on and on, only the last part is kept in memory; all of it stands in the transcript.
+/// The maximum size of messages in memory; only the last part is kept. The transcript has all of it.
 const MAX_TALK: usize = 2 * 1024 * 1024;
 
-/// Why a tool is being ended before its own end.
+/// Why a tool is being stopped.
 #[derive(Clone, Copy)]
 enum Ending {
     Deadline,
@@ -43,7 +43,7 @@ pub(super) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Until the tool has ended and its pipes are read.
+    /// Waits until the tool has exited and its pipes are read.
     pub(super) async fn finish(
         &self,
         child: &mut Child,
@@ -90,7 +90,7 @@ impl Watch<'_> {
                 () = sleep_until(next) => {
                     if status.is_some() || ending.is_some() {
                         self.group.signal(Signal::SIGKILL);
-                        // What still holds a pipe after KILL is no member of the group: stop reading.
+                        // A process that holds a pipe after KILL is not in the group: stop reading.
                         open = open && status.is_none();
                         next = Instant::now() + DRAIN_TIMEOUT;
                     } else {
@@ -121,7 +121,7 @@ impl Watch<'_> {
             }
         }
         if ending.is_none() && status.is_some_and(|status| status.signal().is_some()) {
-            // Somebody killed it: what it has started (helm, by helmfile) still runs, and is asked to end as it would.
+            // It was killed: what it started (helmfile starts helm) still runs, and gets the signal that it would have sent.
             self.group.signal(Signal::SIGINT);
             let until = Instant::now() + grace;
             while self.group.is_there() && Instant::now() < until && !self.runner.stop.killed() {
@@ -129,7 +129,7 @@ impl Watch<'_> {
             }
         }
         if ending.is_some() || status.is_some_and(|status| !status.success()) {
-            // Whatever the leader left behind ends with it.
+            // Orphans of the leader are killed as well.
             self.group.signal(Signal::SIGKILL);
         }
         heard.flush(|stream, line| {
@@ -149,7 +149,7 @@ impl Watch<'_> {
     }
 }
 
-/// What a tool has said so far.
+/// The output of a tool so far.
 #[derive(Default)]
 struct Heard {
     stdout: Vec<u8>,
@@ -195,7 +195,7 @@ impl Heard {
     }
 }
 
-/// Until somebody says so.
+/// Waits until the tool is canceled.
 async fn is_canceled(said: &mut Option<watch::Receiver<bool>>) {
     let Some(said) = said else { return std::future::pending().await };
     if said.wait_for(|said| *said).await.is_err() {

@@ -254,7 +254,9 @@ impl ReleaseDiff {
             ReleaseAction::Resync(_) => ReleaseChange::Resync,
             ReleaseAction::Uninstall => ReleaseChange::Uninstall,
             ReleaseAction::UpToDate => ReleaseChange::Unchanged,
-            ReleaseAction::Newer | ReleaseAction::ManagedElsewhere(_) | ReleaseAction::Skip(_) => ReleaseChange::Skip,
+            ReleaseAction::Newer | ReleaseAction::ManagedElsewhere(_) | ReleaseAction::Skip(_) => {
+                ReleaseChange::Skip
+            }
         };
         let values = if plan.action.syncs() { plan.values.as_slice() } else { &[] };
         let shown = |change| {

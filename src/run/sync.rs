@@ -22,10 +22,10 @@ use crate::report::{ReleaseReport, ReleaseResult};
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 
-/// SyncRequest often releases are synced in one run at most when helm left one of them locked.
+/// The maximum number of rounds in which releases are synced because helm left one in `pending-*`.
 const MAX_ROUNDS: u32 = 3;
 
-/// SyncRequest often they are synced again after what may be over by itself.
+/// The maximum number of retries after transient failures.
 const MAX_RETRIES: usize = 5;
 
 /// The context for syncing a helmfile.

@@ -16,7 +16,7 @@ use crate::desired::releases::Release;
 use crate::diagnose::gone::DeletedWorkloads;
 use crate::diagnose::known::{Diagnosis, Known, find};
 use crate::diagnose::look::{Seen, diagnose};
-use crate::diagnose::pods::{Stage, PodProblem};
+use crate::diagnose::pods::{PodProblem, Stage};
 use crate::error::Error;
 use crate::live;
 use crate::logger::{self, Level};
@@ -286,7 +286,13 @@ mod tests {
     use super::*;
 
     fn problem(object: &str, stage: Stage, words: &str) -> PodProblem {
-        PodProblem { object: object.to_owned(), stage, state: words.to_owned(), crashed: None, is_current: true }
+        PodProblem {
+            object: object.to_owned(),
+            stage,
+            state: words.to_owned(),
+            crashed: None,
+            is_current: true,
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How many nodes are expected.
+//! The expected number of nodes.
 
 /// Where the number of expected nodes comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -7,13 +7,13 @@ pub enum NodesFrom {
     Flag,
     /// `nodes` in the configuration.
     Config,
-    /// Nobody named one.
+    /// The default.
     #[default]
     Default,
 }
 
 impl NodesFrom {
-    /// What to change to expect fewer nodes; none where it is one, the least.
+    /// How to expect fewer nodes; none for the default of one.
     #[must_use]
     pub fn lower(self) -> Option<&'static str> {
         match self {
@@ -24,7 +24,7 @@ impl NodesFrom {
     }
 }
 
-/// How many nodes are expected, and who says so: the flag comes before the configuration.
+/// The expected number of nodes and where it comes from; the flag overrides the configuration.
 pub(super) fn expected(flag: Option<u32>, configured: Option<u32>) -> (usize, NodesFrom) {
     let (nodes, from) = match (flag, configured) {
         (Some(nodes), _) => (nodes, NodesFrom::Flag),

@@ -82,7 +82,11 @@ fn the_lock_of_a_process_that_has_ended_is_taken_at_once() {
     let ran = Boot::new().objects([lease(&gone())]).run();
     complete(&ran);
     assert!(!ran.stdout.contains("Waiting for another run"), "{}", ran.stdout);
-    assert!(!ran.stdout.contains("Re-running the preflight"), "nobody has changed anything since: {}", ran.stdout);
+    assert!(
+        !ran.stdout.contains("Re-running the preflight"),
+        "nobody has changed anything since: {}",
+        ran.stdout
+    );
 }
 
 #[test]

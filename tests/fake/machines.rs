@@ -73,7 +73,11 @@ fn json_lines_of_other_runs() {
     assert_eq!(lines(&refused.stderr)[0]["fields"]["file"], "[TMP]/kubeconfig");
     let both = Boot::new().env("LOG_LEVEL", "loud").args(&["--log-format", "json", "-o", "json"]).run();
     assert_eq!(both.code(), 0);
-    assert!(both.stdout.starts_with("{\n  \"schema_version\": 1,\n  \"result\": \"complete\""), "{}", both.stdout);
+    assert!(
+        both.stdout.starts_with("{\n  \"schema_version\": 1,\n  \"result\": \"complete\""),
+        "{}",
+        both.stdout
+    );
     assert_eq!(lines(&both.stderr)[0]["fields"]["accepted"], "debug info warn error");
     let check = Boot::of("check").without("kubeconfig").args(&["--log-format", "json"]).run();
     assert!(check.stdout.starts_with("Environment\n"), "reports stay what they are: {}", check.stdout);

@@ -47,8 +47,13 @@ pub(super) async fn preflight(
     let start = Instant::now();
     let expected = if settings.wishes.stages.has(Stage::Nodes) { 0 } else { settings.nodes };
     let (sender, registered) = oneshot::channel();
-    let mut listener =
-        PreflightListener { target: &tools.target, expected, again, nodes: Some(sender), problems: Vec::new() };
+    let mut listener = PreflightListener {
+        target: &tools.target,
+        expected,
+        again,
+        nodes: Some(sender),
+        problems: Vec::new(),
+    };
     let mut waiting = Box::pin(async {
         match registered.await {
             Ok(registered) => nodes::wait(tools, registered, expected, settings.nodes_timeout).await,
@@ -74,8 +79,13 @@ pub(super) async fn preflight(
         return Err(Error::Preflight(vec![finding]));
     }
     let registered = picture.observed.live.as_ref().map_or(0, |live| live.cluster.nodes.len());
-    let judged =
-        judge(settings, &picture.facts(settings), |rule| is_due(rule, registered >= expected), again, &logged)?;
+    let judged = judge(
+        settings,
+        &picture.facts(settings),
+        |rule| is_due(rule, registered >= expected),
+        again,
+        &logged,
+    )?;
     // Waiting for nodes makes sense only without other problems.
     let (cluster, took) = match waited {
         Some(nodes) => nodes?,

@@ -135,7 +135,8 @@ mod tests {
     fn only_known_releases_are_called_installed() {
         let no_source = || Outcome::NoSource { missing: "x".to_owned() };
         let all = Wishes::default();
-        let only_verify = Wishes { stages: SkippedStages::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
+        let only_verify =
+            Wishes { stages: SkippedStages::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
         let one = Wishes { releases: vec!["a".to_owned()], ..Wishes::default() };
         let without = Wishes { skip_releases: vec!["flux".to_owned()], ..Wishes::default() };
         let set = "set `instance.sync` in the values of flux-instance";
@@ -151,7 +152,8 @@ mod tests {
     fn a_missing_flux_is_an_error_if_it_was_selected() {
         let error = "flux is not installed: release `flux-system/flux` is in the helmfiles, but the cluster has no FluxInstance";
         let all = Wishes::default();
-        let only_verify = Wishes { stages: SkippedStages::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
+        let only_verify =
+            Wishes { stages: SkippedStages::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
         let one = Wishes { releases: vec!["a".to_owned()], ..Wishes::default() };
         let without = Wishes { skip_releases: vec!["flux".to_owned()], ..Wishes::default() };
         for wishes in [&all, &only_verify] {
