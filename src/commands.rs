@@ -1,4 +1,4 @@
-//! The commands, a file each.
+//! The commands, one file each.
 
 pub mod apps;
 mod ask;
@@ -25,45 +25,44 @@ use crate::tools::api::Api;
 use crate::tools::child_env::{self, ChildEnv, ChildOptions};
 use crate::tools::{Clock, Programs, Toolbox};
 
-/// Where the words of the tools of a command go.
+/// The transcript of the tools of a command.
 fn transcript(settings: &Settings, command: &'static str, redactor: &Redactor) -> Transcript {
     let folder = settings.state.as_ref().map(|state| state.join("logs"));
     Transcript::new(folder, command, redactor.clone())
 }
 
-/// What a command that failed tells.
+/// The outcome of a failed command.
 struct Failed {
-    /// For reports.
     failure: FailureReport,
-    /// The file with all that the tools said.
+    /// The log file with the output of all tools.
     log: Option<PathBuf>,
 }
 
 impl Failed {
-    /// Says on the log how a command failed. `go_on` is the command that goes on from there.
-    fn say(
+    /// Logs how a command failed. `resume` is the command that resumes it.
+    fn log(
         error: &Error,
         transcript: &Transcript,
         stop: &Stop,
-        go_on: Option<String>,
+        resume: Option<String>,
         redactor: &Redactor,
     ) -> Self {
         if let Error::Preflight(_) = error {
-            // All of it is on the log.
+            // The log has all of it.
             transcript.discard();
         }
         let log = transcript.path();
-        let end = End { log: log.as_deref(), killed: stop.killed(), go_on };
+        let end = End { log: log.as_deref(), killed: stop.killed(), resume };
         error.report(&end);
         Self { failure: FailureReport::new(error, &end, redactor), log }
     }
 }
 
-/// Everything needed to run tools. A program that is not there cannot be started; a rule says so.
+/// Everything needed to run tools. A check reports missing programs.
 ///
 /// # Errors
 ///
-/// A file of the run's own folder cannot be written.
+/// A temporary file cannot be written.
 fn toolbox(
     settings: &Settings,
     env: &Env,

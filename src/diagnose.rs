@@ -1,4 +1,4 @@
-//! What is behind a failure: the object, its state, the cause, and what mends it.
+//! Diagnosis of failures: the object, its state, the cause and the fix.
 
 pub mod flux;
 pub mod gone;

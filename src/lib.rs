@@ -1,7 +1,6 @@
 //! k3s-boot takes a fresh k3s cluster to the point where Flux syncs its Git repository.
 //!
-//! The way of the data is told in `ARCHITECTURE.md`: settings, desired and observed make a plan, which is run and
-//! verified.
+//! `ARCHITECTURE.md` shows the data flow: settings, desired and observed state make a plan, which is run and verified.
 
 pub mod base;
 pub mod check;
@@ -31,7 +30,7 @@ use crate::process::signals::Stop;
 use crate::settings::Settings;
 use crate::settings::cli::{Apps, Check, Cli, Command, Diff, Global, Recover};
 
-/// What `main` does.
+/// Runs the command line.
 #[must_use]
 pub fn main_impl() -> ExitCode {
     if let Some(code) = process::death::become_child() {
@@ -40,7 +39,7 @@ pub fn main_impl() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are errors too, with exit code 0.
+            // clap returns help and version as errors with exit code 0.
             print_usage(&error);
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -61,7 +60,7 @@ pub fn main_impl() -> ExitCode {
             if tracing::enabled!(tracing::Level::ERROR) {
                 tracing::error!(reason, "Run failed");
             } else {
-                // There is no log yet.
+                // The log is not set up yet.
                 _ = writeln!(std::io::stderr(), "k3s-boot: {}", base::escape::escaped(&reason));
             }
             ExitCode::FAILURE
@@ -69,8 +68,8 @@ pub fn main_impl() -> ExitCode {
     }
 }
 
-/// Tells what is wrong with the command line. It repeats words of it, and a workflow of GitHub Actions may have put there
-/// what somebody else wrote.
+/// Prints an error of the command line. It repeats arguments, which a GitHub Actions workflow may have taken from untrusted
+/// input.
 fn print_usage(error: &clap::Error) {
     let text = error.render().to_string();
     let guarded = Guard::On.text(text.clone());
@@ -82,11 +81,11 @@ fn print_usage(error: &clap::Error) {
 }
 
 fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
-    let printed = report::read_or_not(std::io::stdout().lock().write_all(bytes));
+    let printed = report::ignore_broken_pipe(std::io::stdout().lock().write_all(bytes));
     printed.map(|()| ExitCode::SUCCESS).context("failed to write to stdout")
 }
 
-/// What every command that works begins with: environment, log, secrets to be hidden.
+/// Sets up environment, log and redaction for a command.
 fn begin(global: &Global, data_on_stdout: bool) -> anyhow::Result<(Env, Redactor)> {
     let env = Env::from_process().context("failed to find the working folder")?;
     let (log, unknown_level) = settings::log_settings(global, data_on_stdout, &env);
@@ -98,7 +97,7 @@ fn begin(global: &Global, data_on_stdout: bool) -> anyhow::Result<(Env, Redactor
     Ok((env, redactor))
 }
 
-/// Runs to the end in one thread: the signal that a child gets at our death is bound to the thread that started it.
+/// Runs on one thread, because the parent-death signal of a child is bound to the thread that started it.
 fn run<T>(work: impl AsyncFnOnce(Stop) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -111,10 +110,10 @@ fn run<T>(work: impl AsyncFnOnce(Stop) -> anyhow::Result<T>) -> anyhow::Result<T
 }
 
 fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
-    if apps.stages.left_out().is_all() {
+    if apps.stages.skipped().is_all() {
         let error = Cli::command().error(
             ErrorKind::ValueValidation,
-            "no stage is left: `--only`, `--from` and `--skip` leave out all of them",
+            "no stages to run: `--only`, `--from` and `--skip` exclude all of them",
         );
         print_usage(&error);
         return Ok(ExitCode::from(2));
@@ -179,7 +178,7 @@ fn run_status(global: &Global, watch: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// An exit code, unless what has to be said could not be written.
+/// Adds context to errors of writing to stdout.
 fn written(result: std::io::Result<u8>) -> anyhow::Result<u8> {
     result.context("failed to write to stdout")
 }

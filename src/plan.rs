@@ -1,4 +1,4 @@
-//! What has to be done: a pure function of what is wanted and what stands.
+//! The plan: a pure function of desired and observed state.
 
 pub mod recovery;
 pub mod releases;
@@ -22,40 +22,40 @@ use crate::observed::objects::LiveObject;
 /// What a bootstrap will do.
 #[derive(Debug, PartialEq)]
 pub struct Plan {
-    /// Each wanted namespace, and whether it must be made.
+    /// The desired namespaces, and whether to create them.
     pub namespaces: Vec<(String, NamespaceAction)>,
-    /// Each wanted object and what becomes of it.
+    /// The desired objects, and what happens to them.
     pub objects: Vec<(ObjectId, ObjectAction)>,
-    /// The helmfiles, with what becomes of their releases.
+    /// The helmfiles, and what happens to their releases.
     pub helmfiles: Vec<(Kind, Vec<ReleasePlan>)>,
-    /// The releases that are unlocked before they are synced.
+    /// The stuck releases to recover before they are synced.
     pub unlocks: Vec<Unlock>,
 }
 
-/// A release whose operation is over and has left it locked.
+/// A release that an operation which has ended left in `pending-*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unlock {
-    /// Its newest revision.
+    /// The pending revision.
     pub stored: Stored,
-    /// The run that began the operation (see [`crate::process::identity::Identity`]).
+    /// The run that started the operation (see [`crate::process::identity::Identity`]).
     pub run: String,
-    /// The host of the run that began the operation.
+    /// The host of that run.
     pub by: String,
 }
 
 impl Plan {
-    /// What becomes of all releases.
+    /// The plans of all releases.
     pub fn releases(&self) -> impl Iterator<Item = &ReleasePlan> {
         self.helmfiles.iter().flat_map(|(_, releases)| releases)
     }
 
-    /// Whether some values of a release (`namespace/name`) are or were decrypted, so that none is shown.
+    /// Whether values of a release (`namespace/name`) are or were decrypted, so that none are shown.
     #[must_use]
     pub fn has_secret_values(&self, release: &str) -> bool {
         self.releases().any(|one| one.id == release && one.has_secret_values)
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there is nothing to change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.namespaces.iter().all(|(_, action)| *action != NamespaceAction::Create)
@@ -67,33 +67,33 @@ impl Plan {
     }
 }
 
-/// What becomes of a namespace.
+/// What happens to a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamespaceAction {
-    /// It is not there yet.
+    /// It is created.
     Create,
-    /// It is there.
-    Keep,
+    /// It exists.
+    Exists,
 }
 
-/// What becomes of an object.
+/// What happens to an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObjectAction {
-    /// It is not there yet, or cannot be looked up before its CRD is there.
+    /// It does not exist, or cannot be read before its CRD is installed.
     Create,
-    /// It is there, but not as wanted: these of its fields differ.
+    /// These fields differ.
     Change(Vec<String>),
-    /// It is as wanted.
-    Keep,
+    /// It is up to date.
+    UpToDate,
     /// A Kustomization of Flux manages it.
-    LeaveToFlux(String),
+    ManagedByFlux(String),
 }
 
 /// Makes the plan.
 ///
 /// # Errors
 ///
-/// All reasons for which what is wanted must not be brought about.
+/// All reasons why the plan must not be executed.
 pub fn plan(
     desired: &Desired,
     live: Option<&Live>,
@@ -103,7 +103,7 @@ pub fn plan(
     let unread = |reason: &str| vec![Finding::error("plan", "Cluster cannot be read").with("reason", reason)];
     let live = live.ok_or_else(|| unread("it does not answer"))?;
     let objects_there = live.objects.as_ref().map_err(|reason| unread(reason))?;
-    // What may be somebody else's is not touched.
+    // Without the owners nothing may be changed.
     live.claims.as_ref().map_err(|reason| unread(reason))?;
     let stored = live.releases.as_ref().map_err(|reason| unread(reason))?;
     let mut findings = Vec::new();
@@ -116,12 +116,12 @@ pub fn plan(
                 findings
                     .push(Finding::error("plan", "Namespace is being deleted").with("namespace", name).fix(
                     format!(
-                        "wait until it is gone; `kubectl get namespace {name} -o yaml` tells what holds it"
+                        "wait until it is gone; `kubectl get namespace {name} -o yaml` shows what blocks the deletion"
                     ),
                 ));
                 continue;
             }
-            Some(_) => NamespaceAction::Keep,
+            Some(_) => NamespaceAction::Exists,
         };
         namespaces.push((name.clone(), action));
     }
@@ -133,19 +133,19 @@ pub fn plan(
             findings.extend(no_namespace(object, live));
         }
         if matches!(action, ObjectAction::Change(_)) && !wishes.rotate_age_key {
-            findings.extend(vanishing_identity(object, objects_there));
+            findings.extend(removed_identity(object, objects_there));
         }
         objects.push((object.id.clone(), action));
     }
     let is_stored = |id: &str| stored.iter().any(|stored| stored.id() == id);
-    let unwanted = desired.releases().filter(|release| !release.installed && is_stored(&release.id()));
+    let uninstalled = desired.releases().filter(|release| !release.installed && is_stored(&release.id()));
     let (removed, kept): (Vec<_>, Vec<_>) =
-        unwanted.map(Release::id).partition(|id| wishes::names(&wishes.uninstall, id));
+        uninstalled.map(Release::id).partition(|id| wishes::names(&wishes.uninstall, id));
     findings.extend(kept.into_iter().map(|release| {
         Finding::error("plan", "Release would be uninstalled")
             .with("release", &release)
-            .with("reason", "the helmfile says `installed: false`, and it is installed")
-            .fix(format!("remove the release from the helmfile, or let it go with --uninstall {release}"))
+            .with("reason", "the helmfile sets `installed: false`, but the release is installed")
+            .fix(format!("remove the release from the helmfile, or uninstall it with --uninstall {release}"))
     }));
     findings.extend(unknown_names(desired, wishes));
     if !findings.is_empty() {
@@ -159,10 +159,10 @@ pub fn plan(
             if !release.installed {
                 plan.action = ReleaseAction::Uninstall;
             } else if asked.as_ref().is_some_and(|asked| !asked.contains(&plan.id)) {
-                plan.action = ReleaseAction::Skip("not asked for");
+                plan.action = ReleaseAction::Skip("not selected by --release");
             }
             if wishes.stages.has(kind.stage()) {
-                plan.action = ReleaseAction::Skip("its stage is left out");
+                plan.action = ReleaseAction::Skip("its stage is skipped");
             }
             plan
         };
@@ -178,25 +178,25 @@ pub fn plan(
             let operation = live.notes.operation(&stored.id(), stored.revision)?;
             Some(Unlock { stored: stored.clone(), run: operation.run.clone(), by })
         }
-        // A rule stops the run, or the lock does.
+        // A check or the lock stops the run.
         Origin::AtWork(_) | Origin::Until(..) | Origin::Unknown => None,
     });
     let unlocks = unlocks.collect();
     Ok(Plan { namespaces, objects, helmfiles, unlocks })
 }
 
-/// An object cannot be made in a namespace that is not there, and that is not to be made.
+/// An object cannot be created if its namespace is missing and the stage `namespaces` is skipped.
 fn no_namespace(object: &Object, live: &Live) -> Option<Finding> {
     let namespace = object.id.namespace.as_ref()?;
     (!live.cluster.namespaces.contains_key(namespace)).then(|| {
         Finding::error("plan", "Namespace is missing")
             .with("namespace", namespace)
             .with("object", object.id.words())
-            .fix("do not leave out the stage `namespaces`")
+            .fix("do not skip the stage `namespaces`")
     })
 }
 
-/// Names that the user gave and that no release has.
+/// Names of releases that are not in the helmfiles.
 fn unknown_names(desired: &Desired, wishes: &Wishes) -> Vec<Finding> {
     let known: Vec<_> = desired.releases().map(Release::id).collect();
     let unknown = wishes.names().filter(|(_, name)| !known.iter().any(|id| wishes::is_named(name, id)));
@@ -204,13 +204,13 @@ fn unknown_names(desired: &Desired, wishes: &Wishes) -> Vec<Finding> {
         .map(|(flag, name)| {
             Finding::error("plan", "Release is not in the helmfiles")
                 .with("release", name)
-                .with("by", flag)
+                .with("flag", flag)
                 .with("accepted", known.join(" "))
         })
         .collect()
 }
 
-/// The releases that are asked for by name, with what they need and what is not installed; `None` for all.
+/// The selected releases, with those that they need and that are not installed; `None` for all.
 fn asked_for(desired: &Desired, stored: &[Stored], wishes: &Wishes) -> Option<BTreeSet<String>> {
     if wishes.releases.is_empty() {
         return None;
@@ -231,8 +231,7 @@ fn asked_for(desired: &Desired, stored: &[Stored], wishes: &Wishes) -> Option<BT
     Some(asked)
 }
 
-/// Whether a release's manifest has to be rendered: it is to be made, and what is installed is not this chart with these
-/// values.
+/// Whether a release must be rendered: it will be synced, and chart or values differ from what is installed.
 #[must_use]
 pub fn needs_rendering(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) -> bool {
     let Some(record) = live.records.as_ref().ok().and_then(|records| records.get(&release.id())) else {
@@ -251,7 +250,7 @@ fn object_action(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> O
         return ObjectAction::Create;
     };
     if let Some(owner) = &live.flux_owner {
-        return ObjectAction::LeaveToFlux(owner.clone());
+        return ObjectAction::ManagedByFlux(owner.clone());
     }
     let by_hash = || {
         let gone = live.ours.iter().filter(|key| !object.fingerprint.sets(key));
@@ -260,17 +259,17 @@ fn object_action(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> O
     };
     let mut differs: Vec<_> = live.would_change.clone().unwrap_or_else(by_hash);
     if live.last_applied {
-        differs.push("a copy in an annotation".to_owned());
+        differs.push("the last-applied annotation".to_owned());
     }
-    if differs.is_empty() { ObjectAction::Keep } else { ObjectAction::Change(differs) }
+    if differs.is_empty() { ObjectAction::UpToDate } else { ObjectAction::Change(differs) }
 }
 
-/// What only the identity in the cluster can decrypt would be lost with it.
-fn vanishing_identity(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> Option<Finding> {
+/// Refuses to remove an age identity: what only it can decrypt would be lost.
+fn removed_identity(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> Option<Finding> {
     let live = objects.get(&object.id)?;
     let lost = live.identities.iter().filter(|identity| !object.identities.contains(identity)).count();
     (lost > 0).then(|| {
-        Finding::error("plan", "Age identity in the cluster would vanish")
+        Finding::error("plan", "This would remove an age identity from the cluster")
             .with("secret", object.id.path())
             .with("file", object.source.display())
             .with("identities", lost)
@@ -285,7 +284,7 @@ mod tests {
     use secrecy::SecretString;
 
     use super::NamespaceAction as Namespace;
-    use super::ObjectAction::{Change, Create, Keep, LeaveToFlux};
+    use super::ObjectAction::{Change, Create, ManagedByFlux, UpToDate};
     use super::*;
     use crate::base::fingerprint::HashKey;
     use crate::base::redact::Redactor;
@@ -333,14 +332,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_done() {
+    fn only_differences_are_applied() {
         let key = HashKey::default();
         let names = ["new", "same", "other", "annotated", "flux", "less"];
         let make = || names.map(|name| secret(&key, name, "AGE-1"));
         let [_, same, other, annotated, flux, less] = make();
         let ours = ["age.agekey", "old.key"].map(ToOwned::to_owned).to_vec();
         let changed = secret(&key, "other", "AGE-2");
-        let stands = vec![
+        let existing = vec![
             (same.id.clone(), live(&same)),
             (other.id.clone(), live(&changed)),
             (annotated.id.clone(), LiveObject { last_applied: true, ..live(&annotated) }),
@@ -348,35 +347,38 @@ mod tests {
             (less.id.clone(), LiveObject { ours, ..live(&less) }),
         ];
         let plan =
-            planned(&desired(make().into()), &observed(&[("b", "Active")], stands), &Wishes::default())
+            planned(&desired(make().into()), &observed(&[("b", "Active")], existing), &Wishes::default())
                 .unwrap();
-        assert_eq!(plan.namespaces, [("a".to_owned(), Namespace::Create), ("b".to_owned(), Namespace::Keep)]);
+        assert_eq!(
+            plan.namespaces,
+            [("a".to_owned(), Namespace::Create), ("b".to_owned(), Namespace::Exists)]
+        );
         let actions: Vec<_> = plan.objects.into_iter().map(|(_, action)| action).collect();
         let changed = Change(vec!["data.age\\.agekey".to_owned()]);
-        let annotated = Change(vec!["a copy in an annotation".to_owned()]);
+        let annotated = Change(vec!["the last-applied annotation".to_owned()]);
         let less = Change(vec!["data.old\\.key".to_owned()]);
-        assert_eq!(actions, [Create, Keep, changed, annotated, LeaveToFlux("x/y".to_owned()), less]);
+        assert_eq!(actions, [Create, UpToDate, changed, annotated, ManagedByFlux("x/y".to_owned()), less]);
     }
 
     #[test]
-    fn an_identity_vanishes_only_when_asked() {
+    fn an_identity_is_removed_only_on_request() {
         let key = HashKey::default();
         let old = secret(&key, "sops-age", "AGE-1");
-        let stands = || observed(&[], vec![(old.id.clone(), live(&old))]);
+        let existing = || observed(&[], vec![(old.id.clone(), live(&old))]);
         let wanted = || desired(vec![secret(&key, "sops-age", "AGE-2")]);
         let rotate = Wishes { rotate_age_key: true, ..Wishes::default() };
-        let findings = planned(&wanted(), &stands(), &Wishes::default()).unwrap_err();
-        assert_eq!(findings[0].message, "Age identity in the cluster would vanish");
-        assert!(planned(&wanted(), &stands(), &rotate).is_ok());
+        let findings = planned(&wanted(), &existing(), &Wishes::default()).unwrap_err();
+        assert_eq!(findings[0].message, "This would remove an age identity from the cluster");
+        assert!(planned(&wanted(), &existing(), &rotate).is_ok());
         let both = desired(vec![secret(&key, "sops-age", "\"AGE-2\\nAGE-1\\n\"")]);
         assert!(
-            planned(&both, &stands(), &Wishes::default()).is_ok(),
+            planned(&both, &existing(), &Wishes::default()).is_ok(),
             "one that is added takes nothing away"
         );
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_changed() {
+    fn without_the_observed_state_nothing_is_changed() {
         let read = || observed(&[], Vec::new());
         let no = || "no".to_owned();
         let cases = [
@@ -395,9 +397,9 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_be_done_is_refused_all_at_once() {
-        let mut stands = observed(&[("a", "Terminating")], Vec::new());
-        stands.releases =
+    fn all_refusals_are_reported_at_once() {
+        let mut existing = observed(&[("a", "Terminating")], Vec::new());
+        existing.releases =
             Ok(vec![Stored { namespace: "x".to_owned(), name: "old".to_owned(), ..Stored::default() }]);
         let releases =
             parse(b"releases:\n- {name: old, namespace: x, chart: c, installed: false}\n", "default")
@@ -405,7 +407,7 @@ mod tests {
                 .releases;
         let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
         let desired = Desired { helmfiles: vec![helmfile], ..desired(Vec::new()) };
-        let messages: Vec<_> = planned(&desired, &stands, &Wishes::default())
+        let messages: Vec<_> = planned(&desired, &existing, &Wishes::default())
             .unwrap_err()
             .into_iter()
             .map(|finding| finding.message)
@@ -428,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_brings_what_it_needs_and_is_missing() {
+    fn a_selected_release_includes_missing_needs() {
         let synced = |installed: &[&str], name: &str| {
             let mut live = observed(&[], Vec::new());
             live.releases = Ok(installed.iter().map(|name| stored(name, "deployed")).collect());
@@ -449,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_run_left_locked_is_unlocked() {
+    fn a_release_left_pending_is_recovered() {
         let mut live = observed(&[], Vec::new());
         live.releases = Ok(vec![stored("a", "pending-install"), stored("b", "pending-install")]);
         live.records = Ok(BTreeMap::new());
@@ -462,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_that_is_not_wanted_goes_only_when_asked() {
+    fn a_release_is_uninstalled_only_on_request() {
         let mut desired = chain();
         desired.helmfiles[0].releases[0].installed = false;
         let mut live = observed(&[], Vec::new());

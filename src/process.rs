@@ -1,7 +1,7 @@
-//! The one place where processes are started, watched and ended.
+//! The only module that starts, watches and stops processes.
 //!
-//! A tool runs in its own process group with stdin null or a pipe. It is ended by one INT, a time of grace and then
-//! KILL to the whole group; when k3s-boot itself is killed it gets INT from the kernel (see [`death`]).
+//! A tool runs in its own process group, with stdin null or a pipe. To stop it, the group gets one INT and, after a grace
+//! period, KILL; if k3s-boot itself is killed, the kernel sends the tool INT (see [`death`]).
 
 pub mod death;
 pub mod identity;
@@ -31,7 +31,7 @@ use self::watch::Watch;
 use crate::base::error::ProcessError;
 use crate::process::transcript::Transcript;
 
-/// Which of the two streams a line came from.
+/// The stream that a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -41,7 +41,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// The stream's usual name.
+    /// The usual name of the stream.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -51,25 +51,25 @@ impl Stream {
     }
 }
 
-/// What an ended tool left.
+/// The result of a tool that has exited.
 pub struct Output {
-    /// Its exit status; also not zero.
+    /// The exit status, also if it is not zero.
     pub status: ExitStatus,
-    /// What it printed on stdout, when that is data.
+    /// Its stdout, if that is data.
     pub stdout: Vec<u8>,
-    /// What it said: stderr, and stdout when that is talk; without colours, control characters left as they are.
+    /// Its messages: stderr, and stdout if that is not data; without colours, with control characters.
     pub talk: String,
 }
 
 impl Output {
-    /// Whether the tool ended with exit code 0.
+    /// Whether the exit code is 0.
     #[must_use]
     pub fn success(&self) -> bool {
         self.status.success()
     }
 }
 
-/// Starts tools: knows the environment that they get and the signals that end them.
+/// Starts tools, with their environment and the signals that stop them.
 pub struct Runner {
     env: Vec<(OsString, OsString)>,
     stop: Stop,
@@ -77,35 +77,34 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// A runner whose tools get exactly this environment.
+    /// A runner for tools with exactly this environment.
     #[must_use]
     pub fn new(env: Vec<(OsString, OsString)>, stop: Stop, transcript: Transcript) -> Self {
         Self { env, stop, transcript }
     }
 
-    /// The signals that end this run.
+    /// The signals that stop this run.
     #[must_use]
     pub fn stop(&self) -> &Stop {
         &self.stop
     }
 
-    /// Where everything that tools say is kept.
+    /// The transcript of the tools.
     #[must_use]
     pub fn transcript(&self) -> &Transcript {
         &self.transcript
     }
 
-    /// Runs a tool to its end.
+    /// Runs a tool until it exits.
     ///
     /// # Errors
     ///
-    /// When it cannot be started or read, when its deadline passes, or when k3s-boot is told to stop. An exit code
-    /// other than 0 is no error here.
+    /// It cannot be started or read, it times out, or k3s-boot is interrupted. A non-zero exit code is not an error.
     pub async fn run(&self, invocation: Invocation) -> Result<Output, ProcessError> {
         self.run_watched(invocation, |_, _| {}).await
     }
 
-    /// Runs a tool to its end and shows every line that it says to `on_line` at once.
+    /// Runs a tool until it exits and passes every line to `on_line` at once.
     ///
     /// # Errors
     ///
@@ -121,14 +120,14 @@ impl Runner {
         }
         let (mut child, group) = self.begin(&invocation)?;
         if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), invocation.stdin.take()) {
-            // A tool that ends without reading breaks the pipe; its exit code then says why.
+            // A tool that exits without reading breaks the pipe; its exit code says why.
             tokio::spawn(async move {
                 _ = pipe.write_all(bytes.expose_secret()).await;
             });
         }
         let public_part = invocation.public_part.take();
         let watch = Watch { runner: self, invocation: &invocation, group: &group };
-        let result = watch.to_the_end(&mut child, public_part, on_line).await;
+        let result = watch.finish(&mut child, public_part, on_line).await;
         match &result {
             Ok(output) => self.transcript.ended(tool, output.status),
             Err(error) => self.transcript.line(tool, Stream::Stderr, &error.to_string()),
@@ -137,7 +136,7 @@ impl Runner {
         result
     }
 
-    /// Starts a tool, unless it has no time at all.
+    /// Starts a tool, unless there is no time left.
     fn begin(&self, invocation: &Invocation) -> Result<(Child, Group), ProcessError> {
         let Invocation { tool, deadline, .. } = *invocation;
         if deadline.is_zero() {
@@ -186,25 +185,25 @@ impl Group {
     fn signal(&self, signal: Signal) {
         if let Some(leader) = self.leader {
             match killpg(leader, signal) {
-                // All of it has ended already.
+                // All its processes have exited.
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(error) => tracing::debug!(signal = %signal, error = %error, "Signal not delivered"),
             }
         }
     }
 
-    /// Whether any process of it still runs.
+    /// Whether any of its processes is still running.
     fn is_there(&self) -> bool {
         self.leader.is_some_and(|leader| killpg(leader, None).is_ok())
     }
 
-    /// Kills it and waits until its leader is gone, which takes a moment.
+    /// Kills it and waits until its leader has exited.
     fn end(&self) {
         self.signal(Signal::SIGKILL);
         #[cfg(target_os = "linux")]
         if let Some(leader) = self.leader {
             use nix::sys::wait::{Id, WaitPidFlag, waitid};
-            // Whoever watches it takes its status.
+            // The exit status is left for the task that waits for the child.
             _ = waitid(Id::Pid(leader), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
         }
     }
@@ -222,7 +221,7 @@ impl Drop for Group {
     }
 }
 
-/// How an exit status reads in a message: `exit code 1`, or `signal SIGKILL`.
+/// An exit status for messages: `exit code 1`, or `signal SIGKILL`.
 #[must_use]
 pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal().map(Signal::try_from)) {

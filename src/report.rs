@@ -1,4 +1,21 @@
-//! The summary of a run: a line each for people, or one JSON document.
+//! Reports of the commands, as text or JSON.
+
+/// Defines an enum whose variants are words in JSON and in text.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
+        pub enum $name { $($(#[$variant_meta])* #[serde(rename = $word)] $variant,)+ }
+
+        impl $name {
+            /// The word in JSON.
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+    };
+}
 
 pub mod checks;
 pub mod diff;
@@ -8,20 +25,22 @@ pub mod list;
 pub mod recover;
 pub mod status;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Serialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
 
 use self::failure::FailureReport;
 use crate::base::duration::seconds;
 use crate::base::error::Error;
-use crate::base::finding::Finding;
+use crate::base::finding::{Finding, Severity};
 use crate::base::github::Guard;
 use crate::base::logger::{self, Level};
 use crate::base::redact::Redactor;
+use crate::base::stages::Stage;
 use crate::observed::Live;
 use crate::plan::releases::{ReleaseAction, ReleasePlan};
 use crate::run::outcome::ReleaseOutcome;
@@ -31,30 +50,30 @@ use crate::tools::kubeconfig::Target;
 ///
 /// # Errors
 ///
-/// When stdout cannot be written, other than because nobody reads it any more.
+/// Writing to stdout fails, other than with a broken pipe.
 pub fn print(report: &impl Serialize, guard: Guard) -> std::io::Result<()> {
-    read_or_not(print_json(serde_json::to_string_pretty(report)? + "\n", guard))
+    ignore_broken_pipe(print_json(serde_json::to_string_pretty(report)? + "\n", guard))
 }
 
-/// Prints a report's words for people on stdout.
+/// Prints a report on stdout as text.
 ///
 /// # Errors
 ///
 /// As [`print()`].
 pub fn print_text(text: String, guard: Guard) -> std::io::Result<()> {
-    read_or_not(print_words(text, guard))
+    ignore_broken_pipe(print_words(text, guard))
 }
 
-/// Prints lines of JSON on stdout.
+/// Prints JSON on stdout.
 ///
 /// # Errors
 ///
-/// When stdout cannot be written, also because nobody reads it any more.
+/// Writing to stdout fails, also with a broken pipe.
 pub fn print_json(json: String, guard: Guard) -> std::io::Result<()> {
     write(&guard.json(json))
 }
 
-/// Prints words for people on stdout.
+/// Prints text on stdout.
 ///
 /// # Errors
 ///
@@ -63,12 +82,12 @@ pub fn print_words(text: String, guard: Guard) -> std::io::Result<()> {
     write(&guard.text(text))
 }
 
-/// A command has ended as it has, whether or not anybody still reads how.
+/// Turns a broken pipe into success: a reader that has gone away does not make a command fail.
 ///
 /// # Errors
 ///
-/// Whatever else went wrong with printing.
-pub fn read_or_not(printed: std::io::Result<()>) -> std::io::Result<()> {
+/// All other errors.
+pub fn ignore_broken_pipe(printed: std::io::Result<()>) -> std::io::Result<()> {
     match printed {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         printed => printed,
@@ -81,54 +100,145 @@ fn write(text: &str) -> std::io::Result<()> {
     stdout.flush()
 }
 
-/// What a run did.
+/// The version of the JSON reports. It changes when a key is removed or gets another meaning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SchemaVersion;
+
+impl SchemaVersion {
+    const CURRENT: u32 = 1;
+}
+
+impl Serialize for SchemaVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(Self::CURRENT)
+    }
+}
+
+impl JsonSchema for SchemaVersion {
+    fn schema_name() -> Cow<'static, str> {
+        "SchemaVersion".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "integer", "const": Self::CURRENT})
+    }
+}
+
+words! {
+    /// The result of a run.
+    #[derive(Default)]
+    RunResult {
+        /// Flux syncs the repository.
+        #[default]
+        Complete = "complete",
+        /// Flux has no repository to sync, or is not installed.
+        NoSyncSource = "no-sync-source",
+        /// The stage `verify` was skipped.
+        Partial = "partial",
+        /// The run failed.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// A stage of a run.
+    StageName {
+        /// Check everything before the first change.
+        Preflight = "preflight",
+        /// Wait until the nodes have registered.
+        Nodes = "nodes",
+        /// Create the namespaces.
+        Namespaces = "namespaces",
+        /// Apply the age key and the other secrets.
+        Secrets = "secrets",
+        /// Sync the helmfile for custom resource definitions.
+        Crds = "crds",
+        /// Sync the helmfile for everything else.
+        Apps = "apps",
+        /// Wait until Flux has taken over.
+        Verify = "verify",
+    }
+}
+
+impl From<Stage> for StageName {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Nodes => Self::Nodes,
+            Stage::Namespaces => Self::Namespaces,
+            Stage::Secrets => Self::Secrets,
+            Stage::Crds => Self::Crds,
+            Stage::Apps => Self::Apps,
+            Stage::Verify => Self::Verify,
+        }
+    }
+}
+
+words! {
+    /// What became of a release.
+    ReleaseResult {
+        /// It was synced.
+        Synced = "synced",
+        /// It failed.
+        Failed = "failed",
+        /// It was up to date.
+        Unchanged = "unchanged",
+        /// A newer version is installed, which stays.
+        Newer = "newer",
+        /// It was skipped, or is managed elsewhere.
+        Skipped = "skipped",
+    }
+}
+
+/// The report of `k3s-boot apps`, as `-o json` prints it.
 #[derive(Debug, Default, JsonSchema, Serialize)]
 pub struct Report {
-    /// `complete`; `no-sync-source` when Flux has nothing to sync or is not installed; `partial` when the stage verify was left out; `failed`.
-    pub result: &'static str,
+    /// The version of this report.
+    pub schema_version: SchemaVersion,
+    /// How the run ended.
+    pub result: RunResult,
     /// The exit code.
     pub exit_code: u8,
-    /// Why it failed.
+    /// Why the run failed, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What is behind a failure; there whenever `result` is `failed`.
+    /// Details of the failure; present if `result` is `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureReport>,
-    /// The problems that the preflight found.
+    /// Problems that the preflight found.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<ProblemReport>,
     /// The cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterReport>,
-    /// The stages that began, in their order.
+    /// The stages that were started, in order.
     pub stages: Vec<StageReport>,
-    /// The releases: first those that were left alone, then those that were at work, in the order in which they ended.
+    /// The releases: first those that were not synced, then the others in the order in which they finished.
     pub releases: Vec<ReleaseReport>,
     /// What Flux syncs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flux: Option<FluxReport>,
-    /// The whole run, in seconds.
+    /// Duration of the run in seconds.
     pub seconds: f64,
-    /// The file with all that the tools said, kept when the run failed.
+    /// The log file with the output of all tools, kept if the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
 }
 
-/// A cluster.
+/// The target cluster.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct ClusterReport {
-    /// The kubeconfig's context.
+    /// The context of the kubeconfig.
     pub context: String,
-    /// The API server's address.
+    /// The URL of the API server.
     pub server: String,
-    /// The UID of kube-system.
+    /// The UID of the kube-system namespace.
     pub uid: String,
-    /// How many nodes it has.
+    /// The number of nodes.
     pub nodes: usize,
 }
 
 impl ClusterReport {
-    /// A cluster that answers.
+    /// The cluster that was reached.
     #[must_use]
     pub fn new(target: &Target, live: &Live) -> Self {
         Self {
@@ -143,18 +253,17 @@ impl ClusterReport {
 /// A stage.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct StageReport {
-    /// `preflight`, `nodes`, `namespaces`, `secrets`, `crds`, `apps` or `verify`.
-    pub name: &'static str,
-    /// Whether it did what it should.
+    pub name: StageName,
+    /// Whether the stage succeeded.
     pub ok: bool,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
 impl StageReport {
-    /// A stage that did what it should.
+    /// A stage that succeeded.
     #[must_use]
-    pub fn done(name: &'static str, took: Duration) -> Self {
+    pub fn done(name: StageName, took: Duration) -> Self {
         Self { name, ok: true, seconds: rounded(took) }
     }
 }
@@ -164,16 +273,15 @@ impl StageReport {
 pub struct ProblemReport {
     /// The rule that found it.
     pub rule: &'static str,
-    /// `warning` or `error`.
-    pub severity: &'static str,
+    pub severity: Severity,
     /// What is wrong.
     pub message: String,
-    /// What was found and where, and what mends it.
+    /// Where the problem is, and its fix.
     pub details: BTreeMap<&'static str, String>,
 }
 
 impl ProblemReport {
-    /// What the preflight found, if that is why a command failed; without secrets.
+    /// The findings of a failed preflight, without secrets.
     #[must_use]
     pub fn all(error: &Error, redactor: &Redactor) -> Vec<Self> {
         match error {
@@ -188,7 +296,7 @@ impl ProblemReport {
         let clean = |text: &str| redactor.apply(text).into_owned();
         Self {
             rule: finding.rule,
-            severity: finding.severity.name(),
+            severity: finding.severity,
             message: clean(&finding.message),
             details: finding.pairs.iter().map(|(key, value)| (*key, clean(value))).collect(),
         }
@@ -198,15 +306,13 @@ impl ProblemReport {
 /// A release.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct ReleaseReport {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// Its chart's version.
+    /// The version of the chart.
     pub version: String,
-    /// `synced`, `failed`, `unchanged`, `newer` or `skipped`.
-    pub status: &'static str,
-    /// How long it took.
+    /// What became of the release.
+    pub status: ReleaseResult,
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
@@ -215,17 +321,17 @@ impl ReleaseReport {
     #[must_use]
     pub fn new(outcome: ReleaseOutcome) -> Self {
         let ReleaseOutcome { namespace, name, version, is_synced, took } = outcome;
-        let status = if is_synced { "synced" } else { "failed" };
+        let status = if is_synced { ReleaseResult::Synced } else { ReleaseResult::Failed };
         Self { namespace, name, version, status, seconds: rounded(took) }
     }
 
-    /// A release that is not synced: it is as wanted, or something else owns it.
+    /// A release that is not synced because it is up to date, newer, skipped or managed elsewhere.
     #[must_use]
     pub fn kept(plan: &ReleasePlan) -> Option<Self> {
         let status = match plan.action {
-            ReleaseAction::Keep => "unchanged",
-            ReleaseAction::Newer => "newer",
-            ReleaseAction::LeaveTo(_) | ReleaseAction::Skip(_) => "skipped",
+            ReleaseAction::UpToDate => ReleaseResult::Unchanged,
+            ReleaseAction::Newer => ReleaseResult::Newer,
+            ReleaseAction::ManagedElsewhere(_) | ReleaseAction::Skip(_) => ReleaseResult::Skipped,
             _ => return None,
         };
         let (namespace, name) = plan.id.split_once('/')?;
@@ -242,28 +348,28 @@ impl ReleaseReport {
 /// What Flux syncs.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct FluxReport {
-    /// The repository's address.
+    /// The URL of the repository.
     pub repository: String,
     /// The revision that was applied.
     pub revision: String,
 }
 
-/// Milliseconds are enough.
+/// Seconds, rounded to milliseconds.
 #[must_use]
 pub fn rounded(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 impl Report {
-    /// Writes the table of stages and releases on the log, a line each.
+    /// Logs a line for each stage and release.
     pub fn log_summary(&self) {
         let stages = self.stages.iter().map(|stage| {
             let result = if stage.ok { "done" } else { "failed" };
-            ("stage", stage.name.to_owned(), None, result, stage.seconds)
+            ("stage", stage.name.word().to_owned(), None, result, stage.seconds)
         });
         let releases = self.releases.iter().map(|release| {
             let name = format!("{}/{}", release.namespace, release.name);
-            ("release", name, Some(release.version.clone()), release.status, release.seconds)
+            ("release", name, Some(release.version.clone()), release.status.word(), release.seconds)
         });
         for (kind, name, version, result, took) in stages.chain(releases) {
             let mut pairs = vec![(kind, name)];

@@ -1,4 +1,4 @@
-//! Carries out a plan, stage by stage.
+//! Executes a plan, stage by stage.
 
 pub mod dns;
 pub mod inspect;

@@ -1,6 +1,6 @@
-//! Everything the user said, resolved once; all paths are absolute.
+//! The settings of a run, resolved once from flags, environment and configuration, with absolute paths.
 //!
-//! Nothing below reads the environment or the command line.
+//! No other module reads the environment or the command line.
 
 pub mod cli;
 pub mod config;
@@ -22,23 +22,23 @@ use crate::desired::repository::HelmfilePaths;
 use crate::plan::wishes::Wishes;
 use crate::settings::cli::{Apps, Check, Checks, Color, Diff, Global, OutputFormat, Recover};
 
-/// The programs that are driven, in the seed's order, and `helm`, which helmfile needs.
+/// The required programs, in the order in which the original `bootstrap-apps.sh` checked them, and `helm`.
 pub const PROGRAMS: [&str; 4] = ["helmfile", "kubectl", "sops", "helm"];
 
-/// Deadline of a whole run, unless the user says otherwise.
+/// The default timeout for the whole run.
 const TIMEOUT: Duration = Duration::from_mins(30);
 
-/// Deadline of one release, unless the user says otherwise.
+/// The default timeout for each release.
 const RELEASE_TIMEOUT: Duration = Duration::from_mins(15);
 
-/// Deadline of one request to the API server, unless the user says otherwise: it answers in milliseconds.
+/// The default timeout for each request to the API server, which normally responds in milliseconds.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Deadline of waiting for nodes, unless the user says otherwise: a node takes a minute or two to boot and join.
+/// The default timeout for nodes: a node takes a minute or two to boot and join.
 const NODES_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// Deadline of waiting for Flux, unless the user says otherwise: it fetches and applies a repository within seconds;
-/// pulling its images over a slow line takes minutes.
+/// The default timeout for Flux: it fetches and applies a repository within seconds, but pulling its images over a slow
+/// connection takes minutes.
 const VERIFY_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// The settings of a run.
@@ -50,94 +50,94 @@ const VERIFY_TIMEOUT: Duration = Duration::from_mins(10);
 pub struct Settings {
     /// The root of the repository.
     pub root: PathBuf,
-    /// Whether the root is only the working folder, for neither that nor a folder above it looks like one.
+    /// Whether the root is only the working folder, because no folder above it looks like a repository.
     pub root_is_guessed: bool,
-    /// The configuration file, whether it is there or not.
+    /// The configuration file, which may not exist.
     pub config_file: PathBuf,
-    /// Whether it is there.
+    /// Whether the configuration file exists.
     pub config_found: bool,
-    /// What is wrong with it; then the rest of it holds.
+    /// Problems of the configuration; the rest of it is used.
     pub config_problems: Vec<Finding>,
     /// The UID of the only cluster that may be bootstrapped, if the configuration names one.
     pub cluster_uid: Option<String>,
-    /// The kubeconfig files, in the order in which kubectl merges them; none when the user named none.
+    /// The kubeconfig files, in the order in which kubectl merges them.
     pub kubeconfig: Vec<PathBuf>,
-    /// The context that was asked for; the current one when absent.
+    /// The context; the current one if absent.
     pub context: Option<String>,
-    /// The age key that goes into the cluster.
+    /// The age key to store in the cluster.
     pub age_key: PathBuf,
-    /// Whether that file must exist, for the user named it.
+    /// Whether that file must exist, because the user named it.
     pub age_key_named: bool,
-    /// The identities for decrypting, if the user named a file.
+    /// The file with identities for decryption, if the user named one.
     pub sops_age_key_file: Option<PathBuf>,
-    /// Nodes to wait for.
+    /// The expected number of nodes.
     pub nodes: usize,
-    /// Who named that number.
+    /// Where that number comes from.
     pub nodes_from: NodesFrom,
-    /// The namespaces to be made instead of those found.
+    /// The namespaces to create instead of those found.
     pub namespaces: Option<Vec<String>>,
-    /// The encrypted files whose objects go into the cluster, instead of those found.
+    /// The encrypted files to apply instead of those found.
     pub secret_files: Option<Vec<PathBuf>>,
     /// The helmfiles instead of those found.
     pub helmfiles: HelmfilePaths,
-    /// Deadline of the whole run.
+    /// The timeout for the whole run.
     pub timeout: Duration,
-    /// Deadline of one release.
+    /// The timeout for each release.
     pub release_timeout: Duration,
-    /// Deadline of one request to the API server.
+    /// The timeout for each request to the API server.
     pub request_timeout: Duration,
-    /// Deadline of waiting for nodes.
+    /// The timeout for nodes.
     pub nodes_timeout: Duration,
-    /// Deadline of waiting for Flux.
+    /// The timeout for Flux.
     pub verify_timeout: Duration,
-    /// What the user asks of the run beyond what is safe to be done without being asked.
+    /// What the user explicitly allows or selects.
     pub wishes: Wishes,
-    /// Whether the run ends when a release is held up by what seldom mends.
+    /// Whether to stop at problems that rarely resolve themselves.
     pub fail_fast: bool,
-    /// Whether helmfiles may run programs when they are read.
+    /// Whether helmfiles may run commands while rendering.
     pub allow_hooks: bool,
-    /// The rules that are left out.
+    /// The rules to skip.
     pub skip_checks: Vec<String>,
     /// Whether warnings count as errors.
     pub strict: bool,
-    /// How long another run is waited for, at least.
+    /// How long to wait for another run, at least.
     pub wait_lock: Duration,
-    /// Whether neither the cluster nor anything else may be contacted.
+    /// Whether the network must not be used.
     pub offline: bool,
-    /// The UID of the cluster that the user names for this run.
+    /// The value of `--cluster`.
     pub cluster_flag: Option<String>,
-    /// Former addresses of the repository, named for this run.
+    /// The values of `--moved-from`.
     pub moved_from: Vec<String>,
-    /// Whether stdin and stderr are a terminal, so that a question can be asked.
+    /// Whether questions can be asked: stdin and stderr are a terminal.
     pub can_ask: bool,
     /// Whether the report goes to stdout as JSON.
     pub json: bool,
-    /// Whether a picture of what is waited for is drawn on stderr.
+    /// Whether to draw the progress display on stderr.
     pub live: bool,
     /// Whether text on stdout may be coloured.
     pub colour: bool,
-    /// Whether GitHub's runner reads what is printed.
+    /// Whether a GitHub Actions runner reads the output.
     pub guard: Guard,
-    /// How the runner is told of what happens, when the log is for people.
+    /// Whether commands for that runner are printed: only if the log is text.
     pub actions: bool,
     /// The file to which the summary of the step is appended.
     pub step_summary: Option<PathBuf>,
-    /// The command line, less the program; for what is said of it.
+    /// The arguments of the command line, for messages.
     pub command: Vec<String>,
     /// The program search path.
     pub path: Option<OsString>,
     /// The working folder at the start.
     pub cwd: PathBuf,
-    /// Where charts and tool versions are kept; without one, nothing is kept.
+    /// The cache folder for charts and tool versions; without one, nothing is cached.
     pub cache: Option<PathBuf>,
-    /// Where logs of failed runs are kept.
+    /// The folder for logs of failed runs.
     pub state: Option<PathBuf>,
-    /// Where the folder for temporary files is made.
+    /// The parent of the folder for temporary files.
     pub temp: PathBuf,
 }
 
 impl Settings {
-    /// What of it checks look at.
+    /// The part of the settings that checks use.
     #[must_use]
     pub fn check_options(&self) -> CheckOptions {
         CheckOptions {
@@ -159,7 +159,7 @@ impl Settings {
         }
     }
 
-    /// Resolves flags, environment, configuration and defaults that hold for every command.
+    /// Resolves the settings that all commands share.
     #[must_use]
     pub fn resolve(global: &Global, checks: &Checks, env: &Env) -> Self {
         let kubeconfig = match (&global.kubeconfig, env.get("KUBECONFIG")) {
@@ -201,7 +201,7 @@ impl Settings {
             nodes,
             nodes_from,
             namespaces: namespaces(&config),
-            secret_files: config.secrets.files.as_ref().map(|files| once(files.iter().map(below))),
+            secret_files: config.secrets.files.as_ref().map(|files| dedup(files.iter().map(below))),
             helmfiles: HelmfilePaths {
                 crds: config.helmfiles.crds.as_ref().map(below),
                 apps: config.helmfiles.apps.as_ref().map(below),
@@ -227,7 +227,7 @@ impl Settings {
             offline: false,
             cluster_flag: None,
             moved_from: Vec::new(),
-            // A question is no line of a log for machines.
+            // A question would break a JSON log.
             can_ask: env.stdin_is_terminal && env.stderr_is_terminal && log_is_text,
             json,
             live: live(global, env),
@@ -251,7 +251,7 @@ impl Settings {
         let settings = Self::resolve(global, &apps.checks, env);
         Self {
             release_timeout: apps.release_timeout.unwrap_or(settings.release_timeout),
-            wishes: Wishes { stages: apps.stages.left_out(), ..apps.wishes.of(settings.wishes) },
+            wishes: Wishes { stages: apps.stages.skipped(), ..apps.wishes.of(settings.wishes) },
             nodes_timeout: apps.nodes_timeout.unwrap_or(settings.nodes_timeout),
             verify_timeout: apps.verify_timeout.unwrap_or(settings.verify_timeout),
             fail_fast: apps.fail_fast,
@@ -294,9 +294,9 @@ impl Settings {
     #[must_use]
     pub fn of_check(global: &Global, check: &Check, env: &Env) -> Self {
         let settings = Self::resolve(global, &check.checks, env);
-        // A repository's CI has no key, even if the configuration tells where it lies elsewhere.
+        // CI has no age key, even if the configuration names its file.
         let age_key_named = settings.age_key_named && (!check.offline || check.checks.age_key.is_some());
-        // Another cluster's UID is to be replaced, so it no longer stands in the way.
+        // The UID of another cluster will be replaced, so it is ignored.
         let cluster_uid = settings.cluster_uid.clone().filter(|_| !(check.pin && check.yes));
         Self { offline: check.offline, age_key_named, cluster_uid, ..settings }
     }
@@ -304,10 +304,10 @@ impl Settings {
 
 fn namespaces(config: &Config) -> Option<Vec<String>> {
     let names = config.namespaces.as_ref()?;
-    Some(once(names.iter().map(|Text(name)| name.0.clone())))
+    Some(dedup(names.iter().map(|Text(name)| name.0.clone())))
 }
 
-/// Where helm keeps its records, if not in Secrets (helm's `docs/topics/advanced.md`).
+/// The storage driver of helm, if it is not Secrets (helm's `docs/topics/advanced.md`).
 fn helm_driver(env: &Env) -> Option<String> {
     let driver = env.get("HELM_DRIVER")?.to_string_lossy().into_owned();
     (!["", "secret", "secrets"].contains(&driver.as_str())).then_some(driver)
@@ -315,11 +315,11 @@ fn helm_driver(env: &Env) -> Option<String> {
 
 fn skip_checks(checks: &Checks, config: &Config) -> Vec<String> {
     let configured = config.skip_checks.iter().flatten().map(|Text(check)| check.0.to_owned());
-    once(checks.skip_check.iter().cloned().chain(configured))
+    dedup(checks.skip_check.iter().cloned().chain(configured))
 }
 
-/// In order, each once.
-fn once<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
+/// Removes duplicates, keeping the order.
+fn dedup<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut kept = Vec::new();
     for item in items {
         if !kept.contains(&item) {
@@ -329,7 +329,7 @@ fn once<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
     kept
 }
 
-/// The finding for variables that must be set, in the seed's words.
+/// The finding for required variables that are not set, with the message of the original `bootstrap-apps.sh`.
 #[must_use]
 pub fn missing_env(names: &[&str]) -> Finding {
     let values: Vec<_> = names.iter().map(|name| format!("{name}=...")).collect();
@@ -338,12 +338,12 @@ pub fn missing_env(names: &[&str]) -> Finding {
         .fix(format!("export {}", values.join(" ")))
 }
 
-/// Whether a runner of GitHub Actions reads what is printed (its documentation of default environment variables).
+/// Whether a GitHub Actions runner reads the output (see its default environment variables).
 fn guard(env: &Env) -> Guard {
     if env.text("GITHUB_ACTIONS") == Some("true") { Guard::On } else { Guard::Off }
 }
 
-/// Whether a picture may be drawn: only between lines for people that nobody keeps.
+/// Whether to draw the progress display: only on a terminal, with a text log at level info.
 fn live(global: &Global, env: &Env) -> bool {
     let (log, _) = log_settings(global, false, env);
     let terminal = env.stderr_is_terminal && (env.stdout_is_terminal || log.stdout_is_data) && !is_dumb(env);
@@ -354,7 +354,7 @@ fn is_dumb(env: &Env) -> bool {
     matches!(env.text("TERM"), None | Some("" | "dumb"))
 }
 
-/// Where log lines go and how they look. Also gives a `LOG_LEVEL` that is none, to be warned of.
+/// The settings of the log, and an invalid `LOG_LEVEL` to warn of.
 #[must_use]
 pub fn log_settings(global: &Global, data_on_stdout: bool, env: &Env) -> (LogSettings, Option<String>) {
     let (level, unknown) = match (global.log_level, env.get("LOG_LEVEL")) {
@@ -376,7 +376,7 @@ pub fn log_settings(global: &Global, data_on_stdout: bool, env: &Env) -> (LogSet
     (settings, unknown)
 }
 
-/// The conventions of no-color.org and bixense.com/clicolors, the flag first.
+/// Follows no-color.org and bixense.com/clicolors; the flag comes first.
 fn colour(flag: Color, env: &Env, terminal: bool) -> bool {
     let forced = |name| env.get(name).is_some_and(|value| value != "0");
     match flag {
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_come_before_the_configuration_and_that_before_defaults() {
+    fn flags_override_the_configuration_and_that_the_defaults() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let text = "cluster: {uid: 7F0C1B2A-0000-4000-8000-00000000abcd}\nnodes: 3\nnamespaces: [a, b, a]\nsecrets: {ageKey: k, \
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn essential_checks_cannot_be_left_out() {
+    fn essential_checks_cannot_be_skipped() {
         let parse = |args: &[&str]| Cli::try_parse_from([&["k3s-boot", "check"], args].concat());
         assert!(parse(&["--skip-check", "versions"]).is_ok());
         assert_eq!(parse(&["--skip-check", "config"]).unwrap_err().exit_code(), 2);

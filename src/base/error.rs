@@ -1,94 +1,93 @@
-//! What can go wrong, with an exit code and a way out for each.
+//! Errors, with their exit codes and fixes.
 
 mod process;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::process::{Cause, LARGEST_ANSWER, ProcessError, Stopped, late};
+pub use self::process::{Cause, MAX_OUTPUT, ProcessError, Stopped, late};
 use crate::base::duration::seconds;
 use crate::base::finding::Finding;
 use crate::base::known_failures::{Diagnosis, Known, find};
 use crate::base::logger::{self, Level};
 use crate::base::stages::Stage;
 
-/// How a run ended that did not do what it was asked for.
+/// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Problems found before anything was changed.
-    #[error("preflight found {}", .0.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join(", "))]
+    #[error("preflight failed: {}", .0.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join(", "))]
     Preflight(Vec<Finding>),
-    /// A tool could not be run to its end.
+    /// A tool could not be run.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// A tool said no.
+    /// A tool failed.
     #[error("`{command}` failed: {reason}")]
     Tool {
-        /// The tool and what it was asked for.
+        /// The command.
         command: String,
-        /// Its own words.
+        /// Its error message.
         reason: String,
     },
-    /// The API server said no, or kubectl could not ask it.
+    /// The API server rejected a request, or kubectl could not reach it.
     #[error("`{request}` failed: {reason}")]
     Api {
-        /// What was asked: `GET /api/v1/nodes`.
+        /// The request: `GET /api/v1/nodes`.
         request: String,
-        /// The HTTP status of the answer, if there was one.
+        /// The HTTP status, if there was a response.
         status: Option<u16>,
-        /// The API server's own words, or kubectl's.
+        /// The error message of the API server or kubectl.
         reason: String,
     },
-    /// The API server did not answer in time.
+    /// The API server did not respond in time.
     #[error("{}", late(request, "was not answered", *.after))]
     Unanswered {
-        /// What was asked.
+        /// The request.
         request: String,
-        /// How long it had.
+        /// The timeout.
         after: Duration,
     },
-    /// A tool's answer has another form than expected.
-    #[error("unexpected answer of `{command}`: {reason}")]
+    /// The output of a tool or a response of the API server could not be parsed.
+    #[error("unexpected response from `{command}`: {reason}")]
     Answer {
-        /// The tool and what it was asked for.
+        /// The command.
         command: String,
-        /// Where the answer differs.
+        /// Where it differs from what is expected.
         reason: String,
     },
-    /// A release was not brought to `deployed`.
-    #[error("failed to sync Helm releases: {}: {}", .0.release.as_deref().unwrap_or("no release named"), .0.reason)]
+    /// A release failed.
+    #[error("failed to sync Helm releases: {}: {}", .0.release.as_deref().unwrap_or("unknown release"), .0.reason)]
     Release(Box<ReleaseFailure>),
     /// Flux cannot reconcile an object.
     #[error("flux failed to reconcile: {object}: {reason}")]
     Flux {
         /// The object, as `Kind namespace/name`.
         object: String,
-        /// Flux's own words, as `Reason: message`.
+        /// The condition of Flux, as `Reason: message`.
         reason: String,
-        /// What to do.
+        /// The fix.
         fix: String,
         /// The timeout that expired while it might still have recovered.
         after: Option<Duration>,
     },
-    /// The helmfiles install Flux, and it is not in the cluster.
+    /// The helmfiles install Flux, but it is not in the cluster.
     #[error(
-        "flux is not installed: release `{release}` is in the helmfiles, and the cluster has no FluxInstance"
+        "flux is not installed: release `{release}` is in the helmfiles, but the cluster has no FluxInstance"
     )]
     NoFlux {
-        /// The release that makes the FluxInstance, as `namespace/name`.
+        /// The release that creates the FluxInstance, as `namespace/name`.
         release: String,
     },
-    /// A stage's deadline passed.
-    #[error("stage `{stage}` did not end within {}", seconds(*.after))]
+    /// The timeout of a stage expired.
+    #[error("stage `{stage}` timed out after {}", seconds(*.after))]
     Deadline {
-        /// The stage.
         stage: &'static str,
-        /// How long it had.
+        /// The timeout.
         after: Duration,
         /// What was waited for.
         waiting_for: String,
     },
-    /// Another run is at work on this cluster.
+    /// Another run is in progress on this cluster.
     #[error("another run holds the lock: {holder}")]
     Locked {
         /// Its host and process.
@@ -96,31 +95,30 @@ pub enum Error {
         /// Since when, as RFC 3339.
         since: String,
     },
-    /// k3s-boot was told to stop.
+    /// k3s-boot was interrupted.
     #[error("interrupted by {0}")]
     Interrupted(Cause),
-    /// A file of our own could not be read or written.
+    /// A file could not be read or written.
     #[error("failed to {action} `{path}`: {source}")]
     File {
-        /// What was tried.
+        /// What failed, as an infinitive.
         action: &'static str,
-        /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }
 
-/// A release that failed, in helm's own words.
+/// A failed release.
 #[derive(Debug)]
 pub struct ReleaseFailure {
-    /// `namespace/name`, if helmfile named one.
+    /// `namespace/name`, if it is known.
     pub release: Option<String>,
-    /// helm's last error, without helmfile's frame.
+    /// The last error of helm, without what helmfile adds.
     pub reason: String,
-    /// Whether a deadline passed, helm's or ours.
+    /// Whether a timeout expired, that of helm or of the run.
     pub timed_out: bool,
-    /// What is behind it, as far as that is known.
+    /// Its diagnosis, as far as it is known.
     pub diagnosis: Diagnosis,
 }
 
@@ -131,19 +129,19 @@ impl From<Stopped> for Error {
 }
 
 impl Error {
-    /// Whether it is no answer at all: k3s-boot was told to stop.
+    /// Whether k3s-boot was interrupted.
     #[must_use]
     pub fn is_interruption(&self) -> bool {
         matches!(self, Self::Interrupted(_) | Self::Process(ProcessError::Interrupted { .. }))
     }
 
-    /// Whether something did not answer in the time that it had.
+    /// Whether a request or a tool timed out.
     #[must_use]
     pub fn is_late(&self) -> bool {
         matches!(self, Self::Unanswered { .. } | Self::Process(ProcessError::Deadline { .. }))
     }
 
-    /// The exit code of a run that ended so (the contract's list: 1, 5, 6, 8, 128+n).
+    /// The exit code: 1, 5, 6, 8 or 128+n. `changed` says whether the run had changed anything.
     #[must_use]
     pub fn exit_code(&self, changed: bool) -> u8 {
         match self {
@@ -155,16 +153,16 @@ impl Error {
             Self::Deadline { .. } | Self::Flux { after: Some(_), .. } => 6,
             _ if self.is_late() => 6,
             Self::Release(failure) if failure.timed_out => 6,
-            // The cluster is not as it should be, also when this run had nothing to change.
+            // The cluster has a problem, even if this run had nothing to change.
             Self::Flux { .. } => 5,
             _ if changed => 5,
             _ => 1,
         }
     }
 
-    /// The stage that has to be done again to mend it, where that is not the one that failed, and the flag that this needs.
+    /// The stage that fixes the error if it is not the one that failed, and the flag that it needs.
     #[must_use]
-    pub fn mended_by(&self) -> Option<(Stage, Option<&'static str>)> {
+    pub fn fixing_stage(&self) -> Option<(Stage, Option<&'static str>)> {
         let Self::Flux { object, reason, .. } = self else { return None };
         match find(&format!("{object}: {reason}"))?.id {
             "age-key-missing" => Some((Stage::Secrets, None)),
@@ -173,24 +171,24 @@ impl Error {
         }
     }
 
-    /// Says it on the log, with what to type where that is known.
+    /// Logs the error, with its fix if that is known.
     pub fn report(&self, end: &End<'_>) {
         if let Self::Preflight(findings) = self {
             findings.iter().filter(|finding| !finding.told).for_each(Finding::log);
             return;
         }
         let (message, mut pairs) = self.words(end.killed);
-        // What to type is the last word.
+        // The fix comes last.
         let fix = pairs.iter().position(|(key, _)| *key == "fix").map(|at| pairs.remove(at));
         pairs.extend(
             end.log.filter(|_| !self.is_interruption()).map(|path| ("log", path.display().to_string())),
         );
         pairs.extend(fix);
-        pairs.extend(end.go_on.clone().map(|command| ("go_on", command)));
+        pairs.extend(end.resume.clone().map(|command| ("resume", command)));
         logger::log(Level::Error, message, &pairs);
     }
 
-    /// Its message, and what is known.
+    /// The log message and its fields.
     pub(crate) fn words(&self, killed: bool) -> (&'static str, Vec<(&'static str, String)>) {
         match self {
             Self::Release(failure) => {
@@ -198,7 +196,7 @@ impl Error {
                 let diagnosis = failure.diagnosis.clone().pairs(Some(failure.reason.clone()));
                 let mut pairs: Vec<_> = release.into_iter().chain(diagnosis).collect();
                 if failure.timed_out && pairs.iter().all(|(key, _)| *key != "fix") {
-                    pairs.push(("fix", more_time("apps").to_owned()));
+                    pairs.push(("fix", timeout_fix("apps").to_owned()));
                 }
                 ("Failed to sync Helm releases", pairs)
             }
@@ -211,7 +209,7 @@ impl Error {
                 ("Flux failed to reconcile", pairs)
             }
             Self::NoFlux { release } => {
-                let reason = "the helmfiles install it, and the cluster has no FluxInstance".to_owned();
+                let reason = "the helmfiles install Flux, but the cluster has no FluxInstance".to_owned();
                 let fix = "k3s-boot apps".to_owned();
                 (
                     "Flux is not installed",
@@ -226,28 +224,29 @@ impl Error {
                 ];
                 pairs.extend(known(waiting_for));
                 if pairs.iter().all(|(key, _)| *key != "fix") {
-                    pairs.push(("fix", more_time(stage).to_owned()));
+                    pairs.push(("fix", timeout_fix(stage).to_owned()));
                 }
-                ("Deadline passed", pairs)
+                ("Timed out", pairs)
             }
             Self::Locked { holder, since } => {
-                let fix = "wait until it has ended, or for that long with --wait-lock".to_owned();
+                let fix =
+                    "wait until that run has finished, or set how long to wait with --wait-lock".to_owned();
                 (
-                    "Another run is at work",
+                    "Another run is in progress",
                     vec![("holder", holder.clone()), ("since", since.clone()), ("fix", fix)],
                 )
             }
             Self::Interrupted(Cause::LostLock)
             | Self::Process(ProcessError::Interrupted { cause: Cause::LostLock }) => {
-                let fix = "wait until the run that has it now has ended, and run it again".to_owned();
+                let fix = "wait until the run that holds the lock has finished, then retry".to_owned();
                 ("Lock lost", vec![("fix", fix)])
             }
             Self::Interrupted(Cause::Signal(signal))
             | Self::Process(ProcessError::Interrupted { cause: Cause::Signal(signal) }) => {
                 let fix = if killed {
-                    "run it again: a release that was killed is unlocked and synced then"
+                    "run k3s-boot again: it recovers and syncs the release that was interrupted"
                 } else {
-                    "run it again: what is done is kept, the rest is done then"
+                    "run k3s-boot again: it continues where this run stopped"
                 };
                 ("Interrupted", vec![("signal", signal.to_string()), ("fix", fix.to_owned())])
             }
@@ -266,22 +265,22 @@ impl Error {
     }
 }
 
-/// What helps a stage whose deadline passed.
-fn more_time(stage: &str) -> &'static str {
+/// The fix for a stage that timed out.
+fn timeout_fix(stage: &str) -> &'static str {
     match stage {
         "nodes" => {
-            "start k3s on the nodes that are missing, or expect fewer with --nodes or `nodes` in k3s-boot.yaml; --nodes-timeout, and --timeout for all, give them more time"
+            "start k3s on the missing nodes, or expect fewer nodes (--nodes, or `nodes` in k3s-boot.yaml); to wait longer, set --nodes-timeout and --timeout"
         }
         "verify" => {
-            "k3s-boot status  # tells what is not ready and why; --verify-timeout, and --timeout for all, give it more time"
+            "k3s-boot status  # shows what is not ready and why; to wait longer, set --verify-timeout and --timeout"
         }
         _ => {
-            "k3s-boot status  # tells what is not ready and why; --release-timeout, and --timeout for all, give it more time"
+            "k3s-boot status  # shows what is not ready and why; to wait longer, set --release-timeout and --timeout"
         }
     }
 }
 
-/// Cause and fix of what these words tell of, where it is no release's.
+/// Cause and fix of a known failure that is not of a release.
 fn known(words: &str) -> impl Iterator<Item = (&'static str, String)> + use<> {
     let known = find(words);
     let cause = known.map(|known| ("cause", known.cause.to_owned()));
@@ -289,13 +288,13 @@ fn known(words: &str) -> impl Iterator<Item = (&'static str, String)> + use<> {
     cause.into_iter().chain(fix)
 }
 
-/// What is known of how a run ended, beside its error.
+/// How a run ended, besides its error.
 #[derive(Default)]
 pub struct End<'a> {
-    /// The file with all that the tools said.
+    /// The log file with the output of all tools.
     pub log: Option<&'a Path>,
-    /// Whether the tools were not given time to end in good order.
+    /// Whether tools were killed without a grace period.
     pub killed: bool,
-    /// The command that goes on from there.
-    pub go_on: Option<String>,
+    /// The command that resumes the run.
+    pub resume: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Known failures, told by the words that helm, the API server or a kubelet has for them.
+//! Known failures, recognized by the error messages of Helm, the API server, kubelets and Flux.
 
 mod kustomize;
 mod starting;
@@ -13,36 +13,34 @@ use crate::base::known_failures::table_pods::PODS;
 /// A known failure.
 #[derive(Debug)]
 pub struct Known {
-    /// Its name.
     pub id: &'static str,
-    /// Words that tell it, in lower case: all words of one of these groups.
+    /// Signatures in lower case: a message matches if it contains all words of one group.
     pub(super) words: &'static [&'static [&'static str]],
-    /// Why it is so.
     pub cause: &'static str,
-    /// What mends it; `{release}`, `{namespace}` and `{name}` stand for the release, `{pod}` for the pod that is told.
+    /// The fix; `{release}`, `{namespace}`, `{name}` and `{pod}` are placeholders.
     pub(super) fix: &'static str,
 }
 
 impl Known {
-    /// Whether waiting surely does not mend it.
+    /// Whether waiting cannot resolve it.
     #[must_use]
     pub fn lasts(&self) -> bool {
-        LASTING.contains(&self.id)
+        PERMANENT.contains(&self.id)
     }
 
-    /// Whether it may be over by itself in seconds.
+    /// Whether it may resolve itself within seconds.
     #[must_use]
     pub fn passes(&self) -> bool {
-        PASSING.contains(&self.id)
+        TRANSIENT.contains(&self.id)
     }
 
-    /// What mends it where it is no release's, if that is told without one.
+    /// The fix for an object that is not of a release, if the fix names no release.
     #[must_use]
     pub fn general_fix(&self) -> Option<&'static str> {
         Some(self.fix).filter(|fix| !fix.contains('{'))
     }
 
-    /// What mends it for a release (`namespace/name`) and, where there is one, a pod of it.
+    /// The fix for a release (`namespace/name`) and, if known, its pod.
     #[must_use]
     pub fn fix(&self, release: &str, pod: Option<&str>) -> String {
         let (namespace, name) = release.split_once('/').unwrap_or(("default", release));
@@ -54,7 +52,7 @@ impl Known {
     }
 }
 
-/// The failure that these words tell of; the more special one of two.
+/// The known failure that a message matches; of several the most specific one.
 #[must_use]
 pub fn find(words: &str) -> Option<&'static Known> {
     let words = without_api_paths(&words.to_lowercase());
@@ -62,12 +60,12 @@ pub fn find(words: &str) -> Option<&'static Known> {
     table().find(|known| known.words.iter().any(all))
 }
 
-/// All known failures, special ones before general ones.
+/// All known failures, specific ones first.
 pub fn table() -> impl Iterator<Item = &'static Known> {
     KUSTOMIZE.iter().chain(STARTING).chain(TABLE).chain(PODS)
 }
 
-/// The same words without paths of the API server's: `/v2/` of a registry stands in some of them.
+/// Removes API paths from a message: some contain `/v2/`, like the URLs of a registry.
 fn without_api_paths(words: &str) -> String {
     let mut left = String::with_capacity(words.len());
     let mut rest = words;
@@ -79,8 +77,8 @@ fn without_api_paths(words: &str) -> String {
     left
 }
 
-/// Failures that may be over by themselves in seconds, so that trying again helps.
-const PASSING: [&str; 10] = [
+/// Failures that may resolve themselves within seconds, so that a retry helps.
+const TRANSIENT: [&str; 10] = [
     "rate-limit",
     "registry-down",
     "registry-gone",
@@ -93,70 +91,68 @@ const PASSING: [&str; 10] = [
     SERVICE_ACCOUNT,
 ];
 
-/// Failures that no waiting mends: the cluster refuses what the chart makes.
-const LASTING: [&str; 2] = ["pod-security", "refused"];
+/// Failures that waiting cannot resolve: the cluster rejects the objects of the chart.
+const PERMANENT: [&str; 2] = ["pod-security", "refused"];
 
-/// What is behind a failure.
+/// The diagnosis of a failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// The object that stands in the way: `Pod namespace/name`.
+    /// The blocked object: `Pod namespace/name`.
     pub object: Option<String>,
-    /// Its state, in the cluster's words.
+    /// The state of the object.
     pub state: Option<String>,
-    /// Why it is so.
     pub cause: Option<&'static str>,
-    /// What mends it.
     pub fix: Option<String>,
-    /// What else the cluster has warned of about the object, the last first.
+    /// Other warning events of the object, the latest first.
     pub warnings: Vec<String>,
-    /// The last lines of a crashed container.
+    /// The last lines of the crashed container.
     pub last_words: Vec<String>,
 }
 
-/// So many bytes of one thing are told on the log: all of a failure shall be on one screen. The whole is in the file.
-const MOST_TOLD: usize = 600;
+/// The maximum length of a log field in bytes, so that a failure fits on one screen. The log file has the whole text.
+const MAX_FIELD: usize = 600;
 
-/// So many bytes of a crashed container's last lines, from their end.
-const MOST_SAID: usize = 2000;
+/// The maximum length of container logs in bytes, counted from the end.
+const MAX_LOGS: usize = 2000;
 
-/// The beginning of a text that is too long for the log.
-fn beginning(text: String) -> String {
-    if text.len() <= MOST_TOLD {
+/// Cuts the end off a text that is too long for the log.
+fn shortened(text: String) -> String {
+    if text.len() <= MAX_FIELD {
         return text;
     }
-    format!("{}…", &text[..text.floor_char_boundary(MOST_TOLD)])
+    format!("{}…", &text[..text.floor_char_boundary(MAX_FIELD)])
 }
 
-/// The end of a text that is too long for the log.
+/// Cuts the beginning off a text that is too long for the log.
 fn end(text: String) -> String {
-    if text.len() <= MOST_SAID {
+    if text.len() <= MAX_LOGS {
         return text;
     }
-    format!("…{}", &text[text.ceil_char_boundary(text.len() - MOST_SAID)..])
+    format!("…{}", &text[text.ceil_char_boundary(text.len() - MAX_LOGS)..])
 }
 
 impl Diagnosis {
-    /// For a log line; with the words of whoever failed, if somebody did.
+    /// The fields of a log line; `reason` is the error message, if there is one.
     #[must_use]
     pub fn pairs(self, reason: Option<String>) -> Vec<(&'static str, String)> {
         let Self { object, state, cause, fix, warnings, last_words } = self;
         let joined = |lines: Vec<String>| Some(lines.join("\n")).filter(|lines| !lines.is_empty());
-        let (warned, said) = (joined(warnings).map(beginning), joined(last_words).map(end));
-        let (state, reason) = (state.map(beginning), reason.map(beginning));
+        let (events, container_logs) = (joined(warnings).map(shortened), joined(last_words).map(end));
+        let (state, reason) = (state.map(shortened), reason.map(shortened));
         let cause = cause.map(ToOwned::to_owned);
         let all = [
             ("object", object),
             ("state", state),
             ("reason", reason),
             ("cause", cause),
-            ("warned", warned),
-            ("said", said),
+            ("events", events),
+            ("container_logs", container_logs),
             ("fix", fix),
         ];
         all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     }
 
-    /// What is known of such a failure of a release (`namespace/name`), and of a pod of it.
+    /// The diagnosis of a known failure of a release (`namespace/name`) and, if known, its pod.
     #[must_use]
     pub fn known(release: &str, pod: Option<&str>, known: &Known) -> Self {
         Self { cause: Some(known.cause), fix: Some(known.fix(release, pod)), ..Self::default() }
@@ -170,9 +166,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_of_the_table_is_sound() {
+    fn every_row_of_the_table_is_valid() {
         let ids: BTreeSet<_> = table().map(|known| known.id).collect();
-        assert_eq!(ids.len(), table().count(), "a name for each");
+        assert_eq!(ids.len(), table().count(), "IDs are unique");
         for known in table() {
             let all: Vec<_> = known.words.iter().flat_map(|group| group.iter()).collect();
             assert!(!all.is_empty() && known.words.iter().all(|group| !group.is_empty()), "{}", known.id);
@@ -181,8 +177,8 @@ mod tests {
         }
     }
 
-    /// Words as the tools had them; most were seen on the sandbox, the others are from their sources.
-    const SAID: &[(&str, &str)] = &[
+    /// Messages of the tools; most were seen in the sandbox, the others are from their sources.
+    const MESSAGES: &[(&str, &str)] = &[
         (
             "quota-unset",
             "FailedCreate: pods \"cert-manager-webhook-6f\" is forbidden: failed quota: q2: must specify limits.memory for: cert-manager-webhook; requests.cpu for: cert-manager-webhook",
@@ -199,7 +195,7 @@ mod tests {
             "gone",
             "resource Deployment/cert-manager/cert-manager-webhook not ready. status: NotFound, message: Resource not found; context deadline exceeded",
         ),
-        ("killed", "helmfile ended with signal: 9 (SIGKILL)"),
+        ("killed", "helmfile was terminated: signal: 9 (SIGKILL)"),
         (
             "coredns-bundled",
             "UPGRADE FAILED: Unable to continue with install: Deployment \"coredns\" in namespace \"kube-system\" exists and cannot be imported into the current release: invalid ownership metadata; label validation error: key \"app.kubernetes.io/managed-by\" must equal \"Helm\"",
@@ -474,35 +470,35 @@ mod tests {
             "sandbox",
             "FailedCreatePodSandBox: Failed to create pod sandbox: rpc error: code = Unknown desc = failed to get sandbox image \"rancher/mirrored-pause:3.6\"",
         ),
-        ("ended", "container main, ended with exit code 2 (Error), 0 restarts"),
+        ("ended", "container main, exited with code 2 (Error), 0 restarts"),
     ];
 
     #[test]
-    fn what_tools_say_is_known() {
-        for (id, said) in SAID {
-            assert_eq!(find(said).map(|known| known.id), Some(*id), "{said}");
+    fn messages_of_tools_are_known() {
+        for (id, message) in MESSAGES {
+            assert_eq!(find(message).map(|known| known.id), Some(*id), "{message}");
         }
-        let covered: BTreeSet<_> = SAID.iter().map(|(id, _)| *id).collect();
+        let covered: BTreeSet<_> = MESSAGES.iter().map(|(id, _)| *id).collect();
         let all: BTreeSet<_> = table().map(|known| known.id).collect();
-        assert_eq!(covered, all, "a test for each");
+        assert_eq!(covered, all, "every row has a message");
         assert!(find("context deadline exceeded").is_none());
     }
 
     #[test]
-    fn a_fix_that_lets_pods_do_everything_says_so() {
+    fn a_fix_that_allows_privileged_pods_warns() {
         let privileged: Vec<_> = table().filter(|known| known.fix.contains("=privileged")).collect();
         assert_eq!(privileged.len(), 1);
         for known in privileged {
-            for words in ["may take over its node", "only; else "] {
+            for words in ["may take over its node", "only; otherwise "] {
                 assert!(known.fix.contains(words), "{}: {}", known.id, known.fix);
             }
         }
     }
 
     #[test]
-    fn only_what_is_over_by_itself_is_tried_again() {
+    fn only_transient_failures_are_retried() {
         let ids: BTreeSet<_> = table().map(|known| known.id).collect();
-        assert!(PASSING.iter().chain(&LASTING).all(|id| ids.contains(id)));
+        assert!(TRANSIENT.iter().chain(&PERMANENT).all(|id| ids.contains(id)));
         let passes = |words| find(words).is_some_and(Known::passes);
         assert!(!passes("error looking up service account n/own: serviceaccount \"own\" not found"));
         assert!(passes("response status code 503: Service Unavailable"));

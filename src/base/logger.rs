@@ -1,4 +1,4 @@
-//! The log lines: a pure function for each format makes their bytes, tracing only feeds it.
+//! The log: a pure function for each format makes the bytes of a line; tracing only passes the events.
 
 pub mod json;
 
@@ -7,6 +7,8 @@ use std::io::Write as _;
 use std::time::SystemTime;
 
 use owo_colors::{Style, XtermColors};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -21,23 +23,24 @@ use crate::base::redact::Redactor;
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people, those of the seed
+    /// Human-readable lines
     #[default]
     Text,
-    /// One JSON object a line, for machines
+    /// One JSON object per line (docs/log.schema.json)
     Json,
 }
 
-/// The four levels of the format, least important first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+/// The log levels, lowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Everything, also what the child processes say.
+    /// Everything, including the output of all tools
     Debug,
-    /// The steps.
+    /// Progress
     Info,
-    /// What deserves a look.
+    /// Warnings
     Warn,
-    /// What ended the run.
+    /// Errors that end the run
     Error,
 }
 
@@ -54,7 +57,7 @@ impl Level {
         }
     }
 
-    /// Its word on the command line and in JSON.
+    /// The name on the command line and in JSON.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -74,7 +77,7 @@ impl Level {
         }
     }
 
-    /// The 256-colour index that the seed's `log` function uses.
+    /// The 256-colour index.
     fn colour(self) -> u8 {
         match self {
             Self::Debug => 63,
@@ -89,8 +92,8 @@ const KEY_COLOUR: u8 = 236;
 
 /// One log line, with its line feed.
 ///
-/// The bytes are those of the seed's `log` function, but for this: control characters are escaped (`\n`, `\r`,
-/// `\t`, else `\u{hex}`), and so are `"` and `\` in values, so that no child's output can forge a line.
+/// The bytes are those of the original `bootstrap-apps.sh`, except that control characters are escaped (`\n`, `\r`, `\t`, else
+/// `\u{hex}`), and so are `"` and `\` in values, so that no output of a tool can forge a line.
 #[must_use]
 pub fn format_line(
     time: SystemTime,
@@ -120,7 +123,7 @@ pub fn format_line(
     line
 }
 
-/// Bold first, then the colour: two escape sequences, as the seed's bytes have them.
+/// Bold first, then the colour, as two escape sequences.
 fn paint(line: &mut String, index: u8, colour: bool, text: impl FnOnce(&mut String)) {
     if colour {
         let style = Style::new().color(XtermColors::from(index));
@@ -132,20 +135,19 @@ fn paint(line: &mut String, index: u8, colour: bool, text: impl FnOnce(&mut Stri
     }
 }
 
-/// Where the lines go and how they look; resolved once in the settings.
+/// The settings of the log.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// The least important level that is shown.
+    /// The minimum level.
     pub level: Level,
-    /// How they look.
     pub format: LogFormat,
     /// Whether lines on standard output are coloured.
     pub colour_stdout: bool,
     /// Whether lines on standard error are coloured.
     pub colour_stderr: bool,
-    /// Standard output carries data, so that all lines go to standard error.
+    /// Whether stdout carries data, so that all lines go to stderr.
     pub stdout_is_data: bool,
-    /// Whether GitHub's runner reads them.
+    /// Whether a GitHub Actions runner reads the lines.
     pub guard: Guard,
 }
 
@@ -154,14 +156,14 @@ struct LogLayer {
     redactor: Redactor,
 }
 
-/// Makes the log lines of this process go where `settings` say; a second call changes nothing.
+/// Sets up the log; a second call changes nothing.
 pub fn init(settings: LogSettings, redactor: Redactor) {
     _ = tracing_subscriber::registry().with(LogLayer { settings, redactor }).try_init();
 }
 
-/// Writes a log line whose keys are known only at run time.
+/// Logs a line whose keys are known only at run time.
 pub fn log(level: Level, message: &str, pairs: &[(&str, String)]) {
-    // Tracing wants its fields at compile time, so such pairs travel in one field and are taken apart below.
+    // tracing needs field names at compile time, so the pairs are packed into one field.
     let packed = Packed(pairs);
     match level {
         Level::Debug => tracing::debug!(pairs = ?packed, "{message}"),
@@ -195,7 +197,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             tracing::Level::INFO => Level::Info,
             _ => Level::Debug,
         };
-        // Other crates' events (tokio, mio) are no lines of ours.
+        // Events of other crates (tokio, mio) are not logged.
         if level < self.settings.level || !event.metadata().target().starts_with("k3s_boot") {
             return;
         }
@@ -212,7 +214,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             LogFormat::Text => self.settings.guard.text(format_line(now, level, &message, &pairs, colour)),
             LogFormat::Json => self.settings.guard.json(json::format_line(now, level, &message, &pairs)),
         };
-        // One write a line, so that lines do not tear; a closed stream is no reason to end a bootstrap.
+        // One write per line, so that lines stay whole; a closed stream does not end a bootstrap.
         _ = progress::beside(|| {
             if to_stderr {
                 return std::io::stderr().lock().write_all(line.as_bytes());

@@ -1,7 +1,7 @@
-//! The live picture on a terminal: a line for each thing that is waited for, below the log lines.
+//! The progress display on a terminal: a line for each wait, below the log.
 //!
-//! It is drawn by a thread of its own, which starts nothing: programs are started by the first one, to which the kernel binds
-//! the signal that they get when it dies.
+//! A thread of its own draws it. That thread starts no programs, because the kernel binds the parent-death signal to the
+//! thread that starts a program.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,35 +14,34 @@ use indicatif::{
 
 use crate::base::escape::escaped;
 
-/// How often the time on a line goes on.
+/// The interval at which lines are redrawn.
 const TICK: Duration = Duration::from_millis(500);
 
-/// A turning sign that every font has, the time since the wait began and what is left of it, and what is waited for, cut at
-/// the edge.
+/// An ASCII spinner, the elapsed and remaining time, and what is waited for, cut at the edge of the terminal.
 const LINE: &str = "{spinner} {elapsed:>4}{left} {wide_msg}";
 
-/// When a wait began, and how long it goes on at most.
+/// The start and the timeout of a wait.
 pub type Bound = (Instant, Duration);
 
-static PICTURE: Mutex<Option<Picture>> = Mutex::new(None);
+static DISPLAY: Mutex<Option<ProgressDisplay>> = Mutex::new(None);
 
-struct Picture {
+struct ProgressDisplay {
     all: MultiProgress,
     lines: BTreeMap<String, (ProgressBar, Option<Bound>)>,
 }
 
-fn picture() -> MutexGuard<'static, Option<Picture>> {
-    PICTURE.lock().unwrap_or_else(PoisonError::into_inner)
+fn display() -> MutexGuard<'static, Option<ProgressDisplay>> {
+    DISPLAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on there is one, on stderr.
+/// Starts the progress display on stderr.
 pub fn begin() {
-    *picture() = Some(Picture { all: MultiProgress::new(), lines: BTreeMap::new() });
+    *display() = Some(ProgressDisplay { all: MultiProgress::new(), lines: BTreeMap::new() });
 }
 
-/// Takes it off the screen for good.
+/// Ends the progress display.
 pub fn end() {
-    if let Some(Picture { all, lines }) = picture().take() {
+    if let Some(ProgressDisplay { all, lines }) = display().take() {
         for (line, _) in lines.values() {
             line.finish_and_clear();
         }
@@ -50,11 +49,10 @@ pub fn end() {
     }
 }
 
-/// Shows a line under this name, or changes it; what is left of its time goes on by itself. Tells whether there is a picture:
-/// otherwise a log line has to do.
+/// Shows or updates the line of this name. Returns whether there is a progress display; otherwise the caller logs.
 pub fn show(name: &str, bound: Option<Bound>, text: impl FnOnce() -> String) -> bool {
-    let mut picture = picture();
-    let Some(Picture { all, lines }) = picture.as_mut() else { return false };
+    let mut display = display();
+    let Some(ProgressDisplay { all, lines }) = display.as_mut() else { return false };
     let text = escaped(&text());
     if let Some((line, known)) = lines.get_mut(name) {
         if *known != bound {
@@ -82,16 +80,16 @@ fn set_style(line: &ProgressBar, bound: Option<Bound>) {
     }
 }
 
-/// What is left of a deadline, once that is worth knowing: a quarter of it, or a minute.
+/// The remaining time, once it is less than a quarter of the timeout or a minute.
 #[must_use]
 pub fn near(deadline: Duration, elapsed: Duration) -> Option<Duration> {
     let left = deadline.saturating_sub(elapsed);
     (left <= deadline / 4 || left <= Duration::from_mins(1)).then_some(left)
 }
 
-/// Takes a line away.
+/// Removes a line.
 pub fn done(name: &str) {
-    if let Some(Picture { all, lines }) = picture().as_mut()
+    if let Some(ProgressDisplay { all, lines }) = display().as_mut()
         && let Some((line, _)) = lines.remove(name)
     {
         line.finish_and_clear();
@@ -99,13 +97,13 @@ pub fn done(name: &str) {
     }
 }
 
-/// Keeps the picture off the screen until it is dropped, as while a question is asked.
+/// Hides the progress display until dropped, for example while a question is asked.
 #[must_use]
 pub struct Hidden(());
 
-/// Takes the picture off the screen for a while.
+/// Hides the progress display for a while.
 pub fn hide() -> Hidden {
-    if let Some(Picture { all, .. }) = picture().as_ref() {
+    if let Some(ProgressDisplay { all, .. }) = display().as_ref() {
         _ = all.clear();
         all.set_draw_target(ProgressDrawTarget::hidden());
     }
@@ -114,16 +112,16 @@ pub fn hide() -> Hidden {
 
 impl Drop for Hidden {
     fn drop(&mut self) {
-        if let Some(Picture { all, .. }) = picture().as_ref() {
+        if let Some(ProgressDisplay { all, .. }) = display().as_ref() {
             all.set_draw_target(ProgressDrawTarget::stderr());
         }
     }
 }
 
-/// Writes something to the terminal, with the picture out of the way.
+/// Writes to the terminal while the progress display is hidden.
 pub fn beside<T>(write: impl FnOnce() -> T) -> T {
-    match picture().as_ref() {
-        Some(Picture { all, .. }) => all.suspend(write),
+    match display().as_ref() {
+        Some(ProgressDisplay { all, .. }) => all.suspend(write),
         None => write(),
     }
 }

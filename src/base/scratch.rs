@@ -1,4 +1,4 @@
-//! Folders that exist only while a run does.
+//! The temporary folder of a run.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -12,11 +12,11 @@ use crate::base::error::Error;
 
 const PREFIX: &str = "k3s-boot.";
 
-/// A folder younger than this may belong to a run that has made it but not locked it yet.
+/// A younger folder may belong to a run that has not locked it yet.
 const SETTLED: Duration = Duration::from_mins(1);
 
-/// A folder of this run alone: mode 0700, locked as long as the run lives, removed at its end. What a killed run left
-/// is removed by the next one.
+/// The temporary folder of this run: mode 0700, locked while the run is alive, removed at its end. The next run removes the
+/// folder of a killed run.
 #[derive(Debug)]
 pub struct Scratch {
     folder: TempDir,
@@ -24,13 +24,13 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes the folder below `parent`, and removes what killed runs left there.
+    /// Creates the folder below `parent`, and removes those of killed runs.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be made.
+    /// The folder cannot be created.
     pub fn new(parent: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::File { action: "make a folder in", path: parent.to_owned(), source };
+        let failed = |source| Error::File { action: "create a folder in", path: parent.to_owned(), source };
         std::fs::create_dir_all(parent).map_err(failed)?;
         remove_leftovers(parent);
         let folder = tempfile::Builder::new()
@@ -42,21 +42,20 @@ impl Scratch {
         Ok(Self { folder, _lock: lock })
     }
 
-    /// The folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A folder inside, made now.
+    /// Creates a folder inside.
     ///
     /// # Errors
     ///
-    /// When it cannot be made.
+    /// The folder cannot be created.
     pub fn subfolder(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.path().join(name);
         std::fs::create_dir_all(&path).map_err(|source| Error::File {
-            action: "make",
+            action: "create",
             path: path.clone(),
             source,
         })?;
@@ -75,7 +74,7 @@ fn remove_leftovers(parent: &Path) {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
-        // Not followed if it is a link: the folder for temporary files is everybody's.
+        // Links are not followed: other users can write to the parent.
         let Ok(metadata) = entry.path().symlink_metadata() else {
             continue;
         };
@@ -97,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_living_runs_folder_stays_and_a_dead_ones_goes() {
+    fn folders_of_dead_runs_are_removed() {
         let parent = tempfile::tempdir().unwrap();
         let living = Scratch::new(parent.path()).unwrap();
         living.subfolder("values").unwrap();

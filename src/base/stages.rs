@@ -1,15 +1,18 @@
-//! The stages of a bootstrap, and which of them are done.
+//! The stages of a bootstrap.
 
 use std::collections::BTreeSet;
 
 use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-/// A stage that can be left out; the preflight, the guard and the lock cannot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+/// A stage that can be skipped; the preflight, the check of the cluster's identity and the lock cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Wait until the nodes have registered
     Nodes,
-    /// Make the namespaces
+    /// Create the namespaces
     Namespaces,
     /// Apply the age key and the other secrets
     Secrets,
@@ -17,16 +20,16 @@ pub enum Stage {
     Crds,
     /// Sync the helmfile for everything else
     Apps,
-    /// Wait until Flux has taken over
+    /// Wait until Flux syncs the repository
     Verify,
 }
 
 impl Stage {
-    /// All of them, in their order.
+    /// All stages, in order.
     pub const ALL: [Self; 6] =
         [Self::Nodes, Self::Namespaces, Self::Secrets, Self::Crds, Self::Apps, Self::Verify];
 
-    /// Its name, on the command line and in reports.
+    /// The name on the command line and in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -40,29 +43,29 @@ impl Stage {
     }
 }
 
-/// The stages that are left out.
+/// The stages to skip.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut(BTreeSet<Stage>);
+pub struct SkippedStages(BTreeSet<Stage>);
 
-impl LeftOut {
-    /// What these flags leave out. An empty `only` means all.
+impl SkippedStages {
+    /// The stages that these flags skip. An empty `only` means all stages.
     #[must_use]
     pub fn of(only: &[Stage], from: Option<Stage>, skip: &[Stage]) -> Self {
-        let wanted = |stage: &Stage| {
+        let is_selected = |stage: &Stage| {
             (only.is_empty() || only.contains(stage))
                 && from.is_none_or(|from| *stage >= from)
                 && !skip.contains(stage)
         };
-        Self(Stage::ALL.into_iter().filter(|stage| !wanted(stage)).collect())
+        Self(Stage::ALL.into_iter().filter(|stage| !is_selected(stage)).collect())
     }
 
-    /// Whether a stage is left out.
+    /// Whether a stage is skipped.
     #[must_use]
     pub fn has(&self, stage: Stage) -> bool {
         self.0.contains(&stage)
     }
 
-    /// Whether no stage is left.
+    /// Whether all stages are skipped.
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.0.len() == Stage::ALL.len()
@@ -74,16 +77,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_leave_stages_out() {
+    fn flags_select_stages() {
         let left = |only: &[Stage], from, skip: &[Stage]| {
-            let left = LeftOut::of(only, from, skip);
+            let left = SkippedStages::of(only, from, skip);
             Stage::ALL.into_iter().filter(|stage| !left.has(*stage)).map(Stage::name).collect::<Vec<_>>()
         };
         assert_eq!(left(&[], None, &[]), Stage::ALL.map(Stage::name));
         assert_eq!(left(&[Stage::Secrets, Stage::Verify], None, &[]), ["secrets", "verify"]);
         assert_eq!(left(&[], Some(Stage::Crds), &[Stage::Apps]), ["crds", "verify"]);
         assert!(left(&[Stage::Apps], None, &[Stage::Apps]).is_empty());
-        assert!(LeftOut::of(&[Stage::Apps], None, &[Stage::Apps]).is_all());
-        assert_eq!(LeftOut::of(&[], None, &[]), LeftOut::default());
+        assert!(SkippedStages::of(&[Stage::Apps], None, &[Stage::Apps]).is_all());
+        assert_eq!(SkippedStages::of(&[], None, &[]), SkippedStages::default());
     }
 }

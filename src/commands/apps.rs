@@ -31,34 +31,37 @@ use crate::plan::{ObjectAction, Plan};
 use crate::process::signals::Stop;
 use crate::process::transcript::Transcript;
 use crate::report::github::Actions;
-use crate::report::{ClusterReport, FluxReport, ProblemReport, ReleaseReport, Report, StageReport, rounded};
-use crate::run::inspect::of_kept;
+use crate::report::{
+    ClusterReport, FluxReport, ProblemReport, ReleaseReport, Report, RunResult, StageName, StageReport,
+    rounded,
+};
+use crate::run::inspect::of_unchanged;
 use crate::run::lock::Lock;
-use crate::run::releases::say;
+use crate::run::releases::log_action;
 use crate::run::sync::Sync;
 use crate::run::verify;
 use crate::run::{dns, namespaces, nodes, note, secrets, unlock, webhooks};
 use crate::settings::Settings;
 use crate::tools::{Toolbox, child_env};
 
-/// What was seen longer ago is looked at again under the lock: others than k3s-boot change a cluster too.
-const FRESH: Duration = Duration::from_mins(1);
+/// Older observations are repeated under the lock, because other clients change the cluster too.
+const MAX_AGE: Duration = Duration::from_mins(1);
 
-/// How long noting what was done may take; the next run only has to look at more without it.
-const NOTING: Duration = Duration::from_secs(8);
+/// The timeout for writing notes at the end; without them, the next run only has to read more.
+const NOTES_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Runs the bootstrap and tells how it ended. Everything is on the log then, but the report as JSON.
+/// Runs the bootstrap and returns its report. Everything but the JSON report is logged.
 pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Stop) -> Report {
     let start = Instant::now();
     let transcript = transcript(settings, "apps", redactor);
     let actions = settings.actions.then(|| Actions::new(settings.json, settings.step_summary.clone()));
     let mut run = Run { report: Report::default(), changed: false, actions: actions.clone() };
-    let result = Box::pin(bootstrap(settings, env, redactor, stop.clone(), &transcript, &mut run)).await;
+    let result = Box::pin(run_bootstrap(settings, env, redactor, stop.clone(), &transcript, &mut run)).await;
     let Run { mut report, changed, .. } = run;
     report.seconds = rounded(start.elapsed());
     match result {
         Ok(takeover) => {
-            // Where nothing was done, there is nothing to sum up.
+            // Without changes there is nothing to summarize.
             if changed {
                 report.log_summary();
             }
@@ -66,50 +69,50 @@ pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Sto
             transcript.discard();
         }
         Err(error) => {
-            report.result = "failed";
+            report.result = RunResult::Failed;
             report.exit_code = error.exit_code(changed);
             report.error = Some(redactor.apply(&error.to_string()).into_owned());
             report.problems = ProblemReport::all(&error, redactor);
-            // What did not begin is begun by the same command.
+            // A run in which no stage was started is resumed by the same command.
             let failed = report.stages.last().filter(|stage| !stage.ok);
-            let stage =
-                failed.and_then(|failed| Stage::ALL.into_iter().find(|one| one.name() == failed.name));
-            let go_on = match error.mended_by() {
-                Some((stage, flag)) => go_on_earlier(&settings.command, stage, flag),
-                // No stage alone installs it.
+            let stage = failed
+                .and_then(|failed| Stage::ALL.into_iter().find(|one| StageName::from(*one) == failed.name));
+            let resume = match error.fixing_stage() {
+                Some((stage, flag)) => resume_earlier(&settings.command, stage, flag),
+                // No single stage installs it.
                 None if matches!(error, Error::NoFlux { .. }) => None,
-                None => stage.and_then(|stage| go_on(&settings.command, stage)),
+                None => stage.and_then(|stage| resume(&settings.command, stage)),
             };
-            let Failed { failure, log } = Failed::say(&error, &transcript, &stop, go_on, redactor);
+            let Failed { failure, log } = Failed::log(&error, &transcript, &stop, resume, redactor);
             report.failure = Some(failure);
             report.log = log.map(|path| path.display().to_string());
         }
     }
     if let Some(actions) = actions {
-        actions.tell(&report);
+        actions.report(&report);
     }
     report
 }
 
-/// The command that goes on with a stage: this one, from there.
-fn go_on(command: &[String], stage: Stage) -> Option<String> {
+/// The command that resumes at a stage: this command with `--from`.
+fn resume(command: &[String], stage: Stage) -> Option<String> {
     let mut words = without(command, &["--from"]);
-    // What was asked for alone is asked for alone once more.
+    // With `--only`, the same stages are run again.
     if !command.iter().any(|word| is_option(word, "--only")) {
         words.extend(["--from", stage.name()]);
     }
     joined(&words)
 }
 
-/// The command that does a stage again which may have been left out, with a flag that it needs.
-fn go_on_earlier(command: &[String], stage: Stage, flag: Option<&str>) -> Option<String> {
+/// The command that repeats a stage, which may have been skipped, with the flag that it needs.
+fn resume_earlier(command: &[String], stage: Stage, flag: Option<&str>) -> Option<String> {
     let mut words = without(command, &["--from", "--only", "--skip"]);
     words.extend(flag.filter(|flag| !words.contains(flag)));
     words.extend(["--from", stage.name()]);
     joined(&words)
 }
 
-/// The words of a command without some of its options and their values.
+/// A command without some of its options and their values.
 fn without<'a>(command: &'a [String], options: &[&str]) -> Vec<&'a str> {
     let mut left = Vec::new();
     let mut words = command.iter();
@@ -134,7 +137,7 @@ fn joined(words: &[&str]) -> Option<String> {
 fn finish(report: &mut Report, settings: &Settings, takeover: Option<Takeover>, took: &str) {
     match takeover {
         Some(Takeover::Syncing { repository, revision }) => {
-            report.result = "complete";
+            report.result = RunResult::Complete;
             let repository = without_credentials(&repository);
             tracing::info!(
                 repository,
@@ -145,36 +148,36 @@ fn finish(report: &mut Report, settings: &Settings, takeover: Option<Takeover>, 
             report.flux = Some(FluxReport { repository, revision });
         }
         Some(Takeover::Missing { message, missing, fix }) => {
-            report.result = "no-sync-source";
+            report.result = RunResult::NoSyncSource;
             let pairs = [("missing", missing), ("took", took.to_owned()), ("fix", fix.to_owned())];
             logger::log(Level::Warn, message, &pairs);
         }
         None => {
-            report.result = "partial";
-            let left_out = Stage::ALL.into_iter().filter(|stage| settings.wishes.stages.has(*stage));
-            let left_out: Vec<_> = left_out.map(Stage::name).collect();
-            tracing::info!(left_out = %left_out.join(" "), took, "Stages done; whether Flux syncs was not looked at");
+            report.result = RunResult::Partial;
+            let skipped = Stage::ALL.into_iter().filter(|stage| settings.wishes.stages.has(*stage));
+            let skipped: Vec<_> = skipped.map(Stage::name).collect();
+            tracing::info!(skipped = %skipped.join(" "), took, "Done; Flux was not verified (stage `verify` skipped)");
         }
     }
 }
 
 struct Run {
     report: Report,
-    /// Whether anything may have been changed in the cluster.
+    /// Whether anything in the cluster may have changed.
     changed: bool,
-    /// Whom stages are told as groups.
+    /// For the groups of log lines.
     actions: Option<Actions>,
 }
 
 impl Run {
     async fn stage<T>(
         &mut self,
-        name: &'static str,
+        name: StageName,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let start = Instant::now();
-        let group = self.actions.as_ref().map(|actions| actions.group(name));
-        let line = format!("stage {name}");
+        let group = self.actions.as_ref().map(|actions| actions.group(name.word()));
+        let line = format!("stage {}", name.word());
         progress::show(&line, None, || line.clone());
         let result = work.await;
         progress::done(&line);
@@ -184,15 +187,15 @@ impl Run {
     }
 }
 
-/// What holds for a whole run.
-struct Boot<'a> {
+/// The context of a run.
+struct Bootstrap<'a> {
     settings: &'a Settings,
     tools: &'a Toolbox,
     scratch: &'a Scratch,
     redactor: &'a Redactor,
 }
 
-async fn bootstrap(
+async fn run_bootstrap(
     settings: &Settings,
     env: &Env,
     redactor: &Redactor,
@@ -202,34 +205,34 @@ async fn bootstrap(
 ) -> Result<Option<Takeover>, Error> {
     redactor.add(child_env::secrets(env));
     let files = gather::files(settings, redactor);
-    // Nothing is started when the files alone tell that it would be in vain.
+    // If the files alone have errors, nothing is started.
     if gather::stops(&files.problems) {
         return Err(Error::Preflight(files.problems));
     }
     let scratch = Scratch::new(&settings.temp)?;
     let tools = toolbox(settings, env, &files, &scratch, stop, transcript)?;
-    let boot = Boot { settings, tools: &tools, scratch: &scratch, redactor };
-    match Box::pin(boot.all(files, run)).await {
-        Err(error) => Err(webhooks::named(&tools, error).await),
+    let bootstrap = Bootstrap { settings, tools: &tools, scratch: &scratch, redactor };
+    match Box::pin(bootstrap.all(files, run)).await {
+        Err(error) => Err(webhooks::with_configuration(&tools, error).await),
         done => done,
     }
 }
 
-impl Boot<'_> {
-    /// All stages, one after the other.
+impl Bootstrap<'_> {
+    /// Runs all stages.
     async fn all(&self, files: Files, run: &mut Run) -> Result<Option<Takeover>, Error> {
         let Self { settings, tools, .. } = self;
-        let ready = run.stage("preflight", self.preflight(files, false)).await?;
+        let ready = run.stage(StageName::Preflight, self.preflight(files, false)).await?;
         if let Some(live) = &ready.picture.observed.live {
             run.report.cluster = Some(ClusterReport::new(&tools.target, live));
             if !ready.plan.is_empty() {
-                let told = run.actions.as_ref().filter(|_| !settings.wishes.stages.has(Stage::Nodes));
-                let _group = told.map(|actions| actions.group(Stage::Nodes.name()));
-                nodes::say(&live.cluster);
+                let actions = run.actions.as_ref().filter(|_| !settings.wishes.stages.has(Stage::Nodes));
+                let _group = actions.map(|actions| actions.group(Stage::Nodes.name()));
+                nodes::log_nodes(&live.cluster);
             }
         }
         if !settings.wishes.stages.has(Stage::Nodes) {
-            run.report.stages.push(StageReport::done(Stage::Nodes.name(), ready.waited));
+            run.report.stages.push(StageReport::done(StageName::Nodes, ready.waited));
         }
         match ready.picture.observed.live.as_ref().filter(|_| !ready.plan.is_empty()) {
             Some(live) => {
@@ -251,12 +254,12 @@ impl Boot<'_> {
         Box::pin(preflight(tools, settings, files, scratch, redactor, again)).await
     }
 
-    /// There is nothing to change; tells whether Flux has taken over.
+    /// Verifies Flux when there is nothing to change.
     async fn unchanged(&self, ready: &Ready, run: &mut Run) -> Result<Option<Takeover>, Error> {
         let Ready { picture, plan, .. } = ready;
         run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
-        // What is left to others is not as wanted by anybody here.
-        plan.releases().filter(|release| release.action != ReleaseAction::Keep).for_each(say);
+        // Releases that are managed elsewhere may differ.
+        plan.releases().filter(|release| release.action != ReleaseAction::UpToDate).for_each(log_action);
         tracing::info!(
             namespaces = %plan.namespaces.len(),
             secrets = %plan.objects.len(),
@@ -266,8 +269,8 @@ impl Boot<'_> {
         self.verify(picture, plan, true, run).await
     }
 
-    /// Carries out the plan, as long as the lock is ours, and lets go of it. `alone` tells whether no other run had it since
-    /// the cluster was looked at.
+    /// Executes the plan while holding the lock, and releases it. `alone` says whether no other run held the lock since the
+    /// cluster was observed.
     async fn locked(
         &self,
         ready: Ready,
@@ -277,10 +280,10 @@ impl Boot<'_> {
     ) -> Result<Option<Takeover>, Error> {
         let mut ready = ready;
         let work = Box::pin(async {
-            if !alone || ready.began.elapsed() > FRESH {
-                tracing::info!("Looking again at what may have changed meanwhile");
+            if !alone || ready.began.elapsed() > MAX_AGE {
+                tracing::info!("Re-running the preflight");
                 let files = gather::files(self.settings, self.redactor);
-                ready = run.stage("preflight", self.preflight(files, true)).await?;
+                ready = run.stage(StageName::Preflight, self.preflight(files, true)).await?;
                 if let (false, Some(live)) = (ready.plan.is_empty(), &ready.picture.observed.live) {
                     let (plan, desired) = (&ready.plan, &ready.picture.desired);
                     let now = SystemTime::now();
@@ -303,10 +306,10 @@ impl Boot<'_> {
             lock.release().await;
             return self.unchanged(&ready, run).await;
         }
-        // Nobody has to wait for Flux to start the next run.
+        // The next run does not have to wait for Flux.
         let close = async {
             let after = note::after(self.tools, &ready.plan, &ready.picture.desired, lock.notes());
-            if let Ok(Ok(after)) = tokio::time::timeout(NOTING, after).await {
+            if let Ok(Ok(after)) = tokio::time::timeout(NOTES_TIMEOUT, after).await {
                 lock.change(|noted| *noted = after);
             }
             lock.release().await;
@@ -317,30 +320,30 @@ impl Boot<'_> {
 
     async fn work(&self, ready: &Ready, lock: &Lock<'_>, run: &mut Run) -> Result<(), Error> {
         let Ready { picture: Picture { desired, charts, observed, .. }, plan, .. } = ready;
-        let left_out = &self.settings.wishes.stages;
+        let skipped = &self.settings.wishes.stages;
         run.changed = true;
         self.tools.be_patient();
         run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
-        say_unready(self.tools, plan, observed.live.as_ref()).await;
+        log_unready(self.tools, plan, observed.live.as_ref()).await;
         unlock::run(self.tools, &plan.unlocks).await?;
-        if !left_out.has(Stage::Namespaces) {
+        if !skipped.has(Stage::Namespaces) {
             let work = namespaces::run(self.tools, &plan.namespaces);
-            run.stage(Stage::Namespaces.name(), work).await?;
+            run.stage(StageName::Namespaces, work).await?;
         }
-        if !left_out.has(Stage::Secrets) {
+        if !skipped.has(Stage::Secrets) {
             let work = secrets::run(self.tools, &desired.objects, &plan.objects);
-            run.stage(Stage::Secrets.name(), work).await?;
+            run.stage(StageName::Secrets, work).await?;
         }
         let (tools, settings) = (self.tools, self.settings);
         let sync = Sync { tools, settings, desired, lock, charts: charts.path() };
         let mut synced = 0;
         for (helmfile, (kind, releases)) in desired.helmfiles.iter().zip(&plan.helmfiles) {
-            if left_out.has(kind.stage()) {
+            if skipped.has(kind.stage()) {
                 continue;
             }
             let mut done = Vec::new();
             let work = Box::pin(sync.helmfile(helmfile, releases, &mut done));
-            let result = run.stage(kind.stage().name(), work).await;
+            let result = run.stage(kind.stage().into(), work).await;
             synced += done.len();
             run.report.releases.extend(done.into_iter().map(ReleaseReport::new));
             result?;
@@ -351,8 +354,8 @@ impl Boot<'_> {
         Ok(())
     }
 
-    /// Waits until Flux has taken over, and the DNS of k3s answers where that stays; nothing is told when that stage is
-    /// left out. What was seen before holds when nothing was changed since.
+    /// Waits until Flux has taken over, and the cluster DNS of k3s is ready if it is used; returns `None` if the stage is
+    /// skipped. If `unchanged`, earlier observations are still valid.
     async fn verify(
         &self,
         picture: &Picture,
@@ -366,7 +369,7 @@ impl Boot<'_> {
         let (tools, deadline) = (self.tools, self.settings.verify_timeout);
         let desired = &picture.desired;
         let live = picture.observed.live.as_ref().filter(|_| unchanged);
-        say_unready(self.tools, plan, live).await;
+        log_unready(self.tools, plan, live).await;
         let work = async {
             if desired.dns_left_out().is_some() {
                 let seen = live.map(|live| live.cluster.workloads.as_slice()).unwrap_or_default();
@@ -377,7 +380,7 @@ impl Boot<'_> {
             let outcome = verify::verify(tools, &asked, key_changed(plan), deadline, seen).await?;
             takeover(outcome, desired, picture.observed.live.as_ref(), &self.settings.wishes)
         };
-        run.stage(Stage::Verify.name(), work).await.map(Some)
+        run.stage(StageName::Verify, work).await.map(Some)
     }
 }
 
@@ -390,14 +393,14 @@ fn key_changed(plan: &Plan) -> bool {
     plan.objects.iter().any(changes)
 }
 
-/// Warns of releases that are as wanted and not ready: no reason to sync them, for that would wait for what does not come.
-async fn say_unready(tools: &Toolbox, plan: &Plan, live: Option<&Live>) {
+/// Warns of releases that are up to date but not ready. Syncing them would not help.
+async fn log_unready(tools: &Toolbox, plan: &Plan, live: Option<&Live>) {
     let Some(live) = live else { return };
-    for release in plan.releases().filter(|release| release.action == ReleaseAction::Keep) {
+    for release in plan.releases().filter(|release| release.action == ReleaseAction::UpToDate) {
         let pending = pending(&live.cluster.workloads, &release.id).join(", ");
         if !pending.is_empty() {
             let mut pairs = vec![("release", release.id.clone()), ("pending", pending)];
-            pairs.extend(of_kept(tools, &release.id).await.pairs(None));
+            pairs.extend(of_unchanged(tools, &release.id).await.pairs(None));
             logger::log(Level::Warn, "Release not ready", &pairs);
         }
     }
@@ -408,33 +411,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_command_goes_on() {
-        let go_on = |words: &[&str]| {
+    fn a_run_is_resumed_by_the_same_command() {
+        let resume = |words: &[&str]| {
             let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
-            go_on(&words, Stage::Apps).unwrap()
+            resume(&words, Stage::Apps).unwrap()
         };
-        assert_eq!(go_on(&["apps"]), "k3s-boot apps --from apps");
+        assert_eq!(resume(&["apps"]), "k3s-boot apps --from apps");
         let words = ["apps", "--from", "crds", "--root", "my repo", "--from=nodes", "--skip", "nodes"];
-        assert_eq!(go_on(&words), "k3s-boot apps --root 'my repo' --skip nodes --from apps");
-        assert_eq!(go_on(&["apps", "--only", "apps"]), "k3s-boot apps --only apps");
+        assert_eq!(resume(&words), "k3s-boot apps --root 'my repo' --skip nodes --from apps");
+        assert_eq!(resume(&["apps", "--only", "apps"]), "k3s-boot apps --only apps");
     }
 
     #[test]
-    fn a_wrong_key_is_put_there_before_flux_is_asked_again() {
+    fn a_wrong_key_is_replaced_before_flux_is_verified_again() {
         let error = |reason: &str| Error::Flux {
             object: "Kustomization flux-system/flux-system".to_owned(),
             reason: reason.to_owned(),
             fix: String::new(),
             after: None,
         };
-        let (stage, flag) = error("BuildFailed: cannot get sops data key").mended_by().unwrap();
-        let go_on = |words: &[&str]| {
+        let (stage, flag) = error("BuildFailed: cannot get sops data key").fixing_stage().unwrap();
+        let resume = |words: &[&str]| {
             let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
-            go_on_earlier(&words, stage, flag).unwrap()
+            resume_earlier(&words, stage, flag).unwrap()
         };
-        assert_eq!(go_on(&["apps"]), "k3s-boot apps --rotate-age-key --from secrets");
+        assert_eq!(resume(&["apps"]), "k3s-boot apps --rotate-age-key --from secrets");
         let words = ["apps", "--rotate-age-key", "--from", "verify", "--skip=crds", "--timeout", "9m"];
-        assert_eq!(go_on(&words), "k3s-boot apps --rotate-age-key --timeout 9m --from secrets");
-        assert!(error("GitOperationFailed: unable to clone").mended_by().is_none());
+        assert_eq!(resume(&words), "k3s-boot apps --rotate-age-key --timeout 9m --from secrets");
+        assert!(error("GitOperationFailed: unable to clone").fixing_stage().is_none());
     }
 }

@@ -10,31 +10,31 @@ use crate::base::error::Error;
 use crate::base::progress;
 use crate::process::signals::Stop;
 
-/// Between two looks whether something was typed. A thread that blocks in a read could not be ended by a signal.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The interval at which input is polled. A thread that blocks in a read could not be interrupted.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// An answer is a word.
-const LONGEST: usize = 4096;
+/// The maximum length of an answer.
+const MAX_ANSWER: usize = 4096;
 
-/// Asks, and tells whether the answer was `yes` in full: this is no question to be answered by habit.
+/// Asks a question; true only for `yes` in full, which nobody types by habit.
 ///
 /// # Errors
 ///
-/// k3s-boot was told to stop.
+/// k3s-boot was interrupted.
 pub(super) async fn confirm(question: &str, stop: &Stop) -> Result<bool, Error> {
     let _hidden = progress::hide();
     {
         let mut stderr = std::io::stderr().lock();
-        // As a whole: what is typed meanwhile must not stand in the middle of it.
-        _ = stderr.write_all(format!("{question} Type `yes` to go on: ").as_bytes());
+        // In one write, so that typed characters do not appear in the middle.
+        _ = stderr.write_all(format!("{question} Type `yes` to continue: ").as_bytes());
         _ = stderr.flush();
     }
     let mut answer = Vec::new();
-    while answer.len() < LONGEST && !answer.contains(&b'\n') {
+    while answer.len() < MAX_ANSWER && !answer.contains(&b'\n') {
         let stdin = std::io::stdin();
         let ready = poll(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO);
         if matches!(ready, Ok(0)) {
-            stop.sleep(PAUSE).await?;
+            stop.sleep(POLL_INTERVAL).await?;
             continue;
         }
         let mut bytes = [0; 256];

@@ -1,30 +1,30 @@
-//! `k3s-boot check`: every problem at once, each with what mends it; changes nothing.
+//! `k3s-boot check`: reports all problems with fixes; changes nothing.
 
 use std::time::Instant;
 
 use super::{Failed, toolbox, transcript};
+use crate::check::{self, Outcome};
+use crate::base::finding::{Finding, Severity};
+use crate::tools::child_env;
+use crate::settings::config::{self, Pinned};
 use crate::base::env::Env;
 use crate::base::error::Error;
-use crate::base::finding::{Finding, Severity};
-use crate::base::logger::{self, Level};
-use crate::base::redact::Redactor;
-use crate::base::scratch::Scratch;
-use crate::check::{self, Outcome};
 use crate::gather::{self, Purpose};
+use crate::base::logger::{self, Level};
 use crate::process::signals::Stop;
-use crate::process::transcript::Transcript;
+use crate::base::redact::Redactor;
 use crate::report;
 use crate::report::checks::{CheckCounts, CheckReport, ChecksReport, ChecksResult, text};
-use crate::report::{ClusterReport, rounded};
+use crate::report::{ClusterReport, SchemaVersion, rounded};
+use crate::base::scratch::Scratch;
 use crate::settings::Settings;
-use crate::settings::config::{self, Pinned};
-use crate::tools::child_env;
+use crate::process::transcript::Transcript;
 
-/// Checks everything and prints it; gives the exit code.
+/// Runs all checks and prints the report; returns the exit code.
 ///
 /// # Errors
 ///
-/// stdout cannot be written.
+/// Writing to stdout fails.
 pub async fn check(
     settings: &Settings,
     env: &Env,
@@ -34,21 +34,30 @@ pub async fn check(
 ) -> std::io::Result<u8> {
     let start = Instant::now();
     let transcript = transcript(settings, "check", redactor);
-    let looked = Box::pin(look(settings, env, redactor, stop.clone(), &transcript)).await;
-    let (outcomes, cluster) = match looked {
-        Ok(looked) => {
+    let gathered = Box::pin(gather_outcomes(settings, env, redactor, stop.clone(), &transcript)).await;
+    let (outcomes, cluster) = match gathered {
+        Ok(gathered) => {
             transcript.discard();
-            looked
+            gathered
         }
         Err(error) => {
-            let Failed { failure, .. } = Failed::say(&error, &transcript, &stop, None, redactor);
+            let Failed { failure, .. } = Failed::log(&error, &transcript, &stop, None, redactor);
             let exit_code = error.exit_code(false);
             if settings.json {
                 let failure = Some(failure);
                 let seconds = rounded(start.elapsed());
                 let (result, cluster) = (ChecksResult::Failed, None);
                 let (counts, checks) = (CheckCounts::default(), Vec::new());
-                let report = ChecksReport { result, exit_code, failure, cluster, counts, checks, seconds };
+                let report = ChecksReport {
+                    schema_version: SchemaVersion,
+                    result,
+                    exit_code,
+                    failure,
+                    cluster,
+                    counts,
+                    checks,
+                    seconds,
+                };
                 report::print(&report, settings.guard)?;
             }
             return Ok(exit_code);
@@ -65,6 +74,7 @@ pub async fn check(
     if settings.json {
         let checks = outcomes.iter().map(|outcome| CheckReport::new(outcome, redactor)).collect();
         let report = ChecksReport {
+            schema_version: SchemaVersion,
             result,
             exit_code,
             failure: None,
@@ -80,7 +90,7 @@ pub async fn check(
     Ok(exit_code)
 }
 
-async fn look(
+async fn gather_outcomes(
     settings: &Settings,
     env: &Env,
     redactor: &Redactor,
@@ -98,20 +108,20 @@ async fn look(
     Ok((check::run(&picture.facts(), |_| true), cluster))
 }
 
-/// Writes down that this is the cluster, unless the guard has a reason against it. Tells whether it stands there now.
+/// Pins the cluster, unless its identity was refused. Returns whether it is pinned.
 fn pin(settings: &Settings, outcomes: &[Outcome], cluster: Option<&ClusterReport>) -> bool {
     let refused = |outcome: &Outcome| {
         outcome.rule.id == "cluster-identity" && outcome.severity() == Some(Severity::Error)
     };
     let Some(cluster) = cluster.filter(|_| !outcomes.iter().any(refused)) else {
-        tracing::error!(file = %settings.config_file.display(), "Cluster is not pinned");
+        tracing::error!(file = %settings.config_file.display(), "Cluster was not pinned");
         return false;
     };
     match config::pin(&settings.config_file, &cluster.uid) {
         Ok(pinned) => {
             let message = match pinned {
                 Pinned::Created | Pinned::Changed => "Cluster pinned",
-                Pinned::Unchanged => "Cluster is pinned already",
+                Pinned::Unchanged => "Cluster is already pinned",
             };
             let file = settings.config_file.display().to_string();
             logger::log(Level::Info, message, &[("uid", cluster.uid.clone()), ("file", file)]);
@@ -124,7 +134,7 @@ fn pin(settings: &Settings, outcomes: &[Outcome], cluster: Option<&ClusterReport
     }
 }
 
-/// Tells why a check matters.
+/// Explains a check.
 #[must_use]
 pub fn explain(id: &str) -> Option<String> {
     let rule = check::rules::ALL.iter().find(|rule| rule.id == id)?;

@@ -1,4 +1,4 @@
-//! `k3s-boot diff`, and `apps --dry-run`: what `apps` would do; changes nothing.
+//! `k3s-boot diff` and `apps --dry-run`: what `apps` would change; changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,20 +28,20 @@ use crate::report::{self, ClusterReport};
 use crate::settings::Settings;
 use crate::tools::{Toolbox, child_env};
 
-/// What `diff` is asked for.
+/// The options of `diff`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
-    /// Whether every object is compared.
+    /// Whether to compare every object.
     pub manifests: bool,
-    /// Whether differences give exit code 7.
+    /// Whether to exit with code 7 if there are differences.
     pub exit_code: bool,
 }
 
-/// Prints what `apps` would do; gives the exit code.
+/// Prints what `apps` would change; returns the exit code.
 ///
 /// # Errors
 ///
-/// stdout cannot be written.
+/// Writing to stdout fails.
 pub async fn diff(
     settings: &Settings,
     env: &Env,
@@ -58,7 +58,7 @@ pub async fn diff(
             DiffReport { exit_code, ..report }
         }
         Err(error) => {
-            let Failed { failure, .. } = Failed::say(&error, &transcript, &stop, None, redactor);
+            let Failed { failure, .. } = Failed::log(&error, &transcript, &stop, None, redactor);
             DiffReport::failed(&error, failure, redactor)
         }
     };
@@ -102,7 +102,7 @@ async fn make(
     Ok(DiffReport::new(&plan, objects.as_deref(), cluster, redactor))
 }
 
-/// Takes out what `apps` does not render: what is up to date.
+/// Removes and returns the manifests that `apps` does not render: those of releases that are up to date.
 fn take_unchanged(settings: &Settings, picture: &mut Picture) -> Manifests {
     let Picture { desired, observed, manifests, .. } = picture;
     let Some(live) = &observed.live else { return Manifests::default() };
@@ -162,8 +162,8 @@ async fn compare(
     Ok(found)
 }
 
-/// What would become of one object, if anything, and its `namespace/name`: one that belongs to no namespace is desired
-/// with that of its release.
+/// The change of one object, if any, and its `namespace/name`. Cluster-scoped objects come with the namespace of their
+/// release.
 async fn compare_one(
     tools: &Toolbox,
     kinds: &Kinds,

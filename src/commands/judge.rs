@@ -1,4 +1,4 @@
-//! What keeps `apps` from doing anything, for every command that says what it would do.
+//! Whether the checks block `apps`, for all commands that make a plan.
 
 use crate::base::error::Error;
 use crate::base::finding::{Finding, Severity};
@@ -8,8 +8,8 @@ use crate::check::{self, Check, Facts, Outcome, Rule};
 use crate::gather;
 use crate::settings::Settings;
 
-/// Whether a rule is to be asked. Whether an unknown cluster is the right one is asked last, when nothing else is in the
-/// way; nodes that are still to come are waited for, and told of when the number is `complete`.
+/// Whether to run a rule now. The identity of the cluster is checked last. Rules about nodes run once the number of nodes is
+/// `complete`.
 pub(super) fn is_due(rule: &Rule, complete: bool) -> bool {
     rule.id != "cluster-identity" && (complete || !is_about_nodes(rule))
 }
@@ -18,33 +18,33 @@ pub(super) fn is_about_nodes(rule: &Rule) -> bool {
     matches!(rule.check, Check::Nodes(_))
 }
 
-/// How many rules answered, and how many of them found something that deserves a look.
+/// The number of rules that answered, and of warnings.
 pub(super) struct Judged {
     pub(super) checks: usize,
     pub(super) warnings: usize,
 }
 
-/// Asks the rules; says warnings. `told` are the problems that are on the log.
+/// Runs the rules and logs warnings. The problems in `logged` are not logged again.
 ///
 /// # Errors
 ///
-/// What keeps `apps` from doing anything.
+/// The problems that block `apps`.
 pub(super) fn judge(
     settings: &Settings,
     facts: &Facts<'_>,
-    wanted: impl Fn(&Rule) -> bool,
+    is_selected: impl Fn(&Rule) -> bool,
     again: bool,
-    told: &[Finding],
+    logged: &[Finding],
 ) -> Result<Judged, Error> {
-    let outcomes = check::run(facts, wanted);
+    let outcomes = check::run(facts, is_selected);
     let findings = outcomes.iter().flat_map(Outcome::findings);
     let findings = findings.map(|finding| weighed(finding.clone(), settings.strict));
     let mut findings: Vec<_> = findings.filter(|finding| finding.severity >= Severity::Warning).collect();
     if gather::stops(&findings) {
         for finding in &mut findings {
-            finding.told = told.contains(finding);
+            finding.told = logged.contains(finding);
         }
-        // As they are on the log.
+        // In the order of the log.
         findings.sort_by_key(|finding| !finding.told);
         return Err(Error::Preflight(findings));
     }
@@ -53,7 +53,7 @@ pub(super) fn judge(
     Ok(Judged { checks, warnings: findings.len() })
 }
 
-/// A finding as heavy as the user has it: where `strict`, a warning stops a run.
+/// A finding with its severity; with `strict`, warnings are errors.
 pub(super) fn weighed(finding: Finding, strict: bool) -> Finding {
     let severity = match finding.severity {
         Severity::Warning if strict => Severity::Error,
@@ -62,11 +62,11 @@ pub(super) fn weighed(finding: Finding, strict: bool) -> Finding {
     Finding { severity, ..finding }
 }
 
-/// Judges as the preflight of `apps` does, but neither waits for nodes nor asks whether it is the right cluster.
+/// Judges like the preflight of `apps`, but without waiting for nodes or asking for confirmation.
 ///
 /// # Errors
 ///
-/// What keeps `apps` from doing anything.
+/// The problems that block `apps`.
 pub(super) fn judge_all(settings: &Settings, facts: &Facts<'_>) -> Result<(), Error> {
     let live = facts.observed.live.as_ref();
     let verdict = live.map(|live| (live, cluster_identity::judge(facts.options, facts.desired, live)));

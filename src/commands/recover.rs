@@ -1,36 +1,36 @@
-//! `k3s-boot recover`: unlocks releases that an operation of Helm has left locked; asks first.
+//! `k3s-boot recover`: recovers releases stuck in `pending-*`, after confirmation.
 
 use std::time::SystemTime;
 
 use super::ask::confirm;
 use super::{Failed, toolbox, transcript};
+use crate::base::finding::Finding;
+use crate::tools::{Toolbox, child_env};
+use crate::settings::cli::Recover;
 use crate::base::env::Env;
 use crate::base::error::Error;
-use crate::base::finding::Finding;
-use crate::base::logger::{self, Level};
-use crate::base::redact::Redactor;
-use crate::base::scratch::Scratch;
-use crate::check::cluster_identity;
 use crate::gather;
+use crate::check::cluster_identity;
+use crate::base::logger::{self, Level};
 use crate::observed::Live;
-use crate::plan::recovery::{Left, Locked, judge};
 use crate::plan::wishes::is_named;
 use crate::process::identity::Identity;
 use crate::process::signals::Stop;
-use crate::process::transcript::Transcript;
-use crate::report::recover::{LockedReport, RecoverReport};
+use crate::plan::recovery::{Left, StuckRelease, judge};
+use crate::base::redact::Redactor;
+use crate::report::recover::{RecoverReport, RecoverResult, StuckReport};
 use crate::report::{self, ProblemReport};
 use crate::run::lock::{Lock, end_tools};
 use crate::run::unlock::release;
+use crate::base::scratch::Scratch;
 use crate::settings::Settings;
-use crate::settings::cli::Recover;
-use crate::tools::{Toolbox, child_env};
+use crate::process::transcript::Transcript;
 
-/// Tells of locked releases, asks, and unlocks them; gives the exit code.
+/// Lists stuck releases, asks, and recovers them; returns the exit code.
 ///
 /// # Errors
 ///
-/// stdout cannot be written.
+/// Writing to stdout fails.
 pub async fn recover(
     settings: &Settings,
     asked: &Recover,
@@ -44,17 +44,17 @@ pub async fn recover(
     let work = work(settings, asked, env, redactor, stop.clone(), &transcript, &mut report);
     match Box::pin(work).await {
         Ok(()) => {
-            let others = |one: &&LockedReport| !one.unlocked;
-            let left = report.releases.iter().filter(others).count();
-            report.result = if left == 0 { "unlocked" } else { "left" };
-            report.exit_code = u8::from(left > 0);
+            let others = |one: &&StuckReport| !one.recovered;
+            let skipped = report.releases.iter().filter(others).count();
+            report.result = if skipped == 0 { RecoverResult::Recovered } else { RecoverResult::Skipped };
+            report.exit_code = u8::from(skipped > 0);
             transcript.discard();
         }
         Err(error) => {
-            report.result = "failed";
-            report.exit_code = error.exit_code(report.releases.iter().any(|one| one.unlocked));
+            report.result = RecoverResult::Failed;
+            report.exit_code = error.exit_code(report.releases.iter().any(|one| one.recovered));
             report.error = Some(redactor.apply(&error.to_string()).into_owned());
-            let Failed { failure, .. } = Failed::say(&error, &transcript, &stop, None, redactor);
+            let Failed { failure, .. } = Failed::log(&error, &transcript, &stop, None, redactor);
             report.failure = Some(failure);
             report.problems = ProblemReport::all(&error, redactor);
         }
@@ -87,10 +87,10 @@ async fn work(
         return Err(Error::Preflight(vec![other]));
     }
     let longest = settings.release_timeout;
-    let unread = |reason: String| {
+    let unreadable = |reason: String| {
         Error::Preflight(vec![Finding::error("plan", "Cluster cannot be read").with("reason", reason)])
     };
-    let mut locked = judge(&live, longest, asked.force, SystemTime::now()).map_err(unread)?;
+    let mut locked = judge(&live, longest, asked.force, SystemTime::now()).map_err(unreadable)?;
     if !asked.releases.is_empty() {
         locked.retain(|one| asked.releases.iter().any(|name| is_named(name, &one.stored.id())));
     }
@@ -103,82 +103,82 @@ async fn work(
             ("uid", live.cluster.uid.clone()),
         ],
     );
-    locked.iter().for_each(say);
-    // What something else owns is nobody's to mend here.
+    locked.iter().for_each(log_stuck);
+    // Releases that Flux or k3s manage are recovered by their owners.
     let ours = locked.iter().filter(|one| !matches!(one.left, Some(Left::ToOwner(_))));
-    report.releases = ours.map(LockedReport::new).collect();
-    let unlockable: Vec<_> = locked.iter().filter(|one| one.left.is_none()).collect();
-    if unlockable.is_empty() {
+    report.releases = ours.map(StuckReport::new).collect();
+    let recoverable: Vec<_> = locked.iter().filter(|one| one.left.is_none()).collect();
+    if recoverable.is_empty() {
         if report.releases.is_empty() {
-            tracing::info!("No release is locked that could be unlocked");
+            tracing::info!("No releases to recover");
         }
         return Ok(());
     }
-    if !asked.yes && !confirmed(settings, &tools, &unlockable).await? {
+    if !asked.yes && !confirmed(settings, &tools, &recoverable).await? {
         return Err(Error::Preflight(vec![
-            Finding::error("pending", "Nothing was unlocked").fix("answer `yes`, or say it with --yes"),
+            Finding::error("pending", "Nothing was recovered").fix("answer `yes`, or use --yes"),
         ]));
     }
-    unlock(settings, &tools, &live, &unlockable, report).await?;
-    tracing::info!(next = "k3s-boot apps", "Releases unlocked are synced by the next run");
+    recover_all(settings, &tools, &live, &recoverable, report).await?;
+    tracing::info!(next = "k3s-boot apps", "The next run syncs the recovered releases");
     Ok(())
 }
 
-/// Where helm keeps its records elsewhere, there is nothing to be seen of them.
+/// The finding for records that helm does not store in Secrets: they cannot be read.
 fn driver(settings: &Settings) -> Vec<Finding> {
     let finding = settings.wishes.helm_driver.as_ref().map(|driver| {
-        Finding::error("env", "Releases cannot be seen")
+        Finding::error("env", "Helm releases cannot be read")
             .with("reason", format!("HELM_DRIVER is `{driver}`"))
-            .fix("unset HELM_DRIVER, if helm keeps its records in Secrets")
+            .fix("unset HELM_DRIVER if helm stores its releases in Secrets")
     });
     finding.into_iter().collect()
 }
 
-fn say(locked: &Locked) {
-    let Locked { stored, by, left, .. } = locked;
+fn log_stuck(locked: &StuckRelease) {
+    let StuckRelease { stored, by, left, .. } = locked;
     let mut pairs = vec![("release", stored.id()), ("status", stored.status.clone())];
     pairs.extend(stored.since().map(|since| ("since", since)));
-    pairs.push(("locked_by", by.clone()));
-    pairs.extend(left.iter().flat_map(|left| [("left", left.reason()), ("fix", left.fix())]));
+    pairs.push(("started_by", by.clone()));
+    pairs.extend(left.iter().flat_map(|left| [("skip_reason", left.reason()), ("fix", left.fix())]));
     let revision = stored.revision;
-    let will = || ("will", format!("take revision {revision} away, and leave what it has made"));
-    pairs.extend(left.is_none().then(will));
-    logger::log(Level::Warn, "Release locked", &pairs);
+    let action = || ("action", format!("delete revision {revision}, keep its objects"));
+    pairs.extend(left.is_none().then(action));
+    logger::log(Level::Warn, "Release is stuck", &pairs);
 }
 
-async fn confirmed(settings: &Settings, tools: &Toolbox, locked: &[&Locked]) -> Result<bool, Error> {
+async fn confirmed(settings: &Settings, tools: &Toolbox, locked: &[&StuckRelease]) -> Result<bool, Error> {
     if !settings.can_ask {
         return Ok(false);
     }
     let count = locked.len();
     let what = if count == 1 { "the release".to_owned() } else { format!("the {count} releases") };
-    let question = format!("Unlock {what}? Say yes only if no helm or Flux is at work there.");
+    let question = format!("Recover {what}? Answer yes only if neither helm nor Flux is working on it.");
     confirm(&question, tools.runner.stop()).await
 }
 
-async fn unlock(
+async fn recover_all(
     settings: &Settings,
     tools: &Toolbox,
     live: &Live,
-    locked: &[&Locked],
+    locked: &[&StuckRelease],
     report: &mut RecoverReport,
 ) -> Result<(), Error> {
     let (lock, _) = Lock::acquire(tools, live.cluster.lock(), &live.notes, &[], settings.wait_lock).await?;
     let work = async {
-        for Locked { stored, run, .. } in locked {
+        for StuckRelease { stored, run, .. } in locked {
             let id = stored.id();
             if let Some(run) = run.as_deref().and_then(Identity::parse) {
                 end_tools(tools, &run).await?;
             }
             if release(tools, stored).await? {
-                tracing::info!(release = %id, status = %stored.status, "Release unlocked");
+                tracing::info!(release = %id, status = %stored.status, "Release recovered");
                 report
                     .releases
                     .iter_mut()
                     .filter(|one| one.release == id)
-                    .for_each(|one| one.unlocked = true);
+                    .for_each(|one| one.recovered = true);
             } else {
-                tracing::warn!(release = %id, "Release has changed meanwhile, and is left");
+                tracing::warn!(release = %id, "Release has changed in the meantime, skipping it");
             }
         }
         Ok(())

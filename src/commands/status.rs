@@ -1,4 +1,4 @@
-//! `k3s-boot status`: what stands; changes nothing.
+//! `k3s-boot status`: the state of the cluster; changes nothing.
 
 use std::time::Duration;
 
@@ -17,17 +17,16 @@ use crate::report::status::{Seen, StatusReport, View, text};
 use crate::settings::Settings;
 use crate::tools::{Clock, Toolbox, child_env};
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_secs(2);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long the sentences of others may be on a terminal.
-const LONGEST: usize = 100;
+/// The maximum length of messages of the cluster on a terminal.
+const MAX_MESSAGE: usize = 100;
 
-/// Looks, once or again and again, and prints what stands; gives the exit code.
+/// Prints the state of the cluster, once or repeatedly; returns the exit code.
 ///
 /// # Errors
 ///
-/// stdout cannot be written.
+/// Writing to stdout fails.
 pub async fn status(
     settings: &Settings,
     env: &Env,
@@ -38,19 +37,19 @@ pub async fn status(
     redactor.add(child_env::secrets(env));
     let mut screen = Screen::new(settings, env, watch);
     let error = match Box::pin(run(settings, env, redactor, stop.clone(), &mut screen)).await {
-        Ok(written) => return report::read_or_not(written).map(|()| 0),
+        Ok(written) => return report::ignore_broken_pipe(written).map(|()| 0),
         Err(error) => error,
     };
     let exit_code = error.exit_code(false);
     if error.is_interruption() {
-        // Whoever watches ends it so: that is no failure to be explained.
+        // With `--watch` an interrupt is the normal end.
         if !watch {
             error.report(&End { killed: stop.killed(), ..End::default() });
         }
         return Ok(exit_code);
     }
     error.report(&End { killed: stop.killed(), ..End::default() });
-    report::read_or_not(screen.show_failure(&error, redactor))?;
+    report::ignore_broken_pipe(screen.show_failure(&error, redactor))?;
     Ok(exit_code)
 }
 
@@ -67,7 +66,7 @@ async fn run(
     }
     files.problems.iter().for_each(Finding::log);
     let scratch = Scratch::new(&settings.temp)?;
-    // Nothing is kept of what kubectl says: it may run for days.
+    // The output of kubectl is not kept: `--watch` may run for days.
     let transcript = Transcript::new(None, "status", redactor.clone());
     let mut tools = toolbox(settings, env, &files, &scratch, stop, &transcript)?;
     let named = Named::read(settings, &tools.target.namespace);
@@ -75,12 +74,12 @@ async fn run(
     let mut answered = false;
     loop {
         tools.clock = Clock::new(settings.timeout);
-        let shown = match look(&tools, &named, redactor).await {
+        let shown = match read(&tools, &named, redactor).await {
             Ok(report) => {
                 (answered, lost) = (true, None);
                 screen.show(&report)
             }
-            // A cluster that was there may come back.
+            // A cluster that was reachable may come back.
             Err(error) if answered && screen.watch && !error.is_interruption() => {
                 if let Error::Preflight(findings) = &error
                     && lost.as_ref() != Some(findings)
@@ -95,24 +94,24 @@ async fn run(
         if shown.is_err() || !screen.watch {
             return Ok(shown);
         }
-        tools.runner.stop().sleep(PAUSE).await?;
+        tools.runner.stop().sleep(REFRESH_INTERVAL).await?;
     }
 }
 
-async fn look(tools: &Toolbox, named: &Named, redactor: &Redactor) -> Result<StatusReport, Error> {
+async fn read(tools: &Toolbox, named: &Named, redactor: &Redactor) -> Result<StatusReport, Error> {
     let standing = Box::pin(gather::standing(tools, named)).await?;
     Ok(StatusReport::new(&Seen { target: &tools.target, standing: &standing, named }, redactor))
 }
 
-/// Where reports are shown.
+/// Prints reports.
 struct Screen {
     json: bool,
     guard: Guard,
     watch: bool,
     view: View,
-    /// Whether what is shown can be overwritten.
+    /// Whether the last report can be overwritten.
     rewritable: bool,
-    /// What was shown last.
+    /// The last report.
     last: Option<String>,
 }
 
@@ -123,7 +122,7 @@ impl Screen {
             json: settings.json,
             guard: settings.guard,
             watch,
-            view: View { colour: settings.colour, longest: terminal.then_some(LONGEST) },
+            view: View { colour: settings.colour, longest: terminal.then_some(MAX_MESSAGE) },
             rewritable: watch && terminal && !settings.json && env.text("TERM") != Some("dumb"),
             last: None,
         }
@@ -134,7 +133,7 @@ impl Screen {
         if self.json { report::print_json(frame, self.guard) } else { report::print_words(frame, self.guard) }
     }
 
-    /// People read the log.
+    /// As text the failure is only logged.
     fn show_failure(&mut self, error: &Error, redactor: &Redactor) -> std::io::Result<()> {
         if !self.json {
             return Ok(());
@@ -146,7 +145,7 @@ impl Screen {
         self.show(&StatusReport::failed(&findings, error.exit_code(false), redactor))
     }
 
-    /// What is to be written: nothing when it is shown already.
+    /// What to write; nothing if it has not changed.
     fn frame(&mut self, report: &StatusReport) -> std::io::Result<Option<String>> {
         let document = match (self.json, self.watch) {
             (false, _) => text(report, self.view),
@@ -154,7 +153,7 @@ impl Screen {
             (true, true) => serde_json::to_string(report)? + "\n",
         };
         if self.rewritable {
-            // Home, each line over the old one, then nothing below: clearing it all first would flicker.
+            // Overwrite each line, then clear the rest: clearing everything first would flicker.
             let first = if self.last.is_none() { "\u{1b}[2J" } else { "" };
             let frame = format!("{first}\u{1b}[H{}\u{1b}[J", document.replace('\n', "\u{1b}[K\n"));
             self.last = Some(document);
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_is_written_over() {
+    fn a_terminal_is_overwritten() {
         let mut screen = screen(false, true);
         let frames = ["a", "a"].map(|reason| screen.frame(&failed(reason)).unwrap().unwrap());
         assert!(frames[0].starts_with("\u{1b}[2J\u{1b}[H"));
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_for_people_stand_apart() {
+    fn text_reports_are_separated_by_an_empty_line() {
         let mut screen = screen(false, false);
         let first = screen.frame(&failed("a")).unwrap().unwrap();
         assert!(!first.contains('\u{1b}'));

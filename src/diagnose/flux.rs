@@ -92,7 +92,7 @@ pub(crate) fn judge(flux: &Flux, asked: &SyncSource) -> Judgement {
                 Verdict::Done(Outcome::NoSource { missing: format!("`spec.sync` in {}", instance.id()) })
             }
             None if asked.is_installed => {
-                Verdict::Waiting { waiting_for: "FluxInstance: not there yet".to_owned() }
+                Verdict::Waiting { waiting_for: "FluxInstance: not found yet".to_owned() }
             }
             None => Verdict::Done(Outcome::NoFlux),
         });
@@ -100,7 +100,7 @@ pub(crate) fn judge(flux: &Flux, asked: &SyncSource) -> Judgement {
     let sync = instance.and_then(|instance| instance.spec.sync.as_ref());
     let kind = sync.map_or("GitRepository", |sync| &sync.kind);
     let find = |kind: &str| flux.resources.iter().find(|found| found.kind == kind && key(found) == root);
-    let absent = |kind: &str| format!("{kind} {}/{}: not there yet", root.0, root.1);
+    let absent = |kind: &str| format!("{kind} {}/{}: not found yet", root.0, root.1);
     let source = find(kind);
     let has = source.and_then(|source| source.spec.url.clone()).unwrap_or_default();
     let url = asked.url.as_ref().or(sync.map(|sync| &sync.url)).unwrap_or(&has);
@@ -155,12 +155,12 @@ fn wrong_source(source: &Resource, url: &str, reference: Option<&String>) -> Opt
     let has = source.spec.url.as_deref().unwrap_or_default();
     if has != url {
         let (has, url) = (without_credentials(has), without_credentials(url));
-        return waiting(format!("has url `{has}`, asked for is `{url}`"));
+        return waiting(format!("has url `{has}`, expected `{url}`"));
     }
     let has = source.spec.r#ref.as_ref().and_then(|reference| reference.name.as_ref());
     if source.kind == "GitRepository" && reference.is_some() && has != reference {
         let has = has.map_or("none", String::as_str);
-        return waiting(format!("has ref `{has}`, asked for is `{}`", reference.map_or("", String::as_str)));
+        return waiting(format!("has ref `{has}`, expected `{}`", reference.map_or("", String::as_str)));
     }
     None
 }
@@ -260,7 +260,7 @@ impl Findings {
 }
 
 fn suspended(resource: &Resource) -> String {
-    format!("{}: it is suspended", resource.id())
+    format!("{}: suspended", resource.id())
 }
 
 /// Keeps the first of several problems with the same object.

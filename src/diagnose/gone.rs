@@ -1,34 +1,35 @@
-//! What of a release was there, and is there no more.
+//! Objects of a release that were deleted while it was being installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::pods::{Stage, Trouble};
+use super::pods::{PodProblem, Stage};
 use crate::observed::workloads::{Workload, lacking};
 
-/// These are there for good; a Job may go when it is done.
-const LASTING: [&str; 3] = ["DaemonSet", "Deployment", "StatefulSet"];
+/// Kinds that are not deleted when they are done, unlike Jobs.
+const PERMANENT_KINDS: [&str; 3] = ["DaemonSet", "Deployment", "StatefulSet"];
 
-/// What of each release lacked pods when it was last there. What helm removes in an upgrade lacks none, as a rule.
+/// The workloads of each release that were unready when they were last seen. What helm removes in an upgrade is usually
+/// ready.
 #[derive(Debug, Default)]
-pub struct Lacked(BTreeMap<String, BTreeSet<String>>);
+pub struct DeletedWorkloads(BTreeMap<String, BTreeSet<String>>);
 
-impl Lacked {
-    /// What of a release (`namespace/name`) is gone, by the workloads that are in its namespace now.
-    pub fn gone(&mut self, release: &str, workloads: &[Workload]) -> Vec<Trouble> {
+impl DeletedWorkloads {
+    /// The deleted workloads of a release (`namespace/name`), given the workloads in its namespace now.
+    pub fn find(&mut self, release: &str, workloads: &[Workload]) -> Vec<PodProblem> {
         let there: BTreeSet<_> = workloads.iter().map(Workload::object).collect();
-        let lacked = self.0.entry(release.to_owned()).or_default();
-        lacked.retain(|one| !there.contains(one));
-        let troubles = lacked.iter().map(|one| Trouble {
+        let deleted = self.0.entry(release.to_owned()).or_default();
+        deleted.retain(|one| !there.contains(one));
+        let problems = deleted.iter().map(|one| PodProblem {
             object: one.clone(),
             stage: Stage::Warned,
-            state: "it is gone: it was deleted after it had been made".to_owned(),
+            state: "the object was deleted after it was created".to_owned(),
             crashed: None,
             is_current: true,
         });
-        let troubles = troubles.collect();
-        let lasting = lacking(workloads, release).filter(|one| LASTING.contains(&one.kind.as_str()));
-        lacked.extend(lasting.map(Workload::object));
-        troubles
+        let problems = problems.collect();
+        let lasting = lacking(workloads, release).filter(|one| PERMANENT_KINDS.contains(&one.kind.as_str()));
+        deleted.extend(lasting.map(Workload::object));
+        problems
     }
 }
 
@@ -51,18 +52,18 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_ready_and_goes_is_missed() {
-        let mut lacked = Lacked::default();
+    fn a_deleted_workload_that_was_unready_is_reported() {
+        let mut deleted = DeletedWorkloads::default();
         let (ready, unready) = (workload("Deployment", "a", 1), workload("Deployment", "b", 0));
         let hook = workload("Job", "check", 0);
-        assert_eq!(lacked.gone("n/r", &[ready, unready.clone(), hook]), []);
+        assert_eq!(deleted.find("n/r", &[ready, unready.clone(), hook]), []);
         for _ in 0..2 {
-            let gone = lacked.gone("n/r", &[]);
+            let gone = deleted.find("n/r", &[]);
             assert_eq!(gone.iter().map(|one| one.object.as_str()).collect::<Vec<_>>(), ["Deployment n/b"]);
             assert_eq!(find(&gone[0].state).unwrap().id, "gone");
         }
-        assert_eq!(lacked.gone("n/other", &[]), [], "each has its own");
-        assert_eq!(lacked.gone("n/r", &[Workload { have: 1, ..unready }]), [], "it is there again");
-        assert_eq!(lacked.gone("n/r", &[]), []);
+        assert_eq!(deleted.find("n/other", &[]), [], "each has its own");
+        assert_eq!(deleted.find("n/r", &[Workload { have: 1, ..unready }]), [], "it is there again");
+        assert_eq!(deleted.find("n/r", &[]), []);
     }
 }

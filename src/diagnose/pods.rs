@@ -1,59 +1,57 @@
-//! Which pod is in a bad state, and what it says of it.
+//! Problems of pods.
 
 use crate::observed::events::{Event, latest};
 use crate::observed::pods::{Container, Pod};
 
-/// What is wrong with an object: the less it has got to, the lower.
+/// How far an object got, the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// No node takes the pod.
+    /// No node can run the pod.
     Unplaced,
     /// A container cannot be started.
     Unstarted,
-    /// There is no pod, for the API server refuses it.
+    /// The API server rejects the pod.
     Refused,
-    /// A container has ended, and should not have.
+    /// A container has exited unexpectedly.
     Ended,
-    /// The node on which it is does not answer.
+    /// The node does not respond.
     Node,
-    /// Somebody has warned of it.
+    /// There is a warning event.
     Warned,
-    /// It runs, and does not say that it is ready.
+    /// It runs but is not ready.
     Unready,
-    /// It has to run beside a pod that does not run yet.
+    /// It must run next to a pod that does not run yet.
     Follows,
 }
 
-/// An object in a bad state.
+/// A problem of an object, mostly of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct PodProblem {
     /// `Pod namespace/name`.
     pub object: String,
-    /// What is wrong with it.
     pub stage: Stage,
-    /// Its state, in the words of the scheduler, the kubelet or the last warning about it.
+    /// The message of the scheduler, the kubelet or the latest event.
     pub state: String,
-    /// The container whose last words tell more.
+    /// The crashed container, whose logs show more.
     pub crashed: Option<String>,
-    /// Whether it is about what is rolled out now. A pod of another revision, or of one that cannot be known, never ends a
-    /// run.
+    /// Whether it is about the revision that is being rolled out. Pods of other or unknown revisions never end a run.
     pub is_current: bool,
 }
 
-impl Trouble {
-    /// Whether it is one of this pod.
+impl PodProblem {
+    /// Whether it is a problem of this pod.
     #[must_use]
     pub fn is_of(&self, pod: &Pod) -> bool {
         self.object == object(pod)
     }
 
-    /// The name of the pod, if it is one.
+    /// The name of the pod, if the object is one.
     #[must_use]
     pub fn pod(&self) -> Option<&str> {
         self.object.strip_prefix("Pod ")?.split_once('/').map(|(_, name)| name)
     }
 
-    /// Tells more of its state.
+    /// Appends to the state.
     pub fn add(&mut self, words: &str) {
         self.state.truncate(self.state.trim_end_matches('.').len());
         self.state.push_str("; ");
@@ -65,38 +63,37 @@ fn object(pod: &Pod) -> String {
     format!("Pod {}/{}", pod.namespace, pod.name)
 }
 
-/// The scheduler's words about a pod that has to run beside one which does not run yet.
+/// The scheduler's message about a pod that must run next to another one.
 const FOLLOWS: &str = "didn't match pod affinity rules";
 
-/// What the cluster has warned of, and what of that is old.
+/// Warning events, and which of them are old.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Warnings<'a> {
-    /// All warnings.
     pub events: &'a [Event],
-    /// When the last one came before the release was begun, as RFC 3339; a state that was over then tells nothing of now.
+    /// When the last event before the sync occurred, as RFC 3339: older ones may describe a state that is over.
     pub before: &'a str,
 }
 
 impl<'a> Warnings<'a> {
-    /// Those that came since.
+    /// The events since the sync.
     pub fn of_now(self) -> impl Iterator<Item = &'a Event> {
         self.events.iter().filter(move |event| event.last.is_empty() || event.last.as_str() > self.before)
     }
 }
 
-/// The worst of the pods, if any of them is in a bad state: the one that is the furthest from running.
+/// The worst problem of some pods: that of the pod which is furthest from running.
 #[must_use]
-pub fn worst<'a>(pods: impl IntoIterator<Item = &'a Pod>, warnings: Warnings<'_>) -> Option<Trouble> {
-    let troubles = pods.into_iter().filter_map(|pod| trouble(pod, warnings));
-    troubles.min_by_key(|trouble| trouble.stage)
+pub fn worst<'a>(pods: impl IntoIterator<Item = &'a Pod>, warnings: Warnings<'_>) -> Option<PodProblem> {
+    let problems = pods.into_iter().filter_map(|pod| problem(pod, warnings));
+    problems.min_by_key(|problem| problem.stage)
 }
 
-/// What is wrong with a pod.
-fn trouble(pod: &Pod, warnings: Warnings<'_>) -> Option<Trouble> {
+/// The problem of a pod.
+fn problem(pod: &Pod, warnings: Warnings<'_>) -> Option<PodProblem> {
     if pod.ready {
         return None;
     }
-    let with = |stage, state: String, crashed: Option<&Container>| Trouble {
+    let with = |stage, state: String, crashed: Option<&Container>| PodProblem {
         object: object(pod),
         stage,
         state,
@@ -104,7 +101,7 @@ fn trouble(pod: &Pod, warnings: Warnings<'_>) -> Option<Trouble> {
         is_current: true,
     };
     if let Some(message) = &pod.unschedulable {
-        // One that only has to run beside another tells nothing of what that waits for.
+        // The cause is the problem of the pod next to which it must run.
         let stage = if message.contains(FOLLOWS) { Stage::Follows } else { Stage::Unplaced };
         return Some(with(stage, message.clone(), None));
     }
@@ -121,43 +118,43 @@ fn trouble(pod: &Pod, warnings: Warnings<'_>) -> Option<Trouble> {
         return Some(with(Stage::Warned, format!("{}: {}", warning.reason, warning.message), None));
     }
     let unready = pod.containers.iter().find(|one| one.running && !one.ready && !one.init)?;
-    Some(with(Stage::Unready, format!("container {}: runs, and is not ready", unready.name), None))
+    Some(with(Stage::Unready, format!("container {}: running but not ready", unready.name), None))
 }
 
-/// A container that waits for nothing but its turn is well.
+/// Containers that are being created are not a problem.
 fn is_bad(reason: &str) -> bool {
     !matches!(reason, "" | "ContainerCreating" | "PodInitializing")
 }
 
-/// `pull_error` is why its image could not be pulled, as far as an event tells.
+/// `pull_error` is the event that says why the image could not be pulled.
 fn container_state(container: &Container, pull_error: Option<&Event>) -> String {
     let Container { name, init, waiting, message, ended, restarts, .. } = container;
     let kind = if *init { "init container" } else { "container" };
     let mut state = format!("{kind} {name}");
     if let Some(waiting) = waiting {
         state = format!("{state}: {waiting}");
-        // Since Kubernetes 1.31 a back-off tells what was before; until then it told only that there was something.
-        let untold = waiting == "ImagePullBackOff" && !message.contains("ErrImagePull");
-        let said = pull_error.filter(|_| untold).map_or(message, |event| &event.message);
+        // Since Kubernetes 1.31 the message of a back-off contains the error; before that only the event does.
+        let is_missing = waiting == "ImagePullBackOff" && !message.contains("ErrImagePull");
+        let said = pull_error.filter(|_| is_missing).map_or(message, |event| &event.message);
         if !said.is_empty() {
             state = format!("{state}: {said}");
         }
     }
     if let Some((code, reason)) = ended.as_ref().filter(|(code, _)| *code != 0) {
-        state = format!("{state}, ended with exit code {code} ({reason}), {restarts} restarts");
+        state = format!("{state}, exited with code {code} ({reason}), {restarts} restarts");
     }
     state
 }
 
-/// The kubelet's words are `Failed to pull image "…": …`, and then, of the same reason, `Error: ImagePullBackOff` again and
-/// again (Kubernetes 1.36, `pkg/kubelet/images/image_manager.go` and `kuberuntime_container.go`).
+/// The kubelet's first event is `Failed to pull image "…": …`; then, with the same reason, `Error: ImagePullBackOff` repeats
+/// (Kubernetes 1.36, `pkg/kubelet/images/image_manager.go` and `kuberuntime_container.go`).
 fn pull_error<'a>(pod: &Pod, events: &'a [Event]) -> Option<&'a Event> {
-    let tells = |event: &&Event| event.reason == "Failed" && !event.message.starts_with("Error: ");
-    latest(events.iter().filter(tells).filter(|event| is_about(event, pod)))
+    let has_error = |event: &&Event| event.reason == "Failed" && !event.message.starts_with("Error: ");
+    latest(events.iter().filter(has_error).filter(|event| is_about(event, pod)))
 }
 
 fn last_warning<'a>(pod: &Pod, events: impl Iterator<Item = &'a Event>) -> Option<&'a Event> {
-    // What kept it from a node is over once it has one.
+    // Scheduling problems are over once the pod has a node.
     let over = |event: &&Event| event.reason == "FailedScheduling" && pod.node.is_some();
     latest(events.filter(|event| is_about(event, pod) && !over(event)))
 }
@@ -184,20 +181,20 @@ mod tests {
         }
     }
 
-    fn told(pod: &Pod, events: &[Event]) -> (String, &'static str) {
-        let trouble = worst([pod], Warnings { events, before: "" }).unwrap();
-        let known = find(&trouble.state).map_or("", |known| known.id);
-        (trouble.state, known)
+    fn state_of(pod: &Pod, events: &[Event]) -> (String, &'static str) {
+        let problem = worst([pod], Warnings { events, before: "" }).unwrap();
+        let known = find(&problem.state).map_or("", |known| known.id);
+        (problem.state, known)
     }
 
     #[test]
-    fn the_state_is_told_and_known() {
+    fn the_state_of_a_pod_is_a_known_failure() {
         let unschedulable = Some("0/1 nodes are available: 1 Insufficient cpu.".to_owned());
         let none = Pod { unschedulable, ..pod("a") };
-        assert_eq!(told(&none, &[]).1, "cpu");
+        assert_eq!(state_of(&none, &[]).1, "cpu");
         let image =
             Pod { containers: vec![waiting("ImagePullBackOff", "Back-off pulling image")], ..pod("b") };
-        assert_eq!(told(&image, &[]).1, "image");
+        assert_eq!(state_of(&image, &[]).1, "image");
         let event = |reason: &str, message: &str, last: &str| Event {
             kind: "Pod".to_owned(),
             namespace: "n".to_owned(),
@@ -209,21 +206,21 @@ mod tests {
         };
         let failed = event("Failed", "Failed to pull image: v9: not found", "1");
         let again = event("Failed", "Error: ImagePullBackOff", "2");
-        assert_eq!(told(&image, &[failed.clone(), again.clone()]).1, "image-missing");
+        assert_eq!(state_of(&image, &[failed.clone(), again.clone()]).1, "image-missing");
         let message = "Back-off pulling image \"x\": ErrImagePull: failed to authorize: 403 Forbidden";
         let telling = Pod { containers: vec![waiting("ImagePullBackOff", message)], ..pod("b") };
-        assert_eq!(told(&telling, &[failed, again]).1, "image-denied");
+        assert_eq!(state_of(&telling, &[failed, again]).1, "image-denied");
         let mut container = waiting("CrashLoopBackOff", "back-off 40s");
         container.ended = Some((1, "Error".to_owned()));
         container.init = true;
         container.restarts = 4;
         let crash = Pod { containers: vec![container], ..pod("c") };
         let expected =
-            "init container main: CrashLoopBackOff: back-off 40s, ended with exit code 1 (Error), 4 restarts";
-        assert_eq!(told(&crash, &[]), (expected.to_owned(), "crash-loop"));
+            "init container main: CrashLoopBackOff: back-off 40s, exited with code 1 (Error), 4 restarts";
+        assert_eq!(state_of(&crash, &[]), (expected.to_owned(), "crash-loop"));
         assert_eq!(worst([&crash], Warnings::default()).unwrap().crashed.as_deref(), Some("main"));
         let unready = event("Unhealthy", "Readiness probe failed: 503", "3");
-        assert_eq!(told(&pod("b"), std::slice::from_ref(&unready)).1, "readiness");
+        assert_eq!(state_of(&pod("b"), std::slice::from_ref(&unready)).1, "readiness");
         let old = Warnings { events: &[unready], before: "3" };
         assert_eq!(worst([&pod("b")], old), None, "it was so before the release was begun");
         let unplaced = event("FailedScheduling", "no node", "4");
@@ -238,7 +235,7 @@ mod tests {
         );
         let beside = Some("0/1 nodes are available: 1 node(s) didn't match pod affinity rules.".to_owned());
         let follower = Pod { unschedulable: beside, ..pod("a-follower") };
-        assert_eq!(told(&follower, &[]).1, "pod-affinity");
+        assert_eq!(state_of(&follower, &[]).1, "pod-affinity");
         assert_eq!(
             worst([&follower, &none], Warnings::default()).unwrap().object,
             "Pod n/a",

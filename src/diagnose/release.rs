@@ -1,44 +1,43 @@
-//! What is in the way of a release: a pure judgement of what was seen.
+//! Problems of a release: a pure function of the observed state.
 
-use super::pods::{Stage, Trouble, Warnings, worst};
+use super::pods::{PodProblem, Stage, Warnings, worst};
 use crate::observed::events::{Event, latest};
 use crate::observed::pods::Pod;
 use crate::observed::revisions::Revision;
 use crate::observed::workloads::{CLAIM, Workload, lacking};
 
-/// What is in the way of a release (`namespace/name`), the worst first: of each of its workloads that lacks pods the worst
-/// pod, or what the cluster says of the workload itself.
+/// The problems of a release (`namespace/name`), the worst first: for each unready workload that of its worst pod, or its own.
 #[must_use]
-pub fn in_the_way(
+pub fn problems_of(
     release: &str,
     workloads: &[Workload],
     pods: &[Pod],
     warnings: Warnings<'_>,
-) -> Vec<Trouble> {
-    let troubles = lacking(workloads, release).filter_map(|workload| of_workload(workload, pods, warnings));
-    let mut troubles: Vec<_> = troubles.collect();
-    troubles.sort_by_key(|trouble| trouble.stage);
-    troubles
+) -> Vec<PodProblem> {
+    let problems = lacking(workloads, release).filter_map(|workload| of_workload(workload, pods, warnings));
+    let mut problems: Vec<_> = problems.collect();
+    problems.sort_by_key(|problem| problem.stage);
+    problems
 }
 
-/// What is wrong with one of its pods, or with itself.
+/// The problem of a workload or of its worst pod.
 #[must_use]
-pub fn of_workload(workload: &Workload, pods: &[Pod], warnings: Warnings<'_>) -> Option<Trouble> {
-    // Whatever else failed is replaced by now, and only its name is left.
+pub fn of_workload(workload: &Workload, pods: &[Pod], warnings: Warnings<'_>) -> Option<PodProblem> {
+    // Failed pods of other kinds have been replaced.
     let counts = |pod: &&Pod| !pod.leaving && (!pod.failed || workload.kind == "Job");
-    // A Deployment removes what is not ready of its older revisions first. A StatefulSet waits for such a pod.
+    // A Deployment removes unready pods of older revisions first. A StatefulSet waits for such a pod.
     let blocks = |pod: &&Pod| workload.kind != "Deployment" || workload.revision_of(pod) != Revision::Old;
     let pods = pods.iter().filter(|pod| workload.has_pod(pod)).filter(counts).filter(blocks);
     let (current, others): (Vec<&Pod>, Vec<&Pod>) =
         pods.partition(|pod| workload.revision_of(pod) == Revision::Current);
-    if let Some(trouble) = worst(current.iter().copied(), warnings) {
-        return Some(trouble);
+    if let Some(problem) = worst(current.iter().copied(), warnings) {
+        return Some(problem);
     }
-    if let Some(trouble) = worst(others.iter().copied(), warnings) {
-        return Some(Trouble { is_current: false, ..trouble });
+    if let Some(problem) = worst(others.iter().copied(), warnings) {
+        return Some(PodProblem { is_current: false, ..problem });
     }
-    // There may be no pod at all: a quota, or an admission that refuses it, is told of the workload. Once all pods that it
-    // lacks are there, that is over. What was said of a pod that is gone is over, too.
+    // Without pods the event is that of the workload, for example if a quota or admission rejects them. Once all pods
+    // exist, it is over, and so are events of deleted pods.
     let coming = current.iter().chain(&others).filter(|pod| !pod.ready).count();
     let complete = i64::try_from(coming).is_ok_and(|coming| coming >= workload.want - workload.have);
     let newest = workload.revision.as_ref().map(|hash| format!("{}-{hash}", workload.name));
@@ -52,10 +51,10 @@ pub fn of_workload(workload: &Workload, pods: &[Pod], warnings: Warnings<'_>) ->
     };
     let event = latest(warnings.of_now().filter(about));
     let said = event.map(|event| format!("{}: {}", event.reason, event.message));
-    // Where nothing gives volumes, nothing warns of it either.
+    // Without a provisioner there is no event.
     let unsaid = (workload.kind == CLAIM).then(|| format!("{CLAIM} not bound"));
     let refused = event.is_some_and(|event| event.reason == "FailedCreate");
-    Some(Trouble {
+    Some(PodProblem {
         object: workload.object(),
         stage: if refused { Stage::Refused } else { Stage::Warned },
         state: said.or(unsaid)?,
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn each_workload_that_lacks_pods_is_told() {
+    fn each_unready_workload_is_told() {
         let pod = |name: &str| Pod { namespace: "n".to_owned(), name: name.to_owned(), ..Pod::default() };
         let unplaced =
             Pod { unschedulable: Some("no node".to_owned()), ..pod("cilium-operator-6f5d4c-x2x4z") };
@@ -102,22 +101,22 @@ mod tests {
         let warnings = |before| Warnings { events: &refused, before };
         let done = Workload { have: 1, ..workload("Deployment", "other") };
         let workloads = [workload("DaemonSet", "cilium"), workload("Deployment", "cilium-operator"), done];
-        let told = in_the_way("n/cilium", &workloads, &[unplaced, strange], warnings(""));
-        let told: Vec<_> = told.iter().map(|one| (one.object.as_str(), one.stage)).collect();
+        let found = problems_of("n/cilium", &workloads, &[unplaced, strange], warnings(""));
+        let found: Vec<_> = found.iter().map(|one| (one.object.as_str(), one.stage)).collect();
         let expected =
             [("Pod n/cilium-operator-6f5d4c-x2x4z", Stage::Unplaced), ("DaemonSet n/cilium", Stage::Refused)];
-        assert_eq!(told, expected);
-        assert!(in_the_way("n/other", &workloads, &[], Warnings::default()).is_empty());
-        let told =
-            |pods: &[Pod], before| in_the_way("n/cilium", &workloads[..1], pods, warnings(before)).len();
-        assert_eq!(told(&[], "2026-11-26T07:59:59Z"), 1);
-        assert_eq!(told(&[], "2026-11-26T08:00:00Z"), 0, "it was so before the release was begun");
+        assert_eq!(found, expected);
+        assert!(problems_of("n/other", &workloads, &[], Warnings::default()).is_empty());
+        let found =
+            |pods: &[Pod], before| problems_of("n/cilium", &workloads[..1], pods, warnings(before)).len();
+        assert_eq!(found(&[], "2026-11-26T07:59:59Z"), 1);
+        assert_eq!(found(&[], "2026-11-26T08:00:00Z"), 0, "the event is older than the sync");
         let comes = Pod { owner: Some(("DaemonSet".to_owned(), "cilium".to_owned())), ..pod("c-x2x4z") };
-        assert_eq!(told(std::slice::from_ref(&comes), ""), 0, "its pod is there");
+        assert_eq!(found(std::slice::from_ref(&comes), ""), 0, "its pod is there");
         let ready = Pod { ready: true, ..comes.clone() };
-        assert_eq!(told(&[ready], ""), 1, "one that is to be replaced is not the new one");
+        assert_eq!(found(&[ready], ""), 1, "a pod that is being replaced is not the new one");
         let leaving = Pod { leaving: true, ..comes };
-        assert_eq!(told(&[leaving], ""), 1, "nor is one that goes");
+        assert_eq!(found(&[leaving], ""), 1, "nor is a terminating one");
     }
 
     #[test]
@@ -133,8 +132,8 @@ mod tests {
         let rolled =
             |kind: &str, name: &str| Workload { revision: Some("b".to_owned()), ..workload(kind, name) };
         let judged = |workload: &Workload, pods: &[Pod]| {
-            let trouble = of_workload(workload, pods, Warnings::default())?;
-            Some((trouble.object, trouble.is_current))
+            let problem = of_workload(workload, pods, Warnings::default())?;
+            Some((problem.object, problem.is_current))
         };
         let deployment = rolled("Deployment", "d");
         let [old, new] =
@@ -162,17 +161,17 @@ mod tests {
         };
         let refused = |workload: &Workload, hash: &str| {
             let events = [refused(hash)];
-            let trouble = of_workload(workload, &[], Warnings { events: &events, before: "" })?;
-            Some(trouble.is_current)
+            let problem = of_workload(workload, &[], Warnings { events: &events, before: "" })?;
+            Some(problem.is_current)
         };
-        assert_eq!(refused(&deployment, "a"), None, "that one is given up");
+        assert_eq!(refused(&deployment, "a"), None, "that revision is obsolete");
         assert_eq!(refused(&deployment, "b"), Some(true));
         let unchanged = Workload { is_unchanged: true, ..deployment };
         assert_eq!(refused(&unchanged, "b"), Some(false));
     }
 
     #[test]
-    fn a_claim_that_gets_no_volume_is_told() {
+    fn a_claim_without_a_volume_is_told() {
         let workloads = [workload(CLAIM, "data")];
         let failed = Event {
             kind: CLAIM.to_owned(),
@@ -183,13 +182,13 @@ mod tests {
             last: "2026-11-26T08:00:00Z".to_owned(),
             ..Event::default()
         };
-        let told = |events: &[Event]| {
-            let told = in_the_way("n/cilium", &workloads, &[], Warnings { events, before: "" });
-            told.into_iter().map(|one| format!("{}: {}", one.object, one.state)).collect::<Vec<_>>()
+        let found = |events: &[Event]| {
+            let found = problems_of("n/cilium", &workloads, &[], Warnings { events, before: "" });
+            found.into_iter().map(|one| format!("{}: {}", one.object, one.state)).collect::<Vec<_>>()
         };
         let claim = "PersistentVolumeClaim n/data: ";
-        assert_eq!(told(&[]), [format!("{claim}PersistentVolumeClaim not bound")]);
+        assert_eq!(found(&[]), [format!("{claim}PersistentVolumeClaim not bound")]);
         let said = "ProvisioningFailed: storageclass.storage.k8s.io \"fast\" not found";
-        assert_eq!(told(&[failed]), [format!("{claim}{said}")]);
+        assert_eq!(found(&[failed]), [format!("{claim}{said}")]);
     }
 }

@@ -1,22 +1,22 @@
-//! Which taints keep a pod away: the scheduler tells only that there are some (Kubernetes 1.36, seen on the sandbox; until 1.33
-//! it named them).
+//! The taints that block a pod: the scheduler only reports that there are some (Kubernetes 1.36, seen in the sandbox; until
+//! 1.33 it named them).
 
 use std::collections::BTreeSet;
 
 use crate::observed::node::{Node, Taint};
 use crate::observed::pods::Toleration;
 
-/// The scheduler's words.
+/// The message of the scheduler.
 const UNNAMED: &str = "untolerated taint(s)";
 
-/// Whether the scheduler's words leave open which taints it means.
+/// Whether the message of the scheduler does not name the taints.
 #[must_use]
 pub fn are_unnamed(state: &str) -> bool {
     state.contains(UNNAMED)
 }
 
-/// The same words, with the taints of the nodes in them that a pod does not tolerate. Those that Kubernetes sets and takes
-/// away itself count only on nodes that have no others.
+/// Adds the taints that a pod does not tolerate to the message. Taints that Kubernetes itself sets and removes count only on
+/// nodes without others.
 #[must_use]
 pub fn named(state: &str, nodes: &[Node], tolerations: &[Toleration]) -> String {
     let taints = nodes.iter().flat_map(|node| untolerated(node, tolerations));
@@ -28,7 +28,7 @@ pub fn named(state: &str, nodes: &[Node], tolerations: &[Toleration]) -> String 
     state.replace(UNNAMED, &format!("untolerated taint {}", taints.join(", ")))
 }
 
-/// Which nodes are not ready, and why; nothing if all are.
+/// The nodes that are not ready, and why; none if all are ready.
 #[must_use]
 pub fn unready(nodes: &[Node]) -> Option<String> {
     let mut unready = nodes.iter().filter(|node| !node.ready);

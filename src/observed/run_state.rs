@@ -1,62 +1,62 @@
-//! The state of runs, stored in annotations of the Lease that is their lock.
+//! The state that runs record in annotations of the Lease that is the lock.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The annotation with the state of synced releases, so that the next run need not compare all their objects.
+/// The annotation with the releases that were synced, so that the next run reads less.
 pub const RELEASES: &str = "k3s-boot/releases";
 
-/// The annotation with the operations that a run starts, so that the next run can recover releases stuck in `pending-*`.
+/// The annotation with the operations that were started, which shows who left a release in `pending-*`.
 pub const OPERATIONS: &str = "k3s-boot/operations";
 
 /// The notes of earlier runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// The synced releases, by `namespace/name`.
+    /// Synced releases, by `namespace/name`.
     pub releases: BTreeMap<String, Synced>,
-    /// The operations, by the `namespace/name` of their release.
+    /// Operations, by the `namespace/name` of their release.
     pub operations: BTreeMap<String, Operation>,
 }
 
-/// The state of a release after its sync.
+/// A release after its sync.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Synced {
-    /// The revision.
+    /// The revision that this describes.
     pub revision: u64,
-    /// The digest of the chart (see [`crate::tools::charts::digest`]).
+    /// The chart (see [`crate::tools::charts::digest`]).
     pub chart: String,
-    /// The stamps of its objects (see [`crate::observed::standing::stamp`]), in the order of the manifest.
+    /// Its objects (see [`crate::observed::standing::stamp`]), in the order of the manifest.
     pub objects: String,
     /// Whether some of its values were decrypted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret_values: bool,
 }
 
-/// An operation that a run started.
+/// An operation that was started.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Operation {
-    /// The identity of the run (see [`crate::process::identity::Identity`]).
+    /// The run (see [`crate::process::identity::Identity`]).
     pub run: String,
-    /// The previous revision; 0 if there was none.
+    /// The revision before; 0 for none.
     pub after: u64,
-    /// When the operation started, in seconds since 1970 by the clock of the run's machine.
+    /// When it was recorded, in seconds since 1970 by the clock of the machine.
     pub began: u64,
-    /// helm's timeout, in seconds.
+    /// The timeout of helm, in seconds.
     pub timeout: u64,
-    /// The digest of the chart (see [`crate::tools::charts::digest`]), if it is known.
+    /// The chart (see [`crate::tools::charts::digest`]), if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<String>,
     /// Whether some of its values were decrypted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret_values: bool,
-    /// Whether helmfile has finished it, including hooks.
+    /// Whether helmfile has completed it, including hooks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub concluded: bool,
 }
 
 impl Notes {
-    /// Parses the annotations of a Lease. Invalid annotations count as missing.
+    /// Reads the annotations of a Lease. Invalid ones count as empty.
     #[must_use]
     pub fn of(annotations: &BTreeMap<String, String>) -> Self {
         fn read<T: Default + for<'de> Deserialize<'de>>(text: Option<&String>) -> T {
@@ -65,36 +65,36 @@ impl Notes {
         Self { releases: read(annotations.get(RELEASES)), operations: read(annotations.get(OPERATIONS)) }
     }
 
-    /// The annotations for the Lease; none for an annotation that would be empty.
+    /// The annotations of a Lease; `None` for empty ones.
     #[must_use]
     pub fn annotations(&self) -> [(&'static str, Option<String>); 2] {
-        fn text<T: Serialize>(notes: &BTreeMap<String, T>) -> Option<String> {
-            serde_json::to_string(notes).ok().filter(|_| !notes.is_empty())
+        fn text<T: Serialize>(noted: &BTreeMap<String, T>) -> Option<String> {
+            serde_json::to_string(noted).ok().filter(|_| !noted.is_empty())
         }
         [(RELEASES, text(&self.releases)), (OPERATIONS, text(&self.operations))]
     }
 
-    /// The state of a release after the sync that led to this revision.
+    /// The note of a release at this revision.
     #[must_use]
     pub fn synced(&self, release: &str, revision: u64) -> Option<&Synced> {
-        self.releases.get(release).filter(|synced| synced.revision == revision)
+        self.releases.get(release).filter(|noted| noted.revision == revision)
     }
 
-    /// The digest of a release's chart at this revision: noted after its sync, or before it by an interrupted run.
+    /// The chart of a release at this revision: recorded after its sync, or before it by a run that did not finish.
     #[must_use]
     pub fn chart(&self, release: &str, revision: u64) -> Option<&String> {
-        let synced = self.synced(release, revision).map(|synced| &synced.chart);
+        let synced = self.synced(release, revision).map(|noted| &noted.chart);
         synced.or_else(|| self.operation(release, revision)?.chart.as_ref())
     }
 
     /// Whether some of the values of a release at this revision were decrypted.
     #[must_use]
     pub fn had_secret_values(&self, release: &str, revision: u64) -> bool {
-        self.synced(release, revision).is_some_and(|synced| synced.secret_values)
+        self.synced(release, revision).is_some_and(|noted| noted.secret_values)
             || self.operation(release, revision).is_some_and(|operation| operation.secret_values)
     }
 
-    /// Whether a sync of a release at this revision was started and not finished: hooks may not have run yet.
+    /// Whether helmfile did not complete the operation of a release at this revision, so that hooks may not have run.
     #[must_use]
     pub fn is_unfinished(&self, release: &str, revision: u64) -> bool {
         let is_at = |operation: &&Operation| {
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn notes_survive_a_round_trip() {
+    fn notes_are_read_as_they_were_written() {
         let synced =
             Synced { revision: 3, chart: "c".to_owned(), objects: "o".to_owned(), ..Synced::default() };
         let chart = Some("new".to_owned());
@@ -144,7 +144,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parsing_never_panics(text: String, odd in crate::base::odd::odd(
+        fn no_annotation_makes_it_panic(text: String, odd in crate::base::odd::odd(
             r#"{"n/r":{"revision":3,"chart":"c","objects":"o","run":"r","after":3,"began":1,"timeout":900}}"#)) {
             for text in [text, odd.to_string()] {
                 let annotations = BTreeMap::from([RELEASES, OPERATIONS].map(|name| (name.to_owned(), text.clone())));

@@ -1,4 +1,4 @@
-//! Releases that an operation left locked: who began it, and whether it is over.
+//! Releases stuck in `pending-*`: who started the operation, and whether it has ended.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,58 +9,61 @@ use crate::observed::helm::Stored;
 use crate::observed::run_state::Operation;
 use crate::process::identity::ProcessState;
 
-/// What is known of the operation that locks a release.
+/// Who started the operation of a pending release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A run of k3s-boot that has ended: it is over.
+    /// A run of k3s-boot that has ended, on this host.
     Ended(String),
-    /// A run of k3s-boot that is at work.
+    /// A run of k3s-boot that is in progress, on this host.
     AtWork(String),
-    /// A run of k3s-boot elsewhere, of which is known only that it must be over at this time.
+    /// A run of k3s-boot on another machine, whose operation has ended at this time at the latest.
     Until(String, SystemTime),
-    /// Nobody knows.
+    /// Unknown.
     Unknown,
 }
 
-/// A release that is locked, and what `recover` does about it.
+/// A release stuck in `pending-*`, and whether `recover` skips it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Locked {
-    /// Its newest revision.
+pub struct StuckRelease {
+    /// The pending revision.
     pub stored: Stored,
-    /// Who began the operation, as far as that is known.
+    /// Who started the operation, if known.
     pub by: String,
-    /// The run that began it, if it is one of k3s-boot.
+    /// The run of k3s-boot that started it, if one did.
     pub run: Option<String>,
-    /// Why it is left as it is, if it is.
+    /// Why it is skipped, if it is.
     pub left: Option<Left>,
 }
 
-/// Why a release stays locked.
+/// Why a release is not recovered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Left {
-    /// Something else owns it, such as `HelmRelease namespace/name`: its to mend.
+    /// It is managed by Flux or k3s, such as by `HelmRelease namespace/name`.
     ToOwner(String),
-    /// A run is at work.
+    /// The run is in progress.
     AtWork,
-    /// Its operation may still run, until this time or for ever.
+    /// Its operation may still be running, until this time or indefinitely.
     TooYoung(Option<SystemTime>),
 }
 
 impl Left {
-    /// Why, in few words.
+    /// The reason, in a few words.
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
-            Self::ToOwner(owner) => format!("{owner} owns it"),
-            Self::AtWork => "it is at work".to_owned(),
-            Self::TooYoung(None) => "nobody knows since when it is locked".to_owned(),
+            Self::ToOwner(owner) => format!("managed by {owner}"),
+            Self::AtWork => "the run is still in progress".to_owned(),
+            Self::TooYoung(None) => "it is unknown since when the release is pending".to_owned(),
             Self::TooYoung(Some(until)) => {
-                format!("the operation may still run until {}", humantime::format_rfc3339_seconds(*until))
+                format!(
+                    "the operation may still be running until {}",
+                    humantime::format_rfc3339_seconds(*until)
+                )
             }
         }
     }
 
-    /// What to do about it.
+    /// The fix.
     #[must_use]
     pub fn fix(&self) -> String {
         match self {
@@ -72,19 +75,19 @@ impl Left {
                     None => format!("see {owner}"),
                 }
             }
-            Self::AtWork => "wait until it has ended".to_owned(),
-            Self::TooYoung(_) => "wait, or, if nothing is at work, use --force".to_owned(),
+            Self::AtWork => "wait until the run has finished".to_owned(),
+            Self::TooYoung(_) => "wait, or use --force if nothing is working on the release".to_owned(),
         }
     }
 }
 
-/// Tells of each locked release what is to be done about it. An operation of which nobody noted how long it may take has
-/// `longest`; with `force`, those that may still run are unlocked too.
+/// All stuck releases, and whether to recover them. Operations without a recorded timeout may take `longest`; with `force`,
+/// those that may still be running are recovered too.
 ///
 /// # Errors
 ///
-/// Why it cannot be told: which releases there are, or who owns them, is not known.
-pub fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime) -> Known<Vec<Locked>> {
+/// The releases or their owners are unknown; the error says why.
+pub fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime) -> Known<Vec<StuckRelease>> {
     let claims = live.claims.as_ref().map_err(Clone::clone)?;
     let pending = live.releases.as_ref().map_err(Clone::clone)?.iter().filter(|one| one.is_pending());
     let judged = pending.map(|stored| {
@@ -107,18 +110,18 @@ pub fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime) -> Kn
         let owner =
             claims.owner_of(&id).map(|claim| Left::ToOwner(format!("{} {}", claim.kind, claim.owner)));
         let run = live.notes.operation(&id, stored.revision).map(|operation| operation.run.clone());
-        Locked { stored: stored.clone(), by, run, left: owner.or(young) }
+        StuckRelease { stored: stored.clone(), by, run, left: owner.or(young) }
     });
     Ok(judged.collect())
 }
 
-/// Whether the run that began the operation is a process of this machine that has not ended.
+/// Whether the run that started the operation is a running process of this machine.
 fn runs_still(live: &Live, stored: &Stored) -> bool {
     let operation = live.notes.operation(&stored.id(), stored.revision);
     operation.is_some_and(|operation| live.runs.get(&operation.run) == Some(&ProcessState::Running))
 }
 
-/// Tells who began the operation that locks a release, at this time.
+/// Who started the operation of a pending release, judged at this time.
 #[must_use]
 pub fn origin(stored: &Stored, live: &Live, now: SystemTime) -> Origin {
     let Some(operation) = live.notes.operation(&stored.id(), stored.revision) else { return Origin::Unknown };
@@ -127,7 +130,7 @@ pub fn origin(stored: &Stored, live: &Live, now: SystemTime) -> Origin {
     match live.runs.get(&operation.run) {
         Some(ProcessState::Ended) => Origin::Ended(by),
         _ if holds_lock => Origin::AtWork(by),
-        // It has let go of the lock, or lost it, and has not ended.
+        // It has released or lost the lock, but has not ended.
         Some(ProcessState::Running) | None => Origin::Unknown,
         Some(ProcessState::Elsewhere) => {
             let began = stored.modified.unwrap_or(operation.began).max(operation.began);
@@ -140,18 +143,18 @@ pub fn origin(stored: &Stored, live: &Live, now: SystemTime) -> Origin {
     }
 }
 
-/// A time in seconds since 1970; none for what nobody's clock says, and nobody can write.
+/// A time in seconds since 1970; none if it is out of range.
 fn at(seconds: u64) -> Option<SystemTime> {
     (seconds <= LATEST).then(|| UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
-/// The host in a run's identity.
+/// The host in the identity of a run.
 #[must_use]
 pub fn host(run: &str) -> String {
     run.split('/').next().unwrap_or(run).to_owned()
 }
 
-/// The runs of which it must be known whether they still live: those that have locked one of these releases.
+/// The runs that started the operation of a pending release: whether they are alive must be known.
 #[must_use]
 pub fn runs<'a>(stored: &'a [Stored], operations: &'a BTreeMap<String, Operation>) -> Vec<&'a str> {
     let pending = stored.iter().filter(|one| one.is_pending());
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_still_run_is_left_unless_it_is_forced() {
+    fn what_may_still_be_running_is_skipped_without_force() {
         let pending = |name: &str, modified| Stored {
             namespace: "n".to_owned(),
             name: name.to_owned(),
@@ -230,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_over_is_called_so() {
+    fn only_operations_that_have_ended_count_as_ended() {
         let stored = Stored {
             namespace: "n".to_owned(),
             name: "r".to_owned(),

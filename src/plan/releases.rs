@@ -1,5 +1,5 @@
-//! What becomes of a release. It is decided in this order: it is left out, somebody else owns it, it is new, it is newer
-//! than wanted, it differs, it is as wanted.
+//! What happens to a release. The order of decisions: skipped, managed elsewhere, new, newer than desired, different, up to
+//! date.
 
 use semver::Version;
 
@@ -13,35 +13,34 @@ use crate::observed::helm::Record;
 use crate::observed::standing::{Standing, flux_owner};
 use crate::tools::helmfile::Over;
 
-/// What becomes of a release, and why.
+/// What happens to a release, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReleasePlan {
     /// The release, as `namespace/name`.
     pub id: String,
-    /// What is done with it.
+    /// What happens to it.
     pub action: ReleaseAction,
-    /// The chart and version that are installed.
+    /// The installed chart and version.
     pub from: Option<ChartVersion>,
-    /// The chart and version that are wanted.
+    /// The desired chart and version.
     pub to: ChartVersion,
     /// The values that differ.
     pub values: Vec<ValueChange>,
     /// Whether some of its values are or were secret, so that only their paths are shown.
     pub has_secret_values: bool,
-    /// Over what helm goes that would stop it.
+    /// Conflicts that helm overrides.
     pub over: Over,
 }
 
 /// A chart's name and version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChartVersion {
-    /// Its name.
     pub chart: String,
-    /// Its version; empty for the newest.
+    /// Empty for the latest version.
     pub version: String,
 }
 
-/// What is done with a release.
+/// What happens to a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReleaseAction {
     /// It is not installed yet.
@@ -50,22 +49,22 @@ pub enum ReleaseAction {
     Upgrade,
     /// Its values differ.
     Change,
-    /// It is synced for another reason.
-    Repair(String),
-    /// It is removed: the helmfile says `installed: false`, and the user that it may go.
+    /// It is synced for this other reason.
+    Resync(String),
+    /// It is uninstalled: the helmfile sets `installed: false`, and the user allows it.
     Uninstall,
-    /// It is as wanted.
-    Keep,
-    /// What is installed is newer than what is wanted.
+    /// It is up to date.
+    UpToDate,
+    /// The installed version is newer than the desired one.
     Newer,
-    /// Something else owns it: `HelmRelease namespace/name`.
-    LeaveTo(String),
-    /// The user leaves it out, for this reason.
+    /// It is managed by this owner: `HelmRelease namespace/name`.
+    ManagedElsewhere(String),
+    /// It is skipped for this reason.
     Skip(&'static str),
 }
 
 impl ReleasePlan {
-    /// Why it is synced, in few words: `version 1.18.6 → 1.18.7`, `values changed: operator.replicas`.
+    /// The reason, in a few words: `version 1.18.6 → 1.18.7`, `values changed: operator.replicas`.
     #[must_use]
     pub fn reason(&self) -> String {
         let values = || {
@@ -82,14 +81,14 @@ impl ReleasePlan {
                 format!("chart {chart} {version} → {} {}", self.to.chart, self.to.version)
             }
             (ReleaseAction::Upgrade | ReleaseAction::Change, _) => values(),
-            (ReleaseAction::Repair(reason), _) => reason.clone(),
-            (ReleaseAction::Uninstall, _) => "the helmfile says `installed: false`".to_owned(),
-            (ReleaseAction::Keep, _) => "unchanged".to_owned(),
+            (ReleaseAction::Resync(reason), _) => reason.clone(),
+            (ReleaseAction::Uninstall, _) => "the helmfile sets `installed: false`".to_owned(),
+            (ReleaseAction::UpToDate, _) => "unchanged".to_owned(),
             (ReleaseAction::Newer, from) => {
                 let version = from.as_ref().map_or("", |from| &from.version);
-                format!("{version} is installed, which is newer")
+                format!("version {version} is installed, which is newer")
             }
-            (ReleaseAction::LeaveTo(owner), _) => format!("left to {owner}"),
+            (ReleaseAction::ManagedElsewhere(owner), _) => format!("managed by {owner}"),
             (ReleaseAction::Skip(reason), _) => (*reason).to_owned(),
         }
     }
@@ -99,27 +98,27 @@ impl ReleaseAction {
     /// Whether helmfile syncs it.
     #[must_use]
     pub fn syncs(&self) -> bool {
-        !matches!(self, Self::Keep | Self::Newer | Self::LeaveTo(_) | Self::Skip(_))
+        !matches!(self, Self::UpToDate | Self::Newer | Self::ManagedElsewhere(_) | Self::Skip(_))
     }
 }
 
-/// Decides it.
+/// Decides what happens to a release.
 #[must_use]
 pub fn plan(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) -> ReleasePlan {
     let id = release.id();
-    let to = wanted(release, desired);
+    let to = desired_chart(release, desired);
     let record = live.records.as_ref().ok().and_then(|records| records.get(&id));
     let from =
         record.map(|record| ChartVersion { chart: record.chart.clone(), version: record.version.clone() });
     let values = record.map(|record| changes(&record.values, &release.merged())).unwrap_or_default();
     let decided = Decision { release, desired, live, wishes, record, to: &to, values: &values }.action(&id);
     let action = match decided {
-        ReleaseAction::Keep if wishes.force => repair("asked for with --force"),
+        ReleaseAction::UpToDate if wishes.force => resync("requested with --force"),
         decided => decided,
     };
     let mut owners = live.owners.as_ref().ok().into_iter().flatten();
     let over = Over {
-        // helm 3 and what it has installed know no conflicts.
+        // Helm 3 and its releases have no field conflicts.
         fields: names(&wishes.fix_drift, &id) && record.is_some_and(|record| record.server_side),
         owners: wishes.takes(&id) && owners.any(|object| object.release == id),
     };
@@ -128,15 +127,15 @@ pub fn plan(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) 
     ReleasePlan { id, action, from, to, values, has_secret_values, over }
 }
 
-fn wanted(release: &Release, desired: &Desired) -> ChartVersion {
+fn desired_chart(release: &Release, desired: &Desired) -> ChartVersion {
     match desired.charts.get(&release.id()) {
         Some(chart) => ChartVersion { chart: chart.name.clone(), version: chart.version.clone() },
         None => ChartVersion { chart: release.chart_name().to_owned(), version: release.version.clone() },
     }
 }
 
-/// Who owns a release, if that is somebody else: `HelmRelease namespace/name`. It is told by the claims of Flux and k3s,
-/// or by the labels that Flux gives to all that it makes.
+/// The owner of a release, if it is managed by Flux or k3s: `HelmRelease namespace/name`. Their resources show it, or the
+/// labels of Flux on the objects.
 #[must_use]
 pub fn owner(release: &Release, live: &Live) -> Option<String> {
     let id = release.id();
@@ -151,24 +150,24 @@ pub fn owner(release: &Release, live: &Live) -> Option<String> {
         let objects: Vec<_> = owners.into_iter().flatten().filter(|object| object.release == id).collect();
         let mut found = objects.iter().filter_map(|object| flux_owner(&object.meta));
         let of_helm = found.clone().find(|owner| owner.starts_with("HelmRelease "));
-        // A Kustomization that has all that the release would make is in its place. What it has only a part of would be
-        // missed if nobody made the rest: that is for the user to decide.
+        // A Kustomization that manages all objects of the release replaces it. If it manages only some, skipping the release
+        // would leave the others missing: the user decides.
         let among = objects.first().map(|object| object.among);
         of_helm.or_else(|| found.next().filter(|_| among == Some(found.count() + 1)))
     };
-    // What `flux bootstrap` or `flux install` has made is not the operator's to take over.
+    // The operator must not take over what `flux bootstrap` or `flux install` created.
     let is_flux = ["flux-operator", "flux-instance"].contains(&release.chart_name());
     let alone = || (is_flux && claims.has_flux_alone()).then(|| FLUX_ALONE.to_owned());
     of_standing().or_else(of_rendered).or_else(alone)
 }
 
-/// Whether a release is left alone, whatever differs: the user leaves it out, somebody else owns it, or it is newer.
+/// Whether a release is not synced, whatever differs: it is skipped, managed elsewhere, or newer.
 #[must_use]
 pub fn is_left(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) -> bool {
     let id = release.id();
     let record = || live.records.as_ref().ok().and_then(|records| records.get(&id));
     let is_newer = |record: &Record| {
-        let to = wanted(release, desired);
+        let to = desired_chart(release, desired);
         record.chart == to.chart && is_newer(&record.version, &to.version) && !names(&wishes.downgrade, &id)
     };
     release.left_out
@@ -176,11 +175,10 @@ pub fn is_left(release: &Release, desired: &Desired, live: &Live, wishes: &Wishe
         || record().is_some_and(is_newer)
 }
 
-/// The owner of Flux' own releases where it was installed without its operator.
-pub const FLUX_ALONE: &str = "Flux, which runs without a FluxInstance";
+/// The owner of the releases of Flux if it was installed without its operator.
+pub const FLUX_ALONE: &str = "Flux without a FluxInstance";
 
-/// Why the chart of an installed release would make something else than its `record` has, or may do so, with the same
-/// version and values.
+/// Why a chart may render something else than the `record` of the installed release, with the same version and values.
 #[must_use]
 pub fn other_content(release: &Release, desired: &Desired, live: &Live, record: &Record) -> Option<String> {
     if let [feature, ..] = release.unsafe_features.as_slice() {
@@ -188,26 +186,28 @@ pub fn other_content(release: &Release, desired: &Desired, live: &Live, record: 
     }
     let id = release.id();
     let Some(chart) = desired.charts.get(&id) else {
-        return Some("its chart is not on this machine, so that it cannot be compared".to_owned());
+        return Some("its chart is not available on this machine and cannot be compared".to_owned());
     };
     let noted = live.notes.chart(&id, record.stored.revision);
     if noted.is_some() && noted == chart.digest.as_ref() {
         return None;
     }
     if let Some(file) = chart.content.difference(&record.content) {
-        return Some(format!("its chart differs: {file}"));
+        return Some(format!("its chart has changed: {file}"));
     }
     if other_defaults(chart, record) {
-        return Some("its chart's own values differ".to_owned());
+        return Some("the default values of its chart have changed".to_owned());
     }
     match (chart.has_subcharts, noted) {
         (false, _) => None,
-        (true, Some(_)) => Some("its chart's subcharts differ".to_owned()),
-        (true, None) => Some("its chart's subcharts cannot be compared: no run has noted them".to_owned()),
+        (true, Some(_)) => Some("the subcharts of its chart have changed".to_owned()),
+        (true, None) => {
+            Some("the subcharts of its chart cannot be compared: no earlier run recorded them".to_owned())
+        }
     }
 }
 
-/// Everything that decides what becomes of a release.
+/// The input of the decision about a release.
 struct Decision<'a> {
     release: &'a Release,
     desired: &'a Desired,
@@ -225,19 +225,19 @@ impl Decision<'_> {
             return ReleaseAction::Skip("--skip-release");
         }
         if let Some(owner) = owner(release, live).filter(|_| !wishes.takes(id)) {
-            return ReleaseAction::LeaveTo(owner);
+            return ReleaseAction::ManagedElsewhere(owner);
         }
         if let Some(driver) = &wishes.helm_driver {
-            return ReleaseAction::Repair(format!(
+            return ReleaseAction::Resync(format!(
                 "helm keeps its records in `{driver}`, so that they cannot be compared"
             ));
         }
         let stored = live.releases.as_ref().is_ok_and(|stored| stored.iter().any(|one| one.id() == id));
         let Some(record) = self.record else {
-            return if stored { repair("its record cannot be read") } else { ReleaseAction::Install };
+            return if stored { resync("its Helm record cannot be read") } else { ReleaseAction::Install };
         };
         if record.stored.is_pending() {
-            return ReleaseAction::Repair(format!("its last operation left it {}", record.stored.status));
+            return ReleaseAction::Resync(format!("its last operation left it in {}", record.stored.status));
         }
         if record.chart == to.chart && is_newer(&record.version, &to.version) && !names(&wishes.downgrade, id)
         {
@@ -247,67 +247,67 @@ impl Decision<'_> {
             return ReleaseAction::Upgrade;
         }
         if record.stored.status != "deployed" {
-            return ReleaseAction::Repair(format!("its last revision is {}", record.stored.status));
+            return ReleaseAction::Resync(format!("its last revision is {}", record.stored.status));
         }
         if !self.values.is_empty() {
             return if let [feature, ..] = release.unsafe_features.as_slice() {
-                ReleaseAction::Repair(unsafe_feature(feature))
+                ReleaseAction::Resync(unsafe_feature(feature))
             } else {
                 ReleaseAction::Change
             };
         }
         if let Some(reason) = other_content(release, self.desired, live, record) {
-            return ReleaseAction::Repair(reason);
+            return ReleaseAction::Resync(reason);
         }
         if release.has_hooks && live.notes.is_unfinished(id, record.stored.revision) {
-            return repair("a run ended before its hooks did");
+            return resync("its hooks did not finish in an earlier run");
         }
         match live.standing.get(id) {
             Some(Ok(standing)) => self.objects(id, standing),
-            Some(Err(reason)) => ReleaseAction::Repair(reason.clone()),
-            None => repair("its objects were not looked at"),
+            Some(Err(reason)) => ReleaseAction::Resync(reason.clone()),
+            None => resync("its objects were not checked"),
         }
     }
 
     fn objects(&self, id: &str, standing: &Standing) -> ReleaseAction {
         let more = |count: usize| if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
         if let Some(first) = standing.missing.first() {
-            return ReleaseAction::Repair(format!("missing: {first}{}", more(standing.missing.len())));
+            return ReleaseAction::Resync(format!("missing: {first}{}", more(standing.missing.len())));
         }
         match standing.drift.first() {
-            Some(first) if names(&self.wishes.fix_drift, id) => ReleaseAction::Repair(format!(
-                "changed by hand: {} {}{}",
+            Some(first) if names(&self.wishes.fix_drift, id) => ReleaseAction::Resync(format!(
+                "changed manually: {} {}{}",
                 first.object,
                 first.path,
                 more(standing.drift.len())
             )),
-            _ => ReleaseAction::Keep,
+            _ => ReleaseAction::UpToDate,
         }
     }
 }
 
 fn unsafe_feature(feature: &str) -> String {
-    format!("`{feature}` in the helmfile changes what is installed in ways that cannot be compared")
+    format!("`{feature}` in the helmfile prevents a comparison with what is installed")
 }
 
-/// Whether a chart has other values of its own, under the same version. Helm changes those of a chart with subcharts
-/// before it stores them.
+/// Whether the default values of a chart differ under the same version. For charts with subcharts, Helm changes them before it
+/// stores them.
 fn other_defaults(chart: &Chart, record: &Record) -> bool {
     let Ok(defaults) = chart.defaults() else { return false };
     !chart.has_subcharts && !changes(&record.defaults, &defaults).is_empty()
 }
 
-fn repair(reason: &str) -> ReleaseAction {
-    ReleaseAction::Repair(reason.to_owned())
+fn resync(reason: &str) -> ReleaseAction {
+    ReleaseAction::Resync(reason.to_owned())
 }
 
-/// A chart's `v1.2.3` and a helmfile's `1.2.3` are the same to Helm.
+/// Helm treats `v1.2.3` of a chart and `1.2.3` of a helmfile as the same version.
 #[must_use]
 pub fn same_version(one: &str, other: &str) -> bool {
     one.trim_start_matches('v') == other.trim_start_matches('v')
 }
 
-/// Whether one version is later than another; only exact versions can be told.
+/// Whether one version is newer than another; only exact versions can be compared.
 #[must_use]
 pub fn is_newer(one: &str, other: &str) -> bool {
     let parse = |text: &str| Version::parse(text.trim_start_matches('v'));
@@ -341,7 +341,7 @@ mod tests {
         Desired { charts: BTreeMap::from([("n/r".to_owned(), chart)]), ..Desired::default() }
     }
 
-    /// A cluster in which it is as wanted.
+    /// A cluster in which the release is up to date.
     fn live() -> Live {
         let stored = Stored {
             namespace: "n".to_owned(),
@@ -378,7 +378,7 @@ mod tests {
         plan(release, desired, live, wishes).action
     }
 
-    /// What becomes of the release when the cluster is otherwise.
+    /// What happens to the release in a changed cluster.
     fn with(change: impl FnOnce(&mut Live)) -> ReleaseAction {
         let mut live = live();
         change(&mut live);
@@ -392,33 +392,33 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_wanted_is_kept_unless_it_is_forced() {
-        assert_eq!(with(|_| {}), ReleaseAction::Keep);
+    fn a_release_that_is_up_to_date_is_synced_only_with_force() {
+        assert_eq!(with(|_| {}), ReleaseAction::UpToDate);
         let force = wishes(|wishes| wishes.force = true);
-        assert_eq!(action(&release(), &desired(), &live(), &force), repair("asked for with --force"));
+        assert_eq!(action(&release(), &desired(), &live(), &force), resync("requested with --force"));
     }
 
     #[test]
-    fn what_differs_is_synced_for_its_reason() {
+    fn differences_are_synced_with_a_reason() {
         assert_eq!(with(|live| "0.9.0".clone_into(&mut record(live).version)), ReleaseAction::Upgrade);
         assert_eq!(with(|live| "other".clone_into(&mut record(live).chart)), ReleaseAction::Upgrade);
         assert_eq!(with(|live| record(live).values = json!({})), ReleaseAction::Change);
         let failed = with(|live| "failed".clone_into(&mut record(live).stored.status));
-        assert_eq!(failed, repair("its last revision is failed"));
+        assert_eq!(failed, resync("its last revision is failed"));
         let missing = with(|live| standing(live).missing = vec!["Deployment n/d".to_owned(), "x".to_owned()]);
-        assert_eq!(missing, repair("missing: Deployment n/d and 1 more"));
+        assert_eq!(missing, resync("missing: Deployment n/d and 1 more"));
         let fresh = with(|live| (live.releases, live.records) = (Ok(Vec::new()), Ok(BTreeMap::new())));
         assert_eq!(fresh, ReleaseAction::Install);
-        assert_eq!(with(|live| live.records = Ok(BTreeMap::new())), repair("its record cannot be read"));
+        assert_eq!(with(|live| live.records = Ok(BTreeMap::new())), resync("its Helm record cannot be read"));
         let unread = with(|live| _ = live.standing.insert("n/r".to_owned(), Err("no YAML".to_owned())));
-        assert_eq!(unread, repair("no YAML"));
+        assert_eq!(unread, resync("no YAML"));
         let driver = wishes(|wishes| wishes.helm_driver = Some("sql".to_owned()));
         let reason = "helm keeps its records in `sql`, so that they cannot be compared";
-        assert_eq!(action(&release(), &desired(), &live(), &driver), repair(reason));
+        assert_eq!(action(&release(), &desired(), &live(), &driver), resync(reason));
     }
 
     #[test]
-    fn a_release_whose_hooks_have_not_ended_is_synced_again() {
+    fn a_release_with_unfinished_hooks_is_synced_again() {
         let mut release = release();
         let with = |release: &Release, after, concluded| {
             let mut live = live();
@@ -426,19 +426,19 @@ mod tests {
             live.notes.operations.insert("n/r".to_owned(), operation);
             action(release, &desired(), &live, &Wishes::default())
         };
-        assert_eq!(with(&release, 0, false), ReleaseAction::Keep);
+        assert_eq!(with(&release, 0, false), ReleaseAction::UpToDate);
         release.has_hooks = true;
-        let again = repair("a run ended before its hooks did");
+        let again = resync("its hooks did not finish in an earlier run");
         // Helm had made the revision, or not yet.
         assert_eq!((with(&release, 0, false), with(&release, 1, false)), (again.clone(), again));
         // It ended, or somebody has installed another revision since.
         for (after, concluded) in [(0, true), (1, true), (2, false)] {
-            assert_eq!(with(&release, after, concluded), ReleaseAction::Keep);
+            assert_eq!(with(&release, after, concluded), ReleaseAction::UpToDate);
         }
     }
 
     #[test]
-    fn the_content_of_a_chart_is_compared_by_what_is_noted_or_stored() {
+    fn chart_content_is_compared_with_notes_or_records() {
         let other = |change: &dyn Fn(&mut Chart, &mut Live)| {
             let (mut desired, mut live) = (desired(), live());
             change(desired.charts.get_mut("n/r").unwrap(), &mut live);
@@ -449,45 +449,48 @@ mod tests {
             live.notes.releases.insert("n/r".to_owned(), noted);
         };
         let file = |chart: &mut Chart| chart.content.add("templates/a.yaml", b"a");
-        assert_eq!(other(&|chart, _| file(chart)), repair("its chart differs: templates/a.yaml"));
+        assert_eq!(other(&|chart, _| file(chart)), resync("its chart has changed: templates/a.yaml"));
         assert_eq!(
             other(&|chart, live| {
                 file(chart);
                 note(live, "d", 1);
             }),
-            ReleaseAction::Keep
+            ReleaseAction::UpToDate
         );
         let defaults = |chart: &mut Chart| "k: 1\n".clone_into(&mut chart.values);
-        assert_eq!(other(&|chart, _| defaults(chart)), repair("its chart's own values differ"));
-        let unnoted = "its chart's subcharts cannot be compared: no run has noted them";
-        assert_eq!(other(&|chart, _| chart.has_subcharts = true), repair(unnoted));
+        assert_eq!(
+            other(&|chart, _| defaults(chart)),
+            resync("the default values of its chart have changed")
+        );
+        let unnoted = "the subcharts of its chart cannot be compared: no earlier run recorded them";
+        assert_eq!(other(&|chart, _| chart.has_subcharts = true), resync(unnoted));
         assert_eq!(
             other(&|chart, live| {
                 chart.has_subcharts = true;
                 note(live, "d", 1);
             }),
-            ReleaseAction::Keep
+            ReleaseAction::UpToDate
         );
         assert_eq!(
             other(&|chart, live| {
                 chart.has_subcharts = true;
                 note(live, "d", 2);
             }),
-            repair(unnoted)
+            resync(unnoted)
         );
         let subcharts = other(&|chart, live| {
             chart.has_subcharts = true;
             note(live, "x", 1);
         });
-        assert_eq!(subcharts, repair("its chart's subcharts differ"));
+        assert_eq!(subcharts, resync("the subcharts of its chart have changed"));
         let mut patched = release();
         patched.unsafe_features = vec!["set".to_owned()];
-        let doubt = repair("`set` in the helmfile changes what is installed in ways that cannot be compared");
+        let doubt = resync("`set` in the helmfile prevents a comparison with what is installed");
         assert_eq!(action(&patched, &desired(), &live(), &Wishes::default()), doubt);
     }
 
     #[test]
-    fn what_is_newer_stays_unless_it_is_lowered() {
+    fn a_newer_release_stays_unless_a_downgrade_is_allowed() {
         let newer = || {
             let mut live = live();
             "1.0.1".clone_into(&mut record(&mut live).version);
@@ -503,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_owns_is_left_unless_it_is_taken() {
+    fn a_release_managed_elsewhere_stays_unless_it_is_adopted() {
         let claim = Claim {
             kind: "HelmRelease".to_owned(),
             owner: "n/r".to_owned(),
@@ -513,20 +516,20 @@ mod tests {
         let mut owned = live();
         owned.claims = Ok(Claims { helm_releases: vec![claim], ..Claims::default() });
         "0.9.0".clone_into(&mut record(&mut owned).version);
-        let left = ReleaseAction::LeaveTo("HelmRelease n/r".to_owned());
+        let left = ReleaseAction::ManagedElsewhere("HelmRelease n/r".to_owned());
         let decided = |wishes: &Wishes| action(&release(), &desired(), &owned, wishes);
         assert_eq!(decided(&Wishes::default()), left);
         assert_eq!(decided(&wishes(|wishes| wishes.force = true)), left);
-        let take = |wishes: &mut Wishes| (wishes.force, wishes.take) = (true, vec!["r".to_owned()]);
-        assert_eq!(decided(&wishes(take)), ReleaseAction::Upgrade);
+        let adopt = |wishes: &mut Wishes| (wishes.force, wishes.take) = (true, vec!["r".to_owned()]);
+        assert_eq!(decided(&wishes(adopt)), ReleaseAction::Upgrade);
         let labelled = with(|live| standing(live).owner = Some("Kustomization a/b".to_owned()));
-        assert_eq!(labelled, ReleaseAction::LeaveTo("Kustomization a/b".to_owned()));
+        assert_eq!(labelled, ReleaseAction::ManagedElsewhere("Kustomization a/b".to_owned()));
         let mut object = Owned { release: "n/r".to_owned(), ..Owned::default() };
         for name in ["name", "namespace"] {
             object.meta.labels.insert(format!("helm.toolkit.fluxcd.io/{name}"), "x".to_owned());
         }
         let rendered = with(|live| live.owners = Ok(vec![object.clone()]));
-        assert_eq!(rendered, ReleaseAction::LeaveTo("HelmRelease x/x".to_owned()));
+        assert_eq!(rendered, ReleaseAction::ManagedElsewhere("HelmRelease x/x".to_owned()));
         object.meta.labels = ["name", "namespace"]
             .map(|name| (format!("kustomize.toolkit.fluxcd.io/{name}"), "x".to_owned()))
             .into();
@@ -534,32 +537,32 @@ mod tests {
             let object = Owned { among, ..object.clone() };
             with(|live| live.owners = Ok(vec![object.clone(), object]))
         };
-        assert_eq!(among(2), ReleaseAction::LeaveTo("Kustomization x/x".to_owned()));
-        assert_eq!(among(3), ReleaseAction::Keep, "a rule tells of the others");
+        assert_eq!(among(2), ReleaseAction::ManagedElsewhere("Kustomization x/x".to_owned()));
+        assert_eq!(among(3), ReleaseAction::UpToDate, "a rule tells of the others");
         let text = "releases:\n- {name: f, namespace: n, chart: 'oci://x/flux-operator'}\n";
         let flux = parse(text.as_bytes(), "default").unwrap().releases.remove(0);
         let mut alone = live();
         alone.claims = Ok(Claims { controllers: true, ..Claims::default() });
         let decided = action(&flux, &Desired::default(), &alone, &Wishes::default());
-        assert_eq!(decided, ReleaseAction::LeaveTo(FLUX_ALONE.to_owned()));
+        assert_eq!(decided, ReleaseAction::ManagedElsewhere(FLUX_ALONE.to_owned()));
     }
 
     #[test]
-    fn what_somebody_changed_is_put_back_only_when_asked() {
+    fn manual_changes_are_reverted_only_on_request() {
         let drift = Drift { object: "Deployment n/d".to_owned(), path: "spec.x".to_owned(), by: None };
         let mut drifted = live();
         standing(&mut drifted).drift = vec![drift];
-        assert_eq!(action(&release(), &desired(), &drifted, &Wishes::default()), ReleaseAction::Keep);
+        assert_eq!(action(&release(), &desired(), &drifted, &Wishes::default()), ReleaseAction::UpToDate);
         let fix = wishes(|wishes| wishes.fix_drift = vec!["n/r".to_owned()]);
         let planned = plan(&release(), &desired(), &drifted, &fix);
-        assert_eq!(planned.action, repair("changed by hand: Deployment n/d spec.x"));
+        assert_eq!(planned.action, resync("changed manually: Deployment n/d spec.x"));
         assert!(!planned.over.fields, "helm 3 knows no conflicts");
         record(&mut drifted).server_side = true;
         assert!(plan(&release(), &desired(), &drifted, &fix).over.fields);
     }
 
     #[test]
-    fn what_is_left_out_is_left_out_whatever_it_is() {
+    fn a_skipped_release_is_always_skipped() {
         let mut release = release();
         release.left_out = true;
         let fresh = Live { releases: Ok(Vec::new()), records: Ok(BTreeMap::new()), ..live() };
@@ -581,11 +584,11 @@ mod tests {
             let differs = other_defaults(&desired.charts["n/r"], record(&mut live));
             (plan(&release(), &desired, &live, &Wishes::default()).action, differs)
         };
-        assert_eq!(action("enabled: true\ncount: 1.0\n", false), (ReleaseAction::Keep, false));
-        assert_eq!(action("enabled: yes\ncount: 0o1\n", false), (ReleaseAction::Keep, false));
+        assert_eq!(action("enabled: true\ncount: 1.0\n", false), (ReleaseAction::UpToDate, false));
+        assert_eq!(action("enabled: yes\ncount: 0o1\n", false), (ReleaseAction::UpToDate, false));
         assert_eq!(
             action("enabled: true\ncount: 2\n", false),
-            (repair("its chart's own values differ"), true)
+            (resync("the default values of its chart have changed"), true)
         );
         assert!(!action("enabled: true\ncount: 2\n", true).1, "helm changes those of a chart with subcharts");
     }

@@ -1,37 +1,37 @@
-//! What the user asks of a run beyond what is safe to be done without being asked, and what of it is to be left out.
+//! What the user explicitly allows, selects or skips.
 
-use crate::base::stages::LeftOut;
+use crate::base::stages::SkippedStages;
 
-/// What the user asks for. Releases are named as `name` or `namespace/name`.
+/// The options of a plan. Releases are named as `name` or `namespace/name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
-    /// Whether identities in the cluster may vanish.
+    /// Whether age identities in the cluster may be removed.
     pub rotate_age_key: bool,
-    /// Whether what is as wanted is synced too.
+    /// Whether releases that are up to date are synced too.
     pub force: bool,
-    /// Releases that are taken from their owners, with `force`.
+    /// Releases to adopt from their owners, with `force`.
     pub take: Vec<String>,
-    /// Releases whose version is lowered.
+    /// Releases that may be downgraded.
     pub downgrade: Vec<String>,
-    /// Releases whose changed fields are put back.
+    /// Releases whose manual changes are reverted.
     pub fix_drift: Vec<String>,
-    /// Releases that are removed when the helmfile says `installed: false`.
+    /// Releases to uninstall if the helmfile sets `installed: false`.
     pub uninstall: Vec<String>,
-    /// The only releases that are asked for; all when empty.
+    /// The selected releases; all if empty.
     pub releases: Vec<String>,
-    /// Releases that are left out.
+    /// Releases to skip.
     pub skip_releases: Vec<String>,
-    /// The stages that are left out.
-    pub stages: LeftOut,
-    /// Where helm keeps its records, if that is not in Secrets.
+    /// Stages to skip.
+    pub stages: SkippedStages,
+    /// The storage driver of helm, if it is not Secrets.
     pub helm_driver: Option<String>,
 }
 
 impl Wishes {
-    /// All names of releases, each with the flag that gave it.
+    /// All names of releases, each with its flag.
     pub fn names(&self) -> impl Iterator<Item = (&'static str, &String)> {
         let lists = [
-            ("--take", &self.take),
+            ("--adopt", &self.take),
             ("--downgrade", &self.downgrade),
             ("--fix-drift", &self.fix_drift),
             ("--uninstall", &self.uninstall),
@@ -41,7 +41,7 @@ impl Wishes {
         lists.into_iter().flat_map(|(flag, names)| names.iter().map(move |name| (flag, name)))
     }
 
-    /// Whether a release may be taken from its owner.
+    /// Whether a release may be adopted from its owner.
     #[must_use]
     pub fn takes(&self, release: &str) -> bool {
         self.force && names(&self.take, release)
@@ -54,7 +54,7 @@ pub fn names(list: &[String], release: &str) -> bool {
     list.iter().any(|name| is_named(name, release))
 }
 
-/// Whether a release (`namespace/name`) is called so.
+/// Whether a name denotes a release (`namespace/name`).
 #[must_use]
 pub fn is_named(name: &str, release: &str) -> bool {
     name == release || release.split_once('/').is_some_and(|(_, own)| own == name)

@@ -11,35 +11,35 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-/// The variable by which the tools of a run are known.
+/// The environment variable that identifies the tools of a run.
 pub const RUN: &str = "K3S_BOOT_RUN";
 
 /// The inode of the PID namespace that the kernel starts with (`PROC_PID_INIT_INO` of Linux' `include/linux/proc_ns.h`).
 const INITIAL_PID_NAMESPACE: &str = "4026531836";
 
-/// Where the machine ID is; systemd writes the first, D-Bus the second on systems without systemd.
+/// The files with the machine ID; systemd writes the first, D-Bus the second on systems without systemd.
 ///
 /// Source: <https://www.freedesktop.org/software/systemd/man/latest/machine-id.html>
 const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
-/// Makes the hash of a machine ID one of this program.
+/// Makes the hash of a machine ID specific to this program.
 const APPLICATION: &str = "k3s-boot run identity";
 
-/// A process, unlike every other one anywhere: its number is used again, and clocks and hosts' names are alike.
+/// A globally unique identity of a process: PIDs are reused, and host names and clocks may be the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// The host's name, for people.
+    /// The host name, for messages.
     pub host: String,
-    /// The boot ID of the system; empty where there is none, and then nothing is known of the process elsewhere.
+    /// The boot ID; if it is empty, nothing is known about the process on other machines.
     boot: String,
-    /// In which its number holds: containers have their own.
+    /// The PID namespace: containers have their own.
     namespace: String,
-    /// Its number.
+    /// The process ID.
     pub pid: u32,
-    /// When it was started, in the system's ticks.
+    /// The start time, in ticks.
     start: String,
-    /// The machine, as 16 hexadecimal digits (see [`hash_machine_id`]); empty where it is not known, and in a container, whose
-    /// machine ID may be that of its image.
+    /// The machine, as 16 hexadecimal digits (see [`hash_machine_id`]); empty if unknown, and in containers, whose machine ID may
+    /// be that of the image.
     machine: String,
 }
 
@@ -50,12 +50,12 @@ pub enum ProcessState {
     Running,
     /// It has ended.
     Ended,
-    /// It runs, or ran, where it cannot be seen from here.
+    /// It runs, or ran, on another machine or in another namespace.
     Elsewhere,
 }
 
 impl Identity {
-    /// This process.
+    /// The identity of this process.
     #[must_use]
     pub fn own() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -77,7 +77,7 @@ impl Identity {
         }
     }
 
-    /// Reads what [`fmt::Display`] wrote, also in a version of k3s-boot that did not write the machine.
+    /// Parses what [`fmt::Display`] writes, also without the machine, as older versions wrote it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut fields: Vec<_> = text.split('/').collect();
@@ -88,14 +88,14 @@ impl Identity {
         Some(Self { host, boot, namespace, pid: pid.parse().ok()?, start, machine })
     }
 
-    /// The state of this process, as far as the process `own` can see it.
+    /// The state of this process, as seen by the process `own`.
     #[must_use]
     pub fn state(&self, own: &Self) -> ProcessState {
         judge(self, own, start(self.pid).as_ref() == Some(&self.start))
     }
 
-    /// The tools that it has started and that still run. They are told to end when it is killed, which takes a moment. One
-    /// that is just being started may be missed.
+    /// The running tools that it started. When it is killed they get a signal and exit soon after. A tool that is just being
+    /// started may be missed.
     #[must_use]
     pub fn tools(&self) -> Vec<u32> {
         let mark = format!("{RUN}={self}");
@@ -113,12 +113,12 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, boot, namespace, pid, start, machine } = self;
         write!(f, "{host}/{boot}/{namespace}/{pid}/{start}")?;
-        // Without it, as older versions write it: their tools are known by the same text.
+        // Without the machine the text is that of older versions, which identifies their tools.
         if machine.is_empty() { Ok(()) } else { write!(f, "/{machine}") }
     }
 }
 
-/// Judges the state of `process` from `own`; `is_running` is whether a process of its number and start runs here and now.
+/// The state of `process` as seen by `own`; `is_running` says whether a process with its PID and start time is running here.
 fn judge(process: &Identity, own: &Identity, is_running: bool) -> ProcessState {
     if process.boot.is_empty() || own.boot.is_empty() {
         return ProcessState::Elsewhere;
@@ -135,12 +135,12 @@ fn judge(process: &Identity, own: &Identity, is_running: bool) -> ProcessState {
         && (&process.machine, &process.host) == (&own.machine, &own.host)
         && is_initial(process)
         && is_initial(own);
-    // The machine has restarted since.
+    // The machine was restarted.
     if is_same_machine { ProcessState::Ended } else { ProcessState::Elsewhere }
 }
 
-/// A hash of a machine ID, as 16 hexadecimal digits: machine-id(5) asks not to pass the ID itself on, and for a hash that
-/// belongs to one application. None for a text that is no machine ID, such as `uninitialized` before the first boot.
+/// The hash of a machine ID, as 16 hexadecimal digits: machine-id(5) recommends an application-specific hash instead of the
+/// ID. None for a text that is not a machine ID, such as `uninitialized` before the first boot.
 fn hash_machine_id(text: &str) -> Option<String> {
     let id = text.trim();
     let is_id = id.len() == 32
@@ -150,20 +150,20 @@ fn hash_machine_id(text: &str) -> Option<String> {
     is_id.then(|| hash().chars().take(16).collect())
 }
 
-/// Kills a process that is known to be ours.
+/// Kills a process, which must be one of a run of k3s-boot.
 pub fn kill(pid: u32) {
     if let Ok(pid) = i32::try_from(pid) {
-        // It may have ended meanwhile.
+        // It may have exited in the meantime.
         _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     }
 }
 
-/// When a process was started; none when there is no such process, or only what is left of one that ended.
+/// The start time of a process; none if there is no such process, or it is a zombie.
 fn start(pid: u32) -> Option<String> {
     started(&std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?)
 }
 
-/// The same, by the system's table.
+/// The start time, from `/proc/PID/stat`.
 fn started(text: &str) -> Option<String> {
     // proc_pid_stat(5): the name, in parentheses, may hold anything; the state is the third field, the start the 22nd.
     let (_, rest) = text.rsplit_once(')')?;

@@ -9,34 +9,34 @@ use std::time::Duration;
 use secrecy::SecretSlice;
 use tokio::sync::watch;
 
-/// How long a tool has between INT and KILL, unless its invocation says otherwise.
+/// The default grace period between INT and KILL.
 pub const GRACE: Duration = Duration::from_secs(5);
 
 /// A tool to be run, as data.
 pub struct Invocation {
-    /// The tool's name, for messages.
+    /// The name of the tool, for messages.
     pub tool: &'static str,
     /// The absolute path of its program.
     pub program: PathBuf,
-    /// The arguments after the program; never a secret.
+    /// The arguments; never a secret.
     pub args: Vec<OsString>,
-    /// Variables on top of the environment that all tools get; `None` removes one.
+    /// Variables in addition to the environment of all tools; `None` removes one.
     pub env: BTreeMap<OsString, Option<OsString>>,
-    /// What it reads; nothing when absent.
+    /// Its stdin; null if absent.
     pub stdin: Option<SecretSlice<u8>>,
-    /// Whether what it prints on stdout is talk to be logged; otherwise it is data, which may hold secrets.
+    /// Whether stdout is logged; otherwise it is data, which may contain secrets.
     pub stdout_is_talk: bool,
-    /// How long it may take.
+    /// The timeout.
     pub deadline: Duration,
-    /// How long it has between INT and KILL.
+    /// The grace period between INT and KILL.
     pub grace: Duration,
-    /// Says when it is in vain: it is ended then.
+    /// Becomes true when the tool must be stopped, because what it waits for cannot become ready.
     pub in_vain: Option<watch::Receiver<bool>>,
-    /// What of each line that it prints may be logged and kept, `None` for nothing of it; without one all of it may.
+    /// Returns the part of a line that may be logged and kept, or `None`; if absent, all lines may.
     pub public_part: Option<PublicPart>,
 }
 
-/// See [`Invocation::public_part`]; it is asked for every line in its order.
+/// See [`Invocation::public_part`]; called for every line in order.
 pub type PublicPart = Box<dyn FnMut(&str) -> Option<String> + Send>;
 
 impl Invocation {
@@ -60,35 +60,35 @@ impl Invocation {
         }
     }
 
-    /// Sets how long it may take.
+    /// Sets the timeout.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Sets what it reads on stdin.
+    /// Sets its stdin.
     #[must_use]
     pub fn stdin(mut self, bytes: SecretSlice<u8>) -> Self {
         self.stdin = Some(bytes);
         self
     }
 
-    /// Sets what of its lines may be logged and kept.
+    /// Sets the part of its lines that may be logged and kept.
     #[must_use]
     pub fn public_part(mut self, public_part: PublicPart) -> Self {
         self.public_part = Some(public_part);
         self
     }
 
-    /// Sets a variable for this tool alone.
+    /// Sets a variable for this tool only.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.insert(name.into(), Some(value.into()));
         self
     }
 
-    /// Keeps variables from this tool.
+    /// Removes variables for this tool.
     #[must_use]
     pub fn without(mut self, names: &[&str]) -> Self {
         self.env.extend(names.iter().map(|name| (OsString::from(name), None)));

@@ -1,24 +1,24 @@
-//! Cuts what a tool says into lines, whatever bytes it sends.
+//! Splits the output of a tool into lines.
 
-/// A longer line is cut: nobody reads it, and it must not fill the memory.
-const LONGEST: usize = 64 * 1024;
+/// The maximum length of a line, so that an endless one does not fill the memory.
+const MAX_LINE: usize = 64 * 1024;
 
-/// Collects bytes and gives whole lines: lossy UTF-8, without colours, and of a line that was rewritten by carriage
-/// returns only what was left standing.
+/// Collects bytes and returns whole lines: lossy UTF-8, without colours; of a line that was overwritten with carriage returns,
+/// only the last part.
 #[derive(Default)]
 pub(super) struct LineSplitter {
     pending: Vec<u8>,
 }
 
 impl LineSplitter {
-    /// Takes the next bytes; calls `on_line` for every line that they end.
+    /// Takes the next bytes; calls `on_line` for every completed line.
     pub(super) fn push(&mut self, bytes: &[u8], mut on_line: impl FnMut(&str)) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ended) = match piece.split_last() {
                 Some((b'\n', text)) => (text, true),
                 _ => (piece, false),
             };
-            let room = LONGEST.saturating_sub(self.pending.len());
+            let room = MAX_LINE.saturating_sub(self.pending.len());
             self.pending.extend_from_slice(&text[..text.len().min(room)]);
             if ended {
                 on_line(&clean(&self.pending));
@@ -30,11 +30,11 @@ impl LineSplitter {
 
 fn clean(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let standing = line.rsplit(|byte| *byte == b'\r').next().unwrap_or_default();
-    strip_ansi(&String::from_utf8_lossy(standing))
+    let last = line.rsplit(|byte| *byte == b'\r').next().unwrap_or_default();
+    strip_ansi(&String::from_utf8_lossy(last))
 }
 
-/// Takes out escape sequences: `ESC [ … letter` (colours, cursor) and `ESC ] … BEL` (titles, links).
+/// Removes escape sequences: `ESC [ … letter` (colours, cursor) and `ESC ] … BEL` (titles, links).
 fn strip_ansi(text: &str) -> String {
     if !text.contains('\u{1b}') {
         return text.to_owned();
@@ -85,8 +85,8 @@ mod tests {
         for (chunks, expected) in cases {
             assert_eq!(lines(chunks), *expected, "{chunks:?}");
         }
-        let long = [vec![b'x'; LONGEST + 10], b"\n".to_vec()].concat();
-        assert_eq!(lines(&[&long])[0].len(), LONGEST);
+        let long = [vec![b'x'; MAX_LINE + 10], b"\n".to_vec()].concat();
+        assert_eq!(lines(&[&long])[0].len(), MAX_LINE);
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! A tool that runs beside others for as long as it is needed.
+//! A tool that runs in the background.
 
 use std::process::ExitStatus;
 
@@ -14,7 +14,7 @@ use super::{Group, Invocation, Output, Runner, Stream};
 use crate::base::error::ProcessError;
 use crate::process::transcript::Transcript;
 
-/// A tool that runs beside others. Dropping it ends it at once: it must have nothing to finish.
+/// A tool that runs in the background. Dropping it kills it at once, so it must have nothing to finish.
 pub struct Service {
     state: watch::Receiver<State>,
     group: Group,
@@ -23,7 +23,7 @@ pub struct Service {
 impl Drop for Service {
     fn drop(&mut self) {
         if self.has_ended() {
-            // Its number may be another's by now.
+            // Its PID may have been reused.
             self.group.disarm();
         } else {
             self.group.end();
@@ -32,31 +32,30 @@ impl Drop for Service {
 }
 
 impl Service {
-    /// Whether it has ended by itself.
+    /// Whether it has exited.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         matches!(*self.state.borrow(), State::Ended(..))
     }
 }
 
-/// What is known of it.
+/// The state of a service.
 #[derive(Clone)]
 enum State {
-    /// It has not said yet that it is ready.
+    /// It has not reported yet that it is ready.
     Starting,
-    /// It has.
+    /// It is ready.
     Ready,
-    /// It has ended, and this is what it said last.
+    /// It has exited; the text is its last line.
     Ended(Option<ExitStatus>, String),
 }
 
 impl Runner {
-    /// Starts a tool and waits for the line with which it says that it is ready: the one that begins so. A tool that
-    /// ends before that is told by its output.
+    /// Starts a tool and waits until it prints a line that starts with `ready`. If it exits before that, returns its output.
     ///
     /// # Errors
     ///
-    /// When it cannot be started, when its deadline for getting ready passes, or when k3s-boot is told to stop.
+    /// It cannot be started, it does not become ready in time, or k3s-boot is interrupted.
     pub async fn serve(
         &self,
         invocation: Invocation,
@@ -90,7 +89,7 @@ impl Runner {
     }
 }
 
-/// Reads what it says until it ends.
+/// Reads its output until it exits.
 async fn attend(
     mut child: Child,
     tool: &'static str,
@@ -102,7 +101,7 @@ async fn attend(
     let heard = |stream, line: &str| {
         transcript.line(tool, stream, line);
         if line.starts_with(ready) {
-            // Only the first time it is news.
+            // Notifies only the first time.
             state.send_if_modified(|state| {
                 matches!(state, State::Starting) && {
                     *state = State::Ready;

@@ -1,4 +1,4 @@
-//! What ends a run before its own end: signals, and the loss of its lock.
+//! What stops a run early: signals, and the loss of the lock.
 
 use std::time::{Duration, Instant};
 
@@ -7,20 +7,20 @@ use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// `timeout` sends its signal to the program and again to its group, and a terminal and a program like `task` between
-/// them both pass on one Ctrl-C: what comes together is one order. Nobody presses a key twice so fast.
+/// Signals within this time count as one: `timeout` signals the program and then its group, and both a terminal and a program
+/// like `task` pass on one Ctrl-C. Nobody presses a key twice that fast.
 const ONE_PRESS: Duration = Duration::from_millis(200);
 
-/// What was ordered.
+/// How to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// End what runs in good order.
+    /// Stop running tools in an orderly way.
     Stop(Cause),
-    /// End it at once; the cause is the one that came first.
+    /// Kill running tools; the cause is the first one.
     Kill(Cause),
 }
 
-/// Tells whether and how k3s-boot was told to stop; clones see the same.
+/// Whether and how to stop; clones share the state.
 #[derive(Clone, Debug)]
 pub struct Stop {
     orders: watch::Receiver<Option<Order>>,
@@ -28,14 +28,14 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Never tells to stop; for runs that handle no signals.
+    /// Never stops; for runs that handle no signals.
     #[must_use]
     pub fn never() -> Self {
         let (sender, orders) = watch::channel(None);
         Self { orders, sender }
     }
 
-    /// Ends the run in good order, unless it is told to end already.
+    /// Stops the run in an orderly way, unless it is stopping already.
     pub fn raise(&self, cause: Cause) {
         self.sender.send_if_modified(|order| {
             let first = order.is_none();
@@ -44,7 +44,7 @@ impl Stop {
         });
     }
 
-    /// What came first, if anything came.
+    /// The first cause, if there is one.
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
         match *self.orders.borrow() {
@@ -53,13 +53,13 @@ impl Stop {
         }
     }
 
-    /// Whether what ran was ended without being given time.
+    /// Whether running tools are killed without a grace period.
     #[must_use]
     pub fn killed(&self) -> bool {
         matches!(*self.orders.borrow(), Some(Order::Kill(_)))
     }
 
-    /// Waits for the next order; for ever if none comes.
+    /// Waits for the next order; forever if none comes.
     pub async fn changed(&mut self) -> Order {
         loop {
             if self.orders.changed().await.is_err() {
@@ -71,18 +71,18 @@ impl Stop {
         }
     }
 
-    /// Waits for the order to end at once what runs.
+    /// Waits for the order to kill.
     pub async fn until_killed(mut self) {
         while !self.killed() {
             self.changed().await;
         }
     }
 
-    /// Sleeps, unless told to stop.
+    /// Sleeps, unless interrupted.
     ///
     /// # Errors
     ///
-    /// When told to stop, at once.
+    /// k3s-boot was interrupted; returns at once.
     pub async fn sleep(&self, duration: Duration) -> Result<(), Stopped> {
         let mut stop = self.clone();
         if let Some(cause) = self.cause() {
@@ -99,7 +99,7 @@ impl Stop {
 ///
 /// # Errors
 ///
-/// When the system refuses a handler.
+/// A handler cannot be installed.
 pub fn listen() -> std::io::Result<Stop> {
     let (sender, orders) = watch::channel(None);
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -116,8 +116,8 @@ pub fn listen() -> std::io::Result<Stop> {
                 _ = terminate.recv() => Signal::SIGTERM,
                 _ = async { match &mut hangup { Some(hangup) => hangup.recv().await, None => std::future::pending().await } } => Signal::SIGHUP,
                 _ = suspend.recv() => {
-                    // A suspended k3s-boot would neither keep deadlines nor pass a signal on to helm.
-                    tracing::warn!("Cannot be suspended, Ctrl-C ends it");
+                    // While suspended, k3s-boot could neither enforce timeouts nor pass signals on to helm.
+                    tracing::warn!("Cannot be suspended; press Ctrl-C to stop");
                     continue;
                 }
             };
@@ -125,11 +125,11 @@ pub fn listen() -> std::io::Result<Stop> {
                 if at.elapsed() < ONE_PRESS {
                     continue;
                 }
-                tracing::warn!(signal = %caught, "Interrupted again, killing what still runs");
+                tracing::warn!(signal = %caught, "Interrupted again, killing running processes");
                 Order::Kill(Cause::Signal(first))
             } else {
                 first = Some((caught, Instant::now()));
-                tracing::warn!(signal = %caught, "Interrupted, ending what runs in good order; once more to kill it");
+                tracing::warn!(signal = %caught, "Interrupted, shutting down (press Ctrl-C again to kill)");
                 Order::Stop(Cause::Signal(caught))
             };
             if sender.send(Some(order)).is_err() {

@@ -1,4 +1,4 @@
-//! Keeps what the child processes say: at debug level on the log, and in full in a file that a failure names.
+//! Keeps the output of all tools: at debug level in the log, and in full in a file that a failure names.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write as _;
@@ -11,13 +11,13 @@ use std::time::SystemTime;
 use crate::base::redact::Redactor;
 use crate::process::{Invocation, Stream, describe};
 
-/// A tool that talks on and on must not fill the disk.
-const LARGEST: usize = 64 * 1024 * 1024;
+/// The maximum size of the file, so that an endless output does not fill the disk.
+const MAX_SIZE: usize = 64 * 1024 * 1024;
 
-/// How many older files stay.
-const KEPT: usize = 20;
+/// The number of older files that are kept.
+const MAX_FILES: usize = 20;
 
-/// Where the words of the child processes go; clones write to the same file.
+/// The transcript of all tools; clones write to the same file.
 #[derive(Clone)]
 pub struct Transcript {
     inner: Arc<Mutex<Inner>>,
@@ -26,30 +26,30 @@ pub struct Transcript {
 
 struct Inner {
     folder: Option<PathBuf>,
-    /// What the file is of: the name of the command.
+    /// The name of the command, for the name of the file.
     command: &'static str,
     file: Option<(PathBuf, File)>,
-    /// Whether opening was tried; a folder that cannot be written is said once and not tried again.
+    /// Whether opening was attempted; a failure is logged once and not retried.
     tried: bool,
-    /// How many bytes are in the file.
+    /// The size of the file.
     written: usize,
 }
 
 impl Transcript {
-    /// A transcript of a command that makes its file in `folder` when the first line comes; without one it only logs.
+    /// A transcript that creates its file in `folder` with the first line; without a folder it only logs.
     #[must_use]
     pub fn new(folder: Option<PathBuf>, command: &'static str, redactor: Redactor) -> Self {
         let inner = Inner { folder, command, file: None, tried: false, written: 0 };
         Self { inner: Arc::new(Mutex::new(inner)), redactor }
     }
 
-    /// The file, if one was made.
+    /// The file, if it was created.
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {
         self.inner().file.as_ref().map(|(path, _)| path.clone())
     }
 
-    /// Removes the file: after a run in which nothing failed nobody needs it.
+    /// Removes the file, which is not needed after a successful run.
     pub fn discard(&self) {
         if let Some((path, _)) = self.inner().file.take() {
             _ = std::fs::remove_file(path);
@@ -71,7 +71,7 @@ impl Transcript {
         tracing::debug!(request, answer, took = %format_args!("{milliseconds}ms"), "Asked the API server");
     }
 
-    /// What was seen of an object that stands in the way.
+    /// Records the messages of a blocked object.
     pub(crate) fn seen<'a>(&self, object: &str, words: impl Iterator<Item = &'a str>) {
         words.for_each(|words| self.write(&format!("seen {object}: {words}")));
     }
@@ -91,12 +91,12 @@ impl Transcript {
             inner.open();
         }
         let Inner { file: Some((_, file)), written, .. } = &mut *inner else { return };
-        if *written > LARGEST {
+        if *written > MAX_SIZE {
             return;
         }
         let line = self.redactor.apply(line);
         *written += line.len();
-        let line = if *written > LARGEST { "more was said than is kept" } else { &line };
+        let line = if *written > MAX_SIZE { "output truncated" } else { &line };
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         _ = writeln!(file, "{time} {line}");
     }
@@ -108,7 +108,7 @@ impl Inner {
         match open_in(folder, self.command) {
             Ok(file) => self.file = Some(file),
             Err(error) => {
-                tracing::warn!(folder = %folder.display(), error = %error, "Log file cannot be written");
+                tracing::warn!(folder = %folder.display(), error = %error, "Failed to write the log file");
             }
         }
     }
@@ -123,7 +123,7 @@ fn open_in(folder: &Path, command: &str) -> std::io::Result<(PathBuf, File)> {
     Ok((path, file))
 }
 
-/// The time in a log's name, which follows the command.
+/// The time in the name of a log, which follows the command.
 fn begun(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     name.split_once('-').map(|(_, time)| time.to_owned())
@@ -135,7 +135,7 @@ fn remove_old(folder: &Path) -> std::io::Result<()> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
         .collect();
     logs.sort_by_key(|path| begun(path));
-    for path in logs.iter().rev().skip(KEPT) {
+    for path in logs.iter().rev().skip(MAX_FILES) {
         _ = std::fs::remove_file(path);
     }
     Ok(())
@@ -146,17 +146,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_logs_go_whatever_command_they_are_of() {
+    fn the_oldest_logs_of_all_commands_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let log = |index: usize| {
             let command = if index.is_multiple_of(2) { "apps" } else { "recover" };
             folder.path().join(format!("{command}-2026112{index:02}Z-7.log"))
         };
-        for index in 0..KEPT + 3 {
+        for index in 0..MAX_FILES + 3 {
             std::fs::write(log(index), "").unwrap();
         }
         remove_old(folder.path()).unwrap();
-        let left: Vec<_> = (0..KEPT + 3).filter(|index| log(*index).exists()).collect();
-        assert_eq!(left, (3..KEPT + 3).collect::<Vec<_>>());
+        let left: Vec<_> = (0..MAX_FILES + 3).filter(|index| log(*index).exists()).collect();
+        assert_eq!(left, (3..MAX_FILES + 3).collect::<Vec<_>>());
     }
 }

@@ -1,4 +1,4 @@
-//! Reads what a running tool says, and ends it when it is time.
+//! Reads the output of a running tool, and stops it if necessary.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
@@ -10,25 +10,24 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::lines::LineSplitter;
+use crate::base::error::{Cause, MAX_OUTPUT, ProcessError};
 use super::{Group, Invocation, Output, PublicPart, Runner, Stream, signals};
-use crate::base::error::LARGEST_ANSWER;
-use crate::base::error::{Cause, ProcessError};
 
-/// How long the pipes of an ended tool are still read; something it left behind may hold them open.
-const DRAIN: Duration = Duration::from_secs(2);
+/// How long to read the pipes of a tool that has exited: orphaned processes may hold them open.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Between two looks whether the last process of a group has ended, which nothing tells.
-const LOOK: Duration = Duration::from_millis(50);
+/// The interval at which a process group is polled: nothing signals its end.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Of a tool that talks on and on, only the last part is kept in memory; all of it stands in the transcript.
-const LARGEST_TALK: usize = 2 * 1024 * 1024;
+/// The maximum size of messages in memory; only the last part is kept. The transcript has all of it.
+const MAX_TALK: usize = 2 * 1024 * 1024;
 
-/// Why a tool is being ended before its own end.
+/// Why a tool is being stopped.
 #[derive(Clone, Copy)]
 enum Ending {
     Deadline,
     Interrupted(Cause),
-    InVain,
+    Canceled,
     TooMuch,
 }
 
@@ -44,8 +43,8 @@ pub(super) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Until the tool has ended and its pipes are read.
-    pub(super) async fn to_the_end(
+    /// Waits until the tool has exited and its pipes are read.
+    pub(super) async fn finish(
         &self,
         child: &mut Child,
         public_part: Option<PublicPart>,
@@ -73,7 +72,7 @@ impl Watch<'_> {
                 chunk = chunks.recv(), if open => match chunk {
                     Some(Chunk::Data(bytes)) => {
                         heard.stdout.extend_from_slice(&bytes);
-                        if heard.stdout.len() > LARGEST_ANSWER && ending.is_none() {
+                        if heard.stdout.len() > MAX_OUTPUT && ending.is_none() {
                             ending = Some(Ending::TooMuch);
                             self.group.signal(Signal::SIGKILL);
                         }
@@ -86,22 +85,22 @@ impl Watch<'_> {
                 },
                 ended = child.wait(), if status.is_none() => {
                     status = Some(ended.map_err(|source| ProcessError::Io { tool, source })?);
-                    next = Instant::now() + DRAIN;
+                    next = Instant::now() + DRAIN_TIMEOUT;
                 }
                 () = sleep_until(next) => {
                     if status.is_some() || ending.is_some() {
                         self.group.signal(Signal::SIGKILL);
-                        // What still holds a pipe after KILL is no member of the group: stop reading.
+                        // A process that holds a pipe after KILL is not in the group: stop reading.
                         open = open && status.is_none();
-                        next = Instant::now() + DRAIN;
+                        next = Instant::now() + DRAIN_TIMEOUT;
                     } else {
                         ending = Some(Ending::Deadline);
                         self.group.signal(Signal::SIGINT);
                         next = Instant::now() + grace;
                     }
                 }
-                () = is_in_vain(&mut in_vain), if ending.is_none() && status.is_none() => {
-                    ending = Some(Ending::InVain);
+                () = is_canceled(&mut in_vain), if ending.is_none() && status.is_none() => {
+                    ending = Some(Ending::Canceled);
                     self.group.signal(Signal::SIGINT);
                     next = Instant::now() + grace;
                 }
@@ -122,18 +121,18 @@ impl Watch<'_> {
             }
         }
         if ending.is_none() && status.is_some_and(|status| status.signal().is_some()) {
-            // Somebody killed it: what it has started (helm, by helmfile) still runs, and is asked to end as it would.
+            // It was killed: what it started (helmfile starts helm) still runs, and gets the signal that it would have sent.
             self.group.signal(Signal::SIGINT);
             let until = Instant::now() + grace;
             while self.group.is_there() && Instant::now() < until && !self.runner.stop.killed() {
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
             }
         }
         if ending.is_some() || status.is_some_and(|status| !status.success()) {
-            // Whatever the leader left behind ends with it.
+            // Orphans of the leader are killed as well.
             self.group.signal(Signal::SIGKILL);
         }
-        heard.finish(|stream, line| {
+        heard.flush(|stream, line| {
             self.runner.transcript.line(tool, stream, line);
             on_line(stream, line);
         });
@@ -142,7 +141,7 @@ impl Watch<'_> {
                 Err(ProcessError::Deadline { tool, after: deadline, talk: heard.text })
             }
             (Some(Ending::Interrupted(cause)), _) => Err(ProcessError::Interrupted { cause }),
-            (Some(Ending::InVain), _) => Err(ProcessError::InVain { tool, talk: heard.text }),
+            (Some(Ending::Canceled), _) => Err(ProcessError::Canceled { tool, talk: heard.text }),
             (Some(Ending::TooMuch), _) => Err(ProcessError::TooMuch { tool }),
             (None, Some(status)) => Ok(Output { status, stdout: heard.stdout, talk: heard.text }),
             (None, None) => Err(ProcessError::Io { tool, source: std::io::ErrorKind::UnexpectedEof.into() }),
@@ -150,7 +149,7 @@ impl Watch<'_> {
     }
 }
 
-/// What a tool has said so far.
+/// The output of a tool so far.
 #[derive(Default)]
 struct Heard {
     stdout: Vec<u8>,
@@ -173,9 +172,9 @@ impl Heard {
                 None => Some(line.to_owned()),
             };
             let Some(line) = &public else { return };
-            if text.len() > LARGEST_TALK {
+            if text.len() > MAX_TALK {
                 // Errors come last.
-                let from = text.ceil_char_boundary(LARGEST_TALK / 2);
+                let from = text.ceil_char_boundary(MAX_TALK / 2);
                 text.drain(..from);
             }
             text.push_str(line);
@@ -185,7 +184,7 @@ impl Heard {
     }
 
     /// A last line may lack its line feed.
-    fn finish(&mut self, mut on_line: impl FnMut(Stream, &str)) {
+    fn flush(&mut self, mut on_line: impl FnMut(Stream, &str)) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             self.talk(stream, b"\n", |line| {
                 if !line.is_empty() {
@@ -196,8 +195,8 @@ impl Heard {
     }
 }
 
-/// Until somebody says so.
-async fn is_in_vain(said: &mut Option<watch::Receiver<bool>>) {
+/// Waits until the tool is canceled.
+async fn is_canceled(said: &mut Option<watch::Receiver<bool>>) {
     let Some(said) = said else { return std::future::pending().await };
     if said.wait_for(|said| *said).await.is_err() {
         std::future::pending::<()>().await;

@@ -1,4 +1,4 @@
-//! What `k3s-boot check` prints: for people, or as JSON.
+//! The report of `k3s-boot check`, as text or JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,72 +8,74 @@ use owo_colors::{OwoColorize as _, XtermColors};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::ClusterReport;
 use super::failure::FailureReport;
-use crate::base::duration::seconds;
-use crate::base::escape::escaped;
-use crate::base::finding::{Finding, Severity};
-use crate::base::redact::Redactor;
+use super::{ClusterReport, SchemaVersion};
 use crate::check::{Answer, Outcome};
+use crate::base::finding::{Finding, Severity};
+use crate::base::logger::escaped;
+use crate::base::redact::Redactor;
+use crate::base::duration::seconds;
 
-/// The result of `k3s-boot check`, as `-o json` prints it.
+/// The report of `k3s-boot check`, as `-o json` prints it.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct ChecksReport {
-    /// How it ended.
+    /// The version of this report.
+    pub schema_version: SchemaVersion,
+    /// The worst finding.
     pub result: ChecksResult,
     /// The exit code.
     pub exit_code: u8,
-    /// What is behind a failure; there whenever `result` is `failed`.
+    /// Details of the failure; present if `result` is `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureReport>,
-    /// The cluster, if it answered.
+    /// The cluster, if it was reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterReport>,
-    /// How many checks and findings there are of each kind.
+    /// The number of checks and findings.
     pub counts: CheckCounts,
-    /// All checks, in the order in which they are told.
+    /// All checks, in the order of the text report.
     pub checks: Vec<CheckReport>,
-    /// The whole run, in seconds.
+    /// Duration of the run in seconds.
     pub seconds: f64,
 }
 
-/// How `k3s-boot check` ended.
+/// The result of `k3s-boot check`.
 #[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChecksResult {
-    /// Neither an error nor a warning was found.
+    /// No errors and no warnings.
     Ok,
-    /// Warnings were found, and no error.
+    /// Warnings, but no errors.
     Warnings,
-    /// Errors were found.
+    /// Errors.
     Errors,
-    /// The checks could not be carried out.
+    /// The checks could not be run.
     Failed,
 }
 
-/// How many checks and findings there are of each kind.
+/// The number of checks and findings.
 #[derive(Clone, Copy, Debug, Default, JsonSchema, PartialEq, Eq, Serialize)]
 pub struct CheckCounts {
-    /// All checks, skipped ones too.
+    /// All checks, including skipped ones.
     pub checks: usize,
-    /// Checks that looked at something and found nothing.
+    /// Checks that passed.
     pub ok: usize,
-    /// Errors that were found; a check may find several.
+    /// Errors; a check may report several.
     pub errors: usize,
-    /// Warnings that were found.
+    /// Warnings.
     pub warnings: usize,
-    /// Findings that are good to know.
+    /// Findings for information.
     pub infos: usize,
-    /// Checks that could not look.
+    /// Checks that could not be run.
     pub unknown: usize,
-    /// Checks that had nothing to look at.
+    /// Checks that had nothing to check.
     pub not_applicable: usize,
     /// Checks that the user skipped.
     pub skipped: usize,
 }
 
 impl CheckCounts {
-    /// Counts.
+    /// Counts checks and findings.
     #[must_use]
     pub fn new(outcomes: &[Outcome]) -> Self {
         let mut counts = Self { checks: outcomes.len(), ..Self::default() };
@@ -101,52 +103,51 @@ impl CheckCounts {
 /// A check.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct CheckReport {
-    /// Its name.
+    /// The ID, as `--skip-check` and `--explain` accept it.
     pub id: &'static str,
-    /// Its heading.
+    /// The heading in the text report.
     pub group: &'static str,
-    /// What is in order when it finds nothing.
+    /// What holds if the check passes.
     pub title: &'static str,
-    /// What it answers.
+    /// The answer.
     pub status: CheckStatus,
-    /// Why it is `unknown` or `not_applicable`.
+    /// Why the status is `unknown` or `not_applicable`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What it found.
+    /// The findings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<CheckProblem>,
 }
 
-/// What a check answers.
+/// The answer of a check.
 #[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckStatus {
-    /// It looked at something, and nothing is wrong with that.
+    /// It checked something and found no problem.
     Ok,
-    /// It found something that is good to know.
+    /// It found something for information.
     Info,
-    /// It found something that deserves a look.
+    /// It found something that deserves attention.
     Warning,
     /// It found something that makes this bootstrap fail or do harm.
     Error,
-    /// It could not look.
+    /// It could not be run.
     Unknown,
-    /// There is nothing here for it to look at.
+    /// There is nothing to check.
     NotApplicable,
     /// The user skipped it.
     Skipped,
 }
 
-/// What a check found.
+/// A finding of a check.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct CheckProblem {
-    /// How much it weighs.
     pub severity: Severity,
     /// What is wrong.
     pub message: String,
-    /// What was found, and where.
+    /// Where the problem is.
     pub details: BTreeMap<&'static str, String>,
-    /// What mends it: a command, or lines of a file.
+    /// The fix: a command, or lines of a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }
@@ -166,7 +167,7 @@ impl CheckProblem {
 }
 
 impl CheckReport {
-    /// A check's outcome, without secrets.
+    /// The outcome of a check, without secrets.
     #[must_use]
     pub fn new(outcome: &Outcome, redactor: &Redactor) -> Self {
         let status = match (&outcome.answer, outcome.severity()) {
@@ -195,13 +196,13 @@ impl CheckReport {
     }
 }
 
-/// Names of checks are broken into lines of this many characters.
+/// Lists of IDs are wrapped at this width.
 const WIDTH: usize = 100;
 
-/// What stands before details of a finding.
+/// The indentation of the details of a finding.
 const INDENT: &str = "      ";
 
-/// What people read: what was looked at under its heading, then what could not be looked at, and what there is of each.
+/// The report as text: the groups, what was not checked, and the counts.
 #[must_use]
 pub fn text(outcomes: &[Outcome], redactor: &Redactor, took: Duration, colour: bool) -> String {
     let groups = outcomes.chunk_by(|one, other| one.rule.group == other.rule.group);
@@ -217,7 +218,7 @@ pub fn text(outcomes: &[Outcome], redactor: &Redactor, took: Duration, colour: b
     text + &total(&CheckCounts::new(outcomes), took)
 }
 
-/// What the rules of a group found, and then those that had nothing to look at.
+/// The findings of a group, then the checks that are not applicable.
 fn group(outcomes: &[Outcome], redactor: &Redactor, colour: bool) -> String {
     let mut text = String::new();
     let mut idle = Vec::new();
@@ -245,7 +246,7 @@ fn add(text: &mut String, finding: &Finding, redactor: &Redactor, colour: bool) 
     _ = writeln!(text, "  {} {}: {message}", mark(Some(finding.severity), colour), finding.rule);
     for (key, value) in &finding.pairs {
         let value = redactor.apply(value);
-        // What mends it may be lines of a file.
+        // A fix may be lines of a file.
         let mut lines = value.lines().map(escaped);
         if *key == "fix" && value.contains('\n') {
             _ = writeln!(text, "{INDENT}fix:");
@@ -256,7 +257,7 @@ fn add(text: &mut String, finding: &Finding, redactor: &Redactor, colour: bool) 
     }
 }
 
-/// What could not be looked at, once for each reason: mostly many have the same.
+/// The checks that are unknown, grouped by reason: many share one.
 fn unknown(outcomes: &[Outcome], redactor: &Redactor, colour: bool) -> String {
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for outcome in outcomes {
@@ -275,7 +276,7 @@ fn unknown(outcomes: &[Outcome], redactor: &Redactor, colour: bool) -> String {
     text
 }
 
-/// Names with commas, in lines that are not too long; the first one has this before it.
+/// Joins names with commas and wraps the lines; `before` precedes the first name.
 fn listed(before: &str, names: &[&str]) -> String {
     let mut text = String::new();
     let mut width = before.chars().count();
@@ -295,10 +296,10 @@ fn listed(before: &str, names: &[&str]) -> String {
     text
 }
 
-/// The colour of what is neither good nor bad.
+/// The colour of signs that are neither good nor bad.
 const QUIET: u8 = 236;
 
-/// The sign of a severity; of none that all is well.
+/// The sign of a severity; without one the check has passed.
 pub(super) fn mark(severity: Option<Severity>, colour: bool) -> String {
     match severity {
         None => paint("✓", 87, colour),
@@ -308,20 +309,20 @@ pub(super) fn mark(severity: Option<Severity>, colour: bool) -> String {
     }
 }
 
-/// The colours of the log's levels.
+/// Colours a sign as the log colours its levels.
 pub(super) fn paint(sign: &str, index: u8, colour: bool) -> String {
     if colour { sign.bold().color(XtermColors::from(index)).to_string() } else { sign.to_owned() }
 }
 
-/// How much there is of each, and what the signs mean that are not common ones.
+/// The counts, and a legend of the less common signs.
 fn total(counts: &CheckCounts, took: Duration) -> String {
     let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let mut parts =
         vec![format!("{} ok", counts.ok), plural(counts.errors, "error"), plural(counts.warnings, "warning")];
     let others = [
         (counts.infos, "info", Some("i information")),
-        (counts.unknown, "unknown", Some("? could not be checked")),
-        (counts.not_applicable, "not applicable", Some("– has nothing to check here")),
+        (counts.unknown, "unknown", Some("? not checked")),
+        (counts.not_applicable, "not applicable", Some("– nothing to check")),
         (counts.skipped, "skipped", None),
     ];
     let others = others.iter().filter(|(count, ..)| *count > 0);
@@ -342,7 +343,7 @@ mod tests {
     use super::*;
     use crate::check::rules::ALL;
 
-    /// These answers, and of all other rules that they were skipped.
+    /// The outcomes of all rules: these answers, all others skipped.
     fn outcomes(answers: &[(&str, Answer)]) -> Vec<Outcome> {
         let answer = |id| answers.iter().find(|(known, _)| *known == id).map(|(_, answer)| answer.clone());
         ALL.iter().map(|rule| Outcome { rule, answer: answer(rule.id) }).collect()
@@ -367,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn signs_and_counts_tell_what_was_looked_at() {
+    fn the_text_has_signs_and_counts() {
         let text = text(&mixed(), &Redactor::default(), Duration::from_millis(1300), false);
         assert_snapshot!(text, @r"
         Environment
@@ -394,12 +395,12 @@ mod tests {
               reason: the cluster does not answer
 
         65 checks: 1 ok, 1 error, 2 warnings, 1 info, 11 unknown, 2 not applicable, 48 skipped, in 1.3s
-        (i information, ? could not be checked, – has nothing to check here)
+        (i information, ? not checked, – nothing to check)
         ");
     }
 
     #[test]
-    fn a_sign_that_is_not_shown_is_not_explained() {
+    fn the_legend_explains_only_signs_that_are_shown() {
         let fine: Vec<_> = ALL.iter().map(|rule| (rule.id, Answer::Ok)).collect();
         let text = text(&outcomes(&fine), &Redactor::default(), Duration::from_secs(1), false);
         assert!(text.ends_with("\n\n65 checks: 65 ok, 0 errors, 0 warnings, in 1.0s\n"), "{text}");

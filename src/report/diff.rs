@@ -1,4 +1,4 @@
-//! What `k3s-boot diff` prints: for people, or as JSON.
+//! The report of `k3s-boot diff`, as text or JSON.
 
 use std::fmt::Write as _;
 
@@ -7,28 +7,86 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::failure::FailureReport;
-use super::{ClusterReport, ProblemReport};
+use super::{ClusterReport, ProblemReport, SchemaVersion};
 use crate::base::error::Error;
-use crate::base::escape::escaped;
+use crate::base::logger::escaped;
+use crate::desired::manifests::diff::{ObjectChange, ObjectDiff};
+use crate::plan::releases::{ReleaseAction, ReleasePlan};
+use crate::desired::values::ValueChange;
+use crate::plan::{NamespaceAction, ObjectAction, Plan};
 use crate::base::redact::{REDACTED, Redactor};
 use crate::base::url::Url;
-use crate::desired::manifests::diff::{ObjectChange, ObjectDiff};
-use crate::desired::values::ValueChange;
-use crate::plan::releases::{ReleaseAction, ReleasePlan};
-use crate::plan::{NamespaceAction, ObjectAction, Plan};
 
-/// What `apps` would do, as `-o json` prints it.
+words! {
+    /// What would happen to a namespace.
+    NamespaceChange {
+        /// It would be created.
+        Create = "create",
+        /// It exists.
+        Unchanged = "unchanged",
+    }
+}
+
+words! {
+    /// What would happen to an object of an encrypted file.
+    SecretChange {
+        /// It would be created.
+        Create = "create",
+        /// Some of its fields would change.
+        Change = "change",
+        /// It is up to date.
+        Unchanged = "unchanged",
+        /// Flux manages it.
+        Skip = "skip",
+    }
+}
+
+words! {
+    /// What would happen to a release.
+    ReleaseChange {
+        /// It would be installed.
+        Install = "install",
+        /// Its chart or version would change.
+        Upgrade = "upgrade",
+        /// Its values would change.
+        Change = "change",
+        /// It would be synced for another reason.
+        Resync = "resync",
+        /// It would be uninstalled.
+        Uninstall = "uninstall",
+        /// It is up to date.
+        Unchanged = "unchanged",
+        /// It is skipped, newer, or managed elsewhere.
+        Skip = "skip",
+    }
+}
+
+words! {
+    /// What would happen to an object of a release.
+    ManifestChange {
+        /// It would be created.
+        Create = "create",
+        /// Some of its fields would change.
+        Change = "change",
+        /// It could not be compared.
+        Unknown = "unknown",
+    }
+}
+
+/// The report of `k3s-boot diff`, as `-o json` prints it.
 #[derive(Debug, Default, JsonSchema, Serialize)]
 pub struct DiffReport {
-    /// Whether `apps` would change anything; not there when that could not be found out.
+    /// The version of this report.
+    pub schema_version: SchemaVersion,
+    /// Whether `apps` would change anything; absent if that is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<bool>,
     /// The exit code.
     pub exit_code: u8,
-    /// Why it could not be found out.
+    /// Details of the failure, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureReport>,
-    /// The problems that keep `apps` from doing anything.
+    /// Problems that block `apps`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<ProblemReport>,
     /// The cluster.
@@ -48,21 +106,20 @@ pub struct DiffReport {
 /// A namespace.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct NamespaceDiff {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// `create` or `unchanged`.
-    pub action: &'static str,
+    /// What would happen to it.
+    pub action: NamespaceChange,
 }
 
 /// An object of an encrypted file; never its contents.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct SecretDiff {
-    /// Its kind.
     pub kind: String,
     /// `namespace/name`.
     pub name: String,
-    /// `create`, `change`, `unchanged` or `skip`.
-    pub action: &'static str,
+    /// What would happen to it.
+    pub action: SecretChange,
     /// The fields that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
@@ -74,12 +131,10 @@ pub struct SecretDiff {
 /// A release.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct ReleaseDiff {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// `install`, `upgrade`, `change`, `repair`, `remove`, `unchanged` or `skip`.
-    pub action: &'static str,
+    /// What would happen to it.
+    pub action: ReleaseChange,
     /// Why.
     pub reason: String,
     /// The chart.
@@ -87,7 +142,7 @@ pub struct ReleaseDiff {
     /// The version that is installed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub old_version: Option<String>,
-    /// The version that is wanted.
+    /// The desired version.
     pub new_version: String,
     /// The values that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -97,15 +152,15 @@ pub struct ReleaseDiff {
 /// A value that differs.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct ValueDiff {
-    /// Where, as in `operator.replicas`.
+    /// The path, such as `operator.replicas`.
     pub path: String,
-    /// What is installed; `[redacted]` where it may be secret. Not there for releases with decrypted values.
+    /// The installed value; `[redacted]` if it may be secret, absent if `hidden` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub old: Option<Value>,
-    /// What is wanted.
+    /// The desired value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub new: Option<Value>,
-    /// Whether neither is shown.
+    /// Whether both values are hidden because the release has decrypted values.
     #[serde(rename = "hidden", skip_serializing_if = "std::ops::Not::not")]
     pub is_hidden: bool,
 }
@@ -117,9 +172,9 @@ pub struct ManifestDiff {
     pub release: String,
     /// `Kind namespace/name`.
     pub object: String,
-    /// `create`, `change` or `unknown`.
-    pub action: &'static str,
-    /// The fields that would differ.
+    /// What would happen to it.
+    pub action: ManifestChange,
+    /// The fields that would change.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<ValueDiff>,
     /// Why it could not be compared.
@@ -127,7 +182,7 @@ pub struct ManifestDiff {
     pub reason: Option<String>,
 }
 
-/// Whether what stands at this path may be secret, by its words.
+/// Whether the value at this path may be secret, judging by the path.
 fn may_be_secret(path: &str) -> bool {
     let path = path.to_lowercase();
     let words = [
@@ -146,9 +201,9 @@ fn may_be_secret(path: &str) -> bool {
     words.iter().any(|word| path.contains(word))
 }
 
-/// What may be seen of a value: below a map that is told as a whole, key by key.
+/// A value without secrets; maps are redacted key by key.
 fn shown(path: &str, value: &Value, redactor: &Redactor) -> Value {
-    // That a secret is named is no secret: `pullSecret`, `secretName`, `existingSecret` hold names.
+    // The name of a Secret is not secret.
     let names_one = ["secretname", "pullsecret", "existingsecret", "secretref", "secretsname"];
     let key = path.rsplit('.').next().unwrap_or(path).to_lowercase();
     if may_be_secret(path) && !names_one.iter().any(|name| key.ends_with(name)) && !value.is_boolean() {
@@ -170,7 +225,7 @@ fn shown(path: &str, value: &Value, redactor: &Redactor) -> Value {
     }
 }
 
-/// An address is told without its credentials, and so that it can be seen that there are some.
+/// Replaces the credentials in a URL, so that it remains visible that there are some.
 fn without_credentials(text: &str) -> String {
     match Url::parse(text) {
         Some(url) if url.secret().is_some() => format!("{}://{REDACTED}@{}", url.scheme, url.rest),
@@ -184,7 +239,7 @@ impl ValueDiff {
         Self { path: change.path.clone(), old: show(&change.old), new: show(&change.new), is_hidden: false }
     }
 
-    /// The path alone.
+    /// A value of which only the path is shown.
     fn path_of(change: &ValueChange) -> Self {
         Self { path: change.path.clone(), old: None, new: None, is_hidden: true }
     }
@@ -194,13 +249,15 @@ impl ReleaseDiff {
     fn new(plan: &ReleasePlan, redactor: &Redactor) -> Self {
         let (namespace, name) = plan.id.split_once('/').unwrap_or(("", &plan.id));
         let action = match &plan.action {
-            ReleaseAction::Install => "install",
-            ReleaseAction::Upgrade => "upgrade",
-            ReleaseAction::Change => "change",
-            ReleaseAction::Repair(_) => "repair",
-            ReleaseAction::Uninstall => "remove",
-            ReleaseAction::Keep => "unchanged",
-            ReleaseAction::Newer | ReleaseAction::LeaveTo(_) | ReleaseAction::Skip(_) => "skip",
+            ReleaseAction::Install => ReleaseChange::Install,
+            ReleaseAction::Upgrade => ReleaseChange::Upgrade,
+            ReleaseAction::Change => ReleaseChange::Change,
+            ReleaseAction::Resync(_) => ReleaseChange::Resync,
+            ReleaseAction::Uninstall => ReleaseChange::Uninstall,
+            ReleaseAction::UpToDate => ReleaseChange::Unchanged,
+            ReleaseAction::Newer | ReleaseAction::ManagedElsewhere(_) | ReleaseAction::Skip(_) => {
+                ReleaseChange::Skip
+            }
         };
         let values = if plan.action.syncs() { plan.values.as_slice() } else { &[] };
         let shown = |change| {
@@ -222,9 +279,11 @@ impl ReleaseDiff {
 impl ManifestDiff {
     fn new(diff: &ObjectDiff, hidden: bool, redactor: &Redactor) -> Self {
         let (action, fields, reason) = match &diff.change {
-            ObjectChange::Create => ("create", &[][..], None),
-            ObjectChange::Change(fields) => ("change", fields.as_slice(), None),
-            ObjectChange::Unknown(reason) => ("unknown", &[][..], Some(redactor.apply(reason).into_owned())),
+            ObjectChange::Create => (ManifestChange::Create, &[][..], None),
+            ObjectChange::Change(fields) => (ManifestChange::Change, fields.as_slice(), None),
+            ObjectChange::Unknown(reason) => {
+                (ManifestChange::Unknown, &[][..], Some(redactor.apply(reason).into_owned()))
+            }
         };
         let hidden = hidden || diff.secret;
         let shown =
@@ -240,7 +299,7 @@ impl ManifestDiff {
 }
 
 impl DiffReport {
-    /// What a plan would do.
+    /// The changes of a plan.
     #[must_use]
     pub fn new(
         plan: &Plan,
@@ -250,15 +309,18 @@ impl DiffReport {
     ) -> Self {
         let namespaces = plan.namespaces.iter().map(|(name, action)| NamespaceDiff {
             name: name.clone(),
-            action: if *action == NamespaceAction::Create { "create" } else { "unchanged" },
+            action: match action {
+                NamespaceAction::Create => NamespaceChange::Create,
+                NamespaceAction::Exists => NamespaceChange::Unchanged,
+            },
         });
         let objects = plan.objects.iter().map(|(id, action)| {
             let (action, fields, reason) = match action {
-                ObjectAction::Create => ("create", Vec::new(), None),
-                ObjectAction::Change(fields) => ("change", fields.clone(), None),
-                ObjectAction::Keep => ("unchanged", Vec::new(), None),
-                ObjectAction::LeaveToFlux(owner) => {
-                    ("skip", Vec::new(), Some(format!("left to Kustomization {owner}")))
+                ObjectAction::Create => (SecretChange::Create, Vec::new(), None),
+                ObjectAction::Change(fields) => (SecretChange::Change, fields.clone(), None),
+                ObjectAction::UpToDate => (SecretChange::Unchanged, Vec::new(), None),
+                ObjectAction::ManagedByFlux(owner) => {
+                    (SecretChange::Skip, Vec::new(), Some(format!("managed by Kustomization {owner}")))
                 }
             };
             SecretDiff { kind: id.kind.clone(), name: id.path(), action, fields, reason }
@@ -279,7 +341,7 @@ impl DiffReport {
         }
     }
 
-    /// Tells why it could not be found out, without secrets.
+    /// The report of a failure, without secrets.
     #[must_use]
     pub fn failed(error: &Error, failure: FailureReport, redactor: &Redactor) -> Self {
         Self {
@@ -290,24 +352,24 @@ impl DiffReport {
         }
     }
 
-    /// Whether `apps` would change anything, as far as that is known.
+    /// Whether `apps` is known to change anything.
     #[must_use]
     pub fn changes(&self) -> bool {
         self.changes == Some(true)
     }
 
-    /// What people read: a line for each thing that would change, and how many stay as they are.
+    /// The report as text: a line for each change, and the number of unchanged items.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
         let namespaces: Vec<_> =
-            self.namespaces.iter().map(|one| (one.name.clone(), one.action, Vec::new())).collect();
+            self.namespaces.iter().map(|one| (one.name.clone(), one.action.word(), Vec::new())).collect();
         section(&mut text, "Namespaces", &namespaces);
         let objects = self.objects.iter().map(|one| {
             let fields =
                 if one.fields.is_empty() { String::new() } else { format!(": {}", one.fields.join(", ")) };
             let reason = one.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-            (format!("{} {}{fields}{reason}", one.kind, one.name), one.action, Vec::new())
+            (format!("{} {}{fields}{reason}", one.kind, one.name), one.action.word(), Vec::new())
         });
         section(&mut text, "Secrets", &objects.collect::<Vec<_>>());
         let releases: Vec<_> = self.releases.iter().map(ReleaseDiff::lines).collect();
@@ -316,11 +378,15 @@ impl DiffReport {
             let objects = manifests.iter().map(|one| {
                 let reason = one.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
                 let fields = one.fields.iter().map(ValueDiff::line).collect();
-                (format!("{} ({}){reason}", one.object, one.release), one.action, fields)
+                (format!("{} ({}){reason}", one.object, one.release), one.action.word(), fields)
             });
             section(&mut text, "Objects", &objects.collect::<Vec<_>>());
         }
-        text.push_str(if self.changes() { "`k3s-boot apps` would do this\n" } else { "Nothing to change\n" });
+        text.push_str(if self.changes() {
+            "Run `k3s-boot apps` to apply these changes\n"
+        } else {
+            "Nothing to change\n"
+        });
         text
     }
 }
@@ -329,16 +395,18 @@ impl ReleaseDiff {
     fn lines(&self) -> (String, &'static str, Vec<String>) {
         let Self { namespace, name, new_version, .. } = self;
         let version = match &self.old_version {
-            Some(old) if old != new_version && self.action != "skip" => format!("{old} → {new_version}"),
+            Some(old) if old != new_version && self.action != ReleaseChange::Skip => {
+                format!("{old} → {new_version}")
+            }
             _ => new_version.clone(),
         };
-        // The versions tell an upgrade, and the values a change.
+        // Versions show an upgrade, values a change.
         let reason = match self.action {
-            "repair" | "skip" => format!(": {}", self.reason),
+            ReleaseChange::Resync | ReleaseChange::Skip => format!(": {}", self.reason),
             _ => String::new(),
         };
         let values = self.values.iter().map(ValueDiff::line).collect();
-        (format!("{namespace}/{name} {version}{reason}"), self.action, values)
+        (format!("{namespace}/{name} {version}{reason}"), self.action.word(), values)
     }
 }
 
@@ -353,16 +421,16 @@ impl ValueDiff {
     }
 }
 
-/// A long value is told by its beginning.
+/// Shortens a long value.
 fn cut(text: &str) -> String {
-    const LONGEST: usize = 80;
-    if text.chars().count() <= LONGEST {
+    const MAX_LENGTH: usize = 80;
+    if text.chars().count() <= MAX_LENGTH {
         return text.to_owned();
     }
-    text.chars().take(LONGEST - 1).chain(['…']).collect()
+    text.chars().take(MAX_LENGTH - 1).chain(['…']).collect()
 }
 
-/// Lines of a kind, each with its sign; what stays is counted.
+/// A section with a line for each change; unchanged items are counted.
 fn section(text: &mut String, title: &str, lines: &[(String, &str, Vec<String>)]) {
     let unchanged = lines.iter().filter(|(_, action, _)| *action == "unchanged").count();
     _ = writeln!(text, "{title}");
@@ -370,7 +438,7 @@ fn section(text: &mut String, title: &str, lines: &[(String, &str, Vec<String>)]
         let (sign, word) = match *action {
             "create" => ("+", "create"),
             "install" => ("+", "install"),
-            "remove" => ("-", "remove"),
+            "uninstall" => ("-", "uninstall"),
             "skip" => ("!", "skip"),
             "unknown" => ("?", "unknown"),
             other => ("~", other),
@@ -393,7 +461,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_secret_is_hidden() {
+    fn values_that_may_be_secret_are_redacted() {
         let redactor = Redactor::default();
         redactor.add(["CANARY-known"]);
         let cases = [
@@ -412,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn long_values_are_cut() {
+    fn long_values_are_shortened() {
         assert_eq!(cut("short"), "short");
         assert_eq!(cut(&"x".repeat(200)).chars().count(), 80);
     }

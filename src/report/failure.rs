@@ -1,4 +1,4 @@
-//! Why a run failed, in one shape for every class of failure.
+//! The report of a failure, with the same fields for every class.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,73 +9,73 @@ use crate::base::known_failures::Diagnosis;
 use crate::base::redact::Redactor;
 use crate::observed::cluster::LEASE;
 
-/// What kind of failure it is.
+/// The class of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
-    /// The preflight found problems, which stand in `problems`; nothing was changed.
+    /// The preflight found problems, which `problems` lists; nothing was changed.
     Preflight,
-    /// A release failed, also by helm's own timeout.
+    /// A release failed; this includes timeouts of Helm.
     Release,
     /// Flux failed to reconcile an object, or is not installed.
     Flux,
-    /// A timeout expired: of the run, of a stage, or of a request. Where something has failed until then, that is the culprit.
-    Deadline,
+    /// A timeout expired: of the run, a stage or a request. If something had failed by then, it is the culprit.
+    Timeout,
     /// Another run holds the lock, or has taken it.
     Lock,
-    /// The API server refused, or kubectl could not ask it.
+    /// The API server rejected a request, or kubectl could not reach it.
     Api,
-    /// A program could not be run, said no, or gave an answer of another form than expected.
+    /// A program could not be run, failed, or printed unexpected output.
     Tool,
-    /// A file of k3s-boot's own could not be read or written.
+    /// A file could not be read or written.
     File,
-    /// k3s-boot was told to stop by a signal.
+    /// A signal stopped k3s-boot.
     Interrupted,
 }
 
-/// A failure. Whatever its class, it has a culprit, a cause and a fix.
+/// A failure. Every class has a culprit, a cause and a fix.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct FailureReport {
-    /// What kind of failure it is.
+    /// The class of the failure.
     pub class: Class,
-    /// What happened, as the log says it.
+    /// The log message.
     pub message: &'static str,
-    /// What stands in the way: the object or release that failed, the request or program that was refused, what was waited
-    /// for, who holds the lock, the file, the signal, or the checks that found problems.
+    /// What failed: the object or release, the request or program, what was waited for, the holder of the lock, the file,
+    /// the signal, or the checks that found problems.
     pub culprit: String,
-    /// Why it is so: the cause, where it is a known failure, else the same as `reason`.
+    /// The cause if the failure is a known one, else the same as `reason`.
     pub cause: String,
-    /// What mends it, or what to look at where that is not known.
+    /// The fix, or how to find it.
     pub fix: String,
-    /// The words of whoever failed: helm, Flux, a program, the API server, the system or k3s-boot itself.
+    /// The error message of Helm, Flux, a program, the API server, the operating system or k3s-boot.
     pub reason: String,
-    /// The command that goes on from there, unless nothing was begun.
+    /// The command that resumes the run; absent if nothing was started.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub go_on: Option<String>,
-    /// Class `release`: the release, as `namespace/name`, if helmfile named one.
+    pub resume: Option<String>,
+    /// Class `release`: the release, as `namespace/name`, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
-    /// Class `release` and `flux`, and `deadline` where an object of Flux has failed: the object that stands in the way.
+    /// Classes `release` and `flux`, and `timeout` if an object of Flux has failed: the object that is blocked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
-    /// Class `release`: its state, in the cluster's words.
+    /// Class `release`: the state of the object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// Class `release`: what else the cluster has warned of about the object, the last first.
+    /// Class `release`: other warning events of the object, the latest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
-    /// Class `release`: the last lines of a crashed container.
+    pub events: Vec<String>,
+    /// Class `release`: the last lines of the crashed container.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub said: Vec<String>,
+    pub container_logs: Vec<String>,
 }
 
 impl FailureReport {
-    /// What is known of a failure, without secrets.
+    /// The report of an error, without secrets.
     #[must_use]
     pub fn new(error: &Error, end: &End<'_>, redactor: &Redactor) -> Self {
         let clean = |text: &str| redactor.apply(text).into_owned();
         let (message, pairs) = match error {
-            Error::Preflight(findings) => ("Preflight found problems", told(findings)),
+            Error::Preflight(findings) => ("Preflight failed", joined(findings)),
             other => other.words(end.killed),
         };
         let pair = |key: &str| {
@@ -83,9 +83,9 @@ impl FailureReport {
             found.map(|(_, value)| clean(value))
         };
         let reason = match error {
-            // On the log it may be cut.
+            // The log shortens it.
             Error::Release(failure) => clean(&failure.reason),
-            // Who said it is the culprit.
+            // The culprit already names the command.
             Error::Tool { reason, .. } | Error::Api { reason, .. } | Error::Answer { reason, .. } => {
                 clean(reason)
             }
@@ -102,14 +102,14 @@ impl FailureReport {
             message,
             culprit: clean(&culprit(error)),
             cause: pair("cause").or_else(|| state.clone()).unwrap_or_else(|| reason.clone()),
-            fix: pair("fix").unwrap_or_else(|| clean(&look(error, end))),
+            fix: pair("fix").unwrap_or_else(|| clean(&fallback_fix(error, end))),
             reason,
-            go_on: end.go_on.as_deref().map(clean),
+            resume: end.resume.as_deref().map(clean),
             release: pair("release"),
             object: pair("object"),
             state,
-            warnings: clean_all(warnings),
-            said: clean_all(last_words),
+            events: clean_all(warnings),
+            container_logs: clean_all(last_words),
         }
     }
 }
@@ -122,7 +122,7 @@ fn class(error: &Error) -> Class {
         Error::Flux { after: Some(_), .. }
         | Error::Deadline { .. }
         | Error::Unanswered { .. }
-        | Error::Process(ProcessError::Deadline { .. }) => Class::Deadline,
+        | Error::Process(ProcessError::Deadline { .. }) => Class::Timeout,
         Error::Locked { .. }
         | Error::Interrupted(Cause::LostLock)
         | Error::Process(ProcessError::Interrupted { cause: Cause::LostLock }) => Class::Lock,
@@ -134,7 +134,7 @@ fn class(error: &Error) -> Class {
         | Error::Process(
             ProcessError::Spawn { .. }
             | ProcessError::Io { .. }
-            | ProcessError::InVain { .. }
+            | ProcessError::Canceled { .. }
             | ProcessError::TooMuch { .. },
         ) => Class::Tool,
         Error::File { .. } => Class::File,
@@ -170,20 +170,20 @@ fn culprit(error: &Error) -> String {
         Error::Process(
             ProcessError::Spawn { tool, .. }
             | ProcessError::Io { tool, .. }
-            | ProcessError::InVain { tool, .. }
+            | ProcessError::Canceled { tool, .. }
             | ProcessError::TooMuch { tool }
             | ProcessError::Deadline { tool, .. },
         ) => (*tool).to_owned(),
     }
 }
 
-/// What stopped it; where `strict` made errors of warnings, they are.
+/// The findings that stopped the run.
 fn errors(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
     findings.iter().filter(|finding| finding.severity == Severity::Error)
 }
 
-/// All problems in one reason, and what mends them, in the order in which they are on the log.
-fn told(findings: &[Finding]) -> Vec<(&'static str, String)> {
+/// The reasons and the fixes of all findings, in the order of the log.
+fn joined(findings: &[Finding]) -> Vec<(&'static str, String)> {
     let fixes = errors(findings).flat_map(|finding| &finding.pairs).filter(|(key, _)| *key == "fix");
     let fixes: Vec<_> = fixes.map(|(_, fix)| fix.as_str()).collect();
     let reasons = errors(findings).map(|finding| {
@@ -198,20 +198,20 @@ fn told(findings: &[Finding]) -> Vec<(&'static str, String)> {
     vec![("reason", reasons.collect::<Vec<_>>().join("; ")), ("fix", fixes.join("\n"))]
 }
 
-/// What to look at where nobody knows what mends it.
-fn look(error: &Error, end: &End<'_>) -> String {
+/// How to find the fix of a failure that is not a known one.
+fn fallback_fix(error: &Error, end: &End<'_>) -> String {
     match (class(error), end.log) {
         (Class::Preflight, _) => {
-            "k3s-boot check  # tells every problem; `k3s-boot check --explain ID` why it matters".to_owned()
+            "k3s-boot check  # shows every problem; `k3s-boot check --explain ID` explains one".to_owned()
         }
-        (Class::Deadline, _) => {
-            "k3s-boot status  # tells what is not ready and why; run it again, with more --timeout if it only takes long"
+        (Class::Timeout, _) => {
+            "k3s-boot status  # shows what is not ready and why; if it only needs more time, retry with a longer --timeout"
                 .to_owned()
         }
         (_, Some(log)) => {
-            format!("read {}, which has all that the tools said; mend what it tells, and run it again", log.display())
+            format!("read the output of the tools in {}, fix the problem, then retry", log.display())
         }
-        (_, None) => "run it again with --log-level debug, which shows what the tools say".to_owned(),
+        (_, None) => "retry with --log-level debug to see the output of the tools".to_owned(),
     }
 }
 
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
     use crate::base::error::ReleaseFailure;
 
-    /// An error of each kind: its class, its culprit.
+    /// An error of each kind, with its class and culprit.
     fn all() -> Vec<(Error, Class, &'static str)> {
         let text = ToOwned::to_owned;
         let broken = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
@@ -258,17 +258,17 @@ mod tests {
             (failure(Some("a/b"), None), Class::Release, "a/b"),
             (failure(None, None), Class::Release, "helmfile"),
             (flux(None), Class::Flux, "GitRepository a/b"),
-            (flux(Some(after)), Class::Deadline, "GitRepository a/b"),
+            (flux(Some(after)), Class::Timeout, "GitRepository a/b"),
             (Error::NoFlux { release: text("a/b") }, Class::Flux, "a/b"),
             (
                 Error::Deadline { stage: "verify", after, waiting_for: text("FluxInstance a/b") },
-                Class::Deadline,
+                Class::Timeout,
                 "FluxInstance a/b",
             ),
-            (Error::Unanswered { request: text("GET /x"), after }, Class::Deadline, "GET /x"),
+            (Error::Unanswered { request: text("GET /x"), after }, Class::Timeout, "GET /x"),
             (
                 ProcessError::Deadline { tool: "helmfile", after, talk: text("") }.into(),
-                Class::Deadline,
+                Class::Timeout,
                 "helmfile",
             ),
             (Error::Locked { holder: text("host 12"), since: text("then") }, Class::Lock, "host 12"),
@@ -308,7 +308,7 @@ mod tests {
     fn every_failure_has_a_culprit_a_cause_and_a_fix() {
         let log = Path::new("/state/x.log");
         for end in
-            [End::default(), End { log: Some(log), killed: true, go_on: Some("k3s-boot apps".to_owned()) }]
+            [End::default(), End { log: Some(log), killed: true, resume: Some("k3s-boot apps".to_owned()) }]
         {
             for (error, class, culprit) in all() {
                 let report = FailureReport::new(&error, &end, &Redactor::default());
@@ -316,13 +316,13 @@ mod tests {
                 for text in [report.message, &report.cause, &report.fix, &report.reason] {
                     assert!(!text.is_empty(), "{report:?}");
                 }
-                assert_eq!(report.go_on, end.go_on);
+                assert_eq!(report.resume, end.resume);
             }
         }
     }
 
     #[test]
-    fn a_known_cause_is_told_and_else_the_reason() {
+    fn the_cause_is_the_known_one_or_the_reason() {
         let all = all();
         let report = |at: usize| FailureReport::new(&all[at].0, &End::default(), &Redactor::default());
         let api = all.iter().position(|(_, class, _)| *class == Class::Api).unwrap();
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn no_secret_is_told() {
+    fn secrets_are_redacted() {
         let redactor = Redactor::default();
         redactor.add(["CANARY-secret"]);
         let error = Error::Flux {
@@ -348,7 +348,7 @@ mod tests {
             fix: "type CANARY-secret".to_owned(),
             after: None,
         };
-        let end = End { go_on: Some("k3s-boot apps CANARY-secret".to_owned()), ..End::default() };
+        let end = End { resume: Some("k3s-boot apps CANARY-secret".to_owned()), ..End::default() };
         let report = FailureReport::new(&error, &end, &redactor);
         assert!(!format!("{report:?}").contains("CANARY"), "{report:?}");
     }

@@ -1,13 +1,13 @@
-//! GitHub Actions: what its runner takes for a command, and what k3s-boot tells it.
+//! GitHub Actions: commands for its runner, and protection against commands in other output.
 //!
 //! The runner reads both streams of a step line by line, where LF, CR and CR LF end a line, and takes two shapes for a
 //! command (`ActionCommand` and `OutputManager` of actions/runner): `::name …::` at the beginning of a line, after Unicode
-//! white space, and `##[name …]` anywhere in it. Others write much of what k3s-boot prints: helm, a chart, a pod, an object in
-//! the cluster. So [`Guard`] takes both shapes out of every line that is printed there.
+//! white space, and `##[name …]` anywhere in it. Much of the output comes from helm, charts, pods or objects in the cluster.
+//! So [`Guard`] escapes both shapes in every line.
 //!
-//! `::stop-commands::TOKEN` is not used in place of that: the two streams are read side by side, so that no token holds
-//! for both of them, nor for what stands on either side of a command of our own; a run that is killed would leave the
-//! commands of the rest of its step stopped; and lines such as `##[error]` would still be shown as what they are not.
+//! `::stop-commands::TOKEN` is not used instead: the two streams are read concurrently, so no token covers both, or the lines
+//! around a command of k3s-boot; a killed run would leave commands disabled for the rest of the step; and lines such as
+//! `##[error]` would still be displayed as errors.
 
 mod summary;
 
@@ -21,8 +21,8 @@ use crate::base::github::Guard;
 use crate::report::Report;
 use crate::report::failure::FailureReport;
 
-/// How much of a text is told; the runner cuts what is much longer.
-const LONGEST: usize = 1000;
+/// The maximum length of a text in an annotation; the runner cuts longer ones.
+const MAX_LENGTH: usize = 1000;
 
 /// A command of the runner, with its line feed; escaped as actions/toolkit does.
 fn command(name: &str, title: Option<&str>, data: &str) -> String {
@@ -34,37 +34,37 @@ fn command(name: &str, title: Option<&str>, data: &str) -> String {
     format!("::{name}{}::{data}\n", title.unwrap_or_default())
 }
 
-/// The annotation of a failed run: what stands in the way, why, and what mends it.
+/// The annotation of a failed run: culprit, reason, cause and fix.
 fn annotation(failure: &FailureReport) -> String {
     let mut parts = vec![&failure.culprit, &failure.reason];
     parts.extend(Some(&failure.cause).filter(|cause| **cause != failure.reason));
-    let said = parts.into_iter().flat_map(|part| cut(part).lines().map(escaped).collect::<Vec<_>>());
+    let reasons = parts.into_iter().flat_map(|part| cut(part).lines().map(escaped).collect::<Vec<_>>());
     let fix = cut(&failure.fix).lines().map(|line| format!("fix: {}", escaped(line))).collect::<Vec<_>>();
-    let lines: Vec<_> = said.chain(fix).collect();
-    // What is shown of an annotation is no command, but a bracket after a `#` is shown as one.
+    let lines: Vec<_> = reasons.chain(fix).collect();
+    // An annotation contains no commands, but `##[` would be displayed as one.
     let data = Guard::On.text(lines.join("\n"));
     command("error", Some(&format!("k3s-boot: {}", failure.message)), &data)
 }
 
-/// A text that is not too long to be told.
+/// Shortens a text to the maximum length.
 fn cut(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(LONGEST) {
+    match text.char_indices().nth(MAX_LENGTH) {
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
         None => Cow::Borrowed(text),
     }
 }
 
-/// How the runner is told.
+/// Prints commands for the runner.
 #[derive(Clone, Debug)]
 pub struct Actions {
-    /// Commands go where log lines go that are no errors, for only on one stream do they keep their order.
+    /// Commands go to the stream of the log, because only there they keep their order.
     to_stderr: bool,
     /// The file to which the step's summary is appended.
     summary: Option<PathBuf>,
 }
 
 impl Actions {
-    /// Tells it on stderr if stdout is for data.
+    /// Prints on stderr if stdout is for data.
     #[must_use]
     pub fn new(stdout_is_data: bool, summary: Option<PathBuf>) -> Self {
         Self { to_stderr: stdout_is_data, summary }
@@ -72,24 +72,24 @@ impl Actions {
 
     /// A group of lines, until it is dropped; groups do not nest.
     pub fn group(&self, name: &str) -> Group<'_> {
-        self.say(&command("group", None, name));
+        self.write(&command("group", None, name));
         Group(self)
     }
 
-    /// Tells how a run ended: an annotation if it failed, and the summary of the step.
-    pub fn tell(&self, report: &Report) {
+    /// Reports the end of a run: an annotation if it failed, and the summary of the step.
+    pub fn report(&self, report: &Report) {
         if let Some(failure) = &report.failure {
-            self.say(&annotation(failure));
+            self.write(&annotation(failure));
         }
         if let Some(file) = &self.summary
             && let Err(error) = append(file, &summary::text(report))
         {
-            tracing::warn!(file = %file.display(), error = %error, "Step summary not written");
+            tracing::warn!(file = %file.display(), error = %error, "Failed to write the step summary");
         }
     }
 
-    /// As the log does: one write a line, and a closed stream is no reason to end a bootstrap.
-    fn say(&self, line: &str) {
+    /// Like the log: one write per line, and a closed stream does not end a bootstrap.
+    fn write(&self, line: &str) {
         _ = if self.to_stderr {
             std::io::stderr().lock().write_all(line.as_bytes())
         } else {
@@ -105,7 +105,7 @@ pub struct Group<'a>(&'a Actions);
 
 impl Drop for Group<'_> {
     fn drop(&mut self) {
-        self.0.say(&command("endgroup", None, ""));
+        self.0.write(&command("endgroup", None, ""));
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_taken_out_and_nothing_else() {
+    fn only_commands_are_escaped() {
         let cases = [
             ("a\n::error::x", "a\n\\u{3a}:error::x"),
             (" \t\u{a0}\u{200b}::set-env name=A::b", " \t\u{a0}\u{200b}\\u{3a}:set-env name=A::b"),
@@ -170,29 +170,29 @@ mod tests {
             cause,
             fix,
             reason,
-            go_on: None,
+            resume: None,
             release: None,
             object: None,
             state: None,
-            warnings: Vec::new(),
-            said: Vec::new(),
+            events: Vec::new(),
+            container_logs: Vec::new(),
         }
     }
 
     #[test]
-    fn an_annotation_tells_culprit_reason_and_fix() {
+    fn an_annotation_has_culprit_reason_and_fix() {
         assert_eq!(
             annotation(&failure(["Pod a/b", "why", "100% no\n::error::x ##[group]y", "one\ntwo"])),
             "::error title=k3s-boot%3A Failed to sync Helm releases::Pod a/b%0A100%25 no%0A\\u{3a}:error::x \
              ##\\u{5b}group]y%0Awhy%0Afix: one%0Afix: two\n"
         );
         let long = "ü".repeat(5000);
-        assert!(annotation(&failure(["a", &long, &long, &long])).chars().count() < 2 * LONGEST + 200);
+        assert!(annotation(&failure(["a", &long, &long, &long])).chars().count() < 2 * MAX_LENGTH + 200);
     }
 
     proptest! {
         #[test]
-        fn nothing_is_left_that_is_taken_for_a_command(
+        fn no_command_is_left(
             text: String,
             parts in prop::collection::vec(
                 prop::sample::select(vec![

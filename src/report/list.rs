@@ -1,41 +1,45 @@
-//! What `k3s-boot apps --list` prints: for people, or as JSON.
+//! The report of `k3s-boot apps --list`, as text or JSON.
 
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::base::escape::escaped;
+use super::SchemaVersion;
+use crate::base::logger::escaped;
+use crate::base::stages::Stage;
 
-/// The stages of a bootstrap, as `-o json` prints them.
+/// The report of `k3s-boot apps --list`, as `-o json` prints it.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct StagesReport {
-    /// All stages that can be left out, in their order.
+    /// The version of this report.
+    pub schema_version: SchemaVersion,
+    /// The stages, in order.
     pub stages: Vec<ListedStage>,
 }
 
 /// A stage.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct ListedStage {
-    /// Its name, as `--only`, `--from` and `--skip` take it.
-    pub name: &'static str,
-    /// Whether the flags leave it out.
-    pub left_out: bool,
-    /// What it is about: namespaces, encrypted files, or releases as `NAMESPACE/NAME`.
+    /// The name, as `--only`, `--from` and `--skip` accept it.
+    pub name: Stage,
+    /// Whether the flags skip it.
+    pub skipped: bool,
+    /// Namespaces, encrypted files, or releases as `NAMESPACE/NAME`.
     pub items: Vec<String>,
-    /// Why there may be more.
+    /// Why the list may be incomplete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
 }
 
 impl StagesReport {
-    /// A line a stage, and a line for each of its items.
+    /// A line for each stage and each of its items.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
         for stage in &self.stages {
-            let note = if stage.left_out { " (left out)" } else { "" };
-            _ = writeln!(text, "{}{note}", stage.name);
+            let note = if stage.skipped { " (skipped)" } else { "" };
+            _ = writeln!(text, "{}{note}", stage.name.name());
             for item in &stage.items {
                 _ = writeln!(text, "  {}", escaped(item));
             }
@@ -52,20 +56,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_each() {
-        let stage = |name, left_out, items: &[&str], unknown: Option<&str>| ListedStage {
+    fn items_follow_their_stage() {
+        let stage = |name, skipped, items: &[&str], unknown: Option<&str>| ListedStage {
             name,
-            left_out,
+            skipped,
             items: items.iter().map(|item| (*item).to_owned()).collect(),
             unknown: unknown.map(ToOwned::to_owned),
         };
         let stages = vec![
-            stage("nodes", true, &[], None),
-            stage("crds", false, &["a/b"], None),
-            stage("apps", false, &["n/\u{1b}[2J"], Some("`x` does not tell all its releases")),
+            stage(Stage::Nodes, true, &[], None),
+            stage(Stage::Crds, false, &["a/b"], None),
+            stage(Stage::Apps, false, &["n/\u{1b}[2J"], Some("`x` names releases in templates")),
         ];
         let expected =
-            "nodes (left out)\ncrds\n  a/b\napps\n  n/\\u{1b}[2J\n  ? `x` does not tell all its releases\n";
-        assert_eq!(StagesReport { stages }.text(), expected);
+            "nodes (skipped)\ncrds\n  a/b\napps\n  n/\\u{1b}[2J\n  ? `x` names releases in templates\n";
+        assert_eq!(StagesReport { schema_version: SchemaVersion, stages }.text(), expected);
     }
 }

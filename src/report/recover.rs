@@ -1,66 +1,82 @@
-//! What `k3s-boot recover` prints as JSON.
+//! The report of `k3s-boot recover`.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::ProblemReport;
 use super::failure::FailureReport;
-use crate::plan::recovery::Locked;
+use super::{ProblemReport, SchemaVersion};
+use crate::plan::recovery::StuckRelease;
 
-/// What was done about locked releases.
+words! {
+    /// The result of `k3s-boot recover`.
+    #[derive(Default)]
+    RecoverResult {
+        /// No release is stuck any more, except those that Flux or k3s manage.
+        #[default]
+        Recovered = "recovered",
+        /// Some releases were skipped.
+        Skipped = "skipped",
+        /// The command failed.
+        Failed = "failed",
+    }
+}
+
+/// The report of `k3s-boot recover`, as `-o json` prints it.
 #[derive(Debug, Default, JsonSchema, Serialize)]
 pub struct RecoverReport {
-    /// `unlocked` when none is left locked that is not something else's, `left`, or `failed`.
-    pub result: &'static str,
+    /// The version of this report.
+    pub schema_version: SchemaVersion,
+    /// How the command ended.
+    pub result: RecoverResult,
     /// The exit code.
     pub exit_code: u8,
-    /// Why it failed.
+    /// Why the command failed, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What is behind a failure; there whenever `result` is `failed`.
+    /// Details of the failure; present if `result` is `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureReport>,
-    /// The problems that were found before anything was changed.
+    /// Problems that were found before anything was changed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<ProblemReport>,
-    /// The releases that were locked.
-    pub releases: Vec<LockedReport>,
+    /// The releases that were stuck.
+    pub releases: Vec<StuckReport>,
 }
 
-/// A release that was locked.
+/// A release that was stuck in `pending-*`.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct LockedReport {
+pub struct StuckReport {
     /// `NAMESPACE/NAME`.
     pub release: String,
-    /// Helm's word for it: `pending-install`, `pending-upgrade`, `pending-rollback` or `uninstalling`.
+    /// The status in Helm: `pending-install`, `pending-upgrade`, `pending-rollback` or `uninstalling`.
     pub status: String,
-    /// The number of the revision that locks it.
+    /// The pending revision.
     pub revision: u64,
-    /// When that was written last, as RFC 3339.
+    /// When the revision was last written, as RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Who began the operation, as far as that is known.
-    pub by: String,
-    /// Whether it was unlocked.
-    pub unlocked: bool,
-    /// Why it was not.
+    /// Who started the operation, if known.
+    pub started_by: String,
+    /// Whether it was recovered.
+    pub recovered: bool,
+    /// Why it was skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub left: Option<String>,
+    pub skip_reason: Option<String>,
 }
 
-impl LockedReport {
-    /// A release that is locked as yet.
+impl StuckReport {
+    /// A release that is not recovered yet.
     #[must_use]
-    pub fn new(locked: &Locked) -> Self {
-        let Locked { stored, by, left, .. } = locked;
+    pub fn new(locked: &StuckRelease) -> Self {
+        let StuckRelease { stored, by, left, .. } = locked;
         Self {
             release: stored.id(),
             status: stored.status.clone(),
             revision: stored.revision,
             since: stored.since(),
-            by: by.clone(),
-            unlocked: false,
-            left: left.as_ref().map(crate::plan::recovery::Left::reason),
+            started_by: by.clone(),
+            recovered: false,
+            skip_reason: left.as_ref().map(crate::plan::recovery::Left::reason),
         }
     }
 }

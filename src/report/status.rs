@@ -1,4 +1,4 @@
-//! What `k3s-boot status` tells: as JSON, or for people ([`mod@text`]).
+//! The report of `k3s-boot status`, as JSON or text ([`text`]).
 
 mod problems;
 mod text;
@@ -6,105 +6,140 @@ mod text;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use self::problems::{StatusProblem, Unknown};
+pub use self::problems::{StatusPart, StatusProblem, Unknown};
 pub use self::text::{View, text};
-use crate::base::fact::Known;
+use super::SchemaVersion;
 use crate::base::finding::Finding;
-use crate::base::redact::Redactor;
 use crate::gather::{Named, Snapshot};
+use crate::tools::kubeconfig::Target;
+use crate::base::fact::Known;
 use crate::observed::claims::Claims;
 use crate::observed::events::{Event, last_about};
 use crate::observed::flux::Resource;
 use crate::observed::helm::Stored;
 use crate::observed::node::Node;
 use crate::observed::workloads::Workload;
-use crate::tools::kubeconfig::Target;
+use crate::base::redact::Redactor;
 
-/// The result of `k3s-boot status`, as `-o json` prints it. Times are RFC 3339.
+words! {
+    /// The state of a cluster.
+    StatusResult {
+        /// Everything is ready, except what is cordoned or suspended.
+        Ready = "ready",
+        /// Something is not ready.
+        NotReady = "not-ready",
+        /// Releases or Flux could not be read.
+        Unknown = "unknown",
+        /// The cluster does not respond.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// The role of a node.
+    NodeRole {
+        /// It runs the control plane.
+        Server = "server",
+        /// It does not.
+        Agent = "agent",
+    }
+}
+
+words! {
+    /// The status of the condition `Ready` of an object of Flux.
+    FluxReady {
+        /// It is ready.
+        True = "True",
+        /// It has failed.
+        False = "False",
+        /// It is being reconciled.
+        Unknown = "Unknown",
+        /// Flux has not reconciled it yet.
+        Absent = "absent",
+    }
+}
+
+/// The report of `k3s-boot status`, as `-o json` prints it. Times are in RFC 3339.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct StatusReport {
-    /// `ready` when all that stands is ready, but for what was stopped on purpose; `not-ready`; `unknown` when releases or
-    /// Flux could not be read; `failed` when the cluster does not answer.
-    pub result: &'static str,
+    /// The version of this report.
+    pub schema_version: SchemaVersion,
+    /// The state of the cluster.
+    pub result: StatusResult,
     /// The exit code.
     pub exit_code: u8,
-    /// The cluster; none when it does not answer.
+    /// The cluster; null if it could not be reached.
     pub cluster: Option<ClusterStatus>,
     /// The nodes.
     pub nodes: Vec<NodeStatus>,
-    /// The Helm releases, those of the helmfiles first; none when they could not be read.
+    /// The Helm releases, those of the helmfiles first; null if they could not be read.
     pub releases: Option<Vec<ReleaseStatus>>,
-    /// Flux's objects; none when they could not be read.
+    /// The objects of Flux; null if they could not be read.
     pub flux: Option<Vec<FluxStatus>>,
-    /// Workloads of no release that are not ready.
+    /// Workloads that are not ready and belong to no release.
     pub workloads: Vec<Unready>,
-    /// What is not ready or was stopped on purpose, and why; the most important first.
+    /// What is not ready, cordoned or suspended, and why; the most important first.
     pub problems: Vec<StatusProblem>,
-    /// What could not be found out.
+    /// What is unknown.
     pub unknown: Vec<Unknown>,
 }
 
 /// The cluster.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct ClusterStatus {
-    /// The kubeconfig's context.
+    /// The context of the kubeconfig.
     pub context: String,
-    /// The API server's address.
+    /// The URL of the API server.
     pub server: String,
-    /// The API server's version.
+    /// The version of the API server.
     pub version: String,
-    /// The UID of kube-system.
+    /// The UID of the kube-system namespace.
     pub uid: String,
-    /// When kube-system was made.
+    /// When the kube-system namespace was created.
     pub created: String,
 }
 
 /// A node.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct NodeStatus {
-    /// Its name.
     pub name: String,
-    /// `server` or `agent`.
-    pub role: &'static str,
+    pub role: NodeRole,
     /// Whether it is Ready.
     pub ready: bool,
-    /// Whether it takes no new pods.
+    /// Whether it accepts no new pods.
     pub cordoned: bool,
-    /// The word for why it is not Ready.
+    /// The reason of its condition `Ready`, if it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The sentence for why it is not Ready.
+    /// The message of its condition `Ready`, if it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The kubelet's version.
+    /// The version of the kubelet.
     pub version: String,
-    /// Its address in the cluster.
+    /// The internal IP address, else the external one.
     pub address: Option<String>,
 }
 
 /// A Helm release.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct ReleaseStatus {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// Its chart's name, where that is known.
+    /// The name of the chart, if known.
     pub chart: Option<String>,
-    /// Its chart's version, where that is known.
+    /// The version of the chart, if known.
     pub version: Option<String>,
-    /// Helm's word for it: `deployed`, `failed`, `pending-install`, …
+    /// The status in Helm: `deployed`, `failed`, `pending-install`, …
     pub status: String,
-    /// The number of its revision.
     pub revision: u64,
     /// `helmfile`, `HelmRelease NAMESPACE/NAME`, `HelmChart NAMESPACE/NAME` (k3s), `other` or `unknown`.
     pub owner: String,
-    /// Whether a helmfile of the repository names it.
+    /// Whether a helmfile of the repository contains it.
     pub in_helmfile: bool,
-    /// Since when an operation has not ended.
+    /// Since when an operation is pending.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending_since: Option<String>,
-    /// What Helm noted about a failure.
+    /// The description that Helm recorded for a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Whether it is deployed and all its workloads are ready.
@@ -119,71 +154,65 @@ pub struct ReleaseStatus {
 pub struct Unready {
     /// The workload, as `KIND NAMESPACE/NAME`.
     pub object: String,
-    /// How many of its pods are ready.
-    pub have: i64,
-    /// How many it wants.
-    pub want: i64,
-    /// The last warning about it or one of its pods.
+    /// The number of ready pods.
+    pub ready: i64,
+    /// The number of desired pods.
+    pub desired: i64,
+    /// The latest warning event of the workload or one of its pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<EventStatus>,
 }
 
-/// A warning.
+/// A warning event.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct EventStatus {
-    /// What it is about, as `KIND NAMESPACE/NAME`.
+    /// The object, as `KIND NAMESPACE/NAME`.
     pub object: String,
-    /// A word for what happened.
     pub reason: String,
-    /// A sentence for it.
     pub message: String,
-    /// How often it happened.
+    /// How often the event occurred.
     pub count: u64,
-    /// When it happened last.
+    /// When the event occurred last.
     pub last: String,
 }
 
 /// An object of Flux.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct FluxStatus {
-    /// Its kind.
     pub kind: String,
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// The status of its condition `Ready`: `True`, `False`, `Unknown`; or `absent`, as long as Flux has not looked at it.
-    pub ready: &'static str,
-    /// Whether reconciling is switched off.
+    /// The status of its condition `Ready`.
+    pub ready: FluxReady,
+    /// Whether it is suspended.
     pub suspended: bool,
-    /// The condition's word.
+    /// The reason of the condition.
     pub reason: String,
-    /// The condition's sentence.
+    /// The message of the condition.
     pub message: String,
     /// The revision that was fetched or applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
 }
 
-/// What a report is made of.
+/// The input of a report.
 #[derive(Clone, Copy)]
 pub struct Seen<'a> {
-    /// Which cluster was asked.
     pub target: &'a Target,
-    /// Its answer.
     pub standing: &'a Snapshot,
-    /// What the helmfiles name.
+    /// The releases of the helmfiles.
     pub named: &'a Named,
 }
 
 impl StatusReport {
-    /// Tells what was seen, without secrets.
+    /// The report, without secrets.
     #[must_use]
     pub fn new(seen: &Seen<'_>, redactor: &Redactor) -> Self {
         let make = Make { seen: *seen, clean: |text: &str| redactor.apply(text).into_owned() };
         let live = &seen.standing.live;
         let mut report = Self {
-            result: "ready",
+            schema_version: SchemaVersion,
+            result: StatusResult::Ready,
             exit_code: 0,
             cluster: Some(ClusterStatus {
                 context: seen.target.context.clone(),
@@ -201,27 +230,28 @@ impl StatusReport {
         };
         report.problems = problems::problems(&report);
         if !report.is_ready() {
-            report.result = "not-ready";
+            report.result = StatusResult::NotReady;
         } else if report.releases.is_none() || report.flux.is_none() {
-            report.result = "unknown";
+            report.result = StatusResult::Unknown;
         }
         report
     }
 
-    /// Whether all that was seen is ready. What somebody has stopped on purpose does not count.
+    /// Whether everything is ready, except what is cordoned or suspended.
     fn is_ready(&self) -> bool {
         !self.nodes.is_empty()
             && self.nodes.iter().all(|node| node.ready)
             && self.releases.iter().flatten().all(|release| release.ready)
-            && self.flux.iter().flatten().all(|object| object.suspended || object.ready == "True")
+            && self.flux.iter().flatten().all(|object| object.suspended || object.ready == FluxReady::True)
             && self.workloads.is_empty()
     }
 
-    /// Tells why nothing could be seen, without secrets.
+    /// The report for a cluster that could not be read, without secrets.
     #[must_use]
     pub fn failed(findings: &[Finding], exit_code: u8, redactor: &Redactor) -> Self {
         Self {
-            result: "failed",
+            schema_version: SchemaVersion,
+            result: StatusResult::Failed,
             exit_code,
             cluster: None,
             nodes: Vec::new(),
@@ -234,7 +264,7 @@ impl StatusReport {
     }
 }
 
-/// Makes the parts of a report; `clean` takes secrets out of what the cluster says.
+/// Makes the parts of a report; `clean` redacts secrets in texts of the cluster.
 struct Make<'a, C> {
     seen: Seen<'a>,
     clean: C,
@@ -246,7 +276,7 @@ impl<C: Fn(&str) -> String> Make<'_, C> {
         let why = |text: &str| Some(text).filter(|text| !node.ready && !text.is_empty()).map(&self.clean);
         NodeStatus {
             name: node.name.clone(),
-            role: if node.is_server() { "server" } else { "agent" },
+            role: if node.is_server() { NodeRole::Server } else { NodeRole::Agent },
             ready: node.ready,
             cordoned: node.unschedulable,
             reason: why(&node.reason),
@@ -261,7 +291,7 @@ impl<C: Fn(&str) -> String> Make<'_, C> {
     fn releases(&self) -> Option<Vec<ReleaseStatus>> {
         let stored = self.seen.standing.live.releases.as_ref().ok()?;
         let mut stored: Vec<_> = stored.iter().map(|one| (self.place(&one.id()), one)).collect();
-        // Those of the helmfiles in their order, then the others; within these the order stays.
+        // Releases of the helmfiles in their order, then the others as they were.
         stored.sort_by_key(|(place, _)| place.unwrap_or(usize::MAX));
         Some(stored.into_iter().map(|(place, one)| self.release(one, place.is_some())).collect())
     }
@@ -325,8 +355,8 @@ impl<C: Fn(&str) -> String> Make<'_, C> {
         let warnings = self.seen.standing.warnings.as_deref().unwrap_or_default();
         Unready {
             object: workload.object(),
-            have: workload.have,
-            want: workload.want,
+            ready: workload.have,
+            desired: workload.want,
             event: last_about(warnings, workload).map(|event| self.event(event)),
         }
     }
@@ -354,12 +384,12 @@ impl<C: Fn(&str) -> String> Make<'_, C> {
     fn flux_object(&self, object: &Resource) -> FluxStatus {
         let present = object.condition("Ready");
         let ready = match present.map(|condition| condition.status.as_str()) {
-            Some("True") => "True",
-            Some("False") => "False",
-            Some(_) => "Unknown",
-            None => "absent",
+            Some("True") => FluxReady::True,
+            Some("False") => FluxReady::False,
+            Some(_) => FluxReady::Unknown,
+            None => FluxReady::Absent,
         };
-        let (reason, message) = present.map_or(("", "Flux has not looked at it yet"), |condition| {
+        let (reason, message) = present.map_or(("", "Flux has not reconciled it yet"), |condition| {
             (condition.reason.as_str(), condition.message.as_str())
         });
         let artifact = || object.status.artifact.as_ref().map(|artifact| artifact.revision.clone());
@@ -380,8 +410,8 @@ fn is_unready(workload: &Workload) -> bool {
     workload.have < workload.want
 }
 
-/// Name and version of a chart as most charts note them on what they install: `cert-manager-v1.19.2`. A label takes no
-/// `+`, so `_` stands for it.
+/// Name and version of a chart, from the label that most charts set: `cert-manager-v1.19.2`. A label cannot contain `+`,
+/// so charts write `_`.
 fn labelled_chart(workload: &Workload) -> Option<(String, String)> {
     let label = workload.labels.get("helm.sh/chart")?.replace('_', "+");
     label.match_indices('-').find_map(|(at, _)| {
@@ -391,7 +421,7 @@ fn labelled_chart(workload: &Workload) -> Option<(String, String)> {
     })
 }
 
-/// Why something could not be found out, if so.
+/// Why something is unknown.
 fn reason<T>(known: &Known<T>) -> Option<&str> {
     known.as_ref().err().map(String::as_str)
 }

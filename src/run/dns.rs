@@ -1,4 +1,4 @@
-//! The DNS that k3s brings, where it stays.
+//! Waits for the cluster DNS that k3s deploys, if it is used.
 
 use std::time::{Duration, Instant};
 
@@ -7,23 +7,22 @@ use crate::base::waiting::Waiting;
 use crate::observed::workloads::{Workload, cluster_dns};
 use crate::tools::Toolbox;
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is waited for, unless one of its pods answers.
+/// What is not ready, unless a pod is.
 fn pending(workloads: &[Workload]) -> Option<String> {
     let mut all = cluster_dns(workloads).peekable();
-    let Some(first) = all.peek() else { return Some("the DNS of k3s: not there yet".to_owned()) };
+    let Some(first) = all.peek() else { return Some("cluster DNS: not found yet".to_owned()) };
     let Workload { kind, namespace, name, have, want, .. } = *first;
     let words = format!("{kind} {namespace}/{name} {have}/{want}");
     (!all.any(|workload| workload.have > 0)).then_some(words)
 }
 
-/// Waits until the DNS that k3s brings answers; `seen` is what stood when it was looked at.
+/// Waits until a pod of the cluster DNS is ready; `seen` are the workloads that were observed before.
 ///
 /// # Errors
 ///
-/// The deadline passed, the API server does not answer, or k3s-boot was told to stop.
+/// The timeout expired, the API server does not respond, or k3s-boot was interrupted.
 pub async fn wait(
     tools: &Toolbox,
     stage: &'static str,
@@ -32,7 +31,7 @@ pub async fn wait(
 ) -> Result<(), Error> {
     let after = tools.clock.cap(deadline);
     let start = Instant::now();
-    let mut waiting = Waiting::new("Waiting for the DNS of k3s").within(after);
+    let mut waiting = Waiting::new("Waiting for cluster DNS").within(after);
     let mut pending = pending(seen);
     while let Some(waiting_for) = pending {
         waiting.say(&[("waiting_for", waiting_for.clone())]);
@@ -40,7 +39,7 @@ pub async fn wait(
             return Err(Error::Deadline { stage, after, waiting_for });
         }
         let left = after.saturating_sub(start.elapsed());
-        tools.runner.stop().sleep(PAUSE.min(left)).await?;
+        tools.runner.stop().sleep(POLL_INTERVAL.min(left)).await?;
         pending = match tools.observe_workloads("kube-system").await {
             Err(error) if error.is_late() => Some(waiting_for),
             seen => self::pending(&seen?),
@@ -54,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_pod_that_answers_is_enough() {
+    fn one_ready_pod_is_enough() {
         let dns = |have| Workload {
             kind: "Deployment".to_owned(),
             namespace: "kube-system".to_owned(),
@@ -67,6 +66,6 @@ mod tests {
         assert_eq!(pending(&[dns(1)]), None);
         assert_eq!(pending(&[dns(0)]).as_deref(), Some("Deployment kube-system/coredns 0/2"));
         let elsewhere = Workload { namespace: "x".to_owned(), ..dns(1) };
-        assert_eq!(pending(&[elsewhere]).as_deref(), Some("the DNS of k3s: not there yet"));
+        assert_eq!(pending(&[elsewhere]).as_deref(), Some("cluster DNS: not found yet"));
     }
 }

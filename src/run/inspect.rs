@@ -1,53 +1,56 @@
-//! Looking at the cluster for what is behind a release that failed.
+//! Finds the cause of a failed release in the cluster.
 
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
 
+use crate::base::known_failures::{Diagnosis, find};
+use crate::diagnose::pods::{PodProblem, Stage, Warnings};
+use crate::diagnose::release::{of_workload, problems_of};
+use crate::diagnose::taints;
 use super::webhooks;
 use crate::base::error::{Error, ReleaseFailure};
-use crate::base::known_failures::{Diagnosis, find};
-use crate::diagnose::pods::{Stage, Trouble, Warnings};
-use crate::diagnose::release::{in_the_way, of_workload};
-use crate::diagnose::taints;
 use crate::observed::events::Event;
 use crate::observed::pods::Pod;
 use crate::observed::workloads::{Workload, lacking};
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, segment};
 
-/// How long looking may take: the failure itself is known already.
-const LONGEST: Duration = Duration::from_secs(10);
+/// The timeout for the search: the failure itself is already known.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// So many of a crashed container's last lines are told.
-const LINES: usize = 20;
+/// The maximum number of lines that are read of a crashed container.
+const MAX_LOG_LINES: usize = 20;
 
-/// And so many bytes of them are read at most.
-const BYTES: usize = 64 * 1024;
+/// The maximum number of bytes that are read of a crashed container.
+const MAX_LOG_BYTES: usize = 64 * 1024;
 
-/// So many further warnings about an object are told.
-const WARNINGS: usize = 3;
+/// The maximum number of other events that are reported of an object.
+const MAX_EVENTS: usize = 3;
 
-/// The label of Flux's own controllers (fluxcd/flux2, `manifests/install`).
+/// The label of the controllers of Flux (fluxcd/flux2, `manifests/install`).
 const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "flux");
 
-/// Finds out what is behind a failure: by helm's words, or by the pods that are not ready. What cannot be read is not told;
-/// nor what the cluster has warned of until `before` (RFC 3339, by its own clock).
-pub async fn behind(tools: &Toolbox, failure: &ReleaseFailure, before: &str) -> Diagnosis {
+/// Finds the cause of a failure: from Helm's message, or from the pods that are not ready. What cannot be read is omitted,
+/// and so are events until `before` (RFC 3339, by the clock of the cluster).
+pub async fn find_cause(tools: &Toolbox, failure: &ReleaseFailure, before: &str) -> Diagnosis {
     let Some(release) = &failure.release else {
         return find(&failure.reason).map(|known| Diagnosis::known("", None, known)).unwrap_or_default();
     };
     let by_words = find(&failure.reason).map(|known| Diagnosis::known(release, None, known));
-    // Unless it waited in vain, helm has said what it is.
+    // Unless helm timed out, its message has the cause.
     if let Some(diagnosis) = by_words.as_ref().filter(|_| !failure.timed_out) {
-        return Diagnosis { object: webhooks::behind(tools, &failure.reason).await, ..diagnosis.clone() };
+        return Diagnosis {
+            object: webhooks::find_configuration(tools, &failure.reason).await,
+            ..diagnosis.clone()
+        };
     }
-    let looked = tokio::time::timeout(LONGEST, look(tools, release, before)).await;
+    let looked = tokio::time::timeout(TIMEOUT, look(tools, release, before)).await;
     let by_words = || Diagnosis { object: waited_for(&failure.reason), ..by_words.unwrap_or_default() };
     looked.ok().and_then(Result::ok).flatten().unwrap_or_else(by_words)
 }
 
-/// The first object that helm says it has waited for (Helm 4.2.4 and 3.21.4: `resource KIND/NAMESPACE/NAME not ready`).
+/// The first object that helm waited for (Helm 4.2.4 and 3.21.4: `resource KIND/NAMESPACE/NAME not ready`).
 fn waited_for(reason: &str) -> Option<String> {
     let (_, rest) = reason.split_once("resource ")?;
     let (object, _) = rest.split_once(" not ready")?;
@@ -55,50 +58,48 @@ fn waited_for(reason: &str) -> Option<String> {
     Some(format!("{kind} {name}"))
 }
 
-/// What is in the way of a release that nobody works at; nothing where that cannot be told.
-pub async fn of_kept(tools: &Toolbox, release: &str) -> Diagnosis {
-    let looked = tokio::time::timeout(LONGEST, worst(tools, release)).await;
+/// Why a release that is not synced is not ready; empty if that is unknown.
+pub async fn of_unchanged(tools: &Toolbox, release: &str) -> Diagnosis {
+    let looked = tokio::time::timeout(TIMEOUT, worst(tools, release)).await;
     looked.ok().and_then(Result::ok).flatten().unwrap_or_default()
 }
 
 async fn worst(tools: &Toolbox, release: &str) -> Result<Option<Diagnosis>, Error> {
     let seen = Seen::of(tools, release).await?;
-    let trouble = seen.troubles(tools, release, "").await?.into_iter().next();
-    Ok(match trouble {
-        Some(trouble) => Some(told(tools, release, trouble, &seen.events).await),
+    let problem = seen.problems(tools, release, "").await?.into_iter().next();
+    Ok(match problem {
+        Some(problem) => Some(diagnose(tools, release, problem, &seen.events).await),
         None => None,
     })
 }
 
 async fn look(tools: &Toolbox, release: &str, before: &str) -> Result<Option<Diagnosis>, Error> {
     let seen = Seen::of(tools, release).await?;
-    let mut troubles = seen.troubles(tools, release, before).await?;
-    if troubles.is_empty() {
-        troubles = seen.troubles_of_flux(before);
+    let mut problems = seen.problems(tools, release, before).await?;
+    if problems.is_empty() {
+        problems = seen.flux_problems(before);
     }
-    if let Some(trouble) = troubles.into_iter().next() {
-        return Ok(Some(told(tools, release, trouble, &seen.events).await));
+    if let Some(problem) = problems.into_iter().next() {
+        return Ok(Some(diagnose(tools, release, problem, &seen.events).await));
     }
     let first = lacking(&seen.workloads, release).next();
     Ok(first.map(|workload| Diagnosis { object: Some(workload.words()), ..Diagnosis::default() }))
 }
 
-/// What stands in the namespace of a release.
+/// The state of the namespace of a release.
 pub struct Seen {
-    /// What runs pods.
     pub workloads: Vec<Workload>,
-    /// Pods.
     pub pods: Vec<Pod>,
-    /// What the cluster has warned of lately.
+    /// Recent warning events.
     pub events: Vec<Event>,
 }
 
 impl Seen {
-    /// Looks.
+    /// Reads the namespace of a release.
     ///
     /// # Errors
     ///
-    /// The API server does not answer.
+    /// The API server does not respond.
     pub async fn of(tools: &Toolbox, release: &str) -> Result<Self, Error> {
         let namespace = namespace_of(release);
         let (workloads, pods, events) = tokio::join!(
@@ -109,73 +110,73 @@ impl Seen {
         Ok(Self { workloads: workloads?, pods: pods?, events: events? })
     }
 
-    /// What is in the way of the release, the worst first; the nodes are asked where only they can tell. Warnings until
-    /// `before` are not of now.
+    /// The problems of the release, the worst first. Nodes are read only if they are needed. Events until `before` are
+    /// ignored.
     ///
     /// # Errors
     ///
-    /// The API server does not answer.
-    pub async fn troubles(
+    /// The API server does not respond.
+    pub async fn problems(
         &self,
         tools: &Toolbox,
         release: &str,
         before: &str,
-    ) -> Result<Vec<Trouble>, Error> {
+    ) -> Result<Vec<PodProblem>, Error> {
         let warnings = Warnings { events: &self.events, before };
-        let mut troubles = in_the_way(release, &self.workloads, &self.pods, warnings);
-        let is = |trouble: &Trouble, id| find(&trouble.state).is_some_and(|known| known.id == id);
-        let lacks_volume = |trouble: &Trouble| is(trouble, "volume");
-        // Where that may not be read, the rest is worth telling.
-        if troubles.iter().any(lacks_volume) && !tools.has_storage_class().await.unwrap_or(true) {
-            for trouble in troubles.iter_mut().filter(|trouble| lacks_volume(trouble)) {
-                trouble.add("there is no StorageClass");
+        let mut problems = problems_of(release, &self.workloads, &self.pods, warnings);
+        let is = |problem: &PodProblem, id| find(&problem.state).is_some_and(|known| known.id == id);
+        let needs_volume = |problem: &PodProblem| is(problem, "volume");
+        // If storage classes cannot be read, the rest is still worth reporting.
+        if problems.iter().any(needs_volume) && !tools.has_storage_class().await.unwrap_or(true) {
+            for problem in problems.iter_mut().filter(|problem| needs_volume(problem)) {
+                problem.add("there is no StorageClass");
             }
         }
-        // Until Kubernetes 1.33 the scheduler's words are known as they are.
-        let lacks_node = |trouble: &Trouble| is(trouble, "node-not-ready");
-        let open = |trouble: &Trouble| taints::are_unnamed(&trouble.state) || lacks_node(trouble);
-        let vague = troubles.iter().all(|trouble| trouble.stage >= Stage::Warned);
+        // Until Kubernetes 1.33 the scheduler names the taints.
+        let needs_node = |problem: &PodProblem| is(problem, "node-not-ready");
+        let open = |problem: &PodProblem| taints::are_unnamed(&problem.state) || needs_node(problem);
+        let vague = problems.iter().all(|problem| problem.stage >= Stage::Warned);
         let waiting = if vague { self.nodes_of_waiting(release) } else { Vec::new() };
-        if !troubles.iter().any(open) && waiting.is_empty() {
-            return Ok(troubles);
+        if !problems.iter().any(open) && waiting.is_empty() {
+            return Ok(problems);
         }
         let nodes = tools.observe_nodes().await?;
-        for trouble in troubles.iter_mut().filter(|trouble| open(trouble)) {
-            let pod = self.pods.iter().find(|pod| trouble.is_of(pod));
+        for problem in problems.iter_mut().filter(|problem| open(problem)) {
+            let pod = self.pods.iter().find(|pod| problem.is_of(pod));
             let tolerations = pod.map(|pod| pod.tolerations.as_slice()).unwrap_or_default();
-            trouble.state = taints::named(&trouble.state, &nodes, tolerations);
-            if let Some(unready) = taints::unready(&nodes).filter(|_| lacks_node(trouble)) {
-                trouble.add(&unready);
+            problem.state = taints::named(&problem.state, &nodes, tolerations);
+            if let Some(unready) = taints::unready(&nodes).filter(|_| needs_node(problem)) {
+                problem.add(&unready);
             }
         }
         let down = nodes.iter().find(|node| !node.ready && waiting.contains(&node.name.as_str()));
-        troubles.extend(down.map(|node| Trouble {
+        problems.extend(down.map(|node| PodProblem {
             object: format!("Node {}", node.name),
             stage: Stage::Node,
             state: format!("NodeNotReady: {}", node.message),
             crashed: None,
             is_current: true,
         }));
-        troubles.sort_by_key(|trouble| trouble.stage);
-        Ok(troubles)
+        problems.sort_by_key(|problem| problem.stage);
+        Ok(problems)
     }
 
-    /// What is in the way of Flux's own controllers, which no release has made: flux-operator has. The worst first.
+    /// The problems of the controllers of Flux, the worst first. They belong to no release: flux-operator creates them.
     #[must_use]
-    pub fn troubles_of_flux(&self, before: &str) -> Vec<Trouble> {
+    pub fn flux_problems(&self, before: &str) -> Vec<PodProblem> {
         let warnings = Warnings { events: &self.events, before };
         let of_flux = self.workloads.iter().filter(|workload| {
             workload.labels.get(PART_OF.0).is_some_and(|part_of| part_of == PART_OF.1)
                 && workload.release().is_none()
                 && workload.have < workload.want
         });
-        let mut troubles: Vec<_> =
+        let mut problems: Vec<_> =
             of_flux.filter_map(|workload| of_workload(workload, &self.pods, warnings)).collect();
-        troubles.sort_by_key(|trouble| trouble.stage);
-        troubles
+        problems.sort_by_key(|problem| problem.stage);
+        problems
     }
 
-    /// The nodes of those of its pods that are not ready.
+    /// The nodes of the pods of a release that are not ready.
     fn nodes_of_waiting(&self, release: &str) -> Vec<&str> {
         let lacking: Vec<_> = lacking(&self.workloads, release).collect();
         let ours = |pod: &&Pod| !pod.ready && lacking.iter().any(|workload| workload.has_pod(pod));
@@ -183,45 +184,44 @@ impl Seen {
     }
 }
 
-/// What is known of a trouble, with what else the cluster has warned of about it, and the last words of what has crashed.
-/// All of it is in the transcript, however long.
-pub async fn told(tools: &Toolbox, release: &str, trouble: Trouble, events: &[Event]) -> Diagnosis {
-    let known = find(&trouble.state).map(|known| Diagnosis::known(release, trouble.pod(), known));
-    let warnings = warnings_about(&trouble, events);
-    let last_words = last_words(tools, namespace_of(release), &trouble).await;
-    let Trouble { object, state, .. } = trouble;
+/// The diagnosis of a problem, with other events of the object and the logs of a crashed container. The transcript keeps
+/// all of it.
+pub async fn diagnose(tools: &Toolbox, release: &str, problem: PodProblem, events: &[Event]) -> Diagnosis {
+    let known = find(&problem.state).map(|known| Diagnosis::known(release, problem.pod(), known));
+    let warnings = warnings_about(&problem, events);
+    let last_words = last_words(tools, namespace_of(release), &problem).await;
+    let PodProblem { object, state, .. } = problem;
     let seen = std::iter::once(&state).chain(&warnings).chain(&last_words);
     tools.runner.transcript().seen(&object, seen.map(String::as_str));
     let (object, state) = (Some(object), Some(state));
     Diagnosis { object, state, warnings, last_words, ..known.unwrap_or_default() }
 }
 
-/// What the cluster has warned of last about the object of a trouble, less what its state tells already.
-fn warnings_about(trouble: &Trouble, events: &[Event]) -> Vec<String> {
+/// The latest events of the object of a problem, except those that its state repeats.
+fn warnings_about(problem: &PodProblem, events: &[Event]) -> Vec<String> {
     let about =
-        |event: &&Event| trouble.object == format!("{} {}/{}", event.kind, event.namespace, event.name);
-    // What the scheduler says is the state itself, in more words; and one refusal is like the other, but for a pod's name.
-    let placing = matches!(trouble.stage, Stage::Unplaced | Stage::Follows);
-    let told = |event: &Event| {
+        |event: &&Event| problem.object == format!("{} {}/{}", event.kind, event.namespace, event.name);
+    // The scheduler's event repeats the state; refusals differ only in the name of the pod.
+    let placing = matches!(problem.stage, Stage::Unplaced | Stage::Follows);
+    let is_redundant = |event: &Event| {
         placing && event.reason == "FailedScheduling"
-            || trouble.stage == Stage::Refused && trouble.state.starts_with(&format!("{}: ", event.reason))
+            || problem.stage == Stage::Refused && problem.state.starts_with(&format!("{}: ", event.reason))
     };
     let mut about: Vec<_> = events
         .iter()
         .filter(about)
-        .filter(|event| !told(event))
-        .filter(|event| !event.message.is_empty() && !trouble.state.contains(&event.message))
+        .filter(|event| !is_redundant(event))
+        .filter(|event| !event.message.is_empty() && !problem.state.contains(&event.message))
         .collect();
     about.sort_by(|one, other| other.last.cmp(&one.last));
     let words = |event: &Event| {
         let times = if event.count > 1 { format!(" (x{})", event.count) } else { String::new() };
         format!("{}: {}{times}", event.reason, event.message)
     };
-    about.into_iter().take(WARNINGS).map(words).collect()
+    about.into_iter().take(MAX_EVENTS).map(words).collect()
 }
 
 impl Toolbox {
-    /// Whether there is any `StorageClass`.
     async fn has_storage_class(&self) -> Result<bool, Error> {
         let classes: Vec<IgnoredAny> =
             self.api_list("/apis/storage.k8s.io/v1/storageclasses?limit=1").await?;
@@ -233,14 +233,14 @@ fn namespace_of(release: &str) -> &str {
     release.split_once('/').map_or("default", |(namespace, _)| namespace)
 }
 
-/// The last lines of the container that crashed; none where the kubelet does not give them.
-async fn last_words(tools: &Toolbox, namespace: &str, trouble: &Trouble) -> Vec<String> {
-    let (Some(container), Some(pod)) = (&trouble.crashed, trouble.pod()) else {
+/// The last lines of the crashed container; none if the kubelet does not return them.
+async fn last_words(tools: &Toolbox, namespace: &str, problem: &PodProblem) -> Vec<String> {
+    let (Some(container), Some(pod)) = (&problem.crashed, problem.pod()) else {
         return Vec::new();
     };
     let [namespace, pod, container] = [namespace, pod, container].map(segment);
     let path = format!(
-        "/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}&previous=true&tailLines={LINES}&limitBytes={BYTES}"
+        "/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}&previous=true&tailLines={MAX_LOG_LINES}&limitBytes={MAX_LOG_BYTES}"
     );
     let answer = match tools.ask(Call::get(&path).soon()).await {
         Ok(answer) => answer.found(),

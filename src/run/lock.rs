@@ -1,12 +1,12 @@
-//! One run at a time for a cluster, across machines: the lock is a Lease.
+//! One run at a time per cluster, across machines: the lock is a Lease.
 //!
-//! It is written only on the condition that nobody else has written since it was read, so that two can never have it. A
-//! holder renews it; one that does not has lost it when it stood still for [`EXPIRES`] by the clock of whoever watches,
-//! for the clocks of two machines differ, and a laptop that sleeps counts nothing.
+//! It is written only if it has not changed since it was read, so that two runs can never hold it. The holder renews it; it
+//! expires when it has not changed for [`EXPIRES`] by the clock of the waiting run, because the clocks of two machines differ
+//! and a sleeping laptop does not count.
 //!
-//! Only the fields of k3s-boot are written, as a JSON merge patch: annotations, labels, finalizers and owners of others
-//! stay. On a conflict the Lease is read again; a holder is one process alone, so a Lease that names this process as its
-//! holder is ours, also when the answer to the request that made it so was lost.
+//! Only the fields of k3s-boot are written, with a JSON merge patch: other annotations, labels, finalizers and owners stay.
+//! After a conflict the Lease is read again. A holder is a single process, so a Lease that names this process is held by it,
+//! even if the response to the write was lost.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,28 +23,27 @@ use crate::process::identity::{Identity, ProcessState};
 use crate::tools::Toolbox;
 use crate::tools::api::Call;
 
-/// So long a Lease holds that nobody renews.
+/// A Lease expires if it is not renewed for this long.
 pub const EXPIRES: Duration = Duration::from_secs(15);
 
-/// How often its holder renews it.
-const RENEW: Duration = Duration::from_secs(5);
+const RENEW_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Between two looks at another run's, and after a renewal that was not answered.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The interval at which the lock of another run is read, and a failed renewal is retried.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the end of a run may take to let go of it.
-const RELEASE: Duration = Duration::from_secs(5);
+/// The timeout for releasing the lock at the end of a run.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// And when what ran was killed.
-const HASTY_RELEASE: Duration = Duration::from_secs(1);
+/// The timeout for releasing the lock after a second signal.
+const KILLED_RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Starting a program takes less.
-const GLANCE: Duration = Duration::from_millis(50);
+/// Starting a program takes less than this.
+const START_TIME: Duration = Duration::from_millis(50);
 
-/// How long the tools of a run that was killed may take to end: helm marks its release meanwhile.
-const TOOLS: Duration = Duration::from_secs(30);
+/// How long the tools of a killed run may take to exit: helm marks its release as failed meanwhile.
+const TOOLS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The lock, held.
+/// The held lock.
 pub struct Lock<'a> {
     tools: &'a Toolbox,
     held: RefCell<Held>,
@@ -53,35 +52,34 @@ pub struct Lock<'a> {
 /// The fields of k3s-boot in the Lease.
 #[derive(Debug)]
 struct Held {
-    /// This process.
+    /// The identity of this process.
     own: String,
-    /// Whether this process lets go of it.
+    /// Whether the next write releases the lock.
     released: bool,
     acquired: String,
     transitions: i64,
-    /// The version that was read or written last; empty where there is no Lease.
+    /// The version that was read or written last; empty if there is no Lease.
     resource_version: String,
-    /// What is noted.
     notes: Notes,
-    /// The other annotations of k3s-boot.
+    /// Other annotations of k3s-boot.
     annotations: BTreeMap<String, String>,
 }
 
-/// How writing the Lease ended.
+/// The result of writing the Lease.
 enum Written {
     Done,
-    /// Somebody else has written, made or deleted it, or an earlier try of the same request has written it.
+    /// It was changed, created or deleted by another client, or by an earlier attempt of the same request.
     Changed,
 }
 
 impl<'a> Lock<'a> {
-    /// Takes the lock, as it was `seen`, and writes `notes` and these annotations with it. Tells whether nobody else has
-    /// had it since it was seen, so that all that was seen after it still holds. Waits for this long when another run has
-    /// it, and at least until it can be told whether that run still lives.
+    /// Acquires the lock, given the Lease that was `seen`, and writes `notes` and `annotations`. Returns whether no other run
+    /// held it since it was seen, so that everything observed since is still valid. If another run holds it, waits for `wait`,
+    /// and at least until it is clear whether that run is alive.
     ///
     /// # Errors
     ///
-    /// Another run has it, the API server does not answer, or k3s-boot was told to stop.
+    /// Another run holds it, the API server does not respond, or k3s-boot was interrupted.
     pub async fn acquire(
         tools: &'a Toolbox,
         seen: Option<&Lease>,
@@ -102,9 +100,9 @@ impl<'a> Lock<'a> {
                 if start.elapsed() >= wait.max(EXPIRES) {
                     return Err(locked(Some(held)));
                 }
-                let (holder, since) = told(held);
+                let (holder, since) = holder_since(held);
                 waiting.say_at_once(&[("holder", holder), ("since", since)]);
-                tools.runner.stop().sleep(PAUSE).await?;
+                tools.runner.stop().sleep(POLL_INTERVAL).await?;
                 let now = tools.observe_lock(Call::get(&own_path())).await?;
                 if now.as_ref().map(|lease| &lease.resource_version) != Some(&held.resource_version) {
                     still = Instant::now();
@@ -117,14 +115,14 @@ impl<'a> Lock<'a> {
             match lock.write(false).await? {
                 Written::Done => return Ok((lock, unchanged)),
                 Written::Changed => {
-                    tools.runner.stop().sleep(PAUSE / 10).await?;
+                    tools.runner.stop().sleep(POLL_INTERVAL / 10).await?;
                     lease = tools.observe_lock(Call::get(&own_path())).await?;
                     if lock.is_ours(lease.as_ref()) {
                         return Ok((lock, unchanged));
                     }
                     unchanged = false;
                     still = Instant::now();
-                    // Others were first again and again.
+                    // Other runs were repeatedly faster.
                     if start.elapsed() >= wait.max(EXPIRES) {
                         return Err(locked(lease.as_ref()));
                     }
@@ -133,7 +131,7 @@ impl<'a> Lock<'a> {
         }
     }
 
-    /// Does something while it is renewed.
+    /// Runs `work` while renewing the lock.
     pub async fn during<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             biased;
@@ -142,34 +140,34 @@ impl<'a> Lock<'a> {
         }
     }
 
-    /// Renews it for as long as it is asked to. When it is lost, the run is told to end.
+    /// Renews the lock until dropped. If it is lost, stops the run.
     async fn keep(&self) -> Infallible {
         let mut late = false;
-        let mut pause = RENEW;
+        let mut pause = RENEW_INTERVAL;
         loop {
             tokio::time::sleep(pause).await;
             pause = match self.renew().await {
                 Ok(true) => {
                     late = false;
-                    RENEW
+                    RENEW_INTERVAL
                 }
                 Ok(false) => {
-                    tracing::warn!("Another run has taken the lock, ending what runs in good order");
+                    tracing::warn!("Another run has taken the lock, shutting down");
                     self.tools.runner.stop().raise(Cause::LostLock);
                     return std::future::pending().await;
                 }
-                // Nobody else can take it either, as long as the API server is away.
+                // No other run can take it while the API server is unreachable.
                 Err(error) => {
                     if !std::mem::replace(&mut late, true) {
-                        tracing::warn!(reason = %error, "Lock cannot be renewed, trying again");
+                        tracing::warn!(reason = %error, "Failed to renew the lock, retrying");
                     }
-                    PAUSE
+                    POLL_INTERVAL
                 }
             };
         }
     }
 
-    /// Renews it, or lets go of it, whatever others have written on it meanwhile. Returns whether it was still ours.
+    /// Renews or releases the lock, even if other clients have changed the Lease. Returns whether it was still held.
     async fn renew(&self) -> Result<bool, Error> {
         loop {
             if let Written::Done = self.write(true).await? {
@@ -181,7 +179,7 @@ impl<'a> Lock<'a> {
             }
             let released = self.held.borrow().released;
             match lease {
-                // Nobody has it.
+                // It is free.
                 Some(lease) if released => return Ok(lease.holder.is_empty()),
                 None if released => return Ok(true),
                 Some(_) => return Ok(false),
@@ -190,7 +188,7 @@ impl<'a> Lock<'a> {
         }
     }
 
-    /// Whether this process holds the Lease; then the next write is on top of what it is now.
+    /// Whether this process holds the Lease; if so, the next write is based on this version.
     fn is_ours(&self, lease: Option<&Lease>) -> bool {
         let mut held = self.held.borrow_mut();
         let lease = lease.filter(|lease| lease.holder == held.own);
@@ -200,43 +198,42 @@ impl<'a> Lock<'a> {
         lease.is_some()
     }
 
-    /// What is noted on it, or will be with its next renewal.
+    /// The notes, including those that the next renewal writes.
     pub fn notes(&self) -> Notes {
         self.held.borrow().notes.clone()
     }
 
-    /// Changes what is noted on it with its next renewal, at its release at the latest.
+    /// Changes the notes; the next renewal or the release writes them.
     pub fn change(&self, change: impl FnOnce(&mut Notes)) {
         change(&mut self.held.borrow_mut().notes);
     }
 
-    /// Renews it now, for what is noted on it must be there before the run goes on.
+    /// Writes the notes now, before the run continues.
     ///
     /// # Errors
     ///
-    /// The API server does not answer, or k3s-boot was told to stop. That it is lost is no error here: [`Self::keep`] ends
-    /// the run.
+    /// The API server does not respond, or k3s-boot was interrupted. A lost lock is no error: [`Self::keep`] ends the run.
     pub async fn write_notes(&self) -> Result<(), Error> {
         self.renew().await.map(drop)
     }
 
-    /// Lets go of it. Who says twice that it shall end does not wait for that: it expires.
+    /// Releases the lock. After a second signal it is left to expire.
     pub async fn release(self) {
         self.held.borrow_mut().released = true;
         self.tools.clock.wind_up();
         let stop = self.tools.runner.stop();
-        let longest = if stop.killed() { HASTY_RELEASE } else { RELEASE };
+        let longest = if stop.killed() { KILLED_RELEASE_TIMEOUT } else { RELEASE_TIMEOUT };
         tokio::select! {
             released = tokio::time::timeout(longest, self.renew()) => {
                 if !matches!(released, Ok(Ok(true))) {
-                    tracing::debug!("Lock could not be released");
+                    tracing::debug!("Failed to release the lock");
                 }
             }
-            () = stop.clone().until_killed(), if !stop.killed() => tracing::debug!("Lock is left to expire"),
+            () = stop.clone().until_killed(), if !stop.killed() => tracing::debug!("Leaving the lock to expire"),
         }
     }
 
-    /// Writes it, also after k3s-boot was told to stop if it is `to_the_end`.
+    /// Writes the Lease; with `to_the_end`, also after k3s-boot was interrupted.
     async fn write(&self, to_the_end: bool) -> Result<Written, Error> {
         let (created, patch) = {
             let held = self.held.borrow();
@@ -275,13 +272,13 @@ impl Held {
         }
     }
 
-    /// The annotations of k3s-boot; none for one that is to be removed.
+    /// The annotations of k3s-boot; `None` for those to remove.
     fn annotations(&self) -> BTreeMap<&str, Option<String>> {
         let own = self.annotations.iter().map(|(name, value)| (name.as_str(), Some(value.clone())));
         self.notes.annotations().into_iter().chain(own).collect()
     }
 
-    /// The Lease as it is created.
+    /// The Lease to create.
     fn lease(&self) -> Value {
         let (namespace, name) = LEASE;
         let annotations: BTreeMap<_, _> =
@@ -290,7 +287,7 @@ impl Held {
         json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": self.spec()})
     }
 
-    /// The change of a Lease that has still the version that was seen.
+    /// The patch of a Lease that still has the version that was read.
     fn patch(&self) -> Value {
         let metadata = json!({"resourceVersion": self.resource_version, "annotations": self.annotations()});
         json!({"metadata": metadata, "spec": self.spec()})
@@ -312,12 +309,12 @@ fn now() -> String {
     humantime::format_rfc3339_micros(SystemTime::now()).to_string()
 }
 
-/// The path of the list of Leases.
+/// The API path of the Leases.
 fn list_path() -> String {
     format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", LEASE.0)
 }
 
-/// The path of the Lease that is the lock.
+/// The API path of the lock.
 fn own_path() -> String {
     format!("{}/{}", list_path(), LEASE.1)
 }
@@ -328,49 +325,48 @@ fn ended_holder(lease: Option<&Lease>, own: &Identity) -> Option<Identity> {
     (holder.state(own) == ProcessState::Ended).then_some(holder)
 }
 
-/// Whether nobody has it, for it stood still for so long by our own clock.
+/// Whether the lock is free: released, or unchanged for `still` and expired.
 fn is_free(lease: &Lease, still: Duration) -> bool {
     lease.holder.is_empty() || still >= EXPIRES
 }
 
-/// Who holds it, since when; for people.
-fn told(lease: &Lease) -> (String, String) {
-    (shown(&lease.holder), lease.acquired.clone().unwrap_or_default())
+/// The holder and since when it holds the lock.
+fn holder_since(lease: &Lease) -> (String, String) {
+    (describe_holder(&lease.holder), lease.acquired.clone().unwrap_or_default())
 }
 
 fn locked(lease: Option<&Lease>) -> Error {
-    let (holder, since) = lease.map(told).unwrap_or_default();
+    let (holder, since) = lease.map(holder_since).unwrap_or_default();
     Error::Locked { holder, since }
 }
 
-/// The holder for people: `laptop, process 4711`; whatever somebody else may have written there as it is.
-fn shown(holder: &str) -> String {
+/// A readable holder: `laptop, process 4711`; a text of another client stays as it is.
+fn describe_holder(holder: &str) -> String {
     match Identity::parse(holder) {
         Some(Identity { host, pid, .. }) => format!("{host}, process {pid}"),
         None => holder.to_owned(),
     }
 }
 
-/// Waits until the tools of a run that was killed have ended, and ends them if they do not: nothing else would. Tells
-/// whether none was left.
+/// Waits until the orphaned tools of a killed run have exited, and kills those that do not. Returns whether there were none.
 pub async fn end_tools(tools: &Toolbox, run: &Identity) -> Result<bool, Error> {
     let start = Instant::now();
     let mut left = run.tools();
     if left.is_empty() {
-        // One may just have been on its way.
-        tools.runner.stop().sleep(GLANCE).await?;
+        // One may just be starting.
+        tools.runner.stop().sleep(START_TIME).await?;
         left = run.tools();
     }
     let none = left.is_empty();
     if !none {
-        tracing::info!(processes = %left.len(), "Waiting for the tools of a run that was killed");
+        tracing::info!(processes = %left.len(), "Waiting for orphaned processes of a previous run to exit");
     }
-    while !left.is_empty() && start.elapsed() < TOOLS {
-        tools.runner.stop().sleep(PAUSE / 10).await?;
+    while !left.is_empty() && start.elapsed() < TOOLS_TIMEOUT {
+        tools.runner.stop().sleep(POLL_INTERVAL / 10).await?;
         left = run.tools();
     }
     for pid in left {
-        tracing::warn!(process = %pid, "Killing a tool that a killed run has left");
+        tracing::warn!(process = %pid, "Killing an orphaned process of a previous run");
         crate::process::identity::kill(pid);
     }
     Ok(none)
@@ -385,24 +381,24 @@ mod tests {
     }
 
     #[test]
-    fn it_is_free_when_nobody_has_it_or_when_it_stood_still() {
+    fn a_lock_is_free_when_released_or_expired() {
         let own = Identity::own();
         let short = Duration::from_secs(14);
         assert!(is_free(&lease(""), Duration::ZERO));
         assert!(!is_free(&lease("somebody"), short) && is_free(&lease("somebody"), EXPIRES));
-        assert_eq!(shown(&own.to_string()), format!("{}, process {}", own.host, own.pid));
-        assert_eq!(shown("kubectl"), "kubectl");
+        assert_eq!(describe_holder(&own.to_string()), format!("{}, process {}", own.host, own.pid));
+        assert_eq!(describe_holder("kubectl"), "kubectl");
     }
 
     #[test]
-    fn only_own_fields_are_written() {
+    fn only_fields_of_k3s_boot_are_written() {
         let own = Identity::own();
         let mut known = lease("");
         known.annotations.insert("other".to_owned(), "x".to_owned());
         known.transitions = 4;
         let mut held = Held::new(&own, Some(&known), &Notes::default(), &[("a", "b")]);
         let patch = held.patch();
-        // Notes that are empty are removed; what others have noted is not named.
+        // Empty notes are removed; other annotations are not mentioned.
         let annotations = json!({"a": "b", "k3s-boot/operations": null, "k3s-boot/releases": null});
         assert_eq!(patch["metadata"], json!({"resourceVersion": "7", "annotations": annotations}));
         assert_eq!(patch["spec"]["leaseTransitions"], 5);

@@ -7,11 +7,11 @@ use crate::base::error::Error;
 use crate::plan::NamespaceAction;
 use crate::tools::Toolbox;
 
-/// Makes the namespaces that are not there.
+/// Creates missing namespaces.
 ///
 /// # Errors
 ///
-/// When kubectl fails.
+/// kubectl fails.
 pub async fn run(tools: &Toolbox, namespaces: &[(String, NamespaceAction)]) -> Result<(), Error> {
     tracing::debug!("Applying namespaces");
     let items: Vec<_> = namespaces
@@ -20,14 +20,14 @@ pub async fn run(tools: &Toolbox, namespaces: &[(String, NamespaceAction)]) -> R
         .map(|(name, _)| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
         .collect();
     if !items.is_empty() {
-        // Applied, not created: somebody may have made one since we looked.
+        // Applied, not created: another client may have created one in the meantime.
         let manifest = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
         tools.kubectl_apply(SecretSlice::from(manifest.into_bytes())).await?;
     }
     for (namespace, action) in namespaces {
         match action {
             NamespaceAction::Create => tracing::info!(namespace, "Namespace created"),
-            NamespaceAction::Keep => tracing::info!(namespace, "Namespace exists"),
+            NamespaceAction::Exists => tracing::info!(namespace, "Namespace exists"),
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Stage *nodes*: as many as expected have registered. They need not be Ready: without a CNI no node is.
+//! Stage *nodes*: waits until the expected number of nodes has registered. Without a CNI no node is Ready.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,14 @@ use crate::base::waiting::Waiting;
 use crate::observed::cluster::Cluster;
 use crate::tools::Toolbox;
 
-const PAUSE: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Waits until `expected` nodes have registered; so many were `registered` when the cluster was looked at. Gives how
-/// it stands after the wait, if there was one, and how long that took.
+/// Waits until `expected` nodes have registered; `registered` is the number that was observed before. Returns the cluster
+/// after the wait, if it had to wait, and the duration.
 ///
 /// # Errors
 ///
-/// The deadline passed, kubectl failed, or k3s-boot was told to stop.
+/// The timeout expired, kubectl failed, or k3s-boot was interrupted.
 pub async fn wait(
     tools: &Toolbox,
     mut registered: usize,
@@ -31,12 +31,12 @@ pub async fn wait(
         let waiting_for = format!("{registered} of {expected} nodes registered");
         waiting.say(&[("waiting_for", waiting_for.clone())]);
         let left = after.saturating_sub(start.elapsed());
-        tools.runner.stop().sleep(PAUSE.min(left)).await?;
+        tools.runner.stop().sleep(POLL_INTERVAL.min(left)).await?;
         if passed() {
             return Err(late(waiting_for));
         }
         let seen = match tools.observe_cluster().await {
-            // Not kubectl is late, but the nodes are.
+            // The nodes are late, not kubectl.
             Err(error) if error.is_late() && passed() => return Err(late(waiting_for)),
             seen => seen?,
         };
@@ -46,8 +46,7 @@ pub async fn wait(
     Ok((cluster, start.elapsed()))
 }
 
-/// Says what nodes there are.
-pub fn say(cluster: &Cluster) {
+pub fn log_nodes(cluster: &Cluster) {
     let waiting_for = cluster.waiting_for();
     let (nodes, ready) = (cluster.nodes.len(), cluster.ready_nodes());
     if waiting_for.is_empty() {

@@ -1,4 +1,4 @@
-//! What a run notes about itself on its lock: before releases are synced, and after.
+//! What a run records on its lock, before and after it syncs releases.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,14 +14,14 @@ use crate::plan::releases::ReleaseAction;
 use crate::process::identity::Identity;
 use crate::tools::Toolbox;
 
-/// What is noted before the plan is carried out: which releases are about to be synced, and what is known of those that
-/// stay as they are. `longest` is the time that an operation may take.
+/// The notes before the plan is executed: the releases that will be synced, and the state of those that are up to date.
+/// `longest` is the timeout of an operation.
 #[must_use]
 pub fn before(plan: &Plan, desired: &Desired, live: &Live, longest: Duration, now: SystemTime) -> Notes {
     let stored = live.releases.as_deref().unwrap_or_default();
     let find = |id: &str| stored.iter().find(|one| one.id() == id);
     let mut notes = live.notes.clone();
-    // Others were never begun, or are long over.
+    // Other operations were never started, or ended long ago.
     let is_of = |id: &String, one: &Stored| {
         live.notes.operation(id, one.revision).is_some() || live.notes.is_unfinished(id, one.revision)
     };
@@ -29,7 +29,7 @@ pub fn before(plan: &Plan, desired: &Desired, live: &Live, longest: Duration, no
     notes.releases.retain(|id, _| find(id).is_some());
     for release in plan.releases() {
         let found = find(&release.id);
-        if release.action == ReleaseAction::Keep
+        if release.action == ReleaseAction::UpToDate
             && let (Some(Ok(standing)), Some(stored)) = (live.standing.get(&release.id), found)
         {
             notes.operations.remove(&release.id);
@@ -41,7 +41,7 @@ pub fn before(plan: &Plan, desired: &Desired, live: &Live, longest: Duration, no
         own.unwrap_or_default().max(longest.as_secs())
     };
     let stored = stored.iter().map(|one| {
-        // What is left locked is unlocked first.
+        // Stuck revisions are deleted first.
         (one.id(), if one.is_pending() { one.revision.saturating_sub(1) } else { one.revision })
     });
     let stored: BTreeMap<_, _> = stored.collect();
@@ -61,7 +61,7 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// The same, after helmfile has ended the operations of these releases.
+/// Records that helmfile has completed the operations of these releases.
 pub fn conclude(notes: &mut Notes, releases: &[String]) {
     for id in releases {
         if let Some(operation) = notes.operations.get_mut(id) {
@@ -70,7 +70,7 @@ pub fn conclude(notes: &mut Notes, releases: &[String]) {
     }
 }
 
-/// The same, before these releases are synced once more by the same run.
+/// Records that the same run retries these releases.
 pub fn again(notes: &mut Notes, releases: &[&str], stored: &[Stored], now: SystemTime) {
     for id in releases {
         if let Some(operation) = notes.operations.get_mut(*id) {
@@ -86,11 +86,11 @@ fn ids(plan: &Plan) -> impl Iterator<Item = &str> {
     synced.filter(|release| release.action != ReleaseAction::Uninstall).map(|release| release.id.as_str())
 }
 
-/// What is noted of a release, unless some of its objects are not there.
+/// The note of a synced release, without its objects if some are missing.
 fn synced(desired: &Desired, stored: &Stored, standing: &Standing) -> Option<(String, Synced)> {
     let id = stored.id();
     let chart = desired.charts.get(&id)?.digest.clone()?;
-    // What somebody changed is looked at again by the next run.
+    // The next run reads manually changed objects again.
     let whole = standing.missing.is_empty() && standing.drift.is_empty();
     let objects = if whole { standing.stamps.clone() } else { String::new() };
     let release = desired.releases().find(|release| release.id() == id);
@@ -98,11 +98,11 @@ fn synced(desired: &Desired, stored: &Stored, standing: &Standing) -> Option<(St
     Some((id, Synced { revision: stored.revision, chart, objects, secret_values }))
 }
 
-/// What is noted after the plan was carried out.
+/// The notes after the plan was executed.
 ///
 /// # Errors
 ///
-/// The API server does not answer, or k3s-boot was told to stop.
+/// The API server does not respond, or k3s-boot was interrupted.
 pub async fn after(
     tools: &Toolbox,
     plan: &Plan,

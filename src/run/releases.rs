@@ -21,10 +21,10 @@ use crate::run::watch::{AtWork, Watcher};
 use crate::tools::Toolbox;
 use crate::tools::helmfile::{Over, Progress, SyncOptions, parse_failure};
 
-/// helm ends this long before the run does, so that the last word is its reason and not ours.
+/// helm times out this long before the run, so that the error is helm's.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// What is known of a sync that runs.
+/// The state of a running sync.
 struct Sync<'a> {
     releases: &'a [Release],
     running: BTreeMap<String, (&'a Release, Instant)>,
@@ -43,7 +43,7 @@ impl<'a> Sync<'a> {
                 }
             }
             Progress::Synced { name } => {
-                // helmfile tells the name only; of two that run, the one that began first is meant.
+                // helmfile prints only the name; of two running releases, the first is meant.
                 let first = self
                     .running
                     .values()
@@ -64,7 +64,7 @@ impl<'a> Sync<'a> {
         self.done.push(ReleaseOutcome::new(release, true, took));
     }
 
-    /// What runs, and how long helm waits for each at most.
+    /// The running releases, each with its timeout.
     fn at_work(&self, longest: Duration) -> Vec<AtWork<'a>> {
         let one = |(release, since): &(&'a Release, Instant)| AtWork {
             release,
@@ -74,8 +74,8 @@ impl<'a> Sync<'a> {
         self.running.values().map(one).collect()
     }
 
-    /// The release that failed, by the name that helmfile gave: one at work, else one that was synced and whose hook
-    /// failed. Without a name it is the one that has been at work for the longest.
+    /// The release that failed, by the name that helmfile printed: a running one, else a synced one whose hook failed.
+    /// Without a name it is the one that has been running for the longest time.
     fn culprit(&self, name: Option<&str>) -> Option<String> {
         let Some(name) = name else {
             return self.running.values().min_by_key(|(_, start)| *start).map(|(release, _)| release.id());
@@ -86,7 +86,7 @@ impl<'a> Sync<'a> {
         running.map(Release::id).or_else(done).or_else(any).or_else(|| Some(name.to_owned()))
     }
 
-    /// `pending` tells what of a release is not ready.
+    /// `pending` returns what of a release is not ready.
     fn failure(
         &self,
         talk: &str,
@@ -101,54 +101,53 @@ impl<'a> Sync<'a> {
                 let pending = release.as_deref().and_then(pending).filter(|pending| !pending.is_empty());
                 let pending =
                     pending.map_or_else(String::new, |pending| format!(", still waiting for {pending}"));
-                format!("the run's deadline passed after {}{pending}", seconds(after))
+                format!("the run timed out after {}{pending}", seconds(after))
             }
         };
-        let timed_out = deadline.is_some() || waited_out(&reason);
+        let timed_out = deadline.is_some() || is_helm_timeout(&reason);
         ReleaseFailure { release, reason, timed_out, diagnosis: Diagnosis::default() }
     }
 }
 
-/// Whether helm says that its own time was over. A request that got no answer in its time may be tried again.
-fn waited_out(reason: &str) -> bool {
+/// Whether helm timed out waiting. A single request that timed out may be retried instead.
+fn is_helm_timeout(reason: &str) -> bool {
     let words = ["context deadline exceeded", "timed out waiting for the condition"];
     words.iter().any(|words| reason.contains(words)) && !find(reason).is_some_and(Known::passes)
 }
 
-/// helm's timeout for each release: what is left, unless the helmfile sets a shorter one for any of them; then the
-/// helmfile's own hold, for the flag would beat them all.
+/// The `--timeout` flag for helm: the remaining time, unless the helmfile sets a shorter timeout for any release, which the
+/// flag would override.
 fn timeout<'a>(releases: impl IntoIterator<Item = &'a Release>, longest: Duration) -> Option<Duration> {
     let shorter = releases.into_iter().any(|release| release.is_shorter_than(longest));
     (!shorter).then_some(longest)
 }
 
-/// How a helmfile is synced.
+/// Options for syncing a helmfile.
 #[derive(Clone, Copy)]
-pub struct How<'a> {
-    /// The folder of its charts.
+pub struct SyncRequest<'a> {
+    /// The folder with the charts.
     pub charts: &'a Path,
-    /// helm's time for each release.
+    /// The timeout for each release.
     pub release_timeout: Duration,
-    /// Over what helm goes that would stop it.
     pub over: Over,
-    /// Whether it ends when a release is held up by what seldom mends.
+    /// Whether to stop at problems that rarely resolve themselves.
     pub fail_fast: bool,
-    /// Until when what the cluster has warned of is not of this run, as RFC 3339 by its own clock.
+    /// Events until then are older than this sync, as RFC 3339 by the clock of the cluster.
     pub before: &'a str,
-    /// The workloads before the sync, if they could be read.
+    /// The generations of workloads before the sync, if they could be read.
     pub generations: Option<&'a Generations>,
 }
 
-/// Syncs these releases (`namespace/name`) of a helmfile; gives what became of them.
+/// Syncs these releases (`namespace/name`) of a helmfile and returns what became of them.
 ///
 /// # Errors
 ///
-/// The first release that failed, in helm's words; the others of `done` were synced.
+/// The first release that failed; the other reports are of synced releases.
 pub async fn run(
     tools: &Toolbox,
     helmfile: &Helmfile,
     wanted: &[&str],
-    how: How<'_>,
+    request: SyncRequest<'_>,
 ) -> (Vec<ReleaseOutcome>, Result<(), Error>) {
     // A first run is one plain sync.
     let all = wanted.len() == helmfile.releases.len();
@@ -158,21 +157,21 @@ pub async fn run(
     let sync =
         RefCell::new(Sync { releases: &helmfile.releases, running: BTreeMap::new(), done: Vec::new() });
     let left = tools.clock.left();
-    let longest = how.release_timeout.min(left.saturating_sub(MARGIN)).max(Duration::from_secs(1));
+    let longest = request.release_timeout.min(left.saturating_sub(MARGIN)).max(Duration::from_secs(1));
     let timeout = timeout(ours, longest);
     let (end, in_vain) = watch::channel(false);
     let options = SyncOptions {
         identities: helmfile.needs_identities,
         selectors: &selectors,
         timeout,
-        over: how.over,
+        over: request.over,
         in_vain,
     };
-    let syncing = tools.helmfile_sync(&helmfile.path, how.charts, options, |progress| {
+    let syncing = tools.helmfile_sync(&helmfile.path, request.charts, options, |progress| {
         sync.borrow_mut().on_progress(progress);
     });
-    let watcher = Watcher::new(tools, how.fail_fast, how.before, how.generations);
-    let mut hopeless = None;
+    let watcher = Watcher::new(tools, request.fail_fast, request.before, request.generations);
+    let mut blocked = None;
     let result = {
         tokio::pin!(syncing);
         let at_work = || sync.borrow().at_work(longest);
@@ -181,9 +180,9 @@ pub async fn run(
         loop {
             tokio::select! {
                 result = &mut syncing => break result,
-                found = &mut watching, if hopeless.is_none() => {
-                    tracing::info!(release = %found.0, "Ending helmfile, for waiting does not mend the release");
-                    hopeless = Some(found);
+                found = &mut watching, if blocked.is_none() => {
+                    tracing::info!(release = %found.0, "Stopping helmfile: the release cannot become ready");
+                    blocked = Some(found);
                     end.send_replace(true);
                 }
             }
@@ -196,23 +195,23 @@ pub async fn run(
         Ok(output) if output.success() => Ok(()),
         Ok(output) => {
             let mut failure = failure(&output.talk, None);
-            // It has had no last word.
+            // It could not print an error.
             if output.status.signal().is_some() {
-                failure.reason = format!("helmfile ended with {}", output.status);
+                failure.reason = format!("helmfile was terminated: {}", output.status);
             }
-            if failure.timed_out && longest < how.release_timeout {
+            if failure.timed_out && longest < request.release_timeout {
                 let left = seconds(longest);
-                failure.reason = format!("the run's deadline left it {left}: {}", failure.reason);
+                failure.reason = format!("only {left} of --timeout was left for it: {}", failure.reason);
             }
             Err(Error::Release(Box::new(failure)))
         }
-        // With no time left it was not even begun.
+        // Without time left it was not started.
         Err(ProcessError::Deadline { talk, after, .. }) if !after.is_zero() => {
             Err(Error::Release(Box::new(failure(&talk, Some(after)))))
         }
-        Err(ProcessError::InVain { .. }) => {
-            let (release, diagnosis) = hopeless.unwrap_or_default();
-            let reason = "it was ended early, for waiting does not mend it".to_owned();
+        Err(ProcessError::Canceled { .. }) => {
+            let (release, diagnosis) = blocked.unwrap_or_default();
+            let reason = "helmfile was stopped early: the release cannot become ready".to_owned();
             let release = Some(release);
             Err(Error::Release(Box::new(ReleaseFailure { release, reason, timed_out: false, diagnosis })))
         }
@@ -230,23 +229,23 @@ pub async fn run(
     (sync.done, result)
 }
 
-/// Says what does not go without saying.
-pub fn say(release: &ReleasePlan) {
+/// Logs what happens to a release, unless a later line or a check does.
+pub fn log_action(release: &ReleasePlan) {
     let id = &release.id;
     let version = &release.to.version;
     match &release.action {
-        ReleaseAction::Keep => tracing::info!(release = %id, version = %version, "Release unchanged"),
-        ReleaseAction::LeaveTo(owner) => {
-            tracing::info!(release = %id, owner = %owner, "Release left to its owner");
+        ReleaseAction::UpToDate => tracing::info!(release = %id, version = %version, "Release unchanged"),
+        ReleaseAction::ManagedElsewhere(owner) => {
+            tracing::info!(release = %id, owner = %owner, "Release is managed elsewhere");
         }
-        ReleaseAction::Skip(reason) => tracing::info!(release = %id, reason, "Release left out"),
-        // A rule has warned of it.
+        ReleaseAction::Skip(reason) => tracing::info!(release = %id, reason, "Release skipped"),
+        // Logged by a check, or while syncing.
         ReleaseAction::Newer | ReleaseAction::Install => {}
         ReleaseAction::Upgrade
         | ReleaseAction::Change
-        | ReleaseAction::Repair(_)
+        | ReleaseAction::Resync(_)
         | ReleaseAction::Uninstall => {
-            tracing::info!(release = %id, reason = %release.reason(), "Release differs");
+            tracing::info!(release = %id, reason = %release.reason(), "Release is out of date");
         }
     }
 }
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shorter_timeout_of_the_helmfile_holds() {
+    fn a_shorter_timeout_of_the_helmfile_wins() {
         let longest = Duration::from_mins(15);
         assert_eq!(timeout(&releases(&[None, None]), longest), Some(longest));
         assert_eq!(timeout(&releases(&[None, Some(1800)]), longest), Some(longest));
@@ -274,11 +273,11 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_late_is_not_helms_time() {
-        assert!(waited_out(
+    fn a_request_that_times_out_is_not_a_timeout_of_helm() {
+        assert!(is_helm_timeout(
             "resource Deployment/n/d not ready. status: InProgress; context deadline exceeded"
         ));
-        assert!(!waited_out(
+        assert!(!is_helm_timeout(
             "Internal error occurred: failed calling webhook \"webhook.cert-manager.io\": failed to call webhook: Post \
              \"https://cert-manager-webhook.cert-manager.svc:443/validate?timeout=30s\": context deadline exceeded"
         ));
@@ -306,6 +305,6 @@ mod tests {
         let pending = |release: &str| (release == "n/r1").then(|| "Deployment/d 0/1".to_owned());
         let failure = sync.failure("", Some(Duration::from_mins(1)), pending);
         assert_eq!(failure.release.as_deref(), Some("n/r1"));
-        assert_eq!(failure.reason, "the run's deadline passed after 1m, still waiting for Deployment/d 0/1");
+        assert_eq!(failure.reason, "the run timed out after 1m, still waiting for Deployment/d 0/1");
     }
 }

@@ -1,4 +1,4 @@
-//! Stage *secrets*: the age key and what the encrypted files hold.
+//! Stage *secrets*: the age key and the objects of encrypted files.
 
 use secrecy::{ExposeSecret as _, SecretSlice};
 
@@ -7,11 +7,11 @@ use crate::desired::objects::{Object, ObjectId};
 use crate::plan::ObjectAction;
 use crate::tools::Toolbox;
 
-/// Applies the objects that are not as wanted. They reach kubectl through stdin.
+/// Applies the objects that are not up to date, through the stdin of kubectl.
 ///
 /// # Errors
 ///
-/// When kubectl fails.
+/// kubectl fails.
 pub async fn run(
     tools: &Toolbox,
     objects: &[Object],
@@ -29,12 +29,12 @@ pub async fn run(
         tools.kubectl_apply(SecretSlice::from(list.into_bytes())).await?;
     }
     for object in objects {
-        say(&object.id, action(object));
+        log_object(&object.id, action(object));
     }
     Ok(())
 }
 
-fn say(id: &ObjectId, action: Option<&ObjectAction>) {
+fn log_object(id: &ObjectId, action: Option<&ObjectAction>) {
     let path = id.path();
     let kind = id.kind.as_str();
     match action {
@@ -47,12 +47,12 @@ fn say(id: &ObjectId, action: Option<&ObjectAction>) {
         Some(ObjectAction::Create | ObjectAction::Change(_)) => {
             tracing::info!(kind, object = %path, "Object applied");
         }
-        Some(ObjectAction::LeaveToFlux(owner)) => {
-            tracing::info!(kind, object = %path, kustomization = %owner, "Object left to Flux");
+        Some(ObjectAction::ManagedByFlux(owner)) => {
+            tracing::info!(kind, object = %path, kustomization = %owner, "Object is managed by Flux");
         }
-        Some(ObjectAction::Keep) | None if kind == "Secret" => {
+        Some(ObjectAction::UpToDate) | None if kind == "Secret" => {
             tracing::info!(secret = %path, "Secret unchanged");
         }
-        Some(ObjectAction::Keep) | None => tracing::info!(kind, object = %path, "Object unchanged"),
+        Some(ObjectAction::UpToDate) | None => tracing::info!(kind, object = %path, "Object unchanged"),
     }
 }

@@ -1,11 +1,11 @@
-//! Stages *crds* and *apps*: which releases of a helmfile are synced when, and what follows when one fails.
+//! Stages *crds* and *apps*: the steps in which the releases of a helmfile are synced, and retries.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::lock::Lock;
-use super::releases::{How, run, say};
+use super::releases::{SyncRequest, log_action, run};
 use super::{dns, note, unlock};
 use crate::base::error::{Error, ReleaseFailure};
 use crate::base::known_failures::Diagnosis;
@@ -15,7 +15,7 @@ use crate::observed::events::newest;
 use crate::plan::recovery::host;
 use crate::plan::releases::ReleasePlan;
 use crate::process::identity::Identity;
-use crate::run::inspect::behind;
+use crate::run::inspect::find_cause;
 use crate::run::outcome::ReleaseOutcome;
 use crate::run::webhooks;
 use crate::settings::Settings;
@@ -23,23 +23,20 @@ use crate::tools::Toolbox;
 use crate::tools::helmfile::Over;
 use crate::tools::retry::Again;
 
-/// How often releases are synced in one run at most when helm left one of them locked.
-const ROUNDS: u32 = 3;
+/// The maximum number of rounds in which releases are synced because helm left one in `pending-*`.
+const MAX_ROUNDS: u32 = 3;
 
-/// How often they are synced again after what may be over by itself.
-const AGAIN: usize = 5;
+/// The maximum number of retries after transient failures.
+const MAX_RETRIES: usize = 5;
 
-/// Everything that syncing a helmfile takes.
+/// The context for syncing a helmfile.
 pub struct Sync<'a> {
-    /// The programs.
     pub tools: &'a Toolbox,
-    /// The settings.
     pub settings: &'a Settings,
-    /// What is wanted.
     pub desired: &'a Desired,
-    /// The lock, on which operations are noted.
+    /// The lock, which records operations.
     pub lock: &'a Lock<'a>,
-    /// The folder of the charts.
+    /// The folder with the charts.
     pub charts: &'a Path,
 }
 
@@ -47,21 +44,29 @@ pub struct Sync<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Step<'a> {
     releases: Vec<&'a str>,
-    /// Over what helm goes that would stop it.
     over: Over,
-    /// Whether the DNS of k3s is waited for first.
+    /// Whether to wait for the cluster DNS of k3s first.
     after_dns: bool,
 }
 
-/// By what releases can be synced together: whether they wait for the DNS of k3s, over what helm goes, and whether they have
-/// a shorter time than the others.
-type Way = (bool, Over, bool);
+/// What releases of one step have in common.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct StepKey {
+    after_dns: bool,
+    over: Over,
+    /// Whether the timeout is shorter than that of the run.
+    has_short_timeout: bool,
+}
 
-/// Releases that are still to be synced, in the order of the helmfile, each with its way and what it needs.
-type Left<'a> = Vec<(&'a str, Way, &'a [String])>;
+/// A release that is not in a step yet.
+struct Remaining<'a> {
+    id: &'a str,
+    key: StepKey,
+    needs: &'a [String],
+}
 
-/// The steps in which a helmfile's releases are synced: one, unless something comes between them, or helm needs other
-/// flags for some of them. None begins before what it needs; `longest` is helm's time for a release.
+/// The steps in which the releases of a helmfile are synced: one, unless cluster DNS comes between them or helm needs
+/// different flags for some. No release is synced before those that it needs; `longest` is the timeout of a release.
 fn steps<'a>(
     helmfile: &'a Helmfile,
     plan: &'a [ReleasePlan],
@@ -69,45 +74,49 @@ fn steps<'a>(
     longest: Duration,
 ) -> Vec<Step<'a>> {
     let late = dns.map(|dns| dependents(&helmfile.releases, dns)).unwrap_or_default();
-    let mut left: Left<'_> = Vec::new();
+    let mut remaining = Vec::new();
     for planned in plan.iter().filter(|planned| planned.action.syncs()) {
         let release = helmfile.releases.iter().find(|release| release.id() == planned.id);
-        let shorter = release.is_some_and(|release| release.is_shorter_than(longest));
+        let has_short_timeout = release.is_some_and(|release| release.is_shorter_than(longest));
         let needs = release.map_or(&[][..], |release| release.needs.as_slice());
-        left.push((planned.id.as_str(), (late.contains(&planned.id), planned.over, shorter), needs));
+        let after_dns = late.contains(&planned.id);
+        let key = StepKey { after_dns, over: planned.over, has_short_timeout };
+        remaining.push(Remaining { id: &planned.id, key, needs });
     }
     let mut steps = Vec::new();
-    while !left.is_empty() {
-        let ways: BTreeSet<_> = left.iter().map(|(_, way, _)| *way).collect();
-        let may_begin = ways.into_iter().map(|way| (way, ready(&left, way)));
-        let most = may_begin.max_by_key(|((late, ..), picked)| (!picked.is_empty(), !late, picked.len()));
-        let Some(((after_dns, over, _), mut picked)) = most else { break };
+    while !remaining.is_empty() {
+        let keys: BTreeSet<_> = remaining.iter().map(|one| one.key).collect();
+        let candidates = keys.into_iter().map(|key| (key, ready(&remaining, key)));
+        let largest =
+            candidates.max_by_key(|(key, picked)| (!picked.is_empty(), !key.after_dns, picked.len()));
+        let Some((StepKey { after_dns, over, .. }, mut picked)) = largest else { break };
         if picked.is_empty() {
-            // They need each other; helmfile has words for that.
-            picked = left.iter().map(|(id, ..)| *id).collect();
+            // A cycle, which helmfile reports.
+            picked = remaining.iter().map(|one| one.id).collect();
         }
-        left.retain(|(id, ..)| !picked.contains(id));
+        remaining.retain(|one| !picked.contains(&one.id));
         steps.push(Step { releases: picked, over, after_dns });
     }
     steps
 }
 
-/// Those that can be synced this way now, for what they need is not left, or among them.
-fn ready<'a>(left: &Left<'a>, way: Way) -> Vec<&'a str> {
+/// The releases that can be synced in a step with this key now: what they need is done or in the same step.
+fn ready<'a>(remaining: &[Remaining<'a>], key: StepKey) -> Vec<&'a str> {
     let mut picked = BTreeSet::new();
     loop {
-        let waits = |need: &String| left.iter().any(|(id, ..)| id == need) && !picked.contains(need.as_str());
-        let next = left
+        let waits =
+            |need: &String| remaining.iter().any(|one| one.id == need) && !picked.contains(need.as_str());
+        let next = remaining
             .iter()
-            .find(|(id, its_way, needs)| *its_way == way && !picked.contains(id) && !needs.iter().any(waits));
-        let Some((next, ..)) = next else { break };
-        picked.insert(*next);
+            .find(|one| one.key == key && !picked.contains(one.id) && !one.needs.iter().any(waits));
+        let Some(next) = next else { break };
+        picked.insert(next.id);
     }
     // In the order of the helmfile.
-    left.iter().map(|(id, ..)| *id).filter(|id| picked.contains(id)).collect()
+    remaining.iter().map(|one| one.id).filter(|id| picked.contains(id)).collect()
 }
 
-/// The releases that need this one, or one that does.
+/// The releases that need this one, directly or indirectly.
 fn dependents(releases: &[Release], needed: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut left = vec![needed.to_owned()];
@@ -119,18 +128,18 @@ fn dependents(releases: &[Release], needed: &str) -> BTreeSet<String> {
 }
 
 impl Sync<'_> {
-    /// Syncs a helmfile's releases; `done` tells what became of them.
+    /// Syncs the releases of a helmfile and adds their reports to `done`.
     ///
     /// # Errors
     ///
-    /// The first release that failed, in helm's words.
+    /// The first release that failed.
     pub async fn helmfile(
         &self,
         helmfile: &Helmfile,
         plan: &[ReleasePlan],
         done: &mut Vec<ReleaseOutcome>,
     ) -> Result<(), Error> {
-        plan.iter().for_each(say);
+        plan.iter().for_each(log_action);
         let steps = steps(
             helmfile,
             plan,
@@ -159,10 +168,10 @@ impl Sync<'_> {
         step: &Step<'_>,
         done: &mut Vec<ReleaseOutcome>,
     ) -> Result<(), Error> {
-        // Where that cannot be read, nothing is old.
+        // If events cannot be read, none counts as old.
         let before = self.tools.observe_warnings().await.map(|events| newest(&events)).unwrap_or_default();
         let generations = self.tools.observe_generations().await.ok();
-        let how = How {
+        let request = SyncRequest {
             charts: self.charts,
             release_timeout: self.settings.release_timeout,
             over: step.over,
@@ -170,11 +179,11 @@ impl Sync<'_> {
             before: &before,
             generations: generations.as_ref(),
         };
-        let mut again = Again::times(AGAIN);
+        let mut again = Again::times(MAX_RETRIES);
         let mut wanted = step.releases.clone();
         let mut round = 1;
         loop {
-            let (reports, result) = run(self.tools, helmfile, &wanted, how).await;
+            let (reports, result) = run(self.tools, helmfile, &wanted, request).await;
             let concluded = concluded(&helmfile.releases, &reports, result.is_ok());
             self.lock.change(|notes| note::conclude(notes, &concluded));
             let is_done = |id: &str| {
@@ -183,39 +192,39 @@ impl Sync<'_> {
                 is_synced && (!has_hooks || concluded.iter().any(|one| one == id))
             };
             wanted.retain(|id| !is_done(id));
-            let mends = match &result {
+            let retries = match &result {
                 Err(Error::Release(failure)) if !wanted.is_empty() => {
-                    let mends = async {
-                        let passes = !failure.timed_out && self.passes(failure, &mut again).await?;
-                        let mends = self.mend(failure, passes, round < ROUNDS).await?;
-                        if mends {
+                    let retries = async {
+                        let passes = !failure.timed_out && self.wait_to_retry(failure, &mut again).await?;
+                        let retries = self.recover(failure, passes, round < MAX_ROUNDS).await?;
+                        if retries {
                             let stored = self.tools.observe_releases().await?;
                             self.lock.change(|notes| note::again(notes, &wanted, &stored, SystemTime::now()));
                             self.lock.write_notes().await?;
                         }
-                        Ok::<_, Error>(mends)
+                        Ok::<_, Error>(retries)
                     };
-                    match mends.await {
-                        Ok(mends) => mends,
+                    match retries.await {
+                        Ok(retries) => retries,
                         Err(error) if error.is_interruption() => {
                             done.extend(reports);
                             return Err(error);
                         }
-                        // The failure itself is worth more than why it could not be looked into.
+                        // The failure itself matters more than why its cause could not be found.
                         Err(_) => false,
                     }
                 }
                 _ => false,
             };
-            // One that is tried again has not failed yet.
+            // A release that is retried has not failed yet.
             done.extend(
-                reports.into_iter().filter(|report| !mends || !wanted.contains(&report.id().as_str())),
+                reports.into_iter().filter(|report| !retries || !wanted.contains(&report.id().as_str())),
             );
-            if !mends {
+            if !retries {
                 return match result {
                     Err(Error::Release(mut failure)) if failure.diagnosis == Diagnosis::default() => {
                         self.tools.clock.wind_up();
-                        failure.diagnosis = behind(self.tools, &failure, &before).await;
+                        failure.diagnosis = find_cause(self.tools, &failure, &before).await;
                         Err(Error::Release(failure))
                     }
                     other => other,
@@ -225,25 +234,23 @@ impl Sync<'_> {
         }
     }
 
-    /// Whether a failure may be over by itself; then a pause has passed, and the API server answers.
-    async fn passes(&self, failure: &ReleaseFailure, again: &mut Again) -> Result<bool, Error> {
+    /// Whether to retry after a failure; if so, waits for a pause and until the API server responds.
+    async fn wait_to_retry(&self, failure: &ReleaseFailure, again: &mut Again) -> Result<bool, Error> {
         let release = failure.release.iter().map(|release| ("release", release.clone()));
-        let object = webhooks::behind(self.tools, &failure.reason).await;
+        let object = webhooks::find_configuration(self.tools, &failure.reason).await;
         let release: Vec<_> = release.chain(object.map(|object| ("object", object))).collect();
         let stop = self.tools.runner.stop();
-        let passes = again
-            .after(stop, "Failed to sync Helm releases, trying again", &release, &failure.reason)
-            .await?;
+        let passes =
+            again.after(stop, "Failed to sync Helm releases, retrying", &release, &failure.reason).await?;
         if passes {
             self.tools.await_ready().await?;
         }
         Ok(passes)
     }
 
-    /// Mends what can be mended after a failure: a release that helm left locked when it was killed or cut off, which this
-    /// run has begun and nobody else. Tells whether it is worth trying again: when that was in the way and `more` tries are
-    /// left, or when what was in the way `passes` by itself.
-    async fn mend(&self, failure: &ReleaseFailure, passes: bool, more: bool) -> Result<bool, Error> {
+    /// Recovers a release that helm left in `pending-*` when it was killed, if this run started the operation. Returns whether
+    /// to retry: if a release was recovered and `more` rounds are left, or if the failure `passes` by itself.
+    async fn recover(&self, failure: &ReleaseFailure, passes: bool, more: bool) -> Result<bool, Error> {
         let Some(id) = failure.release.as_ref().filter(|_| passes || more) else { return Ok(passes) };
         let stored = self.tools.observe_releases().await?;
         let Some(locked) = stored.iter().find(|one| one.is_pending() && one.id() == *id) else {
@@ -255,14 +262,14 @@ impl Sync<'_> {
         if !ours || !unlock::release(self.tools, locked).await? {
             return Ok(false);
         }
-        tracing::warn!(release = %id, status = %locked.status, left_by = %host(&own), reason = %failure.reason, "Release unlocked, trying again");
+        tracing::warn!(release = %id, status = %locked.status, started_by = %host(&own), reason = %failure.reason, "Release recovered, retrying");
         Ok(true)
     }
 }
 
-/// The releases (`namespace/name`) of which helmfile has also run all hooks. When it failed, it tells of one release only,
-/// and a hook that failed after a release was synced is not in what it says meanwhile. But none is begun before the hooks of
-/// those that it needs have ended.
+/// The releases (`namespace/name`) for which helmfile has completed all hooks. If helmfile failed, it reports only one release,
+/// and its progress does not show failed hooks of synced releases. But it starts a release only after the hooks of those that
+/// it needs.
 fn concluded(releases: &[Release], reports: &[ReleaseOutcome], is_ok: bool) -> Vec<String> {
     let began = |id: &String| reports.iter().any(|report| report.id() == *id);
     let is_needed = |needed: &String| {
@@ -302,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn all_at_once_unless_something_comes_between() {
+    fn there_is_one_step_unless_dns_or_flags_differ() {
         let helmfile = helmfile();
         let mut plan = planned(&helmfile);
         let long = Duration::from_mins(15);
@@ -325,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn those_with_a_time_of_their_own_are_synced_apart_and_in_order() {
+    fn releases_with_a_short_timeout_get_steps_of_their_own() {
         let text = b"releases:\n- {name: a, namespace: n, chart: c}\n- {name: b, namespace: n, chart: c, timeout: 60, needs: [a]}\n\
             - {name: d, namespace: n, chart: c, needs: [b]}\n- {name: e, namespace: n, chart: c, timeout: 7200}\n";
         let releases = parse(text, "default").unwrap().releases;

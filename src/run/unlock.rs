@@ -1,9 +1,9 @@
-//! Unlocks releases that an operation has left locked, before they are synced.
+//! Recovers releases stuck in `pending-*` before they are synced.
 //!
-//! helm refuses every operation while the newest revision of a release is `pending-*`. That revision is taken away, and
-//! nothing else: what it has made stays, and the next sync takes it over, for it carries helm's marks. Of a first install
-//! nothing is left then, so that its hooks run again; of an upgrade the revision before is (helm's
-//! `pkg/action/upgrade.go`). It is deleted as it was looked at, and not if somebody has written it since.
+//! Helm refuses every operation while the latest revision of a release is `pending-*`. Only that revision is deleted: its
+//! objects stay, and the next sync adopts them, because they have the labels of Helm. After a first install no revision
+//! remains, so that hooks run again; after an upgrade the previous one does (`pkg/action/upgrade.go` of Helm). The revision
+//! is deleted only if it has not changed since it was read.
 
 use serde_json::json;
 
@@ -15,25 +15,25 @@ use crate::run::lock::end_tools;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, segment};
 
-/// Unlocks releases whose operations are over.
+/// Recovers releases whose operations have ended.
 ///
 /// # Errors
 ///
-/// The API server does not answer or refuses it, or k3s-boot was told to stop.
+/// The API server does not respond or rejects it, or k3s-boot was interrupted.
 pub async fn run(tools: &Toolbox, unlocks: &[Unlock]) -> Result<(), Error> {
     for Unlock { stored, run, by } in unlocks {
-        // What became of them is known, but not whether their tools have ended.
+        // The run has ended, but its tools may still be running.
         if let Some(run) = Identity::parse(run) {
             end_tools(tools, &run).await?;
         }
         if release(tools, stored).await? {
-            tracing::info!(release = %stored.id(), status = %stored.status, left_by = %by, "Release unlocked");
+            tracing::info!(release = %stored.id(), status = %stored.status, started_by = %by, "Release recovered");
         }
     }
     Ok(())
 }
 
-/// Takes the newest revision of a release away, as it was looked at. Tells whether it was still so.
+/// Deletes the latest revision of a release if it has not changed since it was read. Returns whether it was deleted.
 ///
 /// # Errors
 ///
@@ -44,11 +44,11 @@ pub async fn release(tools: &Toolbox, stored: &Stored) -> Result<bool, Error> {
     let options = json!({"apiVersion": "v1", "kind": "DeleteOptions",
         "preconditions": {"uid": secret.uid, "resourceVersion": secret.resource_version}});
     let answer = tools.ask(Call::delete(&path, &options)).await?;
-    // An earlier try has done it, and its answer was lost.
+    // An earlier attempt deleted it, and the response was lost.
     if answer.status() == 404 && answer.may_have_been_executed_before() {
         return Ok(true);
     }
-    // It was written or deleted meanwhile, so its operation was not over, or is.
+    // It was changed or deleted in the meantime: the operation was still running.
     if matches!(answer.status(), 404 | 409) {
         return Ok(false);
     }

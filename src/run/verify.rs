@@ -17,20 +17,20 @@ use crate::observed::claims::Claims;
 use crate::observed::flux::{Flux, Resource};
 use crate::tools::Toolbox;
 
-/// Between two looks at Flux, at first and after [`SOON`].
+/// The interval at which Flux is read, at first and after [`SOON`].
 const PAUSE: Duration = Duration::from_millis(500);
 const LATER_PAUSE: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_mins(1);
 
-/// What Flux's objects said when the cluster was looked at.
+/// The objects of Flux when the cluster was observed.
 #[must_use]
 pub fn seen(claims: &Claims) -> Flux {
     let resources = claims.sources.iter().chain(&claims.kustomizations).cloned().collect();
     Flux { instance: claims.instance.clone(), resources }
 }
 
-/// Waits until Flux has taken over, or until it is clear that it will not. When this run has changed the age key, what
-/// Flux said with the old one does not count. What was `seen` just before is judged first.
+/// Waits until Flux has taken over, or cannot. If this run has changed the age key, earlier results of Flux do not count.
+/// The objects that were `seen` just before are judged first.
 ///
 /// # Errors
 ///
@@ -107,7 +107,7 @@ fn failed(problem: Problem, after: Option<Duration>) -> Error {
     Error::Flux { object, reason, fix, after }
 }
 
-/// The root Kustomization and all that came of it, less those that are switched off.
+/// The root Kustomization and its descendants, except suspended ones.
 fn tree(flux: &Flux) -> Vec<&Resource> {
     let mut kustomizations = flux.resources.iter().filter(|found| found.kind == "Kustomization");
     let root = root(flux).and_then(|root| kustomizations.find(|found| key(found) == root));

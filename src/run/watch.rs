@@ -1,7 +1,7 @@
-//! Watching releases while helm syncs them: a bad state is warned of when it is seen, not at helm's deadline.
+//! Watches releases while helm syncs them, to report problems at once and not when helm times out.
 //!
-//! Two watches tell that a pod or a warning has changed, and nothing of what; then it is looked at, at most every second or
-//! so. With nothing going on, nothing is asked.
+//! Two watches signal that a pod or a warning event has changed; then the release is read, at most about once per second.
+//! While nothing changes, nothing is read.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,60 +10,60 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::base::duration::seconds;
-use crate::base::error::Error;
-use crate::base::known_failures::{Diagnosis, Known, find};
-use crate::base::logger::{self, Level};
-use crate::base::progress;
 use crate::base::waiting::SAY_EVERY;
+use crate::base::duration::seconds;
 use crate::desired::brings_network;
 use crate::desired::releases::Release;
-use crate::diagnose::flux::stalled_instance;
-use crate::diagnose::gone::Lacked;
-use crate::diagnose::pods::{Stage, Trouble};
+use crate::diagnose::gone::DeletedWorkloads;
+use crate::base::known_failures::{Diagnosis, Known, find};
+use crate::run::inspect::{Seen, diagnose};
+use crate::diagnose::pods::{PodProblem, Stage};
+use crate::base::error::Error;
+use crate::base::progress;
+use crate::base::logger::{self, Level};
 use crate::observed::revisions::Generations;
 use crate::observed::workloads::{Workload, lacking, pending};
-use crate::run::inspect::{Seen, told};
 use crate::tools::Toolbox;
+use crate::diagnose::flux::stalled_instance;
 
-/// What has just begun is not looked at.
-const YOUNG: Duration = Duration::from_millis(1500);
+/// Releases are not read before this age.
+const MIN_AGE: Duration = Duration::from_millis(1500);
 
-/// Between two looks at least.
+/// The minimum interval between two reads.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What helm has not changed by then, it leaves as it is: until then it renders the chart. Hooks come before that.
+/// After this time, workloads that helm has not changed stay unchanged: it renders the chart first. Hooks run before that.
 const APPLY_TIME: Duration = Duration::from_secs(30);
 
-/// The chart whose release waits for what flux-operator makes of it.
+/// The chart whose release waits for flux-operator.
 const FLUX: &str = "flux-instance";
 
-/// A release that helm works at.
+/// A release that helm is syncing.
 #[derive(Clone, Copy)]
 pub(super) struct AtWork<'a> {
     pub(super) release: &'a Release,
     pub(super) since: Instant,
-    /// How long helm waits for it.
+    /// The timeout of helm.
     pub(super) deadline: Duration,
 }
 
-/// What is seen of releases at work.
+/// Watches the releases that helm is syncing.
 pub(super) struct Watcher<'a> {
     tools: &'a Toolbox,
     fail_fast: bool,
-    /// Until when what the cluster has warned of is not of this run, as RFC 3339 by its own clock.
+    /// Events until then are older than this sync, as RFC 3339 by the clock of the cluster.
     before: &'a str,
-    /// The workloads before the sync, if they could be read.
+    /// The generations of workloads before the sync, if they could be read.
     generations: Option<&'a Generations>,
     woken: Notify,
-    /// Since when a trouble is there, by release, trouble, and whether it is about what is rolled out now.
-    troubles: RefCell<BTreeMap<(String, String, bool), Instant>>,
+    /// Since when a problem exists, by release, problem, and whether it concerns the current revision.
+    problems: RefCell<BTreeMap<(String, String, bool), Instant>>,
     warned: RefCell<BTreeSet<(String, String)>>,
     /// What of each release is not ready.
     pending: RefCell<BTreeMap<String, String>>,
-    lacked: RefCell<Lacked>,
-    /// When it was last said what is waited for.
-    said: Cell<Instant>,
+    deleted: RefCell<DeletedWorkloads>,
+    /// When the progress was last logged.
+    logged: Cell<Instant>,
 }
 
 impl<'a> Watcher<'a> {
@@ -79,62 +79,62 @@ impl<'a> Watcher<'a> {
             before,
             generations,
             woken: Notify::new(),
-            troubles: RefCell::default(),
+            problems: RefCell::default(),
             warned: RefCell::default(),
             pending: RefCell::default(),
-            lacked: RefCell::default(),
-            said: Cell::new(Instant::now()),
+            deleted: RefCell::default(),
+            logged: Cell::new(Instant::now()),
         }
     }
 
-    /// What of a release was not ready when it was last looked at.
+    /// What of a release was not ready when it was last read.
     pub(super) fn pending(&self, release: &str) -> Option<String> {
         self.pending.borrow().get(release).cloned()
     }
 
-    /// Watches until one of the releases that are at work waits in vain; for ever if none does.
+    /// Watches until one of the releases cannot become ready; forever if all can.
     pub(super) async fn keep(&self, at_work: impl Fn() -> Vec<AtWork<'a>>) -> (String, Diagnosis) {
-        // Most releases are done before there is anything to see.
-        while at_work().iter().all(|one| one.since.elapsed() < YOUNG) {
-            sleep(YOUNG / 3).await;
+        // Most releases are synced before there is anything to see.
+        while at_work().iter().all(|one| one.since.elapsed() < MIN_AGE) {
+            sleep(MIN_AGE / 3).await;
         }
         let wake = || self.woken.notify_one();
         tokio::select! {
             never = self.tools.watch("/api/v1/pods", wake) => match never {},
             never = self.tools.watch("/api/v1/events?fieldSelector=type%3DWarning", wake) => match never {},
-            found = self.look_again_and_again(at_work) => found,
+            found = self.watch_releases(at_work) => found,
         }
     }
 
-    async fn look_again_and_again(&self, at_work: impl Fn() -> Vec<AtWork<'a>>) -> (String, Diagnosis) {
-        // When what was seen is worth a warning if it is still there.
+    async fn watch_releases(&self, at_work: impl Fn() -> Vec<AtWork<'a>>) -> (String, Diagnosis) {
+        // When a problem deserves a warning if it still exists then.
         let mut unsettled: Option<Instant> = None;
         loop {
-            let until_said = SAY_EVERY.saturating_sub(self.said.get().elapsed());
-            let next = unsettled.map_or(until_said, |then| then.saturating_duration_since(Instant::now()));
+            let until_logged = SAY_EVERY.saturating_sub(self.logged.get().elapsed());
+            let next = unsettled.map_or(until_logged, |then| then.saturating_duration_since(Instant::now()));
             tokio::select! {
                 () = self.woken.notified() => {}
-                () = sleep(next.min(until_said)) => {}
+                () = sleep(next.min(until_logged)) => {}
             }
-            let due = self.said.get().elapsed() >= SAY_EVERY;
+            let due = self.logged.get().elapsed() >= SAY_EVERY;
             unsettled = None;
             let at_work = at_work();
             let network_comes = at_work.iter().any(|one| brings_network(one.release.chart_name()));
             for one in at_work {
-                let young = one.since + YOUNG;
+                let young = one.since + MIN_AGE;
                 if Instant::now() < young {
-                    unsettled = Some(sooner(unsettled, young));
+                    unsettled = Some(earlier(unsettled, young));
                     continue;
                 }
-                // The cluster may be away for a while; the next look tells.
+                // The cluster may be unreachable for a while; the next read shows.
                 match self.look(one, due, network_comes).await {
-                    Ok(Look::InVain(diagnosis)) => return (one.release.id(), diagnosis),
-                    Ok(Look::Unsettled(then)) => unsettled = Some(sooner(unsettled, then)),
+                    Ok(Look::Blocked(diagnosis)) => return (one.release.id(), diagnosis),
+                    Ok(Look::Unsettled(then)) => unsettled = Some(earlier(unsettled, then)),
                     Ok(Look::Settled) | Err(_) => {}
                 }
             }
             if due {
-                self.said.set(Instant::now());
+                self.logged.set(Instant::now());
             }
             sleep(PAUSE).await;
         }
@@ -149,49 +149,49 @@ impl<'a> Watcher<'a> {
             }
         }
         let pending = pending(&seen.workloads, &id).join(", ");
-        say(&id, one, &pending, due);
-        let mut troubles = seen.troubles(self.tools, &id, self.before).await?;
-        troubles.extend(self.lacked.borrow_mut().gone(&id, &seen.workloads));
+        show_progress(&id, one, &pending, due);
+        let mut problems = seen.problems(self.tools, &id, self.before).await?;
+        problems.extend(self.deleted.borrow_mut().find(&id, &seen.workloads));
         self.pending.borrow_mut().insert(id.clone(), pending);
         if one.release.chart_name() == FLUX {
             if let Some((object, state)) = stalled_instance(&self.tools.observe_flux().await?) {
                 let stalled =
-                    Trouble { object, stage: Stage::Refused, state, crashed: None, is_current: true };
-                return Ok(Look::InVain(told(self.tools, &id, stalled, &seen.events).await));
+                    PodProblem { object, stage: Stage::Refused, state, crashed: None, is_current: true };
+                return Ok(Look::Blocked(diagnose(self.tools, &id, stalled, &seen.events).await));
             }
-            troubles.extend(seen.troubles_of_flux(self.before));
+            problems.extend(seen.flux_problems(self.before));
         }
         let mut unsettled = None;
         let mut there = BTreeSet::new();
-        for trouble in troubles {
-            let known = find(&trouble.state);
-            let ends = trouble.is_current
-                && (known.is_some_and(Known::lasts) || (self.fail_fast && seldom_mends(&trouble, known)));
-            let warned = (id.clone(), key(&trouble));
-            let key = (id.clone(), warned.1.clone(), trouble.is_current);
+        for problem in problems {
+            let known = find(&problem.state);
+            let ends = problem.is_current
+                && (known.is_some_and(Known::lasts) || (self.fail_fast && rarely_recovers(&problem, known)));
+            let warned = (id.clone(), key(&problem));
+            let key = (id.clone(), warned.1.clone(), problem.is_current);
             there.insert(key.clone());
             if self.warned.borrow().contains(&warned) && !ends {
                 continue;
             }
-            let since = *self.troubles.borrow_mut().entry(key).or_insert_with(Instant::now);
-            let worth_a_warning = since + grace(trouble.stage, known, network_comes);
+            let since = *self.problems.borrow_mut().entry(key).or_insert_with(Instant::now);
+            let worth_a_warning = since + grace(problem.stage, known, network_comes);
             if Instant::now() < worth_a_warning {
-                unsettled = Some(sooner(unsettled, worth_a_warning));
+                unsettled = Some(earlier(unsettled, worth_a_warning));
                 continue;
             }
-            let diagnosis = told(self.tools, &id, trouble, &seen.events).await;
+            let diagnosis = diagnose(self.tools, &id, problem, &seen.events).await;
             if ends {
-                return Ok(Look::InVain(diagnosis));
+                return Ok(Look::Blocked(diagnosis));
             }
             warn(&id, diagnosis);
             self.warned.borrow_mut().insert(warned);
         }
-        // What is over begins anew when it comes again.
-        self.troubles.borrow_mut().retain(|key, _| key.0 != id || there.contains(key));
+        // A problem that recurs gets a grace period again.
+        self.problems.borrow_mut().retain(|key, _| key.0 != id || there.contains(key));
         Ok(unsettled.map_or(Look::Settled, Look::Unsettled))
     }
 
-    /// Whether a workload is as it was before the sync, or nobody knows how that was.
+    /// Whether a workload has not changed since before the sync, or that is unknown.
     fn is_unchanged(&self, workload: &Workload) -> bool {
         let before = |generations: &Generations| generations.get(&workload.uid) == Some(&workload.generation);
         self.generations.is_none_or(before)
@@ -203,39 +203,38 @@ fn runs_hook(workloads: &[Workload], release: &str) -> bool {
     lacking(workloads, release).any(|workload| workload.annotations.contains_key("helm.sh/hook"))
 }
 
-fn sooner(one: Option<Instant>, other: Instant) -> Instant {
+fn earlier(one: Option<Instant>, other: Instant) -> Instant {
     one.map_or(other, |one| one.min(other))
 }
 
-/// What a look has found.
+/// The result of reading a release.
 enum Look {
-    /// Nothing that has not been said.
+    /// Nothing new.
     Settled,
-    /// Something that is said if it is still there then.
+    /// A problem that deserves a warning if it still exists then.
     Unsettled(Instant),
-    /// The release waits in vain.
-    InVain(Diagnosis),
+    /// The release cannot become ready.
+    Blocked(Diagnosis),
 }
 
-/// By what a trouble is the same when it is seen again, although its words count on, and its pod is replaced.
-fn key(trouble: &Trouble) -> String {
-    let known = find(&trouble.state).map(|known| known.id);
-    // Less what a controller has added to its name.
-    let object = trouble.object.rsplit_once('-').map_or(trouble.object.as_str(), |(object, _)| object);
-    format!("{object} {}", known.map_or_else(|| format!("{:?}", trouble.stage), ToOwned::to_owned))
+/// Identifies a problem across reads, although its message counts up and its pod is replaced.
+fn key(problem: &PodProblem) -> String {
+    let known = find(&problem.state).map(|known| known.id);
+    // Without the suffix that a controller adds.
+    let object = problem.object.rsplit_once('-').map_or(problem.object.as_str(), |(object, _)| object);
+    format!("{object} {}", known.map_or_else(|| format!("{:?}", problem.stage), ToOwned::to_owned))
 }
 
-/// How long a trouble is there before it is worth a warning: much of it is over by itself while a cluster comes up.
-/// `network_comes` tells whether the network is one of the releases at work: until it is there, no node is ready, and its
-/// images are large.
+/// How long a problem must exist before it deserves a warning: many resolve themselves while a cluster comes up.
+/// `network_comes` says whether the network plugin is being installed: until then no node is ready, and its images are large.
 fn grace(stage: Stage, known: Option<&Known>, network_comes: bool) -> Duration {
     let known = known.map_or("", |known| known.id);
     Duration::from_secs(match stage {
         _ if waits_for_network(known) && network_comes => 60,
         _ if waits_for_network(known) => 3,
-        // It comes some seconds after its namespace.
+        // It is created some seconds after its namespace.
         _ if known == "service-account" => 20,
-        // Programs take their time to get ready, and warn of it meanwhile; so do those that make volumes.
+        // Programs and volume provisioners take a while to get ready and emit warnings meanwhile.
         _ if known == "readiness" || known == "volume" => 20,
         Stage::Unstarted => 0,
         Stage::Unplaced | Stage::Refused | Stage::Ended => 2,
@@ -244,27 +243,27 @@ fn grace(stage: Stage, known: Option<&Known>, network_comes: bool) -> Duration {
     })
 }
 
-/// Whether a known failure may be over when the network works and nodes are ready.
+/// Whether a known failure may be over once the network works and nodes are ready.
 fn waits_for_network(known: &str) -> bool {
     ["node-not-ready", "node-down", "cni"].contains(&known)
 }
 
-/// Whether a trouble often stays: what `--fail-fast` ends. A container that has ended once is started again, and the
-/// `ServiceAccount` of a new namespace comes later.
-fn seldom_mends(trouble: &Trouble, known: Option<&Known>) -> bool {
-    matches!(trouble.stage, Stage::Unplaced | Stage::Unstarted | Stage::Refused)
+/// Whether a problem rarely resolves itself, so that `--fail-fast` stops. A container that exited once is restarted, and the
+/// ServiceAccount of a new namespace is created later.
+fn rarely_recovers(problem: &PodProblem, known: Option<&Known>) -> bool {
+    matches!(problem.stage, Stage::Unplaced | Stage::Unstarted | Stage::Refused)
         && !known.is_some_and(|known| waits_for_network(known.id) || known.id == "service-account")
 }
 
 fn warn(release: &str, diagnosis: Diagnosis) {
     let mut pairs = vec![("release", release.to_owned())];
     pairs.extend(diagnosis.pairs(None));
-    logger::log(Level::Warn, "Release is held up", &pairs);
+    logger::log(Level::Warn, "Release is blocked", &pairs);
 }
 
-/// Says what is waited for: on the live picture, or on a line when that is `due`. helm may still be applying, or wait for a
-/// hook or for custom resources.
-fn say(release: &str, one: AtWork<'_>, pending: &str, due: bool) {
+/// Shows what a release waits for: in the progress display, or in the log if that is `due`. Without pending workloads, helm is
+/// still applying, or waits for a hook or custom resources.
+fn show_progress(release: &str, one: AtWork<'_>, pending: &str, due: bool) {
     let elapsed = one.since.elapsed();
     let left = crate::base::waiting::left(one.deadline, elapsed);
     let pending = Some(pending).filter(|pending| !pending.is_empty());
@@ -273,11 +272,11 @@ fn say(release: &str, one: AtWork<'_>, pending: &str, due: bool) {
     }
     let mut pairs = vec![("release", release.to_owned()), ("elapsed", seconds(elapsed))];
     pairs.extend(pending.map(|pending| ("pending", pending.to_owned())));
-    pairs.extend(left.map(|left| ("left", left)));
+    pairs.extend(left.map(|left| ("remaining", left)));
     logger::log(Level::Info, "Waiting for release", &pairs);
 }
 
-/// A line of the live picture.
+/// A line of the progress display.
 fn words(release: &str, pending: Option<&str>) -> String {
     let pending = pending.map(|pending| format!(": {pending}")).unwrap_or_default();
     format!("{release}{pending}")
@@ -287,39 +286,45 @@ fn words(release: &str, pending: Option<&str>) -> String {
 mod tests {
     use super::*;
 
-    fn trouble(object: &str, stage: Stage, words: &str) -> Trouble {
-        Trouble { object: object.to_owned(), stage, state: words.to_owned(), crashed: None, is_current: true }
+    fn problem(object: &str, stage: Stage, words: &str) -> PodProblem {
+        PodProblem {
+            object: object.to_owned(),
+            stage,
+            state: words.to_owned(),
+            crashed: None,
+            is_current: true,
+        }
     }
 
     #[test]
-    fn a_trouble_is_known_again() {
+    fn a_problem_is_recognized_again() {
         let crash = |pod: &str, count: u32| {
             let state =
-                format!("container main: CrashLoopBackOff, ended with exit code 1 (Error), {count} restarts");
-            key(&trouble(pod, Stage::Unstarted, &state))
+                format!("container main: CrashLoopBackOff, exited with code 1 (Error), {count} restarts");
+            key(&problem(pod, Stage::Unstarted, &state))
         };
         assert_eq!(crash("Pod n/cilium-abcde", 1), crash("Pod n/cilium-fghij", 2));
-        let other = key(&trouble("Pod n/cilium-abcde", Stage::Unplaced, "1 Insufficient cpu."));
+        let other = key(&problem("Pod n/cilium-abcde", Stage::Unplaced, "1 Insufficient cpu."));
         assert_ne!(crash("Pod n/cilium-abcde", 1), other);
     }
 
     #[test]
-    fn what_is_over_soon_is_not_warned_of() {
+    fn short_problems_are_not_warned_of() {
         let wait = |stage, state: &str| grace(stage, find(state), true).as_secs();
         assert_eq!(wait(Stage::Unstarted, "container main: ImagePullBackOff"), 0);
         assert_eq!(wait(Stage::Unplaced, "1 Insufficient cpu."), 2);
         let no_node = "untolerated taint {node.kubernetes.io/not-ready: }";
         assert_eq!(wait(Stage::Unplaced, no_node), 60);
         assert_eq!(grace(Stage::Unplaced, find(no_node), false).as_secs(), 3);
-        assert!(wait(Stage::Unready, "container main: runs, and is not ready") > 10);
+        assert!(wait(Stage::Unready, "container main: running but not ready") > 10);
         assert!(wait(Stage::Warned, "Unhealthy: Startup probe failed: connection refused") > 10);
-        let seldom_mends =
-            |state| super::seldom_mends(&trouble("Pod n/a-b", Stage::Unplaced, state), find(state));
-        assert!(!seldom_mends(no_node));
-        assert!(seldom_mends("1 Insufficient cpu."));
+        let rarely_recovers =
+            |state| super::rarely_recovers(&problem("Pod n/a-b", Stage::Unplaced, state), find(state));
+        assert!(!rarely_recovers(no_node));
+        assert!(rarely_recovers("1 Insufficient cpu."));
         let no_account = "FailedCreate: Error creating: pods \"a\" is forbidden: error looking up service account n/default: \
                           serviceaccount \"default\" not found";
-        assert!(!seldom_mends(no_account));
+        assert!(!rarely_recovers(no_account));
         assert!(wait(Stage::Refused, no_account) > 10);
     }
 }

@@ -1,8 +1,8 @@
-//! How many nodes are expected.
+//! The expected number of nodes.
 
 use crate::check::options::NodesFrom;
 
-/// How many nodes are expected, and who says so: the flag comes before the configuration.
+/// The expected number of nodes and where it comes from; the flag overrides the configuration.
 pub(super) fn expected(flag: Option<u32>, configured: Option<u32>) -> (usize, NodesFrom) {
     let (nodes, from) = match (flag, configured) {
         (Some(nodes), _) => (nodes, NodesFrom::Flag),

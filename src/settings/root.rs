@@ -1,17 +1,17 @@
-//! Where the root of the repository is, if nobody names it.
+//! Finds the root of the repository, unless the user names it.
 
 use std::path::{Path, PathBuf};
 
 use crate::desired::repository;
 use crate::settings::config;
 
-/// The Git top level above `from`: the nearest folder with a `.git` (a file in a worktree); without Git the nearest one
-/// that has a configuration, or helmfiles where repositories have them.
+/// The Git top level above `from`: the nearest folder with a `.git` (a file in a worktree). Without Git, the nearest folder
+/// with a configuration or with helmfiles in the usual places.
 pub(super) fn find(from: &Path) -> Option<PathBuf> {
     let git = from.ancestors().find(|folder| folder.join(".git").exists());
-    let looks_like_one =
+    let looks_like_root =
         |folder: &&Path| folder.join(config::FILE).is_file() || repository::has_helmfile(folder);
-    git.or_else(|| from.ancestors().find(looks_like_one)).map(ToOwned::to_owned)
+    git.or_else(|| from.ancestors().find(looks_like_root)).map(ToOwned::to_owned)
 }
 
 #[cfg(test)]

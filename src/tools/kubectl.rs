@@ -90,7 +90,7 @@ impl Unanswered {
                     "connection reset",
                     "TLS handshake timeout",
                     "Unable to connect",
-                    "did not end within",
+                    "did not finish within",
                     "EOF",
                 ],
             ),

@@ -1,37 +1,39 @@
-//! Retries transient failures with exponential backoff, and logs each retry.
+//! Retries after transient failures: with growing pauses, a limit, and a log line each.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 
-use crate::base::duration::seconds;
-use crate::base::error::Stopped;
 use crate::base::known_failures::find;
 use crate::base::logger::{self, Level};
 use crate::process::signals::Stop;
+use crate::base::error::Stopped;
+use crate::base::duration::seconds;
 
-const MIN_DELAY: Duration = Duration::from_millis(500);
-const MAX_DELAY: Duration = Duration::from_secs(8);
+/// The first pause; each further one is twice as long.
+const MIN_PAUSE: Duration = Duration::from_millis(500);
 
-/// The remaining retries of one operation.
+const MAX_PAUSE: Duration = Duration::from_secs(8);
+
+/// The retries of one operation.
 pub struct Again {
     pauses: ExponentialBackoff,
 }
 
 impl Again {
-    /// Allows this many retries.
+    /// At most `more` retries after the first attempt.
     #[must_use]
-    pub fn times(retries: usize) -> Self {
+    pub fn times(more: usize) -> Self {
         let pauses = ExponentialBuilder::new()
-            .with_min_delay(MIN_DELAY)
-            .with_max_delay(MAX_DELAY)
+            .with_min_delay(MIN_PAUSE)
+            .with_max_delay(MAX_PAUSE)
             .with_factor(2.0)
-            .with_max_times(retries);
+            .with_max_times(more);
         Self { pauses: pauses.build() }
     }
 
-    /// Returns whether to retry after a failure with this reason. If so, logs `message` and `pairs`, and waits first. A
-    /// permanent failure is never retried.
+    /// Whether to retry after a failure with this message; if so, logs `message` and `pairs`, and waits for the pause. Permanent
+    /// failures are not retried.
     ///
     /// # Errors
     ///
@@ -41,13 +43,13 @@ impl Again {
         stop: &Stop,
         message: &str,
         pairs: &[(&'static str, String)],
-        reason: &str,
+        words: &str,
     ) -> Result<bool, Stopped> {
-        let Some(known) = find(reason).filter(|known| known.passes()) else { return Ok(false) };
+        let Some(known) = find(words).filter(|known| known.passes()) else { return Ok(false) };
         let Some(pause) = self.pauses.next() else { return Ok(false) };
         let mut all = pairs.to_vec();
         all.extend([
-            ("reason", reason.to_owned()),
+            ("reason", words.to_owned()),
             ("cause", known.cause.to_owned()),
             ("retry_in", seconds(pause)),
         ]);
@@ -62,7 +64,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn retries_only_transient_failures_up_to_a_limit() {
+    async fn only_transient_failures_are_retried_up_to_the_limit() {
         let stop = Stop::never();
         let mut again = Again::times(1);
         assert_eq!(again.after(&stop, "Failed", &[], "manifest unknown: not found").await, Ok(false));

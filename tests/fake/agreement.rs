@@ -112,7 +112,11 @@ fn what_apps_does_is_the_plan() {
         for (command, args, code) in others {
             let ran = world(command).args(args).run();
             assert_eq!(ran.code(), code, "{name}: {command} {args:?}: {}{}", ran.stdout, ran.stderr);
-            assert!(ran.stdout.ends_with("`k3s-boot apps` would do this\n"), "{name}: {}", ran.stdout);
+            assert!(
+                ran.stdout.ends_with("Run `k3s-boot apps` to apply these changes\n"),
+                "{name}: {}",
+                ran.stdout
+            );
             assert!(findings(&ran).is_subset(&found), "{name}: {command} {args:?}: {}", ran.stderr);
         }
     }

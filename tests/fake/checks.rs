@@ -216,7 +216,7 @@ fn a_diff_tells_what_would_be_done_and_no_secret() {
           password: "[redacted]" → "[redacted]"
       + install flux-system/flux-instance 0.54.0
 
-    `k3s-boot apps` would do this
+    Run `k3s-boot apps` to apply these changes
     "#);
     let ran = boot.args(&["--exit-code", "-o", "json"]).run();
     ran.assert().code(7);

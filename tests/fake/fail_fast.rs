@@ -46,14 +46,14 @@ fn a_pod_of_the_revision_before_does_not_end_the_run() {
     let new = revision(2, "7a6b5c", &json!({"phase": "Pending"}));
     let ran = run(applied(failed_before(), &[&[deployment(2)], &new[..]].concat()), 1);
     ran.assert().code(0);
-    assert!(!ran.stdout.contains("Release is held up"), "it is being replaced: {}", ran.stdout);
+    assert!(!ran.stdout.contains("Release is blocked"), "it is being replaced: {}", ran.stdout);
 }
 
 #[test]
 fn what_helm_has_not_changed_yet_does_not_end_the_run() {
     let ran = run(failed_before(), 1);
     ran.assert().code(0);
-    let warned = ran.stdout.lines().filter(|line| line.contains("Release is held up"));
+    let warned = ran.stdout.lines().filter(|line| line.contains("Release is blocked"));
     assert_eq!(warned.count(), 1, "{}", ran.stdout);
 }
 
@@ -62,7 +62,7 @@ fn a_pod_of_an_unknown_revision_does_not_end_the_run() {
     let [_, pod] = revision(2, "7a6b5c", &no_image());
     let ran = run(applied(failed_before(), &[deployment(2), pod]), 1);
     ran.assert().code(0);
-    assert!(ran.stdout.contains("Release is held up"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("Release is blocked"), "{}", ran.stdout);
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn a_release_fails() {
     );
     let ran = boot.run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable" cause="the field cannot be changed of an object that exists, and the chart wants another value" log="[LOG]" fix="delete the named object, and run it again: helm makes it anew; but not a CRD or a claim, with which all goes that is in it" go_on="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable" cause="the chart changes a field that is immutable once the object exists" log="[LOG]" fix="delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)" resume="k3s-boot apps --from apps""#);
     assert_snapshot!(ran.stdout.lines().rev().take(3).collect::<Vec<_>>().join("\n"), @r#"
     [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
     [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
@@ -90,7 +90,7 @@ fn a_release_fails() {
 fn a_release_does_not_get_ready_in_time() {
     let ran = sync_fails("resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1\n  context deadline exceeded").run();
     ran.assert().code(6);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]" fix="k3s-boot status  # tells what is not ready and why; --release-timeout, and --timeout for all, give it more time" go_on="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]" fix="k3s-boot status  # shows what is not ready and why; to wait longer, set --release-timeout and --timeout" resume="k3s-boot apps --from apps""#);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn the_pod_that_a_release_waits_for_in_vain_is_named() {
         "message": "0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}."}]});
     let ran = sync_fails(late).objects(waiting_pod(&taint)).run();
     ran.assert().code(6);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}." reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress; context deadline exceeded" cause="every node has a taint that the pod does not tolerate" log="[LOG]" fix="add a toleration in the values, or remove the taint: kubectl taint nodes --all KEY-" go_on="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}." reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress; context deadline exceeded" cause="every node has a taint that the pod does not tolerate" log="[LOG]" fix="add a toleration in the values, or remove the taint: kubectl taint nodes --all KEY-" resume="k3s-boot apps --from apps""#);
     let crash = json!({"phase": "Running", "containerStatuses": [{"name": "operator", "restartCount": 4,
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}},
         "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}]});
@@ -113,14 +113,14 @@ fn the_pod_that_a_release_waits_for_in_vain_is_named() {
         "class": "release",
         "message": "Failed to sync Helm releases",
         "culprit": "Pod kube-system/cilium-operator-6f5d4c-x2x4z",
-        "cause": "its container ends again and again",
-        "fix": "kubectl -n kube-system logs cilium-operator-6f5d4c-x2x4z --previous  # its last words",
+        "cause": "the container is crash-looping",
+        "fix": "kubectl -n kube-system logs cilium-operator-6f5d4c-x2x4z --previous  # the last lines show why",
         "reason": "resource Deployment/kube-system/cilium-operator not ready. status: InProgress; context deadline exceeded",
-        "go_on": "k3s-boot apps -o json --from apps",
+        "resume": "k3s-boot apps -o json --from apps",
         "release": "kube-system/cilium",
         "object": "Pod kube-system/cilium-operator-6f5d4c-x2x4z",
-        "state": "container operator: CrashLoopBackOff: back-off 40s restarting failed container, ended with exit code 1 (Error), 4 restarts",
-        "said": [
+        "state": "container operator: CrashLoopBackOff: back-off 40s restarting failed container, exited with code 1 (Error), 4 restarts",
+        "container_logs": [
           "level=info starting",
           "level=fatal no such flag"
         ]
@@ -132,7 +132,7 @@ fn helmfile_fails_without_a_word() {
     let ran =
         Boot::new().rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 3})).run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="helmfile gave no reason" log="[LOG]" go_on="k3s-boot apps --from crds""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="helmfile gave no reason" log="[LOG]" resume="k3s-boot apps --from crds""#);
 }
 
 #[test]
@@ -141,6 +141,7 @@ fn a_failure_as_json() {
     ran.assert().code(5);
     assert_snapshot!(ran.stdout, @r#"
     {
+      "schema_version": 1,
       "result": "failed",
       "exit_code": 5,
       "error": "failed to sync Helm releases: kube-system/cilium: UPGRADE FAILED: no",
@@ -149,9 +150,9 @@ fn a_failure_as_json() {
         "message": "Failed to sync Helm releases",
         "culprit": "kube-system/cilium",
         "cause": "UPGRADE FAILED: no",
-        "fix": "read [TMP]/state/k3s-boot/logs/[LOG], which has all that the tools said; mend what it tells, and run it again",
+        "fix": "read the output of the tools in [TMP]/state/k3s-boot/logs/[LOG], fix the problem, then retry",
         "reason": "UPGRADE FAILED: no",
-        "go_on": "k3s-boot apps --output json --from apps",
+        "resume": "k3s-boot apps --output json --from apps",
         "release": "kube-system/cilium"
       },
       "cluster": {
@@ -226,7 +227,7 @@ fn what_tools_say_is_redacted() {
         "stderr": format!("{}{}", started("kube-system", "cilium"), helmfile_failed("cilium", &said))}));
     let ran = boot.run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: cannot use [redacted] nor [redacted]" log="[LOG]" go_on="k3s-boot apps --log-level debug --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: cannot use [redacted] nor [redacted]" log="[LOG]" resume="k3s-boot apps --log-level debug --from apps""#);
     let log = std::fs::read_to_string(&files(&boot.path("state")).unwrap()[0]).unwrap();
     assert!(log.contains("cannot use [redacted] nor [redacted]"), "{log}");
 }
@@ -241,7 +242,7 @@ fn a_secret_that_is_refused_is_not_shown() {
         .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "times": 1}));
     let ran = boot.run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: {\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\",\"data\":{\"age.agekey\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"sops-age\",\"namespace\":\"flux-system\"},\"type\":\"Opaque\"},{\"apiVersion\":\"v1\",\"data\":{\"token\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"github\",\"namespace\":\"flux-system\"}}]}" log="[LOG]" go_on="k3s-boot apps --log-level debug --from secrets""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: {\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\",\"data\":{\"age.agekey\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"sops-age\",\"namespace\":\"flux-system\"},\"type\":\"Opaque\"},{\"apiVersion\":\"v1\",\"data\":{\"token\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"github\",\"namespace\":\"flux-system\"}}]}" log="[LOG]" resume="k3s-boot apps --log-level debug --from secrets""#);
     assert_eq!(ran.mutating().len(), 4, "the lock, and no helmfile after that");
 }
 
@@ -252,7 +253,7 @@ fn namespaces_cannot_be_made() {
             "stderr": "Error from server (Forbidden): namespaces is forbidden\n"}))
         .run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: Error from server (Forbidden): namespaces is forbidden" log="[LOG]" go_on="k3s-boot apps --from namespaces""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: Error from server (Forbidden): namespaces is forbidden" log="[LOG]" resume="k3s-boot apps --from namespaces""#);
 }
 
 #[test]
@@ -273,10 +274,10 @@ fn the_deadline_of_the_run_passes_while_a_release_is_synced() {
     ran.assert().code(6);
     // What is behind it is found out after the deadline, and the lock is let go of then too.
     let error = ran.stderr.lines().last().unwrap().replace(&millis(timeout), "[TIMEOUT]");
-    let (before, after) = error.split_once("passed after ").unwrap_or_else(|| panic!("{}", ran.stderr));
-    assert_snapshot!(before, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="0/1 nodes are available: 1 Insufficient cpu." reason="the run's deadline"#);
+    let (before, after) = error.split_once("timed out after ").unwrap_or_else(|| panic!("{}", ran.stderr));
+    assert_snapshot!(before, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="0/1 nodes are available: 1 Insufficient cpu." reason="the run"#);
     let (_, after) = after.split_once('s').unwrap_or_else(|| panic!("{after}"));
-    assert_snapshot!(after, @r#", still waiting for Deployment/cilium-operator 0/1" cause="no node has the processor time left that the pod asks for" log="[LOG]" fix="lower `resources.requests.cpu` in the values, or add a node" go_on="k3s-boot apps --timeout [TIMEOUT] --from apps""#);
+    assert_snapshot!(after, @r#", still waiting for Deployment/cilium-operator 0/1" cause="no node has enough free CPU for the requests of the pod" log="[LOG]" fix="lower `resources.requests.cpu` in the values, or add a node" resume="k3s-boot apps --timeout [TIMEOUT] --from apps""#);
     assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
     // helm gets what is left, less a margin, so that its reason is the last word if it has one.
     let sync = ran.calls_of("helmfile", "sync");
@@ -298,7 +299,7 @@ fn the_deadline_of_the_run_passes_while_charts_are_fetched() {
     ran.assert().code(6);
     assert!(ran.mutating().is_empty());
     let (before, after) = ran.stderr.split_once(" within ").unwrap();
-    assert_snapshot!(before, @r#"[TS] ERROR Bootstrap failed reason="`helmfile` did not end"#);
+    assert_snapshot!(before, @r#"[TS] ERROR Bootstrap failed reason="`helmfile` did not finish"#);
     assert_snapshot!(after.split_once('"').unwrap().1, @r#" log="[LOG]""#);
 }
 
@@ -307,7 +308,7 @@ fn too_few_nodes_come_in_time() {
     let ran = Boot::new().args(&["--nodes", "2", "--timeout", &millis(soon())]).run();
     ran.assert().code(6);
     assert!(ran.mutating().is_empty());
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Deadline passed stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" log="[LOG]" fix="start k3s on the nodes that are missing, or expect fewer with --nodes or `nodes` in k3s-boot.yaml; --nodes-timeout, and --timeout for all, give them more time""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Timed out stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" log="[LOG]" fix="start k3s on the missing nodes, or expect fewer nodes (--nodes, or `nodes` in k3s-boot.yaml); to wait longer, set --nodes-timeout and --timeout""#);
 }
 
 #[test]
@@ -319,7 +320,7 @@ fn flux_does_not_get_ready_in_time() {
     let ran = Boot::new().args(&["--timeout", &timeout]).flux(&[source, scenario::root()]).run();
     ran.assert().code(6);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Flux failed to reconcile object="GitRepository flux-system/flux-system" reason="GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" cause="Flux cannot read the Git repository: its address or branch is wrong, or the server cannot be reached from pods" after="[AFTER]" log="[LOG]" fix="check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of pods" go_on="k3s-boot apps --timeout [TIMEOUT] --from verify""#);
+    assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Flux failed to reconcile object="GitRepository flux-system/flux-system" reason="GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" cause="Flux cannot read the Git repository: its URL or branch is wrong, or pods cannot reach the server" after="[AFTER]" log="[LOG]" fix="check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of the pods" resume="k3s-boot apps --timeout [TIMEOUT] --from verify""#);
 }
 
 #[test]
@@ -331,7 +332,7 @@ fn flux_says_that_it_is_stalled() {
     let ran = Boot::new().flux_with(&instance, &[]).run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="FluxInstance flux-system/flux" reason="BuildFailed: remove operation does not apply: doc is missing path" log="[LOG]" fix="kubectl --namespace flux-system describe fluxinstance flux" go_on="k3s-boot apps --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="FluxInstance flux-system/flux" reason="BuildFailed: remove operation does not apply: doc is missing path" log="[LOG]" fix="kubectl --namespace flux-system describe fluxinstance flux" resume="k3s-boot apps --from verify""#);
 }
 
 #[test]
@@ -349,7 +350,7 @@ fn a_key_that_does_not_decrypt_is_told_when_flux_has_tried_again() {
     let ran = Boot::new().flux(&[scenario::source(), scenario::root(), child]).run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" cause="the age key that Flux has is none that the file is encrypted for" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key" go_on="k3s-boot apps --rotate-age-key --from secrets""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" cause="the file is not encrypted for the age key in the cluster" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key, then retry with --rotate-age-key" resume="k3s-boot apps --rotate-age-key --from secrets""#);
     let asked = ran.requests_of_flux();
     assert_eq!(asked.len(), 1, "once");
     let path = asked[0]["argv"][1].as_str().unwrap();
@@ -364,7 +365,7 @@ fn the_first_helmfile_fails_and_the_second_is_not_begun() {
             format!("{}Error: something else\n", synced("monitoring", "prometheus-operator-crds"))}))
         .run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="Error: something else" log="[LOG]" go_on="k3s-boot apps --from crds""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="Error: something else" log="[LOG]" resume="k3s-boot apps --from crds""#);
     assert_eq!(ran.calls_of("helmfile", "sync").len(), 1);
 }
 
@@ -377,13 +378,13 @@ fn what_holds_a_release_up_is_said_while_helm_still_waits() {
         "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(), "stderr": started("kube-system", "cilium")}));
     let running = boot.start();
     let helmfile = listener.accept();
-    running.wait_for("Release is held up");
+    running.wait_for("Release is blocked");
     helmfile.go();
     let ran = running.wait();
     ran.assert().code(0);
-    let warned: Vec<_> = ran.stdout.lines().filter(|line| line.contains("held up")).collect();
+    let warned: Vec<_> = ran.stdout.lines().filter(|line| line.contains("Release is blocked")).collect();
     assert_eq!(warned.len(), 1, "once: {}", ran.stdout);
-    assert_snapshot!(warned[0], @r#"[TS] WARN Release is held up release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="container operator: ErrImagePull: quay.io/x:1: not found" cause="the registry has no such image or tag" fix="correct the image's tag in the values, or the chart's version""#);
+    assert_snapshot!(warned[0], @r#"[TS] WARN Release is blocked release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="container operator: ErrImagePull: quay.io/x:1: not found" cause="the image or tag does not exist in the registry" fix="correct the image tag in the values, or the chart version""#);
 }
 
 #[test]
@@ -401,7 +402,7 @@ fn what_no_waiting_mends_ends_the_run_at_once() {
     assert_eq!(listener.accept().rest(), ["INT"]);
     let ran = running.wait();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" reason="it was ended early, for waiting does not mend it" cause="the namespace's PodSecurity level forbids what the pod needs" log="[LOG]" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged  # from then on every pod of kube-system may take over its node: right for a network plugin only; else correct `securityContext` in the values, or give the release a namespace of its own" go_on="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" reason="helmfile was stopped early: the release cannot become ready" cause="the Pod Security level of the namespace forbids this pod" log="[LOG]" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged  # from then on, every pod of kube-system may take over its node: use it for a network plugin only; otherwise correct `securityContext` in the values, or move the release to a namespace of its own" resume="k3s-boot apps --from apps""#);
 }
 
 /// It was so in an earlier run: the cluster keeps its words for an hour.
@@ -429,7 +430,7 @@ fn what_was_refused_before_does_not_end_the_run() {
     helmfile.go();
     let ran = running.wait();
     ran.assert().code(0);
-    assert!(!ran.stdout.contains("Release is held up"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("Release is blocked"), "{}", ran.stdout);
 }
 
 #[test]
@@ -442,7 +443,7 @@ fn a_webhook_that_is_up_a_moment_later_fails_nothing() {
     let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "times": 2, "exit": 1, "stderr": talk}));
     let ran = boot.run();
     ran.assert().code(0);
-    let tries = ran.stdout.lines().filter(|line| line.contains("Failed to sync Helm releases, trying again"));
+    let tries = ran.stdout.lines().filter(|line| line.contains("Failed to sync Helm releases, retrying"));
     assert_eq!(tries.count(), 2, "{}", ran.stdout);
     assert_eq!(ran.calls_of("helmfile", "sync").len(), 4, "the CRDs, and the apps three times");
 }

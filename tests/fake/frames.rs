@@ -103,8 +103,8 @@ fn a_failing_run() {
     [TS] INFO Release synced release="monitoring/prometheus-operator-crds" version="19.1.0" took="[TOOK]" 
     [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
     [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
-    [TS] INFO Ending helmfile, for waiting does not mend the release release="kube-system/cilium" 
-    [TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="container operator: ImagePullBackOff: Back-off pulling image \"quay.io/x:1\": ErrImagePull: not found" reason="it was ended early, for waiting does not mend it" cause="the registry has no such image or tag" log="[LOG]" fix="correct the image's tag in the values, or the chart's version" go_on="k3s-boot apps --fail-fast --from apps"
+    [TS] INFO Stopping helmfile: the release cannot become ready release="kube-system/cilium" 
+    [TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="container operator: ImagePullBackOff: Back-off pulling image \"quay.io/x:1\": ErrImagePull: not found" reason="helmfile was stopped early: the release cannot become ready" cause="the image or tag does not exist in the registry" log="[LOG]" fix="correct the image tag in the values, or the chart version" resume="k3s-boot apps --fail-fast --from apps"
     "#);
 }
 

@@ -220,6 +220,7 @@ fn with_json_stdout_is_one_document_and_the_log_is_on_stderr() {
     ran.assert().code(0);
     assert_snapshot!(ran.stdout, @r#"
     {
+      "schema_version": 1,
       "result": "complete",
       "exit_code": 0,
       "cluster": {

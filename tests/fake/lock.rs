@@ -64,7 +64,7 @@ fn complete(ran: &Ran) {
 fn a_run_that_lives_is_waited_for_and_told() {
     let ran = Boot::new().object_that_lives(&lease(ELSEWHERE)).run();
     ran.assert().code(8);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Another run is at work holder="laptop, process 4711" since="2026-11-23T08:00:00.000000Z" log="[LOG]" fix="wait until it has ended, or for that long with --wait-lock""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Another run is in progress holder="laptop, process 4711" since="2026-11-23T08:00:00.000000Z" log="[LOG]" fix="wait until that run has finished, or set how long to wait with --wait-lock""#);
     let waits = "[TS] INFO Waiting for another run elapsed=\"[ELAPSED]\" holder=\"laptop, process 4711\" since=\"2026-11-23T08:00:00.000000Z\" \n";
     assert!(ran.stdout.contains(waits), "{}", ran.stdout);
     assert_eq!(ran.mutating(), [""; 0]);
@@ -74,7 +74,7 @@ fn a_run_that_lives_is_waited_for_and_told() {
 fn a_lock_that_stands_still_is_taken() {
     let ran = Boot::new().objects([lease(ELSEWHERE)]).run();
     complete(&ran);
-    assert!(ran.stdout.contains("Looking again at what may have changed meanwhile"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("Re-running the preflight"), "{}", ran.stdout);
 }
 
 #[test]
@@ -82,7 +82,11 @@ fn the_lock_of_a_process_that_has_ended_is_taken_at_once() {
     let ran = Boot::new().objects([lease(&gone())]).run();
     complete(&ran);
     assert!(!ran.stdout.contains("Waiting for another run"), "{}", ran.stdout);
-    assert!(!ran.stdout.contains("Looking again"), "nobody has changed anything since: {}", ran.stdout);
+    assert!(
+        !ran.stdout.contains("Re-running the preflight"),
+        "nobody has changed anything since: {}",
+        ran.stdout
+    );
 }
 
 #[test]
@@ -90,7 +94,7 @@ fn the_lock_of_a_run_before_a_restart_is_taken_at_once() {
     let ran = Boot::new().objects([lease(&before_the_restart())]).run();
     complete(&ran);
     // Nobody has changed anything since either.
-    for words in ["Waiting for another run", "Looking again"] {
+    for words in ["Waiting for another run", "Re-running the preflight"] {
         assert_eq!(ran.stdout.contains(words), !restarts_are_known(), "{}", ran.stdout);
     }
 }
@@ -107,7 +111,7 @@ fn what_a_run_before_a_restart_left_is_unlocked_however_young() {
     }
     let ran = boot.run();
     complete(&ran);
-    assert!(ran.stdout.contains("INFO Release unlocked release=\"kube-system/cilium\""), "{}", ran.stdout);
+    assert!(ran.stdout.contains("INFO Release recovered release=\"kube-system/cilium\""), "{}", ran.stdout);
 }
 
 #[test]
@@ -128,8 +132,8 @@ fn a_run_that_loses_its_lock_ends() {
     assert_eq!(helmfile.rest(), ["INT"], "once, and it ends by itself");
     let ran = running.wait();
     ran.assert().code(8);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Lock lost fix="wait until the run that has it now has ended, and run it again" go_on="k3s-boot apps --from apps""#);
-    assert!(ran.stdout.contains("[TS] WARN Another run has taken the lock, ending what runs in good order"));
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Lock lost fix="wait until the run that holds the lock has finished, then retry" resume="k3s-boot apps --from apps""#);
+    assert!(ran.stdout.contains("[TS] WARN Another run has taken the lock, shutting down"));
 }
 
 #[test]
@@ -138,11 +142,11 @@ fn what_a_run_that_was_killed_left_locked_is_unlocked() {
     let boot = Boot::new().objects([locked.clone(), noted(&gone(), "kube-system/cilium", 2)]);
     let ran = boot.run();
     complete(&ran);
-    let said = ran.stdout.lines().find(|line| line.contains("Release unlocked")).unwrap();
+    let said = ran.stdout.lines().find(|line| line.contains("Release recovered")).unwrap();
     let host = Identity::own().host;
     assert_eq!(
         said.replace(&host, "[HOST]"),
-        "[TS] INFO Release unlocked release=\"kube-system/cilium\" status=\"pending-install\" left_by=\"[HOST]\" "
+        "[TS] INFO Release recovered release=\"kube-system/cilium\" status=\"pending-install\" started_by=\"[HOST]\" "
     );
     let changes = ran.mutating();
     let at = |words: &str| changes.iter().position(|call| call.contains(words)).expect(words);
@@ -175,8 +179,13 @@ fn a_helm_that_was_killed_is_tried_again() {
             "stderr": format!("{}{killed}", started("kube-system", "cilium"))}));
     let ran = boot.run();
     complete(&ran);
-    let said = ran.stdout.lines().find(|line| line.contains("trying again")).unwrap();
-    assert!(said.contains("[TS] WARN Release unlocked, trying again release=\"kube-system/cilium\" status=\"pending-install\""), "{said}");
+    let said = ran.stdout.lines().find(|line| line.contains("recovered, retrying")).unwrap();
+    assert!(
+        said.contains(
+            "[TS] WARN Release recovered, retrying release=\"kube-system/cilium\" status=\"pending-install\""
+        ),
+        "{said}"
+    );
     assert_eq!(ran.calls_of("helmfile", "sync").len(), 3);
 }
 
@@ -261,7 +270,7 @@ fn a_lock_that_was_made_without_an_answer_is_ours() {
     let ran = Boot::new().rule(lost_at_first("POST", "*/leases")).run();
     complete(&ran);
     assert_eq!(calls(&ran, "POST", "/leases"), 2);
-    assert!(!ran.stdout.contains("Looking again"), "nobody else had it: {}", ran.stdout);
+    assert!(!ran.stdout.contains("Re-running the preflight"), "nobody else had it: {}", ran.stdout);
     assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
 }
 
@@ -270,7 +279,7 @@ fn a_lock_that_was_taken_without_an_answer_is_ours() {
     let boot = Boot::new().objects([lease("")]).rule(lost_at_first("PATCH", "*/leases/k3s-boot"));
     let ran = boot.run();
     complete(&ran);
-    assert!(!ran.stdout.contains("Looking again"), "nobody else had it: {}", ran.stdout);
+    assert!(!ran.stdout.contains("Re-running the preflight"), "nobody else had it: {}", ran.stdout);
     assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
     // Another run that was first is waited for as ever.
     let mut other = lease(ELSEWHERE);
@@ -287,7 +296,7 @@ fn a_lock_that_was_let_go_of_without_an_answer_is_free() {
     let ran = boot.run();
     complete(&ran);
     assert_eq!(calls(&ran, "PATCH", "/leases/k3s-boot"), 2, "{}", ran.transcript());
-    assert!(!ran.stdout.contains("Lock could not be released"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("Failed to release the lock"), "{}", ran.stdout);
 }
 
 const SECRET: &str = "*/secrets/sh.helm.release.v1.cilium.v3";
@@ -299,7 +308,7 @@ fn a_release_that_was_unlocked_without_an_answer_is_unlocked() {
     let ran = boot().rule(lost("DELETE", SECRET)).run();
     complete(&ran);
     assert_eq!(calls(&ran, "DELETE", &SECRET[1..]), 2);
-    assert!(ran.stdout.contains("INFO Release unlocked release=\"kube-system/cilium\""), "{}", ran.stdout);
+    assert!(ran.stdout.contains("INFO Release recovered release=\"kube-system/cilium\""), "{}", ran.stdout);
 
     // A request that never reached the API server is no such thing: somebody else has deleted it then.
     let refused = "dial tcp 10.0.0.10:6443: connect: connection refused";
@@ -308,5 +317,5 @@ fn a_release_that_was_unlocked_without_an_answer_is_unlocked() {
     let ran = boot().rule(never).run();
     complete(&ran);
     assert_eq!(calls(&ran, "DELETE", &SECRET[1..]), 2);
-    assert!(!ran.stdout.contains("Release unlocked"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("Release recovered"), "{}", ran.stdout);
 }

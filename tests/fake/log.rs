@@ -127,7 +127,7 @@ fn what_a_tool_says_can_forge_no_line() {
         "{}",
         ran.stdout
     );
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="\\\" a=\"b\u{1}" log="[LOG]" go_on="k3s-boot apps --log-level debug --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="\\\" a=\"b\u{1}" log="[LOG]" resume="k3s-boot apps --log-level debug --from apps""#);
 }
 
 /// What every other test relies on.

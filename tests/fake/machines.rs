@@ -73,7 +73,11 @@ fn json_lines_of_other_runs() {
     assert_eq!(lines(&refused.stderr)[0]["fields"]["file"], "[TMP]/kubeconfig");
     let both = Boot::new().env("LOG_LEVEL", "loud").args(&["--log-format", "json", "-o", "json"]).run();
     both.assert().code(0);
-    assert!(both.stdout.starts_with("{\n  \"result\": \"complete\""), "{}", both.stdout);
+    assert!(
+        both.stdout.starts_with("{\n  \"schema_version\": 1,\n  \"result\": \"complete\""),
+        "{}",
+        both.stdout
+    );
     assert_eq!(lines(&both.stderr)[0]["fields"]["accepted"], "debug info warn error");
     let check = Boot::of("check").without("kubeconfig").args(&["--log-format", "json"]).run();
     assert!(check.stdout.starts_with("Environment\n"), "reports stay what they are: {}", check.stdout);
@@ -117,7 +121,7 @@ fn every_class_of_failure_is_reported_alike() {
     assert_snapshot!(told(&failure(Boot::new().rule(api), 1)), @"
     class: api
     culprit: POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases
-    cause: etcd has just lost its leader, or its disk is too slow
+    cause: etcd lost its leader, or its disk is too slow
     fix: run it again
     ");
     let forbidden = json!({"tool": "kubectl", "args": ["apply"], "exit": 1,
@@ -126,7 +130,7 @@ fn every_class_of_failure_is_reported_alike() {
     class: tool
     culprit: kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -
     cause: Error from server (Forbidden): namespaces is forbidden
-    fix: read [TMP]/state/k3s-boot/logs/[LOG], which has all that the tools said; mend what it tells, and run it again
+    fix: read the output of the tools in [TMP]/state/k3s-boot/logs/[LOG], fix the problem, then retry
     ");
     let mut instance = scenario::instance();
     instance["status"]["conditions"] = json!([
@@ -139,13 +143,13 @@ fn every_class_of_failure_is_reported_alike() {
     ");
     let failed = failure(hostile(), 5);
     assert_eq!((&failed["class"], &failed["culprit"]), (&json!("release"), &json!("kube-system/cilium")));
-    assert_eq!(failed["go_on"], "k3s-boot apps -o json --from apps");
+    assert_eq!(failed["resume"], "k3s-boot apps -o json --from apps");
     let nodes = Boot::new().args(&["--nodes", "2"]).file("k3s-boot.yaml", "timeouts: {nodes: 1s}\n");
     assert_snapshot!(told(&failure(nodes, 6)), @"
-    class: deadline
+    class: timeout
     culprit: 1 of 2 nodes registered
-    cause: stage `nodes` did not end within 1.0s
-    fix: start k3s on the nodes that are missing, or expect fewer with --nodes or `nodes` in k3s-boot.yaml; --nodes-timeout, and --timeout for all, give them more time
+    cause: stage `nodes` timed out after 1.0s
+    fix: start k3s on the missing nodes, or expect fewer nodes (--nodes, or `nodes` in k3s-boot.yaml); to wait longer, set --nodes-timeout and --timeout
     ");
     let listener = Listener::new();
     let boot = Boot::new()
@@ -160,7 +164,7 @@ fn every_class_of_failure_is_reported_alike() {
     class: interrupted
     culprit: SIGTERM
     cause: interrupted by SIGTERM
-    fix: run it again: what is done is kept, the rest is done then
+    fix: run k3s-boot again: it continues where this run stopped
     ");
 }
 
@@ -261,8 +265,8 @@ fn a_failing_run_in_actions() {
         assert_eq!(commands.last(), Some(&"error"), "after the groups: {all}");
         assert_eq!(commands.len(), 2 * 6 + 1, "groups, and one error: {all}");
         if level == "info" {
-            assert_snapshot!(ran.stdout.lines().last().unwrap(), @r"::error title=k3s-boot%3A Failed to sync Helm releases::kube-system/cilium%0AError: ::error::e ##\u{5b}error]f%0Afix: read [TMP]/state/k3s-boot/logs/[LOG], which has all that the tools said; mend what it tells, and run it again");
-            assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: ::error::e ##\u{5b}error]f" log="[LOG]" go_on="k3s-boot apps --log-level info --from apps""#);
+            assert_snapshot!(ran.stdout.lines().last().unwrap(), @r"::error title=k3s-boot%3A Failed to sync Helm releases::kube-system/cilium%0AError: ::error::e ##\u{5b}error]f%0Afix: read the output of the tools in [TMP]/state/k3s-boot/logs/[LOG], fix the problem, then retry");
+            assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: ::error::e ##\u{5b}error]f" log="[LOG]" resume="k3s-boot apps --log-level info --from apps""#);
             assert_snapshot!(summary(&boot), @"
             ## k3s-boot: failed
 
@@ -274,13 +278,13 @@ fn a_failing_run_in_actions() {
             - Reason: `Error: ::error::e ##[error]f`
             - Log: [LOG]
 
-            What mends it:
+            Fix:
 
             ```text
-            read [LOG] which has all that the tools said; mend what it tells, and run it again
+            read the output of the tools in [LOG] fix the problem, then retry
             ```
 
-            What goes on from there:
+            Resume with:
 
             ```text
             k3s-boot apps --log-level info --from apps
@@ -333,7 +337,7 @@ fn a_summary_that_cannot_be_written_fails_nothing() {
     std::fs::create_dir(boot.path("summary.md")).unwrap();
     let ran = boot.run();
     ran.assert().code(0).stderr("");
-    assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Step summary not written file="[TMP]/summary.md" error="Is a directory (os error 21)""#);
+    assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Failed to write the step summary file="[TMP]/summary.md" error="Is a directory (os error 21)""#);
     let none = Boot::new().env("GITHUB_ACTIONS", "true").run();
     none.assert().code(0).stderr("");
 }

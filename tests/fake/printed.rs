@@ -102,7 +102,7 @@ fn usage_errors_end_with_2() {
     For more information, try '--help'.
 
     ["apps", "--timeout", "soon"]
-    error: invalid value 'soon' for '--timeout <DURATION>': expected number at 0; accepted are durations such as `90s`, `15m` or `1h30m`
+    error: invalid value 'soon' for '--timeout <DURATION>': expected number at 0; expected a duration such as `90s`, `15m` or `1h30m`
 
     For more information, try '--help'.
 

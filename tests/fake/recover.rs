@@ -28,10 +28,10 @@ fn what_is_locked_is_told_and_left_until_somebody_says_yes() {
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
     assert_snapshot!(ran.stdout, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" uid="uid-of-kube-system" 
-    [TS] WARN Release locked release="kube-system/cilium" status="pending-upgrade" since="2001-01-01T00:00:00Z" locked_by="unknown" will="take revision 3 away, and leave what it has made" 
-    [TS] WARN Release locked release="kube-system/coredns" status="pending-upgrade" since="2096-10-02T07:06:40Z" locked_by="unknown" left="the operation may still run until 2096-10-02T07:21:40Z" fix="wait, or, if nothing is at work, use --force"
+    [TS] WARN Release is stuck release="kube-system/cilium" status="pending-upgrade" since="2001-01-01T00:00:00Z" started_by="unknown" action="delete revision 3, keep its objects" 
+    [TS] WARN Release is stuck release="kube-system/coredns" status="pending-upgrade" since="2096-10-02T07:06:40Z" started_by="unknown" skip_reason="the operation may still be running until 2096-10-02T07:21:40Z" fix="wait, or use --force if nothing is working on the release"
     "#);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Nothing was unlocked fix="answer `yes`, or say it with --yes""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Nothing was recovered fix="answer `yes`, or use --yes""#);
     let ran = boot.args(&["--yes"]).run();
     assert_eq!(ran.code(), 1, "one is left");
     assert_snapshot!(ran.mutating().join("\n"), @"
@@ -40,8 +40,8 @@ fn what_is_locked_is_told_and_left_until_somebody_says_yes() {
     api PATCH /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot < pipe
     ");
     assert_snapshot!(ran.stdout.lines().skip(3).collect::<Vec<_>>().join("\n"), @r#"
-    [TS] INFO Release unlocked release="kube-system/cilium" status="pending-upgrade" 
-    [TS] INFO Releases unlocked are synced by the next run next="k3s-boot apps"
+    [TS] INFO Release recovered release="kube-system/cilium" status="pending-upgrade" 
+    [TS] INFO The next run syncs the recovered releases next="k3s-boot apps"
     "#);
 }
 
@@ -60,8 +60,8 @@ fn a_refusal_is_told_in_the_report() {
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((ran.code(), &report["result"]), (1, &json!("failed")));
     assert_eq!(report["failure"]["class"], "preflight");
-    assert_eq!(report["problems"][0]["message"], "Nothing was unlocked");
-    assert_eq!(report["releases"][0]["unlocked"], false);
+    assert_eq!(report["problems"][0]["message"], "Nothing was recovered");
+    assert_eq!(report["releases"][0]["recovered"], false);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn what_a_run_that_has_ended_left_is_unlocked_however_young() {
     let ran = boot.args(&["--yes", "-o", "json"]).run();
     ran.assert().code(0);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!((&report["result"], &report["releases"][0]["unlocked"]), (&json!("unlocked"), &json!(true)));
+    assert_eq!((&report["result"], &report["releases"][0]["recovered"]), (&json!("recovered"), &json!(true)));
 }
 
 #[test]
@@ -94,8 +94,8 @@ fn what_flux_owns_is_left_to_it() {
     assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()));
     assert_snapshot!(ran.stdout, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" uid="uid-of-kube-system" 
-    [TS] WARN Release locked release="kube-system/cilium" status="pending-upgrade" since="2001-01-01T00:00:00Z" locked_by="unknown" left="HelmRelease infra/net owns it" fix="flux reconcile helmrelease net --namespace infra --force" 
-    [TS] INFO No release is locked that could be unlocked
+    [TS] WARN Release is stuck release="kube-system/cilium" status="pending-upgrade" since="2001-01-01T00:00:00Z" started_by="unknown" skip_reason="managed by HelmRelease infra/net" fix="flux reconcile helmrelease net --namespace infra --force" 
+    [TS] INFO No releases to recover
     "#);
 }
 
@@ -103,7 +103,7 @@ fn what_flux_owns_is_left_to_it() {
 fn nothing_is_locked() {
     let ran = Boot::of("recover").run();
     assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()));
-    assert!(ran.stdout.contains("No release is locked"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("No releases to recover"), "{}", ran.stdout);
 }
 
 #[test]

@@ -30,8 +30,8 @@ fn int_ends_helmfile_in_good_order() {
     assert_eq!(helmfile.rest(), ["INT"], "once");
     let ran = running.wait();
     ran.assert().code(130);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then" go_on="k3s-boot apps --from apps""#);
-    assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Interrupted, ending what runs in good order; once more to kill it signal="SIGINT""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run k3s-boot again: it continues where this run stopped" resume="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Interrupted, shutting down (press Ctrl-C again to kill) signal="SIGINT""#);
     assert!(ran.calls_of("api", INSTANCES).is_empty(), "nothing more was begun");
 }
 
@@ -67,7 +67,7 @@ fn killed_by_the_second(mut rule: Value) -> Ran {
     let ran = running.wait();
     ran.assert().code(130);
     assert!(
-        ran.stdout.contains("[TS] WARN Interrupted again, killing what still runs signal=\"SIGINT\" \n"),
+        ran.stdout.contains("[TS] WARN Interrupted again, killing running processes signal=\"SIGINT\" \n"),
         "{}",
         ran.stdout
     );
@@ -89,7 +89,7 @@ fn a_second_int_kills_in_every_stage() {
         json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"]}),
     ] {
         let ran = killed_by_the_second(rule.clone());
-        assert!(ran.stderr.contains("go_on="), "{rule}: {}", ran.stderr);
+        assert!(ran.stderr.contains("resume="), "{rule}: {}", ran.stderr);
     }
 }
 
@@ -109,7 +109,7 @@ fn a_second_int_does_not_wait_for_the_lock() {
     insist(&running, || release.rest());
     let ran = running.wait();
     ran.assert().code(130);
-    assert!(ran.stdout.contains("DEBUG Lock is left to expire"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("DEBUG Leaving the lock to expire"), "{}", ran.stdout);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_second_int_kills() {
     let ran = killed_by_the_second(
         json!({"tool": "helmfile", "args": args, "stderr": started("kube-system", "cilium")}),
     );
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: a release that was killed is unlocked and synced then" go_on="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run k3s-boot again: it recovers and syncs the release that was interrupted" resume="k3s-boot apps --from apps""#);
 }
 
 #[track_caller]
@@ -291,7 +291,7 @@ fn int_while_charts_are_fetched_side_by_side() {
     let ran = running.wait();
     ran.assert().code(130);
     assert!(ran.mutating().is_empty());
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run k3s-boot again: it continues where this run stopped""#);
 }
 
 #[test]
@@ -332,11 +332,11 @@ fn int_before_releases_are_synced_again() {
     let boot = Boot::new()
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": talk}));
     let running = boot.start();
-    running.wait_for("Failed to sync Helm releases, trying again");
+    running.wait_for("Failed to sync Helm releases, retrying");
     running.signal(Signal::SIGINT);
     let ran = running.wait();
     ran.assert().code(130);
-    assert!(ran.stdout.contains("cause=\"the API server asks a webhook"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("cause=\"the API server calls a webhook"), "{}", ran.stdout);
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn int_while_nodes_are_waited_for() {
     let ran = running.wait();
     ran.assert().code(130);
     assert!(ran.mutating().is_empty());
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run k3s-boot again: it continues where this run stopped""#);
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn int_while_flux_is_waited_for() {
     let ran = running.wait();
     ran.assert().code(130);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run it again: what is done is kept, the rest is done then" go_on="k3s-boot apps --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run k3s-boot again: it continues where this run stopped" resume="k3s-boot apps --from verify""#);
 }
 
 #[test]
@@ -396,7 +396,7 @@ fn a_controller_of_flux_that_does_not_start_is_named_while_flux_is_waited_for() 
     let ran = running.wait();
     ran.assert().code(130);
     let said = ran.stdout.lines().find(|line| line.contains("Flux is blocked")).unwrap();
-    assert_snapshot!(said, @r#"[TS] WARN Flux is blocked object="Pod flux-system/source-controller-6f5d4c-x2x4z" state="container manager: ImagePullBackOff: Back-off pulling image \"ghcr.io/x:1\": ErrImagePull: ghcr.io/x:1: not found" cause="the registry has no such image or tag" fix="correct the image's tag in the values, or the chart's version" "#);
+    assert_snapshot!(said, @r#"[TS] WARN Flux is blocked object="Pod flux-system/source-controller-6f5d4c-x2x4z" state="container manager: ImagePullBackOff: Back-off pulling image \"ghcr.io/x:1\": ErrImagePull: ghcr.io/x:1: not found" cause="the image or tag does not exist in the registry" fix="correct the image tag in the values, or the chart version" "#);
 }
 
 #[cfg(target_os = "linux")]
@@ -407,7 +407,7 @@ fn it_cannot_be_suspended() {
     let running = boot.start();
     let helmfile = listener.accept();
     running.signal(Signal::SIGTSTP);
-    running.wait_for(" WARN Cannot be suspended, Ctrl-C ends it ");
+    running.wait_for(" WARN Cannot be suspended; press Ctrl-C to stop ");
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", running.pid())).unwrap();
     let state = stat.rsplit_once(") ").unwrap().1.chars().next();
     assert_ne!(state, Some('T'));

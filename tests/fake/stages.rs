@@ -53,7 +53,7 @@ fn stages_are_chosen() {
 #[test]
 fn what_is_left_out_is_told() {
     let ran = Boot::new().args(&["--only", "namespaces"]).run();
-    assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] INFO Stages done; whether Flux syncs was not looked at left_out="nodes secrets crds apps verify" took="[TOOK]""#);
+    assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] INFO Done; Flux was not verified (stage `verify` skipped) skipped="nodes secrets crds apps verify" took="[TOOK]""#);
     let ran = Boot::new().args(&["--only", "namespaces", "-o", "json"]).run();
     let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
     assert_eq!(report["result"], "partial");
@@ -65,8 +65,8 @@ fn what_is_left_out_is_told() {
 fn a_stage_that_needs_one_that_is_left_out_is_refused() {
     let boot = Boot::new().args(&["--only", "secrets"]);
     assert_snapshot!(boot.refused(), @r#"
-    [TS] ERROR Namespace is missing namespace="flux-system" object="Secret flux-system/sops-age" fix="do not leave out the stage `namespaces`" 
-    [TS] ERROR Namespace is missing namespace="flux-system" object="Secret flux-system/github" fix="do not leave out the stage `namespaces`"
+    [TS] ERROR Namespace is missing namespace="flux-system" object="Secret flux-system/sops-age" fix="do not skip the stage `namespaces`" 
+    [TS] ERROR Namespace is missing namespace="flux-system" object="Secret flux-system/github" fix="do not skip the stage `namespaces`"
     "#);
 }
 
@@ -74,7 +74,7 @@ fn a_stage_that_needs_one_that_is_left_out_is_refused() {
 fn no_stage_is_left() {
     let ran = Boot::new().args(&["--only", "apps", "--skip", "apps"]).run();
     assert_eq!((ran.code(), ran.calls.len()), (2, 0));
-    assert!(ran.stderr.contains("no stage is left"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no stages to run"), "{}", ran.stderr);
     for stage in ["preflight", "guard", "lock", "x"] {
         let ran = Boot::new().args(&["--skip", stage]).run();
         assert_eq!((ran.code(), ran.calls.len()), (2, 0), "{stage}");
@@ -87,14 +87,14 @@ fn the_stages_are_listed_without_a_cluster() {
     let ran = Boot::new().args(&["--list", "--from", "crds"]).without_env("KUBECONFIG").run();
     assert_eq!((ran.code(), ran.calls.len()), (0, 0), "{}", ran.stderr);
     assert_snapshot!(ran.stdout, @"
-    nodes (left out)
-    namespaces (left out)
+    nodes (skipped)
+    namespaces (skipped)
       kube-system
       cert-manager
       flux-system
       network
       monitoring
-    secrets (left out)
+    secrets (skipped)
       age.key
       bootstrap/github.sops.yaml
     crds
@@ -127,5 +127,5 @@ fn releases_are_chosen() {
     assert_eq!(synced(&["--release", "flux-system/flux-instance"]), ["helmfile apps"]);
     assert_eq!(synced(&["--skip-release", "cilium"]), ["helmfile crds", "helmfile apps flux-instance"]);
     let unknown = Boot::new().args(&["--release", "nobody"]);
-    assert_snapshot!(unknown.refused(), @r#"[TS] ERROR Release is not in the helmfiles release="nobody" by="--release" accepted="monitoring/prometheus-operator-crds kube-system/cilium flux-system/flux-instance""#);
+    assert_snapshot!(unknown.refused(), @r#"[TS] ERROR Release is not in the helmfiles release="nobody" flag="--release" accepted="monitoring/prometheus-operator-crds kube-system/cilium flux-system/flux-instance""#);
 }

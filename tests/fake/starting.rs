@@ -81,7 +81,7 @@ fn an_api_server_that_starts_is_waited_for_from_the_first_request_on() {
     }
     // Its owner is known although its kind was not served at first.
     assert!(
-        ran.stdout.contains(r#"Release left to its owner release="kube-system/cilium""#),
+        ran.stdout.contains(r#"Release is managed elsewhere release="kube-system/cilium""#),
         "{}",
         ran.stdout
     );
@@ -138,7 +138,7 @@ fn objects_that_cannot_be_applied_in_a_restart_are_applied_after_it() {
     let ran = boot.run();
     ran.assert().code(0);
     assert_snapshot!(lines(&ran), @r#"
-    [TS] WARN Objects cannot be applied, retrying reason="The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?" cause="the API server went away in the middle: it restarts, or its server is down" retry_in="0.5s" 
+    [TS] WARN Objects cannot be applied, trying again reason="The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?" cause="the API server became unavailable: it restarts, or its node is down" retry_in="0.5s" 
     [TS] INFO API server is starting, waiting for it reason="apiserver not ready" timeout="1m" 
     [TS] INFO API server answers again outage=[OUTAGE]
     [TS] INFO API server is not ready, waiting for it failed="poststarthook/generic-apiserver-start-informers, poststarthook/priority-and-fairness-config-consumer, poststarthook/priority-and-fairness-filter, …" timeout="30s" 
@@ -159,6 +159,6 @@ fn a_namespace_without_its_service_account_fails_nothing() {
         .rule(json!({"tool": "helmfile", "args": sync, "times": 1, "exit": 1, "stderr": talk}))
         .run();
     ran.assert().code(0);
-    let again = ran.stdout.lines().find(|line| line.contains("trying again")).unwrap();
-    assert!(again.contains("the namespace has no ServiceAccount `default` yet"), "{again}");
+    let again = ran.stdout.lines().find(|line| line.contains("releases, retrying")).unwrap();
+    assert!(again.contains("the ServiceAccount `default` does not exist yet"), "{again}");
 }

@@ -96,7 +96,7 @@ fn a_cluster_that_stands() {
     assert_snapshot!(ran.stdout, @"
     Cluster default
       https://10.0.0.10:6443, v1.36.3+k3s1
-      uid 7f0c, made 2026-11-23T08:00:00Z
+      UID 7f0c, created 2026-11-23T08:00:00Z
 
     Nodes
       ✓ node-1  server  v1.36.3+k3s1  10.0.0.10
@@ -111,7 +111,7 @@ fn a_cluster_that_stands() {
       ✓ GitRepository  flux-system/flux-system  fine
       ✓ Kustomization  flux-system/flux-system  fine
 
-    All that stands is ready
+    Everything is ready
     ");
     assert_snapshot!(ran.transcript(), @"
     api GET /api/v1/namespaces < null
@@ -154,7 +154,7 @@ fn other_programs_and_files_need_not_be_there() {
     let boot = ["bin/helmfile", "bin/helm", "bin/sops", "root/age.key", "root/bootstrap/github.sops.yaml"]
         .iter()
         .fold(standing(), |boot, name| boot.without(name));
-    assert!(from_releases_on(&boot).ends_with("\nAll that stands is ready\n"));
+    assert!(from_releases_on(&boot).ends_with("\nEverything is ready\n"));
     // Elsewhere nobody knows what the helmfiles name, and no record is read.
     let boot = boot.without("root/bootstrap/helmfile.d/00-crds.yaml");
     assert_snapshot!(from_releases_on(&boot), @"
@@ -169,7 +169,7 @@ fn other_programs_and_files_need_not_be_there() {
 
     ? helmfiles unknown: no helmfiles in `[TMP]/root/bootstrap`
 
-    All that stands is ready
+    Everything is ready
     ");
     let ran = told(&boot.without("bin/kubectl"));
     ran.assert().code(1).stdout("");
@@ -286,6 +286,7 @@ fn the_cluster_does_not_answer() {
     assert_eq!((json.code(), json.stderr), (1, ran.stderr));
     assert_snapshot!(json.stdout, @r#"
     {
+      "schema_version": 1,
       "result": "failed",
       "exit_code": 1,
       "cluster": null,
@@ -337,12 +338,12 @@ fn int_ends_a_look_and_a_watch() {
 
     let boot = standing().args(&["--watch"]);
     let running = boot.start();
-    running.wait_for("All that stands is ready");
+    running.wait_for("Everything is ready");
     running.signal(Signal::SIGINT);
     let ran = running.wait();
     ran.assert().code(130);
     assert!(!ran.stdout.contains('\u{1b}'), "no terminal");
-    assert_snapshot!(ran.stderr, @r#"[TS] WARN Interrupted, ending what runs in good order; once more to kill it signal="SIGINT""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] WARN Interrupted, shutting down (press Ctrl-C again to kill) signal="SIGINT""#);
 }
 
 #[test]
@@ -356,9 +357,9 @@ fn a_watch_tells_what_changed_and_outlives_the_api_server() {
     let boot = standing().rules([version(answers), version(unreachable())]);
     let boot = boot.args(&["--watch", "--output", "json"]);
     let running = boot.start();
-    running.wait_for(r#"{"result":"ready","exit_code":0,"#);
-    running.wait_for(r#"{"result":"failed","exit_code":1,"#);
-    running.wait_for(r#"{"result":"ready","exit_code":0,"#);
+    running.wait_for(r#"{"schema_version":1,"result":"ready","exit_code":0,"#);
+    running.wait_for(r#"{"schema_version":1,"result":"failed","exit_code":1,"#);
+    running.wait_for(r#"{"schema_version":1,"result":"ready","exit_code":0,"#);
     running.signal(Signal::SIGINT);
     let ran = running.wait();
     assert_eq!((ran.code(), ran.stdout.lines().count()), (130, 3));

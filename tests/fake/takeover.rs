@@ -120,7 +120,7 @@ fn one_broken_child_of_many_ends_the_run_when_flux_has_tried_again() {
     .run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'gone.yaml': no such file or directory'" cause="`kustomize build` fails for the Kustomization's folder of the Git repository" log="[LOG]" fix="run `kustomize build` on that folder, correct what it reports, push, and run it again" go_on="k3s-boot apps --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'gone.yaml': no such file or directory'" cause="`kustomize build` fails for the folder of the Kustomization" log="[LOG]" fix="run `kustomize build` on that folder, correct what it reports, push, then retry" resume="k3s-boot apps --from verify""#);
     // A commit that fixes it may be there already, and the source is fetched only once a minute.
     assert_eq!(requests(&ran), ["gitrepositories/flux-system", "kustomizations/apps"]);
 }
@@ -141,7 +141,7 @@ fn a_folder_that_is_not_in_the_repository_ends_the_run() {
         "kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory";
     let ran = boot([direct("apps", ["False", "ArtifactFailed", message])]).run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="ArtifactFailed: kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory" cause="the Git repository has no such folder at the revision that Flux has fetched" log="[LOG]" fix="correct `spec.path` of the Kustomization (of the root one: `instance.sync.path` in the values of flux-instance), or push the folder, and run it again" go_on="k3s-boot apps --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="ArtifactFailed: kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory" cause="the path of the Kustomization does not exist in the Git revision that Flux fetched" log="[LOG]" fix="correct `spec.path` of the Kustomization (for the root one: `instance.sync.path` in the values of flux-instance) or push the folder, then retry" resume="k3s-boot apps --from verify""#);
     assert_eq!(requests(&ran), ["gitrepositories/flux-system", "kustomizations/apps"]);
 }
 
@@ -151,13 +151,13 @@ fn what_may_recover_is_named_at_the_timeout() {
         || [direct("a", ["Unknown", "Progressing", "x"]), waits_for("b", &["c"]), direct("c", UNAPPLIED)];
     let ran = boot(children()).args(&["--verify-timeout", "1s"]).run();
     ran.assert().code(6);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/c" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the cluster does not know that kind: its CRD is not installed" after="[AFTER]" log="[LOG]" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, and run it again" go_on="k3s-boot apps --verify-timeout 1s --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/c" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the CRD for this kind is not installed" after="[AFTER]" log="[LOG]" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" resume="k3s-boot apps --verify-timeout 1s --from verify""#);
     assert_eq!(requests(&ran), [""; 0]);
     let ran = boot(children()).args(&["--verify-timeout", "1s", "-o", "json"]).run();
     let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
     let failure = &report["failure"];
     let object = "Kustomization flux-system/c";
-    assert_eq!([&failure["class"], &failure["culprit"], &failure["object"]], ["deadline", object, object]);
+    assert_eq!([&failure["class"], &failure["culprit"], &failure["object"]], ["timeout", object, object]);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn what_is_only_slow_is_named_at_the_timeout_with_its_step() {
     root["status"] = checking("flux-system")["status"].clone();
     let ran = Boot::new().flux(&[source(), root]).args(&["--verify-timeout", "1s"]).run();
     ran.assert().code(6);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Deadline passed stage="verify" after="[AFTER]" waiting_for="Kustomization flux-system/flux-system: Progressing: Running health checks for revision main@sha1:4b1c with a timeout of 5m0s" log="[LOG]" fix="k3s-boot status  # tells what is not ready and why; --verify-timeout, and --timeout for all, give it more time" go_on="k3s-boot apps --verify-timeout 1s --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Timed out stage="verify" after="[AFTER]" waiting_for="Kustomization flux-system/flux-system: Progressing: Running health checks for revision main@sha1:4b1c with a timeout of 5m0s" log="[LOG]" fix="k3s-boot status  # shows what is not ready and why; to wait longer, set --verify-timeout and --timeout" resume="k3s-boot apps --verify-timeout 1s --from verify""#);
     assert_eq!(requests(&ran), [""; 0]);
 }
 
@@ -175,7 +175,7 @@ fn a_missing_dependency_is_named_at_the_timeout() {
     let ran =
         boot([waits_for("a", &["b"]), waits_for("b", &["gone"])]).args(&["--verify-timeout", "1s"]).run();
     ran.assert().code(6);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/gone" reason="NotFound: Kustomization flux-system/b depends on it" after="[AFTER]" log="[LOG]" fix="correct `dependsOn` in the Git repository, or add the Kustomization, and push" go_on="k3s-boot apps --verify-timeout 1s --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/gone" reason="NotFound: Kustomization flux-system/b depends on it" after="[AFTER]" log="[LOG]" fix="correct `dependsOn` in the Git repository, or add the Kustomization, and push" resume="k3s-boot apps --verify-timeout 1s --from verify""#);
     assert_eq!(requests(&ran), [""; 0]);
 }
 
@@ -183,7 +183,7 @@ fn a_missing_dependency_is_named_at_the_timeout() {
 fn a_cycle_ends_the_run() {
     let ran = boot([waits_for("a", &["b"]), waits_for("b", &["c"]), waits_for("c", &["a"])]).run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/a" reason="DependencyNotReady: cycle in `dependsOn`: flux-system/a → flux-system/b → flux-system/c → flux-system/a" log="[LOG]" fix="remove one `dependsOn` of the cycle from the Git repository, and push" go_on="k3s-boot apps --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/a" reason="DependencyNotReady: cycle in `dependsOn`: flux-system/a → flux-system/b → flux-system/c → flux-system/a" log="[LOG]" fix="remove one `dependsOn` of the cycle from the Git repository, and push" resume="k3s-boot apps --from verify""#);
     assert_eq!(requests(&ran), ["gitrepositories/flux-system"]);
 }
 
@@ -198,8 +198,8 @@ fn what_fails_below_the_children_is_a_warning() {
     .run();
     completes(&ran);
     assert_snapshot!(warnings(&ran), @r#"
-    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unapplied" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the cluster does not know that kind: its CRD is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, and run it again" 
-    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unbuilt" reason="BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'gone.yaml': no such file or directory'" cause="`kustomize build` fails for the Kustomization's folder of the Git repository" fix="run `kustomize build` on that folder, correct what it reports, push, and run it again"
+    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unapplied" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" 
+    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unbuilt" reason="BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'gone.yaml': no such file or directory'" cause="`kustomize build` fails for the folder of the Kustomization" fix="run `kustomize build` on that folder, correct what it reports, push, then retry"
     "#);
     assert_eq!(requests(&ran), [""; 0]);
     let many = (0..12).map(|number| child(&format!("app-{number:02}"), "apps", UNBUILT));
@@ -229,9 +229,9 @@ fn only_what_fails_to_be_applied_is_asked_again() {
     completes(&ran);
     assert_eq!(requests(&ran), ["kustomizations/apps"]);
     assert_snapshot!(warnings(&ran), @r#"
-    [TS] WARN Flux is blocked object="Kustomization flux-system/apps" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the cluster does not know that kind: its CRD is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, and run it again" 
+    [TS] WARN Flux is blocked object="Kustomization flux-system/apps" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" 
     [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unhealthy" reason="HealthCheckFailed: timeout waiting for: [Deployment/media/x status: 'InProgress']" fix="kubectl --namespace flux-system describe kustomization unhealthy" 
-    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/below" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the cluster does not know that kind: its CRD is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, and run it again"
+    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/below" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry"
     "#);
 }
 
@@ -264,7 +264,7 @@ fn without_flux_verify_alone_fails_at_once() {
     ran.assert().code(1);
     assert!(!ran.stdout.contains("Releases are installed"), "{}", ran.stdout);
     assert_eq!(ran.mutating(), [""; 0]);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux is not installed release="flux-system/flux-instance" reason="the helmfiles install it, and the cluster has no FluxInstance" log="[LOG]" fix="k3s-boot apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux is not installed release="flux-system/flux-instance" reason="the helmfiles install Flux, but the cluster has no FluxInstance" log="[LOG]" fix="k3s-boot apps""#);
     let ran = Boot::new().args(&["--only", "verify", "-o", "json"]).run();
     let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
     let failure = &report["failure"];

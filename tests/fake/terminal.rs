@@ -166,6 +166,6 @@ fn a_narrow_terminal_changes_nothing() {
         error.starts_with("[TS] ERROR Failed to sync Helm releases release=\"kube-system/cilium\" "),
         "{error}"
     );
-    assert!(error.ends_with(" go_on=\"k3s-boot apps --from apps\" "), "{error}");
+    assert!(error.ends_with(" resume=\"k3s-boot apps --from apps\" "), "{error}");
     assert!(!ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
 }

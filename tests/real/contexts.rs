@@ -149,7 +149,7 @@ fn a_release_goes_where_helmfile_and_helm_put_it() {
     // One alone is synced too.
     write(&world, &releases(&["    name: plain\n    values: [{a: 1}]\n", named]));
     let text = apps(&[]);
-    assert!(text.contains("Release differs release=\"media/plain\""), "{text}");
+    assert!(text.contains("Release is out of date release=\"media/plain\""), "{text}");
     assert!(apps(&[]).contains("Nothing to change"));
 
     // That of the helmfile beats both.

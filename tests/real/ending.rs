@@ -64,7 +64,7 @@ fn an_interrupt_in_the_middle_of_a_release_leaves_nothing_behind() {
         let mut running = world.apps(&[]).start();
         running.wait_for_line(COREDNS);
         running.signal(signal);
-        running.wait_for_line("Interrupted, ending what runs in good order");
+        running.wait_for_line("Interrupted, shutting down");
         let ran = running.finish();
         assert_eq!(ran.code, Some(code), "{signal}");
         assert_eq!(left_running(&world), [""; 0]);

@@ -59,7 +59,7 @@ fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
     let mark = world.sandbox.audit_mark().unwrap();
     let ran = world.apps(&["--age-key", other]).run();
     ran.assert().code(1);
-    assert!(ran.stderr.contains("Age identity in the cluster would vanish"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("This would remove an age identity from the cluster"), "{}", ran.stderr);
     assert_eq!(world.changes(mark), [""; 0]);
 
     // Asked for by name it goes in. What Flux said with the old key does not count: it is asked to reconcile, cannot

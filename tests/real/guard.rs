@@ -176,12 +176,8 @@ fn user_workloads(pair: &Pair) {
         let (running, mut keyboard) = pair.on_terminal(&pair.a, &[]);
         keyboard.write_all(answer.as_bytes()).unwrap();
         let ran = running.finish();
-        assert!(
-            ran.stdout.contains("Is this the cluster to be bootstrapped? Type `yes` to go on: "),
-            "{}",
-            ran.stdout
-        );
-        pair.is_refused(&ran, &["Cluster was not confirmed with `yes`, so nothing was changed", &named]);
+        assert!(ran.stdout.contains("Bootstrap this cluster? Type `yes` to continue: "), "{}", ran.stdout);
+        pair.is_refused(&ran, &["Cluster was not confirmed with `yes`, nothing was changed", &named]);
     }
     let (running, mut keyboard) = pair.on_terminal(&pair.a, &[]);
     keyboard.write_all(b"\x03").unwrap();
@@ -296,7 +292,7 @@ fn another_flux(pair: &Pair) {
     // With the flag that the fix names it is an unknown cluster, and it has another age key: as `apps`, so `diff`.
     let ran = pair.boot(&["diff", "--moved-from", HOME, "--rotate-age-key"]).run();
     ran.assert().code(1);
-    assert!(ran.stderr.contains("Unknown cluster with workloads on it"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Unknown cluster"), "{}", ran.stderr);
     let named = ["diff", "--moved-from", HOME, "--rotate-age-key", "--cluster", &pair.uid_b];
     let ran = pair.boot(&named).run();
     ran.assert().code(0);

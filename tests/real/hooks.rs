@@ -61,9 +61,9 @@ fn a_failed_hook_makes_its_release_sync_again() {
     fails(&world, "second", true);
     has_failed(&world.apps(&[]).run(), "second", "second");
     assert_eq!(hooks(&world), ["before-first", "first", "second"]);
-    let differs = r#"Release differs release="media/second" reason="a run ended before its hooks did""#;
+    let differs = r#"Release is out of date release="media/second" reason="its hooks did not finish in an earlier run""#;
     let ran = world.boot(&["diff"]).run();
-    assert!(ran.stdout.contains("a run ended before its hooks did"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("its hooks did not finish in an earlier run"), "{}", ran.stdout);
 
     // As often as it fails; what has ended before is not synced again.
     let ran = world.apps(&[]).run();

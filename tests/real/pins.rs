@@ -66,7 +66,7 @@ fn a_pinned_chart_and_a_set_value_are_synced_once() {
     assert!(lines.contains(&"a.b: 2 → 3"), "{}", ran.stdout);
     assert!(!ran.stdout.contains("(not set)"), "{}", ran.stdout);
     let ran = world.apps(&[]).run();
-    let differs: Vec<_> = ran.stdout.lines().filter(|line| line.contains("Release differs")).collect();
+    let differs: Vec<_> = ran.stdout.lines().filter(|line| line.contains("Release is out of date")).collect();
     assert_eq!(differs.len(), 2, "{differs:?}");
     assert!(
         differs[0].contains(r#"release="media/pinned" reason="version 1.0.0 → 1.1.0""#),

@@ -115,7 +115,7 @@ fn what_differs_is_synced_and_nothing_else() {
         &["WARN Release has manual changes in the cluster", field],
     );
     let args = ["--fix-drift", "coredns"];
-    syncs(&world, "the same with --fix-drift", &args, &["coredns"], &["changed by hand: Deployment"]);
+    syncs(&world, "the same with --fix-drift", &args, &["coredns"], &["changed manually: Deployment"]);
     let class = &world.get(DEPLOYMENT)["spec"]["template"]["spec"]["priorityClassName"];
     assert_eq!(class, "system-cluster-critical");
 
@@ -132,7 +132,7 @@ fn what_differs_is_synced_and_nothing_else() {
     let file = other.unwrap().file.display().to_string();
     let upgrade = ["upgrade", "coredns", &file, "--namespace", "kube-system", "--reuse-values"];
     helm(&world, &upgrade);
-    let words = ["its chart differs: templates/service.yaml"];
+    let words = ["its chart has changed: templates/service.yaml"];
     syncs(&world, "a chart's content changed under its version", &[], &["coredns"], &words);
 
     let failing = [&upgrade[..], &["--wait", "--timeout", "1ms"]].concat();
@@ -158,7 +158,7 @@ fn what_differs_is_synced_and_nothing_else() {
     let before = revisions(&world);
     let ran = world.apps(&["--force"]).run();
     ran.assert().code(0);
-    says(&ran, &["asked for with --force"]);
+    says(&ran, &["requested with --force"]);
     assert_eq!(synced(&before, &revisions(&world)).len(), 6);
     leaves_alone(&world, "after all of it", &[]);
 }
@@ -280,7 +280,7 @@ fn what_flux_has_upgraded_is_left_to_it() {
     world.delete(&hanging);
 
     // Named, it is taken.
-    let args = ["--force", "--take", "cilium", "--downgrade", "cilium", "--only", "apps"];
+    let args = ["--force", "--adopt", "cilium", "--downgrade", "cilium", "--only", "apps"];
     let ran = world.apps(&args).run();
     ran.assert().code(0);
     let cilium =
@@ -393,7 +393,7 @@ fn stages_can_be_chosen() {
     world.sandbox.hold("cert-manager", "cert-manager").unwrap();
     let failed = run(&["--release-timeout", "5s"], 6);
     assert!(
-        failed.stderr.contains("go_on=\"k3s-boot apps --release-timeout 5s --from apps\""),
+        failed.stderr.contains("resume=\"k3s-boot apps --release-timeout 5s --from apps\""),
         "{}",
         failed.stderr
     );

@@ -92,7 +92,7 @@ fn healthy(world: &World) {
     assert!(temp_is_empty(world), "after check");
     let status = world.boot(&["status"]).run();
     status.assert().code(0).stderr("");
-    assert_eq!(status.stdout.lines().last(), Some("All that stands is ready"), "{}", status.stdout);
+    assert_eq!(status.stdout.lines().last(), Some("Everything is ready"), "{}", status.stdout);
     assert!(temp_is_empty(world), "after status");
     let diff = world.boot(&["diff", "--exit-code"]).run();
     diff.assert().code(0).stderr("");
@@ -163,7 +163,7 @@ fn before(world: &World, rows: &mut Vec<String>) {
             "Flux without a FluxInstance",
             "flux-owned",
             "i",
-            &["release: flux-system/flux-instance", "owner: Flux, which runs without a FluxInstance"],
+            &["release: flux-system/flux-instance", "owner: Flux without a FluxInstance"],
         ),
         || world.apply(CONTROLLER),
         || world.delete(CONTROLLER),
@@ -323,7 +323,7 @@ fn destroying(world: &World, rows: &mut Vec<String>) {
             "an age key without the identity in the cluster",
             "plan",
             "✗",
-            &["Age identity in the cluster would vanish", "secret: flux-system/sops-age"],
+            &["This would remove an age identity from the cluster", "secret: flux-system/sops-age"],
         ),
         || _ = std::fs::copy(world.sandbox.other_age_key(), world.root.join("age.key")).unwrap(),
         || world.restore(),

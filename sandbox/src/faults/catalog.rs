@@ -75,7 +75,7 @@ pub(super) const FAULTS: &[Fault] = &[
             expect(
                 6,
                 "Pod kube-system/cilium-operator-",
-                &["another pod uses the same port of the node, or a second replica of the same"],
+                &["another pod, or another replica, already uses the host port"],
                 "operator.replicas: 1",
             ),
             Plain::Fails("cilium-operator"),
@@ -113,7 +113,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             6,
             "Pod kube-system/cilium-",
-            &["no node has the processor time left that the pod asks for"],
+            &["no node has enough free CPU for the requests of the pod"],
             "resources.requests.cpu",
         ),
         Plain::Fails("DaemonSet/kube-system/cilium"),
@@ -135,7 +135,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             6,
             "Pod kube-system/coredns-",
-            &["its volume is not there: no StorageClass makes it"],
+            &["the volume cannot be provisioned: there is no such StorageClass"],
             "kubectl get storageclass",
         ),
         Plain::Fails("Deployment/kube-system/coredns"),
@@ -155,8 +155,8 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             6,
             "Pod kube-system/cilium-operator-",
-            &["the registry has no such image or tag"],
-            "correct the image's tag in the values",
+            &["the image or tag does not exist in the registry"],
+            "correct the image tag in the values",
         ),
         Plain::Fails("cilium-operator"),
     ),
@@ -181,8 +181,8 @@ pub(super) const FAULTS: &[Fault] = &[
             expect(
                 6,
                 "Pod flux-system/flux-operator-",
-                &["the registry has no such image or tag"],
-                "correct the image's tag in the values",
+                &["the image or tag does not exist in the registry"],
+                "correct the image tag in the values",
             ),
             Plain::Fails("Deployment/flux-system/flux-operator"),
         )
@@ -202,8 +202,8 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             6,
             "Pod kube-system/coredns-",
-            &["the registry does not give the image to this node"],
-            "name a pull secret in the values",
+            &["the registry denies the node access to the image"],
+            "set a pull secret in the values",
         ),
         Plain::Fails("Deployment/kube-system/coredns"),
     ),
@@ -222,7 +222,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             6,
             "Pod cert-manager/cert-manager-webhook-",
-            &["the registry wants fewer requests"],
+            &["rate limited by the registry"],
             "wait, or log in to the registry",
         ),
         Plain::Fails("Deployment/cert-manager/cert-manager-webhook"),
@@ -240,7 +240,7 @@ pub(super) const FAULTS: &[Fault] = &[
             ..expect(
                 6,
                 "Pod flux-system/flux-operator-",
-                &["its container ends again and again", "exit code 1"],
+                &["the container is crash-looping", "exited with code 1"],
                 "kubectl -n flux-system logs flux-operator-",
             )
         },
@@ -261,7 +261,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             6,
             "Pod kube-system/coredns-",
-            &["its container runs, and does not say that it is ready"],
+            &["the container runs but does not become ready"],
             "kubectl -n kube-system logs coredns-",
         ),
         Plain::Fails("Deployment/kube-system/coredns"),
@@ -277,7 +277,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             6,
             "Pod kube-system/cilium-",
-            &["init container config: CrashLoopBackOff", "its container ends again and again"],
+            &["init container config: CrashLoopBackOff", "the container is crash-looping"],
             "kubectl -n kube-system logs cilium-",
         ),
         Plain::Fails("DaemonSet/kube-system/cilium"),
@@ -301,7 +301,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             6,
             "Pod kube-system/coredns-",
-            &["the network plugin of its node does not work"],
+            &["the network plugin of the node does not work"],
             "kubectl -n kube-system get pods -l k8s-app=cilium",
         ),
         Plain::Fails("Deployment/kube-system/coredns"),
@@ -317,7 +317,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             6,
             "cert-manager/cert-manager-startupapicheck",
-            &["cert-manager's webhook did not answer in time"],
+            &["the cert-manager webhook did not respond in time"],
             "kubectl -n cert-manager get pods",
         ),
         Plain::Fails("startupapicheck"),
@@ -332,7 +332,7 @@ pub(super) const FAULTS: &[Fault] = &[
                 6,
                 "Pod ",
                 &[
-                    "no node is ready that could take it: one is off, or there is no network plugin yet",
+                    "no suitable node is ready: a node is down, or there is no network plugin yet",
                     "not ready: node-1 (KubeletNotReady: CNI)",
                 ],
                 "kubectl describe nodes",
@@ -388,8 +388,8 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             5,
             "coredns",
-            &["the field cannot be changed of an object that exists"],
-            "delete the named object, and run it again",
+            &["the chart changes a field that is immutable once the object exists"],
+            "delete the named object, then retry",
         ),
         Plain::Fails("coredns"),
     ),
@@ -411,8 +411,8 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             5,
             "ValidatingWebhookConfiguration absent",
-            &["the API server asks a webhook whose pods are not ready or cannot be reached"],
-            "run it again when the webhook's pods are ready",
+            &["the API server calls a webhook whose pods are not ready or not reachable"],
+            "retry when the webhook's pods are ready",
         ),
         Plain::Fails("absent"),
     ),
@@ -426,7 +426,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             5,
             "ServiceMonitor",
-            &["the cluster does not know that kind: its CRD is not installed"],
+            &["the CRD for this kind is not installed"],
             "install the CRDs in 00-crds.yaml",
         ),
         Plain::Fails("ServiceMonitor"),
@@ -444,7 +444,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             6,
             "cert-manager/cert-manager",
-            &["a ResourceQuota of the namespace is used up"],
+            &["a ResourceQuota of the namespace is exhausted"],
             "kubectl -n cert-manager describe resourcequota",
         ),
         Plain::Fails("Deployment/cert-manager/cert-manager"),
@@ -459,7 +459,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             5,
             "kube-system/cilium",
-            &["the namespace's PodSecurity level forbids what the pod needs"],
+            &["the Pod Security level of the namespace forbids this pod"],
             "pod-security.kubernetes.io/enforce=privileged",
         ),
         Plain::Fails("DaemonSet/kube-system/cilium"),
@@ -517,7 +517,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             5,
             "kube-system/large",
-            &["the chart and its manifest are larger than a Secret may be"],
+            &["the chart is too large: helm cannot store the release in a Secret"],
             "use a smaller chart, or split it",
         ),
         Plain::Fails("sh.helm.release.v1.large"),
@@ -530,8 +530,8 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             1,
             "cert-manager/cert-manager",
-            &["a value is not what the chart's schema allows", "/replicaCount"],
-            "correct the value that is named",
+            &["a value violates the schema of the chart", "/replicaCount"],
+            "correct the value that the message names",
         ),
         Plain::Fails("/replicaCount"),
     ),
@@ -552,7 +552,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             1,
             "kube-system/cilium",
-            &["a template of the chart does not work with these values", "hubble.relay.enabled"],
+            &["a template of the chart fails with these values", "hubble.relay.enabled"],
             "set or correct the value that the message names",
         ),
         Plain::Fails("hubble.relay.enabled"),
@@ -564,7 +564,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             1,
             "chart=\"oci://ghcr.io/coredns/charts/coredns\" version=\"1.45.999\"",
-            &["the registry has no such chart or version"],
+            &["the chart or version does not exist in the registry"],
             "correct `chart` or `version`",
         ),
         Plain::Fails("coredns:1.45.999"),
@@ -574,28 +574,28 @@ pub(super) const FAULTS: &[Fault] = &[
         "registry-401",
         "registry answers 401",
         &[Injection::RegistryAnswers(401, None)],
-        expect(1, CHART, &["the registry refuses the login that is stored here, or wants one"], "logout"),
+        expect(1, CHART, &["the registry rejects the stored login, or requires one"], "logout"),
         Plain::Fails("oci://"),
     ),
     fault(
         "registry-403",
         "registry answers 403",
         &[Injection::RegistryAnswers(403, None)],
-        expect(1, CHART, &["the registry refuses the login that is stored here, or wants one"], "logout"),
+        expect(1, CHART, &["the registry rejects the stored login, or requires one"], "logout"),
         Plain::Fails("oci://"),
     ),
     fault(
         "registry-429",
         "registry answers 429",
         &[Injection::RegistryAnswers(429, None)],
-        expect(1, CHART, &["the registry wants fewer requests"], "wait, or log in to the registry"),
+        expect(1, CHART, &["rate limited by the registry"], "wait, or log in to the registry"),
         Plain::Fails("oci://"),
     ),
     fault(
         "registry-503",
         "registry answers 503",
         &[Injection::RegistryAnswers(503, None)],
-        expect(1, CHART, &["the registry has trouble of its own"], "run it again later"),
+        expect(1, CHART, &["the registry returned 5xx"], "retry later"),
         Plain::Fails("oci://"),
     ),
     fault(
@@ -616,14 +616,14 @@ pub(super) const FAULTS: &[Fault] = &[
         "registry-reset",
         "registry breaks off connections",
         &[Injection::RegistryResets],
-        expect(1, CHART, &["the registry cannot be reached, or does not answer in time"], "HTTPS_PROXY"),
+        expect(1, CHART, &["the registry cannot be reached or does not respond in time"], "HTTPS_PROXY"),
         Plain::Fails("oci://"),
     ),
     fault(
         "registry-certificate",
         "registry's certificate is another's",
         &[Injection::RegistryStrange],
-        expect(1, CHART, &["the certificate is not that of the server"], "SSL_CERT_FILE"),
+        expect(1, CHART, &["the certificate does not match the server"], "SSL_CERT_FILE"),
         Plain::Fails("oci://"),
     ),
     fault(
@@ -640,7 +640,7 @@ pub(super) const FAULTS: &[Fault] = &[
             "api-away",
             "k3s restarts in mid-run, and its API server is away for 25 s",
             &[Injection::ApiRestart(Restart::SLOW)],
-            expect(0, "kube-system/cilium", &["the API server went away in the middle"], ""),
+            expect(0, "kube-system/cilium", &["the API server became unavailable"], ""),
             Plain::Fails("https://127.0.0.1:"),
         )
     },
@@ -679,12 +679,7 @@ pub(super) const FAULTS: &[Fault] = &[
                 Plan { refused: 1, status: 500, words: "etcdserver: leader changed", delay: Duration::ZERO },
             ),
         ],
-        expect(
-            0,
-            "cert-manager/cert-manager",
-            &["etcd has just lost its leader, or its disk is too slow"],
-            "",
-        ),
+        expect(0, "cert-manager/cert-manager", &["etcd lost its leader, or its disk is too slow"], ""),
         Plain::Fails("cert-manager"),
     ),
     Fault {
@@ -724,7 +719,7 @@ pub(super) const FAULTS: &[Fault] = &[
         expect(
             5,
             "FluxInstance",
-            &["doc is missing path", "flux-operator is older than the Flux that it shall install"],
+            &["doc is missing path", "flux-operator is older than the Flux version that it installs"],
             "pin `instance.distribution.artifact`",
         ),
         Plain::Perhaps("FluxInstance/flux-system/flux"),
@@ -741,7 +736,7 @@ pub(super) const FAULTS: &[Fault] = &[
             expect(
                 6,
                 "GitRepository flux-system/flux-system",
-                &["the Git server refuses the key or password that Flux has"],
+                &["the Git server rejects the credentials of Flux"],
                 "FLUX_GIT_PULL_SECRET",
             ),
             Plain::Blind,

@@ -1,4 +1,4 @@
-//! Why a tool or the run was ended early.
+//! Why a tool or the run was stopped early.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,62 +7,55 @@ use nix::sys::signal::Signal;
 
 use crate::base::duration::seconds;
 
-/// A tool's answer larger than this is refused, so that one that never ends cannot fill the memory.
-pub const LARGEST_ANSWER: usize = 256 * 1024 * 1024;
+/// The maximum size of the output of a tool, so that an endless one does not fill the memory.
+pub const MAX_OUTPUT: usize = 256 * 1024 * 1024;
 
-/// Why a tool did not come to its own end.
+/// Why a tool did not exit by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// It could not be started.
     #[error("failed to start `{tool}`: {source}")]
     Spawn {
-        /// The tool's name.
         tool: &'static str,
-        /// The system's reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// Its pipes or its status could not be read.
     #[error("failed to read from `{tool}`: {source}")]
     Io {
-        /// The tool's name.
         tool: &'static str,
-        /// The system's reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// It printed more than any answer can be.
-    #[error("`{tool}` printed more than {LARGEST_ANSWER} bytes")]
-    TooMuch {
-        /// The tool's name.
-        tool: &'static str,
-    },
-    /// Its deadline passed.
-    #[error("{}", late(tool, "did not end", *.after))]
+    /// Its output was too large.
+    #[error("`{tool}` printed more than {MAX_OUTPUT} bytes")]
+    TooMuch { tool: &'static str },
+    /// It timed out.
+    #[error("{}", late(tool, "did not finish", *.after))]
     Deadline {
-        /// The tool's name.
         tool: &'static str,
-        /// How long it had.
+        /// The timeout.
         after: Duration,
-        /// What it had said until then.
+        /// Its messages until then.
         talk: String,
     },
-    /// It was ended, for what it waited for will not come.
-    #[error("`{tool}` waited in vain")]
-    InVain {
-        /// The tool's name.
+    /// It was stopped, because what it waited for cannot become ready.
+    #[error("`{tool}` was stopped: what it waited for cannot become ready")]
+    Canceled {
         tool: &'static str,
-        /// What it had said until then.
+        /// Its messages until then.
         talk: String,
     },
-    /// k3s-boot was told to stop.
+    /// k3s-boot was interrupted.
     #[error("interrupted by {cause}")]
     Interrupted {
-        /// What came first.
+        /// The first cause.
         cause: Cause,
     },
 }
 
-/// What is said of a tool or a request that was too late, which `missed` what was waited for. One that gets no time at all is
-/// not what was slow: what came before it was.
+/// The message about a tool or request that timed out; `missed` says what it failed to do. If it got no time at all, something
+/// before it was slow.
 #[must_use]
 pub fn late(what: &str, missed: &str, after: Duration) -> String {
     if after < Duration::from_millis(50) {
@@ -71,12 +64,12 @@ pub fn late(what: &str, missed: &str, after: Duration) -> String {
     format!("`{what}` {missed} within {}", seconds(after))
 }
 
-/// Why a run is to end before its own end.
+/// Why a run stops early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The user said so.
+    /// A signal.
     Signal(Signal),
-    /// Another run has the lock now.
+    /// Another run has taken the lock.
     LostLock,
 }
 
@@ -89,7 +82,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// k3s-boot was told to stop.
+/// k3s-boot was interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted by {0}")]
 pub struct Stopped(pub Cause);

@@ -1,4 +1,4 @@
-//! Known failures of Flux' kustomize-controller, in its words.
+//! Known failures of kustomize-controller.
 
 use crate::base::known_failures::Known;
 
@@ -6,27 +6,25 @@ pub(super) const KUSTOMIZE: &[Known] = &[
     Known {
         id: "flux-path",
         words: &[&["kustomization path not found"]],
-        cause: "the Git repository has no such folder at the revision that Flux has fetched",
-        fix: "correct `spec.path` of the Kustomization (of the root one: `instance.sync.path` in the values of flux-instance), \
-              or push the folder, and run it again",
+        cause: "the path of the Kustomization does not exist in the Git revision that Flux fetched",
+        fix: "correct `spec.path` of the Kustomization (for the root one: `instance.sync.path` in the values of flux-instance) or push the folder, then retry",
     },
     Known {
         id: "flux-build",
         words: &[&["kustomize build failed"]],
-        cause: "`kustomize build` fails for the Kustomization's folder of the Git repository",
-        fix: "run `kustomize build` on that folder, correct what it reports, push, and run it again",
+        cause: "`kustomize build` fails for the folder of the Kustomization",
+        fix: "run `kustomize build` on that folder, correct what it reports, push, then retry",
     },
     Known {
         id: "flux-undecrypted",
         words: &[&["sops encrypted", "configuring decryption is required"]],
-        cause: "the Kustomization applies a file that is encrypted with SOPS, and has no `spec.decryption`",
-        fix: "set `spec.decryption` in the Kustomization (of the root one: by a patch in `instance.kustomize.patches`), push, \
-              and run it again",
+        cause: "the Kustomization applies a file encrypted with SOPS but has no `spec.decryption`",
+        fix: "set `spec.decryption` in the Kustomization (for the root one: with a patch in `instance.kustomize.patches`), push, then retry",
     },
     Known {
         id: "flux-kind",
         words: &[&["reconciliationfailed", "no matches for kind"]],
-        cause: "the cluster does not know that kind: its CRD is not installed",
-        fix: "add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, and run it again",
+        cause: "the CRD for this kind is not installed",
+        fix: "add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry",
     },
 ];

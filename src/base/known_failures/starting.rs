@@ -1,18 +1,17 @@
-//! Known failures of a cluster that is starting. They are over by themselves.
+//! Known failures of a starting cluster, which resolve themselves.
 
 use crate::base::known_failures::Known;
 
-/// The message of the service account admission (`plugin/pkg/admission/serviceaccount` of Kubernetes 1.36) about the
-/// account that every namespace gets after it was made.
+/// The ServiceAccount that every namespace gets after it was created (`plugin/pkg/admission/serviceaccount` of Kubernetes
+/// 1.36).
 pub(super) const SERVICE_ACCOUNT: &str = "service-account";
 
 pub(super) const STARTING: &[Known] = &[
     Known {
         id: SERVICE_ACCOUNT,
         words: &[&["error looking up service account", "serviceaccount \"default\" not found"]],
-        cause: "the namespace has no ServiceAccount `default` yet: it is created after the namespace, by the controller manager",
-        fix: "kubectl -n {namespace} get serviceaccount default  # when it exists, run it again; if it does not appear, see \
-              the log of k3s",
+        cause: "the ServiceAccount `default` does not exist yet: the controller manager creates it shortly after the namespace",
+        fix: "kubectl -n {namespace} get serviceaccount default  # when it exists, retry; if it does not appear, check the logs of k3s",
     },
     Known {
         id: "api-starting",
@@ -21,7 +20,7 @@ pub(super) const STARTING: &[Known] = &[
             &["the request has been made before all known http paths have been installed"],
             &["storage is (re)initializing"],
         ],
-        cause: "the API server is starting, and does not serve everything yet",
-        fix: "run it again when `kubectl get --raw /readyz` prints ok",
+        cause: "the API server is starting and does not serve everything yet",
+        fix: "retry when `kubectl get --raw /readyz` prints ok",
     },
 ];

@@ -1,34 +1,32 @@
-//! The table of known failures of Helm, the API server and Flux, special ones before general ones; `table_pods` follows it.
+//! Known failures of Helm, the API server and Flux, specific ones first; `table_pods` follows.
 
 use crate::base::known_failures::Known;
 
 pub(super) const TABLE: &[Known] = &[
-    // What helm and the API server say.
+    // Helm and the API server.
     Known {
         id: "coredns-bundled",
         words: &[&["invalid ownership metadata", "coredns", "kube-system"]],
-        cause: "k3s' own CoreDNS has the name already",
-        fix: "add `coredns` to `disable` in /etc/rancher/k3s/config.yaml on all servers and restart k3s there; or keep it: \
-              k3s-boot apps --skip-release {release}",
+        cause: "the CoreDNS bundled with k3s already uses this name",
+        fix: "add `coredns` to `disable` in /etc/rancher/k3s/config.yaml on all servers and restart k3s; or keep the bundled one: k3s-boot apps --skip-release {release}",
     },
     Known {
         id: "ownership",
         words: &[&["invalid ownership metadata"]],
-        cause: "the object is there already, and does not belong to this release",
-        fix: "k3s-boot check  # tells whose it is; delete it, or hand it over: k3s-boot apps --release {release} --force --take {release}",
+        cause: "the object already exists and is not part of this release",
+        fix: "k3s-boot check  # shows its owner; delete the object, or adopt it: k3s-boot apps --release {release} --force --adopt {release}",
     },
     Known {
         id: "service-address",
         words: &[&["provided ip is already allocated"]],
-        cause: "another Service has the address already",
+        cause: "another Service already has this cluster IP",
         fix: "kubectl get services --all-namespaces  # delete that Service, or change `clusterIP` in the values",
     },
     Known {
         id: "immutable",
         words: &[&["field is immutable"]],
-        cause: "the field cannot be changed of an object that exists, and the chart wants another value",
-        fix: "delete the named object, and run it again: helm makes it anew; but not a CRD or a claim, with which all goes \
-              that is in it",
+        cause: "the chart changes a field that is immutable once the object exists",
+        fix: "delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)",
     },
     Known {
         id: "crd-missing",
@@ -37,24 +35,24 @@ pub(super) const TABLE: &[Known] = &[
             &["ensure crds are installed first"],
             &["requires monitoring.coreos.com/v1 crds"],
         ],
-        cause: "the cluster does not know that kind: its CRD is not installed",
-        fix: "install the CRDs in 00-crds.yaml, or switch off what uses them in the values (such as `serviceMonitor`)",
+        cause: "the CRD for this kind is not installed",
+        fix: "install the CRDs in 00-crds.yaml, or disable what uses them in the values (such as `serviceMonitor`)",
     },
     Known {
         id: "locked",
         words: &[&["another operation (install/upgrade/rollback) is in progress"]],
-        cause: "an earlier operation on the release has not ended, or was killed",
-        fix: "if no other run is at work, `k3s-boot recover` unlocks it",
+        cause: "an earlier Helm operation on the release is still running or was killed",
+        fix: "if nothing else is working on the release, `k3s-boot recover` recovers it",
     },
     Known {
         id: "startupapicheck",
         words: &[
             &["failed post-install", "startupapicheck"],
             &["startupapicheck", "crashloopbackoff"],
-            &["startupapicheck", "ended with exit code 1 "],
+            &["startupapicheck", "exited with code 1 "],
         ],
-        cause: "cert-manager's webhook did not answer in time: its pods, the DNS or the network are not ready",
-        fix: "kubectl -n {namespace} get pods  # and run it again when they are ready",
+        cause: "the cert-manager webhook did not respond in time: its pods, DNS or the network are not ready",
+        fix: "kubectl -n {namespace} get pods  # retry when they are ready",
     },
     Known {
         id: "webhook",
@@ -63,14 +61,14 @@ pub(super) const TABLE: &[Known] = &[
             &["failed to call webhook"],
             &["no endpoints available for service"],
         ],
-        cause: "the API server asks a webhook whose pods are not ready or cannot be reached",
-        fix: "run it again when the webhook's pods are ready; delete its webhook configuration if nothing of it is left",
+        cause: "the API server calls a webhook whose pods are not ready or not reachable",
+        fix: "retry when the webhook's pods are ready; if the webhook was uninstalled, delete its webhook configuration",
     },
     Known {
         id: "values-schema",
         words: &[&["values don't meet the specifications of the schema"]],
-        cause: "a value is not what the chart's schema allows",
-        fix: "correct the value that is named; `helm show values CHART` tells what there is",
+        cause: "a value violates the schema of the chart",
+        fix: "correct the value that the message names; `helm show values CHART` shows the defaults",
     },
     Known {
         id: "template",
@@ -82,34 +80,32 @@ pub(super) const TABLE: &[Known] = &[
             &["parse error at ("],
             &["yaml parse error on "],
         ],
-        cause: "a template of the chart does not work with these values",
+        cause: "a template of the chart fails with these values",
         fix: "set or correct the value that the message names",
     },
     Known {
         id: "quota-unset",
         words: &[&["failed quota", "must specify"]],
-        cause: "a ResourceQuota of the namespace wants requests or limits that the pod does not have",
-        fix: "set what the message names below `resources` in the values, or defaults for all with a LimitRange in {namespace}",
+        cause: "a ResourceQuota of the namespace requires requests or limits that the pod does not set",
+        fix: "set what the message names under `resources` in the values, or add a LimitRange with defaults to {namespace}",
     },
     Known {
         id: "limit-range",
         words: &[&["minimum", "usage per"], &["maximum", "usage per"], &["max limit to request ratio per"]],
-        cause: "a LimitRange of the namespace forbids what the pod asks for",
-        fix: "kubectl -n {namespace} describe limitrange  # change that, or `resources` in the values",
+        cause: "a LimitRange of the namespace forbids the resources of the pod",
+        fix: "kubectl -n {namespace} describe limitrange  # change the LimitRange, or `resources` in the values",
     },
     Known {
         id: "quota",
         words: &[&["exceeded quota"]],
-        cause: "a ResourceQuota of the namespace is used up",
+        cause: "a ResourceQuota of the namespace is exhausted",
         fix: "kubectl -n {namespace} describe resourcequota  # raise it",
     },
     Known {
         id: "pod-security",
         words: &[&["violates podsecurity"]],
-        cause: "the namespace's PodSecurity level forbids what the pod needs",
-        fix: "kubectl label --overwrite namespace {namespace} pod-security.kubernetes.io/enforce=privileged  # from then \
-              on every pod of {namespace} may take over its node: right for a network plugin only; else correct \
-              `securityContext` in the values, or give the release a namespace of its own",
+        cause: "the Pod Security level of the namespace forbids this pod",
+        fix: "kubectl label --overwrite namespace {namespace} pod-security.kubernetes.io/enforce=privileged  # from then on, every pod of {namespace} may take over its node: use it for a network plugin only; otherwise correct `securityContext` in the values, or move the release to a namespace of its own",
     },
     Known {
         id: "refused",
@@ -117,19 +113,19 @@ pub(super) const TABLE: &[Known] = &[
             &["admission webhook", "denied the request"],
             &["validatingadmissionpolicy", "denied request"],
         ],
-        cause: "a policy of the cluster forbids the object",
-        fix: "change what the message names in the values, or the policy",
+        cause: "a policy of the cluster rejects the object",
+        fix: "change what the message names in the values, or change the policy",
     },
     Known {
         id: "terminating",
         words: &[&["because it is being terminated"]],
         cause: "the namespace is being deleted",
-        fix: "wait until it is gone, and run it again; `kubectl get namespace {namespace} -o yaml` tells what it waits for",
+        fix: "wait until it is deleted, then retry; `kubectl get namespace {namespace} -o yaml` shows what blocks the deletion",
     },
     Known {
         id: "record-too-large",
         words: &[&["too long", "sh.helm.release"], &["request entity too large"]],
-        cause: "the chart and its manifest are larger than a Secret may be, so helm cannot store the release",
+        cause: "the chart is too large: helm cannot store the release in a Secret",
         fix: "use a smaller chart, or split it",
     },
     Known {
@@ -139,42 +135,42 @@ pub(super) const TABLE: &[Known] = &[
             &["failed to pull image", "no space left on device"],
             &["failedcreatepodsandbox", "no space left on device"],
         ],
-        cause: "a disk of its node is full",
-        fix: "df -h /var/lib/rancher  # on that node; make room there",
+        cause: "a disk of the node is full",
+        fix: "df -h /var/lib/rancher  # on that node; free some space",
     },
     Known {
         id: "disk-full",
         words: &[&["no space left on device"]],
         cause: "a disk of this machine is full",
-        fix: "df -h /tmp ~  # make room, or set TMPDIR",
+        fix: "df -h /tmp ~  # free some space, or set TMPDIR",
     },
     Known {
         id: "etcd",
-        // The last: Helm 4 tries such a request again by itself, with nothing in it (helm 4.2.4).
+        // Helm 4 retries such a request itself, with an empty body, which gives the last message (helm 4.2.4).
         words: &[
             &["etcdserver: leader changed"],
             &["etcdserver: request timed out"],
             &["request declared a content-length", "but only wrote 0 bytes"],
         ],
-        cause: "etcd has just lost its leader, or its disk is too slow",
+        cause: "etcd lost its leader, or its disk is too slow",
         fix: "run it again",
     },
     Known {
         id: "conflict",
         words: &[&["conflict with", "using", ": ."], &["apply failed with", "conflicts with \""]],
-        cause: "somebody else has set fields that the chart sets",
-        fix: "k3s-boot apps --fix-drift {release}  # puts them back",
+        cause: "another field manager owns fields that the chart sets",
+        fix: "k3s-boot apps --fix-drift {release}  # reverts manual changes to the release",
     },
     Known {
         id: "raced",
         words: &[&["the object has been modified", "apply your changes to the latest version"]],
-        cause: "somebody else has written the object at the same moment",
+        cause: "another client changed the object at the same time",
         fix: "run it again",
     },
     Known {
         id: "logged-out",
         words: &[&["asked for the client to provide credentials"], &["you must be logged in to the server"]],
-        cause: "the kubeconfig is that of another cluster, or of one that was installed anew",
+        cause: "the kubeconfig belongs to another cluster, or the cluster was reinstalled",
         fix: "copy /etc/rancher/k3s/k3s.yaml from a server again",
     },
     Known {
@@ -184,9 +180,8 @@ pub(super) const TABLE: &[Known] = &[
             &["kubernetes cluster unreachable", "x509:", "certificate is valid for"],
             &["kubernetes cluster unreachable", "x509:", "doesn't contain any ip sans"],
         ],
-        cause: "the kubeconfig is that of another cluster, or its address is none that the API server's certificate names",
-        fix: "copy /etc/rancher/k3s/k3s.yaml from a server again; a further address goes into `tls-san` in \
-              /etc/rancher/k3s/config.yaml on all servers",
+        cause: "the kubeconfig belongs to another cluster, or the API server's certificate does not cover its address",
+        fix: "copy /etc/rancher/k3s/k3s.yaml from a server again; to use another address, add it to `tls-san` in /etc/rancher/k3s/config.yaml on all servers",
     },
     Known {
         id: "api-busy",
@@ -194,21 +189,21 @@ pub(super) const TABLE: &[Known] = &[
             &["the server has received too many requests"],
             &["the server is currently unable to handle the request"],
         ],
-        cause: "the API server, or a part of it, has more to do than it can",
-        fix: "kubectl get apiservices  # all must be Available; then run it again",
+        cause: "the API server or an aggregated API is overloaded",
+        fix: "kubectl get apiservices  # all must be Available; then retry",
     },
     Known {
         id: "killed",
         words: &[&["signal: killed"], &["signal: 9 (sigkill)"]],
-        cause: "the system has killed a program, mostly for want of memory",
-        fix: "dmesg | tail  # and run it again with more memory",
+        cause: "the system killed a program, most likely because it ran out of memory",
+        fix: "dmesg | tail  # then retry with more memory",
     },
-    // What Flux says.
+    // Flux.
     Known {
         id: "flux-pair",
         words: &[&["doc is missing path", "/spec/versions/"]],
-        cause: "flux-operator is older than the Flux that it shall install",
-        fix: "pin `instance.distribution.artifact` in the values to flux-operator's own version, or move both charts together",
+        cause: "flux-operator is older than the Flux version that it installs",
+        fix: "pin `instance.distribution.artifact` in the values to the version of flux-operator, or upgrade both charts together",
     },
     Known {
         id: "git-denied",
@@ -218,14 +213,14 @@ pub(super) const TABLE: &[Known] = &[
             &["unable to clone", "invalid credentials"],
             &["failed to get secret", "gitrepository"],
         ],
-        cause: "the Git server refuses the key or password that Flux has, or Flux has none",
-        fix: "put the deploy key into bootstrap/*.sops.yaml as a Secret of flux-system, name it in FLUX_GIT_PULL_SECRET, and run it again",
+        cause: "the Git server rejects the credentials of Flux, or Flux has none",
+        fix: "add the deploy key to bootstrap/*.sops.yaml as a Secret in flux-system, name it in FLUX_GIT_PULL_SECRET, then retry",
     },
     Known {
         id: "git-gone",
         words: &[&["unable to clone"], &["unable to list remote"]],
-        cause: "Flux cannot read the Git repository: its address or branch is wrong, or the server cannot be reached from pods",
-        fix: "check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of pods",
+        cause: "Flux cannot read the Git repository: its URL or branch is wrong, or pods cannot reach the server",
+        fix: "check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of the pods",
     },
     Known {
         id: "age-key-missing",
@@ -234,8 +229,8 @@ pub(super) const TABLE: &[Known] = &[
             &["failed to get decryption secret"],
             &["cannot get", "decryption secret"],
         ],
-        cause: "Flux wants the age key, and the cluster has none",
-        fix: "put the key that this repository is encrypted for into age.key, and run it again",
+        cause: "Flux needs the age key, and the cluster has none",
+        fix: "put the age key that this repository is encrypted for into age.key, then retry",
     },
     Known {
         id: "age-key-wrong",
@@ -245,7 +240,7 @@ pub(super) const TABLE: &[Known] = &[
             &["cannot get sops data key"],
             &["failed to import", "decryption secret"],
         ],
-        cause: "the age key that Flux has is none that the file is encrypted for",
-        fix: "put the age key that this repository is encrypted for into age.key and run it again with --rotate-age-key",
+        cause: "the file is not encrypted for the age key in the cluster",
+        fix: "put the age key that this repository is encrypted for into age.key, then retry with --rotate-age-key",
     },
 ];

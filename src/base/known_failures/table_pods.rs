@@ -1,9 +1,9 @@
-//! The table of known failures of pods, nodes and registries, special ones before general ones.
+//! Known failures of pods, nodes and registries, specific ones first.
 
 use crate::base::known_failures::Known;
 
 pub(super) const PODS: &[Known] = &[
-    // What pods wait for. Where a node is still to come, it may take what the others do not.
+    // Scheduling. Nodes that are not ready come first: once ready, they may accept what the others do not.
     Known {
         id: "node-not-ready",
         words: &[
@@ -11,8 +11,8 @@ pub(super) const PODS: &[Known] = &[
             &["{node.kubernetes.io/unreachable"],
             &["{node.kubernetes.io/network-unavailable"],
         ],
-        cause: "no node is ready that could take it: one is off, or there is no network plugin yet",
-        fix: "kubectl describe nodes  # the condition Ready tells why",
+        cause: "no suitable node is ready: a node is down, or there is no network plugin yet",
+        fix: "kubectl describe nodes  # the condition Ready shows why",
     },
     Known {
         id: "node-pressure",
@@ -21,19 +21,19 @@ pub(super) const PODS: &[Known] = &[
             &["{node.kubernetes.io/memory-pressure"],
             &["{node.kubernetes.io/pid-pressure"],
         ],
-        cause: "a node has no disk, memory or process numbers left, and takes nothing new",
-        fix: "kubectl describe nodes  # the conditions tell of what; make room there, and the taint goes by itself",
+        cause: "a node is out of disk, memory or PIDs and accepts no new pods",
+        fix: "kubectl describe nodes  # the conditions show which; free it, and Kubernetes removes the taint",
     },
     Known {
         id: "node-uninitialized",
         words: &[&["{node.cloudprovider.kubernetes.io/uninitialized"]],
-        cause: "a node waits for a cloud controller to make itself known to it",
-        fix: "do not disable that of k3s (`disable-cloud-controller`), or install the one that the kubelet was told of",
+        cause: "a node waits for a cloud controller to initialize it",
+        fix: "do not disable the one of k3s (`disable-cloud-controller`), or install the one that the kubelet is configured for",
     },
     Known {
         id: "node-cordoned",
         words: &[&["{node.kubernetes.io/unschedulable"], &["node(s) were unschedulable"]],
-        cause: "a node was cordoned, and takes nothing new",
+        cause: "a node is cordoned and accepts no new pods",
         fix: "kubectl get nodes; kubectl uncordon NODE",
     },
     Known {
@@ -42,26 +42,26 @@ pub(super) const PODS: &[Known] = &[
             &["didn't match pod anti-affinity rules"],
             &["didn't satisfy existing pods anti-affinity rules"],
         ],
-        cause: "its replicas must not share a node, and there are not nodes enough",
+        cause: "the replicas must run on different nodes, and there are not enough nodes",
         fix: "set fewer replicas in the values (cilium: `operator.replicas: 1`), or add a node",
     },
     Known {
         id: "pod-affinity",
         words: &[&["didn't match pod affinity rules"]],
-        cause: "it has to run beside another pod, which does not run yet",
-        fix: "kubectl -n {namespace} get pods -o wide  # see to the other pod first",
+        cause: "the pod must run next to another pod, which does not run yet",
+        fix: "kubectl -n {namespace} get pods -o wide  # fix the other pod first",
     },
     Known {
         id: "host-port",
         words: &[&["didn't have free ports for the requested pod ports"]],
-        cause: "another pod uses the same port of the node, or a second replica of the same",
+        cause: "another pod, or another replica, already uses the host port",
         fix: "set fewer replicas in the values (cilium: `operator.replicas: 1`), or add a node",
     },
     Known {
         id: "storage-class",
         words: &[&["there is no storageclass"], &["storageclass.storage.k8s.io", "not found"]],
-        cause: "its volume is not there: no StorageClass makes it",
-        fix: "kubectl -n {namespace} get pvc; kubectl get storageclass  # k3s brings `local-path` unless it is disabled",
+        cause: "the volume cannot be provisioned: there is no such StorageClass",
+        fix: "kubectl -n {namespace} get pvc; kubectl get storageclass  # k3s includes `local-path` unless it is disabled",
     },
     Known {
         id: "volume",
@@ -70,25 +70,25 @@ pub(super) const PODS: &[Known] = &[
             &["persistentvolumeclaim not bound"],
             &["provisioningfailed"],
         ],
-        cause: "its volume is not there yet",
-        fix: "kubectl -n {namespace} describe pvc  # tells what it waits for",
+        cause: "the volume is not provisioned yet",
+        fix: "kubectl -n {namespace} describe pvc  # its events show why",
     },
     Known {
         id: "node-selector",
         words: &[&["didn't match pod's node affinity/selector"]],
-        cause: "no node has the labels that the pod asks for",
+        cause: "no node has the labels that the pod requires",
         fix: "correct `nodeSelector` or `affinity` in the values, or label a node",
     },
     Known {
         id: "cpu",
         words: &[&["insufficient cpu"]],
-        cause: "no node has the processor time left that the pod asks for",
+        cause: "no node has enough free CPU for the requests of the pod",
         fix: "lower `resources.requests.cpu` in the values, or add a node",
     },
     Known {
         id: "memory",
         words: &[&["insufficient memory"]],
-        cause: "no node has the memory left that the pod asks for",
+        cause: "no node has enough free memory for the requests of the pod",
         fix: "lower `resources.requests.memory` in the values, or add a node",
     },
     Known {
@@ -100,26 +100,29 @@ pub(super) const PODS: &[Known] = &[
     Known {
         id: "memory-limit",
         words: &[&["oomkilled"]],
-        cause: "its container needs more memory than its limit",
+        cause: "the container exceeded its memory limit",
         fix: "raise `resources.limits.memory` in the values",
     },
     Known {
         id: "config-missing",
         words: &[&["createcontainerconfigerror"], &["failedmount"]],
-        cause: "a Secret, ConfigMap or volume that its container needs is not there",
-        fix: "make what the message names",
+        cause: "a Secret, ConfigMap or volume that the container needs does not exist",
+        fix: "create what the message names",
     },
     Known {
         id: "gone",
-        words: &[&["status: notfound", "resource not found"], &["it was deleted after it had been made"]],
-        cause: "it was deleted while the release was being installed",
-        fix: "run it again: what is missing is made anew",
+        words: &[
+            &["status: notfound", "resource not found"],
+            &["the object was deleted after it was created"],
+        ],
+        cause: "the object was deleted while the release was being installed",
+        fix: "run k3s-boot again: it recreates missing objects",
     },
     Known {
         id: "unmade",
         words: &[&["createcontainererror"], &["runcontainererror"], &["starterror"], &["containercannotrun"]],
-        cause: "its node cannot make or start the container",
-        fix: "kubectl -n {namespace} describe pod {pod}  # its events tell why: a command, a mount or a device that is not there",
+        cause: "the node cannot create or start the container",
+        fix: "kubectl -n {namespace} describe pod {pod}  # its events show why: a missing command, mount or device",
     },
     Known {
         id: "cni",
@@ -129,26 +132,26 @@ pub(super) const PODS: &[Known] = &[
             &["failedcreatepodsandbox", "plugin type"],
             &["cni plugin not initialized"],
         ],
-        cause: "the network plugin of its node does not work",
-        fix: "kubectl -n kube-system get pods -l k8s-app=cilium -o wide  # that of the node must be ready",
+        cause: "the network plugin of the node does not work",
+        fix: "kubectl -n kube-system get pods -l k8s-app=cilium -o wide  # the one on that node must be ready",
     },
     Known {
         id: "node-down",
         words: &[&["nodenotready"]],
-        cause: "its node does not answer: it is off, or its k3s does not run",
+        cause: "the node does not respond: it is off, or k3s does not run on it",
         fix: "kubectl describe nodes  # and `journalctl -u k3s -u k3s-agent` on that node",
     },
     Known {
         id: "sandbox",
         words: &[&["failedcreatepodsandbox"]],
-        cause: "its node cannot make the pod",
+        cause: "the node cannot create the pod",
         fix: "kubectl -n {namespace} describe pod {pod}  # and `journalctl -u k3s -u k3s-agent` on that node",
     },
     // Both images and charts come from registries.
     Known {
         id: "rate-limit",
         words: &[&["toomanyrequests"], &["too many requests"], &["status code 429"]],
-        cause: "the registry wants fewer requests",
+        cause: "rate limited by the registry",
         fix: "wait, or log in to the registry",
     },
     Known {
@@ -163,8 +166,8 @@ pub(super) const PODS: &[Known] = &[
             &["imagepullbackoff", "denied"],
             &["imagepullbackoff", "authorization failed"],
         ],
-        cause: "the registry does not give the image to this node",
-        fix: "make it public, or name a pull secret in the values (`imagePullSecrets`)",
+        cause: "the registry denies the node access to the image",
+        fix: "make the image public, or set a pull secret in the values (`imagePullSecrets`)",
     },
     Known {
         id: "image-missing",
@@ -173,26 +176,26 @@ pub(super) const PODS: &[Known] = &[
             &["imagepullbackoff", "not found"],
             &["errimagepull", "manifest unknown"],
         ],
-        cause: "the registry has no such image or tag",
-        fix: "correct the image's tag in the values, or the chart's version",
+        cause: "the image or tag does not exist in the registry",
+        fix: "correct the image tag in the values, or the chart version",
     },
     Known {
         id: "image",
         words: &[&["errimagepull"], &["imagepullbackoff"], &["invalidimagename"]],
-        cause: "its node cannot pull the image",
-        fix: "kubectl -n {namespace} describe pods  # its events tell why",
+        cause: "the node cannot pull the image",
+        fix: "kubectl -n {namespace} describe pods  # its events show why",
     },
     Known {
         id: "crash-loop",
         words: &[&["crashloopbackoff"]],
-        cause: "its container ends again and again",
-        fix: "kubectl -n {namespace} logs {pod} --previous  # its last words",
+        cause: "the container is crash-looping",
+        fix: "kubectl -n {namespace} logs {pod} --previous  # the last lines show why",
     },
     Known {
         id: "ended",
-        words: &[&["ended with exit code"]],
-        cause: "its container has ended with an error",
-        fix: "kubectl -n {namespace} logs {pod} --previous  # its last words",
+        words: &[&["exited with code"]],
+        cause: "the container exited with an error",
+        fix: "kubectl -n {namespace} logs {pod} --previous  # the last lines show why",
     },
     Known {
         id: "readiness",
@@ -200,10 +203,10 @@ pub(super) const PODS: &[Known] = &[
             &["readiness probe failed"],
             &["startup probe failed"],
             &["liveness probe failed"],
-            &["runs, and is not ready"],
+            &["running but not ready"],
         ],
-        cause: "its container runs, and does not say that it is ready",
-        fix: "kubectl -n {namespace} logs {pod}  # tells what it waits for",
+        cause: "the container runs but does not become ready",
+        fix: "kubectl -n {namespace} logs {pod}  # shows what it waits for",
     },
     Known {
         id: "clock",
@@ -214,13 +217,13 @@ pub(super) const PODS: &[Known] = &[
     Known {
         id: "certificate",
         words: &[&["x509:"]],
-        cause: "the certificate is not that of the server, or nobody here trusts who signed it",
+        cause: "the certificate does not match the server, or its issuer is not trusted here",
         fix: "check the address, the proxy, and SSL_CERT_FILE",
     },
     Known {
         id: "chart-gone",
         words: &[&["manifest unknown"], &["manifest_unknown"], &["chart cannot be fetched", "not found"]],
-        cause: "the registry has no such chart or version",
+        cause: "the chart or version does not exist in the registry",
         fix: "correct `chart` or `version` of {release} in the helmfile",
     },
     Known {
@@ -231,14 +234,14 @@ pub(super) const PODS: &[Known] = &[
             &["status code 401"],
             &["status code 403"],
         ],
-        cause: "the registry refuses the login that is stored here, or wants one",
-        fix: "helm registry logout HOST; docker logout HOST  # for a public chart; a private one: helm registry login HOST",
+        cause: "the registry rejects the stored login, or requires one",
+        fix: "helm registry logout HOST; docker logout HOST  # for a public chart; for a private one: helm registry login HOST",
     },
     Known {
         id: "registry-down",
         words: &[&["status code 500"], &["status code 502"], &["status code 503"], &["status code 504"]],
-        cause: "the registry has trouble of its own",
-        fix: "run it again later",
+        cause: "the registry returned 5xx",
+        fix: "retry later",
     },
     Known {
         id: "registry-gone",
@@ -249,7 +252,7 @@ pub(super) const PODS: &[Known] = &[
             &["/v2/", "timeout"],
             &["fetchreference", "dial tcp"],
         ],
-        cause: "the registry cannot be reached, or does not answer in time",
+        cause: "the registry cannot be reached or does not respond in time",
         fix: "check the network of this machine, and its proxy (HTTPS_PROXY)",
     },
     Known {
@@ -260,7 +263,7 @@ pub(super) const PODS: &[Known] = &[
             &["was refused - did you specify the right host or port"],
             &["connection reset by peer"],
         ],
-        cause: "the API server went away in the middle: it restarts, or its server is down",
-        fix: "run it again when `kubectl get --raw /readyz` says ok",
+        cause: "the API server became unavailable: it restarts, or its node is down",
+        fix: "retry when `kubectl get --raw /readyz` prints ok",
     },
 ];

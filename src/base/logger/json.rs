@@ -1,4 +1,4 @@
-//! The log lines as JSON.
+//! Log lines as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,17 +11,17 @@ use super::Level;
 
 /// A line of the log with `--log-format json`: an object and a line feed.
 ///
-/// What belongs to a message stands in `fields`, so that no key of it is ever taken for one of the line's own.
+/// The fields of a message are nested in `fields`, so that they never collide with the keys of the line.
 #[derive(Debug, JsonSchema, Serialize)]
 pub struct LogLine<'a> {
     /// When it was written: RFC 3339, in UTC, with milliseconds.
     pub time: String,
-    /// `debug`, `info`, `warn` or `error`.
-    pub level: &'static str,
-    /// What happened.
+    /// The log level.
+    pub level: Level,
+    /// The message.
     pub message: &'a str,
-    /// What belongs to it, in the order of the text format; the values are texts, as there. The values of a key that comes
-    /// more than once are joined by line feeds.
+    /// The fields, in the order of the text format; all values are strings. The values of a repeated key are joined by line
+    /// feeds.
     #[schemars(with = "BTreeMap<String, String>")]
     #[serde(serialize_with = "in_order")]
     pub fields: Vec<(&'a str, String)>,
@@ -31,8 +31,7 @@ fn in_order<S: Serializer>(fields: &[(&str, String)], serializer: S) -> Result<S
     serializer.collect_map(fields.iter().map(|(key, value)| (key, value)))
 }
 
-/// One log line as JSON, with its line feed. Nothing in it but that line feed ends a line, whatever a reader takes for the
-/// end of one.
+/// One log line as JSON, with its line feed. It contains no other character that a reader may take for the end of a line.
 #[must_use]
 pub fn format_line(time: SystemTime, level: Level, message: &str, pairs: &[(&str, &str)]) -> String {
     let mut fields: Vec<(&str, String)> = Vec::with_capacity(pairs.len());
@@ -43,13 +42,13 @@ pub fn format_line(time: SystemTime, level: Level, message: &str, pairs: &[(&str
         }
     }
     let time = humantime::format_rfc3339_millis(time).to_string();
-    let line = serde_json::to_string(&LogLine { time, level: level.word(), message, fields });
+    let line = serde_json::to_string(&LogLine { time, level, message, fields });
     let mut line = plain(&line.unwrap_or_default());
     line.push('\n');
     line
 }
 
-/// Escapes what JSON allows as it is and a terminal or a reader of lines may act on: DEL, the C1 controls, and the
+/// Escapes what JSON allows but a terminal or a reader of lines may act on: DEL, the C1 controls, and the
 /// separators U+2028 and U+2029. Outside of strings JSON has none of them.
 fn plain(json: &str) -> String {
     let mut text = String::with_capacity(json.len() + 1);
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_a_message_are_apart_from_those_of_the_line() {
+    fn fields_do_not_collide_with_keys_of_the_line() {
         let read: Value =
             serde_json::from_str(&line("m", &[("time", "t"), ("message", "n"), ("time", "u")])).unwrap();
         assert_eq!(read["fields"], json!({"time": "t\nu", "message": "n"}));
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_a_line_elsewhere_is_escaped() {
+    fn other_line_ends_are_escaped() {
         let line = line("a\u{2028}b\u{2029}c\u{85}d\u{7f}\u{9b}31m\u{1b}[0m\r\n", &[]);
         assert!(line.contains(r"a\u2028b\u2029c\u0085d\u007f\u009b31m\u001b[0m\r\n"), "{line}");
     }

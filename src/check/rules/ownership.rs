@@ -96,7 +96,7 @@ fn finding(release: &str, owner: &str, objects: &[String], adopted: bool) -> Fin
     }
     if owner.starts_with("Kustomization") {
         return finding.fix(format!(
-            "skip the release with --skip-release {release}, or adopt the objects with --release {release} --force --take {release}"
+            "skip the release with --skip-release {release}, or adopt the objects with --release {release} --force --adopt {release}"
         ));
     }
     if owner.starts_with("Helm release") {
@@ -110,7 +110,7 @@ fn finding(release: &str, owner: &str, objects: &[String], adopted: bool) -> Fin
         ));
     }
     finding.fix(format!(
-        "delete them if they are unused, adopt them with --release {release} --force --take {release}, or remove the release from the helmfile"
+        "delete them if they are unused, adopt them with --release {release} --force --adopt {release}, or remove the release from the helmfile"
     ))
 }
 

@@ -1,21 +1,21 @@
-//! `k3s-boot apps --list`: the stages and what each is about, as the files tell; the cluster is not asked.
+//! `k3s-boot apps --list`: the stages and their items, from the files alone.
 
 use std::path::PathBuf;
 
 use crate::base::finding::Finding;
-use crate::base::stages::Stage;
 use crate::desired::repository;
 use crate::desired::state_file::{self, StateFile};
-use crate::report;
-use crate::report::list::{ListedStage, StagesReport};
-use crate::settings::Settings;
 use crate::tools::kubeconfig;
+use crate::report::list::{ListedStage, StagesReport};
+use crate::report::{self, SchemaVersion};
+use crate::settings::Settings;
+use crate::base::stages::Stage;
 
-/// Prints them; gives the exit code.
+/// Prints the list; returns the exit code.
 ///
 /// # Errors
 ///
-/// stdout cannot be written.
+/// Writing to stdout fails.
 pub fn list(settings: &Settings) -> std::io::Result<u8> {
     let (found, mut problems) = match repository::helmfiles(&settings.root, &settings.helmfiles) {
         Ok(found) => (found.into(), Vec::new()),
@@ -26,13 +26,14 @@ pub fn list(settings: &Settings) -> std::io::Result<u8> {
         problems.iter().for_each(Finding::log);
         return Ok(1);
     }
-    // Releases without a namespace are in that of the context; without a kubeconfig there is none.
+    // Releases without a namespace use that of the context, if there is a kubeconfig.
     let target = kubeconfig::load(&settings.kubeconfig, settings.context.as_deref());
     let namespace = target.map(|(target, _)| target).unwrap_or_default().namespace;
-    // helmfile, which would run its hooks, is not started.
+    // helmfile is not started, because it would run hooks.
     let read = |(kind, path): (_, PathBuf)| state_file::read(kind, &path, true, &namespace).0;
     let helmfiles: Vec<_> = found.into_iter().map(read).collect();
     let report = StagesReport {
+        schema_version: SchemaVersion,
         stages: Stage::ALL.into_iter().map(|stage| listed(settings, &helmfiles, stage)).collect(),
     };
     if settings.json {
@@ -47,7 +48,7 @@ fn listed(settings: &Settings, helmfiles: &[StateFile], stage: Stage) -> ListedS
     let mut unknown = None;
     let mut reason = |helmfile: &StateFile| {
         let shown = helmfile.path.strip_prefix(&settings.root).unwrap_or(&helmfile.path);
-        let words = format!("`{}` does not tell all its releases in plain words", shown.display());
+        let words = format!("`{}` names releases in templates, which are not rendered here", shown.display());
         unknown.get_or_insert(words);
     };
     let items = match stage {
@@ -75,5 +76,5 @@ fn listed(settings: &Settings, helmfiles: &[StateFile], stage: Stage) -> ListedS
             releases.map(|(namespace, name)| format!("{namespace}/{name}")).collect()
         }
     };
-    ListedStage { name: stage.name(), left_out: settings.wishes.stages.has(stage), items, unknown }
+    ListedStage { name: stage, skipped: settings.wishes.stages.has(stage), items, unknown }
 }

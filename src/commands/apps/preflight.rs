@@ -1,42 +1,42 @@
-//! Stage *preflight*, and *nodes* beside it: everything is found out, nothing is changed.
+//! Stage *preflight*, and *nodes* concurrently: reads everything, changes nothing.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
-use crate::base::duration::seconds;
-use crate::base::error::Error;
-use crate::base::finding::{Finding, Severity};
-use crate::base::logger::{self, Level};
-use crate::base::redact::Redactor;
-use crate::base::scratch::Scratch;
-use crate::base::stages::Stage;
 use crate::check::rules::is_settled;
 use crate::check::{self, Facts, Rule, cluster_identity};
+use crate::base::finding::{Finding, Severity};
 use crate::commands::ask::confirm;
 use crate::commands::judge::{is_about_nodes, is_due, judge, weighed};
 use crate::desired::chart::Chart;
-use crate::desired::manifests::Manifests;
+use crate::base::error::Error;
 use crate::gather::{self, Files, Listener, Picture, Purpose};
+use crate::tools::kubeconfig::Target;
+use crate::base::logger::{self, Level};
+use crate::desired::manifests::Manifests;
 use crate::observed::cluster::Cluster;
 use crate::plan::{Plan, plan};
+use crate::base::redact::Redactor;
 use crate::run::nodes;
+use crate::base::duration::seconds;
+use crate::base::scratch::Scratch;
 use crate::settings::Settings;
+use crate::base::stages::Stage;
 use crate::tools::Toolbox;
-use crate::tools::kubeconfig::Target;
 
-/// What a preflight that passed has found out.
+/// The result of a preflight that passed.
 pub(super) struct Ready {
     pub(super) picture: Picture,
     pub(super) plan: Plan,
-    /// When it began: all that was seen is younger.
+    /// When it started: all observations are younger.
     pub(super) began: Instant,
-    /// How long nodes were waited for, while other things were checked.
+    /// How long it waited for nodes.
     pub(super) waited: Duration,
 }
 
-/// Finds out everything, waits for nodes meanwhile, asks the rules, and makes the plan. The second time, nothing is said
-/// of what was said already.
+/// Reads everything, waits for nodes meanwhile, runs the checks and makes the plan. The second time (`again`), nothing that
+/// was logged is logged again.
 pub(super) async fn preflight(
     tools: &Toolbox,
     settings: &Settings,
@@ -47,13 +47,18 @@ pub(super) async fn preflight(
 ) -> Result<Ready, Error> {
     let start = Instant::now();
     let expected = if settings.wishes.stages.has(Stage::Nodes) { 0 } else { settings.nodes };
-    let (tell, told) = oneshot::channel();
-    let mut listener =
-        Told { target: &tools.target, expected, again, nodes: Some(tell), problems: Vec::new() };
+    let (sender, registered) = oneshot::channel();
+    let mut listener = PreflightListener {
+        target: &tools.target,
+        expected,
+        again,
+        nodes: Some(sender),
+        problems: Vec::new(),
+    };
     let mut waiting = Box::pin(async {
-        match told.await {
+        match registered.await {
             Ok(registered) => nodes::wait(tools, registered, expected, settings.nodes_timeout).await,
-            // The cluster does not answer: a rule says so.
+            // A check reports that the cluster does not respond.
             Err(_) => std::future::pending().await,
         }
     });
@@ -67,18 +72,22 @@ pub(super) async fn preflight(
         }
     };
     drop(gathering);
-    let told = listener.problems;
-    // What else is wrong with another cluster is nothing to mend, nor to wait for.
+    let logged = listener.problems;
+    // Other problems of the wrong cluster do not matter.
     if let Some(live) = &picture.observed.live
-        && let cluster_identity::Verdict::Refused(finding) =
-            cluster_identity::judge(&picture.options, &picture.desired, live)
+        && let cluster_identity::Verdict::Refused(finding) = cluster_identity::judge(&picture.options, &picture.desired, live)
     {
         return Err(Error::Preflight(vec![finding]));
     }
     let registered = picture.observed.live.as_ref().map_or(0, |live| live.cluster.nodes.len());
-    let judged =
-        judge(settings, &picture.facts(), |rule| is_due(rule, registered >= expected), again, &told)?;
-    // With a problem in what is there already, waiting for nodes would help nobody.
+    let judged = judge(
+        settings,
+        &picture.facts(),
+        |rule| is_due(rule, registered >= expected),
+        again,
+        &logged,
+    )?;
+    // Waiting for nodes makes sense only without other problems.
     let (cluster, took) = match waited {
         Some(nodes) => nodes?,
         None => waiting.await?,
@@ -86,7 +95,7 @@ pub(super) async fn preflight(
     if let (Some(cluster), Some(live)) = (cluster, &mut picture.observed.live) {
         let leases = std::mem::take(&mut live.cluster.leases);
         live.cluster = Cluster { leases, ..cluster };
-        judge(settings, &picture.facts(), is_about_nodes, again, &told)?;
+        judge(settings, &picture.facts(), is_about_nodes, again, &logged)?;
     }
     guard(settings, tools, &picture).await?;
     let live = picture.observed.live.as_ref();
@@ -98,28 +107,28 @@ pub(super) async fn preflight(
         took = %seconds(start.elapsed()),
         "Preflight passed"
     );
-    // What was looked at for the rules alone takes more memory than all the rest, and a run may wait for long.
+    // What only the checks need takes the most memory, and a run may take long.
     picture.manifests = Manifests::default();
     picture.desired.charts.values_mut().for_each(Chart::forget_texts);
     Ok(Ready { picture, plan, began: start, waited: took })
 }
 
-/// Tells what is known while the rest is still being found out: the cluster, and what stops the run whatever the rest is.
-struct Told<'a> {
+/// Logs early results while the rest is still being read: the cluster, and problems that stop the run in any case.
+struct PreflightListener<'a> {
     target: &'a Target,
-    /// How many nodes there are to be.
+    /// The expected number of nodes.
     expected: usize,
     again: bool,
-    /// Who waits for the number of registered nodes.
+    /// Receives the number of registered nodes.
     nodes: Option<oneshot::Sender<usize>>,
-    /// The problems that were told.
+    /// The problems that were logged.
     problems: Vec<Finding>,
 }
 
-impl Listener for Told<'_> {
+impl Listener for PreflightListener<'_> {
     fn cluster(&mut self, version: &str, cluster: &Cluster) {
         if !self.again {
-            say_target(self.target, version, cluster);
+            log_target(self.target, version, cluster);
         }
         if let Some(nodes) = self.nodes.take() {
             _ = nodes.send(cluster.nodes.len());
@@ -128,9 +137,7 @@ impl Listener for Told<'_> {
 
     fn facts(&mut self, facts: &Facts<'_>) {
         let Some(live) = &facts.observed.live else { return };
-        if let cluster_identity::Verdict::Refused(_) =
-            cluster_identity::judge(facts.options, facts.desired, live)
-        {
+        if let cluster_identity::Verdict::Refused(_) = cluster_identity::judge(facts.options, facts.desired, live) {
             return;
         }
         let complete = live.cluster.nodes.len() >= self.expected;
@@ -142,7 +149,7 @@ impl Listener for Told<'_> {
     }
 }
 
-/// Lets only the right cluster pass.
+/// Checks the identity of the cluster.
 async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Result<(), Error> {
     let Some(live) = &picture.observed.live else { return Ok(()) };
     match cluster_identity::judge(&picture.options, &picture.desired, live) {
@@ -162,21 +169,21 @@ async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Resul
                 "Unknown cluster with workloads on it"
             );
             let stop = tools.runner.stop();
-            if confirm("Is this the cluster to be bootstrapped?", stop).await? {
+            if confirm("Bootstrap this cluster?", stop).await? {
                 return Ok(());
             }
             let declined = Finding::error(
                 "cluster-identity",
-                "Cluster was not confirmed with `yes`, so nothing was changed",
+                "Cluster was not confirmed with `yes`, nothing was changed",
             );
             Err(Error::Preflight(vec![declined.with("uid", uid).fix(format!(
-                "run it again and type `yes` if this is the right cluster, or name it with --cluster {uid}"
+                "retry and type `yes` if this is the right cluster, or name it with --cluster {uid}"
             ))]))
         }
     }
 }
 
-fn say_target(target: &Target, version: &str, cluster: &Cluster) {
+fn log_target(target: &Target, version: &str, cluster: &Cluster) {
     let mut pairs = vec![
         ("context", target.context.clone()),
         ("server", target.server.clone()),

@@ -1,15 +1,15 @@
-//! What it means for a run how `verify` has ended.
+//! What the outcome of `verify` means for a run.
 
-use crate::base::error::Error;
 use crate::desired::Desired;
 use crate::desired::releases::Release;
-use crate::diagnose::flux::Outcome;
+use crate::base::error::Error;
 use crate::observed::Live;
 use crate::plan::Plan;
 use crate::plan::releases::ReleaseAction;
 use crate::plan::wishes::{Wishes, names};
+use crate::diagnose::flux::Outcome;
 
-/// The chart that makes the FluxInstance.
+/// The chart that creates the FluxInstance.
 const FLUX_INSTANCE: &str = "flux-instance";
 
 /// Whether Flux has taken over.
@@ -28,16 +28,16 @@ pub(super) enum Takeover {
         message: &'static str,
         /// What is missing.
         missing: String,
-        /// What to do.
+        /// The fix.
         fix: &'static str,
     },
 }
 
-/// What follows from how `verify` has ended.
+/// What follows from the outcome of `verify`.
 ///
 /// # Errors
 ///
-/// The helmfiles install Flux, the user has not left it out, and it is not there.
+/// The helmfiles install Flux, the user has not skipped it, and it is missing.
 pub(super) fn takeover(
     outcome: Outcome,
     desired: &Desired,
@@ -59,13 +59,13 @@ pub(super) fn takeover(
         }
         Outcome::NoFlux if runs_alone(live) => {
             let missing = "GitRepository and Kustomization flux-system/flux-system".to_owned();
-            no_source(missing, "flux bootstrap git --help  # it makes both")
+            no_source(missing, "flux bootstrap git --help  # creates both")
         }
         Outcome::NoFlux => {
             let makes_it = |release: &&Release| release.installed && release.chart_name() == FLUX_INSTANCE;
             let release = desired.releases().find(makes_it).map(Release::id);
             let fix = match release {
-                Some(release) if !is_left_out(&release, wishes) => return Err(Error::NoFlux { release }),
+                Some(release) if !is_skipped(&release, wishes) => return Err(Error::NoFlux { release }),
                 Some(_) => "k3s-boot apps",
                 None => "add flux-operator and flux-instance to the helmfile",
             };
@@ -79,22 +79,22 @@ pub(super) fn takeover(
     }
 }
 
-/// Whether this run has made a FluxInstance.
+/// Whether this run has created a FluxInstance.
 pub(super) fn makes_instance(plan: &Plan) -> bool {
     let synced = |action: &ReleaseAction| action.syncs() && *action != ReleaseAction::Uninstall;
     plan.releases().any(|release| release.to.chart == FLUX_INSTANCE && synced(&release.action))
 }
 
-/// Whether a run that came so far has found all releases of the helmfiles installed, or has installed them.
+/// Whether all releases of the helmfiles are installed, given that the run came so far.
 fn are_installed(wishes: &Wishes) -> bool {
     use crate::base::stages::Stage::{Apps, Crds};
 
-    let left_out = wishes.stages.has(Crds) || wishes.stages.has(Apps);
-    !left_out && wishes.releases.is_empty() && wishes.skip_releases.is_empty()
+    let skipped = wishes.stages.has(Crds) || wishes.stages.has(Apps);
+    !skipped && wishes.releases.is_empty() && wishes.skip_releases.is_empty()
 }
 
-/// Whether the user has named other releases than this one, or named it to be left out.
-fn is_left_out(release: &str, wishes: &Wishes) -> bool {
+/// Whether the user has selected other releases, or skipped this one.
+fn is_skipped(release: &str, wishes: &Wishes) -> bool {
     let others = !wishes.releases.is_empty() && !names(&wishes.releases, release);
     others || names(&wishes.skip_releases, release)
 }
@@ -106,10 +106,10 @@ fn runs_alone(live: Option<&Live>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::stages::{LeftOut, Stage};
     use crate::desired::releases::parse;
     use crate::desired::{Helmfile, Kind};
     use crate::observed::claims::Claims;
+    use crate::base::stages::{SkippedStages, Stage};
 
     fn desired(chart: &str) -> Desired {
         let text = format!("releases:\n- {{name: flux, namespace: flux-system, chart: 'oci://x/{chart}'}}\n");
@@ -132,10 +132,11 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_seen_is_said_to_be_installed() {
+    fn only_known_releases_are_called_installed() {
         let no_source = || Outcome::NoSource { missing: "x".to_owned() };
         let all = Wishes::default();
-        let only_verify = Wishes { stages: LeftOut::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
+        let only_verify =
+            Wishes { stages: SkippedStages::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
         let one = Wishes { releases: vec!["a".to_owned()], ..Wishes::default() };
         let without = Wishes { skip_releases: vec!["flux".to_owned()], ..Wishes::default() };
         let set = "set `instance.sync` in the values of flux-instance";
@@ -148,10 +149,11 @@ mod tests {
     }
 
     #[test]
-    fn a_flux_that_is_not_there_is_an_error_where_it_is_asked_for() {
-        let error = "flux is not installed: release `flux-system/flux` is in the helmfiles, and the cluster has no FluxInstance";
+    fn a_missing_flux_is_an_error_if_it_was_selected() {
+        let error = "flux is not installed: release `flux-system/flux` is in the helmfiles, but the cluster has no FluxInstance";
         let all = Wishes::default();
-        let only_verify = Wishes { stages: LeftOut::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
+        let only_verify =
+            Wishes { stages: SkippedStages::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
         let one = Wishes { releases: vec!["a".to_owned()], ..Wishes::default() };
         let without = Wishes { skip_releases: vec!["flux".to_owned()], ..Wishes::default() };
         for wishes in [&all, &only_verify] {

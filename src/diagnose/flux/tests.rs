@@ -3,15 +3,12 @@ use proptest::sample::select;
 use serde_json::json;
 
 use super::*;
-use crate::base::odd::odd;
-use crate::diagnose::flux::fixture::{
-    DEPENDENT, OK, RUNNING, UNAPPLIED, UNBUILT, UNDECRYPTED, UNHEALTHY, URL, applied, checking, child,
-    direct, flux, in_namespace, instance, resource, root, source, suspended, waits_for, with,
-};
 use crate::observed::flux::Artifact;
+use crate::base::odd::odd;
+use crate::diagnose::flux::fixture::{DEPENDENT, OK, RUNNING, UNAPPLIED, UNBUILT, UNDECRYPTED, UNHEALTHY, URL, applied, checking, child, direct, flux, in_namespace, instance, resource, root, source, suspended, waits_for, with};
 
 fn judged(flux: &Flux) -> Judgement {
-    judge(flux, &SyncSource::default())
+    judge(flux, &Asked::default())
 }
 
 /// The judgement on all that is ready and these.
@@ -63,11 +60,11 @@ fn below(judgement: &Judgement) -> Vec<&str> {
 #[test]
 fn flux_syncs_when_source_and_root_kustomization_are_ready() {
     syncs(&with_children([]));
-    is_waiting(&of(vec![root()]), "GitRepository flux-system/flux-system: not there yet");
-    is_waiting(&of(vec![source()]), "Kustomization flux-system/flux-system: not there yet");
+    is_waiting(&of(vec![root()]), "GitRepository flux-system/flux-system: not found yet");
+    is_waiting(&of(vec![source()]), "Kustomization flux-system/flux-system: not found yet");
     assert_eq!(judged(&Flux::default()).verdict, Verdict::Done(Outcome::NoFlux));
-    let made = SyncSource::default().installed(true);
-    is_waiting(&judge(&Flux::default(), &made), "FluxInstance: not there yet");
+    let made = Asked::default().installed(true);
+    is_waiting(&judge(&Flux::default(), &made), "FluxInstance: not found yet");
 }
 
 #[test]
@@ -115,9 +112,9 @@ fn flux_may_run_without_an_instance() {
     let mut branch = source();
     branch.spec.r#ref = None;
     let url = Some("https://example.org/home".to_owned());
-    let asked = SyncSource { url, reference: Some("x".to_owned()), is_installed: false };
+    let asked = Asked { url, reference: Some("x".to_owned()), is_installed: false };
     syncs(&judge(&flux(vec![branch.clone(), root()]), &asked));
-    is_waiting(&judge(&flux(vec![root()]), &asked), "GitRepository flux-system/flux-system: not there yet");
+    is_waiting(&judge(&flux(vec![root()]), &asked), "GitRepository flux-system/flux-system: not found yet");
     let mut other = root();
     "apps".clone_into(&mut other.metadata.name);
     assert_eq!(judge(&flux(vec![branch, other]), &asked).verdict, Verdict::Done(Outcome::NoFlux));
@@ -125,8 +122,8 @@ fn flux_may_run_without_an_instance() {
 
 #[test]
 fn the_source_must_be_the_one_that_was_asked_for() {
-    let asked = SyncSource { url: Some("https://other".to_owned()), ..SyncSource::default() };
-    is_waiting(&judge(&flux([]), &asked), "asked for is `https://other`");
+    let asked = Asked { url: Some("https://other".to_owned()), ..Asked::default() };
+    is_waiting(&judge(&flux([]), &asked), "expected `https://other`");
     let mut branch = source();
     branch.spec.r#ref = None;
     is_waiting(&of(vec![branch, root()]), "has ref `none`");
@@ -463,6 +460,6 @@ proptest! {
     #[test]
     fn no_objects_make_it_panic(resources in proptest::collection::vec(odd_resource(), 0..8), with_instance: bool, url: Option<String>) {
         let flux = Flux { instance: with_instance.then(instance), resources };
-        _ = judge(&flux, &SyncSource { url, ..SyncSource::default() });
+        _ = judge(&flux, &Asked { url, ..Asked::default() });
     }
 }

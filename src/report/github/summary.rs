@@ -1,33 +1,33 @@
 //! The summary of a step, as Markdown.
 //!
-//! Whatever others have written stands in code, inline or in a block, where nothing is markup, a link or a mention.
+//! Text of others is formatted as code, inline or as a block, so that it cannot be markup, a link or a mention.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::cut;
-use crate::base::duration::seconds;
-use crate::base::escape::escaped;
+use crate::base::logger::escaped;
 use crate::report::failure::FailureReport;
-use crate::report::{ProblemReport, ReleaseReport, Report};
+use crate::report::{ProblemReport, ReleaseReport, Report, RunResult};
+use crate::base::duration::seconds;
 
-/// How many rows and problems are told: the runner refuses a summary that is too large, and all of it.
-const MOST: usize = 100;
+/// The maximum number of rows and of problems: the runner rejects a summary that is too large.
+const MAX_ROWS: usize = 100;
 
 /// What is appended to the step's summary.
 pub(super) fn text(report: &Report) -> String {
-    // What another program has left there may lack its end.
-    let mut text = format!("\n## k3s-boot: {}\n\n", report.result);
+    // A previous program may not have ended its last line.
+    let mut text = format!("\n## k3s-boot: {}\n\n", report.result.word());
     let took = seconds(Duration::from_secs_f64(report.seconds));
-    let told = match (&report.failure, &report.flux, report.result) {
+    let outcome = match (&report.failure, &report.flux, report.result) {
         (Some(failure), ..) => format!("{}, after {took}.", failure.message),
         (None, Some(flux), _) => {
             format!("Flux syncs {} at {}, after {took}.", code(&flux.repository), code(&flux.revision))
         }
-        (None, None, "partial") => format!("Stages done in {took}; whether Flux syncs was not looked at."),
-        _ => format!("Releases are installed, but Flux has no repository to sync; it took {took}."),
+        (None, None, RunResult::Partial) => format!("Done in {took}; Flux was not verified."),
+        _ => format!("Releases are installed, but Flux has no repository to sync, after {took}."),
     };
-    _ = writeln!(text, "{told}");
+    _ = writeln!(text, "{outcome}");
     if let Some(cluster) = &report.cluster {
         let (context, server, uid) = (code(&cluster.context), code(&cluster.server), code(&cluster.uid));
         _ = writeln!(text, "\nCluster {context} at {server}, UID {uid}, nodes: {}.", cluster.nodes);
@@ -51,31 +51,31 @@ fn add_failure(text: &mut String, failure: &FailureReport, report: &Report) {
         ("Log", report.log.as_ref()),
     ];
     text.push('\n');
-    for (word, told) in lines {
-        if let Some(told) = told {
-            _ = writeln!(text, "- {word}: {}", code(told));
+    for (word, value) in lines {
+        if let Some(value) = value {
+            _ = writeln!(text, "- {word}: {}", code(value));
         }
     }
-    for problem in report.problems.iter().take(MOST) {
+    for problem in report.problems.iter().take(MAX_ROWS) {
         add_problem(text, problem);
     }
-    if report.problems.len() > MOST {
-        _ = writeln!(text, "- and {} more problems", report.problems.len() - MOST);
+    if report.problems.len() > MAX_ROWS {
+        _ = writeln!(text, "- and {} more problems", report.problems.len() - MAX_ROWS);
     }
-    _ = writeln!(text, "\nWhat mends it:\n\n{}", block(&failure.fix));
-    if let Some(command) = &failure.go_on {
-        _ = writeln!(text, "\nWhat goes on from there:\n\n{}", block(command));
+    _ = writeln!(text, "\nFix:\n\n{}", block(&failure.fix));
+    if let Some(command) = &failure.resume {
+        _ = writeln!(text, "\nResume with:\n\n{}", block(command));
     }
-    if !failure.warnings.is_empty() {
-        _ = writeln!(text, "\nWhat the cluster has warned of:\n\n{}", block(&failure.warnings.join("\n")));
+    if !failure.events.is_empty() {
+        _ = writeln!(text, "\nEvents:\n\n{}", block(&failure.events.join("\n")));
     }
-    if !failure.said.is_empty() {
-        _ = writeln!(text, "\nThe container's last words:\n\n{}", block(&failure.said.join("\n")));
+    if !failure.container_logs.is_empty() {
+        _ = writeln!(text, "\nContainer logs:\n\n{}", block(&failure.container_logs.join("\n")));
     }
 }
 
 fn add_problem(text: &mut String, problem: &ProblemReport) {
-    _ = writeln!(text, "- {}, {}: {}", code(problem.rule), problem.severity, code(&problem.message));
+    _ = writeln!(text, "- {}, {}: {}", code(problem.rule), problem.severity.name(), code(&problem.message));
     for (key, value) in problem.details.iter().filter(|(key, _)| **key != "fix") {
         _ = writeln!(text, "  - {}: {}", code(key), code(value));
     }
@@ -86,14 +86,13 @@ fn add_releases(text: &mut String, releases: &[ReleaseReport]) {
         return;
     }
     text.push_str("\n| release | version | result | took |\n|---|---|---|---:|\n");
-    for release in releases.iter().take(MOST) {
+    for release in releases.iter().take(MAX_ROWS) {
         let took = seconds(Duration::from_secs_f64(release.seconds));
-        let (id, version) =
-            (cell(&format!("{}/{}", release.namespace, release.name)), cell(&release.version));
-        _ = writeln!(text, "| {id} | {version} | {} | {took} |", release.status);
+        let (id, version) = (cell(&release.id()), cell(&release.version));
+        _ = writeln!(text, "| {id} | {version} | {} | {took} |", release.status.word());
     }
-    if releases.len() > MOST {
-        _ = writeln!(text, "\nand {} more", releases.len() - MOST);
+    if releases.len() > MAX_ROWS {
+        _ = writeln!(text, "\nand {} more", releases.len() - MAX_ROWS);
     }
 }
 
@@ -109,17 +108,17 @@ fn code(text: &str) -> String {
         return "(empty)".to_owned();
     }
     let fence = "`".repeat(ticks(&text) + 1);
-    // One space at either end is taken for part of the fence.
+    // Markdown strips one space at either end.
     let pad = if text.starts_with(['`', ' ']) || text.ends_with(['`', ' ']) { " " } else { "" };
     format!("{fence}{pad}{text}{pad}{fence}")
 }
 
-/// The same in a table, where a bar ends a cell even in code.
+/// Inline code in a table, where a bar ends a cell even in code.
 fn cell(text: &str) -> String {
     code(text).replace('|', "\\|")
 }
 
-/// A text as a block of code, its lines kept.
+/// A text as a block of code.
 fn block(text: &str) -> String {
     let lines: Vec<_> = cut(text).lines().map(escaped).collect();
     let text = lines.join("\n");
@@ -134,10 +133,11 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
+    use crate::base::finding::Severity;
     use crate::report::failure::Class;
-    use crate::report::{ClusterReport, FluxReport};
+    use crate::report::{ClusterReport, FluxReport, ReleaseResult};
 
-    fn release(name: &str, status: &'static str) -> ReleaseReport {
+    fn release(name: &str, status: ReleaseResult) -> ReleaseReport {
         let name = name.to_owned();
         ReleaseReport { namespace: "a".to_owned(), name, version: "1.2.3".to_owned(), status, seconds: 3.1 }
     }
@@ -149,7 +149,7 @@ mod tests {
             uid: "7f0c".to_owned(),
             nodes: 3,
         };
-        let releases = vec![release("b", "synced"), release("c|`", "failed")];
+        let releases = vec![release("b", ReleaseResult::Synced), release("c|`", ReleaseResult::Failed)];
         Report { seconds: 139.0, cluster: Some(cluster), releases, ..Report::default() }
     }
 
@@ -164,7 +164,7 @@ mod tests {
             repository: "ssh://git@example.org/home.git".to_owned(),
             revision: "main@sha1:4b".to_owned(),
         };
-        let report = Report { result: "complete", flux: Some(flux), ..report() };
+        let report = Report { result: RunResult::Complete, flux: Some(flux), ..report() };
         assert_snapshot!(shown(&report), @r"
         ## k3s-boot: complete
 
@@ -185,18 +185,18 @@ mod tests {
             class: Class::Release,
             message: "Failed to sync Helm releases",
             culprit: "Pod a/c-1".to_owned(),
-            cause: "its container ends again and again".to_owned(),
+            cause: "the container is crash-looping".to_owned(),
             fix: "one\n```\n# two".to_owned(),
             reason: "no\n| x | <b>`@me`</b>".to_owned(),
-            go_on: Some("k3s-boot apps --from apps".to_owned()),
+            resume: Some("k3s-boot apps --from apps".to_owned()),
             release: Some("a/c".to_owned()),
             object: Some("Pod a/c-1".to_owned()),
             state: Some("CrashLoopBackOff".to_owned()),
-            warnings: Vec::new(),
-            said: vec!["last words".to_owned()],
+            events: Vec::new(),
+            container_logs: vec!["last line".to_owned()],
         };
         let log = Some("/state/x.log".to_owned());
-        let report = Report { result: "failed", failure: Some(failure), log, ..report() };
+        let report = Report { result: RunResult::Failed, failure: Some(failure), log, ..report() };
         assert_snapshot!(shown(&report), @r"
         ## k3s-boot: failed
 
@@ -208,10 +208,10 @@ mod tests {
         - Object: `Pod a/c-1`
         - State: `CrashLoopBackOff`
         - Reason: ``no\n| x | <b>`@me`</b>``
-        - Cause: `its container ends again and again`
+        - Cause: `the container is crash-looping`
         - Log: `/state/x.log`
 
-        What mends it:
+        Fix:
 
         ````text
         one
@@ -219,16 +219,16 @@ mod tests {
         # two
         ````
 
-        What goes on from there:
+        Resume with:
 
         ```text
         k3s-boot apps --from apps
         ```
 
-        The container's last words:
+        Container logs:
 
         ```text
-        last words
+        last line
         ```
 
         | release | version | result | took |
@@ -242,26 +242,27 @@ mod tests {
     fn a_preflight_with_many_problems() {
         let problem = |_| ProblemReport {
             rule: "tools",
-            severity: "error",
+            severity: Severity::Error,
             message: "x".repeat(5000),
             details: BTreeMap::from([("deps", "é".repeat(5000)), ("fix", "y".repeat(5000))]),
         };
         let failure = FailureReport {
             class: Class::Preflight,
-            message: "Preflight found problems",
+            message: "Preflight failed",
             culprit: "tools".to_owned(),
             cause: "z".repeat(5000),
             fix: "y".repeat(5000),
             reason: "z".repeat(5000),
-            go_on: None,
+            resume: None,
             release: None,
             object: None,
             state: None,
-            warnings: Vec::new(),
-            said: Vec::new(),
+            events: Vec::new(),
+            container_logs: Vec::new(),
         };
         let problems = (0..500).map(problem).collect();
-        let report = Report { result: "failed", failure: Some(failure), problems, ..Report::default() };
+        let report =
+            Report { result: RunResult::Failed, failure: Some(failure), problems, ..Report::default() };
         let text = text(&report);
         assert!(text.contains("and 400 more problems"));
         // GitHub's limit is 1 MiB for a step.
@@ -270,7 +271,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn nothing_gets_out_of_code(text: String, hostile in "[`a \n\r|\\\\]{0,12}") {
+        fn nothing_escapes_from_code(text: String, hostile in "[`a \n\r|\\\\]{0,12}") {
             for text in [text, hostile] {
                 let (inline, block) = (code(&text), block(&text));
                 proptest::prop_assert!(!inline.contains(['\n', '\r']));

@@ -1,55 +1,69 @@
-//! What is not ready and why, the most important first; and what could not be found out.
+//! What is not ready and why, the most important first; and what is unknown.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{EventStatus, FluxStatus, NodeStatus, ReleaseStatus, Seen, StatusReport, Unready, reason};
+use super::{EventStatus, FluxReady, FluxStatus, NodeStatus, ReleaseStatus, Seen, StatusReport, Unready, reason};
 use crate::base::finding::{Finding, Severity};
 use crate::base::redact::Redactor;
 
 /// Something that is not ready.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct StatusProblem {
-    /// `warning` or `error`.
-    pub severity: &'static str,
-    /// What it is about, as `KIND NAME` or `KIND NAMESPACE/NAME`.
+    pub severity: Severity,
+    /// The object, as `KIND NAME` or `KIND NAMESPACE/NAME`.
     pub object: String,
-    /// Why, in the words of whoever knows.
+    /// Why, as Kubernetes, Helm or Flux report it.
     pub reason: String,
 }
 
-/// Something that could not be found out.
+words! {
+    /// A part of the status that may be unknown.
+    StatusPart {
+        /// Helm releases.
+        Releases = "releases",
+        /// Objects of Flux.
+        Flux = "flux",
+        /// Charts and versions of releases.
+        Charts = "charts",
+        /// Events.
+        Events = "events",
+        /// Releases that the helmfiles name.
+        Helmfiles = "helmfiles",
+    }
+}
+
+/// Something that is unknown.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Unknown {
-    /// `releases`, `flux`, `charts`, `warnings` or `helmfiles`.
-    pub what: &'static str,
+    pub what: StatusPart,
     /// Why.
     pub reason: String,
 }
 
 impl StatusProblem {
     fn error(object: String, reason: String) -> Self {
-        Self { severity: Severity::Error.name(), object, reason }
+        Self { severity: Severity::Error, object, reason }
     }
 
     fn warning(object: String, reason: String) -> Self {
-        Self { severity: Severity::Warning.name(), ..Self::error(object, reason) }
+        Self { severity: Severity::Warning, ..Self::error(object, reason) }
     }
 
-    /// What keeps the cluster from being looked at.
+    /// Why the cluster could not be read.
     pub(super) fn of(finding: &Finding, redactor: &Redactor) -> Self {
         let words = finding.pairs.iter().find(|(key, _)| *key == "reason");
         let reason = words
             .map_or_else(|| finding.message.clone(), |(_, words)| format!("{}: {words}", finding.message));
         Self {
-            severity: finding.severity.name(),
+            severity: finding.severity,
             object: finding.rule.to_owned(),
             reason: redactor.apply(&reason).into_owned(),
         }
     }
 }
 
-/// Everything that is not ready.
+/// All problems of a report.
 pub(super) fn problems(report: &StatusReport) -> Vec<StatusProblem> {
     let releases = || report.releases.iter().flatten().filter(|release| !release.ready);
     let mut flux: Vec<_> = report.flux.iter().flatten().filter_map(flux_object).collect();
@@ -58,15 +72,15 @@ pub(super) fn problems(report: &StatusReport) -> Vec<StatusProblem> {
     if report.nodes.is_empty() {
         problems.push(StatusProblem::error("Cluster".to_owned(), "no node is registered".to_owned()));
     }
-    // Helm's own word weighs more than pods that are only slow.
+    // A failed release matters more than pods that are only slow.
     problems.extend(releases().filter(|release| release.status != "deployed").map(release));
     problems.extend(releases().filter(|release| release.status == "deployed").map(release));
     problems.extend(flux.into_iter().map(|(_, problem)| problem));
     problems.extend(
         report.workloads.iter().map(|one| StatusProblem::error(one.object.clone(), workload_words(one))),
     );
-    // Stable, so that the order stays within each.
-    problems.sort_by_key(|problem| problem.severity != Severity::Error.name());
+    // A stable sort: the order within errors and warnings stays.
+    problems.sort_by_key(|problem| problem.severity != Severity::Error);
     problems
 }
 
@@ -78,7 +92,7 @@ fn node(node: &NodeStatus) -> Option<StatusProblem> {
             if words.is_empty() { "its kubelet has not reported yet".to_owned() } else { words.join(": ") };
         return Some(StatusProblem::error(object, words));
     }
-    node.cordoned.then(|| StatusProblem::warning(object, "takes no new pods: it is cordoned".to_owned()))
+    node.cordoned.then(|| StatusProblem::warning(object, "cordoned: accepts no new pods".to_owned()))
 }
 
 fn release(release: &ReleaseStatus) -> StatusProblem {
@@ -94,16 +108,17 @@ fn release(release: &ReleaseStatus) -> StatusProblem {
     StatusProblem::error(format!("Release {}/{}", release.namespace, release.name), words.join("; "))
 }
 
-/// How much is missing, and the last warning.
+/// How many pods are ready, and the latest warning.
 fn workload_words(workload: &Unready) -> String {
-    let Unready { have, want, event, .. } = workload;
+    let Unready { ready, desired, event, .. } = workload;
     match event {
-        Some(EventStatus { reason, message, .. }) => format!("{have}/{want} ready: {reason}: {message}"),
-        None => format!("{have}/{want} ready"),
+        Some(EventStatus { reason, message, .. }) => format!("{ready}/{desired} ready: {reason}: {message}"),
+        None => format!("{ready}/{desired} ready"),
     }
 }
 
-/// With a rank: a failure, what only waits for another object, what Flux is at work on.
+/// The problem of an object of Flux, with a rank: failures first, then what waits for another object, then what is in
+/// progress.
 fn flux_object(object: &FluxStatus) -> Option<(u8, StatusProblem)> {
     let FluxStatus { kind, namespace, name, ready, suspended, reason, message, .. } = object;
     let id = format!("{kind} {namespace}/{name}");
@@ -111,23 +126,23 @@ fn flux_object(object: &FluxStatus) -> Option<(u8, StatusProblem)> {
     let words = words.collect::<Vec<_>>().join(": ");
     match *ready {
         _ if *suspended => Some((3, StatusProblem::warning(id, "suspended".to_owned()))),
-        "True" => None,
-        "False" if reason == "DependencyNotReady" => Some((1, StatusProblem::error(id, words))),
-        "False" => Some((0, StatusProblem::error(id, words))),
+        FluxReady::True => None,
+        FluxReady::False if reason == "DependencyNotReady" => Some((1, StatusProblem::error(id, words))),
+        FluxReady::False => Some((0, StatusProblem::error(id, words))),
         _ => Some((2, StatusProblem::warning(id, words))),
     }
 }
 
-/// Everything that could not be found out.
+/// Everything that is unknown.
 pub(super) fn unknown(seen: &Seen<'_>, redactor: &Redactor) -> Vec<Unknown> {
     let live = &seen.standing.live;
     let all = [
-        ("releases", reason(&live.releases)),
-        ("flux", reason(&live.claims)),
-        // Without releases there is nothing to read.
-        ("charts", reason(&live.records).filter(|_| live.releases.is_ok())),
-        ("warnings", reason(&seen.standing.warnings)),
-        ("helmfiles", seen.named.unknown.as_deref()),
+        (StatusPart::Releases, reason(&live.releases)),
+        (StatusPart::Flux, reason(&live.claims)),
+        // Without releases there are no charts to read.
+        (StatusPart::Charts, reason(&live.records).filter(|_| live.releases.is_ok())),
+        (StatusPart::Events, reason(&seen.standing.warnings)),
+        (StatusPart::Helmfiles, seen.named.unknown.as_deref()),
     ];
     let found = all
         .into_iter()

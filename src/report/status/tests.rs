@@ -178,11 +178,11 @@ impl World {
 #[test]
 fn all_is_ready() {
     let world = World::new();
-    assert_eq!(world.report().result, "ready");
+    assert_eq!(world.report().result, StatusResult::Ready);
     assert_snapshot!(world.text(), @"
     Cluster default
       https://10.0.0.1:6443, v1.36.3+k3s1
-      uid 7f0c, made 2026-11-23T08:00:00Z
+      UID 7f0c, created 2026-11-23T08:00:00Z
 
     Nodes
       ✓ alpha  server  v1.36.3+k3s1  10.0.0.1
@@ -200,7 +200,7 @@ fn all_is_ready() {
       ✓ Kustomization  media/plex               Applied revision: main@sha1:4b1c
       ✓ HelmRelease    media/plex               Helm install succeeded
 
-    All that stands is ready
+    Everything is ready
     ");
 }
 
@@ -216,6 +216,7 @@ fn the_report_as_json() {
     claims.helm_resources.clear();
     assert_snapshot!(serde_json::to_string_pretty(&world.report()).unwrap(), @r#"
     {
+      "schema_version": 1,
       "result": "not-ready",
       "exit_code": 0,
       "cluster": {
@@ -248,8 +249,8 @@ fn the_report_as_json() {
           "ready": false,
           "unready": {
             "object": "DaemonSet kube-system/cilium",
-            "have": 0,
-            "want": 1,
+            "ready": 0,
+            "desired": 1,
             "event": {
               "object": "Pod kube-system/cilium-x2x4z",
               "reason": "FailedScheduling",
@@ -352,11 +353,11 @@ fn what_is_not_ready_is_told_with_the_reason_the_most_important_first() {
             ..resource("Kustomization", "a/new", "", "", "")
         },
     ];
-    assert_eq!(world.report().result, "not-ready");
+    assert_eq!(world.report().result, StatusResult::NotReady);
     assert_snapshot!(world.text(), @r#"
     Cluster default
       https://10.0.0.1:6443, v1.36.3+k3s1
-      uid 7f0c, made 2026-11-23T08:00:00Z
+      UID 7f0c, created 2026-11-23T08:00:00Z
 
     Nodes
       ! alpha  server  v1.36.3+k3s1  10.0.0.1  cordoned
@@ -373,7 +374,7 @@ fn what_is_not_ready_is_told_with_the_reason_the_most_important_first() {
       ✗ Kustomization  a/waits                  DependencyNotReady
       ! Kustomization  a/works                  Progressing
       ✗ Kustomization  a/broken                 BuildFailed
-      ! Kustomization  a/new                    Flux has not looked at it yet
+      ! Kustomization  a/new                    Flux has not reconciled it yet
       ✓ HelmRelease    media/plex               Helm install succeeded
 
     Problems
@@ -384,9 +385,9 @@ fn what_is_not_ready_is_told_with_the_reason_the_most_important_first() {
       ✗ Kustomization a/broken: BuildFailed: kustomize build failed
       ✗ Kustomization a/waits: DependencyNotReady: dependency 'a/b' is not ready
       ✗ Deployment flux-system/source-controller: 0/1 ready
-      ! Node alpha: takes no new pods: it is cordoned
+      ! Node alpha: cordoned: accepts no new pods
       ! Kustomization a/works: Progressing: Reconciliation in progress
-      ! Kustomization a/new: Flux has not looked at it yet
+      ! Kustomization a/new: Flux has not reconciled it yet
       ! GitRepository flux-system/flux-system: suspended
     "#);
 }
@@ -396,9 +397,9 @@ fn what_was_stopped_on_purpose_is_told_and_is_ready() {
     let mut world = World::new();
     world.standing.live.cluster.nodes[0].unschedulable = true;
     world.claims().kustomizations[1].spec.suspend = true;
-    assert_eq!(world.report().result, "ready");
+    assert_eq!(world.report().result, StatusResult::Ready);
     assert_snapshot!(world.problems(), @"
-    ! Node alpha: takes no new pods: it is cordoned
+    ! Node alpha: cordoned: accepts no new pods
     ! Kustomization media/plex: suspended
     ");
 }
@@ -434,11 +435,11 @@ fn what_could_not_be_read_is_told_with_the_reason() {
     world.standing.warnings = Err("events are refused".to_owned());
     world.named.unknown = Some("no helmfiles in `/x`".to_owned());
     let report = world.report();
-    assert_eq!((report.result, report.releases, report.flux), ("unknown", None, None));
+    assert_eq!((report.result, report.releases, report.flux), (StatusResult::Unknown, None, None));
     assert_snapshot!(world.text(), @"
     Cluster default
       https://10.0.0.1:6443, v1.36.3+k3s1
-      uid 7f0c, made 2026-11-23T08:00:00Z
+      UID 7f0c, created 2026-11-23T08:00:00Z
 
     Nodes
       ✓ alpha  server  v1.36.3+k3s1  10.0.0.1
@@ -450,14 +451,14 @@ fn what_could_not_be_read_is_told_with_the_reason() {
     Flux
       ? unknown: Flux is refused
 
-    ? warnings unknown: events are refused
+    ? events unknown: events are refused
     ? helmfiles unknown: no helmfiles in `/x`
     ");
     world.standing.live.cluster.workloads[1].have = 0;
     assert_snapshot!(world.problems(), @"
       ✗ DaemonSet kube-system/cilium: 0/1 ready
 
-    ? warnings unknown: events are refused
+    ? events unknown: events are refused
     ? helmfiles unknown: no helmfiles in `/x`
     ");
 }
@@ -472,7 +473,7 @@ fn an_empty_cluster() {
     assert_snapshot!(world.text(), @"
     Cluster default
       https://10.0.0.1:6443, v1.36.3+k3s1
-      uid 7f0c, made 2026-11-23T08:00:00Z
+      UID 7f0c, created 2026-11-23T08:00:00Z
 
     Nodes
       none

@@ -1,28 +1,28 @@
-//! The report for people, on one screen as long as that is possible.
+//! The report as text, on one screen if possible.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{ClusterStatus, FluxStatus, NodeStatus, ReleaseStatus, StatusReport, Unknown};
-use crate::base::escape::escaped;
+use super::{ClusterStatus, FluxReady, FluxStatus, NodeStatus, ReleaseStatus, StatusPart, StatusReport, StatusResult, Unknown};
 use crate::base::finding::Severity;
 use crate::desired::repository::FLUX_NAMESPACE;
+use crate::base::logger::escaped;
 use crate::report::checks::{mark, paint};
 
-/// How many objects of a kind are listed one by one; of more, those that are ready are only counted.
-const LISTED: usize = 15;
+/// If a kind has more objects than this, those that are ready are only counted.
+const MAX_LISTED: usize = 15;
 
-/// How the text is to look.
+/// How the text looks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct View {
     /// Whether signs are coloured.
     pub colour: bool,
-    /// How long a sentence of somebody else may be.
+    /// The maximum length of messages that others wrote.
     pub longest: Option<usize>,
 }
 
 impl View {
-    /// A text without control characters, and no longer than fits.
+    /// A text without control characters, shortened to the maximum length.
     fn words(self, text: &str) -> String {
         let text = escaped(text);
         match self.longest {
@@ -38,13 +38,13 @@ impl View {
         mark(severity, self.colour)
     }
 
-    /// Such a reason is rare, and holds its end for the most part: it is never cut.
+    /// Never shortened: these reasons are rare, and their end matters most.
     fn unknown(self, reason: &str) -> String {
         format!("  {} unknown: {}\n", paint("?", 236, self.colour), escaped(reason))
     }
 }
 
-/// What people read.
+/// The report as text.
 #[must_use]
 pub fn text(report: &StatusReport, view: View) -> String {
     let mut text = String::new();
@@ -56,8 +56,8 @@ pub fn text(report: &StatusReport, view: View) -> String {
     section(&mut text, "Flux", report.flux.as_deref(), report, view);
     add_problems(&mut text, report, view);
     add_unknown(&mut text, report, view);
-    if report.result == "ready" && report.problems.is_empty() {
-        text.push_str("\nAll that stands is ready\n");
+    if report.result == StatusResult::Ready && report.problems.is_empty() {
+        text.push_str("\nEverything is ready\n");
     }
     text
 }
@@ -66,7 +66,7 @@ fn add_cluster(text: &mut String, cluster: &ClusterStatus) {
     let ClusterStatus { context, server, version, uid, created } = cluster;
     _ = writeln!(
         text,
-        "Cluster {}\n  {}, {}\n  uid {}, made {}",
+        "Cluster {}\n  {}, {}\n  UID {}, created {}",
         escaped(context),
         escaped(server),
         escaped(version),
@@ -77,13 +77,12 @@ fn add_cluster(text: &mut String, cluster: &ClusterStatus) {
 
 /// A line of a section.
 trait Row {
-    /// What its sign says.
     fn severity(&self) -> Option<Severity>;
-    /// Its columns; the last one may be a sentence.
+    /// The columns; the last one may be a sentence.
     fn columns(&self, view: View) -> Vec<String>;
-    /// Whether it is listed however many there are.
+    /// Whether it is listed even if there are many rows.
     fn leads(&self) -> bool;
-    /// What it is counted as when there are many.
+    /// The group under which it is counted if there are many rows.
     fn counted_as(&self) -> String;
 }
 
@@ -103,7 +102,7 @@ impl Row for NodeStatus {
             (true, false) => "",
         };
         let address = self.address.as_deref().unwrap_or_default();
-        [&self.name, self.role, &self.version, address, state].map(escaped).to_vec()
+        [&self.name, self.role.word(), &self.version, address, state].map(escaped).to_vec()
     }
 
     fn leads(&self) -> bool {
@@ -111,7 +110,7 @@ impl Row for NodeStatus {
     }
 
     fn counted_as(&self) -> String {
-        format!("{}, {}", self.role, if self.ready { "ready" } else { "not ready" })
+        format!("{}, {}", self.role.word(), if self.ready { "ready" } else { "not ready" })
     }
 }
 
@@ -145,17 +144,17 @@ impl Row for FluxStatus {
     fn severity(&self) -> Option<Severity> {
         match self.ready {
             _ if self.suspended => Some(Severity::Warning),
-            "True" => None,
-            "False" => Some(Severity::Error),
+            FluxReady::True => None,
+            FluxReady::False => Some(Severity::Error),
             _ => Some(Severity::Warning),
         }
     }
 
     fn columns(&self, view: View) -> Vec<String> {
-        // Why one is not ready stands with the problems.
+        // The section of problems says why an object is not ready.
         let state = match self.ready {
             _ if self.suspended => "suspended".to_owned(),
-            "True" => view.words(&self.message),
+            FluxReady::True => view.words(&self.message),
             _ if self.reason.is_empty() => view.words(&self.message),
             _ => view.words(&self.reason),
         };
@@ -169,9 +168,9 @@ impl Row for FluxStatus {
     fn counted_as(&self) -> String {
         let state = match self.ready {
             _ if self.suspended => "suspended",
-            "True" => "ready",
-            "False" => "not ready",
-            _ => "at work",
+            FluxReady::True => "ready",
+            FluxReady::False => "not ready",
+            _ => "in progress",
         };
         format!("{}, {state}", self.kind)
     }
@@ -181,7 +180,7 @@ fn section<R: Row>(text: &mut String, title: &str, rows: Option<&[R]>, report: &
     _ = writeln!(text, "\n{title}");
     let Some(rows) = rows else {
         let what = title.to_lowercase();
-        let unknown = report.unknown.iter().find(|one| one.what == what);
+        let unknown = report.unknown.iter().find(|one| one.what.word() == what);
         text.push_str(&view.unknown(unknown.map_or("not asked", |one| one.reason.as_str())));
         return;
     };
@@ -203,16 +202,16 @@ fn section<R: Row>(text: &mut String, title: &str, rows: Option<&[R]>, report: &
     }
 }
 
-/// What is listed, and what is only counted.
+/// Splits rows into those that are listed and those that are counted.
 fn shortened<R: Row>(rows: &[R]) -> (Vec<&R>, Vec<&R>) {
     let (mut listed, rest): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.leads());
-    if rest.len() <= LISTED {
+    if rest.len() <= MAX_LISTED {
         listed.extend(rest);
         return (listed, Vec::new());
     }
     let (wrong, mut counted): (Vec<_>, Vec<_>) = rest.into_iter().partition(|row| row.severity().is_some());
-    listed.extend(wrong.iter().take(LISTED));
-    counted.extend(wrong.into_iter().skip(LISTED));
+    listed.extend(wrong.iter().take(MAX_LISTED));
+    counted.extend(wrong.into_iter().skip(MAX_LISTED));
     (listed, counted)
 }
 
@@ -230,7 +229,7 @@ fn widths(rows: &[Vec<String>]) -> Vec<usize> {
 fn padded(columns: &[String], widths: &[usize]) -> String {
     let mut line = String::new();
     for (text, width) in columns.iter().zip(widths) {
-        // A column that is empty everywhere takes no room.
+        // A column without text is omitted.
         if *width > 0 {
             _ = write!(line, "{text:width$}  ");
         }
@@ -238,13 +237,13 @@ fn padded(columns: &[String], widths: &[usize]) -> String {
     line.trim_end().to_owned()
 }
 
-/// What is missing of releases and of Flux stands in their place.
+/// What is unknown, except releases and Flux: their sections say so.
 fn add_unknown(text: &mut String, report: &StatusReport, view: View) {
-    let elsewhere = |unknown: &&Unknown| !["releases", "flux"].contains(&unknown.what);
+    let elsewhere = |unknown: &&Unknown| ![StatusPart::Releases, StatusPart::Flux].contains(&unknown.what);
     for (index, Unknown { what, reason }) in report.unknown.iter().filter(elsewhere).enumerate() {
         let sign = paint("?", 236, view.colour);
         let start = if index == 0 { "\n" } else { "" };
-        _ = writeln!(text, "{start}{sign} {what} unknown: {}", escaped(reason));
+        _ = writeln!(text, "{start}{sign} {} unknown: {}", what.word(), escaped(reason));
     }
 }
 
@@ -253,14 +252,13 @@ fn add_problems(text: &mut String, report: &StatusReport, view: View) {
         return;
     }
     text.push_str("\nProblems\n");
-    // Here it is the sentences that matter.
+    // Messages matter most here.
     let view = View { longest: view.longest.map(|longest| 2 * longest), ..view };
-    for problem in report.problems.iter().take(LISTED) {
-        let error = problem.severity == Severity::Error.name();
-        let sign = view.mark(Some(if error { Severity::Error } else { Severity::Warning }));
+    for problem in report.problems.iter().take(MAX_LISTED) {
+        let sign = view.mark(Some(problem.severity));
         _ = writeln!(text, "  {sign} {}: {}", escaped(&problem.object), view.words(&problem.reason));
     }
-    if report.problems.len() > LISTED {
-        _ = writeln!(text, "  and {} more", report.problems.len() - LISTED);
+    if report.problems.len() > MAX_LISTED {
+        _ = writeln!(text, "  and {} more", report.problems.len() - MAX_LISTED);
     }
 }

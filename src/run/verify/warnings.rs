@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::base::known_failures::{Diagnosis, Known, find};
-use crate::base::logger::{self, Level};
 use crate::diagnose::flux::Problem;
+use crate::base::known_failures::{Diagnosis, Known, find};
+use crate::run::inspect::{Seen, diagnose};
 use crate::diagnose::pods::Stage;
+use crate::base::logger::{self, Level};
 use crate::observed::flux::Flux;
-use crate::run::inspect::{Seen, told};
 use crate::tools::Toolbox;
 
 /// How long a failure lasts before it is warned of: much is over by itself, as when a Kustomization is reconciled before its
@@ -50,9 +50,9 @@ impl Warnings {
         // What cannot be read now may be read the next time.
         let Ok(seen) = Seen::of(tools, &release).await else { return };
         // Those that run may still get ready.
-        for trouble in seen.troubles_of_flux("").into_iter().filter(|trouble| trouble.stage < Stage::Node) {
-            if self.is_due(&format!("{PODS}{} {:?}", trouble.object, trouble.stage)) {
-                let diagnosis = told(tools, &release, trouble, &seen.events).await;
+        for problem in seen.flux_problems("").into_iter().filter(|problem| problem.stage < Stage::Node) {
+            if self.is_due(&format!("{PODS}{} {:?}", problem.object, problem.stage)) {
+                let diagnosis = diagnose(tools, &release, problem, &seen.events).await;
                 logger::log(Level::Warn, "Flux is blocked", &diagnosis.pairs(None));
             }
         }
@@ -115,7 +115,6 @@ pub(super) fn fix(problem: &Problem, is_late: bool) -> String {
     }
     let (kind, path) = problem.object.split_once(' ').unwrap_or((&problem.object, ""));
     let (namespace, name) = path.split_once('/').unwrap_or(("", path));
-    let more =
-        if is_late { "  # and --verify-timeout, and --timeout for all, give it more time" } else { "" };
+    let more = if is_late { "  # to wait longer, set --verify-timeout and --timeout" } else { "" };
     format!("kubectl --namespace {namespace} describe {} {name}{more}", kind.to_lowercase())
 }

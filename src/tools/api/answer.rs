@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(answer(200, "x").found().unwrap().unwrap(), b"x");
         assert_eq!(answer(404, "no").good().unwrap_err().to_string(), "`GET /x` failed: no");
         let error = answer(200, "{\"a\": CANARY}").read::<Value>().unwrap_err().to_string();
-        assert_eq!(error, "unexpected answer of `GET /x`: line 1, column 7");
+        assert_eq!(error, "unexpected response from `GET /x`: line 1, column 7");
     }
 
     #[test]

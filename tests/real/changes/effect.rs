@@ -23,7 +23,7 @@ pub(super) struct State {
 struct Secret {
     /// A hash of each value.
     keys: BTreeMap<String, String>,
-    /// Whether client-side apply left a copy in an annotation.
+    /// Whether client-side apply left the last-applied annotation.
     copied: bool,
 }
 
@@ -133,7 +133,7 @@ fn secret_effect(id: &str, old: Option<&Secret>, new: Option<&Secret>) -> Option
     let keys = union(&old.keys, &new.keys).into_iter().filter(differs);
     let mut fields: Vec<_> = keys.map(|key| format!("data.{}", key.replace('.', "\\."))).collect();
     if old.copied != new.copied {
-        fields.push("a copy in an annotation".to_owned());
+        fields.push("the last-applied annotation".to_owned());
     }
     Some(secret_line(id, &fields))
 }
@@ -223,7 +223,7 @@ pub(super) fn planned(report: &Value) -> (Vec<String>, Vec<String>) {
         let new = text(&one["new_version"]);
         match one["action"].as_str().unwrap() {
             "install" => lines.push(installed(&id, &text(&one["chart"]), &new)),
-            "upgrade" | "change" | "repair" => {
+            "upgrade" | "change" | "resync" => {
                 let values = one["values"].as_array().into_iter().flatten();
                 let values =
                     values.map(|value| value_line(&text(&value["path"]), value.get("old"), value.get("new")));

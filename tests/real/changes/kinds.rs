@@ -257,7 +257,7 @@ fn annotation_left(repository: &mut Repository<'_>) -> Change {
     repository.world.kubectl(&["apply", "--force-conflicts=false", "-f", &file.display().to_string()]);
     std::fs::remove_file(&file).unwrap();
     let id = secret_id(repository, &name);
-    let expected = secret_line(&id, &["a copy in an annotation".to_owned()]);
+    let expected = secret_line(&id, &["the last-applied annotation".to_owned()]);
     Change::new(format!("client-side apply of {id} by somebody else"), vec![expected])
 }
 
@@ -337,7 +337,7 @@ fn local_template(repository: &mut Repository<'_>) -> Change {
     repository.write_local(MORE, 1);
     let expected = synced("home/own", ("1.0.0", "1.0.0"), &[]);
     Change::new("a template of the chart in the repository changed, its version not", vec![expected])
-        .with("its chart differs: templates/")
+        .with("its chart has changed: templates/")
 }
 
 fn local_defaults(repository: &mut Repository<'_>) -> Change {
