@@ -3,22 +3,22 @@
 use std::time::Instant;
 
 use super::{Failed, toolbox, transcript};
-use crate::check::{self, Outcome};
-use crate::base::finding::{Finding, Severity};
-use crate::tools::child_env;
-use crate::settings::config::{self, Pinned};
 use crate::base::env::Env;
 use crate::base::error::Error;
-use crate::gather::{self, Purpose};
+use crate::base::finding::{Finding, Severity};
 use crate::base::logger::{self, Level};
-use crate::process::signals::Stop;
 use crate::base::redact::Redactor;
+use crate::base::scratch::Scratch;
+use crate::check::{self, Outcome};
+use crate::gather::{self, Purpose};
+use crate::process::signals::Stop;
+use crate::process::transcript::Transcript;
 use crate::report;
 use crate::report::checks::{CheckCounts, CheckReport, ChecksReport, ChecksResult, text};
 use crate::report::{ClusterReport, SchemaVersion, rounded};
-use crate::base::scratch::Scratch;
 use crate::settings::Settings;
-use crate::process::transcript::Transcript;
+use crate::settings::config::{self, Pinned};
+use crate::tools::child_env;
 
 /// Runs all checks and prints the report; returns the exit code.
 ///

@@ -4,27 +4,27 @@ use std::time::SystemTime;
 
 use super::ask::confirm;
 use super::{Failed, toolbox, transcript};
-use crate::base::finding::Finding;
-use crate::tools::{Toolbox, child_env};
-use crate::settings::cli::Recover;
 use crate::base::env::Env;
 use crate::base::error::Error;
-use crate::gather;
-use crate::check::cluster_identity;
+use crate::base::finding::Finding;
 use crate::base::logger::{self, Level};
+use crate::base::redact::Redactor;
+use crate::base::scratch::Scratch;
+use crate::check::cluster_identity;
+use crate::gather;
 use crate::observed::Live;
+use crate::plan::recovery::{Left, StuckRelease, judge};
 use crate::plan::wishes::is_named;
 use crate::process::identity::Identity;
 use crate::process::signals::Stop;
-use crate::plan::recovery::{Left, StuckRelease, judge};
-use crate::base::redact::Redactor;
+use crate::process::transcript::Transcript;
 use crate::report::recover::{RecoverReport, RecoverResult, StuckReport};
 use crate::report::{self, ProblemReport};
 use crate::run::lock::{Lock, end_tools};
 use crate::run::unlock::release;
-use crate::base::scratch::Scratch;
 use crate::settings::Settings;
-use crate::process::transcript::Transcript;
+use crate::settings::cli::Recover;
+use crate::tools::{Toolbox, child_env};
 
 /// Lists stuck releases, asks, and recovers them; returns the exit code.
 ///

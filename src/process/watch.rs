@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::lines::LineSplitter;
-use crate::base::error::{Cause, MAX_OUTPUT, ProcessError};
 use super::{Group, Invocation, Output, PublicPart, Runner, Stream, signals};
+use crate::base::error::{Cause, MAX_OUTPUT, ProcessError};
 
 /// How long to read the pipes of a tool that has exited: orphaned processes may hold them open.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);

@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use super::failure::FailureReport;
 use super::{ClusterReport, SchemaVersion};
-use crate::check::{Answer, Outcome};
-use crate::base::finding::{Finding, Severity};
-use crate::base::logger::escaped;
-use crate::base::redact::Redactor;
 use crate::base::duration::seconds;
+use crate::base::escape::escaped;
+use crate::base::finding::{Finding, Severity};
+use crate::base::redact::Redactor;
+use crate::check::{Answer, Outcome};
 
 /// The report of `k3s-boot check`, as `-o json` prints it.
 #[derive(Debug, JsonSchema, Serialize)]

@@ -9,13 +9,13 @@ use serde_json::Value;
 use super::failure::FailureReport;
 use super::{ClusterReport, ProblemReport, SchemaVersion};
 use crate::base::error::Error;
-use crate::base::logger::escaped;
-use crate::desired::manifests::diff::{ObjectChange, ObjectDiff};
-use crate::plan::releases::{ReleaseAction, ReleasePlan};
-use crate::desired::values::ValueChange;
-use crate::plan::{NamespaceAction, ObjectAction, Plan};
+use crate::base::escape::escaped;
 use crate::base::redact::{REDACTED, Redactor};
 use crate::base::url::Url;
+use crate::desired::manifests::diff::{ObjectChange, ObjectDiff};
+use crate::desired::values::ValueChange;
+use crate::plan::releases::{ReleaseAction, ReleasePlan};
+use crate::plan::{NamespaceAction, ObjectAction, Plan};
 
 words! {
     /// What would happen to a namespace.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::SchemaVersion;
-use crate::base::logger::escaped;
+use crate::base::escape::escaped;
 use crate::base::stages::Stage;
 
 /// The report of `k3s-boot apps --list`, as `-o json` prints it.

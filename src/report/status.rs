@@ -9,17 +9,17 @@ use serde::Serialize;
 pub use self::problems::{StatusPart, StatusProblem, Unknown};
 pub use self::text::{View, text};
 use super::SchemaVersion;
-use crate::base::finding::Finding;
-use crate::gather::{Named, Snapshot};
-use crate::tools::kubeconfig::Target;
 use crate::base::fact::Known;
+use crate::base::finding::Finding;
+use crate::base::redact::Redactor;
+use crate::gather::{Named, Snapshot};
 use crate::observed::claims::Claims;
 use crate::observed::events::{Event, last_about};
 use crate::observed::flux::Resource;
 use crate::observed::helm::Stored;
 use crate::observed::node::Node;
 use crate::observed::workloads::Workload;
-use crate::base::redact::Redactor;
+use crate::tools::kubeconfig::Target;
 
 words! {
     /// The state of a cluster.

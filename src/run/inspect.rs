@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::de::IgnoredAny;
 
+use super::webhooks;
+use crate::base::error::{Error, ReleaseFailure};
 use crate::base::known_failures::{Diagnosis, find};
 use crate::diagnose::pods::{PodProblem, Stage, Warnings};
 use crate::diagnose::release::{of_workload, problems_of};
 use crate::diagnose::taints;
-use super::webhooks;
-use crate::base::error::{Error, ReleaseFailure};
 use crate::observed::events::Event;
 use crate::observed::pods::Pod;
 use crate::observed::workloads::{Workload, lacking};

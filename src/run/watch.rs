@@ -10,21 +10,21 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::base::waiting::SAY_EVERY;
 use crate::base::duration::seconds;
+use crate::base::error::Error;
+use crate::base::known_failures::{Diagnosis, Known, find};
+use crate::base::logger::{self, Level};
+use crate::base::progress;
+use crate::base::waiting::SAY_EVERY;
 use crate::desired::brings_network;
 use crate::desired::releases::Release;
+use crate::diagnose::flux::stalled_instance;
 use crate::diagnose::gone::DeletedWorkloads;
-use crate::base::known_failures::{Diagnosis, Known, find};
-use crate::run::inspect::{Seen, diagnose};
 use crate::diagnose::pods::{PodProblem, Stage};
-use crate::base::error::Error;
-use crate::base::progress;
-use crate::base::logger::{self, Level};
 use crate::observed::revisions::Generations;
 use crate::observed::workloads::{Workload, lacking, pending};
+use crate::run::inspect::{Seen, diagnose};
 use crate::tools::Toolbox;
-use crate::diagnose::flux::stalled_instance;
 
 /// Releases are not read before this age.
 const MIN_AGE: Duration = Duration::from_millis(1500);

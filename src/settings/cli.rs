@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::check::{Rule, rules};
 use crate::base::logger::{Level, LogFormat};
-use crate::plan::wishes::Wishes;
 use crate::base::stages::{SkippedStages, Stage};
+use crate::check::{Rule, rules};
+use crate::plan::wishes::Wishes;
 
 /// Bootstrap a fresh k3s cluster until Flux syncs its Git repository
 #[derive(Debug, Parser)]

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 
+use crate::base::duration::seconds;
+use crate::base::error::Stopped;
 use crate::base::known_failures::find;
 use crate::base::logger::{self, Level};
 use crate::process::signals::Stop;
-use crate::base::error::Stopped;
-use crate::base::duration::seconds;
 
 /// The first pause; each further one is twice as long.
 const MIN_PAUSE: Duration = Duration::from_millis(500);

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use crate::base::finding::Finding;
+use crate::base::stages::Stage;
 use crate::desired::repository;
 use crate::desired::state_file::{self, StateFile};
-use crate::tools::kubeconfig;
 use crate::report::list::{ListedStage, StagesReport};
 use crate::report::{self, SchemaVersion};
 use crate::settings::Settings;
-use crate::base::stages::Stage;
+use crate::tools::kubeconfig;
 
 /// Prints the list; returns the exit code.
 ///

@@ -4,26 +4,26 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
+use crate::base::duration::seconds;
+use crate::base::error::Error;
+use crate::base::finding::{Finding, Severity};
+use crate::base::logger::{self, Level};
+use crate::base::redact::Redactor;
+use crate::base::scratch::Scratch;
+use crate::base::stages::Stage;
 use crate::check::rules::is_settled;
 use crate::check::{self, Facts, Rule, cluster_identity};
-use crate::base::finding::{Finding, Severity};
 use crate::commands::ask::confirm;
 use crate::commands::judge::{is_about_nodes, is_due, judge, weighed};
 use crate::desired::chart::Chart;
-use crate::base::error::Error;
-use crate::gather::{self, Files, Listener, Picture, Purpose};
-use crate::tools::kubeconfig::Target;
-use crate::base::logger::{self, Level};
 use crate::desired::manifests::Manifests;
+use crate::gather::{self, Files, Listener, Picture, Purpose};
 use crate::observed::cluster::Cluster;
 use crate::plan::{Plan, plan};
-use crate::base::redact::Redactor;
 use crate::run::nodes;
-use crate::base::duration::seconds;
-use crate::base::scratch::Scratch;
 use crate::settings::Settings;
-use crate::base::stages::Stage;
 use crate::tools::Toolbox;
+use crate::tools::kubeconfig::Target;
 
 /// The result of a preflight that passed.
 pub(super) struct Ready {
@@ -75,18 +75,14 @@ pub(super) async fn preflight(
     let logged = listener.problems;
     // Other problems of the wrong cluster do not matter.
     if let Some(live) = &picture.observed.live
-        && let cluster_identity::Verdict::Refused(finding) = cluster_identity::judge(&picture.options, &picture.desired, live)
+        && let cluster_identity::Verdict::Refused(finding) =
+            cluster_identity::judge(&picture.options, &picture.desired, live)
     {
         return Err(Error::Preflight(vec![finding]));
     }
     let registered = picture.observed.live.as_ref().map_or(0, |live| live.cluster.nodes.len());
-    let judged = judge(
-        settings,
-        &picture.facts(),
-        |rule| is_due(rule, registered >= expected),
-        again,
-        &logged,
-    )?;
+    let judged =
+        judge(settings, &picture.facts(), |rule| is_due(rule, registered >= expected), again, &logged)?;
     // Waiting for nodes makes sense only without other problems.
     let (cluster, took) = match waited {
         Some(nodes) => nodes?,
@@ -137,7 +133,9 @@ impl Listener for PreflightListener<'_> {
 
     fn facts(&mut self, facts: &Facts<'_>) {
         let Some(live) = &facts.observed.live else { return };
-        if let cluster_identity::Verdict::Refused(_) = cluster_identity::judge(facts.options, facts.desired, live) {
+        if let cluster_identity::Verdict::Refused(_) =
+            cluster_identity::judge(facts.options, facts.desired, live)
+        {
             return;
         }
         let complete = live.cluster.nodes.len() >= self.expected;

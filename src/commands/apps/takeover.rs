@@ -1,13 +1,13 @@
 //! What the outcome of `verify` means for a run.
 
+use crate::base::error::Error;
 use crate::desired::Desired;
 use crate::desired::releases::Release;
-use crate::base::error::Error;
+use crate::diagnose::flux::Outcome;
 use crate::observed::Live;
 use crate::plan::Plan;
 use crate::plan::releases::ReleaseAction;
 use crate::plan::wishes::{Wishes, names};
-use crate::diagnose::flux::Outcome;
 
 /// The chart that creates the FluxInstance.
 const FLUX_INSTANCE: &str = "flux-instance";
@@ -106,10 +106,10 @@ fn runs_alone(live: Option<&Live>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::stages::{SkippedStages, Stage};
     use crate::desired::releases::parse;
     use crate::desired::{Helmfile, Kind};
     use crate::observed::claims::Claims;
-    use crate::base::stages::{SkippedStages, Stage};
 
     fn desired(chart: &str) -> Desired {
         let text = format!("releases:\n- {{name: flux, namespace: flux-system, chart: 'oci://x/{chart}'}}\n");

@@ -3,12 +3,15 @@ use proptest::sample::select;
 use serde_json::json;
 
 use super::*;
-use crate::observed::flux::Artifact;
 use crate::base::odd::odd;
-use crate::diagnose::flux::fixture::{DEPENDENT, OK, RUNNING, UNAPPLIED, UNBUILT, UNDECRYPTED, UNHEALTHY, URL, applied, checking, child, direct, flux, in_namespace, instance, resource, root, source, suspended, waits_for, with};
+use crate::diagnose::flux::fixture::{
+    DEPENDENT, OK, RUNNING, UNAPPLIED, UNBUILT, UNDECRYPTED, UNHEALTHY, URL, applied, checking, child,
+    direct, flux, in_namespace, instance, resource, root, source, suspended, waits_for, with,
+};
+use crate::observed::flux::Artifact;
 
 fn judged(flux: &Flux) -> Judgement {
-    judge(flux, &Asked::default())
+    judge(flux, &SyncSource::default())
 }
 
 /// The judgement on all that is ready and these.
@@ -63,7 +66,7 @@ fn flux_syncs_when_source_and_root_kustomization_are_ready() {
     is_waiting(&of(vec![root()]), "GitRepository flux-system/flux-system: not found yet");
     is_waiting(&of(vec![source()]), "Kustomization flux-system/flux-system: not found yet");
     assert_eq!(judged(&Flux::default()).verdict, Verdict::Done(Outcome::NoFlux));
-    let made = Asked::default().installed(true);
+    let made = SyncSource::default().installed(true);
     is_waiting(&judge(&Flux::default(), &made), "FluxInstance: not found yet");
 }
 
@@ -112,7 +115,7 @@ fn flux_may_run_without_an_instance() {
     let mut branch = source();
     branch.spec.r#ref = None;
     let url = Some("https://example.org/home".to_owned());
-    let asked = Asked { url, reference: Some("x".to_owned()), is_installed: false };
+    let asked = SyncSource { url, reference: Some("x".to_owned()), is_installed: false };
     syncs(&judge(&flux(vec![branch.clone(), root()]), &asked));
     is_waiting(&judge(&flux(vec![root()]), &asked), "GitRepository flux-system/flux-system: not found yet");
     let mut other = root();
@@ -122,7 +125,7 @@ fn flux_may_run_without_an_instance() {
 
 #[test]
 fn the_source_must_be_the_one_that_was_asked_for() {
-    let asked = Asked { url: Some("https://other".to_owned()), ..Asked::default() };
+    let asked = SyncSource { url: Some("https://other".to_owned()), ..SyncSource::default() };
     is_waiting(&judge(&flux([]), &asked), "expected `https://other`");
     let mut branch = source();
     branch.spec.r#ref = None;
@@ -460,6 +463,6 @@ proptest! {
     #[test]
     fn no_objects_make_it_panic(resources in proptest::collection::vec(odd_resource(), 0..8), with_instance: bool, url: Option<String>) {
         let flux = Flux { instance: with_instance.then(instance), resources };
-        _ = judge(&flux, &Asked { url, ..Asked::default() });
+        _ = judge(&flux, &SyncSource { url, ..SyncSource::default() });
     }
 }

@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::cut;
-use crate::base::logger::escaped;
+use crate::base::duration::seconds;
+use crate::base::escape::escaped;
 use crate::report::failure::FailureReport;
 use crate::report::{ProblemReport, ReleaseReport, Report, RunResult};
-use crate::base::duration::seconds;
 
 /// The maximum number of rows and of problems: the runner rejects a summary that is too large.
 const MAX_ROWS: usize = 100;
@@ -88,7 +88,8 @@ fn add_releases(text: &mut String, releases: &[ReleaseReport]) {
     text.push_str("\n| release | version | result | took |\n|---|---|---|---:|\n");
     for release in releases.iter().take(MAX_ROWS) {
         let took = seconds(Duration::from_secs_f64(release.seconds));
-        let (id, version) = (cell(&release.id()), cell(&release.version));
+        let (id, version) =
+            (cell(&format!("{}/{}", release.namespace, release.name)), cell(&release.version));
         _ = writeln!(text, "| {id} | {version} | {} | {took} |", release.status.word());
     }
     if releases.len() > MAX_ROWS {

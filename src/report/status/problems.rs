@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{EventStatus, FluxReady, FluxStatus, NodeStatus, ReleaseStatus, Seen, StatusReport, Unready, reason};
+use super::{
+    EventStatus, FluxReady, FluxStatus, NodeStatus, ReleaseStatus, Seen, StatusReport, Unready, reason,
+};
 use crate::base::finding::{Finding, Severity};
 use crate::base::redact::Redactor;
 

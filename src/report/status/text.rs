@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{ClusterStatus, FluxReady, FluxStatus, NodeStatus, ReleaseStatus, StatusPart, StatusReport, StatusResult, Unknown};
+use super::{
+    ClusterStatus, FluxReady, FluxStatus, NodeStatus, ReleaseStatus, StatusPart, StatusReport, StatusResult,
+    Unknown,
+};
+use crate::base::escape::escaped;
 use crate::base::finding::Severity;
 use crate::desired::repository::FLUX_NAMESPACE;
-use crate::base::logger::escaped;
 use crate::report::checks::{mark, paint};
 
 /// If a kind has more objects than this, those that are ready are only counted.

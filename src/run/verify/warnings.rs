@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::diagnose::flux::Problem;
 use crate::base::known_failures::{Diagnosis, Known, find};
-use crate::run::inspect::{Seen, diagnose};
-use crate::diagnose::pods::Stage;
 use crate::base::logger::{self, Level};
+use crate::diagnose::flux::Problem;
+use crate::diagnose::pods::Stage;
 use crate::observed::flux::Flux;
+use crate::run::inspect::{Seen, diagnose};
 use crate::tools::Toolbox;
 
 /// How long a failure lasts before it is warned of: much is over by itself, as when a Kustomization is reconciled before its
