@@ -3,8 +3,8 @@
 use semver::Version;
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Group, Inspection, Needs, Rule};
 use crate::base::finding::{Finding, Severity};
+use crate::check::{Answer, Check, Facts, Group, Inspection, Needs, Rule};
 use crate::desired::encrypted::EncryptedState;
 use crate::desired::{AgeKey, Desired};
 

@@ -1,7 +1,7 @@
 //! The age key is not in Git.
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "age-key-git",

@@ -1,7 +1,7 @@
 //! Only its owner can read the age key.
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 
 /// The permissions of group and others.
 const GROUP_AND_OTHERS: u32 = 0o077;

@@ -1,8 +1,8 @@
 //! Cilium's API server address is a bare host.
 
+use crate::base::finding::Finding;
 use crate::check::address::{API_HOST, NO_HOST, is_bare_host};
 use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule, k3s};
-use crate::base::finding::Finding;
 use crate::desired::releases::Release;
 
 pub(super) const RULE: Rule = Rule {

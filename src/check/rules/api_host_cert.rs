@@ -1,9 +1,9 @@
 //! The API server's certificate is valid for Cilium's API server address.
 
+use crate::base::finding::Finding;
 use crate::check::address::{API_HOST, NO_HOST};
 use crate::check::k3s::Servers;
 use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule};
-use crate::base::finding::Finding;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {

@@ -1,8 +1,8 @@
 //! Every node reaches the API server at Cilium's API server address.
 
+use crate::base::finding::Finding;
 use crate::check::address::{API_HOST, API_PORT, NO_HOST, is_loopback};
 use crate::check::{Answer, Check, Facts, Group, NO_NODES, Needs, OPEN, Rule, k3s};
-use crate::base::finding::Finding;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {

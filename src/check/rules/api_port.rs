@@ -1,8 +1,8 @@
 //! Cilium uses a port on which k3s listens.
 
+use crate::base::finding::{Finding, Severity};
 use crate::check::address::{API_HOST, API_PORT, NO_HOST};
 use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule, k3s};
-use crate::base::finding::{Finding, Severity};
 
 pub(super) const RULE: Rule = Rule {
     id: "api-port",

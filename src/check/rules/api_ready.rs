@@ -1,7 +1,7 @@
 //! The API server is ready.
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {

@@ -1,9 +1,9 @@
 //! No release has adopted objects that k3s manages.
 
+use crate::base::finding::Finding;
 use crate::check::adopted::COMPONENTS;
 use crate::check::k3s::{self, Servers};
 use crate::check::{Answer, Check, Facts, Group, Inspection, Needs, Rule};
-use crate::base::finding::Finding;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {

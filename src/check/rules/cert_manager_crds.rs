@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule};
 use crate::base::finding::{Finding, Severity};
+use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule};
 use crate::desired::releases::Release;
 
 const KIND: &str = "certificates.cert-manager.io";

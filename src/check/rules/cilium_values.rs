@@ -3,8 +3,8 @@
 use semver::Version;
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, OPEN, Rule, k3s};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, OPEN, Rule, k3s};
 use crate::desired::releases::Release;
 
 /// The first chart version that fails on other values of `kubeProxyReplacement`.

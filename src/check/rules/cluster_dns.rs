@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
+use crate::base::finding::Finding;
 use crate::check::address::DnsAddress;
 use crate::check::k3s::Servers;
 use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule};
-use crate::base::finding::Finding;
 use crate::desired::releases::Release;
 use crate::observed::Live;
 

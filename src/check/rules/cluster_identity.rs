@@ -1,8 +1,8 @@
 //! The cluster is the right one.
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
 use crate::check::cluster_identity::{self, Verdict};
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {

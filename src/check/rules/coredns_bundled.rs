@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
+use crate::base::finding::Finding;
 use crate::check::k3s::{self, BUNDLED_COREDNS, Servers};
 use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
-use crate::base::finding::Finding;
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::workloads::cluster_dns;

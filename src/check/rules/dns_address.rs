@@ -1,9 +1,9 @@
 //! The address of the cluster DNS is free, or used by the release.
 
+use crate::base::finding::Finding;
 use crate::check::address::DnsAddress;
 use crate::check::k3s::BUNDLED_COREDNS;
 use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule};
-use crate::base::finding::Finding;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {

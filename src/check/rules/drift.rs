@@ -1,7 +1,7 @@
 //! Releases have no manual changes.
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::observed::Live;
 use crate::observed::standing::{Drift, Standing};
 use crate::plan::wishes::names;

@@ -1,7 +1,7 @@
 //! Which releases Flux or k3s manages.
 
-use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::plan::releases::owner;
@@ -44,12 +44,12 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 mod tests {
     use super::*;
     use crate::base::finding::Severity;
+    use crate::check::options::CheckOptions;
+    use crate::desired::manifests::Manifests;
     use crate::desired::releases::parse;
     use crate::desired::{Desired, Helmfile, Kind};
-    use crate::desired::manifests::Manifests;
     use crate::observed::Observed;
     use crate::observed::claims::{Claim, Claims};
-    use crate::check::options::CheckOptions;
 
     fn answer(claims: Claims) -> Answer {
         let text = b"releases:\n- {name: cilium, namespace: kube-system, chart: c}\n- {name: flux-instance, namespace: flux-system, chart: 'oci://x/flux-instance'}\n";

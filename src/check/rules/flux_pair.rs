@@ -3,8 +3,8 @@
 use semver::Version;
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, OPEN, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, OPEN, Rule};
 use crate::desired::STAND_IN;
 use crate::desired::releases::Release;
 

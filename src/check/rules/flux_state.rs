@@ -1,7 +1,7 @@
 //! Flux is not stalled, if it is installed.
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -47,11 +47,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::check::options::CheckOptions;
     use crate::desired::Desired;
     use crate::desired::manifests::Manifests;
     use crate::observed::Observed;
     use crate::observed::claims::Claims;
-    use crate::check::options::CheckOptions;
 
     fn messages(instance: Option<Value>) -> Vec<String> {
         let instance = instance.map(|instance| serde_json::from_value(instance).unwrap());

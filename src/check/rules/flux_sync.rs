@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, OPEN, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, OPEN, Rule};
 use crate::desired::STAND_IN;
 
 pub(super) const RULE: Rule = Rule {

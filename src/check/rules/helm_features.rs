@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, Rule};
 use crate::desired::releases::Release;
 
 pub(super) const RULE: Rule = Rule {

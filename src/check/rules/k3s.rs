@@ -1,7 +1,7 @@
 //! The cluster is k3s.
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule, k3s};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule, k3s};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {

@@ -1,8 +1,8 @@
 //! servicelb and traefik of k3s are disabled.
 
+use crate::base::finding::Finding;
 use crate::check::k3s::{self, Servers};
 use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
-use crate::base::finding::Finding;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {

@@ -1,9 +1,9 @@
 //! k3s does not deploy its bundled CoreDNS beside the release.
 
+use crate::base::finding::Finding;
 use crate::check::adopted::COREDNS;
 use crate::check::k3s::{self, Servers};
 use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
-use crate::base::finding::Finding;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {

@@ -1,8 +1,8 @@
 //! Either kube-proxy or Cilium handles Services.
 
+use crate::base::finding::Finding;
 use crate::check::k3s::{self, Servers};
 use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule};
-use crate::base::finding::Finding;
 use crate::desired::releases::Release;
 use crate::observed::Live;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::base::finding::Finding;
 use crate::check::k3s::Servers;
 use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
-use crate::base::finding::Finding;
 use crate::observed::Live;
 use crate::observed::k3s::NodeArgs;
 

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use semver::{Comparator, Op, Version, VersionReq};
 
 use super::charts;
-use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::base::finding::Finding;
-use crate::tools::requirements;
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::desired::Desired;
 use crate::desired::releases::Release;
 use crate::observed::Live;
+use crate::tools::requirements;
 
 pub(super) const RULE: Rule = Rule {
     id: "kube-version",

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::{Finding, Severity};
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 
 /// A certificate that expires within this time is a warning.
 const EXPIRES_SOON: Duration = Duration::from_hours(14 * 24);
@@ -62,10 +62,10 @@ fn date(time: SystemTime) -> humantime::Rfc3339Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::fixture::World;
-    use crate::tools::kubeconfig::{Target, Validity};
     use crate::base::fact::Known;
+    use crate::check::fixture::World;
     use crate::observed::Live;
+    use crate::tools::kubeconfig::{Target, Validity};
 
     fn time(text: &str) -> SystemTime {
         humantime::parse_rfc3339(text).unwrap()

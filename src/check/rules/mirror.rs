@@ -2,8 +2,8 @@
 
 use semver::Version;
 
-use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::desired::releases::Release;
 
 /// The chart in the mirror, and in the registry where it is maintained.

@@ -1,7 +1,7 @@
 //! No release is newer than in the helmfile.
 
-use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::observed::Live;
 use crate::plan::releases::{ReleaseAction, ReleasePlan, plan};
 

@@ -1,7 +1,7 @@
 //! The expected number of nodes has registered.
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -38,8 +38,8 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 mod tests {
     use super::*;
     use crate::base::finding::Severity::Warning;
-    use crate::check::testing::World;
     use crate::check::options::NodesFrom;
+    use crate::check::testing::World;
 
     #[test]
     fn missing_nodes_are_a_warning() {

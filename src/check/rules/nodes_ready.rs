@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use humantime::parse_rfc3339;
 
-use crate::check::{Answer, Check, Facts, Group, Inspection, NO_NODES, Needs, Rule};
 use crate::base::finding::{Finding, Severity};
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_NODES, Needs, Rule};
 use crate::observed::Live;
 use crate::observed::node::Node;
 

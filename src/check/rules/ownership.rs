@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::finding::Finding;
 use crate::check::k3s::BUNDLED_COREDNS;
 use crate::check::{Answer, Check, Facts, Group, NOTHING_RENDERED, Needs, Rule, scheduling};
-use crate::base::finding::Finding;
 use crate::observed::standing::flux_owner;
 use crate::observed::{Live, Owned};
 use crate::plan::releases::owner;
@@ -119,13 +119,13 @@ mod tests {
     use super::*;
     use crate::base::finding::Severity;
     use crate::check::fixture::World;
-    use crate::desired::objects::ObjectId;
+    use crate::check::options::CheckOptions;
     use crate::desired::manifests::Manifests;
+    use crate::desired::objects::ObjectId;
     use crate::observed::Observed;
     use crate::observed::claims::Claims;
     use crate::observed::inventory::Meta;
     use crate::plan::wishes::Wishes;
-    use crate::check::options::CheckOptions;
 
     fn owned(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> Owned {
         let map = |pairs: &[(&str, &str)]| {

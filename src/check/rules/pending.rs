@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::helm::Stored;
-use crate::plan::releases::{is_left, owner};
 use crate::plan::recovery::{Left, Origin, origin};
+use crate::plan::releases::{is_left, owner};
 
 pub(super) const RULE: Rule = Rule {
     id: "pending",
@@ -90,14 +90,14 @@ mod tests {
 
     use super::*;
     use crate::base::finding::Severity;
+    use crate::check::options::CheckOptions;
+    use crate::desired::manifests::Manifests;
     use crate::desired::releases::parse;
     use crate::desired::{Desired, Helmfile, Kind};
-    use crate::desired::manifests::Manifests;
-    use crate::observed::run_state::Operation;
     use crate::observed::Observed;
     use crate::observed::claims::{Claim, Claims};
+    use crate::observed::run_state::Operation;
     use crate::process::identity::ProcessState;
-    use crate::check::options::CheckOptions;
 
     fn answer(status: &str, revision: u64, claims: Claims) -> Answer {
         let (desired, live) = world(status, revision, claims);

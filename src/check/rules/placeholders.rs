@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::desired::releases::Release;
 
 /// Keys that contain these words hold scripts or manifests, in which other programs replace variables.

@@ -1,7 +1,7 @@
 //! The plan destroys nothing.
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Severity;
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::observed::Live;
 use crate::plan::plan;
 

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_yaml::Value;
 
-use crate::check::{Answer, Check, Facts, Group, Inspection, NO_NODES, Needs, OPEN, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_NODES, Needs, OPEN, Rule};
 use crate::desired::STAND_IN;
 use crate::desired::releases::Release;
 use crate::observed::Live;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
 use crate::desired::repository::is_subdomain;

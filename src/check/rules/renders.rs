@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::values_keys;
-use crate::check::{Answer, Check, Facts, Group, NOTHING_RENDERED, Needs, Rule, scheduling};
 use crate::base::finding::{Finding, Severity};
-use crate::desired::releases::Release;
 use crate::base::known_failures::find;
+use crate::check::{Answer, Check, Facts, Group, NOTHING_RENDERED, Needs, Rule, scheduling};
 use crate::desired::manifests::RenderFailure;
+use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::plan::needs_rendering;
 
@@ -27,8 +27,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let mut inspection = scheduling::inspect(facts);
     let manifests = facts.manifests;
     manifests.objects.values().filter(|objects| objects.is_ok()).for_each(|_| inspection.look(None));
-    let is_synced =
-        |release: &&Release| needs_rendering(release, facts.desired, live, &facts.options.wishes);
+    let is_synced = |release: &&Release| needs_rendering(release, facts.desired, live, &facts.options.wishes);
     let synced: BTreeSet<_> = facts.desired.releases().filter(is_synced).map(Release::id).collect();
     let failures = manifests.failures.iter().filter(|(release, _)| synced.contains(*release));
     inspection.find(failures.filter_map(|(release, failure)| found(facts, release, failure)));

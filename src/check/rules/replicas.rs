@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule, scheduling};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule, scheduling};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {

@@ -1,7 +1,7 @@
 //! Files named as encrypted are encrypted.
 
-use crate::check::{Answer, Check, Facts, Group, Inspection, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Inspection, Needs, Rule};
 use crate::desired::encrypted::EncryptedState;
 use crate::desired::sops_config;
 

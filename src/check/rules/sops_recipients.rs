@@ -1,7 +1,7 @@
 //! The age key is a recipient of the encrypted files.
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::{Finding, Severity};
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::desired::encrypted::{EncryptedFile, EncryptedState};
 use crate::desired::{AgeKey, Desired};
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use regex::Regex;
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::desired::encrypted::EncryptedState;
 use crate::desired::sops_config::{self, Creation};
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule, scheduling};
 use crate::base::finding::{Finding, Severity};
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule, scheduling};
 use crate::observed::Live;
 use crate::observed::node::{Node, Taint};
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::charts;
-use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::base::finding::Finding;
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::desired::chart::comments::{self, Commented};
 use crate::desired::chart::reads::Reads;
 use crate::desired::chart::{Chart, schema};
@@ -193,8 +193,8 @@ fn suggest<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::fixture::World;
     use crate::base::odd::{near, odd};
+    use crate::check::fixture::World;
 
     const NO_EFFECT: &str = "warning Values key has no effect";
 
