@@ -152,14 +152,6 @@ impl<'a> Facts<'a> {
         all.filter(|finding| finding.rule == rule).cloned().collect()
     }
 
-    /// The findings that were reported for this rule, else the answer of `otherwise`, which decides whether there was
-    /// anything to read.
-    #[must_use]
-    pub fn findings_or(&self, rule: &str, otherwise: impl FnOnce(&Self) -> Answer) -> Answer {
-        let found = self.reported(rule);
-        if found.is_empty() { otherwise(self) } else { Answer::Found(found) }
-    }
-
     /// The release to sync that uses this chart.
     ///
     /// # Errors
@@ -238,20 +230,33 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// What a rule checks.
+/// The function of a rule.
 #[derive(Clone, Copy)]
 pub enum Check {
-    /// The findings that were reported while reading (see [`Facts::reported`]). If there are none, the function decides
+    /// Returns the findings that were reported while reading (see [`Facts::reported`]). Without any, the function decides
     /// whether there was anything to read.
     Reported(fn(&Facts<'_>) -> Answer),
-    /// Files, programs and charts, also with `--offline`.
-    Files(fn(&Facts<'_>) -> Answer),
-    /// Access to the cluster or to registries: not applicable with `--offline`.
-    Online(fn(&Facts<'_>) -> Answer),
-    /// The cluster: unknown while it does not respond.
+    /// Checks files, programs, charts and access to the cluster.
+    Facts(fn(&Facts<'_>) -> Answer),
+    /// Checks the cluster: unknown while it does not respond.
     Cluster(fn(&Facts<'_>, &Live) -> Answer),
-    /// Nodes: like [`Check::Cluster`], and checked again after all nodes have registered.
+    /// Checks nodes: like [`Check::Cluster`], and again after all nodes have registered.
     Nodes(fn(&Facts<'_>, &Live) -> Answer),
+}
+
+/// What has to be read before the answer of a rule is final, in the order in which it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needs {
+    /// Files and programs.
+    Files,
+    /// Access to the cluster or to registries: not applicable with `--offline`.
+    Network,
+    /// The state of the cluster.
+    Cluster,
+    /// The managers of releases: if the cluster has Flux, they are known after rendering.
+    Owners,
+    /// Rendered manifests, and the state of the cluster that is read meanwhile.
+    Rendered,
 }
 
 /// Why a rule about a cluster or a registry does not apply.
@@ -310,6 +315,8 @@ pub struct Rule {
     pub why: &'static str,
     /// Whether it cannot be skipped.
     pub essential: bool,
+    /// What has to be read before the answer is final.
+    pub needs: Needs,
     /// The function.
     pub check: Check,
 }
@@ -324,15 +331,18 @@ impl Rule {
     /// Whether it applies with `--offline`.
     #[must_use]
     pub fn works_offline(&self) -> bool {
-        !self.needs_cluster() && !matches!(self.check, Check::Online(_))
+        !self.needs_cluster() && self.needs != Needs::Network
     }
 
     /// Runs the check.
     #[must_use]
     pub fn ask(&self, facts: &Facts<'_>) -> Answer {
         match (self.check, &facts.observed.live) {
-            (Check::Reported(otherwise), _) => facts.findings_or(self.id, otherwise),
-            (Check::Files(check) | Check::Online(check), _) => check(facts),
+            (Check::Reported(otherwise), _) => match facts.reported(self.id) {
+                found if found.is_empty() => otherwise(facts),
+                found => Answer::Found(found),
+            },
+            (Check::Facts(check), _) => check(facts),
             (Check::Cluster(check) | Check::Nodes(check), Some(live)) => check(facts, live),
             (Check::Cluster(_) | Check::Nodes(_), None) => Answer::unknown(facts.unanswered()),
         }

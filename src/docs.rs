@@ -64,13 +64,13 @@ pub fn reference() -> String {
 /// The checks with their reasons, as Markdown.
 #[must_use]
 pub fn checks() -> String {
-    let mut text = "# Checks\n\nWhat `k3s-boot check` looks at, and `k3s-boot apps` before it changes anything. Generated from the \
-                    program; `cargo test` tells when it is stale.\n\n\
-                    An *error* (✗) is what makes this bootstrap fail or do harm: it stops `apps` and gives exit code 1. A *warning* (!) \
-                    deserves a look and does so only with `--strict`. *Information* (i) is neither good nor bad. \
-                    A check is in order (✓) only if it has looked at something. What could not be looked at is *unknown* (?) and \
-                    never stops anything; where there is nothing to look at, a check is *not applicable* (–). \
-                    `--skip-check ID` leaves a check out, `skipChecks` in k3s-boot.yaml for good; those marked \\* cannot be left out.\n"
+    let mut text = "# Checks\n\nThe checks of `k3s-boot check`, which `k3s-boot apps` also runs before it changes anything. Generated from the \
+                    program; a test fails if this file is out of date.\n\n\
+                    An *error* (✗) would make this bootstrap fail or do harm: it stops `apps`, and the exit code is 1. A *warning* (!) \
+                    is worth a look, and stops `apps` only with `--strict`. *Information* (i) is neither good nor bad. \
+                    A check passes (✓) only if it has inspected something. What could not be inspected is *unknown* (?) and \
+                    never stops a run; if there is nothing to inspect, a check is *not applicable* (–). \
+                    `--skip-check ID` skips a check once, `skipChecks` in k3s-boot.yaml always; checks marked \\* cannot be skipped.\n"
         .to_owned();
     let mut group = None;
     for rule in rules::ALL {

@@ -8,16 +8,21 @@
 )]
 
 use std::path::Path;
+use std::process::Command;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 use k3s_boot::cli::Cli;
 use k3s_boot::docs;
 
+fn is_update() -> bool {
+    std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1")
+}
+
 #[track_caller]
 fn check(name: &str, made: &[u8]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-    if std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1") {
+    if is_update() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, made).unwrap();
         return;
@@ -58,4 +63,20 @@ fn the_completions() {
     check("completions/k3s-boot.bash", &docs::completions(Shell::Bash));
     check("completions/_k3s-boot", &docs::completions(Shell::Zsh));
     check("completions/k3s-boot.fish", &docs::completions(Shell::Fish));
+}
+
+/// `cargo fmt` does not follow the modules that the list in `src/check/rules.rs` declares.
+#[test]
+fn the_format_of_rules() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/check/rules");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut rustfmt = Command::new("rustfmt");
+    rustfmt.args(["--edition", "2024"]).args(files);
+    if !is_update() {
+        rustfmt.arg("--check");
+    }
+    // A toolchain without rustfmt can still run the tests.
+    let Ok(output) = rustfmt.output() else { return };
+    let diff = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "run `rustfmt --edition 2024 src/check/rules/*.rs`:\n{diff}");
 }

@@ -1,186 +1,129 @@
-//! All rules, a file each, in the order in which they are told.
+//! All rules. A new rule is a file in `rules/` with a `RULE`, and its row in the list here.
 
-mod age_key;
-mod age_key_flux;
-mod age_key_git;
-mod age_key_mode;
-mod api;
-mod api_host;
-mod api_host_cert;
-mod api_host_roles;
-mod api_port;
-mod api_ready;
-mod bundled_adopted;
-mod cert_manager_crds;
-mod chart_login;
-mod charts;
-mod cilium_values;
-mod clock;
-mod cluster_dns;
-mod cluster_identity;
-mod config;
-mod coredns_bundled;
-mod coredns_values;
-mod dns_address;
-mod drift;
-mod env;
-mod flux_decryption;
-mod flux_owned;
-mod flux_pair;
-mod flux_state;
-mod flux_sync;
-mod helm_features;
-mod helmfile;
-mod hooks;
-mod k3s;
-mod k3s_bundled;
-mod k3s_coredns;
-mod k3s_flannel;
-mod k3s_kube_proxy;
-mod k3s_network_policy;
-mod k3s_servers;
-mod kube_version;
-mod kubeconfig;
-mod kubeconfig_cert;
-mod mirror;
-mod namespaces;
-mod newer;
-mod nodes;
-mod nodes_ready;
-mod old_script;
-mod ownership;
-mod pending;
-mod placeholders;
-mod plan;
-mod pod_cidr;
-mod programs;
-mod releases;
-mod renders;
-mod replicas;
-mod rights;
-mod sops;
-mod sops_plain;
-mod sops_recipients;
-mod sops_rules;
-mod taints;
-mod values_keys;
-mod versions;
-
-use super::Rule;
+use super::{Needs, Rule};
 use crate::observed::Live;
 use crate::observed::claims::HELM_RELEASES;
 use crate::observed::flux::KUSTOMIZATIONS;
 
-/// All rules, in the order in which they are told; those of a group stand together.
-pub const ALL: &[&Rule] = &[
+/// Declares the module of each row, and lists its rule. A row is a module, or a rule in the table `reported`.
+///
+/// `cargo fmt` does not follow modules that a macro declares: `tests/generated.rs` checks their format.
+macro_rules! rules {
+    (@module $module:ident) => {
+        mod $module;
+    };
+    (@module $table:ident :: $rule:ident) => {};
+    (@rule $module:ident) => {
+        &$module::RULE
+    };
+    (@rule $table:ident :: $rule:ident) => {
+        &$table::$rule
+    };
+    ($($module:ident $(:: $rule:ident)?),+ $(,)?) => {
+        $(rules!(@module $module $(:: $rule)?);)+
+
+        /// All rules in the order of reports, by group.
+        pub const ALL: &[&Rule] = &[$(rules!(@rule $module $(:: $rule)?)),+];
+    };
+}
+
+mod reported;
+
+rules![
     // Environment
-    &config::RULE,
-    &env::RULE,
-    &programs::RULE,
-    &versions::RULE,
+    reported::CONFIG,
+    reported::ENV,
+    reported::PROGRAMS,
+    versions,
     // Repository
-    &helmfile::RULE,
-    &hooks::RULE,
-    &releases::RULE,
-    &helm_features::RULE,
-    &charts::RULE,
-    &chart_login::RULE,
-    &mirror::RULE,
-    &flux_pair::RULE,
-    &placeholders::RULE,
-    &values_keys::RULE,
-    &cilium_values::RULE,
-    &cert_manager_crds::RULE,
-    &flux_sync::RULE,
-    &flux_decryption::RULE,
-    &namespaces::RULE,
-    &old_script::RULE,
+    reported::HELMFILE,
+    reported::HOOKS,
+    releases,
+    helm_features,
+    charts,
+    reported::CHART_LOGIN,
+    mirror,
+    flux_pair,
+    placeholders,
+    values_keys,
+    cilium_values,
+    cert_manager_crds,
+    flux_sync,
+    flux_decryption,
+    reported::NAMESPACES,
+    reported::OLD_SCRIPT,
     // Secrets
-    &age_key::RULE,
-    &age_key_mode::RULE,
-    &age_key_git::RULE,
-    &age_key_flux::RULE,
-    &sops::RULE,
-    &sops_plain::RULE,
-    &sops_recipients::RULE,
-    &sops_rules::RULE,
+    reported::AGE_KEY,
+    age_key_mode,
+    age_key_git,
+    age_key_flux,
+    reported::SOPS,
+    sops_plain,
+    sops_recipients,
+    sops_rules,
     // Kubeconfig
-    &kubeconfig::RULE,
-    &kubeconfig_cert::RULE,
-    &api::RULE,
-    &cluster_identity::RULE,
+    reported::KUBECONFIG,
+    kubeconfig_cert,
+    reported::API,
+    cluster_identity,
     // Cluster
-    &api_ready::RULE,
-    &k3s::RULE,
-    &kube_version::RULE,
-    &rights::RULE,
-    &clock::RULE,
+    api_ready,
+    k3s,
+    kube_version,
+    rights,
+    clock,
     // k3s
-    &k3s_flannel::RULE,
-    &k3s_network_policy::RULE,
-    &k3s_kube_proxy::RULE,
-    &k3s_coredns::RULE,
-    &k3s_servers::RULE,
-    &k3s_bundled::RULE,
-    &coredns_bundled::RULE,
-    &bundled_adopted::RULE,
+    k3s_flannel,
+    k3s_network_policy,
+    k3s_kube_proxy,
+    k3s_coredns,
+    k3s_servers,
+    k3s_bundled,
+    coredns_bundled,
+    bundled_adopted,
     // Nodes
-    &nodes::RULE,
-    &nodes_ready::RULE,
-    &taints::RULE,
-    &replicas::RULE,
-    &pod_cidr::RULE,
+    nodes,
+    nodes_ready,
+    taints,
+    replicas,
+    pod_cidr,
     // DNS and API address
-    &coredns_values::RULE,
-    &api_port::RULE,
-    &cluster_dns::RULE,
-    &dns_address::RULE,
-    &api_host::RULE,
-    &api_host_cert::RULE,
-    &api_host_roles::RULE,
+    coredns_values,
+    api_port,
+    cluster_dns,
+    dns_address,
+    api_host,
+    api_host_cert,
+    api_host_roles,
     // Helm and Flux
-    &renders::RULE,
-    &pending::RULE,
-    &ownership::RULE,
-    &flux_owned::RULE,
-    &newer::RULE,
-    &drift::RULE,
-    &flux_state::RULE,
-    &plan::RULE,
+    renders,
+    pending,
+    ownership,
+    flux_owned,
+    newer,
+    drift,
+    flux_state,
+    plan,
 ];
 
-/// These ask what releases would make, who owns what is there of it, or whether the cluster is fit to be changed: all of
-/// that is known last.
-const LATE: &[&Rule] = &[
-    &cert_manager_crds::RULE,
-    &api_ready::RULE,
-    &rights::RULE,
-    &taints::RULE,
-    &replicas::RULE,
-    &cluster_dns::RULE,
-    &api_host_cert::RULE,
-    &renders::RULE,
-    &ownership::RULE,
-    &drift::RULE,
-];
+/// The rules that the user can skip.
+pub fn skippable() -> impl Iterator<Item = &'static Rule> {
+    ALL.iter().copied().filter(|rule| !rule.essential)
+}
 
-/// These ask who owns a release. Only Flux tells that by the labels of what a release would make.
-const OF_OWNERS: &[&Rule] = &[&pending::RULE, &flux_owned::RULE, &newer::RULE];
-
-/// Whether what a rule says before anything is rendered still holds when all is known.
+/// Whether the answer of a rule before rendering is final.
 #[must_use]
 pub fn is_settled(rule: &Rule, live: &Live) -> bool {
-    let among = |rules: &[&Rule]| rules.iter().any(|one| one.id == rule.id);
-    let flux = || {
+    // Only Flux marks its releases by labels on their rendered objects.
+    let has_flux = || {
         let kinds = [HELM_RELEASES, KUSTOMIZATIONS];
         live.kinds.as_ref().map_or(true, |known| kinds.iter().any(|kind| known.named(kind).is_some()))
     };
-    !(among(LATE) || among(OF_OWNERS) && flux())
-}
-
-/// The rules that the user may leave out.
-pub fn skippable() -> impl Iterator<Item = &'static Rule> {
-    ALL.iter().copied().filter(|rule| !rule.essential)
+    match rule.needs {
+        Needs::Files | Needs::Network | Needs::Cluster => true,
+        Needs::Owners => !has_flux(),
+        Needs::Rendered => false,
+    }
 }
 
 #[cfg(test)]
@@ -188,6 +131,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::check::Check;
     use crate::check::testing::{self, World};
     use crate::manifests::{Manifests, RenderFailure};
     use crate::observed::helm::{Record, Stored};
@@ -196,8 +140,8 @@ mod tests {
     use crate::observed::standing::{Drift, Standing};
     use crate::observed::{Kubelet, Owned};
 
-    /// A healthy cluster with something wrong of which the rules know only when all is looked at.
-    fn late_troubles() -> Vec<World> {
+    /// Healthy clusters with a problem that the rules can see only after rendering.
+    fn late_problems() -> Vec<World> {
         let taint = testing::taint("CriticalAddonsOnly", "true", "NoExecute");
         let meta = |labels: [(&str, &str); 2]| Meta {
             labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
@@ -274,11 +218,11 @@ mod tests {
         kinds
     }
 
-    /// What is told early cannot be taken back, and what could be told early is not to wait.
+    /// A finding that was logged before rendering must stay, and one that could be logged then must not wait.
     #[test]
-    fn a_settled_answer_stays_as_it_is() {
+    fn a_settled_answer_is_final() {
         let mut changing = BTreeSet::new();
-        for world in late_troubles() {
+        for world in late_problems() {
             let late = ALL.iter().map(|rule| world.ask(rule));
             let late: Vec<_> = late.collect();
             let mut early = World { manifests: Manifests::default(), ..world };
@@ -295,13 +239,13 @@ mod tests {
                 }
             }
         }
-        let known: BTreeSet<_> = LATE.iter().chain(OF_OWNERS).map(|rule| rule.id).collect();
-        assert_eq!(changing, known);
+        let unsettled = ALL.iter().filter(|rule| rule.needs >= Needs::Owners);
+        assert_eq!(changing, unsettled.map(|rule| rule.id).collect());
     }
 
-    /// A finding that no rule tells would be lost.
+    /// A finding without a rule would be lost.
     #[test]
-    fn every_finding_is_of_a_rule() {
+    fn every_finding_has_a_rule() {
         let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
         let mut found = 0;
         while let Some(folder) = folders.pop() {
@@ -329,20 +273,35 @@ mod tests {
     }
 
     #[test]
-    fn every_file_is_a_rule_and_every_group_stands_together() {
+    fn every_file_is_listed() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/check/rules");
-        let files = std::fs::read_dir(folder).unwrap().count();
-        assert_eq!(files, ALL.len());
+        for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let id = file.file_stem().unwrap().to_str().unwrap().replace('_', "-");
+            assert!(id == "reported" || ALL.iter().any(|rule| rule.id == id), "no row for {id}");
+        }
+    }
+
+    #[test]
+    fn rules_are_documented_and_grouped() {
         let ids: BTreeSet<_> = ALL.iter().map(|rule| rule.id).collect();
-        assert_eq!(ids.len(), ALL.len(), "every rule has a name of its own");
+        assert_eq!(ids.len(), ALL.len(), "every rule has its own ID");
         assert!(ALL.is_sorted_by_key(|rule| rule.group));
         for rule in ALL {
-            assert!(rule.why.len() > 40 && rule.why.ends_with('.'), "{} tells why", rule.id);
-            assert!(
-                rule.id.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c.is_ascii_digit()),
-                "{}",
-                rule.id
-            );
+            assert!(rule.why.len() > 40 && rule.why.ends_with('.'), "{} has no reason", rule.id);
+            let is_valid = |c: char| c.is_ascii_lowercase() || c == '-' || c.is_ascii_digit();
+            assert!(rule.id.chars().all(is_valid), "{}", rule.id);
+        }
+    }
+
+    #[test]
+    fn needs_fit_the_function() {
+        for rule in ALL {
+            let fits = match rule.check {
+                Check::Reported(_) => rule.needs < Needs::Cluster,
+                Check::Facts(_) => rule.needs < Needs::Cluster || rule.needs == Needs::Rendered,
+                Check::Cluster(_) | Check::Nodes(_) => rule.needs >= Needs::Cluster,
+            };
+            assert!(fits, "{} needs {:?}", rule.id, rule.needs);
         }
     }
 }

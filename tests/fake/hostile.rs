@@ -361,7 +361,7 @@ fn tools_that_hang() {
                     "was not answered within",
                     "no time was left for",
                     "Program version cannot be determined",
-                    "Unknown cluster",
+                    "Unknown cluster with workloads on it",
                 ];
                 // All that is said is too long to be seen in the log of a test.
                 let reasons: Vec<_> = said.lines().filter(|line| line.contains("reason")).collect();

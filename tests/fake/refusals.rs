@@ -218,7 +218,7 @@ fn the_cluster_does_not_let_us() {
         403,
         "nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope",
     );
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster does not allow this server="https://10.0.0.10:6443" context="default" reason="nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope" fix="use the kubeconfig of /etc/rancher/k3s/k3s.yaml, whose user is a cluster administrator""#);
+    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Cluster does not allow this server="https://10.0.0.10:6443" context="default" reason="nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope" fix="use the kubeconfig of /etc/rancher/k3s/k3s.yaml, which is an administrator's""#);
 }
 
 #[test]
@@ -377,7 +377,7 @@ fn all_problems_are_told_at_once() {
     [TS] ERROR Kubeconfig file not found file="[TMP]/kubeconfig" fix="copy /etc/rancher/k3s/k3s.yaml from a server node, put that node's address in it, and name the copy in KUBECONFIG" 
     [TS] ERROR Values file not found helmfile="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" release="cilium" values="./templates/values.yaml.gotmpl" searched="[TMP]/root/bootstrap/helmfile.d" fix="write `../templates/values.yaml.gotmpl`: paths are relative to the helmfile's folder" 
     [TS] ERROR Age key cannot be used file="[TMP]/root/age.key" reason="line 1 is no age identity; one starts with `AGE-SECRET-KEY-1`, in upper case" fix="write one with `age-keygen -o age.key`; lines are identities, or comments that start with `#`" 
-    [TS] ERROR Encrypted file is plain text file="[TMP]/root/bootstrap/open.sops.yaml" fix="write a creation rule for bootstrap/open.sops.yaml into .sops.yaml (https://getsops.io/docs), then: sops encrypt --in-place bootstrap/open.sops.yaml  # and change its secrets if it was ever pushed"
+    [TS] ERROR Encrypted file is plain text file="[TMP]/root/bootstrap/open.sops.yaml" fix="add a creation rule for bootstrap/open.sops.yaml to .sops.yaml (https://getsops.io/docs), then: sops encrypt --in-place bootstrap/open.sops.yaml  # and change its secrets if it was ever pushed"
     "#);
 }
 

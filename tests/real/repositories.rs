@@ -455,7 +455,7 @@ fn age_keys(table: &mut Table<'_>) {
     offline(table, ["age key in Git", "age-key-git", "✗"], &["git rm --cached age.key", "history"], || {
         world.git(&["add", "--force", "age.key"]);
     });
-    let words = ["post-quantum", "flux: that of flux-operator 0.37.1", "2.9"];
+    let words = ["post-quantum", "flux: the one of flux-operator 0.37.1", "2.9"];
     offline(table, ["post-quantum key, Flux 2.7", "age-key-flux", "!"], &words, || post_quantum(world));
     let words = ["post-quantum", "flux: 2.7.x", "2.9"];
     let told = ["post-quantum key, Flux 2.7, and a file that it encrypts", "age-key-flux", "✗"];

@@ -95,7 +95,7 @@ fn the_seeds_own_files_tell_all_their_faults() {
 #[track_caller]
 fn assert_told(ran: &Ran, faults: &[Fault]) {
     assert_eq!(ran.code, Some(1));
-    assert!(!ran.stdout.contains("the API server answers"), "what was not asked is not told");
+    assert!(!ran.stdout.contains("the API server responds"), "the cluster was not queried");
     let blocks = blocks(&ran.stdout);
     for (rule, mark, words) in faults {
         let start = format!("  {mark} {rule}: ");

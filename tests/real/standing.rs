@@ -129,7 +129,7 @@ fn before(world: &World, rows: &mut Vec<String>) {
             "an object of a Kustomization",
             &[
                 "owner: Kustomization flux-system/infra",
-                "leave the release to Flux with --skip-release kube-system/cilium",
+                "skip the release with --skip-release kube-system/cilium",
             ],
             map(json!({"labels": flux})),
         ),

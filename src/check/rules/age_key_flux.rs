@@ -3,7 +3,7 @@
 use semver::Version;
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, Rule, Severity};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, Needs, Rule, Severity};
 use crate::desired::encrypted::EncryptedState;
 use crate::desired::{AgeKey, Desired};
 
@@ -23,7 +23,8 @@ pub(super) const RULE: Rule = Rule {
     why: "Post-quantum identities need sops 3.12 and Flux 2.9 (kustomize-controller 1.9) or later, and no Flux \
           controller has age plugins. Flux reports it only when it first decrypts a file.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

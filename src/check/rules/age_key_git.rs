@@ -1,6 +1,6 @@
 //! The age key is not in Git.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "age-key-git",
@@ -9,7 +9,8 @@ pub(super) const RULE: Rule = Rule {
     why: "Everyone who can read the repository knows an age key that was pushed, permanently: the Git history keeps \
           it after the file is removed.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

@@ -1,6 +1,6 @@
 //! Only its owner can read the age key.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 
 /// The permissions of group and others.
 const GROUP_AND_OTHERS: u32 = 0o077;
@@ -9,10 +9,11 @@ pub(super) const RULE: Rule = Rule {
     id: "age-key-mode",
     group: Group::Secrets,
     title: "only its owner can read the age key",
-    why: "Whoever can read the age key can read every secret in the repository and in its history. age-keygen \
+    why: "Anyone who can read the age key can read every secret in the repository and in its history. age-keygen \
           creates the file with mode 0600.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

@@ -1,7 +1,7 @@
 //! Cilium's API server address is a bare host.
 
 use crate::check::address::{API_HOST, NO_HOST, is_bare_host};
-use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule, k3s};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, OPEN, Rule, k3s};
 use crate::desired::releases::Release;
 
 pub(super) const RULE: Rule = Rule {
@@ -11,7 +11,8 @@ pub(super) const RULE: Rule = Rule {
     why: "Cilium's agents accept only a host in `k8sServiceHost`. The chart also accepts an address with scheme or \
           port, and then no agent reaches the API server. Without kube-proxy, agents have no other way to reach it.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

@@ -2,7 +2,7 @@
 
 use crate::check::address::{API_HOST, NO_HOST};
 use crate::check::k3s::Servers;
-use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, OPEN, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -12,6 +12,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Cilium's agents verify the certificate like every client. It contains a virtual address or a custom name \
           only after that was added with `tls-san` (k3s-io/k3s#9257).",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Cluster(check),
 };
 

@@ -1,7 +1,7 @@
 //! Every node reaches the API server at Cilium's API server address.
 
 use crate::check::address::{API_HOST, API_PORT, NO_HOST, is_loopback};
-use crate::check::{Answer, Check, Facts, Finding, Group, NO_NODES, OPEN, Rule, k3s};
+use crate::check::{Answer, Check, Facts, Finding, Group, NO_NODES, Needs, OPEN, Rule, k3s};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -12,6 +12,7 @@ pub(super) const RULE: Rule = Rule {
           with its own load balancer (k3s-io/k3s#3026). With the address of one of several servers, all nodes depend \
           on that server.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 

@@ -1,7 +1,7 @@
 //! Cilium uses a port on which k3s listens.
 
 use crate::check::address::{API_HOST, API_PORT, NO_HOST};
-use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule, Severity, k3s};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, OPEN, Rule, Severity, k3s};
 
 pub(super) const RULE: Rule = Rule {
     id: "api-port",
@@ -10,7 +10,8 @@ pub(super) const RULE: Rule = Rule {
     why: "On every k3s node, 127.0.0.1:6444 answers: the API server itself on servers, the client load balancer on \
           agents (k3s-io/k3s#3026). 127.0.0.1:6443 answers on servers only; at other addresses, the port is 6443.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

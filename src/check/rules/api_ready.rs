@@ -1,6 +1,6 @@
 //! The API server is ready.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -10,6 +10,7 @@ pub(super) const RULE: Rule = Rule {
     why: "An API server that responds may still be waiting for etcd or for its own start hooks (`/readyz`); an \
           installation would fail half-way.",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Cluster(check),
 };
 

@@ -2,7 +2,7 @@
 
 use crate::check::adopted::COMPONENTS;
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, Needs, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -14,6 +14,7 @@ pub(super) const RULE: Rule = Rule {
           `disable`, k3s takes over objects without the label again. So the order matters: `disable` on all servers, \
           then the labels, then the restarts.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 

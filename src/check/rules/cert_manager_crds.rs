@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule, Severity};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, OPEN, Rule, Severity};
 use crate::desired::releases::Release;
 
 const KIND: &str = "certificates.cert-manager.io";
@@ -17,7 +17,8 @@ pub(super) const RULE: Rule = Rule {
     why: "By default, the chart does not install its CRDs (`crds.enabled: false`). Without them, the controller \
           crash-loops, and the API check of the chart (startupapicheck) fails the release.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Rendered,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

@@ -1,6 +1,6 @@
 //! Charts are available.
 
-use crate::check::{Answer, Check, Facts, Group, Rule};
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::desired::releases::Release;
 
 pub(super) const RULE: Rule = Rule {
@@ -10,12 +10,9 @@ pub(super) const RULE: Rule = Rule {
     why: "helmfile pulls charts before it installs anything, but those of the apps only after the CRDs are \
           installed: a tag that no longer exists stops a fresh cluster half-way.",
     essential: true,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Reported(downloaded),
 };
-
-fn check(facts: &Facts<'_>) -> Answer {
-    facts.findings_or(RULE.id, downloaded)
-}
 
 /// Whether the charts of registries and repositories were downloaded.
 pub(super) fn downloaded(facts: &Facts<'_>) -> Answer {

@@ -3,7 +3,7 @@
 use semver::Version;
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES, OPEN, Rule, k3s};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES, Needs, OPEN, Rule, k3s};
 use crate::desired::releases::Release;
 
 /// The first chart version that fails on other values of `kubeProxyReplacement`.
@@ -17,7 +17,8 @@ pub(super) const RULE: Rule = Rule {
           networks of k3s; with `ipam.mode: kubernetes`, Cilium uses the podCIDR of each node. Since 1.18, the chart \
           fails if `kubeProxyReplacement` is neither true nor false.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use humantime::{format_rfc3339_seconds, parse_rfc3339};
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::observed::Live;
 use crate::observed::cluster::Lease;
 
@@ -15,6 +15,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Certificates and tokens have a validity period: if the clocks differ, new ones are rejected as not valid \
           yet. The cluster's time comes from the Leases that its components renew every few seconds.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Cluster(check),
 };
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::check::address::DnsAddress;
 use crate::check::k3s::Servers;
-use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, OPEN, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 
@@ -15,6 +15,7 @@ pub(super) const RULE: Rule = Rule {
     why: "The kubelet configures one DNS address in every pod (`cluster-dns`, 10.43.0.10 in k3s). Unless \
           `service.clusterIP` is set, the Service of the chart gets another one, and no pod can resolve names.",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Cluster(check),
 };
 

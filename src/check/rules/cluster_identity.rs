@@ -1,6 +1,6 @@
 //! The cluster is the right one.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::guard::{self, Verdict};
 use crate::observed::Live;
 
@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
           in k3s-boot.yaml, marked by an earlier bootstrap from this repository, or synced from it by Flux. A fresh \
           cluster passes; `apps` asks before it changes any other.",
     essential: true,
+    needs: Needs::Cluster,
     check: Check::Cluster(check),
 };
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::check::k3s::{self, BUNDLED_COREDNS, Servers};
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::run::dns;
@@ -16,6 +16,7 @@ pub(super) const RULE: Rule = Rule {
           changes but that of its Deployment cannot, which leaves the cluster without DNS \
           (fluxcd/helm-controller#1242).",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, OPEN, Rule, Severity};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, Needs, OPEN, Rule, Severity};
 use crate::desired::releases::Release;
 
 /// The namespace of the cluster DNS.
@@ -20,7 +20,8 @@ pub(super) const RULE: Rule = Rule {
           Service `coredns` with any address, so that no pod has DNS. Its default service account is `default`, \
           which cannot read Services, and monitoring and network policies expect the name and the label `kube-dns`.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

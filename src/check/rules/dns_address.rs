@@ -2,7 +2,7 @@
 
 use crate::check::address::DnsAddress;
 use crate::check::k3s::BUNDLED_COREDNS;
-use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, OPEN, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -12,6 +12,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Only one Service can have an address: `provided IP is already allocated` fails the release during its \
           installation (k3s-io/k3s#10611).",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Cluster(check),
 };
 

@@ -1,6 +1,6 @@
 //! Releases have no manual changes.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::observed::Live;
 use crate::observed::standing::{Drift, Standing};
 use crate::plan::wishes::names;
@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
           or fails with a conflict. The change may be intentional, so it is reverted only on request. Fields that an \
           autoscaler or a controller sets are expected to differ.",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Cluster(check),
 };
 

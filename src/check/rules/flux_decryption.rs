@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::desired::encrypted::EncryptedState;
 
 pub(super) const RULE: Rule = Rule {
@@ -12,7 +12,8 @@ pub(super) const RULE: Rule = Rule {
     why: "The Kustomization that flux-operator creates from `sync` has no `spec.decryption`. Without a patch, the \
           age key is never used, and encrypted Secrets are applied as they are in Git, or rejected.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 const FIX: &str = "instance:

@@ -1,6 +1,6 @@
 //! Which releases Flux or k3s manages.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Needs, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::plan::releases::owner;
@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
           suspended: two managers would revert each other's changes indefinitely, and plain helmfile downgrades what \
           Flux has upgraded.",
     essential: false,
+    needs: Needs::Owners,
     check: Check::Cluster(check),
 };
 

@@ -3,7 +3,7 @@
 use semver::Version;
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES, OPEN, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES, Needs, OPEN, Rule};
 use crate::desired::STAND_IN;
 use crate::desired::releases::Release;
 
@@ -23,7 +23,8 @@ pub(super) const RULE: Rule = Rule {
           2026-06-30: the FluxInstance stays Stalled with `doc is missing path: \"/spec/versions/1/schema…` \
           (fluxcd/flux2#5965), while Helm reports the release as deployed.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

@@ -1,6 +1,6 @@
 //! Flux is not stalled, if it is installed.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -10,6 +10,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Waiting does not make a stalled FluxInstance Ready, and Helm's own wait ignores it (Helm 3 always, Helm 4 \
           until its first condition): a bootstrap would look fine while Flux syncs nothing.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Cluster(check),
 };
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES, OPEN, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES, Needs, OPEN, Rule};
 use crate::desired::STAND_IN;
 
 pub(super) const RULE: Rule = Rule {
@@ -12,7 +12,8 @@ pub(super) const RULE: Rule = Rule {
     why: "Without `instance.sync.url`, a FluxInstance becomes Ready and syncs nothing. With it, the chart renders a \
           missing `ref` or `path` as null.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_RELEASES, Needs, Rule};
 use crate::desired::releases::Release;
 
 pub(super) const RULE: Rule = Rule {
@@ -15,7 +15,8 @@ pub(super) const RULE: Rule = Rule {
           `secrets` needs the plugin helm-secrets, patches need kustomize, and `forceConflicts`, `rollbackOnFailure` \
           and `serverSide` need Helm 4.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 const NONE: &str = "no release has hooks, a post-renderer, patches or keys of Helm 4";

@@ -1,6 +1,6 @@
 //! The cluster is k3s.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, k3s};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule, k3s};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -10,6 +10,7 @@ pub(super) const RULE: Rule = Rule {
     why: "The shipped values assume k3s: its networks, its CoreDNS, and port 6444 on every node. The checks of k3s \
           settings do not apply to other distributions.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Cluster(check),
 };
 

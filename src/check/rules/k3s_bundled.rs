@@ -1,7 +1,7 @@
 //! servicelb and traefik of k3s are disabled.
 
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -11,6 +11,7 @@ pub(super) const RULE: Rule = Rule {
     why: "The bootstrap does not require it. But a repository with its own CNI usually has its own load balancer and \
           ingress controller, and both would claim the same addresses.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 

@@ -2,7 +2,7 @@
 
 use crate::check::adopted::COREDNS;
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -12,6 +12,7 @@ pub(super) const RULE: Rule = Rule {
     why: "When it starts, every server applies its bundled CoreDNS over the objects of the release with the same \
           names. One server of several without `disable: coredns` is enough (docs.k3s.io, packaged components).",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 

@@ -1,7 +1,7 @@
 //! flannel is disabled if a release installs another CNI.
 
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -11,6 +11,7 @@ pub(super) const RULE: Rule = Rule {
     why: "With flannel enabled, containerd reads only the CNI configuration of k3s: pods never join the network of \
           the release, and both use port 8472 (Cilium's guide for k3s requires `--flannel-backend=none`).",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 

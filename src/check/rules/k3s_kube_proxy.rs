@@ -1,7 +1,7 @@
 //! Either kube-proxy or Cilium handles Services.
 
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Finding, Group, OPEN, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, OPEN, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 
@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
           Service, including the API server. kube-proxy runs inside k3s, so only `--disable-kube-proxy` shows \
           whether it is running.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 

@@ -1,7 +1,7 @@
 //! The network policy controller of k3s is disabled if a release installs another CNI.
 
 use crate::check::k3s::{self, Servers};
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -11,6 +11,7 @@ pub(super) const RULE: Rule = Rule {
     why: "The controller would enforce every NetworkPolicy a second time, with its own rules for addresses that \
           another CNI assigns. Cilium's guide for k3s requires `--disable-network-policy`.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 

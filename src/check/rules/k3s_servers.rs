@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::check::k3s::Servers;
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::observed::Live;
 use crate::observed::k3s::NodeArgs;
 
@@ -15,6 +15,7 @@ pub(super) const RULE: Rule = Rule {
           server`, critical configuration values). A server that differs reverts what the others do, or cannot \
           rejoin.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 

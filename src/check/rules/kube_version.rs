@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use semver::{Comparator, Op, Version, VersionReq};
 
 use super::charts;
-use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule, versions};
+use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Needs, Rule, versions};
 use crate::desired::Desired;
 use crate::desired::releases::Release;
 use crate::observed::Live;
@@ -17,6 +17,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Helm rejects a chart whose `kubeVersion` does not include the version of the server. Cilium 1.18 is tested \
           with Kubernetes 1.30 to 1.33 only (Cilium documentation, Kubernetes compatibility).",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule, Severity};
 
 /// A certificate that expires within this time is a warning.
 const EXPIRES_SOON: Duration = Duration::from_hours(14 * 24);
@@ -18,7 +18,8 @@ pub(super) const RULE: Rule = Rule {
           and rewrites /etc/rancher/k3s/k3s.yaml, but a copy of that file keeps the old certificate \
           (k3s-io/k3s#8914).",
     essential: false,
-    check: Check::Online(check),
+    needs: Needs::Network,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

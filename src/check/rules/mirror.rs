@@ -2,7 +2,7 @@
 
 use semver::Version;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Needs, Rule};
 use crate::desired::releases::Release;
 
 /// The chart in the mirror, and in the registry where it is maintained.
@@ -19,7 +19,8 @@ pub(super) const RULE: Rule = Rule {
     why: "home-operations/charts-mirror deprecated cilium on 2026-01-13 (#388) and removes its images six months \
           later: an old version then fails with `MANIFEST_UNKNOWN` on a fresh cluster.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

@@ -1,6 +1,6 @@
 //! No release is newer than in the helmfile.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Needs, Rule};
 use crate::observed::Live;
 use crate::plan::releases::{ReleaseAction, ReleasePlan, plan};
 
@@ -11,6 +11,7 @@ pub(super) const RULE: Rule = Rule {
     why: "After `cilium install`, a manual upgrade or `flux bootstrap`, the cluster runs a newer version than the \
           helmfile. A downgrade can lose data that the newer version has written, so it happens only on request.",
     essential: false,
+    needs: Needs::Owners,
     check: Check::Cluster(check),
 };
 

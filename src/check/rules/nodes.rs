@@ -1,6 +1,6 @@
 //! The expected number of nodes has registered.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -10,6 +10,7 @@ pub(super) const RULE: Rule = Rule {
     why: "A bootstrap waits for the expected nodes (`--nodes`, default 1), and stops without changes if they do not \
           register.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use humantime::parse_rfc3339;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_NODES, Rule, Severity};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_NODES, Needs, Rule, Severity};
 use crate::observed::Live;
 use crate::observed::node::Node;
 
@@ -16,13 +16,14 @@ pub(super) const RULE: Rule = Rule {
           bootstrap fixes. A node that is NotReady for another reason stays so, and Cilium's agent on it cannot \
           become ready.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 
 /// A node reports transient reasons in its first minute.
 const STARTUP: Duration = Duration::from_mins(1);
 
-/// A node that became NotReady this long after it registered was Ready before.
+/// A node that became `NotReady` this long after it registered was Ready before.
 const WAS_READY_AFTER: Duration = Duration::from_mins(2);
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::check::k3s::BUNDLED_COREDNS;
-use crate::check::{Answer, Check, Facts, Finding, Group, NOTHING_RENDERED, Rule, scheduling};
+use crate::check::{Answer, Check, Facts, Finding, Group, NOTHING_RENDERED, Needs, Rule, scheduling};
 use crate::observed::standing::flux_owner;
 use crate::observed::{Live, Owned};
 use crate::plan::releases::owner;
@@ -20,6 +20,7 @@ pub(super) const RULE: Rule = Rule {
           such object and in the middle of a bootstrap. Adopting the bundled CoreDNS of k3s breaks cluster DNS \
           (fluxcd/helm-controller#1242), so that is never the fix.",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Cluster(check),
 };
 

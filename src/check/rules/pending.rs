@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Needs, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::helm::Stored;
@@ -18,6 +18,7 @@ pub(super) const RULE: Rule = Rule {
           What a run of k3s-boot left is recovered by the next one; whether the operation of another tool has ended \
           is unknown.",
     essential: true,
+    needs: Needs::Owners,
     check: Check::Cluster(check),
 };
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::desired::releases::Release;
 
 /// Keys that contain these words hold scripts or manifests, in which other programs replace variables.
@@ -28,7 +28,8 @@ pub(super) const RULE: Rule = Rule {
     why: "`${VAR}` is Flux's variable substitution (`postBuild.substitute`), which works on manifests that Flux \
           applies. helmfile does not substitute it: values copied from a HelmRelease reach the chart unchanged.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

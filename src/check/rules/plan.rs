@@ -1,6 +1,6 @@
 //! The plan destroys nothing.
 
-use crate::check::{Answer, Check, Facts, Group, Rule, Severity};
+use crate::check::{Answer, Check, Facts, Group, Needs, Rule, Severity};
 use crate::observed::Live;
 use crate::plan::plan;
 
@@ -12,6 +12,7 @@ pub(super) const RULE: Rule = Rule {
           in the cluster, with access to everything that only it decrypts, and nothing can be created in a namespace \
           that is being deleted.",
     essential: true,
+    needs: Needs::Cluster,
     check: Check::Cluster(check),
 };
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_yaml::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_NODES, OPEN, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, NO_NODES, Needs, OPEN, Rule};
 use crate::desired::STAND_IN;
 use crate::desired::releases::Release;
 use crate::observed::Live;
@@ -18,6 +18,7 @@ pub(super) const RULE: Rule = Rule {
           native routing, its agents do not start without `ipv4NativeRoutingCIDR`, and they hide pods outside of it \
           behind the address of their node.",
     essential: false,
+    needs: Needs::Cluster,
     check: Check::Nodes(check),
 };
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, NO_RELEASES, Needs, Rule};
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
 use crate::desired::repository::is_subdomain;
@@ -17,7 +17,8 @@ pub(super) const RULE: Rule = Rule {
     why: "helmfile resolves `needs` within one file only. It notices an invalid release name, a dependency cycle or \
           a missing chart folder only when it reaches that release, after the ones before it are installed.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::values_keys;
-use crate::check::{Answer, Check, Facts, Finding, Group, NOTHING_RENDERED, Rule, Severity, scheduling};
+use crate::check::{
+    Answer, Check, Facts, Finding, Group, NOTHING_RENDERED, Needs, Rule, Severity, scheduling,
+};
 use crate::desired::releases::Release;
 use crate::diagnose::known::find;
 use crate::manifests::RenderFailure;
@@ -18,6 +20,7 @@ pub(super) const RULE: Rule = Rule {
           reaches that release, after the ones before it are installed. A template that depends on the cluster \
           (`lookup`, `.Capabilities`) may succeed there, so it is only a warning.",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Cluster(check),
 };
 

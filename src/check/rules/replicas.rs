@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, scheduling};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule, scheduling};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
           the release never becomes ready. cilium-operator has two by default, which is one too many for a single \
           node.",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Nodes(check),
 };
 

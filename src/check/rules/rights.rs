@@ -1,6 +1,6 @@
 //! The kubeconfig's user is a cluster administrator.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -10,6 +10,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Charts install cluster roles, webhooks and custom resource definitions, and Flux gets all permissions. A \
           user cannot grant permissions that it does not have.",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Cluster(check),
 };
 

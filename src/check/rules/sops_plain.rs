@@ -1,6 +1,6 @@
 //! Files named as encrypted are encrypted.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Inspection, Needs, Rule};
 use crate::desired::encrypted::EncryptedState;
 use crate::desired::sops_config;
 
@@ -10,7 +10,8 @@ pub(super) const RULE: Rule = Rule {
     title: "files named as encrypted are encrypted",
     why: "A `*.sops.yaml` file without a `sops:` block is a secret in plain text, and the Git history keeps it.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

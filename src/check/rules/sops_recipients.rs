@@ -1,6 +1,6 @@
 //! The age key is a recipient of the encrypted files.
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule, Severity};
 use crate::desired::encrypted::{EncryptedFile, EncryptedState};
 use crate::desired::{AgeKey, Desired};
 
@@ -14,7 +14,8 @@ pub(super) const RULE: Rule = Rule {
     why: "If the age key in the cluster cannot decrypt a file, Flux's Kustomization does not become Ready. Each file \
           lists its recipients in plain text, so this can be checked without decrypting.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use regex::Regex;
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::desired::encrypted::EncryptedState;
 use crate::desired::sops_config::{self, Creation};
 
@@ -16,7 +16,8 @@ pub(super) const RULE: Rule = Rule {
     why: "The first creation rule whose `path_regex` matches decides for whom a file is encrypted. If it does not \
           list the age key, Flux cannot decrypt what the next `sops encrypt` or `sops updatekeys` writes.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

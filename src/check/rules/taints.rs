@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule, Severity, scheduling};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule, Severity, scheduling};
 use crate::observed::Live;
 use crate::observed::node::{Node, Taint};
 
@@ -16,6 +16,7 @@ pub(super) const RULE: Rule = Rule {
           have no tolerations, and since 1.18 cilium-operator no longer tolerates every taint (cilium/cilium#40475, \
           vitobotta/hetzner-k3s#744).",
     essential: false,
+    needs: Needs::Rendered,
     check: Check::Nodes(check),
 };
 

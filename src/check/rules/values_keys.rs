@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::charts;
-use crate::check::{Answer, Check, Facts, Finding, Group, Rule};
+use crate::check::{Answer, Check, Facts, Finding, Group, Needs, Rule};
 use crate::desired::chart::comments::{self, Commented};
 use crate::desired::chart::reads::Reads;
 use crate::desired::chart::{Chart, schema};
@@ -22,7 +22,8 @@ pub(super) const RULE: Rule = Rule {
           not `cgroup.automount`, flux-operator `serviceMonitor.create` and not `serviceMonitor.enabled`, coredns \
           `service.clusterIP` and not `service.clusterIp`. A chart with a closed schema rejects unknown keys.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {

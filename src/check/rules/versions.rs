@@ -1,6 +1,6 @@
 //! Program versions are supported.
 
-use crate::check::{Answer, Check, Facts, Group, Inspection, Rule, versions};
+use crate::check::{Answer, Check, Facts, Group, Inspection, Needs, Rule, versions};
 
 pub(super) const RULE: Rule = Rule {
     id: "versions",
@@ -9,7 +9,8 @@ pub(super) const RULE: Rule = Rule {
     why: "k3s-boot is tested with helmfile 1.7.1 and later 1.x versions, and with Helm 3 and 4. helmfile needs Helm \
           3.18 or later, and `sops decrypt` needs sops 3.9.",
     essential: false,
-    check: Check::Files(check),
+    needs: Needs::Files,
+    check: Check::Facts(check),
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
