@@ -249,7 +249,7 @@ fn waits_for_network(known: &str) -> bool {
 }
 
 /// Whether a problem rarely resolves itself, so that `--fail-fast` stops. A container that exited once is restarted, and the
-/// ServiceAccount of a new namespace is created later.
+/// `ServiceAccount` of a new namespace is created later.
 fn rarely_recovers(problem: &PodProblem, known: Option<&Known>) -> bool {
     matches!(problem.stage, Stage::Unplaced | Stage::Unstarted | Stage::Refused)
         && !known.is_some_and(|known| waits_for_network(known.id) || known.id == "service-account")

@@ -292,7 +292,7 @@ fn another_flux(pair: &Pair) {
     // With the flag that the fix names it is an unknown cluster, and it has another age key: as `apps`, so `diff`.
     let ran = pair.boot(&["diff", "--moved-from", HOME, "--rotate-age-key"]).run();
     ran.assert().code(1);
-    assert!(ran.stderr.contains("Unknown cluster"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Unknown cluster with workloads on it"), "{}", ran.stderr);
     let named = ["diff", "--moved-from", HOME, "--rotate-age-key", "--cluster", &pair.uid_b];
     let ran = pair.boot(&named).run();
     ran.assert().code(0);

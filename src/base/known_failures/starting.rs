@@ -2,7 +2,7 @@
 
 use crate::base::known_failures::Known;
 
-/// The ServiceAccount that every namespace gets after it was created (`plugin/pkg/admission/serviceaccount` of Kubernetes
+/// The `ServiceAccount` that every namespace gets after it was created (`plugin/pkg/admission/serviceaccount` of Kubernetes
 /// 1.36).
 pub(super) const SERVICE_ACCOUNT: &str = "service-account";
 
