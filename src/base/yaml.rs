@@ -1,9 +1,11 @@
-//! YAML of others: texts of limited size. How deep it nests, and how often aliases repeat, the parser limits itself.
+//! YAML of others: texts within limits. How deep the values nest, and how often aliases repeat, the parser limits itself.
 
 pub mod kubernetes;
 
 use std::fmt;
+use std::sync::LazyLock;
 
+use regex::Regex;
 use serde::de::DeserializeOwned;
 
 /// The size limit of files that people write: helmfiles, Kustomizations, kubeconfigs, values of a chart.
@@ -11,6 +13,16 @@ pub const WRITTEN: usize = 4 * 1024 * 1024;
 
 /// The size limit of text that programs print: manifests, and states with all values.
 pub const PRINTED: usize = 8 * 1024 * 1024;
+
+/// Far more than any real text leaves open: the deserializer goes 128 deep.
+const MAX_OPEN_BRACKETS: usize = 10_000;
+
+/// The number of aliases times the size of the text, in bytes.
+const MAX_EXPANDED_SIZE: usize = 64 * 1024 * 1024;
+
+static ANCHOR: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?:^|[\s\[{,])&([\w-]+)").unwrap_or_else(|_| unreachable!("the pattern is a constant"))
+});
 
 /// Why a text cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +90,7 @@ impl fmt::Display for Trouble {
 ///
 /// The text cannot be parsed.
 pub fn parse<T: DeserializeOwned>(text: &str, largest: usize) -> Result<T, Trouble> {
-    refuse_larger(text, largest)?;
+    check_limits(text, largest)?;
     serde_yaml::from_str(text).map_err(|error| Trouble::parser(&error))
 }
 
@@ -96,7 +108,7 @@ fn read_documents<'t, T>(
     largest: usize,
     read: impl Fn(serde_yaml::Deserializer<'t>) -> Result<T, serde_yaml::Error>,
 ) -> impl Iterator<Item = Result<T, Trouble>> {
-    let (refused, text) = match refuse_larger(text, largest) {
+    let (refused, text) = match check_limits(text, largest) {
         Ok(()) => (None, Some(text)),
         Err(error) => (Some(Err(error)), None),
     };
@@ -112,11 +124,44 @@ fn read_documents<'t, T>(
     })
 }
 
-fn refuse_larger(text: &str, largest: usize) -> Result<(), Trouble> {
-    if text.len() <= largest {
-        return Ok(());
+/// Refuses a text that would take the parser minutes or fill the memory: it looks at all open brackets for each token, and
+/// limits how often aliases repeat, but not how much they repeat.
+///
+/// # Errors
+///
+/// Which limit the text exceeds.
+pub fn check_limits(text: &str, largest: usize) -> Result<(), Trouble> {
+    if text.len() > largest {
+        return Err(Trouble::refused(None, format!("larger than {} MiB", largest / 1024 / 1024)));
     }
-    Err(Trouble::refused(None, format!("larger than {} MiB", largest / 1024 / 1024)))
+    if max_open_brackets(text) > MAX_OPEN_BRACKETS {
+        return Err(Trouble::refused(None, "nested too deep"));
+    }
+    let aliases: usize = ANCHOR
+        .captures_iter(text)
+        .map(|anchor| text.matches(&format!("*{}", &anchor[1])).count())
+        .fold(0, usize::saturating_add);
+    if aliases.saturating_mul(text.len()) > MAX_EXPANDED_SIZE {
+        return Err(Trouble::refused(None, "its aliases stand for too much"));
+    }
+    Ok(())
+}
+
+/// How many brackets are open at most. Outside of brackets, one counts only where a value begins: elsewhere it is text. In
+/// quotes and literal texts brackets count too, but few texts have many that stay open.
+fn max_open_brackets(text: &str) -> usize {
+    let (mut open, mut max) = (0_usize, 0);
+    let mut begins = true;
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' if begins || open > 0 => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        max = max.max(open);
+        begins = matches!(byte, b'\n' | b':' | b'-' | b'?') || (begins && byte == b' ');
+    }
+    max
 }
 
 #[cfg(test)]
@@ -132,12 +177,21 @@ mod tests {
 
     #[test]
     fn what_is_too_large_or_too_deep_is_refused() {
-        let large = all(&"x".repeat(PRINTED + 1)).unwrap_err();
-        assert!(large.is_refused() && large.quiet("") == "larger than 8 MiB", "{large:?}");
+        let wide = format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(1000), "*a,".repeat(20_000));
+        let cases = [
+            ("x".repeat(PRINTED + 1), "larger than 8 MiB"),
+            ("[".repeat(1 << 20), "nested too deep"),
+            ("{a: ".repeat(1 << 18), "nested too deep"),
+            (wide, "its aliases stand for too much"),
+        ];
+        for (text, reason) in cases {
+            let error = all(&text).unwrap_err();
+            assert!(error.is_refused() && error.quiet("") == reason, "{error:?}");
+        }
         let line = |n: usize| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(","));
-        let laughs = format!("a0: &a0 [x, x]\n{}", (1..7).map(line).collect::<String>());
+        let laughs = format!("a0: &a0 [x, x]\n{}", (1..7).map(line).collect::<Vec<_>>().concat());
         assert_eq!(all(&laughs).unwrap_err().to_string(), "repetition limit exceeded");
-        let deep = "[".repeat(1000) + &"]".repeat(1000);
+        let deep = "[".repeat(200) + &"]".repeat(200);
         assert!(all(&deep).unwrap_err().to_string().starts_with("recursion limit exceeded"));
     }
 

@@ -130,7 +130,16 @@ impl Scan {
         }
         for document in yaml::documents::<Value>(&text, WRITTEN) {
             match document {
-                Ok(document) => self.document(path, &document, depth),
+                Ok(document) if document.is_mapping() || document.is_null() => {
+                    self.document(path, &document, depth);
+                }
+                Ok(_) => {
+                    let finding = Finding::error("helmfile", "Helmfile is not a mapping");
+                    self.findings.push(finding.with("file", path.display()));
+                    self.broken = true;
+                    self.partial = true;
+                    return;
+                }
                 Err(error) => {
                     let finding = Finding::error("helmfile", "Helmfile is not valid YAML");
                     let mut finding = finding.with("file", path.display());
@@ -378,6 +387,8 @@ mod tests {
         let broken = "releases:\n- name: a\n  needs: ['x'\n  chart: b\n";
         let found = findings("01-apps.yaml", broken, false);
         assert!(found[0].contains("not valid YAML") && found[0].contains("(\"line\", \"4\")"), "{found:?}");
+        let list = findings("01-apps.yaml", "- releases: []\n", false);
+        assert!(list[0].starts_with("Helmfile is not a mapping"), "{list:?}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 pub use self::pin::{Pinned, pin};
 pub use self::words::{Count, File, Namespace, ReleaseName, SkippedCheck, Text, Timeout, Uid, Word};
 use crate::base::finding::Finding;
+use crate::base::yaml;
 
 /// The file name in the root of a repository.
 pub const FILE: &str = "k3s-boot.yaml";
@@ -169,6 +170,10 @@ fn text(path: &Path) -> Result<String, Finding> {
 
 /// Reads the text of a configuration; the first problem, if there is one.
 fn parse(path: &Path, text: &str) -> (Config, Vec<Finding>) {
+    if let Err(error) = yaml::check_limits(text, yaml::WRITTEN) {
+        let finding = Finding::error("config", "Configuration is invalid").with("file", path.display());
+        return (Config::default(), vec![finding.with("reason", error)]);
+    }
     let deserializer = serde_yaml::Deserializer::from_str(text);
     match serde_path_to_error::deserialize::<_, Option<Config>>(deserializer) {
         Ok(config) => (config.unwrap_or_default(), Vec::new()),
@@ -411,7 +416,8 @@ mod tests {
         }
         let unknown = reported("skipChecks: [versions, version]\n");
         assert!(
-            unknown.contains("field=skipChecks[1] reason=unknown variant `version` accepted=env "),
+            unknown
+                .contains("field=skipChecks[1] reason=unknown variant `version` accepted=versions releases "),
             "{unknown}"
         );
         assert!(unknown.ends_with("fix=did you mean `versions`?"), "{unknown}");

@@ -150,7 +150,7 @@ fn compare(
             }
         }
         (Value::Array(desired), Some(Value::Array(live))) => {
-            compare_lists(found, place, desired, live, owners)
+            compare_lists(found, place, desired, live, owners);
         }
         (desired, Some(live)) if same(desired, live, place.is_quantity) => {}
         _ => found.extend(cause(owners).map(|cause| Difference { path: place.path.clone(), cause })),
