@@ -365,8 +365,8 @@ fn all_problems_are_told_at_once() {
     assert_snapshot!(boot.refused(), @r#"
     [TS] ERROR Missing required env variables envs="CRDS_HOST" fix="export CRDS_HOST=..." 
     [TS] ERROR Program version is not supported program="helm" version="3.17.0" accepted="3.18 or later, below 5" fix="install a supported version of helm" 
-    [TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" reason="Failed to get the data key required to decrypt the SOPS file." fix="name the right identities in SOPS_AGE_KEY_FILE, or add your public key to .sops.yaml and run `sops updatekeys` where it can be decrypted" 
-    [TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp: lookup nowhere: no such host" fix="see that the server runs, and that the kubeconfig has its address and not 127.0.0.1"
+    [TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" reason="Failed to get the data key required to decrypt the SOPS file." fix="set SOPS_AGE_KEY_FILE to a file with a matching identity, or add your public key to .sops.yaml and run `sops updatekeys` where the file can be decrypted" 
+    [TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp: lookup nowhere: no such host" fix="check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1"
     "#);
     let files = Boot::new()
         .file("age.key", "hello\n")
