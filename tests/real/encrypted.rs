@@ -102,8 +102,8 @@ fn a_kind_that_the_cluster_does_not_know_is_refused_before_anything_changes() {
     write(&world, &releases(&["    name: small\n    namespace: media\n"]));
     let mark = world.sandbox.audit_mark().unwrap();
     for (api_version, kind, fix) in [
-        ("gateway.networking.k8s.io/v1", "Gateway", "leave it to Flux"),
-        ("snapshot.storage.k8s.io/v1", "VolumeSnapshotClass", "leave it to Flux"),
+        ("gateway.networking.k8s.io/v1", "Gateway", "let Flux apply it"),
+        ("snapshot.storage.k8s.io/v1", "VolumeSnapshotClass", "let Flux apply it"),
         ("policy/v1beta1", "PodDisruptionBudget", "kubectl api-resources"),
         ("apps/v1", "Deploment", "kubectl api-resources"),
     ] {

@@ -132,22 +132,23 @@ const SOURCES: &[&str] = &[
     "check/k3s.rs",              // k3s-*, coredns-bundled
     "commands/apps/takeover.rs", // the last words of a run that was stopped after a stage
     "commands/recover.rs",       // what to run next
-    "config.rs",                 // config
+    "settings/config.rs",        // config
+    "settings/config/words.rs",  // config
     "desired/sops_config.rs",    // sops, sops-plain
     "desired/state_file.rs",     // the name of a command of helm, in a reason
-    "error.rs",                  // k3s-boot status, which shows
+    "base/error.rs",             // k3s-boot status, which shows
     "gather/builds.rs",          // charts, chart-login
     "gather/files.rs",           // age-key, old-script
     "gather/secrets.rs",         // sops: `kubectl api-resources`, which shows
-    "guard.rs",                  // cluster-identity
-    "kubeconfig.rs",             // kubeconfig
+    "check/cluster_identity.rs", // cluster-identity
+    "tools/kubeconfig.rs",       // kubeconfig
     "plan.rs",                   // plan
-    "recovery.rs",               // pending; `flux` is no program of the sandbox
+    "plan/recovery.rs",          // pending; `flux` is no program of the sandbox
     "report/diff.rs",            // the heading of a diff
     "report/failure.rs",         // k3s-boot check and status, which show
     "settings.rs",               // env
     "tools/sops.rs",             // sops
-    "verify/warnings.rs",        // k3s-boot status and kubectl describe, which show
+    "run/verify/warnings.rs",    // k3s-boot status and kubectl describe, which show
 ];
 
 /// Programs that fixes name.
@@ -279,18 +280,14 @@ const PROSE: [&str; 15] = [
     "ended:",
 ];
 
-/// Parts of the failure table that are in files of their own.
-const TABLES: [&str; 2] = ["diagnose/kustomize.rs", "diagnose/starting.rs"];
-
 /// The source files below a folder that have commands, without those of rules and the failure table.
 fn files(folder: &Path, source: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         let name = path.strip_prefix(source).unwrap().display().to_string();
-        let is_covered =
-            name == "check/rules" || name.starts_with("diagnose/table") || TABLES.contains(&name.as_str());
+        let is_covered = name == "check/rules" || name.starts_with("base/known_failures");
         let is_test = ["check/testing.rs", "check/empty.rs", "check/fixture.rs"].contains(&name.as_str());
-        if is_covered || is_test || name.ends_with("tests.rs") || name == "docs.rs" {
+        if is_covered || is_test || name.ends_with("tests.rs") || name == "commands/docs.rs" {
             continue;
         }
         if path.is_dir() {

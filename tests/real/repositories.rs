@@ -179,7 +179,7 @@ const HELMFILES: &[Edit] = &[
         name: "`needs` in a circle",
         rule: "releases",
         mark: "✗",
-        words: &["circle", "remove one of their `needs`"],
+        words: &["cycle", "remove one of their `needs`"],
         file: APPS,
         from: "    version: 1.18.6\n",
         to: "    version: 1.18.6\n    needs: ['flux-system/flux-instance']\n",
@@ -188,7 +188,7 @@ const HELMFILES: &[Edit] = &[
         name: "release with a name that Helm refuses",
         rule: "releases",
         mark: "✗",
-        words: &["name that Helm refuses", "kube-system/Coredns"],
+        words: &["invalid name", "kube-system/Coredns"],
         file: APPS,
         from: "- name: coredns",
         to: "- name: Coredns",
@@ -237,7 +237,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         rule: "flux-pair",
         mark: "✗",
         words: &[
-            "too new for the operator",
+            "too new for flux-operator",
             "artifact: oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:latest",
             "v0.37.1",
         ],
@@ -249,7 +249,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         name: "Flux' manifests of another operator",
         rule: "flux-pair",
         mark: "!",
-        words: &["those of another operator", "flux-operator-manifests:v0.37.1"],
+        words: &["belong to another flux-operator version", "flux-operator-manifests:v0.37.1"],
         file: VALUES,
         from: "manifests:v0.37.1",
         to: "manifests:v0.36.0",
@@ -267,7 +267,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         name: "`cgroup.automount` of cilium",
         rule: "values-keys",
         mark: "!",
-        words: &["key: cgroup.automount", "meant: cgroup.autoMount", "write `autoMount`"],
+        words: &["key: cgroup.automount", "suggestion: cgroup.autoMount", "write `autoMount`"],
         file: VALUES,
         from: "rollOutCiliumPods: true",
         to: "cgroup: {automount: {enabled: false}}",
@@ -276,7 +276,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         name: "`serviceMonitor.enabled` of flux-operator",
         rule: "values-keys",
         mark: "!",
-        words: &["key: serviceMonitor.enabled", "meant: serviceMonitor.create", "write `create`"],
+        words: &["key: serviceMonitor.enabled", "suggestion: serviceMonitor.create", "write `create`"],
         file: VALUES,
         from: "  create: false",
         to: "  enabled: false",
@@ -285,7 +285,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         name: "`service.clusterIp` of coredns",
         rule: "values-keys",
         mark: "!",
-        words: &["key: service.clusterIp", "meant: service.clusterIP", "write `clusterIP`"],
+        words: &["key: service.clusterIp", "suggestion: service.clusterIP", "write `clusterIP`"],
         file: VALUES,
         from: "  clusterIP: 10.43.0.10",
         to: "  clusterIP: 10.43.0.10\n  clusterIp: 10.43.0.10",
@@ -294,7 +294,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         name: "a key that a closed schema refuses",
         rule: "values-keys",
         mark: "✗",
-        words: &["Chart refuses", "key: crds.enable", "meant: crds.enabled"],
+        words: &["Chart rejects a values key", "key: crds.enable", "suggestion: crds.enabled"],
         file: VALUES,
         from: "crds:\n  enabled: true",
         to: "crds:\n  enabled: true\n  enable: true",
@@ -366,7 +366,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         name: "Flux not told what to sync",
         rule: "flux-sync",
         mark: "!",
-        words: &["not told what to sync", "url: https://", "pullSecret"],
+        words: &["Flux has no source to sync", "url: https://", "pullSecret"],
         file: VALUES,
         from: "    url: {{ requiredEnv \"FLUX_GIT_URL\" | quote }}\n",
         to: "",
@@ -375,7 +375,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         name: "Flux told half of what to sync",
         rule: "flux-sync",
         mark: "!",
-        words: &["not told in full", "key: instance.sync.ref", "ref: refs/heads/main"],
+        words: &["Flux source is incomplete", "key: instance.sync.ref", "ref: refs/heads/main"],
         file: VALUES,
         from: "    ref: {{ env \"FLUX_GIT_REF\" | default \"refs/heads/main\" | quote }}\n",
         to: "",
@@ -402,7 +402,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         name: "API host with a scheme and a port",
         rule: "api-host",
         mark: "✗",
-        words: &["no bare host", "k8sServiceHost: 10.0.0.10"],
+        words: &["is not a bare host", "k8sServiceHost: 10.0.0.10"],
         file: VALUES,
         from: "k8sServiceHost: {{ $host | quote }}",
         to: "k8sServiceHost: https://10.0.0.10:6443",
@@ -515,7 +515,7 @@ fn encrypted_files(table: &mut Table<'_>) {
     let told = ["file of the bootstrap that is not decrypted offline", "sops", "?"];
     offline(table, told, &["nothing is decrypted"], || world.encrypt("bootstrap/other.sops.yaml", &own));
     let told = ["rule of .sops.yaml without the key", "sops-rules", "!"];
-    offline(table, told, &["does not name the age key", "kubernetes/.*", &recipients[0]], || {
+    offline(table, told, &["does not list the age key", "kubernetes/.*", &recipients[0]], || {
         world.encrypt(SYNCED, &own);
         world.write(".sops.yaml", &rule);
         world.git(&["add", SYNCED]);
@@ -599,7 +599,7 @@ fn kubeconfigs(table: &mut Table<'_>) {
     run_with(
         table,
         unknown,
-        &["context: prod", "known: default", "--context"],
+        &["context: prod", "available: default", "--context"],
         &["check", "--context=prod"],
         |boot| boot,
     );
@@ -649,7 +649,7 @@ fn clusters(table: &mut Table<'_>) {
     let tokens = ["viewer", "reader"].map(token);
     let states: [(&str, &str, &[&str]); 2] = [
         ("user who may only view", "api", &["Access to the cluster is forbidden", "administrator"]),
-        ("user who may only read", "rights", &["no administrator", "kubectl auth can-i '*' '*'"]),
+        ("user who may only read", "rights", &["not a cluster administrator", "kubectl auth can-i '*' '*'"]),
     ];
     for ((name, rule, words), token) in states.into_iter().zip(&tokens) {
         let path = kubeconfig(world, rule, &with_token(&text, token));

@@ -181,7 +181,7 @@ fn a_message_that_repeats_a_file_is_not_shown() {
     world.write("bootstrap/values/template.yaml.gotmpl", &format!("letters: {VIOLATION}\nnumber: {SHORT}\n"));
     failed(&["at '/letters': does not match pattern", "at '/number': got string, want integer"]);
     // A reference to a map, and one to nothing.
-    for (key, words) in [("top", "the key is a map"), ("top/nothing", "there is no such key")] {
+    for (key, words) in [("top", "the key is a map"), ("top/nothing", "the key does not exist")] {
         let template =
             format!("a: {{{{ fetchSecretValue \"ref+sops://../../secrets/values.sops.yaml#/{key}\" }}}}\n");
         world.write("bootstrap/values/template.yaml.gotmpl", &template);

@@ -25,14 +25,14 @@ const FAULTS: &[Fault] = &[
     (
         "old-script",
         "!",
-        &["scripts/bootstrap-apps.sh", "00-crds.yaml", "encrypted files", "whether Flux syncs"],
+        &["scripts/bootstrap-apps.sh", "00-crds.yaml", "encrypted files", "verification of Flux"],
     ),
     (
         "mirror",
         "!",
         &["charts-mirror/cilium", "1.18.5", "chart: oci://quay.io/cilium/charts/cilium", "version: 1.18.6"],
     ),
-    ("flux-pair", "✗", &["too new for the operator", "latest", "flux-operator-manifests:v0.37.1"]),
+    ("flux-pair", "✗", &["too new for flux-operator", "latest", "flux-operator-manifests:v0.37.1"]),
     ("coredns-values", "✗", &["service.clusterIP", "clusterIP: 10.43.0.10"]),
     ("coredns-values", "!", &["service.name", "name: kube-dns"]),
     ("coredns-values", "!", &["serviceAccount.create", "create: true"]),

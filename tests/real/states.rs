@@ -86,7 +86,11 @@ fn k3s(table: &mut Table<'_>) {
         world.delete(USER_WORKLOAD);
         good();
     };
-    table.state(&state("flannel still on, with user workloads", "k3s-flannel", "✗", &["cut"]), flannel, mend);
+    table.state(
+        &state("flannel still on, with user workloads", "k3s-flannel", "✗", &["would interrupt networking"]),
+        flannel,
+        mend,
+    );
     let row = table.rows.last().unwrap();
     assert!(
         !row.contains("· flannel-backend: \"none\""),

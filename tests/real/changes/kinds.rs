@@ -322,7 +322,7 @@ fn claimed(repository: &mut Repository<'_>) -> Change {
         "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{}}\n"
     ));
     Change::new(format!("a HelmRelease claims {namespace}/{name}, and a value changed"), Vec::new())
-        .with(format!("skip {namespace}/{name}: left to HelmRelease {namespace}/{name}"))
+        .with(format!("skip {namespace}/{name}: managed by HelmRelease {namespace}/{name}"))
 }
 
 const MORE: &str = "---
