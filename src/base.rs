@@ -12,7 +12,7 @@ pub mod github;
 pub mod known_failures;
 pub mod logger;
 #[cfg(test)]
-pub(crate) mod odd;
+pub(crate) mod mutate;
 pub mod progress;
 pub mod redact;
 pub mod scratch;

@@ -23,7 +23,7 @@ use self::encrypted::EncryptedFile;
 use self::objects::Object;
 use self::releases::Release;
 use self::synced::Synced;
-use crate::base::fact::Known;
+use crate::base::fact::Fact;
 use crate::base::finding::Finding;
 use crate::base::stages::Stage;
 
@@ -36,7 +36,7 @@ const NETWORKS: [&str; 3] = ["cilium", "tigera-operator", "calico"];
 
 /// Whether a chart, by its name, installs a CNI.
 #[must_use]
-pub fn brings_network(chart: &str) -> bool {
+pub fn installs_cni(chart: &str) -> bool {
     NETWORKS.contains(&chart)
 }
 
@@ -57,11 +57,11 @@ pub struct Desired {
     /// The text of the repository's `.sops.yaml`, if it has one.
     pub sops_config: Option<String>,
     /// The files that Git tracks, relative to the root.
-    pub tracked: Known<BTreeSet<PathBuf>>,
+    pub tracked: Fact<BTreeSet<PathBuf>>,
     /// The URL of the Git remote `origin`; it may contain credentials.
     pub origin: Option<String>,
     /// The part of the repository that Flux applies.
-    pub synced: Known<Synced>,
+    pub synced: Fact<Synced>,
     /// How much there was to read.
     pub coverage: Coverage,
     /// The findings that were reported for rules while reading (see [`crate::check::Facts::reported`]).
@@ -76,7 +76,7 @@ pub struct Coverage {
     /// Required variables of templates that are not set, by the path of the helmfile.
     pub missing_variables: BTreeMap<PathBuf, Vec<String>>,
     /// Whether templates require variables, set or not.
-    pub demands_variables: bool,
+    pub requires_variables: bool,
     /// The number of folders in `kubernetes/apps`.
     pub app_folders: usize,
     /// The number of scripts named `bootstrap-apps.sh`.
@@ -166,8 +166,8 @@ impl Desired {
 
     /// The DNS release that the user skips to keep the bundled one of k3s.
     #[must_use]
-    pub fn dns_left_out(&self) -> Option<&Release> {
-        self.releases().find(|release| release.left_out && release.chart_name() == "coredns")
+    pub fn skipped_dns(&self) -> Option<&Release> {
+        self.releases().find(|release| release.skipped && release.chart_name() == "coredns")
     }
 
     /// The release that installs the CNI, recognized by its chart.

@@ -8,8 +8,8 @@ mod cluster;
 mod evaluate;
 mod features;
 mod files;
+mod fixup;
 mod git;
-mod mended;
 mod renders;
 mod secret_values;
 mod secrets;
@@ -23,7 +23,7 @@ pub use self::files::{Files, files, files_for_looking};
 use self::secret_values::PlainTexts;
 pub use self::standing::{Named, Snapshot, locks, standing};
 use crate::base::error::Error;
-use crate::base::fact::Known;
+use crate::base::fact::Fact;
 use crate::base::files::LARGEST;
 use crate::base::finding::{Finding, Findings, Severity};
 use crate::base::fingerprint::HashKey;
@@ -63,7 +63,7 @@ pub trait Listener {
 impl Listener for () {}
 
 /// Everything that was read.
-pub struct Picture {
+pub struct Gathered {
     /// The desired state.
     pub desired: Desired,
     /// The current state.
@@ -76,7 +76,7 @@ pub struct Picture {
     pub options: CheckOptions,
 }
 
-impl Picture {
+impl Gathered {
     /// The input of the rules.
     #[must_use]
     pub fn facts(&self) -> Facts<'_> {
@@ -102,7 +102,7 @@ pub async fn gather(
     redactor: &Redactor,
     purpose: Purpose,
     listener: &mut impl Listener,
-) -> Result<Picture, Error> {
+) -> Result<Gathered, Error> {
     let cache = settings.cache.clone().map_or_else(|| scratch.subfolder("cache"), Ok)?;
     let charts = ChartStore::new(cache.join("charts"));
     let staging = Scratch::new(&cache.join("staging"))?;
@@ -144,7 +144,7 @@ pub async fn gather(
             .filter(|build| !build.missing.is_empty())
             .map(|build| (build.helmfile.path.clone(), build.missing.clone()))
             .collect(),
-        demands_variables: files.helmfiles.iter().any(|state| state.sources.required_variables),
+        requires_variables: files.helmfiles.iter().any(|state| state.sources.required_variables),
         app_folders: repository::app_folders(&settings.root).count(),
         scripts: files.scripts,
     };
@@ -201,13 +201,13 @@ pub async fn gather(
         manifests =
             Box::pin(render_and_inspect(tools, &place, &desired, live, missing, now, purpose)).await?;
     }
-    Ok(Picture { desired, observed, manifests, charts, options })
+    Ok(Gathered { desired, observed, manifests, charts, options })
 }
 
 /// Whether helmfile, helm or kubectl has an unsupported version: what it reports about files may be wrong then.
 fn has_unsupported_version(
     settings: &Settings,
-    versions: &[(&'static str, Known<Option<semver::Version>>)],
+    versions: &[(&'static str, Fact<Option<semver::Version>>)],
 ) -> bool {
     !settings.skip_checks.iter().any(|rule| rule == "versions")
         && versions.iter().any(|(name, version)| {
@@ -226,9 +226,9 @@ async fn render_and_inspect(
     now: SystemTime,
     purpose: Purpose,
 ) -> Result<Manifests, Error> {
-    let wishes = &place.settings.wishes;
+    let plan_options = &place.settings.plan_options;
     let has_changes = purpose == Purpose::Check
-        || desired.releases().any(|release| needs_rendering(release, desired, live, wishes));
+        || desired.releases().any(|release| needs_rendering(release, desired, live, plan_options));
     let (rendered, standing, fitness) = tokio::join!(
         Box::pin(renders::render(
             tools,
@@ -238,14 +238,14 @@ async fn render_and_inspect(
             missing_commands,
             purpose == Purpose::Everything
         )),
-        Box::pin(cluster::standing(tools, desired, live, wishes)),
+        Box::pin(cluster::standing(tools, desired, live, plan_options)),
         Box::pin(cluster::fitness(tools, desired, &live.cluster, has_changes)),
     );
     let (manifests, owners) = rendered?;
     live.owners = owners;
     live.standing = standing?;
     let fitness = match fitness? {
-        None if plan(desired, Some(live), wishes, now).is_ok_and(|plan| plan.is_empty()) => None,
+        None if plan(desired, Some(live), plan_options, now).is_ok_and(|plan| plan.is_empty()) => None,
         None => cluster::fitness(tools, desired, &live.cluster, true).await?,
         known => known,
     };
@@ -255,7 +255,7 @@ async fn render_and_inspect(
     Ok(manifests)
 }
 
-fn programs(found: Vec<Program>, versions: &[(&str, Known<Option<semver::Version>>)]) -> Vec<Program> {
+fn programs(found: Vec<Program>, versions: &[(&str, Fact<Option<semver::Version>>)]) -> Vec<Program> {
     let version =
         |name| versions.iter().find(|(known, _)| *known == name).map(|(_, version)| version.clone());
     found
@@ -281,7 +281,7 @@ fn namespaces_of(helmfile: &Helmfile) -> impl Iterator<Item = &String> {
 fn encrypted_files(
     settings: &Settings,
     bootstrap: &[PathBuf],
-    tracked: &Known<BTreeSet<PathBuf>>,
+    tracked: &Fact<BTreeSet<PathBuf>>,
 ) -> Vec<encrypted::EncryptedFile> {
     let relative = |path: &PathBuf| path.strip_prefix(&settings.root).unwrap_or(path).to_owned();
     let bootstrap: BTreeSet<PathBuf> = bootstrap.iter().map(relative).collect();
@@ -291,7 +291,7 @@ fn encrypted_files(
 }
 
 /// The folder of the repository that Flux will apply.
-fn sync_path(helmfiles: &[Helmfile]) -> Known<&str> {
+fn sync_path(helmfiles: &[Helmfile]) -> Fact<&str> {
     let releases = helmfiles.iter().flat_map(|helmfile| &helmfile.releases);
     let path = releases
         .filter(|release| release.is_wanted() && release.chart_name() == "flux-instance")

@@ -24,7 +24,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::base::env::Env;
-use crate::base::github::Guard;
+use crate::base::github::CommandEscape;
 use crate::base::redact::Redactor;
 use crate::process::signals::Stop;
 use crate::settings::Settings;
@@ -33,7 +33,7 @@ use crate::settings::cli::{Apps, Check, Cli, Command, Diff, Global, Recover};
 /// Runs the command line.
 #[must_use]
 pub fn main_impl() -> ExitCode {
-    if let Some(code) = process::death::become_child() {
+    if let Some(code) = process::parent_death::become_child() {
         return code;
     }
     let cli = match Cli::try_parse() {
@@ -72,7 +72,7 @@ pub fn main_impl() -> ExitCode {
 /// input.
 fn print_usage(error: &clap::Error) {
     let text = error.render().to_string();
-    let guarded = Guard::On.text(text.clone());
+    let guarded = CommandEscape::On.text(text.clone());
     if guarded == text {
         _ = error.print();
     } else {

@@ -29,11 +29,11 @@ use self::helm::{Record, Stored};
 use self::inventory::{Inventory, Meta};
 use self::kinds::Kinds;
 use self::objects::LiveObject;
-use self::standing::Standing;
-use crate::base::fact::Known;
+use self::standing::ObjectState;
+use crate::base::fact::Fact;
 use crate::base::finding::Finding;
 use crate::desired::objects::ObjectId;
-use crate::observed::run_state::Notes;
+use crate::observed::run_state::RunState;
 use crate::process::identity::ProcessState;
 use crate::tools::kubeconfig::Target;
 
@@ -47,7 +47,7 @@ pub struct Observed {
     /// The commands of releases that cannot be started on this machine, each with its helmfile.
     pub missing_commands: BTreeSet<(PathBuf, String)>,
     /// helm's post-renderer plugins; unknown if helm was not asked.
-    pub post_renderers: Known<BTreeSet<String>>,
+    pub post_renderers: Fact<BTreeSet<String>>,
     /// The target cluster, if one is selected.
     pub target: Option<Target>,
     /// The state of the cluster, if it answers.
@@ -88,7 +88,7 @@ pub struct Program {
     /// The path, if it is installed.
     pub path: Option<PathBuf>,
     /// The version; none if it could not be parsed, unknown if the program was not asked.
-    pub version: Known<Option<Version>>,
+    pub version: Fact<Option<Version>>,
 }
 
 /// The state of a cluster that answers.
@@ -99,31 +99,31 @@ pub struct Live {
     /// Nodes, namespaces, workloads, identity.
     pub cluster: Cluster,
     /// The kinds that the API server knows.
-    pub kinds: Known<Kinds>,
+    pub kinds: Fact<Kinds>,
     /// What Flux and k3s' Helm controller manage.
-    pub claims: Known<Claims>,
+    pub claims: Fact<Claims>,
     /// All Helm releases, with the newest revision of each.
-    pub releases: Known<Vec<Stored>>,
+    pub releases: Fact<Vec<Stored>>,
     /// The full records of the desired releases' newest revisions, by `namespace/name`.
-    pub records: Known<BTreeMap<String, Record>>,
+    pub records: Fact<BTreeMap<String, Record>>,
     /// The state of the objects of releases that are otherwise up to date, by `namespace/name`.
-    pub standing: BTreeMap<String, Known<Standing>>,
+    pub standing: BTreeMap<String, Fact<ObjectState>>,
     /// The notes of earlier runs.
-    pub notes: Notes,
+    pub notes: RunState,
     /// The process state of the runs that left releases stuck in `pending-*`, by their identities.
     pub runs: BTreeMap<String, ProcessState>,
     /// The desired objects that exist.
-    pub objects: Known<BTreeMap<ObjectId, LiveObject>>,
+    pub objects: Fact<BTreeMap<ObjectId, LiveObject>>,
     /// The existing objects of releases that are not up to date, with their owners.
-    pub owners: Known<Vec<Owned>>,
+    pub owners: Fact<Vec<Owned>>,
     /// Whether the user is a cluster administrator.
-    pub may_everything: Known<bool>,
+    pub may_everything: Fact<bool>,
     /// Why the API server is not ready; `None` if it is.
-    pub not_ready: Known<Option<String>>,
+    pub not_ready: Fact<Option<String>>,
     /// Why the API server's certificate is not valid for the address that the agents will use; `None` if it is.
-    pub api_host_refused: Known<Option<String>>,
+    pub api_host_refused: Fact<Option<String>>,
     /// The DNS configuration of a kubelet.
-    pub kubelet: Known<Kubelet>,
+    pub kubelet: Fact<Kubelet>,
 }
 
 impl Live {
@@ -148,7 +148,7 @@ impl Live {
 impl Default for Live {
     /// A cluster about which nothing is known.
     fn default() -> Self {
-        fn unknown<T>() -> Known<T> {
+        fn unknown<T>() -> Fact<T> {
             Err("not asked".to_owned())
         }
         Self {
@@ -159,7 +159,7 @@ impl Default for Live {
             releases: unknown(),
             records: unknown(),
             standing: BTreeMap::new(),
-            notes: Notes::default(),
+            notes: RunState::default(),
             runs: BTreeMap::new(),
             objects: unknown(),
             owners: unknown(),

@@ -1,15 +1,15 @@
 //! The plan: a pure function of desired and observed state.
 
+pub mod options;
 pub mod recovery;
 pub mod releases;
-pub mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+use self::options::PlanOptions;
 use self::recovery::Origin;
 use self::releases::{ReleaseAction, ReleasePlan};
-use self::wishes::Wishes;
 use crate::base::finding::Finding;
 use crate::base::stages::Stage;
 use crate::desired::objects::{Object, ObjectId};
@@ -97,7 +97,7 @@ pub enum ObjectAction {
 pub fn plan(
     desired: &Desired,
     live: Option<&Live>,
-    wishes: &Wishes,
+    plan_options: &PlanOptions,
     now: SystemTime,
 ) -> Result<Plan, Vec<Finding>> {
     let unread = |reason: &str| vec![Finding::error("plan", "Cluster cannot be read").with("reason", reason)];
@@ -108,7 +108,7 @@ pub fn plan(
     let stored = live.releases.as_ref().map_err(|reason| unread(reason))?;
     let mut findings = Vec::new();
     let mut namespaces = Vec::new();
-    let wanted_namespaces = desired.namespaces.iter().filter(|_| !wishes.stages.has(Stage::Namespaces));
+    let wanted_namespaces = desired.namespaces.iter().filter(|_| !plan_options.stages.has(Stage::Namespaces));
     for name in wanted_namespaces {
         let action = match live.cluster.namespaces.get(name).map(String::as_str) {
             None => NamespaceAction::Create,
@@ -126,13 +126,13 @@ pub fn plan(
         namespaces.push((name.clone(), action));
     }
     let mut objects = Vec::new();
-    let wanted_objects = desired.objects.iter().filter(|_| !wishes.stages.has(Stage::Secrets));
+    let wanted_objects = desired.objects.iter().filter(|_| !plan_options.stages.has(Stage::Secrets));
     for object in wanted_objects {
         let action = object_action(object, objects_there);
-        if action == ObjectAction::Create && wishes.stages.has(Stage::Namespaces) {
+        if action == ObjectAction::Create && plan_options.stages.has(Stage::Namespaces) {
             findings.extend(no_namespace(object, live));
         }
-        if matches!(action, ObjectAction::Change(_)) && !wishes.rotate_age_key {
+        if matches!(action, ObjectAction::Change(_)) && !plan_options.rotate_age_key {
             findings.extend(removed_identity(object, objects_there));
         }
         objects.push((object.id.clone(), action));
@@ -140,28 +140,28 @@ pub fn plan(
     let is_stored = |id: &str| stored.iter().any(|stored| stored.id() == id);
     let uninstalled = desired.releases().filter(|release| !release.installed && is_stored(&release.id()));
     let (removed, kept): (Vec<_>, Vec<_>) =
-        uninstalled.map(Release::id).partition(|id| wishes::names(&wishes.uninstall, id));
+        uninstalled.map(Release::id).partition(|id| options::names(&plan_options.uninstall, id));
     findings.extend(kept.into_iter().map(|release| {
         Finding::error("plan", "Release would be uninstalled")
             .with("release", &release)
             .with("reason", "the helmfile sets `installed: false`, but the release is installed")
             .fix(format!("remove the release from the helmfile, or uninstall it with --uninstall {release}"))
     }));
-    findings.extend(unknown_names(desired, wishes));
+    findings.extend(unknown_names(desired, plan_options));
     if !findings.is_empty() {
         return Err(findings);
     }
-    let asked = asked_for(desired, stored, wishes);
+    let asked = asked_for(desired, stored, plan_options);
     let releases = |kind: Kind, releases: &[Release]| {
         let wanted = releases.iter().filter(|release| release.installed || removed.contains(&release.id()));
         let plan = |release: &Release| {
-            let mut plan = releases::plan(release, desired, live, wishes);
+            let mut plan = releases::plan(release, desired, live, plan_options);
             if !release.installed {
                 plan.action = ReleaseAction::Uninstall;
             } else if asked.as_ref().is_some_and(|asked| !asked.contains(&plan.id)) {
                 plan.action = ReleaseAction::Skip("not selected by --release");
             }
-            if wishes.stages.has(kind.stage()) {
+            if plan_options.stages.has(kind.stage()) {
                 plan.action = ReleaseAction::Skip("its stage is skipped");
             }
             plan
@@ -197,9 +197,10 @@ fn no_namespace(object: &Object, live: &Live) -> Option<Finding> {
 }
 
 /// Names of releases that are not in the helmfiles.
-fn unknown_names(desired: &Desired, wishes: &Wishes) -> Vec<Finding> {
+fn unknown_names(desired: &Desired, plan_options: &PlanOptions) -> Vec<Finding> {
     let known: Vec<_> = desired.releases().map(Release::id).collect();
-    let unknown = wishes.names().filter(|(_, name)| !known.iter().any(|id| wishes::is_named(name, id)));
+    let unknown =
+        plan_options.names().filter(|(_, name)| !known.iter().any(|id| options::is_named(name, id)));
     unknown
         .map(|(flag, name)| {
             Finding::error("plan", "Release is not in the helmfiles")
@@ -211,11 +212,11 @@ fn unknown_names(desired: &Desired, wishes: &Wishes) -> Vec<Finding> {
 }
 
 /// The selected releases, with those that they need and that are not installed; `None` for all.
-fn asked_for(desired: &Desired, stored: &[Stored], wishes: &Wishes) -> Option<BTreeSet<String>> {
-    if wishes.releases.is_empty() {
+fn asked_for(desired: &Desired, stored: &[Stored], plan_options: &PlanOptions) -> Option<BTreeSet<String>> {
+    if plan_options.releases.is_empty() {
         return None;
     }
-    let named = desired.releases().map(Release::id).filter(|id| wishes::names(&wishes.releases, id));
+    let named = desired.releases().map(Release::id).filter(|id| options::names(&plan_options.releases, id));
     let mut asked: BTreeSet<_> = named.collect();
     let mut left: Vec<_> = asked.iter().cloned().collect();
     while let Some(id) = left.pop() {
@@ -233,16 +234,21 @@ fn asked_for(desired: &Desired, stored: &[Stored], wishes: &Wishes) -> Option<BT
 
 /// Whether a release must be rendered: it will be synced, and chart or values differ from what is installed.
 #[must_use]
-pub fn needs_rendering(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) -> bool {
+pub fn needs_rendering(
+    release: &Release,
+    desired: &Desired,
+    live: &Live,
+    plan_options: &PlanOptions,
+) -> bool {
     let Some(record) = live.records.as_ref().ok().and_then(|records| records.get(&release.id())) else {
-        return !releases::is_left(release, desired, live, wishes);
+        return !releases::is_skipped(release, desired, live, plan_options);
     };
     let version = desired.charts.get(&release.id()).map_or(release.version.as_str(), |chart| &chart.version);
     let same = record.stored.status == "deployed"
         && releases::same_version(&record.version, version)
         && crate::desired::values::changes(&record.values, &release.merged()).is_empty()
         && releases::other_content(release, desired, live, record).is_none();
-    !same && !releases::is_left(release, desired, live, wishes)
+    !same && !releases::is_skipped(release, desired, live, plan_options)
 }
 
 fn object_action(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> ObjectAction {
@@ -323,8 +329,8 @@ mod tests {
         live
     }
 
-    fn planned(desired: &Desired, live: &Live, wishes: &Wishes) -> Result<Plan, Vec<Finding>> {
-        plan(desired, Some(live), wishes, SystemTime::UNIX_EPOCH)
+    fn planned(desired: &Desired, live: &Live, plan_options: &PlanOptions) -> Result<Plan, Vec<Finding>> {
+        plan(desired, Some(live), plan_options, SystemTime::UNIX_EPOCH)
     }
 
     fn desired(objects: Vec<Object>) -> Desired {
@@ -346,9 +352,12 @@ mod tests {
             (flux.id.clone(), LiveObject { flux_owner: Some("x/y".to_owned()), ..live(&changed) }),
             (less.id.clone(), LiveObject { ours, ..live(&less) }),
         ];
-        let plan =
-            planned(&desired(make().into()), &observed(&[("b", "Active")], existing), &Wishes::default())
-                .unwrap();
+        let plan = planned(
+            &desired(make().into()),
+            &observed(&[("b", "Active")], existing),
+            &PlanOptions::default(),
+        )
+        .unwrap();
         assert_eq!(
             plan.namespaces,
             [("a".to_owned(), Namespace::Create), ("b".to_owned(), Namespace::Exists)]
@@ -366,13 +375,13 @@ mod tests {
         let old = secret(&key, "sops-age", "AGE-1");
         let existing = || observed(&[], vec![(old.id.clone(), live(&old))]);
         let wanted = || desired(vec![secret(&key, "sops-age", "AGE-2")]);
-        let rotate = Wishes { rotate_age_key: true, ..Wishes::default() };
-        let findings = planned(&wanted(), &existing(), &Wishes::default()).unwrap_err();
+        let rotate = PlanOptions { rotate_age_key: true, ..PlanOptions::default() };
+        let findings = planned(&wanted(), &existing(), &PlanOptions::default()).unwrap_err();
         assert_eq!(findings[0].message, "This would remove an age identity from the cluster");
         assert!(planned(&wanted(), &existing(), &rotate).is_ok());
         let both = desired(vec![secret(&key, "sops-age", "\"AGE-2\\nAGE-1\\n\"")]);
         assert!(
-            planned(&both, &existing(), &Wishes::default()).is_ok(),
+            planned(&both, &existing(), &PlanOptions::default()).is_ok(),
             "one that is added takes nothing away"
         );
     }
@@ -388,12 +397,12 @@ mod tests {
         ];
         for live in &cases {
             assert_eq!(
-                planned(&desired(Vec::new()), live, &Wishes::default()).unwrap_err()[0].message,
+                planned(&desired(Vec::new()), live, &PlanOptions::default()).unwrap_err()[0].message,
                 "Cluster cannot be read"
             );
         }
-        assert!(plan(&desired(Vec::new()), None, &Wishes::default(), SystemTime::now()).is_err());
-        assert!(planned(&desired(Vec::new()), &read(), &Wishes::default()).is_ok());
+        assert!(plan(&desired(Vec::new()), None, &PlanOptions::default(), SystemTime::now()).is_err());
+        assert!(planned(&desired(Vec::new()), &read(), &PlanOptions::default()).is_ok());
     }
 
     #[test]
@@ -407,7 +416,7 @@ mod tests {
                 .releases;
         let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
         let desired = Desired { helmfiles: vec![helmfile], ..desired(Vec::new()) };
-        let messages: Vec<_> = planned(&desired, &existing, &Wishes::default())
+        let messages: Vec<_> = planned(&desired, &existing, &PlanOptions::default())
             .unwrap_err()
             .into_iter()
             .map(|finding| finding.message)
@@ -435,8 +444,8 @@ mod tests {
             let mut live = observed(&[], Vec::new());
             live.releases = Ok(installed.iter().map(|name| stored(name, "deployed")).collect());
             live.records = Ok(BTreeMap::new());
-            let wishes = Wishes { releases: vec![name.to_owned()], ..Wishes::default() };
-            let plan = planned(&chain(), &live, &wishes).unwrap();
+            let plan_options = PlanOptions { releases: vec![name.to_owned()], ..PlanOptions::default() };
+            let plan = planned(&chain(), &live, &plan_options).unwrap();
             let synced = plan.releases().filter(|release| release.action.syncs());
             synced.map(|release| release.id.clone()).collect::<Vec<_>>()
         };
@@ -444,8 +453,8 @@ mod tests {
         assert_eq!(synced(&["a"], "n/c"), ["n/b", "n/c"]);
         assert_eq!(synced(&["b"], "c"), ["n/c"], "what that needs was there when it was installed");
         assert_eq!(synced(&[], "a"), ["n/a"]);
-        let wishes = Wishes { downgrade: vec!["z".to_owned()], ..Wishes::default() };
-        let unknown = planned(&chain(), &observed(&[], Vec::new()), &wishes).unwrap_err();
+        let plan_options = PlanOptions { downgrade: vec!["z".to_owned()], ..PlanOptions::default() };
+        let unknown = planned(&chain(), &observed(&[], Vec::new()), &plan_options).unwrap_err();
         assert_eq!(unknown[0].message, "Release is not in the helmfiles");
         assert_eq!(unknown[0].pairs[2].1, "n/a n/b n/c");
     }
@@ -458,7 +467,7 @@ mod tests {
         let operation = Operation { run: "host/x".to_owned(), ..Operation::default() };
         live.notes.operations.insert("n/a".to_owned(), operation);
         live.runs.insert("host/x".to_owned(), ProcessState::Ended);
-        let plan = planned(&chain(), &live, &Wishes::default()).unwrap();
+        let plan = planned(&chain(), &live, &PlanOptions::default()).unwrap();
         let unlocked: Vec<_> = plan.unlocks.iter().map(|unlock| unlock.stored.id()).collect();
         assert_eq!(unlocked, ["n/a"], "of the other nobody knows who locked it");
     }
@@ -470,11 +479,11 @@ mod tests {
         let mut live = observed(&[], Vec::new());
         live.releases = Ok(vec![stored("a", "deployed")]);
         live.records = Ok(BTreeMap::new());
-        let wishes = Wishes { uninstall: vec!["a".to_owned()], ..Wishes::default() };
-        let plan = planned(&desired, &live, &wishes).unwrap();
+        let plan_options = PlanOptions { uninstall: vec!["a".to_owned()], ..PlanOptions::default() };
+        let plan = planned(&desired, &live, &plan_options).unwrap();
         assert_eq!(plan.releases().next().unwrap().action, ReleaseAction::Uninstall);
         live.releases = Ok(Vec::new());
-        let plan = planned(&desired, &live, &Wishes::default()).unwrap();
+        let plan = planned(&desired, &live, &PlanOptions::default()).unwrap();
         assert_eq!(plan.releases().count(), 2, "what is not there need not go");
     }
 }

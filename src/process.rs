@@ -1,12 +1,12 @@
 //! The only module that starts, watches and stops processes.
 //!
 //! A tool runs in its own process group, with stdin null or a pipe. To stop it, the group gets one INT and, after a grace
-//! period, KILL; if k3s-boot itself is killed, the kernel sends the tool INT (see [`death`]).
+//! period, KILL; if k3s-boot itself is killed, the kernel sends the tool INT (see [`parent_death`]).
 
-pub mod death;
 pub mod identity;
 mod invocation;
 mod lines;
+pub mod parent_death;
 mod service;
 pub mod signals;
 pub mod transcript;
@@ -149,7 +149,7 @@ impl Runner {
     }
 
     fn spawn(&self, invocation: &Invocation) -> std::io::Result<Child> {
-        let (program, args) = death::wrap(&invocation.program, &invocation.args);
+        let (program, args) = parent_death::wrap(&invocation.program, &invocation.args);
         let mut command = Command::new(program);
         command
             .args(args)

@@ -37,7 +37,7 @@ use self::failure::FailureReport;
 use crate::base::duration::seconds;
 use crate::base::error::Error;
 use crate::base::finding::{Finding, Severity};
-use crate::base::github::Guard;
+use crate::base::github::CommandEscape;
 use crate::base::logger::{self, Level};
 use crate::base::redact::Redactor;
 use crate::base::stages::Stage;
@@ -51,7 +51,7 @@ use crate::tools::kubeconfig::Target;
 /// # Errors
 ///
 /// Writing to stdout fails, other than with a broken pipe.
-pub fn print(report: &impl Serialize, guard: Guard) -> std::io::Result<()> {
+pub fn print(report: &impl Serialize, guard: CommandEscape) -> std::io::Result<()> {
     ignore_broken_pipe(print_json(serde_json::to_string_pretty(report)? + "\n", guard))
 }
 
@@ -60,7 +60,7 @@ pub fn print(report: &impl Serialize, guard: Guard) -> std::io::Result<()> {
 /// # Errors
 ///
 /// As [`print()`].
-pub fn print_text(text: String, guard: Guard) -> std::io::Result<()> {
+pub fn print_text(text: String, guard: CommandEscape) -> std::io::Result<()> {
     ignore_broken_pipe(print_words(text, guard))
 }
 
@@ -69,7 +69,7 @@ pub fn print_text(text: String, guard: Guard) -> std::io::Result<()> {
 /// # Errors
 ///
 /// Writing to stdout fails, also with a broken pipe.
-pub fn print_json(json: String, guard: Guard) -> std::io::Result<()> {
+pub fn print_json(json: String, guard: CommandEscape) -> std::io::Result<()> {
     write(&guard.json(json))
 }
 
@@ -78,7 +78,7 @@ pub fn print_json(json: String, guard: Guard) -> std::io::Result<()> {
 /// # Errors
 ///
 /// As [`print_json`].
-pub fn print_words(text: String, guard: Guard) -> std::io::Result<()> {
+pub fn print_words(text: String, guard: CommandEscape) -> std::io::Result<()> {
     write(&guard.text(text))
 }
 

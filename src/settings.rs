@@ -14,12 +14,12 @@ use std::time::Duration;
 use self::config::{Config, Text, Timeout};
 use crate::base::env::Env;
 use crate::base::finding::Finding;
-use crate::base::github::Guard;
+use crate::base::github::CommandEscape;
 use crate::base::logger::{Level, LogFormat, LogSettings};
 use crate::check::options::CheckOptions;
 pub use crate::check::options::NodesFrom;
 use crate::desired::repository::HelmfilePaths;
-use crate::plan::wishes::Wishes;
+use crate::plan::options::PlanOptions;
 use crate::settings::cli::{Apps, Check, Checks, Color, Diff, Global, OutputFormat, Recover};
 
 /// The required programs, in the order in which the original `bootstrap-apps.sh` checked them, and `helm`.
@@ -91,7 +91,7 @@ pub struct Settings {
     /// The timeout for Flux.
     pub verify_timeout: Duration,
     /// What the user explicitly allows or selects.
-    pub wishes: Wishes,
+    pub plan_options: PlanOptions,
     /// Whether to stop at problems that rarely resolve themselves.
     pub fail_fast: bool,
     /// Whether helmfiles may run commands while rendering.
@@ -117,7 +117,7 @@ pub struct Settings {
     /// Whether text on stdout may be coloured.
     pub colour: bool,
     /// Whether a GitHub Actions runner reads the output.
-    pub guard: Guard,
+    pub guard: CommandEscape,
     /// Whether commands for that runner are printed: only if the log is text.
     pub actions: bool,
     /// The file to which the summary of the step is appended.
@@ -152,7 +152,7 @@ impl Settings {
             namespaces: self.namespaces.clone(),
             nodes: self.nodes,
             nodes_from: self.nodes_from,
-            wishes: self.wishes.clone(),
+            plan_options: self.plan_options.clone(),
             cluster_uid: self.cluster_uid.clone(),
             cluster_flag: self.cluster_flag.clone(),
             moved_from: self.moved_from.clone(),
@@ -214,10 +214,10 @@ impl Settings {
                 .unwrap_or(REQUEST_TIMEOUT),
             nodes_timeout: time(&config.timeouts.nodes).unwrap_or(NODES_TIMEOUT),
             verify_timeout: time(&config.timeouts.verify).unwrap_or(VERIFY_TIMEOUT),
-            wishes: Wishes {
+            plan_options: PlanOptions {
                 skip_releases: config.skip_releases(),
                 helm_driver: helm_driver(env),
-                ..Wishes::default()
+                ..PlanOptions::default()
             },
             fail_fast: false,
             allow_hooks: checks.allow_hooks,
@@ -233,7 +233,7 @@ impl Settings {
             live: live(global, env),
             colour: colour(global.color, env, env.stdout_is_terminal),
             guard: guard(env),
-            actions: guard(env) == Guard::On && log_is_text,
+            actions: guard(env) == CommandEscape::On && log_is_text,
             step_summary: env.path("GITHUB_STEP_SUMMARY"),
             command: env.args.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             path: env.get("PATH").map(ToOwned::to_owned),
@@ -251,7 +251,10 @@ impl Settings {
         let settings = Self::resolve(global, &apps.checks, env);
         Self {
             release_timeout: apps.release_timeout.unwrap_or(settings.release_timeout),
-            wishes: Wishes { stages: apps.stages.skipped(), ..apps.wishes.of(settings.wishes) },
+            plan_options: PlanOptions {
+                stages: apps.stages.skipped(),
+                ..apps.plan_options.of(settings.plan_options)
+            },
             nodes_timeout: apps.nodes_timeout.unwrap_or(settings.nodes_timeout),
             verify_timeout: apps.verify_timeout.unwrap_or(settings.verify_timeout),
             fail_fast: apps.fail_fast,
@@ -267,7 +270,7 @@ impl Settings {
     pub fn of_diff(global: &Global, diff: &Diff, env: &Env) -> Self {
         let settings = Self::resolve(global, &diff.checks, env);
         Self {
-            wishes: diff.wishes.of(settings.wishes),
+            plan_options: diff.plan_options.of(settings.plan_options),
             cluster_flag: diff.identity.cluster.clone(),
             moved_from: diff.identity.moved_from.clone(),
             ..settings
@@ -339,15 +342,15 @@ pub fn missing_env(names: &[&str]) -> Finding {
 }
 
 /// Whether a GitHub Actions runner reads the output (see its default environment variables).
-fn guard(env: &Env) -> Guard {
-    if env.text("GITHUB_ACTIONS") == Some("true") { Guard::On } else { Guard::Off }
+fn guard(env: &Env) -> CommandEscape {
+    if env.text("GITHUB_ACTIONS") == Some("true") { CommandEscape::On } else { CommandEscape::Off }
 }
 
 /// Whether to draw the progress display: only on a terminal, with a text log at level info.
 fn live(global: &Global, env: &Env) -> bool {
     let (log, _) = log_settings(global, false, env);
     let terminal = env.stderr_is_terminal && (env.stdout_is_terminal || log.stdout_is_data) && !is_dumb(env);
-    terminal && log.format == LogFormat::Text && log.level == Level::Info && log.guard == Guard::Off
+    terminal && log.format == LogFormat::Text && log.level == Level::Info && log.guard == CommandEscape::Off
 }
 
 fn is_dumb(env: &Env) -> bool {

@@ -58,7 +58,7 @@ impl Clock {
     }
 
     /// Extends the deadline for the cleanup of a run: diagnosing a failure and releasing the lock.
-    pub fn wind_up(&self) {
+    pub fn extend_for_cleanup(&self) {
         self.end.set(self.end.get().max(Instant::now() + CLEANUP_TIMEOUT));
     }
 

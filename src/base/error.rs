@@ -8,7 +8,7 @@ use std::time::Duration;
 pub use self::process::{Cause, MAX_OUTPUT, ProcessError, Stopped, late};
 use crate::base::duration::seconds;
 use crate::base::finding::Finding;
-use crate::base::known_failures::{Diagnosis, Known, find};
+use crate::base::known_failures::{Diagnosis, KnownFailure, find};
 use crate::base::logger::{self, Level};
 use crate::base::stages::Stage;
 
@@ -174,7 +174,7 @@ impl Error {
     /// Logs the error, with its fix if that is known.
     pub fn report(&self, end: &End<'_>) {
         if let Self::Preflight(findings) = self {
-            findings.iter().filter(|finding| !finding.told).for_each(Finding::log);
+            findings.iter().filter(|finding| !finding.logged).for_each(Finding::log);
             return;
         }
         let (message, mut pairs) = self.words(end.killed);
@@ -284,7 +284,7 @@ fn timeout_fix(stage: &str) -> &'static str {
 fn known(words: &str) -> impl Iterator<Item = (&'static str, String)> + use<> {
     let known = find(words);
     let cause = known.map(|known| ("cause", known.cause.to_owned()));
-    let fix = known.and_then(Known::general_fix).map(|fix| ("fix", fix.to_owned()));
+    let fix = known.and_then(KnownFailure::general_fix).map(|fix| ("fix", fix.to_owned()));
     cause.into_iter().chain(fix)
 }
 

@@ -41,14 +41,14 @@ pub struct Finding {
     /// Details, the fix last.
     pub pairs: Vec<(&'static str, String)>,
     /// Whether it was logged already.
-    pub told: bool,
+    pub logged: bool,
 }
 
 impl Finding {
     /// Creates a finding that stops the run.
     #[must_use]
     pub fn error(rule: &'static str, message: impl Into<String>) -> Self {
-        Self { rule, severity: Severity::Error, message: message.into(), pairs: Vec::new(), told: false }
+        Self { rule, severity: Severity::Error, message: message.into(), pairs: Vec::new(), logged: false }
     }
 
     /// Creates a finding that does not stop the run.

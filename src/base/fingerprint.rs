@@ -132,7 +132,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn comparing_never_panics(manifest in crate::base::odd::odd(SECRET), live in crate::base::odd::odd(SECRET)) {
+        fn comparing_never_panics(manifest in crate::base::mutate::json(SECRET), live in crate::base::mutate::json(SECRET)) {
             let key = HashKey::default();
             let (manifest, live) = (key.fingerprint(&manifest), key.fingerprint(&live));
             _ = (manifest.differs_from(&live), manifest.data_differs(&live), manifest.sets("k"));

@@ -3,7 +3,7 @@
 //! The runner reads both streams of a step line by line, where LF, CR and CR LF end a line. It executes two forms of
 //! workflow commands (`ActionCommand` and `OutputManager` of actions/runner): `::name …::` at the beginning of a line, after
 //! Unicode white space, and `##[name …]` anywhere in it. Much of the output comes from others: helm, a chart, a pod, an
-//! object in the cluster. So [`Guard`] escapes both forms in every line.
+//! object in the cluster. So [`CommandEscape`] escapes both forms in every line.
 //!
 //! `::stop-commands::TOKEN` does not work instead: the runner reads the two streams concurrently, so one token cannot
 //! protect both, nor the lines around a command of k3s-boot; a killed run would leave the commands of the remaining step
@@ -11,7 +11,7 @@
 
 /// Whether workflow commands in the output are escaped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Guard {
+pub enum CommandEscape {
     /// The output is not read by a runner.
     #[default]
     Off,
@@ -19,7 +19,7 @@ pub enum Guard {
     On,
 }
 
-impl Guard {
+impl CommandEscape {
     /// Escapes commands in plain text, in the way the log escapes characters.
     #[must_use]
     pub fn text(self, text: String) -> String {

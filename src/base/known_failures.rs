@@ -12,7 +12,7 @@ use crate::base::known_failures::table_pods::PODS;
 
 /// A known failure.
 #[derive(Debug)]
-pub struct Known {
+pub struct KnownFailure {
     pub id: &'static str,
     /// Signatures in lower case: a message matches if it contains all words of one group.
     pub(super) words: &'static [&'static [&'static str]],
@@ -21,16 +21,16 @@ pub struct Known {
     pub(super) fix: &'static str,
 }
 
-impl Known {
+impl KnownFailure {
     /// Whether waiting cannot resolve it.
     #[must_use]
-    pub fn lasts(&self) -> bool {
+    pub fn is_permanent(&self) -> bool {
         PERMANENT.contains(&self.id)
     }
 
     /// Whether it may resolve itself within seconds.
     #[must_use]
-    pub fn passes(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         TRANSIENT.contains(&self.id)
     }
 
@@ -54,14 +54,14 @@ impl Known {
 
 /// The known failure that a message matches; of several the most specific one.
 #[must_use]
-pub fn find(words: &str) -> Option<&'static Known> {
+pub fn find(words: &str) -> Option<&'static KnownFailure> {
     let words = without_api_paths(&words.to_lowercase());
     let all = |group: &&[&str]| group.iter().all(|word| words.contains(word));
     table().find(|known| known.words.iter().any(all))
 }
 
 /// All known failures, specific ones first.
-pub fn table() -> impl Iterator<Item = &'static Known> {
+pub fn table() -> impl Iterator<Item = &'static KnownFailure> {
     KUSTOMIZE.iter().chain(STARTING).chain(TABLE).chain(PODS)
 }
 
@@ -154,7 +154,7 @@ impl Diagnosis {
 
     /// The diagnosis of a known failure of a release (`namespace/name`) and, if known, its pod.
     #[must_use]
-    pub fn known(release: &str, pod: Option<&str>, known: &Known) -> Self {
+    pub fn known(release: &str, pod: Option<&str>, known: &KnownFailure) -> Self {
         Self { cause: Some(known.cause), fix: Some(known.fix(release, pod)), ..Self::default() }
     }
 }
@@ -499,7 +499,7 @@ mod tests {
     fn only_transient_failures_are_retried() {
         let ids: BTreeSet<_> = table().map(|known| known.id).collect();
         assert!(TRANSIENT.iter().chain(&PERMANENT).all(|id| ids.contains(id)));
-        let passes = |words| find(words).is_some_and(Known::passes);
+        let passes = |words| find(words).is_some_and(KnownFailure::is_transient);
         assert!(!passes("error looking up service account n/own: serviceaccount \"own\" not found"));
         assert!(passes("response status code 503: Service Unavailable"));
         assert!(!passes("conflict with \"kubectl\" using apps/v1: .spec.replicas") && !passes("exit code 1"));
@@ -507,7 +507,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_words_make_it_panic(words: String, release: String, near in crate::base::odd::near(&[
+        fn no_words_make_it_panic(words: String, release: String, near in crate::base::mutate::text(&[
             "cannot patch \"cilium-operator\" with kind Deployment: Deployment.apps \"cilium-operator\" is invalid: spec.selector: Invalid value: field is immutable",
             "0/1 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {a: b}. preemption: 0/1 nodes are available",
             "failed calling webhook \"webhook.cert-manager.io\": failed to call webhook: Post \"https://x.svc:443/mutate?timeout=30s\": no endpoints available for service \"x\"",

@@ -16,7 +16,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::base::escape::escape;
-use crate::base::github::Guard;
+use crate::base::github::CommandEscape;
 use crate::base::progress;
 use crate::base::redact::Redactor;
 
@@ -148,7 +148,7 @@ pub struct LogSettings {
     /// Whether stdout carries data, so that all lines go to stderr.
     pub stdout_is_data: bool,
     /// Whether a GitHub Actions runner reads the lines.
-    pub guard: Guard,
+    pub guard: CommandEscape,
 }
 
 struct LogLayer {

@@ -36,7 +36,7 @@ impl Waiting {
     }
 
     /// Like [`Self::say`], but logs the first call at once.
-    pub fn say_at_once(&mut self, pairs: &[(&'static str, String)]) {
+    pub fn report_at_once(&mut self, pairs: &[(&'static str, String)]) {
         if !std::mem::replace(&mut self.logged, true) {
             self.next = Instant::now();
         }

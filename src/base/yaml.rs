@@ -26,7 +26,7 @@ static ANCHOR: LazyLock<Regex> = LazyLock::new(|| {
 
 /// Why a text cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct YamlError {
     /// The line, from 1.
     pub line: Option<usize>,
     /// The column, from 1.
@@ -36,7 +36,7 @@ pub struct Trouble {
     words: String,
 }
 
-impl Trouble {
+impl YamlError {
     fn refused(line: Option<usize>, reason: impl Into<String>) -> Self {
         let reason = reason.into();
         Self { line, column: None, words: reason.clone(), refused: Some(reason) }
@@ -55,7 +55,7 @@ impl Trouble {
     /// The reason or location, without content of the text, which may be secret; `otherwise` if the parser reports no
     /// location.
     #[must_use]
-    pub fn quiet(&self, otherwise: &str) -> String {
+    pub fn without_content(&self, otherwise: &str) -> String {
         match (&self.refused, self.line, self.column) {
             (Some(reason), Some(line), _) => format!("{reason}, at line {line}"),
             (Some(reason), None, _) => reason.clone(),
@@ -67,7 +67,7 @@ impl Trouble {
     /// The location, or the reason why the text was refused, without content of the text.
     #[must_use]
     pub fn place(&self) -> Option<String> {
-        Some(self.quiet("")).filter(|place| !place.is_empty())
+        Some(self.without_content("")).filter(|place| !place.is_empty())
     }
 
     /// Whether the text was refused before parsing.
@@ -78,7 +78,7 @@ impl Trouble {
 }
 
 /// The message of the parser, which may quote the text.
-impl fmt::Display for Trouble {
+impl fmt::Display for YamlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.words)
     }
@@ -89,16 +89,16 @@ impl fmt::Display for Trouble {
 /// # Errors
 ///
 /// The text cannot be parsed.
-pub fn parse<T: DeserializeOwned>(text: &str, largest: usize) -> Result<T, Trouble> {
+pub fn parse<T: DeserializeOwned>(text: &str, largest: usize) -> Result<T, YamlError> {
     check_limits(text, largest)?;
-    serde_yaml::from_str(text).map_err(|error| Trouble::parser(&error))
+    serde_yaml::from_str(text).map_err(|error| YamlError::parser(&error))
 }
 
 /// Reads the documents of a text of at most `largest` bytes, up to the first error.
 pub fn documents<T: DeserializeOwned>(
     text: &str,
     largest: usize,
-) -> impl Iterator<Item = Result<T, Trouble>> {
+) -> impl Iterator<Item = Result<T, YamlError>> {
     read_documents(text, largest, |document| T::deserialize(document))
 }
 
@@ -107,13 +107,13 @@ fn read_documents<'t, T>(
     text: &'t str,
     largest: usize,
     read: impl Fn(serde_yaml::Deserializer<'t>) -> Result<T, serde_yaml::Error>,
-) -> impl Iterator<Item = Result<T, Trouble>> {
+) -> impl Iterator<Item = Result<T, YamlError>> {
     let (refused, text) = match check_limits(text, largest) {
         Ok(()) => (None, Some(text)),
         Err(error) => (Some(Err(error)), None),
     };
     let documents = text.into_iter().flat_map(serde_yaml::Deserializer::from_str);
-    let read = documents.map(move |document| read(document).map_err(|error| Trouble::parser(&error)));
+    let read = documents.map(move |document| read(document).map_err(|error| YamlError::parser(&error)));
     let mut all = refused.into_iter().chain(read);
     let mut failed = false;
     // Stop after an error: the parser would panic in the rest of a document with an unknown alias.
@@ -130,19 +130,19 @@ fn read_documents<'t, T>(
 /// # Errors
 ///
 /// Which limit the text exceeds.
-pub fn check_limits(text: &str, largest: usize) -> Result<(), Trouble> {
+pub fn check_limits(text: &str, largest: usize) -> Result<(), YamlError> {
     if text.len() > largest {
-        return Err(Trouble::refused(None, format!("larger than {} MiB", largest / 1024 / 1024)));
+        return Err(YamlError::refused(None, format!("larger than {} MiB", largest / 1024 / 1024)));
     }
     if max_open_brackets(text) > MAX_OPEN_BRACKETS {
-        return Err(Trouble::refused(None, "nested too deep"));
+        return Err(YamlError::refused(None, "nested too deep"));
     }
     let aliases: usize = ANCHOR
         .captures_iter(text)
         .map(|anchor| text.matches(&format!("*{}", &anchor[1])).count())
         .fold(0, usize::saturating_add);
     if aliases.saturating_mul(text.len()) > MAX_EXPANDED_SIZE {
-        return Err(Trouble::refused(None, "its aliases stand for too much"));
+        return Err(YamlError::refused(None, "its aliases stand for too much"));
     }
     Ok(())
 }
@@ -171,7 +171,7 @@ mod tests {
 
     use super::*;
 
-    fn all(text: &str) -> Result<Vec<Value>, Trouble> {
+    fn all(text: &str) -> Result<Vec<Value>, YamlError> {
         documents(text, PRINTED).collect()
     }
 
@@ -186,7 +186,7 @@ mod tests {
         ];
         for (text, reason) in cases {
             let error = all(&text).unwrap_err();
-            assert!(error.is_refused() && error.quiet("") == reason, "{error:?}");
+            assert!(error.is_refused() && error.without_content("") == reason, "{error:?}");
         }
         let line = |n: usize| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(","));
         let laughs = format!("a0: &a0 [x, x]\n{}", (1..7).map(line).collect::<Vec<_>>().concat());
@@ -224,9 +224,9 @@ mod tests {
     #[test]
     fn errors_have_a_location_and_quiet_ones_no_content() {
         let error = parse::<u64>("\nCANARY\n", WRITTEN).unwrap_err();
-        assert_eq!(error.quiet("not a number"), "line 2, column 1");
+        assert_eq!(error.without_content("not a number"), "line 2, column 1");
         assert!(error.to_string().contains("CANARY"), "{error}");
-        assert_eq!(parse::<u64>("1\n---\n2\n", WRITTEN).unwrap_err().quiet("not one"), "not one");
+        assert_eq!(parse::<u64>("1\n---\n2\n", WRITTEN).unwrap_err().without_content("not one"), "not one");
         let read: Vec<_> = documents::<u64>("1\n---\nx\n---\n3\n", WRITTEN).collect();
         assert!(matches!(read.as_slice(), [Ok(1), Err(_)]), "{read:?}");
         for unknown in ["a: [*x]\n", "a: {<<: *x}\nb: 1\n"] {
@@ -237,7 +237,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_that_people_write_makes_it_panic(text in crate::base::odd::near(&[
+        fn no_text_that_people_write_makes_it_panic(text in crate::base::mutate::text(&[
             "# a\na: &x\n  b: [1, {c: 'd'}]\n  <<: *x\ne: |-\n  text\n   more\n? f\n: !!str \"g\\n\"\n",
             "%YAML 1.2\n%TAG !a! tag:example.org,2026:\n---\n- !a!b {a: 1, b: [2, 3]}\n- >2\n    folded\n\n  text\n...\n---\n- *x\n",
         ])) {

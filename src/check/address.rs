@@ -97,7 +97,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_host_makes_it_panic(near in crate::base::odd::near(&["10.0.0.10", "https://api.example.org:6443/x", "[fe80::1%eth0]", "localhost."])) {
+        fn no_host_makes_it_panic(near in crate::base::mutate::text(&["10.0.0.10", "https://api.example.org:6443/x", "[fe80::1%eth0]", "localhost."])) {
             _ = (is_bare_host(&near), is_loopback(&near));
         }
     }

@@ -20,7 +20,7 @@ const HELMFILE_RULES: [&str; 3] = ["helmfile", "hooks", "env"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Yes, for this reason.
-    Known(&'static str),
+    Right(&'static str),
     /// It has no workloads that could be harmed.
     Fresh,
     /// Unknown, with these workloads.
@@ -71,7 +71,7 @@ fn mark_of(live: &Live) -> Option<&str> {
 /// Whether the repository is unknown: a variable that its URL uses is not set, or the helmfile that contains the URL
 /// cannot be read.
 #[must_use]
-pub fn is_open(desired: &Desired) -> bool {
+pub fn is_repository_unknown(desired: &Desired) -> bool {
     let unread = || desired.problems.iter().any(|problem| HELMFILE_RULES.contains(&problem.rule));
     SyncSource::of(desired).url().map_or_else(unread, |url| url.contains(STAND_IN))
 }
@@ -81,7 +81,7 @@ pub fn is_open(desired: &Desired) -> bool {
 pub fn judge(options: &CheckOptions, desired: &Desired, live: &Live) -> Verdict {
     let uid = live.cluster.uid.as_str();
     let ours = mark(desired);
-    let open = is_open(desired);
+    let open = is_repository_unknown(desired);
     let pinned = options.cluster_uid.as_deref() == Some(uid);
     // A mark cannot be compared with a repository that has no name.
     let incomparable = open || (pinned && ours.is_none());
@@ -90,20 +90,20 @@ pub fn judge(options: &CheckOptions, desired: &Desired, live: &Live) -> Verdict 
         return Verdict::Refused(refused);
     }
     if options.cluster_flag.as_deref() == Some(uid) {
-        return Verdict::Known("named with --cluster");
+        return Verdict::Right("named with --cluster");
     }
     if pinned {
-        return Verdict::Known("pinned");
+        return Verdict::Right("pinned");
     }
     if mark_of(live).is_some() && !open {
-        return Verdict::Known("bootstrapped from this repository");
+        return Verdict::Right("bootstrapped from this repository");
     }
     let claims = match &live.claims {
         Ok(claims) => claims,
         Err(reason) => return Verdict::Unknown(vec![format!("objects of Flux cannot be read: {reason}")]),
     };
     if ours.is_some_and(|ours| live_urls(live).iter().any(|url| repository(url) == ours)) {
-        return Verdict::Known("synced by Flux from this repository");
+        return Verdict::Right("synced by Flux from this repository");
     }
     let stored = match &live.releases {
         Ok(stored) => stored,
@@ -331,9 +331,9 @@ mod tests {
         }];
         assert_eq!(judged(&options, &users), Verdict::Unknown(vec!["Deployment media/player".to_owned()]));
         let named = CheckOptions { cluster_flag: Some("uid-a".to_owned()), ..CheckOptions::default() };
-        assert_eq!(judged(&named, &users), Verdict::Known("named with --cluster"));
+        assert_eq!(judged(&named, &users), Verdict::Right("named with --cluster"));
         let pinned = CheckOptions { cluster_uid: Some("uid-a".to_owned()), ..CheckOptions::default() };
-        assert_eq!(judged(&pinned, &users), Verdict::Known("pinned"));
+        assert_eq!(judged(&pinned, &users), Verdict::Right("pinned"));
         let unread = Live { claims: Err("no".to_owned()), ..fresh() };
         assert!(matches!(judged(&options, &unread), Verdict::Unknown(_)));
     }
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn pins_and_marks_take_precedence() {
         let options = CheckOptions::default();
-        assert!(matches!(judged(&options, &marked("example.org/me/home")), Verdict::Known(_)));
+        assert!(matches!(judged(&options, &marked("example.org/me/home")), Verdict::Right(_)));
         let other = judged(&options, &marked("example.org/other"));
         assert_eq!(message(&other), "Cluster was bootstrapped from another repository");
         let pinned = CheckOptions { cluster_uid: Some("uid-b".to_owned()), ..CheckOptions::default() };
@@ -356,7 +356,7 @@ mod tests {
         );
         let claims = |url: &str| Claims { instance: Some(instance(url)), ..Claims::default() };
         let live = Live { claims: Ok(claims("https://t:CANARY@example.org/me/home")), ..fresh() };
-        assert_eq!(judged(&options, &live), Verdict::Known("synced by Flux from this repository"));
+        assert_eq!(judged(&options, &live), Verdict::Right("synced by Flux from this repository"));
         let live = Live { claims: Ok(claims("https://t:CANARY@example.org/other")), ..fresh() };
         let refused = judged(&options, &live);
         assert_eq!(message(&refused), "Flux syncs another repository into this cluster");
@@ -386,14 +386,14 @@ mod tests {
             workload(&mut live);
             assert!(matches!(judge(&options, &unnamed, &live), Verdict::Unknown(_)), "{origin:?}");
             assert!(matches!(judged(&options, &live), Verdict::Unknown(_)));
-            assert_eq!(judge(&pinned, &unnamed, &live), Verdict::Known("pinned"));
+            assert_eq!(judge(&pinned, &unnamed, &live), Verdict::Right("pinned"));
             // The mark of another repository.
             let live = marked("example.org/other");
             for options in [&options, &named] {
                 let refused = judge(options, &unnamed, &live);
                 assert_eq!(message(&refused), "Cluster was bootstrapped from another repository");
             }
-            assert_eq!(judge(&pinned, &unnamed, &live), Verdict::Known("pinned"));
+            assert_eq!(judge(&pinned, &unnamed, &live), Verdict::Right("pinned"));
         }
     }
 
@@ -413,8 +413,8 @@ mod tests {
             moved_from: names.iter().map(|name| (*name).to_owned()).collect(),
             ..CheckOptions::default()
         };
-        assert!(matches!(judged(&moved(&["exmaple.org/me/home"]), &live), Verdict::Known(_)));
-        assert!(matches!(judged(&moved(&["ssh://git@exmaple.org/me/home.git"]), &live), Verdict::Known(_)));
+        assert!(matches!(judged(&moved(&["exmaple.org/me/home"]), &live), Verdict::Right(_)));
+        assert!(matches!(judged(&moved(&["ssh://git@exmaple.org/me/home.git"]), &live), Verdict::Right(_)));
         assert!(matches!(judged(&moved(&["example.org/third"]), &live), Verdict::Refused(_)));
         // The mark was corrected, but not yet the source of Flux.
         let live = Live { claims: live.claims, ..marked("example.org/me/home") };
@@ -422,7 +422,7 @@ mod tests {
             message(&judged(&CheckOptions::default(), &live)),
             "Flux syncs another repository into this cluster"
         );
-        assert!(matches!(judged(&moved(&["exmaple.org/me/home"]), &live), Verdict::Known(_)));
+        assert!(matches!(judged(&moved(&["exmaple.org/me/home"]), &live), Verdict::Right(_)));
         // One command names two former URLs.
         let live = Live { claims: live.claims, ..marked("git.example.org/me/home") };
         let refused = judged(&CheckOptions::default(), &live);
@@ -431,7 +431,7 @@ mod tests {
             "{refused:?}"
         );
         let both = moved(&["git.example.org/me/home", "exmaple.org/me/home"]);
-        assert!(matches!(judged(&both, &live), Verdict::Known(_)));
+        assert!(matches!(judged(&both, &live), Verdict::Right(_)));
     }
 
     #[test]
@@ -466,7 +466,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_url_makes_it_panic(text: String, near in crate::base::odd::near(&[
+        fn no_url_makes_it_panic(text: String, near in crate::base::mutate::text(&[
             "https://me:CANARY@Example.org:8443/me/home.git/?a=b#c", "git@example.org:me/home.git", "ssh://git@[::1]:22/home", "oci://x/y",
         ])) {
             for url in [text, near] {

@@ -161,7 +161,7 @@ fn inspected_inputs_are_ok() {
     let key = AgeKey { path: "/repository/age.key".into(), mode: 0o600, ..AgeKey::default() };
     world.desired.age_key = Some(key);
     let coverage = &mut world.desired.coverage;
-    (coverage.demands_variables, coverage.app_folders, coverage.scripts) = (true, 1, 1);
+    (coverage.requires_variables, coverage.app_folders, coverage.scripts) = (true, 1, 1);
     let program =
         |name| Program { name, path: Some("/bin/x".into()), version: Ok(Some(Version::new(3, 18, 0))) };
     world.observed.programs = vec![program("helm")];
@@ -179,7 +179,7 @@ fn inspected_inputs_are_ok() {
     world.options.namespaces = Some(vec!["media".to_owned()]);
     assert!(!is_ok(&world, "hooks") && !is_ok(&world, "namespaces"));
     // KUBECONFIG is the only required variable.
-    world.desired.coverage.demands_variables = false;
+    world.desired.coverage.requires_variables = false;
     assert!(!is_ok(&world, "env"));
     world.options.kubeconfig = vec!["/k".into()];
     assert!(is_ok(&world, "env"));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::plan::wishes::Wishes;
+use crate::plan::options::PlanOptions;
 
 /// The options of the checks; all paths are absolute.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,7 @@ pub struct CheckOptions {
     /// Where that number comes from.
     pub nodes_from: NodesFrom,
     /// The options of the plan.
-    pub wishes: Wishes,
+    pub plan_options: PlanOptions,
     /// The UID of the only cluster that may be changed (`cluster` in `k3s-boot.yaml`).
     pub cluster_uid: Option<String>,
     /// The UID that `--cluster` names.

@@ -137,7 +137,7 @@ mod tests {
     use crate::observed::helm::{Record, Stored};
     use crate::observed::inventory::Meta;
     use crate::observed::kinds::{Kinds, Resource};
-    use crate::observed::standing::{Drift, Standing};
+    use crate::observed::standing::{Drift, ObjectState};
     use crate::observed::{Kubelet, Owned};
 
     /// Healthy clusters with a problem that the rules can see only after rendering.
@@ -181,7 +181,7 @@ mod tests {
             with(&|world| {
                 let drift =
                     Drift { object: "Deployment n/d".to_owned(), path: "spec.x".to_owned(), by: None };
-                let standing = Standing { drift: vec![drift], ..Standing::default() };
+                let standing = ObjectState { drift: vec![drift], ..ObjectState::default() };
                 world.live_mut().standing.insert("kube-system/coredns".to_owned(), Ok(standing));
             }),
             with(&|world| {
@@ -306,7 +306,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        #![proptest_config(crate::base::odd::fewer())]
+        #![proptest_config(crate::base::mutate::slow_config())]
 
         #[test]
         fn no_cluster_makes_a_rule_panic(cluster in crate::observed::cluster::tests::odd_clusters()) {

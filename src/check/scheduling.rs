@@ -211,7 +211,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_object_makes_it_panic(odd in crate::base::odd::odd(r#"{"kind":"Deployment","metadata":{"name":"a","annotations":{"helm.sh/hook":"post-install, test"}},
+        fn no_object_makes_it_panic(odd in crate::base::mutate::json(r#"{"kind":"Deployment","metadata":{"name":"a","annotations":{"helm.sh/hook":"post-install, test"}},
             "spec":{"replicas":1,"selector":{"matchLabels":{"os":"linux"},"matchExpressions":[{"key":"size","operator":"Gt","values":["3"]}]},"template":{"spec":{
                 "tolerations":[{"key":"k","operator":"Equal","value":"v","effect":"NoSchedule"}],"nodeSelector":{"os":"linux"},
                 "affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, Facts, Rule};
 use crate::base::finding::Severity;
-use crate::base::odd::{fewer, near, odd};
+use crate::base::mutate;
 use crate::check::options::CheckOptions;
 use crate::desired::manifests::Manifests;
 use crate::desired::releases::{Release, parse};
@@ -348,16 +348,16 @@ fn odd_release() -> impl Strategy<Value = (String, Value, Value)> {
         let name = id.split_once('/').unwrap().1;
         let values = serde_json::to_string(&world.release(name).values[0]).unwrap();
         let objects = Value::Array(objects.unwrap()).to_string();
-        releases.push((Just(name.to_owned()), odd(&values), odd(&objects)).boxed());
+        releases.push((Just(name.to_owned()), mutate::json(&values), mutate::json(&objects)).boxed());
     }
     proptest::strategy::Union::new(releases)
 }
 
 proptest! {
-    #![proptest_config(fewer())]
+    #![proptest_config(mutate::slow_config())]
 
     #[test]
-    fn no_values_and_no_objects_make_a_rule_panic((name, values, objects) in odd_release(), version in near(&["v1.33.6+k3s1"])) {
+    fn no_values_and_no_objects_make_a_rule_panic((name, values, objects) in odd_release(), version in mutate::text(&["v1.33.6+k3s1"])) {
         let mut world = World::healthy();
         let release = world.release(&name);
         release.values = vec![serde_yaml::to_value(values).unwrap()];

@@ -23,7 +23,7 @@ use crate::base::url::without_credentials;
 use crate::check::cluster_identity;
 use crate::desired::objects::ObjectId;
 use crate::desired::source::SyncSource;
-use crate::gather::{self, Files, Picture};
+use crate::gather::{self, Files, Gathered};
 use crate::observed::Live;
 use crate::observed::workloads::pending;
 use crate::plan::releases::ReleaseAction;
@@ -154,7 +154,7 @@ fn finish(report: &mut Report, settings: &Settings, takeover: Option<Takeover>, 
         }
         None => {
             report.result = RunResult::Partial;
-            let skipped = Stage::ALL.into_iter().filter(|stage| settings.wishes.stages.has(*stage));
+            let skipped = Stage::ALL.into_iter().filter(|stage| settings.plan_options.stages.has(*stage));
             let skipped: Vec<_> = skipped.map(Stage::name).collect();
             tracing::info!(skipped = %skipped.join(" "), took, "Done; Flux was not verified (stage `verify` skipped)");
         }
@@ -226,12 +226,13 @@ impl Bootstrap<'_> {
         if let Some(live) = &ready.picture.observed.live {
             run.report.cluster = Some(ClusterReport::new(&tools.target, live));
             if !ready.plan.is_empty() {
-                let actions = run.actions.as_ref().filter(|_| !settings.wishes.stages.has(Stage::Nodes));
+                let actions =
+                    run.actions.as_ref().filter(|_| !settings.plan_options.stages.has(Stage::Nodes));
                 let _group = actions.map(|actions| actions.group(Stage::Nodes.name()));
                 nodes::log_nodes(&live.cluster);
             }
         }
-        if !settings.wishes.stages.has(Stage::Nodes) {
+        if !settings.plan_options.stages.has(Stage::Nodes) {
             run.report.stages.push(StageReport::done(StageName::Nodes, ready.waited));
         }
         match ready.picture.observed.live.as_ref().filter(|_| !ready.plan.is_empty()) {
@@ -319,10 +320,10 @@ impl Bootstrap<'_> {
     }
 
     async fn work(&self, ready: &Ready, lock: &Lock<'_>, run: &mut Run) -> Result<(), Error> {
-        let Ready { picture: Picture { desired, charts, observed, .. }, plan, .. } = ready;
-        let skipped = &self.settings.wishes.stages;
+        let Ready { picture: Gathered { desired, charts, observed, .. }, plan, .. } = ready;
+        let skipped = &self.settings.plan_options.stages;
         run.changed = true;
-        self.tools.be_patient();
+        self.tools.retry_on_outage();
         run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
         log_unready(self.tools, plan, observed.live.as_ref()).await;
         unlock::run(self.tools, &plan.unlocks).await?;
@@ -358,12 +359,12 @@ impl Bootstrap<'_> {
     /// skipped. If `unchanged`, earlier observations are still valid.
     async fn verify(
         &self,
-        picture: &Picture,
+        picture: &Gathered,
         plan: &Plan,
         unchanged: bool,
         run: &mut Run,
     ) -> Result<Option<Takeover>, Error> {
-        if self.settings.wishes.stages.has(Stage::Verify) {
+        if self.settings.plan_options.stages.has(Stage::Verify) {
             return Ok(None);
         }
         let (tools, deadline) = (self.tools, self.settings.verify_timeout);
@@ -371,14 +372,14 @@ impl Bootstrap<'_> {
         let live = picture.observed.live.as_ref().filter(|_| unchanged);
         log_unready(self.tools, plan, live).await;
         let work = async {
-            if desired.dns_left_out().is_some() {
+            if desired.skipped_dns().is_some() {
                 let seen = live.map(|live| live.cluster.workloads.as_slice()).unwrap_or_default();
                 dns::wait(tools, Stage::Verify.name(), seen, deadline).await?;
             }
             let seen = live.and_then(|live| live.claims.as_ref().ok()).map(verify::seen);
             let asked = SyncSource::of(desired).installed(makes_instance(plan));
             let outcome = verify::verify(tools, &asked, key_changed(plan), deadline, seen).await?;
-            takeover(outcome, desired, picture.observed.live.as_ref(), &self.settings.wishes)
+            takeover(outcome, desired, picture.observed.live.as_ref(), &self.settings.plan_options)
         };
         run.stage(StageName::Verify, work).await.map(Some)
     }

@@ -16,7 +16,7 @@ use crate::desired::manifests::Manifests;
 use crate::desired::manifests::diff::{ObjectChange, ObjectDiff, as_helm_applies, fields};
 use crate::desired::objects::ObjectId;
 use crate::desired::releases::Release;
-use crate::gather::{self, Picture, Purpose};
+use crate::gather::{self, Gathered, Purpose};
 use crate::observed::Live;
 use crate::observed::kinds::Kinds;
 use crate::observed::standing::{HELM_MANAGER, ReleaseRef};
@@ -92,8 +92,8 @@ async fn make(
     judge_all(settings, &picture.facts())?;
     picture.manifests.objects.extend(unchanged.objects);
     let live = picture.observed.live.as_ref();
-    let plan =
-        plan(&picture.desired, live, &settings.wishes, picture.observed.now).map_err(Error::Preflight)?;
+    let plan = plan(&picture.desired, live, &settings.plan_options, picture.observed.now)
+        .map_err(Error::Preflight)?;
     let objects = match live.filter(|_| manifests) {
         Some(live) => Some(compare(&tools, &picture, &plan, live).await?),
         None => None,
@@ -103,10 +103,10 @@ async fn make(
 }
 
 /// Removes and returns the manifests that `apps` does not render: those of releases that are up to date.
-fn take_unchanged(settings: &Settings, picture: &mut Picture) -> Manifests {
-    let Picture { desired, observed, manifests, .. } = picture;
+fn take_unchanged(settings: &Settings, picture: &mut Gathered) -> Manifests {
+    let Gathered { desired, observed, manifests, .. } = picture;
     let Some(live) = &observed.live else { return Manifests::default() };
-    let is_synced = |release: &&Release| needs_rendering(release, desired, live, &settings.wishes);
+    let is_synced = |release: &&Release| needs_rendering(release, desired, live, &settings.plan_options);
     let synced: BTreeSet<_> = desired.releases().filter(is_synced).map(Release::id).collect();
     let objects = std::mem::take(&mut manifests.objects);
     let (rendered, unchanged) = objects.into_iter().partition(|(release, _)| synced.contains(release));
@@ -118,7 +118,7 @@ fn take_unchanged(settings: &Settings, picture: &mut Picture) -> Manifests {
 /// unknown, with the reason.
 async fn compare(
     tools: &Toolbox,
-    picture: &Picture,
+    picture: &Gathered,
     plan: &Plan,
     live: &Live,
 ) -> Result<Vec<ObjectDiff>, Error> {

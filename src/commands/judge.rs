@@ -42,10 +42,10 @@ pub(super) fn judge(
     let mut findings: Vec<_> = findings.filter(|finding| finding.severity >= Severity::Warning).collect();
     if gather::stops(&findings) {
         for finding in &mut findings {
-            finding.told = logged.contains(finding);
+            finding.logged = logged.contains(finding);
         }
         // In the order of the log.
-        findings.sort_by_key(|finding| !finding.told);
+        findings.sort_by_key(|finding| !finding.logged);
         return Err(Error::Preflight(findings));
     }
     findings.iter().filter(|_| !again).for_each(Finding::log);
@@ -74,7 +74,7 @@ pub(super) fn judge_all(settings: &Settings, facts: &Facts<'_>) -> Result<(), Er
         return Err(Error::Preflight(vec![finding]));
     }
     let registered = live.map_or(0, |live| live.cluster.nodes.len());
-    let is_complete = settings.wishes.stages.has(Stage::Nodes) || registered >= settings.nodes;
+    let is_complete = settings.plan_options.stages.has(Stage::Nodes) || registered >= settings.nodes;
     judge(settings, facts, |rule| is_due(rule, is_complete), false, &[])?;
     if let Some((live, Verdict::Unknown(runs))) = verdict {
         let unknown = cluster_identity::unknown(live, &runs);

@@ -13,8 +13,8 @@ use crate::base::scratch::Scratch;
 use crate::check::cluster_identity;
 use crate::gather;
 use crate::observed::Live;
+use crate::plan::options::is_named;
 use crate::plan::recovery::{Left, StuckRelease, judge};
-use crate::plan::wishes::is_named;
 use crate::process::identity::Identity;
 use crate::process::signals::Stop;
 use crate::process::transcript::Transcript;
@@ -126,7 +126,7 @@ async fn work(
 
 /// The finding for records that helm does not store in Secrets: they cannot be read.
 fn driver(settings: &Settings) -> Vec<Finding> {
-    let finding = settings.wishes.helm_driver.as_ref().map(|driver| {
+    let finding = settings.plan_options.helm_driver.as_ref().map(|driver| {
         Finding::error("env", "Helm releases cannot be read")
             .with("reason", format!("HELM_DRIVER is `{driver}`"))
             .fix("unset HELM_DRIVER if helm stores its releases in Secrets")

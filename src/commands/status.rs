@@ -6,7 +6,7 @@ use super::toolbox;
 use crate::base::env::Env;
 use crate::base::error::{End, Error};
 use crate::base::finding::Finding;
-use crate::base::github::Guard;
+use crate::base::github::CommandEscape;
 use crate::base::redact::Redactor;
 use crate::base::scratch::Scratch;
 use crate::gather::{self, Named};
@@ -106,7 +106,7 @@ async fn read(tools: &Toolbox, named: &Named, redactor: &Redactor) -> Result<Sta
 /// Prints reports.
 struct Screen {
     json: bool,
-    guard: Guard,
+    guard: CommandEscape,
     watch: bool,
     view: View,
     /// Whether the last report can be overwritten.

@@ -121,7 +121,7 @@ pub struct Selection {
     /// The identities in it.
     pub identities: Vec<SecretString>,
     /// The public keys of identities that were left out.
-    pub left_out: Vec<String>,
+    pub skipped: Vec<String>,
 }
 
 /// The file as it is; but when it holds several identities of which some are no recipient in this repository, only
@@ -137,14 +137,14 @@ pub fn select(key: &KeyFile, recipients: &BTreeSet<String>) -> Selection {
     let (kept, left_out): (Vec<_>, Vec<_>) = key.identities.iter().partition(is_recipient);
     if key.identities.len() < 2 || left_out.is_empty() || !any_known {
         let identities = key.identities.iter().map(|identity| identity.secret.clone()).collect();
-        return Selection { text: key.text.clone(), identities, left_out: Vec::new() };
+        return Selection { text: key.text.clone(), identities, skipped: Vec::new() };
     }
     let text =
         kept.iter().fold(String::new(), |text, identity| text + identity.secret.expose_secret() + "\n");
     Selection {
         text: SecretString::from(text),
         identities: kept.iter().map(|identity| identity.secret.clone()).collect(),
-        left_out: left_out.iter().filter_map(|identity| identity.public.clone()).collect(),
+        skipped: left_out.iter().filter_map(|identity| identity.public.clone()).collect(),
     }
 }
 
@@ -242,12 +242,12 @@ mod tests {
 
         let selection = select(&key, &set(&[&public_two]));
         assert_eq!(selection.text.expose_secret(), format!("{two}\n"));
-        assert_eq!(selection.left_out, std::slice::from_ref(&public_one));
+        assert_eq!(selection.skipped, std::slice::from_ref(&public_one));
         assert_eq!(selection.identities.len(), 1);
         for recipients in [set(&[]), set(&[&public_three]), set(&[&public_one, &public_two])] {
             let selection = select(&key, &recipients);
             assert_eq!(selection.text.expose_secret(), text, "{recipients:?}");
-            assert!(selection.left_out.is_empty());
+            assert!(selection.skipped.is_empty());
         }
         let single = parse(&one).unwrap();
         assert_eq!(select(&single, &set(&[&public_two])).text.expose_secret(), one);
@@ -273,13 +273,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_key_file_makes_it_panic(text: String, data in "[A-Z0-9ac-z]{0,70}", near in crate::base::odd::near(&[
+        fn no_key_file_makes_it_panic(text: String, data in "[A-Z0-9ac-z]{0,70}", near in crate::base::mutate::text(&[
             "# created: 2026-11-23T08:00:00Z\n# public key: age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj\n\
              AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n",
             "AGE-SECRET-KEY-PQ-1XYZ\r\nAGE-PLUGIN-YUBIKEY-1XYZ\n",
         ])) {
             for text in [&text, &near] {
-                let all = |key: &KeyFile| select(key, &recipients_in(text).map(ToOwned::to_owned).collect()).left_out.len();
+                let all = |key: &KeyFile| select(key, &recipients_in(text).map(ToOwned::to_owned).collect()).skipped.len();
                 _ = parse(text).map(|key| all(&key));
             }
             _ = parse(&format!("AGE-SECRET-KEY-1{data}"));

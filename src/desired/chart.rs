@@ -172,13 +172,13 @@ mod tests {
     }
 
     proptest::proptest! {
-        #![proptest_config(crate::base::odd::fewer())]
+        #![proptest_config(crate::base::mutate::slow_config())]
 
         #[test]
-        fn no_chart_makes_it_panic(metadata in crate::base::odd::near(&[
+        fn no_chart_makes_it_panic(metadata in crate::base::mutate::text(&[
             "apiVersion: v2\nname: a\nversion: 1.0.0\nappVersion: '2'\nkubeVersion: '>=1.21.0-0'\ndeprecated: false\ntype: application\n\
              dependencies:\n- {name: sub, alias: other, repository: 'oci://x'}\n",
-        ]), values in crate::base::odd::near(&["# k: 1\nlist: [a]\nmap: &m {b: 1}\nother: *m\n"])) {
+        ]), values in crate::base::mutate::text(&["# k: 1\nlist: [a]\nmap: &m {b: 1}\nother: *m\n"])) {
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join("Chart.yaml"), metadata).unwrap();
             std::fs::write(folder.path().join("values.yaml"), values).unwrap();

@@ -163,7 +163,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text: String, near in crate::base::odd::near(&[
+        fn no_text_makes_it_panic(text: String, near in crate::base::mutate::text(&[
             "apiVersion: v1\nkind: Secret\nstringData:\n    k: ENC[AES256_GCM,data:x,iv:y,tag:z,type:str]\nsops:\n    age:\n        - recipient: age1q\n          \
              enc: |\n            -----BEGIN AGE ENCRYPTED FILE-----\n            QQ==\n            -----END AGE ENCRYPTED FILE-----\n    \
              lastmodified: \"2026-11-23T08:00:00Z\"\n    encrypted_regex: ^(data|stringData)$\n    version: 3.13.2\n",

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::base::fact::Known;
+use crate::base::fact::Fact;
 use crate::base::yaml::{PRINTED, kubernetes};
 
 /// The results of rendering releases, by `namespace/name`. No `Debug`, because objects may contain secrets.
 #[derive(Default)]
 pub struct Manifests {
     /// The objects of each release; unknown if they could not be rendered.
-    pub objects: BTreeMap<String, Known<Vec<Value>>>,
+    pub objects: BTreeMap<String, Fact<Vec<Value>>>,
     /// Why helm could not render the chart of a release.
     pub failures: BTreeMap<String, RenderFailure>,
 }
@@ -33,7 +33,7 @@ pub struct RenderFailure {
 impl Manifests {
     /// The objects of a release; `None` if it was not rendered.
     #[must_use]
-    pub fn of(&self, release: &str) -> Option<&Known<Vec<Value>>> {
+    pub fn of(&self, release: &str) -> Option<&Fact<Vec<Value>>> {
         self.objects.get(release)
     }
 
@@ -51,11 +51,11 @@ impl Manifests {
 /// # Errors
 ///
 /// A document is not YAML. The error never contains its content.
-pub fn parse(manifest: &str) -> Known<Vec<Value>> {
+pub fn parse(manifest: &str) -> Fact<Vec<Value>> {
     let mut objects = Vec::new();
     for (index, document) in kubernetes::documents(manifest, PRINTED).enumerate() {
         let object = document.map_err(|error| {
-            let reason = if error.is_refused() { error.quiet("") } else { "not YAML".to_owned() };
+            let reason = if error.is_refused() { error.without_content("") } else { "not YAML".to_owned() };
             format!("document {} is {reason}", index + 1)
         })?;
         match object.get("items").and_then(Value::as_array) {
@@ -96,7 +96,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parsing_never_panics(text: String, near in crate::base::odd::near(&[
+        fn parsing_never_panics(text: String, near in crate::base::mutate::text(&[
             "---\n# Source: a/templates/x.yaml\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: \"d\"\n  namespace: n\n  annotations: {a: 'b'}\nspec:\n  \
              template:\n    spec:\n      containers:\n      - args: [\"-x\"]\n        command: |\n          ---\n          end\n---\n---\nkind: List\nitems:\n- kind: Job\n  spec: {template: {spec: {y: 2}}}\n",
             "{apiVersion: v1, kind: Service, metadata: {name: s}}\n---\n# only a comment\n---\nkind: ConfigMap\napiVersion: v1\nmetadata: &m {name: c}\ndata: *m\n",

@@ -228,7 +228,7 @@ pub fn check_encrypted(path: &Path, text: &str, encrypt: &str) -> Result<(), Fin
             let finding = problem("Encrypted file is not valid YAML");
             match error.line {
                 Some(line) if !error.is_refused() => finding.with("line", line),
-                _ => finding.with("reason", error.quiet("unknown location")),
+                _ => finding.with("reason", error.without_content("unknown location")),
             }
         })?;
         if document.is_null() {
@@ -262,8 +262,11 @@ pub fn parse(
     let mut objects = Vec::new();
     for (index, document) in yaml::documents::<Value>(text.expose_secret(), PRINTED).enumerate() {
         let document = document.map_err(|error| {
-            let reason =
-                if error.is_refused() { error.quiet("") } else { "cannot be read as JSON".to_owned() };
+            let reason = if error.is_refused() {
+                error.without_content("")
+            } else {
+                "cannot be read as JSON".to_owned()
+            };
             problem(format!("document {} {reason}", index + 1))
         })?;
         let items = match document.get("items").and_then(Value::as_array) {
@@ -456,9 +459,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn nothing_decrypted_makes_it_panic(text: String, near in crate::base::odd::near(&[
+        fn nothing_decrypted_makes_it_panic(text: String, near in crate::base::mutate::text(&[
             "apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\n  namespace: b\nstringData: {x: y}\ntype: Opaque\nsops: {age: []}\n---\nkind: List\nitems:\n- {kind: ConfigMap}\n",
-        ]), odd in crate::base::odd::odd(
+        ]), odd in crate::base::mutate::json(
             r#"{"items":[{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b"},"data":{"a":"QQ=="},"stringData":{"x":"y"},"type":"Opaque"}]}"#)) {
             for text in [text, near, odd.to_string()] {
                 _ = check_encrypted(Path::new("a"), &text, "");

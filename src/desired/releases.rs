@@ -39,7 +39,7 @@ pub struct Release {
     /// Whether it should be installed; otherwise `helmfile sync` uninstalls it.
     pub installed: bool,
     /// Whether the user skips it.
-    pub left_out: bool,
+    pub skipped: bool,
     /// helm's timeout in seconds, if the helmfile sets one.
     pub timeout: Option<u64>,
     /// Whether the chart comes from an OCI registry.
@@ -97,7 +97,7 @@ impl Release {
     /// Whether it should exist after the bootstrap.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        self.installed && !self.left_out
+        self.installed && !self.skipped
     }
 
     /// The chart name: the last part of its reference, without tag and digest.
@@ -269,7 +269,8 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
     let text = std::str::from_utf8(output).map_err(|_| "not UTF-8".to_owned())?;
     let mut built = Built::default();
     for document in yaml::documents::<Option<State>>(text, PRINTED) {
-        let document = document.map_err(|error| error.quiet("not the state that helmfile 1.7 prints"));
+        let document =
+            document.map_err(|error| error.without_content("not the state that helmfile 1.7 prints"));
         let Some(state) = document? else {
             continue;
         };
@@ -297,7 +298,7 @@ pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
                     .map(|one| one.url.clone()),
                 chart: raw.chart,
                 installed: raw.installed.unwrap_or(true),
-                left_out: false,
+                skipped: false,
                 has_secret_values: false,
                 has_hooks: is_set(&hooks) || raw.others.get("hooks").is_some_and(is_set),
                 timeout: raw.timeout.or(Some(defaults.timeout).filter(|timeout| *timeout > 0)),
@@ -455,10 +456,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_output_makes_it_panic(output: Vec<u8>, near in crate::base::odd::near(&[
+        fn no_output_makes_it_panic(output: Vec<u8>, near in crate::base::mutate::text(&[
             "---\n#  Source: /t/01-apps.yaml\n\nfilepath: 01-apps.yaml\nhelmDefaults:\n  timeout: 900\nrepositories: []\nreleases:\n- chart: oci://a/b\n  version: 1.0.0\n  \
              name: a\n  namespace: b\n  needs: [b/c]\n  values:\n  - image: {tag: &t v1}\n    other: *t\n  installed: false\ntemplates: {}\nrenderedvalues: {}\n",
-        ]), odd in crate::base::odd::odd(
+        ]), odd in crate::base::mutate::json(
             r#"{"repositories":[{"name":"a","url":"x"}],"helmDefaults":{"timeout":1,"kubeContext":"c"},"renderedvalues":{"f":{"enabled":true}},"releases":
             [{"name":"a","namespace":"b","chart":"a/c","version":"1","needs":["x"],"values":[{"k":{"l":1}}],"installed":true,"condition":"f.enabled","timeout":1}]}"#)) {
             _ = parse(&output, "default");

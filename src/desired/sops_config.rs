@@ -55,7 +55,7 @@ pub fn encrypt_command(path: &Path, config: Option<&str>, recipients: &[String])
 /// Why the file cannot be parsed.
 pub fn creations(text: &str) -> Result<Vec<Creation>, String> {
     let config: Value = yaml::parse(text, WRITTEN).map_err(|error| {
-        let reason = if error.is_refused() { error.quiet("") } else { "not valid YAML".to_owned() };
+        let reason = if error.is_refused() { error.without_content("") } else { "not valid YAML".to_owned() };
         format!(".sops.yaml is {reason}")
     })?;
     let rules = config.get("creation_rules").and_then(Value::as_sequence);
@@ -111,7 +111,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_rules_make_it_panic(text in crate::base::odd::near(&[
+        fn no_rules_make_it_panic(text in crate::base::mutate::text(&[
             "creation_rules:\n  - path_regex: (bootstrap|kubernetes)/.*\\.sops\\.ya?ml\n    encrypted_regex: ^(data|stringData)$\n    age: age1other, age1me\n  \
              - key_groups: [{age: [age1me], merge: [{age: [age1me]}]}]\nstores: {yaml: {indent: 2}}\n",
         ])) {

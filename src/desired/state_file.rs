@@ -461,17 +461,17 @@ mod tests {
     ];
 
     proptest::proptest! {
-        #![proptest_config(crate::base::odd::fewer())]
+        #![proptest_config(crate::base::mutate::slow_config())]
 
         #[test]
-        fn no_state_file_makes_it_panic(text in crate::base::odd::near(FILES), allow_hooks: bool) {
+        fn no_state_file_makes_it_panic(text in crate::base::mutate::text(FILES), allow_hooks: bool) {
             for name in ["01-apps.yaml", "01-apps.yaml.gotmpl"] {
                 _ = findings(name, &text, allow_hooks);
             }
         }
 
         #[test]
-        fn no_wrong_path_makes_it_panic(text in crate::base::odd::near(FILES), wrong in "\\./t?|ä|[.]{1,3}", right: String) {
+        fn no_wrong_path_makes_it_panic(text in crate::base::mutate::text(FILES), wrong in "\\./t?|ä|[.]{1,3}", right: String) {
             _ = mend(&text, &[(wrong, right)]);
         }
     }

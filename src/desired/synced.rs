@@ -154,13 +154,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_path_makes_it_panic(path: String, near in crate::base::odd::near(&["./kubernetes/apps/../flux", "/a//b/."])) {
+        fn no_path_makes_it_panic(path: String, near in crate::base::mutate::text(&["./kubernetes/apps/../flux", "/a//b/."])) {
             _ = below(Path::new("a/b"), &path);
             _ = below(Path::new("a/b"), &near);
         }
 
         #[test]
-        fn no_kustomization_makes_it_panic(text in crate::base::odd::near(&[
+        fn no_kustomization_makes_it_panic(text in crate::base::mutate::text(&[
             "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec:\n  path: ./kubernetes/apps\n  \
              decryption: {provider: sops, secretRef: {name: sops-age}}\n",
             "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\ncomponents: [../../components/sops]\nresources:\n- https://x/y\n- ./ks.yaml\n",

@@ -4,7 +4,7 @@ use super::pods::{PodProblem, Stage, Warnings, worst};
 use crate::observed::events::{Event, latest};
 use crate::observed::pods::Pod;
 use crate::observed::revisions::Revision;
-use crate::observed::workloads::{CLAIM, Workload, lacking};
+use crate::observed::workloads::{CLAIM, Workload, unready_workloads};
 
 /// The problems of a release (`namespace/name`), the worst first: for each unready workload that of its worst pod, or its own.
 #[must_use]
@@ -14,7 +14,8 @@ pub fn problems_of(
     pods: &[Pod],
     warnings: Warnings<'_>,
 ) -> Vec<PodProblem> {
-    let problems = lacking(workloads, release).filter_map(|workload| of_workload(workload, pods, warnings));
+    let problems =
+        unready_workloads(workloads, release).filter_map(|workload| of_workload(workload, pods, warnings));
     let mut problems: Vec<_> = problems.collect();
     problems.sort_by_key(|problem| problem.stage);
     problems

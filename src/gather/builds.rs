@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_yaml::Value;
 
-use super::mended;
+use super::fixup;
 use crate::base::error::Error;
 use crate::base::finding::Finding;
 use crate::base::known_failures::find;
@@ -19,12 +19,12 @@ use crate::desired::chart::Chart;
 use crate::desired::releases::{self, Built, Release};
 use crate::desired::state_file::{self, StateFile};
 use crate::desired::{Helmfile, STAND_IN};
-use crate::plan::wishes::names;
+use crate::plan::options::names;
 use crate::settings::{Settings, missing_env};
 use crate::tools::Toolbox;
 use crate::tools::charts::{self, ChartRef, ChartStore};
 use crate::tools::helmfile::BuildError;
-use crate::tools::retry::Again;
+use crate::tools::retry::Retry;
 
 /// helmfile's error when a release has `secrets` and the helm plugin for them is missing (helmfile 1.7.4).
 pub(super) const NO_PLUGIN: &str = "plugin secrets not installed";
@@ -99,7 +99,7 @@ impl Place<'_> {
         let fixed = if state.mends.is_empty() {
             state.path.clone()
         } else {
-            match mended::copy(state, &self.settings.root, self.scratch)? {
+            match fixup::copy(state, &self.settings.root, self.scratch)? {
                 Some(copy) => copy,
                 // helmfile would only report the wrong paths again.
                 None => return Ok(build),
@@ -131,7 +131,7 @@ impl Place<'_> {
             match releases::parse(&output, &self.tools.target.namespace) {
                 Ok(Built { mut releases, environments }) => {
                     for release in &mut releases {
-                        release.left_out = names(&self.settings.wishes.skip_releases, &release.id());
+                        release.skipped = names(&self.settings.plan_options.skip_releases, &release.id());
                     }
                     build.helmfile.releases = releases;
                     build.environments = environments;
@@ -209,7 +209,7 @@ impl Place<'_> {
         chart: &ChartRef,
         pull: impl AsyncFn() -> Result<Result<(), String>, Error>,
     ) -> Result<Result<(), String>, Error> {
-        let mut again = Again::times(MAX_FETCH_RETRIES);
+        let mut again = Retry::times(MAX_FETCH_RETRIES);
         loop {
             let Err(reason) = pull().await? else { return Ok(Ok(())) };
             let pairs = [("chart", chart.chart.clone()), ("version", chart.version.clone())];

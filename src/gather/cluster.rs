@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Files, Listener};
 use crate::base::error::Error;
-use crate::base::fact::{Known, known};
+use crate::base::fact::{Fact, known};
 use crate::base::finding::{Finding, Findings};
 use crate::desired::releases::Release;
 use crate::desired::{Desired, STAND_IN};
@@ -17,11 +17,11 @@ use crate::observed::claims::Claims;
 use crate::observed::cluster::Cluster;
 use crate::observed::helm::{Record, Stored};
 use crate::observed::kinds::Kinds;
-use crate::observed::run_state::Notes;
-use crate::observed::standing::Standing;
+use crate::observed::run_state::RunState;
+use crate::observed::standing::ObjectState;
 use crate::observed::{Kubelet, Live};
-use crate::plan::releases::is_left;
-use crate::plan::wishes::Wishes;
+use crate::plan::options::PlanOptions;
+use crate::plan::releases::is_skipped;
 use crate::plan::{needs_rendering, recovery};
 use crate::process::identity::{Identity, ProcessState};
 use crate::settings::Settings;
@@ -148,9 +148,9 @@ struct ReviewStatus {
 /// The releases that Flux or k3s manage, as far as the cluster knows their kinds.
 pub(super) async fn claims(
     tools: &Toolbox,
-    kinds: &Known<Kinds>,
+    kinds: &Fact<Kinds>,
     cluster: &Cluster,
-) -> Result<Known<Claims>, Error> {
+) -> Result<Fact<Claims>, Error> {
     match kinds {
         Ok(kinds) => known(tools.observe_claims(kinds, cluster).await),
         Err(reason) => Ok(Err(reason.clone())),
@@ -174,17 +174,17 @@ pub(super) async fn standing(
     tools: &Toolbox,
     desired: &Desired,
     live: &Live,
-    wishes: &Wishes,
-) -> Result<BTreeMap<String, Known<Standing>>, Error> {
+    plan_options: &PlanOptions,
+) -> Result<BTreeMap<String, Fact<ObjectState>>, Error> {
     let is_inspected = |release: &&Release| {
-        let left = is_left(release, desired, live, wishes);
-        release.installed && !left && !needs_rendering(release, desired, live, wishes)
+        let left = is_skipped(release, desired, live, plan_options);
+        release.installed && !left && !needs_rendering(release, desired, live, plan_options)
     };
     let releases: Vec<_> = desired.releases().filter(is_inspected).collect();
     if releases.is_empty() {
         return Ok(BTreeMap::new());
     }
-    match known(tools.observe_standing(live, &releases, true).await)? {
+    match known(tools.observe_object_states(live, &releases, true).await)? {
         Ok(standing) => Ok(standing),
         Err(reason) => Ok(releases.into_iter().map(|release| (release.id(), Err(reason.clone()))).collect()),
     }
@@ -193,9 +193,10 @@ pub(super) async fn standing(
 /// The notes of earlier runs, and the process state of the runs that left releases stuck in `pending-*`.
 pub(super) fn noted(
     cluster: &Cluster,
-    releases: &Known<Vec<Stored>>,
-) -> (Notes, BTreeMap<String, ProcessState>) {
-    let notes = cluster.lock().map(|lease| Notes::of(&lease.annotations)).unwrap_or_default();
+    releases: &Fact<Vec<Stored>>,
+) -> (RunState, BTreeMap<String, ProcessState>) {
+    let notes =
+        cluster.lock().map(|lease| RunState::from_annotations(&lease.annotations)).unwrap_or_default();
     let own = Identity::own();
     let runs = recovery::runs(releases.as_deref().unwrap_or_default(), &notes.operations);
     let state =
@@ -207,9 +208,9 @@ pub(super) fn noted(
 /// The records of the releases that `is_desired` selects, by `namespace/name`.
 pub(super) async fn records_of(
     tools: &Toolbox,
-    stored: &Known<Vec<Stored>>,
+    stored: &Fact<Vec<Stored>>,
     is_desired: impl Fn(&str) -> bool,
-) -> Result<Known<BTreeMap<String, Record>>, Error> {
+) -> Result<Fact<BTreeMap<String, Record>>, Error> {
     let stored = match stored {
         Ok(stored) => stored,
         Err(reason) => return Ok(Err(reason.clone())),
@@ -220,8 +221,8 @@ pub(super) async fn records_of(
 
 /// Whether the cluster can be changed; only read when there is something to change.
 pub(super) struct Fitness {
-    may_everything: Known<bool>,
-    kubelet: Known<Kubelet>,
+    may_everything: Fact<bool>,
+    kubelet: Fact<Kubelet>,
     ready: Ready,
 }
 
@@ -249,8 +250,8 @@ pub(super) async fn fitness(
 }
 
 struct Ready {
-    not_ready: Known<Option<String>>,
-    api_host_refused: Known<Option<String>>,
+    not_ready: Fact<Option<String>>,
+    api_host_refused: Fact<Option<String>>,
 }
 
 /// A name that an API server's own certificate always contains, because pods use it.
@@ -289,7 +290,7 @@ async fn ready(tools: &Toolbox, releases: impl Iterator<Item = &Release>) -> Res
 
 /// Why the API server's certificate is not valid for a host, if it is not. The certificate of another endpoint, such as a
 /// TLS proxy, does not answer that.
-async fn api_host_refused(tools: &Toolbox, host: Option<&str>) -> Result<Known<Option<String>>, Error> {
+async fn api_host_refused(tools: &Toolbox, host: Option<&str>) -> Result<Fact<Option<String>>, Error> {
     let Some(host) = host else {
         return Ok(Err("no `k8sServiceHost` in the values of cilium".to_owned()));
     };
@@ -301,7 +302,7 @@ async fn api_host_refused(tools: &Toolbox, host: Option<&str>) -> Result<Known<O
 }
 
 /// Combines two TLS checks: one for the API server's own name, and one for the host.
-fn refusal(own: Known<()>, host: Known<()>) -> Known<Option<String>> {
+fn refusal(own: Fact<()>, host: Fact<()>) -> Fact<Option<String>> {
     match (own, host) {
         (Err(words), _) if is_other_name(&words) => {
             Err(format!("the kubeconfig's server does not present the API server's own certificate: {words}"))
@@ -324,7 +325,7 @@ fn is_other_name(words: &str) -> bool {
 }
 
 /// The DNS configuration of the kubelet on the first server.
-async fn kubelet(tools: &Toolbox, cluster: &Cluster) -> Result<Known<Kubelet>, Error> {
+async fn kubelet(tools: &Toolbox, cluster: &Cluster) -> Result<Fact<Kubelet>, Error> {
     let Some(node) = cluster.servers().chain(&cluster.nodes).next() else {
         return Ok(Err("no node is registered".to_owned()));
     };
@@ -333,7 +334,7 @@ async fn kubelet(tools: &Toolbox, cluster: &Cluster) -> Result<Known<Kubelet>, E
     Ok(answer.and_then(|bytes| parse_kubelet(&node.name, &bytes)))
 }
 
-fn parse_kubelet(node: &str, answer: &[u8]) -> Known<Kubelet> {
+fn parse_kubelet(node: &str, answer: &[u8]) -> Fact<Kubelet> {
     let answer: serde_json::Value = serde_json::from_slice(answer)
         .map_err(|_| format!("the kubelet on `{node}` did not answer with JSON"))?;
     let config = answer
@@ -476,7 +477,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parsing_never_panics(text: String, odd in crate::base::odd::odd(
+        fn parsing_never_panics(text: String, odd in crate::base::mutate::json(
             r#"{"kubeletconfig":{"clusterDNS":["10.43.0.10"],"clusterDomain":"cluster.local"}}"#)) {
             _ = parse_kubelet("a", text.as_bytes());
             _ = parse_kubelet("a", odd.to_string().as_bytes());

@@ -230,16 +230,16 @@ fn age_key(
     // Reading all files of a repository is only worth it when there is more than one identity.
     let recipients = if key.identities.len() > 1 { age::recipients(&settings.root) } else { BTreeSet::new() };
     let selection = age::select(&key, &recipients);
-    if !selection.left_out.is_empty() {
+    if !selection.skipped.is_empty() {
         tracing::info!(
             file = %path.display(),
-            skipped = %selection.left_out.join(" "),
+            skipped = %selection.skipped.join(" "),
             reason = "no file in this repository is encrypted for them",
             "Skipping age identities"
         );
     }
     let kept = |identity: &&age::Identity| {
-        identity.public.as_ref().is_none_or(|public| !selection.left_out.contains(public))
+        identity.public.as_ref().is_none_or(|public| !selection.skipped.contains(public))
     };
     let kept: Vec<_> = key.identities.iter().filter(kept).collect();
     let facts = AgeKey {

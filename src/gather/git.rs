@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::base::error::Error;
-use crate::base::fact::{Known, known};
+use crate::base::fact::{Fact, known};
 use crate::process::find_program;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 
 pub(super) struct Git {
     /// The tracked files, relative to the root.
-    pub(super) tracked: Known<BTreeSet<PathBuf>>,
+    pub(super) tracked: Fact<BTreeSet<PathBuf>>,
     /// The URL of the remote `origin`.
     pub(super) origin: Option<String>,
 }

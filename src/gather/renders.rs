@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::builds::Place;
 use crate::base::error::Error;
-use crate::base::fact::{Known, known};
+use crate::base::fact::{Fact, known};
 use crate::base::files;
 use crate::desired::chart::Chart;
 use crate::desired::manifests::{self, Manifests, RenderFailure};
@@ -18,7 +18,7 @@ use crate::desired::{Desired, Helmfile, STAND_IN};
 use crate::observed::inventory::Which;
 use crate::observed::{Live, Owned};
 use crate::plan::needs_rendering;
-use crate::plan::releases::is_left;
+use crate::plan::releases::is_skipped;
 use crate::tools::Toolbox;
 use crate::tools::helmfile::{TemplateError, is_missing_variable, rendered_to};
 
@@ -30,7 +30,7 @@ pub(super) async fn render(
     live: &Live,
     missing_commands: &BTreeSet<(PathBuf, String)>,
     all: bool,
-) -> Result<(Manifests, Known<Vec<Owned>>), Error> {
+) -> Result<(Manifests, Fact<Vec<Owned>>), Error> {
     let is_missing = |helmfile: &Helmfile, command: &str| {
         missing_commands.iter().any(|(path, name)| *path == helmfile.path && name == command)
     };
@@ -55,12 +55,12 @@ async fn render_helmfile(
     is_missing: impl Fn(&str) -> bool,
     all: bool,
 ) -> Result<Manifests, Error> {
-    let wishes = &place.settings.wishes;
+    let plan_options = &place.settings.plan_options;
     let stale: Vec<_> = helmfile
         .releases
         .iter()
-        .filter(|release| release.installed && !is_left(release, desired, live, wishes))
-        .filter(|release| all || needs_rendering(release, desired, live, wishes))
+        .filter(|release| release.installed && !is_skipped(release, desired, live, plan_options))
+        .filter(|release| all || needs_rendering(release, desired, live, plan_options))
         .collect();
     let (mut renderable, without_chart): (Vec<_>, Vec<_>) =
         stale.into_iter().partition(|release| desired.charts.contains_key(&release.id()));
@@ -164,7 +164,7 @@ fn has_stand_in(release: &Release) -> bool {
 
 /// Reads manifests. Unless `all` is set, the schemas of CRDs are dropped: no rule reads them, and they take more memory than
 /// everything else.
-fn read(folder: &Path, all: bool) -> Known<Vec<Value>> {
+fn read(folder: &Path, all: bool) -> Fact<Vec<Value>> {
     let mut objects = Vec::new();
     for entry in files::walk(folder, |_| true).filter(|entry| !entry.kind.is_dir()) {
         let text = files::text(&entry.path, files::LARGEST);
@@ -190,7 +190,7 @@ fn drop_schemas(object: &mut Value) {
 }
 
 /// The rendered objects that exist already, with their metadata.
-async fn owners(tools: &Toolbox, manifests: &Manifests, live: &Live) -> Result<Known<Vec<Owned>>, Error> {
+async fn owners(tools: &Toolbox, manifests: &Manifests, live: &Live) -> Result<Fact<Vec<Owned>>, Error> {
     let kinds = match &live.kinds {
         Ok(kinds) => kinds,
         Err(reason) => return Ok(Err(reason.clone())),

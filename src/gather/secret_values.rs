@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_yaml::Value;
 
 use super::builds::Build;
-use crate::base::fact::Known;
+use crate::base::fact::Fact;
 use crate::base::files::{self, Entry, LARGEST};
 use crate::base::redact::Redactor;
 use crate::base::url::Url;
@@ -19,7 +19,7 @@ use crate::base::url::Url;
 pub(super) struct PlainTexts<'a> {
     pub(super) root: &'a Path,
     /// The files that Git tracks, relative to the root.
-    pub(super) tracked: &'a Known<BTreeSet<PathBuf>>,
+    pub(super) tracked: &'a Fact<BTreeSet<PathBuf>>,
     pub(super) age_key: &'a Path,
     /// The values of environment variables.
     pub(super) variables: &'a [String],
@@ -115,7 +115,7 @@ mod tests {
         write("age.key", "CANARY-age\n");
         let tracked = ["values.yaml.gotmpl", "age.key"].map(PathBuf::from);
         let age_key = folder.path().join("age.key");
-        let undisclosed = |tracked: Known<BTreeSet<PathBuf>>, lines: &[&str]| {
+        let undisclosed = |tracked: Fact<BTreeSet<PathBuf>>, lines: &[&str]| {
             let variables = ["git.example.org".to_owned()];
             let plain = PlainTexts {
                 root: folder.path(),

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 
 use super::files::Files;
 use crate::base::error::Error;
-use crate::base::fact::{Known, known};
+use crate::base::fact::{Fact, known};
 use crate::base::files;
 use crate::base::finding::{Finding, Findings};
 use crate::base::fingerprint::HashKey;
@@ -23,7 +23,7 @@ use crate::tools::Toolbox;
 pub(super) fn keep(
     secrets: Result<Secrets, Vec<Finding>>,
     findings: &mut Findings,
-) -> (Vec<Object>, Known<BTreeMap<ObjectId, LiveObject>>) {
+) -> (Vec<Object>, Fact<BTreeMap<ObjectId, LiveObject>>) {
     match secrets {
         Ok(Secrets { objects, observed }) => (objects, observed),
         Err(problems) => {
@@ -36,7 +36,7 @@ pub(super) fn keep(
 
 pub(super) struct Secrets {
     objects: Vec<Object>,
-    observed: Known<BTreeMap<ObjectId, LiveObject>>,
+    observed: Fact<BTreeMap<ObjectId, LiveObject>>,
 }
 
 /// Decrypts the objects for the cluster in memory, and reads which of them exist.

@@ -2,7 +2,7 @@
 
 use super::cluster;
 use crate::base::error::Error;
-use crate::base::fact::{Known, known};
+use crate::base::fact::{Fact, known};
 use crate::base::finding::Findings;
 use crate::desired::{repository, state_file};
 use crate::observed::Live;
@@ -19,7 +19,7 @@ pub struct Snapshot {
     /// The state of the cluster.
     pub live: Live,
     /// The warnings of the cluster; only read when a workload is not ready.
-    pub warnings: Known<Vec<Event>>,
+    pub warnings: Fact<Vec<Event>>,
 }
 
 /// The releases that the helmfiles name.
@@ -90,8 +90,8 @@ pub async fn locks(tools: &Toolbox) -> Result<Live, Error> {
 struct ClusterState {
     version: String,
     cluster: Cluster,
-    kinds: Known<Kinds>,
-    releases: Known<Vec<Stored>>,
+    kinds: Fact<Kinds>,
+    releases: Fact<Vec<Stored>>,
 }
 
 /// Reads the cluster; `leases` become part of its state if they were read.
@@ -118,7 +118,7 @@ async fn look(tools: &Toolbox, leases: Option<Result<Vec<Lease>, Error>>) -> Res
     Ok(ClusterState { version, cluster, kinds: known(kinds)?, releases: known(releases)? })
 }
 
-async fn warnings(tools: &Toolbox, cluster: &Cluster) -> Result<Known<Vec<Event>>, Error> {
+async fn warnings(tools: &Toolbox, cluster: &Cluster) -> Result<Fact<Vec<Event>>, Error> {
     if cluster.workloads.iter().all(|workload| workload.have >= workload.want) {
         return Ok(Ok(Vec::new()));
     }

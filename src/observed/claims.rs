@@ -223,7 +223,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
+        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::mutate::json(LIST)) {
             let claims = |list: List<Item>| list.items.into_iter().collect::<Claims>();
             _ = serde_json::from_slice(&answer).map(claims);
             _ = serde_json::from_value(odd).map(claims);

@@ -367,14 +367,14 @@ pub(crate) mod tests {
     /// Mutations of a cluster as the API server lists it.
     pub(crate) fn odd_clusters() -> impl Strategy<Value = Option<Cluster>> {
         let cluster = |list: List<Item>| list.items.into_iter().collect();
-        crate::base::odd::odd(LIST).prop_map(move |odd| serde_json::from_value(odd).map(cluster).ok())
+        crate::base::mutate::json(LIST).prop_map(move |odd| serde_json::from_value(odd).map(cluster).ok())
     }
 
     proptest::proptest! {
-        #![proptest_config(crate::base::odd::fewer())]
+        #![proptest_config(crate::base::mutate::slow_config())]
 
         #[test]
-        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
+        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::mutate::json(LIST)) {
             let cluster = |list: List<Item>| list.items.into_iter().collect::<Cluster>();
             _ = serde_json::from_slice(&answer).map(cluster);
             if let Ok(cluster) = serde_json::from_value(odd).map(cluster) {

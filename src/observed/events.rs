@@ -195,7 +195,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
+        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::mutate::json(LIST)) {
             let events = |list: List<Item>| list.items.into_iter().map(Event::from).collect::<Vec<_>>();
             _ = serde_json::from_slice(&answer).map(events);
             if let Ok(events) = serde_json::from_value(odd).map(events) {

@@ -254,7 +254,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::odd::odd(LIST)) {
+        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::mutate::json(LIST)) {
             _ = serde_json::from_slice::<List<Resource>>(&answer).map(drop);
             if let Ok(list) = serde_json::from_value::<List<Resource>>(odd) {
                 for resource in &list.items {

@@ -11,7 +11,7 @@ use self::record::Base64;
 pub use self::record::{Record, unpack};
 use super::inventory::{Meta, Partial};
 use crate::base::error::Error;
-use crate::base::fact::LATEST;
+use crate::base::fact::MAX_TIMESTAMP;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, List, METADATA, parse, segment};
 
@@ -48,10 +48,10 @@ impl Stored {
         Some(humantime::format_rfc3339_seconds(self.written()?).to_string())
     }
 
-    /// When the record was last written; none if the time is later than [`LATEST`].
+    /// When the record was last written; none if the time is later than [`MAX_TIMESTAMP`].
     #[must_use]
     pub fn written(&self) -> Option<SystemTime> {
-        let seconds = self.modified.filter(|seconds| *seconds <= LATEST)?;
+        let seconds = self.modified.filter(|seconds| *seconds <= MAX_TIMESTAMP)?;
         Some(UNIX_EPOCH + Duration::from_secs(seconds))
     }
 
@@ -195,7 +195,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parsing_never_panics(labels in crate::base::odd::odd(LABELS)) {
+        fn parsing_never_panics(labels in crate::base::mutate::json(LABELS)) {
             _ = serde_json::from_value(labels).map(|meta: Meta| newest([meta]));
         }
     }

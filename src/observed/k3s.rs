@@ -152,7 +152,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parsing_never_panics(text: String, words: Vec<String>, near in crate::base::odd::near(&[
+        fn parsing_never_panics(text: String, words: Vec<String>, near in crate::base::mutate::text(&[
             r#"["server","--flannel-backend","none","--disable","servicelb, traefik","--cluster-cidr=10.42.0.0/16","--tls-san","a,b","-x=1","--no-flannel"]"#,
         ])) {
             for annotation in [text, serde_json::to_string(&words).unwrap(), near] {

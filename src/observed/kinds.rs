@@ -245,7 +245,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::odd::odd(DISCOVERY)) {
+        fn parsing_never_panics(answer: Vec<u8>, odd in crate::base::mutate::json(DISCOVERY)) {
             _ = serde_json::from_slice::<Discovery>(&answer).map(Kinds::from);
             _ = serde_json::from_value::<Discovery>(odd).map(Kinds::from);
         }

@@ -128,7 +128,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn reading_never_panics(odd in crate::base::odd::odd(r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b",
+        fn reading_never_panics(odd in crate::base::mutate::json(r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b",
             "annotations":{"a":"b"},"labels":{"kustomize.toolkit.fluxcd.io/name":"c"}},"data":{"age.agekey":"IyBt"},"stringData":{"x":"y"}}"#)) {
             _ = LiveObject::new(&odd, &HashKey::default());
             _ = ObjectId::of(&odd).map(|id| (id.path(), id.is_built_in()));

@@ -279,7 +279,7 @@ pub(crate) mod tests {
     /// Mutations of a pod as the API server lists it.
     pub(crate) fn odd_pods() -> impl Strategy<Value = Option<Pod>> {
         let pod = |item: Item| Pod::from(item);
-        crate::base::odd::odd(POD).prop_map(move |odd| serde_json::from_value(odd).map(pod).ok())
+        crate::base::mutate::json(POD).prop_map(move |odd| serde_json::from_value(odd).map(pod).ok())
     }
 
     proptest::proptest! {

@@ -212,7 +212,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parsing_never_panics(odd in crate::base::odd::odd(r#"{"metadata":{"labels":{"pod-template-hash":"a"},
+        fn parsing_never_panics(odd in crate::base::mutate::json(r#"{"metadata":{"labels":{"pod-template-hash":"a"},
             "annotations":{"deployment.kubernetes.io/revision":"1"},"ownerReferences":[{"uid":"u","controller":true}]}}"#)) {
             if let Ok(set) = serde_json::from_value::<ReplicaSet>(odd) {
                 _ = newest(&Workload { is_observed: true, ..Workload::default() }, &[set]);

@@ -12,7 +12,7 @@ pub const OPERATIONS: &str = "k3s-boot/operations";
 
 /// The notes of earlier runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Notes {
+pub struct RunState {
     /// Synced releases, by `namespace/name`.
     pub releases: BTreeMap<String, Synced>,
     /// Operations, by the `namespace/name` of their release.
@@ -55,10 +55,10 @@ pub struct Operation {
     pub concluded: bool,
 }
 
-impl Notes {
+impl RunState {
     /// Reads the annotations of a Lease. Invalid ones count as empty.
     #[must_use]
-    pub fn of(annotations: &BTreeMap<String, String>) -> Self {
+    pub fn from_annotations(annotations: &BTreeMap<String, String>) -> Self {
         fn read<T: Default + for<'de> Deserialize<'de>>(text: Option<&String>) -> T {
             text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
         }
@@ -127,28 +127,28 @@ mod tests {
             chart,
             ..Operation::default()
         };
-        let notes = Notes {
+        let notes = RunState {
             releases: [("n/r".to_owned(), synced.clone())].into(),
             operations: [("n/r".to_owned(), operation.clone())].into(),
         };
         let annotations = notes.annotations().map(|(name, text)| (name.to_owned(), text.unwrap()));
-        assert_eq!(Notes::of(&annotations.into()), notes);
+        assert_eq!(RunState::from_annotations(&annotations.into()), notes);
         assert_eq!((notes.synced("n/r", 3), notes.synced("n/r", 4)), (Some(&synced), None));
         assert_eq!((notes.operation("n/r", 4), notes.operation("n/r", 3)), (Some(&operation), None));
         let charts = [3, 4, 5].map(|revision| notes.chart("n/r", revision).map(String::as_str));
         assert_eq!(charts, [Some("c"), Some("new"), None]);
-        assert_eq!(Notes::default().annotations(), [(RELEASES, None), (OPERATIONS, None)]);
+        assert_eq!(RunState::default().annotations(), [(RELEASES, None), (OPERATIONS, None)]);
         let garbage = BTreeMap::from([RELEASES, OPERATIONS].map(|name| (name.to_owned(), "[".to_owned())));
-        assert_eq!(Notes::of(&garbage), Notes::default());
+        assert_eq!(RunState::from_annotations(&garbage), RunState::default());
     }
 
     proptest::proptest! {
         #[test]
-        fn no_annotation_makes_it_panic(text: String, odd in crate::base::odd::odd(
+        fn no_annotation_makes_it_panic(text: String, odd in crate::base::mutate::json(
             r#"{"n/r":{"revision":3,"chart":"c","objects":"o","run":"r","after":3,"began":1,"timeout":900}}"#)) {
             for text in [text, odd.to_string()] {
                 let annotations = BTreeMap::from([RELEASES, OPERATIONS].map(|name| (name.to_owned(), text.clone())));
-                let notes = Notes::of(&annotations);
+                let notes = RunState::from_annotations(&annotations);
                 _ = (notes.synced("n/r", 3), notes.operation("n/r", 4));
             }
         }

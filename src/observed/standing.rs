@@ -12,7 +12,7 @@ use super::helm::Record;
 use super::inventory::{Inventory, Meta, Partial, Which};
 use super::kinds::Kinds;
 use crate::base::error::Error;
-use crate::base::fact::{Known, known};
+use crate::base::fact::{Fact, known};
 use crate::base::fingerprint::normalized;
 use crate::desired::manifests::diff::{as_helm_applies, fields};
 use crate::desired::manifests::drift::{Cause, Difference, differences};
@@ -24,7 +24,7 @@ use crate::tools::api::{Call, METADATA_OF_ONE, WHOLE, segment};
 
 /// The state of the objects of a release.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct ObjectState {
     /// The missing objects, except Jobs that are deleted after they finish.
     pub missing: Vec<String>,
     /// The fields that were changed manually or by another program.
@@ -99,12 +99,12 @@ impl Toolbox {
     /// # Errors
     ///
     /// k3s-boot was interrupted, or the API server does not answer.
-    pub async fn observe_standing(
+    pub async fn observe_object_states(
         &self,
         live: &Live,
         releases: &[&Release],
         drift: bool,
-    ) -> Result<BTreeMap<String, Known<Standing>>, Error> {
+    ) -> Result<BTreeMap<String, Fact<ObjectState>>, Error> {
         let (Ok(records), Ok(kinds)) = (&live.records, &live.kinds) else { return Ok(BTreeMap::new()) };
         let recorded = || {
             releases.iter().filter_map(|release| {
@@ -156,7 +156,7 @@ impl Toolbox {
         record: &Record,
         objects: &[ObjectId],
         noted: Option<&Synced>,
-    ) -> Result<(Standing, Vec<usize>), Error> {
+    ) -> Result<(ObjectState, Vec<usize>), Error> {
         let metas = objects.iter().map(async |id| match inventory.find(id) {
             Some(meta) => Ok(Some(meta.clone())),
             // helm's label may have been removed.
@@ -173,7 +173,7 @@ impl Toolbox {
         let manifests = record.whole(&jobs).unwrap_or_default();
         let deleted = jobs.iter().zip(&manifests).filter(|(_, job)| is_deleted_when_finished(job));
         let deleted: BTreeSet<_> = deleted.map(|(index, _)| *index).collect();
-        let mut standing = Standing::default();
+        let mut standing = ObjectState::default();
         let mut changed = Vec::new();
         for (index, (id, meta)) in objects.iter().zip(&metas).enumerate() {
             let Some(meta) = meta else {
@@ -208,7 +208,7 @@ impl Toolbox {
         release: ReleaseRef<'_>,
         id: &ObjectId,
         manifest: &Value,
-    ) -> Result<Known<Vec<Drift>>, Error> {
+    ) -> Result<Fact<Vec<Drift>>, Error> {
         let Some(resource) = kinds.of(&id.kind, id.group()) else { return Ok(Ok(Vec::new())) };
         // Use the version of the manifest: another version may have other fields.
         let path = resource.object_in(id.version(), id.namespace.as_deref(), &id.name);
@@ -258,7 +258,7 @@ impl Toolbox {
         object: &Value,
         manager: &str,
         is_secret: bool,
-    ) -> Result<Known<Value>, Error> {
+    ) -> Result<Fact<Value>, Error> {
         let path = format!("{path}?dryRun=All&force=true&fieldManager={}", segment(manager));
         let answer = self.ask(Call::apply(&path, object).accept(WHOLE)).await?;
         let reason = |reason| if is_secret { SECRET_REJECTED.to_owned() } else { reason };
@@ -335,7 +335,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn stamps_never_panic(odd in crate::base::odd::odd(r#"{"metadata":{"name":"a","namespace":"b","uid":"7f0c","generation":2,"resourceVersion":"17",
+        fn stamps_never_panic(odd in crate::base::mutate::json(r#"{"metadata":{"name":"a","namespace":"b","uid":"7f0c","generation":2,"resourceVersion":"17",
             "creationTimestamp":"2026-11-23T08:00:00Z","labels":{"helm.toolkit.fluxcd.io/name":"x","helm.toolkit.fluxcd.io/namespace":"y"},
             "annotations":{"meta.helm.sh/release-name":"x","meta.helm.sh/release-namespace":"y"}}}"#)) {
             if let Ok(Partial { metadata }) = serde_json::from_value(odd) {

@@ -150,14 +150,17 @@ impl Workload {
 }
 
 /// The workloads of a release (`namespace/name`) that are not ready.
-pub fn lacking<'a>(workloads: &'a [Workload], release: &'a str) -> impl Iterator<Item = &'a Workload> {
+pub fn unready_workloads<'a>(
+    workloads: &'a [Workload],
+    release: &'a str,
+) -> impl Iterator<Item = &'a Workload> {
     workloads.iter().filter(move |workload| workload.is_of(release) && workload.have < workload.want)
 }
 
 /// The workloads of a release (`namespace/name`) that are not ready, such as `DaemonSet/cilium 0/3`.
 #[must_use]
 pub fn pending(workloads: &[Workload], release: &str) -> Vec<String> {
-    lacking(workloads, release).map(Workload::words).collect()
+    unready_workloads(workloads, release).map(Workload::words).collect()
 }
 
 /// The kind of volume claims.
@@ -243,7 +246,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parsing_never_panics(odd in crate::base::odd::odd(r#"{"kind":"Job","metadata":{"name":"a",
+        fn parsing_never_panics(odd in crate::base::mutate::json(r#"{"kind":"Job","metadata":{"name":"a",
             "annotations":{"meta.helm.sh/release-name":"x","meta.helm.sh/release-namespace":"y"}},
             "spec":{"completions":2},"status":{"succeeded":1}}"#)) {
             _ = read(odd).map(|workload| pending(&[workload], "y/x"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::base::fact::{Known, LATEST};
+use crate::base::fact::{Fact, MAX_TIMESTAMP};
 use crate::observed::Live;
 use crate::observed::helm::Stored;
 use crate::observed::run_state::Operation;
@@ -87,7 +87,7 @@ impl Left {
 /// # Errors
 ///
 /// The releases or their owners are unknown; the error says why.
-pub fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime) -> Known<Vec<StuckRelease>> {
+pub fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime) -> Fact<Vec<StuckRelease>> {
     let claims = live.claims.as_ref().map_err(Clone::clone)?;
     let pending = live.releases.as_ref().map_err(Clone::clone)?.iter().filter(|one| one.is_pending());
     let judged = pending.map(|stored| {
@@ -145,7 +145,7 @@ pub fn origin(stored: &Stored, live: &Live, now: SystemTime) -> Origin {
 
 /// A time in seconds since 1970; none if it is out of range.
 fn at(seconds: u64) -> Option<SystemTime> {
-    (seconds <= LATEST).then(|| UNIX_EPOCH + Duration::from_secs(seconds))
+    (seconds <= MAX_TIMESTAMP).then(|| UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 /// The host in the identity of a run.
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::observed::claims::{Claim, Claims};
     use crate::observed::cluster::{LEASE, Lease};
-    use crate::observed::run_state::Notes;
+    use crate::observed::run_state::RunState;
 
     fn live(holder: &str, state: Option<ProcessState>) -> Live {
         let operation = Operation {
@@ -177,7 +177,7 @@ mod tests {
             ..Operation::default()
         };
         let mut live = Live {
-            notes: Notes { operations: [("n/r".to_owned(), operation)].into(), ..Notes::default() },
+            notes: RunState { operations: [("n/r".to_owned(), operation)].into(), ..RunState::default() },
             runs: state.map(|state| ("host/x".to_owned(), state)).into_iter().collect(),
             ..Live::default()
         };
@@ -255,7 +255,7 @@ mod tests {
         let odd = Stored { modified: Some(u64::MAX - 1), ..stored.clone() };
         assert_eq!(super::origin(&odd, &elsewhere, at(9999)), Origin::Unknown);
         // What cannot be written as a time is not told as one.
-        for modified in [LATEST - 899, LATEST, LATEST + 1] {
+        for modified in [MAX_TIMESTAMP - 899, MAX_TIMESTAMP, MAX_TIMESTAMP + 1] {
             let late = Stored { modified: Some(modified), ..stored.clone() };
             assert_eq!(super::origin(&late, &elsewhere, at(9999)), Origin::Unknown);
             let nobody_s =
@@ -270,8 +270,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_times_make_it_panic(modified: Option<u64>, near_modified in LATEST - 1000..LATEST + 1000, began: u64, timeout: u64, run in "host/x|.{0,9}",
-            force: bool, now in 0..LATEST) {
+        fn no_times_make_it_panic(modified: Option<u64>, near_modified in MAX_TIMESTAMP - 1000..MAX_TIMESTAMP + 1000, began: u64, timeout: u64, run in "host/x|.{0,9}",
+            force: bool, now in 0..MAX_TIMESTAMP) {
             for (modified, began, timeout) in [(modified, began, timeout), (Some(near_modified), near_modified, timeout % 1000)] {
                 let stored =
                     Stored { namespace: "n".to_owned(), name: "r".to_owned(), status: "pending-upgrade".to_owned(), revision: 2, modified, ..Stored::default() };

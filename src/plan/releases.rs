@@ -3,15 +3,15 @@
 
 use semver::Version;
 
-use super::wishes::{Wishes, names};
+use super::options::{PlanOptions, names};
 use crate::desired::Desired;
 use crate::desired::chart::Chart;
 use crate::desired::releases::Release;
 use crate::desired::values::{ValueChange, changes};
 use crate::observed::Live;
 use crate::observed::helm::Record;
-use crate::observed::standing::{Standing, flux_owner};
-use crate::tools::helmfile::Over;
+use crate::observed::standing::{ObjectState, flux_owner};
+use crate::tools::helmfile::HelmOverrides;
 
 /// What happens to a release, and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ pub struct ReleasePlan {
     /// Whether some of its values are or were secret, so that only their paths are shown.
     pub has_secret_values: bool,
     /// Conflicts that helm overrides.
-    pub over: Over,
+    pub over: HelmOverrides,
 }
 
 /// A chart's name and version.
@@ -104,23 +104,24 @@ impl ReleaseAction {
 
 /// Decides what happens to a release.
 #[must_use]
-pub fn plan(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) -> ReleasePlan {
+pub fn plan(release: &Release, desired: &Desired, live: &Live, plan_options: &PlanOptions) -> ReleasePlan {
     let id = release.id();
     let to = desired_chart(release, desired);
     let record = live.records.as_ref().ok().and_then(|records| records.get(&id));
     let from =
         record.map(|record| ChartVersion { chart: record.chart.clone(), version: record.version.clone() });
     let values = record.map(|record| changes(&record.values, &release.merged())).unwrap_or_default();
-    let decided = Decision { release, desired, live, wishes, record, to: &to, values: &values }.action(&id);
+    let decided =
+        Decision { release, desired, live, plan_options, record, to: &to, values: &values }.action(&id);
     let action = match decided {
-        ReleaseAction::UpToDate if wishes.force => resync("requested with --force"),
+        ReleaseAction::UpToDate if plan_options.force => resync("requested with --force"),
         decided => decided,
     };
     let mut owners = live.owners.as_ref().ok().into_iter().flatten();
-    let over = Over {
+    let over = HelmOverrides {
         // Helm 3 and its releases have no field conflicts.
-        fields: names(&wishes.fix_drift, &id) && record.is_some_and(|record| record.server_side),
-        owners: wishes.takes(&id) && owners.any(|object| object.release == id),
+        fields: names(&plan_options.fix_drift, &id) && record.is_some_and(|record| record.server_side),
+        owners: plan_options.adopts(&id) && owners.any(|object| object.release == id),
     };
     let was_secret = record.is_some_and(|record| live.notes.had_secret_values(&id, record.stored.revision));
     let has_secret_values = release.has_secret_values || was_secret;
@@ -163,15 +164,17 @@ pub fn owner(release: &Release, live: &Live) -> Option<String> {
 
 /// Whether a release is not synced, whatever differs: it is skipped, managed elsewhere, or newer.
 #[must_use]
-pub fn is_left(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) -> bool {
+pub fn is_skipped(release: &Release, desired: &Desired, live: &Live, plan_options: &PlanOptions) -> bool {
     let id = release.id();
     let record = || live.records.as_ref().ok().and_then(|records| records.get(&id));
     let is_newer = |record: &Record| {
         let to = desired_chart(release, desired);
-        record.chart == to.chart && is_newer(&record.version, &to.version) && !names(&wishes.downgrade, &id)
+        record.chart == to.chart
+            && is_newer(&record.version, &to.version)
+            && !names(&plan_options.downgrade, &id)
     };
-    release.left_out
-        || (owner(release, live).is_some() && !wishes.takes(&id))
+    release.skipped
+        || (owner(release, live).is_some() && !plan_options.adopts(&id))
         || record().is_some_and(is_newer)
 }
 
@@ -212,7 +215,7 @@ struct Decision<'a> {
     release: &'a Release,
     desired: &'a Desired,
     live: &'a Live,
-    wishes: &'a Wishes,
+    plan_options: &'a PlanOptions,
     record: Option<&'a Record>,
     to: &'a ChartVersion,
     values: &'a [ValueChange],
@@ -220,14 +223,14 @@ struct Decision<'a> {
 
 impl Decision<'_> {
     fn action(&self, id: &str) -> ReleaseAction {
-        let Self { release, live, wishes, to, .. } = *self;
-        if release.left_out {
+        let Self { release, live, plan_options, to, .. } = *self;
+        if release.skipped {
             return ReleaseAction::Skip("--skip-release");
         }
-        if let Some(owner) = owner(release, live).filter(|_| !wishes.takes(id)) {
+        if let Some(owner) = owner(release, live).filter(|_| !plan_options.adopts(id)) {
             return ReleaseAction::ManagedElsewhere(owner);
         }
-        if let Some(driver) = &wishes.helm_driver {
+        if let Some(driver) = &plan_options.helm_driver {
             return ReleaseAction::Resync(format!(
                 "helm keeps its records in `{driver}`, so that they cannot be compared"
             ));
@@ -239,7 +242,9 @@ impl Decision<'_> {
         if record.stored.is_pending() {
             return ReleaseAction::Resync(format!("its last operation left it in {}", record.stored.status));
         }
-        if record.chart == to.chart && is_newer(&record.version, &to.version) && !names(&wishes.downgrade, id)
+        if record.chart == to.chart
+            && is_newer(&record.version, &to.version)
+            && !names(&plan_options.downgrade, id)
         {
             return ReleaseAction::Newer;
         }
@@ -269,13 +274,13 @@ impl Decision<'_> {
         }
     }
 
-    fn objects(&self, id: &str, standing: &Standing) -> ReleaseAction {
+    fn objects(&self, id: &str, standing: &ObjectState) -> ReleaseAction {
         let more = |count: usize| if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
         if let Some(first) = standing.missing.first() {
             return ReleaseAction::Resync(format!("missing: {first}{}", more(standing.missing.len())));
         }
         match standing.drift.first() {
-            Some(first) if names(&self.wishes.fix_drift, id) => ReleaseAction::Resync(format!(
+            Some(first) if names(&self.plan_options.fix_drift, id) => ReleaseAction::Resync(format!(
                 "changed manually: {} {}{}",
                 first.object,
                 first.path,
@@ -361,7 +366,7 @@ mod tests {
             releases: Ok(vec![stored]),
             records: Ok(BTreeMap::from([("n/r".to_owned(), record)])),
             claims: Ok(Claims::default()),
-            standing: BTreeMap::from([("n/r".to_owned(), Ok(Standing::default()))]),
+            standing: BTreeMap::from([("n/r".to_owned(), Ok(ObjectState::default()))]),
             ..Live::default()
         }
     }
@@ -370,31 +375,36 @@ mod tests {
         live.records.as_mut().unwrap().get_mut("n/r").unwrap()
     }
 
-    fn standing(live: &mut Live) -> &mut Standing {
+    fn standing(live: &mut Live) -> &mut ObjectState {
         live.standing.get_mut("n/r").unwrap().as_mut().unwrap()
     }
 
-    fn action(release: &Release, desired: &Desired, live: &Live, wishes: &Wishes) -> ReleaseAction {
-        plan(release, desired, live, wishes).action
+    fn action(
+        release: &Release,
+        desired: &Desired,
+        live: &Live,
+        plan_options: &PlanOptions,
+    ) -> ReleaseAction {
+        plan(release, desired, live, plan_options).action
     }
 
     /// What happens to the release in a changed cluster.
     fn with(change: impl FnOnce(&mut Live)) -> ReleaseAction {
         let mut live = live();
         change(&mut live);
-        action(&release(), &desired(), &live, &Wishes::default())
+        action(&release(), &desired(), &live, &PlanOptions::default())
     }
 
-    fn wishes(change: impl FnOnce(&mut Wishes)) -> Wishes {
-        let mut wishes = Wishes::default();
-        change(&mut wishes);
-        wishes
+    fn plan_options(change: impl FnOnce(&mut PlanOptions)) -> PlanOptions {
+        let mut plan_options = PlanOptions::default();
+        change(&mut plan_options);
+        plan_options
     }
 
     #[test]
     fn a_release_that_is_up_to_date_is_synced_only_with_force() {
         assert_eq!(with(|_| {}), ReleaseAction::UpToDate);
-        let force = wishes(|wishes| wishes.force = true);
+        let force = plan_options(|plan_options| plan_options.force = true);
         assert_eq!(action(&release(), &desired(), &live(), &force), resync("requested with --force"));
     }
 
@@ -412,7 +422,7 @@ mod tests {
         assert_eq!(with(|live| live.records = Ok(BTreeMap::new())), resync("its Helm record cannot be read"));
         let unread = with(|live| _ = live.standing.insert("n/r".to_owned(), Err("no YAML".to_owned())));
         assert_eq!(unread, resync("no YAML"));
-        let driver = wishes(|wishes| wishes.helm_driver = Some("sql".to_owned()));
+        let driver = plan_options(|plan_options| plan_options.helm_driver = Some("sql".to_owned()));
         let reason = "helm keeps its records in `sql`, so that they cannot be compared";
         assert_eq!(action(&release(), &desired(), &live(), &driver), resync(reason));
     }
@@ -424,7 +434,7 @@ mod tests {
             let mut live = live();
             let operation = Operation { after, concluded, ..Operation::default() };
             live.notes.operations.insert("n/r".to_owned(), operation);
-            action(release, &desired(), &live, &Wishes::default())
+            action(release, &desired(), &live, &PlanOptions::default())
         };
         assert_eq!(with(&release, 0, false), ReleaseAction::UpToDate);
         release.has_hooks = true;
@@ -442,7 +452,7 @@ mod tests {
         let other = |change: &dyn Fn(&mut Chart, &mut Live)| {
             let (mut desired, mut live) = (desired(), live());
             change(desired.charts.get_mut("n/r").unwrap(), &mut live);
-            action(&release(), &desired, &live, &Wishes::default())
+            action(&release(), &desired, &live, &PlanOptions::default())
         };
         let note = |live: &mut Live, chart: &str, revision| {
             let noted = Synced { revision, chart: chart.to_owned(), ..Synced::default() };
@@ -486,7 +496,7 @@ mod tests {
         let mut patched = release();
         patched.unsafe_features = vec!["set".to_owned()];
         let doubt = resync("`set` in the helmfile prevents a comparison with what is installed");
-        assert_eq!(action(&patched, &desired(), &live(), &Wishes::default()), doubt);
+        assert_eq!(action(&patched, &desired(), &live(), &PlanOptions::default()), doubt);
     }
 
     #[test]
@@ -496,10 +506,10 @@ mod tests {
             "1.0.1".clone_into(&mut record(&mut live).version);
             live
         };
-        assert_eq!(action(&release(), &desired(), &newer(), &Wishes::default()), ReleaseAction::Newer);
-        let lower = wishes(|wishes| wishes.downgrade = vec!["r".to_owned()]);
+        assert_eq!(action(&release(), &desired(), &newer(), &PlanOptions::default()), ReleaseAction::Newer);
+        let lower = plan_options(|plan_options| plan_options.downgrade = vec!["r".to_owned()]);
         assert_eq!(action(&release(), &desired(), &newer(), &lower), ReleaseAction::Upgrade);
-        let force = wishes(|wishes| wishes.force = true);
+        let force = plan_options(|plan_options| plan_options.force = true);
         assert_eq!(action(&release(), &desired(), &newer(), &force), ReleaseAction::Newer);
         assert!(is_newer("v1.10.0", "1.9.0") && is_newer("1.0.0", "1.0.0-rc.1"));
         assert!(!is_newer("1.0.0+a", "1.0.0+b") && !is_newer("1.0.0", "~1") && !is_newer("1.0.0", "v1.0.0"));
@@ -517,11 +527,13 @@ mod tests {
         owned.claims = Ok(Claims { helm_releases: vec![claim], ..Claims::default() });
         "0.9.0".clone_into(&mut record(&mut owned).version);
         let left = ReleaseAction::ManagedElsewhere("HelmRelease n/r".to_owned());
-        let decided = |wishes: &Wishes| action(&release(), &desired(), &owned, wishes);
-        assert_eq!(decided(&Wishes::default()), left);
-        assert_eq!(decided(&wishes(|wishes| wishes.force = true)), left);
-        let adopt = |wishes: &mut Wishes| (wishes.force, wishes.take) = (true, vec!["r".to_owned()]);
-        assert_eq!(decided(&wishes(adopt)), ReleaseAction::Upgrade);
+        let decided = |plan_options: &PlanOptions| action(&release(), &desired(), &owned, plan_options);
+        assert_eq!(decided(&PlanOptions::default()), left);
+        assert_eq!(decided(&plan_options(|plan_options| plan_options.force = true)), left);
+        let adopt = |plan_options: &mut PlanOptions| {
+            (plan_options.force, plan_options.take) = (true, vec!["r".to_owned()])
+        };
+        assert_eq!(decided(&plan_options(adopt)), ReleaseAction::Upgrade);
         let labelled = with(|live| standing(live).owner = Some("Kustomization a/b".to_owned()));
         assert_eq!(labelled, ReleaseAction::ManagedElsewhere("Kustomization a/b".to_owned()));
         let mut object = Owned { release: "n/r".to_owned(), ..Owned::default() };
@@ -543,7 +555,7 @@ mod tests {
         let flux = parse(text.as_bytes(), "default").unwrap().releases.remove(0);
         let mut alone = live();
         alone.claims = Ok(Claims { controllers: true, ..Claims::default() });
-        let decided = action(&flux, &Desired::default(), &alone, &Wishes::default());
+        let decided = action(&flux, &Desired::default(), &alone, &PlanOptions::default());
         assert_eq!(decided, ReleaseAction::ManagedElsewhere(FLUX_ALONE.to_owned()));
     }
 
@@ -552,8 +564,11 @@ mod tests {
         let drift = Drift { object: "Deployment n/d".to_owned(), path: "spec.x".to_owned(), by: None };
         let mut drifted = live();
         standing(&mut drifted).drift = vec![drift];
-        assert_eq!(action(&release(), &desired(), &drifted, &Wishes::default()), ReleaseAction::UpToDate);
-        let fix = wishes(|wishes| wishes.fix_drift = vec!["n/r".to_owned()]);
+        assert_eq!(
+            action(&release(), &desired(), &drifted, &PlanOptions::default()),
+            ReleaseAction::UpToDate
+        );
+        let fix = plan_options(|plan_options| plan_options.fix_drift = vec!["n/r".to_owned()]);
         let planned = plan(&release(), &desired(), &drifted, &fix);
         assert_eq!(planned.action, resync("changed manually: Deployment n/d spec.x"));
         assert!(!planned.over.fields, "helm 3 knows no conflicts");
@@ -564,10 +579,10 @@ mod tests {
     #[test]
     fn a_skipped_release_is_always_skipped() {
         let mut release = release();
-        release.left_out = true;
+        release.skipped = true;
         let fresh = Live { releases: Ok(Vec::new()), records: Ok(BTreeMap::new()), ..live() };
         for live in [fresh, live()] {
-            let decided = action(&release, &desired(), &live, &Wishes::default());
+            let decided = action(&release, &desired(), &live, &PlanOptions::default());
             assert_eq!(decided, ReleaseAction::Skip("--skip-release"));
         }
     }
@@ -582,7 +597,7 @@ mod tests {
             let mut live = live();
             record(&mut live).defaults = json!({"enabled": true, "count": 1});
             let differs = other_defaults(&desired.charts["n/r"], record(&mut live));
-            (plan(&release(), &desired, &live, &Wishes::default()).action, differs)
+            (plan(&release(), &desired, &live, &PlanOptions::default()).action, differs)
         };
         assert_eq!(action("enabled: true\ncount: 1.0\n", false), (ReleaseAction::UpToDate, false));
         assert_eq!(action("enabled: yes\ncount: 0o1\n", false), (ReleaseAction::UpToDate, false));

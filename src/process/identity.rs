@@ -279,7 +279,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text: String, near in "[a/0-9]*", stat in crate::base::odd::near(&[
+        fn no_text_makes_it_panic(text: String, near in "[a/0-9]*", stat in crate::base::mutate::text(&[
             "4711 (k3s ) boot) S 1 4711 4711 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 9035114 2 3 18446744073709551615 0 0\n",
             "4711 (helm) Z 1 4711 4711 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 9035114 0 0\n",
         ])) {

@@ -31,7 +31,7 @@ pub struct Invocation {
     /// The grace period between INT and KILL.
     pub grace: Duration,
     /// Becomes true when the tool must be stopped, because what it waits for cannot become ready.
-    pub in_vain: Option<watch::Receiver<bool>>,
+    pub cancel: Option<watch::Receiver<bool>>,
     /// Returns the part of a line that may be logged and kept, or `None`; if absent, all lines may.
     pub public_part: Option<PublicPart>,
 }
@@ -55,7 +55,7 @@ impl Invocation {
             stdout_is_talk: false,
             deadline: Duration::from_mins(1),
             grace: GRACE,
-            in_vain: None,
+            cancel: None,
             public_part: None,
         }
     }

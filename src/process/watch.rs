@@ -61,7 +61,7 @@ impl Watch<'_> {
             tokio::spawn(pump(stderr, sender, |bytes| Chunk::Talk(Stream::Stderr, bytes)));
         }
         let mut stop = self.runner.stop.clone();
-        let mut in_vain = self.invocation.in_vain.clone();
+        let mut cancel = self.invocation.cancel.clone();
         let mut heard = Heard { public_part, ..Heard::default() };
         let mut status = None;
         let mut ending: Option<Ending> = None;
@@ -99,7 +99,7 @@ impl Watch<'_> {
                         next = Instant::now() + grace;
                     }
                 }
-                () = is_canceled(&mut in_vain), if ending.is_none() && status.is_none() => {
+                () = is_canceled(&mut cancel), if ending.is_none() && status.is_none() => {
                     ending = Some(Ending::Canceled);
                     self.group.signal(Signal::SIGINT);
                     next = Instant::now() + grace;

@@ -3,7 +3,7 @@
 //! The runner reads both streams of a step line by line, where LF, CR and CR LF end a line, and takes two shapes for a
 //! command (`ActionCommand` and `OutputManager` of actions/runner): `::name …::` at the beginning of a line, after Unicode
 //! white space, and `##[name …]` anywhere in it. Much of the output comes from helm, charts, pods or objects in the cluster.
-//! So [`Guard`] escapes both shapes in every line.
+//! So [`CommandEscape`] escapes both shapes in every line.
 //!
 //! `::stop-commands::TOKEN` is not used instead: the two streams are read concurrently, so no token covers both, or the lines
 //! around a command of k3s-boot; a killed run would leave commands disabled for the rest of the step; and lines such as
@@ -17,7 +17,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::escape::escaped;
-use crate::base::github::Guard;
+use crate::base::github::CommandEscape;
 use crate::report::Report;
 use crate::report::failure::FailureReport;
 
@@ -42,7 +42,7 @@ fn annotation(failure: &FailureReport) -> String {
     let fix = cut(&failure.fix).lines().map(|line| format!("fix: {}", escaped(line))).collect::<Vec<_>>();
     let lines: Vec<_> = reasons.chain(fix).collect();
     // An annotation contains no commands, but `##[` would be displayed as one.
-    let data = Guard::On.text(lines.join("\n"));
+    let data = CommandEscape::On.text(lines.join("\n"));
     command("error", Some(&format!("k3s-boot: {}", failure.message)), &data)
 }
 
@@ -144,11 +144,11 @@ mod tests {
             ("2026-11-23T08:00:00Z INFO x ", "2026-11-23T08:00:00Z INFO x "),
         ];
         for (text, expected) in cases {
-            assert_eq!(Guard::On.text(text.to_owned()), expected);
-            assert_eq!(Guard::Off.text(text.to_owned()), text);
+            assert_eq!(CommandEscape::On.text(text.to_owned()), expected);
+            assert_eq!(CommandEscape::Off.text(text.to_owned()), text);
             assert!(!has_command(expected));
         }
-        assert_eq!(Guard::On.json("{\"a\": \"##[x]\"}".to_owned()), "{\"a\": \"##\\u005bx]\"}");
+        assert_eq!(CommandEscape::On.json("{\"a\": \"##[x]\"}".to_owned()), "{\"a\": \"##\\u005bx]\"}");
         assert!(has_command("a\n \u{2003}::x::") && has_command("a##[x]"), "it finds what it looks for");
     }
 
@@ -203,9 +203,9 @@ mod tests {
         ) {
             let hostile = parts.concat();
             for text in [text, hostile] {
-                prop_assert!(!has_command(&Guard::On.text(text.clone())));
+                prop_assert!(!has_command(&CommandEscape::On.text(text.clone())));
                 let json = serde_json::to_string_pretty(&json!({"k": [text], text.as_str(): 1})).unwrap();
-                let guarded = Guard::On.json(json.clone());
+                let guarded = CommandEscape::On.json(json.clone());
                 prop_assert!(!has_command(&guarded));
                 let read = |json: &str| serde_json::from_str::<Value>(json).unwrap();
                 prop_assert_eq!(read(&guarded), read(&json));

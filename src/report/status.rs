@@ -9,7 +9,7 @@ use serde::Serialize;
 pub use self::problems::{StatusPart, StatusProblem, Unknown};
 pub use self::text::{View, text};
 use super::SchemaVersion;
-use crate::base::fact::Known;
+use crate::base::fact::Fact;
 use crate::base::finding::Finding;
 use crate::base::redact::Redactor;
 use crate::gather::{Named, Snapshot};
@@ -422,7 +422,7 @@ fn labelled_chart(workload: &Workload) -> Option<(String, String)> {
 }
 
 /// Why something is unknown.
-fn reason<T>(known: &Known<T>) -> Option<&str> {
+fn reason<T>(known: &Fact<T>) -> Option<&str> {
     known.as_ref().err().map(String::as_str)
 }
 

@@ -12,7 +12,7 @@ use crate::diagnose::release::{of_workload, problems_of};
 use crate::diagnose::taints;
 use crate::observed::events::Event;
 use crate::observed::pods::Pod;
-use crate::observed::workloads::{Workload, lacking};
+use crate::observed::workloads::{Workload, unready_workloads};
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, segment};
 
@@ -82,7 +82,7 @@ async fn look(tools: &Toolbox, release: &str, before: &str) -> Result<Option<Dia
     if let Some(problem) = problems.into_iter().next() {
         return Ok(Some(diagnose(tools, release, problem, &seen.events).await));
     }
-    let first = lacking(&seen.workloads, release).next();
+    let first = unready_workloads(&seen.workloads, release).next();
     Ok(first.map(|workload| Diagnosis { object: Some(workload.words()), ..Diagnosis::default() }))
 }
 
@@ -178,8 +178,8 @@ impl Seen {
 
     /// The nodes of the pods of a release that are not ready.
     fn nodes_of_waiting(&self, release: &str) -> Vec<&str> {
-        let lacking: Vec<_> = lacking(&self.workloads, release).collect();
-        let ours = |pod: &&Pod| !pod.ready && lacking.iter().any(|workload| workload.has_pod(pod));
+        let unready_workloads: Vec<_> = unready_workloads(&self.workloads, release).collect();
+        let ours = |pod: &&Pod| !pod.ready && unready_workloads.iter().any(|workload| workload.has_pod(pod));
         self.pods.iter().filter(ours).filter_map(|pod| pod.node.as_deref()).collect()
     }
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::base::error::{Cause, Error};
 use crate::base::waiting::Waiting;
 use crate::observed::cluster::{LEASE, Lease};
-use crate::observed::run_state::Notes;
+use crate::observed::run_state::RunState;
 use crate::process::identity::{Identity, ProcessState};
 use crate::tools::Toolbox;
 use crate::tools::api::Call;
@@ -60,7 +60,7 @@ struct Held {
     transitions: i64,
     /// The version that was read or written last; empty if there is no Lease.
     resource_version: String,
-    notes: Notes,
+    notes: RunState,
     /// Other annotations of k3s-boot.
     annotations: BTreeMap<String, String>,
 }
@@ -83,7 +83,7 @@ impl<'a> Lock<'a> {
     pub async fn acquire(
         tools: &'a Toolbox,
         seen: Option<&Lease>,
-        notes: &Notes,
+        notes: &RunState,
         annotations: &[(&str, &str)],
         wait: Duration,
     ) -> Result<(Self, bool), Error> {
@@ -101,7 +101,7 @@ impl<'a> Lock<'a> {
                     return Err(locked(Some(held)));
                 }
                 let (holder, since) = holder_since(held);
-                waiting.say_at_once(&[("holder", holder), ("since", since)]);
+                waiting.report_at_once(&[("holder", holder), ("since", since)]);
                 tools.runner.stop().sleep(POLL_INTERVAL).await?;
                 let now = tools.observe_lock(Call::get(&own_path())).await?;
                 if now.as_ref().map(|lease| &lease.resource_version) != Some(&held.resource_version) {
@@ -199,12 +199,12 @@ impl<'a> Lock<'a> {
     }
 
     /// The notes, including those that the next renewal writes.
-    pub fn notes(&self) -> Notes {
+    pub fn notes(&self) -> RunState {
         self.held.borrow().notes.clone()
     }
 
     /// Changes the notes; the next renewal or the release writes them.
-    pub fn change(&self, change: impl FnOnce(&mut Notes)) {
+    pub fn change(&self, change: impl FnOnce(&mut RunState)) {
         change(&mut self.held.borrow_mut().notes);
     }
 
@@ -220,7 +220,7 @@ impl<'a> Lock<'a> {
     /// Releases the lock. After a second signal it is left to expire.
     pub async fn release(self) {
         self.held.borrow_mut().released = true;
-        self.tools.clock.wind_up();
+        self.tools.clock.extend_for_cleanup();
         let stop = self.tools.runner.stop();
         let longest = if stop.killed() { KILLED_RELEASE_TIMEOUT } else { RELEASE_TIMEOUT };
         tokio::select! {
@@ -257,7 +257,7 @@ impl<'a> Lock<'a> {
 }
 
 impl Held {
-    fn new(own: &Identity, lease: Option<&Lease>, notes: &Notes, annotations: &[(&str, &str)]) -> Self {
+    fn new(own: &Identity, lease: Option<&Lease>, notes: &RunState, annotations: &[(&str, &str)]) -> Self {
         Self {
             own: own.to_string(),
             released: false,
@@ -396,7 +396,7 @@ mod tests {
         let mut known = lease("");
         known.annotations.insert("other".to_owned(), "x".to_owned());
         known.transitions = 4;
-        let mut held = Held::new(&own, Some(&known), &Notes::default(), &[("a", "b")]);
+        let mut held = Held::new(&own, Some(&known), &RunState::default(), &[("a", "b")]);
         let patch = held.patch();
         // Empty notes are removed; other annotations are not mentioned.
         let annotations = json!({"a": "b", "k3s-boot/operations": null, "k3s-boot/releases": null});
@@ -408,7 +408,7 @@ mod tests {
         for name in ["holderIdentity", "acquireTime", "leaseDurationSeconds"] {
             assert_eq!(spec.get(name), Some(&Value::Null), "{name} is removed");
         }
-        let first = Held::new(&own, None, &Notes::default(), &[("a", "b")]).lease();
+        let first = Held::new(&own, None, &RunState::default(), &[("a", "b")]).lease();
         assert_eq!(first["metadata"].get("resourceVersion"), None);
         assert_eq!(first["metadata"]["annotations"], json!({"a": "b"}), "null would be an empty text here");
         assert_eq!(first["spec"]["leaseTransitions"], 0);

@@ -7,8 +7,8 @@ use crate::base::error::Error;
 use crate::desired::Desired;
 use crate::observed::Live;
 use crate::observed::helm::Stored;
-use crate::observed::run_state::{Notes, Operation, Synced};
-use crate::observed::standing::Standing;
+use crate::observed::run_state::{Operation, RunState, Synced};
+use crate::observed::standing::ObjectState;
 use crate::plan::Plan;
 use crate::plan::releases::ReleaseAction;
 use crate::process::identity::Identity;
@@ -17,7 +17,7 @@ use crate::tools::Toolbox;
 /// The notes before the plan is executed: the releases that will be synced, and the state of those that are up to date.
 /// `longest` is the timeout of an operation.
 #[must_use]
-pub fn before(plan: &Plan, desired: &Desired, live: &Live, longest: Duration, now: SystemTime) -> Notes {
+pub fn before(plan: &Plan, desired: &Desired, live: &Live, longest: Duration, now: SystemTime) -> RunState {
     let stored = live.releases.as_deref().unwrap_or_default();
     let find = |id: &str| stored.iter().find(|one| one.id() == id);
     let mut notes = live.notes.clone();
@@ -62,7 +62,7 @@ fn seconds(time: SystemTime) -> u64 {
 }
 
 /// Records that helmfile has completed the operations of these releases.
-pub fn conclude(notes: &mut Notes, releases: &[String]) {
+pub fn conclude(notes: &mut RunState, releases: &[String]) {
     for id in releases {
         if let Some(operation) = notes.operations.get_mut(id) {
             operation.concluded = true;
@@ -71,7 +71,7 @@ pub fn conclude(notes: &mut Notes, releases: &[String]) {
 }
 
 /// Records that the same run retries these releases.
-pub fn again(notes: &mut Notes, releases: &[&str], stored: &[Stored], now: SystemTime) {
+pub fn again(notes: &mut RunState, releases: &[&str], stored: &[Stored], now: SystemTime) {
     for id in releases {
         if let Some(operation) = notes.operations.get_mut(*id) {
             operation.after = stored.iter().find(|one| one.id() == *id).map_or(0, |one| one.revision);
@@ -87,7 +87,7 @@ fn ids(plan: &Plan) -> impl Iterator<Item = &str> {
 }
 
 /// The note of a synced release, without its objects if some are missing.
-fn synced(desired: &Desired, stored: &Stored, standing: &Standing) -> Option<(String, Synced)> {
+fn synced(desired: &Desired, stored: &Stored, standing: &ObjectState) -> Option<(String, Synced)> {
     let id = stored.id();
     let chart = desired.charts.get(&id)?.digest.clone()?;
     // The next run reads manually changed objects again.
@@ -107,8 +107,8 @@ pub async fn after(
     tools: &Toolbox,
     plan: &Plan,
     desired: &Desired,
-    mut notes: Notes,
-) -> Result<Notes, Error> {
+    mut notes: RunState,
+) -> Result<RunState, Error> {
     let (kinds, releases) = tokio::join!(tools.observe_kinds(), tools.observe_releases());
     let releases = releases?;
     let ids: Vec<_> = ids(plan).map(ToOwned::to_owned).collect();
@@ -117,7 +117,7 @@ pub async fn after(
     let records = tools.observe_records(&done).await?;
     let live = Live { kinds: Ok(kinds?), records: Ok(records), ..Live::default() };
     let synced_releases: Vec<_> = desired.releases().filter(|release| ids.contains(&release.id())).collect();
-    let standing = tools.observe_standing(&live, &synced_releases, false).await?;
+    let standing = tools.observe_object_states(&live, &synced_releases, false).await?;
     for stored in done {
         let id = stored.id();
         notes.operations.remove(&id);

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::base::duration::seconds;
 use crate::base::error::{Error, ProcessError, ReleaseFailure};
-use crate::base::known_failures::{Diagnosis, Known, find};
+use crate::base::known_failures::{Diagnosis, KnownFailure, find};
 use crate::base::progress;
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
@@ -19,7 +19,7 @@ use crate::plan::releases::{ReleaseAction, ReleasePlan};
 use crate::run::outcome::ReleaseOutcome;
 use crate::run::watch::{AtWork, Watcher};
 use crate::tools::Toolbox;
-use crate::tools::helmfile::{Over, Progress, SyncOptions, parse_failure};
+use crate::tools::helmfile::{HelmOverrides, Progress, SyncOptions, parse_failure};
 
 /// helm times out this long before the run, so that the error is helm's.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -112,7 +112,7 @@ impl<'a> Sync<'a> {
 /// Whether helm timed out waiting. A single request that timed out may be retried instead.
 fn is_helm_timeout(reason: &str) -> bool {
     let words = ["context deadline exceeded", "timed out waiting for the condition"];
-    words.iter().any(|words| reason.contains(words)) && !find(reason).is_some_and(Known::passes)
+    words.iter().any(|words| reason.contains(words)) && !find(reason).is_some_and(KnownFailure::is_transient)
 }
 
 /// The `--timeout` flag for helm: the remaining time, unless the helmfile sets a shorter timeout for any release, which the
@@ -129,7 +129,7 @@ pub struct SyncRequest<'a> {
     pub charts: &'a Path,
     /// The timeout for each release.
     pub release_timeout: Duration,
-    pub over: Over,
+    pub over: HelmOverrides,
     /// Whether to stop at problems that rarely resolve themselves.
     pub fail_fast: bool,
     /// Events until then are older than this sync, as RFC 3339 by the clock of the cluster.
@@ -159,13 +159,13 @@ pub async fn run(
     let left = tools.clock.left();
     let longest = request.release_timeout.min(left.saturating_sub(MARGIN)).max(Duration::from_secs(1));
     let timeout = timeout(ours, longest);
-    let (end, in_vain) = watch::channel(false);
+    let (end, cancel) = watch::channel(false);
     let options = SyncOptions {
         identities: helmfile.needs_identities,
         selectors: &selectors,
         timeout,
         over: request.over,
-        in_vain,
+        cancel,
     };
     let syncing = tools.helmfile_sync(&helmfile.path, request.charts, options, |progress| {
         sync.borrow_mut().on_progress(progress);

@@ -20,8 +20,8 @@ use crate::run::outcome::ReleaseOutcome;
 use crate::run::webhooks;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
-use crate::tools::helmfile::Over;
-use crate::tools::retry::Again;
+use crate::tools::helmfile::HelmOverrides;
+use crate::tools::retry::Retry;
 
 /// The maximum number of rounds in which releases are synced because helm left one in `pending-*`.
 const MAX_ROUNDS: u32 = 3;
@@ -44,7 +44,7 @@ pub struct Sync<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Step<'a> {
     releases: Vec<&'a str>,
-    over: Over,
+    over: HelmOverrides,
     /// Whether to wait for the cluster DNS of k3s first.
     after_dns: bool,
 }
@@ -53,7 +53,7 @@ struct Step<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct StepKey {
     after_dns: bool,
-    over: Over,
+    over: HelmOverrides,
     /// Whether the timeout is shorter than that of the run.
     has_short_timeout: bool,
 }
@@ -143,7 +143,7 @@ impl Sync<'_> {
         let steps = steps(
             helmfile,
             plan,
-            self.desired.dns_left_out().map(Release::id).as_deref(),
+            self.desired.skipped_dns().map(Release::id).as_deref(),
             self.settings.release_timeout,
         );
         let count: usize = steps.iter().map(|step| step.releases.len()).sum();
@@ -179,7 +179,7 @@ impl Sync<'_> {
             before: &before,
             generations: generations.as_ref(),
         };
-        let mut again = Again::times(MAX_RETRIES);
+        let mut again = Retry::times(MAX_RETRIES);
         let mut wanted = step.releases.clone();
         let mut round = 1;
         loop {
@@ -223,7 +223,7 @@ impl Sync<'_> {
             if !retries {
                 return match result {
                     Err(Error::Release(mut failure)) if failure.diagnosis == Diagnosis::default() => {
-                        self.tools.clock.wind_up();
+                        self.tools.clock.extend_for_cleanup();
                         failure.diagnosis = find_cause(self.tools, &failure, &before).await;
                         Err(Error::Release(failure))
                     }
@@ -235,7 +235,7 @@ impl Sync<'_> {
     }
 
     /// Whether to retry after a failure; if so, waits for a pause and until the API server responds.
-    async fn wait_to_retry(&self, failure: &ReleaseFailure, again: &mut Again) -> Result<bool, Error> {
+    async fn wait_to_retry(&self, failure: &ReleaseFailure, again: &mut Retry) -> Result<bool, Error> {
         let release = failure.release.iter().map(|release| ("release", release.clone()));
         let object = webhooks::find_configuration(self.tools, &failure.reason).await;
         let release: Vec<_> = release.chain(object.map(|object| ("object", object))).collect();
@@ -303,7 +303,7 @@ mod tests {
             to: ChartVersion::default(),
             values: Vec::new(),
             has_secret_values: false,
-            over: Over::default(),
+            over: HelmOverrides::default(),
         };
         helmfile.releases.iter().map(plan).collect()
     }
@@ -320,7 +320,7 @@ mod tests {
         let steps = steps(&helmfile, &plan, Some("n/dns"), long);
         let step = |releases: &[&'static str], fields, after_dns| Step {
             releases: releases.to_vec(),
-            over: Over { fields, owners: false },
+            over: HelmOverrides { fields, owners: false },
             after_dns,
         };
         let expected = [

@@ -12,17 +12,17 @@ use tokio::time::sleep;
 
 use crate::base::duration::seconds;
 use crate::base::error::Error;
-use crate::base::known_failures::{Diagnosis, Known, find};
+use crate::base::known_failures::{Diagnosis, KnownFailure, find};
 use crate::base::logger::{self, Level};
 use crate::base::progress;
 use crate::base::waiting::SAY_EVERY;
-use crate::desired::brings_network;
+use crate::desired::installs_cni;
 use crate::desired::releases::Release;
+use crate::diagnose::deleted::DeletedWorkloads;
 use crate::diagnose::flux::stalled_instance;
-use crate::diagnose::gone::DeletedWorkloads;
 use crate::diagnose::pods::{PodProblem, Stage};
 use crate::observed::revisions::Generations;
-use crate::observed::workloads::{Workload, lacking, pending};
+use crate::observed::workloads::{Workload, pending, unready_workloads};
 use crate::run::inspect::{Seen, diagnose};
 use crate::tools::Toolbox;
 
@@ -119,7 +119,7 @@ impl<'a> Watcher<'a> {
             let due = self.logged.get().elapsed() >= SAY_EVERY;
             unsettled = None;
             let at_work = at_work();
-            let network_comes = at_work.iter().any(|one| brings_network(one.release.chart_name()));
+            let network_comes = at_work.iter().any(|one| installs_cni(one.release.chart_name()));
             for one in at_work {
                 let young = one.since + MIN_AGE;
                 if Instant::now() < young {
@@ -166,7 +166,8 @@ impl<'a> Watcher<'a> {
         for problem in problems {
             let known = find(&problem.state);
             let ends = problem.is_current
-                && (known.is_some_and(Known::lasts) || (self.fail_fast && rarely_recovers(&problem, known)));
+                && (known.is_some_and(KnownFailure::is_permanent)
+                    || (self.fail_fast && rarely_recovers(&problem, known)));
             let warned = (id.clone(), key(&problem));
             let key = (id.clone(), warned.1.clone(), problem.is_current);
             there.insert(key.clone());
@@ -200,7 +201,7 @@ impl<'a> Watcher<'a> {
 
 /// Whether helm waits for a hook of this release (`namespace/name`).
 fn runs_hook(workloads: &[Workload], release: &str) -> bool {
-    lacking(workloads, release).any(|workload| workload.annotations.contains_key("helm.sh/hook"))
+    unready_workloads(workloads, release).any(|workload| workload.annotations.contains_key("helm.sh/hook"))
 }
 
 fn earlier(one: Option<Instant>, other: Instant) -> Instant {
@@ -227,7 +228,7 @@ fn key(problem: &PodProblem) -> String {
 
 /// How long a problem must exist before it deserves a warning: many resolve themselves while a cluster comes up.
 /// `network_comes` says whether the network plugin is being installed: until then no node is ready, and its images are large.
-fn grace(stage: Stage, known: Option<&Known>, network_comes: bool) -> Duration {
+fn grace(stage: Stage, known: Option<&KnownFailure>, network_comes: bool) -> Duration {
     let known = known.map_or("", |known| known.id);
     Duration::from_secs(match stage {
         _ if waits_for_network(known) && network_comes => 60,
@@ -250,7 +251,7 @@ fn waits_for_network(known: &str) -> bool {
 
 /// Whether a problem rarely resolves itself, so that `--fail-fast` stops. A container that exited once is restarted, and the
 /// `ServiceAccount` of a new namespace is created later.
-fn rarely_recovers(problem: &PodProblem, known: Option<&Known>) -> bool {
+fn rarely_recovers(problem: &PodProblem, known: Option<&KnownFailure>) -> bool {
     matches!(problem.stage, Stage::Unplaced | Stage::Unstarted | Stage::Refused)
         && !known.is_some_and(|known| waits_for_network(known.id) || known.id == "service-account")
 }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::base::logger::{Level, LogFormat};
 use crate::base::stages::{SkippedStages, Stage};
 use crate::check::{Rule, rules};
-use crate::plan::wishes::Wishes;
+use crate::plan::options::PlanOptions;
 
 /// Bootstrap a fresh k3s cluster until Flux syncs its Git repository
 #[derive(Debug, Parser)]
@@ -167,8 +167,8 @@ pub struct Asked {
 impl Asked {
     /// Adds these options to what the configuration says.
     #[must_use]
-    pub fn of(&self, configured: Wishes) -> Wishes {
-        Wishes {
+    pub fn of(&self, configured: PlanOptions) -> PlanOptions {
+        PlanOptions {
             rotate_age_key: self.rotate_age_key,
             force: self.force,
             take: self.adopt.clone(),
@@ -230,7 +230,7 @@ pub struct Apps {
     #[command(flatten)]
     pub stages: Stages,
     #[command(flatten)]
-    pub wishes: Asked,
+    pub plan_options: Asked,
     #[command(flatten)]
     pub identity: Identity,
 }
@@ -289,7 +289,7 @@ pub struct Diff {
     #[arg(long)]
     pub exit_code: bool,
     #[command(flatten)]
-    pub wishes: Asked,
+    pub plan_options: Asked,
     #[command(flatten)]
     pub identity: Identity,
 }

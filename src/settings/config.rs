@@ -540,7 +540,7 @@ mod tests {
         }
 
         #[test]
-        fn no_file_that_people_write_makes_it_panic(text in crate::base::odd::near(&[
+        fn no_file_that_people_write_makes_it_panic(text in crate::base::mutate::text(&[
             "cluster:\n  uid: 7f0c1b2a-0000-4000-8000-00000000abcd\nnodes: 3\nnamespaces: [kube-system, &n media, *n]\nsecrets:\n  ageKey: ../age.key\n  \
              files: [bootstrap/x.sops.yaml]\nhelmfiles:\n  crds: a.yaml\n  apps: /b.yaml\n",
             "timeouts:\n  total: 1h 30m\n  release: 90s\n  nodes: 1m\n  verify: 7d\nskipReleases: [kube-system/coredns]\nskipChecks: [versions]\n",

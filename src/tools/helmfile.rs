@@ -175,7 +175,7 @@ impl Toolbox {
         let mut invocation = self.helmfile(file, charts, args).deadline(self.clock.left());
         invocation.stdout_is_talk = true;
         invocation.grace = SYNC_GRACE_PERIOD;
-        invocation.in_vain = Some(options.in_vain);
+        invocation.cancel = Some(options.cancel);
         let invocation = prepare(invocation, options.identities, &BTreeMap::new());
         self.runner
             .run_watched(invocation, |stream, line| {
@@ -189,7 +189,7 @@ impl Toolbox {
 
 /// Which changes and objects of others helm overrides, because the user asked for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Over {
+pub struct HelmOverrides {
     /// Reverts manual changes to fields.
     pub fields: bool,
     /// Adopts objects that the release does not own.
@@ -206,9 +206,9 @@ pub struct SyncOptions<'a> {
     /// helm's timeout for a release; by default that of the state file.
     pub timeout: Option<Duration>,
     /// What helm overrides.
-    pub over: Over,
+    pub over: HelmOverrides,
     /// Becomes true when the releases cannot become ready: helmfile is stopped then.
-    pub in_vain: watch::Receiver<bool>,
+    pub cancel: watch::Receiver<bool>,
 }
 
 fn flags(selectors: &[String]) -> Vec<OsString> {
@@ -263,7 +263,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parsing_never_panics(talk: String, near in crate::base::odd::near(&[
+        fn parsing_never_panics(talk: String, near in crate::base::mutate::text(&[
             "Upgrading release=cilium, chart=/c/cilium, namespace=kube-system\nListing releases matching ^cilium$\ncilium\tkube-system\t1\n\nUPDATED RELEASES:\nNAME\n",
         ])) {
             for talk in [talk, near] {

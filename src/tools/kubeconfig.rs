@@ -10,7 +10,7 @@ use serde_json::json;
 use x509_parser::pem::parse_x509_pem;
 
 use crate::base::error::Error;
-use crate::base::fact::{Known, LATEST};
+use crate::base::fact::{Fact, MAX_TIMESTAMP};
 use crate::base::finding::Finding;
 use crate::base::{files, yaml};
 
@@ -30,7 +30,7 @@ pub struct Target {
     /// Whether the server's certificate is verified: false with `insecure-skip-tls-verify` or without TLS.
     pub is_verified: bool,
     /// The validity of the client certificate; `None` if there is none.
-    pub certificate: Option<Known<Validity>>,
+    pub certificate: Option<Fact<Validity>>,
 }
 
 impl Default for Target {
@@ -186,7 +186,7 @@ fn read(path: &Path) -> Result<File, Finding> {
 }
 
 /// The validity of a user's certificate; `None` if there is none. `kubeconfig` is the file that defines the user.
-fn certificate(user: &User, kubeconfig: &Path) -> Option<Known<Validity>> {
+fn certificate(user: &User, kubeconfig: &Path) -> Option<Fact<Validity>> {
     let pem = match (&user.client_certificate_data, &user.client_certificate) {
         (Some(data), _) if !data.is_empty() => {
             STANDARD.decode(data).map_err(|_| "client-certificate-data is not base64".to_owned())
@@ -201,12 +201,12 @@ fn certificate(user: &User, kubeconfig: &Path) -> Option<Known<Validity>> {
 }
 
 /// The validity of the first certificate in a PEM file; those of its issuers follow it.
-fn validity(pem: &[u8]) -> Known<Validity> {
+fn validity(pem: &[u8]) -> Fact<Validity> {
     let broken = "the client certificate is not an X.509 certificate";
     let (_, pem) = parse_x509_pem(pem).map_err(|_| broken.to_owned())?;
     let certificate = pem.parse_x509().map_err(|_| broken.to_owned())?;
     let time = |seconds: i64| {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0).min(LATEST))
+        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0).min(MAX_TIMESTAMP))
     };
     let validity = certificate.validity();
     Ok(Validity { from: time(validity.not_before.timestamp()), until: time(validity.not_after.timestamp()) })
@@ -270,7 +270,7 @@ mod tests {
     use proptest::sample::Index;
 
     use super::*;
-    use crate::base::odd::near;
+    use crate::base::mutate;
 
     fn config(current: &str, name: &str, server: &str) -> String {
         format!(
@@ -385,10 +385,10 @@ mod tests {
     }
 
     proptest::proptest! {
-        #![proptest_config(crate::base::odd::fewer())]
+        #![proptest_config(crate::base::mutate::slow_config())]
 
         #[test]
-        fn loading_never_panics(bytes: Vec<u8>, text in near(KUBECONFIG), context: Option<String>) {
+        fn loading_never_panics(bytes: Vec<u8>, text in mutate::text(KUBECONFIG), context: Option<String>) {
             let folder = tempfile::tempdir().unwrap();
             let files = ["bytes", "text"].map(|name| folder.path().join(name));
             std::fs::write(&files[0], &bytes).unwrap();
@@ -399,7 +399,7 @@ mod tests {
 
         #[test]
         fn parsing_certificates_never_panics(inside: Vec<u8>, changes in proptest::collection::vec((any::<Index>(), any::<u8>()), 1..4),
-            text in near(&[include_str!("../../tests/fixtures/client.pem")])) {
+            text in mutate::text(&[include_str!("../../tests/fixtures/client.pem")])) {
             _ = validity(text.as_bytes());
             _ = validity(pem(&inside).as_bytes());
             let (_, good) = parse_x509_pem(include_bytes!("../../tests/fixtures/client.pem")).unwrap();

@@ -9,7 +9,7 @@ use super::{Toolbox, last_words};
 use crate::base::error::Error;
 use crate::process::{Invocation, Output};
 use crate::tools::child_env::AGE_IDENTITIES;
-use crate::tools::retry::Again;
+use crate::tools::retry::Retry;
 
 /// The timeout for a kubectl whose answer is optional.
 const OPTIONAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -141,7 +141,7 @@ impl Toolbox {
         // Without client-side validation: it would fetch the whole OpenAPI document, for which a fresh API server needs half
         // a second. The manifests are built by k3s-boot or were checked in the preflight.
         let args = ["apply", "--server-side", "--force-conflicts", "--validate=ignore", &manager, "-f", "-"];
-        let mut again = Again::times(MAX_APPLY_RETRIES);
+        let mut again = Retry::times(MAX_APPLY_RETRIES);
         loop {
             let stdin = SecretSlice::from(manifest.expose_secret().to_vec());
             let result = self.succeed(self.kubectl(&args).stdin(stdin)).await;
@@ -198,7 +198,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn classifying_never_panics(words: String, near in crate::base::odd::near(&[
+        fn classifying_never_panics(words: String, near in crate::base::mutate::text(&[
             "Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority",
             "Error from server (Forbidden): nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope",
         ])) {

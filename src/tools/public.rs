@@ -382,7 +382,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn filtering_never_panics(near in crate::base::odd::near(&[
+        fn filtering_never_panics(near in crate::base::mutate::text(&[
             "in h.yaml: x: error calling fromYaml: yaml: line 1: did not find \"a\", offending yaml: spec:",
             "  - at '/p': 'CANARY' does not match pattern '^x'\n- at '/m': maximum: got 12, want 10\n- at '/f': 'a' is not valid b: c",
             "  line 1: cannot unmarshal !!str `CANARY-...` into map[string]interface {}",

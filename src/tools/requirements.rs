@@ -108,7 +108,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn parsing_never_panics(text: String, near in "[v0-9.+,\" a-]*",
-            captured in crate::base::odd::near(&["helmfile version v1.7.4\n", "v3.18.6+gb76a950\n", "Client Version: v1.36.3+k3s1\nKustomize Version: v5.7.1\n",
+            captured in crate::base::mutate::text(&["helmfile version v1.7.4\n", "v3.18.6+gb76a950\n", "Client Version: v1.36.3+k3s1\nKustomize Version: v5.7.1\n",
                 "sops 3.13.2 (latest)\n"])) {
             _ = parse(&captured);
             _ = parse(&text);

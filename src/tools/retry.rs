@@ -16,11 +16,11 @@ const MIN_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 
 /// The retries of one operation.
-pub struct Again {
+pub struct Retry {
     pauses: ExponentialBackoff,
 }
 
-impl Again {
+impl Retry {
     /// At most `more` retries after the first attempt.
     #[must_use]
     pub fn times(more: usize) -> Self {
@@ -45,7 +45,7 @@ impl Again {
         pairs: &[(&'static str, String)],
         words: &str,
     ) -> Result<bool, Stopped> {
-        let Some(known) = find(words).filter(|known| known.passes()) else { return Ok(false) };
+        let Some(known) = find(words).filter(|known| known.is_transient()) else { return Ok(false) };
         let Some(pause) = self.pauses.next() else { return Ok(false) };
         let mut all = pairs.to_vec();
         all.extend([
@@ -66,7 +66,7 @@ mod tests {
     #[tokio::test]
     async fn only_transient_failures_are_retried_up_to_the_limit() {
         let stop = Stop::never();
-        let mut again = Again::times(1);
+        let mut again = Retry::times(1);
         assert_eq!(again.after(&stop, "Failed", &[], "manifest unknown: not found").await, Ok(false));
         assert_eq!(again.after(&stop, "Failed", &[], "status code 503: Service Unavailable").await, Ok(true));
         assert_eq!(

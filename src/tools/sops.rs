@@ -80,7 +80,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn parsing_never_panics(talk: String, block in "(\\n|  - \\| |    \\| |word|ä| Did not find keys in|\\.)*",
-            near in crate::base::odd::near(&[WRONG_KEY])) {
+            near in crate::base::mutate::text(&[WRONG_KEY])) {
             _ = reason(&near);
             _ = reason(&talk);
             _ = reason(&block);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Toolbox;
 use crate::base::error::{Error, ProcessError};
-use crate::base::fact::Known;
+use crate::base::fact::Fact;
 use crate::base::files;
 use crate::process::Invocation;
 use crate::tools::child_env::AGE_IDENTITIES;
@@ -43,7 +43,7 @@ impl Toolbox {
         &self,
         cache: Option<&Path>,
         offline: bool,
-    ) -> Result<Vec<(&'static str, Known<Option<Version>>)>, Error> {
+    ) -> Result<Vec<(&'static str, Fact<Option<Version>>)>, Error> {
         let file = cache.map(|folder| folder.join("versions.json"));
         let mut known: VersionCache = file
             .as_ref()
@@ -118,7 +118,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parsing_cache_never_panics(odd in crate::base::odd::odd(
+        fn parsing_cache_never_panics(odd in crate::base::mutate::json(
             r#"{"/usr/bin/helm":{"size":58000000,"changed":1763900000,"number":42,"version":"4.2.4"}}"#)) {
             _ = serde_json::from_value::<VersionCache>(odd);
         }

@@ -1,27 +1,27 @@
 //! Known failures of kustomize-controller.
 
-use crate::base::known_failures::Known;
+use crate::base::known_failures::KnownFailure;
 
-pub(super) const KUSTOMIZE: &[Known] = &[
-    Known {
+pub(super) const KUSTOMIZE: &[KnownFailure] = &[
+    KnownFailure {
         id: "flux-path",
         words: &[&["kustomization path not found"]],
         cause: "the path of the Kustomization does not exist in the Git revision that Flux fetched",
         fix: "correct `spec.path` of the Kustomization (for the root one: `instance.sync.path` in the values of flux-instance) or push the folder, then retry",
     },
-    Known {
+    KnownFailure {
         id: "flux-build",
         words: &[&["kustomize build failed"]],
         cause: "`kustomize build` fails for the folder of the Kustomization",
         fix: "run `kustomize build` on that folder, correct what it reports, push, then retry",
     },
-    Known {
+    KnownFailure {
         id: "flux-undecrypted",
         words: &[&["sops encrypted", "configuring decryption is required"]],
         cause: "the Kustomization applies a file encrypted with SOPS but has no `spec.decryption`",
         fix: "set `spec.decryption` in the Kustomization (for the root one: with a patch in `instance.kustomize.patches`), push, then retry",
     },
-    Known {
+    KnownFailure {
         id: "flux-kind",
         words: &[&["reconciliationfailed", "no matches for kind"]],
         cause: "the CRD for this kind is not installed",

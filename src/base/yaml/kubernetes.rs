@@ -10,11 +10,11 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::{Trouble, read_documents};
+use super::{YamlError, read_documents};
 
 /// Reads the documents of a text of at most `largest` bytes as JSON, up to the first error. As in Helm, the last of two
 /// equal keys wins, and `<<` merges the keys of other maps.
-pub fn documents(text: &str, largest: usize) -> impl Iterator<Item = Result<Value, Trouble>> {
+pub fn documents(text: &str, largest: usize) -> impl Iterator<Item = Result<Value, YamlError>> {
     read_documents(text, largest, move |document| Node(text).deserialize(document))
 }
 
@@ -344,7 +344,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text: String, scalar in "[-+]?(0[xXoObB]?)?[0-9a-fA-F_.eE+-]{0,40}", near in crate::base::odd::near(&[
+        fn no_text_makes_it_panic(text: String, scalar in "[-+]?(0[xXoObB]?)?[0-9a-fA-F_.eE+-]{0,40}", near in crate::base::mutate::text(&[
             "---\nkind: a\nmode: 0400\non: yes\nb: [!!str &x 0400, 'no', \"1_0\"]\nc: {<<: *x}\nd: &m {a: 1}\ne: {<<: [*m], 0x1: 1e3}\n",
         ])) {
             for text in [&text, &scalar, &near, &format!("{scalar}: {scalar}")] {

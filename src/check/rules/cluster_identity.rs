@@ -20,9 +20,9 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     match cluster_identity::judge(facts.options, facts.desired, live) {
-        Verdict::Known(_) | Verdict::Fresh => Answer::Ok,
+        Verdict::Right(_) | Verdict::Fresh => Answer::Ok,
         Verdict::Refused(finding) => Answer::Found(vec![finding]),
-        Verdict::Unknown(_) if cluster_identity::is_open(facts.desired) => {
+        Verdict::Unknown(_) if cluster_identity::is_repository_unknown(facts.desired) => {
             let reason =
                 "the URL of the repository is unknown: a variable is not set, or a helmfile cannot be read";
             Answer::Unknown(reason.to_owned())

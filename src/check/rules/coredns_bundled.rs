@@ -32,7 +32,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     if let Err(answer) = k3s::is_k3s(live) {
         return answer;
     }
-    if let Some(skipped) = facts.desired.dns_left_out() {
+    if let Some(skipped) = facts.desired.skipped_dns() {
         let exists = cluster_dns(&live.cluster.workloads).next().is_some();
         return Answer::judged((!exists).then(|| no_dns(skipped)));
     }
@@ -160,7 +160,7 @@ mod tests {
     fn a_skipped_dns_must_exist() {
         let mut world = World::healthy();
         let coredns = world.desired.helmfiles.iter_mut().flat_map(|helmfile| &mut helmfile.releases);
-        coredns.filter(|release| release.name == "coredns").for_each(|release| release.left_out = true);
+        coredns.filter(|release| release.name == "coredns").for_each(|release| release.skipped = true);
         assert_eq!(
             world.found(&RULE),
             [(Error, "CoreDNS is skipped, and k3s does not deploy its own".to_owned())]

@@ -3,8 +3,8 @@
 use crate::base::finding::Finding;
 use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::observed::Live;
-use crate::observed::standing::{Drift, Standing};
-use crate::plan::wishes::names;
+use crate::observed::standing::{Drift, ObjectState};
+use crate::plan::options::names;
 
 pub(super) const RULE: Rule = Rule {
     id: "drift",
@@ -22,11 +22,11 @@ pub(super) const RULE: Rule = Rule {
 const MAX_LISTED: usize = 5;
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let is_reverted = |release: &str| names(&facts.options.wishes.fix_drift, release);
+    let is_reverted = |release: &str| names(&facts.options.plan_options.fix_drift, release);
     let mut inspection = facts.inspect_releases();
     for (release, standing) in live.standing.iter().filter(|(release, _)| !is_reverted(release)) {
         match standing {
-            Ok(Standing { drift, uncompared, .. }) => match uncompared {
+            Ok(ObjectState { drift, uncompared, .. }) => match uncompared {
                 Some(reason) if drift.is_empty() => inspection.miss(format!("{release}: {reason}")),
                 _ => inspection.look((!drift.is_empty()).then(|| finding(release, drift))),
             },
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
     use crate::base::finding::Severity;
     use crate::check::testing::World;
-    use crate::observed::standing::Standing;
+    use crate::observed::standing::ObjectState;
 
     #[test]
     fn manual_changes_are_reported_unless_they_are_reverted() {
@@ -68,17 +68,17 @@ mod tests {
             by: by.map(ToOwned::to_owned),
         };
         let drift = vec![drift("spec.replicas", Some("kubectl")), drift("spec.x", None)];
-        let standing = Standing { drift, ..Standing::default() };
+        let standing = ObjectState { drift, ..ObjectState::default() };
         world.live_mut().standing.insert("kube-system/coredns".to_owned(), Ok(standing));
         let message = "Release has manual changes in the cluster".to_owned();
         assert_eq!(world.found(&RULE), [(Severity::Warning, message)]);
         let expected = "Deployment n/d spec.replicas (by kubectl), Deployment n/d spec.x (removed)";
         assert_eq!(world.pair(&RULE, "fields"), expected);
-        world.options.wishes.fix_drift = vec!["coredns".to_owned()];
+        world.options.plan_options.fix_drift = vec!["coredns".to_owned()];
         assert!(world.is_not_applicable(&RULE));
-        world.live_mut().standing.insert("kube-system/cilium".to_owned(), Ok(Standing::default()));
+        world.live_mut().standing.insert("kube-system/cilium".to_owned(), Ok(ObjectState::default()));
         assert_eq!(world.ask(&RULE), Answer::Ok);
-        let uncompared = Standing { uncompared: Some("DaemonSet n/d: no".to_owned()), ..Standing::default() };
+        let uncompared = ObjectState { uncompared: Some("DaemonSet n/d: no".to_owned()), ..ObjectState::default() };
         world.live_mut().standing.insert("kube-system/cilium".to_owned(), Ok(uncompared));
         assert_eq!(world.ask(&RULE), Answer::unknown("kube-system/cilium: DaemonSet n/d: no"));
         world.live_mut().standing.insert("kube-system/cilium".to_owned(), Err("late".to_owned()));

@@ -26,7 +26,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let managed = |release: &Release| {
         let owner = owner(release, live)?;
         let suspended = claims.owner_of(&release.id()).is_some_and(|claim| claim.suspended);
-        let finding = if facts.options.wishes.takes(&release.id()) {
+        let finding = if facts.options.plan_options.adopts(&release.id()) {
             Finding::warning(RULE.id, "Release is adopted from its manager")
         } else {
             Finding::info(RULE.id, "Release is managed by Flux or k3s, and left alone")

@@ -62,7 +62,7 @@ fn date(time: SystemTime) -> humantime::Rfc3339Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::fact::Known;
+    use crate::base::fact::Fact;
     use crate::check::fixture::World;
     use crate::observed::Live;
     use crate::tools::kubeconfig::{Target, Validity};
@@ -71,7 +71,7 @@ mod tests {
         humantime::parse_rfc3339(text).unwrap()
     }
 
-    fn world(now: &str, certificate: Option<Known<Validity>>) -> World {
+    fn world(now: &str, certificate: Option<Fact<Validity>>) -> World {
         let mut world = World::shipped();
         world.observed.now = time(now);
         world.observed.target = Some(Target { certificate, ..Target::default() });

@@ -22,7 +22,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     }
     let mut inspection = facts.inspect_releases();
     for release in facts.desired.releases().filter(|release| release.is_wanted()) {
-        let plan = plan(release, facts.desired, live, &facts.options.wishes);
+        let plan = plan(release, facts.desired, live, &facts.options.plan_options);
         inspection.look((plan.action == ReleaseAction::Newer).then(|| finding(plan)));
     }
     inspection.answer(NO_RELEASES)
@@ -58,7 +58,7 @@ mod tests {
         world.live_mut().records = Ok(BTreeMap::from([(id, record)]));
         let message = "Release is newer in the cluster than in the helmfile".to_owned();
         assert_eq!(world.found(&RULE), [(Severity::Warning, message)]);
-        world.options.wishes.downgrade = vec!["coredns".to_owned()];
+        world.options.plan_options.downgrade = vec!["coredns".to_owned()];
         assert_eq!(world.ask(&RULE), Answer::Ok);
     }
 }

@@ -41,7 +41,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         }
     }
     let findings = foreign.into_iter().map(|((release, owner), objects)| {
-        let adopted = facts.options.wishes.takes(release);
+        let adopted = facts.options.plan_options.adopts(release);
         finding(release, &owner, &objects, adopted)
     });
     let mut inspection = scheduling::inspect(facts);
@@ -125,7 +125,7 @@ mod tests {
     use crate::observed::Observed;
     use crate::observed::claims::Claims;
     use crate::observed::inventory::Meta;
-    use crate::plan::wishes::Wishes;
+    use crate::plan::options::PlanOptions;
 
     fn owned(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> Owned {
         let map = |pairs: &[(&str, &str)]| {
@@ -145,13 +145,13 @@ mod tests {
     }
 
     fn answer(owners: Vec<Owned>, manifests: &Manifests) -> Answer {
-        wished(owners, manifests, Wishes::default())
+        wished(owners, manifests, PlanOptions::default())
     }
 
-    fn wished(owners: Vec<Owned>, manifests: &Manifests, wishes: Wishes) -> Answer {
+    fn wished(owners: Vec<Owned>, manifests: &Manifests, plan_options: PlanOptions) -> Answer {
         let live = Live { owners: Ok(owners), claims: Ok(Claims::default()), ..Live::default() };
         let facts = Facts {
-            options: &CheckOptions { wishes, ..CheckOptions::default() },
+            options: &CheckOptions { plan_options, ..CheckOptions::default() },
             desired: &World::of("- {name: r, namespace: n, chart: c}\n").desired,
             observed: &Observed::default(),
             manifests,
@@ -189,7 +189,7 @@ mod tests {
             assert_eq!(found[0].pairs[1].1, "Deployment n/d");
             assert_eq!(found[0].pairs[2].1, owner);
         }
-        let take = Wishes { force: true, take: vec!["r".to_owned()], ..Wishes::default() };
+        let take = PlanOptions { force: true, take: vec!["r".to_owned()], ..PlanOptions::default() };
         let Answer::Found(found) = wished(vec![owned(&[], &[])], &none, take) else { panic!() };
         assert_eq!((found.len(), found[0].severity), (1, Severity::Warning));
     }

@@ -8,7 +8,7 @@ use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::helm::Stored;
 use crate::plan::recovery::{Left, Origin, origin};
-use crate::plan::releases::{is_left, owner};
+use crate::plan::releases::{is_skipped, owner};
 
 pub(super) const RULE: Rule = Rule {
     id: "pending",
@@ -60,7 +60,7 @@ fn finding(facts: &Facts<'_>, live: &Live, release: &Release, stored: &Stored) -
                 .fix(Left::ToOwner(owner).fix()),
         );
     }
-    if is_left(release, facts.desired, live, &facts.options.wishes) {
+    if is_skipped(release, facts.desired, live, &facts.options.plan_options) {
         return None;
     }
     Some(match origin(stored, live, facts.observed.now) {

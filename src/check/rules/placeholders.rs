@@ -158,7 +158,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text: String, near in crate::base::odd::near(&["a.${SECRET_DOMAIN:=x}.$${VAR} ${} ${1} ${VAR"])) {
+        fn no_text_makes_it_panic(text: String, near in crate::base::mutate::text(&["a.${SECRET_DOMAIN:=x}.$${VAR} ${} ${1} ${VAR"])) {
             _ = placeholder(&text);
             _ = placeholder(&near);
         }

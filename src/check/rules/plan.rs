@@ -23,7 +23,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     if facts.reported("sops").iter().any(|finding| finding.severity == Severity::Error) {
         inspection.miss("encrypted files cannot be decrypted");
     }
-    match plan(facts.desired, Some(live), &facts.options.wishes, facts.observed.now) {
+    match plan(facts.desired, Some(live), &facts.options.plan_options, facts.observed.now) {
         Err(findings) => inspection.look(findings),
         Ok(plan)
             if plan.namespaces.is_empty() && plan.objects.is_empty() && plan.releases().next().is_none() => {}

@@ -179,7 +179,7 @@ fn env(facts: &Facts<'_>) -> Answer {
     let kubeconfig = !facts.options.offline && !facts.options.kubeconfig.is_empty();
     match facts.desired.unread() {
         Some(reason) => Answer::Unknown(reason),
-        None if kubeconfig || facts.desired.coverage.demands_variables => Answer::Ok,
+        None if kubeconfig || facts.desired.coverage.requires_variables => Answer::Ok,
         None => Answer::not_applicable("no template requires a variable"),
     }
 }

@@ -193,7 +193,7 @@ fn suggest<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::odd::{near, odd};
+    use crate::base::mutate;
     use crate::check::fixture::World;
 
     const NO_EFFECT: &str = "warning Values key has no effect";
@@ -336,12 +336,12 @@ mod tests {
         r#"{"a":{"enabled":true,"b":{"c":1,"d":[]}},"e":{"f":{"g":"{{ .Values.a.b }}"}},"x-h":{},"Fe":"x"}"#;
 
     proptest::proptest! {
-        #![proptest_config(crate::base::odd::fewer())]
+        #![proptest_config(crate::base::mutate::slow_config())]
 
         #[test]
-        fn no_values_and_no_chart_make_it_panic(values in odd(VALUES), defaults in odd(VALUES), commented in near(&["# a:\n#   c: 1\ne:\n  # f: {}\n"]),
-            schema in odd(r##"{"properties":{"a":{"$ref":"#/$defs/0"},"e":{"additionalProperties":false,"properties":{"f":{}}}},"$defs":[{"properties":{"b":{}}}]}"##),
-            templates in near(&["{{ with .Values.a }}{{ toYaml .b }}{{ end }}{{ get .Values \"e\" }}"])) {
+        fn no_values_and_no_chart_make_it_panic(values in mutate::json(VALUES), defaults in mutate::json(VALUES), commented in mutate::text(&["# a:\n#   c: 1\ne:\n  # f: {}\n"]),
+            schema in mutate::json(r##"{"properties":{"a":{"$ref":"#/$defs/0"},"e":{"additionalProperties":false,"properties":{"f":{}}}},"$defs":[{"properties":{"b":{}}}]}"##),
+            templates in mutate::text(&["{{ with .Values.a }}{{ toYaml .b }}{{ end }}{{ get .Values \"e\" }}"])) {
             let (Value::Object(values), Value::Object(defaults)) = (values, defaults) else { return Ok(()) };
             let chart = Chart { schema: Some(schema.to_string()), values: commented, templates, ..Chart::default() };
             let world = World::with_values("a", "1.0.0", "{}");

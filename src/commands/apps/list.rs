@@ -76,5 +76,5 @@ fn listed(settings: &Settings, helmfiles: &[StateFile], stage: Stage) -> ListedS
             releases.map(|(namespace, name)| format!("{namespace}/{name}")).collect()
         }
     };
-    ListedStage { name: stage, skipped: settings.wishes.stages.has(stage), items, unknown }
+    ListedStage { name: stage, skipped: settings.plan_options.stages.has(stage), items, unknown }
 }

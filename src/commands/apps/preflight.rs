@@ -17,7 +17,7 @@ use crate::commands::ask::confirm;
 use crate::commands::judge::{is_about_nodes, is_due, judge, weighed};
 use crate::desired::chart::Chart;
 use crate::desired::manifests::Manifests;
-use crate::gather::{self, Files, Listener, Picture, Purpose};
+use crate::gather::{self, Files, Gathered, Listener, Purpose};
 use crate::observed::cluster::Cluster;
 use crate::plan::{Plan, plan};
 use crate::run::nodes;
@@ -27,7 +27,7 @@ use crate::tools::kubeconfig::Target;
 
 /// The result of a preflight that passed.
 pub(super) struct Ready {
-    pub(super) picture: Picture,
+    pub(super) picture: Gathered,
     pub(super) plan: Plan,
     /// When it started: all observations are younger.
     pub(super) began: Instant,
@@ -46,7 +46,7 @@ pub(super) async fn preflight(
     again: bool,
 ) -> Result<Ready, Error> {
     let start = Instant::now();
-    let expected = if settings.wishes.stages.has(Stage::Nodes) { 0 } else { settings.nodes };
+    let expected = if settings.plan_options.stages.has(Stage::Nodes) { 0 } else { settings.nodes };
     let (sender, registered) = oneshot::channel();
     let mut listener = PreflightListener {
         target: &tools.target,
@@ -95,8 +95,8 @@ pub(super) async fn preflight(
     }
     guard(settings, tools, &picture).await?;
     let live = picture.observed.live.as_ref();
-    let plan =
-        plan(&picture.desired, live, &settings.wishes, picture.observed.now).map_err(Error::Preflight)?;
+    let plan = plan(&picture.desired, live, &settings.plan_options, picture.observed.now)
+        .map_err(Error::Preflight)?;
     tracing::info!(
         checks = %judged.checks,
         warnings = %judged.warnings,
@@ -148,10 +148,10 @@ impl Listener for PreflightListener<'_> {
 }
 
 /// Checks the identity of the cluster.
-async fn guard(settings: &Settings, tools: &Toolbox, picture: &Picture) -> Result<(), Error> {
+async fn guard(settings: &Settings, tools: &Toolbox, picture: &Gathered) -> Result<(), Error> {
     let Some(live) = &picture.observed.live else { return Ok(()) };
     match cluster_identity::judge(&picture.options, &picture.desired, live) {
-        cluster_identity::Verdict::Known(_) | cluster_identity::Verdict::Fresh => Ok(()),
+        cluster_identity::Verdict::Right(_) | cluster_identity::Verdict::Fresh => Ok(()),
         cluster_identity::Verdict::Refused(finding) => Err(Error::Preflight(vec![finding])),
         cluster_identity::Verdict::Unknown(runs) => {
             let unknown = cluster_identity::unknown(live, &runs);

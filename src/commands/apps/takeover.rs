@@ -6,8 +6,8 @@ use crate::desired::releases::Release;
 use crate::diagnose::flux::Outcome;
 use crate::observed::Live;
 use crate::plan::Plan;
+use crate::plan::options::{PlanOptions, names};
 use crate::plan::releases::ReleaseAction;
-use crate::plan::wishes::{Wishes, names};
 
 /// The chart that creates the FluxInstance.
 const FLUX_INSTANCE: &str = "flux-instance";
@@ -42,10 +42,10 @@ pub(super) fn takeover(
     outcome: Outcome,
     desired: &Desired,
     live: Option<&Live>,
-    wishes: &Wishes,
+    plan_options: &PlanOptions,
 ) -> Result<Takeover, Error> {
     let no_source = |missing, fix| {
-        let message = if are_installed(wishes) {
+        let message = if are_installed(plan_options) {
             "Releases are installed, but Flux has no repository to sync"
         } else {
             "Flux has no repository to sync"
@@ -65,11 +65,13 @@ pub(super) fn takeover(
             let makes_it = |release: &&Release| release.installed && release.chart_name() == FLUX_INSTANCE;
             let release = desired.releases().find(makes_it).map(Release::id);
             let fix = match release {
-                Some(release) if !is_skipped(&release, wishes) => return Err(Error::NoFlux { release }),
+                Some(release) if !is_skipped(&release, plan_options) => {
+                    return Err(Error::NoFlux { release });
+                }
                 Some(_) => "k3s-boot apps",
                 None => "add flux-operator and flux-instance to the helmfile",
             };
-            let message = if are_installed(wishes) {
+            let message = if are_installed(plan_options) {
                 "Releases are installed, but Flux is not"
             } else {
                 "Flux is not installed"
@@ -86,17 +88,17 @@ pub(super) fn makes_instance(plan: &Plan) -> bool {
 }
 
 /// Whether all releases of the helmfiles are installed, given that the run came so far.
-fn are_installed(wishes: &Wishes) -> bool {
+fn are_installed(plan_options: &PlanOptions) -> bool {
     use crate::base::stages::Stage::{Apps, Crds};
 
-    let skipped = wishes.stages.has(Crds) || wishes.stages.has(Apps);
-    !skipped && wishes.releases.is_empty() && wishes.skip_releases.is_empty()
+    let skipped = plan_options.stages.has(Crds) || plan_options.stages.has(Apps);
+    !skipped && plan_options.releases.is_empty() && plan_options.skip_releases.is_empty()
 }
 
 /// Whether the user has selected other releases, or skipped this one.
-fn is_skipped(release: &str, wishes: &Wishes) -> bool {
-    let others = !wishes.releases.is_empty() && !names(&wishes.releases, release);
-    others || names(&wishes.skip_releases, release)
+fn is_skipped(release: &str, plan_options: &PlanOptions) -> bool {
+    let others = !plan_options.releases.is_empty() && !names(&plan_options.releases, release);
+    others || names(&plan_options.skip_releases, release)
 }
 
 fn runs_alone(live: Option<&Live>) -> bool {
@@ -122,9 +124,9 @@ mod tests {
         Desired { helmfiles: vec![helmfile], ..Desired::default() }
     }
 
-    fn words(outcome: Outcome, chart: &str, controllers: bool, wishes: &Wishes) -> String {
+    fn words(outcome: Outcome, chart: &str, controllers: bool, plan_options: &PlanOptions) -> String {
         let live = Live { claims: Ok(Claims { controllers, ..Claims::default() }), ..Live::default() };
-        match takeover(outcome, &desired(chart), Some(&live), wishes) {
+        match takeover(outcome, &desired(chart), Some(&live), plan_options) {
             Ok(Takeover::Missing { message, missing, fix }) => format!("{message} | {missing} | {fix}"),
             Ok(Takeover::Syncing { .. }) => "syncing".to_owned(),
             Err(error) => error.to_string(),
@@ -134,34 +136,34 @@ mod tests {
     #[test]
     fn only_known_releases_are_called_installed() {
         let no_source = || Outcome::NoSource { missing: "x".to_owned() };
-        let all = Wishes::default();
+        let all = PlanOptions::default();
         let only_verify =
-            Wishes { stages: SkippedStages::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
-        let one = Wishes { releases: vec!["a".to_owned()], ..Wishes::default() };
-        let without = Wishes { skip_releases: vec!["flux".to_owned()], ..Wishes::default() };
+            PlanOptions { stages: SkippedStages::of(&[Stage::Verify], None, &[]), ..PlanOptions::default() };
+        let one = PlanOptions { releases: vec!["a".to_owned()], ..PlanOptions::default() };
+        let without = PlanOptions { skip_releases: vec!["flux".to_owned()], ..PlanOptions::default() };
         let set = "set `instance.sync` in the values of flux-instance";
         let installed = format!("Releases are installed, but Flux has no repository to sync | x | {set}");
         let unknown = format!("Flux has no repository to sync | x | {set}");
         assert_eq!(words(no_source(), FLUX_INSTANCE, true, &all), installed);
-        for wishes in [&only_verify, &one, &without] {
-            assert_eq!(words(no_source(), FLUX_INSTANCE, true, wishes), unknown);
+        for plan_options in [&only_verify, &one, &without] {
+            assert_eq!(words(no_source(), FLUX_INSTANCE, true, plan_options), unknown);
         }
     }
 
     #[test]
     fn a_missing_flux_is_an_error_if_it_was_selected() {
         let error = "flux is not installed: release `flux-system/flux` is in the helmfiles, but the cluster has no FluxInstance";
-        let all = Wishes::default();
+        let all = PlanOptions::default();
         let only_verify =
-            Wishes { stages: SkippedStages::of(&[Stage::Verify], None, &[]), ..Wishes::default() };
-        let one = Wishes { releases: vec!["a".to_owned()], ..Wishes::default() };
-        let without = Wishes { skip_releases: vec!["flux".to_owned()], ..Wishes::default() };
-        for wishes in [&all, &only_verify] {
-            assert_eq!(words(Outcome::NoFlux, FLUX_INSTANCE, false, wishes), error);
+            PlanOptions { stages: SkippedStages::of(&[Stage::Verify], None, &[]), ..PlanOptions::default() };
+        let one = PlanOptions { releases: vec!["a".to_owned()], ..PlanOptions::default() };
+        let without = PlanOptions { skip_releases: vec!["flux".to_owned()], ..PlanOptions::default() };
+        for plan_options in [&all, &only_verify] {
+            assert_eq!(words(Outcome::NoFlux, FLUX_INSTANCE, false, plan_options), error);
         }
-        for wishes in [&one, &without] {
+        for plan_options in [&one, &without] {
             let expected = "Flux is not installed | FluxInstance | k3s-boot apps";
-            assert_eq!(words(Outcome::NoFlux, FLUX_INSTANCE, false, wishes), expected);
+            assert_eq!(words(Outcome::NoFlux, FLUX_INSTANCE, false, plan_options), expected);
         }
         let add = "FluxInstance | add flux-operator and flux-instance to the helmfile";
         let installed = format!("Releases are installed, but Flux is not | {add}");

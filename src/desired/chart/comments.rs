@@ -99,7 +99,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(text: String, lines in "([ #a:.-]{0,8}\n){0,8}",
-            near in crate::base::odd::near(&[
+            near in crate::base::mutate::text(&[
                 "# top: 1\na:\n# column: 0\n  # inside: x\n  b:\n    c: 1\n    # -- Prose about it\n    ## deep: {}\n  # after: b\nz: {}\n\
                  # @param bitnami.style Words\n# docs.style -- Words\n# some prose: here\n",
             ])) {

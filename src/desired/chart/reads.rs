@@ -443,7 +443,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_template_makes_it_panic(text: String, inside in "[-.$a-c=\"`(){}| ü\\\\]*", near in crate::base::odd::near(&[
+        fn no_template_makes_it_panic(text: String, inside in "[-.$a-c=\"`(){}| ü\\\\]*", near in crate::base::mutate::text(&[
             "{{- define \"x.y\" -}}{{/* .Values.a */}}{{ $c := .Values.a | default (dict \"b\" 1) }}{{ toYaml $c.b | nindent 4 }}{{- end }}\n",
             "{{ with get .Values.a $name }}{{ if and .b (not $.Values.a.c) }}{{ . }}{{ else if `x` }}{{ tpl (toYaml .) $ }}{{ end }}{{ end }}\n",
             "{{ range $k, $v := .Values.a }}{{ $k }}: {{ index $v.b 0 }}{{ end }}{{ include \"x.y\" .root.Values }}\n",

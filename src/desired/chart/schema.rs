@@ -100,7 +100,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_schema_makes_it_panic(schema in crate::base::odd::odd(r##"{"$ref": "#/$defs/v", "$defs": {"v": {"properties": {
+        fn no_schema_makes_it_panic(schema in crate::base::mutate::json(r##"{"$ref": "#/$defs/v", "$defs": {"v": {"properties": {
             "a": {"additionalProperties": false, "properties": {"a": {"$ref": "#/$defs/w/0"}}}, "b": {"patternProperties": {"x": {"type": "null"}}}}},
             "w": [{"allOf": [{"$ref": "#"}, {"anyOf": [{"$ref": "#/$defs/v"}]}]}, {"oneOf": [{}]}]}}"##),
             path in proptest::collection::vec("[ab]?", 0..6)) {

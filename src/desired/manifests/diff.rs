@@ -96,7 +96,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn comparing_never_panics(odd in crate::base::odd::odd(
+        fn comparing_never_panics(odd in crate::base::mutate::json(
             r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a","namespace":"b","labels":{"c":"d"}},"spec":{"ports":[{"port":1}]}}"#)) {
             if let Some(id) = ObjectId::of(&odd) {
                 let applied = as_helm_applies(&id, "b/r", &odd, &json!({"metadata": {"namespace": "b"}}));

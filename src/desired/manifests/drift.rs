@@ -352,9 +352,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn comparing_never_panics(manifest in crate::base::odd::odd(
+        fn comparing_never_panics(manifest in crate::base::mutate::json(
             r#"{"metadata":{"name":"a"},"spec":{"replicas":1,"list":[{"name":"a","limits":{"cpu":"1"}},{"name":"b"}],"args":["a"]}}"#),
-            live in crate::base::odd::odd(
+            live in crate::base::mutate::json(
             r#"{"metadata":{"managedFields":[{"manager":"a","subresource":"scale","fieldsV1":{"f:spec":{"f:list":{"k:{\"name\":\"a\"}":{".":{}},"v:1":{},"i:0":{}}}}}]},
                 "spec":{"replicas":2,"list":[{"name":"a","limits":{"cpu":"2"}}],"args":["b"]}}"#), text: String) {
             _ = differences(&manifest, &live);

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::base::fact::Known;
+use crate::base::fact::Fact;
 use crate::desired::manifests;
 use crate::desired::objects::ObjectId;
 
@@ -38,7 +38,7 @@ impl Made<'_> {
 /// # Errors
 ///
 /// The manifest cannot be read.
-pub fn objects(manifest: &str) -> Known<Vec<Made<'_>>> {
+pub fn objects(manifest: &str) -> Fact<Vec<Made<'_>>> {
     let mut found = Vec::new();
     for document in documents(manifest) {
         if let Some(id) = simple_id(document) {
@@ -165,7 +165,7 @@ mod tests {
         }
 
         #[test]
-        fn parsing_never_panics(text: String, near in crate::base::odd::near(&[
+        fn parsing_never_panics(text: String, near in crate::base::mutate::text(&[
             "---\n# Source: a/templates/x.yaml\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: \"d\"\n  namespace: n\n  annotations: {a: 'b'}\nspec:\n  \
              template:\n    spec:\n      containers:\n      - args: [\"-x\"]\n        command: |\n          ---\n          end\n---\n---\nkind: List\nitems:\n- kind: Job\n  spec: {template: {spec: {y: 2}}}\n",
             "{apiVersion: v1, kind: Service, metadata: {name: s}}\n---\n# only a comment\n---\nkind: ConfigMap\napiVersion: v1\nmetadata: &m {name: c}\ndata: *m\n",

@@ -3,7 +3,7 @@ use proptest::sample::select;
 use serde_json::json;
 
 use super::*;
-use crate::base::odd::odd;
+use crate::base::mutate;
 use crate::diagnose::flux::fixture::{
     DEPENDENT, OK, RUNNING, UNAPPLIED, UNBUILT, UNDECRYPTED, UNHEALTHY, URL, applied, checking, child,
     direct, flux, in_namespace, instance, resource, root, source, suspended, waits_for, with,
@@ -452,7 +452,7 @@ fn odd_resource() -> impl Strategy<Value = Resource> {
                 "spec": {"suspend": suspend, "url": URL, "dependsOn": [{"name": needed}], "ref": {"name": "refs/heads/main"}},
                 "status": {"observedGeneration": seen, "lastAppliedRevision": "main@sha1:1", "artifact": {"revision": "x"},
                     "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message}]}});
-            odd(&resource.to_string()).prop_map(move |odd| {
+            mutate::json(&resource.to_string()).prop_map(move |odd| {
                 serde_json::from_value(odd).unwrap_or_else(|_| serde_json::from_value(resource.clone()).unwrap())
             })
         },

@@ -12,7 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Stored;
-use crate::base::fact::Known;
+use crate::base::fact::Fact;
 use crate::desired::chart::content::Content;
 use crate::desired::manifests::stored::{Made, objects};
 use crate::desired::objects::ObjectId;
@@ -37,7 +37,7 @@ pub struct Record {
     pub defaults: Value,
     /// The objects of the manifest, in their order. An object without a namespace has that of the release, even if it is
     /// cluster-scoped.
-    pub objects: Known<Vec<ObjectId>>,
+    pub objects: Fact<Vec<ObjectId>>,
     /// The compressed record, which is unpacked again for the parts that are rarely needed.
     pub packed: Packed,
     /// The content of the chart's files, without subcharts, which helm does not store.
@@ -74,7 +74,7 @@ impl Record {
     /// # Errors
     ///
     /// The manifest cannot be read.
-    pub fn whole(&self, indexes: &[usize]) -> Known<Vec<Value>> {
+    pub fn whole(&self, indexes: &[usize]) -> Fact<Vec<Value>> {
         if indexes.is_empty() {
             return Ok(Vec::new());
         }
@@ -141,7 +141,7 @@ struct File<'a> {
 }
 
 impl Release<'_> {
-    fn made(&self) -> Known<Vec<Made<'_>>> {
+    fn made(&self) -> Fact<Vec<Made<'_>>> {
         let text = self.manifest.map_or("", RawValue::get);
         let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
         objects(text.unwrap_or_default())
@@ -288,7 +288,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn unpacking_never_panics(data: Vec<u8>, odd in crate::base::odd::odd(RECORD)) {
+        fn unpacking_never_panics(data: Vec<u8>, odd in crate::base::mutate::json(RECORD)) {
             _ = unpack(&pack(&odd.to_string())).map(|record| record.whole(&[0]));
             _ = unpack(&STANDARD.encode(STANDARD.encode(&data)));
             _ = unpack(&String::from_utf8_lossy(&data));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::base::known_failures::{Diagnosis, Known, find};
+use crate::base::known_failures::{Diagnosis, KnownFailure, find};
 use crate::base::logger::{self, Level};
 use crate::diagnose::flux::Problem;
 use crate::diagnose::pods::Stage;
@@ -109,7 +109,7 @@ fn log(message: &'static str, problem: &Problem) {
 /// What to do about a problem, or where to look. With `is_late` the timeout has expired.
 pub(super) fn fix(problem: &Problem, is_late: bool) -> String {
     // It is no release: a fix that names one is none.
-    let known = problem.fix.or_else(|| find(&problem.words()).and_then(Known::general_fix));
+    let known = problem.fix.or_else(|| find(&problem.words()).and_then(KnownFailure::general_fix));
     if let Some(fix) = known {
         return fix.to_owned();
     }

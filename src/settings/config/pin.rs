@@ -221,7 +221,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_file_that_people_write_makes_it_panic(text in crate::base::odd::near(&[
+        fn no_file_that_people_write_makes_it_panic(text in crate::base::mutate::text(&[
             "# mine\ncluster:\n  uid: 7f0c1b2a-0000-4000-8000-00000000abcd # old\nnodes: 3\n", "cluster:\n", "{cluster: {uid: ~}, nodes: 3}\n",
             "nodes: 3\r\ncluster: null\r\n",
         ])) {

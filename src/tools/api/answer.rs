@@ -198,7 +198,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parsing_never_panics(status: u16, body: Vec<u8>, near in crate::base::odd::near(&[
+        fn parsing_never_panics(status: u16, body: Vec<u8>, near in crate::base::mutate::text(&[
             r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"nodes \"a\" is forbidden","reason":"Forbidden","details":{"name":"a","retryAfterSeconds":1},"code":403}"#,
             "<html><body>502 Bad Gateway</body></html>\n",
         ])) {

@@ -12,7 +12,7 @@ use super::ready::Starting;
 use super::{Answer, Toolbox};
 use crate::base::duration::seconds;
 use crate::base::error::Error;
-use crate::base::known_failures::{Known, find};
+use crate::base::known_failures::{KnownFailure, find};
 
 /// How long an outage or a start may take: a k3s that was restarted on a busy machine served everything after 29 s, and
 /// 21 s after its first answer.
@@ -56,7 +56,7 @@ impl OutageTracker {
             Ok(answer) => Some(words(answer.status, &answer.body)).filter(|words| {
                 matches!(answer.status, 502..=504)
                     || CONNECTION_LOST.iter().any(|reason| words.ends_with(reason))
-                    || find(words).is_some_and(Known::passes)
+                    || find(words).is_some_and(KnownFailure::is_transient)
             }),
             Err(Error::Api { status: None, reason, .. }) => Some(reason.clone()),
             Err(error @ Error::Unanswered { .. }) => Some(error.to_string()),
@@ -96,7 +96,7 @@ impl OutageTracker {
 
 impl Toolbox {
     /// From now on, retries requests during an outage of the API server, for at most a minute.
-    pub fn be_patient(&self) {
+    pub fn retry_on_outage(&self) {
         self.api.outage.retries.set(true);
     }
 }

@@ -318,7 +318,7 @@ COMBINED OUTPUT:
 
     proptest::proptest! {
         #[test]
-        fn parsing_captured_output_never_panics(talk in crate::base::odd::near(&[
+        fn parsing_captured_output_never_panics(talk in crate::base::mutate::text(&[
             PULL,
             "in /t/01-apps.yaml: failed to render values files \"a\": at <requiredEnv \"K\">: error calling requiredEnv: required env var `K` is not set\n",
             "in /t/01-apps.yaml: [failed processing release cilium: command \"/helm\" exited with non-zero status: values file matching \"./x\" does not exist in \".\"]\n",

@@ -7,13 +7,13 @@ use proptest::sample::Index;
 use serde_json::{Value, json};
 
 /// A quarter of the usual cases, for slow tests.
-pub(crate) fn fewer() -> ProptestConfig {
+pub(crate) fn slow_config() -> ProptestConfig {
     let usual = ProptestConfig::default();
     ProptestConfig { cases: usual.cases.div_ceil(4), ..usual }
 }
 
 /// A valid JSON answer with some of its values replaced.
-pub(crate) fn odd(answer: &str) -> impl Strategy<Value = Value> + use<> {
+pub(crate) fn json(answer: &str) -> impl Strategy<Value = Value> + use<> {
     let answer: Value = serde_json::from_str(answer).unwrap();
     let part = prop_oneof![
         Just(Value::Null),
@@ -60,7 +60,7 @@ fn replace(value: &mut Value, index: &mut usize, part: &Value) {
 }
 
 /// Mutations of valid texts: parts are removed, repeated, swapped, and mixed with pieces that are hard to parse.
-pub(crate) fn near(good: &'static [&'static str]) -> impl Strategy<Value = String> {
+pub(crate) fn text(good: &'static [&'static str]) -> impl Strategy<Value = String> {
     let edits = proptest::collection::vec(edit(), 0..6);
     (any::<Index>(), edits).prop_map(move |(first, edits)| {
         let mut text = first.get(good).to_string();

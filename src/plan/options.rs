@@ -4,7 +4,7 @@ use crate::base::stages::SkippedStages;
 
 /// The options of a plan. Releases are named as `name` or `namespace/name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wishes {
+pub struct PlanOptions {
     /// Whether age identities in the cluster may be removed.
     pub rotate_age_key: bool,
     /// Whether releases that are up to date are synced too.
@@ -27,7 +27,7 @@ pub struct Wishes {
     pub helm_driver: Option<String>,
 }
 
-impl Wishes {
+impl PlanOptions {
     /// All names of releases, each with its flag.
     pub fn names(&self) -> impl Iterator<Item = (&'static str, &String)> {
         let lists = [
@@ -43,7 +43,7 @@ impl Wishes {
 
     /// Whether a release may be adopted from its owner.
     #[must_use]
-    pub fn takes(&self, release: &str) -> bool {
+    pub fn adopts(&self, release: &str) -> bool {
         self.force && names(&self.take, release)
     }
 }
@@ -70,8 +70,8 @@ mod tests {
         let found =
             ["kube-system/cilium", "x/coredns", "kube-system/coredns", "cilium"].map(|id| names(&list, id));
         assert_eq!(found, [true, true, false, true]);
-        let wishes = Wishes { take: list.to_vec(), ..Wishes::default() };
-        assert!(!wishes.takes("kube-system/cilium"), "not without force");
-        assert!(Wishes { force: true, ..wishes }.takes("kube-system/cilium"));
+        let plan_options = PlanOptions { take: list.to_vec(), ..PlanOptions::default() };
+        assert!(!plan_options.adopts("kube-system/cilium"), "not without force");
+        assert!(PlanOptions { force: true, ..plan_options }.adopts("kube-system/cilium"));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::pods::{PodProblem, Stage};
-use crate::observed::workloads::{Workload, lacking};
+use crate::observed::workloads::{Workload, unready_workloads};
 
 /// Kinds that are not deleted when they are done, unlike Jobs.
 const PERMANENT_KINDS: [&str; 3] = ["DaemonSet", "Deployment", "StatefulSet"];
@@ -27,7 +27,8 @@ impl DeletedWorkloads {
             is_current: true,
         });
         let problems = problems.collect();
-        let lasting = lacking(workloads, release).filter(|one| PERMANENT_KINDS.contains(&one.kind.as_str()));
+        let lasting =
+            unready_workloads(workloads, release).filter(|one| PERMANENT_KINDS.contains(&one.kind.as_str()));
         deleted.extend(lasting.map(Workload::object));
         problems
     }
