@@ -531,7 +531,7 @@ mod tests {
         assert_eq!(decided(&PlanOptions::default()), left);
         assert_eq!(decided(&plan_options(|plan_options| plan_options.force = true)), left);
         let adopt = |plan_options: &mut PlanOptions| {
-            (plan_options.force, plan_options.take) = (true, vec!["r".to_owned()])
+            (plan_options.force, plan_options.take) = (true, vec!["r".to_owned()]);
         };
         assert_eq!(decided(&plan_options(adopt)), ReleaseAction::Upgrade);
         let labelled = with(|live| standing(live).owner = Some("Kustomization a/b".to_owned()));
