@@ -374,9 +374,9 @@ fn all_problems_are_told_at_once() {
         .file("bootstrap/open.sops.yaml", "k: v\n")
         .without("kubeconfig");
     assert_snapshot!(files.refused(), @r#"
-    [TS] ERROR Kubeconfig file not found file="[TMP]/kubeconfig" fix="copy /etc/rancher/k3s/k3s.yaml from a server node, put that node's address in it, and name the copy in KUBECONFIG" 
+    [TS] ERROR Kubeconfig file not found file="[TMP]/kubeconfig" fix="copy /etc/rancher/k3s/k3s.yaml from a server node, set that node's address in the copy, and set KUBECONFIG to its path" 
     [TS] ERROR Values file not found helmfile="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" release="cilium" values="./templates/values.yaml.gotmpl" searched="[TMP]/root/bootstrap/helmfile.d" fix="write `../templates/values.yaml.gotmpl`: paths are relative to the helmfile's folder" 
-    [TS] ERROR Age key cannot be used file="[TMP]/root/age.key" reason="line 1 is no age identity; one starts with `AGE-SECRET-KEY-1`, in upper case" fix="write one with `age-keygen -o age.key`; lines are identities, or comments that start with `#`" 
+    [TS] ERROR Age key cannot be used file="[TMP]/root/age.key" reason="line 1 is no age identity; one starts with `AGE-SECRET-KEY-1`, in upper case" fix="create one with `age-keygen -o age.key`; each line is an identity, or a comment that starts with `#`" 
     [TS] ERROR Encrypted file is plain text file="[TMP]/root/bootstrap/open.sops.yaml" fix="add a creation rule for bootstrap/open.sops.yaml to .sops.yaml (https://getsops.io/docs), then: sops encrypt --in-place bootstrap/open.sops.yaml  # and change its secrets if it was ever pushed"
     "#);
 }

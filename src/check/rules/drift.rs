@@ -78,7 +78,8 @@ mod tests {
         assert!(world.is_not_applicable(&RULE));
         world.live_mut().standing.insert("kube-system/cilium".to_owned(), Ok(ObjectState::default()));
         assert_eq!(world.ask(&RULE), Answer::Ok);
-        let uncompared = ObjectState { uncompared: Some("DaemonSet n/d: no".to_owned()), ..ObjectState::default() };
+        let uncompared =
+            ObjectState { uncompared: Some("DaemonSet n/d: no".to_owned()), ..ObjectState::default() };
         world.live_mut().standing.insert("kube-system/cilium".to_owned(), Ok(uncompared));
         assert_eq!(world.ask(&RULE), Answer::unknown("kube-system/cilium: DaemonSet n/d: no"));
         world.live_mut().standing.insert("kube-system/cilium".to_owned(), Err("late".to_owned()));

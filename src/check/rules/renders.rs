@@ -27,7 +27,8 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let mut inspection = scheduling::inspect(facts);
     let manifests = facts.manifests;
     manifests.objects.values().filter(|objects| objects.is_ok()).for_each(|_| inspection.look(None));
-    let is_synced = |release: &&Release| needs_rendering(release, facts.desired, live, &facts.options.plan_options);
+    let is_synced =
+        |release: &&Release| needs_rendering(release, facts.desired, live, &facts.options.plan_options);
     let synced: BTreeSet<_> = facts.desired.releases().filter(is_synced).map(Release::id).collect();
     let failures = manifests.failures.iter().filter(|(release, _)| synced.contains(*release));
     inspection.find(failures.filter_map(|(release, failure)| found(facts, release, failure)));
