@@ -6,14 +6,27 @@ mod table;
 mod table_pods;
 
 use crate::base::known_failures::kustomize::KUSTOMIZE;
-use crate::base::known_failures::starting::{SERVICE_ACCOUNT, STARTING};
+use crate::base::known_failures::starting::STARTING;
 use crate::base::known_failures::table::TABLE;
 use crate::base::known_failures::table_pods::PODS;
+
+/// What waiting does about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outlook {
+    /// It may resolve itself within seconds, so that a retry helps.
+    Transient,
+    /// Waiting may resolve it, or not.
+    Unknown,
+    /// Waiting cannot resolve it: the cluster rejects the objects of the chart.
+    Permanent,
+}
 
 /// A known failure.
 #[derive(Debug)]
 pub struct KnownFailure {
     pub id: &'static str,
+    /// What waiting does about it.
+    pub(super) outlook: Outlook,
     /// Signatures in lower case: a message matches if it contains all words of one group.
     pub(super) words: &'static [&'static [&'static str]],
     pub cause: &'static str,
@@ -25,13 +38,13 @@ impl KnownFailure {
     /// Whether waiting cannot resolve it.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        PERMANENT.contains(&self.id)
+        self.outlook == Outlook::Permanent
     }
 
     /// Whether it may resolve itself within seconds.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        TRANSIENT.contains(&self.id)
+        self.outlook == Outlook::Transient
     }
 
     /// The fix for an object that is not of a release, if the fix names no release.
@@ -76,23 +89,6 @@ fn without_api_paths(words: &str) -> String {
     left.push_str(rest);
     left
 }
-
-/// Failures that may resolve themselves within seconds, so that a retry helps.
-const TRANSIENT: [&str; 10] = [
-    "rate-limit",
-    "registry-down",
-    "registry-gone",
-    "api-gone",
-    "api-busy",
-    "api-starting",
-    "etcd",
-    "webhook",
-    "raced",
-    SERVICE_ACCOUNT,
-];
-
-/// Failures that waiting cannot resolve: the cluster rejects the objects of the chart.
-const PERMANENT: [&str; 2] = ["pod-security", "refused"];
 
 /// The diagnosis of a failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -497,8 +493,8 @@ mod tests {
 
     #[test]
     fn only_transient_failures_are_retried() {
-        let ids: BTreeSet<_> = table().map(|known| known.id).collect();
-        assert!(TRANSIENT.iter().chain(&PERMANENT).all(|id| ids.contains(id)));
+        let transient: Vec<_> = table().filter(|known| known.is_transient()).map(|known| known.id).collect();
+        assert_eq!(transient.len(), 10, "{transient:?}");
         let passes = |words| find(words).is_some_and(KnownFailure::is_transient);
         assert!(!passes("error looking up service account n/own: serviceaccount \"own\" not found"));
         assert!(passes("response status code 503: Service Unavailable"));

@@ -1,20 +1,19 @@
 //! Known failures of a starting cluster, which resolve themselves.
 
-use crate::base::known_failures::KnownFailure;
-
-/// The `ServiceAccount` that every namespace gets after it was created (`plugin/pkg/admission/serviceaccount` of Kubernetes
-/// 1.36).
-pub(super) const SERVICE_ACCOUNT: &str = "service-account";
+use crate::base::known_failures::{KnownFailure, Outlook};
 
 pub(super) const STARTING: &[KnownFailure] = &[
     KnownFailure {
-        id: SERVICE_ACCOUNT,
+        // Every namespace gets it after it was created (`plugin/pkg/admission/serviceaccount` of Kubernetes 1.36).
+        id: "service-account",
+        outlook: Outlook::Transient,
         words: &[&["error looking up service account", "serviceaccount \"default\" not found"]],
         cause: "the ServiceAccount `default` does not exist yet: the controller manager creates it shortly after the namespace",
         fix: "kubectl -n {namespace} get serviceaccount default  # when it exists, retry; if it does not appear, check the logs of k3s",
     },
     KnownFailure {
         id: "api-starting",
+        outlook: Outlook::Transient,
         words: &[
             &["apiserver not ready"],
             &["the request has been made before all known http paths have been installed"],

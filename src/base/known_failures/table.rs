@@ -1,35 +1,40 @@
 //! Known failures of Helm, the API server and Flux, specific ones first; `table_pods` follows.
 
-use crate::base::known_failures::KnownFailure;
+use crate::base::known_failures::{KnownFailure, Outlook};
 
 pub(super) const TABLE: &[KnownFailure] = &[
     // Helm and the API server.
     KnownFailure {
         id: "coredns-bundled",
+        outlook: Outlook::Unknown,
         words: &[&["invalid ownership metadata", "coredns", "kube-system"]],
         cause: "the CoreDNS bundled with k3s already uses this name",
         fix: "add `coredns` to `disable` in /etc/rancher/k3s/config.yaml on all servers and restart k3s; or keep the bundled one: k3s-boot apps --skip-release {release}",
     },
     KnownFailure {
         id: "ownership",
+        outlook: Outlook::Unknown,
         words: &[&["invalid ownership metadata"]],
         cause: "the object already exists and is not part of this release",
         fix: "k3s-boot check  # shows its owner; delete the object, or adopt it: k3s-boot apps --release {release} --force --adopt {release}",
     },
     KnownFailure {
         id: "service-address",
+        outlook: Outlook::Unknown,
         words: &[&["provided ip is already allocated"]],
         cause: "another Service already has this cluster IP",
         fix: "kubectl get services --all-namespaces  # delete that Service, or change `clusterIP` in the values",
     },
     KnownFailure {
         id: "immutable",
+        outlook: Outlook::Unknown,
         words: &[&["field is immutable"]],
         cause: "the chart changes a field that is immutable once the object exists",
         fix: "delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)",
     },
     KnownFailure {
         id: "crd-missing",
+        outlook: Outlook::Unknown,
         words: &[
             &["no matches for kind"],
             &["ensure crds are installed first"],
@@ -40,12 +45,14 @@ pub(super) const TABLE: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "locked",
+        outlook: Outlook::Unknown,
         words: &[&["another operation (install/upgrade/rollback) is in progress"]],
         cause: "an earlier Helm operation on the release is still running or was killed",
         fix: "if nothing else is working on the release, `k3s-boot recover` recovers it",
     },
     KnownFailure {
         id: "startupapicheck",
+        outlook: Outlook::Unknown,
         words: &[
             &["failed post-install", "startupapicheck"],
             &["startupapicheck", "crashloopbackoff"],
@@ -56,6 +63,7 @@ pub(super) const TABLE: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "webhook",
+        outlook: Outlook::Transient,
         words: &[
             &["failed calling webhook"],
             &["failed to call webhook"],
@@ -66,12 +74,14 @@ pub(super) const TABLE: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "values-schema",
+        outlook: Outlook::Unknown,
         words: &[&["values don't meet the specifications of the schema"]],
         cause: "a value violates the schema of the chart",
         fix: "correct the value that the message names; `helm show values CHART` shows the defaults",
     },
     KnownFailure {
         id: "template",
+        outlook: Outlook::Unknown,
         words: &[
             &["execution error at ("],
             &["template: ", "executing "],
@@ -85,30 +95,35 @@ pub(super) const TABLE: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "quota-unset",
+        outlook: Outlook::Unknown,
         words: &[&["failed quota", "must specify"]],
         cause: "a ResourceQuota of the namespace requires requests or limits that the pod does not set",
         fix: "set what the message names under `resources` in the values, or add a LimitRange with defaults to {namespace}",
     },
     KnownFailure {
         id: "limit-range",
+        outlook: Outlook::Unknown,
         words: &[&["minimum", "usage per"], &["maximum", "usage per"], &["max limit to request ratio per"]],
         cause: "a LimitRange of the namespace forbids the resources of the pod",
         fix: "kubectl -n {namespace} describe limitrange  # change the LimitRange, or `resources` in the values",
     },
     KnownFailure {
         id: "quota",
+        outlook: Outlook::Unknown,
         words: &[&["exceeded quota"]],
         cause: "a ResourceQuota of the namespace is exhausted",
         fix: "kubectl -n {namespace} describe resourcequota  # raise it",
     },
     KnownFailure {
         id: "pod-security",
+        outlook: Outlook::Permanent,
         words: &[&["violates podsecurity"]],
         cause: "the Pod Security level of the namespace forbids this pod",
         fix: "kubectl label --overwrite namespace {namespace} pod-security.kubernetes.io/enforce=privileged  # from then on, every pod of {namespace} may take over its node: use it for a network plugin only; otherwise correct `securityContext` in the values, or move the release to a namespace of its own",
     },
     KnownFailure {
         id: "refused",
+        outlook: Outlook::Permanent,
         words: &[
             &["admission webhook", "denied the request"],
             &["validatingadmissionpolicy", "denied request"],
@@ -118,18 +133,21 @@ pub(super) const TABLE: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "terminating",
+        outlook: Outlook::Unknown,
         words: &[&["because it is being terminated"]],
         cause: "the namespace is being deleted",
         fix: "wait until it is deleted, then retry; `kubectl get namespace {namespace} -o yaml` shows what blocks the deletion",
     },
     KnownFailure {
         id: "record-too-large",
+        outlook: Outlook::Unknown,
         words: &[&["too long", "sh.helm.release"], &["request entity too large"]],
         cause: "the chart is too large: helm cannot store the release in a Secret",
         fix: "use a smaller chart, or split it",
     },
     KnownFailure {
         id: "node-disk",
+        outlook: Outlook::Unknown,
         words: &[
             &["errimagepull", "no space left on device"],
             &["failed to pull image", "no space left on device"],
@@ -140,12 +158,14 @@ pub(super) const TABLE: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "disk-full",
+        outlook: Outlook::Unknown,
         words: &[&["no space left on device"]],
         cause: "a disk of this machine is full",
         fix: "df -h /tmp ~  # free some space, or set TMPDIR",
     },
     KnownFailure {
         id: "etcd",
+        outlook: Outlook::Transient,
         // Helm 4 retries such a request itself, with an empty body, which gives the last message (helm 4.2.4).
         words: &[
             &["etcdserver: leader changed"],
@@ -157,24 +177,28 @@ pub(super) const TABLE: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "conflict",
+        outlook: Outlook::Unknown,
         words: &[&["conflict with", "using", ": ."], &["apply failed with", "conflicts with \""]],
         cause: "another field manager owns fields that the chart sets",
         fix: "k3s-boot apps --fix-drift {release}  # reverts manual changes to the release",
     },
     KnownFailure {
         id: "raced",
+        outlook: Outlook::Transient,
         words: &[&["the object has been modified", "apply your changes to the latest version"]],
         cause: "another client changed the object at the same time",
         fix: "run it again",
     },
     KnownFailure {
         id: "logged-out",
+        outlook: Outlook::Unknown,
         words: &[&["asked for the client to provide credentials"], &["you must be logged in to the server"]],
         cause: "the kubeconfig belongs to another cluster, or the cluster was reinstalled",
         fix: "copy /etc/rancher/k3s/k3s.yaml from a server again",
     },
     KnownFailure {
         id: "api-certificate",
+        outlook: Outlook::Unknown,
         words: &[
             &["kubernetes cluster unreachable", "x509:", "certificate signed by unknown authority"],
             &["kubernetes cluster unreachable", "x509:", "certificate is valid for"],
@@ -185,6 +209,7 @@ pub(super) const TABLE: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "api-busy",
+        outlook: Outlook::Transient,
         words: &[
             &["the server has received too many requests"],
             &["the server is currently unable to handle the request"],
@@ -194,6 +219,7 @@ pub(super) const TABLE: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "killed",
+        outlook: Outlook::Unknown,
         words: &[&["signal: killed"], &["signal: 9 (sigkill)"]],
         cause: "the system killed a program, most likely because it ran out of memory",
         fix: "dmesg | tail  # then retry with more memory",
@@ -201,12 +227,14 @@ pub(super) const TABLE: &[KnownFailure] = &[
     // Flux.
     KnownFailure {
         id: "flux-pair",
+        outlook: Outlook::Unknown,
         words: &[&["doc is missing path", "/spec/versions/"]],
         cause: "flux-operator is older than the Flux version that it installs",
         fix: "pin `instance.distribution.artifact` in the values to the version of flux-operator, or upgrade both charts together",
     },
     KnownFailure {
         id: "git-denied",
+        outlook: Outlook::Unknown,
         words: &[
             &["unable to authenticate"],
             &["unable to clone", "authentication required"],
@@ -218,12 +246,14 @@ pub(super) const TABLE: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "git-gone",
+        outlook: Outlook::Unknown,
         words: &[&["unable to clone"], &["unable to list remote"]],
         cause: "Flux cannot read the Git repository: its URL or branch is wrong, or pods cannot reach the server",
         fix: "check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of the pods",
     },
     KnownFailure {
         id: "age-key-missing",
+        outlook: Outlook::Unknown,
         words: &[
             &["secrets \"sops-age\" not found"],
             &["failed to get decryption secret"],
@@ -234,6 +264,7 @@ pub(super) const TABLE: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "age-key-wrong",
+        outlook: Outlook::Unknown,
         words: &[
             &["decryption failed"],
             &["failed to decrypt"],

@@ -1,11 +1,12 @@
 //! Known failures of pods, nodes and registries, specific ones first.
 
-use crate::base::known_failures::KnownFailure;
+use crate::base::known_failures::{KnownFailure, Outlook};
 
 pub(super) const PODS: &[KnownFailure] = &[
     // Scheduling. Nodes that are not ready come first: once ready, they may accept what the others do not.
     KnownFailure {
         id: "node-not-ready",
+        outlook: Outlook::Unknown,
         words: &[
             &["{node.kubernetes.io/not-ready"],
             &["{node.kubernetes.io/unreachable"],
@@ -16,6 +17,7 @@ pub(super) const PODS: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "node-pressure",
+        outlook: Outlook::Unknown,
         words: &[
             &["{node.kubernetes.io/disk-pressure"],
             &["{node.kubernetes.io/memory-pressure"],
@@ -26,18 +28,21 @@ pub(super) const PODS: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "node-uninitialized",
+        outlook: Outlook::Unknown,
         words: &[&["{node.cloudprovider.kubernetes.io/uninitialized"]],
         cause: "a node waits for a cloud controller to initialize it",
         fix: "do not disable the one of k3s (`disable-cloud-controller`), or install the one that the kubelet is configured for",
     },
     KnownFailure {
         id: "node-cordoned",
+        outlook: Outlook::Unknown,
         words: &[&["{node.kubernetes.io/unschedulable"], &["node(s) were unschedulable"]],
         cause: "a node is cordoned and accepts no new pods",
         fix: "kubectl get nodes; kubectl uncordon NODE",
     },
     KnownFailure {
         id: "anti-affinity",
+        outlook: Outlook::Unknown,
         words: &[
             &["didn't match pod anti-affinity rules"],
             &["didn't satisfy existing pods anti-affinity rules"],
@@ -47,24 +52,28 @@ pub(super) const PODS: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "pod-affinity",
+        outlook: Outlook::Unknown,
         words: &[&["didn't match pod affinity rules"]],
         cause: "the pod must run next to another pod, which does not run yet",
         fix: "kubectl -n {namespace} get pods -o wide  # fix the other pod first",
     },
     KnownFailure {
         id: "host-port",
+        outlook: Outlook::Unknown,
         words: &[&["didn't have free ports for the requested pod ports"]],
         cause: "another pod, or another replica, already uses the host port",
         fix: "set fewer replicas in the values (cilium: `operator.replicas: 1`), or add a node",
     },
     KnownFailure {
         id: "storage-class",
+        outlook: Outlook::Unknown,
         words: &[&["there is no storageclass"], &["storageclass.storage.k8s.io", "not found"]],
         cause: "the volume cannot be provisioned: there is no such StorageClass",
         fix: "kubectl -n {namespace} get pvc; kubectl get storageclass  # k3s includes `local-path` unless it is disabled",
     },
     KnownFailure {
         id: "volume",
+        outlook: Outlook::Unknown,
         words: &[
             &["unbound immediate persistentvolumeclaims"],
             &["persistentvolumeclaim not bound"],
@@ -75,42 +84,49 @@ pub(super) const PODS: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "node-selector",
+        outlook: Outlook::Unknown,
         words: &[&["didn't match pod's node affinity/selector"]],
         cause: "no node has the labels that the pod requires",
         fix: "correct `nodeSelector` or `affinity` in the values, or label a node",
     },
     KnownFailure {
         id: "cpu",
+        outlook: Outlook::Unknown,
         words: &[&["insufficient cpu"]],
         cause: "no node has enough free CPU for the requests of the pod",
         fix: "lower `resources.requests.cpu` in the values, or add a node",
     },
     KnownFailure {
         id: "memory",
+        outlook: Outlook::Unknown,
         words: &[&["insufficient memory"]],
         cause: "no node has enough free memory for the requests of the pod",
         fix: "lower `resources.requests.memory` in the values, or add a node",
     },
     KnownFailure {
         id: "taint",
+        outlook: Outlook::Unknown,
         words: &[&["untolerated taint"]],
         cause: "every node has a taint that the pod does not tolerate",
         fix: "add a toleration in the values, or remove the taint: kubectl taint nodes --all KEY-",
     },
     KnownFailure {
         id: "memory-limit",
+        outlook: Outlook::Unknown,
         words: &[&["oomkilled"]],
         cause: "the container exceeded its memory limit",
         fix: "raise `resources.limits.memory` in the values",
     },
     KnownFailure {
         id: "config-missing",
+        outlook: Outlook::Unknown,
         words: &[&["createcontainerconfigerror"], &["failedmount"]],
         cause: "a Secret, ConfigMap or volume that the container needs does not exist",
         fix: "create what the message names",
     },
     KnownFailure {
         id: "gone",
+        outlook: Outlook::Unknown,
         words: &[
             &["status: notfound", "resource not found"],
             &["the object was deleted after it was created"],
@@ -120,12 +136,14 @@ pub(super) const PODS: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "unmade",
+        outlook: Outlook::Unknown,
         words: &[&["createcontainererror"], &["runcontainererror"], &["starterror"], &["containercannotrun"]],
         cause: "the node cannot create or start the container",
         fix: "kubectl -n {namespace} describe pod {pod}  # its events show why: a missing command, mount or device",
     },
     KnownFailure {
         id: "cni",
+        outlook: Outlook::Unknown,
         words: &[
             &["failedcreatepodsandbox", "network"],
             &["failedcreatepodsandbox", "cni"],
@@ -137,12 +155,14 @@ pub(super) const PODS: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "node-down",
+        outlook: Outlook::Unknown,
         words: &[&["nodenotready"]],
         cause: "the node does not respond: it is off, or k3s does not run on it",
         fix: "kubectl describe nodes  # and `journalctl -u k3s -u k3s-agent` on that node",
     },
     KnownFailure {
         id: "sandbox",
+        outlook: Outlook::Unknown,
         words: &[&["failedcreatepodsandbox"]],
         cause: "the node cannot create the pod",
         fix: "kubectl -n {namespace} describe pod {pod}  # and `journalctl -u k3s -u k3s-agent` on that node",
@@ -150,12 +170,14 @@ pub(super) const PODS: &[KnownFailure] = &[
     // Both images and charts come from registries.
     KnownFailure {
         id: "rate-limit",
+        outlook: Outlook::Transient,
         words: &[&["toomanyrequests"], &["too many requests"], &["status code 429"]],
         cause: "rate limited by the registry",
         fix: "wait, or log in to the registry",
     },
     KnownFailure {
         id: "image-denied",
+        outlook: Outlook::Unknown,
         words: &[
             &["errimagepull", "403 forbidden"],
             &["errimagepull", "401 unauthorized"],
@@ -171,6 +193,7 @@ pub(super) const PODS: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "image-missing",
+        outlook: Outlook::Unknown,
         words: &[
             &["errimagepull", "not found"],
             &["imagepullbackoff", "not found"],
@@ -181,24 +204,28 @@ pub(super) const PODS: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "image",
+        outlook: Outlook::Unknown,
         words: &[&["errimagepull"], &["imagepullbackoff"], &["invalidimagename"]],
         cause: "the node cannot pull the image",
         fix: "kubectl -n {namespace} describe pods  # its events show why",
     },
     KnownFailure {
         id: "crash-loop",
+        outlook: Outlook::Unknown,
         words: &[&["crashloopbackoff"]],
         cause: "the container is crash-looping",
         fix: "kubectl -n {namespace} logs {pod} --previous  # the last lines show why",
     },
     KnownFailure {
         id: "ended",
+        outlook: Outlook::Unknown,
         words: &[&["exited with code"]],
         cause: "the container exited with an error",
         fix: "kubectl -n {namespace} logs {pod} --previous  # the last lines show why",
     },
     KnownFailure {
         id: "readiness",
+        outlook: Outlook::Unknown,
         words: &[
             &["readiness probe failed"],
             &["startup probe failed"],
@@ -210,24 +237,28 @@ pub(super) const PODS: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "clock",
+        outlook: Outlook::Unknown,
         words: &[&["certificate has expired or is not yet valid"]],
         cause: "a certificate has expired, or a clock is wrong",
         fix: "date  # on this machine and on the servers",
     },
     KnownFailure {
         id: "certificate",
+        outlook: Outlook::Unknown,
         words: &[&["x509:"]],
         cause: "the certificate does not match the server, or its issuer is not trusted here",
         fix: "check the address, the proxy, and SSL_CERT_FILE",
     },
     KnownFailure {
         id: "chart-gone",
+        outlook: Outlook::Unknown,
         words: &[&["manifest unknown"], &["manifest_unknown"], &["chart cannot be fetched", "not found"]],
         cause: "the chart or version does not exist in the registry",
         fix: "correct `chart` or `version` of {release} in the helmfile",
     },
     KnownFailure {
         id: "registry-denied",
+        outlook: Outlook::Unknown,
         words: &[
             &["denied: denied"],
             &["failed to fetch oauth token"],
@@ -239,12 +270,14 @@ pub(super) const PODS: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "registry-down",
+        outlook: Outlook::Transient,
         words: &[&["status code 500"], &["status code 502"], &["status code 503"], &["status code 504"]],
         cause: "the registry returned 5xx",
         fix: "retry later",
     },
     KnownFailure {
         id: "registry-gone",
+        outlook: Outlook::Transient,
         words: &[
             &["/v2/", "dial tcp"],
             &["/v2/", "connection reset by peer"],
@@ -257,6 +290,7 @@ pub(super) const PODS: &[KnownFailure] = &[
     },
     KnownFailure {
         id: "api-gone",
+        outlook: Outlook::Transient,
         words: &[
             &["kubernetes cluster unreachable"],
             &["connect: connection refused"],
