@@ -469,7 +469,7 @@ mod tests {
         live.runs.insert("host/x".to_owned(), ProcessState::Ended);
         let plan = planned(&chain(), &live, &PlanOptions::default()).unwrap();
         let unlocked: Vec<_> = plan.unlocks.iter().map(|unlock| unlock.stored.id()).collect();
-        assert_eq!(unlocked, ["n/a"], "of the other nobody knows who locked it");
+        assert_eq!(unlocked, ["n/a"], "the owner of the other is unknown");
     }
 
     #[test]

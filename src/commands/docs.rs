@@ -49,7 +49,7 @@ pub fn man(command: clap::Command) -> std::io::Result<Vec<u8>> {
 #[must_use]
 pub fn reference() -> String {
     let mut text =
-        "# Command line\n\nGenerated from the program; `cargo test` tells when it is stale.\n".to_owned();
+        "# Command line\n\nGenerated from the program; `cargo test` fails if it is out of date.\n".to_owned();
     let mut command = Cli::command().term_width(100);
     command.build();
     let help = command.render_long_help().to_string();
@@ -104,7 +104,7 @@ pub fn config_schema() -> serde_json::Result<String> {
 ///
 /// Never in practice: it writes into memory.
 pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 7]> {
-    // What may be left out when it is written is not required, other than for what is read.
+    // A key that may be missing in output is not required, unlike in input.
     let written = || SchemaSettings::draft07().for_serialize();
     Ok([
         ("apps", schema::<Report>(written())?),

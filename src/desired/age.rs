@@ -50,7 +50,7 @@ pub struct KeyFile {
     pub identities: Vec<Identity>,
 }
 
-/// Why a key file is none. Never tells what stands in it.
+/// Why a key file is not one. Never quotes its content.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// A line is no identity.
@@ -88,7 +88,7 @@ pub fn parse(text: &str) -> Result<KeyFile, KeyError> {
     Ok(KeyFile { text: SecretString::from(text), identities })
 }
 
-/// The public key of an identity line, where it can be told.
+/// The public key of an identity line, if it can be derived.
 fn public_key(line: &str) -> Result<Option<String>, &'static str> {
     if line.starts_with('\u{feff}') {
         return Err("starts with a byte order mark");
@@ -120,12 +120,12 @@ pub struct Selection {
     pub text: SecretString,
     /// The identities in it.
     pub identities: Vec<SecretString>,
-    /// The public keys of identities that were left out.
+    /// The public keys of identities that were skipped.
     pub skipped: Vec<String>,
 }
 
 /// The file as it is; but when it holds several identities of which some are no recipient in this repository, only
-/// those that are. What cannot be told stays in.
+/// those that are. Identities of an unknown kind stay in.
 #[must_use]
 pub fn select(key: &KeyFile, recipients: &BTreeSet<String>) -> Selection {
     let is_recipient = |identity: &&Identity| match &identity.public {
@@ -148,7 +148,7 @@ pub fn select(key: &KeyFile, recipients: &BTreeSet<String>) -> Selection {
     }
 }
 
-/// Every age recipient that stands in a text, be it a `.sops.yaml` or an encrypted file: they are public, and the
+/// Every age recipient in a text, be it a `.sops.yaml` or an encrypted file: they are public, and the
 /// places where they may stand (strings with commas, lists, key groups) are many.
 fn recipients_in(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphanumeric())
@@ -223,7 +223,7 @@ mod tests {
             match parse(&text).map(|_| ()).unwrap_err() {
                 KeyError::Line { line: at, what } => {
                     assert_eq!(at, line, "{text}");
-                    assert!(!what.contains("GFP"), "tells content");
+                    assert!(!what.contains("GFP"), "quotes content");
                 }
                 KeyError::Empty => panic!("{text}"),
             }

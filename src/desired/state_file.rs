@@ -37,7 +37,7 @@ pub struct StateFile {
     /// Whether helmfile cannot, or must not, read it.
     pub broken: bool,
     /// Paths of missing values files, each with the correct path.
-    pub mends: Vec<(String, String)>,
+    pub path_fixes: Vec<(String, String)>,
     /// The namespace and name of each release that it names without templates.
     pub releases: Vec<(String, String)>,
     /// Whether it may have more releases.
@@ -55,13 +55,13 @@ pub fn read(
 ) -> (StateFile, Vec<Finding>) {
     let mut scan = Scan { allow_hooks, left: MAX_FILES, ..Scan::default() };
     scan.state(path, MAX_DEPTH);
-    let Scan { findings, charts, optional, sources, broken, mends, releases, partial, .. } = scan;
+    let Scan { findings, charts, optional, sources, broken, path_fixes, releases, partial, .. } = scan;
     let path = path.to_owned();
     let releases = releases.into_iter();
     let releases = releases
         .map(|(namespace, name)| (namespace.unwrap_or_else(|| default_namespace.to_owned()), name))
         .collect();
-    (StateFile { kind, path, charts, optional, sources, broken, mends, releases, partial }, findings)
+    (StateFile { kind, path, charts, optional, sources, broken, path_fixes, releases, partial }, findings)
 }
 
 #[derive(Default)]
@@ -74,7 +74,7 @@ struct Scan {
     optional: BTreeSet<ChartRef>,
     sources: ValueSources,
     broken: bool,
-    mends: Vec<(String, String)>,
+    path_fixes: Vec<(String, String)>,
     /// The namespace, if it is set, and the name.
     releases: Vec<(Option<String>, String)>,
     /// The same for the current state file, and its top-level `namespace`.
@@ -254,7 +254,7 @@ impl Scan {
                 let name = release.get("name").and_then(Value::as_str);
                 self.findings.push(missing_values(path, name, file, folder));
                 match path_beside(file, folder) {
-                    Some(right) => self.mends.push((file.to_owned(), right)),
+                    Some(right) => self.path_fixes.push((file.to_owned(), right)),
                     None => self.broken = true,
                 }
             }
@@ -286,8 +286,8 @@ fn path_beside(file: &str, folder: &Path) -> Option<String> {
 
 /// Replaces wrong paths in the text of a helmfile, except where one is the end of another path (`./x` of `../x`).
 #[must_use]
-pub fn mend(text: &str, mends: &[(String, String)]) -> String {
-    mends.iter().fold(text.to_owned(), |text, (wrong, right)| {
+pub fn fix_paths(text: &str, path_fixes: &[(String, String)]) -> String {
+    path_fixes.iter().fold(text.to_owned(), |text, (wrong, right)| {
         let mut fixed = String::new();
         let mut rest = text.as_str();
         while let Some(at) = rest.find(wrong.as_str()) {
@@ -368,9 +368,9 @@ mod tests {
             let text = format!("releases:\n- name: cilium\n  chart: b\n  values: {values}\n");
             assert!(findings("01-apps.yaml", &text, false).is_empty(), "{values}");
         }
-        let mends = [("./templates/v".to_owned(), "../templates/v".to_owned())];
+        let path_fixes = [("./templates/v".to_owned(), "../templates/v".to_owned())];
         assert_eq!(
-            mend("['./templates/v', '../templates/v']", &mends),
+            fix_paths("['./templates/v', '../templates/v']", &path_fixes),
             "['../templates/v', '../templates/v']"
         );
         let warned = "releases:\n- name: a\n  chart: b\n  missingFileHandler: Warn\n  values: [none.yaml]\n";
@@ -472,7 +472,7 @@ mod tests {
 
         #[test]
         fn no_wrong_path_makes_it_panic(text in crate::base::mutate::text(FILES), wrong in "\\./t?|ä|[.]{1,3}", right: String) {
-            _ = mend(&text, &[(wrong, right)]);
+            _ = fix_paths(&text, &[(wrong, right)]);
         }
     }
 }

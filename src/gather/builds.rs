@@ -96,7 +96,7 @@ impl Place<'_> {
         if state.broken {
             return Ok(build);
         }
-        let fixed = if state.mends.is_empty() {
+        let fixed = if state.path_fixes.is_empty() {
             state.path.clone()
         } else {
             match fixup::copy(state, &self.settings.root, self.scratch)? {

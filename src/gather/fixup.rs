@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::base::error::Error;
 use crate::base::files::{self, Unreadable};
 use crate::base::scratch::Scratch;
-use crate::desired::state_file::{StateFile, mend};
+use crate::desired::state_file::{StateFile, fix_paths};
 
 /// A larger folder does not only hold helmfiles and values.
 const MAX_SIZE: u64 = 16 * 1024 * 1024;
@@ -49,7 +49,7 @@ fn copy_fixed(
         }
     }
     let text = files::text(path, files::LARGEST).map_err(Unreadable::into_io)?;
-    std::fs::write(path, mend(&text, &state.mends))
+    std::fs::write(path, fix_paths(&text, &state.path_fixes))
 }
 
 fn copy_tree(from: &Path, to: &Path, left: &mut u64) -> std::io::Result<()> {

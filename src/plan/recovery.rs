@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(origin(&elsewhere, 1910), Origin::Ended(by()));
         let odd = Stored { modified: Some(u64::MAX - 1), ..stored.clone() };
         assert_eq!(super::origin(&odd, &elsewhere, at(9999)), Origin::Unknown);
-        // What cannot be written as a time is not told as one.
+        // A number that is not a time is not shown as one.
         for modified in [MAX_TIMESTAMP - 899, MAX_TIMESTAMP, MAX_TIMESTAMP + 1] {
             let late = Stored { modified: Some(modified), ..stored.clone() };
             assert_eq!(super::origin(&late, &elsewhere, at(9999)), Origin::Unknown);

@@ -550,7 +550,7 @@ mod tests {
             with(|live| live.owners = Ok(vec![object.clone(), object]))
         };
         assert_eq!(among(2), ReleaseAction::ManagedElsewhere("Kustomization x/x".to_owned()));
-        assert_eq!(among(3), ReleaseAction::UpToDate, "a rule tells of the others");
+        assert_eq!(among(3), ReleaseAction::UpToDate, "a rule reports the others");
         let text = "releases:\n- {name: f, namespace: n, chart: 'oci://x/flux-operator'}\n";
         let flux = parse(text.as_bytes(), "default").unwrap().releases.remove(0);
         let mut alone = live();

@@ -265,7 +265,7 @@ mod tests {
         }
         let mut child =
             std::process::Command::new("sleep").arg("60").env(RUN, earlier.to_string()).spawn().unwrap();
-        // While a program takes another's place, the system tells none of its variables.
+        // While a program takes another's place, the system shows none of its variables.
         let found = std::iter::repeat_with(|| earlier.tools()).find(|found| !found.is_empty()).unwrap();
         let other = own.tools();
         child.kill().unwrap();

@@ -134,7 +134,7 @@ async fn lines(pipe: Option<impl AsyncRead + Unpin>, on_line: impl Fn(&str)) {
     while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
         splitter.push(&buffer[..length], &on_line);
     }
-    // A last line may lack its line feed.
+    // The last line may have no line feed.
     splitter.push(b"\n", |line| {
         if !line.is_empty() {
             on_line(line);

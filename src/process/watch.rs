@@ -183,7 +183,7 @@ impl Heard {
         });
     }
 
-    /// A last line may lack its line feed.
+    /// The last line may have no line feed.
     fn flush(&mut self, mut on_line: impl FnMut(Stream, &str)) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             self.talk(stream, b"\n", |line| {

@@ -197,7 +197,7 @@ fn problem(path: &Path, field: &str, error: &serde_yaml::Error) -> Finding {
         words if words.contains(", expected ") => words.split_once(", expected ").unwrap_or((words, "")),
         words => (words, ""),
     };
-    // The path that is told already.
+    // The path, which the field shows already.
     let reason =
         reason.split_once(": ").filter(|(path, _)| field.starts_with(path)).map_or(reason, |(_, rest)| rest);
     finding = finding.with("reason", without_long_words(reason));

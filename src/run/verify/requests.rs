@@ -1,6 +1,6 @@
 //! Requests to Flux to reconcile an object at once, as `flux reconcile` makes them.
 //!
-//! Flux itself looks at an object again only after its interval of minutes. A request during a health check starts that anew
+//! Flux itself looks at an object again only after its interval of minutes. A request during a health check restarts that check
 //! (and since kustomize-controller 1.8 ends it at once), and one for what waits by `dependsOn` changes nothing: neither is made.
 
 use std::collections::BTreeMap;

@@ -65,7 +65,7 @@ fn by_hand(Uid(uid): &Uid) -> String {
     format!("cluster:\n  uid: {uid}")
 }
 
-/// The text of a new file. Its first line tells editors the schema.
+/// The text of a new file. Its first line points editors to the schema.
 fn new(uid: &Uid) -> String {
     let keys = if REPOSITORY.is_empty() {
         "Configuration of k3s-boot; its docs/k3s-boot.schema.json describes the keys.".to_owned()
