@@ -216,6 +216,28 @@ fn fallback_fix(error: &Error, end: &End<'_>) -> String {
 }
 
 #[cfg(test)]
+impl FailureReport {
+    /// A failure with these texts and no more.
+    pub(super) fn example(class: Class, message: &'static str, texts: [&str; 4]) -> Self {
+        let [culprit, cause, reason, fix] = texts.map(ToOwned::to_owned);
+        Self {
+            class,
+            message,
+            culprit,
+            cause,
+            fix,
+            reason,
+            resume: None,
+            release: None,
+            object: None,
+            state: None,
+            events: Vec::new(),
+            container_logs: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::path::Path;
     use std::time::Duration;

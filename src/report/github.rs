@@ -162,21 +162,7 @@ mod tests {
     }
 
     fn failure(texts: [&str; 4]) -> FailureReport {
-        let [culprit, cause, reason, fix] = texts.map(ToOwned::to_owned);
-        FailureReport {
-            class: Class::Release,
-            message: "Failed to sync Helm releases",
-            culprit,
-            cause,
-            fix,
-            reason,
-            resume: None,
-            release: None,
-            object: None,
-            state: None,
-            events: Vec::new(),
-            container_logs: Vec::new(),
-        }
+        FailureReport::example(Class::Release, "Failed to sync Helm releases", texts)
     }
 
     #[test]

@@ -182,19 +182,15 @@ mod tests {
 
     #[test]
     fn a_failed_run() {
+        let texts =
+            ["Pod a/c-1", "the container is crash-looping", "no\n| x | <b>`@me`</b>", "one\n```\n# two"];
         let failure = FailureReport {
-            class: Class::Release,
-            message: "Failed to sync Helm releases",
-            culprit: "Pod a/c-1".to_owned(),
-            cause: "the container is crash-looping".to_owned(),
-            fix: "one\n```\n# two".to_owned(),
-            reason: "no\n| x | <b>`@me`</b>".to_owned(),
             resume: Some("k3s-boot apps --from apps".to_owned()),
             release: Some("a/c".to_owned()),
             object: Some("Pod a/c-1".to_owned()),
             state: Some("CrashLoopBackOff".to_owned()),
-            events: Vec::new(),
             container_logs: vec!["last line".to_owned()],
+            ..FailureReport::example(Class::Release, "Failed to sync Helm releases", texts)
         };
         let log = Some("/state/x.log".to_owned());
         let report = Report { result: RunResult::Failed, failure: Some(failure), log, ..report() };
@@ -247,20 +243,9 @@ mod tests {
             message: "x".repeat(5000),
             details: BTreeMap::from([("deps", "é".repeat(5000)), ("fix", "y".repeat(5000))]),
         };
-        let failure = FailureReport {
-            class: Class::Preflight,
-            message: "Preflight failed",
-            culprit: "tools".to_owned(),
-            cause: "z".repeat(5000),
-            fix: "y".repeat(5000),
-            reason: "z".repeat(5000),
-            resume: None,
-            release: None,
-            object: None,
-            state: None,
-            events: Vec::new(),
-            container_logs: Vec::new(),
-        };
+        let (cause, fix) = ("z".repeat(5000), "y".repeat(5000));
+        let texts = ["tools", &cause, &cause, &fix];
+        let failure = FailureReport::example(Class::Preflight, "Preflight failed", texts);
         let problems = (0..500).map(problem).collect();
         let report =
             Report { result: RunResult::Failed, failure: Some(failure), problems, ..Report::default() };
