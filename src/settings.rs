@@ -56,7 +56,7 @@ pub struct Settings {
     pub config_file: PathBuf,
     /// Whether the configuration file exists.
     pub config_found: bool,
-    /// Problems of the configuration; the rest of it is used.
+    /// The problem of the configuration, if it has one; nothing of it is used then.
     pub config_problems: Vec<Finding>,
     /// The UID of the only cluster that may be bootstrapped, if the configuration names one.
     pub cluster_uid: Option<String>,

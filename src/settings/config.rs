@@ -111,15 +111,15 @@ impl Config {
     }
 }
 
-/// A key below which everything is commented out has no value, and is as good as not there.
+/// Reads a key without a value, such as one below which everything is commented out, as a missing key.
 fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// Reads the configuration. Without a file it is empty, unless the user has `named` the file. With problems, it contains
-/// the valid parts.
+/// Reads the configuration. Without a file it is empty, unless the user has `named` the file. With a problem it
+/// is empty too.
 #[must_use]
 pub fn load(path: &Path, named: bool) -> (Config, Vec<Finding>) {
     if !named && is_absent(path) {
@@ -193,10 +193,8 @@ fn problem(path: &Path, field: &str, error: &serde_yaml::Error) -> Finding {
         finding = finding.with("field", without_long_words(field));
     }
     let words = error.to_string();
-    let (reason, accepted) = match words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words) {
-        words if words.contains(", expected ") => words.split_once(", expected ").unwrap_or((words, "")),
-        words => (words, ""),
-    };
+    let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words);
+    let (reason, accepted) = words.split_once(", expected ").unwrap_or((words, ""));
     // The path, which the field shows already.
     let reason =
         reason.split_once(": ").filter(|(path, _)| field.starts_with(path)).map_or(reason, |(_, rest)| rest);
@@ -207,8 +205,10 @@ fn problem(path: &Path, field: &str, error: &serde_yaml::Error) -> Finding {
         Some(word) if word.len() <= MAX_WORD_LENGTH => {
             let known: Vec<_> = accepted.split('`').skip(1).step_by(2).collect();
             finding = finding.with("accepted", known.join(" "));
-            let near = nearest(word, &known).map(|near| format!("did you mean `{near}`?"));
-            near.map_or(finding.clone(), |near| finding.fix(near))
+            match nearest(word, &known) {
+                Some(near) => finding.fix(format!("did you mean `{near}`?")),
+                None => finding,
+            }
         }
         _ if accepted.is_empty() => finding,
         _ => finding.with("accepted", accepted),
