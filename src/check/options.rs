@@ -1,10 +1,10 @@
-//! What the user asked for, as far as checks look at it.
+//! The options of the checks.
 
 use std::path::PathBuf;
 
 use crate::plan::options::PlanOptions;
 
-/// The options of the checks; all paths are absolute.
+/// What the user asked for, as far as checks need it; all paths are absolute.
 #[derive(Clone, Debug, Default)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -50,13 +50,13 @@ pub enum NodesFrom {
     Flag,
     /// `nodes` in the configuration.
     Config,
-    /// Nobody named one.
+    /// The default.
     #[default]
     Default,
 }
 
 impl NodesFrom {
-    /// What to change to expect fewer nodes; none where it is one, the least.
+    /// How to expect fewer nodes; none for the default of one.
     #[must_use]
     pub fn lower(self) -> Option<&'static str> {
         match self {
