@@ -6,8 +6,11 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context as _, Result};
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::build::cargo;
 use crate::output;
@@ -87,21 +90,23 @@ fn replace_with(command: &mut Command) -> Result<ExitCode> {
 }
 
 /// Runs a command, passes on the signals that would end this process, and waits until the command has ended.
+///
+/// The signals are handled, not blocked: a command inherits the mask of blocked signals, but no handlers.
 fn wait_for(command: &mut Command) -> Result<ExitStatus> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
-    }
-    // The command does not inherit this: Rust starts every process with no signal blocked.
-    signals.thread_block().context("cannot block signals")?;
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
+    let handle = signals.handle();
     let mut child = command.spawn().context("cannot run `cargo`")?;
     let pid = Pid::from_raw(child.id().try_into()?);
-    std::thread::spawn(move || {
-        while let Ok(signal) = signals.wait() {
-            // The command may have ended.
-            _ = kill(pid, signal);
+    let forwarder = std::thread::spawn(move || {
+        for signal in &mut signals {
+            _ = Signal::try_from(signal).and_then(|signal| kill(pid, signal));
         }
     });
+    // Without reaping it, so that no signal goes to another process with the same id.
+    let ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+    handle.close();
+    _ = forwarder.join();
+    ended.context("cannot wait for `cargo`")?;
     child.wait().context("cannot wait for `cargo`")
 }
 
@@ -127,6 +132,13 @@ mod tests {
         for text in ["name", "--no-fail-fast", "-- --test", "--release name -- --nocapture --lib"] {
             assert!(!chooses(&arguments(text)), "{text}");
         }
+    }
+
+    #[test]
+    fn command_has_no_signal_blocked() {
+        let mut command = Command::new("sh");
+        let status = wait_for(command.args(["-c", "kill -TERM $$; exit 3"])).unwrap();
+        assert_eq!(status.signal(), Some(SIGTERM));
     }
 
     #[test]
