@@ -1,22 +1,22 @@
 //! What everything else is built on: files, YAML, addresses, findings, errors, the log.
 
-pub mod duration;
-pub mod env;
-pub mod error;
-pub mod escape;
-pub mod fact;
-pub mod files;
-pub mod finding;
-pub mod fingerprint;
-pub mod github;
-pub mod known_failures;
-pub mod logger;
+pub(crate) mod duration;
+pub(crate) mod env;
+pub(crate) mod error;
+pub(crate) mod escape;
+pub(crate) mod fact;
+pub(crate) mod files;
+pub(crate) mod finding;
+pub(crate) mod fingerprint;
+pub(crate) mod github;
+pub(crate) mod known_failures;
+pub(crate) mod logger;
 #[cfg(test)]
 pub(crate) mod mutate;
-pub mod progress;
-pub mod redact;
-pub mod scratch;
-pub mod stages;
-pub mod url;
-pub mod waiting;
-pub mod yaml;
+pub(crate) mod progress;
+pub(crate) mod redact;
+pub(crate) mod scratch;
+pub(crate) mod stages;
+pub(crate) mod url;
+pub(crate) mod waiting;
+pub(crate) mod yaml;

@@ -3,19 +3,19 @@
 mod address;
 mod adopted;
 mod answer;
-pub mod cluster_identity;
+pub(crate) mod cluster_identity;
 #[cfg(test)]
 mod empty;
 #[cfg(test)]
 mod fixture;
 mod k3s;
-pub mod options;
-pub mod rules;
+pub(crate) mod options;
+pub(crate) mod rules;
 mod scheduling;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use self::answer::{Answer, Inspection};
+pub(crate) use self::answer::{Answer, Inspection};
 use crate::base::finding::{Finding, Severity};
 use crate::check::options::CheckOptions;
 use crate::desired::encrypted::EncryptedState;
@@ -38,7 +38,7 @@ const OPEN: &str = "a variable that the values use is not set";
 
 /// The input of all rules. Rules read nothing else.
 #[derive(Clone, Copy)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// What the user asked for.
     pub options: &'a CheckOptions,
     /// What the helmfiles and the repository define.
@@ -51,8 +51,7 @@ pub struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// The findings that were reported for this rule while reading files and responses: only there the line is known.
-    #[must_use]
-    pub fn reported(&self, rule: &str) -> Vec<Finding> {
+    pub(crate) fn reported(&self, rule: &str) -> Vec<Finding> {
         let all = self.desired.problems.iter().chain(&self.observed.problems);
         all.filter(|finding| finding.rule == rule).cloned().collect()
     }
@@ -62,7 +61,7 @@ impl<'a> Facts<'a> {
     /// # Errors
     ///
     /// The answer of a rule about this release, if there is no such release or a helmfile was not read.
-    pub fn release_of_chart(&self, chart: &str) -> Result<&'a Release, Answer> {
+    pub(crate) fn release_of_chart(&self, chart: &str) -> Result<&'a Release, Answer> {
         let release = self.desired.release_of_chart(chart);
         release.ok_or_else(|| self.without(format!("no release uses the chart `{chart}`")))
     }
@@ -72,19 +71,17 @@ impl<'a> Facts<'a> {
     /// # Errors
     ///
     /// As [`Self::release_of_chart`].
-    pub fn cni(&self) -> Result<&'a Release, Answer> {
+    pub(crate) fn cni(&self) -> Result<&'a Release, Answer> {
         self.desired.cni().ok_or_else(|| self.without("no release installs a known CNI"))
     }
 
     /// The answer of a rule that found none of the releases it is about: a helmfile that was not read may have them.
-    #[must_use]
-    pub fn without(&self, none: impl Into<String>) -> Answer {
+    pub(crate) fn without(&self, none: impl Into<String>) -> Answer {
         self.desired.unread().map_or_else(|| Answer::not_applicable(none), Answer::Unknown)
     }
 
     /// An inspection of releases, in which those of a helmfile that was not read are missing.
-    #[must_use]
-    pub fn inspect_releases(&self) -> Inspection {
+    pub(crate) fn inspect_releases(&self) -> Inspection {
         let mut inspection = Inspection::default();
         self.desired.unread().into_iter().for_each(|reason| inspection.miss(reason));
         inspection
@@ -95,7 +92,7 @@ impl<'a> Facts<'a> {
     /// # Errors
     ///
     /// The answer of a rule about this key, if there is none or it cannot be read.
-    pub fn age_key(&self) -> Result<&'a AgeKey, Answer> {
+    pub(crate) fn age_key(&self) -> Result<&'a AgeKey, Answer> {
         let broken = || self.reported("age-key").iter().any(|finding| finding.severity == Severity::Error);
         self.desired.age_key.as_ref().ok_or_else(|| {
             if broken() {
@@ -107,8 +104,7 @@ impl<'a> Facts<'a> {
     }
 
     /// The answer of a rule about files that are encrypted with age and meant for the cluster, if none is known.
-    #[must_use]
-    pub fn without_encrypted(&self) -> Answer {
+    pub(crate) fn without_encrypted(&self) -> Answer {
         let Desired { tracked, encrypted, synced, .. } = self.desired;
         let any = encrypted.iter().any(|file| matches!(file.state, EncryptedState::Encrypted { .. }));
         match (tracked, synced) {
@@ -120,8 +116,7 @@ impl<'a> Facts<'a> {
     }
 
     /// Why nothing is known about the cluster.
-    #[must_use]
-    pub fn unanswered(&self) -> &'static str {
+    pub(crate) fn unanswered(&self) -> &'static str {
         let kubectl = self.observed.programs.iter().find(|program| program.name == "kubectl");
         if !self.reported("api").is_empty() {
             "the cluster does not answer"
@@ -137,7 +132,7 @@ impl<'a> Facts<'a> {
 
 /// The function of a rule.
 #[derive(Clone, Copy)]
-pub enum Check {
+pub(crate) enum Check {
     /// Returns the findings that were reported while reading (see [`Facts::reported`]). Without any, the function decides
     /// whether there was anything to read.
     Reported(fn(&Facts<'_>) -> Answer),
@@ -151,7 +146,7 @@ pub enum Check {
 
 /// What has to be read before the answer of a rule is final, in the order in which it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Needs {
+pub(crate) enum Needs {
     /// Files and programs.
     Files,
     /// Access to the cluster or to registries: not applicable with `--offline`.
@@ -169,7 +164,7 @@ const OFFLINE: &str = "it needs the cluster or a registry, and --offline contact
 
 /// The heading of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Group {
+pub(crate) enum Group {
     /// Variables and programs.
     Environment,
     /// Helmfiles, values and charts.
@@ -192,8 +187,7 @@ pub enum Group {
 
 impl Group {
     /// The text of the heading.
-    #[must_use]
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Environment => "Environment",
             Self::Repository => "Repository",
@@ -209,7 +203,7 @@ impl Group {
 }
 
 /// A check with its documentation.
-pub struct Rule {
+pub(crate) struct Rule {
     /// The name for `--skip-check` and `--explain`.
     pub id: &'static str,
     /// The heading in reports and docs.
@@ -228,20 +222,17 @@ pub struct Rule {
 
 impl Rule {
     /// Whether it applies to clusters only.
-    #[must_use]
-    pub fn needs_cluster(&self) -> bool {
+    pub(crate) fn needs_cluster(&self) -> bool {
         matches!(self.check, Check::Cluster(_) | Check::Nodes(_))
     }
 
     /// Whether it applies with `--offline`.
-    #[must_use]
-    pub fn works_offline(&self) -> bool {
+    pub(crate) fn works_offline(&self) -> bool {
         !self.needs_cluster() && self.needs != Needs::Network
     }
 
     /// Runs the check.
-    #[must_use]
-    pub fn ask(&self, facts: &Facts<'_>) -> Answer {
+    pub(crate) fn ask(&self, facts: &Facts<'_>) -> Answer {
         match (self.check, &facts.observed.live) {
             (Check::Reported(otherwise), _) => match facts.reported(self.id) {
                 found if found.is_empty() => otherwise(facts),
@@ -255,8 +246,7 @@ impl Rule {
 }
 
 /// The result of a rule.
-pub struct Outcome {
-    /// The rule.
+pub(crate) struct Outcome {
     pub rule: &'static Rule,
     /// The answer; none if the user skipped the rule.
     pub answer: Option<Answer>,
@@ -264,14 +254,12 @@ pub struct Outcome {
 
 impl Outcome {
     /// Whether the check passed or failed, rather than being unknown, skipped or not applicable.
-    #[must_use]
-    pub fn answered(&self) -> bool {
+    pub(crate) fn answered(&self) -> bool {
         matches!(self.answer, Some(Answer::Ok | Answer::Found(_)))
     }
 
     /// The findings, if any.
-    #[must_use]
-    pub fn findings(&self) -> &[Finding] {
+    pub(crate) fn findings(&self) -> &[Finding] {
         match &self.answer {
             Some(Answer::Found(findings)) => findings,
             _ => &[],
@@ -279,15 +267,13 @@ impl Outcome {
     }
 
     /// The highest severity of the findings.
-    #[must_use]
-    pub fn severity(&self) -> Option<Severity> {
+    pub(crate) fn severity(&self) -> Option<Severity> {
         self.findings().iter().map(|finding| finding.severity).max()
     }
 }
 
 /// Runs all rules that `wanted` selects.
-#[must_use]
-pub fn run(facts: &Facts<'_>, wanted: impl Fn(&Rule) -> bool) -> Vec<Outcome> {
+pub(crate) fn run(facts: &Facts<'_>, wanted: impl Fn(&Rule) -> bool) -> Vec<Outcome> {
     let options = facts.options;
     let ask = |rule: &'static Rule| {
         let skipped = options.skip_checks.iter().any(|id| id == rule.id);

@@ -1,13 +1,13 @@
 //! The commands, one file each.
 
-pub mod apps;
+pub(crate) mod apps;
 mod ask;
-pub mod check;
-pub mod diff;
+pub(crate) mod check;
+pub(crate) mod diff;
 pub mod docs;
 mod judge;
-pub mod recover;
-pub mod status;
+pub(crate) mod recover;
+pub(crate) mod status;
 
 use std::path::PathBuf;
 

@@ -1,17 +1,17 @@
 //! The desired state: what the helmfiles and the repository define.
 
-pub mod age;
-pub mod chart;
-pub mod encrypted;
-pub mod manifests;
-pub mod objects;
-pub mod releases;
-pub mod repository;
-pub mod sops_config;
-pub mod source;
-pub mod state_file;
-pub mod synced;
-pub mod values;
+pub(crate) mod age;
+pub(crate) mod chart;
+pub(crate) mod encrypted;
+pub(crate) mod manifests;
+pub(crate) mod objects;
+pub(crate) mod releases;
+pub(crate) mod repository;
+pub(crate) mod sops_config;
+pub(crate) mod source;
+pub(crate) mod state_file;
+pub(crate) mod synced;
+pub(crate) mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -29,19 +29,18 @@ use crate::base::stages::Stage;
 
 /// The placeholder for a required variable that is not set, so that everything else can still be checked. Rules about such
 /// a value have no answer.
-pub const STAND_IN: &str = "stand-in.invalid";
+pub(crate) const STAND_IN: &str = "stand-in.invalid";
 
 /// The charts of CNIs.
 const NETWORKS: [&str; 3] = ["cilium", "tigera-operator", "calico"];
 
 /// Whether a chart, by its name, installs a CNI.
-#[must_use]
-pub fn installs_cni(chart: &str) -> bool {
+pub(crate) fn installs_cni(chart: &str) -> bool {
     NETWORKS.contains(&chart)
 }
 
 /// Everything that a bootstrap creates, and what of the repository shows whether it will work.
-pub struct Desired {
+pub(crate) struct Desired {
     /// Namespaces, in the order in which they are created.
     pub namespaces: Vec<String>,
     /// The age key and the objects of the encrypted files.
@@ -70,7 +69,7 @@ pub struct Desired {
 
 /// How much there was to read: a rule that found nothing wrong may have had nothing to inspect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Coverage {
+pub(crate) struct Coverage {
     /// Why the releases of a helmfile are unknown, if they are.
     pub unread: Option<String>,
     /// Required variables of templates that are not set, by the path of the helmfile.
@@ -85,7 +84,7 @@ pub struct Coverage {
 
 /// The public properties of the age key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AgeKey {
+pub(crate) struct AgeKey {
     /// The file.
     pub path: PathBuf,
     /// The lower nine bits of the file mode.
@@ -119,39 +118,35 @@ impl Default for Desired {
 
 impl Desired {
     /// Why not all releases are known; `None` if every helmfile was read.
-    #[must_use]
-    pub fn unread(&self) -> Option<String> {
+    pub(crate) fn unread(&self) -> Option<String> {
         let none = || self.helmfiles.is_empty().then(|| "no helmfile was read".to_owned());
         self.coverage.unread.clone().or_else(none)
     }
 
     /// The desired release with this name, in any namespace.
-    #[must_use]
-    pub fn release(&self, name: &str) -> Option<&Release> {
+    #[cfg(test)]
+    pub(crate) fn release(&self, name: &str) -> Option<&Release> {
         self.releases().find(|release| release.is_wanted() && release.name == name)
     }
 
     /// The desired release whose chart has this name, the last part of its reference.
-    #[must_use]
-    pub fn release_of_chart(&self, chart: &str) -> Option<&Release> {
+    pub(crate) fn release_of_chart(&self, chart: &str) -> Option<&Release> {
         self.releases().find(|release| release.is_wanted() && release.chart_name() == chart)
     }
 
     /// All desired releases whose chart has this name.
-    pub fn releases_of_chart<'a>(&'a self, chart: &'a str) -> impl Iterator<Item = &'a Release> {
+    pub(crate) fn releases_of_chart<'a>(&'a self, chart: &'a str) -> impl Iterator<Item = &'a Release> {
         self.releases().filter(move |release| release.is_wanted() && release.chart_name() == chart)
     }
 
     /// The chart version of a release, from the helmfile or from the chart itself.
-    #[must_use]
-    pub fn chart_version(&self, release: &Release) -> Option<Version> {
+    pub(crate) fn chart_version(&self, release: &Release) -> Option<Version> {
         let parse = |text: &str| Version::parse(text.trim_start_matches('v')).ok();
         parse(&release.version).or_else(|| parse(&self.charts.get(&release.id())?.version))
     }
 
     /// The values of a release: the defaults of its chart, if that was downloaded, overridden by its own.
-    #[must_use]
-    pub fn values(&self, release: &Release) -> serde_json::Value {
+    pub(crate) fn values(&self, release: &Release) -> serde_json::Value {
         let defaults = self.charts.get(&release.id()).and_then(|chart| chart.defaults().ok());
         let mut values = defaults.unwrap_or_default();
         releases::merge(&mut values, release.merged());
@@ -159,32 +154,30 @@ impl Desired {
     }
 
     /// The encrypted files that are meant for the cluster: those of the bootstrap, and those that Flux applies.
-    pub fn for_cluster(&self) -> impl Iterator<Item = &EncryptedFile> {
+    pub(crate) fn for_cluster(&self) -> impl Iterator<Item = &EncryptedFile> {
         let synced = |file: &EncryptedFile| self.synced.as_ref().is_ok_and(|synced| synced.has(&file.path));
         self.encrypted.iter().filter(move |file| file.in_bootstrap || synced(file))
     }
 
     /// The DNS release that the user skips to keep the bundled one of k3s.
-    #[must_use]
-    pub fn skipped_dns(&self) -> Option<&Release> {
+    pub(crate) fn skipped_dns(&self) -> Option<&Release> {
         self.releases().find(|release| release.skipped && release.chart_name() == "coredns")
     }
 
     /// The release that installs the CNI, recognized by its chart.
-    #[must_use]
-    pub fn cni(&self) -> Option<&Release> {
+    pub(crate) fn cni(&self) -> Option<&Release> {
         NETWORKS.iter().find_map(|chart| self.release_of_chart(chart))
     }
 
     /// All releases of all helmfiles.
-    pub fn releases(&self) -> impl Iterator<Item = &Release> {
+    pub(crate) fn releases(&self) -> impl Iterator<Item = &Release> {
         self.helmfiles.iter().flat_map(|helmfile| &helmfile.releases)
     }
 }
 
 /// Which of the two helmfiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Custom resource definitions.
     Crds,
     /// Everything else.
@@ -193,8 +186,7 @@ pub enum Kind {
 
 impl Kind {
     /// The stage in which it is synced.
-    #[must_use]
-    pub fn stage(self) -> Stage {
+    pub(crate) fn stage(self) -> Stage {
         match self {
             Self::Crds => Stage::Crds,
             Self::Apps => Stage::Apps,
@@ -203,12 +195,10 @@ impl Kind {
 }
 
 /// A helmfile with its releases.
-pub struct Helmfile {
+pub(crate) struct Helmfile {
     /// Which of the two it is.
     pub kind: Kind,
-    /// The path.
     pub path: PathBuf,
-    /// The releases.
     pub releases: Vec<Release>,
     /// Whether its values may refer to encrypted files.
     pub needs_identities: bool,
@@ -217,8 +207,7 @@ pub struct Helmfile {
 impl Helmfile {
     /// The label selector that matches only this release. helmfile rejects `namespace=` without a value, so a release
     /// without a namespace is selected by its name, excluding releases of the same name with a namespace.
-    #[must_use]
-    pub fn selector(&self, release: &Release) -> String {
+    pub(crate) fn selector(&self, release: &Release) -> String {
         let Release { namespace, name, .. } = release;
         if release.names_namespace {
             return format!("namespace={namespace},name={name}");

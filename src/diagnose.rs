@@ -1,7 +1,7 @@
 //! Diagnosis of failures: the object, its state, the cause and the fix.
 
-pub mod deleted;
-pub mod flux;
-pub mod pods;
-pub mod release;
-pub mod taints;
+pub(crate) mod deleted;
+pub(crate) mod flux;
+pub(crate) mod pods;
+pub(crate) mod release;
+pub(crate) mod taints;

@@ -19,9 +19,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-pub use self::files::{Files, files, files_for_looking};
+pub(crate) use self::files::{Files, files, files_for_looking};
 use self::secret_values::PlainTexts;
-pub use self::standing::{Named, Snapshot, locks, standing};
+pub(crate) use self::standing::{Named, Snapshot, locks, standing};
 use crate::base::error::Error;
 use crate::base::fact::Fact;
 use crate::base::files::LARGEST;
@@ -42,7 +42,7 @@ use crate::tools::{Toolbox, requirements};
 
 /// What the gathered state is used for; decides how much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// Making a plan and checking whether it can be carried out; less is read when there is nothing to do.
     Plan,
     /// Running all checks, whatever there is to do.
@@ -52,7 +52,7 @@ pub enum Purpose {
 }
 
 /// Receives results while the rest is still being read.
-pub trait Listener {
+pub(crate) trait Listener {
     /// Called when the cluster has answered, with its version and state.
     fn cluster(&mut self, _version: &str, _cluster: &Cluster) {}
 
@@ -63,7 +63,7 @@ pub trait Listener {
 impl Listener for () {}
 
 /// Everything that was read.
-pub struct Gathered {
+pub(crate) struct Gathered {
     /// The desired state.
     pub desired: Desired,
     /// The current state.
@@ -78,8 +78,7 @@ pub struct Gathered {
 
 impl Gathered {
     /// The input of the rules.
-    #[must_use]
-    pub fn facts(&self) -> Facts<'_> {
+    pub(crate) fn facts(&self) -> Facts<'_> {
         Facts {
             options: &self.options,
             desired: &self.desired,
@@ -94,7 +93,7 @@ impl Gathered {
 /// # Errors
 ///
 /// k3s-boot was interrupted, or a working folder cannot be created. Any other failure becomes part of the result.
-pub async fn gather(
+pub(crate) async fn gather(
     tools: &Toolbox,
     settings: &Settings,
     files: Files,
@@ -304,7 +303,6 @@ fn sync_path(helmfiles: &[Helmfile]) -> Fact<&str> {
 }
 
 /// Whether any of the findings is an error, which stops a run.
-#[must_use]
-pub fn stops(findings: &[Finding]) -> bool {
+pub(crate) fn stops(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.severity == Severity::Error)
 }

@@ -2,19 +2,36 @@
 //!
 //! `ARCHITECTURE.md` shows the data flow: settings, desired and observed state make a plan, which is run and verified.
 
-pub mod base;
-pub mod check;
-pub mod commands;
-pub mod desired;
-pub mod diagnose;
-pub mod gather;
-pub mod observed;
-pub mod plan;
-pub mod process;
-pub mod report;
-pub mod run;
-pub mod settings;
-pub mod tools;
+mod base;
+mod check;
+mod commands;
+mod desired;
+mod diagnose;
+mod gather;
+mod observed;
+mod plan;
+mod process;
+mod report;
+mod run;
+mod settings;
+mod tools;
+
+/// What the documentation and the tests of the program use. It is no interface for others.
+pub mod internals {
+    pub use crate::base::known_failures::{KnownFailure, table as known_failures};
+    pub use crate::base::logger::{Level, format_line};
+    pub use crate::base::redact::Redactor;
+    pub use crate::base::url::{Url, without_credentials};
+    pub use crate::commands::docs;
+    pub use crate::process::identity::Identity;
+    pub use crate::settings::cli::Cli;
+    pub use crate::tools::requirements::parse as parse_version;
+
+    /// The ids of all rules of `k3s-boot check`.
+    pub fn rule_ids() -> impl Iterator<Item = &'static str> {
+        crate::check::rules::ALL.iter().map(|rule| rule.id)
+    }
+}
 
 use std::io::Write as _;
 use std::process::ExitCode;

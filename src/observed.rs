@@ -1,21 +1,21 @@
 //! The current state of this machine and the cluster, read-only.
 
-pub mod claims;
-pub mod cluster;
-pub mod events;
-pub mod flux;
-pub mod helm;
-pub mod inventory;
+pub(crate) mod claims;
+pub(crate) mod cluster;
+pub(crate) mod events;
+pub(crate) mod flux;
+pub(crate) mod helm;
+pub(crate) mod inventory;
 mod item;
-pub mod k3s;
-pub mod kinds;
-pub mod node;
-pub mod objects;
-pub mod pods;
-pub mod revisions;
-pub mod run_state;
-pub mod standing;
-pub mod workloads;
+pub(crate) mod k3s;
+pub(crate) mod kinds;
+pub(crate) mod node;
+pub(crate) mod objects;
+pub(crate) mod pods;
+pub(crate) mod revisions;
+pub(crate) mod run_state;
+pub(crate) mod standing;
+pub(crate) mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ use crate::tools::kubeconfig::Target;
 
 /// The current state of this machine and the cluster.
 #[derive(Debug)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// The local time when the cluster answered; 1970 if nothing was read.
     pub now: SystemTime,
     /// The required programs.
@@ -73,8 +73,7 @@ impl Default for Observed {
 
 impl Observed {
     /// The major version of helm, if it is known.
-    #[must_use]
-    pub fn helm_major(&self) -> Option<u64> {
+    pub(crate) fn helm_major(&self) -> Option<u64> {
         let helm = self.programs.iter().find(|program| program.name == "helm")?;
         Some(helm.version.as_ref().ok()?.as_ref()?.major)
     }
@@ -82,7 +81,7 @@ impl Observed {
 
 /// A required program.
 #[derive(Debug)]
-pub struct Program {
+pub(crate) struct Program {
     /// The name of the program.
     pub name: &'static str,
     /// The path, if it is installed.
@@ -93,7 +92,7 @@ pub struct Program {
 
 /// The state of a cluster that answers.
 #[derive(Debug)]
-pub struct Live {
+pub(crate) struct Live {
     /// The server's version, such as `v1.36.3+k3s1`.
     pub version: String,
     /// Nodes, namespaces, workloads, identity.
@@ -128,8 +127,7 @@ pub struct Live {
 
 impl Live {
     /// The metadata of all objects of the kinds that were read already.
-    #[must_use]
-    pub fn inventory(&self) -> Inventory {
+    pub(crate) fn inventory(&self) -> Inventory {
         let mut inventory = self.cluster.inventory.clone();
         if let Ok(claims) = &self.claims {
             inventory.extend(claims.inventory.clone());
@@ -138,8 +136,7 @@ impl Live {
     }
 
     /// Whether a release (`namespace/name`) is `deployed`; false if that is unknown.
-    #[must_use]
-    pub fn is_deployed(&self, release: &str) -> bool {
+    pub(crate) fn is_deployed(&self, release: &str) -> bool {
         let deployed = |one: &Stored| one.id() == release && one.status == "deployed";
         self.releases.as_ref().is_ok_and(|releases| releases.iter().any(deployed))
     }
@@ -173,7 +170,7 @@ impl Default for Live {
 
 /// An existing object that a release would create.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Owned {
+pub(crate) struct Owned {
     /// The release that would create the object.
     pub release: String,
     /// How many objects that release would create.
@@ -186,7 +183,7 @@ pub struct Owned {
 
 /// The DNS configuration of a kubelet (`configz`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kubelet {
+pub(crate) struct Kubelet {
     /// The node of the kubelet.
     pub node: String,
     /// The addresses of the cluster DNS.

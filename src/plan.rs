@@ -1,8 +1,8 @@
 //! The plan: a pure function of desired and observed state.
 
-pub mod options;
-pub mod recovery;
-pub mod releases;
+pub(crate) mod options;
+pub(crate) mod recovery;
+pub(crate) mod releases;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -21,7 +21,7 @@ use crate::observed::objects::LiveObject;
 
 /// What a bootstrap will do.
 #[derive(Debug, PartialEq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The desired namespaces, and whether to create them.
     pub namespaces: Vec<(String, NamespaceAction)>,
     /// The desired objects, and what happens to them.
@@ -34,7 +34,7 @@ pub struct Plan {
 
 /// A release that an operation which has ended left in `pending-*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unlock {
+pub(crate) struct Unlock {
     /// The pending revision.
     pub stored: Stored,
     /// The run that started the operation (see [`crate::process::identity::Identity`]).
@@ -44,20 +44,17 @@ pub struct Unlock {
 }
 
 impl Plan {
-    /// The plans of all releases.
-    pub fn releases(&self) -> impl Iterator<Item = &ReleasePlan> {
+    pub(crate) fn releases(&self) -> impl Iterator<Item = &ReleasePlan> {
         self.helmfiles.iter().flat_map(|(_, releases)| releases)
     }
 
     /// Whether values of a release (`namespace/name`) are or were decrypted, so that none are shown.
-    #[must_use]
-    pub fn has_secret_values(&self, release: &str) -> bool {
+    pub(crate) fn has_secret_values(&self, release: &str) -> bool {
         self.releases().any(|one| one.id == release && one.has_secret_values)
     }
 
     /// Whether there is nothing to change.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.namespaces.iter().all(|(_, action)| *action != NamespaceAction::Create)
             && !self
                 .objects
@@ -69,21 +66,19 @@ impl Plan {
 
 /// What happens to a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NamespaceAction {
+pub(crate) enum NamespaceAction {
     /// It is created.
     Create,
-    /// It exists.
     Exists,
 }
 
 /// What happens to an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ObjectAction {
+pub(crate) enum ObjectAction {
     /// It does not exist, or cannot be read before its CRD is installed.
     Create,
     /// These fields differ.
     Change(Vec<String>),
-    /// It is up to date.
     UpToDate,
     /// A Kustomization of Flux manages it.
     ManagedByFlux(String),
@@ -94,7 +89,7 @@ pub enum ObjectAction {
 /// # Errors
 ///
 /// All reasons why the plan must not be executed.
-pub fn plan(
+pub(crate) fn plan(
     desired: &Desired,
     live: Option<&Live>,
     plan_options: &PlanOptions,
@@ -233,8 +228,7 @@ fn asked_for(desired: &Desired, stored: &[Stored], plan_options: &PlanOptions) -
 }
 
 /// Whether a release must be rendered: it will be synced, and chart or values differ from what is installed.
-#[must_use]
-pub fn needs_rendering(
+pub(crate) fn needs_rendering(
     release: &Release,
     desired: &Desired,
     live: &Live,

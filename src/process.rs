@@ -3,13 +3,13 @@
 //! A tool runs in its own process group, with stdin null or a pipe. To stop it, the group gets one INT and, after a grace
 //! period, KILL; if k3s-boot itself is killed, the kernel sends the tool INT (see [`parent_death`]).
 
-pub mod identity;
+pub(crate) mod identity;
 mod invocation;
 mod lines;
-pub mod parent_death;
+pub(crate) mod parent_death;
 mod service;
-pub mod signals;
-pub mod transcript;
+pub(crate) mod signals;
+pub(crate) mod transcript;
 mod watch;
 
 use std::ffi::{OsStr, OsString};
@@ -24,8 +24,8 @@ use secrecy::ExposeSecret as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
-pub use self::invocation::{GRACE, Invocation, PublicPart};
-pub use self::service::Service;
+pub(crate) use self::invocation::{Invocation, PublicPart};
+pub(crate) use self::service::Service;
 use self::signals::Stop;
 use self::watch::Watch;
 use crate::base::error::ProcessError;
@@ -33,7 +33,7 @@ use crate::process::transcript::Transcript;
 
 /// The stream that a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Standard output.
     Stdout,
     /// Standard error.
@@ -42,8 +42,7 @@ pub enum Stream {
 
 impl Stream {
     /// The usual name of the stream.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
@@ -52,7 +51,7 @@ impl Stream {
 }
 
 /// The result of a tool that has exited.
-pub struct Output {
+pub(crate) struct Output {
     /// The exit status, also if it is not zero.
     pub status: ExitStatus,
     /// Its stdout, if that is data.
@@ -63,14 +62,13 @@ pub struct Output {
 
 impl Output {
     /// Whether the exit code is 0.
-    #[must_use]
-    pub fn success(&self) -> bool {
+    pub(crate) fn success(&self) -> bool {
         self.status.success()
     }
 }
 
 /// Starts tools, with their environment and the signals that stop them.
-pub struct Runner {
+pub(crate) struct Runner {
     env: Vec<(OsString, OsString)>,
     stop: Stop,
     transcript: Transcript,
@@ -78,20 +76,17 @@ pub struct Runner {
 
 impl Runner {
     /// A runner for tools with exactly this environment.
-    #[must_use]
-    pub fn new(env: Vec<(OsString, OsString)>, stop: Stop, transcript: Transcript) -> Self {
+    pub(crate) fn new(env: Vec<(OsString, OsString)>, stop: Stop, transcript: Transcript) -> Self {
         Self { env, stop, transcript }
     }
 
     /// The signals that stop this run.
-    #[must_use]
-    pub fn stop(&self) -> &Stop {
+    pub(crate) fn stop(&self) -> &Stop {
         &self.stop
     }
 
     /// The transcript of the tools.
-    #[must_use]
-    pub fn transcript(&self) -> &Transcript {
+    pub(crate) fn transcript(&self) -> &Transcript {
         &self.transcript
     }
 
@@ -100,7 +95,7 @@ impl Runner {
     /// # Errors
     ///
     /// It cannot be started or read, it times out, or k3s-boot is interrupted. A non-zero exit code is not an error.
-    pub async fn run(&self, invocation: Invocation) -> Result<Output, ProcessError> {
+    pub(crate) async fn run(&self, invocation: Invocation) -> Result<Output, ProcessError> {
         self.run_watched(invocation, |_, _| {}).await
     }
 
@@ -109,7 +104,7 @@ impl Runner {
     /// # Errors
     ///
     /// As [`Self::run`].
-    pub async fn run_watched(
+    pub(crate) async fn run_watched(
         &self,
         mut invocation: Invocation,
         on_line: impl FnMut(Stream, &str),
@@ -222,8 +217,7 @@ impl Drop for Group {
 }
 
 /// An exit status for messages: `exit code 1`, or `signal SIGKILL`.
-#[must_use]
-pub fn describe(status: ExitStatus) -> String {
+pub(crate) fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal().map(Signal::try_from)) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(Ok(signal))) => format!("signal {signal}"),
@@ -232,7 +226,6 @@ pub fn describe(status: ExitStatus) -> String {
 }
 
 /// The absolute paths of programs, found on a PATH.
-#[must_use]
-pub fn find_program(name: &str, path: Option<&OsStr>, cwd: &std::path::Path) -> Option<PathBuf> {
+pub(crate) fn find_program(name: &str, path: Option<&OsStr>, cwd: &std::path::Path) -> Option<PathBuf> {
     which::which_in(name, path, cwd).ok()
 }

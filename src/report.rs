@@ -5,25 +5,24 @@ macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
-        pub enum $name { $($(#[$variant_meta])* #[serde(rename = $word)] $variant,)+ }
+        pub(crate) enum $name { $($(#[$variant_meta])* #[serde(rename = $word)] $variant,)+ }
 
         impl $name {
             /// The word in JSON.
-            #[must_use]
-            pub fn word(self) -> &'static str {
+            pub(crate) fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
         }
     };
 }
 
-pub mod checks;
-pub mod diff;
-pub mod failure;
-pub mod github;
-pub mod list;
-pub mod recover;
-pub mod status;
+pub(crate) mod checks;
+pub(crate) mod diff;
+pub(crate) mod failure;
+pub(crate) mod github;
+pub(crate) mod list;
+pub(crate) mod recover;
+pub(crate) mod status;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -51,7 +50,7 @@ use crate::tools::kubeconfig::Target;
 /// # Errors
 ///
 /// Writing to stdout fails, other than with a broken pipe.
-pub fn print(report: &impl Serialize, guard: CommandEscape) -> std::io::Result<()> {
+pub(crate) fn print(report: &impl Serialize, guard: CommandEscape) -> std::io::Result<()> {
     ignore_broken_pipe(print_json(serde_json::to_string_pretty(report)? + "\n", guard))
 }
 
@@ -60,7 +59,7 @@ pub fn print(report: &impl Serialize, guard: CommandEscape) -> std::io::Result<(
 /// # Errors
 ///
 /// As [`print()`].
-pub fn print_text(text: String, guard: CommandEscape) -> std::io::Result<()> {
+pub(crate) fn print_text(text: String, guard: CommandEscape) -> std::io::Result<()> {
     ignore_broken_pipe(print_words(text, guard))
 }
 
@@ -69,7 +68,7 @@ pub fn print_text(text: String, guard: CommandEscape) -> std::io::Result<()> {
 /// # Errors
 ///
 /// Writing to stdout fails, also with a broken pipe.
-pub fn print_json(json: String, guard: CommandEscape) -> std::io::Result<()> {
+pub(crate) fn print_json(json: String, guard: CommandEscape) -> std::io::Result<()> {
     write(&guard.json(json))
 }
 
@@ -78,7 +77,7 @@ pub fn print_json(json: String, guard: CommandEscape) -> std::io::Result<()> {
 /// # Errors
 ///
 /// As [`print_json`].
-pub fn print_words(text: String, guard: CommandEscape) -> std::io::Result<()> {
+pub(crate) fn print_words(text: String, guard: CommandEscape) -> std::io::Result<()> {
     write(&guard.text(text))
 }
 
@@ -87,7 +86,7 @@ pub fn print_words(text: String, guard: CommandEscape) -> std::io::Result<()> {
 /// # Errors
 ///
 /// All other errors.
-pub fn ignore_broken_pipe(printed: std::io::Result<()>) -> std::io::Result<()> {
+pub(crate) fn ignore_broken_pipe(printed: std::io::Result<()>) -> std::io::Result<()> {
     match printed {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         printed => printed,
@@ -102,7 +101,7 @@ fn write(text: &str) -> std::io::Result<()> {
 
 /// The version of the JSON reports. It changes when a key is removed or gets another meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SchemaVersion;
+pub(crate) struct SchemaVersion;
 
 impl SchemaVersion {
     const CURRENT: u32 = 1;
@@ -191,7 +190,7 @@ words! {
 
 /// The report of `k3s-boot apps`, as `-o json` prints it.
 #[derive(Debug, Default, JsonSchema, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The version of this report.
     pub schema_version: SchemaVersion,
     /// How the run ended.
@@ -226,7 +225,7 @@ pub struct Report {
 
 /// The target cluster.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct ClusterReport {
+pub(crate) struct ClusterReport {
     /// The context of the kubeconfig.
     pub context: String,
     /// The URL of the API server.
@@ -239,8 +238,7 @@ pub struct ClusterReport {
 
 impl ClusterReport {
     /// The cluster that was reached.
-    #[must_use]
-    pub fn new(target: &Target, live: &Live) -> Self {
+    pub(crate) fn new(target: &Target, live: &Live) -> Self {
         Self {
             context: target.context.clone(),
             server: target.server.clone(),
@@ -252,7 +250,7 @@ impl ClusterReport {
 
 /// A stage.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct StageReport {
+pub(crate) struct StageReport {
     pub name: StageName,
     /// Whether the stage succeeded.
     pub ok: bool,
@@ -262,15 +260,14 @@ pub struct StageReport {
 
 impl StageReport {
     /// A stage that succeeded.
-    #[must_use]
-    pub fn done(name: StageName, took: Duration) -> Self {
+    pub(crate) fn done(name: StageName, took: Duration) -> Self {
         Self { name, ok: true, seconds: rounded(took) }
     }
 }
 
 /// A problem that the preflight found.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct ProblemReport {
+pub(crate) struct ProblemReport {
     /// The rule that found it.
     pub rule: &'static str,
     pub severity: Severity,
@@ -282,8 +279,7 @@ pub struct ProblemReport {
 
 impl ProblemReport {
     /// The findings of a failed preflight, without secrets.
-    #[must_use]
-    pub fn all(error: &Error, redactor: &Redactor) -> Vec<Self> {
+    pub(crate) fn all(error: &Error, redactor: &Redactor) -> Vec<Self> {
         match error {
             Error::Preflight(findings) => {
                 findings.iter().map(|finding| Self::new(finding, redactor)).collect()
@@ -305,7 +301,7 @@ impl ProblemReport {
 
 /// A release.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct ReleaseReport {
+pub(crate) struct ReleaseReport {
     pub namespace: String,
     pub name: String,
     /// The version of the chart.
@@ -318,16 +314,14 @@ pub struct ReleaseReport {
 
 impl ReleaseReport {
     /// A release that was synced, or failed.
-    #[must_use]
-    pub fn new(outcome: ReleaseOutcome) -> Self {
+    pub(crate) fn new(outcome: ReleaseOutcome) -> Self {
         let ReleaseOutcome { namespace, name, version, is_synced, took } = outcome;
         let status = if is_synced { ReleaseResult::Synced } else { ReleaseResult::Failed };
         Self { namespace, name, version, status, seconds: rounded(took) }
     }
 
     /// A release that is not synced because it is up to date, newer, skipped or managed elsewhere.
-    #[must_use]
-    pub fn kept(plan: &ReleasePlan) -> Option<Self> {
+    pub(crate) fn kept(plan: &ReleasePlan) -> Option<Self> {
         let status = match plan.action {
             ReleaseAction::UpToDate => ReleaseResult::Unchanged,
             ReleaseAction::Newer => ReleaseResult::Newer,
@@ -347,7 +341,7 @@ impl ReleaseReport {
 
 /// What Flux syncs.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct FluxReport {
+pub(crate) struct FluxReport {
     /// The URL of the repository.
     pub repository: String,
     /// The revision that was applied.
@@ -355,14 +349,13 @@ pub struct FluxReport {
 }
 
 /// Seconds, rounded to milliseconds.
-#[must_use]
-pub fn rounded(duration: Duration) -> f64 {
+pub(crate) fn rounded(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 impl Report {
     /// Logs a line for each stage and release.
-    pub fn log_summary(&self) {
+    pub(crate) fn log_summary(&self) {
         let stages = self.stages.iter().map(|stage| {
             let result = if stage.ok { "done" } else { "failed" };
             ("stage", stage.name.word().to_owned(), None, result, stage.seconds)

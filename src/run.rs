@@ -1,16 +1,16 @@
 //! Executes a plan, stage by stage.
 
-pub mod dns;
-pub mod inspect;
-pub mod lock;
-pub mod namespaces;
-pub mod nodes;
-pub mod note;
-pub mod outcome;
-pub mod releases;
-pub mod secrets;
-pub mod sync;
-pub mod unlock;
-pub mod verify;
+pub(crate) mod dns;
+pub(crate) mod inspect;
+pub(crate) mod lock;
+pub(crate) mod namespaces;
+pub(crate) mod nodes;
+pub(crate) mod note;
+pub(crate) mod outcome;
+pub(crate) mod releases;
+pub(crate) mod secrets;
+pub(crate) mod sync;
+pub(crate) mod unlock;
+pub(crate) mod verify;
 mod watch;
-pub mod webhooks;
+pub(crate) mod webhooks;

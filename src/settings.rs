@@ -2,8 +2,8 @@
 //!
 //! No other module reads the environment or the command line.
 
-pub mod cli;
-pub mod config;
+pub(crate) mod cli;
+pub(crate) mod config;
 mod nodes;
 mod root;
 
@@ -17,13 +17,13 @@ use crate::base::finding::Finding;
 use crate::base::github::CommandEscape;
 use crate::base::logger::{Level, LogFormat, LogSettings};
 use crate::check::options::CheckOptions;
-pub use crate::check::options::NodesFrom;
+pub(crate) use crate::check::options::NodesFrom;
 use crate::desired::repository::HelmfilePaths;
 use crate::plan::options::PlanOptions;
 use crate::settings::cli::{Apps, Check, Checks, Color, Diff, Global, OutputFormat, Recover};
 
 /// The required programs, in the order in which the original `bootstrap-apps.sh` checked them, and `helm`.
-pub const PROGRAMS: [&str; 4] = ["helmfile", "kubectl", "sops", "helm"];
+pub(crate) const PROGRAMS: [&str; 4] = ["helmfile", "kubectl", "sops", "helm"];
 
 /// The default timeout for the whole run.
 const TIMEOUT: Duration = Duration::from_mins(30);
@@ -47,7 +47,7 @@ const VERIFY_TIMEOUT: Duration = Duration::from_mins(10);
     clippy::struct_excessive_bools,
     reason = "flags of the command line, each independent of the others"
 )]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The root of the repository.
     pub root: PathBuf,
     /// Whether the root is only the working folder, because no folder above it looks like a repository.
@@ -86,7 +86,6 @@ pub struct Settings {
     pub release_timeout: Duration,
     /// The timeout for each request to the API server.
     pub request_timeout: Duration,
-    /// The timeout for nodes.
     pub nodes_timeout: Duration,
     /// The timeout for Flux.
     pub verify_timeout: Duration,
@@ -138,8 +137,7 @@ pub struct Settings {
 
 impl Settings {
     /// The part of the settings that checks use.
-    #[must_use]
-    pub fn check_options(&self) -> CheckOptions {
+    pub(crate) fn check_options(&self) -> CheckOptions {
         CheckOptions {
             root: self.root.clone(),
             config_file: self.config_file.clone(),
@@ -160,8 +158,7 @@ impl Settings {
     }
 
     /// Resolves the settings that all commands share.
-    #[must_use]
-    pub fn resolve(global: &Global, checks: &Checks, env: &Env) -> Self {
+    pub(crate) fn resolve(global: &Global, checks: &Checks, env: &Env) -> Self {
         let kubeconfig = match (&global.kubeconfig, env.get("KUBECONFIG")) {
             (Some(file), _) => vec![env.cwd.join(file)],
             // kubectl skips empty parts of the list.
@@ -246,8 +243,7 @@ impl Settings {
     }
 
     /// The settings of `apps`.
-    #[must_use]
-    pub fn of_apps(global: &Global, apps: &Apps, env: &Env) -> Self {
+    pub(crate) fn of_apps(global: &Global, apps: &Apps, env: &Env) -> Self {
         let settings = Self::resolve(global, &apps.checks, env);
         Self {
             release_timeout: apps.release_timeout.unwrap_or(settings.release_timeout),
@@ -266,8 +262,7 @@ impl Settings {
     }
 
     /// The settings of `diff`.
-    #[must_use]
-    pub fn of_diff(global: &Global, diff: &Diff, env: &Env) -> Self {
+    pub(crate) fn of_diff(global: &Global, diff: &Diff, env: &Env) -> Self {
         let settings = Self::resolve(global, &diff.checks, env);
         Self {
             plan_options: diff.plan_options.of(settings.plan_options),
@@ -278,8 +273,7 @@ impl Settings {
     }
 
     /// The settings of `recover`.
-    #[must_use]
-    pub fn of_recover(global: &Global, recover: &Recover, env: &Env) -> Self {
+    pub(crate) fn of_recover(global: &Global, recover: &Recover, env: &Env) -> Self {
         Self {
             cluster_flag: recover.cluster.clone(),
             wait_lock: recover.wait_lock.unwrap_or_default(),
@@ -288,14 +282,12 @@ impl Settings {
     }
 
     /// The settings of `status`.
-    #[must_use]
-    pub fn of_status(global: &Global, env: &Env) -> Self {
+    pub(crate) fn of_status(global: &Global, env: &Env) -> Self {
         Self::resolve(global, &Checks::default(), env)
     }
 
     /// The settings of `check`.
-    #[must_use]
-    pub fn of_check(global: &Global, check: &Check, env: &Env) -> Self {
+    pub(crate) fn of_check(global: &Global, check: &Check, env: &Env) -> Self {
         let settings = Self::resolve(global, &check.checks, env);
         // CI has no age key, even if the configuration names its file.
         let age_key_named = settings.age_key_named && (!check.offline || check.checks.age_key.is_some());
@@ -333,8 +325,7 @@ fn dedup<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 /// The finding for required variables that are not set, with the message of the original `bootstrap-apps.sh`.
-#[must_use]
-pub fn missing_env(names: &[&str]) -> Finding {
+pub(crate) fn missing_env(names: &[&str]) -> Finding {
     let values: Vec<_> = names.iter().map(|name| format!("{name}=...")).collect();
     Finding::error("env", "Missing required env variables")
         .with("envs", names.join(" "))
@@ -358,8 +349,11 @@ fn is_dumb(env: &Env) -> bool {
 }
 
 /// The settings of the log, and an invalid `LOG_LEVEL` to warn of.
-#[must_use]
-pub fn log_settings(global: &Global, data_on_stdout: bool, env: &Env) -> (LogSettings, Option<String>) {
+pub(crate) fn log_settings(
+    global: &Global,
+    data_on_stdout: bool,
+    env: &Env,
+) -> (LogSettings, Option<String>) {
     let (level, unknown) = match (global.log_level, env.get("LOG_LEVEL")) {
         (Some(level), _) => (level, None),
         (None, None) => (Level::Info, None),

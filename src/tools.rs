@@ -1,18 +1,18 @@
 //! The external programs, one module each: arguments out, parsed answers in.
 
-pub mod api;
-pub mod charts;
-pub mod child_env;
-pub mod git;
-pub mod helm;
-pub mod helmfile;
-pub mod kubeconfig;
-pub mod kubectl;
+pub(crate) mod api;
+pub(crate) mod charts;
+pub(crate) mod child_env;
+pub(crate) mod git;
+pub(crate) mod helm;
+pub(crate) mod helmfile;
+pub(crate) mod kubeconfig;
+pub(crate) mod kubectl;
 mod public;
-pub mod requirements;
-pub mod retry;
-pub mod sops;
-pub mod version;
+pub(crate) mod requirements;
+pub(crate) mod retry;
+pub(crate) mod sops;
+pub(crate) mod version;
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -24,14 +24,10 @@ use crate::tools::kubeconfig::Target;
 
 /// The absolute paths of the programs.
 #[derive(Clone, Debug)]
-pub struct Programs {
-    /// helmfile.
+pub(crate) struct Programs {
     pub helmfile: PathBuf,
-    /// kubectl.
     pub kubectl: PathBuf,
-    /// sops.
     pub sops: PathBuf,
-    /// helm.
     pub helm: PathBuf,
 }
 
@@ -40,37 +36,34 @@ const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The deadline of the whole run.
 #[derive(Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     end: Cell<Instant>,
 }
 
 impl Clock {
     /// Starts a run with this timeout.
-    #[must_use]
-    pub fn new(timeout: Duration) -> Self {
+    pub(crate) fn new(timeout: Duration) -> Self {
         Self { end: Cell::new(Instant::now() + timeout) }
     }
 
     /// The remaining time. When it is zero, nothing more is started.
-    #[must_use]
-    pub fn left(&self) -> Duration {
+    pub(crate) fn left(&self) -> Duration {
         self.end.get().saturating_duration_since(Instant::now())
     }
 
     /// Extends the deadline for the cleanup of a run: diagnosing a failure and releasing the lock.
-    pub fn extend_for_cleanup(&self) {
+    pub(crate) fn extend_for_cleanup(&self) {
         self.end.set(self.end.get().max(Instant::now() + CLEANUP_TIMEOUT));
     }
 
     /// Limits a duration to the remaining time.
-    #[must_use]
-    pub fn cap(&self, duration: Duration) -> Duration {
+    pub(crate) fn cap(&self, duration: Duration) -> Duration {
         duration.min(self.left())
     }
 }
 
 /// Everything that is needed to run a tool against the cluster.
-pub struct Toolbox {
+pub(crate) struct Toolbox {
     /// Starts processes.
     pub runner: Runner,
     /// The paths of the programs.
@@ -88,8 +81,7 @@ pub struct Toolbox {
 }
 
 /// Why a tool failed: the last line that it printed, because the lines before are often noise.
-#[must_use]
-pub fn last_words(output: &Output) -> String {
+pub(crate) fn last_words(output: &Output) -> String {
     let last = output.talk.lines().rev().find(|line| !line.trim().is_empty());
     last.map_or_else(|| describe(output.status), |line| line.trim().to_owned())
 }

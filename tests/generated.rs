@@ -12,8 +12,7 @@ use std::process::Command;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
-use k3s_boot::commands::docs;
-use k3s_boot::settings::cli::Cli;
+use k3s_boot::internals::{Cli, docs};
 
 fn is_update() -> bool {
     std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1")

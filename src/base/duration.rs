@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 /// Formats a duration: `0.8s`, `42.0s`, `2m19s`.
-#[must_use]
-pub fn seconds(duration: Duration) -> String {
+pub(crate) fn seconds(duration: Duration) -> String {
     if duration < Duration::from_mins(1) {
         format!("{:.1}s", duration.as_secs_f64())
     } else {

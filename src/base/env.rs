@@ -9,7 +9,7 @@ use std::path::PathBuf;
 ///
 /// `Debug` is written by hand, because values may be secret.
 #[derive(Clone, Default)]
-pub struct Env {
+pub(crate) struct Env {
     vars: BTreeMap<OsString, OsString>,
     /// The command line without the program name.
     pub args: Vec<OsString>,
@@ -38,7 +38,7 @@ impl Env {
     /// # Errors
     ///
     /// The working directory does not exist any more.
-    pub fn from_process() -> std::io::Result<Self> {
+    pub(crate) fn from_process() -> std::io::Result<Self> {
         Ok(Self {
             vars: std::env::vars_os().collect(),
             args: std::env::args_os().skip(1).collect(),
@@ -50,7 +50,8 @@ impl Env {
     }
 
     /// An environment with the given variables, for tests.
-    pub fn from_vars<I, K, V>(vars: I, cwd: PathBuf) -> Self
+    #[cfg(test)]
+    pub(crate) fn from_vars<I, K, V>(vars: I, cwd: PathBuf) -> Self
     where
         I: IntoIterator<Item = (K, V)>,
         K: Into<OsString>,
@@ -61,43 +62,37 @@ impl Env {
     }
 
     /// A variable's value; an empty value counts as unset, as for helmfile's `requiredEnv`.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&OsStr> {
+    pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
         self.vars.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
     /// A variable's value as text; a value that is not UTF-8 counts as unset.
-    #[must_use]
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(OsStr::to_str)
     }
 
     /// A variable's value as an absolute path.
-    #[must_use]
-    pub fn path(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         self.get(name).map(|value| self.cwd.join(value))
     }
 
     /// All variables.
-    pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.vars.iter().map(|(key, value)| (key.as_os_str(), value.as_os_str()))
     }
 
     /// The user's cache folder for k3s-boot (`XDG_CACHE_HOME`, else `~/.cache`), if either is known.
-    #[must_use]
-    pub fn cache_dir(&self) -> Option<PathBuf> {
+    pub(crate) fn cache_dir(&self) -> Option<PathBuf> {
         self.xdg("XDG_CACHE_HOME", ".cache")
     }
 
     /// The user's state folder for k3s-boot (`XDG_STATE_HOME`, else `~/.local/state`), if either is known.
-    #[must_use]
-    pub fn state_dir(&self) -> Option<PathBuf> {
+    pub(crate) fn state_dir(&self) -> Option<PathBuf> {
         self.xdg("XDG_STATE_HOME", ".local/state")
     }
 
     /// The folder for temporary files (`TMPDIR`, else `/tmp`).
-    #[must_use]
-    pub fn temp_dir(&self) -> PathBuf {
+    pub(crate) fn temp_dir(&self) -> PathBuf {
         self.path("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp"))
     }
 

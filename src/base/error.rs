@@ -5,7 +5,7 @@ mod process;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::process::{Cause, MAX_OUTPUT, ProcessError, Stopped, late};
+pub(crate) use self::process::{Cause, MAX_OUTPUT, ProcessError, Stopped, late};
 use crate::base::duration::seconds;
 use crate::base::finding::Finding;
 use crate::base::known_failures::{Diagnosis, KnownFailure, find};
@@ -14,7 +14,7 @@ use crate::base::stages::Stage;
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Problems found before anything was changed.
     #[error("preflight failed: {}", .0.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join(", "))]
     Preflight(Vec<Finding>),
@@ -24,7 +24,6 @@ pub enum Error {
     /// A tool failed.
     #[error("`{command}` failed: {reason}")]
     Tool {
-        /// The command.
         command: String,
         /// Its error message.
         reason: String,
@@ -42,7 +41,6 @@ pub enum Error {
     /// The API server did not respond in time.
     #[error("{}", late(request, "was not answered", *.after))]
     Unanswered {
-        /// The request.
         request: String,
         /// The timeout.
         after: Duration,
@@ -50,7 +48,6 @@ pub enum Error {
     /// The output of a tool or a response of the API server could not be parsed.
     #[error("unexpected response from `{command}`: {reason}")]
     Answer {
-        /// The command.
         command: String,
         /// Where it differs from what is expected.
         reason: String,
@@ -65,7 +62,6 @@ pub enum Error {
         object: String,
         /// The condition of Flux, as `Reason: message`.
         reason: String,
-        /// The fix.
         fix: String,
         /// The timeout that expired while it might still have recovered.
         after: Option<Duration>,
@@ -111,7 +107,7 @@ pub enum Error {
 
 /// A failed release.
 #[derive(Debug)]
-pub struct ReleaseFailure {
+pub(crate) struct ReleaseFailure {
     /// `namespace/name`, if it is known.
     pub release: Option<String>,
     /// The last error of helm, without what helmfile adds.
@@ -130,20 +126,17 @@ impl From<Stopped> for Error {
 
 impl Error {
     /// Whether k3s-boot was interrupted.
-    #[must_use]
-    pub fn is_interruption(&self) -> bool {
+    pub(crate) fn is_interruption(&self) -> bool {
         matches!(self, Self::Interrupted(_) | Self::Process(ProcessError::Interrupted { .. }))
     }
 
     /// Whether a request or a tool timed out.
-    #[must_use]
-    pub fn is_late(&self) -> bool {
+    pub(crate) fn is_late(&self) -> bool {
         matches!(self, Self::Unanswered { .. } | Self::Process(ProcessError::Deadline { .. }))
     }
 
     /// The exit code: 1, 5, 6, 8 or 128+n. `changed` says whether the run had changed anything.
-    #[must_use]
-    pub fn exit_code(&self, changed: bool) -> u8 {
+    pub(crate) fn exit_code(&self, changed: bool) -> u8 {
         match self {
             Self::Locked { .. } => 8,
             Self::Interrupted(cause) | Self::Process(ProcessError::Interrupted { cause }) => match cause {
@@ -161,8 +154,7 @@ impl Error {
     }
 
     /// The stage that fixes the error if it is not the one that failed, and the flag that it needs.
-    #[must_use]
-    pub fn fixing_stage(&self) -> Option<(Stage, Option<&'static str>)> {
+    pub(crate) fn fixing_stage(&self) -> Option<(Stage, Option<&'static str>)> {
         let Self::Flux { object, reason, .. } = self else { return None };
         match find(&format!("{object}: {reason}"))?.id {
             "age-key-missing" => Some((Stage::Secrets, None)),
@@ -172,7 +164,7 @@ impl Error {
     }
 
     /// Logs the error, with its fix if that is known.
-    pub fn report(&self, end: &End<'_>) {
+    pub(crate) fn report(&self, end: &End<'_>) {
         if let Self::Preflight(findings) = self {
             findings.iter().filter(|finding| !finding.logged).for_each(Finding::log);
             return;
@@ -290,7 +282,7 @@ fn known(words: &str) -> impl Iterator<Item = (&'static str, String)> + use<> {
 
 /// How a run ended, besides its error.
 #[derive(Default)]
-pub struct End<'a> {
+pub(crate) struct End<'a> {
     /// The log file with the output of all tools.
     pub log: Option<&'a Path>,
     /// Whether tools were killed without a grace period.

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 /// Escapes all control characters, so that the text cannot forge a line or move the cursor.
-#[must_use]
-pub fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     escape(&mut line, text, false);
     line

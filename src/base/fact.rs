@@ -3,17 +3,17 @@
 use crate::base::error::Error;
 
 /// A value that was read, or the reason why it is unknown.
-pub type Fact<T> = Result<T, String>;
+pub(crate) type Fact<T> = Result<T, String>;
 
 /// The last second that RFC 3339 can express (year 9999), in seconds since 1970.
-pub const MAX_TIMESTAMP: u64 = 253_402_300_799;
+pub(crate) const MAX_TIMESTAMP: u64 = 253_402_300_799;
 
 /// Turns a failed read into an unknown value; an interruption stays an error.
 ///
 /// # Errors
 ///
 /// k3s-boot was interrupted.
-pub fn known<T>(answer: Result<T, Error>) -> Result<Fact<T>, Error> {
+pub(crate) fn known<T>(answer: Result<T, Error>) -> Result<Fact<T>, Error> {
     match answer {
         Ok(answer) => Ok(Ok(answer)),
         Err(error) if error.is_interruption() => Err(error),

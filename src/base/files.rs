@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 
 /// The maximum size of a file.
-pub const LARGEST: u64 = 8 * 1024 * 1024;
+pub(crate) const LARGEST: u64 = 8 * 1024 * 1024;
 
 /// How many files and folders of a repository are visited.
 const MAX_ENTRIES: usize = 200_000;
 
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
+pub(crate) enum Unreadable {
     /// The operating system returned an error.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -32,8 +32,7 @@ pub enum Unreadable {
 
 impl Unreadable {
     /// Converts it to an I/O error.
-    #[must_use]
-    pub fn into_io(self) -> io::Error {
+    pub(crate) fn into_io(self) -> io::Error {
         match self {
             Self::System(error) => error,
             other => io::Error::other(other.to_string()),
@@ -54,7 +53,7 @@ fn size(bytes: u64) -> String {
 /// # Errors
 ///
 /// The file cannot be read. The error never contains file content.
-pub fn text(path: &Path, largest: u64) -> Result<String, Unreadable> {
+pub(crate) fn text(path: &Path, largest: u64) -> Result<String, Unreadable> {
     String::from_utf8(bytes(path, largest)?).map_err(|_| Unreadable::NoText)
 }
 
@@ -63,7 +62,7 @@ pub fn text(path: &Path, largest: u64) -> Result<String, Unreadable> {
 /// # Errors
 ///
 /// The file cannot be read.
-pub fn bytes(path: &Path, largest: u64) -> Result<Vec<u8>, Unreadable> {
+pub(crate) fn bytes(path: &Path, largest: u64) -> Result<Vec<u8>, Unreadable> {
     let (file, length) = open(path)?;
     if length > largest {
         return Err(Unreadable::TooLarge(largest));
@@ -87,8 +86,7 @@ fn open(path: &Path) -> Result<(File, u64), Unreadable> {
 
 /// A file or folder in a folder.
 #[derive(Clone, Debug)]
-pub struct Entry {
-    /// The path.
+pub(crate) struct Entry {
     pub path: PathBuf,
     /// The type; symbolic links are not followed.
     pub kind: FileType,
@@ -96,15 +94,14 @@ pub struct Entry {
 
 impl Entry {
     /// The file name, with invalid UTF-8 replaced.
-    #[must_use]
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 }
 
 /// Visits a folder and those of its subfolders for which `enters` is true, at most [`MAX_ENTRIES`] entries. Symbolic links
 /// are not followed, and unreadable entries are skipped.
-pub fn walk<F: Fn(&Entry) -> bool>(folder: &Path, enters: F) -> impl Iterator<Item = Entry> + use<F> {
+pub(crate) fn walk<F: Fn(&Entry) -> bool>(folder: &Path, enters: F) -> impl Iterator<Item = Entry> + use<F> {
     let mut folders = vec![folder.to_owned()];
     let mut entries: Vec<Entry> = Vec::new();
     std::iter::from_fn(move || {
@@ -123,7 +120,7 @@ pub fn walk<F: Fn(&Entry) -> bool>(folder: &Path, enters: F) -> impl Iterator<It
 }
 
 /// The entries of a folder in no particular order, at most [`MAX_ENTRIES`].
-pub fn read_folder(folder: &Path) -> impl Iterator<Item = Entry> + use<> {
+pub(crate) fn read_folder(folder: &Path) -> impl Iterator<Item = Entry> + use<> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let found = entries.filter_map(|entry| Some(Entry { path: entry.path(), kind: entry.file_type().ok()? }));
     found.take(MAX_ENTRIES)

@@ -8,7 +8,7 @@ use crate::base::logger::{self, Level};
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub(crate) enum Severity {
     /// Neither good nor bad.
     Info,
     /// Worth a look; stops a run only with `--strict`.
@@ -19,8 +19,7 @@ pub enum Severity {
 
 impl Severity {
     /// The name in reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Info => "info",
             Self::Warning => "warning",
@@ -31,7 +30,7 @@ impl Severity {
 
 /// A problem: what is wrong, where, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// The ID of the rule.
     pub rule: &'static str,
     /// How serious it is.
@@ -46,38 +45,33 @@ pub struct Finding {
 
 impl Finding {
     /// Creates a finding that stops the run.
-    #[must_use]
-    pub fn error(rule: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn error(rule: &'static str, message: impl Into<String>) -> Self {
         Self { rule, severity: Severity::Error, message: message.into(), pairs: Vec::new(), logged: false }
     }
 
     /// Creates a finding that does not stop the run.
-    #[must_use]
-    pub fn warning(rule: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn warning(rule: &'static str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(rule, message) }
     }
 
     /// Creates a finding that is information only.
-    #[must_use]
-    pub fn info(rule: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn info(rule: &'static str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Info, ..Self::error(rule, message) }
     }
 
     /// Adds a detail.
-    #[must_use]
-    pub fn with(mut self, key: &'static str, value: impl std::fmt::Display) -> Self {
+    pub(crate) fn with(mut self, key: &'static str, value: impl std::fmt::Display) -> Self {
         self.pairs.push((key, value.to_string()));
         self
     }
 
     /// Adds what to type or to change; always the last detail.
-    #[must_use]
-    pub fn fix(self, fix: impl std::fmt::Display) -> Self {
+    pub(crate) fn fix(self, fix: impl std::fmt::Display) -> Self {
         self.with("fix", fix)
     }
 
     /// Logs the finding.
-    pub fn log(&self) {
+    pub(crate) fn log(&self) {
         let level = match self.severity {
             Severity::Info => Level::Info,
             Severity::Warning => Level::Warn,
@@ -89,11 +83,11 @@ impl Finding {
 
 /// Collects the findings of steps that continue after a problem.
 #[derive(Debug, Default)]
-pub struct Findings(pub Vec<Finding>);
+pub(crate) struct Findings(pub Vec<Finding>);
 
 impl Findings {
     /// Keeps the finding of a failed step, returns the value of a successful one.
-    pub fn keep<T>(&mut self, result: Result<T, Finding>) -> Option<T> {
+    pub(crate) fn keep<T>(&mut self, result: Result<T, Finding>) -> Option<T> {
         result.map_err(|finding| self.0.push(finding)).ok()
     }
 }

@@ -9,18 +9,16 @@ use serde_json::Value;
 
 /// The key of the hashes, which is random for each run.
 #[derive(Clone, Debug, Default)]
-pub struct HashKey(RandomState);
+pub(crate) struct HashKey(RandomState);
 
 impl HashKey {
     /// The keyed hash of a text.
-    #[must_use]
-    pub fn hash(&self, text: &str) -> u64 {
+    pub(crate) fn hash(&self, text: &str) -> u64 {
         self.0.hash_one(text)
     }
 
     /// The fingerprint of an object: a manifest, or an object of the API server.
-    #[must_use]
-    pub fn fingerprint(&self, object: &Value) -> Fingerprint {
+    pub(crate) fn fingerprint(&self, object: &Value) -> Fingerprint {
         let mut fields = BTreeMap::new();
         let object = normalized(object);
         self.add(&mut fields, String::new(), &object);
@@ -48,8 +46,7 @@ impl HashKey {
 }
 
 /// Removes the status, and moves a Secret's write-only `stringData` into `data`, as the API server does.
-#[must_use]
-pub fn normalized(object: &Value) -> Value {
+pub(crate) fn normalized(object: &Value) -> Value {
     let mut object = object.clone();
     let Some(map) = object.as_object_mut() else {
         return object;
@@ -69,12 +66,11 @@ pub fn normalized(object: &Value) -> Value {
 
 /// The paths of an object's fields with a keyed hash of each value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fingerprint(BTreeMap<String, u64>);
+pub(crate) struct Fingerprint(BTreeMap<String, u64>);
 
 impl Fingerprint {
     /// The fields of this manifest that are missing in `live` or have another value: `data.age\\.agekey`.
-    #[must_use]
-    pub fn differs_from(&self, live: &Self) -> Vec<String> {
+    pub(crate) fn differs_from(&self, live: &Self) -> Vec<String> {
         let differing = self.0.iter().filter(|(path, hash)| live.0.get(*path) != Some(*hash));
         let mut names: Vec<_> = differing.map(|(path, _)| path.trim_end_matches("/#").to_owned()).collect();
         names.dedup();
@@ -85,14 +81,12 @@ impl Fingerprint {
     }
 
     /// Whether the object has this key in its data.
-    #[must_use]
-    pub fn sets(&self, key: &str) -> bool {
+    pub(crate) fn sets(&self, key: &str) -> bool {
         self.0.contains_key(&format!("/data/{key}"))
     }
 
     /// Whether the data of the two objects differs.
-    #[must_use]
-    pub fn data_differs(&self, other: &Self) -> bool {
+    pub(crate) fn data_differs(&self, other: &Self) -> bool {
         let data = |fields: &Self| {
             let fields = fields.0.iter().filter(|(path, _)| path.starts_with("/data/"));
             fields.map(|(path, hash)| (path.clone(), *hash)).collect::<Vec<_>>()

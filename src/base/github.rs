@@ -11,7 +11,7 @@
 
 /// Whether workflow commands in the output are escaped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CommandEscape {
+pub(crate) enum CommandEscape {
     /// The output is not read by a runner.
     #[default]
     Off,
@@ -21,8 +21,7 @@ pub enum CommandEscape {
 
 impl CommandEscape {
     /// Escapes commands in plain text, in the way the log escapes characters.
-    #[must_use]
-    pub fn text(self, text: String) -> String {
+    pub(crate) fn text(self, text: String) -> String {
         match self {
             Self::Off => text,
             Self::On => guard(text, "\\u{3a}", "\\u{5b}"),
@@ -30,8 +29,7 @@ impl CommandEscape {
     }
 
     /// Escapes commands in JSON, which still parses to the same value. A line of JSON never begins with a colon.
-    #[must_use]
-    pub fn json(self, json: String) -> String {
+    pub(crate) fn json(self, json: String) -> String {
         match self {
             Self::Off => json,
             Self::On => guard(json, ":", "\\u005b"),

@@ -21,7 +21,6 @@ pub(super) enum Outlook {
     Permanent,
 }
 
-/// A known failure.
 #[derive(Debug)]
 pub struct KnownFailure {
     pub id: &'static str,
@@ -66,8 +65,7 @@ impl KnownFailure {
 }
 
 /// The known failure that a message matches; of several the most specific one.
-#[must_use]
-pub fn find(words: &str) -> Option<&'static KnownFailure> {
+pub(crate) fn find(words: &str) -> Option<&'static KnownFailure> {
     let words = without_api_paths(&words.to_lowercase());
     let all = |group: &&[&str]| group.iter().all(|word| words.contains(word));
     table().find(|known| known.words.iter().any(all))
@@ -92,7 +90,7 @@ fn without_api_paths(words: &str) -> String {
 
 /// The diagnosis of a failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Diagnosis {
+pub(crate) struct Diagnosis {
     /// The blocked object: `Pod namespace/name`.
     pub object: Option<String>,
     /// The state of the object.
@@ -129,8 +127,7 @@ fn end(text: String) -> String {
 
 impl Diagnosis {
     /// The fields of a log line; `reason` is the error message, if there is one.
-    #[must_use]
-    pub fn pairs(self, reason: Option<String>) -> Vec<(&'static str, String)> {
+    pub(crate) fn pairs(self, reason: Option<String>) -> Vec<(&'static str, String)> {
         let Self { object, state, cause, fix, warnings, last_words } = self;
         let joined = |lines: Vec<String>| Some(lines.join("\n")).filter(|lines| !lines.is_empty());
         let (events, container_logs) = (joined(warnings).map(shortened), joined(last_words).map(end));
@@ -149,8 +146,7 @@ impl Diagnosis {
     }
 
     /// The diagnosis of a known failure of a release (`namespace/name`) and, if known, its pod.
-    #[must_use]
-    pub fn known(release: &str, pod: Option<&str>, known: &KnownFailure) -> Self {
+    pub(crate) fn known(release: &str, pod: Option<&str>, known: &KnownFailure) -> Self {
         Self { cause: Some(known.cause), fix: Some(known.fix(release, pod)), ..Self::default() }
     }
 }

@@ -1,6 +1,6 @@
 //! The log: a pure function for each format makes the bytes of a line; tracing only passes the events.
 
-pub mod json;
+pub(crate) mod json;
 
 use std::fmt::{Debug, Write as _};
 use std::io::Write as _;
@@ -135,9 +135,8 @@ fn paint(line: &mut String, index: u8, colour: bool, text: impl FnOnce(&mut Stri
     }
 }
 
-/// The settings of the log.
 #[derive(Clone, Debug)]
-pub struct LogSettings {
+pub(crate) struct LogSettings {
     /// The minimum level.
     pub level: Level,
     pub format: LogFormat,
@@ -157,12 +156,12 @@ struct LogLayer {
 }
 
 /// Sets up the log; a second call changes nothing.
-pub fn init(settings: LogSettings, redactor: Redactor) {
+pub(crate) fn init(settings: LogSettings, redactor: Redactor) {
     _ = tracing_subscriber::registry().with(LogLayer { settings, redactor }).try_init();
 }
 
 /// Logs a line whose keys are known only at run time.
-pub fn log(level: Level, message: &str, pairs: &[(&str, String)]) {
+pub(crate) fn log(level: Level, message: &str, pairs: &[(&str, String)]) {
     // tracing needs field names at compile time, so the pairs are packed into one field.
     let packed = Packed(pairs);
     match level {

@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(500);
 const LINE: &str = "{spinner} {elapsed:>4}{left} {wide_msg}";
 
 /// The start and the timeout of a wait.
-pub type Bound = (Instant, Duration);
+pub(crate) type Bound = (Instant, Duration);
 
 static DISPLAY: Mutex<Option<ProgressDisplay>> = Mutex::new(None);
 
@@ -35,12 +35,12 @@ fn display() -> MutexGuard<'static, Option<ProgressDisplay>> {
 }
 
 /// Starts the progress display on stderr.
-pub fn begin() {
+pub(crate) fn begin() {
     *display() = Some(ProgressDisplay { all: MultiProgress::new(), lines: BTreeMap::new() });
 }
 
 /// Ends the progress display.
-pub fn end() {
+pub(crate) fn end() {
     if let Some(ProgressDisplay { all, lines }) = display().take() {
         for (line, _) in lines.values() {
             line.finish_and_clear();
@@ -50,7 +50,7 @@ pub fn end() {
 }
 
 /// Shows or updates the line of this name. Returns whether there is a progress display; otherwise the caller logs.
-pub fn show(name: &str, bound: Option<Bound>, text: impl FnOnce() -> String) -> bool {
+pub(crate) fn show(name: &str, bound: Option<Bound>, text: impl FnOnce() -> String) -> bool {
     let mut display = display();
     let Some(ProgressDisplay { all, lines }) = display.as_mut() else { return false };
     let text = escaped(&text());
@@ -81,14 +81,13 @@ fn set_style(line: &ProgressBar, bound: Option<Bound>) {
 }
 
 /// The remaining time, once it is less than a quarter of the timeout or a minute.
-#[must_use]
-pub fn near(deadline: Duration, elapsed: Duration) -> Option<Duration> {
+pub(crate) fn near(deadline: Duration, elapsed: Duration) -> Option<Duration> {
     let left = deadline.saturating_sub(elapsed);
     (left <= deadline / 4 || left <= Duration::from_mins(1)).then_some(left)
 }
 
 /// Removes a line.
-pub fn done(name: &str) {
+pub(crate) fn done(name: &str) {
     if let Some(ProgressDisplay { all, lines }) = display().as_mut()
         && let Some((line, _)) = lines.remove(name)
     {
@@ -99,10 +98,10 @@ pub fn done(name: &str) {
 
 /// Hides the progress display until dropped, for example while a question is asked.
 #[must_use]
-pub struct Hidden(());
+pub(crate) struct Hidden(());
 
 /// Hides the progress display for a while.
-pub fn hide() -> Hidden {
+pub(crate) fn hide() -> Hidden {
     if let Some(ProgressDisplay { all, .. }) = display().as_ref() {
         _ = all.clear();
         all.set_draw_target(ProgressDrawTarget::hidden());
@@ -119,7 +118,7 @@ impl Drop for Hidden {
 }
 
 /// Writes to the terminal while the progress display is hidden.
-pub fn beside<T>(write: impl FnOnce() -> T) -> T {
+pub(crate) fn beside<T>(write: impl FnOnce() -> T) -> T {
     match display().as_ref() {
         Some(ProgressDisplay { all, .. }) => all.suspend(write),
         None => write(),

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// The replacement for a secret.
-pub const REDACTED: &str = "[redacted]";
+pub(crate) const REDACTED: &str = "[redacted]";
 
 /// Shorter values (`true`, `admin`) are common in ordinary text: redacting them would garble the text and protect nothing.
 const MIN_LENGTH: usize = 8;
@@ -17,7 +17,7 @@ const MIN_LENGTH: usize = 8;
 /// Knows every secret value of this run; clones share the values.
 ///
 /// ```
-/// use k3s_boot::base::redact::Redactor;
+/// use k3s_boot::internals::Redactor;
 ///
 /// let redactor = Redactor::default();
 /// redactor.add(["correct horse"]);

@@ -18,7 +18,7 @@ const SETTLED: Duration = Duration::from_mins(1);
 /// The temporary folder of this run: mode 0700, locked while the run is alive, removed at its end. The next run removes the
 /// folder of a killed run.
 #[derive(Debug)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     folder: TempDir,
     _lock: Flock<File>,
 }
@@ -29,7 +29,7 @@ impl Scratch {
     /// # Errors
     ///
     /// The folder cannot be created.
-    pub fn new(parent: &Path) -> Result<Self, Error> {
+    pub(crate) fn new(parent: &Path) -> Result<Self, Error> {
         let failed = |source| Error::File { action: "create a folder in", path: parent.to_owned(), source };
         std::fs::create_dir_all(parent).map_err(failed)?;
         remove_leftovers(parent);
@@ -42,8 +42,7 @@ impl Scratch {
         Ok(Self { folder, _lock: lock })
     }
 
-    #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -52,7 +51,7 @@ impl Scratch {
     /// # Errors
     ///
     /// The folder cannot be created.
-    pub fn subfolder(&self, name: &str) -> Result<PathBuf, Error> {
+    pub(crate) fn subfolder(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.path().join(name);
         std::fs::create_dir_all(&path).map_err(|source| Error::File {
             action: "create",

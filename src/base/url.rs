@@ -15,7 +15,7 @@ impl<'a> Url<'a> {
     /// Parses a URL; `None` for any other text.
     ///
     /// ```
-    /// use k3s_boot::base::url::Url;
+    /// use k3s_boot::internals::Url;
     ///
     /// let url = Url::parse("oci://ghcr.io/coredns/charts").unwrap();
     /// assert_eq!((url.scheme, url.rest), ("oci", "ghcr.io/coredns/charts"));
@@ -53,7 +53,7 @@ impl<'a> Url<'a> {
 /// Removes the credentials from a URL; any other text is unchanged.
 ///
 /// ```
-/// use k3s_boot::base::url::without_credentials;
+/// use k3s_boot::internals::without_credentials;
 ///
 /// assert_eq!(without_credentials("https://me:token@github.com/me/home.git"), "https://github.com/me/home.git");
 /// assert_eq!(without_credentials("ssh://git@github.com/me/home.git"), "ssh://git@github.com/me/home.git");

@@ -7,10 +7,10 @@ use crate::base::logger::{self, Level};
 use crate::base::progress;
 
 /// How often a wait logs what it waits for.
-pub const SAY_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// A wait that regularly reports what it waits for.
-pub struct Waiting {
+pub(crate) struct Waiting {
     message: &'static str,
     start: Instant,
     /// The timeout of the wait.
@@ -22,21 +22,19 @@ pub struct Waiting {
 
 impl Waiting {
     /// Starts a wait.
-    #[must_use]
-    pub fn new(message: &'static str) -> Self {
+    pub(crate) fn new(message: &'static str) -> Self {
         let start = Instant::now();
         Self { message, start, deadline: None, next: start + SAY_EVERY, logged: false }
     }
 
     /// Sets the timeout; when it is about to expire, the remaining time is reported too.
-    #[must_use]
-    pub fn within(mut self, deadline: Duration) -> Self {
+    pub(crate) fn within(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
     /// Like [`Self::say`], but logs the first call at once.
-    pub fn report_at_once(&mut self, pairs: &[(&'static str, String)]) {
+    pub(crate) fn report_at_once(&mut self, pairs: &[(&'static str, String)]) {
         if !std::mem::replace(&mut self.logged, true) {
             self.next = Instant::now();
         }
@@ -44,7 +42,7 @@ impl Waiting {
     }
 
     /// Shows what the wait is for in the progress display, or logs it at the interval.
-    pub fn say(&mut self, pairs: &[(&'static str, String)]) {
+    pub(crate) fn say(&mut self, pairs: &[(&'static str, String)]) {
         let now = Instant::now();
         let elapsed = self.start.elapsed();
         let left = self.deadline.and_then(|deadline| left(deadline, elapsed));
@@ -72,8 +70,7 @@ impl Drop for Waiting {
 }
 
 /// The remaining time of a timeout that is about to expire.
-#[must_use]
-pub fn left(deadline: Duration, elapsed: Duration) -> Option<String> {
+pub(crate) fn left(deadline: Duration, elapsed: Duration) -> Option<String> {
     progress::near(deadline, elapsed).map(seconds)
 }
 

@@ -1,6 +1,6 @@
 //! YAML of others: texts within limits. How deep the values nest, and how often aliases repeat, the parser limits itself.
 
-pub mod kubernetes;
+pub(crate) mod kubernetes;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,10 +8,10 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 
 /// The size limit of files that people write: helmfiles, Kustomizations, kubeconfigs, values of a chart.
-pub const WRITTEN: usize = 4 * 1024 * 1024;
+pub(crate) const WRITTEN: usize = 4 * 1024 * 1024;
 
 /// The size limit of text that programs print: manifests, and states with all values.
-pub const PRINTED: usize = 8 * 1024 * 1024;
+pub(crate) const PRINTED: usize = 8 * 1024 * 1024;
 
 /// Far more than any real text leaves open: the deserializer goes 128 deep.
 const MAX_OPEN_BRACKETS: usize = 1000;
@@ -21,7 +21,7 @@ const MAX_EXPANDED_SIZE: usize = 64 * 1024 * 1024;
 
 /// Why a text cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct YamlError {
+pub(crate) struct YamlError {
     /// The line, from 1.
     pub line: Option<usize>,
     /// The column, from 1.
@@ -49,8 +49,7 @@ impl YamlError {
 
     /// The reason or location, without content of the text, which may be secret; `otherwise` if the parser reports no
     /// location.
-    #[must_use]
-    pub fn without_content(&self, otherwise: &str) -> String {
+    pub(crate) fn without_content(&self, otherwise: &str) -> String {
         match (&self.refused, self.line, self.column) {
             (Some(reason), Some(line), _) => format!("{reason}, at line {line}"),
             (Some(reason), None, _) => reason.clone(),
@@ -60,14 +59,12 @@ impl YamlError {
     }
 
     /// The location, or the reason why the text was refused, without content of the text.
-    #[must_use]
-    pub fn place(&self) -> Option<String> {
+    pub(crate) fn place(&self) -> Option<String> {
         Some(self.without_content("")).filter(|place| !place.is_empty())
     }
 
     /// Whether the text was refused before parsing.
-    #[must_use]
-    pub fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.refused.is_some()
     }
 }
@@ -84,13 +81,13 @@ impl fmt::Display for YamlError {
 /// # Errors
 ///
 /// The text cannot be parsed.
-pub fn parse<T: DeserializeOwned>(text: &str, largest: usize) -> Result<T, YamlError> {
+pub(crate) fn parse<T: DeserializeOwned>(text: &str, largest: usize) -> Result<T, YamlError> {
     check_limits(text, largest)?;
     serde_yaml::from_str(text).map_err(|error| YamlError::parser(&error))
 }
 
 /// Reads the documents of a text of at most `largest` bytes, up to the first error.
-pub fn documents<T: DeserializeOwned>(
+pub(crate) fn documents<T: DeserializeOwned>(
     text: &str,
     largest: usize,
 ) -> impl Iterator<Item = Result<T, YamlError>> {
@@ -125,7 +122,7 @@ fn read_documents<'t, T>(
 /// # Errors
 ///
 /// Which limit the text exceeds.
-pub fn check_limits(text: &str, largest: usize) -> Result<(), YamlError> {
+pub(crate) fn check_limits(text: &str, largest: usize) -> Result<(), YamlError> {
     if text.len() > largest {
         return Err(YamlError::refused(None, format!("larger than {} MiB", largest / 1024 / 1024)));
     }

@@ -4,7 +4,7 @@ use crate::base::finding::Finding;
 
 /// The answer of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The rule has inspected something and found nothing wrong.
     Ok,
     /// There is nothing to inspect, for this reason.
@@ -17,21 +17,18 @@ pub enum Answer {
 
 impl Answer {
     /// The answer of a rule that has nothing to inspect.
-    #[must_use]
-    pub fn not_applicable(reason: impl Into<String>) -> Self {
+    pub(crate) fn not_applicable(reason: impl Into<String>) -> Self {
         Self::NotApplicable(reason.into())
     }
 
     /// The answer of a rule that could not inspect anything.
-    #[must_use]
-    pub fn unknown(reason: impl Into<String>) -> Self {
+    pub(crate) fn unknown(reason: impl Into<String>) -> Self {
         Self::Unknown(reason.into())
     }
 
     /// The answer of a rule that has inspected its only subject. A rule that may have had nothing to inspect counts with
     /// an [`Inspection`].
-    #[must_use]
-    pub fn judged(findings: impl IntoIterator<Item = Finding>) -> Self {
+    pub(crate) fn judged(findings: impl IntoIterator<Item = Finding>) -> Self {
         let findings: Vec<_> = findings.into_iter().collect();
         if findings.is_empty() { Self::Ok } else { Self::Found(findings) }
     }
@@ -39,7 +36,7 @@ impl Answer {
 
 /// What a rule has inspected so far. An inspection of nothing is never [`Answer::Ok`].
 #[derive(Debug, Default)]
-pub struct Inspection {
+pub(crate) struct Inspection {
     inspected: usize,
     findings: Vec<Finding>,
     missed: Vec<String>,
@@ -47,18 +44,18 @@ pub struct Inspection {
 
 impl Inspection {
     /// Counts one more thing as inspected, with its findings.
-    pub fn look(&mut self, findings: impl IntoIterator<Item = Finding>) {
+    pub(crate) fn look(&mut self, findings: impl IntoIterator<Item = Finding>) {
         self.inspected += 1;
         self.find(findings);
     }
 
     /// Adds findings without counting anything as inspected.
-    pub fn find(&mut self, findings: impl IntoIterator<Item = Finding>) {
+    pub(crate) fn find(&mut self, findings: impl IntoIterator<Item = Finding>) {
         self.findings.extend(findings);
     }
 
     /// Counts one more thing as not inspected, for this reason.
-    pub fn miss(&mut self, reason: impl Into<String>) {
+    pub(crate) fn miss(&mut self, reason: impl Into<String>) {
         let reason = reason.into();
         if !self.missed.contains(&reason) {
             self.missed.push(reason);
@@ -67,8 +64,7 @@ impl Inspection {
 
     /// The answer. Findings take precedence over what was missed, for they are true all the same. `none` is the reason if
     /// there was nothing to inspect.
-    #[must_use]
-    pub fn answer(self, none: &str) -> Answer {
+    pub(crate) fn answer(self, none: &str) -> Answer {
         if !self.findings.is_empty() {
             Answer::Found(self.findings)
         } else if !self.missed.is_empty() {

@@ -8,7 +8,7 @@ use crate::observed::Live;
 use crate::observed::workloads::Workload;
 
 /// The annotation on the Lease of the lock with the repository from which the cluster was bootstrapped.
-pub const MARK: &str = "k3s-boot/repository";
+pub(crate) const MARK: &str = "k3s-boot/repository";
 
 /// The mark of k3s-boot 0.1.0 for every repository without a URL: it identifies none.
 const UNNAMED: &str = "unnamed";
@@ -18,7 +18,7 @@ const HELMFILE_RULES: [&str; 3] = ["helmfile", "hooks", "env"];
 
 /// Whether this is the right cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Yes, for this reason.
     Right(&'static str),
     /// It has no workloads that could be harmed.
@@ -31,16 +31,14 @@ pub enum Verdict {
 
 /// The name of a repository, `host/path`: its URL without scheme, port, credentials and `.git`, so that it is the same for
 /// ssh and https. A URL without a host, such as a folder, is another repository on every machine.
-#[must_use]
-pub fn repository_name(url: &str) -> Option<String> {
+pub(crate) fn repository_name(url: &str) -> Option<String> {
     let scp = |url: &str| url.split_once(':').is_some_and(|(host, _)| !host.contains('/'));
     let is_remote = url.contains("://") || scp(url.trim());
     Some(repository(url)).filter(|name| is_remote && !name.starts_with('/') && name.contains('/'))
 }
 
 /// [`repository_name`] of any text, for comparing and showing it.
-#[must_use]
-pub fn repository(url: &str) -> String {
+pub(crate) fn repository(url: &str) -> String {
     let url = url.trim();
     let rest = match url.split_once("://") {
         Some((_, rest)) => rest.to_owned(),
@@ -57,8 +55,7 @@ pub fn repository(url: &str) -> String {
 }
 
 /// The mark of this repository; none if it has no name, so that only a pin identifies it.
-#[must_use]
-pub fn mark(desired: &Desired) -> Option<String> {
+pub(crate) fn mark(desired: &Desired) -> Option<String> {
     let asked = SyncSource::of(desired);
     repository_name(asked.url().or(desired.origin.as_deref())?)
 }
@@ -70,15 +67,13 @@ fn mark_of(live: &Live) -> Option<&str> {
 
 /// Whether the repository is unknown: a variable that its URL uses is not set, or the helmfile that contains the URL
 /// cannot be read.
-#[must_use]
-pub fn is_repository_unknown(desired: &Desired) -> bool {
+pub(crate) fn is_repository_unknown(desired: &Desired) -> bool {
     let unread = || desired.problems.iter().any(|problem| HELMFILE_RULES.contains(&problem.rule));
     SyncSource::of(desired).url().map_or_else(unread, |url| url.contains(STAND_IN))
 }
 
 /// Decides whether this is the right cluster. The strongest evidence comes first: what was written down explicitly.
-#[must_use]
-pub fn judge(options: &CheckOptions, desired: &Desired, live: &Live) -> Verdict {
+pub(crate) fn judge(options: &CheckOptions, desired: &Desired, live: &Live) -> Verdict {
     let uid = live.cluster.uid.as_str();
     let ours = mark(desired);
     let open = is_repository_unknown(desired);
@@ -123,8 +118,7 @@ pub fn judge(options: &CheckOptions, desired: &Desired, live: &Live) -> Verdict 
 }
 
 /// Why a cluster with this UID is not the one that the user has named or pinned.
-#[must_use]
-pub fn other_pin(options: &CheckOptions, uid: &str) -> Option<Finding> {
+pub(crate) fn other_pin(options: &CheckOptions, uid: &str) -> Option<Finding> {
     let other = |named: &Option<String>| named.clone().filter(|named| named != uid);
     if let Some(named) = other(&options.cluster_flag) {
         let fix = "set KUBECONFIG to the right kubeconfig, or pass the right UID with --cluster";
@@ -195,8 +189,7 @@ fn live_urls(live: &Live) -> Vec<&str> {
 }
 
 /// The finding for an unknown cluster with workloads.
-#[must_use]
-pub fn unknown(live: &Live, workloads: &[String]) -> Finding {
+pub(crate) fn unknown(live: &Live, workloads: &[String]) -> Finding {
     let uid = &live.cluster.uid;
     Finding::error("cluster-identity", "Unknown cluster with workloads on it")
         .with("uid", uid)
@@ -205,8 +198,7 @@ pub fn unknown(live: &Live, workloads: &[String]) -> Finding {
 }
 
 /// The first few workloads, and how many more there are.
-#[must_use]
-pub fn shortened(workloads: &[String]) -> String {
+pub(crate) fn shortened(workloads: &[String]) -> String {
     const MAX_LISTED: usize = 5;
     let first = workloads.iter().take(MAX_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
     if workloads.len() > MAX_LISTED {

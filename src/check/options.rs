@@ -10,7 +10,7 @@ use crate::plan::options::PlanOptions;
     clippy::struct_excessive_bools,
     reason = "flags of the command line, each independent of the others"
 )]
-pub struct CheckOptions {
+pub(crate) struct CheckOptions {
     /// The root of the repository.
     pub root: PathBuf,
     /// `k3s-boot.yaml`, whether it exists or not.
@@ -33,7 +33,6 @@ pub struct CheckOptions {
     pub nodes: usize,
     /// Where that number comes from.
     pub nodes_from: NodesFrom,
-    /// The options of the plan.
     pub plan_options: PlanOptions,
     /// The UID of the only cluster that may be changed (`cluster` in `k3s-boot.yaml`).
     pub cluster_uid: Option<String>,
@@ -45,20 +44,18 @@ pub struct CheckOptions {
 
 /// Where the number of expected nodes comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NodesFrom {
+pub(crate) enum NodesFrom {
     /// `--nodes`.
     Flag,
     /// `nodes` in the configuration.
     Config,
-    /// The default.
     #[default]
     Default,
 }
 
 impl NodesFrom {
     /// How to expect fewer nodes; none for the default of one.
-    #[must_use]
-    pub fn lower(self) -> Option<&'static str> {
+    pub(crate) fn lower(self) -> Option<&'static str> {
         match self {
             Self::Flag => Some("lower --nodes"),
             Self::Config => Some("lower `nodes` in k3s-boot.yaml"),

@@ -23,7 +23,7 @@ macro_rules! rules {
         $(rules!(@module $module $(:: $rule)?);)+
 
         /// All rules in the order of reports, by group.
-        pub const ALL: &[&Rule] = &[$(rules!(@rule $module $(:: $rule)?)),+];
+        pub(crate) const ALL: &[&Rule] = &[$(rules!(@rule $module $(:: $rule)?)),+];
     };
 }
 
@@ -107,13 +107,12 @@ rules![
 ];
 
 /// The rules that the user can skip.
-pub fn skippable() -> impl Iterator<Item = &'static Rule> {
+pub(crate) fn skippable() -> impl Iterator<Item = &'static Rule> {
     ALL.iter().copied().filter(|rule| !rule.essential)
 }
 
 /// Whether the answer of a rule before rendering is final.
-#[must_use]
-pub fn is_settled(rule: &Rule, live: &Live) -> bool {
+pub(crate) fn is_settled(rule: &Rule, live: &Live) -> bool {
     // Only Flux marks its releases by labels on their rendered objects.
     let has_flux = || {
         let kinds = [HELM_RELEASES, KUSTOMIZATIONS];

@@ -94,7 +94,6 @@ impl World {
         rule.ask(&self.facts())
     }
 
-    /// Whether a rule is not applicable.
     pub(crate) fn is_not_applicable(&self, rule: &Rule) -> bool {
         matches!(self.ask(rule), Answer::NotApplicable(_))
     }

@@ -7,7 +7,7 @@ mod takeover;
 use std::future::Future;
 use std::time::{Duration, Instant, SystemTime};
 
-pub use self::list::list;
+pub(crate) use self::list::list;
 use self::preflight::{Ready, preflight};
 use self::takeover::{Takeover, makes_instance, takeover};
 use super::{Failed, toolbox, transcript};
@@ -51,7 +51,7 @@ const MAX_AGE: Duration = Duration::from_mins(1);
 const NOTES_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Runs the bootstrap and returns its report. Everything but the JSON report is logged.
-pub async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Stop) -> Report {
+pub(crate) async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Stop) -> Report {
     let start = Instant::now();
     let transcript = transcript(settings, "apps", redactor);
     let actions = settings.actions.then(|| Actions::new(settings.json, settings.step_summary.clone()));

@@ -25,7 +25,7 @@ use crate::tools::child_env;
 /// # Errors
 ///
 /// Writing to stdout fails.
-pub async fn check(
+pub(crate) async fn check(
     settings: &Settings,
     env: &Env,
     redactor: &Redactor,
@@ -135,8 +135,7 @@ fn pin(settings: &Settings, outcomes: &[Outcome], cluster: Option<&ClusterReport
 }
 
 /// Explains a check.
-#[must_use]
-pub fn explain(id: &str) -> Option<String> {
+pub(crate) fn explain(id: &str) -> Option<String> {
     let rule = check::rules::ALL.iter().find(|rule| rule.id == id)?;
     Some(format!("{}: {}\n\n{}\n", rule.id, rule.title, rule.why))
 }

@@ -30,7 +30,7 @@ use crate::tools::{Toolbox, child_env};
 
 /// The options of `diff`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// Whether to compare every object.
     pub manifests: bool,
     /// Whether to exit with code 7 if there are differences.
@@ -42,7 +42,7 @@ pub struct Asked {
 /// # Errors
 ///
 /// Writing to stdout fails.
-pub async fn diff(
+pub(crate) async fn diff(
     settings: &Settings,
     env: &Env,
     redactor: &Redactor,

@@ -31,7 +31,7 @@ use crate::tools::{Toolbox, child_env};
 /// # Errors
 ///
 /// Writing to stdout fails.
-pub async fn recover(
+pub(crate) async fn recover(
     settings: &Settings,
     asked: &Recover,
     env: &Env,

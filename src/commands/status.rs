@@ -27,7 +27,7 @@ const MAX_MESSAGE: usize = 100;
 /// # Errors
 ///
 /// Writing to stdout fails.
-pub async fn status(
+pub(crate) async fn status(
     settings: &Settings,
     env: &Env,
     redactor: &Redactor,

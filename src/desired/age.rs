@@ -14,14 +14,14 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use crate::base::files::{self, Entry};
 
 /// The size of a file with identities; a post-quantum one has some kilobytes.
-pub const LARGEST: u64 = 64 * 1024;
+pub(crate) const LARGEST: u64 = 64 * 1024;
 
 const X25519: &str = "AGE-SECRET-KEY-1";
 const POST_QUANTUM: &str = "AGE-SECRET-KEY-PQ-1";
 const PLUGIN: &str = "AGE-PLUGIN-";
 
 /// An identity of a key file.
-pub struct Identity {
+pub(crate) struct Identity {
     /// Its line.
     pub secret: SecretString,
     /// Its public key; not known for post-quantum and plugin identities.
@@ -30,29 +30,25 @@ pub struct Identity {
 
 impl Identity {
     /// Whether it is a post-quantum one: only sops 3.12 and Flux 2.9 or later read those.
-    #[must_use]
-    pub fn is_post_quantum(&self) -> bool {
+    pub(crate) fn is_post_quantum(&self) -> bool {
         self.secret.expose_secret().starts_with(POST_QUANTUM)
     }
 
     /// Whether a plugin is needed for it, which no controller of Flux has.
-    #[must_use]
-    pub fn is_plugin(&self) -> bool {
+    pub(crate) fn is_plugin(&self) -> bool {
         self.secret.expose_secret().starts_with(PLUGIN)
     }
 }
 
-/// A key file.
-pub struct KeyFile {
+pub(crate) struct KeyFile {
     /// The file as it is.
     pub text: SecretString,
-    /// Its identities.
     pub identities: Vec<Identity>,
 }
 
 /// Why a key file is not one. Never quotes its content.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
+pub(crate) enum KeyError {
     /// A line is no identity.
     #[error("line {line} {what}")]
     Line {
@@ -71,7 +67,7 @@ pub enum KeyError {
 /// # Errors
 ///
 /// A line that sops or kustomize-controller would refuse, with its number and never its content.
-pub fn parse(text: &str) -> Result<KeyFile, KeyError> {
+pub(crate) fn parse(text: &str) -> Result<KeyFile, KeyError> {
     let mut identities = Vec::new();
     for (index, line) in text.split('\n').enumerate() {
         // Go's line scanner drops one carriage return; nothing else is trimmed.
@@ -115,10 +111,9 @@ fn public_key(line: &str) -> Result<Option<String>, &'static str> {
 }
 
 /// What of a key file goes into the cluster.
-pub struct Selection {
+pub(crate) struct Selection {
     /// The content of the Secret's `age.agekey`.
     pub text: SecretString,
-    /// The identities in it.
     pub identities: Vec<SecretString>,
     /// The public keys of identities that were skipped.
     pub skipped: Vec<String>,
@@ -126,8 +121,7 @@ pub struct Selection {
 
 /// The file as it is; but when it holds several identities of which some are no recipient in this repository, only
 /// those that are. Identities of an unknown kind stay in.
-#[must_use]
-pub fn select(key: &KeyFile, recipients: &BTreeSet<String>) -> Selection {
+pub(crate) fn select(key: &KeyFile, recipients: &BTreeSet<String>) -> Selection {
     let is_recipient = |identity: &&Identity| match &identity.public {
         Some(public) => recipients.contains(public),
         None => true,
@@ -158,8 +152,7 @@ fn recipients_in(text: &str) -> impl Iterator<Item = &str> {
 /// The age recipients of a repository: of its SOPS configuration and of all its encrypted files.
 ///
 /// Hidden folders are not entered (but `.sops.yaml` is read), links are not followed.
-#[must_use]
-pub fn recipients(root: &Path) -> BTreeSet<String> {
+pub(crate) fn recipients(root: &Path) -> BTreeSet<String> {
     let enters = |entry: &Entry| !entry.name().starts_with('.') && entry.name() != "node_modules";
     let mut found = BTreeSet::new();
     for entry in files::walk(root, enters).filter(|entry| entry.kind.is_file()) {

@@ -1,9 +1,9 @@
 //! A local or downloaded chart: what its files show without rendering it.
 
-pub mod comments;
-pub mod content;
-pub mod reads;
-pub mod schema;
+pub(crate) mod comments;
+pub(crate) mod content;
+pub(crate) mod reads;
+pub(crate) mod schema;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,17 +16,12 @@ use crate::base::yaml::{self, PRINTED, WRITTEN, kubernetes};
 
 /// A local or downloaded chart.
 #[derive(Clone, Debug, Default)]
-pub struct Chart {
-    /// The folder.
+pub(crate) struct Chart {
     pub folder: PathBuf,
-    /// The name.
     pub name: String,
-    /// The version.
     pub version: String,
     /// The constraint on the Kubernetes version.
     pub kube_version: Option<String>,
-    /// Whether it is marked as deprecated.
-    pub deprecated: bool,
     /// The names and aliases of its subcharts.
     pub subcharts: Vec<String>,
     /// Whether it has subcharts: the folder may contain some without listing them.
@@ -53,8 +48,6 @@ struct Metadata {
     #[serde(default)]
     kube_version: Option<String>,
     #[serde(default)]
-    deprecated: bool,
-    #[serde(default)]
     dependencies: Option<Vec<Dependency>>,
 }
 
@@ -67,8 +60,7 @@ struct Dependency {
 
 impl Chart {
     /// Reads the folder of a chart, without the digest; `None` if it is not a chart.
-    #[must_use]
-    pub fn read(folder: &Path) -> Option<Self> {
+    pub(crate) fn read(folder: &Path) -> Option<Self> {
         let text = read(&folder.join("Chart.yaml"))?;
         let metadata: Metadata = yaml::parse(&text, WRITTEN).ok()?;
         let mut files = BTreeMap::new();
@@ -86,7 +78,6 @@ impl Chart {
             name: metadata.name,
             version: metadata.version,
             kube_version: metadata.kube_version.filter(|version| !version.is_empty()),
-            deprecated: metadata.deprecated,
             has_subcharts: !dependencies.is_empty()
                 || files::read_folder(&folder.join("charts")).next().is_some(),
             subcharts: dependencies
@@ -103,7 +94,7 @@ impl Chart {
     }
 
     /// Frees the memory of its texts.
-    pub fn forget_texts(&mut self) {
+    pub(crate) fn forget_texts(&mut self) {
         self.values = String::new();
         self.templates = String::new();
         self.schema = None;
@@ -114,7 +105,7 @@ impl Chart {
     /// # Errors
     ///
     /// Why they cannot be parsed.
-    pub fn defaults(&self) -> Result<serde_json::Value, String> {
+    pub(crate) fn defaults(&self) -> Result<serde_json::Value, String> {
         let first = kubernetes::documents(&self.values, PRINTED).next();
         first
             .unwrap_or(Ok(serde_json::Value::Null))
@@ -122,8 +113,7 @@ impl Chart {
     }
 
     /// Whether its templates and values were read completely.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         !self.values.is_empty() && (self.templates.len() as u64) < LARGEST
     }
 }
@@ -176,7 +166,7 @@ mod tests {
 
         #[test]
         fn no_chart_makes_it_panic(metadata in crate::base::mutate::text(&[
-            "apiVersion: v2\nname: a\nversion: 1.0.0\nappVersion: '2'\nkubeVersion: '>=1.21.0-0'\ndeprecated: false\ntype: application\n\
+            "apiVersion: v2\nname: a\nversion: 1.0.0\nappVersion: '2'\nkubeVersion: '>=1.21.0-0'\ntype: application\n\
              dependencies:\n- {name: sub, alias: other, repository: 'oci://x'}\n",
         ]), values in crate::base::mutate::text(&["# k: 1\nlist: [a]\nmap: &m {b: 1}\nother: *m\n"])) {
             let folder = tempfile::tempdir().unwrap();

@@ -9,18 +9,17 @@ use crate::base::yaml::{self, PRINTED};
 
 /// A file named as encrypted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EncryptedFile {
+pub(crate) struct EncryptedFile {
     /// The path relative to the root of the repository.
     pub path: PathBuf,
     /// Whether the bootstrap applies it; otherwise Flux does.
     pub in_bootstrap: bool,
-    /// Whether it is encrypted.
     pub state: EncryptedState,
 }
 
 /// Whether a file named as encrypted is encrypted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum EncryptedState {
+pub(crate) enum EncryptedState {
     /// It cannot be read, or is not valid YAML.
     #[default]
     Unreadable,
@@ -36,8 +35,7 @@ pub enum EncryptedState {
 }
 
 /// Reads the plain text parts of a file named as encrypted.
-#[must_use]
-pub fn read(root: &Path, path: &Path, in_bootstrap: bool) -> EncryptedFile {
+pub(crate) fn read(root: &Path, path: &Path, in_bootstrap: bool) -> EncryptedFile {
     let text = files::text(&root.join(path), files::LARGEST);
     let state = text.map_or(EncryptedState::Unreadable, |text| state(&text));
     EncryptedFile { path: path.to_owned(), in_bootstrap, state }
@@ -77,8 +75,7 @@ fn state(text: &str) -> EncryptedState {
 }
 
 /// The decrypted values that are encrypted in the file, except those that only identify its objects.
-#[must_use]
-pub fn decrypted_values(encrypted: &str, decrypted: &str) -> Vec<String> {
+pub(crate) fn decrypted_values(encrypted: &str, decrypted: &str) -> Vec<String> {
     let mut found = Vec::new();
     let [encrypted, decrypted] = [encrypted, decrypted].map(|text| yaml::documents::<Value>(text, PRINTED));
     for (encrypted, decrypted) in encrypted.zip(decrypted) {

@@ -1,8 +1,8 @@
 //! The rendered manifests of releases. They are rendered lazily: rendering takes a second, and most runs need none.
 
-pub mod diff;
-pub mod drift;
-pub mod stored;
+pub(crate) mod diff;
+pub(crate) mod drift;
+pub(crate) mod stored;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::base::yaml::{PRINTED, kubernetes};
 
 /// The results of rendering releases, by `namespace/name`. No `Debug`, because objects may contain secrets.
 #[derive(Default)]
-pub struct Manifests {
+pub(crate) struct Manifests {
     /// The objects of each release; unknown if they could not be rendered.
     pub objects: BTreeMap<String, Fact<Vec<Value>>>,
     /// Why helm could not render the chart of a release.
@@ -22,7 +22,7 @@ pub struct Manifests {
 
 /// Why helm could not render the chart of a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RenderFailure {
+pub(crate) struct RenderFailure {
     /// helm's error.
     pub reason: String,
     /// Whether the failing template uses something that only a cluster knows (`lookup`, `.Capabilities`), so that it may
@@ -32,13 +32,12 @@ pub struct RenderFailure {
 
 impl Manifests {
     /// The objects of a release; `None` if it was not rendered.
-    #[must_use]
-    pub fn of(&self, release: &str) -> Option<&Fact<Vec<Value>>> {
+    pub(crate) fn of(&self, release: &str) -> Option<&Fact<Vec<Value>>> {
         self.objects.get(release)
     }
 
     /// All rendered objects, each with its release.
-    pub fn objects(&self) -> impl Iterator<Item = (&str, &Value)> {
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.objects
             .iter()
             .filter_map(|(release, objects)| Some((release.as_str(), objects.as_ref().ok()?)))
@@ -51,7 +50,7 @@ impl Manifests {
 /// # Errors
 ///
 /// A document is not YAML. The error never contains its content.
-pub fn parse(manifest: &str) -> Fact<Vec<Value>> {
+pub(crate) fn parse(manifest: &str) -> Fact<Vec<Value>> {
     let mut objects = Vec::new();
     for (index, document) in kubernetes::documents(manifest, PRINTED).enumerate() {
         let object = document.map_err(|error| {
@@ -68,8 +67,7 @@ pub fn parse(manifest: &str) -> Fact<Vec<Value>> {
 }
 
 /// The pod specification of a workload; none for other objects.
-#[must_use]
-pub fn pod_spec(object: &Value) -> Option<&Value> {
+pub(crate) fn pod_spec(object: &Value) -> Option<&Value> {
     match object.get("kind")?.as_str()? {
         "Deployment" | "DaemonSet" | "StatefulSet" | "Job" | "ReplicaSet" => {
             object.pointer("/spec/template/spec")

@@ -15,7 +15,7 @@ use crate::base::yaml::{self, PRINTED};
 use crate::desired::age::Selection;
 
 /// The key of the age key in its Secret; kustomize-controller reads every key that ends in `.agekey`.
-pub const AGE_KEY: &str = "age.agekey";
+pub(crate) const AGE_KEY: &str = "age.agekey";
 
 /// The API groups of a fresh cluster: those of Kubernetes 1.36 (`pkg/controlplane/instance.go` and
 /// `apiserver/apis.go`, `kubectl api-versions`), and those of the CRDs that k3s creates at startup. Other groups below
@@ -48,21 +48,17 @@ const BUILT_IN: [&str; 23] = [
 
 /// The identity of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ObjectId {
-    /// The API version.
+pub(crate) struct ObjectId {
     pub api_version: String,
-    /// The kind.
     pub kind: String,
     /// The namespace, if it is set.
     pub namespace: Option<String>,
-    /// The name.
     pub name: String,
 }
 
 impl ObjectId {
     /// The Secret with the age key.
-    #[must_use]
-    pub fn sops_age() -> Self {
+    pub(crate) fn sops_age() -> Self {
         Self {
             api_version: "v1".to_owned(),
             kind: "Secret".to_owned(),
@@ -72,8 +68,7 @@ impl ObjectId {
     }
 
     /// Reads the identity of a manifest.
-    #[must_use]
-    pub fn of(object: &Value) -> Option<Self> {
+    pub(crate) fn of(object: &Value) -> Option<Self> {
         let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
         Some(Self {
             api_version: text(object.get("apiVersion")?)?,
@@ -84,52 +79,45 @@ impl ObjectId {
     }
 
     /// The API group; empty for the core group.
-    #[must_use]
-    pub fn group(&self) -> &str {
+    pub(crate) fn group(&self) -> &str {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 
     /// The version within the API group.
-    #[must_use]
-    pub fn version(&self) -> &str {
+    pub(crate) fn version(&self) -> &str {
         self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
     }
 
     /// Whether it is a Secret or a ConfigMap: their API path is known without discovery, and the API server adds no
     /// fields to them.
-    #[must_use]
-    pub fn is_core(&self) -> bool {
+    pub(crate) fn is_core(&self) -> bool {
         self.api_version == "v1" && (self.kind == "Secret" || self.kind == "ConfigMap")
     }
 
     /// Whether every fresh k3s cluster has its API group.
-    #[must_use]
-    pub fn is_built_in(&self) -> bool {
+    pub(crate) fn is_built_in(&self) -> bool {
         BUILT_IN.contains(&self.group())
     }
 
     /// `namespace/name`, or `name`.
-    #[must_use]
-    pub fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         self.namespace.iter().chain([&self.name]).map(String::as_str).collect::<Vec<_>>().join("/")
     }
 
     /// `Kind namespace/name`.
-    #[must_use]
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         format!("{} {}", self.kind, self.path())
     }
 
     /// A manifest with nothing but the identity.
-    #[must_use]
-    pub fn manifest(&self) -> Value {
+    pub(crate) fn manifest(&self) -> Value {
         json!({"apiVersion": self.api_version, "kind": self.kind,
             "metadata": {"name": self.name, "namespace": self.namespace}})
     }
 }
 
 /// An object to apply. Has no `Debug`: it is secret.
-pub struct Object {
+pub(crate) struct Object {
     /// The identity.
     pub id: ObjectId,
     /// The manifest as JSON.
@@ -164,7 +152,7 @@ impl Object {
     }
 
     /// Sets the namespace of Flux on an object of a namespaced kind that has none.
-    pub fn place_in_namespace(&mut self) {
+    pub(crate) fn place_in_namespace(&mut self) {
         if let Ok(mut manifest) = serde_json::from_str(self.manifest.expose_secret()) {
             set_namespace(&mut self.id, &mut manifest);
             self.manifest = SecretString::from(manifest.to_string());
@@ -172,8 +160,7 @@ impl Object {
     }
 
     /// Creates the Secret with the age key.
-    #[must_use]
-    pub fn sops_age(
+    pub(crate) fn sops_age(
         selection: &Selection,
         source: &Path,
         key: &HashKey,
@@ -203,8 +190,7 @@ fn secret_texts(secret: &Value) -> Vec<String> {
 }
 
 /// Hashes of the age identities in a Secret's [`AGE_KEY`].
-#[must_use]
-pub fn identities(secret: &Value, key: &HashKey) -> Vec<u64> {
+pub(crate) fn identities(secret: &Value, key: &HashKey) -> Vec<u64> {
     let plain = secret.get("stringData").and_then(|data| data.get(AGE_KEY)).and_then(Value::as_str);
     let encoded = secret.get("data").and_then(|data| data.get(AGE_KEY)).and_then(Value::as_str);
     let text =
@@ -219,7 +205,7 @@ pub fn identities(secret: &Value, key: &HashKey) -> Vec<u64> {
 /// # Errors
 ///
 /// The file is plain text, or not valid YAML.
-pub fn check_encrypted(path: &Path, text: &str, encrypt: &str) -> Result<(), Finding> {
+pub(crate) fn check_encrypted(path: &Path, text: &str, encrypt: &str) -> Result<(), Finding> {
     let problem = |message: &str| Finding::error("sops", message).with("file", path.display());
     let mut documents = 0;
     for document in yaml::documents::<serde_yaml::Value>(text, PRINTED) {
@@ -248,7 +234,7 @@ pub fn check_encrypted(path: &Path, text: &str, encrypt: &str) -> Result<(), Fin
 /// # Errors
 ///
 /// A document is not an object. The error never contains the content.
-pub fn parse(
+pub(crate) fn parse(
     path: &Path,
     text: &SecretString,
     key: &HashKey,
@@ -336,7 +322,7 @@ fn invalid_field(object: &Value) -> Option<String> {
 /// # Errors
 ///
 /// Two sources define the same object differently.
-pub fn merge(objects: impl IntoIterator<Item = Object>) -> Result<Vec<Object>, Vec<Finding>> {
+pub(crate) fn merge(objects: impl IntoIterator<Item = Object>) -> Result<Vec<Object>, Vec<Finding>> {
     let mut merged: Vec<Object> = Vec::new();
     let mut findings = Vec::new();
     for object in objects {

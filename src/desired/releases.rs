@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_yaml::Value;
 
-pub use self::features::Requirements;
+pub(crate) use self::features::Requirements;
 use self::features::{SECRETS, is_set, unsafe_features};
 use self::set::SetValue;
 use crate::base::yaml::{self, PRINTED};
@@ -17,12 +17,11 @@ use crate::tools::charts::Pin;
 
 /// A release of a helmfile. Has no `Debug`: its values may contain secrets.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
-pub struct Release {
+pub(crate) struct Release {
     /// The namespace of the helmfile, else that of the kubeconfig's context, as in Helm.
     pub namespace: String,
     /// Whether the helmfile sets the namespace.
     pub names_namespace: bool,
-    /// The name.
     pub name: String,
     /// The chart reference.
     pub chart: String,
@@ -63,57 +62,50 @@ const SET: &str = "set";
 
 impl Release {
     /// Its namespace, if the helmfile names one.
-    #[must_use]
-    pub fn named_namespace(&self) -> Option<&str> {
+    pub(crate) fn named_namespace(&self) -> Option<&str> {
         self.names_namespace.then_some(self.namespace.as_str())
     }
 
     /// `namespace/name`.
-    #[must_use]
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 
     /// Whether it has files that the plugin helm-secrets decrypts, which are not part of its values.
-    #[must_use]
-    pub fn has_encrypted_files(&self) -> bool {
+    pub(crate) fn has_encrypted_files(&self) -> bool {
         self.unsafe_features.iter().any(|feature| feature == SECRETS)
     }
 
     /// Whether helmfile reports this release with this namespace and name; the namespace is empty if the helmfile sets
     /// none.
-    #[must_use]
-    pub fn is_reported_as(&self, namespace: &str, name: &str) -> bool {
+    pub(crate) fn is_reported_as(&self, namespace: &str, name: &str) -> bool {
         let own = if self.names_namespace { self.namespace.as_str() } else { "" };
         self.name == name && own == namespace
     }
 
     /// Whether the helmfile sets a shorter timeout than this.
-    #[must_use]
-    pub fn is_shorter_than(&self, longest: Duration) -> bool {
+    pub(crate) fn is_shorter_than(&self, longest: Duration) -> bool {
         self.timeout.is_some_and(|seconds| Duration::from_secs(seconds) < longest)
     }
 
     /// Whether it should exist after the bootstrap.
-    #[must_use]
-    pub fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         self.installed && !self.skipped
     }
 
     /// The chart name: the last part of its reference, without tag and digest.
-    #[must_use]
-    pub fn chart_name(&self) -> &str {
+    pub(crate) fn chart_name(&self) -> &str {
         Pin::of(&self.chart, "").name()
     }
 
     /// Replaces all values, including those of encrypted files.
-    pub fn set_resolved_values(&mut self, values: Value) {
+    pub(crate) fn set_resolved_values(&mut self, values: Value) {
         self.set_values(vec![values]);
         self.unsafe_features.retain(|feature| feature != SECRETS);
     }
 
     /// Replaces the values, and appends those of `set` and `setString`.
-    pub fn set_values(&mut self, values: Vec<Value>) {
+    pub(crate) fn set_values(&mut self, values: Vec<Value>) {
         self.values = values;
         self.unsafe_features.retain(|feature| feature != SET);
         let [set, set_string] = &self.set;
@@ -129,8 +121,7 @@ impl Release {
     }
 
     /// All values, merged as in Helm: maps key by key, everything else as a whole, the last one wins.
-    #[must_use]
-    pub fn merged(&self) -> serde_json::Value {
+    pub(crate) fn merged(&self) -> serde_json::Value {
         let mut merged = serde_json::Value::Object(serde_json::Map::new());
         for values in self.values.iter().filter(|values| !values.is_null()) {
             // JSON has no keys other than strings; Helm rejects them too.
@@ -140,8 +131,7 @@ impl Release {
     }
 
     /// A scalar value as text, as in Helm; `None` if it is not set or not a scalar.
-    #[must_use]
-    pub fn text(&self, path: &[&str]) -> Option<String> {
+    pub(crate) fn text(&self, path: &[&str]) -> Option<String> {
         match self.value(path)? {
             Value::String(text) => Some(text.clone()),
             Value::Bool(value) => Some(value.to_string()),
@@ -151,14 +141,12 @@ impl Release {
     }
 
     /// Whether a value is unknown because it uses a variable that is not set.
-    #[must_use]
-    pub fn is_open(&self, path: &[&str]) -> bool {
+    pub(crate) fn is_open(&self, path: &[&str]) -> bool {
         self.value(path).and_then(Value::as_str).is_some_and(|text| text.contains(super::STAND_IN))
     }
 
     /// A value by its path; the last values file that sets it wins.
-    #[must_use]
-    pub fn value(&self, path: &[&str]) -> Option<&Value> {
+    pub(crate) fn value(&self, path: &[&str]) -> Option<&Value> {
         self.values.iter().rev().find_map(|values| path.iter().try_fold(values, |value, key| value.get(key)))
     }
 }
@@ -252,7 +240,7 @@ struct Raw {
 
 /// The output of `helmfile build --embed-values`. Has no `Debug`: values may contain secrets.
 #[derive(Default)]
-pub struct Built {
+pub(crate) struct Built {
     /// The releases of all state files.
     pub releases: Vec<Release>,
     /// The values of the environments.
@@ -265,7 +253,7 @@ pub struct Built {
 /// # Errors
 ///
 /// Where the output differs from that of helmfile 1.7. The error never contains a value.
-pub fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
+pub(crate) fn parse(output: &[u8], default_namespace: &str) -> Result<Built, String> {
     let text = std::str::from_utf8(output).map_err(|_| "not UTF-8".to_owned())?;
     let mut built = Built::default();
     for document in yaml::documents::<Option<State>>(text, PRINTED) {

@@ -9,7 +9,7 @@ use crate::base::finding::Finding;
 
 /// The helmfiles that the user named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HelmfilePaths {
+pub(crate) struct HelmfilePaths {
     /// The one for custom resource definitions.
     pub crds: Option<PathBuf>,
     /// The one for everything else.
@@ -20,13 +20,13 @@ pub struct HelmfilePaths {
 const NAMESPACES: [&str; 5] = ["kube-system", "cert-manager", "flux-system", "network", "monitoring"];
 
 /// The namespace of Flux, and of secrets without a namespace.
-pub const FLUX_NAMESPACE: &str = "flux-system";
+pub(crate) const FLUX_NAMESPACE: &str = "flux-system";
 
 /// Secrets for Flux's variable substitution, in the layout of onedr0p/cluster-template.
 const CLUSTER_SECRETS: &str = "kubernetes/components/sops/cluster-secrets.sops.yaml";
 
 /// The folders in which helmfiles are searched, for messages.
-pub const FOLDERS: &str = "bootstrap/helmfile.d and bootstrap/helmfile";
+pub(crate) const FOLDERS: &str = "bootstrap/helmfile.d and bootstrap/helmfile";
 
 /// The paths of helmfiles below `bootstrap/`.
 const LAYOUTS: [[(Kind, &str); 2]; 2] = [
@@ -41,8 +41,7 @@ fn find(root: &Path, name: &str) -> Option<PathBuf> {
 }
 
 /// Whether a folder has a helmfile at one of the known paths.
-#[must_use]
-pub fn has_helmfile(folder: &Path) -> bool {
+pub(crate) fn has_helmfile(folder: &Path) -> bool {
     LAYOUTS.iter().flatten().any(|(_, name)| find(folder, name).is_some())
 }
 
@@ -51,7 +50,7 @@ pub fn has_helmfile(folder: &Path) -> bool {
 /// # Errors
 ///
 /// One or both do not exist.
-pub fn helmfiles(root: &Path, named: &HelmfilePaths) -> Result<[(Kind, PathBuf); 2], Vec<Finding>> {
+pub(crate) fn helmfiles(root: &Path, named: &HelmfilePaths) -> Result<[(Kind, PathBuf); 2], Vec<Finding>> {
     let bootstrap = root.join("bootstrap");
     let find = |name: &str| find(root, name);
     let layout = LAYOUTS
@@ -80,8 +79,7 @@ pub fn helmfiles(root: &Path, named: &HelmfilePaths) -> Result<[(Kind, PathBuf);
 }
 
 /// The encrypted files whose objects go into the cluster, sorted.
-#[must_use]
-pub fn encrypted_files(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn encrypted_files(root: &Path) -> Vec<PathBuf> {
     let files = files::read_folder(&root.join("bootstrap")).map(|entry| entry.path);
     let mut files: Vec<_> = files.filter(|path| is_encrypted_name(path)).collect();
     files.sort();
@@ -90,16 +88,14 @@ pub fn encrypted_files(root: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether a file is named as encrypted. `.sops.yaml` is the configuration of sops.
-#[must_use]
-pub fn is_encrypted_name(path: &Path) -> bool {
+pub(crate) fn is_encrypted_name(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     !name.starts_with('.') && (name.ends_with(".sops.yaml") || name.ends_with(".sops.yml"))
 }
 
 /// The namespaces to create: those that the user named, else the folders in `kubernetes/apps` if it exists, else the five
 /// of the original `bootstrap-apps.sh`; then those of Flux and of the releases.
-#[must_use]
-pub fn namespaces<'a>(
+pub(crate) fn namespaces<'a>(
     root: &Path,
     named: Option<&[String]>,
     releases: impl Iterator<Item = &'a str>,
@@ -118,20 +114,18 @@ fn found_namespaces(root: &Path) -> Vec<String> {
 }
 
 /// The folders in `kubernetes/apps`, and links to folders.
-pub fn app_folders(root: &Path) -> impl Iterator<Item = PathBuf> {
+pub(crate) fn app_folders(root: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = files::read_folder(&root.join("kubernetes/apps")).collect::<Vec<_>>();
     entries.into_iter().map(|entry| entry.path).filter(|path| path.is_dir())
 }
 
 /// Whether a name is valid for an object (RFC 1123 subdomain).
-#[must_use]
-pub fn is_subdomain(name: &str) -> bool {
+pub(crate) fn is_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_namespace)
 }
 
 /// Folders in `kubernetes/apps` with an invalid namespace name.
-#[must_use]
-pub fn unusable_folders(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn unusable_folders(root: &Path) -> Vec<PathBuf> {
     let usable = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(is_namespace);
     let mut folders: Vec<_> = app_folders(root).filter(|path| !usable(path)).collect();
     folders.sort();
@@ -139,8 +133,7 @@ pub fn unusable_folders(root: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether a name is valid for a namespace (RFC 1123 label).
-#[must_use]
-pub fn is_namespace(name: &str) -> bool {
+pub(crate) fn is_namespace(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     !name.is_empty()
         && name.len() <= 63

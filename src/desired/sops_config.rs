@@ -9,7 +9,7 @@ use crate::base::yaml::{self, WRITTEN};
 
 /// A creation rule.
 #[derive(Debug)]
-pub struct Creation {
+pub(crate) struct Creation {
     /// The `path_regex`; `None` matches every file.
     pub path: Option<Regex>,
     /// The age recipients.
@@ -18,8 +18,7 @@ pub struct Creation {
 
 impl Creation {
     /// Whether it matches a file, by its path relative to the root.
-    #[must_use]
-    pub fn matches(&self, path: &Path) -> bool {
+    pub(crate) fn matches(&self, path: &Path) -> bool {
         self.path.as_ref().is_none_or(|regex| regex.is_match(&path.to_string_lossy()))
     }
 }
@@ -29,8 +28,7 @@ impl Creation {
 ///
 /// Without a creation rule for the file, `sops encrypt` fails: with no `.sops.yaml` unless recipients are given, and with the
 /// rules of other files even then (`no matching creation rules found`, sops 3.13).
-#[must_use]
-pub fn encrypt_command(path: &Path, config: Option<&str>, recipients: &[String]) -> String {
+pub(crate) fn encrypt_command(path: &Path, config: Option<&str>, recipients: &[String]) -> String {
     let file = path.display();
     let rules = config.and_then(|text| creations(text).ok());
     if rules.is_some_and(|rules| rules.iter().any(|rule| rule.matches(path))) {
@@ -53,7 +51,7 @@ pub fn encrypt_command(path: &Path, config: Option<&str>, recipients: &[String])
 /// # Errors
 ///
 /// Why the file cannot be parsed.
-pub fn creations(text: &str) -> Result<Vec<Creation>, String> {
+pub(crate) fn creations(text: &str) -> Result<Vec<Creation>, String> {
     let config: Value = yaml::parse(text, WRITTEN).map_err(|error| {
         let reason = if error.is_refused() { error.without_content("") } else { "not valid YAML".to_owned() };
         format!(".sops.yaml is {reason}")

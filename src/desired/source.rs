@@ -4,7 +4,7 @@ use crate::desired::Desired;
 
 /// The source that the helmfiles configure for Flux.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SyncSource {
+pub(crate) struct SyncSource {
     /// The URL of the repository, as in the helmfile.
     pub(crate) url: Option<String>,
     /// The Git reference.
@@ -15,14 +15,12 @@ pub struct SyncSource {
 
 impl SyncSource {
     /// The URL of the repository, if one is configured.
-    #[must_use]
-    pub fn url(&self) -> Option<&str> {
+    pub(crate) fn url(&self) -> Option<&str> {
         self.url.as_deref().filter(|url| !url.is_empty())
     }
 
     /// Reads the source from the values of the release that creates the FluxInstance.
-    #[must_use]
-    pub fn of(desired: &Desired) -> Self {
+    pub(crate) fn of(desired: &Desired) -> Self {
         let release =
             desired.releases().find(|release| release.value(&["instance", "sync", "url"]).is_some());
         let value = |key| {
@@ -34,8 +32,7 @@ impl SyncSource {
 
     /// Sets whether this run installed a FluxInstance, which is waited for then: with several API servers, one may not know
     /// the new kind yet.
-    #[must_use]
-    pub fn installed(self, is_installed: bool) -> Self {
+    pub(crate) fn installed(self, is_installed: bool) -> Self {
         Self { is_installed, ..self }
     }
 }

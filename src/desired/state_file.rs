@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_yaml::Value;
 
 use self::text::runs_commands;
-pub use self::text::{ValueSources, refers_to_secrets};
+pub(crate) use self::text::{ValueSources, refers_to_secrets};
 use super::Kind;
 use crate::base::files;
 use crate::base::finding::Finding;
@@ -23,10 +23,9 @@ const MAX_FILES: usize = 256;
 
 /// A state file that was read.
 #[derive(Debug)]
-pub struct StateFile {
+pub(crate) struct StateFile {
     /// Which of the two helmfiles it is.
     pub kind: Kind,
-    /// The path.
     pub path: PathBuf,
     /// The charts with exact versions that it names without templates.
     pub charts: Vec<ChartRef>,
@@ -46,8 +45,7 @@ pub struct StateFile {
 
 /// Reads a state file and the files that it includes, and returns its problems. Releases without a namespace are in
 /// `default_namespace`, that of the kubeconfig's context.
-#[must_use]
-pub fn read(
+pub(crate) fn read(
     kind: Kind,
     path: &Path,
     allow_hooks: bool,
@@ -263,8 +261,7 @@ impl Scan {
 }
 
 /// The finding for a missing values file.
-#[must_use]
-pub fn missing_values(helmfile: &Path, release: Option<&str>, file: &str, folder: &Path) -> Finding {
+pub(crate) fn missing_values(helmfile: &Path, release: Option<&str>, file: &str, folder: &Path) -> Finding {
     let mut finding = Finding::error("helmfile", "Values file not found")
         .with("helmfile", helmfile.display())
         .with("values", file)
@@ -285,8 +282,7 @@ fn path_beside(file: &str, folder: &Path) -> Option<String> {
 }
 
 /// Replaces wrong paths in the text of a helmfile, except where one is the end of another path (`./x` of `../x`).
-#[must_use]
-pub fn fix_paths(text: &str, path_fixes: &[(String, String)]) -> String {
+pub(crate) fn fix_paths(text: &str, path_fixes: &[(String, String)]) -> String {
     path_fixes.iter().fold(text.to_owned(), |text, (wrong, right)| {
         let mut fixed = String::new();
         let mut rest = text.as_str();

@@ -12,7 +12,7 @@ const MAX_SIZE: u64 = 1024 * 1024;
 
 /// The part of the repository that Flux applies. Paths are relative to its root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Synced {
+pub(crate) struct Synced {
     /// The folder of Flux's own Kustomization.
     pub path: PathBuf,
     /// Folders and files that are referenced: by the path of Flux Kustomizations, and in the lists of kustomize files.
@@ -23,15 +23,13 @@ pub struct Synced {
 
 impl Synced {
     /// Whether Flux applies the file, judging by paths.
-    #[must_use]
-    pub fn has(&self, file: &Path) -> bool {
+    pub(crate) fn has(&self, file: &Path) -> bool {
         file.starts_with(&self.path) || file.ancestors().any(|place| self.further.contains(place))
     }
 }
 
 /// Follows the references in tracked files, starting in Flux's own folder.
-#[must_use]
-pub fn read(root: &Path, path: &str, tracked: &BTreeSet<PathBuf>) -> Synced {
+pub(crate) fn read(root: &Path, path: &str, tracked: &BTreeSet<PathBuf>) -> Synced {
     let mut synced = Synced { path: below(Path::new(""), path).unwrap_or_default(), ..Synced::default() };
     let mut seen: BTreeSet<&Path> = BTreeSet::new();
     let mut places = vec![synced.path.clone()];

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// A value that differs. `Debug` prints only the path, because values may be secret.
 #[derive(Clone, PartialEq)]
-pub struct ValueChange {
+pub(crate) struct ValueChange {
     /// The path, such as `operator.replicas`.
     pub path: String,
     /// The installed value; none if it was not set.
@@ -20,8 +20,7 @@ impl std::fmt::Debug for ValueChange {
 }
 
 /// The values that differ, in the order of their paths.
-#[must_use]
-pub fn changes(old: &Value, new: &Value) -> Vec<ValueChange> {
+pub(crate) fn changes(old: &Value, new: &Value) -> Vec<ValueChange> {
     // The values of a release without values are null.
     let [old, new] = [old, new].map(|values| Some(values).filter(|values| !values.is_null()));
     let mut found = Vec::new();

@@ -11,11 +11,11 @@ const PERMANENT_KINDS: [&str; 3] = ["DaemonSet", "Deployment", "StatefulSet"];
 /// The workloads of each release that were unready when they were last seen. What helm removes in an upgrade is usually
 /// ready.
 #[derive(Debug, Default)]
-pub struct DeletedWorkloads(BTreeMap<String, BTreeSet<String>>);
+pub(crate) struct DeletedWorkloads(BTreeMap<String, BTreeSet<String>>);
 
 impl DeletedWorkloads {
     /// The deleted workloads of a release (`namespace/name`), given the workloads in its namespace now.
-    pub fn find(&mut self, release: &str, workloads: &[Workload]) -> Vec<PodProblem> {
+    pub(crate) fn find(&mut self, release: &str, workloads: &[Workload]) -> Vec<PodProblem> {
         let there: BTreeSet<_> = workloads.iter().map(Workload::object).collect();
         let deleted = self.0.entry(release.to_owned()).or_default();
         deleted.retain(|one| !there.contains(one));

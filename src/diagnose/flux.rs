@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 pub(crate) mod fixture;
-pub mod kustomizations;
+pub(crate) mod kustomizations;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::observed::flux::{Flux, Resource};
 
 /// How `verify` ends well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Flux syncs the repository.
     Syncing {
         /// The repository's address.
@@ -23,10 +23,7 @@ pub enum Outcome {
         revision: String,
     },
     /// There is nothing for Flux to sync.
-    NoSource {
-        /// What is missing.
-        missing: String,
-    },
+    NoSource { missing: String },
     /// There is no FluxInstance, nor what `flux bootstrap` makes instead.
     NoFlux,
 }
@@ -132,8 +129,7 @@ pub(crate) fn judge(flux: &Flux, asked: &SyncSource) -> Judgement {
 }
 
 /// A FluxInstance that reports that it will not go on, and its words.
-#[must_use]
-pub fn stalled_instance(flux: &Flux) -> Option<(String, String)> {
+pub(crate) fn stalled_instance(flux: &Flux) -> Option<(String, String)> {
     let Problem { object, reason, .. } = stalled(flux.instance.as_ref()?)?;
     Some((object, reason))
 }

@@ -5,7 +5,7 @@ use crate::observed::pods::{Container, Pod};
 
 /// How far an object got, the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// No node can run the pod.
     Unplaced,
     /// A container cannot be started.
@@ -26,7 +26,7 @@ pub enum Stage {
 
 /// A problem of an object, mostly of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodProblem {
+pub(crate) struct PodProblem {
     /// `Pod namespace/name`.
     pub object: String,
     pub stage: Stage,
@@ -40,19 +40,17 @@ pub struct PodProblem {
 
 impl PodProblem {
     /// Whether it is a problem of this pod.
-    #[must_use]
-    pub fn is_of(&self, pod: &Pod) -> bool {
+    pub(crate) fn is_of(&self, pod: &Pod) -> bool {
         self.object == object(pod)
     }
 
     /// The name of the pod, if the object is one.
-    #[must_use]
-    pub fn pod(&self) -> Option<&str> {
+    pub(crate) fn pod(&self) -> Option<&str> {
         self.object.strip_prefix("Pod ")?.split_once('/').map(|(_, name)| name)
     }
 
     /// Appends to the state.
-    pub fn add(&mut self, words: &str) {
+    pub(crate) fn add(&mut self, words: &str) {
         self.state.truncate(self.state.trim_end_matches('.').len());
         self.state.push_str("; ");
         self.state.push_str(words);
@@ -68,7 +66,7 @@ const FOLLOWS: &str = "didn't match pod affinity rules";
 
 /// Warning events, and which of them are old.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Warnings<'a> {
+pub(crate) struct Warnings<'a> {
     pub events: &'a [Event],
     /// When the last event before the sync occurred, as RFC 3339: older ones may describe a state that is over.
     pub before: &'a str,
@@ -76,19 +74,20 @@ pub struct Warnings<'a> {
 
 impl<'a> Warnings<'a> {
     /// The events since the sync.
-    pub fn of_now(self) -> impl Iterator<Item = &'a Event> {
+    pub(crate) fn of_now(self) -> impl Iterator<Item = &'a Event> {
         self.events.iter().filter(move |event| event.last.is_empty() || event.last.as_str() > self.before)
     }
 }
 
 /// The worst problem of some pods: that of the pod which is furthest from running.
-#[must_use]
-pub fn worst<'a>(pods: impl IntoIterator<Item = &'a Pod>, warnings: Warnings<'_>) -> Option<PodProblem> {
+pub(crate) fn worst<'a>(
+    pods: impl IntoIterator<Item = &'a Pod>,
+    warnings: Warnings<'_>,
+) -> Option<PodProblem> {
     let problems = pods.into_iter().filter_map(|pod| problem(pod, warnings));
     problems.min_by_key(|problem| problem.stage)
 }
 
-/// The problem of a pod.
 fn problem(pod: &Pod, warnings: Warnings<'_>) -> Option<PodProblem> {
     if pod.ready {
         return None;

@@ -7,8 +7,7 @@ use crate::observed::revisions::Revision;
 use crate::observed::workloads::{CLAIM, Workload, unready_workloads};
 
 /// The problems of a release (`namespace/name`), the worst first: for each unready workload that of its worst pod, or its own.
-#[must_use]
-pub fn problems_of(
+pub(crate) fn problems_of(
     release: &str,
     workloads: &[Workload],
     pods: &[Pod],
@@ -22,8 +21,7 @@ pub fn problems_of(
 }
 
 /// The problem of a workload or of its worst pod.
-#[must_use]
-pub fn of_workload(workload: &Workload, pods: &[Pod], warnings: Warnings<'_>) -> Option<PodProblem> {
+pub(crate) fn of_workload(workload: &Workload, pods: &[Pod], warnings: Warnings<'_>) -> Option<PodProblem> {
     // Failed pods of other kinds have been replaced.
     let counts = |pod: &&Pod| !pod.leaving && (!pod.failed || workload.kind == "Job");
     // A Deployment removes unready pods of older revisions first. A StatefulSet waits for such a pod.

@@ -10,15 +10,13 @@ use crate::observed::pods::Toleration;
 const UNNAMED: &str = "untolerated taint(s)";
 
 /// Whether the message of the scheduler does not name the taints.
-#[must_use]
-pub fn are_unnamed(state: &str) -> bool {
+pub(crate) fn are_unnamed(state: &str) -> bool {
     state.contains(UNNAMED)
 }
 
 /// Adds the taints that a pod does not tolerate to the message. Taints that Kubernetes itself sets and removes count only on
 /// nodes without others.
-#[must_use]
-pub fn named(state: &str, nodes: &[Node], tolerations: &[Toleration]) -> String {
+pub(crate) fn named(state: &str, nodes: &[Node], tolerations: &[Toleration]) -> String {
     let taints = nodes.iter().flat_map(|node| untolerated(node, tolerations));
     let taints: BTreeSet<_> = taints.map(|taint| format!("{{{}: {}}}", taint.key, taint.value)).collect();
     let taints: Vec<_> = taints.into_iter().collect();
@@ -29,8 +27,7 @@ pub fn named(state: &str, nodes: &[Node], tolerations: &[Toleration]) -> String 
 }
 
 /// The nodes that are not ready, and why; none if all are ready.
-#[must_use]
-pub fn unready(nodes: &[Node]) -> Option<String> {
+pub(crate) fn unready(nodes: &[Node]) -> Option<String> {
     let mut unready = nodes.iter().filter(|node| !node.ready);
     let first = unready.next()?;
     let words = format!("not ready: {} ({}: {})", first.name, first.reason, first.waiting_for());

@@ -19,7 +19,7 @@ use crate::tools::kubeconfig;
 const MAX_FINDINGS: usize = 20;
 
 /// What was read without running a program.
-pub struct Files {
+pub(crate) struct Files {
     /// The required programs.
     pub programs: Vec<Program>,
     /// The target cluster, if one is selected.
@@ -34,8 +34,7 @@ pub struct Files {
 }
 
 /// Reads only what is needed to read the cluster: kubectl's path and the kubeconfig.
-#[must_use]
-pub fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Files {
+pub(crate) fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Files {
     // An invalid configuration may select another cluster.
     let mut findings = Findings(settings.config_problems.clone());
     let programs = programs(settings, &["kubectl"], &mut findings);
@@ -56,8 +55,7 @@ pub fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Files {
 }
 
 /// Reads everything that needs no program.
-#[must_use]
-pub fn files(settings: &Settings, redactor: &Redactor) -> Files {
+pub(crate) fn files(settings: &Settings, redactor: &Redactor) -> Files {
     let mut findings = Findings(settings.config_problems.clone());
     let programs = programs(settings, &PROGRAMS, &mut findings);
     let target = target(settings, &mut findings);

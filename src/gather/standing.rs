@@ -15,7 +15,7 @@ use crate::tools::Toolbox;
 
 /// The state of the cluster and its recent warnings.
 #[derive(Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The state of the cluster.
     pub live: Live,
     /// The warnings of the cluster; only read when a workload is not ready.
@@ -24,7 +24,7 @@ pub struct Snapshot {
 
 /// The releases that the helmfiles name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
+pub(crate) struct Named {
     /// Each as `namespace/name`, in their order.
     pub releases: Vec<String>,
     /// Why there may be more releases.
@@ -33,8 +33,7 @@ pub struct Named {
 
 impl Named {
     /// Reads the text of the helmfiles without helmfile; `namespace` is that of the kubeconfig's context.
-    #[must_use]
-    pub fn read(settings: &Settings, namespace: &str) -> Self {
+    pub(crate) fn read(settings: &Settings, namespace: &str) -> Self {
         let Ok(found) = repository::helmfiles(&settings.root, &settings.helmfiles) else {
             let folder = settings.root.join("bootstrap");
             let unknown = Some(format!("no helmfiles in `{}`", folder.display()));
@@ -61,7 +60,7 @@ impl Named {
 /// # Errors
 ///
 /// The cluster does not answer, or k3s-boot was interrupted.
-pub async fn standing(tools: &Toolbox, named: &Named) -> Result<Snapshot, Error> {
+pub(crate) async fn standing(tools: &Toolbox, named: &Named) -> Result<Snapshot, Error> {
     let ClusterState { version, cluster, kinds, releases } = look(tools, None).await?;
     let (claims, records, warnings) = tokio::join!(
         cluster::claims(tools, &kinds, &cluster),
@@ -78,7 +77,7 @@ pub async fn standing(tools: &Toolbox, named: &Named) -> Result<Snapshot, Error>
 /// # Errors
 ///
 /// The cluster does not answer, or k3s-boot was interrupted.
-pub async fn locks(tools: &Toolbox) -> Result<Live, Error> {
+pub(crate) async fn locks(tools: &Toolbox) -> Result<Live, Error> {
     let leases = tools.observe_leases().await;
     let ClusterState { version, cluster, kinds, releases } = look(tools, Some(leases)).await?;
     let claims = cluster::claims(tools, &kinds, &cluster).await?;

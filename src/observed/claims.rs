@@ -12,14 +12,14 @@ use crate::base::error::Error;
 use crate::tools::Toolbox;
 
 /// Flux's HelmReleases, as `plural.group`.
-pub const HELM_RELEASES: &str = "helmreleases.helm.toolkit.fluxcd.io";
+pub(crate) const HELM_RELEASES: &str = "helmreleases.helm.toolkit.fluxcd.io";
 
 /// The HelmCharts of k3s' Helm controller.
 const HELM_CHARTS: &str = "helmcharts.helm.cattle.io";
 
 /// What Flux and k3s' Helm controller manage.
 #[derive(Clone, Debug, Default)]
-pub struct Claims {
+pub(crate) struct Claims {
     /// The FluxInstance, if there is one.
     pub instance: Option<Resource>,
     /// Flux's sources.
@@ -40,7 +40,7 @@ pub struct Claims {
 
 /// An object that manages a Helm release.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// `HelmRelease` or `HelmChart`.
     pub kind: String,
     /// The object, as `namespace/name`.
@@ -53,14 +53,12 @@ pub struct Claim {
 
 impl Claims {
     /// Whether Flux was installed without the Flux Operator, by `flux bootstrap` or `flux install`.
-    #[must_use]
-    pub fn has_flux_alone(&self) -> bool {
+    pub(crate) fn has_flux_alone(&self) -> bool {
         self.controllers && self.instance.is_none()
     }
 
     /// The object that manages a Helm release, if any.
-    #[must_use]
-    pub fn owner_of(&self, release: &str) -> Option<&Claim> {
+    pub(crate) fn owner_of(&self, release: &str) -> Option<&Claim> {
         self.helm_releases.iter().chain(&self.helm_charts).find(|claim| claim.release == release)
     }
 }
@@ -166,7 +164,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn observe_claims(&self, kinds: &Kinds, cluster: &Cluster) -> Result<Claims, Error> {
+    pub(crate) async fn observe_claims(&self, kinds: &Kinds, cluster: &Cluster) -> Result<Claims, Error> {
         // Kinds that the cluster does not know are skipped.
         let names = flux::KINDS.into_iter().chain([HELM_RELEASES, HELM_CHARTS]);
         let lists = names.filter_map(|name| kinds.named(name)).map(async |(kind, resource)| {

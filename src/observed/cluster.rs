@@ -15,25 +15,23 @@ use crate::tools::Toolbox;
 use crate::tools::api::Call;
 
 /// The Lease that is the lock of k3s-boot and has the annotation of the repository.
-pub const LEASE: (&str, &str) = ("kube-system", "k3s-boot");
+pub(crate) const LEASE: (&str, &str) = ("kube-system", "k3s-boot");
 
 /// Namespaces of Kubernetes, k3s and Flux.
 const SYSTEM_NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "flux-system"];
 
 /// The state that is read from every cluster.
 #[derive(Debug, Default)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// The UID of kube-system: the identity of the cluster.
     pub uid: String,
     /// When kube-system was created, as RFC 3339.
     pub created: String,
     /// Each namespace with its phase, `Active` or `Terminating`.
     pub namespaces: BTreeMap<String, String>,
-    /// The nodes.
     pub nodes: Vec<Node>,
     /// Deployments, DaemonSets and StatefulSets.
     pub workloads: Vec<Workload>,
-    /// Services.
     pub services: Vec<Service>,
     /// The Leases: the lock of k3s-boot, and those of the control plane and the kubelets.
     pub leases: Vec<Lease>,
@@ -41,27 +39,20 @@ pub struct Cluster {
     pub inventory: Inventory,
 }
 
-/// A Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Service {
-    /// Its namespace.
+pub(crate) struct Service {
     pub namespace: String,
-    /// Its name.
     pub name: String,
     /// The cluster IP; `None` for a headless Service.
     pub cluster_ip: Option<String>,
-    /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its annotations.
     pub annotations: BTreeMap<String, String>,
 }
 
-/// A Lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lease {
+pub(crate) struct Lease {
     /// Its namespace; `kube-node-lease` for a kubelet's.
     pub namespace: String,
-    /// Its name.
     pub name: String,
     /// When the holder last renewed it, as RFC 3339.
     pub renewed: Option<String>,
@@ -73,16 +64,13 @@ pub struct Lease {
     pub transitions: i64,
     /// The resource version, which changes with every write.
     pub resource_version: String,
-    /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its annotations.
     pub annotations: BTreeMap<String, String>,
 }
 
 impl Cluster {
     /// The age of the cluster, such as `3m`, `5h` or `12days`; none if it is unknown.
-    #[must_use]
-    pub fn age(&self, now: SystemTime) -> Option<String> {
+    pub(crate) fn age(&self, now: SystemTime) -> Option<String> {
         let age = now.duration_since(humantime::parse_rfc3339(&self.created).ok()?).ok()?.as_secs();
         let whole = match age {
             0..60 => age,
@@ -94,21 +82,18 @@ impl Cluster {
     }
 
     /// The Lease that is the lock of k3s-boot, if it exists yet.
-    #[must_use]
-    pub fn lock(&self) -> Option<&Lease> {
+    pub(crate) fn lock(&self) -> Option<&Lease> {
         let (namespace, name) = LEASE;
         self.leases.iter().find(|lease| lease.namespace == namespace && lease.name == name)
     }
 
     /// The number of nodes that are Ready.
-    #[must_use]
-    pub fn ready_nodes(&self) -> usize {
+    pub(crate) fn ready_nodes(&self) -> usize {
         self.nodes.iter().filter(|node| node.ready).count()
     }
 
     /// What the nodes that are not Ready wait for: `CNI`, or the message of their condition; empty if all are Ready.
-    #[must_use]
-    pub fn waiting_for(&self) -> String {
+    pub(crate) fn waiting_for(&self) -> String {
         let mut reasons: Vec<_> =
             self.nodes.iter().filter(|node| !node.ready).map(Node::waiting_for).collect();
         reasons.sort();
@@ -117,13 +102,13 @@ impl Cluster {
     }
 
     /// The servers, which run the control plane.
-    pub fn servers(&self) -> impl Iterator<Item = &Node> {
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|node| node.is_server())
     }
 
     /// The workloads of users: those that belong neither to Kubernetes, k3s or Flux, nor to one of these releases
     /// (`namespace/name`). Other workloads in a namespace of the bootstrap count, too.
-    pub fn user_workloads<'a>(&'a self, releases: &'a [String]) -> impl Iterator<Item = &'a Workload> {
+    pub(crate) fn user_workloads<'a>(&'a self, releases: &'a [String]) -> impl Iterator<Item = &'a Workload> {
         self.workloads.iter().filter(|workload| {
             !SYSTEM_NAMESPACES.contains(&workload.namespace.as_str())
                 && workload.labels.get("app.kubernetes.io/part-of").is_none_or(|part| part != "flux")
@@ -135,8 +120,7 @@ impl Cluster {
 impl Lease {
     /// Whether it is the identity Lease of an API server (Kubernetes, `IdentityLeaseComponentLabelKey` in
     /// `pkg/controlplane/apiserver/server.go`).
-    #[must_use]
-    pub fn is_of_api_server(&self) -> bool {
+    pub(crate) fn is_of_api_server(&self) -> bool {
         self.namespace == "kube-system"
             && self.labels.get("apiserver.kubernetes.io/identity").is_some_and(|of| of == "kube-apiserver")
     }
@@ -144,8 +128,7 @@ impl Lease {
 
 impl Service {
     /// The Helm release that the Service belongs to, as `namespace/name`.
-    #[must_use]
-    pub fn release(&self) -> Option<String> {
+    pub(crate) fn release(&self) -> Option<String> {
         release(&self.annotations)
     }
 }
@@ -215,7 +198,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn observe_leases(&self) -> Result<Vec<Lease>, Error> {
+    pub(crate) async fn observe_leases(&self) -> Result<Vec<Lease>, Error> {
         let items: Vec<Item> = self.api_list(LEASES).await?;
         let items = items.into_iter().map(|item| Item { kind: "Lease".to_owned(), ..item });
         Ok(items.collect::<Cluster>().leases)
@@ -226,7 +209,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer, or k3s-boot was interrupted.
-    pub async fn observe_lock(&self, call: Call<'_>) -> Result<Option<Lease>, Error> {
+    pub(crate) async fn observe_lock(&self, call: Call<'_>) -> Result<Option<Lease>, Error> {
         let item: Option<Item> = self.api_read(call).await?;
         let item = item.map(|item| Item { kind: "Lease".to_owned(), ..item });
         Ok(item.into_iter().collect::<Cluster>().leases.pop())
@@ -237,7 +220,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn observe_nodes(&self) -> Result<Vec<Node>, Error> {
+    pub(crate) async fn observe_nodes(&self) -> Result<Vec<Node>, Error> {
         let items: Vec<Item> = self.api_list("/api/v1/nodes").await?;
         let items = items.into_iter().map(|item| Item { kind: "Node".to_owned(), ..item });
         Ok(items.collect::<Cluster>().nodes)
@@ -248,7 +231,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn observe_cluster(&self) -> Result<Cluster, Error> {
+    pub(crate) async fn observe_cluster(&self) -> Result<Cluster, Error> {
         let lists = LISTS.map(async |(group, kind, path)| {
             let items: Vec<Item> = self.api_list(path).await?;
             Ok((group, kind, items))
@@ -270,7 +253,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn server_version(&self) -> Result<String, Error> {
+    pub(crate) async fn server_version(&self) -> Result<String, Error> {
         let version: ServerVersion = self.ask(Call::get("/version")).await?.read()?;
         Ok(version.git_version)
     }

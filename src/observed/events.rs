@@ -9,7 +9,7 @@ use crate::tools::api::segment;
 
 /// A warning event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Event {
+pub(crate) struct Event {
     /// The kind of the involved object.
     pub kind: String,
     /// The namespace of the involved object.
@@ -18,7 +18,6 @@ pub struct Event {
     pub name: String,
     /// The reason, such as `FailedScheduling` or `BackOff`.
     pub reason: String,
-    /// The message.
     pub message: String,
     /// How often it happened.
     pub count: u64,
@@ -28,26 +27,22 @@ pub struct Event {
 
 impl Event {
     /// Whether the event is about this workload or one of its pods.
-    #[must_use]
-    pub fn is_about(&self, workload: &Workload) -> bool {
+    pub(crate) fn is_about(&self, workload: &Workload) -> bool {
         workload.is_or_made(&self.kind, &self.namespace, &self.name)
     }
 }
 
 /// The last warning about a workload or one of its pods.
-#[must_use]
-pub fn last_about<'a>(events: &'a [Event], workload: &Workload) -> Option<&'a Event> {
+pub(crate) fn last_about<'a>(events: &'a [Event], workload: &Workload) -> Option<&'a Event> {
     latest(events.iter().filter(|event| event.is_about(workload)))
 }
 
-/// The latest of the events.
-pub fn latest<'a>(events: impl Iterator<Item = &'a Event>) -> Option<&'a Event> {
+pub(crate) fn latest<'a>(events: impl Iterator<Item = &'a Event>) -> Option<&'a Event> {
     events.max_by(|one, other| one.last.cmp(&other.last))
 }
 
 /// The time of the latest event by the cluster's clock, as RFC 3339; empty if there is none.
-#[must_use]
-pub fn newest(events: &[Event]) -> String {
+pub(crate) fn newest(events: &[Event]) -> String {
     events.iter().map(|event| event.last.as_str()).max().unwrap_or_default().to_owned()
 }
 
@@ -113,7 +108,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn observe_warnings(&self) -> Result<Vec<Event>, Error> {
+    pub(crate) async fn observe_warnings(&self) -> Result<Vec<Event>, Error> {
         self.warnings("/api/v1/events").await
     }
 
@@ -122,7 +117,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn observe_warnings_in(&self, namespace: &str) -> Result<Vec<Event>, Error> {
+    pub(crate) async fn observe_warnings_in(&self, namespace: &str) -> Result<Vec<Event>, Error> {
         self.warnings(&format!("/api/v1/namespaces/{}/events", segment(namespace))).await
     }
 

@@ -10,24 +10,20 @@ use crate::tools::Toolbox;
 /// A FluxInstance, a source or a Kustomization.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Resource {
+pub(crate) struct Resource {
     /// The group and version, such as `kustomize.toolkit.fluxcd.io/v1`.
     #[serde(rename = "apiVersion")]
     pub api_version: String,
-    /// The kind.
     pub kind: String,
-    /// The metadata.
     pub metadata: Meta,
-    /// The spec.
     pub spec: Spec,
-    /// The status.
     pub status: Status,
 }
 
 /// The fields of all kinds' specs.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Spec {
+pub(crate) struct Spec {
     /// The source that a FluxInstance syncs the cluster from.
     pub sync: Option<Sync>,
     /// Whether reconciliation is suspended.
@@ -45,10 +41,9 @@ pub struct Spec {
 /// The source of a Kustomization.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct SourceRef {
+pub(crate) struct SourceRef {
     /// `GitRepository`, `OCIRepository`, `Bucket` or `ExternalArtifact`.
     pub kind: String,
-    /// Its name.
     pub name: String,
     /// Its namespace; by default that of the Kustomization.
     pub namespace: Option<String>,
@@ -57,10 +52,9 @@ pub struct SourceRef {
 /// The source that a FluxInstance syncs the cluster from.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Sync {
+pub(crate) struct Sync {
     /// `GitRepository`, `OCIRepository` or `Bucket`.
     pub kind: String,
-    /// Its URL.
     pub url: String,
     /// The full name of the reference, such as `refs/heads/main`.
     pub r#ref: Option<String>,
@@ -71,7 +65,7 @@ pub struct Sync {
 /// A GitRepository's reference.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Reference {
+pub(crate) struct Reference {
     /// The full name of a reference.
     pub name: Option<String>,
 }
@@ -79,8 +73,7 @@ pub struct Reference {
 /// A dependency of a Kustomization.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Dependency {
-    /// Its name.
+pub(crate) struct Dependency {
     pub name: String,
     /// Its namespace; by default that of the dependent Kustomization.
     pub namespace: Option<String>,
@@ -91,10 +84,9 @@ pub struct Dependency {
 /// The status of a resource.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Status {
+pub(crate) struct Status {
     /// The generation of the spec that this status is about.
     pub observed_generation: i64,
-    /// The conditions.
     pub conditions: Vec<Condition>,
     /// The revision that a Kustomization last applied, and that passed its health checks if it has any.
     pub last_applied_revision: Option<String>,
@@ -109,7 +101,7 @@ pub struct Status {
 /// The artifact that a source fetched.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Artifact {
+pub(crate) struct Artifact {
     /// The revision, such as `main@sha1:…`.
     pub revision: String,
 }
@@ -117,7 +109,7 @@ pub struct Artifact {
 /// A condition of a resource.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Condition {
+pub(crate) struct Condition {
     /// The generation of the spec that it is about; a FluxInstance only reports it here.
     pub observed_generation: i64,
     /// `Ready`, `Stalled`, …
@@ -126,49 +118,37 @@ pub struct Condition {
     pub status: String,
     /// The reason, in one word.
     pub reason: String,
-    /// The message.
     pub message: String,
 }
 
 impl Resource {
     /// `Kind namespace/name`.
-    #[must_use]
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         format!("{} {}/{}", self.kind, self.metadata.namespace, self.metadata.name)
     }
 
     /// A condition, if it is about the current generation.
-    #[must_use]
-    pub fn condition(&self, name: &str) -> Option<&Condition> {
+    pub(crate) fn condition(&self, name: &str) -> Option<&Condition> {
         let found = self.status.conditions.iter().find(|condition| condition.r#type == name)?;
         let generations = [found.observed_generation, self.status.observed_generation];
         let observed = generations.into_iter().find(|generation| *generation > 0);
         (observed == Some(self.metadata.generation)).then_some(found)
     }
 
-    /// The status of `Ready`, if it is about the current generation.
-    #[must_use]
-    pub fn ready(&self) -> Option<&str> {
-        self.condition("Ready").map(|condition| condition.status.as_str())
-    }
-
     /// Whether a condition has this status for the current generation.
-    #[must_use]
-    pub fn has(&self, name: &str, status: &str) -> bool {
+    pub(crate) fn has(&self, name: &str, status: &str) -> bool {
         self.condition(name).is_some_and(|condition| condition.status == status)
     }
 
     /// Whether a Kustomization has applied its objects and waits for their health checks. kustomize-controller then sets
     /// `Healthy` to `Unknown` (`checkHealth` in `internal/controller/kustomization_controller.go`), while `Ready` is
     /// `Unknown` during the whole reconciliation.
-    #[must_use]
-    pub fn is_checking_health(&self) -> bool {
+    pub(crate) fn is_checking_health(&self) -> bool {
         self.has("Ready", "Unknown") && self.has("Healthy", "Unknown")
     }
 
     /// A line about its readiness. During a reconciliation, the current step is in `Reconciling`.
-    #[must_use]
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let running = self.condition("Reconciling").filter(|_| self.has("Ready", "Unknown"));
         match running.or_else(|| self.condition("Ready")) {
             Some(Condition { reason, message, .. }) => format!("{}: {reason}: {message}", self.id()),
@@ -177,27 +157,29 @@ impl Resource {
     }
 
     /// The Kustomization that applied it, as namespace and name.
-    #[must_use]
-    pub fn applied_by(&self) -> Option<(&str, &str)> {
+    pub(crate) fn applied_by(&self) -> Option<(&str, &str)> {
         made_by(KUSTOMIZE, |label| self.metadata.labels.get(label).map(String::as_str))
     }
 }
 
 /// The prefix of helm-controller's labels.
-pub const HELM: &str = "helm";
+pub(crate) const HELM: &str = "helm";
 
 /// The prefix of kustomize-controller's labels.
-pub const KUSTOMIZE: &str = "kustomize";
+pub(crate) const KUSTOMIZE: &str = "kustomize";
 
 /// The namespace and name of the Flux object that an object was created for: Flux's controllers label all their objects.
-pub fn made_by<'a>(controller: &str, label: impl Fn(&str) -> Option<&'a str>) -> Option<(&'a str, &'a str)> {
+pub(crate) fn made_by<'a>(
+    controller: &str,
+    label: impl Fn(&str) -> Option<&'a str>,
+) -> Option<(&'a str, &'a str)> {
     let label = |what: &str| label(&format!("{controller}.toolkit.fluxcd.io/{what}"));
     Some((label("namespace")?, label("name")?))
 }
 
 /// Flux's objects in the cluster.
 #[derive(Clone, Debug, Default)]
-pub struct Flux {
+pub(crate) struct Flux {
     /// The FluxInstance, if there is one.
     pub instance: Option<Resource>,
     /// Sources and Kustomizations.
@@ -205,10 +187,10 @@ pub struct Flux {
 }
 
 /// Kustomizations, as `plural.group`.
-pub const KUSTOMIZATIONS: &str = "kustomizations.kustomize.toolkit.fluxcd.io";
+pub(crate) const KUSTOMIZATIONS: &str = "kustomizations.kustomize.toolkit.fluxcd.io";
 
 /// The kinds of Flux that are read, as `plural.group`.
-pub const KINDS: [&str; 5] = [
+pub(crate) const KINDS: [&str; 5] = [
     "fluxinstances.fluxcd.controlplane.io",
     "gitrepositories.source.toolkit.fluxcd.io",
     "ocirepositories.source.toolkit.fluxcd.io",
@@ -230,7 +212,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn observe_flux(&self) -> Result<Flux, Error> {
+    pub(crate) async fn observe_flux(&self) -> Result<Flux, Error> {
         let kinds = self.observe_kinds().await?;
         let lists = KINDS.iter().filter_map(|name| kinds.named(name)).map(async |(_, resource)| {
             let found: Vec<Resource> = self.api_list(&resource.path(None)).await?;

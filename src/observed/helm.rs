@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Deserialize;
 
 use self::record::Base64;
-pub use self::record::{Record, unpack};
+pub(crate) use self::record::{Record, unpack};
 use super::inventory::{Meta, Partial};
 use crate::base::error::Error;
 use crate::base::fact::MAX_TIMESTAMP;
@@ -20,10 +20,8 @@ const RECORDS: &str = "/api/v1/secrets?labelSelector=";
 
 /// The newest revision of a release, from the labels of its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stored {
-    /// Its namespace.
+pub(crate) struct Stored {
     pub namespace: String,
-    /// Its name.
     pub name: String,
     /// `deployed`, `failed`, `pending-install`, …
     pub status: String,
@@ -37,33 +35,28 @@ pub struct Stored {
 
 impl Stored {
     /// `namespace/name`.
-    #[must_use]
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 
     /// When the record was last written, as RFC 3339.
-    #[must_use]
-    pub fn since(&self) -> Option<String> {
+    pub(crate) fn since(&self) -> Option<String> {
         Some(humantime::format_rfc3339_seconds(self.written()?).to_string())
     }
 
     /// When the record was last written; none if the time is later than [`MAX_TIMESTAMP`].
-    #[must_use]
-    pub fn written(&self) -> Option<SystemTime> {
+    pub(crate) fn written(&self) -> Option<SystemTime> {
         let seconds = self.modified.filter(|seconds| *seconds <= MAX_TIMESTAMP)?;
         Some(UNIX_EPOCH + Duration::from_secs(seconds))
     }
 
     /// The age of the record. The clocks of helm's machine and this one may differ.
-    #[must_use]
-    pub fn age(&self, now: SystemTime) -> Option<Duration> {
+    pub(crate) fn age(&self, now: SystemTime) -> Option<Duration> {
         now.duration_since(self.written()?).ok()
     }
 
     /// Whether an operation is unfinished.
-    #[must_use]
-    pub fn is_pending(&self) -> bool {
+    pub(crate) fn is_pending(&self) -> bool {
         self.status.starts_with("pending-") || self.status == "uninstalling"
     }
 }
@@ -109,7 +102,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn observe_releases(&self) -> Result<Vec<Stored>, Error> {
+    pub(crate) async fn observe_releases(&self) -> Result<Vec<Stored>, Error> {
         let path = format!("{RECORDS}{}", segment("owner=helm"));
         let list: Option<List<Partial>> = self.api_read(Call::get(&path).accept(METADATA).listed()).await?;
         Ok(newest(list.into_iter().flat_map(|list| list.items).map(|record| record.metadata)))
@@ -120,7 +113,10 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn observe_records(&self, releases: &[&Stored]) -> Result<BTreeMap<String, Record>, Error> {
+    pub(crate) async fn observe_records(
+        &self,
+        releases: &[&Stored],
+    ) -> Result<BTreeMap<String, Record>, Error> {
         if releases.is_empty() {
             return Ok(BTreeMap::new());
         }

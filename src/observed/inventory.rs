@@ -17,12 +17,10 @@ const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The metadata of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Meta {
-    /// The name.
+pub(crate) struct Meta {
     pub name: String,
     /// The namespace; empty if the object is cluster-scoped.
     pub namespace: String,
-    /// The UID.
     pub uid: String,
     /// The generation, which changes with the spec; 0 for kinds that do not have one.
     pub generation: i64,
@@ -30,16 +28,13 @@ pub struct Meta {
     pub resource_version: String,
     /// When the object was created, as RFC 3339.
     pub creation_timestamp: String,
-    /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// The annotations.
     pub annotations: BTreeMap<String, String>,
 }
 
 impl Meta {
     /// The Helm release in the object's annotations, as `namespace/name`.
-    #[must_use]
-    pub fn release(&self) -> Option<String> {
+    pub(crate) fn release(&self) -> Option<String> {
         let annotation = |name: &str| self.annotations.get(&format!("meta.helm.sh/{name}"));
         Some(format!("{}/{}", annotation("release-namespace")?, annotation("release-name")?))
     }
@@ -47,7 +42,7 @@ impl Meta {
 
 /// Which objects of a kind are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
+pub(crate) enum Which {
     /// All objects.
     All,
     /// Objects with helm's label.
@@ -62,7 +57,7 @@ pub(super) struct Partial {
 
 /// The metadata of all objects of some kinds.
 #[derive(Clone, Debug, Default)]
-pub struct Inventory {
+pub(crate) struct Inventory {
     /// The kinds that were read, each with its group.
     kinds: BTreeSet<(String, String)>,
     objects: BTreeMap<(String, String, String, String), Meta>,
@@ -70,7 +65,7 @@ pub struct Inventory {
 
 impl Inventory {
     /// Adds all objects of a kind.
-    pub fn add(&mut self, group: &str, kind: &str, objects: impl IntoIterator<Item = Meta>) {
+    pub(crate) fn add(&mut self, group: &str, kind: &str, objects: impl IntoIterator<Item = Meta>) {
         self.kinds.insert((group.to_owned(), kind.to_owned()));
         for meta in objects {
             let key = (group.to_owned(), kind.to_owned(), meta.namespace.clone(), meta.name.clone());
@@ -79,14 +74,13 @@ impl Inventory {
     }
 
     /// Adds all objects of another inventory.
-    pub fn extend(&mut self, other: Self) {
+    pub(crate) fn extend(&mut self, other: Self) {
         self.kinds.extend(other.kinds);
         self.objects.extend(other.objects);
     }
 
     /// Finds an object. A cluster-scoped object is found with any namespace.
-    #[must_use]
-    pub fn find(&self, id: &ObjectId) -> Option<&Meta> {
+    pub(crate) fn find(&self, id: &ObjectId) -> Option<&Meta> {
         let group = id.api_version.split_once('/').map_or("", |(group, _)| group);
         let key =
             |namespace: &str| (group.to_owned(), id.kind.clone(), namespace.to_owned(), id.name.clone());
@@ -102,7 +96,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn observe_inventory<'a>(
+    pub(crate) async fn observe_inventory<'a>(
         &self,
         kinds: &Kinds,
         objects: impl Iterator<Item = &'a ObjectId>,

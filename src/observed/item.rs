@@ -98,10 +98,8 @@ pub(super) struct Condition {
 /// A taint of a node.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(default)]
-pub struct Taint {
-    /// The key.
+pub(crate) struct Taint {
     pub key: String,
-    /// The value.
     pub value: String,
     /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
     pub effect: String,
@@ -110,17 +108,16 @@ pub struct Taint {
 /// An address of a node.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
-pub struct Address {
+pub(crate) struct Address {
     /// `InternalIP`, `ExternalIP`, `Hostname`, …
     pub r#type: String,
-    /// The address.
     pub address: String,
 }
 
 /// The versions on a node.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Info {
+pub(crate) struct Info {
     /// The version of the kubelet, such as `v1.36.3+k3s1`.
     pub kubelet_version: String,
 }

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::node::Node;
 
 /// The annotation with the command line of k3s, as JSON.
-pub const NODE_ARGS: &str = "k3s.io/node-args";
+pub(crate) const NODE_ARGS: &str = "k3s.io/node-args";
 
 /// The command line of k3s on a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeArgs {
+pub(crate) struct NodeArgs {
     /// Whether k3s runs as a server.
     pub server: bool,
     /// The values of each flag in their order, by its name without dashes; none for a flag without a value.
@@ -22,8 +22,7 @@ pub struct NodeArgs {
 
 impl NodeArgs {
     /// Parses the annotation; `None` if it is not a list of strings.
-    #[must_use]
-    pub fn parse(annotation: &str) -> Option<Self> {
+    pub(crate) fn parse(annotation: &str) -> Option<Self> {
         let words: Vec<String> = serde_json::from_str(annotation).ok()?;
         let mut args = Self { server: words.first().is_some_and(|word| word == "server"), ..Self::default() };
         let mut words = words.into_iter().peekable();
@@ -42,37 +41,32 @@ impl NodeArgs {
     }
 
     /// Whether a boolean flag is set to true.
-    #[must_use]
-    pub fn is_on(&self, name: &str) -> bool {
+    pub(crate) fn is_on(&self, name: &str) -> bool {
         // The values that Go parses as true.
         let yes = |value: &String| matches!(value.to_lowercase().as_str(), "" | "1" | "t" | "true");
         self.last(name).is_some_and(|value| value.as_ref().is_none_or(yes))
     }
 
     /// The value of a flag, if it has one.
-    #[must_use]
-    pub fn flag(&self, name: &str) -> Option<&str> {
+    pub(crate) fn flag(&self, name: &str) -> Option<&str> {
         self.last(name)?.as_deref().map(str::trim).filter(|value| !value.is_empty())
     }
 
     /// All values of a list flag, repeated or separated by commas.
-    #[must_use]
-    pub fn list(&self, name: &str) -> BTreeSet<String> {
+    pub(crate) fn list(&self, name: &str) -> BTreeSet<String> {
         let values = self.flags.get(name).into_iter().flatten().flatten();
         let items = values.flat_map(|value| value.split(',')).map(str::trim).filter(|item| !item.is_empty());
         items.map(ToOwned::to_owned).collect()
     }
 
     /// The bundled components that are disabled.
-    #[must_use]
-    pub fn disabled(&self) -> BTreeSet<String> {
+    pub(crate) fn disabled(&self) -> BTreeSet<String> {
         // `--no-deploy` is the old name of the flag.
         self.list("disable").into_iter().chain(self.list("no-deploy")).collect()
     }
 
     /// The backend of flannel; `none` if flannel is disabled.
-    #[must_use]
-    pub fn flannel_backend(&self) -> &str {
+    pub(crate) fn flannel_backend(&self) -> &str {
         if self.is_on("no-flannel") { "none" } else { self.flag("flannel-backend").unwrap_or("vxlan") }
     }
 
@@ -83,8 +77,7 @@ impl NodeArgs {
 
 impl Node {
     /// The command line of k3s on this node; none if there is no valid annotation.
-    #[must_use]
-    pub fn k3s(&self) -> Option<NodeArgs> {
+    pub(crate) fn k3s(&self) -> Option<NodeArgs> {
         NodeArgs::parse(self.annotations.get(NODE_ARGS)?)
     }
 }

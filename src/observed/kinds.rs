@@ -11,11 +11,11 @@ use crate::tools::api::{Call, DISCOVERY, segment};
 
 /// The kinds that an API server knows, including custom resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kinds(BTreeMap<(String, String), Resource>);
+pub(crate) struct Kinds(BTreeMap<(String, String), Resource>);
 
 /// The resource of a kind, which determines the paths of its objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resource {
+pub(crate) struct Resource {
     /// The group; empty for the core group.
     pub group: String,
     /// The preferred version.
@@ -48,14 +48,12 @@ const CORE: [(&str, &str, bool); 14] = [
 
 impl Resource {
     /// Whether the server serves this version.
-    #[must_use]
-    pub fn has_version(&self, version: &str) -> bool {
+    pub(crate) fn has_version(&self, version: &str) -> bool {
         self.version == version || self.other_versions.iter().any(|other| other == version)
     }
 
     /// The path of all objects, or of those in a namespace.
-    #[must_use]
-    pub fn path(&self, namespace: Option<&str>) -> String {
+    pub(crate) fn path(&self, namespace: Option<&str>) -> String {
         let Self { group, version, plural, namespaced, .. } = self;
         let root =
             if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
@@ -66,22 +64,19 @@ impl Resource {
     }
 
     /// The path of one object.
-    #[must_use]
-    pub fn object(&self, namespace: Option<&str>, name: &str) -> String {
+    pub(crate) fn object(&self, namespace: Option<&str>, name: &str) -> String {
         format!("{}/{}", self.path(namespace), segment(name))
     }
 
     /// The path of one object in another version.
-    #[must_use]
-    pub fn object_in(&self, version: &str, namespace: Option<&str>, name: &str) -> String {
+    pub(crate) fn object_in(&self, version: &str, namespace: Option<&str>, name: &str) -> String {
         Self { version: version.to_owned(), ..self.clone() }.object(namespace, name)
     }
 }
 
 impl Kinds {
     /// The kinds of the core group.
-    #[must_use]
-    pub fn core() -> Self {
+    pub(crate) fn core() -> Self {
         let kinds = CORE.map(|(kind, plural, namespaced)| {
             let resource = Resource {
                 group: String::new(),
@@ -96,7 +91,7 @@ impl Kinds {
     }
 
     /// Adds a kind, or another version of a kind.
-    pub fn add(&mut self, kind: &str, resource: Resource) {
+    pub(crate) fn add(&mut self, kind: &str, resource: Resource) {
         match self.0.entry((resource.group.clone(), kind.to_owned())) {
             Entry::Vacant(entry) => _ = entry.insert(resource),
             Entry::Occupied(mut entry) => entry.get_mut().other_versions.push(resource.version),
@@ -104,14 +99,12 @@ impl Kinds {
     }
 
     /// Finds the resource of a kind.
-    #[must_use]
-    pub fn of(&self, kind: &str, group: &str) -> Option<&Resource> {
+    pub(crate) fn of(&self, kind: &str, group: &str) -> Option<&Resource> {
         self.0.get(&(group.to_owned(), kind.to_owned()))
     }
 
     /// Finds a kind and its resource by `plural.group`.
-    #[must_use]
-    pub fn named(&self, name: &str) -> Option<(&str, &Resource)> {
+    pub(crate) fn named(&self, name: &str) -> Option<(&str, &Resource)> {
         let (plural, group) = name.split_once('.').unwrap_or((name, ""));
         let mut all = self.0.iter().map(|((_, kind), resource)| (kind.as_str(), resource));
         all.find(|(_, resource)| resource.plural == plural && resource.group == group)
@@ -187,7 +180,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When it does not answer, or is older than 1.27 and does not support aggregated discovery.
-    pub async fn observe_kinds(&self) -> Result<Kinds, Error> {
+    pub(crate) async fn observe_kinds(&self) -> Result<Kinds, Error> {
         let discovery: Discovery = self.ask(Call::get("/apis").accept(DISCOVERY)).await?.read()?;
         Ok(discovery.into())
     }

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::inventory::Meta;
-pub use super::item::{Address, Info, Taint};
+pub(crate) use super::item::{Address, Info, Taint};
 use super::item::{Spec, Status};
 
 /// A registered node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Node {
-    /// Its name.
+pub(crate) struct Node {
     pub name: String,
-    /// Whether it is Ready.
     pub ready: bool,
     /// The reason of the condition: `KubeletReady`, `KubeletNotReady`, `NodeStatusUnknown`.
     pub reason: String,
@@ -21,15 +19,11 @@ pub struct Node {
     pub created: String,
     /// When the condition `Ready` last changed, as RFC 3339.
     pub changed: String,
-    /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its annotations.
     pub annotations: BTreeMap<String, String>,
-    /// Its taints.
     pub taints: Vec<Taint>,
     /// Whether it is cordoned.
     pub unschedulable: bool,
-    /// The pod CIDRs.
     pub pod_cidrs: Vec<String>,
     /// Its addresses and host name.
     pub addresses: Vec<Address>,
@@ -64,22 +58,19 @@ impl Node {
     }
 
     /// Whether it runs the control plane (k3s sets the label on its servers).
-    #[must_use]
-    pub fn is_server(&self) -> bool {
+    pub(crate) fn is_server(&self) -> bool {
         ["control-plane", "master"].iter().any(|role| {
             self.labels.get(&format!("node-role.kubernetes.io/{role}")).is_some_and(|value| value != "false")
         })
     }
 
     /// Whether it only waits for a CNI plugin, the expected state of a fresh cluster (k3s-io/k3s#12583).
-    #[must_use]
-    pub fn waits_for_cni(&self) -> bool {
+    pub(crate) fn waits_for_cni(&self) -> bool {
         self.message.contains("cni plugin not initialized") || self.message.contains("NetworkPluginNotReady")
     }
 
     /// What it waits for: `CNI`, `kubelet`, or the message of its condition.
-    #[must_use]
-    pub fn waiting_for(&self) -> String {
+    pub(crate) fn waiting_for(&self) -> String {
         if self.waits_for_cni() {
             return "CNI".to_owned();
         }

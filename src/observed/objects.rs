@@ -21,7 +21,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// An object in the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LiveObject {
+pub(crate) struct LiveObject {
     /// The hashes of the fields.
     pub fingerprint: Fingerprint,
     /// The data keys that k3s-boot manages: the next apply removes those that the manifest no longer has.
@@ -68,7 +68,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn observe_objects(
+    pub(crate) async fn observe_objects(
         &self,
         objects: &[Object],
         kinds: &Kinds,

@@ -9,12 +9,9 @@ use crate::base::error::Error;
 use crate::tools::Toolbox;
 use crate::tools::api::segment;
 
-/// A pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pod {
-    /// Its namespace.
+pub(crate) struct Pod {
     pub namespace: String,
-    /// Its name.
     pub name: String,
     /// The node that it is scheduled to.
     pub node: Option<String>,
@@ -28,9 +25,7 @@ pub struct Pod {
     pub failed: bool,
     /// The kind and name of its controller.
     pub owner: Option<(String, String)>,
-    /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its tolerations.
     pub tolerations: Vec<Toleration>,
     /// Its containers, init containers first.
     pub containers: Vec<Container>,
@@ -39,12 +34,11 @@ pub struct Pod {
 /// A toleration of a pod.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
-pub struct Toleration {
+pub(crate) struct Toleration {
     /// The key; empty for any key.
     pub key: String,
     /// `Exists`, or `Equal` to compare the value.
     pub operator: String,
-    /// The value.
     pub value: String,
     /// The effect; empty for any effect.
     pub effect: String,
@@ -52,8 +46,7 @@ pub struct Toleration {
 
 impl Toleration {
     /// Whether it tolerates this taint (`ToleratesTaint` of k8s.io/api/core/v1).
-    #[must_use]
-    pub fn covers(&self, taint: &Taint) -> bool {
+    pub(crate) fn covers(&self, taint: &Taint) -> bool {
         let matches = |pattern: &str, value: &str| pattern.is_empty() || pattern == value;
         matches(&self.effect, &taint.effect)
             && matches(&self.key, &taint.key)
@@ -63,8 +56,7 @@ impl Toleration {
 
 /// A container of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Container {
-    /// Its name.
+pub(crate) struct Container {
     pub name: String,
     /// Whether it is an init container.
     pub init: bool,
@@ -78,7 +70,6 @@ pub struct Container {
     pub restarts: u64,
     /// Whether it runs.
     pub running: bool,
-    /// Whether it is ready.
     pub ready: bool,
 }
 
@@ -224,7 +215,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn observe_pods(&self, namespace: &str) -> Result<Vec<Pod>, Error> {
+    pub(crate) async fn observe_pods(&self, namespace: &str) -> Result<Vec<Pod>, Error> {
         let path = format!("/api/v1/namespaces/{}/pods", segment(namespace));
         let items: Vec<Item> = self.api_list(&path).await?;
         Ok(items.into_iter().map(Pod::from).collect())

@@ -22,7 +22,7 @@ const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// The revision of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Revision {
+pub(crate) enum Revision {
     /// The revision that is rolled out.
     Current,
     /// Another revision.
@@ -33,8 +33,7 @@ pub enum Revision {
 
 impl Workload {
     /// The revision of one of its pods. A Job has only one revision.
-    #[must_use]
-    pub fn revision_of(&self, pod: &Pod) -> Revision {
+    pub(crate) fn revision_of(&self, pod: &Pod) -> Revision {
         let label = match self.kind.as_str() {
             _ if self.is_unchanged => return Revision::Unknown,
             "Deployment" => TEMPLATE_HASH,
@@ -65,7 +64,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When the API server does not answer.
-    pub async fn observe_workloads(&self, namespace: &str) -> Result<Vec<Workload>, Error> {
+    pub(crate) async fn observe_workloads(&self, namespace: &str) -> Result<Vec<Workload>, Error> {
         let lists = AWAITED.map(async |(kind, path)| {
             let path = path.replace("{}", &segment(namespace));
             let found: Vec<Item> = self.api_list(&path).await?;
@@ -122,7 +121,7 @@ fn newest(deployment: &Workload, sets: &[ReplicaSet]) -> Option<String> {
 }
 
 /// The generation of each workload, by UID.
-pub type Generations = BTreeMap<String, i64>;
+pub(crate) type Generations = BTreeMap<String, i64>;
 
 /// The paths of the workloads.
 const LISTS: [&str; 4] = [
@@ -138,7 +137,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// The API server does not answer, or denies access.
-    pub async fn observe_generations(&self) -> Result<Generations, Error> {
+    pub(crate) async fn observe_generations(&self) -> Result<Generations, Error> {
         let lists = LISTS.map(async |path| {
             let list: Option<List<Partial>> =
                 self.api_read(Call::get(path).accept(METADATA).listed()).await?;

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The annotation with the releases that were synced, so that the next run reads less.
-pub const RELEASES: &str = "k3s-boot/releases";
+pub(crate) const RELEASES: &str = "k3s-boot/releases";
 
 /// The annotation with the operations that were started, which shows who left a release in `pending-*`.
-pub const OPERATIONS: &str = "k3s-boot/operations";
+pub(crate) const OPERATIONS: &str = "k3s-boot/operations";
 
 /// The notes of earlier runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunState {
+pub(crate) struct RunState {
     /// Synced releases, by `namespace/name`.
     pub releases: BTreeMap<String, Synced>,
     /// Operations, by the `namespace/name` of their release.
@@ -21,7 +21,7 @@ pub struct RunState {
 
 /// A release after its sync.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Synced {
+pub(crate) struct Synced {
     /// The revision that this describes.
     pub revision: u64,
     /// The chart (see [`crate::tools::charts::digest`]).
@@ -35,7 +35,7 @@ pub struct Synced {
 
 /// An operation that was started.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Operation {
+pub(crate) struct Operation {
     /// The run (see [`crate::process::identity::Identity`]).
     pub run: String,
     /// The revision before; 0 for none.
@@ -57,8 +57,7 @@ pub struct Operation {
 
 impl RunState {
     /// Reads the annotations of a Lease. Invalid ones count as empty.
-    #[must_use]
-    pub fn from_annotations(annotations: &BTreeMap<String, String>) -> Self {
+    pub(crate) fn from_annotations(annotations: &BTreeMap<String, String>) -> Self {
         fn read<T: Default + for<'de> Deserialize<'de>>(text: Option<&String>) -> T {
             text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
         }
@@ -66,8 +65,7 @@ impl RunState {
     }
 
     /// The annotations of a Lease; `None` for empty ones.
-    #[must_use]
-    pub fn annotations(&self) -> [(&'static str, Option<String>); 2] {
+    pub(crate) fn annotations(&self) -> [(&'static str, Option<String>); 2] {
         fn text<T: Serialize>(noted: &BTreeMap<String, T>) -> Option<String> {
             serde_json::to_string(noted).ok().filter(|_| !noted.is_empty())
         }
@@ -75,28 +73,24 @@ impl RunState {
     }
 
     /// The note of a release at this revision.
-    #[must_use]
-    pub fn synced(&self, release: &str, revision: u64) -> Option<&Synced> {
+    pub(crate) fn synced(&self, release: &str, revision: u64) -> Option<&Synced> {
         self.releases.get(release).filter(|noted| noted.revision == revision)
     }
 
     /// The chart of a release at this revision: recorded after its sync, or before it by a run that did not finish.
-    #[must_use]
-    pub fn chart(&self, release: &str, revision: u64) -> Option<&String> {
+    pub(crate) fn chart(&self, release: &str, revision: u64) -> Option<&String> {
         let synced = self.synced(release, revision).map(|noted| &noted.chart);
         synced.or_else(|| self.operation(release, revision)?.chart.as_ref())
     }
 
     /// Whether some of the values of a release at this revision were decrypted.
-    #[must_use]
-    pub fn had_secret_values(&self, release: &str, revision: u64) -> bool {
+    pub(crate) fn had_secret_values(&self, release: &str, revision: u64) -> bool {
         self.synced(release, revision).is_some_and(|noted| noted.secret_values)
             || self.operation(release, revision).is_some_and(|operation| operation.secret_values)
     }
 
     /// Whether helmfile did not complete the operation of a release at this revision, so that hooks may not have run.
-    #[must_use]
-    pub fn is_unfinished(&self, release: &str, revision: u64) -> bool {
+    pub(crate) fn is_unfinished(&self, release: &str, revision: u64) -> bool {
         let is_at = |operation: &&Operation| {
             operation.after == revision || operation.after.checked_add(1) == Some(revision)
         };
@@ -104,8 +98,7 @@ impl RunState {
     }
 
     /// The operation that led to this revision of a release.
-    #[must_use]
-    pub fn operation(&self, release: &str, revision: u64) -> Option<&Operation> {
+    pub(crate) fn operation(&self, release: &str, revision: u64) -> Option<&Operation> {
         self.operations.get(release).filter(|operation| operation.after.checked_add(1) == Some(revision))
     }
 }

@@ -24,7 +24,7 @@ use crate::tools::api::{Call, METADATA_OF_ONE, WHOLE, segment};
 
 /// The state of the objects of a release.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ObjectState {
+pub(crate) struct ObjectState {
     /// The missing objects, except Jobs that are deleted after they finish.
     pub missing: Vec<String>,
     /// The fields that were changed manually or by another program.
@@ -39,7 +39,7 @@ pub struct ObjectState {
 
 /// A field that was changed manually or by another program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drift {
+pub(crate) struct Drift {
     /// `Kind namespace/name`.
     pub object: String,
     /// The path of the field.
@@ -50,8 +50,7 @@ pub struct Drift {
 
 /// A short hash that changes with the desired state of an object, but not with its status. It is the same in every build of
 /// k3s-boot.
-#[must_use]
-pub fn stamp(meta: &Meta) -> String {
+pub(crate) fn stamp(meta: &Meta) -> String {
     let Meta { uid, generation, resource_version, labels, annotations, .. } = meta;
     let mut hasher = Sha256::new();
     hasher.update(uid);
@@ -84,8 +83,7 @@ fn is_deleted_when_finished(job: &Value) -> bool {
 }
 
 /// The Flux object that manages an object, from Flux's labels.
-#[must_use]
-pub fn flux_owner(meta: &Meta) -> Option<String> {
+pub(crate) fn flux_owner(meta: &Meta) -> Option<String> {
     let kinds = [(HELM, "HelmRelease"), (KUSTOMIZE, "Kustomization")];
     kinds.into_iter().find_map(|(controller, kind)| {
         let (namespace, name) = made_by(controller, |label| meta.labels.get(label).map(String::as_str))?;
@@ -99,7 +97,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// k3s-boot was interrupted, or the API server does not answer.
-    pub async fn observe_object_states(
+    pub(crate) async fn observe_object_states(
         &self,
         live: &Live,
         releases: &[&Release],
@@ -252,7 +250,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// The API server does not answer, or k3s-boot was interrupted.
-    pub async fn dry_run(
+    pub(crate) async fn dry_run(
         &self,
         path: &str,
         object: &Value,
@@ -267,11 +265,11 @@ impl Toolbox {
 }
 
 /// The field manager of helm (helm 4, `pkg/kube/client.go`).
-pub const HELM_MANAGER: &str = "helm";
+pub(crate) const HELM_MANAGER: &str = "helm";
 
 /// The release of an object.
 #[derive(Clone, Copy, Debug)]
-pub struct ReleaseRef<'a> {
+pub(crate) struct ReleaseRef<'a> {
     /// `namespace/name`.
     pub id: &'a str,
     /// Whether some of its values were decrypted or printed by a program.
@@ -280,8 +278,7 @@ pub struct ReleaseRef<'a> {
 
 impl ReleaseRef<'_> {
     /// Whether the reason why the API server rejects an object of the release may contain secret values.
-    #[must_use]
-    pub fn withholds(&self, id: &ObjectId) -> bool {
+    pub(crate) fn withholds(&self, id: &ObjectId) -> bool {
         id.kind == "Secret" || self.has_secret_values
     }
 }

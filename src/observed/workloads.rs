@@ -14,14 +14,10 @@ const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 ///
 /// Source: `status.Compute` of <https://github.com/fluxcd/cli-utils>, which helm 4 uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Workload {
-    /// Its kind.
+pub(crate) struct Workload {
     pub kind: String,
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// Its UID.
     pub uid: String,
     /// Its generation, which changes with the spec.
     pub generation: i64,
@@ -32,9 +28,7 @@ pub struct Workload {
     pub revision: Option<String>,
     /// Whether the current sync is known not to have changed it.
     pub is_unchanged: bool,
-    /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its annotations.
     pub annotations: BTreeMap<String, String>,
     /// The number of ready pods of the current revision; for a claim, 1 if it is bound.
     pub have: i64,
@@ -89,15 +83,13 @@ impl Workload {
     }
 
     /// The Helm release that it belongs to, as `namespace/name`.
-    #[must_use]
-    pub fn release(&self) -> Option<String> {
+    pub(crate) fn release(&self) -> Option<String> {
         release(&self.annotations)
     }
 
     /// Whether an object is this workload or was created for it, judged by its name: controllers use `NAME-SUFFIX`, and no
     /// suffix contains a hyphen.
-    #[must_use]
-    pub fn is_or_made(&self, kind: &str, namespace: &str, name: &str) -> bool {
+    pub(crate) fn is_or_made(&self, kind: &str, namespace: &str, name: &str) -> bool {
         if namespace != self.namespace {
             return false;
         }
@@ -114,8 +106,7 @@ impl Workload {
     }
 
     /// Whether this is one of its pods: judged by its controller, or by its name if it has none.
-    #[must_use]
-    pub fn has_pod(&self, pod: &Pod) -> bool {
+    pub(crate) fn has_pod(&self, pod: &Pod) -> bool {
         match &pod.owner {
             Some((kind, name)) => self.is_or_made(kind, &pod.namespace, name),
             None => self.is_or_made("Pod", &pod.namespace, &pod.name),
@@ -124,8 +115,7 @@ impl Workload {
 
     /// Whether it belongs to this Helm release (`namespace/name`) or is a hook of it. helm does not annotate hooks, so they
     /// are recognized by the labels that charts set.
-    #[must_use]
-    pub fn is_of(&self, release: &str) -> bool {
+    pub(crate) fn is_of(&self, release: &str) -> bool {
         if let Some(owner) = self.release() {
             return owner == release;
         }
@@ -136,21 +126,19 @@ impl Workload {
     }
 
     /// Such as `DaemonSet kube-system/cilium`.
-    #[must_use]
-    pub fn object(&self) -> String {
+    pub(crate) fn object(&self) -> String {
         format!("{} {}/{}", self.kind, self.namespace, self.name)
     }
 
     /// Such as `DaemonSet/cilium 0/3`.
-    #[must_use]
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let Self { kind, name, have, want, .. } = self;
         format!("{kind}/{name} {have}/{want}")
     }
 }
 
 /// The workloads of a release (`namespace/name`) that are not ready.
-pub fn unready_workloads<'a>(
+pub(crate) fn unready_workloads<'a>(
     workloads: &'a [Workload],
     release: &'a str,
 ) -> impl Iterator<Item = &'a Workload> {
@@ -158,19 +146,18 @@ pub fn unready_workloads<'a>(
 }
 
 /// The workloads of a release (`namespace/name`) that are not ready, such as `DaemonSet/cilium 0/3`.
-#[must_use]
-pub fn pending(workloads: &[Workload], release: &str) -> Vec<String> {
+pub(crate) fn pending(workloads: &[Workload], release: &str) -> Vec<String> {
     unready_workloads(workloads, release).map(Workload::words).collect()
 }
 
 /// The kind of volume claims.
-pub const CLAIM: &str = "PersistentVolumeClaim";
+pub(crate) const CLAIM: &str = "PersistentVolumeClaim";
 
 /// The label of cluster DNS, whatever provides it (kubernetes/dns, `specification.md`).
 const DNS_LABEL: (&str, &str) = ("k8s-app", "kube-dns");
 
 /// The workloads that provide cluster DNS.
-pub fn cluster_dns(workloads: &[Workload]) -> impl Iterator<Item = &Workload> {
+pub(crate) fn cluster_dns(workloads: &[Workload]) -> impl Iterator<Item = &Workload> {
     workloads.iter().filter(|workload| {
         workload.namespace == "kube-system"
             && matches!(workload.kind.as_str(), "Deployment" | "DaemonSet")

@@ -19,7 +19,6 @@ pub struct PlanOptions {
     pub uninstall: Vec<String>,
     /// The selected releases; all if empty.
     pub releases: Vec<String>,
-    /// Releases to skip.
     pub skip_releases: Vec<String>,
     /// Stages to skip.
     pub stages: SkippedStages,
@@ -49,14 +48,12 @@ impl PlanOptions {
 }
 
 /// Whether a release (`namespace/name`) is among names such as `name` or `namespace/name`.
-#[must_use]
-pub fn names(list: &[String], release: &str) -> bool {
+pub(crate) fn names(list: &[String], release: &str) -> bool {
     list.iter().any(|name| is_named(name, release))
 }
 
 /// Whether a name denotes a release (`namespace/name`).
-#[must_use]
-pub fn is_named(name: &str, release: &str) -> bool {
+pub(crate) fn is_named(name: &str, release: &str) -> bool {
     name == release || release.split_once('/').is_some_and(|(_, own)| own == name)
 }
 

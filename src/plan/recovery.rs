@@ -11,20 +11,19 @@ use crate::process::identity::ProcessState;
 
 /// Who started the operation of a pending release.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// A run of k3s-boot that has ended, on this host.
     Ended(String),
     /// A run of k3s-boot that is in progress, on this host.
     AtWork(String),
     /// A run of k3s-boot on another machine, whose operation has ended at this time at the latest.
     Until(String, SystemTime),
-    /// Unknown.
     Unknown,
 }
 
 /// A release stuck in `pending-*`, and whether `recover` skips it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StuckRelease {
+pub(crate) struct StuckRelease {
     /// The pending revision.
     pub stored: Stored,
     /// Who started the operation, if known.
@@ -37,7 +36,7 @@ pub struct StuckRelease {
 
 /// Why a release is not recovered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Left {
+pub(crate) enum Left {
     /// It is managed by Flux or k3s, such as by `HelmRelease namespace/name`.
     ToOwner(String),
     /// The run is in progress.
@@ -48,8 +47,7 @@ pub enum Left {
 
 impl Left {
     /// The reason, in a few words.
-    #[must_use]
-    pub fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         match self {
             Self::ToOwner(owner) => format!("managed by {owner}"),
             Self::AtWork => "the run is still in progress".to_owned(),
@@ -63,9 +61,7 @@ impl Left {
         }
     }
 
-    /// The fix.
-    #[must_use]
-    pub fn fix(&self) -> String {
+    pub(crate) fn fix(&self) -> String {
         match self {
             Self::ToOwner(owner) => {
                 match owner.strip_prefix("HelmRelease ").and_then(|id| id.split_once('/')) {
@@ -87,7 +83,7 @@ impl Left {
 /// # Errors
 ///
 /// The releases or their owners are unknown; the error says why.
-pub fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime) -> Fact<Vec<StuckRelease>> {
+pub(crate) fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime) -> Fact<Vec<StuckRelease>> {
     let claims = live.claims.as_ref().map_err(Clone::clone)?;
     let pending = live.releases.as_ref().map_err(Clone::clone)?.iter().filter(|one| one.is_pending());
     let judged = pending.map(|stored| {
@@ -122,8 +118,7 @@ fn runs_still(live: &Live, stored: &Stored) -> bool {
 }
 
 /// Who started the operation of a pending release, judged at this time.
-#[must_use]
-pub fn origin(stored: &Stored, live: &Live, now: SystemTime) -> Origin {
+pub(crate) fn origin(stored: &Stored, live: &Live, now: SystemTime) -> Origin {
     let Some(operation) = live.notes.operation(&stored.id(), stored.revision) else { return Origin::Unknown };
     let by = host(&operation.run);
     let holds_lock = live.cluster.lock().is_some_and(|lock| lock.holder == operation.run);
@@ -149,14 +144,12 @@ fn at(seconds: u64) -> Option<SystemTime> {
 }
 
 /// The host in the identity of a run.
-#[must_use]
-pub fn host(run: &str) -> String {
+pub(crate) fn host(run: &str) -> String {
     run.split('/').next().unwrap_or(run).to_owned()
 }
 
 /// The runs that started the operation of a pending release: whether they are alive must be known.
-#[must_use]
-pub fn runs<'a>(stored: &'a [Stored], operations: &'a BTreeMap<String, Operation>) -> Vec<&'a str> {
+pub(crate) fn runs<'a>(stored: &'a [Stored], operations: &'a BTreeMap<String, Operation>) -> Vec<&'a str> {
     let pending = stored.iter().filter(|one| one.is_pending());
     pending.filter_map(|one| operations.get(&one.id()).map(|operation| operation.run.as_str())).collect()
 }

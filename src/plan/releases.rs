@@ -15,7 +15,7 @@ use crate::tools::helmfile::HelmOverrides;
 
 /// What happens to a release, and why.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ReleasePlan {
+pub(crate) struct ReleasePlan {
     /// The release, as `namespace/name`.
     pub id: String,
     /// What happens to it.
@@ -34,7 +34,7 @@ pub struct ReleasePlan {
 
 /// A chart's name and version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ChartVersion {
+pub(crate) struct ChartVersion {
     pub chart: String,
     /// Empty for the latest version.
     pub version: String,
@@ -42,7 +42,7 @@ pub struct ChartVersion {
 
 /// What happens to a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReleaseAction {
+pub(crate) enum ReleaseAction {
     /// It is not installed yet.
     Install,
     /// Its chart or version differs.
@@ -53,7 +53,6 @@ pub enum ReleaseAction {
     Resync(String),
     /// It is uninstalled: the helmfile sets `installed: false`, and the user allows it.
     Uninstall,
-    /// It is up to date.
     UpToDate,
     /// The installed version is newer than the desired one.
     Newer,
@@ -65,8 +64,7 @@ pub enum ReleaseAction {
 
 impl ReleasePlan {
     /// The reason, in a few words: `version 1.18.6 → 1.18.7`, `values changed: operator.replicas`.
-    #[must_use]
-    pub fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         let values = || {
             let paths: Vec<_> = self.values.iter().map(|change| change.path.as_str()).collect();
             format!("values changed: {}", paths.join(", "))
@@ -96,15 +94,18 @@ impl ReleasePlan {
 
 impl ReleaseAction {
     /// Whether helmfile syncs it.
-    #[must_use]
-    pub fn syncs(&self) -> bool {
+    pub(crate) fn syncs(&self) -> bool {
         !matches!(self, Self::UpToDate | Self::Newer | Self::ManagedElsewhere(_) | Self::Skip(_))
     }
 }
 
 /// Decides what happens to a release.
-#[must_use]
-pub fn plan(release: &Release, desired: &Desired, live: &Live, plan_options: &PlanOptions) -> ReleasePlan {
+pub(crate) fn plan(
+    release: &Release,
+    desired: &Desired,
+    live: &Live,
+    plan_options: &PlanOptions,
+) -> ReleasePlan {
     let id = release.id();
     let to = desired_chart(release, desired);
     let record = live.records.as_ref().ok().and_then(|records| records.get(&id));
@@ -137,8 +138,7 @@ fn desired_chart(release: &Release, desired: &Desired) -> ChartVersion {
 
 /// The owner of a release, if it is managed by Flux or k3s: `HelmRelease namespace/name`. Their resources show it, or the
 /// labels of Flux on the objects.
-#[must_use]
-pub fn owner(release: &Release, live: &Live) -> Option<String> {
+pub(crate) fn owner(release: &Release, live: &Live) -> Option<String> {
     let id = release.id();
     let claims = live.claims.as_ref().ok()?;
     if let Some(claim) = claims.owner_of(&id) {
@@ -163,8 +163,12 @@ pub fn owner(release: &Release, live: &Live) -> Option<String> {
 }
 
 /// Whether a release is not synced, whatever differs: it is skipped, managed elsewhere, or newer.
-#[must_use]
-pub fn is_skipped(release: &Release, desired: &Desired, live: &Live, plan_options: &PlanOptions) -> bool {
+pub(crate) fn is_skipped(
+    release: &Release,
+    desired: &Desired,
+    live: &Live,
+    plan_options: &PlanOptions,
+) -> bool {
     let id = release.id();
     let record = || live.records.as_ref().ok().and_then(|records| records.get(&id));
     let is_newer = |record: &Record| {
@@ -179,11 +183,15 @@ pub fn is_skipped(release: &Release, desired: &Desired, live: &Live, plan_option
 }
 
 /// The owner of the releases of Flux if it was installed without its operator.
-pub const FLUX_ALONE: &str = "Flux without a FluxInstance";
+pub(crate) const FLUX_ALONE: &str = "Flux without a FluxInstance";
 
 /// Why a chart may render something else than the `record` of the installed release, with the same version and values.
-#[must_use]
-pub fn other_content(release: &Release, desired: &Desired, live: &Live, record: &Record) -> Option<String> {
+pub(crate) fn other_content(
+    release: &Release,
+    desired: &Desired,
+    live: &Live,
+    record: &Record,
+) -> Option<String> {
     if let [feature, ..] = release.unsafe_features.as_slice() {
         return Some(unsafe_feature(feature));
     }
@@ -307,14 +315,12 @@ fn resync(reason: &str) -> ReleaseAction {
 }
 
 /// Helm treats `v1.2.3` of a chart and `1.2.3` of a helmfile as the same version.
-#[must_use]
-pub fn same_version(one: &str, other: &str) -> bool {
+pub(crate) fn same_version(one: &str, other: &str) -> bool {
     one.trim_start_matches('v') == other.trim_start_matches('v')
 }
 
 /// Whether one version is newer than another; only exact versions can be compared.
-#[must_use]
-pub fn is_newer(one: &str, other: &str) -> bool {
+pub(crate) fn is_newer(one: &str, other: &str) -> bool {
     let parse = |text: &str| Version::parse(text.trim_start_matches('v'));
     matches!((parse(one), parse(other)), (Ok(one), Ok(other)) if one.cmp_precedence(&other).is_gt())
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 /// The environment variable that identifies the tools of a run.
-pub const RUN: &str = "K3S_BOOT_RUN";
+pub(crate) const RUN: &str = "K3S_BOOT_RUN";
 
 /// The inode of the PID namespace that the kernel starts with (`PROC_PID_INIT_INO` of Linux' `include/linux/proc_ns.h`).
 const INITIAL_PID_NAMESPACE: &str = "4026531836";
@@ -43,12 +43,10 @@ pub struct Identity {
     machine: String,
 }
 
-/// The state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessState {
     /// It runs.
     Running,
-    /// It has ended.
     Ended,
     /// It runs, or ran, on another machine or in another namespace.
     Elsewhere,
@@ -151,7 +149,7 @@ fn hash_machine_id(text: &str) -> Option<String> {
 }
 
 /// Kills a process, which must be one of a run of k3s-boot.
-pub fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     if let Ok(pid) = i32::try_from(pid) {
         // It may have exited in the meantime.
         _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);

@@ -10,10 +10,10 @@ use secrecy::SecretSlice;
 use tokio::sync::watch;
 
 /// The default grace period between INT and KILL.
-pub const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// A tool to be run, as data.
-pub struct Invocation {
+pub(crate) struct Invocation {
     /// The name of the tool, for messages.
     pub tool: &'static str,
     /// The absolute path of its program.
@@ -37,11 +37,11 @@ pub struct Invocation {
 }
 
 /// See [`Invocation::public_part`]; called for every line in order.
-pub type PublicPart = Box<dyn FnMut(&str) -> Option<String> + Send>;
+pub(crate) type PublicPart = Box<dyn FnMut(&str) -> Option<String> + Send>;
 
 impl Invocation {
     /// A tool with arguments, stdin null, stdout as data.
-    pub fn new(
+    pub(crate) fn new(
         tool: &'static str,
         program: impl Into<PathBuf>,
         args: impl IntoIterator<Item = impl Into<OsString>>,
@@ -61,36 +61,31 @@ impl Invocation {
     }
 
     /// Sets the timeout.
-    #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Self {
+    pub(crate) fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
     /// Sets its stdin.
-    #[must_use]
-    pub fn stdin(mut self, bytes: SecretSlice<u8>) -> Self {
+    pub(crate) fn stdin(mut self, bytes: SecretSlice<u8>) -> Self {
         self.stdin = Some(bytes);
         self
     }
 
     /// Sets the part of its lines that may be logged and kept.
-    #[must_use]
-    pub fn public_part(mut self, public_part: PublicPart) -> Self {
+    pub(crate) fn public_part(mut self, public_part: PublicPart) -> Self {
         self.public_part = Some(public_part);
         self
     }
 
     /// Sets a variable for this tool only.
-    #[must_use]
-    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+    pub(crate) fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.insert(name.into(), Some(value.into()));
         self
     }
 
     /// Removes variables for this tool.
-    #[must_use]
-    pub fn without(mut self, names: &[&str]) -> Self {
+    pub(crate) fn without(mut self, names: &[&str]) -> Self {
         self.env.extend(names.iter().map(|name| (OsString::from(name), None)));
         self
     }

@@ -28,8 +28,7 @@ pub(super) fn wrap(program: &Path, args: &[OsString]) -> (PathBuf, Vec<OsString>
 }
 
 /// If this process was started to become a tool, executes it; returns only if that fails, or if it was not.
-#[must_use]
-pub fn become_child() -> Option<ExitCode> {
+pub(crate) fn become_child() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
     if args.next().as_deref() != Some(OsStr::new(MARK)) {
         return None;

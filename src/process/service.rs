@@ -15,7 +15,7 @@ use crate::base::error::ProcessError;
 use crate::process::transcript::Transcript;
 
 /// A tool that runs in the background. Dropping it kills it at once, so it must have nothing to finish.
-pub struct Service {
+pub(crate) struct Service {
     state: watch::Receiver<State>,
     group: Group,
 }
@@ -33,8 +33,7 @@ impl Drop for Service {
 
 impl Service {
     /// Whether it has exited.
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         matches!(*self.state.borrow(), State::Ended(..))
     }
 }
@@ -44,7 +43,6 @@ impl Service {
 enum State {
     /// It has not reported yet that it is ready.
     Starting,
-    /// It is ready.
     Ready,
     /// It has exited; the text is its last line.
     Ended(Option<ExitStatus>, String),
@@ -56,7 +54,7 @@ impl Runner {
     /// # Errors
     ///
     /// It cannot be started, it does not become ready in time, or k3s-boot is interrupted.
-    pub async fn serve(
+    pub(crate) async fn serve(
         &self,
         invocation: Invocation,
         ready: &'static str,

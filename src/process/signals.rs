@@ -13,7 +13,7 @@ const ONE_PRESS: Duration = Duration::from_millis(200);
 
 /// How to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub(crate) enum Order {
     /// Stop running tools in an orderly way.
     Stop(Cause),
     /// Kill running tools; the cause is the first one.
@@ -22,21 +22,21 @@ pub enum Order {
 
 /// Whether and how to stop; clones share the state.
 #[derive(Clone, Debug)]
-pub struct Stop {
+pub(crate) struct Stop {
     orders: watch::Receiver<Option<Order>>,
     sender: watch::Sender<Option<Order>>,
 }
 
 impl Stop {
     /// Never stops; for runs that handle no signals.
-    #[must_use]
-    pub fn never() -> Self {
+    #[cfg(test)]
+    pub(crate) fn never() -> Self {
         let (sender, orders) = watch::channel(None);
         Self { orders, sender }
     }
 
     /// Stops the run in an orderly way, unless it is stopping already.
-    pub fn raise(&self, cause: Cause) {
+    pub(crate) fn raise(&self, cause: Cause) {
         self.sender.send_if_modified(|order| {
             let first = order.is_none();
             *order = order.or(Some(Order::Stop(cause)));
@@ -45,8 +45,7 @@ impl Stop {
     }
 
     /// The first cause, if there is one.
-    #[must_use]
-    pub fn cause(&self) -> Option<Cause> {
+    pub(crate) fn cause(&self) -> Option<Cause> {
         match *self.orders.borrow() {
             Some(Order::Stop(cause) | Order::Kill(cause)) => Some(cause),
             None => None,
@@ -54,13 +53,12 @@ impl Stop {
     }
 
     /// Whether running tools are killed without a grace period.
-    #[must_use]
-    pub fn killed(&self) -> bool {
+    pub(crate) fn killed(&self) -> bool {
         matches!(*self.orders.borrow(), Some(Order::Kill(_)))
     }
 
     /// Waits for the next order; forever if none comes.
-    pub async fn changed(&mut self) -> Order {
+    pub(crate) async fn changed(&mut self) -> Order {
         loop {
             if self.orders.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -72,7 +70,7 @@ impl Stop {
     }
 
     /// Waits for the order to kill.
-    pub async fn until_killed(mut self) {
+    pub(crate) async fn until_killed(mut self) {
         while !self.killed() {
             self.changed().await;
         }
@@ -83,7 +81,7 @@ impl Stop {
     /// # Errors
     ///
     /// k3s-boot was interrupted; returns at once.
-    pub async fn sleep(&self, duration: Duration) -> Result<(), Stopped> {
+    pub(crate) async fn sleep(&self, duration: Duration) -> Result<(), Stopped> {
         let mut stop = self.clone();
         if let Some(cause) = self.cause() {
             return Err(Stopped(cause));
@@ -100,7 +98,7 @@ impl Stop {
 /// # Errors
 ///
 /// A handler cannot be installed.
-pub fn listen() -> std::io::Result<Stop> {
+pub(crate) fn listen() -> std::io::Result<Stop> {
     let (sender, orders) = watch::channel(None);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -19,7 +19,7 @@ const MAX_FILES: usize = 20;
 
 /// The transcript of all tools; clones write to the same file.
 #[derive(Clone)]
-pub struct Transcript {
+pub(crate) struct Transcript {
     inner: Arc<Mutex<Inner>>,
     redactor: Redactor,
 }
@@ -37,20 +37,18 @@ struct Inner {
 
 impl Transcript {
     /// A transcript that creates its file in `folder` with the first line; without a folder it only logs.
-    #[must_use]
-    pub fn new(folder: Option<PathBuf>, command: &'static str, redactor: Redactor) -> Self {
+    pub(crate) fn new(folder: Option<PathBuf>, command: &'static str, redactor: Redactor) -> Self {
         let inner = Inner { folder, command, file: None, tried: false, written: 0 };
         Self { inner: Arc::new(Mutex::new(inner)), redactor }
     }
 
     /// The file, if it was created.
-    #[must_use]
-    pub fn path(&self) -> Option<PathBuf> {
+    pub(crate) fn path(&self) -> Option<PathBuf> {
         self.inner().file.as_ref().map(|(path, _)| path.clone())
     }
 
     /// Removes the file, which is not needed after a successful run.
-    pub fn discard(&self) {
+    pub(crate) fn discard(&self) {
         if let Some((path, _)) = self.inner().file.take() {
             _ = std::fs::remove_file(path);
         }

@@ -18,7 +18,7 @@ use crate::check::{Answer, Outcome};
 
 /// The report of `k3s-boot check`, as `-o json` prints it.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct ChecksReport {
+pub(crate) struct ChecksReport {
     /// The version of this report.
     pub schema_version: SchemaVersion,
     /// The worst finding.
@@ -42,7 +42,7 @@ pub struct ChecksReport {
 /// The result of `k3s-boot check`.
 #[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ChecksResult {
+pub(crate) enum ChecksResult {
     /// No errors and no warnings.
     Ok,
     /// Warnings, but no errors.
@@ -55,7 +55,7 @@ pub enum ChecksResult {
 
 /// The number of checks and findings.
 #[derive(Clone, Copy, Debug, Default, JsonSchema, PartialEq, Eq, Serialize)]
-pub struct CheckCounts {
+pub(crate) struct CheckCounts {
     /// All checks, including skipped ones.
     pub checks: usize,
     /// Checks that passed.
@@ -76,8 +76,7 @@ pub struct CheckCounts {
 
 impl CheckCounts {
     /// Counts checks and findings.
-    #[must_use]
-    pub fn new(outcomes: &[Outcome]) -> Self {
+    pub(crate) fn new(outcomes: &[Outcome]) -> Self {
         let mut counts = Self { checks: outcomes.len(), ..Self::default() };
         for outcome in outcomes {
             match &outcome.answer {
@@ -102,7 +101,7 @@ impl CheckCounts {
 
 /// A check.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct CheckReport {
+pub(crate) struct CheckReport {
     /// The ID, as `--skip-check` and `--explain` accept it.
     pub id: &'static str,
     /// The heading in the text report.
@@ -122,7 +121,7 @@ pub struct CheckReport {
 /// The answer of a check.
 #[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum CheckStatus {
+pub(crate) enum CheckStatus {
     /// It checked something and found no problem.
     Ok,
     /// It found something for information.
@@ -141,7 +140,7 @@ pub enum CheckStatus {
 
 /// A finding of a check.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct CheckProblem {
+pub(crate) struct CheckProblem {
     pub severity: Severity,
     /// What is wrong.
     pub message: String,
@@ -168,8 +167,7 @@ impl CheckProblem {
 
 impl CheckReport {
     /// The outcome of a check, without secrets.
-    #[must_use]
-    pub fn new(outcome: &Outcome, redactor: &Redactor) -> Self {
+    pub(crate) fn new(outcome: &Outcome, redactor: &Redactor) -> Self {
         let status = match (&outcome.answer, outcome.severity()) {
             (None, _) => CheckStatus::Skipped,
             (Some(Answer::NotApplicable(_)), _) => CheckStatus::NotApplicable,
@@ -203,8 +201,7 @@ const WIDTH: usize = 100;
 const INDENT: &str = "      ";
 
 /// The report as text: the groups, what was not checked, and the counts.
-#[must_use]
-pub fn text(outcomes: &[Outcome], redactor: &Redactor, took: Duration, colour: bool) -> String {
+pub(crate) fn text(outcomes: &[Outcome], redactor: &Redactor, took: Duration, colour: bool) -> String {
     let groups = outcomes.chunk_by(|one, other| one.rule.group == other.rule.group);
     let groups = groups.filter_map(|outcomes| {
         let title = outcomes.first()?.rule.group.title();

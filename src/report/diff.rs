@@ -75,7 +75,7 @@ words! {
 
 /// The report of `k3s-boot diff`, as `-o json` prints it.
 #[derive(Debug, Default, JsonSchema, Serialize)]
-pub struct DiffReport {
+pub(crate) struct DiffReport {
     /// The version of this report.
     pub schema_version: SchemaVersion,
     /// Whether `apps` would change anything; absent if that is unknown.
@@ -105,7 +105,7 @@ pub struct DiffReport {
 
 /// A namespace.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct NamespaceDiff {
+pub(crate) struct NamespaceDiff {
     /// The name.
     pub name: String,
     /// What would happen to it.
@@ -114,7 +114,7 @@ pub struct NamespaceDiff {
 
 /// An object of an encrypted file; never its contents.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct SecretDiff {
+pub(crate) struct SecretDiff {
     pub kind: String,
     /// `namespace/name`.
     pub name: String,
@@ -130,7 +130,7 @@ pub struct SecretDiff {
 
 /// A release.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct ReleaseDiff {
+pub(crate) struct ReleaseDiff {
     pub namespace: String,
     pub name: String,
     /// What would happen to it.
@@ -151,7 +151,7 @@ pub struct ReleaseDiff {
 
 /// A value that differs.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct ValueDiff {
+pub(crate) struct ValueDiff {
     /// The path, such as `operator.replicas`.
     pub path: String,
     /// The installed value; `[redacted]` if it may be secret, absent if `hidden` is set.
@@ -167,7 +167,7 @@ pub struct ValueDiff {
 
 /// An object of a release.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct ManifestDiff {
+pub(crate) struct ManifestDiff {
     /// The release.
     pub release: String,
     /// `Kind namespace/name`.
@@ -300,8 +300,7 @@ impl ManifestDiff {
 
 impl DiffReport {
     /// The changes of a plan.
-    #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         plan: &Plan,
         manifests: Option<&[ObjectDiff]>,
         cluster: Option<ClusterReport>,
@@ -342,8 +341,7 @@ impl DiffReport {
     }
 
     /// The report of a failure, without secrets.
-    #[must_use]
-    pub fn failed(error: &Error, failure: FailureReport, redactor: &Redactor) -> Self {
+    pub(crate) fn failed(error: &Error, failure: FailureReport, redactor: &Redactor) -> Self {
         Self {
             exit_code: error.exit_code(false),
             failure: Some(failure),
@@ -353,14 +351,12 @@ impl DiffReport {
     }
 
     /// Whether `apps` is known to change anything.
-    #[must_use]
-    pub fn changes(&self) -> bool {
+    pub(crate) fn changes(&self) -> bool {
         self.changes == Some(true)
     }
 
     /// The report as text: a line for each change, and the number of unchanged items.
-    #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         let namespaces: Vec<_> =
             self.namespaces.iter().map(|one| (one.name.clone(), one.action.word(), Vec::new())).collect();

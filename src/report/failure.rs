@@ -12,7 +12,7 @@ use crate::observed::cluster::LEASE;
 /// The class of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Class {
+pub(crate) enum Class {
     /// The preflight found problems, which `problems` lists; nothing was changed.
     Preflight,
     /// A release failed; this includes timeouts of Helm.
@@ -35,7 +35,7 @@ pub enum Class {
 
 /// A failure. Every class has a culprit, a cause and a fix.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct FailureReport {
+pub(crate) struct FailureReport {
     /// The class of the failure.
     pub class: Class,
     /// The log message.
@@ -71,8 +71,7 @@ pub struct FailureReport {
 
 impl FailureReport {
     /// The report of an error, without secrets.
-    #[must_use]
-    pub fn new(error: &Error, end: &End<'_>, redactor: &Redactor) -> Self {
+    pub(crate) fn new(error: &Error, end: &End<'_>, redactor: &Redactor) -> Self {
         let clean = |text: &str| redactor.apply(text).into_owned();
         let (message, pairs) = match error {
             Error::Preflight(findings) => ("Preflight failed", joined(findings)),

@@ -56,7 +56,7 @@ fn cut(text: &str) -> Cow<'_, str> {
 
 /// Prints commands for the runner.
 #[derive(Clone, Debug)]
-pub struct Actions {
+pub(crate) struct Actions {
     /// Commands go to the stream of the log, because only there they keep their order.
     to_stderr: bool,
     /// The file to which the step's summary is appended.
@@ -65,19 +65,18 @@ pub struct Actions {
 
 impl Actions {
     /// Prints on stderr if stdout is for data.
-    #[must_use]
-    pub fn new(stdout_is_data: bool, summary: Option<PathBuf>) -> Self {
+    pub(crate) fn new(stdout_is_data: bool, summary: Option<PathBuf>) -> Self {
         Self { to_stderr: stdout_is_data, summary }
     }
 
     /// A group of lines, until it is dropped; groups do not nest.
-    pub fn group(&self, name: &str) -> Group<'_> {
+    pub(crate) fn group(&self, name: &str) -> Group<'_> {
         self.write(&command("group", None, name));
         Group(self)
     }
 
     /// Reports the end of a run: an annotation if it failed, and the summary of the step.
-    pub fn report(&self, report: &Report) {
+    pub(crate) fn report(&self, report: &Report) {
         if let Some(failure) = &report.failure {
             self.write(&annotation(failure));
         }
@@ -101,7 +100,7 @@ impl Actions {
 
 /// Lines that belong together.
 #[must_use]
-pub struct Group<'a>(&'a Actions);
+pub(crate) struct Group<'a>(&'a Actions);
 
 impl Drop for Group<'_> {
     fn drop(&mut self) {

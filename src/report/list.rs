@@ -11,7 +11,7 @@ use crate::base::stages::Stage;
 
 /// The report of `k3s-boot apps --list`, as `-o json` prints it.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct StagesReport {
+pub(crate) struct StagesReport {
     /// The version of this report.
     pub schema_version: SchemaVersion,
     /// The stages, in order.
@@ -20,7 +20,7 @@ pub struct StagesReport {
 
 /// A stage.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct ListedStage {
+pub(crate) struct ListedStage {
     /// The name, as `--only`, `--from` and `--skip` accept it.
     pub name: Stage,
     /// Whether the flags skip it.
@@ -34,8 +34,7 @@ pub struct ListedStage {
 
 impl StagesReport {
     /// A line for each stage and each of its items.
-    #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for stage in &self.stages {
             let note = if stage.skipped { " (skipped)" } else { "" };

@@ -7,23 +7,22 @@ use super::failure::FailureReport;
 use super::{ProblemReport, SchemaVersion};
 use crate::plan::recovery::StuckRelease;
 
-words! {
-    /// The result of `k3s-boot recover`.
-    #[derive(Default)]
-    RecoverResult {
-        /// No release is stuck any more, except those that Flux or k3s manage.
-        #[default]
-        Recovered = "recovered",
-        /// Some releases were skipped.
-        Skipped = "skipped",
-        /// The command failed.
-        Failed = "failed",
-    }
+/// The result of `k3s-boot recover`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RecoverResult {
+    /// No release is stuck any more, except those that Flux or k3s manage.
+    #[default]
+    Recovered,
+    /// Some releases were skipped.
+    Skipped,
+    /// The command failed.
+    Failed,
 }
 
 /// The report of `k3s-boot recover`, as `-o json` prints it.
 #[derive(Debug, Default, JsonSchema, Serialize)]
-pub struct RecoverReport {
+pub(crate) struct RecoverReport {
     /// The version of this report.
     pub schema_version: SchemaVersion,
     /// How the command ended.
@@ -45,7 +44,7 @@ pub struct RecoverReport {
 
 /// A release that was stuck in `pending-*`.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct StuckReport {
+pub(crate) struct StuckReport {
     /// `NAMESPACE/NAME`.
     pub release: String,
     /// The status in Helm: `pending-install`, `pending-upgrade`, `pending-rollback` or `uninstalling`.
@@ -66,8 +65,7 @@ pub struct StuckReport {
 
 impl StuckReport {
     /// A release that is not recovered yet.
-    #[must_use]
-    pub fn new(locked: &StuckRelease) -> Self {
+    pub(crate) fn new(locked: &StuckRelease) -> Self {
         let StuckRelease { stored, by, left, .. } = locked;
         Self {
             release: stored.id(),

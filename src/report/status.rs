@@ -6,8 +6,8 @@ mod text;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use self::problems::{StatusPart, StatusProblem, Unknown};
-pub use self::text::{View, text};
+pub(crate) use self::problems::{StatusPart, StatusProblem, Unknown};
+pub(crate) use self::text::{View, text};
 use super::SchemaVersion;
 use crate::base::fact::Fact;
 use crate::base::finding::Finding;
@@ -21,18 +21,18 @@ use crate::observed::node::Node;
 use crate::observed::workloads::Workload;
 use crate::tools::kubeconfig::Target;
 
-words! {
-    /// The state of a cluster.
-    StatusResult {
-        /// Everything is ready, except what is cordoned or suspended.
-        Ready = "ready",
-        /// Something is not ready.
-        NotReady = "not-ready",
-        /// Releases or Flux could not be read.
-        Unknown = "unknown",
-        /// The cluster does not respond.
-        Failed = "failed",
-    }
+/// The state of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StatusResult {
+    /// Everything is ready, except what is cordoned or suspended.
+    Ready,
+    /// Something is not ready.
+    NotReady,
+    /// Releases or Flux could not be read.
+    Unknown,
+    /// The cluster does not respond.
+    Failed,
 }
 
 words! {
@@ -45,23 +45,23 @@ words! {
     }
 }
 
-words! {
-    /// The status of the condition `Ready` of an object of Flux.
-    FluxReady {
-        /// It is ready.
-        True = "True",
-        /// It has failed.
-        False = "False",
-        /// It is being reconciled.
-        Unknown = "Unknown",
-        /// Flux has not reconciled it yet.
-        Absent = "absent",
-    }
+/// The status of the condition `Ready` of an object of Flux.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
+pub(crate) enum FluxReady {
+    /// It is ready.
+    True,
+    /// It has failed.
+    False,
+    /// It is being reconciled.
+    Unknown,
+    /// Flux has not reconciled it yet.
+    #[serde(rename = "absent")]
+    Absent,
 }
 
 /// The report of `k3s-boot status`, as `-o json` prints it. Times are in RFC 3339.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
-pub struct StatusReport {
+pub(crate) struct StatusReport {
     /// The version of this report.
     pub schema_version: SchemaVersion,
     /// The state of the cluster.
@@ -86,7 +86,7 @@ pub struct StatusReport {
 
 /// The cluster.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
-pub struct ClusterStatus {
+pub(crate) struct ClusterStatus {
     /// The context of the kubeconfig.
     pub context: String,
     /// The URL of the API server.
@@ -101,7 +101,7 @@ pub struct ClusterStatus {
 
 /// A node.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
-pub struct NodeStatus {
+pub(crate) struct NodeStatus {
     pub name: String,
     pub role: NodeRole,
     /// Whether it is Ready.
@@ -122,7 +122,7 @@ pub struct NodeStatus {
 
 /// A Helm release.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
-pub struct ReleaseStatus {
+pub(crate) struct ReleaseStatus {
     pub namespace: String,
     pub name: String,
     /// The name of the chart, if known.
@@ -151,7 +151,7 @@ pub struct ReleaseStatus {
 
 /// A workload that is not ready.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
-pub struct Unready {
+pub(crate) struct Unready {
     /// The workload, as `KIND NAMESPACE/NAME`.
     pub object: String,
     /// The number of ready pods.
@@ -165,7 +165,7 @@ pub struct Unready {
 
 /// A warning event.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
-pub struct EventStatus {
+pub(crate) struct EventStatus {
     /// The object, as `KIND NAMESPACE/NAME`.
     pub object: String,
     pub reason: String,
@@ -178,7 +178,7 @@ pub struct EventStatus {
 
 /// An object of Flux.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
-pub struct FluxStatus {
+pub(crate) struct FluxStatus {
     pub kind: String,
     pub namespace: String,
     pub name: String,
@@ -197,7 +197,7 @@ pub struct FluxStatus {
 
 /// The input of a report.
 #[derive(Clone, Copy)]
-pub struct Seen<'a> {
+pub(crate) struct Seen<'a> {
     pub target: &'a Target,
     pub standing: &'a Snapshot,
     /// The releases of the helmfiles.
@@ -206,8 +206,7 @@ pub struct Seen<'a> {
 
 impl StatusReport {
     /// The report, without secrets.
-    #[must_use]
-    pub fn new(seen: &Seen<'_>, redactor: &Redactor) -> Self {
+    pub(crate) fn new(seen: &Seen<'_>, redactor: &Redactor) -> Self {
         let make = Make { seen: *seen, clean: |text: &str| redactor.apply(text).into_owned() };
         let live = &seen.standing.live;
         let mut report = Self {
@@ -247,8 +246,7 @@ impl StatusReport {
     }
 
     /// The report for a cluster that could not be read, without secrets.
-    #[must_use]
-    pub fn failed(findings: &[Finding], exit_code: u8, redactor: &Redactor) -> Self {
+    pub(crate) fn failed(findings: &[Finding], exit_code: u8, redactor: &Redactor) -> Self {
         Self {
             schema_version: SchemaVersion,
             result: StatusResult::Failed,

@@ -23,7 +23,7 @@ fn pending(workloads: &[Workload]) -> Option<String> {
 /// # Errors
 ///
 /// The timeout expired, the API server does not respond, or k3s-boot was interrupted.
-pub async fn wait(
+pub(crate) async fn wait(
     tools: &Toolbox,
     stage: &'static str,
     seen: &[Workload],

@@ -33,7 +33,7 @@ const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "flux");
 
 /// Finds the cause of a failure: from Helm's message, or from the pods that are not ready. What cannot be read is omitted,
 /// and so are events until `before` (RFC 3339, by the clock of the cluster).
-pub async fn find_cause(tools: &Toolbox, failure: &ReleaseFailure, before: &str) -> Diagnosis {
+pub(crate) async fn find_cause(tools: &Toolbox, failure: &ReleaseFailure, before: &str) -> Diagnosis {
     let Some(release) = &failure.release else {
         return find(&failure.reason).map(|known| Diagnosis::known("", None, known)).unwrap_or_default();
     };
@@ -59,7 +59,7 @@ fn waited_for(reason: &str) -> Option<String> {
 }
 
 /// Why a release that is not synced is not ready; empty if that is unknown.
-pub async fn of_unchanged(tools: &Toolbox, release: &str) -> Diagnosis {
+pub(crate) async fn of_unchanged(tools: &Toolbox, release: &str) -> Diagnosis {
     let looked = tokio::time::timeout(TIMEOUT, worst(tools, release)).await;
     looked.ok().and_then(Result::ok).flatten().unwrap_or_default()
 }
@@ -87,7 +87,7 @@ async fn look(tools: &Toolbox, release: &str, before: &str) -> Result<Option<Dia
 }
 
 /// The state of the namespace of a release.
-pub struct Seen {
+pub(crate) struct Seen {
     pub workloads: Vec<Workload>,
     pub pods: Vec<Pod>,
     /// Recent warning events.
@@ -100,7 +100,7 @@ impl Seen {
     /// # Errors
     ///
     /// The API server does not respond.
-    pub async fn of(tools: &Toolbox, release: &str) -> Result<Self, Error> {
+    pub(crate) async fn of(tools: &Toolbox, release: &str) -> Result<Self, Error> {
         let namespace = namespace_of(release);
         let (workloads, pods, events) = tokio::join!(
             tools.observe_workloads(namespace),
@@ -116,7 +116,7 @@ impl Seen {
     /// # Errors
     ///
     /// The API server does not respond.
-    pub async fn problems(
+    pub(crate) async fn problems(
         &self,
         tools: &Toolbox,
         release: &str,
@@ -162,8 +162,7 @@ impl Seen {
     }
 
     /// The problems of the controllers of Flux, the worst first. They belong to no release: flux-operator creates them.
-    #[must_use]
-    pub fn flux_problems(&self, before: &str) -> Vec<PodProblem> {
+    pub(crate) fn flux_problems(&self, before: &str) -> Vec<PodProblem> {
         let warnings = Warnings { events: &self.events, before };
         let of_flux = self.workloads.iter().filter(|workload| {
             workload.labels.get(PART_OF.0).is_some_and(|part_of| part_of == PART_OF.1)
@@ -186,7 +185,12 @@ impl Seen {
 
 /// The diagnosis of a problem, with other events of the object and the logs of a crashed container. The transcript keeps
 /// all of it.
-pub async fn diagnose(tools: &Toolbox, release: &str, problem: PodProblem, events: &[Event]) -> Diagnosis {
+pub(crate) async fn diagnose(
+    tools: &Toolbox,
+    release: &str,
+    problem: PodProblem,
+    events: &[Event],
+) -> Diagnosis {
     let known = find(&problem.state).map(|known| Diagnosis::known(release, problem.pod(), known));
     let warnings = warnings_about(&problem, events);
     let last_words = last_words(tools, namespace_of(release), &problem).await;

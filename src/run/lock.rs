@@ -24,7 +24,7 @@ use crate::tools::Toolbox;
 use crate::tools::api::Call;
 
 /// A Lease expires if it is not renewed for this long.
-pub const EXPIRES: Duration = Duration::from_secs(15);
+pub(crate) const EXPIRES: Duration = Duration::from_secs(15);
 
 const RENEW_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -44,7 +44,7 @@ const START_TIME: Duration = Duration::from_millis(50);
 const TOOLS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The held lock.
-pub struct Lock<'a> {
+pub(crate) struct Lock<'a> {
     tools: &'a Toolbox,
     held: RefCell<Held>,
 }
@@ -80,7 +80,7 @@ impl<'a> Lock<'a> {
     /// # Errors
     ///
     /// Another run holds it, the API server does not respond, or k3s-boot was interrupted.
-    pub async fn acquire(
+    pub(crate) async fn acquire(
         tools: &'a Toolbox,
         seen: Option<&Lease>,
         notes: &RunState,
@@ -132,7 +132,7 @@ impl<'a> Lock<'a> {
     }
 
     /// Runs `work` while renewing the lock.
-    pub async fn during<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) async fn during<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             biased;
             result = work => result,
@@ -173,7 +173,7 @@ impl<'a> Lock<'a> {
             if let Written::Done = self.write(true).await? {
                 return Ok(true);
             }
-            let lease = self.tools.observe_lock(Call::get(&own_path()).to_the_end()).await?;
+            let lease = self.tools.observe_lock(Call::get(&own_path()).uninterruptible()).await?;
             if self.is_ours(lease.as_ref()) {
                 continue;
             }
@@ -199,12 +199,12 @@ impl<'a> Lock<'a> {
     }
 
     /// The notes, including those that the next renewal writes.
-    pub fn notes(&self) -> RunState {
+    pub(crate) fn notes(&self) -> RunState {
         self.held.borrow().notes.clone()
     }
 
     /// Changes the notes; the next renewal or the release writes them.
-    pub fn change(&self, change: impl FnOnce(&mut RunState)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut RunState)) {
         change(&mut self.held.borrow_mut().notes);
     }
 
@@ -213,12 +213,12 @@ impl<'a> Lock<'a> {
     /// # Errors
     ///
     /// The API server does not respond, or k3s-boot was interrupted. A lost lock is no error: [`Self::keep`] ends the run.
-    pub async fn write_notes(&self) -> Result<(), Error> {
+    pub(crate) async fn write_notes(&self) -> Result<(), Error> {
         self.renew().await.map(drop)
     }
 
     /// Releases the lock. After a second signal it is left to expire.
-    pub async fn release(self) {
+    pub(crate) async fn release(self) {
         self.held.borrow_mut().released = true;
         self.tools.clock.extend_for_cleanup();
         let stop = self.tools.runner.stop();
@@ -233,8 +233,8 @@ impl<'a> Lock<'a> {
         }
     }
 
-    /// Writes the Lease; with `to_the_end`, also after k3s-boot was interrupted.
-    async fn write(&self, to_the_end: bool) -> Result<Written, Error> {
+    /// Writes the Lease; with `uninterruptible`, also after k3s-boot was interrupted.
+    async fn write(&self, uninterruptible: bool) -> Result<Written, Error> {
         let (created, patch) = {
             let held = self.held.borrow();
             (held.resource_version.is_empty().then(|| held.lease()), held.patch())
@@ -244,7 +244,7 @@ impl<'a> Lock<'a> {
             Some(lease) => Call::create(&list, lease),
             None => Call::merge(&own, &patch),
         };
-        let call = if to_the_end { call.to_the_end() } else { call };
+        let call = if uninterruptible { call.uninterruptible() } else { call };
         let answer = self.tools.ask(call).await?;
         if matches!(answer.status(), 404 | 409) {
             return Ok(Written::Changed);
@@ -349,7 +349,7 @@ fn describe_holder(holder: &str) -> String {
 }
 
 /// Waits until the orphaned tools of a killed run have exited, and kills those that do not. Returns whether there were none.
-pub async fn end_tools(tools: &Toolbox, run: &Identity) -> Result<bool, Error> {
+pub(crate) async fn end_tools(tools: &Toolbox, run: &Identity) -> Result<bool, Error> {
     let start = Instant::now();
     let mut left = run.tools();
     if left.is_empty() {

@@ -12,7 +12,7 @@ use crate::tools::Toolbox;
 /// # Errors
 ///
 /// kubectl fails.
-pub async fn run(tools: &Toolbox, namespaces: &[(String, NamespaceAction)]) -> Result<(), Error> {
+pub(crate) async fn run(tools: &Toolbox, namespaces: &[(String, NamespaceAction)]) -> Result<(), Error> {
     tracing::debug!("Applying namespaces");
     let items: Vec<_> = namespaces
         .iter()

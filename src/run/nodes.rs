@@ -15,7 +15,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// The timeout expired, kubectl failed, or k3s-boot was interrupted.
-pub async fn wait(
+pub(crate) async fn wait(
     tools: &Toolbox,
     mut registered: usize,
     expected: usize,
@@ -46,7 +46,7 @@ pub async fn wait(
     Ok((cluster, start.elapsed()))
 }
 
-pub fn log_nodes(cluster: &Cluster) {
+pub(crate) fn log_nodes(cluster: &Cluster) {
     let waiting_for = cluster.waiting_for();
     let (nodes, ready) = (cluster.nodes.len(), cluster.ready_nodes());
     if waiting_for.is_empty() {

@@ -16,8 +16,13 @@ use crate::tools::Toolbox;
 
 /// The notes before the plan is executed: the releases that will be synced, and the state of those that are up to date.
 /// `longest` is the timeout of an operation.
-#[must_use]
-pub fn before(plan: &Plan, desired: &Desired, live: &Live, longest: Duration, now: SystemTime) -> RunState {
+pub(crate) fn before(
+    plan: &Plan,
+    desired: &Desired,
+    live: &Live,
+    longest: Duration,
+    now: SystemTime,
+) -> RunState {
     let stored = live.releases.as_deref().unwrap_or_default();
     let find = |id: &str| stored.iter().find(|one| one.id() == id);
     let mut notes = live.notes.clone();
@@ -62,7 +67,7 @@ fn seconds(time: SystemTime) -> u64 {
 }
 
 /// Records that helmfile has completed the operations of these releases.
-pub fn conclude(notes: &mut RunState, releases: &[String]) {
+pub(crate) fn conclude(notes: &mut RunState, releases: &[String]) {
     for id in releases {
         if let Some(operation) = notes.operations.get_mut(id) {
             operation.concluded = true;
@@ -71,7 +76,7 @@ pub fn conclude(notes: &mut RunState, releases: &[String]) {
 }
 
 /// Records that the same run retries these releases.
-pub fn again(notes: &mut RunState, releases: &[&str], stored: &[Stored], now: SystemTime) {
+pub(crate) fn again(notes: &mut RunState, releases: &[&str], stored: &[Stored], now: SystemTime) {
     for id in releases {
         if let Some(operation) = notes.operations.get_mut(*id) {
             operation.after = stored.iter().find(|one| one.id() == *id).map_or(0, |one| one.revision);
@@ -103,7 +108,7 @@ fn synced(desired: &Desired, stored: &Stored, standing: &ObjectState) -> Option<
 /// # Errors
 ///
 /// The API server does not respond, or k3s-boot was interrupted.
-pub async fn after(
+pub(crate) async fn after(
     tools: &Toolbox,
     plan: &Plan,
     desired: &Desired,

@@ -6,10 +6,8 @@ use crate::desired::releases::Release;
 
 /// A release that was synced, or failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReleaseOutcome {
-    /// Its namespace.
+pub(crate) struct ReleaseOutcome {
     pub namespace: String,
-    /// Its name.
     pub name: String,
     /// Its chart's version.
     pub version: String,
@@ -26,8 +24,7 @@ impl ReleaseOutcome {
     }
 
     /// `namespace/name`.
-    #[must_use]
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 }

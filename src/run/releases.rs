@@ -124,7 +124,7 @@ fn timeout<'a>(releases: impl IntoIterator<Item = &'a Release>, longest: Duratio
 
 /// Options for syncing a helmfile.
 #[derive(Clone, Copy)]
-pub struct SyncRequest<'a> {
+pub(crate) struct SyncRequest<'a> {
     /// The folder with the charts.
     pub charts: &'a Path,
     /// The timeout for each release.
@@ -143,7 +143,7 @@ pub struct SyncRequest<'a> {
 /// # Errors
 ///
 /// The first release that failed; the other reports are of synced releases.
-pub async fn run(
+pub(crate) async fn run(
     tools: &Toolbox,
     helmfile: &Helmfile,
     wanted: &[&str],
@@ -230,7 +230,7 @@ pub async fn run(
 }
 
 /// Logs what happens to a release, unless a later line or a check does.
-pub fn log_action(release: &ReleasePlan) {
+pub(crate) fn log_action(release: &ReleasePlan) {
     let id = &release.id;
     let version = &release.to.version;
     match &release.action {

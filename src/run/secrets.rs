@@ -12,7 +12,7 @@ use crate::tools::Toolbox;
 /// # Errors
 ///
 /// kubectl fails.
-pub async fn run(
+pub(crate) async fn run(
     tools: &Toolbox,
     objects: &[Object],
     actions: &[(ObjectId, ObjectAction)],

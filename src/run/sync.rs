@@ -30,7 +30,7 @@ const MAX_ROUNDS: u32 = 3;
 const MAX_RETRIES: usize = 5;
 
 /// The context for syncing a helmfile.
-pub struct Sync<'a> {
+pub(crate) struct Sync<'a> {
     pub tools: &'a Toolbox,
     pub settings: &'a Settings,
     pub desired: &'a Desired,
@@ -133,7 +133,7 @@ impl Sync<'_> {
     /// # Errors
     ///
     /// The first release that failed.
-    pub async fn helmfile(
+    pub(crate) async fn helmfile(
         &self,
         helmfile: &Helmfile,
         plan: &[ReleasePlan],

@@ -20,7 +20,7 @@ use crate::tools::api::{Call, segment};
 /// # Errors
 ///
 /// The API server does not respond or rejects it, or k3s-boot was interrupted.
-pub async fn run(tools: &Toolbox, unlocks: &[Unlock]) -> Result<(), Error> {
+pub(crate) async fn run(tools: &Toolbox, unlocks: &[Unlock]) -> Result<(), Error> {
     for Unlock { stored, run, by } in unlocks {
         // The run has ended, but its tools may still be running.
         if let Some(run) = Identity::parse(run) {
@@ -38,7 +38,7 @@ pub async fn run(tools: &Toolbox, unlocks: &[Unlock]) -> Result<(), Error> {
 /// # Errors
 ///
 /// As [`run`].
-pub async fn release(tools: &Toolbox, stored: &Stored) -> Result<bool, Error> {
+pub(crate) async fn release(tools: &Toolbox, stored: &Stored) -> Result<bool, Error> {
     let secret = &stored.secret;
     let path = format!("/api/v1/namespaces/{}/secrets/{}", segment(&secret.namespace), segment(&secret.name));
     let options = json!({"apiVersion": "v1", "kind": "DeleteOptions",

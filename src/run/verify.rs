@@ -9,10 +9,10 @@ use self::requests::Requests;
 use self::warnings::{Warnings, fix};
 use crate::base::error::Error;
 use crate::base::waiting::Waiting;
-pub use crate::desired::source::SyncSource;
+pub(crate) use crate::desired::source::SyncSource;
+pub(crate) use crate::diagnose::flux::Outcome;
 use crate::diagnose::flux::kustomizations::key;
 use crate::diagnose::flux::{Judgement, Problem, Verdict, descendants, judge, root};
-pub use crate::diagnose::flux::{Outcome, stalled_instance};
 use crate::observed::claims::Claims;
 use crate::observed::flux::{Flux, Resource};
 use crate::tools::Toolbox;
@@ -23,8 +23,7 @@ const LATER_PAUSE: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_mins(1);
 
 /// The objects of Flux when the cluster was observed.
-#[must_use]
-pub fn seen(claims: &Claims) -> Flux {
+pub(crate) fn seen(claims: &Claims) -> Flux {
     let resources = claims.sources.iter().chain(&claims.kustomizations).cloned().collect();
     Flux { instance: claims.instance.clone(), resources }
 }
@@ -35,7 +34,7 @@ pub fn seen(claims: &Claims) -> Flux {
 /// # Errors
 ///
 /// Flux cannot go on, or the timeout expired.
-pub async fn verify(
+pub(crate) async fn verify(
     tools: &Toolbox,
     asked: &SyncSource,
     key_changed: bool,

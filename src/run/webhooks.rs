@@ -35,7 +35,7 @@ struct Webhook {
 
 /// The object that configures the webhook in an error message, such as `ValidatingWebhookConfiguration
 /// cert-manager-webhook`; both if each kind has one of that name; none if it cannot be found.
-pub async fn find_configuration(tools: &Toolbox, words: &str) -> Option<String> {
+pub(crate) async fn find_configuration(tools: &Toolbox, words: &str) -> Option<String> {
     tokio::time::timeout(TIMEOUT, find(tools, webhook_name(words)?)).await.ok().flatten()
 }
 
@@ -50,7 +50,7 @@ async fn find(tools: &Toolbox, name: &str) -> Option<String> {
 }
 
 /// Adds the object that configures the webhook to the error, if the API server could not call one.
-pub async fn with_configuration(tools: &Toolbox, mut error: Error) -> Error {
+pub(crate) async fn with_configuration(tools: &Toolbox, mut error: Error) -> Error {
     if let Error::Api { reason, .. } | Error::Tool { reason, .. } = &mut error
         && let Some(object) = find_configuration(tools, reason).await
     {

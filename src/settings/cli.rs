@@ -324,7 +324,7 @@ const MAX_TIMEOUT: Duration = Duration::from_hours(7 * 24);
 /// # Errors
 ///
 /// The text is not a duration, or the duration is shorter than a second or longer than a week.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration < Duration::from_secs(1) => Err("must be 1s or longer".to_owned()),
         Ok(duration) if duration > MAX_TIMEOUT => Err("must be 7days or shorter".to_owned()),

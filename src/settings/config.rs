@@ -10,13 +10,13 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
-pub use self::pin::{Pinned, pin};
-pub use self::words::{Count, File, Namespace, ReleaseName, SkippedCheck, Text, Timeout, Uid, Word};
+pub(crate) use self::pin::{Pinned, pin};
+pub(crate) use self::words::{Count, File, Namespace, ReleaseName, SkippedCheck, Text, Timeout, Uid, Word};
 use crate::base::finding::Finding;
 use crate::base::yaml;
 
 /// The file name in the root of a repository.
-pub const FILE: &str = "k3s-boot.yaml";
+pub(crate) const FILE: &str = "k3s-boot.yaml";
 
 /// Similar names, whose files are ignored.
 const WRONG_NAMES: [&str; 3] = ["k3s-boot.yml", ".k3s-boot.yaml", ".k3s-boot.yml"];
@@ -31,7 +31,7 @@ const MAX_WORD_LENGTH: usize = 40;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
 #[schemars(title = "k3s-boot.yaml")]
-pub struct Config {
+pub(crate) struct Config {
     /// The cluster that belongs to this repository.
     #[schemars(with = "Option<Cluster>")]
     #[serde(deserialize_with = "or_default")]
@@ -61,7 +61,7 @@ pub struct Config {
 /// The cluster that belongs to a repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// UID of the namespace kube-system in the only cluster that may be bootstrapped from this repository. Set by
     /// `k3s-boot check --pin`.
     pub uid: Option<Text<Uid>>,
@@ -70,7 +70,7 @@ pub struct Cluster {
 /// The age key and the encrypted files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
-pub struct Secrets {
+pub(crate) struct Secrets {
     /// File with the age key that goes into the cluster as `flux-system/sops-age`. Default: `age.key`.
     pub age_key: Option<Text<File>>,
     /// Encrypted files whose objects go into the cluster, instead of those found in `bootstrap/`.
@@ -80,7 +80,7 @@ pub struct Secrets {
 /// The helmfiles.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
-pub struct Helmfiles {
+pub(crate) struct Helmfiles {
     /// The helmfile with custom resource definitions.
     pub crds: Option<Text<File>>,
     /// The helmfile with everything else.
@@ -90,7 +90,7 @@ pub struct Helmfiles {
 /// Timeouts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
-pub struct Timeouts {
+pub(crate) struct Timeouts {
     /// Timeout for the whole run. Default: 30m.
     pub total: Option<Text<Timeout>>,
     /// Timeout for each release, unless the helmfile sets a shorter one. Default: 15m.
@@ -105,8 +105,7 @@ pub struct Timeouts {
 
 impl Config {
     /// The releases to skip.
-    #[must_use]
-    pub fn skip_releases(&self) -> Vec<String> {
+    pub(crate) fn skip_releases(&self) -> Vec<String> {
         self.skip_releases.iter().flatten().map(|Text(name)| name.0.clone()).collect()
     }
 }
@@ -120,8 +119,7 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
 
 /// Reads the configuration. Without a file it is empty, unless the user has `named` the file. With a problem it
 /// is empty too.
-#[must_use]
-pub fn load(path: &Path, named: bool) -> (Config, Vec<Finding>) {
+pub(crate) fn load(path: &Path, named: bool) -> (Config, Vec<Finding>) {
     if !named && is_absent(path) {
         return (Config::default(), wrong_name(path).into_iter().collect());
     }
@@ -132,8 +130,7 @@ pub fn load(path: &Path, named: bool) -> (Config, Vec<Finding>) {
 }
 
 /// Whether there is no such file. A broken link counts as a file: it is meant to lead to one.
-#[must_use]
-pub fn is_absent(path: &Path) -> bool {
+pub(crate) fn is_absent(path: &Path) -> bool {
     path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 

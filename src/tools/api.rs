@@ -27,7 +27,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Mutex, Semaphore};
 
 use self::answer::may_have_been_executed;
-pub use self::answer::{Answer, List, parse};
+pub(crate) use self::answer::{Answer, List, parse};
 use self::away::OutageTracker;
 use super::{Toolbox, last_words};
 use crate::base::error::{Error, ProcessError};
@@ -54,29 +54,28 @@ const MAX_CONCURRENT: usize = 24;
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
 
 /// Whole objects.
-pub const WHOLE: &str = "application/json";
+pub(crate) const WHOLE: &str = "application/json";
 
 /// Only the metadata of each object in a list.
-pub const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+pub(crate) const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 /// Only the metadata of one object.
-pub const METADATA_OF_ONE: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+pub(crate) const METADATA_OF_ONE: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// All kinds that the server knows, in one answer (aggregated discovery: beta since 1.27, stable since 1.30).
-pub const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+pub(crate) const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
                              application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 
 /// The characters that need no escaping in a path segment or a query value.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// Escapes a name as a path segment, or a value in a query.
-#[must_use]
-pub fn segment(text: &str) -> String {
+pub(crate) fn segment(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string()
 }
 
 /// The API client.
-pub struct Api {
+pub(crate) struct Api {
     /// The folder of the socket.
     folder: PathBuf,
     proxy: Mutex<Option<Proxy>>,
@@ -117,8 +116,7 @@ impl Address {
 
 impl Api {
     /// A client that starts kubectl with the first request; its socket is in this folder.
-    #[must_use]
-    pub fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
             proxy: Mutex::new(None),
@@ -129,7 +127,7 @@ impl Api {
 }
 
 /// A request to the API server.
-pub struct Call<'a> {
+pub(crate) struct Call<'a> {
     method: Method,
     path: &'a str,
     accept: &'static str,
@@ -144,8 +142,7 @@ pub struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// Reads `path`, which includes the query.
-    #[must_use]
-    pub fn get(path: &'a str) -> Self {
+    pub(crate) fn get(path: &'a str) -> Self {
         Self {
             method: Method::GET,
             path,
@@ -158,58 +155,50 @@ impl<'a> Call<'a> {
     }
 
     /// Creates an object in the list `path`.
-    #[must_use]
-    pub fn create(path: &'a str, object: &Value) -> Self {
+    pub(crate) fn create(path: &'a str, object: &Value) -> Self {
         Self { method: Method::POST, body: Some((WHOLE, object.to_string().into_bytes())), ..Self::get(path) }
     }
 
     /// Changes the fields in `change` of the object `path` (RFC 7396): null removes a field. If `change` contains a
     /// `metadata.resourceVersion` that the object no longer has, the answer is `409`.
-    #[must_use]
-    pub fn merge(path: &'a str, change: &Value) -> Self {
+    pub(crate) fn merge(path: &'a str, change: &Value) -> Self {
         let body = Some(("application/merge-patch+json", change.to_string().into_bytes()));
         Self { method: Method::PATCH, body, ..Self::get(path) }
     }
 
     /// Applies an object at its own `path`, as `kubectl apply --server-side` does.
-    #[must_use]
-    pub fn apply(path: &'a str, object: &Value) -> Self {
+    pub(crate) fn apply(path: &'a str, object: &Value) -> Self {
         // JSON is YAML.
         let body = Some(("application/apply-patch+yaml", object.to_string().into_bytes()));
         Self { method: Method::PATCH, body, ..Self::get(path) }
     }
 
     /// Deletes the object `path` under the preconditions in `options`.
-    #[must_use]
-    pub fn delete(path: &'a str, options: &Value) -> Self {
+    pub(crate) fn delete(path: &'a str, options: &Value) -> Self {
         Self { method: Method::DELETE, ..Self::create(path, options) }
     }
 
     /// Sets the media type of the answer.
-    #[must_use]
-    pub fn accept(mut self, accept: &'static str) -> Self {
+    pub(crate) fn accept(mut self, accept: &'static str) -> Self {
         self.accept = accept;
         self
     }
 
     /// Uses a short timeout and no retries, for an answer that is optional.
-    #[must_use]
-    pub fn soon(mut self) -> Self {
+    pub(crate) fn soon(mut self) -> Self {
         self.timeout = Some(OPTIONAL_TIMEOUT);
         self
     }
 
     /// Marks a kind that discovery lists or every cluster has: a `404` for its path means "not served yet", not "no
     /// objects".
-    #[must_use]
-    pub fn listed(mut self) -> Self {
+    pub(crate) fn listed(mut self) -> Self {
         self.listed = true;
         self
     }
 
     /// Sends the request even if k3s-boot is interrupted, for cleanup.
-    #[must_use]
-    pub fn to_the_end(mut self) -> Self {
+    pub(crate) fn uninterruptible(mut self) -> Self {
         self.cancels = false;
         self
     }
@@ -228,7 +217,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// As [`Self::ask`]; also when the answer cannot be parsed.
-    pub async fn api_get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Error> {
+    pub(crate) async fn api_get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Error> {
         self.api_read(Call::get(path)).await
     }
 
@@ -237,7 +226,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// As [`Self::api_get`].
-    pub async fn api_read<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<Option<T>, Error> {
+    pub(crate) async fn api_read<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<Option<T>, Error> {
         let command = call.to_string();
         match self.ask(call).await?.found()? {
             Some(body) => parse(command, &body).map(Some),
@@ -250,7 +239,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// As [`Self::api_get`].
-    pub async fn api_list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Error> {
+    pub(crate) async fn api_list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Error> {
         let list: Option<List<T>> = self.api_read(Call::get(path).listed()).await?;
         Ok(list.map(|list| list.items).unwrap_or_default())
     }
@@ -260,7 +249,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// The API server did not answer in time, kubectl could not reach it, or k3s-boot was interrupted.
-    pub async fn ask(&self, call: Call<'_>) -> Result<Answer, Error> {
+    pub(crate) async fn ask(&self, call: Call<'_>) -> Result<Answer, Error> {
         let start = Instant::now();
         let mut executed_before = false;
         loop {

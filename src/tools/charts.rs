@@ -16,19 +16,17 @@ use crate::base::files;
 /// The parts of a chart's URL and version: `oci://HOST/PATH/NAME:TAG@sha256:…`, and a version that may have a digest too
 /// (helmfile 1.7.4, `parseOCIChartRef` and `getOCIQualifiedChartName` in `pkg/state/state.go`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pin<'a> {
+pub(crate) struct Pin<'a> {
     /// The URL without tag and digest.
     pub base: &'a str,
     /// The version, or else the tag; empty for the newest version, or if only a digest pins the chart.
     pub version: &'a str,
-    /// The digest.
     pub digest: Option<&'a str>,
 }
 
 impl<'a> Pin<'a> {
     /// Parses the keys `chart` and `version` of a release. Only the URL of a registry can have a tag or a digest.
-    #[must_use]
-    pub fn of(chart: &'a str, version: &'a str) -> Self {
+    pub(crate) fn of(chart: &'a str, version: &'a str) -> Self {
         let (version, version_digest) = match version.split_once('@') {
             Some((version, digest)) => (version, Some(digest)),
             None => (version, None),
@@ -52,15 +50,14 @@ impl<'a> Pin<'a> {
     }
 
     /// The chart's name: the last part of the URL.
-    #[must_use]
-    pub fn name(&self) -> &'a str {
+    pub(crate) fn name(&self) -> &'a str {
         self.base.trim_end_matches('/').rsplit('/').next().unwrap_or(self.base)
     }
 }
 
 /// A reference to a chart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ChartRef {
+pub(crate) struct ChartRef {
     /// The chart as in the helmfile: `oci://HOST/PATH/NAME`, with tag and digest if it has them.
     pub chart: String,
     /// The version (see [`Pin::version`]).
@@ -71,8 +68,7 @@ pub struct ChartRef {
 
 impl ChartRef {
     /// The chart of a release with these values of `chart` and `version`.
-    #[must_use]
-    pub fn new(chart: &str, version: &str) -> Self {
+    pub(crate) fn new(chart: &str, version: &str) -> Self {
         let pin = Pin::of(chart, version);
         let digest = pin.digest.map(ToOwned::to_owned);
         Self { chart: chart.to_owned(), version: pin.version.to_owned(), digest }
@@ -88,28 +84,24 @@ impl ChartRef {
     }
 
     /// The chart's own folder in a folder with the layout of helmfile's cache.
-    #[must_use]
-    pub fn folder(&self, root: &Path) -> PathBuf {
+    pub(crate) fn folder(&self, root: &Path) -> PathBuf {
         root.join(self.version_path()).join(Pin::of(&self.chart, "").name())
     }
 
     /// The URL for helm, with the digest if one pins the chart.
-    #[must_use]
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         let base = Pin::of(&self.chart, "").base;
         self.digest.as_ref().map_or_else(|| base.to_owned(), |digest| format!("{base}@{digest}"))
     }
 
     /// The version for helm's `--version`; none if a digest pins the chart.
-    #[must_use]
-    pub fn asked_version(&self) -> Option<&str> {
+    pub(crate) fn asked_version(&self) -> Option<&str> {
         Some(self.version.as_str()).filter(|version| self.digest.is_none() && !version.is_empty())
     }
 
     /// Whether the chart's folder always holds the same chart. A range of versions may resolve to another chart later, and
     /// helmfile's folder name contains neither a digest in `version` nor the URL of a named repository.
-    #[must_use]
-    pub fn is_exact(&self) -> bool {
+    pub(crate) fn is_exact(&self) -> bool {
         let is_address = self.chart.contains("://");
         is_address && if self.digest.is_some() { self.chart.contains('@') } else { is_exact(&self.version) }
     }
@@ -151,7 +143,7 @@ struct Size {
 /// # Errors
 ///
 /// When a file cannot be read.
-pub fn digest(folder: &Path) -> std::io::Result<String> {
+pub(crate) fn digest(folder: &Path) -> std::io::Result<String> {
     let mut all: Vec<_> = files::walk(folder, |_| true).filter(|entry| !entry.kind.is_dir()).collect();
     all.sort_by(|one, other| one.path.cmp(&other.path));
     let mut hasher = Sha256::new();
@@ -177,26 +169,23 @@ const LOCK: &str = ".lock";
 
 /// The charts that earlier runs fetched.
 #[derive(Clone, Debug)]
-pub struct ChartStore {
+pub(crate) struct ChartStore {
     root: PathBuf,
 }
 
 impl ChartStore {
     /// A store in this folder, which need not exist yet.
-    #[must_use]
-    pub fn new(root: PathBuf) -> Self {
+    pub(crate) fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
     /// The folder, which has the layout of helmfile's cache.
-    #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.root
     }
 
     /// The digest of a stored chart, as computed when the chart was fetched.
-    #[must_use]
-    pub fn digest(&self, chart: &ChartRef) -> Option<String> {
+    pub(crate) fn digest(&self, chart: &ChartRef) -> Option<String> {
         read_marker(&self.root.join(chart.version_path())).map(|marker| marker.digest)
     }
 
@@ -213,7 +202,7 @@ impl ChartStore {
     /// # Errors
     ///
     /// When a file cannot be linked or copied.
-    pub fn seed(&self, staging: &Path, charts: &[ChartRef]) -> Result<(), Error> {
+    pub(crate) fn seed(&self, staging: &Path, charts: &[ChartRef]) -> Result<(), Error> {
         let _lock = if self.root.is_dir() { self.lock() } else { None };
         for chart in charts.iter().filter(|chart| chart.is_exact()) {
             let from = self.root.join(chart.version_path());
@@ -229,7 +218,7 @@ impl ChartStore {
     /// # Errors
     ///
     /// When a file cannot be written.
-    pub fn stand_in(staging: &Path, charts: &[ChartRef]) -> Result<(), Error> {
+    pub(crate) fn stand_in(staging: &Path, charts: &[ChartRef]) -> Result<(), Error> {
         for chart in charts {
             let folder = chart.folder(staging);
             if folder.exists() {
@@ -249,7 +238,7 @@ impl ChartStore {
     /// # Errors
     ///
     /// When a folder cannot be moved.
-    pub fn replace_stand_in(staging: &Path, chart: &ChartRef, fetched: &Path) -> Result<(), Error> {
+    pub(crate) fn replace_stand_in(staging: &Path, chart: &ChartRef, fetched: &Path) -> Result<(), Error> {
         let (from, to) = (chart.folder(fetched), chart.folder(staging));
         if !from.is_dir() {
             return Ok(());
@@ -260,8 +249,7 @@ impl ChartStore {
     }
 
     /// Whether a chart's folder contains only a placeholder.
-    #[must_use]
-    pub fn is_stand_in(folder: &Path) -> bool {
+    pub(crate) fn is_stand_in(folder: &Path) -> bool {
         files::text(&folder.join("Chart.yaml"), files::LARGEST).is_ok_and(|text| text.starts_with(STAND_IN))
     }
 
@@ -270,7 +258,7 @@ impl ChartStore {
     /// # Errors
     ///
     /// When a folder cannot be moved.
-    pub fn publish(&self, staging: &Path) -> Result<(), Error> {
+    pub(crate) fn publish(&self, staging: &Path) -> Result<(), Error> {
         let folders = version_folders(staging);
         // Locking creates the store, so lock only if there is something to store.
         let _lock = if folders.is_empty() { None } else { self.lock() };

@@ -43,7 +43,7 @@ const DROPPED: [&str; 14] = [
 ];
 
 /// Age identities: secrets that only sops needs, and helmfile if values refer to encrypted files.
-pub const AGE_IDENTITIES: [&str; 2] = ["SOPS_AGE_KEY", "SOPS_AGE_KEY_CMD"];
+pub(crate) const AGE_IDENTITIES: [&str; 2] = ["SOPS_AGE_KEY", "SOPS_AGE_KEY_CMD"];
 
 /// Go's garbage collector takes an eighth of helm's time. All tools run for seconds only, so it can run four times less
 /// often unless memory runs short (<https://go.dev/doc/gc-guide>).
@@ -51,7 +51,7 @@ const GC_SETTINGS: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "512MiB"
 
 /// The settings that decide the environment of the tools.
 #[derive(Clone, Debug, Default)]
-pub struct ChildOptions {
+pub(crate) struct ChildOptions {
     /// The root of the repository.
     pub root: PathBuf,
     /// The age key that goes into the cluster.
@@ -62,7 +62,7 @@ pub struct ChildOptions {
 
 /// The environment of the tools.
 #[derive(Debug)]
-pub struct ChildEnv {
+pub(crate) struct ChildEnv {
     /// All variables.
     pub vars: Vec<(OsString, OsString)>,
     /// The names of the user's variables that were dropped because they would redirect the tools.
@@ -75,8 +75,7 @@ fn is_redirecting(name: &str) -> bool {
 
 /// Builds the environment. Temporary files go to `temp`; `current_context` is the kubeconfig file that selects the target's
 /// context.
-#[must_use]
-pub fn build(
+pub(crate) fn build(
     env: &Env,
     options: &ChildOptions,
     target: &Target,
@@ -137,13 +136,12 @@ fn ours(
 
 /// The secrets in the environment, for the redactor: values of variables with the name of a credential, and credentials in
 /// URLs.
-pub fn secrets(env: &Env) -> impl Iterator<Item = &str> {
+pub(crate) fn secrets(env: &Env) -> impl Iterator<Item = &str> {
     env.iter().filter_map(|(name, value)| secret(name, value.to_str()?))
 }
 
 /// The values of all other variables.
-#[must_use]
-pub fn public_values(env: &Env) -> Vec<String> {
+pub(crate) fn public_values(env: &Env) -> Vec<String> {
     let values = env.iter().filter_map(|(name, value)| Some((name, value.to_str()?)));
     let public = values.filter(|(name, value)| !value.is_empty() && secret(name, value).is_none());
     public.map(|(_, value)| value.to_owned()).collect()

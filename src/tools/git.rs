@@ -17,8 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const REPOSITORY_VARIABLES: [&str; 4] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"];
 
 /// Parses the output of `git ls-files -z`; a name may contain any byte but 0.
-#[must_use]
-pub fn parse_tracked(names: &[u8]) -> BTreeSet<PathBuf> {
+pub(crate) fn parse_tracked(names: &[u8]) -> BTreeSet<PathBuf> {
     let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect()
 }
@@ -29,7 +28,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When git fails.
-    pub async fn git_tracked(&self, git: &Path, root: &Path) -> Result<BTreeSet<PathBuf>, Error> {
+    pub(crate) async fn git_tracked(&self, git: &Path, root: &Path) -> Result<BTreeSet<PathBuf>, Error> {
         let names = self.git(git, root, &["ls-files", "-z"]).await?;
         Ok(parse_tracked(&names))
     }
@@ -39,7 +38,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When git fails, or there is no such remote.
-    pub async fn git_origin(&self, git: &Path, root: &Path) -> Result<String, Error> {
+    pub(crate) async fn git_origin(&self, git: &Path, root: &Path) -> Result<String, Error> {
         let url = self.git(git, root, &["config", "--get", "remote.origin.url"]).await?;
         Ok(String::from_utf8_lossy(&url).trim().to_owned())
     }

@@ -28,7 +28,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// `Ok(Err(_))` with helm's reason; `Err(_)` when helm could not be run or was interrupted.
-    pub async fn helm_post_renderers(&self) -> Result<Result<BTreeSet<String>, String>, Error> {
+    pub(crate) async fn helm_post_renderers(&self) -> Result<Result<BTreeSet<String>, String>, Error> {
         let invocation = Invocation::new("helm", &self.programs.helm, ["plugin", "list"].map(OsString::from));
         let output =
             self.runner.run(invocation.without(&AGE_IDENTITIES).deadline(self.clock.cap(TIMEOUT))).await?;
@@ -40,7 +40,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// `Ok(Err(_))` with helm's reason; `Err(_)` when helm could not be run or was interrupted.
-    pub async fn helm_pull(
+    pub(crate) async fn helm_pull(
         &self,
         repository: &str,
         chart: &str,
@@ -61,7 +61,11 @@ impl Toolbox {
     /// # Errors
     ///
     /// As [`Self::helm_pull`].
-    pub async fn helm_pull_oci(&self, chart: &ChartRef, into: &Path) -> Result<Result<(), String>, Error> {
+    pub(crate) async fn helm_pull_oci(
+        &self,
+        chart: &ChartRef,
+        into: &Path,
+    ) -> Result<Result<(), String>, Error> {
         let mut args: Vec<OsString> = vec!["pull".into(), chart.address().into()];
         args.extend(
             chart.asked_version().into_iter().flat_map(|version| ["--version".into(), version.into()]),
@@ -75,7 +79,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// As [`Self::helm_pull`].
-    pub async fn helm_show_chart_anonymously(
+    pub(crate) async fn helm_show_chart_anonymously(
         &self,
         chart: &ChartRef,
         anonymous: &Path,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use self::failure::{BuildError, TemplateError, is_missing_variable, parse_failure};
+pub(crate) use self::failure::{BuildError, TemplateError, is_missing_variable, parse_failure};
 use self::failure::{parse_build_error, parse_template_error};
 use super::{Toolbox, public};
 use crate::base::error::{Error, ProcessError};
@@ -27,7 +27,7 @@ const SYNC_GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 /// The progress that `helmfile sync` reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// A release is being synced.
     Started {
         /// The namespace of the release.
@@ -43,8 +43,7 @@ pub enum Progress {
 }
 
 /// Parses a line of `helmfile sync` (helmfile 1.7.4, `pkg/helmexec/exec.go`).
-#[must_use]
-pub fn parse_progress(line: &str) -> Option<Progress> {
+pub(crate) fn parse_progress(line: &str) -> Option<Progress> {
     if let Some(rest) = line.strip_prefix("Upgrading release=") {
         let (name, rest) = rest.split_once(", chart=")?;
         let (_, namespace) = rest.rsplit_once(", namespace=")?;
@@ -76,7 +75,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// `Ok(Err(_))` with helmfile's reason; `Err(_)` when helmfile could not be run or was interrupted.
-    pub async fn helmfile_build(
+    pub(crate) async fn helmfile_build(
         &self,
         file: &Path,
         charts: &Path,
@@ -108,7 +107,7 @@ impl Toolbox {
     ///
     /// `Ok(Err(_))` with the first failure, at which helmfile stops; `Err(_)` when helmfile could not be run or was
     /// interrupted.
-    pub async fn helmfile_template(
+    pub(crate) async fn helmfile_template(
         &self,
         file: &Path,
         charts: &Path,
@@ -132,7 +131,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// `Ok(Err(_))` with helmfile's reason; `Err(_)` when helmfile could not be run or was interrupted.
-    pub async fn helmfile_write_values(
+    pub(crate) async fn helmfile_write_values(
         &self,
         file: &Path,
         charts: &Path,
@@ -154,7 +153,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When helmfile could not be run or was interrupted.
-    pub async fn helmfile_sync(
+    pub(crate) async fn helmfile_sync(
         &self,
         file: &Path,
         charts: &Path,
@@ -189,7 +188,7 @@ impl Toolbox {
 
 /// Which changes and objects of others helm overrides, because the user asked for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HelmOverrides {
+pub(crate) struct HelmOverrides {
     /// Reverts manual changes to fields.
     pub fields: bool,
     /// Adopts objects that the release does not own.
@@ -198,14 +197,13 @@ pub struct HelmOverrides {
 
 /// Options for syncing a state file.
 #[derive(Clone, Debug)]
-pub struct SyncOptions<'a> {
+pub(crate) struct SyncOptions<'a> {
     /// Whether helmfile needs age identities because values refer to encrypted files.
     pub identities: bool,
     /// The selectors of the releases to sync; all if empty.
     pub selectors: &'a [String],
     /// helm's timeout for a release; by default that of the state file.
     pub timeout: Option<Duration>,
-    /// What helm overrides.
     pub over: HelmOverrides,
     /// Becomes true when the releases cannot become ready: helmfile is stopped then.
     pub cancel: watch::Receiver<bool>,
@@ -216,15 +214,13 @@ fn flags(selectors: &[String]) -> Vec<OsString> {
 }
 
 /// The folder in `folder` that [`Toolbox::helmfile_template`] renders a release into.
-#[must_use]
-pub fn rendered_to(folder: &Path, namespace: Option<&str>, name: &str) -> PathBuf {
+pub(crate) fn rendered_to(folder: &Path, namespace: Option<&str>, name: &str) -> PathBuf {
     // helmfile renders an empty namespace if the state file does not set one.
     folder.join(format!("namespace-{}", namespace.unwrap_or_default())).join(name)
 }
 
 /// The file in `folder` that [`Toolbox::helmfile_write_values`] writes a release's values to.
-#[must_use]
-pub fn written_to(folder: &Path, namespace: Option<&str>, name: &str) -> PathBuf {
+pub(crate) fn written_to(folder: &Path, namespace: Option<&str>, name: &str) -> PathBuf {
     let mut path = rendered_to(folder, namespace, name).into_os_string();
     path.push(".yaml");
     path.into()

@@ -16,7 +16,7 @@ use crate::base::{files, yaml};
 
 /// The target cluster; empty if none is selected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// The kubeconfig files that exist.
     pub files: Vec<PathBuf>,
     /// The name of the context.
@@ -57,7 +57,7 @@ impl Target {
     /// # Errors
     ///
     /// The file cannot be written.
-    pub fn write_current_context(&self, folder: &Path) -> Result<PathBuf, Error> {
+    pub(crate) fn write_current_context(&self, folder: &Path) -> Result<PathBuf, Error> {
         let path = folder.join("current-context.yaml");
         let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": self.context});
         match std::fs::write(&path, config.to_string()) {
@@ -69,7 +69,7 @@ impl Target {
 
 /// The validity of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
+pub(crate) struct Validity {
     /// The first second.
     pub from: SystemTime,
     /// The last second.
@@ -144,7 +144,7 @@ struct User {
 ///
 /// No file exists (kubectl would then silently use `localhost:8080`), a file cannot be read, or no file defines the
 /// context.
-pub fn load(files: &[PathBuf], context: Option<&str>) -> Result<(Target, Vec<PathBuf>), Finding> {
+pub(crate) fn load(files: &[PathBuf], context: Option<&str>) -> Result<(Target, Vec<PathBuf>), Finding> {
     let (present, missing): (Vec<_>, Vec<_>) = files.iter().cloned().partition(|file| file.exists());
     if present.is_empty() {
         let names: Vec<_> = missing.iter().map(|file| file.display().to_string()).collect();

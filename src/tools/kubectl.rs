@@ -21,11 +21,11 @@ const REQUESTS: u32 = 3;
 const MAX_APPLY_RETRIES: usize = 7;
 
 /// The field manager of k3s-boot.
-pub const FIELD_MANAGER: &str = "k3s-boot";
+pub(crate) const FIELD_MANAGER: &str = "k3s-boot";
 
 /// Why the API server did not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unanswered {
+pub(crate) struct Unanswered {
     /// The kind of reason.
     pub kind: UnansweredKind,
     /// The error of the API server or kubectl.
@@ -34,7 +34,7 @@ pub struct Unanswered {
 
 /// Why an API server does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnansweredKind {
+pub(crate) enum UnansweredKind {
     /// Nothing answers at its address.
     Unreachable,
     /// It rejects the credentials.
@@ -51,8 +51,7 @@ pub enum UnansweredKind {
 
 impl Unanswered {
     /// Classifies the error of a request.
-    #[must_use]
-    pub fn of(error: &Error) -> Self {
+    pub(crate) fn of(error: &Error) -> Self {
         let kind = match error {
             Error::Api { status: Some(401), .. } => Some(UnansweredKind::Unauthorized),
             Error::Api { status: Some(403), .. } => Some(UnansweredKind::Forbidden),
@@ -68,8 +67,7 @@ impl Unanswered {
     }
 
     /// Classifies an error message of kubectl or the API server.
-    #[must_use]
-    pub fn from_words(reason: &str) -> Self {
+    pub(crate) fn from_words(reason: &str) -> Self {
         use UnansweredKind::{Credentials, Forbidden, Other, Unauthorized, Unreachable, Untrusted};
         let signs: [(UnansweredKind, &[&str]); 5] = [
             (Credentials, &["getting credentials: exec"]),
@@ -124,7 +122,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When kubectl fails.
-    pub async fn kubectl_verify_as(&self, name: &str) -> Result<(), Error> {
+    pub(crate) async fn kubectl_verify_as(&self, name: &str) -> Result<(), Error> {
         let name = format!("--tls-server-name={name}");
         let asked =
             self.kubectl(&["get", "--raw", "/version", &name]).deadline(self.clock.cap(OPTIONAL_TIMEOUT));
@@ -136,7 +134,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When kubectl fails for any of its objects.
-    pub async fn kubectl_apply(&self, manifest: SecretSlice<u8>) -> Result<(), Error> {
+    pub(crate) async fn kubectl_apply(&self, manifest: SecretSlice<u8>) -> Result<(), Error> {
         let manager = format!("--field-manager={FIELD_MANAGER}");
         // Without client-side validation: it would fetch the whole OpenAPI document, for which a fresh API server needs half
         // a second. The manifests are built by k3s-boot or were checked in the preflight.

@@ -9,7 +9,6 @@ use crate::process::PublicPart;
 const WITHHELD: &str = "(message withheld: it may contain file content)";
 
 /// The filter for helmfile, and for helm's output in it (helmfile 1.7.4, helm 4.2.4 and 3.21.4).
-#[must_use]
 pub(super) fn helmfile_filter() -> PublicPart {
     let mut in_file_content = false;
     Box::new(move |line| {
@@ -191,7 +190,6 @@ fn is_type(got: &str) -> bool {
 }
 
 /// The filter for sops (sops 3.13.2): passes only lines that are known to contain no file content.
-#[must_use]
 pub(super) fn sops_filter() -> PublicPart {
     Box::new(|line| Some(sops_message(line)))
 }

@@ -25,10 +25,10 @@ fn accepted(program: &str) -> Accepted {
 /// The version in the output of a program: the first word that is one.
 ///
 /// ```
-/// use k3s_boot::tools::requirements::parse;
+/// use k3s_boot::internals::parse_version;
 ///
-/// assert_eq!(parse("sops 3.13.2 (latest)").unwrap().to_string(), "3.13.2");
-/// assert_eq!(parse("helmfile version (devel)"), None);
+/// assert_eq!(parse_version("sops 3.13.2 (latest)").unwrap().to_string(), "3.13.2");
+/// assert_eq!(parse_version("helmfile version (devel)"), None);
 /// ```
 #[must_use]
 pub fn parse(text: &str) -> Option<Version> {
@@ -43,7 +43,7 @@ pub fn parse(text: &str) -> Option<Version> {
 /// # Errors
 ///
 /// The version is not supported, or unknown.
-pub fn check(program: &'static str, version: Option<&Version>) -> Result<(), Finding> {
+pub(crate) fn check(program: &'static str, version: Option<&Version>) -> Result<(), Finding> {
     let Accepted { requirement, words } = accepted(program);
     let Some(version) = version else {
         return Err(Finding::error("versions", "Program version cannot be determined")

@@ -16,14 +16,13 @@ const MIN_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 
 /// The retries of one operation.
-pub struct Retry {
+pub(crate) struct Retry {
     pauses: ExponentialBackoff,
 }
 
 impl Retry {
     /// At most `more` retries after the first attempt.
-    #[must_use]
-    pub fn times(more: usize) -> Self {
+    pub(crate) fn times(more: usize) -> Self {
         let pauses = ExponentialBuilder::new()
             .with_min_delay(MIN_PAUSE)
             .with_max_delay(MAX_PAUSE)
@@ -38,7 +37,7 @@ impl Retry {
     /// # Errors
     ///
     /// k3s-boot was interrupted.
-    pub async fn after(
+    pub(crate) async fn after(
         &mut self,
         stop: &Stop,
         message: &str,

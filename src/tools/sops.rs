@@ -19,7 +19,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// `Ok(Err(_))` when sops cannot decrypt the file; `Err(_)` when k3s-boot is interrupted.
-    pub async fn sops_decrypt(&self, file: &Path) -> Result<Result<SecretString, Finding>, Error> {
+    pub(crate) async fn sops_decrypt(&self, file: &Path) -> Result<Result<SecretString, Finding>, Error> {
         let args = ["decrypt".as_ref(), file.as_os_str()];
         let invocation = Invocation::new("sops", &self.programs.sops, args)
             .deadline(self.clock.cap(DECRYPT_TIMEOUT))

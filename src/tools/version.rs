@@ -39,7 +39,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// When k3s-boot is interrupted.
-    pub async fn versions(
+    pub(crate) async fn versions(
         &self,
         cache: Option<&Path>,
         offline: bool,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use insta::assert_snapshot;
-use k3s_boot::process::identity::Identity;
+use k3s_boot::internals::Identity;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use insta::assert_snapshot;
-use k3s_boot::base::logger::{Level, format_line};
+use k3s_boot::internals::{Level, format_line};
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -11,8 +11,7 @@ mod repository;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use k3s_boot::base::known_failures;
-use k3s_boot::check::rules;
+use k3s_boot::internals::{known_failures, rule_ids};
 use serde_json::Value;
 
 use self::Case::{NoCommand, Person, Runs, Shows, Unavailable};
@@ -205,7 +204,7 @@ fn case(table: &[(&str, Case)], id: &str) -> Case {
 
 #[test]
 fn every_fix_that_is_a_command_is_covered() {
-    let ids: BTreeSet<_> = rules::ALL.iter().map(|rule| rule.id).collect();
+    let ids: BTreeSet<_> = rule_ids().collect();
     let scenarios = ["cluster.rs", "k3s.rs", "repository.rs"].map(|file| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/fixes").join(file);
         std::fs::read_to_string(path).unwrap()
@@ -215,11 +214,11 @@ fn every_fix_that_is_a_command_is_covered() {
         let has_scenario = scenarios.iter().any(|text| text.contains(&format!("\"{id}\"")));
         assert_eq!(has_scenario, !matches!(case, Unavailable(_)), "a scenario for {id}");
     }
-    let failures: BTreeSet<_> = known_failures::table().map(|known| known.id).collect();
+    let failures: BTreeSet<_> = known_failures().map(|known| known.id).collect();
     for (id, _) in FAILURES {
         assert!(failures.contains(id), "no failure is called {id}");
     }
-    let wrong = known_failures::table().filter_map(|failure| {
+    let wrong = known_failures().filter_map(|failure| {
         let commands = commands(&failure.fix("kube-system/coredns", Some("pod")));
         let is_listed = case(FAILURES, failure.id) != NoCommand;
         (is_listed == commands.is_empty()).then(|| format!("failure {}: {commands:?}", failure.id))

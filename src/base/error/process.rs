@@ -8,11 +8,11 @@ use nix::sys::signal::Signal;
 use crate::base::duration::seconds;
 
 /// The maximum size of the output of a tool, so that an endless one does not fill the memory.
-pub const MAX_OUTPUT: usize = 256 * 1024 * 1024;
+pub(crate) const MAX_OUTPUT: usize = 256 * 1024 * 1024;
 
 /// Why a tool did not exit by itself.
 #[derive(Debug, thiserror::Error)]
-pub enum ProcessError {
+pub(crate) enum ProcessError {
     /// It could not be started.
     #[error("failed to start `{tool}`: {source}")]
     Spawn {
@@ -56,8 +56,7 @@ pub enum ProcessError {
 
 /// The message about a tool or request that timed out; `missed` says what it failed to do. If it got no time at all, something
 /// before it was slow.
-#[must_use]
-pub fn late(what: &str, missed: &str, after: Duration) -> String {
+pub(crate) fn late(what: &str, missed: &str, after: Duration) -> String {
     if after < Duration::from_millis(50) {
         return format!("no time was left for `{what}`");
     }
@@ -66,8 +65,7 @@ pub fn late(what: &str, missed: &str, after: Duration) -> String {
 
 /// Why a run stops early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// A signal.
+pub(crate) enum Cause {
     Signal(Signal),
     /// Another run has taken the lock.
     LostLock,
@@ -85,4 +83,4 @@ impl fmt::Display for Cause {
 /// k3s-boot was interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted by {0}")]
-pub struct Stopped(pub Cause);
+pub(crate) struct Stopped(pub Cause);

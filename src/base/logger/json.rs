@@ -13,12 +13,11 @@ use super::Level;
 ///
 /// The fields of a message are nested in `fields`, so that they never collide with the keys of the line.
 #[derive(Debug, JsonSchema, Serialize)]
-pub struct LogLine<'a> {
+pub(crate) struct LogLine<'a> {
     /// When it was written: RFC 3339, in UTC, with milliseconds.
     pub time: String,
     /// The log level.
     pub level: Level,
-    /// The message.
     pub message: &'a str,
     /// The fields, in the order of the text format; all values are strings. The values of a repeated key are joined by line
     /// feeds.
@@ -32,8 +31,7 @@ fn in_order<S: Serializer>(fields: &[(&str, String)], serializer: S) -> Result<S
 }
 
 /// One log line as JSON, with its line feed. It contains no other character that a reader may take for the end of a line.
-#[must_use]
-pub fn format_line(time: SystemTime, level: Level, message: &str, pairs: &[(&str, &str)]) -> String {
+pub(crate) fn format_line(time: SystemTime, level: Level, message: &str, pairs: &[(&str, &str)]) -> String {
     let mut fields: Vec<(&str, String)> = Vec::with_capacity(pairs.len());
     for (key, value) in pairs {
         match fields.iter_mut().find(|(known, _)| known == key) {

@@ -14,7 +14,7 @@ use super::{YamlError, read_documents};
 
 /// Reads the documents of a text of at most `largest` bytes as JSON, up to the first error. As in Helm, the last of two
 /// equal keys wins, and `<<` merges the keys of other maps.
-pub fn documents(text: &str, largest: usize) -> impl Iterator<Item = Result<Value, YamlError>> {
+pub(crate) fn documents(text: &str, largest: usize) -> impl Iterator<Item = Result<Value, YamlError>> {
     read_documents(text, largest, move |document| Node(text).deserialize(document))
 }
 

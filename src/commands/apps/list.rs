@@ -16,7 +16,7 @@ use crate::tools::kubeconfig;
 /// # Errors
 ///
 /// Writing to stdout fails.
-pub fn list(settings: &Settings) -> std::io::Result<u8> {
+pub(crate) fn list(settings: &Settings) -> std::io::Result<u8> {
     let (found, mut problems) = match repository::helmfiles(&settings.root, &settings.helmfiles) {
         Ok(found) => (found.into(), Vec::new()),
         Err(problems) => (Vec::new(), problems),

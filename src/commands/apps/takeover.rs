@@ -26,9 +26,7 @@ pub(super) enum Takeover {
     Missing {
         /// The message of the warning.
         message: &'static str,
-        /// What is missing.
         missing: String,
-        /// The fix.
         fix: &'static str,
     },
 }

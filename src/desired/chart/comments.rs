@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The commented keys, by the path of the map to which they may belong.
-pub type Commented = BTreeMap<Vec<String>, BTreeSet<String>>;
+pub(crate) type Commented = BTreeMap<Vec<String>, BTreeSet<String>>;
 
 /// The maximum number of lines; the largest charts have some thousand.
 const MAX_LINES: usize = 100_000;
@@ -11,8 +11,7 @@ const MAX_LINES: usize = 100_000;
 const MAX_DEPTH: usize = 32;
 
 /// Reads the comments. Their indentation is unreliable, so a key counts in every map to which it may belong.
-#[must_use]
-pub fn read(values: &str) -> Commented {
+pub(crate) fn read(values: &str) -> Commented {
     let mut found = Commented::new();
     let mut open: Vec<(usize, &str)> = Vec::new();
     for line in values.lines().take(MAX_LINES) {

@@ -24,11 +24,11 @@ const IGNORE: &str = ".helmignore";
 
 /// A hash of each file of a chart, without its metadata and subcharts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Content(BTreeMap<String, u64>);
+pub(crate) struct Content(BTreeMap<String, u64>);
 
 impl Content {
     /// Adds a file, by its path in the chart.
-    pub fn add(&mut self, name: impl Into<String>, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, name: impl Into<String>, bytes: &[u8]) {
         let mut hasher = std::hash::DefaultHasher::new();
         bytes.hash(&mut hasher);
         self.0.insert(name.into(), hasher.finish());
@@ -60,8 +60,7 @@ impl Content {
     }
 
     /// The first file that differs from the `stored` one, or that is missing in one of the two.
-    #[must_use]
-    pub fn difference<'a>(&'a self, stored: &'a Self) -> Option<&'a str> {
+    pub(crate) fn difference<'a>(&'a self, stored: &'a Self) -> Option<&'a str> {
         let changed = stored.0.iter().find(|(name, hash)| self.0.get(*name) != Some(*hash));
         let ignores = self.0.contains_key(IGNORE);
         let counts = |name: &str| {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The values that templates read.
 #[derive(Debug, Default)]
-pub struct Reads<'a> {
+pub(crate) struct Reads<'a> {
     /// Paths below `.Values`.
     absolute: Vec<Use<'a>>,
     /// Paths below something else: a part of the values, or anything.
@@ -38,8 +38,7 @@ enum Access {
 
 impl<'a> Reads<'a> {
     /// Parses templates.
-    #[must_use]
-    pub fn of(templates: &'a str) -> Self {
+    pub(crate) fn of(templates: &'a str) -> Self {
         let mut reader = Reader::default();
         for action in actions(templates) {
             reader.action(&tokens(action));
@@ -48,8 +47,7 @@ impl<'a> Reads<'a> {
     }
 
     /// Whether a key below `parent` may have an effect.
-    #[must_use]
-    pub fn may_read(&self, parent: &[String], key: &str) -> bool {
+    pub(crate) fn may_read(&self, parent: &[String], key: &str) -> bool {
         let leads_to_it = |path: &[&str]| {
             path.len() > parent.len() && starts_with(path, parent) && path.get(parent.len()) == Some(&key)
         };
@@ -84,7 +82,7 @@ impl<'a> Reads<'a> {
     }
 
     /// The keys below `parent` that templates name.
-    pub fn keys<'b>(&'b self, parent: &'b [String]) -> impl Iterator<Item = &'a str> + 'b {
+    pub(crate) fn keys<'b>(&'b self, parent: &'b [String]) -> impl Iterator<Item = &'a str> + 'b {
         let below = self.absolute.iter().filter(|one| starts_with(&one.path, parent));
         below.filter_map(|one| one.path.get(parent.len()).copied())
     }

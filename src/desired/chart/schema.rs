@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// The schema of a map.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// The listed keys.
     pub keys: BTreeSet<&'a str>,
     /// Whether it has a schema for other keys, so that any key is valid.
@@ -16,8 +16,7 @@ pub struct Place<'a> {
 }
 
 /// Looks up a map.
-#[must_use]
-pub fn look<'a>(schema: &'a Value, path: &[String]) -> Place<'a> {
+pub(crate) fn look<'a>(schema: &'a Value, path: &[String]) -> Place<'a> {
     let mut nodes = alternatives(schema, [schema]);
     for key in path {
         nodes = alternatives(schema, nodes.iter().filter_map(|node| node.get("properties")?.get(key)));

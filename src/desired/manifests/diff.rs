@@ -7,20 +7,18 @@ use crate::desired::values::{ValueChange, changes};
 
 /// An object that would be created or changed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ObjectDiff {
+pub(crate) struct ObjectDiff {
     /// The release of the object.
     pub release: String,
     /// `Kind namespace/name`.
     pub object: String,
     /// Whether its fields may be secret.
     pub secret: bool,
-    /// The change.
     pub change: ObjectChange,
 }
 
-/// The change of an object.
 #[derive(Clone, Debug, PartialEq)]
-pub enum ObjectChange {
+pub(crate) enum ObjectChange {
     /// It would be created.
     Create,
     /// These fields would change.
@@ -34,8 +32,7 @@ const SERVER_FIELDS: [&str; 5] =
     ["managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"];
 
 /// The fields that would change: `applied` is the object that the server would store.
-#[must_use]
-pub fn fields(live: &Value, applied: &Value) -> Vec<ValueChange> {
+pub(crate) fn fields(live: &Value, applied: &Value) -> Vec<ValueChange> {
     let mut changes = changes(&without_server_fields(live), &without_server_fields(applied));
     // In an object, null is the same as an absent field.
     let is_null = |value: &Option<Value>| value.as_ref().is_none_or(Value::is_null);
@@ -55,8 +52,7 @@ fn without_server_fields(object: &Value) -> Value {
 }
 
 /// Adds Helm's label and annotations to an object; without them, the dry run would report that they are removed.
-#[must_use]
-pub fn as_helm_applies(id: &ObjectId, release: &str, object: &Value, live: &Value) -> Value {
+pub(crate) fn as_helm_applies(id: &ObjectId, release: &str, object: &Value, live: &Value) -> Value {
     let mut object = object.clone();
     if live.pointer("/metadata/namespace").is_some() {
         object["metadata"]["namespace"] = json!(id.namespace);

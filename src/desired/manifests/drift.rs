@@ -10,7 +10,7 @@ const HELM: &str = "helm";
 
 /// A field that differs from the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// The path, such as `spec.template.spec.containers[cilium-agent].image`.
     pub path: String,
     /// Why it differs.
@@ -19,7 +19,7 @@ pub struct Difference {
 
 /// Why a field differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// Another field manager set it, such as `kubectl-edit`.
     Set(String),
     /// No manager owns it: it was removed, or the API server never accepted it.
@@ -28,8 +28,7 @@ pub enum Cause {
 
 /// The fields of the manifest that differ in the object, except those that helm still manages and those that a controller
 /// adjusts on purpose. The result contains no values, which may be secret.
-#[must_use]
-pub fn differences(manifest: &Value, live: &Value) -> Vec<Difference> {
+pub(crate) fn differences(manifest: &Value, live: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     let (Some(manifest), Some(fields)) = (manifest.as_object(), live.as_object()) else { return found };
     let owners = owners(live);

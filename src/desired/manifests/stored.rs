@@ -8,7 +8,7 @@ use crate::desired::manifests;
 use crate::desired::objects::ObjectId;
 
 /// An object of a manifest.
-pub struct Made<'a> {
+pub(crate) struct Made<'a> {
     /// The identity of the object in the manifest.
     pub id: ObjectId,
     body: Body<'a>,
@@ -23,8 +23,7 @@ enum Body<'a> {
 
 impl Made<'_> {
     /// Parses the whole object; `None` if it cannot be parsed.
-    #[must_use]
-    pub fn object(&self) -> Option<Value> {
+    pub(crate) fn object(&self) -> Option<Value> {
         match &self.body {
             Body::Document(document) => manifests::parse(&unescaped(document)?).ok()?.into_iter().next(),
             Body::Parsed(object) => Some(object.clone()),
@@ -38,7 +37,7 @@ impl Made<'_> {
 /// # Errors
 ///
 /// The manifest cannot be read.
-pub fn objects(manifest: &str) -> Fact<Vec<Made<'_>>> {
+pub(crate) fn objects(manifest: &str) -> Fact<Vec<Made<'_>>> {
     let mut found = Vec::new();
     for document in documents(manifest) {
         if let Some(id) = simple_id(document) {

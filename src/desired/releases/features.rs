@@ -32,7 +32,7 @@ const SYNC_EVENTS: [&str; 5] = ["prepare", "presync", "postsync", "preuninstall"
 
 /// The programs and plugins that the keys of a release need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Requirements {
+pub(crate) struct Requirements {
     /// The post-renderer: a program with Helm 3, a plugin with Helm 4.
     pub post_renderer: Option<String>,
     /// The commands of its hooks and those of its helmfile that run on a sync, without templates.
@@ -73,14 +73,12 @@ impl Requirements {
     }
 
     /// Whether nothing has to be installed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
     /// The program that runs as kustomize, if it is needed.
-    #[must_use]
-    pub fn kustomize_program(&self) -> Option<&str> {
+    pub(crate) fn kustomize_program(&self) -> Option<&str> {
         let binary = self.kustomize_binary.as_deref().unwrap_or("kustomize");
         (!self.kustomize.is_empty()).then(|| binary.split(' ').next().unwrap_or(binary))
     }

@@ -3,7 +3,7 @@
 /// The possible sources of values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
-pub struct ValueSources {
+pub(crate) struct ValueSources {
     /// Values or hooks decrypt with the user's age identities.
     pub identities: bool,
     /// Values are decrypted by helmfile, or printed by a command.
@@ -33,14 +33,13 @@ impl ValueSources {
     }
 
     /// Adds secrets in files that templates may read.
-    pub fn add_secrets(&mut self) {
+    pub(crate) fn add_secrets(&mut self) {
         (self.secrets, self.identities) = (true, true);
     }
 }
 
 /// Whether a text has references that helmfile resolves itself (vals), such as `ref+sops://…` and `ref+vault://…`.
-#[must_use]
-pub fn refers_to_secrets(text: &str) -> bool {
+pub(crate) fn refers_to_secrets(text: &str) -> bool {
     ["ref+", "fetchSecretValue", "expandSecretRefs"].iter().any(|word| text.contains(word))
 }
 

@@ -22,7 +22,7 @@ use crate::observed::inventory::Meta;
 const MAX_SIZE: u64 = 64 * 1024 * 1024;
 
 /// The full record of a release's newest revision. `Debug` does not print the values, which may be secret.
-pub struct Record {
+pub(crate) struct Record {
     /// The release, from the labels of the record.
     pub stored: Stored,
     /// The chart's name.
@@ -48,7 +48,7 @@ pub struct Record {
 
 /// A record as helm stores it: JSON, compressed with gzip.
 #[derive(Default)]
-pub struct Packed(Vec<u8>);
+pub(crate) struct Packed(Vec<u8>);
 
 impl Default for Record {
     /// An empty record.
@@ -74,7 +74,7 @@ impl Record {
     /// # Errors
     ///
     /// The manifest cannot be read.
-    pub fn whole(&self, indexes: &[usize]) -> Fact<Vec<Value>> {
+    pub(crate) fn whole(&self, indexes: &[usize]) -> Fact<Vec<Value>> {
         if indexes.is_empty() {
             return Ok(Vec::new());
         }
@@ -196,7 +196,7 @@ struct ChartMetadata {
 /// # Errors
 ///
 /// The record is malformed. The error never contains its content.
-pub fn unpack(data: &str) -> Result<Record, String> {
+pub(crate) fn unpack(data: &str) -> Result<Record, String> {
     let decode = |bytes: &[u8]| STANDARD.decode(bytes).map_err(|_| "not base64".to_owned());
     let packed = decode(&decode(data.as_bytes())?)?;
     let bytes = inflate(&packed)?;

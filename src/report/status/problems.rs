@@ -11,7 +11,7 @@ use crate::base::redact::Redactor;
 
 /// Something that is not ready.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
-pub struct StatusProblem {
+pub(crate) struct StatusProblem {
     pub severity: Severity,
     /// The object, as `KIND NAME` or `KIND NAMESPACE/NAME`.
     pub object: String,
@@ -37,7 +37,7 @@ words! {
 
 /// Something that is unknown.
 #[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
-pub struct Unknown {
+pub(crate) struct Unknown {
     pub what: StatusPart,
     /// Why.
     pub reason: String,

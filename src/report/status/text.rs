@@ -17,7 +17,7 @@ const MAX_LISTED: usize = 15;
 
 /// How the text looks.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct View {
+pub(crate) struct View {
     /// Whether signs are coloured.
     pub colour: bool,
     /// The maximum length of messages that others wrote.
@@ -48,8 +48,7 @@ impl View {
 }
 
 /// The report as text.
-#[must_use]
-pub fn text(report: &StatusReport, view: View) -> String {
+pub(crate) fn text(report: &StatusReport, view: View) -> String {
     let mut text = String::new();
     if let Some(cluster) = &report.cluster {
         add_cluster(&mut text, cluster);

@@ -13,7 +13,7 @@ const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 
 /// The result of pinning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pinned {
+pub(crate) enum Pinned {
     /// The file was created.
     Created,
     /// The pin was added or replaced.
@@ -27,7 +27,7 @@ pub enum Pinned {
 /// # Errors
 ///
 /// The file has problems, cannot be written, or has to be edited by hand.
-pub fn pin(path: &Path, uid: &str) -> Result<Pinned, Vec<Finding>> {
+pub(crate) fn pin(path: &Path, uid: &str) -> Result<Pinned, Vec<Finding>> {
     let uid = Uid::parse::<serde::de::value::Error>(uid).map_err(|accepted| {
         let finding = Finding::error("config", "Cluster UID has an unknown format");
         vec![finding.with("found", super::without_long_words(uid)).with("accepted", accepted)]

@@ -14,14 +14,14 @@ use crate::settings::cli::parse_duration;
 
 /// A number of at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count(pub u32);
+pub(crate) struct Count(pub u32);
 
 /// A value that is text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text<T>(pub T);
+pub(crate) struct Text<T>(pub T);
 
 /// A type of text.
-pub trait Word: Sized {
+pub(crate) trait Word: Sized {
     /// The accepted values, for error messages.
     const ACCEPTED: &'static str;
 
@@ -38,27 +38,27 @@ pub trait Word: Sized {
 
 /// The UID of a cluster's namespace kube-system, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uid(pub String);
+pub(crate) struct Uid(pub String);
 
 /// The name of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Namespace(pub String);
+pub(crate) struct Namespace(pub String);
 
 /// The name of a release, with or without its namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReleaseName(pub String);
+pub(crate) struct ReleaseName(pub String);
 
 /// A path, relative to the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File(pub PathBuf);
+pub(crate) struct File(pub PathBuf);
 
 /// A duration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timeout(pub Duration);
+pub(crate) struct Timeout(pub Duration);
 
 /// The name of a check that can be skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SkippedCheck(pub &'static str);
+pub(crate) struct SkippedCheck(pub &'static str);
 
 impl Word for Uid {
     const ACCEPTED: &'static str =

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use crate::base::error::Error;
 
 /// An answer of the API server.
-pub struct Answer {
+pub(crate) struct Answer {
     pub(super) request: String,
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
@@ -20,15 +20,13 @@ pub struct Answer {
 
 impl Answer {
     /// The HTTP status.
-    #[must_use]
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.status
     }
 
     /// Whether the same request was sent before and may have been executed then: its first answer was lost, so the request
     /// itself may be the reason for a `404` or `409`.
-    #[must_use]
-    pub fn may_have_been_executed_before(&self) -> bool {
+    pub(crate) fn may_have_been_executed_before(&self) -> bool {
         self.executed_before
     }
 
@@ -37,7 +35,7 @@ impl Answer {
     /// # Errors
     ///
     /// The API server returned an error.
-    pub fn found(self) -> Result<Option<Vec<u8>>, Error> {
+    pub(crate) fn found(self) -> Result<Option<Vec<u8>>, Error> {
         match self.status {
             404 => Ok(None),
             _ => self.good().map(Some),
@@ -49,7 +47,7 @@ impl Answer {
     /// # Errors
     ///
     /// The API server returned an error.
-    pub fn good(self) -> Result<Vec<u8>, Error> {
+    pub(crate) fn good(self) -> Result<Vec<u8>, Error> {
         let Self { request, status, body, .. } = self;
         if (200..300).contains(&status) {
             return Ok(body);
@@ -62,7 +60,7 @@ impl Answer {
     /// # Errors
     ///
     /// The API server returned an error or something unexpected. The message never contains the body.
-    pub fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
+    pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
         let command = self.request.clone();
         parse(command, &self.good()?)
     }
@@ -98,7 +96,7 @@ pub(super) fn words(status: u16, body: &[u8]) -> String {
 /// # Errors
 ///
 /// The answer is something unexpected. The message never contains the answer.
-pub fn parse<'a, T: Deserialize<'a>>(command: String, body: &'a [u8]) -> Result<T, Error> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(command: String, body: &'a [u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|error| Error::Answer {
         command,
         reason: format!("line {}, column {}", error.line(), error.column()),
@@ -108,7 +106,7 @@ pub fn parse<'a, T: Deserialize<'a>>(command: String, body: &'a [u8]) -> Result<
 /// A list of objects.
 #[derive(Deserialize)]
 #[serde(bound = "T: Deserialize<'de>")]
-pub struct List<T> {
+pub(crate) struct List<T> {
     /// The objects.
     #[serde(default = "Vec::new", deserialize_with = "or_none")]
     pub items: Vec<T>,

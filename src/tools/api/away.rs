@@ -96,7 +96,7 @@ impl OutageTracker {
 
 impl Toolbox {
     /// From now on, retries requests during an outage of the API server, for at most a minute.
-    pub fn retry_on_outage(&self) {
+    pub(crate) fn retry_on_outage(&self) {
         self.api.outage.retries.set(true);
     }
 }

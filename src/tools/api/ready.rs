@@ -80,7 +80,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// The API server does not answer, or k3s-boot was interrupted.
-    pub async fn await_ready(&self) -> Result<(), Error> {
+    pub(crate) async fn await_ready(&self) -> Result<(), Error> {
         let start = Instant::now();
         let mut waited = false;
         loop {

@@ -13,7 +13,7 @@ const RESTART_INTERVAL: Duration = Duration::from_secs(1);
 impl Toolbox {
     /// Calls `on_change` at first and whenever something changes in the list `path`. The changes themselves are not read:
     /// the caller reads the new state. The watch runs until it is dropped, and survives an outage of the API server.
-    pub async fn watch(&self, path: &str, on_change: impl Fn()) -> Infallible {
+    pub(crate) async fn watch(&self, path: &str, on_change: impl Fn()) -> Infallible {
         let query = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{query}watch=true");
         loop {

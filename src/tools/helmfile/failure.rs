@@ -2,7 +2,7 @@
 
 /// Why helmfile could not render a state file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BuildError {
+pub(crate) enum BuildError {
     /// A template requires a variable that is not set.
     MissingVariable(String),
     /// A values file does not exist.
@@ -27,7 +27,7 @@ pub enum BuildError {
 
 /// Why `helmfile template` failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TemplateError {
+pub(crate) struct TemplateError {
     /// The namespace and name that helm was called with, if helm failed. The namespace is empty if the helmfile sets none.
     pub release: Option<(String, String)>,
     /// The error of helm or helmfile.
@@ -35,8 +35,7 @@ pub struct TemplateError {
 }
 
 /// Parses the release and helm's error from the output of a failed helmfile, without the lines that helmfile adds.
-#[must_use]
-pub fn parse_failure(talk: &str) -> (Option<String>, String) {
+pub(crate) fn parse_failure(talk: &str) -> (Option<String>, String) {
     let talk = first_of_several(talk);
     let release =
         between(talk, "failed processing release ", ":").or_else(|| between(talk, "[release \"", "\""));
@@ -110,8 +109,7 @@ fn between(text: &str, before: &str, after: &str) -> Option<String> {
 }
 
 /// Whether helmfile failed because a template requires a variable that is not set.
-#[must_use]
-pub fn is_missing_variable(talk: &str) -> bool {
+pub(crate) fn is_missing_variable(talk: &str) -> bool {
     missing_variable(talk).is_some()
 }
 
@@ -120,7 +118,6 @@ fn missing_variable(talk: &str) -> Option<String> {
 }
 
 /// Parses the output of a failed `helmfile build`.
-#[must_use]
 pub(super) fn parse_build_error(talk: &str) -> BuildError {
     if let Some(name) = missing_variable(talk) {
         return BuildError::MissingVariable(name);

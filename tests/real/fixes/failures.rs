@@ -1,6 +1,6 @@
 //! Fixes of the failure table.
 
-use k3s_boot::base::known_failures;
+use k3s_boot::internals::known_failures;
 
 use super::cluster::failed;
 use super::{Case, FAILURES, case, commands};
@@ -53,7 +53,7 @@ pub(super) fn commands_that_show(world: &World) {
         pods["items"].as_array().unwrap().iter().map(|pod| pod["metadata"]["name"].as_str().unwrap());
     let pod = names.find(is_coredns).unwrap();
     let mut count = 0;
-    for failure in known_failures::table().filter(|failure| case(FAILURES, failure.id) == Case::Shows) {
+    for failure in known_failures().filter(|failure| case(FAILURES, failure.id) == Case::Shows) {
         for command in commands(&failure.fix("kube-system/coredns", Some(pod))) {
             if command.starts_with("journalctl") || command.contains("--release ") {
                 continue;
