@@ -371,7 +371,7 @@ mod tests {
         let wanted = || desired(vec![secret(&key, "sops-age", "AGE-2")]);
         let rotate = PlanOptions { rotate_age_key: true, ..PlanOptions::default() };
         let findings = planned(&wanted(), &existing(), &PlanOptions::default()).unwrap_err();
-        assert_eq!(findings[0].message, "This would remove an age identity from the cluster");
+        assert_eq!(findings[0].summary, "This would remove an age identity from the cluster");
         assert!(planned(&wanted(), &existing(), &rotate).is_ok());
         let both = desired(vec![secret(&key, "sops-age", "\"AGE-2\\nAGE-1\\n\"")]);
         assert!(
@@ -391,7 +391,7 @@ mod tests {
         ];
         for live in &cases {
             assert_eq!(
-                planned(&desired(Vec::new()), live, &PlanOptions::default()).unwrap_err()[0].message,
+                planned(&desired(Vec::new()), live, &PlanOptions::default()).unwrap_err()[0].summary,
                 "Cluster cannot be read"
             );
         }
@@ -413,7 +413,7 @@ mod tests {
         let messages: Vec<_> = planned(&desired, &existing, &PlanOptions::default())
             .unwrap_err()
             .into_iter()
-            .map(|finding| finding.message)
+            .map(|finding| finding.summary)
             .collect();
         assert_eq!(messages, ["Namespace is being deleted", "Release would be uninstalled"]);
     }
@@ -449,8 +449,8 @@ mod tests {
         assert_eq!(synced(&[], "a"), ["n/a"]);
         let plan_options = PlanOptions { downgrade: vec!["z".to_owned()], ..PlanOptions::default() };
         let unknown = planned(&chain(), &observed(&[], Vec::new()), &plan_options).unwrap_err();
-        assert_eq!(unknown[0].message, "Release is not in the helmfiles");
-        assert_eq!(unknown[0].pairs[2].1, "n/a n/b n/c");
+        assert_eq!(unknown[0].summary, "Release is not in the helmfiles");
+        assert_eq!(unknown[0].details[2].1, "n/a n/b n/c");
     }
 
     #[test]

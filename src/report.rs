@@ -273,8 +273,11 @@ pub(crate) struct ProblemReport {
     pub severity: Severity,
     /// What is wrong.
     pub message: String,
-    /// Where the problem is, and its fix.
+    /// Where the problem is, and why it is one.
     pub details: BTreeMap<&'static str, String>,
+    /// A command, or the lines to change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
 }
 
 impl ProblemReport {
@@ -293,8 +296,9 @@ impl ProblemReport {
         Self {
             rule: finding.rule,
             severity: finding.severity,
-            message: clean(&finding.message),
-            details: finding.pairs.iter().map(|(key, value)| (*key, clean(value))).collect(),
+            message: clean(&finding.summary),
+            details: finding.details.iter().map(|(key, value)| (*key, clean(value))).collect(),
+            fix: finding.fix.as_deref().map(clean),
         }
     }
 }

@@ -474,7 +474,7 @@ mod tests {
         assert_eq!(resolve(&[], &[], folder.path()).config_problems, Vec::new());
         let problems = resolve(&["--config", "x.yaml"], &[], folder.path()).config_problems;
         assert_eq!(problems.len(), 1);
-        assert_eq!(problems[0].pairs[0].1, folder.path().join("x.yaml").display().to_string());
+        assert_eq!(problems[0].details[0].1, folder.path().join("x.yaml").display().to_string());
     }
 
     #[test]

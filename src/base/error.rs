@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use self::process::{Cause, MAX_OUTPUT, ProcessError, Stopped, late};
+use crate::base::diagnosis::Diagnosis;
 use crate::base::duration::seconds;
-use crate::base::finding::Finding;
-use crate::base::known_failures::{Diagnosis, KnownFailure, find};
+use crate::base::finding::{Finding, with_fix};
+use crate::base::known_failures::{KnownFailure, find};
 use crate::base::logger::{self, Level};
 use crate::base::stages::Stage;
 
@@ -16,7 +17,7 @@ use crate::base::stages::Stage;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Problems found before anything was changed.
-    #[error("preflight failed: {}", .0.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join(", "))]
+    #[error("preflight failed: {}", .0.iter().map(|finding| finding.summary.as_str()).collect::<Vec<_>>().join(", "))]
     Preflight(Vec<Finding>),
     /// A tool could not be run.
     #[error(transparent)]
@@ -169,78 +170,70 @@ impl Error {
             findings.iter().filter(|finding| !finding.logged).for_each(Finding::log);
             return;
         }
-        let (message, mut pairs) = self.words(end.killed);
-        // The fix comes last.
-        let fix = pairs.iter().position(|(key, _)| *key == "fix").map(|at| pairs.remove(at));
-        pairs.extend(
+        let Explanation { summary, mut details, fix } = self.explain(end.killed);
+        details.extend(
             end.log.filter(|_| !self.is_interruption()).map(|path| ("log", path.display().to_string())),
         );
-        pairs.extend(fix);
-        pairs.extend(end.resume.clone().map(|command| ("resume", command)));
-        logger::log(Level::Error, message, &pairs);
+        let mut fields = with_fix(details, fix);
+        fields.extend(end.resume.clone().map(|command| ("resume", command)));
+        logger::log(Level::Error, summary, &fields);
     }
 
-    /// The log message and its fields.
-    pub(crate) fn words(&self, killed: bool) -> (&'static str, Vec<(&'static str, String)>) {
+    /// What the log and the report say about the error; not for [`Self::Preflight`], whose findings say it.
+    pub(crate) fn explain(&self, killed: bool) -> Explanation {
         match self {
             Self::Release(failure) => {
+                let mut diagnosis = failure.diagnosis.clone();
+                let timeout = failure.timed_out.then(|| timeout_fix("apps").to_owned());
+                let fix = diagnosis.fix.take().or(timeout);
                 let release = failure.release.clone().map(|release| ("release", release));
-                let diagnosis = failure.diagnosis.clone().pairs(Some(failure.reason.clone()));
-                let mut pairs: Vec<_> = release.into_iter().chain(diagnosis).collect();
-                if failure.timed_out && pairs.iter().all(|(key, _)| *key != "fix") {
-                    pairs.push(("fix", timeout_fix("apps").to_owned()));
-                }
-                ("Failed to sync Helm releases", pairs)
+                let details = release.into_iter().chain(diagnosis.details(Some(failure.reason.clone())));
+                Explanation { fix, ..Explanation::new("Failed to sync Helm releases", details) }
             }
             Self::Flux { object, reason, fix, after } => {
-                let mut pairs = vec![("object", object.clone()), ("reason", reason.clone())];
-                let known = find(&format!("{object}: {reason}"));
-                pairs.extend(known.map(|known| ("cause", known.cause.to_owned())));
-                pairs.extend(after.map(|after| ("after", seconds(after))));
-                pairs.push(("fix", fix.clone()));
-                ("Flux failed to reconcile", pairs)
+                let known =
+                    find(&format!("{object}: {reason}")).map(|known| ("cause", known.cause.to_owned()));
+                let after = after.map(|after| ("after", seconds(after)));
+                let details = [("object", object.clone()), ("reason", reason.clone())];
+                let details = details.into_iter().chain(known).chain(after);
+                Explanation {
+                    fix: Some(fix.clone()),
+                    ..Explanation::new("Flux failed to reconcile", details)
+                }
             }
             Self::NoFlux { release } => {
                 let reason = "the helmfiles install Flux, but the cluster has no FluxInstance".to_owned();
-                let fix = "k3s-boot apps".to_owned();
-                (
-                    "Flux is not installed",
-                    vec![("release", release.clone()), ("reason", reason), ("fix", fix)],
-                )
+                let details = [("release", release.clone()), ("reason", reason)];
+                Explanation::new("Flux is not installed", details).fix("k3s-boot apps")
             }
             Self::Deadline { stage, after, waiting_for } => {
-                let mut pairs = vec![
+                let known = find(waiting_for);
+                let details = [
                     ("stage", (*stage).to_owned()),
                     ("after", seconds(*after)),
                     ("waiting_for", waiting_for.clone()),
                 ];
-                pairs.extend(known(waiting_for));
-                if pairs.iter().all(|(key, _)| *key != "fix") {
-                    pairs.push(("fix", timeout_fix(stage).to_owned()));
-                }
-                ("Timed out", pairs)
+                let details = details.into_iter().chain(known.map(|known| ("cause", known.cause.to_owned())));
+                let fix = known.and_then(KnownFailure::general_fix);
+                Explanation::new("Timed out", details).fix(fix.unwrap_or_else(|| timeout_fix(stage)))
             }
             Self::Locked { holder, since } => {
-                let fix =
-                    "wait until that run has finished, or set how long to wait with --wait-lock".to_owned();
-                (
-                    "Another run is in progress",
-                    vec![("holder", holder.clone()), ("since", since.clone()), ("fix", fix)],
-                )
+                let details = [("holder", holder.clone()), ("since", since.clone())];
+                Explanation::new("Another run is in progress", details)
+                    .fix("wait until that run has finished, or set how long to wait with --wait-lock")
             }
             Self::Interrupted(Cause::LostLock)
             | Self::Process(ProcessError::Interrupted { cause: Cause::LostLock }) => {
-                let fix = "wait until the run that holds the lock has finished, then retry".to_owned();
-                ("Lock lost", vec![("fix", fix)])
+                Explanation::new("Lock lost", [])
+                    .fix("wait until the run that holds the lock has finished, then retry")
             }
             Self::Interrupted(Cause::Signal(signal))
             | Self::Process(ProcessError::Interrupted { cause: Cause::Signal(signal) }) => {
-                let fix = if killed {
+                Explanation::new("Interrupted", [("signal", signal.to_string())]).fix(if killed {
                     "run k3s-boot again: it recovers and syncs the release that was interrupted"
                 } else {
                     "run k3s-boot again: it continues where this run stopped"
-                };
-                ("Interrupted", vec![("signal", signal.to_string()), ("fix", fix.to_owned())])
+                })
             }
             Self::Preflight(_)
             | Self::Process(_)
@@ -250,10 +243,42 @@ impl Error {
             | Self::Answer { .. }
             | Self::File { .. } => {
                 let reason = self.to_string();
-                let known = known(&reason);
-                ("Bootstrap failed", std::iter::once(("reason", reason)).chain(known).collect())
+                let known = find(&reason);
+                let cause = known.map(|known| ("cause", known.cause.to_owned()));
+                let fix = known.and_then(KnownFailure::general_fix).map(ToOwned::to_owned);
+                let details = std::iter::once(("reason", reason)).chain(cause);
+                Explanation { fix, ..Explanation::new("Bootstrap failed", details) }
             }
         }
+    }
+}
+
+/// What the log and the report say about an error.
+#[derive(Debug)]
+pub(crate) struct Explanation {
+    pub summary: &'static str,
+    /// By key, in the order of the log.
+    pub details: Vec<(&'static str, String)>,
+    pub fix: Option<String>,
+}
+
+impl Explanation {
+    /// Without a fix.
+    pub(crate) fn new(
+        summary: &'static str,
+        details: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Self {
+        Self { summary, details: details.into_iter().collect(), fix: None }
+    }
+
+    fn fix(self, fix: &str) -> Self {
+        Self { fix: Some(fix.to_owned()), ..self }
+    }
+
+    /// A detail that is not empty.
+    pub(crate) fn detail(&self, key: &str) -> Option<&str> {
+        let found = self.details.iter().find(|(known, value)| *known == key && !value.is_empty());
+        found.map(|(_, value)| value.as_str())
     }
 }
 
@@ -270,14 +295,6 @@ fn timeout_fix(stage: &str) -> &'static str {
             "k3s-boot status  # shows what is not ready and why; to wait longer, set --release-timeout and --timeout"
         }
     }
-}
-
-/// Cause and fix of a known failure that is not of a release.
-fn known(words: &str) -> impl Iterator<Item = (&'static str, String)> + use<> {
-    let known = find(words);
-    let cause = known.map(|known| ("cause", known.cause.to_owned()));
-    let fix = known.and_then(KnownFailure::general_fix).map(|fix| ("fix", fix.to_owned()));
-    cause.into_iter().chain(fix)
 }
 
 /// How a run ended, besides its error.

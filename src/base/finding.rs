@@ -36,38 +36,58 @@ pub(crate) struct Finding {
     /// How serious it is.
     pub severity: Severity,
     /// What is wrong.
-    pub message: String,
-    /// Details, the fix last.
-    pub pairs: Vec<(&'static str, String)>,
+    pub summary: String,
+    /// Where it is and why, by key; the order is that of the log.
+    pub details: Vec<(&'static str, String)>,
+    /// A command, or the lines to change.
+    pub fix: Option<String>,
     /// Whether it was logged already.
     pub logged: bool,
 }
 
 impl Finding {
     /// Creates a finding that stops the run.
-    pub(crate) fn error(rule: &'static str, message: impl Into<String>) -> Self {
-        Self { rule, severity: Severity::Error, message: message.into(), pairs: Vec::new(), logged: false }
+    pub(crate) fn error(rule: &'static str, summary: impl Into<String>) -> Self {
+        Self {
+            rule,
+            severity: Severity::Error,
+            summary: summary.into(),
+            details: Vec::new(),
+            fix: None,
+            logged: false,
+        }
     }
 
     /// Creates a finding that does not stop the run.
-    pub(crate) fn warning(rule: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(rule, message) }
+    pub(crate) fn warning(rule: &'static str, summary: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(rule, summary) }
     }
 
     /// Creates a finding that is information only.
-    pub(crate) fn info(rule: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Info, ..Self::error(rule, message) }
+    pub(crate) fn info(rule: &'static str, summary: impl Into<String>) -> Self {
+        Self { severity: Severity::Info, ..Self::error(rule, summary) }
     }
 
     /// Adds a detail.
     pub(crate) fn with(mut self, key: &'static str, value: impl std::fmt::Display) -> Self {
-        self.pairs.push((key, value.to_string()));
+        self.details.push((key, value.to_string()));
         self
     }
 
-    /// Adds what to type or to change; always the last detail.
-    pub(crate) fn fix(self, fix: impl std::fmt::Display) -> Self {
-        self.with("fix", fix)
+    /// Sets what to type or to change.
+    pub(crate) fn fix(mut self, fix: impl std::fmt::Display) -> Self {
+        self.fix = Some(fix.to_string());
+        self
+    }
+
+    /// A detail.
+    pub(crate) fn detail(&self, key: &str) -> Option<&str> {
+        self.details.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The fields of the log line: the details, then the fix.
+    pub(crate) fn fields(&self) -> Vec<(&'static str, String)> {
+        with_fix(self.details.clone(), self.fix.clone())
     }
 
     /// Logs the finding.
@@ -77,8 +97,17 @@ impl Finding {
             Severity::Warning => Level::Warn,
             Severity::Error => Level::Error,
         };
-        logger::log(level, &self.message, &self.pairs);
+        logger::log(level, &self.summary, &self.fields());
     }
+}
+
+/// The fields of a log line; the fix comes last.
+pub(crate) fn with_fix(
+    mut details: Vec<(&'static str, String)>,
+    fix: Option<String>,
+) -> Vec<(&'static str, String)> {
+    details.extend(fix.map(|fix| ("fix", fix)));
+    details
 }
 
 /// Collects the findings of steps that continue after a problem.

@@ -263,7 +263,7 @@ mod tests {
 
     fn message(verdict: &Verdict) -> &str {
         match verdict {
-            Verdict::Refused(finding) => &finding.message,
+            Verdict::Refused(finding) => &finding.summary,
             other => panic!("{other:?}"),
         }
     }
@@ -396,7 +396,7 @@ mod tests {
             Claims { instance: Some(instance("ssh://git@exmaple.org/me/home")), ..Claims::default() };
         let live = Live { claims: Ok(claims), ..marked("exmaple.org/me/home") };
         let fix = |verdict: &Verdict| match verdict {
-            Verdict::Refused(finding) => finding.pairs.last().unwrap().1.clone(),
+            Verdict::Refused(finding) => finding.fix.clone().unwrap(),
             other => panic!("{other:?}"),
         };
         let refused = judged(&CheckOptions::default(), &live);

@@ -20,7 +20,7 @@ fn reasons(world: &World) -> String {
             Answer::Ok => "ok".to_owned(),
             Answer::NotApplicable(reason) => format!("– {reason}"),
             Answer::Unknown(reason) => format!("? {reason}"),
-            Answer::Found(findings) => format!("! {}", findings[0].message),
+            Answer::Found(findings) => format!("! {}", findings[0].summary),
         };
         match reasons.iter_mut().find(|(known, _)| *known == answer) {
             Some((_, rules)) => rules.push(rule.id),

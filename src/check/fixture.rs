@@ -95,8 +95,8 @@ impl World {
                 .iter()
                 .map(|finding| {
                     assert_eq!(finding.rule, rule.id);
-                    assert!(!finding.message.ends_with('.'));
-                    format!("{} {}", finding.severity.name(), finding.message)
+                    assert!(!finding.summary.ends_with('.'));
+                    format!("{} {}", finding.severity.name(), finding.summary)
                 })
                 .collect(),
         };
@@ -107,12 +107,14 @@ impl World {
     #[track_caller]
     pub(crate) fn detail(&self, rule: &Rule, key: &str) -> String {
         let Answer::Found(findings) = self.ask(rule) else { panic!("{} finds nothing", rule.id) };
-        findings[0]
-            .pairs
-            .iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| value.clone())
-            .unwrap_or_default()
+        findings[0].detail(key).unwrap_or_default().to_owned()
+    }
+
+    /// The fix of the first finding of a rule.
+    #[track_caller]
+    pub(crate) fn fix(&self, rule: &Rule) -> String {
+        let Answer::Found(findings) = self.ask(rule) else { panic!("{} finds nothing", rule.id) };
+        findings[0].fix.clone().unwrap_or_default()
     }
 }
 

@@ -101,16 +101,23 @@ impl World {
     /// The severity and message of each finding of a rule.
     pub(crate) fn found(&self, rule: &Rule) -> Vec<(Severity, String)> {
         match self.ask(rule) {
-            Answer::Found(found) => found.into_iter().map(|one| (one.severity, one.message)).collect(),
+            Answer::Found(found) => found.into_iter().map(|one| (one.severity, one.summary)).collect(),
             answer => panic!("{} found nothing: {answer:?}", rule.id),
         }
     }
 
     /// A detail of the first finding of a rule.
-    pub(crate) fn pair(&self, rule: &Rule, key: &str) -> String {
+    #[track_caller]
+    pub(crate) fn detail(&self, rule: &Rule, key: &str) -> String {
         let Answer::Found(found) = self.ask(rule) else { panic!("{} found nothing", rule.id) };
-        let pair = found[0].pairs.iter().find(|(name, _)| *name == key);
-        pair.unwrap_or_else(|| panic!("no {key} in {found:?}")).1.clone()
+        found[0].detail(key).unwrap_or_else(|| panic!("no {key} in {found:?}")).to_owned()
+    }
+
+    /// The fix of the first finding of a rule.
+    #[track_caller]
+    pub(crate) fn fix(&self, rule: &Rule) -> String {
+        let Answer::Found(found) = self.ask(rule) else { panic!("{} found nothing", rule.id) };
+        found[0].fix.clone().unwrap_or_else(|| panic!("no fix in {found:?}"))
     }
 
     /// Adds or replaces a server that waits for a CNI.

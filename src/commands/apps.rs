@@ -401,7 +401,7 @@ async fn log_unready(tools: &Toolbox, plan: &Plan, live: Option<&Live>) {
         let pending = pending(&live.cluster.workloads, &release.id).join(", ");
         if !pending.is_empty() {
             let mut pairs = vec![("release", release.id.clone()), ("pending", pending)];
-            pairs.extend(of_unchanged(tools, &release.id).await.pairs(None));
+            pairs.extend(of_unchanged(tools, &release.id).await.fields(None));
             logger::log(Level::Warn, "Release not ready", &pairs);
         }
     }

@@ -381,7 +381,7 @@ mod tests {
         ];
         for (rest, reason) in cases {
             let finding = parsed(&secret(rest)).err().unwrap();
-            assert!(finding.pairs[1].1.starts_with(reason), "{finding:?}");
+            assert!(finding.details[1].1.starts_with(reason), "{finding:?}");
             assert!(!format!("{finding:?}").contains("CANARY"));
         }
     }
@@ -393,7 +393,7 @@ mod tests {
             assert!(parsed(&text(version)).is_ok(), "{version}");
         }
         let finding = parsed(&text("cert-manager.io/v1")).err().unwrap();
-        assert_eq!(finding.message, "Encrypted file contains an object whose CRD may be missing");
+        assert_eq!(finding.summary, "Encrypted file contains an object whose CRD may be missing");
     }
 
     #[test]
@@ -417,7 +417,7 @@ mod tests {
             ("", "Encrypted file is empty"),
         ] {
             let finding = check(text).unwrap_err();
-            assert_eq!(finding.message, message);
+            assert_eq!(finding.summary, message);
             assert!(!format!("{finding:?}").contains("CANARY"));
         }
     }
@@ -440,7 +440,7 @@ mod tests {
         assert_eq!(merged.len(), 1);
         assert_eq!(merged[0].identities, [key.hash("AGE-PLUGIN-X-1ABCDEF")]);
         let findings = merge([ours(), theirs("AGE-PLUGIN-X-1OTHER")]).err().unwrap();
-        assert_eq!(findings[0].message, "Two files define the same object differently");
+        assert_eq!(findings[0].summary, "Two files define the same object differently");
     }
 
     proptest::proptest! {

@@ -171,7 +171,7 @@ mod tests {
         let root = tree(&["bootstrap/helmfile/apps.yaml"]);
         let missing = helmfiles(root.path(), &HelmfilePaths::default()).unwrap_err();
         assert_eq!(missing.len(), 1);
-        assert!(missing[0].pairs[0].1.ends_with("bootstrap/helmfile/crds.yaml"));
+        assert!(missing[0].details[0].1.ends_with("bootstrap/helmfile/crds.yaml"));
         assert_eq!(helmfiles(tree(&[]).path(), &HelmfilePaths::default()).unwrap_err().len(), 2);
     }
 

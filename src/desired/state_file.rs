@@ -141,7 +141,7 @@ impl Scan {
                 Err(error) => {
                     let finding = Finding::error("helmfile", "Helmfile is not valid YAML");
                     let mut finding = finding.with("file", path.display());
-                    finding.pairs.extend(error.line.map(|line| ("line", line.to_string())));
+                    finding.details.extend(error.line.map(|line| ("line", line.to_string())));
                     self.findings.push(finding.with("reason", error));
                     self.broken = true;
                     self.partial = true;
@@ -267,7 +267,7 @@ pub(crate) fn missing_values(helmfile: &Path, release: Option<&str>, file: &str,
         .with("values", file)
         .with("searched", folder.display());
     if let Some(release) = release {
-        finding.pairs.insert(1, ("release", release.to_owned()));
+        finding.details.insert(1, ("release", release.to_owned()));
     }
     match path_beside(file, folder) {
         Some(right) => finding.fix(format!("write `{right}`: paths are relative to the helmfile's folder")),
@@ -318,7 +318,7 @@ mod tests {
         std::fs::write(folder.path().join("templates/values.yaml.gotmpl"), "a: 1\n").unwrap();
         std::fs::write(&path, text).unwrap();
         let (_, findings) = read(Kind::Apps, &path, allow_hooks, "default");
-        findings.iter().map(|finding| format!("{} {:?}", finding.message, finding.pairs)).collect()
+        findings.iter().map(|finding| format!("{} {:?}", finding.summary, finding.fields())).collect()
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn helmfiles(settings: &Settings, namespace: &str, findings: &mut Findings) -> V
             let place = place + above;
             findings.0.extend(missing.into_iter().map(|mut finding| {
                 // The fix comes last.
-                finding.pairs.insert(1, ("searched", place.clone()));
+                finding.details.insert(1, ("searched", place.clone()));
                 finding
             }));
             return Vec::new();

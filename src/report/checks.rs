@@ -1,6 +1,5 @@
 //! The report of `k3s-boot check`, as text or JSON.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::failure::FailureReport;
-use super::{ClusterReport, SchemaVersion};
+use super::{ClusterReport, ProblemReport, SchemaVersion};
 use crate::base::duration::seconds;
 use crate::base::escape::escaped;
 use crate::base::finding::{Finding, Severity};
@@ -115,7 +114,7 @@ pub(crate) struct CheckReport {
     pub reason: Option<String>,
     /// The findings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<CheckProblem>,
+    pub problems: Vec<ProblemReport>,
 }
 
 /// The answer of a check.
@@ -136,33 +135,6 @@ pub(crate) enum CheckStatus {
     NotApplicable,
     /// The user skipped it.
     Skipped,
-}
-
-/// A finding of a check.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct CheckProblem {
-    pub severity: Severity,
-    /// What is wrong.
-    pub message: String,
-    /// Where the problem is.
-    pub details: BTreeMap<&'static str, String>,
-    /// The fix: a command, or lines of a file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<String>,
-}
-
-impl CheckProblem {
-    fn new(finding: &Finding, redactor: &Redactor) -> Self {
-        let clean = |text: &str| redactor.apply(text).into_owned();
-        let details = finding.pairs.iter().filter(|(key, _)| *key != "fix");
-        let fix = finding.pairs.iter().find(|(key, _)| *key == "fix");
-        Self {
-            severity: finding.severity,
-            message: clean(&finding.message),
-            details: details.map(|(key, value)| (*key, clean(value))).collect(),
-            fix: fix.map(|(_, value)| clean(value)),
-        }
-    }
 }
 
 impl CheckReport {
@@ -189,7 +161,11 @@ impl CheckReport {
             title: outcome.rule.title,
             status,
             reason,
-            problems: outcome.findings().iter().map(|finding| CheckProblem::new(finding, redactor)).collect(),
+            problems: outcome
+                .findings()
+                .iter()
+                .map(|finding| ProblemReport::new(finding, redactor))
+                .collect(),
         }
     }
 }
@@ -239,13 +215,13 @@ fn group(outcomes: &[Outcome], redactor: &Redactor, colour: bool) -> String {
 }
 
 fn add(text: &mut String, finding: &Finding, redactor: &Redactor, colour: bool) {
-    let message = escaped(&redactor.apply(&finding.message));
-    _ = writeln!(text, "  {} {}: {message}", mark(Some(finding.severity), colour), finding.rule);
-    for (key, value) in &finding.pairs {
-        let value = redactor.apply(value);
+    let summary = escaped(&redactor.apply(&finding.summary));
+    _ = writeln!(text, "  {} {}: {summary}", mark(Some(finding.severity), colour), finding.rule);
+    for (key, value) in finding.fields() {
+        let value = redactor.apply(&value);
         // A fix may be lines of a file.
         let mut lines = value.lines().map(escaped);
-        if *key == "fix" && value.contains('\n') {
+        if key == "fix" && value.contains('\n') {
             _ = writeln!(text, "{INDENT}fix:");
         } else {
             _ = writeln!(text, "{INDENT}{key}: {}", lines.next().unwrap_or_default());

@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::base::error::{Cause, End, Error, ProcessError};
+use crate::base::diagnosis::Diagnosis;
+use crate::base::error::{Cause, End, Error, Explanation, ProcessError};
 use crate::base::finding::{Finding, Severity};
-use crate::base::known_failures::Diagnosis;
 use crate::base::redact::Redactor;
 use crate::observed::cluster::LEASE;
 
@@ -73,14 +73,11 @@ impl FailureReport {
     /// The report of an error, without secrets.
     pub(crate) fn new(error: &Error, end: &End<'_>, redactor: &Redactor) -> Self {
         let clean = |text: &str| redactor.apply(text).into_owned();
-        let (message, pairs) = match error {
-            Error::Preflight(findings) => ("Preflight failed", joined(findings)),
-            other => other.words(end.killed),
+        let explanation = match error {
+            Error::Preflight(findings) => joined(findings),
+            other => other.explain(end.killed),
         };
-        let pair = |key: &str| {
-            let found = pairs.iter().find(|(known, value)| *known == key && !value.is_empty());
-            found.map(|(_, value)| clean(value))
-        };
+        let detail = |key: &str| explanation.detail(key).map(clean);
         let reason = match error {
             // The log shortens it.
             Error::Release(failure) => clean(&failure.reason),
@@ -88,7 +85,7 @@ impl FailureReport {
             Error::Tool { reason, .. } | Error::Api { reason, .. } | Error::Answer { reason, .. } => {
                 clean(reason)
             }
-            other => pair("reason").unwrap_or_else(|| clean(&other.to_string())),
+            other => detail("reason").unwrap_or_else(|| clean(&other.to_string())),
         };
         let Diagnosis { state, warnings, last_words, .. } = match error {
             Error::Release(failure) => failure.diagnosis.clone(),
@@ -98,14 +95,16 @@ impl FailureReport {
         let clean_all = |lines: Vec<String>| lines.iter().map(|line| clean(line)).collect();
         Self {
             class: class(error),
-            message,
+            message: explanation.summary,
             culprit: clean(&culprit(error)),
-            cause: pair("cause").or_else(|| state.clone()).unwrap_or_else(|| reason.clone()),
-            fix: pair("fix").unwrap_or_else(|| clean(&fallback_fix(error, end))),
+            cause: detail("cause").or_else(|| state.clone()).unwrap_or_else(|| reason.clone()),
+            fix: clean(
+                explanation.fix.as_deref().filter(|fix| !fix.is_empty()).unwrap_or(&fallback_fix(error, end)),
+            ),
             reason,
             resume: end.resume.as_deref().map(clean),
-            release: pair("release"),
-            object: pair("object"),
+            release: detail("release"),
+            object: detail("object"),
             state,
             events: clean_all(warnings),
             container_logs: clean_all(last_words),
@@ -182,19 +181,18 @@ fn errors(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
 }
 
 /// The reasons and the fixes of all findings, in the order of the log.
-fn joined(findings: &[Finding]) -> Vec<(&'static str, String)> {
-    let fixes = errors(findings).flat_map(|finding| &finding.pairs).filter(|(key, _)| *key == "fix");
-    let fixes: Vec<_> = fixes.map(|(_, fix)| fix.as_str()).collect();
+fn joined(findings: &[Finding]) -> Explanation {
+    let fixes: Vec<_> = errors(findings).filter_map(|finding| finding.fix.as_deref()).collect();
     let reasons = errors(findings).map(|finding| {
-        let details = finding.pairs.iter().filter(|(key, _)| *key != "fix");
-        let details: Vec<_> = details.map(|(key, value)| format!("{key}: {value}")).collect();
+        let details: Vec<_> = finding.details.iter().map(|(key, value)| format!("{key}: {value}")).collect();
         if details.is_empty() {
-            finding.message.clone()
+            finding.summary.clone()
         } else {
-            format!("{} ({})", finding.message, details.join(", "))
+            format!("{} ({})", finding.summary, details.join(", "))
         }
     });
-    vec![("reason", reasons.collect::<Vec<_>>().join("; ")), ("fix", fixes.join("\n"))]
+    let reasons = reasons.collect::<Vec<_>>().join("; ");
+    Explanation { fix: Some(fixes.join("\n")), ..Explanation::new("Preflight failed", [("reason", reasons)]) }
 }
 
 /// How to find the fix of a failure that is not a known one.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 
 use super::webhooks;
+use crate::base::diagnosis::Diagnosis;
 use crate::base::error::{Error, ReleaseFailure};
-use crate::base::known_failures::{Diagnosis, find};
+use crate::base::known_failures::find;
 use crate::diagnose::pods::{PodProblem, Stage, Warnings};
 use crate::diagnose::release::{of_workload, problems_of};
 use crate::diagnose::taints;

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::base::diagnosis::Diagnosis;
 use crate::base::duration::seconds;
 use crate::base::error::{Error, ProcessError, ReleaseFailure};
-use crate::base::known_failures::{Diagnosis, KnownFailure, find};
+use crate::base::known_failures::{KnownFailure, find};
 use crate::base::progress;
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use crate::base::diagnosis::Diagnosis;
 use crate::base::duration::seconds;
 use crate::base::error::Error;
-use crate::base::known_failures::{Diagnosis, KnownFailure, find};
+use crate::base::known_failures::{KnownFailure, find};
 use crate::base::logger::{self, Level};
 use crate::base::progress;
 use crate::base::waiting::SAY_EVERY;
@@ -258,7 +259,7 @@ fn rarely_recovers(problem: &PodProblem, known: Option<&KnownFailure>) -> bool {
 
 fn warn(release: &str, diagnosis: Diagnosis) {
     let mut pairs = vec![("release", release.to_owned())];
-    pairs.extend(diagnosis.pairs(None));
+    pairs.extend(diagnosis.fields(None));
     logger::log(Level::Warn, "Release is blocked", &pairs);
 }
 

@@ -185,7 +185,7 @@ fn parse(path: &Path, text: &str) -> (Config, Vec<Finding>) {
 /// and a wrong value with what was found, `, expected ` and what is accepted.
 fn problem(path: &Path, field: &str, error: &serde_yaml::Error) -> Finding {
     let mut finding = Finding::error("config", "Configuration is invalid").with("file", path.display());
-    finding.pairs.extend(error.location().map(|place| ("line", place.line().to_string())));
+    finding.details.extend(error.location().map(|place| ("line", place.line().to_string())));
     if field != "." {
         finding = finding.with("field", without_long_words(field));
     }
@@ -253,8 +253,8 @@ mod tests {
 
     fn line(finding: &Finding) -> String {
         assert_eq!((finding.rule, finding.severity), ("config", crate::base::finding::Severity::Error));
-        let pairs = finding.pairs.iter().map(|(key, value)| format!(" {key}={value}"));
-        format!("{}{}", finding.message, pairs.collect::<String>())
+        let pairs = finding.fields().into_iter().map(|(key, value)| format!(" {key}={value}"));
+        format!("{}{}", finding.summary, pairs.collect::<String>())
     }
 
     fn reported(text: &str) -> String {
@@ -474,7 +474,7 @@ mod tests {
         let reason = |path: &Path, named| {
             let (config, problems) = load(path, named);
             assert_eq!((config, problems.len()), (Config::default(), 1), "{problems:?}");
-            problems[0].pairs.iter().find(|(key, _)| *key == "reason").unwrap().1.clone()
+            problems[0].details.iter().find(|(key, _)| *key == "reason").unwrap().1.clone()
         };
         assert_eq!(load(&path, false), (Config::default(), Vec::new()));
         assert_eq!(reason(&path, true), "No such file or directory (os error 2)");
@@ -506,7 +506,7 @@ mod tests {
         assert_eq!(config, Config::default());
         assert_eq!(problems.len(), 1);
         assert_eq!(problems[0].severity, crate::base::finding::Severity::Warning);
-        assert_eq!(problems[0].pairs[1].1, format!("mv {} {}", other.display(), path.display()));
+        assert_eq!(problems[0].fix.as_deref().unwrap(), format!("mv {} {}", other.display(), path.display()));
         std::fs::write(&path, "").unwrap();
         assert_eq!(load(&path, false), (Config::default(), Vec::new()), "the right file exists");
     }

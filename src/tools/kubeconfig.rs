@@ -157,7 +157,7 @@ pub(crate) fn load(files: &[PathBuf], context: Option<&str>) -> Result<(Target, 
         .map_err(|mut problem| {
             let names: Vec<_> = present.iter().map(|file| file.display().to_string()).collect();
             // Insert first, because the fix must come last.
-            problem.pairs.insert(0, ("file", names.join(":")));
+            problem.details.insert(0, ("file", names.join(":")));
             problem
         })?;
     let certificate = parsed.iter().zip(&present).find_map(|(file, path)| {
@@ -323,10 +323,10 @@ mod tests {
         ];
         for (text, context, expected) in cases {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(load(std::slice::from_ref(&path), context).unwrap_err().message, expected, "{text}");
+            assert_eq!(load(std::slice::from_ref(&path), context).unwrap_err().summary, expected, "{text}");
         }
         assert_eq!(
-            load(&[folder.path().join("gone")], None).unwrap_err().message,
+            load(&[folder.path().join("gone")], None).unwrap_err().summary,
             "Kubeconfig file not found"
         );
     }

@@ -53,11 +53,7 @@ mod tests {
         world.assert_found(&RULE, &[]);
         world.desired.tracked = Ok(["age.key".into()].into());
         world.assert_found(&RULE, &["error Age key is in Git"]);
-        assert!(
-            world
-                .detail(&RULE, "fix")
-                .starts_with("git rm --cached age.key && echo /age.key >> .gitignore\n")
-        );
+        assert!(world.fix(&RULE).starts_with("git rm --cached age.key && echo /age.key >> .gitignore\n"));
         world.desired.age_key = Some(AgeKey { path: "/elsewhere/age.key".into(), ..AgeKey::default() });
         world.assert_found(&RULE, &["- the age key is outside the repository"]);
     }

@@ -45,6 +45,6 @@ mod tests {
             world.assert_found(&RULE, &["warning Age key is readable by other users"][..expected]);
         }
         assert_eq!(world.detail(&RULE, "mode"), "0604");
-        assert_eq!(world.detail(&RULE, "fix"), "chmod 600 /r/age.key");
+        assert_eq!(world.fix(&RULE), "chmod 600 /r/age.key");
     }
 }

@@ -128,7 +128,7 @@ mod tests {
         for (host, fix) in cases {
             let world = with(&format!("k8sServiceHost: '{host}'"));
             assert_eq!(world.found(&RULE), [(Error, message.to_owned())], "{host}");
-            assert!(world.pair(&RULE, "fix").ends_with(fix), "{host}");
+            assert!(world.fix(&RULE).ends_with(fix), "{host}");
         }
     }
 

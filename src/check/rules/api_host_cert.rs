@@ -80,13 +80,11 @@ mod tests {
         let message = "API server certificate is not valid for the address in the values of cilium";
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         let fix = "# /etc/rancher/k3s/config.yaml on a\ntls-san:\n  - \"10.0.0.10\"\n# then there: systemctl restart k3s";
-        assert_eq!(world.pair(&RULE, "fix"), fix);
+        assert_eq!(world.fix(&RULE), fix);
         world.server("a", &["server", "--tls-san", "api.lan"]);
-        assert!(world.pair(&RULE, "fix").contains("tls-san:\n  - \"10.0.0.10\"\n  - \"api.lan\"\n"));
+        assert!(world.fix(&RULE).contains("tls-san:\n  - \"10.0.0.10\"\n  - \"api.lan\"\n"));
         world.server("a", &[]).annotations.clear();
-        assert!(
-            world.pair(&RULE, "fix").starts_with("# /etc/rancher/k3s/config.yaml on all servers\ntls-san:\n")
-        );
+        assert!(world.fix(&RULE).starts_with("# /etc/rancher/k3s/config.yaml on all servers\ntls-san:\n"));
     }
 
     #[test]

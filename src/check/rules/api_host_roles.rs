@@ -89,7 +89,7 @@ mod tests {
             assert_eq!(world.ask(&RULE), Answer::Ok, "servers listen there");
             world.agent("b");
             assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
-            assert_eq!(world.pair(&RULE, "agents"), "b");
+            assert_eq!(world.detail(&RULE, "agents"), "b");
             let mut world = with(host, "6444");
             world.agent("b");
             assert_eq!(world.ask(&RULE), Answer::Ok);
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(world.ask(&RULE), Answer::Ok, "there is only one server");
         world.server("c", &SERVER_ARGS);
         assert_eq!(world.found(&RULE), [(Warning, "All nodes depend on a single server".to_owned())]);
-        assert_eq!(world.pair(&RULE, "server"), "a");
+        assert_eq!(world.detail(&RULE, "server"), "a");
         let mut world = with("10.0.0.9", "6443");
         world.server("c", &SERVER_ARGS);
         assert_eq!(world.ask(&RULE), Answer::Ok, "a virtual address");

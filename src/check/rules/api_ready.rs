@@ -39,7 +39,7 @@ mod tests {
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.live_mut().not_ready = Ok(Some("[-]etcd failed: reason withheld".to_owned()));
         assert_eq!(world.found(&RULE), [(Error, "API server is not ready".to_owned())]);
-        assert_eq!(world.pair(&RULE, "reason"), "[-]etcd failed: reason withheld");
+        assert_eq!(world.detail(&RULE, "reason"), "[-]etcd failed: reason withheld");
         world.live_mut().not_ready = Err("forbidden".to_owned());
         assert_eq!(world.ask(&RULE), Answer::Unknown("forbidden".to_owned()));
     }

@@ -66,7 +66,7 @@ mod tests {
             world.found(&RULE),
             [(Warning, "Release has adopted objects of the bundled coredns".to_owned())]
         );
-        assert_eq!(world.pair(&RULE, "objects"), "Deployment/coredns, Service/kube-dns");
+        assert_eq!(world.detail(&RULE, "objects"), "Deployment/coredns, Service/kube-dns");
         let objects = "deployments,services,configmaps,serviceaccounts,clusterroles,clusterrolebindings \
                        -l objectset.rio.cattle.io/hash=bce283298811743a0386ab510f2f67ef74240c57";
         let annotations = ["applied", "id", "owner-gvk", "owner-name", "owner-namespace"]
@@ -82,16 +82,16 @@ mod tests {
             "kubectl -n kube-system delete --ignore-not-found addons.k3s.cattle.io coredns",
             "# 3. then on one server after another: systemctl restart k3s",
         ];
-        assert_eq!(world.pair(&RULE, "fix"), steps.join("\n"));
+        assert_eq!(world.fix(&RULE), steps.join("\n"));
     }
 
     #[test]
     fn disabled_and_unknown_servers_get_different_steps() {
         let mut world = adopted();
-        let fix = world.pair(&RULE, "fix");
+        let fix = world.fix(&RULE);
         assert!(fix.contains("\n#    `coredns` is already in `disable`\n# 2. "), "{fix}");
         world.server("b", &[]).annotations.clear();
-        let fix = world.pair(&RULE, "fix");
+        let fix = world.fix(&RULE);
         assert!(
             fix.contains(
                 "\n#    disable: [coredns], or add coredns to the existing list  (all other servers)\n"
@@ -127,7 +127,7 @@ mod tests {
             world.adopt_by("kube-system", component);
             let message = format!("Release has adopted objects of the bundled {component}");
             assert_eq!(world.found(&RULE), [(Warning, message)]);
-            let fix = world.pair(&RULE, "fix");
+            let fix = world.fix(&RULE);
             let mut disabled = ["coredns", "servicelb", "traefik", component];
             disabled.sort_unstable();
             let line = format!("disable: [{}]  (a)", disabled.join(", "));

@@ -137,7 +137,7 @@ mod tests {
         for (leases, skew) in cases {
             let world = with(leases);
             assert_eq!(world.found(&RULE), [(Warning, "Clocks differ".to_owned())]);
-            assert_eq!(world.pair(&RULE, "local_clock"), skew);
+            assert_eq!(world.detail(&RULE, "local_clock"), skew);
         }
     }
 

@@ -122,7 +122,7 @@ mod tests {
             let mut world = World::healthy();
             world.values("coredns", values);
             assert_eq!(world.found(&RULE), [(Error, MESSAGE.to_owned())], "{values}");
-            assert!(world.pair(&RULE, "fix").ends_with("\nservice:\n  clusterIP: 10.43.0.10"));
+            assert!(world.fix(&RULE).ends_with("\nservice:\n  clusterIP: 10.43.0.10"));
             world.service("kube-system", "kube-dns", "10.43.0.10");
             assert_eq!(world.found(&RULE), [(Warning, MESSAGE.to_owned())]);
         }

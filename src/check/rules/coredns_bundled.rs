@@ -142,17 +142,17 @@ mod tests {
         let message = "Bundled CoreDNS of k3s conflicts with the release";
         let mut world = bundled();
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
-        assert_eq!(world.pair(&RULE, "objects"), "Deployment/coredns, Service/kube-dns");
-        assert!(world.pair(&RULE, "fix").contains("\ndisable: [coredns, traefik]\n"));
+        assert_eq!(world.detail(&RULE, "objects"), "Deployment/coredns, Service/kube-dns");
+        assert!(world.fix(&RULE).contains("\ndisable: [coredns, traefik]\n"));
         world.manifests.objects.insert("kube-system/coredns".to_owned(), Err("no chart".to_owned()));
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         world.server("a", &["server", "--disable", "coredns"]);
         let keep = "\n# or keep it: k3s-boot apps --skip-release kube-system/coredns";
-        assert!(world.pair(&RULE, "fix").ends_with(&format!("\nsystemctl restart k3s{keep}")));
+        assert!(world.fix(&RULE).ends_with(&format!("\nsystemctl restart k3s{keep}")));
         world.server("a", &[]).annotations.clear();
-        assert!(world.pair(&RULE, "fix").contains("on all servers\ndisable: [coredns]\n"));
+        assert!(world.fix(&RULE).contains("on all servers\ndisable: [coredns]\n"));
         world.user("media", "plex");
-        let fix = world.pair(&RULE, "fix");
+        let fix = world.fix(&RULE);
         assert!(!fix.contains("disable:") && fix.contains("--skip-release kube-system/coredns"), "{fix}");
     }
 

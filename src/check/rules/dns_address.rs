@@ -64,7 +64,7 @@ mod tests {
         world.service("dns", "other", "10.43.0.10");
         let message = "Another Service has the address of the cluster DNS";
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
-        assert_eq!(world.pair(&RULE, "service"), "dns/other");
+        assert_eq!(world.detail(&RULE, "service"), "dns/other");
         world.values("coredns", "service: {clusterIP: stand-in.invalid}");
         assert_eq!(world.ask(&RULE), Answer::unknown(OPEN));
         world.without("coredns");

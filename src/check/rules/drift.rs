@@ -73,7 +73,7 @@ mod tests {
         let message = "Release has manual changes in the cluster".to_owned();
         assert_eq!(world.found(&RULE), [(Severity::Warning, message)]);
         let expected = "Deployment n/d spec.replicas (by kubectl), Deployment n/d spec.x (removed)";
-        assert_eq!(world.pair(&RULE, "fields"), expected);
+        assert_eq!(world.detail(&RULE, "fields"), expected);
         world.options.plan_options.fix_drift = vec!["coredns".to_owned()];
         assert!(world.is_not_applicable(&RULE));
         world.live_mut().standing.insert("kube-system/cilium".to_owned(), Ok(ObjectState::default()));

@@ -82,11 +82,11 @@ mod tests {
             panic!()
         };
         assert_eq!((found.len(), found[0].severity), (1, Severity::Info));
-        assert_eq!(found[0].pairs[1].1, "HelmRelease kube-system/cilium");
+        assert_eq!(found[0].details[1].1, "HelmRelease kube-system/cilium");
         let Answer::Found(found) = answer(Claims { controllers: true, ..Claims::default() }) else {
             panic!()
         };
         assert_eq!((found.len(), found[0].severity), (1, Severity::Info));
-        assert_eq!(found[0].pairs[0].1, "flux-system/flux-instance", "flux-operator is not managed");
+        assert_eq!(found[0].details[0].1, "flux-system/flux-instance", "flux-operator is not managed");
     }
 }

@@ -198,7 +198,7 @@ mod tests {
             println!("{operator} {instance} {distribution}");
             world.assert_found(&RULE, expected);
         }
-        let fix = world("0.37.1", "0.37.1", "").detail(&RULE, "fix");
+        let fix = world("0.37.1", "0.37.1", "").fix(&RULE);
         assert!(
             fix.ends_with("artifact: oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:v0.37.1")
         );

@@ -63,7 +63,7 @@ mod tests {
             manifests: &Manifests::default(),
         };
         match check(&facts, &live) {
-            Answer::Found(found) => found.into_iter().map(|finding| finding.message).collect(),
+            Answer::Found(found) => found.into_iter().map(|finding| finding.summary).collect(),
             answer => {
                 assert!(matches!(answer, Answer::Ok | Answer::NotApplicable(_)));
                 Vec::new()

@@ -140,8 +140,8 @@ mod tests {
             Answer::Found(findings) => findings
                 .iter()
                 .map(|finding| {
-                    let release = finding.pairs.iter().find(|(key, _)| *key == "release").unwrap();
-                    format!("{}: {}", release.1, finding.message)
+                    let release = finding.details.iter().find(|(key, _)| *key == "release").unwrap();
+                    format!("{}: {}", release.1, finding.summary)
                 })
                 .collect::<Vec<_>>(),
             other => panic!("{other:?}"),

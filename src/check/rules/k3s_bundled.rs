@@ -57,9 +57,9 @@ mod tests {
         let mut world = World::healthy();
         world.server("a", &["server", "--disable", "traefik"]);
         assert_eq!(world.found(&RULE), [(Info, "k3s deploys its own servicelb".to_owned())]);
-        assert!(world.pair(&RULE, "fix").contains("\ndisable: [servicelb, traefik]\n"));
+        assert!(world.fix(&RULE).contains("\ndisable: [servicelb, traefik]\n"));
         world.user("media", "plex");
-        assert!(!world.pair(&RULE, "fix").contains("disable:"));
+        assert!(!world.fix(&RULE).contains("disable:"));
         world.server("a", &["server"]);
         assert_eq!(world.found(&RULE).len(), 2);
         world.without("cilium");

@@ -61,9 +61,9 @@ mod tests {
             [(Warning, "Server may deploy the bundled CoreDNS of k3s".to_owned())]
         );
         let fix = "# /etc/rancher/k3s/config.yaml on b\ndisable: [coredns, traefik]\n# then there: systemctl restart k3s";
-        assert_eq!(world.pair(&RULE, "fix"), fix);
+        assert_eq!(world.fix(&RULE), fix);
         world.user("media", "plex");
-        let fix = world.pair(&RULE, "fix");
+        let fix = world.fix(&RULE);
         assert!(!fix.contains("disable:") && fix.contains("--skip-release kube-system/coredns"), "{fix}");
     }
 
@@ -73,12 +73,10 @@ mod tests {
         world.server("b", &["server", "--disable", "traefik"]);
         world.bundled_coredns();
         assert!(
-            world
-                .pair(&RULE, "fix")
-                .ends_with("\ndisable: [coredns, traefik]\n# then there: systemctl restart k3s")
+            world.fix(&RULE).ends_with("\ndisable: [coredns, traefik]\n# then there: systemctl restart k3s")
         );
         world.adopt_by("kube-system", "coredns");
-        let fix = world.pair(&RULE, "fix");
+        let fix = world.fix(&RULE);
         assert_eq!(fix, COREDNS.fix(&Servers::of(world.live())));
         assert!(fix.starts_with("# 1. ") && !fix.contains("then there"), "{fix}");
     }

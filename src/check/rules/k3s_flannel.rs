@@ -58,9 +58,9 @@ mod tests {
         let mut world = World::healthy();
         world.server("b", &["server", "--flannel-backend", "host-gw"]);
         assert_eq!(world.found(&RULE), [(Error, MESSAGE.to_owned())]);
-        assert_eq!(world.pair(&RULE, "servers"), "b");
+        assert_eq!(world.detail(&RULE, "servers"), "b");
         let fix = "# /etc/rancher/k3s/config.yaml on b\nflannel-backend: \"none\"\n# then there: systemctl restart k3s";
-        assert_eq!(world.pair(&RULE, "fix"), fix);
+        assert_eq!(world.fix(&RULE), fix);
         world.deployed("kube-system", "cilium");
         assert_eq!(world.found(&RULE), [(Warning, MESSAGE.to_owned())]);
     }
@@ -71,8 +71,8 @@ mod tests {
         world.server("a", &["server"]);
         world.user("media", "plex");
         assert_eq!(world.found(&RULE), [(Error, MESSAGE.to_owned())]);
-        assert_eq!(world.pair(&RULE, "workloads"), "media/plex");
-        let fix = world.pair(&RULE, "fix");
+        assert_eq!(world.detail(&RULE, "workloads"), "media/plex");
+        let fix = world.fix(&RULE);
         assert!(!fix.contains("config.yaml") && !fix.contains("flannel-backend"), "{fix}");
         assert!(fix.contains("remove kube-system/cilium from the helmfile"), "{fix}");
     }

@@ -81,12 +81,12 @@ mod tests {
         world.server("a", &["server"]);
         let message = "kube-proxy runs although Cilium replaces it";
         assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
-        assert!(world.pair(&RULE, "fix").contains("\ndisable-kube-proxy: true\n"));
+        assert!(world.fix(&RULE).contains("\ndisable-kube-proxy: true\n"));
         world.user("media", "plex");
-        assert!(world.pair(&RULE, "fix").contains("`kubeProxyReplacement: false`"));
-        assert!(!world.pair(&RULE, "fix").contains("disable-kube-proxy"));
+        assert!(world.fix(&RULE).contains("`kubeProxyReplacement: false`"));
+        assert!(!world.fix(&RULE).contains("disable-kube-proxy"));
         world.deployed("kube-system", "cilium");
-        assert!(world.pair(&RULE, "fix").contains("disable-kube-proxy: true"));
+        assert!(world.fix(&RULE).contains("disable-kube-proxy: true"));
     }
 
     #[test]

@@ -50,7 +50,7 @@ mod tests {
         let message = "Network policy controller of k3s is enabled beside another CNI";
         assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
         let fix = "# /etc/rancher/k3s/config.yaml on a\ndisable-network-policy: true\n# then there: systemctl restart k3s";
-        assert_eq!(world.pair(&RULE, "fix"), fix);
+        assert_eq!(world.fix(&RULE), fix);
         world.without("cilium");
         assert!(world.is_not_applicable(&RULE));
         let mut world = World::healthy();

@@ -96,11 +96,11 @@ mod tests {
         for (more, values) in cases {
             let world = with(more);
             assert_eq!(world.found(&RULE), [(Warning, "k3s servers have conflicting settings".to_owned())]);
-            assert_eq!(world.pair(&RULE, "values"), values, "{more:?}");
+            assert_eq!(world.detail(&RULE, "values"), values, "{more:?}");
         }
         let mut world = World::healthy();
         world.server("b", &[&SERVER_ARGS[..7], &["--disable", "coredns,traefik"]].concat());
-        assert_eq!(world.pair(&RULE, "flag"), "disable: servicelb");
+        assert_eq!(world.detail(&RULE, "flag"), "disable: servicelb");
     }
 
     #[test]

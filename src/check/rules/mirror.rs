@@ -59,7 +59,7 @@ mod tests {
         for (version, fixed) in [("1.18.5", "1.18.6"), ("1.19.4", "1.19.4"), ("1.18.x", "1.18.6")] {
             let world = world(version);
             world.assert_found(&RULE, &["warning Chart comes from a deprecated mirror"]);
-            assert_eq!(world.detail(&RULE, "fix"), format!("chart: {ORIGIN}\nversion: {fixed}"));
+            assert_eq!(world.fix(&RULE), format!("chart: {ORIGIN}\nversion: {fixed}"));
         }
     }
 }

@@ -52,13 +52,13 @@ mod tests {
             (NodesFrom::Config, ", or lower `nodes` in k3s-boot.yaml"),
         ] {
             world.options.nodes_from = from;
-            assert!(world.pair(&RULE, "fix").ends_with(end), "{end}");
+            assert!(world.fix(&RULE).ends_with(end), "{end}");
         }
         assert_eq!(world.found(&RULE), [(Warning, "Fewer nodes than expected have registered".to_owned())]);
         world.agent("b");
         world.agent("c");
         assert_eq!(world.ask(&RULE), Answer::Ok);
         world.live_mut().cluster.nodes.clear();
-        assert_eq!(world.pair(&RULE, "registered"), "0");
+        assert_eq!(world.detail(&RULE, "registered"), "0");
     }
 }

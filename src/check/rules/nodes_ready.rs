@@ -143,7 +143,7 @@ mod tests {
             assert_eq!(found, [(severity, message.to_owned())], "{reason} {changed}");
         }
         let mut world = broken("KubeletNotReady", created);
-        assert_eq!(world.pair(&RULE, "reason"), "KubeletNotReady: PLEG is not healthy");
+        assert_eq!(world.detail(&RULE, "reason"), "KubeletNotReady: PLEG is not healthy");
         world.observed.now = parse_rfc3339("2026-11-23T08:00:10Z").unwrap();
         assert_eq!(world.found(&RULE), [(Warning, "Node is not Ready yet".to_owned())]);
         world.observed.now = SystemTime::UNIX_EPOCH;
@@ -155,6 +155,6 @@ mod tests {
         let mut world = World::healthy();
         world.live_mut().cluster.nodes[0].unschedulable = true;
         assert_eq!(world.found(&RULE), [(Warning, "Node is cordoned".to_owned())]);
-        assert_eq!(world.pair(&RULE, "fix"), "kubectl uncordon a");
+        assert_eq!(world.fix(&RULE), "kubectl uncordon a");
     }
 }

@@ -186,8 +186,8 @@ mod tests {
         ];
         for (object, owner) in cases {
             let Answer::Found(found) = answer(vec![object], &none) else { panic!("{owner}") };
-            assert_eq!(found[0].pairs[1].1, "Deployment n/d");
-            assert_eq!(found[0].pairs[2].1, owner);
+            assert_eq!(found[0].details[1].1, "Deployment n/d");
+            assert_eq!(found[0].details[2].1, owner);
         }
         let take = PlanOptions { force: true, take: vec!["r".to_owned()], ..PlanOptions::default() };
         let Answer::Found(found) = wished(vec![owned(&[], &[])], &none, take) else { panic!() };

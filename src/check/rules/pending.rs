@@ -139,7 +139,7 @@ mod tests {
         };
         let unknown = found(answer("pending-install", 1, Claims::default()));
         assert_eq!(
-            (unknown.severity, unknown.pairs.last().unwrap().1.as_str()),
+            (unknown.severity, unknown.fix.as_deref().unwrap()),
             (Severity::Error, "k3s-boot recover  # if no other operation is running")
         );
         let claim = Claim {
@@ -160,7 +160,7 @@ mod tests {
             };
             let left = found(check(&facts, &live));
             assert_eq!(
-                (left.severity, left.pairs.last().unwrap().1.as_str()),
+                (left.severity, left.fix.as_deref().unwrap()),
                 (severity, "flux reconcile helmrelease x --namespace apps --force")
             );
         }
@@ -191,7 +191,7 @@ mod tests {
             let facts =
                 Facts { options: &options, desired: &desired, observed: &observed, manifests: &manifests };
             match check(&facts, &live) {
-                Answer::Found(found) => (found[0].severity, found[0].message.clone()),
+                Answer::Found(found) => (found[0].severity, found[0].summary.clone()),
                 other => panic!("{other:?}"),
             }
         };

@@ -132,7 +132,7 @@ mod tests {
         world.assert_found(&RULE, &[found, found]);
         assert_eq!(world.detail(&RULE, "key"), "servers.0.zones.0.zone");
         assert_eq!(world.detail(&RULE, "placeholder"), "${SECRET_DOMAIN}");
-        assert!(world.detail(&RULE, "fix").starts_with("{{ requiredEnv \"SECRET_DOMAIN\" | quote }}"));
+        assert!(world.fix(&RULE).starts_with("{{ requiredEnv \"SECRET_DOMAIN\" | quote }}"));
     }
 
     #[test]

@@ -207,7 +207,7 @@ mod tests {
         ];
         for (world, overlaps) in bad {
             assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
-            assert_eq!(world.pair(&RULE, "overlaps"), overlaps);
+            assert_eq!(world.detail(&RULE, "overlaps"), overlaps);
         }
         for good in ["[10.52.0.0/16]", "['fd00::/48']"] {
             assert_eq!(pool(good).ask(&RULE), Answer::Ok, "{good}");
@@ -237,16 +237,16 @@ mod tests {
         }
         let world = with("{routingMode: native, ipv4NativeRoutingCIDR: 10.52.0.0/16}");
         assert_eq!(world.found(&RULE), [(Warning, "Pod CIDR is outside `ipv4NativeRoutingCIDR`".to_owned())]);
-        assert!(world.pair(&RULE, "fix").ends_with("\nipv4NativeRoutingCIDR: 10.42.0.0/16"));
+        assert!(world.fix(&RULE).ends_with("\nipv4NativeRoutingCIDR: 10.42.0.0/16"));
         let mut world = with("{routingMode: native}");
         let message = "Cilium's agents do not start without `ipv4NativeRoutingCIDR`";
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         world.server("a", &["server", "--cluster-cidr", "10.0.0.0/12"]).pod_cidrs =
             vec!["10.1.2.0/24".to_owned()];
-        assert!(world.pair(&RULE, "fix").ends_with("\nipv4NativeRoutingCIDR: 10.0.0.0/12"));
+        assert!(world.fix(&RULE).ends_with("\nipv4NativeRoutingCIDR: 10.0.0.0/12"));
         let values = "{routingMode: native, ipv4NativeRoutingCIDR: 10.42.0.0/16, ipam: {mode: cluster-pool, \
             operator: {clusterPoolIPv4PodCIDRList: [10.52.0.0/16]}}}";
-        assert_eq!(with(values).pair(&RULE, "pods"), "10.52.0.0/16 (a pool)");
+        assert_eq!(with(values).detail(&RULE, "pods"), "10.52.0.0/16 (a pool)");
     }
 
     #[test]

@@ -103,7 +103,7 @@ mod tests {
         let releases = parse(format!("releases:\n{releases}").as_bytes(), "default").unwrap().releases;
         let path = std::path::PathBuf::from("/repository/bootstrap/helmfile.d/01-apps.yaml");
         let helmfile = Helmfile { kind: Kind::Apps, path, releases, needs_identities: false };
-        of_helmfile(&helmfile).into_iter().map(|finding| finding.message).collect()
+        of_helmfile(&helmfile).into_iter().map(|finding| finding.summary).collect()
     }
 
     #[test]

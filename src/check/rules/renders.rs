@@ -70,7 +70,7 @@ fn is_rejected_key(facts: &Facts<'_>, release: &str) -> bool {
     let Answer::Found(findings) = values_keys::RULE.ask(facts) else { return false };
     let is_rejected = |finding: &Finding| {
         finding.severity == Severity::Error
-            && finding.pairs.iter().any(|(key, value)| *key == "release" && value == release)
+            && finding.details.iter().any(|(key, value)| *key == "release" && value == release)
     };
     findings.iter().any(is_rejected)
 }
@@ -124,8 +124,8 @@ mod tests {
         ] {
             let world = failing(release, reason, false);
             assert_eq!(world.found(&RULE), [(Error, MESSAGE.to_owned())], "{reason}");
-            assert_eq!(world.pair(&RULE, "release"), release);
-            assert_eq!(world.pair(&RULE, "reason"), reason);
+            assert_eq!(world.detail(&RULE, "release"), release);
+            assert_eq!(world.detail(&RULE, "reason"), reason);
             let warning = failing(release, reason, true);
             assert_eq!(warning.found(&RULE), [(Warning, MESSAGE.to_owned())], "{reason}");
         }

@@ -102,12 +102,9 @@ mod tests {
         assert_eq!(World::healthy().ask(&RULE), Answer::Ok);
         let mut world = two();
         assert_eq!(world.found(&RULE), [(Error, MESSAGE.to_owned())]);
-        assert_eq!(
-            world.pair(&RULE, "fix"),
-            "# in the values of kube-system/cilium\noperator:\n  replicas: 1"
-        );
+        assert_eq!(world.fix(&RULE), "# in the values of kube-system/cilium\noperator:\n  replicas: 1");
         operator(&mut world)["metadata"]["name"] = json!("other");
-        assert_eq!(world.pair(&RULE, "fix"), "set its replicas to 1 in the values of kube-system/cilium");
+        assert_eq!(world.fix(&RULE), "set its replicas to 1 in the values of kube-system/cilium");
         world.options.nodes = 2;
         assert_eq!(world.ask(&RULE), Answer::Ok, "the second node is expected");
         world.options.nodes = 1;

@@ -72,8 +72,8 @@ mod tests {
         world.desired.age_key = Some(AgeKey { public: vec!["age1me".to_owned()], ..AgeKey::default() });
         let fix = "sops --config /dev/null encrypt --age age1me --encrypted-regex '^(data|stringData)$' --in-place k/a.sops.yaml && \
                    git add k/a.sops.yaml  # and change its secrets: the Git history keeps the old text";
-        assert_eq!(world.detail(&RULE, "fix"), fix);
+        assert_eq!(world.fix(&RULE), fix);
         world.desired.sops_config = Some("creation_rules: [{age: age1me}]".to_owned());
-        assert!(world.detail(&RULE, "fix").starts_with("sops encrypt --in-place k/a.sops.yaml && git add"));
+        assert!(world.fix(&RULE).starts_with("sops encrypt --in-place k/a.sops.yaml && git add"));
     }
 }

@@ -150,7 +150,7 @@ mod tests {
         world.assert_found(&RULE, &[&format!("error {MESSAGE}")]);
         assert!(world.detail(&RULE, "files").ends_with("k/flux/7.sops.yaml and 2 more"));
         assert_eq!(world.detail(&RULE, "recipients"), public('x'));
-        assert!(world.detail(&RULE, "fix").contains(&public('m')));
+        assert!(world.fix(&RULE).contains(&public('m')));
     }
 
     #[test]

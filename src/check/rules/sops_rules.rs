@@ -135,7 +135,7 @@ mod tests {
         }
         let world = world("creation_rules: [{path_regex: 'bootstrap/', age: age1other}, {age: age1me}]");
         assert_eq!(world.detail(&RULE, "files"), "bootstrap/a.sops.yaml");
-        assert_eq!(world.detail(&RULE, "fix"), "add age1me to `age` of that rule");
+        assert_eq!(world.fix(&RULE), "add age1me to `age` of that rule");
     }
 
     #[test]

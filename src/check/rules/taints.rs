@@ -160,8 +160,8 @@ mod tests {
         let listed: Vec<_> = found
             .iter()
             .map(|one| {
-                assert_eq!((one.severity, one.message.as_str()), (Error, REFUSED));
-                (one.pairs[0].1.as_str(), one.pairs[1].1.as_str())
+                assert_eq!((one.severity, one.summary.as_str()), (Error, REFUSED));
+                (one.details[0].1.as_str(), one.details[1].1.as_str())
             })
             .collect();
         let expected = [
@@ -173,11 +173,11 @@ mod tests {
             ("kube-system/cilium", "Deployment/cilium-operator"),
         ];
         assert_eq!(listed, expected);
-        assert_eq!(world.pair(&RULE, "taints"), "CriticalAddonsOnly=true:NoExecute");
+        assert_eq!(world.detail(&RULE, "taints"), "CriticalAddonsOnly=true:NoExecute");
         let new = "- effect: NoExecute\n  key: CriticalAddonsOnly\n  operator: Equal\n  value: 'true'";
-        assert!(world.pair(&RULE, "fix").ends_with(&format!("\ntolerations:\n{new}")));
+        assert!(world.fix(&RULE).ends_with(&format!("\ntolerations:\n{new}")));
         let kept = "- effect: NoSchedule\n  key: node-role.kubernetes.io/control-plane\n  operator: Exists";
-        let fix = &found[2].pairs.last().unwrap().1;
+        let fix = found[2].fix.as_ref().unwrap();
         assert!(fix.ends_with(&format!("\ntolerations:\n{kept}\n{new}")), "{fix}");
         world.agent("b");
         assert_eq!(world.ask(&RULE), Answer::Ok, "the agent accepts them");
@@ -197,7 +197,7 @@ mod tests {
         let mut world = only(workload("DaemonSet", "x", &json!({}), &json!({})));
         world.live_mut().cluster.nodes[0].taints.push(taint("k", "", "NoSchedule"));
         assert_eq!(world.found(&RULE), [(Warning, REFUSED.to_owned())]);
-        assert!(world.pair(&RULE, "fix").ends_with("\n- effect: NoSchedule\n  key: k\n  operator: Exists"));
+        assert!(world.fix(&RULE).ends_with("\n- effect: NoSchedule\n  key: k\n  operator: Exists"));
         let windows = json!({"nodeSelector": {"kubernetes.io/os": "windows"}});
         assert_eq!(only(workload("DaemonSet", "x", &json!({}), &windows)).ask(&RULE), Answer::Ok);
         let off = workload("Deployment", "x", &json!({"replicas": 0}), &windows);
@@ -210,12 +210,12 @@ mod tests {
         let pod = json!({"nodeSelector": {"gpu": "yes"}});
         let world = only(workload("Deployment", "x", &json!({}), &pod));
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
-        assert_eq!(world.pair(&RULE, "fix"), "kubectl label node NODE gpu=yes");
+        assert_eq!(world.fix(&RULE), "kubectl label node NODE gpu=yes");
         let pod = json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
             "nodeSelectorTerms": [{"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}]}}}});
         let world = only(workload("StatefulSet", "x", &json!({}), &pod));
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
-        assert!(world.pair(&RULE, "node_affinity").contains("gpu"));
+        assert!(world.detail(&RULE, "node_affinity").contains("gpu"));
     }
 
     #[test]

@@ -244,7 +244,7 @@ mod tests {
         let far = world("flux-operator", "{serviceMonitor: {flavour: x}}");
         far.assert_found(&RULE, &[NO_EFFECT]);
         assert_eq!(far.detail(&RULE, "known_keys"), "create interval labels scrapeTimeout");
-        assert_eq!(far.detail(&RULE, "fix"), "remove it");
+        assert_eq!(far.fix(&RULE), "remove it");
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn add_failure(text: &mut String, failure: &FailureReport, report: &Report) {
 
 fn add_problem(text: &mut String, problem: &ProblemReport) {
     _ = writeln!(text, "- {}, {}: {}", code(problem.rule), problem.severity.name(), code(&problem.message));
-    for (key, value) in problem.details.iter().filter(|(key, _)| **key != "fix") {
+    for (key, value) in &problem.details {
         _ = writeln!(text, "  - {}: {}", code(key), code(value));
     }
 }
@@ -241,7 +241,8 @@ mod tests {
             rule: "tools",
             severity: Severity::Error,
             message: "x".repeat(5000),
-            details: BTreeMap::from([("deps", "é".repeat(5000)), ("fix", "y".repeat(5000))]),
+            details: BTreeMap::from([("deps", "é".repeat(5000))]),
+            fix: Some("y".repeat(5000)),
         };
         let (cause, fix) = ("z".repeat(5000), "y".repeat(5000));
         let texts = ["tools", &cause, &cause, &fix];

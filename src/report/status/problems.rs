@@ -54,9 +54,9 @@ impl StatusProblem {
 
     /// Why the cluster could not be read.
     pub(super) fn of(finding: &Finding, redactor: &Redactor) -> Self {
-        let words = finding.pairs.iter().find(|(key, _)| *key == "reason");
-        let reason = words
-            .map_or_else(|| finding.message.clone(), |(_, words)| format!("{}: {words}", finding.message));
+        let summary = &finding.summary;
+        let reason =
+            finding.detail("reason").map_or_else(|| summary.clone(), |reason| format!("{summary}: {reason}"));
         Self {
             severity: finding.severity,
             object: finding.rule.to_owned(),

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::base::known_failures::{Diagnosis, KnownFailure, find};
+use crate::base::diagnosis::Diagnosis;
+use crate::base::known_failures::{KnownFailure, find};
 use crate::base::logger::{self, Level};
 use crate::diagnose::flux::Problem;
 use crate::diagnose::pods::Stage;
@@ -53,7 +54,7 @@ impl Warnings {
         for problem in seen.flux_problems("").into_iter().filter(|problem| problem.stage < Stage::Node) {
             if self.is_due(&format!("{PODS}{} {:?}", problem.object, problem.stage)) {
                 let diagnosis = diagnose(tools, &release, problem, &seen.events).await;
-                logger::log(Level::Warn, "Flux is blocked", &diagnosis.pairs(None));
+                logger::log(Level::Warn, "Flux is blocked", &diagnosis.fields(None));
             }
         }
     }
@@ -103,7 +104,7 @@ fn log(message: &'static str, problem: &Problem) {
         object: Some(problem.object.clone()),
         ..Diagnosis::default()
     };
-    logger::log(Level::Warn, message, &diagnosis.pairs(Some(problem.reason.clone())));
+    logger::log(Level::Warn, message, &diagnosis.fields(Some(problem.reason.clone())));
 }
 
 /// What to do about a problem, or where to look. With `is_late` the timeout has expired.

@@ -131,7 +131,7 @@ mod tests {
         let files = std::fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(files, 1, "nothing is left");
         let text = std::fs::read_to_string(&path).unwrap().replace(A, "@A").replace(B, "@B");
-        result.map(|_| text).map_err(|problems| problems[0].message.clone())
+        result.map(|_| text).map_err(|problems| problems[0].summary.clone())
     }
 
     #[test]
@@ -191,14 +191,14 @@ mod tests {
         assert_eq!(pinned("node: 3\n"), Err("Configuration is invalid".to_owned()));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("k3s-boot.yaml");
-        assert_eq!(pin(&path, "../x").unwrap_err()[0].message, "Cluster UID has an unknown format");
+        assert_eq!(pin(&path, "../x").unwrap_err()[0].summary, "Cluster UID has an unknown format");
         std::fs::write(folder.path().join("k3s-boot.yml"), "nodes: 3\n").unwrap();
         let problems = pin(&path, A).unwrap_err();
-        assert_eq!(problems[0].message, "Configuration file has the wrong name and is ignored");
+        assert_eq!(problems[0].summary, "Configuration file has the wrong name and is ignored");
         assert!(!path.exists());
         let problems = pin(&folder.path().join("nowhere/k3s-boot.yaml"), A).unwrap_err();
-        assert_eq!(problems[0].message, "Configuration cannot be written");
-        assert!(problems[0].pairs.last().unwrap().1.contains(A));
+        assert_eq!(problems[0].summary, "Configuration cannot be written");
+        assert!(problems[0].fix.as_ref().unwrap().contains(A));
     }
 
     #[test]
