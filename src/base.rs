@@ -16,6 +16,7 @@ pub(crate) mod logger;
 pub(crate) mod mutate;
 pub(crate) mod progress;
 pub(crate) mod redact;
+pub(crate) mod release_id;
 pub(crate) mod scratch;
 pub(crate) mod stages;
 pub(crate) mod url;

@@ -13,6 +13,7 @@ pub(crate) mod state_file;
 pub(crate) mod synced;
 pub(crate) mod values;
 
+use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -48,7 +49,7 @@ pub(crate) struct Desired {
     /// The helmfiles, in the order in which they are synced.
     pub helmfiles: Vec<Helmfile>,
     /// The downloaded and local charts, by the `namespace/name` of their releases.
-    pub charts: BTreeMap<String, Chart>,
+    pub charts: BTreeMap<ReleaseId, Chart>,
     /// The age key that goes into the cluster.
     pub age_key: Option<AgeKey>,
     /// The files named as encrypted: those in `bootstrap/`, and those that Git tracks and Flux applies.

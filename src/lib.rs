@@ -21,6 +21,7 @@ pub mod internals {
     pub use crate::base::known_failures::{KnownFailure, table as known_failures};
     pub use crate::base::logger::{Level, format_line};
     pub use crate::base::redact::Redactor;
+    pub use crate::base::release_id::ReleaseId;
     pub use crate::base::url::{Url, without_credentials};
     pub use crate::commands::docs;
     pub use crate::process::identity::Identity;

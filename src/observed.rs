@@ -17,6 +17,7 @@ pub(crate) mod run_state;
 pub(crate) mod standing;
 pub(crate) mod workloads;
 
+use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -104,9 +105,9 @@ pub(crate) struct Live {
     /// All Helm releases, with the newest revision of each.
     pub releases: Fact<Vec<Stored>>,
     /// The full records of the desired releases' newest revisions, by `namespace/name`.
-    pub records: Fact<BTreeMap<String, Record>>,
+    pub records: Fact<BTreeMap<ReleaseId, Record>>,
     /// The state of the objects of releases that are otherwise up to date, by `namespace/name`.
-    pub standing: BTreeMap<String, Fact<ObjectState>>,
+    pub standing: BTreeMap<ReleaseId, Fact<ObjectState>>,
     /// The notes of earlier runs.
     pub notes: RunState,
     /// The process state of the runs that left releases stuck in `pending-*`, by their identities.
@@ -136,8 +137,8 @@ impl Live {
     }
 
     /// Whether a release (`namespace/name`) is `deployed`; false if that is unknown.
-    pub(crate) fn is_deployed(&self, release: &str) -> bool {
-        let deployed = |one: &Stored| one.id() == release && one.status == "deployed";
+    pub(crate) fn is_deployed(&self, release: &ReleaseId) -> bool {
+        let deployed = |one: &Stored| one.id() == *release && one.status == "deployed";
         self.releases.as_ref().is_ok_and(|releases| releases.iter().any(deployed))
     }
 }
@@ -172,7 +173,7 @@ impl Default for Live {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Owned {
     /// The release that would create the object.
-    pub release: String,
+    pub release: ReleaseId,
     /// How many objects that release would create.
     pub among: usize,
     /// The identity of the object.

@@ -4,6 +4,7 @@ pub(crate) mod options;
 pub(crate) mod recovery;
 pub(crate) mod releases;
 
+use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
@@ -49,8 +50,8 @@ impl Plan {
     }
 
     /// Whether values of a release (`namespace/name`) are or were decrypted, so that none are shown.
-    pub(crate) fn has_secret_values(&self, release: &str) -> bool {
-        self.releases().any(|one| one.id == release && one.has_secret_values)
+    pub(crate) fn has_secret_values(&self, release: &ReleaseId) -> bool {
+        self.releases().any(|one| one.id == *release && one.has_secret_values)
     }
 
     /// Whether there is nothing to change.
@@ -132,10 +133,10 @@ pub(crate) fn plan(
         }
         objects.push((object.id.clone(), action));
     }
-    let is_stored = |id: &str| stored.iter().any(|stored| stored.id() == id);
+    let is_stored = |id: &ReleaseId| stored.iter().any(|stored| stored.id() == *id);
     let uninstalled = desired.releases().filter(|release| !release.installed && is_stored(&release.id()));
     let (removed, kept): (Vec<_>, Vec<_>) =
-        uninstalled.map(Release::id).partition(|id| options::names(&plan_options.uninstall, id));
+        uninstalled.map(Release::id).partition(|id| id.is_among(&plan_options.uninstall));
     findings.extend(kept.into_iter().map(|release| {
         Finding::error("plan", "Release would be uninstalled")
             .with("release", &release)
@@ -194,24 +195,27 @@ fn no_namespace(object: &Object, live: &Live) -> Option<Finding> {
 /// Names of releases that are not in the helmfiles.
 fn unknown_names(desired: &Desired, plan_options: &PlanOptions) -> Vec<Finding> {
     let known: Vec<_> = desired.releases().map(Release::id).collect();
-    let unknown =
-        plan_options.names().filter(|(_, name)| !known.iter().any(|id| options::is_named(name, id)));
+    let unknown = plan_options.names().filter(|(_, name)| !known.iter().any(|id| id.is_named(name)));
     unknown
         .map(|(flag, name)| {
             Finding::error("plan", "Release is not in the helmfiles")
                 .with("release", name)
                 .with("flag", flag)
-                .with("accepted", known.join(" "))
+                .with("accepted", known.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
         })
         .collect()
 }
 
 /// The selected releases, with those that they need and that are not installed; `None` for all.
-fn asked_for(desired: &Desired, stored: &[Stored], plan_options: &PlanOptions) -> Option<BTreeSet<String>> {
+fn asked_for(
+    desired: &Desired,
+    stored: &[Stored],
+    plan_options: &PlanOptions,
+) -> Option<BTreeSet<ReleaseId>> {
     if plan_options.releases.is_empty() {
         return None;
     }
-    let named = desired.releases().map(Release::id).filter(|id| options::names(&plan_options.releases, id));
+    let named = desired.releases().map(Release::id).filter(|id| id.is_among(&plan_options.releases));
     let mut asked: BTreeSet<_> = named.collect();
     let mut left: Vec<_> = asked.iter().cloned().collect();
     while let Some(id) = left.pop() {
@@ -459,7 +463,7 @@ mod tests {
         live.releases = Ok(vec![stored("a", "pending-install"), stored("b", "pending-install")]);
         live.records = Ok(BTreeMap::new());
         let operation = Operation { run: "host/x".to_owned(), ..Operation::default() };
-        live.notes.operations.insert("n/a".to_owned(), operation);
+        live.notes.operations.insert("n/a".into(), operation);
         live.runs.insert("host/x".to_owned(), ProcessState::Ended);
         let plan = planned(&chain(), &live, &PlanOptions::default()).unwrap();
         let unlocked: Vec<_> = plan.unlocks.iter().map(|unlock| unlock.stored.id()).collect();

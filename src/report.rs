@@ -39,6 +39,7 @@ use crate::base::finding::{Finding, Severity};
 use crate::base::github::CommandEscape;
 use crate::base::logger::{self, Level};
 use crate::base::redact::Redactor;
+use crate::base::release_id::ReleaseId;
 use crate::base::stages::Stage;
 use crate::observed::Live;
 use crate::plan::releases::{ReleaseAction, ReleasePlan};
@@ -332,14 +333,8 @@ impl ReleaseReport {
             ReleaseAction::ManagedElsewhere(_) | ReleaseAction::Skip(_) => ReleaseResult::Skipped,
             _ => return None,
         };
-        let (namespace, name) = plan.id.split_once('/')?;
-        Some(Self {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            version: plan.to.version.clone(),
-            status,
-            seconds: 0.0,
-        })
+        let ReleaseId { namespace, name } = plan.id.clone();
+        Some(Self { namespace, name, version: plan.to.version.clone(), status, seconds: 0.0 })
     }
 }
 

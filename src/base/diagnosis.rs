@@ -2,6 +2,7 @@
 
 use crate::base::finding::with_fix;
 use crate::base::known_failures::KnownFailure;
+use crate::base::release_id::ReleaseId;
 
 /// The diagnosis of a failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,8 +66,8 @@ impl Diagnosis {
         all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     }
 
-    /// The diagnosis of a known failure of a release (`namespace/name`) and, if known, its pod.
-    pub(crate) fn known(release: &str, pod: Option<&str>, known: &KnownFailure) -> Self {
+    /// The diagnosis of a known failure of a release and, if known, its pod.
+    pub(crate) fn known(release: &ReleaseId, pod: Option<&str>, known: &KnownFailure) -> Self {
         Self { cause: Some(known.cause), fix: Some(known.fix(release, pod)), ..Self::default() }
     }
 }

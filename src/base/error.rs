@@ -2,6 +2,7 @@
 
 mod process;
 
+use crate::base::release_id::ReleaseId;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ pub(crate) enum Error {
         reason: String,
     },
     /// A release failed.
-    #[error("failed to sync Helm releases: {}: {}", .0.release.as_deref().unwrap_or("unknown release"), .0.reason)]
+    #[error("failed to sync Helm releases: {}: {}", .0.release.as_ref().map_or("unknown release".to_owned(), ToString::to_string), .0.reason)]
     Release(Box<ReleaseFailure>),
     /// Flux cannot reconcile an object.
     #[error("flux failed to reconcile: {object}: {reason}")]
@@ -72,8 +73,8 @@ pub(crate) enum Error {
         "flux is not installed: release `{release}` is in the helmfiles, but the cluster has no FluxInstance"
     )]
     NoFlux {
-        /// The release that creates the FluxInstance, as `namespace/name`.
-        release: String,
+        /// The release that creates the FluxInstance.
+        release: ReleaseId,
     },
     /// The timeout of a stage expired.
     #[error("stage `{stage}` timed out after {}", seconds(*.after))]
@@ -110,7 +111,7 @@ pub(crate) enum Error {
 #[derive(Debug)]
 pub(crate) struct ReleaseFailure {
     /// `namespace/name`, if it is known.
-    pub release: Option<String>,
+    pub release: Option<ReleaseId>,
     /// The last error of helm, without what helmfile adds.
     pub reason: String,
     /// Whether a timeout expired, that of helm or of the run.
@@ -186,7 +187,7 @@ impl Error {
                 let mut diagnosis = failure.diagnosis.clone();
                 let timeout = failure.timed_out.then(|| timeout_fix("apps").to_owned());
                 let fix = diagnosis.fix.take().or(timeout);
-                let release = failure.release.clone().map(|release| ("release", release));
+                let release = failure.release.as_ref().map(|release| ("release", release.to_string()));
                 let details = release.into_iter().chain(diagnosis.details(Some(failure.reason.clone())));
                 Explanation { fix, ..Explanation::new("Failed to sync Helm releases", details) }
             }
@@ -203,7 +204,7 @@ impl Error {
             }
             Self::NoFlux { release } => {
                 let reason = "the helmfiles install Flux, but the cluster has no FluxInstance".to_owned();
-                let details = [("release", release.clone()), ("reason", reason)];
+                let details = [("release", release.to_string()), ("reason", reason)];
                 Explanation::new("Flux is not installed", details).fix("k3s-boot apps")
             }
             Self::Deadline { stage, after, waiting_for } => {

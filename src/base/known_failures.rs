@@ -9,6 +9,7 @@ use crate::base::known_failures::kustomize::KUSTOMIZE;
 use crate::base::known_failures::starting::STARTING;
 use crate::base::known_failures::table::TABLE;
 use crate::base::known_failures::table_pods::PODS;
+use crate::base::release_id::ReleaseId;
 
 /// What waiting does about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,14 +53,14 @@ impl KnownFailure {
         Some(self.fix).filter(|fix| !fix.contains('{'))
     }
 
-    /// The fix for a release (`namespace/name`) and, if known, its pod.
+    /// The fix for a release and, if known, its pod.
     #[must_use]
-    pub fn fix(&self, release: &str, pod: Option<&str>) -> String {
-        let (namespace, name) = release.split_once('/').unwrap_or(("default", release));
+    pub fn fix(&self, release: &ReleaseId, pod: Option<&str>) -> String {
+        let namespace = if release.namespace.is_empty() { "default" } else { &release.namespace };
         self.fix
-            .replace("{release}", release)
+            .replace("{release}", &release.to_string())
             .replace("{namespace}", namespace)
-            .replace("{name}", name)
+            .replace("{name}", &release.name)
             .replace("{pod}", pod.unwrap_or("POD"))
     }
 }
@@ -102,7 +103,7 @@ mod tests {
             let all: Vec<_> = known.words.iter().flat_map(|group| group.iter()).collect();
             assert!(!all.is_empty() && known.words.iter().all(|group| !group.is_empty()), "{}", known.id);
             assert!(all.iter().all(|word| word.to_lowercase() == **word), "{}", known.id);
-            assert!(!known.cause.is_empty() && !known.fix("a/b", None).contains('{'), "{}", known.id);
+            assert!(!known.cause.is_empty() && !known.fix(&"a/b".into(), None).contains('{'), "{}", known.id);
         }
     }
 
@@ -443,7 +444,7 @@ mod tests {
             "container c: ImagePullBackOff: Back-off pulling image \"a:b\": ErrImagePull: not found: İ",
         ])) {
             for words in [&words, &near] {
-                _ = find(words).map(|known| known.fix(&release, Some(words)));
+                _ = find(words).map(|known| known.fix(&release.as_str().into(), Some(words)));
             }
         }
     }

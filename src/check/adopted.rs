@@ -5,6 +5,7 @@
 //! component is not disabled, it takes over objects without the label again (both seen on k3s v1.36.3). So `disable` has to be in the
 //! configuration of all servers before the first of them restarts, and the labels have to be gone by then.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -63,8 +64,8 @@ pub(super) const COMPONENTS: [Component; 3] = [
 pub(super) struct Adopted {
     /// Workloads and Services, as `Kind/name`. The other objects are not listed here: only these two kinds are read.
     pub(super) objects: Vec<String>,
-    /// The releases, as `namespace/name`.
-    pub(super) releases: BTreeSet<String>,
+    /// The releases.
+    pub(super) releases: BTreeSet<ReleaseId>,
 }
 
 impl Component {
@@ -84,8 +85,8 @@ impl Component {
         self.objects(live).next().is_some()
     }
 
-    /// The workloads and Services as `Kind/name`, each with the release that has adopted it (`namespace/name`).
-    fn objects<'a>(&'a self, live: &'a Live) -> impl Iterator<Item = (String, Option<String>)> + 'a {
+    /// The workloads and Services as `Kind/name`, each with the release that has adopted it.
+    fn objects<'a>(&'a self, live: &'a Live) -> impl Iterator<Item = (String, Option<ReleaseId>)> + 'a {
         let workloads = live.cluster.workloads.iter();
         let workloads =
             workloads.map(|one| (one.kind.as_str(), &one.namespace, &one.name, &one.labels, one.release()));

@@ -1,6 +1,7 @@
 //! Identifies the cluster: every k3s kubeconfig calls its context `default`, so names do not.
 
 use crate::base::finding::Finding;
+use crate::base::release_id::ReleaseId;
 use crate::check::options::CheckOptions;
 use crate::desired::source::SyncSource;
 use crate::desired::{Desired, STAND_IN};
@@ -108,7 +109,7 @@ pub(crate) fn judge(options: &CheckOptions, desired: &Desired, live: &Live) -> V
     if claims.controllers && claims.instance.is_none() {
         workloads.push("Flux without a FluxInstance".to_owned());
     }
-    let own = |release: &str| claims.helm_charts.iter().any(|chart| chart.release == release);
+    let own = |release: &ReleaseId| claims.helm_charts.iter().any(|chart| chart.release == *release);
     let releases = stored.iter().map(crate::observed::helm::Stored::id).filter(|release| !own(release));
     workloads.extend(releases.map(|release| format!("Helm release {release}")));
     let others = live.cluster.workloads.iter().filter(|workload| workload.namespace != "kube-system");
@@ -302,11 +303,8 @@ mod tests {
         let traefik =
             Stored { namespace: "kube-system".to_owned(), name: "traefik".to_owned(), ..Stored::default() };
         own.releases = Ok(vec![traefik]);
-        let claim = Claim {
-            kind: "HelmChart".to_owned(),
-            release: "kube-system/traefik".to_owned(),
-            ..Claim::default()
-        };
+        let claim =
+            Claim { kind: "HelmChart".to_owned(), release: "kube-system/traefik".into(), ..Claim::default() };
         own.claims = Ok(Claims { helm_charts: vec![claim], ..Claims::default() });
         assert_eq!(judged(&options, &own), Verdict::Fresh, "a release of k3s");
         own.claims = Ok(Claims::default());

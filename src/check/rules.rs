@@ -146,12 +146,8 @@ mod tests {
             labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             ..Meta::default()
         };
-        let owned = |release: &str, meta: Meta| Owned {
-            release: release.to_owned(),
-            among: 1,
-            meta,
-            ..Owned::default()
-        };
+        let owned =
+            |release: &str, meta: Meta| Owned { release: release.into(), among: 1, meta, ..Owned::default() };
         let cilium = "kube-system/cilium";
         let flux = [("helm.toolkit.fluxcd.io/name", "net"), ("helm.toolkit.fluxcd.io/namespace", "infra")];
         let with = |change: &dyn Fn(&mut World)| {
@@ -162,26 +158,26 @@ mod tests {
         vec![
             with(&|world| world.live_mut().cluster.nodes[0].taints.push(taint.clone())),
             with(&|world| {
-                let objects = world.manifests.objects.get_mut(cilium).unwrap().as_mut().unwrap();
+                let objects = world.manifests.objects.get_mut(&cilium.into()).unwrap().as_mut().unwrap();
                 objects[1]["spec"]["replicas"] = 2.into();
             }),
             with(&|world| {
                 let reason = "values don't meet the specifications of the schema(s)".to_owned();
-                world.manifests.objects.insert(cilium.to_owned(), Err(reason.clone()));
+                world.manifests.objects.insert(cilium.into(), Err(reason.clone()));
                 let failure = RenderFailure { reason, depends_on_cluster: false };
-                world.manifests.failures.insert(cilium.to_owned(), failure);
+                world.manifests.failures.insert(cilium.into(), failure);
             }),
             with(&|world| {
                 world.values("cert-manager", "crds: {enabled: false}");
                 let object = serde_json::json!({"kind": "CustomResourceDefinition",
                     "metadata": {"name": "certificates.cert-manager.io"}});
-                world.manifests.objects.insert("x/crds".to_owned(), Ok(vec![object]));
+                world.manifests.objects.insert("x/crds".into(), Ok(vec![object]));
             }),
             with(&|world| {
                 let drift =
                     Drift { object: "Deployment n/d".to_owned(), path: "spec.x".to_owned(), by: None };
                 let standing = ObjectState { drift: vec![drift], ..ObjectState::default() };
-                world.live_mut().standing.insert("kube-system/coredns".to_owned(), Ok(standing));
+                world.live_mut().standing.insert("kube-system/coredns".into(), Ok(standing));
             }),
             with(&|world| {
                 let live = world.live_mut();
@@ -205,7 +201,7 @@ mod tests {
                 live.releases = Ok(vec![pending]);
                 let record =
                     Record { chart: "cilium".to_owned(), version: "99.0.0".to_owned(), ..Record::default() };
-                live.records = Ok([(cilium.to_owned(), record)].into());
+                live.records = Ok([(cilium.into(), record)].into());
             }),
         ]
     }

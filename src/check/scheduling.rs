@@ -2,6 +2,7 @@
 //!
 //! Unknown conditions count as met: they must not stop a bootstrap.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -19,7 +20,7 @@ const HOOKS: [&str; 5] = ["pre-install", "post-install", "pre-upgrade", "post-up
 /// replicas or run only later.
 pub(super) fn workloads<'a>(
     facts: &Facts<'a>,
-) -> impl Iterator<Item = (&'a str, &'a Value, &'a Value)> + use<'a> {
+) -> impl Iterator<Item = (&'a ReleaseId, &'a Value, &'a Value)> + use<'a> {
     facts.manifests.objects().filter_map(|(release, object)| {
         let pod = crate::desired::manifests::pod_spec(object)?;
         let placed = pod.get("nodeName").is_some_and(|name| !name.is_null());
@@ -31,10 +32,10 @@ pub(super) fn workloads<'a>(
 /// An inspection of rendered releases, in which those that could not be rendered are missing.
 pub(super) fn inspect(facts: &Facts<'_>) -> Inspection {
     let mut inspection = facts.inspect_releases();
-    let mut releases: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut releases: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (release, objects) in &facts.manifests.objects {
         if let Err(reason) = objects {
-            releases.entry(reason).or_default().push(release);
+            releases.entry(reason).or_default().push(release.to_string());
         }
     }
     for (reason, releases) in releases {

@@ -72,7 +72,7 @@ impl World {
         world.observed.now = humantime::parse_rfc3339("2026-11-23T08:10:00Z").unwrap();
         world.server("a", &SERVER_ARGS);
         for (release, objects) in shipped_manifests() {
-            world.manifests.objects.insert(release.to_owned(), Ok(objects));
+            world.manifests.objects.insert(release.into(), Ok(objects));
         }
         world
     }
@@ -351,7 +351,7 @@ fn odd_release() -> impl Strategy<Value = (String, Value, Value)> {
     let mut world = World::healthy();
     let mut releases = Vec::new();
     for (id, objects) in std::mem::take(&mut world.manifests.objects) {
-        let name = id.split_once('/').unwrap().1;
+        let name = id.name.as_str();
         let values = serde_json::to_string(&world.release(name).values[0]).unwrap();
         let objects = Value::Array(objects.unwrap()).to_string();
         releases.push((Just(name.to_owned()), mutate::json(&values), mutate::json(&objects)).boxed());

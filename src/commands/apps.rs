@@ -400,7 +400,7 @@ async fn log_unready(tools: &Toolbox, plan: &Plan, live: Option<&Live>) {
     for release in plan.releases().filter(|release| release.action == ReleaseAction::UpToDate) {
         let pending = pending(&live.cluster.workloads, &release.id).join(", ");
         if !pending.is_empty() {
-            let mut pairs = vec![("release", release.id.clone()), ("pending", pending)];
+            let mut pairs = vec![("release", release.id.to_string()), ("pending", pending)];
             pairs.extend(of_unchanged(tools, &release.id).await.fields(None));
             logger::log(Level::Warn, "Release not ready", &pairs);
         }

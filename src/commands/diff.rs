@@ -1,5 +1,6 @@
 //! `k3s-boot diff` and `apps --dry-run`: what `apps` would change; changes nothing.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
@@ -123,14 +124,13 @@ async fn compare(
     live: &Live,
 ) -> Result<Vec<ObjectDiff>, Error> {
     let mut found = Vec::new();
-    let mut wanted: BTreeMap<ObjectId, (String, Value)> = BTreeMap::new();
+    let mut wanted: BTreeMap<ObjectId, (ReleaseId, Value)> = BTreeMap::new();
     for (release, objects) in &picture.manifests.objects {
         match objects {
             Ok(objects) => {
                 for object in objects {
                     let Some(mut id) = ObjectId::of(object) else { continue };
-                    let namespace = release.split_once('/').map(|(namespace, _)| namespace.to_owned());
-                    id.namespace = id.namespace.or(namespace);
+                    id.namespace = id.namespace.or_else(|| Some(release.namespace.clone()));
                     wanted.insert(id, (release.clone(), object.clone()));
                 }
             }

@@ -13,7 +13,6 @@ use crate::base::scratch::Scratch;
 use crate::check::cluster_identity;
 use crate::gather;
 use crate::observed::Live;
-use crate::plan::options::is_named;
 use crate::plan::recovery::{Left, StuckRelease, judge};
 use crate::process::identity::Identity;
 use crate::process::signals::Stop;
@@ -92,7 +91,7 @@ async fn work(
     };
     let mut locked = judge(&live, longest, asked.force, SystemTime::now()).map_err(unreadable)?;
     if !asked.releases.is_empty() {
-        locked.retain(|one| asked.releases.iter().any(|name| is_named(name, &one.stored.id())));
+        locked.retain(|one| one.stored.id().is_among(&asked.releases));
     }
     logger::log(
         Level::Info,
@@ -136,7 +135,7 @@ fn driver(settings: &Settings) -> Vec<Finding> {
 
 fn log_stuck(locked: &StuckRelease) {
     let StuckRelease { stored, by, left, .. } = locked;
-    let mut pairs = vec![("release", stored.id()), ("status", stored.status.clone())];
+    let mut pairs = vec![("release", stored.id().to_string()), ("status", stored.status.clone())];
     pairs.extend(stored.since().map(|since| ("since", since)));
     pairs.push(("started_by", by.clone()));
     pairs.extend(left.iter().flat_map(|left| [("skip_reason", left.reason()), ("fix", left.fix())]));
@@ -175,7 +174,7 @@ async fn recover_all(
                 report
                     .releases
                     .iter_mut()
-                    .filter(|one| one.release == id)
+                    .filter(|one| one.release == id.to_string())
                     .for_each(|one| one.recovered = true);
             } else {
                 tracing::warn!(release = %id, "Release has changed in the meantime, skipping it");

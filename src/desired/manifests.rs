@@ -4,6 +4,7 @@ pub(crate) mod diff;
 pub(crate) mod drift;
 pub(crate) mod stored;
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -15,9 +16,9 @@ use crate::base::yaml::{PRINTED, kubernetes};
 #[derive(Default)]
 pub(crate) struct Manifests {
     /// The objects of each release; unknown if they could not be rendered.
-    pub objects: BTreeMap<String, Fact<Vec<Value>>>,
+    pub objects: BTreeMap<ReleaseId, Fact<Vec<Value>>>,
     /// Why helm could not render the chart of a release.
-    pub failures: BTreeMap<String, RenderFailure>,
+    pub failures: BTreeMap<ReleaseId, RenderFailure>,
 }
 
 /// Why helm could not render the chart of a release.
@@ -32,15 +33,15 @@ pub(crate) struct RenderFailure {
 
 impl Manifests {
     /// The objects of a release; `None` if it was not rendered.
-    pub(crate) fn of(&self, release: &str) -> Option<&Fact<Vec<Value>>> {
+    pub(crate) fn of(&self, release: &ReleaseId) -> Option<&Fact<Vec<Value>>> {
         self.objects.get(release)
     }
 
     /// All rendered objects, each with its release.
-    pub(crate) fn objects(&self) -> impl Iterator<Item = (&str, &Value)> {
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (&ReleaseId, &Value)> {
         self.objects
             .iter()
-            .filter_map(|(release, objects)| Some((release.as_str(), objects.as_ref().ok()?)))
+            .filter_map(|(release, objects)| Some((release, objects.as_ref().ok()?)))
             .flat_map(|(release, objects)| objects.iter().map(move |object| (release, object)))
     }
 }

@@ -3,6 +3,7 @@
 mod features;
 mod set;
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub(crate) struct Release {
     /// The digest that pins the chart, if any: `sha256:…`.
     pub digest: Option<String>,
     /// The releases that it is installed after, as `namespace/name`.
-    pub needs: Vec<String>,
+    pub needs: Vec<ReleaseId>,
     /// The values in merge order. The last are those of `set` and `setString`.
     pub values: Vec<Value>,
     /// The values that helm gets as `--set` and `--set-string`.
@@ -66,9 +67,8 @@ impl Release {
         self.names_namespace.then_some(self.namespace.as_str())
     }
 
-    /// `namespace/name`.
-    pub(crate) fn id(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
+    pub(crate) fn id(&self) -> ReleaseId {
+        ReleaseId::new(&self.namespace, &self.name)
     }
 
     /// Whether it has files that the plugin helm-secrets decrypts, which are not part of its values.
@@ -307,12 +307,12 @@ pub(crate) fn parse(output: &[u8], default_namespace: &str) -> Result<Built, Str
     Ok(built)
 }
 
-/// An entry of `needs` as `namespace/name`. The full form is `context/namespace/name`; the default namespace is that of
+/// An entry of `needs`. The full form is `context/namespace/name`; the default namespace is that of
 /// the release (helmfile 1.7.4, `pkg/state/state.go`).
-fn needed(need: &str, namespace: &str) -> String {
+fn needed(need: &str, namespace: &str) -> ReleaseId {
     let mut parts = need.rsplitn(3, '/');
     let (name, within) = (parts.next().unwrap_or_default(), parts.next().unwrap_or(namespace));
-    format!("{within}/{name}")
+    ReleaseId::new(within, name)
 }
 
 /// A release's `condition` is a path into the environment's values.
@@ -349,8 +349,8 @@ mod tests {
             let found = helmfile.releases.iter().find(|release| release.is_reported_as(namespace, name));
             found.map(Release::id)
         };
-        assert_eq!(reported("", "a").as_deref(), Some("media/a"));
-        assert_eq!(reported("x", "a").as_deref(), Some("x/a"));
+        assert_eq!(reported("", "a"), Some("media/a".into()));
+        assert_eq!(reported("x", "a"), Some("x/a".into()));
         assert_eq!(reported("media", "b"), None);
     }
 

@@ -1,5 +1,6 @@
 //! Objects of a release that were deleted while it was being installed.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::pods::{PodProblem, Stage};
@@ -11,11 +12,11 @@ const PERMANENT_KINDS: [&str; 3] = ["DaemonSet", "Deployment", "StatefulSet"];
 /// The workloads of each release that were unready when they were last seen. What helm removes in an upgrade is usually
 /// ready.
 #[derive(Debug, Default)]
-pub(crate) struct DeletedWorkloads(BTreeMap<String, BTreeSet<String>>);
+pub(crate) struct DeletedWorkloads(BTreeMap<ReleaseId, BTreeSet<String>>);
 
 impl DeletedWorkloads {
-    /// The deleted workloads of a release (`namespace/name`), given the workloads in its namespace now.
-    pub(crate) fn find(&mut self, release: &str, workloads: &[Workload]) -> Vec<PodProblem> {
+    /// The deleted workloads of a release, given the workloads in its namespace now.
+    pub(crate) fn find(&mut self, release: &ReleaseId, workloads: &[Workload]) -> Vec<PodProblem> {
         let there: BTreeSet<_> = workloads.iter().map(Workload::object).collect();
         let deleted = self.0.entry(release.to_owned()).or_default();
         deleted.retain(|one| !there.contains(one));
@@ -57,14 +58,14 @@ mod tests {
         let mut deleted = DeletedWorkloads::default();
         let (ready, unready) = (workload("Deployment", "a", 1), workload("Deployment", "b", 0));
         let hook = workload("Job", "check", 0);
-        assert_eq!(deleted.find("n/r", &[ready, unready.clone(), hook]), []);
+        assert_eq!(deleted.find(&"n/r".into(), &[ready, unready.clone(), hook]), []);
         for _ in 0..2 {
-            let gone = deleted.find("n/r", &[]);
+            let gone = deleted.find(&"n/r".into(), &[]);
             assert_eq!(gone.iter().map(|one| one.object.as_str()).collect::<Vec<_>>(), ["Deployment n/b"]);
             assert_eq!(find(&gone[0].state).unwrap().id, "gone");
         }
-        assert_eq!(deleted.find("n/other", &[]), [], "each has its own");
-        assert_eq!(deleted.find("n/r", &[Workload { have: 1, ..unready }]), [], "it is there again");
-        assert_eq!(deleted.find("n/r", &[]), []);
+        assert_eq!(deleted.find(&"n/other".into(), &[]), [], "each has its own");
+        assert_eq!(deleted.find(&"n/r".into(), &[Workload { have: 1, ..unready }]), [], "it is there again");
+        assert_eq!(deleted.find(&"n/r".into(), &[]), []);
     }
 }

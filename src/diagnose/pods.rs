@@ -249,7 +249,7 @@ mod tests {
             let event = Event { kind: "Pod".to_owned(), namespace: "n".to_owned(), name: "p".to_owned(), ..Event::default() };
             let warnings = Warnings { events: &[event], before: "" };
             let problem = pod.as_ref().and_then(|pod| worst([pod], warnings));
-            _ = problem.map(|problem| find(&problem.state).map(|known| known.fix(&problem.object, None)));
+            _ = problem.map(|problem| find(&problem.state).map(|known| known.fix(&problem.object.as_str().into(), None)));
         }
     }
 }

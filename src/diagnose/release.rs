@@ -1,14 +1,15 @@
 //! Problems of a release: a pure function of the observed state.
 
 use super::pods::{PodProblem, Stage, Warnings, worst};
+use crate::base::release_id::ReleaseId;
 use crate::observed::events::{Event, latest};
 use crate::observed::pods::Pod;
 use crate::observed::revisions::Revision;
 use crate::observed::workloads::{CLAIM, Workload, unready_workloads};
 
-/// The problems of a release (`namespace/name`), the worst first: for each unready workload that of its worst pod, or its own.
+/// The problems of a release, the worst first: for each unready workload that of its worst pod, or its own.
 pub(crate) fn problems_of(
-    release: &str,
+    release: &ReleaseId,
     workloads: &[Workload],
     pods: &[Pod],
     warnings: Warnings<'_>,
@@ -100,14 +101,15 @@ mod tests {
         let warnings = |before| Warnings { events: &refused, before };
         let done = Workload { have: 1, ..workload("Deployment", "other") };
         let workloads = [workload("DaemonSet", "cilium"), workload("Deployment", "cilium-operator"), done];
-        let found = problems_of("n/cilium", &workloads, &[unplaced, strange], warnings(""));
+        let found = problems_of(&"n/cilium".into(), &workloads, &[unplaced, strange], warnings(""));
         let found: Vec<_> = found.iter().map(|one| (one.object.as_str(), one.stage)).collect();
         let expected =
             [("Pod n/cilium-operator-6f5d4c-x2x4z", Stage::Unplaced), ("DaemonSet n/cilium", Stage::Refused)];
         assert_eq!(found, expected);
-        assert!(problems_of("n/other", &workloads, &[], Warnings::default()).is_empty());
-        let found =
-            |pods: &[Pod], before| problems_of("n/cilium", &workloads[..1], pods, warnings(before)).len();
+        assert!(problems_of(&"n/other".into(), &workloads, &[], Warnings::default()).is_empty());
+        let found = |pods: &[Pod], before| {
+            problems_of(&"n/cilium".into(), &workloads[..1], pods, warnings(before)).len()
+        };
         assert_eq!(found(&[], "2026-11-26T07:59:59Z"), 1);
         assert_eq!(found(&[], "2026-11-26T08:00:00Z"), 0, "the event is older than the sync");
         let comes = Pod { owner: Some(("DaemonSet".to_owned(), "cilium".to_owned())), ..pod("c-x2x4z") };
@@ -182,7 +184,7 @@ mod tests {
             ..Event::default()
         };
         let found = |events: &[Event]| {
-            let found = problems_of("n/cilium", &workloads, &[], Warnings { events, before: "" });
+            let found = problems_of(&"n/cilium".into(), &workloads, &[], Warnings { events, before: "" });
             found.into_iter().map(|one| format!("{}: {}", one.object, one.state)).collect::<Vec<_>>()
         };
         let claim = "PersistentVolumeClaim n/data: ";

@@ -1,5 +1,6 @@
 //! Renders the helmfiles with all their values, and fetches their charts.
 
+use crate::base::release_id::ReleaseId;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,6 @@ use crate::desired::chart::Chart;
 use crate::desired::releases::{self, Built, Release};
 use crate::desired::state_file::{self, StateFile};
 use crate::desired::{Helmfile, STAND_IN};
-use crate::plan::options::names;
 use crate::settings::{Settings, missing_env};
 use crate::tools::Toolbox;
 use crate::tools::charts::{self, ChartRef, ChartStore};
@@ -131,7 +131,7 @@ impl Place<'_> {
             match releases::parse(&output, &self.tools.target.namespace) {
                 Ok(Built { mut releases, environments }) => {
                     for release in &mut releases {
-                        release.skipped = names(&self.settings.plan_options.skip_releases, &release.id());
+                        release.skipped = release.id().is_among(&self.settings.plan_options.skip_releases);
                     }
                     build.helmfile.releases = releases;
                     build.environments = environments;
@@ -352,7 +352,7 @@ impl Place<'_> {
     }
 
     /// The locally available charts of the releases, by `namespace/name`.
-    pub(super) fn charts_of(&self, helmfiles: &[Helmfile]) -> BTreeMap<String, Chart> {
+    pub(super) fn charts_of(&self, helmfiles: &[Helmfile]) -> BTreeMap<ReleaseId, Chart> {
         let mut charts = BTreeMap::new();
         for helmfile in helmfiles {
             let below = helmfile.path.parent().unwrap_or(&helmfile.path);
@@ -412,7 +412,7 @@ fn log_missing(ChartRef { chart, version, .. }: &ChartRef, reason: &str) {
         vec![("chart", chart.clone()), ("version", version.clone()), ("reason", reason.to_owned())];
     if let Some(known) = known {
         let name = chart.rsplit('/').next().unwrap_or(chart);
-        pairs.extend([("cause", known.cause.to_owned()), ("fix", known.fix(name, None))]);
+        pairs.extend([("cause", known.cause.to_owned()), ("fix", known.fix(&name.into(), None))]);
     }
     logger::log(Level::Warn, "Chart not found; continuing with the other checks", &pairs);
 }
@@ -481,7 +481,7 @@ fn missing_chart(
         .with("reason", reason);
     // helm's error has another meaning when it comes from the cluster, hence the prefix.
     match find(&format!("chart cannot be fetched: {reason}")) {
-        Some(known) => finding.with("cause", known.cause).fix(known.fix(release, None)),
+        Some(known) => finding.with("cause", known.cause).fix(known.fix(&release.into(), None)),
         None => finding.fix(format!("run `helm show chart {show}{version_flag}` to see the error")),
     }
 }

@@ -1,5 +1,6 @@
 //! Reads the cluster: its identity, its state, and who manages what.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -75,9 +76,9 @@ pub(super) async fn ask(
     let kinds = known(kinds)?;
     let releases = known(releases)?;
     // The releases that can be read from the helmfiles' text need not wait until helmfile has rendered them.
-    let named = |id: &str| {
+    let named = |id: &ReleaseId| {
         let mut named = files.helmfiles.iter().flat_map(|state| &state.releases);
-        named.any(|(namespace, name)| id.split_once('/') == Some((namespace, name)))
+        named.any(|(namespace, name)| (&id.namespace, &id.name) == (namespace, name))
     };
     let (claims, records) =
         tokio::join!(claims(tools, &kinds, &cluster), records_of(tools, &releases, named));
@@ -161,7 +162,7 @@ pub(super) async fn claims(
 pub(super) async fn other_records(tools: &Toolbox, desired: &Desired, live: &mut Live) -> Result<(), Error> {
     let Ok(known) = &mut live.records else { return Ok(()) };
     let is_unread =
-        |id: &str| !known.contains_key(id) && desired.releases().any(|release| release.id() == id);
+        |id: &ReleaseId| !known.contains_key(id) && desired.releases().any(|release| release.id() == *id);
     match records_of(tools, &live.releases, is_unread).await? {
         Ok(others) => known.extend(others),
         Err(reason) => live.records = Err(reason),
@@ -175,7 +176,7 @@ pub(super) async fn standing(
     desired: &Desired,
     live: &Live,
     plan_options: &PlanOptions,
-) -> Result<BTreeMap<String, Fact<ObjectState>>, Error> {
+) -> Result<BTreeMap<ReleaseId, Fact<ObjectState>>, Error> {
     let is_inspected = |release: &&Release| {
         let left = is_skipped(release, desired, live, plan_options);
         release.installed && !left && !needs_rendering(release, desired, live, plan_options)
@@ -209,8 +210,8 @@ pub(super) fn noted(
 pub(super) async fn records_of(
     tools: &Toolbox,
     stored: &Fact<Vec<Stored>>,
-    is_desired: impl Fn(&str) -> bool,
-) -> Result<Fact<BTreeMap<String, Record>>, Error> {
+    is_desired: impl Fn(&ReleaseId) -> bool,
+) -> Result<Fact<BTreeMap<ReleaseId, Record>>, Error> {
     let stored = match stored {
         Ok(stored) => stored,
         Err(reason) => return Ok(Err(reason.clone())),

@@ -1,5 +1,6 @@
 //! Renders the releases that are not up to date, and reads who manages the objects that they would create.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -197,14 +198,16 @@ async fn owners(tools: &Toolbox, manifests: &Manifests, live: &Live) -> Result<F
     };
     let rendered = manifests.objects().filter_map(|(release, object)| {
         let id = ObjectId::of(object)?;
-        let namespace = release.split_once('/').map(|(namespace, _)| namespace.to_owned());
-        Some((ObjectId { namespace: id.namespace.or(namespace), ..id }, release.to_owned()))
+        Some((
+            ObjectId { namespace: id.namespace.or_else(|| Some(release.namespace.clone())), ..id },
+            release.to_owned(),
+        ))
     });
     let rendered: BTreeMap<_, _> = rendered.collect();
     let existing = known(
         tools.observe_inventory(kinds, rendered.keys(), Which::All, live.cluster.inventory.clone()).await,
     )?;
-    let mut totals: BTreeMap<String, usize> = BTreeMap::new();
+    let mut totals: BTreeMap<ReleaseId, usize> = BTreeMap::new();
     for release in rendered.values() {
         *totals.entry(release.clone()).or_default() += 1;
     }

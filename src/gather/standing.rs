@@ -4,6 +4,7 @@ use super::cluster;
 use crate::base::error::Error;
 use crate::base::fact::{Fact, known};
 use crate::base::finding::Findings;
+use crate::base::release_id::ReleaseId;
 use crate::desired::{repository, state_file};
 use crate::observed::Live;
 use crate::observed::cluster::{Cluster, Lease};
@@ -25,8 +26,8 @@ pub(crate) struct Snapshot {
 /// The releases that the helmfiles name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Named {
-    /// Each as `namespace/name`, in their order.
-    pub releases: Vec<String>,
+    /// In their order.
+    pub releases: Vec<ReleaseId>,
     /// Why there may be more releases.
     pub unknown: Option<String>,
 }
@@ -45,7 +46,7 @@ impl Named {
             let (state, _) = state_file::read(kind, &path, true, namespace);
             named
                 .releases
-                .extend(state.releases.iter().map(|(namespace, name)| format!("{namespace}/{name}")));
+                .extend(state.releases.iter().map(|(namespace, name)| ReleaseId::new(namespace, name)));
             if state.partial {
                 let reason = format!("some releases of `{}` are only known to helmfile", path.display());
                 named.unknown = named.unknown.or(Some(reason));

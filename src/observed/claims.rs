@@ -1,5 +1,6 @@
 //! The releases and objects that Flux and k3s' Helm controller manage.
 
+use crate::base::release_id::ReleaseId;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -45,8 +46,8 @@ pub(crate) struct Claim {
     pub kind: String,
     /// The object, as `namespace/name`.
     pub owner: String,
-    /// The Helm release, as `namespace/name`.
-    pub release: String,
+    /// The Helm release.
+    pub release: ReleaseId,
     /// Whether the object is suspended.
     pub suspended: bool,
 }
@@ -58,8 +59,8 @@ impl Claims {
     }
 
     /// The object that manages a Helm release, if any.
-    pub(crate) fn owner_of(&self, release: &str) -> Option<&Claim> {
-        self.helm_releases.iter().chain(&self.helm_charts).find(|claim| claim.release == release)
+    pub(crate) fn owner_of(&self, release: &ReleaseId) -> Option<&Claim> {
+        self.helm_releases.iter().chain(&self.helm_charts).find(|claim| claim.release == *release)
     }
 }
 
@@ -128,7 +129,7 @@ fn helm_release(metadata: &Meta, spec: ItemSpec) -> (Claim, Spec) {
     let claim = Claim {
         kind: "HelmRelease".to_owned(),
         owner: format!("{}/{}", metadata.namespace, metadata.name),
-        release: format!("{namespace}/{name}"),
+        release: ReleaseId::new(namespace, name),
         suspended: spec.rest.suspend,
     };
     (claim, spec.rest)
@@ -153,7 +154,7 @@ fn helm_chart(metadata: &Meta, spec: ItemSpec) -> Claim {
     Claim {
         kind: "HelmChart".to_owned(),
         owner: format!("{}/{}", metadata.namespace, metadata.name),
-        release: format!("{}/{}", namespace.as_ref().unwrap_or(&metadata.namespace), metadata.name),
+        release: ReleaseId::new(namespace.as_ref().unwrap_or(&metadata.namespace), &metadata.name),
         suspended: false,
     }
 }
@@ -206,8 +207,9 @@ mod tests {
     #[test]
     fn finds_owners_of_releases() {
         let claims: Claims = serde_json::from_str::<List<Item>>(LIST).unwrap().items.into_iter().collect();
-        let owner =
-            |release: &str| claims.owner_of(release).map(|claim| (claim.owner.as_str(), claim.suspended));
+        let owner = |release: &str| {
+            claims.owner_of(&release.into()).map(|claim| (claim.owner.as_str(), claim.suspended))
+        };
         assert_eq!(owner("kube-system/cilium"), Some(("kube-system/cilium", true)));
         assert_eq!(owner("x/media-a"), Some(("flux-system/a", false)));
         assert_eq!(owner("flux-system/bee"), Some(("flux-system/b", false)));

@@ -1,5 +1,6 @@
 //! Nodes, namespaces, workloads, Services and the identity of the cluster.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -106,9 +107,12 @@ impl Cluster {
         self.nodes.iter().filter(|node| node.is_server())
     }
 
-    /// The workloads of users: those that belong neither to Kubernetes, k3s or Flux, nor to one of these releases
-    /// (`namespace/name`). Other workloads in a namespace of the bootstrap count, too.
-    pub(crate) fn user_workloads<'a>(&'a self, releases: &'a [String]) -> impl Iterator<Item = &'a Workload> {
+    /// The workloads of users: those that belong neither to Kubernetes, k3s or Flux, nor to one of these releases.
+    /// Other workloads in a namespace of the bootstrap count, too.
+    pub(crate) fn user_workloads<'a>(
+        &'a self,
+        releases: &'a [ReleaseId],
+    ) -> impl Iterator<Item = &'a Workload> {
         self.workloads.iter().filter(|workload| {
             !SYSTEM_NAMESPACES.contains(&workload.namespace.as_str())
                 && workload.labels.get("app.kubernetes.io/part-of").is_none_or(|part| part != "flux")
@@ -128,7 +132,7 @@ impl Lease {
 
 impl Service {
     /// The Helm release that the Service belongs to, as `namespace/name`.
-    pub(crate) fn release(&self) -> Option<String> {
+    pub(crate) fn release(&self) -> Option<ReleaseId> {
         release(&self.annotations)
     }
 }
@@ -329,7 +333,7 @@ pub(crate) mod tests {
                 ..Workload::default()
             }
         };
-        let releases = ["cert-manager/cert-manager".to_owned()];
+        let releases = ["cert-manager/cert-manager".into()];
         let cases = [
             (workload("kube-system", None, None), false),
             (workload("flux-system", None, None), false),

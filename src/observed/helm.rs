@@ -2,6 +2,7 @@
 
 mod record;
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -34,9 +35,8 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// `namespace/name`.
-    pub(crate) fn id(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
+    pub(crate) fn id(&self) -> ReleaseId {
+        ReleaseId::new(&self.namespace, &self.name)
     }
 
     /// When the record was last written, as RFC 3339.
@@ -116,7 +116,7 @@ impl Toolbox {
     pub(crate) async fn observe_records(
         &self,
         releases: &[&Stored],
-    ) -> Result<BTreeMap<String, Record>, Error> {
+    ) -> Result<BTreeMap<ReleaseId, Record>, Error> {
         if releases.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -184,7 +184,7 @@ mod tests {
             Meta::default(),
         ]);
         assert_eq!(stored.len(), 1);
-        assert_eq!((stored[0].id().as_str(), stored[0].revision), ("kube-system/cilium", 10));
+        assert_eq!((stored[0].id(), stored[0].revision), ("kube-system/cilium".into(), 10));
         assert!(stored[0].is_pending());
         assert_eq!(stored[0].modified, Some(1_763_900_000));
     }

@@ -1,5 +1,6 @@
 //! The metadata of objects. Without their content, lists are a hundred times smaller.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
@@ -33,10 +34,9 @@ pub(crate) struct Meta {
 }
 
 impl Meta {
-    /// The Helm release in the object's annotations, as `namespace/name`.
-    pub(crate) fn release(&self) -> Option<String> {
-        let annotation = |name: &str| self.annotations.get(&format!("meta.helm.sh/{name}"));
-        Some(format!("{}/{}", annotation("release-namespace")?, annotation("release-name")?))
+    /// The Helm release in the object's annotations.
+    pub(crate) fn release(&self) -> Option<ReleaseId> {
+        super::item::release(&self.annotations)
     }
 }
 

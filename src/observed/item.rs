@@ -1,14 +1,15 @@
 //! Objects as the API server lists them, for all kinds that are read completely.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::inventory::Meta;
 
-pub(super) fn release(annotations: &BTreeMap<String, String>) -> Option<String> {
-    let namespace = annotations.get("meta.helm.sh/release-namespace")?;
-    Some(format!("{namespace}/{}", annotations.get("meta.helm.sh/release-name")?))
+pub(super) fn release(annotations: &BTreeMap<String, String>) -> Option<ReleaseId> {
+    let annotation = |name: &str| annotations.get(&format!("meta.helm.sh/{name}"));
+    Some(ReleaseId::new(annotation("release-namespace")?, annotation("release-name")?))
 }
 
 /// An object of any of these kinds. In a list of one kind, the objects have no `kind` field.

@@ -1,5 +1,6 @@
 //! The state that runs record in annotations of the Lease that is the lock.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -14,9 +15,9 @@ pub(crate) const OPERATIONS: &str = "k3s-boot/operations";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RunState {
     /// Synced releases, by `namespace/name`.
-    pub releases: BTreeMap<String, Synced>,
+    pub releases: BTreeMap<ReleaseId, Synced>,
     /// Operations, by the `namespace/name` of their release.
-    pub operations: BTreeMap<String, Operation>,
+    pub operations: BTreeMap<ReleaseId, Operation>,
 }
 
 /// A release after its sync.
@@ -66,31 +67,31 @@ impl RunState {
 
     /// The annotations of a Lease; `None` for empty ones.
     pub(crate) fn annotations(&self) -> [(&'static str, Option<String>); 2] {
-        fn text<T: Serialize>(noted: &BTreeMap<String, T>) -> Option<String> {
+        fn text<T: Serialize>(noted: &BTreeMap<ReleaseId, T>) -> Option<String> {
             serde_json::to_string(noted).ok().filter(|_| !noted.is_empty())
         }
         [(RELEASES, text(&self.releases)), (OPERATIONS, text(&self.operations))]
     }
 
     /// The note of a release at this revision.
-    pub(crate) fn synced(&self, release: &str, revision: u64) -> Option<&Synced> {
+    pub(crate) fn synced(&self, release: &ReleaseId, revision: u64) -> Option<&Synced> {
         self.releases.get(release).filter(|noted| noted.revision == revision)
     }
 
     /// The chart of a release at this revision: recorded after its sync, or before it by a run that did not finish.
-    pub(crate) fn chart(&self, release: &str, revision: u64) -> Option<&String> {
+    pub(crate) fn chart(&self, release: &ReleaseId, revision: u64) -> Option<&String> {
         let synced = self.synced(release, revision).map(|noted| &noted.chart);
         synced.or_else(|| self.operation(release, revision)?.chart.as_ref())
     }
 
     /// Whether some of the values of a release at this revision were decrypted.
-    pub(crate) fn had_secret_values(&self, release: &str, revision: u64) -> bool {
+    pub(crate) fn had_secret_values(&self, release: &ReleaseId, revision: u64) -> bool {
         self.synced(release, revision).is_some_and(|noted| noted.secret_values)
             || self.operation(release, revision).is_some_and(|operation| operation.secret_values)
     }
 
     /// Whether helmfile did not complete the operation of a release at this revision, so that hooks may not have run.
-    pub(crate) fn is_unfinished(&self, release: &str, revision: u64) -> bool {
+    pub(crate) fn is_unfinished(&self, release: &ReleaseId, revision: u64) -> bool {
         let is_at = |operation: &&Operation| {
             operation.after == revision || operation.after.checked_add(1) == Some(revision)
         };
@@ -98,7 +99,7 @@ impl RunState {
     }
 
     /// The operation that led to this revision of a release.
-    pub(crate) fn operation(&self, release: &str, revision: u64) -> Option<&Operation> {
+    pub(crate) fn operation(&self, release: &ReleaseId, revision: u64) -> Option<&Operation> {
         self.operations.get(release).filter(|operation| operation.after.checked_add(1) == Some(revision))
     }
 }
@@ -121,14 +122,17 @@ mod tests {
             ..Operation::default()
         };
         let notes = RunState {
-            releases: [("n/r".to_owned(), synced.clone())].into(),
-            operations: [("n/r".to_owned(), operation.clone())].into(),
+            releases: [("n/r".into(), synced.clone())].into(),
+            operations: [("n/r".into(), operation.clone())].into(),
         };
         let annotations = notes.annotations().map(|(name, text)| (name.to_owned(), text.unwrap()));
         assert_eq!(RunState::from_annotations(&annotations.into()), notes);
-        assert_eq!((notes.synced("n/r", 3), notes.synced("n/r", 4)), (Some(&synced), None));
-        assert_eq!((notes.operation("n/r", 4), notes.operation("n/r", 3)), (Some(&operation), None));
-        let charts = [3, 4, 5].map(|revision| notes.chart("n/r", revision).map(String::as_str));
+        assert_eq!((notes.synced(&"n/r".into(), 3), notes.synced(&"n/r".into(), 4)), (Some(&synced), None));
+        assert_eq!(
+            (notes.operation(&"n/r".into(), 4), notes.operation(&"n/r".into(), 3)),
+            (Some(&operation), None)
+        );
+        let charts = [3, 4, 5].map(|revision| notes.chart(&"n/r".into(), revision).map(String::as_str));
         assert_eq!(charts, [Some("c"), Some("new"), None]);
         assert_eq!(RunState::default().annotations(), [(RELEASES, None), (OPERATIONS, None)]);
         let garbage = BTreeMap::from([RELEASES, OPERATIONS].map(|name| (name.to_owned(), "[".to_owned())));
@@ -142,7 +146,7 @@ mod tests {
             for text in [text, odd.to_string()] {
                 let annotations = BTreeMap::from([RELEASES, OPERATIONS].map(|name| (name.to_owned(), text.clone())));
                 let notes = RunState::from_annotations(&annotations);
-                _ = (notes.synced("n/r", 3), notes.operation("n/r", 4));
+                _ = (notes.synced(&"n/r".into(), 3), notes.operation(&"n/r".into(), 4));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The state of the objects of installed releases: whether all of them exist, with the fields that helm set.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
@@ -102,7 +103,7 @@ impl Toolbox {
         live: &Live,
         releases: &[&Release],
         drift: bool,
-    ) -> Result<BTreeMap<String, Fact<ObjectState>>, Error> {
+    ) -> Result<BTreeMap<ReleaseId, Fact<ObjectState>>, Error> {
         let (Ok(records), Ok(kinds)) = (&live.records, &live.kinds) else { return Ok(BTreeMap::new()) };
         let recorded = || {
             releases.iter().filter_map(|release| {
@@ -270,8 +271,7 @@ pub(crate) const HELM_MANAGER: &str = "helm";
 /// The release of an object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReleaseRef<'a> {
-    /// `namespace/name`.
-    pub id: &'a str,
+    pub id: &'a ReleaseId,
     /// Whether some of its values were decrypted or printed by a program.
     pub has_secret_values: bool,
 }

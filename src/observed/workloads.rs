@@ -1,5 +1,6 @@
 //! Workloads and their desired and ready pods; and volume claims, which helm waits for, too.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 
 use super::inventory::Meta;
@@ -82,8 +83,8 @@ impl Workload {
         }
     }
 
-    /// The Helm release that it belongs to, as `namespace/name`.
-    pub(crate) fn release(&self) -> Option<String> {
+    /// The Helm release that it belongs to.
+    pub(crate) fn release(&self) -> Option<ReleaseId> {
         release(&self.annotations)
     }
 
@@ -113,16 +114,16 @@ impl Workload {
         }
     }
 
-    /// Whether it belongs to this Helm release (`namespace/name`) or is a hook of it. helm does not annotate hooks, so they
+    /// Whether it belongs to this Helm release or is a hook of it. helm does not annotate hooks, so they
     /// are recognized by the labels that charts set.
-    pub(crate) fn is_of(&self, release: &str) -> bool {
+    pub(crate) fn is_of(&self, release: &ReleaseId) -> bool {
         if let Some(owner) = self.release() {
-            return owner == release;
+            return owner == *release;
         }
-        let Some((namespace, name)) = release.split_once('/') else { return false };
         let hook = self.annotations.contains_key("helm.sh/hook");
-        let instance = self.labels.get("app.kubernetes.io/instance").is_some_and(|instance| instance == name);
-        hook && self.namespace == namespace && instance
+        let instance =
+            self.labels.get("app.kubernetes.io/instance").is_some_and(|instance| *instance == release.name);
+        hook && self.namespace == release.namespace && instance
     }
 
     /// Such as `DaemonSet kube-system/cilium`.
@@ -137,16 +138,16 @@ impl Workload {
     }
 }
 
-/// The workloads of a release (`namespace/name`) that are not ready.
+/// The workloads of a release that are not ready.
 pub(crate) fn unready_workloads<'a>(
     workloads: &'a [Workload],
-    release: &'a str,
+    release: &'a ReleaseId,
 ) -> impl Iterator<Item = &'a Workload> {
     workloads.iter().filter(move |workload| workload.is_of(release) && workload.have < workload.want)
 }
 
-/// The workloads of a release (`namespace/name`) that are not ready, such as `DaemonSet/cilium 0/3`.
-pub(crate) fn pending(workloads: &[Workload], release: &str) -> Vec<String> {
+/// The workloads of a release that are not ready, such as `DaemonSet/cilium 0/3`.
+pub(crate) fn pending(workloads: &[Workload], release: &ReleaseId) -> Vec<String> {
     unready_workloads(workloads, release).map(Workload::words).collect()
 }
 
@@ -200,8 +201,8 @@ mod tests {
             workload("Deployment", "coredns", "coredns", r#"{"replicas":1}"#, "{}"),
         ];
         let expected = ["DaemonSet/cilium 1/3", "Deployment/cilium-operator 0/2", "Job/check 0/1"];
-        assert_eq!(pending(&list, "kube-system/cilium"), expected);
-        assert!(pending(&list, "default/cilium").is_empty());
+        assert_eq!(pending(&list, &"kube-system/cilium".into()), expected);
+        assert!(pending(&list, &"default/cilium".into()).is_empty());
     }
 
     #[test]
@@ -236,7 +237,7 @@ mod tests {
         fn parsing_never_panics(odd in crate::base::mutate::json(r#"{"kind":"Job","metadata":{"name":"a",
             "annotations":{"meta.helm.sh/release-name":"x","meta.helm.sh/release-namespace":"y"}},
             "spec":{"completions":2},"status":{"succeeded":1}}"#)) {
-            _ = read(odd).map(|workload| pending(&[workload], "y/x"));
+            _ = read(odd).map(|workload| pending(&[workload], &"y/x".into()));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the user explicitly allows, selects or skips.
 
+use crate::base::release_id::ReleaseId;
 use crate::base::stages::SkippedStages;
 
 /// The options of a plan. Releases are named as `name` or `namespace/name`.
@@ -42,19 +43,9 @@ impl PlanOptions {
 
     /// Whether a release may be adopted from its owner.
     #[must_use]
-    pub fn adopts(&self, release: &str) -> bool {
-        self.force && names(&self.take, release)
+    pub fn adopts(&self, release: &ReleaseId) -> bool {
+        self.force && release.is_among(&self.take)
     }
-}
-
-/// Whether a release (`namespace/name`) is among names such as `name` or `namespace/name`.
-pub(crate) fn names(list: &[String], release: &str) -> bool {
-    list.iter().any(|name| is_named(name, release))
-}
-
-/// Whether a name denotes a release (`namespace/name`).
-pub(crate) fn is_named(name: &str, release: &str) -> bool {
-    name == release || release.split_once('/').is_some_and(|(_, own)| own == name)
 }
 
 #[cfg(test)]
@@ -62,13 +53,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_release_has_a_short_and_a_full_name() {
-        let list = ["cilium".to_owned(), "x/coredns".to_owned()];
-        let found =
-            ["kube-system/cilium", "x/coredns", "kube-system/coredns", "cilium"].map(|id| names(&list, id));
-        assert_eq!(found, [true, true, false, true]);
-        let plan_options = PlanOptions { take: list.to_vec(), ..PlanOptions::default() };
-        assert!(!plan_options.adopts("kube-system/cilium"), "not without force");
-        assert!(PlanOptions { force: true, ..plan_options }.adopts("kube-system/cilium"));
+    fn a_release_is_adopted_with_force_only() {
+        let plan_options = PlanOptions { take: vec!["cilium".to_owned()], ..PlanOptions::default() };
+        assert!(!plan_options.adopts(&"kube-system/cilium".into()));
+        let plan_options = PlanOptions { force: true, ..plan_options };
+        assert!(plan_options.adopts(&"kube-system/cilium".into()));
+        assert!(!plan_options.adopts(&"kube-system/coredns".into()));
     }
 }

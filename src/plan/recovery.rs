@@ -1,5 +1,6 @@
 //! Releases stuck in `pending-*`: who started the operation, and whether it has ended.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -149,7 +150,7 @@ pub(crate) fn host(run: &str) -> String {
 }
 
 /// The runs that started the operation of a pending release: whether they are alive must be known.
-pub(crate) fn runs<'a>(stored: &'a [Stored], operations: &'a BTreeMap<String, Operation>) -> Vec<&'a str> {
+pub(crate) fn runs<'a>(stored: &'a [Stored], operations: &'a BTreeMap<ReleaseId, Operation>) -> Vec<&'a str> {
     let pending = stored.iter().filter(|one| one.is_pending());
     pending.filter_map(|one| operations.get(&one.id()).map(|operation| operation.run.as_str())).collect()
 }
@@ -170,7 +171,7 @@ mod tests {
             ..Operation::default()
         };
         let mut live = Live {
-            notes: RunState { operations: [("n/r".to_owned(), operation)].into(), ..RunState::default() },
+            notes: RunState { operations: [("n/r".into(), operation)].into(), ..RunState::default() },
             runs: state.map(|state| ("host/x".to_owned(), state)).into_iter().collect(),
             ..Live::default()
         };
@@ -196,7 +197,7 @@ mod tests {
         let claim = Claim {
             kind: "HelmRelease".to_owned(),
             owner: "apps/flux".to_owned(),
-            release: "n/flux".to_owned(),
+            release: "n/flux".into(),
             suspended: true,
         };
         let left = |state, holder: &str, now, force| {

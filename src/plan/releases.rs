@@ -1,9 +1,10 @@
 //! What happens to a release. The order of decisions: skipped, managed elsewhere, new, newer than desired, different, up to
 //! date.
 
+use crate::base::release_id::ReleaseId;
 use semver::Version;
 
-use super::options::{PlanOptions, names};
+use super::options::PlanOptions;
 use crate::desired::Desired;
 use crate::desired::chart::Chart;
 use crate::desired::releases::Release;
@@ -16,8 +17,7 @@ use crate::tools::helmfile::HelmOverrides;
 /// What happens to a release, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ReleasePlan {
-    /// The release, as `namespace/name`.
-    pub id: String,
+    pub id: ReleaseId,
     /// What happens to it.
     pub action: ReleaseAction,
     /// The installed chart and version.
@@ -121,7 +121,7 @@ pub(crate) fn plan(
     let mut owners = live.owners.as_ref().ok().into_iter().flatten();
     let over = HelmOverrides {
         // Helm 3 and its releases have no field conflicts.
-        fields: names(&plan_options.fix_drift, &id) && record.is_some_and(|record| record.server_side),
+        fields: id.is_among(&plan_options.fix_drift) && record.is_some_and(|record| record.server_side),
         owners: plan_options.adopts(&id) && owners.any(|object| object.release == id),
     };
     let was_secret = record.is_some_and(|record| live.notes.had_secret_values(&id, record.stored.revision));
@@ -175,7 +175,7 @@ pub(crate) fn is_skipped(
         let to = desired_chart(release, desired);
         record.chart == to.chart
             && is_newer(&record.version, &to.version)
-            && !names(&plan_options.downgrade, &id)
+            && !id.is_among(&plan_options.downgrade)
     };
     release.skipped
         || (owner(release, live).is_some() && !plan_options.adopts(&id))
@@ -230,7 +230,7 @@ struct Decision<'a> {
 }
 
 impl Decision<'_> {
-    fn action(&self, id: &str) -> ReleaseAction {
+    fn action(&self, id: &ReleaseId) -> ReleaseAction {
         let Self { release, live, plan_options, to, .. } = *self;
         if release.skipped {
             return ReleaseAction::Skip("--skip-release");
@@ -243,7 +243,7 @@ impl Decision<'_> {
                 "helm keeps its records in `{driver}`, so that they cannot be compared"
             ));
         }
-        let stored = live.releases.as_ref().is_ok_and(|stored| stored.iter().any(|one| one.id() == id));
+        let stored = live.releases.as_ref().is_ok_and(|stored| stored.iter().any(|one| one.id() == *id));
         let Some(record) = self.record else {
             return if stored { resync("its Helm record cannot be read") } else { ReleaseAction::Install };
         };
@@ -252,7 +252,7 @@ impl Decision<'_> {
         }
         if record.chart == to.chart
             && is_newer(&record.version, &to.version)
-            && !names(&plan_options.downgrade, id)
+            && !id.is_among(&plan_options.downgrade)
         {
             return ReleaseAction::Newer;
         }
@@ -282,13 +282,13 @@ impl Decision<'_> {
         }
     }
 
-    fn objects(&self, id: &str, standing: &ObjectState) -> ReleaseAction {
+    fn objects(&self, id: &ReleaseId, standing: &ObjectState) -> ReleaseAction {
         let more = |count: usize| if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
         if let Some(first) = standing.missing.first() {
             return ReleaseAction::Resync(format!("missing: {first}{}", more(standing.missing.len())));
         }
         match standing.drift.first() {
-            Some(first) if names(&self.plan_options.fix_drift, id) => ReleaseAction::Resync(format!(
+            Some(first) if id.is_among(&self.plan_options.fix_drift) => ReleaseAction::Resync(format!(
                 "changed manually: {} {}{}",
                 first.object,
                 first.path,
@@ -349,7 +349,7 @@ mod tests {
     fn desired() -> Desired {
         let digest = Some("d".to_owned());
         let chart = Chart { name: "c".to_owned(), version: "1.0.0".to_owned(), digest, ..Chart::default() };
-        Desired { charts: BTreeMap::from([("n/r".to_owned(), chart)]), ..Desired::default() }
+        Desired { charts: BTreeMap::from([("n/r".into(), chart)]), ..Desired::default() }
     }
 
     /// A cluster in which the release is up to date.
@@ -370,19 +370,19 @@ mod tests {
         };
         Live {
             releases: Ok(vec![stored]),
-            records: Ok(BTreeMap::from([("n/r".to_owned(), record)])),
+            records: Ok(BTreeMap::from([("n/r".into(), record)])),
             claims: Ok(Claims::default()),
-            standing: BTreeMap::from([("n/r".to_owned(), Ok(ObjectState::default()))]),
+            standing: BTreeMap::from([("n/r".into(), Ok(ObjectState::default()))]),
             ..Live::default()
         }
     }
 
     fn record(live: &mut Live) -> &mut Record {
-        live.records.as_mut().unwrap().get_mut("n/r").unwrap()
+        live.records.as_mut().unwrap().get_mut(&"n/r".into()).unwrap()
     }
 
     fn standing(live: &mut Live) -> &mut ObjectState {
-        live.standing.get_mut("n/r").unwrap().as_mut().unwrap()
+        live.standing.get_mut(&"n/r".into()).unwrap().as_mut().unwrap()
     }
 
     fn action(
@@ -426,7 +426,7 @@ mod tests {
         let fresh = with(|live| (live.releases, live.records) = (Ok(Vec::new()), Ok(BTreeMap::new())));
         assert_eq!(fresh, ReleaseAction::Install);
         assert_eq!(with(|live| live.records = Ok(BTreeMap::new())), resync("its Helm record cannot be read"));
-        let unread = with(|live| _ = live.standing.insert("n/r".to_owned(), Err("no YAML".to_owned())));
+        let unread = with(|live| _ = live.standing.insert("n/r".into(), Err("no YAML".to_owned())));
         assert_eq!(unread, resync("no YAML"));
         let driver = plan_options(|plan_options| plan_options.helm_driver = Some("sql".to_owned()));
         let reason = "helm keeps its records in `sql`, so that they cannot be compared";
@@ -439,7 +439,7 @@ mod tests {
         let with = |release: &Release, after, concluded| {
             let mut live = live();
             let operation = Operation { after, concluded, ..Operation::default() };
-            live.notes.operations.insert("n/r".to_owned(), operation);
+            live.notes.operations.insert("n/r".into(), operation);
             action(release, &desired(), &live, &PlanOptions::default())
         };
         assert_eq!(with(&release, 0, false), ReleaseAction::UpToDate);
@@ -457,12 +457,12 @@ mod tests {
     fn chart_content_is_compared_with_notes_or_records() {
         let other = |change: &dyn Fn(&mut Chart, &mut Live)| {
             let (mut desired, mut live) = (desired(), live());
-            change(desired.charts.get_mut("n/r").unwrap(), &mut live);
+            change(desired.charts.get_mut(&"n/r".into()).unwrap(), &mut live);
             action(&release(), &desired, &live, &PlanOptions::default())
         };
         let note = |live: &mut Live, chart: &str, revision| {
             let noted = Synced { revision, chart: chart.to_owned(), ..Synced::default() };
-            live.notes.releases.insert("n/r".to_owned(), noted);
+            live.notes.releases.insert("n/r".into(), noted);
         };
         let file = |chart: &mut Chart| chart.content.add("templates/a.yaml", b"a");
         assert_eq!(other(&|chart, _| file(chart)), resync("its chart has changed: templates/a.yaml"));
@@ -526,7 +526,7 @@ mod tests {
         let claim = Claim {
             kind: "HelmRelease".to_owned(),
             owner: "n/r".to_owned(),
-            release: "n/r".to_owned(),
+            release: "n/r".into(),
             suspended: true,
         };
         let mut owned = live();
@@ -542,7 +542,7 @@ mod tests {
         assert_eq!(decided(&plan_options(adopt)), ReleaseAction::Upgrade);
         let labelled = with(|live| standing(live).owner = Some("Kustomization a/b".to_owned()));
         assert_eq!(labelled, ReleaseAction::ManagedElsewhere("Kustomization a/b".to_owned()));
-        let mut object = Owned { release: "n/r".to_owned(), ..Owned::default() };
+        let mut object = Owned { release: "n/r".into(), ..Owned::default() };
         for name in ["name", "namespace"] {
             object.meta.labels.insert(format!("helm.toolkit.fluxcd.io/{name}"), "x".to_owned());
         }
@@ -597,12 +597,12 @@ mod tests {
     fn defaults_of_a_chart_count() {
         let action = |values: &str, subchart: bool| {
             let mut desired = desired();
-            let chart = desired.charts.get_mut("n/r").unwrap();
+            let chart = desired.charts.get_mut(&"n/r".into()).unwrap();
             values.clone_into(&mut chart.values);
             chart.has_subcharts = subchart;
             let mut live = live();
             record(&mut live).defaults = json!({"enabled": true, "count": 1});
-            let differs = other_defaults(&desired.charts["n/r"], record(&mut live));
+            let differs = other_defaults(&desired.charts[&"n/r".into()], record(&mut live));
             (plan(&release(), &desired, &live, &PlanOptions::default()).action, differs)
         };
         assert_eq!(action("enabled: true\ncount: 1.0\n", false), (ReleaseAction::UpToDate, false));

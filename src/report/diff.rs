@@ -11,6 +11,7 @@ use super::{ClusterReport, ProblemReport, SchemaVersion};
 use crate::base::error::Error;
 use crate::base::escape::escaped;
 use crate::base::redact::{REDACTED, Redactor};
+use crate::base::release_id::ReleaseId;
 use crate::base::url::Url;
 use crate::desired::manifests::diff::{ObjectChange, ObjectDiff};
 use crate::desired::values::ValueChange;
@@ -247,7 +248,7 @@ impl ValueDiff {
 
 impl ReleaseDiff {
     fn new(plan: &ReleasePlan, redactor: &Redactor) -> Self {
-        let (namespace, name) = plan.id.split_once('/').unwrap_or(("", &plan.id));
+        let ReleaseId { namespace, name } = &plan.id;
         let action = match &plan.action {
             ReleaseAction::Install => ReleaseChange::Install,
             ReleaseAction::Upgrade => ReleaseChange::Upgrade,
@@ -289,7 +290,7 @@ impl ManifestDiff {
         let shown =
             |change| if hidden { ValueDiff::path_of(change) } else { ValueDiff::new(change, redactor) };
         Self {
-            release: diff.release.clone(),
+            release: diff.release.to_string(),
             object: diff.object.clone(),
             action,
             fields: fields.iter().map(shown).collect(),

@@ -151,11 +151,11 @@ fn culprit(error: &Error) -> String {
             rules.join(", ")
         }
         Error::Release(failure) => {
-            let named = failure.diagnosis.object.as_ref().or(failure.release.as_ref());
-            named.cloned().unwrap_or_else(|| "helmfile".to_owned())
+            let release = || failure.release.as_ref().map(ToString::to_string);
+            failure.diagnosis.object.clone().or_else(release).unwrap_or_else(|| "helmfile".to_owned())
         }
         Error::Flux { object, .. } => object.clone(),
-        Error::NoFlux { release } => release.clone(),
+        Error::NoFlux { release } => release.to_string(),
         Error::Deadline { waiting_for, .. } => waiting_for.clone(),
         Error::Unanswered { request, .. } | Error::Api { request, .. } => request.clone(),
         Error::Locked { holder, .. } => holder.clone(),
@@ -251,7 +251,7 @@ mod tests {
         let after = Duration::from_secs(2);
         let failure = |release: Option<&str>, object: Option<&str>| {
             let diagnosis = Diagnosis { object: object.map(text), ..Diagnosis::default() };
-            let release = release.map(text);
+            let release = release.map(Into::into);
             Error::Release(Box::new(ReleaseFailure {
                 release,
                 reason: text("no"),
@@ -278,7 +278,7 @@ mod tests {
             (failure(None, None), Class::Release, "helmfile"),
             (flux(None), Class::Flux, "GitRepository a/b"),
             (flux(Some(after)), Class::Timeout, "GitRepository a/b"),
-            (Error::NoFlux { release: text("a/b") }, Class::Flux, "a/b"),
+            (Error::NoFlux { release: text("a/b").into() }, Class::Flux, "a/b"),
             (
                 Error::Deadline { stage: "verify", after, waiting_for: text("FluxInstance a/b") },
                 Class::Timeout,

@@ -68,7 +68,7 @@ impl StuckReport {
     pub(crate) fn new(locked: &StuckRelease) -> Self {
         let StuckRelease { stored, by, left, .. } = locked;
         Self {
-            release: stored.id(),
+            release: stored.id().to_string(),
             status: stored.status.clone(),
             revision: stored.revision,
             since: stored.since(),

@@ -3,6 +3,7 @@
 mod problems;
 mod text;
 
+use crate::base::release_id::ReleaseId;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -294,7 +295,7 @@ impl<C: Fn(&str) -> String> Make<'_, C> {
         Some(stored.into_iter().map(|(place, one)| self.release(one, place.is_some())).collect())
     }
 
-    fn place(&self, id: &str) -> Option<usize> {
+    fn place(&self, id: &ReleaseId) -> Option<usize> {
         self.seen.named.releases.iter().position(|name| name == id)
     }
 
@@ -327,7 +328,7 @@ impl<C: Fn(&str) -> String> Make<'_, C> {
         }
     }
 
-    fn owner(&self, id: &str, in_helmfile: bool) -> String {
+    fn owner(&self, id: &ReleaseId, in_helmfile: bool) -> String {
         match &self.seen.standing.live.claims {
             Err(_) => "unknown".to_owned(),
             Ok(claims) => match claims.owner_of(id) {

@@ -1,5 +1,6 @@
 //! Finds the cause of a failed release in the cluster.
 
+use crate::base::release_id::ReleaseId;
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
@@ -36,7 +37,9 @@ const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "flux");
 /// and so are events until `before` (RFC 3339, by the clock of the cluster).
 pub(crate) async fn find_cause(tools: &Toolbox, failure: &ReleaseFailure, before: &str) -> Diagnosis {
     let Some(release) = &failure.release else {
-        return find(&failure.reason).map(|known| Diagnosis::known("", None, known)).unwrap_or_default();
+        return find(&failure.reason)
+            .map(|known| Diagnosis::known(&ReleaseId::default(), None, known))
+            .unwrap_or_default();
     };
     let by_words = find(&failure.reason).map(|known| Diagnosis::known(release, None, known));
     // Unless helm timed out, its message has the cause.
@@ -60,12 +63,12 @@ fn waited_for(reason: &str) -> Option<String> {
 }
 
 /// Why a release that is not synced is not ready; empty if that is unknown.
-pub(crate) async fn of_unchanged(tools: &Toolbox, release: &str) -> Diagnosis {
+pub(crate) async fn of_unchanged(tools: &Toolbox, release: &ReleaseId) -> Diagnosis {
     let looked = tokio::time::timeout(TIMEOUT, worst(tools, release)).await;
     looked.ok().and_then(Result::ok).flatten().unwrap_or_default()
 }
 
-async fn worst(tools: &Toolbox, release: &str) -> Result<Option<Diagnosis>, Error> {
+async fn worst(tools: &Toolbox, release: &ReleaseId) -> Result<Option<Diagnosis>, Error> {
     let seen = Seen::of(tools, release).await?;
     let problem = seen.problems(tools, release, "").await?.into_iter().next();
     Ok(match problem {
@@ -74,7 +77,7 @@ async fn worst(tools: &Toolbox, release: &str) -> Result<Option<Diagnosis>, Erro
     })
 }
 
-async fn look(tools: &Toolbox, release: &str, before: &str) -> Result<Option<Diagnosis>, Error> {
+async fn look(tools: &Toolbox, release: &ReleaseId, before: &str) -> Result<Option<Diagnosis>, Error> {
     let seen = Seen::of(tools, release).await?;
     let mut problems = seen.problems(tools, release, before).await?;
     if problems.is_empty() {
@@ -101,7 +104,7 @@ impl Seen {
     /// # Errors
     ///
     /// The API server does not respond.
-    pub(crate) async fn of(tools: &Toolbox, release: &str) -> Result<Self, Error> {
+    pub(crate) async fn of(tools: &Toolbox, release: &ReleaseId) -> Result<Self, Error> {
         let namespace = namespace_of(release);
         let (workloads, pods, events) = tokio::join!(
             tools.observe_workloads(namespace),
@@ -120,7 +123,7 @@ impl Seen {
     pub(crate) async fn problems(
         &self,
         tools: &Toolbox,
-        release: &str,
+        release: &ReleaseId,
         before: &str,
     ) -> Result<Vec<PodProblem>, Error> {
         let warnings = Warnings { events: &self.events, before };
@@ -177,7 +180,7 @@ impl Seen {
     }
 
     /// The nodes of the pods of a release that are not ready.
-    fn nodes_of_waiting(&self, release: &str) -> Vec<&str> {
+    fn nodes_of_waiting(&self, release: &ReleaseId) -> Vec<&str> {
         let unready_workloads: Vec<_> = unready_workloads(&self.workloads, release).collect();
         let ours = |pod: &&Pod| !pod.ready && unready_workloads.iter().any(|workload| workload.has_pod(pod));
         self.pods.iter().filter(ours).filter_map(|pod| pod.node.as_deref()).collect()
@@ -188,7 +191,7 @@ impl Seen {
 /// all of it.
 pub(crate) async fn diagnose(
     tools: &Toolbox,
-    release: &str,
+    release: &ReleaseId,
     problem: PodProblem,
     events: &[Event],
 ) -> Diagnosis {
@@ -234,8 +237,8 @@ impl Toolbox {
     }
 }
 
-fn namespace_of(release: &str) -> &str {
-    release.split_once('/').map_or("default", |(namespace, _)| namespace)
+fn namespace_of(release: &ReleaseId) -> &str {
+    if release.namespace.is_empty() { "default" } else { &release.namespace }
 }
 
 /// The last lines of the crashed container; none if the kubelet does not return them.

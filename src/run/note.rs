@@ -1,5 +1,6 @@
 //! What a run records on its lock, before and after it syncs releases.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,10 +25,10 @@ pub(crate) fn before(
     now: SystemTime,
 ) -> RunState {
     let stored = live.releases.as_deref().unwrap_or_default();
-    let find = |id: &str| stored.iter().find(|one| one.id() == id);
+    let find = |id: &ReleaseId| stored.iter().find(|one| one.id() == *id);
     let mut notes = live.notes.clone();
     // Other operations were never started, or ended long ago.
-    let is_of = |id: &String, one: &Stored| {
+    let is_of = |id: &ReleaseId, one: &Stored| {
         live.notes.operation(id, one.revision).is_some() || live.notes.is_unfinished(id, one.revision)
     };
     notes.operations.retain(|id, _| find(id).is_some_and(|one| is_of(id, one)));
@@ -41,8 +42,8 @@ pub(crate) fn before(
             notes.releases.extend(synced(desired, stored, standing));
         }
     }
-    let longest = |id: &str| {
-        let own = desired.releases().find(|release| release.id() == id).and_then(|release| release.timeout);
+    let longest = |id: &ReleaseId| {
+        let own = desired.releases().find(|release| release.id() == *id).and_then(|release| release.timeout);
         own.unwrap_or_default().max(longest.as_secs())
     };
     let stored = stored.iter().map(|one| {
@@ -50,7 +51,7 @@ pub(crate) fn before(
         (one.id(), if one.is_pending() { one.revision.saturating_sub(1) } else { one.revision })
     });
     let stored: BTreeMap<_, _> = stored.collect();
-    let chart = |id: &str| desired.charts.get(id).and_then(|chart| chart.digest.clone());
+    let chart = |id: &ReleaseId| desired.charts.get(id).and_then(|chart| chart.digest.clone());
     let (run, began) = (Identity::own().to_string(), seconds(now));
     notes.operations.extend(ids(plan).map(|id| {
         let after = stored.get(id).copied().unwrap_or_default();
@@ -67,7 +68,7 @@ fn seconds(time: SystemTime) -> u64 {
 }
 
 /// Records that helmfile has completed the operations of these releases.
-pub(crate) fn conclude(notes: &mut RunState, releases: &[String]) {
+pub(crate) fn conclude(notes: &mut RunState, releases: &[ReleaseId]) {
     for id in releases {
         if let Some(operation) = notes.operations.get_mut(id) {
             operation.concluded = true;
@@ -76,23 +77,23 @@ pub(crate) fn conclude(notes: &mut RunState, releases: &[String]) {
 }
 
 /// Records that the same run retries these releases.
-pub(crate) fn again(notes: &mut RunState, releases: &[&str], stored: &[Stored], now: SystemTime) {
+pub(crate) fn again(notes: &mut RunState, releases: &[&ReleaseId], stored: &[Stored], now: SystemTime) {
     for id in releases {
         if let Some(operation) = notes.operations.get_mut(*id) {
-            operation.after = stored.iter().find(|one| one.id() == *id).map_or(0, |one| one.revision);
+            operation.after = stored.iter().find(|one| one.id() == **id).map_or(0, |one| one.revision);
             operation.began = seconds(now);
         }
     }
 }
 
 /// The releases that are synced.
-fn ids(plan: &Plan) -> impl Iterator<Item = &str> {
+fn ids(plan: &Plan) -> impl Iterator<Item = &ReleaseId> {
     let synced = plan.releases().filter(|release| release.action.syncs());
-    synced.filter(|release| release.action != ReleaseAction::Uninstall).map(|release| release.id.as_str())
+    synced.filter(|release| release.action != ReleaseAction::Uninstall).map(|release| &release.id)
 }
 
 /// The note of a synced release, without its objects if some are missing.
-fn synced(desired: &Desired, stored: &Stored, standing: &ObjectState) -> Option<(String, Synced)> {
+fn synced(desired: &Desired, stored: &Stored, standing: &ObjectState) -> Option<(ReleaseId, Synced)> {
     let id = stored.id();
     let chart = desired.charts.get(&id)?.digest.clone()?;
     // The next run reads manually changed objects again.

@@ -1,5 +1,6 @@
 //! What became of the releases of a sync.
 
+use crate::base::release_id::ReleaseId;
 use std::time::Duration;
 
 use crate::desired::releases::Release;
@@ -23,8 +24,7 @@ impl ReleaseOutcome {
         Self { namespace: namespace.clone(), name: name.clone(), version: version.clone(), is_synced, took }
     }
 
-    /// `namespace/name`.
-    pub(crate) fn id(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
+    pub(crate) fn id(&self) -> ReleaseId {
+        ReleaseId::new(&self.namespace, &self.name)
     }
 }

@@ -1,5 +1,6 @@
 //! Stages *crds* and *apps*: a `helmfile sync` each.
 
+use crate::base::release_id::ReleaseId;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
@@ -28,7 +29,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// The state of a running sync.
 struct Sync<'a> {
     releases: &'a [Release],
-    running: BTreeMap<String, (&'a Release, Instant)>,
+    running: BTreeMap<ReleaseId, (&'a Release, Instant)>,
     done: Vec<ReleaseOutcome>,
 }
 
@@ -40,7 +41,7 @@ impl<'a> Sync<'a> {
                 if let Some(release) = found {
                     tracing::info!(release = %release.id(), version = %release.version, "Syncing release");
                     self.running.insert(release.id(), (release, Instant::now()));
-                    progress::show(&release.id(), None, || release.id());
+                    progress::show(&release.id().to_string(), None, || release.id().to_string());
                 }
             }
             Progress::Synced { name } => {
@@ -61,7 +62,7 @@ impl<'a> Sync<'a> {
         let took = start.elapsed();
         tracing::info!(release = %release.id(), version = %release.version, took = %seconds(took), "Release synced");
         self.running.remove(&release.id());
-        progress::done(&release.id());
+        progress::done(&release.id().to_string());
         self.done.push(ReleaseOutcome::new(release, true, took));
     }
 
@@ -77,14 +78,14 @@ impl<'a> Sync<'a> {
 
     /// The release that failed, by the name that helmfile printed: a running one, else a synced one whose hook failed.
     /// Without a name it is the one that has been running for the longest time.
-    fn culprit(&self, name: Option<&str>) -> Option<String> {
+    fn culprit(&self, name: Option<&str>) -> Option<ReleaseId> {
         let Some(name) = name else {
             return self.running.values().min_by_key(|(_, start)| *start).map(|(release, _)| release.id());
         };
         let running = self.running.values().map(|(release, _)| *release).find(|release| release.name == name);
         let done = || self.done.iter().find(|report| report.name == name).map(ReleaseOutcome::id);
         let any = || self.releases.iter().find(|release| release.name == name).map(Release::id);
-        running.map(Release::id).or_else(done).or_else(any).or_else(|| Some(name.to_owned()))
+        running.map(Release::id).or_else(done).or_else(any).or_else(|| Some(name.into()))
     }
 
     /// `pending` returns what of a release is not ready.
@@ -92,14 +93,14 @@ impl<'a> Sync<'a> {
         &self,
         talk: &str,
         deadline: Option<Duration>,
-        pending: impl Fn(&str) -> Option<String>,
+        pending: impl Fn(&ReleaseId) -> Option<String>,
     ) -> ReleaseFailure {
         let (name, said) = parse_failure(talk);
         let release = self.culprit(name.as_deref());
         let reason = match deadline {
             None => said,
             Some(after) => {
-                let pending = release.as_deref().and_then(pending).filter(|pending| !pending.is_empty());
+                let pending = release.as_ref().and_then(pending).filter(|pending| !pending.is_empty());
                 let pending =
                     pending.map_or_else(String::new, |pending| format!(", still waiting for {pending}"));
                 format!("the run timed out after {}{pending}", seconds(after))
@@ -147,13 +148,12 @@ pub(crate) struct SyncRequest<'a> {
 pub(crate) async fn run(
     tools: &Toolbox,
     helmfile: &Helmfile,
-    wanted: &[&str],
+    wanted: &[&ReleaseId],
     request: SyncRequest<'_>,
 ) -> (Vec<ReleaseOutcome>, Result<(), Error>) {
     // A first run is one plain sync.
     let all = wanted.len() == helmfile.releases.len();
-    let ours: Vec<_> =
-        helmfile.releases.iter().filter(|release| wanted.contains(&release.id().as_str())).collect();
+    let ours: Vec<_> = helmfile.releases.iter().filter(|release| wanted.contains(&&release.id())).collect();
     let selectors: Vec<_> = ours.iter().filter(|_| !all).map(|release| helmfile.selector(release)).collect();
     let sync =
         RefCell::new(Sync { releases: &helmfile.releases, running: BTreeMap::new(), done: Vec::new() });
@@ -190,7 +190,7 @@ pub(crate) async fn run(
         }
     };
     let mut sync = sync.into_inner();
-    sync.running.keys().for_each(|release| progress::done(release));
+    sync.running.keys().for_each(|release| progress::done(&release.to_string()));
     let failure = |talk: &str, deadline| sync.failure(talk, deadline, |release| watcher.pending(release));
     let result = match result {
         Ok(output) if output.success() => Ok(()),
@@ -295,17 +295,17 @@ mod tests {
         sync.on_progress(Progress::Synced { name: "r0".to_owned() });
         assert_eq!(sync.done.len(), 1);
         let talk = "in x.yaml: failed processing release r1: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: resource Deployment/n/d not ready. status: InProgress\n  context deadline exceeded\n\nCOMBINED OUTPUT:\n  x\n";
-        let nothing = |_: &str| None;
+        let nothing = |_: &ReleaseId| None;
         let failure = sync.failure(talk, None, nothing);
-        assert_eq!(failure.release.as_deref(), Some("n/r1"));
+        assert_eq!(failure.release, Some("n/r1".into()));
         assert_eq!(
             failure.reason,
             "resource Deployment/n/d not ready. status: InProgress; context deadline exceeded"
         );
         assert!(failure.timed_out);
-        let pending = |release: &str| (release == "n/r1").then(|| "Deployment/d 0/1".to_owned());
+        let pending = |release: &ReleaseId| (*release == "n/r1").then(|| "Deployment/d 0/1".to_owned());
         let failure = sync.failure("", Some(Duration::from_mins(1)), pending);
-        assert_eq!(failure.release.as_deref(), Some("n/r1"));
+        assert_eq!(failure.release, Some("n/r1".into()));
         assert_eq!(failure.reason, "the run timed out after 1m, still waiting for Deployment/d 0/1");
     }
 }

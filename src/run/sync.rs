@@ -1,5 +1,6 @@
 //! Stages *crds* and *apps*: the steps in which the releases of a helmfile are synced, and retries.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -43,7 +44,7 @@ pub(crate) struct Sync<'a> {
 /// Releases that are synced together.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Step<'a> {
-    releases: Vec<&'a str>,
+    releases: Vec<&'a ReleaseId>,
     over: HelmOverrides,
     /// Whether to wait for the cluster DNS of k3s first.
     after_dns: bool,
@@ -60,9 +61,9 @@ struct StepKey {
 
 /// A release that is not in a step yet.
 struct Remaining<'a> {
-    id: &'a str,
+    id: &'a ReleaseId,
     key: StepKey,
-    needs: &'a [String],
+    needs: &'a [ReleaseId],
 }
 
 /// The steps in which the releases of a helmfile are synced: one, unless cluster DNS comes between them or helm needs
@@ -70,7 +71,7 @@ struct Remaining<'a> {
 fn steps<'a>(
     helmfile: &'a Helmfile,
     plan: &'a [ReleasePlan],
-    dns: Option<&str>,
+    dns: Option<&ReleaseId>,
     longest: Duration,
 ) -> Vec<Step<'a>> {
     let late = dns.map(|dns| dependents(&helmfile.releases, dns)).unwrap_or_default();
@@ -101,11 +102,10 @@ fn steps<'a>(
 }
 
 /// The releases that can be synced in a step with this key now: what they need is done or in the same step.
-fn ready<'a>(remaining: &[Remaining<'a>], key: StepKey) -> Vec<&'a str> {
+fn ready<'a>(remaining: &[Remaining<'a>], key: StepKey) -> Vec<&'a ReleaseId> {
     let mut picked = BTreeSet::new();
     loop {
-        let waits =
-            |need: &String| remaining.iter().any(|one| one.id == need) && !picked.contains(need.as_str());
+        let waits = |need: &ReleaseId| remaining.iter().any(|one| one.id == need) && !picked.contains(need);
         let next = remaining
             .iter()
             .find(|one| one.key == key && !picked.contains(one.id) && !one.needs.iter().any(waits));
@@ -117,7 +117,7 @@ fn ready<'a>(remaining: &[Remaining<'a>], key: StepKey) -> Vec<&'a str> {
 }
 
 /// The releases that need this one, directly or indirectly.
-fn dependents(releases: &[Release], needed: &str) -> BTreeSet<String> {
+fn dependents(releases: &[Release], needed: &ReleaseId) -> BTreeSet<ReleaseId> {
     let mut found = BTreeSet::new();
     let mut left = vec![needed.to_owned()];
     while let Some(needed) = left.pop() {
@@ -143,7 +143,7 @@ impl Sync<'_> {
         let steps = steps(
             helmfile,
             plan,
-            self.desired.skipped_dns().map(Release::id).as_deref(),
+            self.desired.skipped_dns().map(Release::id).as_ref(),
             self.settings.release_timeout,
         );
         let count: usize = steps.iter().map(|step| step.releases.len()).sum();
@@ -186,10 +186,10 @@ impl Sync<'_> {
             let (reports, result) = run(self.tools, helmfile, &wanted, request).await;
             let concluded = concluded(&helmfile.releases, &reports, result.is_ok());
             self.lock.change(|notes| note::conclude(notes, &concluded));
-            let is_done = |id: &str| {
-                let has_hooks = helmfile.releases.iter().any(|one| one.has_hooks && one.id() == id);
-                let is_synced = reports.iter().any(|one| one.is_synced && one.id() == id);
-                is_synced && (!has_hooks || concluded.iter().any(|one| one == id))
+            let is_done = |id: &ReleaseId| {
+                let has_hooks = helmfile.releases.iter().any(|one| one.has_hooks && one.id() == *id);
+                let is_synced = reports.iter().any(|one| one.is_synced && one.id() == *id);
+                is_synced && (!has_hooks || concluded.contains(id))
             };
             wanted.retain(|id| !is_done(id));
             let retries = match &result {
@@ -217,9 +217,7 @@ impl Sync<'_> {
                 _ => false,
             };
             // A release that is retried has not failed yet.
-            done.extend(
-                reports.into_iter().filter(|report| !retries || !wanted.contains(&report.id().as_str())),
-            );
+            done.extend(reports.into_iter().filter(|report| !retries || !wanted.contains(&&report.id())));
             if !retries {
                 return match result {
                     Err(Error::Release(mut failure)) if failure.diagnosis == Diagnosis::default() => {
@@ -236,7 +234,7 @@ impl Sync<'_> {
 
     /// Whether to retry after a failure; if so, waits for a pause and until the API server responds.
     async fn wait_to_retry(&self, failure: &ReleaseFailure, again: &mut Retry) -> Result<bool, Error> {
-        let release = failure.release.iter().map(|release| ("release", release.clone()));
+        let release = failure.release.iter().map(|release| ("release", release.to_string()));
         let object = webhooks::find_configuration(self.tools, &failure.reason).await;
         let release: Vec<_> = release.chain(object.map(|object| ("object", object))).collect();
         let stop = self.tools.runner.stop();
@@ -267,12 +265,12 @@ impl Sync<'_> {
     }
 }
 
-/// The releases (`namespace/name`) for which helmfile has completed all hooks. If helmfile failed, it reports only one release,
+/// The releases for which helmfile has completed all hooks. If helmfile failed, it reports only one release,
 /// and its progress does not show failed hooks of synced releases. But it starts a release only after the hooks of those that
 /// it needs.
-fn concluded(releases: &[Release], reports: &[ReleaseOutcome], is_ok: bool) -> Vec<String> {
-    let began = |id: &String| reports.iter().any(|report| report.id() == *id);
-    let is_needed = |needed: &String| {
+fn concluded(releases: &[Release], reports: &[ReleaseOutcome], is_ok: bool) -> Vec<ReleaseId> {
+    let began = |id: &ReleaseId| reports.iter().any(|report| report.id() == *id);
+    let is_needed = |needed: &ReleaseId| {
         releases.iter().any(|release| release.needs.contains(needed) && began(&release.id()))
     };
     let synced = reports.iter().filter(|report| report.is_synced).map(ReleaseOutcome::id);
@@ -317,11 +315,17 @@ mod tests {
         assert_eq!((all.len(), all[0].releases.len()), (1, 5));
         plan[1].action = ReleaseAction::Skip("--skip-release");
         plan[4].over.fields = true;
-        let steps = steps(&helmfile, &plan, Some("n/dns"), long);
-        let step = |releases: &[&'static str], fields, after_dns| Step {
-            releases: releases.to_vec(),
-            over: HelmOverrides { fields, owners: false },
-            after_dns,
+        let steps = steps(&helmfile, &plan, Some(&"n/dns".into()), long);
+        let steps: Vec<_> = steps
+            .iter()
+            .map(|step| {
+                let releases: Vec<_> = step.releases.iter().map(ToString::to_string).collect();
+                (releases, step.over, step.after_dns)
+            })
+            .collect();
+        let step = |releases: &[&str], fields, after_dns| {
+            let releases: Vec<_> = releases.iter().map(ToString::to_string).collect();
+            (releases, HelmOverrides { fields, owners: false }, after_dns)
         };
         let expected = [
             step(&["n/cni"], false, false),
@@ -339,7 +343,10 @@ mod tests {
         let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
         let plan = planned(&helmfile);
         let steps = steps(&helmfile, &plan, None, Duration::from_mins(15));
-        let steps: Vec<_> = steps.into_iter().map(|step| step.releases).collect();
+        let steps: Vec<_> = steps
+            .into_iter()
+            .map(|step| step.releases.iter().map(ToString::to_string).collect::<Vec<_>>())
+            .collect();
         assert_eq!(steps, [vec!["n/a", "n/e"], vec!["n/b"], vec!["n/d"]]);
     }
 }

@@ -3,6 +3,7 @@
 //! Two watches signal that a pod or a warning event has changed; then the release is read, at most about once per second.
 //! While nothing changes, nothing is read.
 
+use crate::base::release_id::ReleaseId;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -58,10 +59,10 @@ pub(super) struct Watcher<'a> {
     generations: Option<&'a Generations>,
     woken: Notify,
     /// Since when a problem exists, by release, problem, and whether it concerns the current revision.
-    problems: RefCell<BTreeMap<(String, String, bool), Instant>>,
-    warned: RefCell<BTreeSet<(String, String)>>,
+    problems: RefCell<BTreeMap<(ReleaseId, String, bool), Instant>>,
+    warned: RefCell<BTreeSet<(ReleaseId, String)>>,
     /// What of each release is not ready.
-    pending: RefCell<BTreeMap<String, String>>,
+    pending: RefCell<BTreeMap<ReleaseId, String>>,
     deleted: RefCell<DeletedWorkloads>,
     /// When the progress was last logged.
     logged: Cell<Instant>,
@@ -89,12 +90,12 @@ impl<'a> Watcher<'a> {
     }
 
     /// What of a release was not ready when it was last read.
-    pub(super) fn pending(&self, release: &str) -> Option<String> {
+    pub(super) fn pending(&self, release: &ReleaseId) -> Option<String> {
         self.pending.borrow().get(release).cloned()
     }
 
     /// Watches until one of the releases cannot become ready; forever if all can.
-    pub(super) async fn keep(&self, at_work: impl Fn() -> Vec<AtWork<'a>>) -> (String, Diagnosis) {
+    pub(super) async fn keep(&self, at_work: impl Fn() -> Vec<AtWork<'a>>) -> (ReleaseId, Diagnosis) {
         // Most releases are synced before there is anything to see.
         while at_work().iter().all(|one| one.since.elapsed() < MIN_AGE) {
             sleep(MIN_AGE / 3).await;
@@ -107,7 +108,7 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    async fn watch_releases(&self, at_work: impl Fn() -> Vec<AtWork<'a>>) -> (String, Diagnosis) {
+    async fn watch_releases(&self, at_work: impl Fn() -> Vec<AtWork<'a>>) -> (ReleaseId, Diagnosis) {
         // When a problem deserves a warning if it still exists then.
         let mut unsettled: Option<Instant> = None;
         loop {
@@ -200,8 +201,8 @@ impl<'a> Watcher<'a> {
     }
 }
 
-/// Whether helm waits for a hook of this release (`namespace/name`).
-fn runs_hook(workloads: &[Workload], release: &str) -> bool {
+/// Whether helm waits for a hook of this release.
+fn runs_hook(workloads: &[Workload], release: &ReleaseId) -> bool {
     unready_workloads(workloads, release).any(|workload| workload.annotations.contains_key("helm.sh/hook"))
 }
 
@@ -257,29 +258,31 @@ fn rarely_recovers(problem: &PodProblem, known: Option<&KnownFailure>) -> bool {
         && !known.is_some_and(|known| waits_for_network(known.id) || known.id == "service-account")
 }
 
-fn warn(release: &str, diagnosis: Diagnosis) {
-    let mut pairs = vec![("release", release.to_owned())];
+fn warn(release: &ReleaseId, diagnosis: Diagnosis) {
+    let mut pairs = vec![("release", release.to_string())];
     pairs.extend(diagnosis.fields(None));
     logger::log(Level::Warn, "Release is blocked", &pairs);
 }
 
 /// Shows what a release waits for: in the progress display, or in the log if that is `due`. Without pending workloads, helm is
 /// still applying, or waits for a hook or custom resources.
-fn show_progress(release: &str, one: AtWork<'_>, pending: &str, due: bool) {
+fn show_progress(release: &ReleaseId, one: AtWork<'_>, pending: &str, due: bool) {
     let elapsed = one.since.elapsed();
     let left = crate::base::waiting::left(one.deadline, elapsed);
     let pending = Some(pending).filter(|pending| !pending.is_empty());
-    if progress::show(release, Some((one.since, one.deadline)), || words(release, pending)) || !due {
+    if progress::show(&release.to_string(), Some((one.since, one.deadline)), || words(release, pending))
+        || !due
+    {
         return;
     }
-    let mut pairs = vec![("release", release.to_owned()), ("elapsed", seconds(elapsed))];
+    let mut pairs = vec![("release", release.to_string()), ("elapsed", seconds(elapsed))];
     pairs.extend(pending.map(|pending| ("pending", pending.to_owned())));
     pairs.extend(left.map(|left| ("remaining", left)));
     logger::log(Level::Info, "Waiting for release", &pairs);
 }
 
 /// A line of the progress display.
-fn words(release: &str, pending: Option<&str>) -> String {
+fn words(release: &ReleaseId, pending: Option<&str>) -> String {
     let pending = pending.map(|pending| format!(": {pending}")).unwrap_or_default();
     format!("{release}{pending}")
 }

@@ -219,7 +219,7 @@ fn every_fix_that_is_a_command_is_covered() {
         assert!(failures.contains(id), "no failure is called {id}");
     }
     let wrong = known_failures().filter_map(|failure| {
-        let commands = commands(&failure.fix("kube-system/coredns", Some("pod")));
+        let commands = commands(&failure.fix(&"kube-system/coredns".into(), Some("pod")));
         let is_listed = case(FAILURES, failure.id) != NoCommand;
         (is_listed == commands.is_empty()).then(|| format!("failure {}: {commands:?}", failure.id))
     });

@@ -27,7 +27,7 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
     let mut inspection = Inspection::default();
     for component in COMPONENTS.iter().filter(|component| component.is_present(live)) {
         inspection.look(component.adopted(live).map(|adopted| {
-            let releases: Vec<_> = adopted.releases.into_iter().collect();
+            let releases: Vec<_> = adopted.releases.iter().map(ToString::to_string).collect();
             let message = format!("Release has adopted objects of the bundled {}", component.name);
             Finding::warning(RULE.id, message)
                 .with("objects", adopted.objects.join(", "))

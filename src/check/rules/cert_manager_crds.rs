@@ -141,7 +141,7 @@ mod tests {
         there.assert_found(&RULE, &[]);
         let mut rendered = world("{}");
         let object = serde_json::json!({"kind": "CustomResourceDefinition", "metadata": {"name": KIND}});
-        rendered.manifests.objects.insert("x/crds".to_owned(), Ok(vec![object]));
+        rendered.manifests.objects.insert("x/crds".into(), Ok(vec![object]));
         rendered.assert_found(&RULE, &[]);
     }
 }

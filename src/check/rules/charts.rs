@@ -47,11 +47,11 @@ mod tests {
     fn a_chart_that_was_not_downloaded_is_unknown() {
         let mut world = World::shipped();
         world.assert_found(&RULE, &["unknown not downloaded: prometheus-operator-crds 19.1.0"]);
-        world.desired.charts.remove("kube-system/cilium");
-        world.desired.charts.insert(
-            "monitoring/prometheus-operator-crds".to_owned(),
-            crate::desired::chart::Chart::default(),
-        );
+        world.desired.charts.remove(&"kube-system/cilium".into());
+        world
+            .desired
+            .charts
+            .insert("monitoring/prometheus-operator-crds".into(), crate::desired::chart::Chart::default());
         world.assert_found(&RULE, &["unknown not downloaded: cilium 1.18.6"]);
         world.add_charts();
         world.assert_found(&RULE, &[]);

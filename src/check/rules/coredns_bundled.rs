@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         assert_eq!(world.detail(&RULE, "objects"), "Deployment/coredns, Service/kube-dns");
         assert!(world.fix(&RULE).contains("\ndisable: [coredns, traefik]\n"));
-        world.manifests.objects.insert("kube-system/coredns".to_owned(), Err("no chart".to_owned()));
+        world.manifests.objects.insert("kube-system/coredns".into(), Err("no chart".to_owned()));
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
         world.server("a", &["server", "--disable", "coredns"]);
         let keep = "\n# or keep it: k3s-boot apps --skip-release kube-system/coredns";
@@ -173,14 +173,14 @@ mod tests {
     fn another_name_and_address_do_not_conflict() {
         let mut world = bundled();
         let other = workload("Deployment", "coredns-lan", &serde_json::json!({}), &serde_json::json!({}));
-        world.manifests.objects.insert("kube-system/coredns".to_owned(), Ok(vec![other]));
+        world.manifests.objects.insert("kube-system/coredns".into(), Ok(vec![other]));
         assert_eq!(
             world.found(&RULE),
             [(Warning, "Bundled CoreDNS of k3s runs beside the release".to_owned())]
         );
         let address = serde_json::json!({"kind": "Service", "metadata": {"name": "x", "namespace": "y"},
             "spec": {"clusterIP": "10.43.0.10"}});
-        world.manifests.objects.insert("kube-system/coredns".to_owned(), Ok(vec![address]));
+        world.manifests.objects.insert("kube-system/coredns".into(), Ok(vec![address]));
         assert_eq!(world.found(&RULE)[0].0, Error);
     }
 

@@ -36,7 +36,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     });
     let finding = taken.map(|service| {
         let (namespace, name) = (&service.namespace, &service.name);
-        let owner = service.release().unwrap_or_else(|| "no Helm release".to_owned());
+        let owner = service.release().map_or_else(|| "no Helm release".to_owned(), |release| release.to_string());
         Finding::error(RULE.id, "Another Service has the address of the cluster DNS")
             .with("address", &address)
             .with("service", format!("{namespace}/{name}"))

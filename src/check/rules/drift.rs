@@ -1,10 +1,10 @@
 //! Releases have no manual changes.
 
 use crate::base::finding::Finding;
+use crate::base::release_id::ReleaseId;
 use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::observed::Live;
 use crate::observed::standing::{Drift, ObjectState};
-use crate::plan::options::names;
 
 pub(super) const RULE: Rule = Rule {
     id: "drift",
@@ -22,7 +22,7 @@ pub(super) const RULE: Rule = Rule {
 const MAX_LISTED: usize = 5;
 
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
-    let is_reverted = |release: &str| names(&facts.options.plan_options.fix_drift, release);
+    let is_reverted = |release: &ReleaseId| release.is_among(&facts.options.plan_options.fix_drift);
     let mut inspection = facts.inspect_releases();
     for (release, standing) in live.standing.iter().filter(|(release, _)| !is_reverted(release)) {
         match standing {
@@ -36,7 +36,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     inspection.answer("no release is installed and up to date")
 }
 
-fn finding(release: &str, drift: &[Drift]) -> Finding {
+fn finding(release: &ReleaseId, drift: &[Drift]) -> Finding {
     let field = |one: &Drift| {
         let by = one.by.as_ref().map_or_else(|| "removed".to_owned(), |by| format!("by {by}"));
         format!("{} {} ({by})", one.object, one.path)
@@ -69,20 +69,20 @@ mod tests {
         };
         let drift = vec![drift("spec.replicas", Some("kubectl")), drift("spec.x", None)];
         let standing = ObjectState { drift, ..ObjectState::default() };
-        world.live_mut().standing.insert("kube-system/coredns".to_owned(), Ok(standing));
+        world.live_mut().standing.insert("kube-system/coredns".into(), Ok(standing));
         let message = "Release has manual changes in the cluster".to_owned();
         assert_eq!(world.found(&RULE), [(Severity::Warning, message)]);
         let expected = "Deployment n/d spec.replicas (by kubectl), Deployment n/d spec.x (removed)";
         assert_eq!(world.detail(&RULE, "fields"), expected);
         world.options.plan_options.fix_drift = vec!["coredns".to_owned()];
         assert!(world.is_not_applicable(&RULE));
-        world.live_mut().standing.insert("kube-system/cilium".to_owned(), Ok(ObjectState::default()));
+        world.live_mut().standing.insert("kube-system/cilium".into(), Ok(ObjectState::default()));
         assert_eq!(world.ask(&RULE), Answer::Ok);
         let uncompared =
             ObjectState { uncompared: Some("DaemonSet n/d: no".to_owned()), ..ObjectState::default() };
-        world.live_mut().standing.insert("kube-system/cilium".to_owned(), Ok(uncompared));
+        world.live_mut().standing.insert("kube-system/cilium".into(), Ok(uncompared));
         assert_eq!(world.ask(&RULE), Answer::unknown("kube-system/cilium: DaemonSet n/d: no"));
-        world.live_mut().standing.insert("kube-system/cilium".to_owned(), Err("late".to_owned()));
+        world.live_mut().standing.insert("kube-system/cilium".into(), Err("late".to_owned()));
         assert_eq!(world.ask(&RULE), Answer::unknown("late"));
     }
 }

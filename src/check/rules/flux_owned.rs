@@ -75,7 +75,7 @@ mod tests {
         let claim = Claim {
             kind: "HelmRelease".to_owned(),
             owner: "kube-system/cilium".to_owned(),
-            release: "kube-system/cilium".to_owned(),
+            release: "kube-system/cilium".into(),
             suspended: true,
         };
         let Answer::Found(found) = answer(Claims { helm_releases: vec![claim], ..Claims::default() }) else {

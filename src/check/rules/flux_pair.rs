@@ -142,6 +142,7 @@ fn minor(version: &str) -> Minor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::release_id::ReleaseId;
     use crate::check::fixture::World;
 
     fn world(operator: &str, instance: &str, distribution: &str) -> World {
@@ -210,7 +211,7 @@ mod tests {
         world.assert_found(&RULE, &["unknown the version of oci://r/flux-operator is unknown"]);
         for name in ["flux-operator", "flux-instance"] {
             let chart = crate::check::fixture::chart(name, "0.37.1").unwrap();
-            world.desired.charts.insert(format!("default/{name}"), chart);
+            world.desired.charts.insert(ReleaseId::new("default", name), chart);
         }
         world.assert_found(&RULE, &[TOO_NEW]);
     }

@@ -34,7 +34,7 @@ fn check(facts: &Facts<'_>) -> Answer {
             post_renderer(facts, path, release, &mut inspection);
             helm_4(facts, release, &mut inspection);
             for command in &release.requirements.hook_commands {
-                hooks.entry((path, command)).or_default().push(release.id());
+                hooks.entry((path, command)).or_default().push(release.id().to_string());
             }
         }
     }

@@ -216,17 +216,17 @@ mod tests {
             version: "v1.19.2".to_owned(),
             ..Chart::default()
         };
-        world.desired.charts.insert("cert-manager/cert-manager".to_owned(), chart(">= 1.22.0-0"));
+        world.desired.charts.insert("cert-manager/cert-manager".into(), chart(">= 1.22.0-0"));
         assert_eq!(world.ask(&RULE), Answer::Ok);
-        world.desired.charts.insert("cert-manager/cert-manager".to_owned(), chart("<1.33"));
+        world.desired.charts.insert("cert-manager/cert-manager".into(), chart("<1.33"));
         let message = "Chart does not support this Kubernetes version";
         assert_eq!(world.found(&RULE), [(Error, message.to_owned())]);
-        world.desired.charts.insert("cert-manager/cert-manager".to_owned(), chart("newest"));
+        world.desired.charts.insert("cert-manager/cert-manager".into(), chart("newest"));
         let unread = "`kubeVersion: newest` of oci://quay.io/jetstack/charts/cert-manager cannot be read";
         assert_eq!(world.ask(&RULE), Answer::unknown(unread));
         world.without("cert-manager");
         assert_eq!(world.ask(&RULE), Answer::Ok);
-        world.desired.charts.remove("kube-system/cilium");
+        world.desired.charts.remove(&"kube-system/cilium".into());
         assert_eq!(world.ask(&RULE), Answer::unknown("not downloaded: cilium 1.18.6"));
         world.desired.helmfiles.iter_mut().for_each(|helmfile| helmfile.releases.clear());
         assert!(world.is_not_applicable(&RULE));
@@ -245,10 +245,10 @@ mod tests {
         }
         "v1.30.0+k3s1".clone_into(&mut world.live_mut().version);
         assert_eq!(world.ask(&RULE), Answer::Ok);
-        world.desired.charts.insert(
-            "kube-system/cilium".to_owned(),
-            Chart { version: "1.19.4".to_owned(), ..Chart::default() },
-        );
+        world
+            .desired
+            .charts
+            .insert("kube-system/cilium".into(), Chart { version: "1.19.4".to_owned(), ..Chart::default() });
         "v1.36.3+k3s1".clone_into(&mut world.live_mut().version);
         assert_eq!(world.ask(&RULE), Answer::Ok, "nothing is known of other versions");
         "newest".clone_into(&mut world.live_mut().version);

@@ -29,7 +29,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 }
 
 fn finding(plan: ReleasePlan) -> Finding {
-    let name = plan.id.split_once('/').map_or(plan.id.as_str(), |(_, name)| name);
+    let name = plan.id.name.as_str();
     Finding::warning(RULE.id, "Release is newer in the cluster than in the helmfile")
         .with("release", &plan.id)
         .with("installed", plan.from.map(|from| from.version).unwrap_or_default())

@@ -1,5 +1,6 @@
 //! No object of a release has another owner.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 
 use crate::base::finding::Finding;
@@ -30,11 +31,11 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         Ok(owners) => owners,
         Err(reason) => return Answer::Unknown(reason.clone()),
     };
-    let is_managed = |id: &str| {
-        let release = facts.desired.releases().find(|release| release.id() == id);
+    let is_managed = |id: &ReleaseId| {
+        let release = facts.desired.releases().find(|release| release.id() == *id);
         release.is_some_and(|release| owner(release, live).is_some())
     };
-    let mut foreign: BTreeMap<(&str, String), Vec<String>> = BTreeMap::new();
+    let mut foreign: BTreeMap<(&ReleaseId, String), Vec<String>> = BTreeMap::new();
     for object in owners.iter().filter(|object| !is_managed(&object.release)) {
         if let Some(owner) = other_owner(object) {
             foreign.entry((&object.release, owner)).or_default().push(object.id.words());
@@ -79,7 +80,7 @@ fn other_owner(object: &Owned) -> Option<String> {
 /// The prefix of the name of an add-on.
 const K3S: &str = "k3s add-on ";
 
-fn finding(release: &str, owner: &str, objects: &[String], adopted: bool) -> Finding {
+fn finding(release: &ReleaseId, owner: &str, objects: &[String], adopted: bool) -> Finding {
     const MAX_LISTED: usize = 8;
     let mut shown = objects.iter().take(MAX_LISTED).cloned().collect::<Vec<_>>().join(", ");
     if objects.len() > MAX_LISTED {
@@ -132,7 +133,7 @@ mod tests {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
         Owned {
-            release: "n/r".to_owned(),
+            release: "n/r".into(),
             among: 2,
             id: ObjectId {
                 api_version: "apps/v1".to_owned(),
@@ -170,10 +171,8 @@ mod tests {
         ];
         let none = Manifests::default();
         assert!(matches!(answer(Vec::new(), &none), Answer::NotApplicable(_)));
-        let rendered = Manifests {
-            objects: BTreeMap::from([("n/r".to_owned(), Ok(Vec::new()))]),
-            ..Manifests::default()
-        };
+        let rendered =
+            Manifests { objects: BTreeMap::from([("n/r".into(), Ok(Vec::new()))]), ..Manifests::default() };
         let fine = vec![owned(&helm, &ours), owned(&[BUNDLED_COREDNS], &[])];
         assert_eq!(answer(fine, &rendered), Answer::Ok);
         let add_on = owned(&[(BUNDLED_COREDNS.0, "another")], &[(ADD_ON, "metrics-server")]);
@@ -197,7 +196,7 @@ mod tests {
     #[test]
     fn what_cannot_be_rendered_is_unknown() {
         let manifests = Manifests {
-            objects: BTreeMap::from([("n/r".to_owned(), Err("no chart".to_owned()))]),
+            objects: BTreeMap::from([("n/r".into(), Err("no chart".to_owned()))]),
             ..Manifests::default()
         };
         assert_eq!(

@@ -145,7 +145,7 @@ mod tests {
         let claim = Claim {
             kind: "HelmRelease".to_owned(),
             owner: "apps/x".to_owned(),
-            release: "n/r".to_owned(),
+            release: "n/r".into(),
             ..Claim::default()
         };
         let flux = Claims { helm_releases: vec![claim], ..Claims::default() };
@@ -183,7 +183,7 @@ mod tests {
         let operation = Operation { run: "host/x".to_owned(), timeout: 900, ..Operation::default() };
         let found = |state, now| {
             let (_, mut live) = world("pending-install", 1, Claims::default());
-            live.notes.operations.insert("n/r".to_owned(), operation.clone());
+            live.notes.operations.insert("n/r".into(), operation.clone());
             live.runs.insert("host/x".to_owned(), state);
             let (desired, _) = world("", 1, Claims::default());
             let observed = Observed { now: UNIX_EPOCH + Duration::from_secs(now), ..Observed::default() };

@@ -1,5 +1,6 @@
 //! Releases can be synced in order.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeSet;
 
 use crate::base::finding::Finding;
@@ -77,10 +78,10 @@ fn single(helmfile: &Helmfile, release: &Release) -> Option<Finding> {
 
 /// A release of a dependency cycle.
 fn cycle<'a>(releases: &[&'a Release]) -> Option<&'a Release> {
-    let mut done: BTreeSet<String> = BTreeSet::new();
+    let mut done: BTreeSet<ReleaseId> = BTreeSet::new();
     loop {
         let ready = |release: &&&Release| {
-            let met = |need: &String| {
+            let met = |need: &ReleaseId| {
                 releases.iter().filter(|other| other.id() == *need).all(|other| done.contains(&other.id()))
             };
             !done.contains(&release.id()) && release.needs.iter().all(met)

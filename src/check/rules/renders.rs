@@ -1,5 +1,6 @@
 //! Charts render with their values.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeSet;
 
 use super::values_keys;
@@ -36,7 +37,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 }
 
 /// The finding, unless another rule reports it or the problem may be gone when the release is synced.
-fn found(facts: &Facts<'_>, release: &str, failure: &RenderFailure) -> Option<Finding> {
+fn found(facts: &Facts<'_>, release: &ReleaseId, failure: &RenderFailure) -> Option<Finding> {
     let RenderFailure { reason, depends_on_cluster } = failure;
     let known = find(reason);
     match known.map(|known| known.id) {
@@ -66,11 +67,11 @@ fn has_only_unknown_keys(reason: &str) -> bool {
 }
 
 /// Whether `values-keys` reports a rejected key of this release, with a suggestion.
-fn is_rejected_key(facts: &Facts<'_>, release: &str) -> bool {
+fn is_rejected_key(facts: &Facts<'_>, release: &ReleaseId) -> bool {
     let Answer::Found(findings) = values_keys::RULE.ask(facts) else { return false };
     let is_rejected = |finding: &Finding| {
         finding.severity == Severity::Error
-            && finding.details.iter().any(|(key, value)| *key == "release" && value == release)
+            && finding.details.iter().any(|(key, value)| *key == "release" && *value == release.to_string())
     };
     findings.iter().any(is_rejected)
 }
@@ -85,7 +86,7 @@ mod tests {
     const MESSAGE: &str = "Chart cannot be rendered with its values";
 
     /// A cluster in which helm cannot render this release.
-    fn failing(release: &str, reason: &str, depends_on_cluster: bool) -> World {
+    fn failing(release: &ReleaseId, reason: &str, depends_on_cluster: bool) -> World {
         let mut world = World::healthy();
         let failure = RenderFailure { reason: reason.to_owned(), depends_on_cluster };
         world.manifests.objects.insert(release.to_owned(), Err(reason.to_owned()));
@@ -122,11 +123,11 @@ mod tests {
             ),
             ("kube-system/coredns", "found in Chart.yaml, but missing in charts/ directory: x"),
         ] {
-            let world = failing(release, reason, false);
+            let world = failing(&release.into(), reason, false);
             assert_eq!(world.found(&RULE), [(Error, MESSAGE.to_owned())], "{reason}");
             assert_eq!(world.detail(&RULE, "release"), release);
             assert_eq!(world.detail(&RULE, "reason"), reason);
-            let warning = failing(release, reason, true);
+            let warning = failing(&release.into(), reason, true);
             assert_eq!(warning.found(&RULE), [(Warning, MESSAGE.to_owned())], "{reason}");
         }
     }
@@ -140,11 +141,14 @@ mod tests {
             "helm ended: signal: killed",
             "invalid argument \"bash\" for \"--post-renderer\" flag: plugin: {Name:bash Type:postrenderer/v1} not found",
         ] {
-            assert!(matches!(failing(release, reason, false).ask(&RULE), Answer::Unknown(_)), "{reason}");
+            assert!(
+                matches!(failing(&release.into(), reason, false).ask(&RULE), Answer::Unknown(_)),
+                "{reason}"
+            );
         }
         // The failure is not assigned to a release.
         let mut world = World::healthy();
-        world.manifests.objects.insert(release.to_owned(), Err("template: x: executing".to_owned()));
+        world.manifests.objects.insert(release.into(), Err("template: x: executing".to_owned()));
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
     }
 
@@ -153,7 +157,7 @@ mod tests {
         let release = "cert-manager/cert-manager";
         let reason = "values don't meet the specifications of the schema(s) in the following chart(s): cert-manager:; - at '/crds': \
                       additional properties 'when' not allowed";
-        let mut world = failing(release, reason, false);
+        let mut world = failing(&release.into(), reason, false);
         assert_eq!(world.found(&RULE), [(Error, MESSAGE.to_owned())], "no other rule reports it");
         let schema = r#"{"properties":{"crds":{"properties":{"enabled":{}},"additionalProperties":false}}}"#;
         let chart = Chart {
@@ -162,7 +166,7 @@ mod tests {
             schema: Some(schema.to_owned()),
             ..Chart::default()
         };
-        world.desired.charts.insert(release.to_owned(), chart);
+        world.desired.charts.insert(release.into(), chart);
         world.values("cert-manager", "crds: {enabled: true, when: now}");
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)), "{:?}", world.ask(&RULE));
     }

@@ -1,5 +1,6 @@
 //! Replicas that cannot share a node have enough nodes.
 
+use crate::base::release_id::ReleaseId;
 use serde_json::Value;
 
 use crate::base::finding::Finding;
@@ -62,7 +63,7 @@ fn is_set(value: &Value) -> bool {
     }
 }
 
-fn found(release: &str, object: &Value, replicas: u64, nodes: usize) -> Finding {
+fn found(release: &ReleaseId, object: &Value, replicas: u64, nodes: usize) -> Finding {
     let workload = scheduling::name(object);
     let fix = if workload == "Deployment/cilium-operator" {
         format!("# in the values of {release}\noperator:\n  replicas: {nodes}")
@@ -88,7 +89,7 @@ mod tests {
     const MESSAGE: &str = "More replicas than nodes, and they cannot share a node";
 
     fn operator(world: &mut World) -> &mut Value {
-        &mut world.manifests.objects.get_mut("kube-system/cilium").unwrap().as_mut().unwrap()[1]
+        &mut world.manifests.objects.get_mut(&"kube-system/cilium".into()).unwrap().as_mut().unwrap()[1]
     }
 
     fn two() -> World {
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn unknown_manifests_are_unknown() {
         let mut world = World::healthy();
-        world.manifests.objects.insert("kube-system/cilium".to_owned(), Err("no chart".to_owned()));
+        world.manifests.objects.insert("kube-system/cilium".into(), Err("no chart".to_owned()));
         assert!(matches!(world.ask(&RULE), Answer::Unknown(_)));
     }
 }

@@ -1,5 +1,6 @@
 //! Every workload can be scheduled.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -25,7 +26,7 @@ pub(super) const RULE: Rule = Rule {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Refused<'a> {
     severity: Severity,
-    release: &'a str,
+    release: &'a ReleaseId,
     taints: Vec<&'a Taint>,
     fix: String,
 }
@@ -111,7 +112,7 @@ fn tolerations(pod: &Value, taints: &[&Taint]) -> String {
     serde_yaml::to_string(&list).unwrap_or_default().trim_end().to_owned()
 }
 
-fn without_labels(severity: Severity, release: &str, object: &Value, pod: &Value) -> Finding {
+fn without_labels(severity: Severity, release: &ReleaseId, object: &Value, pod: &Value) -> Finding {
     let selector = pod.get("nodeSelector").and_then(Value::as_object).into_iter().flatten();
     let labels: Vec<_> =
         selector.filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?))).collect();
@@ -148,7 +149,7 @@ mod tests {
     fn only(object: Value) -> World {
         let mut world = World::healthy();
         world.manifests.objects.clear();
-        world.manifests.objects.insert("x/y".to_owned(), Ok(vec![object]));
+        world.manifests.objects.insert("x/y".into(), Ok(vec![object]));
         world
     }
 
@@ -221,10 +222,10 @@ mod tests {
     #[test]
     fn unknown_manifests_are_unknown_unless_something_was_found() {
         let mut world = World::healthy();
-        world.manifests.objects.insert("a/b".to_owned(), Err("no chart".to_owned()));
+        world.manifests.objects.insert("a/b".into(), Err("no chart".to_owned()));
         assert_eq!(world.ask(&RULE), Answer::Unknown("a/b cannot be rendered: no chart".to_owned()));
         let mut world = dedicated();
-        world.manifests.objects.insert("a/b".to_owned(), Err("no chart".to_owned()));
+        world.manifests.objects.insert("a/b".into(), Err("no chart".to_owned()));
         assert_eq!(world.found(&RULE).len(), 3);
     }
 }

@@ -315,7 +315,7 @@ mod tests {
         };
         let world = |values: &str, chart: Chart| {
             let mut world = World::with_values("a", "1.0.0", values);
-            world.desired.charts.insert("a/a".to_owned(), chart);
+            world.desired.charts.insert("a/a".into(), chart);
             world
         };
         world("{x: 1}", chart("")).assert_found(&RULE, &[NO_EFFECT]);

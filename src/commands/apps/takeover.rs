@@ -1,12 +1,13 @@
 //! What the outcome of `verify` means for a run.
 
 use crate::base::error::Error;
+use crate::base::release_id::ReleaseId;
 use crate::desired::Desired;
 use crate::desired::releases::Release;
 use crate::diagnose::flux::Outcome;
 use crate::observed::Live;
 use crate::plan::Plan;
-use crate::plan::options::{PlanOptions, names};
+use crate::plan::options::PlanOptions;
 use crate::plan::releases::ReleaseAction;
 
 /// The chart that creates the FluxInstance.
@@ -94,9 +95,9 @@ fn are_installed(plan_options: &PlanOptions) -> bool {
 }
 
 /// Whether the user has selected other releases, or skipped this one.
-fn is_skipped(release: &str, plan_options: &PlanOptions) -> bool {
-    let others = !plan_options.releases.is_empty() && !names(&plan_options.releases, release);
-    others || names(&plan_options.skip_releases, release)
+fn is_skipped(release: &ReleaseId, plan_options: &PlanOptions) -> bool {
+    let others = !plan_options.releases.is_empty() && !release.is_among(&plan_options.releases);
+    others || release.is_among(&plan_options.skip_releases)
 }
 
 fn runs_alone(live: Option<&Live>) -> bool {

@@ -1,5 +1,6 @@
 //! Compares what the API server would make of a manifest with the current object.
 
+use crate::base::release_id::ReleaseId;
 use serde_json::{Value, json};
 
 use crate::desired::objects::ObjectId;
@@ -9,7 +10,7 @@ use crate::desired::values::{ValueChange, changes};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ObjectDiff {
     /// The release of the object.
-    pub release: String,
+    pub release: ReleaseId,
     /// `Kind namespace/name`.
     pub object: String,
     /// Whether its fields may be secret.
@@ -52,12 +53,12 @@ fn without_server_fields(object: &Value) -> Value {
 }
 
 /// Adds Helm's label and annotations to an object; without them, the dry run would report that they are removed.
-pub(crate) fn as_helm_applies(id: &ObjectId, release: &str, object: &Value, live: &Value) -> Value {
+pub(crate) fn as_helm_applies(id: &ObjectId, release: &ReleaseId, object: &Value, live: &Value) -> Value {
     let mut object = object.clone();
     if live.pointer("/metadata/namespace").is_some() {
         object["metadata"]["namespace"] = json!(id.namespace);
     }
-    let (namespace, name) = release.split_once('/').unwrap_or(("", release));
+    let ReleaseId { namespace, name } = release;
     let helm_metadata = [
         ("labels", "app.kubernetes.io/managed-by", "Helm"),
         ("annotations", "meta.helm.sh/release-name", name),
@@ -95,7 +96,7 @@ mod tests {
         fn comparing_never_panics(odd in crate::base::mutate::json(
             r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a","namespace":"b","labels":{"c":"d"}},"spec":{"ports":[{"port":1}]}}"#)) {
             if let Some(id) = ObjectId::of(&odd) {
-                let applied = as_helm_applies(&id, "b/r", &odd, &json!({"metadata": {"namespace": "b"}}));
+                let applied = as_helm_applies(&id, &"b/r".into(), &odd, &json!({"metadata": {"namespace": "b"}}));
                 assert_eq!(applied["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
                 _ = fields(&odd, &applied);
             }
@@ -108,11 +109,11 @@ mod tests {
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "labels": null}});
         let id = ObjectId { namespace: Some("n".to_owned()), ..ObjectId::of(&object).unwrap() };
         let live = json!({"metadata": {"namespace": "n"}});
-        let metadata = as_helm_applies(&id, "n/r", &object, &live)["metadata"].clone();
+        let metadata = as_helm_applies(&id, &"n/r".into(), &object, &live)["metadata"].clone();
         let expected = json!({"name": "c", "namespace": "n", "labels": {"app.kubernetes.io/managed-by": "Helm"},
             "annotations": {"meta.helm.sh/release-name": "r", "meta.helm.sh/release-namespace": "n"}});
         assert_eq!(metadata, expected);
-        let cluster_wide = as_helm_applies(&id, "n/r", &object, &json!({"metadata": {}}));
+        let cluster_wide = as_helm_applies(&id, &"n/r".into(), &object, &json!({"metadata": {}}));
         assert!(cluster_wide["metadata"].get("namespace").is_none());
     }
 }

@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn unpacks_record() {
         let record = unpack(&pack(RECORD)).unwrap();
-        assert_eq!((record.stored.id().as_str(), record.stored.revision), ("kube-system/cilium", 2));
+        assert_eq!((record.stored.id(), record.stored.revision), ("kube-system/cilium".into(), 2));
         assert_eq!((record.chart.as_str(), record.version.as_str()), ("cilium", "1.18.6"));
         assert_eq!(record.values["k"], "CANARY");
         assert!(!format!("{record:?}").contains("CANARY"));

@@ -4,6 +4,7 @@ use insta::assert_snapshot;
 use serde_json::json;
 
 use super::*;
+use crate::base::release_id::ReleaseId;
 use crate::observed::Live;
 use crate::observed::claims::Claim;
 use crate::observed::cluster::Cluster;
@@ -71,7 +72,7 @@ fn stored(id: &str) -> Stored {
     }
 }
 
-fn record(stored: &Stored, version: &str) -> (String, Record) {
+fn record(stored: &Stored, version: &str) -> (ReleaseId, Record) {
     let record = Record {
         stored: stored.clone(),
         chart: stored.name.clone(),
@@ -115,7 +116,7 @@ impl World {
             helm_releases: vec![Claim {
                 kind: "HelmRelease".to_owned(),
                 owner: "media/plex".to_owned(),
-                release: "media/plex".to_owned(),
+                release: "media/plex".into(),
                 suspended: false,
             }],
             helm_resources: vec![resource(
@@ -139,7 +140,7 @@ impl World {
         let named = ["kube-system/cilium", "kube-system/coredns", "flux-system/flux-instance"];
         Self {
             standing: Snapshot { live, warnings: Ok(Vec::new()) },
-            named: Named { releases: named.map(ToOwned::to_owned).into(), unknown: None },
+            named: Named { releases: named.map(Into::into).into(), unknown: None },
             redactor: Redactor::default(),
         }
     }
@@ -417,7 +418,7 @@ fn owners_are_told_as_far_as_they_are_known() {
     world.claims().helm_charts.push(Claim {
         kind: "HelmChart".to_owned(),
         owner: "kube-system/cilium".to_owned(),
-        release: "kube-system/cilium".to_owned(),
+        release: "kube-system/cilium".into(),
         suspended: false,
     });
     world.named.unknown = Some("a template".to_owned());
@@ -503,7 +504,7 @@ fn a_full_cluster_fits_on_a_screen() {
         let claim = Claim {
             kind: "HelmRelease".to_owned(),
             owner: id.clone(),
-            release: id.clone(),
+            release: id.clone().into(),
             suspended: false,
         };
         claims.helm_releases.push(claim);

@@ -1,5 +1,6 @@
 //! Warnings while Flux is waited for.
 
+use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,7 @@ impl Warnings {
             return;
         }
         self.read = Some(Instant::now());
-        let release = format!("{}/{}", instance.metadata.namespace, instance.metadata.name);
+        let release = ReleaseId::new(&instance.metadata.namespace, &instance.metadata.name);
         // What cannot be read now may be read the next time.
         let Ok(seen) = Seen::of(tools, &release).await else { return };
         // Those that run may still get ready.

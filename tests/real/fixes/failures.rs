@@ -54,7 +54,7 @@ pub(super) fn commands_that_show(world: &World) {
     let pod = names.find(is_coredns).unwrap();
     let mut count = 0;
     for failure in known_failures().filter(|failure| case(FAILURES, failure.id) == Case::Shows) {
-        for command in commands(&failure.fix("kube-system/coredns", Some(pod))) {
+        for command in commands(&failure.fix(&"kube-system/coredns".into(), Some(pod))) {
             if command.starts_with("journalctl") || command.contains("--release ") {
                 continue;
             }
