@@ -14,6 +14,7 @@ pub(crate) mod known_failures;
 pub(crate) mod logger;
 #[cfg(test)]
 pub(crate) mod mutate;
+pub(crate) mod object_ref;
 pub(crate) mod progress;
 pub(crate) mod redact;
 pub(crate) mod release_id;

@@ -9,6 +9,7 @@ pub(crate) mod inventory;
 mod item;
 pub(crate) mod k3s;
 pub(crate) mod kinds;
+pub(crate) mod manager;
 pub(crate) mod node;
 pub(crate) mod objects;
 pub(crate) mod pods;

@@ -6,7 +6,6 @@ use crate::check::options::CheckOptions;
 use crate::desired::source::SyncSource;
 use crate::desired::{Desired, STAND_IN};
 use crate::observed::Live;
-use crate::observed::workloads::Workload;
 
 /// The annotation on the Lease of the lock with the repository from which the cluster was bootstrapped.
 pub(crate) const MARK: &str = "k3s-boot/repository";
@@ -105,7 +104,8 @@ pub(crate) fn judge(options: &CheckOptions, desired: &Desired, live: &Live) -> V
         Ok(stored) => stored,
         Err(reason) => return Verdict::Unknown(vec![format!("Helm releases cannot be read: {reason}")]),
     };
-    let mut workloads: Vec<_> = claims.instance.iter().map(crate::observed::flux::Resource::id).collect();
+    let mut workloads: Vec<_> =
+        claims.instance.iter().map(|instance| instance.object().to_string()).collect();
     if claims.controllers && claims.instance.is_none() {
         workloads.push("Flux without a FluxInstance".to_owned());
     }
@@ -114,7 +114,7 @@ pub(crate) fn judge(options: &CheckOptions, desired: &Desired, live: &Live) -> V
     workloads.extend(releases.map(|release| format!("Helm release {release}")));
     let others = live.cluster.workloads.iter().filter(|workload| workload.namespace != "kube-system");
     let others = others.filter(|workload| workload.release().is_none());
-    workloads.extend(others.map(Workload::object));
+    workloads.extend(others.map(|workload| workload.object().to_string()));
     if workloads.is_empty() { Verdict::Fresh } else { Verdict::Unknown(workloads) }
 }
 
@@ -221,6 +221,7 @@ mod tests {
     use crate::observed::claims::{Claim, Claims};
     use crate::observed::cluster::{LEASE, Lease};
     use crate::observed::helm::Stored;
+    use crate::observed::workloads::Workload;
 
     fn desired(url: &str) -> Desired {
         let text = format!(
@@ -303,8 +304,11 @@ mod tests {
         let traefik =
             Stored { namespace: "kube-system".to_owned(), name: "traefik".to_owned(), ..Stored::default() };
         own.releases = Ok(vec![traefik]);
-        let claim =
-            Claim { kind: "HelmChart".to_owned(), release: "kube-system/traefik".into(), ..Claim::default() };
+        let claim = Claim {
+            manager: "HelmChart kube-system/traefik".into(),
+            release: "kube-system/traefik".into(),
+            suspended: false,
+        };
         own.claims = Ok(Claims { helm_charts: vec![claim], ..Claims::default() });
         assert_eq!(judged(&options, &own), Verdict::Fresh, "a release of k3s");
         own.claims = Ok(Claims::default());

@@ -1,5 +1,6 @@
 //! Objects of a release that were deleted while it was being installed.
 
+use crate::base::object_ref::ObjectRef;
 use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ const PERMANENT_KINDS: [&str; 3] = ["DaemonSet", "Deployment", "StatefulSet"];
 /// The workloads of each release that were unready when they were last seen. What helm removes in an upgrade is usually
 /// ready.
 #[derive(Debug, Default)]
-pub(crate) struct DeletedWorkloads(BTreeMap<ReleaseId, BTreeSet<String>>);
+pub(crate) struct DeletedWorkloads(BTreeMap<ReleaseId, BTreeSet<ObjectRef>>);
 
 impl DeletedWorkloads {
     /// The deleted workloads of a release, given the workloads in its namespace now.
@@ -61,7 +62,7 @@ mod tests {
         assert_eq!(deleted.find(&"n/r".into(), &[ready, unready.clone(), hook]), []);
         for _ in 0..2 {
             let gone = deleted.find(&"n/r".into(), &[]);
-            assert_eq!(gone.iter().map(|one| one.object.as_str()).collect::<Vec<_>>(), ["Deployment n/b"]);
+            assert_eq!(gone.iter().map(|one| one.object.to_string()).collect::<Vec<_>>(), ["Deployment n/b"]);
             assert_eq!(find(&gone[0].state).unwrap().id, "gone");
         }
         assert_eq!(deleted.find(&"n/other".into(), &[]), [], "each has its own");

@@ -4,6 +4,7 @@
 pub(crate) mod fixture;
 pub(crate) mod kustomizations;
 
+use crate::base::object_ref::ObjectRef;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::url::without_credentials;
@@ -86,7 +87,7 @@ pub(crate) fn judge(flux: &Flux, asked: &SyncSource) -> Judgement {
         findings.blocked.extend(unready.and_then(failed));
         return findings.judgement(match instance {
             Some(instance) => {
-                Verdict::Done(Outcome::NoSource { missing: format!("`spec.sync` in {}", instance.id()) })
+                Verdict::Done(Outcome::NoSource { missing: format!("`spec.sync` in {}", instance.object()) })
             }
             None if asked.is_installed => {
                 Verdict::Waiting { waiting_for: "FluxInstance: not found yet".to_owned() }
@@ -129,7 +130,7 @@ pub(crate) fn judge(flux: &Flux, asked: &SyncSource) -> Judgement {
 }
 
 /// A FluxInstance that reports that it will not go on, and its words.
-pub(crate) fn stalled_instance(flux: &Flux) -> Option<(String, String)> {
+pub(crate) fn stalled_instance(flux: &Flux) -> Option<(ObjectRef, String)> {
     let Problem { object, reason, .. } = stalled(flux.instance.as_ref()?)?;
     Some((object, reason))
 }
@@ -147,7 +148,7 @@ fn failed(resource: &Resource) -> Option<Problem> {
 }
 
 fn wrong_source(source: &Resource, url: &str, reference: Option<&String>) -> Option<String> {
-    let waiting = |what: String| Some(format!("{}: {what}", source.id()));
+    let waiting = |what: String| Some(format!("{}: {what}", source.object()));
     let has = source.spec.url.as_deref().unwrap_or_default();
     if has != url {
         let (has, url) = (without_credentials(has), without_credentials(url));
@@ -256,7 +257,7 @@ impl Findings {
 }
 
 fn suspended(resource: &Resource) -> String {
-    format!("{}: suspended", resource.id())
+    format!("{}: suspended", resource.object())
 }
 
 /// Keeps the first of several problems with the same object.

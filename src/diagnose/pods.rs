@@ -1,5 +1,6 @@
 //! Problems of pods.
 
+use crate::base::object_ref::ObjectRef;
 use crate::observed::events::{Event, latest};
 use crate::observed::pods::{Container, Pod};
 
@@ -27,8 +28,7 @@ pub(crate) enum Stage {
 /// A problem of an object, mostly of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PodProblem {
-    /// `Pod namespace/name`.
-    pub object: String,
+    pub object: ObjectRef,
     pub stage: Stage,
     /// The message of the scheduler, the kubelet or the latest event.
     pub state: String,
@@ -46,7 +46,7 @@ impl PodProblem {
 
     /// The name of the pod, if the object is one.
     pub(crate) fn pod(&self) -> Option<&str> {
-        self.object.strip_prefix("Pod ")?.split_once('/').map(|(_, name)| name)
+        (self.object.kind == "Pod").then_some(self.object.name.as_str())
     }
 
     /// Appends to the state.
@@ -57,8 +57,8 @@ impl PodProblem {
     }
 }
 
-fn object(pod: &Pod) -> String {
-    format!("Pod {}/{}", pod.namespace, pod.name)
+fn object(pod: &Pod) -> ObjectRef {
+    ObjectRef::new("Pod", &pod.namespace, &pod.name)
 }
 
 /// The scheduler's message about a pod that must run next to another one.
@@ -249,7 +249,7 @@ mod tests {
             let event = Event { kind: "Pod".to_owned(), namespace: "n".to_owned(), name: "p".to_owned(), ..Event::default() };
             let warnings = Warnings { events: &[event], before: "" };
             let problem = pod.as_ref().and_then(|pod| worst([pod], warnings));
-            _ = problem.map(|problem| find(&problem.state).map(|known| known.fix(&problem.object.as_str().into(), None)));
+            _ = problem.map(|problem| find(&problem.state).map(|known| known.fix(&problem.object.to_string().into(), None)));
         }
     }
 }

@@ -102,9 +102,11 @@ mod tests {
         let done = Workload { have: 1, ..workload("Deployment", "other") };
         let workloads = [workload("DaemonSet", "cilium"), workload("Deployment", "cilium-operator"), done];
         let found = problems_of(&"n/cilium".into(), &workloads, &[unplaced, strange], warnings(""));
-        let found: Vec<_> = found.iter().map(|one| (one.object.as_str(), one.stage)).collect();
-        let expected =
-            [("Pod n/cilium-operator-6f5d4c-x2x4z", Stage::Unplaced), ("DaemonSet n/cilium", Stage::Refused)];
+        let found: Vec<_> = found.iter().map(|one| (one.object.clone(), one.stage)).collect();
+        let expected = [
+            ("Pod n/cilium-operator-6f5d4c-x2x4z".into(), Stage::Unplaced),
+            ("DaemonSet n/cilium".into(), Stage::Refused),
+        ];
         assert_eq!(found, expected);
         assert!(problems_of(&"n/other".into(), &workloads, &[], Warnings::default()).is_empty());
         let found = |pods: &[Pod], before| {
@@ -140,18 +142,18 @@ mod tests {
         let [old, new] =
             ["a", "b"].map(|hash| pod("ReplicaSet", &format!("d-{hash}-x"), "pod-template-hash", hash));
         assert_eq!(judged(&deployment, std::slice::from_ref(&old)), None, "it is being replaced");
-        assert_eq!(judged(&deployment, &[old.clone(), new]), Some(("Pod n/d-b-x".to_owned(), true)));
+        assert_eq!(judged(&deployment, &[old.clone(), new]), Some(("Pod n/d-b-x".into(), true)));
         let unknown = Workload { revision: None, ..deployment.clone() };
-        assert_eq!(judged(&unknown, &[old]), Some(("Pod n/d-a-x".to_owned(), false)));
+        assert_eq!(judged(&unknown, &[old]), Some(("Pod n/d-a-x".into(), false)));
         let set = rolled("StatefulSet", "s");
         let [old, new] =
             ["a", "b"].map(|hash| pod("StatefulSet", &format!("s-{hash}"), "controller-revision-hash", hash));
         assert_eq!(
             judged(&set, std::slice::from_ref(&old)),
-            Some(("Pod n/s-a".to_owned(), false)),
+            Some(("Pod n/s-a".into(), false)),
             "it blocks the next"
         );
-        assert_eq!(judged(&set, &[old, new]), Some(("Pod n/s-b".to_owned(), true)));
+        assert_eq!(judged(&set, &[old, new]), Some(("Pod n/s-b".into(), true)));
         let refused = |hash: &str| Event {
             kind: "ReplicaSet".to_owned(),
             namespace: "n".to_owned(),

@@ -1,6 +1,7 @@
 //! The releases and objects that Flux and k3s' Helm controller manage.
 
 use crate::base::release_id::ReleaseId;
+use crate::observed::manager::Manager;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -40,12 +41,9 @@ pub(crate) struct Claims {
 }
 
 /// An object that manages a Helm release.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
-    /// `HelmRelease` or `HelmChart`.
-    pub kind: String,
-    /// The object, as `namespace/name`.
-    pub owner: String,
+    pub manager: Manager,
     /// The Helm release.
     pub release: ReleaseId,
     /// Whether the object is suspended.
@@ -127,8 +125,7 @@ fn helm_release(metadata: &Meta, spec: ItemSpec) -> (Claim, Spec) {
     let name = shortened(&name);
     let namespace = spec.storage_namespace.unwrap_or_else(|| metadata.namespace.clone());
     let claim = Claim {
-        kind: "HelmRelease".to_owned(),
-        owner: format!("{}/{}", metadata.namespace, metadata.name),
+        manager: Manager::HelmRelease { namespace: metadata.namespace.clone(), name: metadata.name.clone() },
         release: ReleaseId::new(namespace, name),
         suspended: spec.rest.suspend,
     };
@@ -152,8 +149,7 @@ const HASH_LENGTH: usize = 12;
 fn helm_chart(metadata: &Meta, spec: ItemSpec) -> Claim {
     let namespace = spec.target_namespace.filter(|name| !name.is_empty());
     Claim {
-        kind: "HelmChart".to_owned(),
-        owner: format!("{}/{}", metadata.namespace, metadata.name),
+        manager: Manager::HelmChart { namespace: metadata.namespace.clone(), name: metadata.name.clone() },
         release: ReleaseId::new(namespace.as_ref().unwrap_or(&metadata.namespace), &metadata.name),
         suspended: false,
     }
@@ -208,15 +204,15 @@ mod tests {
     fn finds_owners_of_releases() {
         let claims: Claims = serde_json::from_str::<List<Item>>(LIST).unwrap().items.into_iter().collect();
         let owner = |release: &str| {
-            claims.owner_of(&release.into()).map(|claim| (claim.owner.as_str(), claim.suspended))
+            claims.owner_of(&release.into()).map(|claim| (claim.manager.clone(), claim.suspended))
         };
-        assert_eq!(owner("kube-system/cilium"), Some(("kube-system/cilium", true)));
-        assert_eq!(owner("x/media-a"), Some(("flux-system/a", false)));
-        assert_eq!(owner("flux-system/bee"), Some(("flux-system/b", false)));
-        assert_eq!(owner("kube-system/traefik"), Some(("kube-system/traefik", false)));
+        assert_eq!(owner("kube-system/cilium"), Some(("HelmRelease kube-system/cilium".into(), true)));
+        assert_eq!(owner("x/media-a"), Some(("HelmRelease flux-system/a".into(), false)));
+        assert_eq!(owner("flux-system/bee"), Some(("HelmRelease flux-system/b".into(), false)));
+        assert_eq!(owner("kube-system/traefik"), Some(("HelmChart kube-system/traefik".into(), false)));
         assert_eq!((owner("flux-system/other"), owner("flux-system/b")), (None, None));
         assert_eq!((claims.sources.len(), claims.kustomizations.len()), (1, 1));
-        assert_eq!(claims.helm_resources[0].id(), "HelmRelease kube-system/cilium");
+        assert_eq!(claims.helm_resources[0].object(), "HelmRelease kube-system/cilium");
         assert!(claims.helm_resources[0].spec.suspend);
         assert!(claims.instance.is_some());
     }

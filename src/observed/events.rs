@@ -1,5 +1,6 @@
 //! Recent warning events of the cluster.
 
+use crate::base::object_ref::ObjectRef;
 use serde::Deserialize;
 
 use super::workloads::Workload;
@@ -26,6 +27,11 @@ pub(crate) struct Event {
 }
 
 impl Event {
+    /// The object that the event is about.
+    pub(crate) fn object(&self) -> ObjectRef {
+        ObjectRef::new(&self.kind, &self.namespace, &self.name)
+    }
+
     /// Whether the event is about this workload or one of its pods.
     pub(crate) fn is_about(&self, workload: &Workload) -> bool {
         workload.is_or_made(&self.kind, &self.namespace, &self.name)

@@ -1,5 +1,6 @@
 //! Flux's objects and their status.
 
+use crate::base::object_ref::ObjectRef;
 use futures_util::future::join_all;
 use serde::Deserialize;
 
@@ -122,9 +123,8 @@ pub(crate) struct Condition {
 }
 
 impl Resource {
-    /// `Kind namespace/name`.
-    pub(crate) fn id(&self) -> String {
-        format!("{} {}/{}", self.kind, self.metadata.namespace, self.metadata.name)
+    pub(crate) fn object(&self) -> ObjectRef {
+        ObjectRef::new(&self.kind, &self.metadata.namespace, &self.metadata.name)
     }
 
     /// A condition, if it is about the current generation.
@@ -151,8 +151,8 @@ impl Resource {
     pub(crate) fn words(&self) -> String {
         let running = self.condition("Reconciling").filter(|_| self.has("Ready", "Unknown"));
         match running.or_else(|| self.condition("Ready")) {
-            Some(Condition { reason, message, .. }) => format!("{}: {reason}: {message}", self.id()),
-            None => format!("{}: not reconciled yet", self.id()),
+            Some(Condition { reason, message, .. }) => format!("{}: {reason}: {message}", self.object()),
+            None => format!("{}: not reconciled yet", self.object()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The state of the objects of installed releases: whether all of them exist, with the fields that helm set.
 
 use crate::base::release_id::ReleaseId;
+use crate::observed::manager::Manager;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
@@ -8,7 +9,6 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::Live;
-use super::flux::{HELM, KUSTOMIZE, made_by};
 use super::helm::Record;
 use super::inventory::{Inventory, Meta, Partial, Which};
 use super::kinds::Kinds;
@@ -32,8 +32,8 @@ pub(crate) struct ObjectState {
     pub drift: Vec<Drift>,
     /// Why there may be more drift: the API server rejected the dry run of an object.
     pub uncompared: Option<String>,
-    /// The Flux object that manages the release, from Flux's labels: `HelmRelease namespace/name`.
-    pub owner: Option<String>,
+    /// The Flux object that manages the release, from Flux's labels.
+    pub owner: Option<Manager>,
     /// The stamps of the objects, which are noted after a sync, so that the next run need not compare them (see [`stamp`]).
     pub stamps: String,
 }
@@ -81,15 +81,6 @@ const NO_STAMP: &str = "--------";
 /// Whether the cluster deletes this Job after it finishes (`spec.ttlSecondsAfterFinished` of `k8s.io/api/batch/v1`).
 fn is_deleted_when_finished(job: &Value) -> bool {
     job.pointer("/spec/ttlSecondsAfterFinished").is_some_and(Value::is_u64)
-}
-
-/// The Flux object that manages an object, from Flux's labels.
-pub(crate) fn flux_owner(meta: &Meta) -> Option<String> {
-    let kinds = [(HELM, "HelmRelease"), (KUSTOMIZE, "Kustomization")];
-    kinds.into_iter().find_map(|(controller, kind)| {
-        let (namespace, name) = made_by(controller, |label| meta.labels.get(label).map(String::as_str))?;
-        Some(format!("{kind} {namespace}/{name}"))
-    })
 }
 
 impl Toolbox {
@@ -182,7 +173,7 @@ impl Toolbox {
                 standing.stamps.push_str(NO_STAMP);
                 continue;
             };
-            standing.owner = standing.owner.or_else(|| flux_owner(meta));
+            standing.owner = standing.owner.or_else(|| Manager::of(meta));
             let stamp = stamp(meta);
             let at = index * stamp.len();
             if noted.and_then(|noted| noted.objects.get(at..at + stamp.len())) != Some(&stamp) {
@@ -325,9 +316,10 @@ mod tests {
             let label = |name: &str| (format!("{group}.toolkit.fluxcd.io/{name}"), format!("x-{name}"));
             Meta { labels: [label("name"), label("namespace")].into(), ..Meta::default() }
         };
-        assert_eq!(flux_owner(&labelled("helm")).as_deref(), Some("HelmRelease x-namespace/x-name"));
-        assert_eq!(flux_owner(&labelled("kustomize")).as_deref(), Some("Kustomization x-namespace/x-name"));
-        assert_eq!(flux_owner(&meta(1, "1", "a")), None);
+        let manager = |labelled| Manager::of(&labelled).map(|manager| manager.to_string());
+        assert_eq!(manager(labelled("helm")).as_deref(), Some("HelmRelease x-namespace/x-name"));
+        assert_eq!(manager(labelled("kustomize")).as_deref(), Some("Kustomization x-namespace/x-name"));
+        assert_eq!(manager(meta(1, "1", "a")), None);
     }
 
     proptest::proptest! {
@@ -337,7 +329,7 @@ mod tests {
             "annotations":{"meta.helm.sh/release-name":"x","meta.helm.sh/release-namespace":"y"}}}"#)) {
             if let Ok(Partial { metadata }) = serde_json::from_value(odd) {
                 proptest::prop_assert_eq!(stamp(&metadata).len(), STAMP_LENGTH);
-                _ = (flux_owner(&metadata), metadata.release());
+                _ = (Manager::of(&metadata), metadata.release());
             }
         }
     }

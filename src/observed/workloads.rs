@@ -1,5 +1,6 @@
 //! Workloads and their desired and ready pods; and volume claims, which helm waits for, too.
 
+use crate::base::object_ref::ObjectRef;
 use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 
@@ -126,9 +127,8 @@ impl Workload {
         hook && self.namespace == release.namespace && instance
     }
 
-    /// Such as `DaemonSet kube-system/cilium`.
-    pub(crate) fn object(&self) -> String {
-        format!("{} {}/{}", self.kind, self.namespace, self.name)
+    pub(crate) fn object(&self) -> ObjectRef {
+        ObjectRef::new(&self.kind, &self.namespace, &self.name)
     }
 
     /// Such as `DaemonSet/cilium 0/3`.

@@ -1,6 +1,7 @@
 //! Releases stuck in `pending-*`: who started the operation, and whether it has ended.
 
 use crate::base::release_id::ReleaseId;
+use crate::observed::manager::Manager;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -39,7 +40,7 @@ pub(crate) struct StuckRelease {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
     /// It is managed by Flux or k3s, such as by `HelmRelease namespace/name`.
-    ToOwner(String),
+    ToOwner(Manager),
     /// The run is in progress.
     AtWork,
     /// Its operation may still be running, until this time or indefinitely.
@@ -64,14 +65,10 @@ impl Left {
 
     pub(crate) fn fix(&self) -> String {
         match self {
-            Self::ToOwner(owner) => {
-                match owner.strip_prefix("HelmRelease ").and_then(|id| id.split_once('/')) {
-                    Some((namespace, name)) => {
-                        format!("flux reconcile helmrelease {name} --namespace {namespace} --force")
-                    }
-                    None => format!("see {owner}"),
-                }
+            Self::ToOwner(Manager::HelmRelease { namespace, name }) => {
+                format!("flux reconcile helmrelease {name} --namespace {namespace} --force")
             }
+            Self::ToOwner(owner) => format!("see {owner}"),
             Self::AtWork => "wait until the run has finished".to_owned(),
             Self::TooYoung(_) => "wait, or use --force if nothing is working on the release".to_owned(),
         }
@@ -104,8 +101,7 @@ pub(crate) fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime
                 ("unknown".to_owned(), young.then_some(Left::TooYoung(until)))
             }
         };
-        let owner =
-            claims.owner_of(&id).map(|claim| Left::ToOwner(format!("{} {}", claim.kind, claim.owner)));
+        let owner = claims.owner_of(&id).map(|claim| Left::ToOwner(claim.manager.clone()));
         let run = live.notes.operation(&id, stored.revision).map(|operation| operation.run.clone());
         StuckRelease { stored: stored.clone(), by, run, left: owner.or(young) }
     });
@@ -194,12 +190,8 @@ mod tests {
             modified,
             ..Stored::default()
         };
-        let claim = Claim {
-            kind: "HelmRelease".to_owned(),
-            owner: "apps/flux".to_owned(),
-            release: "n/flux".into(),
-            suspended: true,
-        };
+        let claim =
+            Claim { manager: "HelmRelease apps/flux".into(), release: "n/flux".into(), suspended: true };
         let left = |state, holder: &str, now, force| {
             let mut live = live(holder, Some(state));
             live.releases = Ok(vec![
@@ -215,7 +207,7 @@ mod tests {
         };
         let until = |seconds| Some(Left::TooYoung(Some(UNIX_EPOCH + Duration::from_secs(seconds))));
         let (timeless, owned) =
-            (|| Some(Left::TooYoung(None)), || Some(Left::ToOwner("HelmRelease apps/flux".to_owned())));
+            (|| Some(Left::TooYoung(None)), || Some(Left::ToOwner("HelmRelease apps/flux".into())));
         let elsewhere = left(ProcessState::Elsewhere, "", 1299, false);
         assert_eq!(elsewhere, [until(1910), until(1300), timeless(), owned()]);
         assert_eq!(left(ProcessState::Elsewhere, "", 1910, false), [None, None, timeless(), owned()]);

@@ -2,6 +2,7 @@
 //! date.
 
 use crate::base::release_id::ReleaseId;
+use crate::observed::manager::Manager;
 use semver::Version;
 
 use super::options::PlanOptions;
@@ -11,7 +12,7 @@ use crate::desired::releases::Release;
 use crate::desired::values::{ValueChange, changes};
 use crate::observed::Live;
 use crate::observed::helm::Record;
-use crate::observed::standing::{ObjectState, flux_owner};
+use crate::observed::standing::ObjectState;
 use crate::tools::helmfile::HelmOverrides;
 
 /// What happens to a release, and why.
@@ -57,7 +58,7 @@ pub(crate) enum ReleaseAction {
     /// The installed version is newer than the desired one.
     Newer,
     /// It is managed by this owner: `HelmRelease namespace/name`.
-    ManagedElsewhere(String),
+    ManagedElsewhere(Manager),
     /// It is skipped for this reason.
     Skip(&'static str),
 }
@@ -136,21 +137,20 @@ fn desired_chart(release: &Release, desired: &Desired) -> ChartVersion {
     }
 }
 
-/// The owner of a release, if it is managed by Flux or k3s: `HelmRelease namespace/name`. Their resources show it, or the
-/// labels of Flux on the objects.
-pub(crate) fn owner(release: &Release, live: &Live) -> Option<String> {
+/// What manages a release besides k3s-boot. The resources of Flux and k3s show it, or the labels of Flux on the objects.
+pub(crate) fn owner(release: &Release, live: &Live) -> Option<Manager> {
     let id = release.id();
     let claims = live.claims.as_ref().ok()?;
     if let Some(claim) = claims.owner_of(&id) {
-        return Some(format!("{} {}", claim.kind, claim.owner));
+        return Some(claim.manager.clone());
     }
     let standing = live.standing.get(&id).and_then(|standing| standing.as_ref().ok());
     let of_standing = || standing.and_then(|standing| standing.owner.clone());
     let owners = live.owners.as_ref().ok();
     let of_rendered = || {
         let objects: Vec<_> = owners.into_iter().flatten().filter(|object| object.release == id).collect();
-        let mut found = objects.iter().filter_map(|object| flux_owner(&object.meta));
-        let of_helm = found.clone().find(|owner| owner.starts_with("HelmRelease "));
+        let mut found = objects.iter().filter_map(|object| Manager::of(&object.meta));
+        let of_helm = found.clone().find(Manager::is_helm_release);
         // A Kustomization that manages all objects of the release replaces it. If it manages only some, skipping the release
         // would leave the others missing: the user decides.
         let among = objects.first().map(|object| object.among);
@@ -158,8 +158,8 @@ pub(crate) fn owner(release: &Release, live: &Live) -> Option<String> {
     };
     // The operator must not take over what `flux bootstrap` or `flux install` created.
     let is_flux = ["flux-operator", "flux-instance"].contains(&release.chart_name());
-    let alone = || (is_flux && claims.has_flux_alone()).then(|| FLUX_ALONE.to_owned());
-    of_standing().or_else(of_rendered).or_else(alone)
+    let alone = (is_flux && claims.has_flux_alone()).then_some(Manager::FluxWithoutInstance);
+    of_standing().or_else(of_rendered).or(alone)
 }
 
 /// Whether a release is not synced, whatever differs: it is skipped, managed elsewhere, or newer.
@@ -181,9 +181,6 @@ pub(crate) fn is_skipped(
         || (owner(release, live).is_some() && !plan_options.adopts(&id))
         || record().is_some_and(is_newer)
 }
-
-/// The owner of the releases of Flux if it was installed without its operator.
-pub(crate) const FLUX_ALONE: &str = "Flux without a FluxInstance";
 
 /// Why a chart may render something else than the `record` of the installed release, with the same version and values.
 pub(crate) fn other_content(
@@ -523,16 +520,11 @@ mod tests {
 
     #[test]
     fn a_release_managed_elsewhere_stays_unless_it_is_adopted() {
-        let claim = Claim {
-            kind: "HelmRelease".to_owned(),
-            owner: "n/r".to_owned(),
-            release: "n/r".into(),
-            suspended: true,
-        };
+        let claim = Claim { manager: "HelmRelease n/r".into(), release: "n/r".into(), suspended: true };
         let mut owned = live();
         owned.claims = Ok(Claims { helm_releases: vec![claim], ..Claims::default() });
         "0.9.0".clone_into(&mut record(&mut owned).version);
-        let left = ReleaseAction::ManagedElsewhere("HelmRelease n/r".to_owned());
+        let left = ReleaseAction::ManagedElsewhere("HelmRelease n/r".into());
         let decided = |plan_options: &PlanOptions| action(&release(), &desired(), &owned, plan_options);
         assert_eq!(decided(&PlanOptions::default()), left);
         assert_eq!(decided(&plan_options(|plan_options| plan_options.force = true)), left);
@@ -540,14 +532,14 @@ mod tests {
             (plan_options.force, plan_options.take) = (true, vec!["r".to_owned()]);
         };
         assert_eq!(decided(&plan_options(adopt)), ReleaseAction::Upgrade);
-        let labelled = with(|live| standing(live).owner = Some("Kustomization a/b".to_owned()));
-        assert_eq!(labelled, ReleaseAction::ManagedElsewhere("Kustomization a/b".to_owned()));
+        let labelled = with(|live| standing(live).owner = Some("Kustomization a/b".into()));
+        assert_eq!(labelled, ReleaseAction::ManagedElsewhere("Kustomization a/b".into()));
         let mut object = Owned { release: "n/r".into(), ..Owned::default() };
         for name in ["name", "namespace"] {
             object.meta.labels.insert(format!("helm.toolkit.fluxcd.io/{name}"), "x".to_owned());
         }
         let rendered = with(|live| live.owners = Ok(vec![object.clone()]));
-        assert_eq!(rendered, ReleaseAction::ManagedElsewhere("HelmRelease x/x".to_owned()));
+        assert_eq!(rendered, ReleaseAction::ManagedElsewhere("HelmRelease x/x".into()));
         object.meta.labels = ["name", "namespace"]
             .map(|name| (format!("kustomize.toolkit.fluxcd.io/{name}"), "x".to_owned()))
             .into();
@@ -555,14 +547,14 @@ mod tests {
             let object = Owned { among, ..object.clone() };
             with(|live| live.owners = Ok(vec![object.clone(), object]))
         };
-        assert_eq!(among(2), ReleaseAction::ManagedElsewhere("Kustomization x/x".to_owned()));
+        assert_eq!(among(2), ReleaseAction::ManagedElsewhere("Kustomization x/x".into()));
         assert_eq!(among(3), ReleaseAction::UpToDate, "a rule reports the others");
         let text = "releases:\n- {name: f, namespace: n, chart: 'oci://x/flux-operator'}\n";
         let flux = parse(text.as_bytes(), "default").unwrap().releases.remove(0);
         let mut alone = live();
         alone.claims = Ok(Claims { controllers: true, ..Claims::default() });
         let decided = action(&flux, &Desired::default(), &alone, &PlanOptions::default());
-        assert_eq!(decided, ReleaseAction::ManagedElsewhere(FLUX_ALONE.to_owned()));
+        assert_eq!(decided, ReleaseAction::ManagedElsewhere(Manager::FluxWithoutInstance));
     }
 
     #[test]

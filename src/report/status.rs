@@ -332,7 +332,7 @@ impl<C: Fn(&str) -> String> Make<'_, C> {
         match &self.seen.standing.live.claims {
             Err(_) => "unknown".to_owned(),
             Ok(claims) => match claims.owner_of(id) {
-                Some(claim) => format!("{} {}", claim.kind, claim.owner),
+                Some(claim) => claim.manager.to_string(),
                 None if in_helmfile => "helmfile".to_owned(),
                 None if self.seen.named.unknown.is_some() => "unknown".to_owned(),
                 None => "other".to_owned(),
@@ -353,7 +353,7 @@ impl<C: Fn(&str) -> String> Make<'_, C> {
     fn unready(&self, workload: &Workload) -> Unready {
         let warnings = self.seen.standing.warnings.as_deref().unwrap_or_default();
         Unready {
-            object: workload.object(),
+            object: workload.object().to_string(),
             ready: workload.have,
             desired: workload.want,
             event: last_about(warnings, workload).map(|event| self.event(event)),

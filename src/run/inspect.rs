@@ -1,5 +1,6 @@
 //! Finds the cause of a failed release in the cluster.
 
+use crate::base::object_ref::ObjectRef;
 use crate::base::release_id::ReleaseId;
 use std::time::Duration;
 
@@ -155,7 +156,7 @@ impl Seen {
         }
         let down = nodes.iter().find(|node| !node.ready && waiting.contains(&node.name.as_str()));
         problems.extend(down.map(|node| PodProblem {
-            object: format!("Node {}", node.name),
+            object: ObjectRef::new("Node", "", &node.name),
             stage: Stage::Node,
             state: format!("NodeNotReady: {}", node.message),
             crashed: None,
@@ -200,15 +201,14 @@ pub(crate) async fn diagnose(
     let last_words = last_words(tools, namespace_of(release), &problem).await;
     let PodProblem { object, state, .. } = problem;
     let seen = std::iter::once(&state).chain(&warnings).chain(&last_words);
-    tools.runner.transcript().seen(&object, seen.map(String::as_str));
-    let (object, state) = (Some(object), Some(state));
+    tools.runner.transcript().seen(&object.to_string(), seen.map(String::as_str));
+    let (object, state) = (Some(object.to_string()), Some(state));
     Diagnosis { object, state, warnings, last_words, ..known.unwrap_or_default() }
 }
 
 /// The latest events of the object of a problem, except those that its state repeats.
 fn warnings_about(problem: &PodProblem, events: &[Event]) -> Vec<String> {
-    let about =
-        |event: &&Event| problem.object == format!("{} {}/{}", event.kind, event.namespace, event.name);
+    let about = |event: &&Event| problem.object == event.object();
     // The scheduler's event repeats the state; refusals differ only in the name of the pod.
     let placing = matches!(problem.stage, Stage::Unplaced | Stage::Follows);
     let is_redundant = |event: &Event| {

@@ -103,7 +103,7 @@ fn late(after: Duration, (blocked, waiting_for): (Vec<Problem>, String)) -> Erro
 fn failed(problem: Problem, after: Option<Duration>) -> Error {
     let fix = fix(&problem, after.is_some());
     let Problem { object, reason, .. } = problem;
-    Error::Flux { object, reason, fix, after }
+    Error::Flux { object: object.to_string(), reason, fix, after }
 }
 
 /// The root Kustomization and its descendants, except suspended ones.

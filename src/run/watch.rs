@@ -3,6 +3,7 @@
 //! Two watches signal that a pod or a warning event has changed; then the release is read, at most about once per second.
 //! While nothing changes, nothing is read.
 
+use crate::base::object_ref::ObjectRef;
 use crate::base::release_id::ReleaseId;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -224,8 +225,12 @@ enum Look {
 fn key(problem: &PodProblem) -> String {
     let known = find(&problem.state).map(|known| known.id);
     // Without the suffix that a controller adds.
-    let object = problem.object.rsplit_once('-').map_or(problem.object.as_str(), |(object, _)| object);
-    format!("{object} {}", known.map_or_else(|| format!("{:?}", problem.stage), ToOwned::to_owned))
+    let ObjectRef { kind, namespace, name } = &problem.object;
+    let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name);
+    format!(
+        "{kind} {namespace}/{name} {}",
+        known.map_or_else(|| format!("{:?}", problem.stage), ToOwned::to_owned)
+    )
 }
 
 /// How long a problem must exist before it deserves a warning: many resolve themselves while a cluster comes up.
@@ -292,13 +297,7 @@ mod tests {
     use super::*;
 
     fn problem(object: &str, stage: Stage, words: &str) -> PodProblem {
-        PodProblem {
-            object: object.to_owned(),
-            stage,
-            state: words.to_owned(),
-            crashed: None,
-            is_current: true,
-        }
+        PodProblem { object: object.into(), stage, state: words.to_owned(), crashed: None, is_current: true }
     }
 
     #[test]

@@ -73,8 +73,7 @@ mod tests {
     fn managers_are_reported_and_never_stop_a_run() {
         assert_eq!(answer(Claims::default()), Answer::Ok);
         let claim = Claim {
-            kind: "HelmRelease".to_owned(),
-            owner: "kube-system/cilium".to_owned(),
+            manager: "HelmRelease kube-system/cilium".into(),
             release: "kube-system/cilium".into(),
             suspended: true,
         };

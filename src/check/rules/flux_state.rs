@@ -27,7 +27,7 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
     if let Some(stalled) = instance.condition("Stalled").filter(|condition| condition.status == "True") {
         found.push(
             Finding::warning(RULE.id, "FluxInstance is stalled")
-                .with("object", instance.id())
+                .with("object", instance.object())
                 .with("reason", format!("{}: {}", stalled.reason, stalled.message))
                 .fix("set `instance.distribution.artifact` to the tag of the flux-operator version, or upgrade both charts"),
         );
@@ -35,7 +35,7 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
     if instance.spec.sync.is_none() {
         found.push(
             Finding::warning(RULE.id, "Flux has no source to sync")
-                .with("object", instance.id())
+                .with("object", instance.object())
                 .fix("set `instance.sync` in the values of flux-instance"),
         );
     }

@@ -1,12 +1,13 @@
 //! No object of a release has another owner.
 
 use crate::base::release_id::ReleaseId;
+use crate::observed::manager::Manager;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::base::finding::Finding;
 use crate::check::k3s::BUNDLED_COREDNS;
 use crate::check::{Answer, Check, Facts, Group, NOTHING_RENDERED, Needs, Rule, scheduling};
-use crate::observed::standing::flux_owner;
 use crate::observed::{Live, Owned};
 use crate::plan::releases::owner;
 
@@ -35,7 +36,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         let release = facts.desired.releases().find(|release| release.id() == *id);
         release.is_some_and(|release| owner(release, live).is_some())
     };
-    let mut foreign: BTreeMap<(&ReleaseId, String), Vec<String>> = BTreeMap::new();
+    let mut foreign: BTreeMap<(&ReleaseId, Owner), Vec<String>> = BTreeMap::new();
     for object in owners.iter().filter(|object| !is_managed(&object.release)) {
         if let Some(owner) = other_owner(object) {
             foreign.entry((&object.release, owner)).or_default().push(object.id.words());
@@ -51,36 +52,48 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     inspection.answer(NOTHING_RENDERED)
 }
 
+/// Who owns an object that exists.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Release(ReleaseId),
+    /// This release, but the label `managed-by` is missing.
+    Unlabelled,
+    Manager(Manager),
+    /// k3s, which applies it from its folder of manifests.
+    AddOn(String),
+    Unknown,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Release(release) => write!(formatter, "Helm release {release}"),
+            Self::Unlabelled => formatter.write_str("none: its label `managed-by` is missing"),
+            Self::Manager(manager) => manager.fmt(formatter),
+            Self::AddOn(name) => write!(formatter, "k3s add-on {name}"),
+            Self::Unknown => formatter.write_str("none that Helm knows"),
+        }
+    }
+}
+
 /// The owner of the object, if it is not the release.
-fn other_owner(object: &Owned) -> Option<String> {
+fn other_owner(object: &Owned) -> Option<Owner> {
     let label = |name: &str| object.meta.labels.get(name).map(String::as_str);
     // Reported by `coredns-bundled`, with a fix that keeps DNS alive.
     if label(BUNDLED_COREDNS.0) == Some(BUNDLED_COREDNS.1) {
         return None;
     }
     if let Some(release) = object.meta.release() {
-        let managed = label("app.kubernetes.io/managed-by") == Some("Helm");
-        return (release != object.release || !managed).then(|| {
-            if release == object.release {
-                "none: its label `managed-by` is missing".to_owned()
-            } else {
-                format!("Helm release {release}")
-            }
-        });
+        if release != object.release {
+            return Some(Owner::Release(release));
+        }
+        return (label("app.kubernetes.io/managed-by") != Some("Helm")).then_some(Owner::Unlabelled);
     }
-    if let Some(owner) = flux_owner(&object.meta) {
-        return Some(owner);
-    }
-    if let Some(name) = object.meta.annotations.get(ADD_ON) {
-        return Some(format!("{K3S}{name}"));
-    }
-    Some("none that Helm knows".to_owned())
+    let add_on = || object.meta.annotations.get(ADD_ON).cloned().map(Owner::AddOn);
+    Some(Manager::of(&object.meta).map(Owner::Manager).or_else(add_on).unwrap_or(Owner::Unknown))
 }
 
-/// The prefix of the name of an add-on.
-const K3S: &str = "k3s add-on ";
-
-fn finding(release: &ReleaseId, owner: &str, objects: &[String], adopted: bool) -> Finding {
+fn finding(release: &ReleaseId, owner: &Owner, objects: &[String], adopted: bool) -> Finding {
     const MAX_LISTED: usize = 8;
     let mut shown = objects.iter().take(MAX_LISTED).cloned().collect::<Vec<_>>().join(", ");
     if objects.len() > MAX_LISTED {
@@ -95,24 +108,20 @@ fn finding(release: &ReleaseId, owner: &str, objects: &[String], adopted: bool) 
     if adopted {
         return finding;
     }
-    if owner.starts_with("Kustomization") {
-        return finding.fix(format!(
+    match owner {
+        Owner::Manager(Manager::Kustomization { .. }) => finding.fix(format!(
             "skip the release with --skip-release {release}, or adopt the objects with --release {release} --force --adopt {release}"
-        ));
-    }
-    if owner.starts_with("Helm release") {
-        return finding
-            .fix("give the release in the helmfile the name and namespace of the installed release");
-    }
-    if let Some(name) = owner.strip_prefix(K3S) {
-        return finding.fix(format!(
+        )),
+        Owner::Release(_) => finding
+            .fix("give the release in the helmfile the name and namespace of the installed release"),
+        Owner::AddOn(name) => finding.fix(format!(
             "skip the release with --skip-release {release}, or disable the add-on: `disable: [{name}]` in \
              /etc/rancher/k3s/config.yaml on all servers, then restart k3s there"
-        ));
+        )),
+        Owner::Manager(_) | Owner::Unlabelled | Owner::Unknown => finding.fix(format!(
+            "delete them if they are unused, adopt them with --release {release} --force --adopt {release}, or remove the release from the helmfile"
+        )),
     }
-    finding.fix(format!(
-        "delete them if they are unused, adopt them with --release {release} --force --adopt {release}, or remove the release from the helmfile"
-    ))
 }
 
 #[cfg(test)]

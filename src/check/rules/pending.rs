@@ -1,5 +1,6 @@
 //! No release is stuck in `pending-*`.
 
+use crate::observed::manager::Manager;
 use std::time::Duration;
 
 use crate::base::finding::Finding;
@@ -50,7 +51,7 @@ fn finding(facts: &Facts<'_>, live: &Live, release: &Release, stored: &Stored) -
             None => finding,
         }
     };
-    if let Some(owner) = owner(release, live).filter(|owner| owner.starts_with("HelmRelease ")) {
+    if let Some(owner) = owner(release, live).filter(Manager::is_helm_release) {
         // Flux recovers its own releases, and mostly it is just at work.
         let young = stored.age(facts.observed.now).is_some_and(|age| age < FLUX_TIMEOUT);
         let finding = if young { Finding::info } else { Finding::warning };
@@ -142,12 +143,7 @@ mod tests {
             (unknown.severity, unknown.fix.as_deref().unwrap()),
             (Severity::Error, "k3s-boot recover  # if no other operation is running")
         );
-        let claim = Claim {
-            kind: "HelmRelease".to_owned(),
-            owner: "apps/x".to_owned(),
-            release: "n/r".into(),
-            ..Claim::default()
-        };
+        let claim = Claim { manager: "HelmRelease apps/x".into(), release: "n/r".into(), suspended: false };
         let flux = Claims { helm_releases: vec![claim], ..Claims::default() };
         for (age, severity) in [(299, Severity::Info), (301, Severity::Warning)] {
             let (desired, live) = world("pending-upgrade", 2, flux.clone());

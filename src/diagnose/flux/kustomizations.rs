@@ -3,6 +3,7 @@
 //! The reasons are those of kustomize-controller 1.7 (`internal/controller/kustomization_controller.go`) and of
 //! `apis/meta/conditions.go` in fluxcd/pkg.
 
+use crate::base::object_ref::ObjectRef;
 use std::collections::BTreeMap;
 
 use crate::observed::flux::{Condition, Dependency, Resource};
@@ -13,8 +14,7 @@ pub(crate) type Key<'a> = (&'a str, &'a str);
 /// An object that cannot be reconciled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
-    /// The object, as `Kind namespace/name`.
-    pub(crate) object: String,
+    pub(crate) object: ObjectRef,
     /// Why, as `Reason: message` in the words of Flux.
     pub(crate) reason: String,
     /// What to do, where that is known without the reason.
@@ -27,7 +27,7 @@ impl Problem {
     /// The failure that a resource reports in this condition.
     pub(crate) fn new(resource: &Resource, condition: &Condition, is_permanent: bool) -> Self {
         let reason = format!("{}: {}", condition.reason, condition.message);
-        Self { object: resource.id(), reason, fix: None, is_permanent }
+        Self { object: resource.object(), reason, fix: None, is_permanent }
     }
 
     /// Object and reason in one text.
@@ -203,8 +203,8 @@ fn reports(waiting: &Resource, (namespace, name): Key<'_>, words: &str) -> bool 
 /// Another Kustomization may still bring it.
 fn missing(waiting: &Resource, (namespace, name): Key<'_>) -> Problem {
     Problem {
-        object: format!("Kustomization {namespace}/{name}"),
-        reason: format!("NotFound: {} depends on it", waiting.id()),
+        object: ObjectRef::new("Kustomization", namespace, name),
+        reason: format!("NotFound: {} depends on it", waiting.object()),
         fix: Some("correct `dependsOn` in the Git repository, or add the Kustomization, and push"),
         is_permanent: false,
     }
@@ -229,7 +229,7 @@ fn cycle<'a>(start: &'a Resource, circling: &BTreeMap<Key<'a>, &'a Resource>) ->
     path.rotate_left(first.unwrap_or_default());
     let names = path.iter().chain(path.first()).map(|one| format!("{}/{}", key(one).0, key(one).1));
     Problem {
-        object: path.first().unwrap_or(&start).id(),
+        object: path.first().unwrap_or(&start).object(),
         reason: format!(
             "DependencyNotReady: cycle in `dependsOn`: {}",
             names.collect::<Vec<_>>().join(" → ")

@@ -42,7 +42,7 @@ fn is_waiting(judgement: &Judgement, words: &str) {
 fn is_blocked(judgement: &Judgement, object: &str, words: &str) {
     is_waiting(judgement, &format!("{object}: {words}"));
     let first = judgement.blocked.first().unwrap();
-    assert_eq!((first.object.as_str(), first.is_permanent), (object, false));
+    assert_eq!((first.object.to_string().as_str(), first.is_permanent), (object, false));
 }
 
 #[track_caller]
@@ -56,8 +56,8 @@ fn has_failed(judgement: &Judgement, object: &str, words: &str) {
     }
 }
 
-fn below(judgement: &Judgement) -> Vec<&str> {
-    judgement.below.iter().map(|problem| problem.object.as_str()).collect()
+fn below(judgement: &Judgement) -> Vec<String> {
+    judgement.below.iter().map(|problem| problem.object.to_string()).collect()
 }
 
 #[test]

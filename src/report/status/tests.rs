@@ -114,8 +114,7 @@ impl World {
                 .map(|id| resource("Kustomization", id, "True", "ReconciliationSucceeded", words))
                 .into(),
             helm_releases: vec![Claim {
-                kind: "HelmRelease".to_owned(),
-                owner: "media/plex".to_owned(),
+                manager: "HelmRelease media/plex".into(),
                 release: "media/plex".into(),
                 suspended: false,
             }],
@@ -416,8 +415,7 @@ fn owners_are_told_as_far_as_they_are_known() {
     world.claims().helm_releases.clear();
     assert_eq!(owners(&world), ["helmfile", "helmfile", "other"]);
     world.claims().helm_charts.push(Claim {
-        kind: "HelmChart".to_owned(),
-        owner: "kube-system/cilium".to_owned(),
+        manager: "HelmChart kube-system/cilium".into(),
         release: "kube-system/cilium".into(),
         suspended: false,
     });
@@ -502,8 +500,7 @@ fn a_full_cluster_fits_on_a_screen() {
     let claims = world.claims();
     for id in &ids {
         let claim = Claim {
-            kind: "HelmRelease".to_owned(),
-            owner: id.clone(),
+            manager: format!("HelmRelease {id}").as_str().into(),
             release: id.clone().into(),
             suspended: false,
         };

@@ -3,6 +3,7 @@
 //! Flux itself looks at an object again only after its interval of minutes. A request during a health check restarts that check
 //! (and since kustomize-controller 1.8 ends it at once), and one for what waits by `dependsOn` changes nothing: neither is made.
 
+use crate::base::object_ref::ObjectRef;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,11 +26,11 @@ const MAX_RETRY_INTERVAL: Duration = Duration::from_mins(1);
 #[derive(Default)]
 pub(super) struct Requests {
     /// What Flux reported before this run may be out of date: each object is asked once.
-    refreshed: BTreeMap<String, Request>,
+    refreshed: BTreeMap<ObjectRef, Request>,
     /// Those that go on failing are asked again and again, for what they need may be there by now.
-    retried: BTreeMap<String, Request>,
+    retried: BTreeMap<ObjectRef, Request>,
     /// Since when they fail or were asked last, and how long they are left alone from then on.
-    waits: BTreeMap<String, (Instant, Duration)>,
+    waits: BTreeMap<ObjectRef, (Instant, Duration)>,
 }
 
 /// A request, whose text is unlike that of any other run: such a one may have been answered already.
@@ -92,7 +93,7 @@ impl Requests {
         &mut self,
         tools: &Toolbox,
         flux: &'a Flux,
-        object: &str,
+        object: &ObjectRef,
     ) -> Result<Option<&'a Resource>, Error> {
         let Some(failed) = kustomization(flux, object) else { return Ok(None) };
         for resource in source_of(flux, failed).into_iter().chain([failed]) {
@@ -112,7 +113,7 @@ impl Requests {
     ) -> Result<Option<&'a Resource>, Error> {
         let mut unanswered = None;
         for resource in resources {
-            let id = resource.id();
+            let id = resource.object();
             if !self.refreshed.contains_key(&id) && may_request(resource) {
                 self.refreshed.insert(id.clone(), Request::send(tools, resource).await?);
             }
@@ -141,7 +142,7 @@ impl Requests {
                 continue;
             }
             (*since, *interval) = (Instant::now(), (*interval * 2).min(MAX_RETRY_INTERVAL));
-            tracing::info!(object, reason, "Asking Flux to reconcile again");
+            tracing::info!(%object, reason, "Asking Flux to reconcile again");
             self.retried.insert(object.clone(), Request::send(tools, resource).await?);
         }
         Ok(())
@@ -154,14 +155,14 @@ impl Requests {
     }
 
     fn is_open(&mut self, resource: &Resource) -> bool {
-        let id = resource.id();
+        let id = resource.object();
         let requests = [self.refreshed.get_mut(&id), self.retried.get_mut(&id)];
         requests.into_iter().flatten().any(|request| !request.check(resource))
     }
 }
 
-fn kustomization<'a>(flux: &'a Flux, object: &str) -> Option<&'a Resource> {
-    flux.resources.iter().find(|found| found.kind == "Kustomization" && found.id() == object)
+fn kustomization<'a>(flux: &'a Flux, object: &ObjectRef) -> Option<&'a Resource> {
+    flux.resources.iter().find(|found| found.kind == "Kustomization" && found.object() == *object)
 }
 
 fn source_of<'a>(flux: &'a Flux, kustomization: &Resource) -> Option<&'a Resource> {

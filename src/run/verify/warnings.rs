@@ -1,5 +1,6 @@
 //! Warnings while Flux is waited for.
 
+use crate::base::object_ref::ObjectRef;
 use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -62,13 +63,14 @@ impl Warnings {
 
     /// Warns of what has failed for a while.
     pub(super) fn warn(&mut self, blocked: &[Problem], below: &[Problem]) {
-        let failing: BTreeSet<_> = blocked.iter().chain(below).map(|problem| &problem.object).collect();
+        let failing: BTreeSet<_> =
+            blocked.iter().chain(below).map(|problem| problem.object.to_string()).collect();
         // What fails again has a grace again.
         self.since.retain(|what, _| failing.contains(what) || what.starts_with(PODS));
         let blocked = blocked.iter().map(|problem| ("Flux is blocked", problem));
         let below = below.iter().map(|problem| (BELOW, problem));
         for (message, problem) in blocked.chain(below) {
-            if self.is_due(&problem.object) {
+            if self.is_due(&problem.object.to_string()) {
                 log(message, problem);
             }
         }
@@ -77,7 +79,7 @@ impl Warnings {
     /// Warns of what fails although Flux has taken over, without waiting for whether that is over soon.
     pub(super) fn report(&mut self, below: &[Problem]) {
         let news: Vec<_> =
-            below.iter().filter(|problem| self.warned.insert(problem.object.clone())).collect();
+            below.iter().filter(|problem| self.warned.insert(problem.object.to_string())).collect();
         for problem in news.iter().take(MAX_NAMED) {
             log(BELOW, problem);
         }
@@ -102,7 +104,7 @@ fn log(message: &'static str, problem: &Problem) {
     let diagnosis = Diagnosis {
         cause: find(&problem.words()).map(|known| known.cause),
         fix: Some(fix(problem, false)),
-        object: Some(problem.object.clone()),
+        object: Some(problem.object.to_string()),
         ..Diagnosis::default()
     };
     logger::log(Level::Warn, message, &diagnosis.fields(Some(problem.reason.clone())));
@@ -115,8 +117,7 @@ pub(super) fn fix(problem: &Problem, is_late: bool) -> String {
     if let Some(fix) = known {
         return fix.to_owned();
     }
-    let (kind, path) = problem.object.split_once(' ').unwrap_or((&problem.object, ""));
-    let (namespace, name) = path.split_once('/').unwrap_or(("", path));
+    let ObjectRef { kind, namespace, name } = &problem.object;
     let more = if is_late { "  # to wait longer, set --verify-timeout and --timeout" } else { "" };
     format!("kubectl --namespace {namespace} describe {} {name}{more}", kind.to_lowercase())
 }
