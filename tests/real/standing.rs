@@ -283,7 +283,7 @@ fn flux(world: &World, rows: &mut Vec<String>) {
         ),
         || world.sandbox.flux_stall("no such artifact"),
         || {
-            world.sandbox.flux_play(sandbox::FluxPlay::Works);
+            world.sandbox.set_flux_behavior(sandbox::FluxBehavior::Works);
             ready();
         },
     );

@@ -9,10 +9,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::measure::{Place, memory};
+use crate::fixture::{LIMIT, text};
 use crate::output;
 use crate::process::wait_for;
 use crate::registry::Registry;
-use crate::site::{LIMIT, text};
 use crate::tools::Tools;
 
 /// The release that does not become ready, and its pods.

@@ -34,14 +34,14 @@ pub(crate) struct Ran {
 }
 
 /// A fresh cluster, a repository and a folder for temporary files.
-pub(crate) struct Site {
+pub(crate) struct Fixture {
     pub(crate) sandbox: Sandbox,
     pub(crate) checkout: Checkout,
     program: PathBuf,
     secrets: Vec<String>,
 }
 
-impl Site {
+impl Fixture {
     pub(crate) fn start(tools: &Tools, program: &Path, options: Options) -> Result<Self> {
         let sandbox = Sandbox::start_with(tools, options)?;
         let checkout = Checkout::new(&sandbox)?;
@@ -50,7 +50,7 @@ impl Site {
     }
 
     /// Adds a secret, which must not appear anywhere.
-    pub(crate) fn plant(&mut self, secret: &str) {
+    pub(crate) fn add_secret(&mut self, secret: &str) {
         self.secrets.push(secret.to_owned());
     }
 
@@ -59,7 +59,7 @@ impl Site {
         self.started_by(&[], name)
     }
 
-    /// As [`Site::command`], started by another program: its arguments come before those of k3s-boot.
+    /// As [`Fixture::command`], started by another program: its arguments come before those of k3s-boot.
     pub(crate) fn started_by(&self, starter: &[OsString], name: &str) -> Command {
         let mut words = starter.iter().cloned().chain([self.program.clone().into(), name.into()]);
         let program = words.next().map_or_else(PathBuf::new, PathBuf::from);
@@ -75,7 +75,7 @@ impl Site {
         self.converge_by(command)
     }
 
-    /// As [`Site::converge`], with a command that runs `apps`.
+    /// As [`Fixture::converge`], with a command that runs `apps`.
     pub(crate) fn converge_by(&self, command: Command) -> Result<Ran> {
         let ran = self.complete(command)?;
         let text = &ran.log;
@@ -134,11 +134,11 @@ impl Site {
         let temporary = self.checkout.temp();
         let left = files(&temporary)?;
         ensure!(left.is_empty(), "temporary files remain: {left:?}");
-        self.discreet(&temporary)
+        self.check_secrets(&temporary)
     }
 
     /// Fails if a secret is in a file of the programs under test or of this folder.
-    pub(crate) fn discreet(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn check_secrets(&self, folder: &Path) -> Result<()> {
         for folder in [&self.sandbox.home(), folder] {
             let leaks = leaks(&self.secrets, folder)?;
             ensure!(leaks.is_empty(), "secrets found in {leaks:?}");
@@ -152,7 +152,7 @@ impl Site {
     }
 }
 
-impl Drop for Site {
+impl Drop for Fixture {
     fn drop(&mut self) {
         // After a fault, processes may still use files of the cluster.
         for pid in self.running().unwrap_or_default() {
