@@ -4,32 +4,32 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::boot::{APPS, Boot, Ran};
+use super::fixture::{APPS, Fixture, RunResult};
 use super::renders;
 
 /// A world for a command.
-type Case = (&'static str, fn(&str) -> Boot);
+type Case = (&'static str, fn(&str) -> Fixture);
 
 /// Worlds in which `apps` ends in its preflight.
-const BROKEN: [Case; 13] = [
-    ("no kubeconfig", |command| Boot::of(command).without("kubeconfig")),
-    ("a program is missing", |command| Boot::of(command).without("bin/sops")),
+const HANG_TIMEOUT: [Case; 13] = [
+    ("no kubeconfig", |command| Fixture::for_command(command).without("kubeconfig")),
+    ("a program is missing", |command| Fixture::for_command(command).without("bin/sops")),
     ("a helmfile with a syntax error", |command| {
-        Boot::of(command).file("bootstrap/helmfile.d/01-apps.yaml", "releases: [\n")
+        Fixture::for_command(command).file("bootstrap/helmfile.d/01-apps.yaml", "releases: [\n")
     }),
     ("a helmfile that helmfile refuses", |command| {
         let refusal =
             json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1, "stderr": "boom"});
-        Boot::of(command).rule(refusal)
+        Fixture::for_command(command).rule(refusal)
     }),
     ("a missing variable", |command| {
         let words = "in ./01-apps.yaml: x: required env var `K3S_API_HOST` is not set\n";
         let refusal = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "unless_env": "K3S_API_HOST", "exit": 1, "stderr": words});
-        Boot::of(command).rule(refusal)
+        Fixture::for_command(command).rule(refusal)
     }),
     ("a chart that is not there", |command| {
         let words = "Error: registry.invalid/charts/cilium:1.18.6: not found\n";
-        Boot::of(command)
+        Fixture::for_command(command)
             .rule(json!({"tool": "helm", "args": ["pull", "*/cilium"], "exit": 1, "stderr": words}))
     }),
     ("a chart that cannot be rendered", |command| renders::world(command, &[("broken", renders::HELM_4)])),
@@ -37,43 +37,44 @@ const BROKEN: [Case; 13] = [
         let hook = "    hooks: [{events: [presync], command: nowhere-to-be-found}]\n";
         let build = format!("---\n{APPS}{hook}")
             .replace("    values:\n      - ../templates/values.yaml.gotmpl\n", "");
-        Boot::of(command)
+        Fixture::for_command(command)
             .file("bootstrap/helmfile.d/01-apps.yaml", &format!("{APPS}{hook}"))
             .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build}))
     }),
     ("an unknown cluster", |command| {
         let player = json!({"kind": "Deployment", "apiVersion": "apps/v1", "spec": {"replicas": 1},
             "metadata": {"name": "player", "namespace": "media"}});
-        Boot::of(command).objects([player])
+        Fixture::for_command(command).objects([player])
     }),
     ("another cluster", |command| {
-        Boot::of(command).file("k3s-boot.yaml", "cluster: 11111111-2222-4333-8444-555555555555\n")
+        Fixture::for_command(command).file("k3s-boot.yaml", "cluster: 11111111-2222-4333-8444-555555555555\n")
     }),
     ("no rights", |command| {
         let reviews = "*/selfsubjectaccessreviews";
-        Boot::of(command).rule(
+        Fixture::for_command(command).rule(
             json!({"tool": "api", "args": ["POST", reviews], "stdout": r#"{"status":{"allowed":false}}"#}),
         )
     }),
     ("a namespace that is being deleted", |command| {
         let namespace = json!({"kind": "Namespace", "metadata": {"name": "flux-system"}, "status": {"phase": "Terminating"}});
-        Boot::of(command).objects([namespace])
+        Fixture::for_command(command).objects([namespace])
     }),
     ("an encrypted file that does not decrypt", |command| {
         let words = "Failed to get the data key required to decrypt the SOPS file.\n";
-        Boot::of(command).rule(json!({"tool": "sops", "args": ["decrypt"], "exit": 128, "stderr": words}))
+        Fixture::for_command(command)
+            .rule(json!({"tool": "sops", "args": ["decrypt"], "exit": 128, "stderr": words}))
     }),
 ];
 
 /// Worlds in which `apps` changes something.
 const HEALTHY: [Case; 3] = [
-    ("a fresh cluster", Boot::of),
-    ("without an age key", |command| Boot::of(command).without("root/age.key")),
+    ("a fresh cluster", Fixture::for_command),
+    ("without an age key", |command| Fixture::for_command(command).without("root/age.key")),
     ("charts in the repository", |command| renders::world(command, &[])),
 ];
 
 /// What was found: the lines of the log with problems, up to the end of the preflight.
-fn findings(ran: &Ran) -> BTreeSet<String> {
+fn findings(ran: &RunResult) -> BTreeSet<String> {
     let preflight = ran.stdout.split(" INFO Preflight passed ").next().unwrap();
     let lines = preflight.lines().chain(ran.stderr.lines());
     let is_finding = |line: &&str| line.contains(" ERROR ") || line.contains(" WARN ");
@@ -82,7 +83,7 @@ fn findings(ran: &Ran) -> BTreeSet<String> {
 
 #[test]
 fn what_apps_refuses_is_no_plan() {
-    for (name, world) in BROKEN {
+    for (name, world) in HANG_TIMEOUT {
         let apps = world("apps").run();
         assert_eq!((apps.code(), apps.mutating()), (1, Vec::new()), "{name}: {}{}", apps.stdout, apps.stderr);
         assert!(!findings(&apps).is_empty(), "{name}");

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::boot::{Boot, Ran};
 use super::checks::{checks, status_of};
+use super::fixture::{Fixture, RunResult};
 use super::scenario;
 
 /// The counts of a report: ok, errors, warnings, information, unknown, not applicable.
@@ -33,12 +33,12 @@ fn reason<'a>(report: &'a Value, rule: &str) -> &'a str {
 }
 
 /// A check for which no cluster is named.
-fn offline() -> Boot {
-    Boot::of("check").args(&["--offline"]).without_env("KUBECONFIG")
+fn offline() -> Fixture {
+    Fixture::for_command("check").args(&["--offline"]).without_env("KUBECONFIG")
 }
 
-fn report(boot: Boot) -> (Ran, Value) {
-    let ran = boot.args(&["-o", "json"]).run();
+fn report(fixture: Fixture) -> (RunResult, Value) {
+    let ran = fixture.args(&["-o", "json"]).run();
     let report = checks(&ran);
     (ran, report)
 }
@@ -64,10 +64,10 @@ fn in_an_empty_folder_only_the_programs_are_looked_at() {
 
 #[test]
 fn below_bootstrap_the_root_is_found_without_git() {
-    let boot = offline().file("../plain/bootstrap/helmfile.d/00-crds.yaml", "releases: []\n");
-    let boot = boot.file("../plain/bootstrap/helmfile.d/01-apps.yaml", "releases: []\n");
-    let boot = boot.file("../plain/bootstrap/templates/x", "").cwd("plain/bootstrap/templates");
-    let (ran, report) = report(boot);
+    let fixture = offline().file("../plain/bootstrap/helmfile.d/00-crds.yaml", "releases: []\n");
+    let fixture = fixture.file("../plain/bootstrap/helmfile.d/01-apps.yaml", "releases: []\n");
+    let fixture = fixture.file("../plain/bootstrap/templates/x", "").cwd("plain/bootstrap/templates");
+    let (ran, report) = report(fixture);
     ran.assert().code(0);
     assert_eq!(status_of(&report, "helmfile"), "ok");
 }
@@ -87,7 +87,7 @@ fn of_a_helmfile_that_cannot_be_read_nothing_is_known() {
 
 #[test]
 fn a_kubeconfig_that_is_not_there_is_one_reason_for_all() {
-    let gone = || Boot::of("check").without("kubeconfig");
+    let gone = || Fixture::for_command("check").without("kubeconfig");
     let (_, report) = report(gone());
     assert_eq!(status_of(&report, "kubeconfig"), "error");
     for rule in ["kubeconfig-cert", "api", "cluster-identity", "k3s-flannel", "nodes", "flux-owned"] {
@@ -102,7 +102,8 @@ fn a_kubeconfig_that_is_not_there_is_one_reason_for_all() {
 fn a_cluster_that_does_not_answer_is_one_reason_for_all() {
     let away = || {
         let refused = "The connection to the server 10.0.0.10:6443 was refused\n";
-        Boot::of("check").rule(json!({"tool": "api", "args": ["GET"], "exit": 1, "stderr": refused}))
+        Fixture::for_command("check")
+            .rule(json!({"tool": "api", "args": ["GET"], "exit": 1, "stderr": refused}))
     };
     let (_, report) = report(away());
     assert_eq!(status_of(&report, "api"), "error");
@@ -113,8 +114,10 @@ fn a_cluster_that_does_not_answer_is_one_reason_for_all() {
 #[test]
 fn about_another_distribution_nothing_of_k3s_is_said() {
     let rke2 = r#"{"gitVersion":"v1.33.6+rke2r1"}"#;
-    let (_, report) =
-        report(Boot::of("check").rule(json!({"tool": "api", "args": ["GET", "/version"], "stdout": rke2})));
+    let (_, report) = report(
+        Fixture::for_command("check")
+            .rule(json!({"tool": "api", "args": ["GET", "/version"], "stdout": rke2})),
+    );
     for rule in
         ["k3s-flannel", "k3s-servers", "coredns-bundled", "bundled-adopted", "api-port", "api-host-roles"]
     {
@@ -140,7 +143,9 @@ fn alive(host: &str) -> Value {
 
 #[test]
 fn a_server_without_a_node_is_named() {
-    let with = |objects: Vec<Value>| report(Boot::of("check").without_objects("Node").objects(objects)).1;
+    let with = |objects: Vec<Value>| {
+        report(Fixture::for_command("check").without_objects("Node").objects(objects)).1
+    };
     let both = with(vec![server("one"), alive("one")]);
     assert_eq!(status_of(&both, "k3s-flannel"), "ok", "{both:#}");
     let report = with(vec![server("one"), alive("one"), alive("two")]);
@@ -153,9 +158,9 @@ fn a_server_without_a_node_is_named() {
 }
 
 /// A check where the values of cilium name the API server's address; these names are refused, for a certificate of others.
-fn with_refusals(refused: &[(&str, &str)]) -> Boot {
-    let boot = Boot::of("check");
-    let build = scenario::apps_build(&boot.canaries)
+fn with_refusals(refused: &[(&str, &str)]) -> Fixture {
+    let fixture = Fixture::for_command("check");
+    let build = scenario::apps_build(&fixture.canaries)
         .replace("        ipam:\n", "        k8sServiceHost: 10.0.0.99\n        ipam:\n");
     let build = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build});
     let accepted = json!({"tool": "kubectl", "args": ["get", "--raw", "/version"], "stdout": "{}"});
@@ -165,7 +170,7 @@ fn with_refusals(refused: &[(&str, &str)]) -> Boot {
             format!("Unable to connect to the server: tls: failed to verify certificate: x509: {words}\n");
         json!({"tool": "kubectl", "args": ["get", "--raw", "/version", name], "exit": 1, "stderr": words})
     });
-    refusals.fold(boot.rule(build).rule(accepted), Boot::rule)
+    refusals.fold(fixture.rule(build).rule(accepted), Fixture::rule)
 }
 
 const OWN: &str = "kubernetes.default.svc";

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::boot::{Boot, Ran};
+use super::fixture::{Fixture, RunResult};
 use super::listener::Listener;
 use super::scenario::{deployment, revision, started};
 
@@ -16,28 +16,28 @@ fn no_image() -> Value {
 }
 
 /// A Deployment whose image cannot be pulled, before the run.
-fn failed_before() -> Boot {
-    Boot::new().args(&["--fail-fast"]).objects([deployment(1)]).objects(revision(1, "6f5d4c", &no_image()))
+fn failed_before() -> Fixture {
+    Fixture::new().args(&["--fail-fast"]).objects([deployment(1)]).objects(revision(1, "6f5d4c", &no_image()))
 }
 
 /// What was made after the sync began.
-fn applied(boot: Boot, objects: &[Value]) -> Boot {
-    objects.iter().fold(boot, |boot, object| boot.object_after(object, &SYNC))
+fn applied(fixture: Fixture, objects: &[Value]) -> Fixture {
+    objects.iter().fold(fixture, |fixture, object| fixture.object_after(object, &SYNC))
 }
 
 /// Runs a sync that lasts until its pods were read once more than so many times.
-fn run(boot: Boot, reads: u32) -> Ran {
+fn run(fixture: Fixture, reads: u32) -> RunResult {
     let (sync, read) = (Listener::new(), Listener::new());
-    let boot = boot.rules([
+    let fixture = fixture.rules([
         json!({"tool": "api", "args": [PODS], "times": reads}),
         json!({"tool": "api", "args": [PODS], "times": 1, "connect": read.address()}),
         json!({"tool": "helmfile", "on_int": "end", "args": SYNC, "connect": sync.address(),
             "stderr": started("kube-system", "cilium")}),
     ]);
-    let running = boot.start();
+    let running = fixture.start();
     let helmfile = sync.accept();
-    read.accept().go();
-    helmfile.go();
+    read.accept().finish();
+    helmfile.finish();
     running.wait()
 }
 
@@ -69,11 +69,11 @@ fn a_pod_of_an_unknown_revision_does_not_end_the_run() {
 fn a_pod_of_the_new_revision_ends_the_run() {
     let listener = Listener::new();
     let objects = [&[deployment(2)], &revision(2, "7a6b5c", &no_image())[..]].concat();
-    let boot = applied(failed_before(), &objects)
+    let fixture = applied(failed_before(), &objects)
         .rule(json!({"tool": "helmfile", "on_int": "end", "args": SYNC,
         "connect": listener.address(), "stderr": started("kube-system", "cilium")}));
-    let running = boot.start();
-    assert_eq!(listener.accept().rest(), ["INT"]);
+    let running = fixture.start();
+    assert_eq!(listener.accept().remaining_lines(), ["INT"]);
     let ran = running.wait();
     ran.assert().code(5);
     assert!(ran.stderr.contains("Pod kube-system/cilium-operator-7a6b5c-x2x4z"), "{}", ran.stderr);
@@ -87,8 +87,8 @@ fn a_missing_service_account_does_not_end_the_run() {
         "metadata": {"name": "refused", "namespace": "kube-system"},
         "involvedObject": {"kind": "ReplicaSet", "namespace": "kube-system", "name": "cilium-operator-7a6b5c"},
         "message": "Error creating: pods \"cilium-operator-7a6b5c-\" is forbidden: error looking up service account kube-system/default: serviceaccount \"default\" not found"});
-    let boot = applied(Boot::new().args(&["--fail-fast"]), &[deployment(2), replica_set, refused]);
+    let fixture = applied(Fixture::new().args(&["--fail-fast"]), &[deployment(2), replica_set, refused]);
     // What is refused ends a run with the second read.
-    let ran = run(boot, 4);
+    let ran = run(fixture, 4);
     ran.assert().code(0);
 }

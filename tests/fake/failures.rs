@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use sandbox::files;
 use serde_json::{Value, json};
 
-use super::boot::Boot;
+use super::fixture::Fixture;
 use super::listener::Listener;
 use super::scenario::{self, started, synced, waiting_pod};
 
@@ -15,7 +15,7 @@ use super::scenario::{self, started, synced, waiting_pod};
 /// from how long a whole run lasts now.
 fn soon() -> Duration {
     let start = Instant::now();
-    Boot::new().run().assert().code(0);
+    Fixture::new().run().assert().code(0);
     Duration::from_secs(2) + 4 * start.elapsed()
 }
 
@@ -53,18 +53,18 @@ COMBINED OUTPUT:
     )
 }
 
-fn sync_fails(error: &str) -> Boot {
+fn sync_fails(error: &str) -> Fixture {
     let stderr = format!("{}{}", started("kube-system", "cilium"), helmfile_failed("cilium", error));
-    Boot::new()
+    Fixture::new()
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}))
 }
 
 #[test]
 fn a_release_fails() {
-    let boot = sync_fails(
+    let fixture = sync_fails(
         "UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable",
     );
-    let ran = boot.run();
+    let ran = fixture.run();
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable" cause="the chart changes a field that is immutable once the object exists" log="[LOG]" fix="delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)" resume="k3s-boot apps --from apps""#);
     assert_snapshot!(ran.stdout.lines().rev().take(3).collect::<Vec<_>>().join("\n"), @r#"
@@ -72,7 +72,7 @@ fn a_release_fails() {
     [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
     [TS] INFO Release synced release="monitoring/prometheus-operator-crds" version="19.1.0" took="[TOOK]"
     "#);
-    let logs = files(&boot.path("state")).unwrap();
+    let logs = files(&fixture.path("state")).unwrap();
     assert_eq!(logs.len(), 1);
     let mode = std::fs::metadata(&logs[0]).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -130,7 +130,7 @@ fn the_pod_that_a_release_waits_for_in_vain_is_named() {
 #[test]
 fn helmfile_fails_without_a_word() {
     let ran =
-        Boot::new().rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 3})).run();
+        Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 3})).run();
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="helmfile gave no reason" log="[LOG]" resume="k3s-boot apps --from crds""#);
 }
@@ -219,28 +219,28 @@ fn a_failure_as_json() {
 
 #[test]
 fn what_tools_say_is_redacted() {
-    let boot = Boot::new();
-    let said = format!("Error: cannot use {} nor {}", boot.canaries.decrypted, boot.canaries.age);
-    let boot = boot
+    let fixture = Fixture::new();
+    let said = format!("Error: cannot use {} nor {}", fixture.canaries.decrypted, fixture.canaries.age);
+    let fixture = fixture
         .args(&["--log-level", "debug"])
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1,
         "stderr": format!("{}{}", started("kube-system", "cilium"), helmfile_failed("cilium", &said))}));
-    let ran = boot.run();
+    let ran = fixture.run();
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: cannot use [redacted] nor [redacted]" log="[LOG]" resume="k3s-boot apps --log-level debug --from apps""#);
-    let log = std::fs::read_to_string(&files(&boot.path("state")).unwrap()[0]).unwrap();
+    let log = std::fs::read_to_string(&files(&fixture.path("state")).unwrap()[0]).unwrap();
     assert!(log.contains("cannot use [redacted] nor [redacted]"), "{log}");
 }
 
 #[test]
 fn a_secret_that_is_refused_is_not_shown() {
-    let boot = Boot::new()
+    let fixture = Fixture::new()
         .args(&["--log-level", "debug"])
         .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "exit": 1, "echo_stdin": true,
             "stderr": "Error from server (BadRequest): Secret in version \"v1\" cannot be handled\n"}))
         // The namespaces come first.
         .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "times": 1}));
-    let ran = boot.run();
+    let ran = fixture.run();
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: {\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\",\"data\":{\"age.agekey\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"sops-age\",\"namespace\":\"flux-system\"},\"type\":\"Opaque\"},{\"apiVersion\":\"v1\",\"data\":{\"token\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"github\",\"namespace\":\"flux-system\"}}]}" log="[LOG]" resume="k3s-boot apps --log-level debug --from secrets""#);
     assert_eq!(ran.mutating().len(), 4, "the lock, and no helmfile after that");
@@ -248,7 +248,7 @@ fn a_secret_that_is_refused_is_not_shown() {
 
 #[test]
 fn namespaces_cannot_be_made() {
-    let ran = Boot::new()
+    let ran = Fixture::new()
         .rule(json!({"tool": "kubectl", "args": ["apply"], "exit": 1,
             "stderr": "Error from server (Forbidden): namespaces is forbidden\n"}))
         .run();
@@ -262,14 +262,14 @@ fn the_deadline_of_the_run_passes_while_a_release_is_synced() {
     let timeout = soon();
     let unplaced = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
         "message": "0/1 nodes are available: 1 Insufficient cpu."}]});
-    let boot = Boot::new()
+    let fixture = Fixture::new()
         .args(&["--timeout", &millis(timeout)])
         .objects(waiting_pod(&unplaced))
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
         "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
-    let running = boot.start();
+    let running = fixture.start();
     let mut helmfile = listener.accept();
-    assert_eq!(helmfile.rest(), ["INT"], "once, and it ends by itself");
+    assert_eq!(helmfile.remaining_lines(), ["INT"], "once, and it ends by itself");
     let ran = running.wait();
     ran.assert().code(6);
     // What is behind it is found out after the deadline, and the lock is let go of then too.
@@ -278,7 +278,7 @@ fn the_deadline_of_the_run_passes_while_a_release_is_synced() {
     assert_snapshot!(before, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="0/1 nodes are available: 1 Insufficient cpu." reason="the run"#);
     let (_, after) = after.split_once('s').unwrap_or_else(|| panic!("{after}"));
     assert_snapshot!(after, @r#", still waiting for Deployment/cilium-operator 0/1" cause="no node has enough free CPU for the requests of the pod" log="[LOG]" fix="lower `resources.requests.cpu` in the values, or add a node" resume="k3s-boot apps --timeout [TIMEOUT] --from apps""#);
-    assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
+    assert!(ran.released_lock(), "{}", ran.transcript());
     // helm gets what is left, less a margin, so that its reason is the last word if it has one.
     let sync = ran.calls_of("helmfile", "sync");
     let args: Vec<_> = sync[1]["argv"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
@@ -290,11 +290,11 @@ fn the_deadline_of_the_run_passes_while_a_release_is_synced() {
 #[test]
 fn the_deadline_of_the_run_passes_while_charts_are_fetched() {
     let listener = Listener::new();
-    let boot = Boot::new()
+    let fixture = Fixture::new()
         .args(&["--timeout", &millis(soon())])
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "connect": listener.address(), "on_int": "end"}));
-    let running = boot.start();
-    assert_eq!(listener.accept().rest(), ["INT"]);
+    let running = fixture.start();
+    assert_eq!(listener.accept().remaining_lines(), ["INT"]);
     let ran = running.wait();
     ran.assert().code(6);
     assert!(ran.mutating().is_empty());
@@ -305,7 +305,7 @@ fn the_deadline_of_the_run_passes_while_charts_are_fetched() {
 
 #[test]
 fn too_few_nodes_come_in_time() {
-    let ran = Boot::new().args(&["--nodes", "2", "--timeout", &millis(soon())]).run();
+    let ran = Fixture::new().args(&["--nodes", "2", "--timeout", &millis(soon())]).run();
     ran.assert().code(6);
     assert!(ran.mutating().is_empty());
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Timed out stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" log="[LOG]" fix="start k3s on the missing nodes, or expect fewer nodes (--nodes, or `nodes` in k3s-boot.yaml); to wait longer, set --nodes-timeout and --timeout""#);
@@ -317,7 +317,7 @@ fn flux_does_not_get_ready_in_time() {
     source["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "GitOperationFailed",
         "message": "failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host"}]);
     let timeout = millis(soon());
-    let ran = Boot::new().args(&["--timeout", &timeout]).flux(&[source, scenario::root()]).run();
+    let ran = Fixture::new().args(&["--timeout", &timeout]).flux(&[source, scenario::root()]).run();
     ran.assert().code(6);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Flux failed to reconcile object="GitRepository flux-system/flux-system" reason="GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" cause="Flux cannot read the Git repository: its URL or branch is wrong, or pods cannot reach the server" after="[AFTER]" log="[LOG]" fix="check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of the pods" resume="k3s-boot apps --timeout [TIMEOUT] --from verify""#);
@@ -329,7 +329,7 @@ fn flux_says_that_it_is_stalled() {
     instance["status"]["conditions"] = json!([
         {"type": "Ready", "status": "False", "reason": "BuildFailed", "message": "doc is missing path"},
         {"type": "Stalled", "status": "True", "reason": "BuildFailed", "message": "remove operation does not apply: doc is missing path"}]);
-    let ran = Boot::new().flux_with(&instance, &[]).run();
+    let ran = Fixture::new().flux_with(&instance, &[]).run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="FluxInstance flux-system/flux" reason="BuildFailed: remove operation does not apply: doc is missing path" log="[LOG]" fix="kubectl --namespace flux-system describe fluxinstance flux" resume="k3s-boot apps --from verify""#);
@@ -347,11 +347,11 @@ fn a_key_that_does_not_decrypt_is_told_when_flux_has_tried_again() {
     child["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "flux-system", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"});
     // What it said before this run asked it says nothing about the key of this run.
     child["status"]["lastHandledReconcileAt"] = "{requested}".into();
-    let ran = Boot::new().flux(&[scenario::source(), scenario::root(), child]).run();
+    let ran = Fixture::new().flux(&[scenario::source(), scenario::root(), child]).run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" cause="the file is not encrypted for the age key in the cluster" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key, then retry with --rotate-age-key" resume="k3s-boot apps --rotate-age-key --from secrets""#);
-    let asked = ran.requests_of_flux();
+    let asked = ran.reconcile_requests();
     assert_eq!(asked.len(), 1, "once");
     let path = asked[0]["argv"][1].as_str().unwrap();
     let expected = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/apps?";
@@ -360,7 +360,7 @@ fn a_key_that_does_not_decrypt_is_told_when_flux_has_tried_again() {
 
 #[test]
 fn the_first_helmfile_fails_and_the_second_is_not_begun() {
-    let ran = Boot::new()
+    let ran = Fixture::new()
         .rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 1, "stderr":
             format!("{}Error: something else\n", synced("monitoring", "prometheus-operator-crds"))}))
         .run();
@@ -374,12 +374,12 @@ fn what_holds_a_release_up_is_said_while_helm_still_waits() {
     let pull = json!({"phase": "Pending", "containerStatuses": [{"name": "operator",
         "state": {"waiting": {"reason": "ErrImagePull", "message": "quay.io/x:1: not found"}}}]});
     let listener = Listener::new();
-    let boot = Boot::new().objects(waiting_pod(&pull)).rule(json!({"tool": "helmfile",
+    let fixture = Fixture::new().objects(waiting_pod(&pull)).rule(json!({"tool": "helmfile",
         "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(), "stderr": started("kube-system", "cilium")}));
-    let running = boot.start();
+    let running = fixture.start();
     let helmfile = listener.accept();
     running.wait_for("Release is blocked");
-    helmfile.go();
+    helmfile.finish();
     let ran = running.wait();
     ran.assert().code(0);
     let warned: Vec<_> = ran.stdout.lines().filter(|line| line.contains("Release is blocked")).collect();
@@ -396,10 +396,10 @@ fn what_no_waiting_mends_ends_the_run_at_once() {
     let listener = Listener::new();
     let [workload, ..] = waiting_pod(&json!({}));
     let sync = ["*/01-apps.yaml", "sync"];
-    let boot = Boot::new().objects([refused]).object_after(&workload, &sync).rule(json!({"tool": "helmfile",
+    let fixture = Fixture::new().objects([refused]).object_after(&workload, &sync).rule(json!({"tool": "helmfile",
         "on_int": "end", "args": sync, "connect": listener.address(), "stderr": started("kube-system", "cilium")}));
-    let running = boot.start();
-    assert_eq!(listener.accept().rest(), ["INT"]);
+    let running = fixture.start();
+    assert_eq!(listener.accept().remaining_lines(), ["INT"]);
     let ran = running.wait();
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" reason="helmfile was stopped early: the release cannot become ready" cause="the Pod Security level of the namespace forbids this pod" log="[LOG]" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged  # from then on, every pod of kube-system may take over its node: use it for a network plugin only; otherwise correct `securityContext` in the values, or move the release to a namespace of its own" resume="k3s-boot apps --from apps""#);
@@ -417,17 +417,17 @@ fn what_was_refused_before_does_not_end_the_run() {
     let [workload, ..] = waiting_pod(&json!({}));
     let events = "/api/v1/namespaces/kube-system/events?fieldSelector=type%3DWarning";
     let sync = Listener::new();
-    let boot = Boot::new().objects([workload, refused]).rules([
+    let fixture = Fixture::new().objects([workload, refused]).rules([
         json!({"tool": "api", "args": [events], "times": 1}),
         json!({"tool": "api", "args": [events], "times": 1, "connect": listener.address()}),
         json!({"tool": "helmfile", "on_int": "end", "args": ["*/01-apps.yaml", "sync"], "connect": sync.address(),
             "stderr": started("kube-system", "cilium")}),
     ]);
-    let running = boot.start();
+    let running = fixture.start();
     let helmfile = sync.accept();
     // The second look, at which such a thing is told when it is of now.
-    listener.accept().go();
-    helmfile.go();
+    listener.accept().finish();
+    helmfile.finish();
     let ran = running.wait();
     ran.assert().code(0);
     assert!(!ran.stdout.contains("Release is blocked"), "{}", ran.stdout);
@@ -440,8 +440,8 @@ fn a_webhook_that_is_up_a_moment_later_fails_nothing() {
         "{}in x.yaml: failed processing release cilium: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: UPGRADE FAILED: {webhook}\n\nCOMBINED OUTPUT:\n  x\n",
         started("kube-system", "cilium")
     );
-    let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "times": 2, "exit": 1, "stderr": talk}));
-    let ran = boot.run();
+    let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "times": 2, "exit": 1, "stderr": talk}));
+    let ran = fixture.run();
     ran.assert().code(0);
     let tries = ran.stdout.lines().filter(|line| line.contains("Failed to sync Helm releases, retrying"));
     assert_eq!(tries.count(), 2, "{}", ran.stdout);

@@ -3,8 +3,8 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::boot::Boot;
 use super::checks::{checks, status_of};
+use super::fixture::Fixture;
 use super::scenario;
 
 /// The keys of a release, each under a name of its own; `plain` has none.
@@ -18,26 +18,26 @@ const RELEASES: [(&str, &str); 6] = [
 ];
 
 /// These releases, with another helm, whose plugins for post-renderers are these.
-fn world(command: &str, names: &[&str], helm: &str, plugins: &str) -> Boot {
+fn world(command: &str, names: &[&str], helm: &str, plugins: &str) -> Fixture {
     let release = |(name, keys): &(&str, &str)| {
         format!("- name: {name}\n  namespace: media\n  chart: ../charts/{name}\n{keys}")
     };
     let wanted = RELEASES.iter().filter(|(name, _)| names.contains(name));
     let releases: String = wanted.map(release).collect();
-    let boot = Boot::of(command)
+    let fixture = Fixture::for_command(command)
         .objects([scenario::ready_node()])
         .helmfile_decrypts()
         .file("bootstrap/helmfile.d/00-crds.yaml", "releases: []\n")
         .file("bootstrap/helmfile.d/01-apps.yaml", &format!("releases:\n{releases}"));
-    let boot = names.iter().fold(boot, |boot, name| {
+    let fixture = names.iter().fold(fixture, |fixture, name| {
         let text = format!("apiVersion: v2\nname: {name}\nversion: 1.0.0\n");
-        boot.file(&format!("bootstrap/charts/{name}/Chart.yaml"), &text)
+        fixture.file(&format!("bootstrap/charts/{name}/Chart.yaml"), &text)
     });
     let helmfile = |args: &[&str]| json!({"tool": "helmfile", "args": args, "stdout": format!("---\nreleases:\n{releases}")});
     let list = format!("NAME   \tVERSION\tTYPE           \tAPIVERSION\tPROVENANCE\tSOURCE \n{plugins}");
     let undecrypted = "in ./01-apps.yaml: plugin secrets not installed\n";
     let rendered = json!({"namespace-media/plain/all.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: plain}\nspec: {}\n"});
-    boot.rules([
+    fixture.rules([
         json!({"tool": "helm", "args": ["version", "--short"], "stdout": helm}),
         json!({"tool": "helm", "args": ["plugin", "list"], "stdout": list}),
         json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "build"], "stdout": "---\nreleases: []\n"}),
@@ -51,8 +51,8 @@ fn world(command: &str, names: &[&str], helm: &str, plugins: &str) -> Boot {
 fn what_is_not_installed_ends_the_run_before_a_change() {
     let all = RELEASES.map(|(name, _)| name);
     let helm_4 = world("apps", &all, "v4.2.4\n", "other  \t0.1.0  \tpostrenderer/v1\tv1\tunknown\tunknown\n")
-        .refused();
-    let helm_3 = world("apps", &all, "v3.21.4\n", "").refused();
+        .refusal();
+    let helm_3 = world("apps", &all, "v3.21.4\n", "").refusal();
     assert_snapshot!([helm_4, helm_3].join("\n"), @r#"
     [TS] ERROR Helm plugin for encrypted values is missing release="media/encrypted" key="secrets" plugin="secrets" fix="install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or refer to the files as `ref+sops://FILE` in `values`" 
     [TS] ERROR Post-renderer is not a Helm 4 plugin release="media/rendered" key="postRenderer" value="bash" fix="install it as a plugin of type `postrenderer/v1` and use the name of that plugin, or use Helm 3" 

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::boot::Boot;
+use super::fixture::Fixture;
 use super::listener::Listener;
 use super::scenario::{started, waiting_pod};
 
@@ -31,12 +31,12 @@ fn still(frame: &str, columns: usize) -> String {
 }
 
 /// A sync of the apps at which cilium is at work until the test lets it go.
-fn at_work(listener: &Listener, pod: &Value) -> Boot {
+fn at_work(listener: &Listener, pod: &Value) -> Fixture {
     let sync = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(),
         "on_int": "end", "stderr": started("kube-system", "cilium")});
-    let boot = Boot::new().rule(sync).env("TERM", "xterm").env("NO_COLOR", "1");
+    let fixture = Fixture::new().rule(sync).env("TERM", "xterm").env("NO_COLOR", "1");
     let objects = waiting_pod(pod);
-    objects.iter().fold(boot, |boot, object| boot.object_after(object, &["*/01-apps.yaml", "sync"]))
+    objects.iter().fold(fixture, |fixture, object| fixture.object_after(object, &["*/01-apps.yaml", "sync"]))
 }
 
 fn no_image() -> Value {
@@ -47,8 +47,8 @@ fn no_image() -> Value {
 #[test]
 fn a_good_run() {
     let listener = Listener::new();
-    let boot = at_work(&listener, &json!({"phase": "Pending"}));
-    let mut terminal = boot.start_on_terminal(24, 100);
+    let fixture = at_work(&listener, &json!({"phase": "Pending"}));
+    let mut terminal = fixture.start_on_terminal(24, 100);
     let helmfile = listener.accept();
     let frame = terminal.frame(|frame| frame.contains("cilium: Deployment/cilium-operator 0/1"));
     assert_snapshot!(still(&frame, 100), @r#"
@@ -70,7 +70,7 @@ fn a_good_run() {
     * [N]s stage apps
     * [N]s kube-system/cilium: Deployment/cilium-operator 0/1
     "#);
-    helmfile.go();
+    helmfile.finish();
     let ran = terminal.wait();
     ran.assert().code(0);
     let screen = still(&ran.stdout, 100);
@@ -81,10 +81,10 @@ fn a_good_run() {
 #[test]
 fn a_failing_run() {
     let listener = Listener::new();
-    let boot = at_work(&listener, &no_image()).args(&["--fail-fast"]);
-    let terminal = boot.start_on_terminal(40, 100);
+    let fixture = at_work(&listener, &no_image()).args(&["--fail-fast"]);
+    let terminal = fixture.start_on_terminal(40, 100);
     let mut helmfile = listener.accept();
-    assert_eq!(helmfile.rest(), ["INT"]);
+    assert_eq!(helmfile.remaining_lines(), ["INT"]);
     let ran = terminal.wait();
     ran.assert().code(5);
     assert_snapshot!(still(&ran.stdout, 100), @r#"
@@ -111,8 +111,8 @@ fn a_failing_run() {
 #[test]
 fn what_is_left_of_the_time_goes_on_by_itself() {
     let listener = Listener::new();
-    let boot = at_work(&listener, &json!({"phase": "Pending"})).args(&["--release-timeout", "50s"]);
-    let mut terminal = boot.start_on_terminal(24, 60);
+    let fixture = at_work(&listener, &json!({"phase": "Pending"})).args(&["--release-timeout", "50s"]);
+    let mut terminal = fixture.start_on_terminal(24, 60);
     let helmfile = listener.accept();
     let mut seen = Vec::new();
     // Nothing changes in the cluster meanwhile, so nothing is looked at again.
@@ -129,20 +129,20 @@ fn what_is_left_of_the_time_goes_on_by_itself() {
     }
     assert!(seen.is_sorted_by(|one, next| one > next), "{seen:?}");
     assert!(seen[0] - seen[2] < 10, "more often than the cluster is looked at: {seen:?}");
-    helmfile.go();
+    helmfile.finish();
     terminal.wait().assert().code(0);
 }
 
 #[test]
 fn a_narrow_terminal_cuts_the_picture_and_nothing_else() {
     let listener = Listener::new();
-    let boot = at_work(&listener, &json!({"phase": "Pending"}));
-    let mut terminal = boot.start_on_terminal(60, 40);
+    let fixture = at_work(&listener, &json!({"phase": "Pending"}));
+    let mut terminal = fixture.start_on_terminal(60, 40);
     let helmfile = listener.accept();
     let frame = terminal.frame(|frame| frame.contains("cilium: Deployment/"));
     let picture = still(&frame, 40);
     assert_snapshot!(picture.lines().last().unwrap(), @"* [N]s kube-system/cilium: Deployment/ci");
-    helmfile.go();
+    helmfile.finish();
     let ran = terminal.wait();
     ran.assert().code(0);
     assert!(!ran.stdout.contains("Deployment/"), "the picture is gone: {}", ran.stdout);

@@ -3,14 +3,14 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::boot::Boot;
+use super::fixture::Fixture;
 use super::scenario;
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "the log and the calls are shown in full")]
 fn a_first_run() {
-    let boot = Boot::new();
-    let ran = boot.run();
+    let fixture = Fixture::new();
+    let ran = fixture.run();
     assert_snapshot!(ran.stdout, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
     [TS] INFO Preflight passed checks="[CHECKS]" warnings="0" took="[TOOK]" 
@@ -100,7 +100,7 @@ fn a_first_run() {
     assert!(applied.iter().all(|call| call["stdin_len"].as_u64() > Some(0)));
     for call in &ran.calls {
         let env = &call["env"];
-        let path = |name: &str| boot.path(name).display().to_string();
+        let path = |name: &str| fixture.path(name).display().to_string();
         assert_eq!(kubeconfigs(call), [path("kubeconfig")]);
         assert_eq!(env["KUBERC"], "off");
         assert_eq!(env["HELMFILE_TEMPDIR"], env["TMPDIR"]);
@@ -114,25 +114,25 @@ fn a_first_run() {
             assert!(charts.starts_with(&path(place)), "{charts}");
         }
     }
-    assert!(sandbox::files(&boot.path("state")).unwrap().is_empty(), "no log of a run that went well");
+    assert!(sandbox::files(&fixture.path("state")).unwrap().is_empty(), "no log of a run that went well");
 }
 
 #[test]
 fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
-    let boot = Boot::new();
-    boot.run();
+    let fixture = Fixture::new();
+    fixture.run();
     let secret = |name: &str, key: &str, value: &str| {
         use base64::Engine as _;
         let value = base64::engine::general_purpose::STANDARD.encode(value);
         json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": name, "namespace": "flux-system"}, "data": {key: value}})
     };
-    let age_key = std::fs::read_to_string(boot.path("root/age.key")).unwrap();
+    let age_key = std::fs::read_to_string(fixture.path("root/age.key")).unwrap();
     let live =
-        [secret("sops-age", "age.agekey", &age_key), secret("github", "token", &boot.canaries.decrypted)];
+        [secret("sops-age", "age.agekey", &age_key), secret("github", "token", &fixture.canaries.decrypted)];
     let namespaces =
         ["kube-system", "cert-manager", "flux-system", "network", "monitoring"].map(|name| (name, "Active"));
-    let boot = boot.objects(live).objects(scenario::cluster(&namespaces, 1));
-    let ran = boot.run();
+    let fixture = fixture.objects(live).objects(scenario::cluster(&namespaces, 1));
+    let ran = fixture.run();
     ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
@@ -216,7 +216,7 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
 #[test]
 #[expect(clippy::too_many_lines, reason = "the document is shown in full")]
 fn with_json_stdout_is_one_document_and_the_log_is_on_stderr() {
-    let ran = Boot::new().args(&["-o", "json"]).run();
+    let ran = Fixture::new().args(&["-o", "json"]).run();
     ran.assert().code(0);
     assert_snapshot!(ran.stdout, @r#"
     {
@@ -332,8 +332,8 @@ fn with_json_stdout_is_one_document_and_the_log_is_on_stderr() {
 
 #[test]
 fn a_run_with_colours_says_the_same() {
-    let plain = Boot::new().run();
-    let coloured = Boot::new().without_env("NO_COLOR").args(&["--color", "always"]).run();
+    let plain = Fixture::new().run();
+    let coloured = Fixture::new().without_env("NO_COLOR").args(&["--color", "always"]).run();
     let bare = |text: &str| {
         ["\u{1b}[1m", "\u{1b}[0m", "\u{1b}[38;5;87m", "\u{1b}[38;5;236m"]
             .iter()
@@ -359,7 +359,7 @@ fn a_run_with_colours_says_the_same() {
 
 #[test]
 fn no_secret_shows_at_debug_level() {
-    let ran = Boot::new().args(&["--log-level", "debug"]).run();
+    let ran = Fixture::new().args(&["--log-level", "debug"]).run();
     ran.assert().code(0).stderr("");
     assert!(
         ran.stdout.contains(" DEBUG Running tool=\"kubectl\" command=\"kubectl --context default "),
@@ -387,28 +387,28 @@ fn kubeconfigs(call: &Value) -> Vec<String> {
 
 #[test]
 fn relative_paths_become_absolute() {
-    let boot = Boot::new()
+    let fixture = Fixture::new()
         .env("KUBECONFIG", "../../kubeconfig")
         .env("SOPS_AGE_KEY_FILE", "../age.key")
         .cwd("root/bootstrap");
-    let ran = boot.run();
+    let ran = fixture.run();
     ran.assert().code(0).stderr("");
     for call in &ran.calls {
         // As it was given, from where it was given: what it leads to is the same for a tool in any folder.
-        let kubeconfig = boot.path("root/bootstrap/../../kubeconfig").display().to_string();
+        let kubeconfig = fixture.path("root/bootstrap/../../kubeconfig").display().to_string();
         assert_eq!(kubeconfigs(call), [kubeconfig]);
-        let key = boot.path("root/bootstrap/../age.key").display().to_string();
+        let key = fixture.path("root/bootstrap/../age.key").display().to_string();
         assert_eq!(call["env"]["SOPS_AGE_KEY_FILE"], key);
-        assert_eq!(call["env"]["ROOT_DIR"], boot.path("root").display().to_string());
+        assert_eq!(call["env"]["ROOT_DIR"], fixture.path("root").display().to_string());
     }
 }
 
 #[test]
 fn helmfile_gets_identities_only_when_values_refer_to_encrypted_files() {
-    let boot = Boot::new()
+    let fixture = Fixture::new()
         .file("bootstrap/templates/values.yaml.gotmpl", "k: ref+sops://x.sops.yaml#/k\n")
         .helmfile_decrypts();
-    let ran = boot.run();
+    let ran = fixture.run();
     ran.assert().code(0).stderr("");
     let has = |tool: &str, arg: &str| -> Vec<bool> {
         let calls = ran.calls_of(tool, arg).into_iter();
@@ -437,8 +437,9 @@ fn what_leads_tools_to_another_cluster_is_kept_from_them_and_named() {
     // These are dropped without a word: they are set by a pod's kubelet, or print what is secret.
     let dropped =
         ["KUBERNETES_SERVICE_HOST", "POD_NAMESPACE", "HELMFILE_AWS_SDK_LOG_LEVEL", "AWS_SDK_GO_LOG_LEVEL"];
-    let boot = elsewhere.iter().chain(&dropped).fold(Boot::new(), |boot, name| boot.env(name, "elsewhere"));
-    let ran = boot
+    let fixture =
+        elsewhere.iter().chain(&dropped).fold(Fixture::new(), |fixture, name| fixture.env(name, "elsewhere"));
+    let ran = fixture
         .env("HELM_DRIVER", "secret")
         .env("HELMFILE_ENVIRONMENT", "default")
         .env("LOG_LEVEL", "warn")
@@ -456,14 +457,14 @@ fn what_leads_tools_to_another_cluster_is_kept_from_them_and_named() {
 
 #[test]
 fn a_list_of_kubeconfigs_reaches_the_tools_as_a_list() {
-    let boot = Boot::new();
-    let list = format!("{0}/gone:{0}/kubeconfig:{0}/second", boot.path("").display()).replace("//", "/");
-    let boot = boot.file("../second", "apiVersion: v1\nkind: Config\n").env("KUBECONFIG", &list);
-    let ran = boot.run();
+    let fixture = Fixture::new();
+    let list = format!("{0}/gone:{0}/kubeconfig:{0}/second", fixture.path("").display()).replace("//", "/");
+    let fixture = fixture.file("../second", "apiVersion: v1\nkind: Config\n").env("KUBECONFIG", &list);
+    let ran = fixture.run();
     ran.assert().code(0).stderr("");
     let warnings: Vec<_> = ran.stdout.lines().filter(|line| line.contains(" WARN ")).collect();
     assert_snapshot!(warnings.join("\n"), @r#"[TS] WARN Kubeconfig file not found, skipping it file="[TMP]/gone" fix="remove it from KUBECONFIG""#);
-    let there = ["kubeconfig", "second"].map(|name| boot.path(name).display().to_string());
+    let there = ["kubeconfig", "second"].map(|name| fixture.path(name).display().to_string());
     for call in &ran.calls {
         assert_eq!(kubeconfigs(call), there);
         let args = call["argv"].as_array().unwrap();
@@ -475,7 +476,7 @@ fn a_list_of_kubeconfigs_reaches_the_tools_as_a_list() {
 fn without_a_sync_source_it_does_not_say_that_flux_syncs() {
     let spec = json!({});
     let instance = scenario::resource("FluxInstance", "flux", &spec, &scenario::ready());
-    let ran = Boot::new().flux_with(&instance, &[]).run();
+    let ran = Fixture::new().flux_with(&instance, &[]).run();
     ran.assert().code(0).stderr("");
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Releases are installed, but Flux has no repository to sync missing="`spec.sync` in FluxInstance flux-system/flux" took="[TOOK]" fix="set `instance.sync` in the values of flux-instance""#);
@@ -484,13 +485,13 @@ fn without_a_sync_source_it_does_not_say_that_flux_syncs() {
 #[test]
 fn a_tool_that_leaves_a_process_behind_holds_up_nothing() {
     let listener = super::listener::Listener::new();
-    let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "connect": listener.address(), "grandchild": true,
+    let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "connect": listener.address(), "grandchild": true,
         "stderr": scenario::synced("monitoring", "prometheus-operator-crds")}));
-    let running = boot.start();
+    let running = fixture.start();
     let (first, second) = (listener.accept(), listener.accept());
     let (tool, mut left) = if first.name == "grandchild" { (second, first) } else { (first, second) };
-    tool.go();
+    tool.finish();
     let ran = running.wait();
     ran.assert().code(0).stderr("");
-    assert_eq!(left.rest(), [""; 0], "it was killed");
+    assert_eq!(left.remaining_lines(), [""; 0], "it was killed");
 }

@@ -12,35 +12,35 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
-use super::boot::{APPS, Boot, Ran, identity};
-use super::listener::{BROKEN, Listener};
+use super::fixture::{APPS, Fixture, RunResult, identity};
+use super::listener::{HANG_TIMEOUT, Listener};
 
 /// The commands that read the repository.
 const COMMANDS: [&[&str]; 4] = [&["check"], &["check", "--offline"], &["diff"], &["apps"]];
 
-const FOR_EVER: u64 = u64::MAX;
+const FOREVER: u64 = u64::MAX;
 
-fn command(words: &[&str]) -> Boot {
-    Boot::of(words[0]).args(&words[1..])
+fn command(words: &[&str]) -> Fixture {
+    Fixture::for_command(words[0]).args(&words[1..])
 }
 
 /// Runs it, and checks what holds whatever was read.
 #[track_caller]
-fn run(boot: &Boot, what: &str) -> Ran {
+fn run(fixture: &Fixture, what: &str) -> RunResult {
     let start = Instant::now();
-    let ran = boot.run();
+    let ran = fixture.run();
     // Far more than it needs; the tests share the machine.
-    assert!(start.elapsed() < BROKEN, "{what}: {:?}", start.elapsed());
+    assert!(start.elapsed() < HANG_TIMEOUT, "{what}: {:?}", start.elapsed());
     let said = [ran.stdout.as_str(), &ran.stderr].concat();
     assert!(!said.contains("panicked"), "{what}: {said}");
     assert!(!said.contains('\u{1b}'), "{what}: {said:?}");
-    assert_eq!(left_behind(boot), [""; 0], "{what}");
+    assert_eq!(left_behind(fixture), [""; 0], "{what}");
     ran
 }
 
 /// The played tools of this world that still run.
-fn left_behind(boot: &Boot) -> Vec<String> {
-    let scenario = format!("FAKE_SCENARIO={}", boot.path("scenario.json").display());
+fn left_behind(fixture: &Fixture) -> Vec<String> {
+    let scenario = format!("FAKE_SCENARIO={}", fixture.path("scenario.json").display());
     let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
     let ours = processes.filter(|process| {
         let environment = std::fs::read(process.join("environ")).unwrap_or_default();
@@ -102,10 +102,10 @@ impl Content {
 fn in_place_of(name: &str, fails: fn(&[&str], Content) -> bool) {
     for content in Content::ALL {
         for words in COMMANDS {
-            let boot = command(words);
-            content.put(&boot.path("root").join(name));
+            let fixture = command(words);
+            content.put(&fixture.path("root").join(name));
             let what = format!("{name} {content:?} {words:?}");
-            let ran = run(&boot, &what);
+            let ran = run(&fixture, &what);
             let said = [ran.stdout.as_str(), &ran.stderr].concat();
             assert_eq!(ran.code(), i32::from(fails(words, content)), "{what}: {said}");
             if ran.code() == 1 {
@@ -158,20 +158,20 @@ fn a_hostile_kubeconfig() {
 fn helmfiles_that_include_each_other() {
     let every = "helmfiles:\n".to_owned() + &"- path: 01-apps.yaml\n".repeat(100);
     for words in COMMANDS {
-        let boot = command(words).file("bootstrap/helmfile.d/01-apps.yaml", &(APPS.to_owned() + &every));
-        run(&boot, "a loop").assert().code(0);
+        let fixture = command(words).file("bootstrap/helmfile.d/01-apps.yaml", &(APPS.to_owned() + &every));
+        run(&fixture, "a loop").assert().code(0);
     }
 }
 
 #[test]
 fn folders_without_an_end() {
     for words in COMMANDS {
-        let boot = command(words);
-        let root = boot.path("root");
+        let fixture = command(words);
+        let root = fixture.path("root");
         // Two identities, so that recipients are looked for in the whole repository; a wrong path, so that a copy is made.
         let key = std::fs::read_to_string(root.join("age.key")).unwrap() + &identity() + "\n";
         let apps = APPS.replace("../templates/", "./templates/");
-        let boot = boot.file("age.key", &key).file("bootstrap/helmfile.d/01-apps.yaml", &apps);
+        let fixture = fixture.file("age.key", &key).file("bootstrap/helmfile.d/01-apps.yaml", &apps);
         std::fs::create_dir_all(root.join("kubernetes/apps/media")).unwrap();
         for folder in ["", "bootstrap", "bootstrap/helmfile.d", "kubernetes/apps", "kubernetes/apps/media"] {
             let folder = root.join(folder);
@@ -184,7 +184,7 @@ fn folders_without_an_end() {
             std::fs::write(odd(b"\xff\x1b[31m.sops.yaml"), "a: 1\n").unwrap();
             std::fs::create_dir(odd(b"\xff\x1b[31m")).unwrap();
         }
-        let ran = run(&boot, &format!("{words:?}"));
+        let ran = run(&fixture, &format!("{words:?}"));
         let said = [ran.stdout.as_str(), &ran.stderr].concat();
         assert_eq!(ran.code(), 1, "{said}");
         for part in ["Values file not found", "self.sops.yaml", "Encrypted file is plain text"] {
@@ -195,10 +195,10 @@ fn folders_without_an_end() {
 
 #[test]
 fn a_hundred_thousand_files() {
-    let boot = Boot::of("check");
-    let root = boot.path("root");
+    let fixture = Fixture::for_command("check");
+    let root = fixture.path("root");
     let key = std::fs::read_to_string(root.join("age.key")).unwrap() + &identity() + "\n";
-    let boot = boot.file("age.key", &key);
+    let fixture = fixture.file("age.key", &key);
     let folder = root.join("kubernetes/flux/cluster");
     std::fs::create_dir_all(&folder).unwrap();
     let names: Vec<_> = (0..100_000).map(|number| format!("kubernetes/flux/cluster/{number}.yaml")).collect();
@@ -207,21 +207,22 @@ fn a_hundred_thousand_files() {
     }
     let listed: Vec<_> = names.iter().map(|name| format!("../../other/{name}")).collect();
     let list = format!("resources: [{}]\n", listed.join(", "));
-    let boot = boot.file("kubernetes/flux/cluster/kustomization.yaml", &list[..1_000_000.min(list.len())]);
+    let fixture =
+        fixture.file("kubernetes/flux/cluster/kustomization.yaml", &list[..1_000_000.min(list.len())]);
     let all = [names.as_slice(), &["kubernetes/flux/cluster/kustomization.yaml".to_owned()]].concat();
-    let boot = with_git(boot).rules([
+    let fixture = with_git(fixture).rules([
         json!({"tool": "git", "args": ["ls-files"], "stdout": all.join("\0")}),
         json!({"tool": "git", "args": ["config"], "stdout": "ssh://git@example.org/home.git\n"}),
     ]);
-    let ran = run(&boot, "many files");
+    let ran = run(&fixture, "many files");
     ran.assert().code(0);
 }
 
 /// The same world with a played git.
-fn with_git(boot: Boot) -> Boot {
-    let fake = std::fs::read_link(boot.path("bin/helm")).unwrap();
-    symlink(fake, boot.path("bin/git")).unwrap();
-    boot
+fn with_git(fixture: Fixture) -> Fixture {
+    let fake = std::fs::read_link(fixture.path("bin/helm")).unwrap();
+    symlink(fake, fixture.path("bin/git")).unwrap();
+    fixture
 }
 
 /// What the tools are asked for; each can be played otherwise.
@@ -252,7 +253,7 @@ fn is_of_status((tool, args): (&str, &[&str])) -> bool {
 }
 
 /// A world in which every tool that is asked for this acts so.
-fn playing(words: &[&str], (tool, args): (&str, &[&str]), how: Value) -> Boot {
+fn playing(words: &[&str], (tool, args): (&str, &[&str]), how: Value) -> Fixture {
     let mut rule = json!({"tool": tool, "args": args});
     let (Value::Object(rule_map), Value::Object(how)) = (&mut rule, how) else { panic!("maps") };
     rule_map.extend(how);
@@ -291,8 +292,8 @@ fn tools_that_print_garbage() {
         for (how, words) in cases.iter().flat_map(|how| commands.iter().map(move |words| (how, words))) {
             let what = format!("{asked:?} {words:?} {:.80}", how.to_string());
             // Nodes that nobody can name are waited for.
-            let boot = playing(words, asked, how.clone()).file("k3s-boot.yaml", "timeouts: {total: 5s}\n");
-            let ran = run(&boot, &what);
+            let fixture = playing(words, asked, how.clone()).file("k3s-boot.yaml", "timeouts: {total: 5s}\n");
+            let ran = run(&fixture, &what);
             let said = [ran.stdout.as_str(), &ran.stderr].concat();
             assert!([0, 1, 5, 6].contains(&ran.code()), "{what}: {} {said}", ran.code());
         }
@@ -304,10 +305,10 @@ fn tools_that_print_too_much() {
     // 300 MB, and without an end: on stdout, and on stderr as lines and as one line.
     let line = format!("{}\n", "words and more \u{1b}[31m".repeat(200));
     let cases = [
-        json!({"stdout": line, "again": 300_000_000 / line.len()}),
-        json!({"stdout": line, "again": FOR_EVER}),
-        json!({"stderr": line, "again": FOR_EVER}),
-        json!({"stderr": line.trim_end(), "again": FOR_EVER}),
+        json!({"stdout": line, "repeat": 300_000_000 / line.len()}),
+        json!({"stdout": line, "repeat": FOREVER}),
+        json!({"stderr": line, "repeat": FOREVER}),
+        json!({"stderr": line.trim_end(), "repeat": FOREVER}),
     ];
     let asked: [(&str, &[&str]); 4] = [
         ("kubectl", &["proxy"]),
@@ -318,7 +319,7 @@ fn tools_that_print_too_much() {
     for asked in asked {
         // An answer has no stderr.
         for how in &cases[..if asked.0 == "api" { 2 } else { 4 }] {
-            let what = format!("{asked:?} {}", how["again"]);
+            let what = format!("{asked:?} {}", how["repeat"]);
             let ran = run(&playing(&["check", "--timeout", "3s"], asked, how.clone()), &what);
             let said = [ran.stdout.as_str(), &ran.stderr].concat();
             let clear = ["than 268435456 bytes", "did not finish within", "was not answered within"];
@@ -339,9 +340,9 @@ fn tools_that_hang() {
             let what = format!("{asked:?} {words:?}");
             let how = json!({"connect": listener.address()});
             // `status` has no flag for it.
-            let boot = playing(words, asked, how).file("k3s-boot.yaml", "timeouts: {total: 2s}\n");
+            let fixture = playing(words, asked, how).file("k3s-boot.yaml", "timeouts: {total: 2s}\n");
             let start = Instant::now();
-            let ran = run(&boot, &what);
+            let ran = run(&fixture, &what);
             assert!(start.elapsed() < Duration::from_secs(20), "{what}: {:?}", start.elapsed());
             let said = [ran.stdout.as_str(), &ran.stderr].concat();
             // What is only good to know is unknown then. On a busy machine others come too late as well.
@@ -380,6 +381,6 @@ fn tools_that_hang() {
 fn a_tool_that_ignores_its_end() {
     let listener = Listener::new();
     let how = json!({"connect": listener.address(), "on_int": "ignore", "grandchild": true});
-    let boot = playing(&["check", "--timeout", "2s"], ("kubectl", &["version"]), how);
-    run(&boot, "ignores INT").assert().code(1);
+    let fixture = playing(&["check", "--timeout", "2s"], ("kubectl", &["version"]), how);
+    run(&fixture, "ignores INT").assert().code(1);
 }

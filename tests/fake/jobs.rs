@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::boot::Boot;
+use super::fixture::Fixture;
 use super::scenario;
 
 const TEMPLATE: &str = "# a Job, and what it leaves\n";
@@ -27,22 +27,22 @@ fn record(manifest: &str) -> Value {
 }
 
 /// A cluster with that release, whose Job is gone.
-fn installed(ttl: &str) -> Boot {
-    let boot = Boot::new();
+fn installed(ttl: &str) -> Fixture {
+    let fixture = Fixture::new();
     let secret = |name: &str, key: &str, value: &str| {
         json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": name, "namespace": "flux-system"},
             "data": {key: STANDARD.encode(value)}})
     };
-    let age_key = std::fs::read_to_string(boot.path("root/age.key")).unwrap();
+    let age_key = std::fs::read_to_string(fixture.path("root/age.key")).unwrap();
     let secrets =
-        [secret("sops-age", "age.agekey", &age_key), secret("github", "token", &boot.canaries.decrypted)];
+        [secret("sops-age", "age.agekey", &age_key), secret("github", "token", &fixture.canaries.decrypted)];
     let namespaces = ["kube-system", "cert-manager", "flux-system", "network", "monitoring", "media"]
         .map(|name| (name, "Active"));
     let helm = json!({"meta.helm.sh/release-name": "jobs", "meta.helm.sh/release-namespace": "media"});
     let left = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "left", "namespace": "media", "uid": "left",
         "labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": helm}});
     let apps = "filepath: 01-apps.yaml\nreleases:\n  - chart: ../charts/jobs\n    version: 1.0.0\n    name: jobs\n    namespace: media\n";
-    boot.file("bootstrap/charts/jobs/Chart.yaml", "apiVersion: v2\nname: jobs\nversion: 1.0.0\n")
+    fixture.file("bootstrap/charts/jobs/Chart.yaml", "apiVersion: v2\nname: jobs\nversion: 1.0.0\n")
         .file("bootstrap/charts/jobs/templates/all.yaml", TEMPLATE)
         .file("bootstrap/helmfile.d/01-apps.yaml", apps)
         .objects(scenario::cluster(&namespaces, 1))

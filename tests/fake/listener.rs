@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 /// Nothing lasts that long unless something is broken; the test fails then.
-pub(crate) const BROKEN: Duration = Duration::from_mins(1);
+pub(crate) const HANG_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Takes connections as long as it lives.
 pub(crate) struct Listener {
@@ -36,8 +36,8 @@ impl Listener {
     /// The next tool that connects, once it has said its name.
     #[track_caller]
     pub(crate) fn accept(&self) -> Tool {
-        let connection = self.connections.recv_timeout(BROKEN).expect("a tool that connects");
-        connection.set_read_timeout(Some(BROKEN)).unwrap();
+        let connection = self.connections.recv_timeout(HANG_TIMEOUT).expect("a tool that connects");
+        connection.set_read_timeout(Some(HANG_TIMEOUT)).unwrap();
         let mut tool = Tool { name: String::new(), lines: BufReader::new(connection) };
         let hello = tool.line().expect("a tool that says its name");
         hello.split(' ').next().unwrap().clone_into(&mut tool.name);
@@ -75,14 +75,14 @@ impl Tool {
 
     /// All that it says until it has ended.
     #[track_caller]
-    pub(crate) fn rest(&mut self) -> Vec<String> {
+    pub(crate) fn remaining_lines(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.line()).collect()
     }
 
     /// Lets it come to its own end, and waits for that.
     #[track_caller]
-    pub(crate) fn go(mut self) {
+    pub(crate) fn finish(mut self) {
         self.lines.get_mut().write_all(b"go\n").unwrap();
-        assert_eq!(self.rest(), [""; 0], "{} only ends", self.name);
+        assert_eq!(self.remaining_lines(), [""; 0], "{} only ends", self.name);
     }
 }

@@ -7,8 +7,8 @@ use k3s_boot::process::identity::Identity;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::boot::{Boot, Ran, Running};
-use super::listener::{BROKEN, Listener};
+use super::fixture::{Fixture, RunResult, Running};
+use super::listener::{HANG_TIMEOUT, Listener};
 use super::scenario::{record, started};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot";
@@ -55,14 +55,14 @@ pub(crate) fn noted(run: &str, release: &str, after: u64) -> Value {
     lease
 }
 
-fn complete(ran: &Ran) {
+fn complete(ran: &RunResult) {
     ran.assert().code(0);
     assert!(ran.stdout.contains("Bootstrap complete!"), "{}", ran.stdout);
 }
 
 #[test]
 fn a_run_that_lives_is_waited_for_and_told() {
-    let ran = Boot::new().object_that_lives(&lease(ELSEWHERE)).run();
+    let ran = Fixture::new().updated_object(&lease(ELSEWHERE)).run();
     ran.assert().code(8);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Another run is in progress holder="laptop, process 4711" since="2026-11-23T08:00:00.000000Z" log="[LOG]" fix="wait until that run has finished, or set how long to wait with --wait-lock""#);
     let waits = "[TS] INFO Waiting for another run elapsed=\"[ELAPSED]\" holder=\"laptop, process 4711\" since=\"2026-11-23T08:00:00.000000Z\" \n";
@@ -72,14 +72,14 @@ fn a_run_that_lives_is_waited_for_and_told() {
 
 #[test]
 fn a_lock_that_stands_still_is_taken() {
-    let ran = Boot::new().objects([lease(ELSEWHERE)]).run();
+    let ran = Fixture::new().objects([lease(ELSEWHERE)]).run();
     complete(&ran);
     assert!(ran.stdout.contains("Re-running the preflight"), "{}", ran.stdout);
 }
 
 #[test]
 fn the_lock_of_a_process_that_has_ended_is_taken_at_once() {
-    let ran = Boot::new().objects([lease(&gone())]).run();
+    let ran = Fixture::new().objects([lease(&gone())]).run();
     complete(&ran);
     assert!(!ran.stdout.contains("Waiting for another run"), "{}", ran.stdout);
     assert!(
@@ -91,7 +91,7 @@ fn the_lock_of_a_process_that_has_ended_is_taken_at_once() {
 
 #[test]
 fn the_lock_of_a_run_before_a_restart_is_taken_at_once() {
-    let ran = Boot::new().objects([lease(&before_the_restart())]).run();
+    let ran = Fixture::new().objects([lease(&before_the_restart())]).run();
     complete(&ran);
     // Nobody has changed anything since either.
     for words in ["Waiting for another run", "Re-running the preflight"] {
@@ -104,12 +104,12 @@ fn the_lock_of_a_run_before_a_restart_is_taken_at_once() {
 fn what_a_run_before_a_restart_left_is_unlocked_however_young() {
     let mut locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
     locked["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
-    let boot = Boot::new().objects([locked, noted(&before_the_restart(), "kube-system/cilium", 2)]);
+    let fixture = Fixture::new().objects([locked, noted(&before_the_restart(), "kube-system/cilium", 2)]);
     if !restarts_are_known() {
-        assert!(boot.refused().contains("Release may still be synced by a run elsewhere"));
+        assert!(fixture.refusal().contains("Release may still be synced by a run elsewhere"));
         return;
     }
-    let ran = boot.run();
+    let ran = fixture.run();
     complete(&ran);
     assert!(ran.stdout.contains("INFO Release recovered release=\"kube-system/cilium\""), "{}", ran.stdout);
 }
@@ -117,19 +117,19 @@ fn what_a_run_before_a_restart_left_is_unlocked_however_young() {
 #[test]
 fn a_run_that_loses_its_lock_ends() {
     let listener = Listener::new();
-    let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
+    let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
         "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
-    let running = boot.start();
+    let running = fixture.start();
     let mut helmfile = listener.accept();
-    let mine = running.ask("GET", LEASE, "");
+    let mine = running.request("GET", LEASE, "");
     let mut lease: Value = serde_json::from_str(&mine).unwrap();
     assert!(
         lease["spec"]["holderIdentity"].as_str().unwrap().contains(&running.pid().to_string()),
         "{lease}"
     );
     lease["spec"]["holderIdentity"] = ELSEWHERE.into();
-    running.ask("PUT", LEASE, &lease.to_string());
-    assert_eq!(helmfile.rest(), ["INT"], "once, and it ends by itself");
+    running.request("PUT", LEASE, &lease.to_string());
+    assert_eq!(helmfile.remaining_lines(), ["INT"], "once, and it ends by itself");
     let ran = running.wait();
     ran.assert().code(8);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Lock lost fix="wait until the run that holds the lock has finished, then retry" resume="k3s-boot apps --from apps""#);
@@ -139,8 +139,8 @@ fn a_run_that_loses_its_lock_ends() {
 #[test]
 fn what_a_run_that_was_killed_left_locked_is_unlocked() {
     let locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
-    let boot = Boot::new().objects([locked.clone(), noted(&gone(), "kube-system/cilium", 2)]);
-    let ran = boot.run();
+    let fixture = Fixture::new().objects([locked.clone(), noted(&gone(), "kube-system/cilium", 2)]);
+    let ran = fixture.run();
     complete(&ran);
     let said = ran.stdout.lines().find(|line| line.contains("Release recovered")).unwrap();
     let host = Identity::own().host;
@@ -154,8 +154,8 @@ fn what_a_run_that_was_killed_left_locked_is_unlocked() {
     assert!(at("/leases") < deleted && deleted < at("helmfile"), "{changes:?}");
 
     // Of another operation nobody knows anything.
-    let other = Boot::new().objects([locked, noted(&gone(), "kube-system/cilium", 1)]);
-    assert_snapshot!(other.refused(), @r#"[TS] ERROR Release is stuck in `pending-install`; its owner is unknown release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if no other operation is running""#);
+    let other = Fixture::new().objects([locked, noted(&gone(), "kube-system/cilium", 1)]);
+    assert_snapshot!(other.refusal(), @r#"[TS] ERROR Release is stuck in `pending-install`; its owner is unknown release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if no other operation is running""#);
 }
 
 #[test]
@@ -163,8 +163,8 @@ fn what_a_run_elsewhere_may_still_be_at_is_left() {
     let mut locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
     // Later than anything.
     locked["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
-    let boot = Boot::new().objects([locked, noted(ELSEWHERE, "kube-system/cilium", 2)]);
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Release may still be synced by a run elsewhere release="kube-system/cilium" status="pending-install" since="2096-10-02T07:06:40Z" host="laptop" until="2096-10-02T07:21:40Z" fix="wait until then, or, if that run has ended: k3s-boot recover --force""#);
+    let fixture = Fixture::new().objects([locked, noted(ELSEWHERE, "kube-system/cilium", 2)]);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Release may still be synced by a run elsewhere release="kube-system/cilium" status="pending-install" since="2096-10-02T07:06:40Z" host="laptop" until="2096-10-02T07:21:40Z" fix="wait until then, or, if that run has ended: k3s-boot recover --force""#);
 }
 
 #[test]
@@ -173,11 +173,11 @@ fn a_helm_that_was_killed_is_tried_again() {
     let mut locked: Value = locked;
     locked["metadata"]["labels"]["version"] = "1".into();
     let killed = "in ./01-apps.yaml: failed processing release cilium: command \"helm\" exited with non-zero status:\n\nERROR:\n  signal: killed\n";
-    let boot = Boot::new()
+    let fixture = Fixture::new()
         .object_after(&locked, &["*/01-apps.yaml", "sync"])
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "times": 1, "exit": 1,
             "stderr": format!("{}{killed}", started("kube-system", "cilium"))}));
-    let ran = boot.run();
+    let ran = fixture.run();
     complete(&ran);
     let said = ran.stdout.lines().find(|line| line.contains("recovered, retrying")).unwrap();
     assert!(
@@ -192,23 +192,23 @@ fn a_helm_that_was_killed_is_tried_again() {
 #[test]
 fn a_lock_is_let_go_of_at_every_end() {
     let listener = Listener::new();
-    let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
+    let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
         "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
-    let running = boot.start();
+    let running = fixture.start();
     let mut helmfile = listener.accept();
     running.signal(Signal::SIGINT);
-    assert_eq!(helmfile.rest(), ["INT"]);
+    assert_eq!(helmfile.remaining_lines(), ["INT"]);
     let ran = running.wait();
     ran.assert().code(130);
-    assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
+    assert!(ran.released_lock(), "{}", ran.transcript());
 }
 
 /// Waits until this holds for the Lease.
 #[track_caller]
 fn lock_once(running: &Running<'_>, is_wanted: impl Fn(&Value) -> bool) -> Value {
-    let broken = Instant::now() + BROKEN;
+    let broken = Instant::now() + HANG_TIMEOUT;
     loop {
-        let lease: Value = serde_json::from_str(&running.ask("GET", LEASE, "")).unwrap();
+        let lease: Value = serde_json::from_str(&running.request("GET", LEASE, "")).unwrap();
         if is_wanted(&lease) {
             return lease;
         }
@@ -220,20 +220,20 @@ fn lock_once(running: &Running<'_>, is_wanted: impl Fn(&Value) -> bool) -> Value
 #[test]
 fn what_others_write_on_the_lock_survives_its_release() {
     let (sync, verify) = (Listener::new(), Listener::new());
-    let boot = Boot::new().rules([
+    let fixture = Fixture::new().rules([
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "connect": sync.address(),
             "stderr": started("kube-system", "cilium")}),
         json!({"tool": "api", "args": ["GET", "*/fluxinstances"], "times": 1, "connect": verify.address()}),
     ]);
-    let running = boot.start();
+    let running = fixture.start();
     let helmfile = sync.accept();
     let others = json!({
         "annotations": {"example.org/note": "by a person"}, "labels": {"team": "home"},
         "finalizers": ["example.org/keep"],
         "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "1"}],
     });
-    running.ask("PATCH", LEASE, &json!({"metadata": others}).to_string());
-    helmfile.go();
+    running.request("PATCH", LEASE, &json!({"metadata": others}).to_string());
+    helmfile.finish();
     let verify = verify.accept();
     // It is renewed and let go of, and both are on top of that.
     let lease = lock_once(&running, |lease| lease["spec"].get("holderIdentity").is_none());
@@ -244,22 +244,22 @@ fn what_others_write_on_the_lock_survives_its_release() {
         assert_eq!(metadata[name], others[name], "{name}");
     }
     assert_eq!((lease["spec"].get("acquireTime"), &lease["spec"]["leaseTransitions"]), (None, &json!(0)));
-    verify.go();
+    verify.finish();
     complete(&running.wait());
 }
 
 /// What kubectl passes on when its connection to the API server breaks before the answer.
 fn lost(method: &str, path: &str) -> Value {
-    json!({"tool": "api", "args": [method, path], "times": 1, "executes": true, "status": 500, "stdout": "EOF"})
+    json!({"tool": "api", "args": [method, path], "times": 1, "execute": true, "status": 500, "stdout": "EOF"})
 }
 
 /// The same before a run waits for an API server that is away: something on the way asks for another try.
 fn lost_at_first(method: &str, path: &str) -> Value {
-    json!({"tool": "api", "args": [method, path], "times": 1, "executes": true, "status": 503, "stdout": "",
+    json!({"tool": "api", "args": [method, path], "times": 1, "execute": true, "status": 503, "stdout": "",
         "retry_after": 0})
 }
 
-fn calls(ran: &Ran, method: &str, path: &str) -> usize {
+fn calls(ran: &RunResult, method: &str, path: &str) -> usize {
     let is_it =
         |call: &&Value| call["argv"][0] == method && call["argv"][1].as_str().unwrap().ends_with(path);
     ran.calls.iter().filter(|call| call["tool"] == "api").filter(is_it).count()
@@ -267,33 +267,33 @@ fn calls(ran: &Ran, method: &str, path: &str) -> usize {
 
 #[test]
 fn a_lock_that_was_made_without_an_answer_is_ours() {
-    let ran = Boot::new().rule(lost_at_first("POST", "*/leases")).run();
+    let ran = Fixture::new().rule(lost_at_first("POST", "*/leases")).run();
     complete(&ran);
     assert_eq!(calls(&ran, "POST", "/leases"), 2);
     assert!(!ran.stdout.contains("Re-running the preflight"), "nobody else had it: {}", ran.stdout);
-    assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
+    assert!(ran.released_lock(), "{}", ran.transcript());
 }
 
 #[test]
 fn a_lock_that_was_taken_without_an_answer_is_ours() {
-    let boot = Boot::new().objects([lease("")]).rule(lost_at_first("PATCH", "*/leases/k3s-boot"));
-    let ran = boot.run();
+    let fixture = Fixture::new().objects([lease("")]).rule(lost_at_first("PATCH", "*/leases/k3s-boot"));
+    let ran = fixture.run();
     complete(&ran);
     assert!(!ran.stdout.contains("Re-running the preflight"), "nobody else had it: {}", ran.stdout);
-    assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
+    assert!(ran.released_lock(), "{}", ran.transcript());
     // Another run that was first is waited for as ever.
     let mut other = lease(ELSEWHERE);
     other["metadata"]["resourceVersion"] = "2".into();
     let taken = json!({"tool": "api", "args": ["GET", "/apis/coordination.k8s.io/v1/leases"], "times": 1,
         "stdout": json!({"items": [lease("")]}).to_string()});
-    let ran = Boot::new().rule(taken).object_that_lives(&other).run();
+    let ran = Fixture::new().rule(taken).updated_object(&other).run();
     ran.assert().code(8);
 }
 
 #[test]
 fn a_lock_that_was_let_go_of_without_an_answer_is_free() {
-    let boot = Boot::new().args(&["--log-level", "debug"]).rule(lost("PATCH", "*/leases/k3s-boot"));
-    let ran = boot.run();
+    let fixture = Fixture::new().args(&["--log-level", "debug"]).rule(lost("PATCH", "*/leases/k3s-boot"));
+    let ran = fixture.run();
     complete(&ran);
     assert_eq!(calls(&ran, "PATCH", "/leases/k3s-boot"), 2, "{}", ran.transcript());
     assert!(!ran.stdout.contains("Failed to release the lock"), "{}", ran.stdout);
@@ -304,17 +304,17 @@ const SECRET: &str = "*/secrets/sh.helm.release.v1.cilium.v3";
 #[test]
 fn a_release_that_was_unlocked_without_an_answer_is_unlocked() {
     let locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
-    let boot = || Boot::new().objects([locked.clone(), noted(&gone(), "kube-system/cilium", 2)]);
-    let ran = boot().rule(lost("DELETE", SECRET)).run();
+    let fixture = || Fixture::new().objects([locked.clone(), noted(&gone(), "kube-system/cilium", 2)]);
+    let ran = fixture().rule(lost("DELETE", SECRET)).run();
     complete(&ran);
     assert_eq!(calls(&ran, "DELETE", &SECRET[1..]), 2);
     assert!(ran.stdout.contains("INFO Release recovered release=\"kube-system/cilium\""), "{}", ran.stdout);
 
     // A request that never reached the API server is no such thing: somebody else has deleted it then.
     let refused = "dial tcp 10.0.0.10:6443: connect: connection refused";
-    let never = json!({"tool": "api", "args": ["DELETE", SECRET], "times": 1, "executes": true, "status": 500,
+    let never = json!({"tool": "api", "args": ["DELETE", SECRET], "times": 1, "execute": true, "status": 500,
         "stdout": refused});
-    let ran = boot().rule(never).run();
+    let ran = fixture().rule(never).run();
     complete(&ran);
     assert_eq!(calls(&ran, "DELETE", &SECRET[1..]), 2);
     assert!(!ran.stdout.contains("Release recovered"), "{}", ran.stdout);

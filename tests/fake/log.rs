@@ -7,7 +7,7 @@ use k3s_boot::base::logger::{Level, format_line};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::boot::{Boot, Ran};
+use super::fixture::{Fixture, RunResult};
 use super::support::{Line, assert_no_canary, parse_line};
 
 /// What the function printed, `TS` in the place of the time; `seed-log.sh` beside it says how it was made.
@@ -46,14 +46,14 @@ fn lines_are_those_of_the_seed() {
 }
 
 /// A run that says something at every level.
-fn at_all_levels() -> Boot {
-    Boot::new()
+fn at_all_levels() -> Fixture {
+    Fixture::new()
         .env("HELM_NAMESPACE", "elsewhere")
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1}))
 }
 
 #[track_caller]
-fn levels_of(ran: &Ran) -> String {
+fn levels_of(ran: &RunResult) -> String {
     let on = |text: &str, level: &str| text.lines().any(|line| line.starts_with(&format!("[TS] {level} ")));
     let streams = LEVELS.iter().map(|(_, level)| {
         let stream = match (on(&ran.stdout, level), on(&ran.stderr, level)) {
@@ -87,7 +87,7 @@ fn levels_are_filtered_as_the_seed_does() {
 
 #[test]
 fn an_unknown_level_is_warned_of() {
-    let ran = Boot::new().env("LOG_LEVEL", "verbose").run();
+    let ran = Fixture::new().env("LOG_LEVEL", "verbose").run();
     ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout.lines().next().unwrap(), @r#"[TS] WARN Unknown LOG_LEVEL, using info level="verbose" accepted="debug info warn error""#);
 }
@@ -116,7 +116,7 @@ fn what_is_escaped_and_what_is_not() {
 #[test]
 fn what_a_tool_says_can_forge_no_line() {
     let forged = "2026-11-23T08:00:00Z INFO Bootstrap complete! x=\"y\" \n\\\" a=\"b";
-    let ran = Boot::new()
+    let ran = Fixture::new()
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1,
             "stderr": format!("x\r{forged}\u{1b}[0m\u{1}\n")}))
         .args(&["--log-level", "debug"])

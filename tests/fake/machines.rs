@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::boot::{Boot, Ran};
+use super::fixture::{Fixture, RunResult};
 use super::listener::Listener;
 use super::scenario::{self, started};
 use super::streams::runner_commands;
@@ -15,9 +15,9 @@ const HOSTILE: &str = "::set-env name=PATH::/evil\n \u{2003}::add-path::/evil\nx
     a\u{2028}::error::b\u{85}::error::c\r::error::d\n::endgroup::\n``` <b> | x\n";
 
 /// The apps cannot be synced, and the tool has hostile words for it.
-fn hostile() -> Boot {
+fn hostile() -> Fixture {
     let stderr = format!("{}{HOSTILE}Error: ::error::e ##[error]f\n", started("kube-system", "cilium"));
-    Boot::new()
+    Fixture::new()
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}))
 }
 
@@ -33,10 +33,10 @@ fn messages(lines: &[Value]) -> String {
 
 #[test]
 fn a_good_run_as_json_lines() {
-    let ran = Boot::new().args(&["--log-format", "json", "--color", "always"]).run();
+    let ran = Fixture::new().args(&["--log-format", "json", "--color", "always"]).run();
     ran.assert().code(0).stderr("");
     let lines = lines(&ran.stdout);
-    let text = Boot::new().run();
+    let text = Fixture::new().run();
     assert_eq!(lines.len(), text.stdout.lines().count(), "line for line as in the text format");
     assert_snapshot!(messages(&lines[..4]), @"
     info Target cluster
@@ -68,10 +68,10 @@ fn a_failing_run_as_json_lines() {
 
 #[test]
 fn json_lines_of_other_runs() {
-    let refused = Boot::new().without("kubeconfig").args(&["--log-format", "json"]).run();
+    let refused = Fixture::new().without("kubeconfig").args(&["--log-format", "json"]).run();
     refused.assert().code(1).stdout("");
     assert_eq!(lines(&refused.stderr)[0]["fields"]["file"], "[TMP]/kubeconfig");
-    let both = Boot::new().env("LOG_LEVEL", "loud").args(&["--log-format", "json", "-o", "json"]).run();
+    let both = Fixture::new().env("LOG_LEVEL", "loud").args(&["--log-format", "json", "-o", "json"]).run();
     both.assert().code(0);
     assert!(
         both.stdout.starts_with("{\n  \"schema_version\": 1,\n  \"result\": \"complete\""),
@@ -79,18 +79,18 @@ fn json_lines_of_other_runs() {
         both.stdout
     );
     assert_eq!(lines(&both.stderr)[0]["fields"]["accepted"], "debug info warn error");
-    let check = Boot::of("check").without("kubeconfig").args(&["--log-format", "json"]).run();
+    let check = Fixture::for_command("check").without("kubeconfig").args(&["--log-format", "json"]).run();
     assert!(check.stdout.starts_with("Environment\n"), "reports stay what they are: {}", check.stdout);
 }
 
 /// The failure that is reported when such a run ends with this exit code.
 #[track_caller]
-fn failure(boot: Boot, code: i32) -> Value {
-    failure_of(&boot.args(&["-o", "json"]).run(), code)
+fn failure(fixture: Fixture, code: i32) -> Value {
+    failure_of(&fixture.args(&["-o", "json"]).run(), code)
 }
 
 #[track_caller]
-fn failure_of(ran: &Ran, code: i32) -> Value {
+fn failure_of(ran: &RunResult, code: i32) -> Value {
     ran.assert().code(code);
     let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
     assert_eq!(report["result"], "failed");
@@ -109,7 +109,7 @@ fn told(failure: &Value) -> String {
 
 #[test]
 fn every_class_of_failure_is_reported_alike() {
-    assert_snapshot!(told(&failure(Boot::new().without("bin/sops").without_env("KUBECONFIG"), 1)), @"
+    assert_snapshot!(told(&failure(Fixture::new().without("bin/sops").without_env("KUBECONFIG"), 1)), @"
     class: preflight
     culprit: programs, env
     cause: Missing required deps (deps: sops); Missing required env variables (envs: KUBECONFIG)
@@ -118,7 +118,7 @@ fn every_class_of_failure_is_reported_alike() {
     ");
     let words = json!({"kind": "Status", "message": "etcdserver: leader changed", "code": 500}).to_string();
     let api = json!({"tool": "api", "args": ["POST", "*/namespaces/kube-system/leases"], "status": 500, "stdout": words});
-    assert_snapshot!(told(&failure(Boot::new().rule(api), 1)), @"
+    assert_snapshot!(told(&failure(Fixture::new().rule(api), 1)), @"
     class: api
     culprit: POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases
     cause: etcd lost its leader, or its disk is too slow
@@ -126,7 +126,7 @@ fn every_class_of_failure_is_reported_alike() {
     ");
     let forbidden = json!({"tool": "kubectl", "args": ["apply"], "exit": 1,
         "stderr": "Error from server (Forbidden): namespaces is forbidden\n"});
-    assert_snapshot!(told(&failure(Boot::new().rule(forbidden), 5)), @"
+    assert_snapshot!(told(&failure(Fixture::new().rule(forbidden), 5)), @"
     class: tool
     culprit: kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -
     cause: Error from server (Forbidden): namespaces is forbidden
@@ -135,7 +135,7 @@ fn every_class_of_failure_is_reported_alike() {
     let mut instance = scenario::instance();
     instance["status"]["conditions"] = json!([
         {"type": "Stalled", "status": "True", "reason": "BuildFailed", "message": "doc is missing path"}]);
-    assert_snapshot!(told(&failure(Boot::new().flux_with(&instance, &[]), 5)), @"
+    assert_snapshot!(told(&failure(Fixture::new().flux_with(&instance, &[]), 5)), @"
     class: flux
     culprit: FluxInstance flux-system/flux
     cause: BuildFailed: doc is missing path
@@ -144,7 +144,7 @@ fn every_class_of_failure_is_reported_alike() {
     let failed = failure(hostile(), 5);
     assert_eq!((&failed["class"], &failed["culprit"]), (&json!("release"), &json!("kube-system/cilium")));
     assert_eq!(failed["resume"], "k3s-boot apps -o json --from apps");
-    let nodes = Boot::new().args(&["--nodes", "2"]).file("k3s-boot.yaml", "timeouts: {nodes: 1s}\n");
+    let nodes = Fixture::new().args(&["--nodes", "2"]).file("k3s-boot.yaml", "timeouts: {nodes: 1s}\n");
     assert_snapshot!(told(&failure(nodes, 6)), @"
     class: timeout
     culprit: 1 of 2 nodes registered
@@ -152,14 +152,14 @@ fn every_class_of_failure_is_reported_alike() {
     fix: start k3s on the missing nodes, or expect fewer nodes (--nodes, or `nodes` in k3s-boot.yaml); to wait longer, set --nodes-timeout and --timeout
     ");
     let listener = Listener::new();
-    let boot = Boot::new()
+    let fixture = Fixture::new()
         .args(&["-o", "json"])
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
         "connect": listener.address(), "on_int": "end"}));
-    let running = boot.start();
+    let running = fixture.start();
     let mut helmfile = listener.accept();
     running.signal(Signal::SIGTERM);
-    assert_eq!(helmfile.rest(), ["INT"]);
+    assert_eq!(helmfile.remaining_lines(), ["INT"]);
     assert_snapshot!(told(&failure_of(&running.wait(), 143)), @"
     class: interrupted
     culprit: SIGTERM
@@ -169,14 +169,14 @@ fn every_class_of_failure_is_reported_alike() {
 }
 
 /// A world in which a runner of GitHub Actions starts it.
-fn in_actions(boot: Boot) -> Boot {
-    let summary = boot.path("summary.md").display().to_string();
-    boot.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &summary)
+fn in_actions(fixture: Fixture) -> Fixture {
+    let summary = fixture.path("summary.md").display().to_string();
+    fixture.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &summary)
 }
 
 /// The step's summary, without what differs from run to run.
-fn summary(boot: &Boot) -> String {
-    let text = std::fs::read_to_string(boot.path("summary.md")).unwrap();
+fn summary(fixture: &Fixture) -> String {
+    let text = std::fs::read_to_string(fixture.path("summary.md")).unwrap();
     let word = |word: &str| {
         let bare = word.trim_end_matches([',', '.']);
         let is_time = bare.strip_suffix('s').is_some_and(|number| number.parse::<f64>().is_ok());
@@ -194,7 +194,7 @@ fn summary(boot: &Boot) -> String {
 }
 
 /// The groups in their order, each with the number of lines in it, and what stands outside of them.
-fn groups(ran: &Ran) -> Vec<String> {
+fn groups(ran: &RunResult) -> Vec<String> {
     let mut told = Vec::new();
     let mut group: Option<(&str, usize)> = None;
     for line in ran.stdout.lines() {
@@ -219,8 +219,8 @@ fn groups(ran: &Ran) -> Vec<String> {
 
 #[test]
 fn a_good_run_in_actions() {
-    let boot = in_actions(Boot::new());
-    let ran = boot.run();
+    let fixture = in_actions(Fixture::new());
+    let ran = fixture.run();
     ran.assert().code(0).stderr("");
     assert_snapshot!(groups(&ran).join("\n"), @"
     preflight 2
@@ -234,7 +234,7 @@ fn a_good_run_in_actions() {
     - INFO Summary
     - INFO Bootstrap
     ");
-    assert_snapshot!(summary(&boot), @"
+    assert_snapshot!(summary(&fixture), @"
     ## k3s-boot: complete
 
     Flux syncs `ssh://git@example.org/home.git` at `main@sha1:4b1c`, after [TOOK].
@@ -248,16 +248,16 @@ fn a_good_run_in_actions() {
     | `flux-system/flux-instance` | `0.54.0` | synced | [TOOK] |
     ");
     // Another step of the same file, with nothing to do, comes below.
-    let first = std::fs::read_to_string(boot.path("summary.md")).unwrap();
-    boot.run();
-    assert!(std::fs::read_to_string(boot.path("summary.md")).unwrap().starts_with(&first));
+    let first = std::fs::read_to_string(fixture.path("summary.md")).unwrap();
+    fixture.run();
+    assert!(std::fs::read_to_string(fixture.path("summary.md")).unwrap().starts_with(&first));
 }
 
 #[test]
 fn a_failing_run_in_actions() {
     for level in ["debug", "info"] {
-        let boot = in_actions(hostile()).args(&["--log-level", level]);
-        let ran = boot.run();
+        let fixture = in_actions(hostile()).args(&["--log-level", level]);
+        let ran = fixture.run();
         ran.assert().code(5);
         let all = [ran.stdout.as_str(), &ran.stderr].concat();
         let commands = runner_commands(&all);
@@ -267,7 +267,7 @@ fn a_failing_run_in_actions() {
         if level == "info" {
             assert_snapshot!(ran.stdout.lines().last().unwrap(), @r"::error title=k3s-boot%3A Failed to sync Helm releases::kube-system/cilium%0AError: ::error::e ##\u{5b}error]f%0Afix: read the output of the tools in [TMP]/state/k3s-boot/logs/[LOG], fix the problem, then retry");
             assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: ::error::e ##\u{5b}error]f" log="[LOG]" resume="k3s-boot apps --log-level info --from apps""#);
-            assert_snapshot!(summary(&boot), @"
+            assert_snapshot!(summary(&fixture), @"
             ## k3s-boot: failed
 
             Failed to sync Helm releases, after [TOOK].
@@ -301,14 +301,14 @@ fn a_failing_run_in_actions() {
 
 #[test]
 fn no_secret_gets_into_an_annotation_or_a_summary() {
-    let boot = in_actions(Boot::new());
-    let stderr = format!("{}Error: with {} too\n", started("kube-system", "cilium"), boot.canaries.token);
-    let boot = boot
+    let fixture = in_actions(Fixture::new());
+    let stderr = format!("{}Error: with {} too\n", started("kube-system", "cilium"), fixture.canaries.token);
+    let fixture = fixture
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}));
     // That it shows nowhere is looked at after every run.
-    let ran = boot.run();
+    let ran = fixture.run();
     assert!(ran.stdout.contains("%0AError: with [redacted] too%0A"), "{}", ran.stdout);
-    assert!(summary(&boot).contains("- Reason: `Error: with [redacted] too`\n"), "{}", summary(&boot));
+    assert!(summary(&fixture).contains("- Reason: `Error: with [redacted] too`\n"), "{}", summary(&fixture));
 }
 
 #[test]
@@ -333,22 +333,22 @@ fn data_on_stdout_in_actions() {
 
 #[test]
 fn a_summary_that_cannot_be_written_fails_nothing() {
-    let boot = in_actions(Boot::new());
-    std::fs::create_dir(boot.path("summary.md")).unwrap();
-    let ran = boot.run();
+    let fixture = in_actions(Fixture::new());
+    std::fs::create_dir(fixture.path("summary.md")).unwrap();
+    let ran = fixture.run();
     ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Failed to write the step summary file="[TMP]/summary.md" error="Is a directory (os error 21)""#);
-    let none = Boot::new().env("GITHUB_ACTIONS", "true").run();
+    let none = Fixture::new().env("GITHUB_ACTIONS", "true").run();
     none.assert().code(0).stderr("");
 }
 
 #[test]
 fn elsewhere_nobody_is_told() {
-    let plain = Boot::new().run();
+    let plain = Fixture::new().run();
     for value in ["", "false", "1"] {
-        let boot = in_actions(Boot::new()).env("GITHUB_ACTIONS", value);
-        assert_eq!(boot.run().stdout, plain.stdout);
-        assert!(!boot.path("summary.md").exists());
+        let fixture = in_actions(Fixture::new()).env("GITHUB_ACTIONS", value);
+        assert_eq!(fixture.run().stdout, plain.stdout);
+        assert!(!fixture.path("summary.md").exists());
     }
 }
 
@@ -369,13 +369,15 @@ fn reports_in_actions_hold_no_commands() {
         &["diff"],
         &["apps", "--list"],
     ] {
-        let mut boot = in_actions(Boot::of(args[0])).args(&args[1..]).objects([source.clone(), node.clone()]);
+        let mut fixture = in_actions(Fixture::for_command(args[0]))
+            .args(&args[1..])
+            .objects([source.clone(), node.clone()]);
         if args[0] == "check" {
-            boot = boot.rule(values.clone());
+            fixture = fixture.rule(values.clone());
         }
-        let plain = boot.run();
-        let ran = boot.env("GITHUB_ACTIONS", "").run();
-        let all = |ran: &Ran| [ran.stdout.as_str(), &ran.stderr].concat();
+        let plain = fixture.run();
+        let ran = fixture.env("GITHUB_ACTIONS", "").run();
+        let all = |ran: &RunResult| [ran.stdout.as_str(), &ran.stderr].concat();
         assert_eq!(runner_commands(&all(&plain)), [""; 0], "{args:?}");
         assert_eq!(plain.code(), ran.code(), "{args:?}");
         if args[0] == "status" || args[0] == "check" {

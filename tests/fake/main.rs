@@ -10,11 +10,11 @@
 
 mod agreement;
 mod answers;
-mod boot;
 mod checks;
 mod fail_fast;
 mod failures;
 mod features;
+mod fixture;
 mod frames;
 mod good;
 mod hostile;

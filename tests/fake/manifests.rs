@@ -4,20 +4,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::boot::Boot;
 use super::checks::checks;
+use super::fixture::Fixture;
 
 /// A value of the release, as helmfile prints it.
 const VALUE: &str = "CANARY-of-a-release";
 
 /// A world with one release `media/web` of a chart in the repository; `values` are the values file that its helmfile names.
-fn world(command: &str, values: &str) -> Boot {
+fn world(command: &str, values: &str) -> Fixture {
     let helmfile =
         "releases:\n- name: web\n  namespace: media\n  chart: ../charts/web\n  values: [../values.yaml]\n";
     let build = format!(
         "---\nreleases:\n- name: web\n  namespace: media\n  chart: ../charts/web\n  values:\n  - key: {VALUE}\n"
     );
-    Boot::of(command)
+    Fixture::for_command(command)
         .file("bootstrap/helmfile.d/00-crds.yaml", "releases: []\n")
         .file("bootstrap/helmfile.d/01-apps.yaml", helmfile)
         .file("bootstrap/values.yaml", values)
@@ -30,9 +30,9 @@ fn world(command: &str, values: &str) -> Boot {
 }
 
 /// The release renders this.
-fn rendering(boot: Boot, manifest: &str) -> Boot {
+fn rendering(fixture: Fixture, manifest: &str) -> Fixture {
     let rendered = json!({"namespace-media/web/all.yaml": manifest});
-    boot.rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "template"], "rendered": rendered}))
+    fixture.rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "template"], "rendered": rendered}))
 }
 
 /// An object of the release in the cluster.
@@ -60,11 +60,11 @@ spec: {clusterIP: 10.0.0.7}
 ";
 
 /// Objects of which one is as rendered, one is not, and one is refused.
-fn compared(boot: Boot) -> Boot {
+fn compared(fixture: Fixture) -> Fixture {
     let mode = json!({"template": {"spec": {"volumes": [{"name": "keys", "secret": {"defaultMode": 256}}]}}});
     let refusal = r#"{"kind":"Status","message":"Service \"refused\" is invalid: spec.clusterIP: Invalid value: \"10.0.0.7\""}"#;
     let path = "/api/v1/namespaces/media/services/refused?dryRun=All*";
-    rendering(boot, RENDERED)
+    rendering(fixture, RENDERED)
         .objects([
             of_release("Deployment", "apps/v1", "kept", &mode),
             of_release("Deployment", "apps/v1", "grown", &json!({"replicas": 1})),
@@ -75,8 +75,8 @@ fn compared(boot: Boot) -> Boot {
 
 #[test]
 fn one_refused_object_hides_no_other() {
-    let boot = compared(world("diff", "key: x\n")).args(&["--manifests"]);
-    let ran = boot.run();
+    let fixture = compared(world("diff", "key: x\n")).args(&["--manifests"]);
+    let ran = fixture.run();
     assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()), "{}", ran.stderr);
     let objects = ran.stdout.split("Objects\n").nth(1).unwrap();
     let expected = "  ? unknown Service media/refused (media/web): Service \"refused\" is invalid";
@@ -93,18 +93,18 @@ fn one_refused_object_hides_no_other() {
 #[test]
 fn a_refusal_repeats_no_decrypted_value() {
     let encrypted = "key: ref+sops://../secrets.sops.yaml#/key\n";
-    let boot = || compared(world("diff", encrypted)).helmfile_decrypts().args(&["--manifests"]);
-    let ran = boot().run();
+    let fixture = || compared(world("diff", encrypted)).helmfile_decrypts().args(&["--manifests"]);
+    let ran = fixture().run();
     ran.assert().code(0);
     let line = "  ? unknown Service media/refused (media/web): rejected by the API server (message withheld: it may contain secret values)\n";
     assert!(ran.stdout.contains(line), "{}", ran.stdout);
     assert!(ran.stdout.contains("media/grown (media/web)\n      spec.replicas\n"), "{}", ran.stdout);
-    let report = checks(&boot().args(&["-o", "json"]).run());
+    let report = checks(&fixture().args(&["-o", "json"]).run());
     assert!(!report.to_string().contains("10.0.0.7"), "{report:#}");
 }
 
 /// The release is installed, with a DaemonSet of which somebody removed a field with `kubectl edit`.
-fn edited(boot: Boot) -> Boot {
+fn edited(fixture: Fixture) -> Fixture {
     let spec = json!({"template": {"spec": {"hostNetwork": true, "volumes": [{"name": "keys", "secret": {"defaultMode": 256}}]}}});
     let mut live = spec.clone();
     live["template"]["spec"].as_object_mut().unwrap().remove("hostNetwork");
@@ -114,7 +114,7 @@ fn edited(boot: Boot) -> Boot {
         "chart": {"metadata": {"name": "web", "version": "1.0.0"}}, "config": {"key": VALUE}, "manifest": manifest});
     let labels = json!({"owner": "helm", "name": "web", "status": "deployed", "version": "1"});
     let data = STANDARD.encode(STANDARD.encode(release.to_string()));
-    boot.objects([
+    fixture.objects([
         of_release("DaemonSet", "apps/v1", "agent", &live),
         json!({"apiVersion": "v1", "kind": "Secret", "data": {"release": data},
             "metadata": {"name": "sh.helm.release.v1.web.v1", "namespace": "media", "labels": labels}}),
@@ -123,7 +123,7 @@ fn edited(boot: Boot) -> Boot {
 
 #[test]
 fn a_field_removed_by_hand_is_drift() {
-    let report = |boot: Boot| checks(&boot.args(&["-o", "json"]).run());
+    let report = |fixture: Fixture| checks(&fixture.args(&["-o", "json"]).run());
     let drift = |report: &Value| {
         let all = report["checks"].as_array().unwrap();
         all.iter().find(|check| check["id"] == "drift").unwrap().clone()

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::boot::Boot;
+use super::fixture::Fixture;
 use super::lock::{ELSEWHERE, gone, lease, noted};
 use super::scenario::record;
 use super::terminal::closed;
@@ -23,8 +23,8 @@ fn young(name: &str) -> Value {
 
 #[test]
 fn what_is_locked_is_told_and_left_until_somebody_says_yes() {
-    let boot = Boot::of("recover").objects([locked("cilium"), young("coredns")]);
-    let ran = boot.run();
+    let fixture = Fixture::for_command("recover").objects([locked("cilium"), young("coredns")]);
+    let ran = fixture.run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
     assert_snapshot!(ran.stdout, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" uid="uid-of-kube-system" 
@@ -32,7 +32,7 @@ fn what_is_locked_is_told_and_left_until_somebody_says_yes() {
     [TS] WARN Release is stuck release="kube-system/coredns" status="pending-upgrade" since="2096-10-02T07:06:40Z" started_by="unknown" skip_reason="the operation may still be running until 2096-10-02T07:21:40Z" fix="wait, or use --force if nothing is working on the release"
     "#);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Nothing was recovered fix="answer `yes`, or use --yes""#);
-    let ran = boot.args(&["--yes"]).run();
+    let ran = fixture.args(&["--yes"]).run();
     assert_eq!(ran.code(), 1, "one is left");
     assert_snapshot!(ran.mutating().join("\n"), @"
     api POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases < pipe
@@ -47,16 +47,16 @@ fn what_is_locked_is_told_and_left_until_somebody_says_yes() {
 
 #[test]
 fn it_ends_as_it_does_when_nobody_reads_the_report() {
-    let boot = Boot::of("recover").objects([locked("cilium")]).args(&["-o", "json"]);
-    boot.run_into(closed()).assert().code(1);
-    let ran = boot.args(&["--yes"]).run_into(closed());
+    let fixture = Fixture::for_command("recover").objects([locked("cilium")]).args(&["-o", "json"]);
+    fixture.run_into(closed()).assert().code(1);
+    let ran = fixture.args(&["--yes"]).run_into(closed());
     ran.assert().code(0);
     assert!(ran.mutating()[1].contains("DELETE"), "{:?}", ran.mutating());
 }
 
 #[test]
 fn a_refusal_is_told_in_the_report() {
-    let ran = Boot::of("recover").args(&["-o", "json"]).objects([locked("cilium")]).run();
+    let ran = Fixture::for_command("recover").args(&["-o", "json"]).objects([locked("cilium")]).run();
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((ran.code(), &report["result"]), (1, &json!("failed")));
     assert_eq!(report["failure"]["class"], "preflight");
@@ -66,20 +66,24 @@ fn a_refusal_is_told_in_the_report() {
 
 #[test]
 fn what_may_still_be_at_work_is_unlocked_only_by_force() {
-    let boot = || Boot::of("recover").objects([young("coredns"), noted(ELSEWHERE, "kube-system/coredns", 2)]);
-    let ran = boot().args(&["--yes", "coredns"]).run();
+    let fixture = || {
+        Fixture::for_command("recover")
+            .objects([young("coredns"), noted(ELSEWHERE, "kube-system/coredns", 2)])
+    };
+    let ran = fixture().args(&["--yes", "coredns"]).run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
-    let ran = boot().args(&["--yes", "--force"]).run();
+    let ran = fixture().args(&["--yes", "--force"]).run();
     ran.assert().code(0);
     assert!(ran.mutating()[1].contains("DELETE"), "{:?}", ran.mutating());
-    let ran = boot().args(&["--yes", "--force", "other"]).run();
+    let ran = fixture().args(&["--yes", "--force", "other"]).run();
     assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()));
 }
 
 #[test]
 fn what_a_run_that_has_ended_left_is_unlocked_however_young() {
-    let boot = Boot::of("recover").objects([young("coredns"), noted(&gone(), "kube-system/coredns", 2)]);
-    let ran = boot.args(&["--yes", "-o", "json"]).run();
+    let fixture =
+        Fixture::for_command("recover").objects([young("coredns"), noted(&gone(), "kube-system/coredns", 2)]);
+    let ran = fixture.args(&["--yes", "-o", "json"]).run();
     ran.assert().code(0);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((&report["result"], &report["releases"][0]["recovered"]), (&json!("recovered"), &json!(true)));
@@ -90,7 +94,8 @@ fn what_flux_owns_is_left_to_it() {
     let owner = json!({"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
         "metadata": {"name": "net", "namespace": "infra"},
         "spec": {"releaseName": "cilium", "storageNamespace": "kube-system", "suspend": true}});
-    let ran = Boot::of("recover").args(&["--yes", "--force"]).objects([locked("cilium"), owner]).run();
+    let ran =
+        Fixture::for_command("recover").args(&["--yes", "--force"]).objects([locked("cilium"), owner]).run();
     assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()));
     assert_snapshot!(ran.stdout, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" uid="uid-of-kube-system" 
@@ -101,25 +106,28 @@ fn what_flux_owns_is_left_to_it() {
 
 #[test]
 fn nothing_is_locked() {
-    let ran = Boot::of("recover").run();
+    let ran = Fixture::for_command("recover").run();
     assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()));
     assert!(ran.stdout.contains("No releases to recover"), "{}", ran.stdout);
 }
 
 #[test]
 fn it_takes_the_lock_and_the_right_cluster() {
-    let boot = Boot::of("recover").args(&["--yes"]).objects([locked("cilium")]);
-    let ran = boot.object_that_lives(&lease(ELSEWHERE)).run();
+    let fixture = Fixture::for_command("recover").args(&["--yes"]).objects([locked("cilium")]);
+    let ran = fixture.updated_object(&lease(ELSEWHERE)).run();
     assert_eq!((ran.code(), ran.mutating()), (8, Vec::new()));
-    let ran = Boot::of("recover").args(&["--yes", "--cluster", "other"]).objects([locked("cilium")]).run();
+    let ran = Fixture::for_command("recover")
+        .args(&["--yes", "--cluster", "other"])
+        .objects([locked("cilium")])
+        .run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
     assert!(ran.stderr.contains("Cluster does not match --cluster"), "{}", ran.stderr);
-    let ran = Boot::of("recover")
+    let ran = Fixture::for_command("recover")
         .args(&["--yes"])
         .file("k3s-boot.yaml", "clustr: {uid: other}\n")
         .objects([locked("cilium")])
         .run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()), "whose pin cannot be read");
-    let elsewhere = Boot::of("recover").env("HELM_DRIVER", "configmap").run();
+    let elsewhere = Fixture::for_command("recover").env("HELM_DRIVER", "configmap").run();
     assert_eq!((elsewhere.code(), elsewhere.calls.len()), (1, 0));
 }

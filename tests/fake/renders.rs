@@ -3,8 +3,8 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::boot::Boot;
 use super::checks::{checks, status_of};
+use super::fixture::Fixture;
 use super::scenario;
 
 /// What helm says of the broken chart: Helm 4, Helm 3, and two failures that both have the same words for.
@@ -26,11 +26,11 @@ fn frame(name: &str, stderr: &str) -> String {
 }
 
 /// Three releases; these cannot be rendered.
-pub(crate) fn world(command: &str, failures: &[(&str, &str)]) -> Boot {
+pub(crate) fn world(command: &str, failures: &[(&str, &str)]) -> Fixture {
     let names = ["first", "broken", "last"];
     let release = |name: &str| format!("- {{name: {name}, namespace: media, chart: ../charts/{name}}}\n");
     let releases: String = names.map(release).concat();
-    let boot = Boot::of(command)
+    let fixture = Fixture::for_command(command)
         .objects([scenario::ready_node()])
         .canary("CANARY-of-a-schema")
         .file("bootstrap/helmfile.d/00-crds.yaml", "releases: []\n")
@@ -42,23 +42,23 @@ pub(crate) fn world(command: &str, failures: &[(&str, &str)]) -> Boot {
         (format!("namespace-media/{name}/service.yaml"), Value::from(text))
     };
     let rendered: serde_json::Map<_, _> = ["first", "last"].map(service).into_iter().collect();
-    let boot = names.iter().fold(boot, |boot, name| {
+    let fixture = names.iter().fold(fixture, |fixture, name| {
         let text = format!("apiVersion: v2\nname: {name}\nversion: 1.0.0\n");
-        boot.file(&format!("bootstrap/charts/{name}/Chart.yaml"), &text)
+        fixture.file(&format!("bootstrap/charts/{name}/Chart.yaml"), &text)
     });
-    let boot =
-        boot.rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "template"], "rendered": rendered}));
+    let fixture = fixture
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "template"], "rendered": rendered}));
     let fails = |name: &str, stderr: &str| {
         let selector = format!("namespace=media,name={name}");
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", selector, "template"], "exit": 1, "stderr": frame(name, stderr)})
     };
-    boot.rules(failures.iter().map(|(name, stderr)| fails(name, stderr)).collect::<Vec<_>>())
+    fixture.rules(failures.iter().map(|(name, stderr)| fails(name, stderr)).collect::<Vec<_>>())
 }
 
 #[test]
 fn a_chart_that_cannot_be_rendered_ends_the_run_before_a_change() {
     let cases = [HELM_4, HELM_3, REQUIRED, SCHEMA];
-    let refused = cases.map(|stderr| world("apps", &[("broken", stderr)]).refused());
+    let refused = cases.map(|stderr| world("apps", &[("broken", stderr)]).refusal());
     assert_snapshot!(refused.concat(), @r#"
     [TS] ERROR Chart cannot be rendered with its values release="media/broken" reason="broken/templates/x.yaml:4:20; executing \"broken/templates/x.yaml\" at <.Values.a.b>: nil pointer evaluating interface {}.b" cause="a template of the chart fails with these values" fix="set or correct the value that the message names" 
     [TS] ERROR Chart cannot be rendered with its values release="media/broken" reason="template: broken/templates/x.yaml:4:20: executing \"broken/templates/x.yaml\" at <.Values.a.b>: nil pointer evaluating interface {}.b" cause="a template of the chart fails with these values" fix="set or correct the value that the message names" 
@@ -77,8 +77,8 @@ fn a_chart_that_cannot_be_rendered_ends_the_run_before_a_change() {
 fn the_others_are_rendered_and_checked() {
     let someone_elses = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "last", "namespace": "media"}, "spec": {}});
     let failures = [("broken", HELM_4), ("first", REQUIRED)];
-    let boot = world("check", &failures).objects([someone_elses]).args(&["-o", "json"]);
-    let ran = boot.run();
+    let fixture = world("check", &failures).objects([someone_elses]).args(&["-o", "json"]);
+    let ran = fixture.run();
     ran.assert().code(1);
     let report = checks(&ran);
     let releases = |rule: &str| {

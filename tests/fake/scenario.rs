@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::boot::Canaries;
+use super::fixture::Canaries;
 
 pub(crate) const URL: &str = "ssh://git@example.org/home.git";
 

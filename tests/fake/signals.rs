@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
-use super::boot::{Boot, Ran, Running};
+use super::fixture::{Fixture, RunResult, Running};
 use super::listener::Listener;
 use super::lock::{ELSEWHERE, lease};
 use super::scenario::{self, started};
@@ -23,11 +23,11 @@ fn sync(listener: &Listener, on_int: &str) -> Value {
 #[test]
 fn int_ends_helmfile_in_good_order() {
     let listener = Listener::new();
-    let boot = Boot::new().rule(sync(&listener, "end"));
-    let running = boot.start();
+    let fixture = Fixture::new().rule(sync(&listener, "end"));
+    let running = fixture.start();
     let mut helmfile = listener.accept();
     running.signal(Signal::SIGINT);
-    assert_eq!(helmfile.rest(), ["INT"], "once");
+    assert_eq!(helmfile.remaining_lines(), ["INT"], "once");
     let ran = running.wait();
     ran.assert().code(130);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run k3s-boot again: it continues where this run stopped" resume="k3s-boot apps --from apps""#);
@@ -54,16 +54,16 @@ fn insist<T>(running: &Running<'_>, over: impl FnOnce() -> T) -> T {
 
 /// The first INT ends a tool in good order; this one does not end by it, and is killed by the second.
 #[track_caller]
-fn killed_by_the_second(mut rule: Value) -> Ran {
+fn killed_by_the_second(mut rule: Value) -> RunResult {
     let listener = Listener::new();
     rule["connect"] = listener.address().to_string().into();
     rule["on_int"] = "ignore".into();
-    let boot = Boot::new().rule(rule);
-    let running = boot.start();
+    let fixture = Fixture::new().rule(rule);
+    let running = fixture.start();
     let mut tool = listener.accept();
     running.signal(Signal::SIGINT);
     assert_eq!(tool.line().as_deref(), Some("INT"));
-    assert_eq!(insist(&running, || tool.rest()), [""; 0], "killed");
+    assert_eq!(insist(&running, || tool.remaining_lines()), [""; 0], "killed");
     let ran = running.wait();
     ran.assert().code(130);
     assert!(
@@ -97,16 +97,16 @@ fn a_second_int_kills_in_every_stage() {
 #[test]
 fn a_second_int_does_not_wait_for_the_lock() {
     let (listener, lock) = (Listener::new(), Listener::new());
-    let boot = Boot::new().args(&["--log-level", "debug"]).rules([
+    let fixture = Fixture::new().args(&["--log-level", "debug"]).rules([
         sync(&listener, "end"),
         json!({"tool": "api", "args": ["PATCH", "*/leases/k3s-boot"], "connect": lock.address()}),
     ]);
-    let running = boot.start();
+    let running = fixture.start();
     let mut helmfile = listener.accept();
     running.signal(Signal::SIGINT);
-    assert_eq!(helmfile.rest(), ["INT"]);
+    assert_eq!(helmfile.remaining_lines(), ["INT"]);
     let mut release = lock.accept();
-    insist(&running, || release.rest());
+    insist(&running, || release.remaining_lines());
     let ran = running.wait();
     ran.assert().code(130);
     assert!(ran.stdout.contains("DEBUG Leaving the lock to expire"), "{}", ran.stdout);
@@ -114,8 +114,8 @@ fn a_second_int_does_not_wait_for_the_lock() {
 
 #[test]
 fn int_while_another_run_is_waited_for() {
-    let boot = Boot::new().object_that_lives(&lease(ELSEWHERE));
-    let running = boot.start();
+    let fixture = Fixture::new().updated_object(&lease(ELSEWHERE));
+    let running = fixture.start();
     running.wait_for("Waiting for another run");
     running.signal(Signal::SIGINT);
     let ran = running.wait();
@@ -128,11 +128,11 @@ fn int_while_the_api_server_is_away() {
     let mut instance = scenario::instance();
     instance["status"]["conditions"] =
         json!([{"type": "Ready", "status": "Unknown", "reason": "Progressing", "message": "reconciling"}]);
-    let boot = Boot::new().flux_with(&instance, &[]).rules([
+    let fixture = Fixture::new().flux_with(&instance, &[]).rules([
         json!({"tool": "api", "args": ["*/fluxinstances"], "times": 1}),
         json!({"tool": "api", "args": ["*/fluxinstances"], "status": 502, "stdout": words}),
     ]);
-    let running = boot.start();
+    let running = fixture.start();
     running.wait_for("API server does not answer, retrying");
     running.signal(Signal::SIGINT);
     running.wait().assert().code(130);
@@ -151,7 +151,7 @@ fn a_second_int_kills() {
 fn ends_with(signal: Signal, code: i32, running: Running<'_>, listener: &Listener) {
     let mut helmfile = listener.accept();
     running.signal(signal);
-    assert_eq!(helmfile.rest(), ["INT"], "whatever came, helmfile gets INT");
+    assert_eq!(helmfile.remaining_lines(), ["INT"], "whatever came, helmfile gets INT");
     let ran = running.wait();
     ran.assert().code(code);
     assert!(
@@ -164,8 +164,8 @@ fn ends_with(signal: Signal, code: i32, running: Running<'_>, listener: &Listene
 #[test]
 fn term_ends_it_too() {
     let listener = Listener::new();
-    let boot = Boot::new().rule(sync(&listener, "end"));
-    ends_with(Signal::SIGTERM, 143, boot.start(), &listener);
+    let fixture = Fixture::new().rule(sync(&listener, "end"));
+    ends_with(Signal::SIGTERM, 143, fixture.start(), &listener);
 }
 
 /// Whether this test was itself started with HUP ignored, under `nohup`; what it starts inherits that.
@@ -183,22 +183,22 @@ fn hup_ends_it_too_but_not_under_nohup() {
         println!("HUP is ignored here, so only the second half is tested");
     } else {
         let listener = Listener::new();
-        let boot = Boot::new().rule(sync(&listener, "end"));
-        ends_with(Signal::SIGHUP, 129, boot.start(), &listener);
+        let fixture = Fixture::new().rule(sync(&listener, "end"));
+        ends_with(Signal::SIGHUP, 129, fixture.start(), &listener);
     }
     let listener = Listener::new();
-    let boot = Boot::new().rule(sync(&listener, "end")).started_by(&[
+    let fixture = Fixture::new().rule(sync(&listener, "end")).started_by(&[
         "/bin/sh",
         "-c",
         "trap '' HUP; exec \"$0\" \"$@\"",
     ]);
-    let running = boot.start();
+    let running = fixture.start();
     let helmfile = listener.accept();
     running.signal(Signal::SIGHUP);
     // Handled after HUP would have been: of signals that came together, the lowest number is delivered first.
     running.signal(Signal::SIGTSTP);
     running.wait_for("Cannot be suspended");
-    helmfile.go();
+    helmfile.finish();
     let ran = running.wait();
     ran.assert().code(0).stderr("");
 }
@@ -206,13 +206,13 @@ fn hup_ends_it_too_but_not_under_nohup() {
 #[test]
 fn a_tool_that_ignores_int_is_killed_after_its_grace() {
     let listener = Listener::new();
-    let boot = Boot::new().rule(
+    let fixture = Fixture::new().rule(
         json!({"tool": "sops", "args": ["decrypt"], "connect": listener.address(), "on_int": "ignore"}),
     );
-    let running = boot.start();
+    let running = fixture.start();
     let mut sops = listener.accept();
     running.signal(Signal::SIGINT);
-    assert_eq!(sops.rest(), ["INT"], "then it was killed");
+    assert_eq!(sops.remaining_lines(), ["INT"], "then it was killed");
     let ran = running.wait();
     ran.assert().code(130);
     assert!(ran.mutating().is_empty());
@@ -223,15 +223,15 @@ fn what_helmfile_left_behind_is_killed() {
     let listener = Listener::new();
     let mut rule = sync(&listener, "end");
     rule["grandchild"] = true.into();
-    let boot = Boot::new().rule(rule);
-    let running = boot.start();
+    let fixture = Fixture::new().rule(rule);
+    let running = fixture.start();
     let mut tools = [listener.accept(), listener.accept()];
     tools.sort_by_key(|tool| tool.name == "grandchild");
     let [mut helmfile, mut grandchild] = tools;
     running.signal(Signal::SIGINT);
-    assert_eq!(helmfile.rest(), ["INT"]);
+    assert_eq!(helmfile.remaining_lines(), ["INT"]);
     // The signal went to the group. This one does not end by it and holds the pipes.
-    assert_eq!(grandchild.rest(), ["INT"], "then it was killed");
+    assert_eq!(grandchild.remaining_lines(), ["INT"], "then it was killed");
     running.wait().assert().code(130);
 }
 
@@ -241,23 +241,23 @@ fn killed(rule: &Value, listener: &Listener, leftovers: (usize, usize)) {
     let mut rule = rule.clone();
     // What a tool leaves in its folder is not ours to know, and may be secret.
     rule["leave_file"] = "values: something".into();
-    let boot = Boot::new().rule(rule.clone());
-    let folder = boot.path("");
+    let fixture = Fixture::new().rule(rule.clone());
+    let folder = fixture.path("");
     let left = || {
         let left = |name: &str| std::fs::read_dir(folder.join(name)).unwrap().count();
         (left("tmp"), left("cache/k3s-boot/staging"))
     };
-    let running = boot.start();
+    let running = fixture.start();
     let mut tool = listener.accept();
     running.signal(Signal::SIGKILL);
-    assert_eq!(tool.rest(), ["INT"], "from the kernel");
+    assert_eq!(tool.remaining_lines(), ["INT"], "from the kernel");
     let ran = running.wait();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ran.status), Some(9));
     assert_eq!(left(), leftovers);
     rule["connect"] = Value::Null;
     rule["leave_file"] = Value::Null;
-    let boot = boot.rule(rule);
-    let ran = boot.run();
+    let fixture = fixture.rule(rule);
+    let ran = fixture.run();
     ran.assert().code(0).stderr("");
     assert_eq!(left(), (0, 0));
 }
@@ -268,7 +268,7 @@ fn when_it_is_killed_its_tools_end_and_the_next_run_cleans_up() {
     let listener = Listener::new();
     killed(&sync(&listener, "end"), &listener, (1, 0));
     // While charts are fetched.
-    let build = scenario::first_run(&Boot::new().canaries)
+    let build = scenario::first_run(&Fixture::new().canaries)
         .into_iter()
         .find(|rule| rule["args"] == json!(["*/00-crds.yaml", "build"]));
     let mut build = build.unwrap();
@@ -281,12 +281,12 @@ fn when_it_is_killed_its_tools_end_and_the_next_run_cleans_up() {
 fn int_while_charts_are_fetched_side_by_side() {
     let listener = Listener::new();
     let build = |file: &str| json!({"tool": "helmfile", "args": [file, "build"], "connect": listener.address(), "on_int": "end"});
-    let boot = Boot::new().rules([build("*/00-crds.yaml"), build("*/01-apps.yaml")]);
-    let running = boot.start();
+    let fixture = Fixture::new().rules([build("*/00-crds.yaml"), build("*/01-apps.yaml")]);
+    let running = fixture.start();
     let mut tools = [listener.accept(), listener.accept()];
     running.signal(Signal::SIGINT);
     for tool in &mut tools {
-        assert_eq!(tool.rest(), ["INT"], "once each");
+        assert_eq!(tool.remaining_lines(), ["INT"], "once each");
     }
     let ran = running.wait();
     ran.assert().code(130);
@@ -297,12 +297,13 @@ fn int_while_charts_are_fetched_side_by_side() {
 #[test]
 fn int_while_secrets_are_decrypted() {
     let listener = Listener::new();
-    let boot = Boot::new().rule(json!({"tool": "sops", "args": ["decrypt", "*/bootstrap/github.sops.yaml"],
+    let fixture = Fixture::new()
+        .rule(json!({"tool": "sops", "args": ["decrypt", "*/bootstrap/github.sops.yaml"],
         "connect": listener.address(), "on_int": "end"}));
-    let running = boot.start();
+    let running = fixture.start();
     let mut sops = listener.accept();
     running.signal(Signal::SIGINT);
-    assert_eq!(sops.rest(), ["INT"]);
+    assert_eq!(sops.remaining_lines(), ["INT"]);
     let ran = running.wait();
     ran.assert().code(130);
     assert_eq!(ran.mutating(), [""; 0]);
@@ -311,10 +312,10 @@ fn int_while_secrets_are_decrypted() {
 #[test]
 fn int_while_a_registry_is_given_time() {
     let words = "Error: GET \"https://registry.invalid/v2/charts/cilium/manifests/1.18.6\": response status code 503: Service Unavailable\n";
-    let boot = Boot::new()
+    let fixture = Fixture::new()
         .rule(json!({"tool": "helm", "args": ["pull", "oci://registry.invalid/charts/cilium"],
         "exit": 1, "stderr": words}));
-    let running = boot.start();
+    let running = fixture.start();
     running.wait_for("Chart cannot be fetched, retrying");
     running.signal(Signal::SIGINT);
     let ran = running.wait();
@@ -329,9 +330,9 @@ fn int_before_releases_are_synced_again() {
         "{}in x.yaml: failed processing release cilium: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: UPGRADE FAILED: {webhook}\n\nCOMBINED OUTPUT:\n  x\n",
         started("kube-system", "cilium")
     );
-    let boot = Boot::new()
+    let fixture = Fixture::new()
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": talk}));
-    let running = boot.start();
+    let running = fixture.start();
     running.wait_for("Failed to sync Helm releases, retrying");
     running.signal(Signal::SIGINT);
     let ran = running.wait();
@@ -342,13 +343,13 @@ fn int_before_releases_are_synced_again() {
 #[test]
 fn int_while_nodes_are_waited_for() {
     let listener = Listener::new();
-    let boot = Boot::new().without_objects("Node").rules([
+    let fixture = Fixture::new().without_objects("Node").rules([
         json!({"tool": "api", "args": ["/api/v1/nodes"], "times": 1}),
         json!({"tool": "api", "args": ["/api/v1/nodes"], "times": 1, "connect": listener.address()}),
     ]);
-    let running = boot.start();
+    let running = fixture.start();
     // The second look: it waits by now.
-    listener.accept().go();
+    listener.accept().finish();
     running.signal(Signal::SIGINT);
     let ran = running.wait();
     ran.assert().code(130);
@@ -362,12 +363,12 @@ fn int_while_flux_is_waited_for() {
     let mut instance = scenario::instance();
     instance["status"]["conditions"] =
         json!([{"type": "Ready", "status": "Unknown", "reason": "Progressing", "message": "reconciling"}]);
-    let boot = Boot::new().flux_with(&instance, &[]).rules([
+    let fixture = Fixture::new().flux_with(&instance, &[]).rules([
         json!({"tool": "api", "args": ["*/fluxinstances"], "times": 1}),
         json!({"tool": "api", "args": ["*/fluxinstances"], "times": 1, "connect": listener.address()}),
     ]);
-    let running = boot.start();
-    listener.accept().go();
+    let running = fixture.start();
+    listener.accept().finish();
     running.signal(Signal::SIGINT);
     let ran = running.wait();
     ran.assert().code(130);
@@ -388,9 +389,9 @@ fn a_controller_of_flux_that_does_not_start_is_named_while_flux_is_waited_for() 
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "status": {"containerStatuses": [{"name": "manager", "state": state}]},
         "metadata": {"name": "source-controller-6f5d4c-x2x4z", "namespace": "flux-system"}});
     let sync = ["*/01-apps.yaml", "sync"];
-    let boot =
-        Boot::new().object_after(&controller, &sync).object_after(&pod, &sync).flux_with(&instance, &[]);
-    let running = boot.start();
+    let fixture =
+        Fixture::new().object_after(&controller, &sync).object_after(&pod, &sync).flux_with(&instance, &[]);
+    let running = fixture.start();
     running.wait_for("Flux is blocked");
     running.signal(Signal::SIGINT);
     let ran = running.wait();
@@ -403,15 +404,15 @@ fn a_controller_of_flux_that_does_not_start_is_named_while_flux_is_waited_for() 
 #[test]
 fn it_cannot_be_suspended() {
     let listener = Listener::new();
-    let boot = Boot::new().rule(sync(&listener, "end"));
-    let running = boot.start();
+    let fixture = Fixture::new().rule(sync(&listener, "end"));
+    let running = fixture.start();
     let helmfile = listener.accept();
     running.signal(Signal::SIGTSTP);
     running.wait_for(" WARN Cannot be suspended; press Ctrl-C to stop ");
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", running.pid())).unwrap();
     let state = stat.rsplit_once(") ").unwrap().1.chars().next();
     assert_ne!(state, Some('T'));
-    helmfile.go();
+    helmfile.finish();
     let ran = running.wait();
     ran.assert().code(0).stderr("");
 }

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::boot::{Boot, Ran};
+use super::fixture::{Fixture, RunResult};
 use super::scenario::started;
 
 const PATHS: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"the request has been made before all known HTTP paths have been installed, please try again","reason":"ServiceUnavailable","details":{"retryAfterSeconds":5},"code":503}"#;
@@ -34,7 +34,7 @@ fn status(message: &str) -> String {
 }
 
 /// Lines of the API server.
-fn lines(ran: &Ran) -> String {
+fn lines(ran: &RunResult) -> String {
     let lines = ran.stdout.lines().filter(|line| line.contains(" API server "));
     // How long it took is none of a test's business.
     let line = |line: &str| match (line.split_once("outage="), line.split_once("after=")) {
@@ -57,7 +57,7 @@ fn an_api_server_that_starts_is_waited_for_from_the_first_request_on() {
         rule["retry_after"] = 1.into();
         rule
     };
-    let boot = Boot::new().objects([helm_chart()]).rules([
+    let fixture = Fixture::new().objects([helm_chart()]).rules([
         once(LEASES, 503, &status("starting")),
         once(LEASES, 503, &status("starting")),
         once(LEASES, 503, &status("apiserver not ready")),
@@ -66,7 +66,7 @@ fn an_api_server_that_starts_is_waited_for_from_the_first_request_on() {
         once(CHARTS, 404, "404 page not found\n"),
         retry(once(CHARTS, 429, STORAGE)),
     ]);
-    let ran = boot.run();
+    let ran = fixture.run();
     ran.assert().code(0);
     // Leases and /readyz are asked side by side, so that a line may come twice.
     let lines = lines(&ran);
@@ -89,24 +89,25 @@ fn an_api_server_that_starts_is_waited_for_from_the_first_request_on() {
 
 #[test]
 fn status_waits_too() {
-    let ran =
-        Boot::of("status").rules([once("", 503, &status("starting")), once("/readyz", 500, READYZ)]).run();
+    let ran = Fixture::for_command("status")
+        .rules([once("", 503, &status("starting")), once("/readyz", 500, READYZ)])
+        .run();
     assert!(ran.stderr.contains("API server is starting, waiting for it"), "{}", ran.stderr);
     assert!(ran.stderr.contains("API server is not ready, waiting for it"), "{}", ran.stderr);
 }
 
 #[test]
 fn another_server_that_is_unavailable_is_not_waited_for() {
-    let boot = Boot::new()
+    let fixture = Fixture::new()
         .rule(json!({"tool": "api", "status": 503, "stdout": "<html>503 Service Unavailable</html>\n"}));
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Unexpected answer from the cluster server="https://10.0.0.10:6443" context="default" reason="<html>503 Service Unavailable</html>" fix="check the k3s log on the server""#);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Unexpected answer from the cluster server="https://10.0.0.10:6443" context="default" reason="<html>503 Service Unavailable</html>" fix="check the k3s log on the server""#);
 }
 
 #[test]
 fn a_restart_in_the_middle_of_a_run_is_waited_for() {
     let events = "/api/v1/events?fieldSelector=type%3DWarning";
     let flux = "/apis/fluxcd.controlplane.io/v1/fluxinstances";
-    let boot = Boot::new().rules([
+    let fixture = Fixture::new().rules([
         once(events, 502, "dial tcp 10.0.0.10:6443: connect: connection refused\n"),
         once(events, 503, &status("starting")),
         once(events, 503, &status("apiserver not ready")),
@@ -114,7 +115,7 @@ fn a_restart_in_the_middle_of_a_run_is_waited_for() {
         once(flux, 404, "404 page not found\n"),
         once(flux, 429, STORAGE),
     ]);
-    let ran = boot.run();
+    let ran = fixture.run();
     ran.assert().code(0);
     assert_snapshot!(lines(&ran), @r#"
     [TS] WARN API server does not answer, retrying reason="dial tcp 10.0.0.10:6443: connect: connection refused" 
@@ -128,14 +129,14 @@ fn a_restart_in_the_middle_of_a_run_is_waited_for() {
 fn objects_that_cannot_be_applied_in_a_restart_are_applied_after_it() {
     let refused =
         "The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?\n";
-    let boot = Boot::new().rules([
+    let fixture = Fixture::new().rules([
         json!({"tool": "kubectl", "args": ["apply"], "times": 1, "exit": 1, "stderr": refused}),
         // The first request is that of the preflight.
         json!({"tool": "api", "args": ["/readyz"], "times": 2, "stdout": "ok"}),
         once("/readyz", 503, &status("apiserver not ready")),
         once("/readyz", 500, READYZ),
     ]);
-    let ran = boot.run();
+    let ran = fixture.run();
     ran.assert().code(0);
     assert_snapshot!(lines(&ran), @r#"
     [TS] WARN Objects cannot be applied, retrying reason="The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?" cause="the API server became unavailable: it restarts, or its node is down" retry_in="0.5s" 
@@ -155,7 +156,7 @@ fn a_namespace_without_its_service_account_fails_nothing() {
         words.replace('\\', "")
     );
     let sync = ["*/01-apps.yaml", "sync"];
-    let ran = Boot::new()
+    let ran = Fixture::new()
         .rule(json!({"tool": "helmfile", "args": sync, "times": 1, "exit": 1, "stderr": talk}))
         .run();
     ran.assert().code(0);

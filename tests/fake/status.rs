@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use sandbox::files;
 use serde_json::{Value, json};
 
-use super::boot::{Boot, Ran};
+use super::fixture::{Fixture, RunResult};
 use super::listener::Listener;
 use super::scenario;
 
@@ -62,20 +62,20 @@ fn flux(root: Value) -> [Value; 3] {
 }
 
 /// A cluster that stands: bootstrapped, and synced by Flux.
-fn standing() -> Boot {
-    let boot = Boot::of("status");
-    let secret = boot.canaries.value.clone();
-    boot.objects(cluster(1)).objects(records(&INSTALLED, &secret)).objects(flux(scenario::root()))
+fn standing() -> Fixture {
+    let fixture = Fixture::for_command("status");
+    let secret = fixture.canaries.value.clone();
+    fixture.objects(cluster(1)).objects(records(&INSTALLED, &secret)).objects(flux(scenario::root()))
 }
 
 /// Whatever stands, nothing is changed or left behind, and no tool but kubectl runs.
 #[track_caller]
-fn told(boot: &Boot) -> Ran {
-    let ran = boot.run();
+fn told(fixture: &Fixture) -> RunResult {
+    let ran = fixture.run();
     assert_eq!(ran.mutating(), [""; 0]);
     assert!(ran.calls.iter().all(|call| call["tool"] == "kubectl" || call["tool"] == "api"));
     for place in ["home", "tmp", "cache", "state"] {
-        let left = files(&boot.path(place)).unwrap();
+        let left = files(&fixture.path(place)).unwrap();
         assert!(left.is_empty(), "left over: {left:?}");
     }
     ran
@@ -83,8 +83,8 @@ fn told(boot: &Boot) -> Ran {
 
 /// What is told of a state in which something is to be said, from the releases on.
 #[track_caller]
-fn from_releases_on(boot: &Boot) -> String {
-    let ran = told(boot);
+fn from_releases_on(fixture: &Fixture) -> String {
+    let ran = told(fixture);
     ran.assert().code(0).stderr("");
     ran.stdout.split_once("\nReleases\n").unwrap().1.to_owned()
 }
@@ -151,13 +151,13 @@ fn the_same_as_json() {
 
 #[test]
 fn other_programs_and_files_need_not_be_there() {
-    let boot = ["bin/helmfile", "bin/helm", "bin/sops", "root/age.key", "root/bootstrap/github.sops.yaml"]
+    let fixture = ["bin/helmfile", "bin/helm", "bin/sops", "root/age.key", "root/bootstrap/github.sops.yaml"]
         .iter()
-        .fold(standing(), |boot, name| boot.without(name));
-    assert!(from_releases_on(&boot).ends_with("\nEverything is ready\n"));
+        .fold(standing(), |fixture, name| fixture.without(name));
+    assert!(from_releases_on(&fixture).ends_with("\nEverything is ready\n"));
     // Elsewhere nobody knows what the helmfiles name, and no record is read.
-    let boot = boot.without("root/bootstrap/helmfile.d/00-crds.yaml");
-    assert_snapshot!(from_releases_on(&boot), @"
+    let fixture = fixture.without("root/bootstrap/helmfile.d/00-crds.yaml");
+    assert_snapshot!(from_releases_on(&fixture), @"
       ✓ flux-system/flux-instance            deployed  revision 1  unknown
       ✓ kube-system/cilium                   deployed  revision 2  unknown
       ✓ monitoring/prometheus-operator-crds  deployed  revision 1  unknown
@@ -171,27 +171,27 @@ fn other_programs_and_files_need_not_be_there() {
 
     Everything is ready
     ");
-    let ran = told(&boot.without("bin/kubectl"));
+    let ran = told(&fixture.without("bin/kubectl"));
     ran.assert().code(1).stdout("");
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Missing required deps deps="kubectl" fix="install kubectl (https://kubernetes.io/docs/tasks/tools/), or add it to PATH""#);
 }
 
 #[test]
 fn a_workload_that_is_not_ready_with_its_last_warning() {
-    let boot = standing();
+    let fixture = standing();
     let warning = |pod: &str, message: &str, last: &str| {
         json!({"apiVersion": "v1", "kind": "Event", "metadata": {"namespace": "kube-system", "name": last},
             "involvedObject": {"kind": "Pod", "namespace": "kube-system", "name": pod}, "reason": "Failed",
             "message": message, "lastTimestamp": last, "count": 3})
     };
-    let message = format!("pull with {} failed\nfor ever", boot.canaries.token);
+    let message = format!("pull with {} failed\nfor ever", fixture.canaries.token);
     let warnings = [
         warning("cilium-x2x4z", &message, "2026-11-23T09:00:00Z"),
         warning("cilium-x2x4z", "an old one", "2026-11-23T08:00:00Z"),
         warning("cilium-operator-6f5d-x2x4z", "of another", "2026-11-23T10:00:00Z"),
     ];
-    let boot = boot.objects(cluster(0)).objects(warnings);
-    assert_snapshot!(from_releases_on(&boot), @r#"
+    let fixture = fixture.objects(cluster(0)).objects(warnings);
+    assert_snapshot!(from_releases_on(&fixture), @r#"
       ✓ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  deployed  revision 1  helmfile
       ✗ kube-system/cilium                   cilium 1.2.3                    deployed  revision 2  helmfile
       ✓ flux-system/flux-instance            flux-instance 1.2.3             deployed  revision 1  helmfile
@@ -204,7 +204,7 @@ fn a_workload_that_is_not_ready_with_its_last_warning() {
     Problems
       ✗ Release kube-system/cilium: DaemonSet kube-system/cilium 0/1 ready: Failed: pull with [redacted] failed\nfor ever
     "#);
-    let json = boot.args(&["-o", "json"]).run();
+    let json = fixture.args(&["-o", "json"]).run();
     assert!(json.stdout.contains("pull with [redacted] failed"), "{}", json.stdout);
 }
 
@@ -213,10 +213,10 @@ fn releases_that_hang_or_failed() {
     let mut rows = INSTALLED;
     rows[0].1 = "pending-install";
     rows[2].1 = "failed";
-    let boot = standing();
-    let secret = boot.canaries.value.clone();
-    let boot = boot.objects(records(&rows, &secret));
-    assert_snapshot!(from_releases_on(&boot), @"
+    let fixture = standing();
+    let secret = fixture.canaries.value.clone();
+    let fixture = fixture.objects(records(&rows, &secret));
+    assert_snapshot!(from_releases_on(&fixture), @"
       ✗ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  failed           revision 1  helmfile
       ✓ kube-system/cilium                   cilium 1.2.3                    deployed         revision 2  helmfile
       ✗ flux-system/flux-instance            flux-instance 1.2.3             pending-install  revision 1  helmfile
@@ -238,8 +238,8 @@ fn a_kustomization_that_fails() {
         json!({"type": "Ready", "status": "False", "reason": "BuildFailed", "message": "no such file"});
     let root = scenario::resource("Kustomization", "flux-system", &json!({}), &failed);
     let suspended = scenario::resource("Kustomization", "media", &json!({"suspend": true}), &failed);
-    let boot = standing().objects(flux(root)).objects([suspended]);
-    assert_snapshot!(from_releases_on(&boot), @"
+    let fixture = standing().objects(flux(root)).objects([suspended]);
+    assert_snapshot!(from_releases_on(&fixture), @"
       ✓ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  deployed  revision 1  helmfile
       ✓ kube-system/cilium                   cilium 1.2.3                    deployed  revision 2  helmfile
       ✓ flux-system/flux-instance            flux-instance 1.2.3             deployed  revision 1  helmfile
@@ -258,11 +258,11 @@ fn a_kustomization_that_fails() {
 
 #[test]
 fn what_cannot_be_read_is_unknown() {
-    let boot = standing().rules([
+    let fixture = standing().rules([
         fails(&["/api/v1/secrets*"], 403, "secrets is forbidden"),
         fails(&["/apis"], 500, "etcd is slow"),
     ]);
-    assert_snapshot!(from_releases_on(&boot), @r#"
+    assert_snapshot!(from_releases_on(&fixture), @r#"
       ? unknown: secrets is forbidden
 
     Flux
@@ -277,12 +277,12 @@ fn unreachable() -> Value {
 
 #[test]
 fn the_cluster_does_not_answer() {
-    let boot = Boot::of("status").rule(unreachable());
-    let ran = told(&boot);
+    let fixture = Fixture::for_command("status").rule(unreachable());
+    let ran = told(&fixture);
     ran.assert().code(1).stdout("");
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp 10.0.0.10:6443: connect: connection refused" fix="check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1""#);
-    let boot = boot.args(&["-o", "json"]);
-    let json = told(&boot);
+    let fixture = fixture.args(&["-o", "json"]);
+    let json = told(&fixture);
     assert_eq!((json.code(), json.stderr), (1, ran.stderr));
     assert_snapshot!(json.stdout, @r#"
     {
@@ -304,13 +304,13 @@ fn the_cluster_does_not_answer() {
       "unknown": []
     }
     "#);
-    assert_eq!(told(&boot.args(&["--watch"])).code(), 1, "what never was there is not waited for");
+    assert_eq!(told(&fixture.args(&["--watch"])).code(), 1, "what never was there is not waited for");
 }
 
 #[test]
 fn the_kubeconfig_cannot_be_used() {
-    let said = |boot: &Boot| {
-        let ran = told(boot);
+    let said = |fixture: &Fixture| {
+        let ran = told(fixture);
         assert_eq!((ran.code(), ran.stdout.as_str(), ran.calls.len()), (1, "", 0));
         ran.stderr
     };
@@ -329,15 +329,15 @@ fn nothing_shows_at_debug_level() {
 fn int_ends_a_look_and_a_watch() {
     let listener = Listener::new();
     let slow = json!({"tool": "api", "args": ["/api/v1/nodes"], "connect": listener.address()});
-    let boot = standing().rule(slow);
-    let running = boot.start();
+    let fixture = standing().rule(slow);
+    let running = fixture.start();
     let mut tool = listener.accept();
     running.signal(Signal::SIGINT);
-    assert_eq!(tool.rest(), [""; 0]);
+    assert_eq!(tool.remaining_lines(), [""; 0]);
     running.wait().assert().code(130);
 
-    let boot = standing().args(&["--watch"]);
-    let running = boot.start();
+    let fixture = standing().args(&["--watch"]);
+    let running = fixture.start();
     running.wait_for("Everything is ready");
     running.signal(Signal::SIGINT);
     let ran = running.wait();
@@ -354,9 +354,9 @@ fn a_watch_tells_what_changed_and_outlives_the_api_server() {
         rule
     };
     let answers = json!({"tool": "api", "stdout": r#"{"gitVersion":"v1.36.3+k3s1"}"#});
-    let boot = standing().rules([version(answers), version(unreachable())]);
-    let boot = boot.args(&["--watch", "--output", "json"]);
-    let running = boot.start();
+    let fixture = standing().rules([version(answers), version(unreachable())]);
+    let fixture = fixture.args(&["--watch", "--output", "json"]);
+    let running = fixture.start();
     running.wait_for(r#"{"schema_version":1,"result":"ready","exit_code":0,"#);
     running.wait_for(r#"{"schema_version":1,"result":"failed","exit_code":1,"#);
     running.wait_for(r#"{"schema_version":1,"result":"ready","exit_code":0,"#);

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::boot::{Boot, Ran, identity};
+use super::fixture::{Fixture, RunResult, identity};
 use super::scenario;
 
 /// A Kustomization in this state that the root one has applied; its controller answers requests.
@@ -64,34 +64,34 @@ fn source() -> Value {
 }
 
 /// A first run, after which the root Kustomization has applied these.
-fn boot(children: impl IntoIterator<Item = Value>) -> Boot {
+fn fixture(children: impl IntoIterator<Item = Value>) -> Fixture {
     let all: Vec<_> = [source(), scenario::root()].into_iter().chain(children).collect();
-    Boot::new().flux(&all)
+    Fixture::new().flux(&all)
 }
 
 /// What Flux was asked to reconcile, in order.
-fn requests(ran: &Ran) -> Vec<&str> {
-    let asked = ran.requests_of_flux().into_iter().map(|call| {
+fn requests(ran: &RunResult) -> Vec<&str> {
+    let asked = ran.reconcile_requests().into_iter().map(|call| {
         let path = call["argv"][1].as_str().unwrap().split('?').next().unwrap();
         path.split_once("/namespaces/flux-system/").unwrap().1
     });
     asked.collect()
 }
 
-fn warnings(ran: &Ran) -> String {
+fn warnings(ran: &RunResult) -> String {
     let lines = ran.stdout.lines().filter(|line| line.contains(" WARN "));
     lines.collect::<Vec<_>>().join("\n")
 }
 
 #[track_caller]
-fn completes(ran: &Ran) {
+fn completes(ran: &RunResult) {
     assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
     assert!(ran.stdout.contains("Bootstrap complete!"), "{}", ran.stdout);
 }
 
 #[test]
 fn chains_whose_end_is_at_work_are_taken_over_and_not_disturbed() {
-    let ran = boot([
+    let ran = fixture([
         waits_for("a", &["b"]),
         waits_for("b", &["c"]),
         waits_for("c", &["d"]),
@@ -109,7 +109,7 @@ fn chains_whose_end_is_at_work_are_taken_over_and_not_disturbed() {
 
 #[test]
 fn one_broken_child_of_many_ends_the_run_when_flux_has_tried_again() {
-    let ran = boot([
+    let ran = fixture([
         direct("ready", READY),
         checking("checking"),
         direct("unhealthy", UNHEALTHY),
@@ -128,9 +128,9 @@ fn one_broken_child_of_many_ends_the_run_when_flux_has_tried_again() {
 #[test]
 fn a_commit_that_was_pushed_before_the_run_counts() {
     let fixed = direct("apps", READY);
-    let boot = boot([direct("apps", UNBUILT)])
+    let fixture = fixture([direct("apps", UNBUILT)])
         .object_after(&fixed, &["PATCH", "*/gitrepositories/flux-system?fieldManager=k3s-boot"]);
-    let ran = boot.run();
+    let ran = fixture.run();
     completes(&ran);
     assert_eq!(requests(&ran)[0], "gitrepositories/flux-system");
 }
@@ -139,7 +139,7 @@ fn a_commit_that_was_pushed_before_the_run_counts() {
 fn a_folder_that_is_not_in_the_repository_ends_the_run() {
     let message =
         "kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory";
-    let ran = boot([direct("apps", ["False", "ArtifactFailed", message])]).run();
+    let ran = fixture([direct("apps", ["False", "ArtifactFailed", message])]).run();
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="ArtifactFailed: kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory" cause="the path of the Kustomization does not exist in the Git revision that Flux fetched" log="[LOG]" fix="correct `spec.path` of the Kustomization (for the root one: `instance.sync.path` in the values of flux-instance) or push the folder, then retry" resume="k3s-boot apps --from verify""#);
     assert_eq!(requests(&ran), ["gitrepositories/flux-system", "kustomizations/apps"]);
@@ -149,11 +149,11 @@ fn a_folder_that_is_not_in_the_repository_ends_the_run() {
 fn what_may_recover_is_named_at_the_timeout() {
     let children =
         || [direct("a", ["Unknown", "Progressing", "x"]), waits_for("b", &["c"]), direct("c", UNAPPLIED)];
-    let ran = boot(children()).args(&["--verify-timeout", "1s"]).run();
+    let ran = fixture(children()).args(&["--verify-timeout", "1s"]).run();
     ran.assert().code(6);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/c" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the CRD for this kind is not installed" after="[AFTER]" log="[LOG]" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" resume="k3s-boot apps --verify-timeout 1s --from verify""#);
     assert_eq!(requests(&ran), [""; 0]);
-    let ran = boot(children()).args(&["--verify-timeout", "1s", "-o", "json"]).run();
+    let ran = fixture(children()).args(&["--verify-timeout", "1s", "-o", "json"]).run();
     let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
     let failure = &report["failure"];
     let object = "Kustomization flux-system/c";
@@ -164,7 +164,7 @@ fn what_may_recover_is_named_at_the_timeout() {
 fn what_is_only_slow_is_named_at_the_timeout_with_its_step() {
     let mut root = scenario::root();
     root["status"] = checking("flux-system")["status"].clone();
-    let ran = Boot::new().flux(&[source(), root]).args(&["--verify-timeout", "1s"]).run();
+    let ran = Fixture::new().flux(&[source(), root]).args(&["--verify-timeout", "1s"]).run();
     ran.assert().code(6);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Timed out stage="verify" after="[AFTER]" waiting_for="Kustomization flux-system/flux-system: Progressing: Running health checks for revision main@sha1:4b1c with a timeout of 5m0s" log="[LOG]" fix="k3s-boot status  # shows what is not ready and why; to wait longer, set --verify-timeout and --timeout" resume="k3s-boot apps --verify-timeout 1s --from verify""#);
     assert_eq!(requests(&ran), [""; 0]);
@@ -173,7 +173,7 @@ fn what_is_only_slow_is_named_at_the_timeout_with_its_step() {
 #[test]
 fn a_missing_dependency_is_named_at_the_timeout() {
     let ran =
-        boot([waits_for("a", &["b"]), waits_for("b", &["gone"])]).args(&["--verify-timeout", "1s"]).run();
+        fixture([waits_for("a", &["b"]), waits_for("b", &["gone"])]).args(&["--verify-timeout", "1s"]).run();
     ran.assert().code(6);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/gone" reason="NotFound: Kustomization flux-system/b depends on it" after="[AFTER]" log="[LOG]" fix="correct `dependsOn` in the Git repository, or add the Kustomization, and push" resume="k3s-boot apps --verify-timeout 1s --from verify""#);
     assert_eq!(requests(&ran), [""; 0]);
@@ -181,7 +181,7 @@ fn a_missing_dependency_is_named_at_the_timeout() {
 
 #[test]
 fn a_cycle_ends_the_run() {
-    let ran = boot([waits_for("a", &["b"]), waits_for("b", &["c"]), waits_for("c", &["a"])]).run();
+    let ran = fixture([waits_for("a", &["b"]), waits_for("b", &["c"]), waits_for("c", &["a"])]).run();
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/a" reason="DependencyNotReady: cycle in `dependsOn`: flux-system/a → flux-system/b → flux-system/c → flux-system/a" log="[LOG]" fix="remove one `dependsOn` of the cycle from the Git repository, and push" resume="k3s-boot apps --from verify""#);
     assert_eq!(requests(&ran), ["gitrepositories/flux-system"]);
@@ -189,7 +189,7 @@ fn a_cycle_ends_the_run() {
 
 #[test]
 fn what_fails_below_the_children_is_a_warning() {
-    let ran = boot([
+    let ran = fixture([
         direct("apps", READY),
         child("unbuilt", "apps", UNBUILT),
         child("unapplied", "apps", UNAPPLIED),
@@ -203,7 +203,7 @@ fn what_fails_below_the_children_is_a_warning() {
     "#);
     assert_eq!(requests(&ran), [""; 0]);
     let many = (0..12).map(|number| child(&format!("app-{number:02}"), "apps", UNBUILT));
-    let ran = boot(many.chain([direct("apps", READY)])).run();
+    let ran = fixture(many.chain([direct("apps", READY)])).run();
     completes(&ran);
     let warnings = warnings(&ran);
     assert_eq!(warnings.lines().count(), 11);
@@ -213,7 +213,7 @@ fn what_fails_below_the_children_is_a_warning() {
 #[test]
 fn only_what_fails_to_be_applied_is_asked_again() {
     let fixed = direct("apps", READY);
-    let boot = boot([
+    let fixture = fixture([
         direct("apps", UNAPPLIED),
         direct("unhealthy", UNHEALTHY),
         checking("checking"),
@@ -222,7 +222,7 @@ fn only_what_fails_to_be_applied_is_asked_again() {
         child("below", "ready", UNAPPLIED),
     ])
     .object_after(&fixed, &["PATCH", "*/kustomizations/apps?fieldManager=k3s-boot"]);
-    let running = boot.start();
+    let running = fixture.start();
     running.wait_for("WARN Flux is blocked object=\"Kustomization flux-system/apps\"");
     running.wait_for("Asking Flux to reconcile again");
     let ran = running.wait();
@@ -250,7 +250,7 @@ fn with_another_key_those_are_asked_whose_health_is_not_being_checked() {
         child("below", "apps", READY),
     ];
     let all: Vec<_> = [source(), root].into_iter().chain(children).collect();
-    let ran = Boot::new().canary(&other).objects([live]).flux(&all).args(&["--rotate-age-key"]).run();
+    let ran = Fixture::new().canary(&other).objects([live]).flux(&all).args(&["--rotate-age-key"]).run();
     completes(&ran);
     let mut asked = requests(&ran);
     asked.sort_unstable();
@@ -259,13 +259,13 @@ fn with_another_key_those_are_asked_whose_health_is_not_being_checked() {
 
 #[test]
 fn without_flux_verify_alone_fails_at_once() {
-    let boot = Boot::new().args(&["--only", "verify"]);
-    let ran = boot.run();
+    let fixture = Fixture::new().args(&["--only", "verify"]);
+    let ran = fixture.run();
     ran.assert().code(1);
     assert!(!ran.stdout.contains("Releases are installed"), "{}", ran.stdout);
     assert_eq!(ran.mutating(), [""; 0]);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux is not installed release="flux-system/flux-instance" reason="the helmfiles install Flux, but the cluster has no FluxInstance" log="[LOG]" fix="k3s-boot apps""#);
-    let ran = Boot::new().args(&["--only", "verify", "-o", "json"]).run();
+    let ran = Fixture::new().args(&["--only", "verify", "-o", "json"]).run();
     let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
     let failure = &report["failure"];
     assert_eq!([&failure["class"], &failure["fix"]], ["flux", "k3s-boot apps"]);
@@ -274,12 +274,13 @@ fn without_flux_verify_alone_fails_at_once() {
 #[test]
 fn releases_that_were_not_looked_at_are_not_said_to_be_installed() {
     let instance = scenario::resource("FluxInstance", "flux", &json!({}), &scenario::ready());
-    let boot = Boot::new().objects([instance]).args(&["--only", "verify", "--cluster", "uid-of-kube-system"]);
-    let ran = boot.run();
+    let fixture =
+        Fixture::new().objects([instance]).args(&["--only", "verify", "--cluster", "uid-of-kube-system"]);
+    let ran = fixture.run();
     ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Flux has no repository to sync missing="`spec.sync` in FluxInstance flux-system/flux" took="[TOOK]" fix="set `instance.sync` in the values of flux-instance""#);
     // Who leaves it out knows that it is not there.
-    let ran = Boot::new()
+    let ran = Fixture::new()
         .flux_with(&json!({"kind": "ConfigMap", "metadata": {"name": "x", "namespace": "x"}}), &[])
         .args(&["--skip-release", "flux-instance"])
         .run();

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::json;
 
-use super::boot::Boot;
+use super::fixture::Fixture;
 use super::scenario::{self, started};
 
 /// A pipe of which nobody reads.
@@ -15,15 +15,15 @@ pub(crate) fn closed() -> std::io::PipeWriter {
 
 #[test]
 fn a_bootstrap_goes_on_when_nobody_reads() {
-    let plain = Boot::new().run();
+    let plain = Fixture::new().run();
     for args in [&[][..], &["--log-level", "debug"], &["--log-format", "json"], &["-o", "json"]] {
-        let ran = Boot::new().args(args).run_into(closed());
+        let ran = Fixture::new().args(args).run_into(closed());
         assert_eq!(ran.code(), 0, "{args:?} {}", ran.stderr);
         assert_eq!(ran.mutating(), plain.mutating(), "{args:?}");
         assert!(!ran.stderr.contains("ERROR"), "{args:?} {}", ran.stderr);
     }
     let failing = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1});
-    let ran = Boot::new().rule(failing).args(&["-o", "json"]).run_into(closed());
+    let ran = Fixture::new().rule(failing).args(&["-o", "json"]).run_into(closed());
     assert_eq!(ran.code(), 5, "it ends as it would: {}", ran.stderr);
 }
 
@@ -42,7 +42,7 @@ fn commands_that_print_data_end_quietly_when_nobody_reads() {
         &["completions", "bash"],
         &["man"],
     ] {
-        let ran = Boot::of(args[0]).args(&args[1..]).run_into(closed());
+        let ran = Fixture::for_command(args[0]).args(&args[1..]).run_into(closed());
         assert_eq!(ran.code(), 0, "{args:?} {}", ran.stderr);
         assert!(!ran.stderr.contains("ERROR") && !ran.stderr.contains("stdout"), "{args:?} {}", ran.stderr);
     }
@@ -60,14 +60,16 @@ fn exit_codes_are_the_same_when_nobody_reads() {
         &["diff", "--exit-code"],
         &["status", "-o", "json"],
     ] {
-        let mut boot = Boot::of(args[0]).args(&args[1..]);
+        let mut fixture = Fixture::for_command(args[0]).args(&args[1..]);
         match args {
-            ["status", ..] => boot = boot.rule(json!({"tool": "kubectl", "args": ["proxy"], "exit": 1})),
+            ["status", ..] => {
+                fixture = fixture.rule(json!({"tool": "kubectl", "args": ["proxy"], "exit": 1}))
+            }
             [.., "--exit-code"] => {}
-            _ => boot = boot.rule(broken.clone()),
+            _ => fixture = fixture.rule(broken.clone()),
         }
-        let read = boot.run();
-        let unread = boot.run_into(closed());
+        let read = fixture.run();
+        let unread = fixture.run_into(closed());
         assert_ne!(read.code(), 0, "{args:?} {}", read.stdout);
         assert_eq!(read.code(), unread.code(), "{args:?} {}", unread.stderr);
     }
@@ -75,19 +77,19 @@ fn exit_codes_are_the_same_when_nobody_reads() {
 
 #[test]
 fn all_streams_may_be_closed() {
-    let plain = Boot::new().run();
+    let plain = Fixture::new().run();
     let shell = |redirections: &str| format!("exec \"$0\" \"$@\" {redirections}");
     for redirections in ["<&-", "<&- >&-", "<&- >&- 2>&-"] {
         // Without a terminal that could be opened, too.
         let script = shell(redirections);
-        let ran = Boot::new().started_by(&["/usr/bin/setsid", "--wait", "/bin/sh", "-c", &script]).run();
+        let ran = Fixture::new().started_by(&["/usr/bin/setsid", "--wait", "/bin/sh", "-c", &script]).run();
         assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""), "{redirections}");
         assert_eq!(ran.mutating(), plain.mutating(), "{redirections}");
     }
     // A question that cannot be asked is answered with no.
     let script = shell("<&-");
     let workload = json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "player", "namespace": "media"}});
-    let ran = Boot::new()
+    let ran = Fixture::new()
         .objects([workload])
         .started_by(&["/usr/bin/setsid", "--wait", "/bin/sh", "-c", &script])
         .run();
@@ -115,9 +117,12 @@ fn colours_follow_the_terminal_and_the_conventions() {
     ];
     for (args, vars, terminal, coloured) in cases {
         for command in ["check", "status"] {
-            let boot = Boot::of(command).args(args).without_env("NO_COLOR").env("TERM", "xterm-256color");
-            let boot = vars.iter().fold(boot, |boot, (name, value)| boot.env(name, value));
-            let ran = if *terminal { boot.run_on_terminal(80) } else { boot.run() };
+            let fixture = Fixture::for_command(command)
+                .args(args)
+                .without_env("NO_COLOR")
+                .env("TERM", "xterm-256color");
+            let fixture = vars.iter().fold(fixture, |fixture, (name, value)| fixture.env(name, value));
+            let ran = if *terminal { fixture.run_on_terminal(80) } else { fixture.run() };
             ran.assert().code(0);
             assert_eq!(ran.stdout.contains('\u{1b}'), *coloured, "{command} {args:?} {vars:?} {terminal}");
         }
@@ -127,10 +132,10 @@ fn colours_follow_the_terminal_and_the_conventions() {
 #[test]
 fn what_cannot_be_written_is_told() {
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let ran = Boot::of("status").run_into(full());
+    let ran = Fixture::for_command("status").run_into(full());
     ran.assert().code(1);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Run failed reason="failed to write to stdout: No space left on device (os error 28)""#);
-    let ran = Boot::new().run_into(full());
+    let ran = Fixture::new().run_into(full());
     assert_eq!(
         (ran.code(), ran.stderr.as_str()),
         (0, ""),
@@ -145,8 +150,8 @@ fn a_narrow_terminal_changes_nothing() {
     source["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "GitOperationFailed",
         "message": "failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host"}]);
     for command in ["status", "check", "diff"] {
-        let boot = Boot::of(command).env("TERM", "xterm").objects([source.clone()]);
-        let [narrow, wide] = [40, 200].map(|columns| boot.run_on_terminal(columns));
+        let fixture = Fixture::for_command(command).env("TERM", "xterm").objects([source.clone()]);
+        let [narrow, wide] = [40, 200].map(|columns| fixture.run_on_terminal(columns));
         let untimed = |text: &str| text.rsplit_once(", in ").map_or(text, |(text, _)| text).to_owned();
         assert_eq!(untimed(&narrow.stdout), untimed(&wide.stdout), "{command}");
         assert_eq!(narrow.code(), wide.code());
@@ -156,7 +161,7 @@ fn a_narrow_terminal_changes_nothing() {
     }
     let stderr =
         format!("{}Error: {}\n", started("kube-system", "cilium"), "context deadline exceeded ".repeat(20));
-    let ran = Boot::new()
+    let ran = Fixture::new()
         .env("TERM", "dumb")
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}))
         .run_on_terminal(40);

@@ -1,4 +1,4 @@
-//! Notes every call, a line of JSON each.
+//! Records every call as a line of JSON.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -8,8 +8,8 @@ use std::io::Write as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// These lead the tools somewhere, so the tests look at their values.
-const SHOWN: [&str; 8] = [
+/// Variables whose values the tests check.
+const RECORDED_ENV: [&str; 8] = [
     "HELMFILE_CACHE_HOME",
     "HELMFILE_TEMPDIR",
     "KUBECONFIG",
@@ -20,27 +20,27 @@ const SHOWN: [&str; 8] = [
     "TMPDIR",
 ];
 
-/// What a call brings besides its arguments.
-pub(crate) struct Brought<'a> {
-    /// `null` or `pipe`; of a request, whether it has a body.
+/// Stdin of a tool, or the body of a request.
+pub(crate) struct Input<'a> {
+    /// `null`, `pipe` or `other`; a request without a body has `null`.
     pub(crate) kind: &'static str,
     pub(crate) bytes: &'a [u8],
 }
 
-/// Notes a call. What is sent to kubectl is secret; what is sent to the API server is not, and is noted too.
-pub(crate) fn note(
+/// Records a call. Only bodies of requests are recorded: stdin of kubectl has secrets.
+pub(crate) fn record(
     tool: &str,
     args: &[String],
-    brought: &Brought<'_>,
+    input: &Input<'_>,
     canaries: &[String],
     known: bool,
 ) -> Result<(), Box<dyn Error>> {
-    let holds_canary = |text: &str| canaries.iter().any(|canary| text.contains(canary));
+    let has_canary = |text: &str| canaries.iter().any(|canary| text.contains(canary));
     let env: BTreeMap<_, _> = std::env::vars().collect();
     let canary_in_env: Vec<_> =
-        env.iter().filter(|(_, value)| holds_canary(value)).map(|(name, _)| name).collect();
-    let shown: BTreeMap<_, _> = SHOWN.iter().map(|name| (name, env.get(*name))).collect();
-    // Of a list of kubeconfigs, the first one that names a current context wins.
+        env.iter().filter(|(_, value)| has_canary(value)).map(|(name, _)| name).collect();
+    let recorded: BTreeMap<_, _> = RECORDED_ENV.iter().map(|name| (name, env.get(*name))).collect();
+    // The first kubeconfig of a list that has a current context takes precedence.
     let first_kubeconfig = env.get("KUBECONFIG").and_then(|list| list.split(':').next());
     let first_kubeconfig = first_kubeconfig.and_then(|path| std::fs::read_to_string(path).ok());
     let pid = nix::unistd::getpid();
@@ -48,29 +48,29 @@ pub(crate) fn note(
         "tool": tool,
         "argv": args,
         "cwd": std::env::current_dir()?,
-        "env": shown,
+        "env": recorded,
         "first_kubeconfig": first_kubeconfig,
         "env_names": env.keys().collect::<Vec<_>>(),
-        "canary_in_argv": args.iter().any(|arg| holds_canary(arg)),
+        "canary_in_argv": args.iter().any(|arg| has_canary(arg)),
         "canary_in_env": canary_in_env,
-        "stdin": brought.kind,
-        "stdin_len": brought.bytes.len(),
-        "stdin_sha256": format!("{:x}", Sha256::digest(brought.bytes)),
+        "stdin": input.kind,
+        "stdin_len": input.bytes.len(),
+        "stdin_sha256": format!("{:x}", Sha256::digest(input.bytes)),
         "own_group": nix::unistd::getpgrp() == pid,
         "known": known,
     });
-    if tool == "api" && !brought.bytes.is_empty() {
-        entry["body"] = serde_json::from_slice(brought.bytes)?;
+    if tool == "api" && !input.bytes.is_empty() {
+        entry["body"] = serde_json::from_slice(input.bytes)?;
     }
-    // One write, so that calls side by side do not tear each other's lines; with an end before it, for one that was killed
-    // while it wrote has torn its own.
+    // One write, so that the lines of concurrent calls do not mix. It starts with a line feed, because a killed process may
+    // have left an incomplete line.
     let mut file = OpenOptions::new().create(true).append(true).open(std::env::var("FAKE_TRANSCRIPT")?)?;
     Ok(file.write_all(format!("\n{entry}\n").as_bytes())?)
 }
 
-/// All calls that were noted so far.
-pub(crate) fn noted() -> Result<Vec<Value>, Box<dyn Error>> {
+/// All calls so far.
+pub(crate) fn read_calls() -> Result<Vec<Value>, Box<dyn Error>> {
     let text = std::fs::read_to_string(std::env::var("FAKE_TRANSCRIPT")?)?;
-    // The last line may be half written.
+    // Incomplete lines are skipped.
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
