@@ -100,7 +100,7 @@ fn kinds(manifest: &str) -> BTreeMap<&str, usize> {
 }
 
 #[test]
-fn every_chart_renders_what_the_real_one_does() {
+fn charts_render_like_the_real_ones() {
     let expected: [Expected; 6] = [
         ("prometheus-operator-crds", 4_000_000, &[("CustomResourceDefinition", 10)]),
         (
@@ -176,7 +176,7 @@ fn every_chart_renders_what_the_real_one_does() {
 }
 
 #[test]
-fn the_crds_release_fits_into_a_secret() {
+fn crds_release_fits_into_a_secret() {
     let manifest = shipped("prometheus-operator-crds", &[]).unwrap();
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     std::io::Write::write_all(&mut gzip, manifest.as_bytes()).unwrap();
@@ -202,7 +202,7 @@ fn crds_have_switches() {
 }
 
 #[test]
-fn cilium_checks_its_values_as_the_real_one_does() {
+fn cilium_validates_values_like_the_real_chart() {
     let manifest = shipped("cilium", &[]).unwrap();
     for part in [
         "- name: KUBERNETES_SERVICE_HOST\n          value: \"10.0.0.10\"",
@@ -234,7 +234,7 @@ fn cilium_checks_its_values_as_the_real_one_does() {
 }
 
 #[test]
-fn coredns_is_the_cluster_dns_only_when_told() {
+fn coredns_is_the_cluster_dns_only_if_enabled() {
     let manifest = shipped("coredns", &[]).unwrap();
     for part in
         ["  name: kube-dns\n", "  clusterIP: 10.43.0.10\n", "    k8s-app: \"kube-dns\"\n", "    .:53 {\n"]
@@ -258,7 +258,7 @@ fn cert_manager_has_a_closed_schema_and_a_hook() {
 }
 
 #[test]
-fn the_flux_instance_syncs_what_the_environment_names() {
+fn flux_instance_syncs_the_source_in_the_environment() {
     let manifest = shipped("flux-instance", &[]).unwrap();
     for part in [
         "  name: flux\n",

@@ -41,7 +41,7 @@ pub(crate) fn status_of<'a>(report: &'a Value, rule: &str) -> &'a str {
 }
 
 #[test]
-fn everything_is_asked_and_nothing_is_changed() {
+fn check_calls_all_tools_and_changes_nothing() {
     let ran = Fixture::for_command("check").run();
     ran.assert().code(0);
     assert_eq!(ran.mutating(), [""; 0]);
@@ -62,7 +62,7 @@ fn everything_is_asked_and_nothing_is_changed() {
 }
 
 #[test]
-fn problems_are_told_together_and_one_can_be_skipped() {
+fn all_problems_are_reported_and_checks_can_be_skipped() {
     let broken = || {
         Fixture::for_command("check").file("age.key", "nonsense\n").rules([
             json!({"tool": "helm", "args": ["version"], "stdout": "v3.17.0\n"}),
@@ -86,7 +86,7 @@ fn problems_are_told_together_and_one_can_be_skipped() {
 }
 
 #[test]
-fn a_warning_stops_only_a_strict_run() {
+fn warnings_fail_only_with_strict() {
     let warned = |command: &str, args: &[&str]| {
         Fixture::for_command(command)
             .without("root/age.key")
@@ -102,7 +102,7 @@ fn a_warning_stops_only_a_strict_run() {
 }
 
 #[test]
-fn offline_nothing_is_contacted() {
+fn offline_check_contacts_nothing() {
     let ran = Fixture::for_command("check")
         .args(&["--offline"])
         .without_env("KUBECONFIG")
@@ -119,7 +119,7 @@ fn offline_nothing_is_contacted() {
 }
 
 #[test]
-fn every_rule_can_tell_why_it_matters() {
+fn check_is_explained() {
     let ran = Fixture::for_command("check").args(&["--explain", "cluster-identity"]).run();
     assert!(
         ran.stdout.starts_with("cluster-identity: the cluster is the right one\n\nEvery k3s kubeconfig"),
@@ -130,7 +130,7 @@ fn every_rule_can_tell_why_it_matters() {
 }
 
 #[test]
-fn a_cluster_that_nobody_knows_is_not_touched() {
+fn unknown_cluster_with_workloads_is_not_changed() {
     let ran = Fixture::new().args(&["--yes"]).objects([workload()]).run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Unknown cluster with workloads on it uid="uid-of-kube-system" workloads="Deployment media/player" fix="if this is the right cluster: --cluster uid-of-kube-system, or `k3s-boot check --pin` to pin it""#);
@@ -149,7 +149,7 @@ fn a_cluster_that_nobody_knows_is_not_touched() {
 }
 
 #[test]
-fn a_cluster_of_another_repository_is_not_touched() {
+fn cluster_of_another_repository_is_not_changed() {
     let other = Fixture::new().objects([marked("example.org/other")]).run();
     assert_eq!((other.code(), other.mutating()), (1, Vec::new()));
     assert_snapshot!(other.stderr, @r#"[TS] ERROR Cluster was bootstrapped from another repository uid="uid-of-kube-system" repository="example.org/other" this_repository="example.org/home" fix="use the kubeconfig of the right cluster; if this repository has a new URL: k3s-boot apps --moved-from example.org/other""#);
@@ -169,7 +169,7 @@ fn a_cluster_of_another_repository_is_not_touched() {
 }
 
 #[test]
-fn a_pin_is_written_and_holds() {
+fn pinned_cluster_is_enforced() {
     let uid = "7f0c2a9e-1111-4222-8333-123456789abc";
     let mut cluster = scenario::cluster(&[("kube-system", "Active")], 1);
     cluster[0]["metadata"]["uid"] = uid.into();
@@ -194,7 +194,7 @@ fn a_pin_is_written_and_holds() {
 }
 
 #[test]
-fn a_diff_tells_what_would_be_done_and_no_secret() {
+fn diff_shows_changes_without_secrets() {
     let fixture = Fixture::for_command("diff").canary("CANARY-of-before");
     let record = scenario::record(
         "cilium",
@@ -237,7 +237,7 @@ fn a_diff_tells_what_would_be_done_and_no_secret() {
 }
 
 #[test]
-fn a_plan_that_cannot_be_made_is_a_document_too() {
+fn failed_diff_is_reported_as_json() {
     let broken =
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1, "stderr": "boom"});
     let fixture = Fixture::for_command("diff").args(&["-o", "json", "--exit-code"]);
@@ -252,7 +252,7 @@ fn a_plan_that_cannot_be_made_is_a_document_too() {
 }
 
 #[test]
-fn a_dry_run_is_the_same_plan() {
+fn dry_run_equals_diff() {
     let diff = Fixture::for_command("diff").run();
     let dry = Fixture::new().args(&["--dry-run"]).run();
     assert_eq!((dry.code(), dry.mutating()), (0, Vec::new()));
@@ -261,7 +261,7 @@ fn a_dry_run_is_the_same_plan() {
 
 /// Whatever the tools say, a check ends, with a reason and without a panic.
 #[test]
-fn hostile_answers() {
+fn garbage_from_tools_never_panics() {
     let garbage =
         ["\u{0}\u{1}garbage\u{1b}[31m\n", "[[[[", "{\"items\":[{\"kind\":1}]}", "{}", &"[".repeat(100_000)];
     for text in garbage {

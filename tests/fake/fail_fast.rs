@@ -42,7 +42,7 @@ fn run(fixture: Fixture, reads: u32) -> RunResult {
 }
 
 #[test]
-fn a_pod_of_the_revision_before_does_not_end_the_run() {
+fn pod_of_the_previous_revision_is_ignored() {
     let new = revision(2, "7a6b5c", &json!({"phase": "Pending"}));
     let ran = run(applied(failed_before(), &[&[deployment(2)], &new[..]].concat()), 1);
     ran.assert().code(0);
@@ -50,7 +50,7 @@ fn a_pod_of_the_revision_before_does_not_end_the_run() {
 }
 
 #[test]
-fn what_helm_has_not_changed_yet_does_not_end_the_run() {
+fn pod_of_an_unchanged_workload_is_ignored() {
     let ran = run(failed_before(), 1);
     ran.assert().code(0);
     let warned = ran.stdout.lines().filter(|line| line.contains("Release is blocked"));
@@ -58,7 +58,7 @@ fn what_helm_has_not_changed_yet_does_not_end_the_run() {
 }
 
 #[test]
-fn a_pod_of_an_unknown_revision_does_not_end_the_run() {
+fn pod_of_an_unknown_revision_is_ignored() {
     let [_, pod] = revision(2, "7a6b5c", &no_image());
     let ran = run(applied(failed_before(), &[deployment(2), pod]), 1);
     ran.assert().code(0);
@@ -66,7 +66,7 @@ fn a_pod_of_an_unknown_revision_does_not_end_the_run() {
 }
 
 #[test]
-fn a_pod_of_the_new_revision_ends_the_run() {
+fn pod_of_the_new_revision_stops_the_run() {
     let listener = Listener::new();
     let objects = [&[deployment(2)], &revision(2, "7a6b5c", &no_image())[..]].concat();
     let fixture = applied(failed_before(), &objects)
@@ -81,7 +81,7 @@ fn a_pod_of_the_new_revision_ends_the_run() {
 
 /// Pods of a new namespace are refused until its `ServiceAccount` is there.
 #[test]
-fn a_missing_service_account_does_not_end_the_run() {
+fn missing_service_account_is_ignored() {
     let [replica_set, _] = revision(2, "7a6b5c", &json!({}));
     let refused = json!({"kind": "Event", "type": "Warning", "reason": "FailedCreate",
         "metadata": {"name": "refused", "namespace": "kube-system"},

@@ -60,7 +60,7 @@ fn sync_fails(error: &str) -> Fixture {
 }
 
 #[test]
-fn a_release_fails() {
+fn failed_release_is_reported() {
     let fixture = sync_fails(
         "UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable",
     );
@@ -87,14 +87,14 @@ fn a_release_fails() {
 }
 
 #[test]
-fn a_release_does_not_get_ready_in_time() {
+fn unready_release_times_out() {
     let ran = sync_fails("resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1\n  context deadline exceeded").run();
     ran.assert().code(6);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]" fix="k3s-boot status  # shows what is not ready and why; to wait longer, set --release-timeout and --timeout" resume="k3s-boot apps --from apps""#);
 }
 
 #[test]
-fn the_pod_that_a_release_waits_for_in_vain_is_named() {
+fn unready_pod_is_named() {
     let late = "resource Deployment/kube-system/cilium-operator not ready. status: InProgress\n  context deadline exceeded";
     let taint = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
         "message": "0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}."}]});
@@ -128,7 +128,7 @@ fn the_pod_that_a_release_waits_for_in_vain_is_named() {
 }
 
 #[test]
-fn helmfile_fails_without_a_word() {
+fn helmfile_without_error_message() {
     let ran =
         Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 3})).run();
     ran.assert().code(5);
@@ -136,7 +136,7 @@ fn helmfile_fails_without_a_word() {
 }
 
 #[test]
-fn a_failure_as_json() {
+fn failure_is_reported_as_json() {
     let ran = sync_fails("UPGRADE FAILED: no").args(&["--output", "json"]).run();
     ran.assert().code(5);
     assert_snapshot!(ran.stdout, @r#"
@@ -218,7 +218,7 @@ fn a_failure_as_json() {
 }
 
 #[test]
-fn what_tools_say_is_redacted() {
+fn output_of_tools_is_redacted() {
     let fixture = Fixture::new();
     let said = format!("Error: cannot use {} nor {}", fixture.canaries.decrypted, fixture.canaries.age);
     let fixture = fixture
@@ -233,7 +233,7 @@ fn what_tools_say_is_redacted() {
 }
 
 #[test]
-fn a_secret_that_is_refused_is_not_shown() {
+fn rejected_secret_is_redacted() {
     let fixture = Fixture::new()
         .args(&["--log-level", "debug"])
         .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "exit": 1, "echo_stdin": true,
@@ -247,7 +247,7 @@ fn a_secret_that_is_refused_is_not_shown() {
 }
 
 #[test]
-fn namespaces_cannot_be_made() {
+fn namespaces_cannot_be_created() {
     let ran = Fixture::new()
         .rule(json!({"tool": "kubectl", "args": ["apply"], "exit": 1,
             "stderr": "Error from server (Forbidden): namespaces is forbidden\n"}))
@@ -257,7 +257,7 @@ fn namespaces_cannot_be_made() {
 }
 
 #[test]
-fn the_deadline_of_the_run_passes_while_a_release_is_synced() {
+fn run_times_out_during_sync() {
     let listener = Listener::new();
     let timeout = soon();
     let unplaced = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
@@ -288,7 +288,7 @@ fn the_deadline_of_the_run_passes_while_a_release_is_synced() {
 }
 
 #[test]
-fn the_deadline_of_the_run_passes_while_charts_are_fetched() {
+fn run_times_out_while_charts_are_downloaded() {
     let listener = Listener::new();
     let fixture = Fixture::new()
         .args(&["--timeout", &millis(soon())])
@@ -304,7 +304,7 @@ fn the_deadline_of_the_run_passes_while_charts_are_fetched() {
 }
 
 #[test]
-fn too_few_nodes_come_in_time() {
+fn too_few_nodes_register() {
     let ran = Fixture::new().args(&["--nodes", "2", "--timeout", &millis(soon())]).run();
     ran.assert().code(6);
     assert!(ran.mutating().is_empty());
@@ -312,7 +312,7 @@ fn too_few_nodes_come_in_time() {
 }
 
 #[test]
-fn flux_does_not_get_ready_in_time() {
+fn flux_times_out() {
     let mut source = scenario::source();
     source["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "GitOperationFailed",
         "message": "failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host"}]);
@@ -324,7 +324,7 @@ fn flux_does_not_get_ready_in_time() {
 }
 
 #[test]
-fn flux_says_that_it_is_stalled() {
+fn stalled_flux_instance_fails_the_run() {
     let mut instance = scenario::instance();
     instance["status"]["conditions"] = json!([
         {"type": "Ready", "status": "False", "reason": "BuildFailed", "message": "doc is missing path"},
@@ -336,7 +336,7 @@ fn flux_says_that_it_is_stalled() {
 }
 
 #[test]
-fn a_key_that_does_not_decrypt_is_told_when_flux_has_tried_again() {
+fn failed_decryption_counts_after_flux_has_retried() {
     let mut child = scenario::resource(
         "Kustomization",
         "apps",
@@ -359,7 +359,7 @@ fn a_key_that_does_not_decrypt_is_told_when_flux_has_tried_again() {
 }
 
 #[test]
-fn the_first_helmfile_fails_and_the_second_is_not_begun() {
+fn second_helmfile_is_not_synced_after_a_failure() {
     let ran = Fixture::new()
         .rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 1, "stderr":
             format!("{}Error: something else\n", synced("monitoring", "prometheus-operator-crds"))}))
@@ -370,7 +370,7 @@ fn the_first_helmfile_fails_and_the_second_is_not_begun() {
 }
 
 #[test]
-fn what_holds_a_release_up_is_said_while_helm_still_waits() {
+fn blocked_release_is_reported_while_helm_waits() {
     let pull = json!({"phase": "Pending", "containerStatuses": [{"name": "operator",
         "state": {"waiting": {"reason": "ErrImagePull", "message": "quay.io/x:1: not found"}}}]});
     let listener = Listener::new();
@@ -388,7 +388,7 @@ fn what_holds_a_release_up_is_said_while_helm_still_waits() {
 }
 
 #[test]
-fn what_no_waiting_mends_ends_the_run_at_once() {
+fn permanent_failure_stops_the_run() {
     let refused = json!({"kind": "Event", "type": "Warning", "reason": "FailedCreate",
         "metadata": {"name": "refused", "namespace": "kube-system"},
         "involvedObject": {"kind": "Deployment", "namespace": "kube-system", "name": "cilium-operator"},
@@ -407,7 +407,7 @@ fn what_no_waiting_mends_ends_the_run_at_once() {
 
 /// It was so in an earlier run: the cluster keeps its words for an hour.
 #[test]
-fn what_was_refused_before_does_not_end_the_run() {
+fn old_event_does_not_stop_the_run() {
     let time = "2026-11-23T07:59:00Z";
     let refused = json!({"kind": "Event", "type": "Warning", "reason": "FailedCreate", "lastTimestamp": time,
         "metadata": {"name": "refused", "namespace": "kube-system"},
@@ -434,7 +434,7 @@ fn what_was_refused_before_does_not_end_the_run() {
 }
 
 #[test]
-fn a_webhook_that_is_up_a_moment_later_fails_nothing() {
+fn unavailable_webhook_is_retried() {
     let webhook = "failed calling webhook \"webhook.cert-manager.io\": no endpoints available for service \"cert-manager-webhook\"";
     let talk = format!(
         "{}in x.yaml: failed processing release cilium: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: UPGRADE FAILED: {webhook}\n\nCOMBINED OUTPUT:\n  x\n",

@@ -118,44 +118,44 @@ fn in_place_of(name: &str, fails: fn(&[&str], Content) -> bool) {
 }
 
 #[test]
-fn a_hostile_helmfile() {
+fn hostile_helmfile() {
     in_place_of("bootstrap/helmfile.d/01-apps.yaml", |_, _| true);
 }
 
 #[test]
-fn a_hostile_values_file() {
+fn hostile_values_file() {
     // What its text means is told by helmfile, which renders it first.
     in_place_of("bootstrap/templates/values.yaml.gotmpl", |_, content| !content.is_text());
 }
 
 #[test]
-fn a_hostile_encrypted_file() {
+fn hostile_encrypted_file() {
     in_place_of("bootstrap/github.sops.yaml", |_, _| true);
 }
 
 #[test]
-fn a_hostile_age_key() {
+fn hostile_age_key() {
     // One that leads nowhere is not there, which is a warning.
     in_place_of("age.key", |_, content| content != Content::Loop);
 }
 
 #[test]
-fn a_hostile_configuration() {
+fn hostile_configuration() {
     in_place_of("k3s-boot.yaml", |_, _| true);
 }
 
 #[test]
-fn a_hostile_configuration_of_sops() {
+fn hostile_sops_configuration() {
     in_place_of(".sops.yaml", |_, _| false);
 }
 
 #[test]
-fn a_hostile_kubeconfig() {
+fn hostile_kubeconfig() {
     in_place_of("../kubeconfig", |words, _| !words.contains(&"--offline"));
 }
 
 #[test]
-fn helmfiles_that_include_each_other() {
+fn circular_helmfiles() {
     let every = "helmfiles:\n".to_owned() + &"- path: 01-apps.yaml\n".repeat(100);
     for words in COMMANDS {
         let fixture = command(words).file("bootstrap/helmfile.d/01-apps.yaml", &(APPS.to_owned() + &every));
@@ -164,7 +164,7 @@ fn helmfiles_that_include_each_other() {
 }
 
 #[test]
-fn folders_without_an_end() {
+fn circular_folders() {
     for words in COMMANDS {
         let fixture = command(words);
         let root = fixture.path("root");
@@ -194,7 +194,7 @@ fn folders_without_an_end() {
 }
 
 #[test]
-fn a_hundred_thousand_files() {
+fn hundred_thousand_files() {
     let fixture = Fixture::for_command("check");
     let root = fixture.path("root");
     let key = std::fs::read_to_string(root.join("age.key")).unwrap() + &identity() + "\n";
@@ -378,7 +378,7 @@ fn tools_that_hang() {
 }
 
 #[test]
-fn a_tool_that_ignores_its_end() {
+fn tool_that_ignores_signals() {
     let listener = Listener::new();
     let how = json!({"connect": listener.address(), "on_int": "ignore", "grandchild": true});
     let fixture = playing(&["check", "--timeout", "2s"], ("kubectl", &["version"]), how);

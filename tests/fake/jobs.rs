@@ -54,7 +54,7 @@ fn installed(ttl: &str) -> Fixture {
 }
 
 #[test]
-fn a_job_that_is_deleted_when_it_has_finished_is_not_missing() {
+fn job_with_ttl_is_not_missing() {
     let ran = installed("  ttlSecondsAfterFinished: 60\n")
         .args(&["--skip", "verify", "--cluster", "uid-of-kube-system"])
         .run();
@@ -64,7 +64,7 @@ fn a_job_that_is_deleted_when_it_has_finished_is_not_missing() {
 }
 
 #[test]
-fn another_job_that_is_gone_is_missing() {
+fn deleted_job_is_missing() {
     let ran = installed("").args(&["--skip", "verify", "--cluster", "uid-of-kube-system"]).run();
     ran.assert().code(0);
     assert!(ran.stdout.contains("missing: Job media/job"), "{}", ran.stdout);

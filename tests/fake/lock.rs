@@ -61,7 +61,7 @@ fn complete(ran: &RunResult) {
 }
 
 #[test]
-fn a_run_that_lives_is_waited_for_and_told() {
+fn active_lock_is_waited_for() {
     let ran = Fixture::new().updated_object(&lease(ELSEWHERE)).run();
     ran.assert().code(8);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Another run is in progress holder="laptop, process 4711" since="2026-11-23T08:00:00.000000Z" log="[LOG]" fix="wait until that run has finished, or set how long to wait with --wait-lock""#);
@@ -71,14 +71,14 @@ fn a_run_that_lives_is_waited_for_and_told() {
 }
 
 #[test]
-fn a_lock_that_stands_still_is_taken() {
+fn expired_lock_is_taken() {
     let ran = Fixture::new().objects([lease(ELSEWHERE)]).run();
     complete(&ran);
     assert!(ran.stdout.contains("Re-running the preflight"), "{}", ran.stdout);
 }
 
 #[test]
-fn the_lock_of_a_process_that_has_ended_is_taken_at_once() {
+fn lock_of_an_exited_process_is_taken_at_once() {
     let ran = Fixture::new().objects([lease(&gone())]).run();
     complete(&ran);
     assert!(!ran.stdout.contains("Waiting for another run"), "{}", ran.stdout);
@@ -90,7 +90,7 @@ fn the_lock_of_a_process_that_has_ended_is_taken_at_once() {
 }
 
 #[test]
-fn the_lock_of_a_run_before_a_restart_is_taken_at_once() {
+fn lock_from_before_a_restart_is_taken_at_once() {
     let ran = Fixture::new().objects([lease(&before_the_restart())]).run();
     complete(&ran);
     // Nobody has changed anything since either.
@@ -101,7 +101,7 @@ fn the_lock_of_a_run_before_a_restart_is_taken_at_once() {
 
 /// The lock is free, and nothing but the noted operation shows whose the release is.
 #[test]
-fn what_a_run_before_a_restart_left_is_unlocked_however_young() {
+fn release_pending_since_before_a_restart_is_recovered() {
     let mut locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
     locked["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
     let fixture = Fixture::new().objects([locked, noted(&before_the_restart(), "kube-system/cilium", 2)]);
@@ -115,7 +115,7 @@ fn what_a_run_before_a_restart_left_is_unlocked_however_young() {
 }
 
 #[test]
-fn a_run_that_loses_its_lock_ends() {
+fn lost_lock_stops_the_run() {
     let listener = Listener::new();
     let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
         "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
@@ -137,7 +137,7 @@ fn a_run_that_loses_its_lock_ends() {
 }
 
 #[test]
-fn what_a_run_that_was_killed_left_locked_is_unlocked() {
+fn release_of_a_killed_run_is_recovered() {
     let locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
     let fixture = Fixture::new().objects([locked.clone(), noted(&gone(), "kube-system/cilium", 2)]);
     let ran = fixture.run();
@@ -159,7 +159,7 @@ fn what_a_run_that_was_killed_left_locked_is_unlocked() {
 }
 
 #[test]
-fn what_a_run_elsewhere_may_still_be_at_is_left() {
+fn pending_release_of_another_machine_is_left_alone() {
     let mut locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
     // Later than anything.
     locked["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
@@ -168,7 +168,7 @@ fn what_a_run_elsewhere_may_still_be_at_is_left() {
 }
 
 #[test]
-fn a_helm_that_was_killed_is_tried_again() {
+fn killed_helm_is_retried() {
     let locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
     let mut locked: Value = locked;
     locked["metadata"]["labels"]["version"] = "1".into();
@@ -190,7 +190,7 @@ fn a_helm_that_was_killed_is_tried_again() {
 }
 
 #[test]
-fn a_lock_is_let_go_of_at_every_end() {
+fn lock_is_always_released() {
     let listener = Listener::new();
     let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
         "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
@@ -218,7 +218,7 @@ fn lock_once(running: &Running<'_>, is_wanted: impl Fn(&Value) -> bool) -> Value
 }
 
 #[test]
-fn what_others_write_on_the_lock_survives_its_release() {
+fn fields_of_others_survive_the_release_of_the_lock() {
     let (sync, verify) = (Listener::new(), Listener::new());
     let fixture = Fixture::new().rules([
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "connect": sync.address(),
@@ -266,7 +266,7 @@ fn calls(ran: &RunResult, method: &str, path: &str) -> usize {
 }
 
 #[test]
-fn a_lock_that_was_made_without_an_answer_is_ours() {
+fn created_lock_is_ours_without_an_answer() {
     let ran = Fixture::new().rule(lost_at_first("POST", "*/leases")).run();
     complete(&ran);
     assert_eq!(calls(&ran, "POST", "/leases"), 2);
@@ -275,7 +275,7 @@ fn a_lock_that_was_made_without_an_answer_is_ours() {
 }
 
 #[test]
-fn a_lock_that_was_taken_without_an_answer_is_ours() {
+fn taken_lock_is_ours_without_an_answer() {
     let fixture = Fixture::new().objects([lease("")]).rule(lost_at_first("PATCH", "*/leases/k3s-boot"));
     let ran = fixture.run();
     complete(&ran);
@@ -291,7 +291,7 @@ fn a_lock_that_was_taken_without_an_answer_is_ours() {
 }
 
 #[test]
-fn a_lock_that_was_let_go_of_without_an_answer_is_free() {
+fn released_lock_is_free_without_an_answer() {
     let fixture = Fixture::new().args(&["--log-level", "debug"]).rule(lost("PATCH", "*/leases/k3s-boot"));
     let ran = fixture.run();
     complete(&ran);
@@ -302,7 +302,7 @@ fn a_lock_that_was_let_go_of_without_an_answer_is_free() {
 const SECRET: &str = "*/secrets/sh.helm.release.v1.cilium.v3";
 
 #[test]
-fn a_release_that_was_unlocked_without_an_answer_is_unlocked() {
+fn release_is_recovered_without_an_answer() {
     let locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
     let fixture = || Fixture::new().objects([locked.clone(), noted(&gone(), "kube-system/cilium", 2)]);
     let ran = fixture().rule(lost("DELETE", SECRET)).run();

@@ -18,7 +18,7 @@ const LEVELS: [(Level, &str); 4] =
     [(Level::Debug, "DEBUG"), (Level::Info, "INFO"), (Level::Warn, "WARN"), (Level::Error, "ERROR")];
 
 #[test]
-fn lines_are_those_of_the_seed() {
+fn lines_match_the_original_log_function() {
     // The table of seed-log.sh.
     let table: [(&str, &[(&str, &str)]); 5] = [
         ("Applying namespaces", &[]),
@@ -68,7 +68,7 @@ fn levels_of(ran: &RunResult) -> String {
 }
 
 #[test]
-fn levels_are_filtered_as_the_seed_does() {
+fn levels_are_filtered_like_the_original() {
     for configured in ["debug", "info", "warn", "error", "verbose"] {
         let ran = at_all_levels().env("LOG_LEVEL", configured).run();
         ran.assert().code(5);
@@ -86,14 +86,14 @@ fn levels_are_filtered_as_the_seed_does() {
 }
 
 #[test]
-fn an_unknown_level_is_warned_of() {
+fn unknown_level_is_a_warning() {
     let ran = Fixture::new().env("LOG_LEVEL", "verbose").run();
     ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout.lines().next().unwrap(), @r#"[TS] WARN Unknown LOG_LEVEL, using info level="verbose" accepted="debug info warn error""#);
 }
 
 #[test]
-fn what_is_escaped_and_what_is_not() {
+fn control_characters_are_escaped() {
     let line = |value: &str| {
         let line = format_line(SystemTime::UNIX_EPOCH, Level::Info, value, &[("k", value)], false);
         line.strip_prefix("1970-01-01T00:00:00Z INFO ").unwrap().to_owned()
@@ -114,7 +114,7 @@ fn what_is_escaped_and_what_is_not() {
 }
 
 #[test]
-fn what_a_tool_says_can_forge_no_line() {
+fn tools_cannot_forge_log_lines() {
     let forged = "2026-11-23T08:00:00Z INFO Bootstrap complete! x=\"y\" \n\\\" a=\"b";
     let ran = Fixture::new()
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1,
@@ -132,7 +132,7 @@ fn what_a_tool_says_can_forge_no_line() {
 
 /// What every other test relies on.
 #[test]
-fn the_checks_of_the_tests_find_what_they_look_for() {
+fn test_helpers_reject_bad_lines() {
     use base64::Engine as _;
     let canary = "CANARY-0123456789".to_owned();
     for before in ["", "a", "ab", "abc"] {
@@ -160,7 +160,7 @@ fn the_checks_of_the_tests_find_what_they_look_for() {
 
 proptest! {
     #[test]
-    fn every_line_can_be_read_back(
+    fn lines_can_be_parsed(
         level in prop::sample::select(LEVELS.to_vec()),
         message in "[A-Za-z][A-Za-z ,.!']{0,30}[a-z]",
         pairs in prop::collection::vec(("[a-z_]{1,8}", any::<String>()), 0..4),

@@ -8,33 +8,33 @@
     reason = "helpers of tests end a test by panicking, as the tests themselves do"
 )]
 
-mod agreement;
-mod answers;
+mod api_outage;
 mod checks;
+mod cli;
+mod dry_run;
 mod fail_fast;
 mod failures;
-mod features;
 mod fixture;
-mod frames;
-mod good;
+mod helm_features;
 mod hostile;
 mod jobs;
 mod listener;
 mod lock;
 mod log;
-mod machines;
+mod machine_output;
 mod manifests;
-mod printed;
+mod preflight;
+mod progress;
 mod recover;
-mod refusals;
-mod renders;
+mod rendering;
+mod runner_commands;
 mod scenario;
 mod signals;
 mod stages;
-mod starting;
 mod status;
-mod streams;
+mod success;
 #[path = "../support/mod.rs"]
 mod support;
-mod takeover;
 mod terminal;
+mod unknown;
+mod verify;

@@ -11,7 +11,7 @@ use super::fixture::Fixture;
 const VALUE: &str = "CANARY-of-a-release";
 
 /// A world with one release `media/web` of a chart in the repository; `values` are the values file that its helmfile names.
-fn world(command: &str, values: &str) -> Fixture {
+fn fixture_for(command: &str, values: &str) -> Fixture {
     let helmfile =
         "releases:\n- name: web\n  namespace: media\n  chart: ../charts/web\n  values: [../values.yaml]\n";
     let build = format!(
@@ -74,8 +74,8 @@ fn compared(fixture: Fixture) -> Fixture {
 }
 
 #[test]
-fn one_refused_object_hides_no_other() {
-    let fixture = compared(world("diff", "key: x\n")).args(&["--manifests"]);
+fn rejected_object_does_not_hide_others() {
+    let fixture = compared(fixture_for("diff", "key: x\n")).args(&["--manifests"]);
     let ran = fixture.run();
     assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()), "{}", ran.stderr);
     let objects = ran.stdout.split("Objects\n").nth(1).unwrap();
@@ -91,9 +91,9 @@ fn one_refused_object_hides_no_other() {
 
 /// A refusal repeats what is wrong: a value that was decrypted, if the release has some.
 #[test]
-fn a_refusal_repeats_no_decrypted_value() {
+fn rejection_has_no_decrypted_values() {
     let encrypted = "key: ref+sops://../secrets.sops.yaml#/key\n";
-    let fixture = || compared(world("diff", encrypted)).helmfile_decrypts().args(&["--manifests"]);
+    let fixture = || compared(fixture_for("diff", encrypted)).helmfile_decrypts().args(&["--manifests"]);
     let ran = fixture().run();
     ran.assert().code(0);
     let line = "  ? unknown Service media/refused (media/web): rejected by the API server (message withheld: it may contain secret values)\n";
@@ -122,13 +122,13 @@ fn edited(fixture: Fixture) -> Fixture {
 }
 
 #[test]
-fn a_field_removed_by_hand_is_drift() {
+fn manually_removed_field_is_drift() {
     let report = |fixture: Fixture| checks(&fixture.args(&["-o", "json"]).run());
     let drift = |report: &Value| {
         let all = report["checks"].as_array().unwrap();
         all.iter().find(|check| check["id"] == "drift").unwrap().clone()
     };
-    let found = drift(&report(edited(world("check", "key: x\n"))));
+    let found = drift(&report(edited(fixture_for("check", "key: x\n"))));
     let fields = "DaemonSet media/agent spec.template.spec.hostNetwork (removed)";
     assert_eq!(found["status"], "warning", "{found:#}");
     assert_eq!(found["problems"][0]["details"]["fields"], fields, "{found:#}");
@@ -136,11 +136,11 @@ fn a_field_removed_by_hand_is_drift() {
     let path = "/apis/apps/v1/namespaces/media/daemonsets/agent?dryRun=All*";
     let refusal = json!({"tool": "api", "args": ["PATCH", path], "status": 422,
         "stdout": r#"{"kind":"Status","message":"spec.x: Invalid value: \"hostile\""}"#});
-    let refused = drift(&report(edited(world("check", "key: x\n")).rule(refusal.clone())));
+    let refused = drift(&report(edited(fixture_for("check", "key: x\n")).rule(refusal.clone())));
     assert_eq!(refused["status"], "unknown", "{refused:#}");
     let reason = "media/web: DaemonSet media/agent: spec.x: Invalid value: \"hostile\"";
     assert_eq!(refused["reason"], reason, "{refused:#}");
-    let encrypted = world("check", "key: ref+sops://../secrets.sops.yaml#/key\n").helmfile_decrypts();
+    let encrypted = fixture_for("check", "key: ref+sops://../secrets.sops.yaml#/key\n").helmfile_decrypts();
     let withheld = drift(&report(edited(encrypted).rule(refusal)));
     assert_eq!(withheld["status"], "unknown", "{withheld:#}");
     assert!(!withheld.to_string().contains("hostile"), "{withheld:#}");

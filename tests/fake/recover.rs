@@ -22,7 +22,7 @@ fn young(name: &str) -> Value {
 }
 
 #[test]
-fn what_is_locked_is_told_and_left_until_somebody_says_yes() {
+fn recover_changes_nothing_without_confirmation() {
     let fixture = Fixture::for_command("recover").objects([locked("cilium"), young("coredns")]);
     let ran = fixture.run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
@@ -46,7 +46,7 @@ fn what_is_locked_is_told_and_left_until_somebody_says_yes() {
 }
 
 #[test]
-fn it_ends_as_it_does_when_nobody_reads_the_report() {
+fn exit_code_does_not_depend_on_stdout() {
     let fixture = Fixture::for_command("recover").objects([locked("cilium")]).args(&["-o", "json"]);
     fixture.run_into(closed()).assert().code(1);
     let ran = fixture.args(&["--yes"]).run_into(closed());
@@ -55,7 +55,7 @@ fn it_ends_as_it_does_when_nobody_reads_the_report() {
 }
 
 #[test]
-fn a_refusal_is_told_in_the_report() {
+fn refusal_is_in_the_report() {
     let ran = Fixture::for_command("recover").args(&["-o", "json"]).objects([locked("cilium")]).run();
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((ran.code(), &report["result"]), (1, &json!("failed")));
@@ -65,7 +65,7 @@ fn a_refusal_is_told_in_the_report() {
 }
 
 #[test]
-fn what_may_still_be_at_work_is_unlocked_only_by_force() {
+fn active_release_is_recovered_only_with_force() {
     let fixture = || {
         Fixture::for_command("recover")
             .objects([young("coredns"), noted(ELSEWHERE, "kube-system/coredns", 2)])
@@ -80,7 +80,7 @@ fn what_may_still_be_at_work_is_unlocked_only_by_force() {
 }
 
 #[test]
-fn what_a_run_that_has_ended_left_is_unlocked_however_young() {
+fn young_release_of_an_ended_run_is_recovered() {
     let fixture =
         Fixture::for_command("recover").objects([young("coredns"), noted(&gone(), "kube-system/coredns", 2)]);
     let ran = fixture.args(&["--yes", "-o", "json"]).run();
@@ -90,7 +90,7 @@ fn what_a_run_that_has_ended_left_is_unlocked_however_young() {
 }
 
 #[test]
-fn what_flux_owns_is_left_to_it() {
+fn release_managed_by_flux_is_left_alone() {
     let owner = json!({"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
         "metadata": {"name": "net", "namespace": "infra"},
         "spec": {"releaseName": "cilium", "storageNamespace": "kube-system", "suspend": true}});
@@ -105,14 +105,14 @@ fn what_flux_owns_is_left_to_it() {
 }
 
 #[test]
-fn nothing_is_locked() {
+fn no_releases_to_recover() {
     let ran = Fixture::for_command("recover").run();
     assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()));
     assert!(ran.stdout.contains("No releases to recover"), "{}", ran.stdout);
 }
 
 #[test]
-fn it_takes_the_lock_and_the_right_cluster() {
+fn recover_needs_the_lock_and_the_right_cluster() {
     let fixture = Fixture::for_command("recover").args(&["--yes"]).objects([locked("cilium")]);
     let ran = fixture.updated_object(&lease(ELSEWHERE)).run();
     assert_eq!((ran.code(), ran.mutating()), (8, Vec::new()));

@@ -21,7 +21,7 @@ fn sync(listener: &Listener, on_int: &str) -> Value {
 }
 
 #[test]
-fn int_ends_helmfile_in_good_order() {
+fn int_stops_helmfile_gracefully() {
     let listener = Listener::new();
     let fixture = Fixture::new().rule(sync(&listener, "end"));
     let running = fixture.start();
@@ -75,7 +75,7 @@ fn killed_by_the_second(mut rule: Value) -> RunResult {
 }
 
 #[test]
-fn a_second_int_kills_in_every_stage() {
+fn second_int_kills_in_every_stage() {
     for rule in [
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"]}),
         json!({"tool": "helm", "args": ["pull", "oci://registry.invalid/charts/cilium"]}),
@@ -95,7 +95,7 @@ fn a_second_int_kills_in_every_stage() {
 
 /// Letting go of the lock may take some seconds; who insists does not wait for that.
 #[test]
-fn a_second_int_does_not_wait_for_the_lock() {
+fn second_int_does_not_wait_for_the_lock() {
     let (listener, lock) = (Listener::new(), Listener::new());
     let fixture = Fixture::new().args(&["--log-level", "debug"]).rules([
         sync(&listener, "end"),
@@ -113,7 +113,7 @@ fn a_second_int_does_not_wait_for_the_lock() {
 }
 
 #[test]
-fn int_while_another_run_is_waited_for() {
+fn int_while_waiting_for_another_run() {
     let fixture = Fixture::new().updated_object(&lease(ELSEWHERE));
     let running = fixture.start();
     running.wait_for("Waiting for another run");
@@ -123,7 +123,7 @@ fn int_while_another_run_is_waited_for() {
 }
 
 #[test]
-fn int_while_the_api_server_is_away() {
+fn int_while_the_api_server_is_unavailable() {
     let words = "dial tcp 10.0.0.10:6443: connect: connection refused\n";
     let mut instance = scenario::instance();
     instance["status"]["conditions"] =
@@ -139,7 +139,7 @@ fn int_while_the_api_server_is_away() {
 }
 
 #[test]
-fn a_second_int_kills() {
+fn second_int_kills() {
     let args = ["*/01-apps.yaml", "sync"];
     let ran = killed_by_the_second(
         json!({"tool": "helmfile", "args": args, "stderr": started("kube-system", "cilium")}),
@@ -162,7 +162,7 @@ fn ends_with(signal: Signal, code: i32, running: Running<'_>, listener: &Listene
 }
 
 #[test]
-fn term_ends_it_too() {
+fn term_stops_the_run() {
     let listener = Listener::new();
     let fixture = Fixture::new().rule(sync(&listener, "end"));
     ends_with(Signal::SIGTERM, 143, fixture.start(), &listener);
@@ -178,7 +178,7 @@ fn hup_is_ignored() -> bool {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn hup_ends_it_too_but_not_under_nohup() {
+fn hup_stops_the_run_except_under_nohup() {
     if hup_is_ignored() {
         println!("HUP is ignored here, so only the second half is tested");
     } else {
@@ -204,7 +204,7 @@ fn hup_ends_it_too_but_not_under_nohup() {
 }
 
 #[test]
-fn a_tool_that_ignores_int_is_killed_after_its_grace() {
+fn tool_that_ignores_int_is_killed_after_the_grace_period() {
     let listener = Listener::new();
     let fixture = Fixture::new().rule(
         json!({"tool": "sops", "args": ["decrypt"], "connect": listener.address(), "on_int": "ignore"}),
@@ -219,7 +219,7 @@ fn a_tool_that_ignores_int_is_killed_after_its_grace() {
 }
 
 #[test]
-fn what_helmfile_left_behind_is_killed() {
+fn orphaned_processes_of_helmfile_are_killed() {
     let listener = Listener::new();
     let mut rule = sync(&listener, "end");
     rule["grandchild"] = true.into();
@@ -264,7 +264,7 @@ fn killed(rule: &Value, listener: &Listener, leftovers: (usize, usize)) {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn when_it_is_killed_its_tools_end_and_the_next_run_cleans_up() {
+fn tools_of_a_killed_run_end_and_the_next_run_cleans_up() {
     let listener = Listener::new();
     killed(&sync(&listener, "end"), &listener, (1, 0));
     // While charts are fetched.
@@ -278,7 +278,7 @@ fn when_it_is_killed_its_tools_end_and_the_next_run_cleans_up() {
 }
 
 #[test]
-fn int_while_charts_are_fetched_side_by_side() {
+fn int_while_charts_are_downloaded() {
     let listener = Listener::new();
     let build = |file: &str| json!({"tool": "helmfile", "args": [file, "build"], "connect": listener.address(), "on_int": "end"});
     let fixture = Fixture::new().rules([build("*/00-crds.yaml"), build("*/01-apps.yaml")]);
@@ -310,7 +310,7 @@ fn int_while_secrets_are_decrypted() {
 }
 
 #[test]
-fn int_while_a_registry_is_given_time() {
+fn int_before_a_retry_of_the_registry() {
     let words = "Error: GET \"https://registry.invalid/v2/charts/cilium/manifests/1.18.6\": response status code 503: Service Unavailable\n";
     let fixture = Fixture::new()
         .rule(json!({"tool": "helm", "args": ["pull", "oci://registry.invalid/charts/cilium"],
@@ -324,7 +324,7 @@ fn int_while_a_registry_is_given_time() {
 }
 
 #[test]
-fn int_before_releases_are_synced_again() {
+fn int_before_a_retry_of_the_sync() {
     let webhook = "Internal error occurred: failed calling webhook \"webhook.cert-manager.io\": no endpoints available for service \"cert-manager-webhook\"";
     let talk = format!(
         "{}in x.yaml: failed processing release cilium: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: UPGRADE FAILED: {webhook}\n\nCOMBINED OUTPUT:\n  x\n",
@@ -341,7 +341,7 @@ fn int_before_releases_are_synced_again() {
 }
 
 #[test]
-fn int_while_nodes_are_waited_for() {
+fn int_while_waiting_for_nodes() {
     let listener = Listener::new();
     let fixture = Fixture::new().without_objects("Node").rules([
         json!({"tool": "api", "args": ["/api/v1/nodes"], "times": 1}),
@@ -358,7 +358,7 @@ fn int_while_nodes_are_waited_for() {
 }
 
 #[test]
-fn int_while_flux_is_waited_for() {
+fn int_while_waiting_for_flux() {
     let listener = Listener::new();
     let mut instance = scenario::instance();
     instance["status"]["conditions"] =
@@ -377,7 +377,7 @@ fn int_while_flux_is_waited_for() {
 }
 
 #[test]
-fn a_controller_of_flux_that_does_not_start_is_named_while_flux_is_waited_for() {
+fn unready_flux_controller_is_named_while_waiting() {
     let mut instance = scenario::instance();
     instance["status"]["conditions"] =
         json!([{"type": "Ready", "status": "Unknown", "reason": "Progressing", "message": "reconciling"}]);
@@ -402,7 +402,7 @@ fn a_controller_of_flux_that_does_not_start_is_named_while_flux_is_waited_for() 
 
 #[cfg(target_os = "linux")]
 #[test]
-fn it_cannot_be_suspended() {
+fn terminal_stop_is_ignored() {
     let listener = Listener::new();
     let fixture = Fixture::new().rule(sync(&listener, "end"));
     let running = fixture.start();

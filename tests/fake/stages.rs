@@ -30,7 +30,7 @@ fn namespaces(fixture: Fixture) -> Fixture {
 }
 
 #[test]
-fn stages_are_chosen() {
+fn selected_stages_run() {
     let cases: [(&[&str], &[&str]); 5] = [
         (&["--only", "namespaces"], &["kubectl"]),
         (&["--only", "secrets", "--only", "crds"], &["kubectl", "helmfile crds"]),
@@ -51,7 +51,7 @@ fn stages_are_chosen() {
 }
 
 #[test]
-fn what_is_left_out_is_told() {
+fn skipped_stages_are_reported() {
     let ran = Fixture::new().args(&["--only", "namespaces"]).run();
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] INFO Done; Flux was not verified (stage `verify` skipped) skipped="nodes secrets crds apps verify" took="[TOOK]""#);
     let ran = Fixture::new().args(&["--only", "namespaces", "-o", "json"]).run();
@@ -62,7 +62,7 @@ fn what_is_left_out_is_told() {
 }
 
 #[test]
-fn a_stage_that_needs_one_that_is_left_out_is_refused() {
+fn stage_without_its_requirement_is_an_error() {
     let fixture = Fixture::new().args(&["--only", "secrets"]);
     assert_snapshot!(fixture.refusal(), @r#"
     [TS] ERROR Namespace is missing namespace="flux-system" object="Secret flux-system/sops-age" fix="do not skip the stage `namespaces`" 
@@ -71,7 +71,7 @@ fn a_stage_that_needs_one_that_is_left_out_is_refused() {
 }
 
 #[test]
-fn no_stage_is_left() {
+fn no_stages_selected() {
     let ran = Fixture::new().args(&["--only", "apps", "--skip", "apps"]).run();
     assert_eq!((ran.code(), ran.calls.len()), (2, 0));
     assert!(ran.stderr.contains("no stages to run"), "{}", ran.stderr);
@@ -83,7 +83,7 @@ fn no_stage_is_left() {
 }
 
 #[test]
-fn the_stages_are_listed_without_a_cluster() {
+fn stages_are_listed_without_a_cluster() {
     let ran = Fixture::new().args(&["--list", "--from", "crds"]).without_env("KUBECONFIG").run();
     assert_eq!((ran.code(), ran.calls.len()), (0, 0), "{}", ran.stderr);
     assert_snapshot!(ran.stdout, @"
@@ -115,7 +115,7 @@ fn the_stages_are_listed_without_a_cluster() {
 }
 
 #[test]
-fn releases_are_chosen() {
+fn selected_releases_are_synced() {
     let synced = |args: &[&str]| {
         let ran = Fixture::new().args(args).run();
         assert_eq!(ran.code(), 0, "{args:?}: {}{}", ran.stdout, ran.stderr);

@@ -90,7 +90,7 @@ fn from_releases_on(fixture: &Fixture) -> String {
 }
 
 #[test]
-fn a_cluster_that_stands() {
+fn ready_cluster_as_text() {
     let ran = told(&standing());
     ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout, @"
@@ -133,7 +133,7 @@ fn a_cluster_that_stands() {
 }
 
 #[test]
-fn the_same_as_json() {
+fn ready_cluster_as_json() {
     let ran = told(&standing().args(&["-o", "json"]));
     ran.assert().code(0).stderr("");
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
@@ -150,7 +150,7 @@ fn the_same_as_json() {
 }
 
 #[test]
-fn other_programs_and_files_need_not_be_there() {
+fn status_needs_only_kubectl() {
     let fixture = ["bin/helmfile", "bin/helm", "bin/sops", "root/age.key", "root/bootstrap/github.sops.yaml"]
         .iter()
         .fold(standing(), |fixture, name| fixture.without(name));
@@ -177,7 +177,7 @@ fn other_programs_and_files_need_not_be_there() {
 }
 
 #[test]
-fn a_workload_that_is_not_ready_with_its_last_warning() {
+fn unready_workload_is_shown_with_its_last_event() {
     let fixture = standing();
     let warning = |pod: &str, message: &str, last: &str| {
         json!({"apiVersion": "v1", "kind": "Event", "metadata": {"namespace": "kube-system", "name": last},
@@ -209,7 +209,7 @@ fn a_workload_that_is_not_ready_with_its_last_warning() {
 }
 
 #[test]
-fn releases_that_hang_or_failed() {
+fn pending_and_failed_releases_are_shown() {
     let mut rows = INSTALLED;
     rows[0].1 = "pending-install";
     rows[2].1 = "failed";
@@ -233,7 +233,7 @@ fn releases_that_hang_or_failed() {
 }
 
 #[test]
-fn a_kustomization_that_fails() {
+fn failed_kustomization_is_shown() {
     let failed =
         json!({"type": "Ready", "status": "False", "reason": "BuildFailed", "message": "no such file"});
     let root = scenario::resource("Kustomization", "flux-system", &json!({}), &failed);
@@ -257,7 +257,7 @@ fn a_kustomization_that_fails() {
 }
 
 #[test]
-fn what_cannot_be_read_is_unknown() {
+fn unreadable_parts_are_unknown() {
     let fixture = standing().rules([
         fails(&["/api/v1/secrets*"], 403, "secrets is forbidden"),
         fails(&["/apis"], 500, "etcd is slow"),
@@ -276,7 +276,7 @@ fn unreachable() -> Value {
 }
 
 #[test]
-fn the_cluster_does_not_answer() {
+fn cluster_does_not_answer() {
     let fixture = Fixture::for_command("status").rule(unreachable());
     let ran = told(&fixture);
     ran.assert().code(1).stdout("");
@@ -308,7 +308,7 @@ fn the_cluster_does_not_answer() {
 }
 
 #[test]
-fn the_kubeconfig_cannot_be_used() {
+fn kubeconfig_cannot_be_used() {
     let said = |fixture: &Fixture| {
         let ran = told(fixture);
         assert_eq!((ran.code(), ran.stdout.as_str(), ran.calls.len()), (1, "", 0));
@@ -319,14 +319,14 @@ fn the_kubeconfig_cannot_be_used() {
 }
 
 #[test]
-fn nothing_shows_at_debug_level() {
+fn status_has_no_secrets_at_debug_level() {
     let ran = told(&standing().env("LOG_LEVEL", "debug"));
     ran.assert().code(0);
     assert!(ran.stderr.contains("DEBUG Running "), "{}", ran.stderr);
 }
 
 #[test]
-fn int_ends_a_look_and_a_watch() {
+fn int_stops_status_and_watch() {
     let listener = Listener::new();
     let slow = json!({"tool": "api", "args": ["/api/v1/nodes"], "connect": listener.address()});
     let fixture = standing().rule(slow);
@@ -347,7 +347,7 @@ fn int_ends_a_look_and_a_watch() {
 }
 
 #[test]
-fn a_watch_tells_what_changed_and_outlives_the_api_server() {
+fn watch_shows_changes_and_survives_an_outage() {
     let version = |mut rule: Value| {
         rule["args"] = json!(["/version"]);
         rule["times"] = 1.into();

@@ -14,7 +14,7 @@ pub(crate) fn closed() -> std::io::PipeWriter {
 }
 
 #[test]
-fn a_bootstrap_goes_on_when_nobody_reads() {
+fn bootstrap_continues_with_closed_stdout() {
     let plain = Fixture::new().run();
     for args in [&[][..], &["--log-level", "debug"], &["--log-format", "json"], &["-o", "json"]] {
         let ran = Fixture::new().args(args).run_into(closed());
@@ -28,7 +28,7 @@ fn a_bootstrap_goes_on_when_nobody_reads() {
 }
 
 #[test]
-fn commands_that_print_data_end_quietly_when_nobody_reads() {
+fn data_commands_stop_quietly_with_closed_stdout() {
     for args in [
         &["status"][..],
         &["status", "-o", "json"],
@@ -49,7 +49,7 @@ fn commands_that_print_data_end_quietly_when_nobody_reads() {
 }
 
 #[test]
-fn exit_codes_are_the_same_when_nobody_reads() {
+fn exit_codes_do_not_depend_on_stdout() {
     let broken =
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1, "stderr": "boom"});
     for args in [
@@ -76,7 +76,7 @@ fn exit_codes_are_the_same_when_nobody_reads() {
 }
 
 #[test]
-fn all_streams_may_be_closed() {
+fn all_streams_can_be_closed() {
     let plain = Fixture::new().run();
     let shell = |redirections: &str| format!("exec \"$0\" \"$@\" {redirections}");
     for redirections in ["<&-", "<&- >&-", "<&- >&- 2>&-"] {
@@ -99,7 +99,7 @@ fn all_streams_may_be_closed() {
 }
 
 #[test]
-fn colours_follow_the_terminal_and_the_conventions() {
+fn colors_follow_terminal_and_conventions() {
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], bool, bool);
     let cases: &[Case<'_>] = &[
         (&[], &[], true, true),
@@ -130,7 +130,7 @@ fn colours_follow_the_terminal_and_the_conventions() {
 }
 
 #[test]
-fn what_cannot_be_written_is_told() {
+fn failed_write_is_reported() {
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
     let ran = Fixture::for_command("status").run_into(full());
     ran.assert().code(1);
@@ -145,7 +145,7 @@ fn what_cannot_be_written_is_told() {
 
 /// Lines are left to the terminal to wrap: what it wraps itself can be copied from it as it was, and a log line stays one.
 #[test]
-fn a_narrow_terminal_changes_nothing() {
+fn narrow_terminal_does_not_change_the_log() {
     let mut source = scenario::source();
     source["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "GitOperationFailed",
         "message": "failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host"}]);

@@ -29,7 +29,7 @@ fn assert_nothing_to_change(world: &World) {
 }
 
 #[test]
-fn what_diff_says_is_what_apps_does() {
+fn diff_matches_apps() {
     let seed = std::env::var("CHANGES_SEED").map_or(SEED, |seed| seed.parse().unwrap());
     println!("seed: {seed}");
     let world = world();

@@ -59,7 +59,7 @@ fn hooks(name: &str) -> String {
 }
 
 #[test]
-fn nobody_asks_another_cluster_than_the_one_that_was_chosen() {
+fn only_the_selected_cluster_gets_requests() {
     let (here, other) = (World::start("here"), World::start("other"));
     let folder = here.root.parent().unwrap().to_owned();
     let ours = kubeconfig("ours", &[(&here, "here")], "here");
@@ -115,7 +115,7 @@ fn nobody_asks_another_cluster_than_the_one_that_was_chosen() {
 }
 
 #[test]
-fn a_release_goes_where_helmfile_and_helm_put_it() {
+fn release_is_installed_in_the_namespace_of_helmfile() {
     let world = World::start("namespaces");
     let mut config: Value =
         serde_json::from_slice(&std::fs::read(kubeconfig("context", &[(&world, "here")], "here")).unwrap())

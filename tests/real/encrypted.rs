@@ -37,7 +37,7 @@ data: {token: canary-of-an-encrypted-configmap}
 ";
 
 #[test]
-fn objects_of_every_kind_are_applied_once() {
+fn encrypted_objects_of_every_kind_are_applied_once() {
     let mut world = World::start("encrypted");
     let canaries = ["canary-of-an-encrypted-deployment", "canary-of-an-encrypted-configmap"];
     for canary in canaries {
@@ -97,7 +97,7 @@ fn objects_of_every_kind_are_applied_once() {
 }
 
 #[test]
-fn a_kind_that_the_cluster_does_not_know_is_refused_before_anything_changes() {
+fn unknown_kind_stops_the_run_before_a_change() {
     let world = World::start("unknown-kinds");
     write(&world, &releases(&["    name: small\n    namespace: media\n"]));
     let mark = world.sandbox.audit_mark().unwrap();

@@ -23,7 +23,7 @@ fn converges(world: &World) {
 }
 
 #[test]
-fn a_release_that_never_gets_ready_ends_at_its_deadline() {
+fn unready_release_ends_at_its_timeout() {
     let world = World::start("never-ready");
     hold_coredns(&world);
     let start = Instant::now();
@@ -57,7 +57,7 @@ fn a_release_that_never_gets_ready_ends_at_its_deadline() {
 }
 
 #[test]
-fn an_interrupt_in_the_middle_of_a_release_leaves_nothing_behind() {
+fn interrupted_sync_leaves_nothing_behind() {
     let world = World::start("interrupt");
     hold_coredns(&world);
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
@@ -83,7 +83,7 @@ fn an_interrupt_in_the_middle_of_a_release_leaves_nothing_behind() {
 }
 
 #[test]
-fn an_interrupt_while_charts_are_pulled_poisons_nothing() {
+fn interrupted_download_leaves_no_partial_chart() {
     let world = World::with_own_registry("pull");
     let faults = world.sandbox.registry().faults();
     for after in [0, 3, 7] {

@@ -30,7 +30,7 @@ const FAULTS: [&str; 20] = [
 ];
 
 #[test]
-fn every_failure_names_its_object_its_cause_and_its_cure() {
+fn failures_name_object_cause_and_fix() {
     let only = FAULTS.map(ToOwned::to_owned).to_vec();
     let campaign = FaultCampaign { only, plain: false, one_cluster: true };
     run_faults(tools(), k3s_boot(), &campaign, &|line| println!("{line}")).unwrap();

@@ -20,7 +20,7 @@ fn decoded(secret: &Value, key: &str) -> String {
 }
 
 #[test]
-fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
+fn first_run_reconciles_and_reports_a_wrong_key() {
     let world = World::start("first-run");
 
     // The first run, on a cluster where nothing runs and no node is Ready.
@@ -109,7 +109,7 @@ fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
 }
 
 #[test]
-fn with_another_key_flux_is_not_said_to_sync() {
+fn wrong_age_key_fails_the_run() {
     let world = World::start("wrong-key");
     let other = world.sandbox.other_age_key();
     let ran = world.apps(&["--age-key", other.to_str().unwrap()]).run();
@@ -124,7 +124,7 @@ fn with_another_key_flux_is_not_said_to_sync() {
 }
 
 #[test]
-fn helm_3_does_it_too() {
+fn helm_3_is_supported() {
     let world = World::start("helm-3");
     let bin = world.root.join("bin");
     std::fs::create_dir(&bin).unwrap();

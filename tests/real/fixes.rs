@@ -87,7 +87,7 @@ const RULES: &[(&str, Case)] = &[
 const FAILURES: &[(&str, Case)] = &[
     (
         "coredns-bundled",
-        Person("which CoreDNS stays: as of the rule, or as in `the_bundled_coredns_may_stay`"),
+        Person("which CoreDNS stays: as of the rule, or as in `bundled_coredns_can_be_kept`"),
     ),
     ("ownership", Shows),
     ("service-address", Shows),

@@ -56,7 +56,7 @@ fn is_unchanged(world: &World) {
 }
 
 #[test]
-fn a_failed_hook_makes_its_release_sync_again() {
+fn failed_hook_syncs_the_release_again() {
     let world = world("hooks");
     fails(&world, "second", true);
     has_failed(&world.apps(&[]).run(), "second", "second");

@@ -17,7 +17,7 @@ const INSTALLED: [&str; 2] = [
 const JOB_PATH: &str = "/apis/batch/v1/namespaces/media/jobs/passing";
 
 #[test]
-fn a_job_that_was_deleted_when_it_had_finished_is_not_missing() {
+fn finished_job_with_ttl_is_not_missing() {
     let world = World::start("jobs");
     write(&world, &releases(&INSTALLED));
     world.write("bootstrap/charts/small/templates/job.yaml", JOB);

@@ -8,7 +8,7 @@ use super::support::k3s_boot;
 use super::world::tools;
 
 #[test]
-fn what_a_killed_run_leaves_is_mended_by_the_next() {
+fn next_run_recovers_from_a_kill() {
     let campaign = Campaign {
         seed: 20_261_124,
         cuts: Runs { first: 2, upgrades: 6 },

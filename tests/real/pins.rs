@@ -22,7 +22,7 @@ fn digest(world: &World, name: &str, version: &str) -> String {
 }
 
 #[test]
-fn a_pinned_chart_and_a_set_value_are_synced_once() {
+fn pinned_chart_and_set_value_are_synced_once() {
     let charts = NAMES.map(Chart::generic);
     let newer = Chart::generic("pinned").with_version("1.1.0");
     let world = World::with_charts("pins", &[&charts[..], &[newer]].concat());
@@ -79,7 +79,7 @@ fn a_pinned_chart_and_a_set_value_are_synced_once() {
 }
 
 #[test]
-fn a_pinned_chart_that_is_not_there_is_named_alone() {
+fn missing_pinned_chart_is_the_only_error() {
     let world = World::with_charts("unpinned", &[Chart::generic("tagged")]);
     let zeros = "0".repeat(64);
     write(

@@ -13,7 +13,7 @@ struct Case<'a> {
 }
 
 #[test]
-fn nothing_is_changed_when_something_is_wrong() {
+fn errors_stop_the_run_before_a_change() {
     let world = World::start("refusals");
     let mark = world.sandbox.audit_mark().unwrap();
     let mut cases = environments(&world);

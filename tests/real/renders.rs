@@ -46,7 +46,7 @@ fn refused(world: &World, helm_3: Option<&PathBuf>, words: &[&str]) {
 const FINE: &str = "    name: fine\n    namespace: media\n";
 
 #[test]
-fn a_chart_that_cannot_be_rendered_is_refused() {
+fn failed_rendering_is_an_error() {
     let mut world = World::start("renders");
     world.plant(CANARY);
     let helm_3 = with_helm_3(&world);
@@ -76,7 +76,7 @@ fn a_chart_that_cannot_be_rendered_is_refused() {
 }
 
 #[test]
-fn what_a_release_needs_and_is_not_installed_is_refused() {
+fn missing_requirement_is_an_error() {
     let world = World::start("features");
     let helm_3 = with_helm_3(&world);
     world.write("secret.yaml", "a: b\n");

@@ -29,7 +29,7 @@ struct Edit {
 }
 
 #[test]
-fn states_of_the_repository_and_what_leads_to_the_cluster() {
+fn states_of_repository_and_kubeconfig() {
     let world = World::with_own_registry("states-of-files");
     let mark = world.sandbox.audit_mark().unwrap();
     // Brings all charts, so that keys can be compared with theirs.

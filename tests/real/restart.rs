@@ -5,7 +5,7 @@ use sandbox::{Restart, wait_for};
 use super::world::{LIMIT, World};
 
 #[test]
-fn a_restart_in_the_middle_of_a_run_is_waited_for() {
+fn restart_during_a_run_is_waited_for() {
     let world = World::start("restart");
     let mut running = world.apps(&[]).start();
     running.wait_for_line("Syncing release release=\"kube-system/cilium\"");
@@ -18,7 +18,7 @@ fn a_restart_in_the_middle_of_a_run_is_waited_for() {
 }
 
 #[test]
-fn a_server_that_starts_is_waited_for_from_the_first_request_on() {
+fn starting_server_is_waited_for() {
     let world = World::start("starting");
     std::thread::scope(|scope| {
         let restart = scope.spawn(|| world.sandbox.api_restart(Restart::SLOW));

@@ -99,7 +99,7 @@ fn only_of(world: &World, mark: Mark, releases: &[&str]) {
 }
 
 #[test]
-fn what_differs_is_synced_and_nothing_else() {
+fn only_differences_are_synced() {
     let world = bootstrapped("differs");
     leaves_alone(&world, "nothing differs", &[]);
 
@@ -164,7 +164,7 @@ fn what_differs_is_synced_and_nothing_else() {
 }
 
 #[test]
-fn what_only_looks_different_is_left_alone() {
+fn equivalent_values_are_not_synced() {
     let world = bootstrapped("left-alone");
 
     let bundle = r#"[{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "Y2E="}]"#;
@@ -228,7 +228,7 @@ fn what_only_looks_different_is_left_alone() {
 
 /// Flux runs a newer Cilium than the helmfile names.
 #[test]
-fn what_flux_has_upgraded_is_left_to_it() {
+fn release_upgraded_by_flux_is_left_alone() {
     let world = bootstrapped("flux-owned");
     define(&world, "helmreleases", "HelmRelease", "helm.toolkit.fluxcd.io", "v2");
     let release = r#"{"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
@@ -290,7 +290,7 @@ fn what_flux_has_upgraded_is_left_to_it() {
 
 /// A release that is locked, nobody knows by whom, is mended by `recover`, without an uninstall.
 #[test]
-fn a_release_that_somebody_left_locked_is_unlocked() {
+fn pending_release_is_recovered() {
     let world = bootstrapped("locked");
     for (name, status) in [("cilium", "pending-upgrade"), ("coredns", "pending-rollback")] {
         let locked = rewritten(&record(&world, ("kube-system", name), 1), 2, status);
@@ -320,7 +320,7 @@ fn a_release_that_somebody_left_locked_is_unlocked() {
 
 /// Ten at once: one works, the others wait and find nothing to do, or end with 8.
 #[test]
-fn ten_at_once_do_what_one_does() {
+fn ten_concurrent_runs_do_the_work_of_one() {
     let world = World::start("ten");
     let mut running: Vec<Running<'_>> = (0..10).map(|_| world.apps(&[]).start()).collect();
     let ran: Vec<_> = running.drain(..).map(Running::finish).collect();
@@ -344,7 +344,7 @@ fn ten_at_once_do_what_one_does() {
 
 /// k3s keeps its CoreDNS, and what needs the release still goes in.
 #[test]
-fn the_bundled_coredns_may_stay() {
+fn bundled_coredns_can_be_kept() {
     let world = World::start("bundled");
     node_args(&world, &GOOD_ARGS.replace(r#","--disable","coredns""#, ""));
     world.apply(&BUNDLED_COREDNS.replace("replicas: 0", "replicas: 1"));
@@ -370,7 +370,7 @@ fn the_bundled_coredns_may_stay() {
 
 /// Stages one by one come to the same as all of them.
 #[test]
-fn stages_can_be_chosen() {
+fn stages_can_be_selected() {
     let world = World::start("stages");
     let run = |args: &[&str], code| {
         let ran = world.apps(args).run();

@@ -76,7 +76,7 @@ fn all_commands(world: &World) -> Vec<Ran> {
 }
 
 #[test]
-fn a_decrypted_value_shows_nowhere() {
+fn decrypted_value_is_never_shown() {
     let world = world("secret-values");
     write(&world, &releases(&INSTALLED));
     let ran = all_commands(&world);
@@ -120,7 +120,7 @@ fn a_decrypted_value_shows_nowhere() {
 const PLUGIN: &str = "name: secrets\nversion: 4.6.0\nusage: decrypt\ndescription: decrypt\ncommand: sops\n";
 
 #[test]
-fn what_a_plugin_decrypts_shows_nowhere() {
+fn value_decrypted_by_a_plugin_is_never_shown() {
     let world = world("secret-plugin");
     world.write("plugins/secrets/plugin.yaml", PLUGIN);
     let secret = serde_json::json!({"top": {"environment": ENVIRONMENT}}).to_string();
@@ -156,7 +156,7 @@ fn what_a_plugin_decrypts_shows_nowhere() {
 }
 
 #[test]
-fn a_message_that_repeats_a_file_is_not_shown() {
+fn message_that_quotes_a_file_is_not_shown() {
     let world = world("secret-messages");
     write(&world, &releases(&INSTALLED));
     world.apps(&[]).run().assert().code(0);

@@ -49,7 +49,7 @@ const PORT: Fault = ("api-port", "!", &["k8s_service_host: 127.0.0.1", "k8sServi
 const WRONG_PATHS: usize = 5;
 
 #[test]
-fn the_seeds_own_files_tell_all_their_faults() {
+fn original_files_have_all_known_faults() {
     let world = World::with_own_registry("seed");
     // The charts that the seed has in common with the shipped files.
     world.boot(&["check"]).run().assert().code(0);

@@ -67,7 +67,7 @@ spec:
 ";
 
 #[test]
-fn a_chain_of_dependencies_is_taken_over_and_a_broken_child_is_named() {
+fn dependency_chain_reconciles_and_a_broken_child_is_named() {
     let world = World::start("takeover");
     // The first of the chain takes its time to get healthy.
     world.sandbox.hold("default", "slow").unwrap();

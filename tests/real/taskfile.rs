@@ -84,7 +84,7 @@ impl Done {
 }
 
 #[test]
-fn a_kubeconfig_and_a_helmfile_must_exist() {
+fn task_needs_a_kubeconfig_and_a_helmfile() {
     let repository = Repository::new();
     let list = ["--list"];
     let root = repository.folder.path().display();

@@ -9,7 +9,7 @@ use crate::world::World;
 const NODE: &str = "node-1";
 
 #[test]
-fn fixes_of_failures_while_releases_are_installed() {
+fn fixes_of_failed_releases() {
     let world = World::start("fixes-failures");
     let fast = ["--fail-fast"];
     world.kubectl(&["label", "namespace", "kube-system", "pod-security.kubernetes.io/enforce=restricted"]);

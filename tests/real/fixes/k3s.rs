@@ -49,7 +49,7 @@ fn config(fix: &str) -> Vec<&str> {
 }
 
 #[test]
-fn fixes_that_start_k3s_anew() {
+fn fixes_that_restart_k3s() {
     let world = World::start("fixes-k3s");
     let all = [
         ("k3s-flannel", r#","--flannel-backend","none""#),

@@ -26,7 +26,7 @@ fn frame(name: &str, stderr: &str) -> String {
 }
 
 /// Three releases; these cannot be rendered.
-pub(crate) fn world(command: &str, failures: &[(&str, &str)]) -> Fixture {
+pub(crate) fn fixture_for(command: &str, failures: &[(&str, &str)]) -> Fixture {
     let names = ["first", "broken", "last"];
     let release = |name: &str| format!("- {{name: {name}, namespace: media, chart: ../charts/{name}}}\n");
     let releases: String = names.map(release).concat();
@@ -56,9 +56,9 @@ pub(crate) fn world(command: &str, failures: &[(&str, &str)]) -> Fixture {
 }
 
 #[test]
-fn a_chart_that_cannot_be_rendered_ends_the_run_before_a_change() {
+fn failed_rendering_stops_the_run_before_a_change() {
     let cases = [HELM_4, HELM_3, REQUIRED, SCHEMA];
-    let refused = cases.map(|stderr| world("apps", &[("broken", stderr)]).refusal());
+    let refused = cases.map(|stderr| fixture_for("apps", &[("broken", stderr)]).refusal());
     assert_snapshot!(refused.concat(), @r#"
     [TS] ERROR Chart cannot be rendered with its values release="media/broken" reason="broken/templates/x.yaml:4:20; executing \"broken/templates/x.yaml\" at <.Values.a.b>: nil pointer evaluating interface {}.b" cause="a template of the chart fails with these values" fix="set or correct the value that the message names" 
     [TS] ERROR Chart cannot be rendered with its values release="media/broken" reason="template: broken/templates/x.yaml:4:20: executing \"broken/templates/x.yaml\" at <.Values.a.b>: nil pointer evaluating interface {}.b" cause="a template of the chart fails with these values" fix="set or correct the value that the message names" 
@@ -66,7 +66,7 @@ fn a_chart_that_cannot_be_rendered_ends_the_run_before_a_change() {
     [TS] ERROR Chart cannot be rendered with its values release="media/broken" reason="values don't meet the specifications of the schema(s) in the following chart(s): broken: - at '/a': got string, want integer; - at '/b': does not match pattern '^x'" cause="a value violates the schema of the chart" fix="correct the value that the message names; `helm show values CHART` shows the defaults"
     "#);
     for stderr in cases {
-        let ran = world("check", &[("broken", stderr)]).args(&["-o", "json"]).run();
+        let ran = fixture_for("check", &[("broken", stderr)]).args(&["-o", "json"]).run();
         ran.assert().code(1);
         let report = checks(&ran);
         assert_eq!(status_of(&report, "renders"), "error", "{report:#}");
@@ -74,10 +74,10 @@ fn a_chart_that_cannot_be_rendered_ends_the_run_before_a_change() {
 }
 
 #[test]
-fn the_others_are_rendered_and_checked() {
+fn other_releases_are_rendered_and_checked() {
     let someone_elses = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "last", "namespace": "media"}, "spec": {}});
     let failures = [("broken", HELM_4), ("first", REQUIRED)];
-    let fixture = world("check", &failures).objects([someone_elses]).args(&["-o", "json"]);
+    let fixture = fixture_for("check", &failures).objects([someone_elses]).args(&["-o", "json"]);
     let ran = fixture.run();
     ran.assert().code(1);
     let report = checks(&ran);

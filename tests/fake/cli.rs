@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use assert_cmd::assert::{Assert, OutputAssertExt as _};
 use insta::assert_snapshot;
 
-use super::streams::runner_commands;
+use super::runner_commands::runner_commands;
 use super::support::{assert_no_canary, k3s_boot};
 
 /// Runs the program with nothing in its environment but secrets, which it must not print.
@@ -46,7 +46,7 @@ fn file(name: &str) -> String {
 }
 
 #[test]
-fn completions_and_the_manual_are_those_of_the_repository() {
+fn completions_and_manual_match_the_repository() {
     assert_eq!(printed(&["completions", "bash"]), file("completions/k3s-boot.bash"));
     assert_eq!(printed(&["completions", "zsh"]), file("completions/_k3s-boot"));
     assert_eq!(printed(&["completions", "fish"]), file("completions/k3s-boot.fish"));
@@ -54,12 +54,12 @@ fn completions_and_the_manual_are_those_of_the_repository() {
 }
 
 #[test]
-fn the_version() {
+fn version_is_printed() {
     assert_eq!(printed(&["--version"]), concat!("k3s-boot ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 
 #[test]
-fn help_is_that_of_the_reference() {
+fn help_matches_the_reference() {
     let reference = file("docs/cli.md");
     for args in [&["--help"][..], &["apps", "--help"], &["help", "apps"]] {
         let help: Vec<_> = printed(args).lines().map(|line| line.trim_end().to_owned()).collect();
@@ -135,7 +135,7 @@ fn usage_errors_end_with_2() {
 
 /// A workflow may pass on what somebody else wrote.
 #[test]
-fn words_of_the_command_line_are_no_commands_of_a_runner() {
+fn arguments_cannot_inject_runner_commands() {
     let hostile = "x\n::error::a\n \u{2003}::add-path::b\ny ##[add-path]c";
     for args in [&["apps", "--only", hostile][..], &["apps", "--nodes", hostile], &[hostile]] {
         let error = usage_error(args);

@@ -44,7 +44,7 @@ fn report(fixture: Fixture) -> (RunResult, Value) {
 }
 
 #[test]
-fn in_an_empty_folder_only_the_programs_are_looked_at() {
+fn empty_folder_checks_only_programs() {
     let empty = || offline().file("../empty/unrelated.txt", "").cwd("empty");
     let (ran, report) = report(empty());
     ran.assert().code(1);
@@ -63,7 +63,7 @@ fn in_an_empty_folder_only_the_programs_are_looked_at() {
 }
 
 #[test]
-fn below_bootstrap_the_root_is_found_without_git() {
+fn root_is_found_without_git() {
     let fixture = offline().file("../plain/bootstrap/helmfile.d/00-crds.yaml", "releases: []\n");
     let fixture = fixture.file("../plain/bootstrap/helmfile.d/01-apps.yaml", "releases: []\n");
     let fixture = fixture.file("../plain/bootstrap/templates/x", "").cwd("plain/bootstrap/templates");
@@ -73,7 +73,7 @@ fn below_bootstrap_the_root_is_found_without_git() {
 }
 
 #[test]
-fn of_a_helmfile_that_cannot_be_read_nothing_is_known() {
+fn unreadable_helmfile_makes_checks_unknown() {
     let (ran, report) = report(offline().file("bootstrap/helmfile.d/01-apps.yaml", "releases: [\n"));
     ran.assert().code(1);
     assert_eq!(with_status(&report, "error"), ["helmfile"]);
@@ -86,7 +86,7 @@ fn of_a_helmfile_that_cannot_be_read_nothing_is_known() {
 }
 
 #[test]
-fn a_kubeconfig_that_is_not_there_is_one_reason_for_all() {
+fn missing_kubeconfig_is_one_reason_for_all_checks() {
     let gone = || Fixture::for_command("check").without("kubeconfig");
     let (_, report) = report(gone());
     assert_eq!(status_of(&report, "kubeconfig"), "error");
@@ -99,7 +99,7 @@ fn a_kubeconfig_that_is_not_there_is_one_reason_for_all() {
 }
 
 #[test]
-fn a_cluster_that_does_not_answer_is_one_reason_for_all() {
+fn unreachable_cluster_is_one_reason_for_all_checks() {
     let away = || {
         let refused = "The connection to the server 10.0.0.10:6443 was refused\n";
         Fixture::for_command("check")
@@ -112,7 +112,7 @@ fn a_cluster_that_does_not_answer_is_one_reason_for_all() {
 }
 
 #[test]
-fn about_another_distribution_nothing_of_k3s_is_said() {
+fn k3s_checks_do_not_apply_to_other_distributions() {
     let rke2 = r#"{"gitVersion":"v1.33.6+rke2r1"}"#;
     let (_, report) = report(
         Fixture::for_command("check")
@@ -142,7 +142,7 @@ fn alive(host: &str) -> Value {
 }
 
 #[test]
-fn a_server_without_a_node_is_named() {
+fn server_without_node_is_named() {
     let with = |objects: Vec<Value>| {
         report(Fixture::for_command("check").without_objects("Node").objects(objects)).1
     };
@@ -176,7 +176,7 @@ fn with_refusals(refused: &[(&str, &str)]) -> Fixture {
 const OWN: &str = "kubernetes.default.svc";
 
 #[test]
-fn only_the_api_servers_own_certificate_is_judged() {
+fn certificate_is_checked_only_if_it_is_the_api_servers() {
     let address = ("10.0.0.99", "certificate is valid for 10.43.0.1, 127.0.0.1, not 10.0.0.99");
     let proxy = (OWN, "certificate is valid for proxy.lan, not kubernetes.default.svc");
     let (_, good) = report(with_refusals(&[]));
@@ -193,7 +193,7 @@ fn only_the_api_servers_own_certificate_is_judged() {
 }
 
 #[test]
-fn without_verification_no_certificate_is_judged() {
+fn certificate_is_not_checked_without_verification() {
     let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: default\n\
         contexts:\n- name: default\n  context: {cluster: default, user: default}\n\
         clusters:\n- name: default\n  cluster: {server: \"https://10.0.0.10:6443\", insecure-skip-tls-verify: true}\n\

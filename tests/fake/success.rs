@@ -8,7 +8,7 @@ use super::scenario;
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "the log and the calls are shown in full")]
-fn a_first_run() {
+fn first_run() {
     let fixture = Fixture::new();
     let ran = fixture.run();
     assert_snapshot!(ran.stdout, @r#"
@@ -118,7 +118,7 @@ fn a_first_run() {
 }
 
 #[test]
-fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
+fn second_run_applies_nothing_and_reuses_versions() {
     let fixture = Fixture::new();
     fixture.run();
     let secret = |name: &str, key: &str, value: &str| {
@@ -215,7 +215,7 @@ fn a_second_run_changes_no_more_than_helmfile_does_and_asks_no_version_again() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "the document is shown in full")]
-fn with_json_stdout_is_one_document_and_the_log_is_on_stderr() {
+fn json_report_is_on_stdout_and_log_on_stderr() {
     let ran = Fixture::new().args(&["-o", "json"]).run();
     ran.assert().code(0);
     assert_snapshot!(ran.stdout, @r#"
@@ -331,7 +331,7 @@ fn with_json_stdout_is_one_document_and_the_log_is_on_stderr() {
 }
 
 #[test]
-fn a_run_with_colours_says_the_same() {
+fn colors_do_not_change_the_text() {
     let plain = Fixture::new().run();
     let coloured = Fixture::new().without_env("NO_COLOR").args(&["--color", "always"]).run();
     let bare = |text: &str| {
@@ -358,7 +358,7 @@ fn a_run_with_colours_says_the_same() {
 }
 
 #[test]
-fn no_secret_shows_at_debug_level() {
+fn debug_log_has_no_secrets() {
     let ran = Fixture::new().args(&["--log-level", "debug"]).run();
     ran.assert().code(0).stderr("");
     assert!(
@@ -404,7 +404,7 @@ fn relative_paths_become_absolute() {
 }
 
 #[test]
-fn helmfile_gets_identities_only_when_values_refer_to_encrypted_files() {
+fn helmfile_gets_age_identities_only_for_encrypted_values() {
     let fixture = Fixture::new()
         .file("bootstrap/templates/values.yaml.gotmpl", "k: ref+sops://x.sops.yaml#/k\n")
         .helmfile_decrypts();
@@ -423,7 +423,7 @@ fn helmfile_gets_identities_only_when_values_refer_to_encrypted_files() {
 }
 
 #[test]
-fn what_leads_tools_to_another_cluster_is_kept_from_them_and_named() {
+fn variables_that_select_a_cluster_are_ignored() {
     let elsewhere = [
         "HELM_KUBEAPISERVER",
         "HELM_KUBECONTEXT",
@@ -456,7 +456,7 @@ fn what_leads_tools_to_another_cluster_is_kept_from_them_and_named() {
 }
 
 #[test]
-fn a_list_of_kubeconfigs_reaches_the_tools_as_a_list() {
+fn kubeconfig_list_is_passed_to_tools() {
     let fixture = Fixture::new();
     let list = format!("{0}/gone:{0}/kubeconfig:{0}/second", fixture.path("").display()).replace("//", "/");
     let fixture = fixture.file("../second", "apiVersion: v1\nkind: Config\n").env("KUBECONFIG", &list);
@@ -473,7 +473,7 @@ fn a_list_of_kubeconfigs_reaches_the_tools_as_a_list() {
 }
 
 #[test]
-fn without_a_sync_source_it_does_not_say_that_flux_syncs() {
+fn missing_sync_source_is_a_warning() {
     let spec = json!({});
     let instance = scenario::resource("FluxInstance", "flux", &spec, &scenario::ready());
     let ran = Fixture::new().flux_with(&instance, &[]).run();
@@ -483,7 +483,7 @@ fn without_a_sync_source_it_does_not_say_that_flux_syncs() {
 }
 
 #[test]
-fn a_tool_that_leaves_a_process_behind_holds_up_nothing() {
+fn orphaned_process_does_not_block_the_run() {
     let listener = super::listener::Listener::new();
     let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "connect": listener.address(), "grandchild": true,
         "stderr": scenario::synced("monitoring", "prometheus-operator-crds")}));

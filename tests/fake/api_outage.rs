@@ -52,7 +52,7 @@ fn helm_chart() -> Value {
 }
 
 #[test]
-fn an_api_server_that_starts_is_waited_for_from_the_first_request_on() {
+fn starting_api_server_is_waited_for() {
     let retry = |mut rule: Value| {
         rule["retry_after"] = 1.into();
         rule
@@ -88,7 +88,7 @@ fn an_api_server_that_starts_is_waited_for_from_the_first_request_on() {
 }
 
 #[test]
-fn status_waits_too() {
+fn status_waits_for_a_starting_api_server() {
     let ran = Fixture::for_command("status")
         .rules([once("", 503, &status("starting")), once("/readyz", 500, READYZ)])
         .run();
@@ -97,14 +97,14 @@ fn status_waits_too() {
 }
 
 #[test]
-fn another_server_that_is_unavailable_is_not_waited_for() {
+fn unavailable_proxy_is_not_waited_for() {
     let fixture = Fixture::new()
         .rule(json!({"tool": "api", "status": 503, "stdout": "<html>503 Service Unavailable</html>\n"}));
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Unexpected answer from the cluster server="https://10.0.0.10:6443" context="default" reason="<html>503 Service Unavailable</html>" fix="check the k3s log on the server""#);
 }
 
 #[test]
-fn a_restart_in_the_middle_of_a_run_is_waited_for() {
+fn restart_during_a_run_is_waited_for() {
     let events = "/api/v1/events?fieldSelector=type%3DWarning";
     let flux = "/apis/fluxcd.controlplane.io/v1/fluxinstances";
     let fixture = Fixture::new().rules([
@@ -126,7 +126,7 @@ fn a_restart_in_the_middle_of_a_run_is_waited_for() {
 }
 
 #[test]
-fn objects_that_cannot_be_applied_in_a_restart_are_applied_after_it() {
+fn objects_are_applied_after_a_restart() {
     let refused =
         "The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?\n";
     let fixture = Fixture::new().rules([
@@ -148,7 +148,7 @@ fn objects_that_cannot_be_applied_in_a_restart_are_applied_after_it() {
 }
 
 #[test]
-fn a_namespace_without_its_service_account_fails_nothing() {
+fn namespace_without_service_account_is_retried() {
     let words = "pods \"cilium-test\" is forbidden: error looking up service account kube-system/default: serviceaccount \\\"default\\\" not found";
     let talk = format!(
         "{}in x.yaml: failed processing release cilium: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: UPGRADE FAILED: {}\n\nCOMBINED OUTPUT:\n  x\n",

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::fixture::{Fixture, RunResult};
 use super::listener::Listener;
+use super::runner_commands::runner_commands;
 use super::scenario::{self, started};
-use super::streams::runner_commands;
 
 /// What a tool may say to be taken for k3s-boot or its user.
 const HOSTILE: &str = "::set-env name=PATH::/evil\n \u{2003}::add-path::/evil\nx ##[add-mask]y\n::stop-commands::z\n\
@@ -32,7 +32,7 @@ fn messages(lines: &[Value]) -> String {
 }
 
 #[test]
-fn a_good_run_as_json_lines() {
+fn successful_run_as_json_lines() {
     let ran = Fixture::new().args(&["--log-format", "json", "--color", "always"]).run();
     ran.assert().code(0).stderr("");
     let lines = lines(&ran.stdout);
@@ -50,7 +50,7 @@ fn a_good_run_as_json_lines() {
 }
 
 #[test]
-fn a_failing_run_as_json_lines() {
+fn failed_run_as_json_lines() {
     for level in ["debug", "warn"] {
         let ran = hostile().args(&["--log-format", "json", "--log-level", level]).run();
         ran.assert().code(5);
@@ -108,7 +108,7 @@ fn told(failure: &Value) -> String {
 }
 
 #[test]
-fn every_class_of_failure_is_reported_alike() {
+fn each_failure_class_has_the_same_fields() {
     assert_snapshot!(told(&failure(Fixture::new().without("bin/sops").without_env("KUBECONFIG"), 1)), @"
     class: preflight
     culprit: programs, env
@@ -218,7 +218,7 @@ fn groups(ran: &RunResult) -> Vec<String> {
 }
 
 #[test]
-fn a_good_run_in_actions() {
+fn successful_run_in_actions() {
     let fixture = in_actions(Fixture::new());
     let ran = fixture.run();
     ran.assert().code(0).stderr("");
@@ -254,7 +254,7 @@ fn a_good_run_in_actions() {
 }
 
 #[test]
-fn a_failing_run_in_actions() {
+fn failed_run_in_actions() {
     for level in ["debug", "info"] {
         let fixture = in_actions(hostile()).args(&["--log-level", level]);
         let ran = fixture.run();
@@ -300,7 +300,7 @@ fn a_failing_run_in_actions() {
 }
 
 #[test]
-fn no_secret_gets_into_an_annotation_or_a_summary() {
+fn annotations_and_summary_have_no_secrets() {
     let fixture = in_actions(Fixture::new());
     let stderr = format!("{}Error: with {} too\n", started("kube-system", "cilium"), fixture.canaries.token);
     let fixture = fixture
@@ -332,7 +332,7 @@ fn data_on_stdout_in_actions() {
 }
 
 #[test]
-fn a_summary_that_cannot_be_written_fails_nothing() {
+fn unwritable_summary_is_a_warning() {
     let fixture = in_actions(Fixture::new());
     std::fs::create_dir(fixture.path("summary.md")).unwrap();
     let ran = fixture.run();
@@ -343,7 +343,7 @@ fn a_summary_that_cannot_be_written_fails_nothing() {
 }
 
 #[test]
-fn elsewhere_nobody_is_told() {
+fn actions_output_only_in_actions() {
     let plain = Fixture::new().run();
     for value in ["", "false", "1"] {
         let fixture = in_actions(Fixture::new()).env("GITHUB_ACTIONS", value);
@@ -353,7 +353,7 @@ fn elsewhere_nobody_is_told() {
 }
 
 #[test]
-fn reports_in_actions_hold_no_commands() {
+fn reports_in_actions_have_no_commands() {
     let words = HOSTILE.replace('\u{85}', "");
     let mut source = scenario::source();
     source["status"]["conditions"] =

@@ -90,7 +90,7 @@ fn completes(ran: &RunResult) {
 }
 
 #[test]
-fn chains_whose_end_is_at_work_are_taken_over_and_not_disturbed() {
+fn reconciling_chain_of_kustomizations_is_not_requested_again() {
     let ran = fixture([
         waits_for("a", &["b"]),
         waits_for("b", &["c"]),
@@ -108,7 +108,7 @@ fn chains_whose_end_is_at_work_are_taken_over_and_not_disturbed() {
 }
 
 #[test]
-fn one_broken_child_of_many_ends_the_run_when_flux_has_tried_again() {
+fn broken_child_fails_the_run_after_a_retry() {
     let ran = fixture([
         direct("ready", READY),
         checking("checking"),
@@ -126,7 +126,7 @@ fn one_broken_child_of_many_ends_the_run_when_flux_has_tried_again() {
 }
 
 #[test]
-fn a_commit_that_was_pushed_before_the_run_counts() {
+fn commit_from_before_the_run_counts() {
     let fixed = direct("apps", READY);
     let fixture = fixture([direct("apps", UNBUILT)])
         .object_after(&fixed, &["PATCH", "*/gitrepositories/flux-system?fieldManager=k3s-boot"]);
@@ -136,7 +136,7 @@ fn a_commit_that_was_pushed_before_the_run_counts() {
 }
 
 #[test]
-fn a_folder_that_is_not_in_the_repository_ends_the_run() {
+fn missing_folder_in_the_repository_fails_the_run() {
     let message =
         "kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory";
     let ran = fixture([direct("apps", ["False", "ArtifactFailed", message])]).run();
@@ -146,7 +146,7 @@ fn a_folder_that_is_not_in_the_repository_ends_the_run() {
 }
 
 #[test]
-fn what_may_recover_is_named_at_the_timeout() {
+fn transient_failure_is_named_at_the_timeout() {
     let children =
         || [direct("a", ["Unknown", "Progressing", "x"]), waits_for("b", &["c"]), direct("c", UNAPPLIED)];
     let ran = fixture(children()).args(&["--verify-timeout", "1s"]).run();
@@ -161,7 +161,7 @@ fn what_may_recover_is_named_at_the_timeout() {
 }
 
 #[test]
-fn what_is_only_slow_is_named_at_the_timeout_with_its_step() {
+fn slow_kustomization_is_named_at_the_timeout() {
     let mut root = scenario::root();
     root["status"] = checking("flux-system")["status"].clone();
     let ran = Fixture::new().flux(&[source(), root]).args(&["--verify-timeout", "1s"]).run();
@@ -171,7 +171,7 @@ fn what_is_only_slow_is_named_at_the_timeout_with_its_step() {
 }
 
 #[test]
-fn a_missing_dependency_is_named_at_the_timeout() {
+fn missing_dependency_is_named_at_the_timeout() {
     let ran =
         fixture([waits_for("a", &["b"]), waits_for("b", &["gone"])]).args(&["--verify-timeout", "1s"]).run();
     ran.assert().code(6);
@@ -180,7 +180,7 @@ fn a_missing_dependency_is_named_at_the_timeout() {
 }
 
 #[test]
-fn a_cycle_ends_the_run() {
+fn dependency_cycle_fails_the_run() {
     let ran = fixture([waits_for("a", &["b"]), waits_for("b", &["c"]), waits_for("c", &["a"])]).run();
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/a" reason="DependencyNotReady: cycle in `dependsOn`: flux-system/a → flux-system/b → flux-system/c → flux-system/a" log="[LOG]" fix="remove one `dependsOn` of the cycle from the Git repository, and push" resume="k3s-boot apps --from verify""#);
@@ -188,7 +188,7 @@ fn a_cycle_ends_the_run() {
 }
 
 #[test]
-fn what_fails_below_the_children_is_a_warning() {
+fn failure_below_the_children_is_a_warning() {
     let ran = fixture([
         direct("apps", READY),
         child("unbuilt", "apps", UNBUILT),
@@ -211,7 +211,7 @@ fn what_fails_below_the_children_is_a_warning() {
 }
 
 #[test]
-fn only_what_fails_to_be_applied_is_asked_again() {
+fn only_failed_kustomizations_are_requested_again() {
     let fixed = direct("apps", READY);
     let fixture = fixture([
         direct("apps", UNAPPLIED),
@@ -236,7 +236,7 @@ fn only_what_fails_to_be_applied_is_asked_again() {
 }
 
 #[test]
-fn with_another_key_those_are_asked_whose_health_is_not_being_checked() {
+fn rotated_key_requests_idle_kustomizations() {
     let other = identity();
     let live = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sops-age", "namespace": "flux-system"},
         "stringData": {"age.agekey": other}});
@@ -258,7 +258,7 @@ fn with_another_key_those_are_asked_whose_health_is_not_being_checked() {
 }
 
 #[test]
-fn without_flux_verify_alone_fails_at_once() {
+fn verify_without_flux_fails_at_once() {
     let fixture = Fixture::new().args(&["--only", "verify"]);
     let ran = fixture.run();
     ran.assert().code(1);
@@ -272,7 +272,7 @@ fn without_flux_verify_alone_fails_at_once() {
 }
 
 #[test]
-fn releases_that_were_not_looked_at_are_not_said_to_be_installed() {
+fn skipped_releases_are_not_reported_as_installed() {
     let instance = scenario::resource("FluxInstance", "flux", &json!({}), &scenario::ready());
     let fixture =
         Fixture::new().objects([instance]).args(&["--only", "verify", "--cluster", "uid-of-kube-system"]);

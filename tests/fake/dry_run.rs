@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::fixture::{APPS, Fixture, RunResult};
-use super::renders;
+use super::rendering;
 
 /// A world for a command.
 type Case = (&'static str, fn(&str) -> Fixture);
 
 /// Worlds in which `apps` ends in its preflight.
-const HANG_TIMEOUT: [Case; 13] = [
+const FAILING: [Case; 13] = [
     ("no kubeconfig", |command| Fixture::for_command(command).without("kubeconfig")),
     ("a program is missing", |command| Fixture::for_command(command).without("bin/sops")),
     ("a helmfile with a syntax error", |command| {
@@ -32,7 +32,9 @@ const HANG_TIMEOUT: [Case; 13] = [
         Fixture::for_command(command)
             .rule(json!({"tool": "helm", "args": ["pull", "*/cilium"], "exit": 1, "stderr": words}))
     }),
-    ("a chart that cannot be rendered", |command| renders::world(command, &[("broken", renders::HELM_4)])),
+    ("a chart that cannot be rendered", |command| {
+        rendering::fixture_for(command, &[("broken", rendering::HELM_4)])
+    }),
     ("a hook without its program", |command| {
         let hook = "    hooks: [{events: [presync], command: nowhere-to-be-found}]\n";
         let build = format!("---\n{APPS}{hook}")
@@ -70,7 +72,7 @@ const HANG_TIMEOUT: [Case; 13] = [
 const HEALTHY: [Case; 3] = [
     ("a fresh cluster", Fixture::for_command),
     ("without an age key", |command| Fixture::for_command(command).without("root/age.key")),
-    ("charts in the repository", |command| renders::world(command, &[])),
+    ("charts in the repository", |command| rendering::fixture_for(command, &[])),
 ];
 
 /// What was found: the lines of the log with problems, up to the end of the preflight.
@@ -82,15 +84,15 @@ fn findings(ran: &RunResult) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_apps_refuses_is_no_plan() {
-    for (name, world) in HANG_TIMEOUT {
-        let apps = world("apps").run();
+fn errors_of_apps_stop_the_plan_too() {
+    for (name, fixture_for) in FAILING {
+        let apps = fixture_for("apps").run();
         assert_eq!((apps.code(), apps.mutating()), (1, Vec::new()), "{name}: {}{}", apps.stdout, apps.stderr);
         assert!(!findings(&apps).is_empty(), "{name}");
         let others: [(&str, &[&str]); 4] =
             [("diff", &[]), ("diff", &["--exit-code"]), ("diff", &["--manifests"]), ("apps", &["--dry-run"])];
         for (command, args) in others {
-            let ran = world(command).args(args).run();
+            let ran = fixture_for(command).args(args).run();
             assert_eq!(ran.code(), 1, "{name}: {command} {args:?}: {}{}", ran.stdout, ran.stderr);
             assert_eq!(ran.stdout, "", "{name}: {command} {args:?}");
             assert_eq!(findings(&ran), findings(&apps), "{name}: {command} {args:?}");
@@ -99,9 +101,9 @@ fn what_apps_refuses_is_no_plan() {
 }
 
 #[test]
-fn what_apps_does_is_the_plan() {
-    for (name, world) in HEALTHY {
-        let apps = world("apps").run();
+fn apps_does_what_diff_plans() {
+    for (name, fixture_for) in HEALTHY {
+        let apps = fixture_for("apps").run();
         assert!(!apps.mutating().is_empty(), "{name}: {}{}", apps.stdout, apps.stderr);
         let others: [(&str, &[&str], i32); 4] = [
             ("diff", &[], 0),
@@ -111,7 +113,7 @@ fn what_apps_does_is_the_plan() {
         ];
         let found = findings(&apps);
         for (command, args, code) in others {
-            let ran = world(command).args(args).run();
+            let ran = fixture_for(command).args(args).run();
             assert_eq!(ran.code(), code, "{name}: {command} {args:?}: {}{}", ran.stdout, ran.stderr);
             assert!(
                 ran.stdout.ends_with("Run `k3s-boot apps` to apply these changes\n"),

@@ -45,7 +45,7 @@ fn no_image() -> Value {
 }
 
 #[test]
-fn a_good_run() {
+fn successful_run() {
     let listener = Listener::new();
     let fixture = at_work(&listener, &json!({"phase": "Pending"}));
     let mut terminal = fixture.start_on_terminal(24, 100);
@@ -79,7 +79,7 @@ fn a_good_run() {
 }
 
 #[test]
-fn a_failing_run() {
+fn failed_run() {
     let listener = Listener::new();
     let fixture = at_work(&listener, &no_image()).args(&["--fail-fast"]);
     let terminal = fixture.start_on_terminal(40, 100);
@@ -109,7 +109,7 @@ fn a_failing_run() {
 }
 
 #[test]
-fn what_is_left_of_the_time_goes_on_by_itself() {
+fn countdown_continues_without_output() {
     let listener = Listener::new();
     let fixture = at_work(&listener, &json!({"phase": "Pending"})).args(&["--release-timeout", "50s"]);
     let mut terminal = fixture.start_on_terminal(24, 60);
@@ -134,7 +134,7 @@ fn what_is_left_of_the_time_goes_on_by_itself() {
 }
 
 #[test]
-fn a_narrow_terminal_cuts_the_picture_and_nothing_else() {
+fn narrow_terminal_truncates_only_progress() {
     let listener = Listener::new();
     let fixture = at_work(&listener, &json!({"phase": "Pending"}));
     let mut terminal = fixture.start_on_terminal(60, 40);

@@ -19,14 +19,14 @@ fn kubeconfig_is_not_set() {
 }
 
 #[test]
-fn the_kubeconfig_is_not_there() {
+fn kubeconfig_does_not_exist() {
     let ran = Fixture::new().without("kubeconfig").run();
     assert!(ran.calls.is_empty());
     assert_snapshot!(Fixture::new().without("kubeconfig").refusal(), @r#"[TS] ERROR Kubeconfig file not found file="[TMP]/kubeconfig" fix="copy /etc/rancher/k3s/k3s.yaml from a server node, set that node's address in the copy, and set KUBECONFIG to its path""#);
 }
 
 #[test]
-fn the_kubeconfig_has_no_such_context() {
+fn context_is_not_in_the_kubeconfig() {
     assert_snapshot!(Fixture::new().args(&["--context", "other"]).refusal(), @r#"[TS] ERROR Context not found in kubeconfig file="[TMP]/kubeconfig" context="other" available="default" fix="select one of them with --context""#);
     let no_current = Fixture::new().file("../kubeconfig", "apiVersion: v1\nkind: Config\ncontexts: []\n");
     assert_snapshot!(no_current.refusal(), @r#"[TS] ERROR Kubeconfig has no current context file="[TMP]/kubeconfig" fix="select one with --context, or run `kubectl config use-context NAME`""#);
@@ -41,7 +41,7 @@ fn programs_are_missing() {
 }
 
 #[test]
-fn programs_are_too_old_or_too_new_or_say_nothing() {
+fn program_versions_are_not_supported() {
     let version = |tool: &str, stdout: &str| json!({"tool": tool, "args": [if tool == "helm" { "version" } else { "--version" }], "stdout": stdout});
     let fixture = Fixture::new().rules([
         version("helmfile", "helmfile version v0.171.0\n"),
@@ -67,28 +67,28 @@ fn helmfiles_are_missing() {
 }
 
 #[test]
-fn a_helmfile_is_malformed() {
+fn helmfile_is_malformed() {
     let fixture =
         Fixture::new().file("bootstrap/helmfile.d/01-apps.yaml", &APPS.replace("values:", "values: ["));
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Helmfile is not valid YAML file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" line="9" reason="did not find expected node content at line 9 column 7, while parsing a flow node""#);
 }
 
 #[test]
-fn the_path_of_the_seed_leads_nowhere() {
+fn values_path_of_the_original_does_not_exist() {
     let fixture = Fixture::new()
         .file("bootstrap/helmfile.d/01-apps.yaml", &APPS.replace("../templates", "./templates"));
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Values file not found helmfile="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" release="cilium" values="./templates/values.yaml.gotmpl" searched="[TMP]/root/bootstrap/helmfile.d" fix="write `../templates/values.yaml.gotmpl`: paths are relative to the helmfile's folder""#);
 }
 
 #[test]
-fn helmfile_does_not_find_a_values_file() {
+fn values_file_is_missing() {
     let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1,
         "stderr": "in ./01-apps.yaml: values file matching \"./values/{{ .Release.Name }}.yaml\" does not exist in \".\"\n"}));
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Values file not found helmfile="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" values="./values/{{ .Release.Name }}.yaml" searched="[TMP]/root/bootstrap/helmfile.d""#);
 }
 
 #[test]
-fn variables_of_both_files_are_missing() {
+fn variables_of_both_helmfiles_are_missing() {
     let missing = |file: &str, name: &str| {
         json!({"tool": "helmfile", "args": [file, "build"], "unless_env": name, "exit": 1, "stderr": format!(
             "in ./01-apps.yaml: failed to render values files \"../templates/values.yaml.gotmpl\": failed to render [../templates/values.yaml.gotmpl], because of template: stringTemplate:2:6: executing \"stringTemplate\" at <requiredEnv \"{name}\">: error calling requiredEnv: required env var `{name}` is not set\n")})
@@ -105,7 +105,7 @@ fn variables_of_both_files_are_missing() {
 }
 
 #[test]
-fn a_chart_tag_does_not_exist_and_a_variable_is_missing_too() {
+fn chart_tag_and_variable_are_missing() {
     let pull = "Pulling registry.invalid/charts/cilium:9.9.9
 in ./01-apps.yaml: [release \"cilium\": command \"/bin/helm\" exited with non-zero status:
 
@@ -151,7 +151,7 @@ COMBINED OUTPUT:
 }
 
 #[test]
-fn a_registry_with_trouble_is_asked_again_and_one_without_a_chart_is_not() {
+fn registry_errors_are_retried_and_missing_charts_are_not() {
     let pull = ["pull", "oci://registry.invalid/charts/cilium"];
     let words = "Error: GET \"https://registry.invalid/v2/charts/cilium/manifests/1.18.6\": response status code 503: Service Unavailable\n";
     let fixture =
@@ -169,7 +169,7 @@ fn a_registry_with_trouble_is_asked_again_and_one_without_a_chart_is_not() {
 }
 
 #[test]
-fn a_chart_is_not_in_its_repository() {
+fn chart_is_not_in_its_repository() {
     let fixture = Fixture::new();
     let build = scenario::apps_build(&fixture.canaries)
         .replace("releases:\n", "repositories:\n  - name: cilium\n    url: https://helm.invalid\nreleases:\n")
@@ -195,26 +195,26 @@ fn api_server_that_says(status: u16, words: &str) -> Fixture {
 }
 
 #[test]
-fn the_cluster_does_not_answer() {
+fn cluster_does_not_answer() {
     let fixture = kubectl_that_says("dial tcp 10.0.0.10:6443: connect: connection refused");
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp 10.0.0.10:6443: connect: connection refused" fix="check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1""#);
 }
 
 #[test]
-fn the_cluster_does_not_know_us() {
+fn cluster_rejects_the_credentials() {
     let fixture = api_server_that_says(401, "Unauthorized");
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Cluster does not accept the credentials server="https://10.0.0.10:6443" context="default" reason="Unauthorized" fix="copy the kubeconfig from the server again: this one may belong to an earlier installation""#);
 }
 
 #[test]
-fn the_cluster_cannot_be_trusted() {
+fn cluster_certificate_is_not_trusted() {
     let fixture =
         kubectl_that_says("tls: failed to verify certificate: x509: certificate signed by unknown authority");
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Cluster's certificate is not trusted server="https://10.0.0.10:6443" context="default" reason="tls: failed to verify certificate: x509: certificate signed by unknown authority" fix="copy the kubeconfig from the server again; if its address is missing in the certificate, add the address to `tls-san` in /etc/rancher/k3s/config.yaml and restart k3s""#);
 }
 
 #[test]
-fn the_cluster_does_not_let_us() {
+fn cluster_denies_the_request() {
     let fixture = api_server_that_says(
         403,
         "nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope",
@@ -223,7 +223,7 @@ fn the_cluster_does_not_let_us() {
 }
 
 #[test]
-fn the_age_key_is_broken() {
+fn age_key_is_broken() {
     let fixture = Fixture::new();
     let good = identity();
     let broken = format!("{}{}", &good[..good.len() - 1], if good.ends_with('Q') { "P" } else { "Q" });
@@ -238,7 +238,7 @@ fn the_age_key_is_broken() {
 }
 
 #[test]
-fn an_encrypted_file_is_plain_text() {
+fn encrypted_file_is_plain_text() {
     let fixture = Fixture::new();
     let text = format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: a}}\nstringData:\n  token: {}\n",
@@ -251,7 +251,7 @@ fn an_encrypted_file_is_plain_text() {
 }
 
 #[test]
-fn an_encrypted_file_cannot_be_decrypted() {
+fn encrypted_file_cannot_be_decrypted() {
     let fixture = Fixture::new().rule(json!({"tool": "sops", "args": ["decrypt"], "exit": 128, "stderr":
         "Failed to get the data key required to decrypt the SOPS file.
 
@@ -270,7 +270,7 @@ but none were.
 }
 
 #[test]
-fn what_is_encrypted_is_no_object() {
+fn decrypted_file_is_not_an_object() {
     let fixture = Fixture::new();
     let text = format!("token: {}\n", fixture.canaries.decrypted);
     let fixture = fixture.rule(json!({"tool": "sops", "args": ["decrypt"], "stdout": text}));
@@ -278,7 +278,7 @@ fn what_is_encrypted_is_no_object() {
 }
 
 #[test]
-fn a_file_makes_another_age_secret() {
+fn file_defines_the_age_secret_differently() {
     let fixture = Fixture::new();
     let other = identity();
     let text = format!(
@@ -289,7 +289,7 @@ fn a_file_makes_another_age_secret() {
 }
 
 #[test]
-fn an_identity_in_the_cluster_would_vanish() {
+fn age_identity_would_be_removed() {
     let other = identity();
     let live = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sops-age", "namespace": "flux-system"},
         "stringData": {"age.agekey": format!("# old\n{other}\n")}});
@@ -305,7 +305,7 @@ fn an_identity_in_the_cluster_would_vanish() {
 }
 
 #[test]
-fn a_release_that_exists_is_set_to_not_installed() {
+fn installed_release_has_installed_false() {
     let fixture = Fixture::new();
     let build = scenario::apps_build(&fixture.canaries)
         .replace("version: 0.54.0\n", "version: 0.54.0\n    installed: false\n");
@@ -317,7 +317,7 @@ fn a_release_that_exists_is_set_to_not_installed() {
 }
 
 #[test]
-fn a_release_asks_for_another_context() {
+fn release_selects_another_context() {
     let fixture = Fixture::new();
     let build = scenario::apps_build(&fixture.canaries)
         .replace("version: 0.54.0\n", "version: 0.54.0\n    kubeContext: production\n");
@@ -327,7 +327,7 @@ fn a_release_asks_for_another_context() {
 }
 
 #[test]
-fn helmfiles_that_run_programs() {
+fn helmfiles_that_run_commands() {
     let hooks = "hooks:\n  - events: [prepare]\n    command: touch\n";
     let fixture = Fixture::new().file("bootstrap/helmfile.d/00-crds.yaml", &format!("{hooks}releases: []\n"));
     let ran = fixture.run();
@@ -341,7 +341,7 @@ fn helmfiles_that_run_programs() {
 }
 
 #[test]
-fn a_helmfile_can_only_be_templated() {
+fn helmfile_works_only_with_template() {
     let fixture = Fixture::new().file(
         "bootstrap/helmfile.d/00-crds.yaml",
         "helmDefaults:\n  args: [--include-crds, --no-hooks]\nreleases: []\n",
@@ -350,14 +350,14 @@ fn a_helmfile_can_only_be_templated() {
 }
 
 #[test]
-fn a_namespace_is_being_deleted() {
+fn namespace_is_being_deleted() {
     let namespaces = [("kube-system", "Active"), ("monitoring", "Terminating")];
     let fixture = Fixture::new().objects(scenario::cluster(&namespaces, 1));
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Namespace is being deleted namespace="monitoring" fix="wait until it is gone; `kubectl get namespace monitoring -o yaml` shows what blocks the deletion""#);
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let fixture = kubectl_that_says("dial tcp: lookup nowhere: no such host").rules([
         json!({"tool": "helm", "args": ["version"], "stdout": "v3.17.0\n"}),
         json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "build"], "unless_env": "CRDS_HOST", "exit": 1,
@@ -384,7 +384,7 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
-fn answers_of_tools_that_make_no_sense() {
+fn tools_print_unexpected_output() {
     let fixture =
         Fixture::new().rule(json!({"tool": "api", "args": ["/api/v1/nodes"], "stdout": "{\"items\": 3}"}));
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Cluster cannot be read reason="unexpected response from `GET /api/v1/nodes`: line 1, column 11""#);
@@ -396,7 +396,7 @@ fn answers_of_tools_that_make_no_sense() {
 }
 
 #[test]
-fn a_refusal_as_json() {
+fn refusal_as_json() {
     let fixture = kubectl_that_says("error: You must be logged in to the server (Unauthorized)");
     let ran = fixture.args(&["--output", "json"]).run();
     ran.assert().code(1);
@@ -442,7 +442,7 @@ fn a_refusal_as_json() {
 }
 
 #[test]
-fn what_is_known_for_good_is_told_before_the_rest_is() {
+fn final_errors_stop_the_preflight_early() {
     let listener = Listener::new();
     let fixture = Fixture::new()
         .objects([record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null)])

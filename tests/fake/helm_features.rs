@@ -18,7 +18,7 @@ const RELEASES: [(&str, &str); 6] = [
 ];
 
 /// These releases, with another helm, whose plugins for post-renderers are these.
-fn world(command: &str, names: &[&str], helm: &str, plugins: &str) -> Fixture {
+fn fixture_for(command: &str, names: &[&str], helm: &str, plugins: &str) -> Fixture {
     let release = |(name, keys): &(&str, &str)| {
         format!("- name: {name}\n  namespace: media\n  chart: ../charts/{name}\n{keys}")
     };
@@ -48,11 +48,12 @@ fn world(command: &str, names: &[&str], helm: &str, plugins: &str) -> Fixture {
 }
 
 #[test]
-fn what_is_not_installed_ends_the_run_before_a_change() {
+fn missing_plugin_stops_the_run_before_a_change() {
     let all = RELEASES.map(|(name, _)| name);
-    let helm_4 = world("apps", &all, "v4.2.4\n", "other  \t0.1.0  \tpostrenderer/v1\tv1\tunknown\tunknown\n")
-        .refusal();
-    let helm_3 = world("apps", &all, "v3.21.4\n", "").refusal();
+    let helm_4 =
+        fixture_for("apps", &all, "v4.2.4\n", "other  \t0.1.0  \tpostrenderer/v1\tv1\tunknown\tunknown\n")
+            .refusal();
+    let helm_3 = fixture_for("apps", &all, "v3.21.4\n", "").refusal();
     assert_snapshot!([helm_4, helm_3].join("\n"), @r#"
     [TS] ERROR Helm plugin for encrypted values is missing release="media/encrypted" key="secrets" plugin="secrets" fix="install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or refer to the files as `ref+sops://FILE` in `values`" 
     [TS] ERROR Post-renderer is not a Helm 4 plugin release="media/rendered" key="postRenderer" value="bash" fix="install it as a plugin of type `postrenderer/v1` and use the name of that plugin, or use Helm 3" 
@@ -68,8 +69,9 @@ fn what_is_not_installed_ends_the_run_before_a_change() {
 }
 
 #[test]
-fn the_other_releases_are_rendered() {
-    let ran = world("check", &["plain", "patched", "encrypted"], "v4.2.4\n", "").args(&["-o", "json"]).run();
+fn other_releases_are_rendered() {
+    let ran =
+        fixture_for("check", &["plain", "patched", "encrypted"], "v4.2.4\n", "").args(&["-o", "json"]).run();
     ran.assert().code(1);
     let calls = ran.calls_of("helmfile", "template");
     let selectors = |call: &Value| {
@@ -84,16 +86,16 @@ fn the_other_releases_are_rendered() {
 }
 
 #[test]
-fn what_is_installed_is_fine() {
+fn installed_plugin_is_accepted() {
     let plugins = "bash   \t0.1.0  \tpostrenderer/v1\tv1        \tunknown   \tunknown\n";
     let cases = [(&["plain"][..], "v4.2.4\n", "not_applicable"), (&["rendered", "forced"], "v4.2.4\n", "ok")];
     for (names, helm, expected) in cases {
-        let report = checks(&world("check", names, helm, plugins).args(&["-o", "json"]).run());
+        let report = checks(&fixture_for("check", names, helm, plugins).args(&["-o", "json"]).run());
         assert_eq!(status_of(&report, "helm-features"), expected, "{names:?}");
     }
     // helm does not answer.
     let silent =
         json!({"tool": "helm", "args": ["plugin", "list"], "exit": 1, "stderr": "Error: no such folder\n"});
-    let ran = world("check", &["rendered"], "v4.2.4\n", "").rule(silent).args(&["-o", "json"]).run();
+    let ran = fixture_for("check", &["rendered"], "v4.2.4\n", "").rule(silent).args(&["-o", "json"]).run();
     assert_eq!(status_of(&checks(&ran), "helm-features"), "unknown");
 }
