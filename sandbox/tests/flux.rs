@@ -1,4 +1,4 @@
-//! Flux in the sandbox: helmfile alone installs it, and the real kustomize-controller decrypts what lies in Git.
+//! Flux in the sandbox: helmfile installs it, and the real kustomize-controller decrypts the files in Git.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! One cluster from start to end.
+//! Starts a cluster, uses it and stops it.
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::process::{Command, Output};
@@ -116,7 +116,7 @@ fn the_api_server_goes_and_comes_back(sandbox: &Sandbox) {
     assert!(kubectl(sandbox, &["get", "namespace", "wet"]).status.success());
 }
 
-/// A killed test process takes its sandbox with it. The process that is killed is this test itself, run once more.
+/// A sandbox stops when its test process is killed. The killed process is this test, started again.
 #[test]
 fn killed_process_leaves_nothing() {
     const INNER: &str = "SANDBOX_SMOKE_INNER";

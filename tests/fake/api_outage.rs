@@ -1,4 +1,4 @@
-//! A k3s that starts, or restarts in the middle of a run: each phase is waited for. The answers are recorded ones.
+//! k3s starts, or restarts during a run: k3s-boot waits for each phase. The answers were recorded from real servers.
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ const LEASES: &str = "/apis/coordination.k8s.io/v1/leases";
 
 const CHARTS: &str = "/apis/helm.cattle.io/v1/helmcharts";
 
-/// An answer to one request of this path, or of any.
+/// An answer to the next request for this path, or for any path.
 fn once(path: &str, status: u16, body: &str) -> Value {
     let args = if path.is_empty() { vec![] } else { vec![path] };
     json!({"tool": "api", "args": args, "times": 1, "status": status, "stdout": body})
@@ -33,10 +33,10 @@ fn status(message: &str) -> String {
     )
 }
 
-/// Lines of the API server.
+/// The log lines about the API server.
 fn lines(ran: &RunResult) -> String {
     let lines = ran.stdout.lines().filter(|line| line.contains(" API server "));
-    // How long it took is none of a test's business.
+    // The duration differs from run to run.
     let line = |line: &str| match (line.split_once("outage="), line.split_once("after=")) {
         (Some((before, _)), _) => format!("{before}outage=[OUTAGE]"),
         (_, Some((before, _))) => format!("{before}after=[AFTER]"),
@@ -45,7 +45,7 @@ fn lines(ran: &RunResult) -> String {
     lines.map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// A HelmChart of k3s that has installed cilium.
+/// A HelmChart of k3s that installs cilium.
 fn helm_chart() -> Value {
     json!({"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart", "metadata": {"name": "cilium", "namespace": "kube-system"},
         "spec": {"chart": "cilium"}})
@@ -68,7 +68,7 @@ fn starting_api_server_is_waited_for() {
     ]);
     let ran = fixture.run();
     ran.assert().code(0);
-    // Leases and /readyz are asked side by side, so that a line may come twice.
+    // Leases and `/readyz` are read concurrently, so a line may appear twice.
     let lines = lines(&ran);
     for line in [
         r#"API server is starting, waiting for it reason="starting" timeout="1m""#,
@@ -79,7 +79,7 @@ fn starting_api_server_is_waited_for() {
     ] {
         assert!(lines.contains(line), "no `{line}` in\n{lines}");
     }
-    // Its owner is known although its kind was not served at first.
+    // The owner is known although the API server did not serve its kind at first.
     assert!(
         ran.stdout.contains(r#"Release is managed elsewhere release="kube-system/cilium""#),
         "{}",
@@ -131,7 +131,6 @@ fn objects_are_applied_after_a_restart() {
         "The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?\n";
     let fixture = Fixture::new().rules([
         json!({"tool": "kubectl", "args": ["apply"], "times": 1, "exit": 1, "stderr": refused}),
-        // The first request is that of the preflight.
         json!({"tool": "api", "args": ["/readyz"], "times": 2, "stdout": "ok"}),
         once("/readyz", 503, &status("apiserver not ready")),
         once("/readyz", 500, READYZ),

@@ -1,4 +1,4 @@
-//! `check`, `diff` and the guard, with tools that play a script.
+//! `check`, `diff` and the identity of the cluster.
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use super::fixture::{Fixture, RunResult};
 use super::scenario;
 
-/// Where one asks what one may do.
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 
 fn workload() -> Value {
@@ -18,7 +17,7 @@ fn marked(repository: &str) -> Value {
         "annotations": {"k3s-boot/repository": repository}}})
 }
 
-/// What a check printed of a rule: its line and those below it.
+/// The text of a check: its line and the indented lines below.
 #[track_caller]
 fn told(ran: &RunResult, rule: &str) -> String {
     let start = format!(" {rule}: ");
@@ -30,7 +29,7 @@ fn told(ran: &RunResult, rule: &str) -> String {
 
 #[track_caller]
 pub(crate) fn checks(ran: &RunResult) -> Value {
-    // The time that it took was taken out.
+    // The duration is normalized to `[...]`.
     serde_json::from_str(&ran.stdout.replace("[...]", "0"))
         .unwrap_or_else(|error| panic!("{error}: {}{}", ran.stdout, ran.stderr))
 }
@@ -153,7 +152,7 @@ fn cluster_of_another_repository_is_not_changed() {
     let other = Fixture::new().objects([marked("example.org/other")]).run();
     assert_eq!((other.code(), other.mutating()), (1, Vec::new()));
     assert_snapshot!(other.stderr, @r#"[TS] ERROR Cluster was bootstrapped from another repository uid="uid-of-kube-system" repository="example.org/other" this_repository="example.org/home" fix="use the kubeconfig of the right cluster; if this repository has a new URL: k3s-boot apps --moved-from example.org/other""#);
-    // The fix, and nothing else.
+    // The printed fix.
     let moved = Fixture::new()
         .args(&["--moved-from", "example.org/other"])
         .objects([marked("example.org/other")])
@@ -162,7 +161,7 @@ fn cluster_of_another_repository_is_not_changed() {
     let ours = Fixture::new().objects([marked("example.org/home"), workload()]).run();
     assert_eq!(ours.code(), 0, "{} {}", ours.stderr, ours.transcript());
     assert_eq!(ours.calls_of("kubectl", "apply").len(), 2, "namespaces and secrets; the mark stands already");
-    // What 0.1.0 wrote for every repository without a remote identifies none.
+    // 0.1.0 wrote `unnamed` for every repository without a remote, which identifies none.
     let unnamed = Fixture::new().objects([marked("unnamed"), workload()]).run();
     assert_eq!((unnamed.code(), unnamed.mutating()), (1, Vec::new()));
     assert!(unnamed.stderr.contains("Unknown cluster with workloads on it"), "{}", unnamed.stderr);
@@ -259,7 +258,6 @@ fn dry_run_equals_diff() {
     assert_eq!(diff.stdout, dry.stdout);
 }
 
-/// Whatever the tools say, a check ends, with a reason and without a panic.
 #[test]
 fn garbage_from_tools_never_panics() {
     let garbage =

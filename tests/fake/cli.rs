@@ -1,4 +1,4 @@
-//! What is printed without a bootstrap.
+//! Completions, manual page, help and usage errors.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -9,7 +9,7 @@ use insta::assert_snapshot;
 use super::runner_commands::runner_commands;
 use super::support::{assert_no_canary, k3s_boot};
 
-/// Runs the program with nothing in its environment but secrets, which it must not print.
+/// Runs k3s-boot with an environment that has only secrets, which it must not print.
 #[track_caller]
 fn run(args: &[&str]) -> Assert {
     let canary = "CANARY-token-b4a7c3";
@@ -34,7 +34,6 @@ fn printed(args: &[&str]) -> String {
     String::from_utf8(ran.get_output().stdout.clone()).unwrap()
 }
 
-/// What it prints about a usage error.
 #[track_caller]
 fn usage_error(args: &[&str]) -> String {
     let ran = run(args).code(2).stdout("");
@@ -133,7 +132,7 @@ fn usage_errors_end_with_2() {
     "#);
 }
 
-/// A workflow may pass on what somebody else wrote.
+/// A workflow may pass untrusted text as an argument.
 #[test]
 fn arguments_cannot_inject_runner_commands() {
     let hostile = "x\n::error::a\n \u{2003}::add-path::b\ny ##[add-path]c";

@@ -1,4 +1,4 @@
-//! What `diff` and `apps --dry-run` say is what `apps` does, in findings and exit code.
+//! `diff` and `apps --dry-run` have the same findings and exit code as `apps`.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use serde_json::json;
 use super::fixture::{APPS, Fixture, RunResult};
 use super::rendering;
 
-/// A world for a command.
+/// A name, and the fixture for a command.
 type Case = (&'static str, fn(&str) -> Fixture);
 
-/// Worlds in which `apps` ends in its preflight.
+/// Cases in which `apps` fails in its preflight.
 const FAILING: [Case; 13] = [
     ("no kubeconfig", |command| Fixture::for_command(command).without("kubeconfig")),
     ("a program is missing", |command| Fixture::for_command(command).without("bin/sops")),
@@ -68,14 +68,14 @@ const FAILING: [Case; 13] = [
     }),
 ];
 
-/// Worlds in which `apps` changes something.
+/// Cases in which `apps` changes something.
 const HEALTHY: [Case; 3] = [
     ("a fresh cluster", Fixture::for_command),
     ("without an age key", |command| Fixture::for_command(command).without("root/age.key")),
     ("charts in the repository", |command| rendering::fixture_for(command, &[])),
 ];
 
-/// What was found: the lines of the log with problems, up to the end of the preflight.
+/// The findings in the log, up to the end of the preflight.
 fn findings(ran: &RunResult) -> BTreeSet<String> {
     let preflight = ran.stdout.split(" INFO Preflight passed ").next().unwrap();
     let lines = preflight.lines().chain(ran.stderr.lines());

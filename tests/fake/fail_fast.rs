@@ -1,4 +1,4 @@
-//! Which pods end a run with `--fail-fast`: those of the revision that is rolled out.
+//! With `--fail-fast`, only pods of the revision that is being rolled out stop a run.
 
 use serde_json::{Value, json};
 
@@ -15,17 +15,17 @@ fn no_image() -> Value {
         {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"quay.io/x:1\": ErrImagePull: not found"}}}]})
 }
 
-/// A Deployment whose image cannot be pulled, before the run.
+/// A Deployment whose image could not be pulled before the run either.
 fn failed_before() -> Fixture {
     Fixture::new().args(&["--fail-fast"]).objects([deployment(1)]).objects(revision(1, "6f5d4c", &no_image()))
 }
 
-/// What was made after the sync began.
+/// Adds objects that exist once the sync has started.
 fn applied(fixture: Fixture, objects: &[Value]) -> Fixture {
     objects.iter().fold(fixture, |fixture, object| fixture.object_after(object, &SYNC))
 }
 
-/// Runs a sync that lasts until its pods were read once more than so many times.
+/// Runs a sync that ends once pods were read `reads` + 1 times.
 fn run(fixture: Fixture, reads: u32) -> RunResult {
     let (sync, read) = (Listener::new(), Listener::new());
     let fixture = fixture.rules([
@@ -79,7 +79,7 @@ fn pod_of_the_new_revision_stops_the_run() {
     assert!(ran.stderr.contains("Pod kube-system/cilium-operator-7a6b5c-x2x4z"), "{}", ran.stderr);
 }
 
-/// Pods of a new namespace are refused until its `ServiceAccount` is there.
+/// Pods of a new namespace are rejected until its `ServiceAccount` exists.
 #[test]
 fn missing_service_account_is_ignored() {
     let [replica_set, _] = revision(2, "7a6b5c", &json!({}));
@@ -88,7 +88,7 @@ fn missing_service_account_is_ignored() {
         "involvedObject": {"kind": "ReplicaSet", "namespace": "kube-system", "name": "cilium-operator-7a6b5c"},
         "message": "Error creating: pods \"cilium-operator-7a6b5c-\" is forbidden: error looking up service account kube-system/default: serviceaccount \"default\" not found"});
     let fixture = applied(Fixture::new().args(&["--fail-fast"]), &[deployment(2), replica_set, refused]);
-    // What is refused ends a run with the second read.
+    // A rejected pod would stop the run after the second read.
     let ran = run(fixture, 4);
     ran.assert().code(0);
 }

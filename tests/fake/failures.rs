@@ -1,4 +1,4 @@
-//! Runs that end part-way: why, what to type, and where the rest stands.
+//! Runs that fail: the reason, the fix and the command to resume.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
@@ -11,8 +11,7 @@ use super::fixture::Fixture;
 use super::listener::Listener;
 use super::scenario::{self, started, synced, waiting_pod};
 
-/// A deadline that passes soon, but on a busy machine too leaves time for all that goes well before: it is taken
-/// from how long a whole run lasts now.
+/// A short timeout that still leaves enough time on a busy machine: it is derived from the duration of a whole run.
 fn soon() -> Duration {
     let start = Instant::now();
     Fixture::new().run().assert().code(0);
@@ -23,7 +22,7 @@ fn millis(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
 
-/// helmfile 1.7.4 with helm 4.2.4, when helm says this.
+/// The output of helmfile 1.7.4 when helm 4.2.4 prints this error.
 fn helmfile_failed(release: &str, error: &str) -> String {
     format!(
         "in ./01-apps.yaml: failed processing release {release}: command \"/bin/helm\" exited with non-zero status:
@@ -238,7 +237,7 @@ fn rejected_secret_is_redacted() {
         .args(&["--log-level", "debug"])
         .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "exit": 1, "echo_stdin": true,
             "stderr": "Error from server (BadRequest): Secret in version \"v1\" cannot be handled\n"}))
-        // The namespaces come first.
+        // The first call applies the namespaces.
         .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "times": 1}));
     let ran = fixture.run();
     ran.assert().code(5);
@@ -272,14 +271,14 @@ fn run_times_out_during_sync() {
     assert_eq!(helmfile.remaining_lines(), ["INT"], "once, and it ends by itself");
     let ran = running.wait();
     ran.assert().code(6);
-    // What is behind it is found out after the deadline, and the lock is let go of then too.
+    // The cause is diagnosed after the timeout, and the lock is released then too.
     let error = ran.stderr.lines().last().unwrap().replace(&millis(timeout), "[TIMEOUT]");
     let (before, after) = error.split_once("timed out after ").unwrap_or_else(|| panic!("{}", ran.stderr));
     assert_snapshot!(before, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="0/1 nodes are available: 1 Insufficient cpu." reason="the run"#);
     let (_, after) = after.split_once('s').unwrap_or_else(|| panic!("{after}"));
     assert_snapshot!(after, @r#", still waiting for Deployment/cilium-operator 0/1" cause="no node has enough free CPU for the requests of the pod" log="[LOG]" fix="lower `resources.requests.cpu` in the values, or add a node" resume="k3s-boot apps --timeout [TIMEOUT] --from apps""#);
     assert!(ran.released_lock(), "{}", ran.transcript());
-    // helm gets what is left, less a margin, so that its reason is the last word if it has one.
+    // helm gets the remaining time minus a margin, so that it can still report its own reason.
     let sync = ran.calls_of("helmfile", "sync");
     let args: Vec<_> = sync[1]["argv"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     let at = args.iter().position(|arg| *arg == "--timeout").unwrap();
@@ -345,7 +344,7 @@ fn failed_decryption_counts_after_flux_has_retried() {
         "reason": "BuildFailed", "message": "decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0"}),
     );
     child["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "flux-system", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"});
-    // What it said before this run asked it says nothing about the key of this run.
+    // A status from before the request says nothing about the key of this run.
     child["status"]["lastHandledReconcileAt"] = "{requested}".into();
     let ran = Fixture::new().flux(&[scenario::source(), scenario::root(), child]).run();
     ran.assert().code(5);
@@ -405,7 +404,7 @@ fn permanent_failure_stops_the_run() {
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" reason="helmfile was stopped early: the release cannot become ready" cause="the Pod Security level of the namespace forbids this pod" log="[LOG]" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged  # from then on, every pod of kube-system may take over its node: use it for a network plugin only; otherwise correct `securityContext` in the values, or move the release to a namespace of its own" resume="k3s-boot apps --from apps""#);
 }
 
-/// It was so in an earlier run: the cluster keeps its words for an hour.
+/// The cluster keeps the events of earlier runs for an hour.
 #[test]
 fn old_event_does_not_stop_the_run() {
     let time = "2026-11-23T07:59:00Z";
@@ -425,7 +424,7 @@ fn old_event_does_not_stop_the_run() {
     ]);
     let running = fixture.start();
     let helmfile = sync.accept();
-    // The second look, at which such a thing is told when it is of now.
+    // The second read, after which a current event would be reported.
     listener.accept().finish();
     helmfile.finish();
     let ran = running.wait();

@@ -1,4 +1,4 @@
-//! Keys of releases that need more than is installed: known before anything is changed, as errors of their releases.
+//! Keys of a helmfile that need a plugin or another version: an error of their release, before anything is changed.
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::checks::{checks, status_of};
 use super::fixture::Fixture;
 use super::scenario;
 
-/// The keys of a release, each under a name of its own; `plain` has none.
+/// Releases by name, with the lines of their keys.
 const RELEASES: [(&str, &str); 6] = [
     ("plain", ""),
     ("rendered", "  postRenderer: bash\n"),
@@ -17,7 +17,7 @@ const RELEASES: [(&str, &str); 6] = [
     ("forced", "  forceConflicts: true\n"),
 ];
 
-/// These releases, with another helm, whose plugins for post-renderers are these.
+/// A repository with these releases, a version of helm and its plugins.
 fn fixture_for(command: &str, names: &[&str], helm: &str, plugins: &str) -> Fixture {
     let release = |(name, keys): &(&str, &str)| {
         format!("- name: {name}\n  namespace: media\n  chart: ../charts/{name}\n{keys}")
@@ -93,7 +93,7 @@ fn installed_plugin_is_accepted() {
         let report = checks(&fixture_for("check", names, helm, plugins).args(&["-o", "json"]).run());
         assert_eq!(status_of(&report, "helm-features"), expected, "{names:?}");
     }
-    // helm does not answer.
+    // helm hangs.
     let silent =
         json!({"tool": "helm", "args": ["plugin", "list"], "exit": 1, "stderr": "Error: no such folder\n"});
     let ran = fixture_for("check", &["rendered"], "v4.2.4\n", "").rule(silent).args(&["-o", "json"]).run();

@@ -1,4 +1,4 @@
-//! Whatever lies in a repository and whatever programs print: a clear error in time, and no panic.
+//! Hostile repositories and tools: a clear error in time, and no panic.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -24,12 +24,12 @@ fn command(words: &[&str]) -> Fixture {
     Fixture::for_command(words[0]).args(&words[1..])
 }
 
-/// Runs it, and checks what holds whatever was read.
+/// Runs it and checks that it ends in time, without a panic, an escape sequence or a remaining process.
 #[track_caller]
 fn run(fixture: &Fixture, what: &str) -> RunResult {
     let start = Instant::now();
     let ran = fixture.run();
-    // Far more than it needs; the tests share the machine.
+    // Much longer than needed, because tests share the machine.
     assert!(start.elapsed() < HANG_TIMEOUT, "{what}: {:?}", start.elapsed());
     let said = [ran.stdout.as_str(), &ran.stderr].concat();
     assert!(!said.contains("panicked"), "{what}: {said}");
@@ -38,7 +38,7 @@ fn run(fixture: &Fixture, what: &str) -> RunResult {
     ran
 }
 
-/// The played tools of this world that still run.
+/// The fake tools of this fixture that are still running.
 fn left_behind(fixture: &Fixture) -> Vec<String> {
     let scenario = format!("FAKE_SCENARIO={}", fixture.path("scenario.json").display());
     let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
@@ -49,7 +49,7 @@ fn left_behind(fixture: &Fixture) -> Vec<String> {
     ours.map(|process| std::fs::read_to_string(process.join("cmdline")).unwrap_or_default()).collect()
 }
 
-/// What lies where a file should be.
+/// What replaces a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
     Broken,
@@ -71,7 +71,7 @@ impl Content {
         [Broken, Large, Deep, Wide, Aliases, Binary, NotUtf8, Loop, Pipe, Folder, Device]
     };
 
-    /// Whether it is text, so that only who reads YAML finds something wrong with it.
+    /// Whether it is text, so that only a YAML parser rejects it.
     fn is_text(self) -> bool {
         matches!(self, Self::Broken | Self::Deep | Self::Wide | Self::Aliases)
     }
@@ -96,8 +96,7 @@ impl Content {
     }
 }
 
-/// Puts everything hostile where a file is and runs all commands. `fails` tells whether that is an error, which then
-/// names the file.
+/// Replaces a file by each kind of content and runs all commands. If `fails`, the error must name the file.
 #[track_caller]
 fn in_place_of(name: &str, fails: fn(&[&str], Content) -> bool) {
     for content in Content::ALL {
@@ -124,7 +123,7 @@ fn hostile_helmfile() {
 
 #[test]
 fn hostile_values_file() {
-    // What its text means is told by helmfile, which renders it first.
+    // helmfile renders the text before anyone parses it.
     in_place_of("bootstrap/templates/values.yaml.gotmpl", |_, content| !content.is_text());
 }
 
@@ -135,7 +134,7 @@ fn hostile_encrypted_file() {
 
 #[test]
 fn hostile_age_key() {
-    // One that leads nowhere is not there, which is a warning.
+    // A dangling link is a missing key, which is a warning.
     in_place_of("age.key", |_, content| content != Content::Loop);
 }
 
@@ -168,7 +167,7 @@ fn circular_folders() {
     for words in COMMANDS {
         let fixture = command(words);
         let root = fixture.path("root");
-        // Two identities, so that recipients are looked for in the whole repository; a wrong path, so that a copy is made.
+        // Two identities make k3s-boot search the repository for recipients; a wrong path makes it copy the helmfile.
         let key = std::fs::read_to_string(root.join("age.key")).unwrap() + &identity() + "\n";
         let apps = APPS.replace("../templates/", "./templates/");
         let fixture = fixture.file("age.key", &key).file("bootstrap/helmfile.d/01-apps.yaml", &apps);
@@ -218,14 +217,14 @@ fn hundred_thousand_files() {
     ran.assert().code(0);
 }
 
-/// The same world with a played git.
+/// Adds a fake git.
 fn with_git(fixture: Fixture) -> Fixture {
     let fake = std::fs::read_link(fixture.path("bin/helm")).unwrap();
     symlink(fake, fixture.path("bin/git")).unwrap();
     fixture
 }
 
-/// What the tools are asked for; each can be played otherwise.
+/// Calls of tools, each of which can be replaced.
 const ASKED: [(&str, &[&str]); 18] = [
     ("kubectl", &["version"]),
     ("kubectl", &["proxy"]),
@@ -247,12 +246,12 @@ const ASKED: [(&str, &[&str]); 18] = [
     ("api", &[]),
 ];
 
-/// Whether `status` asks it too.
+/// Whether `status` makes this call too.
 fn is_of_status((tool, args): (&str, &[&str])) -> bool {
     tool == "api" || args == ["proxy"]
 }
 
-/// A world in which every tool that is asked for this acts so.
+/// Replaces the output of all matching calls.
 fn playing(words: &[&str], (tool, args): (&str, &[&str]), how: Value) -> Fixture {
     let mut rule = json!({"tool": tool, "args": args});
     let (Value::Object(rule_map), Value::Object(how)) = (&mut rule, how) else { panic!("maps") };
@@ -260,7 +259,7 @@ fn playing(words: &[&str], (tool, args): (&str, &[&str]), how: Value) -> Fixture
     with_git(command(words)).rule(json!({"tool": "git"})).rule(rule)
 }
 
-/// For everything that tools are asked for; side by side, for most of it is waiting.
+/// Runs a test for each call, concurrently, because most of the time is spent waiting.
 fn for_each_asked(test: impl Fn((&str, &[&str])) + Sync) {
     for some in ASKED.chunks(4) {
         std::thread::scope(|scope| {
@@ -291,7 +290,7 @@ fn tools_that_print_garbage() {
         let commands = &commands[..if is_of_status(asked) { 4 } else { 3 }];
         for (how, words) in cases.iter().flat_map(|how| commands.iter().map(move |words| (how, words))) {
             let what = format!("{asked:?} {words:?} {:.80}", how.to_string());
-            // Nodes that nobody can name are waited for.
+            // k3s-boot waits for nodes that it cannot parse.
             let fixture = playing(words, asked, how.clone()).file("k3s-boot.yaml", "timeouts: {total: 5s}\n");
             let ran = run(&fixture, &what);
             let said = [ran.stdout.as_str(), &ran.stderr].concat();
@@ -302,7 +301,7 @@ fn tools_that_print_garbage() {
 
 #[test]
 fn tools_that_print_too_much() {
-    // 300 MB, and without an end: on stdout, and on stderr as lines and as one line.
+    // 300 MB, or endless output: on stdout, and on stderr as lines and as one line.
     let line = format!("{}\n", "words and more \u{1b}[31m".repeat(200));
     let cases = [
         json!({"stdout": line, "repeat": 300_000_000 / line.len()}),
@@ -317,14 +316,14 @@ fn tools_that_print_too_much() {
         ("git", &["ls-files"]),
     ];
     for asked in asked {
-        // An answer has no stderr.
+        // Answers of the API server have no stderr.
         for how in &cases[..if asked.0 == "api" { 2 } else { 4 }] {
             let what = format!("{asked:?} {}", how["repeat"]);
             let ran = run(&playing(&["check", "--timeout", "3s"], asked, how.clone()), &what);
             let said = [ran.stdout.as_str(), &ran.stderr].concat();
             let clear = ["than 268435456 bytes", "did not finish within", "was not answered within"];
             assert!(clear.iter().any(|words| said.contains(words)), "{what}: {said}");
-            // Without git some things are unknown, and nothing is wrong.
+            // Without git some checks are unknown, which is no error.
             let codes: &[i32] = if asked.0 == "git" { &[0] } else { &[1, 6] };
             assert!(codes.contains(&ran.code()), "{what}: {} {said}", ran.code());
         }
@@ -339,19 +338,19 @@ fn tools_that_hang() {
         for words in &commands[..if is_of_status(asked) { 4 } else { 3 }] {
             let what = format!("{asked:?} {words:?}");
             let how = json!({"connect": listener.address()});
-            // `status` has no flag for it.
+            // `status` has no `--timeout`.
             let fixture = playing(words, asked, how).file("k3s-boot.yaml", "timeouts: {total: 2s}\n");
             let start = Instant::now();
             let ran = run(&fixture, &what);
             assert!(start.elapsed() < Duration::from_secs(20), "{what}: {:?}", start.elapsed());
             let said = [ran.stdout.as_str(), &ran.stderr].concat();
-            // What is only good to know is unknown then. On a busy machine others come too late as well.
+            // Optional calls make checks unknown. On a busy machine others time out as well.
             let needed = match (asked.0, asked.1.last()) {
                 ("kubectl", Some(&"proxy"))
                 | ("api", None | Some(&"/version" | &"/api/v1/nodes"))
                 | ("helmfile", Some(&"build"))
                 | ("sops", Some(&"decrypt")) => true,
-                // Nothing is changed once the time of the run is over.
+                // Nothing is changed after the timeout of the run.
                 _ => words[0] == "apps",
             };
             let codes: &[i32] = if needed { &[1, 6] } else { &[0, 1, 6] };
@@ -364,7 +363,7 @@ fn tools_that_hang() {
                     "Program version cannot be determined",
                     "Unknown cluster with workloads on it",
                 ];
-                // All that is said is too long to be seen in the log of a test.
+                // The whole output would be too long for a test log.
                 let reasons: Vec<_> = said.lines().filter(|line| line.contains("reason")).collect();
                 assert!(
                     clear.iter().any(|words| said.contains(words)),

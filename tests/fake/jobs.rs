@@ -1,4 +1,4 @@
-//! Jobs that the cluster deletes when they have finished.
+//! Jobs with `ttlSecondsAfterFinished`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +16,7 @@ fn manifest(ttl: &str) -> String {
     )
 }
 
-/// The record of a release whose manifest is this.
+/// The Secret of a release with this manifest.
 fn record(manifest: &str) -> Value {
     let templates = json!([{"name": "templates/all.yaml", "data": STANDARD.encode(TEMPLATE)}]);
     let release = json!({"name": "jobs", "namespace": "media", "version": 3, "info": {"status": "deployed"},
@@ -26,7 +26,7 @@ fn record(manifest: &str) -> Value {
     record
 }
 
-/// A cluster with that release, whose Job is gone.
+/// A cluster with that release, whose Job was deleted.
 fn installed(ttl: &str) -> Fixture {
     let fixture = Fixture::new();
     let secret = |name: &str, key: &str, value: &str| {

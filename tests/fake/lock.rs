@@ -1,4 +1,4 @@
-//! One run at a time for a cluster, and what a run that was killed has left.
+//! The lock of a cluster, and recovery from a killed run.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use super::scenario::{record, started};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot";
 
-/// The lock, held by this run.
+/// The lock with this holder.
 pub(crate) fn lease(holder: &str) -> Value {
     json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1",
         "metadata": {"name": "k3s-boot", "namespace": "kube-system"},
@@ -23,22 +23,22 @@ pub(crate) fn lease(holder: &str) -> Value {
 /// A run of another machine.
 pub(crate) const ELSEWHERE: &str = "laptop/boot/1/4711/99";
 
-/// A run of this machine that has ended: its number was used again.
+/// A run on this machine that has ended: its process ID was reused.
 pub(crate) fn gone() -> String {
     with_field(4, "1")
 }
 
-/// A run of this machine before its last restart.
+/// A run on this machine before its last restart.
 fn before_the_restart() -> String {
     with_field(1, "5e1f0c9a-0000-4000-8000-0123456789ab")
 }
 
-/// Whether a restart is known as such here: in a container it is not, nor where a machine has no ID.
+/// Whether restarts can be detected here: not in a container, nor without a machine ID.
 fn restarts_are_known() -> bool {
     Identity::own().to_string().split('/').count() == 6
 }
 
-/// This process with another field in its identity.
+/// The identity of this process with one field replaced.
 fn with_field(index: usize, value: &str) -> String {
     let own = Identity::own().to_string();
     let mut fields: Vec<_> = own.split('/').collect();
@@ -46,7 +46,7 @@ fn with_field(index: usize, value: &str) -> String {
     fields.join("/")
 }
 
-/// The lock, free, with the note that this run was about to sync a release, which had this revision before.
+/// A free lock with the note that this run was about to sync a release at this revision.
 pub(crate) fn noted(run: &str, release: &str, after: u64) -> Value {
     let mut lease = lease("");
     let operation = json!({release: {"run": run, "after": after, "began": 1, "timeout": 900}});
@@ -93,13 +93,13 @@ fn lock_of_an_exited_process_is_taken_at_once() {
 fn lock_from_before_a_restart_is_taken_at_once() {
     let ran = Fixture::new().objects([lease(&before_the_restart())]).run();
     complete(&ran);
-    // Nobody has changed anything since either.
+    // Nothing has changed in between either.
     for words in ["Waiting for another run", "Re-running the preflight"] {
         assert_eq!(ran.stdout.contains(words), !restarts_are_known(), "{}", ran.stdout);
     }
 }
 
-/// The lock is free, and nothing but the noted operation shows whose the release is.
+/// The lock is free; only the note shows who owns the release.
 #[test]
 fn release_pending_since_before_a_restart_is_recovered() {
     let mut locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
@@ -153,7 +153,7 @@ fn release_of_a_killed_run_is_recovered() {
     let deleted = at("DELETE /api/v1/namespaces/kube-system/secrets/sh.helm.release.v1.cilium.v3");
     assert!(at("/leases") < deleted && deleted < at("helmfile"), "{changes:?}");
 
-    // Of another operation nobody knows anything.
+    // There is no note about another revision.
     let other = Fixture::new().objects([locked, noted(&gone(), "kube-system/cilium", 1)]);
     assert_snapshot!(other.refusal(), @r#"[TS] ERROR Release is stuck in `pending-install`; its owner is unknown release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if no other operation is running""#);
 }
@@ -161,7 +161,7 @@ fn release_of_a_killed_run_is_recovered() {
 #[test]
 fn pending_release_of_another_machine_is_left_alone() {
     let mut locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
-    // Later than anything.
+    // In the future.
     locked["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
     let fixture = Fixture::new().objects([locked, noted(ELSEWHERE, "kube-system/cilium", 2)]);
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Release may still be synced by a run elsewhere release="kube-system/cilium" status="pending-install" since="2096-10-02T07:06:40Z" host="laptop" until="2096-10-02T07:21:40Z" fix="wait until then, or, if that run has ended: k3s-boot recover --force""#);
@@ -203,7 +203,7 @@ fn lock_is_always_released() {
     assert!(ran.released_lock(), "{}", ran.transcript());
 }
 
-/// Waits until this holds for the Lease.
+/// Waits until the Lease matches, and returns it.
 #[track_caller]
 fn lock_once(running: &Running<'_>, is_wanted: impl Fn(&Value) -> bool) -> Value {
     let broken = Instant::now() + HANG_TIMEOUT;
@@ -235,7 +235,7 @@ fn fields_of_others_survive_the_release_of_the_lock() {
     running.request("PATCH", LEASE, &json!({"metadata": others}).to_string());
     helmfile.finish();
     let verify = verify.accept();
-    // It is renewed and let go of, and both are on top of that.
+    // Renewing and releasing the lock keeps these fields.
     let lease = lock_once(&running, |lease| lease["spec"].get("holderIdentity").is_none());
     let metadata = &lease["metadata"];
     assert_eq!(metadata["annotations"]["example.org/note"], "by a person");
@@ -248,12 +248,12 @@ fn fields_of_others_survive_the_release_of_the_lock() {
     complete(&running.wait());
 }
 
-/// What kubectl passes on when its connection to the API server breaks before the answer.
+/// The answer of `kubectl proxy` if its connection to the API server breaks before the answer.
 fn lost(method: &str, path: &str) -> Value {
     json!({"tool": "api", "args": [method, path], "times": 1, "execute": true, "status": 500, "stdout": "EOF"})
 }
 
-/// The same before a run waits for an API server that is away: something on the way asks for another try.
+/// A proxy on the way asks for a retry, after the request took effect.
 fn lost_at_first(method: &str, path: &str) -> Value {
     json!({"tool": "api", "args": [method, path], "times": 1, "execute": true, "status": 503, "stdout": "",
         "retry_after": 0})
@@ -281,7 +281,7 @@ fn taken_lock_is_ours_without_an_answer() {
     complete(&ran);
     assert!(!ran.stdout.contains("Re-running the preflight"), "nobody else had it: {}", ran.stdout);
     assert!(ran.released_lock(), "{}", ran.transcript());
-    // Another run that was first is waited for as ever.
+    // If another run was first, it is waited for.
     let mut other = lease(ELSEWHERE);
     other["metadata"]["resourceVersion"] = "2".into();
     let taken = json!({"tool": "api", "args": ["GET", "/apis/coordination.k8s.io/v1/leases"], "times": 1,
@@ -310,7 +310,7 @@ fn release_is_recovered_without_an_answer() {
     assert_eq!(calls(&ran, "DELETE", &SECRET[1..]), 2);
     assert!(ran.stdout.contains("INFO Release recovered release=\"kube-system/cilium\""), "{}", ran.stdout);
 
-    // A request that never reached the API server is no such thing: somebody else has deleted it then.
+    // If the request never reached the API server, another client has deleted the Secret.
     let refused = "dial tcp 10.0.0.10:6443: connect: connection refused";
     let never = json!({"tool": "api", "args": ["DELETE", SECRET], "times": 1, "execute": true, "status": 500,
         "stdout": refused});

@@ -1,4 +1,4 @@
-//! The log lines, byte for byte those of the seed's bash function.
+//! The log lines are byte for byte those of the `log` function in the original `bootstrap-apps.sh`.
 
 use std::time::SystemTime;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::fixture::{Fixture, RunResult};
 use super::support::{Line, assert_no_canary, parse_line};
 
-/// What the function printed, `TS` in the place of the time; `seed-log.sh` beside it says how it was made.
+/// The output of the original function, with `TS` instead of the time. `seed-log.sh` produces it.
 const SEED: &str = include_str!("../fixtures/seed-log.bytes");
 const SEED_LEVELS: &str = include_str!("../fixtures/seed-log-levels.txt");
 
@@ -45,7 +45,7 @@ fn lines_match_the_original_log_function() {
     assert_eq!(ours(false), bare, "without colours the same bytes without escapes");
 }
 
-/// A run that says something at every level.
+/// A run that logs at every level.
 fn at_all_levels() -> Fixture {
     Fixture::new()
         .env("HELM_NAMESPACE", "elsewhere")
@@ -130,7 +130,7 @@ fn tools_cannot_forge_log_lines() {
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="\\\" a=\"b\u{1}" log="[LOG]" resume="k3s-boot apps --log-level debug --from apps""#);
 }
 
-/// What every other test relies on.
+/// All other tests rely on these helpers.
 #[test]
 fn test_helpers_reject_bad_lines() {
     use base64::Engine as _;
@@ -176,7 +176,7 @@ proptest! {
         let read = parse_line(bare).map_err(TestCaseError::fail)?;
         prop_assert_eq!(read, Line { level: name.to_owned(), message: message.clone(), pairs: pairs.clone() });
         let coloured = format_line(SystemTime::now(), level, &message, &given, colour);
-        // All escape sequences are ours: two before the level and two before each key, one after each of them.
+        // All escape sequences are ours: two before the level and before each key, one after each.
         let escapes = coloured.matches('\u{1b}').count();
         prop_assert_eq!(escapes, if colour { 3 * (1 + pairs.len()) } else { 0 });
     }

@@ -1,4 +1,4 @@
-//! What machines read: the log as JSON, the report of a failure, and what a runner of GitHub Actions is told.
+//! Output for machines: the log as JSON, the report of a failure, and GitHub Actions.
 
 use insta::assert_snapshot;
 use nix::sys::signal::Signal;
@@ -9,12 +9,12 @@ use super::listener::Listener;
 use super::runner_commands::runner_commands;
 use super::scenario::{self, started};
 
-/// What a tool may say to be taken for k3s-boot or its user.
+/// Output of a tool that imitates k3s-boot and injects commands of a runner.
 const HOSTILE: &str = "::set-env name=PATH::/evil\n \u{2003}::add-path::/evil\nx ##[add-mask]y\n::stop-commands::z\n\
     {\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",\"message\":\"forged\",\"fields\":{}}\n\
     a\u{2028}::error::b\u{85}::error::c\r::error::d\n::endgroup::\n``` <b> | x\n";
 
-/// The apps cannot be synced, and the tool has hostile words for it.
+/// The sync of the apps fails with hostile output.
 fn hostile() -> Fixture {
     let stderr = format!("{}{HOSTILE}Error: ::error::e ##[error]f\n", started("kube-system", "cilium"));
     Fixture::new()
@@ -83,7 +83,7 @@ fn json_lines_of_other_runs() {
     assert!(check.stdout.starts_with("Environment\n"), "reports stay what they are: {}", check.stdout);
 }
 
-/// The failure that is reported when such a run ends with this exit code.
+/// Runs it, checks the exit code and returns the `failure` of the report.
 #[track_caller]
 fn failure(fixture: Fixture, code: i32) -> Value {
     failure_of(&fixture.args(&["-o", "json"]).run(), code)
@@ -168,13 +168,13 @@ fn each_failure_class_has_the_same_fields() {
     ");
 }
 
-/// A world in which a runner of GitHub Actions starts it.
+/// Adds the environment of a GitHub Actions runner.
 fn in_actions(fixture: Fixture) -> Fixture {
     let summary = fixture.path("summary.md").display().to_string();
     fixture.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &summary)
 }
 
-/// The step's summary, without what differs from run to run.
+/// The normalized step summary.
 fn summary(fixture: &Fixture) -> String {
     let text = std::fs::read_to_string(fixture.path("summary.md")).unwrap();
     let word = |word: &str| {
@@ -187,13 +187,13 @@ fn summary(fixture: &Fixture) -> String {
             _ => word.to_owned(),
         }
     };
-    // Snapshots keep no empty line at the start, which sets it apart from what stands above it.
+    // The empty line at the start separates it from earlier summaries. Snapshots would drop it.
     let text = text.strip_prefix('\n').unwrap_or_else(|| panic!("{text}"));
     let lines = text.lines().map(|line| line.split(' ').map(word).collect::<Vec<_>>().join(" "));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The groups in their order, each with the number of lines in it, and what stands outside of them.
+/// The groups with their number of lines, and the lines outside of groups.
 fn groups(ran: &RunResult) -> Vec<String> {
     let mut told = Vec::new();
     let mut group: Option<(&str, usize)> = None;
@@ -247,7 +247,7 @@ fn successful_run_in_actions() {
     | `kube-system/cilium` | `1.18.6` | synced | [TOOK] |
     | `flux-system/flux-instance` | `0.54.0` | synced | [TOOK] |
     ");
-    // Another step of the same file, with nothing to do, comes below.
+    // A second run appends to the file.
     let first = std::fs::read_to_string(fixture.path("summary.md")).unwrap();
     fixture.run();
     assert!(std::fs::read_to_string(fixture.path("summary.md")).unwrap().starts_with(&first));
@@ -305,7 +305,7 @@ fn annotations_and_summary_have_no_secrets() {
     let stderr = format!("{}Error: with {} too\n", started("kube-system", "cilium"), fixture.canaries.token);
     let fixture = fixture
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}));
-    // That it shows nowhere is looked at after every run.
+    // The fixture checks after every run that no secret appears.
     let ran = fixture.run();
     assert!(ran.stdout.contains("%0AError: with [redacted] too%0A"), "{}", ran.stdout);
     assert!(summary(&fixture).contains("- Reason: `Error: with [redacted] too`\n"), "{}", summary(&fixture));

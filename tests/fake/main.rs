@@ -1,6 +1,6 @@
-//! The binary with tools that play a script: what it tells whom, and how it ends.
+//! Runs the binary with fake tools.
 //!
-//! No test waits for time to pass: tools that have to be at work connect to the test and last until it lets them go.
+//! No test sleeps: a tool that must be running connects to the test and ends when the test allows it.
 
 #![allow(
     clippy::unwrap_used,

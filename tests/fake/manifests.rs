@@ -1,4 +1,4 @@
-//! What the API server would make of rendered objects: `diff --manifests`, and what somebody changed by hand.
+//! `diff --manifests`, and manual changes of objects.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::checks::checks;
 use super::fixture::Fixture;
 
-/// A value of the release, as helmfile prints it.
+/// A value of the release in the output of helmfile.
 const VALUE: &str = "CANARY-of-a-release";
 
-/// A world with one release `media/web` of a chart in the repository; `values` are the values file that its helmfile names.
+/// A repository with one release, `media/web`, of a local chart with this values file.
 fn fixture_for(command: &str, values: &str) -> Fixture {
     let helmfile =
         "releases:\n- name: web\n  namespace: media\n  chart: ../charts/web\n  values: [../values.yaml]\n";
@@ -29,7 +29,7 @@ fn fixture_for(command: &str, values: &str) -> Fixture {
         .canary(VALUE)
 }
 
-/// The release renders this.
+/// Sets the rendered manifest of the release.
 fn rendering(fixture: Fixture, manifest: &str) -> Fixture {
     let rendered = json!({"namespace-media/web/all.yaml": manifest});
     fixture.rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "template"], "rendered": rendered}))
@@ -59,7 +59,7 @@ metadata: {name: refused}
 spec: {clusterIP: 10.0.0.7}
 ";
 
-/// Objects of which one is as rendered, one is not, and one is refused.
+/// Three objects: one is unchanged, one differs, one is rejected.
 fn compared(fixture: Fixture) -> Fixture {
     let mode = json!({"template": {"spec": {"volumes": [{"name": "keys", "secret": {"defaultMode": 256}}]}}});
     let refusal = r#"{"kind":"Status","message":"Service \"refused\" is invalid: spec.clusterIP: Invalid value: \"10.0.0.7\""}"#;
@@ -82,14 +82,14 @@ fn rejected_object_does_not_hide_others() {
     let expected = "  ? unknown Service media/refused (media/web): Service \"refused\" is invalid";
     assert!(objects.contains("  ~ change Deployment media/grown (media/web)\n      spec.replicas: 1 → 2\n"));
     assert!(objects.contains(expected), "{objects}");
-    // A plain 0400 is octal to Helm, so that nothing of it differs.
+    // Helm reads 0400 as an octal number, so there is no difference.
     assert_eq!(objects.matches("media/web").count(), 2, "{objects}");
     let path = "/apis/apps/v1/namespaces/media/deployments/kept?dryRun=All&force=true&fieldManager=helm";
     let mode = "/body/spec/template/spec/volumes/0/secret/defaultMode";
     assert_eq!(ran.calls_of("api", path)[0].pointer(mode), Some(&json!(256)));
 }
 
-/// A refusal repeats what is wrong: a value that was decrypted, if the release has some.
+/// The API server quotes wrong values, which may be decrypted ones.
 #[test]
 fn rejection_has_no_decrypted_values() {
     let encrypted = "key: ref+sops://../secrets.sops.yaml#/key\n";
@@ -103,7 +103,7 @@ fn rejection_has_no_decrypted_values() {
     assert!(!report.to_string().contains("10.0.0.7"), "{report:#}");
 }
 
-/// The release is installed, with a DaemonSet of which somebody removed a field with `kubectl edit`.
+/// An installed release with a DaemonSet from which a field was removed with `kubectl edit`.
 fn edited(fixture: Fixture) -> Fixture {
     let spec = json!({"template": {"spec": {"hostNetwork": true, "volumes": [{"name": "keys", "secret": {"defaultMode": 256}}]}}});
     let mut live = spec.clone();
@@ -132,7 +132,7 @@ fn manually_removed_field_is_drift() {
     let fields = "DaemonSet media/agent spec.template.spec.hostNetwork (removed)";
     assert_eq!(found["status"], "warning", "{found:#}");
     assert_eq!(found["problems"][0]["details"]["fields"], fields, "{found:#}");
-    // What the API server refuses to say is not known, and never fine.
+    // What the API server rejects is unknown, never ok.
     let path = "/apis/apps/v1/namespaces/media/daemonsets/agent?dryRun=All*";
     let refusal = json!({"tool": "api", "args": ["PATCH", path], "status": 422,
         "stdout": r#"{"kind":"Status","message":"spec.x: Invalid value: \"hostile\""}"#});

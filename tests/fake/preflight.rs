@@ -1,4 +1,4 @@
-//! Everything that ends a run before anything was changed: one clear error, exit code 1.
+//! Errors of the preflight: exit code 1, and nothing is changed.
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::fixture::{APPS, Fixture, identity};
 use super::listener::Listener;
 use super::scenario::{self, record};
 
-/// A helmfile with something in front.
+/// A helmfile that starts with this text.
 fn apps_with(start: &str) -> String {
     format!("{start}\n{APPS}")
 }
@@ -134,7 +134,7 @@ STDERR:
 COMBINED OUTPUT:
   Error: registry.invalid/charts/cilium:9.9.9: not found]
 ";
-    // Then a stand-in is in its place.
+    // The next rendering uses a placeholder.
     let fixture = Fixture::new().rule(
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "times": 1, "exit": 1, "stderr": pull}),
     );
@@ -183,12 +183,12 @@ fn chart_is_not_in_its_repository() {
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Chart cannot be fetched chart="cilium/cilium" version="1.18.6" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="chart \"cilium\" version \"1.18.6\" not found in https://helm.invalid repository" cause="the chart or version does not exist in the registry" fix="correct `chart` or `version` of cilium in the helmfile""#);
 }
 
-/// A kubectl that cannot ask the API server, for this reason.
+/// `kubectl proxy` answers every request with this error.
 fn kubectl_that_says(words: &str) -> Fixture {
     Fixture::new().rule(json!({"tool": "api", "status": 500, "stdout": format!("{words}\n")}))
 }
 
-/// An API server that answers so.
+/// The API server answers every request with this status.
 fn api_server_that_says(status: u16, words: &str) -> Fixture {
     let answer = json!({"kind": "Status", "status": "Failure", "message": words, "code": status});
     Fixture::new().rule(json!({"tool": "api", "status": status, "stdout": answer.to_string()}))
@@ -295,7 +295,7 @@ fn age_identity_would_be_removed() {
         "stringData": {"age.agekey": format!("# old\n{other}\n")}});
     let fixture = Fixture::new().canary(&other).objects([live]);
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR This would remove an age identity from the cluster secret="flux-system/sops-age" file="[TMP]/root/age.key" identities="1" fix="add the old identity to the file, or replace it with --rotate-age-key""#);
-    // Asked for, it goes; and only what Flux says with the new one counts.
+    // With --rotate-age-key the old one is removed, and only the status of Flux with the new one counts.
     let mut root = scenario::root();
     root["status"]["lastHandledReconcileAt"] = "{requested}".into();
     let fixture = fixture.flux(&[scenario::source(), root]);
@@ -455,7 +455,7 @@ fn final_errors_stop_the_preflight_early() {
     last_question.finish();
     let ran = running.wait();
     ran.assert().code(1);
-    // Once each, in one order everywhere.
+    // Each once, in the order of the helmfiles.
     assert_snapshot!(ran.stderr, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
     [TS] ERROR Release is stuck in `pending-install`; its owner is unknown release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if no other operation is running" 

@@ -1,4 +1,4 @@
-//! What a terminal shows, frame by frame.
+//! The progress display on a terminal.
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::fixture::Fixture;
 use super::listener::Listener;
 use super::scenario::{started, waiting_pod};
 
-/// Without what turns and counts. What fills a line of the terminal to its end is one with the next for the terminal.
+/// Removes the spinner and the counters. A line as wide as the terminal is joined with the next one.
 fn still(frame: &str, columns: usize) -> String {
     let is_moving = |line: &str| {
         let rest = line.strip_prefix(['-', '\\', '|', '/', ' '])?;
@@ -30,7 +30,7 @@ fn still(frame: &str, columns: usize) -> String {
     frame.lines().flat_map(line).collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }
 
-/// A sync of the apps at which cilium is at work until the test lets it go.
+/// A sync of the apps that stays at cilium until the test continues it.
 fn at_work(listener: &Listener, pod: &Value) -> Fixture {
     let sync = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(),
         "on_int": "end", "stderr": started("kube-system", "cilium")});
@@ -115,7 +115,7 @@ fn countdown_continues_without_output() {
     let mut terminal = fixture.start_on_terminal(24, 60);
     let helmfile = listener.accept();
     let mut seen = Vec::new();
-    // Nothing changes in the cluster meanwhile, so nothing is looked at again.
+    // Nothing changes in the cluster, so nothing is read again.
     while seen.len() < 3 {
         let known = seen.clone();
         let left = |frame: &str| {

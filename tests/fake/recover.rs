@@ -8,7 +8,7 @@ use super::lock::{ELSEWHERE, gone, lease, noted};
 use super::scenario::record;
 use super::terminal::closed;
 
-/// A release that is locked since the beginning of the century.
+/// A release that has been stuck since the year 2000.
 fn locked(name: &str) -> Value {
     let mut locked = record(name, "kube-system", "pending-upgrade", "1.18.6", &Value::Null);
     locked["metadata"]["labels"]["modifiedAt"] = "978307200".into();

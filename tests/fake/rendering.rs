@@ -1,4 +1,4 @@
-//! Charts that helm cannot render: known before anything is changed, as an error of their own release.
+//! Charts that helm cannot render: an error of their release, before anything is changed.
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::checks::{checks, status_of};
 use super::fixture::Fixture;
 use super::scenario;
 
-/// What helm says of the broken chart: Helm 4, Helm 3, and two failures that both have the same words for.
+/// Errors of helm for a broken chart: of Helm 4, of Helm 3, and two that both print.
 pub(crate) const HELM_4: &str = "  Error: broken/templates/x.yaml:4:20\n    executing \"broken/templates/x.yaml\" at <.Values.a.b>:\n      \
                       nil pointer evaluating interface {}.b\n  Use --debug flag to render out invalid YAML";
 const HELM_3: &str = "  Error: template: broken/templates/x.yaml:4:20: executing \"broken/templates/x.yaml\" at <.Values.a.b>: nil pointer \
@@ -16,7 +16,7 @@ const REQUIRED: &str = "  Error: execution error at (broken/templates/x.yaml:4:1
 const SCHEMA: &str = "  Error: values don't meet the specifications of the schema(s) in the following chart(s):\n  broken:\n  - at '/a': got string, want \
                       integer\n  - at '/b': 'CANARY-of-a-schema' does not match pattern '^x'\n";
 
-/// helmfile's frame around what helm says.
+/// The output of helmfile around an error of helm.
 fn frame(name: &str, stderr: &str) -> String {
     format!(
         "Templating release={name}, chart=../charts/{name}\nin ./01-apps.yaml: command \"/helm\" exited with non-zero status:\n\nPATH:\n  /helm\n\n\
@@ -25,7 +25,7 @@ fn frame(name: &str, stderr: &str) -> String {
     )
 }
 
-/// Three releases; these cannot be rendered.
+/// Three releases, of which some cannot be rendered.
 pub(crate) fn fixture_for(command: &str, failures: &[(&str, &str)]) -> Fixture {
     let names = ["first", "broken", "last"];
     let release = |name: &str| format!("- {{name: {name}, namespace: media, chart: ../charts/{name}}}\n");

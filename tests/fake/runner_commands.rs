@@ -1,12 +1,12 @@
-//! What machines read of the two streams: JSON lines, and the commands of GitHub Actions.
+//! Parses JSON lines and the commands of GitHub Actions in the output.
 
 use serde_json::Value;
 
-/// Every line of a text is a log line as JSON.
+/// Checks that every line is a JSON log line.
 #[track_caller]
 pub(crate) fn assert_json_lines(text: &str) {
     assert!(text.is_empty() || text.ends_with('\n'), "the last line has no end: {text}");
-    // Not only at line feeds: there are readers that take more for the end of a line.
+    // Some readers also split lines at other characters than line feeds.
     for line in text.split_terminator(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']) {
         let read: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
         let keys: Vec<_> = read.as_object().expect(line).keys().map(String::as_str).collect();
@@ -18,11 +18,11 @@ pub(crate) fn assert_json_lines(text: &str) {
     }
 }
 
-/// The names of the commands that a runner of GitHub Actions finds in a text, whether it knows them or not: those that
-/// begin a line, and those that stand anywhere in it.
+/// The names of all commands that a GitHub Actions runner would find in a text: `::NAME` at the start of a line, and
+/// `##[NAME` anywhere.
 pub(crate) fn runner_commands(text: &str) -> Vec<&str> {
     let found = text.split(['\n', '\r']).filter_map(|line| {
-        // .NET takes more for white space, and overlooks characters without width.
+        // .NET knows more white space, and ignores characters without width.
         let bare = line.trim_start_matches(|c: char| c.is_whitespace() || c.is_control() || !c.is_ascii());
         let begun = bare.strip_prefix("::").and_then(|rest| rest.split_once("::"));
         let inner = line.split_once("##[").and_then(|(_, rest)| rest.split_once(']'));
@@ -32,7 +32,7 @@ pub(crate) fn runner_commands(text: &str) -> Vec<&str> {
     found.collect()
 }
 
-/// The only commands are those that k3s-boot itself gives.
+/// Checks that all commands are those of k3s-boot itself.
 #[track_caller]
 pub(crate) fn assert_own_commands(text: &str) {
     for name in runner_commands(text) {
@@ -41,7 +41,7 @@ pub(crate) fn assert_own_commands(text: &str) {
     assert!(!text.contains("##["), "{text}");
 }
 
-/// A text without the lines that are commands.
+/// Removes the lines that are commands.
 pub(crate) fn without_commands(text: &str) -> String {
     text.split_inclusive('\n').filter(|line| runner_commands(line).is_empty()).collect()
 }

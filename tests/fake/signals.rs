@@ -1,4 +1,4 @@
-//! Signals: what runs is ended in good order, nothing is left behind, and the exit code tells.
+//! Signals: tools are stopped gracefully, nothing is left behind, and the exit code is 128+n.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::scenario::{self, started};
 
 const INSTANCES: &str = "/apis/fluxcd.controlplane.io/v1/fluxinstances";
 
-/// A sync that lasts until it is let go or ended.
+/// A sync that runs until the test ends it.
 fn sync(listener: &Listener, on_int: &str) -> Value {
     json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(), "on_int": on_int,
         "stderr": started("kube-system", "cilium")})
@@ -35,13 +35,13 @@ fn int_stops_helmfile_gracefully() {
     assert!(ran.calls_of("api", INSTANCES).is_empty(), "nothing more was begun");
 }
 
-/// Sends INT until `over`: what comes within the same moment counts as one.
+/// Sends INT until `over`: signals within a moment count as one.
 fn insist<T>(running: &Running<'_>, over: impl FnOnce() -> T) -> T {
     let (pid, taken) = (running.pid(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !taken.load(Ordering::Relaxed) {
-                // It may have ended already.
+                // The process may have exited.
                 _ = kill(pid, Signal::SIGINT);
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -52,7 +52,7 @@ fn insist<T>(running: &Running<'_>, over: impl FnOnce() -> T) -> T {
     })
 }
 
-/// The first INT ends a tool in good order; this one does not end by it, and is killed by the second.
+/// The first INT stops tools gracefully. This tool ignores it and is killed after the second.
 #[track_caller]
 fn killed_by_the_second(mut rule: Value) -> RunResult {
     let listener = Listener::new();
@@ -93,7 +93,7 @@ fn second_int_kills_in_every_stage() {
     }
 }
 
-/// Letting go of the lock may take some seconds; who insists does not wait for that.
+/// Releasing the lock may take seconds; a second INT does not wait for it.
 #[test]
 fn second_int_does_not_wait_for_the_lock() {
     let (listener, lock) = (Listener::new(), Listener::new());
@@ -168,7 +168,7 @@ fn term_stops_the_run() {
     ends_with(Signal::SIGTERM, 143, fixture.start(), &listener);
 }
 
-/// Whether this test was itself started with HUP ignored, under `nohup`; what it starts inherits that.
+/// Whether HUP is ignored in this test, as under `nohup`; child processes inherit that.
 #[cfg(target_os = "linux")]
 fn hup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -195,7 +195,7 @@ fn hup_stops_the_run_except_under_nohup() {
     let running = fixture.start();
     let helmfile = listener.accept();
     running.signal(Signal::SIGHUP);
-    // Handled after HUP would have been: of signals that came together, the lowest number is delivered first.
+    // INT would be delivered after HUP: pending signals are delivered by number.
     running.signal(Signal::SIGTSTP);
     running.wait_for("Cannot be suspended");
     helmfile.finish();
@@ -230,7 +230,7 @@ fn orphaned_processes_of_helmfile_are_killed() {
     let [mut helmfile, mut grandchild] = tools;
     running.signal(Signal::SIGINT);
     assert_eq!(helmfile.remaining_lines(), ["INT"]);
-    // The signal went to the group. This one does not end by it and holds the pipes.
+    // The signal goes to the process group. This process ignores it and keeps the pipes open.
     assert_eq!(grandchild.remaining_lines(), ["INT"], "then it was killed");
     running.wait().assert().code(130);
 }
@@ -239,7 +239,7 @@ fn orphaned_processes_of_helmfile_are_killed() {
 #[track_caller]
 fn killed(rule: &Value, listener: &Listener, leftovers: (usize, usize)) {
     let mut rule = rule.clone();
-    // What a tool leaves in its folder is not ours to know, and may be secret.
+    // Files that tools leave behind may have secrets.
     rule["leave_file"] = "values: something".into();
     let fixture = Fixture::new().rule(rule.clone());
     let folder = fixture.path("");
@@ -267,7 +267,7 @@ fn killed(rule: &Value, listener: &Listener, leftovers: (usize, usize)) {
 fn tools_of_a_killed_run_end_and_the_next_run_cleans_up() {
     let listener = Listener::new();
     killed(&sync(&listener, "end"), &listener, (1, 0));
-    // While charts are fetched.
+    // While charts are downloaded.
     let build = scenario::first_run(&Fixture::new().canaries)
         .into_iter()
         .find(|rule| rule["args"] == json!(["*/00-crds.yaml", "build"]));
@@ -348,7 +348,7 @@ fn int_while_waiting_for_nodes() {
         json!({"tool": "api", "args": ["/api/v1/nodes"], "times": 1, "connect": listener.address()}),
     ]);
     let running = fixture.start();
-    // The second look: it waits by now.
+    // The second read, so the run is waiting now.
     listener.accept().finish();
     running.signal(Signal::SIGINT);
     let ran = running.wait();

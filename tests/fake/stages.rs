@@ -1,11 +1,11 @@
-//! Choosing stages and releases.
+//! Selecting stages and releases.
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use super::fixture::{Fixture, RunResult};
 
-/// The tools that may have changed something, and of helmfile the releases that it was asked for.
+/// The calls that may change something; of helmfile, the selected releases.
 fn changes(ran: &RunResult) -> Vec<String> {
     let calls = ran.mutating();
     let told = calls.iter().filter(|call| !call.starts_with("api ")).map(|call| {
@@ -39,7 +39,7 @@ fn selected_stages_run() {
         (&["--from", "secrets", "--skip", "secrets"], &["helmfile crds", "helmfile apps"]),
     ];
     for (args, expected) in cases {
-        // Without its namespace no secret can be applied.
+        // A Secret needs its namespace.
         let fixture = Fixture::new().args(args);
         let ran = if args == ["--only", "namespaces"] { fixture.run() } else { namespaces(fixture).run() };
         assert_eq!(ran.code(), 0, "{args:?}: {}{}", ran.stdout, ran.stderr);
@@ -123,7 +123,7 @@ fn selected_releases_are_synced() {
         changes.into_iter().filter(|call| call.starts_with("helmfile")).collect::<Vec<_>>()
     };
     assert_eq!(synced(&["--release", "cilium", "--skip", "verify"]), ["helmfile apps cilium"]);
-    // What it needs and is not installed comes with it.
+    // Releases in `needs` that are not installed are synced too.
     assert_eq!(synced(&["--release", "flux-system/flux-instance"]), ["helmfile apps"]);
     assert_eq!(synced(&["--skip-release", "cilium"]), ["helmfile crds", "helmfile apps flux-instance"]);
     let unknown = Fixture::new().args(&["--release", "nobody"]);

@@ -1,4 +1,4 @@
-//! `k3s-boot status`: what stands, for people and as JSON.
+//! `k3s-boot status` as text and as JSON.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,7 @@ use super::fixture::{Fixture, RunResult};
 use super::listener::Listener;
 use super::scenario;
 
-/// Every request for this fails so, as the API server says it.
+/// Every request for this path fails with this status.
 fn fails(args: &[&str], status: u16, words: &str) -> Value {
     let answer = json!({"kind": "Status", "message": words, "code": status});
     json!({"tool": "api", "args": args, "status": status, "stdout": answer.to_string()})
@@ -24,7 +24,7 @@ fn workload(kind: &str, id: &str, release: &str, status: &Value) -> Value {
         "annotations": {"meta.helm.sh/release-namespace": release_namespace, "meta.helm.sh/release-name": release}}})
 }
 
-/// A cluster with one node, and this many of cilium's pods.
+/// A cluster with one node and this many ready pods of cilium.
 fn cluster(ready_pods: u32) -> [Value; 3] {
     let node = json!({"kind": "Node", "metadata": {"name": "node-1", "labels": {"node-role.kubernetes.io/control-plane": "true"}},
         "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kubeletVersion": "v1.36.3+k3s1"},
@@ -42,7 +42,7 @@ const INSTALLED: [(&str, &str, u32); 3] = [
     ("monitoring/prometheus-operator-crds", "deployed", 1),
 ];
 
-/// The records of these releases, with a secret value in each.
+/// The Secrets of these releases, each with a secret value.
 fn records<'a>(installed: &'a [(&str, &str, u32)], secret: &'a str) -> impl Iterator<Item = Value> + 'a {
     installed.iter().map(move |(id, status, revision)| {
         let (namespace, name) = id.split_once('/').unwrap();
@@ -56,19 +56,19 @@ fn records<'a>(installed: &'a [(&str, &str, u32)], secret: &'a str) -> impl Iter
     })
 }
 
-/// Flux's objects.
+/// The objects of Flux.
 fn flux(root: Value) -> [Value; 3] {
     [scenario::instance(), scenario::source(), root]
 }
 
-/// A cluster that stands: bootstrapped, and synced by Flux.
+/// A bootstrapped cluster that Flux has reconciled.
 fn standing() -> Fixture {
     let fixture = Fixture::for_command("status");
     let secret = fixture.canaries.value.clone();
     fixture.objects(cluster(1)).objects(records(&INSTALLED, &secret)).objects(flux(scenario::root()))
 }
 
-/// Whatever stands, nothing is changed or left behind, and no tool but kubectl runs.
+/// Runs `status`, which must call no tool except kubectl, change nothing and keep no log.
 #[track_caller]
 fn told(fixture: &Fixture) -> RunResult {
     let ran = fixture.run();
@@ -81,7 +81,7 @@ fn told(fixture: &Fixture) -> RunResult {
     ran
 }
 
-/// What is told of a state in which something is to be said, from the releases on.
+/// The output of `status` from the section of releases on. Something must be unready.
 #[track_caller]
 fn from_releases_on(fixture: &Fixture) -> String {
     let ran = told(fixture);
@@ -155,7 +155,7 @@ fn status_needs_only_kubectl() {
         .iter()
         .fold(standing(), |fixture, name| fixture.without(name));
     assert!(from_releases_on(&fixture).ends_with("\nEverything is ready\n"));
-    // Elsewhere nobody knows what the helmfiles name, and no record is read.
+    // Outside of a repository no helmfile selects releases, so no release Secret is read.
     let fixture = fixture.without("root/bootstrap/helmfile.d/00-crds.yaml");
     assert_snapshot!(from_releases_on(&fixture), @"
       ✓ flux-system/flux-instance            deployed  revision 1  unknown
@@ -270,7 +270,7 @@ fn unreadable_parts_are_unknown() {
     "#);
 }
 
-/// A cluster that answers nobody.
+/// A cluster that does not answer.
 fn unreachable() -> Value {
     json!({"tool": "api", "status": 500, "stdout": "dial tcp 10.0.0.10:6443: connect: connection refused\n"})
 }

@@ -1,4 +1,4 @@
-//! Runs that go well.
+//! Successful runs.
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -339,7 +339,7 @@ fn colors_do_not_change_the_text() {
             .iter()
             .fold(text.to_owned(), |text, code| text.replace(code, ""))
     };
-    // A coloured duration is not found where it is taken out of a plain line.
+    // Colored durations are not normalized.
     let without_took = |text: &str| -> Vec<String> {
         let lines = text
             .lines()
@@ -375,8 +375,8 @@ fn debug_log_has_no_secrets() {
     );
 }
 
-/// The user's kubeconfig files that a tool got. In front of them there is one that makes the target the current context, and
-/// holds nothing else.
+/// The user's kubeconfig files in the environment of a tool. The first file of the list is ours and only selects the
+/// current context.
 #[track_caller]
 fn kubeconfigs(call: &Value) -> Vec<String> {
     let list = call["env"]["KUBECONFIG"].as_str().unwrap();
@@ -394,7 +394,7 @@ fn relative_paths_become_absolute() {
     let ran = fixture.run();
     ran.assert().code(0).stderr("");
     for call in &ran.calls {
-        // As it was given, from where it was given: what it leads to is the same for a tool in any folder.
+        // The path as given, joined to the working directory: it works for a tool in any folder.
         let kubeconfig = fixture.path("root/bootstrap/../../kubeconfig").display().to_string();
         assert_eq!(kubeconfigs(call), [kubeconfig]);
         let key = fixture.path("root/bootstrap/../age.key").display().to_string();
@@ -415,7 +415,7 @@ fn helmfile_gets_age_identities_only_for_encrypted_values() {
         let names = calls.map(|call| call["env_names"].as_array().unwrap());
         names.map(|names| names.iter().any(|name| name == "SOPS_AGE_KEY")).collect()
     };
-    // The CRDs' helmfile refers to none, and is synced first.
+    // The helmfile of the CRDs refers to no encrypted file, and is synced first.
     assert_eq!(has("helmfile", "sync"), [false, true]);
     let mut builds = has("helmfile", "build");
     builds.sort_unstable();
@@ -434,7 +434,7 @@ fn variables_that_select_a_cluster_are_ignored() {
         "HELMFILE_KUBE_CONTEXT",
         "HELMFILE_NAMESPACE",
     ];
-    // These are dropped without a word: they are set by a pod's kubelet, or print what is secret.
+    // These are dropped without a warning: the kubelet sets them in pods, or they make tools print secrets.
     let dropped =
         ["KUBERNETES_SERVICE_HOST", "POD_NAMESPACE", "HELMFILE_AWS_SDK_LOG_LEVEL", "AWS_SDK_GO_LOG_LEVEL"];
     let fixture =
@@ -449,7 +449,7 @@ fn variables_that_select_a_cluster_are_ignored() {
     for call in &ran.calls {
         let names: Vec<_> = call["env_names"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         assert!(elsewhere.iter().chain(&dropped).all(|name| !names.contains(name)), "{names:?}");
-        // Only a setting of ours changes what the tools themselves say.
+        // `LOG_LEVEL` is ours and must not change the output of the tools.
         assert!(!names.contains(&"LOG_LEVEL"), "{names:?}");
         assert!(names.contains(&"HELM_DRIVER") && names.contains(&"HELMFILE_ENVIRONMENT"), "{names:?}");
     }

@@ -1,4 +1,4 @@
-//! Where the output goes: nowhere, to no terminal, to a narrow one.
+//! Output to a closed pipe, a file and a terminal.
 
 use insta::assert_snapshot;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::fixture::Fixture;
 use super::scenario::{self, started};
 
-/// A pipe of which nobody reads.
+/// A pipe whose reading end is closed.
 pub(crate) fn closed() -> std::io::PipeWriter {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -80,13 +80,13 @@ fn all_streams_can_be_closed() {
     let plain = Fixture::new().run();
     let shell = |redirections: &str| format!("exec \"$0\" \"$@\" {redirections}");
     for redirections in ["<&-", "<&- >&-", "<&- >&- 2>&-"] {
-        // Without a terminal that could be opened, too.
+        // Also without a controlling terminal.
         let script = shell(redirections);
         let ran = Fixture::new().started_by(&["/usr/bin/setsid", "--wait", "/bin/sh", "-c", &script]).run();
         assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""), "{redirections}");
         assert_eq!(ran.mutating(), plain.mutating(), "{redirections}");
     }
-    // A question that cannot be asked is answered with no.
+    // Without a terminal, the answer to a question is no.
     let script = shell("<&-");
     let workload = json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "player", "namespace": "media"}});
     let ran = Fixture::new()
@@ -143,7 +143,7 @@ fn failed_write_is_reported() {
     );
 }
 
-/// Lines are left to the terminal to wrap: what it wraps itself can be copied from it as it was, and a log line stays one.
+/// k3s-boot does not wrap lines itself, so that a log line copied from a terminal stays one line.
 #[test]
 fn narrow_terminal_does_not_change_the_log() {
     let mut source = scenario::source();

@@ -1,4 +1,4 @@
-//! What `check` answers about what it could not look at: never that it is in order.
+//! `check` never answers "ok" about something that it could not read.
 
 use serde_json::{Value, json};
 
@@ -18,21 +18,21 @@ fn counts(report: &Value) -> [u64; 6] {
     found
 }
 
-/// The checks that have answered so.
+/// The checks with this status.
 fn with_status<'a>(report: &'a Value, status: &str) -> Vec<&'a str> {
     let all = report["checks"].as_array().unwrap();
     let found = all.iter().filter(|check| check["status"] == status);
     found.map(|check| check["id"].as_str().unwrap()).collect()
 }
 
-/// Why a check could not answer.
+/// The reason of a check that could not answer.
 #[track_caller]
 fn reason<'a>(report: &'a Value, rule: &str) -> &'a str {
     let all = report["checks"].as_array().unwrap();
     all.iter().find(|check| check["id"] == rule).unwrap()["reason"].as_str().unwrap()
 }
 
-/// A check for which no cluster is named.
+/// `check --offline` without a kubeconfig.
 fn offline() -> Fixture {
     Fixture::for_command("check").args(&["--offline"]).without_env("KUBECONFIG")
 }
@@ -126,7 +126,7 @@ fn k3s_checks_do_not_apply_to_other_distributions() {
     }
 }
 
-/// A server as k3s registers it, started for this bootstrap.
+/// The Node of a k3s server that was started for this bootstrap.
 fn server(name: &str) -> Value {
     let args = r#"["server","--flannel-backend","none","--disable-network-policy","true","--disable-kube-proxy","true","--disable","coredns,servicelb,traefik"]"#;
     json!({"kind": "Node", "metadata": {"name": name, "annotations": {"k3s.io/node-args": args},
@@ -134,7 +134,7 @@ fn server(name: &str) -> Value {
         "status": {"conditions": [{"type": "Ready", "status": "False", "message": "cni plugin not initialized"}]}})
 }
 
-/// The Lease with which an API server tells that it is alive.
+/// The Lease of a running API server.
 fn alive(host: &str) -> Value {
     json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "spec": {"renewTime": "2026-11-23T08:10:00.000000Z"},
         "metadata": {"name": format!("apiserver-{host}"), "namespace": "kube-system", "labels": {
@@ -157,7 +157,7 @@ fn server_without_node_is_named() {
     }
 }
 
-/// A check where the values of cilium name the API server's address; these names are refused, for a certificate of others.
+/// A check with the address of the API server in the values of cilium. Connections with these server names fail.
 fn with_refusals(refused: &[(&str, &str)]) -> Fixture {
     let fixture = Fixture::for_command("check");
     let build = scenario::apps_build(&fixture.canaries)

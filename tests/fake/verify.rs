@@ -1,4 +1,4 @@
-//! Whether Flux has taken over: what decides it, what is reported, and what is requested of Flux.
+//! The stage `verify`: when Flux is ready, what is reported, and which reconciliations are requested.
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::fixture::{Fixture, RunResult, identity};
 use super::scenario;
 
-/// A Kustomization in this state that the root one has applied; its controller answers requests.
+/// A Kustomization that the root Kustomization has applied. Its controller handles requests.
 fn direct(name: &str, ready: [&str; 3]) -> Value {
     child(name, "flux-system", ready)
 }
@@ -23,7 +23,7 @@ fn child(name: &str, parent: &str, [status, reason, message]: [&str; 3]) -> Valu
     child
 }
 
-/// The same Kustomization, which waits for these.
+/// Adds dependencies to a Kustomization.
 fn waits_for(name: &str, others: &[&str]) -> Value {
     let message = format!("dependency 'flux-system/{}' is not ready", others[0]);
     let mut waits = direct(name, ["False", "DependencyNotReady", &message]);
@@ -31,7 +31,7 @@ fn waits_for(name: &str, others: &[&str]) -> Value {
     waits
 }
 
-/// A Kustomization whose health check runs.
+/// A Kustomization whose health check is running.
 fn checking(name: &str) -> Value {
     let mut checking = direct(name, ["Unknown", "Progressing", "Reconciliation in progress"]);
     let conditions = checking["status"]["conditions"].as_array_mut().unwrap();
@@ -56,20 +56,20 @@ const UNAPPLIED: [&str; 3] = [
     "ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"",
 ];
 
-/// The source, whose controller answers requests.
+/// The source. Its controller handles requests.
 fn source() -> Value {
     let mut source = scenario::source();
     source["status"]["lastHandledReconcileAt"] = "{requested}".into();
     source
 }
 
-/// A first run, after which the root Kustomization has applied these.
+/// A first run, after which these Kustomizations exist.
 fn fixture(children: impl IntoIterator<Item = Value>) -> Fixture {
     let all: Vec<_> = [source(), scenario::root()].into_iter().chain(children).collect();
     Fixture::new().flux(&all)
 }
 
-/// What Flux was asked to reconcile, in order.
+/// The objects that Flux was requested to reconcile, in order.
 fn requests(ran: &RunResult) -> Vec<&str> {
     let asked = ran.reconcile_requests().into_iter().map(|call| {
         let path = call["argv"][1].as_str().unwrap().split('?').next().unwrap();
@@ -121,7 +121,7 @@ fn broken_child_fails_the_run_after_a_retry() {
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'gone.yaml': no such file or directory'" cause="`kustomize build` fails for the folder of the Kustomization" log="[LOG]" fix="run `kustomize build` on that folder, correct what it reports, push, then retry" resume="k3s-boot apps --from verify""#);
-    // A commit that fixes it may be there already, and the source is fetched only once a minute.
+    // The fix may already be committed, and the source is fetched only once a minute.
     assert_eq!(requests(&ran), ["gitrepositories/flux-system", "kustomizations/apps"]);
 }
 
@@ -279,7 +279,7 @@ fn skipped_releases_are_not_reported_as_installed() {
     let ran = fixture.run();
     ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Flux has no repository to sync missing="`spec.sync` in FluxInstance flux-system/flux" took="[TOOK]" fix="set `instance.sync` in the values of flux-instance""#);
-    // Who leaves it out knows that it is not there.
+    // With the release skipped, a missing Flux is no surprise.
     let ran = Fixture::new()
         .flux_with(&json!({"kind": "ConfigMap", "metadata": {"name": "x", "namespace": "x"}}), &[])
         .args(&["--skip-release", "flux-instance"])

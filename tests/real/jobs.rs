@@ -1,4 +1,4 @@
-//! Jobs that the cluster deletes when they have finished.
+//! Jobs with `ttlSecondsAfterFinished`.
 
 use sandbox::wait_for;
 
