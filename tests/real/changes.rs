@@ -1,4 +1,4 @@
-//! What `diff` says is what `apps` then does: changes of every kind, picked by a generator, on one cluster.
+//! `diff` matches `apps`: generated changes of every kind on one cluster.
 
 mod effect;
 mod kinds;
@@ -57,7 +57,7 @@ fn diff_matches_apps() {
     }
 }
 
-/// Plans a change and makes it; gives its row of the table, and what stands then.
+/// Plans and applies a change; returns its row of the table and the new state.
 #[track_caller]
 fn prove(world: &World, number: usize, change: &Change, known: &State) -> (String, State) {
     let what = &change.what;
@@ -91,7 +91,7 @@ fn prove(world: &World, number: usize, change: &Change, known: &State) -> (Strin
     (format!("| {number} | {what} | {} | {seen} |", or_nothing(words)), after)
 }
 
-/// With `--manifests` each object and field is told, and nothing else; and `apps --dry-run` says what `diff` says.
+/// `--manifests` shows each changed object and field, and nothing else; `apps --dry-run` prints the same as `diff`.
 fn manifests(repository: &mut Repository<'_>) {
     let world = repository.world;
     let release = &mut repository.releases[1];

@@ -1,5 +1,4 @@
-//! Two clusters: every program that k3s-boot starts, and every one that a hook starts, asks the one that was chosen, whatever
-//! way it was chosen in.
+//! Two clusters: all programs that k3s-boot and hooks start use the selected one, no matter how it was selected.
 
 use std::path::PathBuf;
 
@@ -8,7 +7,7 @@ use serde_json::{Value, json};
 use super::small::{releases, write};
 use super::world::{Boot, World};
 
-/// A kubeconfig with the clusters of these worlds, each under its own name; the last name is the current context.
+/// A kubeconfig with these clusters, each under its own name. The last one is the current context.
 fn kubeconfig(file: &str, worlds: &[(&World, &str)], current: &str) -> PathBuf {
     let folder = worlds[0].0.root.parent().unwrap();
     let own = |(world, name): &(&World, &str)| {
@@ -42,7 +41,7 @@ fn kubeconfig(file: &str, worlds: &[(&World, &str)], current: &str) -> PathBuf {
     path
 }
 
-/// Hooks at every event that a bootstrap has, which ask with plain programs, by themselves and through a shell.
+/// Hooks for every event, which call programs directly and through a shell.
 fn hooks(name: &str) -> String {
     let hook = |event: &str, command: &str, args: &str| {
         format!("      - {{events: [{event}], command: {command}, args: [{args}]}}\n")
@@ -67,7 +66,7 @@ fn only_the_selected_cluster_gets_requests() {
     let both = kubeconfig("both", &[(&other, "other"), (&here, "here")], "other");
     let chosen = kubeconfig("chosen", &[(&other, "other"), (&here, "here")], "here");
     let list = |files: &[&PathBuf]| std::env::join_paths(files).unwrap();
-    // A namespace of the context is not that of a release which names one.
+    // The namespace of a release takes precedence over that of the context.
     let spaced: Value = serde_json::from_slice(&std::fs::read(&both).unwrap()).unwrap();
     let mut spaced = spaced;
     spaced["contexts"][1]["context"]["namespace"] = json!("elsewhere");
@@ -95,7 +94,7 @@ fn only_the_selected_cluster_gets_requests() {
         run("diff", &["--manifests"]);
         let mark = here.sandbox.audit_mark().unwrap();
         run("apps", &["--wait-lock", "1m"]);
-        // The hooks did ask.
+        // The hooks have sent requests.
         let namespace = here.get("/api/v1/namespaces/media");
         assert_eq!(namespace["metadata"]["labels"][*name], "asked", "{name}");
         let changes = here.changes(mark);
@@ -106,7 +105,7 @@ fn only_the_selected_cluster_gets_requests() {
         );
         let list = here.helm(&["list", "--namespace", "media", "--filter", &format!("^{name}$"), "--short"]);
         assert_eq!(String::from_utf8_lossy(&list.stdout).trim(), *name);
-        // Its exit code is about Flux, which is not there.
+        // The exit code is about Flux, which is not installed.
         here.boot(&[&["status"], *args].concat()).env("KUBECONFIG", kubeconfig).run();
     }
     let asked = other.sandbox.audit_since(begin).unwrap();
@@ -138,7 +137,7 @@ fn release_is_installed_in_the_namespace_of_helmfile() {
         ids
     };
 
-    // Without one it is in that of the context; one that has a name is there.
+    // Without a namespace, the release is in that of the context.
     let named = "    name: named\n    namespace: network\n";
     write(&world, &releases(&["    name: plain\n", named]));
     let text = apps(&["--list"]);
@@ -146,13 +145,13 @@ fn release_is_installed_in_the_namespace_of_helmfile() {
     apps(&[]);
     assert_eq!(installed(), ["media/plain", "network/named"]);
     assert!(apps(&[]).contains("Nothing to change"));
-    // One alone is synced too.
+    // A single release is synced too.
     write(&world, &releases(&["    name: plain\n    values: [{a: 1}]\n", named]));
     let text = apps(&[]);
     assert!(text.contains("Release is out of date release=\"media/plain\""), "{text}");
     assert!(apps(&[]).contains("Nothing to change"));
 
-    // That of the helmfile beats both.
+    // The namespace of the helmfile takes precedence over both.
     write(&world, &format!("namespace: monitoring\n{}", releases(&["    name: all\n", "    name: more\n"])));
     let text = apps(&["--list"]);
     assert!(text.contains("monitoring") && !text.contains("media"), "{text}");

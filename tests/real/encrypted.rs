@@ -1,11 +1,11 @@
-//! Encrypted files may hold objects of every kind that a fresh cluster knows: a second run changes none of them.
+//! Encrypted files with objects of every built-in kind: a second run changes none of them.
 
 use super::small::{releases, write};
 use super::world::World;
 
 const FILE: &str = "bootstrap/objects.sops.yaml";
 
-/// Of each some fields that the API server adds, or writes in its own way.
+/// Each has fields that the API server defaults or normalizes.
 const OBJECTS: &str = "apiVersion: v1
 kind: ServiceAccount
 metadata: {name: own}
@@ -47,7 +47,7 @@ fn encrypted_objects_of_every_kind_are_applied_once() {
     world.encrypt_text(FILE, OBJECTS);
     let ran = world.apps(&["--log-level", "debug"]).run();
     ran.assert().code(0);
-    // Those that name no namespace are where a Secret would be.
+    // Objects without a namespace get that of the folder, like Secrets.
     for path in [
         "/api/v1/namespaces/flux-system/serviceaccounts/own",
         "/apis/rbac.authorization.k8s.io/v1/clusterroles/own",
@@ -63,7 +63,7 @@ fn encrypted_objects_of_every_kind_are_applied_once() {
         assert_eq!(world.changes(mark), [""; 0]);
     };
     unchanged();
-    // What differs is applied, and what the file no longer sets goes.
+    // Differences are applied, and fields that the file no longer sets are removed.
     world.encrypt_text(
         FILE,
         &OBJECTS
@@ -82,7 +82,7 @@ fn encrypted_objects_of_every_kind_are_applied_once() {
     let role = world.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/own");
     assert_eq!(role["rules"][0]["verbs"], serde_json::json!(["get"]));
     unchanged();
-    // Somebody else's change of what the file sets is put back.
+    // A change by another client to a field of the file is reverted.
     world.kubectl(&[
         "patch",
         "clusterrole",

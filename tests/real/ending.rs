@@ -1,4 +1,4 @@
-//! Releases that do not get ready, and runs that are told to stop: what is left can be mended by the next run.
+//! Releases that do not become ready, and interrupted runs: the next run recovers.
 
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ fn unready_release_ends_at_its_timeout() {
     let ran = world.apps(&["--release-timeout", "12s"]).run();
     ran.assert().code(6);
     assert!(start.elapsed() < LIMIT);
-    // What it waits for is said while it waits, and helm's reason at the end.
+    // The pending objects are logged while it waits, and the reason of helm at the end.
     assert!(ran.stdout.contains("Waiting for release release=\"kube-system/coredns\""), "{}", ran.stdout);
     assert!(ran.stdout.contains("pending=\"Deployment/coredns 0/1\""), "{}", ran.stdout);
     let [error] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stderr) };
@@ -46,7 +46,7 @@ fn unready_release_ends_at_its_timeout() {
     let log = error.split("log=\"").nth(1).unwrap().split('"').next().unwrap();
     assert!(std::fs::read_to_string(log).unwrap().contains("context deadline exceeded"));
 
-    // The whole run's deadline, which helm is told too.
+    // The timeout for the whole run, which limits that of helm.
     let ran = world.apps(&["--timeout", "25s"]).run();
     ran.assert().code(6);
     assert!(ran.stderr.contains("release=\"kube-system/coredns\""), "{}", ran.stderr);
@@ -70,7 +70,7 @@ fn interrupted_sync_leaves_nothing_behind() {
         assert_eq!(left_running(&world), [""; 0]);
         assert!(temp_is_empty(&world));
     }
-    // Killed itself, it takes its children with it; helm marks the release, so that the next run can go on.
+    // The tools of a killed run exit too; helm marks the release, so that the next run can continue.
     let mut running = world.apps(&[]).start();
     running.wait_for_line(COREDNS);
     running.signal(Signal::SIGKILL);
@@ -87,7 +87,7 @@ fn interrupted_download_leaves_no_partial_chart() {
     let world = World::with_own_registry("pull");
     let faults = world.sandbox.registry().faults();
     for after in [0, 3, 7] {
-        // So many requests are answered, the next is held.
+        // The proxy answers this number of requests and holds the next one.
         faults.hold_after(after);
         let running = world.apps(&[]).start();
         assert!(faults.wait_held(LIMIT), "no request was held");

@@ -1,11 +1,11 @@
-//! The short form of the fault campaign, `cargo sandbox faults`: faults that show soon, on one cluster.
+//! The short form of the fault campaign, `cargo sandbox faults`: faults that appear early, on one cluster.
 
 use sandbox::{FaultCampaign, run_faults};
 
 use super::support::k3s_boot;
 use super::world::tools;
 
-/// In the order in which they show: before charts are there, before anything is changed, and then release by release.
+/// In the order in which they appear: before charts are downloaded, before anything is changed, and then by release.
 const FAULTS: [&str; 20] = [
     "disk-full",
     "registry-401",

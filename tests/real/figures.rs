@@ -1,10 +1,10 @@
-//! What `check` looks at in the shipped repository, in figures.
+//! The counts of `check` for the shipped repository.
 
 use serde_json::Value;
 
 use super::world::{Boot, Ran, World};
 
-/// The variables that the shipped values demand.
+/// The variables that the shipped values require.
 const DEMANDED: [&str; 2] = ["FLUX_GIT_URL", "K3S_API_HOST"];
 
 fn report(ran: &Ran) -> Value {
@@ -17,7 +17,7 @@ fn counts(report: &Value) -> [u64; 6] {
     names.map(|name| report["counts"][name].as_u64().unwrap())
 }
 
-/// The checks that could not look, with their reasons.
+/// The checks that are unknown, with their reasons.
 fn unknown(report: &Value) -> Vec<(&str, &str)> {
     let all = report["checks"].as_array().unwrap();
     let unknown = all.iter().filter(|check| check["status"] == "unknown");
@@ -41,7 +41,7 @@ fn the_shipped_repository_in_figures() {
     assert_eq!(counts(&whole), [53, 0, 0, 1, 0, 11]);
     assert_eq!(counts(&report(&offline().run())), [22, 0, 0, 0, 0, 43], "with charts on this machine");
 
-    // What variables decide is unknown, and each is reported once.
+    // Values that depend on variables are unknown; each variable is reported once.
     let open = "a variable that the values use is not set";
     let without_variables = unset(offline(), &DEMANDED);
     assert_eq!(counts(&without_variables), [18, 1, 0, 0, 3, 43]);

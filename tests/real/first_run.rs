@@ -1,4 +1,4 @@
-//! An empty cluster becomes one that Flux syncs, with the shipped, unmodified `bootstrap/`.
+//! Bootstraps an empty cluster with the shipped `bootstrap/` until Flux syncs it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,7 +23,7 @@ fn decoded(secret: &Value, key: &str) -> String {
 fn first_run_reconciles_and_reports_a_wrong_key() {
     let world = World::start("first-run");
 
-    // The first run, on a cluster where nothing runs and no node is Ready.
+    // The first run, on a cluster without workloads and Ready nodes.
     let ran = world.apps(&["--log-level", "debug"]).run();
     ran.assert().code(0);
     ran.assert_format();
@@ -53,7 +53,7 @@ fn first_run_reconciles_and_reports_a_wrong_key() {
         assert_eq!(decoded(&world.get(&path), from_git.key), from_git.value);
     }
 
-    // Another key would lose what is encrypted for the old one: refused, and nothing is changed.
+    // Another age key would remove an identity from the cluster: an error, and nothing is changed.
     let other = world.sandbox.other_age_key();
     let other = other.to_str().unwrap();
     let mark = world.sandbox.audit_mark().unwrap();
@@ -62,8 +62,8 @@ fn first_run_reconciles_and_reports_a_wrong_key() {
     assert!(ran.stderr.contains("This would remove an age identity from the cluster"), "{}", ran.stderr);
     assert_eq!(world.changes(mark), [""; 0]);
 
-    // Asked for by name it goes in. What Flux said with the old key does not count: it is asked to reconcile, cannot
-    // decrypt, and what kustomize-controller says is said.
+    // With --rotate-age-key it is applied. The old status of Flux does not count: Flux is requested to reconcile, cannot
+    // decrypt, and the error of kustomize-controller is reported.
     let ran = world.apps(&["--age-key", other, "--rotate-age-key"]).run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete"));
@@ -73,8 +73,8 @@ fn first_run_reconciles_and_reports_a_wrong_key() {
         ran.stderr
     );
 
-    // A second copy of the key in an annotation, as `kubectl apply` leaves it, goes away with the next run; and what
-    // Flux said before the key was mended is not taken for its answer.
+    // The next run removes the copy of the key that `kubectl apply` leaves in an annotation, and does not count the
+    // status of Flux from before the key was corrected.
     let client_side = world.root.join("client-side.json");
     let manifest = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
         "metadata": {"name": "sops-age", "namespace": "flux-system"},
@@ -99,7 +99,7 @@ fn first_run_reconciles_and_reports_a_wrong_key() {
     let stages: Vec<_> = report["stages"].as_array().unwrap().iter().map(|stage| &stage["name"]).collect();
     assert_eq!(stages, ["preflight", "nodes", "namespaces", "secrets", "crds", "apps", "verify"]);
 
-    // Once more: nothing differs, it is said, and nothing is written.
+    // Another run reports that there is nothing to change, and writes nothing.
     let mark = world.sandbox.audit_mark().unwrap();
     let ran = world.apps(&[]).run();
     ran.assert().code(0);
@@ -137,7 +137,7 @@ fn helm_3_is_supported() {
     assert_eq!(report["flux"]["repository"], sandbox::GIT_URL);
 }
 
-/// As a user has it who has installed it; and the Taskfile of this repository.
+/// k3s-boot on PATH, and the Taskfile of this repository.
 fn path_with_the_program(world: &World) -> String {
     let taskfile = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Taskfile.yaml");
     std::fs::copy(taskfile, world.root.join("Taskfile.yaml")).unwrap();

@@ -1,7 +1,7 @@
-//! Every fix that is a command: run as it is printed, it makes the problem go away.
+//! Every fix that is a command: running it as printed fixes the problem.
 //!
-//! The tables here are compared with the rules and the failure table of the program, so that a new fix with a command fails
-//! `every_fix_that_is_a_command_is_covered` until a scenario runs it.
+//! The tables here are compared with the rules and the known failures of the program, so that
+//! `every_fix_that_is_a_command_is_covered` fails for a new command until a scenario runs it.
 
 mod cluster;
 mod failures;
@@ -19,18 +19,18 @@ use self::Case::{NoCommand, Person, Runs, Shows, Unavailable};
 use super::support::bin_dir;
 use super::world::{Ran, World};
 
-/// What a test does with the commands in the fix of a rule or of a known failure.
+/// How a test covers the commands in the fix of a rule or of a known failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Case {
-    /// There are none: values, or words.
+    /// The fix has no commands.
     NoCommand,
-    /// A scenario runs them, and the problem is gone.
+    /// A scenario runs them, which fixes the problem.
     Runs,
-    /// They show what is wrong, and change nothing: they run, and succeed.
+    /// They only show something; a scenario runs them, and they succeed.
     Shows,
-    /// As `Runs`, except for this part, which is for a person to choose; the scenario chooses it.
+    /// As `Runs`, except for this part, which the user must choose.
     Person(&'static str),
-    /// They need what the sandbox does not have.
+    /// They need something that the sandbox does not have.
     Unavailable(&'static str),
 }
 
@@ -125,8 +125,8 @@ const FAILURES: &[(&str, Case)] = &[
     ("api-starting", Shows),
 ];
 
-/// Files with commands in fixes, besides those of rules and the failure table: of which rules they are. A failure that no
-/// table knows gets `k3s-boot status` or `check`, which only show.
+/// Files with commands in fixes, besides those of rules and of known failures, with their rules. The fix of an unknown
+/// failure is `k3s-boot status` or `check`, which only show something.
 const SOURCES: &[&str] = &[
     "check/adopted.rs",          // bundled-adopted, k3s-coredns
     "check/k3s.rs",              // k3s-*, coredns-bundled
@@ -151,7 +151,7 @@ const SOURCES: &[&str] = &[
     "run/verify/warnings.rs",    // k3s-boot status and kubectl describe, which show
 ];
 
-/// Programs that fixes name.
+/// The programs in fixes.
 const PROGRAMS: [&str; 21] = [
     "age-keygen",
     "chmod",
@@ -176,7 +176,7 @@ const PROGRAMS: [&str; 21] = [
     "systemctl",
 ];
 
-/// The commands of a fix: what begins with a program at the start of a line, in backticks, or behind `: `.
+/// The commands of a fix: text that starts with a program, at the start of a line, in backticks or after `: `.
 fn commands(fix: &str) -> Vec<String> {
     let starts = |text: &str| {
         let mut words = text.split(' ');
@@ -246,7 +246,7 @@ fn every_fix_that_is_a_command_is_covered() {
     assert_eq!(with_commands, known);
 }
 
-/// Whether source text has a command in a string, before its tests.
+/// Whether source text has a command in a string, outside of its tests.
 fn has_commands(text: &str) -> bool {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -261,7 +261,7 @@ fn has_commands(text: &str) -> bool {
     })
 }
 
-/// Words behind the name of a program in a sentence about it.
+/// Words that follow the name of a program in a sentence.
 const PROSE: [&str; 15] = [
     "is",
     "cannot",
@@ -280,7 +280,7 @@ const PROSE: [&str; 15] = [
     "ended:",
 ];
 
-/// The source files below a folder that have commands, without those of rules and the failure table.
+/// The source files in a folder that have commands, without those of rules and of known failures.
 fn files(folder: &Path, source: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
@@ -300,7 +300,7 @@ fn files(folder: &Path, source: &Path) -> BTreeSet<String> {
 }
 
 impl World {
-    /// What a rule reports now: the `fix` of each problem.
+    /// The `fix` of each problem that a rule reports now.
     #[track_caller]
     fn fixes(&self, rule: &str, args: &[&str], env: &[(&str, &str)]) -> Vec<String> {
         let mut boot = self.boot(&[&["check", "-o", "json"], args].concat());
@@ -315,7 +315,7 @@ impl World {
         problems.map(|problem| problem["fix"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// Runs a command as a person would who has installed the program beside its tools, in the repository.
+    /// Runs a command in the repository, with k3s-boot and its tools on PATH.
     fn shell(&self, command: &str) -> Ran {
         self.shell_with(command, &[])
     }
@@ -332,7 +332,7 @@ impl World {
     }
 }
 
-/// A problem, and its fix.
+/// A problem and its fix.
 struct Scenario<'a> {
     world: &'a World,
     rule: &'a str,
@@ -354,23 +354,23 @@ impl<'a> Scenario<'a> {
         Self { env, ..self }
     }
 
-    /// The fix that is reported now, for one problem or several.
+    /// The fix that is reported now. Several problems have the same one.
     #[track_caller]
     fn fix(&self) -> String {
         let mut fixes = self.world.fixes(self.rule, self.args, self.env);
-        // A login is in the way of several charts.
+        // A login blocks several charts.
         fixes.dedup();
         let [fix] = &fixes[..] else { panic!("{}: {fixes:?}", self.rule) };
         fix.clone()
     }
 
-    /// Runs the whole fix as it is printed, and the problem is gone.
+    /// Runs the fix as printed and checks that the problem is fixed.
     #[track_caller]
     fn goes(&self) {
         self.goes_with(|fix| fix);
     }
 
-    /// Runs the fix with what a person chooses in it.
+    /// Runs the fix with the part that the user must choose.
     #[track_caller]
     fn goes_with(&self, choose: impl FnOnce(String) -> String) {
         let fix = self.fix();

@@ -1,4 +1,4 @@
-//! Two clusters, both with context `default`: only the right one is ever changed.
+//! Two clusters, both with the context `default`: only the right one is changed.
 
 use std::io::{PipeWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,18 +10,18 @@ use super::support::k3s_boot;
 use super::table::{blocks, reports};
 use super::world::{Boot, Ran, Running, World};
 
-/// A token in the address of a repository; nothing may show it.
+/// A token in the URL of a repository, which must not appear anywhere.
 const TOKEN: &str = "glpat-canaryOfTheAddress987654321";
 
-/// The repository of both sandboxes, as a mark names it.
+/// The repository of both sandboxes in the annotation of the Lease.
 const HOME: &str = "git.sandbox.test/home";
 
-/// The address of A's repository where it is not to be the same as B's.
+/// The URL of A's repository, if it must differ from B's.
 const OTHER_URL: &str = "ssh://git@git.example.org/me/other.git";
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot";
 
-/// The repository of `a`, and the cluster of `b`.
+/// The repository of `a` with the cluster of `b`.
 struct Pair {
     a: World,
     b: World,
@@ -68,12 +68,12 @@ fn mark_of(world: &World) -> String {
 }
 
 impl Pair {
-    /// A command from A's repository, with B's kubeconfig. For once they are not the same repository.
+    /// A command in A's repository with B's kubeconfig. The repositories differ.
     fn boot(&self, args: &[&str]) -> Boot<'_> {
         self.a.boot(args).env("KUBECONFIG", self.b.sandbox.kubeconfig()).env("FLUX_GIT_URL", OTHER_URL)
     }
 
-    /// One clear error, and nothing has changed in B.
+    /// Checks that there is one error and that B is unchanged.
     #[track_caller]
     fn refused(&self, args: &[&str], words: &[&str]) {
         let mark = self.b.sandbox.audit_mark().unwrap();
@@ -96,7 +96,7 @@ impl Pair {
         assert!(!said.contains("Preflight passed"), "{said}");
     }
 
-    /// `check` tells it, without a change.
+    /// Checks that `check` reports it and changes nothing.
     #[track_caller]
     fn checked(&self, mark: &str, message: &str) {
         let begin = self.b.sandbox.audit_mark().unwrap();
@@ -108,7 +108,7 @@ impl Pair {
         println!("| `cluster-identity` | {message} | {} |", line.trim());
     }
 
-    /// `apps` on a terminal, stopped where it asks; what is written to the second is typed.
+    /// Starts `apps` on a terminal and waits for its question. The second value is for typing the answer.
     fn on_terminal<'a>(&self, world: &'a World, env: &[(&str, &str)]) -> (Running<'a>, PipeWriter) {
         let (stdin, keyboard) = std::io::pipe().unwrap();
         let command = format!("exec {} --color never apps", k3s_boot().display());
@@ -121,7 +121,7 @@ impl Pair {
             boot = boot.env(name, *value);
         }
         let mut running = boot.start();
-        // The question follows at once, and ends without a line's end.
+        // The question has no line feed at its end.
         running.wait_for_line("WARN Unknown cluster with workloads on it");
         (running, keyboard)
     }
@@ -147,7 +147,7 @@ fn another_mark(pair: &Pair) {
     ];
     pair.refused(&[], &words);
     pair.refused(&["--yes"], &words);
-    // To name the cluster tells that it is meant, and not whose it is.
+    // `--cluster` confirms the cluster, but not its repository.
     pair.refused(&["--cluster", &pair.uid_b], &words);
     pair.checked("✗", "Cluster was bootstrapped from another repository");
     pair.b.delete(lease);
@@ -166,7 +166,7 @@ fn user_workloads(pair: &Pair) {
     );
     pair.checked("!", "Unknown cluster with workloads on it");
 
-    // An answer counts on a terminal alone.
+    // The question is asked only on a terminal.
     let mark = pair.b.sandbox.audit_mark().unwrap();
     let (stdin, mut pipe) = std::io::pipe().unwrap();
     pipe.write_all(b"yes\n").unwrap();
@@ -187,7 +187,7 @@ fn user_workloads(pair: &Pair) {
     assert_eq!(pair.b.changes(mark), [""; 0]);
 }
 
-/// Variables that would lead helm, helmfile or kubectl to B, while the kubeconfig leads to A.
+/// Variables that select B for helm, helmfile or kubectl, with A's kubeconfig.
 fn variables_that_lead_elsewhere(pair: &Pair) {
     let server = server(&pair.b);
     let both = format!("{}:{}", pair.a.sandbox.kubeconfig().display(), renamed_kubeconfig(pair).display());
@@ -206,7 +206,7 @@ fn variables_that_lead_elsewhere(pair: &Pair) {
             .map(|event| event.uri)
             .collect::<Vec<_>>()
     };
-    // The trap is a real one: helm itself is led to B.
+    // Proves that the variables work: helm itself uses B.
     let mark = pair.b.sandbox.audit_mark().unwrap();
     let helm = pair.a.sandbox.tools().helm();
     let list = pair.a.program(helm.to_str().unwrap(), &["list", "--all-namespaces"]);
@@ -243,7 +243,7 @@ fn answered_yes(pair: &Pair) {
     assert_eq!(mark_of(&pair.b), HOME);
 }
 
-/// Another clone has the same repository under another address.
+/// Another clone has another URL for the same repository.
 fn another_clone(pair: &Pair) {
     let b = &pair.b;
     let clone = b.root.parent().unwrap().join("clone");
@@ -265,7 +265,7 @@ fn another_clone(pair: &Pair) {
     let ran = b.apps(&["--root", clone]).env("FLUX_GIT_URL", &ssh).run();
     ran.assert().code(0);
     assert_eq!(mark_of(b), HOME);
-    // What is not known yet is no other repository.
+    // An unknown repository does not count as another one.
     let ran = b.boot(&["check", "--root", clone]).env_remove("FLUX_GIT_URL").run();
     assert!(
         blocks(&ran.stdout).iter().any(|block| reports(block, "?", "cluster-identity")),
@@ -275,7 +275,7 @@ fn another_clone(pair: &Pair) {
 }
 
 fn another_flux(pair: &Pair) {
-    // With its mark, and without.
+    // With and without the annotation.
     let mark = ["Cluster was bootstrapped from another repository", HOME];
     pair.refused(&[], &mark);
     pair.b.kubectl(&["annotate", "--namespace", "kube-system", "lease", "k3s-boot", "k3s-boot/repository-"]);
@@ -289,7 +289,7 @@ fn another_flux(pair: &Pair) {
     pair.refused(&["--yes"], &words);
     pair.refused(&["--cluster", &pair.uid_b], &words);
     pair.checked("✗", "Flux syncs another repository into this cluster");
-    // With the flag that the fix names it is an unknown cluster, and it has another age key: as `apps`, so `diff`.
+    // With the flag from the fix, the cluster is unknown and has another age key, for `apps` and `diff`.
     let ran = pair.boot(&["diff", "--moved-from", HOME, "--rotate-age-key"]).run();
     ran.assert().code(1);
     assert!(ran.stderr.contains("Unknown cluster with workloads on it"), "{}", ran.stderr);
@@ -297,7 +297,7 @@ fn another_flux(pair: &Pair) {
     let ran = pair.boot(&named).run();
     ran.assert().code(0);
     assert!(ran.stdout.contains("instance.sync.url"), "{}", ran.stdout);
-    // The same, with credentials in our own address: nothing shows them.
+    // The same with credentials in our own URL, which must not be shown.
     let url = format!("https://me:{TOKEN}@git.example.org/me/third.git");
     let begin = pair.b.sandbox.audit_mark().unwrap();
     let ran = pair.b.apps(&[]).env("FLUX_GIT_URL", url).run();
@@ -311,7 +311,7 @@ fn server(world: &World) -> String {
     server.trim_matches('"').to_owned()
 }
 
-/// B's kubeconfig under other names, to stand beside A's.
+/// B's kubeconfig with other names, so that it can be merged with A's.
 fn renamed_kubeconfig(pair: &Pair) -> PathBuf {
     let view = ["config", "view", "--raw", "--output", "json"];
     let kubectl = pair.b.sandbox.tools().kubectl();

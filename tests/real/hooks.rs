@@ -1,9 +1,9 @@
-//! A hook that failed runs again: the release is deployed, and is not as wanted before its hooks have run.
+//! A failed hook runs again: a deployed release is up to date only once its hooks have succeeded.
 
 use super::small::{APPS, releases, write};
 use super::world::{Ran, World};
 
-/// A hook that notes each call, and fails as long as there is a file of its name.
+/// A hook that records each call, and fails while a file with its name exists.
 fn hook(event: &str, name: &str) -> String {
     format!(
         "      - events: [{event}]\n        name: {name}\n        command: bash\n        args: [-c, 'echo {name} >>../../hooks.txt; if test \
@@ -16,7 +16,7 @@ fn release(name: &str, needs: &str, hooks: &[String]) -> String {
     format!("    name: {name}\n    namespace: media\n    needs: [{needs}]\n    values: [{{a: 1}}]\n{hooks}")
 }
 
-/// One release after the other; the hooks of each have its name.
+/// Sequential releases, each with hooks of the same name.
 fn world(name: &str) -> World {
     let world = World::start(name);
     let all = [
@@ -28,7 +28,7 @@ fn world(name: &str) -> World {
     world
 }
 
-/// The hooks that have run since the last time.
+/// The hooks that have run since the last call.
 fn hooks(world: &World) -> Vec<String> {
     let file = world.root.join("hooks.txt");
     let text = std::fs::read_to_string(&file).unwrap_or_default();
@@ -65,7 +65,7 @@ fn failed_hook_syncs_the_release_again() {
     let ran = world.boot(&["diff"]).run();
     assert!(ran.stdout.contains("its hooks did not finish in an earlier run"), "{}", ran.stdout);
 
-    // As often as it fails; what has ended before is not synced again.
+    // It runs again as long as it fails; releases that succeeded before are not synced again.
     let ran = world.apps(&[]).run();
     assert!(ran.stdout.contains(differs), "{}", ran.stdout);
     has_failed(&ran, "second", "second");
@@ -75,7 +75,7 @@ fn failed_hook_syncs_the_release_again() {
     assert_eq!((ran.code, hooks(&world)), (Some(0), vec!["second".to_owned()]), "{}", ran.stderr);
     is_unchanged(&world);
 
-    // A hook that fails before the release is synced once more does not make the one after it forgotten.
+    // If a presync hook fails next, the failed postsync hook still runs later.
     world.replace(
         APPS,
         "name: first\n    namespace: media\n    needs: []\n    values: [{a: 1}]",

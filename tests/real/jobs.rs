@@ -24,7 +24,7 @@ fn finished_job_with_ttl_is_not_missing() {
     world.apps(&[]).run().assert().code(0);
     let passing = || Ok(world.sandbox.get(JOB_PATH)?.is_none().then_some(()));
     wait_for("the Job to be deleted", LIMIT, passing).unwrap();
-    // What is noted then, and what is read by it later.
+    // The note of the first run, which later runs read.
     for _ in 0..2 {
         let mark = world.sandbox.audit_mark().unwrap();
         let ran = world.apps(&[]).run();
@@ -32,7 +32,7 @@ fn finished_job_with_ttl_is_not_missing() {
         assert!(ran.stdout.contains("Nothing to change"), "{}", ran.stdout);
         assert_eq!(world.changes(mark), [""; 0]);
     }
-    // The objects after it are still compared.
+    // Later objects in the manifest are still compared.
     let changed = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: passing, namespace: media}\ndata: {values: other}\n";
     world.apply(changed);
     let ran = world.apps(&[]).run();

@@ -13,7 +13,7 @@ fn next_run_recovers_from_a_kill() {
         seed: 20_261_124,
         cuts: Runs { first: 2, upgrades: 6 },
         restarts: Runs { first: 0, upgrades: 3 },
-        // Beside other tests a preflight takes longer; a run that waits for a lock takes more than 15 s still.
+        // A preflight takes longer while other tests run, but waiting for a lock takes more than 15 s.
         soon: Duration::from_secs(12),
         signals: 1,
     };

@@ -1,5 +1,5 @@
-//! Charts that are pinned otherwise than by a version, and values that are set otherwise than in files: a second run changes
-//! nothing, and `diff` says what differs.
+//! Charts that are pinned by digest or as an archive, and values from `set`: a second run changes nothing, and `diff`
+//! shows the differences.
 
 use sandbox::charts::Chart;
 
@@ -9,7 +9,7 @@ use super::world::World;
 const FROM: &str = "ghcr.io/k3s-boot/charts";
 const NAMES: [&str; 5] = ["tagged", "pinned", "both", "aside", "named"];
 
-/// The digest of a chart in the registry, as helm tells it.
+/// The digest of a chart in the registry, as helm prints it.
 #[track_caller]
 fn digest(world: &World, name: &str, version: &str) -> String {
     let helm = world.sandbox.tools().helm().display().to_string();
@@ -57,7 +57,7 @@ fn pinned_chart_and_set_value_are_synced_once() {
     let ran = world.apps(&[]).run();
     assert!(ran.stdout.contains("Nothing to change"), "{}", ran.stdout);
 
-    // What differs is said, and nothing else.
+    // Only the differences are shown.
     world.replace(APPS, "{name: a.b, value: '2'}", "{name: a.b, value: '3'}");
     let pinned = releases[1].lines().nth(2).unwrap().trim().to_owned();
     world.replace(APPS, &pinned, &format!("chart: oci://{FROM}/pinned@{}", digest("pinned", "1.1.0")));
@@ -95,7 +95,7 @@ fn missing_pinned_chart_is_the_only_error() {
     let errors: Vec<_> = checks.iter().filter(|check| check["status"] == "error").collect();
     assert_eq!(errors.len(), 1, "{errors:#?}");
     assert_eq!(errors[0]["problems"][0]["details"]["release"], "gone", "{errors:#?}");
-    // What the other one tells is known.
+    // The other chart is still checked.
     let unknown = checks.iter().filter(|check| check["status"] == "unknown");
     for check in unknown {
         assert_ne!(check["id"], "helmfile", "{check:#}");

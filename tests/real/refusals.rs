@@ -1,4 +1,4 @@
-//! What is wrong is said before anything is changed: the audit log shows no mutating request.
+//! Errors are reported before anything is changed: the audit log has no mutating request.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use super::world::{Boot, Ran, World};
 
 struct Case<'a> {
     name: &'a str,
-    /// Words that the one error line must hold.
+    /// Texts that the only error line must contain.
     error: &'a [&'a str],
     run: Ran,
 }
@@ -29,7 +29,7 @@ fn errors_stop_the_run_before_a_change() {
     assert_eq!(world.changes(mark), [""; 0]);
 }
 
-/// What is wrong with the environment, the programs and the cluster.
+/// Errors of the environment, the programs and the cluster.
 fn environments(world: &World) -> Vec<Case<'static>> {
     let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
     let kubeconfig = |name: &str, text: &str| {
@@ -99,7 +99,7 @@ fn environments(world: &World) -> Vec<Case<'static>> {
     ]
 }
 
-/// What is wrong with the repository.
+/// Errors of the repository.
 fn repositories(world: &World) -> Vec<Case<'static>> {
     let mut cases = Vec::new();
     let mut broken = |name, error, change: &dyn Fn()| {
@@ -120,7 +120,7 @@ fn repositories(world: &World) -> Vec<Case<'static>> {
             "`../templates/values.yaml.gotmpl`",
         ],
         &|| {
-            // All five releases use it; each is told, so leave one.
+            // All five releases use the path and each is reported, so keep one.
             world.write(helmfile, "releases:\n- name: cilium\n  namespace: kube-system\n  chart: oci://quay.io/cilium/charts/cilium\n  version: 1.18.6\n  values: ['./templates/values.yaml.gotmpl']\n");
         },
     );
@@ -177,7 +177,7 @@ pub(crate) fn with_token(text: &str, token: &str) -> String {
     .collect()
 }
 
-/// A PATH with only these of the real programs, and perhaps another one.
+/// Sets PATH to these real programs and an optional fake one.
 pub(crate) fn with_programs<'a>(
     world: &World,
     boot: Boot<'a>,
@@ -193,7 +193,7 @@ pub(crate) fn with_programs<'a>(
     boot.env("PATH", bin)
 }
 
-/// A fake helmfile that says that it is 1.7.0, and fails at everything else.
+/// A fake helmfile with version 1.7.0, which fails for all other commands.
 pub(crate) fn old_helmfile(world: &World) -> PathBuf {
     let rule = r#"{"tool": "helmfile", "args": ["--version"], "stdout": "helmfile version v1.7.0\n"}"#;
     world.write("old-helmfile.json", &format!(r#"{{"canaries": [], "rules": [{rule}]}}"#));

@@ -1,14 +1,14 @@
-//! What helm or helmfile cannot do with a release is known before anything is changed, with Helm 4 and with Helm 3.
+//! Releases that helm or helmfile cannot sync are reported before anything is changed, with Helm 4 and Helm 3.
 
 use std::path::PathBuf;
 
 use super::small::{APPS, releases, write};
 use super::world::{Boot, Ran, World};
 
-/// A repeated value would show this.
+/// A secret value that errors could quote.
 const CANARY: &str = "canary-of-a-value-of-a-broken-chart";
 
-/// A folder with the programs, where `helm` is the other one.
+/// A folder with the programs and the other helm.
 fn with_helm_3(world: &World) -> PathBuf {
     let bin = world.root.parent().unwrap().join("helm-3");
     std::fs::create_dir_all(&bin).unwrap();
@@ -20,7 +20,7 @@ fn with_helm_3(world: &World) -> PathBuf {
     bin
 }
 
-/// Every command that must refuse it, with this helm.
+/// Runs every command, which must fail with this helm.
 #[track_caller]
 fn refused(world: &World, helm_3: Option<&PathBuf>, words: &[&str]) {
     let with_helm = |boot: Boot<'_>| match helm_3 {
@@ -70,7 +70,7 @@ fn failed_rendering_is_an_error() {
             refused(&world, helm, &[release, words]);
         }
     }
-    // Without it, the same run goes well.
+    // Without it, the same run succeeds.
     write(&world, &releases(&[FINE]));
     world.apps(&[]).run().assert().code(0);
 }
@@ -96,7 +96,7 @@ fn missing_requirement_is_an_error() {
         ),
         ("    forceConflicts: true\n", &[Some(&helm_3)], "Release needs Helm 4"),
     ];
-    // The fix that is named for patches.
+    // The fix for patches.
     let with_kubectl =
         format!("kustomizeBinary: kubectl kustomize\n{}", releases(&[&format!("{FINE}{}", cases[4].0)]));
     write(&world, &with_kubectl);

@@ -1,5 +1,5 @@
-//! States of the environment, the repository, its secrets and the kubeconfig, set up one by one: `check` names each,
-//! with `--offline` where no cluster is needed.
+//! Problems of the environment, the repository, its secrets and the kubeconfig, set up one by one: `check` reports each,
+//! with `--offline` if it needs no cluster.
 
 use std::path::PathBuf;
 
@@ -11,13 +11,13 @@ const OFFLINE: [&str; 2] = ["check", "--offline"];
 const APPS: &str = "bootstrap/helmfile.d/01-apps.yaml";
 const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
 
-/// Where Flux looks, as the sandbox' variables say.
+/// A file in the folder that Flux syncs.
 const SYNCED: &str = "kubernetes/flux/cluster/secret.sops.yaml";
 
-/// The operator's own manifests, in the values of flux-instance.
+/// The manifests of the operator's own version, in the values of flux-instance.
 const ARTIFACT: &str = "artifact: oci://ghcr.io/controlplaneio-fluxcd/flux-operator-manifests:v0.37.1";
 
-/// A text of a file that is replaced by another.
+/// A replacement in a file, and the check that reports it.
 struct Edit {
     name: &'static str,
     rule: &'static str,
@@ -32,7 +32,7 @@ struct Edit {
 fn states_of_repository_and_kubeconfig() {
     let world = World::with_own_registry("states-of-files");
     let mark = world.sandbox.audit_mark().unwrap();
-    // Brings all charts, so that keys can be compared with theirs.
+    // Downloads all charts, so that values keys can be checked.
     assert_healthy(&world.boot(&["check"]).run());
     let offline = world.sandbox.audit_mark().unwrap();
     let requests = world.sandbox.registry().faults().count();
@@ -57,7 +57,7 @@ fn states_of_repository_and_kubeconfig() {
     assert_eq!(world.changes(mark), [""; 0]);
 }
 
-/// A state for which no cluster is needed.
+/// A problem that `check --offline` reports.
 #[track_caller]
 fn offline(table: &mut Table<'_>, told: [&str; 3], words: &[&str], set_up: impl FnOnce()) {
     let [name, rule, mark] = told;
@@ -65,7 +65,7 @@ fn offline(table: &mut Table<'_>, told: [&str; 3], words: &[&str], set_up: impl 
     table.state_with(&state(name, rule, mark, words), set_up, || clean(world), &OFFLINE, |boot| boot);
 }
 
-/// A state that another environment is.
+/// A problem of the environment.
 #[track_caller]
 fn run_with<'a>(
     table: &mut Table<'a>,
@@ -85,7 +85,7 @@ fn edited(table: &mut Table<'_>, edit: &Edit) {
     offline(table, [name, rule, mark], words, || world.replace(file, from, to));
 }
 
-/// Puts the repository back as it was.
+/// Restores the repository.
 fn clean(world: &World) {
     world.restore();
     for file in [".sops.yaml", "k3s-boot.yaml"] {
@@ -98,7 +98,7 @@ fn clean(world: &World) {
     world.git(&[&["rm", "-r", "--quiet", "--cached", "--ignore-unmatch", "--"][..], &added].concat());
 }
 
-/// What is wrong with variables and programs.
+/// Variables and programs.
 fn programs(table: &mut Table<'_>) {
     let world = table.world;
     let last = ["variable of the last release missing", "env", "✗"];
@@ -409,7 +409,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
     },
 ];
 
-/// What is wrong with other files of the repository.
+/// Other files of the repository.
 fn repository(table: &mut Table<'_>) {
     let world = table.world;
     offline(table, ["helmfile not there", "helmfile", "✗"], &["Helmfile not found", "--root"], || {
@@ -441,7 +441,7 @@ fn repository(table: &mut Table<'_>) {
     assert!(!world.root.join("hook-ran").exists(), "no hook ran");
 }
 
-/// What is wrong with the age key.
+/// The age key.
 fn age_keys(table: &mut Table<'_>) {
     let world = table.world;
     let key = world.root.join("age.key");
@@ -467,7 +467,7 @@ fn age_keys(table: &mut Table<'_>) {
     });
 }
 
-/// Another age key in the repository, of the kind that only newer programs read.
+/// Replaces the age key by a post-quantum one, which old programs cannot read.
 fn post_quantum(world: &World) {
     let key = world.root.join("age.key");
     std::fs::remove_file(&key).unwrap();
@@ -477,7 +477,7 @@ fn post_quantum(world: &World) {
     made.assert().code(0);
 }
 
-/// What is wrong with encrypted files and with the rules for them.
+/// Encrypted files and `.sops.yaml`.
 fn encrypted_files(table: &mut Table<'_>) {
     let world = table.world;
     let own = world.sandbox.age_key();
@@ -528,7 +528,7 @@ fn encrypted_files(table: &mut Table<'_>) {
     });
 }
 
-/// What registries tell.
+/// Registries.
 fn charts(table: &mut Table<'_>) {
     let world = table.world;
     let words = [
@@ -542,7 +542,7 @@ fn charts(table: &mut Table<'_>) {
         || world.replace(APPS, "version: 1.45.0", "version: 9.9.9"),
         || world.restore(),
     );
-    // The registries want a token now, and ghcr.io gives none to who asks with this login.
+    // The registries now require a token, and ghcr.io rejects this login.
     let login = r#"{"auths": {"ghcr.io": {"auth": "bWU6b2xkLXBhc3N3b3Jk"}}}"#;
     let home = world.sandbox.home();
     let places = [
@@ -568,14 +568,14 @@ fn charts(table: &mut Table<'_>) {
     assert!(!row.contains("quay.io") && !row.contains("old-password"), "{row}");
 }
 
-/// A kubeconfig beside the sandbox' own.
+/// Writes another kubeconfig.
 fn kubeconfig(world: &World, name: &str, text: &str) -> PathBuf {
     let path = world.root.join(format!("{name}.kubeconfig"));
     std::fs::write(&path, text).unwrap();
     path
 }
 
-/// What is wrong with the kubeconfig itself.
+/// The kubeconfig.
 fn kubeconfigs(table: &mut Table<'_>) {
     let world = table.world;
     let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
@@ -614,7 +614,7 @@ fn kubeconfigs(table: &mut Table<'_>) {
     run_with(table, told, &["not a kubeconfig: see line"], &check, |boot| boot.env("KUBECONFIG", broken));
 }
 
-/// What the API server says to others than its administrator.
+/// Access to the API server.
 fn clusters(table: &mut Table<'_>) {
     let world = table.world;
     let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
@@ -640,7 +640,7 @@ fn clusters(table: &mut Table<'_>) {
     for (name, words, path) in states {
         run_with(table, [name, "api", "✗"], words, &["check"], |boot| boot.env("KUBECONFIG", path));
     }
-    // Who may read everything but secrets, and who may read everything.
+    // One user can read everything except secrets, the other everything.
     world.apply(USERS);
     let token = |user: &str| {
         let output = world.sandbox.kubectl(&["create", "token", user, "--namespace=default"]).unwrap();

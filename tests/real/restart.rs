@@ -1,4 +1,4 @@
-//! A k3s that restarts, in the phases that were recorded.
+//! k3s restarts, in the phases that were recorded on real servers.
 
 use sandbox::{Restart, wait_for};
 

@@ -1,4 +1,4 @@
-//! A second run on a bootstrapped cluster: what it mends, what it leaves alone, and who it makes way for.
+//! A second run on a bootstrapped cluster: what it syncs, recovers and leaves alone.
 
 use sandbox::Mark;
 use sandbox::charts::Chart;
@@ -28,7 +28,7 @@ fn bootstrapped(name: &str) -> World {
     world
 }
 
-/// An operation of helm by hand that goes well.
+/// Runs helm manually.
 #[track_caller]
 fn helm(world: &World, args: &[&str]) {
     let output = world.helm(args);
@@ -49,7 +49,7 @@ fn revision_of(world: &World, release: &str) -> u64 {
     revisions(world).into_iter().find(|(name, _)| name == release).unwrap().1
 }
 
-/// The releases that have got new revisions.
+/// The releases with new revisions.
 fn synced(before: &[(String, u64)], after: &[(String, u64)]) -> Vec<String> {
     let new = after.iter().filter(|release| !before.contains(release));
     new.map(|(name, _)| name.clone()).collect()
@@ -62,7 +62,7 @@ fn says(ran: &Ran, words: &[&str]) {
     }
 }
 
-/// A run leaves everything as it is, whatever there is to tell.
+/// Checks that a run changes nothing.
 #[track_caller]
 fn leaves_alone(world: &World, name: &str, words: &[&str]) {
     let mark = world.sandbox.audit_mark().unwrap();
@@ -73,7 +73,7 @@ fn leaves_alone(world: &World, name: &str, words: &[&str]) {
     println!("| {name} | nothing |");
 }
 
-/// A run syncs these releases and no other, and the next one none.
+/// Checks that a run syncs these releases only, and the next run none.
 #[track_caller]
 fn syncs(world: &World, name: &str, args: &[&str], releases: &[&str], words: &[&str]) {
     let before = revisions(world);
@@ -88,7 +88,7 @@ fn syncs(world: &World, name: &str, args: &[&str], releases: &[&str], words: &[&
     println!("| {name} | {} |", releases.join(", "));
 }
 
-/// Of Helm's records, only those of these releases were written.
+/// Checks that only Secrets of these releases were written.
 #[track_caller]
 fn only_of(world: &World, mark: Mark, releases: &[&str]) {
     let of =
@@ -123,7 +123,7 @@ fn only_differences_are_synced() {
     world.sandbox.add_node().unwrap();
     syncs(&world, "a value changed", &[], &["cilium"], &["values changed: operator.replicas"]);
 
-    // Under the same version, helm installs another chart than the registry's.
+    // helm installs another chart with the same version.
     let folder = tempfile::tempdir().unwrap();
     let chart = Chart::named("coredns").unwrap();
     let service = format!("{}# by hand\n", chart.file("templates/service.yaml").unwrap());
@@ -139,7 +139,7 @@ fn only_differences_are_synced() {
     assert!(!world.helm(&failing).status.success());
     syncs(&world, "a release that failed", &[], &["coredns"], &["its last revision is failed"]);
 
-    // helm, interrupted just when it was done, writes the one and the other.
+    // helm can leave either status if it is interrupted at the end.
     let revision = revision_of(&world, "coredns");
     let last = record(&world, ("kube-system", "coredns"), revision);
     let mut torn = rewritten(&last, revision, "failed");
@@ -147,7 +147,7 @@ fn only_differences_are_synced() {
     world.apply(&torn.to_string());
     syncs(&world, "a release that failed, and is labelled deployed", &[], &["coredns"], &["is failed"]);
 
-    // Old revisions that are superseded are nothing unusual, a last one that is superseded is.
+    // Superseded old revisions are normal; a superseded last revision is not.
     let revision = revision_of(&world, "coredns");
     assert!(revision > 5, "{revision}");
     let last = record(&world, ("kube-system", "coredns"), revision);
@@ -203,7 +203,7 @@ fn equivalent_values_are_not_synced() {
     world.delete(chart);
     world.restore();
 
-    // Without metrics it still keeps the least number of replicas.
+    // Without metrics it still keeps the minimum number of replicas.
     world.kubectl(&["autoscale", "deployment/coredns", "--namespace", "kube-system", "--min=3", "--max=5"]);
     let three =
         ["wait", "deployment/coredns", "--namespace", "kube-system", "--for=jsonpath={.spec.replicas}=3"];
@@ -211,7 +211,7 @@ fn equivalent_values_are_not_synced() {
     leaves_alone(&world, "an autoscaler's replicas", &[]);
     assert_eq!(world.get(DEPLOYMENT)["spec"]["replicas"], 3);
 
-    // The pods of a node that is switched off are made anew, and find no other.
+    // The pods of a node that is switched off are recreated and cannot be scheduled.
     world.sandbox.set_node_ready("node-1", false).unwrap();
     world.sandbox.hold("kube-system", "coredns").unwrap();
     world.kubectl(&["delete", "pod", "--namespace", "kube-system", "--selector", "k8s-app=kube-dns"]);
@@ -226,7 +226,7 @@ fn equivalent_values_are_not_synced() {
     world.sandbox.set_node_ready("node-1", true).unwrap();
 }
 
-/// Flux runs a newer Cilium than the helmfile names.
+/// Flux has installed a newer Cilium than the version in the helmfile.
 #[test]
 fn release_upgraded_by_flux_is_left_alone() {
     let world = bootstrapped("flux-owned");
@@ -243,7 +243,7 @@ fn release_upgraded_by_flux_is_left_alone() {
     let owner = "HelmRelease infra/net";
     leaves_alone(&world, "a newer release of Flux's", &[owner]);
 
-    // Also when its values differ, with --force, and when an operation of Flux's hangs.
+    // Also if its values differ, with --force, and if an operation of Flux is stuck.
     world.replace(VALUES, "rollOutCiliumPods: true", "rollOutCiliumPods: false");
     let mark = world.sandbox.audit_mark().unwrap();
     let ran = world.apps(&["--force"]).run();
@@ -279,7 +279,7 @@ fn release_upgraded_by_flux_is_left_alone() {
     );
     world.delete(&hanging);
 
-    // Named, it is taken.
+    // With --adopt it is synced.
     let args = ["--force", "--adopt", "cilium", "--downgrade", "cilium", "--only", "apps"];
     let ran = world.apps(&args).run();
     ran.assert().code(0);
@@ -288,7 +288,7 @@ fn release_upgraded_by_flux_is_left_alone() {
     assert_eq!((cilium["chart"].as_str(), cilium["revision"].as_str()), (Some("cilium-1.18.6"), Some("3")));
 }
 
-/// A release that is locked, nobody knows by whom, is mended by `recover`, without an uninstall.
+/// `recover` fixes a release in `pending-*` with unknown owner without uninstalling it.
 #[test]
 fn pending_release_is_recovered() {
     let world = bootstrapped("locked");
@@ -299,7 +299,7 @@ fn pending_release_is_recovered() {
     let ran = world.apps(&[]).run();
     ran.assert().code(1);
     assert!(ran.stderr.contains("k3s-boot recover"), "{}", ran.stderr);
-    // Just now: it may still be at work.
+    // A recent operation may still be in progress.
     let mark = world.sandbox.audit_mark().unwrap();
     let ran = world.boot(&["recover", "--yes"]).run();
     ran.assert().code(1);
@@ -318,7 +318,7 @@ fn pending_release_is_recovered() {
     leaves_alone(&world, "after recover", &[]);
 }
 
-/// Ten at once: one works, the others wait and find nothing to do, or end with 8.
+/// Ten runs at once: one syncs, the others wait and have nothing to change, or exit with 8.
 #[test]
 fn ten_concurrent_runs_do_the_work_of_one() {
     let world = World::start("ten");
@@ -342,7 +342,7 @@ fn ten_concurrent_runs_do_the_work_of_one() {
     leaves_alone(&world, "after ten at once", &[]);
 }
 
-/// k3s keeps its CoreDNS, and what needs the release still goes in.
+/// k3s keeps its CoreDNS, and releases that need the skipped one are still installed.
 #[test]
 fn bundled_coredns_can_be_kept() {
     let world = World::start("bundled");
@@ -359,7 +359,7 @@ fn bundled_coredns_can_be_kept() {
     assert_eq!(revisions(&world).len(), 5);
     let touched = world.changes(mark).into_iter().filter(|change| change.contains("coredns")).count();
     assert_eq!(touched, 0);
-    // What the configuration says holds for every run.
+    // The configuration applies to every run.
     world.write("k3s-boot.yaml", "skipReleases: [coredns]\n");
     leaves_alone(&world, "without CoreDNS", &[]);
     let diff = world.boot(&["diff", "-o", "json"]).run();
@@ -368,7 +368,7 @@ fn bundled_coredns_can_be_kept() {
     assert!(report["releases"].as_array().unwrap().iter().any(|one| one["reason"] == skipped), "{report}");
 }
 
-/// Stages one by one come to the same as all of them.
+/// Running the stages one by one has the same result as running all.
 #[test]
 fn stages_can_be_selected() {
     let world = World::start("stages");
@@ -384,7 +384,7 @@ fn stages_can_be_selected() {
     assert!(missing.is_none() && world.sandbox.get("/api/v1/namespaces/flux-system").unwrap().is_some());
     run(&["--skip", "apps", "--skip", "verify"], 0);
     assert_eq!(count(), 1);
-    // With what it needs.
+    // With its `needs`.
     run(&["--release", "coredns", "--skip", "verify"], 0);
     assert_eq!(
         revisions(&world).iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),

@@ -1,11 +1,11 @@
-//! What helmfile decrypts for us shows nowhere: neither in a good run nor in any that fails, at any level.
+//! Values that helmfile decrypts never appear: in no successful or failed run, at no log level.
 
 use serde_json::Value;
 
 use super::small::{APPS, releases, write};
 use super::world::{Ran, World};
 
-/// Each source of secrets has one of its own.
+/// One secret for each source.
 const INLINE: &str = "canary-of-an-inline-reference-0123";
 const FILE: &str = "canary-of-a-values-file-4567";
 const FUNCTION: &str = "canary \"of\" a template's function 89";
@@ -16,7 +16,7 @@ const VIOLATION: &str = "canary-of-a-SCHEMA-violation";
 const ENVIRONMENT: &str = "canary-of-an-environment-file";
 const SHORT: &str = "c4n4ry!";
 
-/// Not in `bootstrap/`, where encrypted files are manifests.
+/// Outside of `bootstrap/`, where encrypted files are manifests.
 const SECRETS: &str = "secrets/values.sops.yaml";
 
 const INSTALLED: [&str; 2] = [
@@ -32,7 +32,7 @@ fn world(name: &str) -> World {
     for canary in canaries {
         world.plant(canary);
     }
-    // As Go and JSON escape it.
+    // As escaped by Go and JSON.
     world.plant(&FUNCTION.replace('"', "\\\""));
     world.encrypt_text(
         SECRETS,
@@ -53,7 +53,7 @@ fn world(name: &str) -> World {
     world
 }
 
-/// Everything that prints something of a repository, as it is printed for people, for machines and in GitHub Actions.
+/// All commands that print parts of a repository: as text, as JSON and in GitHub Actions.
 #[track_caller]
 fn all_commands(world: &World) -> Vec<Ran> {
     let commands: [&[&str]; 7] = [
@@ -81,14 +81,14 @@ fn decrypted_value_is_never_shown() {
     write(&world, &releases(&INSTALLED));
     let ran = all_commands(&world);
     ran.last().unwrap().assert().code(0);
-    // Its values are the ones that helm has got.
+    // helm got these values.
     let values = world.helm(&["get", "values", "fed", "--namespace", "media", "--output", "json"]);
     let values: Value = serde_json::from_slice(&values.stdout).unwrap();
     assert_eq!((values["inline"].as_str(), values["file"].as_str()), (Some(INLINE), Some(FILE)));
     let again = world.apps(&[]).run();
     assert!(again.stdout.contains("Nothing to change"), "{}", again.stdout);
 
-    // A change is shown by its path, of the release with secrets; with its values, of the other.
+    // For the release with secrets, only the path of a change is shown; for the other, also the values.
     world.write(
         "bootstrap/values/file.yaml",
         "file: ref+sops://../../secrets/values.sops.yaml#/top/other\nshort: x\n",
@@ -108,7 +108,7 @@ fn decrypted_value_is_never_shown() {
     );
     all_commands(&world);
 
-    // The values are in clear now; those of before are still secret.
+    // The values are plain text now; the previous ones are still secret.
     write(
         &world,
         &releases(&["    name: fed\n    namespace: media\n    values: [{file: new}]\n", INSTALLED[1]]),
@@ -116,7 +116,7 @@ fn decrypted_value_is_never_shown() {
     all_commands(&world);
 }
 
-/// The plugin that helmfile needs for `secrets:`, with nothing but sops behind it.
+/// A minimal plugin for `secrets:`, which calls sops.
 const PLUGIN: &str = "name: secrets\nversion: 4.6.0\nusage: decrypt\ndescription: decrypt\ncommand: sops\n";
 
 #[test]
@@ -149,7 +149,7 @@ fn value_decrypted_by_a_plugin_is_never_shown() {
         let ran = world.boot(args).env("HELM_PLUGINS", &plugins).run();
         ran.assert().code(0);
     }
-    // It fails with the value in its message.
+    // The error message has the value.
     let broken = "number: {{ .Values.top.environment }}\nletters: {{ .Values.top.environment }}\n";
     world.write("bootstrap/values/template.yaml.gotmpl", broken);
     apps().assert().code(1);
@@ -168,30 +168,30 @@ fn message_that_quotes_a_file_is_not_shown() {
             assert!(check.stdout.contains(word), "no `{word}` in\n{}", check.stdout);
         }
     };
-    // A HelmRelease that a template reads does not parse.
+    // A HelmRelease that a template parses is invalid.
     let broken = format!("spec:\n  values:\n    a: b\n   bad: {HELM_RELEASE}: x: y\n");
     world.write("kubernetes/apps/media/app/helmrelease.yaml", &broken);
     let reads = "{{ (fromYaml (readFile \"../../kubernetes/apps/media/app/helmrelease.yaml\")).spec.values | toYaml }}\n";
     world.write("bootstrap/values/template.yaml.gotmpl", reads);
     failed(&["error calling fromYaml: yaml: line"]);
-    // A values file is a text.
+    // A values file is not a map.
     world.write("bootstrap/values/template.yaml.gotmpl", &format!("{HELM_RELEASE}\n"));
     failed(&["cannot unmarshal !!str"]);
-    // Values that the schema of the chart forbids.
+    // Values violate the schema of the chart.
     world.write("bootstrap/values/template.yaml.gotmpl", &format!("letters: {VIOLATION}\nnumber: {SHORT}\n"));
     failed(&["at '/letters': does not match pattern", "at '/number': got string, want integer"]);
-    // A reference to a map, and one to nothing.
+    // References to a map and to a missing key.
     for (key, words) in [("top", "the key is a map"), ("top/nothing", "the key does not exist")] {
         let template =
             format!("a: {{{{ fetchSecretValue \"ref+sops://../../secrets/values.sops.yaml#/{key}\" }}}}\n");
         world.write("bootstrap/values/template.yaml.gotmpl", &template);
         failed(&[words]);
     }
-    // A function that repeats its argument.
+    // A function that quotes its argument in an error.
     let template = "a: {{ fetchSecretValue \"ref+sops://../../secrets/values.sops.yaml#/top/inline\" | mustToDate \"2006\" }}\n";
     world.write("bootstrap/values/template.yaml.gotmpl", template);
     failed(&["error calling mustToDate"]);
-    // A value of an encrypted file that is not encrypted.
+    // An encrypted file with a plain-text value.
     world.write("bootstrap/values/template.yaml.gotmpl", "{}\n");
     world.encrypt("bootstrap/other.sops.yaml", &world.sandbox.age_key());
     let text = std::fs::read_to_string(world.root.join("bootstrap/other.sops.yaml")).unwrap();

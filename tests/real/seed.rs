@@ -1,4 +1,4 @@
-//! The seed's own files, verbatim: one `check --offline` names every fault of theirs that files tell, and contacts nothing.
+//! The files of the original repository, verbatim: `check --offline` reports all their known faults and contacts nothing.
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,7 @@ use sandbox::copy_folder;
 use super::table::{blocks, reports};
 use super::world::{Ran, World};
 
-/// A fault: the rule that tells it, its mark, and words of what it prints.
+/// A fault: the check that reports it, its mark, and texts of the report.
 type Fault = (&'static str, &'static str, &'static [&'static str]);
 
 const FAULTS: &[Fault] = &[
@@ -42,16 +42,16 @@ const FAULTS: &[Fault] = &[
     ("flux-decryption", "!", &["age.key", "path: /spec/decryption", "name: sops-age"]),
 ];
 
-/// What is wrong with the seed's port where the API server is at 127.0.0.1.
+/// The port is wrong if the API server is at 127.0.0.1.
 const PORT: Fault = ("api-port", "!", &["k8s_service_host: 127.0.0.1", "k8sServicePort: 6444"]);
 
-/// The releases with the seed's path.
+/// The number of releases with the wrong path.
 const WRONG_PATHS: usize = 5;
 
 #[test]
 fn original_files_have_all_known_faults() {
     let world = World::with_own_registry("seed");
-    // The charts that the seed has in common with the shipped files.
+    // Downloads the charts that both repositories use.
     world.boot(&["check"]).run().assert().code(0);
     std::fs::remove_dir_all(world.root.join("bootstrap")).unwrap();
     copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/seed"), &world.root).unwrap();
@@ -64,7 +64,7 @@ fn original_files_have_all_known_faults() {
     let local = || check().env("K3S_API_HOST", "127.0.0.1");
 
     let with_port = [FAULTS, &[PORT]].concat();
-    // With charts at hand, with none, and without the variable that the templates demand.
+    // With some charts, without charts, and without the variable that the templates require.
     let ran = local().run();
     assert_told(&ran, &with_port);
     assert_unknown(&ran, "charts", &["cilium 1.18.5"], &["coredns 1.45.0"]);
@@ -91,7 +91,7 @@ fn original_files_have_all_known_faults() {
     assert!(!empty.join("k3s-boot/charts").exists(), "what stands in for charts is not kept");
 }
 
-/// All of them are told, and nothing else.
+/// Checks that these faults are reported, and nothing else.
 #[track_caller]
 fn assert_told(ran: &Ran, faults: &[Fault]) {
     ran.assert().code(1);
@@ -106,11 +106,11 @@ fn assert_told(ran: &Ran, faults: &[Fault]) {
     }
     let told: Vec<_> =
         blocks.iter().filter(|block| block.starts_with("  ✗ ") || block.starts_with("  ! ")).collect();
-    // The path is told for each release.
+    // The path is reported for each release.
     assert_eq!(told.len(), faults.len() + WRONG_PATHS - 1, "{}", ran.stdout);
 }
 
-/// A rule says that it cannot tell, and names what it lacks.
+/// Checks that a check is unknown and names what is missing.
 #[track_caller]
 fn assert_unknown(ran: &Ran, rule: &str, words: &[&str], others: &[&str]) {
     let blocks = blocks(&ran.stdout);
@@ -120,7 +120,7 @@ fn assert_unknown(ran: &Ran, rule: &str, words: &[&str], others: &[&str]) {
     assert!(!others.iter().any(|word| block.contains(word)), "{others:?} in {block}");
 }
 
-/// A search path whose kubectl leaves a file.
+/// A PATH with a kubectl that records its calls in a file.
 fn path_that_notes_kubectl(world: &World, called: &Path) -> OsString {
     let bin = world.root.parent().unwrap().join("bin");
     std::fs::create_dir(&bin).unwrap();

@@ -1,4 +1,4 @@
-//! Repositories with small charts of their own, for what does not need the shipped ones.
+//! Repositories with small local charts, for tests that do not need the shipped ones.
 
 use super::world::World;
 
@@ -7,13 +7,13 @@ pub(crate) const APPS: &str = "bootstrap/helmfile.d/01-apps.yaml";
 
 const CHART: &str = "apiVersion: v2\nname: small\nversion: 1.0.0\n";
 
-/// Every value shows in an object.
+/// Every value appears in an object.
 const TEMPLATE: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}\n  namespace: {{ .Release.Namespace }}\ndata:\n  \
                         values: {{ toJson .Values | quote }}\n";
 
 const SCHEMA: &str = r#"{"type": "object", "properties": {"letters": {"type": "string", "pattern": "^[a-z]*$"}, "number": {"type": "integer"}}}"#;
 
-/// Replaces the shipped helmfiles by this one, which can use the chart `../charts/small`.
+/// Replaces the shipped helmfiles by one that can use the chart `../charts/small`.
 #[track_caller]
 pub(crate) fn write(world: &World, apps: &str) {
     world.write(CRDS, &releases(&["    name: crds\n    namespace: monitoring\n"]));
@@ -23,12 +23,12 @@ pub(crate) fn write(world: &World, apps: &str) {
     {
         world.write(&format!("bootstrap/charts/small/{file}"), text);
     }
-    // Without a remote the cluster would be known by a pin only.
+    // Without a remote, only a pin identifies the cluster.
     world.git(&["config", "remote.origin.url", "ssh://git@git.sandbox.test/home.git"]);
     world.git(&["add", "--all", "bootstrap"]);
 }
 
-/// A helmfile of releases of the small chart, each as its lines after the chart's.
+/// A helmfile with releases of the small chart, given as the lines after `chart`.
 pub(crate) fn releases(releases: &[&str]) -> String {
     let releases = releases.iter().map(|lines| format!("  - chart: ../charts/small\n{lines}"));
     format!("releases:\n{}", releases.collect::<String>())

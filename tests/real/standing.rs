@@ -1,4 +1,4 @@
-//! States of Helm and Flux: `check` names each, and none stands in the way of a healthy cluster.
+//! Problems of Helm and Flux: `check` reports each, and reports none on a healthy cluster.
 
 use std::io::{Read as _, Write as _};
 
@@ -17,7 +17,7 @@ const COREDNS: (&str, &str) = ("kube-system", "coredns");
 const INSTANCE: &str = "/apis/fluxcd.controlplane.io/v1/namespaces/flux-system/fluxinstances/flux";
 const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
 
-/// A state that is told: its name, the rule, `✗`, `!` or `i`, and words that must stand in what the rule prints.
+/// A problem: its name, the check, its mark and texts of the report.
 type State<'a> = (&'a str, &'a str, &'a str, &'a [&'a str]);
 
 #[test]
@@ -42,7 +42,7 @@ fn states_of_helm_and_flux() {
     println!("states: {}", rows.len());
 }
 
-/// Sets a state up, checks it, and mends it.
+/// Sets up a problem, runs `check` and removes the problem.
 #[track_caller]
 fn told(
     world: &World,
@@ -66,7 +66,7 @@ fn told(
     rows.push(format!("| `{rule}` | {name} | {} |", line.join(" · ").replace('|', "\\|")));
 }
 
-/// What each rule printed: its line and those below it.
+/// The text of each check: its line and the indented lines below.
 fn blocks(text: &str) -> Vec<String> {
     let mut blocks: Vec<String> = Vec::new();
     for line in text.lines() {
@@ -83,7 +83,7 @@ fn problems(ran: &Ran) -> Vec<&str> {
     ran.stdout.lines().filter(|line| line.starts_with("  ✗ ") || line.starts_with("  ! ")).collect()
 }
 
-/// A healthy cluster passes with no false alarm, and looking changes nothing and leaves nothing.
+/// Checks that `check`, `status` and `diff` report no problem, change nothing and leave no files.
 fn healthy(world: &World) {
     let mark = world.sandbox.audit_mark().unwrap();
     let check = world.boot(&["check", "--strict"]).run();
@@ -106,7 +106,7 @@ fn healthy(world: &World) {
     assert_eq!(changes, [""; 0]);
 }
 
-/// Before the bootstrap, when every release would still be installed.
+/// Before the bootstrap, when no release is installed.
 fn before(world: &World, rows: &mut Vec<String>) {
     let mark = world.sandbox.audit_mark().unwrap();
     let map = |metadata: Value| {
@@ -192,7 +192,7 @@ fn before(world: &World, rows: &mut Vec<String>) {
     assert_eq!(world.changes(mark), [""; 0]);
 }
 
-/// Releases with an operation that never ended.
+/// Releases in `pending-*`.
 fn locked(world: &World, rows: &mut Vec<String>) {
     let operations = [
         ("a first install that never ended", COREDNS, 1, "pending-install"),
@@ -219,7 +219,7 @@ fn locked(world: &World, rows: &mut Vec<String>) {
     }
 }
 
-/// Releases that something else manages.
+/// Releases that Flux or k3s manage.
 fn owned(world: &World, rows: &mut Vec<String>) {
     let helm_release = |suspend: bool| {
         json!({"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
@@ -296,7 +296,7 @@ fn flux(world: &World, rows: &mut Vec<String>) {
     );
 }
 
-/// What is asked for and would destroy something.
+/// Changes that would remove something.
 fn destroying(world: &World, rows: &mut Vec<String>) {
     told(
         world,
@@ -330,7 +330,7 @@ fn destroying(world: &World, rows: &mut Vec<String>) {
     );
 }
 
-/// Both releases would be changed; the one that a HelmRelease owns is not touched.
+/// Of two releases with changes, the one that a HelmRelease manages is not changed.
 fn what_a_helm_release_owns_is_left_alone(world: &World) {
     world.apply(
         r#"{"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
@@ -360,7 +360,7 @@ fn what_a_helm_release_owns_is_left_alone(world: &World) {
     assert_eq!(changes.iter().filter(|change| change.contains("cilium")).count(), 0, "{changes:?}");
 }
 
-/// Makes the API server know a kind.
+/// Installs a CRD.
 pub(super) fn define(world: &World, plural: &str, kind: &str, group: &str, version: &str) {
     let name = format!("{plural}.{group}");
     let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
@@ -373,7 +373,7 @@ pub(super) fn define(world: &World, plural: &str, kind: &str, group: &str, versi
     world.kubectl(&["wait", "--for=condition=Established", &format!("crd/{name}"), "--timeout=60s"]);
 }
 
-/// Helm's record of a revision of a release, as it can be applied again.
+/// The Secret of a revision of a release, which can be applied again.
 pub(crate) fn record(world: &World, (namespace, name): (&str, &str), revision: u64) -> Value {
     let path = format!("/api/v1/namespaces/{namespace}/secrets/sh.helm.release.v1.{name}.v{revision}");
     let secret = world.sandbox.get(&path).unwrap().unwrap();
@@ -382,7 +382,7 @@ pub(crate) fn record(world: &World, (namespace, name): (&str, &str), revision: u
         "metadata": {"name": metadata["name"], "namespace": metadata["namespace"], "labels": metadata["labels"]}})
 }
 
-/// The record as helm has it during an operation.
+/// The Secret with another revision and status, as during an operation of helm.
 pub(crate) fn rewritten(record: &Value, revision: u64, status: &str) -> Value {
     let packed = STANDARD.decode(record["data"]["release"].as_str().unwrap()).unwrap();
     let packed = STANDARD.decode(packed).unwrap();
@@ -402,7 +402,7 @@ pub(crate) fn rewritten(record: &Value, revision: u64, status: &str) -> Value {
     changed
 }
 
-/// As `flux install` makes it.
+/// A controller as installed by `flux install`.
 const CONTROLLER: &str = "apiVersion: v1
 kind: Namespace
 metadata:

@@ -1,4 +1,4 @@
-//! States that a bootstrap would trip over, set up one by one: `check` names each, and changes nothing.
+//! Problems of k3s and its nodes, set up one by one: `check` reports each, and changes nothing.
 
 use super::manifests::{BUNDLED_COREDNS, USER_WORKLOAD};
 use super::table::{Table, assert_healthy, none, state};
@@ -15,14 +15,14 @@ pub(crate) fn node_args(world: &World, args: &str) {
     world.kubectl(&["annotate", "--overwrite", "node", NODE, &change]);
 }
 
-/// How k3s was started, and what stands in the cluster.
+/// The flags of k3s, and the objects in the cluster.
 #[test]
 fn states_of_k3s_and_its_nodes() {
     let world = World::start("states-of-k3s");
     let mark = world.sandbox.audit_mark().unwrap();
     assert_healthy(&world.boot(&["check"]).run());
     let mut table = Table::new(&world);
-    // As long as the node is young.
+    // While the node is young.
     first_minute(&mut table);
     k3s(&mut table);
     nodes(&mut table);

@@ -1,20 +1,19 @@
-//! A table of broken states: what `check` printed about each.
+//! A table of problems and the output of `check` for each.
 
 use super::world::{Boot, Ran, World};
 
-/// A state that is broken.
+/// A problem.
 pub(crate) struct State<'a> {
-    /// What was done.
     pub(crate) name: &'a str,
-    /// The rule that tells it.
+    /// The check that reports it.
     pub(crate) rule: &'a str,
-    /// `✗`, `!`, `i` for what is good to know, or `?` for what could not be checked.
+    /// `✗`, `!`, `i` for information, or `?` for unknown.
     pub(crate) mark: &'a str,
-    /// Words that must stand in what the rule prints.
+    /// Texts that the report must contain.
     pub(crate) words: &'a [&'a str],
 }
 
-/// What the states printed, a row each.
+/// A row for each problem.
 pub(crate) struct Table<'a> {
     pub(crate) world: &'a World,
     pub(crate) rows: Vec<String>,
@@ -25,7 +24,7 @@ impl<'a> Table<'a> {
         Self { world, rows: Vec::new() }
     }
 
-    /// Sets a state up, checks it, and mends it.
+    /// Sets up a problem, runs `check` and removes the problem.
     #[track_caller]
     pub(crate) fn state(&mut self, state: &State<'_>, set_up: impl FnOnce(), mend: impl FnOnce()) {
         self.state_with(state, set_up, mend, &["check"], |boot| boot);
@@ -61,7 +60,7 @@ impl<'a> Table<'a> {
         self.rows.push(format!("| `{rule}` | {name} | {} |", line.join(" · ").replace('|', "\\|")));
     }
 
-    /// Prints the rows, and tells that nothing is left of the states.
+    /// Prints the rows.
     #[track_caller]
     pub(crate) fn end(self) {
         for row in &self.rows {
@@ -71,7 +70,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Whether a block reports on a rule with this mark. What could not be checked for one reason is one block for several rules.
+/// Whether a block reports a check with this mark. Checks that are unknown for the same reason share one block.
 pub(crate) fn reports(block: &str, mark: &str, rule: &str) -> bool {
     match block.strip_prefix("  ? ").and_then(|rest| rest.split_once(": not checked\n")) {
         Some((rules, _)) => mark == "?" && rules.split(',').any(|one| one.trim() == rule),
@@ -79,7 +78,7 @@ pub(crate) fn reports(block: &str, mark: &str, rule: &str) -> bool {
     }
 }
 
-/// What each rule printed: its line and those below it.
+/// The text of each check: its line and the indented lines below.
 pub(crate) fn blocks(text: &str) -> Vec<String> {
     let mut blocks: Vec<String> = Vec::new();
     for line in text.lines() {
@@ -95,7 +94,7 @@ pub(crate) fn blocks(text: &str) -> Vec<String> {
     blocks
 }
 
-/// No problem is told of what is in order.
+/// Checks that `check` has reported no problem.
 #[track_caller]
 pub(crate) fn assert_healthy(ran: &Ran) {
     let marks = ["  ✗ ", "  ! "];

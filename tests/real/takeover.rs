@@ -1,4 +1,4 @@
-//! Whether Flux has taken over, as the real kustomize-controller reports it.
+//! The stage `verify` with the real kustomize-controller.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::world::{LIMIT, World};
 
-/// Adds a Kustomization that the root one applies, and the files of its folder.
+/// Adds a Kustomization to the root Kustomization, with the files in its folder.
 fn add(world: &World, name: &str, spec: &str, files: &[(&str, &str)]) {
     let git = world.sandbox.git_folder();
     let text = format!(
@@ -50,7 +50,7 @@ fn wait_until(world: &World, name: &str, status: &str) {
     wait_for(&format!("Ready={status} of {name}"), LIMIT, is).unwrap();
 }
 
-/// What k3s-boot has asked Flux to reconcile.
+/// The objects that k3s-boot has requested Flux to reconcile.
 fn requests(changes: &[String]) -> Vec<&str> {
     let of_flux = changes.iter().filter(|change| change.contains(".toolkit.fluxcd.io/"));
     of_flux.map(|change| change.rsplit_once("/namespaces/flux-system/").unwrap().1).collect()
@@ -69,7 +69,7 @@ spec:
 #[test]
 fn dependency_chain_reconciles_and_a_broken_child_is_named() {
     let world = World::start("takeover");
-    // The first of the chain takes its time to get healthy.
+    // The first of the chain becomes healthy slowly.
     world.sandbox.hold("default", "slow").unwrap();
     add(&world, "first", "  wait: true\n", &[("slow.yaml", SLOW)]);
     let waits = |other: &str| format!("  wait: true\n  dependsOn: [{{name: {other}}}]\n");
@@ -86,7 +86,7 @@ fn dependency_chain_reconciles_and_a_broken_child_is_named() {
     world.sandbox.release().unwrap();
     wait_until(&world, "third", "True");
 
-    // One broken child among those that are ready.
+    // One broken child among ready ones.
     let missing = "resources: [config.yaml, missing.yaml]\n";
     let config = config_map("broken");
     let files = [("kustomization.yaml", missing), ("config.yaml", config.as_str())];
@@ -112,13 +112,13 @@ fn dependency_chain_reconciles_and_a_broken_child_is_named() {
     let asked: Vec<_> = requests(&changes).into_iter().map(|path| path.split('?').next().unwrap()).collect();
     assert_eq!(asked, expected);
 
-    // A commit fixes it, which the source has not fetched yet.
+    // A commit that the source has not fetched yet fixes it.
     fs::remove_file(world.sandbox.git_folder().join("kubernetes/broken/kustomization.yaml")).unwrap();
     let ran = world.apps(&[]).run();
     ran.assert().code(0);
     assert_eq!(ready(&world, "broken").unwrap().0, "True");
 
-    // A folder that is not there, and below a child something that nobody waits for.
+    // A missing folder, and a failure below a child, which does not count.
     let deep = "apiVersion: kustomize.toolkit.fluxcd.io/v1
 kind: Kustomization
 metadata: {name: deep, namespace: flux-system}

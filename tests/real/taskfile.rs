@@ -1,4 +1,4 @@
-//! The Taskfile that users copy, with the real `task`: it ends before k3s-boot starts when a file is missing.
+//! The Taskfile for users, with the real `task`: if a file is missing, it stops before it starts k3s-boot.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,7 +40,7 @@ impl Repository {
         std::fs::write(path, text).unwrap();
     }
 
-    /// `task bootstrap:apps` with these arguments behind `--`, in a folder of the repository.
+    /// `task bootstrap:apps` with these arguments after `--`, in a folder of the repository.
     fn task(&self, cwd: &str, kubeconfig: Option<&str>, args: &[&str]) -> Done {
         self.task_with(&[bin_dir().to_owned()], cwd, kubeconfig, args)
     }
@@ -65,7 +65,7 @@ impl Repository {
 }
 
 impl Done {
-    /// k3s-boot did not start, for this reason.
+    /// Checks that k3s-boot was not started, for this reason.
     #[track_caller]
     fn is_refused(&self, message: &str) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(201), ""), "{}", self.stderr);
@@ -75,7 +75,7 @@ impl Done {
         );
     }
 
-    /// k3s-boot printed its stages.
+    /// Checks that k3s-boot printed its stages.
     #[track_caller]
     fn has_started(&self) {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
@@ -108,7 +108,7 @@ fn task_needs_a_kubeconfig_and_a_helmfile() {
     let nowhere = repository.task_with(&[], "", None, &list);
     nowhere.is_refused("k3s-boot is not on PATH");
 
-    // Any helmfile that k3s-boot finds will do.
+    // Any helmfile that k3s-boot finds is enough.
     let text = std::fs::read_to_string(repository.path(HELMFILE)).unwrap();
     std::fs::remove_dir_all(repository.path("bootstrap")).unwrap();
     let message = format!("no bootstrap helmfile: `k3s-boot apps --list` fails in {root}, ");

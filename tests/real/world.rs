@@ -1,4 +1,4 @@
-//! A cluster, a repository and the program, with canaries everywhere.
+//! A cluster, a repository and k3s-boot, with secrets whose leaks are detected.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -17,10 +17,10 @@ use serde_json::Value;
 
 use super::support::{assert_log_lines, assert_no_canary, assert_no_canary_in_files, assert_run, k3s_boot};
 
-/// A secret in a variable of the user, which no child's output and no file may show.
+/// A secret in the environment, which must not appear in output and files.
 const TOKEN: &str = "ghp_canaryOfTheEnvironment0123456789";
 
-/// Longer than anything here takes on a busy machine.
+/// Tests fail after this time: something hangs.
 pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 
 pub(crate) struct World {
@@ -35,7 +35,7 @@ pub(crate) fn tools() -> &'static Tools {
     TOOLS.get_or_init(|| Tools::install(&|line| println!("{line}")).unwrap())
 }
 
-/// A registry for all tests that play no faults on it.
+/// The registry of all tests that inject no faults into it.
 fn registry() -> Arc<Registry> {
     static REGISTRY: Mutex<Option<Arc<Registry>>> = Mutex::new(None);
     let mut registry = REGISTRY.lock().unwrap();
@@ -47,12 +47,12 @@ impl World {
         Self::with(Options { registry: Some(registry()), ..options(name) })
     }
 
-    /// With a registry of its own, to play faults on.
+    /// With its own registry, to inject faults.
     pub(crate) fn with_own_registry(name: &str) -> Self {
         Self::with(options(name))
     }
 
-    /// With a registry that has these charts too.
+    /// With a registry that has these additional charts.
     pub(crate) fn with_charts(name: &str, charts: &[Chart]) -> Self {
         let registry = Registry::start_with(tools(), charts).unwrap();
         Self::with(Options { registry: Some(registry), ..options(name) })
@@ -65,7 +65,7 @@ impl World {
         Self { sandbox, root: checkout.root(), checkout, canaries }
     }
 
-    /// Another secret, which nothing may show from now on.
+    /// Adds a secret that must not appear anywhere.
     pub(crate) fn plant(&mut self, canary: &str) {
         self.canaries.push(canary.to_owned());
     }
@@ -80,13 +80,13 @@ impl World {
         Boot::new(self, k3s_boot(), args)
     }
 
-    /// Makes or changes objects, as somebody else than the program under test.
+    /// Applies objects as another client.
     #[track_caller]
     pub(crate) fn apply(&self, manifest: &str) {
         self.with_manifest(&["apply", "--server-side", "--force-conflicts", "-f"], manifest);
     }
 
-    /// Removes objects, and waits until they are gone.
+    /// Deletes objects and waits until they are gone.
     #[track_caller]
     pub(crate) fn delete(&self, manifest: &str) {
         self.with_manifest(&["delete", "--ignore-not-found", "-f"], manifest);
@@ -99,13 +99,13 @@ impl World {
         self.kubectl(&[args, &[&file.display().to_string()]].concat());
     }
 
-    /// An object of the API, which must be there.
+    /// Gets an object that must exist.
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> Value {
         self.sandbox.get(path).unwrap().unwrap_or_else(|| panic!("{path} is not there"))
     }
 
-    /// helm, as somebody else than the program under test.
+    /// Runs helm as another client.
     #[track_caller]
     pub(crate) fn helm(&self, args: &[&str]) -> Output {
         let kubeconfig = self.sandbox.folder().join("sandbox.kubeconfig");
@@ -113,14 +113,14 @@ impl World {
         command.env("KUBECONFIG", kubeconfig).args(args).output().unwrap()
     }
 
-    /// kubectl, as somebody else than the program under test.
+    /// Runs kubectl as another client.
     #[track_caller]
     pub(crate) fn kubectl(&self, args: &[&str]) {
         let output = self.sandbox.kubectl(args).unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Another program in the same environment.
+    /// Runs another program in the same environment.
     pub(crate) fn program(&self, program: &str, args: &[&str]) -> Boot<'_> {
         Boot::new(self, Path::new(program), args)
     }
@@ -136,12 +136,12 @@ impl World {
         self.write(file, &text.replace(from, to));
     }
 
-    /// Puts the shipped files and the age key back.
+    /// Restores the shipped files and the age key.
     pub(crate) fn restore(&self) {
         self.checkout.ship(&self.sandbox).unwrap();
     }
 
-    /// Writes a file with all its values encrypted for the age key of the repository.
+    /// Writes a file with all values encrypted for the age key of the repository.
     #[track_caller]
     pub(crate) fn encrypt_text(&self, file: &str, text: &str) {
         self.write(file, text);
@@ -150,7 +150,7 @@ impl World {
         run(sops, &["encrypt", "--in-place", "--input-type", "yaml", "--age", &recipient, file], &self.root);
     }
 
-    /// None of the secrets stands in a file that a program may have written.
+    /// Checks that no secret is in any file that a program may have written.
     #[track_caller]
     pub(crate) fn assert_no_canary_in(&self, file: &Path) {
         if let Ok(bytes) = std::fs::read(file) {
@@ -179,13 +179,13 @@ impl World {
         run(keygen, &["-y", &key.display().to_string()], &self.root).trim().to_owned()
     }
 
-    /// git in the repository.
+    /// Runs git in the repository.
     #[track_caller]
     pub(crate) fn git(&self, args: &[&str]) {
         run(Command::new("git"), args, &self.root);
     }
 
-    /// What the programs under test have changed in the cluster since `mark`.
+    /// The changes by the programs under test since `mark`.
     pub(crate) fn changes(&self, mark: Mark) -> Vec<String> {
         let changes = self.sandbox.mutating_since(mark).unwrap();
         changes.iter().map(|event| format!("{} {}", event.verb, event.uri)).collect()
@@ -196,7 +196,7 @@ fn options(name: &str) -> Options {
     Options { name: name.to_owned(), ..Options::default() }
 }
 
-/// Runs a program that must succeed, and gives what it prints.
+/// Runs a program that must succeed, and returns its output.
 #[track_caller]
 fn run(mut command: Command, args: &[&str], folder: &Path) -> String {
     let output = command.args(args).current_dir(folder).output().unwrap();
@@ -204,7 +204,7 @@ fn run(mut command: Command, args: &[&str], folder: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A program to be run.
+/// A command to run.
 pub(crate) struct Boot<'a> {
     world: &'a World,
     command: Command,
@@ -234,18 +234,17 @@ impl<'a> Boot<'a> {
         self
     }
 
-    /// What it reads.
+    /// Its stdin.
     pub(crate) fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
         self.command.stdin(stdin);
         self
     }
 
-    /// Runs it to its end.
     pub(crate) fn run(self) -> Ran {
         self.start().finish()
     }
 
-    /// Starts it; its lines can be waited for.
+    /// Starts it.
     pub(crate) fn start(mut self) -> Running<'a> {
         let mut child = self.command.spawn().unwrap();
         let (sender, lines) = mpsc::channel();
@@ -265,7 +264,7 @@ impl<'a> Boot<'a> {
     }
 }
 
-/// A program that runs.
+/// A running program.
 pub(crate) struct Running<'a> {
     world: &'a World,
     shown: String,
@@ -277,7 +276,7 @@ pub(crate) struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Waits for a line on stdout that holds these words.
+    /// Waits for a line on stdout that contains this text.
     pub(crate) fn wait_for_line(&mut self, words: &str) {
         loop {
             let line =
@@ -294,7 +293,7 @@ impl Running<'_> {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 
-    /// Waits for its end and looks for secrets in all that it left.
+    /// Waits until it has exited, and checks that no secret is in its output and files.
     pub(crate) fn finish(mut self) -> Ran {
         let status = self.child.wait().unwrap();
         self.reader.join().unwrap();
@@ -319,9 +318,8 @@ impl Running<'_> {
     }
 }
 
-/// What a program said.
+/// The result of a program.
 pub(crate) struct Ran {
-    /// Its arguments.
     command: String,
     status: ExitStatus,
     pub(crate) code: Option<i32>,
@@ -336,7 +334,7 @@ impl Ran {
         assert_run(&self.command, self.status, &self.stdout, &self.stderr)
     }
 
-    /// Every line has the required format.
+    /// Checks that every line has the format of the log.
     #[track_caller]
     pub(crate) fn assert_format(&self) {
         assert_log_lines(&self.stdout);
@@ -344,7 +342,7 @@ impl Ran {
     }
 }
 
-/// Processes of a sandbox' programs under test that still run: those with its kubeconfig among their arguments.
+/// The running processes of the programs under test: those with the kubeconfig of the sandbox in their arguments.
 pub(crate) fn left_running(world: &World) -> Vec<String> {
     let kubeconfig = world.sandbox.kubeconfig().display().to_string();
     let mut left = Vec::new();
@@ -360,7 +358,7 @@ pub(crate) fn left_running(world: &World) -> Vec<String> {
     left
 }
 
-/// Waits until none of them is left.
+/// Waits until they have exited.
 pub(crate) fn wait_until_gone(world: &World) {
     wait_for("the tools to end", LIMIT, || Ok(left_running(world).is_empty().then_some(()))).unwrap();
 }

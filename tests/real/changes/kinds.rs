@@ -1,17 +1,16 @@
-//! The kinds of changes. Each says beforehand what must come of it.
+//! The kinds of changes, each with its expected effect.
 
 use serde_json::{Value, json};
 
 use super::effect::{installed, secret_line, synced, value_line};
 use super::repository::{CHARTS, Release, Repository, VERSIONS};
 
-/// A change that was made.
+/// A change.
 pub(super) struct Change {
-    /// What was done.
     pub(super) what: String,
-    /// What the plan must say, and the cluster show.
+    /// The expected effects in the plan and in the cluster.
     pub(super) expected: Vec<String>,
-    /// What the plan's reasons must hold.
+    /// Texts that the reasons of the plan must contain.
     pub(super) words: Vec<String>,
 }
 
@@ -83,7 +82,7 @@ fn version_down(repository: &mut Repository<'_>) -> Change {
     let release = &mut repository.releases[index];
     let old = release.version.clone();
     if old == VERSIONS[0] {
-        // Down from the oldest there is no way: two steps up and the same change the other way round.
+        // There is no version below the oldest: the test goes two versions up first and then down.
         VERSIONS[2].clone_into(&mut release.version);
     } else {
         VERSIONS[0].clone_into(&mut release.version);
@@ -101,7 +100,7 @@ fn other_chart(repository: &mut Repository<'_>) -> Change {
     Change::new(format!("another chart for {}", release.id()), vec![expected]).with(format!("→ {other}"))
 }
 
-/// Sets a value, or takes it away.
+/// Sets or removes a value.
 fn set(repository: &mut Repository<'_>, what: &str, path: &[&str], new: Option<&Value>) -> Change {
     let shown = path.iter().map(|key| key.replace('.', "\\.")).collect::<Vec<_>>().join(".");
     let (last, above) = path.split_last().unwrap();
@@ -171,7 +170,7 @@ fn release_added(repository: &mut Repository<'_>) -> Change {
 }
 
 fn release_removed(repository: &mut Repository<'_>) -> Change {
-    // The first is alone in its helmfile.
+    // The first release is the only one in its helmfile.
     let first = repository.releases[0].id();
     let index = repository.pick(|release| release.id() != first && release.chart.is_some());
     let release = repository.releases.remove(index);
@@ -231,7 +230,7 @@ fn secret_key_removed(repository: &mut Repository<'_>) -> Change {
 }
 
 fn encoded_secret_key_removed(repository: &mut Repository<'_>) -> Change {
-    // Beside another key that changes.
+    // Together with another changed key.
     let value = repository.secret_text();
     set_key(repository, "value changed", "two", "token", Some(value));
     let mut change = set_key(repository, "a key removed, another changed", "two", "user.name", None);
@@ -307,10 +306,10 @@ spec:
 
 fn claimed(repository: &mut Repository<'_>) -> Change {
     let color = repository.fresh("color");
-    // That of the chart in the repository is needed for other changes.
+    // The release of the local chart is needed for other changes.
     let index = repository.pick(|release| release.chart.is_some());
     let release = &mut repository.releases[index];
-    // Nothing comes of what is changed from now on.
+    // Later changes have no effect.
     release.values["settings"]["color"] = color.into();
     release.free = false;
     let (namespace, name) = (release.namespace.clone(), release.name.clone());
@@ -351,7 +350,7 @@ fn local_defaults(repository: &mut Repository<'_>) -> Change {
 fn two_at_once(repository: &mut Repository<'_>) -> Change {
     let one = version_up(repository);
     let index = repository.releases.iter().position(|release| one.what.ends_with(&release.id())).unwrap();
-    // The other change is for another release.
+    // The second change is for another release.
     let kept = std::mem::replace(&mut repository.releases[index].free, false);
     let two = value_changed(repository);
     repository.releases[index].free = kept;

@@ -1,4 +1,4 @@
-//! A repository with small charts, and changes to it and to its cluster, picked by a generator.
+//! A repository with small charts, with generated changes to it and to its cluster.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::super::world::World;
 
-/// What every secret that is made up here begins with.
+/// The prefix of all generated secrets.
 pub(super) const CANARY: &str = "canaryOfTheChanges-";
 
 pub(super) const CHARTS: [&str; 2] = ["small-a", "small-b"];
 
-/// The versions of each, oldest first.
+/// The versions of each chart, oldest first.
 pub(super) const VERSIONS: [&str; 4] = ["1.0.0", "1.1.0", "1.2.0", "2.0.0"];
 
 const LOCAL: &str = "bootstrap/charts/local";
@@ -32,7 +32,7 @@ stringData:
 {{- end }}
 ";
 
-/// A small chart of which every value shows in an object of its own.
+/// A small chart with an object for each value.
 pub(super) fn chart(name: &str) -> Chart {
     let all = "  settings.yaml: |\n    {{- toYaml .Values | nindent 4 }}\n";
     let each = "  list: {{ toJson .Values.list | quote }}\n  nested: {{ toJson .Values.nested | quote }}\n  note: {{ toJson .Values.note | quote }}\n";
@@ -49,11 +49,11 @@ pub(super) fn chart(name: &str) -> Chart {
 pub(super) struct Release {
     pub(super) namespace: String,
     pub(super) name: String,
-    /// None for the chart in the repository.
+    /// None for the local chart.
     pub(super) chart: Option<String>,
     pub(super) version: String,
     pub(super) values: Value,
-    /// Whether changes may pick it.
+    /// Whether it can be changed.
     pub(super) free: bool,
 }
 
@@ -78,7 +78,7 @@ impl Release {
         self.chart.as_deref().unwrap_or("local")
     }
 
-    /// Where helm finds its chart.
+    /// The chart reference.
     pub(super) fn address(&self) -> Option<String> {
         self.chart.as_ref().map(|name| format!("oci://ghcr.io/k3s-boot/charts/{name}"))
     }
@@ -93,19 +93,19 @@ impl Release {
     }
 }
 
-/// An encrypted file with a Secret.
+/// A Secret in an encrypted file.
 pub(super) struct SecretFile {
     pub(super) namespace: String,
     pub(super) keys: BTreeMap<String, String>,
-    /// Whether it has `data`, and not `stringData`.
+    /// Whether it has `data` instead of `stringData`.
     pub(super) encoded: bool,
 }
 
-/// The repository, and its cluster.
+/// The repository and its cluster.
 pub(super) struct Repository<'a> {
     pub(super) world: &'a World,
     pub(super) random: Random,
-    /// The first is that of the CRDs' helmfile.
+    /// The first one is in the helmfile of the CRDs.
     pub(super) releases: Vec<Release>,
     /// By the names of the Secrets.
     pub(super) secrets: BTreeMap<String, SecretFile>,
@@ -149,13 +149,13 @@ impl<'a> Repository<'a> {
         repository
     }
 
-    /// A word that was not used before.
+    /// A unique word.
     pub(super) fn fresh(&mut self, what: &str) -> String {
         self.made += 1;
         format!("{what}-{}", self.made)
     }
 
-    /// A release that may be changed.
+    /// A random release that can be changed.
     pub(super) fn pick(&mut self, wanted: impl Fn(&Release) -> bool) -> usize {
         let found = self.releases.iter().enumerate().filter(|(_, release)| release.free && wanted(release));
         let found: Vec<_> = found.map(|(index, _)| index).collect();
@@ -169,7 +169,7 @@ impl<'a> Repository<'a> {
         names[self.random.below(names.len())].clone()
     }
 
-    /// A value that no file may show.
+    /// A secret value.
     pub(super) fn secret_text(&mut self) -> String {
         let word = self.fresh("value");
         format!("{CANARY}{word}")
@@ -204,7 +204,7 @@ impl<'a> Repository<'a> {
         assert!(status.success());
     }
 
-    /// Writes the chart that lies in the repository, with more at the end of a template and so many replicas.
+    /// Writes the local chart, with text at the end of a template and this number of replicas.
     pub(super) fn write_local(&self, more: &str, replicas: u8) {
         let chart =
             chart("local").with_replaced("values.yaml", "replicas: 1", &format!("replicas: {replicas}"));
@@ -245,7 +245,7 @@ impl<'a> Repository<'a> {
         }
     }
 
-    /// helm upgrades a release that stays as it is, and has no time for it.
+    /// A `helm upgrade` without changes that times out.
     pub(super) fn mark_failed(&self, release: &Release) {
         let chart = release.address().unwrap_or_else(|| self.local().display().to_string());
         let version: &[&str] = if release.chart.is_some() { &["--version", &release.version] } else { &[] };

@@ -59,7 +59,7 @@ fn fixes_on_a_bootstrapped_cluster() {
     dns_address(&world);
 }
 
-/// The command shows what the namespace waits for.
+/// The command shows why the namespace is not deleted.
 fn namespace_that_is_deleted(world: &World) {
     let namespace =
         "apiVersion: v1\nkind: Namespace\nmetadata: {name: network, finalizers: [example.org/wait]}\n";
@@ -97,7 +97,7 @@ fn dns_address(world: &World) {
     assert_eq!(world.fixes("dns-address", &[], &[]), [""; 0]);
 }
 
-/// The `fix` of a run that fails.
+/// The `fix` of a failed run.
 #[track_caller]
 pub(super) fn failed(world: &World, args: &[&str]) -> String {
     let ran = world.apps(&[&["-o", "json"], args].concat()).run();

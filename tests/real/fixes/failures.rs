@@ -1,4 +1,4 @@
-//! Fixes of the failure table.
+//! Fixes of known failures.
 
 use k3s_boot::base::known_failures;
 
@@ -22,7 +22,7 @@ fn fixes_of_failed_releases() {
     assert_eq!(fix, "kubectl get nodes; kubectl uncordon NODE");
     run(&world, &fix.replace("NODE", NODE));
 
-    // The preflight finds this one, unless it is skipped.
+    // The preflight reports this one unless the check is skipped.
     world.kubectl(&["taint", "node", NODE, "dedicated=db:NoSchedule"]);
     let fix = failed(&world, &[&fast[..], &["--skip-check", "taints"]].concat());
     let command = commands(&fix)[0].replace("KEY", "dedicated");
@@ -32,7 +32,7 @@ fn fixes_of_failed_releases() {
     world.apps(&fast).run().assert().code(0);
 }
 
-/// helm may not change what somebody else has set.
+/// helm must not change a field of another manager.
 pub(super) fn fields_of_somebody_else(world: &World) {
     let patch = r#"{"spec": {"replicas": 2}}"#;
     world.kubectl(&["patch", "deployment/coredns", "--namespace", "kube-system", "--patch", patch]);
@@ -45,7 +45,7 @@ pub(super) fn fields_of_somebody_else(world: &World) {
     world.apps(&[]).run().assert().code(0);
 }
 
-/// Commands that only show something run, and show it.
+/// Runs commands that only show something.
 pub(super) fn commands_that_show(world: &World) {
     let pods = world.get("/api/v1/namespaces/kube-system/pods");
     let is_coredns = |name: &&str| name.starts_with("coredns-");

@@ -1,6 +1,6 @@
-//! Fixes for how k3s was started. The sandbox has no k3s: what k3s does at a start is simulated as it was seen on real k3s
-//! v1.36.3. It reads `/etc/rancher/k3s/config.yaml` before its flags, writes both into the annotation of its Node, and deletes
-//! the objects with the label of an Addon that is disabled.
+//! Fixes for the flags of k3s. The sandbox has no k3s: its start is simulated as observed on k3s v1.36.3. It reads
+//! `/etc/rancher/k3s/config.yaml` before its flags, writes both into an annotation of its Node, and deletes the objects
+//! with the label of a disabled Addon.
 
 use serde_json::json;
 
@@ -9,13 +9,13 @@ use crate::manifests::BUNDLED_COREDNS;
 use crate::states::{GOOD_ARGS, node_args};
 use crate::world::World;
 
-/// The label of k3s on the objects of its CoreDNS.
+/// The label of k3s on the objects of its bundled CoreDNS.
 const LABEL: &str = "objectset.rio.cattle.io/hash=bce283298811743a0386ab510f2f67ef74240c57";
 
-/// Every kind that k3s has in its CoreDNS.
+/// All kinds of the bundled CoreDNS.
 const KINDS: &str = "deployments,services,configmaps,serviceaccounts,clusterroles,clusterrolebindings";
 
-/// Starts the simulated k3s with these lines of its configuration, and flags as the node has them (`,"--flag","value"`).
+/// Starts the simulated k3s with this configuration, and flags as in the annotation of the Node (`,"--flag","value"`).
 fn start(world: &World, config: &[&str], flags: &str) {
     let mut args = String::new();
     for line in config {
@@ -69,7 +69,7 @@ fn fixes_that_restart_k3s() {
         scenario.is_gone();
     }
 
-    // The bundled CoreDNS goes when it is disabled.
+    // k3s deletes the bundled CoreDNS when it is disabled.
     let flags = GOOD_ARGS.replace(r#","--disable","coredns""#, "");
     start(&world, &[], &flags);
     world.apply(BUNDLED_COREDNS);
@@ -80,7 +80,7 @@ fn fixes_that_restart_k3s() {
     start(&world, &[], GOOD_ARGS);
 }
 
-/// What Helm has adopted of the CoreDNS of k3s stays when k3s disables its own, in the printed order.
+/// The objects that Helm has adopted remain when k3s disables its CoreDNS, if the steps run in the printed order.
 #[test]
 fn an_adopted_coredns_keeps_its_permissions() {
     let world = World::start("fixes-adopted");
@@ -120,7 +120,7 @@ fn an_adopted_coredns_keeps_its_permissions() {
     let scenario = Scenario::new(&world, "bundled-adopted");
     let fix = scenario.fix();
     assert_eq!(world.fixes("k3s-coredns", &[], &[]).concat(), fix, "no other rule restarts k3s first");
-    // All of it is for a shell: what is no command is a comment.
+    // All lines are for a shell: lines that are no command are comments.
     scenario.goes_with(|fix| format!("set -e\n{fix}"));
     let steps = [
         "without restarting k3s",
@@ -162,7 +162,7 @@ metadata: {name: coredns, namespace: kube-system}
 spec: {source: /var/lib/rancher/k3s/server/manifests/coredns.yaml}
 ";
 
-/// The objects of the CoreDNS of k3s that are for its permissions.
+/// The RBAC objects of the bundled CoreDNS.
 const ROLES: &str = "apiVersion: v1
 kind: ServiceAccount
 metadata: {name: coredns, namespace: kube-system}

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Scenario, commands};
 use crate::world::World;
 
-/// A file that Flux applies.
+/// A file in the folder that Flux syncs.
 const SYNCED: &str = "kubernetes/flux/cluster/a.sops.yaml";
 
 const OFFLINE: [&str; 1] = ["--offline"];
@@ -38,7 +38,7 @@ fn age_key(world: &World) {
     let good = std::fs::read(&key).unwrap();
     std::fs::write(&key, "no identity\n").unwrap();
     let broken = Scenario::new(world, "age-key").args(&OFFLINE);
-    // `age-keygen` writes over no file.
+    // `age-keygen` never overwrites a file.
     std::fs::remove_file(&key).unwrap();
     std::fs::write(&key, "no identity\n").unwrap();
     broken.goes_with(|fix| format!("rm age.key; {}", commands(&fix)[0]));
@@ -46,7 +46,7 @@ fn age_key(world: &World) {
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// Whether only the values of a Secret are encrypted, for these recipients.
+/// Checks that only the values of a Secret are encrypted, for these recipients.
 #[track_caller]
 fn assert_encrypted(file: &Path, recipients: &[&str]) {
     let text = std::fs::read_to_string(file).unwrap();
@@ -65,7 +65,7 @@ fn encrypted_files(world: &World) {
         );
         world.write(".sops.yaml", &text);
     };
-    // With no creation rules, with those of other files, and with one for this file.
+    // Without creation rules, with rules for other files, and with a rule for this file.
     for config in [None, Some("^talos/"), Some(r"\.sops\.yaml$")] {
         if let Some(path) = config {
             rules(path);
@@ -122,7 +122,7 @@ fn variables(world: &World) {
     ran.assert().code(0);
 }
 
-/// A copy of the kubeconfig, changed.
+/// A changed copy of the kubeconfig.
 fn copy(world: &World, name: &str, change: impl Fn(&str) -> String) -> String {
     let path = world.root.parent().unwrap().join(name);
     std::fs::write(&path, change(&std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap())).unwrap();
@@ -139,7 +139,7 @@ fn kubeconfig(world: &World) {
         .env(&env)
         .goes_with(|fix| commands(&fix)[0].replace("NAME", "default"));
 
-    // As k3s writes it, on another machine.
+    // As k3s writes it, used on another machine.
     let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
     let server = text.split("https://").nth(1).unwrap().split(['"', '\n', ' ']).next().unwrap().to_owned();
     let elsewhere = copy(world, "elsewhere", |text| text.replace(&server, "127.0.0.1:1"));
