@@ -10,16 +10,16 @@ use serde_json::json;
 use super::fixture::{Fixture, RunResult};
 use super::support::{Line, assert_no_canary, parse_line};
 
-/// The output of the original function, with `TS` instead of the time. `seed-log.sh` produces it.
-const SEED: &str = include_str!("../fixtures/seed-log.bytes");
-const SEED_LEVELS: &str = include_str!("../fixtures/seed-log-levels.txt");
+/// The output of the original function, with `TS` instead of the time. `original-log.sh` produces it.
+const SEED: &str = include_str!("../fixtures/original-log.bytes");
+const SEED_LEVELS: &str = include_str!("../fixtures/original-log-levels.txt");
 
 const LEVELS: [(Level, &str); 4] =
     [(Level::Debug, "DEBUG"), (Level::Info, "INFO"), (Level::Warn, "WARN"), (Level::Error, "ERROR")];
 
 #[test]
 fn lines_match_the_original_log_function() {
-    // The table of seed-log.sh.
+    // The table of original-log.sh.
     let table: [(&str, &[(&str, &str)]); 5] = [
         ("Applying namespaces", &[]),
         ("Namespace created", &[("namespace", "flux-system")]),

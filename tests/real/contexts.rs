@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::small::{releases, write};
-use super::world::{Boot, World};
+use super::fixture::{Fixture, Invocation};
+use super::small_charts::{releases, write};
 
 /// A kubeconfig with these clusters, each under its own name. The last one is the current context.
-fn kubeconfig(file: &str, worlds: &[(&World, &str)], current: &str) -> PathBuf {
+fn kubeconfig(file: &str, worlds: &[(&Fixture, &str)], current: &str) -> PathBuf {
     let folder = worlds[0].0.root.parent().unwrap();
-    let own = |(world, name): &(&World, &str)| {
-        let kubeconfig = world.sandbox.kubeconfig().display().to_string();
-        let output = world.sandbox.kubectl(&[
+    let own = |(fixture, name): &(&Fixture, &str)| {
+        let kubeconfig = fixture.sandbox.kubeconfig().display().to_string();
+        let output = fixture.sandbox.kubectl(&[
             "config",
             "view",
             "--raw",
@@ -29,8 +29,8 @@ fn kubeconfig(file: &str, worlds: &[(&World, &str)], current: &str) -> PathBuf {
         config
     };
     let mut all = own(&worlds[0]);
-    for world in &worlds[1..] {
-        let other = own(world);
+    for fixture in &worlds[1..] {
+        let other = own(fixture);
         for entry in ["clusters", "users", "contexts"] {
             all[entry].as_array_mut().unwrap().push(other[entry][0].clone());
         }
@@ -59,7 +59,7 @@ fn hooks(name: &str) -> String {
 
 #[test]
 fn only_the_selected_cluster_gets_requests() {
-    let (here, other) = (World::start("here"), World::start("other"));
+    let (here, other) = (Fixture::start("here"), Fixture::start("other"));
     let folder = here.root.parent().unwrap().to_owned();
     let ours = kubeconfig("ours", &[(&here, "here")], "here");
     let theirs = kubeconfig("theirs", &[(&other, "other")], "other");
@@ -86,8 +86,9 @@ fn only_the_selected_cluster_gets_requests() {
     for (name, args, kubeconfig) in &ways {
         write(&here, &releases(&[&hooks(name)]));
         let run = |command: &str, more: &[&str]| {
-            let boot: Boot<'_> = here.boot(&[&[command, "--allow-hooks"], *args, more].concat());
-            let ran = boot.env("KUBECONFIG", kubeconfig).run();
+            let k3s_boot: Invocation<'_> =
+                here.k3s_boot(&[&[command, "--allow-hooks"], *args, more].concat());
+            let ran = k3s_boot.env("KUBECONFIG", kubeconfig).run();
             assert_eq!(ran.code, Some(0), "{name} {command}: {}{}", ran.stdout, ran.stderr);
         };
         run("check", &[]);
@@ -106,7 +107,7 @@ fn only_the_selected_cluster_gets_requests() {
         let list = here.helm(&["list", "--namespace", "media", "--filter", &format!("^{name}$"), "--short"]);
         assert_eq!(String::from_utf8_lossy(&list.stdout).trim(), *name);
         // The exit code is about Flux, which is not installed.
-        here.boot(&[&["status"], *args].concat()).env("KUBECONFIG", kubeconfig).run();
+        here.k3s_boot(&[&["status"], *args].concat()).env("KUBECONFIG", kubeconfig).run();
     }
     let asked = other.sandbox.audit_since(begin).unwrap();
     let asked: Vec<_> = asked.iter().filter(|event| event.is_from_admin()).map(|event| &event.uri).collect();
@@ -115,20 +116,20 @@ fn only_the_selected_cluster_gets_requests() {
 
 #[test]
 fn release_is_installed_in_the_namespace_of_helmfile() {
-    let world = World::start("namespaces");
+    let fixture = Fixture::start("namespaces");
     let mut config: Value =
-        serde_json::from_slice(&std::fs::read(kubeconfig("context", &[(&world, "here")], "here")).unwrap())
+        serde_json::from_slice(&std::fs::read(kubeconfig("context", &[(&fixture, "here")], "here")).unwrap())
             .unwrap();
     config["contexts"][0]["context"]["namespace"] = json!("media");
-    let file = world.root.parent().unwrap().join("in-media");
+    let file = fixture.root.parent().unwrap().join("in-media");
     std::fs::write(&file, config.to_string()).unwrap();
     let apps = |args: &[&str]| {
-        let ran = world.apps(args).env("KUBECONFIG", &file).run();
+        let ran = fixture.apps(args).env("KUBECONFIG", &file).run();
         ran.assert().code(0);
         ran.stdout
     };
     let installed = || {
-        let list = world.helm(&["list", "--all-namespaces", "--output", "json"]);
+        let list = fixture.helm(&["list", "--all-namespaces", "--output", "json"]);
         let list: Vec<Value> = serde_json::from_slice(&list.stdout).unwrap();
         let id =
             |one: &Value| format!("{}/{}", one["namespace"].as_str().unwrap(), one["name"].as_str().unwrap());
@@ -139,20 +140,23 @@ fn release_is_installed_in_the_namespace_of_helmfile() {
 
     // Without a namespace, the release is in that of the context.
     let named = "    name: named\n    namespace: network\n";
-    write(&world, &releases(&["    name: plain\n", named]));
+    write(&fixture, &releases(&["    name: plain\n", named]));
     let text = apps(&["--list"]);
     assert!(text.contains("media") && text.contains("network") && !text.contains("default"), "{text}");
     apps(&[]);
     assert_eq!(installed(), ["media/plain", "network/named"]);
     assert!(apps(&[]).contains("Nothing to change"));
     // A single release is synced too.
-    write(&world, &releases(&["    name: plain\n    values: [{a: 1}]\n", named]));
+    write(&fixture, &releases(&["    name: plain\n    values: [{a: 1}]\n", named]));
     let text = apps(&[]);
     assert!(text.contains("Release is out of date release=\"media/plain\""), "{text}");
     assert!(apps(&[]).contains("Nothing to change"));
 
     // The namespace of the helmfile takes precedence over both.
-    write(&world, &format!("namespace: monitoring\n{}", releases(&["    name: all\n", "    name: more\n"])));
+    write(
+        &fixture,
+        &format!("namespace: monitoring\n{}", releases(&["    name: all\n", "    name: more\n"])),
+    );
     let text = apps(&["--list"]);
     assert!(text.contains("monitoring") && !text.contains("media"), "{text}");
     apps(&[]);

@@ -2,8 +2,8 @@
 
 use sandbox::{FaultCampaign, run_faults};
 
+use super::fixture::tools;
 use super::support::k3s_boot;
-use super::world::tools;
 
 /// In the order in which they appear: before charts are downloaded, before anything is changed, and then by release.
 const FAULTS: [&str; 20] = [

@@ -16,8 +16,8 @@ use k3s_boot::check::rules;
 use serde_json::Value;
 
 use self::Case::{NoCommand, Person, Runs, Shows, Unavailable};
+use super::fixture::{Fixture, RunResult};
 use super::support::bin_dir;
-use super::world::{Ran, World};
 
 /// How a test covers the commands in the fix of a rule or of a known failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,15 +299,15 @@ fn files(folder: &Path, source: &Path) -> BTreeSet<String> {
     found
 }
 
-impl World {
+impl Fixture {
     /// The `fix` of each problem that a rule reports now.
     #[track_caller]
     fn fixes(&self, rule: &str, args: &[&str], env: &[(&str, &str)]) -> Vec<String> {
-        let mut boot = self.boot(&[&["check", "-o", "json"], args].concat());
+        let mut k3s_boot = self.k3s_boot(&[&["check", "-o", "json"], args].concat());
         for (name, value) in env {
-            boot = boot.env(name, value);
+            k3s_boot = k3s_boot.env(name, value);
         }
-        let ran = boot.run();
+        let ran = k3s_boot.run();
         let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}", ran.stderr));
         let checks = report["checks"].as_array().unwrap();
         let check = checks.iter().find(|check| check["id"] == rule).unwrap();
@@ -316,34 +316,34 @@ impl World {
     }
 
     /// Runs a command in the repository, with k3s-boot and its tools on PATH.
-    fn shell(&self, command: &str) -> Ran {
+    fn shell(&self, command: &str) -> RunResult {
         self.shell_with(command, &[])
     }
 
-    fn shell_with(&self, command: &str, env: &[(&str, &str)]) -> Ran {
+    fn shell_with(&self, command: &str, env: &[(&str, &str)]) -> RunResult {
         let program = bin_dir().display();
         let tools = self.sandbox.tools().path_dir().display().to_string();
         let path = format!("{program}:{tools}:{}", std::env::var("PATH").unwrap());
-        let mut boot = self.program("sh", &["-c", command]).env("PATH", path);
+        let mut k3s_boot = self.program("sh", &["-c", command]).env("PATH", path);
         for (name, value) in env {
-            boot = boot.env(name, value);
+            k3s_boot = k3s_boot.env(name, value);
         }
-        boot.run()
+        k3s_boot.run()
     }
 }
 
 /// A problem and its fix.
 struct Scenario<'a> {
-    world: &'a World,
+    fixture: &'a Fixture,
     rule: &'a str,
     args: &'a [&'a str],
     env: &'a [(&'a str, &'a str)],
 }
 
 impl<'a> Scenario<'a> {
-    fn new(world: &'a World, rule: &'a str) -> Self {
+    fn new(fixture: &'a Fixture, rule: &'a str) -> Self {
         assert!(matches!(case(RULES, rule), Runs | Person(_)), "{rule} is not listed");
-        Self { world, rule, args: &[], env: &[] }
+        Self { fixture, rule, args: &[], env: &[] }
     }
 
     fn args(self, args: &'a [&'a str]) -> Self {
@@ -357,7 +357,7 @@ impl<'a> Scenario<'a> {
     /// The fix that is reported now. Several problems have the same one.
     #[track_caller]
     fn fix(&self) -> String {
-        let mut fixes = self.world.fixes(self.rule, self.args, self.env);
+        let mut fixes = self.fixture.fixes(self.rule, self.args, self.env);
         // A login blocks several charts.
         fixes.dedup();
         let [fix] = &fixes[..] else { panic!("{}: {fixes:?}", self.rule) };
@@ -375,14 +375,14 @@ impl<'a> Scenario<'a> {
     fn goes_with(&self, choose: impl FnOnce(String) -> String) {
         let fix = self.fix();
         let command = choose(fix);
-        let ran = self.world.shell_with(&command, self.env);
+        let ran = self.fixture.shell_with(&command, self.env);
         ran.assert().append_context("rule", self.rule.to_owned()).code(0);
         self.is_gone();
     }
 
     #[track_caller]
     fn is_gone(&self) {
-        let left = self.world.fixes(self.rule, self.args, self.env);
+        let left = self.fixture.fixes(self.rule, self.args, self.env);
         assert_eq!(left, [""; 0], "{}", self.rule);
     }
 }

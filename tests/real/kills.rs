@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sandbox::{Campaign, Runs, run_campaign};
 
+use super::fixture::tools;
 use super::support::k3s_boot;
-use super::world::tools;
 
 #[test]
 fn next_run_recovers_from_a_kill() {

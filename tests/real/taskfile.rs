@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::fixture::tools;
 use super::support::bin_dir;
-use super::world::tools;
 
 const HELMFILE: &str = "bootstrap/helmfile.d/01-apps.yaml";
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::super::world::World;
+use super::super::fixture::Fixture;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -39,22 +39,22 @@ pub(super) struct Release {
 
 impl State {
     /// Reads a release. Values of a revision never change, so they are taken from `known` if possible.
-    pub(super) fn read(world: &World, known: &Self) -> Self {
-        let namespaces = objects(world, "namespaces").into_iter().map(|one| text(&one["metadata"]["name"]));
-        let secrets = objects(world, "secrets");
+    pub(super) fn read(fixture: &Fixture, known: &Self) -> Self {
+        let namespaces = objects(fixture, "namespaces").into_iter().map(|one| text(&one["metadata"]["name"]));
+        let secrets = objects(fixture, "secrets");
         let ours = |secret: &&Value| {
             let of_helm = secret["type"] == "helm.sh/release.v1";
             !of_helm && secret["metadata"]["annotations"]["meta.helm.sh/release-name"].is_null()
         };
         let secrets =
             secrets.iter().filter(ours).map(|secret| (id(&secret["metadata"]), Secret::new(secret)));
-        let releases = world.sandbox.helm_list().unwrap();
+        let releases = fixture.sandbox.helm_list().unwrap();
         let releases = releases.iter().map(|release| {
             let id = id(release);
             let revision = text(&release["revision"]).parse().unwrap();
             let status = text(&release["status"]);
             let old = known.releases.get(&id).filter(|old| old.revision == revision);
-            let values = old.map_or_else(|| values(world, &id), |old| old.values.clone());
+            let values = old.map_or_else(|| values(fixture, &id), |old| old.values.clone());
             let chart = text(&release["chart"]);
             let (chart, version) = chart.rsplit_once('-').unwrap();
             let (chart, version) = (chart.to_owned(), version.to_owned());
@@ -99,15 +99,15 @@ fn id(metadata: &Value) -> String {
 }
 
 /// All objects of these kinds.
-pub(super) fn objects(world: &World, kinds: &str) -> Vec<Value> {
-    let output = world.sandbox.kubectl(&["get", kinds, "--all-namespaces", "--output", "json"]).unwrap();
+pub(super) fn objects(fixture: &Fixture, kinds: &str) -> Vec<Value> {
+    let output = fixture.sandbox.kubectl(&["get", kinds, "--all-namespaces", "--output", "json"]).unwrap();
     let mut list: Value = serde_json::from_slice(&output.stdout).unwrap();
     serde_json::from_value(list["items"].take()).unwrap()
 }
 
-fn values(world: &World, id: &str) -> Value {
+fn values(fixture: &Fixture, id: &str) -> Value {
     let (namespace, name) = id.split_once('/').unwrap();
-    let output = world.helm(&["get", "values", name, "--namespace", namespace, "--output", "json"]);
+    let output = fixture.helm(&["get", "values", name, "--namespace", namespace, "--output", "json"]);
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

@@ -251,9 +251,9 @@ fn secret_added(repository: &mut Repository<'_>) -> Change {
 
 fn annotation_left(repository: &mut Repository<'_>) -> Change {
     let name = repository.pick_secret(None);
-    let file = repository.world.root.parent().unwrap().join("client-side.json");
+    let file = repository.fixture.root.parent().unwrap().join("client-side.json");
     std::fs::write(&file, repository.manifest(&name, true).to_string()).unwrap();
-    repository.world.kubectl(&["apply", "--force-conflicts=false", "-f", &file.display().to_string()]);
+    repository.fixture.kubectl(&["apply", "--force-conflicts=false", "-f", &file.display().to_string()]);
     std::fs::remove_file(&file).unwrap();
     let id = secret_id(repository, &name);
     let expected = secret_line(&id, &["the last-applied annotation".to_owned()]);
@@ -267,7 +267,7 @@ fn object_deleted(repository: &mut Repository<'_>) -> Change {
     let expected = synced(&id, (&release.version, &release.version), &[]);
     let kinds = ["ConfigMap", "Service", "ServiceAccount", "Deployment"];
     let kind = kinds[repository.random.below(kinds.len())];
-    repository.world.kubectl(&["delete", kind, &name, "--namespace", &namespace]);
+    repository.fixture.kubectl(&["delete", kind, &name, "--namespace", &namespace]);
     Change::new(format!("{kind} {id} deleted"), vec![expected]).with(format!("missing: {kind} {id}"))
 }
 
@@ -284,7 +284,7 @@ fn release_uninstalled(repository: &mut Repository<'_>) -> Change {
     let index = repository.pick(any);
     let release = &repository.releases[index];
     let output =
-        repository.world.helm(&["uninstall", &release.name, "--namespace", &release.namespace, "--wait"]);
+        repository.fixture.helm(&["uninstall", &release.name, "--namespace", &release.namespace, "--wait"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let expected = installed(&release.id(), release.chart_name(), &release.version);
     Change::new(format!("{} uninstalled with helm", release.id()), vec![expected])
@@ -313,11 +313,11 @@ fn claimed(repository: &mut Repository<'_>) -> Change {
     release.values["settings"]["color"] = color.into();
     release.free = false;
     let (namespace, name) = (release.namespace.clone(), release.name.clone());
-    let world = repository.world;
-    world.apply(CRD);
+    let fixture = repository.fixture;
+    fixture.apply(CRD);
     let crd = "crd/helmreleases.helm.toolkit.fluxcd.io";
-    world.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]);
-    world.apply(&format!(
+    fixture.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]);
+    fixture.apply(&format!(
         "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{}}\n"
     ));
     Change::new(format!("a HelmRelease claims {namespace}/{name}, and a value changed"), Vec::new())

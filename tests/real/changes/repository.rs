@@ -9,7 +9,7 @@ use sandbox::Random;
 use sandbox::charts::Chart;
 use serde_json::{Value, json};
 
-use super::super::world::World;
+use super::super::fixture::Fixture;
 
 /// The prefix of all generated secrets.
 pub(super) const CANARY: &str = "canaryOfTheChanges-";
@@ -103,7 +103,7 @@ pub(super) struct SecretFile {
 
 /// The repository and its cluster.
 pub(super) struct Repository<'a> {
-    pub(super) world: &'a World,
+    pub(super) fixture: &'a Fixture,
     pub(super) random: Random,
     /// The first one is in the helmfile of the CRDs.
     pub(super) releases: Vec<Release>,
@@ -115,12 +115,12 @@ pub(super) struct Repository<'a> {
 }
 
 impl<'a> Repository<'a> {
-    pub(super) fn new(world: &'a World, seed: u64) -> Self {
-        let output = world
+    pub(super) fn new(fixture: &'a Fixture, seed: u64) -> Self {
+        let output = fixture
             .sandbox
-            .command(world.sandbox.tools().age_keygen())
+            .command(fixture.sandbox.tools().age_keygen())
             .arg("-y")
-            .arg(world.sandbox.age_key())
+            .arg(fixture.sandbox.age_key())
             .output()
             .unwrap();
         let values = |port: u16| {
@@ -133,7 +133,7 @@ impl<'a> Repository<'a> {
         let releases = ids.iter().zip(charts).zip(8080..);
         let releases = releases.map(|((id, chart), port)| Release::new(id, chart, values(port))).collect();
         let mut repository = Self {
-            world,
+            fixture,
             random: Random::new(seed),
             releases,
             secrets: BTreeMap::new(),
@@ -196,11 +196,11 @@ impl<'a> Repository<'a> {
     pub(super) fn write_secret(&self, name: &str) {
         let file = format!("bootstrap/{name}.sops.yaml");
         let text = serde_yaml::to_string(&self.manifest(name, self.secrets[name].encoded)).unwrap();
-        self.world.write(&file, &text);
-        let mut sops = self.world.sandbox.command(self.world.sandbox.tools().sops());
+        self.fixture.write(&file, &text);
+        let mut sops = self.fixture.sandbox.command(self.fixture.sandbox.tools().sops());
         let args =
             ["encrypt", "--in-place", "--age", &self.recipient, "--encrypted-regex", "^(data|stringData)$"];
-        let status = sops.args(args).arg(&file).current_dir(&self.world.root).status().unwrap();
+        let status = sops.args(args).arg(&file).current_dir(&self.fixture.root).status().unwrap();
         assert!(status.success());
     }
 
@@ -210,15 +210,15 @@ impl<'a> Repository<'a> {
             chart("local").with_replaced("values.yaml", "replicas: 1", &format!("replicas: {replicas}"));
         let chart = chart.unwrap();
         let metadata = "apiVersion: v2\nname: local\nversion: 1.0.0\ntype: application\n";
-        self.world.write(&format!("{LOCAL}/Chart.yaml"), metadata);
+        self.fixture.write(&format!("{LOCAL}/Chart.yaml"), metadata);
         for (path, more) in [("templates/all.yaml", more), ("templates/secret.yaml", ""), ("values.yaml", "")]
         {
-            self.world.write(&format!("{LOCAL}/{path}"), &format!("{}{more}", chart.file(path).unwrap()));
+            self.fixture.write(&format!("{LOCAL}/{path}"), &format!("{}{more}", chart.file(path).unwrap()));
         }
     }
 
     pub(super) fn local(&self) -> PathBuf {
-        self.world.root.join(LOCAL)
+        self.fixture.root.join(LOCAL)
     }
 
     /// Writes the helmfiles and the folders.
@@ -238,10 +238,10 @@ impl<'a> Repository<'a> {
             let defaults = json!({"wait": true, "waitForJobs": true});
             let text =
                 serde_yaml::to_string(&json!({"helmDefaults": defaults, "releases": releases})).unwrap();
-            self.world.write(&format!("bootstrap/helmfile.d/{file}"), &text);
+            self.fixture.write(&format!("bootstrap/helmfile.d/{file}"), &text);
         }
         for folder in &self.folders {
-            self.world.write(&format!("kubernetes/apps/{folder}/README.md"), "");
+            self.fixture.write(&format!("kubernetes/apps/{folder}/README.md"), "");
         }
     }
 
@@ -251,7 +251,7 @@ impl<'a> Repository<'a> {
         let version: &[&str] = if release.chart.is_some() { &["--version", &release.version] } else { &[] };
         let args = ["upgrade", &release.name, &chart, "--namespace", &release.namespace, "--reuse-values"];
         let args = [&args[..], version, &["--wait", "--timeout", "1ms"]].concat();
-        let output = self.world.helm(&args);
+        let output = self.fixture.helm(&args);
         assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 }

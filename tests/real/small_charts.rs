@@ -1,6 +1,6 @@
 //! Repositories with small local charts, for tests that do not need the shipped ones.
 
-use super::world::World;
+use super::fixture::Fixture;
 
 pub(crate) const CRDS: &str = "bootstrap/helmfile.d/00-crds.yaml";
 pub(crate) const APPS: &str = "bootstrap/helmfile.d/01-apps.yaml";
@@ -15,17 +15,17 @@ const SCHEMA: &str = r#"{"type": "object", "properties": {"letters": {"type": "s
 
 /// Replaces the shipped helmfiles by one that can use the chart `../charts/small`.
 #[track_caller]
-pub(crate) fn write(world: &World, apps: &str) {
-    world.write(CRDS, &releases(&["    name: crds\n    namespace: monitoring\n"]));
-    world.write(APPS, apps);
+pub(crate) fn write(fixture: &Fixture, apps: &str) {
+    fixture.write(CRDS, &releases(&["    name: crds\n    namespace: monitoring\n"]));
+    fixture.write(APPS, apps);
     for (file, text) in
         [("Chart.yaml", CHART), ("templates/all.yaml", TEMPLATE), ("values.schema.json", SCHEMA)]
     {
-        world.write(&format!("bootstrap/charts/small/{file}"), text);
+        fixture.write(&format!("bootstrap/charts/small/{file}"), text);
     }
     // Without a remote, only a pin identifies the cluster.
-    world.git(&["config", "remote.origin.url", "ssh://git@git.sandbox.test/home.git"]);
-    world.git(&["add", "--all", "bootstrap"]);
+    fixture.git(&["config", "remote.origin.url", "ssh://git@git.sandbox.test/home.git"]);
+    fixture.git(&["add", "--all", "bootstrap"]);
 }
 
 /// A helmfile with releases of the small chart, given as the lines after `chart`.

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::fixture::{Fixture, Invocation, RunResult, Running};
 use super::manifests::USER_WORKLOAD;
+use super::problem_table::{blocks, reports};
 use super::support::k3s_boot;
-use super::table::{blocks, reports};
-use super::world::{Boot, Ran, Running, World};
 
 /// A token in the URL of a repository, which must not appear anywhere.
 const TOKEN: &str = "glpat-canaryOfTheAddress987654321";
@@ -23,8 +23,8 @@ const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/
 
 /// The repository of `a` with the cluster of `b`.
 struct Pair {
-    a: World,
-    b: World,
+    a: Fixture,
+    b: Fixture,
     uid_a: String,
     uid_b: String,
 }
@@ -32,15 +32,15 @@ struct Pair {
 #[test]
 fn only_the_right_cluster_is_changed() {
     let mut pair = Pair {
-        a: World::start("guard-a"),
-        b: World::start("guard-b"),
+        a: Fixture::start("guard-a"),
+        b: Fixture::start("guard-b"),
         uid_a: String::new(),
         uid_b: String::new(),
     };
-    pair.b.plant(TOKEN);
+    pair.b.add_secret(TOKEN);
     (pair.uid_a, pair.uid_b) = (uid(&pair.a), uid(&pair.b));
-    for world in [&pair.a, &pair.b] {
-        let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
+    for fixture in [&pair.a, &pair.b] {
+        let text = std::fs::read_to_string(fixture.sandbox.kubeconfig()).unwrap();
         assert!(
             text.contains("current-context: default") || text.contains("current-context: \"default\""),
             "both are called alike"
@@ -57,27 +57,27 @@ fn only_the_right_cluster_is_changed() {
     another_flux(&pair);
 }
 
-fn uid(world: &World) -> String {
-    let namespace = world.sandbox.get("/api/v1/namespaces/kube-system").unwrap().unwrap();
+fn uid(fixture: &Fixture) -> String {
+    let namespace = fixture.sandbox.get("/api/v1/namespaces/kube-system").unwrap().unwrap();
     namespace["metadata"]["uid"].as_str().unwrap().to_owned()
 }
 
-fn mark_of(world: &World) -> String {
-    let lease = world.sandbox.get(LEASE).unwrap().unwrap_or(Value::Null);
+fn mark_of(fixture: &Fixture) -> String {
+    let lease = fixture.sandbox.get(LEASE).unwrap().unwrap_or(Value::Null);
     lease["metadata"]["annotations"]["k3s-boot/repository"].as_str().unwrap_or("none").to_owned()
 }
 
 impl Pair {
     /// A command in A's repository with B's kubeconfig. The repositories differ.
-    fn boot(&self, args: &[&str]) -> Boot<'_> {
-        self.a.boot(args).env("KUBECONFIG", self.b.sandbox.kubeconfig()).env("FLUX_GIT_URL", OTHER_URL)
+    fn k3s_boot(&self, args: &[&str]) -> Invocation<'_> {
+        self.a.k3s_boot(args).env("KUBECONFIG", self.b.sandbox.kubeconfig()).env("FLUX_GIT_URL", OTHER_URL)
     }
 
     /// Checks that there is one error and that B is unchanged.
     #[track_caller]
     fn refused(&self, args: &[&str], words: &[&str]) {
         let mark = self.b.sandbox.audit_mark().unwrap();
-        let ran = self.boot(&[&["apps"], args].concat()).run();
+        let ran = self.k3s_boot(&[&["apps"], args].concat()).run();
         self.is_refused(&ran, words);
         ran.assert_format();
         assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
@@ -85,7 +85,7 @@ impl Pair {
     }
 
     #[track_caller]
-    fn is_refused(&self, ran: &Ran, words: &[&str]) {
+    fn is_refused(&self, ran: &RunResult, words: &[&str]) {
         ran.assert().code(1);
         let said = format!("{}{}", ran.stdout, ran.stderr);
         let errors: Vec<_> = said.lines().filter(|line| line.contains(" ERROR ")).collect();
@@ -100,7 +100,7 @@ impl Pair {
     #[track_caller]
     fn checked(&self, mark: &str, message: &str) {
         let begin = self.b.sandbox.audit_mark().unwrap();
-        let ran = self.boot(&["check"]).run();
+        let ran = self.k3s_boot(&["check"]).run();
         let line = format!("  {mark} cluster-identity: {message}");
         assert!(ran.stdout.lines().any(|found| found == line), "no `{line}` in\n{}", ran.stdout);
         assert_eq!(ran.code, Some(i32::from(mark == "✗")));
@@ -109,18 +109,18 @@ impl Pair {
     }
 
     /// Starts `apps` on a terminal and waits for its question. The second value is for typing the answer.
-    fn on_terminal<'a>(&self, world: &'a World, env: &[(&str, &str)]) -> (Running<'a>, PipeWriter) {
+    fn on_terminal<'a>(&self, fixture: &'a Fixture, env: &[(&str, &str)]) -> (Running<'a>, PipeWriter) {
         let (stdin, keyboard) = std::io::pipe().unwrap();
         let command = format!("exec {} --color never apps", k3s_boot().display());
-        let mut boot = world
+        let mut k3s_boot = fixture
             .program("script", &["--quiet", "--return", "--command", &command, "/dev/null"])
             .env("SHELL", "/bin/sh")
             .env("KUBECONFIG", self.b.sandbox.kubeconfig())
             .stdin(stdin);
         for (name, value) in env {
-            boot = boot.env(name, *value);
+            k3s_boot = k3s_boot.env(name, *value);
         }
-        let mut running = boot.start();
+        let mut running = k3s_boot.start();
         // The question has no line feed at its end.
         running.wait_for_line("WARN Unknown cluster with workloads on it");
         (running, keyboard)
@@ -171,7 +171,7 @@ fn user_workloads(pair: &Pair) {
     let (stdin, mut pipe) = std::io::pipe().unwrap();
     pipe.write_all(b"yes\n").unwrap();
     drop(pipe);
-    pair.is_refused(&pair.boot(&["apps"]).stdin(stdin).run(), &words);
+    pair.is_refused(&pair.k3s_boot(&["apps"]).stdin(stdin).run(), &words);
     for answer in ["no\n", "y\n", "\n", "\u{4}"] {
         let (running, mut keyboard) = pair.on_terminal(&pair.a, &[]);
         keyboard.write_all(answer.as_bytes()).unwrap();
@@ -217,8 +217,8 @@ fn variables_that_lead_elsewhere(pair: &Pair) {
     let mark = pair.b.sandbox.audit_mark().unwrap();
     for (args, changes) in [(&["check"][..], false), (&["apps"], true)] {
         let begin = pair.a.sandbox.audit_mark().unwrap();
-        let boot = pair.a.boot(args).env("KUBECONFIG", &both);
-        let ran = variables.iter().fold(boot, |boot, (name, value)| boot.env(name, *value)).run();
+        let k3s_boot = pair.a.k3s_boot(args).env("KUBECONFIG", &both);
+        let ran = variables.iter().fold(k3s_boot, |k3s_boot, (name, value)| k3s_boot.env(name, *value)).run();
         ran.assert().code(0);
         let said = format!("{}{}", ran.stdout, ran.stderr);
         let warning = said.lines().find(|line| line.contains("WARN Ignoring environment variables"));
@@ -257,7 +257,7 @@ fn another_clone(pair: &Pair) {
         &["diff", "--root", clone],
         &["diff", "--manifests", "--root", clone],
     ] {
-        let ran = b.boot(args).env("FLUX_GIT_URL", &ssh).run();
+        let ran = b.k3s_boot(args).env("FLUX_GIT_URL", &ssh).run();
         assert_eq!(ran.code, Some(0), "{args:?}");
         assert!(!ran.stdout.contains("cluster-identity:"), "{}", ran.stdout);
     }
@@ -266,7 +266,7 @@ fn another_clone(pair: &Pair) {
     ran.assert().code(0);
     assert_eq!(mark_of(b), HOME);
     // An unknown repository does not count as another one.
-    let ran = b.boot(&["check", "--root", clone]).env_remove("FLUX_GIT_URL").run();
+    let ran = b.k3s_boot(&["check", "--root", clone]).env_remove("FLUX_GIT_URL").run();
     assert!(
         blocks(&ran.stdout).iter().any(|block| reports(block, "?", "cluster-identity")),
         "{}",
@@ -290,11 +290,11 @@ fn another_flux(pair: &Pair) {
     pair.refused(&["--cluster", &pair.uid_b], &words);
     pair.checked("✗", "Flux syncs another repository into this cluster");
     // With the flag from the fix, the cluster is unknown and has another age key, for `apps` and `diff`.
-    let ran = pair.boot(&["diff", "--moved-from", HOME, "--rotate-age-key"]).run();
+    let ran = pair.k3s_boot(&["diff", "--moved-from", HOME, "--rotate-age-key"]).run();
     ran.assert().code(1);
     assert!(ran.stderr.contains("Unknown cluster with workloads on it"), "{}", ran.stderr);
     let named = ["diff", "--moved-from", HOME, "--rotate-age-key", "--cluster", &pair.uid_b];
-    let ran = pair.boot(&named).run();
+    let ran = pair.k3s_boot(&named).run();
     ran.assert().code(0);
     assert!(ran.stdout.contains("instance.sync.url"), "{}", ran.stdout);
     // The same with credentials in our own URL, which must not be shown.
@@ -305,8 +305,8 @@ fn another_flux(pair: &Pair) {
     assert_eq!(pair.b.changes(begin), [""; 0]);
 }
 
-fn server(world: &World) -> String {
-    let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
+fn server(fixture: &Fixture) -> String {
+    let text = std::fs::read_to_string(fixture.sandbox.kubeconfig()).unwrap();
     let server = text.lines().find_map(|line| line.trim().strip_prefix("server: ")).unwrap();
     server.trim_matches('"').to_owned()
 }

@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use super::refusals::{old_helmfile, with_ca, with_programs, with_token};
-use super::table::{Table, assert_healthy, none, state};
-use super::world::{Boot, World};
+use super::fixture::{Fixture, Invocation};
+use super::preflight::{old_helmfile, with_ca, with_programs, with_token};
+use super::problem_table::{Table, assert_healthy, none, state};
 
 const OFFLINE: [&str; 2] = ["check", "--offline"];
 const APPS: &str = "bootstrap/helmfile.d/01-apps.yaml";
@@ -30,14 +30,14 @@ struct Edit {
 
 #[test]
 fn states_of_repository_and_kubeconfig() {
-    let world = World::with_own_registry("states-of-files");
-    let mark = world.sandbox.audit_mark().unwrap();
+    let fixture = Fixture::with_own_registry("states-of-files");
+    let mark = fixture.sandbox.audit_mark().unwrap();
     // Downloads all charts, so that values keys can be checked.
-    assert_healthy(&world.boot(&["check"]).run());
-    let offline = world.sandbox.audit_mark().unwrap();
-    let requests = world.sandbox.registry().faults().count();
-    assert_healthy(&world.boot(&OFFLINE).run());
-    let mut table = Table::new(&world);
+    assert_healthy(&fixture.k3s_boot(&["check"]).run());
+    let offline = fixture.sandbox.audit_mark().unwrap();
+    let requests = fixture.sandbox.registry().faults().count();
+    assert_healthy(&fixture.k3s_boot(&OFFLINE).run());
+    let mut table = Table::new(&fixture);
     programs(&mut table);
     for edit in HELMFILES.iter().chain(VALUES_OF_RELEASES) {
         edited(&mut table, edit);
@@ -45,24 +45,30 @@ fn states_of_repository_and_kubeconfig() {
     repository(&mut table);
     age_keys(&mut table);
     encrypted_files(&mut table);
-    assert_eq!(world.sandbox.registry().faults().count(), requests, "offline, no registry is asked");
-    let asked = world.sandbox.audit_since(offline).unwrap();
+    assert_eq!(fixture.sandbox.registry().faults().count(), requests, "offline, no registry is asked");
+    let asked = fixture.sandbox.audit_since(offline).unwrap();
     assert!(!asked.iter().any(sandbox::AuditEvent::is_from_admin), "offline, no cluster is asked");
     charts(&mut table);
     kubeconfigs(&mut table);
     clusters(&mut table);
     table.end();
-    assert_healthy(&world.boot(&["check"]).run());
-    assert_healthy(&world.boot(&OFFLINE).run());
-    assert_eq!(world.changes(mark), [""; 0]);
+    assert_healthy(&fixture.k3s_boot(&["check"]).run());
+    assert_healthy(&fixture.k3s_boot(&OFFLINE).run());
+    assert_eq!(fixture.changes(mark), [""; 0]);
 }
 
 /// A problem that `check --offline` reports.
 #[track_caller]
 fn offline(table: &mut Table<'_>, told: [&str; 3], words: &[&str], set_up: impl FnOnce()) {
     let [name, rule, mark] = told;
-    let world = table.world;
-    table.state_with(&state(name, rule, mark, words), set_up, || clean(world), &OFFLINE, |boot| boot);
+    let fixture = table.fixture;
+    table.state_with(
+        &state(name, rule, mark, words),
+        set_up,
+        || clean(fixture),
+        &OFFLINE,
+        |k3s_boot| k3s_boot,
+    );
 }
 
 /// A problem of the environment.
@@ -72,7 +78,7 @@ fn run_with<'a>(
     told: [&str; 3],
     words: &[&str],
     args: &[&str],
-    change: impl FnOnce(Boot<'a>) -> Boot<'a>,
+    change: impl FnOnce(Invocation<'a>) -> Invocation<'a>,
 ) {
     let [name, rule, mark] = told;
     table.state_with(&state(name, rule, mark, words), none, none, args, change);
@@ -80,49 +86,54 @@ fn run_with<'a>(
 
 #[track_caller]
 fn edited(table: &mut Table<'_>, edit: &Edit) {
-    let world = table.world;
+    let fixture = table.fixture;
     let Edit { name, rule, mark, words, file, from, to } = edit;
-    offline(table, [name, rule, mark], words, || world.replace(file, from, to));
+    offline(table, [name, rule, mark], words, || fixture.replace(file, from, to));
 }
 
 /// Restores the repository.
-fn clean(world: &World) {
-    world.restore();
+fn clean(fixture: &Fixture) {
+    fixture.restore();
     for file in [".sops.yaml", "k3s-boot.yaml"] {
-        _ = std::fs::remove_file(world.root.join(file));
+        _ = std::fs::remove_file(fixture.root.join(file));
     }
     for folder in ["kubernetes", "scripts"] {
-        _ = std::fs::remove_dir_all(world.root.join(folder));
+        _ = std::fs::remove_dir_all(fixture.root.join(folder));
     }
     let added = ["age.key", ".sops.yaml", "kubernetes", "bootstrap/other.sops.yaml"];
-    world.git(&[&["rm", "-r", "--quiet", "--cached", "--ignore-unmatch", "--"][..], &added].concat());
+    fixture.git(&[&["rm", "-r", "--quiet", "--cached", "--ignore-unmatch", "--"][..], &added].concat());
 }
 
 /// Variables and programs.
 fn programs(table: &mut Table<'_>) {
-    let world = table.world;
+    let fixture = table.fixture;
     let last = ["variable of the last release missing", "env", "✗"];
-    run_with(table, last, &["FLUX_GIT_URL"], &OFFLINE, |boot| boot.env_remove("FLUX_GIT_URL"));
+    run_with(table, last, &["FLUX_GIT_URL"], &OFFLINE, |k3s_boot| k3s_boot.env_remove("FLUX_GIT_URL"));
     let both = ["variables of the first and of the last release missing", "env", "✗"];
-    run_with(table, both, &["FLUX_GIT_URL K3S_API_HOST"], &OFFLINE, |boot| {
-        boot.env_remove("FLUX_GIT_URL").env_remove("K3S_API_HOST")
+    run_with(table, both, &["FLUX_GIT_URL K3S_API_HOST"], &OFFLINE, |k3s_boot| {
+        k3s_boot.env_remove("FLUX_GIT_URL").env_remove("K3S_API_HOST")
     });
     let missing = ["a program missing", "programs", "✗"];
-    run_with(table, missing, &["deps: sops"], &OFFLINE, |boot| {
-        with_programs(world, boot, &["helmfile", "kubectl", "helm"], None)
+    run_with(table, missing, &["deps: sops"], &OFFLINE, |k3s_boot| {
+        with_programs(fixture, k3s_boot, &["helmfile", "kubectl", "helm"], None)
     });
     let old = ["helmfile too old", "versions", "✗"];
-    run_with(table, old, &["helmfile", "1.7.0", "1.7.1 or later"], &OFFLINE, |boot| {
-        with_programs(world, boot, &["kubectl", "sops", "helm"], Some(("helmfile", old_helmfile(world))))
-            .env("FAKE_SCENARIO", world.root.join("old-helmfile.json"))
-            .env("FAKE_TRANSCRIPT", world.root.join("old-helmfile.jsonl"))
+    run_with(table, old, &["helmfile", "1.7.0", "1.7.1 or later"], &OFFLINE, |k3s_boot| {
+        with_programs(
+            fixture,
+            k3s_boot,
+            &["kubectl", "sops", "helm"],
+            Some(("helmfile", old_helmfile(fixture))),
+        )
+        .env("FAKE_SCENARIO", fixture.root.join("old-helmfile.json"))
+        .env("FAKE_TRANSCRIPT", fixture.root.join("old-helmfile.jsonl"))
     });
     let address = ["API host with the port of another address", "api-port", "!"];
-    run_with(table, address, &["k8sServicePort: 6444"], &OFFLINE, |boot| {
-        world.replace(VALUES, "{{ if eq $host \"127.0.0.1\" }}6444{{ else }}6443{{ end }}", "6443");
-        boot.env("K3S_API_HOST", "127.0.0.1")
+    run_with(table, address, &["k8sServicePort: 6444"], &OFFLINE, |k3s_boot| {
+        fixture.replace(VALUES, "{{ if eq $host \"127.0.0.1\" }}6444{{ else }}6443{{ end }}", "6443");
+        k3s_boot.env("K3S_API_HOST", "127.0.0.1")
     });
-    clean(world);
+    clean(fixture);
 }
 
 const HELMFILES: &[Edit] = &[
@@ -411,84 +422,84 @@ const VALUES_OF_RELEASES: &[Edit] = &[
 
 /// Other files of the repository.
 fn repository(table: &mut Table<'_>) {
-    let world = table.world;
+    let fixture = table.fixture;
     offline(table, ["helmfile not there", "helmfile", "✗"], &["Helmfile not found", "--root"], || {
-        std::fs::remove_file(world.root.join(APPS)).unwrap();
+        std::fs::remove_file(fixture.root.join(APPS)).unwrap();
     });
     offline(
         table,
         ["the old script", "old-script", "!"],
         &["scripts/bootstrap-apps.sh", "rm scripts/"],
         || {
-            let script = include_str!("../fixtures/seed/scripts/bootstrap-apps.sh");
-            world.write("scripts/bootstrap-apps.sh", script);
+            let script = include_str!("../fixtures/original/scripts/bootstrap-apps.sh");
+            fixture.write("scripts/bootstrap-apps.sh", script);
         },
     );
     offline(
         table,
         ["folder that cannot be a namespace", "namespaces", "!"],
         &["kubernetes/apps/Media"],
-        || world.write("kubernetes/apps/Media/kustomization.yaml", "resources: []\n"),
+        || fixture.write("kubernetes/apps/Media/kustomization.yaml", "resources: []\n"),
     );
     offline(
         table,
         ["k3s-boot.yaml with an unknown key", "config", "✗"],
         &["node", "nodes", "line"],
         || {
-            world.write("k3s-boot.yaml", "node: 3\n");
+            fixture.write("k3s-boot.yaml", "node: 3\n");
         },
     );
-    assert!(!world.root.join("hook-ran").exists(), "no hook ran");
+    assert!(!fixture.root.join("hook-ran").exists(), "no hook ran");
 }
 
 /// The age key.
 fn age_keys(table: &mut Table<'_>) {
-    let world = table.world;
-    let key = world.root.join("age.key");
+    let fixture = table.fixture;
+    let key = fixture.root.join("age.key");
     offline(table, ["age key with a wrong line", "age-key", "✗"], &["line 2 is no age identity"], || {
-        world.write("age.key", "# mine\nage-secret-key-canary\n");
+        fixture.write("age.key", "# mine\nage-secret-key-canary\n");
     });
     offline(table, ["age key that others can read", "age-key-mode", "!"], &["0644", "chmod 600"], || {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
     });
     offline(table, ["age key in Git", "age-key-git", "✗"], &["git rm --cached age.key", "history"], || {
-        world.git(&["add", "--force", "age.key"]);
+        fixture.git(&["add", "--force", "age.key"]);
     });
     let words = ["post-quantum", "flux: the one of flux-operator 0.37.1", "2.9"];
-    offline(table, ["post-quantum key, Flux 2.7", "age-key-flux", "!"], &words, || post_quantum(world));
+    offline(table, ["post-quantum key, Flux 2.7", "age-key-flux", "!"], &words, || post_quantum(fixture));
     let words = ["post-quantum", "flux: 2.7.x", "2.9"];
     let told = ["post-quantum key, Flux 2.7, and a file that it encrypts", "age-key-flux", "✗"];
     offline(table, told, &words, || {
-        world.replace(VALUES, ARTIFACT, &format!("version: 2.7.x\n    {ARTIFACT}"));
-        post_quantum(world);
-        world.encrypt(SYNCED, &key);
-        world.git(&["add", SYNCED]);
+        fixture.replace(VALUES, ARTIFACT, &format!("version: 2.7.x\n    {ARTIFACT}"));
+        post_quantum(fixture);
+        fixture.encrypt(SYNCED, &key);
+        fixture.git(&["add", SYNCED]);
     });
 }
 
 /// Replaces the age key by a post-quantum one, which old programs cannot read.
-fn post_quantum(world: &World) {
-    let key = world.root.join("age.key");
+fn post_quantum(fixture: &Fixture) {
+    let key = fixture.root.join("age.key");
     std::fs::remove_file(&key).unwrap();
     let key = key.display().to_string();
-    let keygen = world.sandbox.tools().age_keygen();
-    let made = world.program(&keygen.display().to_string(), &["-pq", "-o", &key]).run();
+    let keygen = fixture.sandbox.tools().age_keygen();
+    let made = fixture.program(&keygen.display().to_string(), &["-pq", "-o", &key]).run();
     made.assert().code(0);
 }
 
 /// Encrypted files and `.sops.yaml`.
 fn encrypted_files(table: &mut Table<'_>) {
-    let world = table.world;
-    let own = world.sandbox.age_key();
-    let other = world.sandbox.other_age_key();
+    let fixture = table.fixture;
+    let own = fixture.sandbox.age_key();
+    let other = fixture.sandbox.other_age_key();
     let plain = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n";
     offline(
         table,
         ["plain file of the bootstrap", "sops", "✗"],
         &["plain text", "plain.sops.yaml"],
         || {
-            world.write("bootstrap/plain.sops.yaml", plain);
+            fixture.write("bootstrap/plain.sops.yaml", plain);
         },
     );
     offline(
@@ -496,41 +507,41 @@ fn encrypted_files(table: &mut Table<'_>) {
         ["plain file in Git", "sops-plain", "!"],
         &[SYNCED, "sops --config /dev/null encrypt --age age1", "--in-place"],
         || {
-            world.write(SYNCED, plain);
-            world.git(&["add", SYNCED]);
+            fixture.write(SYNCED, plain);
+            fixture.git(&["add", SYNCED]);
         },
     );
-    let recipients = [world.recipient(&own), world.recipient(&other)];
+    let recipients = [fixture.recipient(&own), fixture.recipient(&other)];
     let words = [SYNCED, &recipients[0], &recipients[1], "sops rotate"];
     let told = ["Flux' file encrypted for somebody else", "sops-recipients", "✗"];
     offline(table, told, &words, || {
-        world.encrypt(SYNCED, &other);
-        world.git(&["add", SYNCED]);
+        fixture.encrypt(SYNCED, &other);
+        fixture.git(&["add", SYNCED]);
     });
     let told = ["file of the bootstrap encrypted for somebody else", "sops-recipients", "!"];
     offline(table, told, &["bootstrap/other.sops.yaml"], || {
-        world.encrypt("bootstrap/other.sops.yaml", &other);
+        fixture.encrypt("bootstrap/other.sops.yaml", &other);
     });
     let rule = format!("creation_rules:\n- path_regex: kubernetes/.*\n  age: {}\n", recipients[1]);
     let told = ["file of the bootstrap that is not decrypted offline", "sops", "?"];
-    offline(table, told, &["nothing is decrypted"], || world.encrypt("bootstrap/other.sops.yaml", &own));
+    offline(table, told, &["nothing is decrypted"], || fixture.encrypt("bootstrap/other.sops.yaml", &own));
     let told = ["rule of .sops.yaml without the key", "sops-rules", "!"];
     offline(table, told, &["does not list the age key", "kubernetes/.*", &recipients[0]], || {
-        world.encrypt(SYNCED, &own);
-        world.write(".sops.yaml", &rule);
-        world.git(&["add", SYNCED]);
+        fixture.encrypt(SYNCED, &own);
+        fixture.write(".sops.yaml", &rule);
+        fixture.git(&["add", SYNCED]);
     });
     let told = ["no rule of .sops.yaml for a file", "sops-rules", "!"];
     offline(table, told, &["No creation rule", SYNCED], || {
-        world.encrypt(SYNCED, &own);
-        world.write(".sops.yaml", &rule.replace("kubernetes", "clusters"));
-        world.git(&["add", SYNCED]);
+        fixture.encrypt(SYNCED, &own);
+        fixture.write(".sops.yaml", &rule.replace("kubernetes", "clusters"));
+        fixture.git(&["add", SYNCED]);
     });
 }
 
 /// Registries.
 fn charts(table: &mut Table<'_>) {
-    let world = table.world;
+    let fixture = table.fixture;
     let words = [
         "oci://ghcr.io/coredns/charts/coredns",
         "version: 9.9.9",
@@ -539,12 +550,12 @@ fn charts(table: &mut Table<'_>) {
     ];
     table.state(
         &state("chart tag that is gone", "charts", "✗", &words),
-        || world.replace(APPS, "version: 1.45.0", "version: 9.9.9"),
-        || world.restore(),
+        || fixture.replace(APPS, "version: 1.45.0", "version: 9.9.9"),
+        || fixture.restore(),
     );
     // The registries now require a token, and ghcr.io rejects this login.
     let login = r#"{"auths": {"ghcr.io": {"auth": "bWU6b2xkLXBhc3N3b3Jk"}}}"#;
-    let home = world.sandbox.home();
+    let home = fixture.sandbox.home();
     let places = [
         ("stale login of helm", ".config/helm/registry/config.json"),
         ("stale login of docker", ".docker/config.json"),
@@ -553,14 +564,16 @@ fn charts(table: &mut Table<'_>) {
         let file = home.join(place);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, login).unwrap();
-        let faults = world.sandbox.registry().faults();
+        let faults = fixture.sandbox.registry().faults();
         let words = ["public chart", "403", "helm registry logout ghcr.io; docker logout ghcr.io"];
         table.state_with(
             &state(name, "chart-login", "✗", &words),
             || faults.refuse_logins(403),
             || faults.clear(),
             &["check"],
-            |boot| boot.env("XDG_CACHE_HOME", world.root.join(format!("cache-{}", name.replace(' ', "-")))),
+            |k3s_boot| {
+                k3s_boot.env("XDG_CACHE_HOME", fixture.root.join(format!("cache-{}", name.replace(' ', "-"))))
+            },
         );
         std::fs::remove_file(file).unwrap();
     }
@@ -569,31 +582,31 @@ fn charts(table: &mut Table<'_>) {
 }
 
 /// Writes another kubeconfig.
-fn kubeconfig(world: &World, name: &str, text: &str) -> PathBuf {
-    let path = world.root.join(format!("{name}.kubeconfig"));
+fn kubeconfig(fixture: &Fixture, name: &str, text: &str) -> PathBuf {
+    let path = fixture.root.join(format!("{name}.kubeconfig"));
     std::fs::write(&path, text).unwrap();
     path
 }
 
 /// The kubeconfig.
 fn kubeconfigs(table: &mut Table<'_>) {
-    let world = table.world;
-    let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
+    let fixture = table.fixture;
+    let text = std::fs::read_to_string(fixture.sandbox.kubeconfig()).unwrap();
     let check = ["check"];
-    run_with(table, ["KUBECONFIG unset", "env", "✗"], &["envs: KUBECONFIG"], &check, |boot| {
-        boot.env_remove("KUBECONFIG")
+    run_with(table, ["KUBECONFIG unset", "env", "✗"], &["envs: KUBECONFIG"], &check, |k3s_boot| {
+        k3s_boot.env_remove("KUBECONFIG")
     });
     let words = ["file: /none", "/etc/rancher/k3s/k3s.yaml"];
-    run_with(table, ["kubeconfig missing", "kubeconfig", "✗"], &words, &check, |boot| {
-        boot.env("KUBECONFIG", "/none")
+    run_with(table, ["kubeconfig missing", "kubeconfig", "✗"], &words, &check, |k3s_boot| {
+        k3s_boot.env("KUBECONFIG", "/none")
     });
-    let one = format!("{}:/none", world.sandbox.kubeconfig().display());
+    let one = format!("{}:/none", fixture.sandbox.kubeconfig().display());
     run_with(
         table,
         ["one kubeconfig of two missing", "kubeconfig", "!"],
         &["file: /none", "remove it from KUBECONFIG"],
         &check,
-        |boot| boot.env("KUBECONFIG", one),
+        |k3s_boot| k3s_boot.env("KUBECONFIG", one),
     );
     let unknown = ["context unknown", "kubeconfig", "✗"];
     run_with(
@@ -601,49 +614,51 @@ fn kubeconfigs(table: &mut Table<'_>) {
         unknown,
         &["context: prod", "available: default", "--context"],
         &["check", "--context=prod"],
-        |boot| boot,
+        |k3s_boot| k3s_boot,
     );
     let without = text.replace("current-context:", "other-context:");
-    let without = kubeconfig(world, "without", &without);
+    let without = kubeconfig(fixture, "without", &without);
     let told = ["no current context", "kubeconfig", "✗"];
-    run_with(table, told, &["no current context", "--context"], &check, |boot| {
-        boot.env("KUBECONFIG", without)
+    run_with(table, told, &["no current context", "--context"], &check, |k3s_boot| {
+        k3s_boot.env("KUBECONFIG", without)
     });
-    let broken = kubeconfig(world, "broken", "contexts: [\n");
+    let broken = kubeconfig(fixture, "broken", "contexts: [\n");
     let told = ["kubeconfig that is not valid YAML", "kubeconfig", "✗"];
-    run_with(table, told, &["not a kubeconfig: see line"], &check, |boot| boot.env("KUBECONFIG", broken));
+    run_with(table, told, &["not a kubeconfig: see line"], &check, |k3s_boot| {
+        k3s_boot.env("KUBECONFIG", broken)
+    });
 }
 
 /// Access to the API server.
 fn clusters(table: &mut Table<'_>) {
-    let world = table.world;
-    let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
+    let fixture = table.fixture;
+    let text = std::fs::read_to_string(fixture.sandbox.kubeconfig()).unwrap();
     let server = text.lines().find_map(|line| line.trim().strip_prefix("server: ")).unwrap();
     let down = text.replace(server.trim_matches('"'), "https://127.0.0.1:1");
     let states: [(&str, &[&str], PathBuf); 3] = [
         (
             "API unreachable, by the node's own 127.0.0.1",
             &["Cluster unreachable", "https://127.0.0.1:1", "kubectl config set-cluster"],
-            kubeconfig(world, "down", &down),
+            kubeconfig(fixture, "down", &down),
         ),
         (
             "credentials that are not known",
             &["does not accept the credentials", "copy the kubeconfig from the server again"],
-            kubeconfig(world, "stranger", &with_token(&text, "wrong")),
+            kubeconfig(fixture, "stranger", &with_token(&text, "wrong")),
         ),
         (
             "authority that is not trusted",
             &["certificate is not trusted", "x509"],
-            kubeconfig(world, "wrong-ca", &with_ca(&text, world.sandbox.registry().ca_file())),
+            kubeconfig(fixture, "wrong-ca", &with_ca(&text, fixture.sandbox.registry().ca_file())),
         ),
     ];
     for (name, words, path) in states {
-        run_with(table, [name, "api", "✗"], words, &["check"], |boot| boot.env("KUBECONFIG", path));
+        run_with(table, [name, "api", "✗"], words, &["check"], |k3s_boot| k3s_boot.env("KUBECONFIG", path));
     }
     // One user can read everything except secrets, the other everything.
-    world.apply(USERS);
+    fixture.apply(USERS);
     let token = |user: &str| {
-        let output = world.sandbox.kubectl(&["create", "token", user, "--namespace=default"]).unwrap();
+        let output = fixture.sandbox.kubectl(&["create", "token", user, "--namespace=default"]).unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     let tokens = ["viewer", "reader"].map(token);
@@ -652,8 +667,8 @@ fn clusters(table: &mut Table<'_>) {
         ("user who may only read", "rights", &["not a cluster administrator", "kubectl auth can-i '*' '*'"]),
     ];
     for ((name, rule, words), token) in states.into_iter().zip(&tokens) {
-        let path = kubeconfig(world, rule, &with_token(&text, token));
-        run_with(table, [name, rule, "✗"], words, &["check"], |boot| boot.env("KUBECONFIG", path));
+        let path = kubeconfig(fixture, rule, &with_token(&text, token));
+        run_with(table, [name, rule, "✗"], words, &["check"], |k3s_boot| k3s_boot.env("KUBECONFIG", path));
     }
     for row in &table.rows {
         assert!(tokens.iter().all(|token| !row.contains(token.as_str())), "{row}");
@@ -662,7 +677,7 @@ fn clusters(table: &mut Table<'_>) {
             "the words of kubectl, and not what it was asked for: {row}"
         );
     }
-    world.delete(USERS);
+    fixture.delete(USERS);
 }
 
 const USERS: &str = "apiVersion: v1

@@ -23,7 +23,7 @@ const TOKEN: &str = "ghp_canaryOfTheEnvironment0123456789";
 /// Tests fail after this time: something hangs.
 pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 
-pub(crate) struct World {
+pub(crate) struct Fixture {
     pub(crate) sandbox: Sandbox,
     pub(crate) root: PathBuf,
     checkout: Checkout,
@@ -42,7 +42,7 @@ fn registry() -> Arc<Registry> {
     Arc::clone(registry.get_or_insert_with(|| Registry::start(tools()).unwrap()))
 }
 
-impl World {
+impl Fixture {
     pub(crate) fn start(name: &str) -> Self {
         Self::with(Options { registry: Some(registry()), ..options(name) })
     }
@@ -66,18 +66,18 @@ impl World {
     }
 
     /// Adds a secret that must not appear anywhere.
-    pub(crate) fn plant(&mut self, canary: &str) {
+    pub(crate) fn add_secret(&mut self, canary: &str) {
         self.canaries.push(canary.to_owned());
     }
 
     /// `k3s-boot apps` in the repository.
-    pub(crate) fn apps(&self, args: &[&str]) -> Boot<'_> {
-        Boot::new(self, k3s_boot(), &[&["apps"], args].concat())
+    pub(crate) fn apps(&self, args: &[&str]) -> Invocation<'_> {
+        Invocation::new(self, k3s_boot(), &[&["apps"], args].concat())
     }
 
     /// Another command of k3s-boot in the repository.
-    pub(crate) fn boot(&self, args: &[&str]) -> Boot<'_> {
-        Boot::new(self, k3s_boot(), args)
+    pub(crate) fn k3s_boot(&self, args: &[&str]) -> Invocation<'_> {
+        Invocation::new(self, k3s_boot(), args)
     }
 
     /// Applies objects as another client.
@@ -121,8 +121,8 @@ impl World {
     }
 
     /// Runs another program in the same environment.
-    pub(crate) fn program(&self, program: &str, args: &[&str]) -> Boot<'_> {
-        Boot::new(self, Path::new(program), args)
+    pub(crate) fn program(&self, program: &str, args: &[&str]) -> Invocation<'_> {
+        Invocation::new(self, Path::new(program), args)
     }
 
     pub(crate) fn write(&self, file: &str, text: &str) {
@@ -205,15 +205,15 @@ fn run(mut command: Command, args: &[&str], folder: &Path) -> String {
 }
 
 /// A command to run.
-pub(crate) struct Boot<'a> {
-    world: &'a World,
+pub(crate) struct Invocation<'a> {
+    fixture: &'a Fixture,
     command: Command,
     shown: String,
 }
 
-impl<'a> Boot<'a> {
-    fn new(world: &'a World, program: &Path, args: &[&str]) -> Self {
-        let mut command = world.checkout.command(&world.sandbox, program);
+impl<'a> Invocation<'a> {
+    fn new(fixture: &'a Fixture, program: &Path, args: &[&str]) -> Self {
+        let mut command = fixture.checkout.command(&fixture.sandbox, program);
         command
             .args(args)
             .env("GITHUB_TOKEN", TOKEN)
@@ -221,7 +221,7 @@ impl<'a> Boot<'a> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        Self { world, command, shown: args.join(" ") }
+        Self { fixture, command, shown: args.join(" ") }
     }
 
     pub(crate) fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
@@ -240,7 +240,7 @@ impl<'a> Boot<'a> {
         self
     }
 
-    pub(crate) fn run(self) -> Ran {
+    pub(crate) fn run(self) -> RunResult {
         self.start().finish()
     }
 
@@ -260,13 +260,21 @@ impl<'a> Boot<'a> {
             pipe.read_to_string(&mut text).unwrap();
             text
         });
-        Running { world: self.world, shown: self.shown, child, lines, seen: String::new(), reader, errors }
+        Running {
+            fixture: self.fixture,
+            shown: self.shown,
+            child,
+            lines,
+            seen: String::new(),
+            reader,
+            errors,
+        }
     }
 }
 
 /// A running program.
 pub(crate) struct Running<'a> {
-    world: &'a World,
+    fixture: &'a Fixture,
     shown: String,
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -294,14 +302,14 @@ impl Running<'_> {
     }
 
     /// Waits until it has exited, and checks that no secret is in its output and files.
-    pub(crate) fn finish(mut self) -> Ran {
+    pub(crate) fn finish(mut self) -> RunResult {
         let status = self.child.wait().unwrap();
         self.reader.join().unwrap();
         for line in &self.lines {
             self.seen.push_str(&line);
             self.seen.push('\n');
         }
-        let ran = Ran {
+        let ran = RunResult {
             command: self.shown,
             status,
             code: status.code(),
@@ -309,7 +317,7 @@ impl Running<'_> {
             stderr: self.errors.join().unwrap(),
         };
         println!("--- {} → {:?}\n{}{}", ran.command, ran.code, ran.stdout, ran.stderr);
-        let World { canaries, sandbox, checkout, .. } = self.world;
+        let Fixture { canaries, sandbox, checkout, .. } = self.fixture;
         assert_no_canary(canaries, "stdout", ran.stdout.as_bytes());
         assert_no_canary(canaries, "stderr", ran.stderr.as_bytes());
         assert_no_canary_in_files(canaries, &sandbox.home());
@@ -319,7 +327,7 @@ impl Running<'_> {
 }
 
 /// The result of a program.
-pub(crate) struct Ran {
+pub(crate) struct RunResult {
     command: String,
     status: ExitStatus,
     pub(crate) code: Option<i32>,
@@ -327,7 +335,7 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
-impl Ran {
+impl RunResult {
     /// Assertions on exit code and output.
     #[track_caller]
     pub(crate) fn assert(&self) -> Assert {
@@ -343,8 +351,8 @@ impl Ran {
 }
 
 /// The running processes of the programs under test: those with the kubeconfig of the sandbox in their arguments.
-pub(crate) fn left_running(world: &World) -> Vec<String> {
-    let kubeconfig = world.sandbox.kubeconfig().display().to_string();
+pub(crate) fn left_running(fixture: &Fixture) -> Vec<String> {
+    let kubeconfig = fixture.sandbox.kubeconfig().display().to_string();
     let mut left = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Ok(command) = std::fs::read_to_string(entry.path().join("cmdline")) else { continue };
@@ -359,10 +367,10 @@ pub(crate) fn left_running(world: &World) -> Vec<String> {
 }
 
 /// Waits until they have exited.
-pub(crate) fn wait_until_gone(world: &World) {
-    wait_for("the tools to end", LIMIT, || Ok(left_running(world).is_empty().then_some(()))).unwrap();
+pub(crate) fn wait_until_gone(fixture: &Fixture) {
+    wait_for("the tools to end", LIMIT, || Ok(left_running(fixture).is_empty().then_some(()))).unwrap();
 }
 
-pub(crate) fn temp_is_empty(world: &World) -> bool {
-    std::fs::read_dir(world.checkout.temp()).unwrap().next().is_none()
+pub(crate) fn temp_is_empty(fixture: &Fixture) -> bool {
+    std::fs::read_dir(fixture.checkout.temp()).unwrap().next().is_none()
 }

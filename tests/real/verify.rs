@@ -5,11 +5,11 @@ use std::fs;
 use sandbox::wait_for;
 use serde_json::Value;
 
-use super::world::{LIMIT, World};
+use super::fixture::{Fixture, LIMIT};
 
 /// Adds a Kustomization to the root Kustomization, with the files in its folder.
-fn add(world: &World, name: &str, spec: &str, files: &[(&str, &str)]) {
-    let git = world.sandbox.git_folder();
+fn add(fixture: &Fixture, name: &str, spec: &str, files: &[(&str, &str)]) {
+    let git = fixture.sandbox.git_folder();
     let text = format!(
         "apiVersion: kustomize.toolkit.fluxcd.io/v1
 kind: Kustomization
@@ -36,17 +36,17 @@ fn config_map(name: &str) -> String {
 }
 
 /// Status and reason of a Kustomization's `Ready`.
-fn ready(world: &World, name: &str) -> Option<(String, String)> {
+fn ready(fixture: &Fixture, name: &str) -> Option<(String, String)> {
     let path = format!("/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/{name}");
-    let object = world.sandbox.get(&path).unwrap()?;
+    let object = fixture.sandbox.get(&path).unwrap()?;
     let conditions = object["status"]["conditions"].as_array()?;
     let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
     Some((ready["status"].as_str()?.to_owned(), ready["reason"].as_str()?.to_owned()))
 }
 
 #[track_caller]
-fn wait_until(world: &World, name: &str, status: &str) {
-    let is = || Ok(ready(world, name).filter(|(found, _)| found == status).map(drop));
+fn wait_until(fixture: &Fixture, name: &str, status: &str) {
+    let is = || Ok(ready(fixture, name).filter(|(found, _)| found == status).map(drop));
     wait_for(&format!("Ready={status} of {name}"), LIMIT, is).unwrap();
 }
 
@@ -68,35 +68,35 @@ spec:
 
 #[test]
 fn dependency_chain_reconciles_and_a_broken_child_is_named() {
-    let world = World::start("takeover");
+    let fixture = Fixture::start("takeover");
     // The first of the chain becomes healthy slowly.
-    world.sandbox.hold("default", "slow").unwrap();
-    add(&world, "first", "  wait: true\n", &[("slow.yaml", SLOW)]);
+    fixture.sandbox.hold("default", "slow").unwrap();
+    add(&fixture, "first", "  wait: true\n", &[("slow.yaml", SLOW)]);
     let waits = |other: &str| format!("  wait: true\n  dependsOn: [{{name: {other}}}]\n");
-    add(&world, "second", &waits("first"), &[("second.yaml", &config_map("second"))]);
-    add(&world, "third", &waits("second"), &[("third.yaml", &config_map("third"))]);
-    world.sandbox.push().unwrap();
-    let mark = world.sandbox.audit_mark().unwrap();
-    let ran = world.apps(&[]).run();
+    add(&fixture, "second", &waits("first"), &[("second.yaml", &config_map("second"))]);
+    add(&fixture, "third", &waits("second"), &[("third.yaml", &config_map("third"))]);
+    fixture.sandbox.push().unwrap();
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
     assert!(ran.stdout.contains("Bootstrap complete!"));
-    assert_eq!(ready(&world, "first").unwrap(), ("Unknown".to_owned(), "Progressing".to_owned()));
-    assert_eq!(ready(&world, "third").unwrap().1, "DependencyNotReady");
-    assert_eq!(requests(&world.changes(mark)), [""; 0]);
-    world.sandbox.release().unwrap();
-    wait_until(&world, "third", "True");
+    assert_eq!(ready(&fixture, "first").unwrap(), ("Unknown".to_owned(), "Progressing".to_owned()));
+    assert_eq!(ready(&fixture, "third").unwrap().1, "DependencyNotReady");
+    assert_eq!(requests(&fixture.changes(mark)), [""; 0]);
+    fixture.sandbox.release().unwrap();
+    wait_until(&fixture, "third", "True");
 
     // One broken child among ready ones.
     let missing = "resources: [config.yaml, missing.yaml]\n";
     let config = config_map("broken");
     let files = [("kustomization.yaml", missing), ("config.yaml", config.as_str())];
-    add(&world, "broken", "", &files);
-    add(&world, "after", "  dependsOn: [{name: broken}]\n", &[("after.yaml", &config_map("after"))]);
-    world.sandbox.push().unwrap();
-    wait_until(&world, "broken", "False");
-    wait_until(&world, "after", "False");
-    let mark = world.sandbox.audit_mark().unwrap();
-    let ran = world.apps(&[]).run();
+    add(&fixture, "broken", "", &files);
+    add(&fixture, "after", "  dependsOn: [{name: broken}]\n", &[("after.yaml", &config_map("after"))]);
+    fixture.sandbox.push().unwrap();
+    wait_until(&fixture, "broken", "False");
+    wait_until(&fixture, "after", "False");
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let ran = fixture.apps(&[]).run();
     ran.assert().code(5);
     let [error] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stderr) };
     for words in [
@@ -108,15 +108,15 @@ fn dependency_chain_reconciles_and_a_broken_child_is_named() {
         assert!(error.contains(words), "no `{words}` in {error}");
     }
     let expected = ["gitrepositories/flux-system", "kustomizations/broken"];
-    let changes = world.changes(mark);
+    let changes = fixture.changes(mark);
     let asked: Vec<_> = requests(&changes).into_iter().map(|path| path.split('?').next().unwrap()).collect();
     assert_eq!(asked, expected);
 
     // A commit that the source has not fetched yet fixes it.
-    fs::remove_file(world.sandbox.git_folder().join("kubernetes/broken/kustomization.yaml")).unwrap();
-    let ran = world.apps(&[]).run();
+    fs::remove_file(fixture.sandbox.git_folder().join("kubernetes/broken/kustomization.yaml")).unwrap();
+    let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
-    assert_eq!(ready(&world, "broken").unwrap().0, "True");
+    assert_eq!(ready(&fixture, "broken").unwrap().0, "True");
 
     // A missing folder, and a failure below a child, which does not count.
     let deep = "apiVersion: kustomize.toolkit.fluxcd.io/v1
@@ -124,11 +124,11 @@ kind: Kustomization
 metadata: {name: deep, namespace: flux-system}
 spec: {interval: 1h, path: ./kubernetes/nowhere, prune: true, sourceRef: {kind: GitRepository, name: flux-system}}
 ";
-    fs::write(world.sandbox.git_folder().join("kubernetes/broken/deep.yaml"), deep).unwrap();
-    world.sandbox.push().unwrap();
-    wait_until(&world, "deep", "False");
-    wait_until(&world, "after", "True");
-    let ran = world.apps(&["-o", "json"]).run();
+    fs::write(fixture.sandbox.git_folder().join("kubernetes/broken/deep.yaml"), deep).unwrap();
+    fixture.sandbox.push().unwrap();
+    wait_until(&fixture, "deep", "False");
+    wait_until(&fixture, "after", "True");
+    let ran = fixture.apps(&["-o", "json"]).run();
     ran.assert().code(0);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(report["result"], "complete");

@@ -1,6 +1,6 @@
 //! A table of problems and the output of `check` for each.
 
-use super::world::{Boot, Ran, World};
+use super::fixture::{Fixture, Invocation, RunResult};
 
 /// A problem.
 pub(crate) struct State<'a> {
@@ -15,19 +15,19 @@ pub(crate) struct State<'a> {
 
 /// A row for each problem.
 pub(crate) struct Table<'a> {
-    pub(crate) world: &'a World,
+    pub(crate) fixture: &'a Fixture,
     pub(crate) rows: Vec<String>,
 }
 
 impl<'a> Table<'a> {
-    pub(crate) fn new(world: &'a World) -> Self {
-        Self { world, rows: Vec::new() }
+    pub(crate) fn new(fixture: &'a Fixture) -> Self {
+        Self { fixture, rows: Vec::new() }
     }
 
     /// Sets up a problem, runs `check` and removes the problem.
     #[track_caller]
     pub(crate) fn state(&mut self, state: &State<'_>, set_up: impl FnOnce(), mend: impl FnOnce()) {
-        self.state_with(state, set_up, mend, &["check"], |boot| boot);
+        self.state_with(state, set_up, mend, &["check"], |k3s_boot| k3s_boot);
     }
 
     #[track_caller]
@@ -37,16 +37,16 @@ impl<'a> Table<'a> {
         set_up: impl FnOnce(),
         mend: impl FnOnce(),
         args: &[&str],
-        change: impl FnOnce(Boot<'a>) -> Boot<'a>,
+        change: impl FnOnce(Invocation<'a>) -> Invocation<'a>,
     ) {
         set_up();
-        let ran = change(self.world.boot(args)).run();
+        let ran = change(self.fixture.k3s_boot(args)).run();
         mend();
         self.told(state, &ran);
     }
 
     #[track_caller]
-    fn told(&mut self, state: &State<'_>, ran: &Ran) {
+    fn told(&mut self, state: &State<'_>, ran: &RunResult) {
         let State { name, rule, mark, words } = state;
         let told = blocks(&ran.stdout)
             .into_iter()
@@ -96,7 +96,7 @@ pub(crate) fn blocks(text: &str) -> Vec<String> {
 
 /// Checks that `check` has reported no problem.
 #[track_caller]
-pub(crate) fn assert_healthy(ran: &Ran) {
+pub(crate) fn assert_healthy(ran: &RunResult) {
     let marks = ["  ✗ ", "  ! "];
     let told: Vec<_> =
         ran.stdout.lines().filter(|line| marks.iter().any(|mark| line.starts_with(mark))).collect();

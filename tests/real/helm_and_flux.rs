@@ -9,8 +9,8 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
+use super::fixture::{Fixture, RunResult, temp_is_empty};
 use super::manifests::BUNDLED_COREDNS;
-use super::world::{Ran, World, temp_is_empty};
 
 const CILIUM: (&str, &str) = ("kube-system", "cilium");
 const COREDNS: (&str, &str) = ("kube-system", "coredns");
@@ -22,20 +22,20 @@ type State<'a> = (&'a str, &'a str, &'a str, &'a [&'a str]);
 
 #[test]
 fn states_of_helm_and_flux() {
-    let world = World::start("standing");
+    let fixture = Fixture::start("standing");
     let mut rows = Vec::new();
-    before(&world, &mut rows);
-    let ran = world.apps(&[]).run();
+    before(&fixture, &mut rows);
+    let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
-    healthy(&world);
-    let mark = world.sandbox.audit_mark().unwrap();
-    locked(&world, &mut rows);
-    owned(&world, &mut rows);
-    flux(&world, &mut rows);
-    destroying(&world, &mut rows);
-    assert_eq!(world.changes(mark), [""; 0]);
-    healthy(&world);
-    what_a_helm_release_owns_is_left_alone(&world);
+    healthy(&fixture);
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    locked(&fixture, &mut rows);
+    owned(&fixture, &mut rows);
+    flux(&fixture, &mut rows);
+    destroying(&fixture, &mut rows);
+    assert_eq!(fixture.changes(mark), [""; 0]);
+    healthy(&fixture);
+    what_a_helm_release_owns_is_left_alone(&fixture);
     for row in &rows {
         println!("{row}");
     }
@@ -45,7 +45,7 @@ fn states_of_helm_and_flux() {
 /// Sets up a problem, runs `check` and removes the problem.
 #[track_caller]
 fn told(
-    world: &World,
+    fixture: &Fixture,
     rows: &mut Vec<String>,
     state: &State<'_>,
     set_up: impl FnOnce(),
@@ -53,7 +53,7 @@ fn told(
 ) {
     let (name, rule, mark, words) = state;
     set_up();
-    let ran = world.boot(&["check"]).run();
+    let ran = fixture.k3s_boot(&["check"]).run();
     mend();
     let start = format!("  {mark} {rule}: ");
     let blocks = blocks(&ran.stdout);
@@ -79,36 +79,36 @@ fn blocks(text: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn problems(ran: &Ran) -> Vec<&str> {
+fn problems(ran: &RunResult) -> Vec<&str> {
     ran.stdout.lines().filter(|line| line.starts_with("  ✗ ") || line.starts_with("  ! ")).collect()
 }
 
 /// Checks that `check`, `status` and `diff` report no problem, change nothing and leave no files.
-fn healthy(world: &World) {
-    let mark = world.sandbox.audit_mark().unwrap();
-    let check = world.boot(&["check", "--strict"]).run();
+fn healthy(fixture: &Fixture) {
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let check = fixture.k3s_boot(&["check", "--strict"]).run();
     assert_eq!(problems(&check), [""; 0]);
     check.assert().code(0);
-    assert!(temp_is_empty(world), "after check");
-    let status = world.boot(&["status"]).run();
+    assert!(temp_is_empty(fixture), "after check");
+    let status = fixture.k3s_boot(&["status"]).run();
     status.assert().code(0).stderr("");
     assert_eq!(status.stdout.lines().last(), Some("Everything is ready"), "{}", status.stdout);
-    assert!(temp_is_empty(world), "after status");
-    let diff = world.boot(&["diff", "--exit-code"]).run();
+    assert!(temp_is_empty(fixture), "after status");
+    let diff = fixture.k3s_boot(&["diff", "--exit-code"]).run();
     diff.assert().code(0).stderr("");
     assert_eq!(diff.stdout.lines().last(), Some("Nothing to change"), "{}", diff.stdout);
-    assert!(temp_is_empty(world), "after diff");
-    let asked = world.sandbox.audit_since(mark).unwrap();
+    assert!(temp_is_empty(fixture), "after diff");
+    let asked = fixture.sandbox.audit_since(mark).unwrap();
     let asked = asked.iter().filter(|event| event.is_from_admin()).count();
-    let changes = world.changes(mark);
+    let changes = fixture.changes(mark);
     println!("check, status and diff: {asked} requests, {} of them mutating", changes.len());
     assert!(asked > 0);
     assert_eq!(changes, [""; 0]);
 }
 
 /// Before the bootstrap, when no release is installed.
-fn before(world: &World, rows: &mut Vec<String>) {
-    let mark = world.sandbox.audit_mark().unwrap();
+fn before(fixture: &Fixture, rows: &mut Vec<String>) {
+    let mark = fixture.sandbox.audit_mark().unwrap();
     let map = |metadata: Value| {
         let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "cilium-config", "namespace": "kube-system"}});
@@ -142,22 +142,22 @@ fn before(world: &World, rows: &mut Vec<String>) {
     for (name, words, object) in objects {
         let words = [&["release: kube-system/cilium", "ConfigMap kube-system/cilium-config"], words].concat();
         told(
-            world,
+            fixture,
             rows,
             &(name, "ownership", "✗", &words),
-            || world.apply(&object),
-            || world.delete(&object),
+            || fixture.apply(&object),
+            || fixture.delete(&object),
         );
     }
     told(
-        world,
+        fixture,
         rows,
         &("k3s' own CoreDNS", "coredns-bundled", "✗", &["Deployment/coredns", "Service/kube-dns"]),
-        || world.apply(BUNDLED_COREDNS),
-        || world.delete(BUNDLED_COREDNS),
+        || fixture.apply(BUNDLED_COREDNS),
+        || fixture.delete(BUNDLED_COREDNS),
     );
     told(
-        world,
+        fixture,
         rows,
         &(
             "Flux without a FluxInstance",
@@ -165,13 +165,13 @@ fn before(world: &World, rows: &mut Vec<String>) {
             "i",
             &["release: flux-system/flux-instance", "owner: Flux without a FluxInstance"],
         ),
-        || world.apply(CONTROLLER),
-        || world.delete(CONTROLLER),
+        || fixture.apply(CONTROLLER),
+        || fixture.delete(CONTROLLER),
     );
     let terminating = json!({"apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": "monitoring", "finalizers": ["example.org/held"]}});
     told(
-        world,
+        fixture,
         rows,
         &(
             "a namespace that is being deleted",
@@ -180,20 +180,20 @@ fn before(world: &World, rows: &mut Vec<String>) {
             &["Namespace is being deleted", "namespace: monitoring"],
         ),
         || {
-            world.apply(&terminating.to_string());
-            world.kubectl(&["delete", "namespace", "monitoring", "--wait=false"]);
+            fixture.apply(&terminating.to_string());
+            fixture.kubectl(&["delete", "namespace", "monitoring", "--wait=false"]);
         },
         || {
             let free = r#"{"metadata": {"finalizers": null}}"#;
-            world.kubectl(&["patch", "namespace", "monitoring", "--type=merge", "--patch", free]);
-            world.kubectl(&["wait", "--for=delete", "namespace/monitoring", "--timeout=60s"]);
+            fixture.kubectl(&["patch", "namespace", "monitoring", "--type=merge", "--patch", free]);
+            fixture.kubectl(&["wait", "--for=delete", "namespace/monitoring", "--timeout=60s"]);
         },
     );
-    assert_eq!(world.changes(mark), [""; 0]);
+    assert_eq!(fixture.changes(mark), [""; 0]);
 }
 
 /// Releases in `pending-*`.
-fn locked(world: &World, rows: &mut Vec<String>) {
+fn locked(fixture: &Fixture, rows: &mut Vec<String>) {
     let operations = [
         ("a first install that never ended", COREDNS, 1, "pending-install"),
         ("an upgrade that never ended", CILIUM, 2, "pending-upgrade"),
@@ -201,26 +201,26 @@ fn locked(world: &World, rows: &mut Vec<String>) {
         ("an uninstall that never ended", COREDNS, 1, "uninstalling"),
     ];
     for (name, release, revision, status) in operations {
-        let record = record(world, release, 1);
+        let record = record(fixture, release, 1);
         let changed = rewritten(&record, revision, status);
         let told_status = format!("status: {status}");
         let named = format!("release: {}/{}", release.0, release.1);
         let words = ["Release is stuck in `", &told_status, &named, "fix: k3s-boot recover"];
         told(
-            world,
+            fixture,
             rows,
             &(name, "pending", "✗", &words),
-            || world.apply(&changed.to_string()),
+            || fixture.apply(&changed.to_string()),
             || {
-                world.delete(&changed.to_string());
-                world.apply(&record.to_string());
+                fixture.delete(&changed.to_string());
+                fixture.apply(&record.to_string());
             },
         );
     }
 }
 
 /// Releases that Flux or k3s manage.
-fn owned(world: &World, rows: &mut Vec<String>) {
+fn owned(fixture: &Fixture, rows: &mut Vec<String>) {
     let helm_release = |suspend: bool| {
         json!({"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
             "metadata": {"name": "cilium", "namespace": "kube-system"}, "spec": {"suspend": suspend}})
@@ -238,17 +238,17 @@ fn owned(world: &World, rows: &mut Vec<String>) {
         ("a release of k3s' HelmChart", "flux-owned", "i", &["owner: HelmChart kube-system/coredns"]),
     ];
     let objects = [helm_release(false), helm_release(true), chart];
-    define(world, "helmreleases", "HelmRelease", "helm.toolkit.fluxcd.io", "v2");
-    define(world, "helmcharts", "HelmChart", "helm.cattle.io", "v1");
+    define(fixture, "helmreleases", "HelmRelease", "helm.toolkit.fluxcd.io", "v2");
+    define(fixture, "helmcharts", "HelmChart", "helm.cattle.io", "v1");
     for (state, object) in states.iter().zip(objects) {
         let object = object.to_string();
-        told(world, rows, state, || world.apply(&object), || world.delete(&object));
+        told(fixture, rows, state, || fixture.apply(&object), || fixture.delete(&object));
     }
 }
 
-fn flux(world: &World, rows: &mut Vec<String>) {
+fn flux(fixture: &Fixture, rows: &mut Vec<String>) {
     let ready = || {
-        world.kubectl(&[
+        fixture.kubectl(&[
             "wait",
             "--for=condition=Ready",
             "fluxinstance/flux",
@@ -257,10 +257,10 @@ fn flux(world: &World, rows: &mut Vec<String>) {
             "--timeout=60s",
         ]);
     };
-    let sync = world.sandbox.get(INSTANCE).unwrap().unwrap()["spec"]["sync"].clone();
+    let sync = fixture.sandbox.get(INSTANCE).unwrap().unwrap()["spec"]["sync"].clone();
     let patch = |sync: &Value| {
         let patch = json!({"spec": {"sync": sync}}).to_string();
-        world.kubectl(&[
+        fixture.kubectl(&[
             "patch",
             "fluxinstance",
             "flux",
@@ -273,7 +273,7 @@ fn flux(world: &World, rows: &mut Vec<String>) {
         ready();
     };
     told(
-        world,
+        fixture,
         rows,
         &(
             "a FluxInstance that is stalled",
@@ -281,14 +281,14 @@ fn flux(world: &World, rows: &mut Vec<String>) {
             "!",
             &["FluxInstance is stalled", "BuildFailed: no such artifact"],
         ),
-        || world.sandbox.flux_stall("no such artifact"),
+        || fixture.sandbox.flux_stall("no such artifact"),
         || {
-            world.sandbox.set_flux_behavior(sandbox::FluxBehavior::Works);
+            fixture.sandbox.set_flux_behavior(sandbox::FluxBehavior::Works);
             ready();
         },
     );
     told(
-        world,
+        fixture,
         rows,
         &("a FluxInstance without a source", "flux-state", "!", &["Flux has no source to sync"]),
         || patch(&Value::Null),
@@ -297,9 +297,9 @@ fn flux(world: &World, rows: &mut Vec<String>) {
 }
 
 /// Changes that would remove something.
-fn destroying(world: &World, rows: &mut Vec<String>) {
+fn destroying(fixture: &Fixture, rows: &mut Vec<String>) {
     told(
-        world,
+        fixture,
         rows,
         &(
             "`installed: false` for a release that is installed",
@@ -308,16 +308,16 @@ fn destroying(world: &World, rows: &mut Vec<String>) {
             &["Release would be uninstalled", "release: monitoring/prometheus-operator-crds"],
         ),
         || {
-            world.replace(
+            fixture.replace(
                 "bootstrap/helmfile.d/00-crds.yaml",
                 "version: 19.1.0\n",
                 "version: 19.1.0\n    installed: false\n",
             );
         },
-        || world.restore(),
+        || fixture.restore(),
     );
     told(
-        world,
+        fixture,
         rows,
         &(
             "an age key without the identity in the cluster",
@@ -325,32 +325,32 @@ fn destroying(world: &World, rows: &mut Vec<String>) {
             "✗",
             &["This would remove an age identity from the cluster", "secret: flux-system/sops-age"],
         ),
-        || _ = std::fs::copy(world.sandbox.other_age_key(), world.root.join("age.key")).unwrap(),
-        || world.restore(),
+        || _ = std::fs::copy(fixture.sandbox.other_age_key(), fixture.root.join("age.key")).unwrap(),
+        || fixture.restore(),
     );
 }
 
 /// Of two releases with changes, the one that a HelmRelease manages is not changed.
-fn what_a_helm_release_owns_is_left_alone(world: &World) {
-    world.apply(
+fn what_a_helm_release_owns_is_left_alone(fixture: &Fixture) {
+    fixture.apply(
         r#"{"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
             "metadata": {"name": "cilium", "namespace": "kube-system"}, "spec": {"suspend": false}}"#,
     );
-    world.replace(VALUES, "rollOutCiliumPods: true", "rollOutCiliumPods: false");
-    world.replace(
+    fixture.replace(VALUES, "rollOutCiliumPods: true", "rollOutCiliumPods: false");
+    fixture.replace(
         VALUES,
         "priorityClassName: system-cluster-critical",
         "priorityClassName: system-node-critical",
     );
-    let diff = world.boot(&["diff"]).run();
+    let diff = fixture.k3s_boot(&["diff"]).run();
     assert!(diff.stdout.contains("HelmRelease kube-system/cilium"), "{}", diff.stdout);
-    let mark = world.sandbox.audit_mark().unwrap();
-    let ran = world.apps(&[]).run();
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
     let said = ran.stdout.lines().find(|line| line.contains("HelmRelease kube-system/cilium"));
     println!("apps says: {}", said.unwrap_or("nothing"));
     assert!(said.is_some(), "{}", ran.stdout);
-    let changes = world.changes(mark);
+    let changes = fixture.changes(mark);
     let of = |name: &str| {
         changes.iter().filter(|change| change.contains(&format!("sh.helm.release.v1.{name}."))).count()
     };
@@ -361,22 +361,22 @@ fn what_a_helm_release_owns_is_left_alone(world: &World) {
 }
 
 /// Installs a CRD.
-pub(super) fn define(world: &World, plural: &str, kind: &str, group: &str, version: &str) {
+pub(super) fn define(fixture: &Fixture, plural: &str, kind: &str, group: &str, version: &str) {
     let name = format!("{plural}.{group}");
     let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    world.apply(
+    fixture.apply(
         &json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": name},
             "spec": {"group": group, "scope": "Namespaced", "names": {"plural": plural, "kind": kind},
                 "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}})
         .to_string(),
     );
-    world.kubectl(&["wait", "--for=condition=Established", &format!("crd/{name}"), "--timeout=60s"]);
+    fixture.kubectl(&["wait", "--for=condition=Established", &format!("crd/{name}"), "--timeout=60s"]);
 }
 
 /// The Secret of a revision of a release, which can be applied again.
-pub(crate) fn record(world: &World, (namespace, name): (&str, &str), revision: u64) -> Value {
+pub(crate) fn record(fixture: &Fixture, (namespace, name): (&str, &str), revision: u64) -> Value {
     let path = format!("/api/v1/namespaces/{namespace}/secrets/sh.helm.release.v1.{name}.v{revision}");
-    let secret = world.sandbox.get(&path).unwrap().unwrap();
+    let secret = fixture.sandbox.get(&path).unwrap().unwrap();
     let metadata = &secret["metadata"];
     json!({"apiVersion": "v1", "kind": "Secret", "type": secret["type"], "data": secret["data"],
         "metadata": {"name": metadata["name"], "namespace": metadata["namespace"], "labels": metadata["labels"]}})

@@ -2,22 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
+use super::fixture::{Fixture, Invocation, RunResult};
 use super::support::fake_tool;
-use super::world::{Boot, Ran, World};
 
 struct Case<'a> {
     name: &'a str,
     /// Texts that the only error line must contain.
     error: &'a [&'a str],
-    run: Ran,
+    run: RunResult,
 }
 
 #[test]
 fn errors_stop_the_run_before_a_change() {
-    let world = World::start("refusals");
-    let mark = world.sandbox.audit_mark().unwrap();
-    let mut cases = environments(&world);
-    cases.extend(repositories(&world));
+    let fixture = Fixture::start("refusals");
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let mut cases = environments(&fixture);
+    cases.extend(repositories(&fixture));
     for Case { name, error, run } in &cases {
         assert_eq!(run.code, Some(1), "{name}");
         run.assert_format();
@@ -26,22 +26,22 @@ fn errors_stop_the_run_before_a_change() {
             assert!(run.stderr.contains(words), "{name}: no `{words}` in {}", run.stderr);
         }
     }
-    assert_eq!(world.changes(mark), [""; 0]);
+    assert_eq!(fixture.changes(mark), [""; 0]);
 }
 
 /// Errors of the environment, the programs and the cluster.
-fn environments(world: &World) -> Vec<Case<'static>> {
-    let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
+fn environments(fixture: &Fixture) -> Vec<Case<'static>> {
+    let text = std::fs::read_to_string(fixture.sandbox.kubeconfig()).unwrap();
     let kubeconfig = |name: &str, text: &str| {
-        let path = world.root.join(name);
+        let path = fixture.root.join(name);
         std::fs::write(&path, text).unwrap();
         path
     };
     let server = text.lines().find_map(|line| line.trim().strip_prefix("server: ")).unwrap();
     let down = kubeconfig("down.kubeconfig", &text.replace(server.trim_matches('"'), "https://127.0.0.1:1"));
-    let wrong_ca = kubeconfig("wrong-ca.kubeconfig", &with_ca(&text, world.sandbox.registry().ca_file()));
+    let wrong_ca = kubeconfig("wrong-ca.kubeconfig", &with_ca(&text, fixture.sandbox.registry().ca_file()));
     let stranger = kubeconfig("stranger.kubeconfig", &with_token(&text, "wrong"));
-    let apps = || world.apps(&[]);
+    let apps = || fixture.apps(&[]);
     vec![
         Case {
             name: "KUBECONFIG unset",
@@ -71,19 +71,19 @@ fn environments(world: &World) -> Vec<Case<'static>> {
         Case {
             name: "two programs missing",
             error: &["Missing required deps deps=\"kubectl helm\""],
-            run: with_programs(world, apps(), &["helmfile", "sops"], None).run(),
+            run: with_programs(fixture, apps(), &["helmfile", "sops"], None).run(),
         },
         Case {
             name: "helmfile too old",
             error: &["Program version is not supported program=\"helmfile\" version=\"1.7.0\""],
             run: with_programs(
-                world,
+                fixture,
                 apps(),
                 &["kubectl", "sops", "helm"],
-                Some(("helmfile", old_helmfile(world))),
+                Some(("helmfile", old_helmfile(fixture))),
             )
-            .env("FAKE_SCENARIO", world.root.join("old-helmfile.json"))
-            .env("FAKE_TRANSCRIPT", world.root.join("old-helmfile.jsonl"))
+            .env("FAKE_SCENARIO", fixture.root.join("old-helmfile.json"))
+            .env("FAKE_TRANSCRIPT", fixture.root.join("old-helmfile.jsonl"))
             .run(),
         },
         Case {
@@ -100,16 +100,16 @@ fn environments(world: &World) -> Vec<Case<'static>> {
 }
 
 /// Errors of the repository.
-fn repositories(world: &World) -> Vec<Case<'static>> {
+fn repositories(fixture: &Fixture) -> Vec<Case<'static>> {
     let mut cases = Vec::new();
     let mut broken = |name, error, change: &dyn Fn()| {
         change();
-        cases.push(Case { name, error, run: world.apps(&[]).run() });
-        world.restore();
+        cases.push(Case { name, error, run: fixture.apps(&[]).run() });
+        fixture.restore();
     };
     let helmfile = "bootstrap/helmfile.d/01-apps.yaml";
     broken("malformed helmfile", &["Helmfile is not valid YAML", "01-apps.yaml", "line=\""], &|| {
-        world.replace(helmfile, "needs: ['kube-system/cilium']", "needs: ['kube-system/cilium'");
+        fixture.replace(helmfile, "needs: ['kube-system/cilium']", "needs: ['kube-system/cilium'");
     });
     broken(
         "the seed's own path",
@@ -121,7 +121,7 @@ fn repositories(world: &World) -> Vec<Case<'static>> {
         ],
         &|| {
             // All five releases use the path and each is reported, so keep one.
-            world.write(helmfile, "releases:\n- name: cilium\n  namespace: kube-system\n  chart: oci://quay.io/cilium/charts/cilium\n  version: 1.18.6\n  values: ['./templates/values.yaml.gotmpl']\n");
+            fixture.write(helmfile, "releases:\n- name: cilium\n  namespace: kube-system\n  chart: oci://quay.io/cilium/charts/cilium\n  version: 1.18.6\n  values: ['./templates/values.yaml.gotmpl']\n");
         },
     );
     broken(
@@ -131,25 +131,25 @@ fn repositories(world: &World) -> Vec<Case<'static>> {
             "not found",
         ],
         &|| {
-            world.replace(helmfile, "version: 1.45.0", "version: 9.9.9");
+            fixture.replace(helmfile, "version: 1.45.0", "version: 9.9.9");
         },
     );
     broken(
         "age key with a wrong line",
         &["Age key cannot be used", "reason=\"line 2 is no age identity"],
         &|| {
-            world.write("age.key", "# mine\nage-secret-key-canary\n");
+            fixture.write("age.key", "# mine\nage-secret-key-canary\n");
         },
     );
     broken(
         "encrypted file without a key for it",
         &["Encrypted file cannot be decrypted", "other.sops.yaml"],
         &|| {
-            world.encrypt("bootstrap/other.sops.yaml", &world.sandbox.other_age_key());
+            fixture.encrypt("bootstrap/other.sops.yaml", &fixture.sandbox.other_age_key());
         },
     );
     broken("encrypted file in plain text", &["Encrypted file is plain text", "plain.sops.yaml"], &|| {
-        world.write("bootstrap/plain.sops.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n");
+        fixture.write("bootstrap/plain.sops.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n");
     });
     cases
 }
@@ -179,23 +179,23 @@ pub(crate) fn with_token(text: &str, token: &str) -> String {
 
 /// Sets PATH to these real programs and an optional fake one.
 pub(crate) fn with_programs<'a>(
-    world: &World,
-    boot: Boot<'a>,
+    fixture: &Fixture,
+    k3s_boot: Invocation<'a>,
     names: &[&str],
     other: Option<(&str, PathBuf)>,
-) -> Boot<'a> {
-    let bin = world.root.join(format!("bin-{}", names.join("-")));
+) -> Invocation<'a> {
+    let bin = fixture.root.join(format!("bin-{}", names.join("-")));
     std::fs::create_dir_all(&bin).unwrap();
-    let real = names.iter().map(|name| (*name, world.sandbox.tools().path_dir().join(name)));
+    let real = names.iter().map(|name| (*name, fixture.sandbox.tools().path_dir().join(name)));
     for (name, path) in real.chain(other) {
         std::os::unix::fs::symlink(path, bin.join(name)).unwrap();
     }
-    boot.env("PATH", bin)
+    k3s_boot.env("PATH", bin)
 }
 
 /// A fake helmfile with version 1.7.0, which fails for all other commands.
-pub(crate) fn old_helmfile(world: &World) -> PathBuf {
+pub(crate) fn old_helmfile(fixture: &Fixture) -> PathBuf {
     let rule = r#"{"tool": "helmfile", "args": ["--version"], "stdout": "helmfile version v1.7.0\n"}"#;
-    world.write("old-helmfile.json", &format!(r#"{{"canaries": [], "rules": [{rule}]}}"#));
+    fixture.write("old-helmfile.json", &format!(r#"{{"canaries": [], "rules": [{rule}]}}"#));
     fake_tool()
 }

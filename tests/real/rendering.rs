@@ -2,35 +2,38 @@
 
 use std::path::PathBuf;
 
-use super::small::{APPS, releases, write};
-use super::world::{Boot, Ran, World};
+use super::fixture::{Fixture, Invocation, RunResult};
+use super::small_charts::{APPS, releases, write};
 
 /// A secret value that errors could quote.
 const CANARY: &str = "canary-of-a-value-of-a-broken-chart";
 
 /// A folder with the programs and the other helm.
-fn with_helm_3(world: &World) -> PathBuf {
-    let bin = world.root.parent().unwrap().join("helm-3");
+fn with_helm_3(fixture: &Fixture) -> PathBuf {
+    let bin = fixture.root.parent().unwrap().join("helm-3");
     std::fs::create_dir_all(&bin).unwrap();
     for program in ["helmfile", "kubectl", "sops"] {
-        std::os::unix::fs::symlink(world.sandbox.tools().path_dir().join(program), bin.join(program))
+        std::os::unix::fs::symlink(fixture.sandbox.tools().path_dir().join(program), bin.join(program))
             .unwrap();
     }
-    std::os::unix::fs::symlink(world.sandbox.tools().helm_3(), bin.join("helm")).unwrap();
+    std::os::unix::fs::symlink(fixture.sandbox.tools().helm_3(), bin.join("helm")).unwrap();
     bin
 }
 
 /// Runs every command, which must fail with this helm.
 #[track_caller]
-fn refused(world: &World, helm_3: Option<&PathBuf>, words: &[&str]) {
-    let with_helm = |boot: Boot<'_>| match helm_3 {
-        Some(bin) => boot.env("PATH", bin).run(),
-        None => boot.run(),
+fn refused(fixture: &Fixture, helm_3: Option<&PathBuf>, words: &[&str]) {
+    let with_helm = |k3s_boot: Invocation<'_>| match helm_3 {
+        Some(bin) => k3s_boot.env("PATH", bin).run(),
+        None => k3s_boot.run(),
     };
-    let mark = world.sandbox.audit_mark().unwrap();
-    let check = with_helm(world.boot(&["check"]));
-    let others: [Ran; 3] =
-        [with_helm(world.apps(&[])), with_helm(world.boot(&["diff"])), with_helm(world.apps(&["--dry-run"]))];
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let check = with_helm(fixture.k3s_boot(&["check"]));
+    let others: [RunResult; 3] = [
+        with_helm(fixture.apps(&[])),
+        with_helm(fixture.k3s_boot(&["diff"])),
+        with_helm(fixture.apps(&["--dry-run"])),
+    ];
     check.assert().code(1);
     for ran in &others {
         ran.assert().code(1);
@@ -38,7 +41,7 @@ fn refused(world: &World, helm_3: Option<&PathBuf>, words: &[&str]) {
             assert!(ran.stderr.contains(word), "no `{word}` in {}", ran.stderr);
         }
     }
-    let changes = world.changes(mark);
+    let changes = fixture.changes(mark);
     let is_change = |change: &&String| !change.contains("dryRun=All") && !change.contains("accessreviews");
     assert_eq!(changes.iter().filter(is_change).collect::<Vec<_>>(), [""; 0]);
 }
@@ -47,15 +50,15 @@ const FINE: &str = "    name: fine\n    namespace: media\n";
 
 #[test]
 fn failed_rendering_is_an_error() {
-    let mut world = World::start("renders");
-    world.plant(CANARY);
-    let helm_3 = with_helm_3(&world);
-    write(&world, &releases(&[FINE]));
+    let mut fixture = Fixture::start("renders");
+    fixture.add_secret(CANARY);
+    let helm_3 = with_helm_3(&fixture);
+    write(&fixture, &releases(&[FINE]));
     let broken = format!(
         "  - name: broken\n    namespace: media\n    chart: ../charts/broken\n    values: [{{a: {CANARY}}}]\n"
     );
-    world.write(APPS, &format!("{}{broken}", releases(&[FINE])));
-    world.write("bootstrap/charts/broken/Chart.yaml", "apiVersion: v2\nname: broken\nversion: 1.0.0\n");
+    fixture.write(APPS, &format!("{}{broken}", releases(&[FINE])));
+    fixture.write("bootstrap/charts/broken/Chart.yaml", "apiVersion: v2\nname: broken\nversion: 1.0.0\n");
     let cases = [
         ("a: {{ .Values.deep.er }}\n", "nil pointer evaluating interface {}.er"),
         ("a: {{ required \"set must\" .Values.must }}\n", "set must"),
@@ -65,21 +68,21 @@ fn failed_rendering_is_an_error() {
     ];
     let release = "Chart cannot be rendered with its values release=\"media/broken\"";
     for (template, words) in cases {
-        world.write("bootstrap/charts/broken/templates/x.yaml", template);
+        fixture.write("bootstrap/charts/broken/templates/x.yaml", template);
         for helm in [None, Some(&helm_3)] {
-            refused(&world, helm, &[release, words]);
+            refused(&fixture, helm, &[release, words]);
         }
     }
     // Without it, the same run succeeds.
-    write(&world, &releases(&[FINE]));
-    world.apps(&[]).run().assert().code(0);
+    write(&fixture, &releases(&[FINE]));
+    fixture.apps(&[]).run().assert().code(0);
 }
 
 #[test]
 fn missing_requirement_is_an_error() {
-    let world = World::start("features");
-    let helm_3 = with_helm_3(&world);
-    world.write("secret.yaml", "a: b\n");
+    let fixture = Fixture::start("features");
+    let helm_3 = with_helm_3(&fixture);
+    fixture.write("secret.yaml", "a: b\n");
     let cases = [
         ("    postRenderer: bash\n", &[None][..], "Post-renderer is not a Helm 4 plugin"),
         ("    postRenderer: nowhere\n", &[Some(&helm_3)], "Post-renderer not found"),
@@ -99,12 +102,12 @@ fn missing_requirement_is_an_error() {
     // The fix for patches.
     let with_kubectl =
         format!("kustomizeBinary: kubectl kustomize\n{}", releases(&[&format!("{FINE}{}", cases[4].0)]));
-    write(&world, &with_kubectl);
-    world.boot(&["diff"]).run().assert().code(0);
+    write(&fixture, &with_kubectl);
+    fixture.k3s_boot(&["diff"]).run().assert().code(0);
     for (keys, helms, words) in cases {
-        write(&world, &releases(&[&format!("{FINE}{keys}")]));
+        write(&fixture, &releases(&[&format!("{FINE}{keys}")]));
         for helm in helms {
-            refused(&world, *helm, &[words, "release=\"media/fine\""]);
+            refused(&fixture, *helm, &[words, "release=\"media/fine\""]);
         }
     }
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use sandbox::copy_folder;
 
-use super::table::{blocks, reports};
-use super::world::{Ran, World};
+use super::fixture::{Fixture, RunResult};
+use super::problem_table::{blocks, reports};
 
 /// A fault: the check that reports it, its mark, and texts of the report.
 type Fault = (&'static str, &'static str, &'static [&'static str]);
@@ -50,17 +50,18 @@ const WRONG_PATHS: usize = 5;
 
 #[test]
 fn original_files_have_all_known_faults() {
-    let world = World::with_own_registry("seed");
+    let fixture = Fixture::with_own_registry("seed");
     // Downloads the charts that both repositories use.
-    world.boot(&["check"]).run().assert().code(0);
-    std::fs::remove_dir_all(world.root.join("bootstrap")).unwrap();
-    copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/seed"), &world.root).unwrap();
-    world.git(&["add", "--all", "bootstrap", "scripts"]);
-    let mark = world.sandbox.audit_mark().unwrap();
-    let requests = world.sandbox.registry().faults().requests();
-    let called = world.root.join("kubectl-was-called");
-    let path = path_that_notes_kubectl(&world, &called);
-    let check = || world.boot(&["check", "--offline"]).env("PATH", path.clone());
+    fixture.k3s_boot(&["check"]).run().assert().code(0);
+    std::fs::remove_dir_all(fixture.root.join("bootstrap")).unwrap();
+    copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/original"), &fixture.root)
+        .unwrap();
+    fixture.git(&["add", "--all", "bootstrap", "scripts"]);
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let requests = fixture.sandbox.registry().faults().requests();
+    let called = fixture.root.join("kubectl-was-called");
+    let path = path_that_notes_kubectl(&fixture, &called);
+    let check = || fixture.k3s_boot(&["check", "--offline"]).env("PATH", path.clone());
     let local = || check().env("K3S_API_HOST", "127.0.0.1");
 
     let with_port = [FAULTS, &[PORT]].concat();
@@ -69,7 +70,7 @@ fn original_files_have_all_known_faults() {
     assert_told(&ran, &with_port);
     assert_unknown(&ran, "charts", &["cilium 1.18.5"], &["coredns 1.45.0"]);
     assert_unknown(&ran, "values-keys", &["not downloaded: cilium 1.18.5"], &[]);
-    let empty = world.root.join("empty-cache");
+    let empty = fixture.root.join("empty-cache");
     let ran = local().env("XDG_CACHE_HOME", &empty).run();
     assert_told(&ran, &with_port);
     let all = ["prometheus-operator-crds 19.1.0", "cilium 1.18.5", "coredns 1.45.0", "cert-manager v1.19.2"];
@@ -83,8 +84,8 @@ fn original_files_have_all_known_faults() {
     let with_variable: Fault = ("env", "✗", &["envs: K3S_API_HOST"]);
     assert_told(&ran, &[FAULTS, &[with_variable]].concat());
 
-    assert_eq!(world.sandbox.registry().faults().requests(), requests, "no registry was asked");
-    let asked = world.sandbox.audit_since(mark).unwrap();
+    assert_eq!(fixture.sandbox.registry().faults().requests(), requests, "no registry was asked");
+    let asked = fixture.sandbox.audit_since(mark).unwrap();
     let asked: Vec<_> = asked.iter().filter(|event| event.is_from_admin()).map(|event| &event.uri).collect();
     assert_eq!(asked, [""; 0], "no cluster was asked");
     assert!(!called.exists(), "kubectl ran: {}", std::fs::read_to_string(called).unwrap());
@@ -93,7 +94,7 @@ fn original_files_have_all_known_faults() {
 
 /// Checks that these faults are reported, and nothing else.
 #[track_caller]
-fn assert_told(ran: &Ran, faults: &[Fault]) {
+fn assert_told(ran: &RunResult, faults: &[Fault]) {
     ran.assert().code(1);
     assert!(!ran.stdout.contains("the API server responds"), "the cluster was not queried");
     let blocks = blocks(&ran.stdout);
@@ -112,7 +113,7 @@ fn assert_told(ran: &Ran, faults: &[Fault]) {
 
 /// Checks that a check is unknown and names what is missing.
 #[track_caller]
-fn assert_unknown(ran: &Ran, rule: &str, words: &[&str], others: &[&str]) {
+fn assert_unknown(ran: &RunResult, rule: &str, words: &[&str], others: &[&str]) {
     let blocks = blocks(&ran.stdout);
     let block = blocks.iter().find(|block| reports(block, "?", rule));
     let block = block.unwrap_or_else(|| panic!("no `? {rule}` in\n{}", ran.stdout));
@@ -121,12 +122,12 @@ fn assert_unknown(ran: &Ran, rule: &str, words: &[&str], others: &[&str]) {
 }
 
 /// A PATH with a kubectl that records its calls in a file.
-fn path_that_notes_kubectl(world: &World, called: &Path) -> OsString {
-    let bin = world.root.parent().unwrap().join("bin");
+fn path_that_notes_kubectl(fixture: &Fixture, called: &Path) -> OsString {
+    let bin = fixture.root.parent().unwrap().join("bin");
     std::fs::create_dir(&bin).unwrap();
     let kubectl = bin.join("kubectl");
     std::fs::write(&kubectl, format!("#!/bin/sh\necho \"$@\" >> '{}'\nexit 1\n", called.display())).unwrap();
     std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let (_, path) = world.sandbox.env().into_iter().find(|(name, _)| name == "PATH").unwrap();
+    let (_, path) = fixture.sandbox.env().into_iter().find(|(name, _)| name == "PATH").unwrap();
     format!("{}:{path}", bin.display()).into()
 }

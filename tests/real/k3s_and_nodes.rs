@@ -1,8 +1,8 @@
 //! Problems of k3s and its nodes, set up one by one: `check` reports each, and changes nothing.
 
+use super::fixture::Fixture;
 use super::manifests::{BUNDLED_COREDNS, USER_WORKLOAD};
-use super::table::{Table, assert_healthy, none, state};
-use super::world::World;
+use super::problem_table::{Table, assert_healthy, none, state};
 
 const NODE: &str = "node-1";
 
@@ -10,32 +10,32 @@ const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
 
 pub(crate) const GOOD_ARGS: &str = r#","--flannel-backend","none","--disable-network-policy","true","--disable-kube-proxy","true","--disable","coredns","--disable","servicelb","--disable","traefik""#;
 
-pub(crate) fn node_args(world: &World, args: &str) {
+pub(crate) fn node_args(fixture: &Fixture, args: &str) {
     let change = format!("k3s.io/node-args=[\"server\"{args}]");
-    world.kubectl(&["annotate", "--overwrite", "node", NODE, &change]);
+    fixture.kubectl(&["annotate", "--overwrite", "node", NODE, &change]);
 }
 
 /// The flags of k3s, and the objects in the cluster.
 #[test]
 fn states_of_k3s_and_its_nodes() {
-    let world = World::start("states-of-k3s");
-    let mark = world.sandbox.audit_mark().unwrap();
-    assert_healthy(&world.boot(&["check"]).run());
-    let mut table = Table::new(&world);
+    let fixture = Fixture::start("states-of-k3s");
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    assert_healthy(&fixture.k3s_boot(&["check"]).run());
+    let mut table = Table::new(&fixture);
     // While the node is young.
     first_minute(&mut table);
     k3s(&mut table);
     nodes(&mut table);
     addresses(&mut table);
     table.end();
-    assert_healthy(&world.boot(&["check"]).run());
-    assert_eq!(world.changes(mark), [""; 0]);
+    assert_healthy(&fixture.k3s_boot(&["check"]).run());
+    assert_eq!(fixture.changes(mark), [""; 0]);
 }
 
 fn k3s(table: &mut Table<'_>) {
-    let world = table.world;
-    let good = || node_args(world, GOOD_ARGS);
-    let without = |args: &str| node_args(world, &GOOD_ARGS.replace(args, ""));
+    let fixture = table.fixture;
+    let good = || node_args(fixture, GOOD_ARGS);
+    let without = |args: &str| node_args(fixture, &GOOD_ARGS.replace(args, ""));
     let states: [(&str, &str, &str, &[&str], &str); 5] = [
         (
             "flannel still on",
@@ -72,18 +72,18 @@ fn k3s(table: &mut Table<'_>) {
     }
     table.state(
         &state("bundled CoreDNS still there", "coredns-bundled", "✗", &["coredns"]),
-        || world.apply(BUNDLED_COREDNS),
-        || world.delete(BUNDLED_COREDNS),
+        || fixture.apply(BUNDLED_COREDNS),
+        || fixture.delete(BUNDLED_COREDNS),
     );
     for row in &table.rows {
         assert!(!row.contains("take-ownership") && !row.contains("take_ownership"), "{row}");
     }
     let flannel = || {
-        world.apply(USER_WORKLOAD);
+        fixture.apply(USER_WORKLOAD);
         without(r#","--flannel-backend","none""#);
     };
     let mend = || {
-        world.delete(USER_WORKLOAD);
+        fixture.delete(USER_WORKLOAD);
         good();
     };
     table.state(
@@ -99,12 +99,12 @@ fn k3s(table: &mut Table<'_>) {
 }
 
 fn first_minute(table: &mut Table<'_>) {
-    let world = table.world;
+    let fixture = table.fixture;
     let kubelet = |message: &str| {
         let patch = serde_json::json!({"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "KubeletNotReady",
             "message": message, "lastTransitionTime": "2026-11-23T00:00:00Z"}]}});
         let patch = patch.to_string();
-        world.kubectl(&[
+        fixture.kubectl(&[
             "patch",
             "node",
             NODE,
@@ -127,16 +127,16 @@ fn first_minute(table: &mut Table<'_>) {
 }
 
 fn nodes(table: &mut Table<'_>) {
-    let world = table.world;
+    let fixture = table.fixture;
     let args = ["check", "--nodes=3"];
     table.state_with(
         &state("fewer nodes than expected", "nodes", "!", &["1", "3"]),
         none,
         none,
         &args,
-        |boot| boot,
+        |k3s_boot| k3s_boot,
     );
-    let taint = |args: &[&str]| world.kubectl(&[&["taint", "node", NODE][..], args].concat());
+    let taint = |args: &[&str]| fixture.kubectl(&[&["taint", "node", NODE][..], args].concat());
     table.state(
         &state("a taint that nothing tolerates", "taints", "✗", &["dedicated", "NoSchedule"]),
         || taint(&["dedicated=db:NoSchedule"]),
@@ -154,8 +154,8 @@ fn nodes(table: &mut Table<'_>) {
     );
     table.state(
         &state("two operators for one node", "replicas", "✗", &["replicas: 1", "cilium-operator"]),
-        || world.replace(VALUES, "  replicas: 1\n", "  replicas: 2\n"),
-        || world.restore(),
+        || fixture.replace(VALUES, "  replicas: 1\n", "  replicas: 2\n"),
+        || fixture.restore(),
     );
     let routing = "kubeProxyReplacement: true\nroutingMode: native\n";
     table.state(
@@ -166,28 +166,28 @@ fn nodes(table: &mut Table<'_>) {
             &["10.99.0.0/16", "10.42.0.0/24"],
         ),
         || {
-            world.replace(
+            fixture.replace(
                 VALUES,
                 "kubeProxyReplacement: true\n",
                 &format!("{routing}ipv4NativeRoutingCIDR: 10.99.0.0/16\n"),
             );
         },
-        || world.restore(),
+        || fixture.restore(),
     );
     table.state(
         &state("native routing without any network", "pod-cidr", "✗", &["ipv4NativeRoutingCIDR"]),
-        || world.replace(VALUES, "kubeProxyReplacement: true\n", routing),
-        || world.restore(),
+        || fixture.replace(VALUES, "kubeProxyReplacement: true\n", routing),
+        || fixture.restore(),
     );
     table.state(
         &state("a cordoned node", "nodes-ready", "!", &[NODE]),
-        || world.kubectl(&["cordon", NODE]),
-        || world.kubectl(&["uncordon", NODE]),
+        || fixture.kubectl(&["cordon", NODE]),
+        || fixture.kubectl(&["uncordon", NODE]),
     );
 }
 
 fn addresses(table: &mut Table<'_>) {
-    let world = table.world;
+    let fixture = table.fixture;
     table.state(
         &state(
             "CoreDNS at another address than the kubelet's",
@@ -195,13 +195,13 @@ fn addresses(table: &mut Table<'_>) {
             "!",
             &["10.43.0.53", "10.43.0.10"],
         ),
-        || world.replace(VALUES, "clusterIP: 10.43.0.10", "clusterIP: 10.43.0.53"),
-        || world.restore(),
+        || fixture.replace(VALUES, "clusterIP: 10.43.0.10", "clusterIP: 10.43.0.53"),
+        || fixture.restore(),
     );
     table.state(
         &state("the DNS address is taken", "dns-address", "✗", &["10.43.0.10", "kube-system/squatter"]),
-        || world.apply(SQUATTER),
-        || world.delete(SQUATTER),
+        || fixture.apply(SQUATTER),
+        || fixture.delete(SQUATTER),
     );
     let hosts: [(&str, &str, &str, &[&str]); 2] = [
         ("API host with a scheme", "https://10.0.0.10:6443", "api-host", &["https://10.0.0.10:6443"]),
@@ -213,8 +213,8 @@ fn addresses(table: &mut Table<'_>) {
         ),
     ];
     for (name, host, rule, words) in hosts {
-        table.state_with(&state(name, rule, "✗", words), none, none, &["check"], |boot| {
-            boot.env("K3S_API_HOST", host)
+        table.state_with(&state(name, rule, "✗", words), none, none, &["check"], |k3s_boot| {
+            k3s_boot.env("K3S_API_HOST", host)
         });
     }
 }

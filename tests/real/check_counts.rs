@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::world::{Boot, Ran, World};
+use super::fixture::{Fixture, Invocation, RunResult};
 
 /// The variables that the shipped values require.
 const DEMANDED: [&str; 2] = ["FLUX_GIT_URL", "K3S_API_HOST"];
 
-fn report(ran: &Ran) -> Value {
+fn report(ran: &RunResult) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", ran.stdout, ran.stderr))
 }
 
@@ -26,11 +26,11 @@ fn unknown(report: &Value) -> Vec<(&str, &str)> {
 
 #[test]
 fn the_shipped_repository_in_figures() {
-    let world = World::start("figures");
-    let offline = || world.boot(&["check", "--offline", "-o", "json"]);
-    let online = || world.boot(&["check", "-o", "json"]);
-    let unset = |boot: Boot<'_>, names: &[&str]| {
-        report(&names.iter().fold(boot, |boot, name| boot.env_remove(name)).run())
+    let fixture = Fixture::start("figures");
+    let offline = || fixture.k3s_boot(&["check", "--offline", "-o", "json"]);
+    let online = || fixture.k3s_boot(&["check", "-o", "json"]);
+    let unset = |k3s_boot: Invocation<'_>, names: &[&str]| {
+        report(&names.iter().fold(k3s_boot, |k3s_boot, name| k3s_boot.env_remove(name)).run())
     };
 
     let without_charts = report(&offline().run());
@@ -58,7 +58,7 @@ fn the_shipped_repository_in_figures() {
     expected.sort_unstable();
     found.sort_unstable();
     assert_eq!(found, expected);
-    let mut text = world.boot(&["check"]).env_remove("K3S_API_HOST").run().stdout;
+    let mut text = fixture.k3s_boot(&["check"]).env_remove("K3S_API_HOST").run().stdout;
     text.retain(|c| c != '\n');
     assert_eq!(text.matches("K3S_API_HOST").count(), 3, "the variable, its fix, and one reason: {text}");
 }
