@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::fixture::{Fixture, Invocation};
 use super::preflight::{old_helmfile, with_ca, with_programs, with_token};
-use super::problem_table::{Table, assert_healthy, none, state};
+use super::problem_table::{Table, assert_healthy, none, problem};
 
 const OFFLINE: [&str; 2] = ["check", "--offline"];
 const APPS: &str = "bootstrap/helmfile.d/01-apps.yaml";
@@ -30,7 +30,7 @@ struct Edit {
 
 #[test]
 fn states_of_repository_and_kubeconfig() {
-    let fixture = Fixture::with_own_registry("states-of-files");
+    let fixture = Fixture::with_own_registry("files-and-access");
     let mark = fixture.sandbox.audit_mark().unwrap();
     // Downloads all charts, so that values keys can be checked.
     assert_healthy(&fixture.k3s_boot(&["check"]).run());
@@ -45,9 +45,9 @@ fn states_of_repository_and_kubeconfig() {
     repository(&mut table);
     age_keys(&mut table);
     encrypted_files(&mut table);
-    assert_eq!(fixture.sandbox.registry().faults().count(), requests, "offline, no registry is asked");
+    assert_eq!(fixture.sandbox.registry().faults().count(), requests, "offline contacts no registry");
     let asked = fixture.sandbox.audit_since(offline).unwrap();
-    assert!(!asked.iter().any(sandbox::AuditEvent::is_from_admin), "offline, no cluster is asked");
+    assert!(!asked.iter().any(sandbox::AuditEvent::is_from_admin), "offline contacts no cluster");
     charts(&mut table);
     kubeconfigs(&mut table);
     clusters(&mut table);
@@ -59,11 +59,11 @@ fn states_of_repository_and_kubeconfig() {
 
 /// A problem that `check --offline` reports.
 #[track_caller]
-fn offline(table: &mut Table<'_>, told: [&str; 3], words: &[&str], set_up: impl FnOnce()) {
-    let [name, rule, mark] = told;
+fn offline(table: &mut Table<'_>, case: [&str; 3], words: &[&str], set_up: impl FnOnce()) {
+    let [name, rule, mark] = case;
     let fixture = table.fixture;
-    table.state_with(
-        &state(name, rule, mark, words),
+    table.check_with(
+        &problem(name, rule, mark, words),
         set_up,
         || clean(fixture),
         &OFFLINE,
@@ -75,13 +75,13 @@ fn offline(table: &mut Table<'_>, told: [&str; 3], words: &[&str], set_up: impl 
 #[track_caller]
 fn run_with<'a>(
     table: &mut Table<'a>,
-    told: [&str; 3],
+    case: [&str; 3],
     words: &[&str],
     args: &[&str],
     change: impl FnOnce(Invocation<'a>) -> Invocation<'a>,
 ) {
-    let [name, rule, mark] = told;
-    table.state_with(&state(name, rule, mark, words), none, none, args, change);
+    let [name, rule, mark] = case;
+    table.check_with(&problem(name, rule, mark, words), none, none, args, change);
 }
 
 #[track_caller]
@@ -147,7 +147,7 @@ const HELMFILES: &[Edit] = &[
         to: "needs: ['kube-system/cilium'",
     },
     Edit {
-        name: "values path of the seed",
+        name: "values path of the original",
         rule: "helmfile",
         mark: "✗",
         words: &[
@@ -178,7 +178,7 @@ const HELMFILES: &[Edit] = &[
         to: "  - name: coredns\n    hooks: [{events: [prepare], command: touch, args: [hook-ran]}]\n",
     },
     Edit {
-        name: "`needs` that names no release",
+        name: "`needs` names an unknown release",
         rule: "releases",
         mark: "✗",
         words: &["needs: kube-system/celium", "release: kube-system/coredns"],
@@ -187,7 +187,7 @@ const HELMFILES: &[Edit] = &[
         to: "kube-system/celium",
     },
     Edit {
-        name: "`needs` in a circle",
+        name: "cycle of `needs`",
         rule: "releases",
         mark: "✗",
         words: &["cycle", "remove one of their `needs`"],
@@ -196,7 +196,7 @@ const HELMFILES: &[Edit] = &[
         to: "    version: 1.18.6\n    needs: ['flux-system/flux-instance']\n",
     },
     Edit {
-        name: "release with a name that Helm refuses",
+        name: "invalid name of a release",
         rule: "releases",
         mark: "✗",
         words: &["invalid name", "kube-system/Coredns"],
@@ -205,7 +205,7 @@ const HELMFILES: &[Edit] = &[
         to: "- name: Coredns",
     },
     Edit {
-        name: "chart folder that is not there",
+        name: "chart folder missing",
         rule: "releases",
         mark: "✗",
         words: &["Chart folder not found", "path: ", "bootstrap/helmfile.d/"],
@@ -223,7 +223,7 @@ const HELMFILES: &[Edit] = &[
         to: "oci://ghcr.io/home-operations/charts-mirror/cilium\n    version: 1.18.5",
     },
     Edit {
-        name: "Flux pair of two versions",
+        name: "different versions of flux-operator and flux-instance",
         rule: "flux-pair",
         mark: "!",
         words: &["flux_operator: 0.37.1", "flux_instance: 0.38.0", "version: 0.37.1"],
@@ -232,7 +232,7 @@ const HELMFILES: &[Edit] = &[
         to: "charts/flux-instance\n    version: 0.38.0",
     },
     Edit {
-        name: "chart that is not on this machine",
+        name: "chart not downloaded",
         rule: "charts",
         mark: "?",
         words: &["not downloaded: coredns 1.45.9"],
@@ -244,7 +244,7 @@ const HELMFILES: &[Edit] = &[
 
 const VALUES_OF_RELEASES: &[Edit] = &[
     Edit {
-        name: "Flux' manifests not pinned",
+        name: "manifests of Flux not pinned",
         rule: "flux-pair",
         mark: "✗",
         words: &[
@@ -257,7 +257,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         to: "variant: upstream-alpine",
     },
     Edit {
-        name: "Flux' manifests of another operator",
+        name: "manifests of Flux for another operator",
         rule: "flux-pair",
         mark: "!",
         words: &["belong to another flux-operator version", "flux-operator-manifests:v0.37.1"],
@@ -266,7 +266,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         to: "manifests:v0.36.0",
     },
     Edit {
-        name: "placeholder of Flux left",
+        name: "unreplaced placeholder of Flux",
         rule: "placeholders",
         mark: "!",
         words: &["${SECRET_DOMAIN}", "key: priorityClassName", "requiredEnv \"SECRET_DOMAIN\""],
@@ -302,7 +302,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         to: "  clusterIP: 10.43.0.10\n  clusterIp: 10.43.0.10",
     },
     Edit {
-        name: "a key that a closed schema refuses",
+        name: "key that is not in a closed schema",
         rule: "values-keys",
         mark: "✗",
         words: &["Chart rejects a values key", "key: crds.enable", "suggestion: crds.enabled"],
@@ -374,7 +374,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         to: "crds:\n  enabled: false",
     },
     Edit {
-        name: "Flux not told what to sync",
+        name: "no sync source",
         rule: "flux-sync",
         mark: "!",
         words: &["Flux has no source to sync", "url: https://", "pullSecret"],
@@ -383,7 +383,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         to: "",
     },
     Edit {
-        name: "Flux told half of what to sync",
+        name: "sync source without a branch",
         rule: "flux-sync",
         mark: "!",
         words: &["Flux source is incomplete", "key: instance.sync.ref", "ref: refs/heads/main"],
@@ -401,7 +401,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
         to: "path: /spec/prune",
     },
     Edit {
-        name: "API port that is that of 127.0.0.1",
+        name: "API port of another address",
         rule: "api-port",
         mark: "!",
         words: &["k8s_service_host: 10.0.0.10", "k8sServicePort: 6443"],
@@ -423,7 +423,7 @@ const VALUES_OF_RELEASES: &[Edit] = &[
 /// Other files of the repository.
 fn repository(table: &mut Table<'_>) {
     let fixture = table.fixture;
-    offline(table, ["helmfile not there", "helmfile", "✗"], &["Helmfile not found", "--root"], || {
+    offline(table, ["helmfile missing", "helmfile", "✗"], &["Helmfile not found", "--root"], || {
         std::fs::remove_file(fixture.root.join(APPS)).unwrap();
     });
     offline(
@@ -449,7 +449,7 @@ fn repository(table: &mut Table<'_>) {
             fixture.write("k3s-boot.yaml", "node: 3\n");
         },
     );
-    assert!(!fixture.root.join("hook-ran").exists(), "no hook ran");
+    assert!(!fixture.root.join("hook-ran").exists(), "no hook may run");
 }
 
 /// The age key.
@@ -469,8 +469,8 @@ fn age_keys(table: &mut Table<'_>) {
     let words = ["post-quantum", "flux: the one of flux-operator 0.37.1", "2.9"];
     offline(table, ["post-quantum key, Flux 2.7", "age-key-flux", "!"], &words, || post_quantum(fixture));
     let words = ["post-quantum", "flux: 2.7.x", "2.9"];
-    let told = ["post-quantum key, Flux 2.7, and a file that it encrypts", "age-key-flux", "✗"];
-    offline(table, told, &words, || {
+    let case = ["post-quantum key, Flux 2.7, and a file that it encrypts", "age-key-flux", "✗"];
+    offline(table, case, &words, || {
         fixture.replace(VALUES, ARTIFACT, &format!("version: 2.7.x\n    {ARTIFACT}"));
         post_quantum(fixture);
         fixture.encrypt(SYNCED, &key);
@@ -496,7 +496,7 @@ fn encrypted_files(table: &mut Table<'_>) {
     let plain = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n";
     offline(
         table,
-        ["plain file of the bootstrap", "sops", "✗"],
+        ["plain-text file in bootstrap/", "sops", "✗"],
         &["plain text", "plain.sops.yaml"],
         || {
             fixture.write("bootstrap/plain.sops.yaml", plain);
@@ -504,7 +504,7 @@ fn encrypted_files(table: &mut Table<'_>) {
     );
     offline(
         table,
-        ["plain file in Git", "sops-plain", "!"],
+        ["plain-text file in Git", "sops-plain", "!"],
         &[SYNCED, "sops --config /dev/null encrypt --age age1", "--in-place"],
         || {
             fixture.write(SYNCED, plain);
@@ -513,26 +513,26 @@ fn encrypted_files(table: &mut Table<'_>) {
     );
     let recipients = [fixture.recipient(&own), fixture.recipient(&other)];
     let words = [SYNCED, &recipients[0], &recipients[1], "sops rotate"];
-    let told = ["Flux' file encrypted for somebody else", "sops-recipients", "✗"];
-    offline(table, told, &words, || {
+    let case = ["file of Flux encrypted for another key", "sops-recipients", "✗"];
+    offline(table, case, &words, || {
         fixture.encrypt(SYNCED, &other);
         fixture.git(&["add", SYNCED]);
     });
-    let told = ["file of the bootstrap encrypted for somebody else", "sops-recipients", "!"];
-    offline(table, told, &["bootstrap/other.sops.yaml"], || {
+    let case = ["file in bootstrap/ encrypted for another key", "sops-recipients", "!"];
+    offline(table, case, &["bootstrap/other.sops.yaml"], || {
         fixture.encrypt("bootstrap/other.sops.yaml", &other);
     });
     let rule = format!("creation_rules:\n- path_regex: kubernetes/.*\n  age: {}\n", recipients[1]);
-    let told = ["file of the bootstrap that is not decrypted offline", "sops", "?"];
-    offline(table, told, &["nothing is decrypted"], || fixture.encrypt("bootstrap/other.sops.yaml", &own));
-    let told = ["rule of .sops.yaml without the key", "sops-rules", "!"];
-    offline(table, told, &["does not list the age key", "kubernetes/.*", &recipients[0]], || {
+    let case = ["encrypted file offline", "sops", "?"];
+    offline(table, case, &["nothing is decrypted"], || fixture.encrypt("bootstrap/other.sops.yaml", &own));
+    let case = ["creation rule without the age key", "sops-rules", "!"];
+    offline(table, case, &["does not list the age key", "kubernetes/.*", &recipients[0]], || {
         fixture.encrypt(SYNCED, &own);
         fixture.write(".sops.yaml", &rule);
         fixture.git(&["add", SYNCED]);
     });
-    let told = ["no rule of .sops.yaml for a file", "sops-rules", "!"];
-    offline(table, told, &["No creation rule", SYNCED], || {
+    let case = ["no creation rule for a file", "sops-rules", "!"];
+    offline(table, case, &["No creation rule", SYNCED], || {
         fixture.encrypt(SYNCED, &own);
         fixture.write(".sops.yaml", &rule.replace("kubernetes", "clusters"));
         fixture.git(&["add", SYNCED]);
@@ -548,8 +548,8 @@ fn charts(table: &mut Table<'_>) {
         "not found",
         "correct `chart` or `version`",
     ];
-    table.state(
-        &state("chart tag that is gone", "charts", "✗", &words),
+    table.check(
+        &problem("chart version does not exist", "charts", "✗", &words),
         || fixture.replace(APPS, "version: 1.45.0", "version: 9.9.9"),
         || fixture.restore(),
     );
@@ -566,8 +566,8 @@ fn charts(table: &mut Table<'_>) {
         std::fs::write(&file, login).unwrap();
         let faults = fixture.sandbox.registry().faults();
         let words = ["public chart", "403", "helm registry logout ghcr.io; docker logout ghcr.io"];
-        table.state_with(
-            &state(name, "chart-login", "✗", &words),
+        table.check_with(
+            &problem(name, "chart-login", "✗", &words),
             || faults.refuse_logins(403),
             || faults.clear(),
             &["check"],
@@ -618,13 +618,13 @@ fn kubeconfigs(table: &mut Table<'_>) {
     );
     let without = text.replace("current-context:", "other-context:");
     let without = kubeconfig(fixture, "without", &without);
-    let told = ["no current context", "kubeconfig", "✗"];
-    run_with(table, told, &["no current context", "--context"], &check, |k3s_boot| {
+    let case = ["no current context", "kubeconfig", "✗"];
+    run_with(table, case, &["no current context", "--context"], &check, |k3s_boot| {
         k3s_boot.env("KUBECONFIG", without)
     });
     let broken = kubeconfig(fixture, "broken", "contexts: [\n");
-    let told = ["kubeconfig that is not valid YAML", "kubeconfig", "✗"];
-    run_with(table, told, &["not a kubeconfig: see line"], &check, |k3s_boot| {
+    let case = ["kubeconfig that is not valid YAML", "kubeconfig", "✗"];
+    run_with(table, case, &["not a kubeconfig: see line"], &check, |k3s_boot| {
         k3s_boot.env("KUBECONFIG", broken)
     });
 }
@@ -642,12 +642,12 @@ fn clusters(table: &mut Table<'_>) {
             kubeconfig(fixture, "down", &down),
         ),
         (
-            "credentials that are not known",
+            "unknown credentials",
             &["does not accept the credentials", "copy the kubeconfig from the server again"],
             kubeconfig(fixture, "stranger", &with_token(&text, "wrong")),
         ),
         (
-            "authority that is not trusted",
+            "untrusted certificate",
             &["certificate is not trusted", "x509"],
             kubeconfig(fixture, "wrong-ca", &with_ca(&text, fixture.sandbox.registry().ca_file())),
         ),
@@ -663,8 +663,8 @@ fn clusters(table: &mut Table<'_>) {
     };
     let tokens = ["viewer", "reader"].map(token);
     let states: [(&str, &str, &[&str]); 2] = [
-        ("user who may only view", "api", &["Access to the cluster is forbidden", "administrator"]),
-        ("user who may only read", "rights", &["not a cluster administrator", "kubectl auth can-i '*' '*'"]),
+        ("user who can only view", "api", &["Access to the cluster is forbidden", "administrator"]),
+        ("user who can only read", "rights", &["not a cluster administrator", "kubectl auth can-i '*' '*'"]),
     ];
     for ((name, rule, words), token) in states.into_iter().zip(&tokens) {
         let path = kubeconfig(fixture, rule, &with_token(&text, token));
@@ -672,10 +672,7 @@ fn clusters(table: &mut Table<'_>) {
     }
     for row in &table.rows {
         assert!(tokens.iter().all(|token| !row.contains(token.as_str())), "{row}");
-        assert!(
-            !row.contains("reason: `kubectl"),
-            "the words of kubectl, and not what it was asked for: {row}"
-        );
+        assert!(!row.contains("reason: `kubectl"), "the error of kubectl without its command: {row}");
     }
     fixture.delete(USERS);
 }

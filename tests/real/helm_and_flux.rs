@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::fixture::{Fixture, RunResult, temp_is_empty};
 use super::manifests::BUNDLED_COREDNS;
+use super::problem_table::blocks;
 
 const CILIUM: (&str, &str) = ("kube-system", "cilium");
 const COREDNS: (&str, &str) = ("kube-system", "coredns");
@@ -18,64 +19,52 @@ const INSTANCE: &str = "/apis/fluxcd.controlplane.io/v1/namespaces/flux-system/f
 const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
 
 /// A problem: its name, the check, its mark and texts of the report.
-type State<'a> = (&'a str, &'a str, &'a str, &'a [&'a str]);
+type Problem<'a> = (&'a str, &'a str, &'a str, &'a [&'a str]);
 
 #[test]
 fn states_of_helm_and_flux() {
-    let fixture = Fixture::start("standing");
+    let fixture = Fixture::start("helm-and-flux");
     let mut rows = Vec::new();
     before(&fixture, &mut rows);
     let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
     healthy(&fixture);
     let mark = fixture.sandbox.audit_mark().unwrap();
-    locked(&fixture, &mut rows);
-    owned(&fixture, &mut rows);
+    pending(&fixture, &mut rows);
+    managed(&fixture, &mut rows);
     flux(&fixture, &mut rows);
-    destroying(&fixture, &mut rows);
+    removals(&fixture, &mut rows);
     assert_eq!(fixture.changes(mark), [""; 0]);
     healthy(&fixture);
-    what_a_helm_release_owns_is_left_alone(&fixture);
+    release_of_a_helm_release_is_left_alone(&fixture);
     for row in &rows {
         println!("{row}");
     }
-    println!("states: {}", rows.len());
+    println!("problems: {}", rows.len());
 }
 
 /// Sets up a problem, runs `check` and removes the problem.
 #[track_caller]
-fn told(
+fn check_problem(
     fixture: &Fixture,
     rows: &mut Vec<String>,
-    state: &State<'_>,
+    problem: &Problem<'_>,
     set_up: impl FnOnce(),
-    mend: impl FnOnce(),
+    reset: impl FnOnce(),
 ) {
-    let (name, rule, mark, words) = state;
+    let (name, rule, mark, texts) = problem;
     set_up();
     let ran = fixture.k3s_boot(&["check"]).run();
-    mend();
+    reset();
     let start = format!("  {mark} {rule}: ");
     let blocks = blocks(&ran.stdout);
     let mut found = blocks.iter().filter(|block| block.starts_with(&start));
-    let block = found.find(|block| words.iter().all(|word| block.contains(word)));
-    let block = block.unwrap_or_else(|| panic!("{name}: no `{start}` with {words:?}"));
+    let block = found.find(|block| texts.iter().all(|text| block.contains(text)));
+    let block = block.unwrap_or_else(|| panic!("{name}: no `{start}` with {texts:?}"));
     assert_eq!(ran.code, Some(i32::from(*mark == "✗")), "{name}");
     assert!(!ran.stdout.contains("take-ownership"), "{name}");
     let line: Vec<_> = block.lines().map(str::trim).collect();
     rows.push(format!("| `{rule}` | {name} | {} |", line.join(" · ").replace('|', "\\|")));
-}
-
-/// The text of each check: its line and the indented lines below.
-fn blocks(text: &str) -> Vec<String> {
-    let mut blocks: Vec<String> = Vec::new();
-    for line in text.lines() {
-        match blocks.last_mut() {
-            Some(block) if line.starts_with("      ") => *block = format!("{block}\n{line}"),
-            _ => blocks.push(line.to_owned()),
-        }
-    }
-    blocks
 }
 
 #[track_caller]
@@ -98,11 +87,11 @@ fn healthy(fixture: &Fixture) {
     diff.assert().code(0).stderr("");
     assert_eq!(diff.stdout.lines().last(), Some("Nothing to change"), "{}", diff.stdout);
     assert!(temp_is_empty(fixture), "after diff");
-    let asked = fixture.sandbox.audit_since(mark).unwrap();
-    let asked = asked.iter().filter(|event| event.is_from_admin()).count();
+    let requests = fixture.sandbox.audit_since(mark).unwrap();
+    let requests = requests.iter().filter(|event| event.is_from_admin()).count();
     let changes = fixture.changes(mark);
-    println!("check, status and diff: {asked} requests, {} of them mutating", changes.len());
-    assert!(asked > 0);
+    println!("check, status and diff: {requests} requests, {} of them mutating", changes.len());
+    assert!(requests > 0);
     assert_eq!(changes, [""; 0]);
 }
 
@@ -119,7 +108,7 @@ fn before(fixture: &Fixture, rows: &mut Vec<String>) {
     let helm = json!({"app.kubernetes.io/managed-by": "Helm"});
     let flux = json!({"kustomize.toolkit.fluxcd.io/name": "infra", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"});
     let objects: [(&str, &[&str], String); 4] = [
-        ("an object made by hand", &["owner: none that Helm knows"], map(json!({}))),
+        ("an object without owner", &["owner: none that Helm knows"], map(json!({}))),
         (
             "an object of another Helm release",
             &["owner: Helm release media/net"],
@@ -141,7 +130,7 @@ fn before(fixture: &Fixture, rows: &mut Vec<String>) {
     ];
     for (name, words, object) in objects {
         let words = [&["release: kube-system/cilium", "ConfigMap kube-system/cilium-config"], words].concat();
-        told(
+        check_problem(
             fixture,
             rows,
             &(name, "ownership", "✗", &words),
@@ -149,14 +138,14 @@ fn before(fixture: &Fixture, rows: &mut Vec<String>) {
             || fixture.delete(&object),
         );
     }
-    told(
+    check_problem(
         fixture,
         rows,
-        &("k3s' own CoreDNS", "coredns-bundled", "✗", &["Deployment/coredns", "Service/kube-dns"]),
+        &("bundled CoreDNS of k3s", "coredns-bundled", "✗", &["Deployment/coredns", "Service/kube-dns"]),
         || fixture.apply(BUNDLED_COREDNS),
         || fixture.delete(BUNDLED_COREDNS),
     );
-    told(
+    check_problem(
         fixture,
         rows,
         &(
@@ -170,7 +159,7 @@ fn before(fixture: &Fixture, rows: &mut Vec<String>) {
     );
     let terminating = json!({"apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": "monitoring", "finalizers": ["example.org/held"]}});
-    told(
+    check_problem(
         fixture,
         rows,
         &(
@@ -193,20 +182,20 @@ fn before(fixture: &Fixture, rows: &mut Vec<String>) {
 }
 
 /// Releases in `pending-*`.
-fn locked(fixture: &Fixture, rows: &mut Vec<String>) {
+fn pending(fixture: &Fixture, rows: &mut Vec<String>) {
     let operations = [
-        ("a first install that never ended", COREDNS, 1, "pending-install"),
-        ("an upgrade that never ended", CILIUM, 2, "pending-upgrade"),
-        ("a rollback that never ended", CILIUM, 2, "pending-rollback"),
-        ("an uninstall that never ended", COREDNS, 1, "uninstalling"),
+        ("a first install that did not finish", COREDNS, 1, "pending-install"),
+        ("an upgrade that did not finish", CILIUM, 2, "pending-upgrade"),
+        ("a rollback that did not finish", CILIUM, 2, "pending-rollback"),
+        ("an uninstall that did not finish", COREDNS, 1, "uninstalling"),
     ];
     for (name, release, revision, status) in operations {
         let record = record(fixture, release, 1);
         let changed = rewritten(&record, revision, status);
-        let told_status = format!("status: {status}");
+        let status_line = format!("status: {status}");
         let named = format!("release: {}/{}", release.0, release.1);
-        let words = ["Release is stuck in `", &told_status, &named, "fix: k3s-boot recover"];
-        told(
+        let words = ["Release is stuck in `", &status_line, &named, "fix: k3s-boot recover"];
+        check_problem(
             fixture,
             rows,
             &(name, "pending", "✗", &words),
@@ -220,14 +209,14 @@ fn locked(fixture: &Fixture, rows: &mut Vec<String>) {
 }
 
 /// Releases that Flux or k3s manage.
-fn owned(fixture: &Fixture, rows: &mut Vec<String>) {
+fn managed(fixture: &Fixture, rows: &mut Vec<String>) {
     let helm_release = |suspend: bool| {
         json!({"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
             "metadata": {"name": "cilium", "namespace": "kube-system"}, "spec": {"suspend": suspend}})
     };
     let chart = json!({"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart",
         "metadata": {"name": "coredns", "namespace": "kube-system"}, "spec": {"chart": "coredns"}});
-    let states: [State<'_>; 3] = [
+    let states: [Problem<'_>; 3] = [
         ("a release of a HelmRelease", "flux-owned", "i", &["owner: HelmRelease kube-system/cilium"]),
         (
             "a release of a suspended HelmRelease",
@@ -235,14 +224,14 @@ fn owned(fixture: &Fixture, rows: &mut Vec<String>) {
             "i",
             &["owner: HelmRelease kube-system/cilium", "suspended: yes"],
         ),
-        ("a release of k3s' HelmChart", "flux-owned", "i", &["owner: HelmChart kube-system/coredns"]),
+        ("a release of a HelmChart of k3s", "flux-owned", "i", &["owner: HelmChart kube-system/coredns"]),
     ];
     let objects = [helm_release(false), helm_release(true), chart];
     define(fixture, "helmreleases", "HelmRelease", "helm.toolkit.fluxcd.io", "v2");
     define(fixture, "helmcharts", "HelmChart", "helm.cattle.io", "v1");
     for (state, object) in states.iter().zip(objects) {
         let object = object.to_string();
-        told(fixture, rows, state, || fixture.apply(&object), || fixture.delete(&object));
+        check_problem(fixture, rows, state, || fixture.apply(&object), || fixture.delete(&object));
     }
 }
 
@@ -272,11 +261,11 @@ fn flux(fixture: &Fixture, rows: &mut Vec<String>) {
         ]);
         ready();
     };
-    told(
+    check_problem(
         fixture,
         rows,
         &(
-            "a FluxInstance that is stalled",
+            "a stalled FluxInstance",
             "flux-state",
             "!",
             &["FluxInstance is stalled", "BuildFailed: no such artifact"],
@@ -287,7 +276,7 @@ fn flux(fixture: &Fixture, rows: &mut Vec<String>) {
             ready();
         },
     );
-    told(
+    check_problem(
         fixture,
         rows,
         &("a FluxInstance without a source", "flux-state", "!", &["Flux has no source to sync"]),
@@ -297,8 +286,8 @@ fn flux(fixture: &Fixture, rows: &mut Vec<String>) {
 }
 
 /// Changes that would remove something.
-fn destroying(fixture: &Fixture, rows: &mut Vec<String>) {
-    told(
+fn removals(fixture: &Fixture, rows: &mut Vec<String>) {
+    check_problem(
         fixture,
         rows,
         &(
@@ -316,7 +305,7 @@ fn destroying(fixture: &Fixture, rows: &mut Vec<String>) {
         },
         || fixture.restore(),
     );
-    told(
+    check_problem(
         fixture,
         rows,
         &(
@@ -331,7 +320,7 @@ fn destroying(fixture: &Fixture, rows: &mut Vec<String>) {
 }
 
 /// Of two releases with changes, the one that a HelmRelease manages is not changed.
-fn what_a_helm_release_owns_is_left_alone(fixture: &Fixture) {
+fn release_of_a_helm_release_is_left_alone(fixture: &Fixture) {
     fixture.apply(
         r#"{"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
             "metadata": {"name": "cilium", "namespace": "kube-system"}, "spec": {"suspend": false}}"#,
@@ -347,14 +336,14 @@ fn what_a_helm_release_owns_is_left_alone(fixture: &Fixture) {
     let mark = fixture.sandbox.audit_mark().unwrap();
     let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
-    let said = ran.stdout.lines().find(|line| line.contains("HelmRelease kube-system/cilium"));
-    println!("apps says: {}", said.unwrap_or("nothing"));
-    assert!(said.is_some(), "{}", ran.stdout);
+    let line = ran.stdout.lines().find(|line| line.contains("HelmRelease kube-system/cilium"));
+    println!("apps logs: {}", line.unwrap_or("nothing"));
+    assert!(line.is_some(), "{}", ran.stdout);
     let changes = fixture.changes(mark);
     let of = |name: &str| {
         changes.iter().filter(|change| change.contains(&format!("sh.helm.release.v1.{name}."))).count()
     };
-    println!("writes to Helm's records: cilium {}, coredns {}", of("cilium"), of("coredns"));
+    println!("writes to Secrets of Helm: cilium {}, coredns {}", of("cilium"), of("coredns"));
     assert_eq!(of("cilium"), 0);
     assert!(of("coredns") > 0, "{changes:?}");
     assert_eq!(changes.iter().filter(|change| change.contains("cilium")).count(), 0, "{changes:?}");

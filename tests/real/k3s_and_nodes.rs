@@ -2,7 +2,7 @@
 
 use super::fixture::Fixture;
 use super::manifests::{BUNDLED_COREDNS, USER_WORKLOAD};
-use super::problem_table::{Table, assert_healthy, none, state};
+use super::problem_table::{Table, assert_healthy, none, problem};
 
 const NODE: &str = "node-1";
 
@@ -68,10 +68,10 @@ fn k3s(table: &mut Table<'_>) {
         ),
     ];
     for (name, rule, mark, words, args) in states {
-        table.state(&state(name, rule, mark, words), || without(args), good);
+        table.check(&problem(name, rule, mark, words), || without(args), good);
     }
-    table.state(
-        &state("bundled CoreDNS still there", "coredns-bundled", "✗", &["coredns"]),
+    table.check(
+        &problem("bundled CoreDNS still there", "coredns-bundled", "✗", &["coredns"]),
         || fixture.apply(BUNDLED_COREDNS),
         || fixture.delete(BUNDLED_COREDNS),
     );
@@ -82,19 +82,24 @@ fn k3s(table: &mut Table<'_>) {
         fixture.apply(USER_WORKLOAD);
         without(r#","--flannel-backend","none""#);
     };
-    let mend = || {
+    let reset = || {
         fixture.delete(USER_WORKLOAD);
         good();
     };
-    table.state(
-        &state("flannel still on, with user workloads", "k3s-flannel", "✗", &["would interrupt networking"]),
+    table.check(
+        &problem(
+            "flannel still on, with user workloads",
+            "k3s-flannel",
+            "✗",
+            &["would interrupt networking"],
+        ),
         flannel,
-        mend,
+        reset,
     );
     let row = table.rows.last().unwrap();
     assert!(
         !row.contains("· flannel-backend: \"none\""),
-        "nothing that cuts the network is ready to paste: {row}"
+        "a flag that interrupts the network must not be ready to paste: {row}"
     );
 }
 
@@ -114,8 +119,8 @@ fn first_minute(table: &mut Table<'_>) {
             &patch,
         ]);
     };
-    table.state(
-        &state(
+    table.check(
+        &problem(
             "NotReady for another reason, in its first minute",
             "nodes-ready",
             "!",
@@ -129,21 +134,21 @@ fn first_minute(table: &mut Table<'_>) {
 fn nodes(table: &mut Table<'_>) {
     let fixture = table.fixture;
     let args = ["check", "--nodes=3"];
-    table.state_with(
-        &state("fewer nodes than expected", "nodes", "!", &["1", "3"]),
+    table.check_with(
+        &problem("fewer nodes than expected", "nodes", "!", &["1", "3"]),
         none,
         none,
         &args,
         |k3s_boot| k3s_boot,
     );
     let taint = |args: &[&str]| fixture.kubectl(&[&["taint", "node", NODE][..], args].concat());
-    table.state(
-        &state("a taint that nothing tolerates", "taints", "✗", &["dedicated", "NoSchedule"]),
+    table.check(
+        &problem("a taint that nothing tolerates", "taints", "✗", &["dedicated", "NoSchedule"]),
         || taint(&["dedicated=db:NoSchedule"]),
         || taint(&["dedicated=db:NoSchedule-"]),
     );
-    table.state(
-        &state(
+    table.check(
+        &problem(
             "CriticalAddonsOnly on the only node",
             "taints",
             "✗",
@@ -152,14 +157,14 @@ fn nodes(table: &mut Table<'_>) {
         || taint(&["CriticalAddonsOnly=true:NoExecute"]),
         || taint(&["CriticalAddonsOnly=true:NoExecute-"]),
     );
-    table.state(
-        &state("two operators for one node", "replicas", "✗", &["replicas: 1", "cilium-operator"]),
+    table.check(
+        &problem("two operators for one node", "replicas", "✗", &["replicas: 1", "cilium-operator"]),
         || fixture.replace(VALUES, "  replicas: 1\n", "  replicas: 2\n"),
         || fixture.restore(),
     );
     let routing = "kubeProxyReplacement: true\nroutingMode: native\n";
-    table.state(
-        &state(
+    table.check(
+        &problem(
             "native routing without the pods' network",
             "pod-cidr",
             "!",
@@ -174,13 +179,13 @@ fn nodes(table: &mut Table<'_>) {
         },
         || fixture.restore(),
     );
-    table.state(
-        &state("native routing without any network", "pod-cidr", "✗", &["ipv4NativeRoutingCIDR"]),
+    table.check(
+        &problem("native routing without any network", "pod-cidr", "✗", &["ipv4NativeRoutingCIDR"]),
         || fixture.replace(VALUES, "kubeProxyReplacement: true\n", routing),
         || fixture.restore(),
     );
-    table.state(
-        &state("a cordoned node", "nodes-ready", "!", &[NODE]),
+    table.check(
+        &problem("a cordoned node", "nodes-ready", "!", &[NODE]),
         || fixture.kubectl(&["cordon", NODE]),
         || fixture.kubectl(&["uncordon", NODE]),
     );
@@ -188,8 +193,8 @@ fn nodes(table: &mut Table<'_>) {
 
 fn addresses(table: &mut Table<'_>) {
     let fixture = table.fixture;
-    table.state(
-        &state(
+    table.check(
+        &problem(
             "CoreDNS at another address than the kubelet's",
             "cluster-dns",
             "!",
@@ -198,8 +203,8 @@ fn addresses(table: &mut Table<'_>) {
         || fixture.replace(VALUES, "clusterIP: 10.43.0.10", "clusterIP: 10.43.0.53"),
         || fixture.restore(),
     );
-    table.state(
-        &state("the DNS address is taken", "dns-address", "✗", &["10.43.0.10", "kube-system/squatter"]),
+    table.check(
+        &problem("the DNS address is taken", "dns-address", "✗", &["10.43.0.10", "kube-system/squatter"]),
         || fixture.apply(SQUATTER),
         || fixture.delete(SQUATTER),
     );
@@ -213,7 +218,7 @@ fn addresses(table: &mut Table<'_>) {
         ),
     ];
     for (name, host, rule, words) in hosts {
-        table.state_with(&state(name, rule, "✗", words), none, none, &["check"], |k3s_boot| {
+        table.check_with(&problem(name, rule, "✗", words), none, none, &["check"], |k3s_boot| {
             k3s_boot.env("K3S_API_HOST", host)
         });
     }

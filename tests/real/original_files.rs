@@ -50,7 +50,7 @@ const WRONG_PATHS: usize = 5;
 
 #[test]
 fn original_files_have_all_known_faults() {
-    let fixture = Fixture::with_own_registry("seed");
+    let fixture = Fixture::with_own_registry("original-files");
     // Downloads the charts that both repositories use.
     fixture.k3s_boot(&["check"]).run().assert().code(0);
     std::fs::remove_dir_all(fixture.root.join("bootstrap")).unwrap();
@@ -60,19 +60,19 @@ fn original_files_have_all_known_faults() {
     let mark = fixture.sandbox.audit_mark().unwrap();
     let requests = fixture.sandbox.registry().faults().requests();
     let called = fixture.root.join("kubectl-was-called");
-    let path = path_that_notes_kubectl(&fixture, &called);
+    let path = path_with_recording_kubectl(&fixture, &called);
     let check = || fixture.k3s_boot(&["check", "--offline"]).env("PATH", path.clone());
     let local = || check().env("K3S_API_HOST", "127.0.0.1");
 
     let with_port = [FAULTS, &[PORT]].concat();
     // With some charts, without charts, and without the variable that the templates require.
     let ran = local().run();
-    assert_told(&ran, &with_port);
+    assert_reported(&ran, &with_port);
     assert_unknown(&ran, "charts", &["cilium 1.18.5"], &["coredns 1.45.0"]);
     assert_unknown(&ran, "values-keys", &["not downloaded: cilium 1.18.5"], &[]);
     let empty = fixture.root.join("empty-cache");
     let ran = local().env("XDG_CACHE_HOME", &empty).run();
-    assert_told(&ran, &with_port);
+    assert_reported(&ran, &with_port);
     let all = ["prometheus-operator-crds 19.1.0", "cilium 1.18.5", "coredns 1.45.0", "cert-manager v1.19.2"];
     assert_unknown(
         &ran,
@@ -82,47 +82,47 @@ fn original_files_have_all_known_faults() {
     );
     let ran = check().env_remove("K3S_API_HOST").run();
     let with_variable: Fault = ("env", "✗", &["envs: K3S_API_HOST"]);
-    assert_told(&ran, &[FAULTS, &[with_variable]].concat());
+    assert_reported(&ran, &[FAULTS, &[with_variable]].concat());
 
-    assert_eq!(fixture.sandbox.registry().faults().requests(), requests, "no registry was asked");
+    assert_eq!(fixture.sandbox.registry().faults().requests(), requests, "no registry was contacted");
     let asked = fixture.sandbox.audit_since(mark).unwrap();
     let asked: Vec<_> = asked.iter().filter(|event| event.is_from_admin()).map(|event| &event.uri).collect();
-    assert_eq!(asked, [""; 0], "no cluster was asked");
+    assert_eq!(asked, [""; 0], "no cluster was contacted");
     assert!(!called.exists(), "kubectl ran: {}", std::fs::read_to_string(called).unwrap());
-    assert!(!empty.join("k3s-boot/charts").exists(), "what stands in for charts is not kept");
+    assert!(!empty.join("k3s-boot/charts").exists(), "placeholders of charts are not kept");
 }
 
 /// Checks that these faults are reported, and nothing else.
 #[track_caller]
-fn assert_told(ran: &RunResult, faults: &[Fault]) {
+fn assert_reported(ran: &RunResult, faults: &[Fault]) {
     ran.assert().code(1);
     assert!(!ran.stdout.contains("the API server responds"), "the cluster was not queried");
     let blocks = blocks(&ran.stdout);
-    for (rule, mark, words) in faults {
+    for (rule, mark, texts) in faults {
         let start = format!("  {mark} {rule}: ");
-        let told = blocks
+        let is_reported = blocks
             .iter()
-            .any(|block| block.starts_with(&start) && words.iter().all(|word| block.contains(word)));
-        assert!(told, "no `{start}` with {words:?} in\n{}", ran.stdout);
+            .any(|block| block.starts_with(&start) && texts.iter().all(|text| block.contains(text)));
+        assert!(is_reported, "no `{start}` with {texts:?} in\n{}", ran.stdout);
     }
-    let told: Vec<_> =
+    let reported: Vec<_> =
         blocks.iter().filter(|block| block.starts_with("  ✗ ") || block.starts_with("  ! ")).collect();
     // The path is reported for each release.
-    assert_eq!(told.len(), faults.len() + WRONG_PATHS - 1, "{}", ran.stdout);
+    assert_eq!(reported.len(), faults.len() + WRONG_PATHS - 1, "{}", ran.stdout);
 }
 
 /// Checks that a check is unknown and names what is missing.
 #[track_caller]
-fn assert_unknown(ran: &RunResult, rule: &str, words: &[&str], others: &[&str]) {
+fn assert_unknown(ran: &RunResult, rule: &str, texts: &[&str], others: &[&str]) {
     let blocks = blocks(&ran.stdout);
     let block = blocks.iter().find(|block| reports(block, "?", rule));
     let block = block.unwrap_or_else(|| panic!("no `? {rule}` in\n{}", ran.stdout));
-    assert!(words.iter().all(|word| block.contains(word)), "no {words:?} in {block}");
-    assert!(!others.iter().any(|word| block.contains(word)), "{others:?} in {block}");
+    assert!(texts.iter().all(|text| block.contains(text)), "no {texts:?} in {block}");
+    assert!(!others.iter().any(|text| block.contains(text)), "{others:?} in {block}");
 }
 
 /// A PATH with a kubectl that records its calls in a file.
-fn path_that_notes_kubectl(fixture: &Fixture, called: &Path) -> OsString {
+fn path_with_recording_kubectl(fixture: &Fixture, called: &Path) -> OsString {
     let bin = fixture.root.parent().unwrap().join("bin");
     std::fs::create_dir(&bin).unwrap();
     let kubectl = bin.join("kubectl");

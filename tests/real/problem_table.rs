@@ -3,14 +3,14 @@
 use super::fixture::{Fixture, Invocation, RunResult};
 
 /// A problem.
-pub(crate) struct State<'a> {
+pub(crate) struct Problem<'a> {
     pub(crate) name: &'a str,
     /// The check that reports it.
     pub(crate) rule: &'a str,
     /// `✗`, `!`, `i` for information, or `?` for unknown.
     pub(crate) mark: &'a str,
     /// Texts that the report must contain.
-    pub(crate) words: &'a [&'a str],
+    pub(crate) texts: &'a [&'a str],
 }
 
 /// A row for each problem.
@@ -26,37 +26,37 @@ impl<'a> Table<'a> {
 
     /// Sets up a problem, runs `check` and removes the problem.
     #[track_caller]
-    pub(crate) fn state(&mut self, state: &State<'_>, set_up: impl FnOnce(), mend: impl FnOnce()) {
-        self.state_with(state, set_up, mend, &["check"], |k3s_boot| k3s_boot);
+    pub(crate) fn check(&mut self, problem: &Problem<'_>, set_up: impl FnOnce(), reset: impl FnOnce()) {
+        self.check_with(problem, set_up, reset, &["check"], |k3s_boot| k3s_boot);
     }
 
     #[track_caller]
-    pub(crate) fn state_with(
+    pub(crate) fn check_with(
         &mut self,
-        state: &State<'_>,
+        problem: &Problem<'_>,
         set_up: impl FnOnce(),
-        mend: impl FnOnce(),
+        reset: impl FnOnce(),
         args: &[&str],
         change: impl FnOnce(Invocation<'a>) -> Invocation<'a>,
     ) {
         set_up();
         let ran = change(self.fixture.k3s_boot(args)).run();
-        mend();
-        self.told(state, &ran);
+        reset();
+        self.add(problem, &ran);
     }
 
     #[track_caller]
-    fn told(&mut self, state: &State<'_>, ran: &RunResult) {
-        let State { name, rule, mark, words } = state;
-        let told = blocks(&ran.stdout)
+    fn add(&mut self, problem: &Problem<'_>, ran: &RunResult) {
+        let Problem { name, rule, mark, texts } = problem;
+        let block = blocks(&ran.stdout)
             .into_iter()
             .filter(|block| reports(block, mark, rule))
-            .find(|block| words.iter().all(|word| block.contains(word)));
-        let told = told.unwrap_or_else(|| {
-            panic!("{name}: no `{mark} {rule}` with {words:?} in\n{}{}", ran.stdout, ran.stderr)
+            .find(|block| texts.iter().all(|text| block.contains(text)));
+        let block = block.unwrap_or_else(|| {
+            panic!("{name}: no `{mark} {rule}` with {texts:?} in\n{}{}", ran.stdout, ran.stderr)
         });
         assert_eq!(ran.code, Some(i32::from(*mark == "✗")), "{name}");
-        let line: Vec<_> = told.lines().map(str::trim).collect();
+        let line: Vec<_> = block.lines().map(str::trim).collect();
         self.rows.push(format!("| `{rule}` | {name} | {} |", line.join(" · ").replace('|', "\\|")));
     }
 
@@ -66,7 +66,7 @@ impl<'a> Table<'a> {
         for row in &self.rows {
             println!("{row}");
         }
-        println!("states: {}", self.rows.len());
+        println!("problems: {}", self.rows.len());
     }
 }
 
@@ -98,14 +98,15 @@ pub(crate) fn blocks(text: &str) -> Vec<String> {
 #[track_caller]
 pub(crate) fn assert_healthy(ran: &RunResult) {
     let marks = ["  ✗ ", "  ! "];
-    let told: Vec<_> =
+    let problems: Vec<_> =
         ran.stdout.lines().filter(|line| marks.iter().any(|mark| line.starts_with(mark))).collect();
-    assert_eq!(told, [""; 0], "{}", ran.stdout);
+    assert_eq!(problems, [""; 0], "{}", ran.stdout);
     ran.assert().code(0);
 }
 
-pub(crate) fn state<'a>(name: &'a str, rule: &'a str, mark: &'a str, words: &'a [&'a str]) -> State<'a> {
-    State { name, rule, mark, words }
+pub(crate) fn problem<'a>(name: &'a str, rule: &'a str, mark: &'a str, texts: &'a [&'a str]) -> Problem<'a> {
+    Problem { name, rule, mark, texts }
 }
 
+/// Sets up or removes nothing.
 pub(crate) fn none() {}
