@@ -12,14 +12,14 @@ fn workload() -> Value {
     json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "player", "namespace": "media"}, "spec": {"replicas": 1}})
 }
 
-fn marked(repository: &str) -> Value {
+fn lease_of(repository: &str) -> Value {
     json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "k3s-boot", "namespace": "kube-system",
         "annotations": {"k3s-boot/repository": repository}}})
 }
 
 /// The text of a check: its line and the indented lines below.
 #[track_caller]
-fn told(ran: &RunResult, rule: &str) -> String {
+fn text_of(ran: &RunResult, rule: &str) -> String {
     let start = format!(" {rule}: ");
     let mut lines = ran.stdout.lines().skip_while(|line| !line.contains(&start));
     let first = lines.next().unwrap_or_else(|| panic!("no `{rule}` in\n{}{}", ran.stdout, ran.stderr));
@@ -70,15 +70,15 @@ fn all_problems_are_reported_and_checks_can_be_skipped() {
     };
     let ran = broken().run();
     ran.assert().code(1);
-    assert_snapshot!(told(&ran, "versions"), @r#"
+    assert_snapshot!(text_of(&ran, "versions"), @r#"
       ✗ versions: Program version is not supported
           program: helm
           version: 3.17.0
           accepted: 3.18 or later, below 5
           fix: install a supported version of helm
     "#);
-    assert!(told(&ran, "age-key").contains("reason: line 1 is no age identity"));
-    assert!(told(&ran, "rights").starts_with("  ✗ "));
+    assert!(text_of(&ran, "age-key").contains("reason: line 1 is no age identity"));
+    assert!(text_of(&ran, "rights").starts_with("  ✗ "));
     let report = checks(&broken().args(&["-o", "json", "--skip-check", "versions"]).run());
     assert_eq!((status_of(&report, "versions"), status_of(&report, "age-key")), ("skipped", "error"));
     assert_eq!((report["result"].as_str(), report["exit_code"].as_i64()), (Some("errors"), Some(1)));
@@ -139,30 +139,34 @@ fn unknown_cluster_with_workloads_is_not_changed() {
     assert_eq!((wrong.code(), wrong.mutating()), (1, Vec::new()));
     assert_snapshot!(wrong.stderr, @r#"[TS] ERROR Cluster does not match --cluster uid="uid-of-kube-system" expected="another" fix="set KUBECONFIG to the right kubeconfig, or pass the right UID with --cluster""#);
     let ran = Fixture::for_command("check").objects([workload()]).run();
-    assert_eq!(ran.code(), 0, "a check may look at any cluster");
+    assert_eq!(ran.code(), 0, "`check` accepts any cluster");
     assert!(
-        told(&ran, "cluster-identity").starts_with("  ! cluster-identity: Unknown cluster with"),
+        text_of(&ran, "cluster-identity").starts_with("  ! cluster-identity: Unknown cluster with"),
         "{}",
-        told(&ran, "cluster-identity")
+        text_of(&ran, "cluster-identity")
     );
 }
 
 #[test]
 fn cluster_of_another_repository_is_not_changed() {
-    let other = Fixture::new().objects([marked("example.org/other")]).run();
+    let other = Fixture::new().objects([lease_of("example.org/other")]).run();
     assert_eq!((other.code(), other.mutating()), (1, Vec::new()));
     assert_snapshot!(other.stderr, @r#"[TS] ERROR Cluster was bootstrapped from another repository uid="uid-of-kube-system" repository="example.org/other" this_repository="example.org/home" fix="use the kubeconfig of the right cluster; if this repository has a new URL: k3s-boot apps --moved-from example.org/other""#);
     // The printed fix.
     let moved = Fixture::new()
         .args(&["--moved-from", "example.org/other"])
-        .objects([marked("example.org/other")])
+        .objects([lease_of("example.org/other")])
         .run();
     moved.assert().code(0);
-    let ours = Fixture::new().objects([marked("example.org/home"), workload()]).run();
+    let ours = Fixture::new().objects([lease_of("example.org/home"), workload()]).run();
     assert_eq!(ours.code(), 0, "{} {}", ours.stderr, ours.transcript());
-    assert_eq!(ours.calls_of("kubectl", "apply").len(), 2, "namespaces and secrets; the mark stands already");
+    assert_eq!(
+        ours.calls_of("kubectl", "apply").len(),
+        2,
+        "namespaces and secrets; the annotation is already there"
+    );
     // 0.1.0 wrote `unnamed` for every repository without a remote, which identifies none.
-    let unnamed = Fixture::new().objects([marked("unnamed"), workload()]).run();
+    let unnamed = Fixture::new().objects([lease_of("unnamed"), workload()]).run();
     assert_eq!((unnamed.code(), unnamed.mutating()), (1, Vec::new()));
     assert!(unnamed.stderr.contains("Unknown cluster with workloads on it"), "{}", unnamed.stderr);
 }
@@ -243,7 +247,7 @@ fn failed_diff_is_reported_as_json() {
     let ran = fixture.rule(broken).run();
     ran.assert().code(1);
     let report = checks(&ran);
-    assert_eq!(report["changes"], Value::Null, "nobody knows");
+    assert_eq!(report["changes"], Value::Null, "unknown");
     assert_eq!(report["exit_code"], 1);
     assert_eq!(report["failure"]["class"], "preflight");
     assert_eq!(report["problems"][0]["details"]["reason"], "boom");

@@ -16,12 +16,12 @@ fn no_image() -> Value {
 }
 
 /// A Deployment whose image could not be pulled before the run either.
-fn failed_before() -> Fixture {
+fn with_failed_image() -> Fixture {
     Fixture::new().args(&["--fail-fast"]).objects([deployment(1)]).objects(revision(1, "6f5d4c", &no_image()))
 }
 
 /// Adds objects that exist once the sync has started.
-fn applied(fixture: Fixture, objects: &[Value]) -> Fixture {
+fn with_applied(fixture: Fixture, objects: &[Value]) -> Fixture {
     objects.iter().fold(fixture, |fixture, object| fixture.object_after(object, &SYNC))
 }
 
@@ -44,23 +44,23 @@ fn run(fixture: Fixture, reads: u32) -> RunResult {
 #[test]
 fn pod_of_the_previous_revision_is_ignored() {
     let new = revision(2, "7a6b5c", &json!({"phase": "Pending"}));
-    let ran = run(applied(failed_before(), &[&[deployment(2)], &new[..]].concat()), 1);
+    let ran = run(with_applied(with_failed_image(), &[&[deployment(2)], &new[..]].concat()), 1);
     ran.assert().code(0);
-    assert!(!ran.stdout.contains("Release is blocked"), "it is being replaced: {}", ran.stdout);
+    assert!(!ran.stdout.contains("Release is blocked"), "the pod is being replaced: {}", ran.stdout);
 }
 
 #[test]
 fn pod_of_an_unchanged_workload_is_ignored() {
-    let ran = run(failed_before(), 1);
+    let ran = run(with_failed_image(), 1);
     ran.assert().code(0);
-    let warned = ran.stdout.lines().filter(|line| line.contains("Release is blocked"));
-    assert_eq!(warned.count(), 1, "{}", ran.stdout);
+    let warnings = ran.stdout.lines().filter(|line| line.contains("Release is blocked"));
+    assert_eq!(warnings.count(), 1, "{}", ran.stdout);
 }
 
 #[test]
 fn pod_of_an_unknown_revision_is_ignored() {
     let [_, pod] = revision(2, "7a6b5c", &no_image());
-    let ran = run(applied(failed_before(), &[deployment(2), pod]), 1);
+    let ran = run(with_applied(with_failed_image(), &[deployment(2), pod]), 1);
     ran.assert().code(0);
     assert!(ran.stdout.contains("Release is blocked"), "{}", ran.stdout);
 }
@@ -69,7 +69,7 @@ fn pod_of_an_unknown_revision_is_ignored() {
 fn pod_of_the_new_revision_stops_the_run() {
     let listener = Listener::new();
     let objects = [&[deployment(2)], &revision(2, "7a6b5c", &no_image())[..]].concat();
-    let fixture = applied(failed_before(), &objects)
+    let fixture = with_applied(with_failed_image(), &objects)
         .rule(json!({"tool": "helmfile", "on_int": "end", "args": SYNC,
         "connect": listener.address(), "stderr": started("kube-system", "cilium")}));
     let running = fixture.start();
@@ -87,7 +87,7 @@ fn missing_service_account_is_ignored() {
         "metadata": {"name": "refused", "namespace": "kube-system"},
         "involvedObject": {"kind": "ReplicaSet", "namespace": "kube-system", "name": "cilium-operator-7a6b5c"},
         "message": "Error creating: pods \"cilium-operator-7a6b5c-\" is forbidden: error looking up service account kube-system/default: serviceaccount \"default\" not found"});
-    let fixture = applied(Fixture::new().args(&["--fail-fast"]), &[deployment(2), replica_set, refused]);
+    let fixture = with_applied(Fixture::new().args(&["--fail-fast"]), &[deployment(2), replica_set, refused]);
     // A rejected pod would stop the run after the second read.
     let ran = run(fixture, 4);
     ran.assert().code(0);

@@ -12,7 +12,7 @@ use super::listener::Listener;
 use super::scenario::{self, started, synced, waiting_pod};
 
 /// A short timeout that still leaves enough time on a busy machine: it is derived from the duration of a whole run.
-fn soon() -> Duration {
+fn short_timeout() -> Duration {
     let start = Instant::now();
     Fixture::new().run().assert().code(0);
     Duration::from_secs(2) + 4 * start.elapsed()
@@ -80,7 +80,7 @@ fn failed_release_is_reported() {
     let log = std::fs::read_to_string(&logs[0]).unwrap();
     assert!(
         log.contains("helmfile stderr:   level=WARN msg=\"upgrade failed\"\n"),
-        "all that was said: {log}"
+        "the whole output: {log}"
     );
     assert!(log.contains("helmfile ended: exit code 1\n"), "{log}");
 }
@@ -103,9 +103,9 @@ fn unready_pod_is_named() {
     let crash = json!({"phase": "Running", "containerStatuses": [{"name": "operator", "restartCount": 4,
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}},
         "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}]});
-    let words = json!({"tool": "api", "args": ["GET", "/api/v1/namespaces/kube-system/pods/cilium-operator-6f5d4c-x2x4z/log?*"],
+    let container_log = json!({"tool": "api", "args": ["GET", "/api/v1/namespaces/kube-system/pods/cilium-operator-6f5d4c-x2x4z/log?*"],
         "stdout": "level=info starting\nlevel=fatal no such flag\n"});
-    let ran = sync_fails(late).rule(words).objects(waiting_pod(&crash)).args(&["-o", "json"]).run();
+    let ran = sync_fails(late).rule(container_log).objects(waiting_pod(&crash)).args(&["-o", "json"]).run();
     let (_, failure) = ran.stdout.split_once("\"failure\": ").unwrap();
     assert_snapshot!(failure.split("\n  },").next().unwrap(), @r#"
     {
@@ -219,11 +219,11 @@ fn failure_is_reported_as_json() {
 #[test]
 fn output_of_tools_is_redacted() {
     let fixture = Fixture::new();
-    let said = format!("Error: cannot use {} nor {}", fixture.canaries.decrypted, fixture.canaries.age);
+    let error = format!("Error: cannot use {} nor {}", fixture.canaries.decrypted, fixture.canaries.age);
     let fixture = fixture
         .args(&["--log-level", "debug"])
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1,
-        "stderr": format!("{}{}", started("kube-system", "cilium"), helmfile_failed("cilium", &said))}));
+        "stderr": format!("{}{}", started("kube-system", "cilium"), helmfile_failed("cilium", &error))}));
     let ran = fixture.run();
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: cannot use [redacted] nor [redacted]" log="[LOG]" resume="k3s-boot apps --log-level debug --from apps""#);
@@ -258,7 +258,7 @@ fn namespaces_cannot_be_created() {
 #[test]
 fn run_times_out_during_sync() {
     let listener = Listener::new();
-    let timeout = soon();
+    let timeout = short_timeout();
     let unplaced = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
         "message": "0/1 nodes are available: 1 Insufficient cpu."}]});
     let fixture = Fixture::new()
@@ -268,7 +268,7 @@ fn run_times_out_during_sync() {
         "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
     let running = fixture.start();
     let mut helmfile = listener.accept();
-    assert_eq!(helmfile.remaining_lines(), ["INT"], "once, and it ends by itself");
+    assert_eq!(helmfile.remaining_lines(), ["INT"], "one INT, then it exits by itself");
     let ran = running.wait();
     ran.assert().code(6);
     // The cause is diagnosed after the timeout, and the lock is released then too.
@@ -290,7 +290,7 @@ fn run_times_out_during_sync() {
 fn run_times_out_while_charts_are_downloaded() {
     let listener = Listener::new();
     let fixture = Fixture::new()
-        .args(&["--timeout", &millis(soon())])
+        .args(&["--timeout", &millis(short_timeout())])
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "connect": listener.address(), "on_int": "end"}));
     let running = fixture.start();
     assert_eq!(listener.accept().remaining_lines(), ["INT"]);
@@ -304,7 +304,7 @@ fn run_times_out_while_charts_are_downloaded() {
 
 #[test]
 fn too_few_nodes_register() {
-    let ran = Fixture::new().args(&["--nodes", "2", "--timeout", &millis(soon())]).run();
+    let ran = Fixture::new().args(&["--nodes", "2", "--timeout", &millis(short_timeout())]).run();
     ran.assert().code(6);
     assert!(ran.mutating().is_empty());
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Timed out stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" log="[LOG]" fix="start k3s on the missing nodes, or expect fewer nodes (--nodes, or `nodes` in k3s-boot.yaml); to wait longer, set --nodes-timeout and --timeout""#);
@@ -315,7 +315,7 @@ fn flux_times_out() {
     let mut source = scenario::source();
     source["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "GitOperationFailed",
         "message": "failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host"}]);
-    let timeout = millis(soon());
+    let timeout = millis(short_timeout());
     let ran = Fixture::new().args(&["--timeout", &timeout]).flux(&[source, scenario::root()]).run();
     ran.assert().code(6);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
@@ -350,9 +350,9 @@ fn failed_decryption_counts_after_flux_has_retried() {
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" cause="the file is not encrypted for the age key in the cluster" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key, then retry with --rotate-age-key" resume="k3s-boot apps --rotate-age-key --from secrets""#);
-    let asked = ran.reconcile_requests();
-    assert_eq!(asked.len(), 1, "once");
-    let path = asked[0]["argv"][1].as_str().unwrap();
+    let requests = ran.reconcile_requests();
+    assert_eq!(requests.len(), 1, "once");
+    let path = requests[0]["argv"][1].as_str().unwrap();
     let expected = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/apps?";
     assert!(path.starts_with(expected), "{path}");
 }
@@ -435,14 +435,14 @@ fn old_event_does_not_stop_the_run() {
 #[test]
 fn unavailable_webhook_is_retried() {
     let webhook = "failed calling webhook \"webhook.cert-manager.io\": no endpoints available for service \"cert-manager-webhook\"";
-    let talk = format!(
+    let output = format!(
         "{}in x.yaml: failed processing release cilium: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: UPGRADE FAILED: {webhook}\n\nCOMBINED OUTPUT:\n  x\n",
         started("kube-system", "cilium")
     );
-    let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "times": 2, "exit": 1, "stderr": talk}));
+    let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "times": 2, "exit": 1, "stderr": output}));
     let ran = fixture.run();
     ran.assert().code(0);
     let tries = ran.stdout.lines().filter(|line| line.contains("Failed to sync Helm releases, retrying"));
     assert_eq!(tries.count(), 2, "{}", ran.stdout);
-    assert_eq!(ran.calls_of("helmfile", "sync").len(), 4, "the CRDs, and the apps three times");
+    assert_eq!(ran.calls_of("helmfile", "sync").len(), 4, "one for the CRDs, three for the apps");
 }

@@ -22,8 +22,8 @@ fn fixture_for(command: &str, names: &[&str], helm: &str, plugins: &str) -> Fixt
     let release = |(name, keys): &(&str, &str)| {
         format!("- name: {name}\n  namespace: media\n  chart: ../charts/{name}\n{keys}")
     };
-    let wanted = RELEASES.iter().filter(|(name, _)| names.contains(name));
-    let releases: String = wanted.map(release).collect();
+    let selected = RELEASES.iter().filter(|(name, _)| names.contains(name));
+    let releases: String = selected.map(release).collect();
     let fixture = Fixture::for_command(command)
         .objects([scenario::ready_node()])
         .helmfile_decrypts()

@@ -31,15 +31,15 @@ fn run(fixture: &Fixture, what: &str) -> RunResult {
     let ran = fixture.run();
     // Much longer than needed, because tests share the machine.
     assert!(start.elapsed() < HANG_TIMEOUT, "{what}: {:?}", start.elapsed());
-    let said = [ran.stdout.as_str(), &ran.stderr].concat();
-    assert!(!said.contains("panicked"), "{what}: {said}");
-    assert!(!said.contains('\u{1b}'), "{what}: {said:?}");
-    assert_eq!(left_behind(fixture), [""; 0], "{what}");
+    let output = [ran.stdout.as_str(), &ran.stderr].concat();
+    assert!(!output.contains("panicked"), "{what}: {output}");
+    assert!(!output.contains('\u{1b}'), "{what}: {output:?}");
+    assert_eq!(running_tools(fixture), [""; 0], "{what}");
     ran
 }
 
 /// The fake tools of this fixture that are still running.
-fn left_behind(fixture: &Fixture) -> Vec<String> {
+fn running_tools(fixture: &Fixture) -> Vec<String> {
     let scenario = format!("FAKE_SCENARIO={}", fixture.path("scenario.json").display());
     let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
     let ours = processes.filter(|process| {
@@ -76,7 +76,7 @@ impl Content {
         matches!(self, Self::Broken | Self::Deep | Self::Wide | Self::Aliases)
     }
 
-    fn put(self, path: &Path) {
+    fn write_to(self, path: &Path) {
         _ = std::fs::remove_file(path);
         let aliases = format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(1000), "*a,".repeat(20_000));
         let bytes = match self {
@@ -98,18 +98,18 @@ impl Content {
 
 /// Replaces a file by each kind of content and runs all commands. If `fails`, the error must name the file.
 #[track_caller]
-fn in_place_of(name: &str, fails: fn(&[&str], Content) -> bool) {
+fn replace_by_hostile_content(name: &str, fails: fn(&[&str], Content) -> bool) {
     for content in Content::ALL {
         for words in COMMANDS {
             let fixture = command(words);
-            content.put(&fixture.path("root").join(name));
+            content.write_to(&fixture.path("root").join(name));
             let what = format!("{name} {content:?} {words:?}");
             let ran = run(&fixture, &what);
-            let said = [ran.stdout.as_str(), &ran.stderr].concat();
-            assert_eq!(ran.code(), i32::from(fails(words, content)), "{what}: {said}");
+            let output = [ran.stdout.as_str(), &ran.stderr].concat();
+            assert_eq!(ran.code(), i32::from(fails(words, content)), "{what}: {output}");
             if ran.code() == 1 {
                 let file = Path::new(name).file_name().unwrap().to_str().unwrap();
-                assert!(said.contains(file), "{what}: {said}");
+                assert!(output.contains(file), "{what}: {output}");
                 assert_eq!(ran.mutating(), [""; 0], "{what}");
             }
         }
@@ -118,39 +118,39 @@ fn in_place_of(name: &str, fails: fn(&[&str], Content) -> bool) {
 
 #[test]
 fn hostile_helmfile() {
-    in_place_of("bootstrap/helmfile.d/01-apps.yaml", |_, _| true);
+    replace_by_hostile_content("bootstrap/helmfile.d/01-apps.yaml", |_, _| true);
 }
 
 #[test]
 fn hostile_values_file() {
     // helmfile renders the text before anyone parses it.
-    in_place_of("bootstrap/templates/values.yaml.gotmpl", |_, content| !content.is_text());
+    replace_by_hostile_content("bootstrap/templates/values.yaml.gotmpl", |_, content| !content.is_text());
 }
 
 #[test]
 fn hostile_encrypted_file() {
-    in_place_of("bootstrap/github.sops.yaml", |_, _| true);
+    replace_by_hostile_content("bootstrap/github.sops.yaml", |_, _| true);
 }
 
 #[test]
 fn hostile_age_key() {
     // A dangling link is a missing key, which is a warning.
-    in_place_of("age.key", |_, content| content != Content::Loop);
+    replace_by_hostile_content("age.key", |_, content| content != Content::Loop);
 }
 
 #[test]
 fn hostile_configuration() {
-    in_place_of("k3s-boot.yaml", |_, _| true);
+    replace_by_hostile_content("k3s-boot.yaml", |_, _| true);
 }
 
 #[test]
 fn hostile_sops_configuration() {
-    in_place_of(".sops.yaml", |_, _| false);
+    replace_by_hostile_content(".sops.yaml", |_, _| false);
 }
 
 #[test]
 fn hostile_kubeconfig() {
-    in_place_of("../kubeconfig", |words, _| !words.contains(&"--offline"));
+    replace_by_hostile_content("../kubeconfig", |words, _| !words.contains(&"--offline"));
 }
 
 #[test]
@@ -184,10 +184,10 @@ fn circular_folders() {
             std::fs::create_dir(odd(b"\xff\x1b[31m")).unwrap();
         }
         let ran = run(&fixture, &format!("{words:?}"));
-        let said = [ran.stdout.as_str(), &ran.stderr].concat();
-        assert_eq!(ran.code(), 1, "{said}");
+        let output = [ran.stdout.as_str(), &ran.stderr].concat();
+        assert_eq!(ran.code(), 1, "{output}");
         for part in ["Values file not found", "self.sops.yaml", "Encrypted file is plain text"] {
-            assert!(said.contains(part), "{words:?} {part}: {said}");
+            assert!(output.contains(part), "{words:?} {part}: {output}");
         }
     }
 }
@@ -247,24 +247,24 @@ const ASKED: [(&str, &[&str]); 18] = [
 ];
 
 /// Whether `status` makes this call too.
-fn is_of_status((tool, args): (&str, &[&str])) -> bool {
+fn is_used_by_status((tool, args): (&str, &[&str])) -> bool {
     tool == "api" || args == ["proxy"]
 }
 
 /// Replaces the output of all matching calls.
-fn playing(words: &[&str], (tool, args): (&str, &[&str]), how: Value) -> Fixture {
+fn with_output(words: &[&str], (tool, args): (&str, &[&str]), answer: Value) -> Fixture {
     let mut rule = json!({"tool": tool, "args": args});
-    let (Value::Object(rule_map), Value::Object(how)) = (&mut rule, how) else { panic!("maps") };
-    rule_map.extend(how);
+    let (Value::Object(rule_map), Value::Object(answer)) = (&mut rule, answer) else { panic!("maps") };
+    rule_map.extend(answer);
     with_git(command(words)).rule(json!({"tool": "git"})).rule(rule)
 }
 
 /// Runs a test for each call, concurrently, because most of the time is spent waiting.
-fn for_each_asked(test: impl Fn((&str, &[&str])) + Sync) {
+fn for_each_call(test: impl Fn((&str, &[&str])) + Sync) {
     for some in ASKED.chunks(4) {
         std::thread::scope(|scope| {
-            for asked in some {
-                scope.spawn(|| test(*asked));
+            for call in some {
+                scope.spawn(|| test(*call));
             }
         });
     }
@@ -286,15 +286,18 @@ fn tools_that_print_garbage() {
         json!({"stdout": "{\"items\":[null]}"}),
     ];
     let commands: [&[&str]; 4] = [&["check"], &["check", "-o", "json"], &["apps"], &["status"]];
-    for_each_asked(|asked| {
-        let commands = &commands[..if is_of_status(asked) { 4 } else { 3 }];
-        for (how, words) in cases.iter().flat_map(|how| commands.iter().map(move |words| (how, words))) {
-            let what = format!("{asked:?} {words:?} {:.80}", how.to_string());
+    for_each_call(|call| {
+        let commands = &commands[..if is_used_by_status(call) { 4 } else { 3 }];
+        for (answer, words) in
+            cases.iter().flat_map(|answer| commands.iter().map(move |words| (answer, words)))
+        {
+            let what = format!("{call:?} {words:?} {:.80}", answer.to_string());
             // k3s-boot waits for nodes that it cannot parse.
-            let fixture = playing(words, asked, how.clone()).file("k3s-boot.yaml", "timeouts: {total: 5s}\n");
+            let fixture =
+                with_output(words, call, answer.clone()).file("k3s-boot.yaml", "timeouts: {total: 5s}\n");
             let ran = run(&fixture, &what);
-            let said = [ran.stdout.as_str(), &ran.stderr].concat();
-            assert!([0, 1, 5, 6].contains(&ran.code()), "{what}: {} {said}", ran.code());
+            let output = [ran.stdout.as_str(), &ran.stderr].concat();
+            assert!([0, 1, 5, 6].contains(&ran.code()), "{what}: {} {output}", ran.code());
         }
     });
 }
@@ -309,23 +312,23 @@ fn tools_that_print_too_much() {
         json!({"stderr": line, "repeat": FOREVER}),
         json!({"stderr": line.trim_end(), "repeat": FOREVER}),
     ];
-    let asked: [(&str, &[&str]); 4] = [
+    let call: [(&str, &[&str]); 4] = [
         ("kubectl", &["proxy"]),
         ("api", &["/api/v1/nodes"]),
         ("helmfile", &["*/01-apps.yaml", "build"]),
         ("git", &["ls-files"]),
     ];
-    for asked in asked {
+    for call in call {
         // Answers of the API server have no stderr.
-        for how in &cases[..if asked.0 == "api" { 2 } else { 4 }] {
-            let what = format!("{asked:?} {}", how["repeat"]);
-            let ran = run(&playing(&["check", "--timeout", "3s"], asked, how.clone()), &what);
-            let said = [ran.stdout.as_str(), &ran.stderr].concat();
+        for answer in &cases[..if call.0 == "api" { 2 } else { 4 }] {
+            let what = format!("{call:?} {}", answer["repeat"]);
+            let ran = run(&with_output(&["check", "--timeout", "3s"], call, answer.clone()), &what);
+            let output = [ran.stdout.as_str(), &ran.stderr].concat();
             let clear = ["than 268435456 bytes", "did not finish within", "was not answered within"];
-            assert!(clear.iter().any(|words| said.contains(words)), "{what}: {said}");
+            assert!(clear.iter().any(|words| output.contains(words)), "{what}: {output}");
             // Without git some checks are unknown, which is no error.
-            let codes: &[i32] = if asked.0 == "git" { &[0] } else { &[1, 6] };
-            assert!(codes.contains(&ran.code()), "{what}: {} {said}", ran.code());
+            let codes: &[i32] = if call.0 == "git" { &[0] } else { &[1, 6] };
+            assert!(codes.contains(&ran.code()), "{what}: {} {output}", ran.code());
         }
     }
 }
@@ -333,19 +336,19 @@ fn tools_that_print_too_much() {
 #[test]
 fn tools_that_hang() {
     let commands: [&[&str]; 4] = [&["check"], &["diff"], &["apps"], &["status"]];
-    for_each_asked(|asked| {
+    for_each_call(|call| {
         let listener = Listener::new();
-        for words in &commands[..if is_of_status(asked) { 4 } else { 3 }] {
-            let what = format!("{asked:?} {words:?}");
-            let how = json!({"connect": listener.address()});
+        for words in &commands[..if is_used_by_status(call) { 4 } else { 3 }] {
+            let what = format!("{call:?} {words:?}");
+            let answer = json!({"connect": listener.address()});
             // `status` has no `--timeout`.
-            let fixture = playing(words, asked, how).file("k3s-boot.yaml", "timeouts: {total: 2s}\n");
+            let fixture = with_output(words, call, answer).file("k3s-boot.yaml", "timeouts: {total: 2s}\n");
             let start = Instant::now();
             let ran = run(&fixture, &what);
             assert!(start.elapsed() < Duration::from_secs(20), "{what}: {:?}", start.elapsed());
-            let said = [ran.stdout.as_str(), &ran.stderr].concat();
+            let output = [ran.stdout.as_str(), &ran.stderr].concat();
             // Optional calls make checks unknown. On a busy machine others time out as well.
-            let needed = match (asked.0, asked.1.last()) {
+            let needed = match (call.0, call.1.last()) {
                 ("kubectl", Some(&"proxy"))
                 | ("api", None | Some(&"/version" | &"/api/v1/nodes"))
                 | ("helmfile", Some(&"build"))
@@ -354,7 +357,7 @@ fn tools_that_hang() {
                 _ => words[0] == "apps",
             };
             let codes: &[i32] = if needed { &[1, 6] } else { &[0, 1, 6] };
-            assert!(codes.contains(&ran.code()), "{what}: {} {said}", ran.code());
+            assert!(codes.contains(&ran.code()), "{what}: {} {output}", ran.code());
             if needed {
                 let clear = [
                     "did not finish within",
@@ -364,9 +367,9 @@ fn tools_that_hang() {
                     "Unknown cluster with workloads on it",
                 ];
                 // The whole output would be too long for a test log.
-                let reasons: Vec<_> = said.lines().filter(|line| line.contains("reason")).collect();
+                let reasons: Vec<_> = output.lines().filter(|line| line.contains("reason")).collect();
                 assert!(
-                    clear.iter().any(|words| said.contains(words)),
+                    clear.iter().any(|words| output.contains(words)),
                     "{what}: {} {reasons:#?}",
                     ran.code()
                 );
@@ -379,7 +382,7 @@ fn tools_that_hang() {
 #[test]
 fn tool_that_ignores_signals() {
     let listener = Listener::new();
-    let how = json!({"connect": listener.address(), "on_int": "ignore", "grandchild": true});
-    let fixture = playing(&["check", "--timeout", "2s"], ("kubectl", &["version"]), how);
+    let answer = json!({"connect": listener.address(), "on_int": "ignore", "grandchild": true});
+    let fixture = with_output(&["check", "--timeout", "2s"], ("kubectl", &["version"]), answer);
     run(&fixture, "ignores INT").assert().code(1);
 }

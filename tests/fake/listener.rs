@@ -35,10 +35,10 @@ impl Listener {
     /// Waits for a tool to connect and send its name.
     #[track_caller]
     pub(crate) fn accept(&self) -> Tool {
-        let connection = self.connections.recv_timeout(HANG_TIMEOUT).expect("a tool that connects");
+        let connection = self.connections.recv_timeout(HANG_TIMEOUT).expect("no tool has connected");
         connection.set_read_timeout(Some(HANG_TIMEOUT)).unwrap();
         let mut tool = Tool { name: String::new(), lines: BufReader::new(connection) };
-        let hello = tool.line().expect("a tool that says its name");
+        let hello = tool.line().expect("the name of the tool");
         hello.split(' ').next().unwrap().clone_into(&mut tool.name);
         tool
     }
@@ -68,7 +68,7 @@ impl Tool {
             Ok(_) => Some(line.trim_end().to_owned()),
             // The connection is reset if a killed process has not read all bytes.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
-            Err(error) => panic!("{} neither speaks nor ends: {error}", self.name),
+            Err(error) => panic!("{} does not exit: {error}", self.name),
         }
     }
 
@@ -78,7 +78,7 @@ impl Tool {
         std::iter::from_fn(|| self.line()).collect()
     }
 
-    /// Tells the tool to finish, and waits until it has exited.
+    /// Lets the tool finish, and waits until it has exited.
     #[track_caller]
     pub(crate) fn finish(mut self) {
         self.lines.get_mut().write_all(b"go\n").unwrap();

@@ -24,17 +24,17 @@ pub(crate) fn lease(holder: &str) -> Value {
 pub(crate) const ELSEWHERE: &str = "laptop/boot/1/4711/99";
 
 /// A run on this machine that has ended: its process ID was reused.
-pub(crate) fn gone() -> String {
+pub(crate) fn exited_run() -> String {
     with_field(4, "1")
 }
 
 /// A run on this machine before its last restart.
-fn before_the_restart() -> String {
+fn run_before_restart() -> String {
     with_field(1, "5e1f0c9a-0000-4000-8000-0123456789ab")
 }
 
 /// Whether restarts can be detected here: not in a container, nor without a machine ID.
-fn restarts_are_known() -> bool {
+fn can_detect_restarts() -> bool {
     Identity::own().to_string().split('/').count() == 6
 }
 
@@ -47,7 +47,7 @@ fn with_field(index: usize, value: &str) -> String {
 }
 
 /// A free lock with the note that this run was about to sync a release at this revision.
-pub(crate) fn noted(run: &str, release: &str, after: u64) -> Value {
+pub(crate) fn lease_with_note(run: &str, release: &str, after: u64) -> Value {
     let mut lease = lease("");
     let operation = json!({release: {"run": run, "after": after, "began": 1, "timeout": 900}});
     lease["metadata"]["annotations"] =
@@ -55,7 +55,7 @@ pub(crate) fn noted(run: &str, release: &str, after: u64) -> Value {
     lease
 }
 
-fn complete(ran: &RunResult) {
+fn assert_complete(ran: &RunResult) {
     ran.assert().code(0);
     assert!(ran.stdout.contains("Bootstrap complete!"), "{}", ran.stdout);
 }
@@ -73,29 +73,25 @@ fn active_lock_is_waited_for() {
 #[test]
 fn expired_lock_is_taken() {
     let ran = Fixture::new().objects([lease(ELSEWHERE)]).run();
-    complete(&ran);
+    assert_complete(&ran);
     assert!(ran.stdout.contains("Re-running the preflight"), "{}", ran.stdout);
 }
 
 #[test]
 fn lock_of_an_exited_process_is_taken_at_once() {
-    let ran = Fixture::new().objects([lease(&gone())]).run();
-    complete(&ran);
+    let ran = Fixture::new().objects([lease(&exited_run())]).run();
+    assert_complete(&ran);
     assert!(!ran.stdout.contains("Waiting for another run"), "{}", ran.stdout);
-    assert!(
-        !ran.stdout.contains("Re-running the preflight"),
-        "nobody has changed anything since: {}",
-        ran.stdout
-    );
+    assert!(!ran.stdout.contains("Re-running the preflight"), "nothing has changed since: {}", ran.stdout);
 }
 
 #[test]
 fn lock_from_before_a_restart_is_taken_at_once() {
-    let ran = Fixture::new().objects([lease(&before_the_restart())]).run();
-    complete(&ran);
+    let ran = Fixture::new().objects([lease(&run_before_restart())]).run();
+    assert_complete(&ran);
     // Nothing has changed in between either.
     for words in ["Waiting for another run", "Re-running the preflight"] {
-        assert_eq!(ran.stdout.contains(words), !restarts_are_known(), "{}", ran.stdout);
+        assert_eq!(ran.stdout.contains(words), !can_detect_restarts(), "{}", ran.stdout);
     }
 }
 
@@ -104,13 +100,14 @@ fn lock_from_before_a_restart_is_taken_at_once() {
 fn release_pending_since_before_a_restart_is_recovered() {
     let mut locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
     locked["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
-    let fixture = Fixture::new().objects([locked, noted(&before_the_restart(), "kube-system/cilium", 2)]);
-    if !restarts_are_known() {
+    let fixture =
+        Fixture::new().objects([locked, lease_with_note(&run_before_restart(), "kube-system/cilium", 2)]);
+    if !can_detect_restarts() {
         assert!(fixture.refusal().contains("Release may still be synced by a run elsewhere"));
         return;
     }
     let ran = fixture.run();
-    complete(&ran);
+    assert_complete(&ran);
     assert!(ran.stdout.contains("INFO Release recovered release=\"kube-system/cilium\""), "{}", ran.stdout);
 }
 
@@ -129,7 +126,7 @@ fn lost_lock_stops_the_run() {
     );
     lease["spec"]["holderIdentity"] = ELSEWHERE.into();
     running.request("PUT", LEASE, &lease.to_string());
-    assert_eq!(helmfile.remaining_lines(), ["INT"], "once, and it ends by itself");
+    assert_eq!(helmfile.remaining_lines(), ["INT"], "one INT, then it exits by itself");
     let ran = running.wait();
     ran.assert().code(8);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Lock lost fix="wait until the run that holds the lock has finished, then retry" resume="k3s-boot apps --from apps""#);
@@ -139,13 +136,14 @@ fn lost_lock_stops_the_run() {
 #[test]
 fn release_of_a_killed_run_is_recovered() {
     let locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
-    let fixture = Fixture::new().objects([locked.clone(), noted(&gone(), "kube-system/cilium", 2)]);
+    let fixture =
+        Fixture::new().objects([locked.clone(), lease_with_note(&exited_run(), "kube-system/cilium", 2)]);
     let ran = fixture.run();
-    complete(&ran);
-    let said = ran.stdout.lines().find(|line| line.contains("Release recovered")).unwrap();
+    assert_complete(&ran);
+    let line = ran.stdout.lines().find(|line| line.contains("Release recovered")).unwrap();
     let host = Identity::own().host;
     assert_eq!(
-        said.replace(&host, "[HOST]"),
+        line.replace(&host, "[HOST]"),
         "[TS] INFO Release recovered release=\"kube-system/cilium\" status=\"pending-install\" started_by=\"[HOST]\" "
     );
     let changes = ran.mutating();
@@ -154,7 +152,7 @@ fn release_of_a_killed_run_is_recovered() {
     assert!(at("/leases") < deleted && deleted < at("helmfile"), "{changes:?}");
 
     // There is no note about another revision.
-    let other = Fixture::new().objects([locked, noted(&gone(), "kube-system/cilium", 1)]);
+    let other = Fixture::new().objects([locked, lease_with_note(&exited_run(), "kube-system/cilium", 1)]);
     assert_snapshot!(other.refusal(), @r#"[TS] ERROR Release is stuck in `pending-install`; its owner is unknown release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if no other operation is running""#);
 }
 
@@ -163,7 +161,7 @@ fn pending_release_of_another_machine_is_left_alone() {
     let mut locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
     // In the future.
     locked["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
-    let fixture = Fixture::new().objects([locked, noted(ELSEWHERE, "kube-system/cilium", 2)]);
+    let fixture = Fixture::new().objects([locked, lease_with_note(ELSEWHERE, "kube-system/cilium", 2)]);
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Release may still be synced by a run elsewhere release="kube-system/cilium" status="pending-install" since="2096-10-02T07:06:40Z" host="laptop" until="2096-10-02T07:21:40Z" fix="wait until then, or, if that run has ended: k3s-boot recover --force""#);
 }
 
@@ -178,13 +176,13 @@ fn killed_helm_is_retried() {
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "times": 1, "exit": 1,
             "stderr": format!("{}{killed}", started("kube-system", "cilium"))}));
     let ran = fixture.run();
-    complete(&ran);
-    let said = ran.stdout.lines().find(|line| line.contains("recovered, retrying")).unwrap();
+    assert_complete(&ran);
+    let line = ran.stdout.lines().find(|line| line.contains("recovered, retrying")).unwrap();
     assert!(
-        said.contains(
+        line.contains(
             "[TS] WARN Release recovered, retrying release=\"kube-system/cilium\" status=\"pending-install\""
         ),
-        "{said}"
+        "{line}"
     );
     assert_eq!(ran.calls_of("helmfile", "sync").len(), 3);
 }
@@ -205,14 +203,14 @@ fn lock_is_always_released() {
 
 /// Waits until the Lease matches, and returns it.
 #[track_caller]
-fn lock_once(running: &Running<'_>, is_wanted: impl Fn(&Value) -> bool) -> Value {
-    let broken = Instant::now() + HANG_TIMEOUT;
+fn wait_for_lease(running: &Running<'_>, matches: impl Fn(&Value) -> bool) -> Value {
+    let limit = Instant::now() + HANG_TIMEOUT;
     loop {
         let lease: Value = serde_json::from_str(&running.request("GET", LEASE, "")).unwrap();
-        if is_wanted(&lease) {
+        if matches(&lease) {
             return lease;
         }
-        assert!(Instant::now() < broken, "{lease}");
+        assert!(Instant::now() < limit, "{lease}");
         std::thread::yield_now();
     }
 }
@@ -236,7 +234,7 @@ fn fields_of_others_survive_the_release_of_the_lock() {
     helmfile.finish();
     let verify = verify.accept();
     // Renewing and releasing the lock keeps these fields.
-    let lease = lock_once(&running, |lease| lease["spec"].get("holderIdentity").is_none());
+    let lease = wait_for_lease(&running, |lease| lease["spec"].get("holderIdentity").is_none());
     let metadata = &lease["metadata"];
     assert_eq!(metadata["annotations"]["example.org/note"], "by a person");
     assert_eq!(metadata["annotations"]["k3s-boot/repository"], "example.org/home");
@@ -245,16 +243,16 @@ fn fields_of_others_survive_the_release_of_the_lock() {
     }
     assert_eq!((lease["spec"].get("acquireTime"), &lease["spec"]["leaseTransitions"]), (None, &json!(0)));
     verify.finish();
-    complete(&running.wait());
+    assert_complete(&running.wait());
 }
 
 /// The answer of `kubectl proxy` if its connection to the API server breaks before the answer.
-fn lost(method: &str, path: &str) -> Value {
+fn lost_answer(method: &str, path: &str) -> Value {
     json!({"tool": "api", "args": [method, path], "times": 1, "execute": true, "status": 500, "stdout": "EOF"})
 }
 
 /// A proxy on the way asks for a retry, after the request took effect.
-fn lost_at_first(method: &str, path: &str) -> Value {
+fn lost_answer_with_retry(method: &str, path: &str) -> Value {
     json!({"tool": "api", "args": [method, path], "times": 1, "execute": true, "status": 503, "stdout": "",
         "retry_after": 0})
 }
@@ -267,19 +265,20 @@ fn calls(ran: &RunResult, method: &str, path: &str) -> usize {
 
 #[test]
 fn created_lock_is_ours_without_an_answer() {
-    let ran = Fixture::new().rule(lost_at_first("POST", "*/leases")).run();
-    complete(&ran);
+    let ran = Fixture::new().rule(lost_answer_with_retry("POST", "*/leases")).run();
+    assert_complete(&ran);
     assert_eq!(calls(&ran, "POST", "/leases"), 2);
-    assert!(!ran.stdout.contains("Re-running the preflight"), "nobody else had it: {}", ran.stdout);
+    assert!(!ran.stdout.contains("Re-running the preflight"), "no other run had it: {}", ran.stdout);
     assert!(ran.released_lock(), "{}", ran.transcript());
 }
 
 #[test]
 fn taken_lock_is_ours_without_an_answer() {
-    let fixture = Fixture::new().objects([lease("")]).rule(lost_at_first("PATCH", "*/leases/k3s-boot"));
+    let fixture =
+        Fixture::new().objects([lease("")]).rule(lost_answer_with_retry("PATCH", "*/leases/k3s-boot"));
     let ran = fixture.run();
-    complete(&ran);
-    assert!(!ran.stdout.contains("Re-running the preflight"), "nobody else had it: {}", ran.stdout);
+    assert_complete(&ran);
+    assert!(!ran.stdout.contains("Re-running the preflight"), "no other run had it: {}", ran.stdout);
     assert!(ran.released_lock(), "{}", ran.transcript());
     // If another run was first, it is waited for.
     let mut other = lease(ELSEWHERE);
@@ -292,9 +291,10 @@ fn taken_lock_is_ours_without_an_answer() {
 
 #[test]
 fn released_lock_is_free_without_an_answer() {
-    let fixture = Fixture::new().args(&["--log-level", "debug"]).rule(lost("PATCH", "*/leases/k3s-boot"));
+    let fixture =
+        Fixture::new().args(&["--log-level", "debug"]).rule(lost_answer("PATCH", "*/leases/k3s-boot"));
     let ran = fixture.run();
-    complete(&ran);
+    assert_complete(&ran);
     assert_eq!(calls(&ran, "PATCH", "/leases/k3s-boot"), 2, "{}", ran.transcript());
     assert!(!ran.stdout.contains("Failed to release the lock"), "{}", ran.stdout);
 }
@@ -304,9 +304,10 @@ const SECRET: &str = "*/secrets/sh.helm.release.v1.cilium.v3";
 #[test]
 fn release_is_recovered_without_an_answer() {
     let locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
-    let fixture = || Fixture::new().objects([locked.clone(), noted(&gone(), "kube-system/cilium", 2)]);
-    let ran = fixture().rule(lost("DELETE", SECRET)).run();
-    complete(&ran);
+    let fixture =
+        || Fixture::new().objects([locked.clone(), lease_with_note(&exited_run(), "kube-system/cilium", 2)]);
+    let ran = fixture().rule(lost_answer("DELETE", SECRET)).run();
+    assert_complete(&ran);
     assert_eq!(calls(&ran, "DELETE", &SECRET[1..]), 2);
     assert!(ran.stdout.contains("INFO Release recovered release=\"kube-system/cilium\""), "{}", ran.stdout);
 
@@ -315,7 +316,7 @@ fn release_is_recovered_without_an_answer() {
     let never = json!({"tool": "api", "args": ["DELETE", SECRET], "times": 1, "execute": true, "status": 500,
         "stdout": refused});
     let ran = fixture().rule(never).run();
-    complete(&ran);
+    assert_complete(&ran);
     assert_eq!(calls(&ran, "DELETE", &SECRET[1..]), 2);
     assert!(!ran.stdout.contains("Release recovered"), "{}", ran.stdout);
 }

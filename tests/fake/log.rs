@@ -11,8 +11,8 @@ use super::fixture::{Fixture, RunResult};
 use super::support::{Line, assert_no_canary, parse_line};
 
 /// The output of the original function, with `TS` instead of the time. `original-log.sh` produces it.
-const SEED: &str = include_str!("../fixtures/original-log.bytes");
-const SEED_LEVELS: &str = include_str!("../fixtures/original-log-levels.txt");
+const ORIGINAL: &str = include_str!("../fixtures/original-log.bytes");
+const ORIGINAL_LEVELS: &str = include_str!("../fixtures/original-log-levels.txt");
 
 const LEVELS: [(Level, &str); 4] =
     [(Level::Debug, "DEBUG"), (Level::Info, "INFO"), (Level::Warn, "WARN"), (Level::Error, "ERROR")];
@@ -39,10 +39,11 @@ fn lines_match_the_original_log_function() {
         });
         lines.collect()
     };
-    assert_eq!(ours(true), SEED);
+    assert_eq!(ours(true), ORIGINAL);
     let codes = ["[1m", "[0m", "[38;5;63m", "[38;5;87m", "[38;5;192m", "[38;5;198m", "[38;5;236m"];
-    let bare = codes.iter().fold(SEED.to_owned(), |text, code| text.replace(&format!("\u{1b}{code}"), ""));
-    assert_eq!(ours(false), bare, "without colours the same bytes without escapes");
+    let bare =
+        codes.iter().fold(ORIGINAL.to_owned(), |text, code| text.replace(&format!("\u{1b}{code}"), ""));
+    assert_eq!(ours(false), bare, "without colors, the same bytes without escape sequences");
 }
 
 /// A run that logs at every level.
@@ -72,7 +73,7 @@ fn levels_are_filtered_like_the_original() {
     for configured in ["debug", "info", "warn", "error", "verbose"] {
         let ran = at_all_levels().env("LOG_LEVEL", configured).run();
         ran.assert().code(5);
-        let seed = SEED_LEVELS
+        let seed = ORIGINAL_LEVELS
             .lines()
             .filter_map(|line| line.strip_prefix(&format!("{configured} ")))
             .collect::<Vec<_>>()

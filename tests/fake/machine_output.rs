@@ -37,7 +37,7 @@ fn successful_run_as_json_lines() {
     ran.assert().code(0).stderr("");
     let lines = lines(&ran.stdout);
     let text = Fixture::new().run();
-    assert_eq!(lines.len(), text.stdout.lines().count(), "line for line as in the text format");
+    assert_eq!(lines.len(), text.stdout.lines().count(), "as many lines as in the text format");
     assert_snapshot!(messages(&lines[..4]), @"
     info Target cluster
     info Preflight passed
@@ -57,12 +57,12 @@ fn failed_run_as_json_lines() {
         let errors = lines(&ran.stderr);
         assert_eq!(messages(&errors), "error Failed to sync Helm releases");
         let reason = errors[0]["fields"]["reason"].as_str().unwrap();
-        assert!(reason.contains("::error::e ##[error]f"), "nobody looks for commands here: {reason}");
-        let told = lines(&ran.stdout);
-        assert!(!messages(&told).contains("forged"));
-        let said = |line: &&Value| line["message"] == "Child output";
-        assert_eq!(told.iter().any(|line| said(&line)), level == "debug");
-        assert!(level == "debug" || told.is_empty(), "{}", ran.stdout);
+        assert!(reason.contains("::error::e ##[error]f"), "no runner reads this: {reason}");
+        let log = lines(&ran.stdout);
+        assert!(!messages(&log).contains("forged"));
+        let is_output = |line: &&Value| line["message"] == "Child output";
+        assert_eq!(log.iter().any(|line| is_output(&line)), level == "debug");
+        assert!(level == "debug" || log.is_empty(), "{}", ran.stdout);
     }
 }
 
@@ -80,7 +80,7 @@ fn json_lines_of_other_runs() {
     );
     assert_eq!(lines(&both.stderr)[0]["fields"]["accepted"], "debug info warn error");
     let check = Fixture::for_command("check").without("kubeconfig").args(&["--log-format", "json"]).run();
-    assert!(check.stdout.starts_with("Environment\n"), "reports stay what they are: {}", check.stdout);
+    assert!(check.stdout.starts_with("Environment\n"), "reports do not change: {}", check.stdout);
 }
 
 /// Runs it, checks the exit code and returns the `failure` of the report.
@@ -101,7 +101,7 @@ fn failure_of(ran: &RunResult, code: i32) -> Value {
     failure.clone()
 }
 
-fn told(failure: &Value) -> String {
+fn summary_of(failure: &Value) -> String {
     let keys = ["class", "culprit", "cause", "fix"];
     let line = |key| format!("{key}: {}", failure[key].as_str().unwrap());
     keys.map(line).join("\n")
@@ -109,7 +109,7 @@ fn told(failure: &Value) -> String {
 
 #[test]
 fn each_failure_class_has_the_same_fields() {
-    assert_snapshot!(told(&failure(Fixture::new().without("bin/sops").without_env("KUBECONFIG"), 1)), @"
+    assert_snapshot!(summary_of(&failure(Fixture::new().without("bin/sops").without_env("KUBECONFIG"), 1)), @"
     class: preflight
     culprit: programs, env
     cause: Missing required deps (deps: sops); Missing required env variables (envs: KUBECONFIG)
@@ -118,7 +118,7 @@ fn each_failure_class_has_the_same_fields() {
     ");
     let words = json!({"kind": "Status", "message": "etcdserver: leader changed", "code": 500}).to_string();
     let api = json!({"tool": "api", "args": ["POST", "*/namespaces/kube-system/leases"], "status": 500, "stdout": words});
-    assert_snapshot!(told(&failure(Fixture::new().rule(api), 1)), @"
+    assert_snapshot!(summary_of(&failure(Fixture::new().rule(api), 1)), @"
     class: api
     culprit: POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases
     cause: etcd lost its leader, or its disk is too slow
@@ -126,7 +126,7 @@ fn each_failure_class_has_the_same_fields() {
     ");
     let forbidden = json!({"tool": "kubectl", "args": ["apply"], "exit": 1,
         "stderr": "Error from server (Forbidden): namespaces is forbidden\n"});
-    assert_snapshot!(told(&failure(Fixture::new().rule(forbidden), 5)), @"
+    assert_snapshot!(summary_of(&failure(Fixture::new().rule(forbidden), 5)), @"
     class: tool
     culprit: kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -
     cause: Error from server (Forbidden): namespaces is forbidden
@@ -135,7 +135,7 @@ fn each_failure_class_has_the_same_fields() {
     let mut instance = scenario::instance();
     instance["status"]["conditions"] = json!([
         {"type": "Stalled", "status": "True", "reason": "BuildFailed", "message": "doc is missing path"}]);
-    assert_snapshot!(told(&failure(Fixture::new().flux_with(&instance, &[]), 5)), @"
+    assert_snapshot!(summary_of(&failure(Fixture::new().flux_with(&instance, &[]), 5)), @"
     class: flux
     culprit: FluxInstance flux-system/flux
     cause: BuildFailed: doc is missing path
@@ -145,7 +145,7 @@ fn each_failure_class_has_the_same_fields() {
     assert_eq!((&failed["class"], &failed["culprit"]), (&json!("release"), &json!("kube-system/cilium")));
     assert_eq!(failed["resume"], "k3s-boot apps -o json --from apps");
     let nodes = Fixture::new().args(&["--nodes", "2"]).file("k3s-boot.yaml", "timeouts: {nodes: 1s}\n");
-    assert_snapshot!(told(&failure(nodes, 6)), @"
+    assert_snapshot!(summary_of(&failure(nodes, 6)), @"
     class: timeout
     culprit: 1 of 2 nodes registered
     cause: stage `nodes` timed out after 1.0s
@@ -160,7 +160,7 @@ fn each_failure_class_has_the_same_fields() {
     let mut helmfile = listener.accept();
     running.signal(Signal::SIGTERM);
     assert_eq!(helmfile.remaining_lines(), ["INT"]);
-    assert_snapshot!(told(&failure_of(&running.wait(), 143)), @"
+    assert_snapshot!(summary_of(&failure_of(&running.wait(), 143)), @"
     class: interrupted
     culprit: SIGTERM
     cause: interrupted by SIGTERM
@@ -195,26 +195,26 @@ fn summary(fixture: &Fixture) -> String {
 
 /// The groups with their number of lines, and the lines outside of groups.
 fn groups(ran: &RunResult) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut groups = Vec::new();
     let mut group: Option<(&str, usize)> = None;
     for line in ran.stdout.lines() {
         match (line.strip_prefix("::group::"), &mut group) {
             (Some(name), None) => group = Some((name, 0)),
             (Some(name), Some(_)) => panic!("{name} in another group"),
             (None, Some((name, lines))) if line == "::endgroup::" => {
-                told.push(format!("{name} {lines}"));
+                groups.push(format!("{name} {lines}"));
                 group = None;
             }
             (None, Some((_, lines))) => *lines += 1,
             (None, None) => {
                 let word = line.split(' ').take(3).collect::<Vec<_>>().join(" ");
-                told.push(word.replace("[TS] ", "- "));
+                groups.push(word.replace("[TS] ", "- "));
             }
         }
     }
-    assert_eq!(group, None, "every group has its end");
-    told.dedup();
-    told
+    assert_eq!(group, None, "every group is closed");
+    groups.dedup();
+    groups
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn data_on_stdout_in_actions() {
     ran.assert().code(5);
     let read = |text: &str| -> Value { serde_json::from_str(&text.replace("[...]", "0")).unwrap() };
     let (report, expected) = (read(&ran.stdout), read(&plain.stdout));
-    assert_eq!(report["failure"]["reason"], expected["failure"]["reason"], "the same for whoever parses it");
+    assert_eq!(report["failure"]["reason"], expected["failure"]["reason"], "the JSON is not escaped");
     assert_eq!(runner_commands(&ran.stdout), [""; 0], "commands go to stderr");
     assert_eq!(runner_commands(&ran.stderr).iter().filter(|name| **name == "error").count(), 1);
     let json = in_actions(hostile()).args(&["--log-format", "json", "--log-level", "debug"]);
@@ -326,7 +326,7 @@ fn data_on_stdout_in_actions() {
     assert_eq!(
         runner_commands(&[ran.stdout.as_str(), &ran.stderr].concat()),
         [""; 0],
-        "nor is it told of anything"
+        "no commands in a JSON log"
     );
     assert!(!json.path("summary.md").exists());
 }

@@ -8,8 +8,8 @@ use super::listener::Listener;
 use super::scenario::{started, waiting_pod};
 
 /// Removes the spinner and the counters. A line as wide as the terminal is joined with the next one.
-fn still(frame: &str, columns: usize) -> String {
-    let is_moving = |line: &str| {
+fn stable(frame: &str, columns: usize) -> String {
+    let parse_progress = |line: &str| {
         let rest = line.strip_prefix(['-', '\\', '|', '/', ' '])?;
         let (seconds, rest) = rest.trim_start().split_once("s ")?;
         seconds.parse::<u32>().ok()?;
@@ -20,18 +20,18 @@ fn still(frame: &str, columns: usize) -> String {
         })
     };
     let line = |line: &str| {
-        if is_moving(line).is_none() {
+        if parse_progress(line).is_none() {
             return vec![line.to_owned()];
         }
         let all: Vec<_> = line.chars().collect();
         let rows = all.chunks(columns).map(String::from_iter);
-        rows.map(|row| is_moving(&row).unwrap_or(row)).collect()
+        rows.map(|row| parse_progress(&row).unwrap_or(row)).collect()
     };
     frame.lines().flat_map(line).collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }
 
 /// A sync of the apps that stays at cilium until the test continues it.
-fn at_work(listener: &Listener, pod: &Value) -> Fixture {
+fn syncing_cilium(listener: &Listener, pod: &Value) -> Fixture {
     let sync = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(),
         "on_int": "end", "stderr": started("kube-system", "cilium")});
     let fixture = Fixture::new().rule(sync).env("TERM", "xterm").env("NO_COLOR", "1");
@@ -47,11 +47,11 @@ fn no_image() -> Value {
 #[test]
 fn successful_run() {
     let listener = Listener::new();
-    let fixture = at_work(&listener, &json!({"phase": "Pending"}));
+    let fixture = syncing_cilium(&listener, &json!({"phase": "Pending"}));
     let mut terminal = fixture.start_on_terminal(24, 100);
     let helmfile = listener.accept();
     let frame = terminal.frame(|frame| frame.contains("cilium: Deployment/cilium-operator 0/1"));
-    assert_snapshot!(still(&frame, 100), @r#"
+    assert_snapshot!(stable(&frame, 100), @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
     [TS] INFO Preflight passed checks="[CHECKS]" warnings="0" took="[TOOK]" 
     [TS] INFO Nodes registered nodes="1" ready="0" waiting_for="CNI" 
@@ -73,21 +73,21 @@ fn successful_run() {
     helmfile.finish();
     let ran = terminal.wait();
     ran.assert().code(0);
-    let screen = still(&ran.stdout, 100);
-    assert!(!screen.contains("[N]s"), "the picture is gone: {screen}");
+    let screen = stable(&ran.stdout, 100);
+    assert!(!screen.contains("[N]s"), "the progress display is removed: {screen}");
     assert!(screen.lines().last().unwrap().contains("Bootstrap complete!"), "{screen}");
 }
 
 #[test]
 fn failed_run() {
     let listener = Listener::new();
-    let fixture = at_work(&listener, &no_image()).args(&["--fail-fast"]);
+    let fixture = syncing_cilium(&listener, &no_image()).args(&["--fail-fast"]);
     let terminal = fixture.start_on_terminal(40, 100);
     let mut helmfile = listener.accept();
     assert_eq!(helmfile.remaining_lines(), ["INT"]);
     let ran = terminal.wait();
     ran.assert().code(5);
-    assert_snapshot!(still(&ran.stdout, 100), @r#"
+    assert_snapshot!(stable(&ran.stdout, 100), @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
     [TS] INFO Preflight passed checks="[CHECKS]" warnings="0" took="[TOOK]" 
     [TS] INFO Nodes registered nodes="1" ready="0" waiting_for="CNI" 
@@ -111,7 +111,7 @@ fn failed_run() {
 #[test]
 fn countdown_continues_without_output() {
     let listener = Listener::new();
-    let fixture = at_work(&listener, &json!({"phase": "Pending"})).args(&["--release-timeout", "50s"]);
+    let fixture = syncing_cilium(&listener, &json!({"phase": "Pending"})).args(&["--release-timeout", "50s"]);
     let mut terminal = fixture.start_on_terminal(24, 60);
     let helmfile = listener.accept();
     let mut seen = Vec::new();
@@ -128,7 +128,7 @@ fn countdown_continues_without_output() {
         seen.push(left(&frame).unwrap());
     }
     assert!(seen.is_sorted_by(|one, next| one > next), "{seen:?}");
-    assert!(seen[0] - seen[2] < 10, "more often than the cluster is looked at: {seen:?}");
+    assert!(seen[0] - seen[2] < 10, "more often than the cluster is read: {seen:?}");
     helmfile.finish();
     terminal.wait().assert().code(0);
 }
@@ -136,14 +136,14 @@ fn countdown_continues_without_output() {
 #[test]
 fn narrow_terminal_truncates_only_progress() {
     let listener = Listener::new();
-    let fixture = at_work(&listener, &json!({"phase": "Pending"}));
+    let fixture = syncing_cilium(&listener, &json!({"phase": "Pending"}));
     let mut terminal = fixture.start_on_terminal(60, 40);
     let helmfile = listener.accept();
     let frame = terminal.frame(|frame| frame.contains("cilium: Deployment/"));
-    let picture = still(&frame, 40);
-    assert_snapshot!(picture.lines().last().unwrap(), @"* [N]s kube-system/cilium: Deployment/ci");
+    let screen = stable(&frame, 40);
+    assert_snapshot!(screen.lines().last().unwrap(), @"* [N]s kube-system/cilium: Deployment/ci");
     helmfile.finish();
     let ran = terminal.wait();
     ran.assert().code(0);
-    assert!(!ran.stdout.contains("Deployment/"), "the picture is gone: {}", ran.stdout);
+    assert!(!ran.stdout.contains("Deployment/"), "the progress display is removed: {}", ran.stdout);
 }

@@ -4,26 +4,27 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use super::fixture::Fixture;
-use super::lock::{ELSEWHERE, gone, lease, noted};
+use super::lock::{ELSEWHERE, exited_run, lease, lease_with_note};
 use super::scenario::record;
 use super::terminal::closed;
 
 /// A release that has been stuck since the year 2000.
-fn locked(name: &str) -> Value {
-    let mut locked = record(name, "kube-system", "pending-upgrade", "1.18.6", &Value::Null);
-    locked["metadata"]["labels"]["modifiedAt"] = "978307200".into();
-    locked
+fn pending_release(name: &str) -> Value {
+    let mut release = record(name, "kube-system", "pending-upgrade", "1.18.6", &Value::Null);
+    release["metadata"]["labels"]["modifiedAt"] = "978307200".into();
+    release
 }
 
-fn young(name: &str) -> Value {
-    let mut young = locked(name);
-    young["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
-    young
+fn recent_release(name: &str) -> Value {
+    let mut release = pending_release(name);
+    release["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
+    release
 }
 
 #[test]
 fn recover_changes_nothing_without_confirmation() {
-    let fixture = Fixture::for_command("recover").objects([locked("cilium"), young("coredns")]);
+    let fixture =
+        Fixture::for_command("recover").objects([pending_release("cilium"), recent_release("coredns")]);
     let ran = fixture.run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
     assert_snapshot!(ran.stdout, @r#"
@@ -33,7 +34,7 @@ fn recover_changes_nothing_without_confirmation() {
     "#);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Nothing was recovered fix="answer `yes`, or use --yes""#);
     let ran = fixture.args(&["--yes"]).run();
-    assert_eq!(ran.code(), 1, "one is left");
+    assert_eq!(ran.code(), 1, "one release is still pending");
     assert_snapshot!(ran.mutating().join("\n"), @"
     api POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases < pipe
     api DELETE /api/v1/namespaces/kube-system/secrets/sh.helm.release.v1.cilium.v3 < pipe
@@ -47,7 +48,7 @@ fn recover_changes_nothing_without_confirmation() {
 
 #[test]
 fn exit_code_does_not_depend_on_stdout() {
-    let fixture = Fixture::for_command("recover").objects([locked("cilium")]).args(&["-o", "json"]);
+    let fixture = Fixture::for_command("recover").objects([pending_release("cilium")]).args(&["-o", "json"]);
     fixture.run_into(closed()).assert().code(1);
     let ran = fixture.args(&["--yes"]).run_into(closed());
     ran.assert().code(0);
@@ -56,7 +57,8 @@ fn exit_code_does_not_depend_on_stdout() {
 
 #[test]
 fn refusal_is_in_the_report() {
-    let ran = Fixture::for_command("recover").args(&["-o", "json"]).objects([locked("cilium")]).run();
+    let ran =
+        Fixture::for_command("recover").args(&["-o", "json"]).objects([pending_release("cilium")]).run();
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((ran.code(), &report["result"]), (1, &json!("failed")));
     assert_eq!(report["failure"]["class"], "preflight");
@@ -68,7 +70,7 @@ fn refusal_is_in_the_report() {
 fn active_release_is_recovered_only_with_force() {
     let fixture = || {
         Fixture::for_command("recover")
-            .objects([young("coredns"), noted(ELSEWHERE, "kube-system/coredns", 2)])
+            .objects([recent_release("coredns"), lease_with_note(ELSEWHERE, "kube-system/coredns", 2)])
     };
     let ran = fixture().args(&["--yes", "coredns"]).run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
@@ -81,8 +83,8 @@ fn active_release_is_recovered_only_with_force() {
 
 #[test]
 fn young_release_of_an_ended_run_is_recovered() {
-    let fixture =
-        Fixture::for_command("recover").objects([young("coredns"), noted(&gone(), "kube-system/coredns", 2)]);
+    let fixture = Fixture::for_command("recover")
+        .objects([recent_release("coredns"), lease_with_note(&exited_run(), "kube-system/coredns", 2)]);
     let ran = fixture.args(&["--yes", "-o", "json"]).run();
     ran.assert().code(0);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
@@ -94,8 +96,10 @@ fn release_managed_by_flux_is_left_alone() {
     let owner = json!({"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
         "metadata": {"name": "net", "namespace": "infra"},
         "spec": {"releaseName": "cilium", "storageNamespace": "kube-system", "suspend": true}});
-    let ran =
-        Fixture::for_command("recover").args(&["--yes", "--force"]).objects([locked("cilium"), owner]).run();
+    let ran = Fixture::for_command("recover")
+        .args(&["--yes", "--force"])
+        .objects([pending_release("cilium"), owner])
+        .run();
     assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()));
     assert_snapshot!(ran.stdout, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" uid="uid-of-kube-system" 
@@ -113,21 +117,21 @@ fn no_releases_to_recover() {
 
 #[test]
 fn recover_needs_the_lock_and_the_right_cluster() {
-    let fixture = Fixture::for_command("recover").args(&["--yes"]).objects([locked("cilium")]);
+    let fixture = Fixture::for_command("recover").args(&["--yes"]).objects([pending_release("cilium")]);
     let ran = fixture.updated_object(&lease(ELSEWHERE)).run();
     assert_eq!((ran.code(), ran.mutating()), (8, Vec::new()));
     let ran = Fixture::for_command("recover")
         .args(&["--yes", "--cluster", "other"])
-        .objects([locked("cilium")])
+        .objects([pending_release("cilium")])
         .run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
     assert!(ran.stderr.contains("Cluster does not match --cluster"), "{}", ran.stderr);
     let ran = Fixture::for_command("recover")
         .args(&["--yes"])
         .file("k3s-boot.yaml", "clustr: {uid: other}\n")
-        .objects([locked("cilium")])
+        .objects([pending_release("cilium")])
         .run();
-    assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()), "whose pin cannot be read");
+    assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()), "an invalid pin is an error");
     let elsewhere = Fixture::for_command("recover").env("HELM_DRIVER", "configmap").run();
     assert_eq!((elsewhere.code(), elsewhere.calls.len()), (1, 0));
 }

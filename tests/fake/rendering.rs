@@ -90,5 +90,5 @@ fn other_releases_are_rendered_and_checked() {
     };
     assert_eq!(releases("renders"), ["media/broken", "media/first"]);
     assert_eq!(releases("ownership"), ["media/last"]);
-    assert_eq!(ran.calls_of("helmfile", "template").len(), 3, "once more after each failure");
+    assert_eq!(ran.calls_of("helmfile", "template").len(), 3, "retried after each failure");
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 /// Checks that every line is a JSON log line.
 #[track_caller]
 pub(crate) fn assert_json_lines(text: &str) {
-    assert!(text.is_empty() || text.ends_with('\n'), "the last line has no end: {text}");
+    assert!(text.is_empty() || text.ends_with('\n'), "the last line has no line feed: {text}");
     // Some readers also split lines at other characters than line feeds.
     for line in text.split_terminator(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']) {
         let read: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));

@@ -32,11 +32,11 @@ fn int_stops_helmfile_gracefully() {
     ran.assert().code(130);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run k3s-boot again: it continues where this run stopped" resume="k3s-boot apps --from apps""#);
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] WARN Interrupted, shutting down (press Ctrl-C again to kill) signal="SIGINT""#);
-    assert!(ran.calls_of("api", INSTANCES).is_empty(), "nothing more was begun");
+    assert!(ran.calls_of("api", INSTANCES).is_empty(), "nothing more was started");
 }
 
 /// Sends INT until `over`: signals within a moment count as one.
-fn insist<T>(running: &Running<'_>, over: impl FnOnce() -> T) -> T {
+fn send_int_until<T>(running: &Running<'_>, over: impl FnOnce() -> T) -> T {
     let (pid, taken) = (running.pid(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -54,7 +54,7 @@ fn insist<T>(running: &Running<'_>, over: impl FnOnce() -> T) -> T {
 
 /// The first INT stops tools gracefully. This tool ignores it and is killed after the second.
 #[track_caller]
-fn killed_by_the_second(mut rule: Value) -> RunResult {
+fn assert_second_int_kills(mut rule: Value) -> RunResult {
     let listener = Listener::new();
     rule["connect"] = listener.address().to_string().into();
     rule["on_int"] = "ignore".into();
@@ -63,7 +63,7 @@ fn killed_by_the_second(mut rule: Value) -> RunResult {
     let mut tool = listener.accept();
     running.signal(Signal::SIGINT);
     assert_eq!(tool.line().as_deref(), Some("INT"));
-    assert_eq!(insist(&running, || tool.remaining_lines()), [""; 0], "killed");
+    assert_eq!(send_int_until(&running, || tool.remaining_lines()), [""; 0], "killed");
     let ran = running.wait();
     ran.assert().code(130);
     assert!(
@@ -81,14 +81,14 @@ fn second_int_kills_in_every_stage() {
         json!({"tool": "helm", "args": ["pull", "oci://registry.invalid/charts/cilium"]}),
         json!({"tool": "sops", "args": ["decrypt", "*/bootstrap/github.sops.yaml"]}),
     ] {
-        let ran = killed_by_the_second(rule.clone());
+        let ran = assert_second_int_kills(rule.clone());
         assert_eq!(ran.mutating(), [""; 0], "{rule}");
     }
     for rule in [
         json!({"tool": "kubectl", "args": ["apply"]}),
         json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"]}),
     ] {
-        let ran = killed_by_the_second(rule.clone());
+        let ran = assert_second_int_kills(rule.clone());
         assert!(ran.stderr.contains("resume="), "{rule}: {}", ran.stderr);
     }
 }
@@ -106,7 +106,7 @@ fn second_int_does_not_wait_for_the_lock() {
     running.signal(Signal::SIGINT);
     assert_eq!(helmfile.remaining_lines(), ["INT"]);
     let mut release = lock.accept();
-    insist(&running, || release.remaining_lines());
+    send_int_until(&running, || release.remaining_lines());
     let ran = running.wait();
     ran.assert().code(130);
     assert!(ran.stdout.contains("DEBUG Leaving the lock to expire"), "{}", ran.stdout);
@@ -141,7 +141,7 @@ fn int_while_the_api_server_is_unavailable() {
 #[test]
 fn second_int_kills() {
     let args = ["*/01-apps.yaml", "sync"];
-    let ran = killed_by_the_second(
+    let ran = assert_second_int_kills(
         json!({"tool": "helmfile", "args": args, "stderr": started("kube-system", "cilium")}),
     );
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Interrupted signal="SIGINT" fix="run k3s-boot again: it recovers and syncs the release that was interrupted" resume="k3s-boot apps --from apps""#);
@@ -151,7 +151,7 @@ fn second_int_kills() {
 fn ends_with(signal: Signal, code: i32, running: Running<'_>, listener: &Listener) {
     let mut helmfile = listener.accept();
     running.signal(signal);
-    assert_eq!(helmfile.remaining_lines(), ["INT"], "whatever came, helmfile gets INT");
+    assert_eq!(helmfile.remaining_lines(), ["INT"], "helmfile always gets INT");
     let ran = running.wait();
     ran.assert().code(code);
     assert!(
@@ -237,7 +237,7 @@ fn orphaned_processes_of_helmfile_are_killed() {
 
 #[cfg(target_os = "linux")]
 #[track_caller]
-fn killed(rule: &Value, listener: &Listener, leftovers: (usize, usize)) {
+fn was_killed(rule: &Value, listener: &Listener, leftovers: (usize, usize)) {
     let mut rule = rule.clone();
     // Files that tools leave behind may have secrets.
     rule["leave_file"] = "values: something".into();
@@ -266,7 +266,7 @@ fn killed(rule: &Value, listener: &Listener, leftovers: (usize, usize)) {
 #[test]
 fn tools_of_a_killed_run_end_and_the_next_run_cleans_up() {
     let listener = Listener::new();
-    killed(&sync(&listener, "end"), &listener, (1, 0));
+    was_killed(&sync(&listener, "end"), &listener, (1, 0));
     // While charts are downloaded.
     let build = scenario::first_run(&Fixture::new().canaries)
         .into_iter()
@@ -274,7 +274,7 @@ fn tools_of_a_killed_run_end_and_the_next_run_cleans_up() {
     let mut build = build.unwrap();
     build["connect"] = listener.address().to_string().into();
     build["on_int"] = "end".into();
-    killed(&build, &listener, (1, 1));
+    was_killed(&build, &listener, (1, 1));
 }
 
 #[test]
@@ -396,8 +396,8 @@ fn unready_flux_controller_is_named_while_waiting() {
     running.signal(Signal::SIGINT);
     let ran = running.wait();
     ran.assert().code(130);
-    let said = ran.stdout.lines().find(|line| line.contains("Flux is blocked")).unwrap();
-    assert_snapshot!(said, @r#"[TS] WARN Flux is blocked object="Pod flux-system/source-controller-6f5d4c-x2x4z" state="container manager: ImagePullBackOff: Back-off pulling image \"ghcr.io/x:1\": ErrImagePull: ghcr.io/x:1: not found" cause="the image or tag does not exist in the registry" fix="correct the image tag in the values, or the chart version" "#);
+    let line = ran.stdout.lines().find(|line| line.contains("Flux is blocked")).unwrap();
+    assert_snapshot!(line, @r#"[TS] WARN Flux is blocked object="Pod flux-system/source-controller-6f5d4c-x2x4z" state="container manager: ImagePullBackOff: Back-off pulling image \"ghcr.io/x:1\": ErrImagePull: ghcr.io/x:1: not found" cause="the image or tag does not exist in the registry" fix="correct the image tag in the values, or the chart version" "#);
 }
 
 #[cfg(target_os = "linux")]

@@ -8,7 +8,7 @@ use super::fixture::{Fixture, RunResult};
 /// The calls that may change something; of helmfile, the selected releases.
 fn changes(ran: &RunResult) -> Vec<String> {
     let calls = ran.mutating();
-    let told = calls.iter().filter(|call| !call.starts_with("api ")).map(|call| {
+    let lines = calls.iter().filter(|call| !call.starts_with("api ")).map(|call| {
         let words: Vec<_> = call.split(' ').collect();
         let picked = words.iter().filter(|word| word.starts_with("namespace="));
         let picked: Vec<_> = picked.map(|word| word.split("name=").last().unwrap()).collect();
@@ -21,7 +21,7 @@ fn changes(ran: &RunResult) -> Vec<String> {
         };
         format!("{}{file} {}", words[0], picked.join(" ")).trim().to_owned()
     });
-    told.collect()
+    lines.collect()
 }
 
 fn namespaces(fixture: Fixture) -> Fixture {
@@ -126,6 +126,6 @@ fn selected_releases_are_synced() {
     // Releases in `needs` that are not installed are synced too.
     assert_eq!(synced(&["--release", "flux-system/flux-instance"]), ["helmfile apps"]);
     assert_eq!(synced(&["--skip-release", "cilium"]), ["helmfile crds", "helmfile apps flux-instance"]);
-    let unknown = Fixture::new().args(&["--release", "nobody"]);
-    assert_snapshot!(unknown.refusal(), @r#"[TS] ERROR Release is not in the helmfiles release="nobody" flag="--release" accepted="monitoring/prometheus-operator-crds kube-system/cilium flux-system/flux-instance""#);
+    let unknown = Fixture::new().args(&["--release", "unknown"]);
+    assert_snapshot!(unknown.refusal(), @r#"[TS] ERROR Release is not in the helmfiles release="unknown" flag="--release" accepted="monitoring/prometheus-operator-crds kube-system/cilium flux-system/flux-instance""#);
 }

@@ -62,7 +62,7 @@ fn flux(root: Value) -> [Value; 3] {
 }
 
 /// A bootstrapped cluster that Flux has reconciled.
-fn standing() -> Fixture {
+fn ready_cluster() -> Fixture {
     let fixture = Fixture::for_command("status");
     let secret = fixture.canaries.value.clone();
     fixture.objects(cluster(1)).objects(records(&INSTALLED, &secret)).objects(flux(scenario::root()))
@@ -70,28 +70,28 @@ fn standing() -> Fixture {
 
 /// Runs `status`, which must call no tool except kubectl, change nothing and keep no log.
 #[track_caller]
-fn told(fixture: &Fixture) -> RunResult {
+fn run_status(fixture: &Fixture) -> RunResult {
     let ran = fixture.run();
     assert_eq!(ran.mutating(), [""; 0]);
     assert!(ran.calls.iter().all(|call| call["tool"] == "kubectl" || call["tool"] == "api"));
     for place in ["home", "tmp", "cache", "state"] {
         let left = files(&fixture.path(place)).unwrap();
-        assert!(left.is_empty(), "left over: {left:?}");
+        assert!(left.is_empty(), "files remain: {left:?}");
     }
     ran
 }
 
 /// The output of `status` from the section of releases on. Something must be unready.
 #[track_caller]
-fn from_releases_on(fixture: &Fixture) -> String {
-    let ran = told(fixture);
+fn output_from_releases(fixture: &Fixture) -> String {
+    let ran = run_status(fixture);
     ran.assert().code(0).stderr("");
     ran.stdout.split_once("\nReleases\n").unwrap().1.to_owned()
 }
 
 #[test]
 fn ready_cluster_as_text() {
-    let ran = told(&standing());
+    let ran = run_status(&ready_cluster());
     ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout, @"
     Cluster default
@@ -134,7 +134,7 @@ fn ready_cluster_as_text() {
 
 #[test]
 fn ready_cluster_as_json() {
-    let ran = told(&standing().args(&["-o", "json"]));
+    let ran = run_status(&ready_cluster().args(&["-o", "json"]));
     ran.assert().code(0).stderr("");
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((&report["result"], &report["exit_code"]), (&json!("ready"), &json!(0)));
@@ -153,11 +153,11 @@ fn ready_cluster_as_json() {
 fn status_needs_only_kubectl() {
     let fixture = ["bin/helmfile", "bin/helm", "bin/sops", "root/age.key", "root/bootstrap/github.sops.yaml"]
         .iter()
-        .fold(standing(), |fixture, name| fixture.without(name));
-    assert!(from_releases_on(&fixture).ends_with("\nEverything is ready\n"));
+        .fold(ready_cluster(), |fixture, name| fixture.without(name));
+    assert!(output_from_releases(&fixture).ends_with("\nEverything is ready\n"));
     // Outside of a repository no helmfile selects releases, so no release Secret is read.
     let fixture = fixture.without("root/bootstrap/helmfile.d/00-crds.yaml");
-    assert_snapshot!(from_releases_on(&fixture), @"
+    assert_snapshot!(output_from_releases(&fixture), @"
       ✓ flux-system/flux-instance            deployed  revision 1  unknown
       ✓ kube-system/cilium                   deployed  revision 2  unknown
       ✓ monitoring/prometheus-operator-crds  deployed  revision 1  unknown
@@ -171,14 +171,14 @@ fn status_needs_only_kubectl() {
 
     Everything is ready
     ");
-    let ran = told(&fixture.without("bin/kubectl"));
+    let ran = run_status(&fixture.without("bin/kubectl"));
     ran.assert().code(1).stdout("");
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Missing required deps deps="kubectl" fix="install kubectl (https://kubernetes.io/docs/tasks/tools/), or add it to PATH""#);
 }
 
 #[test]
 fn unready_workload_is_shown_with_its_last_event() {
-    let fixture = standing();
+    let fixture = ready_cluster();
     let warning = |pod: &str, message: &str, last: &str| {
         json!({"apiVersion": "v1", "kind": "Event", "metadata": {"namespace": "kube-system", "name": last},
             "involvedObject": {"kind": "Pod", "namespace": "kube-system", "name": pod}, "reason": "Failed",
@@ -191,7 +191,7 @@ fn unready_workload_is_shown_with_its_last_event() {
         warning("cilium-operator-6f5d-x2x4z", "of another", "2026-11-23T10:00:00Z"),
     ];
     let fixture = fixture.objects(cluster(0)).objects(warnings);
-    assert_snapshot!(from_releases_on(&fixture), @r#"
+    assert_snapshot!(output_from_releases(&fixture), @r#"
       ✓ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  deployed  revision 1  helmfile
       ✗ kube-system/cilium                   cilium 1.2.3                    deployed  revision 2  helmfile
       ✓ flux-system/flux-instance            flux-instance 1.2.3             deployed  revision 1  helmfile
@@ -213,10 +213,10 @@ fn pending_and_failed_releases_are_shown() {
     let mut rows = INSTALLED;
     rows[0].1 = "pending-install";
     rows[2].1 = "failed";
-    let fixture = standing();
+    let fixture = ready_cluster();
     let secret = fixture.canaries.value.clone();
     let fixture = fixture.objects(records(&rows, &secret));
-    assert_snapshot!(from_releases_on(&fixture), @"
+    assert_snapshot!(output_from_releases(&fixture), @"
       ✗ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  failed           revision 1  helmfile
       ✓ kube-system/cilium                   cilium 1.2.3                    deployed         revision 2  helmfile
       ✗ flux-system/flux-instance            flux-instance 1.2.3             pending-install  revision 1  helmfile
@@ -238,8 +238,8 @@ fn failed_kustomization_is_shown() {
         json!({"type": "Ready", "status": "False", "reason": "BuildFailed", "message": "no such file"});
     let root = scenario::resource("Kustomization", "flux-system", &json!({}), &failed);
     let suspended = scenario::resource("Kustomization", "media", &json!({"suspend": true}), &failed);
-    let fixture = standing().objects(flux(root)).objects([suspended]);
-    assert_snapshot!(from_releases_on(&fixture), @"
+    let fixture = ready_cluster().objects(flux(root)).objects([suspended]);
+    assert_snapshot!(output_from_releases(&fixture), @"
       ✓ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  deployed  revision 1  helmfile
       ✓ kube-system/cilium                   cilium 1.2.3                    deployed  revision 2  helmfile
       ✓ flux-system/flux-instance            flux-instance 1.2.3             deployed  revision 1  helmfile
@@ -258,11 +258,11 @@ fn failed_kustomization_is_shown() {
 
 #[test]
 fn unreadable_parts_are_unknown() {
-    let fixture = standing().rules([
+    let fixture = ready_cluster().rules([
         fails(&["/api/v1/secrets*"], 403, "secrets is forbidden"),
         fails(&["/apis"], 500, "etcd is slow"),
     ]);
-    assert_snapshot!(from_releases_on(&fixture), @r#"
+    assert_snapshot!(output_from_releases(&fixture), @r#"
       ? unknown: secrets is forbidden
 
     Flux
@@ -278,11 +278,11 @@ fn unreachable() -> Value {
 #[test]
 fn cluster_does_not_answer() {
     let fixture = Fixture::for_command("status").rule(unreachable());
-    let ran = told(&fixture);
+    let ran = run_status(&fixture);
     ran.assert().code(1).stdout("");
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp 10.0.0.10:6443: connect: connection refused" fix="check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1""#);
     let fixture = fixture.args(&["-o", "json"]);
-    let json = told(&fixture);
+    let json = run_status(&fixture);
     assert_eq!((json.code(), json.stderr), (1, ran.stderr));
     assert_snapshot!(json.stdout, @r#"
     {
@@ -304,23 +304,23 @@ fn cluster_does_not_answer() {
       "unknown": []
     }
     "#);
-    assert_eq!(told(&fixture.args(&["--watch"])).code(), 1, "what never was there is not waited for");
+    assert_eq!(run_status(&fixture.args(&["--watch"])).code(), 1, "an unreachable cluster is not waited for");
 }
 
 #[test]
 fn kubeconfig_cannot_be_used() {
-    let said = |fixture: &Fixture| {
-        let ran = told(fixture);
+    let error = |fixture: &Fixture| {
+        let ran = run_status(fixture);
         assert_eq!((ran.code(), ran.stdout.as_str(), ran.calls.len()), (1, "", 0));
         ran.stderr
     };
-    assert_snapshot!(said(&standing().without_env("KUBECONFIG")), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG" fix="export KUBECONFIG=...""#);
-    assert_snapshot!(said(&standing().args(&["--context", "other"])), @r#"[TS] ERROR Context not found in kubeconfig file="[TMP]/kubeconfig" context="other" available="default" fix="select one of them with --context""#);
+    assert_snapshot!(error(&ready_cluster().without_env("KUBECONFIG")), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG" fix="export KUBECONFIG=...""#);
+    assert_snapshot!(error(&ready_cluster().args(&["--context", "other"])), @r#"[TS] ERROR Context not found in kubeconfig file="[TMP]/kubeconfig" context="other" available="default" fix="select one of them with --context""#);
 }
 
 #[test]
 fn status_has_no_secrets_at_debug_level() {
-    let ran = told(&standing().env("LOG_LEVEL", "debug"));
+    let ran = run_status(&ready_cluster().env("LOG_LEVEL", "debug"));
     ran.assert().code(0);
     assert!(ran.stderr.contains("DEBUG Running "), "{}", ran.stderr);
 }
@@ -329,14 +329,14 @@ fn status_has_no_secrets_at_debug_level() {
 fn int_stops_status_and_watch() {
     let listener = Listener::new();
     let slow = json!({"tool": "api", "args": ["/api/v1/nodes"], "connect": listener.address()});
-    let fixture = standing().rule(slow);
+    let fixture = ready_cluster().rule(slow);
     let running = fixture.start();
     let mut tool = listener.accept();
     running.signal(Signal::SIGINT);
     assert_eq!(tool.remaining_lines(), [""; 0]);
     running.wait().assert().code(130);
 
-    let fixture = standing().args(&["--watch"]);
+    let fixture = ready_cluster().args(&["--watch"]);
     let running = fixture.start();
     running.wait_for("Everything is ready");
     running.signal(Signal::SIGINT);
@@ -354,7 +354,7 @@ fn watch_shows_changes_and_survives_an_outage() {
         rule
     };
     let answers = json!({"tool": "api", "stdout": r#"{"gitVersion":"v1.36.3+k3s1"}"#});
-    let fixture = standing().rules([version(answers), version(unreachable())]);
+    let fixture = ready_cluster().rules([version(answers), version(unreachable())]);
     let fixture = fixture.args(&["--watch", "--output", "json"]);
     let running = fixture.start();
     running.wait_for(r#"{"schema_version":1,"result":"ready","exit_code":0,"#);

@@ -114,7 +114,7 @@ fn first_run() {
             assert!(charts.starts_with(&path(place)), "{charts}");
         }
     }
-    assert!(sandbox::files(&fixture.path("state")).unwrap().is_empty(), "no log of a run that went well");
+    assert!(sandbox::files(&fixture.path("state")).unwrap().is_empty(), "a successful run keeps no log");
 }
 
 #[test]
@@ -468,7 +468,7 @@ fn kubeconfig_list_is_passed_to_tools() {
     for call in &ran.calls {
         assert_eq!(kubeconfigs(call), there);
         let args = call["argv"].as_array().unwrap();
-        assert!(!args.iter().any(|arg| arg == "--kubeconfig"), "the flag takes no list: {call}");
+        assert!(!args.iter().any(|arg| arg == "--kubeconfig"), "the flag accepts no list: {call}");
     }
 }
 

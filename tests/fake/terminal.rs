@@ -24,7 +24,7 @@ fn bootstrap_continues_with_closed_stdout() {
     }
     let failing = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1});
     let ran = Fixture::new().rule(failing).args(&["-o", "json"]).run_into(closed());
-    assert_eq!(ran.code(), 5, "it ends as it would: {}", ran.stderr);
+    assert_eq!(ran.code(), 5, "the exit code is the same: {}", ran.stderr);
 }
 
 #[test]
@@ -136,11 +136,7 @@ fn failed_write_is_reported() {
     ran.assert().code(1);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Run failed reason="failed to write to stdout: No space left on device (os error 28)""#);
     let ran = Fixture::new().run_into(full());
-    assert_eq!(
-        (ran.code(), ran.stderr.as_str()),
-        (0, ""),
-        "lines of the log are no reason to end a bootstrap"
-    );
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""), "a failed write must not stop a bootstrap");
 }
 
 /// k3s-boot does not wrap lines itself, so that a log line copied from a terminal stays one line.

@@ -87,28 +87,28 @@ fn unreadable_helmfile_makes_checks_unknown() {
 
 #[test]
 fn missing_kubeconfig_is_one_reason_for_all_checks() {
-    let gone = || Fixture::for_command("check").without("kubeconfig");
-    let (_, report) = report(gone());
+    let missing = || Fixture::for_command("check").without("kubeconfig");
+    let (_, report) = report(missing());
     assert_eq!(status_of(&report, "kubeconfig"), "error");
     for rule in ["kubeconfig-cert", "api", "cluster-identity", "k3s-flannel", "nodes", "flux-owned"] {
         assert_eq!(reason(&report, rule), "no kubeconfig was read", "{rule}");
     }
-    let text = gone().run().stdout;
+    let text = missing().run().stdout;
     assert_eq!(text.matches("no kubeconfig was read").count(), 1, "{text}");
     assert!(text.contains("flux-state, plan: not checked\n      reason: no kubeconfig was read\n"), "{text}");
 }
 
 #[test]
 fn unreachable_cluster_is_one_reason_for_all_checks() {
-    let away = || {
+    let unreachable = || {
         let refused = "The connection to the server 10.0.0.10:6443 was refused\n";
         Fixture::for_command("check")
             .rule(json!({"tool": "api", "args": ["GET"], "exit": 1, "stderr": refused}))
     };
-    let (_, report) = report(away());
+    let (_, report) = report(unreachable());
     assert_eq!(status_of(&report, "api"), "error");
     assert_eq!(reason(&report, "nodes"), "the cluster does not answer");
-    assert_eq!(away().run().stdout.matches("the cluster does not answer").count(), 1);
+    assert_eq!(unreachable().run().stdout.matches("the cluster does not answer").count(), 1);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn server(name: &str) -> Value {
 }
 
 /// The Lease of a running API server.
-fn alive(host: &str) -> Value {
+fn server_lease(host: &str) -> Value {
     json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "spec": {"renewTime": "2026-11-23T08:10:00.000000Z"},
         "metadata": {"name": format!("apiserver-{host}"), "namespace": "kube-system", "labels": {
             "apiserver.kubernetes.io/identity": "kube-apiserver", "kubernetes.io/hostname": host}}})
@@ -146,9 +146,9 @@ fn server_without_node_is_named() {
     let with = |objects: Vec<Value>| {
         report(Fixture::for_command("check").without_objects("Node").objects(objects)).1
     };
-    let both = with(vec![server("one"), alive("one")]);
+    let both = with(vec![server("one"), server_lease("one")]);
     assert_eq!(status_of(&both, "k3s-flannel"), "ok", "{both:#}");
-    let report = with(vec![server("one"), alive("one"), alive("two")]);
+    let report = with(vec![server("one"), server_lease("one"), server_lease("two")]);
     for rule in ["k3s-flannel", "k3s-network-policy", "k3s-servers", "k3s-bundled"] {
         assert_eq!(
             reason(&report, rule),
@@ -202,5 +202,5 @@ fn certificate_is_not_checked_without_verification() {
     let expected = "the kubeconfig does not verify the API server's certificate";
     assert_eq!(reason(&report, "api-host-cert"), expected);
     assert_eq!(status_of(&report, "api-ready"), "ok");
-    assert!(ran.calls_of("kubectl", "--raw").is_empty(), "it would tell nothing");
+    assert!(ran.calls_of("kubectl", "--raw").is_empty(), "the certificate is not checked");
 }

@@ -71,11 +71,11 @@ fn fixture(children: impl IntoIterator<Item = Value>) -> Fixture {
 
 /// The objects that Flux was requested to reconcile, in order.
 fn requests(ran: &RunResult) -> Vec<&str> {
-    let asked = ran.reconcile_requests().into_iter().map(|call| {
+    let names = ran.reconcile_requests().into_iter().map(|call| {
         let path = call["argv"][1].as_str().unwrap().split('?').next().unwrap();
         path.split_once("/namespaces/flux-system/").unwrap().1
     });
-    asked.collect()
+    names.collect()
 }
 
 fn warnings(ran: &RunResult) -> String {
@@ -193,7 +193,7 @@ fn failure_below_the_children_is_a_warning() {
         direct("apps", READY),
         child("unbuilt", "apps", UNBUILT),
         child("unapplied", "apps", UNAPPLIED),
-        child("tenant", "somebody", UNBUILT),
+        child("tenant", "other", UNBUILT),
     ])
     .run();
     completes(&ran);
@@ -252,9 +252,9 @@ fn rotated_key_requests_idle_kustomizations() {
     let all: Vec<_> = [source(), root].into_iter().chain(children).collect();
     let ran = Fixture::new().canary(&other).objects([live]).flux(&all).args(&["--rotate-age-key"]).run();
     completes(&ran);
-    let mut asked = requests(&ran);
-    asked.sort_unstable();
-    assert_eq!(asked, ["kustomizations/apps", "kustomizations/below", "kustomizations/flux-system"]);
+    let mut requested = requests(&ran);
+    requested.sort_unstable();
+    assert_eq!(requested, ["kustomizations/apps", "kustomizations/below", "kustomizations/flux-system"]);
 }
 
 #[test]

@@ -111,10 +111,10 @@ fn manifests(repository: &mut Repository<'_>) {
             "fields": [{"path": "data.password", "hidden": true}]},
     ]);
     assert_eq!(report["manifests"], expected, "{}", ran.stdout);
-    let told = fixture.k3s_boot(&["diff"]).run();
+    let diff = fixture.k3s_boot(&["diff"]).run();
     let dry = fixture.apps(&["--dry-run"]).run();
-    assert_eq!((dry.code, dry.stdout.as_str()), (told.code, told.stdout.as_str()));
-    assert!(told.stdout.contains(&format!("~ change {id} ")), "{}", told.stdout);
+    assert_eq!((dry.code, dry.stdout.as_str()), (diff.code, diff.stdout.as_str()));
+    assert!(diff.stdout.contains(&format!("~ change {id} ")), "{}", diff.stdout);
     assert_eq!(fixture.changes(mark), [""; 0]);
 
     let kinds = "configmaps,secrets,services,serviceaccounts,deployments.apps";

@@ -25,7 +25,7 @@ fn unknown(report: &Value) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn the_shipped_repository_in_figures() {
+fn counts_of_the_shipped_repository() {
     let fixture = Fixture::start("figures");
     let offline = || fixture.k3s_boot(&["check", "--offline", "-o", "json"]);
     let online = || fixture.k3s_boot(&["check", "-o", "json"]);

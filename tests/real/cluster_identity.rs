@@ -51,7 +51,7 @@ fn only_the_right_cluster_is_changed() {
     another_mark(&pair);
     user_workloads(&pair);
     assert_eq!(pair.b.changes(mark), [""; 0], "of all that was refused");
-    variables_that_lead_elsewhere(&pair);
+    variables_for_another_cluster(&pair);
     answered_yes(&pair);
     another_clone(&pair);
     another_flux(&pair);
@@ -78,22 +78,22 @@ impl Pair {
     fn refused(&self, args: &[&str], words: &[&str]) {
         let mark = self.b.sandbox.audit_mark().unwrap();
         let ran = self.k3s_boot(&[&["apps"], args].concat()).run();
-        self.is_refused(&ran, words);
+        self.assert_refused(&ran, words);
         ran.assert_format();
         assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
         assert_eq!(self.b.changes(mark), [""; 0], "{args:?}");
     }
 
     #[track_caller]
-    fn is_refused(&self, ran: &RunResult, words: &[&str]) {
+    fn assert_refused(&self, ran: &RunResult, words: &[&str]) {
         ran.assert().code(1);
-        let said = format!("{}{}", ran.stdout, ran.stderr);
-        let errors: Vec<_> = said.lines().filter(|line| line.contains(" ERROR ")).collect();
-        let [error] = errors[..] else { panic!("{said}") };
+        let output = format!("{}{}", ran.stdout, ran.stderr);
+        let errors: Vec<_> = output.lines().filter(|line| line.contains(" ERROR ")).collect();
+        let [error] = errors[..] else { panic!("{output}") };
         for words in [&[self.uid_b.as_str(), "fix=\""], words].concat() {
             assert!(error.contains(words), "no `{words}` in {error}");
         }
-        assert!(!said.contains("Preflight passed"), "{said}");
+        assert!(!output.contains("Preflight passed"), "{output}");
     }
 
     /// Checks that `check` reports it and changes nothing.
@@ -171,13 +171,13 @@ fn user_workloads(pair: &Pair) {
     let (stdin, mut pipe) = std::io::pipe().unwrap();
     pipe.write_all(b"yes\n").unwrap();
     drop(pipe);
-    pair.is_refused(&pair.k3s_boot(&["apps"]).stdin(stdin).run(), &words);
+    pair.assert_refused(&pair.k3s_boot(&["apps"]).stdin(stdin).run(), &words);
     for answer in ["no\n", "y\n", "\n", "\u{4}"] {
         let (running, mut keyboard) = pair.on_terminal(&pair.a, &[]);
         keyboard.write_all(answer.as_bytes()).unwrap();
         let ran = running.finish();
         assert!(ran.stdout.contains("Bootstrap this cluster? Type `yes` to continue: "), "{}", ran.stdout);
-        pair.is_refused(&ran, &["Cluster was not confirmed with `yes`, nothing was changed", &named]);
+        pair.assert_refused(&ran, &["Cluster was not confirmed with `yes`, nothing was changed", &named]);
     }
     let (running, mut keyboard) = pair.on_terminal(&pair.a, &[]);
     keyboard.write_all(b"\x03").unwrap();
@@ -188,7 +188,7 @@ fn user_workloads(pair: &Pair) {
 }
 
 /// Variables that select B for helm, helmfile or kubectl, with A's kubeconfig.
-fn variables_that_lead_elsewhere(pair: &Pair) {
+fn variables_for_another_cluster(pair: &Pair) {
     let server = server(&pair.b);
     let both = format!("{}:{}", pair.a.sandbox.kubeconfig().display(), renamed_kubeconfig(pair).display());
     let variables = [
@@ -198,7 +198,7 @@ fn variables_that_lead_elsewhere(pair: &Pair) {
         ("HELMFILE_KUBE_CONTEXT", "elsewhere"),
         ("KUBERNETES_MASTER", &server),
     ];
-    let asked_of_b = |mark| {
+    let requests_to_b = |mark| {
         let events = pair.b.sandbox.audit_since(mark).unwrap();
         events
             .into_iter()
@@ -212,7 +212,7 @@ fn variables_that_lead_elsewhere(pair: &Pair) {
     let list = pair.a.program(helm.to_str().unwrap(), &["list", "--all-namespaces"]);
     let ran = list.env("KUBECONFIG", &both).env("HELM_KUBECONTEXT", "elsewhere").run();
     ran.assert().code(0);
-    assert_ne!(asked_of_b(mark), [""; 0], "helm was led to B");
+    assert_ne!(requests_to_b(mark), [""; 0], "helm was led to B");
 
     let mark = pair.b.sandbox.audit_mark().unwrap();
     for (args, changes) in [(&["check"][..], false), (&["apps"], true)] {
@@ -220,15 +220,15 @@ fn variables_that_lead_elsewhere(pair: &Pair) {
         let k3s_boot = pair.a.k3s_boot(args).env("KUBECONFIG", &both);
         let ran = variables.iter().fold(k3s_boot, |k3s_boot, (name, value)| k3s_boot.env(name, *value)).run();
         ran.assert().code(0);
-        let said = format!("{}{}", ran.stdout, ran.stderr);
-        let warning = said.lines().find(|line| line.contains("WARN Ignoring environment variables"));
-        let warning = warning.unwrap_or_else(|| panic!("{said}"));
+        let output = format!("{}{}", ran.stdout, ran.stderr);
+        let warning = output.lines().find(|line| line.contains("WARN Ignoring environment variables"));
+        let warning = warning.unwrap_or_else(|| panic!("{output}"));
         for (name, _) in variables {
             assert!(warning.contains(name), "no {name} in {warning}");
         }
         assert_eq!(!pair.a.changes(begin).is_empty(), changes, "{args:?}");
     }
-    assert_eq!(asked_of_b(mark), [""; 0], "B was not even asked");
+    assert_eq!(requests_to_b(mark), [""; 0], "no requests to B");
     assert_eq!(mark_of(&pair.a), HOME);
     assert_eq!(pair.a.sandbox.helm_list().unwrap().len(), 6);
 }
@@ -301,7 +301,7 @@ fn another_flux(pair: &Pair) {
     let url = format!("https://me:{TOKEN}@git.example.org/me/third.git");
     let begin = pair.b.sandbox.audit_mark().unwrap();
     let ran = pair.b.apps(&[]).env("FLUX_GIT_URL", url).run();
-    pair.is_refused(&ran, &["Flux syncs another repository", "git.example.org/me/third"]);
+    pair.assert_refused(&ran, &["Flux syncs another repository", "git.example.org/me/third"]);
     assert_eq!(pair.b.changes(begin), [""; 0]);
 }
 

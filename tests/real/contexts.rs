@@ -109,9 +109,10 @@ fn only_the_selected_cluster_gets_requests() {
         // The exit code is about Flux, which is not installed.
         here.k3s_boot(&[&["status"], *args].concat()).env("KUBECONFIG", kubeconfig).run();
     }
-    let asked = other.sandbox.audit_since(begin).unwrap();
-    let asked: Vec<_> = asked.iter().filter(|event| event.is_from_admin()).map(|event| &event.uri).collect();
-    assert_eq!(asked, Vec::<&String>::new(), "of the other cluster");
+    let requests = other.sandbox.audit_since(begin).unwrap();
+    let requests: Vec<_> =
+        requests.iter().filter(|event| event.is_from_admin()).map(|event| &event.uri).collect();
+    assert_eq!(requests, Vec::<&String>::new(), "requests to the other cluster");
 }
 
 #[test]

@@ -29,7 +29,7 @@ struct Edit {
 }
 
 #[test]
-fn states_of_repository_and_kubeconfig() {
+fn problems_of_files_and_access() {
     let fixture = Fixture::with_own_registry("files-and-access");
     let mark = fixture.sandbox.audit_mark().unwrap();
     // Downloads all charts, so that values keys can be checked.
@@ -46,8 +46,8 @@ fn states_of_repository_and_kubeconfig() {
     age_keys(&mut table);
     encrypted_files(&mut table);
     assert_eq!(fixture.sandbox.registry().faults().count(), requests, "offline contacts no registry");
-    let asked = fixture.sandbox.audit_since(offline).unwrap();
-    assert!(!asked.iter().any(sandbox::AuditEvent::is_from_admin), "offline contacts no cluster");
+    let events = fixture.sandbox.audit_since(offline).unwrap();
+    assert!(!events.iter().any(sandbox::AuditEvent::is_from_admin), "offline contacts no cluster");
     charts(&mut table);
     kubeconfigs(&mut table);
     clusters(&mut table);

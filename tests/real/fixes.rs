@@ -40,7 +40,7 @@ const K3S: &str = "`systemctl restart k3s` needs a k3s node: the scenario starts
 const RULES: &[(&str, Case)] = &[
     ("env", Person("the value of a variable")),
     ("config", Runs),
-    ("charts", Unavailable("`helm show chart` shows what the registry says, which is the problem")),
+    ("charts", Unavailable("`helm show chart` only repeats the error of the registry")),
     ("chart-login", Person("which program keeps the login: `docker` is none of the sandbox")),
     ("old-script", Runs),
     ("age-key", Person("a new key: what the old one decrypts is lost")),
@@ -58,7 +58,7 @@ const RULES: &[(&str, Case)] = &[
     ("api", Person("the address of a server")),
     ("cluster-identity", Person("that it is the right cluster: `yes`")),
     ("api-ready", Unavailable("`journalctl -u k3s` shows the log of a k3s node")),
-    ("rights", Unavailable("`kubectl auth can-i` is what was asked, and no fix")),
+    ("rights", Unavailable("`kubectl auth can-i` only repeats the check")),
     ("clock", Unavailable("the clock of this machine stays as it is; `date -u` shows it")),
     ("k3s-flannel", Person(K3S)),
     ("k3s-network-policy", Person(K3S)),
@@ -72,7 +72,7 @@ const RULES: &[(&str, Case)] = &[
     ("taints", Person("the node that gets the label")),
     ("dns-address", Shows),
     ("api-host-cert", Unavailable("only k3s makes a certificate with `tls-san`")),
-    ("pending", Person("that nobody works on the release: `yes`, and `--force` while it is young")),
+    ("pending", Person("that no other helm is running: `yes`, and `--force` for a recent operation")),
     ("drift", Runs),
     ("plan", Shows),
     (
@@ -240,7 +240,7 @@ fn every_fix_that_is_a_command_is_covered() {
             wrong.push(format!("rules {ids:?}"));
         }
     }
-    assert_eq!(wrong, [""; 0], "these are listed and have no command, or have one and are not listed");
+    assert_eq!(wrong, [""; 0], "listed without a command, or with a command and not listed");
     let with_commands = files(&source, &source);
     let known: BTreeSet<_> = SOURCES.iter().map(|file| (*file).to_owned()).collect();
     assert_eq!(with_commands, known);
@@ -366,22 +366,22 @@ impl<'a> Scenario<'a> {
 
     /// Runs the fix as printed and checks that the problem is fixed.
     #[track_caller]
-    fn goes(&self) {
-        self.goes_with(|fix| fix);
+    fn runs(&self) {
+        self.runs_with(|fix| fix);
     }
 
     /// Runs the fix with the part that the user must choose.
     #[track_caller]
-    fn goes_with(&self, choose: impl FnOnce(String) -> String) {
+    fn runs_with(&self, choose: impl FnOnce(String) -> String) {
         let fix = self.fix();
         let command = choose(fix);
         let ran = self.fixture.shell_with(&command, self.env);
         ran.assert().append_context("rule", self.rule.to_owned()).code(0);
-        self.is_gone();
+        self.assert_fixed();
     }
 
     #[track_caller]
-    fn is_gone(&self) {
+    fn assert_fixed(&self) {
         let left = self.fixture.fixes(self.rule, self.args, self.env);
         assert_eq!(left, [""; 0], "{}", self.rule);
     }

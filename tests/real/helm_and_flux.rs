@@ -22,20 +22,20 @@ const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
 type Problem<'a> = (&'a str, &'a str, &'a str, &'a [&'a str]);
 
 #[test]
-fn states_of_helm_and_flux() {
+fn problems_of_helm_and_flux() {
     let fixture = Fixture::start("helm-and-flux");
     let mut rows = Vec::new();
     before(&fixture, &mut rows);
     let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
-    healthy(&fixture);
+    assert_healthy(&fixture);
     let mark = fixture.sandbox.audit_mark().unwrap();
     pending(&fixture, &mut rows);
     managed(&fixture, &mut rows);
     flux(&fixture, &mut rows);
     removals(&fixture, &mut rows);
     assert_eq!(fixture.changes(mark), [""; 0]);
-    healthy(&fixture);
+    assert_healthy(&fixture);
     release_of_a_helm_release_is_left_alone(&fixture);
     for row in &rows {
         println!("{row}");
@@ -73,7 +73,7 @@ fn problems(ran: &RunResult) -> Vec<&str> {
 }
 
 /// Checks that `check`, `status` and `diff` report no problem, change nothing and leave no files.
-fn healthy(fixture: &Fixture) {
+fn assert_healthy(fixture: &Fixture) {
     let mark = fixture.sandbox.audit_mark().unwrap();
     let check = fixture.k3s_boot(&["check", "--strict"]).run();
     assert_eq!(problems(&check), [""; 0]);
@@ -191,7 +191,7 @@ fn pending(fixture: &Fixture, rows: &mut Vec<String>) {
     ];
     for (name, release, revision, status) in operations {
         let record = record(fixture, release, 1);
-        let changed = rewritten(&record, revision, status);
+        let changed = with_status(&record, revision, status);
         let status_line = format!("status: {status}");
         let named = format!("release: {}/{}", release.0, release.1);
         let words = ["Release is stuck in `", &status_line, &named, "fix: k3s-boot recover"];
@@ -227,8 +227,8 @@ fn managed(fixture: &Fixture, rows: &mut Vec<String>) {
         ("a release of a HelmChart of k3s", "flux-owned", "i", &["owner: HelmChart kube-system/coredns"]),
     ];
     let objects = [helm_release(false), helm_release(true), chart];
-    define(fixture, "helmreleases", "HelmRelease", "helm.toolkit.fluxcd.io", "v2");
-    define(fixture, "helmcharts", "HelmChart", "helm.cattle.io", "v1");
+    install_crd(fixture, "helmreleases", "HelmRelease", "helm.toolkit.fluxcd.io", "v2");
+    install_crd(fixture, "helmcharts", "HelmChart", "helm.cattle.io", "v1");
     for (state, object) in states.iter().zip(objects) {
         let object = object.to_string();
         check_problem(fixture, rows, state, || fixture.apply(&object), || fixture.delete(&object));
@@ -350,7 +350,7 @@ fn release_of_a_helm_release_is_left_alone(fixture: &Fixture) {
 }
 
 /// Installs a CRD.
-pub(super) fn define(fixture: &Fixture, plural: &str, kind: &str, group: &str, version: &str) {
+pub(super) fn install_crd(fixture: &Fixture, plural: &str, kind: &str, group: &str, version: &str) {
     let name = format!("{plural}.{group}");
     let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     fixture.apply(
@@ -372,7 +372,7 @@ pub(crate) fn record(fixture: &Fixture, (namespace, name): (&str, &str), revisio
 }
 
 /// The Secret with another revision and status, as during an operation of helm.
-pub(crate) fn rewritten(record: &Value, revision: u64, status: &str) -> Value {
+pub(crate) fn with_status(record: &Value, revision: u64, status: &str) -> Value {
     let packed = STANDARD.decode(record["data"]["release"].as_str().unwrap()).unwrap();
     let packed = STANDARD.decode(packed).unwrap();
     let mut text = String::new();

@@ -42,14 +42,14 @@ fn fails(fixture: &Fixture, name: &str, is_failing: bool) {
 }
 
 #[track_caller]
-fn has_failed(ran: &RunResult, release: &str, hook: &str) {
+fn assert_hook_failed(ran: &RunResult, release: &str, hook: &str) {
     ran.assert().code(5);
     let reason = format!(r#"release="media/{release}" reason="hook `{hook}` failed: it was not so""#);
     assert!(ran.stderr.contains(&reason), "{}", ran.stderr);
 }
 
 #[track_caller]
-fn is_unchanged(fixture: &Fixture) {
+fn assert_nothing_to_change(fixture: &Fixture) {
     let ran = fixture.apps(&[]).run();
     assert!(ran.stdout.contains("Nothing to change"), "{}", ran.stdout);
     assert_eq!(hooks(fixture), [""; 0]);
@@ -59,7 +59,7 @@ fn is_unchanged(fixture: &Fixture) {
 fn failed_hook_syncs_the_release_again() {
     let fixture = fixture("hooks");
     fails(&fixture, "second", true);
-    has_failed(&fixture.apps(&[]).run(), "second", "second");
+    assert_hook_failed(&fixture.apps(&[]).run(), "second", "second");
     assert_eq!(hooks(&fixture), ["before-first", "first", "second"]);
     let differs = r#"Release is out of date release="media/second" reason="its hooks did not finish in an earlier run""#;
     let ran = fixture.k3s_boot(&["diff"]).run();
@@ -68,12 +68,12 @@ fn failed_hook_syncs_the_release_again() {
     // It runs again as long as it fails; releases that succeeded before are not synced again.
     let ran = fixture.apps(&[]).run();
     assert!(ran.stdout.contains(differs), "{}", ran.stdout);
-    has_failed(&ran, "second", "second");
+    assert_hook_failed(&ran, "second", "second");
     assert_eq!(hooks(&fixture), ["second"]);
     fails(&fixture, "second", false);
     let ran = fixture.apps(&[]).run();
     assert_eq!((ran.code, hooks(&fixture)), (Some(0), vec!["second".to_owned()]), "{}", ran.stderr);
-    is_unchanged(&fixture);
+    assert_nothing_to_change(&fixture);
 
     // If a presync hook fails next, the failed postsync hook still runs later.
     fixture.replace(
@@ -82,14 +82,14 @@ fn failed_hook_syncs_the_release_again() {
         "name: first\n    namespace: media\n    needs: []\n    values: [{a: 2}]",
     );
     fails(&fixture, "first", true);
-    has_failed(&fixture.apps(&[]).run(), "first", "first");
+    assert_hook_failed(&fixture.apps(&[]).run(), "first", "first");
     fails(&fixture, "before-first", true);
-    has_failed(&fixture.apps(&[]).run(), "first", "before-first");
+    assert_hook_failed(&fixture.apps(&[]).run(), "first", "before-first");
     fails(&fixture, "before-first", false);
-    has_failed(&fixture.apps(&[]).run(), "first", "first");
+    assert_hook_failed(&fixture.apps(&[]).run(), "first", "first");
     fails(&fixture, "first", false);
     hooks(&fixture);
     fixture.apps(&[]).run().assert().code(0);
     assert_eq!(hooks(&fixture), ["before-first", "first"]);
-    is_unchanged(&fixture);
+    assert_nothing_to_change(&fixture);
 }

@@ -13,7 +13,7 @@ fn hold_coredns(fixture: &Fixture) {
 }
 
 #[track_caller]
-fn converges(fixture: &Fixture) {
+fn assert_converges(fixture: &Fixture) {
     let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
     assert!(ran.stdout.contains("Bootstrap complete!"));
@@ -53,7 +53,7 @@ fn unready_release_ends_at_its_timeout() {
     assert!(left_running(&fixture).is_empty());
 
     fixture.sandbox.release().unwrap();
-    converges(&fixture);
+    assert_converges(&fixture);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn interrupted_sync_leaves_nothing_behind() {
     wait_until_gone(&fixture);
 
     fixture.sandbox.release().unwrap();
-    converges(&fixture);
+    assert_converges(&fixture);
     assert!(temp_is_empty(&fixture), "what the killed run left is removed by the next");
 }
 
@@ -98,5 +98,5 @@ fn interrupted_download_leaves_no_partial_chart() {
         assert_eq!(left_running(&fixture), [""; 0]);
         assert!(temp_is_empty(&fixture));
     }
-    converges(&fixture);
+    assert_converges(&fixture);
 }

@@ -17,7 +17,7 @@ pub(crate) fn node_args(fixture: &Fixture, args: &str) {
 
 /// The flags of k3s, and the objects in the cluster.
 #[test]
-fn states_of_k3s_and_its_nodes() {
+fn problems_of_k3s_and_its_nodes() {
     let fixture = Fixture::start("states-of-k3s");
     let mark = fixture.sandbox.audit_mark().unwrap();
     assert_healthy(&fixture.k3s_boot(&["check"]).run());

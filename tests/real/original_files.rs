@@ -85,9 +85,10 @@ fn original_files_have_all_known_faults() {
     assert_reported(&ran, &[FAULTS, &[with_variable]].concat());
 
     assert_eq!(fixture.sandbox.registry().faults().requests(), requests, "no registry was contacted");
-    let asked = fixture.sandbox.audit_since(mark).unwrap();
-    let asked: Vec<_> = asked.iter().filter(|event| event.is_from_admin()).map(|event| &event.uri).collect();
-    assert_eq!(asked, [""; 0], "no cluster was contacted");
+    let requests_of_k3s_boot = fixture.sandbox.audit_since(mark).unwrap();
+    let requests_of_k3s_boot: Vec<_> =
+        requests_of_k3s_boot.iter().filter(|event| event.is_from_admin()).map(|event| &event.uri).collect();
+    assert_eq!(requests_of_k3s_boot, [""; 0], "no cluster was contacted");
     assert!(!called.exists(), "kubectl ran: {}", std::fs::read_to_string(called).unwrap());
     assert!(!empty.join("k3s-boot/charts").exists(), "placeholders of charts are not kept");
 }

@@ -112,7 +112,7 @@ fn repositories(fixture: &Fixture) -> Vec<Case<'static>> {
         fixture.replace(helmfile, "needs: ['kube-system/cilium']", "needs: ['kube-system/cilium'");
     });
     broken(
-        "the seed's own path",
+        "path of the original",
         &[
             "Values file not found",
             "./templates/values.yaml.gotmpl",
@@ -125,7 +125,7 @@ fn repositories(fixture: &Fixture) -> Vec<Case<'static>> {
         },
     );
     broken(
-        "chart tag missing",
+        "chart version does not exist",
         &[
             "Chart cannot be fetched chart=\"oci://ghcr.io/coredns/charts/coredns\" version=\"9.9.9\" release=\"coredns\"",
             "not found",
@@ -142,7 +142,7 @@ fn repositories(fixture: &Fixture) -> Vec<Case<'static>> {
         },
     );
     broken(
-        "encrypted file without a key for it",
+        "encrypted file for another key",
         &["Encrypted file cannot be decrypted", "other.sops.yaml"],
         &|| {
             fixture.encrypt("bootstrap/other.sops.yaml", &fixture.sandbox.other_age_key());

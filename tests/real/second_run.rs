@@ -5,7 +5,7 @@ use sandbox::charts::Chart;
 use serde_json::{Value, json};
 
 use super::fixture::{Fixture, RunResult, Running};
-use super::helm_and_flux::{define, record, rewritten};
+use super::helm_and_flux::{install_crd, record, with_status};
 use super::k3s_and_nodes::{GOOD_ARGS, node_args};
 use super::manifests::BUNDLED_COREDNS;
 
@@ -56,7 +56,7 @@ fn synced(before: &[(String, u64)], after: &[(String, u64)]) -> Vec<String> {
 }
 
 #[track_caller]
-fn says(ran: &RunResult, words: &[&str]) {
+fn assert_logged(ran: &RunResult, words: &[&str]) {
     for word in words {
         assert!(ran.stdout.contains(word), "no `{word}` in {}", ran.stdout);
     }
@@ -64,33 +64,33 @@ fn says(ran: &RunResult, words: &[&str]) {
 
 /// Checks that a run changes nothing.
 #[track_caller]
-fn leaves_alone(fixture: &Fixture, name: &str, words: &[&str]) {
+fn assert_unchanged(fixture: &Fixture, name: &str, words: &[&str]) {
     let mark = fixture.sandbox.audit_mark().unwrap();
     let ran = fixture.apps(&[]).run();
     assert_eq!(ran.code, Some(0), "{name}: {}", ran.stderr);
     assert_eq!(fixture.changes(mark), [""; 0], "{name}");
-    says(&ran, &[words, &["Nothing to change", "Bootstrap complete!"]].concat());
+    assert_logged(&ran, &[words, &["Nothing to change", "Bootstrap complete!"]].concat());
     println!("| {name} | nothing |");
 }
 
 /// Checks that a run syncs these releases only, and the next run none.
 #[track_caller]
-fn syncs(fixture: &Fixture, name: &str, args: &[&str], releases: &[&str], words: &[&str]) {
+fn assert_synced(fixture: &Fixture, name: &str, args: &[&str], releases: &[&str], words: &[&str]) {
     let before = revisions(fixture);
     let mark = fixture.sandbox.audit_mark().unwrap();
     let ran = fixture.apps(args).run();
     assert_eq!(ran.code, Some(0), "{name}: {}", ran.stderr);
-    says(&ran, words);
+    assert_logged(&ran, words);
     let is_deployed = |release: &Value| release["status"] == "deployed";
     assert!(fixture.sandbox.helm_list().unwrap().iter().all(is_deployed), "{name}");
     assert_eq!(synced(&before, &revisions(fixture)), releases, "{name}");
-    only_of(fixture, mark, releases);
+    assert_writes_only(fixture, mark, releases);
     println!("| {name} | {} |", releases.join(", "));
 }
 
 /// Checks that only Secrets of these releases were written.
 #[track_caller]
-fn only_of(fixture: &Fixture, mark: Mark, releases: &[&str]) {
+fn assert_writes_only(fixture: &Fixture, mark: Mark, releases: &[&str]) {
     let of =
         |change: &str| releases.iter().any(|name| change.contains(&format!("sh.helm.release.v1.{name}.")));
     let changes = fixture.changes(mark);
@@ -101,27 +101,39 @@ fn only_of(fixture: &Fixture, mark: Mark, releases: &[&str]) {
 #[test]
 fn only_differences_are_synced() {
     let fixture = bootstrapped("differs");
-    leaves_alone(&fixture, "nothing differs", &[]);
+    assert_unchanged(&fixture, "nothing differs", &[]);
 
     fixture.kubectl(&["delete", "deployment/coredns", "--namespace", "kube-system"]);
-    syncs(&fixture, "an object deleted", &[], &["coredns"], &["missing: Deployment kube-system/coredns"]);
+    assert_synced(
+        &fixture,
+        "an object deleted",
+        &[],
+        &["coredns"],
+        &["missing: Deployment kube-system/coredns"],
+    );
 
     let by_hand = r#"{"spec": {"template": {"spec": {"priorityClassName": "system-node-critical"}}}}"#;
     fixture.kubectl(&["patch", "deployment/coredns", "--namespace", "kube-system", "--patch", by_hand]);
     let field = "Deployment kube-system/coredns spec.template.spec.priorityClassName (by kubectl-patch)";
-    leaves_alone(
+    assert_unchanged(
         &fixture,
-        "a field changed by hand",
+        "a manually changed field",
         &["WARN Release has manual changes in the cluster", field],
     );
     let args = ["--fix-drift", "coredns"];
-    syncs(&fixture, "the same with --fix-drift", &args, &["coredns"], &["changed manually: Deployment"]);
+    assert_synced(
+        &fixture,
+        "the same with --fix-drift",
+        &args,
+        &["coredns"],
+        &["changed manually: Deployment"],
+    );
     let class = &fixture.get(DEPLOYMENT)["spec"]["template"]["spec"]["priorityClassName"];
     assert_eq!(class, "system-cluster-critical");
 
     fixture.replace(VALUES, "  replicas: 1\n", "  replicas: 2\n");
     fixture.sandbox.add_node().unwrap();
-    syncs(&fixture, "a value changed", &[], &["cilium"], &["values changed: operator.replicas"]);
+    assert_synced(&fixture, "a value changed", &[], &["cilium"], &["values changed: operator.replicas"]);
 
     // helm installs another chart with the same version.
     let folder = tempfile::tempdir().unwrap();
@@ -133,34 +145,40 @@ fn only_differences_are_synced() {
     let upgrade = ["upgrade", "coredns", &file, "--namespace", "kube-system", "--reuse-values"];
     helm(&fixture, &upgrade);
     let words = ["its chart has changed: templates/service.yaml"];
-    syncs(&fixture, "a chart's content changed under its version", &[], &["coredns"], &words);
+    assert_synced(&fixture, "a chart's content changed under its version", &[], &["coredns"], &words);
 
     let failing = [&upgrade[..], &["--wait", "--timeout", "1ms"]].concat();
     assert!(!fixture.helm(&failing).status.success());
-    syncs(&fixture, "a release that failed", &[], &["coredns"], &["its last revision is failed"]);
+    assert_synced(&fixture, "a release that failed", &[], &["coredns"], &["its last revision is failed"]);
 
     // helm can leave either status if it is interrupted at the end.
     let revision = revision_of(&fixture, "coredns");
     let last = record(&fixture, ("kube-system", "coredns"), revision);
-    let mut torn = rewritten(&last, revision, "failed");
+    let mut torn = with_status(&last, revision, "failed");
     torn["metadata"]["labels"]["status"] = "deployed".into();
     fixture.apply(&torn.to_string());
-    syncs(&fixture, "a release that failed, and is labelled deployed", &[], &["coredns"], &["is failed"]);
+    assert_synced(
+        &fixture,
+        "a release that failed, and is labelled deployed",
+        &[],
+        &["coredns"],
+        &["is failed"],
+    );
 
     // Superseded old revisions are normal; a superseded last revision is not.
     let revision = revision_of(&fixture, "coredns");
     assert!(revision > 5, "{revision}");
     let last = record(&fixture, ("kube-system", "coredns"), revision);
-    fixture.apply(&rewritten(&last, revision + 1, "superseded").to_string());
+    fixture.apply(&with_status(&last, revision + 1, "superseded").to_string());
     let words = ["its last revision is superseded"];
-    syncs(&fixture, "a history that is superseded", &[], &["coredns"], &words);
+    assert_synced(&fixture, "a history that is superseded", &[], &["coredns"], &words);
 
     let before = revisions(&fixture);
     let ran = fixture.apps(&["--force"]).run();
     ran.assert().code(0);
-    says(&ran, &["requested with --force"]);
+    assert_logged(&ran, &["requested with --force"]);
     assert_eq!(synced(&before, &revisions(&fixture)).len(), 6);
-    leaves_alone(&fixture, "after all of it", &[]);
+    assert_unchanged(&fixture, "after all of it", &[]);
 }
 
 #[test]
@@ -170,8 +188,8 @@ fn equivalent_values_are_not_synced() {
     let bundle = r#"[{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "Y2E="}]"#;
     let name = "validatingwebhookconfiguration/cert-manager-webhook";
     fixture.kubectl(&["patch", name, "--type=json", "--patch", bundle, "--field-manager=cainjector"]);
-    fixture.kubectl(&["annotate", name, "example.org/seen=yes", "--field-manager=somebody"]);
-    leaves_alone(&fixture, "fields of another manager", &[]);
+    fixture.kubectl(&["annotate", name, "example.org/seen=yes", "--field-manager=other"]);
+    assert_unchanged(&fixture, "fields of another manager", &[]);
     assert_eq!(fixture.get(WEBHOOK)["webhooks"][0]["clientConfig"]["caBundle"], "Y2E=");
 
     let upgrade = [
@@ -186,20 +204,20 @@ fn equivalent_values_are_not_synced() {
     ];
     helm(&fixture, &upgrade);
     let words = ["Release is newer in the cluster than in the helmfile", "--downgrade coredns"];
-    leaves_alone(&fixture, "a newer chart", &words);
+    assert_unchanged(&fixture, "a newer chart", &words);
     let before = revisions(&fixture);
     let ran = fixture.apps(&["--force"]).run();
     ran.assert().code(0);
-    assert!(!synced(&before, &revisions(&fixture)).contains(&"coredns".to_owned()), "not with --force alone");
+    assert!(!synced(&before, &revisions(&fixture)).contains(&"coredns".to_owned()), "--force is not enough");
     let args = ["--downgrade", "coredns"];
-    syncs(&fixture, "the same with --downgrade", &args, &["coredns"], &["version 1.45.1 → 1.45.0"]);
+    assert_synced(&fixture, "the same with --downgrade", &args, &["coredns"], &["version 1.45.1 → 1.45.0"]);
 
-    define(&fixture, "helmcharts", "HelmChart", "helm.cattle.io", "v1");
+    install_crd(&fixture, "helmcharts", "HelmChart", "helm.cattle.io", "v1");
     let chart = r#"{"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart",
         "metadata": {"name": "coredns", "namespace": "kube-system"}, "spec": {"chart": "coredns"}}"#;
     fixture.apply(chart);
     fixture.replace(VALUES, "system-cluster-critical", "system-node-critical");
-    leaves_alone(&fixture, "a release of a HelmChart", &["HelmChart kube-system/coredns"]);
+    assert_unchanged(&fixture, "a release of a HelmChart", &["HelmChart kube-system/coredns"]);
     fixture.delete(chart);
     fixture.restore();
 
@@ -208,7 +226,7 @@ fn equivalent_values_are_not_synced() {
     let three =
         ["wait", "deployment/coredns", "--namespace", "kube-system", "--for=jsonpath={.spec.replicas}=3"];
     fixture.kubectl(&[&three[..], &["--timeout=90s"]].concat());
-    leaves_alone(&fixture, "an autoscaler's replicas", &[]);
+    assert_unchanged(&fixture, "an autoscaler's replicas", &[]);
     assert_eq!(fixture.get(DEPLOYMENT)["spec"]["replicas"], 3);
 
     // The pods of a node that is switched off are recreated and cannot be scheduled.
@@ -217,7 +235,7 @@ fn equivalent_values_are_not_synced() {
     fixture.kubectl(&["delete", "pod", "--namespace", "kube-system", "--selector", "k8s-app=kube-dns"]);
     let gone = ["wait", "deployment/coredns", "-n", "kube-system", "--for=condition=Available=false"];
     fixture.kubectl(&[&gone[..], &["--timeout=90s"]].concat());
-    leaves_alone(
+    assert_unchanged(
         &fixture,
         "a node switched off",
         &["WARN Release not ready", "Deployment/coredns 0/", "kubectl describe nodes"],
@@ -230,7 +248,7 @@ fn equivalent_values_are_not_synced() {
 #[test]
 fn release_upgraded_by_flux_is_left_alone() {
     let fixture = bootstrapped("flux-owned");
-    define(&fixture, "helmreleases", "HelmRelease", "helm.toolkit.fluxcd.io", "v2");
+    install_crd(&fixture, "helmreleases", "HelmRelease", "helm.toolkit.fluxcd.io", "v2");
     let release = r#"{"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
         "metadata": {"name": "net", "namespace": "infra"},
         "spec": {"releaseName": "cilium", "storageNamespace": "kube-system", "suspend": true}}"#;
@@ -241,14 +259,14 @@ fn release_upgraded_by_flux_is_left_alone() {
         &["upgrade", "cilium", CILIUM, "--namespace", "kube-system", "--reuse-values", "--version", "1.18.7"],
     );
     let owner = "HelmRelease infra/net";
-    leaves_alone(&fixture, "a newer release of Flux's", &[owner]);
+    assert_unchanged(&fixture, "a newer release of Flux's", &[owner]);
 
     // Also if its values differ, with --force, and if an operation of Flux is stuck.
     fixture.replace(VALUES, "rollOutCiliumPods: true", "rollOutCiliumPods: false");
     let mark = fixture.sandbox.audit_mark().unwrap();
     let ran = fixture.apps(&["--force"]).run();
     ran.assert().code(0);
-    says(&ran, &[owner]);
+    assert_logged(&ran, &[owner]);
     let changes = fixture.changes(mark);
     let cilium: Vec<_> = changes.iter().filter(|change| change.contains("cilium")).collect();
     println!("audit log, --force: {} changes, of cilium {}:", changes.len(), cilium.len());
@@ -259,13 +277,13 @@ fn release_upgraded_by_flux_is_left_alone() {
     assert_eq!(cilium, [""; 0]);
 
     let last = record(&fixture, ("kube-system", "cilium"), 2);
-    let mut hanging = rewritten(&last, 3, "pending-upgrade");
+    let mut hanging = with_status(&last, 3, "pending-upgrade");
     hanging["metadata"]["labels"]["modifiedAt"] = "1000000000".into();
     let hanging = hanging.to_string();
     fixture.apply(&hanging);
-    leaves_alone(
+    assert_unchanged(
         &fixture,
-        "an operation of Flux's that hangs",
+        "a stuck operation of Flux",
         &["flux reconcile helmrelease net --namespace infra --force"],
     );
     let ran = fixture.k3s_boot(&["recover", "--yes"]).run();
@@ -293,7 +311,7 @@ fn release_upgraded_by_flux_is_left_alone() {
 fn pending_release_is_recovered() {
     let fixture = bootstrapped("locked");
     for (name, status) in [("cilium", "pending-upgrade"), ("coredns", "pending-rollback")] {
-        let locked = rewritten(&record(&fixture, ("kube-system", name), 1), 2, status);
+        let locked = with_status(&record(&fixture, ("kube-system", name), 1), 2, status);
         fixture.apply(&locked.to_string());
     }
     let ran = fixture.apps(&[]).run();
@@ -303,7 +321,7 @@ fn pending_release_is_recovered() {
     let mark = fixture.sandbox.audit_mark().unwrap();
     let ran = fixture.k3s_boot(&["recover", "--yes"]).run();
     ran.assert().code(1);
-    says(&ran, &["skip_reason=\"the operation may still be running", "--force"]);
+    assert_logged(&ran, &["skip_reason=\"the operation may still be running", "--force"]);
     assert_eq!(fixture.changes(mark), [""; 0]);
     let daemon_set = "/apis/apps/v1/namespaces/kube-system/daemonsets/cilium";
     let uid = fixture.get(daemon_set)["metadata"]["uid"].clone();
@@ -315,7 +333,7 @@ fn pending_release_is_recovered() {
     ran.assert().code(0);
     assert_eq!(revisions(&fixture).len(), 6);
     assert_eq!(fixture.get(daemon_set)["metadata"]["uid"], uid, "never uninstalled");
-    leaves_alone(&fixture, "after recover", &[]);
+    assert_unchanged(&fixture, "after recover", &[]);
 }
 
 /// Ten runs at once: one syncs, the others wait and have nothing to change, or exit with 8.
@@ -339,7 +357,7 @@ fn ten_concurrent_runs_do_the_work_of_one() {
             refused.stderr
         );
     }
-    leaves_alone(&fixture, "after ten at once", &[]);
+    assert_unchanged(&fixture, "after ten at once", &[]);
 }
 
 /// k3s keeps its CoreDNS, and releases that need the skipped one are still installed.
@@ -355,13 +373,13 @@ fn bundled_coredns_can_be_kept() {
     assert_eq!(fixture.changes(mark), [""; 0]);
     let ran = fixture.apps(&["--skip-release", "coredns"]).run();
     ran.assert().code(0);
-    says(&ran, &["Bootstrap complete!"]);
+    assert_logged(&ran, &["Bootstrap complete!"]);
     assert_eq!(revisions(&fixture).len(), 5);
     let touched = fixture.changes(mark).into_iter().filter(|change| change.contains("coredns")).count();
     assert_eq!(touched, 0);
     // The configuration applies to every run.
     fixture.write("k3s-boot.yaml", "skipReleases: [coredns]\n");
-    leaves_alone(&fixture, "without CoreDNS", &[]);
+    assert_unchanged(&fixture, "without CoreDNS", &[]);
     let diff = fixture.k3s_boot(&["diff", "-o", "json"]).run();
     let report: Value = serde_json::from_str(&diff.stdout).unwrap();
     let skipped = json!("--skip-release");
@@ -399,7 +417,7 @@ fn stages_can_be_selected() {
     );
     fixture.sandbox.release().unwrap();
     let ran = run(&["--from", "apps"], 0);
-    says(&ran, &["Bootstrap complete!"]);
+    assert_logged(&ran, &["Bootstrap complete!"]);
     assert_eq!(revisions(&fixture).len(), 6);
-    leaves_alone(&fixture, "after stages one by one", &[]);
+    assert_unchanged(&fixture, "after stages one by one", &[]);
 }

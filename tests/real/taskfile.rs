@@ -67,7 +67,7 @@ impl Repository {
 impl Done {
     /// Checks that k3s-boot was not started, for this reason.
     #[track_caller]
-    fn is_refused(&self, message: &str) {
+    fn assert_not_started(&self, message: &str) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(201), ""), "{}", self.stderr);
         assert!(self.stderr.starts_with(&format!("task: {message}")), "{}", self.stderr);
         assert!(
@@ -77,7 +77,7 @@ impl Done {
 
     /// Checks that k3s-boot printed its stages.
     #[track_caller]
-    fn has_started(&self) {
+    fn assert_started(&self) {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         assert!(self.stdout.contains("apps\n  kube-system/cilium\n"), "{}", self.stdout);
     }
@@ -91,29 +91,29 @@ fn task_needs_a_kubeconfig_and_a_helmfile() {
 
     repository
         .task("", None, &list)
-        .is_refused(&format!("no kubeconfig file: {root}/kubeconfig does not exist; "));
+        .assert_not_started(&format!("no kubeconfig file: {root}/kubeconfig does not exist; "));
     repository
         .task("", Some("a:/none/b"), &list)
-        .is_refused("no kubeconfig file: a:/none/b does not exist; ");
+        .assert_not_started("no kubeconfig file: a:/none/b does not exist; ");
     repository.write("my cluster/config", "");
     let file = repository.path("my cluster/config").display().to_string();
     for kubeconfig in [file.clone(), format!("/none:{file}"), format!("{file}:/none")] {
-        repository.task("", Some(&kubeconfig), &list).has_started();
+        repository.task("", Some(&kubeconfig), &list).assert_started();
     }
-    repository.task("my cluster", Some("config"), &list).has_started();
-    repository.task("", None, &["--list", "--kubeconfig", &file]).has_started();
+    repository.task("my cluster", Some("config"), &list).assert_started();
+    repository.task("", None, &["--list", "--kubeconfig", &file]).assert_started();
     repository.write("kubeconfig", "");
-    repository.task("", None, &list).has_started();
+    repository.task("", None, &list).assert_started();
 
     let nowhere = repository.task_with(&[], "", None, &list);
-    nowhere.is_refused("k3s-boot is not on PATH");
+    nowhere.assert_not_started("k3s-boot is not on PATH");
 
     // Any helmfile that k3s-boot finds is enough.
     let text = std::fs::read_to_string(repository.path(HELMFILE)).unwrap();
     std::fs::remove_dir_all(repository.path("bootstrap")).unwrap();
     let message = format!("no bootstrap helmfile: `k3s-boot apps --list` fails in {root}, ");
-    repository.task("", None, &list).is_refused(&message);
+    repository.task("", None, &list).assert_not_started(&message);
     repository.write("bootstrap/helmfile/apps.yaml", &text);
     repository.write("bootstrap/helmfile/crds.yaml", "releases: []\n");
-    repository.task("", None, &list).has_started();
+    repository.task("", None, &list).assert_started();
 }

@@ -109,8 +109,9 @@ fn dependency_chain_reconciles_and_a_broken_child_is_named() {
     }
     let expected = ["gitrepositories/flux-system", "kustomizations/broken"];
     let changes = fixture.changes(mark);
-    let asked: Vec<_> = requests(&changes).into_iter().map(|path| path.split('?').next().unwrap()).collect();
-    assert_eq!(asked, expected);
+    let requested: Vec<_> =
+        requests(&changes).into_iter().map(|path| path.split('?').next().unwrap()).collect();
+    assert_eq!(requested, expected);
 
     // A commit that the source has not fetched yet fixes it.
     fs::remove_file(fixture.sandbox.git_folder().join("kubernetes/broken/kustomization.yaml")).unwrap();

@@ -110,7 +110,7 @@ fn unquote(text: &str) -> Option<(String, &str)> {
 /// Checks that every line has the format of the log.
 #[track_caller]
 pub(crate) fn assert_log_lines(text: &str) {
-    assert!(text.is_empty() || text.ends_with('\n'), "the last line has no end: {text}");
+    assert!(text.is_empty() || text.ends_with('\n'), "the last line has no line feed: {text}");
     for line in text.lines() {
         if let Err(problem) = parse_line(line) {
             panic!("{problem}");

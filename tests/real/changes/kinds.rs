@@ -37,7 +37,7 @@ pub(super) const KINDS: &[Kind] = &[
     nested_value,
     list_value,
     number_becomes_text,
-    default_taken_away,
+    default_removed,
     secret_looking_value,
     release_added,
     release_removed,
@@ -55,7 +55,7 @@ pub(super) const KINDS: &[Kind] = &[
     claimed,
     local_template,
     local_defaults,
-    two_at_once,
+    two_changes,
 ];
 
 fn any(_: &Release) -> bool {
@@ -150,7 +150,7 @@ fn number_becomes_text(repository: &mut Repository<'_>) -> Change {
     set(repository, "number that becomes a text", &["nested", "deep", "y"], Some(&"2.5".into()))
 }
 
-fn default_taken_away(repository: &mut Repository<'_>) -> Change {
+fn default_removed(repository: &mut Repository<'_>) -> Change {
     set(repository, "the chart's default taken away", &["note"], Some(&Value::Null))
 }
 
@@ -257,7 +257,7 @@ fn annotation_left(repository: &mut Repository<'_>) -> Change {
     std::fs::remove_file(&file).unwrap();
     let id = secret_id(repository, &name);
     let expected = secret_line(&id, &["the last-applied annotation".to_owned()]);
-    Change::new(format!("client-side apply of {id} by somebody else"), vec![expected])
+    Change::new(format!("client-side apply of {id} by another client"), vec![expected])
 }
 
 fn object_deleted(repository: &mut Repository<'_>) -> Change {
@@ -347,7 +347,7 @@ fn local_defaults(repository: &mut Repository<'_>) -> Change {
     Change::new("a default of the chart in the repository changed, its version not", vec![expected])
 }
 
-fn two_at_once(repository: &mut Repository<'_>) -> Change {
+fn two_changes(repository: &mut Repository<'_>) -> Change {
     let one = version_up(repository);
     let index = repository.releases.iter().position(|release| one.what.ends_with(&release.id())).unwrap();
     // The second change is for another release.

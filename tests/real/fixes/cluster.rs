@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Scenario, commands};
 use crate::fixture::Fixture;
-use crate::helm_and_flux::{record, rewritten};
+use crate::helm_and_flux::{record, with_status};
 use crate::manifests::USER_WORKLOAD;
 
 const NODE: &str = "node-1";
@@ -13,14 +13,14 @@ const NODE: &str = "node-1";
 fn fixes_on_a_fresh_cluster() {
     let fixture = Fixture::start("fixes-fresh");
     fixture.kubectl(&["cordon", NODE]);
-    Scenario::new(&fixture, "nodes-ready").goes();
+    Scenario::new(&fixture, "nodes-ready").runs();
 
     // A workload for nodes with a label.
     let values = "bootstrap/templates/values.yaml.gotmpl";
     let line = "priorityClassName: system-cluster-critical\n";
     fixture.replace(values, line, &format!("{line}nodeSelector: {{disk: fast}}\n"));
     let taints = Scenario::new(&fixture, "taints");
-    taints.goes_with(|fix| {
+    taints.runs_with(|fix| {
         assert_eq!(fix, "kubectl label node NODE disk=fast");
         fix.replace("NODE", NODE)
     });
@@ -29,13 +29,13 @@ fn fixes_on_a_fresh_cluster() {
     namespace_that_is_deleted(&fixture);
     fixture.apply(USER_WORKLOAD);
     let guard = Scenario::new(&fixture, "cluster-identity");
-    guard.goes_with(|fix| format!("{} --yes", commands(&fix)[0]));
+    guard.runs_with(|fix| format!("{} --yes", commands(&fix)[0]));
     // Another cluster under the same kubeconfig, as after a re-installation.
     let pinned = std::fs::read_to_string(fixture.root.join("k3s-boot.yaml")).unwrap();
     let uid = fixture.get("/api/v1/namespaces/kube-system")["metadata"]["uid"].as_str().unwrap().to_owned();
     let other = uid.replace(|digit: char| digit.is_ascii_digit(), "0");
     fixture.write("k3s-boot.yaml", &pinned.replace(&uid, &other));
-    guard.goes_with(|fix| commands(&fix)[0].clone());
+    guard.runs_with(|fix| commands(&fix)[0].clone());
 }
 
 #[test]
@@ -44,17 +44,17 @@ fn fixes_on_a_bootstrapped_cluster() {
     fixture.apps(&[]).run().assert().code(0);
     let by_hand = r#"{"spec": {"template": {"spec": {"priorityClassName": "system-node-critical"}}}}"#;
     fixture.kubectl(&["patch", "deployment/coredns", "--namespace", "kube-system", "--patch", by_hand]);
-    Scenario::new(&fixture, "drift").goes();
+    Scenario::new(&fixture, "drift").runs();
     let path = "/apis/apps/v1/namespaces/kube-system/deployments/coredns";
     assert_eq!(fixture.get(path)["spec"]["template"]["spec"]["priorityClassName"], "system-cluster-critical");
 
-    let interrupted = rewritten(&record(&fixture, ("kube-system", "cilium"), 1), 2, "pending-upgrade");
+    let interrupted = with_status(&record(&fixture, ("kube-system", "cilium"), 1), 2, "pending-upgrade");
     fixture.apply(&interrupted.to_string());
     let pending = Scenario::new(&fixture, "pending");
-    pending.goes_with(|fix| format!("{} --yes --force", fix.split("  #").next().unwrap()));
+    pending.runs_with(|fix| format!("{} --yes --force", fix.split("  #").next().unwrap()));
     fixture.apps(&[]).run().assert().code(0);
 
-    super::failures::fields_of_somebody_else(&fixture);
+    super::failures::fields_of_another_manager(&fixture);
     super::failures::commands_that_show(&fixture);
     dns_address(&fixture);
 }

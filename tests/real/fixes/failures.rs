@@ -33,7 +33,7 @@ fn fixes_of_failed_releases() {
 }
 
 /// helm must not change a field of another manager.
-pub(super) fn fields_of_somebody_else(fixture: &Fixture) {
+pub(super) fn fields_of_another_manager(fixture: &Fixture) {
     let patch = r#"{"spec": {"replicas": 2}}"#;
     fixture.kubectl(&["patch", "deployment/coredns", "--namespace", "kube-system", "--patch", patch]);
     let values = "bootstrap/templates/values.yaml.gotmpl";

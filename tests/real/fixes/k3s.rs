@@ -66,7 +66,7 @@ fn fixes_that_restart_k3s() {
         assert!(fix.contains("# /etc/rancher/k3s/config.yaml on node-1\n"), "{fix}");
         assert_eq!(commands(&fix), ["systemctl restart k3s"], "{rule}");
         start(&fixture, &config(&fix), &flags);
-        scenario.is_gone();
+        scenario.assert_fixed();
     }
 
     // k3s deletes the bundled CoreDNS when it is disabled.
@@ -76,7 +76,7 @@ fn fixes_that_restart_k3s() {
     let scenario = Scenario::new(&fixture, "coredns-bundled");
     let fix = scenario.fix();
     start(&fixture, &config(&fix), &flags);
-    scenario.is_gone();
+    scenario.assert_fixed();
     start(&fixture, &[], GOOD_ARGS);
 }
 
@@ -121,7 +121,7 @@ fn an_adopted_coredns_keeps_its_permissions() {
     let fix = scenario.fix();
     assert_eq!(fixture.fixes("k3s-coredns", &[], &[]).concat(), fix, "no other rule restarts k3s first");
     // All lines are for a shell: lines that are no command are comments.
-    scenario.goes_with(|fix| format!("set -e\n{fix}"));
+    scenario.runs_with(|fix| format!("set -e\n{fix}"));
     let steps = [
         "without restarting k3s",
         "kubectl -n kube-system annotate",

@@ -28,12 +28,12 @@ fn age_key(fixture: &Fixture) {
     let key = fixture.root.join("age.key");
     let mode = || std::fs::metadata(&key).unwrap().permissions().mode() & 0o777;
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    Scenario::new(fixture, "age-key-mode").args(&OFFLINE).goes();
+    Scenario::new(fixture, "age-key-mode").args(&OFFLINE).runs();
     assert_eq!(mode(), 0o600);
 
     fixture.git(&["add", "--force", "age.key"]);
-    Scenario::new(fixture, "age-key-git").args(&OFFLINE).goes();
-    assert!(key.is_file(), "it is not in Git any more, and still here");
+    Scenario::new(fixture, "age-key-git").args(&OFFLINE).runs();
+    assert!(key.is_file(), "removed from Git only");
 
     let good = std::fs::read(&key).unwrap();
     std::fs::write(&key, "no identity\n").unwrap();
@@ -41,7 +41,7 @@ fn age_key(fixture: &Fixture) {
     // `age-keygen` never overwrites a file.
     std::fs::remove_file(&key).unwrap();
     std::fs::write(&key, "no identity\n").unwrap();
-    broken.goes_with(|fix| format!("rm age.key; {}", commands(&fix)[0]));
+    broken.runs_with(|fix| format!("rm age.key; {}", commands(&fix)[0]));
     std::fs::write(&key, good).unwrap();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
@@ -72,11 +72,11 @@ fn encrypted_files(fixture: &Fixture) {
         }
         fixture.write(SYNCED, SECRET);
         fixture.git(&["add", SYNCED]);
-        Scenario::new(fixture, "sops-plain").args(&OFFLINE).goes();
+        Scenario::new(fixture, "sops-plain").args(&OFFLINE).runs();
         assert_encrypted(&fixture.root.join(SYNCED), &[&recipient]);
         let file = "bootstrap/plain.sops.yaml";
         fixture.write(file, SECRET);
-        Scenario::new(fixture, "sops").args(&OFFLINE).goes();
+        Scenario::new(fixture, "sops").args(&OFFLINE).runs();
         assert_encrypted(&fixture.root.join(file), &[&recipient]);
         std::fs::remove_file(fixture.root.join(file)).unwrap();
     }
@@ -87,7 +87,7 @@ fn encrypted_files(fixture: &Fixture) {
     }
     rules("^talos/");
     let identity = other.display().to_string();
-    Scenario::new(fixture, "sops-recipients").args(&OFFLINE).env(&[("SOPS_AGE_KEY_FILE", &identity)]).goes();
+    Scenario::new(fixture, "sops-recipients").args(&OFFLINE).env(&[("SOPS_AGE_KEY_FILE", &identity)]).runs();
     let recipients = [recipient.as_str(), &fixture.recipient(&other)];
     for file in [SYNCED, second] {
         assert_encrypted(&fixture.root.join(file), &recipients);
@@ -97,7 +97,7 @@ fn encrypted_files(fixture: &Fixture) {
 
 fn other_files(fixture: &Fixture) {
     fixture.write("k3s-boot.yml", "nodes: 1\n");
-    Scenario::new(fixture, "config").args(&OFFLINE).goes();
+    Scenario::new(fixture, "config").args(&OFFLINE).runs();
     assert!(fixture.root.join("k3s-boot.yaml").is_file());
     std::fs::remove_file(fixture.root.join("k3s-boot.yaml")).unwrap();
 
@@ -107,7 +107,7 @@ fn other_files(fixture: &Fixture) {
         if is_tracked {
             fixture.git(&["add", "scripts"]);
         }
-        Scenario::new(fixture, "old-script").args(&OFFLINE).goes();
+        Scenario::new(fixture, "old-script").args(&OFFLINE).runs();
     }
 }
 
@@ -137,14 +137,14 @@ fn kubeconfig(fixture: &Fixture) {
     let env = [("KUBECONFIG", without_current.as_str())];
     Scenario::new(fixture, "kubeconfig")
         .env(&env)
-        .goes_with(|fix| commands(&fix)[0].replace("NAME", "default"));
+        .runs_with(|fix| commands(&fix)[0].replace("NAME", "default"));
 
     // As k3s writes it, used on another machine.
     let text = std::fs::read_to_string(fixture.sandbox.kubeconfig()).unwrap();
     let server = text.split("https://").nth(1).unwrap().split(['"', '\n', ' ']).next().unwrap().to_owned();
     let elsewhere = copy(fixture, "elsewhere", |text| text.replace(&server, "127.0.0.1:1"));
     let env = [("KUBECONFIG", elsewhere.as_str())];
-    Scenario::new(fixture, "api").env(&env).goes_with(|fix| commands(&fix)[0].replace("SERVER:1", &server));
+    Scenario::new(fixture, "api").env(&env).runs_with(|fix| commands(&fix)[0].replace("SERVER:1", &server));
 }
 
 fn stale_login(fixture: &Fixture) {
@@ -154,7 +154,7 @@ fn stale_login(fixture: &Fixture) {
     let faults = fixture.sandbox.registry().faults();
     faults.refuse_logins(403);
     let cache = fixture.root.parent().unwrap().join("cache").display().to_string();
-    Scenario::new(fixture, "chart-login").env(&[("XDG_CACHE_HOME", &cache)]).goes_with(|fix| {
+    Scenario::new(fixture, "chart-login").env(&[("XDG_CACHE_HOME", &cache)]).runs_with(|fix| {
         assert_eq!(fix, "helm registry logout ghcr.io; docker logout ghcr.io");
         fix.replace("; docker logout ghcr.io", "")
     });
