@@ -1,9 +1,8 @@
 //! Keys of a helmfile that need a plugin or another version: an error of their release, before anything is changed.
 
-use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::checks::{checks, status_of};
+use super::checks::status_of;
 use super::fixture::Fixture;
 use super::scenario;
 
@@ -54,18 +53,24 @@ fn missing_plugin_stops_the_run_before_a_change() {
         fixture_for("apps", &all, "v4.2.4\n", "other  \t0.1.0  \tpostrenderer/v1\tv1\tunknown\tunknown\n")
             .refusal();
     let helm_3 = fixture_for("apps", &all, "v3.21.4\n", "").refusal();
-    assert_snapshot!([helm_4, helm_3].join("\n"), @r#"
-    [TS] ERROR Helm plugin for encrypted values is missing release="media/encrypted" key="secrets" plugin="secrets" fix="install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or refer to the files as `ref+sops://FILE` in `values`" 
-    [TS] ERROR Post-renderer is not a Helm 4 plugin release="media/rendered" key="postRenderer" value="bash" fix="install it as a plugin of type `postrenderer/v1` and use the name of that plugin, or use Helm 3" 
-    [TS] ERROR Kustomize is not installed release="media/patched" keys="jsonPatches" fix="install it, or set `kustomizeBinary: kubectl kustomize` at the top of the helmfile" 
-    [TS] ERROR Hook command not found release="media/hooked" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" command="nowhere-to-be-found" fix="install it, add it to PATH, or correct its path, which is relative to the helmfile's folder" 
+    let encrypted = ("Helm plugin for encrypted values is missing", "media/encrypted", "plugin=\"secrets\"");
+    let patched = ("Kustomize is not installed", "media/patched", "keys=\"jsonPatches\"");
+    let hooked = ("Hook command not found", "media/hooked", "command=\"nowhere-to-be-found\"");
+    let not_a_plugin = ("Post-renderer is not a Helm 4 plugin", "media/rendered", "value=\"bash\"");
+    let not_found = ("Post-renderer not found", "media/rendered", "value=\"bash\"");
+    let forced = ("Release needs Helm 4", "media/forced", "keys=\"forceConflicts\"");
+    assert_errors(&helm_4, &[encrypted, not_a_plugin, patched, hooked]);
+    assert_errors(&helm_3, &[encrypted, not_found, patched, forced, hooked]);
+}
 
-    [TS] ERROR Helm plugin for encrypted values is missing release="media/encrypted" key="secrets" plugin="secrets" fix="install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or refer to the files as `ref+sops://FILE` in `values`" 
-    [TS] ERROR Post-renderer not found release="media/rendered" key="postRenderer" value="bash" fix="install it, add it to PATH, or correct its path, which is relative to the helmfile's folder" 
-    [TS] ERROR Kustomize is not installed release="media/patched" keys="jsonPatches" fix="install it, or set `kustomizeBinary: kubectl kustomize` at the top of the helmfile" 
-    [TS] ERROR Release needs Helm 4 release="media/forced" keys="forceConflicts" fix="install Helm 4, or remove the keys" 
-    [TS] ERROR Hook command not found release="media/hooked" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" command="nowhere-to-be-found" fix="install it, add it to PATH, or correct its path, which is relative to the helmfile's folder"
-    "#);
+/// Checks that a log has these errors in this order, each with a release, another pair and a fix.
+#[track_caller]
+fn assert_errors(log: &str, expected: &[(&str, &str, &str)]) {
+    assert_eq!(log.lines().count(), expected.len(), "{log}");
+    for (line, (message, release, pair)) in log.lines().zip(expected) {
+        assert!(line.starts_with(&format!("[TS] ERROR {message} release=\"{release}\" ")), "{line}");
+        assert!(line.contains(pair) && line.contains(" fix=\""), "{line}");
+    }
 }
 
 #[test]
@@ -82,7 +87,7 @@ fn other_releases_are_rendered() {
         calls.iter().map(|call| selectors(call)).collect::<Vec<_>>(),
         [["namespace=media,name=plain"]]
     );
-    assert_eq!(status_of(&checks(&ran), "helm-features"), "error");
+    assert_eq!(status_of(&ran.report(), "helm-features"), "error");
 }
 
 #[test]
@@ -90,12 +95,12 @@ fn installed_plugin_is_accepted() {
     let plugins = "bash   \t0.1.0  \tpostrenderer/v1\tv1        \tunknown   \tunknown\n";
     let cases = [(&["plain"][..], "v4.2.4\n", "not_applicable"), (&["rendered", "forced"], "v4.2.4\n", "ok")];
     for (names, helm, expected) in cases {
-        let report = checks(&fixture_for("check", names, helm, plugins).args(&["-o", "json"]).run());
+        let report = fixture_for("check", names, helm, plugins).args(&["-o", "json"]).run().report();
         assert_eq!(status_of(&report, "helm-features"), expected, "{names:?}");
     }
     // helm hangs.
     let silent =
         json!({"tool": "helm", "args": ["plugin", "list"], "exit": 1, "stderr": "Error: no such folder\n"});
     let ran = fixture_for("check", &["rendered"], "v4.2.4\n", "").rule(silent).args(&["-o", "json"]).run();
-    assert_eq!(status_of(&checks(&ran), "helm-features"), "unknown");
+    assert_eq!(status_of(&ran.report(), "helm-features"), "unknown");
 }

@@ -4,7 +4,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::checks::checks;
 use super::fixture::Fixture;
 
 /// A value of the release in the output of helmfile.
@@ -99,7 +98,7 @@ fn rejection_has_no_decrypted_values() {
     let line = "  ? unknown Service media/refused (media/web): rejected by the API server (message withheld: it may contain secret values)\n";
     assert!(ran.stdout.contains(line), "{}", ran.stdout);
     assert!(ran.stdout.contains("media/grown (media/web)\n      spec.replicas\n"), "{}", ran.stdout);
-    let report = checks(&fixture().args(&["-o", "json"]).run());
+    let report = fixture().args(&["-o", "json"]).run().report();
     assert!(!report.to_string().contains("10.0.0.7"), "{report:#}");
 }
 
@@ -123,7 +122,7 @@ fn edited(fixture: Fixture) -> Fixture {
 
 #[test]
 fn manually_removed_field_is_drift() {
-    let report = |fixture: Fixture| checks(&fixture.args(&["-o", "json"]).run());
+    let report = |fixture: Fixture| fixture.args(&["-o", "json"]).run().report();
     let drift = |report: &Value| {
         let all = report["checks"].as_array().unwrap();
         all.iter().find(|check| check["id"] == "drift").unwrap().clone()

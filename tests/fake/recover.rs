@@ -59,7 +59,7 @@ fn exit_code_does_not_depend_on_stdout() {
 fn refusal_is_in_the_report() {
     let ran =
         Fixture::for_command("recover").args(&["-o", "json"]).objects([pending_release("cilium")]).run();
-    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let report = ran.report();
     assert_eq!((ran.code(), &report["result"]), (1, &json!("failed")));
     assert_eq!(report["failure"]["class"], "preflight");
     assert_eq!(report["problems"][0]["message"], "Nothing was recovered");
@@ -87,7 +87,7 @@ fn young_release_of_an_ended_run_is_recovered() {
         .objects([recent_release("coredns"), lease_with_note(&exited_run(), "kube-system/coredns", 2)]);
     let ran = fixture.args(&["--yes", "-o", "json"]).run();
     ran.assert().code(0);
-    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let report = ran.report();
     assert_eq!((&report["result"], &report["releases"][0]["recovered"]), (&json!("recovered"), &json!(true)));
 }
 

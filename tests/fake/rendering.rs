@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::checks::{checks, status_of};
+use super::checks::status_of;
 use super::fixture::Fixture;
 use super::scenario;
 
@@ -68,7 +68,7 @@ fn failed_rendering_stops_the_run_before_a_change() {
     for stderr in cases {
         let ran = fixture_for("check", &[("broken", stderr)]).args(&["-o", "json"]).run();
         ran.assert().code(1);
-        let report = checks(&ran);
+        let report = ran.report();
         assert_eq!(status_of(&report, "renders"), "error", "{report:#}");
     }
 }
@@ -80,7 +80,7 @@ fn other_releases_are_rendered_and_checked() {
     let fixture = fixture_for("check", &failures).objects([someone_elses]).args(&["-o", "json"]);
     let ran = fixture.run();
     ran.assert().code(1);
-    let report = checks(&ran);
+    let report = ran.report();
     let releases = |rule: &str| {
         let all = report["checks"].as_array().unwrap();
         let check = all.iter().find(|check| check["id"] == rule).unwrap();

@@ -81,12 +81,18 @@ fn run_status(fixture: &Fixture) -> RunResult {
     ran
 }
 
-/// The output of `status` from the section of releases on. Something must be unready.
+/// The report of a cluster that can be read.
 #[track_caller]
-fn output_from_releases(fixture: &Fixture) -> String {
-    let ran = run_status(fixture);
+fn report(fixture: Fixture) -> Value {
+    let ran = run_status(&fixture.args(&["-o", "json"]));
     ran.assert().code(0).stderr("");
-    ran.stdout.split_once("\nReleases\n").unwrap().1.to_owned()
+    ran.report()
+}
+
+/// The values of some fields of each item.
+fn fields(items: &Value, names: &[&str]) -> Vec<Value> {
+    let items = items.as_array().unwrap().iter();
+    items.map(|item| names.iter().map(|name| item[*name].clone()).collect()).collect()
 }
 
 #[test]
@@ -136,7 +142,7 @@ fn ready_cluster_as_text() {
 fn ready_cluster_as_json() {
     let ran = run_status(&ready_cluster().args(&["-o", "json"]));
     ran.assert().code(0).stderr("");
-    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let report = ran.report();
     assert_eq!((&report["result"], &report["exit_code"]), (&json!("ready"), &json!(0)));
     assert_eq!(report["cluster"]["uid"], "7f0c");
     assert_eq!(report["releases"][0]["name"], "prometheus-operator-crds", "in the order of the helmfiles");
@@ -154,25 +160,33 @@ fn status_needs_only_kubectl() {
     let fixture = ["bin/helmfile", "bin/helm", "bin/sops", "root/age.key", "root/bootstrap/github.sops.yaml"]
         .iter()
         .fold(ready_cluster(), |fixture, name| fixture.without(name));
-    assert!(output_from_releases(&fixture).ends_with("\nEverything is ready\n"));
+    let ran = run_status(&fixture);
+    ran.assert().code(0).stderr("");
+    assert!(ran.stdout.ends_with("\nEverything is ready\n"), "{}", ran.stdout);
     // Outside of a repository no helmfile selects releases, so no release Secret is read.
-    let fixture = fixture.without("root/bootstrap/helmfile.d/00-crds.yaml");
-    assert_snapshot!(output_from_releases(&fixture), @"
-      ✓ flux-system/flux-instance            deployed  revision 1  unknown
-      ✓ kube-system/cilium                   deployed  revision 2  unknown
-      ✓ monitoring/prometheus-operator-crds  deployed  revision 1  unknown
-
-    Flux
-      ✓ FluxInstance   flux-system/flux         fine
-      ✓ GitRepository  flux-system/flux-system  fine
-      ✓ Kustomization  flux-system/flux-system  fine
-
-    ? helmfiles unknown: no helmfiles in `[TMP]/root/bootstrap`
-
-    Everything is ready
-    ");
+    let fixture = fixture.without("root/bootstrap/helmfile.d/00-crds.yaml").args(&["-o", "json"]);
+    let ran = run_status(&fixture);
+    ran.assert().code(0).stderr("");
+    let report = ran.report();
+    assert_eq!(report["result"], "ready");
+    let release = |id: &str, revision: u64| {
+        let (namespace, name) = id.split_once('/').unwrap();
+        json!([namespace, name, Value::Null, "deployed", revision, "unknown", true])
+    };
+    assert_eq!(
+        fields(&report["releases"], &["namespace", "name", "chart", "status", "revision", "owner", "ready"]),
+        [
+            release("flux-system/flux-instance", 1),
+            release("kube-system/cilium", 2),
+            release("monitoring/prometheus-operator-crds", 1),
+        ]
+    );
+    let reason = "no helmfiles in `[TMP]/root/bootstrap`";
+    assert_eq!(report["unknown"], json!([{"what": "helmfiles", "reason": reason}]));
+    assert_eq!(report["problems"], json!([]));
     let ran = run_status(&fixture.without("bin/kubectl"));
-    ran.assert().code(1).stdout("");
+    ran.assert().code(1);
+    assert_eq!(ran.report()["problems"][0]["reason"], "Missing required deps");
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Missing required deps deps="kubectl" fix="install kubectl (https://kubernetes.io/docs/tasks/tools/), or add it to PATH""#);
 }
 
@@ -184,28 +198,26 @@ fn unready_workload_is_shown_with_its_last_event() {
             "involvedObject": {"kind": "Pod", "namespace": "kube-system", "name": pod}, "reason": "Failed",
             "message": message, "lastTimestamp": last, "count": 3})
     };
-    let message = format!("pull with {} failed\nfor ever", fixture.canaries.token);
+    let message = format!("pull with {} failed\nforever", fixture.canaries.token);
     let warnings = [
         warning("cilium-x2x4z", &message, "2026-11-23T09:00:00Z"),
         warning("cilium-x2x4z", "an old one", "2026-11-23T08:00:00Z"),
         warning("cilium-operator-6f5d-x2x4z", "of another", "2026-11-23T10:00:00Z"),
     ];
     let fixture = fixture.objects(cluster(0)).objects(warnings);
-    assert_snapshot!(output_from_releases(&fixture), @r#"
-      ✓ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  deployed  revision 1  helmfile
-      ✗ kube-system/cilium                   cilium 1.2.3                    deployed  revision 2  helmfile
-      ✓ flux-system/flux-instance            flux-instance 1.2.3             deployed  revision 1  helmfile
-
-    Flux
-      ✓ FluxInstance   flux-system/flux         fine
-      ✓ GitRepository  flux-system/flux-system  fine
-      ✓ Kustomization  flux-system/flux-system  fine
-
-    Problems
-      ✗ Release kube-system/cilium: DaemonSet kube-system/cilium 0/1 ready: Failed: pull with [redacted] failed\nfor ever
-    "#);
-    let json = fixture.args(&["-o", "json"]).run();
-    assert!(json.stdout.contains("pull with [redacted] failed"), "{}", json.stdout);
+    let ran = run_status(&fixture);
+    let line = "  ✗ Release kube-system/cilium: DaemonSet kube-system/cilium 0/1 ready: Failed: pull with [redacted] failed\\nforever";
+    assert_eq!(ran.stdout.lines().last(), Some(line), "{}", ran.stdout);
+    let report = report(fixture);
+    assert_eq!(report["result"], "not-ready");
+    let ready = fields(&report["releases"], &["name", "ready"]);
+    let expected = [("prometheus-operator-crds", true), ("cilium", false), ("flux-instance", true)];
+    assert_eq!(ready, expected.map(|(name, ready)| json!([name, ready])));
+    let problem = "DaemonSet kube-system/cilium 0/1 ready: Failed: pull with [redacted] failed\nforever";
+    assert_eq!(
+        report["problems"],
+        json!([{"severity": "error", "object": "Release kube-system/cilium", "reason": problem}])
+    );
 }
 
 #[test]
@@ -216,20 +228,23 @@ fn pending_and_failed_releases_are_shown() {
     let fixture = ready_cluster();
     let secret = fixture.canaries.value.clone();
     let fixture = fixture.objects(records(&rows, &secret));
-    assert_snapshot!(output_from_releases(&fixture), @"
-      ✗ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  failed           revision 1  helmfile
-      ✓ kube-system/cilium                   cilium 1.2.3                    deployed         revision 2  helmfile
-      ✗ flux-system/flux-instance            flux-instance 1.2.3             pending-install  revision 1  helmfile
-
-    Flux
-      ✓ FluxInstance   flux-system/flux         fine
-      ✓ GitRepository  flux-system/flux-system  fine
-      ✓ Kustomization  flux-system/flux-system  fine
-
-    Problems
-      ✗ Release monitoring/prometheus-operator-crds: failed
-      ✗ Release flux-system/flux-instance: pending-install since 2025-11-23T12:13:20Z
-    ");
+    let report = report(fixture);
+    assert_eq!(
+        fields(&report["releases"], &["name", "status", "ready"]),
+        [
+            json!(["prometheus-operator-crds", "failed", false]),
+            json!(["cilium", "deployed", true]),
+            json!(["flux-instance", "pending-install", false]),
+        ]
+    );
+    let error = |object: &str, reason: &str| json!({"severity": "error", "object": object, "reason": reason});
+    assert_eq!(
+        report["problems"],
+        json!([
+            error("Release monitoring/prometheus-operator-crds", "failed"),
+            error("Release flux-system/flux-instance", "pending-install since 2025-11-23T12:13:20Z"),
+        ])
+    );
 }
 
 #[test]
@@ -239,21 +254,21 @@ fn failed_kustomization_is_shown() {
     let root = scenario::resource("Kustomization", "flux-system", &json!({}), &failed);
     let suspended = scenario::resource("Kustomization", "media", &json!({"suspend": true}), &failed);
     let fixture = ready_cluster().objects(flux(root)).objects([suspended]);
-    assert_snapshot!(output_from_releases(&fixture), @"
-      ✓ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  deployed  revision 1  helmfile
-      ✓ kube-system/cilium                   cilium 1.2.3                    deployed  revision 2  helmfile
-      ✓ flux-system/flux-instance            flux-instance 1.2.3             deployed  revision 1  helmfile
-
-    Flux
-      ✓ FluxInstance   flux-system/flux         fine
-      ✓ GitRepository  flux-system/flux-system  fine
-      ✗ Kustomization  flux-system/flux-system  BuildFailed
-      ! Kustomization  flux-system/media        suspended
-
-    Problems
-      ✗ Kustomization flux-system/flux-system: BuildFailed: no such file
-      ! Kustomization flux-system/media: suspended
-    ");
+    let report = report(fixture);
+    assert_eq!(
+        fields(&report["flux"], &["kind", "name", "ready", "reason", "suspended"])[2..],
+        [
+            json!(["Kustomization", "flux-system", "False", "BuildFailed", false]),
+            json!(["Kustomization", "media", "False", "BuildFailed", true]),
+        ]
+    );
+    assert_eq!(
+        report["problems"],
+        json!([
+            {"severity": "error", "object": "Kustomization flux-system/flux-system", "reason": "BuildFailed: no such file"},
+            {"severity": "warning", "object": "Kustomization flux-system/media", "reason": "suspended"},
+        ])
+    );
 }
 
 #[test]
@@ -262,12 +277,15 @@ fn unreadable_parts_are_unknown() {
         fails(&["/api/v1/secrets*"], 403, "secrets is forbidden"),
         fails(&["/apis"], 500, "etcd is slow"),
     ]);
-    assert_snapshot!(output_from_releases(&fixture), @r#"
-      ? unknown: secrets is forbidden
-
-    Flux
-      ? unknown: etcd is slow
-    "#);
+    let report = report(fixture);
+    assert_eq!((&report["releases"], &report["flux"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        report["unknown"],
+        json!([
+            {"what": "releases", "reason": "secrets is forbidden"},
+            {"what": "flux", "reason": "etcd is slow"},
+        ])
+    );
 }
 
 /// A cluster that does not answer.
@@ -283,27 +301,21 @@ fn cluster_does_not_answer() {
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp 10.0.0.10:6443: connect: connection refused" fix="check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1""#);
     let fixture = fixture.args(&["-o", "json"]);
     let json = run_status(&fixture);
-    assert_eq!((json.code(), json.stderr), (1, ran.stderr));
-    assert_snapshot!(json.stdout, @r#"
-    {
-      "schema_version": 1,
-      "result": "failed",
-      "exit_code": 1,
-      "cluster": null,
-      "nodes": [],
-      "releases": null,
-      "flux": null,
-      "workloads": [],
-      "problems": [
-        {
-          "severity": "error",
-          "object": "api",
-          "reason": "Cluster unreachable: dial tcp 10.0.0.10:6443: connect: connection refused"
-        }
-      ],
-      "unknown": []
-    }
-    "#);
+    assert_eq!((json.code(), &json.stderr), (1, &ran.stderr));
+    let reason = "Cluster unreachable: dial tcp 10.0.0.10:6443: connect: connection refused";
+    let expected = json!({
+        "schema_version": 1,
+        "result": "failed",
+        "exit_code": 1,
+        "cluster": null,
+        "nodes": [],
+        "releases": null,
+        "flux": null,
+        "workloads": [],
+        "problems": [{"severity": "error", "object": "api", "reason": reason}],
+        "unknown": [],
+    });
+    assert_eq!(json.report(), expected);
     assert_eq!(run_status(&fixture.args(&["--watch"])).code(), 1, "an unreachable cluster is not waited for");
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::checks::{checks, status_of};
+use super::checks::status_of;
 use super::fixture::{Fixture, RunResult};
 use super::scenario;
 
@@ -39,7 +39,7 @@ fn offline() -> Fixture {
 
 fn report(fixture: Fixture) -> (RunResult, Value) {
     let ran = fixture.args(&["-o", "json"]).run();
-    let report = checks(&ran);
+    let report = ran.report();
     (ran, report)
 }
 

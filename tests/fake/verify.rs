@@ -154,7 +154,7 @@ fn transient_failure_is_named_at_the_timeout() {
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/c" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the CRD for this kind is not installed" after="[AFTER]" log="[LOG]" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" resume="k3s-boot apps --verify-timeout 1s --from verify""#);
     assert_eq!(requests(&ran), [""; 0]);
     let ran = fixture(children()).args(&["--verify-timeout", "1s", "-o", "json"]).run();
-    let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
+    let report = ran.report();
     let failure = &report["failure"];
     let object = "Kustomization flux-system/c";
     assert_eq!([&failure["class"], &failure["culprit"], &failure["object"]], ["timeout", object, object]);
@@ -266,7 +266,7 @@ fn verify_without_flux_fails_at_once() {
     assert_eq!(ran.mutating(), [""; 0]);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux is not installed release="flux-system/flux-instance" reason="the helmfiles install Flux, but the cluster has no FluxInstance" log="[LOG]" fix="k3s-boot apps""#);
     let ran = Fixture::new().args(&["--only", "verify", "-o", "json"]).run();
-    let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
+    let report = ran.report();
     let failure = &report["failure"];
     assert_eq!([&failure["class"], &failure["fix"]], ["flux", "k3s-boot apps"]);
 }
