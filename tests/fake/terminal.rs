@@ -63,7 +63,7 @@ fn exit_codes_do_not_depend_on_stdout() {
         let mut fixture = Fixture::for_command(args[0]).args(&args[1..]);
         match args {
             ["status", ..] => {
-                fixture = fixture.rule(json!({"tool": "kubectl", "args": ["proxy"], "exit": 1}))
+                fixture = fixture.rule(json!({"tool": "kubectl", "args": ["proxy"], "exit": 1}));
             }
             [.., "--exit-code"] => {}
             _ => fixture = fixture.rule(broken.clone()),

@@ -32,8 +32,8 @@ struct Pair {
 #[test]
 fn only_the_right_cluster_is_changed() {
     let mut pair = Pair {
-        a: Fixture::start("guard-a"),
-        b: Fixture::start("guard-b"),
+        a: Fixture::start("identity-a"),
+        b: Fixture::start("identity-b"),
         uid_a: String::new(),
         uid_b: String::new(),
     };
@@ -43,14 +43,14 @@ fn only_the_right_cluster_is_changed() {
         let text = std::fs::read_to_string(fixture.sandbox.kubeconfig()).unwrap();
         assert!(
             text.contains("current-context: default") || text.contains("current-context: \"default\""),
-            "both are called alike"
+            "both contexts have the same name"
         );
     }
     let mark = pair.b.sandbox.audit_mark().unwrap();
     another_pin(&pair);
-    another_mark(&pair);
+    another_repository(&pair);
     user_workloads(&pair);
-    assert_eq!(pair.b.changes(mark), [""; 0], "of all that was refused");
+    assert_eq!(pair.b.changes(mark), [""; 0], "no refused run may change anything");
     variables_for_another_cluster(&pair);
     answered_yes(&pair);
     another_clone(&pair);
@@ -62,7 +62,7 @@ fn uid(fixture: &Fixture) -> String {
     namespace["metadata"]["uid"].as_str().unwrap().to_owned()
 }
 
-fn mark_of(fixture: &Fixture) -> String {
+fn repository_of(fixture: &Fixture) -> String {
     let lease = fixture.sandbox.get(LEASE).unwrap().unwrap_or(Value::Null);
     lease["metadata"]["annotations"]["k3s-boot/repository"].as_str().unwrap_or("none").to_owned()
 }
@@ -75,7 +75,7 @@ impl Pair {
 
     /// Checks that there is one error and that B is unchanged.
     #[track_caller]
-    fn refused(&self, args: &[&str], words: &[&str]) {
+    fn assert_apps_fails(&self, args: &[&str], words: &[&str]) {
         let mark = self.b.sandbox.audit_mark().unwrap();
         let ran = self.k3s_boot(&[&["apps"], args].concat()).run();
         self.assert_refused(&ran, words);
@@ -98,7 +98,7 @@ impl Pair {
 
     /// Checks that `check` reports it and changes nothing.
     #[track_caller]
-    fn checked(&self, mark: &str, message: &str) {
+    fn assert_check_reports(&self, mark: &str, message: &str) {
         let begin = self.b.sandbox.audit_mark().unwrap();
         let ran = self.k3s_boot(&["check"]).run();
         let line = format!("  {mark} cluster-identity: {message}");
@@ -130,13 +130,13 @@ impl Pair {
 fn another_pin(pair: &Pair) {
     pair.a.write("k3s-boot.yaml", &format!("cluster:\n  uid: {}\n", pair.uid_a));
     let words = ["Cluster does not match the pinned UID", &pair.uid_a, "k3s-boot.yaml"];
-    pair.refused(&[], &words);
-    pair.refused(&["--yes"], &words);
-    pair.checked("✗", "Cluster does not match the pinned UID");
+    pair.assert_apps_fails(&[], &words);
+    pair.assert_apps_fails(&["--yes"], &words);
+    pair.assert_check_reports("✗", "Cluster does not match the pinned UID");
     std::fs::remove_file(pair.a.root.join("k3s-boot.yaml")).unwrap();
 }
 
-fn another_mark(pair: &Pair) {
+fn another_repository(pair: &Pair) {
     let lease = "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata:\n  name: k3s-boot\n  namespace: kube-system\n  \
                  annotations: {k3s-boot/repository: git.sandbox.test/home}\n";
     pair.b.apply(lease);
@@ -145,11 +145,11 @@ fn another_mark(pair: &Pair) {
         HOME,
         "k3s-boot apps --moved-from git.sandbox.test/home",
     ];
-    pair.refused(&[], &words);
-    pair.refused(&["--yes"], &words);
+    pair.assert_apps_fails(&[], &words);
+    pair.assert_apps_fails(&["--yes"], &words);
     // `--cluster` confirms the cluster, but not its repository.
-    pair.refused(&["--cluster", &pair.uid_b], &words);
-    pair.checked("✗", "Cluster was bootstrapped from another repository");
+    pair.assert_apps_fails(&["--cluster", &pair.uid_b], &words);
+    pair.assert_check_reports("✗", "Cluster was bootstrapped from another repository");
     pair.b.delete(lease);
 }
 
@@ -158,13 +158,13 @@ fn user_workloads(pair: &Pair) {
     let runs = "Deployment media/player";
     let named = format!("--cluster {}", pair.uid_b);
     let words = ["Unknown cluster with workloads on it", runs, &named];
-    pair.refused(&[], &words);
-    pair.refused(&["--yes"], &words);
-    pair.refused(
+    pair.assert_apps_fails(&[], &words);
+    pair.assert_apps_fails(&["--yes"], &words);
+    pair.assert_apps_fails(
         &["--cluster", &pair.uid_a],
         &["Cluster does not match --cluster", &pair.uid_a, "--cluster"],
     );
-    pair.checked("!", "Unknown cluster with workloads on it");
+    pair.assert_check_reports("!", "Unknown cluster with workloads on it");
 
     // The question is asked only on a terminal.
     let mark = pair.b.sandbox.audit_mark().unwrap();
@@ -229,7 +229,7 @@ fn variables_for_another_cluster(pair: &Pair) {
         assert_eq!(!pair.a.changes(begin).is_empty(), changes, "{args:?}");
     }
     assert_eq!(requests_to_b(mark), [""; 0], "no requests to B");
-    assert_eq!(mark_of(&pair.a), HOME);
+    assert_eq!(repository_of(&pair.a), HOME);
     assert_eq!(pair.a.sandbox.helm_list().unwrap().len(), 6);
 }
 
@@ -240,7 +240,7 @@ fn answered_yes(pair: &Pair) {
     running.wait_for_line("INFO Preflight passed");
     let ran = running.finish();
     ran.assert().code(0);
-    assert_eq!(mark_of(&pair.b), HOME);
+    assert_eq!(repository_of(&pair.b), HOME);
 }
 
 /// Another clone has another URL for the same repository.
@@ -264,7 +264,7 @@ fn another_clone(pair: &Pair) {
     assert_eq!(b.changes(mark), [""; 0]);
     let ran = b.apps(&["--root", clone]).env("FLUX_GIT_URL", &ssh).run();
     ran.assert().code(0);
-    assert_eq!(mark_of(b), HOME);
+    assert_eq!(repository_of(b), HOME);
     // An unknown repository does not count as another one.
     let ran = b.k3s_boot(&["check", "--root", clone]).env_remove("FLUX_GIT_URL").run();
     assert!(
@@ -277,7 +277,7 @@ fn another_clone(pair: &Pair) {
 fn another_flux(pair: &Pair) {
     // With and without the annotation.
     let mark = ["Cluster was bootstrapped from another repository", HOME];
-    pair.refused(&[], &mark);
+    pair.assert_apps_fails(&[], &mark);
     pair.b.kubectl(&["annotate", "--namespace", "kube-system", "lease", "k3s-boot", "k3s-boot/repository-"]);
     let words = [
         "Flux syncs another repository into this cluster",
@@ -285,10 +285,10 @@ fn another_flux(pair: &Pair) {
         "git.example.org/me/other",
         "k3s-boot apps --moved-from git.sandbox.test/home",
     ];
-    pair.refused(&[], &words);
-    pair.refused(&["--yes"], &words);
-    pair.refused(&["--cluster", &pair.uid_b], &words);
-    pair.checked("✗", "Flux syncs another repository into this cluster");
+    pair.assert_apps_fails(&[], &words);
+    pair.assert_apps_fails(&["--yes"], &words);
+    pair.assert_apps_fails(&["--cluster", &pair.uid_b], &words);
+    pair.assert_check_reports("✗", "Flux syncs another repository into this cluster");
     // With the flag from the fix, the cluster is unknown and has another age key, for `apps` and `diff`.
     let ran = pair.k3s_boot(&["diff", "--moved-from", HOME, "--rotate-age-key"]).run();
     ran.assert().code(1);

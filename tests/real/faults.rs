@@ -13,7 +13,7 @@ const FAULTS: [&str; 20] = [
     "registry-reset",
     "registry-certificate",
     "clock",
-    "chart-gone",
+    "chart-missing",
     "schema",
     "schema-key",
     "coredns-bundled",

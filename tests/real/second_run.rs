@@ -100,20 +100,20 @@ fn assert_writes_only(fixture: &Fixture, mark: Mark, releases: &[&str]) {
 
 #[test]
 fn only_differences_are_synced() {
-    let fixture = bootstrapped("differs");
+    let fixture = bootstrapped("differences");
     assert_unchanged(&fixture, "nothing differs", &[]);
 
     fixture.kubectl(&["delete", "deployment/coredns", "--namespace", "kube-system"]);
     assert_synced(
         &fixture,
-        "an object deleted",
+        "a deleted object",
         &[],
         &["coredns"],
         &["missing: Deployment kube-system/coredns"],
     );
 
-    let by_hand = r#"{"spec": {"template": {"spec": {"priorityClassName": "system-node-critical"}}}}"#;
-    fixture.kubectl(&["patch", "deployment/coredns", "--namespace", "kube-system", "--patch", by_hand]);
+    let manual_change = r#"{"spec": {"template": {"spec": {"priorityClassName": "system-node-critical"}}}}"#;
+    fixture.kubectl(&["patch", "deployment/coredns", "--namespace", "kube-system", "--patch", manual_change]);
     let field = "Deployment kube-system/coredns spec.template.spec.priorityClassName (by kubectl-patch)";
     assert_unchanged(
         &fixture,
@@ -133,7 +133,7 @@ fn only_differences_are_synced() {
 
     fixture.replace(VALUES, "  replicas: 1\n", "  replicas: 2\n");
     fixture.sandbox.add_node().unwrap();
-    assert_synced(&fixture, "a value changed", &[], &["cilium"], &["values changed: operator.replicas"]);
+    assert_synced(&fixture, "a changed value", &[], &["cilium"], &["values changed: operator.replicas"]);
 
     // helm installs another chart with the same version.
     let folder = tempfile::tempdir().unwrap();
@@ -145,25 +145,19 @@ fn only_differences_are_synced() {
     let upgrade = ["upgrade", "coredns", &file, "--namespace", "kube-system", "--reuse-values"];
     helm(&fixture, &upgrade);
     let words = ["its chart has changed: templates/service.yaml"];
-    assert_synced(&fixture, "a chart's content changed under its version", &[], &["coredns"], &words);
+    assert_synced(&fixture, "changed content of a chart with the same version", &[], &["coredns"], &words);
 
     let failing = [&upgrade[..], &["--wait", "--timeout", "1ms"]].concat();
     assert!(!fixture.helm(&failing).status.success());
-    assert_synced(&fixture, "a release that failed", &[], &["coredns"], &["its last revision is failed"]);
+    assert_synced(&fixture, "a failed release", &[], &["coredns"], &["its last revision is failed"]);
 
     // helm can leave either status if it is interrupted at the end.
     let revision = revision_of(&fixture, "coredns");
     let last = record(&fixture, ("kube-system", "coredns"), revision);
-    let mut torn = with_status(&last, revision, "failed");
-    torn["metadata"]["labels"]["status"] = "deployed".into();
-    fixture.apply(&torn.to_string());
-    assert_synced(
-        &fixture,
-        "a release that failed, and is labelled deployed",
-        &[],
-        &["coredns"],
-        &["is failed"],
-    );
+    let mut failed = with_status(&last, revision, "failed");
+    failed["metadata"]["labels"]["status"] = "deployed".into();
+    fixture.apply(&failed.to_string());
+    assert_synced(&fixture, "a failed release with the label `deployed`", &[], &["coredns"], &["is failed"]);
 
     // Superseded old revisions are normal; a superseded last revision is not.
     let revision = revision_of(&fixture, "coredns");
@@ -171,19 +165,19 @@ fn only_differences_are_synced() {
     let last = record(&fixture, ("kube-system", "coredns"), revision);
     fixture.apply(&with_status(&last, revision + 1, "superseded").to_string());
     let words = ["its last revision is superseded"];
-    assert_synced(&fixture, "a history that is superseded", &[], &["coredns"], &words);
+    assert_synced(&fixture, "a superseded last revision", &[], &["coredns"], &words);
 
     let before = revisions(&fixture);
     let ran = fixture.apps(&["--force"]).run();
     ran.assert().code(0);
     assert_logged(&ran, &["requested with --force"]);
     assert_eq!(synced(&before, &revisions(&fixture)).len(), 6);
-    assert_unchanged(&fixture, "after all of it", &[]);
+    assert_unchanged(&fixture, "after all changes", &[]);
 }
 
 #[test]
 fn equivalent_values_are_not_synced() {
-    let fixture = bootstrapped("left-alone");
+    let fixture = bootstrapped("equivalent");
 
     let bundle = r#"[{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "Y2E="}]"#;
     let name = "validatingwebhookconfiguration/cert-manager-webhook";
@@ -226,7 +220,7 @@ fn equivalent_values_are_not_synced() {
     let three =
         ["wait", "deployment/coredns", "--namespace", "kube-system", "--for=jsonpath={.spec.replicas}=3"];
     fixture.kubectl(&[&three[..], &["--timeout=90s"]].concat());
-    assert_unchanged(&fixture, "an autoscaler's replicas", &[]);
+    assert_unchanged(&fixture, "replicas of an autoscaler", &[]);
     assert_eq!(fixture.get(DEPLOYMENT)["spec"]["replicas"], 3);
 
     // The pods of a node that is switched off are recreated and cannot be scheduled.
@@ -247,7 +241,7 @@ fn equivalent_values_are_not_synced() {
 /// Flux has installed a newer Cilium than the version in the helmfile.
 #[test]
 fn release_upgraded_by_flux_is_left_alone() {
-    let fixture = bootstrapped("flux-owned");
+    let fixture = bootstrapped("managed-by-flux");
     install_crd(&fixture, "helmreleases", "HelmRelease", "helm.toolkit.fluxcd.io", "v2");
     let release = r#"{"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
         "metadata": {"name": "net", "namespace": "infra"},
@@ -259,7 +253,7 @@ fn release_upgraded_by_flux_is_left_alone() {
         &["upgrade", "cilium", CILIUM, "--namespace", "kube-system", "--reuse-values", "--version", "1.18.7"],
     );
     let owner = "HelmRelease infra/net";
-    assert_unchanged(&fixture, "a newer release of Flux's", &[owner]);
+    assert_unchanged(&fixture, "a newer release that Flux manages", &[owner]);
 
     // Also if its values differ, with --force, and if an operation of Flux is stuck.
     fixture.replace(VALUES, "rollOutCiliumPods: true", "rollOutCiliumPods: false");
@@ -277,10 +271,10 @@ fn release_upgraded_by_flux_is_left_alone() {
     assert_eq!(cilium, [""; 0]);
 
     let last = record(&fixture, ("kube-system", "cilium"), 2);
-    let mut hanging = with_status(&last, 3, "pending-upgrade");
-    hanging["metadata"]["labels"]["modifiedAt"] = "1000000000".into();
-    let hanging = hanging.to_string();
-    fixture.apply(&hanging);
+    let mut stuck = with_status(&last, 3, "pending-upgrade");
+    stuck["metadata"]["labels"]["modifiedAt"] = "1000000000".into();
+    let stuck = stuck.to_string();
+    fixture.apply(&stuck);
     assert_unchanged(
         &fixture,
         "a stuck operation of Flux",
@@ -295,7 +289,7 @@ fn release_upgraded_by_flux_is_left_alone() {
             .unwrap()
             .is_some()
     );
-    fixture.delete(&hanging);
+    fixture.delete(&stuck);
 
     // With --adopt it is synced.
     let args = ["--force", "--adopt", "cilium", "--downgrade", "cilium", "--only", "apps"];
@@ -309,10 +303,10 @@ fn release_upgraded_by_flux_is_left_alone() {
 /// `recover` fixes a release in `pending-*` with unknown owner without uninstalling it.
 #[test]
 fn pending_release_is_recovered() {
-    let fixture = bootstrapped("locked");
+    let fixture = bootstrapped("pending");
     for (name, status) in [("cilium", "pending-upgrade"), ("coredns", "pending-rollback")] {
-        let locked = with_status(&record(&fixture, ("kube-system", name), 1), 2, status);
-        fixture.apply(&locked.to_string());
+        let pending = with_status(&record(&fixture, ("kube-system", name), 1), 2, status);
+        fixture.apply(&pending.to_string());
     }
     let ran = fixture.apps(&[]).run();
     ran.assert().code(1);

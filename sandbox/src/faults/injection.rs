@@ -71,7 +71,7 @@ pub(super) enum Injection {
     ApiRestart(Restart),
     /// The API server does not answer for this time.
     ApiFrozen(Duration),
-    /// The node stays NotReady.
+    /// The node stays `NotReady`.
     NodeNotReady,
     /// The program with this name and argument is killed.
     Killed(&'static str, &'static str),

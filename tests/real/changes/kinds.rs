@@ -151,7 +151,7 @@ fn number_becomes_text(repository: &mut Repository<'_>) -> Change {
 }
 
 fn default_removed(repository: &mut Repository<'_>) -> Change {
-    set(repository, "the chart's default taken away", &["note"], Some(&Value::Null))
+    set(repository, "the default of the chart removed", &["note"], Some(&Value::Null))
 }
 
 fn secret_looking_value(repository: &mut Repository<'_>) -> Change {

@@ -46,7 +46,7 @@ pub(super) const FAULTS: &[Fault] = &[
         Plain::Fails("hubble.relay.enabled"),
     ),
     fault(
-        "chart-gone",
+        "chart-missing",
         "chart version does not exist",
         &[Injection::File(HELMFILE, &[("version: 1.45.0\n", "version: 1.45.999\n")])],
         expect(

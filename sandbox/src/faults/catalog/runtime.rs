@@ -14,7 +14,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         when: When::Release("kube-system", "cilium"),
         ..fault(
-            "api-away",
+            "api-unavailable",
             "k3s restarts during the run; no API server for 25 s",
             &[Injection::ApiRestart(Restart::SLOW)],
             expect(0, "kube-system/cilium", &["the API server became unavailable"], ""),
