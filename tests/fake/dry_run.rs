@@ -27,7 +27,7 @@ const FAILING: [Case; 13] = [
         let refusal = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "unless_env": "K3S_API_HOST", "exit": 1, "stderr": words});
         Fixture::for_command(command).rule(refusal)
     }),
-    ("a chart that is not there", |command| {
+    ("a missing chart", |command| {
         let words = "Error: registry.invalid/charts/cilium:1.18.6: not found\n";
         Fixture::for_command(command)
             .rule(json!({"tool": "helm", "args": ["pull", "*/cilium"], "exit": 1, "stderr": words}))

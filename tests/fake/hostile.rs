@@ -225,7 +225,7 @@ fn with_git(fixture: Fixture) -> Fixture {
 }
 
 /// Calls of tools, each of which can be replaced.
-const ASKED: [(&str, &[&str]); 18] = [
+const CALLS: [(&str, &[&str]); 18] = [
     ("kubectl", &["version"]),
     ("kubectl", &["proxy"]),
     ("api", &["/version"]),
@@ -261,7 +261,7 @@ fn with_output(words: &[&str], (tool, args): (&str, &[&str]), answer: Value) -> 
 
 /// Runs a test for each call, concurrently, because most of the time is spent waiting.
 fn for_each_call(test: impl Fn((&str, &[&str])) + Sync) {
-    for some in ASKED.chunks(4) {
+    for some in CALLS.chunks(4) {
         std::thread::scope(|scope| {
             for call in some {
                 scope.spawn(|| test(*call));
@@ -312,20 +312,20 @@ fn tools_that_print_too_much() {
         json!({"stderr": line, "repeat": FOREVER}),
         json!({"stderr": line.trim_end(), "repeat": FOREVER}),
     ];
-    let call: [(&str, &[&str]); 4] = [
+    let calls: [(&str, &[&str]); 4] = [
         ("kubectl", &["proxy"]),
         ("api", &["/api/v1/nodes"]),
         ("helmfile", &["*/01-apps.yaml", "build"]),
         ("git", &["ls-files"]),
     ];
-    for call in call {
+    for call in calls {
         // Answers of the API server have no stderr.
         for answer in &cases[..if call.0 == "api" { 2 } else { 4 }] {
             let what = format!("{call:?} {}", answer["repeat"]);
             let ran = run(&with_output(&["check", "--timeout", "3s"], call, answer.clone()), &what);
             let output = [ran.stdout.as_str(), &ran.stderr].concat();
-            let clear = ["than 268435456 bytes", "did not finish within", "was not answered within"];
-            assert!(clear.iter().any(|words| output.contains(words)), "{what}: {output}");
+            let expected = ["than 268435456 bytes", "did not finish within", "was not answered within"];
+            assert!(expected.iter().any(|words| output.contains(words)), "{what}: {output}");
             // Without git some checks are unknown, which is no error.
             let codes: &[i32] = if call.0 == "git" { &[0] } else { &[1, 6] };
             assert!(codes.contains(&ran.code()), "{what}: {} {output}", ran.code());
@@ -359,7 +359,7 @@ fn tools_that_hang() {
             let codes: &[i32] = if needed { &[1, 6] } else { &[0, 1, 6] };
             assert!(codes.contains(&ran.code()), "{what}: {} {output}", ran.code());
             if needed {
-                let clear = [
+                let expected = [
                     "did not finish within",
                     "was not answered within",
                     "no time was left for",
@@ -369,7 +369,7 @@ fn tools_that_hang() {
                 // The whole output would be too long for a test log.
                 let reasons: Vec<_> = output.lines().filter(|line| line.contains("reason")).collect();
                 assert!(
-                    clear.iter().any(|words| output.contains(words)),
+                    expected.iter().any(|words| output.contains(words)),
                     "{what}: {} {reasons:#?}",
                     ran.code()
                 );

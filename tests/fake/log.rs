@@ -73,15 +73,15 @@ fn levels_are_filtered_like_the_original() {
     for configured in ["debug", "info", "warn", "error", "verbose"] {
         let ran = at_all_levels().env("LOG_LEVEL", configured).run();
         ran.assert().code(5);
-        let seed = ORIGINAL_LEVELS
+        let expected = ORIGINAL_LEVELS
             .lines()
             .filter_map(|line| line.strip_prefix(&format!("{configured} ")))
             .collect::<Vec<_>>()
             .join("\n");
-        assert_eq!(levels_of(&ran), seed, "LOG_LEVEL={configured}");
+        assert_eq!(levels_of(&ran), expected, "LOG_LEVEL={configured}");
         if configured != "verbose" {
             let flag = at_all_levels().env("LOG_LEVEL", "info").args(&["--log-level", configured]).run();
-            assert_eq!(levels_of(&flag), seed, "--log-level {configured}");
+            assert_eq!(levels_of(&flag), expected, "--log-level {configured}");
         }
     }
 }

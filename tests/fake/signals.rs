@@ -35,19 +35,19 @@ fn int_stops_helmfile_gracefully() {
     assert!(ran.calls_of("api", INSTANCES).is_empty(), "nothing more was started");
 }
 
-/// Sends INT until `over`: signals within a moment count as one.
-fn send_int_until<T>(running: &Running<'_>, over: impl FnOnce() -> T) -> T {
-    let (pid, taken) = (running.pid(), AtomicBool::new(false));
+/// Sends INT until `wait` returns: signals within a moment count as one.
+fn send_int_until<T>(running: &Running<'_>, wait: impl FnOnce() -> T) -> T {
+    let (pid, done) = (running.pid(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !taken.load(Ordering::Relaxed) {
+            while !done.load(Ordering::Relaxed) {
                 // The process may have exited.
                 _ = kill(pid, Signal::SIGINT);
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
-        let result = over();
-        taken.store(true, Ordering::Relaxed);
+        let result = wait();
+        done.store(true, Ordering::Relaxed);
         result
     })
 }

@@ -102,7 +102,7 @@ impl Fixture {
     /// Gets an object that must exist.
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> Value {
-        self.sandbox.get(path).unwrap().unwrap_or_else(|| panic!("{path} is not there"))
+        self.sandbox.get(path).unwrap().unwrap_or_else(|| panic!("{path} does not exist"))
     }
 
     /// Runs helm as another client.
