@@ -68,7 +68,7 @@ impl State {
         let mut lines = Vec::new();
         let (old, new) = (&self.namespaces, &after.namespaces);
         lines.extend(new.difference(old).map(|name| format!("namespace {name} created")));
-        lines.extend(old.difference(new).map(|name| format!("namespace {name} gone")));
+        lines.extend(old.difference(new).map(|name| format!("namespace {name} deleted")));
         for id in union(&self.secrets, &after.secrets) {
             lines.extend(secret_effect(&id, self.secrets.get(&id), after.secrets.get(&id)));
         }
@@ -125,7 +125,7 @@ impl Secret {
 fn secret_effect(id: &str, old: Option<&Secret>, new: Option<&Secret>) -> Option<String> {
     let (old, new) = match (old, new) {
         (None, _) => return Some(format!("Secret {id} created")),
-        (_, None) => return Some(format!("Secret {id} gone")),
+        (_, None) => return Some(format!("Secret {id} deleted")),
         (Some(old), Some(new)) if old == new => return None,
         (Some(old), Some(new)) => (old, new),
     };

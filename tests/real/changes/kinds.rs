@@ -88,7 +88,7 @@ fn version_down(repository: &mut Repository<'_>) -> Change {
         VERSIONS[0].clone_into(&mut release.version);
     }
     let expected = synced(&release.id(), (&old, &release.version), &[]);
-    Change::new(format!("chart version down, or two up, of {}", release.id()), vec![expected])
+    Change::new(format!("downgraded chart, or upgraded by two versions, of {}", release.id()), vec![expected])
 }
 
 fn other_chart(repository: &mut Repository<'_>) -> Change {
@@ -174,7 +174,7 @@ fn release_removed(repository: &mut Repository<'_>) -> Change {
     let first = repository.releases[0].id();
     let index = repository.pick(|release| release.id() != first && release.chart.is_some());
     let release = repository.releases.remove(index);
-    Change::new(format!("release {} taken out of the helmfile", release.id()), Vec::new())
+    Change::new(format!("release {} removed from the helmfile", release.id()), Vec::new())
 }
 
 fn release_in_new_namespace(repository: &mut Repository<'_>) -> Change {
@@ -335,7 +335,7 @@ metadata:
 fn local_template(repository: &mut Repository<'_>) -> Change {
     repository.write_local(MORE, 1);
     let expected = synced("home/own", ("1.0.0", "1.0.0"), &[]);
-    Change::new("a template of the chart in the repository changed, its version not", vec![expected])
+    Change::new("a template of the local chart changed with the same version", vec![expected])
         .with("its chart has changed: templates/")
 }
 
@@ -344,7 +344,7 @@ fn local_defaults(repository: &mut Repository<'_>) -> Change {
     let more = if template.contains("-more") { MORE } else { "" };
     repository.write_local(more, 2);
     let expected = synced("home/own", ("1.0.0", "1.0.0"), &[]);
-    Change::new("a default of the chart in the repository changed, its version not", vec![expected])
+    Change::new("a default of the local chart changed with the same version", vec![expected])
 }
 
 fn two_changes(repository: &mut Repository<'_>) -> Change {
