@@ -8,8 +8,8 @@ use super::fixture::{Fixture, Invocation};
 use super::small_charts::{releases, write};
 
 /// A kubeconfig with these clusters, each under its own name. The last one is the current context.
-fn kubeconfig(file: &str, worlds: &[(&Fixture, &str)], current: &str) -> PathBuf {
-    let folder = worlds[0].0.root.parent().unwrap();
+fn kubeconfig(file: &str, fixtures: &[(&Fixture, &str)], current: &str) -> PathBuf {
+    let folder = fixtures[0].0.root.parent().unwrap();
     let own = |(fixture, name): &(&Fixture, &str)| {
         let kubeconfig = fixture.sandbox.kubeconfig().display().to_string();
         let output = fixture.sandbox.kubectl(&[
@@ -28,8 +28,8 @@ fn kubeconfig(file: &str, worlds: &[(&Fixture, &str)], current: &str) -> PathBuf
         config["contexts"][0]["context"] = json!({"cluster": name, "user": name});
         config
     };
-    let mut all = own(&worlds[0]);
-    for fixture in &worlds[1..] {
+    let mut all = own(&fixtures[0]);
+    for fixture in &fixtures[1..] {
         let other = own(fixture);
         for entry in ["clusters", "users", "contexts"] {
             all[entry].as_array_mut().unwrap().push(other[entry][0].clone());
