@@ -1,4 +1,4 @@
-//! The files that are made from the definitions of the command line and the configuration are as the program makes them.
+//! The generated files are current: reference, schemas, completions and manual page.
 //!
 //! `UPDATE_GENERATED=1 cargo test --test generated` writes them.
 
@@ -64,7 +64,7 @@ fn the_completions() {
     check("completions/k3s-boot.fish", &docs::completions(Shell::Fish));
 }
 
-/// `cargo fmt` does not follow the modules that the list in `src/check/rules.rs` declares.
+/// `cargo fmt` misses modules that are declared by the macro in `src/check/rules.rs`.
 #[test]
 fn the_format_of_rules() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/check/rules");

@@ -1,4 +1,4 @@
-//! Modules import downwards only: ARCHITECTURE.md has the layers, and this reads them there.
+//! Modules import only modules in lower layers. The layers are read from ARCHITECTURE.md.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// How many names there are directly below `src/` at most.
+/// The maximum number of names directly below `src/`.
 const MAX_NAMES: usize = 15;
 
 static COMMENT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"//[^\n]*").unwrap());
@@ -20,10 +20,10 @@ static USE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?m)^( *)(?:pub(?:\([^)]*\))? )?use ([^;]+);").unwrap());
 static PATH: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b(?:crate|super)(?:::\w+)+").unwrap());
 
-/// A source file, without `.rs`: `tools/api/away`; its module path is the same with `::`.
+/// A source file without `.rs`, such as `tools/api/away`. Its module path is the same with `::`.
 type Source = String;
 
-/// One file that names an item of another.
+/// An import of an item of another file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Import {
     from: Source,
@@ -53,12 +53,12 @@ fn modules_of_one_folder_have_no_cycles() {
     }
 }
 
-/// Every import that points upwards, with both files.
+/// All imports of higher layers, with both files.
 fn upward(imports: &BTreeSet<Import>, layers: &[String]) -> Vec<String> {
     let layer = |source: &str| layers.iter().position(|layer| layer == top(source));
     let mut found = Vec::new();
     for Import { from, to } in imports {
-        // A smaller index is higher up.
+        // A smaller index is a higher layer.
         if top(from) != top(to) && layer(to) <= layer(from) {
             found.push(format!(
                 "src/{from}.rs imports src/{to}.rs, and `{}` is below `{}`",
@@ -70,8 +70,7 @@ fn upward(imports: &BTreeSet<Import>, layers: &[String]) -> Vec<String> {
     found
 }
 
-/// The modules directly below `src/`, from the top layer to the bottom one: the first column of ARCHITECTURE.md's table
-/// with the heading `module`.
+/// The modules directly below `src/`, from the top layer to the bottom: the first column of the table in ARCHITECTURE.md.
 fn layers() -> Vec<String> {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let rows = text.lines().skip_while(|line| !line.starts_with("| module |")).skip(2);
@@ -86,8 +85,8 @@ fn layers() -> Vec<String> {
         .collect()
 }
 
-/// The imports of a cycle among the modules of one folder, if there is one. A module and its submodules count as one, and
-/// the file that declares the modules of the folder counts for none.
+/// The imports of a cycle among the modules of one folder. A module and its submodules count as one; the file that
+/// declares the modules of the folder is ignored.
 fn cycle(imports: &BTreeSet<Import>, name: &str) -> Vec<String> {
     let module = |source: &str| {
         let mut parts = source.split('/');
@@ -113,7 +112,7 @@ fn cycle(imports: &BTreeSet<Import>, name: &str) -> Vec<String> {
     Vec::new()
 }
 
-/// Follows the arrows from a module; the imports of the first cycle.
+/// Follows imports from a module, and returns those of the first cycle.
 fn visit<'a>(
     module: &str,
     arrows: &BTreeMap<String, BTreeMap<String, &'a Import>>,
@@ -137,7 +136,7 @@ fn visit<'a>(
     None
 }
 
-/// All imports between the files of `src/`, those of tests too.
+/// All imports between files of `src/`, including tests.
 fn imports(sources: &BTreeMap<Source, String>) -> BTreeSet<Import> {
     let mut imports = BTreeSet::new();
     for (from, text) in sources {
@@ -152,7 +151,7 @@ fn imports(sources: &BTreeMap<Source, String>) -> BTreeSet<Import> {
     imports
 }
 
-/// The paths of this crate that a file names, without `crate`.
+/// The paths of this crate in a file, without `crate`.
 fn paths(source: &str, text: &str) -> Vec<Vec<String>> {
     let text = COMMENT.replace_all(text, "");
     let mut found = Vec::new();
@@ -167,7 +166,7 @@ fn paths(source: &str, text: &str) -> Vec<Vec<String>> {
     found.into_iter().filter_map(|(is_outside, path)| resolve(source, is_outside, &path)).collect()
 }
 
-/// A path from the root of the crate. In an inner module, which a file has for its tests alone, `super` is the file itself.
+/// A path from the root of the crate. In an inner module, which only tests have, `super` is the file itself.
 fn resolve(source: &str, is_outside: bool, path: &str) -> Option<Vec<String>> {
     let mut parts = path.split("::").map(str::trim).peekable();
     let mut module: Vec<_> = source.split('/').map(ToOwned::to_owned).collect();

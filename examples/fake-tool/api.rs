@@ -1,4 +1,4 @@
-//! Plays `kubectl proxy`: passes no request on, but answers it.
+//! Simulates `kubectl proxy` and the API server behind it.
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -8,12 +8,12 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::last;
-use crate::notes::{Brought, note};
 use crate::scenario::{Rule, Scenario};
 use crate::store::Store;
+use crate::transcript::{Input, record};
+use crate::wait_for_test;
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 pub(crate) fn serve(scenario: Scenario, socket: &str) -> Result<(), Box<dyn Error>> {
     let listener = UnixListener::bind(socket)?;
     let store = Store::new(&scenario);
@@ -23,7 +23,7 @@ pub(crate) fn serve(scenario: Scenario, socket: &str) -> Result<(), Box<dyn Erro
         let connection = connection?;
         let served = Arc::clone(&served);
         std::thread::spawn(move || {
-            // Whoever asked may have gone away; a test that waits for an answer will tell.
+            // The client may have exited. If a test waits for the answer, it fails.
             if let Err(error) = answer(&served.0, &served.1, connection) {
                 eprintln!("fake-tool: {error}");
             }
@@ -55,21 +55,21 @@ fn answer(scenario: &Scenario, store: &Store, connection: UnixStream) -> Result<
     let args = [method.to_owned(), path.to_owned()];
     let rule = scenario.find("api", &args)?;
     let kind = if body.is_empty() { "null" } else { "pipe" };
-    note("api", &args, &Brought { kind, bytes: &body }, &scenario.canaries, true)?;
+    record("api", &args, &Input { kind, bytes: &body }, &scenario.canaries, true)?;
     if let Some(address) = rule.and_then(|rule| rule.connect) {
-        last("api", address, crate::scenario::OnInt::Die)?;
+        wait_for_test("api", address, crate::scenario::OnInt::Die)?;
     }
-    if let Some(rule) = rule.filter(|rule| rule.is_answer()) {
-        if rule.executes {
+    if let Some(rule) = rule.filter(|rule| rule.has_answer()) {
+        if rule.execute {
             store.answer(method, path, &body)?;
         }
-        return play(rule, connection);
+        return answer_by_rule(rule, connection);
     }
     let (status, text) = store.answer(method, path, &body)?;
     send(connection, status, "", text.as_bytes(), 0)
 }
 
-fn play(rule: &Rule, connection: UnixStream) -> Result<(), Box<dyn Error>> {
+fn answer_by_rule(rule: &Rule, connection: UnixStream) -> Result<(), Box<dyn Error>> {
     let mut bytes = STANDARD.decode(&rule.bytes)?;
     bytes.extend_from_slice(rule.stdout.as_deref().unwrap_or_default().as_bytes());
     let status = rule.status.unwrap_or(if rule.exit > 0 { 500 } else { 200 });
@@ -77,22 +77,22 @@ fn play(rule: &Rule, connection: UnixStream) -> Result<(), Box<dyn Error>> {
         bytes.extend_from_slice(rule.stderr.as_bytes());
     }
     let retry = rule.retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
-    send(connection, status, &retry, &bytes, rule.again)
+    send(connection, status, &retry, &bytes, rule.repeat)
 }
 
-/// The answer is whole when the connection is closed.
+/// Sends an answer. It ends when the connection is closed.
 fn send(
     mut connection: UnixStream,
     status: u16,
     more_headers: &str,
     bytes: &[u8],
-    again: u64,
+    repeat: u64,
 ) -> Result<(), Box<dyn Error>> {
     write!(
         connection,
-        "HTTP/1.1 {status} Played\r\nContent-Type: application/json\r\nConnection: close\r\n{more_headers}\r\n"
+        "HTTP/1.1 {status} Simulated\r\nContent-Type: application/json\r\nConnection: close\r\n{more_headers}\r\n"
     )?;
-    for _ in 0..=again.min(u64::MAX - 1) {
+    for _ in 0..=repeat.min(u64::MAX - 1) {
         connection.write_all(bytes)?;
     }
     Ok(())

@@ -1,15 +1,15 @@
-//! Plays the programs that k3s-boot drives, for `tests/fake`.
+//! Simulates the programs that k3s-boot calls, for `tests/fake`.
 //!
-//! It acts by the name that it is called by and by the first fitting rule of the file named in `FAKE_SCENARIO`, and
-//! notes every call in the file named in `FAKE_TRANSCRIPT`. As `kubectl proxy` it plays an API server with the objects of
-//! that file. It is an example so that it is built for the tests but never installed.
+//! The name under which it is started selects the program. It follows the first matching rule of the file in
+//! `FAKE_SCENARIO` and records every call in the file in `FAKE_TRANSCRIPT`. As `kubectl proxy` it simulates an API server
+//! with the objects of the scenario. It is an example, so that it is built for tests but never installed.
 
-#![expect(clippy::print_stderr, clippy::print_stdout, reason = "it is there to print what a tool would")]
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "it prints the output of the simulated tool")]
 
 mod api;
-mod notes;
 mod scenario;
 mod store;
+mod transcript;
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -23,10 +23,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::{SigSet, Signal};
 
-use self::notes::{Brought, note};
 use self::scenario::{OnInt, Rule, Scenario};
+use self::transcript::{Input, record};
 
-/// Set in what a rule's `grandchild` starts.
+/// Set for the process that a rule with `grandchild` starts.
 const GRANDCHILD: &str = "FAKE_GRANDCHILD";
 
 fn main() -> ExitCode {
@@ -38,10 +38,11 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode, Box<dyn Error>> {
     let mut args = std::env::args();
-    let name = args.next().ok_or("called without a name")?;
-    let tool = Path::new(&name).file_name().and_then(|name| name.to_str()).ok_or("called by an odd name")?;
+    let name = args.next().ok_or("started without a name")?;
+    let tool =
+        Path::new(&name).file_name().and_then(|name| name.to_str()).ok_or("the name is not valid UTF-8")?;
     if let Ok(address) = std::env::var(GRANDCHILD) {
-        last("grandchild", address.parse()?, OnInt::Ignore)?;
+        wait_for_test("grandchild", address.parse()?, OnInt::Ignore)?;
         return Ok(ExitCode::SUCCESS);
     }
     let args: Vec<_> = args.collect();
@@ -50,15 +51,15 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     let rule = scenario.find(tool, &args)?;
     let socket = args.iter().find_map(|arg| arg.strip_prefix("--unix-socket="));
     let socket = socket.filter(|_| tool == "kubectl" && rule.is_none());
-    note(
+    record(
         tool,
         &args,
-        &Brought { kind, bytes: &stdin },
+        &Input { kind, bytes: &stdin },
         &scenario.canaries,
         rule.is_some() || socket.is_some(),
     )?;
     if let Some(rule) = rule {
-        return play(tool, &args, rule, &stdin);
+        return simulate(tool, &args, rule, &stdin);
     }
     match socket.map(ToOwned::to_owned) {
         Some(socket) => api::serve(scenario, &socket).map(|()| ExitCode::SUCCESS),
@@ -66,10 +67,10 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-fn play(tool: &str, args: &[String], rule: &Rule, stdin: &[u8]) -> Result<ExitCode, Box<dyn Error>> {
+fn simulate(tool: &str, args: &[String], rule: &Rule, stdin: &[u8]) -> Result<ExitCode, Box<dyn Error>> {
     let mut stdout = STANDARD.decode(&rule.bytes)?;
     stdout.extend_from_slice(rule.stdout.as_deref().unwrap_or_default().as_bytes());
-    for _ in 0..=rule.again.min(u64::MAX - 1) {
+    for _ in 0..=rule.repeat.min(u64::MAX - 1) {
         std::io::stdout().write_all(&stdout)?;
         std::io::stderr().write_all(rule.stderr.as_bytes())?;
     }
@@ -83,17 +84,17 @@ fn play(tool: &str, args: &[String], rule: &Rule, stdin: &[u8]) -> Result<ExitCo
     }
     let folder = args.iter().find_map(|arg| arg.split_once("/namespace-{{")).map(|(folder, _)| folder);
     for (name, text) in &rule.rendered {
-        let path = Path::new(folder.ok_or("nothing tells where to render")?).join(name);
-        std::fs::create_dir_all(path.parent().ok_or("no folder")?)?;
+        let path = Path::new(folder.ok_or("no output folder in the arguments")?).join(name);
+        std::fs::create_dir_all(path.parent().ok_or("the file has no folder")?)?;
         std::fs::write(path, text)?;
     }
     if rule.grandchild {
-        let address = rule.connect.ok_or("a grandchild must have something to connect to")?;
-        // Not waited for: it is there to stay behind.
+        let address = rule.connect.ok_or("`grandchild` needs `connect`")?;
+        // It outlives this process on purpose.
         Command::new(std::env::current_exe()?).env(GRANDCHILD, address.to_string()).spawn()?;
     }
     let interrupted = match rule.connect {
-        Some(address) => last(tool, address, rule.on_int)?,
+        Some(address) => wait_for_test(tool, address, rule.on_int)?,
         None => false,
     };
     Ok(ExitCode::from(if interrupted { 1 } else { rule.exit }))
@@ -101,17 +102,17 @@ fn play(tool: &str, args: &[String], rule: &Rule, stdin: &[u8]) -> Result<ExitCo
 
 enum Event {
     Int,
-    Go,
+    Line,
     Closed,
 }
 
-/// Connects and waits; tells whether INT ended it.
-fn last(name: &str, address: SocketAddr, on_int: OnInt) -> Result<bool, Box<dyn Error>> {
+/// Connects to the test and waits for a line. Returns true if INT or the end of the connection came first.
+fn wait_for_test(name: &str, address: SocketAddr, on_int: OnInt) -> Result<bool, Box<dyn Error>> {
     let (sender, events) = mpsc::channel();
     if on_int != OnInt::Die {
         let mut signals = SigSet::empty();
         signals.add(Signal::SIGINT);
-        // Blocked, it stays pending until the thread takes it: none is lost, and nothing is ended by it.
+        // A blocked signal stays pending until the thread receives it, so none is lost and none ends the process.
         signals.thread_block()?;
         let sender = sender.clone();
         std::thread::spawn(move || while signals.wait().is_ok() && sender.send(Event::Int).is_ok() {});
@@ -122,8 +123,8 @@ fn last(name: &str, address: SocketAddr, on_int: OnInt) -> Result<bool, Box<dyn 
     std::thread::spawn(move || read_lines(lines, &sender));
     for event in events {
         match event {
-            Event::Go => {
-                // Whoever reads lines from it shall stop too, for this process may live on.
+            Event::Line => {
+                // Ends the reader of the test too, because this process may continue.
                 connection.shutdown(Shutdown::Both)?;
                 return Ok(false);
             }
@@ -141,7 +142,7 @@ fn last(name: &str, address: SocketAddr, on_int: OnInt) -> Result<bool, Box<dyn 
 
 fn read_lines(lines: BufReader<TcpStream>, sender: &Sender<Event>) {
     for _ in lines.lines().map_while(Result::ok) {
-        _ = sender.send(Event::Go);
+        _ = sender.send(Event::Line);
     }
     _ = sender.send(Event::Closed);
 }

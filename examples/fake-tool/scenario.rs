@@ -1,4 +1,4 @@
-//! What is to be played: rules for calls, and objects that stand.
+//! The scenario: rules for calls, and the objects in the cluster.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,78 +8,75 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The whole of it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
-    /// What must stand in no argument.
+    /// Secrets that must not appear in arguments.
     pub(crate) canaries: Vec<String>,
     pub(crate) rules: Vec<Rule>,
-    /// What stands in the cluster.
     #[serde(default)]
-    pub(crate) objects: Vec<Stands>,
-    /// Where the scenario came from.
+    pub(crate) objects: Vec<ScenarioObject>,
+    /// The file of the scenario.
     #[serde(skip)]
     path: PathBuf,
 }
 
-/// An object that stands in the cluster.
+/// An object in the cluster.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Stands {
+pub(crate) struct ScenarioObject {
     pub(crate) object: Value,
-    /// Only once such a call was made.
+    /// The object exists once a tool was called with these arguments.
     pub(crate) after: Option<Vec<String>>,
-    /// Somebody writes it again and again.
+    /// Whether its `resourceVersion` changes with every call.
     #[serde(default)]
-    pub(crate) lives: bool,
+    pub(crate) updates: bool,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) struct Rule {
-    /// The program; `api` for a request that kubectl passes on, whose arguments are its method and its path.
+    /// The program, or `api` for a request to the API server, whose arguments are method and path.
     pub(crate) tool: String,
-    /// Must be among the arguments, in this order; `*x` stands for an argument that ends in `x`, `x*` for one that
-    /// begins so.
+    /// Arguments that the call must have, in this order. `*x` matches the end of an argument, `x*` its start.
     #[serde(default)]
     pub(crate) args: Vec<String>,
-    /// The rule does not fit when this variable has a value.
+    /// The rule does not match if this variable has a value.
     unless_env: Option<String>,
-    /// The rule fits as many calls and no more.
+    /// The maximum number of calls that the rule matches.
     times: Option<u32>,
-    /// A request without one is answered with the objects of the scenario.
+    /// If a request has none, the answer comes from the objects of the scenario.
     pub(crate) stdout: Option<String>,
     #[serde(default)]
     pub(crate) stderr: String,
-    /// Printed on stdout before that: any bytes, in base64.
+    /// Bytes that are printed before `stdout`, in base64.
     #[serde(default)]
     pub(crate) bytes: String,
-    /// How many times more it prints all that; the largest number is for ever.
+    /// How many times the output is repeated; the maximum means forever.
     #[serde(default)]
-    pub(crate) again: u64,
+    pub(crate) repeat: u64,
     #[serde(default)]
     pub(crate) exit: u8,
-    /// The status of a request's answer: 200, or 500 with an exit code.
+    /// The HTTP status of the answer; by default 200, or 500 with an exit code.
     pub(crate) status: Option<u16>,
-    /// The request is executed all the same, before it is answered so: its own answer is lost.
+    /// Whether a request takes effect although it gets this answer, as if its own answer was lost.
     #[serde(default)]
-    pub(crate) executes: bool,
-    /// In how many seconds a request is to be made again (`Retry-After`).
+    pub(crate) execute: bool,
+    /// The `Retry-After` header of the answer, in seconds.
     pub(crate) retry_after: Option<u64>,
-    /// Prints what it reads on stderr, as a tool does that complains about it.
+    /// Copies stdin to stderr, like a tool that quotes its input in an error.
     #[serde(default)]
     pub(crate) echo_stdin: bool,
-    /// Leaves a file with this text in `TMPDIR`.
+    /// Creates a file with this text in `TMPDIR`.
     pub(crate) leave_file: Option<String>,
     /// Files that `helmfile template` renders, as `namespace-NAMESPACE/NAME/FILE`.
     #[serde(default)]
     pub(crate) rendered: BTreeMap<String, String>,
-    /// Connects there, says its name and process id, and lasts until a line comes or the connection is closed.
+    /// Connects to this address, sends its name and process ID, and waits for a line or the end of the connection.
     pub(crate) connect: Option<SocketAddr>,
     #[serde(default)]
     pub(crate) on_int: OnInt,
-    /// Starts a process that holds the pipes and connects too. It ends with its connection, and not by INT.
+    /// Starts a child process that keeps the pipes open and connects too. It ignores INT and ends with its connection.
     #[serde(default)]
     pub(crate) grandchild: bool,
 }
@@ -87,18 +84,18 @@ pub(crate) struct Rule {
 #[derive(Clone, Copy, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum OnInt {
-    /// Does nothing about it.
+    /// The default action.
     #[default]
     Die,
-    /// Says `INT` to its connection and ends with exit code 1, as helmfile does.
+    /// Sends `INT` to its connection and exits with 1, like helmfile.
     End,
-    /// Says `INT` to its connection and goes on.
+    /// Sends `INT` to its connection and continues.
     Ignore,
 }
 
 impl Rule {
-    /// Whether it says how a request is answered.
-    pub(crate) fn is_answer(&self) -> bool {
+    /// Whether the rule has an answer for a request.
+    pub(crate) fn has_answer(&self) -> bool {
         self.stdout.is_some() || !self.bytes.is_empty() || self.exit > 0 || self.status.is_some()
     }
 }
@@ -110,13 +107,14 @@ impl Scenario {
         Ok(Self { path, ..scenario })
     }
 
-    /// The first rule that fits a call.
+    /// The first rule that matches a call.
     pub(crate) fn find(&self, tool: &str, args: &[String]) -> std::io::Result<Option<&Rule>> {
         for (index, rule) in self.rules.iter().enumerate() {
             let unset = |name: &String| std::env::var_os(name).is_none_or(|value| value.is_empty());
-            let fits =
-                rule.tool == tool && holds(args, &rule.args) && rule.unless_env.as_ref().is_none_or(unset);
-            if fits && claim(rule, index, &self.path)? {
+            let matches = rule.tool == tool
+                && matches_args(args, &rule.args)
+                && rule.unless_env.as_ref().is_none_or(unset);
+            if matches && claim(rule, index, &self.path)? {
                 return Ok(Some(rule));
             }
         }
@@ -124,17 +122,17 @@ impl Scenario {
     }
 }
 
-/// Whether arguments hold what is wanted, in its order.
-pub(crate) fn holds(args: &[String], wanted: &[String]) -> bool {
+/// Whether arguments match these patterns, in this order.
+pub(crate) fn matches_args(args: &[String], patterns: &[String]) -> bool {
     let mut args = args.iter();
-    wanted.iter().all(|wanted| match (wanted.strip_prefix('*'), wanted.strip_suffix('*')) {
+    patterns.iter().all(|pattern| match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
         (Some(end), _) if !end.is_empty() => args.any(|arg| arg.ends_with(end)),
         (None, Some(start)) if !start.is_empty() => args.any(|arg| arg.starts_with(start)),
-        _ => args.any(|arg| arg == wanted),
+        _ => args.any(|arg| arg == pattern),
     })
 }
 
-/// Takes one of a rule's `times`: a file for each beside the scenario, of which only one process can be the maker.
+/// Uses up one of the `times` of a rule: creates a file next to the scenario, which only one process can do.
 fn claim(rule: &Rule, index: usize, scenario: &Path) -> std::io::Result<bool> {
     let Some(times) = rule.times else {
         return Ok(true);

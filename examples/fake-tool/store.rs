@@ -1,4 +1,4 @@
-//! The objects that a played API server has.
+//! The objects of the simulated API server.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -6,10 +6,10 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use crate::notes::noted;
-use crate::scenario::{Scenario, Stands, holds};
+use crate::scenario::{Scenario, ScenarioObject, matches_args};
+use crate::transcript::read_calls;
 
-/// Kinds that every cluster knows: group, version, kind, plural, whether in namespaces.
+/// Kinds of every cluster: group, version, kind, plural, and whether they are namespaced.
 const BUILT_IN: [(&str, &str, &str, &str, bool); 11] = [
     ("apps", "v1", "DaemonSet", "daemonsets", true),
     ("apps", "v1", "Deployment", "deployments", true),
@@ -24,22 +24,20 @@ const BUILT_IN: [(&str, &str, &str, &str, bool); 11] = [
     ("", "v1", "Service", "services", true),
 ];
 
-/// The objects, and what became of them since.
 pub(crate) struct Store {
-    stands: Vec<Stands>,
-    /// What was written, by its path; nothing for what was deleted.
+    objects: Vec<ScenarioObject>,
+    /// Written objects by path; `None` for deleted ones.
     written: Mutex<BTreeMap<String, Option<Value>>>,
 }
 
-/// An answer: its status and its body.
+/// HTTP status and body.
 pub(crate) type Answer = (u16, String);
 
 impl Store {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        Self { stands: scenario.objects.clone(), written: Mutex::default() }
+        Self { objects: scenario.objects.clone(), written: Mutex::default() }
     }
 
-    /// Answers a request.
     pub(crate) fn answer(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer, Box<dyn Error>> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         match method {
@@ -49,35 +47,35 @@ impl Store {
         }
     }
 
-    /// The objects that stand now, each with its path.
-    fn now(&self) -> Result<BTreeMap<String, Value>, Box<dyn Error>> {
-        let calls = noted()?;
-        let made = |wanted: &Vec<String>| {
+    /// The current objects by path.
+    fn current(&self) -> Result<BTreeMap<String, Value>, Box<dyn Error>> {
+        let calls = read_calls()?;
+        let was_called = |patterns: &Vec<String>| {
             calls.iter().any(|call| {
                 let args = call["argv"].as_array().into_iter().flatten();
                 let args: Vec<_> = args.filter_map(Value::as_str).map(ToOwned::to_owned).collect();
-                holds(&args, wanted)
+                matches_args(&args, patterns)
             })
         };
-        let standing = self.stands.iter().filter(|stands| stands.after.as_ref().is_none_or(made));
-        let mut now: BTreeMap<_, _> =
-            standing.map(|stands| (path_of(&stands.object), with_version(stands, calls.len()))).collect();
+        let existing = self.objects.iter().filter(|one| one.after.as_ref().is_none_or(was_called));
+        let mut current: BTreeMap<_, _> =
+            existing.map(|one| (path_of(&one.object), with_version(one, calls.len()))).collect();
         for (path, object) in self.written.lock().map_err(|_| "poisoned")?.iter() {
             match object {
-                Some(object) => now.insert(path.clone(), object.clone()),
-                None => now.remove(path),
+                Some(object) => current.insert(path.clone(), object.clone()),
+                None => current.remove(path),
             };
         }
-        Ok(now)
+        Ok(current)
     }
 
     fn read(&self, path: &str, query: &str) -> Result<Answer, Box<dyn Error>> {
-        let now = self.now()?;
-        if let Some(object) = now.get(path) {
+        let current = self.current()?;
+        if let Some(object) = current.get(path) {
             return Ok((200, answered(object).to_string()));
         }
         let below = |found: &str| {
-            // `/api/v1/secrets` has all of `/api/v1/namespaces/*/secrets/*`.
+            // `/api/v1/secrets` lists all of `/api/v1/namespaces/*/secrets/*`.
             let mut words: Vec<_> = found.split('/').collect();
             words.pop();
             let list = words.join("/");
@@ -86,13 +84,13 @@ impl Store {
                 .and_then(|(root, rest)| Some(format!("{root}/{}", rest.split_once('/')?.1)));
             list == path || everywhere.as_deref() == Some(path)
         };
-        // `/api/v1/nodes` is a list and `/api/v1/nodes/x` is none; below `/apis` there is the group too.
+        // `/api/v1/nodes` is a list, `/api/v1/nodes/x` an object; paths below `/apis` have a group in addition.
         if path.split('/').count() % 2 == usize::from(path.starts_with("/api/")) {
             return Ok((404, json!({"kind": "Status", "message": "not found"}).to_string()));
         }
         let selector = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector="));
-        let selector = selector.map(decoded).unwrap_or_default();
-        let items: Vec<_> = now
+        let selector = selector.map(percent_decode).unwrap_or_default();
+        let items: Vec<_> = current
             .iter()
             .filter(|(found, object)| below(found) && selected(object, &selector))
             .map(|(_, object)| answered(object))
@@ -101,25 +99,25 @@ impl Store {
     }
 
     fn write(&self, method: &str, path: &str, body: &[u8], dry_run: bool) -> Result<Answer, Box<dyn Error>> {
-        let mut now = self.now()?;
+        let mut current = self.current()?;
         let body: Value = serde_json::from_slice(body)?;
         let path = match (method, body["metadata"]["name"].as_str()) {
             ("POST", Some(name)) => format!("{path}/{name}"),
             _ => path.to_owned(),
         };
-        let before = now.remove(&path);
-        let refused = |status: u16, message: &str| {
+        let before = current.remove(&path);
+        let error = |status: u16, message: &str| {
             Ok((status, json!({"kind": "Status", "code": status, "message": message}).to_string()))
         };
         let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().map(ToOwned::to_owned);
         let mut written = self.written.lock().map_err(|_| "poisoned")?;
         let mut object = match (method, before) {
-            // A review is answered by a rule.
-            ("POST", Some(_)) => return refused(409, "already exists"),
+            // Access reviews have a rule.
+            ("POST", Some(_)) => return error(409, "already exists"),
             ("PUT" | "PATCH", Some(before))
                 if version(&body).is_some() && version(&body) != version(&before) =>
             {
-                return refused(409, "the object has been modified");
+                return error(409, "the object has been modified");
             }
             ("DELETE", Some(_)) => {
                 written.insert(path, None);
@@ -130,7 +128,7 @@ impl Store {
                 object
             }
             ("POST" | "PUT", _) => body,
-            _ => return refused(404, "not found"),
+            _ => return error(404, "not found"),
         };
         let last = written.values().flatten().filter_map(|object| version(object)?.parse().ok());
         object["metadata"]["resourceVersion"] = (last.max().unwrap_or(1000_u64) + 1).to_string().into();
@@ -140,7 +138,7 @@ impl Store {
         Ok((200, object.to_string()))
     }
 
-    /// All kinds, those of the objects that stand among them.
+    /// All kinds, including those of the current objects.
     fn discovery(&self) -> Result<Value, Box<dyn Error>> {
         let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         let mut add = |group: &str, version: &str, kind: &str, plural: &str, namespaced: bool| {
@@ -156,7 +154,7 @@ impl Store {
                 add(group, version, kind, plural, namespaced);
             }
         }
-        for object in self.now()?.values() {
+        for object in self.current()?.values() {
             let (group, version) = group_of(object);
             let kind = object["kind"].as_str().unwrap_or_default();
             let known = BUILT_IN.iter().any(|(_, _, known, ..)| *known == kind);
@@ -171,7 +169,7 @@ impl Store {
     }
 }
 
-/// An object whose `lastHandledReconcileAt` is `{requested}` has answered the last request that was made of it.
+/// Replaces `{requested}` in `lastHandledReconcileAt` by the time of the last request for a reconciliation.
 fn answered(object: &Value) -> Value {
     let mut object = object.clone();
     let requested = object["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"].clone();
@@ -181,11 +179,11 @@ fn answered(object: &Value) -> Value {
     object
 }
 
-/// Every object has a version, whatever the scenario tells; that of one that lives is another with every call.
-fn with_version(stands: &Stands, calls: usize) -> Value {
-    let mut object = stands.object.clone();
+/// Adds a `resourceVersion`.
+fn with_version(one: &ScenarioObject, calls: usize) -> Value {
+    let mut object = one.object.clone();
     let version = &mut object["metadata"]["resourceVersion"];
-    if stands.lives {
+    if one.updates {
         *version = calls.to_string().into();
     } else if version.is_null() {
         *version = "1".into();
@@ -206,7 +204,7 @@ fn plural(kind: &str) -> String {
     }
 }
 
-/// The path of an object. Those of Kubernetes itself may lack their `apiVersion`.
+/// The path of an object. Built-in kinds need no `apiVersion`.
 fn path_of(object: &Value) -> String {
     let kind = object["kind"].as_str().unwrap_or_default();
     let built_in = BUILT_IN.iter().find(|(_, _, known, ..)| *known == kind);
@@ -222,7 +220,7 @@ fn path_of(object: &Value) -> String {
     }
 }
 
-/// Whether an object's labels fit a selector such as `a=b,c!=d,e in (f,g)`.
+/// Whether the labels of an object match a selector such as `a=b,c!=d,e in (f,g)`.
 fn selected(object: &Value, selector: &str) -> bool {
     let label = |name: &str| object["metadata"]["labels"][name.trim()].as_str();
     let mut rest = selector;
@@ -234,7 +232,7 @@ fn selected(object: &Value, selector: &str) -> bool {
             }
             _ => rest.split_once(',').unwrap_or((rest, "")),
         };
-        let fits = if let Some((name, values)) = term.split_once(" in (") {
+        let matches = if let Some((name, values)) = term.split_once(" in (") {
             label(name).is_some_and(|value| values.trim_end_matches(')').split(',').any(|one| one == value))
         } else if let Some((name, value)) = term.split_once("!=") {
             label(name) != Some(value)
@@ -243,7 +241,7 @@ fn selected(object: &Value, selector: &str) -> bool {
         } else {
             label(term).is_some()
         };
-        if !fits {
+        if !matches {
             return false;
         }
         rest = others;
@@ -251,8 +249,8 @@ fn selected(object: &Value, selector: &str) -> bool {
     true
 }
 
-/// What stands for other characters in a query.
-fn decoded(text: &str) -> String {
+/// Decodes percent-encoding.
+fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
@@ -269,7 +267,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// As a JSON merge patch does.
+/// Applies a JSON merge patch.
 fn merge(into: &mut Value, from: Value) {
     match from {
         Value::Object(fields) => {

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::audit::{AuditEvent, AuditLog, Mark};
 use crate::control_plane::{ADMIN, ControlPlane};
-use crate::flux::{Flux, FluxPlay};
+use crate::flux::{Flux, FluxBehavior};
 use crate::git_folder::{GIT_PATH, GIT_REF, GIT_URL, GitFolder, GitSecret, age_key};
 use crate::kube::Client;
 use crate::nodes::{CILIUM_NODE_ARGS, Nodes};
@@ -197,7 +197,7 @@ impl Sandbox {
     /// Keeps pods of `namespace` whose names begin with `prefix` and that start after this call from becoming ready. Returns when
     /// the kubelet knows of it.
     pub fn hold(&self, namespace: &str, prefix: &str) -> Result<()> {
-        self.hold_with(Hold { namespace: namespace.to_owned(), prefix: prefix.to_owned(), play: None })
+        self.hold_with(Hold { namespace: namespace.to_owned(), prefix: prefix.to_owned(), behavior: None })
     }
 
     /// As [`Sandbox::hold`], optionally with a failing state of the pods.
@@ -214,15 +214,15 @@ impl Sandbox {
     }
 
     /// Changes how the flux-operator handles `FluxInstances`.
-    pub fn flux_play(&self, play: FluxPlay) {
+    pub fn set_flux_behavior(&self, behavior: FluxBehavior) {
         if let Some(flux) = &self.flux {
-            flux.set_play(play);
+            flux.set_behavior(behavior);
         }
     }
 
     /// Makes every FluxInstance Stalled, with this message.
     pub fn flux_stall(&self, message: &str) {
-        self.flux_play(FluxPlay::Stalls(message.to_owned()));
+        self.set_flux_behavior(FluxBehavior::Stalls(message.to_owned()));
     }
 
     /// Makes the Git server refuse all access with this message; `None` allows it again.

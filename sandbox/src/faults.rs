@@ -2,20 +2,20 @@
 //! plain helmfile ends, and converges once the fault is removed.
 
 mod catalog;
+mod fixture;
 mod injection;
-mod judge;
 mod report;
-mod stand;
+mod verdict;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use self::catalog::FAULTS;
+use self::catalog::faults;
+use self::fixture::FaultFixture;
 use self::injection::{Injection, When};
-use self::judge::{Expected, Plain, Verdict, judge};
 use self::report::{Row, head, summary};
-use self::stand::Stand;
+use self::verdict::{Expected, Output, Plain, evaluate};
 use crate::tools::Tools;
 
 /// A fault, and the expected result of a run with it.
@@ -52,12 +52,12 @@ pub struct FaultCampaign {
 
 /// Lines with the names and descriptions of all faults.
 pub(crate) fn list() -> Vec<String> {
-    FAULTS.iter().map(|fault| format!("{:26} {}", fault.name, fault.what)).collect()
+    faults().map(|fault| format!("{:26} {}", fault.name, fault.what)).collect()
 }
 
 /// Runs a campaign and prints each line of its table with `print`; fails if an expectation fails. Keeps the logs in a folder.
 pub fn run(tools: &Tools, program: &Path, campaign: &FaultCampaign, print: &dyn Fn(&str)) -> Result<()> {
-    let faults = campaign.faults()?;
+    let chosen = campaign.faults()?;
     let logs = tempfile::Builder::new().prefix("sandbox-faults-").tempdir()?.keep();
     let runner = Runner { tools, program, logs };
     print(&format!("logs are in {}", runner.logs.display()));
@@ -67,14 +67,14 @@ pub fn run(tools: &Tools, program: &Path, campaign: &FaultCampaign, print: &dyn 
     let mut rows = Vec::new();
     let mut shared = None;
     if campaign.one_cluster {
-        shared = Some(Stand::start(tools, program, "faults")?);
+        shared = Some(FaultFixture::start(tools, program, "faults")?);
     }
-    for fault in faults {
+    for fault in chosen {
         let row = match &mut shared {
-            Some(stand) => runner.on(stand, fault, false),
+            Some(fixture) => runner.on(fixture, fault, false),
             None => runner.both(fault, campaign.plain),
         };
-        let row = row.unwrap_or_else(|error| Row::unplayed(fault.name, fault.what, format!("{error:#}")));
+        let row = row.unwrap_or_else(|error| Row::failed(fault.name, fault.what, format!("{error:#}")));
         print(&row.text());
         row.problems().for_each(|problem| print(&format!("  {}: {problem}", fault.name)));
         rows.push(row);
@@ -82,21 +82,21 @@ pub fn run(tools: &Tools, program: &Path, campaign: &FaultCampaign, print: &dyn 
     for line in summary(&rows) {
         print(&line);
     }
-    if let Some(stand) = shared {
-        stand.converge(&[]).context("after all faults were removed")?;
+    if let Some(fixture) = shared {
+        fixture.converge(&[]).context("after all faults were removed")?;
     }
     let wrong: Vec<_> =
         rows.iter().filter(|row| row.problems().next().is_some()).map(|row| row.name).collect();
-    ensure!(wrong.is_empty(), "not as expected: {}; see {}", wrong.join(", "), runner.logs.display());
+    ensure!(wrong.is_empty(), "unexpected results: {}; see {}", wrong.join(", "), runner.logs.display());
     Ok(())
 }
 
 impl FaultCampaign {
     fn faults(&self) -> Result<Vec<&'static Fault>> {
         if self.only.is_empty() {
-            return Ok(FAULTS.iter().collect());
+            return Ok(faults().collect());
         }
-        let find = |name: &String| match FAULTS.iter().find(|fault| fault.name == name) {
+        let find = |name: &String| match faults().find(|fault| fault.name == name) {
             Some(fault) => Ok(fault),
             None => bail!("no fault `{name}`; `--list` shows the names"),
         };
@@ -115,45 +115,45 @@ impl Runner<'_> {
     /// Injects a fault into a fresh cluster for k3s-boot, and then into another one for plain helmfile. At the same time, each
     /// would have half of the machine, and take twice as long until the fault shows.
     fn both(&self, fault: &'static Fault, plain: bool) -> Result<Row> {
-        let mut stand = Stand::start(self.tools, self.program, fault.name)?;
-        let mut row = self.on(&mut stand, fault, true)?;
-        drop(stand);
-        if plain && fault.plain != Plain::Unmet {
-            row.meet_plain(fault.plain, &self.plain(fault)?);
+        let mut fixture = FaultFixture::start(self.tools, self.program, fault.name)?;
+        let mut row = self.on(&mut fixture, fault, true)?;
+        drop(fixture);
+        if plain && fault.plain != Plain::NotApplicable {
+            row.add_plain(fault.plain, &self.plain(fault)?);
         }
         Ok(row)
     }
 
     /// Injects a fault, removes it, and checks that the next run converges if `converges`.
-    fn on(&self, stand: &mut Stand, fault: &'static Fault, converges: bool) -> Result<Row> {
-        let told = stand.meet(fault, |site| {
-            let mut command = site.command("apps");
+    fn on(&self, fixture: &mut FaultFixture, fault: &'static Fault, converges: bool) -> Result<Row> {
+        let output = fixture.run(fault, |fixture| {
+            let mut command = fixture.command("apps");
             command.args(["--release-timeout", "60s"]).args(fault.args);
             vec![command]
         })?;
         let folder = self.logs.join(fault.name);
-        told.write(&folder, "k3s-boot")?;
-        let Verdict { named, found, mut problems } = judge(&told, &fault.expected);
-        problems.extend(stand.discreet(&folder).err().map(|error| format!("{error:#}")));
-        stand.lift(fault)?;
-        if converges && let Err(error) = stand.converge(fault.next) {
-            problems.push(format!("after the fault was removed: {error:#}"));
+        output.write(&folder, "k3s-boot")?;
+        let mut verdict = evaluate(&output, &fault.expected);
+        verdict.problems.extend(fixture.check_secrets(&folder).err().map(|error| format!("{error:#}")));
+        fixture.remove(fault)?;
+        if converges && let Err(error) = fixture.converge(fault.next) {
+            verdict.problems.push(format!("after the fault was removed: {error:#}"));
         }
-        Ok(Row::new(fault.name, fault.what, &told, named, found, problems))
+        Ok(Row::new(fault.name, fault.what, &output, verdict))
     }
 
-    fn plain(&self, fault: &'static Fault) -> Result<judge::Told> {
-        let mut stand = Stand::start(self.tools, self.program, fault.name)?;
-        let told = stand.meet(fault, |site| {
+    fn plain(&self, fault: &'static Fault) -> Result<Output> {
+        let mut fixture = FaultFixture::start(self.tools, self.program, fault.name)?;
+        let output = fixture.run(fault, |fixture| {
             let sync = |file: &str| {
-                let mut command = site.checkout.command(&site.sandbox, &self.tools.helmfile());
+                let mut command = fixture.checkout.command(&fixture.sandbox, &self.tools.helmfile());
                 command.args(["--file", file, "sync", "--hide-notes", "--timeout", "60"]);
                 command
             };
             ["bootstrap/helmfile.d/00-crds.yaml", "bootstrap/helmfile.d/01-apps.yaml"].map(sync).into()
         })?;
-        told.write(&self.logs.join(fault.name), "plain")?;
-        Ok(told)
+        output.write(&self.logs.join(fault.name), "plain")?;
+        Ok(output)
     }
 }
 
@@ -165,12 +165,12 @@ mod tests {
 
     #[test]
     fn every_fault_is_complete() {
-        let names: BTreeSet<_> = FAULTS.iter().map(|fault| fault.name).collect();
-        assert_eq!(names.len(), FAULTS.len(), "names must be unique");
-        for fault in FAULTS {
+        let names: BTreeSet<_> = faults().map(|fault| fault.name).collect();
+        assert_eq!(names.len(), faults().count(), "names must be unique");
+        for fault in faults() {
             assert!(!fault.injections.is_empty() && !fault.what.contains('|'), "{}", fault.name);
-            let Expected { code, culprit, cause, fix, .. } = fault.expected;
-            assert_eq!(culprit.is_empty(), cause.is_empty(), "{}", fault.name);
+            let Expected { code, object, cause, fix, .. } = fault.expected;
+            assert_eq!(object.is_empty(), cause.is_empty(), "{}", fault.name);
             assert!(code == 0 || !fix.is_empty(), "{}: a failure needs a fix", fault.name);
         }
     }
@@ -182,7 +182,7 @@ mod tests {
             plain: false,
             one_cluster: false,
         };
-        assert_eq!(campaign(&[]).faults().unwrap().len(), FAULTS.len());
+        assert_eq!(campaign(&[]).faults().unwrap().len(), faults().count());
         let chosen = campaign(&["taint", "cpu"]).faults().unwrap();
         assert_eq!(chosen.iter().map(|fault| fault.name).collect::<Vec<_>>(), ["taint", "cpu"]);
         assert!(campaign(&["none"]).faults().is_err());

@@ -20,7 +20,7 @@ use crate::tools::Tools;
 
 /// How the simulated flux-operator handles `FluxInstances`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum FluxPlay {
+pub enum FluxBehavior {
     /// Installs Flux and reports Ready.
     #[default]
     Works,
@@ -83,8 +83,8 @@ impl Flux {
     }
 
     /// Changes the behaviour of the operator, also for existing `FluxInstances`.
-    pub(crate) fn set_play(&self, play: FluxPlay) {
-        self.operator.set_play(play);
+    pub(crate) fn set_behavior(&self, behavior: FluxBehavior) {
+        self.operator.set_behavior(behavior);
     }
 
     /// Reads the Git folder again and returns the digest of its artifact.

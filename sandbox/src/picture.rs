@@ -11,7 +11,7 @@ use nix::pty::{OpenptyResult, Winsize, openpty};
 use vt100::{Color, Parser, Screen};
 
 use crate::cluster::Options;
-use crate::site::Site;
+use crate::fixture::Fixture;
 use crate::tools::Tools;
 
 /// The size of the terminal in characters. Longer lines wrap.
@@ -26,10 +26,11 @@ const BACKGROUND: &str = "#1c1c1c";
 
 /// Runs `k3s-boot apps` on a fresh cluster and draws the terminal as it is at the end.
 pub(crate) fn picture(tools: &Tools, program: &Path, file: &Path) -> Result<()> {
-    let site = Site::start(tools, program, Options { name: "picture".to_owned(), ..Options::default() })?;
+    let fixture =
+        Fixture::start(tools, program, Options { name: "picture".to_owned(), ..Options::default() })?;
     let window = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
     let OpenptyResult { master, slave } = openpty(Some(&window), None)?;
-    let mut command = site.command("apps");
+    let mut command = fixture.command("apps");
     command.env("TERM", "xterm-256color").env_remove("NO_COLOR").env_remove("GITHUB_ACTIONS");
     let end = || slave.try_clone().map(Stdio::from);
     let mut child =

@@ -23,7 +23,7 @@ const ANSWERS: &str = "node-answers";
 const ASKED: &str = "sandbox/asked";
 /// The node annotation with the number of the last answer.
 const ANSWERED: &str = "sandbox/answered";
-/// The name prefix of the stages for [`PodPlay`]s.
+/// The name prefix of the stages for [`PodBehavior`]s.
 const SIMULATED: &str = "pod-simulated";
 
 /// Keeps pods of a namespace whose names have a prefix from becoming ready.
@@ -32,17 +32,17 @@ pub(crate) struct Hold {
     pub(crate) namespace: String,
     pub(crate) prefix: String,
     /// The state that they get instead; without it they stay as they are after scheduling.
-    pub(crate) play: Option<PodPlay>,
+    pub(crate) behavior: Option<PodBehavior>,
 }
 
 /// A failing state of pods, as the kubelet reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PodPlay {
+pub(crate) struct PodBehavior {
     pub(crate) state: PodState,
     /// Reason and message of the kubelet's warning event.
     pub(crate) warning: (&'static str, &'static str),
     /// The logs of the containers.
-    pub(crate) said: &'static str,
+    pub(crate) log: &'static str,
 }
 
 /// Why a scheduled pod does not become ready.
@@ -126,14 +126,15 @@ impl Stages {
     /// Keeps matching pods that start after this call from becoming ready.
     pub(crate) fn hold(&mut self, hold: Hold) -> Result<()> {
         let name = format!("{SIMULATED}-{}", self.holds.len() + 1);
-        let simulated =
-            hold.play.map(|play| (simulated_stage(&name, &hold, &play), hold.namespace.clone(), play.said));
+        let simulated = hold
+            .behavior
+            .map(|behavior| (simulated_stage(&name, &hold, &behavior), hold.namespace.clone(), behavior.log));
         self.holds.push(hold);
         self.update()?;
-        let Some((stage, namespace, said)) = simulated else { return Ok(()) };
-        if !said.is_empty() {
+        let Some((stage, namespace, log)) = simulated else { return Ok(()) };
+        if !log.is_empty() {
             let file = self.folder.join(format!("{name}.log"));
-            fs::write(&file, said)?;
+            fs::write(&file, log)?;
             self.client.apply(&format!("{LOGS}/{name}"), &logs(&name, &namespace, &file))?;
         }
         self.client.apply(&format!("{STAGES}/{name}"), &stage).map(drop)
@@ -142,7 +143,7 @@ impl Stages {
     /// Removes and returns all holds.
     pub(crate) fn release(&mut self) -> Result<Vec<Hold>> {
         let holds = std::mem::take(&mut self.holds);
-        for (index, _) in holds.iter().enumerate().filter(|(_, hold)| hold.play.is_some()) {
+        for (index, _) in holds.iter().enumerate().filter(|(_, hold)| hold.behavior.is_some()) {
             for kind in [STAGES, LOGS] {
                 self.client.delete(&format!("{kind}/{SIMULATED}-{}", index + 1))?;
             }
@@ -210,8 +211,8 @@ impl Hold {
 
 /// The stage that puts scheduled pods into a state, once. Their phase stays Pending, so that the stage `pod-ready` handles
 /// them after the hold: it checks nothing else.
-fn simulated_stage(name: &str, hold: &Hold, play: &PodPlay) -> Value {
-    let (reason, message) = play.warning;
+fn simulated_stage(name: &str, hold: &Hold, behavior: &PodBehavior) -> Value {
+    let (reason, message) = behavior.warning;
     let matches = json!([
         {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"},
         {"key": ".status.startTime", "operator": "DoesNotExist"},
@@ -219,7 +220,7 @@ fn simulated_stage(name: &str, hold: &Hold, play: &PodPlay) -> Value {
     ]);
     let next = json!({
         "event": {"type": "Warning", "reason": reason, "message": message},
-        "statusTemplate": play.state.template(),
+        "statusTemplate": behavior.state.template(),
     });
     stage(name, "Pod", &matches, &next)
 }

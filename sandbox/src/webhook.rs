@@ -17,12 +17,12 @@ use crate::registry::listen;
 
 /// How the webhook answers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct WebhookBehavior {
     /// The number of requests to deny; all later ones are allowed.
-    pub(crate) refused: usize,
+    pub(crate) denied: usize,
     /// The HTTP status and the message of a denial.
     pub(crate) status: u16,
-    pub(crate) words: &'static str,
+    pub(crate) message: &'static str,
     /// The delay of each answer.
     pub(crate) delay: Duration,
 }
@@ -37,13 +37,13 @@ pub(crate) struct Webhook {
 }
 
 impl Webhook {
-    pub(crate) fn start(plan: Plan) -> Result<Self> {
+    pub(crate) fn start(behavior: WebhookBehavior) -> Result<Self> {
         let (listener, address) = listen()?;
         let authority = Authority::new("sandbox webhook")?;
         let config = Arc::new(tls_config(&authority.server(&["127.0.0.1"])?)?);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || serve(&listener, &config, plan, &stopped));
+        let thread = std::thread::spawn(move || serve(&listener, &config, behavior, &stopped));
         Ok(Self { address, authority, stop, thread: Some(thread) })
     }
 
@@ -65,8 +65,8 @@ impl Drop for Webhook {
     }
 }
 
-fn serve(listener: &TcpListener, config: &Arc<ServerConfig>, plan: Plan, stop: &AtomicBool) {
-    let left = Arc::new(AtomicUsize::new(plan.refused));
+fn serve(listener: &TcpListener, config: &Arc<ServerConfig>, behavior: WebhookBehavior, stop: &AtomicBool) {
+    let left = Arc::new(AtomicUsize::new(behavior.denied));
     for stream in listener.incoming() {
         if stop.load(Ordering::Relaxed) {
             break;
@@ -74,22 +74,27 @@ fn serve(listener: &TcpListener, config: &Arc<ServerConfig>, plan: Plan, stop: &
         let Ok(stream) = stream else { continue };
         let (config, left) = (Arc::clone(config), Arc::clone(&left));
         // The API server retries on a new connection when one breaks.
-        std::thread::spawn(move || drop(answer_all(stream, config, plan, &left)));
+        std::thread::spawn(move || drop(answer_all(stream, config, behavior, &left)));
     }
 }
 
-fn answer_all(stream: TcpStream, config: Arc<ServerConfig>, plan: Plan, left: &AtomicUsize) -> Result<()> {
+fn answer_all(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    behavior: WebhookBehavior,
+    left: &AtomicUsize,
+) -> Result<()> {
     let mut stream = StreamOwned::new(ServerConnection::new(config)?, stream);
     while let Some(head) = read_head(&mut stream)? {
         let mut body = vec![0; content_length(&head)?];
         stream.read_exact(&mut body)?;
         let review: Value = serde_json::from_slice(&body)?;
         let request = review.get("request").context("a review has no request")?;
-        std::thread::sleep(plan.delay);
-        let refused = left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        let mut response = json!({"uid": request["uid"], "allowed": refused.is_err()});
-        if refused.is_ok() {
-            response["status"] = json!({"code": plan.status, "message": plan.words});
+        std::thread::sleep(behavior.delay);
+        let denial = left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let mut response = json!({"uid": request["uid"], "allowed": denial.is_err()});
+        if denial.is_ok() {
+            response["status"] = json!({"code": behavior.status, "message": behavior.message});
         }
         let answer =
             json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})

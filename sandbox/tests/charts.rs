@@ -1,5 +1,5 @@
-//! The generated charts, rendered by real helm with the values of the shipped `bootstrap/`: as many objects of each kind
-//! as the real charts give, of the same size, and with the logic that a bootstrap can trip over.
+//! Renders the generated charts with real helm and the values in `bootstrap/`: the objects have the kinds, numbers and
+//! sizes of the real charts, and the logic that affects a bootstrap.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic like the tests")]
 
@@ -11,9 +11,9 @@ use std::sync::LazyLock;
 use flate2::{Compression, write::GzEncoder};
 use sandbox::charts::{self, Chart};
 
-/// The archives and the values of `bootstrap/`, made once for all tests.
+/// The archives and the values of `bootstrap/`, created once for all tests.
 struct Lab {
-    /// In the target folder, for what a static holds is never dropped.
+    /// In the target folder, because a static is never dropped.
     dir: PathBuf,
 }
 
@@ -44,7 +44,7 @@ static LAB: LazyLock<Lab> = LazyLock::new(|| {
     Lab { dir }
 });
 
-/// A program of the sandbox's cache.
+/// A tool of the sandbox.
 fn tool(path: &str) -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").expect("`HOME` is set")).join(".cache"),
@@ -90,7 +90,7 @@ fn plain(name: &str, args: &[&str]) -> Result<String, String> {
 /// A chart, its size in bytes and its objects by kind.
 type Expected = (&'static str, usize, &'static [(&'static str, usize)]);
 
-/// How many objects of each kind a manifest has.
+/// The number of objects of each kind in a manifest.
 fn kinds(manifest: &str) -> BTreeMap<&str, usize> {
     let mut kinds = BTreeMap::new();
     for kind in manifest.lines().filter_map(|line| line.strip_prefix("kind: ")) {
@@ -100,7 +100,7 @@ fn kinds(manifest: &str) -> BTreeMap<&str, usize> {
 }
 
 #[test]
-fn every_chart_renders_what_the_real_one_does() {
+fn charts_render_like_the_real_ones() {
     let expected: [Expected; 6] = [
         ("prometheus-operator-crds", 4_000_000, &[("CustomResourceDefinition", 10)]),
         (
@@ -176,15 +176,15 @@ fn every_chart_renders_what_the_real_one_does() {
 }
 
 #[test]
-fn the_crds_release_fits_into_a_secret() {
+fn crds_release_fits_into_a_secret() {
     let manifest = shipped("prometheus-operator-crds", &[]).unwrap();
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     std::io::Write::write_all(&mut gzip, manifest.as_bytes()).unwrap();
     let record = gzip.finish().unwrap().len() * 4 / 3;
-    // The real one has about 514 KB; a Secret may have 1 MiB. The templates are no part of it: they are in a subchart.
+    // The real release has about 514 KB; the limit of a Secret is 1 MiB. It has no templates: they are in a subchart.
     assert!((400_000..=600_000).contains(&record), "{record}");
     assert!(manifest.contains("\n# Source: prometheus-operator-crds/charts/crds/templates/"));
-    // The plain scalar that YAML 1.1 parsers stumble over.
+    // A plain scalar that YAML 1.1 parses differently.
     assert!(manifest.lines().any(|line| line.trim_start() == "- ="));
 }
 
@@ -202,7 +202,7 @@ fn crds_have_switches() {
 }
 
 #[test]
-fn cilium_checks_its_values_as_the_real_one_does() {
+fn cilium_validates_values_like_the_real_chart() {
     let manifest = shipped("cilium", &[]).unwrap();
     for part in [
         "- name: KUBERNETES_SERVICE_HOST\n          value: \"10.0.0.10\"",
@@ -234,7 +234,7 @@ fn cilium_checks_its_values_as_the_real_one_does() {
 }
 
 #[test]
-fn coredns_is_the_cluster_dns_only_when_told() {
+fn coredns_is_the_cluster_dns_only_if_enabled() {
     let manifest = shipped("coredns", &[]).unwrap();
     for part in
         ["  name: kube-dns\n", "  clusterIP: 10.43.0.10\n", "    k8s-app: \"kube-dns\"\n", "    .:53 {\n"]
@@ -258,7 +258,7 @@ fn cert_manager_has_a_closed_schema_and_a_hook() {
 }
 
 #[test]
-fn the_flux_instance_syncs_what_the_environment_names() {
+fn flux_instance_syncs_the_source_in_the_environment() {
     let manifest = shipped("flux-instance", &[]).unwrap();
     for part in [
         "  name: flux\n",

@@ -1,10 +1,10 @@
-//! Flux in the sandbox: helmfile alone installs it, and the real kustomize-controller decrypts what lies in Git.
+//! Flux in the sandbox: helmfile installs it, and the real kustomize-controller decrypts the files in Git.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::Path;
 use std::time::Duration;
 
-use sandbox::{FluxPlay, GitSecret, Options, Sandbox, wait_for};
+use sandbox::{FluxBehavior, GitSecret, Options, Sandbox, wait_for};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -85,7 +85,7 @@ fn flux_syncs_only_with_the_right_key() {
 
     sandbox.flux_stall("build failed: caused by the test");
     assert_eq!(wait_condition(&sandbox, INSTANCE, "Stalled", "True"), "build failed: caused by the test");
-    sandbox.flux_play(FluxPlay::Works);
+    sandbox.set_flux_behavior(FluxBehavior::Works);
     wait_condition(&sandbox, INSTANCE, "Ready", "True");
 
     let digest =

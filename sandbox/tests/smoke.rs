@@ -1,4 +1,4 @@
-//! One cluster from start to end.
+//! Starts a cluster, uses it and stops it.
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::process::{Command, Output};
@@ -14,7 +14,7 @@ fn kubectl(sandbox: &Sandbox, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn a_sandbox_from_start_to_end() {
+fn sandbox_from_start_to_end() {
     let started = Instant::now();
     let sandbox = Sandbox::start(Options { name: "smoke".to_owned(), ..Options::default() }).unwrap();
     println!("started in {:?}", started.elapsed());
@@ -116,9 +116,9 @@ fn the_api_server_goes_and_comes_back(sandbox: &Sandbox) {
     assert!(kubectl(sandbox, &["get", "namespace", "wet"]).status.success());
 }
 
-/// A killed test process takes its sandbox with it. The process that is killed is this test itself, run once more.
+/// A sandbox stops when its test process is killed. The killed process is this test, started again.
 #[test]
-fn a_killed_process_leaves_nothing() {
+fn killed_process_leaves_nothing() {
     const INNER: &str = "SANDBOX_SMOKE_INNER";
     if let Some(file) = std::env::var_os(INNER) {
         let sandbox = Sandbox::start(Options { name: "killed".to_owned(), ..Options::default() }).unwrap();
@@ -132,7 +132,7 @@ fn a_killed_process_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("processes.json");
     let mut inner = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_killed_process_leaves_nothing"])
+        .args(["--exact", "killed_process_leaves_nothing"])
         .env(INNER, &file)
         .spawn()
         .unwrap();

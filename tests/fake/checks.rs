@@ -1,38 +1,30 @@
-//! `check`, `diff` and the guard, with tools that play a script.
+//! `check`, `diff` and the identity of the cluster.
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::boot::{Boot, Ran};
+use super::fixture::{Fixture, RunResult};
 use super::scenario;
 
-/// Where one asks what one may do.
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 
 fn workload() -> Value {
     json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "player", "namespace": "media"}, "spec": {"replicas": 1}})
 }
 
-fn marked(repository: &str) -> Value {
+fn lease_of(repository: &str) -> Value {
     json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "k3s-boot", "namespace": "kube-system",
         "annotations": {"k3s-boot/repository": repository}}})
 }
 
-/// What a check printed of a rule: its line and those below it.
+/// The text of a check: its line and the indented lines below.
 #[track_caller]
-fn told(ran: &Ran, rule: &str) -> String {
+fn text_of(ran: &RunResult, rule: &str) -> String {
     let start = format!(" {rule}: ");
     let mut lines = ran.stdout.lines().skip_while(|line| !line.contains(&start));
     let first = lines.next().unwrap_or_else(|| panic!("no `{rule}` in\n{}{}", ran.stdout, ran.stderr));
     let below = lines.take_while(|line| line.starts_with("      "));
     std::iter::once(first).chain(below).collect::<Vec<_>>().join("\n")
-}
-
-#[track_caller]
-pub(crate) fn checks(ran: &Ran) -> Value {
-    // The time that it took was taken out.
-    serde_json::from_str(&ran.stdout.replace("[...]", "0"))
-        .unwrap_or_else(|error| panic!("{error}: {}{}", ran.stdout, ran.stderr))
 }
 
 pub(crate) fn status_of<'a>(report: &'a Value, rule: &str) -> &'a str {
@@ -41,8 +33,8 @@ pub(crate) fn status_of<'a>(report: &'a Value, rule: &str) -> &'a str {
 }
 
 #[test]
-fn everything_is_asked_and_nothing_is_changed() {
-    let ran = Boot::of("check").run();
+fn check_calls_all_tools_and_changes_nothing() {
+    let ran = Fixture::for_command("check").run();
     ran.assert().code(0);
     assert_eq!(ran.mutating(), [""; 0]);
     assert!(ran.stdout.starts_with("Environment\n  ✓ "), "{}", ran.stdout);
@@ -55,40 +47,44 @@ fn everything_is_asked_and_nothing_is_changed() {
     ] {
         assert!(!ran.calls_of(tool, arg).is_empty(), "{tool} {arg}");
     }
-    let again = Boot::of("check").args(&["-o", "json"]).run();
-    let report = checks(&again);
+    let again = Fixture::for_command("check").args(&["-o", "json"]).run();
+    let report = again.report();
     assert_eq!(report["cluster"]["uid"], "uid-of-kube-system");
     assert_eq!((report["exit_code"].as_i64(), status_of(&report, "api")), (Some(0), "ok"));
 }
 
 #[test]
-fn problems_are_told_together_and_one_can_be_skipped() {
+fn all_problems_are_reported_and_checks_can_be_skipped() {
     let broken = || {
-        Boot::of("check").file("age.key", "nonsense\n").rules([
+        Fixture::for_command("check").file("age.key", "nonsense\n").rules([
             json!({"tool": "helm", "args": ["version"], "stdout": "v3.17.0\n"}),
             json!({"tool": "api", "args": [REVIEWS], "stdout": r#"{"status":{"allowed":false}}"#}),
         ])
     };
     let ran = broken().run();
     ran.assert().code(1);
-    assert_snapshot!(told(&ran, "versions"), @r#"
+    assert_snapshot!(text_of(&ran, "versions"), @r#"
       ✗ versions: Program version is not supported
           program: helm
           version: 3.17.0
           accepted: 3.18 or later, below 5
           fix: install a supported version of helm
     "#);
-    assert!(told(&ran, "age-key").contains("reason: line 1 is no age identity"));
-    assert!(told(&ran, "rights").starts_with("  ✗ "));
-    let report = checks(&broken().args(&["-o", "json", "--skip-check", "versions"]).run());
+    assert!(text_of(&ran, "age-key").contains("reason: line 1 is no age identity"));
+    assert!(text_of(&ran, "rights").starts_with("  ✗ "));
+    let report = broken().args(&["-o", "json", "--skip-check", "versions"]).run().report();
     assert_eq!((status_of(&report, "versions"), status_of(&report, "age-key")), ("skipped", "error"));
     assert_eq!((report["result"].as_str(), report["exit_code"].as_i64()), (Some("errors"), Some(1)));
 }
 
 #[test]
-fn a_warning_stops_only_a_strict_run() {
+fn warnings_fail_only_with_strict() {
     let warned = |command: &str, args: &[&str]| {
-        Boot::of(command).without("root/age.key").without("root/bootstrap/github.sops.yaml").args(args).run()
+        Fixture::for_command(command)
+            .without("root/age.key")
+            .without("root/bootstrap/github.sops.yaml")
+            .args(args)
+            .run()
     };
     warned("check", &[]).assert().code(0);
     warned("check", &["--strict"]).assert().code(1);
@@ -98,8 +94,12 @@ fn a_warning_stops_only_a_strict_run() {
 }
 
 #[test]
-fn offline_nothing_is_contacted() {
-    let ran = Boot::of("check").args(&["--offline"]).without_env("KUBECONFIG").without("root/age.key").run();
+fn offline_check_contacts_nothing() {
+    let ran = Fixture::for_command("check")
+        .args(&["--offline"])
+        .without_env("KUBECONFIG")
+        .without("root/age.key")
+        .run();
     ran.assert().code(0);
     let tools: Vec<_> = ran.calls.iter().map(|call| call["tool"].as_str().unwrap()).collect();
     assert!(!tools.contains(&"kubectl"), "{tools:?}");
@@ -111,8 +111,8 @@ fn offline_nothing_is_contacted() {
 }
 
 #[test]
-fn every_rule_can_tell_why_it_matters() {
-    let ran = Boot::of("check").args(&["--explain", "cluster-identity"]).run();
+fn check_is_explained() {
+    let ran = Fixture::for_command("check").args(&["--explain", "cluster-identity"]).run();
     assert!(
         ran.stdout.starts_with("cluster-identity: the cluster is the right one\n\nEvery k3s kubeconfig"),
         "{}",
@@ -122,55 +122,62 @@ fn every_rule_can_tell_why_it_matters() {
 }
 
 #[test]
-fn a_cluster_that_nobody_knows_is_not_touched() {
-    let ran = Boot::new().args(&["--yes"]).objects([workload()]).run();
+fn unknown_cluster_with_workloads_is_not_changed() {
+    let ran = Fixture::new().args(&["--yes"]).objects([workload()]).run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Unknown cluster with workloads on it uid="uid-of-kube-system" workloads="Deployment media/player" fix="if this is the right cluster: --cluster uid-of-kube-system, or `k3s-boot check --pin` to pin it""#);
-    let named = Boot::new().args(&["--cluster", "uid-of-kube-system"]).objects([workload()]).run();
+    let named = Fixture::new().args(&["--cluster", "uid-of-kube-system"]).objects([workload()]).run();
     named.assert().code(0);
-    let wrong = Boot::new().args(&["--cluster", "another"]).run();
+    let wrong = Fixture::new().args(&["--cluster", "another"]).run();
     assert_eq!((wrong.code(), wrong.mutating()), (1, Vec::new()));
     assert_snapshot!(wrong.stderr, @r#"[TS] ERROR Cluster does not match --cluster uid="uid-of-kube-system" expected="another" fix="set KUBECONFIG to the right kubeconfig, or pass the right UID with --cluster""#);
-    let ran = Boot::of("check").objects([workload()]).run();
-    assert_eq!(ran.code(), 0, "a check may look at any cluster");
+    let ran = Fixture::for_command("check").objects([workload()]).run();
+    assert_eq!(ran.code(), 0, "`check` accepts any cluster");
     assert!(
-        told(&ran, "cluster-identity").starts_with("  ! cluster-identity: Unknown cluster with"),
+        text_of(&ran, "cluster-identity").starts_with("  ! cluster-identity: Unknown cluster with"),
         "{}",
-        told(&ran, "cluster-identity")
+        text_of(&ran, "cluster-identity")
     );
 }
 
 #[test]
-fn a_cluster_of_another_repository_is_not_touched() {
-    let other = Boot::new().objects([marked("example.org/other")]).run();
+fn cluster_of_another_repository_is_not_changed() {
+    let other = Fixture::new().objects([lease_of("example.org/other")]).run();
     assert_eq!((other.code(), other.mutating()), (1, Vec::new()));
     assert_snapshot!(other.stderr, @r#"[TS] ERROR Cluster was bootstrapped from another repository uid="uid-of-kube-system" repository="example.org/other" this_repository="example.org/home" fix="use the kubeconfig of the right cluster; if this repository has a new URL: k3s-boot apps --moved-from example.org/other""#);
-    // The fix, and nothing else.
-    let moved =
-        Boot::new().args(&["--moved-from", "example.org/other"]).objects([marked("example.org/other")]).run();
+    // The printed fix.
+    let moved = Fixture::new()
+        .args(&["--moved-from", "example.org/other"])
+        .objects([lease_of("example.org/other")])
+        .run();
     moved.assert().code(0);
-    let ours = Boot::new().objects([marked("example.org/home"), workload()]).run();
+    let ours = Fixture::new().objects([lease_of("example.org/home"), workload()]).run();
     assert_eq!(ours.code(), 0, "{} {}", ours.stderr, ours.transcript());
-    assert_eq!(ours.calls_of("kubectl", "apply").len(), 2, "namespaces and secrets; the mark stands already");
-    // What 0.1.0 wrote for every repository without a remote identifies none.
-    let unnamed = Boot::new().objects([marked("unnamed"), workload()]).run();
+    assert_eq!(
+        ours.calls_of("kubectl", "apply").len(),
+        2,
+        "namespaces and secrets; the annotation is already there"
+    );
+    // 0.1.0 wrote `unnamed` for every repository without a remote, which identifies none.
+    let unnamed = Fixture::new().objects([lease_of("unnamed"), workload()]).run();
     assert_eq!((unnamed.code(), unnamed.mutating()), (1, Vec::new()));
     assert!(unnamed.stderr.contains("Unknown cluster with workloads on it"), "{}", unnamed.stderr);
 }
 
 #[test]
-fn a_pin_is_written_and_holds() {
+fn pinned_cluster_is_enforced() {
     let uid = "7f0c2a9e-1111-4222-8333-123456789abc";
     let mut cluster = scenario::cluster(&[("kube-system", "Active")], 1);
     cluster[0]["metadata"]["uid"] = uid.into();
-    let boot = Boot::of("check").args(&["--pin"]).objects(cluster.clone());
-    let ran = boot.run();
+    let fixture = Fixture::for_command("check").args(&["--pin"]).objects(cluster.clone());
+    let ran = fixture.run();
     ran.assert().code(0);
     assert!(ran.stderr.contains("Cluster pinned"), "{}", ran.stderr);
-    let written = std::fs::read_to_string(boot.path("root/k3s-boot.yaml")).unwrap();
+    let written = std::fs::read_to_string(fixture.path("root/k3s-boot.yaml")).unwrap();
     assert!(written.contains(&format!("uid: {uid}")), "{written}");
     let text = written.replace(uid, "00000000-1111-4222-8333-123456789abc");
-    let other = |command: &str| Boot::of(command).file("k3s-boot.yaml", &text).objects(cluster.clone());
+    let other =
+        |command: &str| Fixture::for_command(command).file("k3s-boot.yaml", &text).objects(cluster.clone());
     let apps = other("apps").run();
     assert_eq!((apps.code(), apps.mutating()), (1, Vec::new()));
     assert!(apps.stderr.contains("Cluster does not match the pinned UID"), "{}", apps.stderr);
@@ -183,8 +190,8 @@ fn a_pin_is_written_and_holds() {
 }
 
 #[test]
-fn a_diff_tells_what_would_be_done_and_no_secret() {
-    let boot = Boot::of("diff").canary("CANARY-of-before");
+fn diff_shows_changes_without_secrets() {
+    let fixture = Fixture::for_command("diff").canary("CANARY-of-before");
     let record = scenario::record(
         "cilium",
         "kube-system",
@@ -192,48 +199,43 @@ fn a_diff_tells_what_would_be_done_and_no_secret() {
         "1.18.5",
         &json!({"password": "CANARY-of-before", "gone": 1}),
     );
-    let boot = boot.objects([record]).args(&["--cluster", "uid-of-kube-system"]);
-    let ran = boot.run();
+    let fixture = fixture.objects([record]).args(&["--cluster", "uid-of-kube-system"]);
+    let ran = fixture.run();
     ran.assert().code(0);
     assert_eq!(ran.mutating(), [""; 0]);
-    assert_snapshot!(ran.stdout, @r#"
-    Namespaces
-      + create cert-manager
-      + create flux-system
-      + create network
-      + create monitoring
-      = 1 unchanged
-
-    Secrets
-      + create Secret flux-system/sops-age
-      + create Secret flux-system/github
-
-    Releases
-      + install monitoring/prometheus-operator-crds 19.1.0
-      ~ upgrade kube-system/cilium 1.18.5 → 1.18.6
-          gone: 1 → (not set)
-          ipam.mode: (not set) → "kubernetes"
-          password: "[redacted]" → "[redacted]"
-      + install flux-system/flux-instance 0.54.0
-
-    Run `k3s-boot apps` to apply these changes
-    "#);
-    let ran = boot.args(&["--exit-code", "-o", "json"]).run();
+    let lines: Vec<_> = ran.stdout.lines().map(str::trim).collect();
+    for line in [
+        "+ create cert-manager",
+        "+ create Secret flux-system/sops-age",
+        "+ create Secret flux-system/github",
+        "+ install monitoring/prometheus-operator-crds 19.1.0",
+        "~ upgrade kube-system/cilium 1.18.5 → 1.18.6",
+        "gone: 1 → (not set)",
+        "ipam.mode: (not set) → \"kubernetes\"",
+        "password: \"[redacted]\" → \"[redacted]\"",
+        "+ install flux-system/flux-instance 0.54.0",
+    ] {
+        assert!(lines.contains(&line), "no `{line}` in\n{}", ran.stdout);
+    }
+    let changes = lines.iter().filter(|line| ["+ ", "~ ", "- "].iter().any(|mark| line.starts_with(mark)));
+    assert_eq!(changes.count(), 4 + 2 + 3, "namespaces, Secrets and releases: {}", ran.stdout);
+    assert_eq!(lines.last(), Some(&"Run `k3s-boot apps` to apply these changes"));
+    let ran = fixture.args(&["--exit-code", "-o", "json"]).run();
     ran.assert().code(7);
-    let report = checks(&ran);
+    let report = ran.report();
     assert_eq!((report["changes"].as_bool(), report["exit_code"].as_i64()), (Some(true), Some(7)));
     assert_eq!(report["releases"][1]["old_version"], "1.18.5");
 }
 
 #[test]
-fn a_plan_that_cannot_be_made_is_a_document_too() {
+fn failed_diff_is_reported_as_json() {
     let broken =
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1, "stderr": "boom"});
-    let boot = Boot::of("diff").args(&["-o", "json", "--exit-code"]);
-    let ran = boot.rule(broken).run();
+    let fixture = Fixture::for_command("diff").args(&["-o", "json", "--exit-code"]);
+    let ran = fixture.rule(broken).run();
     ran.assert().code(1);
-    let report = checks(&ran);
-    assert_eq!(report["changes"], Value::Null, "nobody knows");
+    let report = ran.report();
+    assert_eq!(report["changes"], Value::Null, "unknown");
     assert_eq!(report["exit_code"], 1);
     assert_eq!(report["failure"]["class"], "preflight");
     assert_eq!(report["problems"][0]["details"]["reason"], "boom");
@@ -241,16 +243,15 @@ fn a_plan_that_cannot_be_made_is_a_document_too() {
 }
 
 #[test]
-fn a_dry_run_is_the_same_plan() {
-    let diff = Boot::of("diff").run();
-    let dry = Boot::new().args(&["--dry-run"]).run();
+fn dry_run_equals_diff() {
+    let diff = Fixture::for_command("diff").run();
+    let dry = Fixture::new().args(&["--dry-run"]).run();
     assert_eq!((dry.code(), dry.mutating()), (0, Vec::new()));
     assert_eq!(diff.stdout, dry.stdout);
 }
 
-/// Whatever the tools say, a check ends, with a reason and without a panic.
 #[test]
-fn hostile_answers() {
+fn garbage_from_tools_never_panics() {
     let garbage =
         ["\u{0}\u{1}garbage\u{1b}[31m\n", "[[[[", "{\"items\":[{\"kind\":1}]}", "{}", &"[".repeat(100_000)];
     for text in garbage {
@@ -263,7 +264,8 @@ fn hostile_answers() {
             ("helmfile", vec!["build"]),
             ("sops", vec!["decrypt"]),
         ] {
-            let ran = Boot::of("check").rule(json!({"tool": tool, "args": args, "stdout": text})).run();
+            let ran =
+                Fixture::for_command("check").rule(json!({"tool": tool, "args": args, "stdout": text})).run();
             assert!(ran.code() <= 1, "{tool} {args:?}: {}", ran.stderr);
             assert!(!ran.stderr.contains("panicked") && !ran.stdout.contains('\u{1b}'), "{tool} {args:?}");
         }

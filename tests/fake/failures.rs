@@ -1,4 +1,4 @@
-//! Runs that end part-way: why, what to type, and where the rest stands.
+//! Runs that fail: the reason, the fix and the command to resume.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
@@ -7,15 +7,14 @@ use insta::assert_snapshot;
 use sandbox::files;
 use serde_json::{Value, json};
 
-use super::boot::Boot;
+use super::fixture::Fixture;
 use super::listener::Listener;
 use super::scenario::{self, started, synced, waiting_pod};
 
-/// A deadline that passes soon, but on a busy machine too leaves time for all that goes well before: it is taken
-/// from how long a whole run lasts now.
-fn soon() -> Duration {
+/// A short timeout that still leaves enough time on a busy machine: it is derived from the duration of a whole run.
+fn short_timeout() -> Duration {
     let start = Instant::now();
-    Boot::new().run().assert().code(0);
+    Fixture::new().run().assert().code(0);
     Duration::from_secs(2) + 4 * start.elapsed()
 }
 
@@ -23,7 +22,7 @@ fn millis(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
 
-/// helmfile 1.7.4 with helm 4.2.4, when helm says this.
+/// The output of helmfile 1.7.4 when helm 4.2.4 prints this error.
 fn helmfile_failed(release: &str, error: &str) -> String {
     format!(
         "in ./01-apps.yaml: failed processing release {release}: command \"/bin/helm\" exited with non-zero status:
@@ -53,18 +52,18 @@ COMBINED OUTPUT:
     )
 }
 
-fn sync_fails(error: &str) -> Boot {
+fn sync_fails(error: &str) -> Fixture {
     let stderr = format!("{}{}", started("kube-system", "cilium"), helmfile_failed("cilium", error));
-    Boot::new()
+    Fixture::new()
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}))
 }
 
 #[test]
-fn a_release_fails() {
-    let boot = sync_fails(
+fn failed_release_is_reported() {
+    let fixture = sync_fails(
         "UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable",
     );
-    let ran = boot.run();
+    let ran = fixture.run();
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable" cause="the chart changes a field that is immutable once the object exists" log="[LOG]" fix="delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)" resume="k3s-boot apps --from apps""#);
     assert_snapshot!(ran.stdout.lines().rev().take(3).collect::<Vec<_>>().join("\n"), @r#"
@@ -72,7 +71,7 @@ fn a_release_fails() {
     [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
     [TS] INFO Release synced release="monitoring/prometheus-operator-crds" version="19.1.0" took="[TOOK]"
     "#);
-    let logs = files(&boot.path("state")).unwrap();
+    let logs = files(&fixture.path("state")).unwrap();
     assert_eq!(logs.len(), 1);
     let mode = std::fs::metadata(&logs[0]).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -81,20 +80,20 @@ fn a_release_fails() {
     let log = std::fs::read_to_string(&logs[0]).unwrap();
     assert!(
         log.contains("helmfile stderr:   level=WARN msg=\"upgrade failed\"\n"),
-        "all that was said: {log}"
+        "the whole output: {log}"
     );
     assert!(log.contains("helmfile ended: exit code 1\n"), "{log}");
 }
 
 #[test]
-fn a_release_does_not_get_ready_in_time() {
+fn unready_release_times_out() {
     let ran = sync_fails("resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1\n  context deadline exceeded").run();
     ran.assert().code(6);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]" fix="k3s-boot status  # shows what is not ready and why; to wait longer, set --release-timeout and --timeout" resume="k3s-boot apps --from apps""#);
 }
 
 #[test]
-fn the_pod_that_a_release_waits_for_in_vain_is_named() {
+fn unready_pod_is_named() {
     let late = "resource Deployment/kube-system/cilium-operator not ready. status: InProgress\n  context deadline exceeded";
     let taint = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
         "message": "0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}."}]});
@@ -104,48 +103,42 @@ fn the_pod_that_a_release_waits_for_in_vain_is_named() {
     let crash = json!({"phase": "Running", "containerStatuses": [{"name": "operator", "restartCount": 4,
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}},
         "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}]});
-    let words = json!({"tool": "api", "args": ["GET", "/api/v1/namespaces/kube-system/pods/cilium-operator-6f5d4c-x2x4z/log?*"],
+    let container_log = json!({"tool": "api", "args": ["GET", "/api/v1/namespaces/kube-system/pods/cilium-operator-6f5d4c-x2x4z/log?*"],
         "stdout": "level=info starting\nlevel=fatal no such flag\n"});
-    let ran = sync_fails(late).rule(words).objects(waiting_pod(&crash)).args(&["-o", "json"]).run();
-    let (_, failure) = ran.stdout.split_once("\"failure\": ").unwrap();
-    assert_snapshot!(failure.split("\n  },").next().unwrap(), @r#"
-    {
+    let ran = sync_fails(late).rule(container_log).objects(waiting_pod(&crash)).args(&["-o", "json"]).run();
+    let pod = "Pod kube-system/cilium-operator-6f5d4c-x2x4z";
+    let expected = json!({
         "class": "release",
         "message": "Failed to sync Helm releases",
-        "culprit": "Pod kube-system/cilium-operator-6f5d4c-x2x4z",
+        "culprit": pod,
         "cause": "the container is crash-looping",
         "fix": "kubectl -n kube-system logs cilium-operator-6f5d4c-x2x4z --previous  # the last lines show why",
         "reason": "resource Deployment/kube-system/cilium-operator not ready. status: InProgress; context deadline exceeded",
         "resume": "k3s-boot apps -o json --from apps",
         "release": "kube-system/cilium",
-        "object": "Pod kube-system/cilium-operator-6f5d4c-x2x4z",
+        "object": pod,
         "state": "container operator: CrashLoopBackOff: back-off 40s restarting failed container, exited with code 1 (Error), 4 restarts",
-        "container_logs": [
-          "level=info starting",
-          "level=fatal no such flag"
-        ]
-    "#);
+        "container_logs": ["level=info starting", "level=fatal no such flag"],
+    });
+    assert_eq!(ran.report()["failure"], expected);
 }
 
 #[test]
-fn helmfile_fails_without_a_word() {
+fn helmfile_without_error_message() {
     let ran =
-        Boot::new().rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 3})).run();
+        Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 3})).run();
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="helmfile gave no reason" log="[LOG]" resume="k3s-boot apps --from crds""#);
 }
 
 #[test]
-fn a_failure_as_json() {
+fn failure_is_reported_as_json() {
     let ran = sync_fails("UPGRADE FAILED: no").args(&["--output", "json"]).run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stdout, @r#"
-    {
-      "schema_version": 1,
-      "result": "failed",
-      "exit_code": 5,
-      "error": "failed to sync Helm releases: kube-system/cilium: UPGRADE FAILED: no",
-      "failure": {
+    let report = ran.report();
+    assert_eq!((&report["result"], &report["exit_code"]), (&json!("failed"), &json!(5)));
+    assert_eq!(report["error"], "failed to sync Helm releases: kube-system/cilium: UPGRADE FAILED: no");
+    let expected = json!({
         "class": "release",
         "message": "Failed to sync Helm releases",
         "culprit": "kube-system/cilium",
@@ -153,102 +146,59 @@ fn a_failure_as_json() {
         "fix": "read the output of the tools in [TMP]/state/k3s-boot/logs/[LOG], fix the problem, then retry",
         "reason": "UPGRADE FAILED: no",
         "resume": "k3s-boot apps --output json --from apps",
-        "release": "kube-system/cilium"
-      },
-      "cluster": {
-        "context": "default",
-        "server": "https://10.0.0.10:6443",
-        "uid": "uid-of-kube-system",
-        "nodes": 1
-      },
-      "stages": [
-        {
-          "name": "preflight",
-          "ok": true,
-          "seconds": [...]
-        },
-        {
-          "name": "nodes",
-          "ok": true,
-          "seconds": [...]
-        },
-        {
-          "name": "namespaces",
-          "ok": true,
-          "seconds": [...]
-        },
-        {
-          "name": "secrets",
-          "ok": true,
-          "seconds": [...]
-        },
-        {
-          "name": "crds",
-          "ok": true,
-          "seconds": [...]
-        },
-        {
-          "name": "apps",
-          "ok": false,
-          "seconds": [...]
-        }
-      ],
-      "releases": [
-        {
-          "namespace": "monitoring",
-          "name": "prometheus-operator-crds",
-          "version": "19.1.0",
-          "status": "synced",
-          "seconds": [...]
-        },
-        {
-          "namespace": "kube-system",
-          "name": "cilium",
-          "version": "1.18.6",
-          "status": "failed",
-          "seconds": [...]
-        }
-      ],
-      "seconds": [...],
-      "log": [...]
-    }
-    "#);
-    let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
-    assert_eq!(report["exit_code"], 5);
+        "release": "kube-system/cilium",
+    });
+    assert_eq!(report["failure"], expected);
+    assert_eq!(report["cluster"]["uid"], "uid-of-kube-system");
+    let stage = |(name, ok): (&str, bool)| json!({"name": name, "ok": ok, "seconds": 0});
+    let stages = [
+        ("preflight", true),
+        ("nodes", true),
+        ("namespaces", true),
+        ("secrets", true),
+        ("crds", true),
+        ("apps", false),
+    ];
+    assert_eq!(report["stages"], json!(stages.map(stage)));
+    let releases = report["releases"].as_array().unwrap();
+    let statuses: Vec<_> =
+        releases.iter().map(|release| json!([release["name"], release["status"]])).collect();
+    assert_eq!(statuses, [json!(["prometheus-operator-crds", "synced"]), json!(["cilium", "failed"])]);
+    assert!(report["log"].is_number(), "normalized: {report:#}");
 }
 
 #[test]
-fn what_tools_say_is_redacted() {
-    let boot = Boot::new();
-    let said = format!("Error: cannot use {} nor {}", boot.canaries.decrypted, boot.canaries.age);
-    let boot = boot
+fn output_of_tools_is_redacted() {
+    let fixture = Fixture::new();
+    let error = format!("Error: cannot use {} nor {}", fixture.canaries.decrypted, fixture.canaries.age);
+    let fixture = fixture
         .args(&["--log-level", "debug"])
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1,
-        "stderr": format!("{}{}", started("kube-system", "cilium"), helmfile_failed("cilium", &said))}));
-    let ran = boot.run();
+        "stderr": format!("{}{}", started("kube-system", "cilium"), helmfile_failed("cilium", &error))}));
+    let ran = fixture.run();
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: cannot use [redacted] nor [redacted]" log="[LOG]" resume="k3s-boot apps --log-level debug --from apps""#);
-    let log = std::fs::read_to_string(&files(&boot.path("state")).unwrap()[0]).unwrap();
+    let log = std::fs::read_to_string(&files(&fixture.path("state")).unwrap()[0]).unwrap();
     assert!(log.contains("cannot use [redacted] nor [redacted]"), "{log}");
 }
 
 #[test]
-fn a_secret_that_is_refused_is_not_shown() {
-    let boot = Boot::new()
+fn rejected_secret_is_redacted() {
+    let fixture = Fixture::new()
         .args(&["--log-level", "debug"])
         .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "exit": 1, "echo_stdin": true,
             "stderr": "Error from server (BadRequest): Secret in version \"v1\" cannot be handled\n"}))
-        // The namespaces come first.
+        // The first call applies the namespaces.
         .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "times": 1}));
-    let ran = boot.run();
+    let ran = fixture.run();
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: {\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\",\"data\":{\"age.agekey\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"sops-age\",\"namespace\":\"flux-system\"},\"type\":\"Opaque\"},{\"apiVersion\":\"v1\",\"data\":{\"token\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"github\",\"namespace\":\"flux-system\"}}]}" log="[LOG]" resume="k3s-boot apps --log-level debug --from secrets""#);
     assert_eq!(ran.mutating().len(), 4, "the lock, and no helmfile after that");
 }
 
 #[test]
-fn namespaces_cannot_be_made() {
-    let ran = Boot::new()
+fn namespaces_cannot_be_created() {
+    let ran = Fixture::new()
         .rule(json!({"tool": "kubectl", "args": ["apply"], "exit": 1,
             "stderr": "Error from server (Forbidden): namespaces is forbidden\n"}))
         .run();
@@ -257,29 +207,29 @@ fn namespaces_cannot_be_made() {
 }
 
 #[test]
-fn the_deadline_of_the_run_passes_while_a_release_is_synced() {
+fn run_times_out_during_sync() {
     let listener = Listener::new();
-    let timeout = soon();
+    let timeout = short_timeout();
     let unplaced = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
         "message": "0/1 nodes are available: 1 Insufficient cpu."}]});
-    let boot = Boot::new()
+    let fixture = Fixture::new()
         .args(&["--timeout", &millis(timeout)])
         .objects(waiting_pod(&unplaced))
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
         "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
-    let running = boot.start();
+    let running = fixture.start();
     let mut helmfile = listener.accept();
-    assert_eq!(helmfile.rest(), ["INT"], "once, and it ends by itself");
+    assert_eq!(helmfile.remaining_lines(), ["INT"], "one INT, then it exits by itself");
     let ran = running.wait();
     ran.assert().code(6);
-    // What is behind it is found out after the deadline, and the lock is let go of then too.
+    // The cause is diagnosed after the timeout, and the lock is released then too.
     let error = ran.stderr.lines().last().unwrap().replace(&millis(timeout), "[TIMEOUT]");
     let (before, after) = error.split_once("timed out after ").unwrap_or_else(|| panic!("{}", ran.stderr));
     assert_snapshot!(before, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="0/1 nodes are available: 1 Insufficient cpu." reason="the run"#);
     let (_, after) = after.split_once('s').unwrap_or_else(|| panic!("{after}"));
     assert_snapshot!(after, @r#", still waiting for Deployment/cilium-operator 0/1" cause="no node has enough free CPU for the requests of the pod" log="[LOG]" fix="lower `resources.requests.cpu` in the values, or add a node" resume="k3s-boot apps --timeout [TIMEOUT] --from apps""#);
-    assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
-    // helm gets what is left, less a margin, so that its reason is the last word if it has one.
+    assert!(ran.released_lock(), "{}", ran.transcript());
+    // helm gets the remaining time minus a margin, so that it can still report its own reason.
     let sync = ran.calls_of("helmfile", "sync");
     let args: Vec<_> = sync[1]["argv"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     let at = args.iter().position(|arg| *arg == "--timeout").unwrap();
@@ -288,13 +238,13 @@ fn the_deadline_of_the_run_passes_while_a_release_is_synced() {
 }
 
 #[test]
-fn the_deadline_of_the_run_passes_while_charts_are_fetched() {
+fn run_times_out_while_charts_are_downloaded() {
     let listener = Listener::new();
-    let boot = Boot::new()
-        .args(&["--timeout", &millis(soon())])
+    let fixture = Fixture::new()
+        .args(&["--timeout", &millis(short_timeout())])
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "connect": listener.address(), "on_int": "end"}));
-    let running = boot.start();
-    assert_eq!(listener.accept().rest(), ["INT"]);
+    let running = fixture.start();
+    assert_eq!(listener.accept().remaining_lines(), ["INT"]);
     let ran = running.wait();
     ran.assert().code(6);
     assert!(ran.mutating().is_empty());
@@ -304,39 +254,39 @@ fn the_deadline_of_the_run_passes_while_charts_are_fetched() {
 }
 
 #[test]
-fn too_few_nodes_come_in_time() {
-    let ran = Boot::new().args(&["--nodes", "2", "--timeout", &millis(soon())]).run();
+fn too_few_nodes_register() {
+    let ran = Fixture::new().args(&["--nodes", "2", "--timeout", &millis(short_timeout())]).run();
     ran.assert().code(6);
     assert!(ran.mutating().is_empty());
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Timed out stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" log="[LOG]" fix="start k3s on the missing nodes, or expect fewer nodes (--nodes, or `nodes` in k3s-boot.yaml); to wait longer, set --nodes-timeout and --timeout""#);
 }
 
 #[test]
-fn flux_does_not_get_ready_in_time() {
+fn flux_times_out() {
     let mut source = scenario::source();
     source["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "GitOperationFailed",
         "message": "failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host"}]);
-    let timeout = millis(soon());
-    let ran = Boot::new().args(&["--timeout", &timeout]).flux(&[source, scenario::root()]).run();
+    let timeout = millis(short_timeout());
+    let ran = Fixture::new().args(&["--timeout", &timeout]).flux(&[source, scenario::root()]).run();
     ran.assert().code(6);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Flux failed to reconcile object="GitRepository flux-system/flux-system" reason="GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" cause="Flux cannot read the Git repository: its URL or branch is wrong, or pods cannot reach the server" after="[AFTER]" log="[LOG]" fix="check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of the pods" resume="k3s-boot apps --timeout [TIMEOUT] --from verify""#);
 }
 
 #[test]
-fn flux_says_that_it_is_stalled() {
+fn stalled_flux_instance_fails_the_run() {
     let mut instance = scenario::instance();
     instance["status"]["conditions"] = json!([
         {"type": "Ready", "status": "False", "reason": "BuildFailed", "message": "doc is missing path"},
         {"type": "Stalled", "status": "True", "reason": "BuildFailed", "message": "remove operation does not apply: doc is missing path"}]);
-    let ran = Boot::new().flux_with(&instance, &[]).run();
+    let ran = Fixture::new().flux_with(&instance, &[]).run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="FluxInstance flux-system/flux" reason="BuildFailed: remove operation does not apply: doc is missing path" log="[LOG]" fix="kubectl --namespace flux-system describe fluxinstance flux" resume="k3s-boot apps --from verify""#);
 }
 
 #[test]
-fn a_key_that_does_not_decrypt_is_told_when_flux_has_tried_again() {
+fn failed_decryption_counts_after_flux_has_retried() {
     let mut child = scenario::resource(
         "Kustomization",
         "apps",
@@ -345,22 +295,22 @@ fn a_key_that_does_not_decrypt_is_told_when_flux_has_tried_again() {
         "reason": "BuildFailed", "message": "decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0"}),
     );
     child["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "flux-system", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"});
-    // What it said before this run asked it says nothing about the key of this run.
+    // A status from before the request says nothing about the key of this run.
     child["status"]["lastHandledReconcileAt"] = "{requested}".into();
-    let ran = Boot::new().flux(&[scenario::source(), scenario::root(), child]).run();
+    let ran = Fixture::new().flux(&[scenario::source(), scenario::root(), child]).run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" cause="the file is not encrypted for the age key in the cluster" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key, then retry with --rotate-age-key" resume="k3s-boot apps --rotate-age-key --from secrets""#);
-    let asked = ran.requests_of_flux();
-    assert_eq!(asked.len(), 1, "once");
-    let path = asked[0]["argv"][1].as_str().unwrap();
+    let requests = ran.reconcile_requests();
+    assert_eq!(requests.len(), 1, "once");
+    let path = requests[0]["argv"][1].as_str().unwrap();
     let expected = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/apps?";
     assert!(path.starts_with(expected), "{path}");
 }
 
 #[test]
-fn the_first_helmfile_fails_and_the_second_is_not_begun() {
-    let ran = Boot::new()
+fn second_helmfile_is_not_synced_after_a_failure() {
+    let ran = Fixture::new()
         .rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 1, "stderr":
             format!("{}Error: something else\n", synced("monitoring", "prometheus-operator-crds"))}))
         .run();
@@ -370,16 +320,16 @@ fn the_first_helmfile_fails_and_the_second_is_not_begun() {
 }
 
 #[test]
-fn what_holds_a_release_up_is_said_while_helm_still_waits() {
+fn blocked_release_is_reported_while_helm_waits() {
     let pull = json!({"phase": "Pending", "containerStatuses": [{"name": "operator",
         "state": {"waiting": {"reason": "ErrImagePull", "message": "quay.io/x:1: not found"}}}]});
     let listener = Listener::new();
-    let boot = Boot::new().objects(waiting_pod(&pull)).rule(json!({"tool": "helmfile",
+    let fixture = Fixture::new().objects(waiting_pod(&pull)).rule(json!({"tool": "helmfile",
         "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(), "stderr": started("kube-system", "cilium")}));
-    let running = boot.start();
+    let running = fixture.start();
     let helmfile = listener.accept();
     running.wait_for("Release is blocked");
-    helmfile.go();
+    helmfile.finish();
     let ran = running.wait();
     ran.assert().code(0);
     let warned: Vec<_> = ran.stdout.lines().filter(|line| line.contains("Release is blocked")).collect();
@@ -388,7 +338,7 @@ fn what_holds_a_release_up_is_said_while_helm_still_waits() {
 }
 
 #[test]
-fn what_no_waiting_mends_ends_the_run_at_once() {
+fn permanent_failure_stops_the_run() {
     let refused = json!({"kind": "Event", "type": "Warning", "reason": "FailedCreate",
         "metadata": {"name": "refused", "namespace": "kube-system"},
         "involvedObject": {"kind": "Deployment", "namespace": "kube-system", "name": "cilium-operator"},
@@ -396,18 +346,18 @@ fn what_no_waiting_mends_ends_the_run_at_once() {
     let listener = Listener::new();
     let [workload, ..] = waiting_pod(&json!({}));
     let sync = ["*/01-apps.yaml", "sync"];
-    let boot = Boot::new().objects([refused]).object_after(&workload, &sync).rule(json!({"tool": "helmfile",
+    let fixture = Fixture::new().objects([refused]).object_after(&workload, &sync).rule(json!({"tool": "helmfile",
         "on_int": "end", "args": sync, "connect": listener.address(), "stderr": started("kube-system", "cilium")}));
-    let running = boot.start();
-    assert_eq!(listener.accept().rest(), ["INT"]);
+    let running = fixture.start();
+    assert_eq!(listener.accept().remaining_lines(), ["INT"]);
     let ran = running.wait();
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" reason="helmfile was stopped early: the release cannot become ready" cause="the Pod Security level of the namespace forbids this pod" log="[LOG]" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged  # from then on, every pod of kube-system may take over its node: use it for a network plugin only; otherwise correct `securityContext` in the values, or move the release to a namespace of its own" resume="k3s-boot apps --from apps""#);
 }
 
-/// It was so in an earlier run: the cluster keeps its words for an hour.
+/// The cluster keeps the events of earlier runs for an hour.
 #[test]
-fn what_was_refused_before_does_not_end_the_run() {
+fn old_event_does_not_stop_the_run() {
     let time = "2026-11-23T07:59:00Z";
     let refused = json!({"kind": "Event", "type": "Warning", "reason": "FailedCreate", "lastTimestamp": time,
         "metadata": {"name": "refused", "namespace": "kube-system"},
@@ -417,33 +367,33 @@ fn what_was_refused_before_does_not_end_the_run() {
     let [workload, ..] = waiting_pod(&json!({}));
     let events = "/api/v1/namespaces/kube-system/events?fieldSelector=type%3DWarning";
     let sync = Listener::new();
-    let boot = Boot::new().objects([workload, refused]).rules([
+    let fixture = Fixture::new().objects([workload, refused]).rules([
         json!({"tool": "api", "args": [events], "times": 1}),
         json!({"tool": "api", "args": [events], "times": 1, "connect": listener.address()}),
         json!({"tool": "helmfile", "on_int": "end", "args": ["*/01-apps.yaml", "sync"], "connect": sync.address(),
             "stderr": started("kube-system", "cilium")}),
     ]);
-    let running = boot.start();
+    let running = fixture.start();
     let helmfile = sync.accept();
-    // The second look, at which such a thing is told when it is of now.
-    listener.accept().go();
-    helmfile.go();
+    // The second read, after which a current event would be reported.
+    listener.accept().finish();
+    helmfile.finish();
     let ran = running.wait();
     ran.assert().code(0);
     assert!(!ran.stdout.contains("Release is blocked"), "{}", ran.stdout);
 }
 
 #[test]
-fn a_webhook_that_is_up_a_moment_later_fails_nothing() {
+fn unavailable_webhook_is_retried() {
     let webhook = "failed calling webhook \"webhook.cert-manager.io\": no endpoints available for service \"cert-manager-webhook\"";
-    let talk = format!(
+    let output = format!(
         "{}in x.yaml: failed processing release cilium: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: UPGRADE FAILED: {webhook}\n\nCOMBINED OUTPUT:\n  x\n",
         started("kube-system", "cilium")
     );
-    let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "times": 2, "exit": 1, "stderr": talk}));
-    let ran = boot.run();
+    let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "times": 2, "exit": 1, "stderr": output}));
+    let ran = fixture.run();
     ran.assert().code(0);
     let tries = ran.stdout.lines().filter(|line| line.contains("Failed to sync Helm releases, retrying"));
     assert_eq!(tries.count(), 2, "{}", ran.stdout);
-    assert_eq!(ran.calls_of("helmfile", "sync").len(), 4, "the CRDs, and the apps three times");
+    assert_eq!(ran.calls_of("helmfile", "sync").len(), 4, "one for the CRDs, three for the apps");
 }

@@ -1,10 +1,10 @@
-//! Jobs that the cluster deletes when they have finished.
+//! Jobs with `ttlSecondsAfterFinished`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::boot::Boot;
+use super::fixture::Fixture;
 use super::scenario;
 
 const TEMPLATE: &str = "# a Job, and what it leaves\n";
@@ -16,7 +16,7 @@ fn manifest(ttl: &str) -> String {
     )
 }
 
-/// The record of a release whose manifest is this.
+/// The Secret of a release with this manifest.
 fn record(manifest: &str) -> Value {
     let templates = json!([{"name": "templates/all.yaml", "data": STANDARD.encode(TEMPLATE)}]);
     let release = json!({"name": "jobs", "namespace": "media", "version": 3, "info": {"status": "deployed"},
@@ -26,23 +26,23 @@ fn record(manifest: &str) -> Value {
     record
 }
 
-/// A cluster with that release, whose Job is gone.
-fn installed(ttl: &str) -> Boot {
-    let boot = Boot::new();
+/// A cluster with that release, whose Job was deleted.
+fn installed(ttl: &str) -> Fixture {
+    let fixture = Fixture::new();
     let secret = |name: &str, key: &str, value: &str| {
         json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": name, "namespace": "flux-system"},
             "data": {key: STANDARD.encode(value)}})
     };
-    let age_key = std::fs::read_to_string(boot.path("root/age.key")).unwrap();
+    let age_key = std::fs::read_to_string(fixture.path("root/age.key")).unwrap();
     let secrets =
-        [secret("sops-age", "age.agekey", &age_key), secret("github", "token", &boot.canaries.decrypted)];
+        [secret("sops-age", "age.agekey", &age_key), secret("github", "token", &fixture.canaries.decrypted)];
     let namespaces = ["kube-system", "cert-manager", "flux-system", "network", "monitoring", "media"]
         .map(|name| (name, "Active"));
     let helm = json!({"meta.helm.sh/release-name": "jobs", "meta.helm.sh/release-namespace": "media"});
     let left = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "left", "namespace": "media", "uid": "left",
         "labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": helm}});
     let apps = "filepath: 01-apps.yaml\nreleases:\n  - chart: ../charts/jobs\n    version: 1.0.0\n    name: jobs\n    namespace: media\n";
-    boot.file("bootstrap/charts/jobs/Chart.yaml", "apiVersion: v2\nname: jobs\nversion: 1.0.0\n")
+    fixture.file("bootstrap/charts/jobs/Chart.yaml", "apiVersion: v2\nname: jobs\nversion: 1.0.0\n")
         .file("bootstrap/charts/jobs/templates/all.yaml", TEMPLATE)
         .file("bootstrap/helmfile.d/01-apps.yaml", apps)
         .objects(scenario::cluster(&namespaces, 1))
@@ -54,7 +54,7 @@ fn installed(ttl: &str) -> Boot {
 }
 
 #[test]
-fn a_job_that_is_deleted_when_it_has_finished_is_not_missing() {
+fn job_with_ttl_is_not_missing() {
     let ran = installed("  ttlSecondsAfterFinished: 60\n")
         .args(&["--skip", "verify", "--cluster", "uid-of-kube-system"])
         .run();
@@ -64,7 +64,7 @@ fn a_job_that_is_deleted_when_it_has_finished_is_not_missing() {
 }
 
 #[test]
-fn another_job_that_is_gone_is_missing() {
+fn deleted_job_is_missing() {
     let ran = installed("").args(&["--skip", "verify", "--cluster", "uid-of-kube-system"]).run();
     ran.assert().code(0);
     assert!(ran.stdout.contains("missing: Job media/job"), "{}", ran.stdout);

@@ -1,14 +1,13 @@
-//! Where the played tools connect to.
+//! Fake tools connect to a listener, so that a test can control when they end.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-/// Nothing lasts that long unless something is broken; the test fails then.
-pub(crate) const BROKEN: Duration = Duration::from_mins(1);
+/// Tests fail after this time: something hangs.
+pub(crate) const HANG_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Takes connections as long as it lives.
 pub(crate) struct Listener {
     address: SocketAddr,
     connections: Receiver<TcpStream>,
@@ -33,13 +32,13 @@ impl Listener {
         self.address
     }
 
-    /// The next tool that connects, once it has said its name.
+    /// Waits for a tool to connect and send its name.
     #[track_caller]
     pub(crate) fn accept(&self) -> Tool {
-        let connection = self.connections.recv_timeout(BROKEN).expect("a tool that connects");
-        connection.set_read_timeout(Some(BROKEN)).unwrap();
+        let connection = self.connections.recv_timeout(HANG_TIMEOUT).expect("no tool has connected");
+        connection.set_read_timeout(Some(HANG_TIMEOUT)).unwrap();
         let mut tool = Tool { name: String::new(), lines: BufReader::new(connection) };
-        let hello = tool.line().expect("a tool that says its name");
+        let hello = tool.line().expect("the name of the tool");
         hello.split(' ').next().unwrap().clone_into(&mut tool.name);
         tool
     }
@@ -47,42 +46,42 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // The thread notices that nobody takes its connections any more only when one comes.
+        // Wakes the thread, which then notices that the receiver is gone.
         drop(std::mem::replace(&mut self.connections, mpsc::channel().1));
         _ = TcpStream::connect(self.address);
     }
 }
 
-/// A played tool at work.
+/// A running fake tool.
 pub(crate) struct Tool {
     pub(crate) name: String,
     lines: BufReader<TcpStream>,
 }
 
 impl Tool {
-    /// The next line that it says; `None` when it has ended.
+    /// The next line from the tool; `None` once it has exited.
     #[track_caller]
     pub(crate) fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.lines.read_line(&mut line) {
             Ok(0) => None,
             Ok(_) => Some(line.trim_end().to_owned()),
-            // A killed process may leave bytes that it never read.
+            // The connection is reset if a killed process has not read all bytes.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
-            Err(error) => panic!("{} neither speaks nor ends: {error}", self.name),
+            Err(error) => panic!("{} does not exit: {error}", self.name),
         }
     }
 
-    /// All that it says until it has ended.
+    /// Waits until the tool has exited and returns its lines.
     #[track_caller]
-    pub(crate) fn rest(&mut self) -> Vec<String> {
+    pub(crate) fn remaining_lines(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.line()).collect()
     }
 
-    /// Lets it come to its own end, and waits for that.
+    /// Lets the tool finish, and waits until it has exited.
     #[track_caller]
-    pub(crate) fn go(mut self) {
+    pub(crate) fn finish(mut self) {
         self.lines.get_mut().write_all(b"go\n").unwrap();
-        assert_eq!(self.rest(), [""; 0], "{} only ends", self.name);
+        assert_eq!(self.remaining_lines(), [""; 0], "{} only ends", self.name);
     }
 }

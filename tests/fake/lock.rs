@@ -1,4 +1,4 @@
-//! One run at a time for a cluster, and what a run that was killed has left.
+//! The lock of a cluster, and recovery from a killed run.
 
 use std::time::Instant;
 
@@ -7,13 +7,13 @@ use k3s_boot::internals::Identity;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::boot::{Boot, Ran, Running};
-use super::listener::{BROKEN, Listener};
+use super::fixture::{Fixture, RunResult, Running};
+use super::listener::{HANG_TIMEOUT, Listener};
 use super::scenario::{record, started};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot";
 
-/// The lock, held by this run.
+/// The lock with this holder.
 pub(crate) fn lease(holder: &str) -> Value {
     json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1",
         "metadata": {"name": "k3s-boot", "namespace": "kube-system"},
@@ -23,22 +23,22 @@ pub(crate) fn lease(holder: &str) -> Value {
 /// A run of another machine.
 pub(crate) const ELSEWHERE: &str = "laptop/boot/1/4711/99";
 
-/// A run of this machine that has ended: its number was used again.
-pub(crate) fn gone() -> String {
+/// A run on this machine that has ended: its process ID was reused.
+pub(crate) fn exited_run() -> String {
     with_field(4, "1")
 }
 
-/// A run of this machine before its last restart.
-fn before_the_restart() -> String {
+/// A run on this machine before its last restart.
+fn run_before_restart() -> String {
     with_field(1, "5e1f0c9a-0000-4000-8000-0123456789ab")
 }
 
-/// Whether a restart is known as such here: in a container it is not, nor where a machine has no ID.
-fn restarts_are_known() -> bool {
+/// Whether restarts can be detected here: not in a container, nor without a machine ID.
+fn can_detect_restarts() -> bool {
     Identity::own().to_string().split('/').count() == 6
 }
 
-/// This process with another field in its identity.
+/// The identity of this process with one field replaced.
 fn with_field(index: usize, value: &str) -> String {
     let own = Identity::own().to_string();
     let mut fields: Vec<_> = own.split('/').collect();
@@ -46,8 +46,8 @@ fn with_field(index: usize, value: &str) -> String {
     fields.join("/")
 }
 
-/// The lock, free, with the note that this run was about to sync a release, which had this revision before.
-pub(crate) fn noted(run: &str, release: &str, after: u64) -> Value {
+/// A free lock with the note that this run was about to sync a release at this revision.
+pub(crate) fn lease_with_note(run: &str, release: &str, after: u64) -> Value {
     let mut lease = lease("");
     let operation = json!({release: {"run": run, "after": after, "began": 1, "timeout": 900}});
     lease["metadata"]["annotations"] =
@@ -55,14 +55,14 @@ pub(crate) fn noted(run: &str, release: &str, after: u64) -> Value {
     lease
 }
 
-fn complete(ran: &Ran) {
+fn assert_complete(ran: &RunResult) {
     ran.assert().code(0);
     assert!(ran.stdout.contains("Bootstrap complete!"), "{}", ran.stdout);
 }
 
 #[test]
-fn a_run_that_lives_is_waited_for_and_told() {
-    let ran = Boot::new().object_that_lives(&lease(ELSEWHERE)).run();
+fn active_lock_is_waited_for() {
+    let ran = Fixture::new().updated_object(&lease(ELSEWHERE)).run();
     ran.assert().code(8);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Another run is in progress holder="laptop, process 4711" since="2026-11-23T08:00:00.000000Z" log="[LOG]" fix="wait until that run has finished, or set how long to wait with --wait-lock""#);
     let waits = "[TS] INFO Waiting for another run elapsed=\"[ELAPSED]\" holder=\"laptop, process 4711\" since=\"2026-11-23T08:00:00.000000Z\" \n";
@@ -71,65 +71,62 @@ fn a_run_that_lives_is_waited_for_and_told() {
 }
 
 #[test]
-fn a_lock_that_stands_still_is_taken() {
-    let ran = Boot::new().objects([lease(ELSEWHERE)]).run();
-    complete(&ran);
+fn expired_lock_is_taken() {
+    let ran = Fixture::new().objects([lease(ELSEWHERE)]).run();
+    assert_complete(&ran);
     assert!(ran.stdout.contains("Re-running the preflight"), "{}", ran.stdout);
 }
 
 #[test]
-fn the_lock_of_a_process_that_has_ended_is_taken_at_once() {
-    let ran = Boot::new().objects([lease(&gone())]).run();
-    complete(&ran);
+fn lock_of_an_exited_process_is_taken_at_once() {
+    let ran = Fixture::new().objects([lease(&exited_run())]).run();
+    assert_complete(&ran);
     assert!(!ran.stdout.contains("Waiting for another run"), "{}", ran.stdout);
-    assert!(
-        !ran.stdout.contains("Re-running the preflight"),
-        "nobody has changed anything since: {}",
-        ran.stdout
-    );
+    assert!(!ran.stdout.contains("Re-running the preflight"), "nothing has changed since: {}", ran.stdout);
 }
 
 #[test]
-fn the_lock_of_a_run_before_a_restart_is_taken_at_once() {
-    let ran = Boot::new().objects([lease(&before_the_restart())]).run();
-    complete(&ran);
-    // Nobody has changed anything since either.
+fn lock_from_before_a_restart_is_taken_at_once() {
+    let ran = Fixture::new().objects([lease(&run_before_restart())]).run();
+    assert_complete(&ran);
+    // Nothing has changed in between either.
     for words in ["Waiting for another run", "Re-running the preflight"] {
-        assert_eq!(ran.stdout.contains(words), !restarts_are_known(), "{}", ran.stdout);
+        assert_eq!(ran.stdout.contains(words), !can_detect_restarts(), "{}", ran.stdout);
     }
 }
 
-/// The lock is free, and nothing but the noted operation shows whose the release is.
+/// The lock is free; only the note shows who owns the release.
 #[test]
-fn what_a_run_before_a_restart_left_is_unlocked_however_young() {
+fn release_pending_since_before_a_restart_is_recovered() {
     let mut locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
     locked["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
-    let boot = Boot::new().objects([locked, noted(&before_the_restart(), "kube-system/cilium", 2)]);
-    if !restarts_are_known() {
-        assert!(boot.refused().contains("Release may still be synced by a run elsewhere"));
+    let fixture =
+        Fixture::new().objects([locked, lease_with_note(&run_before_restart(), "kube-system/cilium", 2)]);
+    if !can_detect_restarts() {
+        assert!(fixture.refusal().contains("Release may still be synced by a run elsewhere"));
         return;
     }
-    let ran = boot.run();
-    complete(&ran);
+    let ran = fixture.run();
+    assert_complete(&ran);
     assert!(ran.stdout.contains("INFO Release recovered release=\"kube-system/cilium\""), "{}", ran.stdout);
 }
 
 #[test]
-fn a_run_that_loses_its_lock_ends() {
+fn lost_lock_stops_the_run() {
     let listener = Listener::new();
-    let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
+    let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
         "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
-    let running = boot.start();
+    let running = fixture.start();
     let mut helmfile = listener.accept();
-    let mine = running.ask("GET", LEASE, "");
+    let mine = running.request("GET", LEASE, "");
     let mut lease: Value = serde_json::from_str(&mine).unwrap();
     assert!(
         lease["spec"]["holderIdentity"].as_str().unwrap().contains(&running.pid().to_string()),
         "{lease}"
     );
     lease["spec"]["holderIdentity"] = ELSEWHERE.into();
-    running.ask("PUT", LEASE, &lease.to_string());
-    assert_eq!(helmfile.rest(), ["INT"], "once, and it ends by itself");
+    running.request("PUT", LEASE, &lease.to_string());
+    assert_eq!(helmfile.remaining_lines(), ["INT"], "one INT, then it exits by itself");
     let ran = running.wait();
     ran.assert().code(8);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Lock lost fix="wait until the run that holds the lock has finished, then retry" resume="k3s-boot apps --from apps""#);
@@ -137,15 +134,16 @@ fn a_run_that_loses_its_lock_ends() {
 }
 
 #[test]
-fn what_a_run_that_was_killed_left_locked_is_unlocked() {
+fn release_of_a_killed_run_is_recovered() {
     let locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
-    let boot = Boot::new().objects([locked.clone(), noted(&gone(), "kube-system/cilium", 2)]);
-    let ran = boot.run();
-    complete(&ran);
-    let said = ran.stdout.lines().find(|line| line.contains("Release recovered")).unwrap();
+    let fixture =
+        Fixture::new().objects([locked.clone(), lease_with_note(&exited_run(), "kube-system/cilium", 2)]);
+    let ran = fixture.run();
+    assert_complete(&ran);
+    let line = ran.stdout.lines().find(|line| line.contains("Release recovered")).unwrap();
     let host = Identity::own().host;
     assert_eq!(
-        said.replace(&host, "[HOST]"),
+        line.replace(&host, "[HOST]"),
         "[TS] INFO Release recovered release=\"kube-system/cilium\" status=\"pending-install\" started_by=\"[HOST]\" "
     );
     let changes = ran.mutating();
@@ -153,90 +151,90 @@ fn what_a_run_that_was_killed_left_locked_is_unlocked() {
     let deleted = at("DELETE /api/v1/namespaces/kube-system/secrets/sh.helm.release.v1.cilium.v3");
     assert!(at("/leases") < deleted && deleted < at("helmfile"), "{changes:?}");
 
-    // Of another operation nobody knows anything.
-    let other = Boot::new().objects([locked, noted(&gone(), "kube-system/cilium", 1)]);
-    assert_snapshot!(other.refused(), @r#"[TS] ERROR Release is stuck in `pending-install`; its owner is unknown release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if no other operation is running""#);
+    // There is no note about another revision.
+    let other = Fixture::new().objects([locked, lease_with_note(&exited_run(), "kube-system/cilium", 1)]);
+    assert_snapshot!(other.refusal(), @r#"[TS] ERROR Release is stuck in `pending-install`; its owner is unknown release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if no other operation is running""#);
 }
 
 #[test]
-fn what_a_run_elsewhere_may_still_be_at_is_left() {
+fn pending_release_of_another_machine_is_left_alone() {
     let mut locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
-    // Later than anything.
+    // In the future.
     locked["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
-    let boot = Boot::new().objects([locked, noted(ELSEWHERE, "kube-system/cilium", 2)]);
-    assert_snapshot!(boot.refused(), @r#"[TS] ERROR Release may still be synced by a run elsewhere release="kube-system/cilium" status="pending-install" since="2096-10-02T07:06:40Z" host="laptop" until="2096-10-02T07:21:40Z" fix="wait until then, or, if that run has ended: k3s-boot recover --force""#);
+    let fixture = Fixture::new().objects([locked, lease_with_note(ELSEWHERE, "kube-system/cilium", 2)]);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Release may still be synced by a run elsewhere release="kube-system/cilium" status="pending-install" since="2096-10-02T07:06:40Z" host="laptop" until="2096-10-02T07:21:40Z" fix="wait until then, or, if that run has ended: k3s-boot recover --force""#);
 }
 
 #[test]
-fn a_helm_that_was_killed_is_tried_again() {
+fn killed_helm_is_retried() {
     let locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
     let mut locked: Value = locked;
     locked["metadata"]["labels"]["version"] = "1".into();
     let killed = "in ./01-apps.yaml: failed processing release cilium: command \"helm\" exited with non-zero status:\n\nERROR:\n  signal: killed\n";
-    let boot = Boot::new()
+    let fixture = Fixture::new()
         .object_after(&locked, &["*/01-apps.yaml", "sync"])
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "times": 1, "exit": 1,
             "stderr": format!("{}{killed}", started("kube-system", "cilium"))}));
-    let ran = boot.run();
-    complete(&ran);
-    let said = ran.stdout.lines().find(|line| line.contains("recovered, retrying")).unwrap();
+    let ran = fixture.run();
+    assert_complete(&ran);
+    let line = ran.stdout.lines().find(|line| line.contains("recovered, retrying")).unwrap();
     assert!(
-        said.contains(
+        line.contains(
             "[TS] WARN Release recovered, retrying release=\"kube-system/cilium\" status=\"pending-install\""
         ),
-        "{said}"
+        "{line}"
     );
     assert_eq!(ran.calls_of("helmfile", "sync").len(), 3);
 }
 
 #[test]
-fn a_lock_is_let_go_of_at_every_end() {
+fn lock_is_always_released() {
     let listener = Listener::new();
-    let boot = Boot::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
+    let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
         "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
-    let running = boot.start();
+    let running = fixture.start();
     let mut helmfile = listener.accept();
     running.signal(Signal::SIGINT);
-    assert_eq!(helmfile.rest(), ["INT"]);
+    assert_eq!(helmfile.remaining_lines(), ["INT"]);
     let ran = running.wait();
     ran.assert().code(130);
-    assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
+    assert!(ran.released_lock(), "{}", ran.transcript());
 }
 
-/// Waits until this holds for the Lease.
+/// Waits until the Lease matches, and returns it.
 #[track_caller]
-fn lock_once(running: &Running<'_>, is_wanted: impl Fn(&Value) -> bool) -> Value {
-    let broken = Instant::now() + BROKEN;
+fn wait_for_lease(running: &Running<'_>, matches: impl Fn(&Value) -> bool) -> Value {
+    let limit = Instant::now() + HANG_TIMEOUT;
     loop {
-        let lease: Value = serde_json::from_str(&running.ask("GET", LEASE, "")).unwrap();
-        if is_wanted(&lease) {
+        let lease: Value = serde_json::from_str(&running.request("GET", LEASE, "")).unwrap();
+        if matches(&lease) {
             return lease;
         }
-        assert!(Instant::now() < broken, "{lease}");
+        assert!(Instant::now() < limit, "{lease}");
         std::thread::yield_now();
     }
 }
 
 #[test]
-fn what_others_write_on_the_lock_survives_its_release() {
+fn fields_of_others_survive_the_release_of_the_lock() {
     let (sync, verify) = (Listener::new(), Listener::new());
-    let boot = Boot::new().rules([
+    let fixture = Fixture::new().rules([
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "connect": sync.address(),
             "stderr": started("kube-system", "cilium")}),
         json!({"tool": "api", "args": ["GET", "*/fluxinstances"], "times": 1, "connect": verify.address()}),
     ]);
-    let running = boot.start();
+    let running = fixture.start();
     let helmfile = sync.accept();
     let others = json!({
         "annotations": {"example.org/note": "by a person"}, "labels": {"team": "home"},
         "finalizers": ["example.org/keep"],
         "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "1"}],
     });
-    running.ask("PATCH", LEASE, &json!({"metadata": others}).to_string());
-    helmfile.go();
+    running.request("PATCH", LEASE, &json!({"metadata": others}).to_string());
+    helmfile.finish();
     let verify = verify.accept();
-    // It is renewed and let go of, and both are on top of that.
-    let lease = lock_once(&running, |lease| lease["spec"].get("holderIdentity").is_none());
+    // Renewing and releasing the lock keeps these fields.
+    let lease = wait_for_lease(&running, |lease| lease["spec"].get("holderIdentity").is_none());
     let metadata = &lease["metadata"];
     assert_eq!(metadata["annotations"]["example.org/note"], "by a person");
     assert_eq!(metadata["annotations"]["k3s-boot/repository"], "example.org/home");
@@ -244,57 +242,59 @@ fn what_others_write_on_the_lock_survives_its_release() {
         assert_eq!(metadata[name], others[name], "{name}");
     }
     assert_eq!((lease["spec"].get("acquireTime"), &lease["spec"]["leaseTransitions"]), (None, &json!(0)));
-    verify.go();
-    complete(&running.wait());
+    verify.finish();
+    assert_complete(&running.wait());
 }
 
-/// What kubectl passes on when its connection to the API server breaks before the answer.
-fn lost(method: &str, path: &str) -> Value {
-    json!({"tool": "api", "args": [method, path], "times": 1, "executes": true, "status": 500, "stdout": "EOF"})
+/// The answer of `kubectl proxy` if its connection to the API server breaks before the answer.
+fn lost_answer(method: &str, path: &str) -> Value {
+    json!({"tool": "api", "args": [method, path], "times": 1, "execute": true, "status": 500, "stdout": "EOF"})
 }
 
-/// The same before a run waits for an API server that is away: something on the way asks for another try.
-fn lost_at_first(method: &str, path: &str) -> Value {
-    json!({"tool": "api", "args": [method, path], "times": 1, "executes": true, "status": 503, "stdout": "",
+/// A proxy on the way asks for a retry, after the request took effect.
+fn lost_answer_with_retry(method: &str, path: &str) -> Value {
+    json!({"tool": "api", "args": [method, path], "times": 1, "execute": true, "status": 503, "stdout": "",
         "retry_after": 0})
 }
 
-fn calls(ran: &Ran, method: &str, path: &str) -> usize {
+fn calls(ran: &RunResult, method: &str, path: &str) -> usize {
     let is_it =
         |call: &&Value| call["argv"][0] == method && call["argv"][1].as_str().unwrap().ends_with(path);
     ran.calls.iter().filter(|call| call["tool"] == "api").filter(is_it).count()
 }
 
 #[test]
-fn a_lock_that_was_made_without_an_answer_is_ours() {
-    let ran = Boot::new().rule(lost_at_first("POST", "*/leases")).run();
-    complete(&ran);
+fn created_lock_is_ours_without_an_answer() {
+    let ran = Fixture::new().rule(lost_answer_with_retry("POST", "*/leases")).run();
+    assert_complete(&ran);
     assert_eq!(calls(&ran, "POST", "/leases"), 2);
-    assert!(!ran.stdout.contains("Re-running the preflight"), "nobody else had it: {}", ran.stdout);
-    assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
+    assert!(!ran.stdout.contains("Re-running the preflight"), "no other run had it: {}", ran.stdout);
+    assert!(ran.released_lock(), "{}", ran.transcript());
 }
 
 #[test]
-fn a_lock_that_was_taken_without_an_answer_is_ours() {
-    let boot = Boot::new().objects([lease("")]).rule(lost_at_first("PATCH", "*/leases/k3s-boot"));
-    let ran = boot.run();
-    complete(&ran);
-    assert!(!ran.stdout.contains("Re-running the preflight"), "nobody else had it: {}", ran.stdout);
-    assert!(ran.let_go_of_the_lock(), "{}", ran.transcript());
-    // Another run that was first is waited for as ever.
+fn taken_lock_is_ours_without_an_answer() {
+    let fixture =
+        Fixture::new().objects([lease("")]).rule(lost_answer_with_retry("PATCH", "*/leases/k3s-boot"));
+    let ran = fixture.run();
+    assert_complete(&ran);
+    assert!(!ran.stdout.contains("Re-running the preflight"), "no other run had it: {}", ran.stdout);
+    assert!(ran.released_lock(), "{}", ran.transcript());
+    // If another run was first, it is waited for.
     let mut other = lease(ELSEWHERE);
     other["metadata"]["resourceVersion"] = "2".into();
     let taken = json!({"tool": "api", "args": ["GET", "/apis/coordination.k8s.io/v1/leases"], "times": 1,
         "stdout": json!({"items": [lease("")]}).to_string()});
-    let ran = Boot::new().rule(taken).object_that_lives(&other).run();
+    let ran = Fixture::new().rule(taken).updated_object(&other).run();
     ran.assert().code(8);
 }
 
 #[test]
-fn a_lock_that_was_let_go_of_without_an_answer_is_free() {
-    let boot = Boot::new().args(&["--log-level", "debug"]).rule(lost("PATCH", "*/leases/k3s-boot"));
-    let ran = boot.run();
-    complete(&ran);
+fn released_lock_is_free_without_an_answer() {
+    let fixture =
+        Fixture::new().args(&["--log-level", "debug"]).rule(lost_answer("PATCH", "*/leases/k3s-boot"));
+    let ran = fixture.run();
+    assert_complete(&ran);
     assert_eq!(calls(&ran, "PATCH", "/leases/k3s-boot"), 2, "{}", ran.transcript());
     assert!(!ran.stdout.contains("Failed to release the lock"), "{}", ran.stdout);
 }
@@ -302,20 +302,21 @@ fn a_lock_that_was_let_go_of_without_an_answer_is_free() {
 const SECRET: &str = "*/secrets/sh.helm.release.v1.cilium.v3";
 
 #[test]
-fn a_release_that_was_unlocked_without_an_answer_is_unlocked() {
+fn release_is_recovered_without_an_answer() {
     let locked = record("cilium", "kube-system", "pending-install", "1.18.6", &Value::Null);
-    let boot = || Boot::new().objects([locked.clone(), noted(&gone(), "kube-system/cilium", 2)]);
-    let ran = boot().rule(lost("DELETE", SECRET)).run();
-    complete(&ran);
+    let fixture =
+        || Fixture::new().objects([locked.clone(), lease_with_note(&exited_run(), "kube-system/cilium", 2)]);
+    let ran = fixture().rule(lost_answer("DELETE", SECRET)).run();
+    assert_complete(&ran);
     assert_eq!(calls(&ran, "DELETE", &SECRET[1..]), 2);
     assert!(ran.stdout.contains("INFO Release recovered release=\"kube-system/cilium\""), "{}", ran.stdout);
 
-    // A request that never reached the API server is no such thing: somebody else has deleted it then.
+    // If the request never reached the API server, another client has deleted the Secret.
     let refused = "dial tcp 10.0.0.10:6443: connect: connection refused";
-    let never = json!({"tool": "api", "args": ["DELETE", SECRET], "times": 1, "executes": true, "status": 500,
+    let never = json!({"tool": "api", "args": ["DELETE", SECRET], "times": 1, "execute": true, "status": 500,
         "stdout": refused});
-    let ran = boot().rule(never).run();
-    complete(&ran);
+    let ran = fixture().rule(never).run();
+    assert_complete(&ran);
     assert_eq!(calls(&ran, "DELETE", &SECRET[1..]), 2);
     assert!(!ran.stdout.contains("Release recovered"), "{}", ran.stdout);
 }

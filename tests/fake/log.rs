@@ -1,4 +1,4 @@
-//! The log lines, byte for byte those of the seed's bash function.
+//! The log lines are byte for byte those of the `log` function in the original `bootstrap-apps.sh`.
 
 use std::time::SystemTime;
 
@@ -7,19 +7,19 @@ use k3s_boot::internals::{Level, format_line};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::boot::{Boot, Ran};
+use super::fixture::{Fixture, RunResult};
 use super::support::{Line, assert_no_canary, parse_line};
 
-/// What the function printed, `TS` in the place of the time; `seed-log.sh` beside it says how it was made.
-const SEED: &str = include_str!("../fixtures/seed-log.bytes");
-const SEED_LEVELS: &str = include_str!("../fixtures/seed-log-levels.txt");
+/// The output of the original function, with `TS` instead of the time. `original-log.sh` produces it.
+const ORIGINAL: &str = include_str!("../fixtures/original-log.bytes");
+const ORIGINAL_LEVELS: &str = include_str!("../fixtures/original-log-levels.txt");
 
 const LEVELS: [(Level, &str); 4] =
     [(Level::Debug, "DEBUG"), (Level::Info, "INFO"), (Level::Warn, "WARN"), (Level::Error, "ERROR")];
 
 #[test]
-fn lines_are_those_of_the_seed() {
-    // The table of seed-log.sh.
+fn lines_match_the_original_log_function() {
+    // The table of original-log.sh.
     let table: [(&str, &[(&str, &str)]); 5] = [
         ("Applying namespaces", &[]),
         ("Namespace created", &[("namespace", "flux-system")]),
@@ -39,21 +39,22 @@ fn lines_are_those_of_the_seed() {
         });
         lines.collect()
     };
-    assert_eq!(ours(true), SEED);
+    assert_eq!(ours(true), ORIGINAL);
     let codes = ["[1m", "[0m", "[38;5;63m", "[38;5;87m", "[38;5;192m", "[38;5;198m", "[38;5;236m"];
-    let bare = codes.iter().fold(SEED.to_owned(), |text, code| text.replace(&format!("\u{1b}{code}"), ""));
-    assert_eq!(ours(false), bare, "without colours the same bytes without escapes");
+    let bare =
+        codes.iter().fold(ORIGINAL.to_owned(), |text, code| text.replace(&format!("\u{1b}{code}"), ""));
+    assert_eq!(ours(false), bare, "without colors, the same bytes without escape sequences");
 }
 
-/// A run that says something at every level.
-fn at_all_levels() -> Boot {
-    Boot::new()
+/// A run that logs at every level.
+fn at_all_levels() -> Fixture {
+    Fixture::new()
         .env("HELM_NAMESPACE", "elsewhere")
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1}))
 }
 
 #[track_caller]
-fn levels_of(ran: &Ran) -> String {
+fn levels_of(ran: &RunResult) -> String {
     let on = |text: &str, level: &str| text.lines().any(|line| line.starts_with(&format!("[TS] {level} ")));
     let streams = LEVELS.iter().map(|(_, level)| {
         let stream = match (on(&ran.stdout, level), on(&ran.stderr, level)) {
@@ -68,32 +69,32 @@ fn levels_of(ran: &Ran) -> String {
 }
 
 #[test]
-fn levels_are_filtered_as_the_seed_does() {
+fn levels_are_filtered_like_the_original() {
     for configured in ["debug", "info", "warn", "error", "verbose"] {
         let ran = at_all_levels().env("LOG_LEVEL", configured).run();
         ran.assert().code(5);
-        let seed = SEED_LEVELS
+        let expected = ORIGINAL_LEVELS
             .lines()
             .filter_map(|line| line.strip_prefix(&format!("{configured} ")))
             .collect::<Vec<_>>()
             .join("\n");
-        assert_eq!(levels_of(&ran), seed, "LOG_LEVEL={configured}");
+        assert_eq!(levels_of(&ran), expected, "LOG_LEVEL={configured}");
         if configured != "verbose" {
             let flag = at_all_levels().env("LOG_LEVEL", "info").args(&["--log-level", configured]).run();
-            assert_eq!(levels_of(&flag), seed, "--log-level {configured}");
+            assert_eq!(levels_of(&flag), expected, "--log-level {configured}");
         }
     }
 }
 
 #[test]
-fn an_unknown_level_is_warned_of() {
-    let ran = Boot::new().env("LOG_LEVEL", "verbose").run();
+fn unknown_level_is_a_warning() {
+    let ran = Fixture::new().env("LOG_LEVEL", "verbose").run();
     ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout.lines().next().unwrap(), @r#"[TS] WARN Unknown LOG_LEVEL, using info level="verbose" accepted="debug info warn error""#);
 }
 
 #[test]
-fn what_is_escaped_and_what_is_not() {
+fn control_characters_are_escaped() {
     let line = |value: &str| {
         let line = format_line(SystemTime::UNIX_EPOCH, Level::Info, value, &[("k", value)], false);
         line.strip_prefix("1970-01-01T00:00:00Z INFO ").unwrap().to_owned()
@@ -114,9 +115,9 @@ fn what_is_escaped_and_what_is_not() {
 }
 
 #[test]
-fn what_a_tool_says_can_forge_no_line() {
+fn tools_cannot_forge_log_lines() {
     let forged = "2026-11-23T08:00:00Z INFO Bootstrap complete! x=\"y\" \n\\\" a=\"b";
-    let ran = Boot::new()
+    let ran = Fixture::new()
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1,
             "stderr": format!("x\r{forged}\u{1b}[0m\u{1}\n")}))
         .args(&["--log-level", "debug"])
@@ -130,9 +131,9 @@ fn what_a_tool_says_can_forge_no_line() {
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="\\\" a=\"b\u{1}" log="[LOG]" resume="k3s-boot apps --log-level debug --from apps""#);
 }
 
-/// What every other test relies on.
+/// All other tests rely on these helpers.
 #[test]
-fn the_checks_of_the_tests_find_what_they_look_for() {
+fn test_helpers_reject_bad_lines() {
     use base64::Engine as _;
     let canary = "CANARY-0123456789".to_owned();
     for before in ["", "a", "ab", "abc"] {
@@ -160,7 +161,7 @@ fn the_checks_of_the_tests_find_what_they_look_for() {
 
 proptest! {
     #[test]
-    fn every_line_can_be_read_back(
+    fn lines_can_be_parsed(
         level in prop::sample::select(LEVELS.to_vec()),
         message in "[A-Za-z][A-Za-z ,.!']{0,30}[a-z]",
         pairs in prop::collection::vec(("[a-z_]{1,8}", any::<String>()), 0..4),
@@ -176,7 +177,7 @@ proptest! {
         let read = parse_line(bare).map_err(TestCaseError::fail)?;
         prop_assert_eq!(read, Line { level: name.to_owned(), message: message.clone(), pairs: pairs.clone() });
         let coloured = format_line(SystemTime::now(), level, &message, &given, colour);
-        // All escape sequences are ours: two before the level and two before each key, one after each of them.
+        // All escape sequences are ours: two before the level and before each key, one after each.
         let escapes = coloured.matches('\u{1b}').count();
         prop_assert_eq!(escapes, if colour { 3 * (1 + pairs.len()) } else { 0 });
     }

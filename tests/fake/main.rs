@@ -1,6 +1,6 @@
-//! The binary with tools that play a script: what it tells whom, and how it ends.
+//! Runs the binary with fake tools.
 //!
-//! No test waits for time to pass: tools that have to be at work connect to the test and last until it lets them go.
+//! No test sleeps: a tool that must be running connects to the test and ends when the test allows it.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,33 +8,33 @@
     reason = "helpers of tests end a test by panicking, as the tests themselves do"
 )]
 
-mod agreement;
-mod answers;
-mod boot;
+mod api_outage;
 mod checks;
+mod cli;
+mod dry_run;
 mod fail_fast;
 mod failures;
-mod features;
-mod frames;
-mod good;
+mod fixture;
+mod helm_features;
 mod hostile;
 mod jobs;
 mod listener;
 mod lock;
 mod log;
-mod machines;
+mod machine_output;
 mod manifests;
-mod printed;
+mod preflight;
+mod progress;
 mod recover;
-mod refusals;
-mod renders;
+mod rendering;
+mod runner_commands;
 mod scenario;
 mod signals;
 mod stages;
-mod starting;
 mod status;
-mod streams;
+mod success;
 #[path = "../support/mod.rs"]
 mod support;
-mod takeover;
 mod terminal;
+mod unknown;
+mod verify;

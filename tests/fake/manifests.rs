@@ -1,23 +1,22 @@
-//! What the API server would make of rendered objects: `diff --manifests`, and what somebody changed by hand.
+//! `diff --manifests`, and manual changes of objects.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::boot::Boot;
-use super::checks::checks;
+use super::fixture::Fixture;
 
-/// A value of the release, as helmfile prints it.
+/// A value of the release in the output of helmfile.
 const VALUE: &str = "CANARY-of-a-release";
 
-/// A world with one release `media/web` of a chart in the repository; `values` are the values file that its helmfile names.
-fn world(command: &str, values: &str) -> Boot {
+/// A repository with one release, `media/web`, of a local chart with this values file.
+fn fixture_for(command: &str, values: &str) -> Fixture {
     let helmfile =
         "releases:\n- name: web\n  namespace: media\n  chart: ../charts/web\n  values: [../values.yaml]\n";
     let build = format!(
         "---\nreleases:\n- name: web\n  namespace: media\n  chart: ../charts/web\n  values:\n  - key: {VALUE}\n"
     );
-    Boot::of(command)
+    Fixture::for_command(command)
         .file("bootstrap/helmfile.d/00-crds.yaml", "releases: []\n")
         .file("bootstrap/helmfile.d/01-apps.yaml", helmfile)
         .file("bootstrap/values.yaml", values)
@@ -29,10 +28,10 @@ fn world(command: &str, values: &str) -> Boot {
         .canary(VALUE)
 }
 
-/// The release renders this.
-fn rendering(boot: Boot, manifest: &str) -> Boot {
+/// Sets the rendered manifest of the release.
+fn rendering(fixture: Fixture, manifest: &str) -> Fixture {
     let rendered = json!({"namespace-media/web/all.yaml": manifest});
-    boot.rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "template"], "rendered": rendered}))
+    fixture.rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "template"], "rendered": rendered}))
 }
 
 /// An object of the release in the cluster.
@@ -59,12 +58,12 @@ metadata: {name: refused}
 spec: {clusterIP: 10.0.0.7}
 ";
 
-/// Objects of which one is as rendered, one is not, and one is refused.
-fn compared(boot: Boot) -> Boot {
+/// Three objects: one is unchanged, one differs, one is rejected.
+fn compared(fixture: Fixture) -> Fixture {
     let mode = json!({"template": {"spec": {"volumes": [{"name": "keys", "secret": {"defaultMode": 256}}]}}});
     let refusal = r#"{"kind":"Status","message":"Service \"refused\" is invalid: spec.clusterIP: Invalid value: \"10.0.0.7\""}"#;
     let path = "/api/v1/namespaces/media/services/refused?dryRun=All*";
-    rendering(boot, RENDERED)
+    rendering(fixture, RENDERED)
         .objects([
             of_release("Deployment", "apps/v1", "kept", &mode),
             of_release("Deployment", "apps/v1", "grown", &json!({"replicas": 1})),
@@ -74,37 +73,37 @@ fn compared(boot: Boot) -> Boot {
 }
 
 #[test]
-fn one_refused_object_hides_no_other() {
-    let boot = compared(world("diff", "key: x\n")).args(&["--manifests"]);
-    let ran = boot.run();
+fn rejected_object_does_not_hide_others() {
+    let fixture = compared(fixture_for("diff", "key: x\n")).args(&["--manifests"]);
+    let ran = fixture.run();
     assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()), "{}", ran.stderr);
     let objects = ran.stdout.split("Objects\n").nth(1).unwrap();
     let expected = "  ? unknown Service media/refused (media/web): Service \"refused\" is invalid";
     assert!(objects.contains("  ~ change Deployment media/grown (media/web)\n      spec.replicas: 1 → 2\n"));
     assert!(objects.contains(expected), "{objects}");
-    // A plain 0400 is octal to Helm, so that nothing of it differs.
+    // Helm reads 0400 as an octal number, so there is no difference.
     assert_eq!(objects.matches("media/web").count(), 2, "{objects}");
     let path = "/apis/apps/v1/namespaces/media/deployments/kept?dryRun=All&force=true&fieldManager=helm";
     let mode = "/body/spec/template/spec/volumes/0/secret/defaultMode";
     assert_eq!(ran.calls_of("api", path)[0].pointer(mode), Some(&json!(256)));
 }
 
-/// A refusal repeats what is wrong: a value that was decrypted, if the release has some.
+/// The API server quotes wrong values, which may be decrypted ones.
 #[test]
-fn a_refusal_repeats_no_decrypted_value() {
+fn rejection_has_no_decrypted_values() {
     let encrypted = "key: ref+sops://../secrets.sops.yaml#/key\n";
-    let boot = || compared(world("diff", encrypted)).helmfile_decrypts().args(&["--manifests"]);
-    let ran = boot().run();
+    let fixture = || compared(fixture_for("diff", encrypted)).helmfile_decrypts().args(&["--manifests"]);
+    let ran = fixture().run();
     ran.assert().code(0);
     let line = "  ? unknown Service media/refused (media/web): rejected by the API server (message withheld: it may contain secret values)\n";
     assert!(ran.stdout.contains(line), "{}", ran.stdout);
     assert!(ran.stdout.contains("media/grown (media/web)\n      spec.replicas\n"), "{}", ran.stdout);
-    let report = checks(&boot().args(&["-o", "json"]).run());
+    let report = fixture().args(&["-o", "json"]).run().report();
     assert!(!report.to_string().contains("10.0.0.7"), "{report:#}");
 }
 
-/// The release is installed, with a DaemonSet of which somebody removed a field with `kubectl edit`.
-fn edited(boot: Boot) -> Boot {
+/// An installed release with a DaemonSet from which a field was removed with `kubectl edit`.
+fn edited(fixture: Fixture) -> Fixture {
     let spec = json!({"template": {"spec": {"hostNetwork": true, "volumes": [{"name": "keys", "secret": {"defaultMode": 256}}]}}});
     let mut live = spec.clone();
     live["template"]["spec"].as_object_mut().unwrap().remove("hostNetwork");
@@ -114,7 +113,7 @@ fn edited(boot: Boot) -> Boot {
         "chart": {"metadata": {"name": "web", "version": "1.0.0"}}, "config": {"key": VALUE}, "manifest": manifest});
     let labels = json!({"owner": "helm", "name": "web", "status": "deployed", "version": "1"});
     let data = STANDARD.encode(STANDARD.encode(release.to_string()));
-    boot.objects([
+    fixture.objects([
         of_release("DaemonSet", "apps/v1", "agent", &live),
         json!({"apiVersion": "v1", "kind": "Secret", "data": {"release": data},
             "metadata": {"name": "sh.helm.release.v1.web.v1", "namespace": "media", "labels": labels}}),
@@ -122,25 +121,25 @@ fn edited(boot: Boot) -> Boot {
 }
 
 #[test]
-fn a_field_removed_by_hand_is_drift() {
-    let report = |boot: Boot| checks(&boot.args(&["-o", "json"]).run());
+fn manually_removed_field_is_drift() {
+    let report = |fixture: Fixture| fixture.args(&["-o", "json"]).run().report();
     let drift = |report: &Value| {
         let all = report["checks"].as_array().unwrap();
         all.iter().find(|check| check["id"] == "drift").unwrap().clone()
     };
-    let found = drift(&report(edited(world("check", "key: x\n"))));
+    let found = drift(&report(edited(fixture_for("check", "key: x\n"))));
     let fields = "DaemonSet media/agent spec.template.spec.hostNetwork (removed)";
     assert_eq!(found["status"], "warning", "{found:#}");
     assert_eq!(found["problems"][0]["details"]["fields"], fields, "{found:#}");
-    // What the API server refuses to say is not known, and never fine.
+    // What the API server rejects is unknown, never ok.
     let path = "/apis/apps/v1/namespaces/media/daemonsets/agent?dryRun=All*";
     let refusal = json!({"tool": "api", "args": ["PATCH", path], "status": 422,
         "stdout": r#"{"kind":"Status","message":"spec.x: Invalid value: \"hostile\""}"#});
-    let refused = drift(&report(edited(world("check", "key: x\n")).rule(refusal.clone())));
+    let refused = drift(&report(edited(fixture_for("check", "key: x\n")).rule(refusal.clone())));
     assert_eq!(refused["status"], "unknown", "{refused:#}");
     let reason = "media/web: DaemonSet media/agent: spec.x: Invalid value: \"hostile\"";
     assert_eq!(refused["reason"], reason, "{refused:#}");
-    let encrypted = world("check", "key: ref+sops://../secrets.sops.yaml#/key\n").helmfile_decrypts();
+    let encrypted = fixture_for("check", "key: ref+sops://../secrets.sops.yaml#/key\n").helmfile_decrypts();
     let withheld = drift(&report(edited(encrypted).rule(refusal)));
     assert_eq!(withheld["status"], "unknown", "{withheld:#}");
     assert!(!withheld.to_string().contains("hostile"), "{withheld:#}");

@@ -3,28 +3,29 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::boot::Boot;
-use super::lock::{ELSEWHERE, gone, lease, noted};
+use super::fixture::Fixture;
+use super::lock::{ELSEWHERE, exited_run, lease, lease_with_note};
 use super::scenario::record;
 use super::terminal::closed;
 
-/// A release that is locked since the beginning of the century.
-fn locked(name: &str) -> Value {
-    let mut locked = record(name, "kube-system", "pending-upgrade", "1.18.6", &Value::Null);
-    locked["metadata"]["labels"]["modifiedAt"] = "978307200".into();
-    locked
+/// A release that has been stuck since the year 2000.
+fn pending_release(name: &str) -> Value {
+    let mut release = record(name, "kube-system", "pending-upgrade", "1.18.6", &Value::Null);
+    release["metadata"]["labels"]["modifiedAt"] = "978307200".into();
+    release
 }
 
-fn young(name: &str) -> Value {
-    let mut young = locked(name);
-    young["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
-    young
+fn recent_release(name: &str) -> Value {
+    let mut release = pending_release(name);
+    release["metadata"]["labels"]["modifiedAt"] = "4000000000".into();
+    release
 }
 
 #[test]
-fn what_is_locked_is_told_and_left_until_somebody_says_yes() {
-    let boot = Boot::of("recover").objects([locked("cilium"), young("coredns")]);
-    let ran = boot.run();
+fn recover_changes_nothing_without_confirmation() {
+    let fixture =
+        Fixture::for_command("recover").objects([pending_release("cilium"), recent_release("coredns")]);
+    let ran = fixture.run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
     assert_snapshot!(ran.stdout, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" uid="uid-of-kube-system" 
@@ -32,8 +33,8 @@ fn what_is_locked_is_told_and_left_until_somebody_says_yes() {
     [TS] WARN Release is stuck release="kube-system/coredns" status="pending-upgrade" since="2096-10-02T07:06:40Z" started_by="unknown" skip_reason="the operation may still be running until 2096-10-02T07:21:40Z" fix="wait, or use --force if nothing is working on the release"
     "#);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Nothing was recovered fix="answer `yes`, or use --yes""#);
-    let ran = boot.args(&["--yes"]).run();
-    assert_eq!(ran.code(), 1, "one is left");
+    let ran = fixture.args(&["--yes"]).run();
+    assert_eq!(ran.code(), 1, "one release is still pending");
     assert_snapshot!(ran.mutating().join("\n"), @"
     api POST /apis/coordination.k8s.io/v1/namespaces/kube-system/leases < pipe
     api DELETE /api/v1/namespaces/kube-system/secrets/sh.helm.release.v1.cilium.v3 < pipe
@@ -46,18 +47,19 @@ fn what_is_locked_is_told_and_left_until_somebody_says_yes() {
 }
 
 #[test]
-fn it_ends_as_it_does_when_nobody_reads_the_report() {
-    let boot = Boot::of("recover").objects([locked("cilium")]).args(&["-o", "json"]);
-    boot.run_into(closed()).assert().code(1);
-    let ran = boot.args(&["--yes"]).run_into(closed());
+fn exit_code_does_not_depend_on_stdout() {
+    let fixture = Fixture::for_command("recover").objects([pending_release("cilium")]).args(&["-o", "json"]);
+    fixture.run_into(closed()).assert().code(1);
+    let ran = fixture.args(&["--yes"]).run_into(closed());
     ran.assert().code(0);
     assert!(ran.mutating()[1].contains("DELETE"), "{:?}", ran.mutating());
 }
 
 #[test]
-fn a_refusal_is_told_in_the_report() {
-    let ran = Boot::of("recover").args(&["-o", "json"]).objects([locked("cilium")]).run();
-    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+fn refusal_is_in_the_report() {
+    let ran =
+        Fixture::for_command("recover").args(&["-o", "json"]).objects([pending_release("cilium")]).run();
+    let report = ran.report();
     assert_eq!((ran.code(), &report["result"]), (1, &json!("failed")));
     assert_eq!(report["failure"]["class"], "preflight");
     assert_eq!(report["problems"][0]["message"], "Nothing was recovered");
@@ -65,32 +67,39 @@ fn a_refusal_is_told_in_the_report() {
 }
 
 #[test]
-fn what_may_still_be_at_work_is_unlocked_only_by_force() {
-    let boot = || Boot::of("recover").objects([young("coredns"), noted(ELSEWHERE, "kube-system/coredns", 2)]);
-    let ran = boot().args(&["--yes", "coredns"]).run();
+fn active_release_is_recovered_only_with_force() {
+    let fixture = || {
+        Fixture::for_command("recover")
+            .objects([recent_release("coredns"), lease_with_note(ELSEWHERE, "kube-system/coredns", 2)])
+    };
+    let ran = fixture().args(&["--yes", "coredns"]).run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
-    let ran = boot().args(&["--yes", "--force"]).run();
+    let ran = fixture().args(&["--yes", "--force"]).run();
     ran.assert().code(0);
     assert!(ran.mutating()[1].contains("DELETE"), "{:?}", ran.mutating());
-    let ran = boot().args(&["--yes", "--force", "other"]).run();
+    let ran = fixture().args(&["--yes", "--force", "other"]).run();
     assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()));
 }
 
 #[test]
-fn what_a_run_that_has_ended_left_is_unlocked_however_young() {
-    let boot = Boot::of("recover").objects([young("coredns"), noted(&gone(), "kube-system/coredns", 2)]);
-    let ran = boot.args(&["--yes", "-o", "json"]).run();
+fn young_release_of_an_ended_run_is_recovered() {
+    let fixture = Fixture::for_command("recover")
+        .objects([recent_release("coredns"), lease_with_note(&exited_run(), "kube-system/coredns", 2)]);
+    let ran = fixture.args(&["--yes", "-o", "json"]).run();
     ran.assert().code(0);
-    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let report = ran.report();
     assert_eq!((&report["result"], &report["releases"][0]["recovered"]), (&json!("recovered"), &json!(true)));
 }
 
 #[test]
-fn what_flux_owns_is_left_to_it() {
+fn release_managed_by_flux_is_left_alone() {
     let owner = json!({"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
         "metadata": {"name": "net", "namespace": "infra"},
         "spec": {"releaseName": "cilium", "storageNamespace": "kube-system", "suspend": true}});
-    let ran = Boot::of("recover").args(&["--yes", "--force"]).objects([locked("cilium"), owner]).run();
+    let ran = Fixture::for_command("recover")
+        .args(&["--yes", "--force"])
+        .objects([pending_release("cilium"), owner])
+        .run();
     assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()));
     assert_snapshot!(ran.stdout, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" uid="uid-of-kube-system" 
@@ -100,26 +109,29 @@ fn what_flux_owns_is_left_to_it() {
 }
 
 #[test]
-fn nothing_is_locked() {
-    let ran = Boot::of("recover").run();
+fn no_releases_to_recover() {
+    let ran = Fixture::for_command("recover").run();
     assert_eq!((ran.code(), ran.mutating()), (0, Vec::new()));
     assert!(ran.stdout.contains("No releases to recover"), "{}", ran.stdout);
 }
 
 #[test]
-fn it_takes_the_lock_and_the_right_cluster() {
-    let boot = Boot::of("recover").args(&["--yes"]).objects([locked("cilium")]);
-    let ran = boot.object_that_lives(&lease(ELSEWHERE)).run();
+fn recover_needs_the_lock_and_the_right_cluster() {
+    let fixture = Fixture::for_command("recover").args(&["--yes"]).objects([pending_release("cilium")]);
+    let ran = fixture.updated_object(&lease(ELSEWHERE)).run();
     assert_eq!((ran.code(), ran.mutating()), (8, Vec::new()));
-    let ran = Boot::of("recover").args(&["--yes", "--cluster", "other"]).objects([locked("cilium")]).run();
+    let ran = Fixture::for_command("recover")
+        .args(&["--yes", "--cluster", "other"])
+        .objects([pending_release("cilium")])
+        .run();
     assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
     assert!(ran.stderr.contains("Cluster does not match --cluster"), "{}", ran.stderr);
-    let ran = Boot::of("recover")
+    let ran = Fixture::for_command("recover")
         .args(&["--yes"])
         .file("k3s-boot.yaml", "clustr: {uid: other}\n")
-        .objects([locked("cilium")])
+        .objects([pending_release("cilium")])
         .run();
-    assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()), "whose pin cannot be read");
-    let elsewhere = Boot::of("recover").env("HELM_DRIVER", "configmap").run();
+    assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()), "an invalid pin is an error");
+    let elsewhere = Fixture::for_command("recover").env("HELM_DRIVER", "configmap").run();
     assert_eq!((elsewhere.code(), elsewhere.calls.len()), (1, 0));
 }

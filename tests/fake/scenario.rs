@@ -1,19 +1,19 @@
-//! What the played tools say when all is well; tests put rules of their own before these.
+//! Rules and objects of a successful first run. Tests add their own rules before these.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::boot::Canaries;
+use super::fixture::Canaries;
 
 pub(crate) const URL: &str = "ssh://git@example.org/home.git";
 
-/// What tools say in a first run on a fresh cluster that goes well.
+/// The output of the tools in a successful first run on a fresh cluster.
 pub(crate) fn first_run(canaries: &Canaries) -> Vec<Value> {
     vec![
         json!({"tool": "helmfile", "args": ["--version"], "stdout": "helmfile version v1.7.4\n"}),
         json!({"tool": "helm", "args": ["version", "--short"], "stdout": "v4.2.4\n"}),
-        // No chart comes; helmfile's words are played as if it had.
+        // No chart is downloaded, but helmfile behaves as if it was.
         json!({"tool": "helm", "args": ["pull"]}),
         json!({"tool": "sops", "args": ["--version"], "stdout": "sops 3.13.2\n"}),
         json!({"tool": "sops", "args": ["decrypt", "*/bootstrap/github.sops.yaml"], "stdout": format!(
@@ -35,7 +35,7 @@ pub(crate) fn first_run(canaries: &Canaries) -> Vec<Value> {
     ]
 }
 
-/// Namespaces and nodes; the nodes wait for a CNI.
+/// Namespaces, and nodes that wait for a CNI.
 pub(crate) fn cluster(namespaces: &[(&str, &str)], nodes: usize) -> Vec<Value> {
     let namespaces = namespaces.iter().map(|(name, phase)| {
         json!({"kind": "Namespace", "metadata": {"name": name, "uid": format!("uid-of-{name}")}, "status": {"phase": phase}})
@@ -47,16 +47,16 @@ pub(crate) fn cluster(namespaces: &[(&str, &str)], nodes: usize) -> Vec<Value> {
     namespaces.chain(nodes).collect()
 }
 
-/// The node of a cluster that has a network.
+/// A node with a CNI.
 pub(crate) fn ready_node() -> Value {
     json!({"kind": "Node", "metadata": {"name": "node-1"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}})
 }
 
-/// The Secret that helm keeps a release in.
+/// The Secret in which helm stores a release.
 pub(crate) fn record(name: &str, namespace: &str, status: &str, version: &str, values: &Value) -> Value {
     let release = json!({"name": name, "namespace": namespace, "version": 3, "info": {"status": status},
         "chart": {"metadata": {"name": name, "version": version}}, "config": values, "manifest": ""});
-    // helm 3.0 did not compress it, and newer ones read that still.
+    // helm also reads releases that are not compressed, like those of helm 3.0.
     let data = STANDARD.encode(STANDARD.encode(release.to_string()));
     let labels = json!({"owner": "helm", "name": name, "status": status, "version": "3"});
     let metadata =
@@ -84,7 +84,7 @@ pub(crate) fn apps_build(canaries: &Canaries) -> String {
     )
 }
 
-/// What helmfile says of a release that it syncs.
+/// The output of helmfile for a release that it syncs.
 pub(crate) fn synced(namespace: &str, name: &str) -> String {
     format!(
         "{}Release \"{name}\" does not exist. Installing it now.\n\nListing releases matching ^{name}$\n",
@@ -92,7 +92,7 @@ pub(crate) fn synced(namespace: &str, name: &str) -> String {
     )
 }
 
-/// What helmfile says of a release that it begins with.
+/// The output of helmfile when it starts on a release.
 pub(crate) fn started(namespace: &str, name: &str) -> String {
     format!("Upgrading release={name}, chart=/charts/{name}, namespace={namespace}\n")
 }
@@ -126,13 +126,13 @@ pub(crate) fn root() -> Value {
     resource("Kustomization", "flux-system", &json!({}), &ready())
 }
 
-/// What stands when a release waits in vain: a Deployment of it, its pod in some state, and its `ReplicaSet`.
+/// A Deployment of cilium, its pod with this status, and its `ReplicaSet`.
 pub(crate) fn waiting_pod(status: &Value) -> [Value; 3] {
     let [replica_set, pod] = revision(1, "6f5d4c", status);
     [deployment(1), pod, replica_set]
 }
 
-/// The Deployment of cilium whose spec was changed so often that this is its revision.
+/// The Deployment of cilium at this revision.
 pub(crate) fn deployment(revision: u64) -> Value {
     let notes = json!({"meta.helm.sh/release-name": "cilium", "meta.helm.sh/release-namespace": "kube-system",
         "deployment.kubernetes.io/revision": revision.to_string()});
@@ -141,7 +141,7 @@ pub(crate) fn deployment(revision: u64) -> Value {
             "annotations": notes}})
 }
 
-/// The `ReplicaSet` of a revision of that Deployment, and its pod in some state.
+/// The `ReplicaSet` of a revision of that Deployment, and its pod with this status.
 pub(crate) fn revision(revision: u64, hash: &str, status: &Value) -> [Value; 2] {
     let namespace = "kube-system";
     let set = format!("cilium-operator-{hash}");

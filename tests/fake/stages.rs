@@ -1,14 +1,14 @@
-//! Choosing stages and releases.
+//! Selecting stages and releases.
 
 use insta::assert_snapshot;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::boot::{Boot, Ran};
+use super::fixture::{Fixture, RunResult};
 
-/// The tools that may have changed something, and of helmfile the releases that it was asked for.
-fn changes(ran: &Ran) -> Vec<String> {
+/// The calls that may change something; of helmfile, the selected releases.
+fn changes(ran: &RunResult) -> Vec<String> {
     let calls = ran.mutating();
-    let told = calls.iter().filter(|call| !call.starts_with("api ")).map(|call| {
+    let lines = calls.iter().filter(|call| !call.starts_with("api ")).map(|call| {
         let words: Vec<_> = call.split(' ').collect();
         let picked = words.iter().filter(|word| word.starts_with("namespace="));
         let picked: Vec<_> = picked.map(|word| word.split("name=").last().unwrap()).collect();
@@ -21,16 +21,16 @@ fn changes(ran: &Ran) -> Vec<String> {
         };
         format!("{}{file} {}", words[0], picked.join(" ")).trim().to_owned()
     });
-    told.collect()
+    lines.collect()
 }
 
-fn namespaces(boot: Boot) -> Boot {
+fn namespaces(fixture: Fixture) -> Fixture {
     let namespace = |name: &str| json!({"kind": "Namespace", "metadata": {"name": name, "uid": name}, "status": {"phase": "Active"}});
-    boot.objects(["flux-system", "cert-manager", "network", "monitoring"].map(namespace))
+    fixture.objects(["flux-system", "cert-manager", "network", "monitoring"].map(namespace))
 }
 
 #[test]
-fn stages_are_chosen() {
+fn selected_stages_run() {
     let cases: [(&[&str], &[&str]); 5] = [
         (&["--only", "namespaces"], &["kubectl"]),
         (&["--only", "secrets", "--only", "crds"], &["kubectl", "helmfile crds"]),
@@ -39,9 +39,9 @@ fn stages_are_chosen() {
         (&["--from", "secrets", "--skip", "secrets"], &["helmfile crds", "helmfile apps"]),
     ];
     for (args, expected) in cases {
-        // Without its namespace no secret can be applied.
-        let boot = Boot::new().args(args);
-        let ran = if args == ["--only", "namespaces"] { boot.run() } else { namespaces(boot).run() };
+        // A Secret needs its namespace.
+        let fixture = Fixture::new().args(args);
+        let ran = if args == ["--only", "namespaces"] { fixture.run() } else { namespaces(fixture).run() };
         assert_eq!(ran.code(), 0, "{args:?}: {}{}", ran.stdout, ran.stderr);
         assert_eq!(changes(&ran), expected, "{args:?}");
         let verified = ran.stdout.contains("Bootstrap complete!");
@@ -51,81 +51,77 @@ fn stages_are_chosen() {
 }
 
 #[test]
-fn what_is_left_out_is_told() {
-    let ran = Boot::new().args(&["--only", "namespaces"]).run();
+fn skipped_stages_are_reported() {
+    let ran = Fixture::new().args(&["--only", "namespaces"]).run();
     assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] INFO Done; Flux was not verified (stage `verify` skipped) skipped="nodes secrets crds apps verify" took="[TOOK]""#);
-    let ran = Boot::new().args(&["--only", "namespaces", "-o", "json"]).run();
-    let report: Value = serde_json::from_str(&ran.stdout.replace("[...]", "0")).unwrap();
+    let ran = Fixture::new().args(&["--only", "namespaces", "-o", "json"]).run();
+    let report = ran.report();
     assert_eq!(report["result"], "partial");
     let stages: Vec<_> = report["stages"].as_array().unwrap().iter().map(|stage| &stage["name"]).collect();
     assert_eq!(stages, ["preflight", "namespaces"]);
 }
 
 #[test]
-fn a_stage_that_needs_one_that_is_left_out_is_refused() {
-    let boot = Boot::new().args(&["--only", "secrets"]);
-    assert_snapshot!(boot.refused(), @r#"
+fn stage_without_its_requirement_is_an_error() {
+    let fixture = Fixture::new().args(&["--only", "secrets"]);
+    assert_snapshot!(fixture.refusal(), @r#"
     [TS] ERROR Namespace is missing namespace="flux-system" object="Secret flux-system/sops-age" fix="do not skip the stage `namespaces`" 
     [TS] ERROR Namespace is missing namespace="flux-system" object="Secret flux-system/github" fix="do not skip the stage `namespaces`"
     "#);
 }
 
 #[test]
-fn no_stage_is_left() {
-    let ran = Boot::new().args(&["--only", "apps", "--skip", "apps"]).run();
+fn no_stages_selected() {
+    let ran = Fixture::new().args(&["--only", "apps", "--skip", "apps"]).run();
     assert_eq!((ran.code(), ran.calls.len()), (2, 0));
     assert!(ran.stderr.contains("no stages to run"), "{}", ran.stderr);
     for stage in ["preflight", "guard", "lock", "x"] {
-        let ran = Boot::new().args(&["--skip", stage]).run();
+        let ran = Fixture::new().args(&["--skip", stage]).run();
         assert_eq!((ran.code(), ran.calls.len()), (2, 0), "{stage}");
         assert!(ran.stderr.contains("namespaces, secrets, crds, apps, verify"), "{}", ran.stderr);
     }
 }
 
 #[test]
-fn the_stages_are_listed_without_a_cluster() {
-    let ran = Boot::new().args(&["--list", "--from", "crds"]).without_env("KUBECONFIG").run();
+fn stages_are_listed_without_a_cluster() {
+    let list = || Fixture::new().args(&["--list", "--from", "crds"]).without_env("KUBECONFIG");
+    let ran = list().run();
     assert_eq!((ran.code(), ran.calls.len()), (0, 0), "{}", ran.stderr);
-    assert_snapshot!(ran.stdout, @"
-    nodes (skipped)
-    namespaces (skipped)
-      kube-system
-      cert-manager
-      flux-system
-      network
-      monitoring
-    secrets (skipped)
-      age.key
-      bootstrap/github.sops.yaml
-    crds
-      monitoring/prometheus-operator-crds
-    apps
-      kube-system/cilium
-      flux-system/flux-instance
-    verify
-    ");
-    let ran = Boot::new().args(&["--list", "-o", "json"]).run();
-    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
-    let apps = &report["stages"][4];
-    assert_eq!(apps["items"], json!(["kube-system/cilium", "flux-system/flux-instance"]));
-    let boot = Boot::new().args(&["--list"]).without("root/bootstrap/helmfile.d/01-apps.yaml");
-    let ran = boot.run();
+    assert!(
+        ran.stdout.starts_with("nodes (skipped)\nnamespaces (skipped)\n  kube-system\n"),
+        "{}",
+        ran.stdout
+    );
+    let ran = list().args(&["-o", "json"]).run();
+    let stage =
+        |name: &str, skipped: bool, items: &[&str]| json!({"name": name, "skipped": skipped, "items": items});
+    let expected = json!([
+        stage("nodes", true, &[]),
+        stage("namespaces", true, &["kube-system", "cert-manager", "flux-system", "network", "monitoring"]),
+        stage("secrets", true, &["age.key", "bootstrap/github.sops.yaml"]),
+        stage("crds", false, &["monitoring/prometheus-operator-crds"]),
+        stage("apps", false, &["kube-system/cilium", "flux-system/flux-instance"]),
+        stage("verify", false, &[]),
+    ]);
+    assert_eq!(ran.report()["stages"], expected);
+    let fixture = Fixture::new().args(&["--list"]).without("root/bootstrap/helmfile.d/01-apps.yaml");
+    let ran = fixture.run();
     ran.assert().code(1).stdout("");
     assert!(ran.stderr.contains("Helmfile not found"), "{}", ran.stderr);
 }
 
 #[test]
-fn releases_are_chosen() {
+fn selected_releases_are_synced() {
     let synced = |args: &[&str]| {
-        let ran = Boot::new().args(args).run();
+        let ran = Fixture::new().args(args).run();
         assert_eq!(ran.code(), 0, "{args:?}: {}{}", ran.stdout, ran.stderr);
         let changes = changes(&ran);
         changes.into_iter().filter(|call| call.starts_with("helmfile")).collect::<Vec<_>>()
     };
     assert_eq!(synced(&["--release", "cilium", "--skip", "verify"]), ["helmfile apps cilium"]);
-    // What it needs and is not installed comes with it.
+    // Releases in `needs` that are not installed are synced too.
     assert_eq!(synced(&["--release", "flux-system/flux-instance"]), ["helmfile apps"]);
     assert_eq!(synced(&["--skip-release", "cilium"]), ["helmfile crds", "helmfile apps flux-instance"]);
-    let unknown = Boot::new().args(&["--release", "nobody"]);
-    assert_snapshot!(unknown.refused(), @r#"[TS] ERROR Release is not in the helmfiles release="nobody" flag="--release" accepted="monitoring/prometheus-operator-crds kube-system/cilium flux-system/flux-instance""#);
+    let unknown = Fixture::new().args(&["--release", "unknown"]);
+    assert_snapshot!(unknown.refusal(), @r#"[TS] ERROR Release is not in the helmfiles release="unknown" flag="--release" accepted="monitoring/prometheus-operator-crds kube-system/cilium flux-system/flux-instance""#);
 }

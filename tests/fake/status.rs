@@ -1,4 +1,4 @@
-//! `k3s-boot status`: what stands, for people and as JSON.
+//! `k3s-boot status` as text and as JSON.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,11 +7,11 @@ use nix::sys::signal::Signal;
 use sandbox::files;
 use serde_json::{Value, json};
 
-use super::boot::{Boot, Ran};
+use super::fixture::{Fixture, RunResult};
 use super::listener::Listener;
 use super::scenario;
 
-/// Every request for this fails so, as the API server says it.
+/// Every request for this path fails with this status.
 fn fails(args: &[&str], status: u16, words: &str) -> Value {
     let answer = json!({"kind": "Status", "message": words, "code": status});
     json!({"tool": "api", "args": args, "status": status, "stdout": answer.to_string()})
@@ -24,7 +24,7 @@ fn workload(kind: &str, id: &str, release: &str, status: &Value) -> Value {
         "annotations": {"meta.helm.sh/release-namespace": release_namespace, "meta.helm.sh/release-name": release}}})
 }
 
-/// A cluster with one node, and this many of cilium's pods.
+/// A cluster with one node and this many ready pods of cilium.
 fn cluster(ready_pods: u32) -> [Value; 3] {
     let node = json!({"kind": "Node", "metadata": {"name": "node-1", "labels": {"node-role.kubernetes.io/control-plane": "true"}},
         "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kubeletVersion": "v1.36.3+k3s1"},
@@ -42,7 +42,7 @@ const INSTALLED: [(&str, &str, u32); 3] = [
     ("monitoring/prometheus-operator-crds", "deployed", 1),
 ];
 
-/// The records of these releases, with a secret value in each.
+/// The Secrets of these releases, each with a secret value.
 fn records<'a>(installed: &'a [(&str, &str, u32)], secret: &'a str) -> impl Iterator<Item = Value> + 'a {
     installed.iter().map(move |(id, status, revision)| {
         let (namespace, name) = id.split_once('/').unwrap();
@@ -56,42 +56,48 @@ fn records<'a>(installed: &'a [(&str, &str, u32)], secret: &'a str) -> impl Iter
     })
 }
 
-/// Flux's objects.
+/// The objects of Flux.
 fn flux(root: Value) -> [Value; 3] {
     [scenario::instance(), scenario::source(), root]
 }
 
-/// A cluster that stands: bootstrapped, and synced by Flux.
-fn standing() -> Boot {
-    let boot = Boot::of("status");
-    let secret = boot.canaries.value.clone();
-    boot.objects(cluster(1)).objects(records(&INSTALLED, &secret)).objects(flux(scenario::root()))
+/// A bootstrapped cluster that Flux has reconciled.
+fn ready_cluster() -> Fixture {
+    let fixture = Fixture::for_command("status");
+    let secret = fixture.canaries.value.clone();
+    fixture.objects(cluster(1)).objects(records(&INSTALLED, &secret)).objects(flux(scenario::root()))
 }
 
-/// Whatever stands, nothing is changed or left behind, and no tool but kubectl runs.
+/// Runs `status`, which must call no tool except kubectl, change nothing and keep no log.
 #[track_caller]
-fn told(boot: &Boot) -> Ran {
-    let ran = boot.run();
+fn run_status(fixture: &Fixture) -> RunResult {
+    let ran = fixture.run();
     assert_eq!(ran.mutating(), [""; 0]);
     assert!(ran.calls.iter().all(|call| call["tool"] == "kubectl" || call["tool"] == "api"));
     for place in ["home", "tmp", "cache", "state"] {
-        let left = files(&boot.path(place)).unwrap();
-        assert!(left.is_empty(), "left over: {left:?}");
+        let left = files(&fixture.path(place)).unwrap();
+        assert!(left.is_empty(), "files remain: {left:?}");
     }
     ran
 }
 
-/// What is told of a state in which something is to be said, from the releases on.
+/// The report of a cluster that can be read.
 #[track_caller]
-fn from_releases_on(boot: &Boot) -> String {
-    let ran = told(boot);
+fn report(fixture: Fixture) -> Value {
+    let ran = run_status(&fixture.args(&["-o", "json"]));
     ran.assert().code(0).stderr("");
-    ran.stdout.split_once("\nReleases\n").unwrap().1.to_owned()
+    ran.report()
+}
+
+/// The values of some fields of each item.
+fn fields(items: &Value, names: &[&str]) -> Vec<Value> {
+    let items = items.as_array().unwrap().iter();
+    items.map(|item| names.iter().map(|name| item[*name].clone()).collect()).collect()
 }
 
 #[test]
-fn a_cluster_that_stands() {
-    let ran = told(&standing());
+fn ready_cluster_as_text() {
+    let ran = run_status(&ready_cluster());
     ran.assert().code(0).stderr("");
     assert_snapshot!(ran.stdout, @"
     Cluster default
@@ -133,10 +139,10 @@ fn a_cluster_that_stands() {
 }
 
 #[test]
-fn the_same_as_json() {
-    let ran = told(&standing().args(&["-o", "json"]));
+fn ready_cluster_as_json() {
+    let ran = run_status(&ready_cluster().args(&["-o", "json"]));
     ran.assert().code(0).stderr("");
-    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let report = ran.report();
     assert_eq!((&report["result"], &report["exit_code"]), (&json!("ready"), &json!(0)));
     assert_eq!(report["cluster"]["uid"], "7f0c");
     assert_eq!(report["releases"][0]["name"], "prometheus-operator-crds", "in the order of the helmfiles");
@@ -150,194 +156,200 @@ fn the_same_as_json() {
 }
 
 #[test]
-fn other_programs_and_files_need_not_be_there() {
-    let boot = ["bin/helmfile", "bin/helm", "bin/sops", "root/age.key", "root/bootstrap/github.sops.yaml"]
+fn status_needs_only_kubectl() {
+    let fixture = ["bin/helmfile", "bin/helm", "bin/sops", "root/age.key", "root/bootstrap/github.sops.yaml"]
         .iter()
-        .fold(standing(), |boot, name| boot.without(name));
-    assert!(from_releases_on(&boot).ends_with("\nEverything is ready\n"));
-    // Elsewhere nobody knows what the helmfiles name, and no record is read.
-    let boot = boot.without("root/bootstrap/helmfile.d/00-crds.yaml");
-    assert_snapshot!(from_releases_on(&boot), @"
-      ✓ flux-system/flux-instance            deployed  revision 1  unknown
-      ✓ kube-system/cilium                   deployed  revision 2  unknown
-      ✓ monitoring/prometheus-operator-crds  deployed  revision 1  unknown
-
-    Flux
-      ✓ FluxInstance   flux-system/flux         fine
-      ✓ GitRepository  flux-system/flux-system  fine
-      ✓ Kustomization  flux-system/flux-system  fine
-
-    ? helmfiles unknown: no helmfiles in `[TMP]/root/bootstrap`
-
-    Everything is ready
-    ");
-    let ran = told(&boot.without("bin/kubectl"));
-    ran.assert().code(1).stdout("");
+        .fold(ready_cluster(), |fixture, name| fixture.without(name));
+    let ran = run_status(&fixture);
+    ran.assert().code(0).stderr("");
+    assert!(ran.stdout.ends_with("\nEverything is ready\n"), "{}", ran.stdout);
+    // Outside of a repository no helmfile selects releases, so no release Secret is read.
+    let fixture = fixture.without("root/bootstrap/helmfile.d/00-crds.yaml").args(&["-o", "json"]);
+    let ran = run_status(&fixture);
+    ran.assert().code(0).stderr("");
+    let report = ran.report();
+    assert_eq!(report["result"], "ready");
+    let release = |id: &str, revision: u64| {
+        let (namespace, name) = id.split_once('/').unwrap();
+        json!([namespace, name, Value::Null, "deployed", revision, "unknown", true])
+    };
+    assert_eq!(
+        fields(&report["releases"], &["namespace", "name", "chart", "status", "revision", "owner", "ready"]),
+        [
+            release("flux-system/flux-instance", 1),
+            release("kube-system/cilium", 2),
+            release("monitoring/prometheus-operator-crds", 1),
+        ]
+    );
+    let reason = "no helmfiles in `[TMP]/root/bootstrap`";
+    assert_eq!(report["unknown"], json!([{"what": "helmfiles", "reason": reason}]));
+    assert_eq!(report["problems"], json!([]));
+    let ran = run_status(&fixture.without("bin/kubectl"));
+    ran.assert().code(1);
+    assert_eq!(ran.report()["problems"][0]["reason"], "Missing required deps");
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Missing required deps deps="kubectl" fix="install kubectl (https://kubernetes.io/docs/tasks/tools/), or add it to PATH""#);
 }
 
 #[test]
-fn a_workload_that_is_not_ready_with_its_last_warning() {
-    let boot = standing();
+fn unready_workload_is_shown_with_its_last_event() {
+    let fixture = ready_cluster();
     let warning = |pod: &str, message: &str, last: &str| {
         json!({"apiVersion": "v1", "kind": "Event", "metadata": {"namespace": "kube-system", "name": last},
             "involvedObject": {"kind": "Pod", "namespace": "kube-system", "name": pod}, "reason": "Failed",
             "message": message, "lastTimestamp": last, "count": 3})
     };
-    let message = format!("pull with {} failed\nfor ever", boot.canaries.token);
+    let message = format!("pull with {} failed\nforever", fixture.canaries.token);
     let warnings = [
         warning("cilium-x2x4z", &message, "2026-11-23T09:00:00Z"),
         warning("cilium-x2x4z", "an old one", "2026-11-23T08:00:00Z"),
         warning("cilium-operator-6f5d-x2x4z", "of another", "2026-11-23T10:00:00Z"),
     ];
-    let boot = boot.objects(cluster(0)).objects(warnings);
-    assert_snapshot!(from_releases_on(&boot), @r#"
-      ✓ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  deployed  revision 1  helmfile
-      ✗ kube-system/cilium                   cilium 1.2.3                    deployed  revision 2  helmfile
-      ✓ flux-system/flux-instance            flux-instance 1.2.3             deployed  revision 1  helmfile
-
-    Flux
-      ✓ FluxInstance   flux-system/flux         fine
-      ✓ GitRepository  flux-system/flux-system  fine
-      ✓ Kustomization  flux-system/flux-system  fine
-
-    Problems
-      ✗ Release kube-system/cilium: DaemonSet kube-system/cilium 0/1 ready: Failed: pull with [redacted] failed\nfor ever
-    "#);
-    let json = boot.args(&["-o", "json"]).run();
-    assert!(json.stdout.contains("pull with [redacted] failed"), "{}", json.stdout);
+    let fixture = fixture.objects(cluster(0)).objects(warnings);
+    let ran = run_status(&fixture);
+    let line = "  ✗ Release kube-system/cilium: DaemonSet kube-system/cilium 0/1 ready: Failed: pull with [redacted] failed\\nforever";
+    assert_eq!(ran.stdout.lines().last(), Some(line), "{}", ran.stdout);
+    let report = report(fixture);
+    assert_eq!(report["result"], "not-ready");
+    let ready = fields(&report["releases"], &["name", "ready"]);
+    let expected = [("prometheus-operator-crds", true), ("cilium", false), ("flux-instance", true)];
+    assert_eq!(ready, expected.map(|(name, ready)| json!([name, ready])));
+    let problem = "DaemonSet kube-system/cilium 0/1 ready: Failed: pull with [redacted] failed\nforever";
+    assert_eq!(
+        report["problems"],
+        json!([{"severity": "error", "object": "Release kube-system/cilium", "reason": problem}])
+    );
 }
 
 #[test]
-fn releases_that_hang_or_failed() {
+fn pending_and_failed_releases_are_shown() {
     let mut rows = INSTALLED;
     rows[0].1 = "pending-install";
     rows[2].1 = "failed";
-    let boot = standing();
-    let secret = boot.canaries.value.clone();
-    let boot = boot.objects(records(&rows, &secret));
-    assert_snapshot!(from_releases_on(&boot), @"
-      ✗ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  failed           revision 1  helmfile
-      ✓ kube-system/cilium                   cilium 1.2.3                    deployed         revision 2  helmfile
-      ✗ flux-system/flux-instance            flux-instance 1.2.3             pending-install  revision 1  helmfile
-
-    Flux
-      ✓ FluxInstance   flux-system/flux         fine
-      ✓ GitRepository  flux-system/flux-system  fine
-      ✓ Kustomization  flux-system/flux-system  fine
-
-    Problems
-      ✗ Release monitoring/prometheus-operator-crds: failed
-      ✗ Release flux-system/flux-instance: pending-install since 2025-11-23T12:13:20Z
-    ");
+    let fixture = ready_cluster();
+    let secret = fixture.canaries.value.clone();
+    let fixture = fixture.objects(records(&rows, &secret));
+    let report = report(fixture);
+    assert_eq!(
+        fields(&report["releases"], &["name", "status", "ready"]),
+        [
+            json!(["prometheus-operator-crds", "failed", false]),
+            json!(["cilium", "deployed", true]),
+            json!(["flux-instance", "pending-install", false]),
+        ]
+    );
+    let error = |object: &str, reason: &str| json!({"severity": "error", "object": object, "reason": reason});
+    assert_eq!(
+        report["problems"],
+        json!([
+            error("Release monitoring/prometheus-operator-crds", "failed"),
+            error("Release flux-system/flux-instance", "pending-install since 2025-11-23T12:13:20Z"),
+        ])
+    );
 }
 
 #[test]
-fn a_kustomization_that_fails() {
+fn failed_kustomization_is_shown() {
     let failed =
         json!({"type": "Ready", "status": "False", "reason": "BuildFailed", "message": "no such file"});
     let root = scenario::resource("Kustomization", "flux-system", &json!({}), &failed);
     let suspended = scenario::resource("Kustomization", "media", &json!({"suspend": true}), &failed);
-    let boot = standing().objects(flux(root)).objects([suspended]);
-    assert_snapshot!(from_releases_on(&boot), @"
-      ✓ monitoring/prometheus-operator-crds  prometheus-operator-crds 1.2.3  deployed  revision 1  helmfile
-      ✓ kube-system/cilium                   cilium 1.2.3                    deployed  revision 2  helmfile
-      ✓ flux-system/flux-instance            flux-instance 1.2.3             deployed  revision 1  helmfile
-
-    Flux
-      ✓ FluxInstance   flux-system/flux         fine
-      ✓ GitRepository  flux-system/flux-system  fine
-      ✗ Kustomization  flux-system/flux-system  BuildFailed
-      ! Kustomization  flux-system/media        suspended
-
-    Problems
-      ✗ Kustomization flux-system/flux-system: BuildFailed: no such file
-      ! Kustomization flux-system/media: suspended
-    ");
+    let fixture = ready_cluster().objects(flux(root)).objects([suspended]);
+    let report = report(fixture);
+    assert_eq!(
+        fields(&report["flux"], &["kind", "name", "ready", "reason", "suspended"])[2..],
+        [
+            json!(["Kustomization", "flux-system", "False", "BuildFailed", false]),
+            json!(["Kustomization", "media", "False", "BuildFailed", true]),
+        ]
+    );
+    assert_eq!(
+        report["problems"],
+        json!([
+            {"severity": "error", "object": "Kustomization flux-system/flux-system", "reason": "BuildFailed: no such file"},
+            {"severity": "warning", "object": "Kustomization flux-system/media", "reason": "suspended"},
+        ])
+    );
 }
 
 #[test]
-fn what_cannot_be_read_is_unknown() {
-    let boot = standing().rules([
+fn unreadable_parts_are_unknown() {
+    let fixture = ready_cluster().rules([
         fails(&["/api/v1/secrets*"], 403, "secrets is forbidden"),
         fails(&["/apis"], 500, "etcd is slow"),
     ]);
-    assert_snapshot!(from_releases_on(&boot), @r#"
-      ? unknown: secrets is forbidden
-
-    Flux
-      ? unknown: etcd is slow
-    "#);
+    let report = report(fixture);
+    assert_eq!((&report["releases"], &report["flux"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        report["unknown"],
+        json!([
+            {"what": "releases", "reason": "secrets is forbidden"},
+            {"what": "flux", "reason": "etcd is slow"},
+        ])
+    );
 }
 
-/// A cluster that answers nobody.
+/// A cluster that does not answer.
 fn unreachable() -> Value {
     json!({"tool": "api", "status": 500, "stdout": "dial tcp 10.0.0.10:6443: connect: connection refused\n"})
 }
 
 #[test]
-fn the_cluster_does_not_answer() {
-    let boot = Boot::of("status").rule(unreachable());
-    let ran = told(&boot);
+fn cluster_does_not_answer() {
+    let fixture = Fixture::for_command("status").rule(unreachable());
+    let ran = run_status(&fixture);
     ran.assert().code(1).stdout("");
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp 10.0.0.10:6443: connect: connection refused" fix="check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1""#);
-    let boot = boot.args(&["-o", "json"]);
-    let json = told(&boot);
-    assert_eq!((json.code(), json.stderr), (1, ran.stderr));
-    assert_snapshot!(json.stdout, @r#"
-    {
-      "schema_version": 1,
-      "result": "failed",
-      "exit_code": 1,
-      "cluster": null,
-      "nodes": [],
-      "releases": null,
-      "flux": null,
-      "workloads": [],
-      "problems": [
-        {
-          "severity": "error",
-          "object": "api",
-          "reason": "Cluster unreachable: dial tcp 10.0.0.10:6443: connect: connection refused"
-        }
-      ],
-      "unknown": []
-    }
-    "#);
-    assert_eq!(told(&boot.args(&["--watch"])).code(), 1, "what never was there is not waited for");
+    let fixture = fixture.args(&["-o", "json"]);
+    let json = run_status(&fixture);
+    assert_eq!((json.code(), &json.stderr), (1, &ran.stderr));
+    let reason = "Cluster unreachable: dial tcp 10.0.0.10:6443: connect: connection refused";
+    let expected = json!({
+        "schema_version": 1,
+        "result": "failed",
+        "exit_code": 1,
+        "cluster": null,
+        "nodes": [],
+        "releases": null,
+        "flux": null,
+        "workloads": [],
+        "problems": [{"severity": "error", "object": "api", "reason": reason}],
+        "unknown": [],
+    });
+    assert_eq!(json.report(), expected);
+    assert_eq!(run_status(&fixture.args(&["--watch"])).code(), 1, "an unreachable cluster is not waited for");
 }
 
 #[test]
-fn the_kubeconfig_cannot_be_used() {
-    let said = |boot: &Boot| {
-        let ran = told(boot);
+fn kubeconfig_cannot_be_used() {
+    let error = |fixture: &Fixture| {
+        let ran = run_status(fixture);
         assert_eq!((ran.code(), ran.stdout.as_str(), ran.calls.len()), (1, "", 0));
         ran.stderr
     };
-    assert_snapshot!(said(&standing().without_env("KUBECONFIG")), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG" fix="export KUBECONFIG=...""#);
-    assert_snapshot!(said(&standing().args(&["--context", "other"])), @r#"[TS] ERROR Context not found in kubeconfig file="[TMP]/kubeconfig" context="other" available="default" fix="select one of them with --context""#);
+    assert_snapshot!(error(&ready_cluster().without_env("KUBECONFIG")), @r#"[TS] ERROR Missing required env variables envs="KUBECONFIG" fix="export KUBECONFIG=...""#);
+    assert_snapshot!(error(&ready_cluster().args(&["--context", "other"])), @r#"[TS] ERROR Context not found in kubeconfig file="[TMP]/kubeconfig" context="other" available="default" fix="select one of them with --context""#);
 }
 
 #[test]
-fn nothing_shows_at_debug_level() {
-    let ran = told(&standing().env("LOG_LEVEL", "debug"));
+fn status_has_no_secrets_at_debug_level() {
+    let ran = run_status(&ready_cluster().env("LOG_LEVEL", "debug"));
     ran.assert().code(0);
     assert!(ran.stderr.contains("DEBUG Running "), "{}", ran.stderr);
 }
 
 #[test]
-fn int_ends_a_look_and_a_watch() {
+fn int_stops_status_and_watch() {
     let listener = Listener::new();
     let slow = json!({"tool": "api", "args": ["/api/v1/nodes"], "connect": listener.address()});
-    let boot = standing().rule(slow);
-    let running = boot.start();
+    let fixture = ready_cluster().rule(slow);
+    let running = fixture.start();
     let mut tool = listener.accept();
     running.signal(Signal::SIGINT);
-    assert_eq!(tool.rest(), [""; 0]);
+    assert_eq!(tool.remaining_lines(), [""; 0]);
     running.wait().assert().code(130);
 
-    let boot = standing().args(&["--watch"]);
-    let running = boot.start();
+    let fixture = ready_cluster().args(&["--watch"]);
+    let running = fixture.start();
     running.wait_for("Everything is ready");
     running.signal(Signal::SIGINT);
     let ran = running.wait();
@@ -347,16 +359,16 @@ fn int_ends_a_look_and_a_watch() {
 }
 
 #[test]
-fn a_watch_tells_what_changed_and_outlives_the_api_server() {
+fn watch_shows_changes_and_survives_an_outage() {
     let version = |mut rule: Value| {
         rule["args"] = json!(["/version"]);
         rule["times"] = 1.into();
         rule
     };
     let answers = json!({"tool": "api", "stdout": r#"{"gitVersion":"v1.36.3+k3s1"}"#});
-    let boot = standing().rules([version(answers), version(unreachable())]);
-    let boot = boot.args(&["--watch", "--output", "json"]);
-    let running = boot.start();
+    let fixture = ready_cluster().rules([version(answers), version(unreachable())]);
+    let fixture = fixture.args(&["--watch", "--output", "json"]);
+    let running = fixture.start();
     running.wait_for(r#"{"schema_version":1,"result":"ready","exit_code":0,"#);
     running.wait_for(r#"{"schema_version":1,"result":"failed","exit_code":1,"#);
     running.wait_for(r#"{"schema_version":1,"result":"ready","exit_code":0,"#);

@@ -1,12 +1,12 @@
-//! Where the output goes: nowhere, to no terminal, to a narrow one.
+//! Output to a closed pipe, a file and a terminal.
 
 use insta::assert_snapshot;
 use serde_json::json;
 
-use super::boot::Boot;
+use super::fixture::Fixture;
 use super::scenario::{self, started};
 
-/// A pipe of which nobody reads.
+/// A pipe whose reading end is closed.
 pub(crate) fn closed() -> std::io::PipeWriter {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -14,21 +14,21 @@ pub(crate) fn closed() -> std::io::PipeWriter {
 }
 
 #[test]
-fn a_bootstrap_goes_on_when_nobody_reads() {
-    let plain = Boot::new().run();
+fn bootstrap_continues_with_closed_stdout() {
+    let plain = Fixture::new().run();
     for args in [&[][..], &["--log-level", "debug"], &["--log-format", "json"], &["-o", "json"]] {
-        let ran = Boot::new().args(args).run_into(closed());
+        let ran = Fixture::new().args(args).run_into(closed());
         assert_eq!(ran.code(), 0, "{args:?} {}", ran.stderr);
         assert_eq!(ran.mutating(), plain.mutating(), "{args:?}");
         assert!(!ran.stderr.contains("ERROR"), "{args:?} {}", ran.stderr);
     }
     let failing = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1});
-    let ran = Boot::new().rule(failing).args(&["-o", "json"]).run_into(closed());
-    assert_eq!(ran.code(), 5, "it ends as it would: {}", ran.stderr);
+    let ran = Fixture::new().rule(failing).args(&["-o", "json"]).run_into(closed());
+    assert_eq!(ran.code(), 5, "the exit code is the same: {}", ran.stderr);
 }
 
 #[test]
-fn commands_that_print_data_end_quietly_when_nobody_reads() {
+fn data_commands_stop_quietly_with_closed_stdout() {
     for args in [
         &["status"][..],
         &["status", "-o", "json"],
@@ -42,14 +42,14 @@ fn commands_that_print_data_end_quietly_when_nobody_reads() {
         &["completions", "bash"],
         &["man"],
     ] {
-        let ran = Boot::of(args[0]).args(&args[1..]).run_into(closed());
+        let ran = Fixture::for_command(args[0]).args(&args[1..]).run_into(closed());
         assert_eq!(ran.code(), 0, "{args:?} {}", ran.stderr);
         assert!(!ran.stderr.contains("ERROR") && !ran.stderr.contains("stdout"), "{args:?} {}", ran.stderr);
     }
 }
 
 #[test]
-fn exit_codes_are_the_same_when_nobody_reads() {
+fn exit_codes_do_not_depend_on_stdout() {
     let broken =
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1, "stderr": "boom"});
     for args in [
@@ -60,34 +60,36 @@ fn exit_codes_are_the_same_when_nobody_reads() {
         &["diff", "--exit-code"],
         &["status", "-o", "json"],
     ] {
-        let mut boot = Boot::of(args[0]).args(&args[1..]);
+        let mut fixture = Fixture::for_command(args[0]).args(&args[1..]);
         match args {
-            ["status", ..] => boot = boot.rule(json!({"tool": "kubectl", "args": ["proxy"], "exit": 1})),
+            ["status", ..] => {
+                fixture = fixture.rule(json!({"tool": "kubectl", "args": ["proxy"], "exit": 1}));
+            }
             [.., "--exit-code"] => {}
-            _ => boot = boot.rule(broken.clone()),
+            _ => fixture = fixture.rule(broken.clone()),
         }
-        let read = boot.run();
-        let unread = boot.run_into(closed());
+        let read = fixture.run();
+        let unread = fixture.run_into(closed());
         assert_ne!(read.code(), 0, "{args:?} {}", read.stdout);
         assert_eq!(read.code(), unread.code(), "{args:?} {}", unread.stderr);
     }
 }
 
 #[test]
-fn all_streams_may_be_closed() {
-    let plain = Boot::new().run();
+fn all_streams_can_be_closed() {
+    let plain = Fixture::new().run();
     let shell = |redirections: &str| format!("exec \"$0\" \"$@\" {redirections}");
     for redirections in ["<&-", "<&- >&-", "<&- >&- 2>&-"] {
-        // Without a terminal that could be opened, too.
+        // Also without a controlling terminal.
         let script = shell(redirections);
-        let ran = Boot::new().started_by(&["/usr/bin/setsid", "--wait", "/bin/sh", "-c", &script]).run();
+        let ran = Fixture::new().started_by(&["/usr/bin/setsid", "--wait", "/bin/sh", "-c", &script]).run();
         assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""), "{redirections}");
         assert_eq!(ran.mutating(), plain.mutating(), "{redirections}");
     }
-    // A question that cannot be asked is answered with no.
+    // Without a terminal, the answer to a question is no.
     let script = shell("<&-");
     let workload = json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "player", "namespace": "media"}});
-    let ran = Boot::new()
+    let ran = Fixture::new()
         .objects([workload])
         .started_by(&["/usr/bin/setsid", "--wait", "/bin/sh", "-c", &script])
         .run();
@@ -97,7 +99,7 @@ fn all_streams_may_be_closed() {
 }
 
 #[test]
-fn colours_follow_the_terminal_and_the_conventions() {
+fn colors_follow_terminal_and_conventions() {
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], bool, bool);
     let cases: &[Case<'_>] = &[
         (&[], &[], true, true),
@@ -115,9 +117,12 @@ fn colours_follow_the_terminal_and_the_conventions() {
     ];
     for (args, vars, terminal, coloured) in cases {
         for command in ["check", "status"] {
-            let boot = Boot::of(command).args(args).without_env("NO_COLOR").env("TERM", "xterm-256color");
-            let boot = vars.iter().fold(boot, |boot, (name, value)| boot.env(name, value));
-            let ran = if *terminal { boot.run_on_terminal(80) } else { boot.run() };
+            let fixture = Fixture::for_command(command)
+                .args(args)
+                .without_env("NO_COLOR")
+                .env("TERM", "xterm-256color");
+            let fixture = vars.iter().fold(fixture, |fixture, (name, value)| fixture.env(name, value));
+            let ran = if *terminal { fixture.run_on_terminal(80) } else { fixture.run() };
             ran.assert().code(0);
             assert_eq!(ran.stdout.contains('\u{1b}'), *coloured, "{command} {args:?} {vars:?} {terminal}");
         }
@@ -125,28 +130,24 @@ fn colours_follow_the_terminal_and_the_conventions() {
 }
 
 #[test]
-fn what_cannot_be_written_is_told() {
+fn failed_write_is_reported() {
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let ran = Boot::of("status").run_into(full());
+    let ran = Fixture::for_command("status").run_into(full());
     ran.assert().code(1);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Run failed reason="failed to write to stdout: No space left on device (os error 28)""#);
-    let ran = Boot::new().run_into(full());
-    assert_eq!(
-        (ran.code(), ran.stderr.as_str()),
-        (0, ""),
-        "lines of the log are no reason to end a bootstrap"
-    );
+    let ran = Fixture::new().run_into(full());
+    assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""), "a failed write must not stop a bootstrap");
 }
 
-/// Lines are left to the terminal to wrap: what it wraps itself can be copied from it as it was, and a log line stays one.
+/// k3s-boot does not wrap lines itself, so that a log line copied from a terminal stays one line.
 #[test]
-fn a_narrow_terminal_changes_nothing() {
+fn narrow_terminal_does_not_change_the_log() {
     let mut source = scenario::source();
     source["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "GitOperationFailed",
         "message": "failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host"}]);
     for command in ["status", "check", "diff"] {
-        let boot = Boot::of(command).env("TERM", "xterm").objects([source.clone()]);
-        let [narrow, wide] = [40, 200].map(|columns| boot.run_on_terminal(columns));
+        let fixture = Fixture::for_command(command).env("TERM", "xterm").objects([source.clone()]);
+        let [narrow, wide] = [40, 200].map(|columns| fixture.run_on_terminal(columns));
         let untimed = |text: &str| text.rsplit_once(", in ").map_or(text, |(text, _)| text).to_owned();
         assert_eq!(untimed(&narrow.stdout), untimed(&wide.stdout), "{command}");
         assert_eq!(narrow.code(), wide.code());
@@ -156,7 +157,7 @@ fn a_narrow_terminal_changes_nothing() {
     }
     let stderr =
         format!("{}Error: {}\n", started("kube-system", "cilium"), "context deadline exceeded ".repeat(20));
-    let ran = Boot::new()
+    let ran = Fixture::new()
         .env("TERM", "dumb")
         .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}))
         .run_on_terminal(40);

@@ -1,19 +1,18 @@
-//! Two clusters: every program that k3s-boot starts, and every one that a hook starts, asks the one that was chosen, whatever
-//! way it was chosen in.
+//! Two clusters: all programs that k3s-boot and hooks start use the selected one, no matter how it was selected.
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::small::{releases, write};
-use super::world::{Boot, World};
+use super::fixture::{Fixture, Invocation};
+use super::small_charts::{releases, write};
 
-/// A kubeconfig with the clusters of these worlds, each under its own name; the last name is the current context.
-fn kubeconfig(file: &str, worlds: &[(&World, &str)], current: &str) -> PathBuf {
-    let folder = worlds[0].0.root.parent().unwrap();
-    let own = |(world, name): &(&World, &str)| {
-        let kubeconfig = world.sandbox.kubeconfig().display().to_string();
-        let output = world.sandbox.kubectl(&[
+/// A kubeconfig with these clusters, each under its own name. The last one is the current context.
+fn kubeconfig(file: &str, fixtures: &[(&Fixture, &str)], current: &str) -> PathBuf {
+    let folder = fixtures[0].0.root.parent().unwrap();
+    let own = |(fixture, name): &(&Fixture, &str)| {
+        let kubeconfig = fixture.sandbox.kubeconfig().display().to_string();
+        let output = fixture.sandbox.kubectl(&[
             "config",
             "view",
             "--raw",
@@ -29,9 +28,9 @@ fn kubeconfig(file: &str, worlds: &[(&World, &str)], current: &str) -> PathBuf {
         config["contexts"][0]["context"] = json!({"cluster": name, "user": name});
         config
     };
-    let mut all = own(&worlds[0]);
-    for world in &worlds[1..] {
-        let other = own(world);
+    let mut all = own(&fixtures[0]);
+    for fixture in &fixtures[1..] {
+        let other = own(fixture);
         for entry in ["clusters", "users", "contexts"] {
             all[entry].as_array_mut().unwrap().push(other[entry][0].clone());
         }
@@ -42,7 +41,7 @@ fn kubeconfig(file: &str, worlds: &[(&World, &str)], current: &str) -> PathBuf {
     path
 }
 
-/// Hooks at every event that a bootstrap has, which ask with plain programs, by themselves and through a shell.
+/// Hooks for every event, which call programs directly and through a shell.
 fn hooks(name: &str) -> String {
     let hook = |event: &str, command: &str, args: &str| {
         format!("      - {{events: [{event}], command: {command}, args: [{args}]}}\n")
@@ -59,15 +58,15 @@ fn hooks(name: &str) -> String {
 }
 
 #[test]
-fn nobody_asks_another_cluster_than_the_one_that_was_chosen() {
-    let (here, other) = (World::start("here"), World::start("other"));
+fn only_the_selected_cluster_gets_requests() {
+    let (here, other) = (Fixture::start("here"), Fixture::start("other"));
     let folder = here.root.parent().unwrap().to_owned();
     let ours = kubeconfig("ours", &[(&here, "here")], "here");
     let theirs = kubeconfig("theirs", &[(&other, "other")], "other");
     let both = kubeconfig("both", &[(&other, "other"), (&here, "here")], "other");
     let chosen = kubeconfig("chosen", &[(&other, "other"), (&here, "here")], "here");
     let list = |files: &[&PathBuf]| std::env::join_paths(files).unwrap();
-    // A namespace of the context is not that of a release which names one.
+    // The namespace of a release takes precedence over that of the context.
     let spaced: Value = serde_json::from_slice(&std::fs::read(&both).unwrap()).unwrap();
     let mut spaced = spaced;
     spaced["contexts"][1]["context"]["namespace"] = json!("elsewhere");
@@ -87,15 +86,16 @@ fn nobody_asks_another_cluster_than_the_one_that_was_chosen() {
     for (name, args, kubeconfig) in &ways {
         write(&here, &releases(&[&hooks(name)]));
         let run = |command: &str, more: &[&str]| {
-            let boot: Boot<'_> = here.boot(&[&[command, "--allow-hooks"], *args, more].concat());
-            let ran = boot.env("KUBECONFIG", kubeconfig).run();
+            let k3s_boot: Invocation<'_> =
+                here.k3s_boot(&[&[command, "--allow-hooks"], *args, more].concat());
+            let ran = k3s_boot.env("KUBECONFIG", kubeconfig).run();
             assert_eq!(ran.code, Some(0), "{name} {command}: {}{}", ran.stdout, ran.stderr);
         };
         run("check", &[]);
         run("diff", &["--manifests"]);
         let mark = here.sandbox.audit_mark().unwrap();
         run("apps", &["--wait-lock", "1m"]);
-        // The hooks did ask.
+        // The hooks have sent requests.
         let namespace = here.get("/api/v1/namespaces/media");
         assert_eq!(namespace["metadata"]["labels"][*name], "asked", "{name}");
         let changes = here.changes(mark);
@@ -106,30 +106,31 @@ fn nobody_asks_another_cluster_than_the_one_that_was_chosen() {
         );
         let list = here.helm(&["list", "--namespace", "media", "--filter", &format!("^{name}$"), "--short"]);
         assert_eq!(String::from_utf8_lossy(&list.stdout).trim(), *name);
-        // Its exit code is about Flux, which is not there.
-        here.boot(&[&["status"], *args].concat()).env("KUBECONFIG", kubeconfig).run();
+        // The exit code is about Flux, which is not installed.
+        here.k3s_boot(&[&["status"], *args].concat()).env("KUBECONFIG", kubeconfig).run();
     }
-    let asked = other.sandbox.audit_since(begin).unwrap();
-    let asked: Vec<_> = asked.iter().filter(|event| event.is_from_admin()).map(|event| &event.uri).collect();
-    assert_eq!(asked, Vec::<&String>::new(), "of the other cluster");
+    let requests = other.sandbox.audit_since(begin).unwrap();
+    let requests: Vec<_> =
+        requests.iter().filter(|event| event.is_from_admin()).map(|event| &event.uri).collect();
+    assert_eq!(requests, Vec::<&String>::new(), "requests to the other cluster");
 }
 
 #[test]
-fn a_release_goes_where_helmfile_and_helm_put_it() {
-    let world = World::start("namespaces");
+fn release_is_installed_in_the_namespace_of_helmfile() {
+    let fixture = Fixture::start("namespaces");
     let mut config: Value =
-        serde_json::from_slice(&std::fs::read(kubeconfig("context", &[(&world, "here")], "here")).unwrap())
+        serde_json::from_slice(&std::fs::read(kubeconfig("context", &[(&fixture, "here")], "here")).unwrap())
             .unwrap();
     config["contexts"][0]["context"]["namespace"] = json!("media");
-    let file = world.root.parent().unwrap().join("in-media");
+    let file = fixture.root.parent().unwrap().join("in-media");
     std::fs::write(&file, config.to_string()).unwrap();
     let apps = |args: &[&str]| {
-        let ran = world.apps(args).env("KUBECONFIG", &file).run();
+        let ran = fixture.apps(args).env("KUBECONFIG", &file).run();
         ran.assert().code(0);
         ran.stdout
     };
     let installed = || {
-        let list = world.helm(&["list", "--all-namespaces", "--output", "json"]);
+        let list = fixture.helm(&["list", "--all-namespaces", "--output", "json"]);
         let list: Vec<Value> = serde_json::from_slice(&list.stdout).unwrap();
         let id =
             |one: &Value| format!("{}/{}", one["namespace"].as_str().unwrap(), one["name"].as_str().unwrap());
@@ -138,22 +139,25 @@ fn a_release_goes_where_helmfile_and_helm_put_it() {
         ids
     };
 
-    // Without one it is in that of the context; one that has a name is there.
+    // Without a namespace, the release is in that of the context.
     let named = "    name: named\n    namespace: network\n";
-    write(&world, &releases(&["    name: plain\n", named]));
+    write(&fixture, &releases(&["    name: plain\n", named]));
     let text = apps(&["--list"]);
     assert!(text.contains("media") && text.contains("network") && !text.contains("default"), "{text}");
     apps(&[]);
     assert_eq!(installed(), ["media/plain", "network/named"]);
     assert!(apps(&[]).contains("Nothing to change"));
-    // One alone is synced too.
-    write(&world, &releases(&["    name: plain\n    values: [{a: 1}]\n", named]));
+    // A single release is synced too.
+    write(&fixture, &releases(&["    name: plain\n    values: [{a: 1}]\n", named]));
     let text = apps(&[]);
     assert!(text.contains("Release is out of date release=\"media/plain\""), "{text}");
     assert!(apps(&[]).contains("Nothing to change"));
 
-    // That of the helmfile beats both.
-    write(&world, &format!("namespace: monitoring\n{}", releases(&["    name: all\n", "    name: more\n"])));
+    // The namespace of the helmfile takes precedence over both.
+    write(
+        &fixture,
+        &format!("namespace: monitoring\n{}", releases(&["    name: all\n", "    name: more\n"])),
+    );
     let text = apps(&["--list"]);
     assert!(text.contains("monitoring") && !text.contains("media"), "{text}");
     apps(&[]);

@@ -1,11 +1,11 @@
-//! Encrypted files may hold objects of every kind that a fresh cluster knows: a second run changes none of them.
+//! Encrypted files with objects of every built-in kind: a second run changes none of them.
 
-use super::small::{releases, write};
-use super::world::World;
+use super::fixture::Fixture;
+use super::small_charts::{releases, write};
 
 const FILE: &str = "bootstrap/objects.sops.yaml";
 
-/// Of each some fields that the API server adds, or writes in its own way.
+/// Each has fields that the API server defaults or normalizes.
 const OBJECTS: &str = "apiVersion: v1
 kind: ServiceAccount
 metadata: {name: own}
@@ -37,53 +37,53 @@ data: {token: canary-of-an-encrypted-configmap}
 ";
 
 #[test]
-fn objects_of_every_kind_are_applied_once() {
-    let mut world = World::start("encrypted");
+fn encrypted_objects_of_every_kind_are_applied_once() {
+    let mut fixture = Fixture::start("encrypted");
     let canaries = ["canary-of-an-encrypted-deployment", "canary-of-an-encrypted-configmap"];
     for canary in canaries {
-        world.plant(canary);
+        fixture.add_secret(canary);
     }
-    write(&world, &releases(&["    name: small\n    namespace: media\n"]));
-    world.encrypt_text(FILE, OBJECTS);
-    let ran = world.apps(&["--log-level", "debug"]).run();
+    write(&fixture, &releases(&["    name: small\n    namespace: media\n"]));
+    fixture.encrypt_text(FILE, OBJECTS);
+    let ran = fixture.apps(&["--log-level", "debug"]).run();
     ran.assert().code(0);
-    // Those that name no namespace are where a Secret would be.
+    // Objects without a namespace get that of the folder, like Secrets.
     for path in [
         "/api/v1/namespaces/flux-system/serviceaccounts/own",
         "/apis/rbac.authorization.k8s.io/v1/clusterroles/own",
     ] {
-        world.get(path);
+        fixture.get(path);
     }
     let unchanged = || {
-        let mark = world.sandbox.audit_mark().unwrap();
-        let ran = world.boot(&["diff", "--exit-code"]).run();
+        let mark = fixture.sandbox.audit_mark().unwrap();
+        let ran = fixture.k3s_boot(&["diff", "--exit-code"]).run();
         ran.assert().code(0);
-        let ran = world.apps(&[]).run();
+        let ran = fixture.apps(&[]).run();
         assert!(ran.stdout.contains("Nothing to change"), "{}", ran.stdout);
-        assert_eq!(world.changes(mark), [""; 0]);
+        assert_eq!(fixture.changes(mark), [""; 0]);
     };
     unchanged();
-    // What differs is applied, and what the file no longer sets goes.
-    world.encrypt_text(
+    // Differences are applied, and fields that the file no longer sets are removed.
+    fixture.encrypt_text(
         FILE,
         &OBJECTS
             .replace("verbs: [get, list]", "verbs: [get]")
             .replace("resources: {requests: {cpu: 1000m}}", "tty: true"),
     );
-    let ran = world.boot(&["diff", "--exit-code"]).run();
+    let ran = fixture.k3s_boot(&["diff", "--exit-code"]).run();
     ran.assert().code(7);
     assert!(
         ran.stdout.contains("ClusterRole own") && ran.stdout.contains("Deployment media/own"),
         "{}",
         ran.stdout
     );
-    let ran = world.apps(&[]).run();
+    let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
-    let role = world.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/own");
+    let role = fixture.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/own");
     assert_eq!(role["rules"][0]["verbs"], serde_json::json!(["get"]));
     unchanged();
-    // Somebody else's change of what the file sets is put back.
-    world.kubectl(&[
+    // A change by another client to a field of the file is reverted.
+    fixture.kubectl(&[
         "patch",
         "clusterrole",
         "own",
@@ -91,29 +91,29 @@ fn objects_of_every_kind_are_applied_once() {
         "--patch",
         r#"[{"op":"add","path":"/rules/0/verbs/-","value":"watch"}]"#,
     ]);
-    let ran = world.apps(&[]).run();
+    let ran = fixture.apps(&[]).run();
     assert!(ran.stdout.contains(r#"Object applied kind="ClusterRole" object="own""#), "{}", ran.stdout);
     unchanged();
 }
 
 #[test]
-fn a_kind_that_the_cluster_does_not_know_is_refused_before_anything_changes() {
-    let world = World::start("unknown-kinds");
-    write(&world, &releases(&["    name: small\n    namespace: media\n"]));
-    let mark = world.sandbox.audit_mark().unwrap();
+fn unknown_kind_stops_the_run_before_a_change() {
+    let fixture = Fixture::start("unknown-kinds");
+    write(&fixture, &releases(&["    name: small\n    namespace: media\n"]));
+    let mark = fixture.sandbox.audit_mark().unwrap();
     for (api_version, kind, fix) in [
         ("gateway.networking.k8s.io/v1", "Gateway", "let Flux apply it"),
         ("snapshot.storage.k8s.io/v1", "VolumeSnapshotClass", "let Flux apply it"),
         ("policy/v1beta1", "PodDisruptionBudget", "kubectl api-resources"),
         ("apps/v1", "Deploment", "kubectl api-resources"),
     ] {
-        world
+        fixture
             .encrypt_text(FILE, &format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: a}}\n"));
-        let ran = world.apps(&[]).run();
+        let ran = fixture.apps(&[]).run();
         ran.assert().code(1);
         for words in [kind, fix, "objects.sops.yaml"] {
             assert!(ran.stderr.contains(words), "no `{words}` in {}", ran.stderr);
         }
     }
-    assert_eq!(world.changes(mark), [""; 0]);
+    assert_eq!(fixture.changes(mark), [""; 0]);
 }

@@ -1,11 +1,11 @@
-//! The short form of the fault campaign, `cargo sandbox faults`: faults that show soon, on one cluster.
+//! The short form of the fault campaign, `cargo sandbox faults`: faults that appear early, on one cluster.
 
 use sandbox::{FaultCampaign, run_faults};
 
+use super::fixture::tools;
 use super::support::k3s_boot;
-use super::world::tools;
 
-/// In the order in which they show: before charts are there, before anything is changed, and then release by release.
+/// In the order in which they appear: before charts are downloaded, before anything is changed, and then by release.
 const FAULTS: [&str; 20] = [
     "disk-full",
     "registry-401",
@@ -13,7 +13,7 @@ const FAULTS: [&str; 20] = [
     "registry-reset",
     "registry-certificate",
     "clock",
-    "chart-gone",
+    "chart-missing",
     "schema",
     "schema-key",
     "coredns-bundled",
@@ -30,7 +30,7 @@ const FAULTS: [&str; 20] = [
 ];
 
 #[test]
-fn every_failure_names_its_object_its_cause_and_its_cure() {
+fn failures_name_object_cause_and_fix() {
     let only = FAULTS.map(ToOwned::to_owned).to_vec();
     let campaign = FaultCampaign { only, plain: false, one_cluster: true };
     run_faults(tools(), k3s_boot(), &campaign, &|line| println!("{line}")).unwrap();

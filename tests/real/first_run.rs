@@ -1,11 +1,11 @@
-//! An empty cluster becomes one that Flux syncs, with the shipped, unmodified `bootstrap/`.
+//! Bootstraps an empty cluster with the shipped `bootstrap/` until Flux syncs it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::fixture::{Fixture, temp_is_empty};
 use super::support::bin_dir;
-use super::world::{World, temp_is_empty};
 
 const SECRET: &str = "/api/v1/namespaces/flux-system/secrets/sops-age";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -20,11 +20,11 @@ fn decoded(secret: &Value, key: &str) -> String {
 }
 
 #[test]
-fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
-    let world = World::start("first-run");
+fn first_run_reconciles_and_reports_a_wrong_key() {
+    let fixture = Fixture::start("first-run");
 
-    // The first run, on a cluster where nothing runs and no node is Ready.
-    let ran = world.apps(&["--log-level", "debug"]).run();
+    // The first run, on a cluster without workloads and Ready nodes.
+    let ran = fixture.apps(&["--log-level", "debug"]).run();
     ran.assert().code(0);
     ran.assert_format();
     assert_eq!(ran.stderr, "");
@@ -39,32 +39,32 @@ fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
     ] {
         assert!(ran.stdout.contains(words), "{words}");
     }
-    assert!(temp_is_empty(&world));
-    let releases = world.sandbox.helm_list().unwrap();
+    assert!(temp_is_empty(&fixture));
+    let releases = fixture.sandbox.helm_list().unwrap();
     assert_eq!(releases.len(), 6);
     assert!(releases.iter().all(|release| release["status"] == "deployed"), "{releases:?}");
-    let secret = world.get(SECRET);
+    let secret = fixture.get(SECRET);
     assert_eq!(secret["metadata"]["annotations"], Value::Null);
-    assert_eq!(decoded(&secret, "age.agekey"), std::fs::read_to_string(world.sandbox.age_key()).unwrap());
+    assert_eq!(decoded(&secret, "age.agekey"), std::fs::read_to_string(fixture.sandbox.age_key()).unwrap());
     let flux = "/apis/fluxcd.controlplane.io/v1/namespaces/flux-system/fluxinstances/flux";
-    assert!(ready(&world.get(flux)));
-    for from_git in [world.sandbox.git_secret(), world.sandbox.root_secret()] {
+    assert!(ready(&fixture.get(flux)));
+    for from_git in [fixture.sandbox.git_secret(), fixture.sandbox.root_secret()] {
         let path = format!("/api/v1/namespaces/{}/secrets/{}", from_git.namespace, from_git.name);
-        assert_eq!(decoded(&world.get(&path), from_git.key), from_git.value);
+        assert_eq!(decoded(&fixture.get(&path), from_git.key), from_git.value);
     }
 
-    // Another key would lose what is encrypted for the old one: refused, and nothing is changed.
-    let other = world.sandbox.other_age_key();
+    // Another age key would remove an identity from the cluster: an error, and nothing is changed.
+    let other = fixture.sandbox.other_age_key();
     let other = other.to_str().unwrap();
-    let mark = world.sandbox.audit_mark().unwrap();
-    let ran = world.apps(&["--age-key", other]).run();
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let ran = fixture.apps(&["--age-key", other]).run();
     ran.assert().code(1);
     assert!(ran.stderr.contains("This would remove an age identity from the cluster"), "{}", ran.stderr);
-    assert_eq!(world.changes(mark), [""; 0]);
+    assert_eq!(fixture.changes(mark), [""; 0]);
 
-    // Asked for by name it goes in. What Flux said with the old key does not count: it is asked to reconcile, cannot
-    // decrypt, and what kustomize-controller says is said.
-    let ran = world.apps(&["--age-key", other, "--rotate-age-key"]).run();
+    // With --rotate-age-key it is applied. The old status of Flux does not count: Flux is requested to reconcile, cannot
+    // decrypt, and the error of kustomize-controller is reported.
+    let ran = fixture.apps(&["--age-key", other, "--rotate-age-key"]).run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete"));
     assert!(
@@ -73,25 +73,25 @@ fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
         ran.stderr
     );
 
-    // A second copy of the key in an annotation, as `kubectl apply` leaves it, goes away with the next run; and what
-    // Flux said before the key was mended is not taken for its answer.
-    let client_side = world.root.join("client-side.json");
+    // The next run removes the copy of the key that `kubectl apply` leaves in an annotation, and does not count the
+    // status of Flux from before the key was corrected.
+    let client_side = fixture.root.join("client-side.json");
     let manifest = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
         "metadata": {"name": "sops-age", "namespace": "flux-system"},
-        "data": {"age.agekey": STANDARD.encode(std::fs::read(world.sandbox.age_key()).unwrap())}});
+        "data": {"age.agekey": STANDARD.encode(std::fs::read(fixture.sandbox.age_key()).unwrap())}});
     std::fs::write(&client_side, manifest.to_string()).unwrap();
-    world
+    fixture
         .sandbox
         .kubectl(&["apply", "--force-conflicts=false", "-f", client_side.to_str().unwrap()])
         .unwrap();
     std::fs::remove_file(&client_side).unwrap();
-    assert!(world.get(SECRET)["metadata"]["annotations"][LAST_APPLIED].is_string());
-    let ran = world
+    assert!(fixture.get(SECRET)["metadata"]["annotations"][LAST_APPLIED].is_string());
+    let ran = fixture
         .program("task", &["bootstrap:apps", "--", "-o", "json"])
-        .env("PATH", path_with_the_program(&world))
+        .env("PATH", path_with_the_program(&fixture))
         .run();
     ran.assert().code(0);
-    assert_eq!(world.get(SECRET)["metadata"]["annotations"][LAST_APPLIED], Value::Null);
+    assert_eq!(fixture.get(SECRET)["metadata"]["annotations"][LAST_APPLIED], Value::Null);
     assert!(ran.stderr.contains("SOPS age secret applied"));
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(report["result"], "complete");
@@ -99,20 +99,20 @@ fn an_empty_cluster_is_taken_to_flux_and_a_wrong_key_shows() {
     let stages: Vec<_> = report["stages"].as_array().unwrap().iter().map(|stage| &stage["name"]).collect();
     assert_eq!(stages, ["preflight", "nodes", "namespaces", "secrets", "crds", "apps", "verify"]);
 
-    // Once more: nothing differs, it is said, and nothing is written.
-    let mark = world.sandbox.audit_mark().unwrap();
-    let ran = world.apps(&[]).run();
+    // Another run reports that there is nothing to change, and writes nothing.
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
     let nothing = "Nothing to change namespaces=\"5\" secrets=\"1\" releases=\"6\"";
     assert!(ran.stdout.contains(nothing), "{}", ran.stdout);
-    assert_eq!(world.changes(mark), [""; 0]);
+    assert_eq!(fixture.changes(mark), [""; 0]);
 }
 
 #[test]
-fn with_another_key_flux_is_not_said_to_sync() {
-    let world = World::start("wrong-key");
-    let other = world.sandbox.other_age_key();
-    let ran = world.apps(&["--age-key", other.to_str().unwrap()]).run();
+fn wrong_age_key_fails_the_run() {
+    let fixture = Fixture::start("wrong-key");
+    let other = fixture.sandbox.other_age_key();
+    let ran = fixture.apps(&["--age-key", other.to_str().unwrap()]).run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete"));
     let [error] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stderr) };
@@ -124,23 +124,23 @@ fn with_another_key_flux_is_not_said_to_sync() {
 }
 
 #[test]
-fn helm_3_does_it_too() {
-    let world = World::start("helm-3");
-    let bin = world.root.join("bin");
+fn helm_3_is_supported() {
+    let fixture = Fixture::start("helm-3");
+    let bin = fixture.root.join("bin");
     std::fs::create_dir(&bin).unwrap();
-    std::os::unix::fs::symlink(world.sandbox.tools().helm_3(), bin.join("helm")).unwrap();
-    let path = format!("{}:{}", bin.display(), path_with_the_program(&world));
-    let ran = world.apps(&["-o", "json"]).env("PATH", path).run();
+    std::os::unix::fs::symlink(fixture.sandbox.tools().helm_3(), bin.join("helm")).unwrap();
+    let path = format!("{}:{}", bin.display(), path_with_the_program(&fixture));
+    let ran = fixture.apps(&["-o", "json"]).env("PATH", path).run();
     ran.assert().code(0);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(report["result"], "complete");
     assert_eq!(report["flux"]["repository"], sandbox::GIT_URL);
 }
 
-/// As a user has it who has installed it; and the Taskfile of this repository.
-fn path_with_the_program(world: &World) -> String {
+/// k3s-boot on PATH, and the Taskfile of this repository.
+fn path_with_the_program(fixture: &Fixture) -> String {
     let taskfile = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Taskfile.yaml");
-    std::fs::copy(taskfile, world.root.join("Taskfile.yaml")).unwrap();
-    let tools = world.sandbox.tools().path_dir().display();
+    std::fs::copy(taskfile, fixture.root.join("Taskfile.yaml")).unwrap();
+    let tools = fixture.sandbox.tools().path_dir().display();
     format!("{}:{tools}:{}", bin_dir().display(), std::env::var("PATH").unwrap())
 }

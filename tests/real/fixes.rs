@@ -1,7 +1,7 @@
-//! Every fix that is a command: run as it is printed, it makes the problem go away.
+//! Every fix that is a command: running it as printed fixes the problem.
 //!
-//! The tables here are compared with the rules and the failure table of the program, so that a new fix with a command fails
-//! `every_fix_that_is_a_command_is_covered` until a scenario runs it.
+//! The tables here are compared with the rules and the known failures of the program, so that
+//! `every_fix_that_is_a_command_is_covered` fails for a new command until a scenario runs it.
 
 mod cluster;
 mod failures;
@@ -15,21 +15,21 @@ use k3s_boot::internals::{known_failures, rule_ids};
 use serde_json::Value;
 
 use self::Case::{NoCommand, Person, Runs, Shows, Unavailable};
+use super::fixture::{Fixture, RunResult};
 use super::support::bin_dir;
-use super::world::{Ran, World};
 
-/// What a test does with the commands in the fix of a rule or of a known failure.
+/// How a test covers the commands in the fix of a rule or of a known failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Case {
-    /// There are none: values, or words.
+    /// The fix has no commands.
     NoCommand,
-    /// A scenario runs them, and the problem is gone.
+    /// A scenario runs them, which fixes the problem.
     Runs,
-    /// They show what is wrong, and change nothing: they run, and succeed.
+    /// They only show something; a scenario runs them, and they succeed.
     Shows,
-    /// As `Runs`, except for this part, which is for a person to choose; the scenario chooses it.
+    /// As `Runs`, except for this part, which the user must choose.
     Person(&'static str),
-    /// They need what the sandbox does not have.
+    /// They need something that the sandbox does not have.
     Unavailable(&'static str),
 }
 
@@ -39,7 +39,7 @@ const K3S: &str = "`systemctl restart k3s` needs a k3s node: the scenario starts
 const RULES: &[(&str, Case)] = &[
     ("env", Person("the value of a variable")),
     ("config", Runs),
-    ("charts", Unavailable("`helm show chart` shows what the registry says, which is the problem")),
+    ("charts", Unavailable("`helm show chart` only repeats the error of the registry")),
     ("chart-login", Person("which program keeps the login: `docker` is none of the sandbox")),
     ("old-script", Runs),
     ("age-key", Person("a new key: what the old one decrypts is lost")),
@@ -57,7 +57,7 @@ const RULES: &[(&str, Case)] = &[
     ("api", Person("the address of a server")),
     ("cluster-identity", Person("that it is the right cluster: `yes`")),
     ("api-ready", Unavailable("`journalctl -u k3s` shows the log of a k3s node")),
-    ("rights", Unavailable("`kubectl auth can-i` is what was asked, and no fix")),
+    ("rights", Unavailable("`kubectl auth can-i` only repeats the check")),
     ("clock", Unavailable("the clock of this machine stays as it is; `date -u` shows it")),
     ("k3s-flannel", Person(K3S)),
     ("k3s-network-policy", Person(K3S)),
@@ -71,7 +71,7 @@ const RULES: &[(&str, Case)] = &[
     ("taints", Person("the node that gets the label")),
     ("dns-address", Shows),
     ("api-host-cert", Unavailable("only k3s makes a certificate with `tls-san`")),
-    ("pending", Person("that nobody works on the release: `yes`, and `--force` while it is young")),
+    ("pending", Person("that no other helm is running: `yes`, and `--force` for a recent operation")),
     ("drift", Runs),
     ("plan", Shows),
     (
@@ -86,7 +86,7 @@ const RULES: &[(&str, Case)] = &[
 const FAILURES: &[(&str, Case)] = &[
     (
         "coredns-bundled",
-        Person("which CoreDNS stays: as of the rule, or as in `the_bundled_coredns_may_stay`"),
+        Person("which CoreDNS stays: as of the rule, or as in `bundled_coredns_can_be_kept`"),
     ),
     ("ownership", Shows),
     ("service-address", Shows),
@@ -124,8 +124,8 @@ const FAILURES: &[(&str, Case)] = &[
     ("api-starting", Shows),
 ];
 
-/// Files with commands in fixes, besides those of rules and the failure table: of which rules they are. A failure that no
-/// table knows gets `k3s-boot status` or `check`, which only show.
+/// Files with commands in fixes, besides those of rules and of known failures, with their rules. The fix of an unknown
+/// failure is `k3s-boot status` or `check`, which only show something.
 const SOURCES: &[&str] = &[
     "check/adopted.rs",          // bundled-adopted, k3s-coredns
     "check/k3s.rs",              // k3s-*, coredns-bundled
@@ -150,7 +150,7 @@ const SOURCES: &[&str] = &[
     "run/verify/warnings.rs",    // k3s-boot status and kubectl describe, which show
 ];
 
-/// Programs that fixes name.
+/// The programs in fixes.
 const PROGRAMS: [&str; 21] = [
     "age-keygen",
     "chmod",
@@ -175,7 +175,7 @@ const PROGRAMS: [&str; 21] = [
     "systemctl",
 ];
 
-/// The commands of a fix: what begins with a program at the start of a line, in backticks, or behind `: `.
+/// The commands of a fix: text that starts with a program, at the start of a line, in backticks or after `: `.
 fn commands(fix: &str) -> Vec<String> {
     let starts = |text: &str| {
         let mut words = text.split(' ');
@@ -239,13 +239,13 @@ fn every_fix_that_is_a_command_is_covered() {
             wrong.push(format!("rules {ids:?}"));
         }
     }
-    assert_eq!(wrong, [""; 0], "these are listed and have no command, or have one and are not listed");
+    assert_eq!(wrong, [""; 0], "listed without a command, or with a command and not listed");
     let with_commands = files(&source, &source);
     let known: BTreeSet<_> = SOURCES.iter().map(|file| (*file).to_owned()).collect();
     assert_eq!(with_commands, known);
 }
 
-/// Whether source text has a command in a string, before its tests.
+/// Whether source text has a command in a string, outside of its tests.
 fn has_commands(text: &str) -> bool {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -260,7 +260,7 @@ fn has_commands(text: &str) -> bool {
     })
 }
 
-/// Words behind the name of a program in a sentence about it.
+/// Words that follow the name of a program in a sentence.
 const PROSE: [&str; 15] = [
     "is",
     "cannot",
@@ -279,7 +279,7 @@ const PROSE: [&str; 15] = [
     "ended:",
 ];
 
-/// The source files below a folder that have commands, without those of rules and the failure table.
+/// The source files in a folder that have commands, without those of rules and of known failures.
 fn files(folder: &Path, source: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
@@ -298,15 +298,15 @@ fn files(folder: &Path, source: &Path) -> BTreeSet<String> {
     found
 }
 
-impl World {
-    /// What a rule reports now: the `fix` of each problem.
+impl Fixture {
+    /// The `fix` of each problem that a rule reports now.
     #[track_caller]
     fn fixes(&self, rule: &str, args: &[&str], env: &[(&str, &str)]) -> Vec<String> {
-        let mut boot = self.boot(&[&["check", "-o", "json"], args].concat());
+        let mut k3s_boot = self.k3s_boot(&[&["check", "-o", "json"], args].concat());
         for (name, value) in env {
-            boot = boot.env(name, value);
+            k3s_boot = k3s_boot.env(name, value);
         }
-        let ran = boot.run();
+        let ran = k3s_boot.run();
         let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}", ran.stderr));
         let checks = report["checks"].as_array().unwrap();
         let check = checks.iter().find(|check| check["id"] == rule).unwrap();
@@ -314,35 +314,35 @@ impl World {
         problems.map(|problem| problem["fix"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// Runs a command as a person would who has installed the program beside its tools, in the repository.
-    fn shell(&self, command: &str) -> Ran {
+    /// Runs a command in the repository, with k3s-boot and its tools on PATH.
+    fn shell(&self, command: &str) -> RunResult {
         self.shell_with(command, &[])
     }
 
-    fn shell_with(&self, command: &str, env: &[(&str, &str)]) -> Ran {
+    fn shell_with(&self, command: &str, env: &[(&str, &str)]) -> RunResult {
         let program = bin_dir().display();
         let tools = self.sandbox.tools().path_dir().display().to_string();
         let path = format!("{program}:{tools}:{}", std::env::var("PATH").unwrap());
-        let mut boot = self.program("sh", &["-c", command]).env("PATH", path);
+        let mut k3s_boot = self.program("sh", &["-c", command]).env("PATH", path);
         for (name, value) in env {
-            boot = boot.env(name, value);
+            k3s_boot = k3s_boot.env(name, value);
         }
-        boot.run()
+        k3s_boot.run()
     }
 }
 
-/// A problem, and its fix.
+/// A problem and its fix.
 struct Scenario<'a> {
-    world: &'a World,
+    fixture: &'a Fixture,
     rule: &'a str,
     args: &'a [&'a str],
     env: &'a [(&'a str, &'a str)],
 }
 
 impl<'a> Scenario<'a> {
-    fn new(world: &'a World, rule: &'a str) -> Self {
+    fn new(fixture: &'a Fixture, rule: &'a str) -> Self {
         assert!(matches!(case(RULES, rule), Runs | Person(_)), "{rule} is not listed");
-        Self { world, rule, args: &[], env: &[] }
+        Self { fixture, rule, args: &[], env: &[] }
     }
 
     fn args(self, args: &'a [&'a str]) -> Self {
@@ -353,35 +353,35 @@ impl<'a> Scenario<'a> {
         Self { env, ..self }
     }
 
-    /// The fix that is reported now, for one problem or several.
+    /// The fix that is reported now. Several problems have the same one.
     #[track_caller]
     fn fix(&self) -> String {
-        let mut fixes = self.world.fixes(self.rule, self.args, self.env);
-        // A login is in the way of several charts.
+        let mut fixes = self.fixture.fixes(self.rule, self.args, self.env);
+        // A login blocks several charts.
         fixes.dedup();
         let [fix] = &fixes[..] else { panic!("{}: {fixes:?}", self.rule) };
         fix.clone()
     }
 
-    /// Runs the whole fix as it is printed, and the problem is gone.
+    /// Runs the fix as printed and checks that the problem is fixed.
     #[track_caller]
-    fn goes(&self) {
-        self.goes_with(|fix| fix);
+    fn runs(&self) {
+        self.runs_with(|fix| fix);
     }
 
-    /// Runs the fix with what a person chooses in it.
+    /// Runs the fix with the part that the user must choose.
     #[track_caller]
-    fn goes_with(&self, choose: impl FnOnce(String) -> String) {
+    fn runs_with(&self, choose: impl FnOnce(String) -> String) {
         let fix = self.fix();
         let command = choose(fix);
-        let ran = self.world.shell_with(&command, self.env);
+        let ran = self.fixture.shell_with(&command, self.env);
         ran.assert().append_context("rule", self.rule.to_owned()).code(0);
-        self.is_gone();
+        self.assert_fixed();
     }
 
     #[track_caller]
-    fn is_gone(&self) {
-        let left = self.world.fixes(self.rule, self.args, self.env);
+    fn assert_fixed(&self) {
+        let left = self.fixture.fixes(self.rule, self.args, self.env);
         assert_eq!(left, [""; 0], "{}", self.rule);
     }
 }

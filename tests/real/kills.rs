@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use sandbox::{Campaign, Runs, run_campaign};
 
+use super::fixture::tools;
 use super::support::k3s_boot;
-use super::world::tools;
 
 #[test]
-fn what_a_killed_run_leaves_is_mended_by_the_next() {
+fn next_run_recovers_from_a_kill() {
     let campaign = Campaign {
         seed: 20_261_124,
         cuts: Runs { first: 2, upgrades: 6 },
         restarts: Runs { first: 0, upgrades: 3 },
-        // Beside other tests a preflight takes longer; a run that waits for a lock takes more than 15 s still.
+        // A preflight takes longer while other tests run, but waiting for a lock takes more than 15 s.
         soon: Duration::from_secs(12),
         signals: 1,
     };

@@ -8,32 +8,32 @@
 )]
 
 mod changes;
+mod check_counts;
+mod cluster_identity;
 mod contexts;
 mod encrypted;
-mod ending;
 mod faults;
-mod figures;
+mod files_and_access;
 mod first_run;
 mod fixes;
-mod guard;
+mod fixture;
+mod helm_and_flux;
 mod hooks;
+mod interrupted;
 mod jobs;
+mod k3s_and_nodes;
 mod kills;
 mod manifests;
+mod original_files;
 mod pins;
-mod refusals;
-mod renders;
-mod repositories;
+mod preflight;
+mod problem_table;
+mod rendering;
 mod restart;
 mod second_run;
 mod secret_values;
-mod seed;
-mod small;
-mod standing;
-mod states;
+mod small_charts;
 #[path = "../support/mod.rs"]
 mod support;
-mod table;
-mod takeover;
 mod taskfile;
-mod world;
+mod verify;

@@ -1,6 +1,6 @@
-//! Objects that stand in a cluster already, as other people or k3s made them.
+//! Existing objects of users and of k3s.
 
-/// The CoreDNS that k3s brings itself.
+/// The bundled CoreDNS of k3s.
 pub(crate) const BUNDLED_COREDNS: &str = "apiVersion: v1
 kind: ConfigMap
 metadata:
@@ -34,7 +34,7 @@ spec:
   ports: [{name: dns, port: 53, protocol: UDP}]
 ";
 
-/// Something that somebody runs.
+/// A workload of a user.
 pub(crate) const USER_WORKLOAD: &str = "apiVersion: v1
 kind: Namespace
 metadata: {name: media}

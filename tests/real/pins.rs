@@ -1,32 +1,32 @@
-//! Charts that are pinned otherwise than by a version, and values that are set otherwise than in files: a second run changes
-//! nothing, and `diff` says what differs.
+//! Charts that are pinned by digest or as an archive, and values from `set`: a second run changes nothing, and `diff`
+//! shows the differences.
 
 use sandbox::charts::Chart;
 
-use super::small::{APPS, write};
-use super::world::World;
+use super::fixture::Fixture;
+use super::small_charts::{APPS, write};
 
 const FROM: &str = "ghcr.io/k3s-boot/charts";
 const NAMES: [&str; 5] = ["tagged", "pinned", "both", "aside", "named"];
 
-/// The digest of a chart in the registry, as helm tells it.
+/// The digest of a chart in the registry, as helm prints it.
 #[track_caller]
-fn digest(world: &World, name: &str, version: &str) -> String {
-    let helm = world.sandbox.tools().helm().display().to_string();
-    let folder = world.root.parent().unwrap().display().to_string();
+fn digest(fixture: &Fixture, name: &str, version: &str) -> String {
+    let helm = fixture.sandbox.tools().helm().display().to_string();
+    let folder = fixture.root.parent().unwrap().display().to_string();
     let chart = format!("oci://{FROM}/{name}");
-    let ran = world.program(&helm, &["pull", &chart, "--version", version, "--destination", &folder]).run();
+    let ran = fixture.program(&helm, &["pull", &chart, "--version", version, "--destination", &folder]).run();
     let text = format!("{}{}", ran.stdout, ran.stderr);
     let line = text.lines().find_map(|line| line.strip_prefix("Digest: "));
     line.unwrap_or_else(|| panic!("{text}")).trim().to_owned()
 }
 
 #[test]
-fn a_pinned_chart_and_a_set_value_are_synced_once() {
+fn pinned_chart_and_set_value_are_synced_once() {
     let charts = NAMES.map(Chart::generic);
     let newer = Chart::generic("pinned").with_version("1.1.0");
-    let world = World::with_charts("pins", &[&charts[..], &[newer]].concat());
-    let digest = |name: &str, version: &str| digest(&world, name, version);
+    let fixture = Fixture::with_charts("pins", &[&charts[..], &[newer]].concat());
+    let digest = |name: &str, version: &str| digest(&fixture, name, version);
     let release = |name: &str, chart: &str| {
         format!(
             "  - name: {name}\n    namespace: media\n    chart: {chart}\n    values: [{{a: {{b: 1, list: [x, y]}}}}]\n"
@@ -41,31 +41,31 @@ fn a_pinned_chart_and_a_set_value_are_synced_once() {
     ];
     let set = "    set: [{name: a.b, value: '2'}, {name: 'a.list[1]', value: z}, {name: 'c\\.d', values: [p, 'q,r']}]\n    setString: [{name: e, value: '1'}]\n";
     write(
-        &world,
+        &fixture,
         &format!(
             "repositories: [{{name: own, url: {FROM}, oci: true}}]\nreleases:\n{}{set}",
             releases.concat()
         ),
     );
 
-    let ran = world.apps(&[]).run();
+    let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
-    let values = world.helm(&["get", "values", "named", "--namespace", "media", "--output", "json"]);
+    let values = fixture.helm(&["get", "values", "named", "--namespace", "media", "--output", "json"]);
     let values: serde_json::Value = serde_json::from_slice(&values.stdout).unwrap();
     let expected = serde_json::json!({"a": {"b": 2, "list": ["x", "z"]}, "c.d": ["p", "q,r"], "e": "1"});
     assert_eq!(values, expected);
-    let ran = world.apps(&[]).run();
+    let ran = fixture.apps(&[]).run();
     assert!(ran.stdout.contains("Nothing to change"), "{}", ran.stdout);
 
-    // What differs is said, and nothing else.
-    world.replace(APPS, "{name: a.b, value: '2'}", "{name: a.b, value: '3'}");
+    // Only the differences are shown.
+    fixture.replace(APPS, "{name: a.b, value: '2'}", "{name: a.b, value: '3'}");
     let pinned = releases[1].lines().nth(2).unwrap().trim().to_owned();
-    world.replace(APPS, &pinned, &format!("chart: oci://{FROM}/pinned@{}", digest("pinned", "1.1.0")));
-    let ran = world.boot(&["diff"]).run();
+    fixture.replace(APPS, &pinned, &format!("chart: oci://{FROM}/pinned@{}", digest("pinned", "1.1.0")));
+    let ran = fixture.k3s_boot(&["diff"]).run();
     let lines: Vec<_> = ran.stdout.lines().map(str::trim).collect();
     assert!(lines.contains(&"a.b: 2 → 3"), "{}", ran.stdout);
     assert!(!ran.stdout.contains("(not set)"), "{}", ran.stdout);
-    let ran = world.apps(&[]).run();
+    let ran = fixture.apps(&[]).run();
     let differs: Vec<_> = ran.stdout.lines().filter(|line| line.contains("Release is out of date")).collect();
     assert_eq!(differs.len(), 2, "{differs:?}");
     assert!(
@@ -74,28 +74,28 @@ fn a_pinned_chart_and_a_set_value_are_synced_once() {
         differs[0]
     );
     assert!(differs[1].contains(r#"release="media/named" reason="values changed: a.b""#), "{}", differs[1]);
-    let ran = world.apps(&[]).run();
+    let ran = fixture.apps(&[]).run();
     assert!(ran.stdout.contains("Nothing to change"), "{}", ran.stdout);
 }
 
 #[test]
-fn a_pinned_chart_that_is_not_there_is_named_alone() {
-    let world = World::with_charts("unpinned", &[Chart::generic("tagged")]);
+fn missing_pinned_chart_is_the_only_error() {
+    let fixture = Fixture::with_charts("unpinned", &[Chart::generic("tagged")]);
     let zeros = "0".repeat(64);
     write(
-        &world,
+        &fixture,
         &format!(
             "releases:\n  - {{name: tagged, namespace: media, chart: 'oci://{FROM}/tagged:1.0.0'}}\n  - {{name: gone, namespace: media, chart: 'oci://{FROM}/tagged@sha256:{zeros}'}}\n"
         ),
     );
-    let ran = world.boot(&["check", "-o", "json"]).run();
+    let ran = fixture.k3s_boot(&["check", "-o", "json"]).run();
     ran.assert().code(1);
     let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     let checks = report["checks"].as_array().unwrap();
     let errors: Vec<_> = checks.iter().filter(|check| check["status"] == "error").collect();
     assert_eq!(errors.len(), 1, "{errors:#?}");
     assert_eq!(errors[0]["problems"][0]["details"]["release"], "gone", "{errors:#?}");
-    // What the other one tells is known.
+    // The other chart is still checked.
     let unknown = checks.iter().filter(|check| check["status"] == "unknown");
     for check in unknown {
         assert_ne!(check["id"], "helmfile", "{check:#}");

@@ -1,13 +1,13 @@
-//! A second run on a bootstrapped cluster: what it mends, what it leaves alone, and who it makes way for.
+//! A second run on a bootstrapped cluster: what it syncs, recovers and leaves alone.
 
 use sandbox::Mark;
 use sandbox::charts::Chart;
 use serde_json::{Value, json};
 
+use super::fixture::{Fixture, RunResult, Running};
+use super::helm_and_flux::{install_crd, record, with_status};
+use super::k3s_and_nodes::{GOOD_ARGS, node_args};
 use super::manifests::BUNDLED_COREDNS;
-use super::standing::{define, record, rewritten};
-use super::states::{GOOD_ARGS, node_args};
-use super::world::{Ran, Running, World};
 
 const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
 const COREDNS: &str = "oci://ghcr.io/coredns/charts/coredns";
@@ -22,22 +22,22 @@ fn newer() -> [Chart; 2] {
 }
 
 /// A bootstrapped cluster whose registry also has newer charts.
-fn bootstrapped(name: &str) -> World {
-    let world = World::with_charts(name, &newer());
-    world.apps(&[]).run().assert().code(0);
-    world
+fn bootstrapped(name: &str) -> Fixture {
+    let fixture = Fixture::with_charts(name, &newer());
+    fixture.apps(&[]).run().assert().code(0);
+    fixture
 }
 
-/// An operation of helm by hand that goes well.
+/// Runs helm manually.
 #[track_caller]
-fn helm(world: &World, args: &[&str]) {
-    let output = world.helm(args);
+fn helm(fixture: &Fixture, args: &[&str]) {
+    let output = fixture.helm(args);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The revision of each release.
-fn revisions(world: &World) -> Vec<(String, u64)> {
-    let list = world.sandbox.helm_list().unwrap();
+fn revisions(fixture: &Fixture) -> Vec<(String, u64)> {
+    let list = fixture.sandbox.helm_list().unwrap();
     let revision = |release: &Value| {
         let number = release["revision"].as_str().unwrap().parse().unwrap();
         (release["name"].as_str().unwrap().to_owned(), number)
@@ -45,85 +45,97 @@ fn revisions(world: &World) -> Vec<(String, u64)> {
     list.iter().map(revision).collect()
 }
 
-fn revision_of(world: &World, release: &str) -> u64 {
-    revisions(world).into_iter().find(|(name, _)| name == release).unwrap().1
+fn revision_of(fixture: &Fixture, release: &str) -> u64 {
+    revisions(fixture).into_iter().find(|(name, _)| name == release).unwrap().1
 }
 
-/// The releases that have got new revisions.
+/// The releases with new revisions.
 fn synced(before: &[(String, u64)], after: &[(String, u64)]) -> Vec<String> {
     let new = after.iter().filter(|release| !before.contains(release));
     new.map(|(name, _)| name.clone()).collect()
 }
 
 #[track_caller]
-fn says(ran: &Ran, words: &[&str]) {
+fn assert_logged(ran: &RunResult, words: &[&str]) {
     for word in words {
         assert!(ran.stdout.contains(word), "no `{word}` in {}", ran.stdout);
     }
 }
 
-/// A run leaves everything as it is, whatever there is to tell.
+/// Checks that a run changes nothing.
 #[track_caller]
-fn leaves_alone(world: &World, name: &str, words: &[&str]) {
-    let mark = world.sandbox.audit_mark().unwrap();
-    let ran = world.apps(&[]).run();
+fn assert_unchanged(fixture: &Fixture, name: &str, words: &[&str]) {
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let ran = fixture.apps(&[]).run();
     assert_eq!(ran.code, Some(0), "{name}: {}", ran.stderr);
-    assert_eq!(world.changes(mark), [""; 0], "{name}");
-    says(&ran, &[words, &["Nothing to change", "Bootstrap complete!"]].concat());
+    assert_eq!(fixture.changes(mark), [""; 0], "{name}");
+    assert_logged(&ran, &[words, &["Nothing to change", "Bootstrap complete!"]].concat());
     println!("| {name} | nothing |");
 }
 
-/// A run syncs these releases and no other, and the next one none.
+/// Checks that a run syncs these releases only, and the next run none.
 #[track_caller]
-fn syncs(world: &World, name: &str, args: &[&str], releases: &[&str], words: &[&str]) {
-    let before = revisions(world);
-    let mark = world.sandbox.audit_mark().unwrap();
-    let ran = world.apps(args).run();
+fn assert_synced(fixture: &Fixture, name: &str, args: &[&str], releases: &[&str], words: &[&str]) {
+    let before = revisions(fixture);
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let ran = fixture.apps(args).run();
     assert_eq!(ran.code, Some(0), "{name}: {}", ran.stderr);
-    says(&ran, words);
+    assert_logged(&ran, words);
     let is_deployed = |release: &Value| release["status"] == "deployed";
-    assert!(world.sandbox.helm_list().unwrap().iter().all(is_deployed), "{name}");
-    assert_eq!(synced(&before, &revisions(world)), releases, "{name}");
-    only_of(world, mark, releases);
+    assert!(fixture.sandbox.helm_list().unwrap().iter().all(is_deployed), "{name}");
+    assert_eq!(synced(&before, &revisions(fixture)), releases, "{name}");
+    assert_writes_only(fixture, mark, releases);
     println!("| {name} | {} |", releases.join(", "));
 }
 
-/// Of Helm's records, only those of these releases were written.
+/// Checks that only Secrets of these releases were written.
 #[track_caller]
-fn only_of(world: &World, mark: Mark, releases: &[&str]) {
+fn assert_writes_only(fixture: &Fixture, mark: Mark, releases: &[&str]) {
     let of =
         |change: &str| releases.iter().any(|name| change.contains(&format!("sh.helm.release.v1.{name}.")));
-    let changes = world.changes(mark);
+    let changes = fixture.changes(mark);
     let others = changes.iter().filter(|change| change.contains("sh.helm.release.v1.") && !of(change));
     assert_eq!(others.collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]
-fn what_differs_is_synced_and_nothing_else() {
-    let world = bootstrapped("differs");
-    leaves_alone(&world, "nothing differs", &[]);
+fn only_differences_are_synced() {
+    let fixture = bootstrapped("differences");
+    assert_unchanged(&fixture, "nothing differs", &[]);
 
-    world.kubectl(&["delete", "deployment/coredns", "--namespace", "kube-system"]);
-    syncs(&world, "an object deleted", &[], &["coredns"], &["missing: Deployment kube-system/coredns"]);
+    fixture.kubectl(&["delete", "deployment/coredns", "--namespace", "kube-system"]);
+    assert_synced(
+        &fixture,
+        "a deleted object",
+        &[],
+        &["coredns"],
+        &["missing: Deployment kube-system/coredns"],
+    );
 
-    let by_hand = r#"{"spec": {"template": {"spec": {"priorityClassName": "system-node-critical"}}}}"#;
-    world.kubectl(&["patch", "deployment/coredns", "--namespace", "kube-system", "--patch", by_hand]);
+    let manual_change = r#"{"spec": {"template": {"spec": {"priorityClassName": "system-node-critical"}}}}"#;
+    fixture.kubectl(&["patch", "deployment/coredns", "--namespace", "kube-system", "--patch", manual_change]);
     let field = "Deployment kube-system/coredns spec.template.spec.priorityClassName (by kubectl-patch)";
-    leaves_alone(
-        &world,
-        "a field changed by hand",
+    assert_unchanged(
+        &fixture,
+        "a manually changed field",
         &["WARN Release has manual changes in the cluster", field],
     );
     let args = ["--fix-drift", "coredns"];
-    syncs(&world, "the same with --fix-drift", &args, &["coredns"], &["changed manually: Deployment"]);
-    let class = &world.get(DEPLOYMENT)["spec"]["template"]["spec"]["priorityClassName"];
+    assert_synced(
+        &fixture,
+        "the same with --fix-drift",
+        &args,
+        &["coredns"],
+        &["changed manually: Deployment"],
+    );
+    let class = &fixture.get(DEPLOYMENT)["spec"]["template"]["spec"]["priorityClassName"];
     assert_eq!(class, "system-cluster-critical");
 
-    world.replace(VALUES, "  replicas: 1\n", "  replicas: 2\n");
-    world.sandbox.add_node().unwrap();
-    syncs(&world, "a value changed", &[], &["cilium"], &["values changed: operator.replicas"]);
+    fixture.replace(VALUES, "  replicas: 1\n", "  replicas: 2\n");
+    fixture.sandbox.add_node().unwrap();
+    assert_synced(&fixture, "a changed value", &[], &["cilium"], &["values changed: operator.replicas"]);
 
-    // Under the same version, helm installs another chart than the registry's.
+    // helm installs another chart with the same version.
     let folder = tempfile::tempdir().unwrap();
     let chart = Chart::named("coredns").unwrap();
     let service = format!("{}# by hand\n", chart.file("templates/service.yaml").unwrap());
@@ -131,48 +143,48 @@ fn what_differs_is_synced_and_nothing_else() {
         sandbox::charts::build_one(folder.path(), &chart.with_file("templates/service.yaml", service));
     let file = other.unwrap().file.display().to_string();
     let upgrade = ["upgrade", "coredns", &file, "--namespace", "kube-system", "--reuse-values"];
-    helm(&world, &upgrade);
+    helm(&fixture, &upgrade);
     let words = ["its chart has changed: templates/service.yaml"];
-    syncs(&world, "a chart's content changed under its version", &[], &["coredns"], &words);
+    assert_synced(&fixture, "changed content of a chart with the same version", &[], &["coredns"], &words);
 
     let failing = [&upgrade[..], &["--wait", "--timeout", "1ms"]].concat();
-    assert!(!world.helm(&failing).status.success());
-    syncs(&world, "a release that failed", &[], &["coredns"], &["its last revision is failed"]);
+    assert!(!fixture.helm(&failing).status.success());
+    assert_synced(&fixture, "a failed release", &[], &["coredns"], &["its last revision is failed"]);
 
-    // helm, interrupted just when it was done, writes the one and the other.
-    let revision = revision_of(&world, "coredns");
-    let last = record(&world, ("kube-system", "coredns"), revision);
-    let mut torn = rewritten(&last, revision, "failed");
-    torn["metadata"]["labels"]["status"] = "deployed".into();
-    world.apply(&torn.to_string());
-    syncs(&world, "a release that failed, and is labelled deployed", &[], &["coredns"], &["is failed"]);
+    // helm can leave either status if it is interrupted at the end.
+    let revision = revision_of(&fixture, "coredns");
+    let last = record(&fixture, ("kube-system", "coredns"), revision);
+    let mut failed = with_status(&last, revision, "failed");
+    failed["metadata"]["labels"]["status"] = "deployed".into();
+    fixture.apply(&failed.to_string());
+    assert_synced(&fixture, "a failed release with the label `deployed`", &[], &["coredns"], &["is failed"]);
 
-    // Old revisions that are superseded are nothing unusual, a last one that is superseded is.
-    let revision = revision_of(&world, "coredns");
+    // Superseded old revisions are normal; a superseded last revision is not.
+    let revision = revision_of(&fixture, "coredns");
     assert!(revision > 5, "{revision}");
-    let last = record(&world, ("kube-system", "coredns"), revision);
-    world.apply(&rewritten(&last, revision + 1, "superseded").to_string());
+    let last = record(&fixture, ("kube-system", "coredns"), revision);
+    fixture.apply(&with_status(&last, revision + 1, "superseded").to_string());
     let words = ["its last revision is superseded"];
-    syncs(&world, "a history that is superseded", &[], &["coredns"], &words);
+    assert_synced(&fixture, "a superseded last revision", &[], &["coredns"], &words);
 
-    let before = revisions(&world);
-    let ran = world.apps(&["--force"]).run();
+    let before = revisions(&fixture);
+    let ran = fixture.apps(&["--force"]).run();
     ran.assert().code(0);
-    says(&ran, &["requested with --force"]);
-    assert_eq!(synced(&before, &revisions(&world)).len(), 6);
-    leaves_alone(&world, "after all of it", &[]);
+    assert_logged(&ran, &["requested with --force"]);
+    assert_eq!(synced(&before, &revisions(&fixture)).len(), 6);
+    assert_unchanged(&fixture, "after all changes", &[]);
 }
 
 #[test]
-fn what_only_looks_different_is_left_alone() {
-    let world = bootstrapped("left-alone");
+fn equivalent_values_are_not_synced() {
+    let fixture = bootstrapped("equivalent");
 
     let bundle = r#"[{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "Y2E="}]"#;
     let name = "validatingwebhookconfiguration/cert-manager-webhook";
-    world.kubectl(&["patch", name, "--type=json", "--patch", bundle, "--field-manager=cainjector"]);
-    world.kubectl(&["annotate", name, "example.org/seen=yes", "--field-manager=somebody"]);
-    leaves_alone(&world, "fields of another manager", &[]);
-    assert_eq!(world.get(WEBHOOK)["webhooks"][0]["clientConfig"]["caBundle"], "Y2E=");
+    fixture.kubectl(&["patch", name, "--type=json", "--patch", bundle, "--field-manager=cainjector"]);
+    fixture.kubectl(&["annotate", name, "example.org/seen=yes", "--field-manager=other"]);
+    assert_unchanged(&fixture, "fields of another manager", &[]);
+    assert_eq!(fixture.get(WEBHOOK)["webhooks"][0]["clientConfig"]["caBundle"], "Y2E=");
 
     let upgrade = [
         "upgrade",
@@ -184,72 +196,72 @@ fn what_only_looks_different_is_left_alone() {
         "--version",
         "1.45.1",
     ];
-    helm(&world, &upgrade);
+    helm(&fixture, &upgrade);
     let words = ["Release is newer in the cluster than in the helmfile", "--downgrade coredns"];
-    leaves_alone(&world, "a newer chart", &words);
-    let before = revisions(&world);
-    let ran = world.apps(&["--force"]).run();
+    assert_unchanged(&fixture, "a newer chart", &words);
+    let before = revisions(&fixture);
+    let ran = fixture.apps(&["--force"]).run();
     ran.assert().code(0);
-    assert!(!synced(&before, &revisions(&world)).contains(&"coredns".to_owned()), "not with --force alone");
+    assert!(!synced(&before, &revisions(&fixture)).contains(&"coredns".to_owned()), "--force is not enough");
     let args = ["--downgrade", "coredns"];
-    syncs(&world, "the same with --downgrade", &args, &["coredns"], &["version 1.45.1 → 1.45.0"]);
+    assert_synced(&fixture, "the same with --downgrade", &args, &["coredns"], &["version 1.45.1 → 1.45.0"]);
 
-    define(&world, "helmcharts", "HelmChart", "helm.cattle.io", "v1");
+    install_crd(&fixture, "helmcharts", "HelmChart", "helm.cattle.io", "v1");
     let chart = r#"{"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart",
         "metadata": {"name": "coredns", "namespace": "kube-system"}, "spec": {"chart": "coredns"}}"#;
-    world.apply(chart);
-    world.replace(VALUES, "system-cluster-critical", "system-node-critical");
-    leaves_alone(&world, "a release of a HelmChart", &["HelmChart kube-system/coredns"]);
-    world.delete(chart);
-    world.restore();
+    fixture.apply(chart);
+    fixture.replace(VALUES, "system-cluster-critical", "system-node-critical");
+    assert_unchanged(&fixture, "a release of a HelmChart", &["HelmChart kube-system/coredns"]);
+    fixture.delete(chart);
+    fixture.restore();
 
-    // Without metrics it still keeps the least number of replicas.
-    world.kubectl(&["autoscale", "deployment/coredns", "--namespace", "kube-system", "--min=3", "--max=5"]);
+    // Without metrics it still keeps the minimum number of replicas.
+    fixture.kubectl(&["autoscale", "deployment/coredns", "--namespace", "kube-system", "--min=3", "--max=5"]);
     let three =
         ["wait", "deployment/coredns", "--namespace", "kube-system", "--for=jsonpath={.spec.replicas}=3"];
-    world.kubectl(&[&three[..], &["--timeout=90s"]].concat());
-    leaves_alone(&world, "an autoscaler's replicas", &[]);
-    assert_eq!(world.get(DEPLOYMENT)["spec"]["replicas"], 3);
+    fixture.kubectl(&[&three[..], &["--timeout=90s"]].concat());
+    assert_unchanged(&fixture, "replicas of an autoscaler", &[]);
+    assert_eq!(fixture.get(DEPLOYMENT)["spec"]["replicas"], 3);
 
-    // The pods of a node that is switched off are made anew, and find no other.
-    world.sandbox.set_node_ready("node-1", false).unwrap();
-    world.sandbox.hold("kube-system", "coredns").unwrap();
-    world.kubectl(&["delete", "pod", "--namespace", "kube-system", "--selector", "k8s-app=kube-dns"]);
+    // The pods of a node that is switched off are recreated and cannot be scheduled.
+    fixture.sandbox.set_node_ready("node-1", false).unwrap();
+    fixture.sandbox.hold("kube-system", "coredns").unwrap();
+    fixture.kubectl(&["delete", "pod", "--namespace", "kube-system", "--selector", "k8s-app=kube-dns"]);
     let gone = ["wait", "deployment/coredns", "-n", "kube-system", "--for=condition=Available=false"];
-    world.kubectl(&[&gone[..], &["--timeout=90s"]].concat());
-    leaves_alone(
-        &world,
+    fixture.kubectl(&[&gone[..], &["--timeout=90s"]].concat());
+    assert_unchanged(
+        &fixture,
         "a node switched off",
         &["WARN Release not ready", "Deployment/coredns 0/", "kubectl describe nodes"],
     );
-    world.sandbox.release().unwrap();
-    world.sandbox.set_node_ready("node-1", true).unwrap();
+    fixture.sandbox.release().unwrap();
+    fixture.sandbox.set_node_ready("node-1", true).unwrap();
 }
 
-/// Flux runs a newer Cilium than the helmfile names.
+/// Flux has installed a newer Cilium than the version in the helmfile.
 #[test]
-fn what_flux_has_upgraded_is_left_to_it() {
-    let world = bootstrapped("flux-owned");
-    define(&world, "helmreleases", "HelmRelease", "helm.toolkit.fluxcd.io", "v2");
+fn release_upgraded_by_flux_is_left_alone() {
+    let fixture = bootstrapped("managed-by-flux");
+    install_crd(&fixture, "helmreleases", "HelmRelease", "helm.toolkit.fluxcd.io", "v2");
     let release = r#"{"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
         "metadata": {"name": "net", "namespace": "infra"},
         "spec": {"releaseName": "cilium", "storageNamespace": "kube-system", "suspend": true}}"#;
-    world.kubectl(&["create", "namespace", "infra"]);
-    world.apply(release);
+    fixture.kubectl(&["create", "namespace", "infra"]);
+    fixture.apply(release);
     helm(
-        &world,
+        &fixture,
         &["upgrade", "cilium", CILIUM, "--namespace", "kube-system", "--reuse-values", "--version", "1.18.7"],
     );
     let owner = "HelmRelease infra/net";
-    leaves_alone(&world, "a newer release of Flux's", &[owner]);
+    assert_unchanged(&fixture, "a newer release that Flux manages", &[owner]);
 
-    // Also when its values differ, with --force, and when an operation of Flux's hangs.
-    world.replace(VALUES, "rollOutCiliumPods: true", "rollOutCiliumPods: false");
-    let mark = world.sandbox.audit_mark().unwrap();
-    let ran = world.apps(&["--force"]).run();
+    // Also if its values differ, with --force, and if an operation of Flux is stuck.
+    fixture.replace(VALUES, "rollOutCiliumPods: true", "rollOutCiliumPods: false");
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let ran = fixture.apps(&["--force"]).run();
     ran.assert().code(0);
-    says(&ran, &[owner]);
-    let changes = world.changes(mark);
+    assert_logged(&ran, &[owner]);
+    let changes = fixture.changes(mark);
     let cilium: Vec<_> = changes.iter().filter(|change| change.contains("cilium")).collect();
     println!("audit log, --force: {} changes, of cilium {}:", changes.len(), cilium.len());
     for change in &changes {
@@ -258,71 +270,71 @@ fn what_flux_has_upgraded_is_left_to_it() {
     assert!(!changes.is_empty());
     assert_eq!(cilium, [""; 0]);
 
-    let last = record(&world, ("kube-system", "cilium"), 2);
-    let mut hanging = rewritten(&last, 3, "pending-upgrade");
-    hanging["metadata"]["labels"]["modifiedAt"] = "1000000000".into();
-    let hanging = hanging.to_string();
-    world.apply(&hanging);
-    leaves_alone(
-        &world,
-        "an operation of Flux's that hangs",
+    let last = record(&fixture, ("kube-system", "cilium"), 2);
+    let mut stuck = with_status(&last, 3, "pending-upgrade");
+    stuck["metadata"]["labels"]["modifiedAt"] = "1000000000".into();
+    let stuck = stuck.to_string();
+    fixture.apply(&stuck);
+    assert_unchanged(
+        &fixture,
+        "a stuck operation of Flux",
         &["flux reconcile helmrelease net --namespace infra --force"],
     );
-    let ran = world.boot(&["recover", "--yes"]).run();
+    let ran = fixture.k3s_boot(&["recover", "--yes"]).run();
     ran.assert().code(0);
     assert!(
-        world
+        fixture
             .sandbox
             .get("/api/v1/namespaces/kube-system/secrets/sh.helm.release.v1.cilium.v3")
             .unwrap()
             .is_some()
     );
-    world.delete(&hanging);
+    fixture.delete(&stuck);
 
-    // Named, it is taken.
+    // With --adopt it is synced.
     let args = ["--force", "--adopt", "cilium", "--downgrade", "cilium", "--only", "apps"];
-    let ran = world.apps(&args).run();
+    let ran = fixture.apps(&args).run();
     ran.assert().code(0);
     let cilium =
-        world.sandbox.helm_list().unwrap().into_iter().find(|release| release["name"] == "cilium").unwrap();
+        fixture.sandbox.helm_list().unwrap().into_iter().find(|release| release["name"] == "cilium").unwrap();
     assert_eq!((cilium["chart"].as_str(), cilium["revision"].as_str()), (Some("cilium-1.18.6"), Some("3")));
 }
 
-/// A release that is locked, nobody knows by whom, is mended by `recover`, without an uninstall.
+/// `recover` fixes a release in `pending-*` with unknown owner without uninstalling it.
 #[test]
-fn a_release_that_somebody_left_locked_is_unlocked() {
-    let world = bootstrapped("locked");
+fn pending_release_is_recovered() {
+    let fixture = bootstrapped("pending");
     for (name, status) in [("cilium", "pending-upgrade"), ("coredns", "pending-rollback")] {
-        let locked = rewritten(&record(&world, ("kube-system", name), 1), 2, status);
-        world.apply(&locked.to_string());
+        let pending = with_status(&record(&fixture, ("kube-system", name), 1), 2, status);
+        fixture.apply(&pending.to_string());
     }
-    let ran = world.apps(&[]).run();
+    let ran = fixture.apps(&[]).run();
     ran.assert().code(1);
     assert!(ran.stderr.contains("k3s-boot recover"), "{}", ran.stderr);
-    // Just now: it may still be at work.
-    let mark = world.sandbox.audit_mark().unwrap();
-    let ran = world.boot(&["recover", "--yes"]).run();
+    // A recent operation may still be in progress.
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let ran = fixture.k3s_boot(&["recover", "--yes"]).run();
     ran.assert().code(1);
-    says(&ran, &["skip_reason=\"the operation may still be running", "--force"]);
-    assert_eq!(world.changes(mark), [""; 0]);
+    assert_logged(&ran, &["skip_reason=\"the operation may still be running", "--force"]);
+    assert_eq!(fixture.changes(mark), [""; 0]);
     let daemon_set = "/apis/apps/v1/namespaces/kube-system/daemonsets/cilium";
-    let uid = world.get(daemon_set)["metadata"]["uid"].clone();
-    let ran = world.boot(&["recover", "--force", "--yes", "-o", "json"]).run();
+    let uid = fixture.get(daemon_set)["metadata"]["uid"].clone();
+    let ran = fixture.k3s_boot(&["recover", "--force", "--yes", "-o", "json"]).run();
     ran.assert().code(0);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(report["releases"].as_array().map(Vec::len), Some(2), "{report}");
-    let ran = world.apps(&[]).run();
+    let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
-    assert_eq!(revisions(&world).len(), 6);
-    assert_eq!(world.get(daemon_set)["metadata"]["uid"], uid, "never uninstalled");
-    leaves_alone(&world, "after recover", &[]);
+    assert_eq!(revisions(&fixture).len(), 6);
+    assert_eq!(fixture.get(daemon_set)["metadata"]["uid"], uid, "never uninstalled");
+    assert_unchanged(&fixture, "after recover", &[]);
 }
 
-/// Ten at once: one works, the others wait and find nothing to do, or end with 8.
+/// Ten runs at once: one syncs, the others wait and have nothing to change, or exit with 8.
 #[test]
-fn ten_at_once_do_what_one_does() {
-    let world = World::start("ten");
-    let mut running: Vec<Running<'_>> = (0..10).map(|_| world.apps(&[]).start()).collect();
+fn ten_concurrent_runs_do_the_work_of_one() {
+    let fixture = Fixture::start("ten");
+    let mut running: Vec<Running<'_>> = (0..10).map(|_| fixture.apps(&[]).start()).collect();
     let ran: Vec<_> = running.drain(..).map(Running::finish).collect();
     let with = |code: i32| ran.iter().filter(|ran| ran.code == Some(code)).count();
     let worked = ran.iter().filter(|ran| ran.stdout.contains("Helm releases synced successfully")).count();
@@ -330,8 +342,8 @@ fn ten_at_once_do_what_one_does() {
         ran.iter().filter(|ran| ran.code == Some(0) && ran.stdout.contains("Nothing to change")).count();
     println!("worked {worked}, ended with 8 {}, found nothing to do {nothing}", with(8));
     assert_eq!((worked, with(8) + nothing), (1, 9));
-    assert!(revisions(&world).iter().all(|(_, revision)| *revision == 1), "{:?}", revisions(&world));
-    assert_eq!(revisions(&world).len(), 6);
+    assert!(revisions(&fixture).iter().all(|(_, revision)| *revision == 1), "{:?}", revisions(&fixture));
+    assert_eq!(revisions(&fixture).len(), 6);
     for refused in ran.iter().filter(|ran| ran.code == Some(8)) {
         assert!(
             refused.stderr.contains("holder=\"") && refused.stderr.contains("since=\""),
@@ -339,67 +351,67 @@ fn ten_at_once_do_what_one_does() {
             refused.stderr
         );
     }
-    leaves_alone(&world, "after ten at once", &[]);
+    assert_unchanged(&fixture, "after ten at once", &[]);
 }
 
-/// k3s keeps its CoreDNS, and what needs the release still goes in.
+/// k3s keeps its CoreDNS, and releases that need the skipped one are still installed.
 #[test]
-fn the_bundled_coredns_may_stay() {
-    let world = World::start("bundled");
-    node_args(&world, &GOOD_ARGS.replace(r#","--disable","coredns""#, ""));
-    world.apply(&BUNDLED_COREDNS.replace("replicas: 0", "replicas: 1"));
-    let mark = world.sandbox.audit_mark().unwrap();
-    let refused = world.apps(&[]).run();
+fn bundled_coredns_can_be_kept() {
+    let fixture = Fixture::start("bundled");
+    node_args(&fixture, &GOOD_ARGS.replace(r#","--disable","coredns""#, ""));
+    fixture.apply(&BUNDLED_COREDNS.replace("replicas: 0", "replicas: 1"));
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let refused = fixture.apps(&[]).run();
     refused.assert().code(1);
     assert!(refused.stderr.contains("--skip-release"), "{}", refused.stderr);
-    assert_eq!(world.changes(mark), [""; 0]);
-    let ran = world.apps(&["--skip-release", "coredns"]).run();
+    assert_eq!(fixture.changes(mark), [""; 0]);
+    let ran = fixture.apps(&["--skip-release", "coredns"]).run();
     ran.assert().code(0);
-    says(&ran, &["Bootstrap complete!"]);
-    assert_eq!(revisions(&world).len(), 5);
-    let touched = world.changes(mark).into_iter().filter(|change| change.contains("coredns")).count();
+    assert_logged(&ran, &["Bootstrap complete!"]);
+    assert_eq!(revisions(&fixture).len(), 5);
+    let touched = fixture.changes(mark).into_iter().filter(|change| change.contains("coredns")).count();
     assert_eq!(touched, 0);
-    // What the configuration says holds for every run.
-    world.write("k3s-boot.yaml", "skipReleases: [coredns]\n");
-    leaves_alone(&world, "without CoreDNS", &[]);
-    let diff = world.boot(&["diff", "-o", "json"]).run();
+    // The configuration applies to every run.
+    fixture.write("k3s-boot.yaml", "skipReleases: [coredns]\n");
+    assert_unchanged(&fixture, "without CoreDNS", &[]);
+    let diff = fixture.k3s_boot(&["diff", "-o", "json"]).run();
     let report: Value = serde_json::from_str(&diff.stdout).unwrap();
     let skipped = json!("--skip-release");
     assert!(report["releases"].as_array().unwrap().iter().any(|one| one["reason"] == skipped), "{report}");
 }
 
-/// Stages one by one come to the same as all of them.
+/// Running the stages one by one has the same result as running all.
 #[test]
-fn stages_can_be_chosen() {
-    let world = World::start("stages");
+fn stages_can_be_selected() {
+    let fixture = Fixture::start("stages");
     let run = |args: &[&str], code| {
-        let ran = world.apps(args).run();
+        let ran = fixture.apps(args).run();
         assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.stderr);
         ran
     };
-    let count = || world.sandbox.helm_list().unwrap().len();
+    let count = || fixture.sandbox.helm_list().unwrap().len();
     run(&["--only", "namespaces"], 0);
     assert_eq!(count(), 0);
-    let missing = world.sandbox.get("/api/v1/namespaces/flux-system/secrets/sops-age").unwrap();
-    assert!(missing.is_none() && world.sandbox.get("/api/v1/namespaces/flux-system").unwrap().is_some());
+    let missing = fixture.sandbox.get("/api/v1/namespaces/flux-system/secrets/sops-age").unwrap();
+    assert!(missing.is_none() && fixture.sandbox.get("/api/v1/namespaces/flux-system").unwrap().is_some());
     run(&["--skip", "apps", "--skip", "verify"], 0);
     assert_eq!(count(), 1);
-    // With what it needs.
+    // With its `needs`.
     run(&["--release", "coredns", "--skip", "verify"], 0);
     assert_eq!(
-        revisions(&world).iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        revisions(&fixture).iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
         ["cilium", "coredns", "prometheus-operator-crds"]
     );
-    world.sandbox.hold("cert-manager", "cert-manager").unwrap();
+    fixture.sandbox.hold("cert-manager", "cert-manager").unwrap();
     let failed = run(&["--release-timeout", "5s"], 6);
     assert!(
         failed.stderr.contains("resume=\"k3s-boot apps --release-timeout 5s --from apps\""),
         "{}",
         failed.stderr
     );
-    world.sandbox.release().unwrap();
+    fixture.sandbox.release().unwrap();
     let ran = run(&["--from", "apps"], 0);
-    says(&ran, &["Bootstrap complete!"]);
-    assert_eq!(revisions(&world).len(), 6);
-    leaves_alone(&world, "after stages one by one", &[]);
+    assert_logged(&ran, &["Bootstrap complete!"]);
+    assert_eq!(revisions(&fixture).len(), 6);
+    assert_unchanged(&fixture, "after stages one by one", &[]);
 }

@@ -1,10 +1,10 @@
-//! The Taskfile that users copy, with the real `task`: it ends before k3s-boot starts when a file is missing.
+//! The Taskfile for users, with the real `task`: if a file is missing, it stops before it starts k3s-boot.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::fixture::tools;
 use super::support::bin_dir;
-use super::world::tools;
 
 const HELMFILE: &str = "bootstrap/helmfile.d/01-apps.yaml";
 
@@ -40,7 +40,7 @@ impl Repository {
         std::fs::write(path, text).unwrap();
     }
 
-    /// `task bootstrap:apps` with these arguments behind `--`, in a folder of the repository.
+    /// `task bootstrap:apps` with these arguments after `--`, in a folder of the repository.
     fn task(&self, cwd: &str, kubeconfig: Option<&str>, args: &[&str]) -> Done {
         self.task_with(&[bin_dir().to_owned()], cwd, kubeconfig, args)
     }
@@ -65,9 +65,9 @@ impl Repository {
 }
 
 impl Done {
-    /// k3s-boot did not start, for this reason.
+    /// Checks that k3s-boot was not started, for this reason.
     #[track_caller]
-    fn is_refused(&self, message: &str) {
+    fn assert_not_started(&self, message: &str) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(201), ""), "{}", self.stderr);
         assert!(self.stderr.starts_with(&format!("task: {message}")), "{}", self.stderr);
         assert!(
@@ -75,45 +75,45 @@ impl Done {
         );
     }
 
-    /// k3s-boot printed its stages.
+    /// Checks that k3s-boot printed its stages.
     #[track_caller]
-    fn has_started(&self) {
+    fn assert_started(&self) {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         assert!(self.stdout.contains("apps\n  kube-system/cilium\n"), "{}", self.stdout);
     }
 }
 
 #[test]
-fn a_kubeconfig_and_a_helmfile_must_exist() {
+fn task_needs_a_kubeconfig_and_a_helmfile() {
     let repository = Repository::new();
     let list = ["--list"];
     let root = repository.folder.path().display();
 
     repository
         .task("", None, &list)
-        .is_refused(&format!("no kubeconfig file: {root}/kubeconfig does not exist; "));
+        .assert_not_started(&format!("no kubeconfig file: {root}/kubeconfig does not exist; "));
     repository
         .task("", Some("a:/none/b"), &list)
-        .is_refused("no kubeconfig file: a:/none/b does not exist; ");
+        .assert_not_started("no kubeconfig file: a:/none/b does not exist; ");
     repository.write("my cluster/config", "");
     let file = repository.path("my cluster/config").display().to_string();
     for kubeconfig in [file.clone(), format!("/none:{file}"), format!("{file}:/none")] {
-        repository.task("", Some(&kubeconfig), &list).has_started();
+        repository.task("", Some(&kubeconfig), &list).assert_started();
     }
-    repository.task("my cluster", Some("config"), &list).has_started();
-    repository.task("", None, &["--list", "--kubeconfig", &file]).has_started();
+    repository.task("my cluster", Some("config"), &list).assert_started();
+    repository.task("", None, &["--list", "--kubeconfig", &file]).assert_started();
     repository.write("kubeconfig", "");
-    repository.task("", None, &list).has_started();
+    repository.task("", None, &list).assert_started();
 
     let nowhere = repository.task_with(&[], "", None, &list);
-    nowhere.is_refused("k3s-boot is not on PATH");
+    nowhere.assert_not_started("k3s-boot is not on PATH");
 
-    // Any helmfile that k3s-boot finds will do.
+    // Any helmfile that k3s-boot finds is enough.
     let text = std::fs::read_to_string(repository.path(HELMFILE)).unwrap();
     std::fs::remove_dir_all(repository.path("bootstrap")).unwrap();
     let message = format!("no bootstrap helmfile: `k3s-boot apps --list` fails in {root}, ");
-    repository.task("", None, &list).is_refused(&message);
+    repository.task("", None, &list).assert_not_started(&message);
     repository.write("bootstrap/helmfile/apps.yaml", &text);
     repository.write("bootstrap/helmfile/crds.yaml", "releases: []\n");
-    repository.task("", None, &list).has_started();
+    repository.task("", None, &list).assert_started();
 }

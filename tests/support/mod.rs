@@ -1,4 +1,4 @@
-//! What every test of the binary checks, be the tools fakes or real.
+//! Assertions for all tests that run the binary, with fake and with real tools.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
@@ -12,7 +12,7 @@ pub(crate) fn k3s_boot() -> &'static Path {
     cargo_bin!("k3s-boot")
 }
 
-/// The folder of the program under test, to be put on `PATH`.
+/// The folder of the program under test, for `PATH`.
 pub(crate) fn bin_dir() -> &'static Path {
     k3s_boot().parent().unwrap()
 }
@@ -29,25 +29,25 @@ pub(crate) fn fake_tool() -> PathBuf {
     path
 }
 
-/// The assertions of `assert_cmd` on a run that has ended. A failed one prints the command and both streams.
+/// The assertions of `assert_cmd` on a run that has ended. A failure prints the command and both streams.
 #[track_caller]
 pub(crate) fn assert_run(command: &str, status: ExitStatus, stdout: &str, stderr: &str) -> Assert {
     let output = Output { status, stdout: stdout.into(), stderr: stderr.into() };
     output.assert().append_context("command", command.to_owned())
 }
 
-/// A log line, read back.
+/// A parsed log line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     /// `DEBUG`, `INFO`, `WARN` or `ERROR`.
     pub(crate) level: String,
-    /// The message, its escapes left as they are.
+    /// The message with its escapes.
     pub(crate) message: String,
-    /// The pairs, their values without escapes.
+    /// The pairs, with unescaped values.
     pub(crate) pairs: Vec<(String, String)>,
 }
 
-/// Reads a log line without colours and without its line feed; nothing but what the format allows is accepted.
+/// Parses a log line without colors and line feed. Accepts only what the format allows.
 pub(crate) fn parse_line(line: &str) -> Result<Line, String> {
     let wrong = |what: &str| format!("{what} in {line:?}");
     if line.chars().any(char::is_control) {
@@ -77,13 +77,13 @@ pub(crate) fn parse_line(line: &str) -> Result<Line, String> {
     Ok(Line { level: level.to_owned(), message: message.to_owned(), pairs })
 }
 
-/// Where the first `key="` begins.
+/// The position of the first `key="`.
 fn first_pair(text: &str) -> Option<usize> {
     let at = text.find("=\"")?;
     Some(text[..at].rfind(' ').map_or(0, |space| space + 1))
 }
 
-/// A value up to its closing quote, and what follows that.
+/// A value up to its closing quote, and the rest.
 fn unquote(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut rest = text.chars();
@@ -107,10 +107,10 @@ fn unquote(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// Every line of a text has the format of the log.
+/// Checks that every line has the format of the log.
 #[track_caller]
 pub(crate) fn assert_log_lines(text: &str) {
-    assert!(text.is_empty() || text.ends_with('\n'), "the last line has no end: {text}");
+    assert!(text.is_empty() || text.ends_with('\n'), "the last line has no line feed: {text}");
     for line in text.lines() {
         if let Err(problem) = parse_line(line) {
             panic!("{problem}");
@@ -118,7 +118,7 @@ pub(crate) fn assert_log_lines(text: &str) {
     }
 }
 
-/// None of the secrets stands in a text, in any shape.
+/// Checks that no secret is in a text, in any encoding.
 #[track_caller]
 pub(crate) fn assert_no_canary(canaries: &[String], place: &str, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
@@ -133,13 +133,13 @@ pub(crate) fn assert_no_canary(canaries: &[String], place: &str, bytes: &[u8]) {
     }
 }
 
-/// None of the secrets stands in a file of a folder.
+/// Checks that no secret is in a file of a folder.
 #[track_caller]
 pub(crate) fn assert_no_canary_in_files(canaries: &[String], folder: &Path) {
     for path in files(folder).unwrap() {
         match std::fs::read(&path) {
             Ok(bytes) => assert_no_canary(canaries, &path.display().to_string(), &bytes),
-            // A run that goes on has removed it.
+            // A running k3s-boot may have removed it.
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}", path.display()),
         }
     }

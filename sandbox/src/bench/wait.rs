@@ -9,10 +9,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::measure::{Place, memory};
+use crate::fixture::{LIMIT, text};
 use crate::output;
 use crate::process::wait_for;
 use crate::registry::Registry;
-use crate::site::{LIMIT, text};
 use crate::tools::Tools;
 
 /// The release that does not become ready, and its pods.
@@ -39,8 +39,8 @@ pub(super) fn wait(tools: &Tools, program: &Path) -> Result<()> {
         .stdout(file.try_clone()?)
         .stderr(file);
     let mut child = command.spawn().context("cannot run `k3s-boot`")?;
-    let begun = format!("Syncing release release=\"{RELEASE}\"");
-    wait_for("the release that has to wait", LIMIT, || Ok(text(&log)?.contains(&begun).then_some(())))?;
+    let started = format!("Syncing release release=\"{RELEASE}\"");
+    wait_for("the release that has to wait", LIMIT, || Ok(text(&log)?.contains(&started).then_some(())))?;
     sleep(SETTLED);
     let pids = [vec![child.id()], kubectls(child.id())?];
     let before = pids.each_ref().map(|pids| seconds(pids));

@@ -1,4 +1,4 @@
-//! What can be made to go wrong with a sandbox, and how it is made right again.
+//! Injects faults into a sandbox and removes them.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,89 +12,89 @@ use flate2::write::GzEncoder;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::flux::FluxPlay;
+use crate::fixture::{Fixture, send};
+use crate::flux::FluxBehavior;
 use crate::random::Random;
 use crate::restart::Restart;
-use crate::site::{Site, send};
-use crate::stages::{Hold, PodPlay};
-use crate::webhook::{Plan, Webhook};
+use crate::stages::{Hold, PodBehavior};
+use crate::webhook::{Webhook, WebhookBehavior};
 
 /// The only node.
 const NODE: &str = "node-1";
 /// The values of all releases.
 const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
-/// Between two looks for a moment of a run.
+/// Time between two checks for a moment of a run.
 const STEP: Duration = Duration::from_millis(20);
-/// More than a Secret can hold, and nothing that can be compressed.
+/// Bytes that cannot be compressed, more than a Secret can hold.
 const TOO_LARGE: usize = 2 << 20;
 
-/// From when on something is wrong.
+/// When a fault is injected.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum When {
     /// Before the run.
     Before,
-    /// When helm has begun a release, of this namespace and name.
+    /// When helm has started on the release with this namespace and name.
     Release(&'static str, &'static str),
 }
 
-/// Something that goes wrong.
+/// A fault, or a part of one.
 pub(super) enum Injection {
-    /// A namespace that is there, and stays.
+    /// An existing namespace, which is not removed.
     Namespace(&'static str),
-    /// Objects that are there.
+    /// Existing objects.
     Objects(&'static str),
-    /// Objects that are there, with fields that Helm itself has set.
+    /// Existing objects whose fields are managed by Helm.
     HelmObjects(&'static str),
-    /// Calls of kubectl that make it wrong, and those that make it right.
+    /// kubectl commands that inject the fault, and those that remove it.
     Kubectl(&'static [&'static [&'static str]], &'static [&'static [&'static str]]),
-    /// Texts in the values, and what stands there instead.
+    /// Replacements in the values of the releases.
     Values(&'static [(&'static str, &'static str)]),
-    /// The same in another file of the repository.
+    /// Replacements in another file of the repository.
     File(&'static str, &'static [(&'static str, &'static str)]),
-    /// A chart that is larger than helm can store, as one more release of that helmfile.
+    /// An additional release in this helmfile, with a chart that is too large for helm.
     LargeChart(&'static str),
-    /// Pods of a namespace whose names begin so get into a bad state.
-    Pods(&'static str, &'static str, PodPlay),
-    /// The registry answers every request with this HTTP status, or so many of them.
+    /// Bad pods in this namespace, with this name prefix.
+    Pods(&'static str, &'static str, PodBehavior),
+    /// The registry answers with this HTTP status: every request, or the next N.
     RegistryAnswers(u16, Option<usize>),
-    /// The registry breaks off every connection.
+    /// The registry resets every connection.
     RegistryResets,
-    /// The registry takes so much longer for each request.
+    /// The registry delays each answer.
     RegistrySlow(Duration),
-    /// The registry shows a certificate that nobody trusts.
-    RegistryStrange,
-    /// The registry shows a certificate that is not yet valid.
-    RegistryFuture,
-    /// An admission webhook refuses new objects of these kinds in a namespace.
-    Refused(&'static str, &'static [&'static str], Plan),
-    /// The API server restarts as k3s does.
+    /// The registry has a certificate of an unknown authority.
+    RegistryUntrustedCertificate,
+    /// The registry has a certificate that is not yet valid.
+    RegistryFutureCertificate,
+    /// An admission webhook denies new objects of these kinds in a namespace.
+    AdmissionDenied(&'static str, &'static [&'static str], WebhookBehavior),
+    /// The API server restarts like the one of k3s.
     ApiRestart(Restart),
-    /// The API server answers nothing for so long.
+    /// The API server does not answer for this time.
     ApiFrozen(Duration),
-    /// The node is not ready, for good.
+    /// The node stays `NotReady`.
     NodeNotReady,
-    /// A program of that name, with that argument, is killed.
+    /// The program with this name and argument is killed.
     Killed(&'static str, &'static str),
-    /// The folder for temporary files has no more room than this, as `mount` has it.
+    /// The disk for temporary files has this size, in the format of `mount`.
     FullDisk(&'static str),
-    /// A release of that namespace and name was left pending by somebody else.
+    /// Another helm has left the release with this namespace and name in `pending-install`.
     Pending(&'static str, &'static str),
-    /// The `FluxInstance` is Stalled, with this message.
+    /// The `FluxInstance` is Stalled with this message.
     Stalled(&'static str),
-    /// The Git server refuses the credentials, with this message.
-    GitLocked(&'static str),
-    /// The age key is not the one that the repository is encrypted for.
-    OtherKey,
+    /// The Git server rejects the credentials with this message.
+    GitDenied(&'static str),
+    /// The age key cannot decrypt the repository.
+    WrongAgeKey,
 }
 
 impl When {
-    /// Waits for the moment; false if `over` says first that it does not come any more.
-    pub(super) fn wait(self, site: &Site, over: &dyn Fn() -> bool) -> bool {
+    /// Waits for the moment; false if the run is finished before.
+    pub(super) fn wait(self, fixture: &Fixture, is_finished: &dyn Fn() -> bool) -> bool {
         let Self::Release(namespace, name) = self else { return true };
         let path = format!("/api/v1/namespaces/{namespace}/secrets/sh.helm.release.v1.{name}.v1");
-        while !over() {
-            // An API server that is busy is asked again.
-            if site.sandbox.get(&path).is_ok_and(|record| record.is_some()) {
+        while !is_finished() {
+            // A busy API server may return an error.
+            if fixture.sandbox.get(&path).is_ok_and(|record| record.is_some()) {
                 return true;
             }
             std::thread::sleep(STEP);
@@ -104,39 +104,39 @@ impl When {
 }
 
 impl Injection {
-    /// Makes it wrong; gives the webhook that has to stand as long as it is.
-    pub(super) fn inject(&self, site: &Site) -> Result<Option<Webhook>> {
-        let Site { sandbox, checkout, .. } = site;
+    /// Injects it; returns the webhook that must run until it is removed.
+    pub(super) fn inject(&self, fixture: &Fixture) -> Result<Option<Webhook>> {
+        let Fixture { sandbox, checkout, .. } = fixture;
         let faults = sandbox.registry().faults();
         match *self {
             Self::Namespace(name) => {
                 apply(
-                    site,
+                    fixture,
                     &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}).to_string(),
                 )?;
             }
-            Self::Objects(manifest) => apply(site, manifest)?,
+            Self::Objects(manifest) => apply(fixture, manifest)?,
             Self::HelmObjects(manifest) => {
                 let args = ["apply", "--server-side", "--field-manager=helm", "--filename"];
-                with_manifest(site, &args, manifest)?;
+                with_manifest(fixture, &args, manifest)?;
             }
-            Self::Kubectl(calls, _) => kubectl(site, calls)?,
-            Self::Values(changes) => change(site, VALUES, changes)?,
-            Self::File(file, changes) => change(site, file, changes)?,
-            Self::LargeChart(helmfile) => large_chart(site, helmfile)?,
-            Self::Pods(namespace, prefix, play) => {
+            Self::Kubectl(calls, _) => kubectl(fixture, calls)?,
+            Self::Values(changes) => change(fixture, VALUES, changes)?,
+            Self::File(file, changes) => change(fixture, file, changes)?,
+            Self::LargeChart(helmfile) => large_chart(fixture, helmfile)?,
+            Self::Pods(namespace, prefix, behavior) => {
                 let (namespace, prefix) = (namespace.to_owned(), prefix.to_owned());
-                sandbox.hold_with(Hold { namespace, prefix, play: Some(play) })?;
+                sandbox.hold_with(Hold { namespace, prefix, behavior: Some(behavior) })?;
             }
             Self::RegistryAnswers(status, None) => faults.answer_all(status),
             Self::RegistryAnswers(status, Some(count)) => faults.answer(count, status),
             Self::RegistryResets => faults.reset_all(),
             Self::RegistrySlow(delay) => faults.delay(delay),
-            Self::RegistryStrange => sandbox.registry().show_strange_certificate()?,
-            Self::RegistryFuture => sandbox.registry().show_future_certificate()?,
-            Self::Refused(namespace, kinds, plan) => {
+            Self::RegistryUntrustedCertificate => sandbox.registry().show_strange_certificate()?,
+            Self::RegistryFutureCertificate => sandbox.registry().show_future_certificate()?,
+            Self::AdmissionDenied(namespace, kinds, plan) => {
                 let webhook = Webhook::start(plan)?;
-                apply(site, &webhook_configuration(&webhook, namespace, kinds))?;
+                apply(fixture, &webhook_configuration(&webhook, namespace, kinds))?;
                 return Ok(Some(webhook));
             }
             Self::ApiRestart(restart) => sandbox.api_restart(restart)?,
@@ -149,41 +149,40 @@ impl Injection {
                 send(*pid, Signal::SIGCONT)?;
             }
             Self::NodeNotReady => sandbox.set_node_ready(NODE, false)?,
-            Self::Killed(name, argument) => end(site, name, argument)?,
-            // It is the command's: see `room`.
+            Self::Killed(name, argument) => kill(fixture, name, argument)?,
+            // Part of the command: see `disk_size`.
             Self::FullDisk(_) => {}
-            Self::Pending(namespace, name) => apply(site, &pending(namespace, name)?)?,
+            Self::Pending(namespace, name) => apply(fixture, &pending(namespace, name)?)?,
             Self::Stalled(message) => sandbox.flux_stall(message),
-            Self::GitLocked(message) => sandbox.lock_git(Some(message))?,
-            Self::OtherKey => drop(fs::copy(sandbox.other_age_key(), checkout.root().join("age.key"))?),
+            Self::GitDenied(message) => sandbox.lock_git(Some(message))?,
+            Self::WrongAgeKey => drop(fs::copy(sandbox.other_age_key(), checkout.root().join("age.key"))?),
         }
         Ok(None)
     }
 
-    /// Makes it right again.
-    pub(super) fn lift(&self, site: &Site) -> Result<()> {
-        let Site { sandbox, checkout, .. } = site;
+    pub(super) fn remove(&self, fixture: &Fixture) -> Result<()> {
+        let Fixture { sandbox, checkout, .. } = fixture;
         match *self {
-            Self::Objects(manifest) | Self::HelmObjects(manifest) => delete(site, manifest)?,
-            Self::Kubectl(_, calls) => kubectl(site, calls)?,
-            Self::Values(_) | Self::File(..) | Self::LargeChart(_) | Self::OtherKey => {
+            Self::Objects(manifest) | Self::HelmObjects(manifest) => delete(fixture, manifest)?,
+            Self::Kubectl(_, calls) => kubectl(fixture, calls)?,
+            Self::Values(_) | Self::File(..) | Self::LargeChart(_) | Self::WrongAgeKey => {
                 checkout.ship(sandbox)?;
             }
             Self::Pods(..) => sandbox.release()?,
             Self::RegistryAnswers(..)
             | Self::RegistryResets
             | Self::RegistrySlow(_)
-            | Self::RegistryStrange
-            | Self::RegistryFuture => sandbox.registry().faults().clear(),
-            Self::Refused(..) => {
-                kubectl(site, &[&["delete", "validatingwebhookconfiguration", WEBHOOK]])?;
+            | Self::RegistryUntrustedCertificate
+            | Self::RegistryFutureCertificate => sandbox.registry().faults().clear(),
+            Self::AdmissionDenied(..) => {
+                kubectl(fixture, &[&["delete", "validatingwebhookconfiguration", WEBHOOK]])?;
             }
             Self::NodeNotReady => sandbox.set_node_ready(NODE, true)?,
-            // `helm` itself would unlock nothing.
-            Self::Pending(namespace, name) => delete(site, &pending(namespace, name)?)?,
-            Self::Stalled(_) => sandbox.flux_play(FluxPlay::Works),
-            Self::GitLocked(_) => sandbox.lock_git(None)?,
-            // They are over by themselves, or harm nobody.
+            // helm never recovers a release in `pending-*` by itself.
+            Self::Pending(namespace, name) => delete(fixture, &pending(namespace, name)?)?,
+            Self::Stalled(_) => sandbox.set_flux_behavior(FluxBehavior::Works),
+            Self::GitDenied(_) => sandbox.lock_git(None)?,
+            // These end by themselves, or do no harm.
             Self::Namespace(_)
             | Self::ApiRestart(_)
             | Self::ApiFrozen(_)
@@ -193,8 +192,8 @@ impl Injection {
         Ok(())
     }
 
-    /// How much room is left for temporary files, if that is what is wrong.
-    pub(super) fn room(&self) -> Option<&'static str> {
+    /// The size of the disk for temporary files, if it is limited.
+    pub(super) fn disk_size(&self) -> Option<&'static str> {
         match self {
             Self::FullDisk(size) => Some(size),
             _ => None,
@@ -202,8 +201,8 @@ impl Injection {
     }
 }
 
-/// The webhook's configuration.
-const WEBHOOK: &str = "sandbox-refuses";
+/// The name of the webhook's configuration.
+const WEBHOOK: &str = "sandbox-denies";
 
 fn webhook_configuration(webhook: &Webhook, namespace: &str, kinds: &[&str]) -> String {
     json!({
@@ -211,7 +210,7 @@ fn webhook_configuration(webhook: &Webhook, namespace: &str, kinds: &[&str]) -> 
         "kind": "ValidatingWebhookConfiguration",
         "metadata": {"name": WEBHOOK},
         "webhooks": [{
-            "name": "refuses.sandbox.invalid",
+            "name": "denies.sandbox.invalid",
             "admissionReviewVersions": ["v1"],
             "clientConfig": webhook.client_config(),
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
@@ -222,7 +221,7 @@ fn webhook_configuration(webhook: &Webhook, namespace: &str, kinds: &[&str]) -> 
     .to_string()
 }
 
-/// A record of helm of a release that is being installed, as one that was killed leaves it.
+/// The Secret that a killed `helm install` leaves.
 fn pending(namespace: &str, name: &str) -> Result<String> {
     let record = json!({
         "name": name,
@@ -250,49 +249,51 @@ fn pending(namespace: &str, name: &str) -> Result<String> {
     Ok(secret.to_string())
 }
 
-fn large_chart(site: &Site, helmfile: &str) -> Result<()> {
+fn large_chart(fixture: &Fixture, helmfile: &str) -> Result<()> {
     let folder = "bootstrap/charts/large";
-    site.checkout.write(&format!("{folder}/Chart.yaml"), "apiVersion: v2\nname: large\nversion: 1.0.0\n")?;
+    fixture
+        .checkout
+        .write(&format!("{folder}/Chart.yaml"), "apiVersion: v2\nname: large\nversion: 1.0.0\n")?;
     let template = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: large\n";
-    site.checkout.write(&format!("{folder}/templates/map.yaml"), template)?;
+    fixture.checkout.write(&format!("{folder}/templates/map.yaml"), template)?;
     let mut random = Random::new(1);
     let bytes: Vec<_> = (0..TOO_LARGE / 8).flat_map(|_| random.next().to_le_bytes()).collect();
-    site.checkout.write(&format!("{folder}/files/noise"), &STANDARD.encode(bytes))?;
-    let path = site.checkout.root().join(helmfile);
+    fixture.checkout.write(&format!("{folder}/files/noise"), &STANDARD.encode(bytes))?;
+    let path = fixture.checkout.root().join(helmfile);
     let release = "\n  - name: large\n    namespace: kube-system\n    chart: ../charts/large\n    \
                    needs: ['kube-system/cilium']\n";
     let text = fs::read_to_string(&path)?;
-    site.checkout.write(helmfile, &format!("{text}{release}"))
+    fixture.checkout.write(helmfile, &format!("{text}{release}"))
 }
 
-fn change(site: &Site, file: &str, changes: &[(&str, &str)]) -> Result<()> {
+fn change(fixture: &Fixture, file: &str, changes: &[(&str, &str)]) -> Result<()> {
     let changes: Vec<_> = changes.iter().map(|(from, to)| (*from, (*to).to_owned())).collect();
-    site.checkout.change(file, &changes)
+    fixture.checkout.change(file, &changes)
 }
 
-fn apply(site: &Site, manifest: &str) -> Result<()> {
-    with_manifest(site, &["apply", "--server-side", "--force-conflicts", "--filename"], manifest)
+fn apply(fixture: &Fixture, manifest: &str) -> Result<()> {
+    with_manifest(fixture, &["apply", "--server-side", "--force-conflicts", "--filename"], manifest)
 }
 
-fn delete(site: &Site, manifest: &str) -> Result<()> {
-    with_manifest(site, &["delete", "--ignore-not-found", "--filename"], manifest)
+fn delete(fixture: &Fixture, manifest: &str) -> Result<()> {
+    with_manifest(fixture, &["delete", "--ignore-not-found", "--filename"], manifest)
 }
 
-fn with_manifest(site: &Site, args: &[&str], manifest: &str) -> Result<()> {
-    let file = site.checkout.folder().join("fault.yaml");
+fn with_manifest(fixture: &Fixture, args: &[&str], manifest: &str) -> Result<()> {
+    let file = fixture.checkout.folder().join("fault.yaml");
     fs::write(&file, manifest)?;
-    site.sandbox.kubectl(&[args, &[&file.to_string_lossy()]].concat()).map(drop)
+    fixture.sandbox.kubectl(&[args, &[&file.to_string_lossy()]].concat()).map(drop)
 }
 
-fn kubectl(site: &Site, calls: &[&[&str]]) -> Result<()> {
-    calls.iter().try_for_each(|call| site.sandbox.kubectl(call).map(drop))
+fn kubectl(fixture: &Fixture, calls: &[&[&str]]) -> Result<()> {
+    calls.iter().try_for_each(|call| fixture.sandbox.kubectl(call).map(drop))
 }
 
-/// Kills a program under test, once it runs.
-fn end(site: &Site, name: &str, argument: &str) -> Result<()> {
+/// Waits for a program under test and kills it.
+fn kill(fixture: &Fixture, name: &str, argument: &str) -> Result<()> {
     let limit = Instant::now() + Duration::from_secs(10);
     while Instant::now() < limit {
-        for pid in site.running()? {
+        for pid in fixture.running()? {
             let Ok(command) = fs::read_to_string(format!("/proc/{pid}/cmdline")) else { continue };
             let mut words = command.split('\0');
             let program = words.next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
@@ -310,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pending_record_is_one_of_helm() {
+    fn pending_release_has_the_format_of_helm() {
         let text = pending("kube-system", "coredns").unwrap();
         let secret: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(secret["metadata"]["name"], "sh.helm.release.v1.coredns.v1");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::{FluxPlay, patch};
+use super::{FluxBehavior, patch};
 use crate::control_plane::crd_path;
 use crate::kube::Client;
 use crate::time::now;
@@ -31,7 +31,7 @@ struct State {
     /// Whether the operator's Deployment is available. Until then, `FluxInstances` are ignored.
     available: bool,
     instances: Vec<Value>,
-    play: FluxPlay,
+    behavior: FluxBehavior,
     installed: bool,
     stopped: bool,
 }
@@ -41,9 +41,9 @@ impl Operator {
         Self { client, crds, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    pub(super) fn set_play(&self, play: FluxPlay) {
+    pub(super) fn set_behavior(&self, behavior: FluxBehavior) {
         let mut state = self.state();
-        state.play = play;
+        state.behavior = behavior;
         self.reconcile(&mut state);
     }
 
@@ -109,15 +109,15 @@ impl Operator {
             if instance["metadata"]["annotations"]["fluxcd.controlplane.io/reconcile"] == "disabled" {
                 continue;
             }
-            let conditions = match &state.play {
-                FluxPlay::NeverReady => {
+            let conditions = match &state.behavior {
+                FluxBehavior::NeverReady => {
                     vec![("Ready", "Unknown", "Progressing", "Reconciliation in progress".to_owned())]
                 }
-                FluxPlay::Stalls(message) => vec![
+                FluxBehavior::Stalls(message) => vec![
                     ("Stalled", "True", "BuildFailed", message.clone()),
                     ("Ready", "False", "BuildFailed", message.clone()),
                 ],
-                FluxPlay::Works => match self.install(state, &instance) {
+                FluxBehavior::Works => match self.install(state, &instance) {
                     Ok(()) => vec![(
                         "Ready",
                         "True",

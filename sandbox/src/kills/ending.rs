@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use crate::site::{running, send};
+use crate::fixture::{running, send};
 
 /// How k3s-boot is killed.
 #[derive(Clone, Copy, Debug)]

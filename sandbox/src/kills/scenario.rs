@@ -13,9 +13,9 @@ use super::ending::{KillMethod, Meanwhile};
 use super::restart::Restart;
 use super::{Kill, UPGRADED, Work};
 use crate::cluster::Options;
+use crate::fixture::{self, Fixture, text};
 use crate::process::{GARBAGE, wait_for};
 use crate::registry::Registry;
-use crate::site::{self, Site, text};
 use crate::tools::Tools;
 
 /// Timeout for the graceful end of the tools of a killed k3s-boot.
@@ -39,7 +39,7 @@ const MARKED: [(&str, &str); 5] = [
 
 /// A fresh cluster and a repository.
 pub(super) struct Scenario {
-    site: Site,
+    fixture: Fixture,
     /// How to run k3s-boot with another boot ID, and the maximum time until it begins its work then.
     restart: Option<(Restart, Duration)>,
     /// Whether the cluster is bootstrapped and without failures.
@@ -66,7 +66,7 @@ impl Scenario {
     ) -> Result<Self> {
         let options =
             Options { name: "kills".to_owned(), registry: Some(Arc::clone(registry)), ..Options::default() };
-        Ok(Self { site: Site::start(tools, program, options)?, restart, up: false, upgrades: 0 })
+        Ok(Self { fixture: Fixture::start(tools, program, options)?, restart, up: false, upgrades: 0 })
     }
 
     /// Whether releases can be upgraded.
@@ -86,7 +86,7 @@ impl Scenario {
 
     /// Does a first run and returns its duration.
     pub(super) fn first_run(&mut self) -> Result<Duration> {
-        let took = self.site.converge(&[])?.took;
+        let took = self.fixture.converge(&[])?.took;
         self.up = true;
         Ok(took)
     }
@@ -94,7 +94,7 @@ impl Scenario {
     /// Does an upgrade and returns its duration.
     pub(super) fn upgraded(&mut self) -> Result<Duration> {
         self.upgrade()?;
-        Ok(self.site.converge(&[])?.took)
+        Ok(self.fixture.converge(&[])?.took)
     }
 
     /// Kills a run at its moment and checks that the next run recovers; `None` if the run finished before.
@@ -102,7 +102,7 @@ impl Scenario {
         if kill.work == Work::Upgrade {
             self.upgrade()?;
         }
-        let log = self.site.checkout.folder().join("log");
+        let log = self.fixture.checkout.folder().join("log");
         let started = Instant::now();
         let mut child = self.apps(&log)?;
         // Some methods need a pending release.
@@ -120,7 +120,7 @@ impl Scenario {
                 pending = self.pending()?;
             }
         }
-        kill.method.apply(child.id(), &self.site.sandbox.home())?;
+        kill.method.apply(child.id(), &self.fixture.sandbox.home())?;
         let status = child.wait()?;
         let text = text(&log)?;
         if status.success() {
@@ -142,7 +142,7 @@ impl Scenario {
     /// Runs k3s-boot until the cluster has converged. Returns the duration of the last run and the time until it began its work.
     fn next(&self, method: KillMethod, pending: Option<&str>) -> Result<(Duration, Option<Duration>)> {
         let (KillMethod::Restart(meanwhile), Some((restart, soon))) = (method, self.restart) else {
-            let ran = self.site.converge(&[])?;
+            let ran = self.fixture.converge(&[])?;
             return Ok((ran.took, ran.at_work));
         };
         let mut between = None;
@@ -151,27 +151,27 @@ impl Scenario {
                 let no_holder = r#"{"spec":{"holderIdentity":null}}"#;
                 let lease = ["--namespace", "kube-system", "lease", "k3s-boot"];
                 let patch = ["--type", "merge", "--patch", no_holder];
-                self.site.sandbox.kubectl(&[&["patch"][..], &lease, &patch].concat())?;
+                self.fixture.sandbox.kubectl(&[&["patch"][..], &lease, &patch].concat())?;
             }
             (Meanwhile::SkippedRelease, Some(release)) => {
                 let mut command = self.after(restart)?;
                 command.args(["--skip-release", release]);
-                between = time_to_work(&self.site.complete(command).context("the run in between")?, soon)?;
+                between = time_to_work(&self.fixture.complete(command).context("the run in between")?, soon)?;
             }
             _ => {}
         }
-        let ran = self.site.converge_by(self.after(restart)?)?;
+        let ran = self.fixture.converge_by(self.after(restart)?)?;
         Ok((ran.took, between.max(time_to_work(&ran, soon)?)))
     }
 
     /// `k3s-boot apps`, as after a restart of the machine.
     fn after(&self, restart: Restart) -> Result<Command> {
-        Ok(self.site.started_by(&restart.starter(self.site.checkout.folder())?, "apps"))
+        Ok(self.fixture.started_by(&restart.starter(self.fixture.checkout.folder())?, "apps"))
     }
 
     /// A release in `pending-*`, as `NAMESPACE/NAME`.
     fn pending(&self) -> Result<Option<String>> {
-        let found = self.site.sandbox.get(PENDING)?;
+        let found = self.fixture.sandbox.get(PENDING)?;
         let metadata = found.as_ref().and_then(|list| list.pointer("/items/0/metadata"));
         let id = metadata.and_then(|one| {
             Some(format!("{}/{}", one["namespace"].as_str()?, one["labels"]["name"].as_str()?))
@@ -182,12 +182,12 @@ impl Scenario {
     /// After a signal to k3s-boot alone, checks the exit code and that no process is running.
     fn check_exit(&self, signal: Signal, status: ExitStatus) -> Result<()> {
         if signal == Signal::SIGKILL {
-            let gone = || Ok(self.site.running()?.is_empty().then_some(()));
+            let gone = || Ok(self.fixture.running()?.is_empty().then_some(()));
             return wait_for("the tools of a killed k3s-boot to end", GRACE_PERIOD, gone);
         }
-        ensure!(self.site.running()?.is_empty(), "processes are still running after {signal}");
+        ensure!(self.fixture.running()?.is_empty(), "processes are still running after {signal}");
         ensure!(status.code() == Some(128 + signal as i32), "k3s-boot exited with {status} after {signal}");
-        self.site.clean()
+        self.fixture.clean()
     }
 
     /// Upgrades the repository: four charts, and the values of all releases except the CRDs.
@@ -199,22 +199,22 @@ impl Scenario {
         };
         let versions = UPGRADED.map(newer);
         let versions: Vec<_> = versions.iter().map(|(from, to)| (from.as_str(), to.clone())).collect();
-        self.site.checkout.change("bootstrap/helmfile.d/00-crds.yaml", &versions[..1])?;
-        self.site.checkout.change("bootstrap/helmfile.d/01-apps.yaml", &versions[1..])?;
+        self.fixture.checkout.change("bootstrap/helmfile.d/00-crds.yaml", &versions[..1])?;
+        self.fixture.checkout.change("bootstrap/helmfile.d/01-apps.yaml", &versions[1..])?;
         let marked = MARKED.map(|(line, key)| (line, format!("{line}{key}: {{round: \"{round}\"}}\n")));
-        self.site.checkout.change(VALUES, &marked)
+        self.fixture.checkout.change(VALUES, &marked)
     }
 
     fn apps(&self, log: &Path) -> Result<Child> {
         let file = File::create(log)?;
-        let mut command = self.site.command("apps");
+        let mut command = self.fixture.command("apps");
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).env(GARBAGE.0, GARBAGE.1);
         command.spawn().context("cannot run `k3s-boot`")
     }
 }
 
 /// The time until a run began its work; fails if that is more than `soon`.
-fn time_to_work(ran: &site::Ran, soon: Duration) -> Result<Option<Duration>> {
+fn time_to_work(ran: &fixture::Ran, soon: Duration) -> Result<Option<Duration>> {
     let Some(at_work) = ran.at_work else {
         ensure!(
             ran.log.contains("Nothing to change"),

@@ -417,9 +417,9 @@ fn what_fails_below_the_children_is_reported_and_never_decides() {
         applied(waits_for("waits", &["gone"]), "apps"),
         applied(waits_for("follows", &["unbuilt"]), "apps"),
         oci("chart", "unbuilt"),
-        // Somebody else's.
-        child("tenant", "somebody", UNBUILT),
-        oci("tenant", "somebody"),
+        // Of another owner.
+        child("tenant", "other", UNBUILT),
+        oci("tenant", "other"),
     ]);
     syncs(&judgement);
     assert_eq!(judgement.blocked, []);
@@ -437,7 +437,7 @@ fn a_wrong_key_shows_in_a_child() {
     has_failed(&with_children([direct("apps", UNDECRYPTED)]), object, "decryption failed");
     let import = ("False", "BuildFailed", "failed to import 'age.agekey' data from sops decryption Secret");
     has_failed(&with_children([direct("apps", import)]), object, "failed to import");
-    syncs(&with_children([child("tenant", "somebody-else", UNDECRYPTED)]));
+    syncs(&with_children([child("tenant", "other", UNDECRYPTED)]));
 }
 
 fn odd_resource() -> impl Strategy<Value = Resource> {

@@ -1,16 +1,16 @@
-//! What a plan says and what became of the cluster, in the same words, so that they can be compared. The second is read
-//! with kubectl and helm, without k3s-boot.
+//! The effects of a plan and of a run in the same format, so that they can be compared. Those of a run are read with
+//! kubectl and helm, without k3s-boot.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::super::world::World;
+use super::super::fixture::Fixture;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// What of a cluster a bootstrap can change.
+/// The parts of a cluster that a bootstrap can change.
 #[derive(Default)]
 pub(super) struct State {
     namespaces: BTreeSet<String>,
@@ -18,7 +18,7 @@ pub(super) struct State {
     pub(super) releases: BTreeMap<String, Release>,
 }
 
-/// A Secret that no Helm release brings.
+/// A Secret that does not come from a Helm release.
 #[derive(PartialEq)]
 struct Secret {
     /// A hash of each value.
@@ -27,7 +27,7 @@ struct Secret {
     copied: bool,
 }
 
-/// A Helm release, as helm tells it.
+/// A Helm release, as helm reports it.
 #[derive(Clone, PartialEq)]
 pub(super) struct Release {
     pub(super) revision: u64,
@@ -38,23 +38,23 @@ pub(super) struct Release {
 }
 
 impl State {
-    /// Reads it; what a revision's values are never changes, so that those of `known` need not be read again.
-    pub(super) fn read(world: &World, known: &Self) -> Self {
-        let namespaces = objects(world, "namespaces").into_iter().map(|one| text(&one["metadata"]["name"]));
-        let secrets = objects(world, "secrets");
+    /// Reads a release. Values of a revision never change, so they are taken from `known` if possible.
+    pub(super) fn read(fixture: &Fixture, known: &Self) -> Self {
+        let namespaces = objects(fixture, "namespaces").into_iter().map(|one| text(&one["metadata"]["name"]));
+        let secrets = objects(fixture, "secrets");
         let ours = |secret: &&Value| {
             let of_helm = secret["type"] == "helm.sh/release.v1";
             !of_helm && secret["metadata"]["annotations"]["meta.helm.sh/release-name"].is_null()
         };
         let secrets =
             secrets.iter().filter(ours).map(|secret| (id(&secret["metadata"]), Secret::new(secret)));
-        let releases = world.sandbox.helm_list().unwrap();
+        let releases = fixture.sandbox.helm_list().unwrap();
         let releases = releases.iter().map(|release| {
             let id = id(release);
             let revision = text(&release["revision"]).parse().unwrap();
             let status = text(&release["status"]);
             let old = known.releases.get(&id).filter(|old| old.revision == revision);
-            let values = old.map_or_else(|| values(world, &id), |old| old.values.clone());
+            let values = old.map_or_else(|| values(fixture, &id), |old| old.values.clone());
             let chart = text(&release["chart"]);
             let (chart, version) = chart.rsplit_once('-').unwrap();
             let (chart, version) = (chart.to_owned(), version.to_owned());
@@ -63,12 +63,12 @@ impl State {
         Self { namespaces: namespaces.collect(), secrets: secrets.collect(), releases: releases.collect() }
     }
 
-    /// What became of it: a line for each thing, and the numbers of revisions for people.
+    /// The effects as lines, and the numbers of revisions for the table.
     pub(super) fn effect(&self, after: &Self) -> (Vec<String>, Vec<String>) {
         let mut lines = Vec::new();
         let (old, new) = (&self.namespaces, &after.namespaces);
         lines.extend(new.difference(old).map(|name| format!("namespace {name} created")));
-        lines.extend(old.difference(new).map(|name| format!("namespace {name} gone")));
+        lines.extend(old.difference(new).map(|name| format!("namespace {name} deleted")));
         for id in union(&self.secrets, &after.secrets) {
             lines.extend(secret_effect(&id, self.secrets.get(&id), after.secrets.get(&id)));
         }
@@ -99,15 +99,15 @@ fn id(metadata: &Value) -> String {
 }
 
 /// All objects of these kinds.
-pub(super) fn objects(world: &World, kinds: &str) -> Vec<Value> {
-    let output = world.sandbox.kubectl(&["get", kinds, "--all-namespaces", "--output", "json"]).unwrap();
+pub(super) fn objects(fixture: &Fixture, kinds: &str) -> Vec<Value> {
+    let output = fixture.sandbox.kubectl(&["get", kinds, "--all-namespaces", "--output", "json"]).unwrap();
     let mut list: Value = serde_json::from_slice(&output.stdout).unwrap();
     serde_json::from_value(list["items"].take()).unwrap()
 }
 
-fn values(world: &World, id: &str) -> Value {
+fn values(fixture: &Fixture, id: &str) -> Value {
     let (namespace, name) = id.split_once('/').unwrap();
-    let output = world.helm(&["get", "values", name, "--namespace", namespace, "--output", "json"]);
+    let output = fixture.helm(&["get", "values", name, "--namespace", namespace, "--output", "json"]);
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -125,7 +125,7 @@ impl Secret {
 fn secret_effect(id: &str, old: Option<&Secret>, new: Option<&Secret>) -> Option<String> {
     let (old, new) = match (old, new) {
         (None, _) => return Some(format!("Secret {id} created")),
-        (_, None) => return Some(format!("Secret {id} gone")),
+        (_, None) => return Some(format!("Secret {id} deleted")),
         (Some(old), Some(new)) if old == new => return None,
         (Some(old), Some(new)) => (old, new),
     };
@@ -138,7 +138,7 @@ fn secret_effect(id: &str, old: Option<&Secret>, new: Option<&Secret>) -> Option
     Some(secret_line(id, &fields))
 }
 
-/// A Secret of which these fields change.
+/// A Secret with these changed fields.
 pub(super) fn secret_line(id: &str, fields: &[String]) -> String {
     format!("Secret {id} changed: {}", fields.join(", "))
 }
@@ -157,19 +157,19 @@ fn release_effect(id: &str, old: Option<&Release>, new: Option<&Release>) -> Str
     }
 }
 
-/// A release that is new.
+/// A new release.
 pub(super) fn installed(id: &str, chart: &str, version: &str) -> String {
     format!("release {id} installed: {chart} {version}")
 }
 
-/// A release that gets a new revision, and what of it differs.
+/// A release with a new revision, and its differences.
 pub(super) fn synced(id: &str, (old, new): (&str, &str), values: &[String]) -> String {
     let version = (old != new).then(|| format!("version {old} → {new}"));
     let differs: Vec<_> = version.iter().chain(values).map(String::as_str).collect();
     [&[format!("release {id} synced").as_str()], &differs[..]].concat().join("; ")
 }
 
-/// A value that differs.
+/// A changed value.
 pub(super) fn value_line(path: &str, old: Option<&Value>, new: Option<&Value>) -> String {
     let show = |value: Option<&Value>| match value {
         None => "(not set)".to_owned(),
@@ -179,7 +179,7 @@ pub(super) fn value_line(path: &str, old: Option<&Value>, new: Option<&Value>) -
     format!("{path}: {} → {}", show(old), show(new))
 }
 
-/// The values by their paths; lists are values as a whole.
+/// The values by path; a list is one value.
 fn leaves(values: &Value) -> BTreeMap<String, Value> {
     fn add(found: &mut BTreeMap<String, Value>, path: &str, value: &Value) {
         match value {
@@ -200,7 +200,7 @@ fn leaves(values: &Value) -> BTreeMap<String, Value> {
     found
 }
 
-/// What `diff -o json` says: the same lines, and its own words for people.
+/// The effects in `diff -o json`: the same lines, and its summary for the table.
 pub(super) fn planned(report: &Value) -> (Vec<String>, Vec<String>) {
     let list = |name: &str| report[name].as_array().unwrap().clone();
     let texts = |value: &Value| -> Vec<String> { value.as_array().into_iter().flatten().map(text).collect() };

@@ -1,17 +1,16 @@
-//! The kinds of changes. Each says beforehand what must come of it.
+//! The kinds of changes, each with its expected effect.
 
 use serde_json::{Value, json};
 
 use super::effect::{installed, secret_line, synced, value_line};
 use super::repository::{CHARTS, Release, Repository, VERSIONS};
 
-/// A change that was made.
+/// A change.
 pub(super) struct Change {
-    /// What was done.
     pub(super) what: String,
-    /// What the plan must say, and the cluster show.
+    /// The expected effects in the plan and in the cluster.
     pub(super) expected: Vec<String>,
-    /// What the plan's reasons must hold.
+    /// Texts that the reasons of the plan must contain.
     pub(super) words: Vec<String>,
 }
 
@@ -38,7 +37,7 @@ pub(super) const KINDS: &[Kind] = &[
     nested_value,
     list_value,
     number_becomes_text,
-    default_taken_away,
+    default_removed,
     secret_looking_value,
     release_added,
     release_removed,
@@ -56,7 +55,7 @@ pub(super) const KINDS: &[Kind] = &[
     claimed,
     local_template,
     local_defaults,
-    two_at_once,
+    two_changes,
 ];
 
 fn any(_: &Release) -> bool {
@@ -83,13 +82,13 @@ fn version_down(repository: &mut Repository<'_>) -> Change {
     let release = &mut repository.releases[index];
     let old = release.version.clone();
     if old == VERSIONS[0] {
-        // Down from the oldest there is no way: two steps up and the same change the other way round.
+        // There is no version below the oldest: the test goes two versions up first and then down.
         VERSIONS[2].clone_into(&mut release.version);
     } else {
         VERSIONS[0].clone_into(&mut release.version);
     }
     let expected = synced(&release.id(), (&old, &release.version), &[]);
-    Change::new(format!("chart version down, or two up, of {}", release.id()), vec![expected])
+    Change::new(format!("downgraded chart, or upgraded by two versions, of {}", release.id()), vec![expected])
 }
 
 fn other_chart(repository: &mut Repository<'_>) -> Change {
@@ -101,7 +100,7 @@ fn other_chart(repository: &mut Repository<'_>) -> Change {
     Change::new(format!("another chart for {}", release.id()), vec![expected]).with(format!("→ {other}"))
 }
 
-/// Sets a value, or takes it away.
+/// Sets or removes a value.
 fn set(repository: &mut Repository<'_>, what: &str, path: &[&str], new: Option<&Value>) -> Change {
     let shown = path.iter().map(|key| key.replace('.', "\\.")).collect::<Vec<_>>().join(".");
     let (last, above) = path.split_last().unwrap();
@@ -151,8 +150,8 @@ fn number_becomes_text(repository: &mut Repository<'_>) -> Change {
     set(repository, "number that becomes a text", &["nested", "deep", "y"], Some(&"2.5".into()))
 }
 
-fn default_taken_away(repository: &mut Repository<'_>) -> Change {
-    set(repository, "the chart's default taken away", &["note"], Some(&Value::Null))
+fn default_removed(repository: &mut Repository<'_>) -> Change {
+    set(repository, "the default of the chart removed", &["note"], Some(&Value::Null))
 }
 
 fn secret_looking_value(repository: &mut Repository<'_>) -> Change {
@@ -171,11 +170,11 @@ fn release_added(repository: &mut Repository<'_>) -> Change {
 }
 
 fn release_removed(repository: &mut Repository<'_>) -> Change {
-    // The first is alone in its helmfile.
+    // The first release is the only one in its helmfile.
     let first = repository.releases[0].id();
     let index = repository.pick(|release| release.id() != first && release.chart.is_some());
     let release = repository.releases.remove(index);
-    Change::new(format!("release {} taken out of the helmfile", release.id()), Vec::new())
+    Change::new(format!("release {} removed from the helmfile", release.id()), Vec::new())
 }
 
 fn release_in_new_namespace(repository: &mut Repository<'_>) -> Change {
@@ -231,7 +230,7 @@ fn secret_key_removed(repository: &mut Repository<'_>) -> Change {
 }
 
 fn encoded_secret_key_removed(repository: &mut Repository<'_>) -> Change {
-    // Beside another key that changes.
+    // Together with another changed key.
     let value = repository.secret_text();
     set_key(repository, "value changed", "two", "token", Some(value));
     let mut change = set_key(repository, "a key removed, another changed", "two", "user.name", None);
@@ -252,13 +251,13 @@ fn secret_added(repository: &mut Repository<'_>) -> Change {
 
 fn annotation_left(repository: &mut Repository<'_>) -> Change {
     let name = repository.pick_secret(None);
-    let file = repository.world.root.parent().unwrap().join("client-side.json");
+    let file = repository.fixture.root.parent().unwrap().join("client-side.json");
     std::fs::write(&file, repository.manifest(&name, true).to_string()).unwrap();
-    repository.world.kubectl(&["apply", "--force-conflicts=false", "-f", &file.display().to_string()]);
+    repository.fixture.kubectl(&["apply", "--force-conflicts=false", "-f", &file.display().to_string()]);
     std::fs::remove_file(&file).unwrap();
     let id = secret_id(repository, &name);
     let expected = secret_line(&id, &["the last-applied annotation".to_owned()]);
-    Change::new(format!("client-side apply of {id} by somebody else"), vec![expected])
+    Change::new(format!("client-side apply of {id} by another client"), vec![expected])
 }
 
 fn object_deleted(repository: &mut Repository<'_>) -> Change {
@@ -268,7 +267,7 @@ fn object_deleted(repository: &mut Repository<'_>) -> Change {
     let expected = synced(&id, (&release.version, &release.version), &[]);
     let kinds = ["ConfigMap", "Service", "ServiceAccount", "Deployment"];
     let kind = kinds[repository.random.below(kinds.len())];
-    repository.world.kubectl(&["delete", kind, &name, "--namespace", &namespace]);
+    repository.fixture.kubectl(&["delete", kind, &name, "--namespace", &namespace]);
     Change::new(format!("{kind} {id} deleted"), vec![expected]).with(format!("missing: {kind} {id}"))
 }
 
@@ -285,7 +284,7 @@ fn release_uninstalled(repository: &mut Repository<'_>) -> Change {
     let index = repository.pick(any);
     let release = &repository.releases[index];
     let output =
-        repository.world.helm(&["uninstall", &release.name, "--namespace", &release.namespace, "--wait"]);
+        repository.fixture.helm(&["uninstall", &release.name, "--namespace", &release.namespace, "--wait"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let expected = installed(&release.id(), release.chart_name(), &release.version);
     Change::new(format!("{} uninstalled with helm", release.id()), vec![expected])
@@ -307,18 +306,18 @@ spec:
 
 fn claimed(repository: &mut Repository<'_>) -> Change {
     let color = repository.fresh("color");
-    // That of the chart in the repository is needed for other changes.
+    // The release of the local chart is needed for other changes.
     let index = repository.pick(|release| release.chart.is_some());
     let release = &mut repository.releases[index];
-    // Nothing comes of what is changed from now on.
+    // Later changes have no effect.
     release.values["settings"]["color"] = color.into();
     release.free = false;
     let (namespace, name) = (release.namespace.clone(), release.name.clone());
-    let world = repository.world;
-    world.apply(CRD);
+    let fixture = repository.fixture;
+    fixture.apply(CRD);
     let crd = "crd/helmreleases.helm.toolkit.fluxcd.io";
-    world.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]);
-    world.apply(&format!(
+    fixture.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]);
+    fixture.apply(&format!(
         "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{}}\n"
     ));
     Change::new(format!("a HelmRelease claims {namespace}/{name}, and a value changed"), Vec::new())
@@ -336,7 +335,7 @@ metadata:
 fn local_template(repository: &mut Repository<'_>) -> Change {
     repository.write_local(MORE, 1);
     let expected = synced("home/own", ("1.0.0", "1.0.0"), &[]);
-    Change::new("a template of the chart in the repository changed, its version not", vec![expected])
+    Change::new("a template of the local chart changed with the same version", vec![expected])
         .with("its chart has changed: templates/")
 }
 
@@ -345,13 +344,13 @@ fn local_defaults(repository: &mut Repository<'_>) -> Change {
     let more = if template.contains("-more") { MORE } else { "" };
     repository.write_local(more, 2);
     let expected = synced("home/own", ("1.0.0", "1.0.0"), &[]);
-    Change::new("a default of the chart in the repository changed, its version not", vec![expected])
+    Change::new("a default of the local chart changed with the same version", vec![expected])
 }
 
-fn two_at_once(repository: &mut Repository<'_>) -> Change {
+fn two_changes(repository: &mut Repository<'_>) -> Change {
     let one = version_up(repository);
     let index = repository.releases.iter().position(|release| one.what.ends_with(&release.id())).unwrap();
-    // The other change is for another release.
+    // The second change is for another release.
     let kept = std::mem::replace(&mut repository.releases[index].free, false);
     let two = value_changed(repository);
     repository.releases[index].free = kept;

@@ -1,4 +1,4 @@
-//! A repository with small charts, and changes to it and to its cluster, picked by a generator.
+//! A repository with small charts, with generated changes to it and to its cluster.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,14 +9,14 @@ use sandbox::Random;
 use sandbox::charts::Chart;
 use serde_json::{Value, json};
 
-use super::super::world::World;
+use super::super::fixture::Fixture;
 
-/// What every secret that is made up here begins with.
+/// The prefix of all generated secrets.
 pub(super) const CANARY: &str = "canaryOfTheChanges-";
 
 pub(super) const CHARTS: [&str; 2] = ["small-a", "small-b"];
 
-/// The versions of each, oldest first.
+/// The versions of each chart, oldest first.
 pub(super) const VERSIONS: [&str; 4] = ["1.0.0", "1.1.0", "1.2.0", "2.0.0"];
 
 const LOCAL: &str = "bootstrap/charts/local";
@@ -32,7 +32,7 @@ stringData:
 {{- end }}
 ";
 
-/// A small chart of which every value shows in an object of its own.
+/// A small chart with an object for each value.
 pub(super) fn chart(name: &str) -> Chart {
     let all = "  settings.yaml: |\n    {{- toYaml .Values | nindent 4 }}\n";
     let each = "  list: {{ toJson .Values.list | quote }}\n  nested: {{ toJson .Values.nested | quote }}\n  note: {{ toJson .Values.note | quote }}\n";
@@ -49,11 +49,11 @@ pub(super) fn chart(name: &str) -> Chart {
 pub(super) struct Release {
     pub(super) namespace: String,
     pub(super) name: String,
-    /// None for the chart in the repository.
+    /// None for the local chart.
     pub(super) chart: Option<String>,
     pub(super) version: String,
     pub(super) values: Value,
-    /// Whether changes may pick it.
+    /// Whether it can be changed.
     pub(super) free: bool,
 }
 
@@ -78,7 +78,7 @@ impl Release {
         self.chart.as_deref().unwrap_or("local")
     }
 
-    /// Where helm finds its chart.
+    /// The chart reference.
     pub(super) fn address(&self) -> Option<String> {
         self.chart.as_ref().map(|name| format!("oci://ghcr.io/k3s-boot/charts/{name}"))
     }
@@ -93,19 +93,19 @@ impl Release {
     }
 }
 
-/// An encrypted file with a Secret.
+/// A Secret in an encrypted file.
 pub(super) struct SecretFile {
     pub(super) namespace: String,
     pub(super) keys: BTreeMap<String, String>,
-    /// Whether it has `data`, and not `stringData`.
+    /// Whether it has `data` instead of `stringData`.
     pub(super) encoded: bool,
 }
 
-/// The repository, and its cluster.
+/// The repository and its cluster.
 pub(super) struct Repository<'a> {
-    pub(super) world: &'a World,
+    pub(super) fixture: &'a Fixture,
     pub(super) random: Random,
-    /// The first is that of the CRDs' helmfile.
+    /// The first one is in the helmfile of the CRDs.
     pub(super) releases: Vec<Release>,
     /// By the names of the Secrets.
     pub(super) secrets: BTreeMap<String, SecretFile>,
@@ -115,12 +115,12 @@ pub(super) struct Repository<'a> {
 }
 
 impl<'a> Repository<'a> {
-    pub(super) fn new(world: &'a World, seed: u64) -> Self {
-        let output = world
+    pub(super) fn new(fixture: &'a Fixture, seed: u64) -> Self {
+        let output = fixture
             .sandbox
-            .command(world.sandbox.tools().age_keygen())
+            .command(fixture.sandbox.tools().age_keygen())
             .arg("-y")
-            .arg(world.sandbox.age_key())
+            .arg(fixture.sandbox.age_key())
             .output()
             .unwrap();
         let values = |port: u16| {
@@ -133,7 +133,7 @@ impl<'a> Repository<'a> {
         let releases = ids.iter().zip(charts).zip(8080..);
         let releases = releases.map(|((id, chart), port)| Release::new(id, chart, values(port))).collect();
         let mut repository = Self {
-            world,
+            fixture,
             random: Random::new(seed),
             releases,
             secrets: BTreeMap::new(),
@@ -149,13 +149,13 @@ impl<'a> Repository<'a> {
         repository
     }
 
-    /// A word that was not used before.
+    /// A unique word.
     pub(super) fn fresh(&mut self, what: &str) -> String {
         self.made += 1;
         format!("{what}-{}", self.made)
     }
 
-    /// A release that may be changed.
+    /// A random release that can be changed.
     pub(super) fn pick(&mut self, wanted: impl Fn(&Release) -> bool) -> usize {
         let found = self.releases.iter().enumerate().filter(|(_, release)| release.free && wanted(release));
         let found: Vec<_> = found.map(|(index, _)| index).collect();
@@ -169,7 +169,7 @@ impl<'a> Repository<'a> {
         names[self.random.below(names.len())].clone()
     }
 
-    /// A value that no file may show.
+    /// A secret value.
     pub(super) fn secret_text(&mut self) -> String {
         let word = self.fresh("value");
         format!("{CANARY}{word}")
@@ -196,29 +196,29 @@ impl<'a> Repository<'a> {
     pub(super) fn write_secret(&self, name: &str) {
         let file = format!("bootstrap/{name}.sops.yaml");
         let text = serde_yaml::to_string(&self.manifest(name, self.secrets[name].encoded)).unwrap();
-        self.world.write(&file, &text);
-        let mut sops = self.world.sandbox.command(self.world.sandbox.tools().sops());
+        self.fixture.write(&file, &text);
+        let mut sops = self.fixture.sandbox.command(self.fixture.sandbox.tools().sops());
         let args =
             ["encrypt", "--in-place", "--age", &self.recipient, "--encrypted-regex", "^(data|stringData)$"];
-        let status = sops.args(args).arg(&file).current_dir(&self.world.root).status().unwrap();
+        let status = sops.args(args).arg(&file).current_dir(&self.fixture.root).status().unwrap();
         assert!(status.success());
     }
 
-    /// Writes the chart that lies in the repository, with more at the end of a template and so many replicas.
+    /// Writes the local chart, with text at the end of a template and this number of replicas.
     pub(super) fn write_local(&self, more: &str, replicas: u8) {
         let chart =
             chart("local").with_replaced("values.yaml", "replicas: 1", &format!("replicas: {replicas}"));
         let chart = chart.unwrap();
         let metadata = "apiVersion: v2\nname: local\nversion: 1.0.0\ntype: application\n";
-        self.world.write(&format!("{LOCAL}/Chart.yaml"), metadata);
+        self.fixture.write(&format!("{LOCAL}/Chart.yaml"), metadata);
         for (path, more) in [("templates/all.yaml", more), ("templates/secret.yaml", ""), ("values.yaml", "")]
         {
-            self.world.write(&format!("{LOCAL}/{path}"), &format!("{}{more}", chart.file(path).unwrap()));
+            self.fixture.write(&format!("{LOCAL}/{path}"), &format!("{}{more}", chart.file(path).unwrap()));
         }
     }
 
     pub(super) fn local(&self) -> PathBuf {
-        self.world.root.join(LOCAL)
+        self.fixture.root.join(LOCAL)
     }
 
     /// Writes the helmfiles and the folders.
@@ -238,20 +238,20 @@ impl<'a> Repository<'a> {
             let defaults = json!({"wait": true, "waitForJobs": true});
             let text =
                 serde_yaml::to_string(&json!({"helmDefaults": defaults, "releases": releases})).unwrap();
-            self.world.write(&format!("bootstrap/helmfile.d/{file}"), &text);
+            self.fixture.write(&format!("bootstrap/helmfile.d/{file}"), &text);
         }
         for folder in &self.folders {
-            self.world.write(&format!("kubernetes/apps/{folder}/README.md"), "");
+            self.fixture.write(&format!("kubernetes/apps/{folder}/README.md"), "");
         }
     }
 
-    /// helm upgrades a release that stays as it is, and has no time for it.
+    /// A `helm upgrade` without changes that times out.
     pub(super) fn mark_failed(&self, release: &Release) {
         let chart = release.address().unwrap_or_else(|| self.local().display().to_string());
         let version: &[&str] = if release.chart.is_some() { &["--version", &release.version] } else { &[] };
         let args = ["upgrade", &release.name, &chart, "--namespace", &release.namespace, "--reuse-values"];
         let args = [&args[..], version, &["--wait", "--timeout", "1ms"]].concat();
-        let output = self.world.helm(&args);
+        let output = self.fixture.helm(&args);
         assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 }

@@ -1,53 +1,53 @@
-//! Fixes of the failure table.
+//! Fixes of known failures.
 
 use k3s_boot::internals::known_failures;
 
 use super::cluster::failed;
 use super::{Case, FAILURES, case, commands};
-use crate::world::World;
+use crate::fixture::Fixture;
 
 const NODE: &str = "node-1";
 
 #[test]
-fn fixes_of_failures_while_releases_are_installed() {
-    let world = World::start("fixes-failures");
+fn fixes_of_failed_releases() {
+    let fixture = Fixture::start("fixes-failures");
     let fast = ["--fail-fast"];
-    world.kubectl(&["label", "namespace", "kube-system", "pod-security.kubernetes.io/enforce=restricted"]);
-    let fix = failed(&world, &fast);
+    fixture.kubectl(&["label", "namespace", "kube-system", "pod-security.kubernetes.io/enforce=restricted"]);
+    let fix = failed(&fixture, &fast);
     assert!(fix.contains("every pod of kube-system may take over its node"), "{fix}");
-    run(&world, &fix);
+    run(&fixture, &fix);
 
-    world.kubectl(&["cordon", NODE]);
-    let fix = failed(&world, &fast);
+    fixture.kubectl(&["cordon", NODE]);
+    let fix = failed(&fixture, &fast);
     assert_eq!(fix, "kubectl get nodes; kubectl uncordon NODE");
-    run(&world, &fix.replace("NODE", NODE));
+    run(&fixture, &fix.replace("NODE", NODE));
 
-    // The preflight finds this one, unless it is skipped.
-    world.kubectl(&["taint", "node", NODE, "dedicated=db:NoSchedule"]);
-    let fix = failed(&world, &[&fast[..], &["--skip-check", "taints"]].concat());
+    // The preflight reports this one unless the check is skipped.
+    fixture.kubectl(&["taint", "node", NODE, "dedicated=db:NoSchedule"]);
+    let fix = failed(&fixture, &[&fast[..], &["--skip-check", "taints"]].concat());
     let command = commands(&fix)[0].replace("KEY", "dedicated");
     assert_eq!(command, "kubectl taint nodes --all dedicated-");
-    run(&world, &command);
+    run(&fixture, &command);
 
-    world.apps(&fast).run().assert().code(0);
+    fixture.apps(&fast).run().assert().code(0);
 }
 
-/// helm may not change what somebody else has set.
-pub(super) fn fields_of_somebody_else(world: &World) {
+/// helm must not change a field of another manager.
+pub(super) fn fields_of_another_manager(fixture: &Fixture) {
     let patch = r#"{"spec": {"replicas": 2}}"#;
-    world.kubectl(&["patch", "deployment/coredns", "--namespace", "kube-system", "--patch", patch]);
+    fixture.kubectl(&["patch", "deployment/coredns", "--namespace", "kube-system", "--patch", patch]);
     let values = "bootstrap/templates/values.yaml.gotmpl";
-    world.replace(values, "priorityClassName: system-cluster-critical\n", "replicaCount: 3\n");
-    let fix = failed(world, &[]);
+    fixture.replace(values, "priorityClassName: system-cluster-critical\n", "replicaCount: 3\n");
+    let fix = failed(fixture, &[]);
     assert!(fix.contains("--fix-drift kube-system/coredns"), "{fix}");
-    run(world, &fix);
-    world.restore();
-    world.apps(&[]).run().assert().code(0);
+    run(fixture, &fix);
+    fixture.restore();
+    fixture.apps(&[]).run().assert().code(0);
 }
 
-/// Commands that only show something run, and show it.
-pub(super) fn commands_that_show(world: &World) {
-    let pods = world.get("/api/v1/namespaces/kube-system/pods");
+/// Runs commands that only show something.
+pub(super) fn commands_that_show(fixture: &Fixture) {
+    let pods = fixture.get("/api/v1/namespaces/kube-system/pods");
     let is_coredns = |name: &&str| name.starts_with("coredns-");
     let mut names =
         pods["items"].as_array().unwrap().iter().map(|pod| pod["metadata"]["name"].as_str().unwrap());
@@ -58,7 +58,7 @@ pub(super) fn commands_that_show(world: &World) {
             if command.starts_with("journalctl") || command.contains("--release ") {
                 continue;
             }
-            run(world, &command);
+            run(fixture, &command);
             count += 1;
         }
     }
@@ -66,7 +66,7 @@ pub(super) fn commands_that_show(world: &World) {
 }
 
 #[track_caller]
-fn run(world: &World, command: &str) {
-    let ran = world.shell(command);
+fn run(fixture: &Fixture, command: &str) {
+    let ran = fixture.shell(command);
     assert_eq!(ran.code, Some(0), "{command}\n{}{}", ran.stdout, ran.stderr);
 }

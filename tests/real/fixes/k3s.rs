@@ -1,22 +1,22 @@
-//! Fixes for how k3s was started. The sandbox has no k3s: what k3s does at a start is simulated as it was seen on real k3s
-//! v1.36.3. It reads `/etc/rancher/k3s/config.yaml` before its flags, writes both into the annotation of its Node, and deletes
-//! the objects with the label of an Addon that is disabled.
+//! Fixes for the flags of k3s. The sandbox has no k3s: its start is simulated as observed on k3s v1.36.3. It reads
+//! `/etc/rancher/k3s/config.yaml` before its flags, writes both into an annotation of its Node, and deletes the objects
+//! with the label of a disabled Addon.
 
 use serde_json::json;
 
 use super::{Scenario, commands};
+use crate::fixture::Fixture;
+use crate::k3s_and_nodes::{GOOD_ARGS, node_args};
 use crate::manifests::BUNDLED_COREDNS;
-use crate::states::{GOOD_ARGS, node_args};
-use crate::world::World;
 
-/// The label of k3s on the objects of its CoreDNS.
+/// The label of k3s on the objects of its bundled CoreDNS.
 const LABEL: &str = "objectset.rio.cattle.io/hash=bce283298811743a0386ab510f2f67ef74240c57";
 
-/// Every kind that k3s has in its CoreDNS.
+/// All kinds of the bundled CoreDNS.
 const KINDS: &str = "deployments,services,configmaps,serviceaccounts,clusterroles,clusterrolebindings";
 
-/// Starts the simulated k3s with these lines of its configuration, and flags as the node has them (`,"--flag","value"`).
-fn start(world: &World, config: &[&str], flags: &str) {
+/// Starts the simulated k3s with this configuration, and flags as in the annotation of the Node (`,"--flag","value"`).
+fn start(fixture: &Fixture, config: &[&str], flags: &str) {
     let mut args = String::new();
     for line in config {
         let (key, value) =
@@ -26,9 +26,9 @@ fn start(world: &World, config: &[&str], flags: &str) {
             args = format!("{args},\"--{key}\",\"{value}\"");
         }
     }
-    node_args(world, &format!("{args}{flags}"));
+    node_args(fixture, &format!("{args}{flags}"));
     if args.contains("\"coredns\"") || flags.contains("\"coredns\"") {
-        world.kubectl(&[
+        fixture.kubectl(&[
             "delete",
             "--namespace",
             "kube-system",
@@ -49,8 +49,8 @@ fn config(fix: &str) -> Vec<&str> {
 }
 
 #[test]
-fn fixes_that_start_k3s_anew() {
-    let world = World::start("fixes-k3s");
+fn fixes_that_restart_k3s() {
+    let fixture = Fixture::start("fixes-k3s");
     let all = [
         ("k3s-flannel", r#","--flannel-backend","none""#),
         ("k3s-network-policy", r#","--disable-network-policy","true""#),
@@ -60,37 +60,37 @@ fn fixes_that_start_k3s_anew() {
     ];
     for (rule, missing) in all {
         let flags = GOOD_ARGS.replace(missing, "");
-        start(&world, &[], &flags);
-        let scenario = Scenario::new(&world, rule);
-        let fix = world.fixes(rule, &[], &[]).remove(0);
+        start(&fixture, &[], &flags);
+        let scenario = Scenario::new(&fixture, rule);
+        let fix = fixture.fixes(rule, &[], &[]).remove(0);
         assert!(fix.contains("# /etc/rancher/k3s/config.yaml on node-1\n"), "{fix}");
         assert_eq!(commands(&fix), ["systemctl restart k3s"], "{rule}");
-        start(&world, &config(&fix), &flags);
-        scenario.is_gone();
+        start(&fixture, &config(&fix), &flags);
+        scenario.assert_fixed();
     }
 
-    // The bundled CoreDNS goes when it is disabled.
+    // k3s deletes the bundled CoreDNS when it is disabled.
     let flags = GOOD_ARGS.replace(r#","--disable","coredns""#, "");
-    start(&world, &[], &flags);
-    world.apply(BUNDLED_COREDNS);
-    let scenario = Scenario::new(&world, "coredns-bundled");
+    start(&fixture, &[], &flags);
+    fixture.apply(BUNDLED_COREDNS);
+    let scenario = Scenario::new(&fixture, "coredns-bundled");
     let fix = scenario.fix();
-    start(&world, &config(&fix), &flags);
-    scenario.is_gone();
-    start(&world, &[], GOOD_ARGS);
+    start(&fixture, &config(&fix), &flags);
+    scenario.assert_fixed();
+    start(&fixture, &[], GOOD_ARGS);
 }
 
-/// What Helm has adopted of the CoreDNS of k3s stays when k3s disables its own, in the printed order.
+/// The objects that Helm has adopted remain when k3s disables its CoreDNS, if the steps run in the printed order.
 #[test]
 fn an_adopted_coredns_keeps_its_permissions() {
-    let world = World::start("fixes-adopted");
+    let fixture = Fixture::start("fixes-adopted");
     let flags = GOOD_ARGS.replace(r#","--disable","coredns""#, "");
-    start(&world, &[], &flags);
-    world.apply(ADDON_KIND);
-    world.kubectl(&["wait", "--for=condition=Established", "crd/addons.k3s.cattle.io"]);
-    world.apply(ADDON);
-    world.apply(BUNDLED_COREDNS);
-    world.apply(ROLES);
+    start(&fixture, &[], &flags);
+    fixture.apply(ADDON_KIND);
+    fixture.kubectl(&["wait", "--for=condition=Established", "crd/addons.k3s.cattle.io"]);
+    fixture.apply(ADDON);
+    fixture.apply(BUNDLED_COREDNS);
+    fixture.apply(ROLES);
     let objects = [
         "deployment/coredns",
         "service/kube-dns",
@@ -110,18 +110,18 @@ fn an_adopted_coredns_keeps_its_permissions() {
     }
     for object in objects {
         let annotations: Vec<_> = annotations.iter().map(String::as_str).collect();
-        world.kubectl(
+        fixture.kubectl(
             &[&["annotate", "--overwrite", "--namespace", "kube-system", object][..], &annotations].concat(),
         );
         let helm = "app.kubernetes.io/managed-by=Helm";
-        world.kubectl(&["label", "--overwrite", "--namespace", "kube-system", object, helm, LABEL]);
+        fixture.kubectl(&["label", "--overwrite", "--namespace", "kube-system", object, helm, LABEL]);
     }
 
-    let scenario = Scenario::new(&world, "bundled-adopted");
+    let scenario = Scenario::new(&fixture, "bundled-adopted");
     let fix = scenario.fix();
-    assert_eq!(world.fixes("k3s-coredns", &[], &[]).concat(), fix, "no other rule restarts k3s first");
-    // All of it is for a shell: what is no command is a comment.
-    scenario.goes_with(|fix| format!("set -e\n{fix}"));
+    assert_eq!(fixture.fixes("k3s-coredns", &[], &[]).concat(), fix, "no other rule restarts k3s first");
+    // All lines are for a shell: lines that are no command are comments.
+    scenario.runs_with(|fix| format!("set -e\n{fix}"));
     let steps = [
         "without restarting k3s",
         "kubectl -n kube-system annotate",
@@ -130,15 +130,15 @@ fn an_adopted_coredns_keeps_its_permissions() {
     ];
     let places: Vec<_> = steps.iter().map(|step| fix.find(step).unwrap()).collect();
     assert!(places.is_sorted(), "{fix}");
-    let addon = world.sandbox.get("/apis/k3s.cattle.io/v1/namespaces/kube-system/addons/coredns").unwrap();
+    let addon = fixture.sandbox.get("/apis/k3s.cattle.io/v1/namespaces/kube-system/addons/coredns").unwrap();
     assert_eq!(addon, None);
 
-    start(&world, &config(&fix), &flags);
+    start(&fixture, &config(&fix), &flags);
     for object in objects {
-        world.kubectl(&["get", "--namespace", "kube-system", object]);
+        fixture.kubectl(&["get", "--namespace", "kube-system", object]);
     }
     for rule in ["bundled-adopted", "k3s-coredns", "coredns-bundled"] {
-        assert_eq!(world.fixes(rule, &[], &[]), [""; 0], "{rule}");
+        assert_eq!(fixture.fixes(rule, &[], &[]), [""; 0], "{rule}");
     }
 }
 
@@ -162,7 +162,7 @@ metadata: {name: coredns, namespace: kube-system}
 spec: {source: /var/lib/rancher/k3s/server/manifests/coredns.yaml}
 ";
 
-/// The objects of the CoreDNS of k3s that are for its permissions.
+/// The RBAC objects of the bundled CoreDNS.
 const ROLES: &str = "apiVersion: v1
 kind: ServiceAccount
 metadata: {name: coredns, namespace: kube-system}

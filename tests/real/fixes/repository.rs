@@ -4,9 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::{Scenario, commands};
-use crate::world::World;
+use crate::fixture::Fixture;
 
-/// A file that Flux applies.
+/// A file in the folder that Flux syncs.
 const SYNCED: &str = "kubernetes/flux/cluster/a.sops.yaml";
 
 const OFFLINE: [&str; 1] = ["--offline"];
@@ -15,38 +15,38 @@ const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: a, namespac
 
 #[test]
 fn fixes_in_the_repository() {
-    let world = World::with_own_registry("fixes-repository");
-    age_key(&world);
-    encrypted_files(&world);
-    other_files(&world);
-    variables(&world);
-    kubeconfig(&world);
-    stale_login(&world);
+    let fixture = Fixture::with_own_registry("fixes-repository");
+    age_key(&fixture);
+    encrypted_files(&fixture);
+    other_files(&fixture);
+    variables(&fixture);
+    kubeconfig(&fixture);
+    stale_login(&fixture);
 }
 
-fn age_key(world: &World) {
-    let key = world.root.join("age.key");
+fn age_key(fixture: &Fixture) {
+    let key = fixture.root.join("age.key");
     let mode = || std::fs::metadata(&key).unwrap().permissions().mode() & 0o777;
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    Scenario::new(world, "age-key-mode").args(&OFFLINE).goes();
+    Scenario::new(fixture, "age-key-mode").args(&OFFLINE).runs();
     assert_eq!(mode(), 0o600);
 
-    world.git(&["add", "--force", "age.key"]);
-    Scenario::new(world, "age-key-git").args(&OFFLINE).goes();
-    assert!(key.is_file(), "it is not in Git any more, and still here");
+    fixture.git(&["add", "--force", "age.key"]);
+    Scenario::new(fixture, "age-key-git").args(&OFFLINE).runs();
+    assert!(key.is_file(), "removed from Git only");
 
     let good = std::fs::read(&key).unwrap();
     std::fs::write(&key, "no identity\n").unwrap();
-    let broken = Scenario::new(world, "age-key").args(&OFFLINE);
-    // `age-keygen` writes over no file.
+    let broken = Scenario::new(fixture, "age-key").args(&OFFLINE);
+    // `age-keygen` never overwrites a file.
     std::fs::remove_file(&key).unwrap();
     std::fs::write(&key, "no identity\n").unwrap();
-    broken.goes_with(|fix| format!("rm age.key; {}", commands(&fix)[0]));
+    broken.runs_with(|fix| format!("rm age.key; {}", commands(&fix)[0]));
     std::fs::write(&key, good).unwrap();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// Whether only the values of a Secret are encrypted, for these recipients.
+/// Checks that only the values of a Secret are encrypted, for these recipients.
 #[track_caller]
 fn assert_encrypted(file: &Path, recipients: &[&str]) {
     let text = std::fs::read_to_string(file).unwrap();
@@ -56,105 +56,105 @@ fn assert_encrypted(file: &Path, recipients: &[&str]) {
     }
 }
 
-fn encrypted_files(world: &World) {
-    let recipient = world.recipient(&world.sandbox.age_key());
-    let other = world.sandbox.other_age_key();
+fn encrypted_files(fixture: &Fixture) {
+    let recipient = fixture.recipient(&fixture.sandbox.age_key());
+    let other = fixture.sandbox.other_age_key();
     let rules = |path: &str| {
         let text = format!(
             "creation_rules:\n- path_regex: '{path}'\n  encrypted_regex: ^(data|stringData)$\n  age: {recipient}\n"
         );
-        world.write(".sops.yaml", &text);
+        fixture.write(".sops.yaml", &text);
     };
-    // With no creation rules, with those of other files, and with one for this file.
+    // Without creation rules, with rules for other files, and with a rule for this file.
     for config in [None, Some("^talos/"), Some(r"\.sops\.yaml$")] {
         if let Some(path) = config {
             rules(path);
         }
-        world.write(SYNCED, SECRET);
-        world.git(&["add", SYNCED]);
-        Scenario::new(world, "sops-plain").args(&OFFLINE).goes();
-        assert_encrypted(&world.root.join(SYNCED), &[&recipient]);
+        fixture.write(SYNCED, SECRET);
+        fixture.git(&["add", SYNCED]);
+        Scenario::new(fixture, "sops-plain").args(&OFFLINE).runs();
+        assert_encrypted(&fixture.root.join(SYNCED), &[&recipient]);
         let file = "bootstrap/plain.sops.yaml";
-        world.write(file, SECRET);
-        Scenario::new(world, "sops").args(&OFFLINE).goes();
-        assert_encrypted(&world.root.join(file), &[&recipient]);
-        std::fs::remove_file(world.root.join(file)).unwrap();
+        fixture.write(file, SECRET);
+        Scenario::new(fixture, "sops").args(&OFFLINE).runs();
+        assert_encrypted(&fixture.root.join(file), &[&recipient]);
+        std::fs::remove_file(fixture.root.join(file)).unwrap();
     }
     let second = "kubernetes/flux/cluster/b.sops.yaml";
     for file in [SYNCED, second] {
-        world.encrypt(file, &other);
-        world.git(&["add", file]);
+        fixture.encrypt(file, &other);
+        fixture.git(&["add", file]);
     }
     rules("^talos/");
     let identity = other.display().to_string();
-    Scenario::new(world, "sops-recipients").args(&OFFLINE).env(&[("SOPS_AGE_KEY_FILE", &identity)]).goes();
-    let recipients = [recipient.as_str(), &world.recipient(&other)];
+    Scenario::new(fixture, "sops-recipients").args(&OFFLINE).env(&[("SOPS_AGE_KEY_FILE", &identity)]).runs();
+    let recipients = [recipient.as_str(), &fixture.recipient(&other)];
     for file in [SYNCED, second] {
-        assert_encrypted(&world.root.join(file), &recipients);
+        assert_encrypted(&fixture.root.join(file), &recipients);
     }
-    std::fs::remove_file(world.root.join(".sops.yaml")).unwrap();
+    std::fs::remove_file(fixture.root.join(".sops.yaml")).unwrap();
 }
 
-fn other_files(world: &World) {
-    world.write("k3s-boot.yml", "nodes: 1\n");
-    Scenario::new(world, "config").args(&OFFLINE).goes();
-    assert!(world.root.join("k3s-boot.yaml").is_file());
-    std::fs::remove_file(world.root.join("k3s-boot.yaml")).unwrap();
+fn other_files(fixture: &Fixture) {
+    fixture.write("k3s-boot.yml", "nodes: 1\n");
+    Scenario::new(fixture, "config").args(&OFFLINE).runs();
+    assert!(fixture.root.join("k3s-boot.yaml").is_file());
+    std::fs::remove_file(fixture.root.join("k3s-boot.yaml")).unwrap();
 
-    let script = include_str!("../../fixtures/seed/scripts/bootstrap-apps.sh");
+    let script = include_str!("../../fixtures/original/scripts/bootstrap-apps.sh");
     for is_tracked in [true, false] {
-        world.write("scripts/bootstrap-apps.sh", script);
+        fixture.write("scripts/bootstrap-apps.sh", script);
         if is_tracked {
-            world.git(&["add", "scripts"]);
+            fixture.git(&["add", "scripts"]);
         }
-        Scenario::new(world, "old-script").args(&OFFLINE).goes();
+        Scenario::new(fixture, "old-script").args(&OFFLINE).runs();
     }
 }
 
-fn variables(world: &World) {
-    let missing = Scenario::new(world, "env").args(&OFFLINE).env(&[("K3S_API_HOST", "")]);
+fn variables(fixture: &Fixture) {
+    let missing = Scenario::new(fixture, "env").args(&OFFLINE).env(&[("K3S_API_HOST", "")]);
     let fix = missing.fix();
     assert_eq!(fix, "export K3S_API_HOST=...");
-    let ran = world.shell_with(
+    let ran = fixture.shell_with(
         &format!("{} && k3s-boot check --offline", fix.replace("...", "10.0.0.10")),
         &[("K3S_API_HOST", "")],
     );
     ran.assert().code(0);
 }
 
-/// A copy of the kubeconfig, changed.
-fn copy(world: &World, name: &str, change: impl Fn(&str) -> String) -> String {
-    let path = world.root.parent().unwrap().join(name);
-    std::fs::write(&path, change(&std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap())).unwrap();
+/// A changed copy of the kubeconfig.
+fn copy(fixture: &Fixture, name: &str, change: impl Fn(&str) -> String) -> String {
+    let path = fixture.root.parent().unwrap().join(name);
+    std::fs::write(&path, change(&std::fs::read_to_string(fixture.sandbox.kubeconfig()).unwrap())).unwrap();
     path.display().to_string()
 }
 
-fn kubeconfig(world: &World) {
-    let without_current = copy(world, "no-context", |text| {
+fn kubeconfig(fixture: &Fixture) {
+    let without_current = copy(fixture, "no-context", |text| {
         let lines = text.lines().filter(|line| !line.contains("current-context"));
         lines.collect::<Vec<_>>().join("\n")
     });
     let env = [("KUBECONFIG", without_current.as_str())];
-    Scenario::new(world, "kubeconfig")
+    Scenario::new(fixture, "kubeconfig")
         .env(&env)
-        .goes_with(|fix| commands(&fix)[0].replace("NAME", "default"));
+        .runs_with(|fix| commands(&fix)[0].replace("NAME", "default"));
 
-    // As k3s writes it, on another machine.
-    let text = std::fs::read_to_string(world.sandbox.kubeconfig()).unwrap();
+    // As k3s writes it, used on another machine.
+    let text = std::fs::read_to_string(fixture.sandbox.kubeconfig()).unwrap();
     let server = text.split("https://").nth(1).unwrap().split(['"', '\n', ' ']).next().unwrap().to_owned();
-    let elsewhere = copy(world, "elsewhere", |text| text.replace(&server, "127.0.0.1:1"));
+    let elsewhere = copy(fixture, "elsewhere", |text| text.replace(&server, "127.0.0.1:1"));
     let env = [("KUBECONFIG", elsewhere.as_str())];
-    Scenario::new(world, "api").env(&env).goes_with(|fix| commands(&fix)[0].replace("SERVER:1", &server));
+    Scenario::new(fixture, "api").env(&env).runs_with(|fix| commands(&fix)[0].replace("SERVER:1", &server));
 }
 
-fn stale_login(world: &World) {
-    let file = world.sandbox.home().join(".config/helm/registry/config.json");
+fn stale_login(fixture: &Fixture) {
+    let file = fixture.sandbox.home().join(".config/helm/registry/config.json");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(&file, r#"{"auths": {"ghcr.io": {"auth": "bWU6b2xkLXBhc3N3b3Jk"}}}"#).unwrap();
-    let faults = world.sandbox.registry().faults();
+    let faults = fixture.sandbox.registry().faults();
     faults.refuse_logins(403);
-    let cache = world.root.parent().unwrap().join("cache").display().to_string();
-    Scenario::new(world, "chart-login").env(&[("XDG_CACHE_HOME", &cache)]).goes_with(|fix| {
+    let cache = fixture.root.parent().unwrap().join("cache").display().to_string();
+    Scenario::new(fixture, "chart-login").env(&[("XDG_CACHE_HOME", &cache)]).runs_with(|fix| {
         assert_eq!(fix, "helm registry logout ghcr.io; docker logout ghcr.io");
         fix.replace("; docker logout ghcr.io", "")
     });

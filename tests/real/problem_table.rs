@@ -1,0 +1,112 @@
+//! A table of problems and the output of `check` for each.
+
+use super::fixture::{Fixture, Invocation, RunResult};
+
+/// A problem.
+pub(crate) struct Problem<'a> {
+    pub(crate) name: &'a str,
+    /// The check that reports it.
+    pub(crate) rule: &'a str,
+    /// `✗`, `!`, `i` for information, or `?` for unknown.
+    pub(crate) mark: &'a str,
+    /// Texts that the report must contain.
+    pub(crate) texts: &'a [&'a str],
+}
+
+/// A row for each problem.
+pub(crate) struct Table<'a> {
+    pub(crate) fixture: &'a Fixture,
+    pub(crate) rows: Vec<String>,
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn new(fixture: &'a Fixture) -> Self {
+        Self { fixture, rows: Vec::new() }
+    }
+
+    /// Sets up a problem, runs `check` and removes the problem.
+    #[track_caller]
+    pub(crate) fn check(&mut self, problem: &Problem<'_>, set_up: impl FnOnce(), reset: impl FnOnce()) {
+        self.check_with(problem, set_up, reset, &["check"], |k3s_boot| k3s_boot);
+    }
+
+    #[track_caller]
+    pub(crate) fn check_with(
+        &mut self,
+        problem: &Problem<'_>,
+        set_up: impl FnOnce(),
+        reset: impl FnOnce(),
+        args: &[&str],
+        change: impl FnOnce(Invocation<'a>) -> Invocation<'a>,
+    ) {
+        set_up();
+        let ran = change(self.fixture.k3s_boot(args)).run();
+        reset();
+        self.add(problem, &ran);
+    }
+
+    #[track_caller]
+    fn add(&mut self, problem: &Problem<'_>, ran: &RunResult) {
+        let Problem { name, rule, mark, texts } = problem;
+        let block = blocks(&ran.stdout)
+            .into_iter()
+            .filter(|block| reports(block, mark, rule))
+            .find(|block| texts.iter().all(|text| block.contains(text)));
+        let block = block.unwrap_or_else(|| {
+            panic!("{name}: no `{mark} {rule}` with {texts:?} in\n{}{}", ran.stdout, ran.stderr)
+        });
+        assert_eq!(ran.code, Some(i32::from(*mark == "✗")), "{name}");
+        let line: Vec<_> = block.lines().map(str::trim).collect();
+        self.rows.push(format!("| `{rule}` | {name} | {} |", line.join(" · ").replace('|', "\\|")));
+    }
+
+    /// Prints the rows.
+    #[track_caller]
+    pub(crate) fn end(self) {
+        for row in &self.rows {
+            println!("{row}");
+        }
+        println!("problems: {}", self.rows.len());
+    }
+}
+
+/// Whether a block reports a check with this mark. Checks that are unknown for the same reason share one block.
+pub(crate) fn reports(block: &str, mark: &str, rule: &str) -> bool {
+    match block.strip_prefix("  ? ").and_then(|rest| rest.split_once(": not checked\n")) {
+        Some((rules, _)) => mark == "?" && rules.split(',').any(|one| one.trim() == rule),
+        None => block.starts_with(&format!("  {mark} {rule}: ")),
+    }
+}
+
+/// The text of each check: its line and the indented lines below.
+pub(crate) fn blocks(text: &str) -> Vec<String> {
+    let mut blocks: Vec<String> = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("      ") {
+            if let Some(block) = blocks.last_mut() {
+                block.push('\n');
+                block.push_str(line);
+            }
+        } else {
+            blocks.push(line.to_owned());
+        }
+    }
+    blocks
+}
+
+/// Checks that `check` has reported no problem.
+#[track_caller]
+pub(crate) fn assert_healthy(ran: &RunResult) {
+    let marks = ["  ✗ ", "  ! "];
+    let problems: Vec<_> =
+        ran.stdout.lines().filter(|line| marks.iter().any(|mark| line.starts_with(mark))).collect();
+    assert_eq!(problems, [""; 0], "{}", ran.stdout);
+    ran.assert().code(0);
+}
+
+pub(crate) fn problem<'a>(name: &'a str, rule: &'a str, mark: &'a str, texts: &'a [&'a str]) -> Problem<'a> {
+    Problem { name, rule, mark, texts }
+}
+
+/// Sets up or removes nothing.
+pub(crate) fn none() {}
