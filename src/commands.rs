@@ -25,10 +25,86 @@ use crate::tools::api::Api;
 use crate::tools::child_env::{self, ChildEnv, ChildOptions};
 use crate::tools::{Clock, Programs, Toolbox};
 
-/// The transcript of the tools of a command.
-fn transcript(settings: &Settings, command: &'static str, redactor: &Redactor) -> Transcript {
-    let folder = settings.state.as_ref().map(|state| state.join("logs"));
-    Transcript::new(folder, command, redactor.clone())
+/// A command that was started.
+pub(crate) struct Session<'a> {
+    pub settings: &'a Settings,
+    pub env: &'a Env,
+    pub redactor: &'a Redactor,
+    pub stop: Stop,
+    /// Receives the output of all tools.
+    transcript: Transcript,
+}
+
+impl<'a> Session<'a> {
+    /// `command` names the log file; without it the output of tools is not kept.
+    pub(crate) fn new(
+        settings: &'a Settings,
+        env: &'a Env,
+        redactor: &'a Redactor,
+        stop: Stop,
+        command: Option<&'static str>,
+    ) -> Self {
+        redactor.add(child_env::secrets(env));
+        let folder = settings.state.as_ref().map(|state| state.join("logs"));
+        let transcript = Transcript::new(
+            folder.filter(|_| command.is_some()),
+            command.unwrap_or_default(),
+            redactor.clone(),
+        );
+        Self { settings, env, redactor, stop, transcript }
+    }
+
+    /// Logs how the command failed. `resume` is the command that resumes it.
+    fn log_failure(&self, error: &Error, resume: Option<String>) -> Failed {
+        if let Error::Preflight(_) = error {
+            // The log has all of it.
+            self.transcript.discard();
+        }
+        let log = self.transcript.path();
+        let end = End { log: log.as_deref(), killed: self.stop.killed(), resume };
+        error.report(&end);
+        Failed { failure: FailureReport::new(error, &end, self.redactor), log }
+    }
+
+    /// Everything needed to run tools. A check reports missing programs.
+    ///
+    /// # Errors
+    ///
+    /// A temporary file cannot be written.
+    fn toolbox(&self, files: &Files, scratch: &Scratch) -> Result<Toolbox, Error> {
+        let Self { settings, env, .. } = self;
+        let target = files.target.clone().unwrap_or_default();
+        let current_context = target.write_current_context(scratch.path())?;
+        let options = ChildOptions {
+            root: settings.root.clone(),
+            age_key: settings.age_key.clone(),
+            sops_age_key_file: settings.sops_age_key_file.clone(),
+        };
+        let ChildEnv { vars, removed } =
+            child_env::build(env, &options, &target, scratch.path(), &current_context);
+        if !removed.is_empty() {
+            tracing::warn!(envs = %removed.join(" "), reason = "they could select another cluster", "Ignoring environment variables");
+        }
+        let path = |name: &str| {
+            let found = files.programs.iter().find(|program| program.name == name);
+            found.and_then(|program| program.path.clone()).unwrap_or_default()
+        };
+        let programs = Programs {
+            helmfile: path("helmfile"),
+            kubectl: path("kubectl"),
+            sops: path("sops"),
+            helm: path("helm"),
+        };
+        Ok(Toolbox {
+            runner: Runner::new(vars, self.stop.clone(), self.transcript.clone()),
+            programs,
+            target,
+            clock: Clock::new(settings.timeout),
+            request_timeout: settings.request_timeout,
+            api: Api::new(scratch.path()),
+            public_variables: child_env::public_values(env),
+        })
+    }
 }
 
 /// The outcome of a failed command.
@@ -36,70 +112,4 @@ struct Failed {
     failure: FailureReport,
     /// The log file with the output of all tools.
     log: Option<PathBuf>,
-}
-
-impl Failed {
-    /// Logs how a command failed. `resume` is the command that resumes it.
-    fn log(
-        error: &Error,
-        transcript: &Transcript,
-        stop: &Stop,
-        resume: Option<String>,
-        redactor: &Redactor,
-    ) -> Self {
-        if let Error::Preflight(_) = error {
-            // The log has all of it.
-            transcript.discard();
-        }
-        let log = transcript.path();
-        let end = End { log: log.as_deref(), killed: stop.killed(), resume };
-        error.report(&end);
-        Self { failure: FailureReport::new(error, &end, redactor), log }
-    }
-}
-
-/// Everything needed to run tools. A check reports missing programs.
-///
-/// # Errors
-///
-/// A temporary file cannot be written.
-fn toolbox(
-    settings: &Settings,
-    env: &Env,
-    files: &Files,
-    scratch: &Scratch,
-    stop: Stop,
-    transcript: &Transcript,
-) -> Result<Toolbox, Error> {
-    let target = files.target.clone().unwrap_or_default();
-    let current_context = target.write_current_context(scratch.path())?;
-    let options = ChildOptions {
-        root: settings.root.clone(),
-        age_key: settings.age_key.clone(),
-        sops_age_key_file: settings.sops_age_key_file.clone(),
-    };
-    let ChildEnv { vars, removed } =
-        child_env::build(env, &options, &target, scratch.path(), &current_context);
-    if !removed.is_empty() {
-        tracing::warn!(envs = %removed.join(" "), reason = "they could select another cluster", "Ignoring environment variables");
-    }
-    let path = |name: &str| {
-        let found = files.programs.iter().find(|program| program.name == name);
-        found.and_then(|program| program.path.clone()).unwrap_or_default()
-    };
-    let programs = Programs {
-        helmfile: path("helmfile"),
-        kubectl: path("kubectl"),
-        sops: path("sops"),
-        helm: path("helm"),
-    };
-    Ok(Toolbox {
-        runner: Runner::new(vars, stop, transcript.clone()),
-        programs,
-        target,
-        clock: Clock::new(settings.timeout),
-        request_timeout: settings.request_timeout,
-        api: Api::new(scratch.path()),
-        public_variables: child_env::public_values(env),
-    })
 }

@@ -88,27 +88,35 @@ impl Gathered {
     }
 }
 
+/// What every step of a command uses; made once.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub settings: &'a Settings,
+    pub tools: &'a Toolbox,
+    /// For temporary files, which are deleted in the end.
+    pub scratch: &'a Scratch,
+    pub redactor: &'a Redactor,
+}
+
 /// Reads everything that needs programs, the cluster or the registries.
 ///
 /// # Errors
 ///
 /// k3s-boot was interrupted, or a working folder cannot be created. Any other failure becomes part of the result.
 pub(crate) async fn gather(
-    tools: &Toolbox,
-    settings: &Settings,
+    context: Context<'_>,
     files: Files,
-    scratch: &Scratch,
-    redactor: &Redactor,
     purpose: Purpose,
     listener: &mut impl Listener,
 ) -> Result<Gathered, Error> {
+    let Context { settings, tools, scratch, redactor } = context;
     let cache = settings.cache.clone().map_or_else(|| scratch.subfolder("cache"), Ok)?;
     let charts = ChartStore::new(cache.join("charts"));
     let staging = Scratch::new(&cache.join("staging"))?;
     let key = HashKey::default();
     let options = settings.check_options();
 
-    let place = builds::Place { tools, settings, charts: &charts, staging: &staging, scratch };
+    let place = builds::Place { context, charts: &charts, staging: &staging };
     let (versions, builds, secrets, git, api) = Box::pin(async {
         tokio::join!(
             tools.versions(settings.cache.as_deref(), settings.offline),
@@ -197,8 +205,7 @@ pub(crate) async fn gather(
     }
     if let Some(live) = &mut observed.live {
         let (now, missing) = (observed.now, &observed.missing_commands);
-        manifests =
-            Box::pin(render_and_inspect(tools, &place, &desired, live, missing, now, purpose)).await?;
+        manifests = Box::pin(render_and_inspect(&place, &desired, live, missing, now, purpose)).await?;
     }
     Ok(Gathered { desired, observed, manifests, charts, options })
 }
@@ -217,7 +224,6 @@ fn has_unsupported_version(
 
 /// Renders the releases that are not up to date, and reads everything that depends on what there is to do.
 async fn render_and_inspect(
-    tools: &Toolbox,
     place: &builds::Place<'_>,
     desired: &Desired,
     live: &mut Live,
@@ -225,18 +231,12 @@ async fn render_and_inspect(
     now: SystemTime,
     purpose: Purpose,
 ) -> Result<Manifests, Error> {
-    let plan_options = &place.settings.plan_options;
+    let Context { tools, settings, .. } = place.context;
+    let plan_options = &settings.plan_options;
     let has_changes = purpose == Purpose::Check
         || desired.releases().any(|release| needs_rendering(release, desired, live, plan_options));
     let (rendered, standing, fitness) = tokio::join!(
-        Box::pin(renders::render(
-            tools,
-            place,
-            desired,
-            live,
-            missing_commands,
-            purpose == Purpose::Everything
-        )),
+        Box::pin(renders::render(place, desired, live, missing_commands, purpose == Purpose::Everything)),
         Box::pin(cluster::standing(tools, desired, live, plan_options)),
         Box::pin(cluster::fitness(tools, desired, &live.cluster, has_changes)),
     );

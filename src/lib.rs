@@ -44,6 +44,7 @@ use clap::{CommandFactory as _, Parser as _};
 use crate::base::env::Env;
 use crate::base::github::CommandEscape;
 use crate::base::redact::Redactor;
+use crate::commands::Session;
 use crate::process::signals::Stop;
 use crate::settings::Settings;
 use crate::settings::cli::{Apps, Check, Cli, Command, Diff, Global, Recover};
@@ -143,14 +144,19 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
     }
     if apps.dry_run {
         let asked = commands::diff::Asked::default();
-        let code =
-            run(async |stop| written(commands::diff::diff(&settings, &env, &redactor, stop, asked).await))?;
+        let code = run(async |stop| {
+            let session = Session::new(&settings, &env, &redactor, stop, Some("diff"));
+            written(commands::diff::diff(&session, asked).await)
+        })?;
         return Ok(ExitCode::from(code));
     }
     if settings.live {
         base::progress::begin();
     }
-    let report = run(async |stop| Ok(commands::apps::apps(&settings, &env, &redactor, stop).await));
+    let report = run(async |stop| {
+        let session = Session::new(&settings, &env, &redactor, stop, Some("apps"));
+        Ok(commands::apps::apps(&session).await)
+    });
     base::progress::end();
     let report = report?;
     if settings.json {
@@ -165,8 +171,10 @@ fn run_check(global: &Global, check: &Check) -> anyhow::Result<ExitCode> {
     }
     let (env, redactor) = begin(global, true)?;
     let settings = Settings::of_check(global, check, &env);
-    let code =
-        run(async |stop| written(commands::check::check(&settings, &env, &redactor, stop, check.pin).await))?;
+    let code = run(async |stop| {
+        let session = Session::new(&settings, &env, &redactor, stop, Some("check"));
+        written(commands::check::check(&session, check.pin).await)
+    })?;
     Ok(ExitCode::from(code))
 }
 
@@ -174,8 +182,10 @@ fn run_diff(global: &Global, diff: &Diff) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, true)?;
     let settings = Settings::of_diff(global, diff, &env);
     let asked = commands::diff::Asked { manifests: diff.manifests, exit_code: diff.exit_code };
-    let code =
-        run(async |stop| written(commands::diff::diff(&settings, &env, &redactor, stop, asked).await))?;
+    let code = run(async |stop| {
+        let session = Session::new(&settings, &env, &redactor, stop, Some("diff"));
+        written(commands::diff::diff(&session, asked).await)
+    })?;
     Ok(ExitCode::from(code))
 }
 
@@ -183,7 +193,8 @@ fn run_recover(global: &Global, recover: &Recover) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, false)?;
     let settings = Settings::of_recover(global, recover, &env);
     let code = run(async |stop| {
-        written(commands::recover::recover(&settings, recover, &env, &redactor, stop).await)
+        let session = Session::new(&settings, &env, &redactor, stop, Some("recover"));
+        written(commands::recover::recover(&session, recover).await)
     })?;
     Ok(ExitCode::from(code))
 }
@@ -191,8 +202,11 @@ fn run_recover(global: &Global, recover: &Recover) -> anyhow::Result<ExitCode> {
 fn run_status(global: &Global, watch: bool) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, true)?;
     let settings = Settings::of_status(global, &env);
-    let code =
-        run(async |stop| written(commands::status::status(&settings, &env, &redactor, stop, watch).await))?;
+    let code = run(async |stop| {
+        // `--watch` may run for days.
+        let session = Session::new(&settings, &env, &redactor, stop, None);
+        written(commands::status::status(&session, watch).await)
+    })?;
     Ok(ExitCode::from(code))
 }
 

@@ -10,26 +10,22 @@ use std::time::{Duration, Instant, SystemTime};
 pub(crate) use self::list::list;
 use self::preflight::{Ready, preflight};
 use self::takeover::{Takeover, makes_instance, takeover};
-use super::{Failed, toolbox, transcript};
+use super::{Failed, Session};
 use crate::base::duration::seconds;
-use crate::base::env::Env;
 use crate::base::error::Error;
 use crate::base::logger::{self, Level};
 use crate::base::progress;
-use crate::base::redact::Redactor;
 use crate::base::scratch::Scratch;
 use crate::base::stages::Stage;
 use crate::base::url::without_credentials;
 use crate::check::cluster_identity;
 use crate::desired::objects::ObjectId;
 use crate::desired::source::SyncSource;
-use crate::gather::{self, Files, Gathered};
+use crate::gather::{self, Context, Files, Gathered};
 use crate::observed::Live;
 use crate::observed::workloads::pending;
 use crate::plan::releases::ReleaseAction;
 use crate::plan::{ObjectAction, Plan};
-use crate::process::signals::Stop;
-use crate::process::transcript::Transcript;
 use crate::report::github::Actions;
 use crate::report::{
     ClusterReport, FluxReport, ProblemReport, ReleaseReport, Report, RunResult, StageName, StageReport,
@@ -42,7 +38,7 @@ use crate::run::sync::Sync;
 use crate::run::verify;
 use crate::run::{dns, namespaces, nodes, note, secrets, unlock, webhooks};
 use crate::settings::Settings;
-use crate::tools::{Toolbox, child_env};
+use crate::tools::Toolbox;
 
 /// Older observations are repeated under the lock, because other clients change the cluster too.
 const MAX_AGE: Duration = Duration::from_mins(1);
@@ -51,12 +47,12 @@ const MAX_AGE: Duration = Duration::from_mins(1);
 const NOTES_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Runs the bootstrap and returns its report. Everything but the JSON report is logged.
-pub(crate) async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, stop: Stop) -> Report {
+pub(crate) async fn apps(session: &Session<'_>) -> Report {
+    let Session { settings, redactor, .. } = session;
     let start = Instant::now();
-    let transcript = transcript(settings, "apps", redactor);
     let actions = settings.actions.then(|| Actions::new(settings.json, settings.step_summary.clone()));
     let mut run = Run { report: Report::default(), changed: false, actions: actions.clone() };
-    let result = Box::pin(run_bootstrap(settings, env, redactor, stop.clone(), &transcript, &mut run)).await;
+    let result = Box::pin(run_bootstrap(session, &mut run)).await;
     let Run { mut report, changed, .. } = run;
     report.seconds = rounded(start.elapsed());
     match result {
@@ -66,7 +62,7 @@ pub(crate) async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, st
                 report.log_summary();
             }
             finish(&mut report, settings, takeover, &seconds(start.elapsed()));
-            transcript.discard();
+            session.transcript.discard();
         }
         Err(error) => {
             report.result = RunResult::Failed;
@@ -83,7 +79,7 @@ pub(crate) async fn apps(settings: &Settings, env: &Env, redactor: &Redactor, st
                 None if matches!(error, Error::NoFlux { .. }) => None,
                 None => stage.and_then(|stage| resume(&settings.command, stage)),
             };
-            let Failed { failure, log } = Failed::log(&error, &transcript, &stop, resume, redactor);
+            let Failed { failure, log } = session.log_failure(&error, resume);
             report.failure = Some(failure);
             report.log = log.map(|path| path.display().to_string());
         }
@@ -187,31 +183,19 @@ impl Run {
     }
 }
 
-/// The context of a run.
-struct Bootstrap<'a> {
-    settings: &'a Settings,
-    tools: &'a Toolbox,
-    scratch: &'a Scratch,
-    redactor: &'a Redactor,
-}
+/// A run with its context.
+struct Bootstrap<'a>(Context<'a>);
 
-async fn run_bootstrap(
-    settings: &Settings,
-    env: &Env,
-    redactor: &Redactor,
-    stop: Stop,
-    transcript: &Transcript,
-    run: &mut Run,
-) -> Result<Option<Takeover>, Error> {
-    redactor.add(child_env::secrets(env));
+async fn run_bootstrap(session: &Session<'_>, run: &mut Run) -> Result<Option<Takeover>, Error> {
+    let Session { settings, redactor, .. } = session;
     let files = gather::files(settings, redactor);
     // If the files alone have errors, nothing is started.
     if gather::stops(&files.problems) {
         return Err(Error::Preflight(files.problems));
     }
     let scratch = Scratch::new(&settings.temp)?;
-    let tools = toolbox(settings, env, &files, &scratch, stop, transcript)?;
-    let bootstrap = Bootstrap { settings, tools: &tools, scratch: &scratch, redactor };
+    let tools = session.toolbox(&files, &scratch)?;
+    let bootstrap = Bootstrap(Context { settings, tools: &tools, scratch: &scratch, redactor });
     match Box::pin(bootstrap.all(files, run)).await {
         Err(error) => Err(webhooks::with_configuration(&tools, error).await),
         done => done,
@@ -221,7 +205,7 @@ async fn run_bootstrap(
 impl Bootstrap<'_> {
     /// Runs all stages.
     async fn all(&self, files: Files, run: &mut Run) -> Result<Option<Takeover>, Error> {
-        let Self { settings, tools, .. } = self;
+        let Context { settings, tools, .. } = self.0;
         let ready = run.stage(StageName::Preflight, self.preflight(files, false)).await?;
         if let Some(live) = &ready.picture.observed.live {
             run.report.cluster = Some(ClusterReport::new(&tools.target, live));
@@ -251,8 +235,7 @@ impl Bootstrap<'_> {
     }
 
     async fn preflight(&self, files: Files, again: bool) -> Result<Ready, Error> {
-        let Self { settings, tools, scratch, redactor } = self;
-        Box::pin(preflight(tools, settings, files, scratch, redactor, again)).await
+        Box::pin(preflight(self.0, files, again)).await
     }
 
     /// Verifies Flux when there is nothing to change.
@@ -283,12 +266,12 @@ impl Bootstrap<'_> {
         let work = Box::pin(async {
             if !alone || ready.began.elapsed() > MAX_AGE {
                 tracing::info!("Re-running the preflight");
-                let files = gather::files(self.settings, self.redactor);
+                let files = gather::files(self.0.settings, self.0.redactor);
                 ready = run.stage(StageName::Preflight, self.preflight(files, true)).await?;
                 if let (false, Some(live)) = (ready.plan.is_empty(), &ready.picture.observed.live) {
                     let (plan, desired) = (&ready.plan, &ready.picture.desired);
                     let now = SystemTime::now();
-                    let notes = note::before(plan, desired, live, self.settings.release_timeout, now);
+                    let notes = note::before(plan, desired, live, self.0.settings.release_timeout, now);
                     lock.change(|noted| *noted = notes);
                     lock.write_notes().await?;
                 }
@@ -309,7 +292,7 @@ impl Bootstrap<'_> {
         }
         // The next run does not have to wait for Flux.
         let close = async {
-            let after = note::after(self.tools, &ready.plan, &ready.picture.desired, lock.notes());
+            let after = note::after(self.0.tools, &ready.plan, &ready.picture.desired, lock.notes());
             if let Ok(Ok(after)) = tokio::time::timeout(NOTES_TIMEOUT, after).await {
                 lock.change(|noted| *noted = after);
             }
@@ -321,21 +304,21 @@ impl Bootstrap<'_> {
 
     async fn work(&self, ready: &Ready, lock: &Lock<'_>, run: &mut Run) -> Result<(), Error> {
         let Ready { picture: Gathered { desired, charts, observed, .. }, plan, .. } = ready;
-        let skipped = &self.settings.plan_options.stages;
+        let skipped = &self.0.settings.plan_options.stages;
         run.changed = true;
-        self.tools.retry_on_outage();
+        self.0.tools.retry_on_outage();
         run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
-        log_unready(self.tools, plan, observed.live.as_ref()).await;
-        unlock::run(self.tools, &plan.unlocks).await?;
+        log_unready(self.0.tools, plan, observed.live.as_ref()).await;
+        unlock::run(self.0.tools, &plan.unlocks).await?;
         if !skipped.has(Stage::Namespaces) {
-            let work = namespaces::run(self.tools, &plan.namespaces);
+            let work = namespaces::run(self.0.tools, &plan.namespaces);
             run.stage(StageName::Namespaces, work).await?;
         }
         if !skipped.has(Stage::Secrets) {
-            let work = secrets::run(self.tools, &desired.objects, &plan.objects);
+            let work = secrets::run(self.0.tools, &desired.objects, &plan.objects);
             run.stage(StageName::Secrets, work).await?;
         }
-        let (tools, settings) = (self.tools, self.settings);
+        let (tools, settings) = (self.0.tools, self.0.settings);
         let sync = Sync { tools, settings, desired, lock, charts: charts.path() };
         let mut synced = 0;
         for (helmfile, (kind, releases)) in desired.helmfiles.iter().zip(&plan.helmfiles) {
@@ -364,13 +347,13 @@ impl Bootstrap<'_> {
         unchanged: bool,
         run: &mut Run,
     ) -> Result<Option<Takeover>, Error> {
-        if self.settings.plan_options.stages.has(Stage::Verify) {
+        if self.0.settings.plan_options.stages.has(Stage::Verify) {
             return Ok(None);
         }
-        let (tools, deadline) = (self.tools, self.settings.verify_timeout);
+        let (tools, deadline) = (self.0.tools, self.0.settings.verify_timeout);
         let desired = &picture.desired;
         let live = picture.observed.live.as_ref().filter(|_| unchanged);
-        log_unready(self.tools, plan, live).await;
+        log_unready(self.0.tools, plan, live).await;
         let work = async {
             if desired.skipped_dns().is_some() {
                 let seen = live.map(|live| live.cluster.workloads.as_slice()).unwrap_or_default();
@@ -379,7 +362,7 @@ impl Bootstrap<'_> {
             let seen = live.and_then(|live| live.claims.as_ref().ok()).map(verify::seen);
             let asked = SyncSource::of(desired).installed(makes_instance(plan));
             let outcome = verify::verify(tools, &asked, key_changed(plan), deadline, seen).await?;
-            takeover(outcome, desired, picture.observed.live.as_ref(), &self.settings.plan_options)
+            takeover(outcome, desired, picture.observed.live.as_ref(), &self.0.settings.plan_options)
         };
         run.stage(StageName::Verify, work).await.map(Some)
     }

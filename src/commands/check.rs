@@ -2,46 +2,34 @@
 
 use std::time::Instant;
 
-use super::{Failed, toolbox, transcript};
-use crate::base::env::Env;
+use super::{Failed, Session};
 use crate::base::error::Error;
 use crate::base::finding::{Finding, Severity};
 use crate::base::logger::{self, Level};
-use crate::base::redact::Redactor;
 use crate::base::scratch::Scratch;
 use crate::check::{self, Outcome};
-use crate::gather::{self, Purpose};
-use crate::process::signals::Stop;
-use crate::process::transcript::Transcript;
+use crate::gather::{self, Context, Purpose};
 use crate::report;
 use crate::report::checks::{CheckCounts, CheckReport, ChecksReport, ChecksResult, text};
 use crate::report::{ClusterReport, SchemaVersion, rounded};
 use crate::settings::Settings;
 use crate::settings::config::{self, Pinned};
-use crate::tools::child_env;
 
 /// Runs all checks and prints the report; returns the exit code.
 ///
 /// # Errors
 ///
 /// Writing to stdout fails.
-pub(crate) async fn check(
-    settings: &Settings,
-    env: &Env,
-    redactor: &Redactor,
-    stop: Stop,
-    pinned: bool,
-) -> std::io::Result<u8> {
+pub(crate) async fn check(session: &Session<'_>, pinned: bool) -> std::io::Result<u8> {
+    let Session { settings, redactor, .. } = session;
     let start = Instant::now();
-    let transcript = transcript(settings, "check", redactor);
-    let gathered = Box::pin(gather_outcomes(settings, env, redactor, stop.clone(), &transcript)).await;
-    let (outcomes, cluster) = match gathered {
+    let (outcomes, cluster) = match Box::pin(gather_outcomes(session)).await {
         Ok(gathered) => {
-            transcript.discard();
+            session.transcript.discard();
             gathered
         }
         Err(error) => {
-            let Failed { failure, .. } = Failed::log(&error, &transcript, &stop, None, redactor);
+            let Failed { failure, .. } = session.log_failure(&error, None);
             let exit_code = error.exit_code(false);
             if settings.json {
                 let failure = Some(failure);
@@ -90,20 +78,13 @@ pub(crate) async fn check(
     Ok(exit_code)
 }
 
-async fn gather_outcomes(
-    settings: &Settings,
-    env: &Env,
-    redactor: &Redactor,
-    stop: Stop,
-    transcript: &Transcript,
-) -> Result<(Vec<Outcome>, Option<ClusterReport>), Error> {
-    redactor.add(child_env::secrets(env));
+async fn gather_outcomes(session: &Session<'_>) -> Result<(Vec<Outcome>, Option<ClusterReport>), Error> {
+    let Session { settings, redactor, .. } = session;
     let files = gather::files(settings, redactor);
     let scratch = Scratch::new(&settings.temp)?;
-    let tools = toolbox(settings, env, &files, &scratch, stop, transcript)?;
-    let picture =
-        Box::pin(gather::gather(&tools, settings, files, &scratch, redactor, Purpose::Check, &mut ()))
-            .await?;
+    let tools = session.toolbox(&files, &scratch)?;
+    let context = Context { settings, tools: &tools, scratch: &scratch, redactor };
+    let picture = Box::pin(gather::gather(context, files, Purpose::Check, &mut ())).await?;
     let cluster = picture.observed.live.as_ref().map(|live| ClusterReport::new(&tools.target, live));
     Ok((check::run(&picture.facts(), |_| true), cluster))
 }

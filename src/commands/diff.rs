@@ -7,27 +7,23 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::judge::judge_all;
-use super::{Failed, toolbox, transcript};
-use crate::base::env::Env;
+use super::{Failed, Session};
 use crate::base::error::Error;
 use crate::base::fact::known;
-use crate::base::redact::Redactor;
 use crate::base::scratch::Scratch;
 use crate::desired::manifests::Manifests;
 use crate::desired::manifests::diff::{ObjectChange, ObjectDiff, as_helm_applies, fields};
 use crate::desired::objects::ObjectId;
 use crate::desired::releases::Release;
-use crate::gather::{self, Gathered, Purpose};
+use crate::gather::{self, Context, Gathered, Purpose};
 use crate::observed::Live;
 use crate::observed::kinds::Kinds;
 use crate::observed::standing::{HELM_MANAGER, ReleaseRef};
 use crate::plan::{Plan, needs_rendering, plan};
-use crate::process::signals::Stop;
-use crate::process::transcript::Transcript;
 use crate::report::diff::DiffReport;
 use crate::report::{self, ClusterReport};
 use crate::settings::Settings;
-use crate::tools::{Toolbox, child_env};
+use crate::tools::Toolbox;
 
 /// The options of `diff`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,24 +39,17 @@ pub(crate) struct Asked {
 /// # Errors
 ///
 /// Writing to stdout fails.
-pub(crate) async fn diff(
-    settings: &Settings,
-    env: &Env,
-    redactor: &Redactor,
-    stop: Stop,
-    asked: Asked,
-) -> std::io::Result<u8> {
-    let transcript = transcript(settings, "diff", redactor);
-    let made = Box::pin(make(settings, env, redactor, stop.clone(), &transcript, asked.manifests)).await;
-    let report = match made {
+pub(crate) async fn diff(session: &Session<'_>, asked: Asked) -> std::io::Result<u8> {
+    let settings = session.settings;
+    let report = match Box::pin(make(session, asked.manifests)).await {
         Ok(report) => {
-            transcript.discard();
+            session.transcript.discard();
             let exit_code = if asked.exit_code && report.changes() { 7 } else { 0 };
             DiffReport { exit_code, ..report }
         }
         Err(error) => {
-            let Failed { failure, .. } = Failed::log(&error, &transcript, &stop, None, redactor);
-            DiffReport::failed(&error, failure, redactor)
+            let Failed { failure, .. } = session.log_failure(&error, None);
+            DiffReport::failed(&error, failure, session.redactor)
         }
     };
     if settings.json {
@@ -71,24 +60,17 @@ pub(crate) async fn diff(
     Ok(report.exit_code)
 }
 
-async fn make(
-    settings: &Settings,
-    env: &Env,
-    redactor: &Redactor,
-    stop: Stop,
-    transcript: &Transcript,
-    manifests: bool,
-) -> Result<DiffReport, Error> {
-    redactor.add(child_env::secrets(env));
+async fn make(session: &Session<'_>, manifests: bool) -> Result<DiffReport, Error> {
+    let Session { settings, redactor, .. } = session;
     let files = gather::files(settings, redactor);
     if gather::stops(&files.problems) {
         return Err(Error::Preflight(files.problems));
     }
     let scratch = Scratch::new(&settings.temp)?;
-    let tools = toolbox(settings, env, &files, &scratch, stop, transcript)?;
+    let tools = session.toolbox(&files, &scratch)?;
+    let context = Context { settings, tools: &tools, scratch: &scratch, redactor };
     let purpose = if manifests { Purpose::Everything } else { Purpose::Plan };
-    let mut picture =
-        Box::pin(gather::gather(&tools, settings, files, &scratch, redactor, purpose, &mut ())).await?;
+    let mut picture = Box::pin(gather::gather(context, files, purpose, &mut ())).await?;
     let unchanged = take_unchanged(settings, &mut picture);
     judge_all(settings, &picture.facts())?;
     picture.manifests.objects.extend(unchanged.objects);

@@ -3,57 +3,45 @@
 use std::time::SystemTime;
 
 use super::ask::confirm;
-use super::{Failed, toolbox, transcript};
-use crate::base::env::Env;
+use super::{Failed, Session};
 use crate::base::error::Error;
 use crate::base::finding::Finding;
 use crate::base::logger::{self, Level};
-use crate::base::redact::Redactor;
 use crate::base::scratch::Scratch;
 use crate::check::cluster_identity;
 use crate::gather;
 use crate::observed::Live;
 use crate::plan::recovery::{Left, StuckRelease, judge};
 use crate::process::identity::Identity;
-use crate::process::signals::Stop;
-use crate::process::transcript::Transcript;
 use crate::report::recover::{RecoverReport, RecoverResult, StuckReport};
 use crate::report::{self, ProblemReport};
 use crate::run::lock::{Lock, end_tools};
 use crate::run::unlock::release;
 use crate::settings::Settings;
 use crate::settings::cli::Recover;
-use crate::tools::{Toolbox, child_env};
+use crate::tools::Toolbox;
 
 /// Lists stuck releases, asks, and recovers them; returns the exit code.
 ///
 /// # Errors
 ///
 /// Writing to stdout fails.
-pub(crate) async fn recover(
-    settings: &Settings,
-    asked: &Recover,
-    env: &Env,
-    redactor: &Redactor,
-    stop: Stop,
-) -> std::io::Result<u8> {
-    let transcript = transcript(settings, "recover", redactor);
-    redactor.add(child_env::secrets(env));
+pub(crate) async fn recover(session: &Session<'_>, asked: &Recover) -> std::io::Result<u8> {
+    let Session { settings, redactor, .. } = session;
     let mut report = RecoverReport::default();
-    let work = work(settings, asked, env, redactor, stop.clone(), &transcript, &mut report);
-    match Box::pin(work).await {
+    match Box::pin(work(session, asked, &mut report)).await {
         Ok(()) => {
             let others = |one: &&StuckReport| !one.recovered;
             let skipped = report.releases.iter().filter(others).count();
             report.result = if skipped == 0 { RecoverResult::Recovered } else { RecoverResult::Skipped };
             report.exit_code = u8::from(skipped > 0);
-            transcript.discard();
+            session.transcript.discard();
         }
         Err(error) => {
             report.result = RecoverResult::Failed;
             report.exit_code = error.exit_code(report.releases.iter().any(|one| one.recovered));
             report.error = Some(redactor.apply(&error.to_string()).into_owned());
-            let Failed { failure, .. } = Failed::log(&error, &transcript, &stop, None, redactor);
+            let Failed { failure, .. } = session.log_failure(&error, None);
             report.failure = Some(failure);
             report.problems = ProblemReport::all(&error, redactor);
         }
@@ -64,15 +52,8 @@ pub(crate) async fn recover(
     Ok(report.exit_code)
 }
 
-async fn work(
-    settings: &Settings,
-    asked: &Recover,
-    env: &Env,
-    redactor: &Redactor,
-    stop: Stop,
-    transcript: &Transcript,
-    report: &mut RecoverReport,
-) -> Result<(), Error> {
+async fn work(session: &Session<'_>, asked: &Recover, report: &mut RecoverReport) -> Result<(), Error> {
+    let Session { settings, redactor, .. } = session;
     let files = gather::files_for_looking(settings, redactor);
     let problems = [files.problems.clone(), driver(settings)].concat();
     if gather::stops(&problems) {
@@ -80,7 +61,7 @@ async fn work(
     }
     problems.iter().for_each(Finding::log);
     let scratch = Scratch::new(&settings.temp)?;
-    let tools = toolbox(settings, env, &files, &scratch, stop, transcript)?;
+    let tools = session.toolbox(&files, &scratch)?;
     let live = gather::locks(&tools).await?;
     if let Some(other) = cluster_identity::other_pin(&settings.check_options(), &live.cluster.uid) {
         return Err(Error::Preflight(vec![other]));

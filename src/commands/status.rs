@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::toolbox;
+use super::Session;
 use crate::base::env::Env;
 use crate::base::error::{End, Error};
 use crate::base::finding::Finding;
@@ -10,12 +10,10 @@ use crate::base::github::CommandEscape;
 use crate::base::redact::Redactor;
 use crate::base::scratch::Scratch;
 use crate::gather::{self, Named};
-use crate::process::signals::Stop;
-use crate::process::transcript::Transcript;
 use crate::report;
 use crate::report::status::{Seen, StatusReport, View, text};
 use crate::settings::Settings;
-use crate::tools::{Clock, Toolbox, child_env};
+use crate::tools::{Clock, Toolbox};
 
 const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -27,16 +25,10 @@ const MAX_MESSAGE: usize = 100;
 /// # Errors
 ///
 /// Writing to stdout fails.
-pub(crate) async fn status(
-    settings: &Settings,
-    env: &Env,
-    redactor: &Redactor,
-    stop: Stop,
-    watch: bool,
-) -> std::io::Result<u8> {
-    redactor.add(child_env::secrets(env));
+pub(crate) async fn status(session: &Session<'_>, watch: bool) -> std::io::Result<u8> {
+    let Session { settings, env, redactor, stop, .. } = session;
     let mut screen = Screen::new(settings, env, watch);
-    let error = match Box::pin(run(settings, env, redactor, stop.clone(), &mut screen)).await {
+    let error = match Box::pin(run(session, &mut screen)).await {
         Ok(written) => return report::ignore_broken_pipe(written).map(|()| 0),
         Err(error) => error,
     };
@@ -53,22 +45,15 @@ pub(crate) async fn status(
     Ok(exit_code)
 }
 
-async fn run(
-    settings: &Settings,
-    env: &Env,
-    redactor: &Redactor,
-    stop: Stop,
-    screen: &mut Screen,
-) -> Result<std::io::Result<()>, Error> {
+async fn run(session: &Session<'_>, screen: &mut Screen) -> Result<std::io::Result<()>, Error> {
+    let Session { settings, redactor, .. } = session;
     let files = gather::files_for_looking(settings, redactor);
     if gather::stops(&files.problems) {
         return Err(Error::Preflight(files.problems));
     }
     files.problems.iter().for_each(Finding::log);
     let scratch = Scratch::new(&settings.temp)?;
-    // The output of kubectl is not kept: `--watch` may run for days.
-    let transcript = Transcript::new(None, "status", redactor.clone());
-    let mut tools = toolbox(settings, env, &files, &scratch, stop, &transcript)?;
+    let mut tools = session.toolbox(&files, &scratch)?;
     let named = Named::read(settings, &tools.target.namespace);
     let mut lost: Option<Vec<Finding>> = None;
     let mut answered = false;

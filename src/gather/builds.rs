@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_yaml::Value;
 
+use super::Context;
 use super::fixup;
 use crate::base::error::Error;
 use crate::base::finding::Finding;
@@ -20,8 +21,7 @@ use crate::desired::chart::Chart;
 use crate::desired::releases::{self, Built, Release};
 use crate::desired::state_file::{self, StateFile};
 use crate::desired::{Helmfile, STAND_IN};
-use crate::settings::{Settings, missing_env};
-use crate::tools::Toolbox;
+use crate::settings::missing_env;
 use crate::tools::charts::{self, ChartRef, ChartStore};
 use crate::tools::helmfile::BuildError;
 use crate::tools::retry::Retry;
@@ -55,11 +55,9 @@ pub(super) struct Build {
 
 /// What rendering helmfiles needs, and where charts are stored.
 pub(super) struct Place<'a> {
-    pub(super) tools: &'a Toolbox,
-    pub(super) settings: &'a Settings,
+    pub(super) context: Context<'a>,
     pub(super) charts: &'a ChartStore,
     pub(super) staging: &'a Scratch,
-    pub(super) scratch: &'a Scratch,
 }
 
 impl Place<'_> {
@@ -99,7 +97,7 @@ impl Place<'_> {
         let fixed = if state.path_fixes.is_empty() {
             state.path.clone()
         } else {
-            match fixup::copy(state, &self.settings.root, self.scratch)? {
+            match fixup::copy(state, &self.context.settings.root, self.context.scratch)? {
                 Some(copy) => copy,
                 // helmfile would only report the wrong paths again.
                 None => return Ok(build),
@@ -108,7 +106,7 @@ impl Place<'_> {
         let path = fixed.as_path();
         let staging = self.staging.subfolder(state.kind.stage().name())?;
         self.charts.seed(&staging, &state.charts)?;
-        let offline = self.settings.offline;
+        let offline = self.context.settings.offline;
         let plain = state.charts.iter().filter(|chart| offline || chart.is_exact());
         let absent: BTreeSet<_> = plain.filter(|chart| !chart.folder(&staging).exists()).cloned().collect();
         let absent: Vec<_> = absent.into_iter().collect();
@@ -128,10 +126,11 @@ impl Place<'_> {
         let mut all_charts = false;
         if let Some((output, whole)) = read? {
             all_charts = whole;
-            match releases::parse(&output, &self.tools.target.namespace) {
+            match releases::parse(&output, &self.context.tools.target.namespace) {
                 Ok(Built { mut releases, environments }) => {
                     for release in &mut releases {
-                        release.skipped = release.id().is_among(&self.settings.plan_options.skip_releases);
+                        release.skipped =
+                            release.id().is_among(&self.context.settings.plan_options.skip_releases);
                     }
                     build.helmfile.releases = releases;
                     build.environments = environments;
@@ -147,7 +146,7 @@ impl Place<'_> {
                 ),
             }
         }
-        let context = &self.tools.target.context;
+        let context = &self.context.tools.target.context;
         let releases = &build.helmfile.releases;
         let mut problems: Vec<_> =
             releases.iter().filter_map(|release| other_context(release, context)).collect();
@@ -200,7 +199,7 @@ impl Place<'_> {
     async fn fetch(&self, chart: &ChartRef, folder: &Path) -> Result<Result<(), String>, Error> {
         let into = chart.folder(folder);
         let into = into.parent().unwrap_or(folder);
-        self.fetch_by(chart, async || self.tools.helm_pull_oci(chart, into).await).await
+        self.fetch_by(chart, async || self.context.tools.helm_pull_oci(chart, into).await).await
     }
 
     /// Fetches a chart and retries transient errors; returns helm's reason on failure.
@@ -213,7 +212,7 @@ impl Place<'_> {
         loop {
             let Err(reason) = pull().await? else { return Ok(Ok(())) };
             let pairs = [("chart", chart.chart.clone()), ("version", chart.version.clone())];
-            let stop = self.tools.runner.stop();
+            let stop = self.context.tools.runner.stop();
             if !again.after(stop, "Chart cannot be fetched, retrying", &pairs, &reason).await? {
                 return Ok(Err(reason));
             }
@@ -260,8 +259,8 @@ impl Place<'_> {
         let mut charts: BTreeSet<ChartRef> = BTreeSet::new();
         for _ in 0..MAX_ROUNDS {
             let identities = state.sources.identities;
-            let offline = self.settings.offline;
-            match self.tools.helmfile_build(path, staging, identities, &variables, offline).await? {
+            let offline = self.context.settings.offline;
+            match self.context.tools.helmfile_build(path, staging, identities, &variables, offline).await? {
                 Ok(output) => {
                     build.missing.extend(variables.into_keys());
                     return Ok(Some((output, charts.is_empty())));
@@ -314,14 +313,15 @@ impl Place<'_> {
         let refs: Vec<_> = classic.iter().map(|(_, _, chart)| chart.clone()).collect();
         self.charts.seed(staging, &refs)?;
         let missing = classic.into_iter().filter(|(_, _, chart)| !chart.folder(staging).is_dir());
-        if self.settings.offline {
+        if self.context.settings.offline {
             return Ok(Vec::new());
         }
         let fetched = missing.map(async |(release, repository, chart)| {
             let folder = chart.folder(staging);
             let into = folder.parent().unwrap_or(staging);
             let version = &release.version;
-            let pull = async || self.tools.helm_pull(repository, release.chart_name(), version, into).await;
+            let pull =
+                async || self.context.tools.helm_pull(repository, release.chart_name(), version, into).await;
             Ok(self.fetch_by(&chart, pull).await?.err().map(|reason| {
                 let show = format!("{} --repo {repository}", release.chart_name());
                 missing_chart(state, &release.name, &release.chart, version, &reason, &show)
@@ -336,9 +336,9 @@ impl Place<'_> {
         if let BuildError::Chart { release, chart, version, reason } = &error
             && is_refused(reason)
         {
-            let anonymous = self.scratch.subfolder("anonymous")?;
+            let anonymous = self.context.scratch.subfolder("anonymous")?;
             let asked = ChartRef::new(chart, version);
-            if self.tools.helm_show_chart_anonymously(&asked, &anonymous).await?.is_ok() {
+            if self.context.tools.helm_show_chart_anonymously(&asked, &anonymous).await?.is_ok() {
                 let host = chart.trim_start_matches("oci://").split('/').next().unwrap_or(chart);
                 return Ok(Finding::error("chart-login", "Expired registry login blocks a public chart")
                     .with("chart", chart)

@@ -51,9 +51,10 @@ impl Place<'_> {
             return Ok(Ok(()));
         }
         let selectors: Vec<_> = selected.iter().map(|release| build.helmfile.selector(release)).collect();
-        let folder = self.scratch.subfolder(&format!("values-{}", state.kind.stage().name()))?;
+        let folder = self.context.scratch.subfolder(&format!("values-{}", state.kind.stage().name()))?;
         let charts = self.staging.subfolder(state.kind.stage().name())?;
-        let written = self.tools.helmfile_write_values(&state.path, &charts, &selectors, &folder).await?;
+        let written =
+            self.context.tools.helmfile_write_values(&state.path, &charts, &selectors, &folder).await?;
         if written.is_ok() {
             for release in &mut build.helmfile.releases {
                 let text = files::text(

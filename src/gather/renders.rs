@@ -25,7 +25,6 @@ use crate::tools::helmfile::{TemplateError, is_missing_variable, rendered_to};
 
 /// Renders the releases that are not up to date, and reads which of their objects exist.
 pub(super) async fn render(
-    tools: &Toolbox,
     place: &Place<'_>,
     desired: &Desired,
     live: &Live,
@@ -44,7 +43,7 @@ pub(super) async fn render(
         manifests.objects.extend(objects);
         manifests.failures.extend(failures);
     }
-    let owners = owners(tools, &manifests, live).await?;
+    let owners = owners(place.context.tools, &manifests, live).await?;
     Ok((manifests, owners))
 }
 
@@ -56,7 +55,7 @@ async fn render_helmfile(
     is_missing: impl Fn(&str) -> bool,
     all: bool,
 ) -> Result<Manifests, Error> {
-    let plan_options = &place.settings.plan_options;
+    let plan_options = &place.context.settings.plan_options;
     let stale: Vec<_> = helmfile
         .releases
         .iter()
@@ -94,12 +93,12 @@ async fn render_helmfile(
     if renderable.is_empty() {
         return Ok(rendered);
     }
-    let folder = place.scratch.subfolder(&format!("manifests-{}", helmfile.kind.stage().name()))?;
+    let folder = place.context.scratch.subfolder(&format!("manifests-{}", helmfile.kind.stage().name()))?;
     let charts = place.charts_for(helmfile)?;
     // helmfile stops at the first release that fails: the others are rendered without it.
     while !renderable.is_empty() {
         let selectors: Vec<_> = renderable.iter().map(|release| helmfile.selector(release)).collect();
-        let template = place.tools.helmfile_template(
+        let template = place.context.tools.helmfile_template(
             &helmfile.path,
             &charts,
             helmfile.needs_identities,

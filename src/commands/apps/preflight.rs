@@ -8,8 +8,6 @@ use crate::base::duration::seconds;
 use crate::base::error::Error;
 use crate::base::finding::{Finding, Severity};
 use crate::base::logger::{self, Level};
-use crate::base::redact::Redactor;
-use crate::base::scratch::Scratch;
 use crate::base::stages::Stage;
 use crate::check::rules::is_settled;
 use crate::check::{self, Facts, Rule, cluster_identity};
@@ -17,7 +15,7 @@ use crate::commands::ask::confirm;
 use crate::commands::judge::{is_about_nodes, is_due, judge, weighed};
 use crate::desired::chart::Chart;
 use crate::desired::manifests::Manifests;
-use crate::gather::{self, Files, Gathered, Listener, Purpose};
+use crate::gather::{self, Context, Files, Gathered, Listener, Purpose};
 use crate::observed::cluster::Cluster;
 use crate::plan::{Plan, plan};
 use crate::run::nodes;
@@ -37,14 +35,8 @@ pub(super) struct Ready {
 
 /// Reads everything, waits for nodes meanwhile, runs the checks and makes the plan. The second time (`again`), nothing that
 /// was logged is logged again.
-pub(super) async fn preflight(
-    tools: &Toolbox,
-    settings: &Settings,
-    files: Files,
-    scratch: &Scratch,
-    redactor: &Redactor,
-    again: bool,
-) -> Result<Ready, Error> {
+pub(super) async fn preflight(context: Context<'_>, files: Files, again: bool) -> Result<Ready, Error> {
+    let Context { settings, tools, .. } = context;
     let start = Instant::now();
     let expected = if settings.plan_options.stages.has(Stage::Nodes) { 0 } else { settings.nodes };
     let (sender, registered) = oneshot::channel();
@@ -62,8 +54,7 @@ pub(super) async fn preflight(
             Err(_) => std::future::pending().await,
         }
     });
-    let mut gathering =
-        Box::pin(gather::gather(tools, settings, files, scratch, redactor, Purpose::Plan, &mut listener));
+    let mut gathering = Box::pin(gather::gather(context, files, Purpose::Plan, &mut listener));
     let mut waited = None;
     let mut picture = loop {
         tokio::select! {
