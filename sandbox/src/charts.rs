@@ -22,6 +22,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
+/// The line of a CRD that begins its schema, and its indentation.
+const SCHEMA: &str = "openAPIV3Schema:";
+const SCHEMA_INDENT: usize = 6;
+
 /// A chart as an archive on disk, and where `bootstrap/` expects to pull it from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChartArchive {
@@ -132,6 +136,40 @@ impl Chart {
         Ok(self)
     }
 
+    /// The same chart with CRDs that accept everything. The API server and helm spend most of a bootstrap on the schemas of
+    /// real sizes: this is for tests that are not about them.
+    #[must_use]
+    pub fn without_schemas(mut self) -> Self {
+        for text in self.files.values_mut().filter(|text| text.contains(SCHEMA)) {
+            let mut is_schema = false;
+            let mut slim = String::new();
+            for line in text.lines() {
+                let indent = line.len() - line.trim_start().len();
+                is_schema &= indent > SCHEMA_INDENT;
+                if is_schema {
+                    continue;
+                }
+                slim.extend([line, "\n"]);
+                if line.trim_start() == SCHEMA {
+                    is_schema = true;
+                    slim.push_str(
+                        "        type: object\n        x-kubernetes-preserve-unknown-fields: true\n",
+                    );
+                }
+            }
+            *text = slim;
+        }
+        self
+    }
+
+    /// The charts of `bootstrap/` whose CRDs are large, without their schemas.
+    pub fn large_without_schemas() -> anyhow::Result<Vec<Self>> {
+        ["prometheus-operator-crds", "cert-manager"]
+            .into_iter()
+            .map(|name| Ok(Self::named(name)?.without_schemas()))
+            .collect()
+    }
+
     fn with_files(mut self, files: &[(&str, &str)]) -> Self {
         self.files.extend(files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())));
         self
@@ -235,6 +273,20 @@ const FILES: &[&[(&str, &str)]] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn crds_without_schemas_keep_everything_else() {
+        let name = "charts/crds/templates/crd-prometheuses.yaml";
+        let full = Chart::named("prometheus-operator-crds").unwrap();
+        let slim = full.clone().without_schemas();
+        let (full, slim) = (full.file(name).unwrap(), slim.file(name).unwrap());
+        assert!(full.len() > 700_000 && slim.len() < 2_000, "{}", slim.len());
+        let (before, _) = full.split_once("openAPIV3Schema:\n").unwrap();
+        let (_, after) = full.split_once("\n    served: true\n").unwrap();
+        let schema =
+            "openAPIV3Schema:\n        type: object\n        x-kubernetes-preserve-unknown-fields: true\n";
+        assert_eq!(slim, format!("{before}{schema}    served: true\n{after}"));
+    }
 
     #[test]
     fn archives_are_the_same_every_time() {

@@ -44,6 +44,8 @@ pub struct Campaign {
     pub restarts: Runs,
     /// Maximum time until a run begins its work after a restart: 5 s on an otherwise idle machine.
     pub soon: Duration,
+    /// Whether the CRDs are as large as those of the real charts.
+    pub large_crds: bool,
     /// How often each of INT, TERM, HUP and KILL is sent to k3s-boot alone, alternating between first runs and upgrades.
     pub signals: usize,
 }
@@ -102,7 +104,7 @@ pub fn run(tools: &Tools, program: &Path, campaign: &Campaign, print: &dyn Fn(&s
     let restart =
         (campaign.restarts.first + campaign.restarts.upgrades > 0).then(Restart::new).transpose()?;
     let restart = restart.map(|restart| (restart, campaign.soon));
-    let registry = Registry::start_with(tools, &newer(rounds)?)?;
+    let registry = Registry::start_with(tools, &campaign.charts(rounds)?)?;
     let start = || Scenario::start(tools, program, &registry, restart);
 
     let mut scenario = start()?;
@@ -199,13 +201,19 @@ impl Campaign {
         random.shuffle(&mut upgrades);
         (firsts, upgrades)
     }
-}
 
-/// The versions of the charts after 1 to `rounds` upgrades.
-fn newer(rounds: usize) -> Result<Vec<Chart>> {
-    let versions = (1..=rounds)
-        .flat_map(|round| UPGRADED.map(|(name, start, last)| (name, format!("{start}{}", last + round))));
-    versions.map(|(name, version)| Ok(Chart::named(name)?.with_version(&version))).collect()
+    /// The versions of the charts after 1 to `rounds` upgrades, and what else differs from the shipped charts.
+    fn charts(&self, rounds: usize) -> Result<Vec<Chart>> {
+        let versions = (1..=rounds)
+            .flat_map(|round| UPGRADED.map(|(name, start, last)| (name, format!("{start}{}", last + round))));
+        let newer = versions.map(|(name, version)| Ok(Chart::named(name)?.with_version(&version)));
+        let newer: Result<Vec<_>> = newer.collect();
+        if self.large_crds {
+            return newer;
+        }
+        let newer = newer?.into_iter().map(Chart::without_schemas);
+        Ok(Chart::large_without_schemas()?.into_iter().chain(newer).collect())
+    }
 }
 
 impl Work {
@@ -247,7 +255,7 @@ mod tests {
     fn restarts_come_in_all_ways() {
         let restarts = Runs { first: 3, upgrades: 4 };
         let cuts = Runs { first: 1, upgrades: 0 };
-        let campaign = Campaign { seed: 1, cuts, restarts, soon: SOON, signals: 0 };
+        let campaign = Campaign { seed: 1, cuts, restarts, soon: SOON, signals: 0, large_crds: true };
         let names = |kills: Vec<Kill>| {
             let mut names: Vec<_> = kills.iter().map(|kill| kill.method.name()).collect();
             names.sort_unstable();

@@ -21,7 +21,7 @@ fn decoded(secret: &Value, key: &str) -> String {
 
 #[test]
 fn first_run_reconciles_and_reports_a_wrong_key() {
-    let fixture = Fixture::start("first-run");
+    let fixture = Fixture::with_large_crds("first-run");
 
     // The first run, on a cluster without workloads and Ready nodes.
     let ran = fixture.apps(&["--log-level", "debug"]).run();
@@ -125,7 +125,7 @@ fn wrong_age_key_fails_the_run() {
 
 #[test]
 fn helm_3_is_supported() {
-    let fixture = Fixture::start("helm-3");
+    let fixture = Fixture::with_large_crds("helm-3");
     let bin = fixture.root.join("bin");
     std::fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink(fixture.sandbox.tools().helm_3(), bin.join("helm")).unwrap();

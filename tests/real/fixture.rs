@@ -35,11 +35,18 @@ pub(crate) fn tools() -> &'static Tools {
     TOOLS.get_or_init(|| Tools::install(&|line| println!("{line}")).unwrap())
 }
 
-/// The registry of all tests that inject no faults into it.
+/// The registry of all tests that inject no faults into it. The CRDs have no schemas: two thirds of a bootstrap would be spent
+/// on those.
 fn registry() -> Arc<Registry> {
     static REGISTRY: Mutex<Option<Arc<Registry>>> = Mutex::new(None);
     let mut registry = REGISTRY.lock().unwrap();
-    Arc::clone(registry.get_or_insert_with(|| Registry::start(tools()).unwrap()))
+    Arc::clone(registry.get_or_insert_with(|| registry_with(&[])))
+}
+
+fn registry_with(charts: &[Chart]) -> Arc<Registry> {
+    let charts = charts.iter().cloned().map(Chart::without_schemas);
+    let charts: Vec<_> = Chart::large_without_schemas().unwrap().into_iter().chain(charts).collect();
+    Registry::start_with(tools(), &charts).unwrap()
 }
 
 impl Fixture {
@@ -49,13 +56,17 @@ impl Fixture {
 
     /// With its own registry, to inject faults.
     pub(crate) fn with_own_registry(name: &str) -> Self {
+        Self::with_charts(name, &[])
+    }
+
+    /// With CRDs as large as those of the real charts.
+    pub(crate) fn with_large_crds(name: &str) -> Self {
         Self::with(options(name))
     }
 
     /// With a registry that has these additional charts.
     pub(crate) fn with_charts(name: &str, charts: &[Chart]) -> Self {
-        let registry = Registry::start_with(tools(), charts).unwrap();
-        Self::with(Options { registry: Some(registry), ..options(name) })
+        Self::with(Options { registry: Some(registry_with(charts)), ..options(name) })
     }
 
     fn with(options: Options) -> Self {

@@ -16,6 +16,7 @@ fn next_run_recovers_from_a_kill() {
         // A preflight takes longer while other tests run, but waiting for a lock takes more than 15 s.
         soon: Duration::from_secs(12),
         signals: 1,
+        large_crds: false,
     };
     run_campaign(tools(), k3s_boot(), &campaign, &|line| println!("{line}")).unwrap();
 }
