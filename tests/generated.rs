@@ -53,6 +53,11 @@ fn the_checks() {
 }
 
 #[test]
+fn the_known_failures() {
+    check("docs/failures.md", docs::failures().as_bytes());
+}
+
+#[test]
 fn the_manual() {
     check("man/k3s-boot.1", &docs::man(Cli::command()).unwrap());
 }

@@ -6,7 +6,9 @@ use clap::CommandFactory as _;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
+use crate::base::known_failures::{self, KnownFailure};
 use crate::base::logger::json::LogLine;
+use crate::base::release_id::ReleaseId;
 use crate::check::rules;
 use crate::report::Report;
 use crate::report::checks::ChecksReport;
@@ -85,6 +87,25 @@ pub fn checks() -> String {
             (false, true) => "",
         };
         _ = write!(text, "\n### `{}`{star}: {}\n\n{}{place}\n", rule.id, rule.title, rule.why);
+    }
+    text
+}
+
+/// The known failures with their causes and fixes, as Markdown.
+#[must_use]
+pub fn failures() -> String {
+    let mut text = "# Known failures\n\nMessages of helm, the API server, the kubelet and Flux that k3s-boot recognizes, with the cause and \
+                    the fix that it prints. In a fix, `NAMESPACE/NAME` is the release and `POD` its pod. Generated from the program; a test \
+                    fails if this file is out of date.\n"
+        .to_owned();
+    for known in known_failures::table() {
+        let fix = known.fix(&ReleaseId::new("NAMESPACE", "NAME"), Some("POD"));
+        let KnownFailure { id, messages, cause, .. } = known;
+        _ = write!(
+            text,
+            "\n## {id}: {cause}\n\n```text\n{}\n```\n\nFix:\n\n```text\n{fix}\n```\n",
+            messages.join("\n")
+        );
     }
     text
 }
