@@ -149,7 +149,7 @@ impl Cmd {
                 let (cuts, restarts, signals) =
                     if new_boot_id { (Runs::default(), runs, 0) } else { (runs, Runs::default(), signals) };
                 let (soon, large_crds) = (kills::SOON, true);
-                let campaign = Campaign { seed, cuts, restarts, soon, signals, large_crds };
+                let campaign = Campaign { seed, cuts, restarts, soon, large_crds, signals };
                 let (tools, program) = install_and_build(Profile::Release)?;
                 kills::run(&tools, &program, &campaign, &output::result)?;
                 Ok(ExitCode::SUCCESS)
