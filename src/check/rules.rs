@@ -41,6 +41,7 @@ rules![
     releases,
     helm_features,
     charts,
+    chart_version,
     reported::CHART_LOGIN,
     mirror,
     flux_pair,
