@@ -321,6 +321,16 @@ pub(super) const PODS: &[KnownFailure] = &[
         fix: "check the address, the proxy, and SSL_CERT_FILE",
     },
     KnownFailure {
+        id: "credential-helper",
+        outlook: Outlook::Unknown,
+        words: &[&["docker-credential-", "executable file not found"]],
+        messages: &[
+            "chart cannot be fetched: error getting credentials - err: exec: \"docker-credential-desktop\": executable file not found in $PATH, out: ``",
+        ],
+        cause: "the Docker configuration names a credential helper that is not installed",
+        fix: "install the helper, or remove `credsStore` and `credHelpers` from ~/.docker/config.json",
+    },
+    KnownFailure {
         id: "chart-gone",
         outlook: Outlook::Unknown,
         words: &[&["manifest unknown"], &["manifest_unknown"], &["chart cannot be fetched", "not found"]],
