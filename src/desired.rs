@@ -13,7 +13,6 @@ pub(crate) mod state_file;
 pub(crate) mod synced;
 pub(crate) mod values;
 
-use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -26,6 +25,7 @@ use self::releases::Release;
 use self::synced::Synced;
 use crate::base::fact::Fact;
 use crate::base::finding::Finding;
+use crate::base::release_id::ReleaseId;
 use crate::base::stages::Stage;
 
 /// The placeholder for a required variable that is not set, so that everything else can still be checked. Rules about such

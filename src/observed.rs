@@ -18,7 +18,6 @@ pub(crate) mod run_state;
 pub(crate) mod standing;
 pub(crate) mod workloads;
 
-use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -34,6 +33,7 @@ use self::objects::LiveObject;
 use self::standing::ObjectState;
 use crate::base::fact::Fact;
 use crate::base::finding::Finding;
+use crate::base::release_id::ReleaseId;
 use crate::desired::objects::ObjectId;
 use crate::observed::run_state::RunState;
 use crate::process::identity::ProcessState;

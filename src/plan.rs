@@ -4,7 +4,6 @@ pub(crate) mod options;
 pub(crate) mod recovery;
 pub(crate) mod releases;
 
-use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
@@ -12,6 +11,7 @@ use self::options::PlanOptions;
 use self::recovery::Origin;
 use self::releases::{ReleaseAction, ReleasePlan};
 use crate::base::finding::Finding;
+use crate::base::release_id::ReleaseId;
 use crate::base::stages::Stage;
 use crate::desired::objects::{Object, ObjectId};
 use crate::desired::releases::Release;

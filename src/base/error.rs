@@ -2,7 +2,6 @@
 
 mod process;
 
-use crate::base::release_id::ReleaseId;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use crate::base::duration::seconds;
 use crate::base::finding::{Finding, with_fix};
 use crate::base::known_failures::{KnownFailure, find};
 use crate::base::logger::{self, Level};
+use crate::base::release_id::ReleaseId;
 use crate::base::stages::Stage;
 
 /// Why a run failed.

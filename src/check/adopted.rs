@@ -5,11 +5,11 @@
 //! component is not disabled, it takes over objects without the label again (both seen on k3s v1.36.3). So `disable` has to be in the
 //! configuration of all servers before the first of them restarts, and the labels have to be gone by then.
 
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::k3s::{self, Servers};
+use crate::base::release_id::ReleaseId;
 use crate::observed::Live;
 
 /// The label by which k3s finds the objects of an Addon.

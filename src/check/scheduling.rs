@@ -2,12 +2,12 @@
 //!
 //! Unknown conditions count as met: they must not stop a bootstrap.
 
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::{Facts, Inspection};
+use crate::base::release_id::ReleaseId;
 use crate::observed::node::{Node, Taint};
 
 /// Prefixes of taints that come and go by themselves: with readiness, Cilium's agent or the cloud provider.

@@ -1,6 +1,5 @@
 //! `k3s-boot diff` and `apps --dry-run`: what `apps` would change; changes nothing.
 
-use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
@@ -10,6 +9,7 @@ use super::judge::judge_all;
 use super::{Failed, Session};
 use crate::base::error::Error;
 use crate::base::fact::known;
+use crate::base::release_id::ReleaseId;
 use crate::base::scratch::Scratch;
 use crate::desired::manifests::Manifests;
 use crate::desired::manifests::diff::{ObjectChange, ObjectDiff, as_helm_applies, fields};

@@ -4,12 +4,12 @@ pub(crate) mod diff;
 pub(crate) mod drift;
 pub(crate) mod stored;
 
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::base::fact::Fact;
+use crate::base::release_id::ReleaseId;
 use crate::base::yaml::{PRINTED, kubernetes};
 
 /// The results of rendering releases, by `namespace/name`. No `Debug`, because objects may contain secrets.

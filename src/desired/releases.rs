@@ -3,7 +3,6 @@
 mod features;
 mod set;
 
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use serde_yaml::Value;
 pub(crate) use self::features::Requirements;
 use self::features::{SECRETS, is_set, unsafe_features};
 use self::set::SetValue;
+use crate::base::release_id::ReleaseId;
 use crate::base::yaml::{self, PRINTED};
 use crate::tools::charts::Pin;
 

@@ -1,10 +1,10 @@
 //! Objects of a release that were deleted while it was being installed.
 
-use crate::base::object_ref::ObjectRef;
-use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::pods::{PodProblem, Stage};
+use crate::base::object_ref::ObjectRef;
+use crate::base::release_id::ReleaseId;
 use crate::observed::workloads::{Workload, unready_workloads};
 
 /// Kinds that are not deleted when they are done, unlike Jobs.

@@ -4,9 +4,9 @@
 pub(crate) mod fixture;
 pub(crate) mod kustomizations;
 
-use crate::base::object_ref::ObjectRef;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::base::object_ref::ObjectRef;
 use crate::base::url::without_credentials;
 use crate::desired::source::SyncSource;
 pub(crate) use crate::diagnose::flux::kustomizations::Problem;

@@ -1,6 +1,5 @@
 //! Renders the helmfiles with all their values, and fetches their charts.
 
-use crate::base::release_id::ReleaseId;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use crate::base::error::Error;
 use crate::base::finding::Finding;
 use crate::base::known_failures::find;
 use crate::base::logger::{self, Level};
+use crate::base::release_id::ReleaseId;
 use crate::base::scratch::Scratch;
 use crate::base::waiting::Waiting;
 use crate::desired::chart::Chart;

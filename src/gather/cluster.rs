@@ -1,6 +1,5 @@
 //! Reads the cluster: its identity, its state, and who manages what.
 
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -12,6 +11,7 @@ use super::{Files, Listener};
 use crate::base::error::Error;
 use crate::base::fact::{Fact, known};
 use crate::base::finding::{Finding, Findings};
+use crate::base::release_id::ReleaseId;
 use crate::desired::releases::Release;
 use crate::desired::{Desired, STAND_IN};
 use crate::observed::claims::Claims;

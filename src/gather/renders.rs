@@ -1,6 +1,5 @@
 //! Renders the releases that are not up to date, and reads who manages the objects that they would create.
 
-use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use super::builds::Place;
 use crate::base::error::Error;
 use crate::base::fact::{Fact, known};
 use crate::base::files;
+use crate::base::release_id::ReleaseId;
 use crate::desired::chart::Chart;
 use crate::desired::manifests::{self, Manifests, RenderFailure};
 use crate::desired::objects::ObjectId;

@@ -1,7 +1,5 @@
 //! The releases and objects that Flux and k3s' Helm controller manage.
 
-use crate::base::release_id::ReleaseId;
-use crate::observed::manager::Manager;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -11,6 +9,8 @@ use super::flux::{self, Resource, Spec, Status};
 use super::inventory::{Inventory, Meta};
 use super::kinds::Kinds;
 use crate::base::error::Error;
+use crate::base::release_id::ReleaseId;
+use crate::observed::manager::Manager;
 use crate::tools::Toolbox;
 
 /// Flux's HelmReleases, as `plural.group`.

@@ -1,6 +1,5 @@
 //! Nodes, namespaces, workloads, Services and the identity of the cluster.
 
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +11,7 @@ use super::item::{Item, Status, release};
 use super::node::Node;
 use super::workloads::Workload;
 use crate::base::error::Error;
+use crate::base::release_id::ReleaseId;
 use crate::tools::Toolbox;
 use crate::tools::api::Call;
 

@@ -1,10 +1,10 @@
 //! Recent warning events of the cluster.
 
-use crate::base::object_ref::ObjectRef;
 use serde::Deserialize;
 
 use super::workloads::Workload;
 use crate::base::error::Error;
+use crate::base::object_ref::ObjectRef;
 use crate::tools::Toolbox;
 use crate::tools::api::segment;
 

@@ -1,11 +1,11 @@
 //! Flux's objects and their status.
 
-use crate::base::object_ref::ObjectRef;
 use futures_util::future::join_all;
 use serde::Deserialize;
 
 use super::inventory::Meta;
 use crate::base::error::Error;
+use crate::base::object_ref::ObjectRef;
 use crate::tools::Toolbox;
 
 /// A FluxInstance, a source or a Kustomization.

@@ -2,7 +2,6 @@
 
 mod record;
 
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +12,7 @@ pub(crate) use self::record::{Record, unpack};
 use super::inventory::{Meta, Partial};
 use crate::base::error::Error;
 use crate::base::fact::MAX_TIMESTAMP;
+use crate::base::release_id::ReleaseId;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, List, METADATA, parse, segment};
 

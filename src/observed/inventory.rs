@@ -1,6 +1,5 @@
 //! The metadata of objects. Without their content, lists are a hundred times smaller.
 
-use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
@@ -8,6 +7,7 @@ use serde::Deserialize;
 
 use super::kinds::{Kinds, Resource};
 use crate::base::error::Error;
+use crate::base::release_id::ReleaseId;
 use crate::desired::objects::ObjectId;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, List, METADATA, segment};

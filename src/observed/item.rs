@@ -1,11 +1,11 @@
 //! Objects as the API server lists them, for all kinds that are read completely.
 
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::inventory::Meta;
+use crate::base::release_id::ReleaseId;
 
 pub(super) fn release(annotations: &BTreeMap<String, String>) -> Option<ReleaseId> {
     let annotation = |name: &str| annotations.get(&format!("meta.helm.sh/{name}"));

@@ -1,9 +1,10 @@
 //! The state that runs record in annotations of the Lease that is the lock.
 
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+use crate::base::release_id::ReleaseId;
 
 /// The annotation with the releases that were synced, so that the next run reads less.
 pub(crate) const RELEASES: &str = "k3s-boot/releases";

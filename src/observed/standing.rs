@@ -1,7 +1,5 @@
 //! The state of the objects of installed releases: whether all of them exist, with the fields that helm set.
 
-use crate::base::release_id::ReleaseId;
-use crate::observed::manager::Manager;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
@@ -15,10 +13,12 @@ use super::kinds::Kinds;
 use crate::base::error::Error;
 use crate::base::fact::{Fact, known};
 use crate::base::fingerprint::normalized;
+use crate::base::release_id::ReleaseId;
 use crate::desired::manifests::diff::{as_helm_applies, fields};
 use crate::desired::manifests::drift::{Cause, Difference, differences};
 use crate::desired::objects::ObjectId;
 use crate::desired::releases::Release;
+use crate::observed::manager::Manager;
 use crate::observed::run_state::Synced;
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, METADATA_OF_ONE, WHOLE, segment};

@@ -1,12 +1,12 @@
 //! Workloads and their desired and ready pods; and volume claims, which helm waits for, too.
 
-use crate::base::object_ref::ObjectRef;
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 
 use super::inventory::Meta;
 use super::item::{Spec, Status, release};
 use super::pods::Pod;
+use crate::base::object_ref::ObjectRef;
+use crate::base::release_id::ReleaseId;
 
 /// The generation of a DaemonSet's template (`k8s.io/api/apps/v1`). The API server sets it together with the template.
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";

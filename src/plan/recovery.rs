@@ -1,13 +1,13 @@
 //! Releases stuck in `pending-*`: who started the operation, and whether it has ended.
 
-use crate::base::release_id::ReleaseId;
-use crate::observed::manager::Manager;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::fact::{Fact, MAX_TIMESTAMP};
+use crate::base::release_id::ReleaseId;
 use crate::observed::Live;
 use crate::observed::helm::Stored;
+use crate::observed::manager::Manager;
 use crate::observed::run_state::Operation;
 use crate::process::identity::ProcessState;
 

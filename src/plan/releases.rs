@@ -1,17 +1,17 @@
 //! What happens to a release. The order of decisions: skipped, managed elsewhere, new, newer than desired, different, up to
 //! date.
 
-use crate::base::release_id::ReleaseId;
-use crate::observed::manager::Manager;
 use semver::Version;
 
 use super::options::PlanOptions;
+use crate::base::release_id::ReleaseId;
 use crate::desired::Desired;
 use crate::desired::chart::Chart;
 use crate::desired::releases::Release;
 use crate::desired::values::{ValueChange, changes};
 use crate::observed::Live;
 use crate::observed::helm::Record;
+use crate::observed::manager::Manager;
 use crate::observed::standing::ObjectState;
 use crate::tools::helmfile::HelmOverrides;
 

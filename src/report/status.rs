@@ -3,7 +3,6 @@
 mod problems;
 mod text;
 
-use crate::base::release_id::ReleaseId;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -13,6 +12,7 @@ use super::SchemaVersion;
 use crate::base::fact::Fact;
 use crate::base::finding::Finding;
 use crate::base::redact::Redactor;
+use crate::base::release_id::ReleaseId;
 use crate::gather::{Named, Snapshot};
 use crate::observed::claims::Claims;
 use crate::observed::events::{Event, last_about};

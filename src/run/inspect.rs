@@ -1,7 +1,5 @@
 //! Finds the cause of a failed release in the cluster.
 
-use crate::base::object_ref::ObjectRef;
-use crate::base::release_id::ReleaseId;
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
@@ -10,6 +8,8 @@ use super::webhooks;
 use crate::base::diagnosis::Diagnosis;
 use crate::base::error::{Error, ReleaseFailure};
 use crate::base::known_failures::find;
+use crate::base::object_ref::ObjectRef;
+use crate::base::release_id::ReleaseId;
 use crate::diagnose::pods::{PodProblem, Stage, Warnings};
 use crate::diagnose::release::{of_workload, problems_of};
 use crate::diagnose::taints;

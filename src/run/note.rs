@@ -1,10 +1,10 @@
 //! What a run records on its lock, before and after it syncs releases.
 
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::error::Error;
+use crate::base::release_id::ReleaseId;
 use crate::desired::Desired;
 use crate::observed::Live;
 use crate::observed::helm::Stored;

@@ -1,8 +1,8 @@
 //! What became of the releases of a sync.
 
-use crate::base::release_id::ReleaseId;
 use std::time::Duration;
 
+use crate::base::release_id::ReleaseId;
 use crate::desired::releases::Release;
 
 /// A release that was synced, or failed.

@@ -1,6 +1,5 @@
 //! Stages *crds* and *apps*: a `helmfile sync` each.
 
-use crate::base::release_id::ReleaseId;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
@@ -14,6 +13,7 @@ use crate::base::duration::seconds;
 use crate::base::error::{Error, ProcessError, ReleaseFailure};
 use crate::base::known_failures::{KnownFailure, find};
 use crate::base::progress;
+use crate::base::release_id::ReleaseId;
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
 use crate::observed::revisions::Generations;

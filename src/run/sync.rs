@@ -1,6 +1,5 @@
 //! Stages *crds* and *apps*: the steps in which the releases of a helmfile are synced, and retries.
 
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -10,6 +9,7 @@ use super::releases::{SyncRequest, log_action, run};
 use super::{dns, note, unlock};
 use crate::base::diagnosis::Diagnosis;
 use crate::base::error::{Error, ReleaseFailure};
+use crate::base::release_id::ReleaseId;
 use crate::desired::releases::Release;
 use crate::desired::{Desired, Helmfile};
 use crate::observed::events::newest;

@@ -3,8 +3,6 @@
 //! Two watches signal that a pod or a warning event has changed; then the release is read, at most about once per second.
 //! While nothing changes, nothing is read.
 
-use crate::base::object_ref::ObjectRef;
-use crate::base::release_id::ReleaseId;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -17,7 +15,9 @@ use crate::base::duration::seconds;
 use crate::base::error::Error;
 use crate::base::known_failures::{KnownFailure, find};
 use crate::base::logger::{self, Level};
+use crate::base::object_ref::ObjectRef;
 use crate::base::progress;
+use crate::base::release_id::ReleaseId;
 use crate::base::waiting::SAY_EVERY;
 use crate::desired::installs_cni;
 use crate::desired::releases::Release;

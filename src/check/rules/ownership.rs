@@ -1,13 +1,13 @@
 //! No object of a release has another owner.
 
-use crate::base::release_id::ReleaseId;
-use crate::observed::manager::Manager;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::base::finding::Finding;
+use crate::base::release_id::ReleaseId;
 use crate::check::k3s::BUNDLED_COREDNS;
 use crate::check::{Answer, Check, Facts, Group, NOTHING_RENDERED, Needs, Rule, scheduling};
+use crate::observed::manager::Manager;
 use crate::observed::{Live, Owned};
 use crate::plan::releases::owner;
 

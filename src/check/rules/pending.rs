@@ -1,6 +1,5 @@
 //! No release is stuck in `pending-*`.
 
-use crate::observed::manager::Manager;
 use std::time::Duration;
 
 use crate::base::finding::Finding;
@@ -8,6 +7,7 @@ use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::helm::Stored;
+use crate::observed::manager::Manager;
 use crate::plan::recovery::{Left, Origin, origin};
 use crate::plan::releases::{is_skipped, owner};
 

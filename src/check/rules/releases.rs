@@ -1,9 +1,9 @@
 //! Releases can be synced in order.
 
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeSet;
 
 use crate::base::finding::Finding;
+use crate::base::release_id::ReleaseId;
 use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;

@@ -1,11 +1,11 @@
 //! Charts render with their values.
 
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeSet;
 
 use super::values_keys;
 use crate::base::finding::{Finding, Severity};
 use crate::base::known_failures::find;
+use crate::base::release_id::ReleaseId;
 use crate::check::{Answer, Check, Facts, Group, NOTHING_RENDERED, Needs, Rule, scheduling};
 use crate::desired::manifests::RenderFailure;
 use crate::desired::releases::Release;

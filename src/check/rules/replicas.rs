@@ -1,9 +1,9 @@
 //! Replicas that cannot share a node have enough nodes.
 
-use crate::base::release_id::ReleaseId;
 use serde_json::Value;
 
 use crate::base::finding::Finding;
+use crate::base::release_id::ReleaseId;
 use crate::check::{Answer, Check, Facts, Group, Needs, Rule, scheduling};
 use crate::observed::Live;
 

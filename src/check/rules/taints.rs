@@ -1,11 +1,11 @@
 //! Every workload can be scheduled.
 
-use crate::base::release_id::ReleaseId;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use crate::base::finding::{Finding, Severity};
+use crate::base::release_id::ReleaseId;
 use crate::check::{Answer, Check, Facts, Group, Needs, Rule, scheduling};
 use crate::observed::Live;
 use crate::observed::node::{Node, Taint};

@@ -1,8 +1,8 @@
 //! Compares what the API server would make of a manifest with the current object.
 
-use crate::base::release_id::ReleaseId;
 use serde_json::{Value, json};
 
+use crate::base::release_id::ReleaseId;
 use crate::desired::objects::ObjectId;
 use crate::desired::values::{ValueChange, changes};
 

@@ -3,9 +3,9 @@
 //! The reasons are those of kustomize-controller 1.7 (`internal/controller/kustomization_controller.go`) and of
 //! `apis/meta/conditions.go` in fluxcd/pkg.
 
-use crate::base::object_ref::ObjectRef;
 use std::collections::BTreeMap;
 
+use crate::base::object_ref::ObjectRef;
 use crate::observed::flux::{Condition, Dependency, Resource};
 
 /// Namespace and name of a Kustomization.

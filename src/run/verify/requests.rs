@@ -3,13 +3,13 @@
 //! Flux itself looks at an object again only after its interval of minutes. A request during a health check restarts that check
 //! (and since kustomize-controller 1.8 ends it at once), and one for what waits by `dependsOn` changes nothing: neither is made.
 
-use crate::base::object_ref::ObjectRef;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
 use crate::base::error::Error;
+use crate::base::object_ref::ObjectRef;
 use crate::diagnose::flux::Problem;
 use crate::diagnose::flux::kustomizations::{State, state};
 use crate::observed::flux::{Flux, Resource};

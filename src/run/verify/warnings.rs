@@ -1,13 +1,13 @@
 //! Warnings while Flux is waited for.
 
-use crate::base::object_ref::ObjectRef;
-use crate::base::release_id::ReleaseId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::base::diagnosis::Diagnosis;
 use crate::base::known_failures::{KnownFailure, find};
 use crate::base::logger::{self, Level};
+use crate::base::object_ref::ObjectRef;
+use crate::base::release_id::ReleaseId;
 use crate::diagnose::flux::Problem;
 use crate::diagnose::pods::Stage;
 use crate::observed::flux::Flux;
