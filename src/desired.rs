@@ -27,6 +27,7 @@ use crate::base::fact::Fact;
 use crate::base::finding::Finding;
 use crate::base::release_id::ReleaseId;
 use crate::base::stages::Stage;
+use crate::tools::charts::exact_version;
 
 /// The placeholder for a required variable that is not set, so that everything else can still be checked. Rules about such
 /// a value have no answer.
@@ -48,7 +49,7 @@ pub(crate) struct Desired {
     pub objects: Vec<Object>,
     /// The helmfiles, in the order in which they are synced.
     pub helmfiles: Vec<Helmfile>,
-    /// The downloaded and local charts, by the `namespace/name` of their releases.
+    /// The downloaded and local charts.
     pub charts: BTreeMap<ReleaseId, Chart>,
     /// The age key that goes into the cluster.
     pub age_key: Option<AgeKey>,
@@ -142,8 +143,7 @@ impl Desired {
 
     /// The chart version of a release, from the helmfile or from the chart itself.
     pub(crate) fn chart_version(&self, release: &Release) -> Option<Version> {
-        let parse = |text: &str| Version::parse(text.trim_start_matches('v')).ok();
-        parse(&release.version).or_else(|| parse(&self.charts.get(&release.id())?.version))
+        exact_version(&release.version).or_else(|| exact_version(&self.charts.get(&release.id())?.version))
     }
 
     /// The values of a release: the defaults of its chart, if that was downloaded, overridden by its own.

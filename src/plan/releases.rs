@@ -1,8 +1,6 @@
 //! What happens to a release. The order of decisions: skipped, managed elsewhere, new, newer than desired, different, up to
 //! date.
 
-use semver::Version;
-
 use super::options::PlanOptions;
 use crate::base::release_id::ReleaseId;
 use crate::desired::Desired;
@@ -13,6 +11,7 @@ use crate::observed::Live;
 use crate::observed::helm::Record;
 use crate::observed::manager::Manager;
 use crate::observed::standing::ObjectState;
+use crate::tools::charts::exact_version;
 use crate::tools::helmfile::HelmOverrides;
 
 /// What happens to a release, and why.
@@ -57,7 +56,7 @@ pub(crate) enum ReleaseAction {
     UpToDate,
     /// The installed version is newer than the desired one.
     Newer,
-    /// It is managed by this owner: `HelmRelease namespace/name`.
+    /// Flux or k3s manages it.
     ManagedElsewhere(Manager),
     /// It is skipped for this reason.
     Skip(&'static str),
@@ -318,8 +317,7 @@ pub(crate) fn same_version(one: &str, other: &str) -> bool {
 
 /// Whether one version is newer than another; only exact versions can be compared.
 pub(crate) fn is_newer(one: &str, other: &str) -> bool {
-    let parse = |text: &str| Version::parse(text.trim_start_matches('v'));
-    matches!((parse(one), parse(other)), (Ok(one), Ok(other)) if one.cmp_precedence(&other).is_gt())
+    matches!((exact_version(one), exact_version(other)), (Some(one), Some(other)) if one.cmp_precedence(&other).is_gt())
 }
 
 #[cfg(test)]

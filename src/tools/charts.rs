@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use semver::Version;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -103,7 +104,12 @@ impl ChartRef {
     /// helmfile's folder name contains neither a digest in `version` nor the URL of a named repository.
     pub(crate) fn is_exact(&self) -> bool {
         let is_address = self.chart.contains("://");
-        is_address && if self.digest.is_some() { self.chart.contains('@') } else { is_exact(&self.version) }
+        is_address
+            && if self.digest.is_some() {
+                self.chart.contains('@')
+            } else {
+                exact_version(&self.version).is_some()
+            }
     }
 }
 
@@ -111,12 +117,12 @@ impl ChartRef {
 fn is_exact_place(place: &Path) -> bool {
     let mut parts = place.iter().filter_map(|part| part.to_str());
     let is_digest = |part: &str| part.contains("@sha256_");
-    parts.clone().next_back().is_some_and(is_exact) || parts.any(is_digest)
+    parts.clone().next_back().is_some_and(|part| exact_version(part).is_some()) || parts.any(is_digest)
 }
 
-/// Whether a version is exact and not a range.
-fn is_exact(version: &str) -> bool {
-    semver::Version::parse(version.trim_start_matches('v')).is_ok()
+/// The version of a chart, if it is exact and not a range; Helm accepts a leading `v`.
+pub(crate) fn exact_version(version: &str) -> Option<Version> {
+    Version::parse(version.trim_start_matches('v')).ok()
 }
 
 /// How the `Chart.yaml` of a placeholder begins.

@@ -1,10 +1,9 @@
 //! Charts have exact versions.
 
-use semver::Version;
-
 use crate::base::finding::Finding;
 use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::desired::releases::Release;
+use crate::tools::charts::exact_version;
 
 pub(super) const RULE: Rule = Rule {
     id: "chart-version",
@@ -27,7 +26,7 @@ fn check(facts: &Facts<'_>) -> Answer {
 }
 
 fn is_exact(release: &Release) -> bool {
-    release.digest.is_some() || Version::parse(release.version.trim_start_matches('v')).is_ok()
+    release.digest.is_some() || exact_version(&release.version).is_some()
 }
 
 fn found(release: &Release) -> Finding {

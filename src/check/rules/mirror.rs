@@ -5,6 +5,7 @@ use semver::Version;
 use crate::base::finding::Finding;
 use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::desired::releases::Release;
+use crate::tools::charts::exact_version;
 
 /// The chart in the mirror, and in the registry where it is maintained.
 const MIRROR: &str = "/charts-mirror/cilium";
@@ -32,7 +33,7 @@ fn check(facts: &Facts<'_>) -> Answer {
 }
 
 fn found(release: &Release) -> Finding {
-    let pinned = Version::parse(release.version.trim_start_matches('v')).ok();
+    let pinned = exact_version(&release.version);
     let version = pinned.filter(|version| *version >= FIRST).unwrap_or(FIRST);
     Finding::warning(RULE.id, "Chart comes from a deprecated mirror")
         .with("release", release.id())

@@ -116,7 +116,7 @@ fn a_release_with_unfinished_hooks_is_synced_again() {
     let again = resync("its hooks did not finish in an earlier run");
     // Helm had made the revision, or not yet.
     assert_eq!((with(&release, 0, false), with(&release, 1, false)), (again.clone(), again));
-    // It ended, or somebody has installed another revision since.
+    // It ended, or another revision was installed since.
     for (after, concluded) in [(0, true), (1, true), (2, false)] {
         assert_eq!(with(&release, after, concluded), ReleaseAction::UpToDate);
     }
