@@ -45,7 +45,6 @@ use crate::base::env::Env;
 use crate::base::github::CommandEscape;
 use crate::base::redact::Redactor;
 use crate::commands::Session;
-use crate::process::signals::Stop;
 use crate::settings::Settings;
 use crate::settings::cli::{Apps, Check, Cli, Command, Diff, Global, Recover};
 
@@ -116,15 +115,22 @@ fn begin(global: &Global, data_on_stdout: bool) -> anyhow::Result<(Env, Redactor
     Ok((env, redactor))
 }
 
-/// Runs on one thread, because the parent-death signal of a child is bound to the thread that started it.
-fn run<T>(work: impl AsyncFnOnce(Stop) -> anyhow::Result<T>) -> anyhow::Result<T> {
+/// Runs on one thread, because the parent-death signal of a child is bound to the thread that started it. `command` names the
+/// log file of the tools.
+fn run<T>(
+    settings: &Settings,
+    env: &Env,
+    redactor: &Redactor,
+    command: Option<&'static str>,
+    work: impl AsyncFnOnce(Session<'_>) -> T,
+) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
     runtime.block_on(async {
         let stop = process::signals::listen().context("failed to listen for signals")?;
-        work(stop).await
+        Ok(work(Session::new(settings, env, redactor, stop, command)).await)
     })
 }
 
@@ -140,23 +146,20 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, apps.dry_run || apps.list)?;
     let settings = Settings::of_apps(global, apps, &env);
     if apps.list {
-        return Ok(ExitCode::from(written(commands::apps::list(&settings))?));
+        return exit(commands::apps::list(&settings));
     }
     if apps.dry_run {
         let asked = commands::diff::Asked::default();
-        let code = run(async |stop| {
-            let session = Session::new(&settings, &env, &redactor, stop, Some("diff"));
-            written(commands::diff::diff(&session, asked).await)
+        let result = run(&settings, &env, &redactor, Some("diff"), async |session| {
+            commands::diff::diff(&session, asked).await
         })?;
-        return Ok(ExitCode::from(code));
+        return exit(result);
     }
     if settings.live {
         base::progress::begin();
     }
-    let report = run(async |stop| {
-        let session = Session::new(&settings, &env, &redactor, stop, Some("apps"));
-        Ok(commands::apps::apps(&session).await)
-    });
+    let report =
+        run(&settings, &env, &redactor, Some("apps"), async |session| commands::apps::apps(&session).await);
     base::progress::end();
     let report = report?;
     if settings.json {
@@ -171,46 +174,42 @@ fn run_check(global: &Global, check: &Check) -> anyhow::Result<ExitCode> {
     }
     let (env, redactor) = begin(global, true)?;
     let settings = Settings::of_check(global, check, &env);
-    let code = run(async |stop| {
-        let session = Session::new(&settings, &env, &redactor, stop, Some("check"));
-        written(commands::check::check(&session, check.pin).await)
+    let result = run(&settings, &env, &redactor, Some("check"), async |session| {
+        commands::check::check(&session, check.pin).await
     })?;
-    Ok(ExitCode::from(code))
+    exit(result)
 }
 
 fn run_diff(global: &Global, diff: &Diff) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, true)?;
     let settings = Settings::of_diff(global, diff, &env);
     let asked = commands::diff::Asked { manifests: diff.manifests, exit_code: diff.exit_code };
-    let code = run(async |stop| {
-        let session = Session::new(&settings, &env, &redactor, stop, Some("diff"));
-        written(commands::diff::diff(&session, asked).await)
+    let result = run(&settings, &env, &redactor, Some("diff"), async |session| {
+        commands::diff::diff(&session, asked).await
     })?;
-    Ok(ExitCode::from(code))
+    exit(result)
 }
 
 fn run_recover(global: &Global, recover: &Recover) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, false)?;
     let settings = Settings::of_recover(global, recover, &env);
-    let code = run(async |stop| {
-        let session = Session::new(&settings, &env, &redactor, stop, Some("recover"));
-        written(commands::recover::recover(&session, recover).await)
+    let result = run(&settings, &env, &redactor, Some("recover"), async |session| {
+        commands::recover::recover(&session, recover).await
     })?;
-    Ok(ExitCode::from(code))
+    exit(result)
 }
 
 fn run_status(global: &Global, watch: bool) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, true)?;
     let settings = Settings::of_status(global, &env);
-    let code = run(async |stop| {
-        // `--watch` may run for days.
-        let session = Session::new(&settings, &env, &redactor, stop, None);
-        written(commands::status::status(&session, watch).await)
+    // The output of tools is not kept: `--watch` may run for days.
+    let result = run(&settings, &env, &redactor, None, async |session| {
+        commands::status::status(&session, watch).await
     })?;
-    Ok(ExitCode::from(code))
+    exit(result)
 }
 
-/// Adds context to errors of writing to stdout.
-fn written(result: std::io::Result<u8>) -> anyhow::Result<u8> {
-    result.context("failed to write to stdout")
+/// The exit code of a command that prints data; its only errors are those of writing to stdout.
+fn exit(result: std::io::Result<u8>) -> anyhow::Result<ExitCode> {
+    result.map(ExitCode::from).context("failed to write to stdout")
 }

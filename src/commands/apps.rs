@@ -184,7 +184,9 @@ impl Run {
 }
 
 /// A run with its context.
-struct Bootstrap<'a>(Context<'a>);
+struct Bootstrap<'a> {
+    context: Context<'a>,
+}
 
 async fn run_bootstrap(session: &Session<'_>, run: &mut Run) -> Result<Option<Takeover>, Error> {
     let Session { settings, redactor, .. } = session;
@@ -195,7 +197,8 @@ async fn run_bootstrap(session: &Session<'_>, run: &mut Run) -> Result<Option<Ta
     }
     let scratch = Scratch::new(&settings.temp)?;
     let tools = session.toolbox(&files, &scratch)?;
-    let bootstrap = Bootstrap(Context { settings, tools: &tools, scratch: &scratch, redactor });
+    let context = Context { settings, tools: &tools, scratch: &scratch, redactor };
+    let bootstrap = Bootstrap { context };
     match Box::pin(bootstrap.all(files, run)).await {
         Err(error) => Err(webhooks::with_configuration(&tools, error).await),
         done => done,
@@ -205,7 +208,7 @@ async fn run_bootstrap(session: &Session<'_>, run: &mut Run) -> Result<Option<Ta
 impl Bootstrap<'_> {
     /// Runs all stages.
     async fn all(&self, files: Files, run: &mut Run) -> Result<Option<Takeover>, Error> {
-        let Context { settings, tools, .. } = self.0;
+        let Context { settings, tools, .. } = self.context;
         let ready = run.stage(StageName::Preflight, self.preflight(files, false)).await?;
         if let Some(live) = &ready.picture.observed.live {
             run.report.cluster = Some(ClusterReport::new(&tools.target, live));
@@ -235,7 +238,7 @@ impl Bootstrap<'_> {
     }
 
     async fn preflight(&self, files: Files, again: bool) -> Result<Ready, Error> {
-        Box::pin(preflight(self.0, files, again)).await
+        Box::pin(preflight(self.context, files, again)).await
     }
 
     /// Verifies Flux when there is nothing to change.
@@ -266,12 +269,12 @@ impl Bootstrap<'_> {
         let work = Box::pin(async {
             if !alone || ready.began.elapsed() > MAX_AGE {
                 tracing::info!("Re-running the preflight");
-                let files = gather::files(self.0.settings, self.0.redactor);
+                let files = gather::files(self.context.settings, self.context.redactor);
                 ready = run.stage(StageName::Preflight, self.preflight(files, true)).await?;
                 if let (false, Some(live)) = (ready.plan.is_empty(), &ready.picture.observed.live) {
                     let (plan, desired) = (&ready.plan, &ready.picture.desired);
                     let now = SystemTime::now();
-                    let notes = note::before(plan, desired, live, self.0.settings.release_timeout, now);
+                    let notes = note::before(plan, desired, live, self.context.settings.release_timeout, now);
                     lock.change(|noted| *noted = notes);
                     lock.write_notes().await?;
                 }
@@ -292,7 +295,7 @@ impl Bootstrap<'_> {
         }
         // The next run does not have to wait for Flux.
         let close = async {
-            let after = note::after(self.0.tools, &ready.plan, &ready.picture.desired, lock.notes());
+            let after = note::after(self.context.tools, &ready.plan, &ready.picture.desired, lock.notes());
             if let Ok(Ok(after)) = tokio::time::timeout(NOTES_TIMEOUT, after).await {
                 lock.change(|noted| *noted = after);
             }
@@ -304,21 +307,21 @@ impl Bootstrap<'_> {
 
     async fn work(&self, ready: &Ready, lock: &Lock<'_>, run: &mut Run) -> Result<(), Error> {
         let Ready { picture: Gathered { desired, charts, observed, .. }, plan, .. } = ready;
-        let skipped = &self.0.settings.plan_options.stages;
+        let skipped = &self.context.settings.plan_options.stages;
         run.changed = true;
-        self.0.tools.retry_on_outage();
+        self.context.tools.retry_on_outage();
         run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
-        log_unready(self.0.tools, plan, observed.live.as_ref()).await;
-        unlock::run(self.0.tools, &plan.unlocks).await?;
+        log_unready(self.context.tools, plan, observed.live.as_ref()).await;
+        unlock::run(self.context.tools, &plan.unlocks).await?;
         if !skipped.has(Stage::Namespaces) {
-            let work = namespaces::run(self.0.tools, &plan.namespaces);
+            let work = namespaces::run(self.context.tools, &plan.namespaces);
             run.stage(StageName::Namespaces, work).await?;
         }
         if !skipped.has(Stage::Secrets) {
-            let work = secrets::run(self.0.tools, &desired.objects, &plan.objects);
+            let work = secrets::run(self.context.tools, &desired.objects, &plan.objects);
             run.stage(StageName::Secrets, work).await?;
         }
-        let (tools, settings) = (self.0.tools, self.0.settings);
+        let (tools, settings) = (self.context.tools, self.context.settings);
         let sync = Sync { tools, settings, desired, lock, charts: charts.path() };
         let mut synced = 0;
         for (helmfile, (kind, releases)) in desired.helmfiles.iter().zip(&plan.helmfiles) {
@@ -347,13 +350,13 @@ impl Bootstrap<'_> {
         unchanged: bool,
         run: &mut Run,
     ) -> Result<Option<Takeover>, Error> {
-        if self.0.settings.plan_options.stages.has(Stage::Verify) {
+        if self.context.settings.plan_options.stages.has(Stage::Verify) {
             return Ok(None);
         }
-        let (tools, deadline) = (self.0.tools, self.0.settings.verify_timeout);
+        let (tools, deadline) = (self.context.tools, self.context.settings.verify_timeout);
         let desired = &picture.desired;
         let live = picture.observed.live.as_ref().filter(|_| unchanged);
-        log_unready(self.0.tools, plan, live).await;
+        log_unready(self.context.tools, plan, live).await;
         let work = async {
             if desired.skipped_dns().is_some() {
                 let seen = live.map(|live| live.cluster.workloads.as_slice()).unwrap_or_default();
@@ -362,7 +365,7 @@ impl Bootstrap<'_> {
             let seen = live.and_then(|live| live.claims.as_ref().ok()).map(verify::seen);
             let asked = SyncSource::of(desired).installed(makes_instance(plan));
             let outcome = verify::verify(tools, &asked, key_changed(plan), deadline, seen).await?;
-            takeover(outcome, desired, picture.observed.live.as_ref(), &self.0.settings.plan_options)
+            takeover(outcome, desired, picture.observed.live.as_ref(), &self.context.settings.plan_options)
         };
         run.stage(StageName::Verify, work).await.map(Some)
     }
