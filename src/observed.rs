@@ -105,9 +105,9 @@ pub(crate) struct Live {
     pub claims: Fact<Claims>,
     /// All Helm releases, with the newest revision of each.
     pub releases: Fact<Vec<Stored>>,
-    /// The full records of the desired releases' newest revisions, by `namespace/name`.
+    /// The full records of the desired releases' newest revisions.
     pub records: Fact<BTreeMap<ReleaseId, Record>>,
-    /// The state of the objects of releases that are otherwise up to date, by `namespace/name`.
+    /// The state of the objects of releases that are otherwise up to date.
     pub standing: BTreeMap<ReleaseId, Fact<ObjectState>>,
     /// The notes of earlier runs.
     pub notes: RunState,
@@ -137,7 +137,7 @@ impl Live {
         inventory
     }
 
-    /// Whether a release (`namespace/name`) is `deployed`; false if that is unknown.
+    /// Whether a release is `deployed`; false if that is unknown.
     pub(crate) fn is_deployed(&self, release: &ReleaseId) -> bool {
         let deployed = |one: &Stored| one.id() == *release && one.status == "deployed";
         self.releases.as_ref().is_ok_and(|releases| releases.iter().any(deployed))

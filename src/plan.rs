@@ -49,7 +49,7 @@ impl Plan {
         self.helmfiles.iter().flat_map(|(_, releases)| releases)
     }
 
-    /// Whether values of a release (`namespace/name`) are or were decrypted, so that none are shown.
+    /// Whether values of a release are or were decrypted, so that none are shown.
     pub(crate) fn has_secret_values(&self, release: &ReleaseId) -> bool {
         self.releases().any(|one| one.id == *release && one.has_secret_values)
     }

@@ -110,7 +110,7 @@ pub(crate) enum Error {
 /// A failed release.
 #[derive(Debug)]
 pub(crate) struct ReleaseFailure {
-    /// `namespace/name`, if it is known.
+    /// The release, if it is known.
     pub release: Option<ReleaseId>,
     /// The last error of helm, without what helmfile adds.
     pub reason: String,

@@ -6,6 +6,7 @@ use crate::check::options::CheckOptions;
 use crate::desired::source::SyncSource;
 use crate::desired::{Desired, STAND_IN};
 use crate::observed::Live;
+use crate::observed::manager::Manager;
 
 /// The annotation on the Lease of the lock with the repository from which the cluster was bootstrapped.
 pub(crate) const MARK: &str = "k3s-boot/repository";
@@ -107,7 +108,7 @@ pub(crate) fn judge(options: &CheckOptions, desired: &Desired, live: &Live) -> V
     let mut workloads: Vec<_> =
         claims.instance.iter().map(|instance| instance.object().to_string()).collect();
     if claims.controllers && claims.instance.is_none() {
-        workloads.push("Flux without a FluxInstance".to_owned());
+        workloads.push(Manager::FluxWithoutInstance.to_string());
     }
     let own = |release: &ReleaseId| claims.helm_charts.iter().any(|chart| chart.release == *release);
     let releases = stored.iter().map(crate::observed::helm::Stored::id).filter(|release| !own(release));

@@ -12,7 +12,7 @@ use crate::base::fact::Fact;
 use crate::base::release_id::ReleaseId;
 use crate::base::yaml::{PRINTED, kubernetes};
 
-/// The results of rendering releases, by `namespace/name`. No `Debug`, because objects may contain secrets.
+/// The results of rendering releases. No `Debug`, because objects may contain secrets.
 #[derive(Default)]
 pub(crate) struct Manifests {
     /// The objects of each release; unknown if they could not be rendered.

@@ -30,7 +30,7 @@ pub(crate) struct Release {
     pub version: String,
     /// The digest that pins the chart, if any: `sha256:…`.
     pub digest: Option<String>,
-    /// The releases that it is installed after, as `namespace/name`.
+    /// The releases that it is installed after.
     pub needs: Vec<ReleaseId>,
     /// The values in merge order. The last are those of `set` and `setString`.
     pub values: Vec<Value>,

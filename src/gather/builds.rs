@@ -351,7 +351,7 @@ impl Place<'_> {
         Ok(build_finding(state, error))
     }
 
-    /// The locally available charts of the releases, by `namespace/name`.
+    /// The locally available charts of the releases.
     pub(super) fn charts_of(&self, helmfiles: &[Helmfile]) -> BTreeMap<ReleaseId, Chart> {
         let mut charts = BTreeMap::new();
         for helmfile in helmfiles {

@@ -206,7 +206,7 @@ pub(super) fn noted(
     (notes, states)
 }
 
-/// The records of the releases that `is_desired` selects, by `namespace/name`.
+/// The records of the releases that `is_desired` selects.
 pub(super) async fn records_of(
     tools: &Toolbox,
     stored: &Fact<Vec<Stored>>,

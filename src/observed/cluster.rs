@@ -131,7 +131,7 @@ impl Lease {
 }
 
 impl Service {
-    /// The Helm release that the Service belongs to, as `namespace/name`.
+    /// The Helm release that the Service belongs to.
     pub(crate) fn release(&self) -> Option<ReleaseId> {
         release(&self.annotations)
     }

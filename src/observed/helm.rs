@@ -108,7 +108,7 @@ impl Toolbox {
         Ok(newest(list.into_iter().flat_map(|list| list.items).map(|record| record.metadata)))
     }
 
-    /// The full records of these releases' newest revisions, by `namespace/name`. Unreadable records are skipped.
+    /// The full records of these releases' newest revisions. Unreadable records are skipped.
     ///
     /// # Errors
     ///

@@ -15,9 +15,9 @@ pub(crate) const OPERATIONS: &str = "k3s-boot/operations";
 /// The notes of earlier runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RunState {
-    /// Synced releases, by `namespace/name`.
+    /// What was synced.
     pub releases: BTreeMap<ReleaseId, Synced>,
-    /// Operations, by the `namespace/name` of their release.
+    /// What was begun.
     pub operations: BTreeMap<ReleaseId, Operation>,
 }
 

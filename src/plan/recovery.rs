@@ -39,7 +39,7 @@ pub(crate) struct StuckRelease {
 /// Why a release is not recovered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
-    /// It is managed by Flux or k3s, such as by `HelmRelease namespace/name`.
+    /// Flux or k3s manages it.
     ToOwner(Manager),
     /// The run is in progress.
     AtWork,

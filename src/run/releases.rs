@@ -140,7 +140,7 @@ pub(crate) struct SyncRequest<'a> {
     pub generations: Option<&'a Generations>,
 }
 
-/// Syncs these releases (`namespace/name`) of a helmfile and returns what became of them.
+/// Syncs these releases of a helmfile and returns what became of them.
 ///
 /// # Errors
 ///
