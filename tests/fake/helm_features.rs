@@ -53,23 +53,45 @@ fn missing_plugin_stops_the_run_before_a_change() {
         fixture_for("apps", &all, "v4.2.4\n", "other  \t0.1.0  \tpostrenderer/v1\tv1\tunknown\tunknown\n")
             .refusal();
     let helm_3 = fixture_for("apps", &all, "v3.21.4\n", "").refusal();
-    let encrypted = ("Helm plugin for encrypted values is missing", "media/encrypted", "plugin=\"secrets\"");
-    let patched = ("Kustomize is not installed", "media/patched", "keys=\"jsonPatches\"");
-    let hooked = ("Hook command not found", "media/hooked", "command=\"nowhere-to-be-found\"");
-    let not_a_plugin = ("Post-renderer is not a Helm 4 plugin", "media/rendered", "value=\"bash\"");
-    let not_found = ("Post-renderer not found", "media/rendered", "value=\"bash\"");
-    let forced = ("Release needs Helm 4", "media/forced", "keys=\"forceConflicts\"");
+    let encrypted = (
+        "Helm plugin for encrypted values is missing",
+        "media/encrypted",
+        "plugin=\"secrets\"",
+        "install the plugin helm-secrets (https://github.com/jkroepke/helm-secrets), or refer to the files as `ref+sops://FILE` in `values`",
+    );
+    let patched = (
+        "Kustomize is not installed",
+        "media/patched",
+        "keys=\"jsonPatches\"",
+        "install it, or set `kustomizeBinary: kubectl kustomize` at the top of the helmfile",
+    );
+    let on_path =
+        "install it, add it to PATH, or correct its path, which is relative to the helmfile's folder";
+    let hooked = ("Hook command not found", "media/hooked", "command=\"nowhere-to-be-found\"", on_path);
+    let not_a_plugin = (
+        "Post-renderer is not a Helm 4 plugin",
+        "media/rendered",
+        "value=\"bash\"",
+        "install it as a plugin of type `postrenderer/v1` and use the name of that plugin, or use Helm 3",
+    );
+    let not_found = ("Post-renderer not found", "media/rendered", "value=\"bash\"", on_path);
+    let forced = (
+        "Release needs Helm 4",
+        "media/forced",
+        "keys=\"forceConflicts\"",
+        "install Helm 4, or remove the keys",
+    );
     assert_errors(&helm_4, &[encrypted, not_a_plugin, patched, hooked]);
     assert_errors(&helm_3, &[encrypted, not_found, patched, forced, hooked]);
 }
 
-/// Checks that a log has these errors in this order, each with a release, another pair and a fix.
+/// Checks that a log has these errors in this order, each with a release, another pair and a fix at the end.
 #[track_caller]
-fn assert_errors(log: &str, expected: &[(&str, &str, &str)]) {
+fn assert_errors(log: &str, expected: &[(&str, &str, &str, &str)]) {
     assert_eq!(log.lines().count(), expected.len(), "{log}");
-    for (line, (message, release, pair)) in log.lines().zip(expected) {
+    for (line, (message, release, pair, fix)) in log.lines().zip(expected) {
         assert!(line.starts_with(&format!("[TS] ERROR {message} release=\"{release}\" ")), "{line}");
-        assert!(line.contains(pair) && line.contains(" fix=\""), "{line}");
+        assert!(line.contains(pair) && line.trim_end().ends_with(&format!(" fix=\"{fix}\"")), "{line}");
     }
 }
 
