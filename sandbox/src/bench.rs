@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 
 use self::measure::{Cost, Place};
@@ -177,9 +177,11 @@ fn many(tools: &Tools, program: &Path) -> Result<Vec<Row>> {
     let place = Place::fresh(tools, &registry, program)?;
     // These releases install no network.
     place.sandbox.set_node_ready("node-1", true)?;
+    let namespace = place.sandbox.get("/api/v1/namespaces/kube-system")?.context("no `kube-system`")?;
+    let uid = namespace["metadata"]["uid"].as_str().context("`kube-system` has no UID")?;
     let mut rows = Vec::new();
     for (releases, namespaces) in [(5, 5), (10, 5), (25, 5), (50, 200)] {
-        many::write(&place.checkout, releases, namespaces)?;
+        many::write(&place.checkout, uid, releases, namespaces)?;
         place.apps()?;
         let ours = times(LOOKS, || place.apps())?;
         ensure!(ours.mutating == 0, "a run with nothing to do made changes");

@@ -16,8 +16,9 @@ pub(super) fn chart() -> Chart {
     Chart::generic(CHART)
 }
 
-/// Writes helmfiles with this many releases, the first of them in the CRDs helmfile, and this many namespaces.
-pub(super) fn write(checkout: &Checkout, releases: usize, namespaces: usize) -> Result<()> {
+/// Writes helmfiles with this many releases, the first of them in the CRDs helmfile, and this many namespaces. Without Flux the
+/// repository has no name, so its configuration pins the cluster with this UID.
+pub(super) fn write(checkout: &Checkout, uid: &str, releases: usize, namespaces: usize) -> Result<()> {
     let release = |number: usize| {
         json!({"name": format!("small-{number}"), "namespace": format!("many-{}", number % 5),
             "chart": format!("oci://ghcr.io/k3s-boot/charts/{CHART}"), "version": chart().version(),
@@ -30,7 +31,7 @@ pub(super) fn write(checkout: &Checkout, releases: usize, namespaces: usize) -> 
     };
     checkout.write("bootstrap/helmfile.d/00-crds.yaml", &file(vec![release(0)])?)?;
     checkout.write("bootstrap/helmfile.d/01-apps.yaml", &file((1..releases).map(release).collect())?)?;
-    let mut text = "namespaces:\n".to_owned();
+    let mut text = format!("cluster:\n  uid: {uid}\nnamespaces:\n");
     for number in 0..namespaces {
         writeln!(text, "  - many-{number}")?;
     }
