@@ -57,7 +57,13 @@ pub(crate) trait Listener {
     fn cluster(&mut self, _version: &str, _cluster: &Cluster) {}
 
     /// Called when everything is known except what needs rendering (see [`crate::check::rules::is_settled`]).
-    fn facts(&mut self, _facts: &Facts<'_>) {}
+    ///
+    /// # Errors
+    ///
+    /// Why reading the rest makes no sense; it ends [`gather`].
+    fn facts(&mut self, _facts: &Facts<'_>) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 impl Listener for () {}
@@ -102,7 +108,8 @@ pub(crate) struct Context<'a> {
 ///
 /// # Errors
 ///
-/// k3s-boot was interrupted, or a working folder cannot be created. Any other failure becomes part of the result.
+/// k3s-boot was interrupted, a working folder cannot be created, or `listener` ends it. Any other failure becomes part of the
+/// result.
 pub(crate) async fn gather(
     context: Context<'_>,
     files: Files,
@@ -201,7 +208,7 @@ pub(crate) async fn gather(
             desired: &desired,
             observed: &observed,
             manifests: &manifests,
-        });
+        })?;
     }
     if let Some(live) = &mut observed.live {
         let (now, missing) = (observed.now, &observed.missing_commands);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::judge::judge_all;
+use super::judge::{RightCluster, judge_all};
 use super::{Failed, Session};
 use crate::base::error::Error;
 use crate::base::fact::known;
@@ -70,7 +70,7 @@ async fn make(session: &Session<'_>, manifests: bool) -> Result<DiffReport, Erro
     let tools = session.toolbox(&files, &scratch)?;
     let context = Context { settings, tools: &tools, scratch: &scratch, redactor };
     let purpose = if manifests { Purpose::Everything } else { Purpose::Plan };
-    let mut picture = Box::pin(gather::gather(context, files, purpose, &mut ())).await?;
+    let mut picture = Box::pin(gather::gather(context, files, purpose, &mut RightCluster)).await?;
     let unchanged = take_unchanged(settings, &mut picture);
     judge_all(settings, &picture.facts())?;
     picture.manifests.objects.extend(unchanged.objects);

@@ -5,7 +5,7 @@ use crate::base::finding::{Finding, Severity};
 use crate::base::stages::Stage;
 use crate::check::cluster_identity::{self, Verdict};
 use crate::check::{self, Check, Facts, Outcome, Rule};
-use crate::gather;
+use crate::gather::{self, Listener};
 use crate::settings::Settings;
 
 /// Whether to run a rule now. The identity of the cluster is checked last. Rules about nodes run once the number of nodes is
@@ -53,6 +53,19 @@ pub(super) fn judge(
     Ok(Judged { checks, warnings: findings.len() })
 }
 
+/// Ends reading at a cluster that belongs to another repository: its other problems do not matter.
+pub(super) struct RightCluster;
+
+impl Listener for RightCluster {
+    fn facts(&mut self, facts: &Facts<'_>) -> Result<(), Error> {
+        let Some(live) = &facts.observed.live else { return Ok(()) };
+        match cluster_identity::judge(facts.options, facts.desired, live) {
+            Verdict::Refused(finding) => Err(Error::Preflight(vec![finding])),
+            Verdict::Right(_) | Verdict::Fresh | Verdict::Unknown(_) => Ok(()),
+        }
+    }
+}
+
 /// A finding with its severity; with `strict`, warnings are errors.
 pub(super) fn weighed(finding: Finding, strict: bool) -> Finding {
     let severity = match finding.severity {
@@ -69,19 +82,20 @@ pub(super) fn weighed(finding: Finding, strict: bool) -> Finding {
 /// The problems that block `apps`.
 pub(super) fn judge_all(settings: &Settings, facts: &Facts<'_>) -> Result<(), Error> {
     let live = facts.observed.live.as_ref();
-    let verdict = live.map(|live| (live, cluster_identity::judge(facts.options, facts.desired, live)));
-    if let Some((_, Verdict::Refused(finding))) = verdict {
-        return Err(Error::Preflight(vec![finding]));
-    }
     let registered = live.map_or(0, |live| live.cluster.nodes.len());
     let is_complete = settings.plan_options.stages.has(Stage::Nodes) || registered >= settings.nodes;
     judge(settings, facts, |rule| is_due(rule, is_complete), false, &[])?;
-    if let Some((live, Verdict::Unknown(runs))) = verdict {
-        let unknown = cluster_identity::unknown(live, &runs);
-        if !settings.can_ask {
-            return Err(Error::Preflight(vec![unknown]));
+    let Some(live) = live else { return Ok(()) };
+    match cluster_identity::judge(facts.options, facts.desired, live) {
+        Verdict::Right(_) | Verdict::Fresh => Ok(()),
+        Verdict::Refused(finding) => Err(Error::Preflight(vec![finding])),
+        Verdict::Unknown(runs) => {
+            let unknown = cluster_identity::unknown(live, &runs);
+            if !settings.can_ask {
+                return Err(Error::Preflight(vec![unknown]));
+            }
+            Finding { severity: Severity::Warning, ..unknown }.log();
+            Ok(())
         }
-        Finding { severity: Severity::Warning, ..unknown }.log();
     }
-    Ok(())
 }

@@ -12,7 +12,7 @@ use crate::base::stages::Stage;
 use crate::check::rules::is_settled;
 use crate::check::{self, Facts, Rule, cluster_identity};
 use crate::commands::ask::confirm;
-use crate::commands::judge::{is_about_nodes, is_due, judge, weighed};
+use crate::commands::judge::{RightCluster, is_about_nodes, is_due, judge, weighed};
 use crate::desired::chart::Chart;
 use crate::desired::manifests::Manifests;
 use crate::gather::{self, Context, Files, Gathered, Listener, Purpose};
@@ -64,13 +64,6 @@ pub(super) async fn preflight(context: Context<'_>, files: Files, again: bool) -
     };
     drop(gathering);
     let logged = listener.problems;
-    // Other problems of the wrong cluster do not matter.
-    if let Some(live) = &picture.observed.live
-        && let cluster_identity::Verdict::Refused(finding) =
-            cluster_identity::judge(&picture.options, &picture.desired, live)
-    {
-        return Err(Error::Preflight(vec![finding]));
-    }
     let registered = picture.observed.live.as_ref().map_or(0, |live| live.cluster.nodes.len());
     let judged =
         judge(settings, &picture.facts(), |rule| is_due(rule, registered >= expected), again, &logged)?;
@@ -122,19 +115,16 @@ impl Listener for PreflightListener<'_> {
         }
     }
 
-    fn facts(&mut self, facts: &Facts<'_>) {
-        let Some(live) = &facts.observed.live else { return };
-        if let cluster_identity::Verdict::Refused(_) =
-            cluster_identity::judge(facts.options, facts.desired, live)
-        {
-            return;
-        }
+    fn facts(&mut self, facts: &Facts<'_>) -> Result<(), Error> {
+        let Some(live) = &facts.observed.live else { return Ok(()) };
+        RightCluster.facts(facts)?;
         let complete = live.cluster.nodes.len() >= self.expected;
         let due = |rule: &Rule| is_due(rule, complete) && is_settled(rule, live);
         let found = check::run(facts, due).into_iter().flat_map(|outcome| outcome.findings().to_vec());
         let found = found.map(|finding| weighed(finding, facts.options.strict));
         self.problems.extend(found.filter(|finding| finding.severity == Severity::Error));
         self.problems.iter().for_each(Finding::log);
+        Ok(())
     }
 }
 
