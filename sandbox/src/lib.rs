@@ -50,5 +50,5 @@ pub use crate::process::{GARBAGE, is_running, wait_for};
 pub use crate::random::Random;
 pub use crate::registry::{Faults, HOSTS, Registry};
 pub use crate::restart::Restart;
-pub use crate::secrets::shapes;
+pub use crate::secrets::SecretSearch;
 pub use crate::tools::{KUBERNETES_VERSION, Tools, cache_dir};
