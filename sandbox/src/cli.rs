@@ -161,7 +161,7 @@ impl Cmd {
                 Ok(ExitCode::SUCCESS)
             }
             Self::Faults { only, without_plain, one_cluster, program, .. } => {
-                let campaign = FaultCampaign { only, plain: !without_plain, one_cluster };
+                let campaign = FaultCampaign { only, plain: !without_plain, one_cluster, large_crds: true };
                 let (tools, program) = match program {
                     Some(program) => (install()?, program.canonicalize()?),
                     None => install_and_build(Profile::Release)?,

@@ -48,6 +48,8 @@ pub struct FaultCampaign {
     /// Whether all faults are injected into one cluster, which must converge only at the end. They must be in the order of the
     /// releases at which they show.
     pub one_cluster: bool,
+    /// Whether the CRDs are as large as those of the real charts.
+    pub large_crds: bool,
 }
 
 /// Lines with the names and descriptions of all faults.
@@ -59,7 +61,7 @@ pub(crate) fn list() -> Vec<String> {
 pub fn run(tools: &Tools, program: &Path, campaign: &FaultCampaign, print: &dyn Fn(&str)) -> Result<()> {
     let chosen = campaign.faults()?;
     let logs = tempfile::Builder::new().prefix("sandbox-faults-").tempdir()?.keep();
-    let runner = Runner { tools, program, logs };
+    let runner = Runner { tools, program, logs, large_crds: campaign.large_crds };
     print(&format!("logs are in {}", runner.logs.display()));
     for line in head() {
         print(line);
@@ -67,7 +69,7 @@ pub fn run(tools: &Tools, program: &Path, campaign: &FaultCampaign, print: &dyn 
     let mut rows = Vec::new();
     let mut shared = None;
     if campaign.one_cluster {
-        shared = Some(FaultFixture::start(tools, program, "faults")?);
+        shared = Some(FaultFixture::start(tools, program, "faults", campaign.large_crds)?);
     }
     for fault in chosen {
         let row = match &mut shared {
@@ -109,13 +111,14 @@ struct Runner<'a> {
     tools: &'a Tools,
     program: &'a Path,
     logs: PathBuf,
+    large_crds: bool,
 }
 
 impl Runner<'_> {
     /// Injects a fault into a fresh cluster for k3s-boot, and then into another one for plain helmfile. At the same time, each
     /// would have half of the machine, and take twice as long until the fault shows.
     fn both(&self, fault: &'static Fault, plain: bool) -> Result<Row> {
-        let mut fixture = FaultFixture::start(self.tools, self.program, fault.name)?;
+        let mut fixture = FaultFixture::start(self.tools, self.program, fault.name, self.large_crds)?;
         let mut row = self.on(&mut fixture, fault, true)?;
         drop(fixture);
         if plain && fault.plain != Plain::NotApplicable {
@@ -143,7 +146,7 @@ impl Runner<'_> {
     }
 
     fn plain(&self, fault: &'static Fault) -> Result<Output> {
-        let mut fixture = FaultFixture::start(self.tools, self.program, fault.name)?;
+        let mut fixture = FaultFixture::start(self.tools, self.program, fault.name, self.large_crds)?;
         let output = fixture.run(fault, |fixture| {
             let sync = |file: &str| {
                 let mut command = fixture.checkout.command(&fixture.sandbox, &self.tools.helmfile());
@@ -181,6 +184,7 @@ mod tests {
             only: names.iter().map(|&name| name.to_owned()).collect(),
             plain: false,
             one_cluster: false,
+            large_crds: true,
         };
         assert_eq!(campaign(&[]).faults().unwrap().len(), faults().count());
         let chosen = campaign(&["taint", "cpu"]).faults().unwrap();

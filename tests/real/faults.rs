@@ -32,6 +32,6 @@ const FAULTS: [&str; 20] = [
 #[test]
 fn failures_name_object_cause_and_fix() {
     let only = FAULTS.map(ToOwned::to_owned).to_vec();
-    let campaign = FaultCampaign { only, plain: false, one_cluster: true };
+    let campaign = FaultCampaign { only, plain: false, one_cluster: true, large_crds: false };
     run_faults(tools(), k3s_boot(), &campaign, &|line| println!("{line}")).unwrap();
 }

@@ -13,9 +13,11 @@ use nix::sys::signal::Signal;
 use super::Fault;
 use super::Output;
 use super::injection::{Injection, When};
+use crate::charts::Chart;
 use crate::cluster::Options;
 use crate::fixture::{Fixture, LIMIT, send};
 use crate::process::wait_for;
+use crate::registry::Registry;
 use crate::tools::Tools;
 use crate::webhook::Webhook;
 
@@ -33,9 +35,11 @@ pub(super) struct FaultFixture {
 
 impl FaultFixture {
     /// Starts a fresh cluster with its own registry.
-    pub(super) fn start(tools: &Tools, program: &Path, name: &str) -> Result<Self> {
-        let mut fixture =
-            Fixture::start(tools, program, Options { name: name.to_owned(), ..Options::default() })?;
+    pub(super) fn start(tools: &Tools, program: &Path, name: &str, large_crds: bool) -> Result<Self> {
+        let charts = if large_crds { Vec::new() } else { Chart::large_without_schemas()? };
+        let registry = Some(Registry::start_with(tools, &charts)?);
+        let options = Options { name: name.to_owned(), registry, ..Options::default() };
+        let mut fixture = Fixture::start(tools, program, options)?;
         fixture.add_secret(TOKEN);
         Ok(Self { fixture, webhooks: Vec::new() })
     }

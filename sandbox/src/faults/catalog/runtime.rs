@@ -87,7 +87,7 @@ pub(super) const FAULTS: &[Fault] = &[
     fault(
         "disk-full",
         "disk for temporary files is full",
-        &[Injection::FullDisk("64k")],
+        &[Injection::FullDisk("8k")],
         expect(1, "tmp", &["a disk of this machine is full"], "set TMPDIR"),
         Plain::Fails("no space left on device"),
     ),
