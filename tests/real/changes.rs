@@ -52,12 +52,14 @@ fn diff_matches_apps() {
         rows.push(row);
         state = after;
     }
+    assert_nothing_to_change(&fixture);
     for row in &rows {
         println!("{row}");
     }
 }
 
-/// Plans and applies a change; returns its row of the table and the new state.
+/// Plans and applies a change; returns its row of the table and the new state. What `apps` left undone would be in the plan of the
+/// next change.
 #[track_caller]
 fn prove(fixture: &Fixture, number: usize, change: &Change, known: &State) -> (String, State) {
     let what = &change.what;
@@ -85,7 +87,6 @@ fn prove(fixture: &Fixture, number: usize, change: &Change, known: &State) -> (S
     if nothing {
         assert_eq!(fixture.changes(mark), [""; 0], "{what}");
     }
-    assert_nothing_to_change(fixture);
     let or_nothing = |text: String| if text.is_empty() { "nothing".to_owned() } else { text };
     let seen = or_nothing([effect, revisions].concat().join("; "));
     (format!("| {number} | {what} | {} | {seen} |", or_nothing(words)), after)

@@ -11,7 +11,7 @@ use super::support::k3s_boot;
 fn next_run_recovers_from_a_kill() {
     let campaign = Campaign {
         seed: 20_261_124,
-        cuts: Runs { first: 2, upgrades: 6 },
+        cuts: Runs { first: 1, upgrades: 3 },
         restarts: Runs { first: 0, upgrades: 3 },
         // A preflight takes longer while other tests run, but waiting for a lock takes more than 15 s.
         soon: Duration::from_secs(12),
