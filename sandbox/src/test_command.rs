@@ -61,8 +61,8 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
 fn cargo_test<'a>(targets: impl IntoIterator<Item = &'a str>, arguments: &[OsString]) -> Command {
     let mut command = cargo();
     if std::env::var_os(THREADS).is_none() {
-        // One more than there are processors: a test waits for its cluster part of the time.
-        let threads = std::thread::available_parallelism().map_or(2, NonZero::get) + 1;
+        // A test waits for its cluster half of the time.
+        let threads = std::thread::available_parallelism().map_or(2, NonZero::get) * 2;
         command.env(THREADS, threads.to_string());
     }
     command.args(["test", "--workspace", "--locked"]).args(targets).args(arguments);
