@@ -38,7 +38,7 @@ fn forms(secret: &str) -> [Vec<u8>; FORMS] {
         let bytes = [&vec![0; shift], secret.as_bytes()].concat();
         let whole = bytes.len() / 3 * 3;
         // Skip the characters that also depend on the bytes before or after.
-        STANDARD.encode(&bytes[..whole])[[0, 2, 3][shift]..].as_bytes().to_vec()
+        STANDARD.encode(&bytes[..whole]).as_bytes()[[0, 2, 3][shift]..].to_vec()
     };
     [secret.as_bytes().to_vec(), encoded(0), encoded(1), encoded(2)]
 }
